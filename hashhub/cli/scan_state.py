@@ -18,13 +18,11 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib import metadata
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
 import msgspec
 
-from hashhub import __version__
 from hashhub.cli.scan_tree import Stamp
 from hashhub.errors import Conflict, DataLoss, FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason
 from hashhub.model import Effort
@@ -44,7 +42,6 @@ _APPLICATION: Final = 0x68687363  # "hhsc", so that no other program's database 
 # Written to again within a tick of the file system's clock, a file can change and look as before: one this young is
 # hashed again next time. Two seconds is the coarsest clock, FAT's.
 _YOUNG_NS: Final = 2 * 10**9
-_LIBRARIES: Final = ("pillow", "pillow-heif", "av", "imagehash")  # what can be hashed, and to what, depends on them
 
 _SCHEMA: Final = """
 CREATE TABLE file (
@@ -85,6 +82,7 @@ class ScanState:
 
     def __init__(self, directory: Path, database: sqlite3.Connection, *, dihedral: bool, effort: Effort) -> None:
         from hashhub.hashing import MediaHashes
+        from hashhub.hashing.software import software
 
         self.directory = directory
         self._database = database
@@ -231,15 +229,6 @@ def replaced(directory: Path, name: str, *, under: str = "") -> Iterator[IO[str]
         file.flush()
         os.fsync(file.fileno())
     (directory / aside).replace(directory / name)
-
-
-def software() -> str:
-    """Return what hashes here: of two runs with the same, a file has the same hashes."""
-    versions = [f"hashhub {__version__}"]
-    for name in _LIBRARIES:
-        with suppress(metadata.PackageNotFoundError):
-            versions.append(f"{name} {metadata.version(name)}")
-    return ", ".join(versions)
 
 
 def _check_directory(directory: Path) -> None:

@@ -126,11 +126,18 @@ class Hook:
             return receiving.decide()
 
     def _decide_hashes(self, query: Query, *, upload_id: str, door: str) -> Decision:
-        perceptual = any(SEARCHED[h.algorithm].is_perceptual for h in query.hashes)
+        perceptual = bool(query.frames) or any(SEARCHED[h.algorithm].is_perceptual for h in query.hashes)
         return self._decided(query, None, None, None, exact_only=not perceptual, upload_id=upload_id, door=door)
 
     def _decide_content(
-        self, content: IO[bytes], size: int, *, upload_id: str, door: str, is_wanted: Callable[[], bool]
+        self,
+        content: IO[bytes],
+        size: int,
+        *,
+        upload_id: str,
+        door: str,
+        is_wanted: Callable[[], bool],
+        on_query: Callable[[Query], None],
     ) -> Decision:
         if size > self.settings.max_bytes:
             line = ReasonLine(code=Reason.MEDIA_TOO_LARGE, text=f"larger than {self.settings.max_bytes} bytes")
@@ -150,9 +157,9 @@ class Hook:
             line = ReasonLine(code=e.reason, text=e.message)
             return self._unanswered(cause, line, None, content, size, upload_id=upload_id, door=door)
         exact_only = not hashed.frames and not hashed.video_frames
-        return self._decided(
-            hashed.query(), hashed, content, size, exact_only=exact_only, upload_id=upload_id, door=door
-        )
+        query = hashed.query()
+        on_query(query)
+        return self._decided(query, hashed, content, size, exact_only=exact_only, upload_id=upload_id, door=door)
 
     def _decided(
         self,
@@ -242,7 +249,10 @@ class Hook:
 
 
 class Upload:
-    """An upload as it streams in. Its bytes are in memory that no file system has, until it is closed."""
+    """An upload as it streams in. Its bytes are in memory that no file system has, until it is closed.
+
+    `query`: what was asked about it, once it is decided over; None where it could not be hashed.
+    """
 
     def __init__(self, hook: Hook, *, upload_id: str, door: str) -> None:
         self._hook = hook
@@ -250,12 +260,19 @@ class Upload:
         self._content = os.fdopen(os.memfd_create("upload", os.MFD_CLOEXEC), "w+b")
         self._size = 0
         self._is_wanted = True
+        self.query: Query | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def pass_over(self, count: int) -> None:
+        """Count bytes that are not read, since the upload has more than the limit by what its store says. Nothing is
+        then known of it, not even a digest.
+        """
+        self._size += max(count, self._hook.settings.max_bytes + 1)
 
     def write(self, piece: bytes | bytearray | memoryview) -> None:
         """Take in the next bytes. What is beyond the limit is counted and not kept."""
@@ -273,11 +290,15 @@ class Upload:
             upload_id=self._upload_id,
             door=self._door,
             is_wanted=lambda: self._is_wanted,
+            on_query=self._take_query,
         )
 
     def abandon(self) -> None:
         """Say, from any thread, that nobody waits for the decision: hashing ends, and nothing is recorded."""
         self._is_wanted = False
+
+    def _take_query(self, query: Query) -> None:
+        self.query = query
 
     def close(self) -> None:
         """Drop the bytes."""

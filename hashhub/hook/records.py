@@ -136,6 +136,8 @@ CREATE INDEX case_scan_case ON case_scan (case_id);
 CREATE TABLE evidence_sample (
     sample TEXT, reference TEXT, position INTEGER NOT NULL, PRIMARY KEY (sample, reference)
 ) WITHOUT ROWID;
+CREATE TABLE bucket_unanswered (place TEXT, name TEXT, time TEXT NOT NULL, PRIMARY KEY (place, name)) WITHOUT ROWID;
+CREATE TABLE bucket_released (reference TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from hashhub.errors import InvalidArgument, Violation
 from hashhub.hook.decision import Action, WithoutAnswer
+from hashhub.hook.places import is_inside
 from hashhub.model import Effort
 
 _PREFIX: Final = "HASHHUB_HOOK_"
@@ -382,6 +383,74 @@ class SidecarSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
 
 
+class BucketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where uploads land that never pass the app, and where they go: `s3://BUCKET/PREFIX/`, or folders of this machine.
+
+    The three places are apart: none is in another, and only `public` can be read by others than the app and the worker.
+    """
+
+    quarantine: str = ""
+    """Where uploads land."""
+
+    held: str = ""
+    """Where only the worker writes: what it is checking, and what is held or blocked."""
+
+    public: str = ""
+    """Where what is allowed goes, under the name it was uploaded with."""
+
+    endpoint: str = ""
+    """URL of an S3-compatible store. Empty: AWS, or AWS_ENDPOINT_URL_S3."""
+
+    region: str = ""
+    """Region of the buckets. Empty: as in the AWS environment."""
+
+    path_style: bool = False
+    """Whether the bucket is part of the URL's path instead of its host, as small stores want it."""
+
+    overwrite: bool = False
+    """Whether what is allowed replaces a published object of the same name. Otherwise it is held."""
+
+    jobs: int = 4
+    """Uploads that are downloaded and checked at once."""
+
+    poll_seconds: float = 5.0
+    """Seconds between two looks at the quarantine."""
+
+    settle_seconds: float = 2.0
+    """Seconds for which a file in a folder must not have changed before it is taken: it may still be written."""
+
+    retry_seconds: float = 10.0
+    """Seconds before an upload without an answer is checked again; doubles each time, to ten minutes at most."""
+
+    lease_seconds: float = 900.0
+    """Seconds after which a worker takes over what one on another machine has begun to check and not ended."""
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument for values that cannot work."""
+        wrong = [
+            Violation(f"bucket.{name}", f"must be at least {least}, got {getattr(self, name)}", "OUT_OF_RANGE")
+            for name, least in (
+                ("jobs", 1),
+                ("poll_seconds", 0.1),
+                ("settle_seconds", 0),
+                ("retry_seconds", 0.1),
+                ("lease_seconds", 1),
+            )
+            if getattr(self, name) < least
+        ]
+        places = {name: getattr(self, name) for name in ("quarantine", "held", "public") if getattr(self, name)}
+        wrong += [
+            Violation(f"bucket.{one}", f"must not be in bucket.{other}, nor be the same place", "NOT_ALLOWED")
+            for one, inner in places.items()
+            for other, outer in places.items()
+            if one != other and is_inside(inner, outer)
+        ]
+        if len({place.startswith("s3://") for place in places.values()}) > 1:
+            wrong.append(Violation("bucket.public", "must be of the kind of the other places", "NOT_ALLOWED"))
+        if wrong:
+            raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+
+
 class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a hook."""
 
@@ -447,6 +516,8 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     clamd: ClamdSettings = ClamdSettings()
 
     sidecar: SidecarSettings = SidecarSettings()
+
+    bucket: BucketSettings = BucketSettings()
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""

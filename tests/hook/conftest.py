@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from hashhub.client import Client
-from hashhub.hashing import hash_media
+from hashhub.hashing import DEFAULT_LIMITS, hash_media
+from hashhub.hashing.pool import MediaPool
 from hashhub.hook import Action, Hook, HookSettings, WithoutAnswer, open_hook
 from hashhub.model import TLP, Contributor, ContributorKind, HashSet, Marking, Principal, Purpose, Reliability, Role
 from hashhub.testing.hub_process import RunningHub, running_hub
@@ -115,6 +116,21 @@ def make_hook(make_settings: Callable[..., HookSettings]) -> Iterator[MakeHook]:
         hook.close()
 
 
+@pytest.fixture(scope="session")
+def store() -> Iterator[str]:
+    """Start a store that speaks S3; give its URL."""
+    from tests.hook.bucket_server import store_server
+
+    with store_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def hashers() -> Iterator[MediaPool]:
+    """Give processes that hash, which take longer to start than most tests take."""
+    pool = MediaPool(children=2, max_queued=64, seconds=30.0, memory_bytes=1 << 30, limits=DEFAULT_LIMITS)
+    yield pool
+    pool.close()
 # The sidecar
 
 CHOICES = """

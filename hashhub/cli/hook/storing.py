@@ -1,0 +1,207 @@
+"""`hashhub hook watch` and `hashhub hook scan`: uploads in buckets and folders."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hashhub.cli.hook.group import SETTINGS, hook, settings_of
+from hashhub.cli.scan_state import RESULTS, replaced
+from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, command
+from hashhub.cli.terminal import clean, json_line, note, plain, print_json, progress, say
+
+if TYPE_CHECKING:
+    from hashhub.errors import HashHubError
+    from hashhub.hook.archive import Scanned
+    from hashhub.hook.buckets import BucketWorker, Handled
+
+_SUMMARY = "summary.json"
+
+
+@command(hook, "watch", local=True)
+@SETTINGS
+@click.option("--once", is_flag=True, help="Handle what is there now, then end; for a timer instead of a service.")
+def watch(session: Session, *, settings_file: str | None, once: bool) -> None:
+    """Check uploads in a bucket or folder, and publish what is allowed.
+
+    The section [bucket] of the settings says where uploads land, where only this worker writes, and where what is
+    allowed goes; see docs/hook-bucket.md. Any number of workers may share the places. A line is printed for each upload
+    that is not simply published; with --json for each.
+    """
+    from hashhub.hook import open_hook
+    from hashhub.hook.buckets import BucketWorker, Outcome
+
+    def told(handled: Handled) -> None:
+        if session.json:
+            print_json(
+                {
+                    "name": _text(handled.name),
+                    "outcome": handled.outcome,
+                    "where": _text(handled.where),
+                    "reason": handled.reason,
+                    "decision": None if handled.decision is None else plain(handled.decision),
+                }
+            )
+        elif handled.outcome is not Outcome.PUBLISHED:
+            reference = handled.decision.reference if handled.decision else ""
+            say(
+                "  ".join(
+                    clean(_text(part)) for part in (handled.outcome, reference, handled.name, handled.reason) if part
+                )
+            )
+
+    with open_hook(settings_of(settings_file)) as checks, BucketWorker(checks, told) as worker:
+        if once:
+            worker.look_once()
+        else:
+            _run(worker)
+        if not session.json:
+            counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(worker.outcomes.items()))
+            say(counts or "Nothing to do.")
+        if once and worker.outcomes[Outcome.FAILED] + worker.outcomes[Outcome.WAITING]:
+            raise click.exceptions.Exit(UNAVAILABLE)
+
+
+def _run(worker: BucketWorker) -> None:
+    wake = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop(wake))
+    ended = threading.Event()
+
+    def told(error: HashHubError, seconds: float) -> None:
+        note(f"note: {clean(error.message)}; trying again in {seconds:.0f} s")
+
+    with contextlib.ExitStack() as stack:
+        stack.callback(ended.set)
+        folder = Path(worker.quarantine.url)
+        if "://" not in worker.quarantine.url and folder.is_dir():
+            threading.Thread(target=_wake, args=(folder, wake, ended), name="hook-watch", daemon=True).start()
+        worker.run(wake=wake, on_trouble=told)
+
+
+def _wake(folder: Path, wake: threading.Event, ended: threading.Event) -> None:
+    """Wake the worker when something changes in the folder, sooner than its next look."""
+    try:
+        from watchfiles import watch as changes
+    except ImportError:
+        note("note: changes show at the next look only; for sooner: pip install 'hashhub[hook-bucket]'")
+        return
+    for _ in changes(folder, stop_event=ended, yield_on_timeout=False, raise_interrupt=False):
+        wake.set()
+
+
+@command(hook, "scan", local=True)
+@click.argument("where", metavar="PLACE")
+@SETTINGS
+@click.option(
+    "--out",
+    "directory",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help=f"Write {RESULTS} and {_SUMMARY} there once the scan is complete.",
+)
+@click.option(
+    "--jobs", type=click.IntRange(1, 256), metavar="N", help="Objects read at once; default: as [bucket] says."
+)
+@click.option("--fail-on-block", is_flag=True, help="Exit with 1 unless every object is allowed.")
+def scan(
+    session: Session,
+    *,
+    where: str,
+    settings_file: str | None,
+    directory: Path | None,
+    jobs: int | None,
+    fail_on_block: bool,
+) -> None:
+    """Check what was uploaded before: all objects of s3://BUCKET/PREFIX, or all files of a folder.
+
+    Nothing is moved, and nothing of an object is written to disk. What was downloaded is remembered by its hashes: the
+    same command continues a scan that was cut short, and a later one downloads only what is new or has changed. Lines
+    are printed for what is not allowed, with --json for everything. What could not be read makes the exit code 3.
+    """
+    from hashhub.hook import Action, open_hook
+    from hashhub.hook.archive import scan_memory, scan_storage
+    from hashhub.hook.places import place_of
+
+    settings = settings_of(settings_file)
+    place = place_of(where, settings.bucket)
+    counts: Counter[str] = Counter()
+    total = remembered = size = 0
+    with contextlib.ExitStack() as stack:
+        if directory is not None:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            results = stack.enter_context(replaced(directory, RESULTS))
+        checks = stack.enter_context(open_hook(settings))
+        memory = stack.enter_context(scan_memory(checks, place))
+        bar = stack.enter_context(progress(unit_bytes=False))
+        for scanned in scan_storage(checks, place, memory=memory, jobs=jobs or settings.bucket.jobs):
+            total += 1
+            remembered += scanned.is_remembered
+            size += 0 if scanned.is_remembered else scanned.size
+            counts[scanned.decision.action if scanned.decision else "UNREAD"] += 1
+            if scanned.decision is not None and scanned.decision.no_answer is not None:
+                counts[scanned.decision.no_answer] += 1
+            line = _line(scanned)
+            if directory is not None:
+                results.write(json_line(line) + "\n")
+            if session.json:
+                print_json(line)
+            elif scanned.decision is None or scanned.decision.action is not Action.ALLOW:
+                say("  ".join(clean(part) for part in _words(scanned)))
+            bar(total, max(memory.objects, total) or None, f"scanning {place.url}")
+        gone = memory.end(total)
+        summary = {
+            "place": place.url,
+            "objects": total,
+            "counts": dict(sorted(counts.items())),
+            "not_downloaded": remembered,
+            "bytes": size,
+            "gone": gone,
+        }
+        if directory is not None:
+            with replaced(directory, _SUMMARY) as file:
+                file.write(json_line(summary) + "\n")
+    said = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
+    note(
+        f"{total:,} objects: {said or 'none'}; {remembered:,} not downloaded again, {gone:,} gone since the last scan."
+    )
+    if fail_on_block and counts[Action.ALLOW] < total:
+        raise click.exceptions.Exit(REFUSED)
+    if counts["UNREAD"]:
+        raise click.exceptions.Exit(UNAVAILABLE)
+
+
+def _line(scanned: Scanned) -> dict[str, object]:
+    return {
+        "name": _text(scanned.name),
+        "where": _text(scanned.where),
+        "size": scanned.size,
+        "is_remembered": scanned.is_remembered,
+        "decision": None if scanned.decision is None else plain(scanned.decision),
+        "error": None if scanned.error is None else {"reason": scanned.error.reason, "message": scanned.error.message},
+    }
+
+
+def _words(scanned: Scanned) -> Iterator[str]:
+    if scanned.decision is None:
+        yield "UNREAD"
+        yield _text(scanned.name)
+        yield scanned.error.message if scanned.error else ""
+        return
+    yield scanned.decision.action
+    yield scanned.decision.reference
+    yield _text(scanned.name)
+    yield scanned.decision.reasons[0].text if scanned.decision.reasons else ""
+
+
+def _text(name: str) -> str:
+    """Return a name that can be printed, whatever bytes it holds."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

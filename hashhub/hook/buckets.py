@@ -1,0 +1,551 @@
+"""Uploads that never pass the app: they land in a quarantine, are checked there, and what is allowed is published.
+
+    quarantine/NAME ── taken ── held/checking/WORKER-…/NAME ── read, decided ─┬─ ALLOW ── public/NAME
+     (app writes)                (only the worker writes)                     ├─ HOLD ─── held/hold/REFERENCE/NAME
+                                       │                                      └─ BLOCK ── held/block/REFERENCE/NAME
+                                       └─ no answer from the hub: stays, and is checked again
+
+What becomes of an upload shows in where it is, so that a worker that is killed anywhere goes on where it was, and any
+number of workers can share the places. Each step copies before it removes. What is read is what was taken, and what was
+taken is what is published: whatever is written to the quarantine meanwhile is another upload.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import os
+import secrets
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Self
+
+import msgspec
+
+from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceeded, NotFound, Unavailable, Violation
+from hashhub.hook.decision import Action, Decision, NoAnswer
+from hashhub.hook.places import PARTIAL, Place, S3Place, Stored, Unlisted, is_inside, mark, place_of
+from hashhub.hook.records import Records
+from hashhub.model import now
+
+if TYPE_CHECKING:
+    from hashhub.hook.core import Hook
+
+DOOR: Final = "bucket"
+_ACTOR: Final = "hook/bucket"
+_CHECKING: Final = "checking/"
+_FOLDERS: Final = {Action.HOLD: "hold", Action.BLOCK: "block"}
+_LONGEST_PREFIX: Final = f"{_CHECKING}{'x' * 50}/"  # as long as block/REFERENCE/ or longer
+_MOST_A_PASS: Final = 10_000  # objects of the quarantine looked at before everything else has its turn
+_MOST_REMEMBERED: Final = 10_000  # names of what failed, so that it is not tried, and told, at every look
+_MOST_WAITING: Final = 1_000
+_AWAY_AFTER: Final = 3  # uploads in a row without an answer, after which the hub counts as away
+_MOST_TRIES: Final = 10  # of one upload while others do get answers; then it is for a person to look at
+_LONGEST_WAIT: Final = 600.0
+_RECHECKED_A_PASS: Final = 100
+_LONGEST_PAUSE: Final = 60.0
+
+
+class Outcome(StrEnum):
+    """What was done with an upload.
+
+    WAITING: no answer from the hub, it is checked again. NAME_TAKEN: allowed, but another object has its name; it is
+    held. RELEASED: a person let it go, and it is published. TAKEN_BACK: published without an answer, which came and
+    was not ALLOW. FAILED: it could not be read or moved, and is where it was.
+    """
+
+    PUBLISHED = "PUBLISHED"
+    HELD = "HELD"
+    BLOCKED = "BLOCKED"
+    WAITING = "WAITING"
+    NAME_TAKEN = "NAME_TAKEN"
+    RELEASED = "RELEASED"
+    TAKEN_BACK = "TAKEN_BACK"
+    FAILED = "FAILED"
+
+
+class Handled(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one upload. `name`: below the quarantine. `where`: its address now."""
+
+    name: str
+    outcome: Outcome
+    where: str
+    decision: Decision | None = None
+    reason: str = ""
+
+
+class _Try(msgspec.Struct, frozen=True):
+    due: float
+    tries: int
+
+
+class BucketWorker:
+    """Takes, checks and moves uploads. Use it as a context manager; one thread calls `look_once` or `run`."""
+
+    def __init__(
+        self,
+        hook: Hook,
+        on_handled: Callable[[Handled], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`on_handled` is called from several threads, one at a time. Raises InvalidArgument for places that cannot
+        be used together.
+        """
+        self._hook = hook
+        self._settings = settings = hook.settings.bucket
+        missing = [name for name in ("quarantine", "held", "public") if not getattr(settings, name)]
+        if missing:
+            violations = tuple(Violation(f"bucket.{name}", "must name a place", "REQUIRED") for name in missing)
+            raise InvalidArgument(f"the section [bucket] needs {', '.join(missing)}", violations=violations)
+        self.quarantine, self.held, self.public = (
+            place_of(place, settings) for place in (settings.quarantine, settings.held, settings.public)
+        )
+        if any(is_inside(hook.settings.data, place.url) for place in (self.quarantine, self.held, self.public)):
+            raise InvalidArgument.field("data", "must not be in a place of the section [bucket]", "NOT_ALLOWED")
+        self._on_handled = on_handled
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._records = Records(Path(hook.settings.data))
+        self._alive_file, self._alive = _registered(Path(hook.settings.data), settings.lease_seconds)
+        self._id = self._alive_file.name
+        self._jobs = ThreadPoolExecutor(settings.jobs, "hook-bucket")
+        self._room = threading.BoundedSemaphore(2 * settings.jobs)
+        self._under_way: set[str] = set()
+        self._waiting: dict[str, _Try] = {}
+        self._failed: OrderedDict[str, _Try] = OrderedDict()
+        self._listing: Iterator[Stored | Unlisted] | None = None
+        self._misses = 0  # uploads in a row without an answer
+        self._next_probe = 0.0
+        self._trouble: HashHubError | None = None
+        self._is_ending = threading.Event()
+        self.outcomes: Counter[Outcome] = Counter()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let what is under way come to its end, and take nothing more."""
+        self._is_ending.set()
+        self._jobs.shutdown(wait=True, cancel_futures=True)
+        self._records.close()
+        self._alive.close()
+
+    def run(self, *, wake: threading.Event, on_trouble: Callable[[HashHubError, float], None]) -> None:
+        """Look again and again until `stop` is called from elsewhere. `wake`: set when there is something new.
+
+        `on_trouble` is told of an error of a place, and after how many seconds it is tried again. Raises HashHubError
+        if the first look fails: what is wrong then is the settings.
+        """
+        has_begun = False
+        pause = self._settings.poll_seconds
+        while not self._is_ending.is_set():
+            wake.clear()
+            try:
+                is_more = self._look()
+            except HashHubError as e:
+                if not has_begun:
+                    raise
+                pause = min(2 * pause, max(_LONGEST_PAUSE, self._settings.poll_seconds))
+                on_trouble(e, pause)
+                for place in (self.quarantine, self.held, self.public):
+                    if isinstance(place, S3Place):
+                        place.refresh()
+            else:
+                has_begun = True
+                pause = 0.0 if is_more else self._settings.poll_seconds
+            if pause:
+                wake.wait(pause)
+
+    def stop(self, wake: threading.Event) -> None:
+        """Have `run` return once what is under way is done."""
+        self._is_ending.set()
+        wake.set()
+
+    def look_once(self) -> None:
+        """Handle everything that is there now, and wait until it is done. Raises HashHubError as `run` does."""
+        while self._look():
+            pass
+        self._drain()
+        self._raise_trouble()
+
+    def _drain(self) -> None:
+        for _ in range(2 * self._settings.jobs):
+            self._room.acquire()
+        for _ in range(2 * self._settings.jobs):
+            self._room.release()
+
+    def _raise_trouble(self) -> None:
+        trouble, self._trouble = self._trouble, None
+        if trouble is not None:
+            self._listing = None
+            raise trouble
+
+    def _look(self) -> bool:
+        """Hand out what there is; return whether there is more than one look takes."""
+        os.utime(self._alive_file)
+        self._resume()
+        is_more = self._admit()
+        self._recheck()
+        self._release()
+        self._raise_trouble()
+        return is_more
+
+    # What is taken, and by whom
+
+    def _resume(self) -> None:
+        """Go on with what was taken and not decided, by this worker or by one that has ended."""
+        with contextlib.suppress(NotFound):
+            for taken in self.held.objects(_CHECKING):
+                if isinstance(taken, Unlisted):
+                    continue
+                folder, _, name = taken.name.removeprefix(_CHECKING).partition("/")
+                if name.rpartition("/")[2].startswith(PARTIAL):  # a copy that was cut short; its source is there
+                    if self._is_abandoned(folder, taken):
+                        self.held.remove(taken)
+                    continue
+                waiting = self._waiting.get(taken.name)
+                held_up = waiting or self._failed.get(taken.name)
+                if not name or (held_up is not None and held_up.due > self._clock()):
+                    continue
+                if waiting is None and not self._is_abandoned(folder, taken):
+                    continue
+                if not self._may_ask():
+                    return
+                self._end_taking(folder, name)
+                self._hand_out(taken.name, functools.partial(self._check, taken, name))
+
+    def _end_taking(self, folder: str, name: str) -> None:
+        """Remove the upload that was taken from the quarantine, if it is still there: a worker ended in between."""
+        stored = self.quarantine.look(name)
+        if stored is not None and folder.split("-")[1:2] == [mark(self.quarantine, stored)]:
+            self.quarantine.remove(stored)
+
+    def _is_abandoned(self, folder: str, taken: Stored) -> bool:
+        """Return whether nobody is at work on what was taken."""
+        worker = folder.partition("-")[0]
+        if worker == self._id:
+            return taken.name not in self._under_way
+        alive = _is_alive(Path(self._hook.settings.data), worker)
+        if alive is None:  # of another machine, which shows by time alone
+            return time.time() - taken.modified > self._settings.lease_seconds
+        return not alive
+
+    def _admit(self) -> bool:
+        """Take what has landed in the quarantine; return whether the listing goes on."""
+        if self._listing is None:
+            self._listing = self.quarantine.objects()
+        for _ in range(_MOST_A_PASS):
+            if self._is_ending.is_set() or self._trouble is not None or not self._may_ask():
+                return False
+            try:
+                item = next(self._listing, None)
+            except HashHubError:
+                self._listing = None
+                raise
+            if item is None:
+                self._listing = None
+                return False
+            failed = self._failed.get(item.name)
+            if failed is not None and failed.due > self._clock():
+                continue
+            if isinstance(item, Unlisted):
+                self._fail(item.name, item.error)
+            elif self._is_settled(item):
+                self._hand_out(item.name, functools.partial(self._take, item))
+        return True
+
+    def _is_settled(self, item: Stored) -> bool:
+        """Return whether a file of a folder has rested; an object of a bucket is there at once, or not."""
+        return isinstance(self.quarantine, S3Place) or time.time() - item.modified >= self._settings.settle_seconds
+
+    def _may_ask(self) -> bool:
+        """Return whether the hub answers as far as is known; while it does not, one upload tries it now and then."""
+        if self._hook.settings.without_answer.hub_away is Action.ALLOW:
+            return True
+        with self._lock:
+            if self._misses < _AWAY_AFTER:
+                return True
+            if self._clock() < self._next_probe or self._under_way:
+                return False
+            self._next_probe = self._clock() + self._settings.retry_seconds
+            return True
+
+    def _hand_out(self, key: str, work: Callable[[], Handled | None]) -> None:
+        """Have a thread do it, once there is room. `key`: of what no two threads work on at once."""
+        with self._lock:
+            if key in self._under_way:
+                return
+            self._under_way.add(key)
+        self._room.acquire()
+
+        def run() -> None:
+            try:
+                handled = work()
+                if handled is not None:
+                    self._tell(handled)
+            except Conflict:
+                pass  # it changed, or another worker has it; the next look sees what there is
+            except (Unavailable, LimitExceeded) as e:
+                self._trouble = e
+            except HashHubError as e:
+                self._fail(key, e)
+            except Exception as e:  # noqa: BLE001 - a thread that ended would leave its upload without a word
+                self._fail(key, HashHubError(f"it could not be handled ({type(e).__name__})"))
+            finally:
+                with self._lock:
+                    self._under_way.discard(key)
+                self._room.release()
+
+        self._jobs.submit(run)
+
+    # One upload
+
+    def _take(self, stored: Stored) -> Handled | None:
+        """Take an upload out of the quarantine and check it."""
+        refused = self.held.refuses(stored.name, prefix=_LONGEST_PREFIX) or self.public.refuses(stored.name)
+        if refused:
+            raise InvalidArgument(f"the name is refused: {refused}; upload it under another name")
+        name = f"{_CHECKING}{self._id}-{mark(self.quarantine, stored)}-{secrets.token_hex(4)}/{stored.name}"
+        with self._lock:
+            self._under_way.add(name)
+        try:
+            if not self.quarantine.take(stored, self.held, name):
+                return None
+            taken = self.held.look(name)
+            if taken is None:
+                return None
+            # Another worker that has taken it, too, has removed it: one of the two goes on.
+            if self.quarantine.look(stored.name) is None:
+                self.held.remove(taken)
+                return None
+            self.quarantine.remove(stored)
+            return self._check(taken, stored.name)
+        finally:
+            with self._lock:
+                self._under_way.discard(name)
+
+    def _check(self, taken: Stored, name: str) -> Handled:
+        """Decide over what was taken, and bring it where it belongs."""
+        decision = self._decide(self.held, taken, name)
+        is_away = decision.no_answer is NoAnswer.HUB_AWAY
+        if not is_away:
+            self._waiting.pop(taken.name, None)
+        if is_away and decision.action is not Action.ALLOW and self._wait(taken.name):
+            text = decision.reasons[0].text if decision.reasons else ""
+            return Handled(
+                name=name,
+                outcome=Outcome.WAITING,
+                where=f"{self.held.url.rstrip('/')}/{taken.name}",
+                decision=decision,
+                reason=text,
+            )
+        if decision.action is not Action.ALLOW:
+            return self._keep(taken, name, decision, _FOLDERS[decision.action])
+        if is_away:
+            self._records.write(
+                "INSERT OR REPLACE INTO bucket_unanswered VALUES (?, ?, ?)", (self.public.url, name, now().isoformat())
+            )
+        if not self._publish(taken, name):
+            return self._keep(taken, name, decision, _FOLDERS[Action.HOLD], reason="NAME_TAKEN")
+        return Handled(name=name, outcome=Outcome.PUBLISHED, where=self._address(self.public, name), decision=decision)
+
+    def _publish(self, taken: Stored, name: str) -> bool:
+        try:
+            if not self.held.publish(taken.name, self.public, name, overwrite=self._settings.overwrite):
+                return False
+        except InvalidArgument:
+            return False  # a part of the name is an object, or a folder
+        self.held.remove(taken)
+        return True
+
+    def _keep(self, taken: Stored, name: str, decision: Decision, folder: str, *, reason: str = "") -> Handled:
+        """Keep an upload where only the worker and who decides over it can see it."""
+        kept_as = f"{folder}/{decision.reference}/{name}"
+        where = self._address(self.held, kept_as)
+        self._records.note(
+            actor=_ACTOR,
+            kind="bucket.kept",
+            subject=decision.reference,
+            reason=reason or (decision.reasons[0].code if decision.reasons else ""),
+            action=Action.HOLD if folder == _FOLDERS[Action.HOLD] else Action.BLOCK,
+            name=name,
+            where=where,
+        )
+        if not self.held.move(taken.name, kept_as):
+            raise Conflict(f"{name!r} was taken over by another worker")
+        outcome = Outcome.BLOCKED if folder == _FOLDERS[Action.BLOCK] else Outcome.HELD
+        if reason:
+            outcome = Outcome.NAME_TAKEN
+        text = "another object has its name" if reason else (decision.reasons[0].text if decision.reasons else "")
+        return Handled(name=name, outcome=outcome, where=where, decision=decision, reason=text)
+
+    def _decide(self, place: Place, stored: Stored, name: str) -> Decision:
+        with self._hook.receive(upload_id=name, door=DOOR) as upload:
+            if stored.size > self._hook.settings.max_bytes:
+                upload.pass_over(stored.size)
+            else:
+                for piece in place.read(stored):
+                    upload.write(piece)
+            decision = upload.decide()
+        if decision.no_answer is NoAnswer.TOO_LARGE:
+            return decision  # says nothing of the hub
+        with self._lock:
+            self._misses = self._misses + 1 if decision.no_answer is NoAnswer.HUB_AWAY else 0
+            if self._misses == _AWAY_AFTER:
+                self._next_probe = self._clock() + self._settings.retry_seconds
+        return decision
+
+    def _wait(self, taken: str) -> bool:
+        """Check it again later; return False when it was tried often enough while others had answers."""
+        with self._lock:
+            tries = self._waiting[taken].tries if taken in self._waiting else 0
+            is_away = self._misses >= _AWAY_AFTER
+            if not is_away and (tries >= _MOST_TRIES or len(self._waiting) >= _MOST_WAITING):
+                self._waiting.pop(taken, None)
+                return False
+            pause = min(self._settings.retry_seconds * 2 ** min(tries, 20), _LONGEST_WAIT)
+            self._waiting[taken] = _Try(self._clock() + pause, tries + 1)
+            return True
+
+    # What comes later
+
+    def _recheck(self) -> None:
+        """Check again what was published without an answer, as the settings allow, once the hub answers."""
+        rows = self._records.rows(
+            "SELECT name FROM bucket_unanswered WHERE place = ? ORDER BY time LIMIT ?",
+            (self.public.url, _RECHECKED_A_PASS),
+        )
+        for (name,) in rows:
+            with self._lock:
+                if self._misses and self._clock() < self._next_probe:
+                    return
+                self._next_probe = self._clock() + self._settings.retry_seconds
+            stored = self.public.look(name)
+            if stored is not None:
+                try:
+                    decision = self._decide(self.public, stored, name)
+                except Conflict:
+                    continue
+                if decision.no_answer is NoAnswer.HUB_AWAY:
+                    return
+                if decision.action is not Action.ALLOW:
+                    self._take_back(stored, name, decision)
+            self._records.write("DELETE FROM bucket_unanswered WHERE place = ? AND name = ?", (self.public.url, name))
+
+    def _take_back(self, stored: Stored, name: str, decision: Decision) -> None:
+        kept_as = f"{_FOLDERS[decision.action]}/{decision.reference}/{name}"
+        where = self._address(self.held, kept_as)
+        self._records.note(
+            actor=_ACTOR,
+            kind="bucket.taken_back",
+            subject=decision.reference,
+            reason=decision.reasons[0].code if decision.reasons else "",
+            action=decision.action,
+            name=name,
+            where=where,
+        )
+        if self.public.take(stored, self.held, kept_as):
+            self.public.remove(stored)
+        self._tell(Handled(name=name, outcome=Outcome.TAKEN_BACK, where=where, decision=decision))
+
+    def _release(self) -> None:
+        """Publish what people have released. What they have removed stays where it is: it may have to be kept."""
+        rows = self._records.rows(
+            "SELECT reference, upload_id FROM upload WHERE state = 'RELEASED' AND door = ? "
+            "AND reference NOT IN (SELECT reference FROM bucket_released) ORDER BY time LIMIT ?",
+            (DOOR, _RECHECKED_A_PASS),
+        )
+        for reference, name in rows:
+            where = ""
+            for folder in _FOLDERS.values():
+                taken = self.held.look(f"{folder}/{reference}/{name}")
+                if taken is not None and self._publish(taken, name):
+                    where = self._address(self.public, name)
+            with self._records.transaction():
+                self._records.write("INSERT OR IGNORE INTO bucket_released VALUES (?)", (reference,))
+                self._records.note(
+                    actor=_ACTOR,
+                    kind="bucket.released",
+                    subject=reference,
+                    reason="" if where else "NOT_PUBLISHED",
+                    name=name,
+                    where=where,
+                )
+            if where:
+                self._tell(Handled(name=name, outcome=Outcome.RELEASED, where=where))
+
+    def _fail(self, name: str, error: HashHubError) -> None:
+        """Remember what could not be handled, and tell of it the first time."""
+        with self._lock:
+            before = self._failed.pop(name, None)
+            tries = before.tries if before else 0
+            pause = min(self._settings.retry_seconds * 2 ** min(tries, 20), _LONGEST_WAIT)
+            self._failed[name] = _Try(self._clock() + pause, tries + 1)
+            if len(self._failed) > _MOST_REMEMBERED:
+                self._failed.popitem(last=False)
+        if before is None:
+            where = self._address(self.held if name.startswith(_CHECKING) else self.quarantine, name)
+            self._tell(Handled(name=name, outcome=Outcome.FAILED, where=where, reason=error.message))
+
+    def _tell(self, handled: Handled) -> None:
+        with self._lock:
+            self.outcomes[handled.outcome] += 1
+            if handled.outcome not in {Outcome.FAILED, Outcome.WAITING}:
+                self._failed.pop(handled.name, None)
+            self._on_handled(handled)
+
+    @staticmethod
+    def _address(place: Place, name: str) -> str:
+        return f"{place.url.rstrip('/')}/{name}"
+
+
+def _registered(data: Path, lease_seconds: float) -> tuple[Path, contextlib.ExitStack]:
+    """Return the file that shows other workers of this machine that this one lives, as long as it is not closed.
+
+    What workers that have ended left is removed once the lease on all that they had taken is over.
+    """
+    folder = _workers(data)
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > lease_seconds and not _is_alive(data, path.name):
+                path.unlink()
+    path = folder / secrets.token_hex(4)
+    closing = contextlib.ExitStack()
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    closing.callback(os.close, file)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return path, closing
+
+
+def _is_alive(data: Path, worker: str) -> bool | None:
+    """Return whether a worker of this machine is running; None where none of the name is known here."""
+    if not worker.isalnum():
+        return None
+    try:
+        file = os.open(_workers(data) / worker, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(file)
+
+
+def _workers(data: Path) -> Path:
+    folder = data / "bucket-workers"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder

@@ -1,0 +1,225 @@
+"""What was uploaded before: everything is checked or said to be unread, and nothing is downloaded twice."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from hashhub.cli import main
+from hashhub.errors import Conflict, PermissionDenied, Unavailable
+from hashhub.hook import Action, Hook, HookSettings, NoAnswer
+from hashhub.hook.archive import Scanned, scan_memory, scan_storage
+from hashhub.hook.places import FolderPlace, S3Place, Stored, place_of
+from tests.hook import bucket_server
+from tests.hook.conftest import HELD, Listed, jpeg
+from tests.hook.test_buckets import Answers, Scene
+
+if TYPE_CHECKING:
+    from hashhub.hashing.pool import MediaPool
+
+OLD = time.time() - 3600
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def scene(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    if request.param == "folder":
+        return Scene("folder", tmp_path, "")
+    for name, value in bucket_server.KEYS.items():
+        monkeypatch.setenv(name, value)
+    return Scene(request.param, tmp_path, request.getfixturevalue("store"))
+
+
+class Archive:
+    def __init__(self, scene: Scene, data: Path, hashers: MediaPool) -> None:
+        self.scene = scene
+        self.judge = Answers()
+        self.hook = Hook(
+            HookSettings(
+                policy="block", without_answer=HELD, data=str(data), hashing_processes=1, max_bytes=100_000,
+                bucket=scene.section,
+            ),
+            judge=self.judge,
+        )  # fmt: skip
+        self.hook._pool = hashers  # started once for all tests
+        self.place = place_of(scene.section.quarantine, scene.section)
+
+    def put(self, name: str, content: bytes) -> None:
+        self.scene.upload(name, content)
+        if self.scene.kind == "folder":
+            os.utime(self.scene.root / "incoming" / name, (OLD, OLD))
+
+    def scan(self) -> dict[str, Scanned]:
+        with scan_memory(self.hook, self.place) as memory:
+            scanned = {s.name: s for s in scan_storage(self.hook, self.place, memory=memory, jobs=2)}
+            memory.end(len(scanned))
+            return scanned
+
+
+@pytest.fixture
+def archive(scene: Scene, tmp_path: Path, hashers: MediaPool, monkeypatch: pytest.MonkeyPatch) -> Archive:
+    if scene.kind != "folder":
+        monkeypatch.setattr("hashhub.hook.archive._YOUNG_SECONDS", -60.0)  # the store's objects are of this moment
+    return Archive(scene, tmp_path / "data", hashers)
+
+
+def test_every_object_is_checked_and_downloaded_once(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    known, unknown = jpeg(1, (96, 64)), jpeg(2, (96, 64))
+    archive.judge.know(known)
+    contents = {"a/known.jpg": known, "b.jpg": unknown, "cut.jpg": unknown[:500], "large": bytes(200_000)}
+    for name, content in contents.items():
+        archive.put(name, content)
+    reads: list[str] = []
+    place = type(archive.place)
+    whole = place.read
+
+    def counted(self: Any, stored: Stored) -> Iterator[bytes]:
+        reads.append(stored.name)
+        return whole(self, stored)
+
+    monkeypatch.setattr(place, "read", counted)
+    first = archive.scan()
+    actions = {name: s.decision.action for name, s in first.items() if s.decision is not None}
+    assert actions == {
+        "a/known.jpg": Action.BLOCK, "b.jpg": Action.ALLOW, "cut.jpg": Action.HOLD, "large": Action.HOLD,
+    }  # fmt: skip
+    assert first["large"].decision is not None
+    assert first["large"].decision.no_answer is NoAnswer.TOO_LARGE
+    assert sorted(reads) == ["a/known.jpg", "b.jpg", "cut.jpg"]
+    reads.clear()
+    archive.judge.know(unknown)  # the lists have grown
+    second = archive.scan()
+    assert second["b.jpg"].decision is not None
+    assert second["b.jpg"].decision.action is Action.BLOCK
+    assert second["b.jpg"].is_remembered
+    assert reads == ["cut.jpg"]  # of which there is nothing to remember
+    archive.put("b.jpg", jpeg(3, (96, 64)))
+    third = archive.scan()
+    assert third["b.jpg"].decision is not None
+    assert third["b.jpg"].decision.action is Action.ALLOW
+    assert archive.scene.contents("incoming").keys() == contents.keys()  # nothing is moved
+
+
+def test_a_scan_that_is_cut_short_is_continued(archive: Archive) -> None:
+    for number in range(12):
+        archive.put(f"{number:02}.jpg", jpeg(2, (96, 64)) + bytes([number]))
+    with scan_memory(archive.hook, archive.place) as memory:
+        cut = list(itertools.islice(scan_storage(archive.hook, archive.place, memory=memory, jobs=1), 7))
+    rest = archive.scan()
+    assert len(rest) == 12
+    assert sum(s.is_remembered for s in rest.values()) >= len(cut) - 1  # the last is remembered after it is told
+
+
+def test_a_hub_that_is_away_ends_the_scan_and_not_in_a_clean_report(archive: Archive) -> None:
+    for number in range(30):
+        archive.put(f"{number:02}.jpg", jpeg(2, (96, 64)) + bytes([number]))
+    archive.judge.is_away = True
+    with pytest.raises(Unavailable, match="did not answer"):
+        archive.scan()
+    assert archive.judge.asked < 12
+    archive.judge.is_away = False
+    assert len(archive.scan()) == 30
+
+
+def test_an_object_that_cannot_be_read_is_said_to_be_unread(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.jpg", "denied.jpg"):
+        archive.put(name, jpeg(2, (96, 64)))
+    place = type(archive.place)
+    whole = place.read
+
+    def refusing(self: Any, stored: Stored) -> Iterator[bytes]:
+        if stored.name == "denied.jpg":
+            raise PermissionDenied("access is denied")
+        return whole(self, stored)
+
+    monkeypatch.setattr(place, "read", refusing)
+    scanned = archive.scan()
+    assert scanned["denied.jpg"].error is not None
+    assert scanned["denied.jpg"].decision is None
+    assert scanned["a.jpg"].decision is not None
+
+
+def test_an_object_that_changes_while_it_is_read_is_not_taken_for_either(archive: Archive) -> None:
+    content = jpeg(2, (96, 64))
+    archive.put("a.jpg", content)
+    stored = archive.place.look("a.jpg")
+    assert stored is not None
+    archive.put("a.jpg", jpeg(3, (96, 64)) + b"longer")
+    with pytest.raises(Conflict):
+        list(archive.place.read(stored))
+    if isinstance(archive.place, FolderPlace):
+        archive.put("b", bytes(3 << 20))
+        stored = archive.place.look("b")
+        assert stored is not None
+        pieces = archive.place.read(stored)
+        next(pieces)
+        archive.put("b", bytes(5))
+        with pytest.raises(Conflict):
+            list(pieces)
+
+
+def test_one_scan_at_a_time(archive: Archive) -> None:
+    with scan_memory(archive.hook, archive.place), pytest.raises(Conflict), scan_memory(archive.hook, archive.place):
+        pass
+
+
+def test_a_listing_is_read_as_it_comes(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of ten million objects a scan holds those that it is at."""
+    archive.put("a.jpg", jpeg(2, (96, 64)))
+    stored = archive.place.look("a.jpg")
+    assert stored is not None
+    listed = 0
+
+    def endless(self: Any, below: str = "") -> Iterator[Stored]:
+        nonlocal listed
+        while True:
+            listed += 1
+            yield stored
+
+    monkeypatch.setattr(type(archive.place), "objects", endless)
+    scan = scan_storage(archive.hook, archive.place, jobs=2)
+    assert len(list(itertools.islice(scan, 10))) == 10
+    assert listed <= 10 + 2 * 2 + 1
+
+
+def test_the_command_reports(listed: Listed, tmp_path: Path) -> None:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    (folder / "known.jpg").write_bytes(listed.known)
+    (folder / "new.jpg").write_bytes(listed.unknown)
+    (folder / "link").symlink_to(folder / "new.jpg")
+    (tmp_path / "token").write_text(listed.token)
+    settings = tmp_path / "hook.toml"
+    settings.write_text(
+        f'policy = "block"\nhub = "{listed.hub.address}"\ntoken_file = "{tmp_path / "token"}"\n'
+        f'data = "{tmp_path / "data"}"\nhashing_processes = 1\nanswer_seconds = 20\n'
+        '[without_answer]\nhub_away = "hold"\nunreadable = "hold"\ntoo_large = "hold"\nno_perceptual_hash = "allow"\n'
+    )
+    command = ["hook", "scan", str(folder), "--settings", str(settings), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert done.exit_code == 3, done.output  # the link was not read
+    assert "UNREAD  link" in done.output
+    lines = [json.loads(line) for line in (tmp_path / "out/results.jsonl").read_text().splitlines()]
+    actions = {line["name"]: line["decision"] and line["decision"]["action"] for line in lines}
+    assert actions == {"known.jpg": "BLOCK", "new.jpg": "ALLOW", "link": None}
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert (summary["objects"], summary["counts"]) == (3, {"ALLOW": 1, "BLOCK": 1, "UNREAD": 1})
+    (folder / "link").unlink()
+    done = CliRunner().invoke(main, [*command, "--fail-on-block"], catch_exceptions=False)
+    assert done.exit_code == 1, done.output
+
+
+def test_a_place_elsewhere_is_refused(scene: Scene) -> None:
+    from hashhub.errors import InvalidArgument
+
+    for where in ("http://example.com/x", "s3://", "gs://bucket/x"):
+        with pytest.raises(InvalidArgument, match="place"):
+            place_of(where, scene.section)
+    assert isinstance(place_of("s3://b", scene.section), S3Place)

@@ -1,0 +1,593 @@
+"""Uploads in buckets (moto's server, over HTTP) and in folders: what is published is what was read and allowed, and
+nothing is lost, whatever happens in between.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, PermissionDenied, Unavailable
+from hashhub.hook import Action, Hook, HookSettings, NoAnswer, WithoutAnswer
+from hashhub.hook.buckets import BucketWorker, Handled, Outcome
+from hashhub.hook.judges import Judged
+from hashhub.hook.places import FolderPlace, S3Place, Stored
+from hashhub.hook.records import Records
+from hashhub.hook.settings import BucketSettings
+from hashhub.model import MatchResult, Query, Verdict
+from tests.hook import bucket_server
+from tests.hook.conftest import HELD, jpeg
+
+if TYPE_CHECKING:
+    from hashhub.hashing.pool import MediaPool
+    from tests.hook.conftest import Listed
+
+WITH_DIGEST = b"known by its digest"
+
+
+class Answers:
+    """A judge that knows what it is told, is away when it is told, and says who asked."""
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+        self.is_away = False
+        self.cannot_answer: set[str] = set()
+        self.asked = 0
+
+    def judge(self, query: Query) -> Judged:
+        self.asked += 1
+        hashes = {h.text for h in query.hashes}
+        if self.is_away or hashes & self.cannot_answer:
+            raise Unavailable("the hub is away")
+        verdict = Verdict.MATCH if hashes & self.known else Verdict.NO_MATCH
+        return Judged(result=MatchResult(verdict=verdict, reasons=()), policy="block@1", revision=1)
+
+    def revision(self) -> int:
+        return 1
+
+    def close(self) -> None:
+        pass
+
+    def know(self, content: bytes) -> None:
+        self.known.add(_digest(content))
+
+
+def _digest(content: bytes) -> str:
+    from hashhub.hashing import hash_media
+
+    return next(h.text for h in hash_media(content).digests if h.algorithm == "SHA256")
+
+
+class Scene:
+    """Three places of one kind, with what an app, a worker and the public do there."""
+
+    def __init__(self, kind: str, root: Path, url: str) -> None:
+        self.kind, self.root = kind, root
+        if kind == "folder":
+            self.section = BucketSettings(
+                quarantine=str(root / "incoming"), held=str(root / "held"), public=str(root / "public"),
+                settle_seconds=0, jobs=2,
+            )  # fmt: skip
+            (root / "incoming").mkdir()
+        else:
+            self.app = bucket_server.client(url)
+            self.bucket = f"app-{root.name}".replace("_", "-").lower()[:60].strip("-")
+            self.app.create_bucket(Bucket=self.bucket)
+            if kind == "versioned":
+                self.app.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
+            base = f"s3://{self.bucket}"
+            self.section = BucketSettings(
+                quarantine=f"{base}/incoming/", held=f"{base}/held/", public=f"{base}/public/",
+                endpoint=url, path_style=True, jobs=2,
+            )  # fmt: skip
+
+    def upload(self, name: str, content: bytes) -> None:
+        if self.kind == "folder":
+            path = self.root / "incoming" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        else:
+            self.app.put_object(Bucket=self.bucket, Key=f"incoming/{name}", Body=content, ContentType="image/jpeg")
+
+    def contents(self, place: str) -> dict[str, bytes]:
+        if self.kind == "folder":
+            top = self.root / place
+            return {str(p.relative_to(top)): p.read_bytes() for p in sorted(top.rglob("*")) if p.is_file()}
+        everything = bucket_server.contents(self.app, self.bucket)
+        return {k.removeprefix(f"{place}/"): v for k, v in everything.items() if k.startswith(f"{place}/")}
+
+    def held_names(self) -> list[str]:
+        """What is kept, without references."""
+        return sorted(f"{n.split('/')[0]}/{n.split('/', 2)[2]}" for n in self.contents("held"))
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def scene(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    if request.param == "folder":
+        return Scene("folder", tmp_path, "")
+    for name, value in bucket_server.KEYS.items():
+        monkeypatch.setenv(name, value)
+    return Scene(request.param, tmp_path, request.getfixturevalue("store"))
+
+
+@pytest.fixture(scope="session")
+def pictures() -> tuple[bytes, bytes]:
+    return jpeg(1, (96, 64)), jpeg(2, (96, 64))
+
+
+class Bench:
+    """Workers over one scene, by one judge, with a clock of their own."""
+
+    def __init__(self, scene: Scene, data: Path, hashers: MediaPool) -> None:
+        self.scene, self.data, self._hashers = scene, data, hashers
+        self.judge = Answers()
+        self.now = 0.0
+        self.handled: list[Handled] = []
+        self._open: list[Any] = []
+
+    def worker(self, *, data: Path | None = None, **changed: Any) -> BucketWorker:
+        bucket = {f: getattr(self.scene.section, f) for f in BucketSettings.__struct_fields__}
+        section = BucketSettings(**bucket | {k: changed.pop(k) for k in list(changed) if k in bucket})
+        usual: dict[str, Any] = {
+            "policy": "block",
+            "without_answer": HELD,
+            "data": str(data or self.data),
+            "hashing_processes": 1,
+            "bucket": section,
+        }
+        hook = Hook(HookSettings(**usual | changed), judge=self.judge)
+        hook._pool = self._hashers  # started once for all tests
+        worker = BucketWorker(hook, self.handled.append, clock=lambda: self.now)
+        self._open.append(worker)
+        return worker
+
+    def outcomes(self) -> list[tuple[str, Outcome]]:
+        return sorted((h.name, h.outcome) for h in self.handled)
+
+    def close(self) -> None:
+        for opened in reversed(self._open):
+            opened.close()
+
+
+@pytest.fixture
+def at_work(scene: Scene, tmp_path: Path, hashers: MediaPool) -> Iterator[Bench]:
+    bench = Bench(scene, tmp_path / "data", hashers)
+    yield bench
+    bench.close()
+
+
+@pytest.mark.parametrize("scene", ["folder", "bucket", "versioned"], indirect=True)
+def test_what_is_allowed_is_published_and_what_is_not_stays_private(
+    at_work: Bench, pictures: tuple[bytes, bytes]
+) -> None:
+    known, unknown = pictures
+    at_work.judge.know(known)
+    scene = at_work.scene
+    uploads = {"a/known.jpg": known, "b.jpg": unknown, "cut.jpg": unknown[:500], "empty": b"", "text": b"a text"}
+    for name, content in uploads.items():
+        scene.upload(name, content)
+    worker = at_work.worker()
+    worker.look_once()
+    assert scene.contents("public") == {"b.jpg": unknown, "text": b"a text", "empty": b""}
+    assert scene.held_names() == ["block/a/known.jpg", "hold/cut.jpg"]
+    assert scene.contents("incoming") == {}
+    for handled in at_work.handled:  # where it is said to be, it is
+        if handled.outcome in {Outcome.BLOCKED, Outcome.HELD}:
+            assert handled.decision is not None
+            assert handled.decision.reference in handled.where
+            assert handled.where.endswith(handled.name)
+    records = Records(at_work.data)
+    assert sorted(e.details["name"] for e in records.events()) == ["a/known.jpg", "cut.jpg"]
+    records.close()
+    if scene.kind != "folder":
+        head = scene.app.head_object(Bucket=scene.bucket, Key="public/b.jpg")
+        assert head["ContentType"] == "image/jpeg"  # the app's headers go along
+    at_work.handled.clear()
+    worker.look_once()
+    assert at_work.handled == []
+
+
+@pytest.mark.parametrize("scene", ["folder", "bucket", "versioned"], indirect=True)
+def test_what_is_written_between_reading_and_publishing_is_never_published_unread(
+    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, unknown = pictures
+    at_work.judge.know(known)
+    scene = at_work.scene
+    place = FolderPlace if scene.kind == "folder" else S3Place
+    scene.upload("picture.jpg", unknown)
+    writes = iter([True])
+
+    def after(method: str) -> Callable[..., Any]:
+        whole = getattr(place, method)
+
+        def then_overwrite(self: Any, *given: Any, **named: Any) -> Any:
+            done = whole(self, *given, **named)
+            if next(writes, False):
+                scene.upload("picture.jpg", known)
+            return done
+
+        return then_overwrite
+
+    for method in ("take", "publish"):
+        writes = iter([True])
+        scene.upload("picture.jpg", unknown)
+        with monkeypatch.context() as patched:
+            patched.setattr(place, method, after(method))
+            at_work.worker(overwrite=True).look_once()
+        assert set(scene.contents("public").values()) <= {unknown}
+        at_work.worker(overwrite=True).look_once()
+        assert scene.contents("public") == {"picture.jpg": unknown}
+        assert set(scene.held_names()) == {"block/picture.jpg"}
+        assert scene.contents("incoming") == {}
+
+
+@pytest.mark.parametrize("step", ["take", "look", "remove", "read", "publish", "move"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_any_step_it_goes_on(
+    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch, step: str, when: str
+) -> None:
+    known, unknown = pictures
+    at_work.judge.know(known)
+    scene = at_work.scene
+    place = FolderPlace if scene.kind == "folder" else S3Place
+    scene.upload("known.jpg", known)
+    scene.upload("new.jpg", unknown)
+    whole = getattr(place, step)
+
+    def killed(self: Any, *given: Any, **named: Any) -> Any:
+        if when == "after":
+            done = whole(self, *given, **named)
+            if step == "read":
+                list(done)
+        raise SystemExit
+
+    worker = at_work.worker(jobs=1)
+    stored = {name: worker.quarantine.look(name) for name in ("known.jpg", "new.jpg")}
+    kills = 0
+    with monkeypatch.context() as patched:
+        patched.setattr(place, step, killed)
+        for upload in stored.values():
+            assert upload is not None
+            try:
+                worker._take(upload)
+            except SystemExit:
+                kills += 1
+    assert kills == (1 if step in {"publish", "move"} else 2)  # what is allowed is not moved, the rest not published
+    worker.close()  # the kernel lets go of its lock as of a killed one's
+    fresh = at_work.worker()
+    fresh.look_once()
+    fresh.look_once()
+    assert scene.contents("public") == {"new.jpg": unknown}
+    assert scene.held_names() == ["block/known.jpg"]
+    assert scene.contents("incoming") == {}
+
+
+def test_two_workers_share_without_harm(at_work: Bench, pictures: tuple[bytes, bytes], tmp_path: Path) -> None:
+    """On one machine, and with data directories of their own as on two."""
+    known, unknown = pictures
+    at_work.judge.know(known)
+    scene = at_work.scene
+    for number in range(6):
+        scene.upload(f"{number}.jpg", unknown + bytes([number]))
+    scene.upload("known.jpg", known)
+    workers = [at_work.worker(), at_work.worker(), at_work.worker(data=tmp_path / "elsewhere")]
+    threads = [threading.Thread(target=worker.look_once) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert scene.contents("public") == {f"{n}.jpg": unknown + bytes([n]) for n in range(6)}
+    assert set(scene.held_names()) == {"block/known.jpg"}  # by two of them at once: twice at most, never lost
+    assert scene.contents("incoming") == {}
+
+
+def test_what_was_begun_elsewhere_is_taken_over_when_its_lease_ends(
+    at_work: Bench, pictures: tuple[bytes, bytes]
+) -> None:
+    scene = at_work.scene
+    scene.upload("new.jpg", pictures[1])
+    worker = at_work.worker()
+    stored = worker.quarantine.look("new.jpg")
+    assert stored is not None
+    assert worker.quarantine.take(stored, worker.held, "checking/0badcafe-1/new.jpg")
+    assert worker.quarantine.remove(stored)
+    worker.look_once()
+    assert scene.contents("public") == {}
+    real = __import__("time").time
+    with pytest.MonkeyPatch.context() as later:
+        later.setattr("hashhub.hook.buckets.time.time", lambda: real() + 901)
+        worker.look_once()
+    assert scene.contents("public") == {"new.jpg": pictures[1]}
+    assert scene.contents("held") == {}
+
+
+def test_while_the_hub_is_away_uploads_wait_and_then_are_checked(at_work: Bench, pictures: tuple[bytes, bytes]) -> None:
+    known, unknown = pictures
+    at_work.judge.know(known)
+    at_work.judge.is_away = True
+    scene = at_work.scene
+    for number in range(20):
+        scene.upload(f"{number}.jpg", unknown + bytes([number]))
+    scene.upload("known.jpg", known)
+    worker = at_work.worker()
+    for _ in range(5):
+        worker.look_once()
+    assert at_work.judge.asked < 10  # an outage is not asked about for each upload
+    assert scene.contents("public") == {}
+    assert len(scene.contents("incoming")) + len(scene.contents("held")) == 21
+    at_work.judge.is_away = False
+    for _ in range(4):
+        at_work.now += 700
+        worker.look_once()
+    assert len(scene.contents("public")) == 20
+    assert scene.held_names() == ["block/known.jpg"]
+
+
+@pytest.mark.parametrize("scene", ["folder"], indirect=True)
+def test_an_upload_that_never_gets_an_answer_does_not_stop_others(
+    at_work: Bench, pictures: tuple[bytes, bytes]
+) -> None:
+    _, unknown = pictures
+    scene = at_work.scene
+    for number in range(4):
+        hostile = unknown + b"hostile" + bytes([number])
+        at_work.judge.cannot_answer.add(_digest(hostile))
+        scene.upload(f"0-hostile-{number}.jpg", hostile)
+    worker = at_work.worker()
+    for number in range(60):
+        scene.upload(f"{number}.jpg", unknown + bytes([number]))
+        worker.look_once()
+        at_work.now += 60
+    for _ in range(80):
+        at_work.now += 700
+        worker.look_once()
+    assert len(scene.contents("public")) == 60
+    assert scene.held_names() == [f"hold/0-hostile-{n}.jpg" for n in range(4)]
+
+
+def test_what_was_published_without_an_answer_is_taken_back_when_it_is_known(
+    at_work: Bench, pictures: tuple[bytes, bytes]
+) -> None:
+    known, unknown = pictures
+    at_work.judge.know(known)
+    at_work.judge.is_away = True
+    scene = at_work.scene
+    scene.upload("known.jpg", known)
+    scene.upload("new.jpg", unknown)
+    choice = WithoutAnswer(
+        hub_away=Action.ALLOW, unreadable=Action.HOLD, too_large=Action.HOLD, no_perceptual_hash=Action.ALLOW
+    )
+    at_work.worker(without_answer=choice).look_once()
+    assert set(scene.contents("public")) == {"known.jpg", "new.jpg"}
+    at_work.judge.is_away = False
+    fresh = at_work.worker(without_answer=choice)
+    at_work.now += 100
+    fresh.look_once()
+    assert scene.contents("public") == {"new.jpg": unknown}
+    assert scene.held_names() == ["block/known.jpg"]
+    assert Outcome.TAKEN_BACK in {h.outcome for h in at_work.handled}
+    asked = at_work.judge.asked
+    fresh.look_once()
+    assert at_work.judge.asked == asked
+
+
+def test_a_name_that_is_taken_is_not_replaced_unless_it_may_be(at_work: Bench, pictures: tuple[bytes, bytes]) -> None:
+    one, other = pictures
+    scene = at_work.scene
+    scene.upload("a.jpg", one)
+    at_work.worker().look_once()
+    scene.upload("a.jpg", other)
+    scene.upload("a.jpg.d/b.jpg", other)
+    at_work.worker().look_once()
+    assert scene.contents("public") == {"a.jpg": one, "a.jpg.d/b.jpg": other}
+    assert scene.held_names() == ["hold/a.jpg"]
+    assert ("a.jpg", Outcome.NAME_TAKEN) in at_work.outcomes()
+    scene.upload("a.jpg", other)
+    at_work.worker(overwrite=True).look_once()
+    assert scene.contents("public")["a.jpg"] == other
+
+
+def test_names_of_strangers(at_work: Bench, pictures: tuple[bytes, bytes], tmp_path: Path) -> None:
+    _, unknown = pictures
+    scene = at_work.scene
+    long = "x" * (1024 - len("incoming/")) if scene.kind != "folder" else "/".join(["y" * 255] * 3)
+    names = [
+        "public/a.jpg",
+        "ünï/日本.jpg",
+        "a b+c%2F&?#.jpg",
+        "held/checking/x",
+        ".hashhub-partial-1",
+    ]
+    for name in [*names, long]:
+        scene.upload(name, unknown)
+    if scene.kind == "folder":
+        names.append("line\nbreak.jpg")  # moto has none of these
+        scene.upload(names[-1], unknown)
+        (tmp_path / "secret").write_bytes(b"of the machine")
+        (tmp_path / "incoming/link.jpg").symlink_to(tmp_path / "secret")
+        (tmp_path / "incoming/folder").symlink_to(tmp_path)
+        os.mkfifo(tmp_path / "incoming/pipe")
+    else:
+        scene.upload("a/../../public/up.jpg", unknown)
+    at_work.worker().look_once()
+    published = scene.contents("public")
+    assert set(names) <= set(published)
+    assert set(published.values()) == {unknown}
+    failed = [name for name, outcome in at_work.outcomes() if outcome is Outcome.FAILED]
+    if scene.kind == "folder":
+        assert failed == ["folder", "link.jpg", "pipe"]
+        assert long in published
+    else:
+        assert failed == ["a/../../public/up.jpg", long]
+        assert set(scene.contents("incoming")) == set(failed)  # not lost either
+        assert set(published) == set(names)
+
+
+def test_an_object_beyond_the_limit_is_not_downloaded(
+    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = at_work.scene
+    scene.upload("large.bin", bytes(5000))
+    place = FolderPlace if scene.kind == "folder" else S3Place
+    worker = at_work.worker(max_bytes=1000)
+    if scene.kind != "folder":
+        monkeypatch.setattr(place, "read", lambda *_: pytest.fail("it was downloaded"))
+    worker.look_once()
+    [handled] = at_work.handled
+    assert handled.decision is not None
+    assert (handled.outcome, handled.decision.no_answer) == (Outcome.HELD, NoAnswer.TOO_LARGE)
+    assert scene.held_names() == ["hold/large.bin"]
+    assert at_work.judge.asked == 0
+
+
+def test_one_object_that_may_not_be_read_does_not_stop_the_rest(
+    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = at_work.scene
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        scene.upload(name, pictures[1])
+    place = FolderPlace if scene.kind == "folder" else S3Place
+    whole = place.take
+    tries = []
+
+    def refusing(self: Any, stored: Stored, into: Any, name: str) -> bool:
+        if stored.name == "b.jpg":
+            tries.append(stored.name)
+            raise PermissionDenied("access is denied")
+        return bool(whole(self, stored, into, name))
+
+    monkeypatch.setattr(place, "take", refusing)
+    worker = at_work.worker()
+    for _ in range(5):
+        worker.look_once()
+    assert set(scene.contents("public")) == {"a.jpg", "c.jpg"}
+    assert set(scene.contents("incoming")) == {"b.jpg"}
+    assert (len(tries), at_work.outcomes().count(("b.jpg", Outcome.FAILED))) == (1, 1)
+    at_work.now += 11
+    worker.look_once()
+    assert len(tries) == 2
+
+
+def test_what_people_release_is_published(at_work: Bench, pictures: tuple[bytes, bytes]) -> None:
+    known, _ = pictures
+    at_work.judge.know(known)
+    scene = at_work.scene
+    scene.upload("a/known.jpg", known)
+    worker = at_work.worker()
+    worker.look_once()
+    [handled] = at_work.handled
+    assert handled.decision is not None
+    records = Records(at_work.data)
+    records.write(
+        "INSERT OR REPLACE INTO upload VALUES (?, '2026-01-01', 'RELEASED', 'bucket', 'a/known.jpg', '')",
+        (handled.decision.reference,),
+    )
+    worker.look_once()
+    worker.look_once()
+    assert scene.contents("public") == {"a/known.jpg": known}
+    assert scene.contents("held") == {}
+    assert [e.kind for e in records.events(subject=handled.decision.reference)] == ["bucket.kept", "bucket.released"]
+    records.close()
+
+
+def test_places_that_are_in_each_other_are_refused(tmp_path: Path) -> None:
+    for section in (
+        {"quarantine": "s3://app/in", "held": "s3://app/held", "public": "s3://app/in/public"},
+        {"quarantine": "s3://app/in", "held": "s3://app/in/", "public": "s3://app/public"},
+        {"quarantine": "s3://app", "held": "s3://other/held", "public": "s3://app/public"},
+        {"quarantine": str(tmp_path / "in"), "held": str(tmp_path / "in/../in/x"), "public": str(tmp_path / "p")},
+        {"quarantine": str(tmp_path / "in"), "held": str(tmp_path / "h"), "public": "s3://app/public"},
+    ):
+        with pytest.raises(InvalidArgument, match=r"bucket\."):
+            BucketSettings(**section)  # type: ignore[arg-type]
+    BucketSettings(quarantine="s3://app/in", held="s3://app/in-held", public="s3://app/in-public")
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    with pytest.raises(InvalidArgument):
+        BucketSettings(quarantine=str(tmp_path / "in"), held=str(tmp_path / "h"), public=str(tmp_path / "link/p"))
+
+
+def test_data_in_a_place_and_missing_places_are_refused(at_work: Bench, tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="needs held"):
+        at_work.worker(held="")
+    if at_work.scene.kind == "folder":
+        with pytest.raises(InvalidArgument, match="data"):
+            at_work.worker(data=tmp_path / "public/data")
+
+
+def test_a_bucket_that_is_not_there_or_a_store_that_is_away_says_so(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in bucket_server.KEYS.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(FailedPrecondition, match="no such bucket"):
+        list(S3Place("s3://nowhere-at-all/x", BucketSettings(endpoint=store, path_style=True)).objects())
+    away = S3Place("s3://nowhere-at-all/x", BucketSettings(endpoint="http://127.0.0.1:9", path_style=True))
+    away._store.files.retries = 1
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        list(away.objects())
+
+
+def test_a_listing_that_repeats_itself_ends(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = S3Place("s3://app/x", BucketSettings(endpoint=store, path_style=True))
+    from datetime import UTC, datetime
+
+    item = {"Key": "x/a", "Size": 1, "ETag": '"e"', "LastModified": datetime.now(UTC)}
+    page = {"Contents": [item], "IsTruncated": True, "NextContinuationToken": "again"}
+    monkeypatch.setattr(place, "_call", lambda *_, **__: page)
+    with pytest.raises(Unavailable, match="does not come to an end"):
+        list(place.objects())
+    monkeypatch.setattr(place, "_call", lambda *_, **__: {**page, "Contents": []})
+    with pytest.raises(Unavailable, match="does not come to an end"):
+        list(place.objects())
+
+
+def test_a_store_that_goes_away_in_the_middle_is_asked_again_with_new_credentials(
+    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = at_work.scene
+    worker = at_work.worker(poll_seconds=0.1)
+    wake = threading.Event()
+    place = type(worker.quarantine)
+    listed = place.objects
+    looks = 0
+    troubles: list[HashHubError] = []
+
+    def objects(self: Any, below: str = "") -> Any:
+        nonlocal looks
+        if not below:
+            looks += 1
+            if looks == 2:
+                scene.upload("a.jpg", pictures[1])
+                raise Unavailable("the store refuses the credentials (ExpiredToken)")
+            if looks == 4:
+                worker.stop(wake)
+        return listed(self, below)
+
+    monkeypatch.setattr(place, "objects", objects)
+
+    def told(error: HashHubError, _: float) -> None:
+        troubles.append(error)
+        wake.set()
+
+    worker.run(wake=wake, on_trouble=told)
+    worker._drain()
+    assert len(troubles) == 1
+    assert set(scene.contents("public")) == {"a.jpg"}
+
+
+def test_against_a_real_hub(at_work: Bench, listed: Listed, make_settings: Callable[..., HookSettings]) -> None:
+    from hashhub.hook import open_hook
+
+    scene = at_work.scene
+    scene.upload("known.jpg", listed.known)
+    scene.upload("new.jpg", listed.unknown)
+    with open_hook(make_settings(bucket=scene.section)) as hook, BucketWorker(hook, at_work.handled.append) as worker:
+        worker.look_once()
+    assert scene.contents("public") == {"new.jpg": listed.unknown}
+    assert scene.held_names() == ["block/known.jpg"]

@@ -1,0 +1,95 @@
+"""docs/hook-bucket.md, literally: its settings, policies, presigned URL and commands, against moto's server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from hashhub.hook.settings import BucketSettings
+from tests.cli.test_json import EXAMPLES, fits
+from tests.docs.test_readme import commands
+from tests.hook import bucket_server
+from tests.hook.conftest import Listed
+
+PAGE = "docs/hook-bucket.md"
+TEXT = (Path(__file__).parents[2] / PAGE).read_text("utf-8")
+
+
+def block(language: str, name: str) -> str:
+    [text] = re.findall(rf"^```{language} {re.escape(name)}\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+    assert isinstance(text, str)
+    return text
+
+
+def test_every_setting_is_on_the_page() -> None:
+    names = set(re.findall(r"`([a-z_]+)`", TEXT))
+    assert set(BucketSettings.__struct_fields__) <= names
+
+
+def test_policies_give_each_no_more_than_it_needs() -> None:
+    [everybody] = json.loads(block("json", "public"))["Statement"]
+    assert (everybody["Action"], everybody["Resource"]) == ("s3:GetObject", "arn:aws:s3:::app-media/public/*")
+    [app] = json.loads(block("json", "app"))["Statement"]
+    assert (app["Action"], app["Resource"]) == ("s3:PutObject", "arn:aws:s3:::app-media/incoming/*")
+    for statement in json.loads(block("json", "worker"))["Statement"]:
+        if "s3:PutObject" in statement["Action"]:
+            assert not any("incoming" in resource for resource in statement["Resource"])
+
+
+@pytest.mark.timeout(240)
+def test_the_page_works_as_written(store: str, listed: Listed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HASHHUB_HOOK_HUB": listed.hub.address,
+        "HASHHUB_HOOK_ANSWER_SECONDS": "20",  # a loaded machine is no reason for another answer
+    }
+    app = bucket_server.client(store)
+    app.create_bucket(Bucket="app-media")
+    app.put_bucket_policy(Bucket="app-media", Policy=block("json", "public"))
+    app.put_bucket_lifecycle_configuration(
+        Bucket="app-media", LifecycleConfiguration=json.loads(block("json", "lifecycle"))
+    )
+    settings = block("toml", "hook.toml")
+    (tmp_path / "hook.toml").write_text(settings)
+    token_file = tmp_path / tomllib.loads(settings)["token_file"]
+    token_file.parent.mkdir()
+    token_file.write_text(listed.token)
+    exports = [c.line.removeprefix("export ").partition("=") for c in commands(PAGE) if c.line.startswith("export ")]
+    for name, _, value in exports:
+        environment[name] = value.replace("http://127.0.0.1:9000", store)
+        monkeypatch.setenv(name, environment[name])
+    example: dict[str, Any] = {}
+    exec(block("python", "presign"), example)  # noqa: S102 - of our own page
+    for content in (listed.known, listed.unknown):
+        name, url = example["upload_url"]("anna")
+        assert httpx.put(url, content=content, headers={"Content-Type": "image/jpeg"}).status_code == 200
+        assert name.startswith("anna/")
+    run = [c for c in commands(PAGE) if c.line.startswith("hashhub ")]
+    assert len(run) == 3
+    for command in run:
+        done = subprocess.run(
+            ["bash", "-c", command.line], cwd=tmp_path, env=environment, timeout=100, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        told = f"{command}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == command.ends_with, told
+        assert "Traceback" not in done.stderr
+        for line in command.prints:
+            assert any(printed.startswith(line) for printed in done.stdout.splitlines()), told
+        if "--json" in command.line:
+            assert all(fits(json.loads(line), EXAMPLES["hook scan PLACE"]) for line in done.stdout.splitlines())
+    assert list(bucket_server.contents(app, "app-media").values()).count(listed.unknown) == 1
+    published = [k for k in bucket_server.contents(app, "app-media") if k.startswith("public/")]
+    assert len(published) == 1
+    summary = json.loads((tmp_path / "scan/summary.json").read_text())
+    assert summary["counts"] == {"ALLOW": 1}
