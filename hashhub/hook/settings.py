@@ -46,6 +46,22 @@ class LocalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Seconds after which nothing is allowed any more by what the copy does not hold."""
 
 
+class RecheckSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is done once the hub answers again about uploads that had no answer."""
+
+    url: str = ""
+    """Your app's own URL, which is called with what such an upload turned out to be: https, or http on this machine."""
+
+    secret_file: str = ""
+    """File with the secret by which those calls are signed; needed with `url`."""
+
+    seconds: float = 5.0
+    """Seconds between two looks for uploads that wait for an answer."""
+
+    keep_days: int = 30
+    """Days for which digests of uploads that could not be read, and were allowed, are looked up again each day."""
+
+
 class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a hook."""
 
@@ -97,6 +113,31 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     hashing_processes: int = 0
     """Child processes that hash; 0: one a core."""
 
+    waiting_seconds: float = 5.0
+    """Seconds that an upload waits for a child process before it counts as without an answer."""
+
+    max_total_bytes: int = 512 * 1024 * 1024
+    """Bytes that all uploads together may have in memory; of what finds no room only digests are looked for."""
+
+    cache_seconds: float = 10.0
+    """Seconds for which an answer about the same bytes holds; as long may a withdrawal or a new entry take to be seen.
+    0: ask each time."""
+
+    cache_entries: int = 10_000
+    """Answers that are remembered at most."""
+
+    breaker_failures: int = 3
+    """Failures in a row after which the hub is not asked for a while."""
+
+    breaker_seconds: float = 2.0
+    """Seconds after which it is then tried again."""
+
+    max_records: int = 100_000
+    """Uploads without an answer that are recorded at most, and as many others that are held or blocked. What finds no
+    room is held at least."""
+
+    recheck: RecheckSettings = RecheckSettings()
+
     local: LocalSettings = LocalSettings()
 
     def __post_init__(self) -> None:
@@ -109,9 +150,27 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 ("max_bytes", 1),
                 ("max_waiting", 1),
                 ("hashing_processes", 0),
+                ("waiting_seconds", 0.01),
+                ("max_total_bytes", 1),
+                ("cache_seconds", 0),
+                ("cache_entries", 0),
+                ("breaker_failures", 1),
+                ("breaker_seconds", 0.01),
+                ("max_records", 1),
             )
-            if getattr(self, name) < least
+            if not getattr(self, name) >= least  # nan is no number of seconds either
         ]
+        wrong += [
+            Violation(f"recheck.{name}", f"must be at least {least}", "OUT_OF_RANGE")
+            for name, least in (("seconds", 0.01), ("keep_days", 0))
+            if not getattr(self.recheck, name) >= least
+        ]
+        if bool(self.recheck.url) != bool(self.recheck.secret_file):
+            wrong.append(
+                Violation(
+                    "recheck", "needs both url and secret_file: a call that is not signed proves nothing", "REQUIRED"
+                )
+            )
         if not self.policy:
             wrong.append(Violation("policy", "must name a policy of the hub, such as `block`", "REQUIRED"))
         if self.on_match is Action.ALLOW:

@@ -36,7 +36,7 @@ def test_each_case_without_an_answer_is_as_chosen(make_hook: MakeHook, listed: L
         NoAnswer.HUB_AWAY,
     )
     small = make_hook(max_bytes=1000)
-    assert small.check(listed.known).no_answer is NoAnswer.TOO_LARGE
+    assert small.check(listed.unknown).no_answer is NoAnswer.TOO_LARGE
     hook = make_hook()
     assert hook.check(listed.known[:3000]).no_answer is NoAnswer.UNREADABLE
     decision = hook.check(b"a text")
