@@ -70,14 +70,14 @@ class MatchCalls(Calls):
         return self._transport.ask(one_match(query, options))
 
     def match_media(
-        self, media: Iterable[tuple[str, bytes]], options: MatchOptions, *, timeout: float = MATCH_TIMEOUT
+        self, media: Iterable[tuple[str, bytes]], options: MatchOptions, *, seconds: float = MATCH_TIMEOUT
     ) -> Iterator[MatchedMedia]:
         """Yield one answer for each (label, content), in order, hashed by the hub: for callers that cannot hash.
 
         The contents travel to the hub, which keeps them in memory only. A file that it cannot read has the verdict
-        UNAVAILABLE. `timeout`: seconds for each batch. Roles: all but auditor.
+        UNAVAILABLE. `seconds`: for each batch. Roles: all but auditor.
         """
-        for call in media_batches(media, options, timeout=timeout):
+        for call in media_batches(media, options, timeout=seconds):
             yield from self._transport.ask(call)
 
     def match_live(self, frames: Iterable[LivePicture | VideoFrame], options: LiveOptions) -> Iterator[LiveAnswer]:

@@ -220,10 +220,7 @@ class Hook:
                 return receiving.decide()
         if isinstance(upload, Readable):
             return self._receive_all(upload, upload_id=upload_id, door=door)
-        hashes = tuple(upload) if isinstance(upload, Iterable) and not isinstance(upload, str) else ()
-        if not hashes or not all(isinstance(h, Hash) for h in hashes):
-            raise InvalidArgument.field("upload", "must be bytes, a Path, an open binary stream, a Query or hashes")
-        return self._decide_hashes(Query(hashes=hashes), upload_id=upload_id, door=door)
+        return self._decide_hashes(Query(hashes=_hashes(upload)), upload_id=upload_id, door=door)
 
     async def acheck(
         self, upload: Checkable | AsyncIterable[bytes] | Any, *, upload_id: str = "", door: str = "api"
@@ -241,7 +238,7 @@ class Hook:
             return await self._in_thread(lambda: self.check(upload, upload_id=upload_id, door=door))
         with self.receive(upload_id=upload_id, door=door) as receiving:
             async for piece in pieces:
-                await self._in_thread(lambda piece=piece: receiving.write(piece))  # type: ignore[misc] - bound early
+                await self._in_thread(partial(receiving.write, piece))
             return await receiving.adecide()
 
     def receive(self, *, upload_id: str = "", door: str = "api") -> Upload:
@@ -701,6 +698,14 @@ def _held_at_least(checked: Checked, error: Exception, what: str) -> Checked:
         reasons=(*checked.decision.reasons, line),
     )
     return msgspec.structs.replace(checked, decision=decision)
+
+
+def _hashes(given: object) -> tuple[Hash, ...]:
+    every = tuple(given) if isinstance(given, Iterable) else ()
+    hashes = tuple(h for h in every if isinstance(h, Hash))
+    if not hashes or len(hashes) < len(every):
+        raise InvalidArgument.field("upload", "must be bytes, a Path, an open binary stream, a Query or hashes")
+    return hashes
 
 
 @contextmanager

@@ -119,7 +119,7 @@ class HubJudge:
 
     def judge_media(self, label: str, content: bytes) -> JudgedMedia:
         """Let the hub hash an upload and answer. Raises HashHubError when it does not in time, or refuses."""
-        [answer] = self._client.match_media([(label, content)], self._options, timeout=self._media_seconds)
+        [answer] = self._client.match_media([(label, content)], self._options, seconds=self._media_seconds)
         self._revision = max(self._revision, answer.revision)
         return JudgedMedia(media=answer.media, policy=answer.policy, revision=answer.revision)
 

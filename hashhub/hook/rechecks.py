@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -115,15 +115,15 @@ class Rechecks:
                 self._tell_app(number, since, attempts, msgspec.msgpack.decode(blob, type=Rechecked))
         return answered
 
-    def _take(self, table: str, columns: str) -> list[tuple[object, ...]]:
+    def _take(self, table: str, columns: str) -> list[tuple[Any, ...]]:
         """Return what is due, which nobody else gets for the time of the lease."""
         at = time.time()
         key = columns.partition(",")[0]
         if not self._records.rows(f"SELECT 1 FROM {table} WHERE due <= ? LIMIT 1", (at,)):  # noqa: S608 - our own names
             return []
         return self._records.rows(
-            f"UPDATE {table} SET due = ? WHERE {key} IN (SELECT {key} FROM {table} WHERE due <= ? ORDER BY due LIMIT ?) "  # noqa: S608 - likewise
-            f"RETURNING {columns}",
+            f"UPDATE {table} SET due = ? WHERE {key} IN "  # noqa: S608 - likewise
+            f"(SELECT {key} FROM {table} WHERE due <= ? ORDER BY due LIMIT ?) RETURNING {columns}",
             (at + _LEASE_SECONDS, at, _BATCH),
         )
 
