@@ -178,7 +178,8 @@ class Rechecks:
         self, reference: str, action: Action, verdict: Verdict, judged: Judged | None, pending: Pending
     ) -> None:
         with self._records.transaction():
-            self._records.write("DELETE FROM recheck WHERE reference = ?", (reference,))
+            if not self._records.write("DELETE FROM recheck WHERE reference = ?", (reference,)):
+                return  # another process had it before its time was up, and was slow
             recorded = self._records.get_upload(reference)
             if recorded is None:
                 return

@@ -210,7 +210,10 @@ def _take_environment(
     for field in msgspec.structs.fields(of):
         name = prefix + field.name.upper()
         if _is_section(field.type):
-            section = dict(values.get(field.name, {}))
+            given = values.get(field.name, {})
+            if not isinstance(given, dict):
+                raise InvalidArgument.field("settings", f"{field.name} must be a section: [{field.name}]")
+            section = dict(given)
             _take_environment(section, field.type, f"{name}_", environment)
             if section:
                 values[field.name] = section

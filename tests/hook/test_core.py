@@ -103,7 +103,7 @@ def test_a_known_digest_counts_where_nothing_can_be_decoded(make_hook: MakeHook,
     judge = OneVerdict(Verdict.NO_MATCH, digests=Verdict.MATCH)
     hook = make_hook(judge=judge, without_answer=ALLOWED)
     assert hook.check(damaged).action is Action.BLOCK
-    assert hook._hashing is not None and hook._hashing.hashed == 0  # nobody had to decode it
+    assert _hashed(hook) == 0  # nobody had to decode it
     judge.of_digests = Verdict.REVIEW
     decision = hook.check(jpeg(3)[:3000])
     assert (decision.action, decision.verdict) == (Action.HOLD, Verdict.REVIEW)
@@ -226,7 +226,7 @@ class TestRemembering:
             decisions = list(threads.map(lambda _: hook.check(listed.unknown), range(200)))
         assert {d.action for d in decisions} == {Action.ALLOW}
         assert len({d.reference for d in decisions}) == 200
-        assert hook._hashing is not None and hook._hashing.hashed == 1
+        assert _hashed(hook) == 1
         assert len(judge.queries) <= 2 * 8  # those that began before the first was answered
 
     def test_an_answer_ends_with_its_revision(self, make_hook: MakeHook, listed: Listed) -> None:
@@ -266,13 +266,13 @@ class TestRemembering:
         assert hook.check(listed.known).action is Action.BLOCK
 
     def test_a_costly_upload_costs_once(self, make_hook: MakeHook) -> None:
-        """The same picture that takes the CPU limit, time and again: its limit is paid once, the others are answered."""
+        """The same picture that takes the CPU limit, time and again: that is paid once."""
         judge = OneVerdict(Verdict.NO_MATCH)
         hook = make_hook(judge=judge, media_seconds=0.01)
         big = jpeg(5, (3000, 2000))
         decisions = [hook.check(big) for _ in range(50)]
         assert {d.no_answer for d in decisions} == {NoAnswer.TOO_LARGE}
-        assert hook._hashing is not None and hook._hashing.hashed == 1
+        assert _hashed(hook) == 1
 
 
 @contextmanager
@@ -313,7 +313,8 @@ class TestHubAway:
                 (Action.HOLD, Verdict.UNAVAILABLE, NoAnswer.HUB_AWAY)
             }
             records = hook._records
-            assert records is not None and records.count(UploadState.UNANSWERED) == 50
+            assert records is not None
+            assert records.count(UploadState.UNANSWERED) == 50
             assert [e.kind for e in records.events() if e.kind.startswith("hub.")] == ["hub.away"]
             assert _eventually(lambda: hook.memory_bytes == 0)
 
@@ -447,8 +448,7 @@ class TestAsync:
                 yield listed.unknown
 
             task = asyncio.create_task(hook.acheck(pieces()))
-            while not entered.is_set():
-                await asyncio.sleep(0.01)  # which a blocked loop would never come to
+            await asyncio.to_thread(entered.wait, 30)  # a blocked loop would not come back from here
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -490,6 +490,11 @@ class TestHashedAtTheHub:
             check=True,
         )
         assert done.stdout.decode().strip() == "[]"
+
+
+def _hashed(hook: Hook) -> int:
+    assert hook._hashing is not None
+    return hook._hashing.hashed
 
 
 def _eventually(is_so: Callable[[], bool]) -> bool:
