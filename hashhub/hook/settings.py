@@ -186,12 +186,22 @@ def load(file: Path | None, environment: Mapping[str, str]) -> HookSettings:
 
     Raises InvalidArgument for an unreadable file, an unknown key, a missing choice or a value of the wrong type.
     """
-    values: dict[str, Any] = {}
+    text = ""
     if file is not None:
         try:
-            values = tomllib.loads(file.read_text("utf-8"))
+            text = file.read_text("utf-8")
         except (OSError, ValueError) as e:
-            raise InvalidArgument.field("settings", f"cannot read the file as TOML: {e}") from e
+            why = getattr(e, "strerror", None) or "it is not UTF-8"
+            raise InvalidArgument.field("settings", f"cannot read the file: {why}; is it where you say?") from e
+    return parse(text, environment)
+
+
+def parse(text: str, environment: Mapping[str, str]) -> HookSettings:
+    """Return the settings of a file's text and `environment`. Raises InvalidArgument as `load` does."""
+    try:
+        values: dict[str, Any] = tomllib.loads(text)
+    except ValueError as e:
+        raise InvalidArgument.field("settings", f"cannot read the file as TOML: {e}") from e
     _take_environment(values, HookSettings, _PREFIX, environment)
     try:
         # Not strict: the environment has only strings, and "4" must become 4.

@@ -8,12 +8,12 @@ from typing import Final
 
 import click
 
-from hashhub.cli.hook import checking
+from hashhub.cli.hook import checking, starting
 from hashhub.cli.hook.group import hook
 
 __all__ = ["COMMANDS"]
 
 # Each adds its commands to the group when it is imported.
-_PARTS: Final = (checking,)
+_PARTS: Final = (starting, checking)
 
 COMMANDS: Final[tuple[click.Command, ...]] = (hook,)
