@@ -18,10 +18,11 @@ import pytest
 from hashhub.errors import Cancelled, InvalidArgument, Unavailable
 from hashhub.hashes import parse
 from hashhub.hook import Action, Checked, Hook, NoAnswer, WithoutAnswer, load_settings
+from hashhub.hook.core import _Looked
 from hashhub.hook.judges import Judged
 from hashhub.hook.records import Records, UploadState
 from hashhub.model import MatchResult, Query, Verdict
-from tests.hook.conftest import jpeg
+from tests.hook.conftest import HELD, jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,6 +117,43 @@ def test_no_choice_weakens_a_verdict(make_hook: MakeHook, listed: Listed, chosen
         hook = make_hook(judge=OneVerdict(verdict), without_answer=chosen)
         decisions = [hook.check(upload) for upload in (listed.unknown, b"a text", (parse("MD5", "ab" * 16),))]
         assert [(d.action, d.verdict, d.no_answer) for d in decisions] == [(action, verdict, None)] * 3
+
+
+def test_every_answer_and_every_case_weigh_as_they_are_told(make_hook: MakeHook) -> None:
+    """All there are: verdicts, what went wrong, two choices for each; told in docs/hook.md, worked out here by rules of
+    its own.
+    """
+    order = [Action.ALLOW, Action.HOLD, Action.BLOCK]
+    cases = list(NoAnswer)
+    for choice in (ALLOWED, HELD, BLOCKED):
+        hook = make_hook(judge=OneVerdict(Verdict.NO_MATCH), without_answer=choice)
+        for verdict in (None, *Verdict):
+            for at_least in order:
+                for bits in range(2 ** len(cases)):
+                    causes = tuple(case for i, case in enumerate(cases) if bits >> i & 1)
+                    judged = verdict and Judged(
+                        result=MatchResult(verdict=verdict), policy="block@1", revision=1, at_least=at_least
+                    )
+                    if judged is None and NoAnswer.HUB_AWAY not in causes:
+                        continue
+                    looked = _Looked(door="", upload_id="", query=Query(hashes=()), judged=judged, causes=causes)
+                    action, weighed, cause = hook._weighed(looked)
+                    floor = [at_least] if judged else []
+                    if verdict is Verdict.MATCH:
+                        assert (weighed, cause) == (Verdict.MATCH, None)
+                        assert action is Action.BLOCK
+                        continue
+                    if verdict is Verdict.REVIEW:
+                        floor.append(Action.HOLD)
+                        assert weighed is Verdict.REVIEW
+                    hard = set(causes) - {NoAnswer.NO_PERCEPTUAL_HASH}
+                    floor += [choice.action(case) for case in hard]
+                    assert all(order.index(action) >= order.index(least) for least in floor)
+                    if hard or verdict is Verdict.UNAVAILABLE:
+                        assert cause is not None
+                        assert weighed in {Verdict.UNAVAILABLE, Verdict.REVIEW}
+                    if action is Action.ALLOW:
+                        assert verdict in {Verdict.NO_MATCH, Verdict.BENIGN} or choice is ALLOWED
 
 
 def test_what_only_a_stale_copy_says_allows_nothing(make_hook: MakeHook, listed: Listed) -> None:
