@@ -5,8 +5,8 @@
 away: decisions while the hub refuses connections, hangs after it accepted, drops packets (a socket whose backlog is
 full) or refuses the token; each of them with a hook just opened, one upload after the other and 50 at once; pictures of
 2 megapixels and small ones, texts, hashes. From the call to the decision, the record included.
-memory: a process that opens a hook and checks pictures, and its children, against one that imports nothing: PSS, and RSS, which
-counts what they share once for each.
+memory: a process that opens a hook and checks pictures, and its children, against one that imports nothing: PSS, and
+RSS, which counts what they share once for each.
 besides: `Hook.check` of a 2-megapixel JPEG with a judge that answers at once, beside the child process alone; in turn.
 record: what it takes to record an upload that is blocked.
 """
@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -140,7 +141,7 @@ def away(cases: int) -> list[dict[str, object]]:
                         for i in range(min(count, _AT_ONCE) if way == "at once" else count)
                     ]
                     with ThreadPoolExecutor(len(uploads) if way == "at once" else 1) as threads:
-                        took += threads.map(lambda upload, hook=hook: _timed(hook, upload), uploads)
+                        took += threads.map(partial(_timed, hook), uploads)
             rows.append({"what": "away", "case": name, **_percentiles(took)})
             every += took
     rows.append({"what": "away", "case": "all", **_percentiles(every)})
@@ -198,11 +199,11 @@ def besides(uploads: int) -> list[dict[str, object]]:
                     file.write(data)
                     file.flush()
                     with pool.room() as place:
-                        a = _seconds(lambda place=place, file=file: place.hash(file, effort=Effort.STANDARD))
+                        a = _seconds(partial(place.hash, file, effort=Effort.STANDARD))
                 cpu = time.process_time()
-                b = _seconds(lambda data=data: hook.check(data))
+                b = _seconds(partial(hook.check, data))
                 cpu = time.process_time() - cpu
-                c = _seconds(lambda data=data: _digest(data))
+                c = _seconds(partial(_digest, data))
                 if i >= 3:  # the first load kernels
                     alone.append(a)
                     hooked.append(b)
@@ -240,7 +241,7 @@ def record(count: int) -> list[dict[str, object]]:
         for i in range(count):
             decision = Decision(action=Action.BLOCK, verdict=Verdict.MATCH, reasons=(), reference=f"{i:020x}")
             checked = Checked(decision=decision, time=now(), door="bench")
-            took.append(_seconds(lambda c=checked: records.add_upload(c, UploadState.BLOCKED, max_records=10**9)))
+            took.append(_seconds(partial(records.add_upload, checked, UploadState.BLOCKED, max_records=10**9)))
         records.close()
     return [{"what": "record", **_percentiles(took)}]
 

@@ -276,10 +276,12 @@ class TestRemembering:
         judge.at += 1  # another upload was answered at a newer one
         assert hook.check(listed.unknown).action is Action.ALLOW
 
-    def test_an_answer_of_an_older_revision_is_not_remembered(self, make_hook: MakeHook, listed: Listed) -> None:
+    def test_an_answer_of_an_older_revision_is_not_remembered(
+        self, make_hook: MakeHook, listed: Listed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         judge = OneVerdict(Verdict.NO_MATCH)
         hook = make_hook(judge=judge, cache_seconds=600)
-        judge.revision = lambda: 9  # type: ignore[method-assign] - a hub whose one process lags behind
+        monkeypatch.setattr(judge, "revision", lambda: 9)  # a hub whose one process lags behind
         hook.check(listed.unknown)
         asked = len(judge.queries)
         hook.check(listed.unknown)

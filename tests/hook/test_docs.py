@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from tests.hook.conftest import Listed
 
 PAGE = Path(__file__).parents[2] / "docs" / "hook.md"
-SECTIONS = {"": settings.HookSettings, "without_answer": WithoutAnswer, "recheck": settings.RecheckSettings}
+SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "": settings.HookSettings,
+    "without_answer": WithoutAnswer,
+    "recheck": settings.RecheckSettings,
+}
 
 
 def _told(of: type[msgspec.Struct]) -> dict[str, str]:
