@@ -47,6 +47,7 @@ def full() -> list[list[str]]:
         ["bench.day", "--entries", "1000000"],
         ["bench.server", "--n", "10000000", "--workers", "1,2"],
         ["bench.door", "--entries", "10000000"],
+        ["bench.hook_core"],
         ["bench.false_positives"],
         ["bench.alterations"],
         ["bench.robustness", "--count", "200", "--uploads", "5000", "--listed", "50000", "--n", "10000000"],

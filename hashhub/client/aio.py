@@ -95,13 +95,13 @@ class AsyncClient:
                     yield one
 
     async def match_media(
-        self, media: Iterable[tuple[str, bytes]], options: MatchOptions
+        self, media: Iterable[tuple[str, bytes]], options: MatchOptions, *, seconds: float = matching.MATCH_TIMEOUT
     ) -> AsyncGenerator[MatchedMedia, None]:
         """Yield one answer for each (label, content), in order, hashed by the hub; see Client.match_media.
 
         Roles: all but auditor.
         """
-        for call in matching.media_batches(media, options):
+        for call in matching.media_batches(media, options, timeout=seconds):
             async with aclosing(self._transport.each(call)) as answers:
                 async for one in answers:
                     yield one

@@ -27,7 +27,7 @@ from hashhub.model import (
 MATCH_BATCH: Final = 1_000  # what one BatchMatchHashes call takes
 MEDIA_BATCH_BYTES: Final = 16 * 1024 * 1024  # of media in one call; the server's default limit is 32 MiB
 _MEDIA_BATCH: Final = 100
-_MATCH_TIMEOUT: Final = 60.0  # seconds for one batch
+MATCH_TIMEOUT: Final = 60.0  # seconds for one batch
 
 
 class Matched(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,13 +69,15 @@ class MatchCalls(Calls):
         """Return the answer to one query. Many are answered faster by `match_hashes`. Roles: all but auditor."""
         return self._transport.ask(one_match(query, options))
 
-    def match_media(self, media: Iterable[tuple[str, bytes]], options: MatchOptions) -> Iterator[MatchedMedia]:
+    def match_media(
+        self, media: Iterable[tuple[str, bytes]], options: MatchOptions, *, seconds: float = MATCH_TIMEOUT
+    ) -> Iterator[MatchedMedia]:
         """Yield one answer for each (label, content), in order, hashed by the hub: for callers that cannot hash.
 
         The contents travel to the hub, which keeps them in memory only. A file that it cannot read has the verdict
-        UNAVAILABLE. Roles: all but auditor.
+        UNAVAILABLE. `seconds`: for each batch. Roles: all but auditor.
         """
-        for call in media_batches(media, options):
+        for call in media_batches(media, options, timeout=seconds):
             yield from self._transport.ask(call)
 
     def match_live(self, frames: Iterable[LivePicture | VideoFrame], options: LiveOptions) -> Iterator[LiveAnswer]:
@@ -105,7 +107,7 @@ def hash_batches(
             request=v1.BatchMatchHashesRequest(queries=map(wire.query_to_pb, batch), options=wanted),
             answer=v1.BatchMatchHashesResponse,
             read=partial(_matched, len(batch)),
-            timeout=_MATCH_TIMEOUT,
+            timeout=MATCH_TIMEOUT,
         )
 
 
@@ -122,7 +124,7 @@ def one_match(query: Query, options: MatchOptions) -> Call[v1.MatchHashesRespons
 
 
 def media_batches(
-    media: Iterable[tuple[str, bytes]], options: MatchOptions
+    media: Iterable[tuple[str, bytes]], options: MatchOptions, *, timeout: float = MATCH_TIMEOUT
 ) -> Iterator[Call[v1.BatchMatchMediaResponse, Iterable[MatchedMedia]]]:
     """Yield the calls that match media, in order; a file is taken when its batch is."""
     wanted = wire.options_to_pb(options)
@@ -132,7 +134,7 @@ def media_batches(
             request=v1.BatchMatchMediaRequest(media=batch, options=wanted),
             answer=v1.BatchMatchMediaResponse,
             read=partial(_matched_media, len(batch)),
-            timeout=_MATCH_TIMEOUT,
+            timeout=timeout,
         )
 
 

@@ -14,7 +14,7 @@ with open_hook(load_settings(Path("hook.toml"))) as hook:
 from __future__ import annotations
 
 from hashhub.hook.core import Hook, Upload
-from hashhub.hook.decision import Action, Checked, Decision, NoAnswer, WithoutAnswer
+from hashhub.hook.decision import Action, Checked, Decision, NoAnswer, PublicDecision, Rechecked, WithoutAnswer
 from hashhub.hook.opening import open_hook
 from hashhub.hook.settings import HookSettings
 from hashhub.hook.settings import load as load_settings
@@ -26,6 +26,8 @@ __all__ = [
     "Hook",
     "HookSettings",
     "NoAnswer",
+    "PublicDecision",
+    "Rechecked",
     "Upload",
     "WithoutAnswer",
     "load_settings",

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from hashhub.errors import HashHubError
+from hashhub.errors import HashHubError, Unavailable
 from hashhub.hashes import ALGORITHMS, VPDQ, Hash, is_exact
 from hashhub.hook.cases import Cases
 from hashhub.hook.decision import Action
-from hashhub.hook.judges import Judge, Judged
+from hashhub.hook.judges import Judge, Judged, JudgedMedia, MediaJudge
 from hashhub.hygiene import MIN_PDQ_QUALITY
-from hashhub.model import MatchResult, MediaResult, Query, ReasonLine, Verdict, now
+from hashhub.model import MatchResult, Query, ReasonLine, Verdict, now
 
 if TYPE_CHECKING:
     import numpy as np
@@ -188,9 +188,18 @@ def _hashes(query: Query) -> Iterable[tuple[Hash, str]]:
 class CaseJudge:
     """A judge, and the cases before it."""
 
-    def __init__(self, judge: Judge, records: Records, settings: HookSettings, *, counts: bool = True) -> None:
+    def __init__(
+        self,
+        judge: Judge,
+        records: Records,
+        settings: HookSettings,
+        *,
+        media_judge: MediaJudge | None = None,
+        counts: bool = True,
+    ) -> None:
         """Judge and records are closed with it. `counts`: whether uploads that a case stops are counted in it."""
         self._counts = counts
+        self._media_judge = media_judge
         self._judge = judge
         self._records = records
         self._settings = settings
@@ -214,15 +223,23 @@ class CaseJudge:
             return judged
         return msgspec.structs.replace(judged, result=_stopped(judged.result, lines), at_least=action)
 
-    def judge_media(self, label: str, content: bytes) -> tuple[MediaResult, str, int]:
-        """Let the hub hash an upload and answer, where the judge can; the cases' lines stand in the result. What is
-        done at least is told by `stops` of the answer's hashes.
-        """
-        media, policy, revision = self._judge.judge_media(label, content)  # type: ignore[attr-defined]
-        _, lines = self.stops(Query(hashes=media.hashes))
-        if lines:
-            media = msgspec.structs.replace(media, result=_stopped(media.result, lines))
-        return media, policy, revision
+    def judge_media(self, label: str, content: bytes) -> JudgedMedia:
+        """Let the hub hash an upload and answer. Raises HashHubError when no answer can be had."""
+        if self._media_judge is None:
+            raise Unavailable("nobody hashes uploads for this hook; set hashing to here, or mode to online")
+        judged = self._media_judge.judge_media(label, content)
+        action, lines = self.stops(Query(hashes=judged.media.hashes))
+        if not lines:
+            return judged
+        media = msgspec.structs.replace(judged.media, result=_stopped(judged.media.result, lines))
+        return msgspec.structs.replace(judged, media=media, at_least=action)
+
+    def is_stopped(self, query: Query) -> bool:
+        """Whether a case is about this upload, or cannot be read; it is not counted in it."""
+        try:
+            return bool(self._index.hits(query))
+        except HashHubError:
+            return True
 
     def stops(self, query: Query) -> tuple[Action, tuple[ReasonLine, ...]]:
         """Return what cases do with this upload at least, and why; ALLOW and nothing where no case is about it."""

@@ -1,33 +1,70 @@
 """`Hook`: an upload in, a decision out. No framework, no wire; every door asks it.
 
-bytes, as they come ── digests, and memory that no file system has ── hashed in child processes ── judged ── action
-                                 (beyond the limit: TOO_LARGE)          (UNREADABLE, TOO_LARGE)   (HUB_AWAY)
+bytes, as they come ── digests ── remembered? ── who knows the digests? ── hashed ── who knows the hashes? ── action
+   │                                                │ MATCH decides            │ UNREADABLE, TOO_LARGE
+   └── memory that no file system has               └ no answer: HUB_AWAY, in half a second; hashing goes on for
+       (TOO_LARGE, or no room: digests only)          the record, and it is asked again later (`rechecks`)
+
+What is decided is kept (`records`) and told to who keeps more of it (`OnChecked`) before the app gets it.
 """
 
 from __future__ import annotations
 
-import os
+import asyncio
+import inspect
+import logging
 import secrets
-from collections.abc import Callable, Iterable
+import stat
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, Protocol, Self, runtime_checkable
+from typing import IO, TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
 
+import msgspec
+
+from hashhub.background import Background
 from hashhub.errors import Cancelled, HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
 from hashhub.hashes import SEARCHED, Hash, parse
-from hashhub.hook.decision import Action, Checked, Decision, NoAnswer
-from hashhub.hook.judges import Judge, Judged
-from hashhub.model import Query, ReasonLine, Verdict, now
+from hashhub.hook.answers import Answer, Answers
+from hashhub.hook.content import Content, Memory
+from hashhub.hook.decision import Action, Checked, Decision, NoAnswer, severest
+from hashhub.hook.judges import Judge, Judged, MediaJudge, without_hub
+from hashhub.hook.rechecks import OnRecheck, Pending, Rechecks
+from hashhub.hook.records import UploadState
+from hashhub.hook.settings import Hashing as WhereHashed
+from hashhub.model import Coverage, Query, ReasonLine, Verdict, now
+from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from hashhub.hashing.media import MediaHashes
+    from hashhub.hook.hashing import Hashing
+    from hashhub.hook.records import Records
     from hashhub.hook.settings import HookSettings
 
+__all__ = ["Hook", "OnChecked", "Readable", "Upload", "severest"]
+
+_log = logging.getLogger("hashhub.hook")
+_T = TypeVar("_T")
 _PIECE: Final = 1 << 20  # bytes read at a time
 _REFERENCE_BYTES: Final = 10
-_MEDIA_MEMORY: Final = 1 << 30
+_MAX_UPLOAD_ID: Final = 1024
+_AWAY_SECONDS: Final = 0.42  # of the half second in which an upload is decided over while the hub is away
+_LEAST_WAIT: Final = 0.02  # for hashes that are remembered, or as good as there
+_LOOK_SECONDS: Final = 0.1  # between looks whether somebody still waits
+_LATE_SECONDS: Final = 120.0  # for which an upload's digests are not asked about again because its hashes may come yet
+_TALLY_SECONDS: Final = 2.0  # a hook that is killed loses so much of its counts, and nothing else
+_HUB_MEDIA_BYTES: Final = 16 * 1024 * 1024  # that the hub takes of one upload, by its default limits
 _TOO_LARGE: Final = frozenset({Reason.MEDIA_TOO_LARGE, Reason.MEDIA_TOO_COSTLY, Reason.TOO_LARGE})
 _UNREADABLE: Final = frozenset({Reason.UNREADABLE_MEDIA, Reason.MEDIA_PROCESS_DIED, Reason.MISSING_EXTRA})
-_SEVERITY: Final = (Action.ALLOW, Action.HOLD, Action.BLOCK)
+_EXACT_ONLY: Final = ReasonCode.EXACT_ONLY.value
 
 OnChecked = Callable[[Checked, IO[bytes] | None], None]
 """Is told of each decision before the app is, with the upload's bytes where there are some. What it raises makes the
@@ -44,24 +81,82 @@ class Readable(Protocol):
         ...
 
 
+Checkable: TypeAlias = bytes | bytearray | memoryview | Path | Readable | Query | Iterable[Hash]
+
+
+class _Looked(msgspec.Struct, kw_only=True):
+    """What is known of one upload so far.
+
+    `query`: what is asked about it, or could be. `if_unknown`: see Pending. `causes`: why there is no answer, or less
+    of one; `lines` say so. `late`: its hashes, where the decision does not wait for them.
+    """
+
+    door: str
+    upload_id: str
+    size: int = 0
+    media_type: str = ""
+    query: Query
+    coverage: Coverage = Coverage()
+    judged: Judged | None = None
+    causes: tuple[NoAnswer, ...] = ()
+    lines: tuple[ReasonLine, ...] = ()
+    if_unknown: Action = Action.HOLD
+    late: Future[MediaHashes] | None = None
+
+    def lacks(self, cause: NoAnswer, code: str, text: str) -> None:
+        """Note why there is no answer, or less of one."""
+        if cause not in self.causes:
+            self.causes = (*self.causes, cause)
+        self.lines = (*self.lines, ReasonLine(code=code, text=text))
+
+
 class Hook:
     """Decides over uploads. Safe to be shared by threads; use it as a context manager, or close it."""
 
-    def __init__(self, settings: HookSettings, *, judge: Judge, on_checked: OnChecked | None = None) -> None:
-        """`judge`: who is asked; closed with the hook. See `opening.open_hook`."""
-        from hashhub.hashing.limits import Limits
-        from hashhub.hashing.pool import MediaPool
+    def __init__(
+        self,
+        settings: HookSettings,
+        *,
+        judge: Judge,
+        media_judge: MediaJudge | None = None,
+        is_stopped: Callable[[Query], bool] | None = None,
+        records: Records | None = None,
+        on_checked: OnChecked | Sequence[OnChecked] | None = None,
+        on_recheck: Sequence[OnRecheck] = (),
+    ) -> None:
+        """See `opening.open_hook`.
 
+        `judge`: who is asked; closed with the hook. `media_judge`: who hashes uploads where the settings say HUB.
+        `is_stopped`: whether a case stops an upload, which an answer that is remembered does not know.
+        `records`: the hook's own database, closed with it; None: nothing is recorded. `on_recheck`: who is told what an
+        upload without an answer turned out to be.
+        """
         self.settings = settings
         self._judge = judge
-        self._on_checked = on_checked
-        self._pool = MediaPool(
-            children=settings.hashing_processes or len(os.sched_getaffinity(0)),
-            max_queued=settings.max_waiting,
-            seconds=settings.media_seconds,
-            memory_bytes=_MEDIA_MEMORY,
-            limits=Limits(max_bytes=settings.max_bytes),
-        )
+        self._media_judge = media_judge
+        self._is_stopped = is_stopped
+        self._records = records
+        self._listeners = () if on_checked is None else (on_checked,) if callable(on_checked) else tuple(on_checked)
+        self._memory = Memory(settings.max_total_bytes)
+        self._answers = Answers(most=settings.cache_entries, seconds=settings.cache_seconds)
+        self._with_hub = threading.BoundedSemaphore(settings.max_waiting)
+        self._hashing: Hashing | None = None
+        if settings.hashing is WhereHashed.HERE:
+            # The libraries that hash are loaded by its child processes only.
+            from hashhub.hook.hashing import Hashing
+
+            self._hashing = Hashing(settings)
+        self._lock = threading.Lock()
+        self._counts: Counter[tuple[str, str, str, str, str]] = Counter()
+        self._threads: ThreadPoolExecutor | None = None
+        self._rechecks: Rechecks | None = None
+        if records is not None:
+            self._rechecks = Rechecks(settings, records, judge, tuple(on_recheck))
+            self._rechecks.start()
+            self._counting = Background(
+                "hook-counts", self._write_counts, complaint="decisions are not counted", pause=_TALLY_SECONDS
+            )
+            self._counting.start(at_once=False)
 
     def __enter__(self) -> Self:
         return self
@@ -70,42 +165,26 @@ class Hook:
         self.close()
 
     def close(self) -> None:
-        """End the processes that hash, and let go of the hub."""
-        self._pool.close()
+        """End the threads and the processes that hash, write what was counted, and let go of the hub."""
+        if self._threads is not None:
+            self._threads.shutdown(wait=True)
+        if self._rechecks is not None:
+            self._rechecks.close()
+        if self._hashing is not None:
+            self._hashing.close()
         self._judge.close()
-
-    def check(
-        self,
-        upload: bytes | bytearray | memoryview | Path | Readable | Query | Iterable[Hash],
-        *,
-        upload_id: str = "",
-        door: str = "api",
-    ) -> Decision:
-        """Decide over one upload: its bytes, a path, a stream (read from where it stands to its end), or its hashes.
-
-        Never raises because of the upload, the hub or the network: what has no answer is decided as the settings say.
-        Raises InvalidArgument for a path that cannot be opened.
-        """
-        if isinstance(upload, Query):
-            return self._decide_hashes(upload, upload_id=upload_id, door=door)
-        if isinstance(upload, Path):
+        if self._records is not None:
+            self._counting.close()
             try:
-                opened = upload.open("rb")
-            except OSError as e:
-                raise InvalidArgument.field("upload", f"cannot be opened: {e.strerror}") from e
-            with opened:
-                return self._receive_all(opened, upload_id=upload_id, door=door)
-        if isinstance(upload, (bytes, bytearray, memoryview)):
-            with self.receive(upload_id=upload_id, door=door) as receiving:
-                receiving.write(upload)
-                return receiving.decide()
-        if isinstance(upload, Readable):
-            return self._receive_all(upload, upload_id=upload_id, door=door)
-        return self._decide_hashes(Query(hashes=tuple(upload)), upload_id=upload_id, door=door)
+                self._write_counts()
+            except HashHubError as e:
+                _log.warning("the last decisions could not be counted: %s", e.message)
+            self._records.close()
 
     def start(self) -> None:
         """Begin to start the processes that hash, so that the first uploads need not wait for them; return at once."""
-        self._pool.start()
+        if self._hashing is not None:
+            self._hashing.start()
 
     def probe(self) -> None:
         """Ask about a digest that nobody has, as a look whether answers can be had. Raises HashHubError when not.
@@ -115,9 +194,65 @@ class Hook:
         if judged.result.verdict is Verdict.UNAVAILABLE or judged.is_past_limit:
             raise Unavailable("the hub answers, but cannot say who knows an upload; look at its own health")
 
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of uploads that are in memory now."""
+        return self._memory.taken
+
+    def recheck(self) -> int:
+        """Ask again about uploads without an answer whose time it is, in this thread; the hook does so by itself.
+        Return how many have one now.
+        """
+        return self._rechecks.round() if self._rechecks is not None else 0
+
+    def check(self, upload: Checkable, *, upload_id: str = "", door: str = "api") -> Decision:
+        """Decide over one upload: its bytes, a path, a stream (read from where it stands to its end), or its hashes.
+
+        Never raises because of the upload's content, the hub or the network: what has no answer is decided as the
+        settings say. Raises InvalidArgument for what cannot be an upload: a path that is no readable file, a stream of
+        text, no hashes; and what reading a stream raises.
+        """
+        if isinstance(upload, Query):
+            return self._decide_hashes(upload, upload_id=upload_id, door=door)
+        if isinstance(upload, Path):
+            with _opened(upload) as file:
+                return self._receive_all(file, upload_id=upload_id, door=door)
+        if isinstance(upload, (bytes, bytearray, memoryview)):
+            with self.receive(upload_id=upload_id, door=door) as receiving:
+                receiving.write(upload)
+                return receiving.decide()
+        if isinstance(upload, Readable):
+            return self._receive_all(upload, upload_id=upload_id, door=door)
+        return self._decide_hashes(Query(hashes=_hashes(upload)), upload_id=upload_id, door=door)
+
+    async def acheck(
+        self, upload: Checkable | AsyncIterable[bytes] | Any, *, upload_id: str = "", door: str = "api"
+    ) -> Decision:
+        """Decide over one upload as `check` does, without blocking the event loop. `upload` may also be an asynchronous
+        iterable of pieces, or a stream whose `read` is awaited.
+
+        When the task is cancelled, hashing ends, nothing is recorded and the bytes are freed.
+        """
+        if isinstance(upload, AsyncIterable) and not isinstance(upload, Readable):
+            pieces: AsyncIterable[bytes] = upload
+        elif inspect.iscoroutinefunction(getattr(upload, "read", None)):
+            pieces = _pieces(upload)
+        else:
+            return await self._in_thread(lambda: self.check(upload, upload_id=upload_id, door=door))
+        with self.receive(upload_id=upload_id, door=door) as receiving:
+            async for piece in pieces:
+                await self._in_thread(partial(receiving.write, piece))
+            return await receiving.adecide()
+
     def receive(self, *, upload_id: str = "", door: str = "api") -> Upload:
         """Return an upload to be written as it streams in, and decided over at its end."""
         return Upload(self, upload_id=upload_id, door=door)
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        with self._lock:
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(self.settings.max_waiting, thread_name_prefix="hook-check")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _receive_all(self, stream: Readable, *, upload_id: str, door: str) -> Decision:
         with self.receive(upload_id=upload_id, door=door) as receiving:
@@ -126,140 +261,372 @@ class Hook:
             return receiving.decide()
 
     def _decide_hashes(self, query: Query, *, upload_id: str, door: str) -> Decision:
-        perceptual = bool(query.frames) or any(SEARCHED[h.algorithm].is_perceptual for h in query.hashes)
-        return self._decided(query, None, None, None, exact_only=not perceptual, upload_id=upload_id, door=door)
+        looked = _Looked(door=door, upload_id=upload_id, query=query, if_unknown=Action.ALLOW)
+        every = (*query.hashes, *(h for variant in query.variants for h in variant.hashes))
+        if not query.frames and not any(SEARCHED[h.algorithm].is_perceptual for h in every if h.algorithm in SEARCHED):
+            self._only_exact(looked, "only exact digests were given")
+        try:
+            looked.judged = self._judge.judge(query)
+        except HashHubError as e:
+            looked.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
+        return self._decided(looked, None)
 
     def _decide_content(
         self,
-        content: IO[bytes],
-        size: int,
+        content: Content,
         *,
         upload_id: str,
         door: str,
         is_wanted: Callable[[], bool],
         on_query: Callable[[Query], None],
     ) -> Decision:
-        if size > self.settings.max_bytes:
-            line = ReasonLine(code=Reason.MEDIA_TOO_LARGE, text=f"larger than {self.settings.max_bytes} bytes")
-            return self._unanswered(NoAnswer.TOO_LARGE, line, None, content, size, upload_id=upload_id, door=door)
+        begun = time.monotonic()
+        looked = _Looked(
+            door=door,
+            upload_id=upload_id,
+            size=content.size,
+            query=Query(hashes=content.digests),
+        )
+        answer = None
+        if content.key is not None:
+            answer = self._answers.get(content.key, self._judge.revision())
+        # A case may have been opened since; it stops what the lists allowed a moment ago.
+        if answer is not None and not (self._is_stopped is not None and self._is_stopped(answer.query)):
+            looked.judged, looked.causes = answer.judged, answer.causes
+            looked.query, looked.media_type = answer.query, answer.media_type
+            looked.coverage = answer.coverage
+            on_query(looked.query)
+            return self._decided(looked, content)
+        if looked.query.hashes:
+            try:
+                looked.judged = self._judge.judge(looked.query)
+            except HashHubError as e:
+                looked.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
+        if looked.judged is None or looked.judged.result.verdict is not Verdict.MATCH:
+            self._look(looked, content, begun, is_wanted)
+        if not is_wanted():
+            raise Cancelled("the upload was given up before it was decided over")
+        if content.key is not None and looked.judged is not None and _is_to_be_remembered(looked.judged, looked.causes):
+            remembered = Answer(
+                judged=looked.judged,
+                query=looked.query,
+                media_type=looked.media_type,
+                coverage=looked.coverage,
+                causes=looked.causes,
+            )
+            self._answers.put(content.key, remembered, asked=begun)
+        on_query(looked.query)
+        return self._decided(looked, content)
+
+    def _look(self, looked: _Looked, content: Content, begun: float, is_wanted: Callable[[], bool]) -> None:
+        """Find out more than digests tell."""
+        from hashhub.hashing.signature import media_type_of
+
+        looked.media_type = media_type_of(content.head)
+        if content.is_too_large:
+            looked_for = "only identical files were looked for" if content.digests else "nothing was looked for"
+            text = f"larger than {self.settings.max_bytes} bytes: {looked_for}"
+            self._failed(looked, NoAnswer.TOO_LARGE, Reason.MEDIA_TOO_LARGE, text)
+        elif looked.media_type.partition("/")[0] not in {"image", "video"}:
+            self._only_exact(looked, f"not a picture or a video ({looked.media_type})")
+        elif content.is_crowded_out:
+            text = f"other uploads have all {self.settings.max_total_bytes} bytes that uploads may have in memory"
+            looked.lacks(NoAnswer.HUB_AWAY, Reason.TOO_MANY_REQUESTS, text)
+        elif self._hashing is not None:
+            self._hash_here(self._hashing, looked, content, begun, is_wanted)
+        else:
+            self._hash_at_hub(looked, content)
+
+    def _only_exact(self, looked: _Looked, why: str) -> None:
+        looked.lacks(NoAnswer.NO_PERCEPTUAL_HASH, _EXACT_ONLY, f"only identical files were looked for: {why}")
+        looked.coverage = msgspec.structs.replace(
+            looked.coverage, algorithms=tuple(h.algorithm for h in looked.query.hashes), gaps=looked.lines[-1:]
+        )
+        looked.if_unknown = self.settings.without_answer.no_perceptual_hash
+
+    def _failed(self, looked: _Looked, cause: NoAnswer, code: str, text: str) -> None:
+        looked.lacks(cause, code, text)
+        looked.coverage = Coverage(effort=self.settings.effort, gaps=looked.lines[-1:])
+        looked.if_unknown = self.settings.without_answer.action(cause)
+
+    def _hash_here(
+        self, hashing: Hashing, looked: _Looked, content: Content, begun: float, is_wanted: Callable[[], bool]
+    ) -> None:
+        is_away = looked.judged is None
         try:
-            with self._pool.room() as place:
-                hashed = place.hash(content, dihedral=False, effort=self.settings.effort, is_wanted=is_wanted)
-        except HashHubError as e:
+            future = hashing.submit(content)
+        except LimitExceeded as e:
+            looked.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
+            return
+        try:
+            media = self._awaited(future, begun, is_wanted, is_away=is_away)
+        except (FutureTimeoutError, CancelledError):
             if not is_wanted():
-                raise Cancelled("the upload was given up before it was decided over") from e
-            if e.reason in _UNREADABLE:
-                cause = NoAnswer.UNREADABLE
-            elif isinstance(e, LimitExceeded) and e.reason in _TOO_LARGE:
-                cause = NoAnswer.TOO_LARGE
-            else:
-                cause = NoAnswer.HUB_AWAY
-            line = ReasonLine(code=e.reason, text=e.message)
-            return self._unanswered(cause, line, None, content, size, upload_id=upload_id, door=door)
-        exact_only = not hashed.frames and not hashed.video_frames
-        query = hashed.query()
-        on_query(query)
-        return self._decided(query, hashed, content, size, exact_only=exact_only, upload_id=upload_id, door=door)
-
-    def _decided(
-        self,
-        query: Query,
-        hashed: MediaHashes | None,
-        content: IO[bytes] | None,
-        size: int | None,
-        *,
-        exact_only: bool,
-        upload_id: str,
-        door: str,
-    ) -> Decision:
-        try:
-            judged = self._judge.judge(query)
+                hashing.give_up(content, future)
+                return
+            looked.late = future
+            if not is_away:
+                text = f"waited {self.settings.waiting_seconds:g} seconds for its turn to be hashed"
+                looked.lacks(NoAnswer.HUB_AWAY, Reason.TOO_MANY_REQUESTS, text)
+            return
         except HashHubError as e:
-            line = ReasonLine(code=e.reason, text=e.message)
-            return self._unanswered(NoAnswer.HUB_AWAY, line, query, content, size or 0, upload_id=upload_id, door=door)
-        action, no_answer = self._action(judged, exact_only=exact_only)
-        decision = Decision(
-            action=severest(action, judged.at_least),
-            verdict=judged.result.verdict,
-            reasons=judged.result.reasons,
-            reference=_reference(),
-            no_answer=no_answer,
-            policy=judged.policy,
-            revision=judged.revision,
-            stale_since=judged.stale_since,
-        )
-        checked = Checked(
-            decision=decision,
-            time=now(),
-            door=door,
-            upload_id=upload_id,
-            size_bytes=size or 0,
-            media_type=hashed.media_type if hashed else "",
-            hashes=query.hashes,
-            result=judged.result,
-        )
-        return self._told(checked, content)
+            self._not_hashed(looked, e)
+            return
+        self._hashed(looked, media)
+        if looked.query.hashes == content.digests and not looked.query.frames and not looked.query.variants:
+            return  # these were asked about
+        try:
+            if is_away:
+                with without_hub():
+                    looked.judged = self._judge.judge(looked.query)
+                looked.causes = tuple(c for c in looked.causes if c is not NoAnswer.HUB_AWAY)
+                looked.lines = ()
+            else:
+                looked.judged = self._judge.judge(looked.query)
+        except HashHubError as e:
+            if not is_away:
+                looked.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
 
-    def _action(self, judged: Judged, *, exact_only: bool) -> tuple[Action, NoAnswer | None]:
-        verdict = judged.result.verdict
-        if verdict is Verdict.MATCH:
-            return self.settings.on_match, None
+    def _awaited(
+        self, future: Future[MediaHashes], begun: float, is_wanted: Callable[[], bool], *, is_away: bool
+    ) -> MediaHashes:
+        """Return the hashes. Raises TimeoutError when the decision waits no longer, and what hashing raises."""
+        at = time.monotonic()
+        until = max(begun + _AWAY_SECONDS, at + _LEAST_WAIT) if is_away else at + self.settings.waiting_seconds
+        while True:
+            wait = until - time.monotonic()
+            if wait <= 0 and (is_away or not future.running()):
+                return future.result(timeout=0)
+            try:
+                # Once it is being hashed the limits of the child processes hold.
+                return future.result(timeout=min(max(wait, _LEAST_WAIT), _LOOK_SECONDS))
+            except FutureTimeoutError:
+                if future.done() or not is_wanted():
+                    raise
+
+    def _not_hashed(self, looked: _Looked, error: HashHubError) -> None:
+        if error.reason in _UNREADABLE:
+            self._failed(looked, NoAnswer.UNREADABLE, error.reason, error.message)
+        elif isinstance(error, LimitExceeded) and error.reason in _TOO_LARGE:
+            self._failed(looked, NoAnswer.TOO_LARGE, error.reason, error.message)
+        else:
+            looked.lacks(NoAnswer.HUB_AWAY, error.reason, error.message)
+
+    def _hashed(self, looked: _Looked, media: MediaHashes) -> None:
+        from hashhub.hashing.coverage import coverage
+
+        looked.query = media.query()
+        looked.media_type = media.media_type
+        looked.coverage = coverage(media, self.settings.effort)
+        looked.if_unknown = Action.ALLOW
+        if not media.frames and not media.video_frames:
+            self._only_exact(looked, media.not_perceptual or "it has no frames")
+
+    def _hash_at_hub(self, looked: _Looked, content: Content) -> None:
+        if looked.judged is None:
+            return  # the hub is away
+        if content.size > _HUB_MEDIA_BYTES:
+            text = f"larger than the {_HUB_MEDIA_BYTES} bytes that the hub takes: only identical files were looked for"
+            self._failed(looked, NoAnswer.TOO_LARGE, Reason.MEDIA_TOO_LARGE, text)
+            return
+        file = content.open()
+        if self._media_judge is None or file is None:
+            looked.lacks(NoAnswer.HUB_AWAY, Reason.INTERNAL, "nobody hashes uploads for this hook")
+            return
+        with file:
+            if not self._with_hub.acquire(timeout=self.settings.waiting_seconds):
+                text = f"{self.settings.max_waiting} uploads are being hashed at the hub; see max_waiting"
+                looked.lacks(NoAnswer.HUB_AWAY, Reason.TOO_MANY_REQUESTS, text)
+                return
+            try:
+                judged = self._media_judge.judge_media("", file.read())
+            except HashHubError as e:
+                self._not_hashed(looked, e)
+                return
+            finally:
+                self._with_hub.release()
+        media = judged.media
+        if media.result.verdict is Verdict.UNAVAILABLE:
+            codes = {line.code for line in media.result.reasons}
+            cause = (
+                NoAnswer.UNREADABLE if codes & _UNREADABLE else
+                NoAnswer.TOO_LARGE if codes & _TOO_LARGE else NoAnswer.HUB_AWAY
+            )  # fmt: skip
+            text = media.result.reasons[0].text if media.result.reasons else "the hub could not hash it"
+            self._failed(looked, cause, media.result.reasons[0].code if media.result.reasons else Reason.INTERNAL, text)
+            return
+        at_least = severest(looked.judged.at_least, judged.at_least)
+        looked.judged = Judged(result=media.result, policy=judged.policy, revision=judged.revision, at_least=at_least)
+        looked.query = Query(hashes=media.hashes)
+        looked.coverage, looked.media_type = media.coverage, media.media_type
+        looked.if_unknown = Action.ALLOW
+        if any(gap.code == _EXACT_ONLY for gap in media.coverage.gaps):
+            self._only_exact(looked, f"the hub did not decode it ({media.media_type})")
+
+    def _weighed(self, looked: _Looked) -> tuple[Action, Verdict, NoAnswer | None]:
+        """Return what becomes of the upload, by which verdict, and why that says less than it could.
+
+        A verdict stands above the choices: they never weaken it.
+        """
+        settings, judged = self.settings, looked.judged
+        causes = list(looked.causes)
+        actions: list[Action] = []
+        verdict = Verdict.UNAVAILABLE
+        if judged is not None:
+            verdict = judged.result.verdict
+            actions.append(judged.at_least)
+            if verdict is Verdict.MATCH:
+                return severest(settings.on_match, *actions), verdict, None
+            if verdict is Verdict.UNAVAILABLE:
+                causes.append(NoAnswer.HUB_AWAY)
+            elif judged.is_past_limit and verdict is not Verdict.REVIEW:
+                causes.append(NoAnswer.HUB_AWAY)
+                actions.append(Action.HOLD)
         if verdict is Verdict.REVIEW:
-            return self.settings.on_review, None
-        if verdict is Verdict.UNAVAILABLE:
-            return self.settings.without_answer.hub_away, NoAnswer.HUB_AWAY
-        if judged.is_past_limit:
-            return severest(Action.HOLD, self.settings.without_answer.hub_away), NoAnswer.HUB_AWAY
-        if verdict is Verdict.NO_MATCH and exact_only:
-            return self.settings.without_answer.no_perceptual_hash, NoAnswer.NO_PERCEPTUAL_HASH
-        return Action.ALLOW, None
+            actions.append(settings.on_review)
+        if verdict in {Verdict.REVIEW, Verdict.BENIGN}:  # about this very file: an answer, whatever it could not tell
+            causes = [cause for cause in causes if cause is not NoAnswer.NO_PERCEPTUAL_HASH]
+        actions += [settings.without_answer.action(cause) for cause in causes]
+        cause = min(causes, key=_CAUSES.index, default=None)
+        if cause is not None and cause is not NoAnswer.NO_PERCEPTUAL_HASH and verdict is not Verdict.REVIEW:
+            verdict = Verdict.UNAVAILABLE  # something was not looked at
+        return severest(Action.ALLOW, *actions), verdict, cause
 
-    def _unanswered(
-        self,
-        cause: NoAnswer,
-        line: ReasonLine,
-        query: Query | None,
-        content: IO[bytes] | None,
-        size: int,
-        *,
-        upload_id: str,
-        door: str,
-    ) -> Decision:
-        decision = Decision(
-            action=self.settings.without_answer.action(cause),
-            verdict=Verdict.UNAVAILABLE,
-            reasons=(line,),
-            reference=_reference(),
-            no_answer=cause,
-        )
+    def _decided(self, looked: _Looked, content: Content | None) -> Decision:
+        action, verdict, cause = self._weighed(looked)
+        judged = looked.judged
+        said = judged.result.reasons if judged is not None else ()
+        codes = {line.code for line in said}
+        gaps = [line for line in (*looked.lines, *looked.coverage.gaps) if line.code not in codes]
         checked = Checked(
-            decision=decision,
+            decision=Decision(
+                action=action,
+                verdict=verdict,
+                reasons=(*said, *dict.fromkeys(gaps)),
+                reference=secrets.token_hex(_REFERENCE_BYTES),
+                no_answer=cause,
+                policy=judged.policy if judged else "",
+                revision=judged.revision if judged else 0,
+                stale_since=judged.stale_since if judged else None,
+            ),
             time=now(),
-            door=door,
-            upload_id=upload_id,
-            size_bytes=size,
-            hashes=query.hashes if query else (),
+            door=looked.door,
+            upload_id=looked.upload_id[:_MAX_UPLOAD_ID],
+            size_bytes=looked.size,
+            media_type=looked.media_type,
+            hashes=looked.query.hashes,
+            result=judged.result if judged else None,
+            coverage=looked.coverage,
         )
-        return self._told(checked, content)
+        checked = self._told(checked, content)
+        return self._recorded(checked, looked).decision
 
-    def _told(self, checked: Checked, content: IO[bytes] | None) -> Decision:
-        if self._on_checked is not None:
-            self._on_checked(checked, content)
-        return checked.decision
+    def _told(self, checked: Checked, content: Content | None) -> Checked:
+        for listener in self._listeners:
+            file = content.open() if content is not None else None
+            try:
+                listener(checked, file)
+            except Exception as e:  # noqa: BLE001 - whatever goes wrong there, the upload was not kept
+                checked = _held_at_least(checked, e, "what should have been kept of the upload was not")
+            finally:
+                if file is not None:
+                    file.close()
+        return checked
+
+    def _recorded(self, checked: Checked, looked: _Looked) -> Checked:
+        if self._records is None or self._rechecks is None:
+            return checked
+        decision = checked.decision
+        state = _state(decision)
+        if state is not None:
+            try:
+                with self._records.transaction():
+                    self._records.add_upload(checked, state, max_records=self.settings.max_records)
+                    pending = self._pending(looked, decision)
+                    if pending is not None:
+                        seconds = 0.0
+                        if looked.late is not None:
+                            seconds = _LATE_SECONDS
+                        elif pending.cause is not NoAnswer.HUB_AWAY:
+                            seconds = _DAY
+                        self._rechecks.add(decision.reference, pending, seconds=seconds)
+            except HashHubError as e:
+                checked = _held_at_least(checked, e, "it could not be recorded")
+            else:
+                if looked.late is not None:
+                    looked.late.add_done_callback(partial(self._complete, self._rechecks, checked, looked))
+        decision = checked.decision
+        key = (
+            checked.time.date().isoformat(),
+            checked.door,
+            decision.action,
+            decision.verdict,
+            decision.no_answer or "",
+        )
+        with self._lock:
+            self._counts[key] += 1
+        return checked
+
+    def _pending(self, looked: _Looked, decision: Decision) -> Pending | None:
+        cause = decision.no_answer
+        if cause is NoAnswer.HUB_AWAY or (
+            cause in {NoAnswer.UNREADABLE, NoAnswer.TOO_LARGE} and decision.action is Action.ALLOW
+        ):
+            return Pending(query=looked.query, if_unknown=looked.if_unknown, cause=cause)
+        return None
+
+    def _complete(self, rechecks: Rechecks, checked: Checked, looked: _Looked, late: Future[MediaHashes]) -> None:
+        """Put hashes that came after the decision beside it."""
+        # Nothing that the decision rests on is changed: it was given.
+        later = _Looked(door=looked.door, upload_id=looked.upload_id, query=looked.query)
+        try:
+            self._hashed(later, late.result(timeout=0))
+        except HashHubError as e:
+            self._not_hashed(later, e)
+        except (CancelledError, FutureTimeoutError):
+            return  # it is asked about by digests
+        cause = next((c for c in later.causes if c is not NoAnswer.NO_PERCEPTUAL_HASH), NoAnswer.HUB_AWAY)
+        pending = Pending(query=later.query, if_unknown=later.if_unknown, cause=cause)
+        try:
+            rechecks.complete(
+                checked.decision.reference,
+                pending,
+                hashes=later.query.hashes,
+                media_type=later.media_type or checked.media_type,
+                coverage=later.coverage,
+            )
+        except HashHubError as e:
+            _log.warning(
+                "the hashes of %s came late and could not be recorded: %s", checked.decision.reference, e.message
+            )
+
+    def _write_counts(self) -> None:
+        if self._records is None:
+            return
+        with self._lock:
+            counts, self._counts = self._counts, Counter()
+        if not counts:
+            return
+        try:
+            self._records.tally(counts)
+        except HashHubError:
+            with self._lock:
+                self._counts += counts
+            raise
 
 
 class Upload:
     """An upload as it streams in. Its bytes are in memory that no file system has, until it is closed.
 
-    `query`: what was asked about it, once it is decided over; None where it could not be hashed.
+    To be written to by one thread at a time. `query`: what was asked about it, once it is decided over.
     """
 
     def __init__(self, hook: Hook, *, upload_id: str, door: str) -> None:
         self._hook = hook
         self._upload_id, self._door = upload_id, door
-        self._content = os.fdopen(os.memfd_create("upload", os.MFD_CLOEXEC), "w+b")
-        self._size = 0
+        self._content = Content(hook._memory, hook.settings.max_bytes)  # noqa: SLF001 - of one piece
         self._is_wanted = True
+        self._is_closed = False
         self.query: Query | None = None
 
     def __enter__(self) -> Self:
@@ -268,47 +635,122 @@ class Upload:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def size(self) -> int:
+        """Bytes that were written."""
+        return self._content.size
+
+    def write(self, piece: bytes | bytearray | memoryview) -> None:
+        """Take in the next bytes. What is beyond the limit is digested and not kept. Raises InvalidArgument for what is
+        no bytes.
+        """
+        self._content.write(piece)
+
     def pass_over(self, count: int) -> None:
         """Count bytes that are not read, since the upload has more than the limit by what its store says. Nothing is
         then known of it, not even a digest.
         """
-        self._size += max(count, self._hook.settings.max_bytes + 1)
+        self._content.pass_over(count)
 
-    def write(self, piece: bytes | bytearray | memoryview) -> None:
-        """Take in the next bytes. What is beyond the limit is counted and not kept."""
-        self._size += len(piece)
-        if self._size <= self._hook.settings.max_bytes:
-            self._content.write(piece)
+    def _take_query(self, query: Query) -> None:
+        self.query = query
 
     def decide(self) -> Decision:
         """Decide over what was written; call it once, at the end. Raises Cancelled when it was abandoned meanwhile."""
-        self._content.flush()
-        self._content.seek(0)
-        return self._hook._decide_content(  # noqa: SLF001 - of one piece
-            self._content,
-            self._size,
-            upload_id=self._upload_id,
-            door=self._door,
-            is_wanted=lambda: self._is_wanted,
-            on_query=self._take_query,
-        )
+        self._content.hold()
+        try:
+            return self._hook._decide_content(  # noqa: SLF001 - of one piece
+                self._content,
+                upload_id=self._upload_id,
+                door=self._door,
+                is_wanted=lambda: self._is_wanted,
+                on_query=self._take_query,
+            )
+        finally:
+            self._content.drop()
+
+    async def adecide(self) -> Decision:
+        """Decide as `decide` does, without blocking the event loop. A task that is cancelled abandons it."""
+        try:
+            return await self._hook._in_thread(self.decide)  # noqa: SLF001 - of one piece
+        except asyncio.CancelledError:
+            self.abandon()
+            raise
 
     def abandon(self) -> None:
         """Say, from any thread, that nobody waits for the decision: hashing ends, and nothing is recorded."""
         self._is_wanted = False
 
-    def _take_query(self, query: Query) -> None:
-        self.query = query
-
     def close(self) -> None:
-        """Drop the bytes."""
-        self._content.close()
+        """Drop the bytes; a decision in another thread keeps them until it is made."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._content.drop()
 
 
-def severest(*actions: Action) -> Action:
-    """Return the action that keeps the most from others."""
-    return max(actions, key=_SEVERITY.index)
+_CAUSES: Final = (NoAnswer.HUB_AWAY, NoAnswer.UNREADABLE, NoAnswer.TOO_LARGE, NoAnswer.NO_PERCEPTUAL_HASH)
+_DAY: Final = 86_400.0
 
 
-def _reference() -> str:
-    return secrets.token_hex(_REFERENCE_BYTES)
+def _state(decision: Decision) -> UploadState | None:
+    """Return as what an upload is recorded; None if it was answered and allowed."""
+    match decision.action:
+        case _ if decision.no_answer is NoAnswer.HUB_AWAY and decision.verdict is not Verdict.REVIEW:
+            return UploadState.UNANSWERED
+        case Action.BLOCK:
+            return UploadState.BLOCKED
+        case Action.HOLD:
+            return UploadState.HELD
+    return UploadState.UNANSWERED if decision.verdict is Verdict.UNAVAILABLE else None
+
+
+def _is_to_be_remembered(judged: Judged, causes: tuple[NoAnswer, ...]) -> bool:
+    return (
+        judged.result.verdict is not Verdict.UNAVAILABLE
+        and judged.stale_since is None
+        and not judged.is_past_limit
+        and judged.at_least is Action.ALLOW
+        and (judged.result.verdict is Verdict.MATCH or all(c is NoAnswer.NO_PERCEPTUAL_HASH for c in causes))
+    )
+
+
+def _held_at_least(checked: Checked, error: Exception, what: str) -> Checked:
+    is_ours = isinstance(error, HashHubError)
+    if not is_ours:
+        _log.error("%s", what, exc_info=error)
+    line = ReasonLine(
+        code=error.reason if isinstance(error, HashHubError) else Reason.INTERNAL,
+        text=f"{what}: {error.message if isinstance(error, HashHubError) else type(error).__name__}",
+    )
+    decision = msgspec.structs.replace(
+        checked.decision,
+        action=severest(Action.HOLD, checked.decision.action),
+        is_kept=False,
+        reasons=(*checked.decision.reasons, line),
+    )
+    return msgspec.structs.replace(checked, decision=decision)
+
+
+def _hashes(given: object) -> tuple[Hash, ...]:
+    every = tuple(given) if isinstance(given, Iterable) else ()
+    hashes = tuple(h for h in every if isinstance(h, Hash))
+    if not hashes or len(hashes) < len(every):
+        raise InvalidArgument.field("upload", "must be bytes, a Path, an open binary stream, a Query or hashes")
+    return hashes
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe waits for who writes to it
+            raise InvalidArgument.field("upload", "is no regular file; give an open stream")
+        file = path.open("rb")
+    except (OSError, ValueError) as e:  # ValueError: a NUL in the path
+        raise InvalidArgument.field("upload", f"cannot be opened: {getattr(e, 'strerror', None) or e}") from e
+    with file:
+        yield file
+
+
+async def _pieces(stream: Any) -> Any:
+    while piece := await stream.read(_PIECE):
+        yield piece

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -47,8 +48,17 @@ class WithoutAnswer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return chosen
 
 
+class PublicDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """What an uploader may be told: what becomes of the upload, and by which reference to ask about it. Nothing of why,
+    which would tell what is listed.
+    """
+
+    action: Action
+    reference: str
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of one upload.
+    """What becomes of one upload. For the app; see `public` for the uploader.
 
     Attributes:
         action: What the app does.
@@ -72,6 +82,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     policy: str = ""
     revision: int = 0
     stale_since: datetime | None = None
+
+    @property
+    def public(self) -> PublicDecision:
+        """What may be shown to the uploader; all else is for the app and its staff."""
+        return PublicDecision(action=self.action, reference=self.reference)
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,3 +113,33 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     hashes: tuple[Hash, ...] = ()
     result: MatchResult | None = None
     coverage: Coverage = Coverage()
+
+
+class Rechecked(msgspec.Struct, frozen=True, kw_only=True):
+    """What an upload without an answer turned out to be, once there was one.
+
+    Attributes:
+        reference: Of the decision then.
+        upload_id: The app's own name for the upload.
+        door: Which way it came.
+        time: When it was decided over anew.
+        before: What was decided then.
+        action: What is decided now.
+        verdict: The policy's, now.
+    """
+
+    reference: str
+    upload_id: str
+    door: str
+    time: datetime
+    before: Action
+    action: Action
+    verdict: Verdict
+
+
+_SEVERITY: Final = (Action.ALLOW, Action.HOLD, Action.BLOCK)
+
+
+def severest(*actions: Action) -> Action:
+    """Return the action that keeps the most from others."""
+    return max(actions, key=_SEVERITY.index)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import msgspec
 
-from hashhub.errors import InvalidArgument
+from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hook.decision import Action
 from hashhub.model import MatchOptions, MatchResult, MediaResult, Query
 
 if TYPE_CHECKING:
     from hashhub.client import Client
     from hashhub.hook.settings import HookSettings
+
+_log = logging.getLogger("hashhub.hook")
+_A = TypeVar("_A")
+_OF_THE_QUERY: Final = frozenset({Reason.TOO_LARGE, Reason.UNKNOWN_ALGORITHM, Reason.DISTANCE_REQUIRED})
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +41,17 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     stale_since: datetime | None = None
     is_past_limit: bool = False
+    at_least: Action = Action.ALLOW
+
+
+class JudgedMedia(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer about an upload that the hub hashed: by which policy (NAME@VERSION), at which revision. `at_least` as
+    in Judged.
+    """
+
+    media: MediaResult
+    policy: str
+    revision: int
     at_least: Action = Action.ALLOW
 
 
@@ -52,6 +73,29 @@ class Judge(Protocol):
         ...
 
 
+class MediaJudge(Protocol):
+    """Hashes uploads, too: where the hook does not."""
+
+    def judge_media(self, label: str, content: bytes) -> JudgedMedia:
+        """Hash one upload and answer. Raises HashHubError when no answer can be had."""
+        ...
+
+
+_is_hub_passed_over: ContextVar[bool] = ContextVar("is_hub_passed_over", default=False)
+
+
+@contextmanager
+def without_hub() -> Iterator[None]:
+    """Let questions to the hub fail at once within: it has just not answered about this upload, and waiting for it once
+    more would take as long again. Judges that need no hub answer as ever.
+    """
+    before = _is_hub_passed_over.set(True)
+    try:
+        yield
+    finally:
+        _is_hub_passed_over.reset(before)
+
+
 class HubJudge:
     """Asks the hub, by a client of its own."""
 
@@ -60,6 +104,7 @@ class HubJudge:
         from hashhub.client import Client
 
         self._options = MatchOptions(policy=settings.policy, effort=settings.effort)
+        self._media_seconds = settings.media_seconds
         self._revision = 0
         self._client: Client = Client(
             settings.hub,
@@ -76,11 +121,11 @@ class HubJudge:
         self._revision = max(self._revision, answer.revision)
         return Judged(result=answer.result, policy=answer.policy, revision=answer.revision)
 
-    def judge_media(self, label: str, content: bytes) -> tuple[MediaResult, str, int]:
-        """Let the hub hash an upload and answer; return the policy and revision, too. Raises HashHubError likewise."""
-        [answer] = self._client.match_media([(label, content)], self._options)
+    def judge_media(self, label: str, content: bytes) -> JudgedMedia:
+        """Let the hub hash an upload and answer. Raises HashHubError when it does not in time, or refuses."""
+        [answer] = self._client.match_media([(label, content)], self._options, seconds=self._media_seconds)
         self._revision = max(self._revision, answer.revision)
-        return answer.media, answer.policy, answer.revision
+        return JudgedMedia(media=answer.media, policy=answer.policy, revision=answer.revision)
 
     def revision(self) -> int:
         """Return the newest revision that the hub has answered with."""
@@ -89,6 +134,109 @@ class HubJudge:
     def close(self) -> None:
         """Close the connection."""
         self._client.close()
+
+
+class Breaker:
+    """Asks another judge, until that fails so often in a row that it is not asked for some seconds: who waits for a hub
+    that is away would else wait for each upload. One question is let through then, and its answer decides.
+
+    `on_change` is told when asking ends (the error) and begins again (None); what it raises is logged.
+    """
+
+    def __init__(
+        self,
+        judge: HubJudge,
+        *,
+        failures: int,
+        seconds: float,
+        on_change: Callable[[HashHubError | None], None] | None = None,
+    ) -> None:
+        self._judge = judge
+        self._most_failures = failures
+        self._seconds = seconds
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._until = 0.0
+        self._error: HashHubError | None = None
+        self._is_open = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the hub counts as away: it is asked at most once in so many seconds."""
+        return self._is_open
+
+    def judge(self, query: Query) -> Judged:
+        """Answer one query. Raises HashHubError; at once while the hub is not asked."""
+        return self._ask(lambda: self._judge.judge(query))
+
+    def judge_media(self, label: str, content: bytes) -> JudgedMedia:
+        """Let the hub hash and answer. Raises HashHubError; at once while the hub is not asked."""
+        return self._ask(lambda: self._judge.judge_media(label, content))
+
+    def revision(self) -> int:
+        """Return the newest revision that the hub has answered with."""
+        return self._judge.revision()
+
+    def close(self) -> None:
+        """Let go of the hub."""
+        self._judge.close()
+
+    def _ask(self, question: Callable[[], _A]) -> _A:
+        if _is_hub_passed_over.get():
+            raise self._error or Unavailable("the hub does not answer")
+        with self._lock:
+            if self._is_open:
+                wait = self._until - time.monotonic()
+                if wait > 0:
+                    raise Unavailable(
+                        f"the hub is not asked for some seconds, because it failed {self._failures} times in a row; "
+                        f"the last time: {self._error.message if self._error else 'unknown'}",
+                        retry_after=wait,
+                    )
+                self._until = time.monotonic() + self._seconds  # this one tries; others come when it has failed
+        try:
+            answer = question()
+        except HashHubError as e:
+            if not _is_of_query(e):
+                self._count_failure(e)
+            raise
+        with self._lock:
+            self._failures = 0
+            was_open, self._is_open, self._error = self._is_open, False, None
+        if was_open:
+            self._tell(None)
+        return answer
+
+    def _count_failure(self, error: HashHubError) -> None:
+        with self._lock:
+            self._failures += 1
+            self._error = error
+            opens = not self._is_open and self._failures >= self._most_failures
+            if opens:
+                self._is_open = True
+                self._until = time.monotonic() + self._seconds
+        if opens:
+            self._tell(error)
+
+    def _tell(self, error: HashHubError | None) -> None:
+        if error is None:
+            _log.info("the hub answers again")
+        else:
+            _log.warning("the hub does not answer, and is asked less often: %s", error.message)
+        if self._on_change is None:
+            return
+        try:
+            self._on_change(error)
+        except HashHubError as e:
+            _log.warning("that the hub went away or came back could not be recorded: %s", e.message)
+
+
+def _is_of_query(error: HashHubError) -> bool:
+    """Whether the question is why. Then it says nothing about the hub, and an uploader must not cut everybody off by
+    uploads that it refuses.
+    """
+    return isinstance(error, InvalidArgument) or error.reason in _OF_THE_QUERY
 
 
 def token(settings: HookSettings) -> str:

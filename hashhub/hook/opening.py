@@ -2,41 +2,88 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hashhub.errors import FailedPrecondition, Reason
 from hashhub.hook.case_judge import CaseJudge
 from hashhub.hook.core import Hook
-from hashhub.hook.judges import HubJudge
-from hashhub.hook.settings import Encryption, Mode
-from hashhub.hook.records import Records
+from hashhub.hook.judges import Breaker, HubJudge
+from hashhub.hook.records import FILE_NAME, HOOK, Records
+from hashhub.hook.settings import Encryption, Hashing, Mode
+from hashhub.hook.telling import AppUrl
 
 if TYPE_CHECKING:
-    from hashhub.hook.judges import Judge
+    from hashhub.errors import HashHubError
+    from hashhub.hook.judges import Judge, MediaJudge
+    from hashhub.hook.rechecks import OnRecheck
     from hashhub.hook.settings import HookSettings
     from hashhub.hook.vault import Vault
 
 
-def open_hook(settings: HookSettings) -> Hook:
-    """Return the hook of these settings. Raises HashHubError when a file or directory that they name cannot be used."""
-    vault = open_vault(settings)
-    judge = CaseJudge(_judge(settings), Records(Path(settings.data)), settings)
-    return Hook(settings, judge=judge, on_checked=vault.on_checked if vault else None)
+def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, keeps_records: bool = True) -> Hook:
+    """Return the hook of these settings. Raises HashHubError when a file or directory that they name cannot be used.
 
-
-def _judge(settings: HookSettings) -> Judge:
+    `on_recheck`: is told what an upload without an answer turned out to be, in whichever process of those that share
+    the records finds out; the URL of the settings is called besides. `keeps_records`: False for a look that leaves
+    nothing behind.
+    """
+    if settings.hashing is Hashing.HERE and find_spec("PIL") is None:  # known now rather than at each upload
+        raise FailedPrecondition(
+            "uploads are to be hashed here, and the libraries for that are not installed; run: pip install "
+            "'hashhub[hook]', or set hashing = \"hub\"",
+            reason=Reason.MISSING_EXTRA,
+        )
+    tell = [on_recheck] if on_recheck is not None else []
+    if settings.recheck.url:
+        tell.append(AppUrl(settings.recheck.url, settings.recheck.secret_file))
+    directory = Path(settings.data)
+    records = Records(directory) if keeps_records else None
+    vault = open_vault(settings, records) if records is not None else None
+    judge: Judge
+    asked: MediaJudge | None = None
     if settings.mode is Mode.LOCAL:
         from hashhub.hook.local import LocalJudge
 
-        return LocalJudge(settings)
-    return HubJudge(settings)
+        judge = LocalJudge(settings)
+    else:
+        judge = asked = _watched(settings, records)
+    # Cases come first: they hold whatever the lists say, and without a hub.
+    is_stopped = None
+    if records is not None or (directory / FILE_NAME).exists():
+        judge = asked = cases = CaseJudge(
+            judge, records or Records(directory), settings, media_judge=asked, counts=records is not None
+        )
+        is_stopped = cases.is_stopped
+    return Hook(
+        settings,
+        judge=judge,
+        media_judge=asked,
+        is_stopped=is_stopped,
+        records=records,
+        on_checked=[vault.on_checked] if vault is not None else [],
+        on_recheck=tell,
+    )
 
 
-def open_vault(settings: HookSettings) -> Vault | None:
+def open_vault(settings: HookSettings, records: Records) -> Vault | None:
     """Return the vault, None where there is none. Raises HashHubError when its key or its directory cannot be used."""
     if settings.vault.encryption is Encryption.OFF:
         return None
-    from hashhub.hook.records import Records
     from hashhub.hook.vault import Vault
 
-    return Vault(Records(Path(settings.data)), settings)
+    return Vault(records, settings)
+
+
+def _watched(settings: HookSettings, records: Records | None) -> Breaker:
+    """Return the hub, which is not asked for a while once it fails; the record says when that was."""
+
+    def note(error: HashHubError | None) -> None:
+        if records is not None:
+            kind, reason = ("hub.back", "") if error is None else ("hub.away", error.reason)
+            records.note(actor=HOOK, kind=kind, subject=settings.hub, reason=reason)
+
+    return Breaker(
+        HubJudge(settings), failures=settings.breaker_failures, seconds=settings.breaker_seconds, on_change=note
+    )

@@ -22,6 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded, Reason, Unavailable
+from hashhub.hook.decision import Checked
 from hashhub.model import now
 
 FILE_NAME: Final = "hook.db"
@@ -47,6 +48,22 @@ CREATE TABLE tally (
     day TEXT, door TEXT, action TEXT, verdict TEXT, no_answer TEXT, count INTEGER NOT NULL,
     PRIMARY KEY (day, door, action, verdict, no_answer)
 ) WITHOUT ROWID;
+CREATE TABLE recheck (
+    reference TEXT PRIMARY KEY,
+    due REAL NOT NULL,
+    since REAL NOT NULL,
+    pending BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX recheck_due ON recheck (due);
+CREATE TABLE telling (
+    number INTEGER PRIMARY KEY,
+    due REAL NOT NULL,
+    since REAL NOT NULL,
+    attempts INTEGER NOT NULL,
+    rechecked BLOB NOT NULL
+);
+CREATE INDEX telling_due ON telling (due);
+CREATE TABLE upload_count (state TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE upload (
     reference TEXT PRIMARY KEY,
     time TEXT NOT NULL,
@@ -140,6 +157,32 @@ CREATE TABLE bucket_unanswered (place TEXT, name TEXT, time TEXT NOT NULL, PRIMA
 CREATE TABLE bucket_released (reference TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
+# How many uploads there are in each state is asked at each upload without an answer: counting them would take longer
+# the more there are.
+_TRIGGERS: Final = (
+    """CREATE TRIGGER upload_in AFTER INSERT ON upload BEGIN
+        INSERT INTO upload_count VALUES (new.state, 1) ON CONFLICT DO UPDATE SET count = count + 1; END""",
+    """CREATE TRIGGER upload_out AFTER DELETE ON upload BEGIN
+        UPDATE upload_count SET count = count - 1 WHERE state = old.state; END""",
+    """CREATE TRIGGER upload_on AFTER UPDATE OF state ON upload WHEN new.state != old.state BEGIN
+        UPDATE upload_count SET count = count - 1 WHERE state = old.state;
+        INSERT INTO upload_count VALUES (new.state, 1) ON CONFLICT DO UPDATE SET count = count + 1; END""",
+)
+
+
+class UploadState(StrEnum):
+    """Where an upload that was not simply allowed stands.
+
+    UNANSWERED: there was no answer; checked again once there can be one. HELD, BLOCKED: so decided, and for people to
+    look at. RELEASED: let through after all. REMOVED: confirmed, and gone.
+    """
+
+    UNANSWERED = "UNANSWERED"
+    HELD = "HELD"
+    BLOCKED = "BLOCKED"
+    RELEASED = "RELEASED"
+    REMOVED = "REMOVED"
+
 
 class UploadState(StrEnum):
     """Where an upload that was not simply allowed stands.
@@ -193,6 +236,8 @@ class Records:
                 if not self.rows("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
                     for statement in _SCHEMA.split(";"):
                         self._db.execute(statement)
+                    for trigger in _TRIGGERS:
+                        self._db.execute(trigger)
                     self._db.execute("INSERT INTO meta VALUES (1, ?)", (SCHEMA_VERSION,))
             [(version,)] = self.rows("SELECT schema_version FROM meta")
             if version != SCHEMA_VERSION:
@@ -247,6 +292,63 @@ class Records:
                 ),
             )
         return event
+
+    def tally(self, counts: Mapping[tuple[str, str, str, str, str], int]) -> None:
+        """Add to the number of decisions by (day, door, action, verdict, why there was no answer)."""
+        with self.transaction():
+            for key, count in counts.items():
+                self.write(
+                    "INSERT INTO tally VALUES (?, ?, ?, ?, ?, ?) "
+                    "ON CONFLICT DO UPDATE SET count = count + excluded.count",
+                    (*key, count),
+                )
+
+    def count(self, *states: UploadState) -> int:
+        """Return how many uploads are in these states."""
+        counts = dict(self.rows("SELECT state, count FROM upload_count"))
+        return sum(counts.get(state, 0) for state in states)
+
+    def add_upload(self, checked: Checked, state: UploadState, *, max_records: int) -> None:
+        """Record an upload that was not simply allowed, and that it was. Raises LimitExceeded when there are so many
+        without an answer, or so many held and blocked, that there is no room for it.
+        """
+        decision = checked.decision
+        with self.transaction():
+            of_its_kind = (state,) if state is UploadState.UNANSWERED else (UploadState.HELD, UploadState.BLOCKED)
+            if self.count(*of_its_kind) >= max_records:
+                raise LimitExceeded(
+                    f"{max_records} uploads that are {' or '.join(of_its_kind)} are recorded, as many as may be; "
+                    "decide over some, or raise max_records"
+                )
+            self.write(
+                "INSERT INTO upload VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    *(decision.reference, checked.time.isoformat(), state, checked.door, checked.upload_id),
+                    msgspec.msgpack.encode(checked),
+                ),
+            )
+            self.note(
+                actor=HOOK,
+                kind=f"upload.{state.lower()}",
+                subject=decision.reference,
+                action=decision.action,
+                verdict=decision.verdict,
+                noAnswer=decision.no_answer or "",
+            )
+
+    def get_upload(self, reference: str) -> tuple[UploadState, Checked] | None:
+        """Return an upload's state and what was known of it; None if it is not recorded."""
+        rows = self.rows("SELECT state, checked FROM upload WHERE reference = ?", (reference,))
+        if not rows:
+            return None
+        return UploadState(rows[0][0]), msgspec.msgpack.decode(rows[0][1], type=Checked)
+
+    def set_upload(self, state: UploadState, checked: Checked) -> None:
+        """Replace an upload's state and what is known of it. The event belongs into the same `transaction`."""
+        self.write(
+            "UPDATE upload SET state = ?, checked = ? WHERE reference = ?",
+            (state, msgspec.msgpack.encode(checked), checked.decision.reference),
+        )
 
     def events(self, *, subject: str | None = None) -> list[Event]:
         """Return the events, the oldest first: all, or those about one subject."""

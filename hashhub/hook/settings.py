@@ -451,6 +451,22 @@ class BucketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
 
 
+class RecheckSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is done once the hub answers again about uploads that had no answer."""
+
+    url: str = ""
+    """Your app's own URL, which is called with what such an upload turned out to be: https, or http on this machine."""
+
+    secret_file: str = ""
+    """File with the secret by which those calls are signed; needed with `url`."""
+
+    seconds: float = 5.0
+    """Seconds between two looks for uploads that wait for an answer."""
+
+    keep_days: int = 30
+    """Days for which digests of uploads that could not be read, and were allowed, are looked up again each day."""
+
+
 class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a hook."""
 
@@ -505,6 +521,31 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     hashing_processes: int = 0
     """Child processes that hash; 0: one a core."""
 
+    waiting_seconds: float = 5.0
+    """Seconds that an upload waits for a child process before it counts as without an answer."""
+
+    max_total_bytes: int = 512 * 1024 * 1024
+    """Bytes that all uploads together may have in memory; of what finds no room only digests are looked for."""
+
+    cache_seconds: float = 10.0
+    """Seconds for which an answer about the same bytes holds; as long may a withdrawal or a new entry take to be seen.
+    0: ask each time."""
+
+    cache_entries: int = 10_000
+    """Answers that are remembered at most."""
+
+    breaker_failures: int = 3
+    """Failures in a row after which the hub is not asked for a while."""
+
+    breaker_seconds: float = 2.0
+    """Seconds after which it is then tried again."""
+
+    max_records: int = 100_000
+    """Uploads without an answer that are recorded at most, and as many others that are held or blocked. What finds no
+    room is held at least."""
+
+    recheck: RecheckSettings = RecheckSettings()
+
     local: LocalSettings = LocalSettings()
     case: CaseSettings = CaseSettings()
     reporter: ReporterSettings = ReporterSettings()
@@ -529,9 +570,27 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
                 ("max_bytes", 1),
                 ("max_waiting", 1),
                 ("hashing_processes", 0),
+                ("waiting_seconds", 0.01),
+                ("max_total_bytes", 1),
+                ("cache_seconds", 0),
+                ("cache_entries", 0),
+                ("breaker_failures", 1),
+                ("breaker_seconds", 0.01),
+                ("max_records", 1),
             )
-            if getattr(self, name) < least
+            if not getattr(self, name) >= least  # nan is no number of seconds either
         ]
+        wrong += [
+            Violation(f"recheck.{name}", f"must be at least {least}", "OUT_OF_RANGE")
+            for name, least in (("seconds", 0.01), ("keep_days", 0))
+            if not getattr(self.recheck, name) >= least
+        ]
+        if bool(self.recheck.url) != bool(self.recheck.secret_file):
+            wrong.append(
+                Violation(
+                    "recheck", "needs both url and secret_file: a call that is not signed proves nothing", "REQUIRED"
+                )
+            )
         if not self.policy:
             wrong.append(Violation("policy", "must name a policy of the hub, such as `block`", "REQUIRED"))
         if self.on_match is Action.ALLOW:
@@ -547,12 +606,22 @@ def load(file: Path | None, environment: Mapping[str, str]) -> HookSettings:
 
     Raises InvalidArgument for an unreadable file, an unknown key, a missing choice or a value of the wrong type.
     """
-    values: dict[str, Any] = {}
+    text = ""
     if file is not None:
         try:
-            values = tomllib.loads(file.read_text("utf-8"))
+            text = file.read_text("utf-8")
         except (OSError, ValueError) as e:
-            raise InvalidArgument.field("settings", f"cannot read the file as TOML: {e}") from e
+            why = getattr(e, "strerror", None) or "it is not UTF-8"
+            raise InvalidArgument.field("settings", f"cannot read the file: {why}; is it where you say?") from e
+    return parse(text, environment)
+
+
+def parse(text: str, environment: Mapping[str, str]) -> HookSettings:
+    """Return the settings of a file's text and `environment`. Raises InvalidArgument as `load` does."""
+    try:
+        values: dict[str, Any] = tomllib.loads(text)
+    except ValueError as e:
+        raise InvalidArgument.field("settings", f"cannot read the file as TOML: {e}") from e
     _take_environment(values, HookSettings, _PREFIX, environment)
     try:
         # Not strict: the environment has only strings, and "4" must become 4.
@@ -571,7 +640,10 @@ def _take_environment(
     for field in msgspec.structs.fields(of):
         name = prefix + field.name.upper()
         if _is_section(field.type):
-            section = dict(values.get(field.name, {}))
+            given = values.get(field.name, {})
+            if not isinstance(given, dict):
+                raise InvalidArgument.field("settings", f"{field.name} must be a section: [{field.name}]")
+            section = dict(given)
             _take_environment(section, field.type, f"{name}_", environment)
             if section:
                 values[field.name] = section

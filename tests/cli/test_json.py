@@ -24,7 +24,7 @@ Run = Callable[..., Result]
 PAGE = (Path(__file__).parents[2] / "docs" / "json.md").read_text("utf-8")
 NOWHERE = "127.0.0.1:1"  # nothing listens on tcpmux
 NO_HUB = {
-    "serve", "connectors list", "formats list", "formats detect", "sample", "doctor", "hash",
+    "serve", "connectors list", "formats list", "formats detect", "sample", "doctor", "hash", "hook init",
     "backup create", "backup verify", "backup restore", "hook case rules",
 }  # fmt: skip
 DONE, REFUSED, USAGE, UNAVAILABLE = 0, 1, 2, 3
@@ -255,6 +255,8 @@ def test_the_page_shows_every_command() -> None:
         ("match --hash ALGORITHM:DIGEST", "match --hash {hash}"),
         ("hash FILE", "hash {picture}"),
         ("hash FILE", "hash {picture} --dihedral"),
+        ("hook init", "hook init {chosen} --out {directory}/new.toml"),
+        ("hook check FILE", "hook check {picture} --settings {directory}/hook.toml"),
         ("scan PATH", "scan {picture} {list}"),
         ("scan PATH", "scan {list} --out {directory}/report"),
         ("history list NAME", "history list hotline/known"),
@@ -304,7 +306,13 @@ def test_the_examples_have_the_shape_of_what_is_printed(
         "picture": str(tmp_path / "a.png"),
         "directory": str(tmp_path),
         "list": str(tmp_path / "list.txt"),
+        "chosen": "--policy block --hub-away hold --unreadable hold --too-large hold --no-perceptual-hash hold",
     }
+    (tmp_path / "hook.toml").write_text(
+        'policy = "block"\n[without_answer]\nhub_away = "hold"\nunreadable = "hold"\ntoo_large = "hold"\n'
+        'no_perceptual_hash = "hold"\n',
+        "utf-8",
+    )
     (tmp_path / "list.txt").write_text("ab" * 16 + "\n", "ascii")
     printed = shown(*line.format(**values).split())
     assert printed

@@ -71,6 +71,7 @@ def test_what_is_run_is_what_the_page_shows() -> None:
         ("docs/retention.md", 15),
         ("docs/conflicts.md", 17),
         ("docs/policies.md", 22),
+        ("docs/hook.md", 10),
     ],
 )
 def test_every_command_works_as_written(tmp_path: Path, page: str, least: int) -> None:

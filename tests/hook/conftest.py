@@ -131,6 +131,8 @@ def hashers() -> Iterator[MediaPool]:
     pool = MediaPool(children=2, max_queued=64, seconds=30.0, memory_bytes=1 << 30, limits=DEFAULT_LIMITS)
     yield pool
     pool.close()
+
+
 # The sidecar
 
 CHOICES = """

@@ -1,0 +1,138 @@
+"""An upload's bytes while it is looked at: in memory that no file system has, bounded for one and for all together."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from typing import IO, Final
+
+from hashhub.errors import InvalidArgument
+from hashhub.hashes import Hash
+
+# None of these protects a secret: they name files, as every list does. FIPS builds refuse MD5 otherwise.
+_ALGORITHMS: Final = (("MD5", "md5"), ("SHA1", "sha1"), ("SHA256", "sha256"))
+_HEAD_BYTES: Final = 4096  # enough for every signature
+
+
+class Memory:
+    """Bytes that the uploads of one hook may have in memory, all together."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.taken = 0
+        self._lock = threading.Lock()
+
+    def take(self, size: int) -> bool:
+        """Take so many bytes; False, and nothing is taken, if there is no room for them."""
+        with self._lock:
+            if self.taken + size > self.most:
+                return False
+            self.taken += size
+            return True
+
+    def give_back(self, size: int) -> None:
+        """Give back what was taken."""
+        with self._lock:
+            self.taken -= size
+
+
+class Content:
+    """The bytes of one upload, as they come: digested all, and remembered as long as they stay within the bounds.
+
+    Several may hold it (the upload, and who still hashes it): it is freed when the last lets go.
+
+    `is_too_large`: more than `max_bytes` came; `is_crowded_out`: all uploads together had no room for it. Of either
+    there are digests only.
+    """
+
+    def __init__(self, memory: Memory, max_bytes: int) -> None:
+        self.size = 0
+        self.is_too_large = self.is_crowded_out = False
+        self.head = b""
+        self._memory = memory
+        self._max_bytes = max_bytes
+        self._taken = 0
+        self._states = [(name, hashlib.new(of, usedforsecurity=False)) for name, of in _ALGORITHMS]
+        self._digests: tuple[Hash, ...] | None = None
+        self._lock = threading.Lock()
+        self._holders = 1
+        self._file: IO[bytes] | None = os.fdopen(os.memfd_create("upload", os.MFD_CLOEXEC), "w+b", buffering=0)
+
+    def write(self, piece: bytes | bytearray | memoryview) -> None:
+        """Take in the next bytes. Raises InvalidArgument for what is no bytes."""
+        if not isinstance(piece, bytes | bytearray | memoryview):
+            raise InvalidArgument.field(
+                "upload", f"gave {type(piece).__name__}, expected bytes; open it in binary mode"
+            )
+        size = piece.nbytes if isinstance(piece, memoryview) else len(piece)
+        if self._digests != ():
+            self._digests = None
+        for _, state in self._states:
+            state.update(piece)
+        if len(self.head) < _HEAD_BYTES:
+            self.head += bytes(piece[: _HEAD_BYTES - len(self.head)])
+        self.size += size
+        if self._file is None:
+            return
+        if self.size > self._max_bytes:
+            self.is_too_large = True
+        elif not self._memory.take(size):
+            self.is_crowded_out = True
+        else:
+            self._taken += size
+            rest = memoryview(piece).cast("B")
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            return
+        self._free()
+
+    def pass_over(self, count: int) -> None:
+        """Count bytes that are not read: the content is too large, and has no digests."""
+        self.size += count
+        self.is_too_large = True
+        self._digests = ()
+        self._free()
+
+    @property
+    def digests(self) -> tuple[Hash, ...]:
+        """MD5, SHA-1 and SHA-256 of all that came; none where something was passed over."""
+        if self._digests is None:
+            self._digests = tuple(Hash.of(name, state.digest()) for name, state in self._states)
+        return self._digests
+
+    @property
+    def key(self) -> bytes | None:
+        """The SHA-256 digest, under which what was learnt of the content is remembered: MD5 can be made to collide."""
+        return self.digests[-1].digest if self.digests else None
+
+    def open(self) -> IO[bytes] | None:
+        """Return the bytes, to be read from their begin and closed by the caller; None where they were not kept.
+
+        Each caller has a place in them of its own.
+        """
+        with self._lock:
+            if self._file is None:
+                return None
+            return open(f"/proc/self/fd/{self._file.fileno()}", "rb")  # noqa: PTH123 - the caller closes it
+
+    def hold(self) -> None:
+        """Keep the bytes until `drop` is called once more."""
+        with self._lock:
+            self._holders += 1
+
+    def drop(self) -> None:
+        """Let go of the bytes."""
+        with self._lock:
+            self._holders -= 1
+            is_last = self._holders == 0
+        if is_last:
+            self._free()
+
+    def _free(self) -> None:
+        with self._lock:
+            file, self._file = self._file, None
+            taken, self._taken = self._taken, 0
+        if file is not None:
+            file.close()
+            self._memory.give_back(taken)

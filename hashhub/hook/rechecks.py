@@ -1,0 +1,249 @@
+"""Uploads without an answer, checked again once there can be one; and the app told what they turned out to be.
+
+    an upload without an answer ── `recheck`: what to ask ── asked again, by a lease ── state, event ── `telling`
+                                                                                       the app: a callable, a URL
+
+What is to be asked and told stands in hook.db, so that a restart goes on with it. Several processes share it: each row
+is taken for some time by one of them, and a process that dies lets go of it that way.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from hashhub.background import Background
+from hashhub.errors import HashHubError, InvalidArgument, Unavailable
+from hashhub.hook.decision import Action, Checked, NoAnswer, Rechecked, severest
+from hashhub.hook.records import HOOK, Records, UploadState
+from hashhub.model import Query, Verdict, now
+
+if TYPE_CHECKING:
+    from hashhub.hook.judges import Judge, Judged
+    from hashhub.hook.settings import HookSettings
+
+_log = logging.getLogger("hashhub.hook")
+OnRecheck = Callable[[Rechecked], None]
+"""Tells the app; what it raises is logged, and it is called again later."""
+
+_BATCH: Final = 20
+_LEASE_SECONDS: Final = 60.0
+_DAY: Final = 86_400.0
+_FIRST_WAIT: Final = 5.0  # seconds before the app is told again; threefold with each attempt
+_LONGEST_WAIT: Final = 3600.0
+_TOLD_FOR: Final = 3 * _DAY
+_NEVER_TRULY: Final = frozenset({NoAnswer.UNREADABLE, NoAnswer.TOO_LARGE})
+STATES: Final = {
+    Action.ALLOW: UploadState.RELEASED,
+    Action.HOLD: UploadState.HELD,
+    Action.BLOCK: UploadState.BLOCKED,
+}
+
+
+class Pending(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked about an upload once it can be.
+
+    `if_unknown`: what is done then with what nobody knows: ALLOW if all was hashed that there is. `cause`: why there
+    was no answer; UNREADABLE and TOO_LARGE have none but by digests, which are looked up each day for a while.
+    """
+
+    query: Query
+    if_unknown: Action
+    cause: NoAnswer
+
+
+class Rechecks:
+    """A thread that asks again. `tell`: how the app is told, each; `due`: seconds since 1970."""
+
+    def __init__(self, settings: HookSettings, records: Records, judge: Judge, tell: tuple[OnRecheck, ...]) -> None:
+        self._settings = settings
+        self._records = records
+        self._judge = judge
+        self._tell = tell
+        self._background = Background(
+            "hook-rechecks",
+            self.round,
+            complaint="uploads without an answer are not checked again",
+            pause=settings.recheck.seconds,
+        )
+
+    def start(self) -> None:
+        """Begin."""
+        self._background.start()
+
+    def close(self) -> None:
+        """End after the question in hand."""
+        self._background.close()
+
+    def add(self, reference: str, pending: Pending, *, seconds: float = 0.0) -> None:
+        """Ask about an upload, after so many seconds. Belongs into the transaction that records the upload."""
+        at = time.time()
+        self._records.write(
+            "INSERT INTO recheck VALUES (?, ?, ?, ?)", (reference, at + seconds, at, msgspec.msgpack.encode(pending))
+        )
+
+    def complete(self, reference: str, pending: Pending, **known: object) -> None:
+        """Put in what became known of an upload meanwhile; `known` are fields of its Checked."""
+        with self._records.transaction():
+            changed = self._records.write(
+                "UPDATE recheck SET pending = ?, due = min(due, ?) WHERE reference = ?",
+                (msgspec.msgpack.encode(pending), time.time(), reference),
+            )
+            recorded = self._records.get_upload(reference) if changed else None
+            if recorded is not None:
+                state, checked = recorded
+                self._records.set_upload(state, msgspec.structs.replace(checked, **known))
+
+    def round(self) -> int:
+        """Ask about what is due, tell the app what is due, and return how many uploads got an answer. Stops at the
+        first question that the hub does not answer.
+        """
+        answered = 0
+        try:
+            while batch := self._take("recheck", "reference, since, pending"):
+                for reference, since, blob in batch:
+                    answered += self._ask(reference, since, msgspec.msgpack.decode(blob, type=Pending))
+        except Unavailable as e:
+            _log.debug("no answer yet: %s", e.message)
+        while batch := self._take("telling", "number, since, attempts, rechecked"):
+            for number, since, attempts, blob in batch:
+                self._tell_app(number, since, attempts, msgspec.msgpack.decode(blob, type=Rechecked))
+        return answered
+
+    def _take(self, table: str, columns: str) -> list[tuple[Any, ...]]:
+        """Return what is due, which nobody else gets for the time of the lease."""
+        at = time.time()
+        key = columns.partition(",")[0]
+        if not self._records.rows(f"SELECT 1 FROM {table} WHERE due <= ? LIMIT 1", (at,)):  # noqa: S608 - our own names
+            return []
+        return self._records.rows(
+            f"UPDATE {table} SET due = ? WHERE {key} IN "  # noqa: S608 - likewise
+            f"(SELECT {key} FROM {table} WHERE due <= ? ORDER BY due LIMIT ?) RETURNING {columns}",
+            (at + _LEASE_SECONDS, at, _BATCH),
+        )
+
+    def _ask(self, reference: str, since: float, pending: Pending) -> bool:
+        judged: Judged | None = None
+        try:
+            judged = self._judge.judge(pending.query)
+        except HashHubError as e:
+            if isinstance(e, InvalidArgument):
+                _log.warning("an upload without an answer cannot be asked about: %s", e.message)
+            else:
+                self._later(reference, self._settings.recheck.seconds)
+                raise Unavailable(e.message) from e
+        if judged is not None and (judged.result.verdict is Verdict.UNAVAILABLE or judged.is_past_limit):
+            self._later(reference, self._settings.recheck.seconds)
+            raise Unavailable("the hub, or the copy of its lists, cannot say yet who knows an upload")
+        verdict = Verdict.UNAVAILABLE if judged is None else judged.result.verdict
+        match verdict:
+            case Verdict.MATCH:
+                action = self._settings.on_match
+            case Verdict.REVIEW:
+                action = severest(self._settings.on_review, pending.if_unknown)
+            case Verdict.UNAVAILABLE:  # it is for a person now
+                action = severest(Action.HOLD, self._settings.without_answer.hub_away)
+            case _:
+                action = pending.if_unknown
+        if judged is not None:
+            action = severest(action, judged.at_least)
+        if action is Action.ALLOW and pending.cause in _NEVER_TRULY:
+            self._again_tomorrow(reference, since)
+            return False
+        self._answer(reference, action, verdict, judged, pending)
+        return True
+
+    def _later(self, reference: str, seconds: float) -> None:
+        self._records.write("UPDATE recheck SET due = ? WHERE reference = ?", (time.time() + seconds, reference))
+
+    def _again_tomorrow(self, reference: str, since: float) -> None:
+        if time.time() < since + self._settings.recheck.keep_days * _DAY:
+            self._later(reference, _DAY)
+            return
+        with self._records.transaction():
+            self._records.write("DELETE FROM recheck WHERE reference = ?", (reference,))
+            self._records.write(
+                "DELETE FROM upload WHERE reference = ? AND state = ?", (reference, UploadState.UNANSWERED)
+            )
+            self._records.note(
+                actor=HOOK, kind="upload.forgotten", subject=reference, reason="nobody listed it within keep_days"
+            )
+
+    def _answer(
+        self, reference: str, action: Action, verdict: Verdict, judged: Judged | None, pending: Pending
+    ) -> None:
+        with self._records.transaction():
+            if not self._records.write("DELETE FROM recheck WHERE reference = ?", (reference,)):
+                return  # another process had it before its time was up, and was slow
+            recorded = self._records.get_upload(reference)
+            if recorded is None:
+                return
+            state, checked = recorded
+            before = checked.decision.action
+            # Where a person has decided meanwhile, the answer is told and noted; what they decided stays theirs.
+            becomes = STATES[action] if state is UploadState.UNANSWERED else state
+            self._records.set_upload(becomes, _answered(checked, action, verdict, judged, pending))
+            self._records.note(
+                actor=HOOK,
+                kind="upload.rechecked",
+                subject=reference,
+                verdict=verdict,
+                action=action,
+                before=before,
+                state=becomes,
+            )
+            if self._tell:
+                told = Rechecked(
+                    reference=reference,
+                    upload_id=checked.upload_id,
+                    door=checked.door,
+                    time=now(),
+                    before=before,
+                    action=action,
+                    verdict=verdict,
+                )
+                at = time.time()
+                self._records.write(
+                    "INSERT INTO telling (due, since, attempts, rechecked) VALUES (?, ?, 0, ?)",
+                    (at, at, msgspec.msgpack.encode(told)),
+                )
+
+    def _tell_app(self, number: int, since: float, attempts: int, rechecked: Rechecked) -> None:
+        try:
+            for tell in self._tell:
+                tell(rechecked)
+        except Exception as e:  # noqa: BLE001 - the app's own code
+            # Its message may hold anything of the app's.
+            text = e.message if isinstance(e, HashHubError) else type(e).__name__
+            _log.warning("the app could not be told of %s: %s", rechecked.reference, text)
+            at = time.time()
+            if at < since + _TOLD_FOR:
+                wait = min(_FIRST_WAIT * 3**attempts, _LONGEST_WAIT) * (1 + random.random() / 4)  # noqa: S311 - spreads load
+                self._records.write(
+                    "UPDATE telling SET due = ?, attempts = attempts + 1 WHERE number = ?", (at + wait, number)
+                )
+                return
+            self._records.note(
+                actor=HOOK, kind="app.not_told", subject=rechecked.reference, reason=f"for three days: {text}"
+            )
+        self._records.write("DELETE FROM telling WHERE number = ?", (number,))
+
+
+def _answered(checked: Checked, action: Action, verdict: Verdict, judged: Judged | None, pending: Pending) -> Checked:
+    """Return what is known of the upload now."""
+    decision = msgspec.structs.replace(
+        checked.decision,
+        action=action,
+        verdict=verdict,
+        reasons=judged.result.reasons if judged else checked.decision.reasons,
+        no_answer=None if pending.if_unknown is Action.ALLOW and judged else checked.decision.no_answer,
+        policy=judged.policy if judged else "",
+        revision=judged.revision if judged else 0,
+        stale_since=judged.stale_since if judged else None,
+    )
+    return msgspec.structs.replace(checked, decision=decision, result=judged.result if judged else None)

@@ -1,0 +1,258 @@
+"""Uploads without an answer, asked about again; and the app told."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import http.server
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hashhub.errors import InvalidArgument
+from hashhub.hook import Action, Hook, NoAnswer, Rechecked, WithoutAnswer
+from hashhub.hook.records import Records, UploadState
+from hashhub.hook.settings import RecheckSettings
+from hashhub.hook.telling import AppUrl
+from hashhub.model import Verdict, now
+from tests.hook.conftest import HELD
+from tests.hook.test_core import OneVerdict, _eventually
+
+if TYPE_CHECKING:
+    from hashhub.hook import HookSettings
+    from tests.hook.conftest import Listed
+
+    MakeSettings = Callable[..., HookSettings]
+
+ALLOWED = WithoutAnswer(
+    hub_away=Action.ALLOW, unreadable=Action.ALLOW, too_large=Action.ALLOW, no_perceptual_hash=Action.ALLOW
+)
+
+
+RARELY = RecheckSettings(seconds=3600.0)  # than by `recheck`, in a test
+
+
+def opened(settings: HookSettings, judge: OneVerdict, told: list[Rechecked] | None = None) -> Hook:
+    tell = () if told is None else (told.append,)
+    return Hook(settings, judge=judge, records=Records(Path(settings.data)), on_recheck=tell)
+
+
+def away(verdict: Verdict) -> OneVerdict:
+    judge = OneVerdict(verdict)
+    judge.is_away = True
+    return judge
+
+
+@pytest.mark.parametrize(
+    ("verdict", "action", "state"),
+    [
+        (Verdict.MATCH, Action.BLOCK, UploadState.BLOCKED),
+        (Verdict.REVIEW, Action.HOLD, UploadState.HELD),
+        (Verdict.NO_MATCH, Action.ALLOW, UploadState.RELEASED),
+        (Verdict.BENIGN, Action.ALLOW, UploadState.RELEASED),
+    ],
+)
+@pytest.mark.parametrize("choice", [HELD, ALLOWED])
+def test_what_had_no_answer_gets_one_and_the_app_is_told_once(
+    make_settings: MakeSettings, listed: Listed, verdict: Verdict, action: Action, state: UploadState,
+    choice: WithoutAnswer,
+) -> None:  # fmt: skip
+    settings = make_settings(recheck=RARELY, without_answer=choice)
+    judge, told = away(verdict), list[Rechecked]()
+    with opened(settings, judge, told) as hook:
+        decision = hook.check(listed.unknown, upload_id="photo 7", door="test")
+        assert decision.no_answer is NoAnswer.HUB_AWAY
+        assert hook._records is not None
+        assert _eventually(lambda: _hashes_of(hook, decision.reference) > 3)  # they may come after the decision
+        hook.recheck()
+        assert not told  # still away
+        judge.is_away = False
+        _make_due(hook)
+        hook.recheck()
+        assert _eventually(lambda: bool(told))
+        hook.recheck()
+        [rechecked] = told
+        assert (rechecked.reference, rechecked.upload_id, rechecked.before, rechecked.action, rechecked.verdict) == (
+            *(decision.reference, "photo 7", choice.hub_away, action, verdict),
+        )
+        recorded = hook._records.get_upload(decision.reference)
+        assert recorded is not None
+        assert (recorded[0], recorded[1].decision.action, recorded[1].decision.verdict) == (state, action, verdict)
+        kinds = [event.kind for event in hook._records.events(subject=decision.reference)]
+        assert kinds == ["upload.unanswered", "upload.rechecked"]
+
+
+def test_a_restart_in_the_middle_goes_on(make_settings: MakeSettings, listed: Listed) -> None:
+    settings = make_settings(recheck=RARELY)
+    with opened(settings, away(Verdict.MATCH)) as hook:
+        references = [hook.check(listed.unknown + bytes([i])).reference for i in range(30)]
+    told: list[Rechecked] = []
+    with opened(settings, OneVerdict(Verdict.MATCH), told) as hook:
+        _make_due(hook)
+        hook.recheck()
+        assert _eventually(lambda: len(told) == 30)
+    assert sorted(r.reference for r in told) == sorted(references)
+
+
+def test_two_processes_ask_once_about_each(make_settings: MakeSettings, listed: Listed) -> None:
+    settings = make_settings(recheck=RARELY)
+    told: list[Rechecked] = []
+    first, second = away(Verdict.MATCH), away(Verdict.MATCH)
+    with opened(settings, first, told) as one, opened(settings, second, told) as other:
+        for i in range(50):
+            one.check(f"text {i}".encode())
+        for judge in (first, second):
+            judge.queries.clear()
+            judge.is_away = False
+        _make_due(one)
+        threads = [threading.Thread(target=hook.recheck) for hook in (one, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert _eventually(lambda: len(told) == 50)
+        assert len(first.queries) + len(second.queries) == 50
+
+
+def test_digests_alone_clear_no_picture(make_settings: MakeSettings, listed: Listed) -> None:
+    """Its hashes were lost in a restart: nobody knows the digests, and nobody looked for the picture."""
+    settings = make_settings(recheck=RARELY, without_answer=ALLOWED)
+    with opened(settings, away(Verdict.NO_MATCH)) as hook:
+        hook._hashing.close()  # type: ignore[union-attr]
+        reference = hook.check(listed.unknown).reference
+    with opened(settings, OneVerdict(Verdict.NO_MATCH)) as hook:
+        _make_due(hook)
+        hook.recheck()
+        assert hook._records is not None
+        assert _eventually(lambda: _state(hook, reference) is UploadState.HELD)
+
+
+def test_what_a_person_decided_meanwhile_stays(make_settings: MakeSettings, listed: Listed) -> None:
+    settings = make_settings(recheck=RARELY)
+    judge, told = away(Verdict.MATCH), list[Rechecked]()
+    with opened(settings, judge, told) as hook:
+        reference = hook.check(b"a text").reference
+        assert hook._records is not None
+        recorded = hook._records.get_upload(reference)
+        assert recorded is not None
+        hook._records.set_upload(UploadState.RELEASED, recorded[1])
+        judge.is_away = False
+        _make_due(hook)
+        hook.recheck()
+        assert _eventually(lambda: bool(told))
+        assert told[0].verdict is Verdict.MATCH
+        assert _state(hook, reference) is UploadState.RELEASED
+
+
+def test_an_unreadable_upload_that_was_allowed_is_looked_up_each_day_for_a_while(
+    make_settings: MakeSettings, listed: Listed
+) -> None:
+    settings = make_settings(recheck=RARELY, without_answer=ALLOWED)
+    judge, told = OneVerdict(Verdict.NO_MATCH), list[Rechecked]()
+    with opened(settings, judge, told) as hook:
+        first = hook.check(listed.known[:3000]).reference
+        assert _state(hook, first) is UploadState.UNANSWERED
+        _make_due(hook)
+        assert hook.recheck() == 0
+        assert _state(hook, first) is UploadState.UNANSWERED
+        judge.verdict = judge.of_digests = Verdict.MATCH  # listed since
+        _make_due(hook)
+        hook.recheck()
+        assert _eventually(lambda: _state(hook, first) is UploadState.BLOCKED)
+        judge.verdict = judge.of_digests = Verdict.NO_MATCH
+        judge.at += 1
+        second = hook.check(listed.known[:3001]).reference
+        _make_due(hook, since=time.time() - 31 * 86_400)
+        hook.recheck()
+        assert _eventually(lambda: _state(hook, second) is None)
+
+
+def test_an_app_that_fails_is_told_again(make_settings: MakeSettings) -> None:
+    settings = make_settings(recheck=RARELY)
+    judge, calls = away(Verdict.NO_MATCH), list[Rechecked]()
+
+    def tell(rechecked: Rechecked) -> None:
+        calls.append(rechecked)
+        if len(calls) == 1:
+            raise RuntimeError("the app's database is locked")
+
+    with Hook(settings, judge=judge, records=Records(Path(settings.data)), on_recheck=(tell,)) as hook:
+        hook.check(b"a text")
+        judge.is_away = False
+        _make_due(hook)
+        hook.recheck()
+        assert _eventually(lambda: bool(calls))
+        _make_due(hook)
+        hook.recheck()
+        assert _eventually(lambda: len(calls) == 2)
+        assert calls[0] == calls[1]
+
+
+def test_the_url_is_called_signed(tmp_path: Path) -> None:
+    calls: list[tuple[dict[str, str], bytes]] = []
+
+    class Receiver(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            calls.append(
+                ({k.lower(): v for k, v in self.headers.items()}, self.rfile.read(int(self.headers["content-length"])))
+            )
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    key = bytes(range(24))
+    (tmp_path / "secret").write_text("whsec_" + base64.b64encode(key).decode() + "\n")
+    rechecked = Rechecked(
+        reference="ab12", upload_id="7", door="api", time=now(), before=Action.HOLD, action=Action.ALLOW,
+        verdict=Verdict.NO_MATCH,
+    )  # fmt: skip
+    AppUrl(f"http://127.0.0.1:{server.server_port}/told?x=1", str(tmp_path / "secret"))(rechecked)
+    server.shutdown()
+    server.server_close()
+    [(headers, body)] = calls
+    signed = hmac.digest(
+        key, f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body, hashlib.sha256
+    )
+    assert headers["webhook-signature"] == f"v1,{base64.b64encode(signed).decode()}"
+    told = json.loads(body)
+    assert (told["type"], told["data"]["reference"], told["data"]["action"]) == ("upload.rechecked", "ab12", "ALLOW")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://example.com/x", "ftp://127.0.0.1/x", "https://", "https://user:pw@example.com/", "https://a:99999/"]
+)
+def test_other_urls_are_refused(tmp_path: Path, url: str) -> None:
+    (tmp_path / "secret").write_text(base64.b64encode(bytes(24)).decode())
+    with pytest.raises(InvalidArgument, match="https"):
+        AppUrl(url, str(tmp_path / "secret"))
+    (tmp_path / "short").write_text("YWJj")
+    with pytest.raises(InvalidArgument, match="secret_file"):
+        AppUrl("https://example.com/", str(tmp_path / "short"))
+
+
+def _make_due(hook: Hook, *, since: float | None = None) -> None:
+    assert hook._records is not None
+    hook._records.write("UPDATE recheck SET due = 0, since = coalesce(?, since)", (since,))
+    hook._records.write("UPDATE telling SET due = 0")
+
+
+def _state(hook: Hook, reference: str) -> UploadState | None:
+    assert hook._records is not None
+    recorded = hook._records.get_upload(reference)
+    return recorded[0] if recorded else None
+
+
+def _hashes_of(hook: Hook, reference: str) -> int:
+    assert hook._records is not None
+    recorded = hook._records.get_upload(reference)
+    return len(recorded[1].hashes) if recorded else 0
