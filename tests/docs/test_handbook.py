@@ -37,6 +37,7 @@ ELSEWHERE = {"README.md", "docs/terms.md", "docs/history.md", "docs/mirror.md", 
     "docs/conflicts.md", "docs/reconcile.md", "docs/retention.md", "docs/webhooks.md",
 }  # fmt: skip
 ON_ITS_OWN = {"three-nations", "hook-clamd"}  # pages with a test file of their name
+OF_THE_HOOK = {"hook-sidecar": "test_sidecar_page.py"}  # pages that need more than a hub: tests/hook has the test
 
 # By page and first line of the block: why no test runs it, and what stands in.
 NOT_RUN = {
@@ -348,7 +349,9 @@ def test_pages_elsewhere_have_a_test_that_runs_them() -> None:
     for page in ON_ITS_OWN:
         own = (ROOT / f"tests/docs/test_{page.replace('-', '_')}.py").read_text("utf-8")
         assert f'reader.follow(blocks("{page}"))' in own, page
+    for name, test in OF_THE_HOOK.items():
+        assert f'"docs/{name}.md"' in (ROOT / "tests/hook" / test).read_text("utf-8"), name
     for path in (ROOT / "docs").glob("*.md"):
         commands: list[Any] = [b for b in blocks(path.stem) if not b.language and b.text.startswith("hashhub ")]
-        is_run = path.stem in HANDBOOK or path.stem in ON_ITS_OWN or f"docs/{path.name}" in ELSEWHERE
+        is_run = path.stem in {*HANDBOOK, *ON_ITS_OWN, *OF_THE_HOOK} or f"docs/{path.name}" in ELSEWHERE
         assert is_run or not commands or path.stem == "cli", f"no test runs the commands of docs/{path.name}"
