@@ -453,7 +453,9 @@ class _Form:
         except self._error as e:
             raise BodyRefused(400, "the form cannot be read; see RFC 7578") from e
 
-    def end(self, _: Body) -> None:
+    def end(self, body: Body) -> None:
+        if not body.size:
+            return  # nothing in it can be a file; what it lacks is for the app to say
         # Each occurrence of the boundary is one that the parser took, on a line of its own, and nothing is behind the
         # last: then no other parser takes more or fewer, whatever it thinks of line ends and white space.
         if not self._is_at_end or not self._tail.removesuffix(b"\r\n").endswith(self._marker + b"--"):
