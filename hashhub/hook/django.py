@@ -73,6 +73,7 @@ class UploadHookHandler(FileUploadHandler):
         self._files: list[CheckedFile] = []
         self._upload: Upload | None = None
         self._body: Body | None = None
+        self.is_interrupted = False
 
     def handle_raw_input(
         self, input_data: Any, META: Any, content_length: int, boundary: Any, encoding: Any = None
@@ -136,7 +137,8 @@ class UploadHookHandler(FileUploadHandler):
         return CheckedUpload(body, decision, self)
 
     def upload_interrupted(self) -> None:
-        """Drop what came."""
+        """Drop what came of a file whose sender has gone."""
+        self.is_interrupted = True
         self._drop()
 
     def _drop(self) -> None:
@@ -159,10 +161,13 @@ class UploadHookMiddleware:
 
     def process_view(self, request: HttpRequest, *_: Any) -> HttpResponse | None:
         """Let Django read the form, and refuse it or let the view have it."""
+        # Django reads forms of other methods neither here nor in the view.
         if request.method != "POST" or request.content_type != "multipart/form-data":
             return None
         try:
             request.FILES  # noqa: B018 - reads the form
+            if getattr(request.upload_handlers[-1], "is_interrupted", False):
+                raise UnreadablePostError
         except BodyRefused as e:
             answer: forms.Answer | None = forms.answer_to_refused(e)
         except UnreadablePostError:

@@ -250,7 +250,7 @@ def by_django(body: bytes) -> list[bytes]:
     import django.conf
 
     if not django.conf.settings.configured:
-        django.conf.settings.configure()
+        django.conf.settings.configure(SECRET_KEY="of tests")  # noqa: S106 - no secret
     from django.core.files.uploadhandler import MemoryFileUploadHandler
     from django.http.multipartparser import MultiPartParser
 

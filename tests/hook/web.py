@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import socket
 import threading
 from collections.abc import Collection, Iterable, Iterator
@@ -112,7 +113,7 @@ def ask(
 def reply_from(connection: socket.socket) -> Reply:
     received = b""
     try:
-        while piece := connection.recv(65536):
+        while not _is_whole(received) and (piece := connection.recv(65536)):
             received += piece
     except ConnectionResetError:
         pass
@@ -128,6 +129,12 @@ def reply_from(connection: socket.socket) -> Reply:
             whole, body = whole + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
         body = whole
     return Reply(int(first.split()[1]), headers, body)
+
+
+def _is_whole(received: bytes) -> bool:
+    head, end, body = received.partition(b"\r\n\r\n")
+    length = re.search(rb"(?mi)^content-length: *([0-9]+)", head)
+    return bool(end and length and len(body) >= int(length[1]))
 
 
 @contextmanager
