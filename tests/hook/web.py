@@ -92,8 +92,7 @@ def ask(
     headers: Iterable[tuple[str, str]] = (("Content-Type", FORM_TYPE),),
 ) -> Reply:
     """Send one request over a socket of its own; pieces are sent as chunks."""
-    is_chunked = not isinstance(body, bytes)
-    framing = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {len(body)}"
+    framing = f"Content-Length: {len(body)}" if isinstance(body, bytes) else "Transfer-Encoding: chunked"
     head = [f"{method} {path} HTTP/1.1", "Host: app", "Connection: close", framing]
     head += [f"{name}: {value}" for name, value in headers]
     with socket.create_connection(address, timeout=60) as connection:
