@@ -184,20 +184,6 @@ class UploadState(StrEnum):
     REMOVED = "REMOVED"
 
 
-class UploadState(StrEnum):
-    """Where an upload that was not simply allowed stands.
-
-    UNANSWERED: there was no answer; checked again once there can be one. HELD, BLOCKED: so decided, and for people to
-    look at. RELEASED: let through after all. REMOVED: confirmed, and gone.
-    """
-
-    UNANSWERED = "UNANSWERED"
-    HELD = "HELD"
-    BLOCKED = "BLOCKED"
-    RELEASED = "RELEASED"
-    REMOVED = "REMOVED"
-
-
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Something that was done: when, by whom, what, to what, why. `subject` is a reference or a name."""
 

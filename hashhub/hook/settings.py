@@ -467,6 +467,64 @@ class RecheckSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Days for which digests of uploads that could not be read, and were allowed, are looked up again each day."""
 
 
+class OnHold(StrEnum):
+    """What an adapter of a web framework does with an upload that is HOLD.
+
+    REFUSE: answers as for BLOCK; the app never sees it. ACCEPT: answers 202; the app never sees it, so choose it only
+    where the vault keeps what is held. APP: the app gets it with the decision, and stores it unpublished.
+    """
+
+    REFUSE = "REFUSE"
+    ACCEPT = "ACCEPT"
+    APP = "APP"
+
+
+class AppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The adapters for Python's web frameworks; see docs/hook-python.md."""
+
+    block_status: int = 451
+    """HTTP status of the answer to an upload that is not accepted; 400 to 599."""
+
+    on_hold: OnHold = OnHold.REFUSE
+    """What is done with an upload that is HOLD: REFUSE, ACCEPT or APP."""
+
+    max_request_bytes: int = 256 * 1024 * 1024
+    """Bytes of the largest request body; a larger one gets 413. It is in memory until the app has read it."""
+
+    max_total_bytes: int = 1024 * 1024 * 1024
+    """Bytes of all request bodies that are in memory at once; what would exceed it gets 503."""
+
+    max_files: int = 64
+    """Files of one request."""
+
+    max_fields: int = 1000
+    """Parts of one request that are no files."""
+
+    max_field_bytes: int = 1024 * 1024
+    """Bytes of a part without a file name; a longer one is checked as a file."""
+
+    slow_seconds: float = 30.0
+    """Seconds of the window within which a sender must send `slow_bytes`; one that does not gets 408."""
+
+    slow_bytes: int = 65536
+    """Bytes that must come within `slow_seconds` while a body is being sent."""
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument for values that cannot work."""
+        least = {"max_request_bytes": 1, "max_total_bytes": 1, "max_files": 1, "slow_seconds": 0.01}
+        for name in ("max_files", "max_fields", "max_field_bytes", "slow_bytes"):
+            least.setdefault(name, 0)
+        wrong = [
+            Violation(f"app.{name}", f"must be at least {at_least}, got {getattr(self, name)}", "OUT_OF_RANGE")
+            for name, at_least in least.items()
+            if getattr(self, name) < at_least
+        ]
+        if not 400 <= self.block_status <= 599:  # noqa: PLR2004 - errors of HTTP
+            wrong.append(Violation("app.block_status", "must be 400 to 599", "OUT_OF_RANGE"))
+        if wrong:
+            raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+
+
 class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a hook."""
 
@@ -559,6 +617,8 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     sidecar: SidecarSettings = SidecarSettings()
 
     bucket: BucketSettings = BucketSettings()
+
+    app: AppSettings = AppSettings()
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""

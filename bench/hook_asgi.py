@@ -1,0 +1,172 @@
+"""What the ASGI middleware adds to the upload of a 2-megapixel JPEG on one core, and how much of it is not hashing.
+
+    python -m bench.hook_asgi
+    python -m bench.hook_asgi --mode local --copy DIR --policy block
+
+`instant`: a judge that answers at once. `local`: the copy that `hashhub hook sync` keeps in the data directory DIR.
+The app is in this process and is handed the form in pieces of 64 KiB, as uvicorn does: with and without the middleware
+in turn, each time another picture. `hashing` is what the pool of child processes takes for the same pictures by itself;
+this process and its children share one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from bench import result
+from hashhub.hashing.limits import Limits
+from hashhub.hashing.pool import MediaPool
+from hashhub.hook import Action, Hook, HookSettings, WithoutAnswer, open_hook
+from hashhub.hook.asgi import UploadHook
+from hashhub.hook.judges import Judged
+from hashhub.hook.settings import Mode
+from hashhub.model import Effort, MatchResult, Query, Verdict
+from hashhub.testing.pictures import picture
+
+_SIZE: Final = (1632, 1224)  # 2.0 megapixels
+_PIECE: Final = 64 * 1024
+_BOUNDARY: Final = b"----bench7MA4YWxkTrZu0gW"
+_TARGET_MS: Final = 35.0
+_TARGET_REST_MS: Final = 1.0
+
+
+class Instant:
+    """A judge that knows nothing, at once."""
+
+    def judge(self, query: Query) -> Judged:
+        assert query.hashes
+        return Judged(result=MatchResult(verdict=Verdict.NO_MATCH), policy="block@1", revision=1)
+
+    def revision(self) -> int:
+        return 1
+
+    def close(self) -> None:
+        pass
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Read the body, and answer."""
+    del scope
+    is_more = True
+    while is_more:
+        message = await receive()
+        is_more = message["more_body"]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def upload(to: Any, content: bytes) -> tuple[float, float]:
+    """Return the milliseconds that one upload takes, and those of CPU time in this process, children excluded."""
+    head = b'\r\nContent-Disposition: form-data; name="picture"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    body = b"--" + _BOUNDARY + head + content + b"\r\n--" + _BOUNDARY + b"--\r\n"
+    pieces = [body[start : start + _PIECE] for start in range(0, len(body), _PIECE)]
+    messages = iter(
+        {"type": "http.request", "body": piece, "more_body": number + 1 < len(pieces)}
+        for number, piece in enumerate(pieces)
+    )
+    statuses = []
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        if "status" in message:
+            statuses.append(message["status"])
+
+    headers = [
+        (b"content-type", b"multipart/form-data; boundary=" + _BOUNDARY),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    start, cpu = time.perf_counter(), time.process_time()
+    await to({"type": "http", "http_version": "1.1", "path": "/", "headers": headers}, receive, send)
+    taken = time.perf_counter() - start, time.process_time() - cpu
+    assert statuses == [200], statuses
+    return taken[0] * 1e3, taken[1] * 1e3
+
+
+def hashing(pool: MediaPool, content: bytes, effort: Effort) -> tuple[float, float, float]:
+    """Return the milliseconds for hashing alone, by the way that the hook goes; those of CPU time in this process; and
+    those of CPU time in the child.
+    """
+    with os.fdopen(os.memfd_create("bench"), "w+b") as file:
+        file.write(content)
+        file.seek(0)
+        start, cpu = time.perf_counter(), time.process_time()
+        with pool.room() as place:
+            place.hash(file, dihedral=False, effort=effort, is_wanted=lambda: True)
+        taken = time.perf_counter() - start, time.process_time() - cpu, place.cpu_seconds
+    return taken[0] * 1e3, taken[1] * 1e3, taken[2] * 1e3
+
+
+@contextmanager
+def opened(arguments: argparse.Namespace) -> Iterator[Hook]:
+    """Open the hook that is asked for."""
+    settings = HookSettings(
+        policy=arguments.policy,
+        without_answer=WithoutAnswer(**dict.fromkeys(WithoutAnswer.__struct_fields__, Action.HOLD)),
+        mode=Mode.LOCAL if arguments.mode == "local" else Mode.ONLINE,
+        data=str(arguments.copy),
+        effort=Effort(arguments.effort),
+        hashing_processes=1,
+    )
+    with open_hook(settings) if arguments.mode == "local" else Hook(settings, judge=Instant()) as hook:
+        yield hook
+
+
+def main() -> None:
+    """Measure, print and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--mode", choices=("instant", "local"), default="instant")
+    parser.add_argument("--copy", type=Path, default=Path("hashhub-hook"))
+    parser.add_argument("--policy", default="block")
+    parser.add_argument("--effort", default=Effort.STANDARD.value)
+    arguments = parser.parse_args()
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    contents = []
+    for seed in range(arguments.count + 2):
+        out = io.BytesIO()
+        picture(result.SEED + seed, _SIZE).save(out, "JPEG", quality=90)
+        contents.append(out.getvalue())
+    rows = []
+    pool = MediaPool(children=1, max_queued=1, seconds=60.0, memory_bytes=1 << 30, limits=Limits())
+    with opened(arguments) as hook, asyncio.Runner() as runner:
+        hooked = UploadHook(app, hook=hook)
+        for number, content in enumerate(contents):
+            row = (
+                *runner.run(upload(app, content)),
+                *runner.run(upload(hooked, content)),
+                *hashing(pool, content, hook.settings.effort),
+            )
+            if number >= 2:  # children start with the first
+                rows.append(row)
+    pool.close()
+    without, without_cpu, hooked_ms, hooked_cpu, hash_ms, hash_cpu, child_cpu = np.array(rows).T
+    figures = {
+        "mode": arguments.mode,
+        "uploads": arguments.count,
+        "app_ms": float(np.median(without)),
+        "added_ms": float(np.median(hooked_ms - without)),
+        "hashing_ms": float(np.median(hash_ms)),
+        "hashing_cpu_ms": float(np.median(child_cpu)),
+        "rest_ms": float(np.median(hooked_ms - without - hash_ms)),
+        "rest_cpu_ms": float(np.median(hooked_cpu - without_cpu - hash_cpu)),
+        "target_ms": _TARGET_MS,
+        "target_rest_ms": _TARGET_REST_MS,
+    }
+    result.show([figures])
+    result.save("hook_asgi", vars(arguments) | {"copy": str(arguments.copy)}, [figures])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""The upload hook as ASGI middleware: FastAPI, Starlette, Litestar, Quart, Django and any other.
+
+    app.add_middleware(UploadHook, settings=Path("hook.toml"))
+
+The app gets a request once each of its files is decided over, and never one that is refused. What was decided is in
+`scope["hashhub"]` (`forms.Uploads`) and in the request's headers `hashhub-action` and `hashhub-reference`. WebSockets
+are not looked at. Runs on asyncio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from hashhub.hook.adapters import opened
+from hashhub.hook.core import Hook
+from hashhub.hook.forms import (
+    PIECE_BYTES,
+    Answer,
+    Body,
+    BodyRefused,
+    CheckedFile,
+    Intake,
+    Memory,
+    Pace,
+    Uploads,
+    answer_to,
+    answer_to_refused,
+    is_looked_at,
+    too_large,
+)
+from hashhub.hook.settings import HookSettings
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
+
+_MOST_THREADS: Final = 64  # each waits for a child process or the hub
+_OWN_HEADERS: Final = b"hashhub-"
+
+
+class UploadHook:
+    """ASGI middleware that decides over uploads before the app gets them."""
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        hook: Hook | None = None,
+        settings: HookSettings | Path | str | None = None,
+        paths: Collection[str] | None = None,
+        fields: Collection[str] | None = None,
+    ) -> None:
+        """Give either `hook`, which stays yours to close, or `settings` or the path of their file: the hook that they
+        make is closed when the server ends.
+
+        `paths`: only requests to these paths, and to what is below them, are looked at. `fields`: only files in form
+        fields of these names. None: all. Raises HashHubError when the settings or what they name cannot be used.
+        """
+        self._app = app
+        self._is_own = hook is None
+        self._hook = opened(hook, settings)
+        self._paths, self._fields = paths, fields
+        self._limits = self._hook.settings.app
+        self._memory = Memory(self._limits.max_total_bytes)
+        self._threads = ThreadPoolExecutor(
+            min(_MOST_THREADS, self._hook.settings.max_waiting), thread_name_prefix="upload-hook"
+        )
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one connection."""
+        if scope["type"] == "lifespan":
+            await self._live(scope, receive, send)
+        elif scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif not is_looked_at(scope["path"], self._paths):
+            await self._app(_without_own_headers(scope), receive, send)
+        else:
+            await self._answer(scope, receive, send)
+
+    async def _live(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._threads.shutdown(wait=False)
+            if self._is_own:
+                self._hook.close()
+
+    async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if not _has_body(scope):
+            await self._app(_told(scope, Uploads(app=self._limits)), receive, send)
+            return
+        try:
+            if _length(scope) > self._limits.max_request_bytes:
+                raise too_large(self._limits.max_request_bytes)
+            with Intake(
+                self._hook,
+                self._memory,
+                door="asgi",
+                content_types=_values(scope, b"content-type"),
+                content_encodings=_values(scope, b"content-encoding"),
+                fields=self._fields,
+            ) as intake:
+                files = await self._take_in(intake, receive)
+                if files is None:
+                    return  # the sender is gone: there is nobody to answer, and nothing that the app could use
+                uploads = Uploads(files=tuple(files), unchecked=tuple(intake.unchecked), app=self._limits)
+                answer = answer_to(uploads.severest, self._limits)
+                if answer is None:
+                    await self._app(_told(scope, uploads), _Replay(intake.body, receive), send)
+                    return
+        except BodyRefused as e:
+            answer = answer_to_refused(e)
+        await _send(answer, send)
+
+    async def _take_in(self, intake: Intake, receive: Receive) -> list[CheckedFile] | None:
+        """Return what was decided over each file; None when the sender has gone before the end."""
+        pace = Pace(self._limits)
+        files: list[CheckedFile] = []
+        is_more = True
+        while is_more:
+            message = await _in_time(receive, pace)
+            if message["type"] != "http.request":
+                return None
+            piece, is_more = message.get("body", b""), message.get("more_body", False)
+            intake.write(piece)
+            pace.came(len(piece))
+            if not is_more:
+                intake.end()
+            for ended in intake.take():
+                files.append(await self._decide(ended.decide))
+                pace.restart()  # the sender could not go on meanwhile
+        return files
+
+    async def _decide(self, decide: Callable[[], CheckedFile]) -> CheckedFile:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, decide)
+
+
+async def _in_time(receive: Receive, pace: Pace) -> Message:
+    """Return the next message. Raises BodyRefused when the sender is too slow."""
+    # A task that outlives a window: a `receive` that is cancelled could take a piece of the body with it.
+    receiving = asyncio.ensure_future(receive())
+    try:
+        while not (await asyncio.wait({receiving}, timeout=max(pace.remaining, 0.0)))[0]:
+            pace.came(0)
+        return receiving.result()
+    finally:
+        receiving.cancel()
+
+
+class _Replay:
+    """`receive` for the app: the body as it came, then what the server says."""
+
+    def __init__(self, body: Body, receive: Receive) -> None:
+        self._body, self._receive = body, receive
+        self._left = body.size
+        self._is_done = False
+
+    async def __call__(self) -> Message:
+        if self._is_done:
+            return await self._receive()
+        piece = self._body.content.read(min(PIECE_BYTES, self._left))
+        self._left -= len(piece)
+        self._is_done = self._left == 0
+        if self._is_done:
+            self._body.close()
+        return {"type": "http.request", "body": piece, "more_body": not self._is_done}
+
+
+def _has_body(scope: MutableMapping[str, Any]) -> bool:
+    # HTTP/1 says so in its headers; later versions need not.
+    return not scope.get("http_version", "1.1").startswith("1") or any(
+        name in {b"content-length", b"transfer-encoding"} for name, _ in scope["headers"]
+    )
+
+
+def _length(scope: MutableMapping[str, Any]) -> int:
+    values = _values(scope, b"content-length")
+    return int(values[0]) if values and values[0].isascii() and values[0].isdigit() else 0
+
+
+def _values(scope: MutableMapping[str, Any], name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
+
+
+def _without_own_headers(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Return the scope without headers by which a sender would speak as the hook, also as WSGI would spell them."""
+    headers = [
+        (name, value)
+        for name, value in scope["headers"]
+        if not name.lower().replace(b"_", b"-").startswith(_OWN_HEADERS)
+    ]
+    return {**scope, "headers": headers}
+
+
+def _told(scope: MutableMapping[str, Any], uploads: Uploads) -> MutableMapping[str, Any]:
+    """Return the scope with what was decided."""
+    told = _without_own_headers(scope)
+    told["hashhub"] = uploads
+    if uploads.severest is not None:
+        told["headers"] += [
+            (b"hashhub-action", uploads.severest.action.encode("ascii")),
+            (b"hashhub-reference", uploads.severest.reference.encode("ascii")),
+        ]
+    return told
+
+
+async def _send(answer: Answer, send: Send) -> None:
+    headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in answer.headers]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

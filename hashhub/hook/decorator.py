@@ -1,0 +1,163 @@
+"""The upload hook around any function that takes an upload.
+
+    @checked_upload(argument="file", hook=hook)
+    def store(file: BinaryIO) -> None: ...
+
+For functions of tasks, scripts and frameworks without an adapter of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import io
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Final, ParamSpec, TypeVar, cast
+
+from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, Reason
+from hashhub.hook.core import Hook
+from hashhub.hook.decision import Action, Decision
+from hashhub.hook.forms import PIECE_BYTES, severest_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_UNSEEN: Final = frozenset({Action.HOLD, Action.BLOCK})
+_WRAPPERS: Final = ("stream", "file")  # where the upload objects of Werkzeug, Starlette and Django have their stream
+
+
+class UploadRefused(FailedPrecondition):
+    """An upload is not accepted. `decision` says why, for the app only; the message may be shown to the sender."""
+
+    default_reason = Reason.UPLOAD_REFUSED
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(f"the upload was not accepted; name the reference {decision.reference} when you ask why")
+        self.decision = decision
+
+
+def checked_upload(
+    *,
+    argument: str,
+    hook: Hook | Callable[[], Hook],
+    refuse: Collection[Action] = _UNSEEN,
+    decision: str | None = None,
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Call the function only with an upload that the hook allows.
+
+    `argument`: the parameter that has the upload: bytes, a Path, a binary stream, an upload of Flask, Starlette or
+    Django, a list or tuple of these, or None. Streams are read to their end and put back to where they stood; one that
+    cannot be is replaced by a copy in memory. A file that a path names must not change before the function reads it.
+    `hook`: the hook, or a function that returns it, called for each upload. `refuse`: what raises UploadRefused. A
+    function that is called with what is HELD must take the decision and keep the upload unpublished.
+    `decision`: the parameter that gets the Decision over the upload, the severest of several; None without an upload.
+
+    Coroutine functions are checked in a thread. Raises InvalidArgument for a function without such parameters; a call
+    raises it for what is no upload.
+    """
+    if Action.BLOCK not in refuse:
+        raise InvalidArgument.field("refuse", "must have BLOCK: known material is never handed on")
+    if Action.HOLD not in refuse and decision is None:
+        raise InvalidArgument.field("decision", "must name a parameter if HOLD is not refused, or nobody would know")
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        for name in (argument, decision):
+            if name is not None and name not in signature.parameters:
+                raise InvalidArgument.field("argument", f"{function.__qualname__} has no parameter {name!r}")
+        if inspect.isasyncgenfunction(function):
+            raise InvalidArgument.field("argument", "an asynchronous generator cannot be checked; decorate its caller")
+
+        @contextmanager
+        def checked(*args: P.args, **kwargs: P.kwargs) -> Iterator[inspect.BoundArguments]:
+            if decision is not None:
+                if decision in kwargs:
+                    raise InvalidArgument.field(decision, "is given by the upload hook, not by the caller")
+                kwargs[decision] = None
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            asked = hook() if callable(hook) else hook
+            copies: list[IO[bytes]] = []
+            try:
+                bound.arguments[argument], decisions = _check(asked, argument, bound.arguments[argument], copies)
+                worst = severest_of(decisions)
+                if worst is not None and worst.action in refuse:
+                    raise UploadRefused(worst)
+                if decision is not None:
+                    bound.arguments[decision] = worst
+                yield bound
+            finally:
+                for copy in copies:
+                    copy.close()
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def called_later(*args: P.args, **kwargs: P.kwargs) -> Any:
+                checking = checked(*args, **kwargs)
+                bound = await asyncio.to_thread(checking.__enter__)
+                try:
+                    return await function(*bound.args, **bound.kwargs)
+                finally:
+                    checking.__exit__(None, None, None)
+
+            return cast("Callable[P, R]", called_later)
+
+        @functools.wraps(function)
+        def called(*args: P.args, **kwargs: P.kwargs) -> R:
+            with checked(*args, **kwargs) as bound:
+                return function(*bound.args, **bound.kwargs)
+
+        return called
+
+    return decorate
+
+
+def _check(hook: Hook, name: str, upload: Any, copies: list[IO[bytes]]) -> tuple[Any, list[Decision]]:
+    """Return what the function gets as its upload, and the decisions."""
+    if upload is None:
+        return None, []
+    if isinstance(upload, (list, tuple)):
+        pairs = [_check(hook, name, one, copies) for one in cast("Sequence[Any]", upload)]
+        return type(upload)(one for one, _ in pairs), [decision for _, decisions in pairs for decision in decisions]
+    if isinstance(upload, (bytes, bytearray, memoryview)):
+        content = bytes(upload)  # what is changed later is not what was decided over
+        return content, [hook.check(content, door="python")]
+    if isinstance(upload, Path):
+        return upload, [hook.check(upload, door="python")]
+    stream = next((inner for inner in (getattr(upload, wrapper, None) for wrapper in _WRAPPERS) if inner), upload)
+    if not callable(getattr(stream, "read", None)) or isinstance(stream, io.TextIOBase):
+        raise InvalidArgument.field(name, f"must be bytes, a Path or a binary stream, got {type(upload).__name__}")
+    try:
+        start = stream.tell()
+        stream.seek(start)
+    except (AttributeError, OSError, ValueError):
+        if stream is not upload:
+            raise InvalidArgument.field(name, "its stream cannot be put back to its begin; give the stream") from None
+        stream = upload = _copy(stream, hook.settings.app.max_request_bytes)
+        copies.append(stream)
+        start = 0
+    decision = hook.check(stream, door="python")
+    stream.seek(start)
+    return upload, [decision]
+
+
+def _copy(stream: IO[bytes], most: int) -> IO[bytes]:
+    """Return what is left of a stream, in memory that no file system has. Raises LimitExceeded beyond `most` bytes."""
+    copy = os.fdopen(os.memfd_create("upload", os.MFD_CLOEXEC), "w+b")
+    size = 0
+    while piece := stream.read(PIECE_BYTES):
+        size += len(piece)
+        if size > most:
+            copy.close()
+            raise LimitExceeded(
+                f"the upload has more than {most} bytes; give a path, or a stream that can seek",
+                reason=Reason.TOO_LARGE,
+            )
+        copy.write(piece)
+    copy.seek(0)
+    return copy

@@ -1,0 +1,228 @@
+"""The upload hook in Django: an upload handler, a middleware that answers what is refused, and a form field.
+
+    FILE_UPLOAD_HANDLERS = ["hashhub.hook.django.UploadHookHandler"]
+    MIDDLEWARE = [..., "hashhub.hook.django.UploadHookMiddleware"]
+    HASHHUB_HOOK = BASE_DIR / "hook.toml"  # or HookSettings, or a Hook
+
+Each file of `request.FILES` was decided over while it came, and has its `decision`. What is refused is not in
+`request.FILES` at all; `request.hashhub` (`forms.Uploads`) tells what became of each file. Only what Django itself
+parses is looked at: forms that are POSTed. For other bodies use the ASGI or WSGI middleware.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any, Final
+
+from django import forms as django_forms
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured, RequestDataTooBig, ValidationError
+from django.core.files.uploadedfile import UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler, StopFutureHandlers
+from django.dispatch import Signal
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
+
+from hashhub.hook import forms
+from hashhub.hook.adapters import opened
+from hashhub.hook.core import Hook, Upload
+from hashhub.hook.decision import Action, Decision
+from hashhub.hook.forms import Body, BodyRefused, CheckedFile, Ended, Memory, Uploads
+
+upload_checked: Final = Signal()
+"""Sent once a file is decided over, before the view is called: `request`, and `file`, a `forms.CheckedFile`."""
+
+
+class RequestRefused(BodyRefused, RequestDataTooBig):
+    """A request that is too large; Django answers it with 413 where no middleware of ours does."""
+
+
+class CheckedUpload(UploadedFile):
+    """A file of `request.FILES`, in memory that no file system has, with what was decided over it.
+
+    `decision` is None for a file without a byte.
+    """
+
+    def __init__(self, body: Body, decision: Decision | None, handler: FileUploadHandler) -> None:
+        super().__init__(
+            file=body.content,
+            name=handler.file_name,
+            content_type=handler.content_type,
+            size=body.size,
+            charset=handler.charset,
+            content_type_extra=handler.content_type_extra,
+        )
+        self.decision = decision
+        self._body = body
+
+    def close(self) -> None:
+        """Drop the bytes."""
+        self._body.close()
+
+
+class UploadHookHandler(FileUploadHandler):
+    """Decides over each file as it comes. It must be the last of FILE_UPLOAD_HANDLERS, and makes the file itself."""
+
+    chunk_size = forms.PIECE_BYTES
+
+    def __init__(self, request: Any = None) -> None:
+        super().__init__(request)
+        self._hook, self._memory = _hook_of_this_process()
+        self._limits = self._hook.settings.app
+        self._size = 0
+        self._files: list[CheckedFile] = []
+        self._upload: Upload | None = None
+        self._body: Body | None = None
+        self.is_interrupted = False
+
+    def handle_raw_input(
+        self, input_data: Any, META: Any, content_length: int, boundary: Any, encoding: Any = None
+    ) -> None:
+        """Begin a request. Raises RequestRefused for one that is too large."""
+        if self.request.upload_handlers[-1] is not self:
+            raise ImproperlyConfigured(
+                "UploadHookHandler must be the last of FILE_UPLOAD_HANDLERS: those behind it would get no file"
+            )
+        if content_length > self._limits.max_request_bytes:
+            raise _too_large(self._limits.max_request_bytes)
+        self.request.hashhub = Uploads()
+        close = self.request.close
+
+        def close_all() -> None:
+            self._drop()
+            close()
+
+        self.request.close = close_all  # Django calls it whatever happens, also for a sender that has gone
+
+    def new_file(self, *args: Any, **named: Any) -> None:
+        """Begin a file."""
+        super().new_file(*args, **named)
+        self._drop()
+        if len(self._files) >= self._limits.max_files:
+            raise RequestRefused(413, f"the form has more than {self._limits.max_files} files")
+        self._upload = self._hook.receive(door="django")
+        self._body = Body(self._memory, self._limits.max_request_bytes - self._size)
+        raise StopFutureHandlers
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        """Take the next bytes in."""
+        assert self._upload is not None  # noqa: S101 - Django begins a file first
+        assert self._body is not None  # noqa: S101 - likewise
+        try:
+            self._body.write(raw_data)
+        except BodyRefused as e:
+            raise RequestRefused(e.status, e.message) from e
+        self._upload.write(raw_data)
+
+    def file_complete(self, file_size: int) -> CheckedUpload | None:
+        """Decide over the file, and return it unless it is refused."""
+        upload, body = self._upload, self._body
+        if upload is None or body is None:
+            return None
+        if body.size == 0:
+            upload.close()
+            decision = None
+        else:
+            file = Ended(field=str(self.field_name), filename=str(self.file_name), upload=upload).decide()
+            self._files.append(file)
+            self.request.hashhub = Uploads(files=tuple(self._files))
+            upload_checked.send_robust(sender=type(self), request=self.request, file=file)
+            decision = file.decision
+            if forms.answer_to(decision, self._limits) is not None:
+                self._drop()
+                return None
+        self._size += body.size
+        self._upload = self._body = None
+        body.rewind()
+        return CheckedUpload(body, decision, self)
+
+    def upload_interrupted(self) -> None:
+        """Drop what came of a file whose sender has gone."""
+        self.is_interrupted = True
+        self._drop()
+
+    def _drop(self) -> None:
+        if self._upload is not None:
+            self._upload.close()
+        if self._body is not None:
+            self._body.close()
+        self._upload = self._body = None
+
+
+class UploadHookMiddleware:
+    """Answers in the view's place when a form has a file that is refused."""
+
+    def __init__(self, get_response: Any) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> Any:
+        """Go on."""
+        return self._get_response(request)
+
+    def process_view(self, request: HttpRequest, *_: Any) -> HttpResponse | None:
+        """Let Django read the form, and refuse it or let the view have it."""
+        # Django reads forms of other methods neither here nor in the view.
+        if request.method != "POST" or request.content_type != "multipart/form-data":
+            return None
+        try:
+            request.FILES  # noqa: B018 - reads the form
+            if getattr(request.upload_handlers[-1], "is_interrupted", False):
+                raise UnreadablePostError
+        except BodyRefused as e:
+            answer: forms.Answer | None = forms.answer_to_refused(e)
+        except UnreadablePostError:
+            answer = forms.answer_to_refused(BodyRefused(400, "the body was cut off"))
+        else:
+            uploads = getattr(request, "hashhub", None)
+            if uploads is None:
+                raise ImproperlyConfigured("UploadHookMiddleware needs UploadHookHandler in FILE_UPLOAD_HANDLERS")
+            hook, _memory = _hook_of_this_process()
+            answer = forms.answer_to(uploads.severest, hook.settings.app)
+        if answer is None:
+            return None
+        response = HttpResponse(answer.body, status=answer.status)
+        for name, value in answer.headers:
+            response[name] = value
+        return response
+
+
+def validate_allowed(upload: Any) -> None:
+    """Raise ValidationError unless the hook allows this upload; also for one that it has not decided over."""
+    while upload is not None and not isinstance(upload, CheckedUpload):
+        upload = getattr(upload, "file", None)  # of a model's field: what is being stored
+    if upload is None:
+        raise ValidationError("This file was not checked.", code="not_checked")
+    if upload.size and (upload.decision is None or upload.decision.action is not Action.ALLOW):
+        raise ValidationError("This file was not accepted.", code="upload_refused")
+
+
+class AllowedFileField(django_forms.FileField):
+    """A form's file field that takes only what the hook allows."""
+
+    default_validators = [validate_allowed]  # noqa: RUF012 - as Django writes it
+
+
+class AllowedImageField(django_forms.ImageField):
+    """A form's image field that takes only what the hook allows."""
+
+    default_validators = [*django_forms.ImageField.default_validators, validate_allowed]  # noqa: RUF012 - likewise
+
+
+_lock: Final = threading.Lock()
+_opened: dict[int, tuple[Hook, Memory]] = {}
+
+
+def _hook_of_this_process() -> tuple[Hook, Memory]:
+    """Return the hook that the settings name, opened once in each process: a server forks after it has loaded them."""
+    with _lock:
+        pid = os.getpid()
+        if pid not in _opened:
+            given = getattr(django_settings, "HASHHUB_HOOK", None)
+            hook = given if isinstance(given, Hook) else opened(None, given)
+            _opened[pid] = hook, Memory(hook.settings.app.max_total_bytes)
+        return _opened[pid]
+
+
+def _too_large(most: int) -> RequestRefused:
+    refused = forms.too_large(most)
+    return RequestRefused(refused.status, refused.message)

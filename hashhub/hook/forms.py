@@ -1,0 +1,628 @@
+"""A request's body as it streams in: which parts of it are files, and what is decided over each. No framework, no
+network: the ASGI and WSGI adapters feed it, and hand the buffered body on once everything is decided.
+
+What an app reads as a file and this module does not would pass unseen, and parsers differ in what they accept. So only
+bodies that all of them read alike are accepted: everything ambiguous is refused (`BodyRefused`), as browsers and HTTP
+libraries never send it. What is looked at does not rest on what the sender says of it: a part or body that is not plain
+text is a file, whatever its headers call it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Final, Self
+
+import msgspec
+
+from hashhub.errors import FailedPrecondition, InvalidArgument
+from hashhub.hook.core import severest
+from hashhub.hook.decision import Action, Decision
+from hashhub.hook.settings import AppSettings, OnHold
+
+if TYPE_CHECKING:
+    from hashhub.hook.core import Hook, Upload
+
+PIECE_BYTES: Final = 64 * 1024
+"""Bytes in which a buffered body is read and handed on."""
+
+_MOST_HEADER_BYTES: Final = 16 * 1024  # of one part; browsers send some 200
+_BODY_FIELD: Final = ""  # what the body itself is called where it is no form
+
+# RFC 2046, 5.1.1, without a space: parsers strip it or do not.
+_BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=?-]{1,70}")
+# RFC 9110, 5.6.6. A value in quotes has no control characters; whether a backslash escapes is left to each parameter.
+_WORD: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_PARAMETER: Final = re.compile(rf'[ \t]*;[ \t]*({_WORD})=({_WORD}|"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*")')
+_MEDIA_TYPE: Final = re.compile(rf"({_WORD})/({_WORD})")
+_TEXT_TYPES: Final = re.compile(
+    r"text/.*|application/(?:[\w.+-]+\+)?(?:json|xml|x-www-form-urlencoded|x-ndjson|graphql|javascript|yaml)"
+)
+_NOT_IN_TEXT: Final = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
+
+
+class BodyRefused(InvalidArgument):
+    """A request that is refused before anything is decided; `status` is the HTTP status that says so."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class CheckedFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of a request, and what was decided. `field`: the form field's name; empty for a body that is no form."""
+
+    field: str
+    filename: str
+    decision: Decision
+
+
+class Uploads(msgspec.Struct, frozen=True, kw_only=True):
+    """What was decided over a request.
+
+    `unchecked`: form fields with files that the adapter was told not to look at.
+    `app`: the settings by which it is answered.
+    """
+
+    files: tuple[CheckedFile, ...] = ()
+    unchecked: tuple[str, ...] = ()
+    app: AppSettings = AppSettings()
+
+    @property
+    def severest(self) -> Decision | None:
+        """The decision that keeps the most from others; None if the request had no file."""
+        return severest_of([file.decision for file in self.files])
+
+    def of(self, field: str) -> tuple[Decision, ...]:
+        """Return the decisions over a field's files. Raises FailedPrecondition for files that were not looked at."""
+        if field in self.unchecked:
+            raise FailedPrecondition(
+                f"the files of {field!r} were not checked: the upload hook was told to look at other fields; add it "
+                "to `fields`"
+            )
+        return tuple(file.decision for file in self.files if file.field == field)
+
+
+def severest_of(decisions: Sequence[Decision]) -> Decision | None:
+    """Return the first of the decisions that keep the most from others; None of none."""
+    if not decisions:
+        return None
+    worst = severest(*(decision.action for decision in decisions))
+    return next(decision for decision in decisions if decision.action is worst)
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sender is told in the app's place: a status, and a body that says nothing about the upload."""
+
+    status: int
+    body: bytes
+    retry_after: int | None = None
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The answer's headers."""
+        retry = (("retry-after", str(self.retry_after)),) if self.retry_after is not None else ()
+        return (
+            ("content-type", "application/json"),
+            ("content-length", str(len(self.body))),
+            ("cache-control", "no-store"),
+            *retry,
+        )
+
+
+def answer_to(decision: Decision | None, app: AppSettings) -> Answer | None:
+    """Return what the sender is told about an upload that the app does not get; None when the app gets it."""
+    if decision is None or decision.action is Action.ALLOW:
+        return None
+    if decision.action is Action.HOLD and app.on_hold is not OnHold.REFUSE:
+        if app.on_hold is OnHold.APP:
+            return None
+        return Answer(status=202, body=msgspec.json.encode({"status": "received", "reference": decision.reference}))
+    error = {
+        "reason": "UPLOAD_REFUSED",
+        "message": "the upload was not accepted; name the reference when you ask why",
+        "reference": decision.reference,
+    }
+    return Answer(status=app.block_status, body=msgspec.json.encode({"error": error}))
+
+
+def answer_to_refused(refused: BodyRefused) -> Answer:
+    """Return what the sender of a refused request is told."""
+    error = {"reason": "REQUEST_REFUSED", "message": refused.message}
+    retry_after = 10 if refused.status == 503 else None  # noqa: PLR2004 - Service Unavailable
+    return Answer(status=refused.status, body=msgspec.json.encode({"error": error}), retry_after=retry_after)
+
+
+class Memory:
+    """How many bytes all request bodies have in memory; shared by the requests of one adapter."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self.taken = 0
+
+    def take(self, count: int) -> None:
+        """Count bytes in. Raises BodyRefused when there is no room."""
+        with self._lock:
+            if self.taken + count > self._most:
+                raise BodyRefused(503, "too many uploads are under way; try again in some seconds")
+            self.taken += count
+
+    def give_back(self, count: int) -> None:
+        """Count bytes out."""
+        with self._lock:
+            self.taken -= count
+
+
+class Pace:
+    """Whether a sender is fast enough. One that sends next to nothing would hold memory that others need."""
+
+    def __init__(self, app: AppSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._seconds, self._least = app.slow_seconds, app.slow_bytes
+        self._clock = clock
+        self.restart()
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until this window ends."""
+        return self._start + self._seconds - self._clock()
+
+    def came(self, count: int) -> None:
+        """Count bytes that came. Raises BodyRefused when a window ended with too few."""
+        self._came += count
+        if self.remaining <= 0:
+            if self._came < self._least:
+                raise BodyRefused(408, "the upload came too slowly; send it again")
+            self.restart()
+
+    def restart(self) -> None:
+        """Begin a new window."""
+        self._start, self._came = self._clock(), 0
+
+
+class Body:
+    """A request's body in memory that no file system has."""
+
+    def __init__(self, memory: Memory, most: int) -> None:
+        self._memory = memory
+        self._most = most
+        self.size = 0
+        self.content: IO[bytes] = os.fdopen(os.memfd_create("body", os.MFD_CLOEXEC), "w+b")
+
+    def write(self, piece: bytes) -> None:
+        """Append. Raises BodyRefused beyond the request's or everybody's limit."""
+        if self.size + len(piece) > self._most:
+            raise too_large(self._most)
+        self._memory.take(len(piece))
+        self.size += len(piece)
+        self.content.write(piece)
+
+    def rewind(self) -> None:
+        """Make `content` ready to be read from its begin."""
+        self.content.flush()
+        self.content.seek(0)
+
+    def close(self) -> None:
+        """Drop the bytes; may be called twice."""
+        if not self.content.closed:
+            self._memory.give_back(self.size)
+            with contextlib.suppress(OSError):  # of a flush that finds no memory: it is dropped anyway
+                self.content.close()
+
+
+def too_large(most: int) -> BodyRefused:
+    """Return what a sender of too large a body is told."""
+    return BodyRefused(413, f"the request is larger than {most} bytes; send fewer or smaller files at once")
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that has come to its end and waits to be decided over."""
+
+    field: str
+    filename: str
+    upload: Upload
+
+    def decide(self) -> CheckedFile:
+        """Decide, and drop the file's bytes. Waits for hashes and the hub."""
+        try:
+            return CheckedFile(field=self.field, filename=self.filename, decision=self.upload.decide())
+        finally:
+            self.upload.close()
+
+
+class Intake:
+    """One request's body. Write each piece, decide over what `take` returns, then `end`; close it in any case.
+
+    with Intake(…) as intake:
+        for piece in body:
+            intake.write(piece)
+            files += [ended.decide() for ended in intake.take()]
+        intake.end()
+        files += [ended.decide() for ended in intake.take()]
+    """
+
+    def __init__(
+        self,
+        hook: Hook,
+        memory: Memory,
+        *,
+        door: str,
+        content_types: Sequence[str],
+        content_encodings: Sequence[str] = (),
+        fields: Collection[str] | None = None,
+    ) -> None:
+        """`content_types`, `content_encodings`: the values of the request's headers of these names, decoded as latin-1.
+        `fields`: names of form fields whose files are looked at; None: all. Raises BodyRefused.
+        """
+        self._ended: list[Ended] = []
+        self.unchecked: list[str] = []
+        if any(encoding.strip().lower() not in {"", "identity"} for encoding in content_encodings):
+            raise BodyRefused(415, "a body with a Content-Encoding is not taken; send it as it is")
+        if len(content_types) > 1:
+            raise BodyRefused(400, "there must be one Content-Type")
+        content_type = content_types[0].strip(" \t") if content_types else ""
+        app = hook.settings.app
+
+        def receive() -> Upload:
+            return hook.receive(door=door)
+
+        self._reader: _Form | _Whole
+        if "multipart" in content_type.lower():
+            self._reader = _Form(boundary_of(content_type), app, receive, fields, self._ended, self.unchecked)
+        else:
+            self._reader = _Whole(content_type, receive, self._ended)
+        self.body = Body(memory, app.max_request_bytes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def write(self, piece: bytes) -> None:
+        """Take the next bytes in. Raises BodyRefused."""
+        if piece:
+            self.body.write(piece)
+            self._reader.write(piece, self.body)
+
+    def end(self) -> None:
+        """Take note that the body ends here. Raises BodyRefused when it may not."""
+        self._reader.end(self.body)
+        self.body.rewind()
+
+    def take(self) -> list[Ended]:
+        """Return the files that have ended since; whoever takes them decides or closes them."""
+        ended = self._ended.copy()
+        self._ended.clear()
+        return ended
+
+    def close(self) -> None:
+        """Drop the bytes of the body and of files that nobody has taken."""
+        self._reader.close()
+        for ended in self.take():
+            ended.upload.close()
+        self.body.close()
+
+
+def boundary_of(content_type: str) -> bytes:
+    """Return the boundary of a form. Raises BodyRefused unless every parser reads the same one."""
+    kind, parameters = _parameters(content_type)
+    if kind != "multipart/form-data":
+        raise BodyRefused(415, "of the multipart types only multipart/form-data is taken")
+    boundary = parameters.get("boundary", "")
+    if not _BOUNDARY.fullmatch(boundary):
+        raise BodyRefused(400, "the Content-Type must have one boundary, of 1 to 70 letters, digits and '()+_,-./:=?")
+    if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8", "us-ascii"}:
+        raise BodyRefused(415, "the charset of a form must be utf-8")
+    marker = f"--{boundary}"
+    # Parsers that search for it would disagree where it is. No client in use makes such a one.
+    if any(marker.startswith(marker[start:]) for start in range(1, len(marker))):
+        raise BodyRefused(400, "the boundary must not end as it begins; choose another")
+    return boundary.encode("ascii")
+
+
+def _parameters(value: str) -> tuple[str, dict[str, str]]:
+    """Return a header's value and its parameters by name in lower case, quotes and escapes removed.
+
+    Raises BodyRefused unless the grammar is kept to the letter, with no name twice and none of RFC 2231's continued or
+    encoded ones but `filename*`: which of two a parser takes differs.
+    """
+    kind, semicolon, _ = value.partition(";")
+    position = len(kind) if semicolon else len(value)
+    parameters: dict[str, str] = {}
+    rest = value.rstrip(" \t")
+    while position < len(rest):
+        match = _PARAMETER.match(rest, position)
+        if match is None:
+            raise BodyRefused(400, "a header of the form cannot be read without doubt; see RFC 7578")
+        name, text = match[1].lower(), match[2]
+        if name in parameters or ("*" in name and name != "filename*"):
+            raise BodyRefused(400, f"a header of the form has an ambiguous parameter {name!r}")
+        if text.startswith('"'):
+            # Some parsers take a backslash as an escape, others as itself; with a semicolon they cut it differently.
+            if '\\"' in text[:-1] and ";" in text:
+                raise BodyRefused(400, f"the parameter {name!r} can be read in two ways; encode its quotes as %22")
+            text = re.sub(r'\\(["\\])', r"\1", text[1:-1])
+        parameters[name] = text
+        position = match.end()
+    return kind.strip(" \t").lower(), parameters
+
+
+class _Whole:
+    """A body that is no form: one file unless it is text."""
+
+    def __init__(self, content_type: str, receive: Callable[[], Upload], ended: list[Ended]) -> None:
+        self._receive = receive
+        self._ended = ended
+        self._text = _Text()
+        self._upload: Upload | None = None
+        kind = content_type.partition(";")[0].strip(" \t").lower()
+        if kind and not _TEXT_TYPES.fullmatch(kind):
+            self._upload = receive()
+
+    def write(self, piece: bytes, body: Body) -> None:
+        if self._upload is not None:
+            self._upload.write(piece)
+        elif not self._text.goes_on(piece):
+            self._promote(body)
+
+    def _promote(self, body: Body) -> None:
+        """It is no text after all: what came so far belongs to the file."""
+        self._upload = self._receive()
+        body.rewind()
+        while piece := body.content.read(PIECE_BYTES):
+            self._upload.write(piece)
+
+    def end(self, body: Body) -> None:
+        if self._upload is None and not self._text.ends_here():
+            self._promote(body)
+        if self._upload is not None and body.size:
+            self._ended.append(Ended(field=_BODY_FIELD, filename="", upload=self._upload))
+            self._upload = None
+
+    def close(self) -> None:
+        if self._upload is not None:
+            self._upload.close()
+
+
+class _Form:
+    """A body of multipart/form-data."""
+
+    def __init__(
+        self,
+        boundary: bytes,
+        app: AppSettings,
+        receive: Callable[[], Upload],
+        fields: Collection[str] | None,
+        ended: list[Ended],
+        unchecked: list[str],
+    ) -> None:
+        from python_multipart.exceptions import FormParserError
+        from python_multipart.multipart import MultipartParser
+
+        logging.getLogger("python_multipart.multipart").setLevel(logging.ERROR)  # it would repeat what strangers send
+        self._app, self._receive, self._fields = app, receive, fields
+        self._ended, self._unchecked = ended, unchecked
+        self._error = FormParserError
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": self._header_name,
+                "on_header_value": self._header_value,
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._headers_end,
+                "on_part_data": self._data,
+                "on_part_end": self._end,
+                "on_end": self._all_ended,
+            },
+        )
+        self._marker = b"--" + boundary
+        self._markers = _Occurrences(self._marker)
+        self._lines = _Occurrences(self._marker + b"\r\n")
+        self._head = b""  # as many of the first bytes as the marker has
+        self._tail = b""  # the last bytes, enough for the last marker
+        self._parts = self._files = self._other_parts = 0
+        self._is_at_end = False
+        self._header_bytes = 0
+        self._name, self._value = bytearray(), bytearray()
+        self._headers: dict[str, str] = {}
+        self._field = self._filename = ""
+        self._is_looked_at = True
+        self._text: _Text | None = None  # while the part may be text
+        self._came = bytearray()  # of a part that is text so far
+        self._upload: Upload | None = None
+        self._has_data = False
+
+    def write(self, piece: bytes, _: Body) -> None:
+        self._markers.write(piece)
+        self._lines.write(piece)
+        if len(self._head) < len(self._marker):
+            self._head += piece[: len(self._marker) - len(self._head)]
+            if not self._marker.startswith(self._head):
+                raise BodyRefused(400, "the form must begin with its boundary")
+        self._tail = (self._tail + piece[-len(self._marker) - 4 :])[-len(self._marker) - 4 :]
+        try:
+            self._parser.write(piece)
+        except self._error as e:
+            raise BodyRefused(400, "the form cannot be read; see RFC 7578") from e
+
+    def end(self, body: Body) -> None:
+        if not body.size:
+            return  # nothing in it can be a file; what it lacks is for the app to say
+        # Each occurrence of the boundary is one that the parser took, on a line of its own, and nothing is behind the
+        # last: then no other parser takes more or fewer, whatever it thinks of line ends and white space.
+        if not self._is_at_end or not self._tail.removesuffix(b"\r\n").endswith(self._marker + b"--"):
+            raise BodyRefused(400, "the form does not end with its boundary; it was cut off, or something follows")
+        if self._markers.count != self._parts + 1 or self._lines.count != self._parts:
+            raise BodyRefused(400, "the boundary occurs inside a part; choose another")
+
+    def close(self) -> None:
+        if self._upload is not None:
+            self._upload.close()
+            self._upload = None
+
+    def _begin(self) -> None:
+        self._parts += 1
+        self._headers, self._header_bytes = {}, 0
+
+    def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._count_header(end - start)
+        self._name += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._count_header(end - start)
+        self._value += data[start:end]
+
+    def _count_header(self, count: int) -> None:
+        self._header_bytes += count
+        if self._header_bytes > _MOST_HEADER_BYTES:
+            raise BodyRefused(400, f"the headers of a part have more than {_MOST_HEADER_BYTES} bytes")
+
+    def _header_end(self) -> None:
+        name = self._name.decode("latin-1").lower()
+        try:
+            value = self._value.decode("utf-8").strip(" \t")
+        except UnicodeDecodeError:
+            raise BodyRefused(400, "the headers of a part must be UTF-8") from None
+        self._name.clear()
+        self._value.clear()
+        if name in self._headers or re.search(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]", value):
+            raise BodyRefused(400, "a part has a header twice, or one with control characters")
+        self._headers[name] = value
+
+    def _headers_end(self) -> None:
+        kind, parameters = _parameters(self._headers.get("content-disposition", ""))
+        if kind != "form-data" or not parameters.get("name"):
+            raise BodyRefused(400, "each part must have a Content-Disposition: form-data with a name")
+        if self._headers.get("content-transfer-encoding", "binary").lower() not in {"7bit", "8bit", "binary"}:
+            raise BodyRefused(415, "a part with a Content-Transfer-Encoding is not taken; send it as it is")
+        if self._headers.get("content-encoding", "identity").lower() != "identity":
+            raise BodyRefused(415, "a part with a Content-Encoding is not taken; send it as it is")
+        media_type = self._headers.get("content-type", "")
+        if "multipart" in media_type.lower():
+            raise BodyRefused(415, "a form within a form is not taken; send each file as a part of its own")
+        self._field = parameters["name"]
+        self._filename = parameters.get("filename", parameters.get("filename*", ""))
+        self._is_looked_at = self._fields is None or self._field in self._fields
+        declared = media_type.partition(";")[0].strip(" \t").lower()
+        is_file = (
+            "filename" in parameters
+            or "filename*" in parameters
+            or bool(declared and not _TEXT_TYPES.fullmatch(declared))
+        )
+        self._text = None if is_file else _Text()
+        self._has_data = False
+        if is_file:
+            self._begin_file()
+        else:
+            self._other_parts += 1
+            if self._other_parts > self._app.max_fields:
+                raise BodyRefused(413, f"the form has more than {self._app.max_fields} fields")
+
+    def _begin_file(self) -> None:
+        self._files += 1
+        if self._files > self._app.max_files:
+            raise BodyRefused(413, f"the form has more than {self._app.max_files} files")
+        if self._is_looked_at:
+            self._upload = self._receive()
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if start == end:
+            return
+        self._has_data = True
+        piece = memoryview(data)[start:end]
+        if self._text is None:
+            if self._upload is not None:
+                self._upload.write(piece)
+        elif self._text.goes_on(piece) and len(self._came) + len(piece) <= self._app.max_field_bytes:
+            self._came += piece
+        else:
+            self._promote(piece)
+
+    def _promote(self, piece: memoryview | bytes) -> None:
+        """It is no text after all, or too long for a field: what came so far belongs to a file."""
+        self._text = None
+        self._begin_file()
+        if self._upload is not None:
+            self._upload.write(self._came)
+            self._upload.write(piece)
+        self._came.clear()
+
+    def _end(self) -> None:
+        if self._text is not None and not self._text.ends_here():
+            self._promote(b"")
+        self._came.clear()
+        if self._text is not None or not self._has_data:  # a form's file field that was left empty is no upload
+            self.close()
+        elif self._upload is None:
+            self._unchecked.append(self._field)
+        else:
+            self._ended.append(Ended(field=self._field, filename=self._filename, upload=self._upload))
+            self._upload = None
+
+    def _all_ended(self) -> None:
+        self._is_at_end = True
+
+
+class _Text:
+    """Whether bytes are text: UTF-8 without control characters. Nothing that shows a picture is, except by encoding."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+
+    def goes_on(self, piece: memoryview | bytes) -> bool:
+        if _NOT_IN_TEXT.search(piece):
+            return False
+        try:
+            self._decoder.decode(piece)
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    def ends_here(self) -> bool:
+        try:
+            self._decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+        return True
+
+
+class _Occurrences:
+    """How often some bytes occur, however the whole is cut into pieces. They must not overlap themselves."""
+
+    def __init__(self, needle: bytes) -> None:
+        self._needle = needle
+        self._tail = b""
+        self.count = 0
+
+    def write(self, piece: bytes) -> None:
+        margin = len(self._needle) - 1
+        self.count += piece.count(self._needle) + (self._tail + piece[:margin]).count(self._needle)
+        self._tail = (self._tail + piece[-margin:])[-margin:]
+
+
+def is_looked_at(path: str, prefixes: Collection[str] | None) -> bool:
+    """Whether a request's path is one of the prefixes or below one; None: every path is. Upper and lower case, doubled
+    and final slashes make no difference, since frameworks differ in whether they do.
+    """
+    if prefixes is None:
+        return True
+    segments = _segments(path)
+    return any(segments[: len(prefix)] == prefix for prefix in map(_segments, prefixes))
+
+
+def _segments(path: str) -> list[str]:
+    return [segment for segment in path.casefold().split("/") if segment]
+
+
+def pieces_of(content: IO[bytes]) -> Iterator[bytes]:
+    """Read a stream in pieces."""
+    while piece := content.read(PIECE_BYTES):
+        yield piece

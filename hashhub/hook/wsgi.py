@@ -1,0 +1,179 @@
+"""The upload hook as WSGI middleware: Flask, Bottle, Pyramid, Django and any other.
+
+    app.wsgi_app = UploadHook(app.wsgi_app, settings=Path("hook.toml"))
+
+The app gets a request once each of its files is decided over, and never one that is refused. What was decided is in
+`environ["hashhub"]` (`forms.Uploads`), and as headers in `HTTP_HASHHUB_ACTION` and `HTTP_HASHHUB_REFERENCE`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import IO, Any, Final, TypeAlias
+
+from hashhub.hook.adapters import opened
+from hashhub.hook.core import Hook
+from hashhub.hook.forms import (
+    PIECE_BYTES,
+    Answer,
+    BodyRefused,
+    CheckedFile,
+    Intake,
+    Memory,
+    Pace,
+    Uploads,
+    answer_to,
+    answer_to_refused,
+    is_looked_at,
+    too_large,
+)
+from hashhub.hook.settings import HookSettings
+
+Environ: TypeAlias = dict[str, Any]
+App: TypeAlias = Callable[[Any, Any], Iterable[bytes]]
+
+_OWN_VARIABLES: Final = "HTTP_HASHHUB_"
+KEY: Final = "hashhub"
+"""Where in the environ the decisions are."""
+
+
+class UploadHook:
+    """WSGI middleware that decides over uploads before the app gets them."""
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        hook: Hook | None = None,
+        settings: HookSettings | Path | str | None = None,
+        paths: Collection[str] | None = None,
+        fields: Collection[str] | None = None,
+    ) -> None:
+        """Give either `hook`, or `settings` or the path of their file; `close` ends the hook that they make.
+
+        `paths`: only requests to these paths, and to what is below them, are looked at. `fields`: only files in form
+        fields of these names. None: all. Raises HashHubError when the settings or what they name cannot be used.
+        """
+        self._app = app
+        self._is_own = hook is None
+        self._hook = opened(hook, settings)
+        self._paths, self._fields = paths, fields
+        self._limits = self._hook.settings.app
+        self._memory = Memory(self._limits.max_total_bytes)
+
+    def close(self) -> None:
+        """Close the hook unless it was given."""
+        if self._is_own:
+            self._hook.close()
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer one request."""
+        for name in [name for name in environ if name.upper().replace("-", "_").startswith(_OWN_VARIABLES)]:
+            del environ[name]  # by these a sender would speak as the hook
+        if not is_looked_at(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""), self._paths):
+            return self._app(environ, start_response)
+        try:
+            length = self._length(environ)
+            if length == 0:
+                environ[KEY] = Uploads(app=self._limits)
+                return self._app(environ, start_response)
+            intake = Intake(
+                self._hook,
+                self._memory,
+                door="wsgi",
+                content_types=[environ["CONTENT_TYPE"]] if environ.get("CONTENT_TYPE") else [],
+                content_encodings=[environ.get("HTTP_CONTENT_ENCODING", "")],
+                fields=self._fields,
+            )
+            try:
+                return self._handled(environ, start_response, intake, length)
+            except BaseException:
+                intake.close()
+                raise
+        except BodyRefused as e:
+            return _send(answer_to_refused(e), start_response)
+
+    def _length(self, environ: Environ) -> int | None:
+        """Return how many bytes the body has; None if that is known at its end only. Raises BodyRefused."""
+        text = environ.get("CONTENT_LENGTH") or ""
+        if text:
+            if not (text.isascii() and text.isdigit()):
+                raise BodyRefused(400, "the Content-Length is no number")
+            if int(text) > self._limits.max_request_bytes:
+                raise too_large(self._limits.max_request_bytes)
+            return int(text)
+        if "HTTP_TRANSFER_ENCODING" not in environ:
+            return 0
+        if not environ.get("wsgi.input_terminated"):
+            raise BodyRefused(411, "this server takes no body without a Content-Length; send one")
+        return None
+
+    def _handled(
+        self, environ: Environ, start_response: Callable[..., Any], intake: Intake, length: int | None
+    ) -> Iterable[bytes]:
+        files = self._take_in(intake, environ["wsgi.input"], length)
+        uploads = Uploads(files=tuple(files), unchecked=tuple(intake.unchecked), app=self._limits)
+        answer = answer_to(uploads.severest, self._limits)
+        if answer is not None:
+            intake.close()
+            return _send(answer, start_response)
+        environ[KEY] = uploads
+        if uploads.severest is not None:
+            environ["HTTP_HASHHUB_ACTION"] = str(uploads.severest.action)
+            environ["HTTP_HASHHUB_REFERENCE"] = uploads.severest.reference
+        environ["wsgi.input"] = intake.body.content
+        environ["wsgi.input_terminated"] = True
+        environ["CONTENT_LENGTH"] = str(intake.body.size)
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        return _Closing(self._app(environ, start_response), intake)
+
+    def _take_in(self, intake: Intake, stream: IO[bytes], length: int | None) -> list[CheckedFile]:
+        pace = Pace(self._limits)
+        files: list[CheckedFile] = []
+        left = length
+        while left is None or left > 0:
+            try:
+                piece = stream.read(PIECE_BYTES if left is None else min(PIECE_BYTES, left))
+            except OSError as e:
+                raise BodyRefused(400, "the body was cut off") from e
+            if not piece:
+                if left is not None:
+                    raise BodyRefused(400, "the body is shorter than its Content-Length")
+                break
+            left = None if left is None else left - len(piece)
+            intake.write(piece)
+            pace.came(len(piece))
+            for ended in intake.take():
+                files.append(ended.decide())
+                pace.restart()  # the sender could not go on meanwhile
+        intake.end()
+        return files + [ended.decide() for ended in intake.take()]
+
+
+class _Closing:
+    """An app's answer; the body's memory is freed with it."""
+
+    def __init__(self, answer: Iterable[bytes], intake: Intake) -> None:
+        self._answer, self._intake = answer, intake
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._answer)
+
+    def close(self) -> None:
+        try:
+            close = getattr(self._answer, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self._intake.close()
+
+
+def _send(answer: Answer, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    try:
+        phrase = HTTPStatus(answer.status).phrase
+    except ValueError:  # a status of the settings that no standard names
+        phrase = "Refused"
+    start_response(f"{answer.status} {phrase}", list(answer.headers))
+    return [answer.body]

@@ -1,0 +1,365 @@
+"""The ASGI middleware under uvicorn, around Starlette and FastAPI: what reaches the app, and what never does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from fastapi import Depends, FastAPI, UploadFile
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient
+
+from hashhub.hook import Action, Decision, Hook
+from hashhub.hook.asgi import UploadHook
+from hashhub.hook.fastapi import checked
+from hashhub.hook.settings import OnHold
+from tests.hook.web import FORM_TYPE, File, Known, ask, changed, form, hook_of, serving_asgi
+
+if TYPE_CHECKING:
+    from tests.hook.conftest import Listed, MakeHook
+
+LISTED, DOUBTED, OTHER = b"\x00listed", b"\x00doubted", b"\x00other"
+
+
+@pytest.fixture(scope="module")
+def judge() -> Known:
+    return Known(listed=[LISTED], doubted=[DOUBTED])
+
+
+@pytest.fixture(scope="module")
+def hook(judge: Known) -> Iterator[Hook]:
+    with hook_of(judge) as hook:
+        yield hook
+
+
+class App:
+    """An app that counts its requests and says what it was given."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.was_told_to_end = False
+
+    async def echo(self, request: Request) -> JSONResponse:
+        self.calls += 1
+        told = request.scope.get("hashhub")
+        given: dict[str, Any] = {
+            "action": request.headers.getlist("hashhub-action"),
+            "reference": request.headers.getlist("hashhub-reference"),
+            "decisions": [] if told is None else [file.decision.action for file in told.files],
+        }
+        if request.headers.get("content-type", "").startswith("multipart/"):
+            async with request.form() as values:
+                given["files"] = [
+                    hashlib.sha256(await value.read()).hexdigest()
+                    for _, value in values.multi_items()
+                    if not isinstance(value, str)
+                ]
+        else:
+            given["body"] = hashlib.sha256(await request.body()).hexdigest()
+        return JSONResponse(given)
+
+    async def stream(self, _: Request) -> StreamingResponse:
+        async def pieces() -> Any:
+            for number in range(3):
+                yield f"{number}".encode()
+
+        return StreamingResponse(pieces())
+
+    async def socket(self, websocket: Any) -> None:
+        await websocket.accept()
+        await websocket.send_text(await websocket.receive_text())
+        await websocket.close()
+
+    def wrapped(self, hook: Hook, **named: Any) -> UploadHook:
+        methods = ["GET", "POST", "PUT", "DELETE"]
+        app = Starlette(
+            routes=[
+                Route("/stream", self.stream, methods=methods),
+                WebSocketRoute("/socket", self.socket),
+                Route("/{path:path}", self.echo, methods=methods),
+            ]
+        )
+        return UploadHook(app, hook=hook, **named)
+
+
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_each_file_is_decided_over_and_a_listed_one_never_reaches_the_app(hook: Hook) -> None:
+    app = App()
+    with serving_asgi(app.wrapped(hook)) as address:
+        reply = ask(address, form(File("a", "a", OTHER), File("t", None, b"text", None), File("b", "b", b"\x00second")))
+        given = json.loads(reply.body)
+        assert (reply.status, given["action"], given["decisions"]) == (200, ["ALLOW"], ["ALLOW", "ALLOW"])
+        assert given["files"] == [digest(OTHER), digest(b"\x00second")]
+        for refused in (
+            form(File("a", "a", OTHER), File("b", "b", LISTED)),
+            form(File("a", None, LISTED, None)),
+            form(File("a", "a", DOUBTED)),  # held: without a choice nothing is published unseen
+        ):
+            reply = ask(address, refused)
+            assert (reply.status, app.calls) == (451, 1)
+            error = json.loads(reply.body)["error"]
+            assert set(error) == {"reason", "message", "reference"}
+            assert all(word not in reply.body.lower() for word in (b"match", b"block", b"hold", b"review"))
+
+
+def test_a_body_that_is_no_form_is_a_file_by_any_method(hook: Hook) -> None:
+    app = App()
+    with serving_asgi(app.wrapped(hook)) as address:
+        for method in ("PUT", "POST", "GET", "DELETE"):
+            assert ask(address, LISTED, method=method, headers=[("Content-Type", "text/plain")]).status == 451
+        assert app.calls == 0
+        for body, decisions in ((OTHER, ["ALLOW"]), (b'{"a": 1}', []), (b"", [])):
+            reply = ask(address, body, method="PUT", headers=[])
+            assert (reply.status, json.loads(reply.body)["body"]) == (200, digest(body))
+            assert json.loads(reply.body)["decisions"] == decisions
+
+
+def test_chunks_arrive_as_they_were(hook: Hook) -> None:
+    body = form(File("a", "a", os.urandom(300_000)), File("b", "b", LISTED[:-1]))
+    with serving_asgi(App().wrapped(hook)) as address:
+        reply = ask(address, (body[at : at + 70_001] for at in range(0, len(body), 70_001)))
+        assert json.loads(reply.body)["decisions"] == ["ALLOW", "ALLOW"]
+        reply = ask(address, iter([body[:10], body[10:]]), headers=[("Content-Type", "text/x")])
+        assert json.loads(reply.body)["body"] == digest(body)
+        assert ask(address, iter([LISTED[:2], LISTED[2:]]), headers=[]).status == 451
+
+
+def test_expect_continue_is_answered(hook: Hook) -> None:
+    with serving_asgi(App().wrapped(hook)) as address, socket.create_connection(address, timeout=60) as connection:
+        head = f"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {len(OTHER)}\r\n"
+        connection.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(OTHER)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_sender_cannot_speak_as_the_hook(hook: Hook) -> None:
+    headers = [("Hashhub-Action", "ALLOW"), ("hashhub_action", "ALLOW"), ("HASHHUB-REFERENCE", "1")]
+    with serving_asgi(App().wrapped(hook, paths=["/up"])) as address:
+        for path in ("/up", "/elsewhere"):
+            given = json.loads(ask(address, b"", path=path, headers=headers).body)
+            assert (given["action"], given["reference"]) == ([], [])
+        given = json.loads(ask(address, OTHER, path="/UP//x", headers=headers).body)
+        assert (given["action"], len(given["reference"])) == (["ALLOW"], 1)
+        assert ask(address, LISTED, path="/up/", headers=headers).status == 451
+        assert ask(address, LISTED, path="/elsewhere", headers=headers).status == 200  # not looked at, as was chosen
+
+
+def test_what_can_be_read_in_two_ways_is_refused(hook: Hook, judge: Known) -> None:
+    body = form(File("a", "a", LISTED))
+    app = App()
+    with serving_asgi(app.wrapped(hook)) as address:
+        asked = len(judge.asked)
+        for headers in (
+            [("Content-Type", "text/plain"), ("Content-Type", FORM_TYPE)],
+            [("Content-Type", FORM_TYPE), ("Content-Type", "multipart/form-data; boundary=other")],
+            [("Content-Type", FORM_TYPE + "; boundary=other")],
+            [("Content-Type", FORM_TYPE), ("Content-Encoding", "gzip")],
+            [("Content-Type", "multipart/related; boundary=x")],
+        ):
+            assert ask(address, body, headers=headers).status in {400, 415}
+        assert ask(address, body[:-20]).status == 400
+        assert (app.calls, len(judge.asked)) == (0, asked)
+
+
+@pytest.mark.parametrize("on_hold", [OnHold.ACCEPT, OnHold.APP])
+def test_what_is_held_goes_where_the_settings_say(hook: Hook, on_hold: OnHold) -> None:
+    app = App()
+    with changed(hook, on_hold=on_hold, block_status=403), serving_asgi(app.wrapped(hook)) as address:
+        reply = ask(address, form(File("a", "a", DOUBTED), File("b", "b", OTHER)))
+        if on_hold is OnHold.APP:
+            given = json.loads(reply.body)
+            assert (reply.status, given["action"], given["decisions"]) == (200, ["HOLD"], ["HOLD", "ALLOW"])
+        else:
+            assert (reply.status, app.calls) == (202, 0)
+        app.calls = 0
+        assert (ask(address, form(File("a", "a", LISTED))).status, app.calls) == (403, 0)
+
+
+@pytest.mark.parametrize("chosen", list(Action))
+def test_without_the_hub_it_is_as_chosen(
+    hook: Hook, judge: Known, monkeypatch: pytest.MonkeyPatch, chosen: Action
+) -> None:
+    monkeypatch.setattr(judge, "is_away", True)
+    app = App()
+    with changed(hook, without_answer=chosen), serving_asgi(app.wrapped(hook)) as address:
+        assert ask(address, form(File("a", "a", OTHER))).status == (200 if chosen is Action.ALLOW else 451)
+        assert app.calls == (chosen is Action.ALLOW)
+
+
+def test_what_is_no_upload_passes_untouched(hook: Hook) -> None:
+    middleware = App().wrapped(hook)
+    with serving_asgi(middleware) as address:
+        assert ask(address, b"", path="/stream", method="GET").body == b"012"
+    with TestClient(middleware) as client, client.websocket_connect("/socket") as websocket:
+        websocket.send_text("hello")
+        assert websocket.receive_text() == "hello"
+
+
+def test_startup_and_shutdown_reach_the_app(hook: Hook) -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "lifespan"
+        for _ in range(2):
+            message = await receive()
+            seen.append(message["type"])
+            await send({"type": f"{message['type']}.complete"})
+
+    with serving_asgi(UploadHook(app, hook=hook)):
+        pass
+    assert seen == ["lifespan.startup", "lifespan.shutdown"]
+
+
+def test_a_sender_that_goes_away_leaves_nothing(hook: Hook) -> None:
+    app = App()
+    middleware = app.wrapped(hook)
+    body = form(File("a", "a", OTHER * 50_000))
+    with serving_asgi(middleware) as address:
+        before = _memory_files()
+        for _ in range(10):
+            with socket.create_connection(address, timeout=60) as connection:
+                head = f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\nContent-Type: {FORM_TYPE}\r\n\r\n"
+                connection.sendall(head.encode() + body[:-1000])
+                while not middleware._memory.taken:
+                    pass
+        while middleware._memory.taken:  # the test's own time limit ends it
+            pass
+        assert (app.calls, _memory_files()) == (0, before)
+
+
+def test_a_slow_sender_is_answered(hook: Hook) -> None:
+    app = App()
+    with changed(hook, slow_seconds=0.2), serving_asgi(app.wrapped(hook)) as address:
+        with socket.create_connection(address, timeout=60) as connection:
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc")
+            assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
+        assert app.calls == 0
+
+
+def test_twenty_at_once_each_get_their_own_answer(hook: Hook) -> None:
+    app = App()
+    with serving_asgi(app.wrapped(hook)) as address, ThreadPoolExecutor(20) as pool:
+        contents = [LISTED if number % 4 == 0 else b"\x00%d" % number for number in range(20)]
+        replies = list(pool.map(lambda content: ask(address, form(File("a", "a", content))), contents))
+        for content, reply in zip(contents, replies, strict=True):
+            assert reply.status == (451 if content == LISTED else 200)
+            if reply.status == 200:
+                assert json.loads(reply.body)["files"] == [digest(content)]
+        assert app.calls == 15
+
+
+def test_two_hundred_megabytes_pass_in_bounded_memory() -> None:
+    taken: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        size, is_more = 0, True
+        taken.append(middleware._memory.taken)
+        while is_more:
+            message = await receive()
+            assert len(message["body"]) <= 65536
+            size += len(message["body"])
+            is_more = message["more_body"]
+        taken.append(middleware._memory.taken)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": str(size).encode()})
+
+    size = 200 << 20
+    piece = bytes(1 << 20)
+    with hook_of(Known(), without_answer=Action.ALLOW, max_bytes=8 << 20) as hook:
+        middleware = UploadHook(app, hook=hook)
+        with serving_asgi(middleware, lifespan="off") as address:
+            reply = ask(address, (piece for _ in range(200)), headers=[("Content-Type", "image/jpeg")])
+            assert int(reply.body) == size
+            assert taken == [size, 0]  # of the body only, and none once the app has read it
+            # What would exceed a limit is refused at once, by its Content-Length or when it comes.
+            assert ask(address, b"", headers=[("Content-Length", str(1 << 40))]).status == 400  # two lengths
+            reply = ask(address, (piece for _ in range(257)), headers=[("Content-Type", "image/jpeg")])
+            assert (reply.status, middleware._memory.taken) == (413, 0)
+
+
+def test_all_bodies_together_are_bounded(hook: Hook) -> None:
+    app = App()
+    with changed(hook, max_total_bytes=1000):
+        middleware = app.wrapped(hook)
+        with serving_asgi(middleware) as address:
+            with socket.create_connection(address, timeout=60) as hoarding:
+                hoarding.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n" + bytes(900))
+                while middleware._memory.taken < 900:
+                    pass
+                reply = ask(address, bytes(200), headers=[])
+                assert (reply.status, reply.headers["retry-after"]) == (503, "10")
+            while middleware._memory.taken:
+                pass
+            assert ask(address, bytes(200), headers=[]).status == 200
+
+
+# FastAPI
+
+
+def fast_app(hook: Hook | None) -> FastAPI:
+    app = FastAPI()
+
+    @app.post("/pictures")
+    async def add(picture: UploadFile, decision: Decision = Depends(checked("picture", hook=hook))) -> Any:  # noqa: B008, FAST002 - a hook of this function cannot be named in an annotation
+        return {"action": decision.action, "size": len(await picture.read())}
+
+    return app
+
+
+@pytest.mark.parametrize("has_middleware", [False, True])
+def test_a_fastapi_dependency_hands_the_decision_on(hook: Hook, has_middleware: bool) -> None:
+    app: Any = fast_app(None if has_middleware else hook)
+    if has_middleware:
+        app.add_middleware(UploadHook, hook=hook)
+    with serving_asgi(app) as (host, port):
+        url = f"http://{host}:{port}/pictures"
+        assert httpx.post(url, files={"picture": OTHER}).json() == {"action": "ALLOW", "size": len(OTHER)}
+        for refused in (LISTED, DOUBTED):
+            reply = httpx.post(url, files={"picture": refused})
+            assert reply.status_code == 451
+            assert "reference" in reply.text
+        assert httpx.post(url, files={"other": OTHER}).status_code == 422
+        several = [("picture", OTHER), ("picture", LISTED)]
+        assert httpx.post(url, files=several).status_code == 451
+
+
+def test_a_fastapi_dependency_that_nothing_has_checked_fails(hook: Hook) -> None:
+    app: Any = fast_app(None)
+    with serving_asgi(app) as (host, port):
+        assert httpx.post(f"http://{host}:{port}/pictures", files={"picture": OTHER}).status_code == 500
+    app = fast_app(None)
+    app.add_middleware(UploadHook, hook=hook, fields={"other"})
+    with serving_asgi(app) as (host, port):
+        assert httpx.post(f"http://{host}:{port}/pictures", files={"picture": OTHER}).status_code == 500
+
+
+def test_with_a_real_hub(make_hook: MakeHook, listed: Listed) -> None:
+    app = App()
+    with serving_asgi(app.wrapped(make_hook())) as address:
+        assert ask(address, form(File("a", "a.jpg", listed.known))).status == 451
+        assert ask(address, form(File("a", "a.jpg", listed.unknown))).status == 200
+        assert app.calls == 1
+
+
+def _memory_files() -> int:
+    count = 0
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # closed meanwhile
+            count += str(link.readlink()).startswith(("/memfd:body", "/memfd:upload"))
+    return count

@@ -1,0 +1,341 @@
+"""What an app's parser takes for a file has been decided over, or the request is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from hashhub.hook import Action, Decision, WithoutAnswer
+from hashhub.hook.forms import BodyRefused, Intake, Memory, Pace, is_looked_at
+from hashhub.hook.settings import AppSettings, HookSettings
+from hashhub.model import Verdict
+from tests.hook.web import BOUNDARY, FORM_TYPE, File, form
+
+JPEG = b"\xff\xd8\xff\xe0 not text \x00" * 40
+ALLOWED = WithoutAnswer(
+    hub_away=Action.ALLOW, unreadable=Action.ALLOW, too_large=Action.ALLOW, no_perceptual_hash=Action.ALLOW
+)
+
+
+class Kept:
+    """A hook that keeps what it is given; hashing has tests of its own."""
+
+    def __init__(self, app: AppSettings) -> None:
+        self.settings = HookSettings(policy="block", without_answer=ALLOWED, app=app)
+        self.contents: list[bytes] = []
+        self.open = 0
+
+    def receive(self, *, door: str) -> KeptUpload:
+        self.open += 1
+        return KeptUpload(self)
+
+
+class KeptUpload:
+    def __init__(self, hook: Kept) -> None:
+        self._hook = hook
+        self._content = io.BytesIO()
+        self._is_open = True
+
+    def write(self, piece: bytes) -> None:
+        self._content.write(piece)
+
+    def decide(self) -> Decision:
+        self._hook.contents.append(self._content.getvalue())
+        return Decision(action=Action.ALLOW, verdict=Verdict.NO_MATCH, reasons=(), reference="r")
+
+    def close(self) -> None:
+        if self._is_open:
+            self._hook.open -= 1
+        self._is_open = False
+
+
+def files_of(
+    body: bytes, content_type: str | None = FORM_TYPE, *, app: AppSettings | None = None, cut: int = 65536, **named: Any
+) -> list[bytes]:
+    """Return the contents of the files that are decided over. Whatever happens, nothing stays in memory."""
+    hook: Any = Kept(app or AppSettings())
+    memory = Memory(hook.settings.app.max_total_bytes)
+    types = [] if content_type is None else [content_type]
+    try:
+        with Intake(hook, memory, door="test", content_types=types, **named) as intake:
+            for start in range(0, len(body), cut):
+                intake.write(body[start : start + cut])
+                for ended in intake.take():
+                    ended.decide()
+            intake.end()
+            for ended in intake.take():
+                ended.decide()
+            assert intake.body.content.read() == body  # what the app gets is what came
+    finally:
+        assert (memory.taken, hook.open) == (0, 0)
+    return list(hook.contents)
+
+
+def test_files_are_seen_whatever_they_are_called_and_text_is_not() -> None:
+    body = form(
+        File("title", None, "Grüße".encode(), None),
+        File("a", "a.jpg", JPEG),
+        File("b", "b.txt", b"a text with a name", "text/plain"),
+        File("c", None, JPEG, None),  # an app may decode or store what has no name
+        File("d", None, b"short", "image/png"),
+        File("left-empty", "", b"", "application/octet-stream"),
+    )
+    assert files_of(body) == [JPEG, b"a text with a name", JPEG, b"short"]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 7, 64, 1000])
+def test_it_does_not_matter_how_the_body_is_cut(cut: int) -> None:
+    tricky = JPEG + b"\r\n--" + BOUNDARY[:-1] + b"\r\n--\r" + JPEG
+    body = form(File("a", "a.jpg", tricky), File("t", None, b"x" * 50, None), File("b", None, b"\xff", None))
+    assert files_of(body, cut=cut) == [tricky, b"\xff"]
+
+
+def test_a_long_field_is_a_file() -> None:
+    app = AppSettings(max_field_bytes=100)
+    assert files_of(form(File("a", None, b"x" * 100, None), File("b", None, b"y" * 101, None)), app=app) == [b"y" * 101]
+
+
+def test_only_fields_that_are_named_are_looked_at() -> None:
+    body = form(File("a", "a.jpg", JPEG), File("b", "b.jpg", JPEG + b"b"))
+    assert files_of(body, fields={"b"}) == [JPEG + b"b"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "is_file"),
+    [
+        ("image/jpeg", b"text", True),
+        (None, JPEG, True),
+        ("application/json", b'{"a": "data:image/png;base64,AAAA"}', False),  # documented: text is not decoded
+        ("application/json", b'{"a": "\xff\xd8"}', True),
+        ("text/plain", JPEG, True),
+        ("text/plain", b"cut \xc3", True),
+        ("application/x-www-form-urlencoded", form(File("a", "a.jpg", JPEG)), True),
+        ("application/vnd.api+json; charset=utf-8", b"{}", False),
+        (None, b"text", False),
+        ("application/octet-stream", b"", False),
+    ],
+)
+def test_a_body_that_is_no_text_is_a_file(content_type: str | None, body: bytes, is_file: bool) -> None:
+    assert files_of(body, content_type, cut=3) == ([body] if is_file else [])
+
+
+B = BOUNDARY.decode()
+HEAD = f'--{B}\r\nContent-Disposition: form-data; name="a"; filename="a.jpg"\r\n'.encode()
+END = b"\r\n--" + BOUNDARY + b"--\r\n"
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        f"multipart/form-data; boundary={B}; boundary=other",
+        f"multipart/form-data; boundary*=utf-8''{B}",
+        f"multipart/form-data; boundary*0={B}",
+        f'multipart/form-data; boundary="{B}',
+        f"multipart/form-data, text/plain; boundary={B}",
+        f"text/plain, multipart/form-data; boundary={B}",
+        f"multipart/form-data boundary={B}",
+        f"multipart/form-data; charset=utf-7; boundary={B}",
+        f"multipart/mixed; boundary={B}",
+        f'multipart/form-data; boundary="{B} "',
+        "multipart/form-data; boundary=-",
+        "multipart/form-data; boundary=" + "b" * 71,
+    ],
+)
+def test_a_boundary_that_can_be_read_in_two_ways_is_refused(content_type: str) -> None:
+    with pytest.raises(BodyRefused):
+        files_of(form(File("a", "a.jpg", JPEG)), content_type)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"preamble\r\n" + form(File("a", "a.jpg", JPEG)),
+        b"\r\n" + form(File("a", "a.jpg", JPEG)),
+        form(File("a", "a.jpg", JPEG)) + b"epilogue",
+        form(File("a", "a.jpg", JPEG)) + form(File("a", "a.jpg", JPEG)),
+        form(File("a", "a.jpg", JPEG))[:-9],  # cut off
+        HEAD + b"\r\n" + JPEG,
+        form(File("a", "a.jpg", JPEG + b"\n--" + BOUNDARY + b"\n" + JPEG)),  # Werkzeug ends lines with LF, too
+        form(File("a", "a.jpg", JPEG + b"--" + BOUNDARY + b"\r\n\r\n" + JPEG)),  # Django needs no line end before
+        form(File("a", "a.jpg", JPEG + b"\r\n--" + BOUNDARY + b" \r\n\r\n" + JPEG)),
+        form(File("a", "a.jpg", JPEG)).replace(b"\r\n", b"\n"),
+        HEAD + b"Content-Transfer-Encoding: base64\r\n\r\n" + b"/9j/4AAQ" + END,
+        HEAD + b"Content-Encoding: gzip\r\n\r\n" + JPEG + END,
+        HEAD + b"Content-Type: multipart/mixed; boundary=c\r\n\r\n" + JPEG + END,
+        HEAD + b'Content-Disposition: form-data; name="b"\r\n\r\n' + JPEG + END,
+        HEAD + b"X: a\nContent-Disposition: b\r\n\r\n" + JPEG + END,
+        HEAD + b" folded\r\n\r\n" + JPEG + END,
+        f"--{B}\r\n\r\n".encode() + JPEG + END,
+        f"--{B}\r\nContent-Disposition: form-data\r\n\r\n".encode() + JPEG + END,
+        f"--{B}\r\nContent-Disposition: attachment; name=a\r\n\r\n".encode() + JPEG + END,
+        f'--{B}\r\nContent-Disposition: form-data; name="a"; name="b"\r\n\r\n'.encode() + JPEG + END,
+        f"--{B}\r\nContent-Disposition: form-data; name=\"a\"; name*=utf-8''b\r\n\r\n".encode() + JPEG + END,
+        f'--{B}\r\nContent-Disposition: form-data; name="a\\"; filename="b"\r\n\r\n'.encode() + JPEG + END,
+        f'--{B}\r\nContent-Disposition: form-data; name="a\\"; filename=\\"b"\r\n\r\n'.encode() + JPEG + END,
+        b"".join(HEAD + b"\r\n" + JPEG + b"\r\n" for _ in range(65)) + END[2:],
+        HEAD + b"X: " + b"x" * 20000 + b"\r\n\r\n" + JPEG + END,
+    ],
+)
+def test_a_form_that_can_be_read_in_two_ways_is_refused(body: bytes) -> None:
+    for cut in (65536, 11):
+        with pytest.raises(BodyRefused):
+            files_of(body, cut=cut)
+
+
+@pytest.mark.parametrize(
+    "disposition",
+    [
+        "form-data; name=\"a\"; filename*=utf-8''na%C3%AFve.jpg",
+        'form-data; name="a"; filename="x.jpg"; filename*=UTF-8\'\'y.jpg',
+        'form-data; name="a"; filename="C:\\photos\\a.jpg"',
+        'form-data; name="a"; filename="a \\"quoted\\".jpg"',
+        'form-data;name=a;filename="Grüße 😀.jpg"',
+        'Form-Data; Name="a"; FileName="a.jpg"',
+        'form-data; name="a"; filename="a;b.jpg"',
+    ],
+)
+def test_names_that_clients_send_are_taken(disposition: str) -> None:
+    body = f"--{B}\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + JPEG + END
+    assert files_of(body) == [JPEG]
+
+
+def test_a_body_in_another_encoding_is_refused() -> None:
+    with pytest.raises(BodyRefused):
+        files_of(JPEG, "image/jpeg", content_encodings=["gzip"])
+    assert files_of(JPEG, "image/jpeg", content_encodings=["identity"]) == [JPEG]
+
+
+def test_a_form_without_a_byte_is_the_apps_to_refuse() -> None:
+    assert files_of(b"") == []
+    assert files_of(b"--" + BOUNDARY + b"--\r\n") == []
+
+
+# What apps see: the parsers of Werkzeug, Starlette and Django.
+
+
+def by_werkzeug(body: bytes) -> list[bytes]:
+    from werkzeug.formparser import FormDataParser
+
+    parser = FormDataParser(stream_factory=lambda *_, **__: io.BytesIO(), silent=False)
+    _, _, files = parser.parse(io.BytesIO(body), "multipart/form-data", len(body), {"boundary": B})
+    return [file.stream.read() for file in files.values()]
+
+
+def by_starlette(body: bytes) -> list[bytes]:
+    from starlette.datastructures import Headers, UploadFile
+    from starlette.formparsers import MultiPartParser
+
+    async def stream() -> Any:
+        yield body
+
+    async def parse() -> list[bytes]:
+        values = (await MultiPartParser(Headers({"content-type": FORM_TYPE}), stream()).parse()).multi_items()
+        files = [value for _, value in values if isinstance(value, UploadFile)]
+        contents = [await file.read() for file in files]
+        for file in files:
+            await file.close()
+        return contents
+
+    return asyncio.run(parse())
+
+
+def by_django(body: bytes) -> list[bytes]:
+    import django.conf
+
+    if not django.conf.settings.configured:
+        django.conf.settings.configure(SECRET_KEY="of tests")  # noqa: S106 - no secret
+    from django.core.files.uploadhandler import MemoryFileUploadHandler
+    from django.http.multipartparser import MultiPartParser
+
+    meta = {"CONTENT_TYPE": FORM_TYPE, "CONTENT_LENGTH": len(body)}
+    _, files = MultiPartParser(meta, io.BytesIO(body), [MemoryFileUploadHandler()], "utf-8").parse()
+    return [file.read() for _, group in files.lists() for file in group]
+
+
+_PIECES = st.sampled_from(
+    [
+        *(
+            b"--" + BOUNDARY,
+            b"--" + BOUNDARY + b"\r\n",
+            b"\r\n--" + BOUNDARY + b"--",
+            BOUNDARY,
+            b"--",
+            b"\n--" + BOUNDARY,
+        ),
+        *(b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\n\n", b" ", b"\t", b";", b'"', b"\\", b"\x00", b"\x0b", b"\x85", b"*"),
+        *(b"Content-Disposition: form-data; name=b; filename=c", b"Content-Transfer-Encoding: base64", b"name", b":"),
+        *(b'; filename="d"', b"; filename*=utf-8''e", b'name="f"', JPEG, b"text", b"Content-Type: multipart/mixed"),
+    ]
+)
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> bytes:
+    """Forms with a few of their bytes changed, mostly where it matters."""
+    body = bytearray(form(File("t", None, b"text", None), File("a", "a.jpg", JPEG[:20]), File("b", "b.jpg", JPEG[:9])))
+    places = [0, len(body), *(at for at in range(len(body)) if body[at : at + 1] in b'\r\n-;"=:')]
+    for _ in range(draw(st.integers(1, 4))):
+        at = min(draw(st.sampled_from(places)), len(body))
+        body[at : at + draw(st.sampled_from([0, 0, 1, 2]))] = draw(_PIECES)
+    return bytes(body)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(bodies())
+@example(form(File("a", "a.jpg", JPEG + b"\n--" + BOUNDARY + b"\n" + JPEG)))
+def test_no_parser_sees_a_file_that_was_not_decided_over(body: bytes) -> None:
+    try:
+        checked = files_of(body)
+    except BodyRefused:
+        return
+    for parse in (by_werkzeug, by_starlette, by_django):
+        try:
+            seen = parse(body)
+        except Exception:  # noqa: BLE001, S112 - whatever the parser raises, the app sees no file
+            continue
+        assert [content for content in seen if content and content not in checked] == [], parse
+
+
+def test_unmutated_forms_are_seen_alike_by_all() -> None:
+    body = form(File("t", None, b"text", None), File("a", "a.jpg", JPEG), File("b", "b.jpg", b"b"))
+    for parse in (by_werkzeug, by_starlette, by_django, files_of):
+        assert parse(body) == [JPEG, b"b"], parse
+
+
+# Bounds
+
+
+def test_what_a_request_and_all_of_them_take_is_bounded() -> None:
+    with pytest.raises(BodyRefused) as refused:
+        files_of(JPEG * 10, "image/jpeg", app=AppSettings(max_request_bytes=1000), cut=100)
+    assert refused.value.status == 413
+    with pytest.raises(BodyRefused) as refused:
+        files_of(JPEG * 10, "image/jpeg", app=AppSettings(max_total_bytes=1000), cut=100)
+    assert refused.value.status == 503
+
+
+def test_a_sender_must_go_on() -> None:
+    clock = iter([0.0, 5.0, 11.0, 11.0, 12.0, 25.0])
+    pace = Pace(AppSettings(slow_seconds=10, slow_bytes=100), clock=lambda: next(clock))
+    pace.came(60)
+    pace.came(60)  # enough within its window; the next begins
+    pace.came(99)
+    with pytest.raises(BodyRefused) as refused:
+        pace.came(0)
+    assert refused.value.status == 408
+
+
+def test_paths_are_compared_as_widely_as_any_framework_does() -> None:
+    for path in ("/up", "/up/", "//up", "/UP", "/up/2"):
+        assert is_looked_at(path, ["/up"])
+    assert not is_looked_at("/upload", ["/up"])
+    assert not is_looked_at("/", ["/up"])
+    assert is_looked_at("/anything", ["/"])
+    assert is_looked_at("/anything", None)
