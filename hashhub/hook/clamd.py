@@ -31,7 +31,7 @@ from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Re
 from hashhub.hook.clamd_chain import LENGTH, Chain, ChainAnswer, ChainScan, Kind, host_and_port
 from hashhub.hook.decision import Action, Decision
 from hashhub.hook.records import Records
-from hashhub.hook.settings import OnHold, WithoutClamd
+from hashhub.hook.settings import HeldStream, WithoutClamd
 
 if TYPE_CHECKING:
     from hashhub.hook.core import Hook, Upload
@@ -503,7 +503,7 @@ class ClamdDoor:
             _log.info("clamd: the real clamd found something: reference=%s %r", decision.reference, chained.text)
             return chained.text
         if decision.action is not Action.ALLOW:
-            is_error = decision.action is Action.HOLD and self._settings.on_hold == OnHold.ERROR
+            is_error = decision.action is Action.HOLD and self._settings.on_hold == HeldStream.ERROR
             status = "ERROR" if is_error else "FOUND"
             _log.info("clamd: %s %s reference=%s", decision.action, status, decision.reference)
             return f"stream: {SIGNATURE}{decision.reference} {status}".encode()

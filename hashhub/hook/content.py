@@ -102,9 +102,11 @@ class Content:
         return self._digests
 
     @property
-    def key(self) -> bytes | None:
-        """The SHA-256 digest, under which what was learnt of the content is remembered: MD5 can be made to collide."""
-        return self.digests[-1].digest if self.digests else None
+    def key(self) -> bytes:
+        """The SHA-256 digest, under which what was learnt of the content is remembered: MD5 can be made to
+        collide. Empty where something was passed over.
+        """
+        return self.digests[-1].digest if self.digests else b""
 
     def open(self) -> IO[bytes] | None:
         """Return the bytes, to be read from their begin and closed by the caller; None where they were not kept.

@@ -288,7 +288,7 @@ class Hook:
             query=Query(hashes=content.digests),
         )
         answer = None
-        if content.key is not None:
+        if content.key:
             answer = self._answers.get(content.key, self._judge.revision())
         # A case may have been opened since; it stops what the lists allowed a moment ago.
         if answer is not None and not (self._is_stopped is not None and self._is_stopped(answer.query)):
@@ -306,7 +306,7 @@ class Hook:
             self._look(looked, content, begun, is_wanted)
         if not is_wanted():
             raise Cancelled("the upload was given up before it was decided over")
-        if content.key is not None and looked.judged is not None and _is_to_be_remembered(looked.judged, looked.causes):
+        if content.key and looked.judged is not None and _is_to_be_remembered(looked.judged, looked.causes):
             remembered = Answer(
                 judged=looked.judged,
                 query=looked.query,

@@ -229,7 +229,7 @@ class WithoutClamd(StrEnum):
     NOT_CHOSEN = ""
 
 
-class OnHold(StrEnum):
+class HeldStream(StrEnum):
     """What the clamd door answers for an upload that is held. FOUND: as for one that is blocked. ERROR: an error."""
 
     FOUND = "FOUND"
@@ -259,7 +259,7 @@ class ClamdSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     socket_mode: str = "660"
     """Permissions of the UNIX socket, in octal: whoever may write to it can ask."""
 
-    on_hold: OnHold = OnHold.FOUND
+    on_hold: HeldStream = HeldStream.FOUND
     """FOUND or ERROR: what is answered for an upload that is held."""
 
     stream_max_length: int = 100 * 1024 * 1024

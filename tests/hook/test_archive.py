@@ -48,7 +48,8 @@ class Archive:
             ),
             judge=self.judge,
         )  # fmt: skip
-        self.hook._pool = hashers  # started once for all tests
+        assert self.hook._hashing is not None
+        self.hook._hashing._pool = hashers  # started once for all tests
         self.place = place_of(scene.section.quarantine, scene.section)
 
     def put(self, name: str, content: bytes) -> None:

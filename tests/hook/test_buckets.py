@@ -141,7 +141,8 @@ class Bench:
             "bucket": section,
         }
         hook = Hook(HookSettings(**usual | changed), judge=self.judge)
-        hook._pool = self._hashers  # started once for all tests
+        assert hook._hashing is not None
+        hook._hashing._pool = self._hashers  # started once for all tests
         worker = BucketWorker(hook, self.handled.append, clock=lambda: self.now)
         self._open.append(worker)
         return worker

@@ -102,7 +102,7 @@ def test_of_several_none_is_handed_on_unless_all_may(hook: Hook) -> None:
 def test_what_is_held_can_be_handed_on_with_its_decision(hook: Hook) -> None:
     @checked_upload(argument="upload", hook=hook, refuse={Action.BLOCK}, decision="decision")
     def store(upload: bytes, *, decision: Decision | None = None) -> Action | None:
-        return decision and decision.action
+        return decision.action if decision else None
 
     assert store(DOUBTED) is Action.HOLD
     assert store(OTHER) is Action.ALLOW
@@ -147,7 +147,7 @@ def test_wrong_uses_are_refused_when_the_function_is_made(hook: Hook) -> None:
     ):
         with pytest.raises(InvalidArgument):
 
-            @checked_upload(hook=hook, **named)  # type: ignore[arg-type]
+            @checked_upload(hook=hook, **named)
             def store(upload: bytes) -> None: ...
 
     with pytest.raises(InvalidArgument, match="asynchronous generator"):

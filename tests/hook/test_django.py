@@ -65,7 +65,7 @@ def project(hook: Hook, calls: list[str]) -> Iterator[None]:
 
         from hashhub.hook import django as adapter
 
-        class Picture(forms.Form):
+        class Picture(forms.Form):  # type: ignore[misc]
             picture = adapter.AllowedFileField(required=False, allow_empty_file=True)
 
         def given(request: Any) -> dict[str, Any]:

@@ -97,7 +97,8 @@ def test_a_copy_that_was_never_complete_judges_nothing(
     hook = Hook(local.settings, judge=judges[0])
     decision = hook.check(md5(99))
     assert (decision.action, decision.no_answer) == (Action.HOLD, NoAnswer.HUB_AWAY)
-    hook._pool.close()
+    assert hook._hashing is not None
+    hook._hashing._pool.close()
     local.sync()
     judges[0].catch_up()
     assert verdict(judges[0], 1) is Verdict.MATCH
