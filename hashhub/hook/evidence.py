@@ -138,7 +138,7 @@ def draw_sample(records: Records, name: str, *, size: int, seed: int, actor: str
     if size < 1:
         raise InvalidArgument.field("size", f"must be at least 1, got {size}")
     with records.transaction():
-        if records.rows("SELECT 1 FROM event WHERE kind = 'SAMPLE_DRAWN' AND subject = ?", (f"sample-{name}",)):
+        if records.rows("SELECT 1 FROM event WHERE kind = 'sample.drawn' AND subject = ?", (f"sample-{name}",)):
             raise AlreadyExists(f"there is a sample {name[:40]!r} already; its record stays, so give another name")
         references = [
             reference
@@ -152,7 +152,7 @@ def draw_sample(records: Records, name: str, *, size: int, seed: int, actor: str
             records.write("INSERT INTO evidence_sample VALUES (?, ?, ?)", (name, reference, position))
         records.note(
             actor=actor,
-            kind="SAMPLE_DRAWN",
+            kind="sample.drawn",
             subject=f"sample-{name}",
             size=len(drawn),
             seed=seed,
@@ -352,7 +352,7 @@ def _recognised_by(records: Records) -> dict[str, int]:
 def _samples(records: Records, events: Sequence[Event]) -> tuple[Sample, ...]:
     samples = []
     for event in events:
-        if event.kind != "SAMPLE_DRAWN":
+        if event.kind != "sample.drawn":
             continue
         name = event.subject.removeprefix("sample-")
         states = [state for _, state in sampled(records, name)]

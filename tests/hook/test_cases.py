@@ -202,7 +202,7 @@ class TestActions:
         assert not index.hits(query(jpeg(SEED))), "before anybody has noted it"
         assert cases.get(case.name).state is CaseState.EXPIRED
         assert cases.hashes(case.name) == []
-        assert [e.kind for e in records.events(subject=case.name)] == ["CASE_OPENED", "CASE_EXPIRED"]
+        assert [e.kind for e in records.events(subject=case.name)] == ["case.opened", "case.expired"]
 
     def test_who_may_work_on_cases(self, records: Records, item: Item) -> None:
         cases = Cases(records, CaseSettings(people=("ann", "bob"), two_persons=True))
@@ -252,10 +252,10 @@ class TestActions:
         cases.close(case.name, CaseOutcome.UPHELD, actor="bob", reason="done", incomplete=True)
         events = records.events(subject=case.name)
         assert [(e.kind, e.actor) for e in events] == [
-            ("CASE_OPENED", "ann"),
-            ("CASE_CONFIRMED", "bob"),
-            ("CASE_COPIES_REMOVED", "bob"),
-            ("CASE_CLOSED", "bob"),
+            ("case.opened", "ann"),
+            ("case.confirmed", "bob"),
+            ("case.copies_removed", "bob"),
+            ("case.closed", "bob"),
         ]
         assert records.verify() == 4
         told = str(events) + page(cases.record(case.name))
@@ -547,5 +547,5 @@ class TestCommands:
         assert (code, shared["hashes"]) == (0, len(own))
         answer = listed.operator.match(Query(hashes=tuple(own[:1])), MatchOptions(policy="any"))
         assert {m.entry.hash_set for m in answer.result.matches} == {"cases"}
-        assert [e.kind for e in records.events(subject=csam)][-1] == "CASE_SHARED"
+        assert [e.kind for e in records.events(subject=csam)][-1] == "case.shared"
         records.close()

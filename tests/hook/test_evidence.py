@@ -201,7 +201,7 @@ def test_lists_and_policy_come_from_the_hub(
     shown.feed((out / "evidence.html").read_text())
     assert not {"script", "img", "iframe", "link"} & set(shown.tags)
     assert "police-nl/known" in shown.text
-    assert [e.kind for e in records.events()][-1] == "EVIDENCE_WRITTEN"
+    assert [e.kind for e in records.events()][-1] == "evidence.written"
     drawn = CliRunner().invoke(
         main, ["hook", "evidence", "sample", "q1", "--size", "5", "--settings", str(file), "--json"]
     )

@@ -69,7 +69,7 @@ def write_evidence(session: Session, *, out: str, settings_file: str | None) -> 
             client.close()
         data = msgspec.json.format(msgspec.json.encode(plain(evidence)), indent=2) + b"\n"
         _write(Path(out), {"evidence.html": page(evidence).encode(), "evidence.json": data})
-        records.note(actor=account(), kind="EVIDENCE_WRITTEN", subject="evidence", unknown=len(evidence.unknown))
+        records.note(actor=account(), kind="evidence.written", subject="evidence", unknown=len(evidence.unknown))
     if session.json:
         print_json({"files": ["evidence.html", "evidence.json"], "unknown": list(evidence.unknown)})
         return
