@@ -115,6 +115,7 @@ class BucketWorker:
         self._records = Records(Path(hook.settings.data))
         self._alive_file, self._alive = _registered(Path(hook.settings.data), settings.lease_seconds)
         self._id = self._alive_file.name
+        hook.start()
         self._jobs = ThreadPoolExecutor(settings.jobs, "hook-bucket")
         self._room = threading.BoundedSemaphore(2 * settings.jobs)
         self._under_way: set[str] = set()
