@@ -20,7 +20,7 @@ import msgspec
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
 from hashhub.hook.case_judge import CaseIndex
 from hashhub.hook.cases import Cases, Item, Scan, item_of
-from hashhub.hook.places import Unlisted
+from hashhub.hook.places import Unlisted, shown
 from hashhub.model import Effort, Query, now
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def stored_in(place: Place, max_bytes: int) -> Iterator[Stored | Unread]:
     Raises HashHubError when the place cannot be listed.
     """
     for item in place.objects():
-        where = _shown(f"{place.url.rstrip('/')}/{item.name}")
+        where = shown(f"{place.url.rstrip('/')}/{item.name}")
         if isinstance(item, Unlisted):
             yield Unread(where, item.error.message)
         elif item.size > max_bytes:
@@ -133,11 +133,6 @@ def _downloaded(place: Place, item: PlaceObject) -> IO[bytes]:
         file.close()
         raise
     return file
-
-
-def _shown(name: str) -> str:
-    """Return a name that can stand in records, whatever bytes it holds."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def scan_for_case(

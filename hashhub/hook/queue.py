@@ -22,7 +22,6 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -716,21 +715,9 @@ class QueueRounds:
 
 def review_client(settings: HookSettings) -> Client:
     """Return a client that may review, if the settings' token may. Raises InvalidArgument for a missing file."""
-    from hashhub.client import Client
-    from hashhub.hook import judges
+    from hashhub.hook.judges import client_of
 
-    try:
-        ca = Path(settings.ca_file).read_bytes() if settings.ca_file else None
-        token = (
-            Path(settings.queue.review_token_file).read_text("utf-8").strip()
-            if settings.queue.review_token_file
-            else judges.token(settings)
-        )
-    except (OSError, ValueError) as e:
-        raise InvalidArgument.field(
-            "queue.review_token_file", "or ca_file cannot be read; check path and rights"
-        ) from e
-    return Client(settings.hub, token, ca_certificates=ca, timeout=_SEND_SECONDS, retry_seconds=0.0)
+    return client_of(settings, timeout=_SEND_SECONDS, retry_seconds=0.0, token_file=settings.queue.review_token_file)
 
 
 def read_checked(blob: bytes) -> Checked:

@@ -103,7 +103,7 @@ class _Api:
                 if request.method == "POST":
                     after = BackgroundTask(run_in_threadpool, self._queue.send)
             except HashHubError as e:
-                status = _STATUS.get(e.code, 500)
+                status = 413 if e.reason == Reason.TOO_LARGE else _STATUS.get(e.code, 500)
                 said = {"error": {"reason": e.reason, "message": e.message}}
             except ClientDisconnect:
                 return Response(status_code=400)

@@ -120,7 +120,7 @@ def test_two_persons_release_over_http(api: Any, records: Records, people: dict[
         ("release", b'{"code": "FALSE_POSITIVE", "actor": "bob"}', 400),  # nobody says who they are
         ("confirm", b"\xff", 400),
         ("confirm", b"[" * 5000, 400),
-        ("confirm", b'{"comment": "' + b"x" * 9000 + b'"}', 429),
+        ("confirm", b'{"comment": "' + b"x" * 9000 + b'"}', 413),
         ("escalate", b"{}", 400),
         ("reported", b'{"recipient": "a"}', 400),
         ("media", b"", 404),

@@ -41,7 +41,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hashes import parse_pair
-from hashhub.hook.decision import Action, Decision
+from hashhub.hook.decision import Action, Decision, severest_of
 from hashhub.hook.queue_api import queue_routes
 from hashhub.hook.records import Records
 from hashhub.hook.settings import Status
@@ -242,11 +242,11 @@ class Sidecar:
             parts.finish()
         finally:
             parts.close()
-        if not decisions:
+        worst = severest_of(decisions)
+        if worst is None:
             raise InvalidArgument.field(
                 "body", "no part is a file; send one with a file name, or the bytes as they are"
             )
-        worst = max(decisions, key=lambda decision: _SEVERITY[decision.action])
         request.scope["hashhub.line"].update(_line(worst), files=len(files))
         return self._answered(worst, {**msgspec.to_builtins(worst), "files": files, "not_checked": fields})
 
@@ -371,9 +371,6 @@ class Sidecar:
 
     async def _metrics(self, _request: Request) -> Response:
         return Response(self._counts.text(), media_type="text/plain; version=0.0.4")
-
-
-_SEVERITY: Final = {action: number for number, action in enumerate((Action.ALLOW, Action.HOLD, Action.BLOCK))}
 
 
 class _Hashes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
