@@ -83,6 +83,7 @@ class UploadHook:
             await self._answer(scope, receive, send)
 
     async def _live(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        self._hook.start()
         try:
             await self._app(scope, receive, send)
         finally:

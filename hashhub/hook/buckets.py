@@ -29,17 +29,20 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceeded, NotFound, Unavailable, Violation
-from hashhub.hook.decision import Action, Decision, NoAnswer
+from hashhub.hook.decision import Action, Checked, Decision, NoAnswer
 from hashhub.hook.places import PARTIAL, Place, S3Place, Stored, Unlisted, is_inside, mark, place_of
-from hashhub.hook.records import Records
-from hashhub.model import now
+from hashhub.hook.records import Records, UploadState
+from hashhub.model import ReasonLine, now
 
 if TYPE_CHECKING:
+    from hashhub.hashes import Hash
     from hashhub.hook.core import Hook
 
 DOOR: Final = "bucket"
 _ACTOR: Final = "hook/bucket"
 _CHECKING: Final = "checking/"
+_NAME_TAKEN: Final = "NAME_TAKEN"
+_TAKEN_TEXT: Final = "another object has its name"
 _FOLDERS: Final = {Action.HOLD: "hold", Action.BLOCK: "block"}
 _LONGEST_PREFIX: Final = f"{_CHECKING}{'x' * 50}/"  # as long as block/REFERENCE/ or longer
 _MOST_A_PASS: Final = 10_000  # objects of the quarantine looked at before everything else has its turn
@@ -115,6 +118,7 @@ class BucketWorker:
         self._records = Records(Path(hook.settings.data))
         self._alive_file, self._alive = _registered(Path(hook.settings.data), settings.lease_seconds)
         self._id = self._alive_file.name
+        hook.start()
         self._jobs = ThreadPoolExecutor(settings.jobs, "hook-bucket")
         self._room = threading.BoundedSemaphore(2 * settings.jobs)
         self._under_way: set[str] = set()
@@ -336,7 +340,7 @@ class BucketWorker:
 
     def _check(self, taken: Stored, name: str) -> Handled:
         """Decide over what was taken, and bring it where it belongs."""
-        decision = self._decide(self.held, taken, name)
+        decision, hashes = self._decide(self.held, taken, name)
         is_away = decision.no_answer is NoAnswer.HUB_AWAY
         if not is_away:
             self._waiting.pop(taken.name, None)
@@ -356,7 +360,8 @@ class BucketWorker:
                 "INSERT OR REPLACE INTO bucket_unanswered VALUES (?, ?, ?)", (self.public.url, name, now().isoformat())
             )
         if not self._publish(taken, name):
-            return self._keep(taken, name, decision, _FOLDERS[Action.HOLD], reason="NAME_TAKEN")
+            self._queue_name_taken(taken, name, decision, hashes)
+            return self._keep(taken, name, decision, _FOLDERS[Action.HOLD], reason=_NAME_TAKEN)
         return Handled(name=name, outcome=Outcome.PUBLISHED, where=self._address(self.public, name), decision=decision)
 
     def _publish(self, taken: Stored, name: str) -> bool:
@@ -386,10 +391,24 @@ class BucketWorker:
         outcome = Outcome.BLOCKED if folder == _FOLDERS[Action.BLOCK] else Outcome.HELD
         if reason:
             outcome = Outcome.NAME_TAKEN
-        text = "another object has its name" if reason else (decision.reasons[0].text if decision.reasons else "")
+        text = _TAKEN_TEXT if reason else (decision.reasons[0].text if decision.reasons else "")
         return Handled(name=name, outcome=outcome, where=where, decision=decision, reason=text)
 
-    def _decide(self, place: Place, stored: Stored, name: str) -> Decision:
+    def _queue_name_taken(self, taken: Stored, name: str, decision: Decision, hashes: tuple[Hash, ...]) -> None:
+        """Let persons see, and release, an upload that was allowed and could not be published. One that had no answer
+        is in the queue already.
+        """
+        line = ReasonLine(code=_NAME_TAKEN, text=f"allowed, but {_TAKEN_TEXT}")
+        held = msgspec.structs.replace(decision, action=Action.HOLD, reasons=(line, *decision.reasons))
+        checked = Checked(decision=held, time=now(), door=DOOR, upload_id=name, size_bytes=taken.size, hashes=hashes)
+        with self._records.transaction():
+            if self._records.get_upload(decision.reference) is None:
+                most = self._hook.settings.max_records
+                with contextlib.suppress(LimitExceeded):  # a full queue: its event and its place tell of it
+                    self._records.add_upload(checked, UploadState.HELD, max_records=most)
+
+    def _decide(self, place: Place, stored: Stored, name: str) -> tuple[Decision, tuple[Hash, ...]]:
+        """Return what was decided, and the hashes of what was read."""
         with self._hook.receive(upload_id=name, door=DOOR) as upload:
             if stored.size > self._hook.settings.max_bytes:
                 upload.pass_over(stored.size)
@@ -397,13 +416,14 @@ class BucketWorker:
                 for piece in place.read(stored):
                     upload.write(piece)
             decision = upload.decide()
+            hashes = upload.query.hashes if upload.query is not None else ()
         if decision.no_answer is NoAnswer.TOO_LARGE:
-            return decision  # says nothing of the hub
+            return decision, hashes  # says nothing of the hub
         with self._lock:
             self._misses = self._misses + 1 if decision.no_answer is NoAnswer.HUB_AWAY else 0
             if self._misses == _AWAY_AFTER:
                 self._next_probe = self._clock() + self._settings.retry_seconds
-        return decision
+        return decision, hashes
 
     def _wait(self, taken: str) -> bool:
         """Check it again later; return False when it was tried often enough while others had answers."""
@@ -433,7 +453,7 @@ class BucketWorker:
             stored = self.public.look(name)
             if stored is not None:
                 try:
-                    decision = self._decide(self.public, stored, name)
+                    decision, _ = self._decide(self.public, stored, name)
                 except Conflict:
                     continue
                 if decision.no_answer is NoAnswer.HUB_AWAY:
@@ -459,18 +479,35 @@ class BucketWorker:
         self._tell(Handled(name=name, outcome=Outcome.TAKEN_BACK, where=where, decision=decision))
 
     def _release(self) -> None:
-        """Publish what people have released. What they have removed stays where it is: it may have to be kept."""
+        """Publish what people have released. What they have removed stays where it is: it may have to be kept. What
+        cannot have its name, since another object has it, waits for them again.
+        """
         rows = self._records.rows(
             "SELECT reference, upload_id FROM upload WHERE state = 'RELEASED' AND door = ? "
             "AND reference NOT IN (SELECT reference FROM bucket_released) ORDER BY time LIMIT ?",
             (DOOR, _RECHECKED_A_PASS),
         )
         for reference, name in rows:
-            where = ""
+            where = left = ""
             for folder in _FOLDERS.values():
                 taken = self.held.look(f"{folder}/{reference}/{name}")
-                if taken is not None and self._publish(taken, name):
+                if taken is None:
+                    continue
+                if self._publish(taken, name):
                     where = self._address(self.public, name)
+                else:
+                    left = self._address(self.held, taken.name)
+            if left and not where:
+                with self._records.transaction():
+                    if self._records.write(
+                        "UPDATE upload SET state = ? WHERE reference = ? AND state = ?",
+                        (UploadState.HELD, reference, UploadState.RELEASED),
+                    ):
+                        self._records.note(
+                            actor=_ACTOR, kind="bucket.not_released", subject=reference, reason=_NAME_TAKEN, name=name
+                        )
+                self._tell(Handled(name=name, outcome=Outcome.NAME_TAKEN, where=left, reason=_TAKEN_TEXT))
+                continue
             with self._records.transaction():
                 self._records.write("INSERT OR IGNORE INTO bucket_released VALUES (?)", (reference,))
                 self._records.note(

@@ -17,7 +17,7 @@ import msgspec
 from hashhub.errors import HashHubError, Unavailable
 from hashhub.hashes import ALGORITHMS, VPDQ, Hash, is_exact
 from hashhub.hook.cases import Cases
-from hashhub.hook.decision import Action
+from hashhub.hook.decision import Action, severest
 from hashhub.hook.judges import Judge, Judged, JudgedMedia, MediaJudge
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import MatchResult, Query, ReasonLine, Verdict, now
@@ -36,7 +36,6 @@ VIDEO_SHARE: Final = 0.8
 
 Source: the vPDQ extension of python-threatexchange matches from 80 % of a query's frames on.
 """
-_SEVERITY: Final = (Action.ALLOW, Action.HOLD, Action.BLOCK)
 _FOR_PEOPLE: Final = frozenset({Verdict.MATCH, Verdict.REVIEW})
 
 
@@ -224,10 +223,10 @@ class CaseJudge:
             if not lines:
                 raise
             # What is done without an answer is chosen by the caller; a case makes it no milder.
-            severest = max(action, self._settings.without_answer.hub_away, key=_SEVERITY.index)
+            at_least = severest(action, self._settings.without_answer.hub_away)
             away = ReasonLine(code=e.reason, text=e.message)
             result = MatchResult(verdict=Verdict.REVIEW, reasons=(*lines, away), label=query.label)
-            return Judged(result=result, policy="", revision=self._judge.revision(), at_least=severest)
+            return Judged(result=result, policy="", revision=self._judge.revision(), at_least=at_least)
         if not lines:
             return judged
         return msgspec.structs.replace(judged, result=_stopped(judged.result, lines), at_least=action)
@@ -277,7 +276,7 @@ class CaseJudge:
             )
             for hit in hits
         )
-        return max((hit.action for hit in hits), key=_SEVERITY.index), lines
+        return severest(*(hit.action for hit in hits)), lines
 
     def revision(self) -> int:
         """Return the judge's revision."""

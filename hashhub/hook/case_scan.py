@@ -6,10 +6,12 @@ looks through memory, and a run that was cut off goes on where it stood. What ca
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
@@ -18,9 +20,12 @@ import msgspec
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
 from hashhub.hook.case_judge import CaseIndex
 from hashhub.hook.cases import Cases, Item, Scan, item_of
+from hashhub.hook.places import Unlisted, shown
 from hashhub.model import Effort, Query, now
 
 if TYPE_CHECKING:
+    from hashhub.hook.places import Place
+    from hashhub.hook.places import Stored as PlaceObject
     from hashhub.hook.settings import HookSettings
 
 FILE_NAME: Final = "archive.db"
@@ -99,6 +104,35 @@ class _Memory:
     def close(self) -> None:
         self._db.commit()
         self._db.close()
+
+
+def stored_in(place: Place, max_bytes: int) -> Iterator[Stored | Unread]:
+    """Yield the objects of a bucket or folder. One of more than `max_bytes` is not downloaded, and is unread.
+
+    Raises HashHubError when the place cannot be listed.
+    """
+    for item in place.objects():
+        where = shown(f"{place.url.rstrip('/')}/{item.name}")
+        if isinstance(item, Unlisted):
+            yield Unread(where, item.error.message)
+        elif item.size > max_bytes:
+            yield Unread(where, f"larger than {max_bytes} bytes (max_bytes): it was not downloaded")
+        else:
+            yield Stored(where, item.stamp, partial(_downloaded, place, item))
+
+
+def _downloaded(place: Place, item: PlaceObject) -> IO[bytes]:
+    """Return an object's bytes in memory that no file system has: nothing of an archive is written to disk."""
+    file = os.fdopen(os.memfd_create("stored", os.MFD_CLOEXEC), "w+b")
+    try:
+        for piece in place.read(item):
+            file.write(piece)
+        file.flush()
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def scan_for_case(

@@ -347,7 +347,7 @@ class Cases:
                 self._add_copy(name, place, "named by the complaint", actor)
             self._records.note(
                 actor=actor,
-                kind="CASE_OPENED",
+                kind="case.opened",
                 subject=name,
                 reason=reason,
                 purpose=purpose,
@@ -384,7 +384,7 @@ class Cases:
                 f"{actor} opened this case, and the settings want another person to confirm it (case.two_persons)",
                 reason=Reason.SECOND_PERSON_NEEDED,
             )
-        return self._step(name, "CASE_CONFIRMED", actor, reason, state=CaseState.CONFIRMED, until=_FOREVER)
+        return self._step(name, "case.confirmed", actor, reason, state=CaseState.CONFIRMED, until=_FOREVER)
 
     def dispute(self, name: str, *, actor: str, reason: str, by: str = "") -> Case:
         """Record that somebody objects, such as whose upload was stopped: nothing is blocked until a person decides.
@@ -394,7 +394,7 @@ class Cases:
         self._at(name, actor, CaseState.OPEN, CaseState.CONFIRMED, CaseState.DISPUTED)
         by = plain_text("by", by, _MOST_NAME) if by else ""
         until = (now() + timedelta(days=self._settings.unconfirmed_days)).isoformat()
-        return self._step(name, "CASE_DISPUTED", actor, reason, state=CaseState.DISPUTED, until=until, by=by)
+        return self._step(name, "case.disputed", actor, reason, state=CaseState.DISPUTED, until=until, by=by)
 
     def taken_down(self, name: str, places: Sequence[str], *, actor: str, reason: str, stays: bool = False) -> int:
         """Record that copies are gone, or that they may stay and why; none named: all that are there. Return how many.
@@ -415,7 +415,7 @@ class Cases:
                 if not changed:
                     raise NotFound(f"the case lists no copy at {place[:80]!r}; see `hashhub hook case get {name}`")
             count = len(places or there)
-            kind = "CASE_COPIES_STAY" if stays else "CASE_COPIES_REMOVED"
+            kind = "case.copies_stay" if stays else "case.copies_removed"
             self._records.note(actor=actor, kind=kind, subject=name, reason=reason, count=count)
         return count
 
@@ -453,7 +453,7 @@ class Cases:
             )  # fmt: skip
             self._records.note(
                 actor=actor,
-                kind="CASE_SCANNED",
+                kind="case.scanned",
                 subject=name,
                 looked=scan.looked,
                 unread=scan.unread,
@@ -482,7 +482,7 @@ class Cases:
         with self._records.transaction():
             if outcome is not CaseOutcome.UPHELD:
                 self._records.write("DELETE FROM case_hash WHERE case_id = ?", (name,))
-            self._step(name, "CASE_CLOSED", actor, reason, state=CaseState.CLOSED, until=_FOREVER, outcome=outcome)
+            self._step(name, "case.closed", actor, reason, state=CaseState.CLOSED, until=_FOREVER, outcome=outcome)
         return self.record(name)
 
     def record(self, name: str) -> CaseRecord:
@@ -571,7 +571,7 @@ class Cases:
     def note_shared(self, name: str, hash_set: str, count: int, *, actor: str, reason: str) -> None:
         """Record that hashes of a case were contributed to a hash set at the hub."""
         self._records.note(
-            actor=actor, kind="CASE_SHARED", subject=name, reason=reason, hash_set=hash_set, hash_count=count
+            actor=actor, kind="case.shared", subject=name, reason=reason, hash_set=hash_set, hash_count=count
         )
 
     def check_reason(self, actor: str, reason: str) -> str:
@@ -624,7 +624,7 @@ class Cases:
                 if changed:
                     self._records.write("DELETE FROM case_hash WHERE case_id = ?", (name,))
                     self._records.note(
-                        actor="hook", kind="CASE_EXPIRED", subject=name, reason="nobody confirmed it in time"
+                        actor="hook", kind="case.expired", subject=name, reason="nobody confirmed it in time"
                     )
 
     def _case(self, row: tuple[Any, ...]) -> Case:

@@ -520,6 +520,7 @@ class ClamdDoor:
 
 def serve(hook: Hook, on_ready: Callable[[str, str], None]) -> None:
     """Serve clients until SIGTERM or SIGINT. Raises HashHubError when the door cannot be opened."""
+    hook.start()
 
     async def run() -> None:
         stop = asyncio.Event()

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from hashhub.hashing.media import MediaHashes
     from hashhub.hook.case_judge import CaseJudge
     from hashhub.hook.hashing import Hashing
+    from hashhub.hook.queue import QueueRounds
     from hashhub.hook.records import Records
     from hashhub.hook.settings import HookSettings
 
@@ -126,13 +127,14 @@ class Hook:
         records: Records | None = None,
         on_checked: OnChecked | Sequence[OnChecked] | None = None,
         on_recheck: Sequence[OnRecheck] = (),
+        queue_rounds: QueueRounds | None = None,
     ) -> None:
         """See `opening.open_hook`.
 
         `judge`: who is asked; closed with the hook. `media_judge`: who hashes uploads where the settings say HUB.
         `cases`: the judge again, where it is one of cases: they are asked beside answers that are remembered.
         `records`: the hook's own database, closed with it; None: nothing is recorded. `on_recheck`: who is told what an
-        upload without an answer turned out to be.
+        upload without an answer turned out to be. `queue_rounds`: started and closed with the hook.
         """
         self.settings = settings
         self._judge = judge
@@ -153,6 +155,9 @@ class Hook:
         self._counts: Counter[tuple[str, str, str, str, str]] = Counter()
         self._threads: ThreadPoolExecutor | None = None
         self._rechecks: Rechecks | None = None
+        self._queue_rounds = queue_rounds
+        if queue_rounds is not None:
+            queue_rounds.start()
         if records is not None:
             self._rechecks = Rechecks(settings, records, judge, tuple(on_recheck))
             self._rechecks.start()
@@ -171,6 +176,8 @@ class Hook:
         """End the threads and the processes that hash, write what was counted, and let go of the hub."""
         if self._threads is not None:
             self._threads.shutdown(wait=True)
+        if self._queue_rounds is not None:
+            self._queue_rounds.close()
         if self._rechecks is not None:
             self._rechecks.close()
         if self._hashing is not None:

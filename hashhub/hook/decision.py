@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -143,3 +144,11 @@ _SEVERITY: Final = (Action.ALLOW, Action.HOLD, Action.BLOCK)
 def severest(*actions: Action) -> Action:
     """Return the action that keeps the most from others."""
     return max(actions, key=_SEVERITY.index)
+
+
+def severest_of(decisions: Sequence[Decision]) -> Decision | None:
+    """Return the first of the decisions that keep the most from others; None of none."""
+    if not decisions:
+        return None
+    worst = severest(*(decision.action for decision in decisions))
+    return next(decision for decision in decisions if decision.action is worst)

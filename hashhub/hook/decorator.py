@@ -20,8 +20,8 @@ from typing import IO, Any, Final, ParamSpec, TypeVar, cast
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, Reason
 from hashhub.hook.core import Hook
-from hashhub.hook.decision import Action, Decision
-from hashhub.hook.forms import PIECE_BYTES, severest_of
+from hashhub.hook.decision import Action, Decision, severest_of
+from hashhub.hook.forms import PIECE_BYTES
 
 P = ParamSpec("P")
 R = TypeVar("R")

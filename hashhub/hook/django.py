@@ -219,6 +219,7 @@ def _hook_of_this_process() -> tuple[Hook, Memory]:
         if pid not in _opened:
             given = getattr(django_settings, "HASHHUB_HOOK", None)
             hook = given if isinstance(given, Hook) else opened(None, given)
+            hook.start()  # while the upload still comes
             _opened[pid] = hook, Memory(hook.settings.app.max_total_bytes)
         return _opened[pid]
 

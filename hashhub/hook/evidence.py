@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hashhub.hook.settings import HookSettings
 
 _Z: Final = 1.959963984540054  # of the normal distribution, for 95 %
-_DECIDED: Final = {"REMOVED": True, "RELEASED": False}  # whether the people agreed with the match
+_AGREES: Final = {"CONFIRM": True, "RELEASE": False}  # rulings, and whether the person agreed with what was found
 _STANDING: Final = frozenset({"HELD", "BLOCKED", "UNANSWERED"})
 
 
@@ -72,7 +72,7 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """A sample of what was held or blocked, drawn by chance; how many of it people have decided since."""
+    """A sample of what was held or blocked, drawn by chance; how many of it people have decided by now."""
 
     name: str
     size: int
@@ -87,8 +87,9 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """All of it.
 
-    `recognised_by`: lists by how many uploads on record they recognised. `unknown`: what could not be told, and why, in
-    sentences.
+    `recognised_by`: lists by how many uploads on record they recognised. `rulings`: what persons decided, by how often:
+    CONFIRM, ESCALATE, and RELEASE with its code; `decided_by_two`: how many of these two persons did. `unknown`: what
+    could not be told, and why, in sentences.
     """
 
     written: datetime
@@ -99,6 +100,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     policy: PolicyInUse | None
     choices: dict[str, str]
     precision: tuple[Share, ...]
+    rulings: dict[str, int]
+    decided_by_two: int
     samples: tuple[Sample, ...]
     uploads: dict[str, int]
     decisions: tuple[dict[str, Any], ...]
@@ -138,7 +141,7 @@ def draw_sample(records: Records, name: str, *, size: int, seed: int, actor: str
     if size < 1:
         raise InvalidArgument.field("size", f"must be at least 1, got {size}")
     with records.transaction():
-        if records.rows("SELECT 1 FROM event WHERE kind = 'SAMPLE_DRAWN' AND subject = ?", (f"sample-{name}",)):
+        if records.rows("SELECT 1 FROM event WHERE kind = 'sample.drawn' AND subject = ?", (f"sample-{name}",)):
             raise AlreadyExists(f"there is a sample {name[:40]!r} already; its record stays, so give another name")
         references = [
             reference
@@ -152,7 +155,7 @@ def draw_sample(records: Records, name: str, *, size: int, seed: int, actor: str
             records.write("INSERT INTO evidence_sample VALUES (?, ?, ?)", (name, reference, position))
         records.note(
             actor=actor,
-            kind="SAMPLE_DRAWN",
+            kind="sample.drawn",
             subject=f"sample-{name}",
             size=len(drawn),
             seed=seed,
@@ -191,6 +194,7 @@ def collect(records: Records, settings: HookSettings, client: Client | None) -> 
     precision = _precision(records)
     if not any(share.decided for share in precision):
         unknown.append("nobody has decided over a held or blocked upload yet, so nothing is known of the precision")
+    rulings, decided_by_two = _rulings(records)
     samples = _samples(records, events)
     if not samples:
         unknown.append("no sample was drawn (`hashhub hook evidence sample`)")
@@ -213,6 +217,8 @@ def collect(records: Records, settings: HookSettings, client: Client | None) -> 
             "effort": settings.effort,
         },
         precision=precision,
+        rulings=rulings,
+        decided_by_two=decided_by_two,
         samples=samples,
         uploads=states,
         decisions=decisions,
@@ -303,11 +309,16 @@ def _tally(records: Records) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str
 
 
 def _precision(records: Records) -> tuple[Share, ...]:
-    """Return how many of the policy's MATCH and REVIEW, and of the cases' holds, people agreed with."""
+    """Return how many of the policy's MATCH and REVIEW, and of the cases' holds, people agreed with.
+
+    Only rulings count, the last of each upload: one that was released because the hub had an answer at last was decided
+    by nobody.
+    """
+    agreed = _agreed(records)
     confirmed: Counter[str] = Counter()
     decided: Counter[str] = Counter()
     waiting: Counter[str] = Counter()
-    for state, stored in records.rows("SELECT state, checked FROM upload"):
+    for reference, state, stored in records.rows("SELECT reference, state, checked FROM upload"):
         try:
             decision = read_checked(stored).decision
         except DataLoss:
@@ -317,9 +328,9 @@ def _precision(records: Records) -> tuple[Share, ...]:
         of: str = decision.verdict
         if any(line.code.startswith("CASE_") for line in decision.reasons) and decision.verdict is Verdict.REVIEW:
             of = "CASE"
-        if state in _DECIDED:
+        if reference in agreed:
             decided[of] += 1
-            confirmed[of] += _DECIDED[state]
+            confirmed[of] += agreed[reference]
         elif state in _STANDING:
             waiting[of] += 1
     shares = []
@@ -339,6 +350,21 @@ def _precision(records: Records) -> tuple[Share, ...]:
     return tuple(shares)
 
 
+def _agreed(records: Records) -> dict[str, bool]:
+    """Return whether persons agreed with what was found, by the references of the uploads that they decided over."""
+    rows = records.rows("SELECT reference, ruling FROM ruling ORDER BY number")
+    return {reference: _AGREES[ruling] for reference, ruling in rows if ruling in _AGREES}
+
+
+def _rulings(records: Records) -> tuple[dict[str, int], int]:
+    counts: Counter[str] = Counter()
+    by_two = 0
+    for ruling, code, actors in records.rows("SELECT ruling, code, actors FROM ruling"):
+        counts[f"{ruling} {code}".strip()] += 1
+        by_two += len(actors.split()) > 1
+    return dict(sorted(counts.items())), by_two
+
+
 def _recognised_by(records: Records) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for (stored,) in records.rows("SELECT checked FROM upload"):
@@ -351,17 +377,18 @@ def _recognised_by(records: Records) -> dict[str, int]:
 
 def _samples(records: Records, events: Sequence[Event]) -> tuple[Sample, ...]:
     samples = []
+    agreed = _agreed(records)
     for event in events:
-        if event.kind != "SAMPLE_DRAWN":
+        if event.kind != "sample.drawn":
             continue
         name = event.subject.removeprefix("sample-")
-        states = [state for _, state in sampled(records, name)]
+        drawn = [reference for reference, _ in sampled(records, name)]
         samples.append(
             Sample(
                 name=name,
-                size=len(states),
-                decided=sum(state in _DECIDED for state in states),
-                confirmed=sum(_DECIDED.get(state, False) for state in states),
+                size=len(drawn),
+                decided=sum(reference in agreed for reference in drawn),
+                confirmed=sum(agreed.get(reference, False) for reference in drawn),
                 seed=event.details["seed"],
                 frame=event.details["frame"],
                 time=event.time,
@@ -410,6 +437,8 @@ def page(evidence: Evidence) -> str:
                 for s in e.precision
             ],
         ),
+        f"<p>Decisions of persons; {e.decided_by_two} of them by two:</p>",
+        _table(("decision", "times"), list(e.rulings.items())),
         "<h2>Samples</h2>",
         _table(
             ("sample", "drawn", "by", "seed", "of", "size", "decided", "confirmed"),

@@ -19,8 +19,8 @@ from starlette.datastructures import UploadFile
 
 from hashhub.errors import FailedPrecondition
 from hashhub.hook.core import Hook
-from hashhub.hook.decision import Decision
-from hashhub.hook.forms import Uploads, answer_to, severest_of
+from hashhub.hook.decision import Decision, severest_of
+from hashhub.hook.forms import Uploads, answer_to
 
 _NO_FILE = 422  # as FastAPI answers what is missing
 

@@ -22,8 +22,7 @@ from typing import IO, TYPE_CHECKING, Final, Self
 import msgspec
 
 from hashhub.errors import FailedPrecondition, InvalidArgument
-from hashhub.hook.core import severest
-from hashhub.hook.decision import Action, Decision
+from hashhub.hook.decision import Action, Decision, severest_of
 from hashhub.hook.settings import AppSettings, OnHold
 
 if TYPE_CHECKING:
@@ -87,14 +86,6 @@ class Uploads(msgspec.Struct, frozen=True, kw_only=True):
                 "to `fields`"
             )
         return tuple(file.decision for file in self.files if file.field == field)
-
-
-def severest_of(decisions: Sequence[Decision]) -> Decision | None:
-    """Return the first of the decisions that keep the most from others; None of none."""
-    if not decisions:
-        return None
-    worst = severest(*(decision.action for decision in decisions))
-    return next(decision for decision in decisions if decision.action is worst)
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

@@ -101,19 +101,10 @@ class HubJudge:
 
     def __init__(self, settings: HookSettings) -> None:
         """Connect lazily. Raises InvalidArgument when a file that the settings name cannot be read."""
-        from hashhub.client import Client
-
         self._options = MatchOptions(policy=settings.policy, effort=settings.effort)
         self._media_seconds = settings.media_seconds
         self._revision = 0
-        self._client: Client = Client(
-            settings.hub,
-            token(settings),
-            tls=False if settings.insecure_hub else None,
-            ca_certificates=certificates(settings),
-            timeout=settings.answer_seconds,
-            retry_seconds=0.0,
-        )
+        self._client = client_of(settings, timeout=settings.answer_seconds, retry_seconds=0.0)
 
     def judge(self, query: Query) -> Judged:
         """Answer one query. Raises HashHubError when the hub does not answer in time, or refuses."""
@@ -239,20 +230,28 @@ def _is_of_query(error: HashHubError) -> bool:
     return isinstance(error, InvalidArgument) or error.reason in _OF_THE_QUERY
 
 
-def token(settings: HookSettings) -> str:
-    """Return the token with which the hub is asked. Raises InvalidArgument when its file cannot be read."""
-    if settings.token_file:
-        return _bytes_of(settings.token_file).decode("utf-8", "replace").strip()
-    return os.environ.get("HASHHUB_TOKEN", "").strip()
+def client_of(settings: HookSettings, *, timeout: float, retry_seconds: float = 2.0, token_file: str = "") -> Client:
+    """Return a client of the hub that the settings name, with their token or that of another file; it connects lazily.
 
+    Raises InvalidArgument when a file that they name cannot be read.
+    """
+    from hashhub.client import Client
 
-def certificates(settings: HookSettings) -> bytes | None:
-    """Return the authorities to trust instead of the system's. Raises InvalidArgument when they cannot be read."""
-    return _bytes_of(settings.ca_file) if settings.ca_file else None
+    file = token_file or settings.token_file
+    token = _bytes_of(file).decode("utf-8", "replace") if file else os.environ.get("HASHHUB_TOKEN", "")
+    return Client(
+        settings.hub,
+        token.strip(),
+        tls=False if settings.insecure_hub else None,
+        ca_certificates=_bytes_of(settings.ca_file) if settings.ca_file else None,
+        timeout=timeout,
+        retry_seconds=retry_seconds,
+    )
 
 
 def _bytes_of(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
-    except OSError as e:
-        raise InvalidArgument.field("settings", f"a file that they name cannot be read: {e.strerror}") from e
+    except (OSError, ValueError) as e:  # ValueError: a NUL in the path
+        why = getattr(e, "strerror", None) or "it is no path"
+        raise InvalidArgument.field("settings", f"a file that they name cannot be read: {why}") from e

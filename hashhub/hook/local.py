@@ -36,7 +36,7 @@ from hashhub.errors import (
 from hashhub.hashes import SEARCHED
 from hashhub.hook.copy import SYNC, Copy
 from hashhub.hook.index import DIRECTORY, Index
-from hashhub.hook.judges import Judged, certificates, token
+from hashhub.hook.judges import Judged, client_of
 from hashhub.matcher import warm_up
 from hashhub.model import MatchOptions, now
 
@@ -56,6 +56,7 @@ _LOOK_SECONDS: Final = 0.1  # between two looks whether the copy has changed
 _BLIND_SECONDS: Final = 5.0  # without a look that went well, after which nothing is answered
 _TAKE_OVER_SECONDS: Final = 5.0  # between two tries to become the process that syncs
 _POLICY_SECONDS: Final = 60.0  # between two looks at a policy while nothing changes at the hub
+_CALL_SECONDS: Final = 60.0
 _START_SECONDS: Final = 10.0  # for a policy at the first start
 _CLOCKS: Final = timedelta(minutes=1)  # by which a clock may go wrong before the copy's age counts as unknown
 _JOURNAL_PAGES: Final = 1_000  # of the feed that the journal holds beyond the snapshot: some 100 MB at most
@@ -101,7 +102,7 @@ class Sync:
                 reason=e.reason,
             ) from e
         try:
-            self._client = client or _client(settings)
+            self._client = client or client_of(settings, timeout=_CALL_SECONDS)
             self._mirror = self._client.mirror(directory, journal=True)
         except BaseException:
             self._index.close()
@@ -350,7 +351,7 @@ class LocalJudge:
         except Unavailable:
             pass  # there is no copy yet
         if stored is None:
-            with _client(settings, timeout=_START_SECONDS) as client:
+            with client_of(settings, timeout=_START_SECONDS) as client:
                 try:
                     stored = _fetched(client, settings.policy)
                 except (Unavailable, LimitExceeded) as e:
@@ -419,12 +420,6 @@ def _make(directory: Path) -> None:
         raise InvalidArgument.field(
             "data", f"is a directory that cannot be used: {e.strerror or type(e).__name__}", "NOT_ALLOWED"
         ) from e
-
-
-def _client(settings: HookSettings, *, timeout: float = 60.0) -> Client:
-    from hashhub.client import Client
-
-    return Client(settings.hub, token(settings), ca_certificates=certificates(settings), timeout=timeout)
 
 
 def _fetched(client: Client, reference: str) -> KeptPolicy:

@@ -10,6 +10,7 @@ from hashhub.errors import FailedPrecondition, Reason
 from hashhub.hook.case_judge import CaseJudge
 from hashhub.hook.core import Hook
 from hashhub.hook.judges import Breaker, HubJudge
+from hashhub.hook.queue import QueueRounds
 from hashhub.hook.records import FILE_NAME, HOOK, Records
 from hashhub.hook.settings import Encryption, Hashing, Mode
 from hashhub.hook.telling import AppUrl
@@ -49,6 +50,7 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
         judge = LocalJudge(settings)
     else:
         judge = asked = _watched(settings, records)
+    rounds = QueueRounds(records, settings, judge) if records is not None else None
     # Cases come first: they hold whatever the lists say, and without a hub.
     cases = None
     if records is not None or (directory / FILE_NAME).exists():
@@ -68,6 +70,7 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
         records=records,
         on_checked=[vault.on_checked] if vault is not None else [],
         on_recheck=tell,
+        queue_rounds=rounds,
     )
 
 

@@ -148,6 +148,11 @@ def mark(place: Place, stored: Stored) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
+def shown(name: str) -> str:
+    """Return a name that can be printed and stand in records, whatever bytes it holds."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def is_inside(inner: str, outer: str) -> bool:
     """Return whether a place is another, or in it."""
     if "://" in inner or "://" in outer:

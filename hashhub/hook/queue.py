@@ -19,14 +19,15 @@ import logging
 import uuid
 from collections import deque
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
-from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from hashhub.background import Background
 from hashhub.errors import (
     Conflict,
     FailedPrecondition,
@@ -37,8 +38,10 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
-from hashhub.hashes import SEARCHED, Hash
-from hashhub.hook.decision import Checked
+from hashhub.hashes import Hash, is_exact
+from hashhub.hook.case_judge import CaseHit, CaseIndex
+from hashhub.hook.cases import Cases
+from hashhub.hook.decision import Action, Checked
 from hashhub.hook.records import HOOK, UploadState
 from hashhub.model import Query, ReasonLine, ReviewKind, VariantHashes, Verdict, now
 
@@ -57,6 +60,10 @@ _SHOWN_OF_GROUP: Final = 10
 _MAX_REVIEWED: Final = 50  # entries that one decision is told about
 _MAX_NAME: Final = 200
 _SEND_SECONDS: Final = 10.0
+_ROUND_SECONDS: Final = 60.0
+_RECHECK_SECONDS: Final = 3600.0  # between two looks for uploads whose answer is old
+_ANSWER_AGE: Final = timedelta(days=1)
+_ASKED_A_ROUND: Final = 100
 
 
 WAITING: Final = (UploadState.BLOCKED, UploadState.HELD, UploadState.UNANSWERED)
@@ -187,6 +194,16 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     not_read: int
 
 
+class AboutCase(msgspec.Struct, frozen=True, kw_only=True):
+    """A case that is about an upload now, by the hashes that are kept of it: what is done with copies, and by what it
+    was noticed. It may have been opened after the upload was decided over.
+    """
+
+    case: str
+    action: Action
+    how: str
+
+
 class QueuedUpload(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one upload; never its content."""
 
@@ -205,6 +222,7 @@ class QueuedUpload(msgspec.Struct, frozen=True, kw_only=True):
     hashes: tuple[str, ...]
     hits: tuple[Hit, ...]
     lists: tuple[str, ...]
+    cases: tuple[AboutCase, ...]
     later_answer: LaterAnswer | None
     proposal: Proposal | None
     rulings: tuple[Ruling, ...]
@@ -219,6 +237,7 @@ class Queue:
     def __init__(self, records: Records, settings: HookSettings) -> None:
         self._records = records
         self._settings = settings
+        self._cases = CaseIndex(Cases(records, settings.case))
 
     # Reading
 
@@ -291,6 +310,7 @@ class Queue:
             hashes=tuple(h.text for h in checked.hashes),
             hits=hits_of(checked),
             lists=_lists(checked),
+            cases=tuple(AboutCase(case=c.case, action=c.action, how=c.how) for c in self._cases_of(checked)),
             later_answer=self._later_answer(reference, checked),
             proposal=self._proposal(reference),
             rulings=tuple(self._rulings(reference)),
@@ -310,9 +330,12 @@ class Queue:
             events=tuple(self._records.events(subject=reference)),
         )
 
-    def recheck(self, judge: Judge, *, limit: int = MAX_LISTED) -> tuple[int, int]:
+    def recheck(
+        self, judge: Judge, *, limit: int = MAX_LISTED, older_than: timedelta = timedelta(0)
+    ) -> tuple[int, int]:
         """Ask again about uploads that were held or blocked, those first that were not asked about for longest; return
         about how many, and of how many the answer changed. What changed is shown, and an event; nothing is released.
+        `older_than`: leaves out what has a younger answer.
 
         Asked is what hit: the upload's own hashes, and those of its variants that hit. A video that was hit by its
         frames is not asked about, as its frames are not kept. Raises HashHubError when no answer can be had; what was
@@ -320,8 +343,9 @@ class Queue:
         """
         rows = self._records.rows(
             "SELECT u.reference FROM upload u LEFT JOIN later_answer a USING (reference) "
-            "WHERE u.state IN (?, ?) ORDER BY coalesce(a.time, ''), u.time, u.reference",
-            (UploadState.HELD, UploadState.BLOCKED),
+            "WHERE u.state IN (?, ?) AND coalesce(a.time, u.time) <= ? "
+            "ORDER BY coalesce(a.time, ''), u.time, u.reference",
+            (UploadState.HELD, UploadState.BLOCKED, (now() - older_than).isoformat()),
         )
         asked = changed = 0
         for (reference,) in rows:
@@ -401,7 +425,8 @@ class Queue:
 
         Raises NotFound; InvalidArgument for OTHER without a comment, or a code that the hits do not bear; Conflict when
         it was released already, the second says something else than the first, or the facts changed since (the first's
-        word is withdrawn then); FailedPrecondition (SECOND_PERSON_NEEDED) when one person says it twice.
+        word is withdrawn then); FailedPrecondition (SECOND_PERSON_NEEDED) when one person says it twice, and when a
+        confirmed case blocks it: that is disputed or closed first, unless this is only a near picture.
         """
         _check_comment(comment, needed=code is Code.OTHER)
         stale = False
@@ -416,9 +441,17 @@ class Queue:
                     "DIFFERENT_PICTURE, or OTHER with a comment",
                     "NOT_ALLOWED",
                 )
+            cases = self._cases_of(checked)
+            for hit in cases:
+                is_near = code is Code.DIFFERENT_PICTURE and not is_exact(hit.algorithm)
+                if hit.action is Action.BLOCK and not is_near:
+                    raise FailedPrecondition(
+                        f"{hit.case} is about this upload ({hit.how}) and blocks its copies; dispute or close the case "
+                        "first, or say DIFFERENT_PICTURE where it only comes near"
+                    )
             actors: tuple[str, ...] = (actor,)
             if self._settings.queue.two_person_release:
-                facts = _facts(state, checked, self._later_answer(reference, checked))
+                facts = _facts(state, checked, self._later_answer(reference, checked), cases)
                 rows = self._records.rows("SELECT actor, code, facts FROM proposal WHERE reference = ?", (reference,))
                 if not rows:
                     self._records.write(
@@ -557,6 +590,10 @@ class Queue:
         state, time, door, upload_id, blob = rows[0]
         return UploadState(state), time, door, upload_id, read_checked(blob)
 
+    def _cases_of(self, checked: Checked) -> list[CaseHit]:
+        query = _asked_again(checked)
+        return self._cases.hits(query) if query is not None else []
+
     def _proposal(self, reference: str) -> Proposal | None:
         rows = self._records.rows("SELECT actor, code, comment, time FROM proposal WHERE reference = ?", (reference,))
         if not rows:
@@ -639,23 +676,48 @@ class Queue:
             )
 
 
+class QueueRounds:
+    """What the hook does for the queue by itself, in a thread: sends the reviews that wait, and asks again each day
+    about what is held or blocked.
+
+    `judge`: who knows the lists, without cases, which `Queue.get` shows by itself.
+    """
+
+    def __init__(self, records: Records, settings: HookSettings, judge: Judge) -> None:
+        self._queue = Queue(records, settings)
+        self._judge = judge
+        self._next_recheck = 0.0
+        self._background = Background(
+            "hook-queue", self.round, complaint="reviews are not sent to the hub", pause=_ROUND_SECONDS
+        )
+
+    def start(self) -> None:
+        """Begin."""
+        self._background.start()
+
+    def close(self) -> None:
+        """End after the round in hand."""
+        self._background.close()
+
+    def round(self) -> None:
+        """Send what waits, and ask about what is due; what cannot be had now is had in a later round."""
+        self._queue.send()
+        if monotonic() < self._next_recheck:
+            return
+        try:
+            asked, _ = self._queue.recheck(self._judge, limit=_ASKED_A_ROUND, older_than=_ANSWER_AGE)
+        except HashHubError as e:
+            _LOG.debug("held uploads are not asked about again now: %s", e.message)
+            return
+        if asked < _ASKED_A_ROUND:
+            self._next_recheck = monotonic() + _RECHECK_SECONDS
+
+
 def review_client(settings: HookSettings) -> Client:
     """Return a client that may review, if the settings' token may. Raises InvalidArgument for a missing file."""
-    from hashhub.client import Client
-    from hashhub.hook import judges
+    from hashhub.hook.judges import client_of
 
-    try:
-        ca = Path(settings.ca_file).read_bytes() if settings.ca_file else None
-        token = (
-            Path(settings.queue.review_token_file).read_text("utf-8").strip()
-            if settings.queue.review_token_file
-            else judges.token(settings)
-        )
-    except (OSError, ValueError) as e:
-        raise InvalidArgument.field(
-            "queue.review_token_file", "or ca_file cannot be read; check path and rights"
-        ) from e
-    return Client(settings.hub, token, ca_certificates=ca, timeout=_SEND_SECONDS, retry_seconds=0.0)
+    return client_of(settings, timeout=_SEND_SECONDS, retry_seconds=0.0, token_file=settings.queue.review_token_file)
 
 
 def read_checked(blob: bytes) -> Checked:
@@ -673,14 +735,10 @@ def hits_of(checked: Checked) -> tuple[Hit, ...]:
             algorithm=match.algorithm,
             distance=match.distance,
             variant=match.variant,
-            exact=not match.variant and _is_exact(match.algorithm),
+            exact=not match.variant and is_exact(match.algorithm),
         )
         for match in checked.result.matches
     )
-
-
-def _is_exact(algorithm: str) -> bool:
-    return algorithm in SEARCHED and not SEARCHED[algorithm].is_perceptual
 
 
 def _lists(checked: Checked) -> tuple[str, ...]:
@@ -692,7 +750,7 @@ def _group_key(checked: Checked, reference: str) -> str:
     entries = sorted({hit.entry for hit in hits_of(checked)})
     if entries:
         return hashlib.sha256("\n".join([checked.decision.verdict, *entries]).encode()).hexdigest()[:16]
-    exact = next((h.text for h in checked.hashes if _is_exact(h.algorithm)), reference)
+    exact = next((h.text for h in checked.hashes if is_exact(h.algorithm)), reference)
     return hashlib.sha256(f"{checked.decision.no_answer} {exact}".encode()).hexdigest()[:16]
 
 
@@ -711,8 +769,9 @@ def _asked_again(checked: Checked) -> Query | None:
     )
 
 
-def _facts(state: UploadState, checked: Checked, later: LaterAnswer | None) -> bytes:
-    """Return a digest of all that a release rests on."""
+def _facts(state: UploadState, checked: Checked, later: LaterAnswer | None, cases: Sequence[CaseHit]) -> bytes:
+    """Return a digest of all that a release rests on. A later answer that says the same is no other fact."""
+    is_new = later is not None and (later.verdict != checked.decision.verdict or later.gone or later.added)
     said: list[Any] = [
         state,
         checked.decision.action,
@@ -720,7 +779,8 @@ def _facts(state: UploadState, checked: Checked, later: LaterAnswer | None) -> b
         checked.decision.no_answer,
         sorted((hit.entry, hit.algorithm, hit.distance, hit.variant) for hit in hits_of(checked)),
         sorted(line.code for line in checked.decision.reasons),
-        (later.verdict, later.gone, later.added) if later is not None else None,
+        (later.verdict, later.gone, later.added) if later is not None and is_new else None,
+        sorted((hit.case, hit.action) for hit in cases),
     ]
     return hashlib.sha256(msgspec.json.encode(said)).digest()
 

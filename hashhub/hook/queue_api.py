@@ -62,7 +62,12 @@ class _Reported(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def queue_router(records: Records, settings: HookSettings) -> Router:
-    """Return the routes, to be mounted where persons reach them."""
+    """Return an application of the routes, to be mounted in one of your own where persons reach it."""
+    return Router(routes=queue_routes(records, settings))
+
+
+def queue_routes(records: Records, settings: HookSettings) -> list[Route]:
+    """Return the routes, as the sidecar has them."""
     api = _Api(records, settings)
     routes = [Route("/queue", api.answer(api.listed), methods=["GET"])]
     routes.append(Route("/queue/{reference}", api.answer(api.one), methods=["GET"]))
@@ -74,7 +79,7 @@ def queue_router(records: Records, settings: HookSettings) -> Router:
         ("reported", api.reported),
     ):
         routes.append(Route(f"/queue/{{reference}}/{name}", api.answer(what), methods=["POST"]))
-    return Router(routes=routes)
+    return routes
 
 
 _Do = Callable[[Request, str, bytes], Any]
@@ -98,7 +103,7 @@ class _Api:
                 if request.method == "POST":
                     after = BackgroundTask(run_in_threadpool, self._queue.send)
             except HashHubError as e:
-                status = _STATUS.get(e.code, 500)
+                status = 413 if e.reason == Reason.TOO_LARGE else _STATUS.get(e.code, 500)
                 said = {"error": {"reason": e.reason, "message": e.message}}
             except ClientDisconnect:
                 return Response(status_code=400)

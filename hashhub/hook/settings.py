@@ -143,6 +143,9 @@ class QueueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     two_person_release: bool = False
     """Whether two persons must say the same before an upload is released."""
 
+    over_http: bool = False
+    """Whether the sidecar also answers under /queue, to persons by their own tokens."""
+
     review_token_file: str = ""
     """File with a contributor's token of the hub, by which decisions go back as reviews. Empty: the hook's own token,
     which may not review where it is a consumer's."""

@@ -62,6 +62,7 @@ class UploadHook:
         self._paths, self._fields = paths, fields
         self._limits = self._hook.settings.app
         self._memory = Memory(self._limits.max_total_bytes)
+        self._is_started = False
 
     def close(self) -> None:
         """Close the hook unless it was given."""
@@ -70,6 +71,9 @@ class UploadHook:
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request."""
+        if not self._is_started:  # with the first request of any kind: servers fork once the app is loaded
+            self._is_started = True
+            self._hook.start()
         for name in [name for name in environ if name.upper().replace("-", "_").startswith(_OWN_VARIABLES)]:
             del environ[name]  # by these a sender would speak as the hook
         if not is_looked_at(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""), self._paths):

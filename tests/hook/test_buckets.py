@@ -17,6 +17,7 @@ from hashhub.hook import Action, Hook, HookSettings, NoAnswer, WithoutAnswer
 from hashhub.hook.buckets import BucketWorker, Handled, Outcome
 from hashhub.hook.judges import Judged
 from hashhub.hook.places import FolderPlace, S3Place, Stored
+from hashhub.hook.queue import Code, Queue
 from hashhub.hook.records import Records
 from hashhub.hook.settings import BucketSettings
 from hashhub.model import MatchResult, Query, Verdict
@@ -93,6 +94,12 @@ class Scene:
             path.write_bytes(content)
         else:
             self.app.put_object(Bucket=self.bucket, Key=f"incoming/{name}", Body=content, ContentType="image/jpeg")
+
+    def remove(self, place: str, name: str) -> None:
+        if self.kind == "folder":
+            (self.root / place / name).unlink()
+        else:
+            self.app.delete_object(Bucket=self.bucket, Key=f"{place}/{name}")
 
     def contents(self, place: str) -> dict[str, bytes]:
         if self.kind == "folder":
@@ -389,9 +396,27 @@ def test_a_name_that_is_taken_is_not_replaced_unless_it_may_be(at_work: Bench, p
     assert scene.contents("public") == {"a.jpg": one, "a.jpg.d/b.jpg": other}
     assert scene.held_names() == ["hold/a.jpg"]
     assert ("a.jpg", Outcome.NAME_TAKEN) in at_work.outcomes()
-    scene.upload("a.jpg", other)
-    at_work.worker(overwrite=True).look_once()
+    worker = at_work.worker()
+    queue = Queue(worker._records, worker._hook.settings)
+    [waiting] = queue.page().groups
+    reference = waiting.uploads[0].reference
+    held = queue.get(reference)
+    assert (held.upload_id, held.size_bytes, held.reasons[0].code) == ("a.jpg", len(other), "NAME_TAKEN")
+    assert _digest(other) in held.hashes
+    for _ in range(2):  # the name is still taken: it waits for a person again, and is lost at no time
+        queue.release(reference, code=Code.OTHER, actor="ann", comment="it may be published")
+        worker.look_once()
+        assert queue.get(reference).state == "HELD"
+        assert scene.held_names() == ["hold/a.jpg"]
+    scene.remove("public", "a.jpg")
+    queue.release(reference, code=Code.OTHER, actor="ann", comment="the other one is gone")
+    worker.look_once()
+    assert queue.get(reference).state == "RELEASED"
     assert scene.contents("public")["a.jpg"] == other
+    assert scene.held_names() == []
+    scene.upload("a.jpg", one)
+    at_work.worker(overwrite=True).look_once()
+    assert scene.contents("public")["a.jpg"] == one
 
 
 def test_names_of_strangers(at_work: Bench, pictures: tuple[bytes, bytes], tmp_path: Path) -> None:

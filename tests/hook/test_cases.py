@@ -55,6 +55,7 @@ from hashhub.model import (
     Verdict,
 )
 from hashhub.testing.pictures import picture
+from tests.hook import bucket_server
 from tests.hook.conftest import jpeg
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ class TestActions:
         assert not index.hits(query(jpeg(SEED))), "before anybody has noted it"
         assert cases.get(case.name).state is CaseState.EXPIRED
         assert cases.hashes(case.name) == []
-        assert [e.kind for e in records.events(subject=case.name)] == ["CASE_OPENED", "CASE_EXPIRED"]
+        assert [e.kind for e in records.events(subject=case.name)] == ["case.opened", "case.expired"]
 
     def test_who_may_work_on_cases(self, records: Records, item: Item) -> None:
         cases = Cases(records, CaseSettings(people=("ann", "bob"), two_persons=True))
@@ -254,10 +255,10 @@ class TestActions:
         cases.close(case.name, CaseOutcome.UPHELD, actor="bob", reason="done", incomplete=True)
         events = records.events(subject=case.name)
         assert [(e.kind, e.actor) for e in events] == [
-            ("CASE_OPENED", "ann"),
-            ("CASE_CONFIRMED", "bob"),
-            ("CASE_COPIES_REMOVED", "bob"),
-            ("CASE_CLOSED", "bob"),
+            ("case.opened", "ann"),
+            ("case.confirmed", "bob"),
+            ("case.copies_removed", "bob"),
+            ("case.closed", "bob"),
         ]
         assert records.verify() == 4
         told = str(events) + page(cases.record(case.name))
@@ -556,5 +557,46 @@ class TestCommands:
         assert (code, shared["hashes"]) == (0, len(own))
         answer = listed.operator.match(Query(hashes=tuple(own[:1])), MatchOptions(policy="any"))
         assert {m.entry.hash_set for m in answer.result.matches} == {"cases"}
-        assert [e.kind for e in records.events(subject=csam)][-1] == "CASE_SHARED"
+        assert [e.kind for e in records.events(subject=csam)][-1] == "case.shared"
         records.close()
+
+
+def test_copies_in_a_bucket_are_found_and_what_is_too_large_is_unread(
+    store: str, records: Records, cases: Cases, item: Item, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in bucket_server.KEYS.items():
+        monkeypatch.setenv(name, value)
+    app = bucket_server.client(store)
+    app.create_bucket(Bucket="cases")
+    contents = {
+        "media/copy.png": encoded(picture(SEED, (512, 384))),
+        "media/other.jpg": jpeg(7),
+        "media/large.jpg": jpeg(SEED) + b"\0" * 2_000_000,
+        "elsewhere/copy.jpg": jpeg(SEED),
+    }
+    for key, content in contents.items():
+        app.put_object(Bucket="cases", Key=key, Body=content)
+    case = opened(cases, item)
+    file = tmp_path / "hook.toml"
+    file.write_text(
+        f'policy = "block"\ndata = "{tmp_path / "hook"}"\nmax_bytes = 1000000\nhashing_processes = 1\n'
+        '[without_answer]\nhub_away = "hold"\nunreadable = "hold"\ntoo_large = "hold"\nno_perceptual_hash = "allow"\n'
+        f'[bucket]\nendpoint = "{store}"\npath_style = true\n'
+    )
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    (folder / "copy.jpg").write_bytes(jpeg(SEED))
+    line = ["hook", "case", "scan", case.name, "s3://cases/media/", str(folder), "--settings", str(file), "--json"]
+    done = CliRunner().invoke(main, line)
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["scan"]["place"] == f"s3://cases/media/, {folder}"
+    assert (told["scan"]["looked"], told["scan"]["copies"]) == (4, 2)
+    assert {c["place"] for c in told["copies"]} == {"s3://cases/media/copy.png", str(folder / "copy.jpg")}
+    assert [u["place"] for u in told["unread"]] == ["s3://cases/media/large.jpg"]
+    again = json.loads(CliRunner().invoke(main, line).stdout)
+    assert (again["remembered"], again["new_copies"]) == (3, 0)
+    missing = CliRunner().invoke(main, ["hook", "case", "scan", case.name, "s3://none/", "--settings", str(file)])
+    assert missing.exit_code != 0
+    assert "Traceback" not in missing.output
+    assert len(cases.scans(case.name)) == 2, "a look at what is not there is none"

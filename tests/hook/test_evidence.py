@@ -56,6 +56,13 @@ def keep(
     )
 
 
+def rule(records: Records, reference: str, ruling: str, code: str = "", actors: str = "ann") -> None:
+    records.write(
+        "INSERT INTO ruling (reference, ruling, code, comment, actors, time) VALUES (?, ?, ?, '', ?, ?)",
+        (reference, ruling, code, actors, datetime.now(UTC).isoformat()),
+    )
+
+
 @given(st.integers(0, 500), st.integers(0, 500))
 def test_the_interval_holds_the_share_and_narrows(successes: int, failures: int) -> None:
     trials = successes + failures
@@ -115,7 +122,20 @@ def test_precision_counts_what_people_decided_and_nothing_else(
     keep(records, "r0", "RELEASED", verdict=Verdict.REVIEW)
     keep(records, "c0", "REMOVED", verdict=Verdict.REVIEW, case="case-1")
     keep(records, "u0", "REMOVED", verdict=Verdict.UNAVAILABLE)
-    by_kind = {s.of: s for s in collect(records, make_settings(), None).precision}
+    for reference in ("m0", "m1", "c0", "u0"):
+        rule(records, reference, "CONFIRM")
+    rule(records, "m2", "RELEASE", "OTHER")
+    rule(records, "m2", "CONFIRM")  # taken back
+    rule(records, "m3", "RELEASE", "FALSE_POSITIVE", "ann bob")
+    rule(records, "r0", "RELEASE", "DIFFERENT_PICTURE")
+    rule(records, "m4", "ESCALATE")
+    keep(records, "later", "RELEASED")  # by the hub's late answer, and not by a person
+    evidence = collect(records, make_settings(), None)
+    assert evidence.rulings == {
+        "CONFIRM": 5, "ESCALATE": 1, "RELEASE DIFFERENT_PICTURE": 1, "RELEASE FALSE_POSITIVE": 1, "RELEASE OTHER": 1
+    }  # fmt: skip
+    assert evidence.decided_by_two == 1
+    by_kind = {s.of: s for s in evidence.precision}
     assert (by_kind["MATCH"].confirmed, by_kind["MATCH"].decided, by_kind["MATCH"].waiting) == (3, 4, 5)
     assert by_kind["MATCH"].share == 0.75
     assert (by_kind["REVIEW"].confirmed, by_kind["REVIEW"].decided) == (0, 1)
@@ -137,6 +157,7 @@ def test_a_sample_is_drawn_once_and_can_be_drawn_again_by_who_checks_it(
     with pytest.raises(AlreadyExists):
         draw_sample(records, "q1", size=10, seed=6, actor="ann")
     records.write("UPDATE upload SET state = 'REMOVED' WHERE reference = ?", (drawn[0],))
+    rule(records, drawn[0], "CONFIRM")
     records.write("DELETE FROM upload WHERE reference = ?", (drawn[1],))
     assert [state for _, state in sampled(records, "q1")][:3] == ["REMOVED", "ERASED", "BLOCKED"]
     [sample, *_] = collect(records, make_settings(), None).samples
@@ -201,7 +222,7 @@ def test_lists_and_policy_come_from_the_hub(
     shown.feed((out / "evidence.html").read_text())
     assert not {"script", "img", "iframe", "link"} & set(shown.tags)
     assert "police-nl/known" in shown.text
-    assert [e.kind for e in records.events()][-1] == "EVIDENCE_WRITTEN"
+    assert [e.kind for e in records.events()][-1] == "evidence.written"
     drawn = CliRunner().invoke(
         main, ["hook", "evidence", "sample", "q1", "--size", "5", "--settings", str(file), "--json"]
     )

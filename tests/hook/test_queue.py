@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,13 +28,14 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hashing import hash_media
-from hashhub.hook import HookSettings
+from hashhub.hook import Action, HookSettings, open_hook
+from hashhub.hook.cases import CaseOutcome, CasePurpose, Cases, item_of_hashes
 from hashhub.hook.judges import HubJudge, Judged
 from hashhub.hook.people import People
-from hashhub.hook.queue import Code, FeedbackState, Queue
+from hashhub.hook.queue import Code, FeedbackState, Queue, QueueRounds
 from hashhub.hook.records import Records, UploadState
-from hashhub.hook.settings import QueueSettings
-from hashhub.model import MatchResult, Principal, Query, ReviewKind, Role, Verdict
+from hashhub.hook.settings import CaseSettings, QueueSettings
+from hashhub.model import MatchResult, Principal, Query, ReviewKind, Role, Verdict, now
 from tests.hook.conftest import HELD
 from tests.hook.waiting import checked, hit, put, records_of
 
@@ -445,3 +447,72 @@ def test_what_cannot_be_asked_again_is_left_alone_and_the_longest_unasked_come_f
     assert len({query.hashes for query in judge.queries}) == 5
     with pytest.raises(Unavailable):
         queue.recheck(Says(verdict=Verdict.UNAVAILABLE))
+
+
+def test_a_case_that_was_opened_since_is_shown_and_ends_what_was_proposed(two: Queue, records: Records) -> None:
+    one = checked(hit(A))
+    reference = put(records, one)
+    assert two.get(reference).cases == ()
+    two.release(reference, code=Code.OTHER, actor="eve", comment="a friend's")
+    cases = Cases(records, CaseSettings())
+    case = cases.open(
+        item_of_hashes(one.hashes),
+        purpose=CasePurpose.INTIMATE_IMAGE,
+        complaint="T-1",
+        reason="asked for",
+        actor="ann",
+        receive_time=datetime.now(UTC),
+    )
+    [about] = two.get(reference).cases
+    assert (about.case, about.action) == (case.name, Action.HOLD)
+    with pytest.raises(Conflict, match="changed"):
+        two.release(reference, code=Code.OTHER, actor="bob", comment="a friend's")
+    cases.confirm(case.name, actor="bob", reason="looked at it")
+    for code in (Code.OTHER, Code.FALSE_POSITIVE, Code.DIFFERENT_PICTURE):  # it is that very file
+        with pytest.raises(FailedPrecondition, match=case.name):
+            two.release(reference, code=code, actor="bob", comment="a friend's")
+    cases.close(case.name, CaseOutcome.REJECTED, actor="bob", reason="not so")
+    two.release(reference, code=Code.OTHER, actor="eve", comment="a friend's")
+    assert two.release(reference, code=Code.OTHER, actor="bob", comment="a friend's") is UploadState.RELEASED
+
+
+def test_an_answer_that_says_the_same_ends_no_proposal(two: Queue, records: Records) -> None:
+    reference = put(records, checked(hit(A)))
+    two.release(reference, code=Code.OTHER, actor="eve", comment="legal here")
+    assert two.recheck(Says(hit(A))) == (1, 0)
+    assert two.release(reference, code=Code.OTHER, actor="bob", comment="legal here") is UploadState.RELEASED
+
+
+def test_the_hook_sends_and_asks_again_by_itself(settings: HookSettings, records: Records) -> None:
+    old, young = (put(records, checked(hit(A)), time=now() - age) for age in (timedelta(days=2), timedelta(hours=1)))
+    judge = Says(verdict=Verdict.NO_MATCH)
+    rounds = QueueRounds(records, settings, judge)
+    rounds.round()
+    rounds.round()  # nothing is due for an hour
+    assert len(judge.queries) == 1
+    queue = Queue(records, settings)
+    assert queue.get(old).later_answer is not None
+    assert queue.get(young).later_answer is None
+    away = QueueRounds(records, settings, Says(verdict=Verdict.UNAVAILABLE))
+    records.write("UPDATE later_answer SET time = ?", ((now() - timedelta(days=2)).isoformat(),))
+    away.round()  # no answer is no error of the thread
+    queue.confirm(old, actor="ann")
+    away.round()  # the hub is away: the review waits
+    assert told(queue, old) == [(A, "CONFIRMED", FeedbackState.QUEUED)]
+
+
+def test_a_running_hook_sends_the_reviews_that_wait(
+    asking: tuple[HookSettings, Records], listed: Listed, tmp_path: Path, make_settings: Callable[..., HookSettings]
+) -> None:
+    _, records = asking
+    token_file = tmp_path / "review.token"
+    token_file.write_text(contributor_token(listed))
+    settings = make_settings(queue=QueueSettings(review_token_file=str(token_file)))
+    reference, _ = listed_upload(settings, records, listed.known)
+    Queue(records, settings).confirm(reference, actor="ann")
+    queue = Queue(records, settings)
+    until = time.monotonic() + 120
+    with open_hook(settings):
+        while {state for _, _, state in told(queue, reference)} != {FeedbackState.SENT}:
+            assert time.monotonic() < until
+            time.sleep(0.05)

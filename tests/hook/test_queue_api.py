@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -17,7 +18,7 @@ from hashhub.hook import Action, HookSettings, load_settings, open_hook
 from hashhub.hook.people import People
 from hashhub.hook.queue import Queue
 from hashhub.hook.records import Records
-from hashhub.hook.settings import QueueSettings
+from hashhub.hook.settings import QueueSettings, SidecarSettings
 from tests.hook.conftest import HELD
 from tests.hook.waiting import checked, hit, put, records_of
 
@@ -119,7 +120,7 @@ def test_two_persons_release_over_http(api: Any, records: Records, people: dict[
         ("release", b'{"code": "FALSE_POSITIVE", "actor": "bob"}', 400),  # nobody says who they are
         ("confirm", b"\xff", 400),
         ("confirm", b"[" * 5000, 400),
-        ("confirm", b'{"comment": "' + b"x" * 9000 + b'"}', 429),
+        ("confirm", b'{"comment": "' + b"x" * 9000 + b'"}', 413),
         ("escalate", b"{}", 400),
         ("reported", b'{"recipient": "a"}', 400),
         ("media", b"", 404),
@@ -231,3 +232,48 @@ def test_the_vault_on_the_command_line(tmp_path: Path) -> None:
     assert shell.json("vault check")[0]["opened"] == 1
     off = Shell(tmp_path)
     assert off.json("vault list", status=1)[0]["error"]["reason"] == "VAULT_OFF"
+
+
+def sidecar_of(settings: HookSettings, **sidecar: Any) -> Any:
+    """A client of a sidecar with these settings, whose hub is away."""
+    from hashhub.hook import Hook
+    from hashhub.hook.judges import HubJudge
+    from hashhub.hook.sidecar.application import Sidecar
+
+    changed = msgspec.structs.replace(settings, hashing="HUB", sidecar=SidecarSettings(**sidecar))
+    hook = Hook(changed, judge=HubJudge(changed))
+    return TestClient(Sidecar(hook), base_url="http://127.0.0.1")
+
+
+def test_the_sidecar_answers_persons_only_where_the_settings_say_so(
+    settings: HookSettings,
+    records: Records,
+    people: dict[str, dict[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HASHHUB_TOKEN", "hht_x")
+    reference = put(records, checked(hit(A)))
+    secret = tmp_path / "secret"
+    secret.write_text("s" * 32)
+    with sidecar_of(settings) as client:
+        assert client.get("/queue", headers=people["ann"]).status_code == 404
+    chosen = msgspec.structs.replace(settings, queue=QueueSettings(over_http=True))
+    with sidecar_of(chosen, secret_file=str(secret)) as client:
+        listing = client.get("/queue", headers=people["ann"])
+        assert listing.json()["groups"][0]["uploads"][0]["reference"] == reference
+        assert listing.headers["cache-control"] == "no-store"
+        for path in ("/queue", f"/queue/{reference}", f"/queue/{reference}/"):
+            for headers in ({}, {"Authorization": "Bearer " + "s" * 32}):  # the app's secret is no person
+                answer = client.get(path, headers=headers)
+                assert answer.status_code in {401, 404}
+                assert reference not in answer.text
+        page = {**people["ann"], "Origin": "https://app.example"}
+        assert client.post(f"/queue/{reference}/confirm", headers=page).status_code == 403
+        assert client.post(f"/queue/{reference}/confirm", headers=people["ann"]).json()["state"] == "REMOVED"
+        # A person's token is not the app's secret either.
+        assert client.post("/check", headers=people["ann"], content=b"x").status_code == 401
+        assert client.get("/queuesecret", headers={}).status_code == 401
+        told = client.get("/metrics", headers={"Authorization": "Bearer " + "s" * 32}).text
+    assert 'path="/queue",status="200"' in told
+    assert reference not in told

@@ -184,8 +184,9 @@ def dispute_case(session: Session, *, case: str, reason: str, by: str, settings_
 @click.argument("paths", nargs=-1, required=True, metavar="PATH…")
 @SETTINGS
 def scan_case(session: Session, *, case: str, paths: tuple[str, ...], settings_file: str | None) -> None:
-    """Look for copies in what was uploaded before: files and directories. Nothing is moved; what was hashed once is
-    remembered. Run again after it was cut off, it goes on.
+    """Look for copies in what was uploaded before: files, directories, and s3://BUCKET/PREFIX by the section [bucket].
+    Nothing is moved, and nothing that is downloaded is written to disk; what was hashed once is remembered. Run again
+    after it was cut off, it goes on.
     """
     from hashhub.hook.case_scan import scan_for_case
 
@@ -197,8 +198,8 @@ def scan_case(session: Session, *, case: str, paths: tuple[str, ...], settings_f
             settings,
             cases,
             case,
-            _stored(paths),
-            place=", ".join(show_path(Path(os.path.abspath(p))) for p in paths),  # noqa: PTH100 - a link stays one
+            _stored(paths, settings),
+            place=", ".join(p if _is_bucket(p) else show_path(_absolute(p)) for p in paths),
             actor=account(),
             progress=lambda done, what: advance(done, None, what[-40:]),
         )
@@ -333,10 +334,21 @@ def list_rules(session: Session) -> None:
     )
 
 
-def _stored(paths: tuple[str, ...]) -> Iterator[Stored | Unread]:
-    from hashhub.hook.case_scan import Stored, Unread
+def _is_bucket(path: str) -> bool:
+    return "://" in path
 
-    for path in Tree(os.path.abspath(p) for p in paths):  # noqa: PTH100 - a link stays one
+
+def _absolute(path: str) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - a link stays one
+
+
+def _stored(paths: tuple[str, ...], settings: HookSettings) -> Iterator[Stored | Unread]:
+    from hashhub.hook.case_scan import Stored, Unread, stored_in
+    from hashhub.hook.places import place_of
+
+    for bucket in filter(_is_bucket, paths):
+        yield from stored_in(place_of(bucket, settings.bucket), settings.max_bytes)
+    for path in Tree(str(_absolute(p)) for p in paths if not _is_bucket(p)):
         if isinstance(path, Unlisted):
             yield Unread(show_path(path.path), path.error.message)
             continue

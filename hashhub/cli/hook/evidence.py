@@ -7,7 +7,7 @@ import re
 import secrets
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 import msgspec
@@ -21,9 +21,10 @@ from hashhub.errors import InvalidArgument
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hashhub.client import Client
     from hashhub.hook.records import Records
     from hashhub.hook.settings import HookSettings
+
+_HUB_SECONDS: Final = 20.0
 
 
 class _Evidence(CommandGroup):
@@ -59,17 +60,18 @@ def write_evidence(session: Session, *, out: str, settings_file: str | None) -> 
     is that of the settings; it shows its lists to an auditor's or contributor's token, which --token-file names.
     """
     from hashhub.hook.evidence import collect, page
+    from hashhub.hook.judges import client_of
 
     settings = settings_of(settings_file)
     with _records(settings) as records:
-        client = _client(settings, session.token_file)
+        client = client_of(settings, timeout=_HUB_SECONDS, token_file=session.token_file or "")
         try:
             evidence = collect(records, settings, client)
         finally:
             client.close()
         data = msgspec.json.format(msgspec.json.encode(plain(evidence)), indent=2) + b"\n"
         _write(Path(out), {"evidence.html": page(evidence).encode(), "evidence.json": data})
-        records.note(actor=account(), kind="EVIDENCE_WRITTEN", subject="evidence", unknown=len(evidence.unknown))
+        records.note(actor=account(), kind="evidence.written", subject="evidence", unknown=len(evidence.unknown))
     if session.json:
         print_json({"files": ["evidence.html", "evidence.json"], "unknown": list(evidence.unknown)})
         return
@@ -103,18 +105,6 @@ def sample_uploads(
             print_json({"reference": reference, "state": state})
         return
     table(("reference", "state"), states)
-
-
-def _client(settings: HookSettings, token_file: str | None) -> Client:
-    from hashhub.client import Client
-    from hashhub.hook.judges import token
-
-    try:
-        ca = Path(settings.ca_file).read_bytes() if settings.ca_file else None
-        secret = Path(token_file).read_text("utf-8").strip() if token_file else token(settings)
-        return Client(settings.hub, secret, ca_certificates=ca, timeout=20.0)
-    except (OSError, ValueError) as e:
-        raise InvalidArgument.field("token-file", f"cannot be read: {getattr(e, 'strerror', None) or e}") from e
 
 
 def _write(directory: Path, files: dict[str, bytes]) -> None:

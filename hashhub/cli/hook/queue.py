@@ -109,6 +109,8 @@ def get_upload(session: Session, *, reference: str, settings_file: str | None, p
             "is the listed file" if hit.exact else f"distance {hit.distance}{f', {hit.variant}' if hit.variant else ''}"
         )
         say(f"hit        {hit.entry}: {hit.algorithm}, {how}")
+    for case in upload.cases:
+        say(f"case       {case.case}: copies are now {case.action}; {case.how}")
     if upload.later_answer is not None:
         answer = upload.later_answer
         gone = f"; not found any more: {', '.join(answer.gone)}" if answer.gone else ""

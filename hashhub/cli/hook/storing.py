@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
 from collections import Counter
@@ -17,6 +16,7 @@ from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.scan_state import RESULTS, replaced
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, command
 from hashhub.cli.terminal import clean, json_line, note, plain, print_json, progress, say
+from hashhub.hook.places import shown
 
 if TYPE_CHECKING:
     from hashhub.errors import HashHubError
@@ -43,9 +43,9 @@ def watch(session: Session, *, settings_file: str | None, once: bool) -> None:
         if session.json:
             print_json(
                 {
-                    "name": _text(handled.name),
+                    "name": shown(handled.name),
                     "outcome": handled.outcome,
-                    "where": _text(handled.where),
+                    "where": shown(handled.where),
                     "reason": handled.reason,
                     "decision": None if handled.decision is None else plain(handled.decision),
                 }
@@ -54,7 +54,7 @@ def watch(session: Session, *, settings_file: str | None, once: bool) -> None:
             reference = handled.decision.reference if handled.decision else ""
             say(
                 "  ".join(
-                    clean(_text(part)) for part in (handled.outcome, reference, handled.name, handled.reason) if part
+                    clean(shown(part)) for part in (handled.outcome, reference, handled.name, handled.reason) if part
                 )
             )
 
@@ -181,8 +181,8 @@ def scan(
 
 def _line(scanned: Scanned) -> dict[str, object]:
     return {
-        "name": _text(scanned.name),
-        "where": _text(scanned.where),
+        "name": shown(scanned.name),
+        "where": shown(scanned.where),
         "size": scanned.size,
         "is_remembered": scanned.is_remembered,
         "decision": None if scanned.decision is None else plain(scanned.decision),
@@ -193,15 +193,10 @@ def _line(scanned: Scanned) -> dict[str, object]:
 def _words(scanned: Scanned) -> Iterator[str]:
     if scanned.decision is None:
         yield "UNREAD"
-        yield _text(scanned.name)
+        yield shown(scanned.name)
         yield scanned.error.message if scanned.error else ""
         return
     yield scanned.decision.action
     yield scanned.decision.reference
-    yield _text(scanned.name)
+    yield shown(scanned.name)
     yield scanned.decision.reasons[0].text if scanned.decision.reasons else ""
-
-
-def _text(name: str) -> str:
-    """Return a name that can be printed, whatever bytes it holds."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -4,6 +4,7 @@ POST /check      bytes as they are, or multipart      a decision, for multipart 
 POST /hashes     {"hashes": ["MD5:…", "PDQ:…"]}       a decision
 POST /pict-rs    bytes                                2xx or not
 POST /tusd       a hook request of tusd               a hook response
+/queue…          for persons, by their own tokens     see `queue_api`; only where the settings say so
 GET  /healthz  /metrics  /openapi.json  /docs
 
 What is answered is for the app, not for the uploader, who may see `action` and `reference` at most. An error is no
@@ -20,6 +21,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -39,7 +41,9 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hashes import parse_pair
-from hashhub.hook.decision import Action, Decision
+from hashhub.hook.decision import Action, Decision, severest_of
+from hashhub.hook.queue_api import queue_routes
+from hashhub.hook.records import Records
 from hashhub.hook.settings import Status
 from hashhub.hook.sidecar import pages, shapes
 from hashhub.hook.sidecar.bodies import Body, Parts, boundary_of
@@ -67,12 +71,13 @@ _STATUS: Final = {
 }
 _BY_REASON: Final = {Reason.SLOW_SENDER: 408, Reason.TOO_MANY_REQUESTS: 503}
 _JSON: Final = "application/json"
-_HEADERS: Final = (
-    (b"cache-control", b"no-store"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
-)
+_QUEUE: Final = "/queue"
+_HEADERS: Final = {
+    b"cache-control": b"no-store",
+    b"x-content-type-options": b"nosniff",
+    b"cross-origin-resource-policy": b"same-origin",
+    b"content-security-policy": b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+}
 _MOST_JSON: Final = 256 * 1024  # bytes; tusd's request has all headers of its client
 _MOST_HASHES: Final = 64
 _MOST_UPLOAD_ID: Final = 200  # characters
@@ -88,7 +93,7 @@ class Sidecar:
         """Raises InvalidArgument for settings under which anybody could ask."""
         self._hook = hook
         self._settings = hook.settings.sidecar
-        self._guard = Guard(self._settings)
+        self._guard = Guard(self._settings, for_persons=_QUEUE if hook.settings.queue.over_http else "")
         self._counts = Counts()
         self._places = asyncio.Semaphore(self._settings.max_uploads)
         self._threads = ThreadPoolExecutor(self._settings.max_uploads, thread_name_prefix="sidecar")
@@ -106,6 +111,12 @@ class Sidecar:
             Route("/docs", pages.docs, methods=["GET"]),
         ]
         self._paths = frozenset(route.path for route in routes)
+        self._records: Records | None = None
+        if hook.settings.queue.over_http:
+            # Of its own: no decision waits while a long queue is read.
+            self._records = Records(Path(hook.settings.data))
+            self._paths |= {_QUEUE}
+            routes += queue_routes(self._records, hook.settings)
         self._app = Starlette(
             routes=routes,
             lifespan=self._lifespan,
@@ -120,7 +131,8 @@ class Sidecar:
             return
         began = time.perf_counter()
         request = Request(scope, receive)
-        path = scope["path"] if scope["path"] in self._paths else "other"
+        path = _QUEUE if scope["path"].startswith(f"{_QUEUE}/") else scope["path"]
+        path = path if path in self._paths else "other"
         line: dict[str, Any] = {}
         scope["hashhub.line"] = line
         status = 0
@@ -129,7 +141,8 @@ class Sidecar:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *_HEADERS]
+                own = [(name, value) for name, value in message["headers"] if name not in _HEADERS]
+                message["headers"] = [*own, *_HEADERS.items()]
             await send(message)
 
         try:
@@ -166,6 +179,8 @@ class Sidecar:
         finally:
             looks.cancel()
             self._threads.shutdown(wait=False, cancel_futures=True)
+            if self._records is not None:
+                self._records.close()
 
     # Checks
 
@@ -227,11 +242,11 @@ class Sidecar:
             parts.finish()
         finally:
             parts.close()
-        if not decisions:
+        worst = severest_of(decisions)
+        if worst is None:
             raise InvalidArgument.field(
                 "body", "no part is a file; send one with a file name, or the bytes as they are"
             )
-        worst = max(decisions, key=lambda decision: _SEVERITY[decision.action])
         request.scope["hashhub.line"].update(_line(worst), files=len(files))
         return self._answered(worst, {**msgspec.to_builtins(worst), "files": files, "not_checked": fields})
 
@@ -356,9 +371,6 @@ class Sidecar:
 
     async def _metrics(self, _request: Request) -> Response:
         return Response(self._counts.text(), media_type="text/plain; version=0.0.4")
-
-
-_SEVERITY: Final = {action: number for number, action in enumerate((Action.ALLOW, Action.HOLD, Action.BLOCK))}
 
 
 class _Hashes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

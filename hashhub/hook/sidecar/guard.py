@@ -29,11 +29,13 @@ _OWN_PAGES: Final = frozenset({"", "none", "same-origin"})
 class Guard:
     """Lets requests through, or raises."""
 
-    def __init__(self, settings: SidecarSettings) -> None:
-        """Raises InvalidArgument for a secret that cannot be read or is short, and for an address that others reach
+    def __init__(self, settings: SidecarSettings, *, for_persons: str = "") -> None:
+        """`for_persons`: a path that needs no secret, nor do those below it, since persons' own tokens are asked for.
+        Raises InvalidArgument for a secret that cannot be read or is short, and for an address that others reach
         without one.
         """
         self._secret = _secret(settings.secret_file)
+        self._for_persons = for_persons
         self._is_loopback = is_loopback(settings.listen)
         if not self._secret and not self._is_loopback and not settings.insecure_listen:
             raise InvalidArgument.field(
@@ -50,7 +52,7 @@ class Guard:
             raise PermissionDenied(
                 "the sidecar is for the app, and refuses web pages; let the app's own server ask, without Origin"
             )
-        if not self._secret or path in _OPEN:
+        if not self._secret or path in _OPEN or self._is_for_persons(path):
             return
         given = _credentials(headers.get("authorization", ""))
         if not given:
@@ -59,6 +61,9 @@ class Guard:
             )
         if not hmac.compare_digest(given, self._secret):
             raise Unauthenticated("the secret is another one; see sidecar.secret_file", reason=Reason.TOKEN_UNKNOWN)
+
+    def _is_for_persons(self, path: str) -> bool:
+        return bool(self._for_persons) and (path == self._for_persons or path.startswith(f"{self._for_persons}/"))
 
     def _is_for_us(self, host: str) -> bool:
         """Whether a request on loopback names this machine; elsewhere the app may know it by any name."""
