@@ -664,7 +664,7 @@ class _Journal:
         """Note the digests of entries that were put."""
         digests: defaultdict[str, set[bytes]] = defaultdict(set)
         for entry_id, entry in entries:
-            for h in entry.hashes:
+            for h in entry.hashes if self._is_followed else ():
                 digests[h.algorithm].add(h.digest)
             if entry.frames:
                 of_frames = _frame_digests(VideoFrame(f.offset_ms, f.quality, f.digest) for f in entry.frames)

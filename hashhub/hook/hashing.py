@@ -14,6 +14,8 @@ from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
 from hashhub.hook.content import Content
 
@@ -107,13 +109,20 @@ class Hashing:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _hash(self, key: bytes, content: Content) -> MediaHashes:
+        from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS
+
         file = content.open()
         if file is None:
             raise Unavailable("the upload's bytes are gone")
         with file, self._pool.room() as place:
             self.hashed += 1
-            # A dict's look-up needs no lock.
-            return place.hash(file, effort=self._effort, is_wanted=lambda: self._wanted.get(key, 0) > 0)
+            media = place.hash(
+                file,
+                algorithms=PERCEPTUAL_ALGORITHMS,
+                effort=self._effort,
+                is_wanted=lambda: self._wanted.get(key, 0) > 0,  # a dict's look-up needs no lock
+            )
+        return msgspec.structs.replace(media, digests=content.digests)  # of the same bytes, taken as they came
 
     def _finish(self, key: bytes, content: Content, future: Future[MediaHashes]) -> None:
         content.drop()
