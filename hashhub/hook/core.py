@@ -354,7 +354,7 @@ class Hook:
     ) -> None:
         is_away = looked.judged is None
         try:
-            future = hashing.submit(content)
+            future = hashing.submit(content, is_wanted=None if is_away else is_wanted)
         except LimitExceeded as e:
             looked.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
             return
