@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hashhub.errors import Conflict, DataLoss, HashHubError, LimitExceeded, Reason, Unavailable
+from hashhub.hashes import SEARCHED
 from hashhub.hook.decision import Decision, NoAnswer
 from hashhub.hook.places import Place, Stored, Unlisted
 from hashhub.model import Query
@@ -224,11 +225,20 @@ def _scanned(hook: Hook, place: Place, stored: Stored, query: Query | None) -> t
                 decision = upload.decide()
                 return (
                     Scanned(name=stored.name, where=where, size=stored.size, decision=decision),
-                    None if decision.no_answer is NoAnswer.TOO_LARGE else upload.query,
+                    upload.query if upload.query is not None and _is_whole(upload.query, decision) else None,
                 )
     except HashHubError as e:
         return Scanned(name=stored.name, where=where, size=stored.size, error=e), None
     return Scanned(name=stored.name, where=where, size=stored.size, decision=decision, is_remembered=True), query
+
+
+def _is_whole(query: Query, decision: Decision) -> bool:
+    """Whether all was computed that can be: what matched by its digests, or could not be decoded, was not hashed."""
+    return (
+        decision.no_answer is NoAnswer.NO_PERCEPTUAL_HASH
+        or bool(query.frames)
+        or any(SEARCHED[h.algorithm].is_perceptual for h in query.hashes)
+    )
 
 
 def _where(place: Place, name: str) -> str:

@@ -98,6 +98,11 @@ class CaseIndex:
                 self._keep(best, name, VPDQ.name, distance, "")
         return sorted(best.values(), key=lambda hit: (hit.distance, hit.case))
 
+    def has_cases(self) -> bool:
+        """Whether there is a digest to look for. Raises HashHubError when the records cannot be read."""
+        self._current()
+        return bool(self._stops)
+
     def _keep(self, best: dict[str, CaseHit], name: str, algorithm: str, distance: int, variant: str) -> None:
         stops = self._stops.get(name)
         if stops is None or (stops.until is not None and stops.until <= now()):
@@ -196,9 +201,13 @@ class CaseJudge:
         *,
         media_judge: MediaJudge | None = None,
         counts: bool = True,
+        owns_records: bool = False,
     ) -> None:
-        """Judge and records are closed with it. `counts`: whether uploads that a case stops are counted in it."""
+        """The judge is closed with it, and the records if `owns_records`. `counts`: whether uploads that a case stops
+        are counted in it.
+        """
         self._counts = counts
+        self._owns_records = owns_records
         self._media_judge = media_judge
         self._judge = judge
         self._records = records
@@ -234,6 +243,13 @@ class CaseJudge:
         media = msgspec.structs.replace(judged.media, result=_stopped(judged.media.result, lines))
         return msgspec.structs.replace(judged, media=media, at_least=action)
 
+    def has_cases(self) -> bool:
+        """Whether any case stops uploads now; also where that cannot be read."""
+        try:
+            return self._index.has_cases()
+        except HashHubError:
+            return True
+
     def is_stopped(self, query: Query) -> bool:
         """Whether a case is about this upload, or cannot be read; it is not counted in it."""
         try:
@@ -268,9 +284,10 @@ class CaseJudge:
         return self._judge.revision()
 
     def close(self) -> None:
-        """Close the judge and the records."""
+        """Close the judge, and the records where they are its own."""
         self._judge.close()
-        self._records.close()
+        if self._owns_records:
+            self._records.close()
 
 
 def _stopped(result: MatchResult, lines: tuple[ReasonLine, ...]) -> MatchResult:

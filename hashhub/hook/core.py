@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hashhub.hashing.media import MediaHashes
+    from hashhub.hook.case_judge import CaseJudge
     from hashhub.hook.hashing import Hashing
     from hashhub.hook.records import Records
     from hashhub.hook.settings import HookSettings
@@ -88,7 +89,8 @@ class _Looked(msgspec.Struct, kw_only=True):
     """What is known of one upload so far.
 
     `query`: what is asked about it, or could be. `if_unknown`: see Pending. `causes`: why there is no answer, or less
-    of one; `lines` say so. `late`: its hashes, where the decision does not wait for them.
+    of one; `lines` say so. `late`: its hashes, where the decision does not wait
+    for them; `is_case_possible`: a case may then be about it.
     """
 
     door: str
@@ -102,6 +104,7 @@ class _Looked(msgspec.Struct, kw_only=True):
     lines: tuple[ReasonLine, ...] = ()
     if_unknown: Action = Action.HOLD
     late: Future[MediaHashes] | None = None
+    is_case_possible: bool = False
 
     def lacks(self, cause: NoAnswer, code: str, text: str) -> None:
         """Note why there is no answer, or less of one."""
@@ -119,7 +122,7 @@ class Hook:
         *,
         judge: Judge,
         media_judge: MediaJudge | None = None,
-        is_stopped: Callable[[Query], bool] | None = None,
+        cases: CaseJudge | None = None,
         records: Records | None = None,
         on_checked: OnChecked | Sequence[OnChecked] | None = None,
         on_recheck: Sequence[OnRecheck] = (),
@@ -127,14 +130,14 @@ class Hook:
         """See `opening.open_hook`.
 
         `judge`: who is asked; closed with the hook. `media_judge`: who hashes uploads where the settings say HUB.
-        `is_stopped`: whether a case stops an upload, which an answer that is remembered does not know.
+        `cases`: the judge again, where it is one of cases: they are asked beside answers that are remembered.
         `records`: the hook's own database, closed with it; None: nothing is recorded. `on_recheck`: who is told what an
         upload without an answer turned out to be.
         """
         self.settings = settings
         self._judge = judge
         self._media_judge = media_judge
-        self._is_stopped = is_stopped
+        self._cases = cases
         self._records = records
         self._listeners = () if on_checked is None else (on_checked,) if callable(on_checked) else tuple(on_checked)
         self._memory = Memory(settings.max_total_bytes)
@@ -291,7 +294,7 @@ class Hook:
         if content.key:
             answer = self._answers.get(content.key, self._judge.revision())
         # A case may have been opened since; it stops what the lists allowed a moment ago.
-        if answer is not None and not (self._is_stopped is not None and self._is_stopped(answer.query)):
+        if answer is not None and not (self._cases is not None and self._cases.is_stopped(answer.query)):
             looked.judged, looked.causes = answer.judged, answer.causes
             looked.query, looked.media_type = answer.query, answer.media_type
             looked.coverage = answer.coverage
@@ -365,6 +368,7 @@ class Hook:
                 hashing.give_up(content, future)
                 return
             looked.late = future
+            looked.is_case_possible = self._cases is not None and self._cases.has_cases()
             if not is_away:
                 text = f"waited {self.settings.waiting_seconds:g} seconds for its turn to be hashed"
                 looked.lacks(NoAnswer.HUB_AWAY, Reason.TOO_MANY_REQUESTS, text)
@@ -487,6 +491,8 @@ class Hook:
         if verdict in {Verdict.REVIEW, Verdict.BENIGN}:  # about this very file: an answer, whatever it could not tell
             causes = [cause for cause in causes if cause is not NoAnswer.NO_PERCEPTUAL_HASH]
         actions += [settings.without_answer.action(cause) for cause in causes]
+        if looked.is_case_possible:  # a case holds without a hub, and nobody could look
+            actions.append(Action.HOLD)
         cause = min(causes, key=_CAUSES.index, default=None)
         if cause is not None and cause is not NoAnswer.NO_PERCEPTUAL_HASH and verdict is not Verdict.REVIEW:
             verdict = Verdict.UNAVAILABLE  # something was not looked at

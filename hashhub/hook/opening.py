@@ -50,17 +50,21 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
     else:
         judge = asked = _watched(settings, records)
     # Cases come first: they hold whatever the lists say, and without a hub.
-    is_stopped = None
+    cases = None
     if records is not None or (directory / FILE_NAME).exists():
         judge = asked = cases = CaseJudge(
-            judge, records or Records(directory), settings, media_judge=asked, counts=records is not None
+            judge,
+            records or Records(directory),
+            settings,
+            media_judge=asked,
+            counts=records is not None,
+            owns_records=records is None,
         )
-        is_stopped = cases.is_stopped
     return Hook(
         settings,
         judge=judge,
         media_judge=asked,
-        is_stopped=is_stopped,
+        cases=cases,
         records=records,
         on_checked=[vault.on_checked] if vault is not None else [],
         on_recheck=tell,

@@ -100,7 +100,8 @@ def test_every_object_is_checked_and_downloaded_once(archive: Archive, monkeypat
     assert second["b.jpg"].decision is not None
     assert second["b.jpg"].decision.action is Action.BLOCK
     assert second["b.jpg"].is_remembered
-    assert reads == ["cut.jpg"]  # of which there is nothing to remember
+    # What cannot be decoded, and what matched by its digests, was not hashed: there is nothing to remember.
+    assert sorted(reads) == ["a/known.jpg", "cut.jpg"]
     archive.put("b.jpg", jpeg(3, (96, 64)))
     third = archive.scan()
     assert third["b.jpg"].decision is not None

@@ -25,6 +25,7 @@ from hashhub.hashes import Hash
 from hashhub.hook import Action, Hook, NoAnswer, open_hook
 from hashhub.hook import copy as copies
 from hashhub.hook import local as local_module
+from hashhub.hook.case_judge import CaseJudge
 from hashhub.hook.copy import Copy
 from hashhub.hook.index import DIRECTORY, Index
 from hashhub.hook.local import LocalJudge, Sync
@@ -277,7 +278,8 @@ def test_a_day_without_the_hub(
     local.sync()
     site.doors.close()
     hook = open_hook(local.settings)
-    assert isinstance(hook._judge, LocalJudge)
+    assert isinstance(hook._judge, CaseJudge)
+    assert isinstance(hook._judge._judge, LocalJudge)
     [(heard,)] = _rows(local, "SELECT complete_time FROM meta")
     try:
         for hours, is_stale, is_past in ((0, False, False), (24, True, False), (49, True, True), (-1, True, True)):
@@ -286,7 +288,7 @@ def test_a_day_without_the_hub(
             listed, unknown = hook.check(md5(1)), hook.check(Query(hashes=(digest("PDQ", 99),)))
             assert listed.action is Action.BLOCK
             assert unknown.action is (Action.HOLD if is_past else Action.ALLOW)
-            assert unknown.verdict is Verdict.NO_MATCH
+            assert unknown.verdict is (Verdict.UNAVAILABLE if is_past else Verdict.NO_MATCH)
             for decision in (listed, unknown):
                 assert (decision.stale_since is not None) is is_stale
                 if decision.stale_since is not None:
