@@ -497,7 +497,7 @@ class Mirror:
         p, has = e.provenance, e.HasField
         f = e.flags if has("flags") else None
         name = getattr(p, "import")
-        contributor, set_id, _ = wire.parse_entry(e.name)
+        _, contributor, _, set_id, _, _ = e.name.split("/")  # which `_take` has parsed
         return (
             entry_id,
             self._set_key(f"{contributor}/{set_id}"),

@@ -175,13 +175,14 @@ class Hook:
             self._rechecks.close()
         if self._hashing is not None:
             self._hashing.close()
-        self._judge.close()
         if self._records is not None:
             self._counting.close()
             try:
-                self._write_counts()
+                self._write_counts()  # before the judge is closed, which may close the records
             except HashHubError as e:
                 _log.warning("the last decisions could not be counted: %s", e.message)
+        self._judge.close()
+        if self._records is not None:
             self._records.close()
 
     def start(self) -> None:
