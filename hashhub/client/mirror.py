@@ -497,7 +497,7 @@ class Mirror:
         p, has = e.provenance, e.HasField
         f = e.flags if has("flags") else None
         name = getattr(p, "import")
-        contributor, set_id, _ = wire.parse_entry(e.name)
+        _, contributor, _, set_id, _, _ = e.name.split("/")  # which `_take` has parsed
         return (
             entry_id,
             self._set_key(f"{contributor}/{set_id}"),
@@ -664,7 +664,7 @@ class _Journal:
         """Note the digests of entries that were put."""
         digests: defaultdict[str, set[bytes]] = defaultdict(set)
         for entry_id, entry in entries:
-            for h in entry.hashes:
+            for h in entry.hashes if self._is_followed else ():
                 digests[h.algorithm].add(h.digest)
             if entry.frames:
                 of_frames = _frame_digests(VideoFrame(f.offset_ms, f.quality, f.digest) for f in entry.frames)

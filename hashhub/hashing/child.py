@@ -51,12 +51,15 @@ _NICENESS: Final = 5  # matching goes before media where there are not cores eno
 
 
 class Task(msgspec.Struct, frozen=True, array_like=True):
-    """How to hash the file that follows. `extra_seconds`: of CPU time, beyond those that any file may take."""
+    """How to hash the file that follows. `extra_seconds`: of CPU time, beyond those that any file may take.
+    `algorithms`: as of `hash_media`.
+    """
 
     dihedral: bool
     effort: Effort
     limits: Limits
     extra_seconds: float = 0.0
+    algorithms: tuple[str, ...] | None = None
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
@@ -239,7 +242,7 @@ def _outcome(hub: socket.socket, task: Task, file_bytes: int, descriptor: int | 
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
             if isinstance(file, bytearray):
-                hashes = hash_media(file, dihedral=task.dihedral, effort=task.effort, limits=task.limits)
+                hashes = _hashed(file, task)
             else:
                 hashes = _of_file(file, task)
         finally:
@@ -264,7 +267,7 @@ def _of_file(file: BinaryIO, task: Task) -> MediaHashes:
         if not stat.S_ISREG(before.st_mode):  # a pipe or a device could be read for ever
             raise InvalidArgument("not a regular file, so it was not read", reason=Reason.UNREADABLE_MEDIA)
         file.seek(0)
-        hashes = hash_media(file, dihedral=task.dihedral, effort=task.effort, limits=task.limits)
+        hashes = _hashed(file, task)
         after = os.fstat(file.fileno())
     as_before = (before.st_size, before.st_mtime_ns, before.st_ctime_ns)
     if as_before != (after.st_size, after.st_mtime_ns, after.st_ctime_ns) or hashes.size_bytes != after.st_size:
@@ -273,6 +276,12 @@ def _of_file(file: BinaryIO, task: Task) -> MediaHashes:
             reason=Reason.UNREADABLE_MEDIA,
         )
     return hashes
+
+
+def _hashed(file: BinaryIO | bytearray, task: Task) -> MediaHashes:
+    return hash_media(
+        file, algorithms=task.algorithms, dihedral=task.dihedral, effort=task.effort, limits=task.limits
+    )
 
 
 def _cpu_seconds() -> float:

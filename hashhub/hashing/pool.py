@@ -166,11 +166,17 @@ class MediaPool:
             self._children.put(child)
 
     def _hash(
-        self, content: Content, is_wanted: Callable[[], bool], *, dihedral: bool, effort: Effort
+        self,
+        content: Content,
+        is_wanted: Callable[[], bool],
+        *,
+        algorithms: tuple[str, ...] | None,
+        dihedral: bool,
+        effort: Effort,
     ) -> protocol.Outcome:
         # A file that is digested as a stream, whatever its size, takes time by its length.
         extra = 0.0 if isinstance(content, bytes) else os.fstat(content.fileno()).st_size / _STREAM_BYTES_A_SECOND
-        task = protocol.Task(dihedral, effort, self._limits, extra)
+        task = protocol.Task(dihedral, effort, self._limits, extra, algorithms)
         child = self._idle_child(is_wanted)
         try:
             outcome = child.hash(content, task, self._seconds + extra, is_wanted)
@@ -201,6 +207,7 @@ class Place:
         self,
         content: Content,
         *,
+        algorithms: tuple[str, ...] | None = None,
         dihedral: bool = False,
         effort: Effort = Effort.PLAIN,
         is_wanted: Callable[[], bool] = lambda: True,
@@ -218,7 +225,9 @@ class Place:
                 memory.
             Unavailable: MEDIA_PROCESS_DIED; DEADLINE_EXCEEDED, if nobody waits any more.
         """
-        outcome = self._pool._hash(content, is_wanted, dihedral=dihedral, effort=effort)  # noqa: SLF001 - its part
+        outcome = self._pool._hash(  # noqa: SLF001 - its part
+            content, is_wanted, algorithms=algorithms, dihedral=dihedral, effort=effort
+        )
         self.cpu_seconds += outcome.cpu_seconds
         if outcome.hashes is not None:
             return outcome.hashes

@@ -18,7 +18,6 @@ from typing import Any, Final, TypeAlias
 from hashhub.hook.adapters import opened
 from hashhub.hook.core import Hook
 from hashhub.hook.forms import (
-    PIECE_BYTES,
     Answer,
     Body,
     BodyRefused,
@@ -143,14 +142,14 @@ class UploadHook:
 
 async def _in_time(receive: Receive, pace: Pace) -> Message:
     """Return the next message. Raises BodyRefused when the sender is too slow."""
-    # A task that outlives a window: a `receive` that is cancelled could take a piece of the body with it.
-    receiving = asyncio.ensure_future(receive())
+    # A `receive` that is cancelled could take a piece of the body with it, so that it is cancelled once only.
     try:
-        while not (await asyncio.wait({receiving}, timeout=max(pace.remaining, 0.0)))[0]:
-            pace.came(0)
-        return receiving.result()
-    finally:
-        receiving.cancel()
+        async with asyncio.timeout(pace.patience) as waiting:
+            return await receive()
+    except TimeoutError as e:
+        if not waiting.expired():
+            raise
+        raise pace.ran_out() from e
 
 
 class _Replay:
@@ -158,17 +157,15 @@ class _Replay:
 
     def __init__(self, body: Body, receive: Receive) -> None:
         self._body, self._receive = body, receive
-        self._left = body.size
         self._is_done = False
 
     async def __call__(self) -> Message:
         if self._is_done:
             return await self._receive()
-        piece = self._body.content.read(min(PIECE_BYTES, self._left))
-        self._left -= len(piece)
-        self._is_done = self._left == 0
-        if self._is_done:
-            self._body.close()
+        if self._body.is_closed:  # the app has answered; the rest was dropped
+            return {"type": "http.disconnect"}
+        piece = self._body.take_piece()
+        self._is_done = self._body.size == 0
         return {"type": "http.request", "body": piece, "more_body": not self._is_done}
 
 

@@ -182,13 +182,14 @@ class Hook:
             self._rechecks.close()
         if self._hashing is not None:
             self._hashing.close()
-        self._judge.close()
         if self._records is not None:
             self._counting.close()
             try:
-                self._write_counts()
+                self._write_counts()  # before the judge is closed, which may close the records
             except HashHubError as e:
                 _log.warning("the last decisions could not be counted: %s", e.message)
+        self._judge.close()
+        if self._records is not None:
             self._records.close()
 
     def start(self) -> None:
@@ -364,7 +365,7 @@ class Hook:
     ) -> None:
         is_away = looked.judged is None
         try:
-            future = hashing.submit(content)
+            future = hashing.submit(content, is_wanted=None if is_away else is_wanted)
         except LimitExceeded as e:
             looked.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
             return

@@ -133,7 +133,6 @@ class UploadHookHandler(FileUploadHandler):
                 return None
         self._size += body.size
         self._upload = self._body = None
-        body.rewind()
         return CheckedUpload(body, decision, self)
 
     def upload_interrupted(self) -> None:

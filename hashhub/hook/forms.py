@@ -16,6 +16,7 @@ import os
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Final, Self
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 PIECE_BYTES: Final = 64 * 1024
 """Bytes in which a buffered body is read and handed on."""
 
+_SMALL_BYTES: Final = 4096  # a piece below is joined to others, so that what Python needs for each is a hundredth
 _MOST_HEADER_BYTES: Final = 16 * 1024  # of one part; browsers send some 200
 _BODY_FIELD: Final = ""  # what the body itself is called where it is no form
 
@@ -164,12 +166,24 @@ class Pace:
         """Seconds until this window ends."""
         return self._start + self._seconds - self._clock()
 
+    @property
+    def patience(self) -> float | None:
+        """Seconds without another byte after which the sender is too slow; None: it never is."""
+        if self._least == 0:
+            return None
+        # A window with enough bytes is followed by one that has none.
+        return self.remaining if self._came < self._least else self.remaining + self._seconds
+
+    def ran_out(self) -> BodyRefused:
+        """Return what a sender that is too slow is told."""
+        return BodyRefused(408, "the upload came too slowly; send it again")
+
     def came(self, count: int) -> None:
         """Count bytes that came. Raises BodyRefused when a window ended with too few."""
         self._came += count
         if self.remaining <= 0:
             if self._came < self._least:
-                raise BodyRefused(408, "the upload came too slowly; send it again")
+                raise self.ran_out()
             self.restart()
 
     def restart(self) -> None:
@@ -178,13 +192,15 @@ class Pace:
 
 
 class Body:
-    """A request's body in memory that no file system has."""
+    """A request's body in memory that no file system has: as the pieces that came, or, once asked for, as a file."""
 
     def __init__(self, memory: Memory, most: int) -> None:
         self._memory = memory
         self._most = most
         self.size = 0
-        self.content: IO[bytes] = os.fdopen(os.memfd_create("body", os.MFD_CLOEXEC), "w+b")
+        self._pieces: deque[bytes | bytearray | memoryview] = deque()
+        self._file: IO[bytes] | None = None
+        self.is_closed = False
 
     def write(self, piece: bytes) -> None:
         """Append. Raises BodyRefused beyond the request's or everybody's limit."""
@@ -192,19 +208,55 @@ class Body:
             raise too_large(self._most)
         self._memory.take(len(piece))
         self.size += len(piece)
-        self.content.write(piece)
+        if len(piece) >= _SMALL_BYTES:
+            self._pieces.append(bytes(piece))  # copies nothing but what could still be changed
+            return
+        # An object for each of a million pieces of one byte would take far more memory than is counted.
+        last = self._pieces[-1] if self._pieces else b""
+        if not isinstance(last, bytearray) or len(last) >= PIECE_BYTES:
+            last = bytearray()
+            self._pieces.append(last)
+        last += piece
 
-    def rewind(self) -> None:
-        """Make `content` ready to be read from its begin."""
-        self.content.flush()
-        self.content.seek(0)
+    def pieces(self) -> Iterator[bytes]:
+        """Give what came so far, in pieces."""
+        for piece in self._pieces:
+            yield bytes(piece)
+
+    def take_piece(self) -> bytes:
+        """Give the next piece, of `PIECE_BYTES` at most, and drop it here; empty behind the last."""
+        if not self._pieces:
+            return b""
+        whole = self._pieces.popleft()
+        if len(whole) > PIECE_BYTES:
+            view = memoryview(whole)
+            self._pieces.appendleft(view[PIECE_BYTES:])
+            whole = view[:PIECE_BYTES]
+        piece = bytes(whole)
+        self.size -= len(piece)
+        self._memory.give_back(len(piece))
+        return piece
+
+    @property
+    def content(self) -> IO[bytes]:
+        """All that came, as a file at its begin. Nothing can be written behind it any more."""
+        if self._file is None:
+            self._file = os.fdopen(os.memfd_create("body", os.MFD_CLOEXEC), "w+b")
+            while self._pieces:
+                self._file.write(self._pieces.popleft())
+            self._file.flush()
+            self._file.seek(0)
+        return self._file
 
     def close(self) -> None:
         """Drop the bytes; may be called twice."""
-        if not self.content.closed:
+        if not self.is_closed:
+            self.is_closed = True
+            self._pieces.clear()
             self._memory.give_back(self.size)
-            with contextlib.suppress(OSError):  # of a flush that finds no memory: it is dropped anyway
-                self.content.close()
+            if self._file is not None:
+                with contextlib.suppress(OSError):  # of a flush that finds no memory: it is dropped anyway
+                    self._file.close()
 
 
 def too_large(most: int) -> BodyRefused:
@@ -285,7 +337,6 @@ class Intake:
     def end(self) -> None:
         """Take note that the body ends here. Raises BodyRefused when it may not."""
         self._reader.end(self.body)
-        self.body.rewind()
 
     def take(self) -> list[Ended]:
         """Return the files that have ended since; whoever takes them decides or closes them."""
@@ -366,8 +417,7 @@ class _Whole:
     def _promote(self, body: Body) -> None:
         """It is no text after all: what came so far belongs to the file."""
         self._upload = self._receive()
-        body.rewind()
-        while piece := body.content.read(PIECE_BYTES):
+        for piece in body.pieces():
             self._upload.write(piece)
 
     def end(self, body: Body) -> None:
@@ -432,8 +482,8 @@ class _Form:
         self._has_data = False
 
     def write(self, piece: bytes, _: Body) -> None:
-        self._markers.write(piece)
-        self._lines.write(piece)
+        # A line with the marker can be within the piece only where the marker is.
+        self._lines.write(piece, is_within=self._markers.write(piece))
         if len(self._head) < len(self._marker):
             self._head += piece[: len(self._marker) - len(self._head)]
             if not self._marker.startswith(self._head):
@@ -593,10 +643,15 @@ class _Occurrences:
         self._tail = b""
         self.count = 0
 
-    def write(self, piece: bytes) -> None:
+    def write(self, piece: bytes, *, is_within: bool = True) -> bool:
+        """Take the next bytes in and return whether the needle is within them. Not `is_within`: it is known not to be,
+        and is only looked for across the border to what came before.
+        """
         margin = len(self._needle) - 1
-        self.count += piece.count(self._needle) + (self._tail + piece[:margin]).count(self._needle)
+        within = piece.count(self._needle) if is_within else 0
+        self.count += within + (self._tail + piece[:margin]).count(self._needle)
         self._tail = (self._tail + piece[-margin:])[-margin:]
+        return within > 0
 
 
 def is_looked_at(path: str, prefixes: Collection[str] | None) -> bool:

@@ -1,6 +1,8 @@
 """Uploads hashed in child processes: a few at once, a bounded number in wait, the same content once.
 
 submit ── remembered? ── in hand? ── room to wait? ── a child ── hashes, or why there are none
+              │             │                            └── asked from the caller's thread if it only waits, else from
+              │             │                                another one
               │             └── the one future of that content
               └── by SHA-256; failures for a minute, so that what cost the CPU limit once does not cost it each time
 """
@@ -14,10 +16,14 @@ from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
 from hashhub.hook.content import Content
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hashhub.hashing.media import MediaHashes
     from hashhub.hook.settings import HookSettings
 
@@ -47,6 +53,8 @@ class Hashing:
         self._threads = ThreadPoolExecutor(children, thread_name_prefix="hook-hashing")
         self._lock = threading.Lock()
         self._is_closed = False
+        self._idle = children
+        self._queue: OrderedDict[bytes, tuple[Content, Future[MediaHashes]]] = OrderedDict()
         self._in_hand: dict[bytes, Future[MediaHashes]] = {}
         self._wanted: dict[bytes, int] = {}
         self._remembered: OrderedDict[bytes, MediaHashes] = OrderedDict()
@@ -59,10 +67,12 @@ class Hashing:
         """Begin to start the children; return at once."""
         self._pool.start()
 
-    def submit(self, content: Content) -> Future[MediaHashes]:
+    def submit(self, content: Content, *, is_wanted: Callable[[], bool] | None = None) -> Future[MediaHashes]:
         """Return what the content's hashes will be, or which HashHubError will say why there are none.
 
         The content is held until then. A future that was given up by all who asked (`give_up`) may be cancelled.
+        `is_wanted`: of a caller that would wait for as long as hashing takes, whether it still does; where a child is
+        idle the future is done on return: handing over to another thread and back takes a third of a millisecond.
         Raises LimitExceeded when as many wait as may.
         """
         key = content.key
@@ -84,9 +94,20 @@ class Hashing:
                 )
             content.hold()
             self._wanted[key] = 1
-            future = self._in_hand[key] = self._threads.submit(self._hash, key, content)
+            future = self._in_hand[key] = Future()
+            is_here = False
+            if self._idle == 0:
+                self._queue[key] = content, future
+            else:
+                self._idle -= 1
+                future.set_running_or_notify_cancel()
+                is_here = is_wanted is not None
+                if not is_here:
+                    self._threads.submit(self._run, key, content, future)
         # Outside of the lock: what is done already calls back at once.
         future.add_done_callback(lambda done: self._finish(key, content, done))
+        if is_here:
+            self._run(key, content, future, is_wanted)
         return future
 
     def give_up(self, content: Content, future: Future[MediaHashes]) -> None:
@@ -103,23 +124,56 @@ class Hashing:
         """End the children; what waits gets an error."""
         with self._lock:
             self._is_closed = True
+            waiting = [future for _, future in self._queue.values()]
+            self._queue.clear()
+        for future in waiting:
+            future.cancel()
         self._pool.close()
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=True)
 
-    def _hash(self, key: bytes, content: Content) -> MediaHashes:
+    def _run(
+        self, key: bytes, content: Content, future: Future[MediaHashes], is_wanted: Callable[[], bool] | None = None
+    ) -> None:
+        """Hash in this thread, and then let the next in wait have the child."""
+        try:
+            future.set_result(self._hash(key, content, is_wanted))
+        except BaseException as e:  # noqa: BLE001 - for whoever waits, as an executor does
+            future.set_exception(e)
+        finally:
+            self._start_next()
+
+    def _start_next(self) -> None:
+        with self._lock:
+            while self._queue:
+                key, (content, future) = self._queue.popitem(last=False)
+                if future.set_running_or_notify_cancel():
+                    self._threads.submit(self._run, key, content, future)
+                    return
+            self._idle += 1
+
+    def _hash(self, key: bytes, content: Content, is_wanted: Callable[[], bool] | None) -> MediaHashes:
+        from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS
+
         file = content.open()
         if file is None:
             raise Unavailable("the upload's bytes are gone")
         with file, self._pool.room() as place:
             self.hashed += 1
-            # A dict's look-up needs no lock.
-            return place.hash(file, effort=self._effort, is_wanted=lambda: self._wanted.get(key, 0) > 0)
+            media = place.hash(
+                file,
+                algorithms=PERCEPTUAL_ALGORITHMS,
+                effort=self._effort,
+                # A dict's look-up needs no lock. Who hashes in its own thread cannot give up: it is one of the number.
+                is_wanted=lambda: self._wanted.get(key, 0) > int(is_wanted is not None and not is_wanted()),
+            )
+        return msgspec.structs.replace(media, digests=content.digests)  # of the same bytes, taken as they came
 
     def _finish(self, key: bytes, content: Content, future: Future[MediaHashes]) -> None:
         content.drop()
         error = None if future.cancelled() else future.exception()
         with self._lock:
             self._in_hand.pop(key, None)
+            self._queue.pop(key, None)
             self._wanted.pop(key, None)
             if isinstance(error, HashHubError) and _is_of_content(error):
                 self._failed[key] = (time.monotonic() + _FAILURE_SECONDS, error)

@@ -69,7 +69,7 @@ from hashhub.wire.entries import (
     withdrawal_reason_to_pb,
 )
 from hashhub.wire.exports import entries_from_columns_pb, entry_columns_to_pb
-from hashhub.wire.feed import changed_entries_to_pb, changed_entry_from_pb, changed_entry_to_pb
+from hashhub.wire.feed import changed_entry_from_pb, changed_entry_to_pb, feed_page_to_pb
 from hashhub.wire.fields import drop_output_only, duration_in, read_text, time_in, timestamp
 from hashhub.wire.hash_sets import (
     deletion_from_pb,
@@ -188,7 +188,6 @@ from hashhub.wire.webhooks import delivery_from_pb, delivery_to_pb, webhook_from
 __all__ = [
     "Bounds",
     "bounds_of",
-    "changed_entries_to_pb",
     "changed_entry_from_pb",
     "changed_entry_to_pb",
     "check_json",
@@ -240,6 +239,7 @@ __all__ = [
     "event_from_pb",
     "event_name",
     "event_to_pb",
+    "feed_page_to_pb",
     "finding_from_pb",
     "finding_to_pb",
     "flags_from_pb",

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 from hashhub import v1
 from hashhub.errors import Violation
-from hashhub.model import ChangedEntry, ChangeKind, Entry, Review
+from hashhub.model import ChangedEntry, ChangeKind, Entry, FeedPage, Review
 from hashhub.wire import names
 from hashhub.wire.administration import ROLE
 from hashhub.wire.contributors import contributor_from_pb, contributor_to_pb
-from hashhub.wire.entries import entry_from_pb, entry_to_pb
+from hashhub.wire.entries import entry_from_pb, put_entry
 from hashhub.wire.fields import EnumMap, checked, refuse
 from hashhub.wire.hash_sets import hash_set_from_pb, hash_set_to_pb
 from hashhub.wire.records import REVIEW_KIND
 
+_Answer = TypeVar("_Answer", v1.ListChangesResponse, v1.FollowChangesResponse)
 _CHANGE_KIND: Final = EnumMap(ChangeKind, v1.ChangeKind, "CHANGE_KIND_")
 
 
-def changed_entries_to_pb(changes: Iterable[ChangedEntry]) -> list[v1.Change]:
-    return [changed_entry_to_pb(change) for change in changes]
+def feed_page_to_pb(message: type[_Answer], page: FeedPage) -> _Answer:
+    """Return a page as the answer of either way to read the feed."""
+    pb = message(revision=page.revision, next_position=page.position, complete=page.is_complete, head=page.head)
+    add = pb.changes.add
+    for change in page.changes:
+        put_changed_entry(add(), change)
+    return pb
 
 
 def changed_entry_to_pb(change: ChangedEntry) -> v1.Change:
-    pb = v1.Change(change_revision=change.revision, kind=_CHANGE_KIND.to_pb(change.kind))
+    pb = v1.Change()
+    put_changed_entry(pb, change)
+    return pb
+
+
+def put_changed_entry(pb: v1.Change, change: ChangedEntry) -> None:
+    """Set all of an empty message."""
+    pb.change_revision = change.revision
+    pb.kind = _CHANGE_KIND.to_pb(change.kind)
     if change.entry is not None:
-        pb.entry.CopyFrom(entry_to_pb(change.entry))
+        put_entry(pb.entry, change.entry)
         if change.reviews:
             pb.reviews.extend(_feed_reviews(change.entry, change.reviews))
     elif change.hash_set is not None:
@@ -37,7 +51,6 @@ def changed_entry_to_pb(change: ChangedEntry) -> v1.Change:
         pb.name = names.resource_name("Entry", change.entry_name)
     else:
         pb.name = names.resource_name("HashSet", change.hash_set_name)
-    return pb
 
 
 def changed_entry_from_pb(pb: v1.Change, at: str = "change") -> ChangedEntry:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 from hashhub import v1, wire
 from hashhub.errors import Unavailable
 from hashhub.hub import Hub
-from hashhub.model import FeedPage, Principal
+from hashhub.model import Principal
 from hashhub.server import pages
 
 _LIFE_SIGN_SECONDS: Final = 10.0  # a followed feed says something at least this often, so that a dead connection shows
@@ -28,7 +28,7 @@ class Changes:
         """List changes behind a position."""
         size = pages.size(request.page_size)
         page = self._hub.changes.page(principal, request.position, from_now=request.from_now, page_size=size)
-        return v1.ListChangesResponse(**_feed(page))
+        return wire.feed_page_to_pb(v1.ListChangesResponse, page)
 
     def follow_changes(
         self, caller: Callable[[], Principal], request: v1.FollowChangesRequest, is_wanted: Callable[[], bool]
@@ -46,18 +46,7 @@ class Changes:
             position, from_now = page.position, False
             is_news = bool(page.changes) or (page.is_complete and not was_complete)
             if is_news or time.monotonic() - said >= _LIFE_SIGN_SECONDS:
-                yield v1.FollowChangesResponse(**_feed(page))
+                yield wire.feed_page_to_pb(v1.FollowChangesResponse, page)
                 said, was_complete = time.monotonic(), page.is_complete
             if page.is_complete:
                 self._hub.changes.wait(page.revision, _LOOK_SECONDS)
-
-
-def _feed(page: FeedPage) -> dict[str, Any]:
-    """Return what both ways of reading the feed answer with."""
-    return {
-        "changes": wire.changed_entries_to_pb(page.changes),
-        "revision": page.revision,
-        "next_position": page.position,
-        "complete": page.is_complete,
-        "head": page.head,
-    }
