@@ -172,13 +172,14 @@ class Hook:
             self._rechecks.close()
         if self._hashing is not None:
             self._hashing.close()
-        self._judge.close()
         if self._records is not None:
             self._counting.close()
             try:
                 self._write_counts()
             except HashHubError as e:
                 _log.warning("the last decisions could not be counted: %s", e.message)
+        self._judge.close()  # only now: one that looks for copies of cases closes the records
+        if self._records is not None:
             self._records.close()
 
     def start(self) -> None:
