@@ -37,7 +37,10 @@ ELSEWHERE = {"README.md", "docs/terms.md", "docs/history.md", "docs/mirror.md", 
     "docs/conflicts.md", "docs/reconcile.md", "docs/retention.md", "docs/webhooks.md",
 }  # fmt: skip
 ON_ITS_OWN = {"three-nations", "hook-clamd"}  # pages with a test file of their name
-OF_THE_HOOK = {"hook-sidecar": "test_sidecar_page.py"}  # pages that need more than a hub: tests/hook has the test
+OF_THE_HOOK = {
+    "hook-sidecar": "test_sidecar_page.py",
+    "hook-incident": "test_incident_page.py",
+}  # pages that need more than a hub: tests/hook has the test
 
 # By page and first line of the block: why no test runs it, and what stands in.
 NOT_RUN = {

@@ -405,7 +405,9 @@ class TestKeeping:
         assert records.verify() >= 2
         records.close()
 
-    def test_what_was_decided_last_is_counted_when_the_hook_ends(self, make_settings: Callable[..., HookSettings]) -> None:
+    def test_what_was_decided_last_is_counted_when_the_hook_ends(
+        self, make_settings: Callable[..., HookSettings]
+    ) -> None:
         settings = make_settings(hub="127.0.0.1:1")
         with open_hook(settings) as hook:
             hook.check(b"synthetic", door="test")
