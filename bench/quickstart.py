@@ -6,8 +6,9 @@
 Each guide is followed literally, as a person with its page and a shell would: in an empty directory with an empty home
 and a new virtual environment, its files are written as they stand, its commands are run in their order, what is to run
 in a terminal of its own goes on in the background, and what the page says that a command prints must be printed. Two
-things differ: hashhub comes from this checkout instead of the package index, and versions are those of the locks. The
-hub that the guides ask is started first, on the ports that they name, so that nothing else may use those.
+things differ: hashhub comes from this checkout instead of the package index, and versions are those of the locks. Where a
+guide does not start the hub that it asks, one is started first. All use the ports that the guides name, so that nothing
+else may use those.
 
 Times are on the clock, installation included.
 """
@@ -25,8 +26,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -52,6 +53,7 @@ _SERVERS: Final = (
     ("moto_server", 5555),
 )
 _MOMENT: Final = 3.0
+_INTERRUPT: Final = "# Ctrl-C:"
 
 
 class Step(NamedTuple):
@@ -67,7 +69,8 @@ def steps(page: str) -> list[Step]:
     """Return what a page has its reader do, in order.
 
     A block with a name after its language is a file, one without a language has commands, one called `text` what the
-    last command before it prints. A comment `# ends with N` tells how a command ends otherwise than with 0.
+    last command before it prints. A comment `# ends with N` tells how a command ends otherwise than with 0, and a line
+    `# Ctrl-C: COMMAND` that what runs in a terminal of its own is stopped.
     """
     made: list[Step] = []
     for language, name, block in _BLOCK.findall(page):
@@ -84,50 +87,110 @@ def steps(page: str) -> list[Step]:
 
 
 class Reader:
-    """Somebody with a page, a shell and nothing else."""
+    """Somebody with a page, a shell, and a directory to work in.
 
-    def __init__(self, directory: Path, stack: ExitStack) -> None:
-        self.directory = directory
-        self._stack = stack
-        home = directory / "home"
-        home.mkdir()
-        subprocess.run([sys.executable, "-m", "venv", str(directory / "venv")], check=True)
-        self.environment = {
-            "HOME": str(home),
-            "PATH": f"{directory / 'venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
-            "LANG": "C.UTF-8",
-            **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_", "SSL_"))},
-        }
-        self.work = directory / "work"
-        self.work.mkdir()
+    `ports`: other ports of this machine in place of those that pages name, by these; the environment must tell the
+    same to what has a port without a page's naming it. Whoever makes one closes it, which stops what still runs.
+    """
+
+    def __init__(self, work: Path, environment: Mapping[str, str], *, ports: Mapping[int, int] | None = None) -> None:
+        self.work = work
+        self.environment = dict(environment)
+        self._ports = ports or {}
+        self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
+
+    def close(self) -> None:
+        """Stop what still runs, the last first."""
+        while self._running:
+            _stop(self._running.pop()[1])
 
     def follow(self, step: Step) -> str:
         """Do one step. Return what it printed. Raises AssertionError when it is not as the page says."""
         if step.name:
             path = self.work / step.name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(step.text)
+            path.write_text(self._here(step.text))
+            return ""
+        if step.text.startswith(_INTERRUPT):
+            self._stop(step.text.removeprefix(_INTERRUPT).strip())
             return ""
         for beginning, port in _SERVERS:
-            if step.text.startswith(beginning):
-                self._stack.enter_context(self._running(step.text, port))
+            if step.text.startswith(beginning) and "--once" not in step.text:
+                self._start(step.text, port)
                 return ""
+        line = self.command(self._here(step.text))
+        exported = re.match(r"export (\w+)=", line)
         done = subprocess.run(
-            ["bash", "-c", self._from_here(step.text)],  # noqa: S607 - as a reader would
+            ["bash", "-c", f'{line}\nprintf %s "${exported[1]}"' if exported else line],  # noqa: S607 - as a reader
             cwd=self.work,
             env=self.environment,
             capture_output=True,
             text=True,
             timeout=_STEP_SECONDS,
             check=False,
+            stdin=subprocess.DEVNULL,
         )
         told = f"{step.text}\n{done.stdout}\n{done.stderr}"
         assert done.returncode == step.ends_with, told
-        for line in step.prints:
-            assert any(printed.startswith(line) for printed in done.stdout.splitlines()), f"not printed: {line}\n{told}"
+        assert "Traceback" not in done.stderr, told
+        if exported:  # a reader's shell goes on, and each line here is one of its own
+            self.environment[exported[1]] = done.stdout
+        printed = [" ".join(line.split()) for line in done.stdout.splitlines()]
+        for line in step.prints:  # columns have other widths on a page
+            wanted = " ".join(self._here(line).split())
+            assert any(one.startswith(wanted) for one in printed), f"not printed: {line}\n{told}"
         return done.stdout
 
-    def _from_here(self, line: str) -> str:
+    def command(self, line: str) -> str:
+        """Return what is run for a line of the page: the line."""
+        return line
+
+    def _here(self, text: str) -> str:
+        for theirs, ours in self._ports.items():
+            text = re.sub(rf'(127\.0\.0\.1(?::|", )|--port ){theirs}\b', rf"\g<1>{ours}", text)
+        return text
+
+    def _start(self, line: str, port: int | None) -> None:
+        with (self.work / "servers.log").open("ab") as log:
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec {self._here(line)}"],  # noqa: S607 - likewise
+                cwd=self.work,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        self._running.append((line, process))
+        try:
+            _wait_for(process, self._ports.get(port, port) if port is not None else None, line)
+        except AssertionError as e:
+            raise AssertionError(f"{e}\n{(self.work / 'servers.log').read_text('utf-8', 'replace')[-2000:]}") from None
+
+    def _stop(self, beginning: str) -> None:
+        [(line, process)] = [one for one in self._running if one[0].startswith(beginning)]
+        self._running.remove((line, process))
+        _stop(process)
+
+
+class Newcomer(Reader):
+    """Somebody who has nothing yet: an empty home, and an environment into which the page has them install."""
+
+    def __init__(self, directory: Path) -> None:
+        home = directory / "home"
+        home.mkdir()
+        subprocess.run([sys.executable, "-m", "venv", str(directory / "venv")], check=True)
+        work = directory / "work"
+        work.mkdir()
+        super().__init__(
+            work,
+            {
+                "HOME": str(home),
+                "PATH": f"{directory / 'venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
+                "LANG": "C.UTF-8",
+                **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "UV_", "SSL_"))},
+            },
+        )
+
+    def command(self, line: str) -> str:
         """Return the line with hashhub from this checkout, and versions from the locks."""
         if not line.startswith("pip install"):
             return line
@@ -143,26 +206,14 @@ class Reader:
             commands.append(f"pip install -q -c {ROOT / 'requirements.lock'} {shlex.join(packages)}")
         return " && ".join(commands)
 
-    @contextmanager
-    def _running(self, line: str, port: int | None) -> Iterator[None]:
-        with (self.work / "servers.log").open("ab") as log:
-            process = subprocess.Popen(
-                ["bash", "-c", f"exec {line}"],  # noqa: S607 - likewise
-                cwd=self.work,
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-            )
-            try:
-                _wait_for(process, port, line)
-                yield
-            finally:
-                process.send_signal(signal.SIGTERM)
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(_STOP_SECONDS)
-                if process.poll() is None:
-                    process.kill()
-                    process.wait()
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_SECONDS)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int | None, line: str) -> None:
@@ -187,7 +238,8 @@ def followed(guide: str, *, keep: bool) -> dict[str, Any]:
     times: list[tuple[float, str]] = []
     try:
         with ExitStack() as stack:
-            reader = Reader(directory, stack)
+            reader = Newcomer(directory)
+            stack.callback(reader.close)
             if not any(step.text.startswith("hashhub serve") for step in todo if not step.name):
                 todo = [Step("", "pip install 'hashhub[hook]'"), Step("", "hashhub serve"), *todo]
             for step in todo:

@@ -279,9 +279,7 @@ def _of_file(file: BinaryIO, task: Task) -> MediaHashes:
 
 
 def _hashed(file: BinaryIO | bytearray, task: Task) -> MediaHashes:
-    return hash_media(
-        file, algorithms=task.algorithms, dihedral=task.dihedral, effort=task.effort, limits=task.limits
-    )
+    return hash_media(file, algorithms=task.algorithms, dihedral=task.dihedral, effort=task.effort, limits=task.limits)
 
 
 def _cpu_seconds() -> float:

@@ -188,7 +188,7 @@ class Hook:
                 self._write_counts()  # before the judge is closed, which may close the records
             except HashHubError as e:
                 _log.warning("the last decisions could not be counted: %s", e.message)
-        self._judge.close()
+        self._judge.close()  # only now: one that looks for copies of cases closes the records
         if self._records is not None:
             self._records.close()
 

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _MEMORY_BYTES: Final = 1 << 30  # of one child
 _FAILURE_SECONDS: Final = 60.0
+_END_SECONDS: Final = 10.0  # within what a service manager leaves a process to end
 _REMEMBERED_BYTES: Final = 32 << 20
 _A_HASH: Final = 200  # bytes that one remembered hash takes, roughly
 
@@ -121,9 +122,13 @@ class Hashing:
             future.cancel()
 
     def close(self) -> None:
-        """End the children; what waits gets an error."""
+        """Let what is wanted be hashed for some seconds yet, then end the children; what waits still gets an error."""
         with self._lock:
             self._is_closed = True
+            in_hand = list(self._in_hand.values())
+        # An upload that the hub gave no answer for needs its hashes to be cleared later, and its bytes end with us.
+        wait(in_hand, timeout=_END_SECONDS)
+        with self._lock:
             waiting = [future for _, future in self._queue.values()]
             self._queue.clear()
         for future in waiting:

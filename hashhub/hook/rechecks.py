@@ -106,8 +106,14 @@ class Rechecks:
         answered = 0
         try:
             while batch := self._take("recheck", "reference, since, pending"):
-                for reference, since, blob in batch:
-                    answered += self._ask(reference, since, msgspec.msgpack.decode(blob, type=Pending))
+                for at, (reference, since, blob) in enumerate(batch):
+                    try:
+                        answered += self._ask(reference, since, msgspec.msgpack.decode(blob, type=Pending))
+                    except Unavailable:
+                        # Those that were not come to would else wait for the end of the lease.
+                        for left, _, _ in batch[at + 1 :]:
+                            self._later(left, self._settings.recheck.seconds)
+                        raise
         except Unavailable as e:
             _log.debug("no answer yet: %s", e.message)
         while batch := self._take("telling", "number, since, attempts, rechecked"):

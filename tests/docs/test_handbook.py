@@ -41,6 +41,7 @@ ON_ITS_OWN = {"three-nations", "hook-clamd"}  # pages with a test file of their 
 OF_THE_HOOK = {
     "hook-bucket": "test_buckets_page.py",
     "hook-cases": "test_case_pages.py",
+    "hook-incident": "test_incident_page.py",
     "hook-local": "test_local_page.py",
     "hook-queue": "test_queue_pages.py",
     "hook-reports": "test_case_pages.py",

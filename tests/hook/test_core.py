@@ -17,7 +17,7 @@ import pytest
 
 from hashhub.errors import Cancelled, InvalidArgument, Unavailable
 from hashhub.hashes import parse
-from hashhub.hook import Action, Checked, Hook, NoAnswer, WithoutAnswer, load_settings
+from hashhub.hook import Action, Checked, Hook, NoAnswer, WithoutAnswer, load_settings, open_hook
 from hashhub.hook.core import _Looked
 from hashhub.hook.judges import Judged
 from hashhub.hook.records import Records, UploadState
@@ -403,6 +403,16 @@ class TestKeeping:
         assert sum(row[0] for row in records.rows("SELECT count FROM tally WHERE door = 'test'")) == 4
         assert records.rows("SELECT sum(count) FROM tally WHERE action = 'ALLOW'") == [(2,)]
         assert records.verify() >= 2
+        records.close()
+
+    def test_what_was_decided_last_is_counted_when_the_hook_ends(
+        self, make_settings: Callable[..., HookSettings]
+    ) -> None:
+        settings = make_settings(hub="127.0.0.1:1")
+        with open_hook(settings) as hook:
+            hook.check(b"synthetic", door="test")
+        records = Records(Path(settings.data))
+        assert records.rows("SELECT count FROM tally WHERE door = 'test'") == [(1,)]
         records.close()
 
     def test_what_cannot_be_recorded_is_held_at_least(self, make_hook: MakeHook, listed: Listed) -> None:

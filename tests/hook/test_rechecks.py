@@ -240,6 +240,36 @@ def test_other_urls_are_refused(tmp_path: Path, url: str) -> None:
         AppUrl("https://example.com/", str(tmp_path / "short"))
 
 
+def test_what_a_round_did_not_come_to_is_not_put_off_longer_than_what_it_asked(
+    make_settings: MakeSettings, listed: Listed
+) -> None:
+    settings = make_settings(recheck=RARELY)
+    with opened(settings, away(Verdict.NO_MATCH)) as hook:
+        references = [hook.check(content, door="test").reference for content in (listed.unknown, b"one", b"two")]
+        assert _eventually(lambda: _hashes_of(hook, references[0]) > 3)
+        _make_due(hook)
+        at = time.time()
+        hook.recheck()
+        assert hook._records is not None
+        dues = [due for (due,) in hook._records.rows("SELECT due FROM recheck")]
+        assert len(dues) == 3
+        assert min(dues) >= at + RARELY.seconds  # and not the time of a lease
+
+
+def test_a_hook_that_ends_hashes_what_had_no_answer(
+    make_settings: MakeSettings, listed: Listed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hashhub.hook.hashing._END_SECONDS", 100.0)  # a loaded machine is no reason for another answer
+    settings = make_settings(recheck=RARELY)
+    with opened(settings, away(Verdict.NO_MATCH)) as hook:  # which has no child process yet
+        reference = hook.check(listed.unknown, door="test").reference
+    with opened(settings, OneVerdict(Verdict.NO_MATCH)) as hook:
+        assert _hashes_of(hook, reference) > 3
+        _make_due(hook)
+        hook.recheck()
+        assert _state(hook, reference) is UploadState.RELEASED
+
+
 def _make_due(hook: Hook, *, since: float | None = None) -> None:
     assert hook._records is not None
     hook._records.write("UPDATE recheck SET due = 0, since = coalesce(?, since)", (since,))

@@ -1,0 +1,109 @@
+"""docs/hook-incident.md, followed as it stands: a hub and doors in terminals of their own, stopped where it says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.quickstart import Reader, Step, steps
+from hashhub.hook.records import Records, UploadState
+from tests.docs.test_handbook import free_port
+from tests.hook.test_reports import SCHEMA
+
+pytest.importorskip("starlette", reason="the sidecar needs hashhub[hook]")
+pytest.importorskip("s3fs", reason="the worker needs hashhub[hook-bucket]")
+pytest.importorskip("cryptography", reason="the vault needs hashhub[hook]")
+
+ROOT = Path(__file__).parents[2]
+PAGE = "docs/hook-incident.md"
+TODO = steps((ROOT / PAGE).read_text("utf-8"))
+
+
+class Here(Reader):
+    """Somebody who has hashhub already."""
+
+    def command(self, line: str) -> str:
+        return "true" if line.startswith("pip install") else line
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Here:
+    """Give somebody whose hub and doors have ports of their own."""
+    ports = {port: free_port() for port in (8470, 8471, 8472, 3310)}
+    hub, http, sidecar, clamd = (f"127.0.0.1:{port}" for port in ports.values())
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("HASHHUB_")},
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "connectors")]),
+        "HASHHUB_LISTEN": hub,
+        "HASHHUB_HTTP": http,
+        "HASHHUB_SERVER": hub,
+        "HASHHUB_HOOK_SIDECAR_LISTEN": sidecar,
+        "HASHHUB_HOOK_CLAMD_LISTEN": clamd,
+        "HASHHUB_HOOK_ANSWER_SECONDS": "20",  # a loaded machine is no reason for another answer
+    }
+    return Here(tmp_path, environment, ports=ports)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed here")
+def test_the_incident_goes_as_told_with_the_hub_switched_off_twice(reader: Here) -> None:
+    printed: dict[str, str] = {}
+    try:
+        for step in TODO:
+            printed[step.text] = reader.follow(step)
+    finally:
+        reader.close()
+    assert len(TODO) > 80
+    work = reader.work
+    upload = reader.environment["UPLOAD"]
+    # The vault had the upload before anybody decided, and has it for a year from the report.
+    assert upload in printed["hashhub hook vault list"]
+    assert "US: 18 U.S.C. 2258A(h)(1)" in printed["hashhub hook vault list"]
+    # The draft is what the recipient's description asks for.
+    [report] = (work / "report").glob("*-report.draft.xml")
+    SCHEMA.validate(str(report))
+    case = (work / "record.md").read_text("utf-8")
+    assert len(re.findall(r"\| removed \|", case)) == 3
+    # Nothing is lost: each upload that had no answer got one, and each step is in an unbroken chain.
+    records = Records(work / "hashhub-hook")
+    try:
+        assert records.count(UploadState.UNANSWERED) == 0
+        events = records.events()
+        assert records.verify() == len(events)
+    finally:
+        records.close()
+    unanswered = {event.subject for event in events if event.kind == "upload.unanswered"}
+    assert len(unanswered) == 4  # two at the sidecar, one of the worker, one at the clamd door
+    assert {event.subject for event in events if event.kind == "upload.rechecked"} == unanswered
+    assert {"hub.away", "hub.back"} <= {event.kind for event in events}
+    evidence = json.loads((work / "evidence" / "evidence.json").read_text("utf-8"))
+    assert evidence["unknown"] is not None
+    assert (work / "evidence" / "evidence.html").stat().st_size > 1000
+
+
+def test_what_is_stopped_was_started() -> None:
+    running: list[str] = []
+    for step in TODO:
+        if step.text.startswith("# Ctrl-C: "):
+            stopped = step.text.removeprefix("# Ctrl-C: ").strip()
+            assert [line for line in running if line.startswith(stopped)], stopped
+            running = [line for line in running if not line.startswith(stopped)]
+        elif step.text.startswith(("hashhub serve", "hashhub hook serve", "hashhub hook clamd")):
+            assert step.text not in running
+            running.append(step.text)
+    assert running == ["hashhub serve"]
+
+
+def test_a_reader_sees_what_is_not_as_the_page_says(reader: Here) -> None:
+    reader.follow(Step("", "export NAME=$(echo $((40 + 2)))"))
+    assert reader.follow(Step("", "echo a $NAME", prints=("a   42",))) == "a 42\n"
+    for wrong in (Step("", "echo a", prints=("b",)), Step("", "false"), Step("", "true", ends_with=1)):
+        with pytest.raises(AssertionError):
+            reader.follow(wrong)
