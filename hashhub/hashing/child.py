@@ -241,10 +241,7 @@ def _outcome(hub: socket.socket, task: Task, file_bytes: int, descriptor: int | 
         # SIGPROF ends the process, in whatever library it is. It counts the CPU time of all its threads.
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
-            if isinstance(file, bytearray):
-                hashes = _hashed(file, task)
-            else:
-                hashes = _of_file(file, task)
+            hashes = _hashed(file, task) if isinstance(file, bytearray) else _of_file(file, task)
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
     except HashHubError as e:
@@ -279,9 +276,7 @@ def _of_file(file: BinaryIO, task: Task) -> MediaHashes:
 
 
 def _hashed(file: BinaryIO | bytearray, task: Task) -> MediaHashes:
-    return hash_media(
-        file, algorithms=task.algorithms, dihedral=task.dihedral, effort=task.effort, limits=task.limits
-    )
+    return hash_media(file, algorithms=task.algorithms, dihedral=task.dihedral, effort=task.effort, limits=task.limits)
 
 
 def _cpu_seconds() -> float:

@@ -317,9 +317,9 @@ def _exchange(
         child.sendall(protocol.REQUEST.pack(len(header), len(content)) + header)
         child.sendall(content)
     else:
-        request = protocol.REQUEST.pack(len(header), protocol.DESCRIPTOR)
-        sent = socket.send_fds(child, [request], [content.fileno()])
-        child.sendall(request[sent:] + header)
+        request = protocol.REQUEST.pack(len(header), protocol.DESCRIPTOR) + header
+        sent = socket.send_fds(child, [request], [content.fileno()])  # at once: the child wakes at the first byte
+        child.sendall(request[sent:])
     while not _is_readable(child, _LOOK_SECONDS):
         if time.monotonic() > until:
             raise TimeoutError
