@@ -241,10 +241,7 @@ def _outcome(hub: socket.socket, task: Task, file_bytes: int, descriptor: int | 
         # SIGPROF ends the process, in whatever library it is. It counts the CPU time of all its threads.
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
-            if isinstance(file, bytearray):
-                hashes = _hashed(file, task)
-            else:
-                hashes = _of_file(file, task)
+            hashes = _hashed(file, task) if isinstance(file, bytearray) else _of_file(file, task)
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
     except HashHubError as e:

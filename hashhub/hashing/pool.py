@@ -85,13 +85,23 @@ class MediaPool:
     `most_calls`: calls that may be in the room at once.
     """
 
-    def __init__(self, *, children: int, max_queued: int, seconds: float, memory_bytes: int, limits: Limits) -> None:
+    def __init__(
+        self,
+        *,
+        children: int,
+        max_queued: int,
+        seconds: float,
+        memory_bytes: int,
+        limits: Limits,
+        algorithms: tuple[str, ...] | None = None,
+    ) -> None:
         """Nothing is started before `start` or the first file.
 
         `max_queued`: calls that may wait while as many as there are children are being hashed. `seconds`: CPU time of
-        one file. `memory_bytes`: of one child, beyond what its libraries map.
+        one file. `memory_bytes`: of one child, beyond what its libraries map. `algorithms`: as of `hash_media`.
         """
         self._limits = limits
+        self._algorithms = algorithms
         self._seconds = seconds
         self._template = _Template(seconds, memory_bytes)
         self._children: queue.SimpleQueue[_Child] = queue.SimpleQueue()
@@ -170,13 +180,12 @@ class MediaPool:
         content: Content,
         is_wanted: Callable[[], bool],
         *,
-        algorithms: tuple[str, ...] | None,
         dihedral: bool,
         effort: Effort,
     ) -> protocol.Outcome:
         # A file that is digested as a stream, whatever its size, takes time by its length.
         extra = 0.0 if isinstance(content, bytes) else os.fstat(content.fileno()).st_size / _STREAM_BYTES_A_SECOND
-        task = protocol.Task(dihedral, effort, self._limits, extra, algorithms)
+        task = protocol.Task(dihedral, effort, self._limits, extra, self._algorithms)
         child = self._idle_child(is_wanted)
         try:
             outcome = child.hash(content, task, self._seconds + extra, is_wanted)
@@ -207,7 +216,6 @@ class Place:
         self,
         content: Content,
         *,
-        algorithms: tuple[str, ...] | None = None,
         dihedral: bool = False,
         effort: Effort = Effort.PLAIN,
         is_wanted: Callable[[], bool] = lambda: True,
@@ -226,7 +234,7 @@ class Place:
             Unavailable: MEDIA_PROCESS_DIED; DEADLINE_EXCEEDED, if nobody waits any more.
         """
         outcome = self._pool._hash(  # noqa: SLF001 - its part
-            content, is_wanted, algorithms=algorithms, dihedral=dihedral, effort=effort
+            content, is_wanted, dihedral=dihedral, effort=effort
         )
         self.cpu_seconds += outcome.cpu_seconds
         if outcome.hashes is not None:
@@ -317,9 +325,9 @@ def _exchange(
         child.sendall(protocol.REQUEST.pack(len(header), len(content)) + header)
         child.sendall(content)
     else:
-        request = protocol.REQUEST.pack(len(header), protocol.DESCRIPTOR)
-        sent = socket.send_fds(child, [request], [content.fileno()])
-        child.sendall(request[sent:] + header)
+        request = protocol.REQUEST.pack(len(header), protocol.DESCRIPTOR) + header
+        sent = socket.send_fds(child, [request], [content.fileno()])  # at once: the child wakes at the first byte
+        child.sendall(request[sent:])
     while not _is_readable(child, _LOOK_SECONDS):
         if time.monotonic() > until:
             raise TimeoutError

@@ -39,6 +39,7 @@ class Hashing:
 
     def __init__(self, settings: HookSettings) -> None:
         from hashhub.hashing.limits import Limits
+        from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS
         from hashhub.hashing.pool import MediaPool
 
         children = settings.hashing_processes or len(os.sched_getaffinity(0))
@@ -50,6 +51,7 @@ class Hashing:
             seconds=settings.media_seconds,
             memory_bytes=_MEMORY_BYTES,
             limits=Limits(max_bytes=settings.max_bytes),
+            algorithms=PERCEPTUAL_ALGORITHMS,
         )
         self._threads = ThreadPoolExecutor(children, thread_name_prefix="hook-hashing")
         self._lock = threading.Lock()
@@ -157,8 +159,6 @@ class Hashing:
             self._idle += 1
 
     def _hash(self, key: bytes, content: Content, is_wanted: Callable[[], bool] | None) -> MediaHashes:
-        from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS
-
         file = content.open()
         if file is None:
             raise Unavailable("the upload's bytes are gone")
@@ -166,7 +166,6 @@ class Hashing:
             self.hashed += 1
             media = place.hash(
                 file,
-                algorithms=PERCEPTUAL_ALGORITHMS,
                 effort=self._effort,
                 # A dict's look-up needs no lock. Who hashes in its own thread cannot give up: it is one of the number.
                 is_wanted=lambda: self._wanted.get(key, 0) > int(is_wanted is not None and not is_wanted()),

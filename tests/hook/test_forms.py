@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hashhub.hook import Action, Decision, WithoutAnswer
-from hashhub.hook.forms import BodyRefused, Intake, Memory, Pace, is_looked_at
+from hashhub.hook.forms import PIECE_BYTES, Body, BodyRefused, Intake, Memory, Pace, is_looked_at
 from hashhub.hook.settings import AppSettings, HookSettings
 from hashhub.model import Verdict
 from tests.hook.web import BOUNDARY, FORM_TYPE, File, form
@@ -339,3 +339,48 @@ def test_paths_are_compared_as_widely_as_any_framework_does() -> None:
     assert not is_looked_at("/", ["/up"])
     assert is_looked_at("/anything", ["/"])
     assert is_looked_at("/anything", None)
+
+
+class TestBody:
+    def test_a_body_gives_what_came_in_pieces_of_bounded_size_and_gives_its_memory_back(self) -> None:
+        memory = Memory(1 << 20)
+        came = [b"a", b"bc", bytes(3 * PIECE_BYTES + 1), b"d" * 5000, b"e", b"f"]
+        body = Body(memory, 1 << 20)
+        for piece in came:
+            body.write(piece)
+        assert (b"".join(body.pieces()), body.size, memory.taken) == (b"".join(came), *[len(b"".join(came))] * 2)
+        taken = []
+        while body.size:
+            taken.append(body.take_piece())
+        assert b"".join(taken) == b"".join(came)
+        assert max(map(len, taken)) <= PIECE_BYTES
+        assert memory.taken == 0
+        assert body.take_piece() == b""
+
+    def test_bytes_that_come_one_by_one_are_joined(self) -> None:
+        body = Body(Memory(1 << 20), 1 << 20)
+        for _ in range(10_000):
+            body.write(b"x")
+        assert len(list(body.pieces())) == 1
+
+    def test_a_body_can_be_had_as_a_file(self) -> None:
+        memory = Memory(1 << 20)
+        body = Body(memory, 1 << 20)
+        body.write(b"ab")
+        body.write(bytes(5000))
+        assert body.content.read() == b"ab" + bytes(5000)
+        body.close()
+        body.close()
+        assert memory.taken == 0
+
+
+class TestPatience:
+    def test_a_window_with_enough_bytes_is_followed_by_one_without(self) -> None:
+        times = iter([0.0, 4.0, 4.0, 4.0, 4.0])
+        pace = Pace(AppSettings(slow_seconds=10, slow_bytes=100), clock=lambda: next(times))
+        assert pace.patience == 6
+        pace.came(100)
+        assert pace.patience == 16
+
+    def test_who_need_not_send_anything_is_never_too_slow(self) -> None:
+        assert Pace(AppSettings(slow_seconds=10, slow_bytes=0)).patience is None
