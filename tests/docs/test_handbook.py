@@ -34,13 +34,20 @@ ROOT = Path(__file__).parents[2]
 HANDBOOK = ("install", "operate", "contribute", "match", "live", "video")
 ELSEWHERE = {"README.md", "docs/terms.md", "docs/history.md", "docs/mirror.md", "docs/api.md", "docs/formats.md"} | {
     "docs/analyst.md", "docs/csv.md", "docs/export.md", "docs/entries.md", "docs/schemes.md", "docs/policies.md",
-    "docs/conflicts.md", "docs/reconcile.md", "docs/retention.md", "docs/webhooks.md",
+    "docs/conflicts.md", "docs/reconcile.md", "docs/retention.md", "docs/webhooks.md", "docs/hook.md",
 }  # fmt: skip
 ON_ITS_OWN = {"three-nations", "hook-clamd"}  # pages with a test file of their name
-OF_THE_HOOK = {
-    "hook-sidecar": "test_sidecar_page.py",
+OF_THE_HOOK = {  # pages that need more than a hub: tests/hook has the test
+    "hook-bucket": "test_buckets_page.py",
+    "hook-cases": "test_case_pages.py",
     "hook-incident": "test_incident_page.py",
-}  # pages that need more than a hub: tests/hook has the test
+    "hook-local": "test_local_page.py",
+    "hook-python": "../docs/test_hook_python.py",
+    "hook-queue": "test_queue_pages.py",
+    "hook-reports": "test_case_pages.py",
+    "hook-sidecar": "test_sidecar_page.py",
+    "hook-vault": "test_queue_pages.py",
+}
 
 # By page and first line of the block: why no test runs it, and what stands in.
 NOT_RUN = {
