@@ -6,9 +6,9 @@
 Each guide is followed literally, as a person with its page and a shell would: in an empty directory with an empty home
 and a new virtual environment, its files are written as they stand, its commands are run in their order, what is to run
 in a terminal of its own goes on in the background, and what the page says that a command prints must be printed. Two
-things differ: hashhub comes from this checkout instead of the package index, and versions are those of the locks. Where a
-guide does not start the hub that it asks, one is started first. All use the ports that the guides name, so that nothing
-else may use those.
+things differ: hashhub comes from this checkout instead of the package index, and versions are those of the locks. Where
+a guide does not start the hub that it asks, one is started first. All use the ports that the guides name, so that
+nothing else may use those.
 
 Times are on the clock, installation included.
 """
@@ -197,9 +197,9 @@ class Newcomer(Reader):
         packages = [p for p in shlex.split(line)[2:] if not p.startswith("hashhub")]
         commands = []
         if len(packages) < len(shlex.split(line)[2:]):
-            locks = ROOT / "docker" / "hook.requirements.lock"
+            locks = ["hook.requirements.lock", *(["requirements.lock"] if "server" in line else [])]
             commands += [
-                f"pip install -q --require-hashes -r {locks}",
+                *(f"pip install -q --require-hashes -r {ROOT / 'docker' / lock}" for lock in locks),
                 f"pip install -q --no-deps --no-build-isolation {ROOT}",
             ]
         if packages:
@@ -241,7 +241,7 @@ def followed(guide: str, *, keep: bool) -> dict[str, Any]:
             reader = Newcomer(directory)
             stack.callback(reader.close)
             if not any(step.text.startswith("hashhub serve") for step in todo if not step.name):
-                todo = [Step("", "pip install 'hashhub[hook]'"), Step("", "hashhub serve"), *todo]
+                todo = [Step("", "pip install 'hashhub[server,hook]'"), Step("", "hashhub serve"), *todo]
             for step in todo:
                 at = time.monotonic()
                 reader.follow(step)

@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[2]
 HANDBOOK = ("install", "operate", "contribute", "match", "live", "video")
 ELSEWHERE = {"README.md", "docs/terms.md", "docs/history.md", "docs/mirror.md", "docs/api.md", "docs/formats.md"} | {
     "docs/analyst.md", "docs/csv.md", "docs/export.md", "docs/entries.md", "docs/schemes.md", "docs/policies.md",
-    "docs/conflicts.md", "docs/reconcile.md", "docs/retention.md", "docs/webhooks.md",
+    "docs/conflicts.md", "docs/reconcile.md", "docs/retention.md", "docs/webhooks.md", "docs/hook.md",
 }  # fmt: skip
 ON_ITS_OWN = {"three-nations", "hook-clamd"}  # pages with a test file of their name
 # Pages that need more than a hub: tests/hook has the test.
@@ -43,6 +43,7 @@ OF_THE_HOOK = {
     "hook-cases": "test_case_pages.py",
     "hook-incident": "test_incident_page.py",
     "hook-local": "test_local_page.py",
+    "hook-python": "../docs/test_hook_python.py",
     "hook-queue": "test_queue_pages.py",
     "hook-reports": "test_case_pages.py",
     "hook-sidecar": "test_sidecar_page.py",

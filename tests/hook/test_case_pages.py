@@ -35,12 +35,10 @@ COUNTRIES = re.split(r"^## ", (ROOT / "docs/countries.md").read_text("utf-8"), f
 @pytest.mark.parametrize(("page", "least"), [("docs/hook-cases.md", 12), ("docs/hook-reports.md", 6)])
 def test_every_command_works_as_written(tmp_path: Path, page: str, least: int) -> None:
     text = (ROOT / page).read_text("utf-8")
-    tables = re.findall(r"^```toml( facts)?\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    tables = re.findall(r"^```toml (\S+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     with running_hub(tmp_path / "hashhub-data") as hub:
-        for kind, table in tables:
-            (tmp_path / ("facts.toml" if kind else "hook.toml")).write_text(
-                table.replace("127.0.0.1:8470", hub.address), "utf-8"
-            )
+        for file, table in tables:
+            (tmp_path / file).write_text(table.replace("127.0.0.1:8470", hub.address), "utf-8")
         load(tmp_path / "hook.toml", {})
         if "report draft" in text:  # what the page says is on record
             _keep(tmp_path / "hashhub-hook")

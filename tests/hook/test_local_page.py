@@ -20,7 +20,7 @@ PAGE: Final = "docs/hook-local.md"
 
 def test_every_command_works_as_written(tmp_path: Path) -> None:
     text = (ROOT / PAGE).read_text("utf-8")
-    [settings] = re.findall(r"^```toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    [settings] = re.findall(r"^```toml hook.toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     (tmp_path / "hook.toml").write_text(settings)
     with running_hub(tmp_path / "hashhub-data") as hub:
         environment = {

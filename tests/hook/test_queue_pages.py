@@ -33,7 +33,7 @@ def page(name: str) -> str:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_command_works_as_written(name: str, tmp_path: Path) -> None:
-    [toml] = re.findall(r"^```toml\n(.*?)^```$", page(name), re.DOTALL | re.MULTILINE)
+    [toml] = re.findall(r"^```toml hook.toml\n(.*?)^```$", page(name), re.DOTALL | re.MULTILINE)
     (tmp_path / "hook.toml").write_text(toml)
     environment = {
         **os.environ,
