@@ -147,18 +147,18 @@ class Sync:
 
     def state(self) -> CopyState:
         """Return what there is now."""
-        kept = self._mirror.state()
+        copied = self._mirror.state()
         policies: list[KeptPolicy | None] = []
         self._index.look(lambda look: policies.append(look.policy(self._reference)))
         policy = policies[0] if policies else None
         return CopyState(
-            revision=kept.complete_revision,
-            complete_time=kept.complete_time,
+            revision=copied.complete_revision,
+            complete_time=copied.complete_time,
             policy=policy.name if policy is not None else "",
-            entries=kept.entries,
-            hash_sets=kept.hash_sets,
+            entries=copied.entries,
+            hash_sets=copied.hash_sets,
             index_digests=sum(self._index.matcher.count(name) for name in SEARCHED),
-            lines=kept.lines,
+            lines=copied.lines,
             seconds=round(time.monotonic() - self._begun, 3),
         )
 
@@ -312,9 +312,9 @@ class LocalJudge:
             raise
 
     def _take_in(self, look: Look) -> None:
-        kept = look.policy(self._options.policy)
-        if kept != self._parsed[0]:
-            self._parsed = (kept, *_parsed(kept, self._options.policy))
+        stored = look.policy(self._options.policy)
+        if stored != self._parsed[0]:
+            self._parsed = (stored, *_parsed(stored, self._options.policy))
         self._state = _Ready(look.moment, *self._parsed[1:])
 
     def _ready(self) -> _Ready:
@@ -344,23 +344,23 @@ class LocalJudge:
         return (heard if age > self._stale_after else None), age > self._stale_limit
 
     def _check_policy(self, settings: HookSettings) -> None:
-        kept = None
+        stored = None
         try:
             with self._copy.look() as look:
-                kept = look.policy(settings.policy)
+                stored = look.policy(settings.policy)
         except Unavailable:
             pass  # there is no copy yet
-        if kept is None:
+        if stored is None:
             with client_of(settings, timeout=_START_SECONDS) as client:
                 try:
-                    kept = _fetched(client, settings.policy)
+                    stored = _fetched(client, settings.policy)
                 except (Unavailable, LimitExceeded) as e:
                     raise Unavailable(
                         f"policy {settings.policy} was never fetched, and the hub cannot be asked for it "
                         f"({e.message}); {SYNC} while the hub is there",
                         reason=Reason.POLICY_UNREADABLE,
                     ) from e
-        _readable(kept)
+        _readable(stored)
 
 
 class _Following:
@@ -434,29 +434,32 @@ def _fetched(client: Client, reference: str) -> KeptPolicy:
     return KeptPolicy(reference=reference, name=version.name, text=version.text, fault=fault, time=now())
 
 
-def _parsed(kept: KeptPolicy | None, reference: str) -> tuple[Policy | None, str]:
+def _parsed(stored: KeptPolicy | None, reference: str) -> tuple[Policy | None, str]:
     """Return what a kept policy says, or why nothing can be decided by it."""
-    if kept is None:
+    if stored is None:
         return None, f"policy {reference} is not in the copy; {SYNC} with these settings"
-    if kept.fault:
-        return None, f"{kept.fault}; name another policy in the settings, then {SYNC}"
+    if stored.fault:
+        return None, f"{stored.fault}; name another policy in the settings, then {SYNC}"
     try:
-        version = int(kept.name.partition("@")[2])
-        policy = trust.parse(kept.text.encode(), f"policy {kept.name}", version=version)
+        version = int(stored.name.partition("@")[2])
+        policy = trust.parse(stored.text.encode(), f"policy {stored.name}", version=version)
     except (HashHubError, ValueError) as e:
         told = e.message if isinstance(e, HashHubError) else "its name has no version"
-        return None, f"policy {kept.name} of the hub cannot be read here ({told}); install the hub's version of hashhub"
+        return (
+            None,
+            f"policy {stored.name} of the hub cannot be read here ({told}); install the hub's version of hashhub",
+        )
     if policy.reads_statement_times:
         return None, (
-            f"policy {kept.name} asks how long ago entries were stated, which a copy does not know; name another "
+            f"policy {stored.name} asks how long ago entries were stated, which a copy does not know; name another "
             "policy, or set the mode to ONLINE"
         )
     return policy, ""
 
 
-def _readable(kept: KeptPolicy) -> None:
+def _readable(stored: KeptPolicy) -> None:
     """Raise InvalidArgument where nothing can be decided by a policy."""
-    policy, fault = _parsed(kept, kept.reference)
+    policy, fault = _parsed(stored, stored.reference)
     if policy is None:
         raise InvalidArgument.field("policy", fault, "INVALID")
 

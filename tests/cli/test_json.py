@@ -89,6 +89,8 @@ def arguments_for(name: str, directory: Path) -> list[str]:
         "webhook create": ["--url", "https://example.com/"],
         "hash-set delete": ["--dry-run"],
         "hook queue decide": ["ab" * 10, "confirm"],
+        "hook case open": [str(directory / "file.txt")],
+        "hook case taken-down": ["alpha", "--all"],
         "hook vault lift": ["--case", "alpha"],
         "policy simulate": ["any", "--against", "block", "--since", "0"],
     }.get(name, [])
