@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 HANDBOOK = ("install", "operate", "contribute", "match", "live", "video")
-ELSEWHERE = {"README.md", "docs/terms.md", "docs/history.md", "docs/mirror.md", "docs/api.md", "docs/formats.md"} | {
+ELSEWHERE = {"README.md", "docs/hook.md", "docs/terms.md", "docs/history.md", "docs/mirror.md", "docs/api.md", "docs/formats.md"} | {
     "docs/analyst.md", "docs/csv.md", "docs/export.md", "docs/entries.md", "docs/schemes.md", "docs/policies.md",
     "docs/conflicts.md", "docs/reconcile.md", "docs/retention.md", "docs/webhooks.md",
 }  # fmt: skip
