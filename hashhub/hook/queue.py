@@ -251,9 +251,11 @@ class Queue:
             raise InvalidArgument.field("limit", f"must be 1 to {MAX_LISTED}", "OUT_OF_RANGE")
         places = ", ".join("?" * len(states))
         values = [str(state) for state in states]
-        [(waiting,)] = self._records.rows(f"SELECT count(*) FROM upload WHERE state IN ({places})", values)  # noqa: S608 - no value in it
+        counting = f"SELECT count(*) FROM upload WHERE state IN ({places})"  # noqa: S608 - no value in it
+        [(waiting,)] = self._records.rows(counting, values)
         rows = self._records.rows(
-            "SELECT u.reference, u.state, u.time, u.door, u.upload_id, u.checked, coalesce(a.verdict, '') "  # noqa: S608 - likewise
+            "SELECT u.reference, u.state, u.time, u.door, u.upload_id, u.checked, "  # noqa: S608 - likewise
+            "coalesce(a.verdict, '') "
             f"FROM upload u LEFT JOIN later_answer a USING (reference) WHERE u.state IN ({places}) "
             "ORDER BY u.time, u.reference LIMIT ?",
             [*values, MAX_READ],

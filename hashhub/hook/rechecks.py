@@ -229,7 +229,7 @@ class Rechecks:
             _log.warning("the app could not be told of %s: %s", rechecked.reference, text)
             at = time.time()
             if at < since + _TOLD_FOR:
-                wait = min(_FIRST_WAIT * 3**attempts, _LONGEST_WAIT) * (1 + random.random() / 4)  # noqa: S311 - spreads load
+                wait = min(_FIRST_WAIT * 3**attempts, _LONGEST_WAIT) * (1 + random.random() / 4)  # noqa: S311
                 self._records.write(
                     "UPDATE telling SET due = ?, attempts = attempts + 1 WHERE number = ?", (at + wait, number)
                 )

@@ -339,7 +339,7 @@ class Records:
     def events(self, *, subject: str | None = None) -> list[Event]:
         """Return the events, the oldest first: all, or those about one subject."""
         where, values = ("", ()) if subject is None else ("WHERE subject = ?", (subject,))
-        return [_event(row) for row in self.rows(f"SELECT * FROM event {where} ORDER BY number", values)]  # noqa: S608 - no value in it
+        return [_event(row) for row in self.rows(f"SELECT * FROM event {where} ORDER BY number", values)]  # noqa: S608
 
     def verify(self) -> int:
         """Return how many events there are. Raises DataLoss when one was changed or taken out of the chain."""
