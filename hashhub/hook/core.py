@@ -194,7 +194,7 @@ class Hook:
         Nothing is decided, counted or recorded.
         """
         judged = self._judge.judge(Query(hashes=(parse("SHA256", secrets.token_hex(32)),)))
-        if judged.result.verdict is Verdict.UNAVAILABLE or judged.is_past_limit:
+        if judged.result.verdict is Verdict.UNAVAILABLE or judged.is_past_limit or judged.without_lists:
             raise Unavailable("the hub answers, but cannot say who knows an upload; look at its own health")
 
     @property
@@ -355,7 +355,7 @@ class Hook:
     def _hash_here(
         self, hashing: Hashing, looked: _Looked, content: Content, begun: float, is_wanted: Callable[[], bool]
     ) -> None:
-        is_away = looked.judged is None
+        is_away = looked.judged is None or looked.judged.without_lists
         try:
             future = hashing.submit(content)
         except LimitExceeded as e:
@@ -427,7 +427,7 @@ class Hook:
             self._only_exact(looked, media.not_perceptual or "it has no frames")
 
     def _hash_at_hub(self, looked: _Looked, content: Content) -> None:
-        if looked.judged is None:
+        if looked.judged is None or looked.judged.without_lists:
             return  # the hub is away
         if content.size > _HUB_MEDIA_BYTES:
             text = f"larger than the {_HUB_MEDIA_BYTES} bytes that the hub takes: only identical files were looked for"
@@ -456,6 +456,8 @@ class Hook:
                 NoAnswer.UNREADABLE if codes & _UNREADABLE else
                 NoAnswer.TOO_LARGE if codes & _TOO_LARGE else NoAnswer.HUB_AWAY
             )  # fmt: skip
+            at_least = severest(looked.judged.at_least, judged.at_least)
+            looked.judged = msgspec.structs.replace(looked.judged, at_least=at_least)
             text = media.result.reasons[0].text if media.result.reasons else "the hub could not hash it"
             self._failed(looked, cause, media.result.reasons[0].code if media.result.reasons else Reason.INTERNAL, text)
             return
@@ -481,7 +483,7 @@ class Hook:
             actions.append(judged.at_least)
             if verdict is Verdict.MATCH:
                 return severest(settings.on_match, *actions), verdict, None
-            if verdict is Verdict.UNAVAILABLE:
+            if verdict is Verdict.UNAVAILABLE or judged.without_lists:
                 causes.append(NoAnswer.HUB_AWAY)
             elif judged.is_past_limit and verdict is not Verdict.REVIEW:
                 causes.append(NoAnswer.HUB_AWAY)

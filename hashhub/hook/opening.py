@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hashhub.errors import FailedPrecondition, Reason
 from hashhub.hook.case_judge import CaseJudge
-from hashhub.hook.core import Hook
+from hashhub.hook.core import Hook, OnChecked
 from hashhub.hook.judges import Breaker, HubJudge
 from hashhub.hook.records import FILE_NAME, HOOK, Records
 from hashhub.hook.settings import Encryption, Hashing, Mode
@@ -49,24 +49,22 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
         judge = LocalJudge(settings)
     else:
         judge = asked = _watched(settings, records)
+    listeners: list[OnChecked] = [vault.on_checked] if vault is not None else []
     # Cases come first: they hold whatever the lists say, and without a hub.
     cases = None
     if records is not None or (directory / FILE_NAME).exists():
         judge = asked = cases = CaseJudge(
-            judge,
-            records or Records(directory),
-            settings,
-            media_judge=asked,
-            counts=records is not None,
-            owns_records=records is None,
+            judge, records or Records(directory), settings, media_judge=asked, owns_records=records is None
         )
+        if records is not None:
+            listeners.append(cases.on_checked)
     return Hook(
         settings,
         judge=judge,
         media_judge=asked,
         cases=cases,
         records=records,
-        on_checked=[vault.on_checked] if vault is not None else [],
+        on_checked=listeners,
         on_recheck=tell,
     )
 

@@ -27,6 +27,9 @@ from hashhub.model import now
 
 FILE_NAME: Final = "hook.db"
 SCHEMA_VERSION: Final = 1
+_WAIT_SECONDS: Final = 5.0
+"""For another thread, and as long for another process: each upload that is recorded may wait so long, and no longer."""
+_READ_EVENTS: Final = 10_000  # at a time: a year's events do not fit into memory
 HOOK: Final = "hook"
 """The actor of what no person did."""
 
@@ -60,9 +63,10 @@ CREATE TABLE telling (
     due REAL NOT NULL,
     since REAL NOT NULL,
     attempts INTEGER NOT NULL,
+    listener TEXT NOT NULL,
     rechecked BLOB NOT NULL
 );
-CREATE INDEX telling_due ON telling (due);
+CREATE INDEX telling_due ON telling (listener, due);
 CREATE TABLE upload_count (state TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE upload (
     reference TEXT PRIMARY KEY,
@@ -204,6 +208,7 @@ class Records:
         cannot be used.
         """
         self._lock = threading.RLock()
+        self._process = os.getpid()
         with _mapped():
             try:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -215,7 +220,7 @@ class Records:
                 raise Unavailable(f"the hook's data directory cannot be used ({e.strerror}); check its path") from e
             path = directory / FILE_NAME
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=30.0, check_same_thread=False)
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=_WAIT_SECONDS, check_same_thread=False)
             for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"):
                 self._db.execute(f"PRAGMA {pragma}").close()
             with self.transaction():
@@ -239,26 +244,42 @@ class Records:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make what is written within one change, or none. Nested ones belong to the outermost."""
-        with self._lock, _mapped():
+        with self._held(), _mapped():
             if self._db.in_transaction:
                 yield
                 return
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                # SQLite ends it by itself when the disk is full. One that stays open would swallow all that follow.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        """Have the file for this thread. Raises Unavailable when others have had it for too long."""
+        if os.getpid() != self._process:  # SQLite's file would be damaged by both
+            raise FailedPrecondition(
+                "the hook was opened before this process was forked off; open it in each worker of the app"
+            )
+        if not self._lock.acquire(timeout=_WAIT_SECONDS):
+            raise Unavailable("the hook's records are busy; check the disk, and who else has opened hook.db")
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def rows(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
         """Return what a statement reads."""
-        with self._lock, _mapped():
+        with self._held(), _mapped():
             return self._db.execute(sql, values).fetchall()
 
     def write(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> int:
         """Carry a statement out, and return how many rows it changed."""
-        with self._lock, _mapped():
+        with self._held(), _mapped():
             return self._db.execute(sql, values).rowcount
 
     def note(self, *, actor: str, kind: str, subject: str, reason: str = "", **details: object) -> Event:
@@ -345,16 +366,19 @@ class Records:
         """Return how many events there are. Raises DataLoss when one was changed or taken out of the chain."""
         before = b""
         count = 0
-        for *row, digest in self.rows("SELECT * FROM event ORDER BY number"):
-            event = _event((*row, digest))
-            count += 1
-            if event.number != count or _link(before, event) != digest:
-                raise DataLoss(
-                    f"the hook's record of what was done is broken at event {count}: it was changed or one is missing; "
-                    "keep the file, restore a backup beside it and compare",
-                    reason=Reason.HISTORY_BROKEN,
-                )
-            before = digest
+        after = -(1 << 63)  # one that was put before the first shows as well
+        while rows := self.rows("SELECT * FROM event WHERE number > ? ORDER BY number LIMIT ?", (after, _READ_EVENTS)):
+            after = rows[-1][0]
+            for *row, digest in rows:
+                event = _event((*row, digest))
+                count += 1
+                if event.number != count or _link(before, event) != digest:
+                    raise DataLoss(
+                        f"the hook's record of what was done is broken at event {count}: it was changed or one is "
+                        "missing; keep the file, restore a backup beside it and compare",
+                        reason=Reason.HISTORY_BROKEN,
+                    )
+                before = digest
         return count
 
 

@@ -124,9 +124,15 @@ class Vault:
 
         Raises HashHubError when it could not be kept: nothing of it was.
         """
-        if checked.decision.action is Action.ALLOW or content is None:
+        if checked.decision.action is Action.ALLOW or (content is None and not checked.size_bytes):
             return
         try:
+            if content is None:
+                raise LimitExceeded(
+                    f"the upload's {checked.size_bytes} bytes were not received, as they are more than max_bytes, or "
+                    "than max_total_bytes left room for; nothing of it was kept",
+                    reason=Reason.TOO_LARGE,
+                )
             content.seek(0)
             self.store(checked.decision.reference, content, size=checked.size_bytes)
         except HashHubError as e:
