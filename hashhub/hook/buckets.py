@@ -31,7 +31,7 @@ import msgspec
 from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceeded, NotFound, Unavailable, Violation
 from hashhub.hook.decision import Action, Decision, NoAnswer
 from hashhub.hook.places import PARTIAL, Place, S3Place, Stored, Unlisted, is_inside, mark, place_of
-from hashhub.hook.records import Records
+from hashhub.hook.records import Records, UploadState
 from hashhub.model import now
 
 if TYPE_CHECKING:
@@ -336,19 +336,21 @@ class BucketWorker:
 
     def _check(self, taken: Stored, name: str) -> Handled:
         """Decide over what was taken, and bring it where it belongs."""
-        decision = self._decide(self.held, taken, name)
+        decision = self._decide(self.held, taken, name, asks_again=True)
+        if decision.no_answer is NoAnswer.HUB_AWAY and decision.action is not Action.ALLOW:
+            if self._wait(taken.name):
+                text = decision.reasons[0].text if decision.reasons else ""
+                return Handled(
+                    name=name,
+                    outcome=Outcome.WAITING,
+                    where=f"{self.held.url.rstrip('/')}/{taken.name}",
+                    decision=decision,
+                    reason=text,
+                )
+            decision = self._decide(self.held, taken, name)  # once more, for the record
         is_away = decision.no_answer is NoAnswer.HUB_AWAY
         if not is_away:
             self._waiting.pop(taken.name, None)
-        if is_away and decision.action is not Action.ALLOW and self._wait(taken.name):
-            text = decision.reasons[0].text if decision.reasons else ""
-            return Handled(
-                name=name,
-                outcome=Outcome.WAITING,
-                where=f"{self.held.url.rstrip('/')}/{taken.name}",
-                decision=decision,
-                reason=text,
-            )
         if decision.action is not Action.ALLOW:
             return self._keep(taken, name, decision, _FOLDERS[decision.action])
         if is_away:
@@ -389,8 +391,8 @@ class BucketWorker:
         text = "another object has its name" if reason else (decision.reasons[0].text if decision.reasons else "")
         return Handled(name=name, outcome=outcome, where=where, decision=decision, reason=text)
 
-    def _decide(self, place: Place, stored: Stored, name: str) -> Decision:
-        with self._hook.receive(upload_id=name, door=DOOR) as upload:
+    def _decide(self, place: Place, stored: Stored, name: str, *, asks_again: bool = False) -> Decision:
+        with self._hook.receive(upload_id=name, door=DOOR, asks_again=asks_again) as upload:
             if stored.size > self._hook.settings.max_bytes:
                 upload.pass_over(stored.size)
             else:
@@ -461,28 +463,38 @@ class BucketWorker:
     def _release(self) -> None:
         """Publish what people have released. What they have removed stays where it is: it may have to be kept."""
         rows = self._records.rows(
-            "SELECT reference, upload_id FROM upload WHERE state = 'RELEASED' AND door = ? "
-            "AND reference NOT IN (SELECT reference FROM bucket_released) ORDER BY time LIMIT ?",
-            (DOOR, _RECHECKED_A_PASS),
+            "SELECT reference, state, upload_id FROM bucket_to_release JOIN upload USING (reference) LIMIT ?",
+            (_RECHECKED_A_PASS,),
         )
-        for reference, name in rows:
+        for reference, state, name in rows:
             where = ""
-            for folder in _FOLDERS.values():
+            is_released = state == UploadState.RELEASED and self._is_kept(reference)
+            for folder in _FOLDERS.values() if is_released else ():
                 taken = self.held.look(f"{folder}/{reference}/{name}")
                 if taken is not None and self._publish(taken, name):
                     where = self._address(self.public, name)
             with self._records.transaction():
-                self._records.write("INSERT OR IGNORE INTO bucket_released VALUES (?)", (reference,))
-                self._records.note(
-                    actor=_ACTOR,
-                    kind="bucket.released",
-                    subject=reference,
-                    reason="" if where else "NOT_PUBLISHED",
-                    name=name,
-                    where=where,
-                )
+                self._records.write("DELETE FROM bucket_to_release WHERE reference = ?", (reference,))
+                if is_released:
+                    self._records.note(
+                        actor=_ACTOR,
+                        kind="bucket.released",
+                        subject=reference,
+                        reason="" if where else "NOT_PUBLISHED",
+                        name=name,
+                        where=where,
+                    )
             if where:
                 self._tell(Handled(name=name, outcome=Outcome.RELEASED, where=where))
+
+    def _is_kept(self, reference: str) -> bool:
+        """Whether it was kept under this reference; what was published at once, without an answer, was not."""
+        return bool(
+            self._records.rows(
+                "SELECT 1 FROM event WHERE subject = ? AND kind IN ('bucket.kept', 'bucket.taken_back') LIMIT 1",
+                (reference,),
+            )
+        )
 
     def _fail(self, name: str, error: HashHubError) -> None:
         """Remember what could not be handled, and tell of it the first time."""

@@ -15,8 +15,10 @@ from hashhub.hook.settings import Encryption, Hashing, Mode
 from hashhub.hook.telling import AppUrl
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hashhub.errors import HashHubError
-    from hashhub.hook.judges import Judge, MediaJudge
+    from hashhub.hook.judges import Judge, Judged, MediaJudge
     from hashhub.hook.rechecks import OnRecheck
     from hashhub.hook.settings import HookSettings
     from hashhub.hook.vault import Vault
@@ -42,11 +44,13 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
     records = Records(directory) if keeps_records else None
     vault = open_vault(settings, records) if records is not None else None
     judge: Judge
+    holds: Callable[[Judged], bool] | None = None
     asked: MediaJudge | None = None
     if settings.mode is Mode.LOCAL:
         from hashhub.hook.local import LocalJudge
 
-        judge = LocalJudge(settings)
+        judge = local = LocalJudge(settings)
+        holds = local.holds
     else:
         judge = asked = _watched(settings, records)
     listeners: list[OnChecked] = [vault.on_checked] if vault is not None else []
@@ -63,6 +67,7 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
         judge=judge,
         media_judge=asked,
         cases=cases,
+        holds=holds,
         records=records,
         on_checked=listeners,
         on_recheck=tell,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from hashhub.errors import FailedPrecondition, HashHubError, Reason
@@ -137,6 +138,18 @@ class TestTheVault:
         kinds = [event.kind for event in records_of(hook).events(subject=reference)]
         assert kinds == ["upload.unanswered", "upload.rechecked", "vault.not_kept"]
 
+    def test_what_nobody_can_read_leaves_room_for_what_is_listed(
+        self, open_with: Callable[..., Hook], tmp_path: Path, listed: Listed
+    ) -> None:
+        """A stranger makes files by the thousand that are no pictures but in name."""
+        judge = OneVerdict(Verdict.NO_MATCH)
+        settings = msgspec.structs.replace(vault_of(tmp_path), max_total_bytes=10_000)
+        hook = open_with(judge, vault=settings, max_records=10)
+        junk = [hook.check(listed.unknown[:2000] + bytes([i])) for i in range(8)]
+        assert [d.is_kept for d in junk] == [True] * 2 + [False] * 6  # two have room in the vault
+        judge.verdict = judge.of_digests = Verdict.MATCH
+        assert [hook.check(bytes([i]) * 1000).is_kept for i in range(5)] == [True] * 5
+
     def test_hashes_alone_lack_nothing(self, open_with: Callable[..., Hook], tmp_path: Path) -> None:
         hook = open_with(OneVerdict(Verdict.MATCH), vault=vault_of(tmp_path))
         assert hook.check([Hash("MD5", bytes(16))]).is_kept
@@ -229,6 +242,20 @@ class TestACase:
         assert state_of(hook, reference) is UploadState.HELD
         assert [t.action for t in told] == [Action.HOLD]
 
+    @pytest.mark.parametrize("why", ["no room", "hashed at a hub that is away"])
+    def test_a_picture_that_nobody_hashed_may_be_a_copy(
+        self, open_with: Callable[..., Hook], listed: Listed, why: str
+    ) -> None:
+        judge = OneVerdict(Verdict.NO_MATCH)
+        judge.is_away = why != "no room"
+        given: dict[str, Any] = {"max_total_bytes": 1000} if why == "no room" else {"hashing": Hashing.HUB}
+        hook = open_with(judge, without_answer=LAX, **given)
+        assert hook.check(listed.unknown).action is Action.ALLOW
+        report(hook)
+        decision = hook.check(listed.unknown)
+        assert (decision.action, decision.no_answer) == (Action.HOLD, NoAnswer.HUB_AWAY)
+        assert hook.check(listed.unknown[:500] if why == "no room" else b"no picture").action is Action.ALLOW
+
     def test_what_it_stops_is_counted_once(self, open_with: Callable[..., Hook], listed: Listed) -> None:
         hook = open_with(OneVerdict(Verdict.NO_MATCH))
         name = report(hook, listed.unknown)
@@ -287,6 +314,33 @@ class TestSeveralProcesses:
         records_of(hook).write("UPDATE telling SET since = 0")
         hook.recheck()
         assert not records_of(hook).rows("SELECT 1 FROM telling")
+
+    def test_a_clock_that_was_wrong_puts_nothing_off_for_years(self, open_with: Callable[..., Hook]) -> None:
+        judge, told = OneVerdict(Verdict.MATCH), list[Rechecked]()
+        judge.is_away = True
+        hook = open_with(judge, told=told)
+        hook.check(b"a text")
+        judge.is_away = False
+        records_of(hook).write("UPDATE recheck SET due = due + 366 * 86400")
+        hook.recheck()
+        assert len(told) == 1
+
+    def test_a_caller_that_asks_again_leaves_no_trace_each_time(
+        self, open_with: Callable[..., Hook], tmp_path: Path
+    ) -> None:
+        judge = OneVerdict(Verdict.MATCH)
+        judge.is_away = True
+        hook = open_with(judge, vault=vault_of(tmp_path))
+        for _ in range(3):
+            with hook.receive(asks_again=True) as upload:
+                upload.write(b"a text")
+                assert upload.decide().no_answer is NoAnswer.HUB_AWAY
+        assert records_of(hook).events() == []
+        judge.is_away = False
+        with hook.receive(asks_again=True) as upload:
+            upload.write(b"a text")
+            decision = upload.decide()
+        assert state_of(hook, decision.reference) is UploadState.BLOCKED
 
     def test_records_that_were_opened_before_a_fork_are_refused(self, tmp_path: Path) -> None:
         records = Records(tmp_path / "hook")
