@@ -258,7 +258,7 @@ class Records:
     def transaction(self) -> Iterator[None]:
         """Make what is written within one change, or none. Nested ones belong to the outermost."""
         with self._held(), _mapped():
-            if self._db.in_transaction:
+            if self._is_under_way():
                 yield
                 return
             self._db.execute("BEGIN IMMEDIATE")
@@ -267,9 +267,12 @@ class Records:
                 self._db.execute("COMMIT")
             except BaseException:
                 # SQLite ends it by itself when the disk is full. One that stays open would swallow all that follow.
-                if self._db.in_transaction:
+                if self._is_under_way():
                     self._db.execute("ROLLBACK")
                 raise
+
+    def _is_under_way(self) -> bool:
+        return self._db.in_transaction
 
     @contextmanager
     def _held(self) -> Iterator[None]:
