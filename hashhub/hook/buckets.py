@@ -340,19 +340,21 @@ class BucketWorker:
 
     def _check(self, taken: Stored, name: str) -> Handled:
         """Decide over what was taken, and bring it where it belongs."""
-        decision, hashes = self._decide(self.held, taken, name)
+        decision, hashes = self._decide(self.held, taken, name, asks_again=True)
+        if decision.no_answer is NoAnswer.HUB_AWAY and decision.action is not Action.ALLOW:
+            if self._wait(taken.name):
+                text = decision.reasons[0].text if decision.reasons else ""
+                return Handled(
+                    name=name,
+                    outcome=Outcome.WAITING,
+                    where=f"{self.held.url.rstrip('/')}/{taken.name}",
+                    decision=decision,
+                    reason=text,
+                )
+            decision, hashes = self._decide(self.held, taken, name)  # once more, for the record
         is_away = decision.no_answer is NoAnswer.HUB_AWAY
         if not is_away:
             self._waiting.pop(taken.name, None)
-        if is_away and decision.action is not Action.ALLOW and self._wait(taken.name):
-            text = decision.reasons[0].text if decision.reasons else ""
-            return Handled(
-                name=name,
-                outcome=Outcome.WAITING,
-                where=f"{self.held.url.rstrip('/')}/{taken.name}",
-                decision=decision,
-                reason=text,
-            )
         if decision.action is not Action.ALLOW:
             return self._keep(taken, name, decision, _FOLDERS[decision.action])
         if is_away:
@@ -407,9 +409,11 @@ class BucketWorker:
                 with contextlib.suppress(LimitExceeded):  # a full queue: its event and its place tell of it
                     self._records.add_upload(checked, UploadState.HELD, max_records=most)
 
-    def _decide(self, place: Place, stored: Stored, name: str) -> tuple[Decision, tuple[Hash, ...]]:
+    def _decide(
+        self, place: Place, stored: Stored, name: str, *, asks_again: bool = False
+    ) -> tuple[Decision, tuple[Hash, ...]]:
         """Return what was decided, and the hashes of what was read."""
-        with self._hook.receive(upload_id=name, door=DOOR) as upload:
+        with self._hook.receive(upload_id=name, door=DOOR, asks_again=asks_again) as upload:
             if stored.size > self._hook.settings.max_bytes:
                 upload.pass_over(stored.size)
             else:
@@ -483,13 +487,13 @@ class BucketWorker:
         cannot have its name, since another object has it, waits for them again.
         """
         rows = self._records.rows(
-            "SELECT reference, upload_id FROM upload WHERE state = 'RELEASED' AND door = ? "
-            "AND reference NOT IN (SELECT reference FROM bucket_released) ORDER BY time LIMIT ?",
-            (DOOR, _RECHECKED_A_PASS),
+            "SELECT reference, state, upload_id FROM bucket_to_release JOIN upload USING (reference) LIMIT ?",
+            (_RECHECKED_A_PASS,),
         )
-        for reference, name in rows:
+        for reference, state, name in rows:
             where = left = ""
-            for folder in _FOLDERS.values():
+            is_released = state == UploadState.RELEASED and self._is_kept(reference)
+            for folder in _FOLDERS.values() if is_released else ():
                 taken = self.held.look(f"{folder}/{reference}/{name}")
                 if taken is None:
                     continue
@@ -499,6 +503,7 @@ class BucketWorker:
                     left = self._address(self.held, taken.name)
             if left and not where:
                 with self._records.transaction():
+                    self._records.write("DELETE FROM bucket_to_release WHERE reference = ?", (reference,))
                     if self._records.write(
                         "UPDATE upload SET state = ? WHERE reference = ? AND state = ?",
                         (UploadState.HELD, reference, UploadState.RELEASED),
@@ -509,17 +514,27 @@ class BucketWorker:
                 self._tell(Handled(name=name, outcome=Outcome.NAME_TAKEN, where=left, reason=_TAKEN_TEXT))
                 continue
             with self._records.transaction():
-                self._records.write("INSERT OR IGNORE INTO bucket_released VALUES (?)", (reference,))
-                self._records.note(
-                    actor=_ACTOR,
-                    kind="bucket.released",
-                    subject=reference,
-                    reason="" if where else "NOT_PUBLISHED",
-                    name=name,
-                    where=where,
-                )
+                self._records.write("DELETE FROM bucket_to_release WHERE reference = ?", (reference,))
+                if is_released:
+                    self._records.note(
+                        actor=_ACTOR,
+                        kind="bucket.released",
+                        subject=reference,
+                        reason="" if where else "NOT_PUBLISHED",
+                        name=name,
+                        where=where,
+                    )
             if where:
                 self._tell(Handled(name=name, outcome=Outcome.RELEASED, where=where))
+
+    def _is_kept(self, reference: str) -> bool:
+        """Whether it was kept under this reference; what was published at once, without an answer, was not."""
+        return bool(
+            self._records.rows(
+                "SELECT 1 FROM event WHERE subject = ? AND kind IN ('bucket.kept', 'bucket.taken_back') LIMIT 1",
+                (reference,),
+            )
+        )
 
     def _fail(self, name: str, error: HashHubError) -> None:
         """Remember what could not be handled, and tell of it the first time."""

@@ -10,14 +10,14 @@ import contextlib
 import threading
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from hashhub.errors import HashHubError, Unavailable
 from hashhub.hashes import ALGORITHMS, VPDQ, Hash, is_exact
 from hashhub.hook.cases import Cases
-from hashhub.hook.decision import Action, severest
+from hashhub.hook.decision import Action, Checked, severest
 from hashhub.hook.judges import Judge, Judged, JudgedMedia, MediaJudge
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import MatchResult, Query, ReasonLine, Verdict, now
@@ -36,6 +36,7 @@ VIDEO_SHARE: Final = 0.8
 
 Source: the vPDQ extension of python-threatexchange matches from 80 % of a query's frames on.
 """
+_STOPPED: Final = "CASE_"  # begins the code of a reason, the clause of which is the case
 _FOR_PEOPLE: Final = frozenset({Verdict.MATCH, Verdict.REVIEW})
 
 
@@ -199,13 +200,9 @@ class CaseJudge:
         settings: HookSettings,
         *,
         media_judge: MediaJudge | None = None,
-        counts: bool = True,
         owns_records: bool = False,
     ) -> None:
-        """The judge is closed with it, and the records if `owns_records`. `counts`: whether uploads that a case stops
-        are counted in it.
-        """
-        self._counts = counts
+        """The judge is closed with it, and the records if `owns_records`."""
         self._owns_records = owns_records
         self._media_judge = media_judge
         self._judge = judge
@@ -222,14 +219,21 @@ class CaseJudge:
         except HashHubError as e:
             if not lines:
                 raise
-            # What is done without an answer is chosen by the caller; a case makes it no milder.
-            at_least = severest(action, self._settings.without_answer.hub_away)
             away = ReasonLine(code=e.reason, text=e.message)
             result = MatchResult(verdict=Verdict.REVIEW, reasons=(*lines, away), label=query.label)
-            return Judged(result=result, policy="", revision=self._judge.revision(), at_least=at_least)
-        if not lines:
-            return judged
-        return msgspec.structs.replace(judged, result=_stopped(judged.result, lines), at_least=action)
+            judged = Judged(result=result, policy="", revision=self._judge.revision(), without_lists=True)
+        else:
+            if not lines:
+                return judged
+            verdict = judged.result.verdict
+            is_unsaid = verdict is Verdict.UNAVAILABLE or (judged.is_past_limit and verdict not in _FOR_PEOPLE)
+            judged = msgspec.structs.replace(
+                judged, result=_stopped(judged.result, lines), at_least=action, without_lists=is_unsaid
+            )
+        if judged.without_lists:
+            # What is done without an answer is chosen by the caller; a case makes it no milder.
+            action = severest(action, self._settings.without_answer.hub_away)
+        return msgspec.structs.replace(judged, at_least=action)
 
     def judge_media(self, label: str, content: bytes) -> JudgedMedia:
         """Let the hub hash an upload and answer. Raises HashHubError when no answer can be had."""
@@ -239,6 +243,8 @@ class CaseJudge:
         action, lines = self.stops(Query(hashes=judged.media.hashes))
         if not lines:
             return judged
+        if judged.media.result.verdict is Verdict.UNAVAILABLE:  # it stays unread; what the case does, the digests say
+            return msgspec.structs.replace(judged, at_least=action)
         media = msgspec.structs.replace(judged.media, result=_stopped(judged.media.result, lines))
         return msgspec.structs.replace(judged, media=media, at_least=action)
 
@@ -250,7 +256,7 @@ class CaseJudge:
             return True
 
     def is_stopped(self, query: Query) -> bool:
-        """Whether a case is about this upload, or cannot be read; it is not counted in it."""
+        """Whether a case is about this upload, or cannot be read."""
         try:
             return bool(self._index.hits(query))
         except HashHubError:
@@ -265,18 +271,23 @@ class CaseJudge:
             return Action.HOLD, (ReasonLine(code="CASES_UNREAD", text=text),)
         if not hits:
             return Action.ALLOW, ()
-        if self._counts:
-            with contextlib.suppress(HashHubError):  # a count; the decision does not wait for it
-                self._cases.note_stopped(hit.case for hit in hits)
         lines = tuple(
             ReasonLine(
-                code=f"CASE_{hit.action}",
+                code=f"{_STOPPED}{hit.action}",
                 clause=hit.case,
                 text=f"a copy of what {hit.case} is about: {hit.how}",
             )
             for hit in hits
         )
         return severest(*(hit.action for hit in hits)), lines
+
+    def on_checked(self, checked: Checked, content: IO[bytes] | None) -> None:
+        """Count an upload in the cases that stopped it: once, however often they were asked about it."""
+        del content
+        names = {line.clause: None for line in checked.decision.reasons if line.code.startswith(_STOPPED)}
+        if names:
+            with contextlib.suppress(HashHubError):  # a count; the decision does not depend on it
+                self._cases.note_stopped(names)
 
     def revision(self) -> int:
         """Return the judge's revision."""

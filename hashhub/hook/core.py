@@ -90,12 +90,13 @@ class _Looked(msgspec.Struct, kw_only=True):
     """What is known of one upload so far.
 
     `query`: what is asked about it, or could be. `if_unknown`: see Pending. `causes`: why there is no answer, or less
-    of one; `lines` say so. `late`: its hashes, where the decision does not wait
-    for them; `is_case_possible`: a case may then be about it.
+    of one; `lines` say so. `late`: its hashes, where the decision does not wait for them. `is_unhashed`: it is a
+    picture or video of which nobody has computed more than digests yet: a case may be about it.
     """
 
     door: str
     upload_id: str
+    asks_again: bool = False
     size: int = 0
     media_type: str = ""
     query: Query
@@ -105,7 +106,7 @@ class _Looked(msgspec.Struct, kw_only=True):
     lines: tuple[ReasonLine, ...] = ()
     if_unknown: Action = Action.HOLD
     late: Future[MediaHashes] | None = None
-    is_case_possible: bool = False
+    is_unhashed: bool = False
 
     def lacks(self, cause: NoAnswer, code: str, text: str) -> None:
         """Note why there is no answer, or less of one."""
@@ -124,6 +125,7 @@ class Hook:
         judge: Judge,
         media_judge: MediaJudge | None = None,
         cases: CaseJudge | None = None,
+        holds: Callable[[Judged], bool] | None = None,
         records: Records | None = None,
         on_checked: OnChecked | Sequence[OnChecked] | None = None,
         on_recheck: Sequence[OnRecheck] = (),
@@ -132,7 +134,8 @@ class Hook:
         """See `opening.open_hook`.
 
         `judge`: who is asked; closed with the hook. `media_judge`: who hashes uploads where the settings say HUB.
-        `cases`: the judge again, where it is one of cases: they are asked beside answers that are remembered.
+        `cases`: the judge again, where it is one of cases: they are asked beside answers that are remembered. `holds`:
+        whether a remembered answer would be given now as well, by more than its revision.
         `records`: the hook's own database, closed with it; None: nothing is recorded. `on_recheck`: who is told what an
         upload without an answer turned out to be. `queue_rounds`: started and closed with the hook.
         """
@@ -140,6 +143,7 @@ class Hook:
         self._judge = judge
         self._media_judge = media_judge
         self._cases = cases
+        self._holds = holds
         self._records = records
         self._listeners = () if on_checked is None else (on_checked,) if callable(on_checked) else tuple(on_checked)
         self._memory = Memory(settings.max_total_bytes)
@@ -202,7 +206,7 @@ class Hook:
         Nothing is decided, counted or recorded.
         """
         judged = self._judge.judge(Query(hashes=(parse("SHA256", secrets.token_hex(32)),)))
-        if judged.result.verdict is Verdict.UNAVAILABLE or judged.is_past_limit:
+        if judged.result.verdict is Verdict.UNAVAILABLE or judged.is_past_limit or judged.without_lists:
             raise Unavailable("the hub answers, but cannot say who knows an upload; look at its own health")
 
     @property
@@ -255,9 +259,13 @@ class Hook:
                 await self._in_thread(partial(receiving.write, piece))
             return await receiving.adecide()
 
-    def receive(self, *, upload_id: str = "", door: str = "api") -> Upload:
-        """Return an upload to be written as it streams in, and decided over at its end."""
-        return Upload(self, upload_id=upload_id, door=door)
+    def receive(self, *, upload_id: str = "", door: str = "api", asks_again: bool = False) -> Upload:
+        """Return an upload to be written as it streams in, and decided over at its end.
+
+        `asks_again`: the caller keeps what is held without an answer, and has it decided over anew later: it is not
+        recorded, nor kept, each time.
+        """
+        return Upload(self, upload_id=upload_id, door=door, asks_again=asks_again)
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         with self._lock:
@@ -288,6 +296,7 @@ class Hook:
         *,
         upload_id: str,
         door: str,
+        asks_again: bool,
         is_wanted: Callable[[], bool],
         on_query: Callable[[Query], None],
     ) -> Decision:
@@ -295,12 +304,15 @@ class Hook:
         looked = _Looked(
             door=door,
             upload_id=upload_id,
+            asks_again=asks_again,
             size=content.size,
             query=Query(hashes=content.digests),
         )
         answer = None
         if content.key:
             answer = self._answers.get(content.key, self._judge.revision())
+        if answer is not None and self._holds is not None and not self._holds(answer.judged):
+            answer = None
         # A case may have been opened since; it stops what the lists allowed a moment ago.
         if answer is not None and not (self._cases is not None and self._cases.is_stopped(answer.query)):
             looked.judged, looked.causes = answer.judged, answer.causes
@@ -341,11 +353,14 @@ class Hook:
         elif looked.media_type.partition("/")[0] not in {"image", "video"}:
             self._only_exact(looked, f"not a picture or a video ({looked.media_type})")
         elif content.is_crowded_out:
+            looked.is_unhashed = True
             text = f"other uploads have all {self.settings.max_total_bytes} bytes that uploads may have in memory"
             looked.lacks(NoAnswer.HUB_AWAY, Reason.TOO_MANY_REQUESTS, text)
         elif self._hashing is not None:
+            looked.is_unhashed = True
             self._hash_here(self._hashing, looked, content, begun, is_wanted)
         else:
+            looked.is_unhashed = True
             self._hash_at_hub(looked, content)
 
     def _only_exact(self, looked: _Looked, why: str) -> None:
@@ -359,11 +374,12 @@ class Hook:
         looked.lacks(cause, code, text)
         looked.coverage = Coverage(effort=self.settings.effort, gaps=looked.lines[-1:])
         looked.if_unknown = self.settings.without_answer.action(cause)
+        looked.is_unhashed = cause is NoAnswer.HUB_AWAY  # what cannot be hashed is as chosen
 
     def _hash_here(
         self, hashing: Hashing, looked: _Looked, content: Content, begun: float, is_wanted: Callable[[], bool]
     ) -> None:
-        is_away = looked.judged is None
+        is_away = looked.judged is None or looked.judged.without_lists
         try:
             future = hashing.submit(content, is_wanted=None if is_away else is_wanted)
         except LimitExceeded as e:
@@ -376,7 +392,6 @@ class Hook:
                 hashing.give_up(content, future)
                 return
             looked.late = future
-            looked.is_case_possible = self._cases is not None and self._cases.has_cases()
             if not is_away:
                 text = f"waited {self.settings.waiting_seconds:g} seconds for its turn to be hashed"
                 looked.lacks(NoAnswer.HUB_AWAY, Reason.TOO_MANY_REQUESTS, text)
@@ -431,11 +446,12 @@ class Hook:
         looked.media_type = media.media_type
         looked.coverage = coverage(media, self.settings.effort)
         looked.if_unknown = Action.ALLOW
+        looked.is_unhashed = False
         if not media.frames and not media.video_frames:
             self._only_exact(looked, media.not_perceptual or "it has no frames")
 
     def _hash_at_hub(self, looked: _Looked, content: Content) -> None:
-        if looked.judged is None:
+        if looked.judged is None or looked.judged.without_lists:
             return  # the hub is away
         if content.size > _HUB_MEDIA_BYTES:
             text = f"larger than the {_HUB_MEDIA_BYTES} bytes that the hub takes: only identical files were looked for"
@@ -464,6 +480,8 @@ class Hook:
                 NoAnswer.UNREADABLE if codes & _UNREADABLE else
                 NoAnswer.TOO_LARGE if codes & _TOO_LARGE else NoAnswer.HUB_AWAY
             )  # fmt: skip
+            at_least = severest(looked.judged.at_least, judged.at_least)
+            looked.judged = msgspec.structs.replace(looked.judged, at_least=at_least)
             text = media.result.reasons[0].text if media.result.reasons else "the hub could not hash it"
             self._failed(looked, cause, media.result.reasons[0].code if media.result.reasons else Reason.INTERNAL, text)
             return
@@ -472,6 +490,7 @@ class Hook:
         looked.query = Query(hashes=media.hashes)
         looked.coverage, looked.media_type = media.coverage, media.media_type
         looked.if_unknown = Action.ALLOW
+        looked.is_unhashed = False
         if any(gap.code == _EXACT_ONLY for gap in media.coverage.gaps):
             self._only_exact(looked, f"the hub did not decode it ({media.media_type})")
 
@@ -489,7 +508,7 @@ class Hook:
             actions.append(judged.at_least)
             if verdict is Verdict.MATCH:
                 return severest(settings.on_match, *actions), verdict, None
-            if verdict is Verdict.UNAVAILABLE:
+            if verdict is Verdict.UNAVAILABLE or judged.without_lists:
                 causes.append(NoAnswer.HUB_AWAY)
             elif judged.is_past_limit and verdict is not Verdict.REVIEW:
                 causes.append(NoAnswer.HUB_AWAY)
@@ -499,7 +518,8 @@ class Hook:
         if verdict in {Verdict.REVIEW, Verdict.BENIGN}:  # about this very file: an answer, whatever it could not tell
             causes = [cause for cause in causes if cause is not NoAnswer.NO_PERCEPTUAL_HASH]
         actions += [settings.without_answer.action(cause) for cause in causes]
-        if looked.is_case_possible:  # a case holds without a hub, and nobody could look
+        if looked.is_unhashed and self._cases is not None and self._cases.has_cases():
+            # A case holds without a hub, and nobody could look.
             actions.append(Action.HOLD)
         cause = min(causes, key=_CAUSES.index, default=None)
         if cause is not None and cause is not NoAnswer.NO_PERCEPTUAL_HASH and verdict is not Verdict.REVIEW:
@@ -532,6 +552,11 @@ class Hook:
             result=judged.result if judged else None,
             coverage=looked.coverage,
         )
+        is_left = (
+            looked.asks_again and action is not Action.ALLOW and _state(checked.decision) is UploadState.UNANSWERED
+        )
+        if is_left:
+            return checked.decision
         checked = self._told(checked, content)
         return self._recorded(checked, looked).decision
 
@@ -635,8 +660,9 @@ class Upload:
     To be written to by one thread at a time. `query`: what was asked about it, once it is decided over.
     """
 
-    def __init__(self, hook: Hook, *, upload_id: str, door: str) -> None:
+    def __init__(self, hook: Hook, *, upload_id: str, door: str, asks_again: bool) -> None:
         self._hook = hook
+        self._asks_again = asks_again
         self._upload_id, self._door = upload_id, door
         self._content = Content(hook._memory, hook.settings.max_bytes)  # noqa: SLF001 - of one piece
         self._is_wanted = True
@@ -677,6 +703,7 @@ class Upload:
                 self._content,
                 upload_id=self._upload_id,
                 door=self._door,
+                asks_again=self._asks_again,
                 is_wanted=lambda: self._is_wanted,
                 on_query=self._take_query,
             )

@@ -33,7 +33,8 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 
     `stale_since`: when the copy that answered last heard from its hub, once that is longer ago than the settings call
     current. `is_past_limit`: so long ago that what the copy does not hold allows nothing any more. `at_least`: what is
-    done with the upload at least, whatever the verdict means by the settings.
+    done with the upload at least, whatever the verdict means by the settings. `without_lists`: the verdict comes from a
+    case alone, as the hub, or a copy that is current enough, gave no answer; it is still to be asked.
     """
 
     result: MatchResult
@@ -42,6 +43,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     stale_since: datetime | None = None
     is_past_limit: bool = False
     at_least: Action = Action.ALLOW
+    without_lists: bool = False
 
 
 class JudgedMedia(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hashhub.errors import FailedPrecondition, Reason
 from hashhub.hook.case_judge import CaseJudge
-from hashhub.hook.core import Hook
+from hashhub.hook.core import Hook, OnChecked
 from hashhub.hook.judges import Breaker, HubJudge
 from hashhub.hook.queue import QueueRounds
 from hashhub.hook.records import FILE_NAME, HOOK, Records
@@ -16,8 +16,10 @@ from hashhub.hook.settings import Encryption, Hashing, Mode
 from hashhub.hook.telling import AppUrl
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hashhub.errors import HashHubError
-    from hashhub.hook.judges import Judge, MediaJudge
+    from hashhub.hook.judges import Judge, Judged, MediaJudge
     from hashhub.hook.rechecks import OnRecheck
     from hashhub.hook.settings import HookSettings
     from hashhub.hook.vault import Vault
@@ -43,32 +45,33 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
     records = Records(directory) if keeps_records else None
     vault = open_vault(settings, records) if records is not None else None
     judge: Judge
+    holds: Callable[[Judged], bool] | None = None
     asked: MediaJudge | None = None
     if settings.mode is Mode.LOCAL:
         from hashhub.hook.local import LocalJudge
 
-        judge = LocalJudge(settings)
+        judge = local = LocalJudge(settings)
+        holds = local.holds
     else:
         judge = asked = _watched(settings, records)
     rounds = QueueRounds(records, settings, judge) if records is not None else None
+    listeners: list[OnChecked] = [vault.on_checked] if vault is not None else []
     # Cases come first: they hold whatever the lists say, and without a hub.
     cases = None
     if records is not None or (directory / FILE_NAME).exists():
         judge = asked = cases = CaseJudge(
-            judge,
-            records or Records(directory),
-            settings,
-            media_judge=asked,
-            counts=records is not None,
-            owns_records=records is None,
+            judge, records or Records(directory), settings, media_judge=asked, owns_records=records is None
         )
+        if records is not None:
+            listeners.append(cases.on_checked)
     return Hook(
         settings,
         judge=judge,
         media_judge=asked,
         cases=cases,
+        holds=holds,
         records=records,
-        on_checked=[vault.on_checked] if vault is not None else [],
+        on_checked=listeners,
         on_recheck=tell,
         queue_rounds=rounds,
     )

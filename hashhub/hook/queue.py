@@ -361,7 +361,7 @@ class Queue:
             if query is None:
                 continue
             judged = judge.judge(query)
-            if judged.result.verdict is Verdict.UNAVAILABLE or judged.stale_since is not None:
+            if judged.result.verdict is Verdict.UNAVAILABLE or judged.stale_since is not None or judged.without_lists:
                 raise Unavailable("the answer is no current one; ask again when the hub, or its copy, is up to date")
             asked += 1
             changed += self._note_answer(reference, checked, judged)

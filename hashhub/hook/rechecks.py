@@ -21,6 +21,8 @@ from hashhub.background import Background
 from hashhub.errors import HashHubError, InvalidArgument, Unavailable
 from hashhub.hook.decision import Action, Checked, NoAnswer, Rechecked, severest
 from hashhub.hook.records import HOOK, Records, UploadState
+from hashhub.hook.settings import Encryption
+from hashhub.hook.telling import AppUrl
 from hashhub.model import Query, Verdict, now
 
 if TYPE_CHECKING:
@@ -37,12 +39,21 @@ _DAY: Final = 86_400.0
 _FIRST_WAIT: Final = 5.0  # seconds before the app is told again; threefold with each attempt
 _LONGEST_WAIT: Final = 3600.0
 _TOLD_FOR: Final = 3 * _DAY
+_LATEST: Final = 2 * _DAY  # nothing is put off longer than a day
+_FOR_PEOPLE: Final = frozenset({Verdict.MATCH, Verdict.REVIEW})
 _NEVER_TRULY: Final = frozenset({NoAnswer.UNREADABLE, NoAnswer.TOO_LARGE})
 STATES: Final = {
     Action.ALLOW: UploadState.RELEASED,
     Action.HOLD: UploadState.HELD,
     Action.BLOCK: UploadState.BLOCKED,
 }
+_LEAST: Final = {
+    UploadState.HELD: Action.HOLD,
+    UploadState.BLOCKED: Action.BLOCK,
+    UploadState.REMOVED: Action.BLOCK,
+}
+_CALLABLE: Final = "callable"  # of an app; the processes that have none leave it to those that do
+_URL: Final = "url"
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,8 +74,16 @@ class Rechecks:
     def __init__(self, settings: HookSettings, records: Records, judge: Judge, tell: tuple[OnRecheck, ...]) -> None:
         self._settings = settings
         self._records = records
+        self._should_be_kept = settings.vault.encryption is not Encryption.OFF
         self._judge = judge
-        self._tell = tell
+        self._tell = {
+            name: some
+            for name, some in (
+                (_CALLABLE, [one for one in tell if not isinstance(one, AppUrl)]),
+                (_URL, [one for one in tell if isinstance(one, AppUrl)]),
+            )
+            if some
+        }
         self._background = Background(
             "hook-rechecks",
             self.round,
@@ -116,22 +135,35 @@ class Rechecks:
                         raise
         except Unavailable as e:
             _log.debug("no answer yet: %s", e.message)
-        while batch := self._take("telling", "number, since, attempts, rechecked"):
-            for number, since, attempts, blob in batch:
-                self._tell_app(number, since, attempts, msgspec.msgpack.decode(blob, type=Rechecked))
+        for listener in self._tell:
+            while batch := self._take("telling", "number, since, attempts, rechecked", listener):
+                for number, since, attempts, blob in batch:
+                    self._tell_app(listener, number, since, attempts, msgspec.msgpack.decode(blob, type=Rechecked))
+        self._forget_untold()
         return answered
 
-    def _take(self, table: str, columns: str) -> list[tuple[Any, ...]]:
-        """Return what is due, which nobody else gets for the time of the lease."""
+    def _take(self, table: str, columns: str, listener: str = "") -> list[tuple[Any, ...]]:
+        """Return what is due, which nobody else gets for the time of the lease. What is due later than ever is set was
+        written while the clock was wrong, and is due.
+        """
         at = time.time()
         key = columns.partition(",")[0]
-        if not self._records.rows(f"SELECT 1 FROM {table} WHERE due <= ? LIMIT 1", (at,)):  # noqa: S608 - our own names
+        which = f"(due <= :at OR due > :never){' AND listener = :listener' if listener else ''}"
+        values = {"at": at, "never": at + _LATEST, "listener": listener, "later": at + _LEASE_SECONDS, "most": _BATCH}
+        if not self._records.rows(f"SELECT 1 FROM {table} WHERE {which} LIMIT 1", values):  # noqa: S608 - our own names
             return []
         return self._records.rows(
-            f"UPDATE {table} SET due = ? WHERE {key} IN "  # noqa: S608 - likewise
-            f"(SELECT {key} FROM {table} WHERE due <= ? ORDER BY due LIMIT ?) RETURNING {columns}",
-            (at + _LEASE_SECONDS, at, _BATCH),
+            f"UPDATE {table} SET due = :later WHERE {key} IN "  # noqa: S608 - likewise
+            f"(SELECT {key} FROM {table} WHERE {which} ORDER BY due LIMIT :most) RETURNING {columns}",
+            values,
         )
+
+    def _forget_untold(self) -> None:
+        """Drop what no process with a callable came for."""
+        if _CALLABLE not in self._tell:
+            values = (_CALLABLE, time.time() - _TOLD_FOR)
+            if self._records.rows("SELECT 1 FROM telling WHERE listener = ? AND since < ? LIMIT 1", values):
+                self._records.write("DELETE FROM telling WHERE listener = ? AND since < ?", values)
 
     def _ask(self, reference: str, since: float, pending: Pending) -> bool:
         judged: Judged | None = None
@@ -143,7 +175,15 @@ class Rechecks:
             else:
                 self._later(reference, self._settings.recheck.seconds)
                 raise Unavailable(e.message) from e
-        if judged is not None and (judged.result.verdict is Verdict.UNAVAILABLE or judged.is_past_limit):
+        if judged is not None and judged.without_lists:
+            # A case was opened since: it stops what the choices let through, and the lists are still to be asked.
+            action = severest(self._settings.on_review, pending.if_unknown, judged.at_least)
+            self._answer(reference, action, judged.result.verdict, judged, pending, is_last=False)
+        if judged is not None and (
+            judged.result.verdict is Verdict.UNAVAILABLE
+            or judged.without_lists
+            or (judged.is_past_limit and judged.result.verdict not in _FOR_PEOPLE)
+        ):
             self._later(reference, self._settings.recheck.seconds)
             raise Unavailable("the hub, or the copy of its lists, cannot say yet who knows an upload")
         verdict = Verdict.UNAVAILABLE if judged is None else judged.result.verdict
@@ -181,19 +221,35 @@ class Rechecks:
             )
 
     def _answer(
-        self, reference: str, action: Action, verdict: Verdict, judged: Judged | None, pending: Pending
+        self,
+        reference: str,
+        action: Action,
+        verdict: Verdict,
+        judged: Judged | None,
+        pending: Pending,
+        *,
+        is_last: bool = True,
     ) -> None:
+        """Record what the upload turned out to be, and that the app is to be told. `is_last`: it is not asked again."""
         with self._records.transaction():
-            if not self._records.write("DELETE FROM recheck WHERE reference = ?", (reference,)):
+            if is_last and not self._records.write("DELETE FROM recheck WHERE reference = ?", (reference,)):
                 return  # another process had it before its time was up, and was slow
             recorded = self._records.get_upload(reference)
-            if recorded is None:
+            if recorded is None or not (is_last or recorded[0] is UploadState.UNANSWERED):
                 return
             state, checked = recorded
             before = checked.decision.action
-            # Where a person has decided meanwhile, the answer is told and noted; what they decided stays theirs.
+            # Where a person has decided meanwhile, the answer is told and noted; what they decided stays theirs. The
+            # app is told nothing milder than where the upload stands.
             becomes = STATES[action] if state is UploadState.UNANSWERED else state
-            self._records.set_upload(becomes, _answered(checked, action, verdict, judged, pending))
+            action = severest(action, _LEAST.get(becomes, Action.ALLOW))
+            answered = _answered(checked, action, verdict, judged, pending if is_last else None)
+            lacks = self._should_be_kept and before is Action.ALLOW and action is not Action.ALLOW
+            if lacks:
+                answered = msgspec.structs.replace(
+                    answered, decision=msgspec.structs.replace(answered.decision, is_kept=False)
+                )
+            self._records.set_upload(becomes, answered)
             self._records.note(
                 actor=HOOK,
                 kind="upload.rechecked",
@@ -203,7 +259,10 @@ class Rechecks:
                 before=before,
                 state=becomes,
             )
-            if self._tell:
+            if lacks:
+                reason = "it was allowed at first, so that its bytes were not kept"
+                self._records.note(actor=HOOK, kind="vault.not_kept", subject=reference, reason=reason)
+            for listener in (_CALLABLE, _URL) if self._settings.recheck.url else (_CALLABLE,):
                 told = Rechecked(
                     reference=reference,
                     upload_id=checked.upload_id,
@@ -215,13 +274,13 @@ class Rechecks:
                 )
                 at = time.time()
                 self._records.write(
-                    "INSERT INTO telling (due, since, attempts, rechecked) VALUES (?, ?, 0, ?)",
-                    (at, at, msgspec.msgpack.encode(told)),
+                    "INSERT INTO telling (due, since, attempts, listener, rechecked) VALUES (?, ?, 0, ?, ?)",
+                    (at, at, listener, msgspec.msgpack.encode(told)),
                 )
 
-    def _tell_app(self, number: int, since: float, attempts: int, rechecked: Rechecked) -> None:
+    def _tell_app(self, listener: str, number: int, since: float, attempts: int, rechecked: Rechecked) -> None:
         try:
-            for tell in self._tell:
+            for tell in self._tell[listener]:
                 tell(rechecked)
         except Exception as e:  # noqa: BLE001 - the app's own code
             # Its message may hold anything of the app's.
@@ -240,14 +299,17 @@ class Rechecks:
         self._records.write("DELETE FROM telling WHERE number = ?", (number,))
 
 
-def _answered(checked: Checked, action: Action, verdict: Verdict, judged: Judged | None, pending: Pending) -> Checked:
-    """Return what is known of the upload now."""
+def _answered(
+    checked: Checked, action: Action, verdict: Verdict, judged: Judged | None, pending: Pending | None
+) -> Checked:
+    """Return what is known of the upload now. `pending`: what was asked; None while the lists are still to be asked."""
+    is_whole = pending is not None and pending.if_unknown is Action.ALLOW and judged is not None
     decision = msgspec.structs.replace(
         checked.decision,
         action=action,
         verdict=verdict,
         reasons=judged.result.reasons if judged else checked.decision.reasons,
-        no_answer=None if pending.if_unknown is Action.ALLOW and judged else checked.decision.no_answer,
+        no_answer=None if is_whole else checked.decision.no_answer,
         policy=judged.policy if judged else "",
         revision=judged.revision if judged else 0,
         stale_since=judged.stale_since if judged else None,

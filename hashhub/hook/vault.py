@@ -41,7 +41,7 @@ from hashhub.hook.records import HOOK, UploadState
 from hashhub.hook.retention import Retention
 from hashhub.hook.sealing import seal, unseal
 from hashhub.hook.vault_keys import KeyFile, lost, open_keys
-from hashhub.model import now
+from hashhub.model import Verdict, now
 
 if TYPE_CHECKING:
     from hashhub.hook.records import Records
@@ -124,11 +124,20 @@ class Vault:
 
         Raises HashHubError when it could not be kept: nothing of it was.
         """
-        if checked.decision.action is Action.ALLOW or content is None:
+        if checked.decision.action is Action.ALLOW or (content is None and not checked.size_bytes):
             return
         try:
+            if content is None:
+                raise LimitExceeded(
+                    f"the upload's {checked.size_bytes} bytes were not received, as they are more than max_bytes, or "
+                    "than max_total_bytes left room for; nothing of it was kept",
+                    reason=Reason.TOO_LARGE,
+                )
             content.seek(0)
-            self.store(checked.decision.reference, content, size=checked.size_bytes)
+            # Half the room is for what somebody knows: files that nobody can read cost nothing to make.
+            is_known = checked.decision.verdict is not Verdict.UNAVAILABLE
+            most = self._settings.max_total_bytes if is_known else self._settings.max_total_bytes // 2
+            self.store(checked.decision.reference, content, size=checked.size_bytes, most=most)
         except HashHubError as e:
             with suppress(HashHubError):
                 self._records.note(
@@ -136,16 +145,17 @@ class Vault:
                 )
             raise
 
-    def store(self, reference: str, content: IO[bytes], *, size: int) -> None:
-        """Keep `size` bytes under this reference, durably. Raises LimitExceeded (DISK_FULL, TOO_LARGE) or Unavailable;
-        nothing is kept then.
+    def store(self, reference: str, content: IO[bytes], *, size: int, most: int) -> None:
+        """Keep `size` bytes under this reference, durably. `most`: bytes that may be kept then, all together.
+
+        Raises LimitExceeded (DISK_FULL, TOO_LARGE) or Unavailable; nothing is kept then.
         """
         if time.monotonic() - self._swept > _SWEEP_SECONDS:
             self._swept = time.monotonic()  # by this upload; it does not wait for it, and does not fail with it
             threading.Thread(target=self._sweep_quietly, name="vault-sweep", daemon=True).start()
         if self._records.rows("SELECT 1 FROM vault_item WHERE reference = ?", (reference,)):
             return
-        self._check_room(size)
+        self._check_room(size, most)
         name = secrets.token_hex(_NAME_BYTES)
         key, wrapped = self._keys.new(name)
         path = self._path(name)
@@ -167,7 +177,7 @@ class Vault:
                     part.rename(path)
                     _sync(path.parent)
                     with self._records.transaction():
-                        self._check_room(size)
+                        self._check_room(size, most)
                         self._records.write(
                             "INSERT INTO vault_item VALUES (?, ?, ?, ?, ?, ?, NULL)",
                             (name, reference, size, now().isoformat(), self._keys.id, wrapped),
@@ -178,12 +188,13 @@ class Vault:
                 path.unlink(missing_ok=True)
                 raise
 
-    def _check_room(self, size: int) -> None:
-        [(total,)] = self._records.rows("SELECT coalesce(sum(size), 0) FROM vault_item WHERE erase_time IS NULL")
-        if total + size > self._settings.max_total_bytes:
+    def _check_room(self, size: int, most: int) -> None:
+        [(total,)] = self._records.rows("SELECT bytes FROM vault_size")
+        if total + size > most:
             raise LimitExceeded(
-                f"the vault is full: it may hold {self._settings.max_total_bytes} bytes; nothing of the upload was "
-                "kept. Decide over what waits, or raise vault.max_total_bytes",
+                f"the vault is full: it may hold {self._settings.max_total_bytes} bytes, and half of them where nobody "
+                "could say what an upload is; nothing of the upload was kept. Decide over what waits, or raise "
+                "vault.max_total_bytes",
                 reason=Reason.DISK_FULL,
             )
 

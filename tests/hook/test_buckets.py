@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, PermissionDenied, Unavailable
@@ -18,8 +19,8 @@ from hashhub.hook.buckets import BucketWorker, Handled, Outcome
 from hashhub.hook.judges import Judged
 from hashhub.hook.places import FolderPlace, S3Place, Stored
 from hashhub.hook.queue import Code, Queue
-from hashhub.hook.records import Records
-from hashhub.hook.settings import BucketSettings
+from hashhub.hook.records import Records, UploadState
+from hashhub.hook.settings import BucketSettings, RecheckSettings
 from hashhub.model import MatchResult, Query, Verdict
 from tests.hook import bucket_server
 from tests.hook.conftest import HELD, jpeg
@@ -520,6 +521,36 @@ def test_what_people_release_is_published(at_work: Bench, pictures: tuple[bytes,
     assert scene.contents("held") == {}
     assert [e.kind for e in records.events(subject=handled.decision.reference)] == ["bucket.kept", "bucket.released"]
     records.close()
+
+
+def test_waiting_uploads_fill_no_records_and_looks_pass_over_what_was_released(
+    at_work: Bench, pictures: tuple[bytes, bytes]
+) -> None:
+    """A day without the hub is a thousand tries; a year of releases is a million rows."""
+    at_work.judge.is_away = True
+    at_work.scene.upload("new.jpg", pictures[1])
+    worker = at_work.worker()
+    records = Records(at_work.data)
+    kept = msgspec.structs.replace(worker._hook.settings, recheck=RecheckSettings(seconds=3600.0))
+    worker._hook = Hook(kept, judge=at_work.judge, records=records)
+    worker._hook._hashing._pool = at_work._hashers  # type: ignore[union-attr]
+    for _ in range(6):
+        at_work.now += 700
+        worker.look_once()
+    assert ("new.jpg", Outcome.WAITING) in at_work.outcomes()
+    assert records.count(*UploadState) == 0
+    assert records.events() == []
+    at_work.judge.is_away = False
+    for number in range(20):
+        values = (f"{number:020x}", "2026-01-01", "RELEASED", "bucket", "old.jpg", b"")
+        records.write("INSERT INTO upload VALUES (?, ?, ?, ?, ?, ?)", values)
+    at_work.now += 700
+    worker.look_once()
+    assert set(at_work.scene.contents("public")) == {"new.jpg"}
+    assert records.rows("SELECT 1 FROM bucket_to_release") == []
+    assert records.events() == []  # what was never kept is not said to be released
+    worker._hook._hashing = None  # its processes are those of all tests
+    worker._hook.close()
 
 
 def test_places_that_are_in_each_other_are_refused(tmp_path: Path) -> None:

@@ -349,6 +349,35 @@ def test_policies_come_from_the_hub_and_stay(site: Site, local: Local, judges: l
     assert judges[0].judge(md5(1)).policy == "own@2"
 
 
+def test_what_is_remembered_ends_with_the_policy_and_with_the_copys_age(
+    site: Site, local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy that was changed after the last change of a list, and a clock, leave the copy's revision as it is."""
+    own = msgspec.structs.replace(local.settings, policy="own", cache_seconds=3600.0)
+    text = site.hub.policies.get(OPERATOR, "any").text.replace('name = "any"', 'name = "own"')
+    site.hub.policies.put(OPERATOR, text)
+    with Sync(own) as sync:
+        sync.update()
+    hook = open_hook(own)
+    try:
+        assert isinstance(hook._judge, CaseJudge)
+        judge = hook._judge._judge
+        assert isinstance(judge, LocalJudge)
+        assert hook.check(b"a text").policy == "own@1"
+        site.hub.policies.put(OPERATOR, text.replace('title = "', 'title = "Newer: ', 1))
+        [(revision,)] = _rows(local, "SELECT complete_revision FROM meta")
+        with Sync(own) as sync:
+            sync._fetch_policy()  # as between two pages
+        judge.catch_up()
+        assert judge.revision() == revision
+        assert hook.check(b"a text").policy == "own@2"
+        at = now() + timedelta(days=3)
+        monkeypatch.setattr(local_module, "now", lambda: at)
+        assert (hook.check(b"a text").action, hook.check(b"a text").stale_since is None) == (Action.HOLD, False)
+    finally:
+        hook.close()
+
+
 def test_without_a_policy_and_without_the_hub_nothing_starts(site: Site, local: Local) -> None:
     local.sync()
     site.doors.close()

@@ -41,7 +41,7 @@ from hashhub.hook.settings import Clock, Encryption, QueueSettings, VaultSetting
 from hashhub.hook.vault import Vault
 from hashhub.hook.vault_keys import make_key, write_private
 from tests.hook.conftest import HELD
-from tests.hook.waiting import checked, put
+from tests.hook.waiting import checked, hit, put
 
 if TYPE_CHECKING:
     from tests.hook.conftest import Listed, MakeHook
@@ -102,7 +102,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def keep(vault: Vault, content: bytes = CONTENT, **given: Any) -> str:
-    one = checked(size_bytes=len(content), **given)
+    one = checked(hit("police-nl/known/1"), size_bytes=len(content), **given)
     vault.on_checked(one, io.BytesIO(content))
     return one.decision.reference
 
@@ -204,7 +204,9 @@ def test_bounds_of_one_and_of_all(place: Place) -> None:
     with pytest.raises(LimitExceeded) as error:
         keep(vault, b"x" * 101)
     assert error.value.reason in {Reason.TOO_LARGE, Reason.DISK_FULL}
-    one = checked(size_bytes=40)  # a part of it only was received: it was larger than the hook looks at
+    one = checked(
+        hit("police-nl/known/1"), size_bytes=40
+    )  # a part of it only was received: it was larger than the hook looks at
     with pytest.raises(LimitExceeded, match="nothing of it was kept"):
         vault.on_checked(one, io.BytesIO(b"x" * 20))
     assert len(vault.items()) == len(place.files()) == 2
