@@ -194,7 +194,7 @@ class Newcomer(Reader):
         """Return the line with hashhub from this checkout, and versions from the locks."""
         if not line.startswith("pip install"):
             return line
-        packages = [p for p in shlex.split(line)[2:] if not p.startswith("hashhub")]
+        packages = [p for p in shlex.split(line)[2:] if not p.startswith((".[", "hashhub"))]
         commands = []
         if len(packages) < len(shlex.split(line)[2:]):
             locks = ["hook.requirements.lock", *(["requirements.lock"] if "server" in line else [])]

@@ -283,7 +283,8 @@ class Vault:
         _check_reason(reason)
         with self._records.transaction():
             which, values = ("", [case]) if reference is None else (" AND reference = ?", [case, reference])
-            held = self._records.rows(f"SELECT reference FROM legal_hold WHERE case_name = ?{which}", values)  # noqa: S608
+            sql = f"SELECT reference FROM legal_hold WHERE case_name = ?{which}"  # noqa: S608 - no value in it
+            held = self._records.rows(sql, values)
             if not held:
                 raise NotFound("there is no such legal hold; see `hashhub hook vault list`")
             for (one,) in held:
