@@ -241,7 +241,8 @@ def followed(guide: str, *, keep: bool) -> dict[str, Any]:
             reader = Newcomer(directory)
             stack.callback(reader.close)
             if not any(step.text.startswith("hashhub serve") for step in todo if not step.name):
-                todo = [Step("", "pip install 'hashhub[server,hook]'"), Step("", "hashhub serve"), *todo]
+                todo = [Step("", "hashhub serve"), *todo]
+            todo = [Step("", "pip install '.[server,hook-local,hook-bucket]'"), *todo]
             for step in todo:
                 at = time.monotonic()
                 reader.follow(step)

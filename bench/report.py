@@ -896,7 +896,7 @@ terms in every worker within 1 s.""",
         (),
         mirror,
     ),
-    "hook_local": Section(
+    "hook-local": Section(
         "## A hook that decides by itself",
         """\
 `hashhub hook sync` from nothing, then followed while a judge in another process is asked: from the hub's answer to an

@@ -80,8 +80,10 @@ def test_the_incident_goes_as_told_with_the_hub_switched_off_twice(reader: Here)
     finally:
         records.close()
     unanswered = {event.subject for event in events if event.kind == "upload.unanswered"}
-    assert len(unanswered) == 4  # two at the sidecar, one of the worker, one at the clamd door
-    assert {event.subject for event in events if event.kind == "upload.rechecked"} == unanswered
+    # Two at the sidecar, one at the clamd door; the worker's waits where it is, and is on record once it is decided.
+    assert len(unanswered) == 3
+    # What a case held meanwhile is asked about again, too.
+    assert {event.subject for event in events if event.kind == "upload.rechecked"} >= unanswered
     assert {"hub.away", "hub.back"} <= {event.kind for event in events}
     evidence = json.loads((work / "evidence" / "evidence.json").read_text("utf-8"))
     assert evidence["unknown"] is not None
