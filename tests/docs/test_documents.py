@@ -81,12 +81,15 @@ _WRITTEN_BY_PEOPLE = ("*.md", "*.py", "*.toml", "*.yaml", "*.yml", "*.proto", "M
 
 
 def too_long(text: str, *, is_page: bool) -> list[int]:
-    """Return the numbers of the lines that end beyond 120 characters; of a page, tables and code blocks are let be."""
+    """Return the numbers of the lines that end beyond 120 characters; of a page, tables, code blocks and a link alone
+    on its line are let be.
+    """
     numbers = []
     in_code = False
     for number, line in enumerate(text.splitlines(), 1):
         in_code ^= is_page and line.lstrip().startswith("```")
-        if len(line) > 120 and not (is_page and (in_code or line.lstrip().startswith("|"))):
+        is_whole = line.lstrip().startswith("|") or re.fullmatch(r"\s*\S+\]\(https?://\S+\)", line) is not None
+        if len(line) > 120 and not (is_page and (in_code or is_whole)):
             numbers.append(number)
     return numbers
 

@@ -84,7 +84,7 @@ def test_each_country_has_the_headings_and_each_claim_a_source(country: str) -> 
     parts = re.split(r"^### ", country, flags=re.MULTILINE)
     assert tuple(part.partition("\n")[0] for part in parts[1:]) == HEADINGS
     for part in parts[1:]:
-        heading, _, body = part.partition("\n")
+        heading, _, body = re.sub(r"\n +", " ", part).partition("\n")
         lines = [line for line in body.splitlines() if line]
         assert lines, heading
         for line in lines:
