@@ -30,6 +30,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from urllib.request import urlopen
 
 from bench import result
 
@@ -47,11 +48,10 @@ _SERVERS: Final = (
     ("hashhub hook watch", None),
     ("hashhub hook sync --settings hook.toml --follow", None),
     ("uvicorn ", 8000),
-    ("flask ", 5000),
-    ("python manage.py runserver", 8000),
-    ("node app", 3000),
-    ("moto_server", 5555),
+    ("flask ", 8000),
+    ("python djangoed.py runserver", 8000),
 )
+_HTTP: Final = 8471  # of the hub
 _MOMENT: Final = 3.0
 _INTERRUPT: Final = "# Ctrl-C:"
 
@@ -162,6 +162,8 @@ class Reader:
         self._running.append((line, process))
         try:
             _wait_for(process, self._ports.get(port, port) if port is not None else None, line)
+            if line.startswith("hashhub serve"):  # its doors are open before it is ready, which it says to its reader
+                _wait_for_health(self._ports.get(_HTTP, _HTTP))
         except AssertionError as e:
             raise AssertionError(f"{e}\n{(self.work / 'servers.log').read_text('utf-8', 'replace')[-2000:]}") from None
 
@@ -203,7 +205,10 @@ class Newcomer(Reader):
                 f"pip install -q --no-deps --no-build-isolation {ROOT}",
             ]
         if packages:
-            commands.append(f"pip install -q -c {ROOT / 'requirements.lock'} {shlex.join(packages)}")
+            versions = self.work.parent / "versions.txt"  # without hashes, which pip would want for all or none
+            lock = (ROOT / "requirements.lock").read_text("utf-8")
+            versions.write_text("\n".join(re.findall(r"^[\w.-]+==[\w.]+", lock, re.MULTILINE)))
+            commands.append(f"pip install -q -c {versions} {shlex.join(packages)}")
         return " && ".join(commands)
 
 
@@ -214,6 +219,15 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.kill()
         process.wait()
+
+
+def _wait_for_health(port: int) -> None:
+    until = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < until:
+        with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/healthz", timeout=1.0):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the hub is not ready")
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int | None, line: str) -> None:
@@ -230,9 +244,25 @@ def _wait_for(process: subprocess.Popen[bytes], port: int | None, line: str) -> 
     raise AssertionError(f"{line}: nothing answers on port {port}")
 
 
+def _for_each_app(page: str, todo: list[Step]) -> list[Step]:
+    """Return the steps, those that ask an app once for each app of the page, which the reader starts and stops.
+
+    Of an app the page says `FILE.py`, served by `COMMAND`, or run by it. Its framework is there already: it is theirs.
+    """
+    apps = re.findall(r"`\w+\.py`[^`]*?\b(?:served|run) by `([^`]+)`", page)
+    if not apps:
+        return todo
+    asking = [step for step in todo if step.text.startswith("curl ")]
+    made = [*(step for step in todo if step not in asking), Step("", "pip install fastapi uvicorn flask django")]
+    for app in apps:
+        made += [Step("", app), *asking, Step("", f"{_INTERRUPT} {app}")]
+    return made
+
+
 def followed(guide: str, *, keep: bool) -> dict[str, Any]:
     """Follow one guide, and return how long its steps took."""
-    todo = steps((ROOT / "docs" / f"{guide}.md").read_text("utf-8"))
+    page = (ROOT / "docs" / f"{guide}.md").read_text("utf-8")
+    todo = steps(page)
     directory = Path(tempfile.mkdtemp(prefix=f"{guide}-"))
     begun = time.monotonic()
     times: list[tuple[float, str]] = []
@@ -243,7 +273,7 @@ def followed(guide: str, *, keep: bool) -> dict[str, Any]:
             if not any(step.text.startswith("hashhub serve") for step in todo if not step.name):
                 todo = [Step("", "hashhub serve"), *todo]
             todo = [Step("", "pip install '.[server,hook-local,hook-bucket]'"), *todo]
-            for step in todo:
+            for step in _for_each_app(page, todo):
                 at = time.monotonic()
                 reader.follow(step)
                 times.append((time.monotonic() - at, step.name or step.text))
