@@ -596,7 +596,7 @@ class TestRunAgain:
             variants.append(one["coverage"]["variants"])
         assert len(variants[4]) == len(Transform)
         assert variants[0] == variants[5] == variants[7] == []  # what an earlier run had more is left out
-        monkeypatch.setattr(scan_state, "__version__", "another")
+        monkeypatch.setattr("hashhub.hashing.software.__version__", "another")
         handed_out.clear()
         assert run(*plain).exit_code == DONE
         assert len(handed_out) == 1
