@@ -52,6 +52,26 @@ _SERVERS: Final = (
     ("python djangoed.py runserver", 8000),
 )
 _HTTP: Final = 8471  # of the hub
+_STORE: Final = f"{sys.executable} -m moto.server -H 127.0.0.1 -p 9000"
+_PUT: Final = """
+import boto3
+store = boto3.client("s3", endpoint_url="http://127.0.0.1:9000", region_name="us-east-1",
+                     aws_access_key_id="app", aws_secret_access_key="synthetic")
+store.create_bucket(Bucket="app-media")
+for name in ("listed.png", "unlisted.png"):
+    store.upload_file(f"uploads/{name}", "app-media", f"incoming/anna/{name}")
+"""
+# What the reader of a guide has before: a hub with a list, as docs/hook.md makes one, and a bucket with two uploads.
+_BEFORE: Final = {
+    "hook-bucket": (
+        "hashhub sample .",
+        "hashhub contributor create nl --kind hotline --jurisdiction NL --reliability a",
+        "hashhub hash-set create nl/known --purpose csam --scheme vic-us",
+        "hashhub import list.json --hash-set nl/known",
+        _STORE,
+        f"{sys.executable} -c {shlex.quote(_PUT)}",
+    )
+}
 _MOMENT: Final = 3.0
 _INTERRUPT: Final = "# Ctrl-C:"
 
@@ -114,7 +134,7 @@ class Reader:
         if step.text.startswith(_INTERRUPT):
             self._stop(step.text.removeprefix(_INTERRUPT).strip())
             return ""
-        for beginning, port in _SERVERS:
+        for beginning, port in (*_SERVERS, (_STORE, 9000)):
             if step.text.startswith(beginning) and "--once" not in step.text:
                 self._start(step.text, port)
                 return ""
@@ -270,6 +290,7 @@ def followed(guide: str, *, keep: bool) -> dict[str, Any]:
         with ExitStack() as stack:
             reader = Newcomer(directory)
             stack.callback(reader.close)
+            todo = [*(Step("", line) for line in _BEFORE.get(guide, ())), *todo]
             if not any(step.text.startswith("hashhub serve") for step in todo if not step.name):
                 todo = [Step("", "hashhub serve"), *todo]
             todo = [Step("", "pip install '.[server,hook-local,hook-bucket]'"), *todo]
