@@ -15,7 +15,7 @@ from hashhub.errors import InvalidArgument, LimitExceeded, Reason
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hashing import hash_media
 from hashhub.hashing.decoding import load_decoders
-from hashhub.hub import Hub, match
+from hashhub.hub import Hub
 from hashhub.matcher import CircuitBreaker
 from hashhub.model import (
     TLP,
@@ -248,7 +248,7 @@ class TestPolicies:
         end = now() + timedelta(hours=1)
         desk.contribute("alpha/list", item(1, expire_time=end))
         assert desk.verdict(1) is Verdict.MATCH
-        monkeypatch.setattr(match, "now", lambda: end)
+        monkeypatch.setattr("hashhub.answering.answer.now", lambda: end)
         answer = desk.match(digest("MD5", 1))
         assert (answer.verdict, answer.matches) == (Verdict.NO_MATCH, ())
         assert [r.code for r in answer.reasons] == ["EXPIRED"]
