@@ -15,7 +15,7 @@ from hashhub.errors import InvalidArgument, LimitExceeded, Reason
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hashing import hash_media
 from hashhub.hashing.decoding import load_decoders
-from hashhub.hub import Hub
+from hashhub.hub import Hub, match
 from hashhub.matcher import CircuitBreaker
 from hashhub.model import (
     TLP,
