@@ -324,6 +324,7 @@ def hook_local(directory: Path) -> str:
             [f"{r['sync_entries']:,}", r["sync_first_seconds"], r["sync_first_hub_cpu_seconds"],
              r["sync_first_own_cpu_seconds"], r["sync_listed_seconds"], r["sync_withdrawn_seconds"]]
             for r in rows
+            if "sync_entries" in r
         ],
     )  # fmt: skip
     decisions = table(
@@ -334,6 +335,7 @@ def hook_local(directory: Path) -> str:
              r["decide_miss_p99_ms"], r["decide_hit_p50_ms"], r["decide_hit_p99_ms"], r["decide_private_mib"],
              r["decide_resident_mib"]]
             for r in rows
+            if "decide_digests" in r
         ],
     )  # fmt: skip
     return f"{copies}\n\n{decisions}"
