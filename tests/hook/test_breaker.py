@@ -7,7 +7,7 @@ import pytest
 from hashhub.errors import HashHubError, InvalidArgument, Unauthenticated, Unavailable
 from hashhub.hashes import parse
 from hashhub.hook.judges import Breaker, Judged, JudgedMedia, without_hub
-from hashhub.model import MatchResult, Query, Verdict
+from hashhub.model import MatchResult, MediaResult, Query, Verdict
 
 QUERY = Query(hashes=(parse("MD5", "ab" * 16),))
 
@@ -19,13 +19,18 @@ class Hub:
     asked = 0
 
     def judge(self, query: Query) -> Judged:
-        self.asked += 1
-        if self.error is not None:
-            raise self.error
+        self._count()
         return Judged(result=MatchResult(verdict=Verdict.NO_MATCH), policy="block@1", revision=1)
 
     def judge_media(self, label: str, content: bytes) -> JudgedMedia:
-        raise NotImplementedError
+        self._count()
+        media = MediaResult(result=MatchResult(verdict=Verdict.NO_MATCH))
+        return JudgedMedia(media=media, policy="block@1", revision=1)
+
+    def _count(self) -> None:
+        self.asked += 1
+        if self.error is not None:
+            raise self.error
 
     def revision(self) -> int:
         return 1
@@ -57,6 +62,18 @@ def test_it_stops_asking_and_tries_again(monkeypatch: pytest.MonkeyPatch, error:
     breaker.judge(QUERY)
     breaker.judge(QUERY)
     assert (hub.asked, changes, breaker.is_open) == (6, [error, None], False)
+
+
+def test_uploads_that_the_hub_hashes_count_as_questions_do() -> None:
+    hub = Hub()
+    breaker = Breaker(hub, failures=3, seconds=600)  # type: ignore[arg-type]
+    assert breaker.judge_media("", b"picture").media.result.verdict is Verdict.NO_MATCH
+    hub.error = Unavailable("away")
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            breaker.judge_media("", b"picture")
+    fail(breaker, 5)
+    assert (hub.asked, breaker.is_open) == (4, True)
 
 
 def test_a_success_between_ends_the_row() -> None:

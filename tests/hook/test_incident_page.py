@@ -22,7 +22,7 @@ pytest.importorskip("cryptography", reason="the vault needs hashhub[hook]")
 
 ROOT = Path(__file__).parents[2]
 PAGE = "docs/hook-incident.md"
-TODO = steps((ROOT / PAGE).read_text("utf-8"))
+STEPS = steps((ROOT / PAGE).read_text("utf-8"))
 
 
 class Here(Reader):
@@ -56,11 +56,11 @@ def reader(tmp_path: Path) -> Here:
 def test_the_incident_goes_as_told_with_the_hub_switched_off_twice(reader: Here) -> None:
     printed: dict[str, str] = {}
     try:
-        for step in TODO:
+        for step in STEPS:
             printed[step.text] = reader.follow(step)
     finally:
         reader.close()
-    assert len(TODO) > 80
+    assert len(STEPS) > 80
     work = reader.work
     upload = reader.environment["UPLOAD"]
     # The vault had the upload before anybody decided, and has it for a year from the report.
@@ -92,7 +92,7 @@ def test_the_incident_goes_as_told_with_the_hub_switched_off_twice(reader: Here)
 
 def test_what_is_stopped_was_started() -> None:
     running: list[str] = []
-    for step in TODO:
+    for step in STEPS:
         if step.text.startswith("# Ctrl-C: "):
             stopped = step.text.removeprefix("# Ctrl-C: ").strip()
             assert [line for line in running if line.startswith(stopped)], stopped
