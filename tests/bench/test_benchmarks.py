@@ -31,6 +31,8 @@ from bench import (  # noqa: E402 - after the path
     load,
     prober,
     report,
+    report_charts,
+    report_tables,
     result,
     server,
     workloads,
@@ -186,7 +188,7 @@ def test_terms_are_checked_for_hits_only(tmp_path: Path) -> None:
     assert (hit["query"], hit["entries"], miss["query"], miss["entries"]) == ("hit", 20, "miss", 0)
     assert hit["with_terms_us"] > miss["with_terms_us"] > 0
     assert "terms_add_us" in hit.keys() & miss.keys()
-    assert "| miss | 0 |" in report.terms(tmp_path)
+    assert "| miss | 0 |" in report_tables.terms(tmp_path)
 
 
 def test_mirror_takes_everything_in_and_terms_hold(tmp_path: Path) -> None:
@@ -219,11 +221,11 @@ def test_a_day_ends_whatever_a_hub_answers_and_its_table_is_printed(tmp_path: Pa
     for series in (lookups, health):
         assert len(series["median_ms"]) == len(series["max_ms"]) == len(series["failed"])
         assert any(series["max_ms"])
-    text = report.day(tmp_path)
+    text = report_tables.day(tmp_path)
     assert all(event.happens in text and event.did in text for event in day_table.EVENTS)
     assert "150 of 300 changed" in text
     assert "times its import" in text
-    assert report.draw(tmp_path, tmp_path / "charts") == {"day"}
+    assert report_charts.draw(tmp_path, tmp_path / "charts") == {"day"}
 
 
 def test_the_table_names_tests_that_there_are() -> None:
