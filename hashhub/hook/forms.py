@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from hashhub.errors import FailedPrecondition, InvalidArgument
+from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
 from hashhub.hook.decision import Action, Decision, severest_of
 from hashhub.hook.settings import AppSettings, OnHold
 
@@ -46,13 +46,14 @@ _TEXT_TYPES: Final = re.compile(
     r"text/.*|application/(?:[\w.+-]+\+)?(?:json|xml|x-www-form-urlencoded|x-ndjson|graphql|javascript|yaml)"
 )
 _NOT_IN_TEXT: Final = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
+_REASON: Final = {408: Reason.SLOW_SENDER, 413: Reason.TOO_LARGE, 503: Reason.TOO_MANY_REQUESTS}
 
 
 class BodyRefused(InvalidArgument):
     """A request that is refused before anything is decided; `status` is the HTTP status that says so."""
 
     def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
+        super().__init__(message, reason=_REASON.get(status))
         self.status = status
 
 
@@ -303,8 +304,6 @@ class Intake:
         """`content_types`, `content_encodings`: the values of the request's headers of these names, decoded as latin-1.
         `fields`: names of form fields whose files are looked at; None: all. Raises BodyRefused.
         """
-        self._ended: list[Ended] = []
-        self.unchecked: list[str] = []
         if any(encoding.strip().lower() not in {"", "identity"} for encoding in content_encodings):
             raise BodyRefused(415, "a body with a Content-Encoding is not taken; send it as it is")
         if len(content_types) > 1:
@@ -315,12 +314,19 @@ class Intake:
         def receive() -> Upload:
             return hook.receive(door=door)
 
-        self._reader: _Form | _Whole
-        if "multipart" in content_type.lower():
-            self._reader = _Form(boundary_of(content_type), app, receive, fields, self._ended, self.unchecked)
-        else:
-            self._reader = _Whole(content_type, receive, self._ended)
         self.body = Body(memory, app.max_request_bytes)
+        self._reader: Form | _Whole
+        if "multipart" in content_type.lower():
+            self._reader = Form(
+                content_type,
+                lambda _: receive(),
+                fields=fields,
+                max_files=app.max_files,
+                max_fields=app.max_fields,
+                max_field_bytes=app.max_field_bytes,
+            )
+        else:
+            self._reader = _Whole(content_type, receive, self.body)
 
     def __enter__(self) -> Self:
         return self
@@ -332,23 +338,24 @@ class Intake:
         """Take the next bytes in. Raises BodyRefused."""
         if piece:
             self.body.write(piece)
-            self._reader.write(piece, self.body)
+            self._reader.write(piece)
 
     def end(self) -> None:
         """Take note that the body ends here. Raises BodyRefused when it may not."""
-        self._reader.end(self.body)
+        self._reader.end()
 
     def take(self) -> list[Ended]:
         """Return the files that have ended since; whoever takes them decides or closes them."""
-        ended = self._ended.copy()
-        self._ended.clear()
-        return ended
+        return self._reader.take()
+
+    @property
+    def unchecked(self) -> Sequence[str]:
+        """Form fields with files that were not looked at."""
+        return self._reader.unchecked
 
     def close(self) -> None:
         """Drop the bytes of the body and of files that nobody has taken."""
         self._reader.close()
-        for ended in self.take():
-            ended.upload.close()
         self.body.close()
 
 
@@ -399,58 +406,78 @@ def _parameters(value: str) -> tuple[str, dict[str, str]]:
 class _Whole:
     """A body that is no form: one file unless it is text."""
 
-    def __init__(self, content_type: str, receive: Callable[[], Upload], ended: list[Ended]) -> None:
+    unchecked: Final = ()
+
+    def __init__(self, content_type: str, receive: Callable[[], Upload], body: Body) -> None:
         self._receive = receive
-        self._ended = ended
+        self._body = body
+        self._is_ended = False
         self._text = _Text()
         self._upload: Upload | None = None
         kind = content_type.partition(";")[0].strip(" \t").lower()
         if kind and not _TEXT_TYPES.fullmatch(kind):
             self._upload = receive()
 
-    def write(self, piece: bytes, body: Body) -> None:
+    def write(self, piece: bytes) -> None:
         if self._upload is not None:
             self._upload.write(piece)
         elif not self._text.goes_on(piece):
-            self._promote(body)
+            self._promote()
 
-    def _promote(self, body: Body) -> None:
+    def _promote(self) -> None:
         """It is no text after all: what came so far belongs to the file."""
         self._upload = self._receive()
-        for piece in body.pieces():
+        for piece in self._body.pieces():
             self._upload.write(piece)
 
-    def end(self, body: Body) -> None:
+    def end(self) -> None:
         if self._upload is None and not self._text.ends_here():
-            self._promote(body)
-        if self._upload is not None and body.size:
-            self._ended.append(Ended(field=_BODY_FIELD, filename="", upload=self._upload))
-            self._upload = None
+            self._promote()
+        self._is_ended = self._body.size > 0
+
+    def take(self) -> list[Ended]:
+        if self._upload is None or not self._is_ended:
+            return []
+        ended = Ended(field=_BODY_FIELD, filename="", upload=self._upload)
+        self._upload = None
+        return [ended]
 
     def close(self) -> None:
         if self._upload is not None:
             self._upload.close()
 
 
-class _Form:
-    """A body of multipart/form-data."""
+class Form:
+    """A body of multipart/form-data as it streams: `write` each piece, decide over what `take` returns, then `end`;
+    close it in any case. All of them raise BodyRefused.
+
+    `unchecked`: fields with files that are not looked at. `not_files`: fields that are text, or were left empty.
+    """
 
     def __init__(
         self,
-        boundary: bytes,
-        app: AppSettings,
-        receive: Callable[[], Upload],
-        fields: Collection[str] | None,
-        ended: list[Ended],
-        unchecked: list[str],
+        content_type: str,
+        receive: Callable[[int], Upload],
+        *,
+        fields: Collection[str] | None = None,
+        max_files: int,
+        max_fields: int,
+        max_field_bytes: int,
     ) -> None:
+        """`content_type`: the request's header. `receive`: opens an upload for the nth part, from 1. `fields`: names of
+        those whose files are looked at; None: all. `max_field_bytes`: text that is longer is a file.
+        """
         from python_multipart.exceptions import FormParserError
         from python_multipart.multipart import MultipartParser
 
         logging.getLogger("python_multipart.multipart").setLevel(logging.ERROR)  # it would repeat what strangers send
-        self._app, self._receive, self._fields = app, receive, fields
-        self._ended, self._unchecked = ended, unchecked
+        self._receive, self._fields = receive, fields
+        self._max_files, self._max_fields, self._max_field_bytes = max_files, max_fields, max_field_bytes
+        self._ended: list[Ended] = []
+        self.unchecked: list[str] = []
+        self.not_files: list[str] = []
         self._error = FormParserError
+        boundary = boundary_of(content_type)
         self._parser = MultipartParser(
             boundary,
             {
@@ -481,7 +508,8 @@ class _Form:
         self._upload: Upload | None = None
         self._has_data = False
 
-    def write(self, piece: bytes, _: Body) -> None:
+    def write(self, piece: bytes) -> None:
+        """Take the next bytes in."""
         # A line with the marker can be within the piece only where the marker is.
         self._lines.write(piece, is_within=self._markers.write(piece))
         if len(self._head) < len(self._marker):
@@ -494,8 +522,9 @@ class _Form:
         except self._error as e:
             raise BodyRefused(400, "the form cannot be read; see RFC 7578") from e
 
-    def end(self, body: Body) -> None:
-        if not body.size:
+    def end(self) -> None:
+        """Take note that the body ends here."""
+        if not self._head:
             return  # nothing in it can be a file; what it lacks is for the app to say
         # Each occurrence of the boundary is one that the parser took, on a line of its own, and nothing is behind the
         # last: then no other parser takes more or fewer, whatever it thinks of line ends and white space.
@@ -504,7 +533,18 @@ class _Form:
         if self._markers.count != self._parts + 1 or self._lines.count != self._parts:
             raise BodyRefused(400, "the boundary occurs inside a part; choose another")
 
+    def take(self) -> list[Ended]:
+        """Return the files that have ended since; whoever takes them decides or closes them."""
+        ended, self._ended = self._ended, []
+        return ended
+
     def close(self) -> None:
+        """Drop the bytes of files that nobody has taken."""
+        self._drop()
+        for ended in self.take():
+            ended.upload.close()
+
+    def _drop(self) -> None:
         if self._upload is not None:
             self._upload.close()
             self._upload = None
@@ -564,15 +604,15 @@ class _Form:
             self._begin_file()
         else:
             self._other_parts += 1
-            if self._other_parts > self._app.max_fields:
-                raise BodyRefused(413, f"the form has more than {self._app.max_fields} fields")
+            if self._other_parts > self._max_fields:
+                raise BodyRefused(413, f"the form has more than {self._max_fields} fields")
 
     def _begin_file(self) -> None:
         self._files += 1
-        if self._files > self._app.max_files:
-            raise BodyRefused(413, f"the form has more than {self._app.max_files} files")
+        if self._files > self._max_files:
+            raise BodyRefused(413, f"the form has more than {self._max_files} files")
         if self._is_looked_at:
-            self._upload = self._receive()
+            self._upload = self._receive(self._parts)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if start == end:
@@ -582,7 +622,7 @@ class _Form:
         if self._text is None:
             if self._upload is not None:
                 self._upload.write(piece)
-        elif self._text.goes_on(piece) and len(self._came) + len(piece) <= self._app.max_field_bytes:
+        elif self._text.goes_on(piece) and len(self._came) + len(piece) <= self._max_field_bytes:
             self._came += piece
         else:
             self._promote(piece)
@@ -600,10 +640,12 @@ class _Form:
         if self._text is not None and not self._text.ends_here():
             self._promote(b"")
         self._came.clear()
-        if self._text is not None or not self._has_data:  # a form's file field that was left empty is no upload
-            self.close()
+        # A browser sends a file field that was left empty without a name and without bytes: that is no upload.
+        if self._text is not None or not (self._has_data or self._filename):
+            self._drop()
+            self.not_files.append(self._field)
         elif self._upload is None:
-            self._unchecked.append(self._field)
+            self.unchecked.append(self._field)
         else:
             self._ended.append(Ended(field=self._field, filename=self._filename, upload=self._upload))
             self._upload = None

@@ -361,7 +361,7 @@ class SidecarSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Bytes of a request that are read at most; what has more is too large without being read to its end."""
 
     max_parts: int = 32
-    """Parts of a multipart request, files and fields together."""
+    """Files of a multipart request, and as many fields."""
 
     header_seconds: float = 10.0
     """Seconds for the head of a request; also how long a connection may be idle."""

@@ -42,11 +42,12 @@ from hashhub.errors import (
 )
 from hashhub.hashes import parse_pair
 from hashhub.hook.decision import Action, Decision, severest_of
+from hashhub.hook.forms import BodyRefused, Ended, Form
 from hashhub.hook.queue_api import queue_routes
 from hashhub.hook.records import Records
 from hashhub.hook.settings import Status
 from hashhub.hook.sidecar import pages, shapes
-from hashhub.hook.sidecar.bodies import Body, Parts, boundary_of
+from hashhub.hook.sidecar.bodies import Body
 from hashhub.hook.sidecar.counts import Counts
 from hashhub.hook.sidecar.guard import Guard
 from hashhub.model import Query, now
@@ -81,6 +82,8 @@ _HEADERS: Final = {
 _MOST_JSON: Final = 256 * 1024  # bytes; tusd's request has all headers of its client
 _MOST_HASHES: Final = 64
 _MOST_UPLOAD_ID: Final = 200  # characters
+_MOST_FIELD: Final = 64 * 1024  # bytes of a form field that is text; a longer one is a file
+_SHOWN: Final = 200  # characters of a name that come back
 _RETRY_SECONDS: Final = 1
 _LOOK_SECONDS: Final = 5.0  # between looks whether the hub answers
 _STEP: Final = 1 << 20  # bytes of a stored file that are read at a time
@@ -216,39 +219,35 @@ class Sidecar:
         body = self._body(request)
         files: list[dict[str, Any]] = []
         decisions: list[Decision] = []
-        fields: list[str] = []
-        parts = Parts(boundary_of(content_type), most=self._settings.max_parts, receive=receive)
+        taken: list[Ended] = []
+        most = self._settings.max_parts
+        form = Form(content_type, receive, max_files=most, max_fields=most, max_field_bytes=_MOST_FIELD)
         try:
             async for piece in body.pieces():
                 self._counts.bytes_received += len(piece)
-                ready = parts.feed(piece)
-                try:
-                    while ready:
-                        part = ready[0]
-                        if part.upload is None:
-                            fields.append(part.field)
-                        else:
-                            decision = await self._decided(request, body, part.upload, "sidecar")
-                            decisions.append(decision)
-                            files.append({"field": part.field, "file_name": part.file_name, "decision": decision})
-                            part.upload.close()
-                        ready.pop(0)
-                finally:
-                    for part in ready:
-                        if part.upload is not None:
-                            part.upload.close()
+                form.write(piece)
+                taken = form.take()
+                for part in taken:
+                    decision = await self._decided(request, body, part.upload, "sidecar")
+                    part.upload.close()
+                    decisions.append(decision)
+                    name = {"field": part.field[:_SHOWN], "file_name": part.filename[:_SHOWN]}
+                    files.append({**name, "decision": decision})
             if not body.is_whole:
                 raise LimitExceeded(f"the body has more than {self._most} bytes", reason=Reason.TOO_LARGE)
-            parts.finish()
+            form.end()
         finally:
-            parts.close()
+            form.close()
+            for part in taken:
+                part.upload.close()
         worst = severest_of(decisions)
         if worst is None:
             raise InvalidArgument.field(
                 "body", "no part is a file; send one with a file name, or the bytes as they are"
             )
         request.scope["hashhub.line"].update(_line(worst), files=len(files))
-        return self._answered(worst, {**msgspec.to_builtins(worst), "files": files, "not_checked": fields})
+        not_checked = [name[:_SHOWN] for name in form.not_files]
+        return self._answered(worst, {**msgspec.to_builtins(worst), "files": files, "not_checked": not_checked})
 
     async def _hashes(self, request: Request) -> Response:
         content = await self._body(request).all(_MOST_JSON)
@@ -412,7 +411,10 @@ def _json(status: int, content: object) -> Response:
 
 
 def _error(error: HashHubError) -> Response:
-    status = _BY_REASON.get(error.reason, _STATUS.get(error.code, 500))
+    if isinstance(error, BodyRefused):
+        status = error.status
+    else:
+        status = _BY_REASON.get(error.reason, _STATUS.get(error.code, 500))
     response = _json(status, {"error": {"reason": error.reason, "message": error.message}, "action": Action.HOLD})
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(max(1, round(error.retry_after)))
