@@ -36,7 +36,7 @@ VIDEO_SHARE: Final = 0.8
 Source: the vPDQ extension of python-threatexchange matches from 80 % of a query's frames on.
 """
 _FRAME: Final = "frame"  # the variant that an upload is hit by where a picture is one of a video's frames
-_WORDS: Final = 16  # of 16 bits, in a digest: one bit more than MAX_DISTANCE could differ by two in each
+_WORDS: Final = 16  # of 16 bits, in a digest: two that differ by two bits in each are beyond MAX_DISTANCE
 _VALUES: Final = 1 << 16
 _PIECE: Final = 256  # digests looked for at once
 _MOST_PAIRS: Final = 1_000_000  # compared at once: some 100 MB
@@ -168,7 +168,7 @@ class _Near:
     """Digests of 32 bytes, and all of them within MAX_DISTANCE of others.
 
     Of two digests at most MAX_DISTANCE bits apart one of the 16 words of 16 bits differs by one bit or none, so that
-    only digests which share such a word are compared: of a picture's 20,000 some 80.
+    only digests which share such a word are compared: of 20,000 some 80.
     """
 
     def __init__(self, named: Iterable[tuple[str, bytes]] = ()) -> None:
