@@ -211,6 +211,12 @@ def variants_by_hash(query: Query) -> dict[tuple[str, bytes], tuple[str, ...]]:
     return names
 
 
+def _picture_digests(query: Query) -> list[bytes]:
+    """Return the PDQ digests of a queried picture, its own first, and of its variants."""
+    own = [h.digest for h in query.hashes if h.algorithm == "PDQ"]
+    return own + [digest for algorithm, digest in variants_by_hash(query) if algorithm == "PDQ"]
+
+
 def look_up(
     lists: Lists,
     matcher: Matcher,
@@ -284,7 +290,7 @@ def set_keys(lists: Lists) -> tuple[list[int], list[int]]:
 
 def hits_nothing(matcher: Matcher, query: Query, options: MatchOptions, *, caller: str | None) -> bool:
     """Whether no hash of the query is near any digest, whoever's: what `look_up` asks first, without the database.
-    `caller`: as there.
+    `caller`: as there; pictures are looked for among frames if the options name a distance for VPDQ.
 
     A query that does hit something is asked for again by `look_up`. The circuit breaker then counts it once as a hit,
     and those of its hashes that hit nothing twice as queries, which makes a trip harder: the harmless direction.
@@ -303,7 +309,11 @@ def hits_nothing(matcher: Matcher, query: Query, options: MatchOptions, *, calle
         by_algorithm["PDQ"] += shown
         by_algorithm[VPDQ.name] = shown
     # Not counted: a variant counts as the upload, which was counted.
-    return all(is_far(algorithm, digests, None) for algorithm, digests in by_algorithm.items())
+    if not all(is_far(algorithm, digests, None) for algorithm, digests in by_algorithm.items()):
+        return False
+    if VPDQ.name not in options.max_distances or not (own := _picture_digests(query)):
+        return True
+    return is_far(VPDQ.name, own[:1], caller) and (len(own) == 1 or is_far(VPDQ.name, own[1:], None))
 
 
 class _HitsByQuery(dict[int, Hits]):
@@ -421,8 +431,7 @@ def _take_in_pictures(
     """
     asked = _Asked([], [], [], [])
     for i, query in enumerate(queries):
-        own = [h.digest for h in query.hashes if h.algorithm == "PDQ"]
-        own += [digest for algorithm, digest in variants_by_hash(query) if algorithm == "PDQ"]
+        own = _picture_digests(query)
         asked.digests.extend(own)
         asked.askers.extend([i] * len(own))
         asked.variants.extend([_FRAME] * len(own))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
@@ -19,7 +19,6 @@ from hashhub.hashes import ALGORITHMS, VPDQ, Hash, is_exact
 from hashhub.hook.cases import Cases
 from hashhub.hook.decision import Action, Checked, severest
 from hashhub.hook.judges import Judge, Judged, JudgedMedia, MediaJudge
-from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import MatchResult, Query, ReasonLine, Verdict, now
 
 if TYPE_CHECKING:
@@ -36,6 +35,13 @@ VIDEO_SHARE: Final = 0.8
 
 Source: the vPDQ extension of python-threatexchange matches from 80 % of a query's frames on.
 """
+_FRAME: Final = "frame"  # the variant that an upload is hit by where a picture is one of a video's frames
+_WORDS: Final = 16  # of 16 bits, in a digest: two that differ by two bits in each are beyond MAX_DISTANCE
+_VALUES: Final = 1 << 16
+_PIECE: Final = 256  # digests looked for at once
+_MOST_PAIRS: Final = 1_000_000  # compared at once: some 100 MB
+_VIDEO: Final = 1 << 32  # more than a video has frames
+_FAR: Final = 1 << 62
 _STOPPED: Final = "CASE_"  # begins the code of a reason, the clause of which is the case
 _FOR_PEOPLE: Final = frozenset({Verdict.MATCH, Verdict.REVIEW})
 
@@ -55,6 +61,11 @@ class CaseHit(NamedTuple):
         near = "exactly" if self.distance == 0 else f"at distance {self.distance}"
         return f"{self.algorithm} {near}{f', by its variant {self.variant}' if self.variant else ''}"
 
+    @property
+    def rank(self) -> tuple[bool, int]:
+        """The whole before a part, then the nearest."""
+        return self.variant == _FRAME, self.distance
+
 
 class _Stops(NamedTuple):
     action: Action
@@ -65,7 +76,7 @@ class _Stops(NamedTuple):
 class CaseIndex:
     """The digests of cases, in memory; brought up to date with the records before each answer.
 
-    Memory: some 300 bytes a digest. Safe to be shared by threads.
+    Memory: some 400 bytes a digest, and 4 MB. Safe to be shared by threads.
     """
 
     def __init__(self, cases: Cases, *, only: str = "") -> None:
@@ -82,33 +93,53 @@ class CaseIndex:
     def hits(self, query: Query) -> list[CaseHit]:
         """Return one hit for each case of which this is a copy, the nearest. Raises HashHubError when the records
         cannot be read.
+
+        Pictures and videos meet as well: a frame of an uploaded video is looked for among the pictures of cases, and an
+        uploaded picture among the frames of their videos. Such a hit is of a part: it holds, and never blocks.
         """
         by_digest, pdq, frames = self._current()
         best: dict[str, CaseHit] = {}
+        shown: list[bytes] = []
+        own: dict[bytes, str] = {}
         for h, variant in _hashes(query):
             if is_exact(h.algorithm):
                 for name in by_digest.get(h, ()):
                     self._keep(best, name, h.algorithm, 0, variant)
             elif h.algorithm == "PDQ":
-                for name, distance in pdq.near(h.digest):
-                    self._keep(best, name, "PDQ", distance, variant)
-        if query.frames and frames.names:
-            wanted = list(dict.fromkeys(f.digest for f in query.frames if f.quality >= MIN_PDQ_QUALITY))
-            for name, distance in frames.alike(wanted):
-                self._keep(best, name, VPDQ.name, distance, "")
-        return sorted(best.values(), key=lambda hit: (hit.distance, hit.case))
+                own.setdefault(h.digest, variant)
+        if query.frames and not (pdq.is_empty and frames.is_empty):
+            from hashhub.answering.videos import frame_digests
+
+            shown = frame_digests(query)
+        variants = list(own.values())
+        for name, distance, number in pdq.nearest(list(own)):
+            self._keep(best, name, "PDQ", distance, variants[number])
+        for name, distance, _ in pdq.nearest(shown):
+            self._keep(best, name, "PDQ", distance, _FRAME)
+        for name, distance in frames.alike(shown):
+            self._keep(best, name, VPDQ.name, distance, "")
+        for name, distance, _ in frames.nearest(list(own)):
+            self._keep(best, name, VPDQ.name, distance, _FRAME)
+        return sorted(best.values(), key=lambda hit: (hit.rank, hit.case))
 
     def has_cases(self) -> bool:
         """Whether there is a digest to look for. Raises HashHubError when the records cannot be read."""
         self._current()
         return bool(self._stops)
 
+    def reads_frames(self) -> bool:
+        """Whether there is a digest that frames of videos are compared with. Raises as `has_cases`."""
+        _, pdq, frames = self._current()
+        return not (pdq.is_empty and frames.is_empty)
+
     def _keep(self, best: dict[str, CaseHit], name: str, algorithm: str, distance: int, variant: str) -> None:
         stops = self._stops.get(name)
         if stops is None or (stops.until is not None and stops.until <= now()):
             return
-        if name not in best or distance < best[name].distance:
-            best[name] = CaseHit(name, stops.action, algorithm, distance, variant)
+        action = Action.HOLD if variant == _FRAME else stops.action
+        hit = CaseHit(name, action, algorithm, distance, variant)
+        if name not in best or hit.rank < best[name].rank:
+            best[name] = hit
 
     def _current(self) -> tuple[Mapping[Hash, list[str]], _Near, _Near]:
         with self._lock:
@@ -134,52 +165,93 @@ class CaseIndex:
 
 
 class _Near:
-    """Digests of 32 bytes, searched one by one."""
+    """Digests of 32 bytes, and all of them within MAX_DISTANCE of others.
+
+    Of two digests at most MAX_DISTANCE bits apart one of the 16 words of 16 bits differs by one bit or none, so that
+    only digests which share such a word are compared: of 20,000 some 80.
+    """
 
     def __init__(self, named: Iterable[tuple[str, bytes]] = ()) -> None:
-        self.names: list[str] = []
-        self._words: NDArray[np.uint64] | None = None
-        digests = []
+        numbers: dict[str, int] = {}
+        digests: list[bytes] = []
+        owners: list[int] = []
         for name, digest in named:
-            self.names.append(name)
+            owners.append(numbers.setdefault(name, len(numbers)))
             digests.append(digest)
+        self._names = list(numbers)
+        self.is_empty = not digests
         if digests:
             import numpy as np
 
-            words = np.frombuffer(b"".join(digests), dtype=np.uint64).reshape(len(digests), 4)
-            self._words = np.ascontiguousarray(words.T)  # uint64[4, n]: each column is read in one go
+            self._digests = np.frombuffer(b"".join(digests), np.uint64).reshape(len(digests), 4)
+            self._owners = np.array(owners)
+            self._sizes = np.bincount(self._owners)
+            words = self._digests.view(np.uint16)
+            # By word and value: where the digests that have it begin among all that are ordered so.
+            self._ordered = np.concatenate(
+                [np.argsort(words[:, i], kind="stable").astype(np.int32) for i in range(_WORDS)]
+            )
+            counts = [np.bincount(words[:, i], minlength=_VALUES) for i in range(_WORDS)]
+            self._starts = np.concatenate(([0], np.cumsum(np.concatenate(counts)))).astype(np.int32)
 
-    def near(self, digest: bytes) -> list[tuple[str, int]]:
-        """Return the names of digests within MAX_DISTANCE, with their distances."""
-        return [(self.names[i], distance) for i, distance in self._rows(digest)]
-
-    def alike(self, frames: list[bytes]) -> list[tuple[str, int]]:
-        """Return the names of videos that share VIDEO_SHARE of their frames, or of these, with the least distance."""
-        rows_of: dict[str, set[int]] = {}
-        frames_of: dict[str, set[int]] = {}
-        least: dict[str, int] = {}
-        for number, frame in enumerate(frames):
-            for row, distance in self._rows(frame):
-                name = self.names[row]
-                rows_of.setdefault(name, set()).add(row)
-                frames_of.setdefault(name, set()).add(number)
-                least[name] = min(distance, least.get(name, distance))
-        return [
-            (name, least[name])
-            for name in least
-            if len(rows_of[name]) >= VIDEO_SHARE * self.names.count(name)
-            or len(frames_of[name]) >= VIDEO_SHARE * len(frames)
-        ]
-
-    def _rows(self, digest: bytes) -> list[tuple[int, int]]:
-        if self._words is None:
+    def nearest(self, digests: Sequence[bytes]) -> list[tuple[str, int, int]]:
+        """Return the names with a digest near one of these: the least distance, and the number of the one that is at
+        it.
+        """
+        if self.is_empty or not digests:
             return []
         import numpy as np
 
-        distances = np.zeros(self._words.shape[1], dtype=np.uint16)
-        for column, word in zip(self._words, np.frombuffer(digest, dtype=np.uint64), strict=True):
-            distances += np.bitwise_count(column ^ word)
-        return [(int(i), int(distances[i])) for i in np.nonzero(distances <= MAX_DISTANCE)[0]]
+        ways = np.full(len(self._names), _FAR, np.int64)
+        for numbers, rows, distances in self._pairs(digests):
+            np.minimum.at(ways, self._owners[rows], distances * _VIDEO + numbers)
+        return [(self._names[i], *divmod(int(ways[i]), _VIDEO)) for i in np.flatnonzero(ways < _FAR).tolist()]
+
+    def alike(self, frames: Sequence[bytes]) -> list[tuple[str, int]]:
+        """Return the names of videos that share VIDEO_SHARE of their frames, or of these, with the least distance."""
+        if self.is_empty or not frames:
+            return []
+        import numpy as np
+
+        is_reached = np.zeros(len(self._owners), np.bool_)
+        frame_counts = np.zeros(len(self._names), np.int64)
+        least = np.full(len(self._names), _FAR, np.int64)
+        for numbers, rows, distances in self._pairs(frames):  # all pairs of a frame come together
+            owners = self._owners[rows]
+            is_reached[rows] = True
+            np.minimum.at(least, owners, distances)
+            frame_counts += np.bincount(
+                np.unique(numbers * len(self._names) + owners) % len(self._names), minlength=len(self._names)
+            )
+        reached = np.bincount(self._owners[is_reached], minlength=len(self._names))
+        is_alike = (reached >= VIDEO_SHARE * self._sizes) | (frame_counts >= VIDEO_SHARE * len(frames))
+        return [(self._names[i], int(least[i])) for i in np.flatnonzero(is_alike).tolist()]
+
+    def _pairs(self, digests: Sequence[bytes]) -> Iterator[tuple[NDArray[np.int64], ...]]:
+        """Yield which of the digests are near which rows, and how far, int64[n] each. A pair may come several times."""
+        import numpy as np
+
+        asked = np.frombuffer(b"".join(digests), np.uint64).reshape(len(digests), 4)
+        flips = np.array([0, *(1 << bit for bit in range(16))], np.uint16)
+        first = (np.arange(_WORDS) * _VALUES)[:, None]
+        for low in range(0, len(asked), _PIECE):
+            words = asked[low : low + _PIECE].view(np.uint16)
+            places = ((words[:, :, None] ^ flips) + first).reshape(len(words), -1)
+            starts = self._starts[places].astype(np.int64)
+            counts = self._starts[places + 1] - starts
+            ends = np.cumsum(counts.sum(axis=1))
+            begin = 0
+            while begin < len(words):
+                done = int(ends[begin - 1]) if begin else 0
+                end = max(begin + 1, int(np.searchsorted(ends, done + _MOST_PAIRS, "right")))
+                lengths = counts[begin:end].ravel()
+                shift = starts[begin:end].ravel() - (np.cumsum(lengths) - lengths)
+                rows = self._ordered[np.repeat(shift, lengths) + np.arange(lengths.sum())].astype(np.int64)
+                numbers = np.repeat(np.arange(low + begin, low + end), counts[begin:end].sum(axis=1))
+                distances = np.bitwise_count(asked[numbers] ^ self._digests[rows]).sum(axis=1, dtype=np.int64)
+                is_near = distances <= MAX_DISTANCE
+                yield numbers[is_near], rows[is_near], distances[is_near]
+                begin = end
 
 
 def _hashes(query: Query) -> Iterable[tuple[Hash, str]]:
@@ -241,6 +313,9 @@ class CaseJudge:
             raise Unavailable("nobody hashes uploads for this hook; set hashing to here, or mode to online")
         judged = self._media_judge.judge_media(label, content)
         action, lines = self.stops(Query(hashes=judged.media.hashes))
+        if judged.media.media_type.startswith("video/") and self._reads_frames():
+            text = "the hub does not say what the video's frames are, so it is not known whether a case is about one"
+            action, lines = severest(action, Action.HOLD), (*lines, ReasonLine(code="CASES_UNREAD", text=text))
         if not lines:
             return judged
         if judged.media.result.verdict is Verdict.UNAVAILABLE:  # it stays unread; what the case does, the digests say
@@ -254,6 +329,12 @@ class CaseJudge:
             return self._index.has_cases()
         except HashHubError:
             return True
+
+    def _reads_frames(self) -> bool:
+        try:
+            return self._index.reads_frames()
+        except HashHubError:
+            return False  # `stops` has said so
 
     def is_stopped(self, query: Query) -> bool:
         """Whether a case is about this upload, or cannot be read."""

@@ -150,7 +150,7 @@ def scan_for_case(
     `place`: what was looked through, as the record names it. Files may be of any kind of storage. Raises HashHubError
     where the records cannot be written; what was listed until then stays.
     """
-    from hashhub.hashing.limits import Limits
+    from hashhub.hashing.limits import Limits, video_pixels
     from hashhub.hashing.pool import MediaPool
 
     index = CaseIndex(cases, only=case)
@@ -161,7 +161,7 @@ def scan_for_case(
         max_queued=2 * children,
         seconds=settings.media_seconds,
         memory_bytes=_CHILD_MEMORY,
-        limits=Limits(max_bytes=settings.max_bytes),
+        limits=Limits(max_bytes=settings.max_bytes, max_video_pixels=video_pixels(settings.media_seconds)),
     )
 
     def hashed(one: Stored) -> tuple[Query, str]:
@@ -248,7 +248,7 @@ def item_of_file(settings: HookSettings, path: Path) -> Item:
     """Hash a file that a complaint is about in a process of its own, and return what stops its copies. Nothing is kept
     of the file. Raises HashHubError for one that cannot be read.
     """
-    from hashhub.hashing.limits import Limits
+    from hashhub.hashing.limits import Limits, video_pixels
     from hashhub.hashing.pool import MediaPool
 
     pool = MediaPool(
@@ -256,7 +256,7 @@ def item_of_file(settings: HookSettings, path: Path) -> Item:
         max_queued=1,
         seconds=settings.media_seconds,
         memory_bytes=_CHILD_MEMORY,
-        limits=Limits(max_bytes=settings.max_bytes),
+        limits=Limits(max_bytes=settings.max_bytes, max_video_pixels=video_pixels(settings.media_seconds)),
     )
     try:
         with path.open("rb") as content, pool.room() as room:

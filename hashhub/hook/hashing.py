@@ -38,7 +38,7 @@ class Hashing:
     """Hashes what uploads hold. Safe to be shared by threads."""
 
     def __init__(self, settings: HookSettings) -> None:
-        from hashhub.hashing.limits import Limits
+        from hashhub.hashing.limits import Limits, video_pixels
         from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS
         from hashhub.hashing.pool import MediaPool
 
@@ -50,7 +50,7 @@ class Hashing:
             max_queued=0,
             seconds=settings.media_seconds,
             memory_bytes=_MEMORY_BYTES,
-            limits=Limits(max_bytes=settings.max_bytes),
+            limits=Limits(max_bytes=settings.max_bytes, max_video_pixels=video_pixels(settings.media_seconds)),
             algorithms=PERCEPTUAL_ALGORITHMS,
         )
         self._threads = ThreadPoolExecutor(children, thread_name_prefix="hook-hashing")

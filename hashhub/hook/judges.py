@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 import msgspec
 
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
+from hashhub.hashes import VPDQ
 from hashhub.hook.decision import Action
-from hashhub.model import MatchOptions, MatchResult, MediaResult, Query
+from hashhub.model import Effort, MatchOptions, MatchResult, MediaResult, Query
 
 if TYPE_CHECKING:
     from hashhub.client import Client
@@ -98,12 +99,19 @@ def without_hub() -> Iterator[None]:
         _is_hub_passed_over.reset(before)
 
 
+def options_of(settings: HookSettings) -> MatchOptions:
+    """Return how a hook asks, by hashes or with the upload: in either way for what the hub looks for in a file."""
+    # A picture may be one out of a listed video; PLAIN looks for nothing but the file.
+    distances = {} if settings.effort is Effort.PLAIN else {VPDQ.name: VPDQ.default_max_distance or 0}
+    return MatchOptions(policy=settings.policy, effort=settings.effort, max_distances=distances)
+
+
 class HubJudge:
     """Asks the hub, by a client of its own."""
 
     def __init__(self, settings: HookSettings) -> None:
         """Connect lazily. Raises InvalidArgument when a file that the settings name cannot be read."""
-        self._options = MatchOptions(policy=settings.policy, effort=settings.effort)
+        self._options = options_of(settings)
         self._media_seconds = settings.media_seconds
         self._revision = 0
         self._client = client_of(settings, timeout=settings.answer_seconds, retry_seconds=0.0)

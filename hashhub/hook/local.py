@@ -36,9 +36,9 @@ from hashhub.errors import (
 from hashhub.hashes import SEARCHED
 from hashhub.hook.copy import SYNC, Copy
 from hashhub.hook.index import DIRECTORY, Index
-from hashhub.hook.judges import Judged, client_of
+from hashhub.hook.judges import Judged, client_of, options_of
 from hashhub.matcher import warm_up
-from hashhub.model import MatchOptions, now
+from hashhub.model import now
 
 if TYPE_CHECKING:
     from hashhub.client import Client
@@ -221,7 +221,7 @@ class LocalJudge:
         """Raises Unavailable when there is no policy yet and the hub cannot be asked for it; InvalidArgument for one
         by which a copy cannot decide.
         """
-        self._options = MatchOptions(policy=settings.policy, effort=settings.effort)
+        self._options = options_of(settings)
         self._stale_after = timedelta(seconds=settings.local.stale_after_seconds)
         self._stale_limit = timedelta(seconds=settings.local.stale_limit_seconds)
         directory = Path(settings.data) / COPY

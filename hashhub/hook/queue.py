@@ -38,7 +38,7 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
-from hashhub.hashes import Hash, is_exact
+from hashhub.hashes import VPDQ, Hash, is_exact
 from hashhub.hook.case_judge import CaseHit, CaseIndex
 from hashhub.hook.cases import Cases
 from hashhub.hook.decision import Action, Checked
@@ -759,12 +759,14 @@ def _group_key(checked: Checked, reference: str) -> str:
 def _asked_again(checked: Checked) -> Query | None:
     """Return what to ask about an upload by what is kept of it; None where that is not what was hit."""
     matches = checked.result.matches if checked.result is not None else ()
-    if not checked.hashes or any(match.video is not None for match in matches):
+    is_picture = checked.media_type.startswith("image/")
+    if not checked.hashes or (not is_picture and any(match.video is not None for match in matches)):
         return None
     digests: dict[str, set[Hash]] = {}
     for match in matches:
-        if match.variant:
-            digests.setdefault(match.variant, set()).add(Hash(match.algorithm, match.query_digest))
+        h = Hash("PDQ" if match.algorithm == VPDQ.name else match.algorithm, match.query_digest)
+        if match.variant and h not in checked.hashes:
+            digests.setdefault(match.variant, set()).add(h)
     return Query(
         hashes=checked.hashes,
         variants=tuple(VariantHashes(variant, tuple(sorted(some))) for variant, some in sorted(digests.items())),

@@ -14,8 +14,10 @@ from hashhub.answering.answer import answer, answers, check_queries, nothing, st
 from hashhub.answering.evidence import gather
 from hashhub.answering.lookup import Hits, hits_nothing
 from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
+from hashhub.hashes import SEARCHED
 from hashhub.hashing import Limits, MediaHashes
 from hashhub.hashing.coverage import best_quality, coverage, least, nothing_looked_for, remarked
+from hashhub.hashing.limits import video_pixels
 from hashhub.hashing.pool import MediaPool, Place
 from hashhub.hub import access
 from hashhub.hub.reading import SeenLists, caller
@@ -47,9 +49,6 @@ if TYPE_CHECKING:
     from hashhub.trust import Policy
 
 MEDIA_SECONDS: Final = 30.0  # of hashing in one call; a single file takes a few at most
-# Pixels of a video that are decoded for each second of CPU time that a file may take; a longer one is read by its key
-# frames. A third of what one core decoded where this was measured, so that a slower one does not give up.
-_VIDEO_PIXELS: Final = 150_000_000
 _MAY_MATCH: Final = (Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)
 
 
@@ -79,14 +78,14 @@ class Match:
             limits=Limits(
                 max_bytes=config.max_media_bytes,
                 max_pixels=config.max_media_pixels,
-                max_video_pixels=max(1, int(config.media_seconds * _VIDEO_PIXELS)),
+                max_video_pixels=video_pixels(config.media_seconds),
             ),
         )
 
     def miss(self, principal: Principal, query: Query, options: MatchOptions) -> tuple[MatchResult, int] | None:
         """Answer as `hashes` does where that needs the matcher only and takes microseconds, by a policy that there is.
 
-        None when something is hit, or when the caller chose the distances, which may take in the whole index. Never
+        None when something is hit, or when the caller chose longer distances, which may take in the whole index. Never
         waits. Raises as `hashes`.
         """
         access.allow(principal, *_MAY_MATCH)
@@ -94,7 +93,7 @@ class Match:
         self._follower.require_ready()
         revision = self._matcher.revision
         if (
-            options.max_distances
+            not _are_usual(options.max_distances)
             or query.frames
             or not hits_nothing(self._matcher, query, options, caller=caller(principal))
         ):
@@ -295,6 +294,11 @@ class Match:
         access.allow(principal, *Role)
         currents = self._catalogue.now().policies.currents()
         return [(v.name, p.title, trust.explain(p)) if (p := v.policy) else (v.name, "", v.fault) for v in currents]
+
+
+def _are_usual(max_distances: Mapping[str, int]) -> bool:
+    """Whether none of these distances is longer than that of its algorithm."""
+    return all(distance <= (SEARCHED[name].default_max_distance or 0) for name, distance in max_distances.items())
 
 
 class _File:

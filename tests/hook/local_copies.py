@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from hashhub.hook.copy import Copy
@@ -39,8 +40,8 @@ class Local:
         with Sync(self.settings) as sync:
             sync.update(on_page)
 
-    def judge(self) -> LocalJudge:
-        return LocalJudge(self.settings)
+    def judge(self, **changed: Any) -> LocalJudge:
+        return LocalJudge(msgspec.structs.replace(self.settings, **changed))
 
     def put_back(self, backup: Path) -> None:
         """Put an older file of the copy in its place, as a restored backup of this machine does."""

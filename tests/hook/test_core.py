@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from hashhub.errors import Cancelled, InvalidArgument, Unavailable
@@ -22,6 +23,8 @@ from hashhub.hook.core import _Looked
 from hashhub.hook.judges import Judged
 from hashhub.hook.records import Records, UploadState
 from hashhub.model import MatchResult, Query, Verdict
+from hashhub.testing.pictures import picture
+from hashhub.testing.videos import Clip, encoded
 from tests.hook.conftest import HELD, jpeg
 
 if TYPE_CHECKING:
@@ -506,6 +509,14 @@ class TestAsync:
 
         asyncio.run(run())
         assert _eventually(lambda: hook.memory_bytes == 0)
+
+
+def test_a_video_too_long_for_its_seconds_is_read_by_its_key_frames(make_hook: MakeHook) -> None:
+    shown = np.asarray(picture(7, (1920, 1080)))
+    hook = make_hook(media_seconds=3.0)
+    decision = hook.check(encoded(Clip([shown] * 250, 25)))  # 250 frames of 2 megapixels: 3 s are 217
+    assert (decision.action, decision.no_answer) == (Action.ALLOW, None)
+    assert any("key frames alone were read" in line.text for line in decision.reasons)
 
 
 class TestHashedAtTheHub:

@@ -12,11 +12,11 @@ import pytest
 
 from hashhub.client import Client, mirror
 from hashhub.hashes import SEARCHED, Hash
+from hashhub.hook.judges import options_of
 from hashhub.model import (
     Entry,
     EntryState,
     Marking,
-    MatchOptions,
     MatchResult,
     Principal,
     Purpose,
@@ -26,12 +26,13 @@ from hashhub.model import (
     Unclassified,
     VariantHashes,
     Verdict,
+    VideoFrame,
     now,
 )
 from tests.hook.local_copies import Local
 from tests.hub.conftest import OPERATOR, digest, item, near
 from tests.hub.receiving import mirroring
-from tests.hub.test_videos import video
+from tests.hub.test_videos import picture, video
 from tests.mirror.conftest import Site
 
 _SETS: Final = ("alpha/one", "alpha/two", "beta/one", "gamma/one", "fine/one")
@@ -87,7 +88,10 @@ class World:
 
     def list_videos(self) -> None:
         first = self.random.randrange(20)
-        record = Record(position="1", frames=video(range(first, first + self.random.randrange(3, 20))))
+        shown = list(video(range(first, first + self.random.randrange(3, 20))))
+        if self.random.random() < 0.5:  # a listed picture is one of its frames
+            shown += shots(self.random.sample(range(_ITEMS), 2), begin=1000 * len(shown))
+        record = Record(position="1", frames=tuple(shown))
         self.site.desk.contribute(self.random.choice(_SETS), record)
 
     def withdraw(self) -> None:
@@ -129,7 +133,9 @@ class World:
     def queries(self) -> list[Query]:
         asked = [self._query(n) for n in range(_ITEMS)]
         videos = [video(range(first, first + 12), bits=self.random.choice((0, 9))) for first in (0, 7, 15)]
-        return asked + [Query(hashes=(), frames=shown) for shown in videos]
+        videos += [(*shots([n, n + 1]), *video(range(50, 60), begin=2000)) for n in (3, 11)]
+        pictures = [Query(hashes=(near(Hash("PDQ", picture(n)), 5),)) for n in range(0, 24, 3)]
+        return asked + pictures + [Query(hashes=(), frames=shown) for shown in videos]
 
     def _query(self, number: int) -> Query:
         kind = self.random.randrange(5)
@@ -147,6 +153,11 @@ class World:
 
     def _entries(self, *states: EntryState) -> list[Entry]:
         return [e for name in _SETS for e in self.site.desk.entries(name, *states)]
+
+
+def shots(numbers: list[int], *, begin: int = 0) -> tuple[VideoFrame, ...]:
+    """Frames that show items, a second each."""
+    return tuple(VideoFrame(begin + 1000 * i, 90, digest("PDQ", n).digest) for i, n in enumerate(numbers))
 
 
 def comparable(result: MatchResult) -> MatchResult:
@@ -202,6 +213,7 @@ def test_the_copy_answers_as_the_hub(site: Site, tmp_path: Path, seed: int, monk
     secret = site.token(_WHO)
     locals_ = [Local(site, tmp_path, secret, policy) for policy in ("block", "any")]
     verdicts: set[Verdict] = set()
+    crossed = 0  # answers in which a picture hit a video, or a part of a video something
     for local in locals_:
         local.sync()
     judges = [local.judge() for local in locals_]
@@ -214,7 +226,7 @@ def test_the_copy_answers_as_the_hub(site: Site, tmp_path: Path, seed: int, monk
                 for local, judge in zip(locals_, judges, strict=True):
                     local.sync()
                     judge.catch_up()
-                    options = MatchOptions(policy=local.settings.policy)
+                    options = options_of(local.settings)
                     for query in world.queries():
                         theirs, ours = hub.match(query, options), judge.judge(query)
                         if theirs.revision != ours.revision:  # the hub's clock withdrew something meanwhile
@@ -225,10 +237,14 @@ def test_the_copy_answers_as_the_hub(site: Site, tmp_path: Path, seed: int, monk
                         assert (ours.policy, ours.revision) == (theirs.policy, theirs.revision)
                         assert not ours.result.withheld
                         verdicts.add(ours.result.verdict)
+                        crossed += any(m.variant == "frame" for m in ours.result.matches)
                         if not query.variants and not query.frames:
-                            told = {(m.entry.name, m.algorithm, m.distance) for m in ours.result.matches}
+                            told = {
+                                (m.entry.name, m.algorithm, m.distance) for m in ours.result.matches if not m.variant
+                            }
                             assert told == brute_force(site, _WHO, query)
     finally:
         for judge in judges:
             judge.close()
     assert len(verdicts) > 1
+    assert crossed

@@ -35,7 +35,7 @@ from hashhub.hook.people import People
 from hashhub.hook.queue import Code, FeedbackState, Queue, QueueRounds
 from hashhub.hook.records import Records, UploadState
 from hashhub.hook.settings import CaseSettings, QueueSettings
-from hashhub.model import MatchResult, Principal, Query, ReviewKind, Role, Verdict, now
+from hashhub.model import MatchResult, Principal, Query, ReviewKind, Role, Verdict, VideoMatch, now
 from tests.hook.conftest import HELD
 from tests.hook.waiting import checked, hit, put, records_of
 
@@ -447,6 +447,20 @@ def test_what_cannot_be_asked_again_is_left_alone_and_the_longest_unasked_come_f
     assert len({query.hashes for query in judge.queries}) == 5
     with pytest.raises(Unavailable):
         queue.recheck(Says(verdict=Verdict.UNAVAILABLE))
+
+
+def test_a_picture_that_hit_a_frame_of_a_video_is_asked_about_again_and_a_video_is_not(
+    queue: Queue, records: Records
+) -> None:
+    shown = msgspec.structs.replace(
+        hit(A, "VPDQ", 3, "frame"), video=VideoMatch(query_share=100.0, entry_share=10.0, ranges=())
+    )
+    put(records, checked(shown, media_type="video/mp4"))
+    put(records, checked(shown, media_type="image/png"))
+    judge = Says(shown)
+    assert queue.recheck(judge) == (1, 0)
+    [variant] = judge.queries[0].variants
+    assert (variant.variant, variant.hashes[0].algorithm) == ("frame", "PDQ")
 
 
 def test_a_case_that_was_opened_since_is_shown_and_ends_what_was_proposed(two: Queue, records: Records) -> None:
