@@ -128,6 +128,7 @@ CREATE TABLE feedback (
     time TEXT NOT NULL
 );
 CREATE INDEX feedback_state ON feedback (state);
+CREATE INDEX feedback_reference ON feedback (reference);
 CREATE INDEX feedback_entry ON feedback (entry);
 CREATE TABLE hook_case (
     id TEXT PRIMARY KEY,
@@ -158,6 +159,7 @@ CREATE INDEX case_scan_case ON case_scan (case_id);
 CREATE TABLE evidence_sample (
     sample TEXT, reference TEXT, position INTEGER NOT NULL, PRIMARY KEY (sample, reference)
 ) WITHOUT ROWID;
+CREATE INDEX evidence_sample_reference ON evidence_sample (reference);
 CREATE TABLE bucket_unanswered (place TEXT, name TEXT, time TEXT NOT NULL, PRIMARY KEY (place, name)) WITHOUT ROWID;
 CREATE TABLE bucket_to_release (reference TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE vault_size (key INTEGER PRIMARY KEY CHECK (key = 1), bytes INTEGER NOT NULL);
