@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from hashhub.hook.settings import HookSettings
 
 _Z: Final = 1.959963984540054  # of the normal distribution, for 95 %
-LAST_RULING: Final = """(SELECT ruling FROM ruling r WHERE r.reference = u.reference AND ruling IN ('CONFIRM', 'RELEASE')
-    ORDER BY number DESC LIMIT 1)"""
+LAST_RULING: Final = """(SELECT ruling FROM ruling r
+    WHERE r.reference = u.reference AND ruling IN ('CONFIRM', 'RELEASE') ORDER BY number DESC LIMIT 1)"""
 """SQL: what persons decided last over the upload `u`."""
 _STANDING: Final = frozenset({"HELD", "BLOCKED", "UNANSWERED"})
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -67,12 +68,12 @@ def forget(
             pending = _pending_cases(records)
             due = []
             for _, reference, stored, ruling, stays in rows:
-                try:
-                    checked = read_checked(stored)
-                except DataLoss:  # stays, to be looked at
+                if stays:
                     continue
-                if not stays and not (pending and _is_about(checked, queue, pending)):
-                    due.append((reference, checked, ruling))
+                with suppress(DataLoss):  # what cannot be read stays, to be looked at
+                    checked = read_checked(stored)
+                    if not (pending and _is_about(checked, queue, pending)):
+                        due.append((reference, checked, ruling))
             if due:
                 count += _delete(records, due, state, before, changes, actor, days)
             time.sleep(min(time.monotonic() - begun, 1.0))  # others have the file for as long

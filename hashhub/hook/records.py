@@ -3,8 +3,8 @@ what was done with them. SQLite, for its owner only.
 
 Everything that is done is an event, and events are chained: the digest of each covers the one before it, so that one
 that was taken out or changed shows. Events hold codes, references, and what persons gave as their names, reasons and
-comments; never an upload's name, a digest of it, or its bytes. So an upload's row can go and its events stay. Of uploads
-that were answered and allowed only their number is kept.
+comments; never an upload's name, a digest of it, or its bytes: its row can go and its events stay. Of uploads that were
+answered and allowed only their number is kept.
 """
 
 from __future__ import annotations
@@ -420,14 +420,13 @@ class Records:
     def chain(self) -> Iterator[tuple[Event, bool]]:
         """Yield the events that there are now, the oldest first, each with whether the chain is whole up to it."""
         before = b""
-        count = 0
         is_whole = True
         [(last,)] = self.rows("SELECT max(number) FROM event")
         sql = "SELECT * FROM event WHERE number > :after AND number <= :last ORDER BY number LIMIT :most"
         # One that was put before the first shows as well.
-        for *row, digest in self.each(sql, {"after": -(1 << 63), "last": last}, most=_READ_ROWS):
+        rows = self.each(sql, {"after": -(1 << 63), "last": last}, most=_READ_ROWS)
+        for count, (*row, digest) in enumerate(rows, 1):
             event = _event((*row, digest))
-            count += 1
             is_whole = is_whole and event.number == count and _link(before, event) == digest
             before = digest
             yield event, is_whole
@@ -435,7 +434,7 @@ class Records:
     def verify(self) -> int:
         """Return how many events there are. Raises DataLoss when one was changed or taken out of the chain."""
         count = 0
-        for count, (_, is_whole) in enumerate(self.chain(), 1):  # noqa: B007 - told below
+        for count, (_, is_whole) in enumerate(self.chain(), 1):
             if not is_whole:
                 raise broken(count)
         return count

@@ -161,10 +161,10 @@ class CaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What a case that a person has confirmed does with copies: BLOCK, or HOLD."""
 
     people: tuple[str, ...] = ()
-    """System accounts that may work on cases. Empty: whoever can write in the data directory."""
+    """Persons who may work on cases; system accounts, while there are no persons. Empty: all."""
 
     two_persons: bool = False
-    """Whether a case is confirmed by another account than the one that opened it."""
+    """Whether a case is confirmed by another person than the one who opened it."""
 
     unconfirmed_days: int = 30
     """Days after which a case that nobody confirmed holds nothing any more."""

@@ -1,4 +1,4 @@
-"""Rows of decided uploads go once nothing needs them, some at a time; what was done, and what evidence counts, stays."""
+"""Rows of decided uploads go once nothing needs them, some at a time; what was done, and what is counted, stays."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from hashhub.model import Query, ReasonLine, Verdict, now
 from tests.hook.conftest import HELD
 from tests.hook.waiting import checked, hit, put
 
+RULINGS = {"REMOVED": "CONFIRM", "RELEASED": "RELEASE"}
 LONG_AGO = now() - timedelta(days=400)
 
 
@@ -49,10 +50,11 @@ def at_work(records: Records, *, at: datetime = LONG_AGO, state: str = "REMOVED"
     """Put an upload that was decided over long ago, and return its reference."""
     one = checked(hit("police-nl/known/1"), time=at, upload_id="alice/photo-7", **given)
     put(records, one, state)
-    records.write(
-        "INSERT INTO ruling (reference, ruling, code, comment, actors, time) VALUES (?, ?, '', '', 'ann', ?)",
-        (one.decision.reference, "CONFIRM" if state == "REMOVED" else "RELEASE", at.isoformat()),
-    )
+    if state in RULINGS:
+        records.write(
+            "INSERT INTO ruling (reference, ruling, code, comment, actors, time) VALUES (?, ?, '', '', 'ann', ?)",
+            (one.decision.reference, RULINGS[state], at.isoformat()),
+        )
     return one.decision.reference
 
 
@@ -200,8 +202,7 @@ from hashhub.hook.forgetting import forget
 from hashhub.hook.records import Records
 from tests.hook.test_forgetting import settings
 directory = Path(sys.argv[1])
-print("begins", flush=True)
-print(forget(Records(directory), settings(directory)), flush=True)
+forget(Records(directory), settings(directory))
 """
 
 
@@ -209,24 +210,21 @@ print(forget(Records(directory), settings(directory)), flush=True)
 def test_uploads_go_on_beside_a_sweep_of_100_000_rows_and_a_killed_one_is_continued(
     records: Records, tmp_path: Path
 ) -> None:
-    fill(records, 100_000, stays=20)
-    due = 5_000
-    sweep = subprocess.Popen(
-        [sys.executable, "-c", SWEEP, str(tmp_path / "hook")], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE
-    )
-    assert sweep.stdout is not None
-    assert sweep.stdout.readline() == b"begins\n"
+    fill(records, 100_000, stays=50)
+    due = 2_000
+    sweep = subprocess.Popen([sys.executable, "-c", SWEEP, str(tmp_path / "hook")], cwd=Path(__file__).parents[2])
     longest, added = 0.0, 0
-    while records.count(UploadState.REMOVED, UploadState.RELEASED) > 100_000 - due // 2:
+    while records.count(UploadState.REMOVED, UploadState.RELEASED) > 100_000 - due // 4:
         assert sweep.poll() is None, "it was too fast to be killed: make the test larger"
         begun = time.perf_counter()
         records.add_upload(checked(hit("police-nl/known/1")), UploadState.BLOCKED, max_records=100_000)
         longest, added = max(longest, time.perf_counter() - begun), added + 1
+        time.sleep(0.02)
     sweep.send_signal(signal.SIGKILL)
     sweep.wait(30)
     assert added >= 10
     assert longest < 4.0, "an upload gives up after five seconds"
-    done = due - (records.count(UploadState.REMOVED, UploadState.RELEASED) - 95_000)
+    done = due - (records.count(UploadState.REMOVED, UploadState.RELEASED) - 98_000)
     assert 0 < done < due
     assert forget(records, settings(tmp_path / "hook")) == due - done
     events = [event.kind for event in records.events()]

@@ -11,8 +11,8 @@ from typing import IO, TYPE_CHECKING, Final
 
 import click
 
-from hashhub.cli.hook.cases import account
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
+from hashhub.cli.hook.queue import account
 from hashhub.cli.session import CommandGroup, Session, command
 from hashhub.cli.terminal import note, plain, print_json, say, table
 from hashhub.errors import InvalidArgument
