@@ -41,6 +41,8 @@ _STAYS: Final = """(
     OR EXISTS (SELECT 1 FROM event WHERE subject = u.reference AND time > :before AND kind <> 'upload.viewed')
 )"""
 
+_DELETE: Final = f"DELETE FROM upload AS u WHERE u.reference = :reference AND u.state = :state AND NOT {_STAYS}"  # noqa: S608
+
 
 def forget(
     records: Records, settings: HookSettings, *, actor: str = HOOK, is_wanted: Callable[[], bool] = lambda: True
@@ -97,10 +99,8 @@ def _delete(
             return 0  # a case may be about them now: at the next time
         for reference, checked, ruling in due:
             # Looked at again: somebody may have drawn it, held it or taken the decision back meanwhile.
-            if not records.write(
-                f"DELETE FROM upload AS u WHERE u.reference = :reference AND u.state = :state AND NOT {_STAYS}",  # noqa: S608 - our own text
-                {"reference": reference, "state": state, "before": before},
-            ):
+            values = {"reference": reference, "state": state, "before": before}
+            if not records.write(_DELETE, values):
                 continue
             records.write("DELETE FROM later_answer WHERE reference = ?", (reference,))
             records.note(
