@@ -41,7 +41,7 @@ _STAYS: Final = """(
     OR EXISTS (SELECT 1 FROM event WHERE subject = u.reference AND time > :before AND kind <> 'upload.viewed')
 )"""
 
-_DELETE: Final = f"DELETE FROM upload AS u WHERE u.reference = :reference AND u.state = :state AND NOT {_STAYS}"  # noqa: S608
+_DROP: Final = f"DELETE FROM upload AS u WHERE reference = :reference AND state = :state AND NOT {_STAYS}"  # noqa: S608
 
 
 def forget(
@@ -100,7 +100,7 @@ def _delete(
         for reference, checked, ruling in due:
             # Looked at again: somebody may have drawn it, held it or taken the decision back meanwhile.
             values = {"reference": reference, "state": state, "before": before}
-            if not records.write(_DELETE, values):
+            if not records.write(_DROP, values):
                 continue
             records.write("DELETE FROM later_answer WHERE reference = ?", (reference,))
             records.note(
