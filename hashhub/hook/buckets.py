@@ -385,8 +385,7 @@ class BucketWorker:
             subject=decision.reference,
             reason=reason or (decision.reasons[0].code if decision.reasons else ""),
             action=Action.HOLD if folder == _FOLDERS[Action.HOLD] else Action.BLOCK,
-            name=name,
-            where=where,
+            where=self._address(self.held, f"{folder}/{decision.reference}"),
         )
         if not self.held.move(taken.name, kept_as):
             raise Conflict(f"{name!r} was taken over by another worker")
@@ -475,8 +474,7 @@ class BucketWorker:
             subject=decision.reference,
             reason=decision.reasons[0].code if decision.reasons else "",
             action=decision.action,
-            name=name,
-            where=where,
+            where=self._address(self.held, f"{_FOLDERS[decision.action]}/{decision.reference}"),
         )
         if self.public.take(stored, self.held, kept_as):
             self.public.remove(stored)
@@ -509,7 +507,7 @@ class BucketWorker:
                         (UploadState.HELD, reference, UploadState.RELEASED),
                     ):
                         self._records.note(
-                            actor=_ACTOR, kind="bucket.not_released", subject=reference, reason=_NAME_TAKEN, name=name
+                            actor=_ACTOR, kind="bucket.not_released", subject=reference, reason=_NAME_TAKEN
                         )
                 self._tell(Handled(name=name, outcome=Outcome.NAME_TAKEN, where=left, reason=_TAKEN_TEXT))
                 continue
@@ -521,8 +519,6 @@ class BucketWorker:
                         kind="bucket.released",
                         subject=reference,
                         reason="" if where else "NOT_PUBLISHED",
-                        name=name,
-                        where=where,
                     )
             if where:
                 self._tell(Handled(name=name, outcome=Outcome.RELEASED, where=where))

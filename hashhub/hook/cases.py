@@ -379,7 +379,7 @@ class Cases:
         case = self._at(name, actor, CaseState.OPEN, CaseState.DISPUTED, CaseState.CONFIRMED)
         if case.state is CaseState.CONFIRMED:
             return case
-        if self._settings.two_persons and actor == case.opened_by:
+        if self._settings.two_persons and _name(actor) == _name(case.opened_by):
             raise PermissionDenied(
                 f"{actor} opened this case, and the settings want another person to confirm it (case.two_persons)",
                 reason=Reason.SECOND_PERSON_NEEDED,
@@ -575,14 +575,14 @@ class Cases:
         )
 
     def check_reason(self, actor: str, reason: str) -> str:
-        """Return the reason as it is recorded. Raises PermissionDenied for an account that may not work on cases."""
+        """Return the reason as it is recorded. Raises PermissionDenied for who may not work on cases."""
         self._check(actor)
         return plain_text("reason", reason, _MOST_TEXT)
 
     def _check(self, actor: str) -> None:
-        if self._settings.people and actor not in self._settings.people:
+        if self._settings.people and _name(actor) not in self._settings.people:
             raise PermissionDenied(
-                f"the account {actor} may not work on cases; the settings name who may (case.people)",
+                f"{actor} may not work on cases; the settings name who may (case.people)",
                 reason=Reason.ROLE_NOT_ALLOWED,
             )
 
@@ -706,6 +706,11 @@ class Cases:
         if case.state is not CaseState.CLOSED and not closing:
             missing.append("the case is not closed")
         return tuple(missing)
+
+
+def _name(actor: str) -> str:
+    """Return the name of a person, or of the account that acts while there are no persons."""
+    return actor.removeprefix("account:")
 
 
 def _clean_scans(scans: list[Scan]) -> list[Scan]:

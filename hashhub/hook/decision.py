@@ -147,8 +147,7 @@ def severest(*actions: Action) -> Action:
 
 
 def severest_of(decisions: Sequence[Decision]) -> Decision | None:
-    """Return the first of the decisions that keep the most from others; None of none."""
-    if not decisions:
-        return None
-    worst = severest(*(decision.action for decision in decisions))
-    return next(decision for decision in decisions if decision.action is worst)
+    """Return the first of the decisions that keep the most from others, of these one over an upload that was not kept
+    before one that was; None of none.
+    """
+    return max(decisions, key=lambda d: (_SEVERITY.index(d.action), not d.is_kept), default=None)

@@ -4,29 +4,33 @@ was not recorded is said to be unknown, and nothing decided yet is no precision 
 
 from __future__ import annotations
 
-import contextlib
 import html
 import math
 import random
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from itertools import islice
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from hashhub.errors import AlreadyExists, DataLoss, HashHubError, InvalidArgument, NotFound
 from hashhub.hook.cases import Case, Cases, Standing
+from hashhub.hook.records import broken
 from hashhub.hook.reports.gathering import read_checked
 from hashhub.model import Verdict, now
 
 if TYPE_CHECKING:
     from hashhub.client import Client
+    from hashhub.hook.decision import Checked
     from hashhub.hook.records import Event, Records
     from hashhub.hook.settings import HookSettings
 
 _Z: Final = 1.959963984540054  # of the normal distribution, for 95 %
-_AGREES: Final = {"CONFIRM": True, "RELEASE": False}  # rulings, and whether the person agreed with what was found
+LAST_RULING: Final = """(SELECT ruling FROM ruling r
+    WHERE r.reference = u.reference AND ruling IN ('CONFIRM', 'RELEASE') ORDER BY number DESC LIMIT 1)"""
+"""SQL: what persons decided last over the upload `u`."""
 _STANDING: Final = frozenset({"HELD", "BLOCKED", "UNANSWERED"})
 
 
@@ -88,8 +92,9 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """All of it.
 
     `recognised_by`: lists by how many uploads on record they recognised. `rulings`: what persons decided, by how often:
-    CONFIRM, ESCALATE, and RELEASE with its code; `decided_by_two`: how many of these two persons did. `unknown`: what
-    could not be told, and why, in sentences.
+    CONFIRM, ESCALATE, and RELEASE with its code; `decided_by_two`: how many of these two persons did. `forgotten`:
+    decided uploads whose rows are gone (`records.keep_days`); they count on in `recognised_by` and `precision`.
+    `unknown`: what could not be told, and why, in sentences. The events themselves are written by `write_json`.
     """
 
     written: datetime
@@ -104,12 +109,12 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     decided_by_two: int
     samples: tuple[Sample, ...]
     uploads: dict[str, int]
+    forgotten: int
     decisions: tuple[dict[str, Any], ...]
     outages: tuple[dict[str, Any], ...]
     events: dict[str, int]
     event_count: int
     chain: str
-    access: tuple[dict[str, Any], ...]
     cases: tuple[Case, ...]
     case_standings: dict[str, int]
     unknown: tuple[str, ...]
@@ -180,22 +185,24 @@ def collect(records: Records, settings: HookSettings, client: Client | None) -> 
     """Return the evidence; what the hub cannot be asked now is said to be unknown. Never raises for the hub's sake."""
     unknown: list[str] = []
     lists, policy = _from_hub(client, settings, unknown)
+    kinds: Counter[str] = Counter()
+    drawn: list[Event] = []
     chain = "unbroken"
-    try:
-        event_count = records.verify()
-    except DataLoss as e:
-        chain = e.message
-        event_count = len(records.rows("SELECT 1 FROM event"))
-    events = records.events()
+    for count, (event, is_whole) in enumerate(records.chain(), 1):
+        kinds[event.kind] += 1
+        if event.kind == "sample.drawn":
+            drawn.append(event)
+        if not is_whole and chain == "unbroken":
+            chain = broken(count).message
     decisions, outages = _tally(records)
     if not decisions:
         unknown.append("no upload has been counted: the hook has decided nothing yet, or does not keep a tally")
     states: dict[str, int] = dict(records.rows("SELECT state, count(*) FROM upload GROUP BY state ORDER BY state"))
-    precision = _precision(records)
+    precision, recognised_by = _of_uploads(records)
     if not any(share.decided for share in precision):
         unknown.append("nobody has decided over a held or blocked upload yet, so nothing is known of the precision")
     rulings, decided_by_two = _rulings(records)
-    samples = _samples(records, events)
+    samples = _samples(records, drawn)
     if not samples:
         unknown.append("no sample was drawn (`hashhub hook evidence sample`)")
     cases = Cases(records, settings.case).listed()
@@ -205,7 +212,7 @@ def collect(records: Records, settings: HookSettings, client: Client | None) -> 
         hub=settings.hub,
         mode=settings.mode,
         lists=lists,
-        recognised_by=_recognised_by(records),
+        recognised_by=recognised_by,
         policy=policy,
         choices={
             "on_match": settings.on_match,
@@ -221,22 +228,12 @@ def collect(records: Records, settings: HookSettings, client: Client | None) -> 
         decided_by_two=decided_by_two,
         samples=samples,
         uploads=states,
+        forgotten=_forgotten(records, "UPLOADS")[""],
         decisions=decisions,
         outages=outages,
-        events=dict(sorted(Counter(event.kind for event in events).items())),
-        event_count=event_count,
+        events=dict(sorted(kinds.items())),
+        event_count=kinds.total(),
         chain=chain,
-        access=tuple(
-            {
-                "number": e.number,
-                "time": e.time.isoformat().replace("+00:00", "Z"),
-                "actor": e.actor,
-                "kind": e.kind,
-                "subject": e.subject,
-                "reason": e.reason,
-            }
-            for e in events
-        ),
         cases=tuple(cases),
         case_standings={s.value: standings[s.value] for s in Standing if s.value in standings},
         unknown=tuple(unknown),
@@ -308,29 +305,32 @@ def _tally(records: Records) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str
     return decisions, tuple({"day": day, "without_answer": away[day], "of": total[day]} for day in sorted(away))
 
 
-def _precision(records: Records) -> tuple[Share, ...]:
-    """Return how many of the policy's MATCH and REVIEW, and of the cases' holds, people agreed with.
+def _of_uploads(records: Records) -> tuple[tuple[Share, ...], dict[str, int]]:
+    """Return how many of the policy's MATCH and REVIEW, and of the cases' holds, people agreed with; and how many
+    uploads each list recognised.
 
     Only rulings count, the last of each upload: one that was released because the hub had an answer at last was decided
     by nobody.
     """
-    agreed = _agreed(records)
-    confirmed: Counter[str] = Counter()
-    decided: Counter[str] = Counter()
+    confirmed, decided = _forgotten(records, "CONFIRMED"), _forgotten(records, "DECIDED")
+    recognised = _forgotten(records, "RECOGNISED")
     waiting: Counter[str] = Counter()
-    for reference, state, stored in records.rows("SELECT reference, state, checked FROM upload"):
+    sql = (
+        f"SELECT u.reference, u.state, u.checked, {LAST_RULING} FROM upload u WHERE u.reference > :after "  # noqa: S608
+        "ORDER BY u.reference LIMIT :most"
+    )
+    for _, state, stored, ruling in records.each(sql, {"after": ""}):
         try:
-            decision = read_checked(stored).decision
+            checked = read_checked(stored)
         except DataLoss:
             continue
-        if decision.verdict not in {Verdict.MATCH, Verdict.REVIEW}:
+        recognised.update(lists_of(checked))
+        of = kind_of(checked)
+        if not of:
             continue
-        of: str = decision.verdict
-        if any(line.code.startswith("CASE_") for line in decision.reasons) and decision.verdict is Verdict.REVIEW:
-            of = "CASE"
-        if reference in agreed:
+        if ruling is not None:
             decided[of] += 1
-            confirmed[of] += agreed[reference]
+            confirmed[of] += ruling == "CONFIRM"
         elif state in _STANDING:
             waiting[of] += 1
     shares = []
@@ -347,48 +347,51 @@ def _precision(records: Records) -> tuple[Share, ...]:
                 high=bounds[1] if bounds else None,
             )
         )
-    return tuple(shares)
+    return tuple(shares), dict(sorted(recognised.items()))
 
 
-def _agreed(records: Records) -> dict[str, bool]:
-    """Return whether persons agreed with what was found, by the references of the uploads that they decided over."""
-    rows = records.rows("SELECT reference, ruling FROM ruling ORDER BY number")
-    return {reference: _AGREES[ruling] for reference, ruling in rows if ruling in _AGREES}
+def kind_of(checked: Checked) -> str:
+    """Return of what an upload's ruling is a judgement: MATCH, REVIEW, or CASE; empty: of none of them."""
+    decision = checked.decision
+    if decision.verdict is Verdict.REVIEW and any(line.code.startswith("CASE_") for line in decision.reasons):
+        return "CASE"
+    return decision.verdict if decision.verdict in {Verdict.MATCH, Verdict.REVIEW} else ""
+
+
+def lists_of(checked: Checked) -> set[str]:
+    """Return the lists that recognised an upload."""
+    matches = checked.result.matches if checked.result is not None else ()
+    return {f"{m.entry.contributor}/{m.entry.hash_set}" for m in matches}
+
+
+def _forgotten(records: Records, what: str) -> Counter[str]:
+    """Return what was counted when rows went; see `forgetting`."""
+    return Counter(dict(records.rows("SELECT name, count FROM forgotten WHERE what = ?", (what,))))
 
 
 def _rulings(records: Records) -> tuple[dict[str, int], int]:
-    counts: Counter[str] = Counter()
-    by_two = 0
-    for ruling, code, actors in records.rows("SELECT ruling, code, actors FROM ruling"):
-        counts[f"{ruling} {code}".strip()] += 1
-        by_two += len(actors.split()) > 1
-    return dict(sorted(counts.items())), by_two
-
-
-def _recognised_by(records: Records) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    for (stored,) in records.rows("SELECT checked FROM upload"):
-        with contextlib.suppress(DataLoss):
-            result = read_checked(stored).result
-            matches = result.matches if result is not None else ()
-            counts.update({f"{m.entry.contributor}/{m.entry.hash_set}" for m in matches})
-    return dict(sorted(counts.items()))
+    rows = records.rows("SELECT trim(ruling || ' ' || code) AS said, count(*) FROM ruling GROUP BY said ORDER BY said")
+    [(by_two,)] = records.rows("SELECT count(*) FROM ruling WHERE instr(trim(actors), ' ')")
+    return dict(rows), by_two
 
 
 def _samples(records: Records, events: Sequence[Event]) -> tuple[Sample, ...]:
     samples = []
-    agreed = _agreed(records)
     for event in events:
-        if event.kind != "sample.drawn":
-            continue
         name = event.subject.removeprefix("sample-")
-        drawn = [reference for reference, _ in sampled(records, name)]
+        rulings = [
+            ruling
+            for (ruling,) in records.rows(
+                f"SELECT {LAST_RULING} FROM evidence_sample u WHERE u.sample = ?",  # noqa: S608 - our own text
+                (name,),
+            )
+        ]
         samples.append(
             Sample(
                 name=name,
-                size=len(drawn),
-                decided=sum(reference in agreed for reference in drawn),
-                confirmed=sum(agreed.get(reference, False) for reference in drawn),
+                size=len(rulings),
+                decided=sum(ruling is not None for ruling in rulings),
+                confirmed=rulings.count("CONFIRM"),
                 seed=event.details["seed"],
                 frame=event.details["frame"],
                 time=event.time,
@@ -396,6 +399,23 @@ def _samples(records: Records, events: Sequence[Event]) -> tuple[Sample, ...]:
             )
         )
     return tuple(samples)
+
+
+def write_json(evidence: object, records: Records, out: IO[str], *, event_count: int) -> None:
+    """Write the evidence, given as what JSON holds, and with it the events that it counts, one a line, as they come."""
+    text = msgspec.json.format(msgspec.json.encode(evidence), indent=2).decode()
+    out.write(text.removesuffix("\n}") + ',\n  "access": [')
+    for count, (event, _) in enumerate(islice(records.chain(), event_count)):
+        line = {
+            "number": event.number,
+            "time": event.time.isoformat().replace("+00:00", "Z"),
+            "actor": event.actor,
+            "kind": event.kind,
+            "subject": event.subject,
+            "reason": event.reason,
+        }
+        out.write(("," if count else "") + "\n    " + msgspec.json.encode(line).decode())
+    out.write("\n  ]\n}\n")
 
 
 _PRECISION: Final = """<p>Of what people have decided: how much they confirmed, with Wilson's interval of 95 %.

@@ -51,7 +51,8 @@ def checked(field: str, *, hook: Hook | None = None) -> Callable[[Request], Awai
             raise HTTPException(_NO_FILE, f"{field}: a file is needed")
         answer = answer_to(worst, app)
         if answer is not None:
-            raise HTTPException(answer.status, msgspec.json.decode(answer.body))
+            headers = {"retry-after": str(answer.retry_after)} if answer.retry_after is not None else None
+            raise HTTPException(answer.status, msgspec.json.decode(answer.body), headers)
         return worst
 
     return decision

@@ -117,6 +117,8 @@ def answer_to(decision: Decision | None, app: AppSettings) -> Answer | None:
     if decision.action is Action.HOLD and app.on_hold is not OnHold.REFUSE:
         if app.on_hold is OnHold.APP:
             return None
+        if not decision.is_kept:  # accepted, it would be gone: nobody else has it
+            return answer_to_refused(BodyRefused(503, "the upload could not be taken in now; send it again later"))
         return Answer(status=202, body=msgspec.json.encode({"status": "received", "reference": decision.reference}))
     error = {
         "reason": "UPLOAD_REFUSED",

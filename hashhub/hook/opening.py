@@ -54,7 +54,7 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
         holds = local.holds
     else:
         judge = asked = _watched(settings, records)
-    rounds = QueueRounds(records, settings, judge) if records is not None else None
+    rounds = QueueRounds(records, settings, judge, vault=vault) if records is not None else None
     listeners: list[OnChecked] = [vault.on_checked] if vault is not None else []
     # Cases come first: they hold whatever the lists say, and without a hub.
     cases = None

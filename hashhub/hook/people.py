@@ -81,7 +81,8 @@ class People:
         """Return whose token this is. Raises Unauthenticated."""
         if not token:
             raise Unauthenticated(
-                "this needs a person's token; `hashhub hook queue people add NAME --out FILE` makes one",
+                "this needs a person's token: name the file with yours by --person-file, or by "
+                "HASHHUB_HOOK_PERSON_FILE; `hashhub hook queue people add NAME --out FILE` makes one",
                 reason=Reason.TOKEN_MISSING,
             )
         rows = self._records.rows(

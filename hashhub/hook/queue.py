@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from hashhub.hook.judges import Judge, Judged
     from hashhub.hook.records import Event, Records
     from hashhub.hook.settings import HookSettings
+    from hashhub.hook.vault import Vault
 
 _LOG: Final = logging.getLogger("hashhub.hook")
 MAX_COMMENT: Final = 1000
@@ -62,6 +63,7 @@ _MAX_NAME: Final = 200
 _SEND_SECONDS: Final = 10.0
 _ROUND_SECONDS: Final = 60.0
 _RECHECK_SECONDS: Final = 3600.0  # between two looks for uploads whose answer is old
+_ERASURE_SECONDS: Final = 3600.0
 _ANSWER_AGE: Final = timedelta(days=1)
 _ASKED_A_ROUND: Final = 100
 
@@ -312,7 +314,7 @@ class Queue:
             hashes=tuple(h.text for h in checked.hashes),
             hits=hits_of(checked),
             lists=_lists(checked),
-            cases=tuple(AboutCase(case=c.case, action=c.action, how=c.how) for c in self._cases_of(checked)),
+            cases=tuple(AboutCase(case=c.case, action=c.action, how=c.how) for c in self.cases_of(checked)),
             later_answer=self._later_answer(reference, checked),
             proposal=self._proposal(reference),
             rulings=tuple(self._rulings(reference)),
@@ -443,7 +445,7 @@ class Queue:
                     "DIFFERENT_PICTURE, or OTHER with a comment",
                     "NOT_ALLOWED",
                 )
-            cases = self._cases_of(checked)
+            cases = self.cases_of(checked)
             for hit in cases:
                 is_near = code is Code.DIFFERENT_PICTURE and not is_exact(hit.algorithm)
                 if hit.action is Action.BLOCK and not is_near:
@@ -592,7 +594,8 @@ class Queue:
         state, time, door, upload_id, blob = rows[0]
         return UploadState(state), time, door, upload_id, read_checked(blob)
 
-    def _cases_of(self, checked: Checked) -> list[CaseHit]:
+    def cases_of(self, checked: Checked) -> list[CaseHit]:
+        """Return the cases that are about an upload now, by what is kept of it."""
         query = _asked_again(checked)
         return self._cases.hits(query) if query is not None else []
 
@@ -679,18 +682,23 @@ class Queue:
 
 
 class QueueRounds:
-    """What the hook does for the queue by itself, in a thread: sends the reviews that wait, and asks again each day
-    about what is held or blocked.
+    """What the hook does by itself with what it keeps, in a thread: sends the reviews that wait, asks again each day
+    about what is held or blocked, and each hour erases what is due in the vault and in the records.
 
     `judge`: who knows the lists, without cases, which `Queue.get` shows by itself.
     """
 
-    def __init__(self, records: Records, settings: HookSettings, judge: Judge) -> None:
+    def __init__(self, records: Records, settings: HookSettings, judge: Judge, *, vault: Vault | None = None) -> None:
+        self._records, self._settings = records, settings
         self._queue = Queue(records, settings)
         self._judge = judge
-        self._next_recheck = 0.0
+        self._vault = vault
+        self._next_recheck = self._next_erasure = 0.0
         self._background = Background(
-            "hook-queue", self.round, complaint="reviews are not sent to the hub", pause=_ROUND_SECONDS
+            "hook-queue",
+            self.round,
+            complaint="reviews are not sent to the hub, or what is due is not erased",
+            pause=_ROUND_SECONDS,
         )
 
     def start(self) -> None:
@@ -698,14 +706,18 @@ class QueueRounds:
         self._background.start()
 
     def close(self) -> None:
-        """End after the round in hand."""
+        """End after the piece in hand."""
         self._background.close()
 
     def round(self) -> None:
-        """Send what waits, and ask about what is due; what cannot be had now is had in a later round."""
+        """Send what waits, ask about what is due, erase what is due; what cannot be had now is had in a later round."""
         self._queue.send()
-        if monotonic() < self._next_recheck:
-            return
+        if monotonic() >= self._next_recheck:
+            self._recheck()
+        if monotonic() >= self._next_erasure:
+            self._erase()
+
+    def _recheck(self) -> None:
         try:
             asked, _ = self._queue.recheck(self._judge, limit=_ASKED_A_ROUND, older_than=_ANSWER_AGE)
         except HashHubError as e:
@@ -713,6 +725,14 @@ class QueueRounds:
             return
         if asked < _ASKED_A_ROUND:
             self._next_recheck = monotonic() + _RECHECK_SECONDS
+
+    def _erase(self) -> None:
+        from hashhub.hook.forgetting import forget
+
+        if self._vault is not None and self._vault.sweep():
+            return  # there may be more, for the next round
+        forget(self._records, self._settings, is_wanted=lambda: not self._background.is_stopping)
+        self._next_erasure = monotonic() + _ERASURE_SECONDS
 
 
 def review_client(settings: HookSettings) -> Client:

@@ -2,8 +2,9 @@
 what was done with them. SQLite, for its owner only.
 
 Everything that is done is an event, and events are chained: the digest of each covers the one before it, so that one
-that was taken out or changed shows. Events hold names, codes and references, never a digest of an upload or its bytes.
-Of uploads that were answered and allowed only their number is kept.
+that was taken out or changed shows. Events hold codes, references, and what persons gave as their names, reasons and
+comments; never an upload's name, a digest of it, or its bytes: its row can go and its events stay. Of uploads that were
+answered and allowed only their number is kept.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ FILE_NAME: Final = "hook.db"
 SCHEMA_VERSION: Final = 1
 _WAIT_SECONDS: Final = 5.0
 """For another thread, and as long for another process: each upload that is recorded may wait so long, and no longer."""
-_READ_EVENTS: Final = 10_000  # at a time: a year's events do not fit into memory
+_READ_ROWS: Final = 5_000  # at a time: a year's events do not fit into memory
 HOOK: Final = "hook"
 """The actor of what no person did."""
 
@@ -127,6 +128,7 @@ CREATE TABLE feedback (
     time TEXT NOT NULL
 );
 CREATE INDEX feedback_state ON feedback (state);
+CREATE INDEX feedback_reference ON feedback (reference);
 CREATE INDEX feedback_entry ON feedback (entry);
 CREATE TABLE hook_case (
     id TEXT PRIMARY KEY,
@@ -157,10 +159,15 @@ CREATE INDEX case_scan_case ON case_scan (case_id);
 CREATE TABLE evidence_sample (
     sample TEXT, reference TEXT, position INTEGER NOT NULL, PRIMARY KEY (sample, reference)
 ) WITHOUT ROWID;
+CREATE INDEX evidence_sample_reference ON evidence_sample (reference);
 CREATE TABLE bucket_unanswered (place TEXT, name TEXT, time TEXT NOT NULL, PRIMARY KEY (place, name)) WITHOUT ROWID;
 CREATE TABLE bucket_to_release (reference TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE vault_size (key INTEGER PRIMARY KEY CHECK (key = 1), bytes INTEGER NOT NULL);
-INSERT INTO vault_size VALUES (1, 0);
+CREATE TABLE forgotten (what TEXT, name TEXT, count INTEGER NOT NULL, PRIMARY KEY (what, name)) WITHOUT ROWID;
+CREATE TABLE clock (
+    key INTEGER PRIMARY KEY CHECK (key = 1), time TEXT NOT NULL, uptime REAL NOT NULL, boot TEXT NOT NULL,
+    doubted REAL
+);
 """
 
 # What is asked at each upload, or every few seconds, is kept up to date: to count, add up or look through a million
@@ -185,6 +192,8 @@ _TRIGGERS: Final = (
         WHEN old.erase_time IS NULL AND new.erase_time IS NOT NULL BEGIN
         UPDATE vault_size SET bytes = bytes - new.size; END""",
 )
+
+_STATEMENTS: Final = (*filter(None, map(str.strip, _SCHEMA.split(";"))), *_TRIGGERS)
 
 
 class UploadState(StrEnum):
@@ -234,21 +243,38 @@ class Records:
             path = directory / FILE_NAME
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._db = sqlite3.connect(path, isolation_level=None, timeout=_WAIT_SECONDS, check_same_thread=False)
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"):
-                self._db.execute(f"PRAGMA {pragma}").close()
-            with self.transaction():
-                if not self.rows("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
-                    for statement in _SCHEMA.split(";"):
-                        self._db.execute(statement)
-                    for trigger in _TRIGGERS:
-                        self._db.execute(trigger)
-                    self._db.execute("INSERT INTO meta VALUES (1, ?)", (SCHEMA_VERSION,))
-            [(version,)] = self.rows("SELECT schema_version FROM meta")
-            if version != SCHEMA_VERSION:
-                raise FailedPrecondition(
-                    f"the hook's records are of version {version}, and this hashhub reads version {SCHEMA_VERSION}; "
-                    "use the hashhub that wrote them, or another data directory"
-                )
+            try:
+                self._check_layout()  # before anything of another program's file is changed
+                for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"):
+                    self._db.execute(f"PRAGMA {pragma}").close()
+                with self.transaction():
+                    if not self._check_layout():
+                        for statement in _STATEMENTS:
+                            self._db.execute(statement)
+                        self._db.execute("INSERT INTO vault_size VALUES (1, 0)")
+                        self._db.execute("INSERT INTO meta VALUES (1, ?)", (SCHEMA_VERSION,))
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _check_layout(self) -> bool:
+        """Return whether the file has its tables; False for an empty one. Raises FailedPrecondition for tables that are
+        not those of this version, whatever number they bear.
+        """
+        own = {" ".join(statement.split()) for statement in _STATEMENTS}
+        there = {" ".join(sql.split()) for (sql,) in self.rows("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+        if not there:
+            return False
+        has_version = " ".join(_STATEMENTS[0].split()) in there
+        versions = [version for (version,) in self.rows("SELECT schema_version FROM meta")] if has_version else []
+        if there == own and versions == [SCHEMA_VERSION]:
+            return True
+        of = f"of version {versions[0]}" if versions else "no hook's"
+        other = "" if versions != [SCHEMA_VERSION] else ", but with other tables than this hashhub's"
+        raise FailedPrecondition(
+            f"the records in {FILE_NAME} are {of}{other}, and this hashhub reads version {SCHEMA_VERSION}; nothing in "
+            "them was changed. Use the hashhub that wrote them, or another data directory"
+        )
 
     def close(self) -> None:
         """Close the file."""
@@ -377,28 +403,50 @@ class Records:
         )
 
     def events(self, *, subject: str | None = None) -> list[Event]:
-        """Return the events, the oldest first: all, or those about one subject."""
+        """Return the events, the oldest first: all, or those about one subject. All may be more than memory holds; see
+        `chain`.
+        """
         where, values = ("", ()) if subject is None else ("WHERE subject = ?", (subject,))
         return [_event(row) for row in self.rows(f"SELECT * FROM event {where} ORDER BY number", values)]  # noqa: S608
 
+    def each(self, sql: str, values: Mapping[str, object], *, most: int = 200) -> Iterator[tuple[Any, ...]]:
+        """Yield what a statement reads, `most` rows at a time, so that others write meanwhile and memory is bounded.
+        The statement has `:most`, and `:after`, the first column of the last row, by which it is ordered.
+        """
+        while rows := self.rows(sql, {**values, "most": most}):
+            yield from rows
+            values = {**values, "after": rows[-1][0]}
+
+    def chain(self) -> Iterator[tuple[Event, bool]]:
+        """Yield the events that there are now, the oldest first, each with whether the chain is whole up to it."""
+        before = b""
+        is_whole = True
+        [(last,)] = self.rows("SELECT max(number) FROM event")
+        sql = "SELECT * FROM event WHERE number > :after AND number <= :last ORDER BY number LIMIT :most"
+        # One that was put before the first shows as well.
+        rows = self.each(sql, {"after": -(1 << 63), "last": last}, most=_READ_ROWS)
+        for count, (*row, digest) in enumerate(rows, 1):
+            event = _event((*row, digest))
+            is_whole = is_whole and event.number == count and _link(before, event) == digest
+            before = digest
+            yield event, is_whole
+
     def verify(self) -> int:
         """Return how many events there are. Raises DataLoss when one was changed or taken out of the chain."""
-        before = b""
         count = 0
-        after = -(1 << 63)  # one that was put before the first shows as well
-        while rows := self.rows("SELECT * FROM event WHERE number > ? ORDER BY number LIMIT ?", (after, _READ_EVENTS)):
-            after = rows[-1][0]
-            for *row, digest in rows:
-                event = _event((*row, digest))
-                count += 1
-                if event.number != count or _link(before, event) != digest:
-                    raise DataLoss(
-                        f"the hook's record of what was done is broken at event {count}: it was changed or one is "
-                        "missing; keep the file, restore a backup beside it and compare",
-                        reason=Reason.HISTORY_BROKEN,
-                    )
-                before = digest
+        for count, (_, is_whole) in enumerate(self.chain(), 1):
+            if not is_whole:
+                raise broken(count)
         return count
+
+
+def broken(number: int) -> DataLoss:
+    """Return the error for a chain of events that does not hold at this one."""
+    return DataLoss(
+        f"the hook's record of what was done is broken at event {number}: it was changed or one is missing; keep the "
+        "file, restore a backup beside it and compare",
+        reason=Reason.HISTORY_BROKEN,
+    )
 
 
 def _event(row: Sequence[Any]) -> Event:

@@ -161,10 +161,10 @@ class CaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What a case that a person has confirmed does with copies: BLOCK, or HOLD."""
 
     people: tuple[str, ...] = ()
-    """System accounts that may work on cases. Empty: whoever can write in the data directory."""
+    """Persons who may work on cases; system accounts, while there are no persons. Empty: all."""
 
     two_persons: bool = False
-    """Whether a case is confirmed by another account than the one that opened it."""
+    """Whether a case is confirmed by another person than the one who opened it."""
 
     unconfirmed_days: int = 30
     """Days after which a case that nobody confirmed holds nothing any more."""
@@ -470,6 +470,14 @@ class RecheckSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Days for which digests of uploads that could not be read, and were allowed, are looked up again each day."""
 
 
+class RecordsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long the hook's records name uploads that are decided over."""
+
+    keep_days: int = 0
+    """Days without anything done, after which an upload that was released or removed loses its row: its name, its
+    hashes, what it hit. 0: never. Events stay."""
+
+
 class OnHold(StrEnum):
     """What an adapter of a web framework does with an upload that is HOLD.
 
@@ -607,6 +615,8 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     recheck: RecheckSettings = RecheckSettings()
 
+    records: RecordsSettings = RecordsSettings()
+
     local: LocalSettings = LocalSettings()
     case: CaseSettings = CaseSettings()
     reporter: ReporterSettings = ReporterSettings()
@@ -648,6 +658,8 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             for name, least in (("seconds", 0.01), ("keep_days", 0))
             if not getattr(self.recheck, name) >= least
         ]
+        if self.records.keep_days < 0:
+            wrong.append(Violation("records.keep_days", "must be at least 0", "OUT_OF_RANGE"))
         if bool(self.recheck.url) != bool(self.recheck.secret_file):
             wrong.append(
                 Violation(

@@ -16,8 +16,6 @@ import fcntl
 import logging
 import os
 import secrets
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -36,6 +34,7 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
+from hashhub.hook.clock import is_believed
 from hashhub.hook.decision import Action, Checked
 from hashhub.hook.records import HOOK, UploadState
 from hashhub.hook.retention import Retention
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
 
 _LOG: Final = logging.getLogger("hashhub.hook")
 _NAME_BYTES: Final = 16
-_SWEEP_SECONDS: Final = 3600.0
 _SWEEP_ITEMS: Final = 1000  # erased in one go, so that an upload never waits for a year's worth
 _PART: Final = ".part"
 MAX_REASON: Final = 1000
@@ -96,7 +94,7 @@ class Vault:
         rotating: bool = False,
         sweep_first: bool = True,
     ) -> None:
-        """Open it, try the key, clear away what a killed process left, and erase what is due.
+        """Open it, try the key, clear away what a killed process left, and erase what is due by a believed clock.
 
         `rotating`: it is opened for `rotate`, by the key file `old_key`, or by an age identity that is no recipient any
         more. Raises FailedPrecondition when none is chosen (VAULT_OFF), or when the key is not the one for which
@@ -111,7 +109,6 @@ class Vault:
         self._old_keys: Keys = KeyFile(old_key, data=data) if old_key else self._keys
         with _disk():
             self._directory.mkdir(mode=0o700, exist_ok=True)
-        self._swept = time.monotonic()
         self._try_keys(rotating=rotating)
         self._recover()
         if sweep_first:
@@ -150,9 +147,6 @@ class Vault:
 
         Raises LimitExceeded (DISK_FULL, TOO_LARGE) or Unavailable; nothing is kept then.
         """
-        if time.monotonic() - self._swept > _SWEEP_SECONDS:
-            self._swept = time.monotonic()  # by this upload; it does not wait for it, and does not fail with it
-            threading.Thread(target=self._sweep_quietly, name="vault-sweep", daemon=True).start()
         if self._records.rows("SELECT 1 FROM vault_item WHERE reference = ?", (reference,)):
             return
         self._check_room(size, most)
@@ -293,8 +287,9 @@ class Vault:
         return len(held)
 
     def sweep(self, *, actor: str = HOOK) -> list[str]:
-        """Erase what is due, at most 1,000 items, and return their references."""
-        self._swept = time.monotonic()
+        """Erase what is due, at most 1,000 items, and return their references; nothing while the clock is doubted."""
+        if not is_believed(self._records):
+            return []
         at = now()
         due = []
         for row in self._rows():
@@ -309,12 +304,6 @@ class Vault:
             for name, _ in due[:_SWEEP_ITEMS]:
                 self._unlink(name)
         return [item.reference for _, item in due[:_SWEEP_ITEMS]]
-
-    def _sweep_quietly(self) -> None:
-        try:
-            self.sweep()
-        except HashHubError as e:
-            _LOG.warning("the vault was not swept: %s", e.message)
 
     def rotate(self, *, actor: str) -> tuple[int, int]:
         """Wrap the keys of what was kept for another key anew for this one, each by itself, so that it can be stopped

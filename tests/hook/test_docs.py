@@ -25,6 +25,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "": settings.HookSettings,
     "without_answer": WithoutAnswer,
     "recheck": settings.RecheckSettings,
+    "records": settings.RecordsSettings,
 }
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import stat
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,10 @@ from hashhub.hook.people import People
 from hashhub.hook.queue import Queue
 from hashhub.hook.records import Records
 from hashhub.hook.settings import QueueSettings, SidecarSettings
+from hashhub.model import now
 from tests.hook.conftest import HELD
+from tests.hook.test_clock import last_looked
+from tests.hook.test_forgetting import LONG_AGO
 from tests.hook.waiting import checked, hit, put, records_of
 
 TestClient = pytest.importorskip("starlette.testclient", reason="the API needs hashhub[hook]").TestClient
@@ -196,6 +202,70 @@ def test_a_name_alone_makes_nobody_a_second_person(tmp_path: Path) -> None:
     shell(f"queue decide {reference} confirm --code other --person-file {tmp_path / 'ann'}", status=2)
 
 
+def test_cases_are_decided_by_persons_once_there_are_any(tmp_path: Path) -> None:
+    shell = Shell(tmp_path, case="two_persons = true")
+    given = "--hash MD5:000102030405060708090a0b0c0d0e0f --purpose other --complaint T-1 --reason asked"
+    case = shell.json(f"case open {given}")[0]["name"]
+    account = f"account:{pwd.getpwuid(os.getuid()).pw_name}"
+    records = Records(tmp_path / "hook")
+    assert [event.actor for event in records.events(subject=case)] == [account]
+    # Nobody is another by a variable; and who opened it does not confirm it.
+    shell.environment |= {"LOGNAME": "eve", "USER": "eve"}
+    assert shell.json(f"case confirm {case} --reason r", status=1)[0]["error"]["reason"] == "SECOND_PERSON_NEEDED"
+    for name in ("ann", "bob"):
+        shell(f"queue people add {name} --out {tmp_path / name}")
+    events = records.events()
+    for line in (
+        f"case open {given}",
+        f"case confirm {case} --reason r",
+        f"case dispute {case} --reason r",
+        f"case taken-down {case} --all --reason r",
+        f"case close {case} --outcome rejected --reason r",
+        f"case share {case} --hash-set app/cases --reason r",
+    ):
+        error = shell.json(line, status=1)[0]["error"]
+        assert error["reason"] == "TOKEN_MISSING", line
+        assert "--person-file" in error["message"]
+    assert records.events() == events
+    assert [c["name"] for c in shell.json("case list")] == [case]
+    shell(f"case get {case}")
+    shell(f"case scan {case} {tmp_path / 'hook.toml'}")
+    assert records.events()[-1].actor == account
+    second = shell.json(f"case open {given} --person-file {tmp_path / 'ann'}")[0]
+    assert second["opened_by"] == "ann"
+    confirm = f"case confirm {second['name']} --reason r --person-file"
+    assert shell.json(f"{confirm} {tmp_path / 'ann'}", status=1)[0]["error"]["reason"] == "SECOND_PERSON_NEEDED"
+    shell.environment["HASHHUB_HOOK_PERSON_FILE"] = str(tmp_path / "bob")
+    assert shell.json(f"case confirm {second['name']} --reason r")[0]["state"] == "CONFIRMED"
+    assert [e.actor for e in records.events(subject=second["name"])] == ["ann", "bob"]
+    shell("queue people remove bob")
+    assert shell.json(f"case confirm {case} --reason r", status=1)[0]["error"]["reason"] == "TOKEN_UNKNOWN"
+    records.close()
+
+
+def test_the_settings_name_who_works_on_cases(tmp_path: Path) -> None:
+    shell = Shell(tmp_path, case='people = ["ann"]')
+    given = "--hash MD5:000102030405060708090a0b0c0d0e0f --purpose other --complaint T-1 --reason asked"
+    assert shell.json(f"case open {given}", status=1)[0]["error"]["reason"] == "ROLE_NOT_ALLOWED"
+    for name in ("ann", "bob"):
+        shell(f"queue people add {name} --out {tmp_path / name}")
+    for name, status in (("bob", 1), ("ann", 0)):
+        shell(f"case open {given} --person-file {tmp_path / name}", status=status)
+    [case] = shell.json("case list")
+    shell(f"case scan {case['name']} {tmp_path / 'hook.toml'}")  # by a timer: no decision
+
+
+def test_rows_are_forgotten_on_the_command_line(tmp_path: Path) -> None:
+    shell = Shell(tmp_path, records="keep_days = 30")
+    records = Records(tmp_path / "hook")
+    long_ago = now() - timedelta(days=40)
+    for state in ("REMOVED", "HELD"):
+        put(records, checked(hit(A), time=long_ago), state)
+    assert shell.json("queue forget") == [{"forgotten": 1}]
+    assert "0 forgotten" in shell("queue forget").stdout
+    records.close()
+
+
 def test_the_vault_on_the_command_line(tmp_path: Path) -> None:
     shell = Shell(
         tmp_path,
@@ -222,7 +292,7 @@ def test_the_vault_on_the_command_line(tmp_path: Path) -> None:
     shell(f"vault hold {reference} --case court-7 {as_ann}")
     assert "legal hold court-7" in shell("vault list").stdout
     shell(f"vault lift --case court-7 {as_ann}")
-    assert shell.json("vault sweep") == [{"erased": []}]
+    assert shell.json("vault sweep") == [{"erased": [], "is_clock_doubted": False}]
     assert shell.json("vault check")[0]["opened"] == 1
     (tmp_path / "vault.key").rename(tmp_path / "old.key")
     assert "cannot be read" in shell.json("vault check", status=1)[0]["error"]["message"]
@@ -232,6 +302,34 @@ def test_the_vault_on_the_command_line(tmp_path: Path) -> None:
     assert shell.json("vault check")[0]["opened"] == 1
     off = Shell(tmp_path)
     assert off.json("vault list", status=1)[0]["error"]["reason"] == "VAULT_OFF"
+
+
+def test_the_vault_erases_nothing_by_a_clock_that_jumped_until_a_person_says_that_it_is_right(tmp_path: Path) -> None:
+    shell = Shell(
+        tmp_path,
+        vault=f'encryption = "key-file"\nkey_file = "{tmp_path / "vault.key"}"\ncountry = "US"\n'
+        "days_without_report = 30",
+    )
+    shell(f"vault key --out {tmp_path / 'vault.key'}")
+    upload = tmp_path / "upload.jpg"
+    upload.write_bytes(b"\xff\xd8\xff no picture")
+    with open_hook(load_settings(tmp_path / "hook.toml", {})) as hook:
+        reference = hook.check(upload).reference
+    records = Records(tmp_path / "hook")
+    records.write("UPDATE vault_item SET time = ?", (LONG_AGO.isoformat(),))
+    last_looked(records, 400)
+    [item] = shell.json("vault list")  # which sweeps first
+    assert item["reference"] == reference
+    assert shell.json("vault sweep") == [{"erased": [], "is_clock_doubted": True}]
+    assert "the clock is doubted" in shell("vault sweep").stdout
+    shell(f"queue people add ann --out {tmp_path / 'ann'}")
+    assert shell.json("vault sweep --clock-is-right", status=1)[0]["error"]["reason"] == "TOKEN_MISSING"
+    right = f"vault sweep --clock-is-right --person-file {tmp_path / 'ann'}"
+    assert shell.json(right) == [{"erased": [reference], "is_clock_doubted": False}]
+    assert [(e.kind, e.actor) for e in records.events() if e.kind.startswith("clock.")] == [
+        ("clock.doubted", "hook"), ("clock.believed", "ann")
+    ]  # fmt: skip
+    records.close()
 
 
 def sidecar_of(settings: HookSettings, **sidecar: Any) -> Any:

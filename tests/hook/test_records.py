@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from hashhub.errors import DataLoss, InvalidArgument, LimitExceeded
+from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded
 from hashhub.hook import Action, Checked, Decision
 from hashhub.hook.records import FILE_NAME, Records, UploadState
 from hashhub.model import Verdict, now
@@ -85,3 +86,49 @@ def test_a_file_that_is_no_database_is_damage(tmp_path: Path) -> None:
         Records(tmp_path / "hook")
     with pytest.raises(sqlite3.DatabaseError):
         sqlite3.connect(tmp_path / "hook" / FILE_NAME).execute("SELECT 1 FROM meta")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("UPDATE meta SET schema_version = 2", "version 2"),
+        ("DELETE FROM meta", "no hook's"),
+        ("DROP TABLE meta", "no hook's"),
+        ("ALTER TABLE upload ADD COLUMN colour TEXT", "other tables"),
+        ("DROP TRIGGER upload_out", "other tables"),
+        ("DROP TABLE proposal", "other tables"),
+        ("CREATE TABLE further (name TEXT)", "other tables"),
+    ],
+)
+def test_records_of_another_layout_are_refused_and_left_as_they_are(tmp_path: Path, change: str, said: str) -> None:
+    Records(tmp_path / "hook").close()
+    path = tmp_path / "hook" / FILE_NAME
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(change)
+        db.commit()
+        db.execute("PRAGMA journal_mode = DELETE")
+    before = path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(FailedPrecondition, match=said):
+            Records(tmp_path / "hook")
+    assert path.read_bytes() == before
+
+
+def test_another_program_s_database_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "hook").mkdir(mode=0o700)
+    path = tmp_path / "hook" / FILE_NAME
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE song (name TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(FailedPrecondition, match="another data directory"):
+        Records(tmp_path / "hook")
+    assert path.read_bytes() == before
+
+
+def test_several_that_open_an_empty_directory_make_one_layout(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        several = list(threads.map(lambda _: Records(tmp_path / "hook"), range(8)))
+    several[0].add_upload(checked("1"), UploadState.HELD, max_records=9)
+    assert {records.count(UploadState.HELD) for records in several} == {1}
+    for records in several:
+        records.close()

@@ -11,7 +11,6 @@ import stat
 import subprocess
 import sys
 import textwrap
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,14 +32,18 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hook import Action, HookSettings
-from hashhub.hook.queue import Code, Queue
+from hashhub.hook.judges import HubJudge
+from hashhub.hook.queue import Code, Queue, QueueRounds
 from hashhub.hook.records import Records
 from hashhub.hook.retention import Retention, rules
 from hashhub.hook.sealing import CHUNK_BYTES, seal, unseal
 from hashhub.hook.settings import Clock, Encryption, QueueSettings, VaultSettings
 from hashhub.hook.vault import Vault
 from hashhub.hook.vault_keys import make_key, write_private
+from hashhub.model import now
 from tests.hook.conftest import HELD
+from tests.hook.test_clock import last_looked
+from tests.hook.test_forgetting import LONG_AGO
 from tests.hook.waiting import checked, hit, put
 
 if TYPE_CHECKING:
@@ -506,18 +509,29 @@ class TestTime:
         assert vault.check(actor="ann").opened == 1
 
 
-def test_a_running_hook_sweeps_beside_its_uploads(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_hook_erases_what_is_due_without_any_upload(place: Place) -> None:
     vault = place.open()
-    old = keep(vault)
-    monkeypatch.setattr("hashhub.hook.vault.now", lambda: datetime(2036, 1, 1, tzinfo=UTC))
-    monkeypatch.setattr(vault, "_swept", float("-inf"))
-    new = keep(vault)
-    for thread in threading.enumerate():
-        if thread.name == "vault-sweep":
-            thread.join()
-    assert [item.reference for item in vault.items()] == [new] != [old]
-    keep(vault)
-    assert "vault-sweep" not in [thread.name for thread in threading.enumerate()], "once an hour"
+    reference, young = keep(vault), keep(vault)
+    records = place.records()
+    rounds = QueueRounds(records, place.settings(), HubJudge(place.settings()), vault=vault)
+    records.write("UPDATE vault_item SET time = ? WHERE reference = ?", (LONG_AGO.isoformat(), reference))
+    rounds.round()
+    assert [item.reference for item in vault.items()] == [young]
+    assert len(place.files()) == 1
+
+
+def test_a_vault_by_a_clock_that_went_back_keeps_and_opens(place: Place) -> None:
+    vault = place.open()
+    reference = keep(vault)
+    records = place.records()
+    records.write("UPDATE vault_item SET time = ?", ((now() + timedelta(days=400)).isoformat(),))
+    last_looked(records, -400)
+    assert vault.sweep() == []
+    assert [item.reference for item in place.open().items()] == [reference]
+    other = keep(vault)
+    assert vault.check(actor="ann").opened == 2
+    assert {item.reference for item in vault.items()} == {reference, other}
+    assert records.verify() == len(records.events())
 
 
 def checked_as(reference: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
@@ -19,13 +20,24 @@ from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, Recheck
 from hashhub.hook.case_judge import CaseJudge
 from hashhub.hook.cases import CaseOutcome, CasePurpose, Cases, item_of_hashes
 from hashhub.hook.content import Content, Memory
+from hashhub.hook.decorator import UploadRefused, checked_upload
 from hashhub.hook.judges import JudgedMedia
 from hashhub.hook.opening import open_vault
 from hashhub.hook.records import Records, UploadState
-from hashhub.hook.settings import CaseSettings, Encryption, Hashing, RecheckSettings, VaultSettings
+from hashhub.hook.settings import (
+    AppSettings,
+    CaseSettings,
+    Encryption,
+    Hashing,
+    OnHold,
+    RecheckSettings,
+    VaultSettings,
+)
 from hashhub.hook.vault_keys import make_key
+from hashhub.hook.wsgi import UploadHook
 from hashhub.model import MatchResult, MediaResult, ReasonLine, Verdict
 from tests.hook.test_core import OneVerdict
+from tests.hook.web import File, ask, form, serving_wsgi
 
 if TYPE_CHECKING:
     from tests.hook.conftest import Listed
@@ -153,6 +165,43 @@ class TestTheVault:
     def test_hashes_alone_lack_nothing(self, open_with: Callable[..., Hook], tmp_path: Path) -> None:
         hook = open_with(OneVerdict(Verdict.MATCH), vault=vault_of(tmp_path))
         assert hook.check([Hash("MD5", bytes(16))]).is_kept
+
+    def test_no_door_says_accepted_of_what_nobody_has(
+        self, open_with: Callable[..., Hook], tmp_path: Path, listed: Listed
+    ) -> None:
+        """The vault is full. Whoever took 202 for an answer would have deleted the only copy."""
+        vault = msgspec.structs.replace(vault_of(tmp_path), max_total_bytes=3000)
+        hook = open_with(OneVerdict(Verdict.REVIEW), vault=vault, app=AppSettings(on_hold=OnHold.ACCEPT))
+        testing = pytest.importorskip("starlette.testclient", reason="needs hashhub[hook]")
+        from hashhub.hook.sidecar.application import Sidecar
+
+        def never(*_: Any) -> Any:
+            raise AssertionError("the app got it")
+
+        first, second = b"\0one" * 500, b"\0two" * 500
+        with serving_wsgi(UploadHook(never, hook=hook)) as address:
+            assert ask(address, form(File("a", "a", first))).status == 202
+            reply = ask(address, form(File("a", "a", second)))
+            assert (reply.status, reply.headers["retry-after"]) == (503, "10")
+            assert json.loads(reply.body)["error"]["reason"] == "REQUEST_REFUSED"
+            # Of two files, one that was taken in says nothing about the other.
+            small = form(File("a", "a", b"\0small"), File("b", "b", second))
+            assert ask(address, small).status == 503
+        with testing.TestClient(Sidecar(hook), base_url="http://127.0.0.1") as client:
+            answer = client.post("/check", content=second).json()
+            assert (answer["action"], answer["is_kept"]) == ("HOLD", False)
+            files = {"a": ("a", b"\0small"), "b": ("b", second)}
+            answer = client.post("/check", files=files).json()
+            assert (answer["action"], answer["is_kept"]) == ("HOLD", False)
+            assert [file["decision"]["is_kept"] for file in answer["files"]] == [True, False]
+
+        @checked_upload(argument="upload", hook=hook)
+        def store(upload: bytes) -> None:
+            raise AssertionError(upload)
+
+        with pytest.raises(UploadRefused) as refused:
+            store(second)
+        assert not refused.value.decision.is_kept
 
 
 class TestACase:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hashhub.cli.hook.group import SETTINGS, hook, settings_of
-from hashhub.cli.scan_tree import Stamp, Tree, Unlisted, opened
+from hashhub.cli.hook.group import SETTINGS, hook
+from hashhub.cli.hook.queue import PERSON, account, actor_of, opened
+from hashhub.cli.scan_tree import Stamp, Tree, Unlisted
+from hashhub.cli.scan_tree import opened as opened_file
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, moment, spelled
 from hashhub.cli.terminal import note, plain, print_json, progress, say, show_path, table, tell
 from hashhub.errors import FailedPrecondition, InvalidArgument
@@ -35,22 +36,21 @@ def case_group() -> None:
 
 @contextmanager
 def _cases(settings_file: str | None) -> Iterator[tuple[Cases, HookSettings]]:
-    from hashhub.hook.records import Records
-
-    settings = settings_of(settings_file)
-    records = Records(Path(settings.data))
+    records, settings = opened(settings_file)
     try:
         yield Cases(records, settings.case), settings
     finally:
         records.close()
 
 
-def account() -> str:
-    """Return the system account that runs this command: an actor that no option can change."""
+@contextmanager
+def _acting(settings_file: str | None, person_file: str | None) -> Iterator[tuple[Cases, HookSettings, str]]:
+    """Give the cases, the settings, and who acts."""
+    records, settings = opened(settings_file)
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid-{os.getuid()}"
+        yield Cases(records, settings.case), settings, actor_of(records, person_file)
+    finally:
+        records.close()
 
 
 @command(case_group, "open", local=True)
@@ -64,6 +64,7 @@ def account() -> str:
               help="By which rule it is due; repeatable. See `hashhub hook case rules`.")  # fmt: skip
 @click.option("--place", "places", multiple=True, metavar="TEXT", help="Where the complaint saw a copy; repeatable.")
 @SETTINGS
+@PERSON
 def open_case(
     session: Session,
     *,
@@ -76,6 +77,7 @@ def open_case(
     by_rules: tuple[str, ...],
     places: tuple[str, ...],
     settings_file: str | None,
+    person_file: str | None,
 ) -> None:
     """Open a case about one item, given as a FILE, which is hashed and not kept, or by its hashes. From now on its
     copies are held back, with the hub or without it.
@@ -86,7 +88,7 @@ def open_case(
 
     if bool(files) == bool(texts):
         raise click.UsageError("give the files of one item, or its hashes with --hash")
-    with _cases(settings_file) as (cases, settings):
+    with _acting(settings_file, person_file) as (cases, settings, actor):
         if texts:
             hashes = []
             for text in texts:
@@ -104,7 +106,7 @@ def open_case(
             purpose=chosen(CasePurpose, purpose),
             complaint=complaint,
             reason=reason,
-            actor=account(),
+            actor=actor,
             receive_time=moment(received),
             by_rules=by_rules,
             places=places,
@@ -162,10 +164,13 @@ def get_case(session: Session, *, case: str, page_file: str | None, settings_fil
 @click.argument("case", metavar="CASE")
 @_REASON
 @SETTINGS
-def confirm_case(session: Session, *, case: str, reason: str, settings_file: str | None) -> None:
+@PERSON
+def confirm_case(
+    session: Session, *, case: str, reason: str, settings_file: str | None, person_file: str | None
+) -> None:
     """Say as a person who has looked at the complaint that it holds: copies are blocked from now on."""
-    with _cases(settings_file) as (cases, _):
-        _show(session, cases.confirm(case, actor=account(), reason=reason))
+    with _acting(settings_file, person_file) as (cases, _, actor):
+        _show(session, cases.confirm(case, actor=actor, reason=reason))
 
 
 @command(case_group, "dispute", local=True)
@@ -173,10 +178,13 @@ def confirm_case(session: Session, *, case: str, reason: str, settings_file: str
 @_REASON
 @click.option("--by", default="", metavar="TEXT", help="Your own reference of who objects.")
 @SETTINGS
-def dispute_case(session: Session, *, case: str, reason: str, by: str, settings_file: str | None) -> None:
+@PERSON
+def dispute_case(
+    session: Session, *, case: str, reason: str, by: str, settings_file: str | None, person_file: str | None
+) -> None:
     """Record a counter-notice: copies are held and not blocked until a person confirms or closes the case."""
-    with _cases(settings_file) as (cases, _):
-        _show(session, cases.dispute(case, actor=account(), reason=reason, by=by))
+    with _acting(settings_file, person_file) as (cases, _, actor):
+        _show(session, cases.dispute(case, actor=actor, reason=reason, by=by))
 
 
 @command(case_group, "scan", local=True)
@@ -193,7 +201,6 @@ def scan_case(session: Session, *, case: str, paths: tuple[str, ...], settings_f
     with _cases(settings_file) as (cases, settings), progress(unit_bytes=False) as advance:
         if cases.get(case).action == "ALLOW":
             raise FailedPrecondition(f"{case} has no digests any more; there is nothing to look for")
-        cases.check_reason(account(), "scan")
         outcome = scan_for_case(
             settings,
             cases,
@@ -234,6 +241,7 @@ def scan_case(session: Session, *, case: str, paths: tuple[str, ...], settings_f
 @click.option("--stays", is_flag=True, help="They are no copies, or may stay; --reason says why.")
 @_REASON
 @SETTINGS
+@PERSON
 def taken_down(
     session: Session,
     *,
@@ -243,12 +251,13 @@ def taken_down(
     stays: bool,
     reason: str,
     settings_file: str | None,
+    person_file: str | None,
 ) -> None:
     """Record that copies are gone. The hook removes nothing itself."""
     if bool(places) == every:
         raise click.UsageError("name the places as `hashhub hook case get` shows them, or give --all")
-    with _cases(settings_file) as (cases, _):
-        count = cases.taken_down(case, places, actor=account(), reason=reason, stays=stays)
+    with _acting(settings_file, person_file) as (cases, _, actor):
+        count = cases.taken_down(case, places, actor=actor, reason=reason, stays=stays)
         shown = cases.get(case)
     if session.json:
         print_json({"recorded": count, "case": plain(shown)})
@@ -263,6 +272,7 @@ def taken_down(
 @click.option("--page", "page_file", metavar="FILE", help="Write the record as a page (Markdown).")
 @_REASON
 @SETTINGS
+@PERSON
 def close_case(
     session: Session,
     *,
@@ -272,12 +282,13 @@ def close_case(
     page_file: str | None,
     reason: str,
     settings_file: str | None,
+    person_file: str | None,
 ) -> None:
     """End a case. Upheld, its copies stay stopped; otherwise its hashes are erased and nothing is stopped any more."""
     from hashhub.hook.cases import page
 
-    with _cases(settings_file) as (cases, _):
-        record = cases.close(case, chosen(CaseOutcome, outcome), actor=account(), reason=reason, incomplete=incomplete)
+    with _acting(settings_file, person_file) as (cases, _, actor):
+        record = cases.close(case, chosen(CaseOutcome, outcome), actor=actor, reason=reason, incomplete=incomplete)
     if page_file:
         _write(Path(page_file), page(record))
     if session.json:
@@ -294,10 +305,13 @@ def close_case(
 @click.option("--hash-set", required=True, metavar="CONTRIBUTOR/SET", help="Your own hash set, of the case's purpose.")
 @_REASON
 @SETTINGS
-def share_case(session: Session, *, case: str, hash_set: str, reason: str, settings_file: str | None) -> None:
+@PERSON
+def share_case(
+    session: Session, *, case: str, hash_set: str, reason: str, settings_file: str | None, person_file: str | None
+) -> None:
     """Contribute the hashes of a confirmed CASE to a hash set of your own at the hub, with a contributor's token."""
-    with _cases(settings_file) as (cases, _), session.connect() as client:
-        reason = cases.check_reason(account(), reason)
+    with _acting(settings_file, person_file) as (cases, _, actor), session.connect() as client:
+        reason = cases.check_reason(actor, reason)
         shown = cases.get(case)
         if shown.state is not CaseState.CONFIRMED and shown.outcome is not CaseOutcome.UPHELD:
             raise FailedPrecondition(f"{case} was not confirmed by a person; what nobody has looked at is not shared")
@@ -314,7 +328,7 @@ def share_case(session: Session, *, case: str, hash_set: str, reason: str, setti
         report = client.import_source(io.BytesIO(lines), hash_set=hash_set, connector="hash-lines")
         if report.is_refused:
             raise FailedPrecondition("the hub refused the hashes; see `hashhub imports list`")
-        cases.note_shared(case, hash_set, len(hashes), actor=account(), reason=reason)
+        cases.note_shared(case, hash_set, len(hashes), actor=actor, reason=reason)
     if session.json:
         print_json({"case": case, "hash_set": hash_set, "hashes": len(hashes)})
     else:
@@ -358,7 +372,7 @@ def _stored(paths: tuple[str, ...], settings: HookSettings) -> Iterator[Stored |
         except (OSError, ValueError) as e:
             yield Unread(place, f"cannot be looked at: {type(e).__name__}")
             continue
-        yield Stored(place, stamp, lambda path=path: opened(path))  # type: ignore[misc]
+        yield Stored(place, stamp, lambda path=path: opened_file(path))  # type: ignore[misc]
 
 
 def _show(session: Session, case: Case) -> None:

@@ -7,13 +7,12 @@ import re
 import secrets
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 import click
-import msgspec
 
-from hashhub.cli.hook.cases import account
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
+from hashhub.cli.hook.queue import account
 from hashhub.cli.session import CommandGroup, Session, command
 from hashhub.cli.terminal import note, plain, print_json, say, table
 from hashhub.errors import InvalidArgument
@@ -59,7 +58,7 @@ def write_evidence(session: Session, *, out: str, settings_file: str | None) -> 
     """Write the evidence as one page and as data. Numbers come from the records; what is not known is said so. The hub
     is that of the settings; it shows its lists to an auditor's or contributor's token, which --token-file names.
     """
-    from hashhub.hook.evidence import collect, page
+    from hashhub.hook.evidence import collect, page, write_json
     from hashhub.hook.judges import client_of
 
     settings = settings_of(settings_file)
@@ -69,8 +68,10 @@ def write_evidence(session: Session, *, out: str, settings_file: str | None) -> 
             evidence = collect(records, settings, client)
         finally:
             client.close()
-        data = msgspec.json.format(msgspec.json.encode(plain(evidence)), indent=2) + b"\n"
-        _write(Path(out), {"evidence.html": page(evidence).encode(), "evidence.json": data})
+        with _replaced(Path(out), "evidence.json") as file:
+            write_json(plain(evidence), records, file, event_count=evidence.event_count)
+        with _replaced(Path(out), "evidence.html") as file:
+            file.write(page(evidence))
         records.note(actor=account(), kind="evidence.written", subject="evidence", unknown=len(evidence.unknown))
     if session.json:
         print_json({"files": ["evidence.html", "evidence.json"], "unknown": list(evidence.unknown)})
@@ -107,11 +108,17 @@ def sample_uploads(
     table(("reference", "state"), states)
 
 
-def _write(directory: Path, files: dict[str, bytes]) -> None:
+@contextmanager
+def _replaced(directory: Path, name: str) -> Iterator[IO[str]]:
+    """Write a file anew, for its owner only; it takes its place when it is whole. Raises InvalidArgument."""
+    aside = directory / f"{name}.new"
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, content in files.items():
-            with os.fdopen(os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(content)
+        aside.unlink(missing_ok=True)
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            yield file
+        aside.replace(directory / name)
     except OSError as e:
         raise InvalidArgument.field("out", f"cannot be written: {e.strerror or type(e).__name__}") from e
+    finally:
+        aside.unlink(missing_ok=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -235,6 +235,19 @@ def recheck(session: Session, *, settings_file: str | None, limit: int) -> None:
     print_json({"asked": asked, "changed": changed}) if session.json else say(f"{asked} asked, {changed} changed")
 
 
+@command(queue, "forget", local=True)
+@SETTINGS
+def forget_uploads(session: Session, *, settings_file: str | None) -> None:
+    """Delete the rows of uploads that were decided over so long ago that the settings say so (`records.keep_days`). A
+    running hook does so each hour.
+    """
+    from hashhub.hook.forgetting import forget
+
+    records, settings = opened(settings_file)
+    count = forget(records, settings, actor=account())
+    print_json({"forgotten": count}) if session.json else say(f"{count} forgotten")
+
+
 def _verdict(group: Group) -> str:
     first = group.uploads[0]
     verdict = group.no_answer or group.verdict
@@ -304,9 +317,22 @@ def person_of(records: Records, file: str | None, *, needed: bool = False) -> st
     return People(records).who(private_text(Path(file), "person-file") if file else "").name
 
 
+def actor_of(records: Records, file: str | None) -> str:
+    """Return whose token the file holds. While nobody has one yet, the account acts; once somebody has, no command is
+    taken for theirs, or for nobody's. Raises HashHubError.
+    """
+    from hashhub.hook.people import People
+
+    if not file and not People(records).everybody():
+        return account()
+    return person_of(records, file, needed=True)
+
+
 def account() -> str:
-    """Return the account of this machine that runs the command, as an actor: no person of the queue."""
+    """Return the account of this machine that runs the command, as an actor: no person, and no option and no variable
+    changes it.
+    """
     try:
-        return f"account:{getpass.getuser()}"
-    except (KeyError, OSError):
+        return f"account:{pwd.getpwuid(os.getuid()).pw_name}"
+    except KeyError:
         return f"account:{os.getuid()}"

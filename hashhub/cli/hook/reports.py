@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 import msgspec
 
-from hashhub.cli.hook.cases import account
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
+from hashhub.cli.hook.queue import account
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command
 from hashhub.cli.terminal import note, plain, print_json, say
 from hashhub.errors import AlreadyExists, InvalidArgument

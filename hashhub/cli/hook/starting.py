@@ -77,6 +77,8 @@ def _text(chosen: Mapping[str, str], session: Session, *, hashing: str, data: st
         lines.append(f"token_file = {_quoted(session.token_file)}")
     lines += [f"data = {_quoted(data)}", f'hashing = "{hashing}"', "", "[without_answer]"]
     lines += [f'{name} = "{chosen[name]}"  # {told}' for name, told in _CASES.items()]
+    lines += ["", "# Uploads that were decided over are named in the records for ever, unless you choose for how long:"]
+    lines += ["# [records]", "# keep_days = 365"]
     return "\n".join(lines) + "\n"
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from hashhub.cli.hook.group import SETTINGS, hook
-from hashhub.cli.hook.queue import PERSON, account, opened, person_of
+from hashhub.cli.hook.queue import PERSON, account, actor_of, opened, person_of
 from hashhub.cli.session import REFUSED, CommandGroup, Session, command
 from hashhub.cli.terminal import clean, note, plain, print_json, say, show_path, table
 
@@ -140,13 +140,24 @@ def lift(
 
 @command(vault, "sweep", local=True)
 @SETTINGS
-def sweep(session: Session, *, settings_file: str | None) -> None:
-    """Erase what is due. A running hook does so each hour."""
-    references = _vault(settings_file, sweep_first=False).sweep(actor=account())
+@PERSON
+@click.option("--clock-is-right", is_flag=True, help="You looked at the clock: what is due by it may be erased.")
+def sweep(session: Session, *, settings_file: str | None, person_file: str | None, clock_is_right: bool) -> None:
+    """Erase what is due. A running hook does so each hour. After the clock went ahead by days, nothing is erased until
+    the machine has run for a day by it, or somebody says that it is right.
+    """
+    from hashhub.hook.clock import believe, is_believed
+
+    records, _ = opened(settings_file)
+    asked = _vault(settings_file, sweep_first=False)
+    if clock_is_right:
+        believe(records, actor=actor_of(records, person_file))
+    references = asked.sweep(actor=account())
+    is_doubted = not is_believed(records)
     if session.json:
-        print_json({"erased": references})
+        print_json({"erased": references, "is_clock_doubted": is_doubted})
     else:
-        say(f"{len(references)} erased")
+        say(f"{len(references)} erased{'; the clock is doubted' if is_doubted else ''}")
 
 
 @command(vault, "check", local=True)

@@ -1,0 +1,151 @@
+"""What is due is erased by a clock that is believed only; one that jumped is, after a day, or when a person says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hashhub.hook.clock import Look, after, believe, is_believed
+from hashhub.hook.forgetting import forget
+from hashhub.hook.records import Records
+from hashhub.model import now
+from tests.hook.test_forgetting import LONG_AGO, at_work, settings
+
+DAY = 86_400.0
+BEGIN = datetime(2027, 1, 1, tzinfo=UTC)
+
+
+def look(days: float, *, uptime: float, boot: str = "one", doubted: float | None = None) -> Look:
+    return Look(BEGIN + timedelta(days=days), uptime, boot, doubted)
+
+
+@pytest.mark.parametrize(
+    ("last", "new", "doubted"),
+    [
+        (look(0, uptime=100), look(1 / 24, uptime=3700), None),
+        (look(0, uptime=100), look(60, uptime=100 + 60 * DAY), None),  # nobody looked, and the machine ran
+        (look(0, uptime=100), look(60, uptime=3700), 0.0),  # set forward while it ran
+        (look(0, uptime=100), look(1.9, uptime=3700), None),
+        (look(0, uptime=100), look(60, uptime=50, boot="two"), 0.0),  # off for two months
+        (look(0, uptime=100), look(1.5, uptime=50, boot="two"), None),  # off for a day
+        (look(0, uptime=9 * DAY), look(60, uptime=90 * DAY, boot="two"), 0.0),  # on another machine
+        (look(0, uptime=100), look(60, uptime=100 + 60 * DAY, boot=""), 0.0),
+        (look(0, uptime=100, boot=""), look(60, uptime=100 + 60 * DAY, boot=""), 0.0),
+        (look(0, uptime=100), look(-400, uptime=3700), None),  # backwards: nothing is due by it
+        (look(-400, uptime=100), look(0, uptime=3700), 0.0),  # and forth again
+        (look(0, uptime=0, doubted=0.0), look(0.9, uptime=0.9 * DAY), 0.9 * DAY),
+        (look(0, uptime=0, doubted=0.9 * DAY), look(0.1, uptime=0.2 * DAY), None),
+        (look(0, uptime=0, doubted=0.9 * DAY), look(9, uptime=0.2 * DAY), 0.0),  # jumped again
+        (look(0, uptime=9 * DAY, doubted=0.0), look(1, uptime=3600, boot="two"), 3600.0),  # a start in between
+        (look(0, uptime=9 * DAY, doubted=0.0), look(-1, uptime=3600, boot="two"), 0.0),
+        (look(0, uptime=0, doubted=0.0), look(-365, uptime=0.5 * DAY), 0.5 * DAY),  # set right again
+    ],
+)
+def test_a_clock_is_doubted_for_a_day_of_running(last: Look, new: Look, doubted: float | None) -> None:
+    seen = after(last, new)
+    assert seen.doubted == (pytest.approx(doubted) if doubted is not None else None)
+    assert (seen.time, seen.uptime, seen.boot) == (new.time, new.uptime, new.boot)
+
+
+@given(
+    jump=st.floats(2.1, 4000),
+    steps=st.lists(st.tuples(st.floats(0.001, 1.9), st.booleans()), min_size=1, max_size=80),
+)
+def test_after_a_jump_nothing_is_erased_before_a_day_has_run_and_all_is_after_two(
+    jump: float, steps: list[tuple[float, bool]]
+) -> None:
+    at, uptime, ran, boot = look(0, uptime=0), 0.0, 0.0, 0
+    days = jump
+    at = after(at, look(days, uptime=uptime, boot="0"))
+    assert at.doubted == 0.0
+    for step, is_restarted in steps:
+        days += step
+        ran += step
+        boot += is_restarted
+        uptime = step * DAY / 2 if is_restarted else uptime + step * DAY  # half of it was off
+        ran -= step / 2 if is_restarted else 0
+        at = after(at, look(days, uptime=uptime, boot=str(boot)))
+        if ran < 0.999:
+            assert at.doubted is not None
+        if ran > 1.001:
+            assert at.doubted is None
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    records = Records(tmp_path / "hook")
+    yield records
+    records.close()
+
+
+def last_looked(records: Records, days: float, boot: str | None = None) -> None:
+    """Let the last look have been by a clock that said so many days less."""
+    is_believed(records)
+    records.write("UPDATE clock SET time = ?", ((now() - timedelta(days=days)).isoformat(),))
+    if boot is not None:
+        records.write("UPDATE clock SET boot = ?", (boot,))
+
+
+@pytest.mark.parametrize("boot", [None, "before"], ids=["set forward while it ran", "off for so long"])
+def test_rows_stay_for_a_day_and_the_doubt_is_on_record(
+    records: Records, tmp_path: Path, caplog: pytest.LogCaptureFixture, boot: str | None
+) -> None:
+    last_looked(records, 60, boot)
+    at_work(records)
+    assert forget(records, settings(tmp_path / "hook")) == 0
+    assert "nothing is erased" in caplog.text
+    assert "24.0 more hours" in caplog.text
+    assert forget(records, settings(tmp_path / "hook")) == 0
+    records.write("UPDATE clock SET uptime = uptime - 86400, time = ?", ((now() - timedelta(days=1)).isoformat(),))
+    assert forget(records, settings(tmp_path / "hook")) == 1
+    kinds = [event.kind for event in records.events()]
+    assert kinds == ["clock.doubted", "clock.believed", "upload.forgotten"]
+    assert "60 days ahead" in records.events()[0].reason
+    assert records.verify() == 3
+
+
+def test_a_person_ends_the_doubt(records: Records, tmp_path: Path) -> None:
+    last_looked(records, 60)
+    at_work(records)
+    assert forget(records, settings(tmp_path / "hook")) == 0
+    believe(records, actor="ann")
+    assert forget(records, settings(tmp_path / "hook")) == 1
+    assert [(e.kind, e.actor) for e in records.events()][1] == ("clock.believed", "ann")
+
+
+def test_without_a_look_the_last_event_counts(records: Records) -> None:
+    records.note(actor="hook", kind="hub.away", subject="hub")
+    assert is_believed(records)
+    records.write("DELETE FROM clock")
+    records.write("UPDATE event SET time = ?", (LONG_AGO.isoformat(),))
+    assert not is_believed(records)
+
+
+def test_a_clock_that_goes_back_erases_nothing_early_and_keeps_the_order(records: Records, tmp_path: Path) -> None:
+    last_looked(records, -60)
+    reference = at_work(records)
+    early = at_work(records, at=now() - timedelta(days=364))
+    records.note(actor="ann", kind="report.filed", subject=early)
+    records.write("UPDATE event SET time = ?", ((now() + timedelta(days=60)).isoformat(),))
+    assert forget(records, settings(tmp_path / "hook")) == 1
+    assert records.get_upload(reference) is None
+    assert records.get_upload(early) is not None
+    numbers = [event.number for event in records.events()]
+    assert numbers == sorted(numbers) == [1, 2]
+    assert [event.subject for event in records.events()] == [early, reference]
+
+
+def test_several_processes_share_one_doubt(records: Records, tmp_path: Path) -> None:
+    last_looked(records, 60)
+    other = Records(tmp_path / "hook")
+    assert not is_believed(records)
+    assert not is_believed(other)
+    assert [event.kind for event in other.events()] == ["clock.doubted"]
+    believe(other, actor="ann")
+    assert is_believed(records)
+    other.close()
