@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from io import FileIO
 from typing import IO, Final
 
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash
 
 # None of these protects a secret: they name files, as every list does. FIPS builds refuse MD5 otherwise.
-_ALGORITHMS: Final = (("MD5", "md5"), ("SHA1", "sha1"), ("SHA256", "sha256"))
+_EMPTY: Final = tuple(
+    (name, hashlib.new(of, usedforsecurity=False))
+    for name, of in (("MD5", "md5"), ("SHA1", "sha1"), ("SHA256", "sha256"))
+)
 _HEAD_BYTES: Final = 4096  # enough for every signature
 
 
@@ -53,11 +57,11 @@ class Content:
         self._memory = memory
         self._max_bytes = max_bytes
         self._taken = 0
-        self._states = [(name, hashlib.new(of, usedforsecurity=False)) for name, of in _ALGORITHMS]
+        self._states = [(name, state.copy()) for name, state in _EMPTY]
         self._digests: tuple[Hash, ...] | None = None
         self._lock = threading.Lock()
         self._holders = 1
-        self._file: IO[bytes] | None = os.fdopen(os.memfd_create("upload", os.MFD_CLOEXEC), "w+b", buffering=0)
+        self._file: FileIO | None = FileIO(os.memfd_create("upload", os.MFD_CLOEXEC), "w+b")
 
     def write(self, piece: bytes | bytearray | memoryview) -> None:
         """Take in the next bytes. Raises InvalidArgument for what is no bytes."""
