@@ -266,11 +266,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="hashhub-bench-") as directory:
             row |= {f"sync_{k}": v for k, v in synced(options.entries, Path(directory)).items()}
     if options.digests:
-        with (
-            nullcontext(options.keep)
-            if options.keep
-            else tempfile.TemporaryDirectory(prefix="hashhub-bench-") as directory
-        ):
+        dropped = tempfile.TemporaryDirectory(prefix="hashhub-bench-")
+        with nullcontext(options.keep) if options.keep else dropped as directory:
             Path(directory).mkdir(parents=True, exist_ok=True)
             decisions = decided(options.digests, Path(directory), rounds=options.rounds)
         row |= {f"decide_{k}": v for k, v in decisions.items()}

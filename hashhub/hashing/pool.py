@@ -328,7 +328,7 @@ def _exchange(
     child.settimeout(max(_LOOK_SECONDS, until - time.monotonic()))
     if isinstance(content, Sequence):
         pieces = [content] if isinstance(content, bytes) else content
-        _send(child, [protocol.REQUEST.pack(len(header), sum(map(len, pieces))) + header, *pieces])
+        _send(child, [protocol.REQUEST.pack(len(header), sum(map(len, pieces))) + header, *pieces], until)
     else:
         request = protocol.REQUEST.pack(len(header), protocol.DESCRIPTOR) + header
         sent = socket.send_fds(child, [request], [content.fileno()])  # at once: the child wakes at the first byte
@@ -345,9 +345,12 @@ def _exchange(
     return msgspec.msgpack.decode(_received(child, size), type=protocol.Outcome)
 
 
-def _send(child: socket.socket, pieces: list[Buffer]) -> None:
-    # At once: the child wakes at the first byte.
+def _send(child: socket.socket, pieces: list[Buffer], until: float) -> None:
     while pieces:
+        remaining = until - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        child.settimeout(remaining)
         sent = child.sendmsg(pieces[:_MOST_PIECES])
         while pieces and sent >= len(pieces[0]):
             sent -= len(pieces.pop(0))
