@@ -22,7 +22,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -258,6 +258,7 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=100_000, help="entries of the hub; 0: skip (100,000)")
     parser.add_argument("--digests", type=int, default=1_000_000, help="digests of the copy; 0: skip (1,000,000)")
     parser.add_argument("--rounds", type=int, default=2_000, help="decisions of each kind (2,000)")
+    parser.add_argument("--keep", help="directory in which the copy of `decide` stays; default: none, it is dropped")
     parser.add_argument("--out", type=Path, help="where to write the result; default: bench/results/hook_local.json")
     options = parser.parse_args()
     row: dict[str, Any] = {}
@@ -265,7 +266,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="hashhub-bench-") as directory:
             row |= {f"sync_{k}": v for k, v in synced(options.entries, Path(directory)).items()}
     if options.digests:
-        with tempfile.TemporaryDirectory(prefix="hashhub-bench-") as directory:
+        dropped = tempfile.TemporaryDirectory(prefix="hashhub-bench-")
+        with nullcontext(options.keep) if options.keep else dropped as directory:
+            Path(directory).mkdir(parents=True, exist_ok=True)
             decisions = decided(options.digests, Path(directory), rounds=options.rounds)
         row |= {f"decide_{k}": v for k, v in decisions.items()}
     print(json.dumps({k: result.rounded(v) for k, v in row.items()}, indent=1), flush=True)

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Final, TypeAlias
 
 import msgspec
@@ -42,13 +42,18 @@ from hashhub.model import Effort
 
 _log = logging.getLogger("hashhub.hashing")
 
-Content: TypeAlias = bytes | IO[bytes]
-"""A file: its bytes, or itself, open for reading. It must be a regular file, and is read from its begin."""
+Buffer: TypeAlias = bytes | bytearray | memoryview  # of single bytes
+Content: TypeAlias = bytes | Sequence[Buffer] | IO[bytes]
+"""A file: its bytes, at once or in pieces, or itself, open for reading. It must be a regular file, and is read from its
+begin.
+"""
 
 _LOOK_SECONDS: Final = 0.05  # between looks whether somebody still waits for the answer
 _WALL: Final = 3  # seconds on the clock for one of CPU time; a child that gets no more of a core is stopped, too
 _STREAM_BYTES_A_SECOND: Final = 32 << 20  # the three digests take 300 MB/s; the rest is for slow disks
 _ANSWER_SECONDS: Final = 10.0  # for an answer of some KB once it has begun to come
+_MOST_PIECES: Final = 1024  # that Linux takes in one call
+_SEND_BYTES: Final = 4 << 20  # of a file that are sent without waiting for the child, if the system allows so many
 _MOST_ANSWER: Final = 1 << 24  # bytes of an answer; the largest, 32 frames with variants, has some 50 KB
 _START_SECONDS: Final = 60.0  # for the template to load the libraries and fork its first child
 _END_SECONDS: Final = 5.0  # before a template that does not end is killed
@@ -184,7 +189,7 @@ class MediaPool:
         effort: Effort,
     ) -> protocol.Outcome:
         # A file that is digested as a stream, whatever its size, takes time by its length.
-        extra = 0.0 if isinstance(content, bytes) else os.fstat(content.fileno()).st_size / _STREAM_BYTES_A_SECOND
+        extra = 0.0 if isinstance(content, Sequence) else os.fstat(content.fileno()).st_size / _STREAM_BYTES_A_SECOND
         task = protocol.Task(dihedral, effort, self._limits, extra, self._algorithms)
         child = self._idle_child(is_wanted)
         try:
@@ -321,9 +326,9 @@ def _exchange(
     """
     header = msgspec.msgpack.encode(task)
     child.settimeout(max(_LOOK_SECONDS, until - time.monotonic()))
-    if isinstance(content, bytes):
-        child.sendall(protocol.REQUEST.pack(len(header), len(content)) + header)
-        child.sendall(content)
+    if isinstance(content, Sequence):
+        pieces = [content] if isinstance(content, bytes) else content
+        _send(child, [protocol.REQUEST.pack(len(header), sum(map(len, pieces))) + header, *pieces], until)
     else:
         request = protocol.REQUEST.pack(len(header), protocol.DESCRIPTOR) + header
         sent = socket.send_fds(child, [request], [content.fileno()])  # at once: the child wakes at the first byte
@@ -338,6 +343,19 @@ def _exchange(
     if size > _MOST_ANSWER:
         raise EOFError
     return msgspec.msgpack.decode(_received(child, size), type=protocol.Outcome)
+
+
+def _send(child: socket.socket, pieces: list[Buffer], until: float) -> None:
+    while pieces:
+        remaining = until - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError
+        child.settimeout(remaining)
+        sent = child.sendmsg(pieces[:_MOST_PIECES])
+        while pieces and sent >= len(pieces[0]):
+            sent -= len(pieces.pop(0))
+        if sent:
+            pieces[0] = memoryview(pieces[0])[sent:]
 
 
 def _is_readable(child: socket.socket, seconds: float) -> bool:
@@ -374,6 +392,7 @@ class _Template:
     def fork(self) -> tuple[tuple[int, int], socket.socket]:
         """Return a new child's name and the socket to it. Raises Unavailable."""
         ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
         with self._lock, theirs:
             for last in (False, True):
                 try:

@@ -118,38 +118,39 @@ class UploadHook:
         await _send(answer, send)
 
     async def _take_in(self, intake: Intake, receive: Receive) -> list[CheckedFile] | None:
-        """Return what was decided over each file; None when the sender has gone before the end."""
-        pace = Pace(self._limits)
+        """Return what was decided over each file; None when the sender has gone before the end. Raises BodyRefused when
+        the sender is too slow.
+        """
+        loop = asyncio.get_running_loop()
+        pace = Pace(self._limits, loop.time)
         files: list[CheckedFile] = []
         is_more = True
-        while is_more:
-            message = await _in_time(receive, pace)
-            if message["type"] != "http.request":
-                return None
-            piece, is_more = message.get("body", b""), message.get("more_body", False)
-            intake.write(piece)
-            pace.came(len(piece))
-            if not is_more:
-                intake.end()
-            for ended in intake.take():
-                files.append(await self._decide(ended.decide))
-                pace.restart()  # the sender could not go on meanwhile
+        try:
+            async with asyncio.timeout_at(pace.deadline) as waiting:
+                while is_more:
+                    if waiting.when() != pace.deadline:
+                        waiting.reschedule(pace.deadline)
+                    message = await receive()
+                    # A `receive` that is cancelled could take a piece of the body with it, so that it is cancelled
+                    # once only; it may also answer all the same.
+                    if waiting.expired():
+                        raise pace.ran_out()
+                    if message["type"] != "http.request":
+                        return None
+                    piece, is_more = message.get("body", b""), message.get("more_body", False)
+                    intake.write(piece)
+                    pace.came(len(piece))
+                    if not is_more:
+                        intake.end()
+                    for ended in intake.take():
+                        waiting.reschedule(None)  # the sender cannot go on meanwhile
+                        files.append(await loop.run_in_executor(self._threads, ended.decide))
+                        pace.restart()
+        except TimeoutError as e:
+            if not waiting.expired():
+                raise
+            raise pace.ran_out() from e
         return files
-
-    async def _decide(self, decide: Callable[[], CheckedFile]) -> CheckedFile:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, decide)
-
-
-async def _in_time(receive: Receive, pace: Pace) -> Message:
-    """Return the next message. Raises BodyRefused when the sender is too slow."""
-    # A `receive` that is cancelled could take a piece of the body with it, so that it is cancelled once only.
-    try:
-        async with asyncio.timeout(pace.patience) as waiting:
-            return await receive()
-    except TimeoutError as e:
-        if not waiting.expired():
-            raise
-        raise pace.ran_out() from e
 
 
 class _Replay:

@@ -10,7 +10,7 @@ import contextlib
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import IO, TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -85,6 +85,7 @@ class CaseIndex:
         self._only = only
         self._lock = threading.Lock()
         self._change = 0
+        self._version = (0, 0)
         self._stops: dict[str, _Stops] = {}
         self._by_digest: dict[Hash, list[str]] = {}
         self._pdq = _Near()
@@ -98,6 +99,8 @@ class CaseIndex:
         uploaded picture among the frames of their videos. Such a hit is of a part: it holds, and never blocks.
         """
         by_digest, pdq, frames = self._current()
+        if not self._stops:
+            return []
         best: dict[str, CaseHit] = {}
         shown: list[bytes] = []
         own: dict[bytes, str] = {}
@@ -143,6 +146,9 @@ class CaseIndex:
 
     def _current(self) -> tuple[Mapping[Hash, list[str]], _Near, _Near]:
         with self._lock:
+            version = self._cases.version()  # before what it tells of is read
+            if version == self._version:
+                return self._by_digest, self._pdq, self._frames
             last, changed = self._cases.changes(self._change)
             if changed:
                 for name, (action, until, hashes) in changed.items():
@@ -160,7 +166,7 @@ class CaseIndex:
                         else:
                             (pdq if h.algorithm == "PDQ" else frames).append((name, h.digest))
                 self._by_digest, self._pdq, self._frames = by_digest, _Near(pdq), _Near(frames)
-            self._change = last
+            self._change, self._version = last, version
             return self._by_digest, self._pdq, self._frames
 
 
@@ -362,9 +368,8 @@ class CaseJudge:
         )
         return severest(*(hit.action for hit in hits)), lines
 
-    def on_checked(self, checked: Checked, content: IO[bytes] | None) -> None:
+    def note(self, checked: Checked) -> None:
         """Count an upload in the cases that stopped it: once, however often they were asked about it."""
-        del content
         names = {line.clause: None for line in checked.decision.reasons if line.code.startswith(_STOPPED)}
         if names:
             with contextlib.suppress(HashHubError):  # a count; the decision does not depend on it

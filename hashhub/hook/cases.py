@@ -530,6 +530,10 @@ class Cases:
         rows = self._records.rows("SELECT algorithm, digest, variant FROM case_hash WHERE case_id = ?", (name,))
         return [(Hash(algorithm, digest), variant) for algorithm, digest, variant in rows]
 
+    def version(self) -> tuple[int, int]:
+        """Return what differs once a case has changed, in whichever process."""
+        return self._records.version()
+
     def changes(self, after: int) -> tuple[int, dict[str, tuple[Action, datetime | None, list[tuple[Hash, str]]]]]:
         """Return the number of the last change, and the cases that changed after that one: what is done with copies,
         until when, by which digests. A case that stops nothing has Action.ALLOW and no digests.

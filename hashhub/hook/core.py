@@ -558,6 +558,8 @@ class Hook:
         if is_left:
             return checked.decision
         checked = self._told(checked, content)
+        if self._cases is not None and self._records is not None:
+            self._cases.note(checked)
         return self._recorded(checked, looked).decision
 
     def _told(self, checked: Checked, content: Content | None) -> Checked:

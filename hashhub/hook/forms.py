@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import functools
 import logging
 import os
 import re
@@ -27,6 +28,9 @@ from hashhub.hook.decision import Action, Decision, severest_of
 from hashhub.hook.settings import AppSettings, OnHold
 
 if TYPE_CHECKING:
+    from python_multipart.exceptions import FormParserError
+    from python_multipart.multipart import MultipartParser
+
     from hashhub.hook.core import Hook, Upload
 
 PIECE_BYTES: Final = 64 * 1024
@@ -45,6 +49,7 @@ _MEDIA_TYPE: Final = re.compile(rf"({_WORD})/({_WORD})")
 _TEXT_TYPES: Final = re.compile(
     r"text/.*|application/(?:[\w.+-]+\+)?(?:json|xml|x-www-form-urlencoded|x-ndjson|graphql|javascript|yaml)"
 )
+_PARSER_LOG: Final = logging.getLogger("python_multipart.multipart")
 _NOT_IN_TEXT: Final = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 _REASON: Final = {408: Reason.SLOW_SENDER, 413: Reason.TOO_LARGE, 503: Reason.TOO_MANY_REQUESTS}
 
@@ -165,17 +170,12 @@ class Pace:
         self.restart()
 
     @property
-    def remaining(self) -> float:
-        """Seconds until this window ends."""
-        return self._start + self._seconds - self._clock()
-
-    @property
-    def patience(self) -> float | None:
-        """Seconds without another byte after which the sender is too slow; None: it never is."""
+    def deadline(self) -> float | None:
+        """When the sender is too slow unless another byte comes, by the clock; None: it never is."""
         if self._least == 0:
             return None
         # A window with enough bytes is followed by one that has none.
-        return self.remaining if self._came < self._least else self.remaining + self._seconds
+        return self._start + self._seconds * (1 if self._came < self._least else 2)
 
     def ran_out(self) -> BodyRefused:
         """Return what a sender that is too slow is told."""
@@ -184,7 +184,7 @@ class Pace:
     def came(self, count: int) -> None:
         """Count bytes that came. Raises BodyRefused when a window ended with too few."""
         self._came += count
-        if self.remaining <= 0:
+        if self._clock() >= self._start + self._seconds:
             if self._came < self._least:
                 raise self.ran_out()
             self.restart()
@@ -469,18 +469,16 @@ class Form:
         """`content_type`: the request's header. `receive`: opens an upload for the nth part, from 1. `fields`: names of
         those whose files are looked at; None: all. `max_field_bytes`: text that is longer is a file.
         """
-        from python_multipart.exceptions import FormParserError
-        from python_multipart.multipart import MultipartParser
-
-        logging.getLogger("python_multipart.multipart").setLevel(logging.ERROR)  # it would repeat what strangers send
+        parser, self._error = _multipart()
+        if _PARSER_LOG.level != logging.ERROR:  # it would repeat what strangers send; setting it empties a cache
+            _PARSER_LOG.setLevel(logging.ERROR)
         self._receive, self._fields = receive, fields
         self._max_files, self._max_fields, self._max_field_bytes = max_files, max_fields, max_field_bytes
         self._ended: list[Ended] = []
         self.unchecked: list[str] = []
         self.not_files: list[str] = []
-        self._error = FormParserError
         boundary = boundary_of(content_type)
-        self._parser = MultipartParser(
+        self._parser = parser(
             boundary,
             {
                 "on_part_begin": self._begin,
@@ -654,6 +652,14 @@ class Form:
 
     def _all_ended(self) -> None:
         self._is_at_end = True
+
+
+@functools.cache
+def _multipart() -> tuple[type[MultipartParser], type[FormParserError]]:
+    from python_multipart.exceptions import FormParserError
+    from python_multipart.multipart import MultipartParser
+
+    return MultipartParser, FormParserError
 
 
 class _Text:

@@ -9,6 +9,7 @@ submit ── remembered? ── in hand? ── room to wait? ── a child �
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -159,10 +160,10 @@ class Hashing:
             self._idle += 1
 
     def _hash(self, key: bytes, content: Content, is_wanted: Callable[[], bool] | None) -> MediaHashes:
-        file = content.open()
+        file = content.pieces() or content.open()
         if file is None:
             raise Unavailable("the upload's bytes are gone")
-        with file, self._pool.room() as place:
+        with contextlib.nullcontext() if isinstance(file, tuple) else file, self._pool.room() as place:
             self.hashed += 1
             media = place.hash(
                 file,

@@ -62,8 +62,6 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
         judge = asked = cases = CaseJudge(
             judge, records or Records(directory), settings, media_judge=asked, owns_records=records is None
         )
-        if records is not None:
-            listeners.append(cases.on_checked)
     return Hook(
         settings,
         judge=judge,

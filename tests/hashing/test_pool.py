@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason,
 from hashhub.hashing import Limits, MediaHashes, hash_media
 from hashhub.hashing import child as protocol
 from hashhub.hashing.decoding import load_decoders
-from hashhub.hashing.pool import Content, MediaPool
+from hashhub.hashing.pool import Content, MediaPool, _send
 from hashhub.model import Effort
 from hashhub.testing.pictures import picture
 
@@ -452,3 +453,42 @@ class TestWhatAChildHas:
         (memory,) = [line.split()[3] for line in limits.splitlines() if line.startswith("Max address space")]
         assert GIB < int(memory) < 2 * GIB
         assert Path(f"/proc/{child}/oom_score_adj").read_text("ascii") == "1000\n"
+
+
+class TestSending:
+    """Of a file's bytes to a child, which may be one that a hostile file has taken over."""
+
+    def test_pieces_come_whole_however_many_and_in_their_order(self) -> None:
+        pieces: list[Any] = [b"a", memoryview(b"--bc")[2:], bytearray(b"d" * 3000), b"", b"e" * 300_000] * 700
+        ours, theirs = socket.socketpair()
+        received = bytearray()
+
+        def receive() -> None:
+            while piece := theirs.recv(1 << 20):
+                received.extend(piece)
+
+        reading = threading.Thread(target=receive)
+        reading.start()
+        with theirs:
+            with ours:
+                _send(ours, list(pieces), time.monotonic() + 60)
+            reading.join()
+        assert received == b"".join(pieces)
+
+    def test_who_takes_them_in_byte_by_byte_is_not_waited_for(self) -> None:
+        ours, theirs = socket.socketpair()
+        is_over = threading.Event()
+
+        def trickle() -> None:
+            while not is_over.wait(0.005):
+                theirs.recv(4096)
+
+        reading = threading.Thread(target=trickle)
+        reading.start()
+        with ours, theirs:
+            begun = time.monotonic()
+            with pytest.raises(TimeoutError):
+                _send(ours, [bytes(1 << 28)], begun + 0.5)
+            assert time.monotonic() - begun < 10
+            is_over.set()
+            reading.join()

@@ -70,7 +70,7 @@ def open_with(make_settings: MakeSettings) -> Iterator[Callable[..., Hook]]:
             media_judge=cases,
             cases=cases,
             records=records,
-            on_checked=[cases.on_checked, *([vault.on_checked] if vault else [])],
+            on_checked=[vault.on_checked] if vault else [],
             on_recheck=[told.append] if told is not None else [],
         )
         made.append(hook)

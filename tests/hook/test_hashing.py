@@ -1,0 +1,206 @@
+"""Uploads hashed by real child processes in the thread that waits: given up, joined, closed meanwhile."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+from PIL import Image
+
+from hashhub.errors import Cancelled, Reason, Unavailable
+from hashhub.hashing import hash_media
+from hashhub.hook import HookSettings
+from hashhub.hook.content import _FEW_BYTES, Content, Memory
+from hashhub.hook.hashing import Hashing
+from hashhub.model import Effort
+from tests.hook.conftest import HELD, MakeHook, jpeg
+
+
+def large(shade: int) -> bytes:
+    """Return a picture that takes a child long enough for something to happen meanwhile."""
+    out = io.BytesIO()
+    Image.new("RGB", (6000, 6000), (shade, 90, 90)).save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def content_of(given: bytes) -> Content:
+    content = Content(Memory(1 << 30), 1 << 28)
+    content.write(given)
+    return content
+
+
+def wait_for(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < until, "it did not come to pass within half a minute"
+        time.sleep(0.002)
+
+
+@pytest.fixture
+def hashing() -> Iterator[Hashing]:
+    settings = HookSettings(policy="block", without_answer=HELD, hub="127.0.0.1:1", hashing_processes=1)
+    hashing = Hashing(settings)
+    yield hashing
+    hashing.close()
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4) as threads:
+        yield threads
+
+
+class Waiting:
+    """One that hashes in its own thread for as long as it is wanted."""
+
+    def __init__(self, hashing: Hashing, threads: ThreadPoolExecutor, content: Content) -> None:
+        self.is_wanted = True
+        begun = hashing.hashed
+        self.submitted = threads.submit(lambda: hashing.submit(content, is_wanted=lambda: self.is_wanted))
+        wait_for(lambda: hashing.hashed > begun)
+
+    def future(self) -> Future[object]:
+        future = self.submitted.result(timeout=60)
+        assert future.done(), "who hashes in its own thread has an outcome on return"
+        return future  # type: ignore[return-value]
+
+
+def test_who_is_gone_stops_the_child_and_nobody_else(hashing: Hashing, threads: ThreadPoolExecutor) -> None:
+    content = content_of(large(1))
+    waiting = Waiting(hashing, threads, content)
+    waiting.is_wanted = False
+    error = waiting.future().exception()
+    assert isinstance(error, Unavailable)
+    assert error.reason is Reason.DEADLINE_EXCEEDED
+    # It says nothing about the content, which the next one gets hashed, by another child.
+    future = hashing.submit(content, is_wanted=lambda: True)
+    assert {h.algorithm for h in future.result(timeout=0).hashes} >= {"PDQ", "MD5"}
+    content.drop()
+
+
+def test_who_joins_is_not_let_down_by_the_one_in_whose_thread_it_is(
+    hashing: Hashing, threads: ThreadPoolExecutor
+) -> None:
+    content, same_content = content_of(large(2)), content_of(large(2))
+    waiting = Waiting(hashing, threads, content)
+    joined = hashing.submit(same_content, is_wanted=lambda: True)
+    assert not joined.done()
+    waiting.is_wanted = False
+    content.drop()
+    assert joined.result(timeout=60).frames
+    assert waiting.future() is joined
+    assert hashing.hashed == 1
+    same_content.drop()
+
+
+def test_who_joined_and_leaves_stops_nothing(hashing: Hashing, threads: ThreadPoolExecutor) -> None:
+    content = content_of(large(3))
+    waiting = Waiting(hashing, threads, content)
+    joined = hashing.submit(content)
+    hashing.give_up(content, joined)
+    assert waiting.future().exception() is None
+    # When both leave, nobody is waited for.
+    other = content_of(large(4))
+    waiting = Waiting(hashing, threads, other)
+    joined = hashing.submit(other)
+    hashing.give_up(other, joined)
+    waiting.is_wanted = False
+    assert isinstance(waiting.future().exception(), Unavailable)
+    content.drop()
+    other.drop()
+
+
+def test_closing_waits_for_what_is_in_hand_and_in_the_queue(hashing: Hashing, threads: ThreadPoolExecutor) -> None:
+    content, queued_content = content_of(large(5)), content_of(jpeg(6))
+    waiting = Waiting(hashing, threads, content)
+    queued = hashing.submit(queued_content, is_wanted=lambda: True)
+    assert not queued.running(), "the only child is busy"
+    hashing.close()
+    assert waiting.future().exception() is None
+    assert queued.result(timeout=0).frames
+    assert isinstance(hashing.submit(content_of(b""), is_wanted=lambda: True).exception(timeout=0), Unavailable)
+    content.drop()
+    queued_content.drop()
+
+
+def test_a_decision_that_is_abandoned_while_it_is_hashed_is_none(
+    make_hook: MakeHook, threads: ThreadPoolExecutor
+) -> None:
+    hook = make_hook()
+    assert hook._hashing is not None
+    with hook.receive() as upload:
+        upload.write(large(7))
+        deciding = threads.submit(upload.decide)
+        wait_for(lambda: hook._hashing is not None and hook._hashing.hashed == 1)
+        upload.abandon()
+        with pytest.raises(Cancelled):
+            deciding.result(timeout=30)
+    assert hook.memory_bytes == 0
+    assert hook._counts.total() == 0
+    assert hook.check(jpeg(8)).no_answer is None
+
+
+class TestContent:
+    """However it came, a child and who asks for a file get what was digested."""
+
+    @pytest.mark.parametrize("count", [0, 1, 5000, _FEW_BYTES - 1, _FEW_BYTES, _FEW_BYTES + 1])
+    @pytest.mark.parametrize("cut", [100, 4096, 70_000])
+    def test_pieces_and_file_are_the_same(self, count: int, cut: int) -> None:
+        given = bytes(range(256)) * (count // 256 + 1)
+        memory = Memory(1 << 30)
+        content = Content(memory, 1 << 28)
+        reused = bytearray(cut)
+        for number, start in enumerate(range(0, count, cut)):
+            piece = given[start : min(start + cut, count)]
+            view = memoryview(piece)
+            reused[: len(piece)] = piece
+            content.write((piece, view, memoryview(reused)[: len(piece)], bytearray(piece))[number % 4])
+            view.release()
+            reused[:] = bytes(cut)  # as a caller with one buffer does
+        pieces = content.pieces()
+        assert bool(pieces) == (0 < count <= _FEW_BYTES)
+        assert not pieces or b"".join(pieces) == given[:count]
+        assert len(pieces) <= _FEW_BYTES / 4096 * 2
+        for _ in range(2):
+            file = content.open()
+            assert file is not None
+            with file:
+                assert file.read() == given[:count]
+        assert memory.taken == count
+        content.drop()
+        assert (content.open(), content.pieces(), memory.taken) == (None, (), 0)
+
+    def test_a_child_takes_pieces_as_it_takes_a_file(self, hashing: Hashing) -> None:
+        given = jpeg(9)
+        few, filed = content_of(given[:20]), content_of(jpeg(10))
+        few.write(memoryview(given)[20:9000])
+        few.write(given[9000:])
+        file = filed.open()
+        assert file is not None
+        file.close()
+        assert len(few.pieces()) == 3
+        assert not filed.pieces()
+        for content, of in ((few, given), (filed, jpeg(10))):
+            media = hashing.submit(content, is_wanted=lambda: True).result(timeout=0)
+            assert media.query() == hash_media(of, effort=Effort.STANDARD).query()
+            content.drop()
+
+
+def test_threads_that_hash_leave_none_behind(hashing: Hashing, threads: ThreadPoolExecutor) -> None:
+    """More uploads than children, from threads that wait: each has its outcome, whoever it came from."""
+    contents = [content_of(jpeg(20 + number % 3, (256, 192))) for number in range(12)]
+    barrier = threading.Barrier(4)
+
+    def hash_some(start: int) -> None:
+        barrier.wait()
+        for content in contents[start::4]:
+            assert hashing.submit(content, is_wanted=lambda: True).result(timeout=60).frames
+            content.drop()
+
+    for done in [threads.submit(hash_some, start) for start in range(4)]:
+        done.result(timeout=60)
+    assert hashing.hashed == 3, "the same content is hashed once"
