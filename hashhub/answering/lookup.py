@@ -289,13 +289,11 @@ def hits_nothing(matcher: Matcher, query: Query, options: MatchOptions, *, calle
     A query that does hit something is asked for again by `look_up`. The circuit breaker then counts it once as a hit,
     and those of its hashes that hit nothing twice as queries, which makes a trip harder: the harmless direction.
     """
-
-    def is_far(algorithm: str, digests: Sequence[bytes], caller: str | None) -> bool:
-        rows = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
-        return matcher.hits_nothing(algorithm, rows, max_distance=options.max_distances.get(algorithm), caller=caller)
-
-    if not all(is_far(h.algorithm, (h.digest,), caller) for h in query.hashes):
-        return False
+    for h in query.hashes:
+        if not _are_far(matcher, h.algorithm, (h.digest,), options, caller):
+            return False
+    if not query.variants and not query.frames:
+        return True
     by_algorithm: defaultdict[str, list[bytes]] = defaultdict(list)
     for algorithm, digest in variants_by_hash(query):
         by_algorithm[algorithm].append(digest)
@@ -303,7 +301,14 @@ def hits_nothing(matcher: Matcher, query: Query, options: MatchOptions, *, calle
         by_algorithm["PDQ"] += shown
         by_algorithm[VPDQ.name] = shown
     # Not counted: a variant counts as the upload, which was counted.
-    return all(is_far(algorithm, digests, None) for algorithm, digests in by_algorithm.items())
+    return all(_are_far(matcher, algorithm, digests, options, None) for algorithm, digests in by_algorithm.items())
+
+
+def _are_far(
+    matcher: Matcher, algorithm: str, digests: Sequence[bytes], options: MatchOptions, caller: str | None
+) -> bool:
+    rows = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
+    return matcher.hits_nothing(algorithm, rows, max_distance=options.max_distances.get(algorithm), caller=caller)
 
 
 class _HitsByQuery(dict[int, Hits]):
