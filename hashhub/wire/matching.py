@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from hashhub import cancellation, hashes, v1
 from hashhub.errors import HashHubError, Violation
@@ -104,7 +104,7 @@ class LookupReader:
         turned = own.digest.translate(_TURNED)
         try:
             again = _lookup(parse(body[:start] + turned + body[end:]))
-        except HashHubError:
+        except (HashHubError, DecodeError):
             return
         if again != (Query(hashes=(Hash(own.algorithm, turned),)), options):
             return
