@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import gzip
 import http.client
 import inspect
@@ -25,7 +26,9 @@ from hashhub.errors import Code, HashHubError, InvalidArgument
 from hashhub.hashes import Hash
 from hashhub.model import Record
 from hashhub.server import connect, http_door
+from hashhub.server.bodies import Reading
 from hashhub.server.connect import Unimplemented
+from hashhub.server.hyper import Request
 from hashhub.server.servicers import FILES
 from tests.hub.conftest import Desk
 from tests.server.test_bridge import MATCH, QUERY, RPCS
@@ -121,6 +124,32 @@ def test_a_lookup_like_one_before_needs_a_token_of_its_own(served: Served, role:
         assert send(served).status == 200
         assert send(served, who=role).error == error
     assert send(served, Connect_Timeout_Ms="0").error == (504, "deadline_exceeded")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (BODY, "application/proto", 200),
+        (json.dumps(QUERY).encode(), "application/json", 200),
+        (b"{", "application/json", 400),
+    ],
+)
+def test_a_call_leaves_nothing_for_the_collector(served: Served, body: bytes, kind: str, status: int) -> None:
+    def held() -> int:
+        return sum(isinstance(known, Reading | Request) for known in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = held()
+        for _ in range(5):
+            assert send(served, body=body, kind=kind).status == status
+        until = time.monotonic() + 5
+        while held() > before and time.monotonic() < until:
+            time.sleep(0.01)
+        assert held() <= before
+    finally:
+        gc.enable()
 
 
 def test_bytes_need_no_version_and_wrong_versions_are_refused(served: Served) -> None:
