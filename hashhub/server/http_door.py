@@ -425,7 +425,8 @@ def _to_proto(message: Message) -> bytes:
 
 
 def _media_type(request: Request) -> str:
-    return request.header("content-type", "").partition(";")[0].strip().lower()
+    kind = request.header("content-type", "")
+    return kind if kind in _HEADERS else kind.partition(";")[0].strip().lower()
 
 
 def _full() -> LimitExceeded:

@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from hashhub import cancellation, hashes, v1
-from hashhub.errors import HashHubError, Violation
+from hashhub.errors import Violation
 from hashhub.hashes import Hash
 from hashhub.model import (
     MAX_FRAMES,
@@ -51,7 +51,6 @@ _AS_SENT: Final = "none"  # what policies call the upload as it was sent
 _PDQ_BYTES: Final = WIDTHS["PDQ"]
 _FORMS: Final = 32  # lengths of requests, and requests of one length that differ in more than the digest
 _FORM_BYTES: Final = 512  # of a request that is remembered: a megabyte for all of them
-_TURNED: Final = bytes(range(255, -1, -1))
 _MAX_QUALITY: Final = 100
 
 VERDICT: Final = EnumMap(Verdict, v1.Verdict, "VERDICT_", Verdict.UNAVAILABLE)
@@ -76,9 +75,9 @@ class LookupReader:
     One caller's lookups mostly differ in the digest alone. What a request of one hash says besides is kept by the bytes
     around its digest; the next one with the same bytes around another digest says the same of that one.
 
-    That holds because a parser goes through the bytes in order. What comes before a digest decides where it stands and
-    how long it is, and none of its bytes decides how the rest is read. Whether the place is right is tried out: the
-    same request with every bit of the place turned must say the same of a digest with every bit turned.
+    That holds because a parser goes through the bytes in order: what comes before a digest decides where it stands and
+    how long it is, and none of its own bytes decides how the rest is read. A request in which the digest's bytes stand
+    twice is not kept: one of the places may be no digest.
     """
 
     def __init__(self) -> None:
@@ -93,20 +92,17 @@ class LookupReader:
             said = known.get(body[:start] + body[end:])
             if said is not None:
                 return Query(hashes=(Hash(said[0], body[start:end]),)), said[1]
-        query, options = _lookup(parse(body))
+        request: Any = parse(body)
+        options = options_from_pb(request.options)
+        query = query_from_pb(request.query)
         if len(query.hashes) == 1 and len(body) <= _FORM_BYTES and query == Query(hashes=query.hashes):
-            self._learn(body, parse, query.hashes[0], options)
+            self._learn(body, query.hashes[0], options)
         return query, options
 
-    def _learn(self, body: bytes, parse: Callable[[bytes], Message], own: Hash, options: MatchOptions) -> None:
+    def _learn(self, body: bytes, own: Hash, options: MatchOptions) -> None:
         start = body.find(own.digest)
         end = start + len(own.digest)
-        turned = own.digest.translate(_TURNED)
-        try:
-            again = _lookup(parse(body[:start] + turned + body[end:]))
-        except (HashHubError, DecodeError):
-            return
-        if again != (Query(hashes=(Hash(own.algorithm, turned),)), options):
+        if body.find(own.digest, start + 1) >= 0:
             return
         form = self._forms.get(len(body))
         if form is None or form[:2] != (start, end):
@@ -116,11 +112,6 @@ class LookupReader:
         elif len(form[2]) >= _FORMS:
             form[2].clear()
         form[2][body[:start] + body[end:]] = own.algorithm, options
-
-
-def _lookup(request: Any) -> tuple[Query, MatchOptions]:
-    options = options_from_pb(request.options)
-    return query_from_pb(request.query), options
 
 
 def queries_from_pb(request: v1.BatchMatchHashesRequest) -> list[Query]:
