@@ -12,9 +12,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections import ChainMap
 from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -147,9 +147,9 @@ VPDQ: Final = Algorithm(
 have: a still picture that was hit and a frame that was hit say different things."""
 FRAMES: Final = _exact("FRAMES", 9, 32, "SHA-256 of a video's frames, as `hashhub.frames` packs them")
 """Tells lists of frames apart in the store. Nothing is looked up by it."""
-SEARCHED: Final[Mapping[str, Algorithm]] = ChainMap({VPDQ.name: VPDQ}, ALGORITHMS)
+SEARCHED: Final[Mapping[str, Algorithm]] = MappingProxyType({**ALGORITHMS, VPDQ.name: VPDQ})
 """What matchers hold: the algorithms, and the frames of videos."""
-STORED: Final[Mapping[str, Algorithm]] = ChainMap({VPDQ.name: VPDQ, FRAMES.name: FRAMES}, ALGORITHMS)
+STORED: Final[Mapping[str, Algorithm]] = MappingProxyType({**SEARCHED, FRAMES.name: FRAMES})
 """What has a code in databases."""
 
 # Spellings seen in VICS, NCMEC XML, hashdeep and CSV headers, compared without case and punctuation.

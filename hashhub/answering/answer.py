@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_MATCHES: Final = 1000  # entries in one answer
 _MATCHES: Final = 100  # entries in one answer, unless the caller says otherwise
+_WITHOUT_DEFAULT: Final = frozenset(n for n, of in ALGORITHMS.items() if of.default_max_distance is None)
 
 
 class Answers(NamedTuple):
@@ -195,7 +196,7 @@ def check_queries(queries: Sequence[Query], options: MatchOptions) -> None:
             wrong.append(
                 Violation(f"options.max_distances[{name}]", f"must be 0 to {most}, got {value}", "OUT_OF_RANGE")
             )
-    missing = [n for n in sorted(used) if ALGORITHMS[n].default_max_distance is None and n not in options.max_distances]
+    missing = [n for n in sorted(used & _WITHOUT_DEFAULT) if n not in options.max_distances]
     wrong += [
         Violation(
             f"options.max_distances[{n}]", f"is required for {n}: {ALGORITHMS[n].source}", Reason.DISTANCE_REQUIRED

@@ -295,25 +295,32 @@ def hits_nothing(matcher: Matcher, query: Query, options: MatchOptions, *, calle
     A query that does hit something is asked for again by `look_up`. The circuit breaker then counts it once as a hit,
     and those of its hashes that hit nothing twice as queries, which makes a trip harder: the harmless direction.
     """
-
-    def is_far(algorithm: str, digests: Sequence[bytes], caller: str | None) -> bool:
-        rows = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
-        return matcher.hits_nothing(algorithm, rows, max_distance=options.max_distances.get(algorithm), caller=caller)
-
-    if not all(is_far(h.algorithm, (h.digest,), caller) for h in query.hashes):
-        return False
-    by_algorithm: defaultdict[str, list[bytes]] = defaultdict(list)
-    for algorithm, digest in variants_by_hash(query):
-        by_algorithm[algorithm].append(digest)
-    if shown := videos.frame_digests(query):
-        by_algorithm["PDQ"] += shown
-        by_algorithm[VPDQ.name] = shown
-    # Not counted: a variant counts as the upload, which was counted.
-    if not all(is_far(algorithm, digests, None) for algorithm, digests in by_algorithm.items()):
-        return False
+    for h in query.hashes:
+        if not _are_far(matcher, h.algorithm, (h.digest,), options, caller):
+            return False
+    if query.variants or query.frames:
+        by_algorithm: defaultdict[str, list[bytes]] = defaultdict(list)
+        for algorithm, digest in variants_by_hash(query):
+            by_algorithm[algorithm].append(digest)
+        if shown := videos.frame_digests(query):
+            by_algorithm["PDQ"] += shown
+            by_algorithm[VPDQ.name] = shown
+        # Not counted: a variant counts as the upload, which was counted.
+        for algorithm, digests in by_algorithm.items():
+            if not _are_far(matcher, algorithm, digests, options, None):
+                return False
     if VPDQ.name not in options.max_distances or not (own := _picture_digests(query)):
         return True
-    return is_far(VPDQ.name, own[:1], caller) and (len(own) == 1 or is_far(VPDQ.name, own[1:], None))
+    return _are_far(matcher, VPDQ.name, own[:1], options, caller) and (
+        len(own) == 1 or _are_far(matcher, VPDQ.name, own[1:], options, None)
+    )
+
+
+def _are_far(
+    matcher: Matcher, algorithm: str, digests: Sequence[bytes], options: MatchOptions, caller: str | None
+) -> bool:
+    rows = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
+    return matcher.hits_nothing(algorithm, rows, max_distance=options.max_distances.get(algorithm), caller=caller)
 
 
 class _HitsByQuery(dict[int, Hits]):

@@ -79,6 +79,11 @@ class Budget:
 class Reading:
     """One body on its way. `start` calls either `then` with its bytes or `refuse` with what is wrong, once."""
 
+    __slots__ = (
+        "_begin", "_budget", "_clock", "_expected", "_limit", "_pieces", "_received", "_refuse", "_request", "_taken",
+        "_then", "_token", "_until",
+    )  # fmt: skip
+
     def __init__(self, request: Request, budget: Budget, token: str, *, limit: int, until: float | None) -> None:
         """`limit`: bytes. `until`: the monotonic time by which the caller wants its answer."""
         self._request = request
@@ -183,15 +188,23 @@ class Reading:
         self._fail(BrokenBody())
 
     def _finish(self, body: bytes) -> None:
-        self._clock.remove(self)
         self._request.is_read = True
-        self._then(body)
+        then = self._then
+        self._leave()
+        then(body)
 
     def _fail(self, error: Exception) -> None:
-        self._clock.remove(self)
+        refuse = self._refuse
+        self._leave()
         self._pieces.clear()
         self.end()
-        self._refuse(error if isinstance(error, HashHubError) else self._why(error))
+        refuse(error if isinstance(error, HashHubError) else self._why(error))
+
+    def _leave(self) -> None:
+        self._clock.remove(self)
+        # Whoever reads refers to this object: a cycle, which would keep the request until the collector comes by and
+        # stops all calls for as long as it takes.
+        del self._then, self._refuse
 
     def _why(self, error: Exception) -> HashHubError:
         if isinstance(error, BrokenBody):

@@ -90,6 +90,8 @@ def check_version(version: str) -> None:
 
 def check_packing(packing: str) -> str:
     """Return what `Content-Encoding` says. Raises Unimplemented for what nobody here can unpack."""
+    if not packing:
+        return "identity"
     packing = packing.strip().lower() or "identity"
     if packing not in {"identity", "gzip"}:
         raise Unimplemented(f"the compression {packing[:20]!r} is unknown; use {ACCEPTED_ENCODINGS}, or none")

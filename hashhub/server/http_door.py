@@ -69,7 +69,13 @@ _HEADER_SECONDS: Final = 30.0  # also how long a connection is kept between two 
 _RETRY_SECONDS: Final = 0.5  # advice to a caller that found the server full: a few times the longest usual call
 _COMMON: Final = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"), ("server", "hashhub"))
 _HEADERS: Final = {kind: (("content-type", kind), *_COMMON) for kind in (connect.JSON, connect.PROTO)}
-_PLAIN_JSON: Final = Encoding(connect.JSON, "identity")
+_ENCODINGS: Final = {
+    (kind, packing): Encoding(kind, packing)
+    for kind in (connect.JSON, connect.PROTO)
+    for packing in ("identity", connect.ACCEPTED_ENCODINGS)
+}
+_PLAIN_JSON: Final = _ENCODINGS[connect.JSON, "identity"]
+_PROTO: Final = _ENCODINGS[connect.PROTO, "identity"]
 _CALLS: Final = "POST /hashhub.v1.Service/Method, GET /healthz and GET /metrics; docs/api.md lists the calls"
 
 Submit = Callable[[Callable[[], None], Method | None, "Principal | None"], bool]
@@ -253,9 +259,8 @@ class _Call:
         if self._connect:
             connect.check_version(version)
             self._set_deadline()
-        packing = request.header("content-encoding", "")
-        if packing or kind != connect.JSON:
-            self._encoding = Encoding(kind, connect.check_packing(packing))
+        packing = connect.check_packing(request.header("content-encoding", ""))
+        self._encoding = _ENCODINGS[kind, packing]
         if not self._is_admitted():
             return
         limit = door.max_message_bytes if kind == connect.PROTO else door.max_body_bytes
@@ -302,7 +307,7 @@ class _Call:
             assert self._principal is not None  # noqa: S101 - nothing is read before that
             try:
                 answer = self._door.gate.call_at_once(
-                    self._method, self._envelope(), self._principal, lambda: self._decode(body), self._encoder()
+                    self._method, self._envelope(), self._principal, lambda: self._answered_at_once(body)
                 )
             except HashHubError as e:
                 self._end()
@@ -315,6 +320,17 @@ class _Call:
         if not self._door.submit(lambda: self._make(body), self._method, self._principal):
             self._end()
             self._refuse_counted(_full())
+
+    def _answered_at_once(self, body: bytes) -> bytes | None:
+        method = self._method
+        if method.bytes_at_once is not None and self._encoding is _PROTO:
+            return method.bytes_at_once(self._principal, body, method.parse)
+        if method.at_once is None:
+            return None
+        request = self._decode(body)
+        wire.drop_output_only(request)
+        answer = method.at_once(self._principal, request)
+        return None if answer is None else self._encoder()(answer)
 
     def _make(self, body: bytes) -> None:
         """Make the call and answer."""
@@ -409,7 +425,8 @@ def _to_proto(message: Message) -> bytes:
 
 
 def _media_type(request: Request) -> str:
-    return request.header("content-type", "").partition(";")[0].strip().lower()
+    kind = request.header("content-type", "")
+    return kind if kind in _HEADERS else kind.partition(";")[0].strip().lower()
 
 
 def _full() -> LimitExceeded:

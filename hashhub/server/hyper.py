@@ -61,8 +61,8 @@ class Request:
     """One request. Everything here may be called on any thread, one at a time."""
 
     __slots__ = (
-        "_chunks", "_gone", "_protocol", "_scope", "_waiting", "has_answer", "header", "is_begun", "is_read", "path",
-        "verb",
+        "_chunks", "_gone", "_protocol", "_scope", "_waiting", "has_answer", "header", "is_begun", "is_read", "length",
+        "path", "verb",
     )  # fmt: skip
 
     def __init__(self, scope: Any, protocol: Any) -> None:
@@ -76,6 +76,10 @@ class Request:
         not printable ASCII.
         """
         self.has_answer = False
+        self.length: int | None = None
+        """Of the body; None when its sender does not tell it beforehand. hyper has checked the headers."""
+        if "transfer-encoding" not in scope.headers:
+            self.length = int(self.header("content-length", "0") or 0)
         self.is_read = self.length == 0
         """Whether nothing more of this request is to come; its reader says so when it has the whole body."""
         self.is_begun = False
@@ -93,13 +97,6 @@ class Request:
     def describe(self) -> str:
         """Return where the request comes from, for the log."""
         return f"http:{self._scope.client.rpartition(':')[0]}"
-
-    @property
-    def length(self) -> int | None:
-        """The length of the body; None when its sender does not tell it beforehand. hyper has checked the headers."""
-        if "transfer-encoding" in self._scope.headers:
-            return None
-        return int(self.header("content-length", "0") or 0)
 
     def collect(self, then: Callable[[Callable[[], bytes]], None]) -> None:
         """Read the whole body; call `then` with a function that returns it or raises BrokenBody or CancelledBody.

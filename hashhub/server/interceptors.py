@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import Any, Final, NoReturn, Self, TypeVar
 
+import msgspec
 from google.protobuf.message import DecodeError, Message
 
 from hashhub import cancellation, wire
@@ -54,7 +55,8 @@ class Method:
     """A call that can be made.
 
     `handle(principal, request)` returns the answer. `at_once(principal, request)` returns it too, without waiting for
-    anything, or None where that cannot be; most calls have none. One in the room of media has
+    anything, or None where that cannot be; most calls have none. `bytes_at_once(principal, body, parse)` does so from
+    encoded request to encoded answer, for requests without output-only fields. One in the room of media has
     `handle(principal, request, charge)`, where `charge(seconds)` counts CPU seconds to the token. One that `streams`
     has `handle(caller, request, is_wanted)`, which yields answers for as long as `is_wanted()`; `caller()` returns the
     principal as it is now, or raises once its token does not work any more. One that also `listens`, whose caller goes
@@ -69,6 +71,7 @@ class Method:
     handle: Callable[..., Any]
     bounds: wire.Bounds
     at_once: Callable[..., Any] | None = None
+    bytes_at_once: Callable[..., bytes | None] | None = None
     listens: bool = False
 
     @property
@@ -95,7 +98,12 @@ class Method:
     @property
     def reads(self) -> bool:
         """Whether it changes nothing."""
-        return self.name.partition("/")[2].startswith(_READS)
+        return _reads(self.name)
+
+
+@functools.cache  # of the calls that there are
+def _reads(name: str) -> bool:
+    return name.partition("/")[2].startswith(_READS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +121,7 @@ class Conversation:
     charge_media: Callable[[float], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True):
     """What came with a call besides its body.
 
     `remaining`: seconds until its deadline, None when it has none. `is_wanted`: whether somebody still waits for the
@@ -212,26 +219,19 @@ class Gate:
         method: Method,
         envelope: Envelope,
         principal: Principal,
-        decode: Callable[[], Message],
-        encode: Callable[[Message], _T],
+        answer: Callable[[], _T | None],
     ) -> _T | None:
-        """Make a unary call for a principal that was just recalled, if that needs no waiting.
+        """Make a unary call for a principal that was just recalled, by `answer`, which waits for nothing.
 
-        Returns None, and counts nothing, when `call` has to make it.
+        Returns None, as `answer` does, and counts nothing, when `call` has to make it.
         """
-        if method.at_once is None:
-            return None
         with self._observed(method.name, envelope, reads=method.reads) as observed:
             observed.principal = principal
             access.allow(principal, *method.roles)
             _check_deadline(envelope)
-            request = decode()
-            wire.drop_output_only(request)
-            answer = method.at_once(principal, request)
-            if answer is not None:
-                return encode(answer)
-            observed.is_counted = False
-        return None
+            encoded = answer()
+            observed.is_counted = encoded is not None
+        return encoded
 
     def recall(self, authorization: str) -> Principal | None:
         """Return who sends this `authorization` header where that needs no waiting, None otherwise or if nobody."""

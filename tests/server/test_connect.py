@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import gzip
 import http.client
 import inspect
@@ -22,9 +23,14 @@ from hypothesis import strategies as st
 
 from hashhub import v1
 from hashhub.errors import Code, HashHubError, InvalidArgument
+from hashhub.hashes import Hash
+from hashhub.model import Record
 from hashhub.server import connect, http_door
+from hashhub.server.bodies import Reading
 from hashhub.server.connect import Unimplemented
+from hashhub.server.hyper import Request
 from hashhub.server.servicers import FILES
+from tests.hub.conftest import Desk
 from tests.server.test_bridge import MATCH, QUERY, RPCS
 
 if TYPE_CHECKING:
@@ -80,6 +86,70 @@ def test_bytes_and_json_give_the_same_answer(served: Served) -> None:
     assert by_json.headers["Content-Type"] == "application/json"
     assert v1.MatchHashesResponse.FromString(by_bytes.body).result == by_grpc.result
     assert json_format.Parse(by_json.body, v1.MatchHashesResponse()).result == by_grpc.result
+
+
+def test_lookups_that_are_alike_know_what_has_changed(serve_hub: Serve) -> None:
+    served, own, other = serve_hub(), Hash("PDQ", bytes(range(100, 132))), Hash("PDQ", bytes(range(7, 39)))
+    desk = Desk(served.hub)
+    desk.hash_set("home/main")
+
+    def looked_up(hash_: Hash = own, policy: str = "any") -> v1.MatchHashesResponse:
+        asked = v1.Query(hashes=[v1.Hash(algorithm="PDQ", digest=hash_.digest)])
+        request = v1.MatchHashesRequest(query=asked, options=v1.MatchOptions(policy=policy))
+        answer = send(served, body=request.SerializeToString())
+        assert answer.status == 200
+        said = v1.MatchHashesResponse.FromString(answer.body)
+        told = served.call("MatchService/MatchHashes", request, v1.MatchHashesResponse)
+        assert (said.result, said.policy) == (told.result, told.policy)
+        return said
+
+    before = looked_up()
+    assert looked_up(other).result == before.result
+    assert looked_up(policy="block").policy != before.policy
+    desk.contribute("home/main", Record(position="1", hashes=(other,), quality=100))
+    until = time.monotonic() + 10
+    while (moved := looked_up()).revision < served.hub.revision():
+        assert time.monotonic() < until, "the answer tells an old revision"
+    assert moved.revision > before.revision
+    assert moved.result == before.result
+    assert [match.distance for match in looked_up(other).result.matches] == [0]
+    desk.contribute("home/main", Record(position="1", hashes=(own,), quality=100), replace=True, allow_shrinking=True)
+    assert [match.distance for match in looked_up().result.matches] == [0]
+    assert looked_up(other).result == before.result
+
+
+@pytest.mark.parametrize(("role", "error"), [("AUDITOR", (403, "permission_denied")), ("x", (401, "unauthenticated"))])
+def test_a_lookup_like_one_before_needs_a_token_of_its_own(served: Served, role: str, error: tuple[int, str]) -> None:
+    for _ in range(2):
+        assert send(served).status == 200
+        assert send(served, who=role).error == error
+    assert send(served, Connect_Timeout_Ms="0").error == (504, "deadline_exceeded")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (BODY, "application/proto", 200),
+        (json.dumps(QUERY).encode(), "application/json", 200),
+        (b"{", "application/json", 400),
+    ],
+)
+def test_a_call_leaves_nothing_for_the_collector(served: Served, body: bytes, kind: str, status: int) -> None:
+    def held() -> int:
+        return sum(type(known) in {Reading, Request} for known in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = held()
+        for _ in range(5):
+            assert send(served, body=body, kind=kind).status == status
+        until = time.monotonic() + 5
+        while held() > before and time.monotonic() < until:
+            time.sleep(0.01)
+        assert held() <= before
+    finally:
+        gc.enable()
 
 
 def test_bytes_need_no_version_and_wrong_versions_are_refused(served: Served) -> None:

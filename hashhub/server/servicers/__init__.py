@@ -91,6 +91,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
             handle=getattr(servicers[service.name], _CAMEL.sub("_", rpc.name).lower()),
             bounds=wire.bounds_of(rpc.input_type, max_message_bytes),
             at_once=getattr(servicers[service.name], _CAMEL.sub("_", rpc.name).lower() + "_at_once", None),
+            bytes_at_once=getattr(servicers[service.name], _CAMEL.sub("_", rpc.name).lower() + "_bytes_at_once", None),
         )
         for file in FILES
         for service in file.services_by_name.values()
