@@ -27,7 +27,6 @@ from typing import BinaryIO, Final, NamedTuple
 import msgspec
 
 from hashhub.connector import Certainty, Guess, Option, check_options, partial, read_hashes
-from hashhub.hashes import Hash
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, HashFault, Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
@@ -56,7 +55,7 @@ _CONTEXT_TWICE: Final = "the context is given twice; expected it once"
 _FLAGS: Final = ("VictimIdentified", "OffenderIdentified", "IsDistributed", "IsSuspected", "SelfGenerated")
 _DIGESTS: Final = (("MD5", "MD5"), ("SHA1", "SHA1"), ("PhotoDNA", "PHOTODNA"))
 _OTHER_FIELDS: Final = frozenset({*_FLAGS, "Series", "Tags", "MediaSize", "MimeType", "DateUpdated"})
-_SHARED_FIELDS: Final = frozenset({"Category", *_FLAGS, "Series", "Tags", "MimeType"})
+_SHARED_FIELDS: Final = frozenset({"Category", *_FLAGS, "Series", "Tags", "MimeType", "IsPrecategorized"})
 _FIELDS: Final = frozenset({*(key for key, _ in _DIGESTS), "AlternativeHashes", "Category", *_OTHER_FIELDS})
 # Keys in lower case that never get into `extra`, and how others begin that do not either; see the module's docstring.
 _DROPPED: Final = frozenset(
@@ -341,7 +340,7 @@ class _Shape(NamedTuple):
     """What there is to do for items with the same keys in the same order.
 
     `shared`: gives an item's values of those keys whose values few of many items have for themselves, None where there
-    is nothing to gain by it.
+    is nothing to gain by it. `has_own_extra`: whether `extra` depends on other values.
     """
 
     number: int
@@ -349,13 +348,14 @@ class _Shape(NamedTuple):
     has_other_fields: bool
     extra: tuple[str, ...]  # sorted
     is_remembered: bool
+    has_own_extra: bool
     shared: Callable[[dict[str, object]], tuple[object, ...]] | None
 
 
 class _Shared(NamedTuple):
     """What items of one shape with the same shared values have in common.
 
-    `types`: of the values, since True == 1 == 1.0; `record`: without position, hashes, size, time and `extra`.
+    `types`: of the values, since True == 1 == 1.0; `record`: one of them, without what `_own` gives.
     """
 
     types: tuple[type, ...]
@@ -371,12 +371,14 @@ def _shape(keys: tuple[str, ...]) -> _Shape:
     present = frozenset(keys)
     is_remembered = sum(map(len, keys)) <= _SHAPE_CHARACTERS
     shared = [key for key in keys if key in _SHARED_FIELDS]
+    extra = tuple(sorted(key for key in present if key not in _FIELDS and not _is_dropped(key)))
     shape = _Shape(
         next(_shape_numbers),
         tuple((key, algorithm) for key, algorithm in _DIGESTS if key in present),
         bool(present & _OTHER_FIELDS),
-        tuple(sorted(key for key in present if key not in _FIELDS and not _is_dropped(key))),
+        extra,
         is_remembered,
+        not _SHARED_FIELDS.issuperset(extra),
         itemgetter(*shared) if is_remembered and len(shared) > 1 and "AlternativeHashes" not in present else None,
     )
     if is_remembered:
@@ -408,20 +410,17 @@ def _record(position: str, media: object, region: str, scheme: str) -> Record | 
                 _known.clear()
             _known[key] = _Shared(
                 tuple(map(type, values)),
-                msgspec.structs.replace(record, position="", hashes=(), media_size=None, source_time="", extra=""),
+                msgspec.structs.replace(record, position="", hashes=(), media_size=None, source_time=""),
             )
         return record
     own = _own(media, shape) if tuple(map(type, values)) == known.types else None
     if own is None:
         return _read_record(position, media, region, scheme)
-    hashes, size, time, extra = own
-    return msgspec.structs.replace(
-        known.record, position=position, hashes=hashes, media_size=size, source_time=time, extra=extra
-    )
+    return msgspec.structs.replace(known.record, position=position, **own)
 
 
-def _own(media: dict[str, object], shape: _Shape) -> tuple[tuple[Hash, ...], int | None, str, str] | None:
-    """Return an item's hashes, size, time and `extra`, or None where something about them is unusual."""
+def _own(media: dict[str, object], shape: _Shape) -> dict[str, object] | None:
+    """Return what an item's values that are not shared say, by field; None where something about them is unusual."""
     pairs: list[tuple[str, str]] = []
     for key, algorithm in shape.digests:
         if type(digest := media[key]) is not str:
@@ -436,8 +435,10 @@ def _own(media: dict[str, object], shape: _Shape) -> tuple[tuple[Hash, ...], int
     time = media.get("DateUpdated") or ""
     if type(time) is not str or len(time) > _USUAL or not time.isprintable() or time[:1] == " " or time[-1:] == " ":
         time = items.text(time, "DateUpdated", faults)
-    extra = _extra(media, shape.extra, faults, is_usual=shape.is_remembered) if shape.extra else ""
-    return None if faults else (hashes, size, time, extra)
+    own: dict[str, object] = {"hashes": hashes, "media_size": size, "source_time": time}
+    if shape.has_own_extra:
+        own["extra"] = _extra(media, shape.extra, faults, is_usual=shape.is_remembered)
+    return None if faults else own
 
 
 def _read_record(position: str, media: object, region: str, scheme: str) -> Record | Reject:
@@ -460,7 +461,7 @@ def _read_record(position: str, media: object, region: str, scheme: str) -> Reco
             position, "BAD_FIELD", f"Category is {items.kind(category)}; expected a whole number, its text, or null"
         )
     keys = tuple(media)
-    _, digests, has_other_fields, extra_keys, is_usual, _ = _shapes.get(keys) or _shape(keys)
+    _, digests, has_other_fields, extra_keys, is_usual, *_ = _shapes.get(keys) or _shape(keys)
     faults: list[HashFault] = []
     pairs: list[tuple[str, str]] = []
     for key, algorithm in digests:
