@@ -272,6 +272,21 @@ class TestItemsThatShareTheirValues:
             (alone,) = read(json.dumps({**context, "value": [one_of_them]}))
             assert among[number] == msgspec.structs.replace(alone, position=f"value[{number}]")
 
+    @pytest.mark.parametrize("first", [1, True, 1.0])
+    def test_equal_values_of_other_types_say_what_they_say(self, first: object) -> None:
+        stated = [
+            {"MD5": MD5, "Category": x, "VictimIdentified": y, "IsPrecategorized": z}
+            for x in (1, True, 1.0)
+            for y in (1, True, 1.0)
+            for z in (1, True, 1.0)
+        ]
+        stated.sort(key=lambda one: type(one["Category"]) is not type(first))
+        among = read(json.dumps({"@odata.context": V20.format("US"), "value": stated}))
+        for number, one_of_them in enumerate(stated):
+            vics._known.clear()
+            (alone,) = read(json.dumps({"@odata.context": V20.format("US"), "value": [one_of_them]}))
+            assert among[number] == msgspec.structs.replace(alone, position=f"value[{number}]")
+
     def test_the_region_is_that_of_the_list(self) -> None:
         media = [{"MD5": MD5, "Category": 1, "Series": "s"}] * 2
         for region in ("US", "UK", "US"):
