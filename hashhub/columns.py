@@ -21,6 +21,8 @@ from hashhub.model import Record
 _OWN: Final = tuple(f.name for f in item.OWN)
 _DEFAULTS: Final = tuple(f.default for f in item.OWN)
 _own_of: Final = attrgetter(*_OWN)
+_algorithm_of: Final = attrgetter("algorithm")
+_digest_of: Final = attrgetter("digest")
 _SHARED: Final = tuple(f for f in Record.__struct_fields__ if f not in {"position", "hashes", *_OWN})
 _shared_of: Final = attrgetter(*_SHARED)
 _WIDTHS: Final = {name: a.digest_bytes for name, a in ALGORITHMS.items()}
@@ -65,29 +67,37 @@ class RecordColumns(msgspec.Struct, frozen=True):
         return [self.record(number, start) for number, start in zip(range(len(self)), self.starts(), strict=False)]
 
 
-class _Numbers(dict[tuple[Any, ...], int]):
-    """Numbers of distinct tuples, from 0, in the order in which they were first asked for."""
-
-    def __missing__(self, key: tuple[Any, ...]) -> int:
-        self[key] = number = len(self)
-        return number
-
-
 def columns_of(records: Iterable[Record]) -> RecordColumns:
     """Return the records as columns."""
-    records = list(records)
-    templates, sequences = _Numbers(), _Numbers()
-    template_of = [templates[shared] for shared in map(_shared_of, records)]
-    all_hashes = [record.hashes for record in records]
-    sequence_of = [sequences[tuple([h.algorithm for h in hashes])] for hashes in all_hashes]
-    own = list(map(_own_of, records))
+    positions: list[str] = []
+    templates: dict[tuple[Any, ...], int] = {}
+    template_of: list[int] = []
+    sequences: dict[tuple[str, ...], int] = {}
+    sequence_of: list[int] = []
+    digests: list[bytes] = []
+    own: list[tuple[Any, ...]] = []
+    for record in records:
+        positions.append(record.position)
+        shared = _shared_of(record)
+        number = templates.get(shared)
+        if number is None:
+            number = templates[shared] = len(templates)
+        template_of.append(number)
+        hashes = record.hashes
+        algorithms = tuple(map(_algorithm_of, hashes))
+        number = sequences.get(algorithms)
+        if number is None:
+            number = sequences[algorithms] = len(sequences)
+        sequence_of.append(number)
+        digests.extend(map(_digest_of, hashes))
+        own.append(_own_of(record))
     columns = zip(_OWN, _DEFAULTS, zip(*own, strict=True) if own else [()] * len(_OWN), strict=True)
     return RecordColumns(
-        positions=[record.position for record in records],
+        positions=positions,
         templates=[Record(position="", **dict(zip(_SHARED, shared, strict=True))) for shared in templates],
         template_of=template_of,
         sequences=list(sequences),
         sequence_of=sequence_of,
-        digests=b"".join([h.digest for hashes in all_hashes for h in hashes]),
+        digests=b"".join(digests),
         own={name: values for name, default, values in columns if any(value != default for value in values)},
     )
