@@ -16,13 +16,17 @@ The context may stand behind `value`, and a bare array of items has none: its re
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from operator import itemgetter
 from typing import BinaryIO, Final, NamedTuple
 
-from hashhub.connector import Certainty, Guess, Option, check_options, partial
+import msgspec
+
+from hashhub.connector import Certainty, Guess, Option, check_options, partial, read_hashes
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, HashFault, Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
@@ -51,6 +55,7 @@ _CONTEXT_TWICE: Final = "the context is given twice; expected it once"
 _FLAGS: Final = ("VictimIdentified", "OffenderIdentified", "IsDistributed", "IsSuspected", "SelfGenerated")
 _DIGESTS: Final = (("MD5", "MD5"), ("SHA1", "SHA1"), ("PhotoDNA", "PHOTODNA"))
 _OTHER_FIELDS: Final = frozenset({*_FLAGS, "Series", "Tags", "MediaSize", "MimeType", "DateUpdated"})
+_SHARED_FIELDS: Final = frozenset({"Category", *_FLAGS, "Series", "Tags", "MimeType", "IsPrecategorized"})
 _FIELDS: Final = frozenset({*(key for key, _ in _DIGESTS), "AlternativeHashes", "Category", *_OTHER_FIELDS})
 # Keys in lower case that never get into `extra`, and how others begin that do not either; see the module's docstring.
 _DROPPED: Final = frozenset(
@@ -65,6 +70,7 @@ _MAX_LEVELS: Final = 8  # of arrays and objects in a value that is kept in `extr
 _MAX_KEYS: Final = 512  # of an item larger than the window, beside its fields
 _MORE: Final = "…"  # stands for the keys beyond them
 _SHAPES_KEPT: Final = 256
+_KNOWN_KEPT: Final = 4_096
 _SHAPE_CHARACTERS: Final = 2_048  # in the keys of a shape that is remembered: bounds what they cost
 _EMPTY: Final = ("{}", "[]")
 _USUAL: Final = 64  # characters of a text in `extra` that may be remembered
@@ -331,25 +337,49 @@ def _keep(reader: JSONReader, key: str, fields: Object) -> None:
 
 
 class _Shape(NamedTuple):
-    """What there is to do for items with the same keys in the same order."""
+    """What there is to do for items with the same keys in the same order.
 
+    `shared`: gives an item's values of those keys whose values few of many items have for themselves, None where there
+    is nothing to gain by it. `has_own_extra`: whether `extra` depends on other values.
+    """
+
+    number: int
     digests: tuple[tuple[str, str], ...]
     has_other_fields: bool
     extra: tuple[str, ...]  # sorted
     is_remembered: bool
+    has_own_extra: bool
+    shared: Callable[[dict[str, object]], tuple[object, ...]] | None
+
+
+class _Shared(NamedTuple):
+    """What items of one shape with the same shared values have in common.
+
+    `types`: of the values, since True == 1 == 1.0; `record`: one of them, without what `_own` gives.
+    """
+
+    types: tuple[type, ...]
+    record: Record
 
 
 _shapes: Final[dict[tuple[str, ...], _Shape]] = {}
+_shape_numbers: Final = itertools.count()
+_known: Final[dict[tuple[int, str, tuple[object, ...]], _Shared]] = {}  # by shape, region and values
 
 
 def _shape(keys: tuple[str, ...]) -> _Shape:
     present = frozenset(keys)
     is_remembered = sum(map(len, keys)) <= _SHAPE_CHARACTERS
+    shared = [key for key in keys if key in _SHARED_FIELDS]
+    extra = tuple(sorted(key for key in present if key not in _FIELDS and not _is_dropped(key)))
     shape = _Shape(
+        next(_shape_numbers),
         tuple((key, algorithm) for key, algorithm in _DIGESTS if key in present),
         bool(present & _OTHER_FIELDS),
-        tuple(sorted(key for key in present if key not in _FIELDS and not _is_dropped(key))),
+        extra,
         is_remembered,
+        not _SHARED_FIELDS.issuperset(extra),
+        itemgetter(*shared) if is_remembered and len(shared) > 1 and "AlternativeHashes" not in present else None,
     )
     if is_remembered:
         if len(_shapes) >= _SHAPES_KEPT:
@@ -365,6 +395,53 @@ def _is_dropped(key: str) -> bool:
 
 
 def _record(position: str, media: object, region: str, scheme: str) -> Record | Reject:
+    if type(media) is not dict or (shape := _shapes.get(tuple(media))) is None or shape.shared is None:
+        return _read_record(position, media, region, scheme)
+    values = shape.shared(media)
+    key = (shape.number, region, values)
+    try:
+        known = _known.get(key)
+    except TypeError:  # an array or an object cannot be looked up
+        return _read_record(position, media, region, scheme)
+    if known is None:
+        record = _read_record(position, media, region, scheme)
+        if isinstance(record, Record) and not record.faults and all(map(_is_usual, values)):
+            if len(_known) >= _KNOWN_KEPT:
+                _known.clear()
+            _known[key] = _Shared(
+                tuple(map(type, values)),
+                msgspec.structs.replace(record, position="", hashes=(), media_size=None, source_time=""),
+            )
+        return record
+    own = _own(media, shape) if tuple(map(type, values)) == known.types else None
+    if own is None:
+        return _read_record(position, media, region, scheme)
+    return msgspec.structs.replace(known.record, position=position, **own)
+
+
+def _own(media: dict[str, object], shape: _Shape) -> dict[str, object] | None:
+    """Return what an item's values that are not shared say, by field; None where something about them is unusual."""
+    pairs: list[tuple[str, str]] = []
+    for key, algorithm in shape.digests:
+        if type(digest := media[key]) is not str:
+            return None
+        if digest:
+            pairs.append((algorithm, digest))
+    hashes, bad = read_hashes(pairs)
+    size = media.get("MediaSize")
+    if bad or not hashes or not (size is None or (type(size) is int and 0 <= size <= items.MAX_SIZE)):
+        return None
+    faults: list[HashFault] = []
+    time = media.get("DateUpdated") or ""
+    if type(time) is not str or len(time) > _USUAL or not time.isprintable() or time[:1] == " " or time[-1:] == " ":
+        time = items.text(time, "DateUpdated", faults)
+    own: dict[str, object] = {"hashes": hashes, "media_size": size, "source_time": time}
+    if shape.has_own_extra:
+        own["extra"] = _extra(media, shape.extra, faults, is_usual=shape.is_remembered)
+    return None if faults else own
+
+
+def _read_record(position: str, media: object, region: str, scheme: str) -> Record | Reject:
     if not isinstance(media, dict):
         return Reject(position, "NOT_AN_OBJECT", f"expected an object with hashes, found {items.kind(media)}")
     if isinstance(media, Object) and (twice := sorted(media.repeated & _FIELDS)):
@@ -384,7 +461,7 @@ def _record(position: str, media: object, region: str, scheme: str) -> Record | 
             position, "BAD_FIELD", f"Category is {items.kind(category)}; expected a whole number, its text, or null"
         )
     keys = tuple(media)
-    digests, has_other_fields, extra_keys, is_usual = _shapes.get(keys) or _shape(keys)
+    _, digests, has_other_fields, extra_keys, is_usual, *_ = _shapes.get(keys) or _shape(keys)
     faults: list[HashFault] = []
     pairs: list[tuple[str, str]] = []
     for key, algorithm in digests:

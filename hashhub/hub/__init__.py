@@ -222,6 +222,7 @@ class Hub:
             self.sender.thread.start()
             self.keeper.thread.start()
         self.operations.thread.start()
+        self.contribute.tidying.start()
         if self.finder is not None:
             self.finder.thread.start()
 
@@ -243,6 +244,7 @@ class Hub:
             self.tokens.thread,
             self.condition.thread,
             self.operations.thread,
+            self.contribute.tidying,
         ]
         if self._housekeeping is not None:
             threads += [self._housekeeping.thread, self.sender.thread, self.keeper.thread]
@@ -322,6 +324,7 @@ class Hub:
     def close(self) -> None:
         """Stop following and close matcher and store."""
         self.operations.close()
+        self.contribute.tidying.close()
         self.sender.close()
         self.keeper.thread.close()
         if self.finder is not None:

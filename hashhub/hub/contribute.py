@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hashhub import cancellation
+from hashhub.background import Background
 from hashhub.columns import RecordColumns
 from hashhub.errors import (
     FailedPrecondition,
@@ -93,6 +94,8 @@ class Contribute:
         self._catalogue = catalogue
         self._follower = follower
         self._shrink_guard = shrink_guard
+        # What a commit leaves to do once it is visible: nobody who contributes a list need wait for that.
+        self.tidying = Background("tidy", self._tidy, complaint="what imports leave behind is not tidied up")
         # One commit at a time in a process: a commit takes a core and a few hundred megabytes.
         self._committing = threading.Lock()
 
@@ -251,6 +254,7 @@ class Contribute:
             self._tally.committed(done.counts)
             with self._tally.phase("follow"):
                 self._follower.catch_up()
+        self.tidying.wake()
         return done  # (8)
 
     def cancel(self, principal: Principal, import_id: str) -> Import:
@@ -316,6 +320,9 @@ class Contribute:
         deletions = {h.revision for h in holds if h.origin is Origin.SOURCE}
         newer = {revision for revision in deletions.difference(commits) if revision > first_sent}
         return HeldItems(holds, partial(trace_of, self._store.secret), newer=newer)
+
+    def _tidy(self) -> None:
+        self._store.commits.tidy(lambda: self.tidying.is_stopping)
 
     def _go_on(self, import_id: str) -> None:
         """Stop when nobody waits for the commit any more; keep its lease otherwise."""

@@ -260,6 +260,7 @@ class Entries:
                 [entry_id], Code.WITHDRAWN_BY_OPERATOR, by=by, facts={"before": "erasure"}
             )
             self._follower.catch_up()
+        self._store.imports.sweep_batches()  # a list that was just committed may still lie there as it was sent
         done = self._store.standing.erase_entry(entry_id, secret=self._store.secret, by=by)
         for earlier in self._replaced_by(current):
             self._store.standing.erase_entry(earlier, secret=self._store.secret, by=by)

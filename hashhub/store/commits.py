@@ -7,7 +7,7 @@ COMMITTING      rows that nobody sees yet                   COMMITTED: the revis
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from types import MappingProxyType
@@ -250,18 +250,24 @@ class Commits:
                     )
                 )
         self._leases.commits.pop(import_id, None)
-        self.settle(commit.hash_set)
-        self._imports.sweep_batches()
         return self._imports.get_import(import_id)
 
-    def settle(self, set_key: int | None = None) -> None:
-        """Write what earlier commits have withdrawn into the rows of those entries, of one hash set or of all.
+    def tidy(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
+        """Write what commits have withdrawn into the rows of those entries, and drop the batches of imports that are
+        done: what a commit leaves to do once it is visible. `is_stopping`: whether to leave the rest to the next one.
 
-        A commit does so after it has become visible; this is for what a process left behind that ended meanwhile. It
-        never fails a commit that has succeeded.
+        It raises nothing that another round may mend.
         """
         with suppress(HashHubError):
-            self._outstanding.settle(set_key)
+            self._outstanding.settle(wait=False, is_stopping=is_stopping)
+        self._imports.sweep_batches(is_stopping)
+
+    def settle(self) -> None:
+        """Write what earlier commits have withdrawn into the rows of those entries. It never fails the write before it,
+        which has succeeded.
+        """
+        with suppress(HashHubError):
+            self._outstanding.settle()
 
     def settle_in_background(self) -> None:
         """As `settle`, of all hash sets, unless this process is doing so already."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -248,8 +248,8 @@ class Imports:
         CANCELLED.
         """
         sql = self._db.sql(
-            'SELECT b.payload FROM staged_batch b JOIN "import" i ON i.key = b."import" '
-            'WHERE i.id = ? AND b."index" = ?'
+            'SELECT b.payload FROM staged_batch b JOIN "import" i ON i.key = b."import" '  # noqa: S608 - our own numbers
+            f'WHERE i.id = ? AND b."index" = ? AND i.state NOT IN ({COMMITTED}, {CANCELLED})'
         )
         for index in itertools.count():
             if import_id in self._leases.commits:
@@ -397,10 +397,10 @@ class Imports:
                 metadata={"share": "staged_bytes", "most": str(most)},
             )
 
-    def sweep_batches(self) -> None:
+    def sweep_batches(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
         """Delete the batches of imports that are done with, one at a time; also those that a crash left behind.
 
-        It never fails a commit that has succeeded: what it leaves, the next one sweeps.
+        It never fails a commit that has succeeded: what it leaves, also because of `is_stopping`, the next one sweeps.
         """
         b, t = s.staged_batch, s.imports
         over = (
@@ -410,6 +410,8 @@ class Imports:
         )
         with suppress(Unavailable, LimitExceeded):
             for key, index in self._db.read(lambda c: c.execute(over).all()):
+                if is_stopping():
+                    return
                 with self._db.write() as c:
                     c.execute(sa.delete(b).where(b.c["import"] == key, b.c.index == index))
 

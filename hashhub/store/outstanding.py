@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -175,20 +175,22 @@ class Outstanding:
         for part in self.parts(listed):
             self._write(c, part, [i for i in wanted if i in part.ids])
 
-    def settle(self, hash_set: int | None = None, *, wait: bool = True) -> None:
+    def settle(
+        self, hash_set: int | None = None, *, wait: bool = True, is_stopping: Callable[[], bool] = lambda: False
+    ) -> None:
         """Write all that is outstanding, or what matters to one hash set, piece by piece; no lock of the database is
         held in between.
 
-        While another thread does so, wait for it, or return at once.
+        While another thread does so, wait for it, or return at once. `is_stopping` is asked before each piece.
         """
         if not self._settling.acquire(blocking=wait):
             return
         try:
-            self._settle(hash_set)
+            self._settle(hash_set, is_stopping)
         finally:
             self._settling.release()
 
-    def _settle(self, hash_set: int | None) -> None:
+    def _settle(self, hash_set: int | None, is_stopping: Callable[[], bool]) -> None:
         listed = self.listed()
         parts = list(self.parts(listed)) if listed else []
         # A revision is done as a whole. An operator's holds stand in all sets of the contributor.
@@ -196,6 +198,8 @@ class Outstanding:
         parts = [p for p in parts if p.revision in due]
         for part in parts:
             for piece in part.ids.pieces(PIECE):
+                if is_stopping():
+                    return
                 with self._db.write() as c:
                     self._write(c, part, piece.tolist())
         done = {p.revision for p in parts}

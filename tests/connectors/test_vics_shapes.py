@@ -10,6 +10,7 @@ import random
 import tracemalloc
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from hashhub.errors import MalformedSource
 from hashhub.hygiene import inspect
 from hashhub.model import MAX_TEXT, Disposition, Record, Reject
 from hashhub.testing.connectors import Trickle
+from hashhub_connectors import vics
 from hashhub_connectors.vics import VICS
 
 MD5 = "7b4747409fe1f2e64f187eac679ea0cc"
@@ -243,3 +245,58 @@ class TestExtra:
         if not item.faults:
             given = json.loads(json.dumps(fields))
             assert all(given[key] == value or isinstance(value, dict | list) for key, value in left.items())
+
+
+class TestItemsThatShareTheirValues:
+    """What was read of one item is used for the next with the same values: it must never be what another one says."""
+
+    ALIKE: Any = (True, 1, 1.0, "1", "true", "True", False, 0, "", None, "x" * 65, [1], {"a": 1})
+    OWN: Any = (5, "5", 5.0, True, -1, None, "", " 2025", "2025-01-02", "\x00", "y" * (MAX_TEXT + 1), [])
+
+    @given(st.data())
+    def test_an_item_is_read_among_others_as_alone(self, data: st.DataObject) -> None:
+        keys = data.draw(st.sets(st.sampled_from(["Category", "VictimIdentified", "Series", "Tags", "MimeType"])))
+        more = data.draw(st.sets(st.sampled_from(["IsPrecategorized", "Camera", "AlternativeHashes", "MediaFiles"])))
+        digests = st.sampled_from([MD5, MD5.upper(), "", None, "beef", 7])
+        media = st.fixed_dictionaries(
+            {"MD5": digests, "SHA1": st.sampled_from([SHA1, "", None])}
+            | {key: st.sampled_from(self.ALIKE) for key in sorted(keys | more)}
+            | {key: st.sampled_from(self.OWN) for key in ("MediaSize", "DateUpdated")}
+        )
+        several = data.draw(st.lists(media, min_size=2, max_size=8))
+        several += [{**one, "MD5": MD5, "MediaSize": 7, "DateUpdated": "2025"} for one in several]
+        context = {"@odata.context": V20.format("US")}
+        among = read(json.dumps({**context, "value": several + several}))
+        for number, one_of_them in enumerate(several + several):
+            vics._known.clear()
+            (alone,) = read(json.dumps({**context, "value": [one_of_them]}))
+            assert among[number] == msgspec.structs.replace(alone, position=f"value[{number}]")
+
+    @pytest.mark.parametrize("first", [1, True, 1.0])
+    def test_equal_values_of_other_types_say_what_they_say(self, first: object) -> None:
+        stated = [
+            {"MD5": MD5, "Category": x, "VictimIdentified": y, "IsPrecategorized": z}
+            for x in (1, True, 1.0)
+            for y in (1, True, 1.0)
+            for z in (1, True, 1.0)
+        ]
+        stated.sort(key=lambda one: type(one["Category"]) is not type(first))
+        among = read(json.dumps({"@odata.context": V20.format("US"), "value": stated}))
+        for number, one_of_them in enumerate(stated):
+            vics._known.clear()
+            (alone,) = read(json.dumps({"@odata.context": V20.format("US"), "value": [one_of_them]}))
+            assert among[number] == msgspec.structs.replace(alone, position=f"value[{number}]")
+
+    def test_the_region_is_that_of_the_list(self) -> None:
+        media = [{"MD5": MD5, "Category": 1, "Series": "s"}] * 2
+        for region in ("US", "UK", "US"):
+            listed = read(json.dumps({"@odata.context": V20.format(region), "value": media}))
+            assert [item.region for item in listed if isinstance(item, Record)] == [region, region]
+
+    def test_what_is_remembered_is_bounded(self) -> None:
+        media = [{"MD5": MD5, "Category": 1, "Series": f"s{n}"} for n in range(2 * vics._KNOWN_KEPT)]
+        media.append({"MD5": MD5, "Category": 1, "Series": "z" * 100})
+        listed = read(json.dumps({"@odata.context": V20.format("US"), "value": media}))
+        assert [item.series for item in listed if isinstance(item, Record)] == [one["Series"] for one in media]
+        assert len(vics._known) <= vics._KNOWN_KEPT
+        assert not any("z" * 100 in values for *_, values in vics._known)

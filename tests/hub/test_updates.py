@@ -52,7 +52,15 @@ def first_edition(desk: Desk) -> None:
 def second_edition(desk: Desk, *, replace: bool = False) -> Any:
     """Every second item under its id, with another file."""
     changed = [item(100 + n, external_id=f"x{n}") for n in MANY if n % 2 == 0]
-    return desk.contribute("alpha/list", *changed, replace=replace, allow_shrinking=True)
+    done = desk.contribute("alpha/list", *changed, replace=replace, allow_shrinking=True)
+    desk.hub._store.commits.tidy()
+    return done
+
+
+def batches_kept(store: Store) -> int:
+    """How many batches lie in the database, of whatever import."""
+    count: int = store._db.fetch("SELECT count(*) FROM staged_batch")[0][0]
+    return count
 
 
 def shown(desk: Desk) -> dict[str, Any]:
@@ -123,6 +131,36 @@ def test_the_next_list_waits_for_the_rows_of_the_one_before(open_hub: Open, cut_
     cut_off(10**9)
     again = second_edition(desk)
     assert (again.counts.unchanged, again.counts.superseded) == (6, 0)
+
+
+class TestWhatACommitLeavesToDo:
+    def test_it_is_done_without_anybody_waiting_for_it(self, open_hub: Open) -> None:
+        desk = Desk(open_hub())
+        first_edition(desk)
+        changed = [item(100 + n, external_id=f"x{n}") for n in MANY]
+        desk.contribute("alpha/list", *changed)
+        store = desk.hub._store
+        soon(lambda: not store.standing._outstanding.listed() and not batches_kept(store))
+        assert desk.known(*MANY, *(100 + n for n in MANY)) == [100 + n for n in MANY]
+
+    def test_a_hub_that_starts_does_what_one_that_was_killed_left(self, open_hub: Open) -> None:
+        desk = Desk(open_hub(start=False))
+        desk.hub._follower.catch_up()
+        first_edition(desk)
+        desk.contribute("alpha/list", *(item(100 + n, external_id=f"x{n}") for n in MANY))
+        store = desk.hub._store
+        assert store.standing._outstanding.listed()
+        assert batches_kept(store)
+        open_hub(publisher=False)
+        soon(lambda: not store.standing._outstanding.listed() and not batches_kept(store))
+
+    def test_what_is_erased_does_not_stay_in_a_list_as_it_was_sent(self, open_hub: Open) -> None:
+        desk = Desk(open_hub(start=False))
+        desk.hub._follower.catch_up()
+        first_edition(desk)
+        assert batches_kept(desk.hub._store)
+        desk.hub.entries.erase(OPERATOR, "alpha", "list", desk.entries("alpha/list")[0].id)
+        assert not batches_kept(desk.hub._store)
 
 
 class TestTheMatcher:
