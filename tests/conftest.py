@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import shutil
+import sqlite3
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from hypothesis import HealthCheck, settings
 
 from hashhub.hashing import pool
 from hashhub.store import Store
+from hashhub.store import database as sql_database
 from tests.templates import Templates
 
 # `ci` makes the same examples every time; `dev` looks further. HYPOTHESIS_PROFILE chooses.
@@ -49,6 +51,20 @@ def _templates() -> Iterator[Templates]:
 def shared_templates(monkeypatch: pytest.MonkeyPatch, _templates: Templates) -> None:
     """Pools of this process fork their children from templates that are started once."""
     monkeypatch.setattr(pool, "_Template", _templates.part)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unsynchronised() -> Iterator[None]:
+    """Do not wait for the disk at each commit of a store: what is there after a power cut is no test's question."""
+    set_up = sql_database._set_up_sqlite_writer
+
+    def set_up_unsynchronised(connection: sqlite3.Connection, record: object) -> None:
+        set_up(connection, record)
+        connection.execute("PRAGMA synchronous = OFF")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sql_database, "_set_up_sqlite_writer", set_up_unsynchronised)
+        yield
 
 
 @pytest.fixture(autouse=True)
