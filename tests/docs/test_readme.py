@@ -56,7 +56,6 @@ def test_what_is_run_is_what_the_page_shows() -> None:
     ("page", "least"),
     [
         ("README.md", 8),
-        ("docs/hook.md", 9),
         ("docs/terms.md", 8),
         ("docs/history.md", 8),
         ("docs/mirror.md", 8),

@@ -129,6 +129,8 @@ def store() -> Iterator[str]:
 def hashers() -> Iterator[MediaPool]:
     """Give processes that hash, which take longer to start than most tests take."""
     pool = MediaPool(children=2, max_queued=64, seconds=30.0, memory_bytes=1 << 30, limits=DEFAULT_LIMITS)
+    with pool.room() as place:  # no upload of a test waits for the start
+        place.hash(jpeg(1, (96, 64)))
     yield pool
     pool.close()
 

@@ -44,7 +44,7 @@ class Archive:
         self.hook = Hook(
             HookSettings(
                 policy="block", without_answer=HELD, data=str(data), hashing_processes=1, max_bytes=100_000,
-                bucket=scene.section,
+                bucket=scene.section, answer_seconds=20.0,  # a loaded machine is no reason for another answer
             ),
             judge=self.judge,
         )  # fmt: skip

@@ -426,3 +426,15 @@ def test_a_withdrawn_entry_survives_a_kill_right_after_the_answer(sqlite_directo
     store = Store.open(sqlite_directory)
     assert store.entries.get_entries([entry_id])[entry_id].state is EntryState.WITHDRAWN
     store.close()
+
+
+def test_what_was_acknowledged_survives_a_power_cut(sqlite_directory: Path) -> None:
+    """A commit waits for the disk; in the process of the tests it need not."""
+    code = (
+        "import sys; from hashhub.store import Store; s = Store.open(sys.argv[1]); "
+        "print(s._db._writer.connect().exec_driver_sql('PRAGMA synchronous').scalar())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(sqlite_directory)], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "2"  # FULL
