@@ -388,7 +388,7 @@ class FolderPlace:
                     yield Unlisted(name=name, error=e)
                     continue
                 if stat.S_ISREG(status.st_mode):
-                    yield _of_file(name, status)
+                    yield of_file(name, status)
                 else:
                     yield Unlisted(name=name, error=InvalidArgument("is a link or no file, and is not read"))
         finally:
@@ -399,7 +399,7 @@ class FolderPlace:
         """Return the file as it is now; None if it is not there."""
         try:
             with self._opened(name) as file:
-                return _of_file(name, os.fstat(file))
+                return of_file(name, os.fstat(file))
         except NotFound:
             return None
 
@@ -407,11 +407,11 @@ class FolderPlace:
         """Yield its bytes; at the end, too, it must be as it was."""
         try:
             with self._opened(stored.name) as file:
-                if _of_file(stored.name, os.fstat(file)) != stored:
+                if of_file(stored.name, os.fstat(file)) != stored:
                     raise Conflict(f"{stored.name!r} has changed; it is read again")
                 while piece := os.read(file, _PIECE):
                     yield piece
-                if _of_file(stored.name, os.fstat(file)) != stored:
+                if of_file(stored.name, os.fstat(file)) != stored:
                     raise Conflict(f"{stored.name!r} changed while it was read; it is read again")
         except NotFound as e:
             raise Conflict(f"{stored.name!r} is not there any more") from e
@@ -456,7 +456,7 @@ class FolderPlace:
         *folders, name = Path(stored.name).parts
         try:
             with _mapped(self.url), self._at(folders) as folder:
-                if _of_file(stored.name, os.stat(name, dir_fd=folder, follow_symlinks=False)) != stored:
+                if of_file(stored.name, os.stat(name, dir_fd=folder, follow_symlinks=False)) != stored:
                     return False
                 os.unlink(name, dir_fd=folder)
         except NotFound:
@@ -554,7 +554,8 @@ def _close(folder: int, entries: Any) -> None:
     os.close(folder)
 
 
-def _of_file(name: str, status: os.stat_result) -> Stored:
+def of_file(name: str, status: os.stat_result) -> Stored:
+    """Return a file by what is known of it without reading it."""
     stamp = f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
     return Stored(name=name, size=status.st_size, stamp=stamp, modified=status.st_mtime)
 

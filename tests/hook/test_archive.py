@@ -16,8 +16,9 @@ from click.testing import CliRunner
 from hashhub.cli import main
 from hashhub.errors import Conflict, PermissionDenied, Unavailable
 from hashhub.hook import Action, Hook, HookSettings, NoAnswer
-from hashhub.hook.archive import Scanned, scan_memory, scan_storage
+from hashhub.hook.archive import Scanned, only_scan, scan_storage
 from hashhub.hook.places import FolderPlace, S3Place, Stored, place_of
+from hashhub.hook.scan_memory import ScanMemory
 from tests.hook import bucket_server
 from tests.hook.conftest import HELD, Listed, jpeg
 from tests.hook.test_buckets import Answers, Scene
@@ -58,16 +59,16 @@ class Archive:
             os.utime(self.scene.root / "incoming" / name, (OLD, OLD))
 
     def scan(self) -> dict[str, Scanned]:
-        with scan_memory(self.hook, self.place) as memory:
+        with only_scan(self.hook.settings), ScanMemory(self.hook.settings) as memory:
             scanned = {s.name: s for s in scan_storage(self.hook, self.place, memory=memory, jobs=2)}
-            memory.end(len(scanned))
+            self.gone = memory.end(self.place.url, len(scanned))
             return scanned
 
 
 @pytest.fixture
 def archive(scene: Scene, tmp_path: Path, hashers: MediaPool, monkeypatch: pytest.MonkeyPatch) -> Archive:
     if scene.kind != "folder":
-        monkeypatch.setattr("hashhub.hook.archive._YOUNG_SECONDS", -60.0)  # the store's objects are of this moment
+        monkeypatch.setattr("hashhub.hook.scan_memory._YOUNG_SECONDS", -60.0)  # the store's objects are of this moment
     return Archive(scene, tmp_path / "data", hashers)
 
 
@@ -112,7 +113,7 @@ def test_every_object_is_checked_and_downloaded_once(archive: Archive, monkeypat
 def test_a_scan_that_is_cut_short_is_continued(archive: Archive) -> None:
     for number in range(12):
         archive.put(f"{number:02}.jpg", jpeg(2, (96, 64)) + bytes([number]))
-    with scan_memory(archive.hook, archive.place) as memory:
+    with ScanMemory(archive.hook.settings) as memory:
         cut = list(itertools.islice(scan_storage(archive.hook, archive.place, memory=memory, jobs=1), 7))
     rest = archive.scan()
     assert len(rest) == 12
@@ -168,7 +169,8 @@ def test_an_object_that_changes_while_it_is_read_is_not_taken_for_either(archive
 
 
 def test_one_scan_at_a_time(archive: Archive) -> None:
-    with scan_memory(archive.hook, archive.place), pytest.raises(Conflict), scan_memory(archive.hook, archive.place):
+    settings = archive.hook.settings
+    with only_scan(settings), pytest.raises(Conflict), only_scan(settings):
         pass
 
 

@@ -357,7 +357,7 @@ def test_a_running_hook_stops_copies_at_once_and_with_the_hub_away(
 class TestScan:
     def files(self, directory: Path) -> list[Stored | Unread]:
         return [
-            Stored(str(path), str(path.stat().st_mtime_ns), lambda path=path: path.open("rb"))  # type: ignore[misc]
+            Stored(str(path), str(path.stat().st_mtime_ns), 0.0, lambda path=path: path.open("rb"))  # type: ignore[misc]
             for path in sorted(directory.iterdir())
         ]
 
@@ -565,6 +565,7 @@ def test_copies_in_a_bucket_are_found_and_what_is_too_large_is_unread(
 ) -> None:
     for name, value in bucket_server.KEYS.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("hashhub.hook.scan_memory._YOUNG_SECONDS", -60.0)  # the files are of this moment
     app = bucket_server.client(store)
     app.create_bucket(Bucket="cases")
     contents = {

@@ -128,8 +128,9 @@ def scan(
     are printed for what is not allowed, with --json for everything. What could not be read makes the exit code 3.
     """
     from hashhub.hook import Action, open_hook
-    from hashhub.hook.archive import scan_memory, scan_storage
+    from hashhub.hook.archive import only_scan, scan_storage
     from hashhub.hook.places import place_of
+    from hashhub.hook.scan_memory import ScanMemory
 
     settings = settings_of(settings_file)
     place = place_of(where, settings.bucket)
@@ -140,7 +141,9 @@ def scan(
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             results = stack.enter_context(replaced(directory, RESULTS))
         checks = stack.enter_context(open_hook(settings))
-        memory = stack.enter_context(scan_memory(checks, place))
+        stack.enter_context(only_scan(settings))
+        memory = stack.enter_context(ScanMemory(settings))
+        before = memory.objects(place.url)
         bar = stack.enter_context(progress(unit_bytes=False))
         for scanned in scan_storage(checks, place, memory=memory, jobs=jobs or settings.bucket.jobs):
             total += 1
@@ -156,8 +159,8 @@ def scan(
                 print_json(line)
             elif scanned.decision is None or scanned.decision.action is not Action.ALLOW:
                 say("  ".join(clean(part) for part in _words(scanned)))
-            bar(total, max(memory.objects, total) or None, f"scanning {place.url}")
-        gone = memory.end(total)
+            bar(total, max(before, total) or None, f"scanning {place.url}")
+        gone = memory.end(place.url, total)
         summary = {
             "place": place.url,
             "objects": total,
