@@ -160,14 +160,19 @@ def is_inside(inner: str, outer: str) -> bool:
     return Path(inner).resolve().is_relative_to(Path(outer).resolve())
 
 
+def is_folder(name: str, size: int) -> bool:
+    """Return whether an object is what a console makes of a folder."""
+    return name.endswith("/") and not size
+
+
 class S3Place:
     """A prefix of a bucket."""
 
     def __init__(self, url: str, settings: BucketSettings) -> None:
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
-        self._bucket = bucket
         self._prefix = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
         self.url = f"s3://{bucket}/{self._prefix}"
+        self.bucket = bucket
         self._store = _store(settings)
 
     def refresh(self) -> None:
@@ -183,9 +188,8 @@ class S3Place:
             page = self._call("list_objects_v2", Prefix=self._prefix + below, **token)
             for item in page.get("Contents", ()):
                 key = item["Key"]
-                if key.endswith("/") and not item["Size"]:  # a folder that a console made
-                    continue
-                yield self._stored(key, item["Size"], item)
+                if not is_folder(key, item["Size"]):
+                    yield self._stored(key, item["Size"], item)
             if not page.get("IsTruncated"):
                 return
             keys = [item["Key"] for item in page.get("Contents", ())]
@@ -197,6 +201,10 @@ class S3Place:
                 )
             last = keys[-1] if keys else last
             token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def name_of(self, key: str) -> str:
+        """Return the name of an object by its key in the bucket; empty for one that is not of this place."""
+        return key.removeprefix(self._prefix) if key.startswith(self._prefix) else ""
 
     def look(self, name: str) -> Stored | None:
         """Return the object as it is now; None if it is not there."""
@@ -312,7 +320,7 @@ class S3Place:
         )
 
     def _copy(self, name: str, size: int, into: S3Place, to: str, **more: Any) -> None:
-        source = {"Bucket": self._bucket, "Key": self._prefix + name}
+        source = {"Bucket": self.bucket, "Key": self._prefix + name}
         key = into._prefix + to
         if size <= _MOST_COPY:
             into._call("copy_object", Key=key, CopySource=source, **more)
@@ -345,7 +353,7 @@ class S3Place:
 
     def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
         with _mapped(self.url):
-            answer: dict[str, Any] = self._store.files.call_s3(method, Bucket=self._bucket, **arguments)
+            answer: dict[str, Any] = self._store.files.call_s3(method, Bucket=self.bucket, **arguments)
             return answer
 
 

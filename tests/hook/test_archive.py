@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +17,20 @@ from click.testing import CliRunner
 
 from hashhub.cli import main
 from hashhub.errors import Conflict, PermissionDenied, Unavailable
-from hashhub.hook import Action, Hook, HookSettings, NoAnswer
+from hashhub.hashing import hash_media
+from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, open_hook
 from hashhub.hook.archive import Scanned, only_scan, scan_storage
+from hashhub.hook.case_scan import scan_for_case, stored_in
+from hashhub.hook.cases import Cases, item_of
 from hashhub.hook.places import FolderPlace, S3Place, Stored, place_of
+from hashhub.hook.queue import Code, Queue
+from hashhub.hook.records import Records, UploadState
 from hashhub.hook.scan_memory import ScanMemory
+from hashhub.model import TLP, Contributor, ContributorKind, Effort, HashSet, Marking, Purpose, Reliability
 from tests.hook import bucket_server
 from tests.hook.conftest import HELD, Listed, jpeg
 from tests.hook.test_buckets import Answers, Scene
+from tests.hook.test_cases import opened
 
 if TYPE_CHECKING:
     from hashhub.hashing.pool import MediaPool
@@ -166,6 +175,111 @@ def test_an_object_that_changes_while_it_is_read_is_not_taken_for_either(archive
         archive.put("b", bytes(5))
         with pytest.raises(Conflict):
             list(pieces)
+
+
+def test_an_unchanged_object_is_one_upload_until_the_answer_changes(
+    listed: Listed, make_settings: Callable[..., HookSettings], tmp_path: Path
+) -> None:
+    """Scans before and after what persons decide; and then another hub's entry, another file of the same name."""
+    folder = tmp_path / "media"
+    folder.mkdir()
+    content = jpeg(41)
+    (folder / "a.jpg").write_bytes(content)
+    (folder / "cut.jpg").write_bytes(content[:900])
+    (folder / "large").write_bytes(bytes(200_000))
+    settings = make_settings(policy="any", max_bytes=100_000)
+    place = FolderPlace(str(folder))
+
+    def lists(contributor: str) -> None:
+        listed.operator.create_contributor(
+            Contributor(
+                id=contributor,
+                display_name=contributor,
+                kind=ContributorKind.HOTLINE,
+                jurisdiction="FR",
+                reliability=Reliability.B,
+            )
+        )
+        marking = Marking(tlp=TLP.GREEN)
+        hash_set = HashSet(contributor=contributor, id="known", purpose=Purpose.CSAM, marking=marking)
+        listed.operator.create_hash_set(hash_set)
+        lines = "".join(f"{h.text}\n" for h in hash_media(content).hashes if h.algorithm == "MD5").encode()
+        listed.operator.import_source(io.BytesIO(lines), hash_set=f"{contributor}/known", connector="hash-lines")
+
+    def scan() -> dict[str, Scanned]:
+        with open_hook(settings) as hook, ScanMemory(settings) as memory:
+            scanned = {s.name: s for s in scan_storage(hook, place, memory=memory, jobs=2)}
+            memory.end(place.url, len(scanned))
+            return scanned
+
+    def decision(scanned: dict[str, Scanned], name: str = "a.jpg") -> Decision:
+        given = scanned[name].decision
+        assert given is not None
+        return given
+
+    lists("one-more")
+    first, second = scan(), scan()
+    assert decision(first).action is Action.BLOCK
+    assert [s.decision and s.decision.reference for s in second.values()] == [
+        decision(first, name).reference for name in second
+    ]
+    records = Records(Path(settings.data))
+    queue = Queue(records, settings)
+    assert records.count(UploadState.HELD, UploadState.BLOCKED) == 3  # what nobody could read, too
+    recorded = len(records.events())
+    reference = decision(first).reference
+    queue.release(reference, code=Code.OTHER, actor="ann", comment="may stay")
+    for _ in range(2):  # neither back in the queue nor allowed: it is said who has decided what
+        after = scan()
+        assert (decision(after).reference, decision(after).action) == (reference, Action.BLOCK)
+        assert after["a.jpg"].state is UploadState.RELEASED
+    assert queue.get(reference).state == "RELEASED"
+    assert records.count(UploadState.BLOCKED) == 0
+    assert [e.kind for e in records.events()[recorded:]] == ["upload.released"]
+    assert sum(n for [n] in records.rows("SELECT count FROM tally WHERE door = 'scan' AND action = 'BLOCK'")) == 4
+    lists("another-one")  # of which that person knew nothing
+    after = scan()
+    assert decision(after).reference != reference
+    assert after["a.jpg"].state is UploadState.BLOCKED
+    queue.confirm(decision(after).reference, actor="ann")
+    still_there = scan()
+    assert decision(still_there).reference == decision(after).reference
+    assert still_there["a.jpg"].state is UploadState.REMOVED
+    (folder / "a.jpg").write_bytes(content + b"another file")  # which only PDQ would tell
+    assert decision(scan()).action is Action.ALLOW
+    (folder / "a.jpg").write_bytes(content)
+    again = scan()
+    assert again["a.jpg"].state is UploadState.BLOCKED
+    assert decision(again).reference not in {reference, decision(after).reference}
+    (Path(settings.data) / "scan.db").unlink()  # only a memory: without it nothing is missed, and recorded once more
+    assert scan()["a.jpg"].state is UploadState.BLOCKED
+    records.close()
+
+
+def test_a_case_is_looked_for_by_what_a_scan_has_hashed_and_beside_one(archive: Archive) -> None:
+    content = jpeg(2, (96, 64))
+    archive.put("a.jpg", content)
+    settings = archive.hook.settings
+    with only_scan(settings), ScanMemory(settings) as memory:
+        scanning = scan_storage(archive.hook, archive.place, memory=memory, jobs=1)
+        for _ in scanning:
+            pass
+        memory.end(archive.place.url, 1)
+        archive.put("b.jpg", content)
+        records = Records(Path(settings.data))
+        cases = Cases(records, settings.case)
+        item = item_of(hash_media(content, effort=Effort.STANDARD, dihedral=True))
+        case = opened(cases, item).name
+        look = partial(scan_for_case, settings, cases, case, place=archive.place.url, actor="ann")
+        found = look(stored_in(archive.place, settings.max_bytes))
+        assert (found.scan.copies, found.remembered) == (2, 1)
+        assert look(stored_in(archive.place, settings.max_bytes)).remembered == 2
+        records.close()
+    rest = archive.scan()
+    assert all(s.is_remembered for s in rest.values())  # and by a scan what a case has had hashed
+    archive.scene.remove("incoming", "b.jpg")
+    archive.scan()
+    assert archive.gone == 1
 
 
 def test_one_scan_at_a_time(archive: Archive) -> None:
