@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -16,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from hashhub.cli import main
+from hashhub.cli.hook.scan_page import Findings
 from hashhub.errors import Conflict, PermissionDenied, Unavailable
 from hashhub.hashing import hash_media
 from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, open_hook
@@ -26,7 +28,18 @@ from hashhub.hook.places import FolderPlace, S3Place, Stored, place_of
 from hashhub.hook.queue import Code, Queue
 from hashhub.hook.records import Records, UploadState
 from hashhub.hook.scan_memory import ScanMemory
-from hashhub.model import TLP, Contributor, ContributorKind, Effort, HashSet, Marking, Purpose, Reliability
+from hashhub.model import (
+    TLP,
+    Contributor,
+    ContributorKind,
+    Effort,
+    HashSet,
+    Marking,
+    Purpose,
+    ReasonLine,
+    Reliability,
+    Verdict,
+)
 from tests.hook import bucket_server
 from tests.hook.conftest import HELD, Listed, jpeg
 from tests.hook.test_buckets import Answers, Scene
@@ -329,9 +342,76 @@ def test_the_command_reports(listed: Listed, tmp_path: Path) -> None:
     assert actions == {"known.jpg": "BLOCK", "new.jpg": "ALLOW", "link": None}
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert (summary["objects"], summary["counts"]) == (3, {"ALLOW": 1, "BLOCK": 1, "UNREAD": 1})
+    assert summary["states"] == {"BLOCKED": 1}
+    page = (tmp_path / "out/report.html").read_text("ascii")
+    [reference] = [line["decision"]["reference"] for line in lines if line["name"] == "known.jpg"]
+    [decided] = [line["decision"] for line in lines if line["name"] == "new.jpg"]
+    for told in (reference, "known.jpg", "link", "is a link or no file", decided["policy"], listed.hub.address):
+        assert told in page
+    assert f"<td>{decided['revision']}</td>" in page
+    assert all(f"{name}/known</td>" in page for name in ("police-nl", "hotline-de"))
+    records = Records(tmp_path / "data")
+    hook_settings = HookSettings(policy="block", without_answer=HELD)
+    Queue(records, hook_settings).release(reference, code=Code.OTHER, actor="ann", comment="may stay")
+    records.close()
+    done = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert f"BLOCK  {reference}  known.jpg" in done.output
+    assert "a person has released it" in done.output
+    assert "1 of them were released by a person" in done.output
+    assert "a person has released it" in (tmp_path / "out/report.html").read_text("ascii")
     (folder / "link").unlink()
     done = CliRunner().invoke(main, [*command, "--fail-on-block"], catch_exceptions=False)
     assert done.exit_code == 1, done.output
+
+
+def test_the_page_escapes_names_and_does_not_grow(make_settings: Callable[..., HookSettings]) -> None:
+    hostile = "<script>alert(1)</script><img src=x onerror=y>\x1b[2J\u202e.jpg"
+    line = ReasonLine(code="CLAUSE_MET", text=f"listed {hostile}", entries=tuple(f"a/b/{hostile}{n}" for n in range(9)))
+    findings = Findings(f"s3://app/{hostile}", make_settings(policy="block"))
+
+    def add(number: int) -> None:
+        decision = Decision(
+            action=Action.HOLD if number % 3 else Action.BLOCK,
+            verdict=Verdict.REVIEW,
+            reasons=(line, ReasonLine(code=f"CODE_{number}", entries=(f"x/{number}/y",))),
+            reference=f"{number:020x}",
+            policy=f"p@{number}",
+            revision=number + 1,
+        )
+        given: dict[str, Any] = {
+            "name": f"{number}{hostile}",
+            "where": "",
+            "state": UploadState.REMOVED if number % 2 else None,
+        }
+        if number % 5:
+            findings.add(Scanned(**given, decision=decision))
+        else:
+            findings.add(Scanned(**given, error=PermissionDenied(hostile)))
+
+    def size() -> int:
+        return len(repr([vars(findings)[name] for name in ("_hits", "_unread", "_codes", "_lists", "counts")]))
+
+    for number in range(8_000):
+        add(number)
+    before = size()
+    for number in range(8_000, 16_000):
+        add(number)
+    assert size() < before + 1_000
+    page = "".join(findings.page(not_downloaded=1, size=2, gone=3))
+    page.encode("ascii", "xmlcharrefreplace")
+    assert set(re.findall(r"<(\w+)", page)) <= {
+        *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "svg", "text", "rect"),
+        *("table", "caption", "thead", "tbody", "tr", "th", "td"),
+    }
+    assert "default-src 'none'" in page
+    assert "\x1b" not in page
+    assert "\u202e" not in page
+    assert "&lt;script&gt;" in page
+    assert page.count("The first 1,000 of") == 3
+    assert "confirmed, and still there" in page
+    assert "and 5 more" in page
+    assert "0 to" not in page
+    assert "2 to 16000" in page
 
 
 def test_a_place_elsewhere_is_refused(scene: Scene) -> None:
