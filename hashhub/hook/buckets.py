@@ -176,8 +176,8 @@ class BucketWorker:
     def run(self, *, wake: threading.Event, on_trouble: Callable[[HashHubError, float], None]) -> None:
         """Look again and again until `stop` is called from elsewhere. `wake`: set when there is something new.
 
-        `on_trouble` is told of an error of a place, and after how many seconds it is tried again. Raises HashHubError
-        if the first look fails: what is wrong then is the settings.
+        `on_trouble` is told, by any thread, of an error of a place or of events, and after how many seconds it is tried
+        again; 0: it is not. Raises HashHubError if the first look fails: what is wrong then is the settings.
         """
         self._listen(on_trouble)
         has_begun = False
@@ -310,13 +310,16 @@ class BucketWorker:
         """
         if not self._settings.events or not isinstance(self.quarantine, S3Place):
             return
-        settings, place = self._settings, self.quarantine
-        events = EventQueue(settings.events, region=settings.region, bucket=place.bucket)
+        place = self.quarantine
+        events = self._event_queue(place)
         first = events.receive(wait=False)
         self._hears = True
         threading.Thread(
             target=self._hear, args=(events, place, first, on_trouble), name="hook-bucket-events", daemon=True
         ).start()
+
+    def _event_queue(self, place: S3Place) -> EventQueue:
+        return EventQueue(self._settings.events, region=self._settings.region, bucket=place.bucket)
 
     def _hear(
         self,
@@ -349,6 +352,8 @@ class BucketWorker:
                     on_trouble(error, pause)
                 self._hears = False  # the quarantine is listed as often as without events
                 self._is_ending.wait(pause)
+                with contextlib.suppress(HashHubError):
+                    events = self._event_queue(place)  # credentials are looked for anew
             else:
                 self._hears, pause = True, self._settings.poll_seconds
 
@@ -366,7 +371,7 @@ class BucketWorker:
                 if len(self._strange) > _MOST_REMEMBERED:
                     self._strange.popitem(last=False)
                 text = f"message {notice.id} of {self._settings.events} is not understood, and is left there"
-                on_trouble(HashHubError(text), self._settings.poll_seconds)
+                on_trouble(HashHubError(text), 0.0)
             return
         left = _Countdown(functools.partial(self._delete, events, notice, on_trouble))
         for name in filter(None, map(place.name_of, notice.keys)):
@@ -394,7 +399,7 @@ class BucketWorker:
         except HashHubError as e:  # it comes again, which harms nobody
             if not isinstance(e, Unavailable) and self._deletes:
                 self._deletes = False
-                on_trouble(e, self._settings.poll_seconds)
+                on_trouble(e, 0.0)
 
     def _is_settled(self, item: Stored) -> bool:
         """Return whether a file of a folder has rested; an object of a bucket is there at once, or not."""

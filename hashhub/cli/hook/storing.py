@@ -76,7 +76,8 @@ def _run(worker: BucketWorker) -> None:
     ended = threading.Event()
 
     def told(error: HashHubError, seconds: float) -> None:
-        note(f"note: {clean(error.message)}; trying again in {seconds:.0f} s")
+        then = f"; trying again in {seconds:.0f} s" if seconds else ""
+        note(f"note: {clean(error.message)}{then}")
 
     with contextlib.ExitStack() as stack:
         stack.callback(ended.set)
