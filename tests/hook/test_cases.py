@@ -356,10 +356,10 @@ def test_a_running_hook_stops_copies_at_once_and_with_the_hub_away(
 
 class TestScan:
     def files(self, directory: Path) -> list[Stored | Unread]:
-        return [
-            Stored(str(path), str(path.stat().st_mtime_ns), 0.0, lambda path=path: path.open("rb"))  # type: ignore[misc]
-            for path in sorted(directory.iterdir())
-        ]
+        def stored(path: Path) -> Stored:
+            return Stored(str(path), str(path.stat().st_mtime_ns), 0.0, lambda: path.open("rb"))
+
+        return [stored(path) for path in sorted(directory.iterdir())]
 
     def test_old_copies_are_listed_once_and_files_are_hashed_once(
         self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings]
