@@ -34,6 +34,7 @@ h1 { font-size: 1.5em } h2 { font-size: 1.15em; margin-top: 2em }
 table { border-collapse: collapse; width: 100% } caption { text-align: left; color: #5f6368; padding: .3em 0 }
 th, td { text-align: left; vertical-align: top; padding: .25em .8em .25em 0; border-bottom: 1px solid #dadce0 }
 td { overflow-wrap: anywhere } .n { text-align: right; white-space: nowrap }
+@media print { body { font-size: 10pt; margin: 0; max-width: none } tr, svg { break-inside: avoid } }
 """
 
 
@@ -143,15 +144,10 @@ def page(
     """Yield the page, piece by piece. `gone`: the first of `gone_count` files of earlier runs that are not there."""
     total = sum(findings.verdicts.values())
     ended = datetime.now(UTC)
-    yield (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="ascii">\n'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        f'<meta name="referrer" content="no-referrer"><title>hashhub scan</title>\n'
-        f"<style>{_STYLE}</style></head><body>\n"
-    )
+    yield head("hashhub scan")
     low, high = findings.revisions or (0, 0)
-    yield f"<h1>Scan of {', '.join(_text(show_path(Path(path))) for path in paths)}</h1>\n"
-    yield _table(
+    yield f"<h1>Scan of {', '.join(text(show_path(Path(path))) for path in paths)}</h1>\n"
+    yield table(
         ("", ""),
         [
             ("Begun", f"{findings.begun:%Y-%m-%d %H:%M:%S} UTC"),
@@ -167,8 +163,8 @@ def page(
         "file is harmless.</p>\n"
     )
     yield "<h2>Answers</h2>\n"
-    yield _bars([(verdict, findings.verdicts[verdict], _COLOURS[verdict]) for verdict in Verdict])
-    yield _table(
+    yield bars([(verdict, findings.verdicts[verdict], _COLOURS[verdict]) for verdict in Verdict])
+    yield table(
         ("Folder", *Verdict, "Files"),
         [
             (name, *(f"{counts[v]:,}" for v in Verdict), f"{sum(counts.values()):,}")
@@ -182,22 +178,22 @@ def page(
             most = max(_DISTANCES, *findings.distances) + 1
             yield "<p>Files by PDQ distance to the nearest entry, from 0:</p>\n"
             yield _columns([findings.distances[d] for d in range(most)])
-        yield _table(
+        yield table(
             ("File", "Verdict", "Entry", "Classification", "How", "TLP"),
             [tuple(hit) for hit in findings.hits],
             numbers=(),
-            caption=_cut(len(findings.hits), findings.hit_count),
+            caption=cut(len(findings.hits), findings.hit_count),
         )
     else:
         yield "<p>None.</p>\n"
     yield "<h2>What was looked for, and what was not</h2>\n"
-    yield _table(
+    yield table(
         ("Looked for", "Files"),
         [(name, f"{count:,}") for name, count in findings.algorithms.most_common()]
         + [(f"variant {name}", f"{count:,}") for name, count in findings.variants.most_common()],
         numbers=(1,),
     )
-    yield _table(
+    yield table(
         ("Not looked for", "Files"),
         [
             *((code, f"{count:,}") for code, count in findings.gaps.most_common()),
@@ -207,19 +203,19 @@ def page(
         numbers=(1,),
     )
     if findings.unread:
-        caption = _cut(len(findings.unread), findings.verdicts[Verdict.UNAVAILABLE])
-        yield _table(("Unavailable", "Why"), findings.unread, numbers=(), caption=caption)
+        caption = cut(len(findings.unread), findings.verdicts[Verdict.UNAVAILABLE])
+        yield table(("Unavailable", "Why"), findings.unread, numbers=(), caption=caption)
     if gone_count:
         yield "<h2>Gone</h2>\n"
-        yield _table(
+        yield table(
             ("Files of earlier runs that are not there any more",),
             [(name,) for name in gone],
             numbers=(),
-            caption=_cut(len(gone), gone_count),
+            caption=cut(len(gone), gone_count),
         )
     yield "<h2>Costs</h2>\n"
     rate = total / costs.seconds if costs.seconds else 0.0
-    yield _table(
+    yield table(
         ("", ""),
         [
             ("Files", f"{total:,}"),
@@ -234,20 +230,33 @@ def page(
     yield "</body></html>\n"
 
 
-def _text(value: object) -> str:
+def head(title: str) -> str:
+    """Return the beginning of a page that loads nothing, and prints as it is."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="ascii">\n'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
+        f'<meta name="referrer" content="no-referrer"><title>{text(title)}</title>\n'
+        f"<style>{_STYLE}</style></head><body>\n"
+    )
+
+
+def text(value: object) -> str:
+    """Return text as it stands in HTML: it may come from anybody."""
     return html.escape(clean(str(value)))
 
 
-def _cut(shown: int, of: int) -> str:
+def cut(shown: int, of: int) -> str:
+    """Return what is said over a table that does not show all; empty where it does."""
     return f"The first {shown:,} of {of:,}; results.jsonl has more." if shown < of else ""
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int], caption: str = "") -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iterable[int], caption: str = "") -> str:
+    """Return a table; empty without rows. `numbers`: columns that are aligned to the right."""
     right = set(numbers)
 
     def cells(tag: str, values: Sequence[str]) -> str:
         return "".join(
-            f'<{tag} class="n">{_text(v)}</{tag}>' if i in right else f"<{tag}>{_text(v)}</{tag}>"
+            f'<{tag} class="n">{text(v)}</{tag}>' if i in right else f"<{tag}>{text(v)}</{tag}>"
             for i, v in enumerate(values)
         )
 
@@ -255,11 +264,11 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Iter
     if not lines:
         return ""
     head = f"<thead><tr>{cells('th', heads)}</tr></thead>\n" if any(heads) else ""
-    told = f"<caption>{_text(caption)}</caption>" if caption else ""
+    told = f"<caption>{text(caption)}</caption>" if caption else ""
     return f"<table>{told}{head}<tbody>\n" + "\n".join(lines) + "\n</tbody></table>\n"
 
 
-def _bars(parts: Sequence[tuple[str, int, str]]) -> str:
+def bars(parts: Sequence[tuple[str, int, str]]) -> str:
     """Return a bar for each part, as long as its share, and its count as text."""
     total = sum(count for _, count, _ in parts) or 1
     height = 24
@@ -268,7 +277,7 @@ def _bars(parts: Sequence[tuple[str, int, str]]) -> str:
         y = i * height
         width = 560 * count / total
         lines.append(
-            f'<text x="0" y="{y + 16}">{_text(name)}</text>'
+            f'<text x="0" y="{y + 16}">{text(name)}</text>'
             f'<rect x="120" y="{y + 4}" width="{width:.1f}" height="15" fill="{colour}"/>'
             f'<text x="{126 + width:.1f}" y="{y + 16}">{count:,}</text>'
         )

@@ -29,8 +29,9 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceeded, NotFound, Unavailable, Violation
+from hashhub.hook.bucket_events import EventQueue, Notice
 from hashhub.hook.decision import Action, Checked, Decision, NoAnswer
-from hashhub.hook.places import PARTIAL, Place, S3Place, Stored, Unlisted, is_inside, mark, place_of
+from hashhub.hook.places import PARTIAL, Place, S3Place, Stored, Unlisted, is_folder, is_inside, mark, place_of
 from hashhub.hook.records import Records, UploadState
 from hashhub.model import ReasonLine, now
 
@@ -51,6 +52,7 @@ _MOST_WAITING: Final = 1_000
 _AWAY_AFTER: Final = 3  # uploads in a row without an answer, after which the hub counts as away
 _MOST_TRIES: Final = 10  # of one upload while others do get answers; then it is for a person to look at
 _LONGEST_WAIT: Final = 600.0
+_MOST_MISLED: Final = 100  # names in a row that are not there, after which events are not relied on
 _RECHECKED_A_PASS: Final = 100
 _LONGEST_PAUSE: Final = 60.0
 
@@ -86,6 +88,26 @@ class Handled(msgspec.Struct, frozen=True, kw_only=True):
 class _Try(msgspec.Struct, frozen=True):
     due: float
     tries: int
+
+
+class _Countdown:
+    """Calls `then` once what was begun has ended. It begins as one thing that is under way."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then = then
+        self._left = 1
+        self._lock = threading.Lock()
+
+    def add(self) -> None:
+        with self._lock:
+            self._left += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._left -= 1
+            is_over = not self._left
+        if is_over:
+            self._then()
 
 
 class BucketWorker:
@@ -125,6 +147,13 @@ class BucketWorker:
         self._waiting: dict[str, _Try] = {}
         self._failed: OrderedDict[str, _Try] = OrderedDict()
         self._listing: Iterator[Stored | Unlisted] | None = None
+        self._next_listing = 0.0
+        self._hears = False  # whether the queue of events could be asked the last time
+        self._deletes = True  # whether it has not been said yet that messages may not be deleted
+        self._misled = 0  # names in a row that events told of and that were not there
+        self._strange: OrderedDict[str, None] = (
+            OrderedDict()
+        )  # messages that were not understood, so that it is said once
         self._misses = 0  # uploads in a row without an answer
         self._next_probe = 0.0
         self._trouble: HashHubError | None = None
@@ -147,9 +176,10 @@ class BucketWorker:
     def run(self, *, wake: threading.Event, on_trouble: Callable[[HashHubError, float], None]) -> None:
         """Look again and again until `stop` is called from elsewhere. `wake`: set when there is something new.
 
-        `on_trouble` is told of an error of a place, and after how many seconds it is tried again. Raises HashHubError
-        if the first look fails: what is wrong then is the settings.
+        `on_trouble` is told, by any thread, of an error of a place or of events, and after how many seconds it is tried
+        again; 0: it is not. Raises HashHubError if the first look fails: what is wrong then is the settings.
         """
+        self._listen(on_trouble)
         has_begun = False
         pause = self._settings.poll_seconds
         while not self._is_ending.is_set():
@@ -247,10 +277,14 @@ class BucketWorker:
     def _admit(self) -> bool:
         """Take what has landed in the quarantine; return whether the listing goes on."""
         if self._listing is None:
+            is_told = self._hears and self._misled < _MOST_MISLED and not self._is_away()
+            if is_told and self._clock() < self._next_listing:
+                return False
             self._listing = self.quarantine.objects()
+            self._next_listing = self._clock() + self._settings.relist_seconds
         for _ in range(_MOST_A_PASS):
             if self._is_ending.is_set() or self._trouble is not None or not self._may_ask():
-                return False
+                return False  # the listing goes on at the next look
             try:
                 item = next(self._listing, None)
             except HashHubError:
@@ -268,27 +302,132 @@ class BucketWorker:
                 self._hand_out(item.name, functools.partial(self._take, item))
         return True
 
+    # What events tell of
+
+    def _listen(self, on_trouble: Callable[[HashHubError, float], None]) -> None:
+        """Begin to take what the queue of events tells of, where there is one. Raises HashHubError if it cannot be
+        asked: what is wrong then is the settings.
+        """
+        if not self._settings.events or not isinstance(self.quarantine, S3Place):
+            return
+        place = self.quarantine
+        events = self._event_queue(place)
+        first = events.receive(wait=False)
+        self._hears = True
+        threading.Thread(
+            target=self._hear, args=(events, place, first, on_trouble), name="hook-bucket-events", daemon=True
+        ).start()
+
+    def _event_queue(self, place: S3Place) -> EventQueue:
+        return EventQueue(self._settings.events, region=self._settings.region, bucket=place.bucket)
+
+    def _hear(
+        self,
+        events: EventQueue,
+        place: S3Place,
+        notices: list[Notice],
+        on_trouble: Callable[[HashHubError, float], None],
+    ) -> None:
+        """Take what is told of, until the worker ends. A message is deleted once all that it names was looked at; any
+        other comes again, and after some times goes where the queue's owner wants it.
+        """
+        pause = self._settings.poll_seconds
+        while True:
+            try:
+                for notice in notices:
+                    self._heed(events, place, notice, on_trouble)
+                # While the hub is away messages stay where they are: each time that one comes counts.
+                while self._is_away() and not self._is_ending.is_set():
+                    self._is_ending.wait(self._settings.poll_seconds)
+                if self._is_ending.is_set():
+                    return
+                notices = events.receive()
+            except Exception as e:  # noqa: BLE001 - a thread that ended would leave the queue to itself
+                if self._is_ending.is_set():
+                    return
+                error = e if isinstance(e, HashHubError) else HashHubError(f"events are not heard ({type(e).__name__})")
+                notices = []
+                pause = min(2 * pause, max(_LONGEST_PAUSE, self._settings.poll_seconds))
+                if self._hears:
+                    on_trouble(error, pause)
+                self._hears = False  # the quarantine is listed as often as without events
+                self._is_ending.wait(pause)
+                with contextlib.suppress(HashHubError):
+                    events = self._event_queue(place)  # credentials are looked for anew
+            else:
+                self._hears, pause = True, self._settings.poll_seconds
+
+    def _heed(
+        self,
+        events: EventQueue,
+        place: S3Place,
+        notice: Notice,
+        on_trouble: Callable[[HashHubError, float], None],
+    ) -> None:
+        """Look at what a message names. What is not there costs one question, and takes no turn from an upload."""
+        if notice.keys is None:
+            if notice.id not in self._strange:
+                self._strange[notice.id] = None
+                if len(self._strange) > _MOST_REMEMBERED:
+                    self._strange.popitem(last=False)
+                text = f"message {notice.id} of {self._settings.events} is not understood, and is left there"
+                on_trouble(HashHubError(text), 0.0)
+            return
+        left = _Countdown(functools.partial(self._delete, events, notice, on_trouble))
+        for name in filter(None, map(place.name_of, notice.keys)):
+            failed = self._failed.get(name)
+            if failed is not None and failed.due > self._clock():
+                continue  # it was looked at, and is again in its time
+            if self._is_ending.is_set() or self._is_away():
+                return
+            try:
+                stored = place.look(name)
+            except InvalidArgument:  # no object can have this name
+                stored = None
+            if stored is None or is_folder(stored.name, stored.size):
+                self._misled += 1
+                continue
+            self._misled = 0
+            left.add()
+            if not self._hand_out(name, functools.partial(self._take, stored), on_done=left.end):
+                return  # it may have changed since it was taken: that is seen when the message comes again
+        left.end()
+
+    def _delete(self, events: EventQueue, notice: Notice, on_trouble: Callable[[HashHubError, float], None]) -> None:
+        try:
+            events.delete(notice)
+        except HashHubError as e:  # it comes again, which harms nobody
+            if not isinstance(e, Unavailable) and self._deletes:
+                self._deletes = False
+                on_trouble(e, 0.0)
+
     def _is_settled(self, item: Stored) -> bool:
         """Return whether a file of a folder has rested; an object of a bucket is there at once, or not."""
         return isinstance(self.quarantine, S3Place) or time.time() - item.modified >= self._settings.settle_seconds
 
+    def _is_away(self) -> bool:
+        """Return whether uploads stay where they are, since the hub does not answer."""
+        return self._misses >= _AWAY_AFTER and self._hook.settings.without_answer.hub_away is not Action.ALLOW
+
     def _may_ask(self) -> bool:
         """Return whether the hub answers as far as is known; while it does not, one upload tries it now and then."""
-        if self._hook.settings.without_answer.hub_away is Action.ALLOW:
-            return True
         with self._lock:
-            if self._misses < _AWAY_AFTER:
+            if not self._is_away():
                 return True
             if self._clock() < self._next_probe or self._under_way:
                 return False
             self._next_probe = self._clock() + self._settings.retry_seconds
             return True
 
-    def _hand_out(self, key: str, work: Callable[[], Handled | None]) -> None:
-        """Have a thread do it, once there is room. `key`: of what no two threads work on at once."""
+    def _hand_out(
+        self, key: str, work: Callable[[], Handled | None], *, on_done: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Have a thread do it, once there is room. `key`: of what no two threads work on at once; return False if one
+        does. `on_done` is called when it was done.
+        """
         with self._lock:
             if key in self._under_way:
-                return
+                return False
             self._under_way.add(key)
         self._room.acquire()
 
@@ -297,6 +436,7 @@ class BucketWorker:
                 handled = work()
                 if handled is not None:
                     self._tell(handled)
+                on_done()
             except Conflict:
                 pass  # it changed, or another worker has it; the next look sees what there is
             except (Unavailable, LimitExceeded) as e:
@@ -311,6 +451,7 @@ class BucketWorker:
                 self._room.release()
 
         self._jobs.submit(run)
+        return True
 
     # One upload
 

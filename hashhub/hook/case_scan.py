@@ -1,13 +1,13 @@
 """Copies of a case's item among what was uploaded before.
 
-A file is hashed once: its hashes are remembered with what tells it from another of its name, so that the next case
-looks through memory, and a run that was cut off goes on where it stood. What cannot be read is counted as unread.
+A file is hashed once: its hashes are remembered (`scan_memory`), so that the next case looks through memory, and a run
+that was cut off goes on where it stood. What cannot be read is counted as unread.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,12 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
-from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
+from hashhub.errors import HashHubError, InvalidArgument, Reason
 from hashhub.hook.case_judge import CaseIndex
 from hashhub.hook.cases import Cases, Item, Scan, item_of
 from hashhub.hook.places import Unlisted, shown
+from hashhub.hook.scan_memory import Known, ScanMemory
 from hashhub.model import Effort, Query, now
 
 if TYPE_CHECKING:
@@ -28,19 +27,19 @@ if TYPE_CHECKING:
     from hashhub.hook.places import Stored as PlaceObject
     from hashhub.hook.settings import HookSettings
 
-FILE_NAME: Final = "archive.db"
 _CHILD_MEMORY: Final = 1 << 30
-_KEEP_EVERY: Final = 200  # files between two commits of what is remembered
 
 
 class Stored(NamedTuple):
     """A file that was uploaded before. `place`: its name in records. `stamp`: changes whenever its content may have.
+    `modified`: when that was last, in seconds since 1970.
 
     `open` raises HashHubError where it cannot be read; so does a directory that cannot be listed.
     """
 
     place: str
     stamp: str
+    modified: float
     open: Callable[[], IO[bytes]]
 
 
@@ -63,49 +62,6 @@ class ScanOutcome(NamedTuple):
 _MOST_UNREAD: Final = 1_000
 
 
-class _Memory:
-    """Hashes of files by their places, in a file of its own beside the records."""
-
-    def __init__(self, directory: Path, effort: str) -> None:
-        self._effort = effort
-        path = directory / FILE_NAME
-        try:
-            path.touch(mode=0o600)
-            self._db = sqlite3.connect(path, timeout=30.0)
-            self._db.execute("PRAGMA journal_mode = WAL").close()
-            self._db.execute(
-                "CREATE TABLE IF NOT EXISTS stored (place TEXT PRIMARY KEY, stamp TEXT, effort TEXT, query BLOB) "
-                "WITHOUT ROWID"
-            )
-        except (sqlite3.Error, OSError) as e:
-            raise Unavailable("the memory of earlier scans cannot be used; check the hook's data directory") from e
-
-    def query(self, stored: Stored) -> Query | None:
-        row = self._db.execute(
-            "SELECT query FROM stored WHERE place = ? AND stamp = ? AND effort = ?",
-            (stored.place, stored.stamp, self._effort),
-        ).fetchone()
-        return msgspec.msgpack.decode(row[0], type=Query) if row else None
-
-    def put(self, stored: Stored, query: Query) -> None:
-        try:
-            self._db.execute(
-                "INSERT OR REPLACE INTO stored VALUES (?, ?, ?, ?)",
-                (stored.place, stored.stamp, self._effort, msgspec.msgpack.encode(query)),
-            )
-        except sqlite3.OperationalError as e:
-            raise LimitExceeded(
-                "there is no room to remember what was scanned; make room on the disk", reason=Reason.DISK_FULL
-            ) from e
-
-    def keep(self) -> None:
-        self._db.commit()
-
-    def close(self) -> None:
-        self._db.commit()
-        self._db.close()
-
-
 def stored_in(place: Place, max_bytes: int) -> Iterator[Stored | Unread]:
     """Yield the objects of a bucket or folder. One of more than `max_bytes` is not downloaded, and is unread.
 
@@ -118,7 +74,7 @@ def stored_in(place: Place, max_bytes: int) -> Iterator[Stored | Unread]:
         elif item.size > max_bytes:
             yield Unread(where, f"larger than {max_bytes} bytes (max_bytes): it was not downloaded")
         else:
-            yield Stored(where, item.stamp, partial(_downloaded, place, item))
+            yield Stored(where, item.stamp, item.modified, partial(_downloaded, place, item))
 
 
 def _downloaded(place: Place, item: PlaceObject) -> IO[bytes]:
@@ -154,7 +110,7 @@ def scan_for_case(
     from hashhub.hashing.pool import MediaPool
 
     index = CaseIndex(cases, only=case)
-    memory = _Memory(Path(settings.data), settings.effort)
+    memory = ScanMemory(settings)
     children = settings.hashing_processes or 2
     pool = MediaPool(
         children=children,
@@ -191,10 +147,10 @@ def scan_for_case(
         if len(unread) < _MOST_UNREAD:
             unread.append(why)
 
-    waiting: deque[tuple[Stored, Future[tuple[Query, str]]]] = deque()
+    waiting: deque[tuple[Stored, Known, float, Future[tuple[Query, str]]]] = deque()
 
     def finish() -> None:
-        one, future = waiting.popleft()
+        one, known, begun, future = waiting.popleft()
         try:
             query, why = future.result()
         except HashHubError as e:
@@ -204,7 +160,8 @@ def scan_for_case(
         if why:
             left(Unread(one.place, why))
         else:
-            memory.put(one, query)
+            known = Known(query, known.reference)
+            memory.remember(one.place, one.stamp, known, modified=one.modified, begun=begun)
 
     try:
         with ThreadPoolExecutor(children) as workers:
@@ -215,15 +172,14 @@ def scan_for_case(
                 if isinstance(one, Unread):
                     left(one)
                     continue
-                if (query := memory.query(one)) is not None:
+                known = memory.recall(one.place, one.stamp)
+                if known.query is not None:
                     remembered += 1
-                    take(one, query)
+                    take(one, known.query)
                     continue
-                waiting.append((one, workers.submit(hashed, one)))
+                waiting.append((one, known, time.time(), workers.submit(hashed, one)))
                 if len(waiting) > 2 * children:
                     finish()
-                if looked % _KEEP_EVERY == 0:
-                    memory.keep()
             while waiting:
                 finish()
     finally:

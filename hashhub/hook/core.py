@@ -30,7 +30,7 @@ import msgspec
 
 from hashhub.background import Background
 from hashhub.errors import Cancelled, HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
-from hashhub.hashes import SEARCHED, Hash, parse
+from hashhub.hashes import SEARCHED, Hash, is_exact, parse
 from hashhub.hook.answers import Answer, Answers
 from hashhub.hook.content import Content, Memory
 from hashhub.hook.decision import Action, Checked, Decision, NoAnswer, severest
@@ -97,6 +97,7 @@ class _Looked(msgspec.Struct, kw_only=True):
     door: str
     upload_id: str
     asks_again: bool = False
+    earlier: str = ""
     size: int = 0
     media_type: str = ""
     query: Query
@@ -220,25 +221,31 @@ class Hook:
         """
         return self._rechecks.round() if self._rechecks is not None else 0
 
-    def check(self, upload: Checkable, *, upload_id: str = "", door: str = "api") -> Decision:
+    def state_of(self, reference: str) -> UploadState | None:
+        """Return where an upload stands in the records; None if it is not recorded."""
+        recorded = self._records.get_upload(reference) if self._records is not None else None
+        return recorded[0] if recorded is not None else None
+
+    def check(self, upload: Checkable, *, upload_id: str = "", door: str = "api", earlier: str = "") -> Decision:
         """Decide over one upload: its bytes, a path, a stream (read from where it stands to its end), or its hashes.
+        `earlier`: see `receive`.
 
         Never raises because of the upload's content, the hub or the network: what has no answer is decided as the
         settings say. Raises InvalidArgument for what cannot be an upload: a path that is no readable file, a stream of
         text, no hashes; and what reading a stream raises.
         """
         if isinstance(upload, Query):
-            return self._decide_hashes(upload, upload_id=upload_id, door=door)
+            return self._decide_hashes(upload, upload_id=upload_id, door=door, earlier=earlier)
         if isinstance(upload, Path):
             with _opened(upload) as file:
-                return self._receive_all(file, upload_id=upload_id, door=door)
+                return self._receive_all(file, upload_id=upload_id, door=door, earlier=earlier)
         if isinstance(upload, (bytes, bytearray, memoryview)):
-            with self.receive(upload_id=upload_id, door=door) as receiving:
+            with self.receive(upload_id=upload_id, door=door, earlier=earlier) as receiving:
                 receiving.write(upload)
                 return receiving.decide()
         if isinstance(upload, Readable):
-            return self._receive_all(upload, upload_id=upload_id, door=door)
-        return self._decide_hashes(Query(hashes=_hashes(upload)), upload_id=upload_id, door=door)
+            return self._receive_all(upload, upload_id=upload_id, door=door, earlier=earlier)
+        return self._decide_hashes(Query(hashes=_hashes(upload)), upload_id=upload_id, door=door, earlier=earlier)
 
     async def acheck(
         self, upload: Checkable | AsyncIterable[bytes] | Any, *, upload_id: str = "", door: str = "api"
@@ -259,13 +266,15 @@ class Hook:
                 await self._in_thread(partial(receiving.write, piece))
             return await receiving.adecide()
 
-    def receive(self, *, upload_id: str = "", door: str = "api", asks_again: bool = False) -> Upload:
+    def receive(self, *, upload_id: str = "", door: str = "api", asks_again: bool = False, earlier: str = "") -> Upload:
         """Return an upload to be written as it streams in, and decided over at its end.
 
         `asks_again`: the caller keeps what is held without an answer, and has it decided over anew later: it is not
-        recorded, nor kept, each time.
+        recorded, nor kept, each time. `earlier`: reference of the last decision over this object, which has not
+        changed. If it is recorded, and the same is decided for the same reasons, the decision has this reference again,
+        and nothing is recorded, kept or told.
         """
-        return Upload(self, upload_id=upload_id, door=door, asks_again=asks_again)
+        return Upload(self, upload_id=upload_id, door=door, asks_again=asks_again, earlier=earlier)
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         with self._lock:
@@ -273,14 +282,14 @@ class Hook:
                 self._threads = ThreadPoolExecutor(self.settings.max_waiting, thread_name_prefix="hook-check")
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    def _receive_all(self, stream: Readable, *, upload_id: str, door: str) -> Decision:
-        with self.receive(upload_id=upload_id, door=door) as receiving:
+    def _receive_all(self, stream: Readable, *, upload_id: str, door: str, earlier: str) -> Decision:
+        with self.receive(upload_id=upload_id, door=door, earlier=earlier) as receiving:
             while piece := stream.read(_PIECE):
                 receiving.write(piece)
             return receiving.decide()
 
-    def _decide_hashes(self, query: Query, *, upload_id: str, door: str) -> Decision:
-        looked = _Looked(door=door, upload_id=upload_id, query=query, if_unknown=Action.ALLOW)
+    def _decide_hashes(self, query: Query, *, upload_id: str, door: str, earlier: str) -> Decision:
+        looked = _Looked(door=door, upload_id=upload_id, earlier=earlier, query=query, if_unknown=Action.ALLOW)
         every = (*query.hashes, *(h for variant in query.variants for h in variant.hashes))
         if not query.frames and not any(SEARCHED[h.algorithm].is_perceptual for h in every if h.algorithm in SEARCHED):
             self._only_exact(looked, "only exact digests were given")
@@ -297,6 +306,7 @@ class Hook:
         upload_id: str,
         door: str,
         asks_again: bool,
+        earlier: str,
         is_wanted: Callable[[], bool],
         on_query: Callable[[Query], None],
     ) -> Decision:
@@ -305,6 +315,7 @@ class Hook:
             door=door,
             upload_id=upload_id,
             asks_again=asks_again,
+            earlier=earlier,
             size=content.size,
             query=Query(hashes=content.digests),
         )
@@ -557,10 +568,23 @@ class Hook:
         )
         if is_left:
             return checked.decision
+        if looked.earlier and self._is_recorded_as(looked.earlier, checked):
+            self._count(checked)
+            return msgspec.structs.replace(checked.decision, reference=looked.earlier)
         checked = self._told(checked, content)
         if self._cases is not None and self._records is not None:
             self._cases.note(checked)
         return self._recorded(checked, looked).decision
+
+    def _is_recorded_as(self, reference: str, checked: Checked) -> bool:
+        """Return whether an upload is recorded already, with the same decision for the same reasons, and kept."""
+        if self._records is None:
+            return False
+        try:
+            recorded = self._records.get_upload(reference)
+        except HashHubError:
+            return False  # recording it anew fails as well, and then it is held
+        return recorded is not None and _is_same(*recorded, checked)
 
     def _told(self, checked: Checked, content: Content | None) -> Checked:
         for listener in self._listeners:
@@ -596,6 +620,10 @@ class Hook:
             else:
                 if looked.late is not None:
                     looked.late.add_done_callback(partial(self._complete, self._rechecks, checked, looked))
+        self._count(checked)
+        return checked
+
+    def _count(self, checked: Checked) -> None:
         decision = checked.decision
         key = (
             checked.time.date().isoformat(),
@@ -606,7 +634,6 @@ class Hook:
         )
         with self._lock:
             self._counts[key] += 1
-        return checked
 
     def _pending(self, looked: _Looked, decision: Decision) -> Pending | None:
         cause = decision.no_answer
@@ -662,9 +689,9 @@ class Upload:
     To be written to by one thread at a time. `query`: what was asked about it, once it is decided over.
     """
 
-    def __init__(self, hook: Hook, *, upload_id: str, door: str, asks_again: bool) -> None:
+    def __init__(self, hook: Hook, *, upload_id: str, door: str, asks_again: bool, earlier: str) -> None:
         self._hook = hook
-        self._asks_again = asks_again
+        self._asks_again, self._earlier = asks_again, earlier
         self._upload_id, self._door = upload_id, door
         self._content = Content(hook._memory, hook.settings.max_bytes)  # noqa: SLF001 - of one piece
         self._is_wanted = True
@@ -706,6 +733,7 @@ class Upload:
                 upload_id=self._upload_id,
                 door=self._door,
                 asks_again=self._asks_again,
+                earlier=self._earlier,
                 is_wanted=lambda: self._is_wanted,
                 on_query=self._take_query,
             )
@@ -745,6 +773,46 @@ def _state(decision: Decision) -> UploadState | None:
         case Action.HOLD:
             return UploadState.HELD
     return UploadState.UNANSWERED if decision.verdict is Verdict.UNAVAILABLE else None
+
+
+def _is_same(state: UploadState, recorded: Checked, checked: Checked) -> bool:
+    """Return whether a decision says of a file what is recorded of it already.
+
+    What a person has decided stands for as long as nobody else speaks about the file, and nothing worse is to be done
+    with what they released: the hub may say less of it since it was told of their decision, or more.
+    """
+    if not recorded.decision.is_kept or _exact(recorded) != _exact(checked):
+        return False
+    if state in {UploadState.RELEASED, UploadState.REMOVED}:
+        before, after = recorded.decision.action, checked.decision.action
+        is_worse = state is UploadState.RELEASED and severest(before, after) is not before
+        return not is_worse and _speakers(checked) <= _speakers(recorded)
+    return _said(recorded) == _said(checked)
+
+
+def _exact(checked: Checked) -> frozenset[str]:
+    return frozenset(h.text for h in checked.hashes if is_exact(h.algorithm))
+
+
+def _speakers(checked: Checked) -> frozenset[str]:
+    """Return the entries and cases that speak about an upload."""
+    if checked.result is None:
+        return frozenset()
+    cases = (line.clause for line in checked.result.reasons if line.code.startswith("CASE_"))
+    return frozenset([*(m.entry.name for m in checked.result.matches), *cases])
+
+
+def _said(checked: Checked) -> tuple[object, ...]:
+    """Return what was decided, and by whose statements. Sentences may tell times, and revisions move on."""
+    decision, result = checked.decision, checked.result
+    if result is None:
+        return decision.action, decision.verdict, decision.no_answer
+    lines = frozenset((line.code, line.clause, frozenset(line.entries)) for line in result.reasons)
+    entries = frozenset(
+        (m.entry.name, m.entry.state, (c.scheme, c.value) if (c := m.entry.classification) else None)
+        for m in result.matches
+    )
+    return decision.action, decision.verdict, decision.no_answer, lines, entries
 
 
 def _is_to_be_remembered(judged: Judged, causes: tuple[NoAnswer, ...]) -> bool:

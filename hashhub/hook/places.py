@@ -160,14 +160,19 @@ def is_inside(inner: str, outer: str) -> bool:
     return Path(inner).resolve().is_relative_to(Path(outer).resolve())
 
 
+def is_folder(name: str, size: int) -> bool:
+    """Return whether an object is what a console makes of a folder."""
+    return name.endswith("/") and not size
+
+
 class S3Place:
     """A prefix of a bucket."""
 
     def __init__(self, url: str, settings: BucketSettings) -> None:
         bucket, _, prefix = url.removeprefix("s3://").partition("/")
-        self._bucket = bucket
         self._prefix = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
         self.url = f"s3://{bucket}/{self._prefix}"
+        self.bucket = bucket
         self._store = _store(settings)
 
     def refresh(self) -> None:
@@ -183,9 +188,8 @@ class S3Place:
             page = self._call("list_objects_v2", Prefix=self._prefix + below, **token)
             for item in page.get("Contents", ()):
                 key = item["Key"]
-                if key.endswith("/") and not item["Size"]:  # a folder that a console made
-                    continue
-                yield self._stored(key, item["Size"], item)
+                if not is_folder(key, item["Size"]):
+                    yield self._stored(key, item["Size"], item)
             if not page.get("IsTruncated"):
                 return
             keys = [item["Key"] for item in page.get("Contents", ())]
@@ -197,6 +201,10 @@ class S3Place:
                 )
             last = keys[-1] if keys else last
             token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def name_of(self, key: str) -> str:
+        """Return the name of an object by its key in the bucket; empty for one that is not of this place."""
+        return key.removeprefix(self._prefix) if key.startswith(self._prefix) else ""
 
     def look(self, name: str) -> Stored | None:
         """Return the object as it is now; None if it is not there."""
@@ -312,7 +320,7 @@ class S3Place:
         )
 
     def _copy(self, name: str, size: int, into: S3Place, to: str, **more: Any) -> None:
-        source = {"Bucket": self._bucket, "Key": self._prefix + name}
+        source = {"Bucket": self.bucket, "Key": self._prefix + name}
         key = into._prefix + to
         if size <= _MOST_COPY:
             into._call("copy_object", Key=key, CopySource=source, **more)
@@ -345,7 +353,7 @@ class S3Place:
 
     def _call(self, method: str, **arguments: Any) -> dict[str, Any]:
         with _mapped(self.url):
-            answer: dict[str, Any] = self._store.files.call_s3(method, Bucket=self._bucket, **arguments)
+            answer: dict[str, Any] = self._store.files.call_s3(method, Bucket=self.bucket, **arguments)
             return answer
 
 
@@ -388,7 +396,7 @@ class FolderPlace:
                     yield Unlisted(name=name, error=e)
                     continue
                 if stat.S_ISREG(status.st_mode):
-                    yield _of_file(name, status)
+                    yield of_file(name, status)
                 else:
                     yield Unlisted(name=name, error=InvalidArgument("is a link or no file, and is not read"))
         finally:
@@ -399,7 +407,7 @@ class FolderPlace:
         """Return the file as it is now; None if it is not there."""
         try:
             with self._opened(name) as file:
-                return _of_file(name, os.fstat(file))
+                return of_file(name, os.fstat(file))
         except NotFound:
             return None
 
@@ -407,11 +415,11 @@ class FolderPlace:
         """Yield its bytes; at the end, too, it must be as it was."""
         try:
             with self._opened(stored.name) as file:
-                if _of_file(stored.name, os.fstat(file)) != stored:
+                if of_file(stored.name, os.fstat(file)) != stored:
                     raise Conflict(f"{stored.name!r} has changed; it is read again")
                 while piece := os.read(file, _PIECE):
                     yield piece
-                if _of_file(stored.name, os.fstat(file)) != stored:
+                if of_file(stored.name, os.fstat(file)) != stored:
                     raise Conflict(f"{stored.name!r} changed while it was read; it is read again")
         except NotFound as e:
             raise Conflict(f"{stored.name!r} is not there any more") from e
@@ -456,7 +464,7 @@ class FolderPlace:
         *folders, name = Path(stored.name).parts
         try:
             with _mapped(self.url), self._at(folders) as folder:
-                if _of_file(stored.name, os.stat(name, dir_fd=folder, follow_symlinks=False)) != stored:
+                if of_file(stored.name, os.stat(name, dir_fd=folder, follow_symlinks=False)) != stored:
                     return False
                 os.unlink(name, dir_fd=folder)
         except NotFound:
@@ -554,7 +562,8 @@ def _close(folder: int, entries: Any) -> None:
     os.close(folder)
 
 
-def _of_file(name: str, status: os.stat_result) -> Stored:
+def of_file(name: str, status: os.stat_result) -> Stored:
+    """Return a file by what is known of it without reading it."""
     stamp = f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
     return Stored(name=name, size=status.st_size, stamp=stamp, modified=status.st_mtime)
 

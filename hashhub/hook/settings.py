@@ -419,6 +419,12 @@ class BucketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     poll_seconds: float = 5.0
     """Seconds between two looks at the quarantine."""
 
+    events: str = ""
+    """URL of a queue of SQS that is told what is put into the quarantine, for this worker alone. Empty: none."""
+
+    relist_seconds: float = 300.0
+    """With `events`, seconds between two listings of the quarantine, which find what no event told of."""
+
     settle_seconds: float = 2.0
     """Seconds for which a file in a folder must not have changed before it is taken: it may still be written."""
 
@@ -435,6 +441,7 @@ class BucketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             for name, least in (
                 ("jobs", 1),
                 ("poll_seconds", 0.1),
+                ("relist_seconds", 0.1),
                 ("settle_seconds", 0),
                 ("retry_seconds", 0.1),
                 ("lease_seconds", 1),
@@ -448,6 +455,10 @@ class BucketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             for other, outer in places.items()
             if one != other and is_inside(inner, outer)
         ]
+        if self.events and not re.match(r"https?://[^/]+/.", self.events):
+            wrong.append(Violation("bucket.events", "must be the URL of a queue of SQS: https://…", "INVALID"))
+        if self.events and not self.quarantine.startswith("s3://"):
+            wrong.append(Violation("bucket.events", "is for a quarantine in a bucket: s3://…", "NOT_ALLOWED"))
         if len({place.startswith("s3://") for place in places.values()}) > 1:
             wrong.append(Violation("bucket.public", "must be of the kind of the other places", "NOT_ALLOWED"))
         if wrong:

@@ -44,10 +44,10 @@ def store_server() -> Iterator[str]:
             process.terminate()
 
 
-def client(url: str) -> Any:
+def client(url: str, service: str = "s3") -> Any:
     """Return a client as an app has one."""
     return boto3.client(
-        "s3",
+        service,
         endpoint_url=url,
         aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],

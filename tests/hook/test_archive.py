@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +17,33 @@ import pytest
 from click.testing import CliRunner
 
 from hashhub.cli import main
+from hashhub.cli.hook.scan_page import Findings
 from hashhub.errors import Conflict, PermissionDenied, Unavailable
-from hashhub.hook import Action, Hook, HookSettings, NoAnswer
-from hashhub.hook.archive import Scanned, scan_memory, scan_storage
+from hashhub.hashing import hash_media
+from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, open_hook
+from hashhub.hook.archive import Scanned, only_scan, scan_storage
+from hashhub.hook.case_scan import scan_for_case, stored_in
+from hashhub.hook.cases import Cases, item_of
 from hashhub.hook.places import FolderPlace, S3Place, Stored, place_of
+from hashhub.hook.queue import Code, Queue
+from hashhub.hook.records import Records, UploadState
+from hashhub.hook.scan_memory import ScanMemory
+from hashhub.model import (
+    TLP,
+    Contributor,
+    ContributorKind,
+    Effort,
+    HashSet,
+    Marking,
+    Purpose,
+    ReasonLine,
+    Reliability,
+    Verdict,
+)
 from tests.hook import bucket_server
 from tests.hook.conftest import HELD, Listed, jpeg
 from tests.hook.test_buckets import Answers, Scene
+from tests.hook.test_cases import opened
 
 if TYPE_CHECKING:
     from hashhub.hashing.pool import MediaPool
@@ -58,16 +81,16 @@ class Archive:
             os.utime(self.scene.root / "incoming" / name, (OLD, OLD))
 
     def scan(self) -> dict[str, Scanned]:
-        with scan_memory(self.hook, self.place) as memory:
+        with only_scan(self.hook.settings), ScanMemory(self.hook.settings) as memory:
             scanned = {s.name: s for s in scan_storage(self.hook, self.place, memory=memory, jobs=2)}
-            memory.end(len(scanned))
+            self.gone = memory.end(self.place.url, len(scanned))
             return scanned
 
 
 @pytest.fixture
 def archive(scene: Scene, tmp_path: Path, hashers: MediaPool, monkeypatch: pytest.MonkeyPatch) -> Archive:
     if scene.kind != "folder":
-        monkeypatch.setattr("hashhub.hook.archive._YOUNG_SECONDS", -60.0)  # the store's objects are of this moment
+        monkeypatch.setattr("hashhub.hook.scan_memory._YOUNG_SECONDS", -60.0)  # the store's objects are of this moment
     return Archive(scene, tmp_path / "data", hashers)
 
 
@@ -112,7 +135,7 @@ def test_every_object_is_checked_and_downloaded_once(archive: Archive, monkeypat
 def test_a_scan_that_is_cut_short_is_continued(archive: Archive) -> None:
     for number in range(12):
         archive.put(f"{number:02}.jpg", jpeg(2, (96, 64)) + bytes([number]))
-    with scan_memory(archive.hook, archive.place) as memory:
+    with ScanMemory(archive.hook.settings) as memory:
         cut = list(itertools.islice(scan_storage(archive.hook, archive.place, memory=memory, jobs=1), 7))
     rest = archive.scan()
     assert len(rest) == 12
@@ -167,8 +190,114 @@ def test_an_object_that_changes_while_it_is_read_is_not_taken_for_either(archive
             list(pieces)
 
 
+def test_an_unchanged_object_is_one_upload_until_the_answer_changes(
+    listed: Listed, make_settings: Callable[..., HookSettings], tmp_path: Path
+) -> None:
+    """Scans before and after what persons decide; and then another hub's entry, another file of the same name."""
+    folder = tmp_path / "media"
+    folder.mkdir()
+    content = jpeg(41)
+    (folder / "a.jpg").write_bytes(content)
+    (folder / "cut.jpg").write_bytes(content[:900])
+    (folder / "large").write_bytes(bytes(200_000))
+    settings = make_settings(policy="any", max_bytes=100_000)
+    place = FolderPlace(str(folder))
+
+    def lists(contributor: str) -> None:
+        listed.operator.create_contributor(
+            Contributor(
+                id=contributor,
+                display_name=contributor,
+                kind=ContributorKind.HOTLINE,
+                jurisdiction="FR",
+                reliability=Reliability.B,
+            )
+        )
+        marking = Marking(tlp=TLP.GREEN)
+        hash_set = HashSet(contributor=contributor, id="known", purpose=Purpose.CSAM, marking=marking)
+        listed.operator.create_hash_set(hash_set)
+        lines = "".join(f"{h.text}\n" for h in hash_media(content).hashes if h.algorithm == "MD5").encode()
+        listed.operator.import_source(io.BytesIO(lines), hash_set=f"{contributor}/known", connector="hash-lines")
+
+    def scan() -> dict[str, Scanned]:
+        with open_hook(settings) as hook, ScanMemory(settings) as memory:
+            scanned = {s.name: s for s in scan_storage(hook, place, memory=memory, jobs=2)}
+            memory.end(place.url, len(scanned))
+            return scanned
+
+    def decision(scanned: dict[str, Scanned], name: str = "a.jpg") -> Decision:
+        given = scanned[name].decision
+        assert given is not None
+        return given
+
+    lists("one-more")
+    first, second = scan(), scan()
+    assert decision(first).action is Action.BLOCK
+    assert [s.decision and s.decision.reference for s in second.values()] == [
+        decision(first, name).reference for name in second
+    ]
+    records = Records(Path(settings.data))
+    queue = Queue(records, settings)
+    assert records.count(UploadState.HELD, UploadState.BLOCKED) == 3  # what nobody could read, too
+    recorded = len(records.events())
+    reference = decision(first).reference
+    queue.release(reference, code=Code.OTHER, actor="ann", comment="may stay")
+    for _ in range(2):  # neither back in the queue nor allowed: it is said who has decided what
+        after = scan()
+        assert (decision(after).reference, decision(after).action) == (reference, Action.BLOCK)
+        assert after["a.jpg"].state is UploadState.RELEASED
+    assert queue.get(reference).state == "RELEASED"
+    assert records.count(UploadState.BLOCKED) == 0
+    assert [e.kind for e in records.events()[recorded:]] == ["upload.released"]
+    assert sum(n for [n] in records.rows("SELECT count FROM tally WHERE door = 'scan' AND action = 'BLOCK'")) == 4
+    lists("another-one")  # of which that person knew nothing
+    after = scan()
+    assert decision(after).reference != reference
+    assert after["a.jpg"].state is UploadState.BLOCKED
+    queue.confirm(decision(after).reference, actor="ann")
+    still_there = scan()
+    assert decision(still_there).reference == decision(after).reference
+    assert still_there["a.jpg"].state is UploadState.REMOVED
+    (folder / "a.jpg").write_bytes(content + b"another file")  # which only PDQ would tell
+    assert decision(scan()).action is Action.ALLOW
+    (folder / "a.jpg").write_bytes(content)
+    again = scan()
+    assert again["a.jpg"].state is UploadState.BLOCKED
+    assert decision(again).reference not in {reference, decision(after).reference}
+    (Path(settings.data) / "scan.db").unlink()  # only a memory: without it nothing is missed, and recorded once more
+    assert scan()["a.jpg"].state is UploadState.BLOCKED
+    records.close()
+
+
+def test_a_case_is_looked_for_by_what_a_scan_has_hashed_and_beside_one(archive: Archive) -> None:
+    content = jpeg(2, (96, 64))
+    archive.put("a.jpg", content)
+    settings = archive.hook.settings
+    with only_scan(settings), ScanMemory(settings) as memory:
+        scanning = scan_storage(archive.hook, archive.place, memory=memory, jobs=1)
+        for _ in scanning:
+            pass
+        memory.end(archive.place.url, 1)
+        archive.put("b.jpg", content)
+        records = Records(Path(settings.data))
+        cases = Cases(records, settings.case)
+        item = item_of(hash_media(content, effort=Effort.STANDARD, dihedral=True))
+        case = opened(cases, item).name
+        look = partial(scan_for_case, settings, cases, case, place=archive.place.url, actor="ann")
+        found = look(stored_in(archive.place, settings.max_bytes))
+        assert (found.scan.copies, found.remembered) == (2, 1)
+        assert look(stored_in(archive.place, settings.max_bytes)).remembered == 2
+        records.close()
+    rest = archive.scan()
+    assert all(s.is_remembered for s in rest.values())  # and by a scan what a case has had hashed
+    archive.scene.remove("incoming", "b.jpg")
+    archive.scan()
+    assert archive.gone == 1
+
+
 def test_one_scan_at_a_time(archive: Archive) -> None:
-    with scan_memory(archive.hook, archive.place), pytest.raises(Conflict), scan_memory(archive.hook, archive.place):
+    settings = archive.hook.settings
+    with only_scan(settings), pytest.raises(Conflict), only_scan(settings):
         pass
 
 
@@ -213,9 +342,76 @@ def test_the_command_reports(listed: Listed, tmp_path: Path) -> None:
     assert actions == {"known.jpg": "BLOCK", "new.jpg": "ALLOW", "link": None}
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert (summary["objects"], summary["counts"]) == (3, {"ALLOW": 1, "BLOCK": 1, "UNREAD": 1})
+    assert summary["states"] == {"BLOCKED": 1}
+    page = (tmp_path / "out/report.html").read_text("ascii")
+    [reference] = [line["decision"]["reference"] for line in lines if line["name"] == "known.jpg"]
+    [decided] = [line["decision"] for line in lines if line["name"] == "new.jpg"]
+    for told in (reference, "known.jpg", "link", "is a link or no file", decided["policy"], listed.hub.address):
+        assert told in page
+    assert f"<td>{decided['revision']}</td>" in page
+    assert all(f"{name}/known</td>" in page for name in ("police-nl", "hotline-de"))
+    records = Records(tmp_path / "data")
+    hook_settings = HookSettings(policy="block", without_answer=HELD)
+    Queue(records, hook_settings).release(reference, code=Code.OTHER, actor="ann", comment="may stay")
+    records.close()
+    done = CliRunner().invoke(main, command, catch_exceptions=False)
+    assert f"BLOCK  {reference}  known.jpg" in done.output
+    assert "a person has released it" in done.output
+    assert "1 of them were released by a person" in done.output
+    assert "a person has released it" in (tmp_path / "out/report.html").read_text("ascii")
     (folder / "link").unlink()
     done = CliRunner().invoke(main, [*command, "--fail-on-block"], catch_exceptions=False)
     assert done.exit_code == 1, done.output
+
+
+def test_the_page_escapes_names_and_does_not_grow(make_settings: Callable[..., HookSettings]) -> None:
+    hostile = "<script>alert(1)</script><img src=x onerror=y>\x1b[2J\u202e.jpg"
+    line = ReasonLine(code="CLAUSE_MET", text=f"listed {hostile}", entries=tuple(f"a/b/{hostile}{n}" for n in range(9)))
+    findings = Findings(f"s3://app/{hostile}", make_settings(policy="block"))
+
+    def add(number: int) -> None:
+        decision = Decision(
+            action=Action.HOLD if number % 3 else Action.BLOCK,
+            verdict=Verdict.REVIEW,
+            reasons=(line, ReasonLine(code=f"CODE_{number}", entries=(f"x/{number}/y",))),
+            reference=f"{number:020x}",
+            policy=f"p@{number}",
+            revision=number + 1,
+        )
+        given: dict[str, Any] = {
+            "name": f"{number}{hostile}",
+            "where": "",
+            "state": UploadState.REMOVED if number % 2 else None,
+        }
+        if number % 5:
+            findings.add(Scanned(**given, decision=decision))
+        else:
+            findings.add(Scanned(**given, error=PermissionDenied(hostile)))
+
+    def size() -> int:
+        return len(repr([vars(findings)[name] for name in ("_hits", "_unread", "_codes", "_lists", "counts")]))
+
+    for number in range(8_000):
+        add(number)
+    before = size()
+    for number in range(8_000, 16_000):
+        add(number)
+    assert size() < before + 1_000
+    page = "".join(findings.page(not_downloaded=1, size=2, gone=3))
+    page.encode("ascii", "xmlcharrefreplace")
+    assert set(re.findall(r"<(\w+)", page)) <= {
+        *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "svg", "text", "rect"),
+        *("table", "caption", "thead", "tbody", "tr", "th", "td"),
+    }
+    assert "default-src 'none'" in page
+    assert "\x1b" not in page
+    assert "\u202e" not in page
+    assert "&lt;script&gt;" in page
+    assert page.count("The first 1,000 of") == 3
+    assert "confirmed, and still there" in page
+    assert "and 5 more" in page
+    assert "0 to" not in page
+    assert "2 to 16000" in page
 
 
 def test_a_place_elsewhere_is_refused(scene: Scene) -> None:

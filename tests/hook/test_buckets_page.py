@@ -40,6 +40,8 @@ def test_policies_give_each_no_more_than_it_needs() -> None:
     assert (everybody["Action"], everybody["Resource"]) == ("s3:GetObject", "arn:aws:s3:::app-media/public/*")
     [app] = json.loads(block("json", "app"))["Statement"]
     assert (app["Action"], app["Resource"]) == ("s3:PutObject", "arn:aws:s3:::app-media/incoming/*")
+    [queue] = json.loads(block("json", "queue"))["Statement"]
+    assert set(queue["Action"]) == {"sqs:ReceiveMessage", "sqs:DeleteMessage"}
     for statement in json.loads(block("json", "worker"))["Statement"]:
         if "s3:PutObject" in statement["Action"]:
             assert not any("incoming" in resource for resource in statement["Resource"])
@@ -93,3 +95,24 @@ def test_the_page_works_as_written(store: str, listed: Listed, tmp_path: Path, m
     assert len(published) == 1
     summary = json.loads((tmp_path / "scan/summary.json").read_text())
     assert summary["counts"] == {"ALLOW": 1}
+    assert "report.html" in {path.name for path in (tmp_path / "scan").iterdir()}
+    _events_work_as_written(app, environment, tmp_path, listed)
+
+
+def _events_work_as_written(app: Any, environment: dict[str, str], tmp_path: Path, listed: Listed) -> None:
+    (tmp_path / "notify.py").write_text(block("python", "notify"))
+    command = [sys.executable, "notify.py"]
+    made = subprocess.check_output(command, cwd=tmp_path, env=environment, timeout=60, text=True)
+    environment = environment | {"HASHHUB_HOOK_BUCKET_EVENTS": made.strip()}
+    command = ["hashhub", "hook", "watch", "--settings", "hook.toml", "--json"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as watching:
+        try:
+            assert watching.stdout is not None
+            outcomes = []
+            for number in range(2):  # the first may be found by the first listing, the second by its event alone
+                app.put_object(Bucket="app-media", Key=f"incoming/told {number}.jpg", Body=listed.unknown)
+                outcomes.append(json.loads(watching.stdout.readline()))
+        finally:
+            watching.terminate()
+    assert [(o["name"], o["outcome"]) for o in outcomes] == [(f"told {n}.jpg", "PUBLISHED") for n in range(2)]
+    assert watching.returncode == 0

@@ -261,7 +261,7 @@ class TestPicturesAndVideos:
         pictured = opened(cases, item_of(hash_media(still(footage()))))
         recorded = opened(cases, item_of(hash_media(film())))
         paths = (tmp_path / name for name in ("other.mp4", "shown.mp4", "still.png"))
-        stored = [Stored(path.name, "1", lambda path=path: path.open("rb")) for path in paths]  # type: ignore[misc]
+        stored = [Stored(path.name, "1", 0.0, lambda path=path: path.open("rb")) for path in paths]  # type: ignore[misc]
         for case in (pictured, recorded):
             scan_for_case(make_settings(), cases, case.name, stored, place="archive", actor="ann")
             assert [copy.place for copy in cases.copies(case.name)] == ["shown.mp4", "still.png"]
@@ -498,10 +498,10 @@ def test_a_running_hook_stops_copies_at_once_and_with_the_hub_away(
 
 class TestScan:
     def files(self, directory: Path) -> list[Stored | Unread]:
-        return [
-            Stored(str(path), str(path.stat().st_mtime_ns), lambda path=path: path.open("rb"))  # type: ignore[misc]
-            for path in sorted(directory.iterdir())
-        ]
+        def stored(path: Path) -> Stored:
+            return Stored(str(path), str(path.stat().st_mtime_ns), 0.0, lambda: path.open("rb"))
+
+        return [stored(path) for path in sorted(directory.iterdir())]
 
     def test_old_copies_are_listed_once_and_files_are_hashed_once(
         self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings]
@@ -707,6 +707,7 @@ def test_copies_in_a_bucket_are_found_and_what_is_too_large_is_unread(
 ) -> None:
     for name, value in bucket_server.KEYS.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("hashhub.hook.scan_memory._YOUNG_SECONDS", -60.0)  # the files are of this moment
     app = bucket_server.client(store)
     app.create_bucket(Bucket="cases")
     contents = {

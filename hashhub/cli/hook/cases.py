@@ -14,7 +14,7 @@ import click
 
 from hashhub.cli.hook.group import SETTINGS, hook
 from hashhub.cli.hook.queue import PERSON, account, actor_of, opened
-from hashhub.cli.scan_tree import Stamp, Tree, Unlisted
+from hashhub.cli.scan_tree import Tree, Unlisted
 from hashhub.cli.scan_tree import opened as opened_file
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, moment, spelled
 from hashhub.cli.terminal import note, plain, print_json, progress, say, show_path, table, tell
@@ -358,7 +358,7 @@ def _absolute(path: str) -> Path:
 
 def _stored(paths: tuple[str, ...], settings: HookSettings) -> Iterator[Stored | Unread]:
     from hashhub.hook.case_scan import Stored, Unread, stored_in
-    from hashhub.hook.places import place_of
+    from hashhub.hook.places import of_file, place_of
 
     for bucket in filter(_is_bucket, paths):
         yield from stored_in(place_of(bucket, settings.bucket), settings.max_bytes)
@@ -368,11 +368,11 @@ def _stored(paths: tuple[str, ...], settings: HookSettings) -> Iterator[Stored |
             continue
         place = show_path(path)
         try:
-            stamp = ":".join(str(part) for part in Stamp.of(os.stat(path)))  # noqa: PTH116 - as Tree does
+            stored = of_file(str(path), os.stat(path))  # noqa: PTH116 - as Tree does
         except (OSError, ValueError) as e:
             yield Unread(place, f"cannot be looked at: {type(e).__name__}")
             continue
-        yield Stored(place, stamp, lambda path=path: opened_file(path))  # type: ignore[misc]
+        yield Stored(place, stored.stamp, stored.modified, lambda path=path: opened_file(path))  # type: ignore[misc]
 
 
 def _show(session: Session, case: Case) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
-from hashhub.cli.scan_state import RESULTS, replaced
+from hashhub.cli.scan_state import REPORT, RESULTS, replaced
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, command
 from hashhub.cli.terminal import clean, json_line, note, plain, print_json, progress, say
 from hashhub.hook.places import shown
@@ -77,7 +76,8 @@ def _run(worker: BucketWorker) -> None:
     ended = threading.Event()
 
     def told(error: HashHubError, seconds: float) -> None:
-        note(f"note: {clean(error.message)}; trying again in {seconds:.0f} s")
+        then = f"; trying again in {seconds:.0f} s" if seconds else ""
+        note(f"note: {clean(error.message)}{then}")
 
     with contextlib.ExitStack() as stack:
         stack.callback(ended.set)
@@ -106,7 +106,7 @@ def _wake(folder: Path, wake: threading.Event, ended: threading.Event) -> None:
     "directory",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help=f"Write {RESULTS} and {_SUMMARY} there once the scan is complete.",
+    help=f"Write {RESULTS}, {_SUMMARY} and {REPORT} there once the scan is complete.",
 )
 @click.option(
     "--jobs", type=click.IntRange(1, 256), metavar="N", help="Objects read at once; default: as [bucket] says."
@@ -125,43 +125,49 @@ def scan(
 
     Nothing is moved, and nothing of an object is written to disk. What was downloaded is remembered by its hashes: the
     same command continues a scan that was cut short, and a later one downloads only what is new or has changed. Lines
-    are printed for what is not allowed, with --json for everything. What could not be read makes the exit code 3.
+    are printed for what is not allowed, with --json for everything. What could not be read makes the exit code 3. An
+    unchanged object about which nothing new is said is in the queue once, and stays as a person has decided.
     """
+    from hashhub.cli.hook.scan_page import UNREAD, Findings
     from hashhub.hook import Action, open_hook
-    from hashhub.hook.archive import scan_memory, scan_storage
+    from hashhub.hook.archive import only_scan, scan_storage
     from hashhub.hook.places import place_of
+    from hashhub.hook.records import UploadState
+    from hashhub.hook.scan_memory import ScanMemory
 
     settings = settings_of(settings_file)
     place = place_of(where, settings.bucket)
-    counts: Counter[str] = Counter()
+    findings = Findings(place.url, settings)
+    counts, states = findings.counts, findings.states
     total = remembered = size = 0
     with contextlib.ExitStack() as stack:
         if directory is not None:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             results = stack.enter_context(replaced(directory, RESULTS))
         checks = stack.enter_context(open_hook(settings))
-        memory = stack.enter_context(scan_memory(checks, place))
+        stack.enter_context(only_scan(settings))
+        memory = stack.enter_context(ScanMemory(settings))
+        before = memory.objects(place.url)
         bar = stack.enter_context(progress(unit_bytes=False))
         for scanned in scan_storage(checks, place, memory=memory, jobs=jobs or settings.bucket.jobs):
             total += 1
             remembered += scanned.is_remembered
             size += 0 if scanned.is_remembered else scanned.size
-            counts[scanned.decision.action if scanned.decision else "UNREAD"] += 1
-            if scanned.decision is not None and scanned.decision.no_answer is not None:
-                counts[scanned.decision.no_answer] += 1
+            findings.add(scanned)
             line = _line(scanned)
             if directory is not None:
                 results.write(json_line(line) + "\n")
             if session.json:
                 print_json(line)
             elif scanned.decision is None or scanned.decision.action is not Action.ALLOW:
-                say("  ".join(clean(part) for part in _words(scanned)))
-            bar(total, max(memory.objects, total) or None, f"scanning {place.url}")
-        gone = memory.end(total)
+                say("  ".join(clean(part) for part in _words(scanned) if part))
+            bar(total, max(before, total) or None, f"scanning {place.url}")
+        gone = memory.end(place.url, total)
         summary = {
             "place": place.url,
             "objects": total,
             "counts": dict(sorted(counts.items())),
+            "states": dict(sorted(states.items())),
             "not_downloaded": remembered,
             "bytes": size,
             "gone": gone,
@@ -169,13 +175,20 @@ def scan(
         if directory is not None:
             with replaced(directory, _SUMMARY) as file:
                 file.write(json_line(summary) + "\n")
+            with replaced(directory, REPORT) as file:
+                file.writelines(findings.page(not_downloaded=remembered, size=size, gone=gone))
     said = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
     note(
         f"{total:,} objects: {said or 'none'}; {remembered:,} not downloaded again, {gone:,} gone since the last scan."
     )
+    if states[UploadState.RELEASED] + states[UploadState.REMOVED]:
+        note(
+            f"{states[UploadState.RELEASED]:,} of them were released by a person, and {states[UploadState.REMOVED]:,} "
+            "confirmed: those are still there."
+        )
     if fail_on_block and counts[Action.ALLOW] < total:
         raise click.exceptions.Exit(REFUSED)
-    if counts["UNREAD"]:
+    if counts[UNREAD]:
         raise click.exceptions.Exit(UNAVAILABLE)
 
 
@@ -185,14 +198,17 @@ def _line(scanned: Scanned) -> dict[str, object]:
         "where": shown(scanned.where),
         "size": scanned.size,
         "is_remembered": scanned.is_remembered,
+        "state": scanned.state,
         "decision": None if scanned.decision is None else plain(scanned.decision),
         "error": None if scanned.error is None else {"reason": scanned.error.reason, "message": scanned.error.message},
     }
 
 
 def _words(scanned: Scanned) -> Iterator[str]:
+    from hashhub.cli.hook.scan_page import UNREAD, said
+
     if scanned.decision is None:
-        yield "UNREAD"
+        yield UNREAD
         yield shown(scanned.name)
         yield scanned.error.message if scanned.error else ""
         return
@@ -200,3 +216,4 @@ def _words(scanned: Scanned) -> Iterator[str]:
     yield scanned.decision.reference
     yield shown(scanned.name)
     yield scanned.decision.reasons[0].text if scanned.decision.reasons else ""
+    yield said(scanned.state)
