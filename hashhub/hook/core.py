@@ -135,8 +135,9 @@ class Hook:
         """See `opening.open_hook`.
 
         `judge`: who is asked; closed with the hook. `media_judge`: who hashes uploads where the settings say HUB.
-        `cases`: the judge again, where it is one of cases: they are asked beside answers that are remembered. `connect`:
-        see the method. `holds`: whether a remembered answer would be given now as well, by more than its revision.
+        `cases`: the judge again, where it is one of cases: they are asked beside answers that are remembered.
+        `connect`: waits for the hub's first answer. `holds`: whether a remembered answer would be given now as well, by
+        more than its revision.
         `records`: the hook's own database, closed with it; None: nothing is recorded. `on_recheck`: who is told what an
         upload without an answer turned out to be. `queue_rounds`: started and closed with the hook.
         """
