@@ -201,14 +201,16 @@ class Hook:
         if self._records is not None:
             self._records.close()
 
-    def start(self) -> None:
+    def start(self, *, wait_seconds: float = 0.0) -> None:
         """Begin to start the processes that hash and to connect to the hub, so that the first uploads need not wait for
-        them; return at once. A process that forks others calls it in each of those.
+        them; return once the hub has answered, or after `wait_seconds`. Call it after a fork.
         """
         if self._hashing is not None:
             self._hashing.start()
         if self._connect is not None:
-            threading.Thread(target=self.connect, name="hook-connect", daemon=True).start()
+            connecting = threading.Thread(target=self.connect, name="hook-connect", daemon=True)
+            connecting.start()
+            connecting.join(wait_seconds)
 
     def connect(self) -> None:
         """Wait until the hub has answered once, for up to 10 seconds; without one that is asked, return at once. What

@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 from click.testing import CliRunner
 
 from hashhub.cli import main
 from hashhub.hook import Action, NoAnswer, open_hook
 from hashhub.hook.judges import query_of_nothing
+from hashhub.testing.sidecar_process import running_sidecar
 from tests.hook.conftest import hook_toml
 from tests.relay import slow_way_to
 
@@ -67,3 +69,20 @@ def test_the_command_waits_for_the_connection(listed: Listed, tmp_path: Path) ->
         command = ["hook", "check", "--json", "--settings", str(file), str(tmp_path / "notes.txt")]
         done = CliRunner().invoke(main, command, catch_exceptions=False)
     assert json.loads(done.stdout)["decision"]["verdict"] == "NO_MATCH", done.output
+
+
+def test_the_sidecar_opens_once_the_hub_is_connected_and_without_one_all_the_same(
+    listed: Listed, tmp_path: Path
+) -> None:
+    file = hook_toml(tmp_path, listed, top=f"answer_seconds = {SECONDS}")
+    told = file.read_text("utf-8")
+    with slow_way_to(listed.hub.address) as way:
+        way.opens.set()
+        file.write_text(told.replace(listed.hub.address, way.address))
+        with running_sidecar(file):
+            assert way.connections == 1
+    with slow_way_to(listed.hub.address) as way:
+        file.write_text(told.replace(listed.hub.address, way.address))
+        with running_sidecar(file) as sidecar:
+            answer = httpx.post(f"{sidecar.url}/check", content=b"a text", timeout=60.0)
+            assert answer.json()["no_answer"] == "HUB_AWAY"

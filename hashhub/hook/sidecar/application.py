@@ -82,6 +82,7 @@ _MOST_JSON: Final = 256 * 1024  # bytes; tusd's request has all headers of its c
 _MOST_HASHES: Final = 64
 _MOST_UPLOAD_ID: Final = 200  # characters
 _RETRY_SECONDS: Final = 1
+_START_SECONDS: Final = 2.0  # for a first answer of the hub, before the door opens without one
 _LOOK_SECONDS: Final = 5.0  # between looks whether the hub answers
 _STEP: Final = 1 << 20  # bytes of a stored file that are read at a time
 
@@ -172,7 +173,7 @@ class Sidecar:
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        self._hook.start()
+        await asyncio.to_thread(self._hook.start, wait_seconds=_START_SECONDS)
         looks = asyncio.create_task(self._look())
         try:
             yield
