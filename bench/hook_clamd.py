@@ -59,12 +59,12 @@ def scan(path: str, content: bytes) -> str:
 
 
 @contextmanager
-def real_clamd(directory: Path) -> Iterator[tuple[str, int]]:
-    """Run the real clamd with one signature, and yield its socket and its process."""
+def real_clamd(directory: Path, path: Path | None = None) -> Iterator[tuple[str, int]]:
+    """Run the real clamd with one signature, and yield its socket (`path`, or one in the directory) and its process."""
     program = shutil.which("clamd", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
         raise SystemExit("clamd is not installed: apt-get install clamav-daemon")
-    path = directory / "clamd.sock"
+    path = path or directory / "clamd.sock"
     (directory / "db").mkdir()
     (directory / "db" / "one.ndb").write_text(f"Hashhub.Test.Harmless:0:*:{b'HASHHUB-HARMLESS-TEST-STRING'.hex()}\n")
     (directory / "clamd.conf").write_text(

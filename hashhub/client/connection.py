@@ -25,7 +25,9 @@ OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),  # the server decides
     ("grpc.enable_retries", 0),  # retried here, where it is known which calls may be
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # grpc gives each attempt to connect so long, whatever the name says: TLS over a long way needs it, and so does a
+    # machine that is busy.
+    ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 

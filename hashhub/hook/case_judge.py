@@ -358,15 +358,16 @@ class CaseJudge:
             return Action.HOLD, (ReasonLine(code="CASES_UNREAD", text=text),)
         if not hits:
             return Action.ALLOW, ()
+        action = severest(*(hit.action for hit in hits))
         lines = tuple(
             ReasonLine(
                 code=f"{_STOPPED}{hit.action}",
                 clause=hit.case,
                 text=f"a copy of what {hit.case} is about: {hit.how}",
             )
-            for hit in hits
+            for hit in sorted(hits, key=lambda hit: hit.action is not action)
         )
-        return severest(*(hit.action for hit in hits)), lines
+        return action, lines
 
     def note(self, checked: Checked) -> None:
         """Count an upload in the cases that stopped it: once, however often they were asked about it."""
@@ -388,4 +389,6 @@ class CaseJudge:
 
 def _stopped(result: MatchResult, lines: tuple[ReasonLine, ...]) -> MatchResult:
     verdict = result.verdict if result.verdict in _FOR_PEOPLE else Verdict.REVIEW
-    return msgspec.structs.replace(result, verdict=verdict, reasons=(*result.reasons, *lines))
+    # What decides comes first.
+    reasons = (*result.reasons, *lines) if verdict is Verdict.MATCH else (*lines, *result.reasons)
+    return msgspec.structs.replace(result, verdict=verdict, reasons=reasons)

@@ -30,11 +30,11 @@ import msgspec
 
 from hashhub.background import Background
 from hashhub.errors import Cancelled, HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
-from hashhub.hashes import SEARCHED, Hash, is_exact, parse
+from hashhub.hashes import SEARCHED, Hash, is_exact
 from hashhub.hook.answers import Answer, Answers
 from hashhub.hook.content import Content, Memory
 from hashhub.hook.decision import Action, Checked, Decision, NoAnswer, severest
-from hashhub.hook.judges import Judge, Judged, MediaJudge, without_hub
+from hashhub.hook.judges import Judge, Judged, MediaJudge, query_of_nothing, without_hub
 from hashhub.hook.rechecks import OnRecheck, Pending, Rechecks
 from hashhub.hook.records import UploadState
 from hashhub.hook.settings import Hashing as WhereHashed
@@ -126,6 +126,7 @@ class Hook:
         judge: Judge,
         media_judge: MediaJudge | None = None,
         cases: CaseJudge | None = None,
+        connect: Callable[[], None] | None = None,
         holds: Callable[[Judged], bool] | None = None,
         records: Records | None = None,
         on_checked: OnChecked | Sequence[OnChecked] | None = None,
@@ -135,8 +136,9 @@ class Hook:
         """See `opening.open_hook`.
 
         `judge`: who is asked; closed with the hook. `media_judge`: who hashes uploads where the settings say HUB.
-        `cases`: the judge again, where it is one of cases: they are asked beside answers that are remembered. `holds`:
-        whether a remembered answer would be given now as well, by more than its revision.
+        `cases`: the judge again, where it is one of cases: they are asked beside answers that are remembered.
+        `connect`: waits for the hub's first answer. `holds`: whether a remembered answer would be given now as well, by
+        more than its revision.
         `records`: the hook's own database, closed with it; None: nothing is recorded. `on_recheck`: who is told what an
         upload without an answer turned out to be. `queue_rounds`: started and closed with the hook.
         """
@@ -144,6 +146,7 @@ class Hook:
         self._judge = judge
         self._media_judge = media_judge
         self._cases = cases
+        self._connect = connect
         self._holds = holds
         self._records = records
         self._listeners = () if on_checked is None else (on_checked,) if callable(on_checked) else tuple(on_checked)
@@ -159,6 +162,7 @@ class Hook:
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, str, str, str, str]] = Counter()
         self._threads: ThreadPoolExecutor | None = None
+        self._is_closed = False
         self._rechecks: Rechecks | None = None
         self._queue_rounds = queue_rounds
         if queue_rounds is not None:
@@ -179,6 +183,7 @@ class Hook:
 
     def close(self) -> None:
         """End the threads and the processes that hash, write what was counted, and let go of the hub."""
+        self._is_closed = True
         if self._threads is not None:
             self._threads.shutdown(wait=True)
         if self._queue_rounds is not None:
@@ -197,16 +202,34 @@ class Hook:
         if self._records is not None:
             self._records.close()
 
-    def start(self) -> None:
-        """Begin to start the processes that hash, so that the first uploads need not wait for them; return at once."""
+    def start(self, *, wait_seconds: float = 0.0) -> None:
+        """Begin to start the processes that hash and to connect to the hub, so that the first uploads need not wait for
+        them; return once the hub has answered, or after `wait_seconds`. Call it after a fork.
+        """
         if self._hashing is not None:
             self._hashing.start()
+        if self._connect is not None:
+            connecting = threading.Thread(target=self.connect, name="hook-connect", daemon=True)
+            connecting.start()
+            connecting.join(wait_seconds)
+
+    def connect(self) -> None:
+        """Wait until the hub has answered once, for up to 10 seconds; without one that is asked, return at once. What
+        goes wrong is logged, and left to the first upload.
+        """
+        if self._connect is None:
+            return
+        try:
+            self._connect()
+        except HashHubError as e:
+            if not self._is_closed:
+                _log.warning("the hub does not answer yet: %s", e.message)
 
     def probe(self) -> None:
         """Ask about a digest that nobody has, as a look whether answers can be had. Raises HashHubError when not.
         Nothing is decided, counted or recorded.
         """
-        judged = self._judge.judge(Query(hashes=(parse("SHA256", secrets.token_hex(32)),)))
+        judged = self._judge.judge(query_of_nothing())
         if judged.result.verdict is Verdict.UNAVAILABLE or judged.is_past_limit or judged.without_lists:
             raise Unavailable("the hub answers, but cannot say who knows an upload; look at its own health")
 
@@ -537,17 +560,26 @@ class Hook:
             verdict = Verdict.UNAVAILABLE  # something was not looked at
         return severest(Action.ALLOW, *actions), verdict, cause
 
+    def _is_by_choice(self, looked: _Looked, action: Action, cause: NoAnswer | None) -> bool:
+        """Whether this becomes of the upload because something is not known of it, rather than by what is known."""
+        if cause is None or looked.judged is None:
+            return False
+        is_for_review = looked.judged.result.verdict is Verdict.REVIEW
+        by_answer = severest(looked.judged.at_least, self.settings.on_review if is_for_review else Action.ALLOW)
+        return action is not by_answer
+
     def _decided(self, looked: _Looked, content: Content | None) -> Decision:
         action, verdict, cause = self._weighed(looked)
         judged = looked.judged
         said = judged.result.reasons if judged is not None else ()
         codes = {line.code for line in said}
-        gaps = [line for line in (*looked.lines, *looked.coverage.gaps) if line.code not in codes]
+        gaps = dict.fromkeys(line for line in (*looked.lines, *looked.coverage.gaps) if line.code not in codes)
         checked = Checked(
             decision=Decision(
                 action=action,
                 verdict=verdict,
-                reasons=(*said, *dict.fromkeys(gaps)),
+                # What decides comes first.
+                reasons=(*gaps, *said) if self._is_by_choice(looked, action, cause) else (*said, *gaps),
                 reference=secrets.token_hex(_REFERENCE_BYTES),
                 no_answer=cause,
                 policy=judged.policy if judged else "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 import msgspec
 
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
-from hashhub.hashes import VPDQ
+from hashhub.hashes import VPDQ, parse
 from hashhub.hook.decision import Action
 from hashhub.model import Effort, MatchOptions, MatchResult, MediaResult, Query
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hashhub.hook")
 _A = TypeVar("_A")
+_CONNECT_SECONDS: Final = 10.0
 _OF_THE_QUERY: Final = frozenset({Reason.TOO_LARGE, Reason.UNKNOWN_ALGORITHM, Reason.DISTANCE_REQUIRED})
 
 
@@ -106,6 +108,11 @@ def options_of(settings: HookSettings) -> MatchOptions:
     return MatchOptions(policy=settings.policy, effort=settings.effort, max_distances=distances)
 
 
+def query_of_nothing() -> Query:
+    """Return a question about a digest that nobody has."""
+    return Query(hashes=(parse("SHA256", secrets.token_hex(32)),))
+
+
 class HubJudge:
     """Asks the hub, by a client of its own."""
 
@@ -121,6 +128,20 @@ class HubJudge:
         answer = self._client.match(query, self._options)
         self._revision = max(self._revision, answer.revision)
         return Judged(result=answer.result, policy=answer.policy, revision=answer.revision)
+
+    def connect(self) -> None:
+        """Connect, and wait for a first answer for up to 10 seconds: on a busy machine that takes longer than an upload
+        waits. Raises HashHubError when there is none; at once where nothing listens at the hub's address.
+        """
+        until = time.monotonic() + _CONNECT_SECONDS
+        while True:
+            try:
+                self.judge(query_of_nothing())
+            except HashHubError as e:
+                if e.reason is not Reason.DEADLINE_EXCEEDED or time.monotonic() > until:
+                    raise
+            else:
+                return
 
     def judge_media(self, label: str, content: bytes) -> JudgedMedia:
         """Let the hub hash an upload and answer. Raises HashHubError when it does not in time, or refuses."""

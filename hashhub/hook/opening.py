@@ -47,13 +47,16 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
     judge: Judge
     holds: Callable[[Judged], bool] | None = None
     asked: MediaJudge | None = None
+    connect = None
     if settings.mode is Mode.LOCAL:
         from hashhub.hook.local import LocalJudge
 
         judge = local = LocalJudge(settings)
         holds = local.holds
     else:
-        judge = asked = _watched(settings, records)
+        hub = HubJudge(settings)
+        connect = hub.connect
+        judge = asked = _watched(hub, settings, records)
     rounds = QueueRounds(records, settings, judge, vault=vault) if records is not None else None
     listeners: list[OnChecked] = [vault.on_checked] if vault is not None else []
     # Cases come first: they hold whatever the lists say, and without a hub.
@@ -67,6 +70,7 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
         judge=judge,
         media_judge=asked,
         cases=cases,
+        connect=connect,
         holds=holds,
         records=records,
         on_checked=listeners,
@@ -84,7 +88,7 @@ def open_vault(settings: HookSettings, records: Records) -> Vault | None:
     return Vault(records, settings)
 
 
-def _watched(settings: HookSettings, records: Records | None) -> Breaker:
+def _watched(hub: HubJudge, settings: HookSettings, records: Records | None) -> Breaker:
     """Return the hub, which is not asked for a while once it fails; the record says when that was."""
 
     def note(error: HashHubError | None) -> None:
@@ -92,6 +96,4 @@ def _watched(settings: HookSettings, records: Records | None) -> Breaker:
             kind, reason = ("hub.back", "") if error is None else ("hub.away", error.reason)
             records.note(actor=HOOK, kind=kind, subject=settings.hub, reason=reason)
 
-    return Breaker(
-        HubJudge(settings), failures=settings.breaker_failures, seconds=settings.breaker_seconds, on_change=note
-    )
+    return Breaker(hub, failures=settings.breaker_failures, seconds=settings.breaker_seconds, on_change=note)

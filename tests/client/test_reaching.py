@@ -16,6 +16,8 @@ import pytest
 
 from hashhub.client import Client
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
+from hashhub.testing.hub_process import RunningHub
+from tests.relay import slow_way_to
 
 
 @pytest.fixture(scope="module")
@@ -140,3 +142,11 @@ def test_what_somebody_has_to_correct_is_told_at_once_and_what_may_pass_is_waite
     server.stop(None).wait()
     assert attempts == ["started"]
     assert not isinstance(error, Unavailable), "it was reached, and does not know the call"
+
+
+def test_a_connection_that_takes_half_a_second_is_made_at_the_first_attempt(hub: RunningHub) -> None:
+    """As with TLS to another continent, or on a busy machine."""
+    with slow_way_to(hub.address) as way, Client(way.address, hub.token, timeout=30.0, retry_seconds=0.0) as client:
+        threading.Timer(0.5, way.opens.set).start()
+        assert client.status().revision >= 0
+        assert way.connections == 1

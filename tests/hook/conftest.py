@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from bench.quickstart import Reader
 from hashhub.client import Client
 from hashhub.hashing import DEFAULT_LIMITS, hash_media
 from hashhub.hashing.pool import MediaPool
@@ -133,6 +137,31 @@ def hashers() -> Iterator[MediaPool]:
         place.hash(jpeg(1, (96, 64)))
     yield pool
     pool.close()
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    """Give somebody who follows a page and has hashhub already; their hub and doors have ports of their own."""
+    with ExitStack() as stack:
+        free = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
+        ports = dict(zip((8470, 8471, 8472, 3310), [server.getsockname()[1] for server in free], strict=True))
+    hub, http, sidecar, clamd = (f"127.0.0.1:{port}" for port in ports.values())
+    root = Path(__file__).parents[2]
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("HASHHUB_")},
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": os.pathsep.join([str(root), str(root / "connectors")]),
+        "HASHHUB_LISTEN": hub,
+        "HASHHUB_HTTP": http,
+        "HASHHUB_SERVER": hub,
+        "HASHHUB_HOOK_HUB": hub,
+        "HASHHUB_HOOK_SIDECAR_LISTEN": sidecar,
+        "HASHHUB_HOOK_CLAMD_LISTEN": clamd,
+        "HASHHUB_HOOK_ANSWER_SECONDS": "20",  # a loaded machine is no reason for another answer
+    }
+    follows = Reader(tmp_path, environment, ports=ports)
+    yield follows
+    follows.close()
 
 
 # The sidecar

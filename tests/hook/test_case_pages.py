@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import json
 import re
-import subprocess
-import sys
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 
-from hashhub.hook import Action
+from bench.quickstart import steps
 from hashhub.hook.cases import rules
-from hashhub.hook.decision import Checked, Decision
-from hashhub.hook.records import Records
-from hashhub.hook.settings import load
-from hashhub.model import Verdict, now
-from hashhub.testing.hub_process import running_hub
-from tests.docs.test_readme import commands
+from tests.hook.test_reports import SCHEMA
+
+if TYPE_CHECKING:
+    from bench.quickstart import Reader
 
 ROOT = Path(__file__).parents[2]
 HEADINGS = (
@@ -32,51 +29,23 @@ COUNTRIES = re.split(r"^## ", (ROOT / "docs/countries.md").read_text("utf-8"), f
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize(("page", "least"), [("docs/hook-cases.md", 12), ("docs/hook-reports.md", 6)])
-def test_every_command_works_as_written(tmp_path: Path, page: str, least: int) -> None:
-    text = (ROOT / page).read_text("utf-8")
-    tables = re.findall(r"^```toml (\S+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    with running_hub(tmp_path / "hashhub-data") as hub:
-        for file, table in tables:
-            (tmp_path / file).write_text(table.replace("127.0.0.1:8470", hub.address), "utf-8")
-        load(tmp_path / "hook.toml", {})
-        if "report draft" in text:  # what the page says is on record
-            _keep(tmp_path / "hashhub-hook")
-        environment = {
-            **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "HASHHUB_SERVER": hub.address,
-            "HASHHUB_TOKEN": hub.token,
-        }
-        assert len(commands(page)) >= least
-        for command, ends_with, _ in commands(page):
-            if command.startswith("export "):
-                name, _, value = command.removeprefix("export ").partition("=")
-                environment[name] = value
-                continue
-            done = subprocess.run(
-                ["bash", "-c", command], cwd=tmp_path, env=environment, timeout=60, capture_output=True, text=True,
-                check=False,
-            )  # fmt: skip
-            assert done.returncode == ends_with, f"{command}\n{done.stdout}\n{done.stderr}"
-            assert "Traceback" not in done.stderr
-    if page == "docs/hook-cases.md":
-        assert "Complete." in (tmp_path / "record.md").read_text("utf-8")
+def test_cases_are_as_told(reader: Reader) -> None:
+    for step in steps((ROOT / "docs/hook-cases.md").read_text("utf-8")):
+        reader.follow(step)
+    assert "Complete." in (reader.work / "record.md").read_text("utf-8")
 
 
-def _keep(directory: Path) -> None:
-    records = Records(directory)
-    reference = "0123456789abcdef0123"
-    checked = Checked(
-        decision=Decision(action=Action.BLOCK, verdict=Verdict.MATCH, reasons=(), reference=reference),
-        time=now(),
-        door="api",
-    )
-    records.write(
-        "INSERT INTO upload VALUES (?, ?, 'BLOCKED', 'api', '', ?)",
-        (reference, now().isoformat(), msgspec.msgpack.encode(checked)),
-    )
-    records.close()
+@pytest.mark.timeout(240)
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed here")
+def test_reports_are_as_told(reader: Reader) -> None:
+    for step in steps((ROOT / "docs/hook-reports.md").read_text("utf-8")):
+        reader.follow(step)
+    for directory in ("us", "gb", "ca", "hotline"):
+        assert list((reader.work / directory).glob("*.draft.*")), directory
+    [report] = (reader.work / "us").glob("*-report.draft.xml")
+    SCHEMA.validate(str(report))
+    evidence = json.loads((reader.work / "evidence/evidence.json").read_text("utf-8"))
+    assert "nl/known" in json.dumps(evidence)
 
 
 @pytest.mark.parametrize("country", COUNTRIES, ids=lambda text: text.partition("\n")[0])

@@ -55,6 +55,7 @@ from hashhub.model import (
     Principal,
     Purpose,
     Query,
+    ReasonLine,
     Role,
     Verdict,
     VideoFrame,
@@ -438,6 +439,29 @@ def test_a_case_makes_an_answer_no_milder_and_no_match(
     assert after.at_least is Action.HOLD
     assert [line.clause for line in after.result.reasons] == [case.name]
     assert judge.judge(query(jpeg(7))) == Fixed(verdict).judge(query(jpeg(7)))
+
+
+class Saying(Fixed):
+    """One verdict for all, with what a policy says of it."""
+
+    def judge(self, query: Query) -> Judged:
+        judged = super().judge(query)
+        said = (ReasonLine(code="NO_ENTRY", text="no entry within the distance"),)
+        return msgspec.structs.replace(judged, result=msgspec.structs.replace(judged.result, reasons=said))
+
+
+def test_the_reason_that_decides_comes_first(
+    make_hook: MakeHook, records: Records, cases: Cases, item: Item, make_settings: Callable[..., HookSettings]
+) -> None:
+    opened(cases, item)
+    stopped = CaseJudge(Saying(Verdict.NO_MATCH), records, make_settings()).judge(query(jpeg(SEED)))
+    assert [line.code for line in stopped.result.reasons] == ["CASE_HOLD", "NO_ENTRY"]
+    listed = CaseJudge(Saying(Verdict.MATCH), records, make_settings()).judge(query(jpeg(SEED)))
+    assert [line.code for line in listed.result.reasons] == ["NO_ENTRY", "CASE_HOLD"]
+    hook = make_hook(judge=Saying(Verdict.NO_MATCH))
+    unreadable, text = hook.check(jpeg(7)[:3000]), hook.check(b"a text")
+    assert [line.code for line in unreadable.reasons] == ["UNREADABLE_MEDIA", "NO_ENTRY"]
+    assert [line.code for line in text.reasons] == ["NO_ENTRY", "EXACT_ONLY"]  # it is allowed, because of the first
 
 
 def test_the_choice_for_an_absent_hub_is_made_no_milder(

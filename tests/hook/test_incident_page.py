@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.quickstart import Reader, Step, steps
+from bench.quickstart import Step, steps
 from hashhub.hook.records import Records, UploadState
-from tests.docs.test_handbook import free_port
 from tests.hook.test_reports import SCHEMA
+
+if TYPE_CHECKING:
+    from bench.quickstart import Reader
 
 pytest.importorskip("starlette", reason="the sidecar needs hashhub[hook]")
 pytest.importorskip("s3fs", reason="the worker needs hashhub[hook-bucket]")
@@ -25,41 +26,11 @@ PAGE = "docs/hook-incident.md"
 STEPS = steps((ROOT / PAGE).read_text("utf-8"))
 
 
-class Here(Reader):
-    """Somebody who has hashhub already."""
-
-    def command(self, line: str) -> str:
-        return "true" if line.startswith("pip install") else line
-
-
-@pytest.fixture
-def reader(tmp_path: Path) -> Here:
-    """Give somebody whose hub and doors have ports of their own."""
-    ports = {port: free_port() for port in (8470, 8471, 8472, 3310)}
-    hub, http, sidecar, clamd = (f"127.0.0.1:{port}" for port in ports.values())
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("HASHHUB_")},
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "connectors")]),
-        "HASHHUB_LISTEN": hub,
-        "HASHHUB_HTTP": http,
-        "HASHHUB_SERVER": hub,
-        "HASHHUB_HOOK_SIDECAR_LISTEN": sidecar,
-        "HASHHUB_HOOK_CLAMD_LISTEN": clamd,
-        "HASHHUB_HOOK_ANSWER_SECONDS": "20",  # a loaded machine is no reason for another answer
-    }
-    return Here(tmp_path, environment, ports=ports)
-
-
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed here")
-def test_the_incident_goes_as_told_with_the_hub_switched_off_twice(reader: Here) -> None:
-    printed: dict[str, str] = {}
-    try:
-        for step in STEPS:
-            printed[step.text] = reader.follow(step)
-    finally:
-        reader.close()
+def test_the_incident_goes_as_told_with_the_hub_switched_off_twice(reader: Reader) -> None:
+    printed = {step.text: reader.follow(step) for step in STEPS}
+    reader.close()
     assert len(STEPS) > 80
     work = reader.work
     upload = reader.environment["UPLOAD"]
@@ -103,7 +74,7 @@ def test_what_is_stopped_was_started() -> None:
     assert running == ["hashhub serve"]
 
 
-def test_a_reader_sees_what_is_not_as_the_page_says(reader: Here) -> None:
+def test_a_reader_sees_what_is_not_as_the_page_says(reader: Reader) -> None:
     reader.follow(Step("", "export NAME=$(echo $((40 + 2)))"))
     assert reader.follow(Step("", "echo a $NAME", prints=("a   42",))) == "a 42\n"
     for wrong in (Step("", "echo a", prints=("b",)), Step("", "false"), Step("", "true", ends_with=1)):

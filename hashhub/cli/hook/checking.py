@@ -22,6 +22,7 @@ def check_files(session: Session, *, files: tuple[str, ...], settings_file: str 
     rows = []
     is_allowed = True
     with open_hook(settings_of(settings_file), keeps_records=False) as checks:
+        checks.connect()
         for file in files:
             decision = checks.check(Path(file), upload_id=Path(file).name, door="cli")
             is_allowed &= decision.action is Action.ALLOW

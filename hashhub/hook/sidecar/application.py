@@ -85,6 +85,7 @@ _MOST_UPLOAD_ID: Final = 200  # characters
 _MOST_FIELD: Final = 64 * 1024  # bytes of a form field that is text; a longer one is a file
 _SHOWN: Final = 200  # characters of a name that come back
 _RETRY_SECONDS: Final = 1
+_START_SECONDS: Final = 2.0  # for a first answer of the hub, before the door opens without one
 _LOOK_SECONDS: Final = 5.0  # between looks whether the hub answers
 _STEP: Final = 1 << 20  # bytes of a stored file that are read at a time
 
@@ -175,7 +176,7 @@ class Sidecar:
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        self._hook.start()
+        await asyncio.to_thread(self._hook.start, wait_seconds=_START_SECONDS)
         looks = asyncio.create_task(self._look())
         try:
             yield
