@@ -98,7 +98,9 @@ class Match:
             or not hits_nothing(self._matcher, query, options, caller=caller(principal))
         ):
             return None
-        return nothing(query), revision
+        result = nothing(query)
+        self._tally.answered((result,), ())
+        return result, revision
 
     def held_policy(self, principal: Principal, reference: str) -> Policy | None:
         """Return the policy that `NAME` or `NAME@VERSION` means, as this process knows it; None where `policy` has to

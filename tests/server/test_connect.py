@@ -88,6 +88,17 @@ def test_bytes_and_json_give_the_same_answer(served: Served) -> None:
     assert json_format.Parse(by_json.body, v1.MatchHashesResponse()).result == by_grpc.result
 
 
+def test_a_lookup_that_hits_nothing_counts_among_the_verdicts(served: Served) -> None:
+    def misses() -> float:
+        return served.hub.tally.read()["verdicts"].get("NO_MATCH", 0)
+
+    before = misses()
+    for kind, body in (("application/proto", BODY), ("application/json", json.dumps(QUERY).encode())):
+        assert send(served, body=body, kind=kind).status == 200
+    served.call("MatchService/MatchHashes", REQUEST, v1.MatchHashesResponse)
+    assert misses() - before == 3
+
+
 def test_lookups_that_are_alike_know_what_has_changed(serve_hub: Serve) -> None:
     served, own, other = serve_hub(), Hash("PDQ", bytes(range(100, 132))), Hash("PDQ", bytes(range(7, 39)))
     desk = Desk(served.hub)
