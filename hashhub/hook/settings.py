@@ -24,6 +24,22 @@ from hashhub.model import Effort
 _PREFIX: Final = "HASHHUB_HOOK_"
 
 
+def _too_small(section: msgspec.Struct, name: str, **least: float) -> list[Violation]:
+    """Return which of a section's numbers are below their least ones, inclusive."""
+    prefix = f"{name}." if name else ""
+    return [
+        Violation(prefix + key, f"must be at least {at_least}, got {getattr(section, key)}", "OUT_OF_RANGE")
+        for key, at_least in least.items()
+        if not getattr(section, key) >= at_least  # nan is no number of seconds either
+    ]
+
+
+def _refuse(wrong: list[Violation]) -> None:
+    """Raise InvalidArgument for what is wrong, if there is something."""
+    if wrong:
+        raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+
+
 class Mode(StrEnum):
     """Who is asked. ONLINE: the hub, for each upload. LOCAL: a copy of what its terms allow, in this process."""
 
@@ -108,18 +124,16 @@ class VaultSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for a vault that cannot work."""
-        wrong = [
-            Violation(f"vault.{name}", f"must be at least {least}, got {getattr(self, name)}", "OUT_OF_RANGE")
-            for name, least in (
-                ("days", 0),
-                ("days_without_report", 0),
-                ("days_after_release", 0),
-                ("max_upload_bytes", 1),
-                ("max_total_bytes", 1),
-                ("exports_a_day", 0),
-            )
-            if getattr(self, name) < least
-        ]
+        wrong = _too_small(
+            self,
+            "vault",
+            days=0,
+            days_without_report=0,
+            days_after_release=0,
+            max_upload_bytes=1,
+            max_total_bytes=1,
+            exports_a_day=0,
+        )
         for encryption, name in (
             (Encryption.AGE, "recipients_file"),
             (Encryption.KEY_FILE, "key_file"),
@@ -133,8 +147,7 @@ class VaultSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             wrong.append(
                 Violation("vault.days_without_report", "must say when what nobody reported is erased", "REQUIRED")
             )
-        if wrong:
-            raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+        _refuse(wrong)
 
 
 class QueueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -177,9 +190,7 @@ class CaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         for name in ("complaint", "confirmed"):
             if getattr(self, name) is Action.ALLOW:
                 raise InvalidArgument.field(f"case.{name}", "must be HOLD or BLOCK: a case stops copies")
-        for name in ("unconfirmed_days", "max_open"):
-            if getattr(self, name) < 1:
-                raise InvalidArgument.field(f"case.{name}", f"must be at least 1, got {getattr(self, name)}")
+        _refuse(_too_small(self, "case", unconfirmed_days=1, max_open=1))
 
 
 class ReporterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -285,18 +296,16 @@ class ClamdSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""
-        wrong = [
-            Violation(f"clamd.{name}", f"must be at least {least}, got {getattr(self, name)}", "OUT_OF_RANGE")
-            for name, least in (
-                ("stream_max_length", 1),
-                ("connections", 1),
-                ("command_seconds", 0.01),
-                ("read_seconds", 0.01),
-                ("stream_seconds", 0.01),
-                ("chained_seconds", 0.01),
-            )
-            if getattr(self, name) < least
-        ]
+        wrong = _too_small(
+            self,
+            "clamd",
+            stream_max_length=1,
+            connections=1,
+            command_seconds=0.01,
+            read_seconds=0.01,
+            stream_seconds=0.01,
+            chained_seconds=0.01,
+        )
         if self.is_chained and self.without_clamd == WithoutClamd.NOT_CHOSEN:
             wrong.append(
                 Violation(
@@ -309,8 +318,7 @@ class ClamdSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             wrong.append(
                 Violation("clamd.socket_mode", f"must be three octal digits, got {self.socket_mode!r}", "INVALID")
             )
-        if wrong:
-            raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+        _refuse(wrong)
 
     @property
     def is_chained(self) -> bool:
@@ -382,8 +390,7 @@ class SidecarSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             for name, kind in self.__annotations__.items()
             if kind in {"int", "float"} and not getattr(self, name) > 0  # nan is no number of seconds either
         ]
-        if wrong:
-            raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+        _refuse(wrong)
 
 
 class BucketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -436,18 +443,16 @@ class BucketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""
-        wrong = [
-            Violation(f"bucket.{name}", f"must be at least {least}, got {getattr(self, name)}", "OUT_OF_RANGE")
-            for name, least in (
-                ("jobs", 1),
-                ("poll_seconds", 0.1),
-                ("relist_seconds", 0.1),
-                ("settle_seconds", 0),
-                ("retry_seconds", 0.1),
-                ("lease_seconds", 1),
-            )
-            if getattr(self, name) < least
-        ]
+        wrong = _too_small(
+            self,
+            "bucket",
+            jobs=1,
+            poll_seconds=0.1,
+            relist_seconds=0.1,
+            settle_seconds=0,
+            retry_seconds=0.1,
+            lease_seconds=1,
+        )
         places = {name: getattr(self, name) for name in ("quarantine", "held", "public") if getattr(self, name)}
         wrong += [
             Violation(f"bucket.{one}", f"must not be in bucket.{other}, nor be the same place", "NOT_ALLOWED")
@@ -461,8 +466,7 @@ class BucketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             wrong.append(Violation("bucket.events", "is for a quarantine in a bucket: s3://…", "NOT_ALLOWED"))
         if len({place.startswith("s3://") for place in places.values()}) > 1:
             wrong.append(Violation("bucket.public", "must be of the kind of the other places", "NOT_ALLOWED"))
-        if wrong:
-            raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+        _refuse(wrong)
 
 
 class RecheckSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -533,18 +537,13 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""
-        least = {"max_request_bytes": 1, "max_total_bytes": 1, "max_files": 1, "slow_seconds": 0.01}
-        for name in ("max_files", "max_fields", "max_field_bytes", "slow_bytes"):
-            least.setdefault(name, 0)
-        wrong = [
-            Violation(f"app.{name}", f"must be at least {at_least}, got {getattr(self, name)}", "OUT_OF_RANGE")
-            for name, at_least in least.items()
-            if getattr(self, name) < at_least
-        ]
+        wrong = _too_small(
+            self, "app", max_request_bytes=1, max_total_bytes=1, max_files=1, slow_seconds=0.01, max_fields=0,
+            max_field_bytes=0, slow_bytes=0,
+        )  # fmt: skip
         if not 400 <= self.block_status <= 599:  # noqa: PLR2004 - errors of HTTP
             wrong.append(Violation("app.block_status", "must be 400 to 599", "OUT_OF_RANGE"))
-        if wrong:
-            raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+        _refuse(wrong)
 
 
 class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -646,31 +645,24 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""
-        wrong = [
-            Violation(name, f"must be at least {least}, got {getattr(self, name)}", "OUT_OF_RANGE")
-            for name, least in (
-                ("answer_seconds", 0.01),
-                ("media_seconds", 0.01),
-                ("max_bytes", 1),
-                ("max_waiting", 1),
-                ("hashing_processes", 0),
-                ("waiting_seconds", 0.01),
-                ("max_total_bytes", 1),
-                ("cache_seconds", 0),
-                ("cache_entries", 0),
-                ("breaker_failures", 1),
-                ("breaker_seconds", 0.01),
-                ("max_records", 1),
-            )
-            if not getattr(self, name) >= least  # nan is no number of seconds either
-        ]
-        wrong += [
-            Violation(f"recheck.{name}", f"must be at least {least}", "OUT_OF_RANGE")
-            for name, least in (("seconds", 0.01), ("keep_days", 0))
-            if not getattr(self.recheck, name) >= least
-        ]
-        if self.records.keep_days < 0:
-            wrong.append(Violation("records.keep_days", "must be at least 0", "OUT_OF_RANGE"))
+        wrong = _too_small(
+            self,
+            "",
+            answer_seconds=0.01,
+            media_seconds=0.01,
+            max_bytes=1,
+            max_waiting=1,
+            hashing_processes=0,
+            waiting_seconds=0.01,
+            max_total_bytes=1,
+            cache_seconds=0,
+            cache_entries=0,
+            breaker_failures=1,
+            breaker_seconds=0.01,
+            max_records=1,
+        )
+        wrong += _too_small(self.recheck, "recheck", seconds=0.01, keep_days=0)
+        wrong += _too_small(self.records, "records", keep_days=0)
         if bool(self.recheck.url) != bool(self.recheck.secret_file):
             wrong.append(
                 Violation(
@@ -683,8 +675,7 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             wrong.append(Violation("on_match", "must be BLOCK or HOLD: known material is never allowed", "NOT_ALLOWED"))
         if self.mode is Mode.LOCAL and self.hashing is Hashing.HUB:
             wrong.append(Violation("hashing", "must be HERE in the mode LOCAL, which asks no hub", "NOT_ALLOWED"))
-        if wrong:
-            raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
+        _refuse(wrong)
 
 
 def load(file: Path | None, environment: Mapping[str, str]) -> HookSettings:
