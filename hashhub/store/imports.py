@@ -248,13 +248,13 @@ class Imports:
         CANCELLED.
         """
         sql = self._db.sql(
-            'SELECT b.payload FROM staged_batch b JOIN "import" i ON i.key = b."import" '  # noqa: S608 - our own numbers
-            f'WHERE i.id = ? AND b."index" = ? AND i.state NOT IN ({COMMITTED}, {CANCELLED})'
+            'SELECT b.payload FROM staged_batch b JOIN "import" i ON i.key = b."import" '
+            'WHERE i.id = ? AND b."index" = ? AND i.state NOT IN (?, ?)'
         )
         for index in itertools.count():
             if import_id in self._leases.commits:
                 self._leases.renew_commit(import_id)
-            rows = self._db.fetch(sql, (import_id, index))
+            rows = self._db.fetch(sql, (import_id, index, COMMITTED, CANCELLED))
             if not rows:
                 return
             yield rows[0][0]
