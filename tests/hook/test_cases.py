@@ -9,7 +9,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -262,7 +262,10 @@ class TestPicturesAndVideos:
         pictured = opened(cases, item_of(hash_media(still(footage()))))
         recorded = opened(cases, item_of(hash_media(film())))
         paths = (tmp_path / name for name in ("other.mp4", "shown.mp4", "still.png"))
-        stored = [Stored(path.name, "1", 0.0, partial(path.open, "rb")) for path in paths]
+        stored = [
+            Stored(path.name, "1", 0.0, lambda path=path: path.open("rb"))  # type: ignore[misc]
+            for path in paths
+        ]
         for case in (pictured, recorded):
             scan_for_case(make_settings(), cases, case.name, stored, place="archive", actor="ann")
             assert [copy.place for copy in cases.copies(case.name)] == ["shown.mp4", "still.png"]
