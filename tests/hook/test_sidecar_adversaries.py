@@ -23,6 +23,7 @@ from hashhub.hook.forms import BodyRefused, Ended, Form
 from hashhub.hook.sidecar import Sidecar
 
 if TYPE_CHECKING:
+    from hashhub.testing.sidecar_process import RunningSidecar
     from tests.hook.conftest import Listed, MakeHook, Start
 
 IMPATIENT = "header_seconds = 0.4\nslow_seconds = 0.4\nmax_connections = 20"
@@ -53,13 +54,10 @@ def trickle(connection: socket.socket, piece: bytes) -> None:
             time.sleep(0.05)
 
 
-def uploads_in_memory(pid: int) -> int:
-    """How many of a process' descriptors are uploads in memory."""
-    links = []
-    for fd in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(OSError):
-            links.append(str(fd.readlink()))
-    return sum("upload" in link for link in links)
+def memory_bytes(sidecar: RunningSidecar) -> int:
+    """Of uploads, as the sidecar counts them."""
+    text = httpx.get(f"{sidecar.url}/metrics").text
+    return int(text.partition("\nhashhub_hook_upload_memory_bytes ")[2].partition("\n")[0])
 
 
 def until(is_so: Callable[[], bool]) -> None:
@@ -152,7 +150,7 @@ def test_a_hundred_thousand_parts_end_at_the_limit(started: Start) -> None:
         timeout=60,
     )
     assert (answer.status_code, answer.json()["error"]["reason"]) == (413, "TOO_LARGE")
-    assert uploads_in_memory(sidecar.pid) == 0
+    assert memory_bytes(sidecar) == 0
 
 
 @pytest.mark.parametrize("kind", [b"image/jpeg", b"multipart/form-data; boundary=X"])
@@ -164,8 +162,8 @@ def test_an_upload_that_is_broken_off_leaves_nothing(started: Start, listed: Lis
             connection = stack.enter_context(connected(sidecar.url))
             connection.sendall(HEAD + b"Content-Type: " + kind + b"\r\nContent-Length: 1000000\r\n\r\n")
             connection.sendall(part + listed.known)
-        until(lambda: uploads_in_memory(sidecar.pid) == 10)
-    until(lambda: uploads_in_memory(sidecar.pid) == 0)
+        until(lambda: memory_bytes(sidecar) > 9 * len(listed.known))
+    until(lambda: memory_bytes(sidecar) == 0)
     assert "uploads_in_progress 0\n" in httpx.get(f"{sidecar.url}/metrics").text
     assert "Traceback" not in sidecar.log.read_text()
 
@@ -174,7 +172,7 @@ def test_uploads_beyond_the_places_wait_and_are_then_told_to_come_back(started: 
     sidecar = started(sidecar="max_uploads = 1\nwait_seconds = 0.2")
     with connected(sidecar.url) as connection:
         connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(listed.known) + listed.known[:1000])
-        until(lambda: uploads_in_memory(sidecar.pid) == 1)
+        until(lambda: memory_bytes(sidecar) == 1000)
         for path in ("/check", "/pict-rs"):
             answer = httpx.post(sidecar.url + path, content=listed.known, timeout=60)
             assert (answer.status_code, answer.json()["action"]) == (503, "HOLD")

@@ -370,7 +370,7 @@ class Sidecar:
         return _json(200 if health["status"] == "SERVING" else 503, health)
 
     async def _metrics(self, _request: Request) -> Response:
-        return Response(self._counts.text(), media_type="text/plain; version=0.0.4")
+        return Response(self._counts.text(memory_bytes=self._hook.memory_bytes), media_type="text/plain; version=0.0.4")
 
 
 class _Hashes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

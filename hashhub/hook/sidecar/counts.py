@@ -54,8 +54,8 @@ class Counts:
             self._responses[path, status] += 1
             self._requests.add(seconds)
 
-    def text(self) -> str:
-        """Return all of it as a scrape reads it."""
+    def text(self, *, memory_bytes: int) -> str:
+        """Return all of it as a scrape reads it. `memory_bytes`: of uploads that are in memory now."""
         with self._lock:
             lines = [
                 "# HELP hashhub_hook_decisions_total Decisions, by door, action, verdict and why there was no answer.",
@@ -76,6 +76,7 @@ class Counts:
             )
             for name, kind, what, value in (
                 ("received_bytes_total", "counter", "Bytes of bodies that were read.", self.bytes_received),
+                ("upload_memory_bytes", "gauge", "Bytes of uploads that are in memory.", memory_bytes),
                 ("uploads_in_progress", "gauge", "Uploads that are received or decided over.", self.in_progress),
             ):
                 lines += [
