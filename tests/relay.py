@@ -16,23 +16,37 @@ class Relay:
         self._hub = host, int(port)
         self._server = socket.create_server(("127.0.0.1", 0))
         self._sockets = [self._server]
+        self._lock = threading.Lock()
+        self._is_closed = False
         self.address = f"127.0.0.1:{self._server.getsockname()[1]}"
         self.opens = threading.Event()
         self.connections = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
         self.opens.set()
         for each in self._sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
 
+    def _keep(self, opened: socket.socket) -> bool:
+        """Have it closed with the relay; return whether that is not closed already."""
+        with self._lock:
+            if self._is_closed:
+                opened.close()
+            else:
+                self._sockets.append(opened)
+            return not self._is_closed
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
                 client = self._server.accept()[0]
-                self._sockets.append(client)
+                if not self._keep(client):
+                    return
                 self.connections += 1
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
@@ -40,9 +54,9 @@ class Relay:
         self.opens.wait()
         with suppress(OSError):
             hub = socket.create_connection(self._hub)
-            self._sockets.append(hub)
-            threading.Thread(target=_pass_on, args=(client, hub), daemon=True).start()
-            _pass_on(hub, client)
+            if self._keep(hub):
+                threading.Thread(target=_pass_on, args=(client, hub), daemon=True).start()
+                _pass_on(hub, client)
 
 
 def _pass_on(one: socket.socket, other: socket.socket) -> None:
