@@ -186,7 +186,6 @@ class TestWhatACommitLeavesToDo:
         desk.hub.entries.erase(OPERATOR, "alpha", "list", desk.entries("alpha/list")[0].id)
         assert not batches_kept(desk.hub._store)
 
-
     def test_what_fails_is_told_and_tried_again(self, open_hub: Open, cut_off: Any) -> None:
         desk = Desk(open_hub())
         first_edition(desk)
