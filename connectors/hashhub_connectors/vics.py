@@ -73,7 +73,8 @@ _SHAPES_KEPT: Final = 256
 _KNOWN_KEPT: Final = 4_096
 _SHAPE_CHARACTERS: Final = 2_048  # in the keys of a shape that is remembered: bounds what they cost
 _EMPTY: Final = ("{}", "[]")
-_USUAL: Final = 64  # characters of a text in `extra` that may be remembered
+_USUAL: Final = 64  # characters of a text that may be remembered
+_LARGEST_USUAL: Final = (1 << 32) - 1  # of the numbers that may be
 _CONTEXT: Final = re.compile(r'"(odata\.metadata|@odata\.context)"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _OF_VICS: Final = ("ICMEC/ProjectVic/", "VICSDATAMODEL/ProjectVic/")
 _MEDIA: Final = re.compile(
@@ -339,8 +340,8 @@ def _keep(reader: JSONReader, key: str, fields: Object) -> None:
 class _Shape(NamedTuple):
     """What there is to do for items with the same keys in the same order.
 
-    `shared`: gives an item's values of those keys whose values few of many items have for themselves, None where there
-    is nothing to gain by it. `has_own_extra`: whether `extra` depends on other values.
+    `shared`: returns an item's values of the keys for which many items have the same; None where there is nothing to
+    gain by it. `has_own_extra`: whether `extra` depends on the values of other keys.
     """
 
     number: int
@@ -432,7 +433,7 @@ def _own(media: dict[str, object], shape: _Shape) -> dict[str, object] | None:
     if bad or not hashes or not (size is None or (type(size) is int and 0 <= size <= items.MAX_SIZE)):
         return None
     faults: list[HashFault] = []
-    time = media.get("DateUpdated") or ""
+    time = media.get("DateUpdated", "")
     if type(time) is not str or len(time) > _USUAL or not time.isprintable() or time[:1] == " " or time[-1:] == " ":
         time = items.text(time, "DateUpdated", faults)
     own: dict[str, object] = {"hashes": hashes, "media_size": size, "source_time": time}
@@ -535,7 +536,10 @@ def _extra(media: dict[str, object], keys: tuple[str, ...], faults: list[HashFau
 
 
 def _is_usual(value: object) -> bool:
-    return value is None or isinstance(value, int) or (isinstance(value, str) and len(value) <= _USUAL)
+    """Whether a value may be remembered. A list could fill a dict with larger numbers that all have one hash value."""
+    if isinstance(value, int):
+        return -_LARGEST_USUAL <= value <= _LARGEST_USUAL
+    return value is None or (isinstance(value, str) and len(value) <= _USUAL)
 
 
 @lru_cache(maxsize=4096, typed=True)  # millions of records share a few; typed, since True == 1

@@ -85,8 +85,8 @@ class Match:
     def miss(self, principal: Principal, query: Query, options: MatchOptions) -> tuple[MatchResult, int] | None:
         """Answer as `hashes` does where that needs the matcher only and takes microseconds, by a policy that there is.
 
-        None when something is hit, or when the caller chose longer distances, which may take in the whole index. Never
-        waits. Raises as `hashes`.
+        None when something is hit, or when the caller chose distances above an algorithm's default, which may take in
+        the whole index. Never waits. Raises as `hashes`.
         """
         access.allow(principal, *_MAY_MATCH)
         check_queries((query,), options)
@@ -299,7 +299,7 @@ class Match:
 
 
 def _are_usual(max_distances: Mapping[str, int]) -> bool:
-    """Whether none of these distances is longer than that of its algorithm."""
+    """Whether none of these distances is above its algorithm's default."""
     return all(distance <= (SEARCHED[name].default_max_distance or 0) for name, distance in max_distances.items())
 
 

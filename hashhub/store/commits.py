@@ -96,6 +96,9 @@ class Commits:
         t = s.imports
         if import_id in self._leases.commits:
             raise Conflict(f"import {import_id} is being committed; wait until it is done, then retry", retry_after=1.0)
+        into = self._db.read(lambda c: c.scalar(sa.select(t.c.hash_set).where(t.c.id == import_id)))
+        if into is not None:  # before there is a lease: millions of rows take longer than it lasts
+            self._outstanding.settle(into)
         with self._db.write() as c:
             self._db.lock(c)
             import_ = one_import(c, import_id)
@@ -254,13 +257,14 @@ class Commits:
 
     def tidy(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
         """Write what commits have withdrawn into the rows of those entries, and drop the batches of imports that are
-        done: what a commit leaves to do once it is visible. `is_stopping`: whether to leave the rest to the next one.
+        done: what a commit leaves to do once it is visible. `is_stopping`: whether to leave the rest to the next call.
 
-        It raises nothing that another round may mend.
+        Raises Unavailable or LimitExceeded; the next call goes on from there.
         """
-        with suppress(HashHubError):
+        try:
             self._outstanding.settle(wait=False, is_stopping=is_stopping)
-        self._imports.sweep_batches(is_stopping)
+        finally:
+            self._imports.sweep_batches(is_stopping)
 
     def settle(self) -> None:
         """Write what earlier commits have withdrawn into the rows of those entries. It never fails the write before it,

@@ -346,7 +346,8 @@ class Imports:
                 if expired is not None:
                     self._db.lock(c)
                     append_event(c, SYSTEM, EventKind.IMPORT_EXPIRED, subject=commit.subject, facts=dict(expired))
-        self.sweep_batches()
+        with suppress(Unavailable, LimitExceeded):  # it is CANCELLED all the same
+            self.sweep_batches()
         return self.get_import(import_id)
 
     def findings(
@@ -400,7 +401,8 @@ class Imports:
     def sweep_batches(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
         """Delete the batches of imports that are done with, one at a time; also those that a crash left behind.
 
-        It never fails a commit that has succeeded: what it leaves, also because of `is_stopping`, the next one sweeps.
+        What it leaves, because of `is_stopping` or of an error, the next call deletes. Raises Unavailable,
+        LimitExceeded.
         """
         b, t = s.staged_batch, s.imports
         over = (
@@ -408,12 +410,11 @@ class Imports:
             .join(t, t.c.key == b.c["import"])
             .where(t.c.state.in_([COMMITTED, CANCELLED]))
         )
-        with suppress(Unavailable, LimitExceeded):
-            for key, index in self._db.read(lambda c: c.execute(over).all()):
-                if is_stopping():
-                    return
-                with self._db.write() as c:
-                    c.execute(sa.delete(b).where(b.c["import"] == key, b.c.index == index))
+        for key, index in self._db.read(lambda c: c.execute(over).all()):
+            if is_stopping():
+                return
+            with self._db.write() as c:
+                c.execute(sa.delete(b).where(b.c["import"] == key, b.c.index == index))
 
 
 class ExpiredImport(NamedTuple):

@@ -181,21 +181,26 @@ class Outstanding:
         """Write all that is outstanding, or what matters to one hash set, piece by piece; no lock of the database is
         held in between.
 
-        While another thread does so, wait for it, or return at once. `is_stopping` is asked before each piece.
+        While another thread does so, wait for it unless nothing is due, or return at once. `is_stopping` is asked
+        before each piece.
         """
-        if not self._settling.acquire(blocking=wait):
+        if not self._due(hash_set) or not self._settling.acquire(blocking=wait):
             return
         try:
             self._settle(hash_set, is_stopping)
         finally:
             self._settling.release()
 
-    def _settle(self, hash_set: int | None, is_stopping: Callable[[], bool]) -> None:
+    def _due(self, hash_set: int | None) -> list[Part]:
+        """Return all that is outstanding, or what matters to one hash set. A revision is settled as a whole."""
         listed = self.listed()
         parts = list(self.parts(listed)) if listed else []
-        # A revision is done as a whole. An operator's holds stand in all sets of the contributor.
+        # An operator's holds stand in all sets of the contributor.
         due = {p.revision for p in parts if hash_set is None or p.hash_set == hash_set or p.holds_everywhere}
-        parts = [p for p in parts if p.revision in due]
+        return [p for p in parts if p.revision in due]
+
+    def _settle(self, hash_set: int | None, is_stopping: Callable[[], bool]) -> None:
+        parts = self._due(hash_set)
         for part in parts:
             for piece in part.ids.pieces(PIECE):
                 if is_stopping():

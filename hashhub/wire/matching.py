@@ -72,12 +72,15 @@ def query_to_pb(query: Query) -> v1.Query:
 class LookupReader:
     """Reads encoded MatchHashes requests, most of them without parsing.
 
-    One caller's lookups mostly differ in the digest alone. What a request of one hash says besides is kept by the bytes
-    around its digest; the next one with the same bytes around another digest says the same of that one.
+    Most lookups differ in the digest alone. The algorithm and the options of a request with one hash are remembered by
+    the bytes around its digest. A later request with the same bytes around another digest asks the same about that one.
 
-    That holds because a parser goes through the bytes in order: what comes before a digest decides where it stands and
-    how long it is, and none of its own bytes decides how the rest is read. A request in which the digest's bytes stand
-    twice is not kept: one of the places may be no digest.
+    This is sound because a parser goes through the bytes in order: those before a digest decide where it begins and
+    ends, and its own bytes do not change how the rest is read. A request in which the digest's bytes stand twice is not
+    remembered: it cannot be told which of the two is the digest.
+
+    What is remembered is of all callers together: it holds no digest that was looked up, and who fills it with other
+    requests makes others' lookups slower by the time that parsing takes.
     """
 
     def __init__(self) -> None:

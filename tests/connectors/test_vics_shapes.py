@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import sys
 import tracemalloc
 from typing import Any
 
@@ -286,6 +287,25 @@ class TestItemsThatShareTheirValues:
             vics._known.clear()
             (alone,) = read(json.dumps({"@odata.context": V20.format("US"), "value": [one_of_them]}))
             assert among[number] == msgspec.structs.replace(alone, position=f"value[{number}]")
+
+    @pytest.mark.parametrize("odd", [0, False, 0.0, [], {}, "", None])
+    def test_a_date_that_is_none_is_told_as_of_an_item_read_alone(self, odd: object) -> None:
+        usual = {"MD5": MD5, "Category": 1, "Series": "s", "DateUpdated": "2026-01-01"}
+        *_, among = read(json.dumps([usual, usual, {**usual, "DateUpdated": odd}]))
+        vics._known.clear()
+        (alone,) = read(json.dumps([{**usual, "DateUpdated": odd}]))
+        assert msgspec.structs.replace(among, position="[0]") == alone
+
+    def test_numbers_of_one_hash_value_are_not_remembered(self) -> None:
+        """A list of them would make every look-up walk through all that is remembered."""
+        alike = [(n + 1) * sys.hash_info.modulus for n in range(200)]
+        assert len({hash(n) for n in alike}) == 1
+        vics._known.clear()
+        vics._usual_extra.cache_clear()
+        stated = read(json.dumps([{"MD5": MD5, "Category": 1, "IsPrecategorized": n} for n in alike]))
+        assert [r.extra for r in stated if isinstance(r, Record)] == [f'{{"IsPrecategorized":{n}}}' for n in alike]
+        assert len(vics._known) < 10
+        assert vics._usual_extra.cache_info().currsize < 10
 
     def test_the_region_is_that_of_the_list(self) -> None:
         media = [{"MD5": MD5, "Category": 1, "Series": "s"}] * 2

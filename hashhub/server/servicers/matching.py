@@ -61,7 +61,7 @@ class Match:
     def match_hashes_bytes_at_once(
         self, principal: Principal, body: bytes, parse: Callable[[bytes], Message]
     ) -> bytes | None:
-        """Do the same from encoded request to encoded answer: a lookup that misses spends most of its time on them."""
+        """Do the same from encoded request to encoded answer: parsing and encoding take most of a miss's time."""
         missed = self._miss(principal, *self._lookups.read(body, parse))
         if missed is None:
             return None
