@@ -348,7 +348,7 @@ class Hook:
         if answer is not None and self._holds is not None and not self._holds(answer.judged):
             answer = None
         # A case may have been opened since; it stops what the lists allowed a moment ago.
-        if answer is not None and not (self._cases is not None and self._cases.is_stopped(answer.query)):
+        if answer is not None and not (self._cases is not None and self._cases.is_stopped(answer.query, answer.media_type)):
             looked.judged, looked.causes = answer.judged, answer.causes
             looked.query, looked.media_type = answer.query, answer.media_type
             looked.coverage = answer.coverage
