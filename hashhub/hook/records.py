@@ -398,6 +398,10 @@ class Records:
             (state, msgspec.msgpack.encode(checked), checked.decision.reference),
         )
 
+    def is_ruled(self, reference: str) -> bool:
+        """Return whether a person has decided over an upload."""
+        return bool(self.rows("SELECT 1 FROM ruling WHERE reference = ? LIMIT 1", (reference,)))
+
     def events(self, *, subject: str | None = None) -> list[Event]:
         """Return the events, the oldest first: all, or those about one subject. All may be more than memory holds; see
         `chain`.
