@@ -264,7 +264,9 @@ class Records:
         not those of this version, whatever number they bear.
         """
         own = {" ".join(statement.split()) for statement in _STATEMENTS}
-        there = {" ".join(sql.split()) for (sql,) in self.rows("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+        # SQLite's own, such as what ANALYZE leaves, change nothing.
+        rows = self.rows("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT GLOB 'sqlite_*'")
+        there = {" ".join(sql.split()) for (sql,) in rows}
         if not there:
             return False
         has_version = " ".join(_STATEMENTS[0].split()) in there
