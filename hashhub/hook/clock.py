@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("hashhub.hook")
 _MOST_AHEAD: Final = timedelta(days=2).total_seconds()  # a machine is off for a night, or a day
 _GRACE: Final = timedelta(days=1).total_seconds()
+_MOST_EXPLAINED: Final = timedelta(days=31).total_seconds()  # the uptime may be another machine's
 _UNSET: Final = datetime(2025, 1, 1, tzinfo=UTC)  # a machine without a clock of its own starts in 1970, 2000 or so
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -52,8 +53,9 @@ def after(last: Look, new: Look) -> Look:
     ran = new.uptime - last.uptime if is_one_start else new.uptime  # since then, at least
     proven = ran if is_one_start and new.boot else 0.0
     doubted = last.doubted
-    # What nothing proves may be explained by how long the machine runs, but only where somebody was told of a doubt.
-    if passed - (proven if doubted is None else ran) > _MOST_AHEAD:
+    # Once somebody was told of a doubt, an uptime explains as much: where the start is unknown, or not the last one's.
+    explained = proven if doubted is None else max(proven, min(ran, _MOST_EXPLAINED))
+    if passed - explained > _MOST_AHEAD:
         doubted = 0.0
     elif doubted is not None:
         doubted += proven or max(0.0, min(passed, ran))

@@ -59,6 +59,7 @@ def test_a_clock_is_doubted_for_a_day_of_running(last: Look, new: Look, doubted:
         (look(0, uptime=9 * DAY, doubted=0.0), look(7, uptime=6 * DAY, boot="two"), None),
         (look(0, uptime=9 * DAY, boot="", doubted=0.0), look(60, uptime=16 * DAY, boot=""), 0.0),  # jumped again
         (look(0, uptime=9 * DAY, doubted=0.0), look(60, uptime=6 * DAY, boot="two"), 0.0),
+        (look(0, uptime=9 * DAY, doubted=0.0), look(365, uptime=400 * DAY, boot="two"), 0.0),  # on another machine
     ],
 )
 def test_where_somebody_looks_once_a_week_it_is_not_doubted_for_ever(
