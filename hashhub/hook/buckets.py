@@ -151,9 +151,7 @@ class BucketWorker:
         self._hears = False  # whether the queue of events could be asked the last time
         self._deletes = True  # whether it has not been said yet that messages may not be deleted
         self._misled = 0  # names in a row that events told of and that were not there
-        self._strange: OrderedDict[str, None] = (
-            OrderedDict()
-        )  # messages that were not understood, so that it is said once
+        self._strange: OrderedDict[str, None] = OrderedDict()  # messages not understood, of which it was said
         self._misses = 0  # uploads in a row without an answer
         self._next_probe = 0.0
         self._trouble: HashHubError | None = None

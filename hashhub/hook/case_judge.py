@@ -73,6 +73,11 @@ class _Stops(NamedTuple):
     hashes: list[tuple[Hash, str]]
 
 
+def _is_on(stops: _Stops) -> bool:
+    """Whether the case has not ended by itself: that is noted only when somebody looks at cases."""
+    return stops.until is None or stops.until > now()
+
+
 class CaseIndex:
     """The digests of cases, in memory; brought up to date with the records before each answer.
 
@@ -126,18 +131,19 @@ class CaseIndex:
         return sorted(best.values(), key=lambda hit: (hit.rank, hit.case))
 
     def has_cases(self) -> bool:
-        """Whether there is a digest to look for. Raises HashHubError when the records cannot be read."""
+        """Whether a case stops uploads now. Raises HashHubError when the records cannot be read."""
         self._current()
-        return bool(self._stops)
+        return any(map(_is_on, list(self._stops.values())))
 
     def reads_frames(self) -> bool:
-        """Whether there is a digest that frames of videos are compared with. Raises as `has_cases`."""
+        """Whether a case stops uploads now by what frames of videos are compared with. Raises as `has_cases`."""
         _, pdq, frames = self._current()
-        return not (pdq.is_empty and frames.is_empty)
+        stops = map(self._stops.get, (*pdq.names, *frames.names))
+        return any(one is not None and _is_on(one) for one in stops)
 
     def _keep(self, best: dict[str, CaseHit], name: str, algorithm: str, distance: int, variant: str) -> None:
         stops = self._stops.get(name)
-        if stops is None or (stops.until is not None and stops.until <= now()):
+        if stops is None or not _is_on(stops):
             return
         action = Action.HOLD if variant == _FRAME else stops.action
         hit = CaseHit(name, action, algorithm, distance, variant)
@@ -184,7 +190,7 @@ class _Near:
         for name, digest in named:
             owners.append(numbers.setdefault(name, len(numbers)))
             digests.append(digest)
-        self._names = list(numbers)
+        self.names = list(numbers)
         self.is_empty = not digests
         if digests:
             import numpy as np
@@ -208,10 +214,10 @@ class _Near:
             return []
         import numpy as np
 
-        ways = np.full(len(self._names), _FAR, np.int64)
+        ways = np.full(len(self.names), _FAR, np.int64)
         for numbers, rows, distances in self._pairs(digests):
             np.minimum.at(ways, self._owners[rows], distances * _VIDEO + numbers)
-        return [(self._names[i], *divmod(int(ways[i]), _VIDEO)) for i in np.flatnonzero(ways < _FAR).tolist()]
+        return [(self.names[i], *divmod(int(ways[i]), _VIDEO)) for i in np.flatnonzero(ways < _FAR).tolist()]
 
     def alike(self, frames: Sequence[bytes]) -> list[tuple[str, int]]:
         """Return the names of videos that share VIDEO_SHARE of their frames, or of these, with the least distance."""
@@ -220,18 +226,18 @@ class _Near:
         import numpy as np
 
         is_reached = np.zeros(len(self._owners), np.bool_)
-        frame_counts = np.zeros(len(self._names), np.int64)
-        least = np.full(len(self._names), _FAR, np.int64)
+        frame_counts = np.zeros(len(self.names), np.int64)
+        least = np.full(len(self.names), _FAR, np.int64)
         for numbers, rows, distances in self._pairs(frames):  # all pairs of a frame come together
             owners = self._owners[rows]
             is_reached[rows] = True
             np.minimum.at(least, owners, distances)
             frame_counts += np.bincount(
-                np.unique(numbers * len(self._names) + owners) % len(self._names), minlength=len(self._names)
+                np.unique(numbers * len(self.names) + owners) % len(self.names), minlength=len(self.names)
             )
-        reached = np.bincount(self._owners[is_reached], minlength=len(self._names))
+        reached = np.bincount(self._owners[is_reached], minlength=len(self.names))
         is_alike = (reached >= VIDEO_SHARE * self._sizes) | (frame_counts >= VIDEO_SHARE * len(frames))
-        return [(self._names[i], int(least[i])) for i in np.flatnonzero(is_alike).tolist()]
+        return [(self.names[i], int(least[i])) for i in np.flatnonzero(is_alike).tolist()]
 
     def _pairs(self, digests: Sequence[bytes]) -> Iterator[tuple[NDArray[np.int64], ...]]:
         """Yield which of the digests are near which rows, and how far, int64[n] each. A pair may come several times."""
@@ -319,7 +325,7 @@ class CaseJudge:
             raise Unavailable("nobody hashes uploads for this hook; set hashing to here, or mode to online")
         judged = self._media_judge.judge_media(label, content)
         action, lines = self.stops(Query(hashes=judged.media.hashes))
-        if judged.media.media_type.startswith("video/") and self._reads_frames():
+        if self._lacks_frames(judged.media.media_type):
             text = "the hub does not say what the video's frames are, so it is not known whether a case is about one"
             action, lines = severest(action, Action.HOLD), (*lines, ReasonLine(code="CASES_UNREAD", text=text))
         if not lines:
@@ -336,16 +342,16 @@ class CaseJudge:
         except HashHubError:
             return True
 
-    def _reads_frames(self) -> bool:
+    def _lacks_frames(self, media_type: str) -> bool:
         try:
-            return self._index.reads_frames()
+            return media_type.startswith("video/") and self._index.reads_frames()
         except HashHubError:
             return False  # `stops` has said so
 
-    def is_stopped(self, query: Query) -> bool:
-        """Whether a case is about this upload, or cannot be read."""
+    def is_stopped(self, query: Query, media_type: str) -> bool:
+        """Whether a case is about this upload, or that is not known."""
         try:
-            return bool(self._index.hits(query))
+            return bool(self._index.hits(query)) or (not query.frames and self._lacks_frames(media_type))
         except HashHubError:
             return True
 

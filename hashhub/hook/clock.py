@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("hashhub.hook")
 _MOST_AHEAD: Final = timedelta(days=2).total_seconds()  # a machine is off for a night, or a day
 _GRACE: Final = timedelta(days=1).total_seconds()
+_MOST_EXPLAINED: Final = timedelta(days=31).total_seconds()  # the uptime may be another machine's
+_UNSET: Final = datetime(2025, 1, 1, tzinfo=UTC)  # a machine without a clock of its own starts in 1970, 2000 or so
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -41,15 +43,22 @@ class Look(msgspec.Struct, frozen=True):
 
 
 def after(last: Look, new: Look) -> Look:
-    """Return the new look with whether the clock is doubted, by the one before."""
+    """Return the new look with whether the clock is doubted, by the one before; the one before again where the clock
+    has not been set yet.
+    """
+    if new.time < _UNSET:
+        return last
     passed = (new.time - last.time).total_seconds()
-    is_one_run = last.boot == new.boot != "" and new.uptime >= last.uptime
-    proven = new.uptime - last.uptime if is_one_run else 0.0
+    is_one_start = last.boot == new.boot and new.uptime >= last.uptime
+    ran = new.uptime - last.uptime if is_one_start else new.uptime  # since then, at least
+    proven = ran if is_one_start and new.boot else 0.0
     doubted = last.doubted
-    if passed - proven > _MOST_AHEAD:
+    # Once somebody was told of a doubt, an uptime explains as much: where the start is unknown, or not the last one's.
+    explained = proven if doubted is None else max(proven, min(ran, _MOST_EXPLAINED))
+    if passed - explained > _MOST_AHEAD:
         doubted = 0.0
     elif doubted is not None:
-        doubted += proven if is_one_run else max(0.0, min(passed, new.uptime))
+        doubted += proven or max(0.0, min(passed, ran))
         if doubted >= _GRACE:
             doubted = None
     return msgspec.structs.replace(new, doubted=doubted)
@@ -61,8 +70,8 @@ def is_believed(records: Records) -> bool:
         last = _last(records)
         new = after(last, _look())
         _write(records, new)
-        if new.doubted == 0.0:
-            days = (new.time - last.time).days
+        days = (new.time - last.time).days
+        if new.doubted == 0.0 and days > 0:
             records.note(
                 actor=HOOK,
                 kind="clock.doubted",

@@ -348,7 +348,9 @@ class Hook:
         if answer is not None and self._holds is not None and not self._holds(answer.judged):
             answer = None
         # A case may have been opened since; it stops what the lists allowed a moment ago.
-        if answer is not None and not (self._cases is not None and self._cases.is_stopped(answer.query)):
+        if answer is not None and not (
+            self._cases is not None and self._cases.is_stopped(answer.query, answer.media_type)
+        ):
             looked.judged, looked.causes = answer.judged, answer.causes
             looked.query, looked.media_type = answer.query, answer.media_type
             looked.coverage = answer.coverage
@@ -614,9 +616,11 @@ class Hook:
             return False
         try:
             recorded = self._records.get_upload(reference)
+            if recorded is None or (recorded[0] is UploadState.RELEASED and not self._records.is_ruled(reference)):
+                return False  # what an answer that came later released, nobody has decided over
         except HashHubError:
             return False  # recording it anew fails as well, and then it is held
-        return recorded is not None and _is_same(*recorded, checked)
+        return _is_same(*recorded, checked)
 
     def _told(self, checked: Checked, content: Content | None) -> Checked:
         for listener in self._listeners:

@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Final, Self
 import msgspec
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
-from hashhub.hook.decision import Action, Decision, severest_of
+from hashhub.hook.decision import Action, Decision, NoAnswer, severest_of
 from hashhub.hook.settings import AppSettings, OnHold
 
 if TYPE_CHECKING:
@@ -123,6 +123,9 @@ def answer_to(decision: Decision | None, app: AppSettings) -> Answer | None:
         if app.on_hold is OnHold.APP:
             return None
         if not decision.is_kept:  # accepted, it would be gone: nobody else has it
+            # Sent again, it would be too large again.
+            if decision.reasons[-1].code == Reason.TOO_LARGE and decision.no_answer is not NoAnswer.HUB_AWAY:
+                return answer_to_refused(BodyRefused(413, "the upload is larger than what is taken in"))
             return answer_to_refused(BodyRefused(503, "the upload could not be taken in now; send it again later"))
         return Answer(status=202, body=msgspec.json.encode({"status": "received", "reference": decision.reference}))
     error = {

@@ -19,6 +19,7 @@ import logging
 import uuid
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
@@ -711,11 +712,12 @@ class QueueRounds:
 
     def round(self) -> None:
         """Send what waits, ask about what is due, erase what is due; what cannot be had now is had in a later round."""
-        self._queue.send()
-        if monotonic() >= self._next_recheck:
-            self._recheck()
-        if monotonic() >= self._next_erasure:
-            self._erase()
+        with ExitStack() as rest:  # what goes wrong with one of them keeps none of the others from its turn
+            if monotonic() >= self._next_erasure:
+                rest.callback(self._erase)
+            if monotonic() >= self._next_recheck:
+                rest.callback(self._recheck)
+            self._queue.send()
 
     def _recheck(self) -> None:
         try:
@@ -729,10 +731,14 @@ class QueueRounds:
     def _erase(self) -> None:
         from hashhub.hook.forgetting import forget
 
-        if self._vault is not None and self._vault.sweep():
-            return  # there may be more, for the next round
-        forget(self._records, self._settings, is_wanted=lambda: not self._background.is_stopping)
-        self._next_erasure = monotonic() + _ERASURE_SECONDS
+        erased: list[str] = []
+        try:
+            if self._vault is not None:
+                erased = self._vault.sweep()
+        finally:
+            forget(self._records, self._settings, is_wanted=lambda: not self._background.is_stopping)
+        if not erased:  # else there may be more, for the next round
+            self._next_erasure = monotonic() + _ERASURE_SECONDS
 
 
 def review_client(settings: HookSettings) -> Client:

@@ -264,7 +264,9 @@ class Records:
         not those of this version, whatever number they bear.
         """
         own = {" ".join(statement.split()) for statement in _STATEMENTS}
-        there = {" ".join(sql.split()) for (sql,) in self.rows("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+        # SQLite's own, such as what ANALYZE leaves, change nothing.
+        rows = self.rows("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT GLOB 'sqlite_*'")
+        there = {" ".join(sql.split()) for (sql,) in rows}
         if not there:
             return False
         has_version = " ".join(_STATEMENTS[0].split()) in there
@@ -397,6 +399,10 @@ class Records:
             "UPDATE upload SET state = ?, checked = ? WHERE reference = ?",
             (state, msgspec.msgpack.encode(checked), checked.decision.reference),
         )
+
+    def is_ruled(self, reference: str) -> bool:
+        """Return whether a person has decided over an upload."""
+        return bool(self.rows("SELECT 1 FROM ruling WHERE reference = ? LIMIT 1", (reference,)))
 
     def events(self, *, subject: str | None = None) -> list[Event]:
         """Return the events, the oldest first: all, or those about one subject. All may be more than memory holds; see

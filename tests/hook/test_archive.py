@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -266,6 +267,33 @@ def test_an_unchanged_object_is_one_upload_until_the_answer_changes(
     assert decision(again).reference not in {reference, decision(after).reference}
     (Path(settings.data) / "scan.db").unlink()  # only a memory: without it nothing is missed, and recorded once more
     assert scan()["a.jpg"].state is UploadState.BLOCKED
+    records.close()
+
+
+def test_what_a_later_answer_released_is_not_said_to_be_released_by_a_person(
+    listed: Listed, make_settings: Callable[..., HookSettings], tmp_path: Path
+) -> None:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    (folder / "new.jpg").write_bytes(listed.unknown)
+    records = Records(Path(make_settings().data))
+
+    def scan(**changes: Any) -> Scanned:
+        settings = make_settings(**changes)
+        with open_hook(settings) as hook, ScanMemory(settings) as memory:
+            [scanned] = scan_storage(hook, FolderPlace(str(folder)), memory=memory, jobs=1)
+        return scanned
+
+    held = scan(hub="127.0.0.1:1")
+    assert held.state is UploadState.UNANSWERED
+    assert held.decision is not None
+    recorded = records.get_upload(held.decision.reference)
+    assert recorded is not None
+    allowed = msgspec.structs.replace(recorded[1].decision, action=Action.ALLOW, verdict=Verdict.NO_MATCH)
+    records.set_upload(UploadState.RELEASED, msgspec.structs.replace(recorded[1], decision=allowed))
+    after = scan()
+    assert after.decision is not None
+    assert (after.decision.action, after.state) == (Action.ALLOW, None)
     records.close()
 
 

@@ -275,19 +275,22 @@ class TestPicturesAndVideos:
     def test_of_a_video_that_the_hub_hashed_it_is_not_known_whether_a_case_is_about_it(
         self, make_hook: MakeHook, make_settings: Callable[..., HookSettings], listed: Listed
     ) -> None:
-        hook = make_hook(hashing="HUB", cache_seconds=0)
+        hook = make_hook(hashing="HUB", cache_seconds=60)
         other = filmed(clip(78, seconds=6, size=(160, 120)))
         assert hook.check(other).action is Action.ALLOW
         records = Records(Path(make_settings().data))
         cases = Cases(records, CaseSettings())
         very_file = opened(cases, item_of_hashes([parse("MD5", "ab" * 16)]))
         assert hook.check(other).action is Action.ALLOW, "the digests of a file are known"
-        opened(cases, item_of(hash_media(still(footage()))))
+        pictured = opened(cases, item_of(hash_media(still(footage()))))
         decision = hook.check(other)
         assert (decision.action, decision.verdict) == (Action.HOLD, Verdict.REVIEW)
         assert "CASES_UNREAD" in {line.code for line in decision.reasons}
         assert hook.check(listed.unknown).action is Action.ALLOW
         assert very_file.exact_only
+        past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+        records.write("UPDATE hook_case SET until = ?, change = change + 9 WHERE id = ?", (past, pictured.name))
+        assert hook.check(other).action is Action.ALLOW, "nobody confirmed it in time, and nobody has noted that"
         records.close()
 
 
@@ -349,6 +352,8 @@ class TestActions:
         past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
         records.write("UPDATE hook_case SET until = ?, change = change + 1 WHERE id = ?", (past, case.name))
         assert not index.hits(query(jpeg(SEED))), "before anybody has noted it"
+        assert not index.has_cases()
+        assert not index.reads_frames()
         assert cases.get(case.name).state is CaseState.EXPIRED
         assert cases.hashes(case.name) == []
         assert [e.kind for e in records.events(subject=case.name)] == ["case.opened", "case.expired"]

@@ -52,6 +52,34 @@ def test_a_clock_is_doubted_for_a_day_of_running(last: Look, new: Look, doubted:
     assert (seen.time, seen.uptime, seen.boot) == (new.time, new.uptime, new.boot)
 
 
+@pytest.mark.parametrize(
+    ("last", "new", "doubted"),
+    [
+        (look(0, uptime=9 * DAY, boot="", doubted=0.0), look(7, uptime=16 * DAY, boot=""), None),  # a container
+        (look(0, uptime=9 * DAY, doubted=0.0), look(7, uptime=6 * DAY, boot="two"), None),
+        (look(0, uptime=9 * DAY, boot="", doubted=0.0), look(60, uptime=16 * DAY, boot=""), 0.0),  # jumped again
+        (look(0, uptime=9 * DAY, doubted=0.0), look(60, uptime=6 * DAY, boot="two"), 0.0),
+        (look(0, uptime=9 * DAY, doubted=0.0), look(365, uptime=400 * DAY, boot="two"), 0.0),  # on another machine
+    ],
+)
+def test_where_somebody_looks_once_a_week_it_is_not_doubted_for_ever(
+    last: Look, new: Look, doubted: float | None
+) -> None:
+    assert after(last, new).doubted == doubted
+
+
+@pytest.mark.parametrize("year", [1970, 2000, 2015])
+@pytest.mark.parametrize("doubted", [None, 0.5 * DAY])
+def test_a_machine_that_starts_before_it_is_told_the_time_is_not_doubted_each_day(
+    year: int, doubted: float | None
+) -> None:
+    last = look(0, uptime=0.9 * DAY, doubted=doubted)
+    unset = after(last, Look(datetime(year, 1, 1, tzinfo=UTC), 20, "two"))
+    assert unset == last
+    told = after(unset, look(0.6, uptime=0.55 * DAY, boot="two"))
+    assert told.doubted is None
+
+
 @given(
     jump=st.floats(2.1, 4000),
     steps=st.lists(st.tuples(st.floats(0.001, 1.9), st.booleans()), min_size=1, max_size=80),
@@ -107,6 +135,15 @@ def test_rows_stay_for_a_day_and_the_doubt_is_on_record(
     assert kinds == ["clock.doubted", "clock.believed", "upload.forgotten"]
     assert "60 days ahead" in records.events()[0].reason
     assert records.verify() == 3
+
+
+def test_a_doubt_is_put_on_record_once(records: Records) -> None:
+    last_looked(records, 60, "before")
+    assert not is_believed(records)
+    for _ in range(2):  # set right meanwhile, and started anew
+        records.write("UPDATE clock SET time = ?, boot = 'before'", ((now() + timedelta(days=60)).isoformat(),))
+        assert not is_believed(records)
+    assert [event.kind for event in records.events()] == ["clock.doubted"]
 
 
 def test_a_person_ends_the_doubt(records: Records, tmp_path: Path) -> None:

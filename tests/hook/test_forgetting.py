@@ -20,12 +20,13 @@ from hashhub.hook import Action, HookSettings, NoAnswer
 from hashhub.hook.cases import CaseOutcome, CasePurpose, Cases, item_of_hashes
 from hashhub.hook.evidence import collect, draw_sample, sampled
 from hashhub.hook.forgetting import forget
-from hashhub.hook.queue import Code, Queue
+from hashhub.hook.queue import Code, Queue, QueueRounds
 from hashhub.hook.rechecks import Pending
 from hashhub.hook.records import Records, UploadState
 from hashhub.hook.settings import CaseSettings, RecordsSettings
 from hashhub.model import Query, ReasonLine, Verdict, now
 from tests.hook.conftest import HELD
+from tests.hook.test_cases import Fixed
 from tests.hook.waiting import checked, hit, put
 
 RULINGS = {"REMOVED": "CONFIRM", "RELEASED": "RELEASE"}
@@ -92,6 +93,15 @@ def test_no_personal_data_of_an_upload_is_left_in_the_file(records: Records, tmp
     assert reference.encode() in content
     assert b"alice" not in content
     assert bytes(range(32)) not in content
+
+
+def test_a_row_that_cannot_be_read_keeps_no_other_from_going(records: Records, tmp_path: Path) -> None:
+    due, damaged = at_work(records), at_work(records, state="HELD")
+    records.write("UPDATE upload SET checked = x'c1' WHERE reference = ?", (damaged,))
+    rounds = QueueRounds(records, settings(tmp_path / "hook"), Fixed(Verdict.NO_MATCH))
+    with pytest.raises(msgspec.DecodeError):  # the background thread logs it, and goes on
+        rounds.round()
+    assert records.get_upload(due) is None
 
 
 def _in_vault(records: Records, reference: str, erased: str | None = None) -> None:

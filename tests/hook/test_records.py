@@ -114,6 +114,13 @@ def test_records_of_another_layout_are_refused_and_left_as_they_are(tmp_path: Pa
     assert path.read_bytes() == before
 
 
+def test_records_that_somebody_analysed_are_read(tmp_path: Path) -> None:
+    Records(tmp_path / "hook").close()
+    with closing(sqlite3.connect(tmp_path / "hook" / FILE_NAME)) as db:
+        db.execute("ANALYZE")
+    Records(tmp_path / "hook").close()
+
+
 def test_another_program_s_database_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "hook").mkdir(mode=0o700)
     path = tmp_path / "hook" / FILE_NAME

@@ -21,6 +21,7 @@ from hashhub.hook.case_judge import CaseJudge
 from hashhub.hook.cases import CaseOutcome, CasePurpose, Cases, item_of_hashes
 from hashhub.hook.content import Content, Memory
 from hashhub.hook.decorator import UploadRefused, checked_upload
+from hashhub.hook.forms import answer_to
 from hashhub.hook.judges import JudgedMedia
 from hashhub.hook.opening import open_vault
 from hashhub.hook.records import Records, UploadState
@@ -36,6 +37,7 @@ from hashhub.hook.settings import (
 from hashhub.hook.vault_keys import make_key
 from hashhub.hook.wsgi import UploadHook
 from hashhub.model import MatchResult, MediaResult, ReasonLine, Verdict
+from tests.hook.conftest import jpeg
 from tests.hook.test_core import OneVerdict
 from tests.hook.web import File, ask, form, serving_wsgi
 
@@ -165,6 +167,20 @@ class TestTheVault:
     def test_hashes_alone_lack_nothing(self, open_with: Callable[..., Hook], tmp_path: Path) -> None:
         hook = open_with(OneVerdict(Verdict.MATCH), vault=vault_of(tmp_path))
         assert hook.check([Hash("MD5", bytes(16))]).is_kept
+
+    def test_what_the_vault_never_takes_is_not_asked_for_again_and_again(
+        self, open_with: Callable[..., Hook], tmp_path: Path
+    ) -> None:
+        vault = msgspec.structs.replace(vault_of(tmp_path), max_upload_bytes=1000)
+        app = AppSettings(on_hold=OnHold.ACCEPT)
+        hook = open_with(OneVerdict(Verdict.REVIEW), vault=vault, app=app)
+        answer = answer_to(hook.check(b"\0large" * 500), app)
+        assert answer is not None
+        assert (answer.status, answer.retry_after) == (413, None)
+        crowded = open_with(OneVerdict(Verdict.REVIEW), vault=vault, app=app, max_total_bytes=1000)
+        answer = answer_to(crowded.check(jpeg(3)), app)
+        assert answer is not None
+        assert (answer.status, answer.retry_after) == (503, 10)
 
     def test_no_door_says_accepted_of_what_nobody_has(
         self, open_with: Callable[..., Hook], tmp_path: Path, listed: Listed
