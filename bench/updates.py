@@ -79,9 +79,11 @@ def write_list(
 
 
 def measure(
-    kind: str, entries: int, base: int, workers: int, directory: Path, filled: Path | None = None
+    kind: str, entries: int, base: int, workers: int, directory: Path, rest: float, filled: Path | None = None
 ) -> list[dict[str, Any]]:
-    """Import, update and kill one hub; `filled`: a copy of a directory that bench.server has filled."""
+    """Import, update and kill one hub. `rest`: seconds between two lists; `filled`: a directory that bench.server has
+    filled, of which a copy is used.
+    """
     if filled is not None:
         shutil.copytree(filled, directory / "hub")
         base = json.loads((filled / "bench.json").read_text("utf-8"))["n"]
@@ -117,7 +119,7 @@ def measure(
                 rows.append(row | {"entries_per_second": entries / row["seconds"]})
                 rows[-1]["changed_per_second"] = (row["superseded"] or row["accepted"]) / row["seconds"]
                 print(json.dumps(result.rounded(rows[-1])), flush=True)
-                time.sleep(1)
+                time.sleep(rest)
         for number, moment in enumerate(("SENDING", "COMMITTING", "DONE")):
             source = write_list(directory, "list", entries, result.SEED, (2, 10, 1, 2), copy=number)
             listed = last_md5(source)
@@ -178,6 +180,12 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=100_000, help="items in the list (100,000)")
     parser.add_argument("--base", type=int, default=0, help="entries of another hash set in the hub (none)")
     parser.add_argument("--data", type=Path, help="a SQLite hub that bench.server has filled; a copy of it is used")
+    parser.add_argument(
+        "--rest",
+        type=float,
+        default=1.0,
+        help="seconds between two lists, in which the hub tidies up; the next one waits for what is left of it (1)",
+    )
     parser.add_argument("--databases", default="sqlite,postgresql", help="which of sqlite,postgresql (both)")
     parser.add_argument("--workers", type=int, default=2, help="processes of the hub (2)")
     parser.add_argument("--out", type=Path, help="where to write the result; default: bench/results/updates.json")
@@ -185,8 +193,10 @@ def main() -> None:
     rows = []
     for kind in options.databases.split(","):
         with tempfile.TemporaryDirectory(prefix="hashhub-bench-") as directory:
-            rows += measure(kind, options.entries, options.base, options.workers, Path(directory), options.data)
-    parameters = {"entries": options.entries, "base": options.base, "workers": options.workers}
+            rows += measure(
+                kind, options.entries, options.base, options.workers, Path(directory), options.rest, options.data
+            )
+    parameters = {"entries": options.entries, "base": options.base, "workers": options.workers, "rest": options.rest}
     packages = ("grpcio", "protobuf", "msgspec", "sqlalchemy", "psycopg", "numpy", "numba")
     result.save("updates", parameters, rows, out=options.out, packages=packages)
 

@@ -67,6 +67,7 @@ Each counts when it is stated, whatever anybody else lists: then no order of sta
 the remark on an entry tells its contributor nothing of what others have.
 """
 _FRAMES_BYTES: Final = 4096  # of frames that take about as long to write as an entry
+_LOOK_SECONDS: Final = 0.2  # between two looks whether the hub is ready
 _PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
 
 
@@ -322,6 +323,9 @@ class Contribute:
         return HeldItems(holds, partial(trace_of, self._store.secret), newer=newer)
 
     def _tidy(self) -> None:
+        while not self._follower.is_ready:  # at the start uploads come first
+            if self.tidying.wait(_LOOK_SECONDS):
+                return
         self._store.commits.tidy(lambda: self.tidying.is_stopping)
 
     def _go_on(self, import_id: str) -> None:
