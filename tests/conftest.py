@@ -31,6 +31,7 @@ _SHARED: dict[str, Any] = {
 settings.register_profile("ci", derandomize=True, print_blob=True, **_SHARED)
 settings.register_profile("dev", max_examples=500, **_SHARED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "180")  # a first start reads it from a disk that is busy
 
 
 @pytest.fixture(autouse=True)

@@ -153,6 +153,7 @@ class BucketWorker:
         self._misled = 0  # names in a row that events told of and that were not there
         self._strange: OrderedDict[str, None] = OrderedDict()  # messages not understood, of which it was said
         self._misses = 0  # uploads in a row without an answer
+        self._is_turn_of_new = False  # to try a hub that is away
         self._next_probe = 0.0
         self._trouble: HashHubError | None = None
         self._is_ending = threading.Event()
@@ -251,7 +252,7 @@ class BucketWorker:
                     continue
                 if waiting is None and not self._is_abandoned(folder, taken):
                     continue
-                if not self._may_ask():
+                if not self._may_ask(has_waited=waiting is not None):
                     return
                 self._end_taking(folder, name)
                 self._hand_out(taken.name, functools.partial(self._check, taken, name))
@@ -407,13 +408,19 @@ class BucketWorker:
         """Return whether uploads stay where they are, since the hub does not answer."""
         return self._misses >= _AWAY_AFTER and self._hook.settings.without_answer.hub_away is not Action.ALLOW
 
-    def _may_ask(self) -> bool:
-        """Return whether the hub answers as far as is known; while it does not, one upload tries it now and then."""
+    def _may_ask(self, *, has_waited: bool = False) -> bool:
+        """Return whether the hub answers as far as is known; while it does not, one upload tries it now and then: one
+        that has waited and one that is new by turns, since the former may be what never gets an answer.
+        """
         with self._lock:
             if not self._is_away():
                 return True
             if self._clock() < self._next_probe or self._under_way:
                 return False
+            if has_waited and self._is_turn_of_new:
+                self._is_turn_of_new = False  # if there is none, those that have waited try it at the next look
+                return False
+            self._is_turn_of_new = has_waited
             self._next_probe = self._clock() + self._settings.retry_seconds
             return True
 

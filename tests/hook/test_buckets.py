@@ -360,9 +360,33 @@ def test_an_upload_that_never_gets_an_answer_does_not_stop_others(
     for number in range(60, 140):  # while others have answers: otherwise it may be the hub that is away
         scene.upload(f"{number}.jpg", unknown + bytes([number]))
         at_work.now += 700
-        worker.look_once()
+        for _ in range(3):
+            worker.look_once()
+            at_work.now += 11
     assert len(scene.contents("public")) == 140
     assert scene.held_names() == [f"hold/0-hostile-{n}.jpg" for n in range(4)]
+
+
+@pytest.mark.parametrize("scene", ["folder"], indirect=True)
+def test_so_many_that_never_get_an_answer_that_one_of_them_is_always_due_do_not_stop_others(
+    at_work: Bench, pictures: tuple[bytes, bytes]
+) -> None:
+    _, unknown = pictures
+    scene = at_work.scene
+    for number in range(70):
+        hostile = unknown + b"hostile" + bytes([number])
+        at_work.judge.cannot_answer.add(_digest(hostile))
+        scene.upload(f"0-hostile-{number}.jpg", hostile)
+    worker = at_work.worker()
+    for _ in range(70):
+        worker.look_once()
+        at_work.now += 11
+    for number in range(5):
+        scene.upload(f"{number}.jpg", unknown + bytes([number]))
+    for _ in range(150):
+        worker.look_once()
+        at_work.now += 11
+    assert len(scene.contents("public")) == 5
 
 
 def test_what_was_published_without_an_answer_is_taken_back_when_it_is_known(
