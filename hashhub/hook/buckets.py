@@ -226,8 +226,12 @@ class BucketWorker:
     def _look(self) -> bool:
         """Hand out what there is; return whether there is more than one look takes."""
         os.utime(self._alive_file)
-        self._resume()
-        is_more = self._admit()
+        if self._is_turn_of_new:  # those that have waited may be what never gets an answer
+            is_more = self._admit()
+            self._resume()
+        else:
+            self._resume()
+            is_more = self._admit()
         self._recheck()
         self._release()
         self._raise_trouble()
@@ -252,8 +256,9 @@ class BucketWorker:
                     continue
                 if waiting is None and not self._is_abandoned(folder, taken):
                     continue
-                if not self._may_ask(has_waited=waiting is not None):
+                if not self._may_ask():
                     return
+                self._note_try(has_waited=waiting is not None)
                 self._end_taking(folder, name)
                 self._hand_out(taken.name, functools.partial(self._check, taken, name))
 
@@ -298,6 +303,7 @@ class BucketWorker:
             if isinstance(item, Unlisted):
                 self._fail(item.name, item.error)
             elif self._is_settled(item):
+                self._note_try(has_waited=False)
                 self._hand_out(item.name, functools.partial(self._take, item))
         return True
 
@@ -408,21 +414,17 @@ class BucketWorker:
         """Return whether uploads stay where they are, since the hub does not answer."""
         return self._misses >= _AWAY_AFTER and self._hook.settings.without_answer.hub_away is not Action.ALLOW
 
-    def _may_ask(self, *, has_waited: bool = False) -> bool:
-        """Return whether the hub answers as far as is known; while it does not, one upload tries it now and then: one
-        that has waited and one that is new by turns, since the former may be what never gets an answer.
-        """
+    def _may_ask(self) -> bool:
+        """Return whether the hub answers as far as is known; while it does not, one upload tries it now and then."""
         with self._lock:
-            if not self._is_away():
-                return True
-            if self._clock() < self._next_probe or self._under_way:
-                return False
-            if has_waited and self._is_turn_of_new:
-                self._is_turn_of_new = False  # if there is none, those that have waited try it at the next look
-                return False
-            self._is_turn_of_new = has_waited
-            self._next_probe = self._clock() + self._settings.retry_seconds
-            return True
+            return not self._is_away() or (self._clock() >= self._next_probe and not self._under_way)
+
+    def _note_try(self, *, has_waited: bool) -> None:
+        """Note that an upload tries a hub that is away, if it is."""
+        with self._lock:
+            if self._is_away():
+                self._is_turn_of_new = has_waited
+                self._next_probe = self._clock() + self._settings.retry_seconds
 
     def _hand_out(
         self, key: str, work: Callable[[], Handled | None], *, on_done: Callable[[], None] = lambda: None
