@@ -35,7 +35,7 @@ serve: $(VENV)/runs ## Run a hub on embedded SQLite in ./hashhub-data (Ctrl-C st
 	$(BIN)/hashhub serve --data hashhub-data
 
 test: venv ## Run the whole suite, PostgreSQL included
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
 check: venv ## Format, lint, types, import layers, contract, generated code; then the suite
 	$(BIN)/ruff format --check .

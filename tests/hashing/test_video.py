@@ -455,8 +455,9 @@ class TestDoors:
     def test_without_the_extra_the_file_is_digested_and_the_answer_says_why(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        video = file()  # made by what is then missing
         monkeypatch.setitem(sys.modules, "av", None)
-        media = hashed(file())
+        media = hashed(video)
         assert media.video_frames == ()
         assert media.not_perceptual is not None
         assert "pip install 'hashhub[video]'" in media.not_perceptual
