@@ -342,16 +342,21 @@ def test_while_the_hub_is_away_uploads_wait_and_then_are_checked(at_work: Bench,
     assert scene.held_names() == ["block/known.jpg"]
 
 
+def upload_hostile(at_work: Bench, count: int, content: bytes) -> None:
+    """Upload files that never get an answer, named so that they come before all others."""
+    for number in range(count):
+        hostile = content + b"hostile" + bytes([number])
+        at_work.judge.cannot_answer.add(_digest(hostile))
+        at_work.scene.upload(f"0-hostile-{number}.jpg", hostile)
+
+
 @pytest.mark.parametrize("scene", ["folder"], indirect=True)
 def test_an_upload_that_never_gets_an_answer_does_not_stop_others(
     at_work: Bench, pictures: tuple[bytes, bytes]
 ) -> None:
     _, unknown = pictures
     scene = at_work.scene
-    for number in range(4):
-        hostile = unknown + b"hostile" + bytes([number])
-        at_work.judge.cannot_answer.add(_digest(hostile))
-        scene.upload(f"0-hostile-{number}.jpg", hostile)
+    upload_hostile(at_work, 4, unknown)
     worker = at_work.worker()
     for number in range(60):
         scene.upload(f"{number}.jpg", unknown + bytes([number]))
@@ -373,10 +378,7 @@ def test_so_many_that_never_get_an_answer_that_one_of_them_is_always_due_do_not_
 ) -> None:
     _, unknown = pictures
     scene = at_work.scene
-    for number in range(70):
-        hostile = unknown + b"hostile" + bytes([number])
-        at_work.judge.cannot_answer.add(_digest(hostile))
-        scene.upload(f"0-hostile-{number}.jpg", hostile)
+    upload_hostile(at_work, 70, unknown)
     worker = at_work.worker()
     for _ in range(70):
         worker.look_once()
