@@ -6,7 +6,7 @@
 `instant`: a judge that answers at once. `local`: the copy that `hashhub hook sync` keeps in the data directory DIR.
 The app is in this process and is handed the form in pieces of 64 KiB, as uvicorn does: with and without the middleware
 in turn, each time another picture. `hashing` is what the pool of child processes takes for the same pictures by itself,
-digests included, from a file that is in memory before the clock starts; this process and its children share one core.
+digests included, from pieces that are in memory before the clock starts; this process and its children share one core.
 `rest` is what the hook adds beyond that: on the clock, and in CPU time of the threads that an upload goes through, the
 event loop's and the one that decides, without what digests and the way to a child take. What other threads do ten times
 a second, whether there are uploads or not, is in none of them. On a machine that does other things, too, believe the
@@ -119,13 +119,11 @@ def hashing(pool: MediaPool, content: bytes, effort: Effort) -> tuple[float, flo
     """Return the milliseconds for hashing alone, by the way that the hook goes; those of CPU time in this thread; and
     those of CPU time in the child.
     """
-    with os.fdopen(os.memfd_create("bench"), "w+b") as file:
-        file.write(content)
-        file.seek(0)
-        start, cpu = time.perf_counter(), time.thread_time()
-        with pool.room() as place:
-            place.hash(file, dihedral=False, effort=effort, is_wanted=lambda: True)
-        taken = time.perf_counter() - start, time.thread_time() - cpu, place.cpu_seconds
+    pieces = tuple(content[start : start + _PIECE] for start in range(0, len(content), _PIECE))
+    start, cpu = time.perf_counter(), time.thread_time()
+    with pool.room() as place:
+        place.hash(pieces, dihedral=False, effort=effort, is_wanted=lambda: True)
+    taken = time.perf_counter() - start, time.thread_time() - cpu, place.cpu_seconds
     return taken[0] * 1e3, taken[1] * 1e3, taken[2] * 1e3
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from hashhub.hashes import ALGORITHMS
 from hashhub.hygiene import MIN_PDQ_QUALITY
-from hashhub.model import Coverage, Effort, MatchResult, ReasonLine
+from hashhub.model import Coverage, Effort, MatchResult, Query, ReasonLine
 from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
@@ -17,13 +17,20 @@ if TYPE_CHECKING:
 _EFFORTS: Final = tuple(Effort)  # the least first
 
 
-def coverage(media: MediaHashes, effort: Effort, *, asked: Effort | None = None, dihedral: bool = False) -> Coverage:
+def coverage(
+    media: MediaHashes,
+    effort: Effort,
+    *,
+    asked: Effort | None = None,
+    dihedral: bool = False,
+    query: Query | None = None,
+) -> Coverage:
     """Return what is looked for when the file's query is matched.
 
     `effort`, `dihedral`: with which it was hashed. `asked`: what the caller asked for, where it may have been given
-    less.
+    less. `query`: that of the file, where the caller has it already.
     """
-    query = media.query()
+    query = query or media.query()
     used = {h.algorithm for h in query.hashes}
     used.update(h.algorithm for variant in query.variants for h in variant.hashes)
     if query.frames:

@@ -90,8 +90,9 @@ class _Looked(msgspec.Struct, kw_only=True):
     """What is known of one upload so far.
 
     `query`: what is asked about it, or could be. `if_unknown`: see Pending. `causes`: why there is no answer, or less
-    of one; `lines` say so. `late`: its hashes, where the decision does not wait for them. `is_unhashed`: it is a
-    picture or video of which nobody has computed more than digests yet: a case may be about it.
+    of one; `lines` say so. `late`: its hashes, where the decision does not wait for them. `is_unasked`: there is an
+    answer to be had, and nobody was asked yet. `is_unhashed`: it is a picture or video of which nobody has computed
+    more than digests yet: a case may be about it.
     """
 
     door: str
@@ -107,6 +108,7 @@ class _Looked(msgspec.Struct, kw_only=True):
     lines: tuple[ReasonLine, ...] = ()
     if_unknown: Action = Action.HOLD
     late: Future[MediaHashes] | None = None
+    is_unasked: bool = False
     is_unhashed: bool = False
 
     def lacks(self, cause: NoAnswer, code: str, text: str) -> None:
@@ -128,6 +130,7 @@ class Hook:
         cases: CaseJudge | None = None,
         connect: Callable[[], None] | None = None,
         holds: Callable[[Judged], bool] | None = None,
+        is_ready: Callable[[], bool] | None = None,
         records: Records | None = None,
         on_checked: OnChecked | Sequence[OnChecked] | None = None,
         on_recheck: Sequence[OnRecheck] = (),
@@ -138,7 +141,8 @@ class Hook:
         `judge`: who is asked; closed with the hook. `media_judge`: who hashes uploads where the settings say HUB.
         `cases`: the judge again, where it is one of cases: they are asked beside answers that are remembered.
         `connect`: waits for the hub's first answer. `holds`: whether a remembered answer would be given now as well, by
-        more than its revision.
+        more than its revision. `is_ready`: whether the judge would answer now, without a hub; then it is asked once
+        about a picture, by all its hashes.
         `records`: the hook's own database, closed with it; None: nothing is recorded. `on_recheck`: who is told what an
         upload without an answer turned out to be. `queue_rounds`: started and closed with the hook.
         """
@@ -148,6 +152,7 @@ class Hook:
         self._cases = cases
         self._connect = connect
         self._holds = holds
+        self._is_ready = is_ready if settings.hashing is WhereHashed.HERE else None
         self._records = records
         self._listeners = () if on_checked is None else (on_checked,) if callable(on_checked) else tuple(on_checked)
         self._memory = Memory(settings.max_total_bytes)
@@ -333,6 +338,8 @@ class Hook:
         is_wanted: Callable[[], bool],
         on_query: Callable[[Query], None],
     ) -> Decision:
+        from hashhub.hashing.signature import media_type_of
+
         begun = time.monotonic()
         looked = _Looked(
             door=door,
@@ -356,13 +363,14 @@ class Hook:
             looked.coverage = answer.coverage
             on_query(looked.query)
             return self._decided(looked, content)
-        if looked.query.hashes:
-            try:
-                looked.judged = self._judge.judge(looked.query)
-            except HashHubError as e:
-                looked.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
+        looked.media_type = media_type_of(content.head)
+        looked.is_unasked = self._is_asked_once(looked.media_type)
+        if not looked.is_unasked:
+            self._ask(looked)
         if looked.judged is None or looked.judged.result.verdict is not Verdict.MATCH:
             self._look(looked, content, begun, is_wanted)
+        if looked.is_unasked:
+            self._ask(looked)
         if not is_wanted():
             raise Cancelled("the upload was given up before it was decided over")
         if content.key and looked.judged is not None and _is_to_be_remembered(looked.judged, looked.causes):
@@ -377,11 +385,23 @@ class Hook:
         on_query(looked.query)
         return self._decided(looked, content)
 
+    def _is_asked_once(self, media_type: str) -> bool:
+        """Whether the judge is asked by all hashes at once. Asking a hub about the digests first tells in time that it
+        is away; a copy knows. A listed video is better told by its digests than read for seconds.
+        """
+        return self._is_ready is not None and media_type.startswith("image/") and self._is_ready()
+
+    def _ask(self, looked: _Looked) -> None:
+        looked.is_unasked = False
+        if not looked.query.hashes:
+            return
+        try:
+            looked.judged = self._judge.judge(looked.query)
+        except HashHubError as e:
+            looked.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
+
     def _look(self, looked: _Looked, content: Content, begun: float, is_wanted: Callable[[], bool]) -> None:
         """Find out more than digests tell."""
-        from hashhub.hashing.signature import media_type_of
-
-        looked.media_type = media_type_of(content.head)
         if content.is_too_large:
             looked_for = "only identical files were looked for" if content.digests else "nothing was looked for"
             text = f"larger than {self.settings.max_bytes} bytes: {looked_for}"
@@ -415,7 +435,7 @@ class Hook:
     def _hash_here(
         self, hashing: Hashing, looked: _Looked, content: Content, begun: float, is_wanted: Callable[[], bool]
     ) -> None:
-        is_away = looked.judged is None or looked.judged.without_lists
+        is_away = not looked.is_unasked and (looked.judged is None or looked.judged.without_lists)
         try:
             future = hashing.submit(content, is_wanted=None if is_away else is_wanted)
         except LimitExceeded as e:
@@ -436,19 +456,20 @@ class Hook:
             self._not_hashed(looked, e)
             return
         self._hashed(looked, media)
-        if looked.query.hashes == content.digests and not looked.query.frames and not looked.query.variants:
-            return  # these were asked about
+        if looked.is_unasked or (
+            looked.query.hashes == content.digests and not looked.query.frames and not looked.query.variants
+        ):
+            return  # these are asked about yet, or were
+        if not is_away:
+            self._ask(looked)
+            return
         try:
-            if is_away:
-                with without_hub():
-                    looked.judged = self._judge.judge(looked.query)
-                looked.causes = tuple(c for c in looked.causes if c is not NoAnswer.HUB_AWAY)
-                looked.lines = ()
-            else:
+            with without_hub():
                 looked.judged = self._judge.judge(looked.query)
-        except HashHubError as e:
-            if not is_away:
-                looked.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
+        except HashHubError:
+            return
+        looked.causes = tuple(c for c in looked.causes if c is not NoAnswer.HUB_AWAY)
+        looked.lines = ()
 
     def _awaited(
         self, future: Future[MediaHashes], begun: float, is_wanted: Callable[[], bool], *, is_away: bool
@@ -480,7 +501,7 @@ class Hook:
 
         looked.query = media.query()
         looked.media_type = media.media_type
-        looked.coverage = coverage(media, self.settings.effort)
+        looked.coverage = coverage(media, self.settings.effort, query=looked.query)
         looked.if_unknown = Action.ALLOW
         looked.is_unhashed = False
         if not media.frames and not media.video_frames:

@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
@@ -58,9 +58,10 @@ _TAKE_OVER_SECONDS: Final = 5.0  # between two tries to become the process that 
 _POLICY_SECONDS: Final = 60.0  # between two looks at a policy while nothing changes at the hub
 _CALL_SECONDS: Final = 60.0
 _START_SECONDS: Final = 10.0  # for a policy at the first start
-_CLOCKS: Final = timedelta(minutes=1)  # by which a clock may go wrong before the copy's age counts as unknown
+_CLOCKS: Final = 60.0  # seconds by which a clock may go wrong before the copy's age counts as unknown
 _JOURNAL_PAGES: Final = 1_000  # of the feed that the journal holds beyond the snapshot: some 100 MB at most
 _CALLER: Final = "hook"
+_clock: Final = time.time
 
 
 class CopyState(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,7 +208,10 @@ class _Ready(NamedTuple):
     """What answers are given by, as of the last look at the copy."""
 
     moment: Moment
+    heard: datetime  # by the hub's copy: when it was last complete
+    heard_at: float  # the same in seconds since 1970
     policy: Policy | None
+    policy_name: str  # NAME@VERSION
     fault: str  # why there is none
 
 
@@ -222,8 +226,8 @@ class LocalJudge:
         by which a copy cannot decide.
         """
         self._options = options_of(settings)
-        self._stale_after = timedelta(seconds=settings.local.stale_after_seconds)
-        self._stale_limit = timedelta(seconds=settings.local.stale_limit_seconds)
+        self._stale_after = settings.local.stale_after_seconds
+        self._stale_limit = settings.local.stale_limit_seconds
         directory = Path(settings.data) / COPY
         self._copy = Copy(directory)
         self._check_policy(settings)
@@ -269,14 +273,21 @@ class LocalJudge:
         else:
             with self._copy.look() as look:
                 [result] = answers(look, matcher, [query], self._options, policy, caller=_CALLER).results
-        stale_since, is_past_limit = self._age(state.moment)
+        stale_since, is_past_limit = self._age(state)
         return Judged(
             result=result,
-            policy=f"{policy.name}@{policy.version}",
+            policy=state.policy_name,
             revision=state.moment.revision,
             stale_since=stale_since,
             is_past_limit=is_past_limit,
         )
+
+    def is_ready(self) -> bool:
+        """Whether the copy can be read now, and there is a policy to decide by."""
+        try:
+            return self._ready().policy is not None
+        except HashHubError:
+            return False
 
     def revision(self) -> int:
         """Return the hub's revision that the copy is at; 0 before it was complete."""
@@ -289,10 +300,10 @@ class LocalJudge:
             state = self._ready()
         except HashHubError:
             return False
-        stale_since, is_past_limit = self._age(state.moment)
+        stale_since, is_past_limit = self._age(state)
         return (
             state.policy is not None
-            and judged.policy == f"{state.policy.name}@{state.policy.version}"
+            and judged.policy == state.policy_name
             and judged.revision == state.moment.revision
             and (judged.stale_since, judged.is_past_limit) == (stale_since, is_past_limit)
         )
@@ -329,7 +340,11 @@ class LocalJudge:
         stored = look.policy(self._options.policy)
         if stored != self._parsed[0]:
             self._parsed = (stored, *_parsed(stored, self._options.policy))
-        self._state = _Ready(look.moment, *self._parsed[1:])
+        _, policy, fault = self._parsed
+        heard = look.moment.complete_time
+        assert heard is not None  # noqa: S101 - there is nothing to take in before
+        name = f"{policy.name}@{policy.version}" if policy is not None else ""
+        self._state = _Ready(look.moment, heard, heard.timestamp(), policy, name, fault)
 
     def _ready(self) -> _Ready:
         """Return the state to answer by. Raises Unavailable where that may lack something."""
@@ -348,14 +363,12 @@ class LocalJudge:
             retry_after=1.0,
         )
 
-    def _age(self, moment: Moment) -> tuple[datetime | None, bool]:
+    def _age(self, state: _Ready) -> tuple[datetime | None, bool]:
         """Return since when the copy is stale, if it is, and whether that is too long."""
-        heard = moment.complete_time
-        assert heard is not None  # noqa: S101 - no state without it
-        age = now() - heard
+        age = _clock() - state.heard_at
         if age < -_CLOCKS:  # a clock was set back: how old the copy is cannot be told
-            return heard, True
-        return (heard if age > self._stale_after else None), age > self._stale_limit
+            return state.heard, True
+        return (state.heard if age > self._stale_after else None), age > self._stale_limit
 
     def _check_policy(self, settings: HookSettings) -> None:
         stored = None

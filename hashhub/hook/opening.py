@@ -46,13 +46,14 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
     vault = open_vault(settings, records) if records is not None else None
     judge: Judge
     holds: Callable[[Judged], bool] | None = None
+    is_ready: Callable[[], bool] | None = None
     asked: MediaJudge | None = None
     connect = None
     if settings.mode is Mode.LOCAL:
         from hashhub.hook.local import LocalJudge
 
         judge = local = LocalJudge(settings)
-        holds = local.holds
+        holds, is_ready = local.holds, local.is_ready
     else:
         hub = HubJudge(settings)
         connect = hub.connect
@@ -72,6 +73,7 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
         cases=cases,
         connect=connect,
         holds=holds,
+        is_ready=is_ready,
         records=records,
         on_checked=listeners,
         on_recheck=tell,

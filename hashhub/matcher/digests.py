@@ -28,13 +28,18 @@ def packed_rows(algorithm: str, digests: NDArray[np.uint8]) -> Rows:
     algorithm.
     """
     of = known_algorithm(algorithm)
+    check_shape(of, digests)
+    return space(of.name).pack(digests)
+
+
+def check_shape(of: Algorithm, digests: NDArray[np.uint8]) -> None:
+    """Raise InvalidArgument unless the digests are uint8[n, digest_bytes]."""
     if digests.dtype != np.uint8 or digests.shape[1:] != (of.digest_bytes,):
         raise InvalidArgument.field(
             f"{of.name} digests",
             f"must be uint8[n, {of.digest_bytes}], got {digests.dtype}{list(digests.shape)}",
             "WRONG_LENGTH",
         )
-    return space(of.name).pack(digests)
 
 
 def checked_distance(of: Algorithm, max_distance: int | None) -> int:

@@ -31,7 +31,7 @@ from hashhub.kernel_cache import use_cache
 from hashhub.matcher import search
 from hashhub.matcher.breaker import Breaker, CircuitBreaker, Tripped
 from hashhub.matcher.compaction import Compaction
-from hashhub.matcher.digests import checked_distance, known_algorithm, packed_rows
+from hashhub.matcher.digests import check_shape, checked_distance, known_algorithm, packed_rows
 from hashhub.matcher.index import Progress, Source, sorted_rows, space
 from hashhub.matcher.plan import SCAN_BELOW, Engine
 from hashhub.matcher.search import Matches, Plan
@@ -267,10 +267,13 @@ class Matcher:
         """Whether no digest is within `max_distance` of any query: `search` without its answer, for the many lookups
         that hit nothing. Arguments and errors as there.
         """
-        distance = checked_distance(known_algorithm(algorithm), max_distance)
-        rows = packed_rows(algorithm, queries)
-        for segment in self._live.now.segments.get(algorithm, ()):
-            if segment.count_hits(rows, distance):
+        of = known_algorithm(algorithm)
+        distance = checked_distance(of, max_distance)
+        check_shape(of, queries)
+        segments = self._live.now.segments.get(algorithm, ())
+        if segments:
+            rows = space(algorithm).pack(queries)
+            if any(segment.count_hits(rows, distance) for segment in segments):
                 return False
         self._breaker.missed(algorithm, len(queries), caller=caller)
         return True

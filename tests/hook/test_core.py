@@ -574,3 +574,25 @@ def test_settings_without_a_choice_are_refused(tmp_path: Path) -> None:
         load_settings(file, {})
     settings = load_settings(file, {"HASHHUB_HOOK_WITHOUT_ANSWER_NO_PERCEPTUAL_HASH": "allow"})
     assert settings.without_answer.no_perceptual_hash is Action.ALLOW
+
+
+def test_a_copy_is_asked_once_about_a_picture_and_about_anything_else_as_a_hub_is(
+    make_settings: Callable[..., HookSettings],
+) -> None:
+    """Whatever becomes of its hashing, its digests are asked about."""
+    judge = OneVerdict(Verdict.NO_MATCH, digests=Verdict.MATCH)
+    is_ready = True
+    with Hook(make_settings(cache_seconds=0, max_bytes=500_000), judge=judge, is_ready=lambda: is_ready) as hook:
+
+        def asked(upload: bytes) -> tuple[Action, list[int]]:
+            judge.queries.clear()
+            return hook.check(upload).action, [len(query.hashes) for query in judge.queries]
+
+        assert asked(jpeg(3)) == (Action.ALLOW, [6])  # three digests, three perceptual hashes
+        assert asked(jpeg(4)[:3000]) == (Action.BLOCK, [3])  # cannot be decoded
+        assert asked(jpeg(5) + bytes(500_000)) == (Action.BLOCK, [3])  # too large
+        for other in (b"a text", encoded(Clip([np.asarray(picture(8, (96, 64)))] * 5, 5))):
+            assert asked(other) == (Action.BLOCK, [3])
+        assert _hashed(hook) == 2  # the two pictures
+        is_ready = False
+        assert asked(jpeg(6)) == (Action.BLOCK, [3])

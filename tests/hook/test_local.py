@@ -284,7 +284,7 @@ def test_a_day_without_the_hub(
     try:
         for hours, is_stale, is_past in ((0, False, False), (24, True, False), (49, True, True), (-1, True, True)):
             at = now() + timedelta(hours=hours)
-            monkeypatch.setattr(local_module, "now", lambda at=at: at)
+            monkeypatch.setattr(local_module, "_clock", at.timestamp)
             listed, unknown = hook.check(md5(1)), hook.check(Query(hashes=(digest("PDQ", 99),)))
             assert listed.action is Action.BLOCK
             assert unknown.action is (Action.HOLD if is_past else Action.ALLOW)
@@ -372,7 +372,7 @@ def test_what_is_remembered_ends_with_the_policy_and_with_the_copys_age(
         assert judge.revision() == revision
         assert hook.check(b"a text").policy == "own@2"
         at = now() + timedelta(days=3)
-        monkeypatch.setattr(local_module, "now", lambda: at)
+        monkeypatch.setattr(local_module, "_clock", at.timestamp)
         assert (hook.check(b"a text").action, hook.check(b"a text").stale_since is None) == (Action.HOLD, False)
     finally:
         hook.close()
