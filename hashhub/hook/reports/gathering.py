@@ -96,13 +96,15 @@ def _expanded(records: Records, references: Sequence[str]) -> Iterator[str]:
         if not reference.startswith("case-"):
             yield reference
             continue
-        count = 0
-        for name, stored in records.rows("SELECT reference, checked FROM upload ORDER BY time, reference"):
-            if any(line.clause == reference for line in read_checked(stored).decision.reasons):
-                count += 1
-                yield name
-        if not count:
+        stopped = []
+        sql = "SELECT reference, checked FROM upload WHERE reference > :after ORDER BY reference LIMIT :most"
+        for name, stored in records.each(sql, {"after": ""}):
+            checked = read_checked(stored)
+            if any(line.clause == reference for line in checked.decision.reasons):
+                stopped.append((checked.time, name))
+        if not stopped:
             raise NotFound(f"no upload on record was stopped because of {reference[:40]!r}")
+        yield from (name for _, name in sorted(stopped))
 
 
 def _printed(text: str) -> str:
