@@ -372,7 +372,7 @@ class Hook:
         if looked.is_unasked:
             self._ask(looked)
         if not is_wanted():
-            raise Cancelled("the upload was given up before it was decided over")
+            raise _given_up()
         if content.key and looked.judged is not None and _is_to_be_remembered(looked.judged, looked.causes):
             remembered = Answer(
                 judged=looked.judged,
@@ -783,6 +783,8 @@ class Upload:
 
     def decide(self) -> Decision:
         """Decide over what was written; call it once, at the end. Raises Cancelled when it was abandoned meanwhile."""
+        if not self._is_wanted:
+            raise _given_up()
         self._content.hold()
         try:
             return self._hook._decide_content(  # noqa: SLF001 - of one piece
@@ -814,6 +816,10 @@ class Upload:
         if not self._is_closed:
             self._is_closed = True
             self._content.drop()
+
+
+def _given_up() -> Cancelled:
+    return Cancelled("the upload was given up before it was decided over")
 
 
 _CAUSES: Final = (NoAnswer.HUB_AWAY, NoAnswer.UNREADABLE, NoAnswer.TOO_LARGE, NoAnswer.NO_PERCEPTUAL_HASH)

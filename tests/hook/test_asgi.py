@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import msgspec
 import pytest
 from fastapi import Depends, FastAPI, UploadFile
 from starlette.applications import Starlette
@@ -24,7 +27,9 @@ from starlette.testclient import TestClient
 from hashhub.hook import Action, Decision, Hook
 from hashhub.hook.asgi import UploadHook
 from hashhub.hook.fastapi import checked
+from hashhub.hook.judges import Judged
 from hashhub.hook.settings import OnHold
+from hashhub.model import Query
 from tests.hook.web import FORM_TYPE, File, Known, ask, changed, form, hook_of, serving_asgi
 
 if TYPE_CHECKING:
@@ -241,6 +246,60 @@ def test_a_sender_that_goes_away_leaves_nothing(hook: Hook) -> None:
         while middleware._memory.taken:  # the test's own time limit ends it
             pass
         assert (app.calls, _memory_files()) == (0, before)
+
+
+def test_a_request_that_is_cancelled_while_it_waits_for_its_turn_leaves_nothing() -> None:
+    """As servers do, other than uvicorn, when a sender goes away."""
+    is_asked, go_on = threading.Event(), threading.Event()
+
+    class Waiting(Known):
+        def judge(self, query: Query) -> Judged:
+            is_asked.set()
+            assert go_on.wait(30)
+            return super().judge(query)
+
+    async def run(hook: Hook) -> None:
+        wrapped = App().wrapped(hook)
+        waiting = [asyncio.create_task(one_request(wrapped, form(File("a", "a", OTHER)))) for _ in range(3)]
+        await asyncio.to_thread(is_asked.wait, 30)
+        await asyncio.sleep(0.2)  # the others are in wait
+        assert hook.memory_bytes == 3 * len(OTHER)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        go_on.set()
+        for _ in range(3000):
+            if hook.memory_bytes == 0:
+                break
+            await asyncio.sleep(0.01)
+        assert hook.memory_bytes == 0
+
+    settings = msgspec.structs.replace(hook_of(Waiting()).settings, max_waiting=1)
+    with Hook(settings, judge=Waiting()) as hook:
+        asyncio.run(run(hook))
+
+
+async def one_request(app: Any, body: bytes) -> list[Any]:
+    """Send one request to an app without a server, and return what it answers."""
+    answers: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    headers = [(b"content-type", FORM_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "path": "/",
+        "query_string": b"",
+        "headers": headers,
+    }
+    await app(scope, receive, send)
+    return answers
 
 
 def test_a_slow_sender_is_answered(hook: Hook) -> None:
