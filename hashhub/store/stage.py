@@ -8,7 +8,6 @@ with a STAGED change row that tells matchers to take its digests in, so that lit
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -87,22 +86,19 @@ class Stage:
             raise InvalidArgument.field(
                 "entries", f"ids {first} to {last} were not allocated to {import_id}", "NOT_ALLOCATED"
             )
-        count, repeat = len(entries.ids), itertools.repeat
+        count = len(entries.ids)
         # The table's columns in their order.
-        rows = list(
-            zip(
-                entries.ids,
-                repeat(commit.hash_set, count),
-                repeat(commit.key, count),
-                *entries[1:-2],
-                repeat(0, count),
-                entries.expire_times,
-                strict=True,
-            )
+        columns = (
+            entries.ids,
+            [commit.hash_set] * count,
+            [commit.key] * count,
+            *entries[1:-2],
+            [0] * count,
+            entries.expire_times,
         )
         with commit.lock:
             with self._db.write() as c:
-                self._db.insert(c, s.entry, rows)
+                self._db.insert_columns(c, s.entry, columns)
                 self._db.insert(c, s.frames, videos.rows_of(entries))
                 self._db.lock(c)  # after the rows: on PostgreSQL others can write meanwhile
                 self._leases.renew(c, commit)
