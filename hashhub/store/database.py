@@ -6,6 +6,7 @@ This module hides what differs between SQLite and PostgreSQL:
     read        one statement, its own snapshot               the same (autocommit)
     write       BEGIN IMMEDIATE on the one write connection   a transaction; `lock` takes the row of counters
     insert      many rows in one statement                    binary COPY
+    results     values                                        in binary form, for reads
     gone away   cannot happen                                 reads are tried once more, writes test the connection
 """
 
@@ -667,6 +668,7 @@ def _postgresql_engines(url: URL) -> tuple[Engine, Engine]:
         ) from e
     for engine in (writer, readers):
         event.listen(engine, "connect", _set_up_postgresql)
+    event.listen(readers, "connect", _set_up_postgresql_reader)
     return readers, writer
 
 
@@ -678,3 +680,17 @@ def _set_up_postgresql(connection: Any, _: object) -> None:
             cursor.execute(f"SET SESSION enable_{way} = off")
         cursor.execute("SET SESSION plan_cache_mode = force_generic_plan")
     connection.commit()
+
+
+def _set_up_postgresql_reader(connection: Any, _: object) -> None:
+    from psycopg import Cursor  # not everybody has it
+    from psycopg.pq import Format
+
+    class BinaryCursor(Cursor[Any]):
+        """Gives digests as bytes, and not as text of twice the length."""
+
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            self.format = Format.BINARY
+
+    connection.cursor_factory = BinaryCursor
