@@ -11,6 +11,7 @@ import contextlib
 import secrets
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -361,15 +362,22 @@ class Contribute:
         reviews = list(intake.compared.reviews)
         if intake.entry_count:
             ids = self._classification_ids(intake)
-            piece: list[NewEntries] = []
-            for new in intake.entries(self._batches(import_id), first):
-                piece.append(new)
-                harmless += new.harmless
-                reviews += new.reviews
-                if sum(map(_weight, piece)) >= _PIECE:
-                    self._stage(import_id, piece, ids)
-                    piece = []
-            self._stage(import_id, piece, ids)
+            # While the database takes one piece in, the next is put together, and the matcher takes in the one before.
+            with ThreadPoolExecutor(1, "stage") as beside:
+                staging: Future[None] | None = None
+                for piece in _pieces(intake.entries(self._batches(import_id), first)):
+                    for new in piece:
+                        harmless += new.harmless
+                        reviews += new.reviews
+                    columns = _joined(piece, ids)
+                    if staging is not None:
+                        staging.result()
+                    cancellation.check()
+                    staging = beside.submit(self._store.stage.stage_entries, import_id, columns)
+                    self._follower.catch_up()
+                if staging is not None:
+                    staging.result()
+            self._follower.catch_up()
         self._store.stage.add_findings(import_id, intake.findings(self._batches(import_id), first))
         return reviews, harmless
 
@@ -379,16 +387,26 @@ class Contribute:
         stored = iter(self._store.stage.classification_ids([c for c in classifications if c is not None]))
         return [None if c is None else next(stored) for c in classifications]
 
-    def _stage(self, import_id: str, piece: Sequence[NewEntries], classification_ids: Sequence[int | None]) -> None:
-        if not piece:
-            return
-        cancellation.check()
-        columns = EntryColumns(
-            *(list(chain.from_iterable(part)) for part in zip(*(n.columns for n in piece), strict=True))
-        )
-        classifications = [classification_ids[number] for number in columns.classifications if number is not None]
-        self._store.stage.stage_entries(import_id, columns._replace(classifications=classifications))
-        self._follower.catch_up()
+
+def _pieces(entries: Iterable[NewEntries]) -> Iterator[list[NewEntries]]:
+    """Yield the entries of batches in pieces that are written at a time."""
+    piece: list[NewEntries] = []
+    weight = 0
+    for new in entries:
+        piece.append(new)
+        weight += _weight(new)
+        if weight >= _PIECE:
+            yield piece
+            piece, weight = [], 0
+    if piece:
+        yield piece
+
+
+def _joined(piece: Sequence[NewEntries], classification_ids: Sequence[int | None]) -> EntryColumns:
+    """Return the entries of a piece, with their classifications by stored ids."""
+    columns = EntryColumns(*(list(chain.from_iterable(part)) for part in zip(*(n.columns for n in piece), strict=True)))
+    classifications = [classification_ids[number] for number in columns.classifications if number is not None]
+    return columns._replace(classifications=classifications)
 
 
 def _weight(new: NewEntries) -> int:

@@ -358,6 +358,8 @@ class Follower:
                         name: rows[self._store.feeds.still_active(name, rows)] for name, rows in digests.items()
                     }
                     self._matcher.apply(before, add=still_listed)
+        elif change.kind == "STAGED" and (noted := self._store.stage.take_digests(change.ids.first)):
+            self._matcher.apply(before, add=noted)
         else:
             for digests in self._store.feeds.digests_of(change.ids, _PIECE, states=_ACTIVE):
                 self._matcher.apply(before, add=digests)

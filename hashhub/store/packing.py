@@ -59,7 +59,7 @@ _NO_DETAILS_ROW: Final = tuple(f.default for f in PACKED)
 _NO_DETAILS: Final = MappingProxyType(dict(zip(_DETAIL_NAMES, _NO_DETAILS_ROW, strict=True)))
 _CODE_BYTES: Final = {name: bytes([code]) for name, code in ALGORITHM_CODES.items()}
 WIDTHS: Final = {code: STORED[name].digest_bytes for name, code in ALGORITHM_CODES.items()}
-_NAMES: Final = {code: name for name, code in ALGORITHM_CODES.items()}
+NAMES: Final = {code: name for name, code in ALGORITHM_CODES.items()}
 _TRI: Final = {None: 0, False: 1, True: 2}
 _FROM_TRI: Final = (None, False, True)
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -107,7 +107,7 @@ def unpack_hashes(packed: bytes) -> tuple[Hash, ...]:
         while at < end:
             code = packed[at]
             start, at = at + 1, at + 1 + WIDTHS[code]
-            hashes.append(Hash(_NAMES[code], packed[start:at]))
+            hashes.append(Hash(NAMES[code], packed[start:at]))
     except KeyError:
         at = -1
     if at != end:
@@ -304,7 +304,7 @@ def digests_by_algorithm(packed: Iterable[bytes]) -> dict[str, NDArray[np.uint8]
         for code, digests in columns_of(shape, matrix):
             parts.setdefault(code, []).append(digests)
     parts.pop(FRAMES.code, None)
-    return {_NAMES[code]: distinct(np.concatenate(digests)) for code, digests in parts.items()}
+    return {NAMES[code]: distinct(np.concatenate(digests)) for code, digests in parts.items()}
 
 
 def _unreadable() -> DataLoss:

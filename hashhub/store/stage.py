@@ -8,11 +8,13 @@ with a STAGED change row that tells matchers to take its digests in, so that lit
 from __future__ import annotations
 
 import hashlib
-import itertools
+import threading
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from hashhub.errors import InvalidArgument
 from hashhub.model import Classification, EventKind, Finding
@@ -29,6 +31,7 @@ from hashhub.store.schema import STAGED
 from hashhub.store.staging import Commit
 from hashhub.store.writing import PAGE, Writing
 
+_PIECES_NOTED: Final = 4  # whose digests are at hand for whoever follows
 _RUN: Final = 256 * 1024 * 1024  # bytes of gathered digests and ids that are sorted and written together
 
 
@@ -41,6 +44,8 @@ class Stage:
         self._leases = leases
         self._reports = reports
         self._classification_ids: dict[bytes, int] = {}
+        self._digests: dict[int, dict[str, NDArray[np.uint8]]] = {}  # of the last pieces, by first id
+        self._digests_lock = threading.Lock()
 
     def allocate_entries(self, import_id: str, n: int) -> int:
         """Reserve `n` consecutive entry ids for an import being committed and return the first; they are never given
@@ -87,31 +92,38 @@ class Stage:
             raise InvalidArgument.field(
                 "entries", f"ids {first} to {last} were not allocated to {import_id}", "NOT_ALLOCATED"
             )
-        count, repeat = len(entries.ids), itertools.repeat
+        count = len(entries.ids)
         # The table's columns in their order.
-        rows = list(
-            zip(
-                entries.ids,
-                repeat(commit.hash_set, count),
-                repeat(commit.key, count),
-                *entries[1:-2],
-                repeat(0, count),
-                entries.expire_times,
-                strict=True,
-            )
+        columns = (
+            entries.ids,
+            [commit.hash_set] * count,
+            [commit.key] * count,
+            *entries[1:-2],
+            [0] * count,
+            entries.expire_times,
         )
         with commit.lock:
             with self._db.write() as c:
-                self._db.insert(c, s.entry, rows)
+                self._db.insert_columns(c, s.entry, columns)
                 self._db.insert(c, s.frames, videos.rows_of(entries))
                 self._db.lock(c)  # after the rows: on PostgreSQL others can write meanwhile
                 self._leases.renew(c, commit)
                 revision = append_event(c, commit.by, EventKind.IMPORT_STAGED, subject=commit.subject)
                 self._writing.add_changes(c, revision, [(STAGED, IdSet(first, last), commit.key)])
-            commit.gather(entries)
+            digests = commit.gather(entries)
+            if not any(entries.frames):  # of which there may be thousands to an entry
+                with self._digests_lock:
+                    self._digests = dict([*self._digests.items(), (first, digests)][-_PIECES_NOTED:])
             commit.ranges.append((first, last))
             if commit.size >= _RUN:
                 self.write_run(commit)
+
+    def take_digests(self, first: int) -> dict[str, NDArray[np.uint8]] | None:
+        """Return, once, the digests of the ACTIVE entries that this process has just staged as the piece that begins
+        with this id, by algorithm, for whoever follows its STAGED row; None: read them.
+        """
+        with self._digests_lock:
+            return self._digests.pop(first, None)
 
     def add_findings(self, import_id: str, findings: Iterable[Finding | FindingRun]) -> None:
         """Append lines to the report of an import being committed; nobody sees them before `finish_commit`."""

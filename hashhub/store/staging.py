@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.frames import matching_digests
-from hashhub.hashes import VPDQ
+from hashhub.hashes import FRAMES, VPDQ
 from hashhub.model import Actor
-from hashhub.store.packing import EntryColumns, columns_of, cut
+from hashhub.store.packing import NAMES, EntryColumns, columns_of, cut
+from hashhub.store.schema import ACTIVE
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 PIECE: Final = 50_000  # rows in one transaction of a run: 0.1 to 0.3 s, so that other writers do not wait long
@@ -56,8 +57,11 @@ class Commit:
         """
         return self._content.hexdigest()
 
-    def gather(self, entries: EntryColumns) -> None:
-        """Keep the hashes of packed entries for the next run, and commit to what the entries say."""
+    def gather(self, entries: EntryColumns) -> dict[str, NDArray[np.uint8]]:
+        """Keep the hashes of packed entries for the next run, and commit to what the entries say.
+
+        Return the digests of those that are ACTIVE, by algorithm, not all distinct; those of frames are left out.
+        """
         stated = zip(
             entries.ids,
             entries.positions,
@@ -69,15 +73,22 @@ class Commit:
         )
         self._content.update(_elements(list(stated)))
         ids = np.asarray(entries.ids, np.int64)
+        is_active = np.equal(entries.states, ACTIVE)
+        all_active = bool(is_active.all())
+        active: dict[int, list[NDArray[np.uint8]]] = {}
         for shape, rows, matrix in cut(entries.hashes):
-            for code, digests in columns_of(shape, matrix):
-                self.hashes.setdefault(code, []).append((np.ascontiguousarray(digests), ids[rows]))
+            for code, column in columns_of(shape, matrix):
+                digests = np.ascontiguousarray(column)
+                self.hashes.setdefault(code, []).append((digests, ids[rows]))
+                active.setdefault(code, []).append(digests if all_active else digests[is_active[rows]])
             self.size += matrix.size + 8 * len(shape) * len(rows)
         for entry, packed in zip(entries.ids, entries.frames, strict=True):
             if packed:
                 frames = matching_digests(packed)
                 self.hashes.setdefault(VPDQ.code, []).append((frames, np.full(len(frames), entry, np.int64)))
                 self.size += frames.size + 8 * len(frames)
+        active.pop(FRAMES.code, None)
+        return {NAMES[code]: np.concatenate(digests) for code, digests in active.items()}
 
     def take_run(self) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.int64]]]:
         """Hand over the gathered hashes in pieces, sorted by algorithm and digest: the algorithm's code, digests

@@ -25,6 +25,7 @@ from hashhub.model import (
 )
 from hashhub.store import FindingRun, Store
 from hashhub.store import stage as module
+from hashhub.store.packing import distinct
 from hashhub.testing.rows import EntryRow, pack_entries
 
 
@@ -384,3 +385,49 @@ def test_reading_the_source_twice_gives_the_same_classification_ids(database: st
     assert other.stage.classification_ids([made("2"), made("3")])[0] == ids[1]
     one.close()
     other.close()
+
+
+@pytest.mark.parametrize("count", [1, 999, 1000, 2001])
+def test_many_entries_are_kept_as_they_were_staged(filled: Store, fill: Any, count: int) -> None:
+    """They are written some at a time, so that none may be lost, come twice or get what is another's."""
+    import_id = fill.begin(filled)
+    first = filled.stage.allocate_entries(import_id, count)
+    rows = [
+        EntryRow(
+            first + i,
+            EntryState.ACTIVE if i % 3 else EntryState.QUARANTINED,
+            Record(
+                position=f"line {i}",
+                hashes=fill.hashes(i)[i % 2 :],
+                external_id=f"id {i}" if i % 5 else "",
+                media_size=i if i % 7 else None,
+            ),
+            None,
+            () if i % 3 else ("LOW_QUALITY",),
+        )
+        for i in range(count)
+    ]
+    filled.stage.stage_entries(import_id, pack_entries(rows))
+    noted = filled.stage.take_digests(first)
+    assert noted is not None
+    assert filled.stage.take_digests(first) is None
+    read = filled.feeds.digests_of_range(first, first + count - 1)
+    noted = {name: digests for name, digests in noted.items() if len(digests)}
+    assert {name: distinct(digests).tolist() for name, digests in noted.items()} == {
+        name: digests.tolist() for name, digests in read.items()
+    }
+    filled.commits.finish_commit(import_id, counts=Counts())
+    entries = filled.entries.get_entries(range(first, first + count))
+    assert len(entries) == count
+    for row in rows:
+        entry = entries[row.id]
+        assert (entry.state, entry.reasons) == (row.state, row.reasons)
+        assert (entry.hashes, entry.external_id) == (row.record.hashes, row.record.external_id)
+        assert (entry.provenance.position, entry.media_size) == (row.record.position, row.record.media_size)
+    active = [row for row in rows if row.state is EntryState.ACTIVE]
+    for algorithm in ("MD5", "PDQ"):
+        having = {h.digest: row.id for row in active for h in row.record.hashes if h.algorithm == algorithm}
+        found = filled.entries.entries_by_digests(algorithm, list(having))
+        assert {digest: [e.id for e in entries] for digest, entries in found.items()} == {
+            digest: [entry_id] for digest, entry_id in having.items()
+        }
