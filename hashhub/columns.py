@@ -8,7 +8,7 @@ all that have the same ones, in the same order. `columns_of` and `RecordColumns.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain, repeat
 from operator import attrgetter
 from typing import Any, Final
 
@@ -62,6 +62,19 @@ class RecordColumns(msgspec.Struct, frozen=True):
         template = self.templates[self.template_of[number]]
         return msgspec.structs.replace(template, position=self.positions[number], hashes=tuple(hashes), **own)
 
+    def part(self, first: int, last: int, starts: Sequence[int]) -> RecordColumns:
+        """Return the records from number `first` to before `last`; `starts`: what `starts` returns."""
+        here = slice(first, last)
+        return RecordColumns(
+            positions=self.positions[here],
+            templates=self.templates,
+            template_of=self.template_of[here],
+            sequences=self.sequences,
+            sequence_of=self.sequence_of[here],
+            digests=self.digests[starts[first] : starts[last]],
+            own={name: values[here] for name, values in self.own.items()},
+        )
+
     def records(self) -> list[Record]:
         """Return all records."""
         return [self.record(number, start) for number, start in zip(range(len(self)), self.starts(), strict=False)]
@@ -94,10 +107,42 @@ def columns_of(records: Iterable[Record]) -> RecordColumns:
     columns = zip(_OWN, _DEFAULTS, zip(*own, strict=True) if own else [()] * len(_OWN), strict=True)
     return RecordColumns(
         positions=positions,
-        templates=[Record(position="", **dict(zip(_SHARED, shared, strict=True))) for shared in templates],
+        templates=_templates(templates),
         template_of=template_of,
         sequences=list(sequences),
         sequence_of=sequence_of,
         digests=b"".join(digests),
         own={name: values for name, default, values in columns if any(value != default for value in values)},
     )
+
+
+def joined(parts: Sequence[RecordColumns]) -> RecordColumns:
+    """Return the records of all parts, one part after the other."""
+    templates: dict[tuple[Any, ...], int] = {}
+    sequences: dict[tuple[str, ...], int] = {}
+    template_of: list[int] = []
+    sequence_of: list[int] = []
+    for part in parts:
+        used = {i: _shared_of(part.templates[i]) for i in dict.fromkeys(part.template_of)}
+        numbers = {i: templates.setdefault(shared, len(templates)) for i, shared in used.items()}
+        template_of += map(numbers.__getitem__, part.template_of)
+        numbers = {i: sequences.setdefault(part.sequences[i], len(sequences)) for i in dict.fromkeys(part.sequence_of)}
+        sequence_of += map(numbers.__getitem__, part.sequence_of)
+    own = {
+        name: list(chain.from_iterable(part.own.get(name, repeat(default, len(part))) for part in parts))
+        for name, default in zip(_OWN, _DEFAULTS, strict=True)
+        if any(name in part.own for part in parts)
+    }
+    return RecordColumns(
+        positions=list(chain.from_iterable(part.positions for part in parts)),
+        templates=_templates(templates),
+        template_of=template_of,
+        sequences=list(sequences),
+        sequence_of=sequence_of,
+        digests=b"".join(part.digests for part in parts),
+        own=own,
+    )
+
+
+def _templates(shared: Iterable[tuple[Any, ...]]) -> list[Record]:
+    return [Record(position="", **dict(zip(_SHARED, values, strict=True))) for values in shared]
