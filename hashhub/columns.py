@@ -107,7 +107,7 @@ def columns_of(records: Iterable[Record]) -> RecordColumns:
     columns = zip(_OWN, _DEFAULTS, zip(*own, strict=True) if own else [()] * len(_OWN), strict=True)
     return RecordColumns(
         positions=positions,
-        templates=_templates(templates),
+        templates=[Record(position="", **dict(zip(_SHARED, shared, strict=True))) for shared in templates],
         template_of=template_of,
         sequences=list(sequences),
         sequence_of=sequence_of,
@@ -118,16 +118,26 @@ def columns_of(records: Iterable[Record]) -> RecordColumns:
 
 def joined(parts: Sequence[RecordColumns]) -> RecordColumns:
     """Return the records of all parts, one part after the other."""
-    templates: dict[tuple[Any, ...], int] = {}
+    templates: list[Record] = []
+    numbers: dict[tuple[Any, ...], int] = {}  # of templates, by what they say
+    numbers_by_id: dict[int, int] = {}  # parts of one list share their templates
     sequences: dict[tuple[str, ...], int] = {}
     template_of: list[int] = []
     sequence_of: list[int] = []
     for part in parts:
-        used = {i: _shared_of(part.templates[i]) for i in dict.fromkeys(part.template_of)}
-        numbers = {i: templates.setdefault(shared, len(templates)) for i, shared in used.items()}
-        template_of += map(numbers.__getitem__, part.template_of)
-        numbers = {i: sequences.setdefault(part.sequences[i], len(sequences)) for i in dict.fromkeys(part.sequence_of)}
-        sequence_of += map(numbers.__getitem__, part.sequence_of)
+        renumbered = {}
+        for i in dict.fromkeys(part.template_of):
+            template = part.templates[i]
+            number = numbers_by_id.get(id(template))
+            if number is None:
+                number = numbers.setdefault(_shared_of(template), len(templates))
+                numbers_by_id[id(template)] = number
+                if number == len(templates):
+                    templates.append(template)
+            renumbered[i] = number
+        template_of += map(renumbered.__getitem__, part.template_of)
+        renumbered = {i: sequences.setdefault(s, len(sequences)) for i, s in enumerate(part.sequences)}
+        sequence_of += map(renumbered.__getitem__, part.sequence_of)
     own = {
         name: list(chain.from_iterable(part.own.get(name, repeat(default, len(part))) for part in parts))
         for name, default in zip(_OWN, _DEFAULTS, strict=True)
@@ -135,14 +145,10 @@ def joined(parts: Sequence[RecordColumns]) -> RecordColumns:
     }
     return RecordColumns(
         positions=list(chain.from_iterable(part.positions for part in parts)),
-        templates=_templates(templates),
+        templates=templates,
         template_of=template_of,
         sequences=list(sequences),
         sequence_of=sequence_of,
         digests=b"".join(part.digests for part in parts),
         own=own,
     )
-
-
-def _templates(shared: Iterable[tuple[Any, ...]]) -> list[Record]:
-    return [Record(position="", **dict(zip(_SHARED, values, strict=True))) for values in shared]

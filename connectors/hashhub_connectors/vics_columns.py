@@ -74,17 +74,17 @@ class ManyMedia:
                 self._read_alone_until(first)
                 return 0, []
             self._layout = _Layout(self._objects, self._region, self._scheme)
-        layout, tried = self._layout, 0
+        layout = self._layout
+        tried: list[str] = []
 
         def read(text: str) -> Table | None:
-            nonlocal tried
-            tried = text.count("{")
+            tried.append(text)
             return layout.read(text)
 
         table = reader.objects(read)
         if table is None:
             # What was in the way is among those that were tried, and must be seen before the next try.
-            self._read_alone_until(first + tried)
+            self._read_alone_until(first + sum(text.count("{") for text in tried))
             return 0, []
         return table.count, self._items(table, layout.media(table), first)
 

@@ -302,7 +302,7 @@ def _batch(
         return batch
     parts = [*columns, columns_of(records)] if records else columns
     if parts:
-        batch.columns.CopyFrom(wire.columns_to_pb(joined(parts) if columns else parts[0]))
+        wire.columns_to_pb(joined(parts) if columns else parts[0], batch.columns)
     return batch
 
 

@@ -49,7 +49,7 @@ ODD: dict[str, list[Any]] = {
     "Category": ["1", None, "", True, 1.0, 1.5, -1, 1 << 70, [1]],
     "MD5": ["", None, MD5[:31], "g" * 32, " " * 32, "é" * 32, MD5 + "\n", 7],
     "SHA1": ["", None, MD5, "=" * 40, "z" * 40],
-    "PhotoDNA": ["", None, "a" * 192, "A" * 191 + "=", "A" * 190 + "==", "=" * 192, "ab" * 144, "ä" * 192],
+    "PhotoDNA": ["", None, "a" * 192, "ab12" * 48, "A" * 191 + "=", "A" * 190 + "==", "=" * 192, "ab" * 144, "ä" * 192],
     "VictimIdentified": _FLAGS,
     "IsDistributed": _FLAGS,
     "Series": _TEXTS,
