@@ -136,12 +136,13 @@ def joined(parts: Sequence[RecordColumns]) -> RecordColumns:
                     templates.append(template)
             renumbered[i] = number
         template_of += map(renumbered.__getitem__, part.template_of)
-        renumbered = {i: sequences.setdefault(s, len(sequences)) for i, s in enumerate(part.sequences)}
+        used = {i: part.sequences[i] for i in dict.fromkeys(part.sequence_of)}
+        renumbered = {i: sequences.setdefault(sequence, len(sequences)) for i, sequence in used.items()}
         sequence_of += map(renumbered.__getitem__, part.sequence_of)
     own = {
         name: list(chain.from_iterable(part.own.get(name, repeat(default, len(part))) for part in parts))
         for name, default in zip(_OWN, _DEFAULTS, strict=True)
-        if any(name in part.own for part in parts)
+        if any(value != default for part in parts for value in part.own.get(name, ()))
     }
     return RecordColumns(
         positions=list(chain.from_iterable(part.positions for part in parts)),
