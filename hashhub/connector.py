@@ -91,7 +91,7 @@ class ColumnReader(Protocol):
 
     def read_columns(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject | RecordColumns]:
         """Yield what `read` yields, in the same order; any number of Records that follow each other may come as
-        columns.
+        columns (`hashhub.columns`). Raises as `read`.
         """
         ...
 
