@@ -8,7 +8,7 @@ all that have the same ones, in the same order. `columns_of` and `RecordColumns.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain, repeat
 from operator import attrgetter
 from typing import Any, Final
 
@@ -62,6 +62,19 @@ class RecordColumns(msgspec.Struct, frozen=True):
         template = self.templates[self.template_of[number]]
         return msgspec.structs.replace(template, position=self.positions[number], hashes=tuple(hashes), **own)
 
+    def part(self, first: int, last: int, starts: Sequence[int]) -> RecordColumns:
+        """Return the records from number `first` to before `last`; `starts`: what `starts` returns."""
+        here = slice(first, last)
+        return RecordColumns(
+            positions=self.positions[here],
+            templates=self.templates,
+            template_of=self.template_of[here],
+            sequences=self.sequences,
+            sequence_of=self.sequence_of[here],
+            digests=self.digests[starts[first] : starts[last]],
+            own={name: values[here] for name, values in self.own.items()},
+        )
+
     def records(self) -> list[Record]:
         """Return all records."""
         return [self.record(number, start) for number, start in zip(range(len(self)), self.starts(), strict=False)]
@@ -100,4 +113,43 @@ def columns_of(records: Iterable[Record]) -> RecordColumns:
         sequence_of=sequence_of,
         digests=b"".join(digests),
         own={name: values for name, default, values in columns if any(value != default for value in values)},
+    )
+
+
+def joined(parts: Sequence[RecordColumns]) -> RecordColumns:
+    """Return the records of all parts, one part after the other."""
+    templates: list[Record] = []
+    numbers: dict[tuple[Any, ...], int] = {}  # of templates, by what they say
+    numbers_by_id: dict[int, int] = {}  # parts of one list share their templates
+    sequences: dict[tuple[str, ...], int] = {}
+    template_of: list[int] = []
+    sequence_of: list[int] = []
+    for part in parts:
+        renumbered = {}
+        for i in dict.fromkeys(part.template_of):
+            template = part.templates[i]
+            number = numbers_by_id.get(id(template))
+            if number is None:
+                number = numbers.setdefault(_shared_of(template), len(templates))
+                numbers_by_id[id(template)] = number
+                if number == len(templates):
+                    templates.append(template)
+            renumbered[i] = number
+        template_of += map(renumbered.__getitem__, part.template_of)
+        used = {i: part.sequences[i] for i in dict.fromkeys(part.sequence_of)}
+        renumbered = {i: sequences.setdefault(sequence, len(sequences)) for i, sequence in used.items()}
+        sequence_of += map(renumbered.__getitem__, part.sequence_of)
+    own = {
+        name: list(chain.from_iterable(part.own.get(name, repeat(default, len(part))) for part in parts))
+        for name, default in zip(_OWN, _DEFAULTS, strict=True)
+        if any(value != default for part in parts for value in part.own.get(name, ()))
+    }
+    return RecordColumns(
+        positions=list(chain.from_iterable(part.positions for part in parts)),
+        templates=templates,
+        template_of=template_of,
+        sequences=list(sequences),
+        sequence_of=sequence_of,
+        digests=b"".join(part.digests for part in parts),
+        own=own,
     )

@@ -11,9 +11,11 @@ and continues behind the last that the hub stored. While batches are on their wa
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from io import UnsupportedOperation
+from itertools import accumulate, chain
 from operator import attrgetter
 from typing import BinaryIO, Final, TypeVar
 
@@ -22,7 +24,7 @@ import msgspec
 from hashhub import v1, wire
 from hashhub.client.asking import Ahead, Call, Message, Pages, Steps, Waiting, listing
 from hashhub.client.release import Release
-from hashhub.columns import columns_of
+from hashhub.columns import RecordColumns, columns_of, joined
 from hashhub.connector import Connector, check_options, has_classifications
 from hashhub.errors import (
     Conflict,
@@ -34,7 +36,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hygiene import Code
-from hashhub.item import Kind, of_kind
+from hashhub.item import OWN, Kind, of_kind
 from hashhub.model import Disposition, Finding, Import, ImportState, Record, Reject
 
 M = TypeVar("M")
@@ -48,6 +50,8 @@ _HASH_BYTES: Final = 48  # of a hash on the wire, near enough
 # Of a frame, counted double: reading the four parts that it has takes a server as long as twice the bytes of a text.
 _FRAME_BYTES: Final = 96
 _texts_of: Final = attrgetter(*(f.name for f in of_kind(Kind.TEXT)))
+_OWN_TEXTS: Final = tuple(f.name for f in OWN if f.kind is Kind.TEXT)
+_TOLD_EVERY: Final = 1_000  # items
 _PATIENCE: Final = 120.0  # seconds to keep trying when the hub goes away in the middle: longer than a restart takes
 _COMMIT_TIMEOUT: Final = 3_600.0  # seconds; a commit writes every entry of the list
 _POSITIONS_SHOWN: Final = 3
@@ -247,33 +251,58 @@ def findings(name: str, dispositions: Iterable[Disposition]) -> Pages[v1.ListFin
     )
 
 
-def cut(items: Iterable[Record | Reject], *, as_columns: bool) -> Iterator[v1.AddRecordsRequest]:
+def cut(items: Iterable[Record | Reject | RecordColumns], *, as_columns: bool) -> Iterator[v1.AddRecordsRequest]:
     """Yield batches of at most BATCH_ITEMS items; one with more than BATCH_BYTES ends with the item that exceeded
-    it. The same ones whether or not records go `as_columns`.
+    it. The same ones whether or not records go `as_columns`, and come as columns.
     """
-    records: list[Record] = []
+    columns: list[RecordColumns] = []
+    records: list[Record] = []  # behind all columns
     rejects: list[Reject] = []
-    size = 0
+    count = size = 0
     for one in items:
         if isinstance(one, Record):
             records.append(one)
             size += _record_size(one)
-        else:
+            count += 1
+        elif isinstance(one, Reject):
             rejects.append(one)
             size += len(one.position) + len(one.reason) + len(one.detail)
-        if len(records) + len(rejects) == BATCH_ITEMS or size >= BATCH_BYTES:
-            yield _batch(records, rejects, as_columns=as_columns)
-            records, rejects, size = [], [], 0
-    if records or rejects:
-        yield _batch(records, rejects, as_columns=as_columns)
+            count += 1
+        else:
+            sizes, starts = list(accumulate(_record_sizes(one), initial=0)), one.starts()
+            first = 0
+            while first < len(one):
+                if count == BATCH_ITEMS or size >= BATCH_BYTES:
+                    yield _batch(columns, records, rejects, as_columns=as_columns)
+                    columns, records, rejects, count, size = [], [], [], 0, 0
+                if records:
+                    columns.append(columns_of(records))
+                    records = []
+                reaching = bisect_left(sizes, sizes[first] + BATCH_BYTES - size, first + 1)
+                last = min(first + BATCH_ITEMS - count, reaching, len(one))
+                columns.append(one.part(first, last, starts))
+                size += sizes[last] - sizes[first]
+                count += last - first
+                first = last
+        if count == BATCH_ITEMS or size >= BATCH_BYTES:
+            yield _batch(columns, records, rejects, as_columns=as_columns)
+            columns, records, rejects, count, size = [], [], [], 0, 0
+    if count:
+        yield _batch(columns, records, rejects, as_columns=as_columns)
 
 
-def _batch(records: Sequence[Record], rejects: Sequence[Reject], *, as_columns: bool) -> v1.AddRecordsRequest:
+def _batch(
+    columns: list[RecordColumns], records: list[Record], rejects: list[Reject], *, as_columns: bool
+) -> v1.AddRecordsRequest:
+    """Return the request that adds the columns, the records behind them and the rejects."""
     batch = v1.AddRecordsRequest(rejects=map(wire.reject_to_pb, rejects))
     if not as_columns:
-        batch.records.extend(map(wire.record_to_pb, records))
-    elif records:
-        batch.columns.CopyFrom(wire.columns_to_pb(columns_of(records)))
+        rows = chain(*(part.records() for part in columns), records)
+        batch.records.extend(map(wire.record_to_pb, rows))
+        return batch
+    parts = [*columns, columns_of(records)] if records else columns
+    if parts:
+        wire.columns_to_pb(joined(parts) if columns else parts[0], batch.columns)
     return batch
 
 
@@ -288,7 +317,23 @@ def _record_size(record: Record) -> int:
     return size + _FRAME_BYTES * len(record.frames)
 
 
-def _send_batches(opened: v1.Import, items: Iterable[Record | Reject]) -> Steps[int]:
+def _record_sizes(columns: RecordColumns) -> Iterable[int]:
+    """Return what `_record_size` does, of each record."""
+    templates = list(map(_record_size, columns.templates))
+    sequences = [_HASH_BYTES * len(sequence) for sequence in columns.sequences]
+    texts = [columns.positions, *(columns.own[name] for name in _OWN_TEXTS if name in columns.own)]
+    return map(
+        sum,
+        zip(
+            map(templates.__getitem__, columns.template_of),
+            map(sequences.__getitem__, columns.sequence_of),
+            *(map(len, column) for column in texts),
+            strict=True,
+        ),
+    )
+
+
+def _send_batches(opened: v1.Import, items: Iterable[Record | Reject | RecordColumns]) -> Steps[int]:
     """Send all batches but those that are stored, and return how many there are."""
     count = 0
     for batch in cut(items, as_columns=opened.takes_columns):
@@ -319,12 +364,14 @@ def _as_it_is(answer: M) -> M:
 
 
 def _counted(
-    items: Iterable[Record | Reject], source: Release, total: int, progress: Callable[[Progress], None]
-) -> Iterator[Record | Reject]:
-    """Pass the items on, reporting progress every thousand."""
-    count = 0
-    for count, item in enumerate(items, 1):
-        if count % 1000 == 0:
+    items: Iterable[Record | Reject | RecordColumns], source: Release, total: int, progress: Callable[[Progress], None]
+) -> Iterator[Record | Reject | RecordColumns]:
+    """Pass the items on, reporting progress about every thousand."""
+    count = told = 0
+    for item in items:
+        count += len(item) if isinstance(item, RecordColumns) else 1
+        if count - told >= _TOLD_EVERY:
+            told = count
             progress(Progress(phase=Phase.SENDING, done=min(source.tell(), total), total=total, items=count))
         yield item
     progress(Progress(phase=Phase.SENDING, done=total, total=total, items=count))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import UnsupportedOperation
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -19,7 +19,8 @@ import msgspec
 
 from hashhub import containers
 from hashhub.client.sources import ReadySource, name_of, ready
-from hashhub.connector import HEAD_BYTES, Connector
+from hashhub.columns import RecordColumns
+from hashhub.connector import HEAD_BYTES, ColumnReader, Connector
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.model import Record, Reject
 
@@ -116,22 +117,30 @@ class Release:
         """Return what the part that was read last is when it is no list, such as `a picture (JPEG)`, or nothing."""
         return containers.describe(self._heads[self._sources.index(self._current)])
 
-    def read(self) -> Iterator[Record | Reject]:
-        """Yield what is read of each part, in their order; `recognise` was called. Raises what the connector does,
-        naming the part.
+    def read(self) -> Iterator[Record | Reject | RecordColumns]:
+        """Yield what is read of each part, in their order, as columns where the connector gives some; `recognise` was
+        called. Raises what the connector does, naming the part.
         """
         for i, (given, name) in enumerate(zip(self._ready, self._names, strict=True)):
             self._current, self._before = self._sources[i], sum(self._sizes[:i])
             given.stream.seek(0)
-            items = given.connector.read(given.stream, given.options)
+            connector = given.connector
+            items = (
+                connector.read_columns(given.stream, given.options)
+                if isinstance(connector, ColumnReader)
+                else connector.read(given.stream, given.options)
+            )
             yield from items if len(self._sources) == 1 else _within(name, items)
 
 
-def _within(name: str, items: Iterator[Record | Reject]) -> Iterator[Record | Reject]:
+def _within(name: str, items: Iterable[Record | Reject | RecordColumns]) -> Iterator[Record | Reject | RecordColumns]:
     """Yield the items with positions that begin with the part's name."""
     try:
         for one in items:
-            yield msgspec.structs.replace(one, position=f"{name}: {one.position}")
+            if isinstance(one, RecordColumns):
+                yield msgspec.structs.replace(one, positions=[f"{name}: {position}" for position in one.positions])
+            else:
+                yield msgspec.structs.replace(one, position=f"{name}: {one.position}")
     except MalformedSource as e:
         raise MalformedSource(e.message.removeprefix(f"{e.position}: "), position=f"{name}: {e.position}") from e
     except InvalidArgument as e:

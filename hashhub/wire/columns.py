@@ -24,28 +24,24 @@ _MAX_SHARED_BYTES: Final = 32 * 1024 * 1024  # of templates, counted for each re
 _PLACE: Final = "template"  # a position is what every record must have
 
 
-def columns_to_pb(columns: RecordColumns) -> v1.RecordColumns:
-    """Return the message of records as columns.
+def columns_to_pb(columns: RecordColumns, into: v1.RecordColumns | None = None) -> v1.RecordColumns:
+    """Return the message of records as columns: `into`, which must be empty, where it is given.
 
     Raises InvalidArgument for text that is not Unicode or a number that does not fit.
     """
-    templates = [record_to_pb(msgspec.structs.replace(t, position=_PLACE)) for t in columns.templates]
-    for template in templates:
-        template.ClearField("position")
+    pb = v1.RecordColumns() if into is None else into
     try:
-        pb = v1.RecordColumns(
-            positions=columns.positions,
-            templates=templates,
-            template_indexes=columns.template_of,
-            sequences=[v1.AlgorithmSequence(algorithms=sequence) for sequence in columns.sequences],
-            sequence_indexes=columns.sequence_of,
-            digests=columns.digests,
-        )
+        pb.positions.extend(columns.positions)
+        pb.templates.extend(map(record_to_pb, columns.templates))
+        pb.template_indexes.extend(columns.template_of)
+        pb.sequences.extend(v1.AlgorithmSequence(algorithms=sequence) for sequence in columns.sequences)
+        pb.sequence_indexes.extend(columns.sequence_of)
+        pb.digests = columns.digests
         for f in item.OWN:
             if (values := columns.own.get(f.name)) is not None:
                 sent = [_NOT_STATED if v is None else v for v in values] if f.kind is Kind.NUMBER else values
                 getattr(pb, f.column).extend(sent)
-    except ValueError as e:
+    except (ValueError, InvalidArgument) as e:
         raise unsendable(f"records at {columns.positions[0][:80]!r} and after") from e
     return pb
 

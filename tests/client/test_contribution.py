@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from hashhub import v1, wire
 from hashhub.client import Client, Phase, Progress, contribution
+from hashhub.columns import RecordColumns, columns_of
 from hashhub.errors import AlreadyExists, FailedPrecondition, HashHubError, InvalidArgument, MalformedSource, NotFound
 from hashhub.hashes import parse_pair
 from hashhub.model import (
@@ -74,14 +75,33 @@ class Breaking(io.FileIO):
 item_sizes = st.lists(st.integers(0, 60), min_size=1, max_size=60)
 
 
-@given(sizes=item_sizes, flip=st.integers(0, 7))
+def _partly_as_columns(
+    items: list[Record | Reject], runs: list[tuple[int, bool]]
+) -> Iterator[Record | Reject | RecordColumns]:
+    """Yield the items, in runs of so many, those of some runs as columns as far as no Reject is among them."""
+    start = 0
+    for length, in_columns in [*runs, (len(items), True)]:
+        run = items[start : start + length]
+        start += length
+        records = [one for one in run if isinstance(one, Record)]
+        if in_columns and records and len(records) == len(run):
+            yield columns_of(records)
+        else:
+            yield from run
+
+
+@given(sizes=item_sizes, flip=st.integers(0, 7), runs=st.lists(st.tuples(st.integers(1, 30), st.booleans())))
 @settings(deadline=None)
-def test_batches_hold_every_item_once_and_are_cut_alike(sizes: list[int], flip: int) -> None:
+def test_batches_hold_every_item_once_and_are_cut_alike(
+    sizes: list[int], flip: int, runs: list[tuple[int, bool]]
+) -> None:
     hashes = (parse_pair("MD5:" + "ab" * 16),)
     items: list[Record | Reject] = [
         Reject(f"line {i}", "NO_HASH", "x" * size)
         if i % 8 == flip
-        else Record(position=f"line {i}", hashes=hashes * (size + 1), series="s" * size * 10)
+        else Record(
+            position=f"line {i}", hashes=hashes * (size + 1), series="s" * size * 10, external_id="x" * (size % 5)
+        )
         for i, size in enumerate(sizes)
     ]
     with pytest.MonkeyPatch.context() as patch:
@@ -90,7 +110,10 @@ def test_batches_hold_every_item_once_and_are_cut_alike(sizes: list[int], flip: 
         batches = list(contribution.cut(iter(items), as_columns=False))
         again = list(contribution.cut(iter(items), as_columns=False))
         columns = list(contribution.cut(iter(items), as_columns=True))
-    assert batches == again
+        from_columns = list(contribution.cut(_partly_as_columns(items, runs), as_columns=True))
+        rows_from_columns = list(contribution.cut(_partly_as_columns(items, runs), as_columns=False))
+    assert batches == again == rows_from_columns
+    assert from_columns == columns
     records = [wire.records_from_pb(b.records) for b in batches]
     rejects = [wire.rejects_from_pb(b.rejects) for b in batches]
     assert [r for part in records for r in part] == [i for i in items if isinstance(i, Record)]
