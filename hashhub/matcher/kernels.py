@@ -599,11 +599,10 @@ def search_tables(
         while used[t] < masks.shape[0] and weights[used[t]] <= shape[2, t]:
             used[t] += 1
         visits += used[t]
-    low = np.empty(visits, np.int64)
+    low = np.empty(visits + _PREFETCH_GROUPS, np.int64)
     high = np.empty(visits, np.int64)
-    first = np.zeros(visits + _PREFETCH_GROUPS, np.int64)
-    blocks = _blocks_of_most(n, address_bits)
-    last_first = fingerprints.shape[0] - blocks * LANES
+    low[visits:] = 0
+    lines = _lines_of_most(n, address_bits)
     survivor = np.empty(_SURVIVORS + LANES, np.int64)
     by_table = np.empty(_SURVIVORS + LANES, np.int64)
     flat = rows.reshape(-1)
@@ -625,13 +624,12 @@ def search_tables(
                 at = t * groups + (address ^ mask)
                 low[v] = base + np.int64(start[at])
                 high[v] = base + np.int64(start[at + 1])
-                first[v] = min(low[v] & -LANES, last_first)
                 v += 1
         for ahead in range(min(_PREFETCH_GROUPS, visits)):
-            for b in range(blocks):
-                _prefetch(fingerprints, first[ahead] + b * LANES)
-        # (2) Compare their fingerprints; what survives waits with its id on the way. As many blocks of each group as
-        # hold most of them: a loop that ended with each group would be guessed wrong nearly every time.
+            for line in range(lines):
+                _prefetch(fingerprints, (low[ahead] & -LANES) + line * LANES)
+        # (2) Scan their fingerprints; what survives waits with its id on the way. As many lines of each are fetched as
+        # most groups have: the processor would guess wrong where the loop ends with each group.
         v = 0
         waiting = fetched = 0
         for t in range(tables):
@@ -640,18 +638,17 @@ def search_tables(
             to_ids = -base if t == 0 else (t - 1) * n - base
             before = waiting
             for m in range(used[t]):
-                for b in range(blocks):
-                    _prefetch(fingerprints, first[v + _PREFETCH_GROUPS] + b * LANES)
+                ahead = low[v + _PREFETCH_GROUPS] & -LANES
+                for line in range(lines):
+                    _prefetch(fingerprints, ahead + line * LANES)
                 limit = np.uint16(min(16, shape[3, t] - weights[m]))
-                for p in range(first[v], max(first[v] + blocks * LANES, high[v]), LANES):
+                end = high[v]
+                for p in range(low[v], end, LANES):
                     hits = _near(fingerprints, p, wanted, limit)
                     if hits == 0:
                         continue
-                    # A block also holds the ends of the groups beside.
-                    if low[v] > p:
-                        hits &= ~np.uint32((1 << min(LANES, low[v] - p)) - 1)
-                    if high[v] < p + LANES:
-                        hits &= np.uint32((1 << max(0, high[v] - p)) - 1)
+                    if end - p < LANES:
+                        hits &= np.uint32((1 << (end - p)) - 1)
                     while hits:
                         at = p + np.int64(_lowest(hits)) + to_ids
                         survivor[waiting] = at
@@ -691,10 +688,10 @@ def search_tables(
 
 
 @jit
-def _blocks_of_most(n: int, address_bits: int) -> int:
-    """Return how many blocks of LANES fingerprints, each in one cache line, hold nine of ten groups."""
+def _lines_of_most(n: int, address_bits: int) -> int:
+    """Return how many cache lines, of LANES fingerprints each, nine of ten groups lie in."""
     size = n / (1 << address_bits)
-    # A group begins anywhere in its first block; both that and its size vary.
+    # A group begins anywhere in its first line; both that and its size vary.
     return np.int64((size + LANES / 2 + 1.5 * np.sqrt(size + LANES**2 / 12)) / LANES) + 1  # type: ignore[return-value]
 
 
