@@ -16,6 +16,7 @@ import hashlib
 import logging
 import os
 import stat
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -47,6 +48,20 @@ def use_cache() -> bool:
             dispatcher._cache = _KernelCache(dispatcher.py_func, directories)  # noqa: SLF001 - likewise
     sources = {_source(dispatcher.py_func) for dispatcher in _dispatchers}
     return all(any(_has_some(_of_source(path, source)) for path in directories) for source in sources)
+
+
+def load_without_blas() -> None:
+    """Load Numba without the linear algebra of SciPy, which takes 0.13 s to import and which no kernel of ours uses.
+
+    For a process of our own: another package's kernels that multiply matrices would not compile.
+    """
+    if "scipy.linalg" in sys.modules:
+        return
+    sys.modules["scipy.linalg"] = None  # type: ignore[assignment]  # says that there is none
+    try:
+        import numba.np.arraymath  # noqa: F401 - looks for it once
+    finally:
+        del sys.modules["scipy.linalg"]
 
 
 def is_kept(kernel: Any, arguments: tuple[Any, ...]) -> bool:

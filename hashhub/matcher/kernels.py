@@ -30,8 +30,6 @@ load is legal.
 
 _PREFETCH_GROUPS: Final = 16
 """Groups fetched ahead. Measured flat between 8 and 32 at 1 M and 10 M."""
-_PREFETCH_ENTRIES: Final = 256
-"""Fingerprints of a group fetched by software; the hardware's stream prefetcher follows a longer run by itself."""
 _SURVIVORS: Final = 4096
 """Candidates collected before their rows are read: enough to overlap the misses, small enough to stay in the
 first-level cache.
@@ -591,7 +589,7 @@ def search_tables(
     longer ones.
     """
     tables = shape.shape[1]
-    n = rows.shape[0]
+    n, words = rows.shape
     stride = n + LANES
     groups = (1 << address_bits) + 1
     # How many masks each table uses, and so how many groups one query visits.
@@ -602,9 +600,9 @@ def search_tables(
             used[t] += 1
         visits += used[t]
     low = np.empty(visits + _PREFETCH_GROUPS, np.int64)
-    high = np.empty(visits + _PREFETCH_GROUPS, np.int64)
+    high = np.empty(visits, np.int64)
     low[visits:] = 0
-    high[visits:] = 0
+    lines = _lines_of_most(n, address_bits)
     survivor = np.empty(_SURVIVORS + LANES, np.int64)
     by_table = np.empty(_SURVIVORS + LANES, np.int64)
     flat = rows.reshape(-1)
@@ -628,21 +626,21 @@ def search_tables(
                 high[v] = base + np.int64(start[at + 1])
                 v += 1
         for ahead in range(min(_PREFETCH_GROUPS, visits)):
-            for p in range(low[ahead], min(high[ahead], low[ahead] + _PREFETCH_ENTRIES), LANES):
-                _prefetch(fingerprints, p)
-            _prefetch(fingerprints, high[ahead])
-        # (2) Scan their fingerprints; what survives waits with its id on the way.
+            for line in range(lines):
+                _prefetch(fingerprints, (low[ahead] & -LANES) + line * LANES)
+        # (2) Scan their fingerprints; what survives waits with its id on the way. As many lines of each are fetched as
+        # most groups have: the processor would guess wrong where the loop ends with each group.
         v = 0
-        waiting = 0
+        waiting = fetched = 0
         for t in range(tables):
             wanted = np.uint16(_field(queries, k, shape[1, t], 16))
             base = t * stride
             to_ids = -base if t == 0 else (t - 1) * n - base
+            before = waiting
             for m in range(used[t]):
-                ahead = v + _PREFETCH_GROUPS
-                for p in range(low[ahead], min(high[ahead], low[ahead] + _PREFETCH_ENTRIES), LANES):
-                    _prefetch(fingerprints, p)
-                _prefetch(fingerprints, high[ahead])
+                ahead = low[v + _PREFETCH_GROUPS] & -LANES
+                for line in range(lines):
+                    _prefetch(fingerprints, ahead + line * LANES)
                 limit = np.uint16(min(16, shape[3, t] - weights[m]))
                 end = high[v]
                 for p in range(low[v], end, LANES):
@@ -663,26 +661,55 @@ def search_tables(
                         candidates += waiting
                         if candidates > budget:
                             break
+                        _fetch_rows(flat, words, ids, survivor, by_table, fetched, waiting)
                         count = _verify(
-                            queries, k, rows, flat, dead, ids, shape, address_bits, max_distance, survivor, by_table,
-                            waiting,
+                            queries, k, rows, dead, shape, address_bits, max_distance, survivor, by_table, waiting,
                             count, out_query, out_row, out_distance,
                         )  # fmt: skip
-                        waiting = 0
+                        waiting = fetched = before = 0
                 if candidates > budget:
                     break
                 v += 1
             if candidates > budget:
                 break
+            # The ids of the table before have arrived.
+            _fetch_rows(flat, words, ids, survivor, by_table, fetched, before)
+            fetched = before
         # (3) Read the survivors' rows; beside a large cluster read all rows instead, in order and once each.
         if candidates > budget:
             count = _scan(queries, k, rows, dead, max_distance, count_before, out_query, out_row, out_distance)
             continue
+        _fetch_rows(flat, words, ids, survivor, by_table, fetched, waiting)
         count = _verify(
-            queries, k, rows, flat, dead, ids, shape, address_bits, max_distance, survivor, by_table, waiting,
+            queries, k, rows, dead, shape, address_bits, max_distance, survivor, by_table, waiting,
             count, out_query, out_row, out_distance,
         )  # fmt: skip
     return count
+
+
+@jit
+def _lines_of_most(n: int, address_bits: int) -> int:
+    """Return how many cache lines, of LANES fingerprints each, nine of ten groups lie in."""
+    size = n / (1 << address_bits)
+    # A group begins anywhere in its first line; both that and its size vary.
+    return np.int64((size + LANES / 2 + 1.5 * np.sqrt(size + LANES**2 / 12)) / LANES) + 1  # type: ignore[return-value]
+
+
+@jit
+def _fetch_rows(
+    flat: NDArray[np.uint64],
+    words: int,
+    ids: NDArray[np.uint32],
+    survivor: NDArray[np.int64],
+    by_table: NDArray[np.int64],
+    begin: int,
+    end: int,
+) -> None:
+    """Turn the survivors `begin` (inclusive) to `end` (exclusive) into rows, and ask for these."""
+    for s in range(begin, end):
+        if by_table[s]:
+            survivor[s] = np.int64(ids[survivor[s]])
+        _prefetch(flat, survivor[s] * words)
 
 
 @jit
@@ -690,9 +717,7 @@ def _verify(
     queries: NDArray[np.uint64],
     k: int,
     rows: NDArray[np.uint64],
-    flat: NDArray[np.uint64],
     dead: NDArray[np.uint8],
-    ids: NDArray[np.uint32],
     shape: NDArray[np.int64],
     address_bits: int,
     max_distance: int,
@@ -706,10 +731,6 @@ def _verify(
 ) -> int:
     """Compare the survivors' whole rows and append the matches, each from the first table that finds it only."""
     words = rows.shape[1]
-    for s in range(waiting):
-        if by_table[s]:
-            survivor[s] = np.int64(ids[survivor[s]])
-        _prefetch(flat, survivor[s] * words)
     for s in range(waiting):
         row = survivor[s]
         distance = np.int64(0)

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -342,9 +343,10 @@ def _opened(path: Path, *, publisher: bool) -> tuple[Directory | None, str | Non
         return None, failure
 
 
+@functools.cache
 def warm_up() -> None:
     """Compile, or load from the cache, every kernel, so that no request has to wait for it: seconds at first, then
-    milliseconds.
+    milliseconds; nothing the second time.
     """
     random = np.random.default_rng(0)
     with Matcher(threads=1) as matcher:

@@ -126,11 +126,11 @@ def serve_here(
         on_phase(Phase(what, time.perf_counter() - began, is_long=is_long, worker=worker))
 
     with phase("loading the program"):
+        has_kernels = load_program()
         from hashhub.hub import Hub
-        from hashhub.matcher import use_cache, warm_up
+        from hashhub.matcher import warm_up
         from hashhub.server.doors import Doors
 
-        has_kernels = use_cache()
     with Hub.open(config, publisher=worker == 0, phase=phase) as hub:
         if alone:
             hub.take_over()
@@ -143,19 +143,40 @@ def serve_here(
             doors.start()
             # The doors are open meanwhile: health says NOT_SERVING, and matching raises Unavailable
             # (MATCHER_NOT_READY).
-            hub.match.media_pool.start()
             with phase("loading the kernels" if has_kernels else "compiling the kernels", is_long=not has_kernels):
                 warm_up()
             hub.start(wait=False)
             _catch_up(hub, phase, on_phase, stop, worker)
             if hub.is_ready:
-                _relax_collector()
+                if not has_kernels:
+                    gc.collect()  # compiling leaves much behind; without it there are some hundred objects, for 90 ms
+                gc.freeze()
                 _take_short_turns()
                 on_ready(doors.grpc_address, doors.http_address)
+                # Not before: its processes take as long to load as this one. A file that comes first starts them too.
+                hub.match.media_pool.start()
             stop.wait()
             _log.info("draining for at most %g seconds", config.drain_seconds)
         finally:
             doors.close()
+
+
+def load_program() -> bool:
+    """Import what a hub needs; return whether its kernels are compiled already. For processes that only serve.
+
+    From here on the garbage collector looks less often, and `serve_here` exempts what is there when the hub is ready. A
+    call makes tens of thousands of short-lived objects and no cycles. With Python's defaults the collector took nearly
+    half of an import's commit and a fifth of a start, and a full collection, which walks all modules, stopped every
+    call for as long as hundreds of lookups take.
+    """
+    gc.set_threshold(50_000, 20, 50)
+    import hashhub.hub
+    import hashhub.server.doors  # noqa: F401 - for its time
+    from hashhub.kernel_cache import load_without_blas
+    from hashhub.matcher import use_cache
+
+    load_without_blas()
+    return use_cache()
 
 
 def _catch_up(
@@ -184,18 +205,6 @@ def _take_short_turns() -> None:
     p99 120 to 410 ms with the default of 5 ms, 36 to 59 ms with this; the commit took no longer.
     """
     sys.setswitchinterval(_TURN_SECONDS)
-
-
-def _relax_collector() -> None:
-    """Let the garbage collector leave alone what stays anyway, and look less often.
-
-    A call makes tens of thousands of short-lived objects and no cycles. With Python's defaults the collector took
-    nearly half of an import's commit, and a full collection, which walks all modules, stopped every call for as long as
-    hundreds of lookups take.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def set_up_logging() -> None:

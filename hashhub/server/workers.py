@@ -31,6 +31,7 @@ from hashhub.server.app import (
     OnPhase,
     OnReady,
     Phase,
+    load_program,
     missing_extra,
     serve_here,
     set_up_logging,
@@ -317,7 +318,11 @@ def run_worker(config: Config, index: int, pipe: Connection) -> None:
     with stopping_on_signals(stop):
         line.listener.start()
         try:
-            _load()
+            # What takes time, while worker 0 opens the database; its own kernels wait until the others can open it too.
+            if load_program() and index > 0:
+                from hashhub.matcher import warm_up
+
+                warm_up()
             while not line.went.wait(_LOOK_SECONDS):
                 if stop.is_set():
                     return
@@ -331,12 +336,6 @@ def run_worker(config: Config, index: int, pipe: Connection) -> None:
             _log.error("worker %d cannot go on: %s", index, error.message)
             line.send(Failed(error_to_status(error).SerializeToString()))
             raise SystemExit(1) from None
-
-
-def _load() -> None:
-    """Import what takes time, while worker 0 opens the database."""
-    import hashhub.hub
-    import hashhub.server.doors  # noqa: F401 - for its time
 
 
 def _serve(config: Config, index: int, line: _Line, stop: threading.Event, *, alone: bool) -> None:

@@ -339,6 +339,28 @@ def test_answers_larger_than_the_first_room_are_complete() -> None:
             assert np.diff(hits.lims).tolist() == [len(digests)] * 3
 
 
+def test_groups_of_several_blocks_are_searched_to_their_ends() -> None:
+    """Of 600,000 digests of 64 bits most groups span two cache lines; some here span many, the first and the last one
+    of the last table among them.
+    """
+    rng = np.random.default_rng(22)
+    rows = rng.integers(0, 2**64, (600_000, 1), dtype=np.uint64)
+    rest = ~np.uint64(0xFFFF)
+    for at, last in enumerate((0x0000, 0x0001, 0xFFFE, 0xFFFF)):
+        rows[at * 200 : at * 200 + 200] = rows[at * 200 : at * 200 + 200] & rest | np.uint64(last)
+    segment = index.build(index.space("PHASH"), [index.Source(rows)], threads=2)
+    sizes = np.diff(segment.parts.start.reshape(4, -1).astype(np.int64))
+    assert sizes[3, [0, -1]].min() > 200, "the groups at the ends of the last table are long"
+    near = np.concatenate([rows[:800:20], rows[1_000:1_020]]) ^ np.uint64(0b101 << 40)
+    queries = np.concatenate([near, rng.integers(0, 2**64, (20, 1), dtype=np.uint64)])
+    distances = np.bitwise_count(queries ^ segment.parts.rows.reshape(1, -1))
+    for radius in (3, 7):
+        assert segment.plan(radius).engine is Engine.TABLES
+        hits = segment.search(queries, radius)
+        order = np.lexsort((hits.rows, hits.queries))
+        assert np.array_equal(np.stack([hits.queries, hits.rows], axis=1)[order], np.argwhere(distances <= radius))
+
+
 def test_a_cluster_too_dense_for_the_tables_is_scanned_once() -> None:
     """So large that candidates were verified, and matches written, before the kernel gives the tables up for this
     query.
