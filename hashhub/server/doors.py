@@ -26,6 +26,7 @@ from grpc_status import rpc_status
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.server import servicers
 from hashhub.server.addresses import bind, parse_address, shown, taken, with_port
+from hashhub.server.counts import Counts
 from hashhub.server.health import Health
 from hashhub.server.http_door import HTTPDoor
 from hashhub.server.interceptors import Envelope, Gate, Method
@@ -63,19 +64,20 @@ class Doors:
         http: str,
         shared: bool = False,
         scrape: Callable[[Metrics], str] | None = None,
+        counts: Counts | None = None,
     ) -> None:
         """Take the ports.
 
         `listen` and `http`: addresses as in the configuration, with the actual ports where the parent chose them.
-        `shared`: other processes serve the same ports; `scrape` then gives the metrics of all. Raises
-        FailedPrecondition when a port is taken, InvalidArgument for unusable TLS files.
+        `shared`: other processes serve the same ports; `scrape` then gives the metrics of all, and in `counts` all
+        count what tokens take. Raises FailedPrecondition when a port is taken, InvalidArgument for unusable TLS files.
         """
         _warn_about_slow_protobuf()
         self._drain_seconds = config.drain_seconds
         self._stopping = threading.Event()
         self.metrics = Metrics()
         rooms = rooms_of(config)
-        shares = TokenShares(config, cores=os.cpu_count() or 1)
+        shares = TokenShares(config, cores=os.cpu_count() or 1, counts=counts)
         self._gate = Gate(hub.tokens.authenticate, self.metrics, rooms, shares, hub.tokens.recall)
         self._methods = servicers.methods(hub, self._stopping.is_set, config.max_message_bytes)
         self._condition = hub.condition

@@ -33,6 +33,7 @@ from hashhub import cancellation, wire
 from hashhub.errors import Code, HashHubError, InvalidArgument, Reason, Unauthenticated, Unavailable
 from hashhub.hub import access
 from hashhub.model import Principal, Role
+from hashhub.server.live import Pace
 from hashhub.server.metrics import Metrics
 from hashhub.server.rooms import ROOM_OF, Room
 from hashhub.server.shares import Admission, TokenShares
@@ -112,13 +113,15 @@ class Conversation:
 
     `requests`: the further ones; reading them waits for the caller, and raises Unavailable when it has gone.
     `is_wanted`: whether somebody still waits for answers. `check_media` raises while the caller's token has no media
-    seconds left; `charge_media(seconds)` counts some.
+    seconds left; `charge_media(seconds)` counts some. `take_frame(pace)` takes a frame by the token's pace and
+    this one, or returns the seconds until there may be one.
     """
 
     requests: Iterator[Any]
     is_wanted: Callable[[], bool]
     check_media: Callable[[], None]
     charge_media: Callable[[float], None]
+    take_frame: Callable[[Pace], float]
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -284,6 +287,7 @@ class Gate:
                     envelope.is_wanted,
                     functools.partial(self.shares.check_media, principal),
                     functools.partial(self.shares.charge_media, principal),
+                    functools.partial(self.shares.take_frame, principal),
                 )
                 yield from map(encode, method.handle(caller, decode(), conversation))
 

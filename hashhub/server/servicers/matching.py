@@ -13,7 +13,7 @@ from hashhub.errors import Reason, Unavailable
 from hashhub.hub import Hub
 from hashhub.model import LivePicture, MatchOptions, MatchResult, Principal, Query, VideoFrame
 from hashhub.server.interceptors import Conversation
-from hashhub.server.live import Inbox, Pace, TokenPaces, read_into
+from hashhub.server.live import Inbox, Pace, read_into
 from hashhub.server.servicers.requests import Page
 
 _LOOK_SECONDS: Final = 0.5  # how soon a stream notices that its caller has gone or the server stops
@@ -36,7 +36,6 @@ class Match:
         """`is_stopping` tells live streams to end."""
         self._hub = hub
         self._is_stopping = is_stopping
-        self._paces = TokenPaces(hub.live.token_rate)
         self._lookups = wire.LookupReader()
         self._last_miss: tuple[MatchResult | None, str, int, bytes] = (None, "", 0, b"")
 
@@ -121,28 +120,24 @@ class Match:
         read_into(inbox, map(wire.live_frame_from_pb, conversation.requests), _size)
         pace = Pace(self._hub.live.rate)
         ends_at = time.monotonic() + _LONGEST_SECONDS
-        self._paces.enter(principal.name)
-        try:
-            while conversation.is_wanted() and not inbox.is_over:
-                self._check(inbox, ends_at)
-                frame, skipped = inbox.take(_LOOK_SECONDS, lambda: self._paces.take(principal.name, pace))
-                stream.skip(skipped)
-                # Each frame is authorised anew.
-                if frame is None:
-                    answer = stream.look_again(caller())
-                else:
-                    answer = stream.frame(
-                        caller(),
-                        frame,
-                        check_media=conversation.check_media,
-                        charge_media=conversation.charge_media,
-                    )
-                if answer is not None:
-                    yield wire.live_answer_to_pb(answer)
-            if (answer := stream.end()) is not None:
+        while conversation.is_wanted() and not inbox.is_over:
+            self._check(inbox, ends_at)
+            frame, skipped = inbox.take(_LOOK_SECONDS, lambda: conversation.take_frame(pace))
+            stream.skip(skipped)
+            # Each frame is authorised anew.
+            if frame is None:
+                answer = stream.look_again(caller())
+            else:
+                answer = stream.frame(
+                    caller(),
+                    frame,
+                    check_media=conversation.check_media,
+                    charge_media=conversation.charge_media,
+                )
+            if answer is not None:
                 yield wire.live_answer_to_pb(answer)
-        finally:
-            self._paces.leave(principal.name)
+        if (answer := stream.end()) is not None:
+            yield wire.live_answer_to_pb(answer)
 
     def _check(self, inbox: Inbox[LivePicture | VideoFrame], ends_at: float) -> None:
         """Raise Unavailable when the stream is to end here."""

@@ -1,0 +1,224 @@
+"""A token's share is one of the hub: two real workers, connections to both, and one that is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+
+from hashhub import wire
+from hashhub.client import Client
+from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
+from hashhub.model import Contributor, ContributorKind, Principal, Role, Shares
+from hashhub.testing.hub_process import RunningHub, running_hub
+from tests.server.test_workers import scrape, until, workers
+
+CHANNELS = 24  # so many connections that both workers have some
+GET = "ContributorService/GetContributor"
+FOLLOW = "ChangeService/FollowChanges"
+ADD = "ContributionService/AddRecords"
+MIB = 1 << 20
+
+
+class Held:
+    """A call that is let in and waits: a followed feed, or a call whose request does not come."""
+
+    def __init__(self, channel: grpc.Channel, name: str, token: str) -> None:
+        self._may_end = threading.Event()
+        metadata = (("authorization", f"Bearer {token}"),)
+        self.call: Any
+        if name == FOLLOW:
+            ask: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(f"/hashhub.v1.{name}", None, None)
+            self.call = ask(b"", metadata=metadata, timeout=120)
+        else:
+            say: grpc.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(f"/hashhub.v1.{name}", None, None)
+            self.call = say.future(self._nothing(), metadata=metadata, timeout=120)
+
+    def _nothing(self) -> Iterator[bytes]:
+        self._may_end.wait(120)
+        yield from ()
+
+    @property
+    def error(self) -> HashHubError | None:
+        """What it ended with; None while it goes on."""
+        if not self.call.done():
+            return None
+        status = self.call.exception()
+        assert isinstance(status, grpc.RpcError)
+        return wire.status_to_error(status)
+
+    def end(self) -> None:
+        self._may_end.set()
+        self.call.cancel()
+
+
+@contextmanager
+def channels(hub: RunningHub) -> Iterator[list[grpc.Channel]]:
+    """Connections of their own, which the kernel deals out to the workers."""
+    with ExitStack() as opened:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        yield [opened.enter_context(grpc.insecure_channel(hub.address, options)) for _ in range(CHANNELS)]
+
+
+def in_progress(hub: RunningHub, room: str) -> list[int]:
+    lines = scrape(hub)
+    return [int(lines[f'hashhub_calls_in_progress{{room="{room}",worker="{worker}"}}']) for worker in (0, 1)]
+
+
+def refused(hub: RunningHub, name: str) -> list[int]:
+    """Return how many such calls each worker has refused, as it counts them."""
+    lines = scrape(hub)
+    line = f'hashhub_call_seconds_count{{code="RESOURCE_EXHAUSTED",method="{name}",worker="%d"}}'
+    return [int(lines.get(line % worker, 0)) for worker in (0, 1)]
+
+
+def shares_exceeded(hub: RunningHub) -> int:
+    counted = {k: v for k, v in scrape(hub).items() if k.startswith('hashhub_refusals_total{reason="SHARE_EXCEEDED"')}
+    return int(sum(counted.values()))
+
+
+def settled(calls: list[Held], most: int) -> tuple[list[Held], list[Held]]:
+    """Wait until no more than so many go on; return those, and the refused."""
+    until(lambda: sum(call.error is None for call in calls) <= most)
+    time.sleep(0.5)  # nor does another end
+    going_on = [call for call in calls if call.error is None]
+    return going_on, [call for call in calls if call not in going_on]
+
+
+def _open(opened: list[grpc.Channel], name: str, token: str, most: int) -> tuple[list[Held], list[Held]]:
+    calls = []
+    for channel in opened:
+        calls.append(Held(channel, name, token))
+        # One after the other: two that come to the edge of a share at once may refuse each other.
+        time.sleep(0.05)
+    going_on, ended = settled(calls, most)
+    for call in ended:
+        assert isinstance(call.error, LimitExceeded)
+        assert call.error.reason is Reason.SHARE_EXCEEDED
+        assert call.error.metadata["most"]
+        assert call.error.retry_after
+    return going_on, ended
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    data = tmp_path_factory.mktemp("shares")
+    (data / "hub.toml").write_text(
+        "workers = 2\ntoken_calls = 5\ntoken_streams = 3\nmax_message_bytes = 4194304\ntoken_message_bytes = 12582912\n"
+    )
+    with running_hub(data / "data", "--config", str(data / "hub.toml")) as hub:
+        with Client(hub.address, hub.token) as client:
+            client.create_contributor(
+                Contributor(id="home", display_name="Home", kind=ContributorKind.HOTLINE, jurisdiction="GB")
+            )
+        yield hub
+
+
+@pytest.fixture
+def new_token(hub: RunningHub, request: pytest.FixtureRequest) -> Callable[..., str]:
+    def make(name: str, shares: Shares = Shares()) -> str:  # noqa: B008 - it is frozen
+        name = f"{name}-{abs(hash(request.node.name)) % 10**9}"
+        principal = Principal(name=name, role=Role.CONTRIBUTOR, contributor="home", may_mirror=True, shares=shares)
+        with Client(hub.address, hub.token) as client:
+            return client.create_token(principal)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "room", "share", "own"),
+    [
+        (FOLLOW, "feeds", 3, Shares()),
+        (GET, "calls", 5, Shares()),
+        (FOLLOW, "feeds", 7, Shares(streams=7)),
+        (GET, "calls", 2, Shares(calls=2)),
+        (ADD, "imports", 3, Shares()),
+        (ADD, "imports", 2, Shares(message_bytes=9 * MIB)),
+    ],
+)
+def test_one_token_has_one_share_whatever_the_workers(
+    hub: RunningHub, new_token: Callable[..., str], name: str, room: str, share: int, own: Shares
+) -> None:
+    token, other = new_token("one", own), new_token("other")
+    until(lambda: in_progress(hub, room) == [0, 0])
+    before, refusals = shares_exceeded(hub), refused(hub, name)
+    with channels(hub) as opened:
+        going_on, ended = _open(opened, name, token, share)
+        assert len(going_on) == share
+        # What a worker counts reaches a scrape at the other within some seconds.
+        until(lambda: sum(refused(hub, name)) - sum(refusals) == len(ended))
+        assert len(ended) == CHANNELS - share
+        assert all(now > then for now, then in zip(refused(hub, name), refusals, strict=True)), "at both workers"
+        assert shares_exceeded(hub) - before == len(ended)
+        others = [Held(channel, name, other) for channel in opened[:2]]
+        until(lambda: sum(in_progress(hub, room)) == share + 2)
+        assert [call.error for call in others] == [None, None]
+        going_on.pop().end()
+        until(lambda: going_on.append(Held(opened[-1], name, token)) or time.sleep(0.2) or not going_on[-1].error)
+        assert sum(call.error is None for call in going_on) == share
+        for call in (*going_on, *others):
+            call.end()
+
+
+def test_many_at_once_are_never_more_than_the_share(hub: RunningHub, new_token: Callable[..., str]) -> None:
+    token = new_token("one")
+    with channels(hub) as opened:
+        calls = [Held(channel, FOLLOW, token) for channel in opened for _ in range(4)]
+        going_on, ended = settled(calls, 3)
+        assert len(going_on) <= 3
+        assert all(isinstance(call.error, LimitExceeded) for call in ended)
+        for call in going_on:
+            call.end()
+        time.sleep(1.0)  # until the server has heard of it
+        going_on, _ = _open(opened, FOLLOW, token, 3)
+        assert len(going_on) == 3, "nothing stays counted of all that"
+        for call in going_on:
+            call.end()
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_what_a_killed_worker_held_can_be_taken_at_once(
+    hub: RunningHub, new_token: Callable[..., str], victim: int
+) -> None:
+    token = new_token("one", Shares(streams=8))
+    with channels(hub) as opened:
+        going_on, _ = _open(opened, FOLLOW, token, 8)
+        until(lambda: sum(in_progress(hub, "feeds")) == 8)
+        held = in_progress(hub, "feeds")
+        starts = f'hashhub_worker_starts_total{{worker="{victim}"}}'
+        started = scrape(hub)[starts]
+        before = {process.pid for process in workers(hub.data)}
+        os.kill(_process_of(hub, victim), signal.SIGKILL)
+        until(lambda: sum(isinstance(call.error, Unavailable) for call in going_on) == held[victim])
+        rest = [call for call in going_on if call.error is None]
+        assert len(rest) == 8 - held[victim]
+
+        def are_free() -> bool:
+            call = Held(opened[len(rest) % CHANNELS], FOLLOW, token)
+            time.sleep(0.3)
+            if call.error is None:
+                rest.append(call)
+            return len(rest) == 8
+
+        until(are_free)
+        again, more = _open(opened, FOLLOW, token, 0)
+        assert (len(again), len(more)) == (0, CHANNELS)
+        until(lambda: scrape(hub)[starts] == started + 1)
+        until(lambda: {p.pid for p in workers(hub.data)} - before)
+        for call in rest:
+            call.end()
+
+
+def _process_of(hub: RunningHub, worker: int) -> int:
+    """Return the process of a worker: the one that a scrape has begun at the same time."""
+    begun = scrape(hub)[f'process_start_time_seconds{{worker="{worker}"}}']
+    return min(workers(hub.data), key=lambda p: abs(psutil.Process(p.pid).create_time() - begun)).pid
