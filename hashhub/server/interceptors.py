@@ -129,7 +129,7 @@ class Envelope(msgspec.Struct, frozen=True):
 
     `remaining`: seconds until its deadline, None when it has none. `is_wanted`: whether somebody still waits for the
     answer. `size`: bytes of the request, None when that is not known before it is read. `known`: what is told whose
-    call it is.
+    call it is. `counted`: the token whose share of calls holds this one already.
     """
 
     authorization: str
@@ -138,6 +138,7 @@ class Envelope(msgspec.Struct, frozen=True):
     is_wanted: Callable[[], bool] = lambda: True
     size: int | None = None
     known: Callable[[Principal], None] | None = None
+    counted: str = ""
 
 
 class FailedCalls:
@@ -309,7 +310,7 @@ class Gate:
         if method.room == "media":
             self.shares.check_media(principal)
         size = method.bounds.bytes if envelope.size is None else min(envelope.size, method.bounds.bytes)
-        share = "streams" if method.streams else "calls"
+        share = "streams" if method.streams else "" if envelope.counted == principal.name else "calls"
         return Admission(self.shares, principal, self.rooms[method.room], share, size)
 
     def _authorise(self, observed: _Observed, roles: frozenset[Role]) -> Principal:

@@ -79,9 +79,9 @@ class TokenShares:
         if not self._counts.take(principal.name, share, count, most):
             raise self.exceeded(principal.name, share, most, 1.0)
 
-    def give(self, principal: Principal, share: str, count: int = 1) -> None:
+    def give(self, token: str, share: str, count: int = 1) -> None:
         """Give back what was taken."""
-        self._counts.give(principal.name, share, count)
+        self._counts.give(token, share, count)
 
     def count_refusal(self, what: str) -> None:
         """Count a refusal, by the share or room that was exceeded."""
@@ -132,7 +132,8 @@ class TokenShares:
 class Admission:
     """A call that is let in, for as long as the body runs.
 
-    `most_bytes`: the most that its request may have; so many are set aside until `settle` says how many it has.
+    `share`: what it is counted by, empty where that is done. `most_bytes`: the most that its request may have; so many
+    are set aside until `settle` says how many it has.
     Entering raises LimitExceeded, and Unavailable when the answer is not wanted any more.
     """
 
@@ -143,13 +144,18 @@ class Admission:
         self._bytes = most_bytes if room.budget else 0
 
     def __enter__(self) -> Self:
-        self._shares.take(self._principal, self._share)
+        if self._share:
+            self._shares.take(self._principal, self._share)
         try:
             self._enter_room()
         except BaseException:
-            self._shares.give(self._principal, self._share)
+            self._give_share()
             raise
         return self
+
+    def _give_share(self) -> None:
+        if self._share:
+            self._shares.give(self._principal.name, self._share)
 
     def _enter_room(self) -> None:
         try:
@@ -164,7 +170,7 @@ class Admission:
             try:
                 self._room.take_bytes(self._bytes)
             except LimitExceeded:
-                self._shares.give(self._principal, "message_bytes", self._bytes)
+                self._shares.give(self._principal.name, "message_bytes", self._bytes)
                 self._shares.count_refusal(self._room.name)
                 raise
         except BaseException:
@@ -182,13 +188,13 @@ class Admission:
         if beyond > 0:
             self._bytes = size
             self._room.take_bytes(-beyond)
-            self._shares.give(self._principal, "message_bytes", beyond)
+            self._shares.give(self._principal.name, "message_bytes", beyond)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bytes:
             self._room.take_bytes(-self._bytes)
-            self._shares.give(self._principal, "message_bytes", self._bytes)
+            self._shares.give(self._principal.name, "message_bytes", self._bytes)
         self._room.leave(self._principal.name)
-        self._shares.give(self._principal, self._share)
+        self._give_share()

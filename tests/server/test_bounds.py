@@ -370,8 +370,8 @@ def test_a_token_has_its_share_of_calls_and_the_others_theirs(
         for of_token in asked.values():
             for a in of_token:
                 a.result(60)
-    for who in ("operator", "auditor"):
-        _until(lambda who=who: served.doors._gate.shares.taken(who, "calls") == 0)
+    shares = served.doors._gate.shares
+    _until(lambda: (shares.taken("operator", "calls"), shares.taken("auditor", "calls")) == (0, 0))
 
 
 def test_media_seconds_are_a_share_that_time_gives_back(serve_hub: Serve) -> None:
