@@ -35,7 +35,7 @@ from hashhub.hub import access
 from hashhub.model import Principal, Role
 from hashhub.server.live import Pace
 from hashhub.server.metrics import Metrics
-from hashhub.server.rooms import ROOM_OF, Room
+from hashhub.server.rooms import Room
 from hashhub.server.shares import Admission, TokenShares
 
 _log = logging.getLogger("hashhub.server")
@@ -74,16 +74,12 @@ class Method:
     at_once: Callable[..., Any] | None = None
     bytes_at_once: Callable[..., bytes | None] | None = None
     listens: bool = False
+    room: str = "calls"
 
     @property
     def path(self) -> str:
         """The path by which gRPC and HTTP know it."""
         return f"/hashhub.v1.{self.name}"
-
-    @property
-    def room(self) -> str:
-        """The room in which it works."""
-        return ROOM_OF.get(self.name, "calls")
 
     def parse(self, body: bytes) -> Message:
         """Return the request, within its bounds. Raises LimitExceeded, InvalidArgument."""

@@ -14,6 +14,7 @@ from hashhub.hub import Hub
 from hashhub.model import LivePicture, MatchOptions, MatchResult, Principal, Query, VideoFrame
 from hashhub.server.interceptors import Conversation
 from hashhub.server.live import Inbox, Pace, read_into
+from hashhub.server.roles import EVERYBODY, MATCHERS, served
 from hashhub.server.servicers.requests import Page
 
 _LOOK_SECONDS: Final = 0.5  # how soon a stream notices that its caller has gone or the server stops
@@ -39,6 +40,7 @@ class Match:
         self._lookups = wire.LookupReader()
         self._last_miss: tuple[MatchResult | None, str, int, bytes] = (None, "", 0, b"")
 
+    @served(MATCHERS)
     def match_hashes(self, principal: Principal, request: v1.MatchHashesRequest) -> v1.MatchHashesResponse:
         """Match one item by its hashes."""
         options = wire.options_from_pb(request.options)
@@ -76,6 +78,7 @@ class Match:
         missed = None if policy is None else self._hub.match.miss(principal, query, options)
         return None if policy is None or missed is None else (missed[0], policy.full_name, missed[1])
 
+    @served(MATCHERS)
     def batch_match_hashes(
         self, principal: Principal, request: v1.BatchMatchHashesRequest
     ) -> v1.BatchMatchHashesResponse:
@@ -86,6 +89,7 @@ class Match:
         results, revision = self._hub.match.hashes(principal, queries, options, policy=policy)
         return wire.match_results_to_pb(results, policy.full_name, revision)
 
+    @served(MATCHERS, room="media")
     def match_media(
         self, principal: Principal, request: v1.MatchMediaRequest, charge: Callable[[float], None]
     ) -> v1.MatchMediaResponse:
@@ -98,6 +102,7 @@ class Match:
         )
         return v1.MatchMediaResponse(result=wire.media_result_to_pb(result), policy=policy.full_name, revision=revision)
 
+    @served(MATCHERS, room="media")
     def batch_match_media(
         self, principal: Principal, request: v1.BatchMatchMediaRequest, charge: Callable[[float], None]
     ) -> v1.BatchMatchMediaResponse:
@@ -110,6 +115,7 @@ class Match:
             results=map(wire.media_result_to_pb, results), policy=policy.full_name, revision=revision
         )
 
+    @served(MATCHERS, room="live")
     def match_live(
         self, caller: Callable[[], Principal], request: v1.MatchLiveRequest, conversation: Conversation
     ) -> Iterator[v1.MatchLiveResponse]:
@@ -154,6 +160,7 @@ class Match:
                 f"a stream is watched for {_LONGEST_SECONDS / 3600:g} hours at most; open another", retry_after=0.1
             )
 
+    @served(EVERYBODY)
     def list_policies(self, principal: Principal, request: v1.ListPoliciesRequest) -> v1.ListPoliciesResponse:
         """List the policies."""
         page = Page("policies", request)
@@ -164,6 +171,7 @@ class Match:
             revision=self._hub.revision(),
         )
 
+    @served(EVERYBODY)
     def list_schemes(self, principal: Principal, request: v1.ListSchemesRequest) -> v1.ListSchemesResponse:
         """List the classification schemes."""
         page = Page("schemes", request)
