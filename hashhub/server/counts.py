@@ -24,6 +24,7 @@ import hashlib
 import mmap
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.reduction import DupFd
@@ -31,11 +32,11 @@ from typing import Any, Final
 
 HELD: Final = ("calls", "streams", "message_bytes")
 PAID: Final = ("media_seconds", "frames")
-MOST_ROWS: Final = 65_536  # 7 MiB with two workers, of which what is used takes memory
+MOST_ROWS: Final = 65_536  # 6 MiB with two workers, of which what is used takes memory
 _DIGEST: Final = hashlib.sha256().digest_size
 _CELL: Final = 8
-_FIRST_HELD: Final = {name: number for number, name in enumerate(HELD)}
-_FIRST_PAID: Final = {name: number for number, name in enumerate(PAID)}
+_HELD_AT: Final = {name: number for number, name in enumerate(HELD)}
+_PAID_AT: Final = {name: number for number, name in enumerate(PAID)}
 _NANOSECONDS: Final = 1_000_000_000
 
 
@@ -49,6 +50,7 @@ class Counts:
         self._workers, self._most_rows = workers, most_rows
         self._width = len(HELD) * workers + len(PAID)
         self._lock = threading.Lock()
+        self._writing = threading.Lock()  # beside the file's, for which a call that only counts must not wait
         self._fence = threading.Lock()
         self._fence.acquire()
         self._rows: dict[str, memoryview] = {}
@@ -58,6 +60,7 @@ class Counts:
         if workers > 1:
             size = self._first + most_rows * self._width * _CELL
             self._file = os.memfd_create("hashhub-counts", os.MFD_CLOEXEC) if file is None else file
+            weakref.finalize(self, os.close, self._file)
             if file is None:
                 os.ftruncate(self._file, size)
             self._bytes = memoryview(mmap.mmap(self._file, size))
@@ -70,7 +73,7 @@ class Counts:
     def take(self, token: str, what: str, count: int, most: int) -> bool:
         """Add to what the token holds if that is `most` then, or if it holds nothing else; tell whether it was."""
         row = self._rows.get(token) or self._row(token)
-        first = _FIRST_HELD[what] * self._workers
+        first = _HELD_AT[what] * self._workers
         with self._lock:
             row[first + self.worker] += count
             # What was written must be seen by all before others' columns are read; giving a lock back and taking it
@@ -85,27 +88,27 @@ class Counts:
 
     def give(self, token: str, what: str, count: int) -> None:
         """Take back what was added."""
-        at = _FIRST_HELD[what] * self._workers + self.worker
+        at = _HELD_AT[what] * self._workers + self.worker
         with self._lock:
             self._rows[token][at] -= count
 
     def held(self, token: str, what: str) -> int:
         """Return how much the token holds, at all workers."""
         row = self._rows.get(token) or self._row(token)
-        first = _FIRST_HELD[what] * self._workers
+        first = _HELD_AT[what] * self._workers
         return sum(row[first : first + self._workers])
 
     def owe(self, token: str, what: str, seconds: float, now: float) -> None:
         """Let the token be paid up so many seconds later. `now`: of the monotonic clock, which all processes share."""
         row = self._rows.get(token) or self._row(token)
-        at = len(HELD) * self._workers + _FIRST_PAID[what]
-        with self._lock, self._alone():
+        at = len(HELD) * self._workers + _PAID_AT[what]
+        with self._alone():
             row[at] = max(row[at], int(now * _NANOSECONDS)) + int(seconds * _NANOSECONDS)
 
     def owed(self, token: str, what: str, now: float) -> float:
         """Return for how many seconds the token is not paid up."""
         row = self._rows.get(token) or self._row(token)
-        return max(0.0, row[len(HELD) * self._workers + _FIRST_PAID[what]] / _NANOSECONDS - now)
+        return max(0.0, row[len(HELD) * self._workers + _PAID_AT[what]] / _NANOSECONDS - now)
 
     def clear(self, worker: int) -> None:
         """Take back all that a worker held that is no more."""
@@ -118,7 +121,7 @@ class Counts:
 
     def _row(self, token: str) -> memoryview:
         """Return the token's row, which is made if need be."""
-        with self._lock:
+        with self._alone():
             row = self._rows.get(token)
             if row is None:
                 place = None if self._file is None else self._place(hashlib.sha256(token.encode()).digest())
@@ -127,17 +130,16 @@ class Counts:
             return row
 
     def _place(self, digest: bytes) -> int | None:
-        """Return which shared row is that of a name, None beyond the bound."""
-        with self._alone():
-            used = self._cells[0]
-            for number in range(len(self._places), used):  # those that other workers made
-                self._places[bytes(self._bytes[(at := _CELL + number * _DIGEST) : at + _DIGEST])] = number
-            if digest not in self._places and used < self._most_rows:
-                # A worker that is killed in between leaves a name without a row, which the next one overwrites.
-                self._bytes[(at := _CELL + used * _DIGEST) : at + _DIGEST] = digest
-                self._cells[0] = used + 1
-                self._places[digest] = used
-            return self._places.get(digest)
+        """Return which shared row is that of a name, None beyond the bound. The caller is alone."""
+        used = self._cells[0]
+        for number in range(len(self._places), used):  # those that other workers made
+            self._places[bytes(self._bytes[(at := _CELL + number * _DIGEST) : at + _DIGEST])] = number
+        if digest not in self._places and used < self._most_rows:
+            # A worker that is killed in between leaves a name without a row, which the next one overwrites.
+            self._bytes[(at := _CELL + used * _DIGEST) : at + _DIGEST] = digest
+            self._cells[0] = used + 1
+            self._places[digest] = used
+        return self._places.get(digest)
 
     def _at(self, place: int) -> memoryview:
         first = self._first // _CELL + place * self._width
@@ -145,15 +147,15 @@ class Counts:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other processes from writing what is not this one's alone."""
-        if self._file is None:
-            yield
-            return
-        fcntl.lockf(self._file, fcntl.LOCK_EX)  # of the process: flock's would be shared with the parent
-        try:
-            yield
-        finally:
-            fcntl.lockf(self._file, fcntl.LOCK_UN)
+        """Keep other threads and processes from writing what is not one worker's alone."""
+        with self._writing:
+            if self._file is not None:
+                fcntl.lockf(self._file, fcntl.LOCK_EX)  # of the process: flock's would be shared with the parent
+            try:
+                yield
+            finally:
+                if self._file is not None:
+                    fcntl.lockf(self._file, fcntl.LOCK_UN)
 
 
 def _attached(workers: int, most_rows: int, file: Any) -> Counts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
@@ -134,6 +135,31 @@ def test_a_worker_killed_while_it_makes_rows_keeps_nobody_from_making_some(attem
     assert all(counts.take(f"{attempt}-{number}", "calls", 1, 1) for number in range(300))
     assert all(counts.take(f"new-{number}", "calls", 1, 1) for number in range(300))
     assert {counts.held(f"{attempt}-{number}", "calls") for number in range(300)} == {1}
+
+
+def _stop_in_the_middle(counts: Counts, is_writing: Any, may_go_on: Any) -> None:
+    with counts._alone():
+        is_writing.set()
+        assert may_go_on.wait(PATIENCE)
+
+
+def test_calls_of_known_tokens_wait_for_nobody_who_writes_what_is_not_its_own() -> None:
+    counts = Counts(2)
+    counts.give("one", "calls", counts.take("one", "calls", 1, 1))
+    is_writing, may_go_on = SPAWN.Event(), SPAWN.Event()
+    process = begin(_stop_in_the_middle, counts, 1, is_writing, may_go_on)
+    assert is_writing.wait(PATIENCE)
+    charging = threading.Thread(target=counts.owe, args=("one", "media_seconds", 1.0, time.monotonic()))
+    charging.start()
+    for _ in range(100):
+        assert counts.take("one", "calls", 1, 1)
+        assert not counts.take("one", "calls", 1, 1)
+        counts.give("one", "calls", 1)
+    assert charging.is_alive()
+    may_go_on.set()
+    charging.join(PATIENCE)
+    ended(process)
+    assert counts.owed("one", "media_seconds", time.monotonic() - 1.0) > 0
 
 
 def _take_beyond(counts: Counts) -> None:
