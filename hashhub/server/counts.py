@@ -108,7 +108,8 @@ class Counts:
     def owed(self, token: str, what: str, now: float) -> float:
         """Return for how many seconds the token is not paid up."""
         row = self._rows.get(token) or self._row(token)
-        return max(0.0, row[len(HELD) * self._workers + _PAID_AT[what]] / _NANOSECONDS - now)
+        until = row[len(HELD) * self._workers + _PAID_AT[what]]
+        return max(0, until - int(now * _NANOSECONDS)) / _NANOSECONDS
 
     def clear(self, worker: int) -> None:
         """Take back all that a worker held that is no more."""
