@@ -212,7 +212,7 @@ def test_what_a_killed_worker_held_can_be_taken_at_once(
         # At the one that is left, before the other has come again and long after.
         until(lambda: _begins(Held(opened[going_on.index(rest[0])], FOLLOW, token), rest) and len(rest) == CHANNELS)
         assert all(Held(channel, FOLLOW, token).is_refused() for channel in opened)
-        until(lambda: len(workers(hub.data)) == 2 and _process_of(hub, victim) != process)
+        until(lambda: len(workers(hub.data)) == 2 and _process_of(hub, victim) not in {0, process})
         with channels(hub) as later:
             assert all(Held(channel, FOLLOW, token).is_refused() for channel in later)
         for call in rest:
@@ -220,7 +220,9 @@ def test_what_a_killed_worker_held_can_be_taken_at_once(
 
 
 def _process_of(hub: RunningHub, worker: int) -> int:
-    """Return the process of a worker: the one that a scrape has begun at the same time."""
-    begun = scrape(hub)[f'process_start_time_seconds{{worker="{worker}"}}']
+    """Return the process of a worker: the one that began when a scrape says so; 0 before the worker has told."""
+    begun = scrape(hub).get(f'process_start_time_seconds{{worker="{worker}"}}')
+    if begun is None:
+        return 0
     process: int = min((abs(process.create_time() - begun), process.pid) for process in workers(hub.data))[1]
     return process
