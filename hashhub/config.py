@@ -80,19 +80,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Seconds within which a request must have come whole, from when its caller was let in."""
 
     token_calls: int = 128
-    """Calls in progress or waiting that one token may have in one process. These four shares can be set for each token
-    (`hashhub token update`).
+    """Calls in progress or waiting that one token may have, at all workers together. These four shares can be set for
+    each token (`hashhub token update`).
     """
 
     token_streams: int = 8
-    """Followed feeds, live streams and exports that one token may have in one process."""
+    """Followed feeds, live streams and exports that one token may have, at all workers together."""
 
     token_message_bytes: int = 128 * 1024 * 1024
-    """Bytes of requests with records or media that one token may have in progress in one process."""
+    """Bytes of requests with records or media that one token may have in progress, at all workers together."""
 
     token_media_seconds: int = 0
-    """Seconds a minute that hashing media of one token may take in one process. 0: those of half of the machine's
-    cores.
+    """Seconds a minute that hashing media of one token may take, at all workers together. 0: those of half of the
+    machine's cores.
     """
 
     max_live_streams: int = 32
@@ -104,7 +104,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Frames a second of one live stream that are looked up; of more, the newest."""
 
     token_live_frames_per_second: float = 80.0
-    """Frames a second that are looked up of all live streams of one token in one process."""
+    """Frames a second that are looked up of all live streams of one token, at all workers together."""
 
     max_effort: Literal["plain", "standard", "thorough"] = "thorough"
     """Which variants of an upload any caller may have looked for: none, those that are quick to make (`standard`), or

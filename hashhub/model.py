@@ -742,7 +742,7 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Shares(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of each process of a server one token may take at a time; 0: as the server's settings say.
+    """How much of a hub one token may take at a time, of all its workers together; 0: as the server's settings say.
 
     `calls`: in progress or waiting. `streams`: followed feeds, live streams and exports. `message_bytes`: of requests
     that are being read or worked on. `media_seconds`: of a core, for hashing media, in a minute.

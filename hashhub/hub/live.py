@@ -71,9 +71,7 @@ _CUT_SHORT: Final = -2  # more than _HITS, or than is looked at of videos
 
 
 class Live:
-    """The use-case: streams are opened here.
-
-    `rate`, `token_rate`: how many frames a second of one stream, and of one token, may be looked up; the doors see to
+    """The use-case: streams are opened here. `rate`: how many frames a second of one may be looked up; the doors see to
     it.
     """
 
@@ -85,7 +83,7 @@ class Live:
         self._follower = follower
         self._match = match
         self._tally = tally
-        self.rate, self.token_rate = config.live_frames_per_second, config.token_live_frames_per_second
+        self.rate = config.live_frames_per_second
 
     def open(self, principal: Principal, options: LiveOptions) -> LiveStream:
         """Begin to watch a stream. Raises InvalidArgument (unknown policy, bad distances), PermissionDenied."""

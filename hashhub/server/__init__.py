@@ -13,6 +13,8 @@ bodies         request bodies: how much, how slowly
 hyper          the HTTP server underneath
 servicers      the calls, a module for each service: convert, ask the hub, convert
 live           frames of live streams on their way in: the newest, at a pace
+shares         what one token may take of the hub, and `counts`, where all workers count it
+rooms, lanes   places for each kind of work, and whose turn it is
 roles, pages   who may call what; page tokens
 """
 

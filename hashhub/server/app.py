@@ -28,6 +28,7 @@ from hashhub.errors import FailedPrecondition, HashHubError, Reason, Unavailable
 if TYPE_CHECKING:
     from hashhub.config import Config
     from hashhub.hub import Hub
+    from hashhub.server.counts import Counts
     from hashhub.server.doors import Doors
     from hashhub.server.metrics import Metrics
 
@@ -111,11 +112,12 @@ def serve_here(
     shared: bool = False,
     worker: int = 0,
     scrape: Callable[[Metrics], str] | None = None,
+    counts: Counts | None = None,
 ) -> None:
     """Open the hub and the doors in this process, and serve until `stop`.
 
     `alone`: no other process serves the data yet. `on_opened` is called when the database is there and the first token
-    written, `on_doors` when the doors are made. `shared` and `scrape`: as for `Doors`.
+    written, `on_doors` when the doors are made. `shared`, `scrape` and `counts`: as for `Doors`.
     """
 
     @contextmanager
@@ -137,7 +139,7 @@ def serve_here(
         if worker == 0:
             _write_first_token(hub, Path(config.data))
         on_opened()
-        doors = Doors(hub, config, listen=config.listen, http=config.http, shared=shared, scrape=scrape)
+        doors = Doors(hub, config, listen=config.listen, http=config.http, shared=shared, scrape=scrape, counts=counts)
         try:
             on_doors(doors)
             doors.start()

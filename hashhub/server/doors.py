@@ -23,9 +23,10 @@ from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
-from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
+from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated, Unavailable
 from hashhub.server import servicers
 from hashhub.server.addresses import bind, parse_address, shown, taken, with_port
+from hashhub.server.counts import Counts
 from hashhub.server.health import Health
 from hashhub.server.http_door import HTTPDoor
 from hashhub.server.interceptors import Envelope, Gate, Method
@@ -63,24 +64,25 @@ class Doors:
         http: str,
         shared: bool = False,
         scrape: Callable[[Metrics], str] | None = None,
+        counts: Counts | None = None,
     ) -> None:
         """Take the ports.
 
         `listen` and `http`: addresses as in the configuration, with the actual ports where the parent chose them.
-        `shared`: other processes serve the same ports; `scrape` then gives the metrics of all. Raises
-        FailedPrecondition when a port is taken, InvalidArgument for unusable TLS files.
+        `shared`: other processes serve the same ports; `scrape` then gives the metrics of all, and in `counts` all
+        count what tokens take. Raises FailedPrecondition when a port is taken, InvalidArgument for unusable TLS files.
         """
         _warn_about_slow_protobuf()
         self._drain_seconds = config.drain_seconds
         self._stopping = threading.Event()
         self.metrics = Metrics()
         rooms = rooms_of(config)
-        shares = TokenShares(config, cores=os.cpu_count() or 1)
+        shares = TokenShares(config, cores=os.cpu_count() or 1, counts=counts)
         self._gate = Gate(hub.tokens.authenticate, self.metrics, rooms, shares, hub.tokens.recall)
         self._methods = servicers.methods(hub, self._stopping.is_set, config.max_message_bytes)
         self._condition = hub.condition
         self._health = Health(hub.condition.met)
-        self._threads = {name: _threads_of(room) for name, room in rooms.items()}
+        self._threads = {name: _threads_of(room, shares) for name, room in rooms.items()}
         # Health and refusals over gRPC; looks for who makes a call over HTTP.
         for name, waiting in (("small", _SMALL_QUEUE), ("tokens", config.max_concurrent_calls)):
             self._threads[name] = Threads(
@@ -162,17 +164,14 @@ class Doors:
 
     def _run(self, work: Callable[[], None], method: Method | None, principal: Principal | None) -> bool:
         """Run a call that came over HTTP in its room and its token's lane, or, without a method, the look for who makes
-        it; False when there is no place.
+        it; False when there is no place. Raises LimitExceeded when its token has taken its share of calls.
         """
-        if method is None or principal is None:
-            threads, lane = self._threads["tokens"], self._threads["tokens"].lane(STRANGERS)
-            most = threads.capacity
-        else:
-            threads = self._threads[method.room]
-            lane = threads.lane(principal.name)
-            most = threads.most_in_lane(self._gate.shares.most(principal, "calls"))
-        if threads.is_full or lane.in_progress >= most:
+        threads = self._threads["tokens" if method is None else method.room]
+        lane = threads.lane(STRANGERS if principal is None else principal.name)
+        if threads.is_full or lane.in_progress >= threads.most_in_lane:
             return False
+        if principal is not None:
+            self._gate.shares.take(principal, "calls")
         try:
             lane.submit(work)
         except RuntimeError:  # the doors close
@@ -196,14 +195,24 @@ class Doors:
         return self._ledger.text()
 
 
-def _threads_of(room: Room) -> Threads:
+def _threads_of(room: Room, shares: TokenShares) -> Threads:
     # One token's calls take three quarters of the places at most, waiting ones included: the rest is for somebody else.
-    # Of feeds and live streams a token has few anyway, and one unknown when it began stays among the strangers.
+    # Of streams a token has few anyway, and one unknown when it began stays among the strangers.
     capacity = room.working + room.waiting
     if room.name in {"feeds", "live"}:
         return Threads(room.name, room.working, 0, most_each=capacity, most_in_lane=capacity)
+
+    def give(token: str) -> None:
+        if token != STRANGERS and room.name != "exports":  # those are counted as streams, while they are worked on
+            shares.give(token, "calls")
+
     return Threads(
-        room.name, room.working, room.waiting, most_each=room.most_each, most_in_lane=max(1, capacity * 3 // 4)
+        room.name,
+        room.working,
+        room.waiting,
+        most_each=room.most_each,
+        most_in_lane=max(1, capacity * 3 // 4),
+        on_end=give,
     )
 
 
@@ -218,8 +227,10 @@ class _Handlers(grpc.GenericRpcHandler):
     def __init__(
         self, methods: Mapping[str, Method], gate: Gate, threads: Mapping[str, Threads], slow: Slow, most_calls: int
     ) -> None:
+        """`most_calls`: of strangers, as of a token, that may work or wait in a room."""
         self._methods, self._gate, self._threads, self._slow = methods, gate, threads, slow
-        self._callers = Callers(most_calls)
+        self._most_calls = most_calls
+        self._callers = Callers()
         self._small = threads["small"].lane("small")
         self._refusing = {path: self._refusal(method) for path, method in methods.items()}
 
@@ -230,23 +241,36 @@ class _Handlers(grpc.GenericRpcHandler):
             return None
         authorization = _authorization(handler_call_details.invocation_metadata)
         threads = self._threads[method.room]
-        name, share = self._callers.lane(authorization)
-        lane = threads.lane(name)
+        caller = self._callers.who(authorization)
+        lane = threads.lane(STRANGERS if caller is None else caller.name)
         if threads.is_full:
             return self._refusing[method.path]
-        if not method.streams and lane.in_progress >= (most := threads.most_in_lane(share)):
-            return self._refusal(method, name, most)
-        return _on_lane(method, functools.partial(_stream if method.streams else _unary, self, method, lane), lane)
+        if method.streams:
+            return _on_lane(method, functools.partial(_stream, self, method, caller), lane)
+        if caller is None:
+            if lane.in_progress >= min(self._most_calls, threads.most_in_lane):
+                return self._refusing[method.path]
+        elif lane.in_progress >= threads.most_in_lane:
+            return self._refusal(method, self._gate.shares.exceeded(caller.name, "calls", threads.most_in_lane, 1.0))
+        else:
+            try:
+                self._gate.shares.take(caller, "calls")  # given back when the lane has done with it
+            except LimitExceeded as e:
+                return self._refusal(method, e)
+        return _on_lane(method, functools.partial(_unary, self, method, caller), lane)
 
-    def envelope(self, context: grpc.ServicerContext, lane: Lane | None) -> Envelope:
-        """Return what came with a call besides its body."""
+    def envelope(self, context: grpc.ServicerContext, caller: Principal | None, *, is_counted: bool) -> Envelope:
+        """Return what came with a call besides its body. `caller`: whose it seems to be. `is_counted`: in that token's
+        share of calls.
+        """
         authorization = _authorization(context.invocation_metadata())
         return Envelope(
             authorization=authorization,
             peer=context.peer,
             remaining=context.time_remaining(),
             is_wanted=context.is_active,
-            known=None if lane is None else functools.partial(self._note, authorization, lane.name),
+            known=functools.partial(self._note, authorization, caller),
+            counted=caller.name if caller is not None and is_counted else "",
         )
 
     def read(self, method: Method, requests: Iterator[bytes], context: grpc.ServicerContext) -> Message:
@@ -267,28 +291,36 @@ class _Handlers(grpc.GenericRpcHandler):
                 ) from e
         return method.parse(body)
 
-    def call(self, method: Method, lane: Lane, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+    def call(
+        self, method: Method, caller: Principal | None, requests: Iterator[bytes], context: grpc.ServicerContext
+    ) -> bytes:
         """Make a unary call."""
-        return self._gate.call(
-            method, self.envelope(context, lane), lambda: self.read(method, requests, context), _encoded
-        )
+        envelope = self.envelope(context, caller, is_counted=True)
+        try:
+            return self._gate.call(method, envelope, lambda: self.read(method, requests, context), _encoded)
+        except Unauthenticated:
+            self._callers.forget(envelope.authorization)
+            raise
 
     def stream(
-        self, method: Method, lane: Lane, requests: Iterator[bytes], context: grpc.ServicerContext
+        self, method: Method, caller: Principal | None, requests: Iterator[bytes], context: grpc.ServicerContext
     ) -> Iterator[bytes]:
         """Make a streaming call."""
         if method.listens:
-            return self._converse(method, lane, requests, context)
+            return self._converse(method, caller, requests, context)
         return self._gate.stream(
-            method, self.envelope(context, lane), lambda: self.read(method, requests, context), _encoded
+            method,
+            self.envelope(context, caller, is_counted=False),
+            lambda: self.read(method, requests, context),
+            _encoded,
         )
 
     def _converse(
-        self, method: Method, lane: Lane, requests: Iterator[bytes], context: grpc.ServicerContext
+        self, method: Method, caller: Principal | None, requests: Iterator[bytes], context: grpc.ServicerContext
     ) -> Iterator[bytes]:
         answers = self._gate.converse(
             method,
-            self.envelope(context, lane),
+            self.envelope(context, caller, is_counted=False),
             lambda: self.read(method, requests, context),
             _following(method, requests),
             _encoded,
@@ -297,23 +329,21 @@ class _Handlers(grpc.GenericRpcHandler):
             with self._slow.watch(context.cancel):  # till its reader has taken it
                 yield answer
 
-    def refuse(self, method: Method, token: str, most: int, context: grpc.ServicerContext) -> NoReturn:
-        """Refuse a call for which its room has no place, or none for this token."""
-        room = self._gate.rooms[method.room]
-        if token:
-            error = self._gate.shares.exceeded(token, "calls", most, 1.0)
-        else:
+    def refuse(self, method: Method, error: LimitExceeded | None, context: grpc.ServicerContext) -> NoReturn:
+        """Refuse a call for what its token has taken, or because its room has no place."""
+        if error is None:
+            room = self._gate.rooms[method.room]
             error = room.full()
             self._gate.shares.count_refusal(room.name)
-        self._gate.refuse(method, self.envelope(context, None), error)
+        self._gate.refuse(method, self.envelope(context, None, is_counted=False), error)
 
-    def _note(self, authorization: str, lane: str, principal: Principal) -> None:
-        if lane != principal.name or principal.shares.calls:
-            self._callers.note(authorization, principal.name, self._gate.shares.most(principal, "calls"))
+    def _note(self, authorization: str, was: Principal | None, principal: Principal) -> None:
+        if was is None or was.name != principal.name or was.shares != principal.shares:
+            self._callers.note(authorization, principal)
 
-    def _refusal(self, method: Method, token: str = STRANGERS, most: int = 0) -> grpc.RpcMethodHandler[Any, Any]:
+    def _refusal(self, method: Method, error: LimitExceeded | None = None) -> grpc.RpcMethodHandler[Any, Any]:
         call = _refuse_stream if method.streams else _refuse
-        return _on_lane(method, functools.partial(call, self, method, token, most), self._small)
+        return _on_lane(method, functools.partial(call, self, method, error), self._small)
 
 
 def _following(method: Method, requests: Iterator[bytes]) -> Iterator[Message]:
@@ -336,19 +366,27 @@ def _on_lane(method: Method, behaviour: Any, lane: Lane) -> grpc.RpcMethodHandle
 
 
 def _unary(
-    handlers: _Handlers, method: Method, lane: Lane, requests: Iterator[bytes], context: grpc.ServicerContext
+    handlers: _Handlers,
+    method: Method,
+    caller: Principal | None,
+    requests: Iterator[bytes],
+    context: grpc.ServicerContext,
 ) -> bytes:
     try:
-        return handlers.call(method, lane, requests, context)
+        return handlers.call(method, caller, requests, context)
     except HashHubError as e:
         _abort(context, e)
 
 
 def _stream(
-    handlers: _Handlers, method: Method, lane: Lane, requests: Iterator[bytes], context: grpc.ServicerContext
+    handlers: _Handlers,
+    method: Method,
+    caller: Principal | None,
+    requests: Iterator[bytes],
+    context: grpc.ServicerContext,
 ) -> Iterator[bytes]:
     try:
-        yield from handlers.stream(method, lane, requests, context)
+        yield from handlers.stream(method, caller, requests, context)
     except HashHubError as e:
         _abort(context, e)
 
@@ -356,14 +394,13 @@ def _stream(
 def _refuse(
     handlers: _Handlers,
     method: Method,
-    token: str,
-    most: int,
+    error: LimitExceeded | None,
     requests: Iterator[bytes],
     context: grpc.ServicerContext,
 ) -> bytes:
     del requests
     try:
-        handlers.refuse(method, token, most, context)
+        handlers.refuse(method, error, context)
     except HashHubError as e:
         _abort(context, e)
 
@@ -371,12 +408,11 @@ def _refuse(
 def _refuse_stream(
     handlers: _Handlers,
     method: Method,
-    token: str,
-    most: int,
+    error: LimitExceeded | None,
     requests: Iterator[bytes],
     context: grpc.ServicerContext,
 ) -> Iterator[bytes]:
-    yield _refuse(handlers, method, token, most, requests, context)
+    yield _refuse(handlers, method, error, requests, context)
 
 
 def _authorization(metadata: Iterable[tuple[str, str | bytes]]) -> str:

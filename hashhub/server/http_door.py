@@ -96,9 +96,9 @@ class HTTPDoor:
         body_bytes: int,
     ) -> None:
         """`submit` runs a principal's call in its room or, without both, the look for who makes it; it returns False
-        when there is no place, and raises nothing. `max_message_bytes` bounds a message as gRPC would carry it; base64
-        makes its JSON a third longer. `body_bytes`: held at a time, by all calls. `health`: whether the hub matches,
-        and the page that says so; `scrape`: the metrics as text.
+        when there is no place, and raises nothing but LimitExceeded, for a token's share. `max_message_bytes` bounds a
+        message as gRPC would carry it; base64 makes its JSON a third longer. `body_bytes`: held at a time, by all
+        calls. `health`: whether the hub matches, and the page that says so; `scrape`: the metrics as text.
         """
         self.gate = gate
         self._methods = methods
@@ -317,9 +317,12 @@ class _Call:
                 self._end()
                 self._answer(answer)
                 return
-        if not self._door.submit(lambda: self._make(body), self._method, self._principal):
+        try:
+            if not self._door.submit(lambda: self._make(body), self._method, self._principal):
+                raise _full()
+        except LimitExceeded as e:
             self._end()
-            self._refuse_counted(_full())
+            self._refuse_counted(e)
 
     def _answered_at_once(self, body: bytes) -> bytes | None:
         method = self._method
@@ -359,7 +362,14 @@ class _Call:
     def _envelope(self, is_wanted: Callable[[], bool] = lambda: True, size: int | None = None) -> Envelope:
         remaining = None if self._until is None else self._until - time.monotonic()
         packed = self._encoding.packing != "identity"  # how large it is unpacked is seen as it is unpacked
-        return Envelope(self._authorization, self._request.describe, remaining, is_wanted, None if packed else size)
+        return Envelope(
+            self._authorization,
+            self._request.describe,
+            remaining,
+            is_wanted,
+            None if packed else size,
+            counted=self._token(),
+        )
 
     def _encoder(self) -> Callable[[Message], bytes]:
         return _to_proto if self._encoding.media_type == connect.PROTO else _to_json

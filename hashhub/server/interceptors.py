@@ -33,8 +33,9 @@ from hashhub import cancellation, wire
 from hashhub.errors import Code, HashHubError, InvalidArgument, Reason, Unauthenticated, Unavailable
 from hashhub.hub import access
 from hashhub.model import Principal, Role
+from hashhub.server.live import Pace
 from hashhub.server.metrics import Metrics
-from hashhub.server.rooms import ROOM_OF, Room
+from hashhub.server.rooms import Room
 from hashhub.server.shares import Admission, TokenShares
 
 _log = logging.getLogger("hashhub.server")
@@ -73,16 +74,12 @@ class Method:
     at_once: Callable[..., Any] | None = None
     bytes_at_once: Callable[..., bytes | None] | None = None
     listens: bool = False
+    room: str = "calls"
 
     @property
     def path(self) -> str:
         """The path by which gRPC and HTTP know it."""
         return f"/hashhub.v1.{self.name}"
-
-    @property
-    def room(self) -> str:
-        """The room in which it works."""
-        return ROOM_OF.get(self.name, "calls")
 
     def parse(self, body: bytes) -> Message:
         """Return the request, within its bounds. Raises LimitExceeded, InvalidArgument."""
@@ -112,13 +109,15 @@ class Conversation:
 
     `requests`: the further ones; reading them waits for the caller, and raises Unavailable when it has gone.
     `is_wanted`: whether somebody still waits for answers. `check_media` raises while the caller's token has no media
-    seconds left; `charge_media(seconds)` counts some.
+    seconds left; `charge_media(seconds)` counts some. `take_frame(pace)` takes a frame by the token's pace and
+    this one, or returns the seconds until there may be one.
     """
 
     requests: Iterator[Any]
     is_wanted: Callable[[], bool]
     check_media: Callable[[], None]
     charge_media: Callable[[float], None]
+    take_frame: Callable[[Pace], float]
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -126,7 +125,7 @@ class Envelope(msgspec.Struct, frozen=True):
 
     `remaining`: seconds until its deadline, None when it has none. `is_wanted`: whether somebody still waits for the
     answer. `size`: bytes of the request, None when that is not known before it is read. `known`: what is told whose
-    call it is.
+    call it is. `counted`: the token whose share of calls holds this one already.
     """
 
     authorization: str
@@ -135,6 +134,7 @@ class Envelope(msgspec.Struct, frozen=True):
     is_wanted: Callable[[], bool] = lambda: True
     size: int | None = None
     known: Callable[[Principal], None] | None = None
+    counted: str = ""
 
 
 class FailedCalls:
@@ -284,6 +284,7 @@ class Gate:
                     envelope.is_wanted,
                     functools.partial(self.shares.check_media, principal),
                     functools.partial(self.shares.charge_media, principal),
+                    functools.partial(self.shares.take_frame, principal),
                 )
                 yield from map(encode, method.handle(caller, decode(), conversation))
 
@@ -305,7 +306,7 @@ class Gate:
         if method.room == "media":
             self.shares.check_media(principal)
         size = method.bounds.bytes if envelope.size is None else min(envelope.size, method.bounds.bytes)
-        share = "streams" if method.streams else "calls"
+        share = "streams" if method.streams else "" if envelope.counted == principal.name else "calls"
         return Admission(self.shares, principal, self.rooms[method.room], share, size)
 
     def _authorise(self, observed: _Observed, roles: frozenset[Role]) -> Principal:

@@ -18,7 +18,10 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from hashhub.model import Principal
 
 STRANGERS: Final = ""
 _MOST_LANES: Final = 1_000  # of a room; idle ones are dropped beyond
@@ -28,20 +31,23 @@ _MOST_KNOWN: Final = 100_000  # tokens in use at a time; more begin anew
 class Callers:
     """Which token a header has opened: digests of headers only."""
 
-    def __init__(self, most_calls: int) -> None:
-        """`most_calls`: of strangers, as of a token, that may work or wait in a room."""
-        self._known: dict[bytes, tuple[str, int]] = {}
-        self._strangers = (STRANGERS, most_calls)
+    def __init__(self) -> None:
+        """Nobody is known."""
+        self._known: dict[bytes, Principal] = {}
 
-    def lane(self, authorization: str) -> tuple[str, int]:
-        """Return the name of the lane for a call with this header, and how many calls may work or wait in it."""
-        return self._known.get(_digest(authorization), self._strangers) if authorization else self._strangers
+    def who(self, authorization: str) -> Principal | None:
+        """Return whom a header let in last, None for strangers."""
+        return self._known.get(_digest(authorization)) if authorization else None
 
-    def note(self, authorization: str, token: str, most_calls: int) -> None:
-        """Remember whom a header let in, and the token's share of calls."""
+    def note(self, authorization: str, principal: Principal) -> None:
+        """Remember whom a header let in."""
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
-        self._known[_digest(authorization)] = (token, most_calls)
+        self._known[_digest(authorization)] = principal
+
+    def forget(self, authorization: str) -> None:
+        """Take a header that lets nobody in any more for a stranger's: it must not use its token's share up."""
+        self._known.pop(_digest(authorization), None)
 
 
 def _digest(authorization: str) -> bytes:
@@ -52,12 +58,23 @@ class Threads:
     """The threads of one room.
 
     `working`: how many. `waiting`: calls that wait for one. `most_each`: calls of one lane that are worked on at a
-    time. `most_in_lane`: calls of one lane that work or wait, where its token's share is not smaller.
+    time. `most_in_lane`: calls of one lane that work or wait. `on_end` is called with the lane's name for each call
+    that was given to one, when it has ended or could not be begun.
     """
 
-    def __init__(self, name: str, working: int, waiting: int, *, most_each: int, most_in_lane: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        working: int,
+        waiting: int,
+        *,
+        most_each: int,
+        most_in_lane: int,
+        on_end: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.most_in_lane, self._on_end = most_in_lane, on_end
         self._name, self._working, self.capacity = name, working, working + waiting
-        self._most_each, self._most_in_lane = most_each, most_in_lane
+        self._most_each = most_each
         self._lock = threading.Lock()
         self._lanes: dict[str, Lane] = {}
         self._turns: SimpleQueue[Lane | None] = SimpleQueue()  # lanes whose next call can be begun
@@ -83,12 +100,15 @@ class Threads:
         """
         return self.in_progress >= self.capacity
 
-    def most_in_lane(self, share: int) -> int:
-        """Return how many calls of a token with this share of calls may work or wait here."""
-        return min(share, self._most_in_lane)
-
     def add(self, lane: Lane, future: Future[Any], work: Callable[[], Any]) -> None:
         """Let a call wait in its lane."""
+        try:
+            self._add(lane, future, work)
+        except RuntimeError:
+            self._on_end(lane.name)
+            raise
+
+    def _add(self, lane: Lane, future: Future[Any], work: Callable[[], Any]) -> None:
         with self._lock:
             if not self._is_open:
                 raise RuntimeError("the threads have ended")  # as an executor says it
@@ -148,6 +168,7 @@ class Threads:
             except BaseException as e:  # noqa: BLE001 - whatever a call raises is its caller's, and the thread goes on
                 future.set_exception(e)
             del future, work
+            self._on_end(lane.name)
             with self._lock:
                 self._due -= 1
                 lane.working -= 1

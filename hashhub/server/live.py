@@ -1,4 +1,4 @@
-"""Frames of live streams on their way in: the newest are kept, and each stream and token has a pace.
+"""Frames of live streams on their way in: the newest are kept, and each stream has a pace.
 
     client ──> Reader, a thread ──> Inbox: few frames, the newest ──> the stream's own thread, when there is time
 
@@ -46,39 +46,6 @@ class Pace:
     def take(self, count: float = 1.0) -> None:
         """Take so many, now or of those to come."""
         self._left -= count
-
-
-class TokenPaces:
-    """The pace of each token with a stream, shared by its streams."""
-
-    def __init__(self, rate: float) -> None:
-        """`rate`: frames a second of one token."""
-        self._rate = rate
-        self._lock = threading.Lock()
-        self._paces: dict[str, tuple[Pace, int]] = {}
-
-    def enter(self, token: str) -> None:
-        """A stream of the token begins."""
-        with self._lock:
-            pace, streams = self._paces.get(token) or (Pace(self._rate), 0)
-            self._paces[token] = (pace, streams + 1)
-
-    def leave(self, token: str) -> None:
-        """A stream of the token ends."""
-        with self._lock:
-            pace, streams = self._paces.pop(token)
-            if streams > 1:
-                self._paces[token] = (pace, streams - 1)
-
-    def take(self, token: str, own: Pace) -> float:
-        """Take a frame by the token's pace and the stream's own, or return the seconds until there may be one."""
-        with self._lock:
-            pace = self._paces[token][0]
-            wait = max(pace.wait(), own.wait())
-            if not wait:
-                pace.take()
-                own.take()
-            return wait
 
 
 class Taken(NamedTuple, Generic[F]):

@@ -12,14 +12,14 @@
     webhooks  test calls, which wait for somebody else's server for up to 10 s
     trials    what another policy would change, one at a time: some seconds a piece, most of them at rest
 
-In a room so many calls work at a time and so many more wait; one beyond those is told at once when to come again. Both
+A call says its room beside its roles (`roles.served`). In a room so many calls work at a time and so many more wait;
+one beyond those is told at once when to come again. Rooms are each worker's own, as its threads and memory are. Both
 doors use the same rooms.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from hashhub import cancellation
@@ -30,38 +30,6 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS: Final = 0.2  # how soon a call that waits for its turn notices that its caller has gone
 FOLLOWERS: Final = 64  # followed feeds in one process; each holds a thread that mostly sleeps
-
-ROOM_OF: Final[Mapping[str, str]] = {
-    "ChangeService/FollowChanges": "feeds",
-    "ChangeService/ListChanges": "pages",
-    "ContributionService/AddRecords": "imports",
-    "ContributionService/ChangeEntries": "pages",
-    "ContributionService/CommitImport": "commits",
-    "ContributionService/ExportEntries": "exports",
-    "ContributionService/ListEntries": "pages",
-    "ContributionService/ListFindings": "pages",
-    "ContributionService/ListQueueItems": "pages",
-    "ContributionService/SearchEntries": "pages",
-    "ContributorService/DeleteHashSet": "commits",
-    "ContributorService/RetireContributor": "commits",
-    "HistoryService/ListEvents": "pages",
-    "HistoryService/RevertActor": "commits",
-    "MatchService/BatchMatchMedia": "media",
-    "MatchService/MatchLive": "live",
-    "MatchService/MatchMedia": "media",
-    "OperationService/ListOperations": "pages",
-    "OperationService/WaitOperation": "waits",
-    "ReconciliationService/ReadFiles": "exports",
-    "ReconciliationService/ReadResult": "pages",
-    "PolicyService/SimulatePolicy": "trials",
-    "SchemeService/CompareSchemes": "pages",
-    "SchemeService/DiffSchemes": "pages",
-    "WebhookService/ListWebhookDeliveries": "pages",
-    "WebhookService/TestWebhook": "webhooks",
-    "ReconciliationService/ListConflicts": "pages",
-    "ReconciliationService/SummariseConflicts": "pages",
-}
-"""The room of each call that is none of the small ones."""
 
 
 class Room:

@@ -3,8 +3,9 @@
     call ──> the token's share of calls ──> a place in the room ──> bytes: the room's budget, the token's share ──> read
 
 A **share** is what one token may take at a time of what all share; an operator can give a token another share than the
-settings say. Both doors ask here, so that it does not matter by which of them a call came. Everything is counted in one
-process. A refusal is LimitExceeded with a time to retry after, and is counted by what was exceeded.
+settings say. Both doors ask here, so that it does not matter by which of them a call came, and all workers count
+together (`counts`), so that it does not matter at which of them it came. Rooms are about a worker's own threads and
+memory, and are each worker's own. A refusal is LimitExceeded with a time to retry after.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Self
 
 from hashhub.errors import LimitExceeded, Reason
+from hashhub.server.counts import Counts
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from hashhub.config import Config
     from hashhub.model import Principal
+    from hashhub.server.live import Pace
     from hashhub.server.rooms import Room
 
 _MINUTE: Final = 60.0
@@ -35,20 +38,29 @@ _TOLD: Final[Mapping[str, str]] = {
 
 
 class TokenShares:
-    """What each token has taken, and the most that it may."""
+    """What each token may take, and takes, of the hub."""
 
-    def __init__(self, config: Config, *, cores: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """`cores`: of the machine, for the share of media seconds where the settings name none."""
+    def __init__(
+        self,
+        config: Config,
+        *,
+        cores: int,
+        counts: Counts | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`cores`: of the machine, for the share of media seconds where the settings name none. `counts`: what is
+        taken; None: of this process alone.
+        """
         self._most: Mapping[str, int] = {
             "calls": config.token_calls,
             "streams": config.token_streams,
             "message_bytes": config.token_message_bytes,
             "media_seconds": config.token_media_seconds or max(int(_MINUTE), cores * int(_MINUTE) // 2),
         }
+        self._frames = config.token_live_frames_per_second
+        self._counts = counts or Counts()
         self._clock = clock
         self._lock = threading.Lock()
-        self._taken: dict[tuple[str, str], int] = {}
-        self._media: dict[str, tuple[float, float]] = {}  # by token: seconds owed, and as of when
         self.refused: Counter[str] = Counter()  # by share or room
 
     def most(self, principal: Principal, share: str) -> int:
@@ -57,27 +69,19 @@ class TokenShares:
         return own or self._most[share]
 
     def taken(self, token: str, share: str) -> int:
-        """Return how much of a share a token has taken."""
-        return self._taken.get((token, share), 0)
+        """Return how much of a share a token has taken, at all workers."""
+        return self._counts.held(token, share)
 
     def take(self, principal: Principal, share: str, count: int = 1) -> None:
         """Take so much of a share; `give` gives it back. Raises LimitExceeded when the token has no more of it."""
-        key, most = (principal.name, share), self.most(principal, share)
-        with self._lock:
-            taken = self._taken.get(key, 0)
-            # One request is always let in: a share below the size of a message would lock its token out.
-            if not taken or taken + count <= most:
-                self._taken[key] = taken + count
-                return
-        raise self.exceeded(principal.name, share, most, 1.0)
+        most = self.most(principal, share)
+        # One request is always let in: a share below the size of a message would lock its token out.
+        if not self._counts.take(principal.name, share, count, most):
+            raise self.exceeded(principal.name, share, most, 1.0)
 
-    def give(self, principal: Principal, share: str, count: int = 1) -> None:
+    def give(self, token: str, share: str, count: int = 1) -> None:
         """Give back what was taken."""
-        key = (principal.name, share)
-        with self._lock:
-            rest = self._taken.pop(key) - count
-            if rest:  # what is kept is bounded by what goes on
-                self._taken[key] = rest
+        self._counts.give(token, share, count)
 
     def count_refusal(self, what: str) -> None:
         """Count a refusal, by the share or room that was exceeded."""
@@ -86,23 +90,32 @@ class TokenShares:
 
     def check_media(self, principal: Principal) -> None:
         """Raise LimitExceeded while the token has used its media seconds up; time pays them back."""
-        owed, most = self._owed(principal), self.most(principal, "media_seconds")
-        if owed >= most:
-            wait = (owed - most + 1) * _MINUTE / most  # until a second is free
+        most = self.most(principal, "media_seconds")
+        beyond = self._counts.owed(principal.name, "media_seconds", self._clock()) - _MINUTE
+        if beyond >= 0:
+            wait = beyond + _MINUTE / most  # until a second is free
             raise self.exceeded(principal.name, "media_seconds", most, min(wait, _LONGEST_RETRY))
 
     def charge_media(self, principal: Principal, seconds: float) -> None:
         """Count seconds of a core that hashing took: known afterwards, so a token may go into debt by what it has in
         progress.
         """
-        owed = self._owed(principal) + seconds
-        with self._lock:
-            self._media[principal.name] = (owed, self._clock())
+        paid_in = seconds * _MINUTE / self.most(principal, "media_seconds")
+        self._counts.owe(principal.name, "media_seconds", paid_in, self._clock())
 
-    def _owed(self, principal: Principal) -> float:
-        with self._lock:
-            owed, at = self._media.get(principal.name, (0.0, 0.0))
-        return max(0.0, owed - (self._clock() - at) * self.most(principal, "media_seconds") / _MINUTE)
+    def take_frame(self, principal: Principal, own: Pace) -> float:
+        """Take a frame of a live stream by the token's pace and the stream's own, or return the seconds until there may
+        be one.
+        """
+        at_once = max(1.0, self._frames)
+        now = self._clock()
+        beyond = self._counts.owed(principal.name, "frames", now) - (at_once - 1.0) / self._frames
+        wait = max(beyond, own.wait())
+        if wait > 0:
+            return wait
+        self._counts.owe(principal.name, "frames", 1.0 / self._frames, now)
+        own.take()
+        return 0.0
 
     def exceeded(self, token: str, share: str, most: int, retry_after: float) -> LimitExceeded:
         """Count and return the refusal of a call by a token that has taken `most` of a share, all that it may."""
@@ -119,7 +132,8 @@ class TokenShares:
 class Admission:
     """A call that is let in, for as long as the body runs.
 
-    `most_bytes`: the most that its request may have; so many are set aside until `settle` says how many it has.
+    `share`: what it is counted by, empty where that is done. `most_bytes`: the most that its request may have; so many
+    are set aside until `settle` says how many it has.
     Entering raises LimitExceeded, and Unavailable when the answer is not wanted any more.
     """
 
@@ -130,13 +144,18 @@ class Admission:
         self._bytes = most_bytes if room.budget else 0
 
     def __enter__(self) -> Self:
-        self._shares.take(self._principal, self._share)
+        if self._share:
+            self._shares.take(self._principal, self._share)
         try:
             self._enter_room()
         except BaseException:
-            self._shares.give(self._principal, self._share)
+            self._give_share()
             raise
         return self
+
+    def _give_share(self) -> None:
+        if self._share:
+            self._shares.give(self._principal.name, self._share)
 
     def _enter_room(self) -> None:
         try:
@@ -151,7 +170,7 @@ class Admission:
             try:
                 self._room.take_bytes(self._bytes)
             except LimitExceeded:
-                self._shares.give(self._principal, "message_bytes", self._bytes)
+                self._shares.give(self._principal.name, "message_bytes", self._bytes)
                 self._shares.count_refusal(self._room.name)
                 raise
         except BaseException:
@@ -169,13 +188,13 @@ class Admission:
         if beyond > 0:
             self._bytes = size
             self._room.take_bytes(-beyond)
-            self._shares.give(self._principal, "message_bytes", beyond)
+            self._shares.give(self._principal.name, "message_bytes", beyond)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bytes:
             self._room.take_bytes(-self._bytes)
-            self._shares.give(self._principal, "message_bytes", self._bytes)
+            self._shares.give(self._principal.name, "message_bytes", self._bytes)
         self._room.leave(self._principal.name)
-        self._shares.give(self._principal, self._share)
+        self._give_share()

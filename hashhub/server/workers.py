@@ -7,6 +7,8 @@ Workers are fresh processes and not forks: grpc's threads do not survive a fork.
 0 goes first and alone, so that it alone migrates the database and makes the first token, and the others when it has.
 Worker 0 also publishes the matcher's snapshots.
 
+What tokens take is counted in memory that all workers share (`counts`), made here before the first of them.
+
 One that dies is started again, after a pause that doubles, during the start as well: only what it could not start for,
 and says (`Failed`), would come again and stops the hub. A worker that loses its parent stops: it would serve data that
 nobody holds the lock of.
@@ -37,6 +39,7 @@ from hashhub.server.app import (
     set_up_logging,
     stopping_on_signals,
 )
+from hashhub.server.counts import Counts
 from hashhub.server.metrics import Family, Ledger, Metrics
 
 if TYPE_CHECKING:
@@ -104,8 +107,9 @@ _TO_WORKER: Final = msgspec.msgpack.Decoder(Go | Scraped)
 class _Worker:
     """A worker as its parent sees it: the process, the line to it, and its history."""
 
-    def __init__(self, config: Config, index: int) -> None:
+    def __init__(self, config: Config, index: int, counts: Counts) -> None:
         self.index = index
+        self._counts = counts
         self.due = 0.0  # when to start it again; 0 while it runs
         self.may_go = False  # the database is there
         self.is_ready = False
@@ -117,7 +121,9 @@ class _Worker:
         spawn = get_context("spawn")
         self.pipe, theirs = spawn.Pipe()
         self.process: SpawnProcess = spawn.Process(
-            target=run_worker, args=(self._config, self.index, theirs), name=f"hashhub-worker-{self.index}"
+            target=run_worker,
+            args=(self._config, self.index, theirs, self._counts),
+            name=f"hashhub-worker-{self.index}",
         )
         self.process.start()
         theirs.close()
@@ -145,6 +151,7 @@ class _Worker:
         if self.process.is_alive():  # it closed its line and goes on: nobody would hear of it
             self.process.kill()
             self.process.join()
+        self._counts.clear(self.index)  # what its calls held
         self.pipe.close()
         if self.is_ready and time.monotonic() - self.started >= _HEALTHY_SECONDS:
             self._backoff = _FIRST_BACKOFF
@@ -192,7 +199,8 @@ class Parent:
                 if address := getattr(self._config, field):
                     actual = self._reserve(field, address)
                     self._config = msgspec.structs.replace(self._config, **{field: actual})
-            self._workers = [_Worker(self._config, index) for index in range(self._config.workers)]
+            counts = Counts(self._config.workers)
+            self._workers = [_Worker(self._config, index, counts) for index in range(self._config.workers)]
             self._workers[0].may_go = True
             for worker in self._workers:
                 self._start(worker)
@@ -310,8 +318,9 @@ class _Line:
                 self._answered.notify_all()
 
 
-def run_worker(config: Config, index: int, pipe: Connection) -> None:
+def run_worker(config: Config, index: int, pipe: Connection, counts: Counts) -> None:
     """A worker process's main function."""
+    counts.worker = index
     set_up_logging()
     stop = threading.Event()
     line = _Line(pipe, stop)
@@ -328,7 +337,7 @@ def run_worker(config: Config, index: int, pipe: Connection) -> None:
                     return
             if line.go is None:
                 return
-            _serve(config, index, line, stop, alone=line.go.alone)
+            _serve(config, index, line, stop, counts, alone=line.go.alone)
         except (HashHubError, ModuleNotFoundError) as e:
             from hashhub.wire import error_to_status
 
@@ -338,7 +347,7 @@ def run_worker(config: Config, index: int, pipe: Connection) -> None:
             raise SystemExit(1) from None
 
 
-def _serve(config: Config, index: int, line: _Line, stop: threading.Event, *, alone: bool) -> None:
+def _serve(config: Config, index: int, line: _Line, stop: threading.Event, counts: Counts, *, alone: bool) -> None:
     shown: list[Metrics] = []
 
     def count() -> None:
@@ -362,6 +371,7 @@ def _serve(config: Config, index: int, line: _Line, stop: threading.Event, *, al
             shared=True,
             worker=index,
             scrape=line.scrape,
+            counts=counts,
         )
     finally:
         counting.close()

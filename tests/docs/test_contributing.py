@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hashhub.server.roles import ROLES
+from hashhub.server.servicers import ROLES
 from hashhub.testing.hub_process import RunningHub, running_hub
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +75,15 @@ def test_every_call_has_the_places_that_the_page_names() -> None:
         batch = name.replace("/", "/Batch")  # of a call that has one, the client sends that
         assert f'"{name}"' in client or f'"{batch}"' in client, f"no client method calls {name}"
         assert re.search(rf"^  rpc {call}\(", contract, re.MULTILINE)
-        assert f"def {re.sub(r'(?<!^)(?=[A-Z])', '_', call).lower()}(" in servicers
+        method = re.sub(r"(?<!^)(?=[A-Z])", "_", call).lower()
+        assert re.search(rf"^    @served\([^\n]+\)\n    def {method}\(", servicers, re.MULTILINE)
+
+
+def test_no_other_file_lists_the_calls() -> None:
+    for path in (ROOT / "hashhub").rglob("*.py"):
+        if not {"client", "v1"} & set(path.relative_to(ROOT).parts):
+            named = set(re.findall(r'"(\w+Service/\w+)"', path.read_text("utf-8"))) & set(ROLES)
+            assert not named, f"{path} is a further file to touch for {named}"
 
 
 # What a contributor would add, as the page has it.

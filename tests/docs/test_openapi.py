@@ -17,8 +17,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from hashhub.client import Client
 from hashhub.model import Contributor, ContributorKind, HashSet
-from hashhub.server.roles import ROLES
-from hashhub.server.servicers import FILES
+from hashhub.server.servicers import FILES, ROLES
 from hashhub.testing.hub_process import RunningHub, running_hub
 
 ROOT = Path(__file__).parents[2]

@@ -10,11 +10,13 @@ import grpc
 import pytest
 
 from hashhub import v1, wire
+from hashhub.config import Config
 from hashhub.errors import Code, HashHubError, InvalidArgument, PermissionDenied, Reason, Unauthenticated
 from hashhub.model import Role
 from hashhub.server.interceptors import Method
-from hashhub.server.roles import ROLES
-from hashhub.server.servicers import FILES, methods
+from hashhub.server.roles import terms_of
+from hashhub.server.rooms import rooms_of
+from hashhub.server.servicers import FILES, ROLES, methods
 
 if TYPE_CHECKING:
     from tests.server.conftest import Served
@@ -49,9 +51,19 @@ def _outcome(
     return None
 
 
-def test_the_table_is_total_and_names_nothing_else() -> None:
+def test_every_call_says_who_may_make_it_and_in_which_room(served: Served) -> None:
     assert sorted(ROLES) == RPCS
     assert all(ROLES.values())
+    of_calls = methods(served.hub, lambda: False, 1 << 20).values()
+    assert {method.room for method in of_calls} == set(rooms_of(Config())), "and no room is nobody's"
+    # In a room of streams a token is counted by its streams, in another by its calls.
+    assert {m.room for m in of_calls if m.streams} == {"feeds", "live", "exports"}
+    assert not {m.room for m in of_calls if m.streams} & {m.room for m in of_calls if not m.streams}
+
+
+def test_a_method_that_does_not_say_who_may_call_it_cannot_be_served() -> None:
+    with pytest.raises(AttributeError):
+        terms_of(lambda principal, request: None)
 
 
 def test_every_call_of_the_contract_is_served(served: Served) -> None:

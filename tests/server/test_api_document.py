@@ -22,8 +22,7 @@ from hashhub.model import (
     Role,
 )
 from hashhub.server import bodies, http_door, hyper, pages, rooms
-from hashhub.server.roles import ROLES
-from hashhub.server.servicers import FILES
+from hashhub.server.servicers import FILES, ROLES
 from hashhub.wire.bounds import REPEATED
 
 PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from hashhub import v1, wire
 from hashhub.client import Client
-from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason
+from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated
 from hashhub.hub import contribute
 from hashhub.model import Principal, Role, Shares
 from hashhub.server.servicers import FILES
@@ -370,7 +371,62 @@ def test_a_token_has_its_share_of_calls_and_the_others_theirs(
         for of_token in asked.values():
             for a in of_token:
                 a.result(60)
-    assert served.doors._gate.shares._taken == {}
+    shares = served.doors._gate.shares
+    _until(lambda: (shares.taken("operator", "calls"), shares.taken("auditor", "calls")) == (0, 0))
+
+
+def test_calls_that_wait_are_in_the_share_whatever_their_rooms(
+    serve_hub: Serve, held: Callable[[object, str], Held]
+) -> None:
+    served = serve_hub(threads=8, token_calls=7)
+    taken = served.doors._gate.shares.taken
+    get = v1.GetContributorRequest(name="contributors/home")
+    served.call("ContributorService/GetContributor", get, v1.Contributor)
+    calls = held(served.hub.contributors, "get")
+    pages = held(served.hub.changes, "page")
+    asks = [("ContributorService/GetContributor", get), ("ChangeService/ListChanges", v1.ListChangesRequest())]
+    with ThreadPoolExecutor(20) as pool:
+        asked = [pool.submit(_outcome, served, *asks[n % 2], "OPERATOR") for n in range(20)]
+        _until(lambda: sum(a.done() for a in asked) == 13)
+        assert taken("operator", "calls") == 7
+        assert calls.begun + pages.begun <= 7
+        assert _match(served).result.verdict == v1.Verdict.VERDICT_NO_MATCH  # somebody else's
+        calls.release.set()
+        pages.release.set()
+        for a in asked:
+            a.result(60)
+    _until(lambda: taken("operator", "calls") == 0)
+
+
+def test_a_secret_that_was_replaced_takes_nothing_of_its_tokens_share(
+    serve_hub: Serve, held: Callable[[object, str], Held]
+) -> None:
+    served = serve_hub(threads=8, token_calls=5)
+    get, name = v1.GetContributorRequest(name="contributors/home"), "ContributorService/GetContributor"
+    stolen = served.tokens["CONTRIBUTOR"]
+    served.call(name, get, v1.Contributor, who=stolen)
+    _, secret = served.hub.tokens.rotate(Principal(name="operator", role=Role.OPERATOR), "contributor", timedelta(0))
+    _until(lambda: isinstance(_outcome(served, name, get, stolen), Unauthenticated))
+    _until(lambda: served.doors._gate.shares.taken("contributor", "calls") == 0)
+    served.call(name, get, v1.Contributor, who=secret)  # from then on it has a lane
+    entered = threading.Semaphore(0)
+    go_on = threading.Event()
+    authenticate = served.doors._gate._authenticate
+
+    def slowly(secret: str) -> Principal:
+        if secret == stolen:
+            entered.release()
+            assert go_on.wait(60)
+        return authenticate(secret)
+
+    served.doors._gate._authenticate = slowly
+    with ThreadPoolExecutor(5) as pool:
+        flood = [pool.submit(_outcome, served, name, get, stolen) for _ in range(5)]
+        assert entered.acquire(timeout=60)
+        assert served.doors._gate.shares.taken("contributor", "calls") == 0
+        assert served.call(name, get, v1.Contributor, who=secret).display_name == "Home"
+        go_on.set()
+        assert all(isinstance(a.result(60), HashHubError) for a in flood)
 
 
 def test_media_seconds_are_a_share_that_time_gives_back(serve_hub: Serve) -> None:

@@ -1,22 +1,23 @@
 """The calls: each converts its request, asks the hub, and converts the answer. Nothing else happens here.
 
-A servicer's methods are the RPCs' names in snake_case and take `(principal, request)`, one that streams or hashes media
-also whether it is wanted. They know no transport: what they raise is mapped to a status outside, and what they return
-is encoded outside.
+A servicer's methods are the RPCs' names in snake_case and say who may call them (`roles.served`). They take
+`(principal, request)`, one that streams or hashes media also whether it is wanted. They know no transport: what they
+raise is mapped to a status outside, and what they return is encoded outside.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from hashhub import wire
 from hashhub.hub import Hub
 from hashhub.server.interceptors import Method
-from hashhub.server.roles import ROLES
+from hashhub.server.roles import terms_of
 from hashhub.server.servicers.administration import Admin
 from hashhub.server.servicers.changes import Changes
 from hashhub.server.servicers.contribution import Contribution
@@ -59,42 +60,64 @@ FILES: Final = (
     webhook_service_pb2.DESCRIPTOR,
 )
 
+_SERVICERS: Final[Mapping[str, type[Any]]] = {
+    "AdminService": Admin,
+    "ChangeService": Changes,
+    "ContributionService": Contribution,
+    "ContributorService": Contributors,
+    "HistoryService": History,
+    "MatchService": Match,
+    "OperationService": Operations,
+    "PolicyService": Policies,
+    "ReconciliationService": Reconciliation,
+    "ReviewService": Reviews,
+    "SchemeService": Schemes,
+    "WebhookService": Webhooks,
+}
+_LASTING: Final = frozenset({"ChangeService", "ContributionService", "MatchService", "OperationService"})
+"""Those with calls that go on until they are told that the server stops."""
+
 _CAMEL: Final = re.compile(r"(?<!^)(?=[A-Z])")
 
 
+def _snake(rpc: str) -> str:
+    return _CAMEL.sub("_", rpc).lower()
+
+
+ROLES: Final = {
+    f"{service.name}/{rpc.name}": terms_of(getattr(_SERVICERS[service.name], _snake(rpc.name))).roles
+    for file in FILES
+    for service in file.services_by_name.values()
+    for rpc in service.methods
+}
+"""Who may make which call, as the servicers say."""
+
+
 def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -> dict[str, Method]:
-    """Return every call of the contract by its path. Raises KeyError or AttributeError when one has no role or no
-    servicer.
-    """
+    """Return every call of the contract by its path."""
     servicers = {
-        "AdminService": Admin(hub),
-        "ChangeService": Changes(hub, is_stopping),
-        "ContributionService": Contribution(hub, is_stopping),
-        "ContributorService": Contributors(hub),
-        "HistoryService": History(hub),
-        "MatchService": Match(hub, is_stopping),
-        "OperationService": Operations(hub, is_stopping),
-        "ReconciliationService": Reconciliation(hub),
-        "PolicyService": Policies(hub),
-        "ReviewService": Reviews(hub),
-        "SchemeService": Schemes(hub),
-        "WebhookService": Webhooks(hub),
+        name: servicer(hub, is_stopping) if name in _LASTING else servicer(hub) for name, servicer in _SERVICERS.items()
     }
-    calls = [
-        Method(
+
+    def call(service: ServiceDescriptor, rpc: MethodDescriptor) -> Method:
+        servicer, name = servicers[service.name], _snake(rpc.name)
+        handle = getattr(servicer, name)
+        terms = terms_of(handle)
+        return Method(
             name=f"{service.name}/{rpc.name}",
             request=GetMessageClass(rpc.input_type),
             answer=GetMessageClass(rpc.output_type),
             streams=rpc.server_streaming,
             listens=rpc.client_streaming,
-            roles=ROLES[f"{service.name}/{rpc.name}"],
-            handle=getattr(servicers[service.name], _CAMEL.sub("_", rpc.name).lower()),
+            roles=terms.roles,
+            room=terms.room,
+            handle=handle,
             bounds=wire.bounds_of(rpc.input_type, max_message_bytes),
-            at_once=getattr(servicers[service.name], _CAMEL.sub("_", rpc.name).lower() + "_at_once", None),
-            bytes_at_once=getattr(servicers[service.name], _CAMEL.sub("_", rpc.name).lower() + "_bytes_at_once", None),
+            at_once=getattr(servicer, f"{name}_at_once", None),
+            bytes_at_once=getattr(servicer, f"{name}_bytes_at_once", None),
         )
-        for file in FILES
-        for service in file.services_by_name.values()
-        for rpc in service.methods
+
+    calls = [
+        call(service, rpc) for file in FILES for service in file.services_by_name.values() for rpc in service.methods
     ]
     return {method.path: method for method in calls}

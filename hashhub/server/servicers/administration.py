@@ -7,6 +7,7 @@ from typing import Final
 from hashhub import v1, wire
 from hashhub.hub import Hub
 from hashhub.model import Principal
+from hashhub.server.roles import EVERYBODY, OPERATOR, OVERSEERS, served
 from hashhub.server.servicers.requests import Page, mask_of, only_masked
 
 _TOKEN_FIELDS: Final = (
@@ -26,12 +27,14 @@ class Admin:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
+    @served(OPERATOR)
     def create_token(self, principal: Principal, request: v1.CreateTokenRequest) -> v1.CreateTokenResponse:
         """Create a token and show its secret, this once."""
         wanted = wire.token_from_pb(request.token, token_id=request.token_id)
         token, secret = self._hub.tokens.create(principal, wanted)
         return v1.CreateTokenResponse(token=wire.token_to_pb(token), secret=secret, revision=self._hub.revision())
 
+    @served(OVERSEERS)
     def list_tokens(self, principal: Principal, request: v1.ListTokensRequest) -> v1.ListTokensResponse:
         """List tokens by name."""
         page = Page("tokens", request)
@@ -40,6 +43,7 @@ class Admin:
             tokens=map(wire.token_to_pb, tokens), next_page_token=token, revision=self._hub.revision()
         )
 
+    @served(OPERATOR)
     def update_token(self, principal: Principal, request: v1.UpdateTokenRequest) -> v1.Token:
         """Update the fields of a token that the mask names."""
         mask = mask_of(request.update_mask, request.token, _TOKEN_FIELDS)
@@ -47,17 +51,20 @@ class Admin:
         patched = only_masked(request.token, mask, v1.Token(role=v1.Role.ROLE_AUDITOR))
         return self._token(self._hub.tokens.update(principal, wire.token_from_pb(patched), mask))
 
+    @served(EVERYBODY)
     def rotate_token(self, principal: Principal, request: v1.RotateTokenRequest) -> v1.RotateTokenResponse:
         """Give a token a new secret and show it, this once."""
         name, grace = wire.parse_token(request.name), wire.duration_in(request, "grace")
         token, secret = self._hub.tokens.rotate(principal, name, grace)
         return v1.RotateTokenResponse(token=wire.token_to_pb(token), secret=secret, revision=self._hub.revision())
 
+    @served(OPERATOR)
     def delete_token(self, principal: Principal, request: v1.DeleteTokenRequest) -> v1.DeleteTokenResponse:
         """Delete a token."""
         self._hub.tokens.delete(principal, wire.parse_token(request.name))
         return v1.DeleteTokenResponse(revision=self._hub.revision())
 
+    @served(OVERSEERS)
     def get_status(self, principal: Principal, request: v1.GetStatusRequest) -> v1.Status:
         """Get the state of the hub."""
         del request

@@ -11,6 +11,7 @@ from hashhub.errors import Unavailable
 from hashhub.hub import Hub
 from hashhub.model import Principal
 from hashhub.server import pages
+from hashhub.server.roles import EVERYBODY, served
 
 _LIFE_SIGN_SECONDS: Final = 10.0  # a followed feed says something at least this often, so that a dead connection shows
 _LOOK_SECONDS: Final = 0.5  # how soon a followed feed notices that its reader has gone or the server stops
@@ -24,12 +25,14 @@ class Changes:
         self._hub = hub
         self._is_stopping = is_stopping
 
+    @served(EVERYBODY, room="pages")
     def list_changes(self, principal: Principal, request: v1.ListChangesRequest) -> v1.ListChangesResponse:
         """List changes behind a position."""
         size = pages.size(request.page_size)
         page = self._hub.changes.page(principal, request.position, from_now=request.from_now, page_size=size)
         return wire.feed_page_to_pb(v1.ListChangesResponse, page)
 
+    @served(EVERYBODY, room="feeds")
     def follow_changes(
         self, caller: Callable[[], Principal], request: v1.FollowChangesRequest, is_wanted: Callable[[], bool]
     ) -> Iterator[v1.FollowChangesResponse]:

@@ -11,6 +11,7 @@ from hashhub.hub import Hub
 from hashhub.hub.exports import Selection
 from hashhub.hub.selections import Order
 from hashhub.model import Entry, Import, Principal, Record
+from hashhub.server.roles import EVERYBODY, OPERATOR, READERS, WRITERS, served
 from hashhub.server.servicers.requests import Page, client_paths, request_id_of
 
 
@@ -22,6 +23,7 @@ class Contribution:
         self._hub = hub
         self._is_stopping = is_stopping
 
+    @served(WRITERS)
     def create_import(self, principal: Principal, request: v1.CreateImportRequest) -> v1.Import:
         """Open an import, or find the one of the same source."""
         parent = wire.parse_hash_set(request.parent, "parent")
@@ -32,6 +34,7 @@ class Contribution:
             )
         return self._import(opened)
 
+    @served(WRITERS, room="imports")
     def add_records(self, principal: Principal, request: v1.AddRecordsRequest) -> v1.Import:
         """Add one batch of records."""
         import_id = self._named(principal, request.name)
@@ -48,6 +51,7 @@ class Contribution:
         rejects = wire.rejects_from_pb(request.rejects)
         return self._import(self._hub.contribute.add(principal, import_id, request.batch_index, records, rejects))
 
+    @served(WRITERS, room="commits")
     def commit_import(self, principal: Principal, request: v1.CommitImportRequest) -> v1.Import:
         """Make the import's entries visible."""
         import_id = self._named(principal, request.name)
@@ -61,14 +65,17 @@ class Contribution:
             )
         )
 
+    @served(WRITERS)
     def cancel_import(self, principal: Principal, request: v1.CancelImportRequest) -> v1.Import:
         """End an import that is not committed."""
         return self._import(self._hub.contribute.cancel(principal, self._named(principal, request.name)))
 
+    @served(READERS)
     def get_import(self, principal: Principal, request: v1.GetImportRequest) -> v1.Import:
         """Get an import."""
         return self._import(self._hub.contribute.get(principal, self._named(principal, request.name)))
 
+    @served(READERS)
     def list_imports(self, principal: Principal, request: v1.ListImportsRequest) -> v1.ListImportsResponse:
         """List a hash set's imports."""
         parent = wire.parse_hash_set(request.parent, "parent")
@@ -78,6 +85,7 @@ class Contribution:
             imports=map(wire.import_to_pb, imports), next_page_token=page.token(after), revision=self._hub.revision()
         )
 
+    @served(READERS, room="pages")
     def list_findings(self, principal: Principal, request: v1.ListFindingsRequest) -> v1.ListFindingsResponse:
         """List what became of an import's items."""
         contributor, hash_set, _ = wire.parse_import(request.parent, "parent")
@@ -91,10 +99,12 @@ class Contribution:
             revision=self._hub.revision(),
         )
 
+    @served(READERS)
     def get_entry(self, principal: Principal, request: v1.GetEntryRequest) -> v1.Entry:
         """Get an entry."""
         return self._entry(self._hub.entries.get(principal, *wire.parse_entry(request.name)))
 
+    @served(READERS, room="pages")
     def list_entries(self, principal: Principal, request: v1.ListEntriesRequest) -> v1.ListEntriesResponse:
         """List a hash set's entries."""
         parent = wire.parse_hash_set(request.parent, "parent")
@@ -105,6 +115,7 @@ class Contribution:
             entries=map(wire.entry_to_pb, entries), next_page_token=page.token(after), revision=self._hub.revision()
         )
 
+    @served(EVERYBODY, room="exports")
     def export_entries(
         self, caller: Callable[[], Principal], request: v1.ExportEntriesRequest, is_wanted: Callable[[], bool]
     ) -> Iterator[v1.ExportEntriesResponse]:
@@ -140,6 +151,7 @@ class Contribution:
                 raise Unavailable("the server is stopping; discard what was written, and export again", retry_after=1.0)
             yield v1.ExportEntriesResponse(columns=wire.entry_columns_to_pb(entries))
 
+    @served(WRITERS)
     def withdraw_entry(self, principal: Principal, request: v1.WithdrawEntryRequest) -> v1.Entry:
         """Withdraw an entry."""
         return self._entry(
@@ -153,6 +165,7 @@ class Contribution:
             )
         )
 
+    @served(WRITERS)
     def restore_entry(self, principal: Principal, request: v1.RestoreEntryRequest) -> v1.Entry:
         """Take a withdrawal back."""
         return self._entry(
@@ -165,19 +178,23 @@ class Contribution:
             )
         )
 
+    @served(OPERATOR)
     def erase_entry(self, principal: Principal, request: v1.EraseEntryRequest) -> v1.Entry:
         """Erase what an entry says about its item."""
         name = wire.parse_entry(request.name)
         return self._entry(self._hub.entries.erase(principal, *name, validate_only=request.validate_only))
 
+    @served(OPERATOR)
     def release_entry(self, principal: Principal, request: v1.ReleaseEntryRequest) -> v1.Entry:
         """Release a quarantined entry."""
         return self._move(self._hub.entries.release, principal, request)
 
+    @served(OPERATOR)
     def quarantine_entry(self, principal: Principal, request: v1.QuarantineEntryRequest) -> v1.Entry:
         """Put an active entry into quarantine."""
         return self._move(self._hub.entries.quarantine, principal, request)
 
+    @served(READERS, room="pages")
     def search_entries(self, principal: Principal, request: v1.SearchEntriesRequest) -> v1.SearchEntriesResponse:
         """Search entries wherever the caller may list them."""
         selection = wire.selection_from_pb(request.selection)
@@ -190,6 +207,7 @@ class Contribution:
             looked_at_count=looked_at,
         )
 
+    @served(WRITERS, room="pages")
     def change_entries(self, principal: Principal, request: v1.ChangeEntriesRequest) -> v1.ChangeEntriesResponse:
         """Withdraw, restore, quarantine or release what a selection hits."""
         order = Order(
@@ -211,6 +229,7 @@ class Contribution:
         pb.revision = self._hub.revision()
         return pb
 
+    @served(READERS, room="pages")
     def list_queue_items(self, principal: Principal, request: v1.ListQueueItemsRequest) -> v1.ListQueueItemsResponse:
         """List what waits for the caller."""
         contributor = wire.parse_contributor_or_all(request.parent) or ""

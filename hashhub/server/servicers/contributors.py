@@ -7,6 +7,7 @@ from typing import Final
 from hashhub import v1, wire
 from hashhub.hub import Hub
 from hashhub.model import Contributor, Group, HashSet, Principal, Retention
+from hashhub.server.roles import OPERATOR, READERS, WRITERS, served
 from hashhub.server.servicers.requests import Page, client_paths, mask_of, only_masked, request_id_of
 
 _CONTRIBUTOR_FIELDS: Final = ("display_name", "kind", "jurisdiction", "reliability", "takes_from")
@@ -27,6 +28,7 @@ class Contributors:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
+    @served(OPERATOR)
     def create_contributor(self, principal: Principal, request: v1.CreateContributorRequest) -> v1.Contributor:
         """Create a contributor."""
         wanted = wire.contributor_from_pb(request.contributor, contributor_id=request.contributor_id)
@@ -36,10 +38,12 @@ class Contributors:
             )
         return self._contributor(made)
 
+    @served(READERS)
     def get_contributor(self, principal: Principal, request: v1.GetContributorRequest) -> v1.Contributor:
         """Get a contributor."""
         return self._contributor(self._hub.contributors.get(principal, wire.parse_contributor(request.name)))
 
+    @served(READERS)
     def list_contributors(
         self, principal: Principal, request: v1.ListContributorsRequest
     ) -> v1.ListContributorsResponse:
@@ -52,6 +56,7 @@ class Contributors:
             revision=self._hub.revision(),
         )
 
+    @served(OPERATOR)
     def update_contributor(self, principal: Principal, request: v1.UpdateContributorRequest) -> v1.Contributor:
         """Update the fields of a contributor that the mask names."""
         mask = mask_of(request.update_mask, request.contributor, _CONTRIBUTOR_FIELDS)
@@ -62,6 +67,7 @@ class Contributors:
             )
         return self._contributor(made)
 
+    @served(OPERATOR, room="commits")
     def retire_contributor(self, principal: Principal, request: v1.RetireContributorRequest) -> v1.Contributor:
         """Retire a contributor."""
         name = wire.parse_contributor(request.name)
@@ -69,6 +75,7 @@ class Contributors:
         withdraw = wire.withdraws_entries(request.entries)
         return self._contributor(self._hub.contributors.retire(principal, name, comment, withdraw_entries=withdraw))
 
+    @served(OPERATOR)
     def accept_objections(self, principal: Principal, request: v1.AcceptObjectionsRequest) -> v1.Contributor:
         """Accept a contributor's objections."""
         name, comment = wire.parse_contributor(request.name), wire.read_text(request.comment, "comment")
@@ -76,6 +83,7 @@ class Contributors:
             self._hub.contributors.accept_objections(principal, name, request.accepted_revision, comment)
         )
 
+    @served(OPERATOR)
     def create_group(self, principal: Principal, request: v1.CreateGroupRequest) -> v1.Group:
         """Create a group."""
         wanted = wire.group_from_pb(request.group, group_id=request.group_id)
@@ -85,10 +93,12 @@ class Contributors:
             )
         return self._group(made)
 
+    @served(READERS)
     def get_group(self, principal: Principal, request: v1.GetGroupRequest) -> v1.Group:
         """Get a group."""
         return self._group(self._hub.groups.get(principal, wire.parse_group(request.name)))
 
+    @served(READERS)
     def list_groups(self, principal: Principal, request: v1.ListGroupsRequest) -> v1.ListGroupsResponse:
         """List groups."""
         page = Page("groups", request)
@@ -97,6 +107,7 @@ class Contributors:
             groups=map(wire.group_to_pb, groups), next_page_token=page.token(after), revision=self._hub.revision()
         )
 
+    @served(OPERATOR)
     def update_group(self, principal: Principal, request: v1.UpdateGroupRequest) -> v1.Group:
         """Update the fields of a group that the mask names."""
         mask = mask_of(request.update_mask, request.group, _GROUP_FIELDS)
@@ -113,11 +124,13 @@ class Contributors:
             )
         return self._group(made)
 
+    @served(OPERATOR)
     def delete_group(self, principal: Principal, request: v1.DeleteGroupRequest) -> v1.DeleteGroupResponse:
         """Delete a group."""
         self._hub.groups.delete(principal, wire.parse_group(request.name))
         return v1.DeleteGroupResponse(revision=self._hub.revision())
 
+    @served(WRITERS)
     def create_hash_set(self, principal: Principal, request: v1.CreateHashSetRequest) -> v1.HashSet:
         """Create a hash set."""
         contributor = wire.parse_contributor(request.parent, "parent")
@@ -128,10 +141,12 @@ class Contributors:
             )
         return self._hash_set(made)
 
+    @served(READERS)
     def get_hash_set(self, principal: Principal, request: v1.GetHashSetRequest) -> v1.HashSet:
         """Get a hash set."""
         return self._hash_set(self._hub.hash_sets.get(principal, *wire.parse_hash_set(request.name)))
 
+    @served(READERS)
     def list_hash_sets(self, principal: Principal, request: v1.ListHashSetsRequest) -> v1.ListHashSetsResponse:
         """List the hash sets of one contributor, or of all."""
         contributor = wire.parse_contributor_or_all(request.parent)
@@ -143,6 +158,7 @@ class Contributors:
             revision=self._hub.revision(),
         )
 
+    @served(WRITERS)
     def update_hash_set(self, principal: Principal, request: v1.UpdateHashSetRequest) -> v1.HashSet:
         """Update the fields of a hash set that the mask names."""
         mask = mask_of(request.update_mask, request.hash_set, _HASH_SET_FIELDS, _HASH_SET_FIXED)
@@ -153,11 +169,13 @@ class Contributors:
             )
         return self._hash_set(made)
 
+    @served(OPERATOR)
     def accept_hash_set(self, principal: Principal, request: v1.AcceptHashSetRequest) -> v1.HashSet:
         """Accept what a hash set says against harm."""
         name, comment = wire.parse_hash_set(request.name), wire.read_text(request.comment, "comment")
         return self._hash_set(self._hub.hash_sets.accept(principal, *name, request.accepted_revision, comment))
 
+    @served(WRITERS, room="commits")
     def delete_hash_set(self, principal: Principal, request: v1.DeleteHashSetRequest) -> v1.DeleteHashSetResponse:
         """Delete a hash set with everything that hangs on it, or ask for it."""
         name, comment = wire.parse_hash_set(request.name), wire.read_text(request.comment, "comment")
@@ -166,11 +184,13 @@ class Contributors:
         pb.revision = self._hub.revision()
         return pb
 
+    @served(READERS)
     def get_retention(self, principal: Principal, request: v1.GetRetentionRequest) -> v1.Retention:
         """Get how long a hash set's entries are kept."""
         name = wire.parse_hash_set(request.name)
         return self._retention(request.name, self._hub.retention.get(principal, *name))
 
+    @served(WRITERS)
     def update_retention(self, principal: Principal, request: v1.UpdateRetentionRequest) -> v1.Retention:
         """Change how long a hash set's entries are kept."""
         updated = self._hub.retention.update(

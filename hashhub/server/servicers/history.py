@@ -6,6 +6,7 @@ from hashhub import v1, wire
 from hashhub.errors import InvalidArgument
 from hashhub.hub import Hub
 from hashhub.model import Principal
+from hashhub.server.roles import OPERATOR, READERS, served
 from hashhub.server.servicers.requests import Page
 
 
@@ -15,6 +16,7 @@ class History:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
+    @served(READERS, room="pages")
     def list_events(self, principal: Principal, request: v1.ListEventsRequest) -> v1.ListEventsResponse:
         """List events, the newest first."""
         subject = wire.parse_subject(request.subject)
@@ -26,10 +28,12 @@ class History:
             events=map(wire.event_to_pb, events), next_page_token=page.token(after), revision=self._hub.revision()
         )
 
+    @served(OPERATOR)
     def redact_event(self, principal: Principal, request: v1.RedactEventRequest) -> v1.Event:
         """Erase the details of an event."""
         return wire.event_to_pb(self._hub.history.redact(principal, wire.parse_event(request.name)))
 
+    @served(OPERATOR, room="commits")
     def revert_actor(self, principal: Principal, request: v1.RevertActorRequest) -> v1.RevertActorResponse:
         """Undo what a token wrote since a time."""
         since = wire.time_in(request, "since")

@@ -13,7 +13,8 @@ from hashhub.errors import Reason, Unavailable
 from hashhub.hub import Hub
 from hashhub.model import LivePicture, MatchOptions, MatchResult, Principal, Query, VideoFrame
 from hashhub.server.interceptors import Conversation
-from hashhub.server.live import Inbox, Pace, TokenPaces, read_into
+from hashhub.server.live import Inbox, Pace, read_into
+from hashhub.server.roles import EVERYBODY, MATCHERS, served
 from hashhub.server.servicers.requests import Page
 
 _LOOK_SECONDS: Final = 0.5  # how soon a stream notices that its caller has gone or the server stops
@@ -36,10 +37,10 @@ class Match:
         """`is_stopping` tells live streams to end."""
         self._hub = hub
         self._is_stopping = is_stopping
-        self._paces = TokenPaces(hub.live.token_rate)
         self._lookups = wire.LookupReader()
         self._last_miss: tuple[MatchResult | None, str, int, bytes] = (None, "", 0, b"")
 
+    @served(MATCHERS)
     def match_hashes(self, principal: Principal, request: v1.MatchHashesRequest) -> v1.MatchHashesResponse:
         """Match one item by its hashes."""
         options = wire.options_from_pb(request.options)
@@ -77,6 +78,7 @@ class Match:
         missed = None if policy is None else self._hub.match.miss(principal, query, options)
         return None if policy is None or missed is None else (missed[0], policy.full_name, missed[1])
 
+    @served(MATCHERS)
     def batch_match_hashes(
         self, principal: Principal, request: v1.BatchMatchHashesRequest
     ) -> v1.BatchMatchHashesResponse:
@@ -87,6 +89,7 @@ class Match:
         results, revision = self._hub.match.hashes(principal, queries, options, policy=policy)
         return wire.match_results_to_pb(results, policy.full_name, revision)
 
+    @served(MATCHERS, room="media")
     def match_media(
         self, principal: Principal, request: v1.MatchMediaRequest, charge: Callable[[float], None]
     ) -> v1.MatchMediaResponse:
@@ -99,6 +102,7 @@ class Match:
         )
         return v1.MatchMediaResponse(result=wire.media_result_to_pb(result), policy=policy.full_name, revision=revision)
 
+    @served(MATCHERS, room="media")
     def batch_match_media(
         self, principal: Principal, request: v1.BatchMatchMediaRequest, charge: Callable[[float], None]
     ) -> v1.BatchMatchMediaResponse:
@@ -111,6 +115,7 @@ class Match:
             results=map(wire.media_result_to_pb, results), policy=policy.full_name, revision=revision
         )
 
+    @served(MATCHERS, room="live")
     def match_live(
         self, caller: Callable[[], Principal], request: v1.MatchLiveRequest, conversation: Conversation
     ) -> Iterator[v1.MatchLiveResponse]:
@@ -121,28 +126,24 @@ class Match:
         read_into(inbox, map(wire.live_frame_from_pb, conversation.requests), _size)
         pace = Pace(self._hub.live.rate)
         ends_at = time.monotonic() + _LONGEST_SECONDS
-        self._paces.enter(principal.name)
-        try:
-            while conversation.is_wanted() and not inbox.is_over:
-                self._check(inbox, ends_at)
-                frame, skipped = inbox.take(_LOOK_SECONDS, lambda: self._paces.take(principal.name, pace))
-                stream.skip(skipped)
-                # Each frame is authorised anew.
-                if frame is None:
-                    answer = stream.look_again(caller())
-                else:
-                    answer = stream.frame(
-                        caller(),
-                        frame,
-                        check_media=conversation.check_media,
-                        charge_media=conversation.charge_media,
-                    )
-                if answer is not None:
-                    yield wire.live_answer_to_pb(answer)
-            if (answer := stream.end()) is not None:
+        while conversation.is_wanted() and not inbox.is_over:
+            self._check(inbox, ends_at)
+            frame, skipped = inbox.take(_LOOK_SECONDS, lambda: conversation.take_frame(pace))
+            stream.skip(skipped)
+            # Each frame is authorised anew.
+            if frame is None:
+                answer = stream.look_again(caller())
+            else:
+                answer = stream.frame(
+                    caller(),
+                    frame,
+                    check_media=conversation.check_media,
+                    charge_media=conversation.charge_media,
+                )
+            if answer is not None:
                 yield wire.live_answer_to_pb(answer)
-        finally:
-            self._paces.leave(principal.name)
+        if (answer := stream.end()) is not None:
+            yield wire.live_answer_to_pb(answer)
 
     def _check(self, inbox: Inbox[LivePicture | VideoFrame], ends_at: float) -> None:
         """Raise Unavailable when the stream is to end here."""
@@ -159,6 +160,7 @@ class Match:
                 f"a stream is watched for {_LONGEST_SECONDS / 3600:g} hours at most; open another", retry_after=0.1
             )
 
+    @served(EVERYBODY)
     def list_policies(self, principal: Principal, request: v1.ListPoliciesRequest) -> v1.ListPoliciesResponse:
         """List the policies."""
         page = Page("policies", request)
@@ -169,6 +171,7 @@ class Match:
             revision=self._hub.revision(),
         )
 
+    @served(EVERYBODY)
     def list_schemes(self, principal: Principal, request: v1.ListSchemesRequest) -> v1.ListSchemesResponse:
         """List the classification schemes."""
         page = Page("schemes", request)

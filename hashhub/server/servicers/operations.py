@@ -7,6 +7,7 @@ from collections.abc import Callable
 from hashhub import v1, wire
 from hashhub.hub import Hub
 from hashhub.model import Operation, Principal
+from hashhub.server.roles import READERS, served
 from hashhub.server.servicers.requests import Page
 
 
@@ -18,10 +19,12 @@ class Operations:
         self._hub = hub
         self._is_stopping = is_stopping
 
+    @served(READERS)
     def get_operation(self, principal: Principal, request: v1.GetOperationRequest) -> v1.Operation:
         """Get an operation."""
         return operation_answer(self._hub, self._hub.operations.get(principal, wire.parse_operation(request.name)))
 
+    @served(READERS, room="pages")
     def list_operations(self, principal: Principal, request: v1.ListOperationsRequest) -> v1.ListOperationsResponse:
         """List operations, the newest first."""
         page = Page("operations", request)
@@ -32,6 +35,7 @@ class Operations:
             revision=self._hub.revision(),
         )
 
+    @served(READERS, room="waits")
     def wait_operation(self, principal: Principal, request: v1.WaitOperationRequest) -> v1.Operation:
         """Get an operation once it has ended, or as it is after a time."""
         timeout = wire.duration_in(request, "timeout")
@@ -39,10 +43,12 @@ class Operations:
         operation = self._hub.operations.wait(principal, name, timeout, self._is_stopping)
         return operation_answer(self._hub, operation)
 
+    @served(READERS)
     def cancel_operation(self, principal: Principal, request: v1.CancelOperationRequest) -> v1.Operation:
         """Ask for an operation's end."""
         return operation_answer(self._hub, self._hub.operations.cancel(principal, wire.parse_operation(request.name)))
 
+    @served(READERS)
     def delete_operation(self, principal: Principal, request: v1.DeleteOperationRequest) -> v1.DeleteOperationResponse:
         """Delete an operation that has ended."""
         self._hub.operations.delete(principal, wire.parse_operation(request.name))

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from hashhub import v1, wire
 from hashhub.errors import InvalidArgument
 from hashhub.hub import Hub
-from hashhub.hub.access import OVERSEERS
 from hashhub.hub.policies import Since
 from hashhub.model import Principal
+from hashhub.server.roles import EVERYBODY, OPERATOR, OVERSEERS, served
 from hashhub.server.servicers.requests import Page, request_id_of
 from hashhub.trust import Version
 
@@ -21,10 +21,12 @@ class Policies:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
+    @served(EVERYBODY)
     def get_policy(self, principal: Principal, request: v1.GetPolicyRequest) -> v1.Policy:
         """Get a version of a policy."""
         return self._policy(principal, self._hub.policies.get(principal, wire.parse_policy(request.name)))
 
+    @served(EVERYBODY)
     def list_policy_versions(
         self, principal: Principal, request: v1.ListPolicyVersionsRequest
     ) -> v1.ListPolicyVersionsResponse:
@@ -40,6 +42,7 @@ class Policies:
             revision=self._hub.revision(),
         )
 
+    @served(OPERATOR)
     def put_policy(self, principal: Principal, request: v1.PutPolicyRequest) -> v1.Policy:
         """Put the next version of a policy."""
         made = self._hub.policies.put(
@@ -51,6 +54,7 @@ class Policies:
         )
         return self._policy(principal, made)
 
+    @served(OPERATOR)
     def retire_policy(self, principal: Principal, request: v1.RetirePolicyRequest) -> v1.Policy:
         """Retire a version of a policy."""
         retired = self._hub.policies.retire(
@@ -62,12 +66,14 @@ class Policies:
         )
         return self._policy(principal, retired)
 
+    @served(EVERYBODY)
     def explain_match(self, principal: Principal, request: v1.ExplainMatchRequest) -> v1.ExplainMatchResponse:
         """Explain a policy's verdict about one item."""
         options = wire.options_from_pb(request.options)
         trace, verdict, revision = self._hub.policies.explain(principal, wire.query_from_pb(request.query), options)
         return wire.trace_to_pb(trace, verdict, revision)
 
+    @served(OVERSEERS, room="trials")
     def simulate_policy(self, principal: Principal, request: v1.SimulatePolicyRequest) -> v1.SimulatePolicyResponse:
         """Say what a policy would change."""
         time = wire.time_in(request, "since_time")

@@ -9,6 +9,7 @@ from hashhub import v1, wire
 from hashhub.hub import Hub
 from hashhub.model import Conflict, Principal
 from hashhub.reconcile.results import Gap, Link
+from hashhub.server.roles import OPERATOR, READERS, WRITERS, served
 from hashhub.server.servicers.operations import operation_answer
 from hashhub.server.servicers.requests import Page, request_id_of
 
@@ -19,30 +20,37 @@ class Reconciliation:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
+    @served(READERS)
     def extract_entries(self, principal: Principal, request: v1.ExtractEntriesRequest) -> v1.Operation:
         """Start to write an extract."""
         return self._start(principal, request)
 
+    @served(READERS)
     def compute_overlap(self, principal: Principal, request: v1.ComputeOverlapRequest) -> v1.Operation:
         """Start to count what is shared."""
         return self._start(principal, request)
 
+    @served(READERS)
     def compute_agreement(self, principal: Principal, request: v1.ComputeAgreementRequest) -> v1.Operation:
         """Start to compare what several state."""
         return self._start(principal, request)
 
+    @served(READERS)
     def find_links(self, principal: Principal, request: v1.FindLinksRequest) -> v1.Operation:
         """Start to look for entries about the same media."""
         return self._start(principal, request)
 
+    @served(READERS)
     def find_gaps(self, principal: Principal, request: v1.FindGapsRequest) -> v1.Operation:
         """Start to look for what a jurisdiction lacks."""
         return self._start(principal, request)
 
+    @served(READERS)
     def write_report(self, principal: Principal, request: v1.WriteReportRequest) -> v1.Operation:
         """Start to write a page for people."""
         return self._start(principal, request)
 
+    @served(READERS, room="pages")
     def read_result(self, principal: Principal, request: v1.ReadResultRequest) -> v1.ReadResultResponse:
         """Read rows of a result."""
         operation_id = wire.parse_operation(request.name)
@@ -55,6 +63,7 @@ class Reconciliation:
             revision=self._hub.revision(),
         )
 
+    @served(READERS, room="exports")
     def read_files(
         self, caller: Callable[[], Principal], request: v1.ReadFilesRequest, is_wanted: Callable[[], bool]
     ) -> Iterator[v1.ReadFilesResponse]:
@@ -65,6 +74,7 @@ class Reconciliation:
                 return
             yield v1.ReadFilesResponse(path=piece.path, data=piece.data, last=piece.is_last)
 
+    @served(READERS, room="pages")
     def list_conflicts(self, principal: Principal, request: v1.ListConflictsRequest) -> v1.ListConflictsResponse:
         """List conflicts."""
         wanted = wire.conflict_filter_from_pb(request.filter)
@@ -77,10 +87,12 @@ class Reconciliation:
             revision=self._hub.revision(),
         )
 
+    @served(READERS)
     def get_conflict(self, principal: Principal, request: v1.GetConflictRequest) -> v1.Conflict:
         """Get a conflict with what each side states."""
         return self._conflict(self._hub.conflicts.get(principal, wire.parse_conflict(request.name)))
 
+    @served(READERS, room="pages")
     def summarise_conflicts(
         self, principal: Principal, request: v1.SummariseConflictsRequest
     ) -> v1.SummariseConflictsResponse:
@@ -91,6 +103,7 @@ class Reconciliation:
         pb.revision = self._hub.revision()
         return pb
 
+    @served(OPERATOR)
     def assign_conflict(self, principal: Principal, request: v1.AssignConflictRequest) -> v1.Conflict:
         """Give a conflict to somebody."""
         return self._conflict(
@@ -103,6 +116,7 @@ class Reconciliation:
             )
         )
 
+    @served(WRITERS)
     def resolve_conflict(self, principal: Principal, request: v1.ResolveConflictRequest) -> v1.Conflict:
         """Say what a conflict comes to."""
         return self._conflict(

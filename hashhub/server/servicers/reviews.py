@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashhub import v1, wire
 from hashhub.hub import Hub
 from hashhub.model import Principal
+from hashhub.server.roles import OPERATOR, READERS, WRITERS, served
 from hashhub.server.servicers.requests import Page, request_id_of
 
 
@@ -14,6 +15,7 @@ class Reviews:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
+    @served(WRITERS)
     def create_review(self, principal: Principal, request: v1.CreateReviewRequest) -> v1.Review:
         """Add a review."""
         contributor, hash_set, entry_id = wire.parse_entry(request.parent, "parent")
@@ -30,6 +32,7 @@ class Reviews:
         pb.revision = self._hub.revision()
         return pb
 
+    @served(OPERATOR)
     def set_aside_review(self, principal: Principal, request: v1.SetAsideReviewRequest) -> v1.Review:
         """Let an objection weigh no more."""
         contributor, hash_set, entry_id, review_id = wire.parse_review(request.name)
@@ -47,6 +50,7 @@ class Reviews:
         pb.revision = self._hub.revision()
         return pb
 
+    @served(READERS)
     def list_reviews(self, principal: Principal, request: v1.ListReviewsRequest) -> v1.ListReviewsResponse:
         """List the reviews of an entry."""
         contributor, hash_set, entry_id = wire.parse_entry(request.parent, "parent")

@@ -6,6 +6,7 @@ from hashhub import v1, wire
 from hashhub.hub import Hub
 from hashhub.hub.schemes import Listed
 from hashhub.model import Principal
+from hashhub.server.roles import EVERYBODY, OPERATOR, served
 from hashhub.server.servicers.requests import Page, request_id_of
 
 
@@ -15,10 +16,12 @@ class Schemes:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
+    @served(EVERYBODY)
     def get_scheme(self, principal: Principal, request: v1.GetSchemeRequest) -> v1.Scheme:
         """Get a scheme with its text."""
         return self._scheme(self._hub.schemes.get(principal, wire.parse_scheme(request.name)))
 
+    @served(OPERATOR)
     def put_scheme(self, principal: Principal, request: v1.PutSchemeRequest) -> v1.Scheme:
         """Put a version of a scheme."""
         return self._scheme(
@@ -31,6 +34,7 @@ class Schemes:
             )
         )
 
+    @served(OPERATOR)
     def sign_off_scheme(self, principal: Principal, request: v1.SignOffSchemeRequest) -> v1.Scheme:
         """Answer for a version that somebody else put."""
         return self._scheme(
@@ -43,6 +47,7 @@ class Schemes:
             )
         )
 
+    @served(OPERATOR)
     def retire_scheme(self, principal: Principal, request: v1.RetireSchemeRequest) -> v1.Scheme:
         """Let no new hash set take a version."""
         return self._scheme(
@@ -55,6 +60,7 @@ class Schemes:
             )
         )
 
+    @served(EVERYBODY, room="pages")
     def compare_schemes(self, principal: Principal, request: v1.CompareSchemesRequest) -> v1.CompareSchemesResponse:
         """Lay two schemes side by side."""
         first = wire.parse_scheme(request.name)
@@ -71,6 +77,7 @@ class Schemes:
             revision=self._hub.revision(),
         )
 
+    @served(EVERYBODY, room="pages")
     def diff_schemes(self, principal: Principal, request: v1.DiffSchemesRequest) -> v1.DiffSchemesResponse:
         """Say what differs between two schemes."""
         old, new = wire.parse_scheme(request.name), wire.parse_scheme(request.other_name, "other_name")

@@ -7,6 +7,7 @@ from typing import Final
 from hashhub import v1, wire
 from hashhub.hub import Hub
 from hashhub.model import Principal, Webhook
+from hashhub.server.roles import READERS, WRITERS, served
 from hashhub.server.servicers.requests import Page, mask_of, only_masked
 
 _WEBHOOK_FIELDS: Final = ("url", "events", "description")
@@ -19,6 +20,7 @@ class Webhooks:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
+    @served(WRITERS)
     def create_webhook(self, principal: Principal, request: v1.CreateWebhookRequest) -> v1.CreateWebhookResponse:
         """Register a webhook and show its secret, this once."""
         contributor = wire.parse_contributor(request.parent, "parent")
@@ -28,10 +30,12 @@ class Webhooks:
             webhook=wire.webhook_to_pb(webhook), secret=secret, revision=self._hub.revision()
         )
 
+    @served(READERS)
     def get_webhook(self, principal: Principal, request: v1.GetWebhookRequest) -> v1.Webhook:
         """Get a webhook."""
         return self._webhook(self._hub.webhooks.get(principal, *wire.parse_webhook(request.name)))
 
+    @served(READERS)
     def list_webhooks(self, principal: Principal, request: v1.ListWebhooksRequest) -> v1.ListWebhooksResponse:
         """List webhooks by name."""
         contributor = wire.parse_contributor_or_all(request.parent)
@@ -41,17 +45,20 @@ class Webhooks:
             webhooks=map(wire.webhook_to_pb, webhooks), next_page_token=token, revision=self._hub.revision()
         )
 
+    @served(WRITERS)
     def update_webhook(self, principal: Principal, request: v1.UpdateWebhookRequest) -> v1.Webhook:
         """Update the fields of a webhook that the mask names."""
         mask = mask_of(request.update_mask, request.webhook, _WEBHOOK_FIELDS, ("all_contributors",))
         wanted = wire.webhook_from_pb(only_masked(request.webhook, mask, _ANY_WEBHOOK))
         return self._webhook(self._hub.webhooks.update(principal, wanted, mask, validate_only=request.validate_only))
 
+    @served(WRITERS)
     def delete_webhook(self, principal: Principal, request: v1.DeleteWebhookRequest) -> v1.DeleteWebhookResponse:
         """Delete a webhook."""
         self._hub.webhooks.delete(principal, *wire.parse_webhook(request.name))
         return v1.DeleteWebhookResponse(revision=self._hub.revision())
 
+    @served(WRITERS)
     def rotate_webhook_secret(
         self, principal: Principal, request: v1.RotateWebhookSecretRequest
     ) -> v1.RotateWebhookSecretResponse:
@@ -62,10 +69,12 @@ class Webhooks:
             webhook=wire.webhook_to_pb(webhook), secret=secret, revision=self._hub.revision()
         )
 
+    @served(WRITERS, room="webhooks")
     def test_webhook(self, principal: Principal, request: v1.TestWebhookRequest) -> v1.WebhookDelivery:
         """Call a webhook once, now."""
         return wire.delivery_to_pb(self._hub.webhooks.test(principal, *wire.parse_webhook(request.name)))
 
+    @served(READERS, room="pages")
     def list_webhook_deliveries(
         self, principal: Principal, request: v1.ListWebhookDeliveriesRequest
     ) -> v1.ListWebhookDeliveriesResponse:

@@ -1,0 +1,167 @@
+"""What each token has taken, counted by all workers in memory that they share.
+
+    used rows │ digests of the tokens' names │ row of token 0: calls    of worker 0, 1, … n-1
+              │                              │                 streams  of worker 0, 1, … n-1
+              │                              │                 bytes    of worker 0, 1, … n-1
+              │                              │                 when its media seconds are paid, and its frames
+              │                              │ row of token 1 …
+
+**Held** counts have a column for each worker, in which it alone writes. It adds first, looks at all columns then, and
+takes back what was too much: two workers may refuse each other at the edge of a share, and never exceed it together.
+Nobody holds a lock over it, so a worker that is killed or stopped at any point keeps nobody from counting; the parent
+clears the column of one that died. **Paid** ones are points in time, and time itself gives back what a dead worker
+took. These, and new rows, are written under a lock on the file, which the kernel takes from a process that dies.
+
+Rows are found by the whole SHA-256 of a name, so no two tokens share one. Only tokens that were let in have rows, and
+they keep them until the hub stops. Beyond the bound, each process counts further tokens by itself, as one process alone
+counts all.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import mmap
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.reduction import DupFd
+from typing import Any, Final
+
+HELD: Final = ("calls", "streams", "message_bytes")
+PAID: Final = ("media_seconds", "frames")
+MOST_ROWS: Final = 65_536  # 6 MiB with two workers, of which what is used takes memory
+_DIGEST: Final = hashlib.sha256().digest_size
+_CELL: Final = 8
+_HELD_AT: Final = {name: number for number, name in enumerate(HELD)}
+_PAID_AT: Final = {name: number for number, name in enumerate(PAID)}
+_NANOSECONDS: Final = 1_000_000_000
+
+
+class Counts:
+    """The counts as one process sees them. It is passed on to a worker as an argument of its process."""
+
+    def __init__(self, workers: int = 1, *, most_rows: int = MOST_ROWS, file: int | None = None) -> None:
+        """`workers`: that share the counts; 1: this process alone. `file`: of counts that there are already."""
+        self.worker = 0
+        """Which of them this process is."""
+        self._workers, self._most_rows = workers, most_rows
+        self._width = len(HELD) * workers + len(PAID)
+        self._lock = threading.Lock()
+        self._writing = threading.Lock()  # beside the file's, for which a call that only counts must not wait
+        self._fence = threading.Lock()
+        self._fence.acquire()
+        self._rows: dict[str, memoryview] = {}
+        self._places: dict[bytes, int] = {}
+        self._first = _CELL + most_rows * _DIGEST
+        self._file: int | None = None
+        if workers > 1:
+            size = self._first + most_rows * self._width * _CELL
+            self._file = os.memfd_create("hashhub-counts", os.MFD_CLOEXEC) if file is None else file
+            weakref.finalize(self, os.close, self._file)
+            if file is None:
+                os.ftruncate(self._file, size)
+            self._bytes = memoryview(mmap.mmap(self._file, size))
+            # Aligned cells of eight bytes: each is read and written whole.
+            self._cells = self._bytes.cast("q")
+
+    def __reduce__(self) -> tuple[Callable[..., Counts], tuple[Any, ...]]:
+        return _attached, (self._workers, self._most_rows, None if self._file is None else DupFd(self._file))
+
+    def take(self, token: str, what: str, count: int, most: int) -> bool:
+        """Add to what the token holds if that is `most` then, or if it holds nothing else; tell whether it was."""
+        row = self._rows.get(token) or self._row(token)
+        first = _HELD_AT[what] * self._workers
+        with self._lock:
+            row[first + self.worker] += count
+            # What was written must be seen by all before others' columns are read; giving a lock back and taking it
+            # again is such a barrier on x86-64 and ARM.
+            self._fence.release()
+            self._fence.acquire()
+            taken = sum(row[first : first + self._workers])
+            if taken <= most or taken == count:
+                return True
+            row[first + self.worker] -= count
+        return False
+
+    def give(self, token: str, what: str, count: int) -> None:
+        """Take back what was added."""
+        at = _HELD_AT[what] * self._workers + self.worker
+        with self._lock:
+            self._rows[token][at] -= count
+
+    def held(self, token: str, what: str) -> int:
+        """Return how much the token holds, at all workers."""
+        row = self._rows.get(token) or self._row(token)
+        first = _HELD_AT[what] * self._workers
+        return sum(row[first : first + self._workers])
+
+    def owe(self, token: str, what: str, seconds: float, now: float) -> None:
+        """Let the token be paid up so many seconds later. `now`: of the monotonic clock, which all processes share."""
+        row = self._rows.get(token) or self._row(token)
+        at = len(HELD) * self._workers + _PAID_AT[what]
+        with self._alone():
+            row[at] = max(row[at], int(now * _NANOSECONDS)) + int(seconds * _NANOSECONDS)
+
+    def owed(self, token: str, what: str, now: float) -> float:
+        """Return for how many seconds the token is not paid up."""
+        row = self._rows.get(token) or self._row(token)
+        until = row[len(HELD) * self._workers + _PAID_AT[what]]
+        return max(0, until - int(now * _NANOSECONDS)) / _NANOSECONDS
+
+    def clear(self, worker: int) -> None:
+        """Take back all that a worker held that is no more."""
+        if self._file is None:
+            return
+        for number in range(self._cells[0]):
+            row = self._at(number)
+            for first in range(0, len(HELD) * self._workers, self._workers):
+                row[first + worker] = 0
+
+    def _row(self, token: str) -> memoryview:
+        """Return the token's row, which is made if need be."""
+        with self._alone():
+            row = self._rows.get(token)
+            if row is None:
+                place = None if self._file is None else self._place(hashlib.sha256(token.encode()).digest())
+                row = memoryview(bytearray(self._width * _CELL)).cast("q") if place is None else self._at(place)
+                self._rows[token] = row
+            return row
+
+    def _place(self, digest: bytes) -> int | None:
+        """Return which shared row is that of a name, None beyond the bound. The caller is alone."""
+        used = self._cells[0]
+        for number in range(len(self._places), used):  # those that other workers made
+            self._places[bytes(self._bytes[(at := _CELL + number * _DIGEST) : at + _DIGEST])] = number
+        if digest not in self._places and used < self._most_rows:
+            # A worker that is killed in between leaves a name without a row, which the next one overwrites.
+            self._bytes[(at := _CELL + used * _DIGEST) : at + _DIGEST] = digest
+            self._cells[0] = used + 1
+            self._places[digest] = used
+        return self._places.get(digest)
+
+    def _at(self, place: int) -> memoryview:
+        first = self._first // _CELL + place * self._width
+        return self._cells[first : first + self._width]
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other threads and processes from writing what is not one worker's alone."""
+        with self._writing:
+            if self._file is not None:
+                fcntl.lockf(self._file, fcntl.LOCK_EX)  # of the process: flock's would be shared with the parent
+            try:
+                yield
+            finally:
+                if self._file is not None:
+                    fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+
+def _attached(workers: int, most_rows: int, file: Any) -> Counts:
+    if file is None:
+        return Counts(workers, most_rows=most_rows)
+    descriptor = file.detach()
+    os.set_inheritable(descriptor, False)
+    return Counts(workers, most_rows=most_rows, file=descriptor)

@@ -1,0 +1,255 @@
+"""What workers count together: real processes over one memory."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hashhub.config import Config
+from hashhub.errors import LimitExceeded
+from hashhub.model import Principal, Role, Shares
+from hashhub.server.counts import Counts
+from hashhub.server.live import Pace
+from hashhub.server.shares import TokenShares
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
+SPAWN = get_context("spawn")
+PATIENCE = 60.0
+
+
+def begin(work: Callable[..., None], counts: Counts, worker: int, *args: Any) -> SpawnProcess:
+    process = SPAWN.Process(target=_as_worker, args=(work, counts, worker, *args))
+    process.start()
+    return process
+
+
+def _as_worker(work: Callable[..., None], counts: Counts, worker: int, *args: Any) -> None:
+    counts.worker = worker
+    work(counts, *args)
+
+
+def ended(*processes: SpawnProcess) -> None:
+    for process in processes:
+        process.join(PATIENCE)
+        assert process.exitcode == 0
+
+
+def _crowd(counts: Counts, begins: Any, places: Any, got: Any) -> None:
+    begins.wait(PATIENCE)
+    taken = 0
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        if counts.take("one", "calls", 1, 3):
+            assert places.acquire(block=False), "a fourth place was taken"
+            taken += 1
+            places.release()
+            counts.give("one", "calls", 1)
+    got.put(taken)
+
+
+def test_workers_never_take_more_than_the_share_together() -> None:
+    workers = 5
+    counts = Counts(workers)
+    begins, places, got = SPAWN.Barrier(workers), SPAWN.Semaphore(3), SPAWN.Queue()
+    processes = [begin(_crowd, counts, worker, begins, places, got) for worker in range(workers)]
+    ended(*processes)
+    assert all(got.get(timeout=PATIENCE) > 0 for _ in processes), "each has its turn"
+    assert counts.held("one", "calls") == 0
+
+
+def _take_all(counts: Counts, tokens: list[str], begins: Any) -> None:
+    random.shuffle(tokens)
+    begins.wait(PATIENCE)
+    for token in tokens:
+        assert counts.take(token, "streams", 1, 2)
+
+
+def test_workers_agree_on_the_row_of_each_of_many_tokens() -> None:
+    counts = Counts(3)
+    tokens = [f"token-{number}" for number in range(2_000)]
+    begins = SPAWN.Barrier(2)
+    ended(begin(_take_all, counts, 0, tokens, begins), begin(_take_all, counts, 1, tokens, begins))
+    assert {counts.held(token, "streams") for token in tokens} == {2}
+    assert counts.held("another", "streams") == 0
+    counts.worker = 2
+    assert not counts.take(tokens[0], "streams", 1, 2)
+    assert counts.take("another", "streams", 1, 2)
+    assert counts.take(tokens[0], "message_bytes", 5, 2), "one request is always let in"
+    assert not counts.take(tokens[0], "message_bytes", 1, 5)
+
+
+def _hold(counts: Counts, is_holding: Any) -> None:
+    for number in range(100):
+        assert counts.take(f"token-{number}", "calls", 3, 3)
+        assert counts.take(f"token-{number}", "message_bytes", 1 << 40, 1 << 40)
+    is_holding.set()
+    time.sleep(PATIENCE)
+
+
+def test_what_a_killed_worker_held_is_free_again_and_nothing_else_is() -> None:
+    counts = Counts(3)
+    is_holding = SPAWN.Event()
+    process = begin(_hold, counts, 1, is_holding)
+    assert is_holding.wait(PATIENCE)
+    assert counts.take("token-7", "streams", 2, 2)
+    assert not counts.take("token-7", "calls", 1, 3)
+    assert process.pid
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(PATIENCE)
+    counts.clear(1)
+    for number in range(100):
+        assert (counts.held(f"token-{number}", "calls"), counts.held(f"token-{number}", "message_bytes")) == (0, 0)
+    assert counts.held("token-7", "streams") == 2, "another worker's"
+
+
+def _make_rows(counts: Counts, prefix: str) -> None:
+    number = 0
+    while True:
+        counts.take(f"{prefix}-{number}", "calls", 1, 1)
+        counts.owe("one", "media_seconds", 0.0, time.monotonic())
+        number += 1
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_worker_killed_while_it_makes_rows_keeps_nobody_from_making_some(attempt: int) -> None:
+    counts = Counts(2)
+    process = begin(_make_rows, counts, 1, f"{attempt}")
+    end = time.monotonic() + PATIENCE
+    while not counts._cells[0]:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    time.sleep(random.random() / 50)
+    process.kill()
+    process.join(PATIENCE)
+    counts.clear(1)
+    assert all(counts.take(f"{attempt}-{number}", "calls", 1, 1) for number in range(300))
+    assert all(counts.take(f"new-{number}", "calls", 1, 1) for number in range(300))
+    assert {counts.held(f"{attempt}-{number}", "calls") for number in range(300)} == {1}
+
+
+def _stop_in_the_middle(counts: Counts, is_writing: Any, may_go_on: Any) -> None:
+    with counts._alone():
+        is_writing.set()
+        assert may_go_on.wait(PATIENCE)
+
+
+def test_calls_of_known_tokens_wait_for_nobody_who_writes_what_is_not_its_own() -> None:
+    counts = Counts(2)
+    counts.give("one", "calls", counts.take("one", "calls", 1, 1))
+    is_writing, may_go_on = SPAWN.Event(), SPAWN.Event()
+    process = begin(_stop_in_the_middle, counts, 1, is_writing, may_go_on)
+    assert is_writing.wait(PATIENCE)
+    charging = threading.Thread(target=counts.owe, args=("one", "media_seconds", 1.0, time.monotonic()))
+    charging.start()
+    for _ in range(100):
+        assert counts.take("one", "calls", 1, 1)
+        assert not counts.take("one", "calls", 1, 1)
+        counts.give("one", "calls", 1)
+    assert charging.is_alive()
+    may_go_on.set()
+    charging.join(PATIENCE)
+    ended(process)
+    assert counts.owed("one", "media_seconds", time.monotonic() - 1.0) > 0
+
+
+def _take_beyond(counts: Counts) -> None:
+    for number in range(40):
+        assert counts.take(f"token-{number}", "calls", 1, 2)
+        assert counts.take(f"token-{number}", "calls", 1, 2) == (number >= 4), "those in memory count both workers"
+
+
+def test_beyond_the_bound_tokens_are_counted_by_each_worker_and_nobody_is_shut_out() -> None:
+    counts = Counts(2, most_rows=4)
+    for number in range(40):
+        assert counts.take(f"token-{number}", "calls", 1, 2)
+    ended(begin(_take_beyond, counts, 1))
+    assert [counts.held(f"token-{number}", "calls") for number in range(6)] == [2, 2, 2, 2, 1, 1]
+    assert not counts.take("token-3", "calls", 1, 2)
+    assert counts.take("token-4", "calls", 1, 2)
+    assert not counts.take("token-4", "calls", 1, 2)
+    counts.clear(1)
+    assert counts.take("token-3", "calls", 1, 2)
+
+
+def _shares(counts: Counts | None = None) -> TokenShares:
+    config = Config(token_media_seconds=60, token_live_frames_per_second=10.0)
+    return TokenShares(config, cores=2, counts=counts)
+
+
+ONE = Principal(name="one", role=Role.CONSUMER)
+OTHER = Principal(name="other", role=Role.CONSUMER)
+
+
+def _charge(counts: Counts) -> None:
+    _shares(counts).charge_media(ONE, 40.0)
+
+
+def test_media_seconds_of_all_workers_add_up_and_time_pays_them_whoever_dies() -> None:
+    counts = Counts(3)
+    ended(begin(_charge, counts, 0))
+    shares = _shares(counts)
+    shares.check_media(ONE)
+    ended(begin(_charge, counts, 1))
+    counts.clear(0)
+    counts.clear(1)
+    with pytest.raises(LimitExceeded) as refused:
+        shares.check_media(ONE)
+    assert refused.value.retry_after
+    assert 5 < refused.value.retry_after < 22
+    shares.check_media(OTHER)
+    shares._clock = lambda: time.monotonic() + 21
+    shares.check_media(ONE)
+
+
+def test_a_tokens_own_share_of_media_seconds_counts_at_all_workers() -> None:
+    counts = Counts(2)
+    generous = Principal(name="one", role=Role.CONSUMER, shares=Shares(media_seconds=600))
+    shares = _shares(counts)
+    for _ in range(2):
+        shares.charge_media(generous, 290.0)
+        shares.check_media(generous)
+    shares.charge_media(generous, 30.0)
+    with pytest.raises(LimitExceeded, match="600 seconds"):
+        shares.check_media(generous)
+
+
+def _look_at_frames(counts: Counts, now: float) -> None:
+    shares = _shares(counts)
+    shares._clock = lambda: now
+    for _ in range(6):
+        assert shares.take_frame(ONE, Pace(100.0)) == 0.0
+
+
+def test_frames_of_all_workers_have_one_pace() -> None:
+    counts = Counts(2)
+    now = [time.monotonic()]
+    shares = _shares(counts)
+    shares._clock = lambda: now[0]
+    ended(begin(_look_at_frames, counts, 0, now[0]))
+    counts.worker = 1
+    own = Pace(100.0)
+    assert [shares.take_frame(ONE, own) == 0.0 for _ in range(6)] == [True] * 4 + [False] * 2
+    assert 0.0 < shares.take_frame(ONE, own) <= 0.1
+    assert shares.take_frame(OTHER, own) == 0.0
+    now[0] += 0.11
+    assert shares.take_frame(ONE, own) == 0.0
+    assert shares.take_frame(ONE, own) > 0.0
+
+
+def test_one_process_counts_as_several_do() -> None:
+    counts = Counts()
+    assert [counts.take("one", "calls", 1, 2) for _ in range(3)] == [True, True, False]
+    assert counts.take("other", "calls", 1, 2)
+    counts.give("one", "calls", 1)
+    assert counts.take("one", "calls", 1, 2)
+    assert (counts.held("one", "calls"), counts.held("other", "calls"), counts.held("one", "streams")) == (2, 1, 0)

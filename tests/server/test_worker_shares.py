@@ -1,0 +1,228 @@
+"""A token's share is one of the hub: two real workers, connections to both, and one that is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import grpc
+import pytest
+
+from hashhub import v1, wire
+from hashhub.client import Client
+from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
+from hashhub.model import Contributor, ContributorKind, Principal, Role, Shares
+from hashhub.testing.hub_process import RunningHub, running_hub
+from tests.server.test_workers import PATIENCE, scrape, until, workers
+
+CHANNELS = 24  # so many connections that both workers have some
+GET = "ContributorService/GetContributor"
+FOLLOW = "ChangeService/FollowChanges"
+ADD = "ContributionService/AddRecords"
+MIB = 1 << 20
+
+
+class Held:
+    """A call that is let in and waits: a followed feed, or a call whose request does not come."""
+
+    def __init__(self, channel: grpc.Channel, name: str, token: str) -> None:
+        self._may_end = threading.Event()
+        metadata = (("authorization", f"Bearer {token}"),)
+        self.call: Any
+        if name == FOLLOW:
+            ask: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(f"/hashhub.v1.{name}", None, None)
+            self.call = ask(b"", metadata=metadata, timeout=120)
+        else:
+            say: grpc.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(f"/hashhub.v1.{name}", None, None)
+            self.call = say.future(self._nothing(), metadata=metadata, timeout=120)
+
+    def _nothing(self) -> Iterator[bytes]:
+        self._may_end.wait(120)
+        yield from ()
+
+    @property
+    def error(self) -> HashHubError | None:
+        """What it ended with; None while it goes on."""
+        if not self.call.done():
+            return None
+        status = self.call.exception()
+        assert isinstance(status, grpc.RpcError)
+        return wire.status_to_error(status)
+
+    def is_refused(self) -> bool:
+        until(self.call.done)
+        return isinstance(self.error, LimitExceeded) and self.error.reason is Reason.SHARE_EXCEEDED
+
+    def end(self) -> None:
+        self._may_end.set()
+        self.call.cancel()
+
+
+@contextmanager
+def channels(hub: RunningHub) -> Iterator[list[grpc.Channel]]:
+    """Connections of their own, which the kernel deals out to the workers."""
+    with ExitStack() as opened:
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        yield [opened.enter_context(grpc.insecure_channel(hub.address, options)) for _ in range(CHANNELS)]
+
+
+def refused(hub: RunningHub, name: str) -> list[int]:
+    """Return how many such calls each worker has refused, as it counts them."""
+    lines = scrape(hub)
+    line = f'hashhub_call_seconds_count{{code="RESOURCE_EXHAUSTED",method="{name}",worker="%d"}}'
+    return [int(lines.get(line % worker, 0)) for worker in (0, 1)]
+
+
+def shares_exceeded(hub: RunningHub) -> int:
+    counted = {k: v for k, v in scrape(hub).items() if k.startswith('hashhub_refusals_total{reason="SHARE_EXCEEDED"')}
+    return int(sum(counted.values()))
+
+
+def settled(calls: list[Held], most: int) -> tuple[list[Held], list[Held]]:
+    """Wait until no more than so many go on; return those, and the refused."""
+    until(lambda: sum(call.error is None for call in calls) <= most)
+    time.sleep(0.5)  # nor does another end
+    going_on = [call for call in calls if call.error is None]
+    return going_on, [call for call in calls if call not in going_on]
+
+
+def _open(opened: list[grpc.Channel], name: str, token: str, most: int) -> tuple[list[Held], list[Held]]:
+    calls = []
+    for channel in opened:
+        calls.append(Held(channel, name, token))
+        # One after the other: two that come to the edge of a share at once may refuse each other.
+        time.sleep(0.05)
+    going_on, ended = settled(calls, most)
+    for call in ended:
+        assert isinstance(call.error, LimitExceeded)
+        assert call.error.reason is Reason.SHARE_EXCEEDED
+        assert call.error.metadata["most"]
+        assert call.error.retry_after
+    return going_on, ended
+
+
+def _begins(call: Held, going_on: list[Held]) -> bool:
+    """Whether a call is let in; it is one of those that go on then."""
+    time.sleep(0.3)
+    if call.error is None:
+        going_on.append(call)
+    return call.error is None
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    data = tmp_path_factory.mktemp("shares")
+    (data / "hub.toml").write_text(
+        "workers = 2\nthreads = 5\ntoken_calls = 5\ntoken_streams = 3\nmax_message_bytes = 4194304\n"
+    )
+    with running_hub(data / "data", "--config", str(data / "hub.toml")) as hub:
+        with Client(hub.address, hub.token) as client:
+            client.create_contributor(
+                Contributor(id="home", display_name="Home", kind=ContributorKind.HOTLINE, jurisdiction="GB")
+            )
+        yield hub
+
+
+@pytest.fixture
+def new_token(hub: RunningHub, request: pytest.FixtureRequest) -> Callable[..., str]:
+    def make(name: str, shares: Shares = Shares()) -> str:  # noqa: B008 - it is frozen
+        name = f"{name}-{abs(hash(request.node.name)) % 10**9}"
+        principal = Principal(name=name, role=Role.CONTRIBUTOR, contributor="home", may_mirror=True, shares=shares)
+        with Client(hub.address, hub.token) as client:
+            return client.create_token(principal)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "own"),
+    [
+        (FOLLOW, 3, Shares()),
+        (GET, 5, Shares()),
+        (FOLLOW, 7, Shares(streams=7)),
+        (GET, 2, Shares(calls=2)),
+        (GET, 11, Shares(calls=11)),  # of which five wait at least: the token has three threads of each worker
+        (ADD, 2, Shares(message_bytes=9 * MIB)),
+    ],
+)
+def test_one_token_has_one_share_whatever_the_workers(
+    hub: RunningHub, new_token: Callable[..., str], name: str, share: int, own: Shares
+) -> None:
+    token, other = new_token("one", own), new_token("other")
+    time.sleep(3.5)  # what other tests did is counted by then
+    before, refusals = shares_exceeded(hub), refused(hub, name)
+    with channels(hub) as opened:
+        going_on, ended = _open(opened, name, token, share)
+        assert len(going_on) == share
+        # What a worker counts reaches a scrape at the other within some seconds.
+        until(lambda: sum(refused(hub, name)) - sum(refusals) == len(ended))
+        assert len(ended) == CHANNELS - share
+        assert all(now > then for now, then in zip(refused(hub, name), refusals, strict=True)), "at both workers"
+        assert shares_exceeded(hub) - before == len(ended)
+        request = v1.GetContributorRequest(name="contributors/home").SerializeToString()
+        for channel in opened:
+            ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/hashhub.v1.{GET}", None, None)
+            assert ask(request, metadata=(("authorization", f"Bearer {other}"),), timeout=PATIENCE)
+        others = [Held(channel, name, other) for channel in opened[:2]]
+        going_on.pop(0).end()  # it has a thread: one that waits in its lane would stay there till its turn
+        until(lambda: _begins(Held(opened[-1], name, token), going_on))
+        assert [call.error for call in others] == [None, None]
+        assert sum(call.error is None for call in going_on) == share
+        for call in (*going_on, *others):
+            call.end()
+
+
+def test_many_at_once_are_never_more_than_the_share(hub: RunningHub, new_token: Callable[..., str]) -> None:
+    token = new_token("one")
+    with channels(hub) as opened:
+        calls = [Held(channel, FOLLOW, token) for channel in opened for _ in range(4)]
+        going_on, ended = settled(calls, 3)
+        assert len(going_on) <= 3
+        assert all(isinstance(call.error, LimitExceeded) for call in ended)
+        for call in going_on:
+            call.end()
+        time.sleep(1.0)  # until the server has heard of it
+        going_on, _ = _open(opened, FOLLOW, token, 3)
+        assert len(going_on) == 3, "nothing stays counted of all that"
+        for call in going_on:
+            call.end()
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_what_a_killed_worker_held_can_be_taken_at_once(
+    hub: RunningHub, new_token: Callable[..., str], victim: int
+) -> None:
+    token = new_token("one", Shares(streams=CHANNELS))
+    with channels(hub) as opened:
+        going_on, _ = _open(opened, FOLLOW, token, CHANNELS)
+        assert len(going_on) == CHANNELS
+        assert Held(opened[0], FOLLOW, token).is_refused()
+        process = _process_of(hub, victim)
+        os.kill(process, signal.SIGKILL)
+        until(lambda: any(call.error for call in going_on))
+        time.sleep(0.5)
+        rest = [call for call in going_on if call.error is None]
+        assert 0 < len(rest) < CHANNELS
+        assert all(isinstance(call.error, Unavailable) for call in going_on if call not in rest)
+        # At the one that is left, before the other has come again and long after.
+        until(lambda: _begins(Held(opened[going_on.index(rest[0])], FOLLOW, token), rest) and len(rest) == CHANNELS)
+        assert all(Held(channel, FOLLOW, token).is_refused() for channel in opened)
+        until(lambda: len(workers(hub.data)) == 2 and _process_of(hub, victim) not in {0, process})
+        with channels(hub) as later:
+            assert all(Held(channel, FOLLOW, token).is_refused() for channel in later)
+        for call in rest:
+            call.end()
+
+
+def _process_of(hub: RunningHub, worker: int) -> int:
+    """Return the process of a worker: the one that began when a scrape says so; 0 before the worker has told."""
+    begun = scrape(hub).get(f'process_start_time_seconds{{worker="{worker}"}}')
+    if begun is None:
+        return 0
+    process: int = min((abs(process.create_time() - begun), process.pid) for process in workers(hub.data))[1]
+    return process
