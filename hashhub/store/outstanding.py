@@ -76,10 +76,11 @@ class Outstanding:
             "WHEN state = ? AND reasons IS NULL THEN CAST(? AS TEXT) "
             "ELSE CAST(? AS TEXT) || CAST(state AS TEXT) || coalesce(reasons, '[]') END, "
             "state = ?, update_revision = ? "
-            f"WHERE id {{keys}} AND state <> {_WITHDRAWN} AND update_revision < ? RETURNING id"
+            f"WHERE id {{keys}} AND state <> {_WITHDRAWN} AND update_revision < ?"
         )
         keys = "IN (SELECT value FROM json_each(?))" if database.is_sqlite else "= ANY(?::int8[])"
         self._update = database.sql(updated.format(keys=keys))
+        self._update_range = database.sql(updated.format(keys="BETWEEN ? AND ?"))
 
     def withdraw(self, c: Connection, parts: Sequence[Part]) -> None:
         """Let the entries of the parts, all of one revision, be WITHDRAWN in the transaction that makes it visible.
@@ -249,11 +250,15 @@ class Outstanding:
         if not ids:
             return
         code = pack_reasons((part.code,))
-        keys: Any = json.dumps(ids) if self._db.is_sqlite else ids
-        rows = c.exec_driver_sql(
-            self._update, (_ACTIVE, code, code, _WITHDRAWN, part.revision, keys, part.revision)
-        ).all()
-        moved = sorted(row[0] for row in rows)
+        keys: tuple[Any, ...] = (json.dumps(ids) if self._db.is_sqlite else ids,)
+        sql = self._update
+        if ids[-1] - ids[0] + 1 == len(ids):
+            sql, keys = self._update_range, (ids[0], ids[-1])
+        values = (_ACTIVE, code, code, _WITHDRAWN, part.revision, *keys, part.revision)
+        if part.withdrawal is None and not part.origin:
+            c.exec_driver_sql(sql, values)
+            return
+        moved = sorted(row[0] for row in c.exec_driver_sql(f"{sql} RETURNING id", values))
         if part.withdrawal is not None:
             put_withdrawals(c, self._db, moved, part.withdrawal, part.revision, part.withdraw_time)
         if part.origin and moved:
