@@ -42,7 +42,7 @@ from hashhub.store import schema as s
 from hashhub.store import videos
 from hashhub.store.database import Database, Row
 from hashhub.store.events import append_event
-from hashhub.store.idset import IdSet
+from hashhub.store.idset import IdSet, ascending
 from hashhub.store.outstanding import Outstanding, Part
 from hashhub.store.packing import (
     pack_reasons,
@@ -348,7 +348,8 @@ class Entries:
         parts = [np.empty(0, np.int64)]
         for code in self.codes_of(states):
             parts += self.ids_in_state(set_key, code, wanted=wanted)
-        return np.sort(np.concatenate(parts))
+        # Distinct: what was outstanding may be written meanwhile, and is then met in both states.
+        return ascending(np.concatenate(parts))
 
     def active_pages(self, contributor: str, hash_set: str) -> Iterator[NDArray[np.int64]]:
         """Yield the ids of a hash set's visible ACTIVE entries, int64[n] ascending, a page at a time. Raises

@@ -29,6 +29,8 @@ from hashhub.model import (
 )
 from hashhub.store import Store, commits, feeds, outstanding, writing
 from hashhub.store.database import Database
+from hashhub.store.entries import Entries
+from hashhub.store.schema import WITHDRAWN
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, writer
 from tests.hub.test_follow import soon
 
@@ -140,6 +142,28 @@ def test_cut_off_after_some_rows_nobody_sees_a_difference(
     desk.hub._store.commits.tidy()
     assert not desk.hub._store.standing._outstanding.listed()
     assert shown(desk) == before
+
+
+def test_entries_count_once_whenever_their_rows_are_written(
+    open_hub: Open, cut_off: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(open_hub(start=False))
+    desk.hub._follower.catch_up()
+    first_edition(desk)
+    cut_off(0)
+    second_edition(desk)
+    cut_off(10**9)
+    store = desk.hub._store
+    walk = Entries.ids_in_state
+
+    def written_meanwhile(entries: Entries, set_key: int, code: int, **options: Any) -> Any:
+        if code == WITHDRAWN:
+            store.commits.settle()
+        return walk(entries, set_key, code, **options)
+
+    monkeypatch.setattr(Entries, "ids_in_state", written_meanwhile)
+    assert store.entries.entry_count("alpha", "list", EntryState.WITHDRAWN) == 6
+    assert not store.commits.unsettled()
 
 
 def test_an_entry_that_is_outstanding_is_moved_as_what_it_is(open_hub: Open, cut_off: Any) -> None:
