@@ -101,6 +101,9 @@ class Comparison:
 
     def has_live_entries(self, contributor: str, hash_set: str, more_than: int = 0) -> bool:
         """Whether a hash set has more than so many entries that are not WITHDRAWN; it counts no further."""
+        if self._db.fetch("SELECT next_entry FROM metadata")[0][0] <= more_than:  # fewer than these were ever stored
+            return False
+        # On PostgreSQL a million that were just written take a second: it looks at each row.
         sql = self._db.sql(
             "SELECT count(*) FROM (SELECT 1 FROM entry e WHERE e.hash_set = ? AND e.state = ? LIMIT ?) counted"
         )
@@ -148,9 +151,6 @@ class Comparison:
     def stated_entries(self, contributor: str, hash_set: str) -> Iterator[StatedEntries]:
         """Yield all entries of a hash set that matter to a new list: live ones, and reviewed WITHDRAWN ones."""
         set_key = self._set_key(contributor, hash_set)
-        live = self._db.sql(
-            f"{_SQL} entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? ORDER BY e.id LIMIT {_PAGE}"
-        )
         # The reviewed ones first: there are far fewer of them than of withdrawn ones.
         withdrawn = self._db.sql(
             f"{_SQL} (SELECT DISTINCT entry FROM reviewed "  # noqa: S608 - our own text
@@ -159,7 +159,7 @@ class Comparison:
         )
         for state in (ACTIVE, _QUARANTINED):
             after = 0
-            while rows := self._db.fetch(live, (set_key, state, after)):
+            while rows := self._live_page(set_key, state, after):
                 after = rows[-1][0]
                 yield self._stated(rows, lambda _: set())
         after = 0
@@ -167,6 +167,11 @@ class Comparison:
             after = rows[-1][0]
             page = self._stated([row for row in rows if row[1] == WITHDRAWN or row[11]])
             yield page.where(page.are_withdrawn)
+
+    def _live_page(self, set_key: int, state: int, after: int) -> Sequence[Row]:
+        condition, order, parameters = self._db.state_page(set_key, state, after)
+        sql = f"{_SQL} entry e WHERE {condition} ORDER BY {order} LIMIT {_PAGE}"
+        return self._db.fetch(self._db.sql(sql), parameters)
 
     def stated_about(self, contributor: str, hash_set: str, keys: Iterable[Keys]) -> Iterator[StatedEntries]:
         """Yield those of `stated_entries` that have one of the keys; one may come several times."""

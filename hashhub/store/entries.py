@@ -647,14 +647,14 @@ class Entries:
         outstanding is WITHDRAWN.
         """
         visible = "" if wanted is None else f"AND NOT EXISTS ({STAGED_AROUND})"
+        condition, order, parameters = self._db.state_page(set_key, code, 0)
         sql = self._db.sql(
             "SELECT e.id, e.update_revision, "  # noqa: S608 - our own text
             "(SELECT outstanding FROM metadata) FROM entry e "
-            f"WHERE e.hash_set = ? AND e.state = ? AND e.id > ? {visible} ORDER BY e.id LIMIT ?"
+            f"WHERE {condition} {visible} ORDER BY {order} LIMIT ?"
         )
-        after = 0
-        while rows := self._db.fetch(sql, (set_key, code, after, _ID_PAGE)):
-            after = rows[-1][0]
+        while rows := self._db.fetch(sql, (*parameters, _ID_PAGE)):
+            _, _, parameters = self._db.state_page(set_key, code, rows[-1][0])
             ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
             if wanted is not None:
                 listed = rows[-1][2]
