@@ -100,7 +100,17 @@ class Hub:
         self.renewals = Renewals(store)
         open_time = timedelta(days=config.open_import_days)
         self._housekeeping = (
-            Housekeeping(store, matcher, self._follower, erased, open_time, self.renewals) if mark.is_ours else None
+            Housekeeping(
+                store,
+                matcher,
+                self._follower,
+                erased,
+                open_time,
+                self.renewals,
+                lambda: self.contribute.tidying.wake(),  # noqa: PLW0108 - it is made below
+            )
+            if mark.is_ours
+            else None
         )
         self.finder = Finder(store) if mark.is_ours else None
         self.condition = Condition(store, self._follower)

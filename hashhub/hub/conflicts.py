@@ -67,6 +67,7 @@ PIECE: Final = 2_000  # entries worked through at a time: some 100 ms, of which 
 _REST: Final = (
     2.0  # times what a piece took, between two pieces: this process also matches, and has one interpreter lock
 )
+_BUSY: Final = 5.0  # times as long a rest while lists come in
 SETS: Final = 100  # hash sets that are compared about one digest; of each contributor the first ones
 STATEMENTS: Final = 16  # different ones of one hash set that are compared about one digest
 COUNTERPARTIES: Final = 32  # conflicts of one hash set about one item, of each kind and dimension
@@ -111,7 +112,10 @@ class Finder:
             neighbourhood = self._store.conflicts.statements_about(piece.ids)
             if self._store.conflicts.apply(piece, neighbourhood, self._conflicts(neighbourhood)):
                 entries += len(piece.ids)
-            self.thread.wait(rest * (time.monotonic() - begun))
+            took = time.monotonic() - begun
+            if rest and self._store.imports.are_coming_in():
+                took *= _BUSY
+            self.thread.wait(rest * took)
         return entries
 
     def _conflicts(self, neighbourhood: Neighbourhood) -> Iterator[FoundConflict]:

@@ -327,7 +327,7 @@ class Contribute:
         while not self._follower.is_ready:  # at the start uploads come first
             if self.tidying.wait(_LOOK_SECONDS):
                 return
-        self._store.commits.tidy(lambda: self.tidying.is_stopping)
+        self._store.commits.tidy(self.tidying.wait)
 
     def _go_on(self, import_id: str) -> None:
         """Stop when nobody waits for the commit any more; keep its lease otherwise."""

@@ -46,6 +46,7 @@ _PIECE: Final = (
 )
 _SWEEP_PIECE: Final = 1_000  # entries of a large withdrawal whose digests are looked after at a time: some 20 ms
 _SWEEP_PAUSE: Final = 0.02  # seconds between two pieces: matching has the core for half of the time
+_SWEEP_PAUSE_BUSY: Final = 0.4
 _STALE_SECONDS: Final = (
     5.0  # without a look for changes: five times what is promised, more than a busy machine's hiccup
 )
@@ -313,7 +314,11 @@ class Follower:
         """Catch up, and sweep for as long as there is something to sweep, still looking for changes in between."""
         self._apply_all()
         self._note_soon()
-        while self.sweep() and not self.thread.wait(_SWEEP_PAUSE):
+        while self.sweep():
+            # While lists come in, they have the database and the processor.
+            pause = _SWEEP_PAUSE_BUSY if self._store.imports.are_coming_in() else _SWEEP_PAUSE
+            if self.thread.wait(pause):
+                return
             self._apply_all()
             self._note_soon()
 

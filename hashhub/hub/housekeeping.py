@@ -1,9 +1,9 @@
 """What a hub does by itself, on one thread of the process that publishes the matcher's snapshots.
 
-Every few seconds: what a process that ended left unwritten of a large update is written, entries whose time has passed
-are withdrawn, terms that ran out become an event, so that followers look again, imports that nobody went on with are
-cancelled, and after an erasure the snapshots are written anew, so that no file holds the erased digests. Once a day:
-the history's head goes to the log, where whoever can rewrite the database cannot reach it.
+Every few seconds: what a process that ended left unwritten of a large update is handed on, entries whose time has
+passed are withdrawn, terms that ran out become an event, so that followers look again, imports that nobody went on with
+are cancelled, and after an erasure the snapshots are written anew, so that no file holds the erased digests. Once a
+day: the history's head goes to the log, where whoever can rewrite the database cannot reach it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from hashhub.hub.examine import head_text
 from hashhub.model import EventKind, now
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import timedelta
     from pathlib import Path
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _SECONDS: Final = 5.0  # between two rounds; each costs two look-ups through an index
+_LEFT_SECONDS: Final = 30.0  # longer than a process that lives mostly takes
 _HEAD_SECONDS: Final = 24 * 3600.0
 
 
@@ -41,10 +43,14 @@ class Housekeeping:
         mark: Path,
         open_import_time: timedelta,
         renewals: Renewals,
+        tidy: Callable[[], object],
     ) -> None:
         """`mark`: the file beside the snapshots that says up to which erasure they were written anew.
-        `open_import_time`: how long an import may stay open while nobody goes on with it.
+        `open_import_time`: how long an import may stay open while nobody goes on with it. `tidy`: lets what commits
+        left to do be done.
         """
+        self._tidy = tidy
+        self._unsettled, self._unsettled_since = "", time.monotonic()
         self._open_import_time = open_import_time
         self._mark = mark
         self._renewals = renewals
@@ -67,7 +73,7 @@ class Housekeeping:
             _log.info("history head %s", head_text(self._store.history.position()))
             self._head_due = time.monotonic() + _HEAD_SECONDS
         self._renewals.look()
-        self._store.commits.settle_in_background()
+        self._look_for_leftovers()
         expired = self._store.standing.expire_entries(now())
         told = self._store.standing.note_expired_terms(now())
         if expired or told:
@@ -84,6 +90,14 @@ class Housekeeping:
                 import_.batches,
             )
         self._drop_erased()
+
+    def _look_for_leftovers(self) -> None:
+        """Have written what stays outstanding for long: the process that committed it may have ended."""
+        unsettled = self._store.commits.unsettled()
+        if unsettled != self._unsettled:
+            self._unsettled, self._unsettled_since = unsettled, time.monotonic()
+        elif unsettled and time.monotonic() - self._unsettled_since >= _LEFT_SECONDS:
+            self._tidy()
 
     def _drop_erased(self) -> None:
         """Write the snapshots anew when something was erased since they were."""

@@ -192,9 +192,15 @@ class Compaction:
 
     def _due(self) -> bool:
         """Whether the background has something to do."""
-        if self._publishes_in and self._live.pending >= self._compact_after and time.monotonic() >= self._retry_at:
+        if self._publishes_in and self._is_behind() and time.monotonic() >= self._retry_at:
             return True
         return any(_crowded(segments) for segments in self._live.now.segments.values())
+
+    def _is_behind(self) -> bool:
+        """Whether a start from the snapshot would have much to read. Where that changes little, a new snapshot is
+        links.
+        """
+        return max(self._live.pending, self._live.applied) >= self._compact_after
 
     def _work(self) -> None:
         """A round of the background: check the opened snapshot, then merge and publish when there is enough to do.
@@ -234,7 +240,7 @@ class Compaction:
             for name in self._live.now.segments:
                 if run := _crowded(self._live.now.segments[name]):
                     self._merge(name, run, 1, self._stop_if_closed)
-            if self._publishes_in and self._live.pending >= self._compact_after:
+            if self._publishes_in and self._is_behind():
                 self._compact_to_disk(self._publishes_in, 1, self._stop_if_closed)
 
     def _merge(self, name: str, run: Sequence[Segment], threads: int, progress: Progress | None) -> None:

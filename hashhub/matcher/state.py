@@ -64,6 +64,7 @@ class LiveState:
         self.now = State(0, {})
         self.building = threading.Lock()
         self.pending = 0  # digests added or withdrawn since the snapshot
+        self.applied = 0  # the same, and those that were there already: a start reads all of them again
         self.logged_from = 0  # the log has every change of this revision or later
         self._keeps_log = keeps_log
         self._changes: list[Change] = []
@@ -83,6 +84,7 @@ class LiveState:
             self._changes += [Change(revision, name, rows, True) for name, rows in added.items()]
             segments, changed = _applied(self.now.segments, added, withdrawn)
             self.pending += changed
+            self.applied += sum(map(len, (*added.values(), *withdrawn.values())))
             self.now = replace(self.now, revision=revision, segments=segments)
             if not self._keeps_log and not self.building.locked():
                 self._changes = []
@@ -139,7 +141,7 @@ class LiveState:
             self.now = State(max(self.now.revision, revision), segments, snapshot)
             self._changes = later if self._keeps_log else []
             self.logged_from = revision if self._keeps_log else self.now.revision
-            self.pending = sum(len(c.rows) for c in later)
+            self.pending = self.applied = sum(len(c.rows) for c in later)
 
 
 def _applied(segments: Segments, added: Mapping[str, Rows], withdrawn: Mapping[str, Rows]) -> tuple[Segments, int]:

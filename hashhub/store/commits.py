@@ -7,6 +7,7 @@ COMMITTING      rows that nobody sees yet                   COMMITTED: the revis
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -55,6 +56,8 @@ _CANCELLED: Final = s.IMPORT_STATES[ImportState.CANCELLED]
 _NO_PAIRS: Final = np.empty((0, 2), np.int64)
 _NO_TIMES: Final = MappingProxyType[int, str]({})
 _DAY: Final = timedelta(days=1)
+_REST: Final = 20.0  # times what a piece of tidying took, while lists come in: they have the database and the processor
+_LONGEST_REST: Final = 2.0  # seconds
 AWAITS_ACCEPTANCE: Final = "AWAITS_ACCEPTANCE"
 # Facts of an import's event: how many entries its source's deletion messages withdrew, which are then the first of its
 # changes; how many of its entries speak for the harmlessness of what others list.
@@ -98,7 +101,7 @@ class Commits:
             raise Conflict(f"import {import_id} is being committed; wait until it is done, then retry", retry_after=1.0)
         into = self._db.read(lambda c: c.scalar(sa.select(t.c.hash_set).where(t.c.id == import_id)))
         if into is not None:  # before there is a lease: millions of rows take longer than it lasts
-            self._outstanding.settle(into)
+            self._outstanding.prepare(into)
         with self._db.write() as c:
             self._db.lock(c)
             import_ = one_import(c, import_id)
@@ -128,7 +131,7 @@ class Commits:
             )
         commit = Commit(import_id, key, set_key, lease, subject_of(import_), by)
         with self._leases.releasing(commit):
-            self._outstanding.settle(set_key)
+            self._outstanding.prepare(set_key)
             if import_.state is ImportState.COMMITTING:
                 self._stage.purge(commit)
             begun = self._imports.get_import(import_id)
@@ -255,14 +258,17 @@ class Commits:
         self._leases.commits.pop(import_id, None)
         return self._imports.get_import(import_id)
 
-    def tidy(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
+    def tidy(self, wait: Callable[[float], bool] = lambda _: False) -> None:
         """Write what commits have withdrawn into the rows of those entries, and drop the batches of imports that are
-        done: what a commit leaves to do once it is visible. `is_stopping`: whether to leave the rest to the next call.
+        done: what a commit leaves to do once it is visible.
 
-        Raises Unavailable or LimitExceeded; the next call goes on from there.
+        `wait` is called before each piece, with seconds in which others have the database: more of them while lists
+        come in. Where it returns True the rest is left to the next call. Raises Unavailable or LimitExceeded; the next
+        call goes on from there.
         """
+        is_stopping = self._resting(wait)
         try:
-            self._outstanding.settle(wait=False, is_stopping=is_stopping)
+            self._outstanding.settle(is_alone=True, is_stopping=is_stopping)
         finally:
             self._imports.sweep_batches(is_stopping)
 
@@ -273,9 +279,21 @@ class Commits:
         with suppress(HashHubError):
             self._outstanding.settle()
 
-    def settle_in_background(self) -> None:
-        """As `settle`, of all hash sets, unless this process is doing so already."""
-        self._outstanding.settle(wait=False)
+    def unsettled(self) -> str:
+        """Return which revisions' withdrawals are not all written into the rows; empty: none."""
+        return self._outstanding.listed()
+
+    def _resting(self, wait: Callable[[float], bool]) -> Callable[[], bool]:
+        ended = time.monotonic()
+
+        def is_stopping() -> bool:
+            nonlocal ended
+            rest = min(_REST * (time.monotonic() - ended), _LONGEST_REST) if self._imports.are_coming_in() else 0.0
+            is_over = wait(rest)
+            ended = time.monotonic()
+            return is_over
+
+        return is_stopping
 
     def _beyond(self, c: Connection, commit: Commit, doubting: Sequence[int], daily: int) -> list[int]:
         """Return those of the new entries that are beyond what a contributor may doubt in a day without the

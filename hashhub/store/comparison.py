@@ -5,7 +5,8 @@ No Entry is built. A page of rows becomes a few arrays, so that a million entrie
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -40,6 +41,7 @@ _MATTERS: Final = f"(e.state <> {WITHDRAWN} OR {_REVIEWED})"
 
 
 EXTERNAL_ID: Final = "EXTERNAL_ID"
+_Chosen = Callable[[Sequence[int]], set[int]]
 Keys = tuple[str, Sequence[Any]]
 """Some of the keys that items are looked up by: an algorithm's name and digests, or EXTERNAL_ID and external ids."""
 
@@ -99,6 +101,9 @@ class Comparison:
 
     def has_live_entries(self, contributor: str, hash_set: str, more_than: int = 0) -> bool:
         """Whether a hash set has more than so many entries that are not WITHDRAWN; it counts no further."""
+        if self._db.fetch("SELECT next_entry FROM metadata")[0][0] <= more_than:  # fewer than these were ever stored
+            return False
+        # On PostgreSQL a million that were just written take a second: it looks at each row.
         sql = self._db.sql(
             "SELECT count(*) FROM (SELECT 1 FROM entry e WHERE e.hash_set = ? AND e.state = ? LIMIT ?) counted"
         )
@@ -146,9 +151,6 @@ class Comparison:
     def stated_entries(self, contributor: str, hash_set: str) -> Iterator[StatedEntries]:
         """Yield all entries of a hash set that matter to a new list: live ones, and reviewed WITHDRAWN ones."""
         set_key = self._set_key(contributor, hash_set)
-        live = self._db.sql(
-            f"{_SQL} entry e WHERE e.hash_set = ? AND e.state = ? AND e.id > ? ORDER BY e.id LIMIT {_PAGE}"
-        )
         # The reviewed ones first: there are far fewer of them than of withdrawn ones.
         withdrawn = self._db.sql(
             f"{_SQL} (SELECT DISTINCT entry FROM reviewed "  # noqa: S608 - our own text
@@ -157,13 +159,19 @@ class Comparison:
         )
         for state in (ACTIVE, _QUARANTINED):
             after = 0
-            while rows := self._db.fetch(live, (set_key, state, after)):
+            while rows := self._live_page(set_key, state, after):
                 after = rows[-1][0]
-                yield self._stated(rows)
+                yield self._stated(rows, lambda _: set())
         after = 0
         while rows := self._db.fetch(withdrawn, (set_key, after)):
             after = rows[-1][0]
-            yield self._stated([row for row in rows if row[1] == WITHDRAWN])
+            page = self._stated([row for row in rows if row[1] == WITHDRAWN or row[11]])
+            yield page.where(page.are_withdrawn)
+
+    def _live_page(self, set_key: int, state: int, after: int) -> Sequence[Row]:
+        condition, order, parameters = self._db.state_page(set_key, state, after)
+        sql = f"{_SQL} entry e WHERE {condition} ORDER BY {order} LIMIT {_PAGE}"
+        return self._db.fetch(self._db.sql(sql), parameters)
 
     def stated_about(self, contributor: str, hash_set: str, keys: Iterable[Keys]) -> Iterator[StatedEntries]:
         """Yield those of `stated_entries` that have one of the keys; one may come several times."""
@@ -180,26 +188,37 @@ class Comparison:
             else:
                 code = s.ALGORITHM_CODES[sort]
                 rows = self._db.by_keys(by_digest, "bytea", (set_key, code), sorted(set(values)))
-            yield from self._pages(rows)
+            yield from self._pages(rows, partial(self._reviewed, set_key))
+
+    def _reviewed(self, set_key: int, ids: Sequence[int]) -> set[int]:
+        sql = "SELECT DISTINCT a.entry FROM reviewed a WHERE a.hash_set = ? AND a.entry {keys}"
+        return {row[0] for row in self._db.by_keys(sql, "int8", (set_key,), ids)}
 
     def stated_by_ids(self, ids: Iterable[int]) -> Iterator[StatedEntries]:
         """Yield the visible entries with these ids."""
         sql = f"{_SQL} entry e WHERE e.id {{keys}}"
         yield from self._pages(self._db.by_keys(sql, "int8", (), sorted(set(ids))))
 
-    def _pages(self, rows: Iterable[Row]) -> Iterator[StatedEntries]:
+    def _pages(self, rows: Iterable[Row], matters: _Chosen | None = None) -> Iterator[StatedEntries]:
         page: list[Row] = []
         for row in rows:
             page.append(row)
             if len(page) == _PAGE:
-                yield self._stated(page)
+                yield self._stated(page, matters)
                 page = []
         if page:
-            yield self._stated(page)
+            yield self._stated(page, matters)
 
-    def _stated(self, rows: Sequence[Row]) -> StatedEntries:
+    def _stated(self, rows: Sequence[Row], matters: _Chosen | None = None) -> StatedEntries:
+        """Return rows of `_SQL` as columns. `matters` chooses which of the entries stay that are withdrawn although
+        their rows do not say so yet, by their ids in ascending order; None: all of them.
+        """
         committed = {key for key in {row[9] for row in rows} if self._entries.source(key) is not None}
         rows = list({row[0]: row for row in rows if row[9] in committed}.values())
+        outstanding = self._outstanding_among(rows)
+        if matters is not None and outstanding:
+            dropped = outstanding - matters(sorted(outstanding))
+            rows = [row for row in rows if row[0] not in dropped]
         meanings = {key: self._meaning(key) for key in {row[3] for row in rows}}
         ordered: list[bytes] = [row[5] for row in rows]
         shapes = list(cut(ordered))
@@ -214,11 +233,7 @@ class Comparison:
             ]
         )
         ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-        states = np.fromiter((row[1] for row in rows), np.uint8, len(rows))
-        for listed in {row[11] for row in rows} - {""}:  # withdrawn, and not yet written into the rows
-            read = np.fromiter((row[11] == listed for row in rows), np.bool_, len(rows))
-            revisions = np.fromiter((row[10] for row in rows), np.int64, len(rows))
-            states[read & self._outstanding.is_withdrawn(listed, ids, revisions)] = WITHDRAWN
+        states = np.fromiter((WITHDRAWN if row[0] in outstanding else row[1] for row in rows), np.uint8, len(rows))
         return StatedEntries(
             ids=ids,
             states=states,
@@ -228,6 +243,16 @@ class Comparison:
             statements=np.frombuffer(statements, np.uint8).reshape(-1, STATEMENT_BYTES),
             shapes=shapes,
         )
+
+    def _outstanding_among(self, rows: Sequence[Row]) -> set[int]:
+        """Return which entries are withdrawn although their rows do not say so yet."""
+        withdrawn: set[int] = set()
+        for listed in {row[11] for row in rows} - {""}:
+            read = [row for row in rows if row[11] == listed and row[1] != WITHDRAWN]
+            ids = np.fromiter((row[0] for row in read), np.int64, len(read))
+            revisions = np.fromiter((row[10] for row in read), np.int64, len(read))
+            withdrawn.update(ids[self._outstanding.is_withdrawn(listed, ids, revisions)].tolist())
+        return withdrawn
 
     def _meaning(self, classification: int | None) -> tuple[str, str] | None:
         if classification is None:

@@ -244,6 +244,22 @@ class Database:
             text = sql.format(keys=f"IN ({', '.join('?' * size)})")
             yield from fetch(text, (*before, *part, *([part[-1]] * (size - len(part)))))
 
+    def state_page(self, set_key: int, state: int, after: int) -> tuple[str, str, Row]:
+        """Return how the entries `e` of one hash set and state are read a page at a time, behind the id `after`: the
+        condition, the order, and the condition's parameters.
+
+        PostgreSQL, once it has analysed the table, would rather walk the primary key and drop what does not fit: for a
+        state that few entries have, or a hash set behind millions of others', that is the whole table, for each page.
+        Compared as a row, only the index over hash set, state and id has the order. SQLite would use a part of it then.
+        """
+        if self.is_sqlite:
+            return "e.hash_set = ? AND e.state = ? AND e.id > ?", "e.id", (set_key, state, after)
+        return (
+            "(e.hash_set, e.state, e.id) > (?, ?, ?) AND (e.hash_set, e.state) <= (?, ?)",
+            "e.hash_set, e.state, e.id",
+            (set_key, state, after, set_key, state),
+        )
+
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction; commit it at the end, or roll it back when the body raises.

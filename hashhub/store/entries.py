@@ -42,7 +42,7 @@ from hashhub.store import schema as s
 from hashhub.store import videos
 from hashhub.store.database import Database, Row
 from hashhub.store.events import append_event
-from hashhub.store.idset import IdSet
+from hashhub.store.idset import IdSet, ascending
 from hashhub.store.outstanding import Outstanding, Part
 from hashhub.store.packing import (
     pack_reasons,
@@ -348,7 +348,8 @@ class Entries:
         parts = [np.empty(0, np.int64)]
         for code in self.codes_of(states):
             parts += self.ids_in_state(set_key, code, wanted=wanted)
-        return np.sort(np.concatenate(parts))
+        # Distinct: what was outstanding may be written meanwhile, and is then met in both states.
+        return ascending(np.concatenate(parts))
 
     def active_pages(self, contributor: str, hash_set: str) -> Iterator[NDArray[np.int64]]:
         """Yield the ids of a hash set's visible ACTIVE entries, int64[n] ascending, a page at a time. Raises
@@ -646,14 +647,14 @@ class Entries:
         outstanding is WITHDRAWN.
         """
         visible = "" if wanted is None else f"AND NOT EXISTS ({STAGED_AROUND})"
+        condition, order, parameters = self._db.state_page(set_key, code, 0)
         sql = self._db.sql(
             "SELECT e.id, e.update_revision, "  # noqa: S608 - our own text
             "(SELECT outstanding FROM metadata) FROM entry e "
-            f"WHERE e.hash_set = ? AND e.state = ? AND e.id > ? {visible} ORDER BY e.id LIMIT ?"
+            f"WHERE {condition} {visible} ORDER BY {order} LIMIT ?"
         )
-        after = 0
-        while rows := self._db.fetch(sql, (set_key, code, after, _ID_PAGE)):
-            after = rows[-1][0]
+        while rows := self._db.fetch(sql, (*parameters, _ID_PAGE)):
+            _, _, parameters = self._db.state_page(set_key, code, rows[-1][0])
             ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
             if wanted is not None:
                 listed = rows[-1][2]

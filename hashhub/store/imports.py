@@ -10,7 +10,7 @@ import itertools
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import msgspec
@@ -52,6 +52,8 @@ _IMPORT_STATES: Final = {code: state for state, code in s.IMPORT_STATES.items()}
 _DISPOSITIONS: Final = {code: d for d, code in s.DISPOSITIONS.items()}
 _COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
 _OPEN: Final = s.IMPORT_STATES[ImportState.OPEN]
+_MOMENT: Final = timedelta(seconds=2)
+_SWEPT: Final = 8  # batches deleted in one transaction: some 10 MB, which take 50 ms
 
 
 class Imports:
@@ -398,8 +400,17 @@ class Imports:
                 metadata={"share": "staged_bytes", "most": str(most)},
             )
 
+    def are_coming_in(self) -> bool:
+        """Whether some import was opened or added to a moment ago, or is being committed, by whatever process."""
+        t = s.imports
+        recent = s.to_millis(now() - _MOMENT)
+        active = sa.select(t.c.key).where(
+            t.c.state.in_((_OPEN, _COMMITTING)), sa.not_(sa.and_(*_untouched_since(recent)))
+        )
+        return self._db.read(lambda c: c.execute(active.limit(1)).first()) is not None
+
     def sweep_batches(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
-        """Delete the batches of imports that are done with, one at a time; also those that a crash left behind.
+        """Delete the batches of imports that are done with, a few at a time; also those that a crash left behind.
 
         What it leaves, because of `is_stopping` or of an error, the next call deletes. Raises Unavailable,
         LimitExceeded.
@@ -410,11 +421,13 @@ class Imports:
             .join(t, t.c.key == b.c["import"])
             .where(t.c.state.in_([COMMITTED, CANCELLED]))
         )
-        for key, index in self._db.read(lambda c: c.execute(over).all()):
+        batches = [tuple(row) for row in self._db.read(lambda c: c.execute(over).all())]
+        delete = self._db.sql('DELETE FROM staged_batch WHERE "import" = ? AND "index" = ?')
+        for start in range(0, len(batches), _SWEPT):
             if is_stopping():
                 return
             with self._db.write() as c:
-                c.execute(sa.delete(b).where(b.c["import"] == key, b.c.index == index))
+                c.exec_driver_sql(delete, batches[start : start + _SWEPT])
 
 
 class ExpiredImport(NamedTuple):

@@ -2,6 +2,7 @@
 
     commit    the event, the changes, and here which entries and why: from now on every read takes them for WITHDRAWN
     settle    the rows, a few thousand in a transaction that holds up nobody; then nothing is outstanding any more
+    prepare   of these only what the next commit must find written: holds
 
 `metadata.outstanding` names the revisions whose rows are not all written. A read fetches it in the same statement as
 the rows, so that both are of one moment: a row that is not written yet is then known as what it is. A write that is
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -32,6 +34,8 @@ from hashhub.store.packing import pack_reasons
 PIECE: Final = 5_000  # rows in one transaction: some 50 ms
 LARGE: Final = 5_000
 """A revision that withdraws more entries than this is written into their rows afterwards."""
+_MOST: Final = 4
+"""Revisions of one hash set that may be outstanding: with more than these the next commit writes them first."""
 _WITHDRAWN: Final = s.ENTRY_STATES[EntryState.WITHDRAWN]
 _ACTIVE: Final = s.ENTRY_STATES[EntryState.ACTIVE]
 
@@ -72,10 +76,11 @@ class Outstanding:
             "WHEN state = ? AND reasons IS NULL THEN CAST(? AS TEXT) "
             "ELSE CAST(? AS TEXT) || CAST(state AS TEXT) || coalesce(reasons, '[]') END, "
             "state = ?, update_revision = ? "
-            f"WHERE id {{keys}} AND state <> {_WITHDRAWN} AND update_revision < ? RETURNING id"
+            f"WHERE id {{keys}} AND state <> {_WITHDRAWN} AND update_revision < ?"
         )
         keys = "IN (SELECT value FROM json_each(?))" if database.is_sqlite else "= ANY(?::int8[])"
         self._update = database.sql(updated.format(keys=keys))
+        self._update_range = database.sql(updated.format(keys="BETWEEN ? AND ?"))
 
     def withdraw(self, c: Connection, parts: Sequence[Part]) -> None:
         """Let the entries of the parts, all of one revision, be WITHDRAWN in the transaction that makes it visible.
@@ -161,7 +166,12 @@ class Outstanding:
     def is_withdrawn(self, listed: str, ids: NDArray[np.int64], revisions: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Say of each entry, last moved at its revision, whether something outstanding withdraws it: bool[n]."""
         withdrawn = np.zeros(len(ids), np.bool_)
+        if not len(ids):
+            return withdrawn
+        first, last = int(ids.min()), int(ids.max())
         for part in self.parts(listed):
+            if part.ids.last < first or part.ids.first > last:
+                continue
             for piece in part.ids.pieces(1 << 20):
                 withdrawn |= np.isin(ids, piece, assume_unique=True) & (revisions < part.revision)
         return withdrawn
@@ -175,38 +185,47 @@ class Outstanding:
         for part in self.parts(listed):
             self._write(c, part, [i for i in wanted if i in part.ids])
 
-    def settle(
-        self, hash_set: int | None = None, *, wait: bool = True, is_stopping: Callable[[], bool] = lambda: False
-    ) -> None:
-        """Write all that is outstanding, or what matters to one hash set, piece by piece; no lock of the database is
-        held in between.
+    def settle(self, *, is_alone: bool = False, is_stopping: Callable[[], bool] = lambda: False) -> None:
+        """Write all that is outstanding, piece by piece; no lock of the database is held in between.
 
-        While another thread does so, wait for it unless nothing is due, or return at once. `is_stopping` is asked
-        before each piece.
+        Two threads that do so at the same time write each piece once, whoever comes first. `is_alone`: return at once
+        while another thread of this process, which said so too, is at it. `is_stopping` is asked before each piece.
         """
-        if not self._due(hash_set) or not self._settling.acquire(blocking=wait):
+        if not self._due():
             return
-        try:
-            self._settle(hash_set, is_stopping)
-        finally:
-            self._settling.release()
+        with ExitStack() as stack:
+            if is_alone:
+                if not self._settling.acquire(blocking=False):
+                    return
+                stack.callback(self._settling.release)
+            self._settle(is_stopping)
 
-    def _due(self, hash_set: int | None) -> list[Part]:
-        """Return all that is outstanding, or what matters to one hash set. A revision is settled as a whole."""
+    def prepare(self, hash_set: int) -> None:
+        """Write what a commit into a hash set must find in the rows: all that comes with holds, which stand there then.
+
+        The rest goes on being outstanding, but for a hash set with so many lists in a row that it would grow without
+        bounds.
+        """
+        parts = self._due(hash_set)
+        if len({part.revision for part in parts}) > _MOST:
+            self._settle(hash_set=hash_set)
+            return
+        for part in parts:
+            if part.origin or part.withdrawal is not None:
+                self._write_all(part)
+
+    def _due(self, hash_set: int | None = None) -> list[Part]:
+        """Return all that is outstanding, or what matters to one hash set, by whole revisions."""
         listed = self.listed()
         parts = list(self.parts(listed)) if listed else []
         # An operator's holds stand in all sets of the contributor.
         due = {p.revision for p in parts if hash_set is None or p.hash_set == hash_set or p.holds_everywhere}
         return [p for p in parts if p.revision in due]
 
-    def _settle(self, hash_set: int | None, is_stopping: Callable[[], bool]) -> None:
+    def _settle(self, is_stopping: Callable[[], bool] = lambda: False, hash_set: int | None = None) -> None:
         parts = self._due(hash_set)
-        for part in parts:
-            for piece in part.ids.pieces(PIECE):
-                if is_stopping():
-                    return
-                with self._db.write() as c:
-                    self._write(c, part, piece.tolist())
+        if not all(self._write_all(part, is_stopping) for part in parts):
+            return
         done = {p.revision for p in parts}
         if done:
             m = s.metadata
@@ -218,15 +237,28 @@ class Outstanding:
                 # The words of who withdrew them stand with the entries now, where they can be erased.
                 c.execute(sa.update(s.outstanding).where(s.outstanding.c.revision.in_(done)).values(withdrawal=None))
 
+    def _write_all(self, part: Part, is_stopping: Callable[[], bool] = lambda: False) -> bool:
+        """Write a part, piece by piece; return False when it was told to stop before the end."""
+        for piece in part.ids.pieces(PIECE):
+            if is_stopping():
+                return False
+            with self._db.write() as c:
+                self._write(c, part, piece.tolist())
+        return True
+
     def _write(self, c: Connection, part: Part, ids: Sequence[int]) -> None:
         if not ids:
             return
         code = pack_reasons((part.code,))
-        keys: Any = json.dumps(ids) if self._db.is_sqlite else ids
-        rows = c.exec_driver_sql(
-            self._update, (_ACTIVE, code, code, _WITHDRAWN, part.revision, keys, part.revision)
-        ).all()
-        moved = sorted(row[0] for row in rows)
+        keys: tuple[Any, ...] = (json.dumps(ids) if self._db.is_sqlite else ids,)
+        sql = self._update
+        if ids[-1] - ids[0] + 1 == len(ids):
+            sql, keys = self._update_range, (ids[0], ids[-1])
+        values = (_ACTIVE, code, code, _WITHDRAWN, part.revision, *keys, part.revision)
+        if part.withdrawal is None and not part.origin:
+            c.exec_driver_sql(sql, values)
+            return
+        moved = sorted(row[0] for row in c.exec_driver_sql(f"{sql} RETURNING id", values))
         if part.withdrawal is not None:
             put_withdrawals(c, self._db, moved, part.withdrawal, part.revision, part.withdraw_time)
         if part.origin and moved:

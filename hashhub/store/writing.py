@@ -150,6 +150,8 @@ class Writing:
         """Let requests for a withdrawal stand against the entries that took the place of those that they were about."""
         w = s.withdrawal
         asked = c.execute(sa.select(w).where(w.c.hash_set == set_key, w.c.pending.is_(True))).all()
+        if not asked:  # mostly; and others wait for this transaction
+            return
         concerned = set(np.intersect1d([row.entry for row in asked], replaced).tolist())
         by_entry = {row.entry: row for row in asked if row.entry in concerned}
         if not by_entry:

@@ -682,7 +682,10 @@ def test_the_head_goes_to_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) 
     hub: Hub = desk.hub
     with caplog.at_level("INFO"):
         week = timedelta(days=7)
-        Housekeeping(hub._store, hub._matcher, hub._follower, Path("nowhere"), week, hub.renewals).round()
+        housekeeping = Housekeeping(
+            hub._store, hub._matcher, hub._follower, Path("nowhere"), week, hub.renewals, lambda: None
+        )
+        housekeeping.round()
     position = hub._store.history.position()
     assert f"history head {position.revision}:{position.digest.hex()}" in caplog.text
 

@@ -6,14 +6,31 @@ import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from hashhub.config import Config
 from hashhub.errors import Unavailable
-from hashhub.model import Counts, EntryState, ImportState, Verdict, WithdrawalReason
+from hashhub.hub import Hub, housekeeping
+from hashhub.model import (
+    Action,
+    Counts,
+    EntryState,
+    Import,
+    ImportState,
+    Record,
+    RecordReview,
+    ReviewKind,
+    Verdict,
+    WithdrawalReason,
+)
 from hashhub.store import Store, commits, feeds, outstanding, writing
 from hashhub.store.database import Database
+from hashhub.store.entries import Entries
+from hashhub.store.schema import WITHDRAWN
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, writer
 from tests.hub.test_follow import soon
 
@@ -54,10 +71,10 @@ def held_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     settle = outstanding.Outstanding._settle
     waits, goes_on = threading.Event(), threading.Event()
 
-    def settle_later(*arguments: Any) -> None:
+    def settle_later(*arguments: Any, **options: Any) -> None:
         waits.set()
         assert goes_on.wait(30)
-        settle(*arguments)
+        settle(*arguments, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(outstanding.Outstanding, "_settle", settle_later)
@@ -122,9 +139,31 @@ def test_cut_off_after_some_rows_nobody_sees_a_difference(
     # Another process, and one that starts now, see the same.
     assert shown(Desk(open_hub(publisher=False))) == before
     monkeypatch.undo()
-    desk.hub._housekeeping.round()  # type: ignore[union-attr]  # the publisher has one
+    desk.hub._store.commits.tidy()
     assert not desk.hub._store.standing._outstanding.listed()
     assert shown(desk) == before
+
+
+def test_entries_count_once_whenever_their_rows_are_written(
+    open_hub: Open, cut_off: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(open_hub(start=False))
+    desk.hub._follower.catch_up()
+    first_edition(desk)
+    cut_off(0)
+    second_edition(desk)
+    cut_off(10**9)
+    store = desk.hub._store
+    walk = Entries.ids_in_state
+
+    def written_meanwhile(entries: Entries, set_key: int, code: int, **options: Any) -> Any:
+        if code == WITHDRAWN:
+            store.commits.settle()
+        return walk(entries, set_key, code, **options)
+
+    monkeypatch.setattr(Entries, "ids_in_state", written_meanwhile)
+    assert store.entries.entry_count("alpha", "list", EntryState.WITHDRAWN) == 6
+    assert not store.commits.unsettled()
 
 
 def test_an_entry_that_is_outstanding_is_moved_as_what_it_is(open_hub: Open, cut_off: Any) -> None:
@@ -147,14 +186,80 @@ def test_an_entry_that_is_outstanding_is_moved_as_what_it_is(open_hub: Open, cut
     assert all(by_id[i].state is EntryState.WITHDRAWN for i in ids if i != restored)
 
 
-def test_the_next_list_waits_for_the_rows_of_the_one_before(open_hub: Open, cut_off: Any) -> None:
+def test_the_next_list_knows_what_the_rows_do_not_say_yet(open_hub: Open, cut_off: Any) -> None:
     desk = Desk(open_hub())
     first_edition(desk)
     cut_off(2)
     second_edition(desk)
-    cut_off(10**9)
     again = second_edition(desk)
     assert (again.counts.unchanged, again.counts.superseded) == (6, 0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_lists_one_after_the_other_mean_the_same_whenever_rows_are_written(
+    any_desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Here nothing is written before the end; there, on SQLite, after each list. Holds are written in time."""
+    monkeypatch.setattr(outstanding, "_MOST", 100)
+    with Hub.open(Config(data=str(tmp_path / "there"))) as hub:
+        there = Desk(hub)
+        hub._follower.catch_up()
+        with monkeypatch.context() as nothing_is_written:
+            nothing_is_written.setattr(outstanding.Outstanding, "_settle", lambda *_, **__: None)
+            here = [_told(any_desk, done) for done in _editions(any_desk, seed)]
+            before = shown(any_desk)
+            assert any_desk.hub._store.commits.unsettled()
+        expected = []
+        for done in _editions(there, seed):
+            expected.append(_told(there, done))
+            hub._store.commits.tidy()
+        assert here == expected
+        assert before == shown(there)
+        any_desk.hub._store.commits.tidy()
+        assert shown(any_desk) == before
+
+
+def _editions(desk: Desk, seed: int) -> Iterator[Import]:
+    """Contribute lists of some of the items: changed or not, some with opinions, whole ones and lists of changes."""
+    random = Random(seed)
+    desk.hash_set("alpha/list")
+    yield desk.contribute("alpha/list", *(item(n, external_id=f"x{n}" if n % 3 else "") for n in MANY))
+    for edition in range(7):
+        items: list[Record] = []
+        replace = random.random() < 0.3
+        for n in random.sample(MANY, random.randint(6, len(MANY))):
+            name = f"x{n}" if n % 3 else ""
+            match random.choice("uuccrwq" if not replace else "uuccrq"):
+                case "u":
+                    items.append(item(n, external_id=name))
+                case "c":
+                    items.append(item(n, external_id=name, tags=(f"edition {edition}",)))
+                case "r":
+                    said = RecordReview(ReviewKind.FALSE_POSITIVE, "somebody", f"edition {edition}")
+                    items.append(item(n, external_id=name, tags=("reviewed",), reviews=(said,)))
+                case "q":  # another file under its id; without one, another item
+                    items.append(item(n + 100 * random.randint(0, 2), external_id=name))
+                case _:
+                    items.append(item(n, external_id=name, action=Action.WITHDRAW))
+        yield desk.contribute("alpha/list", *items, replace=replace, allow_shrinking=True)
+
+
+def _told(desk: Desk, done: Import) -> Any:
+    return done.counts, desk.report(done)
+
+
+def test_a_large_deletion_by_the_source_is_held_before_its_rows_are_written(
+    any_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    any_desk.hash_set("alpha/list")
+    old = [item(n, source_time="2026-01-01T00:00:00Z") for n in MANY]
+    any_desk.contribute("alpha/list", *old, source="old")
+    with held_up(monkeypatch) as waits:
+        time = "2026-01-02T00:00:00Z"
+        any_desk.contribute("alpha/list", *(item(n, action=Action.WITHDRAW, source_time=time) for n in MANY))
+        assert waits.wait(30)
+        again = any_desk.contribute("alpha/list", *old, source="old")
+        assert (again.counts.stays_withdrawn, any_desk.known(*MANY)) == (len(MANY), [])
 
 
 class TestWhatACommitLeavesToDo:
@@ -177,6 +282,47 @@ class TestWhatACommitLeavesToDo:
         assert batches_kept(store)
         open_hub(publisher=False)
         soon(lambda: not store.standing._outstanding.listed() and not batches_kept(store))
+
+    def test_what_a_process_that_ended_left_is_done_by_one_that_lives(
+        self, open_hub: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(housekeeping, "_LEFT_SECONDS", 0.0)
+        desk = Desk(open_hub(start=False))
+        desk.hub._follower.catch_up()
+        desk.hub.contribute.tidying.start()
+        soon(lambda: not desk.hub.contribute.tidying._wake.is_set())
+        first_edition(desk)
+        other = Desk(open_hub(publisher=False, start=False))
+        other.contribute("alpha/list", *(item(100 + n, external_id=f"x{n}") for n in MANY))
+        assert desk.hub._store.commits.unsettled()
+        assert desk.hub._housekeeping is not None
+        for _ in range(2):
+            desk.hub._housekeeping.round()
+        soon(lambda: not desk.hub._store.commits.unsettled())
+
+    def test_it_rests_while_lists_come_in(self, open_hub: Open) -> None:
+        desk = Desk(open_hub(start=False))
+        desk.hub._follower.catch_up()
+        first_edition(desk)
+        second_edition(desk)
+        rests: list[float] = []
+
+        def wait(seconds: float) -> bool:
+            rests.append(seconds)
+            return False
+
+        desk.contribute("alpha/list", *(item(200 + n, external_id=f"x{n}") for n in MANY))
+        opened = desk.add(desk.open("alpha/list"), (item(1000),))
+        desk.hub._store.commits.tidy(wait)
+        assert len(rests) > len(MANY)
+        assert all(0 < seconds <= 2 for seconds in rests)
+        assert not desk.hub._store.commits.unsettled()
+        desk.commit(opened)
+        rests.clear()
+        desk.contribute("alpha/list", *(item(300 + n, external_id=f"x{n}") for n in MANY))
+        desk.hub._store.commits.tidy(wait)
+        assert rests
+        assert not any(rests)
 
     def test_what_is_erased_does_not_stay_in_a_list_as_it_was_sent(self, open_hub: Open) -> None:
         desk = Desk(open_hub(start=False))
@@ -232,8 +378,25 @@ class TestWhatACommitLeavesToDo:
             other.join(10)
             assert done, "it waits"
 
-    def test_the_next_list_takes_its_lease_only_then(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_nor_does_the_next_one_of_the_same_hash_set(self, any_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        first_edition(any_desk)
+        with held_up(monkeypatch) as waits:
+            any_desk.contribute("alpha/list", *(item(100 + n, external_id=f"x{n}") for n in MANY))
+            assert waits.wait(30)
+            done: list[Any] = []
+            changed = [item(200 + n, external_id=f"x{n}") for n in MANY]
+            other = threading.Thread(target=lambda: done.append(any_desk.contribute("alpha/list", *changed)))
+            other.start()
+            other.join(10)
+            assert done, "it waits"
+            assert done[0].counts.superseded == len(MANY)
+            assert any_desk.known(*MANY, *(100 + n for n in MANY)) == []
+
+    def test_after_many_lists_the_next_one_takes_its_lease_only_then(
+        self, open_hub: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """What is left may take longer than a lease lasts, and others would then commit into the same hash set."""
+        monkeypatch.setattr(outstanding, "_MOST", 0)
         desk = Desk(open_hub())
         first_edition(desk)
         with held_up(monkeypatch) as waits:

@@ -244,6 +244,22 @@ def test_a_large_tail_is_published_in_the_background(tmp_path: Path) -> None:
         assert matcher.status().algorithms["PDQ"].tail == 0
 
 
+def test_what_is_applied_again_moves_the_snapshot_too(tmp_path: Path) -> None:
+    """A list that comes again with other words about the same digests: a start must not read all of it once more."""
+    with Matcher(tmp_path, compact_after=6_000) as matcher:
+        for revision in (2, 4, 6):
+            matcher.apply(revision - 1, add={"PDQ": digests(1, 5_000)})
+            matcher.apply(revision, add={"PDQ": digests(2, 5_000)})
+            patient = time.monotonic() + 30
+            while matcher.status().snapshot_revision != revision and time.monotonic() < patient:
+                time.sleep(0.01)
+            assert matcher.status().snapshot_revision == revision
+        assert matcher._live._changes == []
+    with Matcher(tmp_path) as matcher:
+        assert matcher.revision == 6
+        assert matcher.count("PDQ") == 10_000
+
+
 def test_searches_never_see_a_gap_while_everything_moves(tmp_path: Path) -> None:
     """Threads search for what is always there and never there, during changes, merges, snapshots and rebuilds."""
     always, never, other = digests(1, 6_000), digests(2, 100), digests(3, 3_000)
