@@ -6,6 +6,7 @@ No Entry is built. A page of rows becomes a few arrays, so that a million entrie
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -158,15 +159,26 @@ class Comparison:
             "CROSS JOIN entry e WHERE e.id = a.entry ORDER BY e.id"
         )
         for state in (ACTIVE, _QUARANTINED):
-            after = 0
-            while rows := self._live_page(set_key, state, after):
-                after = rows[-1][0]
+            for rows in self._live_pages(set_key, state):
                 yield self._stated(rows, lambda _: set())
         after = 0
         while rows := self._db.fetch(withdrawn, (set_key, after)):
             after = rows[-1][0]
             page = self._stated([row for row in rows if row[1] == WITHDRAWN or row[11]])
             yield page.where(page.are_withdrawn)
+
+    def _live_pages(self, set_key: int, state: int) -> Iterator[Sequence[Row]]:
+        if self._db.is_sqlite:  # which reads in this process: threads would wait for each other at every row
+            after = 0
+            while rows := self._live_page(set_key, state, after):
+                after = rows[-1][0]
+                yield rows
+            return
+        with ThreadPoolExecutor(1, "read-ahead") as beside:
+            reading = beside.submit(self._live_page, set_key, state, 0)
+            while rows := reading.result():
+                reading = beside.submit(self._live_page, set_key, state, rows[-1][0])
+                yield rows
 
     def _live_page(self, set_key: int, state: int, after: int) -> Sequence[Row]:
         condition, order, parameters = self._db.state_page(set_key, state, after)

@@ -260,6 +260,11 @@ class Database:
             (set_key, state, after, set_key, state),
         )
 
+    @property
+    def writers(self) -> int:
+        """How many writes of one commit are worth making at once."""
+        return 1 if self.is_sqlite else 2
+
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction; commit it at the end, or roll it back when the body raises.

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import deque
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -130,17 +132,28 @@ class Stage:
         self._reports.write(self._leases.commit_of(import_id), findings)
 
     def write_run(self, commit: Commit) -> None:
-        """Write the gathered hashes in order. The caller holds `commit.lock`."""
+        """Write the gathered hashes in order, some pieces at once where the database can. The caller holds
+        `commit.lock`.
+        """
+        most = self._db.writers
         try:
-            with self._leases.releasing(commit):
-                for code, digests, entries in commit.take_run():
-                    with self._db.write() as c:
-                        self._leases.renew(c, commit)
-                        self._db.insert_hashes(c, code, digests, entries)
+            with self._leases.releasing(commit), ThreadPoolExecutor(most, "hashes") as beside:
+                writing: deque[Future[None]] = deque()
+                for piece in commit.take_run():
+                    if len(writing) == most:
+                        writing.popleft().result()
+                    writing.append(beside.submit(self._write_hashes, commit, *piece))
+                for one in writing:
+                    one.result()
         except BaseException:
             # Part of the run is gone from memory: only a new begin_commit, which purges, can go on.
             self._leases.commits.pop(commit.import_id, None)
             raise
+
+    def _write_hashes(self, commit: Commit, code: int, digests: NDArray[np.uint8], entries: NDArray[np.int64]) -> None:
+        with self._db.write() as c:
+            self._db.insert_hashes(c, code, digests, entries)
+            self._leases.renew(c, commit)  # last: on PostgreSQL other pieces would wait for the import's row
 
     def purge(self, commit: Commit) -> None:
         """Remove what the import staged, in pieces, so that other writers do not wait."""

@@ -174,9 +174,8 @@ class HashSetComparison:
         )[order]
         _, firsts = np.unique(as_scalars(words), return_index=True)
         entries = order[firsts]
-        low = np.searchsorted(item_heads, heads(page.statements[entries]), "left")
-        high = np.searchsorted(item_heads, heads(page.statements[entries]), "right")
-        places, entries = _expanded(low, high - low, entries)
+        low, counts = _runs_of(item_heads, heads(page.statements[entries]))
+        places, entries = _expanded(low, counts, entries)
         chosen = items[places].astype(np.int64)
         lacks_value = d.lacks_value[chosen] & (meaning_of[d.kind[chosen]] == codes[None])
         is_same_statement = (
@@ -236,12 +235,14 @@ class HashSetComparison:
             has_one = self._has_key(sort, values)
             keys[sort] = values[has_one], rows[has_one]
         entries = ascending(np.concatenate([_NO_IDS, *(rows for _, rows in keys.values())]))
+        place = np.empty(len(page.ids), np.int64)
+        place[entries] = np.arange(len(entries))
         return _Others(
             page.ids[entries],
             page.are_active[entries],
             ~page.are_withdrawn[entries],
             named[entries],
-            {sort: (values, np.searchsorted(entries, rows)) for sort, (values, rows) in keys.items()},
+            {sort: (values, place[rows]) for sort, (values, rows) in keys.items()},
         )
 
     def _weigh(self, others: _Others) -> NDArray[np.int64]:
@@ -349,13 +350,11 @@ class HashSetComparison:
 
     def _bounded(self, others: _Others, of_entries: Links) -> Links:
         """Return not too many of the entries with one key: the first ones, and those with reviews."""
-        if not len(of_entries.keys):
+        if np.bincount(of_entries.keys, minlength=1).max() <= _EARLIER_KEPT:
             return of_entries
         order = np.lexsort((others.ids[of_entries.rows], of_entries.keys))
         links = Links(of_entries.keys[order], of_entries.rows[order])
         _, starts, counts = np.unique(links.keys, return_index=True, return_counts=True)
-        if counts.max() <= _EARLIER_KEPT:
-            return links
         rank = np.arange(len(links.keys)) - np.repeat(starts, counts)
         reviewed = list(self._store.entries.reviews_of(others.ids[links.rows[rank >= _EARLIER_KEPT]].tolist()))
         return links.where((rank < _EARLIER_KEPT) | np.isin(others.ids[links.rows], reviewed))
@@ -510,6 +509,18 @@ def _stays_withdrawn(hold: Hold, name: str) -> str:
     return f"{name} was withdrawn {why} and stays so; to restore it: hashhub entry restore {name} ({who})"
 
 
+def _runs_of(ordered: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each wanted number begins among ordered ones, of which there are some, and how often it is there."""
+    last = len(ordered) - 1
+    starts = np.searchsorted(ordered, wanted)
+    counts = (ordered[np.minimum(starts, last)] == wanted).astype(np.int64)
+    counts[starts > last] = 0
+    # Hardly any is there twice, and looking for its end takes as long again.
+    several = np.flatnonzero((counts == 1) & (starts < last) & (ordered[np.minimum(starts + 1, last)] == wanted))
+    counts[several] = np.searchsorted(ordered, wanted[several], "right") - starts[several]
+    return starts, counts
+
+
 def _expanded(
     starts: NDArray[np.int64], counts: NDArray[np.int64], values: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -521,10 +532,10 @@ def _expanded(
 
 def _pairs(of_items: Links, of_entries: Links) -> NDArray[np.int64]:
     """Return the distinct pairs (item, entry's row) that have a key in common, int64[n, 2], ascending."""
-    order = np.argsort(of_entries.keys, kind="stable")
-    keys = of_entries.keys[order]
-    low, high = np.searchsorted(keys, of_items.keys, "left"), np.searchsorted(keys, of_items.keys, "right")
-    places, items = _expanded(low, high - low, of_items.rows)
+    order = np.argsort(of_entries.keys)
+    counts = np.bincount(of_entries.keys, minlength=int(of_items.keys.max(initial=-1)) + 1)
+    starts = np.cumsum(counts) - counts
+    places, items = _expanded(starts[of_items.keys], counts[of_items.keys], of_items.rows)
     return ascending_pairs(items, of_entries.rows[order][places])
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _Number = TypeVar("_Number", bound=np.integer[Any])
 _HEAD: Final = 8  # bytes of a key that are compared first; every key has as many
+_MOST_PAIRED: Final = 1 << 62
 _CHUNK: Final = 250_000  # rows compared at a time: some milliseconds, between which other threads go on
 KEY_BYTES: Final = 16  # of an external id's key, and of a set of hashes'; nobody finds two with one of them
 ALGORITHM_OF_CODE: Final = {code: name for name, code in ALGORITHM_CODES.items()}
@@ -86,15 +87,23 @@ class Column:
         """Return which items have which of `keys`, which are distinct and sorted, as `distinct` gives them."""
         if not len(keys) or not len(self.items):
             return Links(np.empty(0, np.int64), np.empty(0, np.int64))
-        wanted = ascending(heads(np.frombuffer(keys.tobytes(), np.uint8).reshape(len(keys), -1)))
+        wanted = heads(np.frombuffer(keys.tobytes(), np.uint8).reshape(len(keys), -1))
+        order = np.argsort(wanted)
+        wanted = wanted[order]
         rows: list[NDArray[np.int64]] = []
+        places: list[NDArray[np.int64]] = []
         for start in range(0, len(self.items), _CHUNK):
             chunk = heads(self.keys[start : start + _CHUNK])
             at = np.minimum(np.searchsorted(wanted, chunk), len(wanted) - 1)
-            rows.append(np.flatnonzero(wanted[at] == chunk) + start)
+            rows.append(np.flatnonzero(wanted[at] == chunk))
+            places.append(at[rows[-1]])
+            rows[-1] += start
         candidates = np.concatenate(rows)
         whole = as_scalars(self.keys[candidates])
-        numbers = np.minimum(np.searchsorted(keys, whole), len(keys) - 1)
+        if (wanted[1:] == wanted[:-1]).any():  # heads do not tell all of the keys apart
+            numbers = np.minimum(np.searchsorted(keys, whole), len(keys) - 1)
+        else:
+            numbers = order[np.concatenate(places)]
         has_one = keys[numbers] == whole
         return Links(numbers[has_one].astype(np.int64), self.items[candidates[has_one]].astype(np.int64))
 
@@ -190,11 +199,12 @@ def ascending(values: NDArray[_Number]) -> NDArray[_Number]:
 
 
 def ascending_pairs(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the distinct pairs, int64[n, 2], in ascending order; see `ascending`."""
+    """Return the distinct pairs of numbers that are not negative, int64[n, 2], in ascending order; see `ascending`."""
+    width = int(second.max(initial=0)) + 1
+    if int(first.max(initial=0)) < _MOST_PAIRED // width:  # a pair as one number is sorted in a fifth of the time
+        return np.stack(np.divmod(ascending(first * width + second), width), axis=1)
     order = np.lexsort((second, first))
     pairs = np.stack([first[order], second[order]], axis=1)
-    if len(pairs) < 2:  # noqa: PLR2004 - nothing to compare
-        return pairs
     return pairs[np.concatenate(([True], (pairs[1:] != pairs[:-1]).any(axis=1)))]
 
 
