@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.errors import InvalidArgument, Reason, Violation
-from hashhub.hashes import SEARCHED, Algorithm, Metric
+from hashhub.hashes import SEARCHED, Algorithm
 from hashhub.matcher.index import Rows, space
 
 
@@ -52,7 +52,7 @@ def checked_distance(of: Algorithm, max_distance: int | None) -> int:
                 violations=(Violation("max_distance", f"must be given for {of.name}", "DISTANCE_REQUIRED"),),
             )
         return of.default_max_distance
-    most = {Metric.EXACT: 0, Metric.HAMMING: of.bits, Metric.SQUARED_EUCLIDEAN: of.digest_bytes * 255**2}[of.metric]
+    most = of.max_possible_distance
     if not 0 <= max_distance <= most:
         raise InvalidArgument.field(
             "max_distance", f"must be 0 to {most} for {of.name}, got {max_distance}", "OUT_OF_RANGE"
