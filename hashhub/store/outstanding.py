@@ -70,6 +70,9 @@ class Outstanding:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._known: dict[int, tuple[Part, ...]] = {}  # by revision
+        self._written: frozenset[tuple[int, int]] = (
+            frozenset()
+        )  # parts that this process wrote, by revision and ordinal
         self._settling = threading.Lock()
         updated = (
             "UPDATE entry SET reasons = CASE "  # noqa: S608 - our own text
@@ -238,12 +241,16 @@ class Outstanding:
                 c.execute(sa.update(s.outstanding).where(s.outstanding.c.revision.in_(done)).values(withdrawal=None))
 
     def _write_all(self, part: Part, is_stopping: Callable[[], bool] = lambda: False) -> bool:
-        """Write a part, piece by piece; return False when it was told to stop before the end."""
+        """Write a part, piece by piece, unless this process did; return False when it was told to stop before the end."""
+        if (part.revision, part.ordinal) in self._written:
+            return True
         for piece in part.ids.pieces(PIECE):
             if is_stopping():
                 return False
             with self._db.write() as c:
                 self._write(c, part, piece.tolist())
+        still_listed = {written for written in self._written if written[0] in self._known}
+        self._written = frozenset({*still_listed, (part.revision, part.ordinal)})  # replaced: other threads read it
         return True
 
     def _write(self, c: Connection, part: Part, ids: Sequence[int]) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from hashhub.config import Config
 from hashhub.errors import Unavailable
-from hashhub.hub import Hub, housekeeping
+from hashhub.hub import Hub, follow, housekeeping
 from hashhub.model import (
     Action,
     Counts,
@@ -262,6 +262,30 @@ def test_a_large_deletion_by_the_source_is_held_before_its_rows_are_written(
         assert (again.counts.stays_withdrawn, any_desk.known(*MANY)) == (len(MANY), [])
 
 
+def test_what_is_held_is_written_for_one_commit_and_not_for_each(
+    open_hub: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small lists after a large deletion must not write a million rows again, each of them."""
+    desk = Desk(open_hub(start=False))
+    desk.hub._follower.catch_up()
+    desk.hash_set("alpha/list")
+    desk.contribute("alpha/list", *(item(n) for n in MANY))
+    monkeypatch.setattr(outstanding.Outstanding, "_settle", lambda *_, **__: None)
+    desk.contribute("alpha/list", *(item(n, action=Action.WITHDRAW) for n in MANY))
+    written: list[int] = []
+    write = outstanding.Outstanding._write
+
+    def noted(self: Any, c: Any, part: Any, ids: Any) -> None:
+        written.extend(ids)
+        write(self, c, part, ids)
+
+    monkeypatch.setattr(outstanding.Outstanding, "_write", noted)
+    for n in range(3):
+        desk.contribute("alpha/list", item(100 + n))
+    assert len(written) == len(MANY)
+    assert desk.hub._store.commits.unsettled()
+
+
 class TestWhatACommitLeavesToDo:
     def test_it_is_done_without_anybody_waiting_for_it(self, open_hub: Open) -> None:
         desk = Desk(open_hub())
@@ -300,7 +324,7 @@ class TestWhatACommitLeavesToDo:
             desk.hub._housekeeping.round()
         soon(lambda: not desk.hub._store.commits.unsettled())
 
-    def test_it_rests_while_lists_come_in(self, open_hub: Open) -> None:
+    def test_it_rests_while_lists_come_in(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         desk = Desk(open_hub(start=False))
         desk.hub._follower.catch_up()
         first_edition(desk)
@@ -317,12 +341,39 @@ class TestWhatACommitLeavesToDo:
         assert len(rests) > len(MANY)
         assert all(0 < seconds <= 2 for seconds in rests)
         assert not desk.hub._store.commits.unsettled()
+        monkeypatch.setattr(commits, "_MOST_REST", sum(rests[:3]))
+        desk.commit(opened)
+        opened = desk.add(desk.open("alpha/list"), (item(1001),))
+        desk.contribute("alpha/list", *(item(250 + n, external_id=f"x{n}") for n in MANY))
+        rests.clear()
+        desk.hub._store.commits.tidy(lambda seconds: bool(rests.append(1000 * seconds)))
+        assert any(rests)
+        assert not any(rests[len(rests) // 2 :]), "somebody who keeps sending keeps it from ever being done"
+        assert not desk.hub._store.commits.unsettled()
         desk.commit(opened)
         rests.clear()
         desk.contribute("alpha/list", *(item(300 + n, external_id=f"x{n}") for n in MANY))
         desk.hub._store.commits.tidy(wait)
         assert rests
         assert not any(rests)
+
+    def test_digests_are_swept_faster_when_lists_keep_coming_in(
+        self, open_hub: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(follow, "_LONG_PAUSES", 4)
+        monkeypatch.setattr(follow, "_SWEEP_PIECE", 1)
+        desk = Desk(open_hub(start=False))
+        follower = desk.hub._follower
+        follower.catch_up()
+        first_edition(desk)
+        desk.contribute("alpha/list", *(item(100 + n, external_id=f"x{n}") for n in MANY))
+        desk.hub._store.commits.settle()
+        desk.add(desk.open("alpha/list"), (item(1000),))
+        pauses: list[float] = []
+        monkeypatch.setattr(follower.thread, "wait", lambda seconds: bool(pauses.append(1000 * seconds)))
+        follower._look()
+        assert len(pauses) > 4
+        assert min(pauses[:4]) > max(pauses[4:])
 
     def test_what_is_erased_does_not_stay_in_a_list_as_it_was_sent(self, open_hub: Open) -> None:
         desk = Desk(open_hub(start=False))
