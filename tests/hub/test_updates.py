@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hashhub.config import Config
@@ -164,6 +165,29 @@ def test_entries_count_once_whenever_their_rows_are_written(
     monkeypatch.setattr(Entries, "ids_in_state", written_meanwhile)
     assert store.entries.entry_count("alpha", "list", EntryState.WITHDRAWN) == 6
     assert not store.commits.unsettled()
+
+
+def test_entries_that_were_read_too_long_ago_are_not_taken_for_active(
+    open_hub: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their rows do not say that they are withdrawn, and what said so is gone."""
+    desk = Desk(open_hub(start=False))
+    desk.hub._follower.catch_up()
+    first_edition(desk)
+    store, none_moved = desk.hub._store, np.zeros(1, np.int64)
+    settle = outstanding.Outstanding._settle
+    monkeypatch.setattr(outstanding.Outstanding, "_settle", lambda *_, **__: None)
+    second_edition(desk)
+    listed = store.commits.unsettled()
+    part = next(store.standing._outstanding.parts(listed))
+    ids = np.array([part.ids.first], np.int64)
+    assert store.standing._outstanding.is_withdrawn(listed, ids, none_moved).all()
+    settle(store.standing._outstanding)
+    desk.hash_set("beta/list")
+    for n in (200, 300):
+        desk.contribute("beta/list", *(item(n + m, external_id=f"x{m}") for m in MANY))
+    with pytest.raises(Unavailable, match="updated while they were read"):
+        outstanding.Outstanding(store._db).is_withdrawn(listed, ids, none_moved)
 
 
 def test_an_entry_that_is_outstanding_is_moved_as_what_it_is(open_hub: Open, cut_off: Any) -> None:
@@ -341,14 +365,14 @@ class TestWhatACommitLeavesToDo:
         assert len(rests) > len(MANY)
         assert all(0 < seconds <= 2 for seconds in rests)
         assert not desk.hub._store.commits.unsettled()
-        monkeypatch.setattr(commits, "_MOST_REST", sum(rests[:3]))
+        monkeypatch.setattr(commits, "_MOST_REST", 1e-9)
         desk.commit(opened)
         opened = desk.add(desk.open("alpha/list"), (item(1001),))
         desk.contribute("alpha/list", *(item(250 + n, external_id=f"x{n}") for n in MANY))
         rests.clear()
-        desk.hub._store.commits.tidy(lambda seconds: bool(rests.append(1000 * seconds)))
-        assert any(rests)
-        assert not any(rests[len(rests) // 2 :]), "somebody who keeps sending keeps it from ever being done"
+        desk.hub._store.commits.tidy(wait)
+        assert rests[0]
+        assert not any(rests[1:]), "what is left to do grows for as long as somebody keeps sending"
         assert not desk.hub._store.commits.unsettled()
         desk.commit(opened)
         rests.clear()
@@ -370,7 +394,12 @@ class TestWhatACommitLeavesToDo:
         desk.hub._store.commits.settle()
         desk.add(desk.open("alpha/list"), (item(1000),))
         pauses: list[float] = []
-        monkeypatch.setattr(follower.thread, "wait", lambda seconds: bool(pauses.append(1000 * seconds)))
+
+        def wait(seconds: float) -> bool:
+            pauses.append(seconds)
+            return False
+
+        monkeypatch.setattr(follower.thread, "wait", wait)
         follower._look()
         assert len(pauses) > 4
         assert min(pauses[:4]) > max(pauses[4:])
