@@ -52,7 +52,7 @@ _IMPORT_STATES: Final = {code: state for state, code in s.IMPORT_STATES.items()}
 _DISPOSITIONS: Final = {code: d for d, code in s.DISPOSITIONS.items()}
 _COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
 _OPEN: Final = s.IMPORT_STATES[ImportState.OPEN]
-_MOMENT: Final = timedelta(seconds=2)
+_MOMENT: Final = timedelta(seconds=2)  # longer than a sender takes between two batches
 _SWEPT: Final = 8  # batches deleted in one transaction: some 10 MB, which take 50 ms
 
 
