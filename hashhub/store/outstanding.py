@@ -71,9 +71,7 @@ class Outstanding:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._known: dict[int, tuple[Part, ...]] = {}  # by revision
-        self._written: frozenset[tuple[int, int]] = (
-            frozenset()
-        )  # parts that this process wrote, by revision and ordinal
+        self._written: frozenset[tuple[int, int]] = frozenset()  # parts, by revision and ordinal, by this process
         self._settling = threading.Lock()
         updated = (
             "UPDATE entry SET reasons = CASE "  # noqa: S608 - our own text

@@ -474,7 +474,7 @@ def test_a_walk_that_is_left_early_leaves_no_thread_behind(
     filled.commits.finish_commit(import_id, counts=Counts())
     walk = filled.comparison.stated_entries("alpha", "list")
     assert len(next(walk).ids) == 2
-    walk.close()
+    del walk
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
     read = [i for page in filled.comparison.stated_entries("alpha", "list") for i in page.ids.tolist()]
     assert len(read) == len(set(read))
