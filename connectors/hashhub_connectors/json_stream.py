@@ -2,8 +2,8 @@
 
 It keeps a window of text and lets the standard library's scanner (in C) read each value that fits in the window. Only a
 value that does not fit is descended into, member by member. So a record costs one C call, nothing is read twice but the
-piece at a window's end, memory is bounded by MAX_LINE whatever the input, and every error knows its byte. Why not
-ijson: see docs/decisions/0004-reading-json.md.
+piece at a window's end and what `objects` is tried with, memory is bounded by MAX_LINE whatever the input, and every
+error knows its byte. Why not ijson: see docs/decisions/0004-reading-json.md.
 """
 
 from __future__ import annotations

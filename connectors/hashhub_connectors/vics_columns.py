@@ -35,7 +35,7 @@ from hashhub_connectors.vics_media import (
 )
 
 SEEN_FIRST: Final = 64  # Media of an array, before many are read at once
-_MOST_FAILURES: Final = 12
+_MOST_FAILURES: Final = 12  # after which 262,144 Media are read alone before the next try
 _NOTHING: Final = frozenset({type(None)})
 _UNSTATED: Final = frozenset({None, ""})
 _OF_CASES: Final = ("Media", "Media@odata.nextLink")

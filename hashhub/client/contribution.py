@@ -319,7 +319,8 @@ def _record_size(record: Record) -> int:
 
 def _record_sizes(columns: RecordColumns) -> Iterable[int]:
     """Return what `_record_size` does, of each record."""
-    templates = list(map(_record_size, columns.templates))
+    # Columns may come with thousands of templates of which they need a few.
+    templates = {number: _record_size(columns.templates[number]) for number in {*columns.template_of}}
     sequences = [_HASH_BYTES * len(sequence) for sequence in columns.sequences]
     texts = [columns.positions, *(columns.own[name] for name in _OWN_TEXTS if name in columns.own)]
     return map(

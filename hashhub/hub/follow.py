@@ -46,7 +46,8 @@ _PIECE: Final = (
 )
 _SWEEP_PIECE: Final = 1_000  # entries of a large withdrawal whose digests are looked after at a time: some 20 ms
 _SWEEP_PAUSE: Final = 0.02  # seconds between two pieces: matching has the core for half of the time
-_SWEEP_PAUSE_BUSY: Final = 0.4
+_SWEEP_PAUSE_BUSY: Final = 0.4  # while lists come in, which then have the database and the processor
+_LONG_PAUSES: Final = 150  # of them, a minute: what is to be swept must not grow for as long as somebody keeps sending
 _STALE_SECONDS: Final = (
     5.0  # without a look for changes: five times what is promised, more than a busy machine's hiccup
 )
@@ -129,6 +130,7 @@ class Follower:
         self._swept = 0  # the matcher lacks what large withdrawals up to this revision left without an entry,
         self._swept_at = 0  # since this revision of its own
         self._sweeping: Iterator[Mapping[str, NDArray[np.uint8]]] | None = None
+        self._long_pauses = 0  # since nothing was left to sweep
         self._saved = 0  # up to which revision the snapshots do
         self._lock = threading.Lock()
         self._moved = threading.Condition()
@@ -300,7 +302,7 @@ class Follower:
                 self._sweeping = self._digests_to_sweep()
             digests = next(self._sweeping, None)
             if digests is None:
-                self._sweeping = None
+                self._sweeping, self._long_pauses = None, 0
                 # The snapshots lack them once one is newer than the sweep.
                 if self._saved < self._swept and (self._matcher.snapshot_revision or 0) > self._swept_at:
                     self._saved = self._swept
@@ -315,8 +317,10 @@ class Follower:
         self._apply_all()
         self._note_soon()
         while self.sweep():
-            # While lists come in, they have the database and the processor.
-            pause = _SWEEP_PAUSE_BUSY if self._store.imports.are_coming_in() else _SWEEP_PAUSE
+            pause = _SWEEP_PAUSE
+            if self._long_pauses < _LONG_PAUSES and self._store.imports.are_coming_in():
+                self._long_pauses += 1
+                pause = _SWEEP_PAUSE_BUSY
             if self.thread.wait(pause):
                 return
             self._apply_all()

@@ -58,6 +58,7 @@ _NO_TIMES: Final = MappingProxyType[int, str]({})
 _DAY: Final = timedelta(days=1)
 _REST: Final = 20.0  # times what a piece of tidying took, while lists come in: they have the database and the processor
 _LONGEST_REST: Final = 2.0  # seconds
+_MOST_REST: Final = 60.0  # seconds in one go: what is left to do must not grow for as long as somebody keeps sending
 AWAITS_ACCEPTANCE: Final = "AWAITS_ACCEPTANCE"
 # Facts of an import's event: how many entries its source's deletion messages withdrew, which are then the first of its
 # changes; how many of its entries speak for the harmlessness of what others list.
@@ -263,8 +264,8 @@ class Commits:
         done: what a commit leaves to do once it is visible.
 
         `wait` is called before each piece, with seconds in which others have the database: more of them while lists
-        come in. Where it returns True the rest is left to the next call. Raises Unavailable or LimitExceeded; the next
-        call goes on from there.
+        come in, up to a minute in all. Where it returns True the remainder is left to the next call. Raises Unavailable
+        or LimitExceeded; the next call goes on from there.
         """
         is_stopping = self._resting(wait)
         try:
@@ -284,11 +285,14 @@ class Commits:
         return self._outstanding.listed()
 
     def _resting(self, wait: Callable[[float], bool]) -> Callable[[], bool]:
-        ended = time.monotonic()
+        ended, rested = time.monotonic(), 0.0
 
         def is_stopping() -> bool:
-            nonlocal ended
-            rest = min(_REST * (time.monotonic() - ended), _LONGEST_REST) if self._imports.are_coming_in() else 0.0
+            nonlocal ended, rested
+            rest = 0.0
+            if rested < _MOST_REST and self._imports.are_coming_in():
+                rest = min(_REST * (time.monotonic() - ended), _LONGEST_REST)
+                rested += rest
             is_over = wait(rest)
             ended = time.monotonic()
             return is_over

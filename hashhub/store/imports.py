@@ -52,7 +52,7 @@ _IMPORT_STATES: Final = {code: state for state, code in s.IMPORT_STATES.items()}
 _DISPOSITIONS: Final = {code: d for d, code in s.DISPOSITIONS.items()}
 _COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
 _OPEN: Final = s.IMPORT_STATES[ImportState.OPEN]
-_MOMENT: Final = timedelta(seconds=2)
+_MOMENT: Final = timedelta(seconds=2)  # longer than a sender takes between two batches
 _SWEPT: Final = 8  # batches deleted in one transaction: some 10 MB, which take 50 ms
 
 
@@ -269,7 +269,7 @@ class Imports:
         """
         t = s.imports
         millis = s.to_millis(before)
-        idle = sa.select(t.c.id).where(t.c.state.in_((_OPEN, _COMMITTING)), *_untouched_since(millis)).order_by(t.c.key)
+        idle = sa.select(t.c.id).where(s.UNDER_WAY, *_untouched_since(millis)).order_by(t.c.key)
         expired = (self._expire(import_id, millis) for import_id in self._db.read(lambda c: c.scalars(idle).all()))
         return [import_ for import_ in expired if import_ is not None]
 
@@ -404,9 +404,7 @@ class Imports:
         """Whether some import was opened or added to a moment ago, or is being committed, by whatever process."""
         t = s.imports
         recent = s.to_millis(now() - _MOMENT)
-        active = sa.select(t.c.key).where(
-            t.c.state.in_((_OPEN, _COMMITTING)), sa.not_(sa.and_(*_untouched_since(recent)))
-        )
+        active = sa.select(t.c.key).where(s.UNDER_WAY, sa.not_(sa.and_(*_untouched_since(recent))))
         return self._db.read(lambda c: c.execute(active.limit(1)).first()) is not None
 
     def sweep_batches(self, is_stopping: Callable[[], bool] = lambda: False) -> None:

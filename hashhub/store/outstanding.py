@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
+from hashhub.errors import Unavailable
 from hashhub.model import EntryState, Role, Withdrawal, WithdrawalReason
 from hashhub.store import schema as s
 from hashhub.store.database import Database
@@ -70,6 +71,7 @@ class Outstanding:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._known: dict[int, tuple[Part, ...]] = {}  # by revision
+        self._written: frozenset[tuple[int, int]] = frozenset()  # parts, by revision and ordinal, by this process
         self._settling = threading.Lock()
         updated = (
             "UPDATE entry SET reasons = CASE "  # noqa: S608 - our own text
@@ -118,9 +120,13 @@ class Outstanding:
         c.execute(sa.update(m).values(outstanding=",".join(filter(None, (listed, str(revision))))))
 
     def parts(self, listed: str) -> Iterator[Part]:
-        """Yield what is outstanding of the revisions that `metadata.outstanding` lists."""
+        """Yield what is outstanding of the revisions that `metadata.outstanding` lists, or listed a moment ago.
+
+        Raises Unavailable when that was too long ago to tell: what was read with it may be withdrawn and not say so.
+        """
         revisions = _revisions(listed)
-        missing = [r for r in revisions if r not in self._known]
+        known = self._known
+        missing = [r for r in revisions if r not in known]
         if missing:
             t = s.outstanding
             chosen = sa.select(t).where(t.c.revision.in_(missing)).order_by(t.c.revision, t.c.ordinal)
@@ -128,13 +134,13 @@ class Outstanding:
             fresh: dict[int, list[Part]] = {r: [] for r in missing}
             for row in rows:
                 fresh[row[0]].append(_part(row))
-            # Replaced, not changed: other threads read it.
-            self._known = {r: p for r, p in self._known.items() if r in revisions} | {
-                r: tuple(p) for r, p in fresh.items()
-            }
-        known = self._known
+            if not all(fresh.values()):
+                raise Unavailable("the entries were updated while they were read; retry", retry_after=0.1)
+            # Replaced, not changed: other threads read it, and have it replaced by what they need.
+            known = {r: p for r, p in known.items() if r in revisions} | {r: tuple(p) for r, p in fresh.items()}
+            self._known = known
         for revision in revisions:
-            yield from known.get(revision, ())
+            yield from known[revision]
 
     def about(self, listed: str, entry_id: int, update_revision: int) -> Part | None:
         """Return what is outstanding about an entry that was last moved at `update_revision`, or None."""
@@ -238,12 +244,16 @@ class Outstanding:
                 c.execute(sa.update(s.outstanding).where(s.outstanding.c.revision.in_(done)).values(withdrawal=None))
 
     def _write_all(self, part: Part, is_stopping: Callable[[], bool] = lambda: False) -> bool:
-        """Write a part, piece by piece; return False when it was told to stop before the end."""
+        """Write a part, piece by piece, unless this process did; return False when told to stop before the end."""
+        if (part.revision, part.ordinal) in self._written:
+            return True
         for piece in part.ids.pieces(PIECE):
             if is_stopping():
                 return False
             with self._db.write() as c:
                 self._write(c, part, piece.tolist())
+        still_listed = {written for written in self._written if written[0] in self._known}
+        self._written = frozenset({*still_listed, (part.revision, part.ordinal)})  # replaced: other threads read it
         return True
 
     def _write(self, c: Connection, part: Part, ids: Sequence[int]) -> None:

@@ -46,7 +46,7 @@ from hashhub.model import (
     WithdrawalReason,
 )
 
-SCHEMA_VERSION: Final = "0013"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0014"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {a.name: a.code for a in STORED.values()}
 ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
@@ -339,6 +339,9 @@ imports: Final = _table(
     sa.Column("touch_time", sa.BigInteger, nullable=False, server_default="0"),
     sa.Index("import_source", "hash_set", "source_digest"),
 )
+# Those that are OPEN or COMMITTING: few of all that there ever were, and asked for again and again.
+UNDER_WAY: Final = imports.c.state < sa.literal_column("3")
+sa.Index("import_under_way", imports.c.state, sqlite_where=UNDER_WAY, postgresql_where=UNDER_WAY)
 
 staged_batch: Final = _table(
     "staged_batch",

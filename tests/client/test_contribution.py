@@ -90,6 +90,26 @@ def _partly_as_columns(
             yield from run
 
 
+def test_short_columns_of_many_templates_cost_what_their_own_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list in which every fifth item is odd comes in a thousand pieces, which share all their templates."""
+    records = [
+        Record(position=f"line {i}", hashes=(parse_pair("MD5:" + f"{i:032x}"),), series=str(i)) for i in range(90)
+    ]
+    whole = columns_of(records)
+    starts = whole.starts()
+    sized = []
+    size_of = contribution._record_size
+
+    def noted(record: Record) -> int:
+        sized.append(record)
+        return size_of(record)
+
+    monkeypatch.setattr(contribution, "_record_size", noted)
+    parts = (whole.part(first, first + 3, starts) for first in range(0, 90, 3))
+    assert list(contribution.cut(parts, as_columns=True)) == list(contribution.cut([whole], as_columns=True))
+    assert len(sized) == 2 * len(records)
+
+
 @given(sizes=item_sizes, flip=st.integers(0, 7), runs=st.lists(st.tuples(st.integers(1, 30), st.booleans())))
 @settings(deadline=None)
 def test_batches_hold_every_item_once_and_are_cut_alike(

@@ -10,11 +10,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hashhub.config import Config
 from hashhub.errors import Unavailable
-from hashhub.hub import Hub, housekeeping
+from hashhub.hub import Hub, follow, housekeeping
 from hashhub.model import (
     Action,
     Counts,
@@ -166,6 +167,29 @@ def test_entries_count_once_whenever_their_rows_are_written(
     assert not store.commits.unsettled()
 
 
+def test_entries_that_were_read_too_long_ago_are_not_taken_for_active(
+    open_hub: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their rows do not say that they are withdrawn, and what said so is gone."""
+    desk = Desk(open_hub(start=False))
+    desk.hub._follower.catch_up()
+    first_edition(desk)
+    store, none_moved = desk.hub._store, np.zeros(1, np.int64)
+    settle = outstanding.Outstanding._settle
+    monkeypatch.setattr(outstanding.Outstanding, "_settle", lambda *_, **__: None)
+    second_edition(desk)
+    listed = store.commits.unsettled()
+    part = next(store.standing._outstanding.parts(listed))
+    ids = np.array([part.ids.first], np.int64)
+    assert store.standing._outstanding.is_withdrawn(listed, ids, none_moved).all()
+    settle(store.standing._outstanding)
+    desk.hash_set("beta/list")
+    for n in (200, 300):
+        desk.contribute("beta/list", *(item(n + m, external_id=f"x{m}") for m in MANY))
+    with pytest.raises(Unavailable, match="updated while they were read"):
+        outstanding.Outstanding(store._db).is_withdrawn(listed, ids, none_moved)
+
+
 def test_an_entry_that_is_outstanding_is_moved_as_what_it_is(open_hub: Open, cut_off: Any) -> None:
     desk = Desk(open_hub())
     first_edition(desk)
@@ -262,6 +286,30 @@ def test_a_large_deletion_by_the_source_is_held_before_its_rows_are_written(
         assert (again.counts.stays_withdrawn, any_desk.known(*MANY)) == (len(MANY), [])
 
 
+def test_what_is_held_is_written_for_one_commit_and_not_for_each(
+    open_hub: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small lists after a large deletion must not write a million rows again, each of them."""
+    desk = Desk(open_hub(start=False))
+    desk.hub._follower.catch_up()
+    desk.hash_set("alpha/list")
+    desk.contribute("alpha/list", *(item(n) for n in MANY))
+    monkeypatch.setattr(outstanding.Outstanding, "_settle", lambda *_, **__: None)
+    desk.contribute("alpha/list", *(item(n, action=Action.WITHDRAW) for n in MANY))
+    written: list[int] = []
+    write = outstanding.Outstanding._write
+
+    def noted(self: Any, c: Any, part: Any, ids: Any) -> None:
+        written.extend(ids)
+        write(self, c, part, ids)
+
+    monkeypatch.setattr(outstanding.Outstanding, "_write", noted)
+    for n in range(3):
+        desk.contribute("alpha/list", item(100 + n))
+    assert len(written) == len(MANY)
+    assert desk.hub._store.commits.unsettled()
+
+
 class TestWhatACommitLeavesToDo:
     def test_it_is_done_without_anybody_waiting_for_it(self, open_hub: Open) -> None:
         desk = Desk(open_hub())
@@ -300,7 +348,7 @@ class TestWhatACommitLeavesToDo:
             desk.hub._housekeeping.round()
         soon(lambda: not desk.hub._store.commits.unsettled())
 
-    def test_it_rests_while_lists_come_in(self, open_hub: Open) -> None:
+    def test_it_rests_while_lists_come_in(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         desk = Desk(open_hub(start=False))
         desk.hub._follower.catch_up()
         first_edition(desk)
@@ -317,12 +365,44 @@ class TestWhatACommitLeavesToDo:
         assert len(rests) > len(MANY)
         assert all(0 < seconds <= 2 for seconds in rests)
         assert not desk.hub._store.commits.unsettled()
+        monkeypatch.setattr(commits, "_MOST_REST", 1e-9)
+        desk.commit(opened)
+        opened = desk.add(desk.open("alpha/list"), (item(1001),))
+        desk.contribute("alpha/list", *(item(250 + n, external_id=f"x{n}") for n in MANY))
+        rests.clear()
+        desk.hub._store.commits.tidy(wait)
+        assert rests[0]
+        assert not any(rests[1:]), "what is left to do grows for as long as somebody keeps sending"
+        assert not desk.hub._store.commits.unsettled()
         desk.commit(opened)
         rests.clear()
         desk.contribute("alpha/list", *(item(300 + n, external_id=f"x{n}") for n in MANY))
         desk.hub._store.commits.tidy(wait)
         assert rests
         assert not any(rests)
+
+    def test_digests_are_swept_faster_when_lists_keep_coming_in(
+        self, open_hub: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(follow, "_LONG_PAUSES", 4)
+        monkeypatch.setattr(follow, "_SWEEP_PIECE", 1)
+        desk = Desk(open_hub(start=False))
+        follower = desk.hub._follower
+        follower.catch_up()
+        first_edition(desk)
+        desk.contribute("alpha/list", *(item(100 + n, external_id=f"x{n}") for n in MANY))
+        desk.hub._store.commits.settle()
+        desk.add(desk.open("alpha/list"), (item(1000),))
+        pauses: list[float] = []
+
+        def wait(seconds: float) -> bool:
+            pauses.append(seconds)
+            return False
+
+        monkeypatch.setattr(follower.thread, "wait", wait)
+        follower._look()
+        assert len(pauses) > 4
+        assert min(pauses[:4]) > max(pauses[4:])
 
     def test_what_is_erased_does_not_stay_in_a_list_as_it_was_sent(self, open_hub: Open) -> None:
         desk = Desk(open_hub(start=False))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from hashhub import item
-from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, Reason
+from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, Reason, Unavailable
 from hashhub.model import (
     SYSTEM,
     Classification,
@@ -23,8 +25,9 @@ from hashhub.model import (
     ReviewKind,
     SchemeStatus,
 )
-from hashhub.store import FindingRun, Store
+from hashhub.store import FindingRun, Store, comparison, staging
 from hashhub.store import stage as module
+from hashhub.store.database import Database
 from hashhub.store.packing import distinct
 from hashhub.testing.rows import EntryRow, pack_entries
 
@@ -431,3 +434,48 @@ def test_many_entries_are_kept_as_they_were_staged(filled: Store, fill: Any, cou
         assert {digest: [e.id for e in entries] for digest, entries in found.items()} == {
             digest: [entry_id] for digest, entry_id in having.items()
         }
+
+
+def test_when_one_of_two_writers_fails_nothing_of_the_run_stays(
+    filled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "PIECE", 3)
+    numbers = range(1000, 1020)
+    import_id = fill.begin(filled)
+    fill.stage(filled, import_id, numbers)
+    insert, left = Database.insert_hashes, itertools.count()
+
+    def fails_once(*arguments: Any) -> None:
+        if next(left) == 4:
+            raise Unavailable("the connection broke")
+        insert(*arguments)
+
+    monkeypatch.setattr(Database, "insert_hashes", fails_once)
+    with pytest.raises(Unavailable, match="broke"):
+        filled.commits.finish_commit(import_id, counts=Counts())
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("hashes")]
+    before = filled._db.fetch("SELECT count(*) FROM hash")[0][0]
+    assert before, "the other pieces were written"
+    filled.commits.begin_commit(import_id)  # which need not wait for a lease
+    ids = fill.stage(filled, import_id, numbers)
+    filled.commits.finish_commit(import_id, counts=Counts())
+    rows = filled._db.fetch(filled._db.sql("SELECT entry FROM hash WHERE entry >= ?"), (ids[0],))
+    assert sorted(row[0] for row in rows) == sorted([*ids, *ids])
+    having = filled.entries.entries_by_digests("MD5", [fill.digest(n, 16) for n in numbers])
+    assert sorted(entry.id for entries in having.values() for entry in entries) == ids
+
+
+def test_a_walk_that_is_left_early_leaves_no_thread_behind(
+    filled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "_PAGE", 2)
+    import_id = fill.begin(filled)
+    ids = fill.stage(filled, import_id, range(1000, 1020))
+    filled.commits.finish_commit(import_id, counts=Counts())
+    walk = filled.comparison.stated_entries("alpha", "list")
+    assert len(next(walk).ids) == 2
+    del walk
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+    read = [i for page in filled.comparison.stated_entries("alpha", "list") for i in page.ids.tolist()]
+    assert len(read) == len(set(read))
+    assert {*ids} <= {*read}

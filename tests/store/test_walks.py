@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from hashhub.store import Store
 from hashhub.store.database import Database, locate
 from hashhub.store.schema import ACTIVE, QUARANTINED
 
@@ -30,3 +37,26 @@ def test_entries_of_a_state_are_not_looked_for_among_all_others(postgresql_url: 
             assert "entry_pkey" not in plan
     finally:
         database.close()
+
+
+def test_lists_that_come_in_are_not_looked_for_among_all_that_ever_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked before every piece of work in the background."""
+    store = Store.open(tmp_path / "hub.sqlite")
+    asked: list[str] = []
+    read = Database.read
+
+    def noted(database: Database, body: Any) -> Any:
+        def with_plan(c: sa.Connection) -> Any:
+            sa.event.listen(c, "before_cursor_execute", lambda *arguments: asked.append(arguments[2]))
+            return body(c)
+
+        return read(database, with_plan)
+
+    monkeypatch.setattr(Database, "read", noted)
+    assert not store.imports.are_coming_in()
+    monkeypatch.undo()
+    plan = store._db.fetch(f"EXPLAIN QUERY PLAN {asked[0]}", (0,) * asked[0].count("?"))
+    assert "import_under_way" in plan[0][-1]
+    store.close()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _Number = TypeVar("_Number", bound=np.integer[Any])
 _HEAD: Final = 8  # bytes of a key that are compared first; every key has as many
-_MOST_PAIRED: Final = 1 << 62
+_MOST_PAIRED: Final = 1 << 62  # pairs of numbers that can be told apart by one int64
 _CHUNK: Final = 250_000  # rows compared at a time: some milliseconds, between which other threads go on
 KEY_BYTES: Final = 16  # of an external id's key, and of a set of hashes'; nobody finds two with one of them
 ALGORITHM_OF_CODE: Final = {code: name for name, code in ALGORITHM_CODES.items()}
