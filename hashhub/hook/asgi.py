@@ -167,8 +167,7 @@ class _Deciders:
         self._lock = threading.Lock()
         self._count = 0  # of threads
         self._under_way = 0  # decisions that wait or are made, those included for which nobody waits any more
-        self._waiting: SimpleQueue[tuple[Ended, asyncio.AbstractEventLoop, asyncio.Future[_Outcome]] | None]
-        self._waiting = SimpleQueue()
+        self._waiting: _Queue = SimpleQueue()
 
     async def decide(self, ended: Ended, loop: asyncio.AbstractEventLoop) -> CheckedFile:
         """Return what is decided over a file. Where the task is cancelled, the file's bytes are dropped soon. Raises
@@ -195,11 +194,13 @@ class _Deciders:
         with self._lock:
             for _ in range(self._count):
                 self._waiting.put(None)
-            self._count = 0
+            self._count, self._waiting = 0, SimpleQueue()  # an app that starts again has threads of its own
 
     def _add_thread(self) -> None:
         # An app that ends without a word to its middleware must not wait for them.
-        thread = threading.Thread(target=self._run, name=f"upload-hook_{self._count}", daemon=True)
+        thread = threading.Thread(
+            target=self._run, args=(self._waiting,), name=f"upload-hook_{self._count}", daemon=True
+        )
         try:
             thread.start()
         except RuntimeError:
@@ -208,8 +209,8 @@ class _Deciders:
         else:
             self._count += 1
 
-    def _run(self) -> None:
-        while (waiting := self._waiting.get()) is not None:
+    def _run(self, queue: _Queue) -> None:
+        while (waiting := queue.get()) is not None:
             ended, loop, decided = waiting
             checked, error = None, None
             try:
@@ -224,6 +225,7 @@ class _Deciders:
 
 
 _Outcome: TypeAlias = tuple[CheckedFile | None, BaseException | None]
+_Queue: TypeAlias = "SimpleQueue[tuple[Ended, asyncio.AbstractEventLoop, asyncio.Future[_Outcome]] | None]"
 
 
 def _settle(decided: asyncio.Future[_Outcome], outcome: _Outcome) -> None:
