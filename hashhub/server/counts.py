@@ -43,8 +43,8 @@ _HELD_AT: Final = {name: number for number, name in enumerate(HELD)}
 _PAID_AT: Final = {name: number for number, name in enumerate(PAID)}
 _NANOSECONDS: Final = 1_000_000_000
 _LONGEST_WAIT: Final = 0.2  # seconds, for the lock that is held for microseconds: by grpc's one polling thread as well
-_SHORT_WAIT: Final = 0.005  # seconds, for so long after one in vain:
-_DISTRUST_SECONDS: Final = 5.0
+_SHORT_WAIT: Final = 0.005  # the same, soon after somebody waited in vain
+_DISTRUST_SECONDS: Final = 5.0  # how soon that is
 _LOOK_SECONDS: Final = 0.001
 
 
@@ -131,11 +131,10 @@ class Counts:
 
     def _row(self, token: str) -> memoryview:
         """Return the token's row, which is made if need be."""
-        with self._alone() as is_alone:
+        with self._alone() as is_locked:
             row = self._rows.get(token)
             if row is None:
-                is_shared = is_alone and self._file is not None
-                place = self._place(hashlib.sha256(token.encode()).digest()) if is_shared else None
+                place = self._place(hashlib.sha256(token.encode()).digest()) if is_locked else None
                 row = memoryview(bytearray(self._width * _CELL)).cast("q") if place is None else self._at(place)
                 self._rows[token] = row
             return row
@@ -158,13 +157,13 @@ class Counts:
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
-        """Keep other threads and processes from writing what is not one worker's alone. Yields False where another
-        process does not let go of the lock.
+        """Keep other threads and processes from writing what is not one worker's alone. Yields whether the file is
+        locked: not where there is none, and not where another process does not let go of it.
         """
         with self._writing:
             is_locked = self._file is not None and self._lock_file(self._file)
             try:
-                yield is_locked or self._file is None
+                yield is_locked
             finally:
                 if is_locked and self._file is not None:
                     fcntl.lockf(self._file, fcntl.LOCK_UN)
