@@ -162,57 +162,76 @@ class _Deciders:
     """
 
     def __init__(self, most: int) -> None:
+        """`most`: threads."""
         self._most = most
         self._lock = threading.Lock()
-        self._count = self._under_way = 0
-        self._waiting: SimpleQueue[tuple[Ended, asyncio.AbstractEventLoop, asyncio.Future[CheckedFile]] | None]
-        self._waiting = SimpleQueue()
+        self._count = 0  # of threads
+        self._under_way = 0  # decisions that wait or are made, those included for which nobody waits any more
+        self._waiting: _Queue = SimpleQueue()
 
     async def decide(self, ended: Ended, loop: asyncio.AbstractEventLoop) -> CheckedFile:
-        """Return what is decided over a file. Where the task is cancelled, the file's bytes are dropped soon."""
+        """Return what is decided over a file. Where the task is cancelled, the file's bytes are dropped soon. Raises
+        what deciding raises, and RuntimeError where the system has no thread to give.
+        """
+        decided: asyncio.Future[_Outcome] = loop.create_future()
         with self._lock:
+            if self._count < min(self._under_way + 1, self._most):
+                self._add_thread()
             self._under_way += 1
-            if self._count < min(self._under_way, self._most):
-                self._count += 1
-                # An app that ends without a word to its middleware must not wait for them.
-                threading.Thread(target=self._run, name=f"upload-hook_{self._count}", daemon=True).start()
-        decided: asyncio.Future[CheckedFile] = loop.create_future()
-        self._waiting.put((ended, loop, decided))
+            self._waiting.put((ended, loop, decided))
         try:
-            return await decided
+            checked, error = await decided
         except asyncio.CancelledError:
             ended.upload.abandon()
             raise
-        finally:
-            with self._lock:
-                self._under_way -= 1
+        if checked is None:
+            assert error is not None  # noqa: S101 - there is one or the other
+            raise error
+        return checked
 
     def end(self) -> None:
         """End the threads once what waits is decided over."""
         with self._lock:
             for _ in range(self._count):
                 self._waiting.put(None)
-            self._count = 0
+            self._count, self._waiting = 0, SimpleQueue()  # an app that starts again has threads of its own
 
-    def _run(self) -> None:
-        while (waiting := self._waiting.get()) is not None:
+    def _add_thread(self) -> None:
+        # An app that ends without a word to its middleware must not wait for them.
+        thread = threading.Thread(
+            target=self._run, args=(self._waiting,), name=f"upload-hook_{self._count}", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            if not self._count:
+                raise
+        else:
+            self._count += 1
+
+    def _run(self, queue: _Queue) -> None:
+        while (waiting := queue.get()) is not None:
             ended, loop, decided = waiting
             checked, error = None, None
             try:
                 checked = ended.decide()
             except BaseException as e:  # noqa: BLE001 - for who waits, as an executor does
                 error = e
+            with self._lock:
+                self._under_way -= 1
             with suppress(RuntimeError):  # the loop was closed: nobody waits
-                loop.call_soon_threadsafe(_settle, decided, checked, error)
+                loop.call_soon_threadsafe(_settle, decided, (checked, error))
+            del waiting, ended, loop, decided, checked, error  # nothing is kept until the next
 
 
-def _settle(decided: asyncio.Future[CheckedFile], checked: CheckedFile | None, error: BaseException | None) -> None:
-    if decided.cancelled():
-        return
-    if checked is not None:
-        decided.set_result(checked)
-    elif error is not None:
-        decided.set_exception(error)
+_Outcome: TypeAlias = tuple[CheckedFile | None, BaseException | None]
+_Queue: TypeAlias = "SimpleQueue[tuple[Ended, asyncio.AbstractEventLoop, asyncio.Future[_Outcome]] | None]"
+
+
+def _settle(decided: asyncio.Future[_Outcome], outcome: _Outcome) -> None:
+    # An error as well is a result here: a future takes no StopIteration, and who waits would wait for ever.
+    if not decided.cancelled():
+        decided.set_result(outcome)
 
 
 class _Replay:

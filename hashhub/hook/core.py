@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
@@ -371,6 +371,10 @@ class Hook:
             self._look(looked, content, begun, is_wanted)
         if looked.is_unasked:
             self._ask(looked)
+            if looked.judged is None and looked.query.hashes != content.digests:
+                # Whatever it cannot answer about the others: a listed file is stopped.
+                with suppress(HashHubError):
+                    looked.judged = self._judge.judge(Query(hashes=content.digests))
         if not is_wanted():
             raise _given_up()
         if content.key and looked.judged is not None and _is_to_be_remembered(looked.judged, looked.causes):

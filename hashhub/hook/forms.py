@@ -320,6 +320,7 @@ class Intake:
             return hook.receive(door=door)
 
         self.body = Body(memory, app.max_request_bytes)
+        self._taken: list[Ended] = []
         self._reader: Form | _Whole
         if "multipart" in content_type.lower():
             self._reader = Form(
@@ -350,8 +351,10 @@ class Intake:
         self._reader.end()
 
     def take(self) -> list[Ended]:
-        """Return the files that have ended since; whoever takes them decides or closes them."""
-        return self._reader.take()
+        """Return the files that have ended since, to be decided over."""
+        ended = self._reader.take()
+        self._taken += ended
+        return ended
 
     @property
     def unchecked(self) -> Sequence[str]:
@@ -359,8 +362,10 @@ class Intake:
         return self._reader.unchecked
 
     def close(self) -> None:
-        """Drop the bytes of the body and of files that nobody has taken."""
+        """Drop the bytes of the body and of files, but for those that are being decided over."""
         self._reader.close()
+        for ended in self._taken:
+            ended.upload.close()
         self.body.close()
 
 

@@ -10,7 +10,9 @@
 takes back what was too much: two workers may refuse each other at the edge of a share, and never exceed it together.
 Nobody holds a lock over it, so a worker that is killed or stopped at any point keeps nobody from counting; the parent
 clears the column of one that died. **Paid** ones are points in time, and time itself gives back what a dead worker
-took. These, and new rows, are written under a lock on the file, which the kernel takes from a process that dies.
+took. These, and new rows, are written under a lock on the file, which the kernel takes from a process that dies. One
+that is stopped keeps it: others wait for a moment only, then write points in time without it, and count new tokens as
+those beyond the bound.
 
 Rows are found by the whole SHA-256 of a name, so no two tokens share one. Only tokens that were let in have rows, and
 they keep them until the hub stops. Beyond the bound, each process counts further tokens by itself, as one process alone
@@ -19,11 +21,13 @@ counts all.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import mmap
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,6 +42,10 @@ _CELL: Final = 8
 _HELD_AT: Final = {name: number for number, name in enumerate(HELD)}
 _PAID_AT: Final = {name: number for number, name in enumerate(PAID)}
 _NANOSECONDS: Final = 1_000_000_000
+_LONGEST_WAIT: Final = 0.2  # seconds, for the lock that is held for microseconds: by grpc's one polling thread as well
+_SHORT_WAIT: Final = 0.005  # the same, soon after somebody waited in vain
+_DISTRUST_SECONDS: Final = 5.0  # how soon that is
+_LOOK_SECONDS: Final = 0.001
 
 
 class Counts:
@@ -51,6 +59,7 @@ class Counts:
         self._width = len(HELD) * workers + len(PAID)
         self._lock = threading.Lock()
         self._writing = threading.Lock()  # beside the file's, for which a call that only counts must not wait
+        self._distrusted_until = 0.0
         self._fence = threading.Lock()
         self._fence.acquire()
         self._rows: dict[str, memoryview] = {}
@@ -122,10 +131,10 @@ class Counts:
 
     def _row(self, token: str) -> memoryview:
         """Return the token's row, which is made if need be."""
-        with self._alone():
+        with self._alone() as is_locked:
             row = self._rows.get(token)
             if row is None:
-                place = None if self._file is None else self._place(hashlib.sha256(token.encode()).digest())
+                place = self._place(hashlib.sha256(token.encode()).digest()) if is_locked else None
                 row = memoryview(bytearray(self._width * _CELL)).cast("q") if place is None else self._at(place)
                 self._rows[token] = row
             return row
@@ -147,16 +156,35 @@ class Counts:
         return self._cells[first : first + self._width]
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other threads and processes from writing what is not one worker's alone."""
+    def _alone(self) -> Iterator[bool]:
+        """Keep other threads and processes from writing what is not one worker's alone. Yields whether the file is
+        locked: not where there is none, and not where another process does not let go of it.
+        """
         with self._writing:
-            if self._file is not None:
-                fcntl.lockf(self._file, fcntl.LOCK_EX)  # of the process: flock's would be shared with the parent
+            is_locked = self._file is not None and self._lock_file(self._file)
             try:
-                yield
+                yield is_locked
             finally:
-                if self._file is not None:
+                if is_locked and self._file is not None:
                     fcntl.lockf(self._file, fcntl.LOCK_UN)
+
+    def _lock_file(self, file: int) -> bool:
+        began = time.monotonic()
+        is_trusted = began >= self._distrusted_until
+        until = began + (_LONGEST_WAIT if is_trusted else _SHORT_WAIT)
+        while True:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of the process: flock's the parent would share
+            except OSError as e:
+                if e.errno not in {errno.EACCES, errno.EAGAIN}:
+                    raise
+            else:
+                return True
+            if time.monotonic() >= until:
+                if is_trusted:
+                    self._distrusted_until = until + _DISTRUST_SECONDS
+                return False
+            time.sleep(_LOOK_SECONDS)
 
 
 def _attached(workers: int, most_rows: int, file: Any) -> Counts:

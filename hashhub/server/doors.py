@@ -30,7 +30,7 @@ from hashhub.server.counts import Counts
 from hashhub.server.health import Health
 from hashhub.server.http_door import HTTPDoor
 from hashhub.server.interceptors import Envelope, Gate, Method
-from hashhub.server.lanes import STRANGERS, Callers, Lane, Threads
+from hashhub.server.lanes import STRANGERS, Callers, Lane, Threads, end_call
 from hashhub.server.metrics import Ledger, Metrics
 from hashhub.server.rooms import Room, rooms_of
 from hashhub.server.shares import TokenShares
@@ -301,6 +301,8 @@ class _Handlers(grpc.GenericRpcHandler):
         except Unauthenticated:
             self._callers.forget(envelope.authorization)
             raise
+        finally:
+            end_call()
 
     def stream(
         self, method: Method, caller: Principal | None, requests: Iterator[bytes], context: grpc.ServicerContext

@@ -36,6 +36,7 @@ from hashhub.server.bodies import Budget, Clock, Reading, Rest
 from hashhub.server.connect import Encoding, Unimplemented
 from hashhub.server.hyper import Headers, HTTPServer, Request
 from hashhub.server.interceptors import Envelope, Gate, Method
+from hashhub.server.lanes import end_call
 from hashhub.server.metrics import CONTENT_TYPE
 from hashhub.server.servicers import FILES
 
@@ -339,7 +340,10 @@ class _Call:
         """Make the call and answer."""
         envelope = self._envelope(self._request.watch(), len(body))
         try:
-            answer = self._door.gate.call(self._method, envelope, lambda: self._decode(body), self._encoder())
+            try:
+                answer = self._door.gate.call(self._method, envelope, lambda: self._decode(body), self._encoder())
+            finally:
+                end_call()
         except HashHubError as e:
             self._refuse(e)
         else:

@@ -12,6 +12,7 @@ lane a call waits in gives it no rights: its header is looked at again when it i
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import threading
 from collections import deque
@@ -26,6 +27,18 @@ if TYPE_CHECKING:
 STRANGERS: Final = ""
 _MOST_LANES: Final = 1_000  # of a room; idle ones are dropped beyond
 _MOST_KNOWN: Final = 100_000  # tokens in use at a time; more begin anew
+
+
+_worked_on = threading.local()  # `end`: what is called when this thread's call ends
+
+
+def end_call() -> None:
+    """Say that the call this thread works on has its answer, before that is sent: whoever has it may make another call
+    at once, beside which this one must not count.
+    """
+    end, _worked_on.end = getattr(_worked_on, "end", None), None
+    if end is not None:
+        end()
 
 
 class Callers:
@@ -59,7 +72,7 @@ class Threads:
 
     `working`: how many. `waiting`: calls that wait for one. `most_each`: calls of one lane that are worked on at a
     time. `most_in_lane`: calls of one lane that work or wait. `on_end` is called with the lane's name for each call
-    that was given to one, when it has ended or could not be begun.
+    that was given to one, once: when it has ended (`end_call`) or could not be begun.
     """
 
     def __init__(
@@ -163,12 +176,13 @@ class Threads:
                 lane.is_lined_up = False
                 lane.working += 1
                 self._line_up(lane)
+            _worked_on.end = functools.partial(self._on_end, lane.name)
             try:
                 future.set_result(work())
             except BaseException as e:  # noqa: BLE001 - whatever a call raises is its caller's, and the thread goes on
                 future.set_exception(e)
             del future, work
-            self._on_end(lane.name)
+            end_call()
             with self._lock:
                 self._due -= 1
                 lane.working -= 1

@@ -260,10 +260,11 @@ def test_a_request_that_is_cancelled_while_it_waits_for_its_turn_leaves_nothing(
 
     async def run(hook: Hook) -> None:
         wrapped = App().wrapped(hook)
-        waiting = [asyncio.create_task(one_request(wrapped, form(File("a", "a", OTHER)))) for _ in range(3)]
+        body = form(File("a", "a", OTHER), File("b", "b", OTHER))  # the second is not decided over at all
+        waiting = [asyncio.create_task(one_request(wrapped, body)) for _ in range(3)]
         await asyncio.to_thread(is_asked.wait, 30)
         await asyncio.sleep(0.2)  # the others are in wait
-        assert hook.memory_bytes == 3 * len(OTHER)
+        assert hook.memory_bytes == 6 * len(OTHER)
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
@@ -277,6 +278,96 @@ def test_a_request_that_is_cancelled_while_it_waits_for_its_turn_leaves_nothing(
     settings = msgspec.structs.replace(hook_of(Waiting()).settings, max_waiting=1)
     with Hook(settings, judge=Waiting()) as hook:
         asyncio.run(run(hook))
+
+
+def test_a_request_does_not_wait_for_a_decision_that_was_given_up() -> None:
+    """Who cancels requests again and again must not keep others waiting."""
+    is_asked, go_on = threading.Event(), threading.Event()
+
+    class Waiting(Known):
+        def judge(self, query: Query) -> Judged:
+            if not is_asked.is_set():
+                is_asked.set()
+                assert go_on.wait(60)
+            return super().judge(query)
+
+    async def run(wrapped: UploadHook) -> None:
+        given_up = asyncio.create_task(one_request(wrapped, form(File("a", "a", OTHER))))
+        await asyncio.to_thread(is_asked.wait, 30)
+        given_up.cancel()
+        await asyncio.gather(given_up, return_exceptions=True)
+        try:
+            answers = await asyncio.wait_for(one_request(wrapped, form(File("a", "a", b"another"))), 30)
+        finally:
+            go_on.set()
+        assert answers[0]["status"] == 200
+
+    with Hook(hook_of(Waiting()).settings, judge=Waiting()) as hook:
+        asyncio.run(run(App().wrapped(hook)))
+
+
+def test_a_decision_that_raises_anything_is_not_waited_for_in_vain() -> None:
+    class Broken(Known):
+        def judge(self, query: Query) -> Judged:
+            raise StopIteration
+
+    async def run(wrapped: UploadHook) -> None:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="StopIteration"):
+                await asyncio.wait_for(one_request(wrapped, form(File("a", "a", OTHER))), 30)
+
+    with Hook(hook_of(Broken()).settings, judge=Broken()) as hook:
+        asyncio.run(run(App().wrapped(hook)))
+
+
+def test_where_the_system_had_no_thread_the_next_request_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def run(wrapped: UploadHook) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", none_left)
+            with pytest.raises(RuntimeError, match="new thread"):
+                await one_request(wrapped, form(File("a", "a", OTHER)))
+        answers = await asyncio.wait_for(one_request(wrapped, form(File("a", "a", OTHER))), 30)
+        assert answers[0]["status"] == 200
+
+    with hook_of(Known()) as hook:
+        asyncio.run(run(App().wrapped(hook)))
+        assert hook.memory_bytes == 0
+
+
+def test_an_app_that_starts_again_waits_for_nothing_of_before() -> None:
+    is_asked, go_on = threading.Event(), threading.Event()
+
+    class Waiting(Known):
+        def judge(self, query: Query) -> Judged:
+            if not is_asked.is_set():
+                is_asked.set()
+                assert go_on.wait(60)
+            return super().judge(query)
+
+    async def live_and_end(wrapped: UploadHook) -> None:
+        async def receive() -> Any:
+            return {"type": "lifespan.shutdown"}
+
+        async def send(_: Any) -> None:
+            pass
+
+        await wrapped({"type": "lifespan"}, receive, send)
+
+    async def run(wrapped: UploadHook) -> None:
+        before = asyncio.create_task(one_request(wrapped, form(File("a", "a", OTHER))))
+        await asyncio.to_thread(is_asked.wait, 30)
+        await live_and_end(wrapped)
+        try:
+            answers = await asyncio.wait_for(one_request(wrapped, form(File("a", "a", b"another"))), 30)
+        finally:
+            go_on.set()
+        assert [start["status"] for start, *_ in (answers, await before)] == [200, 200]
+
+    with Hook(hook_of(Waiting()).settings, judge=Waiting()) as hook:
+        asyncio.run(run(App().wrapped(hook)))
 
 
 async def one_request(app: Any, body: bytes) -> list[Any]:

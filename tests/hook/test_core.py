@@ -596,3 +596,27 @@ def test_a_copy_is_asked_once_about_a_picture_and_about_anything_else_as_a_hub_i
         assert _hashed(hook) == 2  # the two pictures
         is_ready = False
         assert asked(jpeg(6)) == (Action.BLOCK, [3])
+
+
+@pytest.mark.parametrize("digests", [Verdict.MATCH, Verdict.NO_MATCH])
+def test_a_copy_that_cannot_answer_by_all_hashes_is_asked_by_digests(
+    make_settings: Callable[..., HookSettings], digests: Verdict
+) -> None:
+    """As when it was asked by them first: a listed file is stopped, any other one waits for an answer."""
+
+    class Halved(OneVerdict):
+        def judge(self, query: Query) -> Judged:
+            judged = super().judge(query)
+            if len(query.hashes) > 3:
+                raise Unavailable("no perceptual hash can be looked up")
+            return judged
+
+    settings = make_settings(cache_seconds=0, without_answer=ALLOWED)
+    asked_first, asked_once = (
+        Hook(settings, judge=Halved(Verdict.NO_MATCH, digests=digests), is_ready=is_ready)
+        for is_ready in (None, lambda: True)
+    )
+    with asked_first, asked_once:
+        was, now = (hook.check(jpeg(3)) for hook in (asked_first, asked_once))
+    assert (now.action, now.verdict, now.no_answer) == (was.action, was.verdict, was.no_answer)
+    assert (now.action is Action.BLOCK) == (digests is Verdict.MATCH)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from hashhub.errors import DataLoss, FailedPrecondition, LimitExceeded, Reason
 from hashhub.matcher import Matcher
+from hashhub.matcher.snapshot import _HUGE_PAGE, _File
 
 Digests = NDArray[np.uint8]
 
@@ -417,3 +419,27 @@ def test_an_opened_snapshot_takes_no_memory_of_its_own(tmp_path: Path) -> None:
             assert again.count("SHA256") == 400_000
         assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1_000
         assert matcher.count("SHA256") == 400_000
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (),
+        (0,),
+        (_HUGE_PAGE,),
+        (_HUGE_PAGE - 1, 1, 0),
+        (1, _HUGE_PAGE - 1, _HUGE_PAGE),
+        (5 * _HUGE_PAGE + 3, 7),
+        (17,) * 5,
+    ],
+)
+def test_a_file_is_what_was_written_however_its_pieces_fill_pages(tmp_path: Path, pieces: tuple[int, ...]) -> None:
+    values = np.random.default_rng(1).integers(0, 256, sum(pieces), dtype=np.uint8)
+    file = _File(tmp_path / "part", np.dtype(np.uint8))
+    for piece in np.split(values, np.cumsum(pieces, dtype=int)[:-1]) if pieces else ():
+        file.append(piece)
+    described = file.finish()
+    file.close()
+    content = (tmp_path / "part").read_bytes()
+    assert content == values.tobytes()
+    assert described == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

@@ -137,29 +137,42 @@ def test_a_worker_killed_while_it_makes_rows_keeps_nobody_from_making_some(attem
     assert {counts.held(f"{attempt}-{number}", "calls") for number in range(300)} == {1}
 
 
-def _stop_in_the_middle(counts: Counts, is_writing: Any, may_go_on: Any) -> None:
+def _stop_in_the_middle(counts: Counts) -> None:
     with counts._alone():
-        is_writing.set()
-        assert may_go_on.wait(PATIENCE)
+        os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def test_calls_of_known_tokens_wait_for_nobody_who_writes_what_is_not_its_own() -> None:
+def test_a_worker_stopped_while_it_writes_what_is_not_its_own_keeps_nobody_waiting() -> None:
     counts = Counts(2)
     counts.give("one", "calls", counts.take("one", "calls", 1, 1))
-    is_writing, may_go_on = SPAWN.Event(), SPAWN.Event()
-    process = begin(_stop_in_the_middle, counts, 1, is_writing, may_go_on)
-    assert is_writing.wait(PATIENCE)
-    charging = threading.Thread(target=counts.owe, args=("one", "media_seconds", 1.0, time.monotonic()))
-    charging.start()
-    for _ in range(100):
-        assert counts.take("one", "calls", 1, 1)
-        assert not counts.take("one", "calls", 1, 1)
-        counts.give("one", "calls", 1)
-    assert charging.is_alive()
-    may_go_on.set()
-    charging.join(PATIENCE)
-    ended(process)
-    assert counts.owed("one", "media_seconds", time.monotonic() - 1.0) > 0
+    process = begin(_stop_in_the_middle, counts, 1)
+    try:
+        assert process.pid
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status)
+
+        def work() -> None:
+            counts.owe("one", "media_seconds", 90.0, time.monotonic())
+            for number in range(100):
+                assert counts.take("one", "calls", 1, 1)
+                assert not counts.take("one", "calls", 1, 1)
+                counts.give("one", "calls", 1)
+                assert counts.take(f"new-{number}", "calls", 1, 1)
+                assert not counts.take(f"new-{number}", "calls", 1, 1)
+
+        working = threading.Thread(target=work, daemon=True)
+        began = time.monotonic()
+        working.start()
+        working.join(PATIENCE)
+        assert not working.is_alive()
+        assert counts.owed("one", "media_seconds", began) >= 90
+        assert counts.held("new-99", "calls") == 1, "it was counted, and refused at its share"
+    finally:
+        process.kill()
+        process.join(PATIENCE)
+    counts.clear(1)
+    assert counts.take("newer", "calls", 1, 1)
+    assert counts._cells[0] == 2, "it is in the memory of all again, as the first"
 
 
 def _take_beyond(counts: Counts) -> None:

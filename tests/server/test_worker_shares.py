@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 
 from hashhub import v1, wire
@@ -137,6 +138,19 @@ def new_token(hub: RunningHub, request: pytest.FixtureRequest) -> Callable[..., 
             return client.create_token(principal)
 
     return make
+
+
+def test_who_has_an_answer_may_make_the_next_call_at_once(hub: RunningHub, new_token: Callable[..., str]) -> None:
+    token = new_token("one-by-one", Shares(calls=1))
+    metadata = (("authorization", f"Bearer {token}"),)
+    asked = v1.GetContributorRequest(name="contributors/home")
+    with grpc.insecure_channel(hub.address) as channel:
+        get: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/hashhub.v1.{GET}", None, None)
+        for _ in range(500):
+            get(asked.SerializeToString(), metadata=metadata, timeout=PATIENCE)
+    with httpx.Client(base_url=f"http://{hub.http}", headers=dict(metadata), timeout=PATIENCE) as http:
+        for _ in range(500):
+            assert http.post(f"/hashhub.v1.{GET}", json={"name": asked.name}).status_code == 200
 
 
 @pytest.mark.parametrize(
