@@ -10,11 +10,9 @@ are not looked at. Runs on asyncio.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, Final, TypeAlias
 
 from hashhub.hook.adapters import opened
@@ -24,7 +22,6 @@ from hashhub.hook.forms import (
     Body,
     BodyRefused,
     CheckedFile,
-    Ended,
     Intake,
     Memory,
     Pace,
@@ -69,7 +66,9 @@ class UploadHook:
         self._paths, self._fields = paths, fields
         self._limits = self._hook.settings.app
         self._memory = Memory(self._limits.max_total_bytes)
-        self._deciders = _Deciders(min(_MOST_THREADS, self._hook.settings.max_waiting))
+        self._threads = ThreadPoolExecutor(
+            min(_MOST_THREADS, self._hook.settings.max_waiting), thread_name_prefix="upload-hook"
+        )
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one connection."""
@@ -87,7 +86,7 @@ class UploadHook:
         try:
             await self._app(scope, receive, send)
         finally:
-            self._deciders.end()
+            self._threads.shutdown(wait=False)
             if self._is_own:
                 self._hook.close()
 
@@ -145,93 +144,17 @@ class UploadHook:
                         intake.end()
                     for ended in intake.take():
                         waiting.reschedule(None)  # the sender cannot go on meanwhile
-                        files.append(await self._deciders.decide(ended, loop))
+                        try:
+                            files.append(await loop.run_in_executor(self._threads, ended.decide))
+                        except asyncio.CancelledError:
+                            ended.upload.abandon()  # nobody waits for it
+                            raise
                         pace.restart()
         except TimeoutError as e:
             if not waiting.expired():
                 raise
             raise pace.ran_out() from e
         return files
-
-
-class _Deciders:
-    """Threads in which decisions wait for hashes and the hub.
-
-    An executor would give each decision a future of its own beside the event loop's: 0.08 ms, where all that the hook
-    does but hash takes one.
-    """
-
-    def __init__(self, most: int) -> None:
-        """`most`: threads."""
-        self._most = most
-        self._lock = threading.Lock()
-        self._count = 0  # of threads
-        self._under_way = 0  # decisions that wait or are made, those included for which nobody waits any more
-        self._waiting: _Queue = SimpleQueue()
-
-    async def decide(self, ended: Ended, loop: asyncio.AbstractEventLoop) -> CheckedFile:
-        """Return what is decided over a file. Where the task is cancelled, the file's bytes are dropped soon. Raises
-        what deciding raises, and RuntimeError where the system has no thread to give.
-        """
-        decided: asyncio.Future[_Outcome] = loop.create_future()
-        with self._lock:
-            if self._count < min(self._under_way + 1, self._most):
-                self._add_thread()
-            self._under_way += 1
-            self._waiting.put((ended, loop, decided))
-        try:
-            checked, error = await decided
-        except asyncio.CancelledError:
-            ended.upload.abandon()
-            raise
-        if checked is None:
-            assert error is not None  # noqa: S101 - there is one or the other
-            raise error
-        return checked
-
-    def end(self) -> None:
-        """End the threads once what waits is decided over."""
-        with self._lock:
-            for _ in range(self._count):
-                self._waiting.put(None)
-            self._count, self._waiting = 0, SimpleQueue()  # an app that starts again has threads of its own
-
-    def _add_thread(self) -> None:
-        # An app that ends without a word to its middleware must not wait for them.
-        thread = threading.Thread(
-            target=self._run, args=(self._waiting,), name=f"upload-hook_{self._count}", daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError:
-            if not self._count:
-                raise
-        else:
-            self._count += 1
-
-    def _run(self, queue: _Queue) -> None:
-        while (waiting := queue.get()) is not None:
-            ended, loop, decided = waiting
-            checked, error = None, None
-            try:
-                checked = ended.decide()
-            except BaseException as e:  # noqa: BLE001 - for who waits, as an executor does
-                error = e
-            with self._lock:
-                self._under_way -= 1
-            with suppress(RuntimeError):  # the loop was closed: nobody waits
-                loop.call_soon_threadsafe(_settle, decided, (checked, error))
-            del waiting, ended, loop, decided, checked, error  # nothing is kept until the next
-
-
-_Outcome: TypeAlias = tuple[CheckedFile | None, BaseException | None]
-_Queue: TypeAlias = "SimpleQueue[tuple[Ended, asyncio.AbstractEventLoop, asyncio.Future[_Outcome]] | None]"
-
-
-def _settle(decided: asyncio.Future[_Outcome], outcome: _Outcome) -> None:
-    # An error as well is a result here: a future takes no StopIteration, and who waits would wait for ever.
-    if not decided.cancelled():
-        decided.set_result(outcome)
 
 
 class _Replay:

@@ -306,20 +306,6 @@ def test_a_request_does_not_wait_for_a_decision_that_was_given_up() -> None:
         asyncio.run(run(App().wrapped(hook)))
 
 
-def test_a_decision_that_raises_anything_is_not_waited_for_in_vain() -> None:
-    class Broken(Known):
-        def judge(self, query: Query) -> Judged:
-            raise StopIteration
-
-    async def run(wrapped: UploadHook) -> None:
-        for _ in range(2):
-            with pytest.raises(RuntimeError, match="StopIteration"):
-                await asyncio.wait_for(one_request(wrapped, form(File("a", "a", OTHER))), 30)
-
-    with Hook(hook_of(Broken()).settings, judge=Broken()) as hook:
-        asyncio.run(run(App().wrapped(hook)))
-
-
 def test_where_the_system_had_no_thread_the_next_request_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
@@ -335,39 +321,6 @@ def test_where_the_system_had_no_thread_the_next_request_gets_one(monkeypatch: p
     with hook_of(Known()) as hook:
         asyncio.run(run(App().wrapped(hook)))
         assert hook.memory_bytes == 0
-
-
-def test_an_app_that_starts_again_waits_for_nothing_of_before() -> None:
-    is_asked, go_on = threading.Event(), threading.Event()
-
-    class Waiting(Known):
-        def judge(self, query: Query) -> Judged:
-            if not is_asked.is_set():
-                is_asked.set()
-                assert go_on.wait(60)
-            return super().judge(query)
-
-    async def live_and_end(wrapped: UploadHook) -> None:
-        async def receive() -> Any:
-            return {"type": "lifespan.shutdown"}
-
-        async def send(_: Any) -> None:
-            pass
-
-        await wrapped({"type": "lifespan"}, receive, send)
-
-    async def run(wrapped: UploadHook) -> None:
-        before = asyncio.create_task(one_request(wrapped, form(File("a", "a", OTHER))))
-        await asyncio.to_thread(is_asked.wait, 30)
-        await live_and_end(wrapped)
-        try:
-            answers = await asyncio.wait_for(one_request(wrapped, form(File("a", "a", b"another"))), 30)
-        finally:
-            go_on.set()
-        assert [start["status"] for start, *_ in (answers, await before)] == [200, 200]
-
-    with Hook(hook_of(Waiting()).settings, judge=Waiting()) as hook:
-        asyncio.run(run(App().wrapped(hook)))
 
 
 async def one_request(app: Any, body: bytes) -> list[Any]:
