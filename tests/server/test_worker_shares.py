@@ -176,7 +176,9 @@ def test_one_token_has_one_share_whatever_the_workers(
         # What a worker counts reaches a scrape at the other within some seconds.
         until(lambda: sum(refused(hub, name)) - sum(refusals) == len(ended))
         assert len(ended) == CHANNELS - share
-        assert all(now > then for now, then in zip(refused(hub, name), refusals, strict=True)), "at both workers"
+        assert all(after > before for after, before in zip(refused(hub, name), refusals, strict=True)), (
+            "at both workers"
+        )
         assert shares_exceeded(hub) - before == len(ended)
         request = v1.GetContributorRequest(name="contributors/home").SerializeToString()
         for channel in opened:
