@@ -14,9 +14,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import struct
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -29,6 +30,7 @@ _LAST_PORT: Final = 0xFFFF
 _CONNECT_SECONDS: Final = 5.0
 _STALL_SECONDS: Final = 30.0  # it writes a stream to disk as it comes, so that only one in trouble takes none for long
 _VERSION_SECONDS: Final = 5.0
+_ANSWER_BYTES: Final = 1 << 16  # a line with the name of what it found
 
 
 class Kind(StrEnum):
@@ -65,69 +67,85 @@ class Chain:
         self._path = address if address.startswith("/") else ""
         self._host, self._port = ("", 0) if self._path else host_and_port("clamd.chained", address)
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Return a new connection. Raises OSError, or TimeoutError (which is one)."""
+    async def _connect(self) -> socket.socket:
+        """Return a new connection, which does not block. Raises OSError, or TimeoutError (which is one)."""
         async with asyncio.timeout(_CONNECT_SECONDS):
             if self._path:
-                return await asyncio.open_unix_connection(self._path)
-            return await asyncio.open_connection(self._host, self._port)
+                return await _connected(socket.AF_UNIX, self._path)
+            error = OSError(f"{self._host} has no address")
+            for family, _, _, _, address in await asyncio.get_running_loop().getaddrinfo(
+                self._host, self._port, type=socket.SOCK_STREAM
+            ):
+                try:
+                    connection = await _connected(family, address)
+                except OSError as e:
+                    error = e
+                else:
+                    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    return connection
+            raise error
 
     async def version(self) -> str:
         """Return what it answers to VERSION; empty where it is away."""
         try:
-            reader, writer = await self.connect()
+            connection = await self._connect()
         except OSError as e:
             _log.warning("clamd: the real clamd cannot be reached: %s", e.strerror or type(e).__name__)
             return ""
         try:
             async with asyncio.timeout(_VERSION_SECONDS):
-                writer.write(b"zVERSION\0")
-                text = await reader.readuntil(b"\0")
-        except (OSError, EOFError, asyncio.LimitOverrunError):
+                await asyncio.get_running_loop().sock_sendall(connection, b"zVERSION\0")
+                text = await _read_answer(connection)
+        except (OSError, EOFError):
             return ""
         finally:
-            writer.close()
-        return text[:-1].decode("utf-8", "replace")
+            connection.close()
+        return text.decode("utf-8", "replace")
 
     async def scan(self) -> ChainScan:
         """Begin a stream. Never raises: where it is away, the answer will say so."""
         try:
-            return ChainScan(await self.connect(), seconds=self.seconds)
+            return ChainScan(await self._connect(), seconds=self.seconds)
         except OSError as e:
             _log.warning("clamd: the real clamd cannot be reached: %s", e.strerror or type(e).__name__)
             return ChainScan(None, seconds=self.seconds)
 
 
 class ChainScan:
-    """A stream to the real clamd. Written to by one task; nothing of it raises for what the real clamd does."""
+    """A stream to the real clamd. Written to by one task; nothing of it raises for what the real clamd does.
 
-    def __init__(self, connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None, *, seconds: float) -> None:
+    The socket is used as it is: asyncio's transports close once a write fails, with what could still be read. The real
+    clamd may answer in the middle (its own limit is lower than ours) and close, and the answer is there to be read
+    while every write fails.
+    """
+
+    def __init__(self, connection: socket.socket | None, *, seconds: float) -> None:
         self._seconds = seconds
-        self._writer: asyncio.StreamWriter | None = None
+        self._connection = connection
         self._reading: asyncio.Task[bytes] | None = None
+        self._takes_more = connection is not None
         self._is_whole = False
         if connection is not None:
-            reader, self._writer = connection
-            # Read from the start: it may answer in the middle (its own limit is lower than ours) and close, and what
-            # is written then resets the connection with the answer in it.
-            self._reading = asyncio.create_task(_words(reader))
+            with contextlib.suppress(OSError):  # then no piece is taken either
+                connection.send(b"zINSTREAM\0")
+            self._reading = asyncio.create_task(_read_answer(connection))
             self._reading.add_done_callback(lambda task: task.cancelled() or task.exception())
-            self._writer.write(b"zINSTREAM\0")
 
     async def write(self, piece: bytes) -> None:
         """Pass on the next bytes, one or more. Waits while it takes none."""
-        await self._send(LENGTH.pack(len(piece)), piece)
+        await self._send(LENGTH.pack(len(piece)) + piece)
 
-    async def _send(self, *parts: bytes) -> bool:
-        if self._writer is None or self._reading is None or self._reading.done():
+    async def _send(self, data: bytes) -> bool:
+        if self._connection is None or self._reading is None or not self._takes_more or self._reading.done():
             return False
         try:
             async with asyncio.timeout(_STALL_SECONDS):
-                self._writer.writelines(parts)
-                await self._writer.drain()
-        except OSError:
-            self._writer.close()  # an answer that came before is still read
-            self._writer = None
+                await asyncio.get_running_loop().sock_sendall(self._connection, data)
+        except OSError as e:
+            self._takes_more = False
+            if isinstance(e, TimeoutError):
+                with contextlib.suppress(OSError):
+                    self._connection.shutdown(socket.SHUT_RDWR)  # nothing is waited for; what it said is still read
             return False
         return True
 
@@ -142,7 +160,7 @@ class ChainScan:
         except TimeoutError:
             _log.warning("clamd: the real clamd gave no answer within %g s", self._seconds)
             return _NO_ANSWER
-        except (OSError, EOFError, asyncio.LimitOverrunError):
+        except (OSError, EOFError):
             _log.warning("clamd: the real clamd went away in the middle of a stream")
             return _NO_ANSWER
         finally:
@@ -162,16 +180,35 @@ class ChainScan:
 
     def close(self) -> None:
         """Let go of the connection, the stream being whole or not."""
-        if self._reading is not None:
-            self._reading.cancel()
-        if self._writer is not None:
-            with contextlib.suppress(OSError):
-                self._writer.close()
+        if self._connection is None or self._reading is None:
+            return
+        connection, self._connection = self._connection, None
+        # Once nothing waits for it: the loop knows it by its number, which the next connection may get.
+        self._reading.add_done_callback(lambda _: connection.close())
+        self._reading.cancel()
 
 
-async def _words(reader: asyncio.StreamReader) -> bytes:
-    """Return an answer without the zero byte that ends it; at most 64 KiB, asyncio's own limit."""
-    return (await reader.readuntil(b"\0"))[:-1]
+async def _connected(family: int, address: Any) -> socket.socket:
+    """Return a connection to an address, which is a path, or what getaddrinfo gave for the family."""
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def _read_answer(connection: socket.socket) -> bytes:
+    """Return an answer without the zero byte that ends it. Raises EOFError where none comes, or far too much."""
+    text = bytearray()
+    while (end := text.find(b"\0")) < 0:
+        piece = await asyncio.get_running_loop().sock_recv(connection, _ANSWER_BYTES)
+        if not piece or len(text) > _ANSWER_BYTES:
+            raise EOFError
+        text += piece
+    return bytes(text[:end])
 
 
 def host_and_port(field: str, address: str) -> tuple[str, int]:

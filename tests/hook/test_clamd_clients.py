@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import re
 import shutil
@@ -19,6 +20,7 @@ import pytest
 
 from hashhub.errors import LimitExceeded
 from hashhub.hook import Action, Checked, HookSettings, WithoutAnswer
+from hashhub.hook.clamd_chain import Chain
 from tests.hook.clamd_parts import (
     CLEAN,
     KNOWN,
@@ -256,6 +258,29 @@ def read_all(connected: socket.socket) -> None:
         if not data:
             return
         received = received[-4:] + data
+
+
+def test_an_answer_in_the_middle_is_read_though_nothing_more_is_taken(tmp_path: Path) -> None:
+    """It closed with bytes unread: every write fails, and its answer is still there."""
+    with pretended(tmp_path / "clamd.sock") as does:
+        has_closed = threading.Event()
+
+        def answer_early(connected: socket.socket) -> None:
+            connected.recv(10)
+            connected.sendall(b"INSTREAM size limit exceeded. ERROR\0")
+            connected.close()
+            has_closed.set()
+
+        does.append(answer_early)
+
+        async def scan() -> bytes:
+            begun = await Chain(str(tmp_path / "clamd.sock"), seconds=10).scan()
+            assert has_closed.wait(10)  # the loop stands still, and has read nothing yet
+            await begun.write(b"abc")
+            await begun.write(b"def")
+            return (await begun.answer()).text
+
+        assert asyncio.run(scan()) == b"INSTREAM size limit exceeded. ERROR"
 
 
 def take_ten(connected: socket.socket) -> None:
