@@ -221,6 +221,7 @@ class _Page:
         self._until = time.monotonic() + _PAGE_SECONDS
         self._from_now = from_now
         self._authors: Mapping[int, set[str]] = {}
+        self._revision = 0
 
     def read(self) -> tuple[Position, bool]:
         """Add lines until the page is full or nothing is left; return the store's position at that, and whether nothing
@@ -228,14 +229,10 @@ class _Page:
         """
         while True:
             before = self._store.history.position()
+            self._revision = before.revision
             sight = self._sight()
             self._authors = self._store.feeds.review_authors()
-            nothing_left = (
-                self._tell_losses(sight, before.revision)
-                and self._tell_registry(sight, before.revision)
-                and self._read_log(before.revision)
-                and self._fill()
-            )
+            nothing_left = self._tell_losses(sight) and self._tell_registry(sight) and self._read_log() and self._fill()
             # Everything above was read at `after` at the latest: a database that has been there has all of it in its
             # past.
             after = self._store.history.position()
@@ -259,13 +256,13 @@ class _Page:
         visible = access.sight(self._principal, registry, access.WayOut.FEED).visible
         return {key: registry.hash_sets[name] for key, name in keys.items() if name in visible}
 
-    def _tell_losses(self, sight: Mapping[int, HashSet], revision: int) -> bool:
+    def _tell_losses(self, sight: Mapping[int, HashSet]) -> bool:
         """Withdraw the hash sets that are not in sight any more, and note which ones came into sight."""
         names = self._store.feeds.hash_set_keys()
         for key in sorted(self._held - sight.keys()):
             if self._is_full():
                 return False
-            self._add(ChangedEntry(revision=revision, kind=ChangeKind.WITHDRAW, hash_set_name=names[key]))
+            self._add(ChangedEntry(revision=self._revision, kind=ChangeKind.WITHDRAW, hash_set_name=names[key]))
             self._held.discard(key)
             self._missing.discard(key)
             if key == self._place.filling:
@@ -278,7 +275,7 @@ class _Page:
             self._missing |= gained
         return True
 
-    def _tell_registry(self, sight: Mapping[int, HashSet], revision: int) -> bool:
+    def _tell_registry(self, sight: Mapping[int, HashSet]) -> bool:
         place = self._place
         view = self._registry(sight)
         digest = hashlib.sha256(msgspec.json.encode(view)).digest()[:16]
@@ -288,7 +285,7 @@ class _Page:
             if self._is_full():
                 return False
             line = ChangedEntry(
-                revision=revision,
+                revision=self._revision,
                 kind=ChangeKind.UPSERT,
                 hash_set=value if isinstance(value, HashSet) else None,
                 contributor=None if isinstance(value, HashSet) else value,
@@ -315,22 +312,27 @@ class _Page:
                 rest += contributors[one].takes_from
         return [*(contributors[one] for one in sorted(ids)), *sorted(sight.values(), key=lambda h: h.name)]
 
-    def _read_log(self, revision: int) -> bool:
-        """Add the changes up to `revision` at least. False when the page ended before."""
+    def _read_log(self) -> bool:
+        """Add the changes up to the page's revision. False when the page ended before.
+
+        None of those behind it: who reviewed what was looked up before, and a review that came later would be left out
+        of them.
+        """
         place = self._place
         followed = self._held - self._missing | {place.filling}
         while True:
             changes = self._store.feeds.changes(place.revision, place.ordinal, _ROWS)
-            for change in changes:
+            due = [change for change in changes if change.revision <= self._revision]
+            for change in due:
                 if (change.revision, change.ordinal) != (place.revision, place.ordinal):
                     place.revision, place.ordinal, place.entry = change.revision, change.ordinal, 0
                 if change.hash_set in followed and not self._tell_change(change):
                     return False
                 place.ordinal, place.entry = change.ordinal + 1, 0
-            if len(changes) < _ROWS:
-                # `revision` was read before the changes, so none at or before it can follow.
-                if place.revision <= revision:
-                    place.revision, place.ordinal = revision + 1, 0
+            if len(due) < _ROWS:
+                # The revision was read before the changes, so none at or before it can follow.
+                if place.revision <= self._revision:
+                    place.revision, place.ordinal = self._revision + 1, 0
                 return True
             if self._is_late():
                 return False
@@ -395,7 +397,8 @@ class _Page:
         for i, entry in enumerate(entries):
             if i and self._is_full():
                 return entries[i - 1].id
-            told = tuple(reviews.get(entry.id, ()))
+            # A later one is told as a change of its own, once the receiver knows who made it.
+            told = tuple(r for r in reviews.get(entry.id, ()) if r.revision <= self._revision)
             entry = self._store.entries.with_frames(entry)  # noqa: PLW2901 - the same one, with more of it
             line = ChangedEntry(
                 revision=revision or entry.update_revision,

@@ -335,6 +335,57 @@ def test_a_write_between_two_reads_of_a_page_is_told(desk: Desk, monkeypatch: py
         holds_what_it_may(receiver)
 
 
+@pytest.mark.parametrize("size", [1, 2, 1000])
+@pytest.mark.parametrize("step", ["_sight", "_tell_losses", "_tell_registry", "_read_log", "_fill", "_upsert"])
+def test_a_first_review_while_a_page_is_read_is_told(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, step: str, size: int
+) -> None:
+    """With whoever made it, who was a stranger to the receiver until then; told of a whole list, or of its changes."""
+    desk.contributor("beta")
+    desk.contributor("gamma")
+    desk.hash_set("alpha/list", marking=SHARED)
+    desk.contribute("alpha/list", *(item(n) for n in range(1, 4)))
+    ids = [e.id for e in desk.entries("alpha/list")]
+    real = getattr(_Page, step)
+    reviewers = [writer("beta"), writer("gamma")]
+
+    def reviewed_before(*arguments: Any) -> Any:
+        if reviewers:
+            desk.hub.reviews.create(reviewers.pop(0), "alpha", "list", ids[-1], ReviewKind.MISCLASSIFIED, "x")
+        return real(*arguments)
+
+    receiver = Receiver(desk.hub, OUTSIDER)
+    receiver.catch_up()
+    desk.hub.reviews.create(writer("alpha"), "alpha", "list", ids[0], ReviewKind.CONFIRMED, "x")
+    late = Receiver(desk.hub, OUTSIDER)
+    monkeypatch.setattr(_Page, step, reviewed_before)
+    for one in (receiver, late):
+        one.catch_up(size)
+        holds_what_it_may(one)
+    assert not reviewers
+
+
+@pytest.mark.parametrize("step", ["_read_log", "_upsert"])
+def test_a_sets_first_review_while_its_changes_are_read_is_told(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    desk.hash_set("alpha/list", marking=SHARED)
+    receiver = Receiver(desk.hub, OUTSIDER)
+    receiver.catch_up()
+    desk.contribute("alpha/list", *(item(n) for n in range(1, 4)))
+    entry = desk.entries("alpha/list")[-1].id
+    real = getattr(_Page, step)
+
+    def reviewed_before(*arguments: Any) -> Any:
+        monkeypatch.setattr(_Page, step, real)
+        desk.hub.reviews.create(writer("alpha"), "alpha", "list", entry, ReviewKind.MISCLASSIFIED, "x")
+        return real(*arguments)
+
+    monkeypatch.setattr(_Page, step, reviewed_before)
+    receiver.catch_up()
+    holds_what_it_may(receiver)
+
+
 def test_a_hidden_stretch_is_skipped_without_a_look_at_its_entries(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.hash_set("alpha/list", marking=SHARED)
     desk.hash_set("alpha/hidden", marking=Marking(recipients=("contributors/other",), bulk=True))
