@@ -316,11 +316,16 @@ class _Page:
         return [*(contributors[one] for one in sorted(ids)), *sorted(sight.values(), key=lambda h: h.name)]
 
     def _read_log(self, revision: int) -> bool:
-        """Add the changes up to `revision` at least. False when the page ended before."""
+        """Add the changes up to `revision`. False when the page ended before.
+
+        Later ones wait for the next round, which knows more than this one: a hash set's first review must not be passed
+        by a page that takes the set for one without reviews.
+        """
         place = self._place
         followed = self._held - self._missing | {place.filling}
         while True:
-            changes = self._store.feeds.changes(place.revision, place.ordinal, _ROWS)
+            read = self._store.feeds.changes(place.revision, place.ordinal, _ROWS)
+            changes = [change for change in read if change.revision <= revision]
             for change in changes:
                 if (change.revision, change.ordinal) != (place.revision, place.ordinal):
                     place.revision, place.ordinal, place.entry = change.revision, change.ordinal, 0

@@ -16,6 +16,7 @@ from hashhub.hub import Hub
 from hashhub.hub.exchange import _PIECE, _Page
 from hashhub.model import ChangedEntry, ChangeKind, Marking, Principal, ReviewKind, Role, now
 from hashhub.store.entries import Entries
+from hashhub.store.feeds import Feeds
 from tests.hub.conftest import OPERATOR, Desk, Open, item, writer
 from tests.hub.receiving import Receiver, admit, entitled, mirroring
 
@@ -215,6 +216,35 @@ def test_what_a_policy_needs_comes_with_the_entries(any_desk: Desk) -> None:
     assert receiver.contributors["origin"].display_name == "Another"
     any_desk.hub._store.resources.update_contributor("nobody-reads", {"display_name": "Another"}, lambda _: None)
     assert receiver.catch_up() == []
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["a hash set that is given", "a hash set that is followed"])
+def test_the_first_review_of_a_hash_set_is_not_missed_while_a_page_is_made(
+    any_desk: Desk, monkeypatch: pytest.MonkeyPatch, is_new: bool
+) -> None:
+    any_desk.hash_set("alpha/list", marking=SHARED)
+    any_desk.contribute("alpha/list", item(1))
+    [entry] = any_desk.entries("alpha/list")
+    receiver = Receiver(any_desk.hub, OUTSIDER)
+    if not is_new:
+        receiver.catch_up()
+    any_desk.contribute("alpha/list", item(2))
+    any_desk.contributor("beta")
+    real = Feeds.review_authors
+    written = []
+
+    def overtaken(self: Feeds) -> dict[int, set[str]]:
+        """Somebody reviews an entry once the page knows who has reviewed."""
+        authors = real(self)
+        if not written:
+            made = any_desk.hub.reviews.create(writer("beta"), "alpha", "list", entry.id, ReviewKind.MISCLASSIFIED)
+            written.append(made)
+        return authors
+
+    monkeypatch.setattr(Feeds, "review_authors", overtaken)
+    receiver.catch_up()
+    assert written
+    holds_what_it_may(receiver)
 
 
 def test_two_worlds_that_differ_in_what_is_hidden_read_alike(open_hub: Open, tmp_path: Any) -> None:
