@@ -596,9 +596,10 @@ class Queue:
         return UploadState(state), time, door, upload_id, read_checked(blob)
 
     def cases_of(self, checked: Checked) -> list[CaseHit]:
-        """Return the cases that are about an upload now, by what is kept of it."""
-        query = _asked_again(checked)
-        return self._cases.hits(query) if query is not None else []
+        """Return the cases that are about an upload now, by what is kept of it: hashes, and which cases stopped it."""
+        query = _asked_again(checked) or Query(hashes=checked.hashes)
+        hits = {hit.case: hit for hit in self._cases.noted(checked.decision.reasons)}
+        return list((hits | {hit.case: hit for hit in self._cases.hits(query)}).values())
 
     def _proposal(self, reference: str) -> Proposal | None:
         rows = self._records.rows("SELECT actor, code, comment, time FROM proposal WHERE reference = ?", (reference,))
