@@ -26,6 +26,7 @@ import msgspec
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, PermissionDenied, Reason
 from hashhub.hashes import ALGORITHMS, VPDQ, Hash, is_exact
+from hashhub.hook.clock import is_believed
 from hashhub.hook.decision import Action
 from hashhub.hygiene import MIN_PDQ_QUALITY, inspect
 from hashhub.model import Disposition, Record, now
@@ -615,12 +616,14 @@ class Cases:
         return int(last) + 1
 
     def _expire(self) -> None:
-        """Note which cases nobody confirmed in time. What they held is free from `until` on, noted or not."""
+        """Note which cases nobody confirmed in time. What they held is free from `until` on, noted or not; their hashes
+        are gone for good, so not by a clock that is doubted.
+        """
         late = self._records.rows(
             "SELECT id FROM hook_case WHERE state IN ('OPEN', 'DISPUTED') AND until <> '' AND until <= ?",
             (now().isoformat(),),
         )
-        for (name,) in late:
+        for (name,) in late if late and is_believed(self._records) else ():
             with self._records.transaction():
                 changed = self._records.write(
                     "UPDATE hook_case SET state = 'EXPIRED', change = ? WHERE id = ? AND state IN ('OPEN', 'DISPUTED')",
