@@ -14,7 +14,7 @@ import pytest
 from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Reason
 from hashhub.hub import Hub
 from hashhub.hub.exchange import _PIECE, _Page
-from hashhub.model import ChangedEntry, ChangeKind, Marking, Principal, ReviewKind, Role, now
+from hashhub.model import ChangedEntry, ChangeKind, Marking, Principal, Review, ReviewKind, Role, now
 from hashhub.store.entries import Entries
 from hashhub.store.feeds import Feeds
 from tests.hub.conftest import OPERATOR, Desk, Open, item, writer
@@ -231,7 +231,7 @@ def test_the_first_review_of_a_hash_set_is_not_missed_while_a_page_is_made(
     any_desk.contribute("alpha/list", item(2))
     any_desk.contributor("beta")
     real = Feeds.review_authors
-    written = []
+    written: list[Review] = []
 
     def overtaken(self: Feeds) -> dict[int, set[str]]:
         """Somebody reviews an entry once the page knows who has reviewed."""
