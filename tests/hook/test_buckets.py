@@ -584,6 +584,17 @@ def test_waiting_uploads_fill_no_records_and_looks_pass_over_what_was_released(
     worker._hook.close()
 
 
+@pytest.mark.parametrize("scene", ["folder"], indirect=True)
+def test_a_name_that_is_no_text_is_refused(at_work: Bench, pictures: tuple[bytes, bytes]) -> None:
+    path = at_work.scene.root / "incoming" / os.fsdecode(b"caf\xe9.jpg")
+    path.write_bytes(pictures[0])
+    worker = at_work.worker()
+    worker.look_once()
+    [handled] = at_work.handled
+    assert (handled.outcome, "UTF-8" in handled.reason) == (Outcome.FAILED, True)
+    assert path.read_bytes() == pictures[0]
+
+
 def test_places_that_are_in_each_other_are_refused(tmp_path: Path) -> None:
     for section in (
         {"quarantine": "s3://app/in", "held": "s3://app/held", "public": "s3://app/in/public"},
