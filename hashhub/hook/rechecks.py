@@ -125,6 +125,7 @@ class Rechecks:
         answered = 0
         try:
             while batch := self._take("recheck", "reference, since, pending"):
+                random.shuffle(batch)  # one that never gets an answer must not stand before the others each time
                 for at, (reference, since, blob) in enumerate(batch):
                     try:
                         answered += self._ask(reference, since, msgspec.msgpack.decode(blob, type=Pending))
