@@ -19,6 +19,7 @@ import msgspec
 
 from hashhub.background import Background
 from hashhub.errors import HashHubError, InvalidArgument, Unavailable
+from hashhub.hook.clock import is_believed
 from hashhub.hook.decision import Action, Checked, NoAnswer, Rechecked, severest
 from hashhub.hook.records import HOOK, Records, UploadState
 from hashhub.hook.settings import Encryption
@@ -209,7 +210,8 @@ class Rechecks:
         self._records.write("UPDATE recheck SET due = ? WHERE reference = ?", (time.time() + seconds, reference))
 
     def _again_tomorrow(self, reference: str, since: float) -> None:
-        if time.time() < since + self._settings.recheck.keep_days * _DAY:
+        is_over = time.time() >= since + self._settings.recheck.keep_days * _DAY
+        if not is_over or not is_believed(self._records):
             self._later(reference, _DAY)
             return
         with self._records.transaction():

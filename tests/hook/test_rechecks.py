@@ -17,6 +17,7 @@ import pytest
 
 from hashhub.errors import InvalidArgument, Unavailable
 from hashhub.hook import Action, Hook, NoAnswer, Rechecked, WithoutAnswer
+from hashhub.hook.clock import believe, is_believed
 from hashhub.hook.judges import Judged
 from hashhub.hook.records import Records, UploadState
 from hashhub.hook.settings import RecheckSettings
@@ -122,6 +123,22 @@ def test_one_that_never_gets_an_answer_keeps_no_other_from_having_one(make_setti
             hook.recheck()
         states = [_state(hook, reference) for reference in references]
     assert states == [UploadState.UNANSWERED, UploadState.BLOCKED, UploadState.BLOCKED]
+
+
+def test_nothing_is_forgotten_by_a_clock_that_jumped(make_settings: MakeSettings, listed: Listed) -> None:
+    settings = make_settings(recheck=RARELY, without_answer=ALLOWED)
+    with opened(settings, OneVerdict(Verdict.NO_MATCH)) as hook:
+        reference = hook.check(listed.known[:3000]).reference
+        assert hook._records is not None
+        is_believed(hook._records)
+        hook._records.write("UPDATE clock SET time = '2026-01-01T00:00:00+00:00'")
+        _make_due(hook, since=0.0)
+        hook.recheck()
+        assert _state(hook, reference) is UploadState.UNANSWERED
+        believe(hook._records, actor="ann")
+        _make_due(hook)
+        hook.recheck()
+        assert _state(hook, reference) is None
 
 
 def test_two_processes_ask_once_about_each(make_settings: MakeSettings, listed: Listed) -> None:
