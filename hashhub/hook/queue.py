@@ -289,6 +289,7 @@ class Queue:
             )
             for key, members in by_key.items()
         ]
+        skip = min(skip, MAX_READ)
         page = islice(_in_turn(groups), skip, skip + limit)
         return Listing(
             groups=tuple(page), group_count=len(groups), waiting=waiting, not_read=max(0, waiting - len(rows))

@@ -98,6 +98,7 @@ def test_copies_of_one_item_are_one_group_and_matches_come_first(queue: Queue, r
     assert queue.page(states=(UploadState.REMOVED,)).groups[0].uploads[0].reference == review
     with pytest.raises(InvalidArgument):
         queue.page(limit=0)
+    assert queue.page(skip=10**30).groups == ()
 
 
 def test_who_uploads_much_does_not_bury_who_uploads_little(queue: Queue, records: Records) -> None:
