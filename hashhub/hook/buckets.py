@@ -297,8 +297,7 @@ class BucketWorker:
             if item is None:
                 self._listing = None
                 return False
-            failed = self._failed.get(item.name)
-            if failed is not None and failed.due > self._clock():
+            if self._is_held_up(item.name):
                 continue
             if isinstance(item, Unlisted):
                 self._fail(item.name, item.error)
@@ -380,8 +379,7 @@ class BucketWorker:
             return
         left = _Countdown(functools.partial(self._delete, events, notice, on_trouble))
         for name in filter(None, map(place.name_of, notice.keys)):
-            failed = self._failed.get(name)
-            if failed is not None and failed.due > self._clock():
+            if self._is_held_up(name):
                 continue  # it was looked at, and is again in its time
             if self._is_ending.is_set() or self._is_away():
                 return
@@ -594,9 +592,12 @@ class BucketWorker:
         """Check again what was published without an answer, as the settings allow, once the hub answers."""
         rows = self._records.rows(
             "SELECT name FROM bucket_unanswered WHERE place = ? ORDER BY time LIMIT ?",
-            (self.public.url, _RECHECKED_A_PASS),
+            (self.public.url, _RECHECKED_A_PASS + len(self._failed)),
         )
         for (name,) in rows:
+            where = self._address(self.public, name)
+            if self._is_held_up(where):
+                continue
             with self._lock:
                 if self._misses and self._clock() < self._next_probe:
                     return
@@ -608,7 +609,6 @@ class BucketWorker:
             except HashHubError as e:
                 is_settled = False
                 if not isinstance(e, Conflict):
-                    where = self._address(self.public, name)
                     self._fail(where, e, name=name, where=where)
             if is_settled:
                 sql = "DELETE FROM bucket_unanswered WHERE place = ? AND name = ?"
@@ -653,8 +653,7 @@ class BucketWorker:
             (_RECHECKED_A_PASS + len(self._failed),),
         )
         for reference, state, name in rows:
-            failed = self._failed.get(reference)
-            if failed is not None and failed.due > self._clock():
+            if self._is_held_up(reference):
                 continue
             try:
                 self._release_one(reference, name, is_released=state == UploadState.RELEASED)
@@ -704,6 +703,11 @@ class BucketWorker:
                 (reference,),
             )
         )
+
+    def _is_held_up(self, key: str) -> bool:
+        """Return whether it could not be handled, and it is too early to try again."""
+        failed = self._failed.get(key)
+        return failed is not None and failed.due > self._clock()
 
     def _fail(self, key: str, error: HashHubError, *, name: str = "", where: str = "") -> None:
         """Remember what could not be handled, and tell of it the first time. `key`: its name, unless that is given."""
