@@ -297,8 +297,7 @@ class BucketWorker:
             if item is None:
                 self._listing = None
                 return False
-            failed = self._failed.get(item.name)
-            if failed is not None and failed.due > self._clock():
+            if self._is_held_up(item.name):
                 continue
             if isinstance(item, Unlisted):
                 self._fail(item.name, item.error)
@@ -380,8 +379,7 @@ class BucketWorker:
             return
         left = _Countdown(functools.partial(self._delete, events, notice, on_trouble))
         for name in filter(None, map(place.name_of, notice.keys)):
-            failed = self._failed.get(name)
-            if failed is not None and failed.due > self._clock():
+            if self._is_held_up(name):
                 continue  # it was looked at, and is again in its time
             if self._is_ending.is_set() or self._is_away():
                 return
@@ -594,24 +592,42 @@ class BucketWorker:
         """Check again what was published without an answer, as the settings allow, once the hub answers."""
         rows = self._records.rows(
             "SELECT name FROM bucket_unanswered WHERE place = ? ORDER BY time LIMIT ?",
-            (self.public.url, _RECHECKED_A_PASS),
+            (self.public.url, _RECHECKED_A_PASS + len(self._failed)),
         )
         for (name,) in rows:
+            where = self._address(self.public, name)
+            if self._is_held_up(where):
+                continue
             with self._lock:
                 if self._misses and self._clock() < self._next_probe:
                     return
                 self._next_probe = self._clock() + self._settings.retry_seconds
-            stored = self.public.look(name)
-            if stored is not None:
-                try:
-                    decision, _ = self._decide(self.public, stored, name)
-                except Conflict:
-                    continue
-                if decision.no_answer is NoAnswer.HUB_AWAY:
-                    return
-                if decision.action is not Action.ALLOW:
-                    self._take_back(stored, name, decision)
-            self._records.write("DELETE FROM bucket_unanswered WHERE place = ? AND name = ?", (self.public.url, name))
+            try:
+                is_settled = self._has_answer(name)
+            except (Unavailable, LimitExceeded):
+                raise
+            except HashHubError as e:
+                is_settled = False
+                if not isinstance(e, Conflict):
+                    self._fail(where, e, name=name, where=where)
+            if is_settled:
+                sql = "DELETE FROM bucket_unanswered WHERE place = ? AND name = ?"
+                self._records.write(sql, (self.public.url, name))
+            else:  # behind the others, which may have one
+                sql = "UPDATE bucket_unanswered SET time = ? WHERE place = ? AND name = ?"
+                self._records.write(sql, (now().isoformat(), self.public.url, name))
+
+    def _has_answer(self, name: str) -> bool:
+        """Check again what was published under this name, and take back what was not to be; False: no answer yet."""
+        stored = self.public.look(name)
+        if stored is None:
+            return True
+        decision, _ = self._decide(self.public, stored, name)
+        if decision.no_answer is NoAnswer.HUB_AWAY:
+            return False
+        if decision.action is not Action.ALLOW:
+            self._take_back(stored, name, decision)
+        return True
 
     def _take_back(self, stored: Stored, name: str, decision: Decision) -> None:
         kept_as = f"{_FOLDERS[decision.action]}/{decision.reference}/{name}"
@@ -634,42 +650,50 @@ class BucketWorker:
         """
         rows = self._records.rows(
             "SELECT reference, state, upload_id FROM bucket_to_release JOIN upload USING (reference) LIMIT ?",
-            (_RECHECKED_A_PASS,),
+            (_RECHECKED_A_PASS + len(self._failed),),
         )
         for reference, state, name in rows:
-            where = left = ""
-            is_released = state == UploadState.RELEASED and self._is_kept(reference)
-            for folder in _FOLDERS.values() if is_released else ():
-                taken = self.held.look(f"{folder}/{reference}/{name}")
-                if taken is None:
-                    continue
-                if self._publish(taken, name):
-                    where = self._address(self.public, name)
-                else:
-                    left = self._address(self.held, taken.name)
-            if left and not where:
-                with self._records.transaction():
-                    self._records.write("DELETE FROM bucket_to_release WHERE reference = ?", (reference,))
-                    if self._records.write(
-                        "UPDATE upload SET state = ? WHERE reference = ? AND state = ?",
-                        (UploadState.HELD, reference, UploadState.RELEASED),
-                    ):
-                        self._records.note(
-                            actor=_ACTOR, kind="bucket.not_released", subject=reference, reason=_NAME_TAKEN
-                        )
-                self._tell(Handled(name=name, outcome=Outcome.NAME_TAKEN, where=left, reason=_TAKEN_TEXT))
+            if self._is_held_up(reference):
                 continue
+            try:
+                self._release_one(reference, name, is_released=state == UploadState.RELEASED)
+            except (Unavailable, LimitExceeded):
+                raise
+            except HashHubError as e:  # this object's; the others have their turn
+                self._fail(reference, e, name=name, where=self._address(self.public, name))
+
+    def _release_one(self, reference: str, name: str, *, is_released: bool) -> None:
+        where = left = ""
+        is_released = is_released and self._is_kept(reference)
+        for folder in _FOLDERS.values() if is_released else ():
+            taken = self.held.look(f"{folder}/{reference}/{name}")
+            if taken is None:
+                continue
+            if self._publish(taken, name):
+                where = self._address(self.public, name)
+            else:
+                left = self._address(self.held, taken.name)
+        if left and not where:
             with self._records.transaction():
                 self._records.write("DELETE FROM bucket_to_release WHERE reference = ?", (reference,))
-                if is_released:
-                    self._records.note(
-                        actor=_ACTOR,
-                        kind="bucket.released",
-                        subject=reference,
-                        reason="" if where else "NOT_PUBLISHED",
-                    )
-            if where:
-                self._tell(Handled(name=name, outcome=Outcome.RELEASED, where=where))
+                if self._records.write(
+                    "UPDATE upload SET state = ? WHERE reference = ? AND state = ?",
+                    (UploadState.HELD, reference, UploadState.RELEASED),
+                ):
+                    self._records.note(actor=_ACTOR, kind="bucket.not_released", subject=reference, reason=_NAME_TAKEN)
+            self._tell(Handled(name=name, outcome=Outcome.NAME_TAKEN, where=left, reason=_TAKEN_TEXT))
+            return
+        with self._records.transaction():
+            self._records.write("DELETE FROM bucket_to_release WHERE reference = ?", (reference,))
+            if is_released:
+                self._records.note(
+                    actor=_ACTOR,
+                    kind="bucket.released",
+                    subject=reference,
+                    reason="" if where else "NOT_PUBLISHED",
+                )
+        if where:
+            self._tell(Handled(name=name, outcome=Outcome.RELEASED, where=where))
 
     def _is_kept(self, reference: str) -> bool:
         """Whether it was kept under this reference; what was published at once, without an answer, was not."""
@@ -680,18 +704,23 @@ class BucketWorker:
             )
         )
 
-    def _fail(self, name: str, error: HashHubError) -> None:
-        """Remember what could not be handled, and tell of it the first time."""
+    def _is_held_up(self, key: str) -> bool:
+        """Return whether it could not be handled, and it is too early to try again."""
+        failed = self._failed.get(key)
+        return failed is not None and failed.due > self._clock()
+
+    def _fail(self, key: str, error: HashHubError, *, name: str = "", where: str = "") -> None:
+        """Remember what could not be handled, and tell of it the first time. `key`: its name, unless that is given."""
         with self._lock:
-            before = self._failed.pop(name, None)
+            before = self._failed.pop(key, None)
             tries = before.tries if before else 0
             pause = min(self._settings.retry_seconds * 2 ** min(tries, 20), _LONGEST_WAIT)
-            self._failed[name] = _Try(self._clock() + pause, tries + 1)
+            self._failed[key] = _Try(self._clock() + pause, tries + 1)
             if len(self._failed) > _MOST_REMEMBERED:
                 self._failed.popitem(last=False)
         if before is None:
-            where = self._address(self.held if name.startswith(_CHECKING) else self.quarantine, name)
-            self._tell(Handled(name=name, outcome=Outcome.FAILED, where=where, reason=error.message))
+            where = where or self._address(self.held if key.startswith(_CHECKING) else self.quarantine, key)
+            self._tell(Handled(name=name or key, outcome=Outcome.FAILED, where=where, reason=error.message))
 
     def _tell(self, handled: Handled) -> None:
         with self._lock:

@@ -7,6 +7,7 @@ A case is no statement about an item, so it never makes a verdict MATCH. A copy 
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -43,6 +44,7 @@ _MOST_PAIRS: Final = 1_000_000  # compared at once: some 100 MB
 _VIDEO: Final = 1 << 32  # more than a video has frames
 _FAR: Final = 1 << 62
 _STOPPED: Final = "CASE_"  # begins the code of a reason, the clause of which is the case
+_HOW: Final = re.compile(r"(\w+) (?:exactly|at distance (\d+))(?:, by its variant (.+))?")  # CaseHit.how
 _FOR_PEOPLE: Final = frozenset({Verdict.MATCH, Verdict.REVIEW})
 
 
@@ -129,6 +131,17 @@ class CaseIndex:
         for name, distance, _ in frames.nearest(list(own)):
             self._keep(best, name, VPDQ.name, distance, _FRAME)
         return sorted(best.values(), key=lambda hit: (hit.rank, hit.case))
+
+    def noted(self, reasons: Iterable[ReasonLine]) -> list[CaseHit]:
+        """Return a hit for each case that stopped an upload, by the reasons on record, and stops copies now: hashes of
+        variants and frames, by which it was noticed, are not kept. Raises HashHubError as `hits` does.
+        """
+        self._current()
+        best: dict[str, CaseHit] = {}
+        for line in reasons:
+            if line.code.startswith(_STOPPED) and (how := _HOW.fullmatch(line.text.rpartition(": ")[2])):
+                self._keep(best, line.clause, how[1], int(how[2] or 0), how[3] or "")
+        return list(best.values())
 
     def has_cases(self) -> bool:
         """Whether a case stops uploads now. Raises HashHubError when the records cannot be read."""

@@ -26,6 +26,7 @@ import msgspec
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, PermissionDenied, Reason
 from hashhub.hashes import ALGORITHMS, VPDQ, Hash, is_exact
+from hashhub.hook.clock import is_believed
 from hashhub.hook.decision import Action
 from hashhub.hygiene import MIN_PDQ_QUALITY, inspect
 from hashhub.model import Disposition, Record, now
@@ -397,7 +398,8 @@ class Cases:
         return self._step(name, "case.disputed", actor, reason, state=CaseState.DISPUTED, until=until, by=by)
 
     def taken_down(self, name: str, places: Sequence[str], *, actor: str, reason: str, stays: bool = False) -> int:
-        """Record that copies are gone, or that they may stay and why; none named: all that are there. Return how many.
+        """Record that copies are gone, or that they may stay and why; none named: all that are there. Return how many;
+        what is recorded so already keeps its time.
 
         Raises NotFound for a place that the case does not list.
         """
@@ -405,16 +407,16 @@ class Cases:
         reason = plain_text("reason", reason, _MOST_TEXT)
         state = CopyState.STAYS if stays else CopyState.REMOVED
         with self._records.transaction():
-            there = [p for (p,) in self._records.rows(
-                "SELECT place FROM case_copy WHERE case_id = ? AND state = 'THERE'", (name,))]  # fmt: skip
-            for place in places or there:
-                changed = self._records.write(
-                    "UPDATE case_copy SET state = ?, time = ?, actor = ?, reason = ? WHERE case_id = ? AND place = ?",
-                    (state, now().isoformat(), actor, reason, name, place),
-                )
-                if not changed:
+            before = dict(self._records.rows("SELECT place, state FROM case_copy WHERE case_id = ?", (name,)))
+            count = 0
+            for place in places or [p for p, there in before.items() if there == CopyState.THERE]:
+                if place not in before:
                     raise NotFound(f"the case lists no copy at {place[:80]!r}; see `hashhub hook case get {name}`")
-            count = len(places or there)
+                count += self._records.write(
+                    "UPDATE case_copy SET state = ?, time = ?, actor = ?, reason = ? "
+                    "WHERE case_id = ? AND place = ? AND state <> ?",
+                    (state, now().isoformat(), actor, reason, name, place, state),
+                )
             kind = "case.copies_stay" if stays else "case.copies_removed"
             self._records.note(actor=actor, kind=kind, subject=name, reason=reason, count=count)
         return count
@@ -614,12 +616,14 @@ class Cases:
         return int(last) + 1
 
     def _expire(self) -> None:
-        """Note which cases nobody confirmed in time. What they held is free from `until` on, noted or not."""
+        """Note which cases nobody confirmed in time. What they held is free from `until` on, noted or not; their hashes
+        are gone for good, so not by a clock that is doubted.
+        """
         late = self._records.rows(
             "SELECT id FROM hook_case WHERE state IN ('OPEN', 'DISPUTED') AND until <> '' AND until <= ?",
             (now().isoformat(),),
         )
-        for (name,) in late:
+        for (name,) in late if late and is_believed(self._records) else ():
             with self._records.transaction():
                 changed = self._records.write(
                     "UPDATE hook_case SET state = 'EXPIRED', change = ? WHERE id = ? AND state IN ('OPEN', 'DISPUTED')",
@@ -683,10 +687,10 @@ class Cases:
         """Return when the last thing was done that the case asks for; None while something is missing."""
         if case.state not in {CaseState.CONFIRMED, CaseState.CLOSED}:
             return None
-        copies, scans = self.copies(case.name), self.scans(case.name)
-        if any(c.state is CopyState.THERE for c in copies) or not _clean_scans(scans):
+        copies, looked = self.copies(case.name), _looked_through(self.scans(case.name))
+        if any(c.state is CopyState.THERE for c in copies) or looked is None:
             return None
-        return max([c.time for c in copies] + [max(s.end_time for s in _clean_scans(scans))])
+        return max([looked, *(c.time for c in copies)])
 
     def _missing(self, case: Case, copies: list[Copy], scans: list[Scan], *, closing: bool) -> tuple[str, ...]:
         missing = []
@@ -717,10 +721,15 @@ def _name(actor: str) -> str:
     return actor.removeprefix("account:")
 
 
-def _clean_scans(scans: list[Scan]) -> list[Scan]:
-    """Return the last scan of each place, if nothing was unread in any of them."""
-    last = list({scan.place: scan for scan in scans}.values())
-    return last if all(not scan.unread for scan in last) else []
+def _looked_through(scans: list[Scan]) -> datetime | None:
+    """Return when every place had been looked through without a gap; None where one has not. A later look that comes
+    upon nothing makes that no later.
+    """
+    since: dict[str, datetime | None] = {}
+    for scan in scans:
+        since[scan.place] = None if scan.unread else since.get(scan.place) or scan.end_time
+    times = [time for time in since.values() if time is not None]
+    return max(times) if times and len(times) == len(since) else None
 
 
 _SELECT: Final = "SELECT id, state, outcome, until, facts, stopped, stopped_last FROM hook_case"

@@ -615,7 +615,8 @@ class Hook:
             ),
             time=now(),
             door=looked.door,
-            upload_id=looked.upload_id[:_MAX_UPLOAD_ID],
+            # A name out of a file system may hold bytes that are no text.
+            upload_id=looked.upload_id[:_MAX_UPLOAD_ID].encode("utf-8", "backslashreplace").decode(),
             size_bytes=looked.size,
             media_type=looked.media_type,
             hashes=looked.query.hashes,

@@ -474,6 +474,8 @@ class FolderPlace:
     def refuses(self, name: str, *, prefix: str = "") -> str:
         """Refuse names of which no file can be made."""
         parts = f"{prefix}{name}".split("/")
+        if shown(name) != name:
+            return "it is not UTF-8, and no record could hold it"
         if any(part in {"", ".", ".."} for part in parts):
             return "it has a part that is empty, . or .."
         if any(len(os.fsencode(part)) > _MOST_PART_BYTES for part in parts) or len(parts) > _MOST_DEPTH:

@@ -289,6 +289,7 @@ class Queue:
             )
             for key, members in by_key.items()
         ]
+        skip = min(skip, MAX_READ)
         page = islice(_in_turn(groups), skip, skip + limit)
         return Listing(
             groups=tuple(page), group_count=len(groups), waiting=waiting, not_read=max(0, waiting - len(rows))
@@ -596,9 +597,10 @@ class Queue:
         return UploadState(state), time, door, upload_id, read_checked(blob)
 
     def cases_of(self, checked: Checked) -> list[CaseHit]:
-        """Return the cases that are about an upload now, by what is kept of it."""
-        query = _asked_again(checked)
-        return self._cases.hits(query) if query is not None else []
+        """Return the cases that are about an upload now, by what is kept of it: hashes, and which cases stopped it."""
+        query = _asked_again(checked) or Query(hashes=checked.hashes)
+        hits = {hit.case: hit for hit in self._cases.noted(checked.decision.reasons)}
+        return list((hits | {hit.case: hit for hit in self._cases.hits(query)}).values())
 
     def _proposal(self, reference: str) -> Proposal | None:
         rows = self._records.rows("SELECT actor, code, comment, time FROM proposal WHERE reference = ?", (reference,))

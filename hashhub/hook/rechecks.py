@@ -19,6 +19,7 @@ import msgspec
 
 from hashhub.background import Background
 from hashhub.errors import HashHubError, InvalidArgument, Unavailable
+from hashhub.hook.clock import is_believed
 from hashhub.hook.decision import Action, Checked, NoAnswer, Rechecked, severest
 from hashhub.hook.records import HOOK, Records, UploadState
 from hashhub.hook.settings import Encryption
@@ -125,6 +126,7 @@ class Rechecks:
         answered = 0
         try:
             while batch := self._take("recheck", "reference, since, pending"):
+                random.shuffle(batch)  # one that never gets an answer must not stand before the others each time
                 for at, (reference, since, blob) in enumerate(batch):
                     try:
                         answered += self._ask(reference, since, msgspec.msgpack.decode(blob, type=Pending))
@@ -208,7 +210,8 @@ class Rechecks:
         self._records.write("UPDATE recheck SET due = ? WHERE reference = ?", (time.time() + seconds, reference))
 
     def _again_tomorrow(self, reference: str, since: float) -> None:
-        if time.time() < since + self._settings.recheck.keep_days * _DAY:
+        is_over = time.time() >= since + self._settings.recheck.keep_days * _DAY
+        if not is_over or not is_believed(self._records):
             self._later(reference, _DAY)
             return
         with self._records.transaction():

@@ -16,12 +16,13 @@ import pytest
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, PermissionDenied, Unavailable
 from hashhub.hook import Action, Hook, HookSettings, NoAnswer, WithoutAnswer
 from hashhub.hook.buckets import BucketWorker, Handled, Outcome
+from hashhub.hook.decision import Checked
 from hashhub.hook.judges import Judged
 from hashhub.hook.places import FolderPlace, S3Place, Stored
 from hashhub.hook.queue import Code, Queue
 from hashhub.hook.records import Records, UploadState
 from hashhub.hook.settings import BucketSettings, RecheckSettings
-from hashhub.model import MatchResult, Query, Verdict
+from hashhub.model import MatchResult, Query, Verdict, now
 from tests.hook import bucket_server
 from tests.hook.conftest import HELD, jpeg
 
@@ -582,6 +583,88 @@ def test_waiting_uploads_fill_no_records_and_looks_pass_over_what_was_released(
     assert records.events() == []  # what was never kept is not said to be released
     worker._hook._hashing = None  # its processes are those of all tests
     worker._hook.close()
+
+
+@pytest.mark.parametrize("scene", ["folder"], indirect=True)
+def test_a_name_that_is_no_text_is_refused(at_work: Bench, pictures: tuple[bytes, bytes]) -> None:
+    path = at_work.scene.root / "incoming" / os.fsdecode(b"caf\xe9.jpg")
+    path.write_bytes(pictures[0])
+    worker = at_work.worker()
+    worker.look_once()
+    [handled] = at_work.handled
+    assert (handled.outcome, "UTF-8" in handled.reason) == (Outcome.FAILED, True)
+    assert path.read_bytes() == pictures[0]
+
+
+@pytest.mark.parametrize("place", ["public", "held"])
+def test_what_the_store_refuses_keeps_nothing_else_from_being_released(
+    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    at_work.judge.know(pictures[0])
+    for name in ("a.jpg", "b.jpg"):
+        at_work.scene.upload(name, pictures[0])
+    if place == "public":  # published without an answer, and then not to be read
+        at_work.scene.upload("c.jpg", pictures[1])
+        at_work.judge.cannot_answer.add(_digest(pictures[1]))
+    worker = at_work.worker(without_answer=msgspec.structs.replace(HELD, hub_away=Action.ALLOW))
+    worker.look_once()
+    records = Records(at_work.data)
+    for handled in at_work.handled:
+        if handled.decision is not None and handled.outcome is Outcome.BLOCKED:
+            checked = Checked(decision=handled.decision, time=now(), door="bucket", upload_id=handled.name)
+            with records.transaction():
+                records.add_upload(checked, UploadState.BLOCKED, max_records=10)
+    for (reference,) in records.rows("SELECT reference FROM upload"):
+        Queue(records, worker._hook.settings).release(reference, code=Code.OTHER, actor="ann", comment="x")
+    of = type(worker.public)
+    first = records.rows("SELECT upload_id FROM bucket_to_release JOIN upload USING (reference) LIMIT 1")[0][0]
+    read, publish = of.read, of.publish
+
+    def refuse_read(self: Any, stored: Stored) -> Iterator[bytes]:
+        if stored.name == "c.jpg":
+            raise PermissionDenied("access is denied")
+        return read(self, stored)
+
+    def refuse_publish(self: Any, name: str, into: Any, as_name: str, *, overwrite: bool) -> bool:
+        if place == "held" and as_name == first:
+            raise PermissionDenied("access is denied")
+        return publish(self, name, into, as_name, overwrite=overwrite)
+
+    monkeypatch.setattr(of, "read", refuse_read)
+    monkeypatch.setattr(of, "publish", refuse_publish)
+    at_work.judge.cannot_answer.clear()
+    at_work.handled.clear()
+    for _ in range(3):
+        worker.look_once()
+    refused = [("c.jpg" if place == "public" else first, Outcome.FAILED)]
+    released = [(n, Outcome.RELEASED) for n in ("a.jpg", "b.jpg") if (n, Outcome.FAILED) not in refused]
+    assert at_work.outcomes() == sorted(refused + released), "told once, and the others are there"
+    monkeypatch.undo()
+    at_work.now += 1000
+    worker.look_once()
+    assert set(at_work.scene.contents("public")) >= {"a.jpg", "b.jpg"}
+    assert records.rows("SELECT 1 FROM bucket_unanswered") == []
+    records.close()
+
+
+def test_what_never_gets_an_answer_keeps_no_other_from_being_checked_again(
+    at_work: Bench, pictures: tuple[bytes, bytes]
+) -> None:
+    at_work.scene.upload("never.jpg", pictures[1])
+    at_work.judge.is_away = True
+    worker = at_work.worker(without_answer=msgspec.structs.replace(HELD, hub_away=Action.ALLOW))
+    worker.look_once()
+    at_work.scene.upload("later.jpg", pictures[0])
+    worker.look_once()
+    assert set(at_work.scene.contents("public")) == {"never.jpg", "later.jpg"}
+    at_work.judge.is_away = False
+    at_work.judge.cannot_answer.add(_digest(pictures[1]))
+    at_work.judge.know(pictures[0])
+    for _ in range(4):
+        at_work.now += 700
+        worker.look_once()
+    assert set(at_work.scene.contents("public")) == {"never.jpg"}
+    assert at_work.scene.held_names() == ["block/later.jpg"]
 
 
 def test_places_that_are_in_each_other_are_refused(tmp_path: Path) -> None:

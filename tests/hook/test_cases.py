@@ -36,6 +36,7 @@ from hashhub.hook.cases import (
     CaseState,
     CopyState,
     Item,
+    Scan,
     Standing,
     item_of,
     item_of_hashes,
@@ -628,6 +629,45 @@ class TestClocks:
         late = opened(cases, item, receive_time=came - timedelta(hours=2))
         assert [c.standing for c in late.clocks] == [Standing.OVERDUE]
         assert any("was due at" in line for line in cases.record(late.name).missing)
+
+    def test_what_was_done_in_time_stays_so_when_it_is_looked_at_and_said_again(self, cases: Cases, item: Item) -> None:
+        came = datetime.now(UTC) - timedelta(hours=47)
+        case = opened(cases, item, receive_time=came, places=("a",))
+        cases.confirm(case.name, actor="bob", reason="looked")
+
+        def look(hours: float, unread: int = 0) -> None:
+            at = came + timedelta(hours=hours)
+            cases.add_scan(
+                case.name,
+                Scan(place="archive", begin_time=at, end_time=at, looked=1, unread=unread, copies=0),
+                actor="bob",
+            )
+
+        def standing() -> Standing:
+            return cases.get(case.name).clocks[0].standing
+
+        look(2)
+        assert standing() is Standing.RUNNING, "a copy is there"
+        assert cases.taken_down(case.name, ("a",), actor="bob", reason="deleted") == 1
+        assert standing() is Standing.MET
+        gone = cases.copies(case.name)
+        assert cases.taken_down(case.name, ("a",), actor="eve", reason="told twice") == 0
+        assert cases.copies(case.name) == gone
+        look(200)
+        assert standing() is Standing.MET, "nothing was found in that look"
+        assert cases.close(case.name, CaseOutcome.UPHELD, actor="bob", reason="done").is_complete
+        look(300, unread=1)
+        look(400)
+        assert standing() is Standing.OVERDUE, "what could not be read may have been there"
+
+    def test_where_no_copy_was_found_the_look_is_what_was_to_be_done(self, cases: Cases, item: Item) -> None:
+        case = opened(cases, item)
+        at = datetime.now(UTC)
+        cases.confirm(case.name, actor="bob", reason="looked")
+        cases.add_scan(
+            case.name, Scan(place="archive", begin_time=at, end_time=at, looked=1, unread=0, copies=0), actor="bob"
+        )
+        assert [clock.standing for clock in cases.get(case.name).clocks] == [Standing.MET]
 
 
 @pytest.mark.timeout(120)

@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hashhub.hashes import Hash
+from hashhub.hook.cases import CasePurpose, Cases, CaseState, item_of_hashes
 from hashhub.hook.clock import Look, after, believe, is_believed
 from hashhub.hook.forgetting import forget
 from hashhub.hook.records import Records
+from hashhub.hook.settings import CaseSettings
 from hashhub.model import now
 from tests.hook.test_forgetting import LONG_AGO, at_work, settings
 
@@ -135,6 +138,25 @@ def test_rows_stay_for_a_day_and_the_doubt_is_on_record(
     assert kinds == ["clock.doubted", "clock.believed", "upload.forgotten"]
     assert "60 days ahead" in records.events()[0].reason
     assert records.verify() == 3
+
+
+def test_a_complaint_keeps_its_hashes_until_the_clock_is_believed(records: Records) -> None:
+    cases = Cases(records, CaseSettings())
+    case = cases.open(
+        item_of_hashes([Hash("MD5", b"0123456789abcdef")]),
+        purpose=CasePurpose.OTHER,
+        complaint="T-1",
+        reason="came by the form",
+        actor="ann",
+        receive_time=now(),
+    ).name
+    last_looked(records, 40)
+    records.write("UPDATE hook_case SET until = ?", ((now() - timedelta(days=10)).isoformat(),))
+    assert cases.get(case).state is CaseState.OPEN
+    assert cases.hashes(case)
+    believe(records, actor="ann")
+    assert cases.get(case).state is CaseState.EXPIRED
+    assert not cases.hashes(case)
 
 
 def test_a_doubt_is_put_on_record_once(records: Records) -> None:

@@ -159,6 +159,16 @@ def test_every_answer_and_every_case_weigh_as_they_are_told(make_hook: MakeHook)
                         assert verdict in {Verdict.NO_MATCH, Verdict.BENIGN} or choice is ALLOWED
 
 
+def test_a_name_that_is_no_text_keeps_no_upload_from_being_recorded(make_hook: MakeHook, listed: Listed) -> None:
+    hook = make_hook()
+    blocked = hook.check(listed.known, upload_id="caf\udce9.jpg")  # as os.listdir gives it
+    assert (blocked.action, blocked.is_kept) == (Action.BLOCK, True)
+    assert hook._records is not None
+    recorded = hook._records.get_upload(blocked.reference)
+    assert recorded is not None
+    assert recorded[1].upload_id == r"caf\udce9.jpg"
+
+
 def test_what_only_a_stale_copy_says_allows_nothing(make_hook: MakeHook, listed: Listed) -> None:
     hook = make_hook(judge=OneVerdict(Verdict.NO_MATCH, is_past_limit=True), without_answer=ALLOWED)
     decision = hook.check(listed.unknown)

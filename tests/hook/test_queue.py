@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,6 +28,7 @@ from hashhub.errors import (
     Unauthenticated,
     Unavailable,
 )
+from hashhub.hashes import Hash
 from hashhub.hashing import hash_media
 from hashhub.hook import Action, HookSettings, open_hook
 from hashhub.hook.cases import CaseOutcome, CasePurpose, Cases, item_of_hashes
@@ -35,7 +37,7 @@ from hashhub.hook.people import People
 from hashhub.hook.queue import Code, FeedbackState, Queue, QueueRounds
 from hashhub.hook.records import Records, UploadState
 from hashhub.hook.settings import CaseSettings, QueueSettings
-from hashhub.model import MatchResult, Principal, Query, ReviewKind, Role, Verdict, VideoMatch, now
+from hashhub.model import MatchResult, Principal, Query, ReasonLine, ReviewKind, Role, Verdict, VideoMatch, now
 from tests.hook.conftest import HELD
 from tests.hook.waiting import checked, hit, put, records_of
 
@@ -96,6 +98,7 @@ def test_copies_of_one_item_are_one_group_and_matches_come_first(queue: Queue, r
     assert queue.page(states=(UploadState.REMOVED,)).groups[0].uploads[0].reference == review
     with pytest.raises(InvalidArgument):
         queue.page(limit=0)
+    assert queue.page(skip=10**30).groups == ()
 
 
 def test_who_uploads_much_does_not_bury_who_uploads_little(queue: Queue, records: Records) -> None:
@@ -463,31 +466,82 @@ def test_a_picture_that_hit_a_frame_of_a_video_is_asked_about_again_and_a_video_
     assert (variant.variant, variant.hashes[0].algorithm) == ("frame", "PDQ")
 
 
-def test_a_case_that_was_opened_since_is_shown_and_ends_what_was_proposed(two: Queue, records: Records) -> None:
-    one = checked(hit(A))
-    reference = put(records, one)
-    assert two.get(reference).cases == ()
-    two.release(reference, code=Code.OTHER, actor="eve", comment="a friend's")
-    cases = Cases(records, CaseSettings())
-    case = cases.open(
-        item_of_hashes(one.hashes),
+def case_about(cases: Cases, *hashes: Hash) -> str:
+    opened = cases.open(
+        item_of_hashes(hashes),
         purpose=CasePurpose.INTIMATE_IMAGE,
         complaint="T-1",
         reason="asked for",
         actor="ann",
         receive_time=datetime.now(UTC),
     )
+    return opened.name
+
+
+def test_a_case_that_was_opened_since_is_shown_and_ends_what_was_proposed(two: Queue, records: Records) -> None:
+    one = checked(hit(A))
+    reference = put(records, one)
+    assert two.get(reference).cases == ()
+    two.release(reference, code=Code.OTHER, actor="eve", comment="a friend's")
+    cases = Cases(records, CaseSettings())
+    case = case_about(cases, *one.hashes)
     [about] = two.get(reference).cases
-    assert (about.case, about.action) == (case.name, Action.HOLD)
+    assert (about.case, about.action) == (case, Action.HOLD)
     with pytest.raises(Conflict, match="changed"):
         two.release(reference, code=Code.OTHER, actor="bob", comment="a friend's")
-    cases.confirm(case.name, actor="bob", reason="looked at it")
+    cases.confirm(case, actor="bob", reason="looked at it")
     for code in (Code.OTHER, Code.FALSE_POSITIVE, Code.DIFFERENT_PICTURE):  # it is that very file
-        with pytest.raises(FailedPrecondition, match=case.name):
+        with pytest.raises(FailedPrecondition, match=case):
             two.release(reference, code=code, actor="bob", comment="a friend's")
-    cases.close(case.name, CaseOutcome.REJECTED, actor="bob", reason="not so")
+    cases.close(case, CaseOutcome.REJECTED, actor="bob", reason="not so")
     two.release(reference, code=Code.OTHER, actor="eve", comment="a friend's")
     assert two.release(reference, code=Code.OTHER, actor="bob", comment="a friend's") is UploadState.RELEASED
+
+
+@pytest.mark.parametrize(
+    ("how", "allowed"),
+    [
+        ("PDQ at distance 12, by its variant border", {Code.DIFFERENT_PICTURE}),
+        ("VPDQ at distance 4", {Code.DIFFERENT_PICTURE}),
+        ("PDQ exactly, by its variant frame", {Code.DIFFERENT_PICTURE, Code.OTHER}),  # a part holds, and never blocks
+    ],
+)
+def test_a_case_that_stopped_an_upload_by_what_is_not_kept_is_shown_and_ends_no_sooner(
+    queue: Queue, records: Records, how: str, allowed: set[Code]
+) -> None:
+    cases = Cases(records, CaseSettings())
+    case = case_about(cases, Hash("PDQ", Random(1).randbytes(32)))
+    line = ReasonLine(code="CASE_HOLD", clause=case, text=f"a copy of what {case} is about: {how}")
+    one = checked(hit(A), verdict=Verdict.REVIEW, media_type="video/mp4")
+    references = {}
+    for code in (Code.OTHER, Code.DIFFERENT_PICTURE):
+        decision = msgspec.structs.replace(one.decision, reasons=(line,), reference=f"upload-{code}")
+        references[code] = put(records, msgspec.structs.replace(one, decision=decision))
+    cases.confirm(case, actor="bob", reason="looked at it")
+    for code, reference in references.items():
+        [about] = queue.get(reference).cases
+        assert (about.case, about.how) == (case, how)
+        if code in allowed:
+            assert queue.release(reference, code=code, actor="eve", comment="a friend's") is UploadState.RELEASED
+        else:
+            with pytest.raises(FailedPrecondition, match=case):
+                queue.release(reference, code=code, actor="eve", comment="a friend's")
+    cases.close(case, CaseOutcome.REJECTED, actor="bob", reason="not so")
+    assert queue.get(references[Code.OTHER]).cases == ()
+
+
+def test_a_case_is_about_a_listed_video_whose_frames_are_not_kept(queue: Queue, records: Records) -> None:
+    shown = msgspec.structs.replace(
+        hit(A, "VPDQ", 3), video=VideoMatch(query_share=100.0, entry_share=100.0, ranges=())
+    )
+    one = checked(shown, media_type="video/mp4")
+    reference = put(records, one)
+    cases = Cases(records, CaseSettings())
+    case = case_about(cases, *one.hashes)
+    assert [about.case for about in queue.get(reference).cases] == [case]
+    cases.confirm(case, actor="bob", reason="looked at it")
+    with pytest.raises(FailedPrecondition, match=case):
+        queue.release(reference, code=Code.DIFFERENT_PICTURE, actor="eve")
 
 
 def test_an_answer_that_says_the_same_ends_no_proposal(two: Queue, records: Records) -> None:

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hashhub.errors import InvalidArgument
+from hashhub.errors import InvalidArgument, Unavailable
 from hashhub.hook import Action, Hook, NoAnswer, Rechecked, WithoutAnswer
+from hashhub.hook.clock import believe, is_believed
+from hashhub.hook.judges import Judged
 from hashhub.hook.records import Records, UploadState
 from hashhub.hook.settings import RecheckSettings
 from hashhub.hook.telling import AppUrl
-from hashhub.model import Verdict, now
+from hashhub.model import Query, Verdict, now
 from tests.hook.conftest import HELD
 from tests.hook.test_core import OneVerdict, _eventually
 
@@ -98,6 +100,45 @@ def test_a_restart_in_the_middle_goes_on(make_settings: MakeSettings, listed: Li
         hook.recheck()
         assert _eventually(lambda: len(told) == 30)
     assert sorted(r.reference for r in told) == sorted(references)
+
+
+def test_one_that_never_gets_an_answer_keeps_no_other_from_having_one(make_settings: MakeSettings) -> None:
+    settings = make_settings(recheck=RARELY)
+    judge = away(Verdict.MATCH)
+    with opened(settings, judge) as hook:
+        references = sorted(hook.check(f"text {i}".encode()).reference for i in range(3))
+        assert hook._records is not None
+        recorded = hook._records.get_upload(references[0])  # the first in the table
+        assert recorded is not None
+        never, answer = recorded[1].hashes, judge.judge
+
+        def fails_for_one(query: Query) -> Judged:
+            if query.hashes == never:
+                raise Unavailable("the answer takes too long")
+            return answer(query)
+
+        judge.judge, judge.is_away = fails_for_one, False  # type: ignore[method-assign]
+        for _ in range(60):
+            _make_due(hook)
+            hook.recheck()
+        states = [_state(hook, reference) for reference in references]
+    assert states == [UploadState.UNANSWERED, UploadState.BLOCKED, UploadState.BLOCKED]
+
+
+def test_nothing_is_forgotten_by_a_clock_that_jumped(make_settings: MakeSettings, listed: Listed) -> None:
+    settings = make_settings(recheck=RARELY, without_answer=ALLOWED)
+    with opened(settings, OneVerdict(Verdict.NO_MATCH)) as hook:
+        reference = hook.check(listed.known[:3000]).reference
+        assert hook._records is not None
+        is_believed(hook._records)
+        hook._records.write("UPDATE clock SET time = '2026-01-01T00:00:00+00:00'")
+        _make_due(hook, since=0.0)
+        hook.recheck()
+        assert _state(hook, reference) is UploadState.UNANSWERED
+        believe(hook._records, actor="ann")
+        _make_due(hook)
+        hook.recheck()
+        assert _state(hook, reference) is None
 
 
 def test_two_processes_ask_once_about_each(make_settings: MakeSettings, listed: Listed) -> None:

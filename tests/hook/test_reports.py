@@ -361,6 +361,13 @@ class TestGather:
             "[incident]\ntype = 'Something'",
             "[incident]\ntime = 2026-01-01T00:00:00",
             "[subject]\nnickname = 'x'",
+            "files = 3",
+            "[[files]]\nviewed = true",
+            "incident = 'a chat'",
+            "[[incident]]\ndescription = 'a chat'",
+            "subject = 7",
+            "note = ['a chat']",
+            "declaration = true",
         ],
     )
     def test_facts_that_cannot_be_are_refused(self, records: Records, facts: str) -> None:

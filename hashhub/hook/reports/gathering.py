@@ -25,7 +25,7 @@ _FILE_STATED = frozenset(
 _MOST_NAME = 1_000
 _NAMED = frozenset({TLP.CLEAR, TLP.GREEN})  # what may be told beyond those who got the list, by TLP 2.0
 _UNNAMED = "a list whose terms do not let it be named"
-_SECTIONS = frozenset({"incident", "subject", "files", "note", "declaration"})
+_SECTIONS = {"incident": dict, "subject": dict, "files": dict, "note": str, "declaration": str}
 
 
 def gather(
@@ -67,8 +67,8 @@ def gather(
         files=tuple(reported),
         subject=_converted(stated.get("subject", {}), Subject, "subject"),
         case=case,
-        note=str(stated.get("note", "")),
-        declaration=str(stated.get("declaration", "")),
+        note=stated.get("note", ""),
+        declaration=stated.get("declaration", ""),
     )
 
 
@@ -77,8 +77,14 @@ def _stated(facts: str) -> dict[str, Any]:
         stated = tomllib.loads(facts)
     except ValueError as e:
         raise InvalidArgument.field("facts", f"cannot be read as TOML: {e}") from e
-    if unknown := sorted(set(stated) - _SECTIONS):
+    if unknown := sorted(set(stated) - _SECTIONS.keys()):
         raise InvalidArgument.field("facts", f"may have {', '.join(sorted(_SECTIONS))}, and not {unknown[0]!r}")
+    for section, value in stated.items():
+        if not isinstance(value, _SECTIONS[section]):
+            form = (
+                "a text" if _SECTIONS[section] is str else f"a table: [{section}{'.REFERENCE' * (section == 'files')}]"
+            )
+            raise InvalidArgument.field("facts", f"{section} must be {form}")
     return stated
 
 

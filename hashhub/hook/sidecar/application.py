@@ -299,7 +299,8 @@ class Sidecar:
             self._places.release()
 
     def _body(self, request: Request) -> Body:
-        if request.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+        encodings = request.headers.getlist("content-encoding")
+        if any(encoding.strip().lower() not in {"", "identity"} for encoding in encodings):
             raise InvalidArgument.field("Content-Encoding", "is not read; send the file's bytes as they are")
         announced = request.headers.get("content-length", "0")
         is_larger = announced.isdecimal() and int(announced) > self._most

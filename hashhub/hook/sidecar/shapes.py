@@ -72,7 +72,7 @@ def open_tusd_upload(hook: TusdHook, directory: str) -> IO[bytes]:
     storage = hook.event.upload.storage
     if storage is None or storage.kind != "filestore":
         raise InvalidArgument.field(
-            "Storage", "must be a filestore; what tusd keeps in a bucket is checked by `hashhub hook bucket`"
+            "Storage", "must be a filestore; what tusd keeps in a bucket is checked by `hashhub hook watch`"
         )
     outside = InvalidArgument.field("Storage.Path", "must be a file in the directory that sidecar.tusd_directory names")
     if "\0" in storage.path or len(storage.path) > _MOST_NAME:
