@@ -2,9 +2,9 @@
 
 grpc's own Python client takes longer for a call than the server does, and both share this machine. Here every request's
 bytes are made once; what is left is a stream number, a send, and reading nine bytes of each frame that comes back (RFC
-9113). Over HTTP/1.1 what is left is a send and finding where the answer ends: an answer's head is read once for as long
-as the next ones have the same bytes. Over gRPC the server is told to keep no table of headers, so that the trailers of a call that succeeded hold the same bytes
-every time; whatever else ends a call is counted as an error.
+9113). The server is told to keep no table of headers, so that the trailers of a call that succeeded hold the same bytes
+every time; whatever else ends a call is counted as an error. Over HTTP/1.1 what is left is a send and finding where the
+answer ends: the head of an answer is read once for all that follow with the same bytes.
 
 Closed loop: so many calls in progress, the next begins when one ends; that gives the most calls a second. Open loop:
 calls begin at fixed times whatever happened to those before, and their latency counts from that time, so that a server
