@@ -476,7 +476,7 @@ def test_load_generator_finds_where_answers_over_http_end() -> None:
 
             def ended(*pieces: bytes) -> list[tuple[int, str]]:
                 connection.send(connection.prepared(b"?"))
-                found = []
+                found: list[tuple[int, str]] = []
                 for piece in pieces:
                     assert not found, "an answer ended before all of it had come"
                     peer.sendall(piece)
