@@ -272,15 +272,15 @@ def _patient_threads() -> Iterator[None]:
     A thread inherits that from the one which starts it. Where the system knows no such thing, allows none, or was told
     otherwise by whoever started this process, nothing changes.
     """
-    if not hasattr(os, "SCHED_BATCH") or os.sched_getscheduler(0) != os.SCHED_OTHER:
-        yield
-        return
-    with suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+    is_patient = False
+    with suppress(AttributeError, OSError):
+        if os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+            is_patient = True
     try:
         yield
     finally:
-        with suppress(OSError):
+        if is_patient:
             os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
