@@ -5,7 +5,10 @@
 The hub and its entries are those of `bench.server`, which also sends the load. A lookup is MatchHashes with one PDQ
 hash; one of a hundred is near an entry. `connect`: the Connect protocol with binary messages, the door that is meant
 for this; `single`: gRPC; `json`: plain JSON. Each first closed loop, as many as the server takes; then `connect` at
-70 % of the target at fixed times.
+70 % of the target at fixed times. Of each answer the load generator reads the status and the length only: before and
+after the load a sample of answers is read whole, over `connect` and over gRPC.
+
+The generator shares the cores. `generator_cores` is what it takes, which a client on another machine would not.
 
 Then one lookup in this process, step by step, without any socket: `hub` is the hub's own work, `gate` adds
 authentication, roles, counting and both codecs, `door` adds what the HTTP door does around the gate.
@@ -14,7 +17,9 @@ authentication, roles, counting and both codecs, `door` adds what the HTTP door 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
+import http.client
 import multiprocessing
 import tempfile
 from pathlib import Path
@@ -42,12 +47,14 @@ if TYPE_CHECKING:
 
     from hashhub.server.hyper import Request
     from hashhub.server.interceptors import Method
+    from hashhub.testing.hub_process import RunningHub
 
 _TARGET: Final = 12_000.0  # calls a second with two workers, on two cores that the generator shares
 _SHARE: Final = 0.7
 _CONCURRENCY: Final = 32
 _PATH: Final = "/hashhub.v1.MatchService/MatchHashes"
 _ROUNDS: Final = 5
+_VERIFIED: Final = 100  # answers of each kind
 _SECRET: Final = "hh_bench"  # noqa: S105 - of a token that exists in this process only
 
 
@@ -55,14 +62,30 @@ def load(data: Path, digests: server.Digests, workers: int, seconds: float, proc
     """Measure each door of one hub."""
     spawn = multiprocessing.get_context("spawn")
     with running_hub(data, "--workers", str(workers)) as hub, spawn.Pool(processes) as pool:
-        server.verify(hub, digests)
+        verify(hub, digests)
         bench = server.Bench(hub, pool, processes, digests)
         rows = []
         for kind in ("single", "json", "connect"):
             bench.run(kind, bench.tasks(kind, min(2.0, seconds), concurrency=_CONCURRENCY))  # warm
             rows.append(bench.run(kind, bench.tasks(kind, seconds, concurrency=_CONCURRENCY)))
         rows.append(bench.run("connect", bench.tasks("connect", seconds, rate=_SHARE * _TARGET)))
+        verify(hub, digests)
     return [{"n": len(digests), "workers": workers, **row} for row in rows]
+
+
+def verify(hub: RunningHub, digests: server.Digests) -> None:
+    """Check a sample of answers of both doors: what is near an entry is found, and nothing else."""
+    server.verify(hub, digests)
+    near = server.single_requests(server.sample_queries(digests, _VERIFIED, _VERIFIED, result.SEED))
+    far = server.single_requests(server.sample_queries(digests, _VERIFIED, 0, result.SEED + 1))
+    headers = {"Authorization": f"Bearer {hub.token}", "Content-Type": "application/proto"}
+    with contextlib.closing(http.client.HTTPConnection(hub.http.removeprefix("http://"))) as connection:
+        for i, request in enumerate((*near, *far)):
+            connection.request("POST", _PATH, request, headers)
+            answer = v1.MatchHashesResponse.FromString(connection.getresponse().read())
+            is_miss = answer.result.verdict == v1.Verdict.VERDICT_NO_MATCH
+            said = is_miss, [match.distance for match in answer.result.matches]
+            assert said == ((False, [12]) if i < len(near) else (True, [])), "the HTTP door's answers are wrong"
 
 
 class _Sent:

@@ -3,7 +3,8 @@
 grpc's own Python client takes longer for a call than the server does, and both share this machine. Here every request's
 bytes are made once; what is left is a stream number, a send, and reading nine bytes of each frame that comes back (RFC
 9113). The server is told to keep no table of headers, so that the trailers of a call that succeeded hold the same bytes
-every time; whatever else ends a call is counted as an error.
+every time; whatever else ends a call is counted as an error. Over HTTP/1.1 what is left is a send and finding where the
+answer ends: the head of an answer is read once for all that follow with the same bytes.
 
 Closed loop: so many calls in progress, the next begins when one ends; that gives the most calls a second. Open loop:
 calls begin at fixed times whatever happened to those before, and their latency counts from that time, so that a server
@@ -13,9 +14,10 @@ that stalls is not excused.
 from __future__ import annotations
 
 import re
-import selectors
+import select
 import socket
 import struct
+import sys
 import time
 from array import array
 from collections import Counter, deque
@@ -34,6 +36,7 @@ _FIRST_WINDOW: Final = 65_535  # bytes of a connection, and of a stream, before 
 _STATUS: Final = b"\x0bgrpc-status"  # as a literal: its length, its name (RFC 7541, 6.2.2)
 _OK: Final = _STATUS + b"\x010"
 _LENGTH: Final = re.compile(rb"\ncontent-length: *(\d+)", re.IGNORECASE)
+_ANSWER: Final = 1 << 14  # bytes of answers read at a time over HTTP/1.1; of a larger buffer the system makes new pages
 _GRACE: Final = 5.0  # seconds that calls are waited for when no more begin
 
 
@@ -53,6 +56,11 @@ class Connection(Protocol):
 
     socket: socket.socket
     in_progress: int
+    most: int
+    """Calls that may be in progress at a time."""
+
+    def prepared(self, request: bytes) -> bytes:
+        """Return what `send` takes for a call with this request: the same on each connection of its kind."""
 
     def send(self, request: bytes) -> int | None:
         """Begin a call and return its number; None when the peer's flow control wants us to wait."""
@@ -63,6 +71,8 @@ class Connection(Protocol):
 
 class GRPC:
     """A connection of HTTP/2 that makes unary calls of one method."""
+
+    most = sys.maxsize
 
     def __init__(self, address: str, path: str, token: str) -> None:
         """Connect and shake hands."""
@@ -88,6 +98,9 @@ class GRPC:
             + _frame(_SETTINGS, 0, 0, settings)
             + _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", _WINDOW - _FIRST_WINDOW))
         )
+
+    def prepared(self, request: bytes) -> bytes:
+        return request
 
     def send(self, request: bytes) -> int | None:
         body = b"\0" + struct.pack(">I", len(request)) + request
@@ -147,6 +160,7 @@ class HTTP:
     """A kept connection of HTTP/1.1 to the HTTP door: one call at a time."""
 
     headers = ""
+    most = 1
 
     def __init__(self, address: str, path: str, token: str) -> None:
         """Connect."""
@@ -160,30 +174,35 @@ class HTTP:
         ).encode()
         self._buffer = b""
         self._number = 0
+        self._head_read, self._length, self._failure = b"", 0, ""
+
+    def prepared(self, request: bytes) -> bytes:
+        return b"%b%d\r\n\r\n%b" % (self._head, len(request), request)
 
     def send(self, request: bytes) -> int | None:
-        if self.in_progress:
-            return None
         self.in_progress = 1
         self._number += 1
-        self.socket.sendall(b"%b%d\r\n\r\n%b" % (self._head, len(request), request))
+        self.socket.sendall(request)
         return self._number
 
     def receive(self) -> Iterator[tuple[int, str]]:
-        got = self.socket.recv(1 << 18)
+        got = self.socket.recv(_ANSWER)
         if not got:
             msg = "the server closed the connection"
             raise ConnectionError(msg)
-        self._buffer += got
-        head, separator, body = self._buffer.partition(b"\r\n\r\n")
-        if not separator:
-            return
-        length = _LENGTH.search(head)
-        assert length is not None, "an answer without its length"
-        if len(body) >= int(length[1]):
-            self._buffer = body[int(length[1]) :]
+        got = self._buffer + got
+        head, separator, body = got.partition(b"\r\n\r\n")
+        if separator and head != self._head_read:
+            length = _LENGTH.search(head)
+            assert length is not None, "an answer without its length"
+            self._failure = "" if head.startswith(b"HTTP/1.1 200") else f"HTTP {head[9:12].decode()}"
+            self._head_read, self._length = head, int(length[1])
+        if separator and len(body) >= self._length:
+            self._buffer = body[self._length :]
             self.in_progress = 0
-            yield self._number, "" if head.startswith(b"HTTP/1.1 200") else f"HTTP {head[9:12].decode()}"
+            yield self._number, self._failure
+        else:
+            self._buffer = got
 
 
 class JSON(HTTP):
@@ -226,13 +245,16 @@ def run(
     each = max(1, concurrency // len(connections))
     most = each * len(connections)
     total = round(rate * seconds)
+    ready = [connections[0].prepared(request) for request in requests]
     started: dict[tuple[int, int], float] = {}
     due: deque[float] = deque()
-    planned = turn = 0
-    # epoll waits whole milliseconds, which is longer than calls are apart.
-    with selectors.SelectSelector() as selector:
-        for i, connection in enumerate(connections):
-            selector.register(connection.socket, selectors.EVENT_READ, i)
+    room = [min(c.most, sys.maxsize if rate else each) for c in connections]
+    free = deque(range(len(connections)))  # those that have room for another call
+    planned = 0
+    with select.epoll(len(connections)) as poller:
+        numbers = {connection.socket.fileno(): i for i, connection in enumerate(connections)}
+        for descriptor in numbers:
+            poller.register(descriptor, select.EPOLLIN)
         begin = at = time.perf_counter()
         end = last = begin + seconds
         while at < end or ((started or due or planned < total) and at < end + _GRACE):
@@ -243,23 +265,27 @@ def run(
                 planned += most - len(started) - len(due)
             due.extend(begin + i / rate if rate else at for i in range(before, planned))
             passed = 0
-            while due and passed < len(connections):
-                i = turn % len(connections)
-                turn += 1
+            while due and passed < len(free):
+                i = free.popleft()
                 connection = connections[i]
-                number = None
-                if rate or connection.in_progress < each:
-                    number = connection.send(requests[(planned - len(due)) % len(requests)])
+                number = connection.send(ready[(planned - len(due)) % len(ready)])
                 if number is None:
                     passed += 1
-                    continue
-                passed = 0
-                started[i, number] = due.popleft()
-            wait = begin + planned / rate - time.perf_counter() if planned < total and not due else 0.1
-            for key, _ in selector.select(max(0.0, wait)):
-                for number, failure in connections[key.data].receive():
+                else:
+                    passed = 0
+                    started[i, number] = due.popleft()
+                if connection.in_progress < room[i]:
+                    free.append(i)
+            wait = max(0.0, begin + planned / rate - time.perf_counter()) if planned < total and not due else 0.1
+            if rate:  # epoll itself waits whole milliseconds, which is longer than calls are apart
+                select.select((poller,), (), (), wait)
+            for descriptor, _ in poller.poll(0.0 if rate else wait):
+                i = numbers[descriptor]
+                for number, failure in connections[i].receive():
                     last = time.perf_counter()
-                    latency = last - started.pop((key.data, number))
+                    latency = last - started.pop((i, number))
+                    if connections[i].in_progress == room[i] - 1:
+                        free.append(i)
                     if failure:
                         outcome.errors[failure] += 1
                     else:

@@ -176,8 +176,12 @@ def check_queries(queries: Sequence[Query], options: MatchOptions) -> None:
         for i, query in enumerate(queries)
         if not query.hashes and not query.frames
     ]
-    used = {h.algorithm for query in queries for h in query.hashes}
-    used.update(h.algorithm for query in queries for variant in query.variants for h in variant.hashes)
+    used = set()
+    for query in queries:
+        for h in query.hashes:
+            used.add(h.algorithm)
+        for variant in query.variants:
+            used.update([h.algorithm for h in variant.hashes])
     if options.match_limit < 0:
         wrong.append(Violation("options.match_limit", "must not be negative", "OUT_OF_RANGE"))
     for name, value in options.max_distances.items():
@@ -196,7 +200,7 @@ def check_queries(queries: Sequence[Query], options: MatchOptions) -> None:
             wrong.append(
                 Violation(f"options.max_distances[{name}]", f"must be 0 to {most}, got {value}", "OUT_OF_RANGE")
             )
-    missing = [n for n in sorted(used & _WITHOUT_DEFAULT) if n not in options.max_distances]
+    missing = sorted((used & _WITHOUT_DEFAULT) - options.max_distances.keys())
     wrong += [
         Violation(
             f"options.max_distances[{n}]", f"is required for {n}: {ALGORITHMS[n].source}", Reason.DISTANCE_REQUIRED

@@ -274,8 +274,9 @@ class Matcher:
         segments = self._live.now.segments.get(algorithm, ())
         if segments:
             rows = space(algorithm).pack(queries)
-            if any(segment.count_hits(rows, distance) for segment in segments):
-                return False
+            for segment in segments:
+                if segment.count_hits(rows, distance):
+                    return False
         self._breaker.missed(algorithm, len(queries), caller=caller)
         return True
 

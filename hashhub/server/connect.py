@@ -33,6 +33,7 @@ ACCEPTED_ENCODINGS: Final = "gzip"
 
 _ENCODINGS: Final = {"json": JSON, "proto": PROTO}
 _VERSION: Final = "1"
+_VERSIONS: Final = frozenset({"", _VERSION})
 _QUERY_VERSION: Final = "v1"
 _FIELDS: Final = 16  # parameters of a query; the protocol has five
 _TIMEOUT_DIGITS: Final = 10
@@ -84,7 +85,7 @@ def is_connect(media_type: str, version: str) -> bool:
 
 def check_version(version: str) -> None:
     """Raise InvalidArgument for a version of the protocol that does not exist yet."""
-    if version not in {"", _VERSION}:
+    if version not in _VERSIONS:
         raise InvalidArgument.field("Connect-Protocol-Version", f"must be {_VERSION}, got {version[:20]!r}", "VERSION")
 
 

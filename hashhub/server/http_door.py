@@ -253,7 +253,7 @@ class _Call:
         if self._method.streams:
             self._refuse_stream(kind)
             return
-        if kind not in {connect.JSON, connect.PROTO}:
+        if kind not in _HEADERS:
             accepted = f"{connect.JSON}, {connect.PROTO}"
             self._refuse(_wrong("Content-Type", f"must be one of {accepted}"), 415, ("accept-post", accepted))
             return

@@ -468,6 +468,31 @@ def test_load_generator_counts_a_call_once_however_its_stream_ends() -> None:
     assert connection.in_progress == 0
 
 
+def test_load_generator_finds_where_answers_over_http_end() -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-length: "
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        connection = load.Connect(f"127.0.0.1:{listening.getsockname()[1]}", "/x", "t")
+        with connection.socket, listening.accept()[0] as peer:
+
+            def ended(*pieces: bytes) -> list[tuple[int, str]]:
+                connection.send(connection.prepared(b"?"))
+                found: list[tuple[int, str]] = []
+                for piece in pieces:
+                    assert not found, "an answer ended before all of it had come"
+                    peer.sendall(piece)
+                    found += connection.receive()
+                return found
+
+            assert ended(head + b"3\r\n\r\nabc") == [(1, "")]
+            # The same head again, cut everywhere; then one that says another length.
+            assert ended(head[:20], head[20:] + b"3", b"\r\n\r", b"\nab", b"c") == [(2, "")]
+            assert ended(head + b"3", b"\r\n\r\nabc") == [(3, "")]
+            assert ended(head + b"4\r\n\r\nabc", b"d") == [(4, "")]
+            assert ended(b"HTTP/1.1 503 no\r\ncontent-length: 0\r\n\r\n") == [(5, "HTTP 503")]
+            assert ended(head + b"3\r\n\r\nabc") == [(6, "")]
+            assert connection.in_progress == 0
+
+
 def test_load_generator_encodes_long_header_values() -> None:
     # RFC 7541, 5.1: 127 in the prefix, then the rest in groups of seven bits.
     assert load._text("x" * 126)[0] == 126

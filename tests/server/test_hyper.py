@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import gc
 import http.client
+import os
 import socket
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -314,6 +316,23 @@ def test_nothing_of_a_request_stays(served: Served) -> None:
         time.sleep(0.05)
     assert len(marks) == 30
     assert not [mark for mark in marks if mark() is not None]
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux alone has such turns")
+def test_its_threads_interrupt_nobody_when_they_wake(served: Served) -> None:
+    on_threads = []
+
+    def note(request: Request) -> None:
+        on_threads.append(os.sched_getscheduler(threading.get_native_id()))
+        request.answer(200, (), b"")
+
+    served.handle = note
+    served.ask(POST + b"connection: close\r\n\r\n")
+    assert on_threads == [os.SCHED_BATCH]
+    threads = [path.parent for path in Path("/proc/self/task").glob("*/comm") if "tokio" in path.read_text("ascii")]
+    assert threads
+    assert {os.sched_getscheduler(int(thread.name)) for thread in threads} == {os.SCHED_BATCH}
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER  # whoever opens the door is as before
 
 
 def test_closing_frees_the_port_and_waits_for_answers(served: Served) -> None:
