@@ -279,12 +279,12 @@ def test_what_hits_nothing_is_what_a_search_finds_nothing_for(
         answers = set()
         for query in queries:
             hits = matcher.search(algorithm, query[None], max_distance=radius)
-            nothing = matcher.hits_nothing(algorithm, query[None], max_distance=radius)
+            nothing = matcher.hits_nothing(algorithm, [query.tobytes()], max_distance=radius)
             assert nothing == (len(hits) == 0)
             answers.add(nothing)
         assert answers == {True, False}
         with pytest.raises(InvalidArgument):
-            matcher.hits_nothing(algorithm, queries[:, :3], max_distance=radius)
+            matcher.hits_nothing(algorithm, [queries[0].tobytes(), queries[0, :3].tobytes()], max_distance=radius)
 
 
 def test_photodna_needs_a_distance() -> None:
