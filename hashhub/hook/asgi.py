@@ -18,6 +18,7 @@ from typing import Any, Final, Self, TypeAlias
 
 from hashhub.hook.adapters import opened
 from hashhub.hook.core import Hook
+from hashhub.hook.decision import Decision
 from hashhub.hook.forms import (
     Answer,
     Body,
@@ -94,7 +95,7 @@ class UploadHook:
 
     async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if not _has_body(scope):
-            await self._app(_told(scope, Uploads(app=self._limits)), receive, send)
+            await self._app(_told(scope, Uploads(app=self._limits), None), receive, send)
             return
         try:
             if _length(scope) > self._limits.max_request_bytes:
@@ -111,9 +112,10 @@ class UploadHook:
                 if files is None:
                     return  # the sender is gone: there is nobody to answer, and nothing that the app could use
                 uploads = Uploads(files=tuple(files), unchecked=tuple(intake.unchecked), app=self._limits)
-                answer = answer_to(uploads.severest, self._limits)
+                severest = uploads.severest
+                answer = answer_to(severest, self._limits)
                 if answer is None:
-                    await self._app(_told(scope, uploads), _Replay(intake.body, receive), send)
+                    await self._app(_told(scope, uploads, severest), _Replay(intake.body, receive), send)
                     return
         except BodyRefused as e:
             answer = answer_to_refused(e)
@@ -255,14 +257,14 @@ def _without_own_headers(scope: MutableMapping[str, Any]) -> MutableMapping[str,
     return {**scope, "headers": headers}
 
 
-def _told(scope: MutableMapping[str, Any], uploads: Uploads) -> MutableMapping[str, Any]:
+def _told(scope: MutableMapping[str, Any], uploads: Uploads, severest: Decision | None) -> MutableMapping[str, Any]:
     """Return the scope with what was decided."""
     told = _without_own_headers(scope)
     told["hashhub"] = uploads
-    if uploads.severest is not None:
+    if severest is not None:
         told["headers"] += [
-            (b"hashhub-action", uploads.severest.action.encode("ascii")),
-            (b"hashhub-reference", uploads.severest.reference.encode("ascii")),
+            (b"hashhub-action", severest.action.encode("ascii")),
+            (b"hashhub-reference", severest.reference.encode("ascii")),
         ]
     return told
 

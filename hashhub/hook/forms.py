@@ -523,18 +523,28 @@ class Form:
         self._came = bytearray()  # of a part that is text so far
         self._upload: Upload | None = None
         self._has_data = False
+        self._piece = b""  # while the parser has it
+        self._is_flowing = False  # the parser is within a part, and has given all of it that it got
 
     def write(self, piece: bytes) -> None:
         """Take the next bytes in."""
-        self._markers.write(piece)
+        is_marker_near = self._markers.write(piece)
         if len(self._head) < len(self._marker):
             self._head += piece[: len(self._marker) - len(self._head)]
             if not self._marker.startswith(self._head):
                 raise BodyRefused(400, "the form must begin with its boundary")
+        if self._is_flowing and not is_marker_near and b"\r" not in piece[-len(self._marker) - 1 :]:
+            # The parser waits for nothing but the line with the marker, which is not here and does not begin here: it
+            # need not look for it once more.
+            self._take_data(memoryview(piece))
+            return
+        self._is_flowing, self._piece = False, piece
         try:
             self._parser.write(piece)
         except self._error as e:
             raise BodyRefused(400, "the form cannot be read; see RFC 7578") from e
+        finally:
+            self._piece = b""
 
     def end(self) -> None:
         """Take note that the body ends here."""
@@ -629,10 +639,12 @@ class Form:
             self._upload = self._receive(self._parts)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
-        if start == end:
-            return
+        if start < end:
+            self._is_flowing = data is self._piece and end == len(data)
+            self._take_data(memoryview(data)[start:end])
+
+    def _take_data(self, piece: memoryview) -> None:
         self._has_data = True
-        piece = memoryview(data)[start:end]
         if self._text is None:
             if self._upload is not None:
                 self._upload.write(piece)
@@ -712,13 +724,15 @@ class _Markers:
         self.tail = b""
         self.count = self.lines = 0
 
-    def write(self, piece: bytes) -> None:
-        """Take the next bytes in."""
+    def write(self, piece: bytes) -> bool:
+        """Take the next bytes in, and return whether the marker is in them or just before."""
         before, self.tail = self.tail, (self.tail + piece[-self._margin :])[-self._margin :]
         # Looked for from behind, bytes are passed over by a marker's length at a time: twice as fast as a count.
-        if self._marker in before + piece[: self._margin] or piece.rfind(self._marker) >= 0:
+        is_near = self._marker in before + piece[: self._margin] or piece.rfind(self._marker) >= 0
+        if is_near:
             self.count += _added(before, piece, self._marker)
             self.lines += _added(before, piece, self._line)
+        return is_near
 
 
 def _added(before: bytes, piece: bytes, needle: bytes) -> int:

@@ -257,6 +257,7 @@ def test_photodna_is_squared_euclidean_and_exact_at_its_boundary() -> None:
     ("algorithm", "count", "radius", "engine"),
     [
         ("MD5", 5_000, 0, Engine.SORTED),
+        ("SHA1", 5_000, 0, Engine.SORTED),
         ("PDQ", 120_000, 0, Engine.SORTED),
         ("PDQ", 300, 31, Engine.SCAN),
         ("PDQ", 120_000, 31, Engine.TABLES),
