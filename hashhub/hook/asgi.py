@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
@@ -24,7 +23,6 @@ from hashhub.hook.forms import (
     Body,
     BodyRefused,
     CheckedFile,
-    Ended,
     Intake,
     Memory,
     Pace,
@@ -147,7 +145,11 @@ class UploadHook:
                             intake.end()
                         for ended in intake.take():
                             patience.is_endless = True  # the sender cannot go on meanwhile
-                            files.append(await self._decided(ended, loop))
+                            try:
+                                files.append(await loop.run_in_executor(self._threads, ended.decide))
+                            except asyncio.CancelledError:
+                                ended.upload.abandon()  # nobody waits for it
+                                raise
                             pace.restart()
                             patience.is_endless = False
         except TimeoutError as e:
@@ -155,32 +157,6 @@ class UploadHook:
                 raise
             raise pace.ran_out() from e
         return files
-
-    async def _decided(self, ended: Ended, loop: asyncio.AbstractEventLoop) -> CheckedFile:
-        """Decide in another thread. `run_in_executor` does more than is needed: with code that is in no cache its chain
-        of two futures takes 50 µs.
-        """
-        decided: asyncio.Future[CheckedFile] = loop.create_future()
-
-        def tell(settle: Callable[[Any], None], outcome: object) -> None:
-            if not decided.done():  # it was cancelled
-                settle(outcome)
-
-        def decide() -> None:
-            try:
-                outcome: object = ended.decide()
-                settle: Callable[[Any], None] = decided.set_result
-            except BaseException as e:  # noqa: BLE001 - for whoever waits, as an executor does
-                settle, outcome = decided.set_exception, e
-            with suppress(RuntimeError):  # the loop was closed: nobody waits
-                loop.call_soon_threadsafe(tell, settle, outcome)
-
-        self._threads.submit(decide)
-        try:
-            return await decided
-        except asyncio.CancelledError:
-            ended.upload.abandon()  # nobody waits for it
-            raise
 
 
 class _Patience:
