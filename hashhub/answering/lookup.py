@@ -319,8 +319,7 @@ def hits_nothing(matcher: Matcher, query: Query, options: MatchOptions, *, calle
 def _are_far(
     matcher: Matcher, algorithm: str, digests: Sequence[bytes], options: MatchOptions, caller: str | None
 ) -> bool:
-    rows = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
-    return matcher.hits_nothing(algorithm, rows, max_distance=options.max_distances.get(algorithm), caller=caller)
+    return matcher.hits_nothing(algorithm, digests, max_distance=options.max_distances.get(algorithm), caller=caller)
 
 
 class _HitsByQuery(dict[int, Hits]):

@@ -32,7 +32,8 @@ def coverage(
     """
     query = query or media.query()
     used = {h.algorithm for h in query.hashes}
-    used.update(h.algorithm for variant in query.variants for h in variant.hashes)
+    for variant in query.variants:
+        used.update([h.algorithm for h in variant.hashes])
     if query.frames:
         used.add("PDQ")
     gaps = [] if asked is None else [*effort_reduced(effort, asked)]
@@ -54,9 +55,9 @@ def coverage(
     if skipped := media.variants_skipped or _of_video(media, effort, dihedral=dihedral):
         gaps.append(ReasonLine(code=ReasonCode.VARIANTS_SKIPPED.value, text=skipped))
     return Coverage(
-        algorithms=tuple(name for name in ALGORITHMS if name in used),
+        algorithms=tuple([name for name in ALGORITHMS if name in used]),
         effort=effort,
-        variants=tuple(variant.variant for variant in query.variants),
+        variants=tuple([variant.variant for variant in query.variants]),
         frame_count=media.frame_count,
         frames_hashed=media.frames_hashed,
         gaps=tuple(gaps),
@@ -65,12 +66,14 @@ def coverage(
 
 def _of_video(media: MediaHashes, effort: Effort, *, dihedral: bool) -> str | None:
     """Return which variants were expressly asked for of a video, of whose frames none are derived; None: none were."""
+    if not media.video_frames:
+        return None
     asked_for = []
     if effort is Effort.THOROUGH:
         asked_for.append("no variants")
     if dihedral:
         asked_for.append("no rotations and flips")
-    if not (media.video_frames and asked_for):
+    if not asked_for:
         return None
     return f"{' and '.join(asked_for)} were looked for: the frames of a video are looked for as they are"
 

@@ -13,10 +13,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from hashhub.hook.adapters import opened
 from hashhub.hook.core import Hook
+from hashhub.hook.decision import Decision
 from hashhub.hook.forms import (
     Answer,
     Body,
@@ -92,7 +93,7 @@ class UploadHook:
 
     async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if not _has_body(scope):
-            await self._app(_told(scope, Uploads(app=self._limits)), receive, send)
+            await self._app(_told(scope, Uploads(app=self._limits), None), receive, send)
             return
         try:
             if _length(scope) > self._limits.max_request_bytes:
@@ -109,9 +110,10 @@ class UploadHook:
                 if files is None:
                     return  # the sender is gone: there is nobody to answer, and nothing that the app could use
                 uploads = Uploads(files=tuple(files), unchecked=tuple(intake.unchecked), app=self._limits)
-                answer = answer_to(uploads.severest, self._limits)
+                severest = uploads.severest
+                answer = answer_to(severest, self._limits)
                 if answer is None:
-                    await self._app(_told(scope, uploads), _Replay(intake.body, receive), send)
+                    await self._app(_told(scope, uploads, severest), _Replay(intake.body, receive), send)
                     return
         except BodyRefused as e:
             answer = answer_to_refused(e)
@@ -126,35 +128,66 @@ class UploadHook:
         files: list[CheckedFile] = []
         is_more = True
         try:
-            async with asyncio.timeout_at(pace.deadline) as waiting:
-                while is_more:
-                    if waiting.when() != pace.deadline:
-                        waiting.reschedule(pace.deadline)
-                    message = await receive()
-                    # A `receive` that is cancelled could take a piece of the body with it, so that it is cancelled
-                    # once only; it may also answer all the same.
-                    if waiting.expired():
-                        raise pace.ran_out()
-                    if message["type"] != "http.request":
-                        return None
-                    piece, is_more = message.get("body", b""), message.get("more_body", False)
-                    intake.write(piece)
-                    pace.came(len(piece))
-                    if not is_more:
-                        intake.end()
-                    for ended in intake.take():
-                        waiting.reschedule(None)  # the sender cannot go on meanwhile
-                        try:
-                            files.append(await loop.run_in_executor(self._threads, ended.decide))
-                        except asyncio.CancelledError:
-                            ended.upload.abandon()  # nobody waits for it
-                            raise
-                        pace.restart()
+            async with asyncio.timeout(None) as waiting:
+                with _Patience(loop, pace, waiting) as patience:
+                    while is_more:
+                        message = await receive()
+                        # A `receive` that is cancelled could take a piece of the body with it, so that it is cancelled
+                        # once only; it may also answer all the same.
+                        if waiting.expired():
+                            raise pace.ran_out()
+                        if message["type"] != "http.request":
+                            return None
+                        piece, is_more = message.get("body", b""), message.get("more_body", False)
+                        intake.write(piece)
+                        pace.came(len(piece))
+                        if not is_more:
+                            intake.end()
+                        for ended in intake.take():
+                            patience.is_endless = True  # the sender cannot go on meanwhile
+                            try:
+                                files.append(await loop.run_in_executor(self._threads, ended.decide))
+                            except asyncio.CancelledError:
+                                ended.upload.abandon()  # nobody waits for it
+                                raise
+                            pace.restart()
+                            patience.is_endless = False
         except TimeoutError as e:
             if not waiting.expired():
                 raise
             raise pace.ran_out() from e
         return files
+
+
+class _Patience:
+    """Lets a wait for the sender run out once it is too slow by its pace; not while `is_endless`.
+
+    The deadline moves as pieces come, and a timer for each move takes longer than they do. So there is one that looks
+    for it when it runs out, after a window at most: no deadline is nearer than that when it moves.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, pace: Pace, waiting: asyncio.Timeout) -> None:
+        self._loop, self._pace, self._waiting = loop, pace, waiting
+        self.is_endless = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> Self:
+        self._look()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        deadline, at = self._pace.deadline, self._loop.time()
+        if deadline is None:
+            return
+        if deadline <= at and not self.is_endless:
+            self._waiting.reschedule(at)
+            return
+        later = at + self._pace.seconds
+        self._timer = self._loop.call_at(min(deadline, later) if deadline > at else later, self._look)
 
 
 class _Replay:
@@ -200,14 +233,14 @@ def _without_own_headers(scope: MutableMapping[str, Any]) -> MutableMapping[str,
     return {**scope, "headers": headers}
 
 
-def _told(scope: MutableMapping[str, Any], uploads: Uploads) -> MutableMapping[str, Any]:
+def _told(scope: MutableMapping[str, Any], uploads: Uploads, severest: Decision | None) -> MutableMapping[str, Any]:
     """Return the scope with what was decided."""
     told = _without_own_headers(scope)
     told["hashhub"] = uploads
-    if uploads.severest is not None:
+    if severest is not None:
         told["headers"] += [
-            (b"hashhub-action", uploads.severest.action.encode("ascii")),
-            (b"hashhub-reference", uploads.severest.reference.encode("ascii")),
+            (b"hashhub-action", severest.action.encode("ascii")),
+            (b"hashhub-reference", severest.reference.encode("ascii")),
         ]
     return told
 

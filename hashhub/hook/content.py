@@ -131,7 +131,7 @@ class Content:
     def digests(self) -> tuple[Hash, ...]:
         """MD5, SHA-1 and SHA-256 of all that came; none where something was passed over."""
         if self._digests is None:
-            self._digests = tuple(Hash.of(name, state.digest()) for name, state in self._states)
+            self._digests = tuple([Hash(name, state.digest()) for name, state in self._states])
         return self._digests
 
     @property
@@ -139,7 +139,8 @@ class Content:
         """The SHA-256 digest, under which what was learnt of the content is remembered: MD5 can be made to
         collide. Empty where something was passed over.
         """
-        return self.digests[-1].digest if self.digests else b""
+        digests = self.digests
+        return digests[-1].digest if digests else b""
 
     def open(self) -> IO[bytes] | None:
         """Return the bytes, to be read from their begin and closed by the caller; None where they were not kept.

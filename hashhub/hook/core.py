@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import secrets
+import os
 import stat
 import threading
 import time
@@ -349,9 +349,9 @@ class Hook:
             size=content.size,
             query=Query(hashes=content.digests),
         )
-        answer = None
-        if content.key:
-            answer = self._answers.get(content.key, self._judge.revision())
+        key, answer = content.key, None
+        if key:
+            answer = self._answers.get(key, self._judge.revision())
         if answer is not None and self._holds is not None and not self._holds(answer.judged):
             answer = None
         # A case may have been opened since; it stops what the lists allowed a moment ago.
@@ -377,7 +377,7 @@ class Hook:
                     looked.judged = self._judge.judge(Query(hashes=content.digests))
         if not is_wanted():
             raise _given_up()
-        if content.key and looked.judged is not None and _is_to_be_remembered(looked.judged, looked.causes):
+        if key and looked.judged is not None and _is_to_be_remembered(looked.judged, looked.causes):
             remembered = Answer(
                 judged=looked.judged,
                 query=looked.query,
@@ -385,7 +385,7 @@ class Hook:
                 coverage=looked.coverage,
                 causes=looked.causes,
             )
-            self._answers.put(content.key, remembered, asked=begun)
+            self._answers.put(key, remembered, asked=begun)
         on_query(looked.query)
         return self._decided(looked, content)
 
@@ -607,7 +607,7 @@ class Hook:
                 verdict=verdict,
                 # What decides comes first.
                 reasons=(*gaps, *said) if self._is_by_choice(looked, action, cause) else (*said, *gaps),
-                reference=secrets.token_hex(_REFERENCE_BYTES),
+                reference=os.urandom(_REFERENCE_BYTES).hex(),
                 no_answer=cause,
                 policy=judged.policy if judged else "",
                 revision=judged.revision if judged else 0,

@@ -45,6 +45,8 @@ _BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=?-]{1,70}")
 # RFC 9110, 5.6.6. A value in quotes has no control characters; whether a backslash escapes is left to each parameter.
 _WORD: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _PARAMETER: Final = re.compile(rf'[ \t]*;[ \t]*({_WORD})=({_WORD}|"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*")')
+_ESCAPED: Final = re.compile(r'\\(["\\])')
+_NOT_IN_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _MEDIA_TYPE: Final = re.compile(rf"({_WORD})/({_WORD})")
 _TEXT_TYPES: Final = re.compile(
     r"text/.*|application/(?:[\w.+-]+\+)?(?:json|xml|x-www-form-urlencoded|x-ndjson|graphql|javascript|yaml)"
@@ -165,10 +167,13 @@ class Memory:
 
 
 class Pace:
-    """Whether a sender is fast enough. One that sends next to nothing would hold memory that others need."""
+    """Whether a sender is fast enough. One that sends next to nothing would hold memory that others need.
+
+    `seconds`: of a window.
+    """
 
     def __init__(self, app: AppSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._seconds, self._least = app.slow_seconds, app.slow_bytes
+        self.seconds, self._least = app.slow_seconds, app.slow_bytes
         self._clock = clock
         self.restart()
 
@@ -178,7 +183,7 @@ class Pace:
         if self._least == 0:
             return None
         # A window with enough bytes is followed by one that has none.
-        return self._start + self._seconds * (1 if self._came < self._least else 2)
+        return self._start + self.seconds * (1 if self._came < self._least else 2)
 
     def ran_out(self) -> BodyRefused:
         """Return what a sender that is too slow is told."""
@@ -187,7 +192,7 @@ class Pace:
     def came(self, count: int) -> None:
         """Count bytes that came. Raises BodyRefused when a window ended with too few."""
         self._came += count
-        if self._clock() >= self._start + self._seconds:
+        if self._clock() >= self._start + self.seconds:
             if self._came < self._least:
                 raise self.ran_out()
             self.restart()
@@ -381,7 +386,10 @@ def boundary_of(content_type: str) -> bytes:
         raise BodyRefused(415, "the charset of a form must be utf-8")
     marker = f"--{boundary}"
     # Parsers that search for it would disagree where it is. No client in use makes such a one.
-    if any(marker.startswith(marker[start:]) for start in range(1, len(marker))):
+    start = marker.find(marker[0], 1)
+    while start > 0 and not marker.startswith(marker[start:]):
+        start = marker.find(marker[0], start + 1)
+    if start > 0:
         raise BodyRefused(400, "the boundary must not end as it begins; choose another")
     return boundary.encode("ascii")
 
@@ -407,7 +415,9 @@ def _parameters(value: str) -> tuple[str, dict[str, str]]:
             # Some parsers take a backslash as an escape, others as itself; with a semicolon they cut it differently.
             if '\\"' in text[:-1] and ";" in text:
                 raise BodyRefused(400, f"the parameter {name!r} can be read in two ways; encode its quotes as %22")
-            text = re.sub(r'\\(["\\])', r"\1", text[1:-1])
+            text = text[1:-1]
+            if "\\" in text:
+                text = _ESCAPED.sub(r"\1", text)
         parameters[name] = text
         position = match.end()
     return kind.strip(" \t").lower(), parameters
@@ -500,10 +510,8 @@ class Form:
             },
         )
         self._marker = b"--" + boundary
-        self._markers = _Occurrences(self._marker)
-        self._lines = _Occurrences(self._marker + b"\r\n")
+        self._markers = _Markers(self._marker)
         self._head = b""  # as many of the first bytes as the marker has
-        self._tail = b""  # the last bytes, enough for the last marker
         self._parts = self._files = self._other_parts = 0
         self._is_at_end = False
         self._header_bytes = 0
@@ -515,20 +523,28 @@ class Form:
         self._came = bytearray()  # of a part that is text so far
         self._upload: Upload | None = None
         self._has_data = False
+        self._piece = b""  # while the parser has it
+        self._is_flowing = False  # the parser is within a part, and has given all of it that it got
 
     def write(self, piece: bytes) -> None:
         """Take the next bytes in."""
-        # A line with the marker can be within the piece only where the marker is.
-        self._lines.write(piece, is_within=self._markers.write(piece))
+        is_marker_near = self._markers.write(piece)
         if len(self._head) < len(self._marker):
             self._head += piece[: len(self._marker) - len(self._head)]
             if not self._marker.startswith(self._head):
                 raise BodyRefused(400, "the form must begin with its boundary")
-        self._tail = (self._tail + piece[-len(self._marker) - 4 :])[-len(self._marker) - 4 :]
+        if self._is_flowing and not is_marker_near and b"\r" not in piece[-len(self._marker) - 1 :]:
+            # The parser waits for nothing but the line with the marker, which is not here and does not begin here: it
+            # need not look for it once more.
+            self._take_data(memoryview(piece))
+            return
+        self._is_flowing, self._piece = False, piece
         try:
             self._parser.write(piece)
         except self._error as e:
             raise BodyRefused(400, "the form cannot be read; see RFC 7578") from e
+        finally:
+            self._piece = b""
 
     def end(self) -> None:
         """Take note that the body ends here."""
@@ -536,9 +552,9 @@ class Form:
             return  # nothing in it can be a file; what it lacks is for the app to say
         # Each occurrence of the boundary is one that the parser took, on a line of its own, and nothing is behind the
         # last: then no other parser takes more or fewer, whatever it thinks of line ends and white space.
-        if not self._is_at_end or not self._tail.removesuffix(b"\r\n").endswith(self._marker + b"--"):
+        if not self._is_at_end or not self._markers.tail.removesuffix(b"\r\n").endswith(self._marker + b"--"):
             raise BodyRefused(400, "the form does not end with its boundary; it was cut off, or something follows")
-        if self._markers.count != self._parts + 1 or self._lines.count != self._parts:
+        if self._markers.count != self._parts + 1 or self._markers.lines != self._parts:
             raise BodyRefused(400, "the boundary occurs inside a part; choose another")
 
     def take(self) -> list[Ended]:
@@ -582,7 +598,7 @@ class Form:
             raise BodyRefused(400, "the headers of a part must be UTF-8") from None
         self._name.clear()
         self._value.clear()
-        if name in self._headers or re.search(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]", value):
+        if name in self._headers or _NOT_IN_HEADER.search(value):
             raise BodyRefused(400, "a part has a header twice, or one with control characters")
         self._headers[name] = value
 
@@ -623,10 +639,12 @@ class Form:
             self._upload = self._receive(self._parts)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
-        if start == end:
-            return
+        if start < end:
+            self._is_flowing = data is self._piece and end == len(data)
+            self._take_data(memoryview(data)[start:end])
+
+    def _take_data(self, piece: memoryview) -> None:
         self._has_data = True
-        piece = memoryview(data)[start:end]
         if self._text is None:
             if self._upload is not None:
                 self._upload.write(piece)
@@ -693,24 +711,34 @@ class _Text:
         return True
 
 
-class _Occurrences:
-    """How often some bytes occur, however the whole is cut into pieces. They must not overlap themselves."""
+class _Markers:
+    """How often a marker occurs, and how often with the end of its line, however the whole is cut into pieces. It must
+    not overlap itself.
 
-    def __init__(self, needle: bytes) -> None:
-        self._needle = needle
-        self._tail = b""
-        self.count = 0
+    `tail`: the last bytes, enough for the last marker.
+    """
 
-    def write(self, piece: bytes, *, is_within: bool = True) -> bool:
-        """Take the next bytes in and return whether the needle is within them. Not `is_within`: it is known not to be,
-        and is only looked for across the border to what came before.
-        """
-        margin = len(self._needle) - 1
-        # Looked for from behind, bytes are passed over by a needle's length at a time: twice as fast as a count.
-        within = piece.count(self._needle) if is_within and piece.rfind(self._needle) >= 0 else 0
-        self.count += within + (self._tail + piece[:margin]).count(self._needle)
-        self._tail = (self._tail + piece[-margin:])[-margin:]
-        return within > 0
+    def __init__(self, marker: bytes) -> None:
+        self._marker, self._line = marker, marker + b"\r\n"
+        self._margin = len(marker) + 4
+        self.tail = b""
+        self.count = self.lines = 0
+
+    def write(self, piece: bytes) -> bool:
+        """Take the next bytes in, and return whether the marker is in them or just before."""
+        before, self.tail = self.tail, (self.tail + piece[-self._margin :])[-self._margin :]
+        # Looked for from behind, bytes are passed over by a marker's length at a time: twice as fast as a count.
+        is_near = self._marker in before + piece[: self._margin] or piece.rfind(self._marker) >= 0
+        if is_near:
+            self.count += _added(before, piece, self._marker)
+            self.lines += _added(before, piece, self._line)
+        return is_near
+
+
+def _added(before: bytes, piece: bytes, needle: bytes) -> int:
+    """Return how often the needle ends in the piece, of which `before` is what came last before it."""
+    margin = len(needle) - 1
+    return piece.count(needle) + (before[-margin:] + piece[:margin]).count(needle)
 
 
 def is_looked_at(path: str, prefixes: Collection[str] | None) -> bool:

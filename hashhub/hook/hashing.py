@@ -9,12 +9,12 @@ submit ── remembered? ── in hand? ── room to wait? ── a child �
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -102,14 +102,13 @@ class Hashing:
             is_here = False
             if self._idle == 0:
                 self._queue[key] = content, future
+                future.add_done_callback(lambda done: self._finish(key, content) if done.cancelled() else None)
             else:
                 self._idle -= 1
                 future.set_running_or_notify_cancel()
                 is_here = is_wanted is not None
                 if not is_here:
                     self._threads.submit(self._run, key, content, future)
-        # Outside of the lock: what is done already calls back at once.
-        future.add_done_callback(lambda done: self._finish(key, content, done))
         if is_here:
             self._run(key, content, future, is_wanted)
         return future
@@ -144,9 +143,13 @@ class Hashing:
     ) -> None:
         """Hash in this thread, and then let the next in wait have the child."""
         try:
-            future.set_result(self._hash(key, content, is_wanted))
+            media = self._hash(key, content, is_wanted)
         except BaseException as e:  # noqa: BLE001 - for whoever waits, as an executor does
+            self._finish(key, content, error=e)
             future.set_exception(e)
+        else:
+            self._finish(key, content, media)
+            future.set_result(media)
         finally:
             self._start_next()
 
@@ -160,22 +163,25 @@ class Hashing:
             self._idle += 1
 
     def _hash(self, key: bytes, content: Content, is_wanted: Callable[[], bool] | None) -> MediaHashes:
-        file = content.pieces() or content.open()
-        if file is None:
+        pieces = content.pieces()
+        file = None if pieces else content.open()
+        if not pieces and file is None:
             raise Unavailable("the upload's bytes are gone")
-        with contextlib.nullcontext() if isinstance(file, tuple) else file, self._pool.room() as place:
+        with file or nullcontext(), self._pool.room() as place:
             self.hashed += 1
             media = place.hash(
-                file,
+                file or pieces,
                 effort=self._effort,
                 # A dict's look-up needs no lock. Who hashes in its own thread cannot give up: it is one of the number.
                 is_wanted=lambda: self._wanted.get(key, 0) > int(is_wanted is not None and not is_wanted()),
             )
         return msgspec.structs.replace(media, digests=content.digests)  # of the same bytes, taken as they came
 
-    def _finish(self, key: bytes, content: Content, future: Future[MediaHashes]) -> None:
+    def _finish(
+        self, key: bytes, content: Content, media: MediaHashes | None = None, error: BaseException | None = None
+    ) -> None:
+        """Let go of a content, and remember what became of it; neither `media` nor `error`: nobody wants it."""
         content.drop()
-        error = None if future.cancelled() else future.exception()
         with self._lock:
             self._in_hand.pop(key, None)
             self._queue.pop(key, None)
@@ -184,8 +190,8 @@ class Hashing:
                 self._failed[key] = (time.monotonic() + _FAILURE_SECONDS, error)
                 while len(self._failed) > self._most * 16:
                     self._failed.popitem(last=False)
-            elif error is None and not future.cancelled():
-                self._remember(key, future.result())
+            elif media is not None:
+                self._remember(key, media)
 
     def _remember(self, key: bytes, media: MediaHashes) -> None:
         self._remembered[key] = media
@@ -196,7 +202,12 @@ class Hashing:
 
 
 def _size(media: MediaHashes) -> int:
-    return _A_HASH * (len(media.hashes) + len(media.video_frames) + 5)
+    count = len(media.video_frames) + 8
+    for frame in media.frames:
+        count += len(frame.hashes)
+        for variant in frame.variants:
+            count += len(variant.hashes)
+    return _A_HASH * count
 
 
 def _is_of_content(error: HashHubError) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,6 +42,15 @@ def check_shape(of: Algorithm, digests: NDArray[np.uint8]) -> None:
             f"must be uint8[n, {of.digest_bytes}], got {digests.dtype}{list(digests.shape)}",
             "WRONG_LENGTH",
         )
+
+
+def check_widths(of: Algorithm, digests: Sequence[bytes]) -> None:
+    """Raise InvalidArgument unless each digest has `digest_bytes`."""
+    for digest in digests:
+        if len(digest) != of.digest_bytes:
+            raise InvalidArgument.field(
+                f"{of.name} digests", f"must have {of.digest_bytes} bytes, got {len(digest)}", "WRONG_LENGTH"
+            )
 
 
 def checked_distance(of: Algorithm, max_distance: int | None) -> int:

@@ -33,6 +33,7 @@ from hashhub.hashes import SEARCHED, Algorithm, Metric
 from hashhub.matcher import kernels
 from hashhub.matcher.plan import SCAN_BELOW, Engine, Layout, Part, choose, layout_for
 
+_BIG: Final = np.dtype(">u8")
 _MAX_PREFIX_BITS: Final = 28
 _ROWS_PER_PREFIX_LOG2: Final = 2
 """Four rows to a directory entry: one or two cache lines, at one byte of directory per digest."""
@@ -83,6 +84,21 @@ class Space:
         kernels.pack(taken, self.forward, out)
         return out
 
+    def pack_few(self, digests: Sequence[bytes]) -> Rows:
+        """As `pack`, of digests one by one, in fewer steps."""
+        if not self.permutation:
+            width = 8 * self.words
+            return (
+                np.frombuffer(b"".join([d.ljust(width, b"\0") for d in digests]), _BIG)
+                .astype(np.uint64)
+                .reshape(-1, self.words)
+            )
+        # A buffer that can be written to: see `pack`.
+        taken = np.frombuffer(bytearray().join(digests), np.uint8).reshape(len(digests), -1)
+        out = np.empty((len(digests), self.words), np.uint64)
+        kernels.pack(taken, self.forward, out)
+        return out
+
     def plain(self, digests: NDArray[np.uint8]) -> Rows:
         """Return the digests as words in their own order of bits, zeros filling the last: uint64[n, words], ordered as
         bytes are.
@@ -92,7 +108,7 @@ class Space:
             padded = np.zeros((n, 8 * self.words), np.uint8)
             padded[:, :width] = digests
             digests = padded
-        return np.ascontiguousarray(digests).view(">u8").astype(np.uint64)
+        return np.ascontiguousarray(digests).view(_BIG).astype(np.uint64)
 
     def unpack(self, rows: Rows, at: NDArray[np.int64]) -> NDArray[np.uint8]:
         """Turn the rows at these places back into uint8[k, digest_bytes]."""

@@ -32,7 +32,7 @@ from hashhub.kernel_cache import use_cache
 from hashhub.matcher import search
 from hashhub.matcher.breaker import Breaker, CircuitBreaker, Tripped
 from hashhub.matcher.compaction import Compaction
-from hashhub.matcher.digests import check_shape, checked_distance, known_algorithm, packed_rows
+from hashhub.matcher.digests import check_widths, checked_distance, known_algorithm, packed_rows
 from hashhub.matcher.index import Progress, Source, sorted_rows, space
 from hashhub.matcher.plan import SCAN_BELOW, Engine
 from hashhub.matcher.search import Matches, Plan
@@ -263,17 +263,16 @@ class Matcher:
         )
 
     def hits_nothing(
-        self, algorithm: str, queries: NDArray[np.uint8], *, max_distance: int | None, caller: str | None = ""
+        self, algorithm: str, queries: Sequence[bytes], *, max_distance: int | None, caller: str | None = ""
     ) -> bool:
         """Whether no digest is within `max_distance` of any query: `search` without its answer, for the many lookups
-        that hit nothing. Arguments and errors as there.
+        that hit nothing, one at a time. Arguments and errors as there, but for the queries: digests.
         """
         of = known_algorithm(algorithm)
         distance = checked_distance(of, max_distance)
-        check_shape(of, queries)
-        segments = self._live.now.segments.get(algorithm, ())
-        if segments:
-            rows = space(algorithm).pack(queries)
+        check_widths(of, queries)
+        if segments := self._live.now.segments.get(algorithm, ()):
+            rows = space(algorithm).pack_few(queries)
             for segment in segments:
                 if segment.count_hits(rows, distance):
                     return False

@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -27,6 +28,7 @@ from starlette.testclient import TestClient
 from hashhub.hook import Action, Decision, Hook
 from hashhub.hook.asgi import UploadHook
 from hashhub.hook.fastapi import checked
+from hashhub.hook.forms import CheckedFile, Ended
 from hashhub.hook.judges import Judged
 from hashhub.hook.settings import OnHold
 from hashhub.model import Query
@@ -353,6 +355,30 @@ def test_a_slow_sender_is_answered(hook: Hook) -> None:
             connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc")
             assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
         assert app.calls == 0
+
+
+def test_a_sender_has_time_while_a_file_is_decided_over_and_none_for_ever_behind_it(
+    hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide = Ended.decide
+
+    def decide_late(ended: Ended) -> CheckedFile:
+        time.sleep(0.7)  # some windows
+        return decide(ended)
+
+    monkeypatch.setattr(Ended, "decide", decide_late)
+    app = App()
+    body = form(File("a", "a.jpg", b"\x00a"), File("b", "b.jpg", b"\x00b"))
+    first = body.index(b"\x00b")
+    head = f"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: {FORM_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with changed(hook, slow_seconds=0.2), serving_asgi(app.wrapped(hook)) as address:
+        with socket.create_connection(address, timeout=60) as connection:
+            begun = time.monotonic()
+            connection.sendall(head + body[:first])
+            assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
+            assert time.monotonic() - begun > 0.8
+        assert app.calls == 0
+        assert ask(address, body).status == 200
 
 
 def test_twenty_at_once_each_get_their_own_answer(hook: Hook) -> None:

@@ -95,6 +95,26 @@ def test_it_does_not_matter_how_the_body_is_cut(cut: int) -> None:
     assert files_of(body, cut=cut) == [tricky, b"\xff"]
 
 
+_MARKER = b"--" + BOUNDARY
+_NEARLY = (b"\r", b"\n", b"\r\n", b"-", b"\r\n--", _MARKER[:-1], b"\r\n" + _MARKER[:-1], _MARKER, b"\xff", b"x" * 60)
+
+
+@given(st.lists(st.sampled_from(_NEARLY), max_size=8).map(b"".join), st.integers(1, 90))
+@example(b"x" * 60 + b"\r\n" + _MARKER[:-1] + b"x" * 60, 61)
+@settings(max_examples=500, deadline=None)
+def test_what_is_nearly_the_boundary_belongs_to_the_file_however_it_is_cut(content: bytes, cut: int) -> None:
+    """Pieces that have nothing of it are not shown to the parser."""
+    body = form(File("a", "a.jpg", b"\xff" + content))
+
+    def seen(pieces: int) -> list[bytes] | int:
+        try:
+            return files_of(body, cut=pieces)
+        except BodyRefused as refused:
+            return refused.status
+
+    assert seen(cut) == seen(len(body)) == (400 if _MARKER in content else [b"\xff" + content])
+
+
 def test_a_long_field_is_a_file() -> None:
     app = AppSettings(max_field_bytes=100)
     assert files_of(form(File("a", None, b"x" * 100, None), File("b", None, b"y" * 101, None)), app=app) == [b"y" * 101]

@@ -257,6 +257,7 @@ def test_photodna_is_squared_euclidean_and_exact_at_its_boundary() -> None:
     ("algorithm", "count", "radius", "engine"),
     [
         ("MD5", 5_000, 0, Engine.SORTED),
+        ("SHA1", 5_000, 0, Engine.SORTED),
         ("PDQ", 120_000, 0, Engine.SORTED),
         ("PDQ", 300, 31, Engine.SCAN),
         ("PDQ", 120_000, 31, Engine.TABLES),
@@ -279,12 +280,12 @@ def test_what_hits_nothing_is_what_a_search_finds_nothing_for(
         answers = set()
         for query in queries:
             hits = matcher.search(algorithm, query[None], max_distance=radius)
-            nothing = matcher.hits_nothing(algorithm, query[None], max_distance=radius)
+            nothing = matcher.hits_nothing(algorithm, [query.tobytes()], max_distance=radius)
             assert nothing == (len(hits) == 0)
             answers.add(nothing)
         assert answers == {True, False}
         with pytest.raises(InvalidArgument):
-            matcher.hits_nothing(algorithm, queries[:, :3], max_distance=radius)
+            matcher.hits_nothing(algorithm, [queries[0].tobytes(), queries[0, :3].tobytes()], max_distance=radius)
 
 
 def test_photodna_needs_a_distance() -> None:
