@@ -109,8 +109,9 @@ class Doors:
         self.metrics.watch(
             hub,
             is_up=self._health.up,
+            # A call that waits in its room does so on a thread, which counts it already.
             rooms=lambda: {
-                room.name: (self._threads[room.name].in_progress + room.depth[1], room.working + room.waiting)
+                room.name: (self._threads[room.name].in_progress, room.working + room.waiting)
                 for room in rooms.values()
             },
             threads=lambda: [*hub.threads(), self._slow.thread, *([self._http.clock.thread] if self._http else [])],
