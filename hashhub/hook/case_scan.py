@@ -19,7 +19,7 @@ from hashhub.errors import HashHubError, InvalidArgument, Reason
 from hashhub.hook.case_judge import CaseIndex
 from hashhub.hook.cases import Cases, Item, Scan, item_of
 from hashhub.hook.places import Unlisted, shown
-from hashhub.hook.scan_memory import Known, ScanMemory
+from hashhub.hook.scan_memory import ScanMemory
 from hashhub.model import Effort, Query, now
 
 if TYPE_CHECKING:
@@ -147,10 +147,10 @@ def scan_for_case(
         if len(unread) < _MOST_UNREAD:
             unread.append(why)
 
-    waiting: deque[tuple[Stored, Known, float, Future[tuple[Query, str]]]] = deque()
+    waiting: deque[tuple[Stored, float, Future[tuple[Query, str]]]] = deque()
 
     def finish() -> None:
-        one, known, begun, future = waiting.popleft()
+        one, begun, future = waiting.popleft()
         try:
             query, why = future.result()
         except HashHubError as e:
@@ -160,8 +160,7 @@ def scan_for_case(
         if why:
             left(Unread(one.place, why))
         else:
-            known = Known(query, known.reference)
-            memory.remember(one.place, one.stamp, known, modified=one.modified, begun=begun)
+            memory.remember(one.place, one.stamp, query, reference=None, modified=one.modified, begun=begun)
 
     try:
         with ThreadPoolExecutor(children) as workers:
@@ -177,7 +176,7 @@ def scan_for_case(
                     remembered += 1
                     take(one, known.query)
                     continue
-                waiting.append((one, known, time.time(), workers.submit(hashed, one)))
+                waiting.append((one, time.time(), workers.submit(hashed, one)))
                 if len(waiting) > 2 * children:
                     finish()
             while waiting:

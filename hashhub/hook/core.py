@@ -300,7 +300,7 @@ class Hook:
         `asks_again`: the caller keeps what is held without an answer, and has it decided over anew later: it is not
         recorded, nor kept, each time. `earlier`: reference of the last decision over this object, which has not
         changed. If it is recorded, and the same is decided for the same reasons, the decision has this reference again,
-        and nothing is recorded, kept or told.
+        and nothing is recorded, kept or told; further reasons are recorded with one that waits for a person.
         """
         return Upload(self, upload_id=upload_id, door=door, asks_again=asks_again, earlier=earlier)
 
@@ -636,16 +636,23 @@ class Hook:
         return self._recorded(checked, looked).decision
 
     def _is_recorded_as(self, reference: str, checked: Checked) -> bool:
-        """Return whether an upload is recorded already, with the same decision for the same reasons, and kept."""
+        """Return whether an upload is recorded already, with the same decision for the same reasons, and kept; see
+        `receive`.
+        """
         if self._records is None:
             return False
         try:
             recorded = self._records.get_upload(reference)
             if recorded is None or (recorded[0] is UploadState.RELEASED and not self._records.is_ruled(reference)):
                 return False  # what an answer that came later released, nobody has decided over
+            if _is_same(*recorded, checked):
+                return True
+            # The scan of a case may have had it hashed since, so that more was asked.
+            return _is_same_and_more(*recorded, checked) and self._records.add_reasons(
+                recorded[0], recorded[1], checked
+            )
         except HashHubError:
             return False  # recording it anew fails as well, and then it is held
-        return _is_same(*recorded, checked)
 
     def _told(self, checked: Checked, content: Content | None) -> Checked:
         for listener in self._listeners:
@@ -855,6 +862,18 @@ def _is_same(state: UploadState, recorded: Checked, checked: Checked) -> bool:
         is_worse = state is UploadState.RELEASED and severest(before, after) is not before
         return not is_worse and _speakers(checked) <= _speakers(recorded)
     return _said(recorded) == _said(checked)
+
+
+def _is_same_and_more(state: UploadState, recorded: Checked, checked: Checked) -> bool:
+    """Return whether a decision says of a file that waits for a person all that is recorded of it, and more."""
+    before, after = recorded.decision, checked.decision
+    return (
+        state in {UploadState.HELD, UploadState.BLOCKED}
+        and before.is_kept
+        and _exact(recorded) == _exact(checked)
+        and (before.action, before.verdict, before.no_answer) == (after.action, after.verdict, after.no_answer)
+        and _speakers(recorded) < _speakers(checked)
+    )
 
 
 def _exact(checked: Checked) -> frozenset[str]:
