@@ -348,11 +348,12 @@ def test_an_object_that_both_scans_look_at_is_in_the_queue_once(
     look = partial(scan_for_case, settings, cases, case, place=place.url, actor="ann")
     [stored] = stored_in(place, settings.max_bytes)
     assert isinstance(stored, CaseStored)
+    read = stored.open
     scans: list[Scanned] = []
 
     def opened_beside_a_scan() -> IO[bytes]:
         scans.append(scan())
-        return stored.open()
+        return read()
 
     assert look([stored._replace(open=opened_beside_a_scan)]).scan.copies == 1
     scans.append(scan())
