@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Final, NamedTuple
 from hashhub.errors import HashHubError, InvalidArgument, Reason
 from hashhub.hook.case_judge import CaseIndex
 from hashhub.hook.cases import Cases, Item, Scan, item_of
+from hashhub.hook.hashing import limits_of
 from hashhub.hook.places import Unlisted, shown
 from hashhub.hook.scan_memory import ScanMemory
 from hashhub.model import Effort, Query, now
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from hashhub.hook.places import Place
     from hashhub.hook.places import Stored as PlaceObject
     from hashhub.hook.settings import HookSettings
-
-_CHILD_MEMORY: Final = 1 << 30
 
 
 class Stored(NamedTuple):
@@ -106,7 +105,6 @@ def scan_for_case(
     `place`: what was looked through, as the record names it. Files may be of any kind of storage. Raises HashHubError
     where the records cannot be written; what was listed until then stays.
     """
-    from hashhub.hashing.limits import Limits, video_pixels
     from hashhub.hashing.pool import MediaPool
 
     index = CaseIndex(cases, only=case)
@@ -116,8 +114,8 @@ def scan_for_case(
         children=children,
         max_queued=2 * children,
         seconds=settings.media_seconds,
-        memory_bytes=_CHILD_MEMORY,
-        limits=Limits(max_bytes=settings.max_bytes, max_video_pixels=video_pixels(settings.media_seconds)),
+        memory_bytes=settings.media_memory_bytes,
+        limits=limits_of(settings),
     )
 
     def hashed(one: Stored) -> tuple[Query, str]:
@@ -203,15 +201,14 @@ def item_of_file(settings: HookSettings, path: Path) -> Item:
     """Hash a file that a complaint is about in a process of its own, and return what stops its copies. Nothing is kept
     of the file. Raises HashHubError for one that cannot be read.
     """
-    from hashhub.hashing.limits import Limits, video_pixels
     from hashhub.hashing.pool import MediaPool
 
     pool = MediaPool(
         children=1,
         max_queued=1,
         seconds=settings.media_seconds,
-        memory_bytes=_CHILD_MEMORY,
-        limits=Limits(max_bytes=settings.max_bytes, max_video_pixels=video_pixels(settings.media_seconds)),
+        memory_bytes=settings.media_memory_bytes,
+        limits=limits_of(settings),
     )
     try:
         with path.open("rb") as content, pool.room() as room:

@@ -29,6 +29,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, Typ
 import msgspec
 
 from hashhub.background import Background
+from hashhub.config import MEDIA_BYTES
 from hashhub.errors import Cancelled, HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
 from hashhub.hashes import SEARCHED, Hash, is_exact
 from hashhub.hook.answers import Answer, Answers
@@ -63,7 +64,6 @@ _LEAST_WAIT: Final = 0.02  # for hashes that are remembered, or as good as there
 _LOOK_SECONDS: Final = 0.1  # between looks whether somebody still waits
 _LATE_SECONDS: Final = 120.0  # for which an upload's digests are not asked about again because its hashes may come yet
 _TALLY_SECONDS: Final = 2.0  # a hook that is killed loses so much of its counts, and nothing else
-_HUB_MEDIA_BYTES: Final = 16 * 1024 * 1024  # that the hub takes of one upload, by its default limits
 _TOO_LARGE: Final = frozenset({Reason.MEDIA_TOO_LARGE, Reason.MEDIA_TOO_COSTLY, Reason.TOO_LARGE})
 _UNREADABLE: Final = frozenset({Reason.UNREADABLE_MEDIA, Reason.MEDIA_PROCESS_DIED, Reason.MISSING_EXTRA})
 _EXACT_ONLY: Final = ReasonCode.EXACT_ONLY.value
@@ -514,8 +514,8 @@ class Hook:
     def _hash_at_hub(self, looked: _Looked, content: Content) -> None:
         if looked.judged is None or looked.judged.without_lists:
             return  # the hub is away
-        if content.size > _HUB_MEDIA_BYTES:
-            text = f"larger than the {_HUB_MEDIA_BYTES} bytes that the hub takes: only identical files were looked for"
+        if content.size > MEDIA_BYTES:
+            text = f"larger than the {MEDIA_BYTES} bytes that a hub takes: only identical files were looked for"
             self._failed(looked, NoAnswer.TOO_LARGE, Reason.MEDIA_TOO_LARGE, text)
             return
         file = content.open()
