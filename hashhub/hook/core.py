@@ -31,11 +31,12 @@ import msgspec
 from hashhub.background import Background
 from hashhub.config import MEDIA_BYTES
 from hashhub.errors import Cancelled, HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
-from hashhub.hashes import SEARCHED, Hash, is_exact
+from hashhub.hashes import SEARCHED, Hash
 from hashhub.hook.answers import Answer, Answers
 from hashhub.hook.content import Content, Memory
 from hashhub.hook.decision import Action, Checked, Decision, NoAnswer, severest
 from hashhub.hook.judges import Judge, Judged, MediaJudge, query_of_nothing, without_hub
+from hashhub.hook.met_again import is_same, is_same_and_more
 from hashhub.hook.rechecks import OnRecheck, Pending, Rechecks
 from hashhub.hook.records import UploadState
 from hashhub.hook.settings import Hashing as WhereHashed
@@ -645,12 +646,10 @@ class Hook:
             recorded = self._records.get_upload(reference)
             if recorded is None or (recorded[0] is UploadState.RELEASED and not self._records.is_ruled(reference)):
                 return False  # what an answer that came later released, nobody has decided over
-            if _is_same(*recorded, checked):
+            if is_same(*recorded, checked):
                 return True
             # The scan of a case may have had it hashed since, so that more was asked.
-            return _is_same_and_more(*recorded, checked) and self._records.add_reasons(
-                recorded[0], recorded[1], checked
-            )
+            return is_same_and_more(*recorded, checked) and self._records.add_reasons(recorded[0], recorded[1], checked)
         except HashHubError:
             return False  # recording it anew fails as well, and then it is held
 
@@ -847,58 +846,6 @@ def _state(decision: Decision) -> UploadState | None:
         case Action.HOLD:
             return UploadState.HELD
     return UploadState.UNANSWERED if decision.verdict is Verdict.UNAVAILABLE else None
-
-
-def _is_same(state: UploadState, recorded: Checked, checked: Checked) -> bool:
-    """Return whether a decision says of a file what is recorded of it already.
-
-    What a person has decided stands for as long as nobody else speaks about the file, and nothing worse is to be done
-    with what they released: the hub may say less of it since it was told of their decision, or more.
-    """
-    if not recorded.decision.is_kept or _exact(recorded) != _exact(checked):
-        return False
-    if state in {UploadState.RELEASED, UploadState.REMOVED}:
-        before, after = recorded.decision.action, checked.decision.action
-        is_worse = state is UploadState.RELEASED and severest(before, after) is not before
-        return not is_worse and _speakers(checked) <= _speakers(recorded)
-    return _said(recorded) == _said(checked)
-
-
-def _is_same_and_more(state: UploadState, recorded: Checked, checked: Checked) -> bool:
-    """Return whether a decision says of a file that waits for a person all that is recorded of it, and more."""
-    before, after = recorded.decision, checked.decision
-    return (
-        state in {UploadState.HELD, UploadState.BLOCKED}
-        and before.is_kept
-        and _exact(recorded) == _exact(checked)
-        and (before.action, before.verdict, before.no_answer) == (after.action, after.verdict, after.no_answer)
-        and _speakers(recorded) < _speakers(checked)
-    )
-
-
-def _exact(checked: Checked) -> frozenset[str]:
-    return frozenset(h.text for h in checked.hashes if is_exact(h.algorithm))
-
-
-def _speakers(checked: Checked) -> frozenset[str]:
-    """Return the entries and cases that speak about an upload."""
-    if checked.result is None:
-        return frozenset()
-    cases = (line.clause for line in checked.result.reasons if line.code.startswith("CASE_"))
-    return frozenset([*(m.entry.name for m in checked.result.matches), *cases])
-
-
-def _said(checked: Checked) -> tuple[object, ...]:
-    """Return what was decided, and by whose statements. Sentences may tell times, and revisions move on."""
-    decision, result = checked.decision, checked.result
-    if result is None:
-        return decision.action, decision.verdict, decision.no_answer
-    lines = frozenset((line.code, line.clause, frozenset(line.entries)) for line in result.reasons)
-    entries = frozenset(
-        (m.entry.name, m.entry.state, (c.scheme, c.value) if (c := m.entry.classification) else None)
-        for m in result.matches
-    )
-    return decision.action, decision.verdict, decision.no_answer, lines, entries
 
 
 def _is_to_be_remembered(judged: Judged, causes: tuple[NoAnswer, ...]) -> bool:
