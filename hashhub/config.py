@@ -19,6 +19,11 @@ from hashhub.errors import InvalidArgument, Violation
 
 _PREFIX: Final = "HASHHUB_"
 
+# What hashing one file may take, at a hub and at an upload hook alike: who hashed it must not decide the answer.
+MEDIA_SECONDS: Final = 20.0
+MEDIA_MEMORY_BYTES: Final = 4 * 1024 * 1024 * 1024
+MEDIA_BYTES: Final = 30 * 1024 * 1024  # that a hub takes of one file; a request may have a little more
+
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a server."""
@@ -112,7 +117,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     this, and is told (EFFORT_REDUCED). docs/match.md says what each costs.
     """
 
-    max_media_bytes: int = 30 * 1024 * 1024
+    max_media_bytes: int = MEDIA_BYTES
     """Largest media file accepted for hashing, in bytes."""
 
     max_media_pixels: int = 64 * 1024 * 1024
@@ -126,12 +131,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_queued_media: int = 32
     """Calls with media that wait for one of those, in each process, before further ones get RESOURCE_EXHAUSTED."""
 
-    media_seconds: float = 20.0
+    media_seconds: float = MEDIA_SECONDS
     """CPU time that hashing one file may take, in seconds (three times that on the clock); then it is stopped, and the
     file counts as not checked.
     """
 
-    media_memory_bytes: int = 4 * 1024 * 1024 * 1024
+    media_memory_bytes: int = MEDIA_MEMORY_BYTES
     """Memory that one of those child processes may take for a file, in bytes."""
 
     shrink_guard: float = 0.5

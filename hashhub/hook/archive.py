@@ -101,8 +101,9 @@ def scan_storage(hook: Hook, place: Place, *, memory: ScanMemory | None = None, 
                     raise scanned.error
                 if memory is not None and scanned.decision is not None:
                     reference = scanned.decision.reference if scanned.state is not None else ""
-                    after = Known(query, reference)
-                    memory.remember(scanned.where, item.stamp, after, modified=item.modified, begun=begun)
+                    memory.remember(
+                        scanned.where, item.stamp, query, reference=reference, modified=item.modified, begun=begun
+                    )
                 is_away = scanned.decision is not None and scanned.decision.no_answer is NoAnswer.HUB_AWAY
                 misses = misses + 1 if is_away else 0
                 yield scanned

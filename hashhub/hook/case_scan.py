@@ -18,16 +18,15 @@ from typing import IO, TYPE_CHECKING, Final, NamedTuple
 from hashhub.errors import HashHubError, InvalidArgument, Reason
 from hashhub.hook.case_judge import CaseIndex
 from hashhub.hook.cases import Cases, Item, Scan, item_of
+from hashhub.hook.hashing import limits_of
 from hashhub.hook.places import Unlisted, shown
-from hashhub.hook.scan_memory import Known, ScanMemory
+from hashhub.hook.scan_memory import ScanMemory
 from hashhub.model import Effort, Query, now
 
 if TYPE_CHECKING:
     from hashhub.hook.places import Place
     from hashhub.hook.places import Stored as PlaceObject
     from hashhub.hook.settings import HookSettings
-
-_CHILD_MEMORY: Final = 1 << 30
 
 
 class Stored(NamedTuple):
@@ -106,7 +105,6 @@ def scan_for_case(
     `place`: what was looked through, as the record names it. Files may be of any kind of storage. Raises HashHubError
     where the records cannot be written; what was listed until then stays.
     """
-    from hashhub.hashing.limits import Limits, video_pixels
     from hashhub.hashing.pool import MediaPool
 
     index = CaseIndex(cases, only=case)
@@ -116,8 +114,8 @@ def scan_for_case(
         children=children,
         max_queued=2 * children,
         seconds=settings.media_seconds,
-        memory_bytes=_CHILD_MEMORY,
-        limits=Limits(max_bytes=settings.max_bytes, max_video_pixels=video_pixels(settings.media_seconds)),
+        memory_bytes=settings.media_memory_bytes,
+        limits=limits_of(settings),
     )
 
     def hashed(one: Stored) -> tuple[Query, str]:
@@ -147,10 +145,10 @@ def scan_for_case(
         if len(unread) < _MOST_UNREAD:
             unread.append(why)
 
-    waiting: deque[tuple[Stored, Known, float, Future[tuple[Query, str]]]] = deque()
+    waiting: deque[tuple[Stored, float, Future[tuple[Query, str]]]] = deque()
 
     def finish() -> None:
-        one, known, begun, future = waiting.popleft()
+        one, begun, future = waiting.popleft()
         try:
             query, why = future.result()
         except HashHubError as e:
@@ -160,8 +158,7 @@ def scan_for_case(
         if why:
             left(Unread(one.place, why))
         else:
-            known = Known(query, known.reference)
-            memory.remember(one.place, one.stamp, known, modified=one.modified, begun=begun)
+            memory.remember(one.place, one.stamp, query, reference=None, modified=one.modified, begun=begun)
 
     try:
         with ThreadPoolExecutor(children) as workers:
@@ -177,7 +174,7 @@ def scan_for_case(
                     remembered += 1
                     take(one, known.query)
                     continue
-                waiting.append((one, known, time.time(), workers.submit(hashed, one)))
+                waiting.append((one, time.time(), workers.submit(hashed, one)))
                 if len(waiting) > 2 * children:
                     finish()
             while waiting:
@@ -204,15 +201,14 @@ def item_of_file(settings: HookSettings, path: Path) -> Item:
     """Hash a file that a complaint is about in a process of its own, and return what stops its copies. Nothing is kept
     of the file. Raises HashHubError for one that cannot be read.
     """
-    from hashhub.hashing.limits import Limits, video_pixels
     from hashhub.hashing.pool import MediaPool
 
     pool = MediaPool(
         children=1,
         max_queued=1,
         seconds=settings.media_seconds,
-        memory_bytes=_CHILD_MEMORY,
-        limits=Limits(max_bytes=settings.max_bytes, max_video_pixels=video_pixels(settings.media_seconds)),
+        memory_bytes=settings.media_memory_bytes,
+        limits=limits_of(settings),
     )
     try:
         with path.open("rb") as content, pool.room() as room:

@@ -29,12 +29,14 @@ from typing import IO, TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, Typ
 import msgspec
 
 from hashhub.background import Background
+from hashhub.config import MEDIA_BYTES
 from hashhub.errors import Cancelled, HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
-from hashhub.hashes import SEARCHED, Hash, is_exact
+from hashhub.hashes import SEARCHED, Hash
 from hashhub.hook.answers import Answer, Answers
 from hashhub.hook.content import Content, Memory
 from hashhub.hook.decision import Action, Checked, Decision, NoAnswer, severest
 from hashhub.hook.judges import Judge, Judged, MediaJudge, query_of_nothing, without_hub
+from hashhub.hook.met_again import is_same, is_same_and_more
 from hashhub.hook.rechecks import OnRecheck, Pending, Rechecks
 from hashhub.hook.records import UploadState
 from hashhub.hook.settings import Hashing as WhereHashed
@@ -63,7 +65,6 @@ _LEAST_WAIT: Final = 0.02  # for hashes that are remembered, or as good as there
 _LOOK_SECONDS: Final = 0.1  # between looks whether somebody still waits
 _LATE_SECONDS: Final = 120.0  # for which an upload's digests are not asked about again because its hashes may come yet
 _TALLY_SECONDS: Final = 2.0  # a hook that is killed loses so much of its counts, and nothing else
-_HUB_MEDIA_BYTES: Final = 16 * 1024 * 1024  # that the hub takes of one upload, by its default limits
 _TOO_LARGE: Final = frozenset({Reason.MEDIA_TOO_LARGE, Reason.MEDIA_TOO_COSTLY, Reason.TOO_LARGE})
 _UNREADABLE: Final = frozenset({Reason.UNREADABLE_MEDIA, Reason.MEDIA_PROCESS_DIED, Reason.MISSING_EXTRA})
 _EXACT_ONLY: Final = ReasonCode.EXACT_ONLY.value
@@ -300,7 +301,7 @@ class Hook:
         `asks_again`: the caller keeps what is held without an answer, and has it decided over anew later: it is not
         recorded, nor kept, each time. `earlier`: reference of the last decision over this object, which has not
         changed. If it is recorded, and the same is decided for the same reasons, the decision has this reference again,
-        and nothing is recorded, kept or told.
+        and nothing is recorded, kept or told; further reasons are recorded with one that waits for a person.
         """
         return Upload(self, upload_id=upload_id, door=door, asks_again=asks_again, earlier=earlier)
 
@@ -514,8 +515,8 @@ class Hook:
     def _hash_at_hub(self, looked: _Looked, content: Content) -> None:
         if looked.judged is None or looked.judged.without_lists:
             return  # the hub is away
-        if content.size > _HUB_MEDIA_BYTES:
-            text = f"larger than the {_HUB_MEDIA_BYTES} bytes that the hub takes: only identical files were looked for"
+        if content.size > MEDIA_BYTES:
+            text = f"larger than the {MEDIA_BYTES} bytes that a hub takes: only identical files were looked for"
             self._failed(looked, NoAnswer.TOO_LARGE, Reason.MEDIA_TOO_LARGE, text)
             return
         file = content.open()
@@ -637,16 +638,21 @@ class Hook:
         return self._recorded(checked, looked).decision
 
     def _is_recorded_as(self, reference: str, checked: Checked) -> bool:
-        """Return whether an upload is recorded already, with the same decision for the same reasons, and kept."""
+        """Return whether an upload is recorded already, with the same decision for the same reasons, and kept; see
+        `receive`.
+        """
         if self._records is None:
             return False
         try:
             recorded = self._records.get_upload(reference)
             if recorded is None or (recorded[0] is UploadState.RELEASED and not self._records.is_ruled(reference)):
                 return False  # what an answer that came later released, nobody has decided over
+            if is_same(*recorded, checked):
+                return True
+            # The scan of a case may have had it hashed since, so that more was asked.
+            return is_same_and_more(*recorded, checked) and self._records.add_reasons(recorded[0], recorded[1], checked)
         except HashHubError:
             return False  # recording it anew fails as well, and then it is held
-        return _is_same(*recorded, checked)
 
     def _told(self, checked: Checked, content: Content | None) -> Checked:
         for listener in self._listeners:
@@ -841,46 +847,6 @@ def _state(decision: Decision) -> UploadState | None:
         case Action.HOLD:
             return UploadState.HELD
     return UploadState.UNANSWERED if decision.verdict is Verdict.UNAVAILABLE else None
-
-
-def _is_same(state: UploadState, recorded: Checked, checked: Checked) -> bool:
-    """Return whether a decision says of a file what is recorded of it already.
-
-    What a person has decided stands for as long as nobody else speaks about the file, and nothing worse is to be done
-    with what they released: the hub may say less of it since it was told of their decision, or more.
-    """
-    if not recorded.decision.is_kept or _exact(recorded) != _exact(checked):
-        return False
-    if state in {UploadState.RELEASED, UploadState.REMOVED}:
-        before, after = recorded.decision.action, checked.decision.action
-        is_worse = state is UploadState.RELEASED and severest(before, after) is not before
-        return not is_worse and _speakers(checked) <= _speakers(recorded)
-    return _said(recorded) == _said(checked)
-
-
-def _exact(checked: Checked) -> frozenset[str]:
-    return frozenset(h.text for h in checked.hashes if is_exact(h.algorithm))
-
-
-def _speakers(checked: Checked) -> frozenset[str]:
-    """Return the entries and cases that speak about an upload."""
-    if checked.result is None:
-        return frozenset()
-    cases = (line.clause for line in checked.result.reasons if line.code.startswith("CASE_"))
-    return frozenset([*(m.entry.name for m in checked.result.matches), *cases])
-
-
-def _said(checked: Checked) -> tuple[object, ...]:
-    """Return what was decided, and by whose statements. Sentences may tell times, and revisions move on."""
-    decision, result = checked.decision, checked.result
-    if result is None:
-        return decision.action, decision.verdict, decision.no_answer
-    lines = frozenset((line.code, line.clause, frozenset(line.entries)) for line in result.reasons)
-    entries = frozenset(
-        (m.entry.name, m.entry.state, (c.scheme, c.value) if (c := m.entry.classification) else None)
-        for m in result.matches
-    )
-    return decision.action, decision.verdict, decision.no_answer, lines, entries
 
 
 def _is_to_be_remembered(judged: Judged, causes: tuple[NoAnswer, ...]) -> bool:

@@ -25,21 +25,27 @@ from hashhub.hook.content import Content
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hashhub.hashing.limits import Limits
     from hashhub.hashing.media import MediaHashes
     from hashhub.hook.settings import HookSettings
 
-_MEMORY_BYTES: Final = 1 << 30  # of one child
 _FAILURE_SECONDS: Final = 60.0
 _END_SECONDS: Final = 10.0  # within what a service manager leaves a process to end
 _REMEMBERED_BYTES: Final = 32 << 20
 _A_HASH: Final = 200  # bytes that one remembered hash takes, roughly
 
 
+def limits_of(settings: HookSettings) -> Limits:
+    """Return what one upload may cost."""
+    from hashhub.hashing.limits import Limits, video_pixels
+
+    return Limits(max_bytes=settings.max_bytes, max_video_pixels=video_pixels(settings.media_seconds))
+
+
 class Hashing:
     """Hashes what uploads hold. Safe to be shared by threads."""
 
     def __init__(self, settings: HookSettings) -> None:
-        from hashhub.hashing.limits import Limits, video_pixels
         from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS
         from hashhub.hashing.pool import MediaPool
 
@@ -50,8 +56,8 @@ class Hashing:
             children=children,
             max_queued=0,
             seconds=settings.media_seconds,
-            memory_bytes=_MEMORY_BYTES,
-            limits=Limits(max_bytes=settings.max_bytes, max_video_pixels=video_pixels(settings.media_seconds)),
+            memory_bytes=settings.media_memory_bytes,
+            limits=limits_of(settings),
             algorithms=PERCEPTUAL_ALGORITHMS,
         )
         self._threads = ThreadPoolExecutor(children, thread_name_prefix="hook-hashing")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from hashhub.config import MEDIA_MEMORY_BYTES, MEDIA_SECONDS
 from hashhub.errors import FailedPrecondition, Reason
 from hashhub.hook.case_judge import CaseJudge
 from hashhub.hook.core import Hook, OnChecked
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from hashhub.hook.settings import HookSettings
     from hashhub.hook.vault import Vault
 
+_log: Final = logging.getLogger("hashhub.hook")
+
 
 def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, keeps_records: bool = True) -> Hook:
     """Return the hook of these settings. Raises HashHubError when a file or directory that they name cannot be used.
@@ -38,6 +42,7 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
             "'hashhub[hook]', or set hashing = \"hub\"",
             reason=Reason.MISSING_EXTRA,
         )
+    _say_what_differs(settings)
     tell = [on_recheck] if on_recheck is not None else []
     if settings.recheck.url:
         tell.append(AppUrl(settings.recheck.url, settings.recheck.secret_file))
@@ -79,6 +84,18 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
         on_recheck=tell,
         queue_rounds=rounds,
     )
+
+
+def _say_what_differs(settings: HookSettings) -> None:
+    for name, usual in (("media_seconds", MEDIA_SECONDS), ("media_memory_bytes", MEDIA_MEMORY_BYTES)):
+        if (here := getattr(settings, name)) != usual:
+            _log.info(
+                "%s is %.12g here, and %.12g at a hub that does not set it: unless both are alike, one may give up a "
+                "file that the other hashes",
+                name,
+                here,
+                usual,
+            )
 
 
 def open_vault(settings: HookSettings, records: Records) -> Vault | None:

@@ -400,6 +400,27 @@ class Records:
             (state, msgspec.msgpack.encode(checked), checked.decision.reference),
         )
 
+    def add_reasons(self, state: UploadState, recorded: Checked, checked: Checked) -> bool:
+        """Record with an upload that is in this state what else speaks about it by a later decision; return False where
+        it is not in that state any more, or its release is proposed: by somebody who did not know.
+        """
+        reference = recorded.decision.reference
+        with self.transaction():
+            if not self.rows(
+                "SELECT 1 FROM upload WHERE reference = ? AND state = ? "
+                "AND NOT EXISTS (SELECT 1 FROM proposal WHERE proposal.reference = upload.reference)",
+                (reference, state),
+            ):
+                return False
+            decision = msgspec.structs.replace(checked.decision, reference=reference)
+            hashes = tuple(dict.fromkeys((*recorded.hashes, *checked.hashes)))
+            more = msgspec.structs.replace(
+                recorded, decision=decision, hashes=hashes, result=checked.result, coverage=checked.coverage
+            )
+            self.set_upload(state, more)
+            self.note(actor=HOOK, kind="upload.reasons_added", subject=reference, revision=decision.revision)
+        return True
+
     def is_ruled(self, reference: str) -> bool:
         """Return whether a person has decided over an upload."""
         return bool(self.rows("SELECT 1 FROM ruling WHERE reference = ? LIMIT 1", (reference,)))

@@ -45,9 +45,10 @@ CREATE TABLE object (
 """
 _SEEN: Final = "UPDATE object SET scan = max(scan, ?) WHERE address = ?"
 _PUT: Final = """
-INSERT INTO object VALUES (?2, max(?1, (SELECT scan FROM number)), ?3, ?4, ?5, ?6)
+INSERT INTO object VALUES (?2, max(?1, (SELECT scan FROM number)), ?3, ?4, ?5, coalesce(?6, ''))
 ON CONFLICT (address) DO UPDATE SET scan = excluded.scan, stamp = excluded.stamp, hashed_by = excluded.hashed_by,
-    query = excluded.query, reference = excluded.reference
+    query = excluded.query,
+    reference = CASE WHEN ?6 IS NULL AND stamp = excluded.stamp THEN reference ELSE excluded.reference END
 """
 
 
@@ -129,15 +130,22 @@ class ScanMemory:
         return Known(query, row[3])
 
     def remember(
-        self, address: str, stamp: str, known: Known, *, modified: float = 0.0, begun: float = float("inf")
+        self,
+        address: str,
+        stamp: str,
+        query: Query | None,
+        *,
+        reference: str | None,
+        modified: float = 0.0,
+        begun: float = float("inf"),
     ) -> None:
-        """Keep what is known of an object now. `modified`, `begun`: when it was changed last and when reading it began,
-        in seconds since 1970: what to ask is not kept where a change in between may not show in the stamp.
+        """Keep what is known of an object now: as in Known; `reference` None: of a scan that records nothing, beside
+        which another may have recorded the object. `modified`, `begun`: when it was changed last and when reading it
+        began, in seconds since 1970: what to ask is not kept where a change in between may not show in the stamp.
         """
-        query = None if known.query is None or modified > begun - _YOUNG_SECONDS else self._encoder.encode(known.query)
-        if query is not None or known.reference:
-            values = (self._scan, _key(address), stamp, self._hashed_by, query, known.reference)
-            self._later(_PUT, values)
+        encoded = None if query is None or modified > begun - _YOUNG_SECONDS else self._encoder.encode(query)
+        if encoded is not None or reference:
+            self._later(_PUT, (self._scan, _key(address), stamp, self._hashed_by, encoded, reference))
 
     def objects(self, url: str) -> int:
         """Return how many objects the last complete scan of a place came upon."""

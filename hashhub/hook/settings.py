@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from hashhub.config import MEDIA_MEMORY_BYTES, MEDIA_SECONDS
 from hashhub.errors import InvalidArgument, Violation
 from hashhub.hook.decision import Action, WithoutAnswer
 from hashhub.hook.places import is_inside
@@ -588,8 +589,11 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     answer_seconds: float = 0.4
     """Seconds that the hub has for its answer to hashes before the upload counts as without one."""
 
-    media_seconds: float = 10.0
+    media_seconds: float = MEDIA_SECONDS
     """CPU seconds for hashing one upload here; seconds that the hub has for it where it hashes."""
+
+    media_memory_bytes: int = MEDIA_MEMORY_BYTES
+    """Bytes of memory that a child process may take for one upload."""
 
     max_bytes: int = 64 * 1024 * 1024
     """Bytes of the largest upload that is looked at."""
@@ -650,6 +654,7 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             "",
             answer_seconds=0.01,
             media_seconds=0.01,
+            media_memory_bytes=64 * 1024 * 1024,
             max_bytes=1,
             max_waiting=1,
             hashing_processes=0,

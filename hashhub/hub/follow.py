@@ -48,6 +48,9 @@ _SWEEP_PIECE: Final = 1_000  # entries of a large withdrawal whose digests are l
 _SWEEP_PAUSE: Final = 0.02  # seconds between two pieces: matching has the core for half of the time
 _SWEEP_PAUSE_BUSY: Final = 0.4  # while lists come in, which then have the database and the processor
 _LONG_PAUSES: Final = 150  # of them, a minute: what is to be swept must not grow for as long as somebody keeps sending
+_LONGEST_HOLD_UP: Final = 60.0  # seconds that a sweep waits for staged lists, likewise
+_SPARED_SECONDS: Final = 60.0  # for which digests that were staged are spared, before it is looked which still are
+_MOST_TABLES: Final = 32  # of such digests, before they become one
 _STALE_SECONDS: Final = (
     5.0  # without a look for changes: five times what is promised, more than a busy machine's hiccup
 )
@@ -130,7 +133,10 @@ class Follower:
         self._swept = 0  # the matcher lacks what large withdrawals up to this revision left without an entry,
         self._swept_at = 0  # since this revision of its own
         self._sweeping: Iterator[Mapping[str, NDArray[np.uint8]]] | None = None
+        self._next_piece: Mapping[str, NDArray[np.uint8]] | None = None  # while it is read what must be spared
         self._long_pauses = 0  # since nothing was left to sweep
+        self._held_up_since: float | None = None  # likewise
+        self._spared: _Spared | None = None
         self._saved = 0  # up to which revision the snapshots do
         self._lock = threading.Lock()
         self._moved = threading.Condition()
@@ -291,26 +297,46 @@ class Follower:
         """Drop digests that a piece of a large withdrawal left without an active entry; return whether there may be
         more.
 
-        Only while nothing is staged: of what is, the store cannot tell yet who has a digest. What is staged from now
-        on, and what becomes active, comes as a change after this. Only the publisher of snapshots sweeps; others adopt
-        what it publishes.
+        Of what is staged the store cannot tell yet who has a digest. So a sweep waits until nothing is, for a minute;
+        then it spares what is staged. What is staged from now on, and what becomes active, comes as a change after
+        this. Only the publisher of snapshots sweeps; others adopt what it publishes.
         """
         with self._lock:
-            if not self._mark.is_ours or not self._ready.is_set() or self._store.feeds.is_staging():
+            if not self._mark.is_ours or not self._ready.is_set():
+                return False
+            if not self._store.feeds.is_staging():
+                self._spared = None
+            elif self._is_held_up():
                 return False
             if self._sweeping is None:
                 self._sweeping = self._digests_to_sweep()
-            digests = next(self._sweeping, None)
+            digests = self._next_piece or next(self._sweeping, None)
+            if digests is not None and self._spared is not None and self._spared.read():
+                self._next_piece = digests
+                return True
+            self._next_piece = None
             if digests is None:
-                self._sweeping, self._long_pauses = None, 0
+                self._sweeping, self._long_pauses, self._held_up_since, self._spared = None, 0, None, None
                 # The snapshots lack them once one is newer than the sweep.
                 if self._saved < self._swept and (self._matcher.snapshot_revision or 0) > self._swept_at:
                     self._saved = self._swept
                     self._mark.write(self._position or self._mark.read()[0], self._saved)
                 return False
+            if self._spared is not None:  # before the store is asked: what is committed in between is in one of both
+                digests = {name: rows[~self._spared.has(name, rows)] for name, rows in digests.items()}
             gone = {name: rows[~self._store.feeds.still_active(name, rows)] for name, rows in digests.items()}
             self._matcher.apply(self._matcher.revision, withdraw=gone)
             return True
+
+    def _is_held_up(self) -> bool:
+        """Whether a sweep has to wait for what is staged; when it need not, that is spared."""
+        if self._held_up_since is None:
+            self._held_up_since = time.monotonic()
+        if time.monotonic() - self._held_up_since < _LONGEST_HOLD_UP:
+            return True
+        if self._spared is None or self._spared.is_old():
+            self._spared = _Spared(self._store.feeds.staged_digests())
+        return False
 
     def _look(self) -> None:
         """Catch up, and sweep for as long as there is something to sweep, still looking for changes in between."""
@@ -368,7 +394,62 @@ class Follower:
                     }
                     self._matcher.apply(before, add=still_listed)
         elif change.kind == "STAGED" and (noted := self._store.stage.take_digests(change.ids.first)):
-            self._matcher.apply(before, add=noted)
+            self._add(before, noted, is_staged=True)
         else:
             for digests in self._store.feeds.digests_of(change.ids, _PIECE, states=_ACTIVE):
-                self._matcher.apply(before, add=digests)
+                self._add(before, digests, is_staged=change.kind == "STAGED")
+
+    def _add(self, revision: int, digests: Mapping[str, NDArray[np.uint8]], *, is_staged: bool) -> None:
+        self._matcher.apply(revision, add=digests)
+        if is_staged and self._spared is not None:
+            self._spared.add(digests)
+
+
+class _Spared:
+    """Digests that a sweep leaves where they are, because what is staged has them: those that are staged when it is
+    made, of which `read` takes a piece in at a time, and what is added.
+
+    Kept are their first eight bytes: of one that shares these with a staged one the matcher keeps too much, as it may.
+    """
+
+    def __init__(self, staged: Iterator[Mapping[str, NDArray[np.uint8]]]) -> None:
+        self._unread = staged
+        self._tables: dict[str, list[NDArray[np.uint64]]] = {}
+        self._old_at = float("inf")
+
+    def read(self) -> bool:
+        """Take a piece in; return False once all is."""
+        if self._old_at < float("inf"):
+            return False
+        piece = next(self._unread, None)
+        if piece is None:
+            self._old_at = time.monotonic() + _SPARED_SECONDS
+            return False
+        self.add(piece)
+        return True
+
+    def is_old(self) -> bool:
+        """Whether much of it may not be staged any more."""
+        return time.monotonic() > self._old_at
+
+    def add(self, digests: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Spare these, too: algorithm to uint8[n, digest_bytes]."""
+        for name, rows in digests.items():
+            tables = self._tables.setdefault(name, [])
+            tables.append(np.unique(_first_bytes(rows)))
+            if len(tables) > _MOST_TABLES:
+                tables[:] = [np.unique(np.concatenate(tables))]
+
+    def has(self, name: str, rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Say of each digest whether it is spared: bool[n]."""
+        wanted = _first_bytes(rows)
+        spared = np.zeros(len(rows), np.bool_)
+        for table in self._tables.get(name, ()):
+            if len(table):
+                at = np.minimum(np.searchsorted(table, wanted), len(table) - 1)
+                spared |= table[at] == wanted
+        return spared
+
+
+def _first_bytes(rows: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(rows[:, :8]).view(np.uint64).ravel()

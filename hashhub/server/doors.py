@@ -82,7 +82,7 @@ class Doors:
         self._methods = servicers.methods(hub, self._stopping.is_set, config.max_message_bytes)
         self._condition = hub.condition
         self._health = Health(hub.condition.met)
-        self._threads = {name: _threads_of(room, shares) for name, room in rooms.items()}
+        self._threads: dict[str, Threads] = {name: _threads_of(room, shares) for name, room in rooms.items()}
         # Health and refusals over gRPC; looks for who makes a call over HTTP.
         for name, waiting in (("small", _SMALL_QUEUE), ("tokens", config.max_concurrent_calls)):
             self._threads[name] = Threads(
@@ -109,8 +109,9 @@ class Doors:
         self.metrics.watch(
             hub,
             is_up=self._health.up,
+            # A call that waits in its room does so on a thread, which counts it already.
             rooms=lambda: {
-                room.name: (self._threads[room.name].in_progress + room.depth[1], room.working + room.waiting)
+                room.name: (self._threads[room.name].in_progress, room.working + room.waiting)
                 for room in rooms.values()
             },
             threads=lambda: [*hub.threads(), self._slow.thread, *([self._http.clock.thread] if self._http else [])],

@@ -35,7 +35,7 @@ from hashhub.hub import access
 from hashhub.model import Principal, Role
 from hashhub.server.live import Pace
 from hashhub.server.metrics import Metrics
-from hashhub.server.rooms import Room
+from hashhub.server.rooms import Room, RoomName
 from hashhub.server.shares import Admission, TokenShares
 
 _log = logging.getLogger("hashhub.server")
@@ -74,7 +74,7 @@ class Method:
     at_once: Callable[..., Any] | None = None
     bytes_at_once: Callable[..., bytes | None] | None = None
     listens: bool = False
-    room: str = "calls"
+    room: RoomName = "calls"
 
     @property
     def path(self) -> str:
@@ -181,7 +181,7 @@ class Gate:
         self,
         authenticate: Callable[[str], Principal],
         metrics: Metrics,
-        rooms: Mapping[str, Room],
+        rooms: Mapping[RoomName, Room],
         shares: TokenShares,
         recall: Callable[[str], Principal | None] = lambda _: None,
     ) -> None:

@@ -3,7 +3,7 @@
     @served(READERS, room="pages")
     def list_findings(self, principal, request): ...
 
-A method that does not say so cannot be served, and the server does not start.
+A method that does not say so, or names a room that there is not, cannot be served, and the server does not start.
 
 The role is the first of two checks. It needs nothing but the token and runs before the request is even decoded. The hub
 then checks ownership and terms, which depend on what is asked for, and for the change feed whether the token may
@@ -13,9 +13,10 @@ mirror.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar, get_args
 
 from hashhub.model import Role
+from hashhub.server.rooms import RoomName
 
 OPERATOR: Final = frozenset({Role.OPERATOR})
 WRITERS: Final = frozenset({Role.OPERATOR, Role.CONTRIBUTOR})
@@ -31,11 +32,16 @@ class Terms(NamedTuple):
     """Who may make a call, and the room in which it works."""
 
     roles: frozenset[Role]
-    room: str
+    room: RoomName
 
 
-def served(roles: frozenset[Role], *, room: str = "calls") -> Callable[[_F], _F]:
-    """Let a servicer's method be called by these roles, in this room (`rooms`)."""
+def served(roles: frozenset[Role], *, room: RoomName = "calls") -> Callable[[_F], _F]:
+    """Let a servicer's method be called by these roles, in this room (`rooms`).
+
+    Raises ValueError where there is no such room: a call of the method would be the first to notice.
+    """
+    if room not in get_args(RoomName):
+        raise ValueError(f"there is no room {room!r}")
 
     def say(method: _F) -> _F:
         method.served = Terms(roles, room)  # type: ignore[attr-defined]  # read by `terms_of`

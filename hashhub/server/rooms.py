@@ -20,7 +20,7 @@ doors use the same rooms.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from hashhub import cancellation
 from hashhub.errors import LimitExceeded
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from hashhub.config import Config
 
 _LOOK_SECONDS: Final = 0.2  # how soon a call that waits for its turn notices that its caller has gone
+RoomName = Literal[
+    "calls", "pages", "imports", "commits", "media", "feeds", "live", "waits", "exports", "webhooks", "trials"
+]
 FOLLOWERS: Final = 64  # followed feeds in one process; each holds a thread that mostly sleeps
 
 
@@ -41,7 +44,7 @@ class Room:
     its calls take, somebody else finds a place.
     """
 
-    def __init__(self, name: str, working: int, waiting: int, *, retry_seconds: float, budget: int = 0) -> None:
+    def __init__(self, name: RoomName, working: int, waiting: int, *, retry_seconds: float, budget: int = 0) -> None:
         self.name, self.working, self.waiting = name, working, waiting
         self.retry_seconds, self.budget = retry_seconds, budget
         self._changed = threading.Condition()
@@ -110,7 +113,7 @@ class Room:
         )
 
 
-def rooms_of(config: Config) -> dict[str, Room]:
+def rooms_of(config: Config) -> dict[RoomName, Room]:
     """Return the rooms of one process, by name."""
     bytes_in_progress = config.max_bytes_in_progress
     rooms = (

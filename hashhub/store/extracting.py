@@ -22,7 +22,7 @@ from hashhub.store.idset import IdSet
 from hashhub.store.outstanding import Outstanding
 from hashhub.store.packing import columns_of, cut, unpack_reasons
 from hashhub.store.resources import key_of_set
-from hashhub.store.schema import ACTIVE, COMMITTED, QUARANTINED, REVIEWED, STAGED
+from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, STAGED
 
 _UNCLASSIFIED: Final = Code.UNCLASSIFIED
 _PAGE: Final = 10_000  # rows read at a time
@@ -71,15 +71,12 @@ class Extracting:
         NotFound.
         """
         set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
-        sql = self._db.sql("SELECT id FROM entry WHERE hash_set = ? AND state = ? AND id >= ? ORDER BY id LIMIT 1")
-        blocks = set()
-        for state in (ACTIVE, QUARANTINED):
-            start = 0
-            while rows := self._db.fetch(sql, (set_key, state, start)):
-                block = rows[0][0] >> bits
-                blocks.add(block)
-                start = (block + 1) << bits
-        return sorted(blocks)
+        blocks: list[int] = []
+        after = -1
+        while rows := next(self._db.standing_pages("e.id, e.state", set_key, after=after, page=1), None):
+            blocks.append(rows[0][0] >> bits)
+            after = ((blocks[-1] + 1) << bits) - 1
+        return blocks
 
     def standing_entries(
         self, contributor: str, hash_set: str, first: int, last: int, *, revision: int
@@ -90,23 +87,12 @@ class Extracting:
         What was withdrawn later than that, or has expired, is not among them either. Raises NotFound.
         """
         set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
-        # Each state walks the index in order; both are of one moment, so that no entry is met in two states or in none.
-        walk = (
-            'SELECT e.id, e.state, e.classification, e.hashes, e.update_revision, e."import", e.expire_time, '
-            "e.reasons, (SELECT outstanding FROM metadata) FROM entry e "
-            "WHERE e.hash_set = ? AND e.state = ? AND e.id BETWEEN ? AND ? ORDER BY e.id LIMIT ?"
+        columns = (
+            'e.id, e.state, e.classification, e.hashes, e.update_revision, e."import", e.expire_time, e.reasons, '
+            "(SELECT outstanding FROM metadata)"
         )
-        sql = self._db.sql(f"SELECT * FROM ({walk}) a UNION ALL SELECT * FROM ({walk}) b")  # noqa: S608 - our own text
-        while first <= last:
-            wanted = [(set_key, state, first, last, _PAGE) for state in (ACTIVE, QUARANTINED)]
-            rows = sorted(self._db.fetch(sql, (*wanted[0], *wanted[1])), key=lambda row: row[0])
-            # A state with a full page may have more behind it: what the other one has beyond comes with the next page.
-            full = [page[-1][0] for state in (ACTIVE, QUARANTINED) if len(page := _of_state(rows, state)) == _PAGE]
-            end = min(full, default=last)
-            rows = [row for row in rows if row[0] <= end] if full else rows
-            if rows:
-                yield self._standing(rows, revision)
-            first = end + 1
+        for rows in self._db.standing_pages(columns, set_key, after=first - 1, upto=last, page=_PAGE):
+            yield self._standing(rows, revision)
 
     def changed(self, after_revision: int, until: int) -> Iterator[ChangedIds]:
         """Yield the entries of which a change later than one revision, up to another, may have moved what stands."""
@@ -173,7 +159,3 @@ class Extracting:
         )
         for key, revision, time in self._db.by_keys(sql, "int8", (), sorted(keys)):
             self._imports[key] = revision, s.from_millis(time)
-
-
-def _of_state(rows: Sequence[Row], state: int) -> list[Row]:
-    return [row for row in rows if row[1] == state]

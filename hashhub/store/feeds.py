@@ -177,7 +177,7 @@ class Feeds:
 
     def withdrawn_while_staged(self, import_key: int, revision: int) -> list[IdSet]:
         """Return the entries withdrawn between an import's first STAGED row and its commit at `revision`, a few at a
-        time: nothing is dropped of large withdrawals while something is staged.
+        time: of large withdrawals nothing is dropped that is staged.
         """
         sql = self._db.sql(
             "SELECT revision, first_entry, last_entry, ids FROM change "  # noqa: S608 - our own number
@@ -283,7 +283,7 @@ class Feeds:
         """
         # What was announced as STAGED may not be in the table of hashes yet. An import that commits meanwhile is there
         # by then.
-        staged = self._staged_digests()
+        staged = self._all_staged()
         dead = self._dead_entries()
         sql = self._db.sql(
             "SELECT digest, entry FROM hash WHERE algorithm = ? AND (digest, entry) > (?, ?) ORDER BY digest, entry "
@@ -314,14 +314,22 @@ class Feeds:
                 emitted = matrix[-1].tobytes() if len(matrix) else emitted
                 after = rows[-1][0], rows[-1][1]
 
-    def _staged_digests(self) -> dict[str, NDArray[np.uint8]]:
-        """Return the distinct digests of the entries of uncommitted imports, as `digests_of_range` does."""
-        parts_by_algorithm: dict[str, list[NDArray[np.uint8]]] = {}
+    def staged_digests(self) -> Iterator[dict[str, NDArray[np.uint8]]]:
+        """Yield the distinct digests of the entries of uncommitted imports, as `digests_of_range` does, a piece at a
+        time. What is staged meanwhile may be left out.
+        """
+        active = (EntryState.ACTIVE,)
         for first, last in self._db.fetch("SELECT first_entry, last_entry FROM allocation"):
-            active = (EntryState.ACTIVE,)
-            for digests in (self.digests_of_range(first, last), *self._frame_digests(first, last, active)):
-                for algorithm, rows in digests.items():
-                    parts_by_algorithm.setdefault(algorithm, []).append(rows)
+            for low in range(first, last + 1, PAGE):
+                yield self.digests_of_range(low, min(low + PAGE - 1, last), states=active)
+            yield from self._frame_digests(first, last, active)
+
+    def _all_staged(self) -> dict[str, NDArray[np.uint8]]:
+        """Return the distinct digests of the entries of uncommitted imports."""
+        parts_by_algorithm: dict[str, list[NDArray[np.uint8]]] = {}
+        for digests in self.staged_digests():
+            for algorithm, rows in digests.items():
+                parts_by_algorithm.setdefault(algorithm, []).append(rows)
         return {algorithm: distinct(np.concatenate(parts)) for algorithm, parts in parts_by_algorithm.items()}
 
     def _dead_entries(self) -> NDArray[np.bool_]:

@@ -183,21 +183,15 @@ class Holds:
         return frozenset(_traces(rows[0][0])) if rows else frozenset()
 
     def live_items(self, contributor: str, hash_set: str) -> Iterator[LiveItem]:
-        """Yield the items of a hash set's visible entries that are not WITHDRAWN, in no order. Raises NotFound.
+        """Yield the items of a hash set's visible entries that are not WITHDRAWN, by id. Raises NotFound.
 
         Those that are withdrawn and whose rows do not say so yet are among them, unless `Store.settle` was called.
         """
         set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
-        sql = self._db.sql(
-            'SELECT e.id, e.external_id, e.hashes FROM entry e JOIN "import" i ON i.key = e."import" '
-            "WHERE e.hash_set = ? AND e.state = ? AND e.id > ? AND i.state = ? ORDER BY e.id LIMIT ?"
-        )
+        columns = 'e.id, e.state, e.external_id, e.hashes, (SELECT i.state FROM "import" i WHERE i.key = e."import")'
         committed = s.IMPORT_STATES[ImportState.COMMITTED]
-        for state in (EntryState.ACTIVE, EntryState.QUARANTINED):
-            after = 0
-            while rows := self._db.fetch(sql, (set_key, s.ENTRY_STATES[state], after, committed, _PAGE)):
-                after = rows[-1][0]
-                yield from (LiveItem(row[0], row[1] or "", unpack_hashes(row[2])) for row in rows)
+        for rows in self._db.standing_pages(columns, set_key, page=_PAGE):
+            yield from (LiveItem(row[0], row[2] or "", unpack_hashes(row[3])) for row in rows if row[4] == committed)
 
 
 def hold_of_row(row: Row, hash_set: str) -> Hold:

@@ -28,14 +28,16 @@ ROOT = Path(__file__).parents[2]
 def settings() -> dict[str, tuple[str, str]]:
     """Return the default, as written, and the docstring, in one line, of each field of Config."""
     source = (ROOT / "hashhub/config.py").read_text("utf-8")
-    body = next(n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name == "Config").body
+    module = ast.parse(source).body
+    body = next(n for n in module if isinstance(n, ast.ClassDef) and n.name == "Config").body
+    constants = {ast.unparse(n.target): n.value for n in module if isinstance(n, ast.AnnAssign) and n.value}
     fields = {}
     for field, text in itertools.pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
             assert isinstance(text, ast.Expr), f"Config.{field.target.id} has no docstring"
             assert isinstance(text.value, ast.Constant)
             assert field.value is not None
-            default = ast.unparse(field.value)
+            default = ast.unparse(constants.get(ast.unparse(field.value), field.value))
             fields[field.target.id] = (
                 "(empty)" if default == "''" else f"`{default}`",
                 " ".join(str(text.value.value).split()),

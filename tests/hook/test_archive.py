@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -23,6 +23,7 @@ from hashhub.errors import Conflict, PermissionDenied, Unavailable
 from hashhub.hashing import hash_media
 from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, open_hook
 from hashhub.hook.archive import Scanned, only_scan, scan_storage
+from hashhub.hook.case_scan import Stored as CaseStored
 from hashhub.hook.case_scan import scan_for_case, stored_in
 from hashhub.hook.cases import Cases, item_of
 from hashhub.hook.places import FolderPlace, S3Place, Stored, place_of
@@ -321,6 +322,60 @@ def test_a_case_is_looked_for_by_what_a_scan_has_hashed_and_beside_one(archive: 
     archive.scene.remove("incoming", "b.jpg")
     archive.scan()
     assert archive.gone == 1
+
+
+def test_an_object_that_both_scans_look_at_is_in_the_queue_once(
+    listed: Listed, make_settings: Callable[..., HookSettings], tmp_path: Path
+) -> None:
+    """The case has it hashed while the archive's scan records it."""
+    folder = tmp_path / "media"
+    folder.mkdir()
+    path = folder / "a.jpg"
+    path.write_bytes(listed.known)
+    os.utime(path, (OLD, OLD))
+    settings = make_settings()
+    place = FolderPlace(str(folder))
+
+    def scan() -> Scanned:
+        with open_hook(settings) as hook, ScanMemory(settings) as memory:
+            [scanned] = scan_storage(hook, place, memory=memory, jobs=1)
+            memory.end(place.url, 1)
+            return scanned
+
+    records = Records(Path(settings.data))
+    cases = Cases(records, settings.case)
+    case = opened(cases, item_of(hash_media(listed.known, effort=Effort.STANDARD, dihedral=True))).name
+    look = partial(scan_for_case, settings, cases, case, place=place.url, actor="ann")
+    [stored] = stored_in(place, settings.max_bytes)
+    assert isinstance(stored, CaseStored)
+    read = stored.open
+    scans: list[Scanned] = []
+
+    def opened_beside_a_scan() -> IO[bytes]:
+        scans.append(scan())
+        return read()
+
+    assert look([stored._replace(open=opened_beside_a_scan)]).scan.copies == 1
+    scans.append(scan())
+    assert {s.state for s in scans} == {UploadState.BLOCKED}
+    assert records.count(UploadState.HELD, UploadState.BLOCKED) == 1
+    [reference] = {s.decision.reference for s in scans if s.decision is not None}
+    queued = Queue(records, settings).get(reference)
+    # The first scan knew it by its digest and had no reason to decode it; the case had.
+    assert {hit.algorithm for hit in queued.hits} == {"MD5", "PDQ"}
+    assert [about.case for about in queued.cases] == [case]
+    assert any(line.code.startswith("CASE_") for line in queued.reasons)
+    assert [e.kind for e in queued.events] == ["upload.blocked", "upload.reasons_added"]
+    assert scan().decision == scans[-1].decision
+    assert records.count(UploadState.HELD, UploadState.BLOCKED) == 1
+    # Another file in its place is no upload that was recorded.
+    path.write_bytes(listed.known + b"another file")
+    [stored] = stored_in(place, settings.max_bytes)
+    assert isinstance(stored, CaseStored)
+    look([stored])
+    with ScanMemory(settings) as memory:
+        assert memory.recall(stored.place, stored.stamp).reference == ""
+    records.close()
 
 
 def test_one_scan_at_a_time(archive: Archive) -> None:

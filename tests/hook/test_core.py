@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from hashhub.config import Config
 from hashhub.errors import Cancelled, InvalidArgument, Unavailable
 from hashhub.hashes import parse
 from hashhub.hook import Action, Checked, Hook, NoAnswer, WithoutAnswer, load_settings, open_hook
@@ -537,8 +538,10 @@ class TestHashedAtTheHub:
         decision = hook.check(listed.known[:3000])
         assert (decision.action, decision.no_answer) == (Action.HOLD, NoAnswer.UNREADABLE)
         assert hook.check(b"text").no_answer is NoAnswer.NO_PERCEPTUAL_HASH
-        large = listed.unknown + bytes(17 << 20)
-        assert hook.check(large).no_answer is NoAnswer.TOO_LARGE
+        largest = Config().max_media_bytes
+        whole = hook.check(listed.unknown.ljust(largest, b"\0"))
+        assert (whole.action, whole.no_answer) == (Action.ALLOW, None)
+        assert hook.check(listed.unknown.ljust(largest + 1, b"\0")).no_answer is NoAnswer.TOO_LARGE
 
     def test_no_library_that_hashes_is_loaded(self, make_settings: Callable[..., HookSettings]) -> None:
         import subprocess

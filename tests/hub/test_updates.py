@@ -32,6 +32,7 @@ from hashhub.store import Store, commits, feeds, outstanding, writing
 from hashhub.store.database import Database
 from hashhub.store.entries import Entries
 from hashhub.store.schema import WITHDRAWN
+from hashhub.testing.rows import EntryRow, pack_entries
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, writer
 from tests.hub.test_follow import soon
 
@@ -531,8 +532,6 @@ class TestTheMatcher:
         opened = desk.add(desk.open("beta/list"), [item(n) for n in (2, 4)])
         store.commits.begin_commit(opened.id)
         first = store.stage.allocate_entries(opened.id, 1)
-        from hashhub.testing.rows import EntryRow, pack_entries
-
         store.stage.stage_entries(opened.id, pack_entries([EntryRow(first, EntryState.ACTIVE, item(2))]))
         second_edition(desk)
         assert not desk.hub._follower.sweep()
@@ -544,6 +543,60 @@ class TestTheMatcher:
         assert desk.hub._matcher.contains("MD5", _rows("MD5", 2)).all()
         assert not desk.hub._matcher.contains("MD5", _rows("MD5", 4)).any()
         assert desk.verdict(2) is Verdict.MATCH
+
+    def test_a_list_that_is_always_coming_in_holds_it_up_for_a_minute_at_most(
+        self, still_desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """And what that list has is spared, whether it was staged before or while digests are dropped."""
+        desk = still_desk
+        follower, store = desk.hub._follower, desk.hub._store
+        follower.catch_up()
+        first_edition(desk)
+        desk.hash_set("beta/list")
+        opened = desk.add(desk.open("beta/list"), [item(n) for n in (2, 6)])
+        store.commits.begin_commit(opened.id)
+        first = store.stage.allocate_entries(opened.id, 2)
+
+        def stage(entry: int, number: int) -> None:
+            store.stage.stage_entries(opened.id, pack_entries([EntryRow(entry, EntryState.ACTIVE, item(number))]))
+
+        stage(first, 2)
+        second_edition(desk)
+        monkeypatch.setattr(follow, "_SWEEP_PIECE", 1)
+        assert not follower.sweep()
+        assert not follower.sweep()
+        assert desk.hub._matcher.contains("MD5", _rows("MD5", 0)).all()
+        monkeypatch.setattr(follow, "_LONGEST_HOLD_UP", 0.0)  # the minute is over
+        assert follower.sweep()
+        stage(first + 1, 6)
+        follower.catch_up()
+        while follower.sweep():
+            pass
+        assert store.feeds.is_staging()
+        held = [n for n in range(0, 12, 2) if desk.hub._matcher.contains("MD5", _rows("MD5", n)).all()]
+        assert held == [2, 6]
+        store.commits.finish_commit(opened.id, counts=Counts(items=2, accepted=2))
+        follower.catch_up()
+        assert [n for n in held if desk.verdict(n) is Verdict.MATCH] == held
+        # What is withdrawn next has its minute again.
+        monkeypatch.setattr(follow, "_LONGEST_HOLD_UP", 60.0)
+        desk.contribute("alpha/list", *(item(200 + n, external_id=f"x{n}") for n in MANY if n % 2 == 0))
+        store.commits.tidy()
+        following = desk.add(desk.open("beta/list"), [item(50)])
+        store.commits.begin_commit(following.id)
+        store.stage.allocate_entries(following.id, 1)
+        follower.catch_up()
+        assert not follower.sweep()
+        assert desk.hub._matcher.contains("MD5", _rows("MD5", 100)).all()
+
+
+@pytest.fixture
+def still_desk(database: str, tmp_path: Path) -> Iterator[Desk]:
+    """A desk at a hub that was not started, on each kind of database in turn."""
+    is_url = "://" in database
+    config = Config(data=str(tmp_path / "hub") if is_url else database, database=database if is_url else "")
+    with Hub.open(config) as hub:
+        yield Desk(hub)
 
 
 def _rows(algorithm: str, number: int) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import grpc
 import pytest
@@ -14,8 +14,9 @@ from hashhub.config import Config
 from hashhub.errors import Code, HashHubError, InvalidArgument, PermissionDenied, Reason, Unauthenticated
 from hashhub.model import Role
 from hashhub.server.interceptors import Method
-from hashhub.server.roles import terms_of
-from hashhub.server.rooms import rooms_of
+from hashhub.server.roles import READERS, terms_of
+from hashhub.server.roles import served as served_in
+from hashhub.server.rooms import RoomName, rooms_of
 from hashhub.server.servicers import FILES, ROLES, methods
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def test_every_call_says_who_may_make_it_and_in_which_room(served: Served) -> No
     assert all(ROLES.values())
     of_calls = methods(served.hub, lambda: False, 1 << 20).values()
     assert {method.room for method in of_calls} == set(rooms_of(Config())), "and no room is nobody's"
+    assert set(rooms_of(Config())) == set(get_args(RoomName))
     # In a room of streams a token is counted by its streams, in another by its calls.
     assert {m.room for m in of_calls if m.streams} == {"feeds", "live", "exports"}
     assert not {m.room for m in of_calls if m.streams} & {m.room for m in of_calls if not m.streams}
@@ -64,6 +66,13 @@ def test_every_call_says_who_may_make_it_and_in_which_room(served: Served) -> No
 def test_a_method_that_does_not_say_who_may_call_it_cannot_be_served() -> None:
     with pytest.raises(AttributeError):
         terms_of(lambda principal, request: None)
+
+
+def test_a_method_in_a_room_that_there_is_not_cannot_be_defined() -> None:
+    with pytest.raises(ValueError, match="no room 'page'"):
+
+        @served_in(READERS, room="page")  # type: ignore[arg-type]
+        def misspelt(principal: object, request: object) -> None: ...
 
 
 def test_every_call_of_the_contract_is_served(served: Served) -> None:

@@ -322,6 +322,32 @@ def test_while_eighteen_commits_queue_a_match_is_answered(
     assert served.doors._gate.rooms["commits"].depth == (0, 0)
 
 
+def test_a_call_that_waits_on_its_thread_is_in_progress_once(
+    serve_hub: Serve, held: Callable[[object, str], Held]
+) -> None:
+    """The first call waits in the lane of strangers, so that all four threads work on calls of one token."""
+    served = serve_hub(threads=4)
+    matching = held(served.hub.match, "hashes")
+    room = served.doors._gate.rooms["calls"]
+    request = v1.BatchMatchHashesRequest(queries=[MATCH.query], options=MATCH.options)
+    with ThreadPoolExecutor(4) as pool:
+        asked = []
+        for begun in (1, 2, 3):
+            asked.append(pool.submit(_outcome, served, "MatchService/BatchMatchHashes", request, "CONSUMER"))
+            _until(lambda begun=begun: matching.begun == begun)  # type: ignore[misc]
+        asked.append(pool.submit(_outcome, served, "MatchService/BatchMatchHashes", request, "CONSUMER"))
+        _until(lambda: room.depth == (3, 1))
+        in_progress = {
+            sample.labels["room"]: sample.value
+            for family in served.doors.metrics.families()
+            if family.name == "hashhub_calls_in_progress"
+            for sample in family.samples
+        }
+        matching.release.set()
+        assert all(type(a.result(60)) is InvalidArgument for a in asked)
+    assert in_progress["calls"] == 4
+
+
 def test_while_media_queue_every_match_is_answered(serve_hub: Serve, held: Callable[[object, str], Held]) -> None:
     served = serve_hub(threads=2)
     _match(served)

@@ -2,41 +2,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from hashhub.model import SYSTEM, EntryState
 from hashhub.store import Store
-from hashhub.store.database import Database, locate
+from hashhub.store.database import LAST_ID, Database
 from hashhub.store.schema import ACTIVE, QUARANTINED
 
 
-def test_entries_of_a_state_are_not_looked_for_among_all_others(postgresql_url: str) -> None:
-    """An analysed table of many, of which one hash set has a few at the end."""
-    database = Database(locate(postgresql_url), create=True)
-    try:
-        with database.write() as c:
-            c.exec_driver_sql(
-                'INSERT INTO entry (id, hash_set, "import", state, position, flags, hashes, update_revision) '
-                "SELECT g, 1 + g / 20000, 1, %s, '', 0, ''::bytea, 0 FROM generate_series(1, 20100) g",
-                (ACTIVE,),
-            )
-        with database.write() as c:
-            c.exec_driver_sql("ANALYZE entry")
-        for set_key, state, count in ((1, ACTIVE, 2_000), (1, QUARANTINED, 0), (2, ACTIVE, 101)):
-            condition, order, parameters = database.state_page(set_key, state, 0)
-            page = f"SELECT e.id FROM entry e WHERE {condition} ORDER BY {order} LIMIT 2000"  # noqa: S608 - ours
-            sql = database.sql(page)
-            rows = database.fetch(sql, parameters)
-            assert len(rows) == count
-            assert [row[0] for row in rows] == sorted(row[0] for row in rows)
-            plan = "\n".join(row[0] for row in database.fetch(f"EXPLAIN {sql}", parameters))
-            assert "entry_state" in plan
-            assert "entry_pkey" not in plan
-    finally:
-        database.close()
+@pytest.fixture
+def crowded(postgresql_url: str, fill: Any) -> Iterator[Store]:
+    """Analysed tables of many entries, those of one hash set behind those of another."""
+    store = Store.open(postgresql_url)
+    for name in ("first", "behind"):
+        fill.register(store, "alpha", name)
+    fill.contribute(store, [], "alpha", "first")
+    keys = list(store.feeds.hash_set_keys())
+    with store._db.write() as c:
+        c.exec_driver_sql(
+            'INSERT INTO entry (id, hash_set, "import", state, position, flags, hashes, update_revision) '
+            "SELECT g, CASE WHEN g <= 6000 THEN %s ELSE %s END, 1, %s, '', 0, ''::bytea, 0 "
+            "FROM generate_series(1, 20100) g",
+            (*keys, ACTIVE),
+        )
+    with store._db.write() as c:
+        c.exec_driver_sql("ANALYZE")
+    yield store
+    store.close()
+
+
+def test_entries_of_a_state_are_not_looked_for_among_all_others(crowded: Store) -> None:
+    database = crowded._db
+    first, behind = crowded.feeds.hash_set_keys()
+    for set_key, state, after, upto, count in (
+        (first, ACTIVE, 0, LAST_ID, 2_000),
+        (first, QUARANTINED, 0, LAST_ID, 0),
+        (behind, ACTIVE, 0, LAST_ID, 2_000),
+        (behind, ACTIVE, 20_000, LAST_ID, 100),
+        (behind, ACTIVE, 0, 6_010, 10),
+        (first, ACTIVE, 5_000, 20_000, 1_000),
+    ):
+        condition, order, parameters = database.state_page(set_key, state, after, upto)
+        page = f"SELECT e.id FROM entry e WHERE {condition} ORDER BY {order} LIMIT 2000"  # noqa: S608 - ours
+        sql = database.sql(page)
+        rows = database.fetch(sql, parameters)
+        assert len(rows) == count
+        assert [row[0] for row in rows] == sorted(row[0] for row in rows)
+        plan = "\n".join(row[0] for row in database.fetch(f"EXPLAIN {sql}", parameters))
+        assert "entry_state" in plan
+        assert "entry_pkey" not in plan
+
+
+READS: list[Callable[[Store], object]] = [
+    lambda store: store.extracting.blocks("alpha", "behind", 16),
+    lambda store: list(store.extracting.standing_entries("alpha", "behind", 1, 20_100, revision=9)),
+    lambda store: list(store.holds.live_items("alpha", "behind")),
+]
+
+
+@pytest.mark.parametrize("read", READS, ids=["blocks", "standing_entries", "live_items"])
+def test_nothing_that_reads_a_hash_set_walks_all_entries(
+    crowded: Store, monkeypatch: pytest.MonkeyPatch, read: Callable[[Store], object]
+) -> None:
+    asked: list[tuple[str, Any]] = []
+    fetch = Database.fetch
+
+    def noted(database: Database, sql: str, parameters: Any = ()) -> Any:
+        asked.append((sql, parameters))
+        return fetch(database, sql, parameters)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "fetch", noted)
+        read(crowded)
+    plans = ["\n".join(row[0] for row in crowded._db.fetch(f"EXPLAIN {sql}", at)) for sql, at in asked]
+    walks = [plan for plan in plans if " on entry" in plan]
+    assert walks
+    for plan in walks:
+        assert "entry_state" in plan
+        assert "entry_pkey" not in plan
+        assert "Sort" not in plan, "it would read all that is left for each page"
 
 
 def test_lists_that_come_in_are_not_looked_for_among_all_that_ever_came(
@@ -60,3 +109,23 @@ def test_lists_that_come_in_are_not_looked_for_among_all_that_ever_came(
     plan = store._db.fetch(f"EXPLAIN QUERY PLAN {asked[0]}", (0,) * asked[0].count("?"))
     assert "import_under_way" in plan[0][-1]
     store.close()
+
+
+def test_an_entry_that_is_moved_meanwhile_is_met_once(
+    filled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state read behind the other would miss what comes out of it, and meet twice what goes into it."""
+    released = fill.contribute(filled, [1], state=EntryState.QUARANTINED)
+    quarantined = fill.contribute(filled, [2])
+    fetch = Database.fetch
+
+    def moved_behind_the_first(database: Database, sql: str, parameters: Any = ()) -> Any:
+        rows = fetch(database, sql, parameters)
+        if " entry e" in sql:
+            monkeypatch.undo()
+            filled.standing.release_entry(released[0], by=SYSTEM)
+            filled.standing.quarantine_entry(quarantined[0], by=SYSTEM)
+        return rows
+
+    monkeypatch.setattr(Database, "fetch", moved_behind_the_first)
+    assert [item.entry_id for item in filled.holds.live_items("alpha", "list")] == [*released, *quarantined]
