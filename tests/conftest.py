@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import sqlite3
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -21,7 +22,9 @@ from hypothesis import HealthCheck, settings
 from hashhub.hashing import pool
 from hashhub.store import Store
 from hashhub.store import database as sql_database
+from hashhub.testing import hub_process, sidecar_process
 from tests.templates import Templates
+from tests.warm import Warm
 
 # `ci` makes the same examples every time; `dev` looks further. HYPOTHESIS_PROFILE chooses.
 _SHARED: dict[str, Any] = {
@@ -52,6 +55,22 @@ def _templates() -> Iterator[Templates]:
 def shared_templates(monkeypatch: pytest.MonkeyPatch, _templates: Templates) -> None:
     """Pools of this process fork their children from templates that are started once."""
     monkeypatch.setattr(pool, "_Template", _templates.part)
+
+
+@pytest.fixture(scope="session")
+def _warm() -> Iterator[Warm]:
+    warm = Warm()
+    yield warm
+    warm.close()
+
+
+@pytest.fixture
+def warm(_warm: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hashhub` on the path, and the hubs and sidecars of `hashhub.testing`, are forked from a loaded program."""
+    for module in (hub_process, sidecar_process):
+        monkeypatch.setattr(module, "_PROGRAM", (str(_warm.program),))
+    path = (str(_warm.path), str(Path(sys.executable).parent), os.environ["PATH"])
+    monkeypatch.setenv("PATH", os.pathsep.join(path))
 
 
 @pytest.fixture(scope="session", autouse=True)

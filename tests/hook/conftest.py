@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -140,7 +139,7 @@ def hashers() -> Iterator[MediaPool]:
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Reader]:
+def reader(tmp_path: Path, warm: None) -> Iterator[Reader]:  # noqa: ARG001 - for the path
     """Give somebody who follows a page and has hashhub already; their hub and doors have ports of their own."""
     with ExitStack() as stack:
         free = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
@@ -149,7 +148,6 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     root = Path(__file__).parents[2]
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("HASHHUB_")},
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join([str(root), str(root / "connectors")]),
         "HASHHUB_LISTEN": hub,
         "HASHHUB_HTTP": http,
