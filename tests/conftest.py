@@ -22,7 +22,6 @@ from hypothesis import HealthCheck, settings
 from hashhub.hashing import pool
 from hashhub.store import Store
 from hashhub.store import database as sql_database
-from hashhub.testing import hub_process, sidecar_process
 from tests.templates import Templates
 from tests.warm import Warm
 
@@ -58,19 +57,19 @@ def shared_templates(monkeypatch: pytest.MonkeyPatch, _templates: Templates) -> 
 
 
 @pytest.fixture(scope="session")
-def _warm() -> Iterator[Warm]:
+def warmed() -> Iterator[Warm]:
     warm = Warm()
     yield warm
     warm.close()
 
 
 @pytest.fixture
-def warm(_warm: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
+def warm(warmed: Warm, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """`hashhub` on the path, and the hubs and sidecars of `hashhub.testing`, are forked from a loaded program."""
-    for module in (hub_process, sidecar_process):
-        monkeypatch.setattr(module, "_PROGRAM", (str(_warm.program),))
-    path = (str(_warm.path), str(Path(sys.executable).parent), os.environ["PATH"])
+    path = (str(warmed.path), str(Path(sys.executable).parent), os.environ["PATH"])
     monkeypatch.setenv("PATH", os.pathsep.join(path))
+    with warmed.used():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -24,11 +24,16 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
+import pytest
+
 from hashhub.hashing import pool
+from hashhub.testing import hub_process, sidecar_process
+from hashhub.testing.hub_process import RunningHub, running_hub
 
 CLI: Final = "hashhub.cli"
 HASHING: Final = "hashhub.hashing.child"
@@ -96,6 +101,22 @@ class Warm:
             environment = environment | {"PYTHONPATH": os.pathsep.join([root, environment.get("PYTHONPATH", "")])}
             return subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.PIPE, env=environment)
 
+    @contextlib.contextmanager
+    def used(self) -> Iterator[None]:
+        """What `hashhub.testing` starts meanwhile is forked."""
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (hub_process, sidecar_process):
+                patch.setattr(module, "_PROGRAM", (str(self.program),))
+            yield
+
+    @contextlib.contextmanager
+    def hub(self, data: Path, *arguments: str) -> Iterator[RunningHub]:
+        """`running_hub`, forked. Its process id is that of the program in front."""
+        with contextlib.ExitStack() as stack:
+            with self.used():
+                hub = stack.enter_context(running_hub(data, *arguments))
+            yield hub
+
     def close(self) -> None:
         for process in self._processes:
             process.communicate()  # the end of its input is its end
@@ -110,12 +131,7 @@ def _load(module: str, arguments: list[str]) -> None:
         child.quiet_pillow()
         child._load()
         return
-    import click._textwrap
-    import grpc._channel
 
-    import hashhub.cli
-    import hashhub.client
-    import hashhub.hashing.pool
     from hashhub import connector
     from hashhub.matcher import warm_up
     from hashhub.server.app import load_program
@@ -135,8 +151,7 @@ def _load(module: str, arguments: list[str]) -> None:
 
 
 def _serve(listening: socket.socket) -> bool:
-    """Fork a process for each connection until the standard input ends. Returns False then, and True in a forked one.
-    """
+    """Fork a process for each connection until the standard input ends. True in one that was forked, False then."""
     wakened, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -237,7 +252,7 @@ def _main() -> None:
             _run(module)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else end.code is not None
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - as an interpreter does
         sys.excepthook(*sys.exc_info())  # type: ignore[arg-type] # there is one
         code = 1
     # As the interpreter ends, but for the third of a second that it takes to forget all modules.

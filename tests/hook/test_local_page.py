@@ -11,6 +11,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from hashhub.testing.hub_process import running_hub
 from tests.docs.test_readme import ROOT, commands
 
