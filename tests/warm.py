@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import importlib
 import io
 import os
 import selectors
@@ -38,7 +39,6 @@ from hashhub.testing.hub_process import RunningHub, running_hub
 CLI: Final = "hashhub.cli"
 HASHING: Final = "hashhub.hashing.child"
 _NUMBER: Final = struct.Struct("!q")
-_PASSED_ON: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 # What stands for the program: nothing but what takes no time to load.
 _IN_FRONT: Final = """#!{python} -IS
@@ -131,7 +131,8 @@ def _load(module: str, arguments: list[str]) -> None:
         child.quiet_pillow()
         child._load()
         return
-
+    for name in ("hashhub.cli", "hashhub.client", "grpc._channel", "click._textwrap"):
+        importlib.import_module(name)
     from hashhub import connector
     from hashhub.matcher import warm_up
     from hashhub.server.app import load_program
