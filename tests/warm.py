@@ -126,9 +126,9 @@ class Warm:
 def _load(module: str, arguments: list[str]) -> None:
     """Load what the program would load, each thing in its place; it must leave no thread and no log handler."""
     if module == HASHING:
-        from hashhub.hashing import child
+        from hashhub.hashing import child, quiet_pillow
 
-        child.quiet_pillow()
+        quiet_pillow()
         child._load()
         return
     for name in ("hashhub.cli", "hashhub.client", "grpc._channel", "click._textwrap"):
@@ -146,7 +146,7 @@ def _load(module: str, arguments: list[str]) -> None:
         assert command[1:4] == ["-P", "-m", HASHING]
         return subprocess.Popen([arguments[0], *command[4:]], **options)
 
-    pool.subprocess = SimpleNamespace(  # type: ignore[assignment] # what the pool takes of it
+    pool.subprocess = SimpleNamespace(  # type: ignore[assignment,attr-defined] # what the pool takes of it
         Popen=popen, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired
     )
 
@@ -254,10 +254,10 @@ def _main() -> None:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else end.code is not None
     except BaseException:  # noqa: BLE001 - as an interpreter does
-        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type] # there is one
+        sys.excepthook(*sys.exc_info())
         code = 1
     # As the interpreter ends, but for the third of a second that it takes to forget all modules.
-    threading._shutdown()  # type: ignore[attr-defined]
+    threading._shutdown()  # type: ignore[attr-defined] # what an interpreter calls
     atexit._run_exitfuncs()
     try:
         sys.stdout.flush()
