@@ -19,7 +19,7 @@ feedback). A list without them is another list, which states less.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -31,7 +31,6 @@ from hashhub.connector import Connector, has_classifications
 from hashhub.errors import InvalidArgument
 from hashhub.hub import Hub
 from hashhub.model import (
-    MAX_QUERIES,
     Action,
     Contributor,
     ContributorKind,
@@ -50,7 +49,7 @@ from hashhub.model import (
     Unclassified,
     Verdict,
 )
-from tests.absence.samples import FORMATS, Blanked, Format, hashes_of, numbered
+from tests.absence.samples import FORMATS, Format, hashes_of, numbered
 from tests.hub.conftest import OPERATOR, PLATFORM, Desk, digest, item
 
 RANK: Final = {Verdict.NO_MATCH: 0, Verdict.BENIGN: 0, Verdict.REVIEW: 1, Verdict.MATCH: 2}
@@ -59,18 +58,13 @@ DELETED, DELETION = 2, "images[3]"  # of the NCMEC sample: the item, and the mes
 POLICIES: Final = ("any", "block")
 
 
-def verdicts(desk: Desk, samples: Sequence[int], count: int) -> dict[int, dict[tuple[str, int], Verdict]]:
-    """Return what each sample's items are under each policy."""
-    asked = [(sample, i) for sample in samples for i in range(count)]
-    told: dict[int, dict[tuple[str, int], Verdict]] = {sample: {} for sample in samples}
+def verdicts(desk: Desk, sample: int, count: int) -> dict[tuple[str, int], Verdict]:
+    queries = [Query(hashes=hashes_of(sample, i), label="upload") for i in range(count)]
+    told: dict[tuple[str, int], Verdict] = {}
     for policy in POLICIES:
         options = MatchOptions(policy=policy, max_distances={"PHOTODNA": 0})
-        for begin in range(0, len(asked), MAX_QUERIES):
-            some = asked[begin : begin + MAX_QUERIES]
-            queries = [Query(hashes=hashes_of(sample, i), label="upload") for sample, i in some]
-            results, _ = desk.hub.match.hashes(PLATFORM, queries, options)
-            for (sample, i), result in zip(some, results, strict=True):
-                told[sample][policy, i] = result.verdict
+        results, _ = desk.hub.match.hashes(PLATFORM, queries, options)
+        told |= {(policy, i): result.verdict for i, result in enumerate(results)}
     return told
 
 
@@ -114,22 +108,19 @@ def test_no_blank_field_is_a_claim(
     name = desk.hash_set("alpha/list", scheme=form.scheme, purpose=purpose, unclassified=unclassified)
 
     def contribute(records: list[Record | Reject], options: Mapping[str, str]) -> Import:
-        return desk.contribute(name, *records, has_classifications=has_classifications(form.connector, options))
-
-    def accept() -> None:
+        done = desk.contribute(name, *records, has_classifications=has_classifications(form.connector, options))
         desk.hub.hash_sets.accept(OPERATOR, "alpha", "list", desk.hub.revision())  # so that a benign set weighs
+        return done
 
     count = len(form.positions)
     # What an environment says of all its items does not fit a benign set, so that all of them would wait.
     left_out = {"environment"} if purpose is Purpose.BENIGN else set()
     options = {k: v for k, v in form.options.items() if k not in left_out}
     contribute(read(form.connector, form.full, options), options)
-    accept()
-    expected = verdicts(desk, [0], count)[0]
+    expected = verdicts(desk, 0, count)
     assert set(expected.values()) - {Verdict.NO_MATCH}, "the sample must say something"
     blanks = [b for b in form.blanked() if not is_statement_of_another(b.what)]
     loud = 0
-    contributed: list[tuple[int, Blanked, Import]] = []  # each as a file of its own; they are asked about together
     for sample, blank in enumerate(blanks, 1):
         try:
             options = {k: v for k, v in blank.options.items() if k not in left_out}
@@ -137,14 +128,10 @@ def test_no_blank_field_is_a_claim(
         except InvalidArgument as refused:  # MalformedSource is one: nothing of the file becomes visible
             assert refused.message
             loud += 1
-        else:
-            contributed.append((sample, blank, done))
-    accept()
-    after_by_sample = verdicts(desk, [sample for sample, _, _ in contributed], count)
-    for sample, blank, done in contributed:
+            continue
         report = desk.report(done)
         said = {f.position for f in report if f.disposition in LOUD}
-        for (policy, i), after in after_by_sample[sample].items():
+        for (policy, i), after in verdicts(desk, sample, count).items():
             nearer = is_nearer(expected[policy, i], after)
             where = f"{blank.what}: {form.positions[i]} under {policy}: {expected[policy, i]} became {after}"
             if nearer == "MATCH" and is_undecided(desk, name, done, form.positions[i]):
