@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import sqlite3
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from hashhub.hashing import pool
 from hashhub.store import Store
 from hashhub.store import database as sql_database
 from tests.templates import Templates
+from tests.warm import Warm
 
 # `ci` makes the same examples every time; `dev` looks further. HYPOTHESIS_PROFILE chooses.
 _SHARED: dict[str, Any] = {
@@ -52,6 +54,22 @@ def _templates() -> Iterator[Templates]:
 def shared_templates(monkeypatch: pytest.MonkeyPatch, _templates: Templates) -> None:
     """Pools of this process fork their children from templates that are started once."""
     monkeypatch.setattr(pool, "_Template", _templates.part)
+
+
+@pytest.fixture(scope="session")
+def warmed() -> Iterator[Warm]:
+    warm = Warm()
+    yield warm
+    warm.close()
+
+
+@pytest.fixture
+def warm(warmed: Warm, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`hashhub` on the path, and the hubs and sidecars of `hashhub.testing`, are forked from a loaded program."""
+    path = (str(warmed.path), str(Path(sys.executable).parent), os.environ["PATH"])
+    monkeypatch.setenv("PATH", os.pathsep.join(path))
+    with warmed.used():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

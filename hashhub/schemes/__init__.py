@@ -7,6 +7,7 @@ One TOML file per scheme and version, in `data/` or in a directory that the oper
 
 from __future__ import annotations
 
+import functools
 import re
 import tomllib
 from collections.abc import Iterable
@@ -183,10 +184,7 @@ def load(extra: Path | None = None) -> Registry:
 
     Raises InvalidArgument naming the file and the key for anything that a scheme file must not hold.
     """
-    sources = sorted(
-        (f for f in files(__name__).joinpath("data").iterdir() if f.name.endswith(".toml")), key=lambda f: f.name
-    )
-    schemes = [parse(f.read_bytes(), f.name) for f in sources]
+    schemes = list(_bundled())
     if extra is not None:
         if not extra.is_dir():
             raise InvalidArgument.field(
@@ -197,6 +195,15 @@ def load(extra: Path | None = None) -> Registry:
         except OSError as e:
             raise InvalidArgument.field("schemes", f"cannot read {extra.name!r}: {e.strerror}", "UNREADABLE") from e
     return Registry(schemes)
+
+
+@functools.cache
+def _bundled() -> tuple[Scheme, ...]:
+    """Return the schemes that come with hashhub, which are read once."""
+    sources = sorted(
+        (f for f in files(__name__).joinpath("data").iterdir() if f.name.endswith(".toml")), key=lambda f: f.name
+    )
+    return tuple(parse(f.read_bytes(), f.name) for f in sources)
 
 
 def of_values(

@@ -19,6 +19,7 @@ import msgspec
 
 from hashhub.errors import Unavailable
 
+_PROGRAM: Final = (sys.executable, "-m", "hashhub.cli")
 _STOP_SECONDS: Final = 20.0  # more than the default drain
 
 
@@ -42,7 +43,7 @@ def running_hub(data: Path, *arguments: str) -> Iterator[RunningHub]:
     """
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     log = data / "hub.log"
-    command = [sys.executable, "-m", "hashhub.cli", "serve", "--json", "--data", str(data)]
+    command = [*_PROGRAM, "serve", "--json", "--data", str(data)]
     command += ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", *arguments]
     # The caller's own hub must not be meant by accident.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("HASHHUB_")}

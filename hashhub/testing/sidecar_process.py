@@ -19,6 +19,7 @@ import msgspec
 
 from hashhub.errors import Unavailable
 
+_PROGRAM: Final = (sys.executable, "-m", "hashhub.cli")
 _STOP_SECONDS: Final = 40.0  # more than `sidecar.end_seconds`
 
 
@@ -40,7 +41,7 @@ def running_sidecar(
     start.
     """
     log = settings_file.parent / "sidecar.log"
-    command = [sys.executable, "-m", "hashhub.cli", "hook", "serve", "--json", "--settings", str(settings_file)]
+    command = [*_PROGRAM, "hook", "serve", "--json", "--settings", str(settings_file)]
     command += ["--listen", "127.0.0.1:0", *arguments]
     others = {k: v for k, v in os.environ.items() if not k.startswith("HASHHUB_HOOK_")}
     with (

@@ -39,7 +39,9 @@ from hashhub.model import (
     Flags,
     HashSet,
     Import,
+    MatchOptions,
     Purpose,
+    Query,
     Record,
     RecordReview,
     Reject,
@@ -57,11 +59,13 @@ POLICIES: Final = ("any", "block")
 
 
 def verdicts(desk: Desk, sample: int, count: int) -> dict[tuple[str, int], Verdict]:
-    return {
-        (policy, i): desk.match(*hashes_of(sample, i), policy=policy, max_distances={"PHOTODNA": 0}).verdict
-        for policy in POLICIES
-        for i in range(count)
-    }
+    queries = [Query(hashes=hashes_of(sample, i), label="upload") for i in range(count)]
+    told: dict[tuple[str, int], Verdict] = {}
+    for policy in POLICIES:
+        options = MatchOptions(policy=policy, max_distances={"PHOTODNA": 0})
+        results, _ = desk.hub.match.hashes(PLATFORM, queries, options)
+        told |= {(policy, i): result.verdict for i, result in enumerate(results)}
+    return told
 
 
 def read(connector: Connector, data: bytes, options: Mapping[str, str]) -> list[Record | Reject]:

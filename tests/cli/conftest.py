@@ -12,15 +12,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hashhub.cli import main
-from hashhub.testing.hub_process import RunningHub, running_hub
+from hashhub.testing.hub_process import RunningHub
+from tests.warm import Warm
 
 Run = Callable[..., Result]
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture(scope="session")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
-    with running_hub(tmp_path_factory.mktemp("hub")) as running:
+def hub(warmed: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    with warmed.hub(tmp_path_factory.mktemp("hub")) as running:
         yield running
 
 

@@ -8,12 +8,13 @@ import pytest
 
 from hashhub.client import Client
 from hashhub.model import Contributor, ContributorKind, HashSet, Reliability
-from hashhub.testing.hub_process import RunningHub, running_hub
+from hashhub.testing.hub_process import RunningHub
+from tests.warm import Warm
 
 
 @pytest.fixture(scope="session")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
-    with running_hub(tmp_path_factory.mktemp("hub")) as running:
+def hub(warmed: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    with warmed.hub(tmp_path_factory.mktemp("hub")) as running:
         yield running
 
 

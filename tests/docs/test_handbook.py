@@ -97,7 +97,7 @@ class Reader:
         self.replaced = replaced
         self.environment = {
             **os.environ,
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), str(postgresql_programs()), os.environ["PATH"]]),
+            "PATH": os.pathsep.join([str(postgresql_programs()), os.environ["PATH"]]),
             **environment,
         }
         self.remembered: list[str] = []  # of the shell: variables and functions
@@ -168,6 +168,7 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.timeout(280)
 @pytest.mark.parametrize(("page", "least"), [("contribute", 11), ("match", 6), ("live", 3), ("video", 5)])
 def test_the_page_works_as_written(page: str, least: int, tmp_path: Path) -> None:
@@ -209,6 +210,7 @@ def started(reader: Reader, config: Path) -> Iterator[None]:
             process.kill()
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.timeout(280)
 def test_the_first_hour_and_the_drill_are_as_written(tmp_path: Path, postgresql: PostgreSQL) -> None:
     """From an empty machine with PostgreSQL and TLS to three organisations with terms; then the machine is lost."""

@@ -54,6 +54,7 @@ class Operator(Reader):
             assert ended == 0, (self.directory / "door.log").read_text("utf-8")
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.timeout(240)
 def test_the_page_works_as_written(tmp_path: Path) -> None:
     (tmp_path / "clamd").mkdir()

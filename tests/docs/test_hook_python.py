@@ -46,6 +46,7 @@ def run(command: Command, directory: Path, environment: dict[str, str], port: in
     assert command.prints == [] or done.stdout.splitlines() == command.prints, (command, done.stdout)
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_the_three_apps_take_what_is_unlisted_and_refuse_what_is_listed(tmp_path: Path) -> None:
@@ -58,7 +59,6 @@ def test_the_three_apps_take_what_is_unlisted_and_refuse_what_is_listed(tmp_path
     with running_hub(tmp_path / "hub") as hub:
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HASHHUB_")},
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "connectors")]),
             "HASHHUB_SERVER": hub.address,
             "HASHHUB_TOKEN": hub.token,

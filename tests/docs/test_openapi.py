@@ -18,7 +18,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from hashhub.client import Client
 from hashhub.model import Contributor, ContributorKind, HashSet
 from hashhub.server.servicers import FILES, ROLES
-from hashhub.testing.hub_process import RunningHub, running_hub
+from hashhub.testing.hub_process import RunningHub
+from tests.warm import Warm
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/openapi.json").read_text("utf-8")
@@ -71,8 +72,8 @@ def is_map(field: Any) -> bool:
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
-    with running_hub(tmp_path_factory.mktemp("hub")) as running:
+def hub(warmed: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    with warmed.hub(tmp_path_factory.mktemp("hub")) as running:
         with Client(running.address, running.token, timeout=60.0) as client:
             client.create_contributor(
                 Contributor(id="nl", display_name="Hotline", kind=ContributorKind.HOTLINE, jurisdiction="NL")

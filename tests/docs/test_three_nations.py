@@ -64,6 +64,7 @@ def test_what_was_put_in_is_what_the_page_says() -> None:
     assert {first: put_in for first, (put_in, _) in told().items()} == truth()
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.timeout(280)
 def test_the_story_is_as_written(tmp_path: Path) -> None:
     with running_hub(tmp_path / "hashhub-data") as hub:

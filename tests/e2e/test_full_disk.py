@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hashhub.model import Verdict
+from hashhub.testing import hub_process
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Desk, OpenHub
@@ -24,6 +25,13 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.getuid() != 0, reason="needs the right to mount a small disk"
 )
 REFUSED = 1
+# The program, but that it tries again after a second to write a snapshot, and not after half a minute.
+IMPATIENT = """
+from hashhub.matcher import compaction
+compaction._RETRY_SECONDS = 1.0
+from hashhub.cli import main
+main(prog_name="hashhub")
+"""
 
 
 @pytest.fixture
@@ -111,8 +119,14 @@ def test_a_restart_on_a_full_disk_matches_as_before(
 
 @pytest.mark.slow
 def test_without_a_snapshot_it_is_rebuilt_in_memory_and_written_when_there_is_room(
-    disk: Path, open_hub: OpenHub, wait_until: Callable[..., None], tmp_path: Path, postgresql_url: str
+    disk: Path,
+    open_hub: OpenHub,
+    wait_until: Callable[..., None],
+    tmp_path: Path,
+    postgresql_url: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(hub_process, "_PROGRAM", (sys.executable, "-c", IMPATIENT))
     data = disk / "data"
     with open_hub(data, "--database", postgresql_url) as desk:
         desk.directory = tmp_path
@@ -131,7 +145,6 @@ def test_without_a_snapshot_it_is_rebuilt_in_memory_and_written_when_there_is_ro
         assert health(desk)[1]["ContributionService"] == "SERVING", "the database has room"
         assert list(snapshots.iterdir()) == [], "the next start must not take the old one for sound"
         filler.unlink()
-        # It tries again every half minute.
         wait_until(lambda: any(path.name[0].isdigit() for path in snapshots.iterdir()))
         assert before.isdisjoint(snapshots.iterdir())
         with desk.client() as hub:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,9 +18,10 @@ from hashhub.hashing import DEFAULT_LIMITS, hash_media
 from hashhub.hashing.pool import MediaPool
 from hashhub.hook import Action, Hook, HookSettings, WithoutAnswer, open_hook
 from hashhub.model import TLP, Contributor, ContributorKind, HashSet, Marking, Principal, Purpose, Reliability, Role
-from hashhub.testing.hub_process import RunningHub, running_hub
+from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.pictures import picture
 from hashhub.testing.sidecar_process import RunningSidecar, running_sidecar
+from tests.warm import Warm
 
 HELD = WithoutAnswer(
     hub_away=Action.HOLD, unreadable=Action.HOLD, too_large=Action.HOLD, no_perceptual_hash=Action.ALLOW
@@ -47,8 +47,8 @@ def jpeg(seed: int, size: tuple[int, int] = (512, 384)) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listed]:
-    with running_hub(tmp_path_factory.mktemp("hub")) as hub, Client(hub.address, hub.token, timeout=60.0) as operator:
+def listed(warmed: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listed]:
+    with warmed.hub(tmp_path_factory.mktemp("hub")) as hub, Client(hub.address, hub.token, timeout=60.0) as operator:
         operator.create_contributor(
             Contributor(id="app", display_name="App", kind=ContributorKind.PLATFORM, jurisdiction="IE")
         )
@@ -140,7 +140,7 @@ def hashers() -> Iterator[MediaPool]:
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Reader]:
+def reader(tmp_path: Path, warm: None) -> Iterator[Reader]:
     """Give somebody who follows a page and has hashhub already; their hub and doors have ports of their own."""
     with ExitStack() as stack:
         free = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
@@ -149,7 +149,6 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     root = Path(__file__).parents[2]
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("HASHHUB_")},
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": os.pathsep.join([str(root), str(root / "connectors")]),
         "HASHHUB_LISTEN": hub,
         "HASHHUB_HTTP": http,

@@ -7,10 +7,11 @@ import os
 import re
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
+
+import pytest
 
 from hashhub.testing.hub_process import running_hub
 from tests.docs.test_readme import ROOT, commands
@@ -18,6 +19,7 @@ from tests.docs.test_readme import ROOT, commands
 PAGE: Final = "docs/hook-local.md"
 
 
+@pytest.mark.usefixtures("warm")
 def test_every_command_works_as_written(tmp_path: Path) -> None:
     text = (ROOT / PAGE).read_text("utf-8")
     [settings] = re.findall(r"^```toml hook.toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
@@ -25,7 +27,6 @@ def test_every_command_works_as_written(tmp_path: Path) -> None:
     with running_hub(tmp_path / "hashhub-data") as hub:
         environment = {
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HASHHUB_SERVER": hub.address,
             "HASHHUB_HOOK_HUB": hub.address,
         }

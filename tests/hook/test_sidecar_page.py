@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,6 +31,7 @@ def file_of(name: str) -> str:
     return str(content)
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed here")
 def test_every_command_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # where the settings look for the token
@@ -40,7 +40,6 @@ def test_every_command_works_as_written(tmp_path: Path, monkeypatch: pytest.Monk
     with running_hub(tmp_path / "hashhub-data") as hub, ExitStack() as stack:
         environment = {
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HASHHUB_SERVER": hub.address,
         }
         said = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 from pathlib import Path
@@ -319,23 +318,12 @@ def test_a_million_entries_are_upgraded(older: str) -> None:
     count = 1_000_000 if engine.dialect.name == "sqlite" else 200_000
     with engine.begin() as c:
         c.execute(sa.text("UPDATE \"import\" SET connector = 'vics' WHERE key = 2"))
-        tables = sa.MetaData()
-        tables.reflect(c)
-        rows = (
-            {
-                "id": i,
-                "hash_set": 1,
-                "import": 2,
-                "state": 1,
-                "position": "x",
-                "flags": 0,
-                "hashes": b"",
-                "update_revision": 0,
-            }
-            for i in range(10, count + 10)
+        rows = sa.text(
+            'INSERT INTO entry (id, hash_set, "import", state, position, flags, hashes, update_revision) '
+            "WITH RECURSIVE n(i) AS (SELECT 10 UNION ALL SELECT i + 1 FROM n WHERE i < :last) "
+            "SELECT i, 1, 2, 1, 'x', 0, :none, 0 FROM n"
         )
-        while batch := list(itertools.islice(rows, 50_000)):
-            c.execute(sa.insert(tables.tables["entry"]), batch)
+        c.execute(rows, {"last": count + 9, "none": b""})
         c.execute(sa.text("UPDATE metadata SET next_entry = :n"), {"n": count + 10})
     engine.dispose()
     began = time.monotonic()
