@@ -69,6 +69,7 @@ _RESERVE_BYTES: Final = 1 << 20
 """Held back on SQLite's disk: opening the database needs some 100 KB for the index of its log, also only to read it."""
 _ROOM_BYTES: Final = 1 << 20  # a disk with less is full: an import's batch would not fit
 _ROOM_LOOK_SECONDS: Final = 5.0
+NO_ENTRY: Final = 2**63 - 1  # an id that no entry will ever have
 _READERS: Final = 32  # connections kept for reading; more than the default 16 threads of a process
 _MIGRATION_LOCK: Final = 0x6861736868756221  # "hashhub!": key of the advisory lock on PostgreSQL
 _COPY_TYPES: Final[dict[type[Any], str]] = {
@@ -244,20 +245,21 @@ class Database:
             text = sql.format(keys=f"IN ({', '.join('?' * size)})")
             yield from fetch(text, (*before, *part, *([part[-1]] * (size - len(part)))))
 
-    def state_page(self, set_key: int, state: int, after: int) -> tuple[str, str, Row]:
-        """Return how the entries `e` of one hash set and state are read a page at a time, behind the id `after`: the
-        condition, the order, and the condition's parameters.
+    def state_page(self, set_key: int, state: int, after: int, before: int = NO_ENTRY) -> tuple[str, str, Row]:
+        """Return how the entries `e` of one hash set and state are read a page at a time, behind the id `after` and
+        before the id `before`: the condition, the order, and the condition's parameters.
 
         PostgreSQL, once it has analysed the table, would rather walk the primary key and drop what does not fit: for a
         state that few entries have, or a hash set behind millions of others', that is the whole table, for each page.
         Compared as a row, only the index over hash set, state and id has the order. SQLite would use a part of it then.
         """
         if self.is_sqlite:
-            return "e.hash_set = ? AND e.state = ? AND e.id > ?", "e.id", (set_key, state, after)
+            condition = "e.hash_set = ? AND e.state = ? AND e.id > ? AND e.id < ?"
+            return condition, "e.id", (set_key, state, after, before)
         return (
-            "(e.hash_set, e.state, e.id) > (?, ?, ?) AND (e.hash_set, e.state) <= (?, ?)",
+            "(e.hash_set, e.state, e.id) > (?, ?, ?) AND (e.hash_set, e.state, e.id) < (?, ?, ?)",
             "e.hash_set, e.state, e.id",
-            (set_key, state, after, set_key, state),
+            (set_key, state, after, set_key, state, before),
         )
 
     @property

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
+
 from hashhub import frames
 from hashhub.model import EntryState, Record
 from hashhub.store import EntryColumns
-from hashhub.store.packing import pack_details, pack_flags, pack_hashes, pack_reasons
+from hashhub.store.packing import pack_details, pack_flags, pack_hashes, pack_reasons, statement_of
 from hashhub.store.schema import ENTRY_STATES, to_millis
 
 
@@ -40,6 +42,7 @@ def pack_entries(entries: Iterable[EntryRow]) -> EntryColumns:
             pack_reasons(reasons),
             None if record.expire_time is None else to_millis(record.expire_time),
             frames.pack(record.frames) or None,
+            statement_of(msgspec.structs.replace(record, hashes=frames.known_by(record))),
         )
         for entry_id, state, record, classification, reasons in entries
     ]

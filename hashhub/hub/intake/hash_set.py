@@ -136,6 +136,7 @@ class HashSetComparison:
         meaning_of = self._meanings_of_kinds()
         self._twin_waits = np.zeros(len(d.outcome), np.bool_)
         parts: list[_Others] = []
+        unread: list[NDArray[np.int64]] = []  # entries that may share keys
         displaced: list[int] = []
         for page in pages:
             self._keep_alive()
@@ -143,9 +144,13 @@ class HashSetComparison:
             if keeps_ids:
                 self._live.append(page.ids[live])
             settles = self._settle_page(page, live, items, item_heads, meaning_of, displaced)
-            parts.append(self._others(page, ~settles))
-        again = self._store.comparison.stated_by_ids(displaced)
-        parts += [self._others(page, np.ones(len(page.ids), np.bool_)) for page in again]
+            if page.external_ids is None:
+                unread.append(page.ids[~settles])
+            else:
+                parts.append(self._others(page, ~settles))
+        for page in self._store.comparison.keys_of(ascending(np.concatenate([np.array(displaced, np.int64), *unread]))):
+            self._keep_alive()
+            parts.append(self._others(page, np.ones(len(page.ids), np.bool_)))
         self._heads = {}
         return _joined(parts)
 
@@ -164,8 +169,8 @@ class HashSetComparison:
         if not len(items) or not len(page.ids):
             return settles
         codes = self._meaning_codes
-        meanings = np.fromiter((codes.get(m, -1) for m in page.meanings), np.int64, len(page.ids))
-        undecided = np.fromiter((Code.UNCLASSIFIED in r for r in page.reasons), np.bool_, len(page.ids))
+        meanings = np.fromiter((codes.get(m, -1) for m in page.meanings), np.int64)[page.meaning_of]
+        undecided = page.are_undecided
         # Of several that state the same, only the first can be what an item refers to.
         order = np.argsort(page.ids)
         order = order[live[order]]
@@ -226,9 +231,10 @@ class HashSetComparison:
             if is_bare(shape) and len(self._source.hash_sets.items):
                 packed = (row.tobytes() for row in matrix[here])
                 by_algorithm["HASHES"].append((keys_of_hashes(packed, shape), rows[here]))
-        named = np.fromiter(map(bool, page.external_ids), np.bool_, len(page.ids))
+        external_ids = page.external_ids or ()
+        named = np.fromiter(map(bool, external_ids), np.bool_, len(page.ids))
         if len(self._source.external_ids.items) and len(rows := np.flatnonzero(named & chosen)):
-            by_algorithm[EXTERNAL_ID].append((keys_of_texts(page.external_ids[i] for i in rows.tolist()), rows))
+            by_algorithm[EXTERNAL_ID].append((keys_of_texts(external_ids[i] for i in rows.tolist()), rows))
         keys: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
         for sort, parts in by_algorithm.items():
             values, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
