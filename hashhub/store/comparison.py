@@ -164,9 +164,7 @@ class Comparison:
     def stated_entries(self, contributor: str, hash_set: str) -> Iterator[StatedEntries]:
         """Yield all entries of a hash set that matter to a new list: live ones, and reviewed WITHDRAWN ones."""
         set_key = self._set_key(contributor, hash_set)
-        # Entries have got ascending ids, and pages ever since there were any.
-        first_page = self._db.fetch("SELECT min(first_entry) FROM statement_page")[0][0]
-        before = NO_ENTRY if first_page is None else first_page
+        before = self._first_page()
         # The reviewed ones first: there are far fewer of them than of withdrawn ones.
         withdrawn = self._db.sql(
             f"{_SQL} (SELECT DISTINCT entry FROM reviewed "  # noqa: S608 - our own text
@@ -202,6 +200,11 @@ class Comparison:
         sql = f"{_SQL} entry e WHERE {condition} ORDER BY {order} LIMIT {_PAGE}"
         return self._db.fetch(self._db.sql(sql), parameters)
 
+    def _first_page(self) -> int:
+        """Return the first entry that has a place in a page: ids ascend, and there were pages ever since."""
+        first: int | None = self._db.fetch("SELECT min(first_entry) FROM statement_page")[0][0]
+        return NO_ENTRY if first is None else first
+
     def _by_digests(self, set_key: int) -> Iterator[StatedEntries]:
         """Yield the live entries that have a place in a page: nearly all of them without a look at their rows.
 
@@ -210,16 +213,18 @@ class Comparison:
         is what was moved since the first revision that is outstanding; what was not is told by the ids alone.
         """
         listed, now = self._db.fetch("SELECT outstanding, revision FROM metadata")[0]
-        since = int(listed.split(",")[0]) if listed else now + 1
-        ids = "CASE WHEN e.state = 3 THEN -e.id ELSE e.id END"
+        since = min(map(int, listed.split(","))) if listed else now + 1
+        ids = f"CASE WHEN e.state = {WITHDRAWN} THEN -e.id ELSE e.id END"
         ids = f"group_concat({ids})" if self._db.is_sqlite else f"string_agg(({ids})::text, ',')"
-        live = "SELECT 1 FROM entry e WHERE e.hash_set = p.hash_set AND e.state = {} AND e.id BETWEEN first_entry AND last_entry"
+        here = "e.id BETWEEN p.first_entry AND p.last_entry"
+        live = f"SELECT 1 FROM entry e WHERE e.hash_set = p.hash_set AND {here} AND e.state"  # noqa: S608 - our own text
         sql = self._db.sql(
-            'SELECT first_entry, last_entry, p."import", form, content, (SELECT outstanding FROM metadata), '
-            f"(SELECT {ids} FROM entry e WHERE e.id BETWEEN first_entry AND last_entry "
+            "SELECT first_entry, last_entry, "  # noqa: S608 - likewise
+            'p."import", form, content, (SELECT outstanding FROM metadata), '
+            f"(SELECT {ids} FROM entry e WHERE {here} "
             f"AND NOT (e.state = {ACTIVE} AND e.reasons IS NULL AND e.update_revision < ?)) "
             "FROM statement_page p WHERE p.hash_set = ? AND first_entry > ? "
-            f"AND (EXISTS ({live.format(ACTIVE)}) OR EXISTS ({live.format(_QUARANTINED)})) "
+            f"AND (EXISTS ({live} = {ACTIVE}) OR EXISTS ({live} = {_QUARANTINED})) "
             f"ORDER BY first_entry LIMIT {_DIGEST_PAGES}"
         )
         for rows in self._ahead(lambda after: self._db.fetch(sql, (since, set_key, after))):
