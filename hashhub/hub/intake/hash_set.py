@@ -174,12 +174,16 @@ class HashSetComparison:
         # Of several that state the same, only the first can be what an item refers to.
         order = np.argsort(page.ids)
         order = order[live[order]]
-        words = np.concatenate(
-            [page.statements, meanings.view(np.uint8).reshape(-1, 8), undecided.view(np.uint8).reshape(-1, 1)], axis=1
-        )[order]
-        _, firsts = np.unique(as_scalars(words), return_index=True)
-        entries = order[firsts]
-        low, counts = _runs_of(item_heads, heads(page.statements[entries]))
+        entries = order
+        page_heads = heads(page.statements[order])
+        if len(ascending(page_heads)) < len(order):  # hardly ever
+            words = np.concatenate(
+                [page.statements, meanings.view(np.uint8).reshape(-1, 8), undecided.view(np.uint8).reshape(-1, 1)],
+                axis=1,
+            )[order]
+            _, firsts = np.unique(as_scalars(words), return_index=True)
+            entries, page_heads = order[firsts], page_heads[firsts]
+        low, counts = _runs_of(item_heads, page_heads)
         places, entries = _expanded(low, counts, entries)
         chosen = items[places].astype(np.int64)
         lacks_value = d.lacks_value[chosen] & (meaning_of[d.kind[chosen]] == codes[None])
@@ -348,11 +352,12 @@ class HashSetComparison:
         waiting = np.zeros(len(d.outcome), np.bool_)
         waiting[of_items.rows[waits & ~refers]] = True
         is_held = waiting[anew[:, 0]] & others.is_active[anew[:, 1]]
-        self.earlier = np.stack([anew[:, 0], others.ids[anew[:, 1]]], axis=1)
-        self._held = self.earlier[is_held]
+        # In the order of ids, in whatever order they were read.
+        self.earlier = ascending_pairs(anew[:, 0], others.ids[anew[:, 1]])
+        self._held = ascending_pairs(anew[is_held, 0], others.ids[anew[is_held, 1]])
         withdrawn = of_entries.where(~others.is_live[of_entries.rows])
         again = _pairs(of_items.where(refers), withdrawn)
-        self.restated = np.stack([others.ids[again[:, 1]], d.refers_to[again[:, 0]]], axis=1)
+        self.restated = ascending_pairs(others.ids[again[:, 1]], d.refers_to[again[:, 0]])
 
     def _bounded(self, others: _Others, of_entries: Links) -> Links:
         """Return not too many of the entries with one key: the first ones, and those with reviews."""
