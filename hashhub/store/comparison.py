@@ -217,7 +217,7 @@ class Comparison:
         ids = f"CASE WHEN e.state = {WITHDRAWN} THEN -e.id ELSE e.id END"
         ids = f"group_concat({ids})" if self._db.is_sqlite else f"string_agg(({ids})::text, ',')"
         here = "e.id BETWEEN p.first_entry AND p.last_entry"
-        live = f"SELECT 1 FROM entry e WHERE e.hash_set = p.hash_set AND {here} AND e.state"  # noqa: S608 - our own text
+        live = f"SELECT 1 FROM entry e WHERE e.hash_set = p.hash_set AND {here} AND e.state"  # noqa: S608 - our text
         sql = self._db.sql(
             "SELECT first_entry, last_entry, "  # noqa: S608 - likewise
             'p."import", form, content, (SELECT outstanding FROM metadata), '
