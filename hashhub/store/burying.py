@@ -20,6 +20,7 @@ from hashhub.store.database import Database, Row
 from hashhub.store.holds import Origin, traces_of
 from hashhub.store.idset import runs
 from hashhub.store.packing import unpack_hashes
+from hashhub.store.statements import clear
 from hashhub.store.videos import delete_frames
 
 PIECE: Final = 2_000  # entries deleted in one transaction: some 100 ms
@@ -50,6 +51,7 @@ def bury(c: Connection, db: Database, set_key: int, rows: Sequence[Row], *, secr
     if gone:
         c.exec_driver_sql(db.sql("DELETE FROM hash WHERE algorithm = ? AND digest = ? AND entry = ?"), sorted(gone))
     frame_digests = delete_frames(c, db, ids)
+    clear(c, ids)
     reviews = sorted(
         {
             row[0]

@@ -1,6 +1,7 @@
 """A hash set's entries as columns, for comparing a list with them: what each states as one digest, and its hashes.
 
-No Entry is built. A page of rows becomes a few arrays, so that a million entries are compared in seconds.
+No Entry is built. A page of rows becomes a few arrays; and of most entries not even the row is read, because what they
+state stands in pages of digests (statements).
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hashhub.hygiene import Code
 from hashhub.store import schema as s
-from hashhub.store.database import Database, Row
+from hashhub.store.database import NO_ENTRY, Database, Row
 from hashhub.store.entries import Entries
 from hashhub.store.holds import HOLD_SQL, Hold, hold_of_row
 from hashhub.store.outstanding import Outstanding
@@ -29,9 +31,13 @@ from hashhub.store.packing import (
 )
 from hashhub.store.resources import key_of_set
 from hashhub.store.schema import ACTIVE, WITHDRAWN
+from hashhub.store.statements import unpacked
 
 _PAGE: Final = 2_000  # rows at a time: a few milliseconds, between which other threads go on
+_DIGEST_PAGES: Final = 4  # pages of digests at a time, of 10,000 entries or so each
+_DENSE: Final = 2  # one of so many entries is wanted: reading all of them costs less than looking for each
 _QUARANTINED: Final = 2
+_NO_IDS: Final = np.empty(0, np.int64)
 _SQL: Final = (
     "SELECT e.id, e.state, e.external_id, e.classification, e.flags, e.hashes, e.details, e.reasons, e.expire_time, "
     'e."import", e.update_revision, (SELECT outstanding FROM metadata) FROM '
@@ -50,16 +56,21 @@ Keys = tuple[str, Sequence[Any]]
 class StatedEntries(NamedTuple):
     """Visible entries as columns, in no order.
 
-    ids: int64[n]; states: codes, uint8[n]; statements: uint8[n, STATEMENT_BYTES]; meanings: what the classification
-    is, as (scheme, value), or None; shapes: the packed hashes as `packing.cut` gives them.
+    ids: int64[n]; states: codes, uint8[n]; statements: uint8[n, STATEMENT_BYTES]; meanings: what classifications are,
+    as (scheme, value), or None; meaning_of: the number of each one's, int64[n]; are_undecided: bool[n]; shapes: the
+    packed hashes as `packing.cut` gives them.
+
+    Of those whose rows were not read there are no `external_ids` and no `shapes`: `keys_of` reads them. Of those that
+    `keys_of` gives there are no `statements`.
     """
 
     ids: NDArray[np.int64]
     states: NDArray[np.uint8]
-    external_ids: Sequence[str]
     meanings: Sequence[tuple[str, str] | None]
-    reasons: Sequence[tuple[str, ...]]
+    meaning_of: NDArray[np.int64]
+    are_undecided: NDArray[np.bool_]
     statements: NDArray[np.uint8]
+    external_ids: Sequence[str] | None
     shapes: Sequence[tuple[bytes, NDArray[np.int64], NDArray[np.uint8]]]
 
     @property
@@ -77,14 +88,15 @@ class StatedEntries(NamedTuple):
         if chosen.all():
             return self
         places = np.cumsum(chosen) - 1
-        rows = np.flatnonzero(chosen).tolist()
+        external_ids = self.external_ids
         return StatedEntries(
             self.ids[chosen],
             self.states[chosen],
-            [self.external_ids[i] for i in rows],
-            [self.meanings[i] for i in rows],
-            [self.reasons[i] for i in rows],
+            self.meanings,
+            self.meaning_of[chosen],
+            self.are_undecided[chosen],
             self.statements[chosen],
+            None if external_ids is None else [external_ids[i] for i in np.flatnonzero(chosen).tolist()],
             [(shape, places[at[chosen[at]]], matrix[chosen[at]]) for shape, at, matrix in self.shapes],
         )
 
@@ -152,6 +164,7 @@ class Comparison:
     def stated_entries(self, contributor: str, hash_set: str) -> Iterator[StatedEntries]:
         """Yield all entries of a hash set that matter to a new list: live ones, and reviewed WITHDRAWN ones."""
         set_key = self._set_key(contributor, hash_set)
+        before = self._first_page()
         # The reviewed ones first: there are far fewer of them than of withdrawn ones.
         withdrawn = self._db.sql(
             f"{_SQL} (SELECT DISTINCT entry FROM reviewed "  # noqa: S608 - our own text
@@ -159,31 +172,102 @@ class Comparison:
             "CROSS JOIN entry e WHERE e.id = a.entry ORDER BY e.id"
         )
         for state in (ACTIVE, _QUARANTINED):
-            for rows in self._live_pages(set_key, state):
+            for rows in self._ahead(partial(self._live_page, set_key, state, before)):
                 yield self._stated(rows, lambda _: set())
+        yield from self._by_digests(set_key)
         after = 0
         while rows := self._db.fetch(withdrawn, (set_key, after)):
             after = rows[-1][0]
             page = self._stated([row for row in rows if row[1] == WITHDRAWN or row[11]])
             yield page.where(page.are_withdrawn)
 
-    def _live_pages(self, set_key: int, state: int) -> Iterator[Sequence[Row]]:
+    def _ahead(self, read: Callable[[int], Sequence[Row]]) -> Iterator[Sequence[Row]]:
+        """Yield what `read` gives behind each last row's first column, until nothing is left."""
         if self._db.is_sqlite:  # which reads in this process: threads would wait for each other at every row
             after = 0
-            while rows := self._live_page(set_key, state, after):
+            while rows := read(after):
                 after = rows[-1][0]
                 yield rows
             return
         with ThreadPoolExecutor(1, "read-ahead") as beside:
-            reading = beside.submit(self._live_page, set_key, state, 0)
+            reading = beside.submit(read, 0)
             while rows := reading.result():
-                reading = beside.submit(self._live_page, set_key, state, rows[-1][0])
+                reading = beside.submit(read, rows[-1][0])
                 yield rows
 
-    def _live_page(self, set_key: int, state: int, after: int) -> Sequence[Row]:
-        condition, order, parameters = self._db.state_page(set_key, state, after)
+    def _live_page(self, set_key: int, state: int, before: int, after: int) -> Sequence[Row]:
+        condition, order, parameters = self._db.state_page(set_key, state, after, before)
         sql = f"{_SQL} entry e WHERE {condition} ORDER BY {order} LIMIT {_PAGE}"
         return self._db.fetch(self._db.sql(sql), parameters)
+
+    def _first_page(self) -> int:
+        """Return the first entry that has a place in a page: ids ascend, and there were pages ever since."""
+        first: int | None = self._db.fetch("SELECT min(first_entry) FROM statement_page")[0][0]
+        return NO_ENTRY if first is None else first
+
+    def _by_digests(self, set_key: int) -> Iterator[StatedEntries]:
+        """Yield the live entries that have a place in a page: nearly all of them without a look at their rows.
+
+        A page is read in one statement with the ids of its entries that are not simply ACTIVE without remarks, so that
+        both are of one moment: those that are withdrawn, told by a minus, are left out, and the other ones are read. So
+        is what was moved since the first revision that is outstanding; what was not is told by the ids alone.
+        """
+        listed, now = self._db.fetch("SELECT outstanding, revision FROM metadata")[0]
+        since = min(map(int, listed.split(","))) if listed else now + 1
+        ids = f"CASE WHEN e.state = {WITHDRAWN} THEN -e.id ELSE e.id END"
+        ids = f"group_concat({ids})" if self._db.is_sqlite else f"string_agg(({ids})::text, ',')"
+        here = "e.id BETWEEN p.first_entry AND p.last_entry"
+        live = f"SELECT 1 FROM entry e WHERE e.hash_set = p.hash_set AND {here} AND e.state"  # noqa: S608 - our text
+        sql = self._db.sql(
+            "SELECT first_entry, last_entry, "  # noqa: S608 - likewise
+            'p."import", form, content, (SELECT outstanding FROM metadata), '
+            f"(SELECT {ids} FROM entry e WHERE {here} "
+            f"AND NOT (e.state = {ACTIVE} AND e.reasons IS NULL AND e.update_revision < ?)) "
+            "FROM statement_page p WHERE p.hash_set = ? AND first_entry > ? "
+            f"AND (EXISTS ({live} = {ACTIVE}) OR EXISTS ({live} = {_QUARANTINED})) "
+            f"ORDER BY first_entry LIMIT {_DIGEST_PAGES}"
+        )
+        for rows in self._ahead(lambda after: self._db.fetch(sql, (since, set_key, after))):
+            unread: list[NDArray[np.int64]] = []
+            for row in rows:
+                if self._entries.source(row[2]) is not None:
+                    page, odd = self._plain(*row)
+                    unread.append(odd)
+                    yield page
+            by_id = self._db.by_keys(
+                f"{_SQL} entry e WHERE e.id {{keys}}", "int8", (), np.concatenate([_NO_IDS, *unread]).tolist()
+            )
+            for page in self._pages(by_id, lambda _: set()):
+                yield page.where(~page.are_withdrawn)
+
+    def _plain(
+        self, first: int, last: int, _: int, form: int, content: bytes, listed: str, odd: str | None
+    ) -> tuple[StatedEntries, NDArray[np.int64]]:
+        """Return the entries of a page of which the digests tell everything, and the ids of those to be read."""
+        digests, classifications = unpacked(first, last, form, content)
+        marked = np.fromstring(odd or "", np.int64, sep=",")
+        ids = np.arange(first, last + 1)
+        is_plain = np.ones(len(ids), np.bool_)
+        is_plain[np.abs(marked) - first] = False
+        unread = marked[marked > 0]
+        if listed:
+            is_plain &= ~self._outstanding.is_withdrawn(listed, ids, np.zeros(len(ids), np.int64))
+        is_known = digests.any(axis=1)
+        unread = np.concatenate([unread, ids[is_plain & ~is_known]])
+        is_plain &= is_known
+        keys, meaning_of = np.unique(classifications[is_plain], return_inverse=True)
+        count = len(meaning_of)
+        page = StatedEntries(
+            ids=ids[is_plain],
+            states=np.full(count, ACTIVE, np.uint8),
+            meanings=[self._meaning(key or None) for key in keys.tolist()],
+            meaning_of=meaning_of,
+            are_undecided=np.zeros(count, np.bool_),
+            statements=digests[is_plain],
+            external_ids=None,
+            shapes=(),
+        )
+        return page, np.sort(unread)
 
     def stated_about(self, contributor: str, hash_set: str, keys: Iterable[Keys]) -> Iterator[StatedEntries]:
         """Yield those of `stated_entries` that have one of the keys; one may come several times."""
@@ -206,10 +290,19 @@ class Comparison:
         sql = "SELECT DISTINCT a.entry FROM reviewed a WHERE a.hash_set = ? AND a.entry {keys}"
         return {row[0] for row in self._db.by_keys(sql, "int8", (set_key,), ids)}
 
-    def stated_by_ids(self, ids: Iterable[int]) -> Iterator[StatedEntries]:
-        """Yield the visible entries with these ids."""
-        sql = f"{_SQL} entry e WHERE e.id {{keys}}"
-        yield from self._pages(self._db.by_keys(sql, "int8", (), sorted(set(ids))))
+    def keys_of(self, ids: NDArray[np.int64]) -> Iterator[StatedEntries]:
+        """Yield the visible entries with these ids, which ascend, without their statements."""
+        between = self._db.sql(f"{_SQL} entry e WHERE e.id BETWEEN ? AND ?")
+        single = f"{_SQL} entry e WHERE e.id {{keys}}"
+        for start in range(0, len(ids), _PAGE):
+            part = ids[start : start + _PAGE].tolist()
+            rows: Iterable[Row]
+            if part[-1] - part[0] < _DENSE * len(part):
+                wanted = set(part)
+                rows = [row for row in self._db.fetch(between, (part[0], part[-1])) if row[0] in wanted]
+            else:
+                rows = self._db.by_keys(single, "int8", (), part)
+            yield self._stated(list(rows), with_statements=False)
 
     def _pages(self, rows: Iterable[Row], matters: _Chosen | None = None) -> Iterator[StatedEntries]:
         page: list[Row] = []
@@ -221,7 +314,9 @@ class Comparison:
         if page:
             yield self._stated(page, matters)
 
-    def _stated(self, rows: Sequence[Row], matters: _Chosen | None = None) -> StatedEntries:
+    def _stated(
+        self, rows: Sequence[Row], matters: _Chosen | None = None, *, with_statements: bool = True
+    ) -> StatedEntries:
         """Return rows of `_SQL` as columns. `matters` chooses which of the entries stay that are withdrawn although
         their rows do not say so yet, by their ids in ascending order; None: all of them.
         """
@@ -231,28 +326,22 @@ class Comparison:
         if matters is not None and outstanding:
             dropped = outstanding - matters(sorted(outstanding))
             rows = [row for row in rows if row[0] not in dropped]
-        meanings = {key: self._meaning(key) for key in {row[3] for row in rows}}
-        ordered: list[bytes] = [row[5] for row in rows]
-        shapes = list(cut(ordered))
-        for shape, at, _ in shapes:
-            if not is_ordered(shape):
-                for i in at.tolist():
-                    ordered[i] = ordered_hashes(ordered[i], shape)
-        statements = b"".join(
-            [
-                statement(row[2] or "", row[4], row[8], compared_details(row[6]), hashes)
-                for row, hashes in zip(rows, ordered, strict=True)
-            ]
-        )
+        number = {key: i for i, key in enumerate({row[3] for row in rows})}
+        shapes = list(cut([row[5] for row in rows]))
         ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
         states = np.fromiter((WITHDRAWN if row[0] in outstanding else row[1] for row in rows), np.uint8, len(rows))
         return StatedEntries(
             ids=ids,
             states=states,
+            meanings=[self._meaning(key) for key in number],
+            meaning_of=np.fromiter((number[row[3]] for row in rows), np.int64, len(rows)),
+            are_undecided=np.fromiter(
+                (Code.UNCLASSIFIED in unpack_reasons(row[7]) for row in rows), np.bool_, len(rows)
+            ),
+            statements=_statements(rows, shapes)
+            if with_statements
+            else np.zeros((len(rows), STATEMENT_BYTES), np.uint8),
             external_ids=[row[2] or "" for row in rows],
-            meanings=[meanings[row[3]] for row in rows],
-            reasons=[unpack_reasons(row[7]) for row in rows],
-            statements=np.frombuffer(statements, np.uint8).reshape(-1, STATEMENT_BYTES),
             shapes=shapes,
         )
 
@@ -271,3 +360,19 @@ class Comparison:
             return None
         stated = self._entries.classification(classification)
         return stated.scheme, stated.value
+
+
+def _statements(
+    rows: Sequence[Row], shapes: Sequence[tuple[bytes, NDArray[np.int64], NDArray[np.uint8]]]
+) -> NDArray[np.uint8]:
+    """Return the digests of what rows of `_SQL` state."""
+    ordered: list[bytes] = [row[5] for row in rows]
+    for shape, at, _ in shapes:
+        if not is_ordered(shape):
+            for i in at.tolist():
+                ordered[i] = ordered_hashes(ordered[i], shape)
+    digests = [
+        statement(row[2] or "", row[4], row[8], compared_details(row[6]), hashes)
+        for row, hashes in zip(rows, ordered, strict=True)
+    ]
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, STATEMENT_BYTES)

@@ -53,7 +53,6 @@ Row = tuple[Any, ...]
 _T = TypeVar("_T")
 
 FILE_NAME: Final = "hashhub.db"
-LAST_ID: Final = 2**63 - 1
 _BUSY_SECONDS: Final = 10.0  # a writer waits this long for another's transaction, which lasts well under a second
 _BUSY_POLL_SECONDS: Final = 0.002
 _COPY_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # no flags, no extension
@@ -70,6 +69,7 @@ _RESERVE_BYTES: Final = 1 << 20
 """Held back on SQLite's disk: opening the database needs some 100 KB for the index of its log, also only to read it."""
 _ROOM_BYTES: Final = 1 << 20  # a disk with less is full: an import's batch would not fit
 _ROOM_LOOK_SECONDS: Final = 5.0
+NO_ENTRY: Final = 2**63 - 1  # an id that no entry will ever have
 _READERS: Final = 32  # connections kept for reading; more than the default 16 threads of a process
 _MIGRATION_LOCK: Final = 0x6861736868756221  # "hashhub!": key of the advisory lock on PostgreSQL
 _COPY_TYPES: Final[dict[type[Any], str]] = {
@@ -251,42 +251,43 @@ class Database:
             text = sql.format(keys=f"IN ({', '.join('?' * size)})")
             yield from fetch(text, (*before, *part, *([part[-1]] * (size - len(part)))))
 
-    def state_page(self, set_key: int, state: int, after: int, upto: int = LAST_ID) -> tuple[str, str, Row]:
-        """Return how the entries `e` of one hash set and state are read a page at a time, behind the id `after` and up
-        to `upto`: the condition, the order, and the condition's parameters.
+    def state_page(self, set_key: int, state: int, after: int, before: int = NO_ENTRY) -> tuple[str, str, Row]:
+        """Return how the entries `e` of one hash set and state are read a page at a time, behind the id `after` and
+        before the id `before`: the condition, the order, and the condition's parameters.
 
         PostgreSQL, once it has analysed the table, would rather walk the primary key and drop what does not fit: for a
         state that few entries have, or a hash set behind millions of others', that is the whole table, for each page.
         Compared as a row, only the index over hash set, state and id has the order. SQLite would use a part of it then.
         """
         if self.is_sqlite:
-            return "e.hash_set = ? AND e.state = ? AND e.id > ? AND e.id <= ?", "e.id", (set_key, state, after, upto)
+            condition = "e.hash_set = ? AND e.state = ? AND e.id > ? AND e.id < ?"
+            return condition, "e.id", (set_key, state, after, before)
         return (
-            "(e.hash_set, e.state, e.id) > (?, ?, ?) AND (e.hash_set, e.state, e.id) <= (?, ?, ?)",
+            "(e.hash_set, e.state, e.id) > (?, ?, ?) AND (e.hash_set, e.state, e.id) < (?, ?, ?)",
             "e.hash_set, e.state, e.id",
-            (set_key, state, after, set_key, state, upto),
+            (set_key, state, after, set_key, state, before),
         )
 
     def standing_pages(
-        self, columns: str, set_key: int, *, after: int = -1, upto: int = LAST_ID, page: int
+        self, columns: str, set_key: int, *, after: int = -1, before: int = NO_ENTRY, page: int
     ) -> Iterator[Sequence[Row]]:
         """Yield `columns`, of which the first two are the id and the state, of the ACTIVE and QUARANTINED entries `e`
-        of a hash set with ids behind `after` and up to `upto`, by id; at most `page` rows of a state at a time.
+        of a hash set with ids behind `after` and before `before`, by id; at most `page` rows of a state at a time.
 
         Both states of a page are of one moment, so that no entry is met in two or in none, whoever moves it meanwhile.
         """
         states = (ACTIVE, QUARANTINED)
-        while after < upto:
+        while after < before:
             walks, parameters = [], []
             for state in states:  # each walks the index in order
-                condition, order, bounds = self.state_page(set_key, state, after, upto)
+                condition, order, bounds = self.state_page(set_key, state, after, before)
                 walk = f"SELECT {columns} FROM entry e WHERE {condition} ORDER BY {order} LIMIT ?"  # noqa: S608 - ours
                 walks.append(f"SELECT * FROM ({walk}) s{state}")  # noqa: S608 - likewise
                 parameters += [*bounds, page]
             rows = sorted(self.fetch(self.sql(" UNION ALL ".join(walks)), tuple(parameters)), key=lambda row: row[0])
             # A state with a full page may have more behind it: what the other one has beyond comes with the next page.
             ids = [[row[0] for row in rows if row[1] == state] for state in states]
-            after = min((of_state[-1] for of_state in ids if len(of_state) == page), default=upto)
+            after = min((of_state[-1] for of_state in ids if len(of_state) == page), default=before)
             if rows:
                 yield [row for row in rows if row[0] <= after]
 

@@ -91,7 +91,7 @@ class Extracting:
             'e.id, e.state, e.classification, e.hashes, e.update_revision, e."import", e.expire_time, e.reasons, '
             "(SELECT outstanding FROM metadata)"
         )
-        for rows in self._db.standing_pages(columns, set_key, after=first - 1, upto=last, page=_PAGE):
+        for rows in self._db.standing_pages(columns, set_key, after=first - 1, before=last + 1, page=_PAGE):
             yield self._standing(rows, revision)
 
     def changed(self, after_revision: int, until: int) -> Iterator[ChangedIds]:

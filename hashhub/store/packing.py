@@ -33,7 +33,8 @@ class EntryColumns(NamedTuple):
     """Packed entries as `Store.stage_entries` takes them: columns of one length, `ids` ascending.
 
     `states` are codes, `external_ids`, `classifications`, `details`, `reasons`, `expire_times` and `frames` None where
-    there is none. An entry with `frames` has the hash that stands for them among its `hashes`.
+    there is none. An entry with `frames` has the hash that stands for them among its `hashes`. `statements` are of
+    `statement`.
     """
 
     ids: Sequence[int]
@@ -47,6 +48,7 @@ class EntryColumns(NamedTuple):
     reasons: Sequence[str | None]
     expire_times: Sequence[int | None]
     frames: Sequence[bytes | None]
+    statements: Sequence[bytes]
 
 
 # Fields that most entries do not have. A new one comes last, so that what was packed before it can be read.

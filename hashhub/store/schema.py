@@ -5,6 +5,7 @@
          │              └───< entry >┘──< hash          clustered by digest: looking one up and streaming all
          │                      │                       need no other index
          │                      ├──  frames                     of a video: times, qualities and digests
+         │                      ├──  statement_page             what thousands of entries state, as digests
          │                      ├──< reviewed >── review        which reviews count for which entries
          │                      ├──< succession                 which entry took which one's place
          │                      ├──  withdrawal                 who withdrew it by hand, and why
@@ -46,7 +47,7 @@ from hashhub.model import (
     WithdrawalReason,
 )
 
-SCHEMA_VERSION: Final = "0014"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0015"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {a.name: a.code for a in STORED.values()}
 ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
@@ -421,6 +422,19 @@ frames: Final = _table(
     sa.Column("frame_count", sa.Integer, nullable=False),
     sa.Column("digest_count", sa.Integer, nullable=False),  # distinct digests of quality enough to match
     sa.Column("content", sa.LargeBinary, nullable=False),  # see hashhub.frames
+)
+
+# What the entries of one piece of an import state, as digests (store.statements). Those that were written before there
+# were pages have none.
+statement_page: Final = _table(
+    "statement_page",
+    sa.Column("first_entry", _Key, primary_key=True, autoincrement=False),
+    sa.Column("last_entry", sa.BigInteger, nullable=False),
+    sa.Column("hash_set", sa.Integer, nullable=False),
+    sa.Column("import", sa.Integer, nullable=False),
+    sa.Column("form", sa.Integer, nullable=False),  # see store.statements
+    sa.Column("content", sa.LargeBinary, nullable=False),  # likewise
+    sa.Index("statement_page_set", "hash_set", "first_entry"),
 )
 
 review: Final = _table(

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from hashhub.errors import InvalidArgument
 from hashhub.model import Classification, EventKind, Finding
 from hashhub.store import schema as s
-from hashhub.store import videos
+from hashhub.store import statements, videos
 from hashhub.store.database import Database
 from hashhub.store.events import append_event
 from hashhub.store.idset import IdSet
@@ -100,7 +100,7 @@ class Stage:
             entries.ids,
             [commit.hash_set] * count,
             [commit.key] * count,
-            *entries[1:-2],
+            *entries[1:-3],
             [0] * count,
             entries.expire_times,
         )
@@ -108,6 +108,7 @@ class Stage:
             with self._db.write() as c:
                 self._db.insert_columns(c, s.entry, columns)
                 self._db.insert(c, s.frames, videos.rows_of(entries))
+                self._db.insert(c, s.statement_page, [statements.page_of(entries, commit.hash_set, commit.key)])
                 self._db.lock(c)  # after the rows: on PostgreSQL others can write meanwhile
                 self._leases.renew(c, commit)
                 revision = append_event(c, commit.by, EventKind.IMPORT_STAGED, subject=commit.subject)
@@ -179,6 +180,7 @@ class Stage:
             with self._db.write() as c:
                 self._leases.renew(c, commit)
                 c.execute(sa.delete(s.succession).where(s.succession.c.later.between(first, last)))
+                c.execute(sa.delete(s.statement_page).where(s.statement_page.c.first_entry.between(first, last)))
         with self._db.write() as c:
             self._leases.renew(c, commit)
             self._reports.purge(c, commit)

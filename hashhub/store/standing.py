@@ -41,6 +41,7 @@ from hashhub.store.schema import (
     WITHDRAW,
     WITHDRAWN,
 )
+from hashhub.store.statements import clear
 from hashhub.store.videos import delete_frames
 from hashhub.store.writing import PAGE, PENDING, Writing, no_entry, note_loss
 
@@ -434,6 +435,7 @@ class Standing:
                 )
             )
             delete_frames(c, self._db, [entry_id])
+            clear(c, [entry_id])
             for h in hashes:
                 t = s.hash_
                 c.execute(
@@ -676,8 +678,13 @@ class Standing:
             c.exec_driver_sql(sql, others)
         ended = self._db.sql("DELETE FROM withdrawal WHERE entry BETWEEN ? AND ? AND NOT pending")
         c.exec_driver_sql(ended, runs(ids))
-        expired = self._db.sql("UPDATE entry SET expire_time = NULL WHERE id BETWEEN ? AND ? AND expire_time <= ?")
-        c.exec_driver_sql(expired, [(first, last, s.to_millis(now())) for first, last in runs(ids)])
+        sql = "SELECT e.id FROM entry e WHERE e.expire_time <= ? AND e.id {keys}"
+        expired = sorted(row[0] for row in self._db.by_keys(sql, "int8", (s.to_millis(now()),), ids, c))
+        if expired:
+            c.exec_driver_sql(
+                self._db.sql("UPDATE entry SET expire_time = NULL WHERE id BETWEEN ? AND ?"), runs(expired)
+            )
+            clear(c, expired)  # they state something else now
         active = sorted([*plain, *(row[3] for row in others if row[0] == ACTIVE)])
         if active:
             self._writing.add_changes(c, revision, [(UPSERT, IdSet.of(active), 0)])

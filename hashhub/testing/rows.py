@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import msgspec
+
 from hashhub import frames
 from hashhub.model import EntryState, Record
 from hashhub.store import EntryColumns
-from hashhub.store.packing import pack_details, pack_flags, pack_hashes, pack_reasons
+from hashhub.store.packing import STATEMENT_BYTES, pack_details, pack_flags, pack_hashes, pack_reasons, statement_of
 from hashhub.store.schema import ENTRY_STATES, to_millis
 
 
@@ -40,7 +42,15 @@ def pack_entries(entries: Iterable[EntryRow]) -> EntryColumns:
             pack_reasons(reasons),
             None if record.expire_time is None else to_millis(record.expire_time),
             frames.pack(record.frames) or None,
+            _statement(record),
         )
         for entry_id, state, record, classification, reasons in entries
     ]
     return EntryColumns(*zip(*rows, strict=True)) if rows else EntryColumns(*([()] * len(EntryColumns._fields)))
+
+
+def _statement(record: Record) -> bytes:
+    try:
+        return statement_of(msgspec.structs.replace(record, hashes=frames.known_by(record)))
+    except UnicodeEncodeError:  # the store says so
+        return bytes(STATEMENT_BYTES)

@@ -468,9 +468,9 @@ def test_when_one_of_two_writers_fails_nothing_of_the_run_stays(
 def test_a_walk_that_is_left_early_leaves_no_thread_behind(
     filled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparison, "_PAGE", 2)
+    monkeypatch.setattr(comparison, "_DIGEST_PAGES", 1)
     import_id = fill.begin(filled)
-    ids = fill.stage(filled, import_id, range(1000, 1020))
+    ids = [i for first in range(1000, 1020, 2) for i in fill.stage(filled, import_id, range(first, first + 2))]
     filled.commits.finish_commit(import_id, counts=Counts())
     walk = filled.comparison.stated_entries("alpha", "list")
     assert len(next(walk).ids) == 2

@@ -221,6 +221,7 @@ class Intake:
             reasons=reasons,
             expire_times=expire_times,
             frames=frames,
+            statements=d.statements[items].view(f"V{d.statements.shape[1]}").ravel().tolist(),
         )
         reviews = (
             [

@@ -136,6 +136,7 @@ class HashSetComparison:
         meaning_of = self._meanings_of_kinds()
         self._twin_waits = np.zeros(len(d.outcome), np.bool_)
         parts: list[_Others] = []
+        unread: list[NDArray[np.int64]] = []  # entries that may share keys
         displaced: list[int] = []
         for page in pages:
             self._keep_alive()
@@ -143,9 +144,13 @@ class HashSetComparison:
             if keeps_ids:
                 self._live.append(page.ids[live])
             settles = self._settle_page(page, live, items, item_heads, meaning_of, displaced)
-            parts.append(self._others(page, ~settles))
-        again = self._store.comparison.stated_by_ids(displaced)
-        parts += [self._others(page, np.ones(len(page.ids), np.bool_)) for page in again]
+            if page.external_ids is None:
+                unread.append(page.ids[~settles])
+            else:
+                parts.append(self._others(page, ~settles))
+        for page in self._store.comparison.keys_of(ascending(np.concatenate([np.array(displaced, np.int64), *unread]))):
+            self._keep_alive()
+            parts.append(self._others(page, np.ones(len(page.ids), np.bool_)))
         self._heads = {}
         return _joined(parts)
 
@@ -164,17 +169,21 @@ class HashSetComparison:
         if not len(items) or not len(page.ids):
             return settles
         codes = self._meaning_codes
-        meanings = np.fromiter((codes.get(m, -1) for m in page.meanings), np.int64, len(page.ids))
-        undecided = np.fromiter((Code.UNCLASSIFIED in r for r in page.reasons), np.bool_, len(page.ids))
+        meanings = np.fromiter((codes.get(m, -1) for m in page.meanings), np.int64)[page.meaning_of]
+        undecided = page.are_undecided
         # Of several that state the same, only the first can be what an item refers to.
         order = np.argsort(page.ids)
         order = order[live[order]]
-        words = np.concatenate(
-            [page.statements, meanings.view(np.uint8).reshape(-1, 8), undecided.view(np.uint8).reshape(-1, 1)], axis=1
-        )[order]
-        _, firsts = np.unique(as_scalars(words), return_index=True)
-        entries = order[firsts]
-        low, counts = _runs_of(item_heads, heads(page.statements[entries]))
+        entries = order
+        page_heads = heads(page.statements[order])
+        if len(ascending(page_heads)) < len(order):  # hardly ever
+            words = np.concatenate(
+                [page.statements, meanings.view(np.uint8).reshape(-1, 8), undecided.view(np.uint8).reshape(-1, 1)],
+                axis=1,
+            )[order]
+            _, firsts = np.unique(as_scalars(words), return_index=True)
+            entries, page_heads = order[firsts], page_heads[firsts]
+        low, counts = _runs_of(item_heads, page_heads)
         places, entries = _expanded(low, counts, entries)
         chosen = items[places].astype(np.int64)
         lacks_value = d.lacks_value[chosen] & (meaning_of[d.kind[chosen]] == codes[None])
@@ -226,9 +235,10 @@ class HashSetComparison:
             if is_bare(shape) and len(self._source.hash_sets.items):
                 packed = (row.tobytes() for row in matrix[here])
                 by_algorithm["HASHES"].append((keys_of_hashes(packed, shape), rows[here]))
-        named = np.fromiter(map(bool, page.external_ids), np.bool_, len(page.ids))
+        external_ids = page.external_ids or ()
+        named = np.fromiter(map(bool, external_ids), np.bool_, len(page.ids))
         if len(self._source.external_ids.items) and len(rows := np.flatnonzero(named & chosen)):
-            by_algorithm[EXTERNAL_ID].append((keys_of_texts(page.external_ids[i] for i in rows.tolist()), rows))
+            by_algorithm[EXTERNAL_ID].append((keys_of_texts(external_ids[i] for i in rows.tolist()), rows))
         keys: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
         for sort, parts in by_algorithm.items():
             values, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -342,11 +352,12 @@ class HashSetComparison:
         waiting = np.zeros(len(d.outcome), np.bool_)
         waiting[of_items.rows[waits & ~refers]] = True
         is_held = waiting[anew[:, 0]] & others.is_active[anew[:, 1]]
-        self.earlier = np.stack([anew[:, 0], others.ids[anew[:, 1]]], axis=1)
-        self._held = self.earlier[is_held]
+        # In the order of ids, in whatever order they were read.
+        self.earlier = ascending_pairs(anew[:, 0], others.ids[anew[:, 1]])
+        self._held = ascending_pairs(anew[is_held, 0], others.ids[anew[is_held, 1]])
         withdrawn = of_entries.where(~others.is_live[of_entries.rows])
         again = _pairs(of_items.where(refers), withdrawn)
-        self.restated = np.stack([others.ids[again[:, 1]], d.refers_to[again[:, 0]]], axis=1)
+        self.restated = ascending_pairs(others.ids[again[:, 1]], d.refers_to[again[:, 0]])
 
     def _bounded(self, others: _Others, of_entries: Links) -> Links:
         """Return not too many of the entries with one key: the first ones, and those with reviews."""

@@ -1,0 +1,266 @@
+"""What entries state, as digests in pages: a list means the same for them as for the entries' rows, and no digest stays
+of what is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hashhub.errors import HashHubError
+from hashhub.hub import contribute
+from hashhub.hub.intake import Intake, source
+from hashhub.model import Action, Record, RecordReview, ReviewKind, Unclassified, WithdrawalReason, now
+from hashhub.store import Store, comparison, outstanding, statements
+from hashhub.store.comparison import Comparison
+from hashhub.store.database import NO_ENTRY
+from tests.hub.conftest import OPERATOR, Desk, item, writer
+
+_UPGRADED = 10  # after so many steps
+_OTHER_FORM = 20
+SETS = ("alpha/list", "alpha/other")
+DECIDED = ("outcome", "refers_to", "lacks_value", "kind")
+COMPARED = ("superseded", "absent", "withdrawn", "restated", "earlier", "live_count", "deletion_times", "reviews")
+
+
+@pytest.fixture(autouse=True)
+def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three entries make a page, and every withdrawal of three or more is written into rows afterwards; every list is
+    compared with all of the hash set.
+    """
+    monkeypatch.setattr(contribute, "_PIECE", 3)
+    monkeypatch.setattr(comparison, "_DIGEST_PAGES", 2)
+    monkeypatch.setattr(comparison, "_PAGE", 4)
+    monkeypatch.setattr(outstanding, "LARGE", 2)
+    monkeypatch.setattr(outstanding, "PIECE", 2)
+    monkeypatch.setattr(source, "STREAMED_SHARE", 1_000_000)
+
+
+def decided(intake: Intake) -> dict[str, Any]:
+    """All that was decided about a list."""
+    values = {name: getattr(intake._decisions, name) for name in DECIDED}
+    values |= {name: getattr(intake.compared, name) for name in COMPARED}
+    values |= {"counts": intake.counts, "overtaken": intake.overtaken}
+    return {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in values.items()}
+
+
+class DecidedTwice(Intake):
+    """Decides by the rows of the entries, too, and compares."""
+
+    times = 0
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._by_rows = Intake(*arguments, **named)
+
+    def decide(self, batches: Any) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Comparison, "_first_page", lambda _: NO_ENTRY)
+            patch.setattr(Comparison, "_by_digests", lambda *_: iter(()))
+            self._by_rows.decide(batches)
+        super().decide(batches)
+        assert decided(self) == decided(self._by_rows)
+        DecidedTwice.times += 1
+
+
+def places(store: Store) -> dict[int, tuple[bytes, int]]:
+    """The digest and classification of each entry that has a place in a page, by id."""
+    told: dict[int, tuple[bytes, int]] = {}
+    for first, last, form, content in store._db.fetch(
+        "SELECT first_entry, last_entry, form, content FROM statement_page"
+    ):
+        digests, classifications = statements.unpacked(first, last, form, content)
+        for at in np.flatnonzero(digests.any(axis=1)).tolist():
+            told[first + at] = digests[at].tobytes(), int(classifications[at])
+    return told
+
+
+def forget(store: Store, sql: str) -> None:
+    with store._db.write() as c:
+        c.exec_driver_sql(sql)
+
+
+def check_places(store: Store) -> None:
+    """Every place that says something says what the entry's row does."""
+    rows = store._db.fetch(f"{comparison._SQL} entry e")
+    read = store.comparison._stated(rows)
+    meanings = [read.meanings[n] for n in read.meaning_of.tolist()]
+    stated = {
+        i: (digest.tobytes(), meaning)
+        for i, digest, meaning in zip(read.ids.tolist(), read.statements, meanings, strict=True)
+    }
+    for entry, (digest, key) in places(store).items():
+        assert stated[entry] == (digest, store.comparison._meaning(key or None)), entry
+
+
+class Chance:
+    """Random work at a desk: each step is one that some caller may take."""
+
+    def __init__(self, desk: Desk, random: Random) -> None:
+        self.desk, self.random = desk, random
+        self.sent: dict[str, list[list[Record]]] = {name: [] for name in SETS}
+        self.began = now()
+
+    def _record(self, number: int) -> Record:
+        choice = self.random.choice
+        changed: dict[str, Any] = {}
+        if self.random.random() < 0.4:
+            changed["external_id"] = f"x{number}"
+        if self.random.random() < 0.3:
+            changed["media_size"] = number + choice((0, 1))
+        if self.random.random() < 0.2:
+            changed["expire_time"] = datetime(2200, 1, choice((1, 2)), tzinfo=UTC)
+        if self.random.random() < 0.1:
+            changed["reviews"] = (RecordReview(ReviewKind.FALSE_POSITIVE, "someone", choice("ab")),)
+        algorithms = choice((("MD5", "SHA1"), ("SHA1", "MD5"), ("MD5",), ("PDQ",)))
+        return item(number, algorithms=algorithms, value=choice(("", "1", "1", "2")), **changed)
+
+    def new_list(self, name: str) -> list[Record]:
+        before = self.random.choice(self.sent[name] or [[]])
+        fresh = {r.position: r for r in before if self.random.random() < 0.9}
+        for number in self.random.sample(range(14), self.random.randint(1, 6)):
+            fresh[f"line {number}"] = self._record(number)
+        return list(fresh.values())
+
+    def send(self) -> None:
+        name = self.random.choice(SETS)
+        records = self.random.choice(self.sent[name]) if self.sent[name] and self.random.random() < 0.3 else None
+        records = records or self.new_list(name)
+        self.sent[name].append(records)
+        self.desk.contribute(
+            name, *records, replace=self.random.random() < 0.3, allow_shrinking=True, has_classifications=True, batch=5
+        )
+
+    def delete(self) -> None:
+        record = item(self.random.randrange(14), action=Action.WITHDRAW)
+        self.desk.contribute(self.random.choice(SETS), record)
+
+    def one(self) -> None:
+        contributor, _, own = self.random.choice(SETS).partition("/")
+        entries = self.desk.entries(f"{contributor}/{own}")
+        if not entries:
+            return
+        entry, hub = self.random.choice(entries).id, self.desk.hub
+        actions: list[Callable[[], object]] = [
+            lambda: hub.entries.withdraw(writer(contributor), contributor, own, entry, WithdrawalReason.ERROR, "wrong"),
+            lambda: hub.entries.restore(OPERATOR, contributor, own, entry, "it was right"),
+            lambda: hub.entries.quarantine(OPERATOR, contributor, own, entry),
+            lambda: hub.entries.release(OPERATOR, contributor, own, entry),
+            lambda: hub.entries.erase(OPERATOR, contributor, own, entry),
+            lambda: hub.reviews.create(OPERATOR, contributor, own, entry, ReviewKind.MISCLASSIFIED, "look"),
+        ]
+        self.random.choice(actions)()
+
+    def revert(self) -> None:
+        self.desk.hub.history.revert(OPERATOR, "alpha-desk", self.began, comment="a mistake")
+        self.began = now()
+
+    def expire(self) -> None:
+        self.desk.hub._store.standing.expire_entries(datetime(2200, 1, 1, 12, tzinfo=UTC))
+
+    def tidy(self) -> None:
+        self.desk.hub._store.commits.tidy()
+
+    def bury(self) -> None:
+        name = self.random.choice(SETS)
+        self.desk.hub._store.retention.purge_withdrawn(name, now() + timedelta(days=1))
+
+    def step(self) -> None:
+        chosen = self.random.choices(
+            (self.send, self.delete, self.one, self.revert, self.expire, self.tidy, self.bury), (8, 1, 6, 1, 1, 2, 1)
+        )[0]
+        with suppress(HashHubError):  # what is refused changes nothing
+            chosen()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_list_means_the_same_for_digests_and_for_rows(
+    any_desk: Desk, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(contribute, "Intake", DecidedTwice)
+    monkeypatch.setattr(any_desk.hub.contribute.tidying, "wake", lambda: None)  # chance says when
+    if seed % 2:  # what an item that expired states is another thing once it is restored
+        monkeypatch.setattr("hashhub.store.standing.now", lambda: datetime(2200, 1, 1, 13, tzinfo=UTC))
+    any_desk.hash_set(SETS[0], scheme="vic-us", unclassified=Unclassified.LISTED)
+    any_desk.hash_set(SETS[1])
+    before = DecidedTwice.times
+    chance = Chance(any_desk, Random(seed))
+    store = any_desk.hub._store
+    for number in range(40):
+        if number == _UPGRADED:  # what was there before the table has no page
+            forget(store, "DELETE FROM statement_page")
+        if number == _OTHER_FORM:
+            forget(store, "UPDATE statement_page SET form = form - 1")
+        chance.step()
+        check_places(store)
+    assert DecidedTwice.times > before + 5
+    assert places(store)
+
+
+def test_a_hub_that_is_upgraded_compares_what_has_no_page(any_desk: Desk) -> None:
+    any_desk.hash_set("alpha/list")
+    any_desk.contribute("alpha/list", *map(item, range(6)))
+    store = any_desk.hub._store
+    forget(store, "DELETE FROM statement_page")
+    second = any_desk.contribute("alpha/list", *map(item, range(4)), item(4, media_size=1), item(7))
+    assert (second.counts.unchanged, second.counts.accepted) == (4, 2)
+    assert len(places(store)) == 2
+    third = any_desk.contribute("alpha/list", *map(item, range(4)), item(4, media_size=1), item(7), source="again")
+    assert third.counts.unchanged == 6
+
+
+def test_of_what_is_unchanged_no_row_is_read(any_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    any_desk.hash_set("alpha/list")
+    records = [item(n, external_id=f"x{n}") for n in range(8)]
+    any_desk.contribute("alpha/list", *records)
+    read: list[int] = []
+    stated = Comparison._stated
+
+    def counted(self: Comparison, rows: Any, *arguments: Any, **named: Any) -> Any:
+        read.extend(row[0] for row in rows)
+        return stated(self, rows, *arguments, **named)
+
+    monkeypatch.setattr(Comparison, "_stated", counted)
+    done = any_desk.contribute("alpha/list", *records[:7], item(7, external_id="x7", media_size=1))
+    assert done.counts.unchanged == 7
+    assert len(read) == 1
+
+
+def test_an_import_that_is_cut_off_leaves_no_page(any_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    any_desk.hash_set("alpha/list")
+    store = any_desk.hub._store
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the process ends here")
+
+    opened = any_desk.add(any_desk.open("alpha/list"), [item(n) for n in range(8)])
+    with monkeypatch.context() as patch:
+        patch.setattr(store.commits, "finish_commit", stop)
+        with pytest.raises(RuntimeError):
+            any_desk.commit(opened)
+    staged = set(places(store))
+    assert len(staged) == 8
+    assert not list(store.comparison.stated_entries("alpha", "list"))  # nobody sees them yet
+    any_desk.commit(opened)
+    assert len(places(store)) == 8
+    assert not staged & set(places(store))
+
+
+def test_an_entry_that_was_restored_since_stands(any_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(any_desk.hub.contribute.tidying, "wake", lambda: None)  # the rows wait
+    any_desk.hash_set("alpha/list")
+    any_desk.contribute("alpha/list", *map(item, range(8)))
+    entries = [e.id for e in any_desk.entries("alpha/list")]
+    any_desk.contribute("alpha/list", *map(item, range(3)), replace=True, allow_shrinking=True)
+    store = any_desk.hub._store
+    assert store.commits.unsettled()
+    any_desk.hub.entries.restore(writer("alpha"), "alpha", "list", entries[5])
+    assert store.commits.unsettled()
+    done = any_desk.contribute("alpha/list", *map(item, range(7)))
+    assert (done.counts.unchanged, done.counts.accepted) == (4, 3)
