@@ -51,7 +51,6 @@ def bury(c: Connection, db: Database, set_key: int, rows: Sequence[Row], *, secr
     if gone:
         c.exec_driver_sql(db.sql("DELETE FROM hash WHERE algorithm = ? AND digest = ? AND entry = ?"), sorted(gone))
     frame_digests = delete_frames(c, db, ids)
-    clear(c, ids)
     reviews = sorted(
         {
             row[0]
@@ -74,6 +73,7 @@ def bury(c: Connection, db: Database, set_key: int, rows: Sequence[Row], *, secr
         "DELETE FROM entry WHERE id BETWEEN ? AND ?",
     ):
         c.exec_driver_sql(db.sql(sql), ranges)
+    clear(c, ids)
     return Buried(len(ids), len(gone) + frame_digests, len(reviews), held)
 
 

@@ -51,8 +51,10 @@ def unpacked(first: int, last: int, form: int, content: bytes) -> tuple[NDArray[
 
 
 def clear(c: Connection, ids: Sequence[int]) -> None:
-    """Clear the places of entries, in the transaction that changes what they state or deletes them. `ids` ascend."""
-    t = s.statement_page
+    """Clear the places of entries, in the transaction that changes what they state, or after it has deleted them. `ids`
+    ascend. A page stays for as long as there is an entry with a place in it, which is read only because of it.
+    """
+    t, e = s.statement_page, s.entry
     ordered = np.asarray(ids, np.int64)
     at = 0
     while at < len(ids):
@@ -74,7 +76,8 @@ def clear(c: Connection, ids: Sequence[int]) -> None:
         content[: count * STATEMENT_BYTES].reshape(count, STATEMENT_BYTES)[places] = 0
         content[count * STATEMENT_BYTES :].reshape(count, -1)[places] = 0
         own = t.c.first_entry == page.first_entry
-        if content.any():
+        theirs = sa.select(e.c.id).where(e.c.id.between(page.first_entry, page.last_entry))
+        if content.any() or c.scalar(theirs.limit(1)) is not None:
             c.execute(sa.update(t).where(own).values(content=content.tobytes()))
         else:
             c.execute(sa.delete(t).where(own))

@@ -264,3 +264,21 @@ def test_an_entry_that_was_restored_since_stands(any_desk: Desk, monkeypatch: py
     assert store.commits.unsettled()
     done = any_desk.contribute("alpha/list", *map(item, range(7)))
     assert (done.counts.unchanged, done.counts.accepted) == (4, 3)
+
+
+def test_an_entry_whose_page_says_nothing_more_is_still_compared(
+    any_desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only one of its page lost its expiry when it was restored, so that the digest was cleared."""
+    any_desk.hash_set("alpha/list")
+    any_desk.contribute("alpha/list", item(1), item(2))
+    any_desk.contribute("alpha/list", item(3, expire_time=datetime(2200, 1, 1, tzinfo=UTC)), source="another")
+    entry = any_desk.entries("alpha/list")[-1]
+    assert entry.expire_time is not None
+    store = any_desk.hub._store
+    store.standing.expire_entries(datetime(2200, 1, 1, 12, tzinfo=UTC))
+    monkeypatch.setattr("hashhub.store.standing.now", lambda: datetime(2200, 1, 1, 13, tzinfo=UTC))
+    any_desk.hub.entries.restore(OPERATOR, "alpha", "list", entry.id, "it stands")
+    assert [e.id for e in any_desk.entries("alpha/list")][-1] == entry.id
+    done = any_desk.contribute("alpha/list", *map(item, (1, 2, 3)))
+    assert done.counts.unchanged == 3

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from hashhub.model import SYSTEM, EntryState
 from hashhub.store import Store
-from hashhub.store.database import LAST_ID, Database
+from hashhub.store.database import NO_ENTRY, Database
 from hashhub.store.schema import ACTIVE, QUARANTINED
 
 
@@ -39,15 +39,15 @@ def crowded(postgresql_url: str, fill: Any) -> Iterator[Store]:
 def test_entries_of_a_state_are_not_looked_for_among_all_others(crowded: Store) -> None:
     database = crowded._db
     first, behind = crowded.feeds.hash_set_keys()
-    for set_key, state, after, upto, count in (
-        (first, ACTIVE, 0, LAST_ID, 2_000),
-        (first, QUARANTINED, 0, LAST_ID, 0),
-        (behind, ACTIVE, 0, LAST_ID, 2_000),
-        (behind, ACTIVE, 20_000, LAST_ID, 100),
-        (behind, ACTIVE, 0, 6_010, 10),
+    for set_key, state, after, before, count in (
+        (first, ACTIVE, 0, NO_ENTRY, 2_000),
+        (first, QUARANTINED, 0, NO_ENTRY, 0),
+        (behind, ACTIVE, 0, NO_ENTRY, 2_000),
+        (behind, ACTIVE, 20_000, NO_ENTRY, 100),
+        (behind, ACTIVE, 0, 6_011, 10),
         (first, ACTIVE, 5_000, 20_000, 1_000),
     ):
-        condition, order, parameters = database.state_page(set_key, state, after, upto)
+        condition, order, parameters = database.state_page(set_key, state, after, before)
         page = f"SELECT e.id FROM entry e WHERE {condition} ORDER BY {order} LIMIT 2000"  # noqa: S608 - ours
         sql = database.sql(page)
         rows = database.fetch(sql, parameters)
