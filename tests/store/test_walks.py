@@ -73,7 +73,8 @@ def test_nothing_that_reads_a_hash_set_walks_all_entries(
     fetch = Database.fetch
 
     def noted(database: Database, sql: str, parameters: Any = ()) -> Any:
-        asked.append((sql, parameters))
+        if database is crowded._db:  # and not a hub's that still runs in the background
+            asked.append((sql, parameters))
         return fetch(database, sql, parameters)
 
     with monkeypatch.context() as patch:
