@@ -308,25 +308,34 @@ class Follower:
                 self._spared = None
             elif self._is_held_up():
                 return False
-            if self._sweeping is None:
-                self._sweeping = self._digests_to_sweep()
-            digests = self._next_piece or next(self._sweeping, None)
-            if digests is not None and self._spared is not None and self._spared.read():
-                self._next_piece = digests
-                return True
-            self._next_piece = None
-            if digests is None:
-                self._sweeping, self._long_pauses, self._held_up_since, self._spared = None, 0, None, None
-                # The snapshots lack them once one is newer than the sweep.
-                if self._saved < self._swept and (self._matcher.snapshot_revision or 0) > self._swept_at:
-                    self._saved = self._swept
-                    self._mark.write(self._position or self._mark.read()[0], self._saved)
-                return False
-            if self._spared is not None:  # before the store is asked: what is committed in between is in one of both
-                digests = {name: rows[~self._spared.has(name, rows)] for name, rows in digests.items()}
-            gone = {name: rows[~self._store.feeds.still_active(name, rows)] for name, rows in digests.items()}
-            self._matcher.apply(self._matcher.revision, withdraw=gone)
+            try:
+                return self._sweep_piece()
+            except BaseException:
+                # What was cut off looks as if it had been read to its end: all of it is read anew.
+                self._sweeping = self._next_piece = self._spared = None
+                raise
+
+    def _sweep_piece(self) -> bool:
+        """Do one step of what `sweep` does."""
+        if self._sweeping is None:
+            self._sweeping = self._digests_to_sweep()
+        digests = self._next_piece or next(self._sweeping, None)
+        if digests is not None and self._spared is not None and self._spared.read():
+            self._next_piece = digests
             return True
+        self._next_piece = None
+        if digests is None:
+            self._sweeping, self._long_pauses, self._held_up_since, self._spared = None, 0, None, None
+            # The snapshots lack them once one is newer than the sweep.
+            if self._saved < self._swept and (self._matcher.snapshot_revision or 0) > self._swept_at:
+                self._saved = self._swept
+                self._mark.write(self._position or self._mark.read()[0], self._saved)
+            return False
+        if self._spared is not None:  # before the store is asked: what is committed in between is in one of both
+            digests = {name: rows[~self._spared.has(name, rows)] for name, rows in digests.items()}
+        gone = {name: rows[~self._store.feeds.still_active(name, rows)] for name, rows in digests.items()}
+        self._matcher.apply(self._matcher.revision, withdraw=gone)
+        return True
 
     def _is_held_up(self) -> bool:
         """Whether a sweep has to wait for what is staged; when it need not, that is spared."""

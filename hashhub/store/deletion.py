@@ -280,6 +280,9 @@ class Deletions:
             if batch is not None:
                 c.execute(sa.delete(b).where(b.c["import"] == row.key, b.c.index == batch))
                 return True
+            # Pages went with their entries, but for those of which a cancellation that was cut off had deleted some.
+            p = s.statement_page
+            c.execute(sa.delete(p).where(p.c.hash_set == key, p.c["import"] == row.key))
             c.execute(sa.delete(s.allocation).where(s.allocation.c["import"] == row.key))
             c.execute(sa.delete(t).where(t.c.key == row.key))
             counted = msgspec.structs.replace(

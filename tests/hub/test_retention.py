@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -39,6 +40,7 @@ from hashhub.model import (
 from hashhub.store import deletion
 from hashhub.store import retention as store_module
 from hashhub.store import schema as s
+from hashhub.store.leases import Leases
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, item, writer
 
 ALPHA, BETA = writer("alpha"), writer("beta")
@@ -89,7 +91,9 @@ def rows(desk: Desk) -> dict[str, int]:
         key = c.scalar(sa.select(x.c.key).where(x.c.contributor == "alpha", x.c.id == "list"))
         entries = sa.select(s.entry.c.id).where(s.entry.c.hash_set != key)
         imports = sa.select(s.imports.c.key).where(s.imports.c.hash_set != key)
-        conditions = {table: table.c.hash_set == key for table in (s.entry, s.imports, s.reviewed, s.withdrawal)}
+        conditions = {
+            table: table.c.hash_set == key for table in (s.entry, s.imports, s.reviewed, s.withdrawal, s.statement_page)
+        }
         conditions |= {table: table.c.entry.not_in(entries) for table in (s.hash_, s.review)}
         conditions[s.succession] = s.succession.c.earlier.not_in(entries)
         of_imports = (s.finding, s.finding_run, s.staged_batch, s.allocation)
@@ -269,6 +273,41 @@ def test_an_import_that_is_being_committed_is_waited_for_and_an_open_one_ends(st
     for import_ in (open_, busy):
         with pytest.raises(NotFound):
             still.commit(import_)
+    still.hub.keeper.delete_rows()
+    assert set(rows(still).values()) == {0}
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_what_a_cancellation_that_was_cut_off_left_goes_too(
+    still: Desk, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """Whether some of what was staged was still there, or all but the digests of it was gone."""
+    monkeypatch.setattr("hashhub.store.stage.PAGE", 1)
+    opened = still.add(still.open("alpha/list"), [item(n) for n in range(3)])
+    store = still.hub._store
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the process ends here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.commits, "finish_commit", stop)
+        with pytest.raises(RuntimeError):
+            still.commit(opened)
+    renew, left = Leases.renew, list(range(steps))
+
+    def renewed(self: Leases, *arguments: Any) -> None:
+        if not left:
+            stop()
+        left.pop()
+        renew(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Leases, "renew", renewed)
+        with pytest.raises(RuntimeError):
+            store.imports.cancel_import(opened.id)
+    assert rows(still)["entry"] == 3 - steps
+    assert rows(still)["statement_page"] == 1
+    still.hub.retention.delete(OPERATOR, "alpha", "list")
     still.hub.keeper.delete_rows()
     assert set(rows(still).values()) == {0}
 

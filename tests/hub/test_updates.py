@@ -589,6 +589,41 @@ class TestTheMatcher:
         assert not follower.sweep()
         assert desk.hub._matcher.contains("MD5", _rows("MD5", 100)).all()
 
+    @pytest.mark.parametrize("sweeps", [0, 1, 2])
+    @pytest.mark.parametrize("part", ["digests_of_range", "_frame_digests", "still_active"])
+    def test_a_database_that_is_away_for_a_moment_has_nothing_dropped_that_is_staged_nor_anything_forgotten(
+        self, still_desk: Desk, monkeypatch: pytest.MonkeyPatch, part: str, sweeps: int
+    ) -> None:
+        """However far the look at what is staged had got."""
+        desk = still_desk
+        follower, store = desk.hub._follower, desk.hub._store
+        follower.catch_up()
+        first_edition(desk)
+        second_edition(desk)
+        desk.hash_set("beta/list")
+        opened = desk.add(desk.open("beta/list"), [item(2)])
+        store.commits.begin_commit(opened.id)
+        first = store.stage.allocate_entries(opened.id, 1)
+        store.stage.stage_entries(opened.id, pack_entries([EntryRow(first, EntryState.ACTIVE, item(2))]))
+        follower.catch_up()
+        monkeypatch.setattr(follow, "_LONGEST_HOLD_UP", 0.0)
+        monkeypatch.setattr(follow, "_SWEEP_PIECE", 1)
+        assert all(follower.sweep() for _ in range(sweeps))
+        with monkeypatch.context() as away, suppress(Unavailable):
+            away.setattr(feeds.Feeds, part, _away)
+            while follower.sweep():
+                pass
+        while follower.sweep():
+            pass
+        assert [n for n in range(0, 12, 2) if desk.hub._matcher.contains("MD5", _rows("MD5", n)).all()] == [2]
+        store.commits.finish_commit(opened.id, counts=Counts(items=1, accepted=1))
+        follower.catch_up()
+        assert desk.verdict(2) is Verdict.MATCH
+
+
+def _away(*_: Any, **__: Any) -> Any:
+    raise Unavailable("the database is away")
+
 
 @pytest.fixture
 def still_desk(database: str, tmp_path: Path) -> Iterator[Desk]:
