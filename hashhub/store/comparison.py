@@ -164,16 +164,12 @@ class Comparison:
     def stated_entries(self, contributor: str, hash_set: str) -> Iterator[StatedEntries]:
         """Yield all entries of a hash set that matter to a new list: live ones, and reviewed WITHDRAWN ones."""
         set_key = self._set_key(contributor, hash_set)
-        before = self._first_page()
         # The reviewed ones first: there are far fewer of them than of withdrawn ones.
         withdrawn = self._db.sql(
             f"{_SQL} (SELECT DISTINCT entry FROM reviewed "  # noqa: S608 - our own text
             f"WHERE hash_set = ? AND entry > ? ORDER BY entry LIMIT {_PAGE}) a "
             "CROSS JOIN entry e WHERE e.id = a.entry ORDER BY e.id"
         )
-        for state in (ACTIVE, _QUARANTINED):
-            for rows in self._ahead(partial(self._live_page, set_key, state, before)):
-                yield self._stated(rows, lambda _: set())
         yield from self._by_digests(set_key)
         after = 0
         while rows := self._db.fetch(withdrawn, (set_key, after)):
@@ -181,32 +177,34 @@ class Comparison:
             page = self._stated([row for row in rows if row[1] == WITHDRAWN or row[11]])
             yield page.where(page.are_withdrawn)
 
-    def _ahead(self, read: Callable[[int], Sequence[Row]]) -> Iterator[Sequence[Row]]:
-        """Yield what `read` gives behind each last row's first column, until nothing is left."""
+    def _ahead(self, after: int, read: Callable[[int], Sequence[Row]]) -> Iterator[Sequence[Row]]:
+        """Yield what `read` gives behind `after`, then behind each last row's first column, until nothing is left."""
         if self._db.is_sqlite:  # which reads in this process: threads would wait for each other at every row
-            after = 0
             while rows := read(after):
                 after = rows[-1][0]
                 yield rows
             return
         with ThreadPoolExecutor(1, "read-ahead") as beside:
-            reading = beside.submit(read, 0)
+            reading = beside.submit(read, after)
             while rows := reading.result():
                 reading = beside.submit(read, rows[-1][0])
                 yield rows
+
+    def _live_rows(self, set_key: int, after: int, before: int) -> Iterator[StatedEntries]:
+        """Yield the live entries with ids behind `after` and before `before`, by their rows."""
+        for state in (ACTIVE, _QUARANTINED):
+            for rows in self._ahead(after, partial(self._live_page, set_key, state, before)):
+                yield self._stated(rows, lambda _: set())
 
     def _live_page(self, set_key: int, state: int, before: int, after: int) -> Sequence[Row]:
         condition, order, parameters = self._db.state_page(set_key, state, after, before)
         sql = f"{_SQL} entry e WHERE {condition} ORDER BY {order} LIMIT {_PAGE}"
         return self._db.fetch(self._db.sql(sql), parameters)
 
-    def _first_page(self) -> int:
-        """Return the first entry that has a place in a page: ids ascend, and there were pages ever since."""
-        first: int | None = self._db.fetch("SELECT min(first_entry) FROM statement_page")[0][0]
-        return NO_ENTRY if first is None else first
-
     def _by_digests(self, set_key: int) -> Iterator[StatedEntries]:
-        """Yield the live entries that have a place in a page: nearly all of them without a look at their rows.
+        """Yield the live entries: those that have a place in a page nearly all without a look at their rows.
+
+        Others are of before there were pages, or were written by a server of that version beside newer ones.
 
         A page is read in one statement with the ids of its entries that are not simply ACTIVE without remarks, so that
         both are of one moment: those that are withdrawn, told by a minus, are left out, and the other ones are read. So
@@ -227,9 +225,13 @@ class Comparison:
             f"AND (EXISTS ({live} = {ACTIVE}) OR EXISTS ({live} = {_QUARANTINED})) "
             f"ORDER BY first_entry LIMIT {_DIGEST_PAGES}"
         )
-        for rows in self._ahead(lambda after: self._db.fetch(sql, (since, set_key, after))):
+        covered = 0  # no live entry up to this one is left
+        for rows in self._ahead(0, lambda after: self._db.fetch(sql, (since, set_key, after))):
             unread: list[NDArray[np.int64]] = []
             for row in rows:
+                if row[0] > covered + 1:
+                    yield from self._live_rows(set_key, covered, row[0])
+                covered = row[1]
                 if self._entries.source(row[2]) is not None:
                     page, odd = self._plain(*row)
                     unread.append(odd)
@@ -239,6 +241,7 @@ class Comparison:
             )
             for page in self._pages(by_id, lambda _: set()):
                 yield page.where(~page.are_withdrawn)
+        yield from self._live_rows(set_key, covered, NO_ENTRY)
 
     def _plain(
         self, first: int, last: int, _: int, form: int, content: bytes, listed: str, odd: str | None

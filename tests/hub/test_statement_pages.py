@@ -61,8 +61,7 @@ class DecidedTwice(Intake):
 
     def decide(self, batches: Any) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Comparison, "_first_page", lambda _: NO_ENTRY)
-            patch.setattr(Comparison, "_by_digests", lambda *_: iter(()))
+            patch.setattr(Comparison, "_by_digests", lambda self, set_key: self._live_rows(set_key, 0, NO_ENTRY))
             self._by_rows.decide(batches)
         super().decide(batches)
         assert decided(self) == decided(self._by_rows)
@@ -213,6 +212,21 @@ def test_a_hub_that_is_upgraded_compares_what_has_no_page(any_desk: Desk) -> Non
     assert len(places(store)) == 2
     third = any_desk.contribute("alpha/list", *map(item, range(4)), item(4, media_size=1), item(7), source="again")
     assert third.counts.unchanged == 6
+
+
+@pytest.mark.parametrize("without", [(0,), (1,), (2,), (0, 2), (0, 1, 2)])
+def test_what_an_older_server_writes_beside_newer_ones_is_compared(any_desk: Desk, without: tuple[int, ...]) -> None:
+    """It writes no pages: its entries have none, whether others come behind them or not."""
+    any_desk.hash_set("alpha/list")
+    for numbers in (range(2), range(2, 4), range(4, 6)):
+        any_desk.contribute("alpha/list", *map(item, numbers), source=str(numbers))
+    store = any_desk.hub._store
+    firsts = sorted(places(store))[::2]
+    for at in without:
+        forget(store, f"DELETE FROM statement_page WHERE first_entry = {firsts[at]}")  # noqa: S608 - our own number
+    assert len(places(store)) == 6 - 2 * len(without)
+    done = any_desk.contribute("alpha/list", *map(item, range(5)), item(7), replace=True, source="again")
+    assert (done.counts.unchanged, done.counts.accepted, done.counts.absent) == (5, 1, 1)
 
 
 def test_of_what_is_unchanged_no_row_is_read(any_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
