@@ -234,4 +234,9 @@ def host_and_port(field: str, address: str) -> tuple[str, int]:
     host, colon, port = address.rpartition(":")
     if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > _LAST_PORT:
         raise InvalidArgument.field(field, f"must be HOST:PORT, or the path of a socket; got {address!r}")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        host.encode("idna")  # as it is when it is looked up, which nobody expects to fail so
+    except UnicodeError:
+        raise InvalidArgument.field(field, f"has a host that is no name of one: {address!r}") from None
+    return host, int(port)

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import pytest
 
-from hashhub.errors import LimitExceeded
+from hashhub.errors import InvalidArgument, LimitExceeded
 from hashhub.hook import Action, Checked, HookSettings, WithoutAnswer
 from hashhub.hook.clamd_chain import Chain, ChainAnswer
 from tests.hook.clamd_parts import (
@@ -313,6 +313,12 @@ def test_a_clamd_with_as_many_waiting_as_may_is_waited_for(tmp_path: Path) -> No
         later.start()
         assert asyncio.run(scan()).text == b"stream: OK"
         later.join(10)
+
+
+@pytest.mark.parametrize("host", ["clamd..internal", "c" * 64, "clamd\ud800"])
+def test_a_host_that_cannot_be_looked_up_is_refused_before_the_first_upload(host: str) -> None:
+    with pytest.raises(InvalidArgument, match="host"):
+        Chain(f"{host}:3310", seconds=1)
 
 
 def take_ten(connected: socket.socket) -> None:
