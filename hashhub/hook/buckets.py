@@ -52,6 +52,7 @@ _MOST_WAITING: Final = 1_000
 _AWAY_AFTER: Final = 3  # uploads in a row without an answer, after which the hub counts as away
 _MOST_TRIES: Final = 10  # of one upload while others do get answers; then it is for a person to look at
 _LONGEST_WAIT: Final = 600.0
+_UNANSWERED, _TO_RELEASE = "unanswered", "to release"  # what is done anew beside names that uploaders choose
 _MOST_MISLED: Final = 100  # names in a row that are not there, after which events are not relied on
 _RECHECKED_A_PASS: Final = 100
 _LONGEST_PAUSE: Final = 60.0
@@ -145,7 +146,7 @@ class BucketWorker:
         self._room = threading.BoundedSemaphore(2 * settings.jobs)
         self._under_way: set[str] = set()
         self._waiting: dict[str, _Try] = {}
-        self._failed: OrderedDict[str, _Try] = OrderedDict()
+        self._failed: OrderedDict[tuple[str, str], _Try] = OrderedDict()
         self._listing: Iterator[Stored | Unlisted] | None = None
         self._next_listing = 0.0
         self._hears = False  # whether the queue of events could be asked the last time
@@ -251,7 +252,7 @@ class BucketWorker:
                         self.held.remove(taken)
                     continue
                 waiting = self._waiting.get(taken.name)
-                held_up = waiting or self._failed.get(taken.name)
+                held_up = waiting or self._failed.get(("", taken.name))
                 if not name or (held_up is not None and held_up.due > self._clock()):
                     continue
                 if waiting is None and not self._is_abandoned(folder, taken):
@@ -595,8 +596,7 @@ class BucketWorker:
             (self.public.url, _RECHECKED_A_PASS + len(self._failed)),
         )
         for (name,) in rows:
-            where = self._address(self.public, name)
-            if self._is_held_up(where):
+            if self._is_held_up(name, _UNANSWERED):
                 continue
             with self._lock:
                 if self._misses and self._clock() < self._next_probe:
@@ -609,8 +609,10 @@ class BucketWorker:
             except HashHubError as e:
                 is_settled = False
                 if not isinstance(e, Conflict):
-                    self._fail(where, e, name=name, where=where)
+                    self._fail(name, e, of=_UNANSWERED, where=self._address(self.public, name))
             if is_settled:
+                with self._lock:
+                    self._failed.pop((_UNANSWERED, name), None)
                 sql = "DELETE FROM bucket_unanswered WHERE place = ? AND name = ?"
                 self._records.write(sql, (self.public.url, name))
             else:  # behind the others, which may have one
@@ -653,14 +655,14 @@ class BucketWorker:
             (_RECHECKED_A_PASS + len(self._failed),),
         )
         for reference, state, name in rows:
-            if self._is_held_up(reference):
+            if self._is_held_up(reference, _TO_RELEASE):
                 continue
             try:
                 self._release_one(reference, name, is_released=state == UploadState.RELEASED)
             except (Unavailable, LimitExceeded):
                 raise
             except HashHubError as e:  # this object's; the others have their turn
-                self._fail(reference, e, name=name, where=self._address(self.public, name))
+                self._fail(reference, e, of=_TO_RELEASE, name=name, where=self._address(self.public, name))
 
     def _release_one(self, reference: str, name: str, *, is_released: bool) -> None:
         where = left = ""
@@ -704,18 +706,20 @@ class BucketWorker:
             )
         )
 
-    def _is_held_up(self, key: str) -> bool:
+    def _is_held_up(self, key: str, of: str = "") -> bool:
         """Return whether it could not be handled, and it is too early to try again."""
-        failed = self._failed.get(key)
+        failed = self._failed.get((of, key))
         return failed is not None and failed.due > self._clock()
 
-    def _fail(self, key: str, error: HashHubError, *, name: str = "", where: str = "") -> None:
-        """Remember what could not be handled, and tell of it the first time. `key`: its name, unless that is given."""
+    def _fail(self, key: str, error: HashHubError, *, of: str = "", name: str = "", where: str = "") -> None:
+        """Remember what could not be handled, and tell of it the first time. `key`: its name, unless that is given;
+        `of`: what was done, so that no name of an upload stands for something else.
+        """
         with self._lock:
-            before = self._failed.pop(key, None)
+            before = self._failed.pop((of, key), None)
             tries = before.tries if before else 0
             pause = min(self._settings.retry_seconds * 2 ** min(tries, 20), _LONGEST_WAIT)
-            self._failed[key] = _Try(self._clock() + pause, tries + 1)
+            self._failed[of, key] = _Try(self._clock() + pause, tries + 1)
             if len(self._failed) > _MOST_REMEMBERED:
                 self._failed.popitem(last=False)
         if before is None:
@@ -726,7 +730,7 @@ class BucketWorker:
         with self._lock:
             self.outcomes[handled.outcome] += 1
             if handled.outcome not in {Outcome.FAILED, Outcome.WAITING}:
-                self._failed.pop(handled.name, None)
+                self._failed.pop(("", handled.name), None)
             self._on_handled(handled)
 
     @staticmethod

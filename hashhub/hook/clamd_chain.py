@@ -28,6 +28,7 @@ _log = logging.getLogger("hashhub.hook")
 LENGTH: Final = struct.Struct("!L")  # before each chunk of a stream; 0 ends it
 _LAST_PORT: Final = 0xFFFF
 _CONNECT_SECONDS: Final = 5.0
+_FULL_SECONDS: Final = 0.02  # between tries while as many connections wait for it as may
 _STALL_SECONDS: Final = 30.0  # it writes a stream to disk as it comes, so that only one in trouble takes none for long
 _VERSION_SECONDS: Final = 5.0
 _ANSWER_BYTES: Final = 1 << 16  # a line with the name of what it found
@@ -71,7 +72,7 @@ class Chain:
         """Return a new connection, which does not block. Raises OSError, or TimeoutError (which is one)."""
         async with asyncio.timeout(_CONNECT_SECONDS):
             if self._path:
-                return await _connected(socket.AF_UNIX, self._path)
+                return await _connected_to_path(self._path)
             error = OSError(f"{self._host} has no address")
             for family, _, _, _, address in await asyncio.get_running_loop().getaddrinfo(
                 self._host, self._port, type=socket.SOCK_STREAM
@@ -188,8 +189,25 @@ class ChainScan:
         self._reading.cancel()
 
 
+async def _connected_to_path(path: str) -> socket.socket:
+    """Return a connection to a UNIX socket; wait while no more may wait for it: asyncio takes that for a connection."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        while True:
+            try:
+                connection.connect(path)
+            except BlockingIOError:
+                await asyncio.sleep(_FULL_SECONDS)
+            else:
+                return connection
+    except BaseException:
+        connection.close()
+        raise
+
+
 async def _connected(family: int, address: Any) -> socket.socket:
-    """Return a connection to an address, which is a path, or what getaddrinfo gave for the family."""
+    """Return a connection to an address, as getaddrinfo gave it for the family."""
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
         connection.setblocking(False)
@@ -216,4 +234,9 @@ def host_and_port(field: str, address: str) -> tuple[str, int]:
     host, colon, port = address.rpartition(":")
     if not colon or not host or not (port.isascii() and port.isdigit()) or int(port) > _LAST_PORT:
         raise InvalidArgument.field(field, f"must be HOST:PORT, or the path of a socket; got {address!r}")
-    return host.removeprefix("[").removesuffix("]"), int(port)
+    host = host.removeprefix("[").removesuffix("]")
+    try:
+        host.encode("idna")  # as it is when it is looked up, which nobody expects to fail so
+    except UnicodeError:
+        raise InvalidArgument.field(field, f"has a host that is no name of one: {address!r}") from None
+    return host, int(port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -96,6 +97,24 @@ def _say_what_differs(settings: HookSettings) -> None:
                 here,
                 usual,
             )
+    if settings.hashing is Hashing.HERE and settings.media_memory_bytes > (memory := _memory_bytes()):
+        _log.warning(
+            "one upload may take %d bytes of memory, and there are %d here: one that does may end the hook; lower "
+            "media_memory_bytes, at the hub too",
+            settings.media_memory_bytes,
+            memory,
+        )
+
+
+def _memory_bytes() -> int:
+    """Return what memory there is: the machine's, or what a container or unit may take of it."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        _, is_unified, group = Path("/proc/self/cgroup").read_text("ascii").rpartition("0::")
+        most = Path(f"/sys/fs/cgroup{group.strip()}/memory.max").read_text("ascii").strip() if is_unified else "max"
+    except (OSError, UnicodeDecodeError):
+        return memory
+    return min(memory, int(most)) if most.isdecimal() else memory
 
 
 def open_vault(settings: HookSettings, records: Records) -> Vault | None:

@@ -599,8 +599,11 @@ class Queue:
     def cases_of(self, checked: Checked) -> list[CaseHit]:
         """Return the cases that are about an upload now, by what is kept of it: hashes, and which cases stopped it."""
         query = _asked_again(checked) or Query(hashes=checked.hashes)
-        hits = {hit.case: hit for hit in self._cases.noted(checked.decision.reasons)}
-        return list((hits | {hit.case: hit for hit in self._cases.hits(query)}).values())
+        hits: dict[str, CaseHit] = {}
+        for hit in (*self._cases.hits(query), *self._cases.noted(checked.decision.reasons)):
+            if hit.case not in hits or hit.rank < hits[hit.case].rank:
+                hits[hit.case] = hit
+        return list(hits.values())
 
     def _proposal(self, reference: str) -> Proposal | None:
         rows = self._records.rows("SELECT actor, code, comment, time FROM proposal WHERE reference = ?", (reference,))

@@ -402,14 +402,13 @@ class Records:
 
     def add_reasons(self, state: UploadState, recorded: Checked, checked: Checked) -> bool:
         """Record with an upload that is in this state what else speaks about it by a later decision; return False where
-        it is not in that state any more, or its release is proposed: by somebody who did not know.
+        something else is recorded of it meanwhile, or a person has looked at it or said something: whatever they say
+        next is about what they saw.
         """
         reference = recorded.decision.reference
         with self.transaction():
-            if not self.rows(
-                "SELECT 1 FROM upload WHERE reference = ? AND state = ? "
-                "AND NOT EXISTS (SELECT 1 FROM proposal WHERE proposal.reference = upload.reference)",
-                (reference, state),
+            if self.get_upload(reference) != (state, recorded) or self.rows(
+                "SELECT 1 FROM event WHERE subject = ? AND actor <> ? LIMIT 1", (reference, HOOK)
             ):
                 return False
             decision = msgspec.structs.replace(checked.decision, reference=reference)

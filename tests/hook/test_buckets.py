@@ -18,7 +18,7 @@ from hashhub.hook import Action, Hook, HookSettings, NoAnswer, WithoutAnswer
 from hashhub.hook.buckets import BucketWorker, Handled, Outcome
 from hashhub.hook.decision import Checked
 from hashhub.hook.judges import Judged
-from hashhub.hook.places import FolderPlace, S3Place, Stored
+from hashhub.hook.places import FolderPlace, S3Place, Stored, Unlisted
 from hashhub.hook.queue import Code, Queue
 from hashhub.hook.records import Records, UploadState
 from hashhub.hook.settings import BucketSettings, RecheckSettings
@@ -665,6 +665,26 @@ def test_what_never_gets_an_answer_keeps_no_other_from_being_checked_again(
         worker.look_once()
     assert set(at_work.scene.contents("public")) == {"never.jpg"}
     assert at_work.scene.held_names() == ["block/later.jpg"]
+
+
+def test_no_name_of_an_upload_that_fails_keeps_another_from_being_checked_again(
+    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is called what the worker could call the other: its address."""
+    at_work.scene.upload("known.jpg", pictures[0])
+    at_work.judge.is_away = True
+    worker = at_work.worker(without_answer=msgspec.structs.replace(HELD, hub_away=Action.ALLOW))
+    worker.look_once()
+    assert set(at_work.scene.contents("public")) == {"known.jpg"}
+    at_work.judge.is_away = False
+    at_work.judge.know(pictures[0])
+    at_work.now += 700
+    where = f"{worker.public.url.rstrip('/')}/known.jpg"
+    refused = Unlisted(name=where, error=PermissionDenied("access is denied"))
+    monkeypatch.setattr(worker.quarantine, "objects", lambda *_: iter([refused]))
+    for _ in range(2):
+        worker.look_once()
+    assert at_work.scene.held_names() == ["block/known.jpg"]
 
 
 def test_places_that_are_in_each_other_are_refused(tmp_path: Path) -> None:

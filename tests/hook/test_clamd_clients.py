@@ -12,15 +12,15 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 
-from hashhub.errors import LimitExceeded
+from hashhub.errors import InvalidArgument, LimitExceeded
 from hashhub.hook import Action, Checked, HookSettings, WithoutAnswer
-from hashhub.hook.clamd_chain import Chain
+from hashhub.hook.clamd_chain import Chain, ChainAnswer
 from tests.hook.clamd_parts import (
     CLEAN,
     KNOWN,
@@ -281,6 +281,44 @@ def test_an_answer_in_the_middle_is_read_though_nothing_more_is_taken(tmp_path: 
             return (await begun.answer()).text
 
         assert asyncio.run(scan()) == b"INSTREAM size limit exceeded. ERROR"
+
+
+def test_a_clamd_with_as_many_waiting_as_may_is_waited_for(tmp_path: Path) -> None:
+    path = str(tmp_path / "clamd.sock")
+
+    async def scan() -> ChainAnswer:
+        begun = await Chain(path, seconds=10).scan()
+        await begun.write(CLEAN)
+        return await begun.answer()
+
+    with (
+        closing(socket.socket(socket.AF_UNIX)) as listening,
+        closing(socket.socket(socket.AF_UNIX)) as first,
+    ):
+        listening.bind(path)
+        listening.listen(0)
+        first.connect(path)
+
+        def answer_second() -> None:
+            listening.accept()[0].close()
+            with listening.accept()[0] as connected:
+                assert connected.recv(10) == b"zINSTREAM\0"
+                received = b""
+                while not received.endswith(b"\0\0\0\0"):
+                    received += connected.recv(1 << 16)
+                connected.sendall(b"stream: OK\0")
+
+        listening.settimeout(10)
+        later = threading.Timer(0.3, answer_second)
+        later.start()
+        assert asyncio.run(scan()).text == b"stream: OK"
+        later.join(10)
+
+
+@pytest.mark.parametrize("host", ["clamd..internal", "c" * 64, "clamd\ud800"])
+def test_a_host_that_cannot_be_looked_up_is_refused_before_the_first_upload(host: str) -> None:
+    with pytest.raises(InvalidArgument, match="host"):
+        Chain(f"{host}:3310", seconds=1)
 
 
 def take_ten(connected: socket.socket) -> None:

@@ -59,9 +59,26 @@ def test_a_hook_looks_for_what_a_hub_looks_for() -> None:
     assert least(usual, Effort(Config().max_effort.upper())) is usual
 
 
-def test_who_sets_it_otherwise_is_told_what_that_means(
-    make_settings: Callable[..., HookSettings], caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("gib", "is_said"), [(2, True), (8, False)])
+def test_a_machine_that_has_less_memory_than_one_file_may_take_is_warned_of(
+    make_settings: Callable[..., HookSettings],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    gib: int,
+    is_said: bool,
 ) -> None:
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": gib << 18}
+    monkeypatch.setattr("os.sysconf", pages.__getitem__)
+    monkeypatch.setattr("hashhub.hook.opening.Path.read_text", lambda *_: "0::/none\nmax")
+    with open_hook(make_settings()):
+        pass
+    assert (f"there are {gib << 30} here" in caplog.text) == is_said
+
+
+def test_who_sets_it_otherwise_is_told_what_that_means(
+    make_settings: Callable[..., HookSettings], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hashhub.hook.opening._memory_bytes", lambda: 1 << 40)
     with caplog.at_level(logging.INFO, "hashhub.hook"), open_hook(make_settings()):
         pass
     assert "media_" not in caplog.text

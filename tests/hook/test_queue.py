@@ -31,7 +31,7 @@ from hashhub.errors import (
 from hashhub.hashes import Hash
 from hashhub.hashing import hash_media
 from hashhub.hook import Action, HookSettings, open_hook
-from hashhub.hook.cases import CaseOutcome, CasePurpose, Cases, item_of_hashes
+from hashhub.hook.cases import CaseOutcome, CasePurpose, Cases, Item, item_of_hashes
 from hashhub.hook.judges import HubJudge, Judged
 from hashhub.hook.people import People
 from hashhub.hook.queue import Code, FeedbackState, Queue, QueueRounds
@@ -44,7 +44,7 @@ from tests.hook.waiting import checked, hit, put, records_of
 if TYPE_CHECKING:
     from tests.hook.conftest import Listed
 
-A, B = "police-nl/known/1", "hotline-de/known/1"
+A, B, C = "police-nl/known/1", "hotline-de/known/1", "hotline-de/known/2"
 
 
 def settings_in(directory: Path, **given: Any) -> HookSettings:
@@ -528,6 +528,53 @@ def test_a_case_that_stopped_an_upload_by_what_is_not_kept_is_shown_and_ends_no_
                 queue.release(reference, code=code, actor="eve", comment="a friend's")
     cases.close(case, CaseOutcome.REJECTED, actor="bob", reason="not so")
     assert queue.get(references[Code.OTHER]).cases == ()
+
+
+def test_a_part_that_is_near_hides_no_case_that_is_about_the_whole(queue: Queue, records: Records) -> None:
+    """It was stopped as a variant of the picture, and is also like a frame of the case's video."""
+    cases = Cases(records, CaseSettings())
+    picture, shown = (Hash("PDQ", Random(i).randbytes(32)) for i in (1, 2))
+    opened = cases.open(
+        Item(hashes=((picture, ""), (Hash("VPDQ", shown.digest), ""))),
+        purpose=CasePurpose.INTIMATE_IMAGE,
+        complaint="T-1",
+        reason="asked for",
+        actor="ann",
+        receive_time=datetime.now(UTC),
+    )
+    how = "PDQ at distance 12, by its variant border"
+    line = ReasonLine(code="CASE_HOLD", clause=opened.name, text=f"a copy of what {opened.name} is about: {how}")
+    one = checked(hit(A), verdict=Verdict.REVIEW, hashes=(shown,))
+    decision = msgspec.structs.replace(one.decision, reasons=(line,))
+    reference = put(records, msgspec.structs.replace(one, decision=decision))
+    cases.confirm(opened.name, actor="bob", reason="looked at it")
+    [about] = queue.get(reference).cases
+    assert (about.action, about.how) == (Action.BLOCK, how)
+    with pytest.raises(FailedPrecondition, match=opened.name):
+        queue.release(reference, code=Code.OTHER, actor="eve", comment="a friend's")
+
+
+@pytest.mark.parametrize("seen", ["nothing", "looked", "escalated", "proposed", "changed"])
+def test_reasons_are_added_to_no_upload_that_somebody_may_decide_over_by_what_they_saw(
+    two: Queue, records: Records, seen: str
+) -> None:
+    one = checked(hit(A))
+    reference = put(records, one)
+    more = msgspec.structs.replace(one, result=MatchResult(verdict=Verdict.MATCH, matches=(hit(A), hit(B))))
+    match seen:
+        case "looked":
+            two.get(reference, actor="eve")
+        case "escalated":
+            two.escalate(reference, actor="eve", comment="whose is it?")
+        case "proposed":
+            two.release(reference, code=Code.OTHER, actor="eve", comment="a friend's")
+        case "changed":
+            assert records.add_reasons(UploadState.HELD, one, more)
+    before = two.get(reference)
+    others = msgspec.structs.replace(one, result=MatchResult(verdict=Verdict.MATCH, matches=(hit(A), hit(C))))
+    assert records.add_reasons(UploadState.HELD, one, others) == (seen == "nothing")
+    hits = {h.entry for h in two.get(reference).hits}
+    assert hits == ({A, C} if seen == "nothing" else {h.entry for h in before.hits})
 
 
 def test_a_case_is_about_a_listed_video_whose_frames_are_not_kept(queue: Queue, records: Records) -> None:
