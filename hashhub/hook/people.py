@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hashhub.errors import AlreadyExists, InvalidArgument, NotFound, Reason, Unauthenticated
+from hashhub.hook.records import HOOK
 from hashhub.model import now
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class People:
             raise InvalidArgument.field(
                 "name", "must be 1 to 63 of a-z, 0-9, '.', '_' and '-', a letter or digit first"
             )
+        if name == HOOK:
+            raise InvalidArgument.field("name", "is the one by which the records tell what the hook did by itself")
         if not 1 <= days <= _MAX_DAYS:
             raise InvalidArgument.field("days", f"must be 1 to {_MAX_DAYS}", "OUT_OF_RANGE")
         token = PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)

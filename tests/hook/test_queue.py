@@ -248,7 +248,7 @@ def test_who_acts_is_who_holds_the_token(records: Records) -> None:
     with pytest.raises(Unauthenticated) as error:
         people.who(token)
     assert error.value.reason is Reason.TOKEN_EXPIRED
-    for name in ("", "Ann", "a b", "a/b", "é", "x" * 64):
+    for name in ("", "Ann", "a b", "a/b", "é", "x" * 64, "hook"):
         with pytest.raises(InvalidArgument):
             people.add(name, days=1, actor="account:root")
     people.remove("ann", actor="account:root")
