@@ -9,9 +9,9 @@ pinned, and `tests/server/test_hyper.py` is the contract that a newer one must k
            -> `request.collect` or `request.chunk`: the body is read in Rust; its callback comes on one of these threads
            -> `request.answer`
 
-On Linux these threads, and those that they start, do not interrupt others when they wake (SCHED_BATCH): a lookup wakes
-Rust's thread three times, and each time it pushed the thread aside that answers lookups, with Python's lock in its
-hands. Woken for several at once, it takes less for each.
+On Linux Rust's thread does not interrupt others when it wakes (SCHED_BATCH): a lookup wakes it three times, and each
+time it pushed the thread aside that answers lookups, with Python's lock in its hands. Woken for several at once, it
+takes less for each.
 
 No thread of Python's waits for a sender or a receiver. granian's worker asks for an event loop to bring results back
 to; `_Here` stands in for one and calls the callback on the thread that brings the result.
@@ -32,7 +32,7 @@ import sys
 import threading
 from asyncio import CancelledError
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Final
 
 from granian import _granian
@@ -57,6 +57,9 @@ logging.getLogger("_granian").setLevel(logging.WARNING)
 
 class BrokenBody(Exception):
     """The sender went, or what it sent is no body by the rules of HTTP."""
+
+
+_turns = threading.local()
 
 
 class CancelledBody(Exception):
@@ -236,7 +239,7 @@ class HTTPServer:
             False,
             (None, None),
         )
-        with _patient_threads():
+        with _patient_threads() as self._is_patient:
             self._worker.serve_mtr(scheduler, here, self._signal)
 
     def close(self, seconds: float) -> None:
@@ -245,6 +248,9 @@ class HTTPServer:
         self._ended.wait(seconds)
 
     def _called(self, watcher: Any) -> None:
+        if self._is_patient and not hasattr(_turns, "are_usual"):
+            _turns.are_usual = True
+            _set_policy(os.SCHED_OTHER)
         request = Request(watcher.scope, watcher.proto)
         # An exception on its way keeps the frames below it, so this one must not keep the body: see `Request.answer`.
         del watcher
@@ -266,22 +272,30 @@ class _Here:
 
 
 @contextmanager
-def _patient_threads() -> Iterator[None]:
-    """Let the threads that are started in the body wait for the end of a turn when they wake, and not cut it short.
+def _patient_threads() -> Iterator[bool]:
+    """Let the threads that are started in the body wait for the end of a turn when they wake, and not cut it short; say
+    whether they do.
 
-    A thread inherits that from the one which starts it. Where the system knows no such thing, allows none, or was told
-    otherwise by whoever started this process, nothing changes.
+    A thread inherits that from the one which starts it; those that calls are answered on take it off at their first
+    call. Where the system knows no such thing, allows none, or was told otherwise by whoever started this process,
+    nothing changes.
     """
-    is_patient = False
-    with suppress(AttributeError, OSError):
-        if os.sched_getscheduler(0) == os.SCHED_OTHER:
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-            is_patient = True
+    is_usual = hasattr(os, "SCHED_BATCH") and os.sched_getscheduler(0) == os.SCHED_OTHER
+    is_patient = is_usual and _set_policy(os.SCHED_BATCH)
     try:
-        yield
+        yield is_patient
     finally:
         if is_patient:
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+            _set_policy(os.SCHED_OTHER)
+
+
+def _set_policy(policy: int) -> bool:
+    """Set the scheduling policy of this thread, and of those that it starts; False: the system does not allow it."""
+    try:
+        os.sched_setscheduler(0, policy, os.sched_param(0))
+    except OSError:
+        return False
+    return True
 
 
 def _nothing(*_: object) -> None:

@@ -319,7 +319,7 @@ def test_nothing_of_a_request_stays(served: Served) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux alone has such turns")
-def test_its_threads_interrupt_nobody_when_they_wake(served: Served) -> None:
+def test_rusts_thread_interrupts_nobody_when_it_wakes(served: Served) -> None:
     on_threads = []
 
     def note(request: Request) -> None:
@@ -328,7 +328,7 @@ def test_its_threads_interrupt_nobody_when_they_wake(served: Served) -> None:
 
     served.handle = note
     served.ask(POST + b"connection: close\r\n\r\n")
-    assert on_threads == [os.SCHED_BATCH]
+    assert on_threads == [os.SCHED_OTHER]  # nor does anything that a call starts wait for others
     threads = [path.parent for path in Path("/proc/self/task").glob("*/comm") if "tokio" in path.read_text("ascii")]
     assert threads
     assert {os.sched_getscheduler(int(thread.name)) for thread in threads} == {os.SCHED_BATCH}
