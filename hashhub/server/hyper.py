@@ -43,6 +43,7 @@ _log = logging.getLogger("hashhub.server")
 Headers = Sequence[tuple[str, str]]
 
 _rust: Any = _granian  # its stub is not that of this version
+_turns = threading.local()  # has `are_usual` on threads that no longer wait for the end of a turn
 
 _BACKLOG: Final = 1024  # connections that the kernel keeps waiting
 _HEADER_BYTES: Final = 64 * 1024  # of one request; also what hyper reads of a body ahead of its reader
@@ -57,9 +58,6 @@ logging.getLogger("_granian").setLevel(logging.WARNING)
 
 class BrokenBody(Exception):
     """The sender went, or what it sent is no body by the rules of HTTP."""
-
-
-_turns = threading.local()
 
 
 class CancelledBody(Exception):
