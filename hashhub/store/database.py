@@ -243,7 +243,7 @@ class Database:
         if not self.is_sqlite:
             text = self.sql(sql.format(keys=f"= ANY(?::{kind}[])"))
             for start in range(0, len(keys), _KEY_PAGE):
-                yield from fetch(text, (*before, list(keys[start : start + _KEY_PAGE])))
+                yield from fetch(text, (*before, array_of(kind, keys[start : start + _KEY_PAGE])))
             return
         for start in range(0, len(keys), _IN_SIZES[-1]):
             part = keys[start : start + _IN_SIZES[-1]]
@@ -442,6 +442,19 @@ class Database:
                 )
             if version != SCHEMA_VERSION:
                 upgrade(c)
+
+
+def array_of(kind: str, values: Sequence[Any]) -> Any:
+    """Return values as PostgreSQL takes them for a parameter `?::KIND[]`.
+
+    psycopg asks for each element how it is written, which takes 1 µs for a number and 3 µs for bytes; an array that is
+    already text takes a tenth of a microsecond an element.
+    """
+    if kind == "int8":
+        return "{" + ",".join(map(str, values)) + "}"
+    if kind == "bytea" and values:
+        return '{"\\\\x' + '","\\\\x'.join(map(bytes.hex, values)) + '"}'
+    return list(values)
 
 
 def upgrade(c: Connection) -> None:
@@ -726,6 +739,10 @@ def _postgresql_engines(url: URL) -> tuple[Engine, Engine]:
 
 
 def _set_up_postgresql(connection: Any, _: object) -> None:
+    from psycopg.types.string import BytesBinaryDumper  # not installed everywhere
+
+    # Of those that psycopg has for a column of bytes, its own default is one in Python.
+    connection.adapters.register_dumper(bytes, BytesBinaryDumper)
     # Every statement of the store walks down an index. Just after a large import, before the tables are analysed, the
     # planner would take them for small and read all of them instead.
     with connection.cursor() as cursor:

@@ -27,7 +27,7 @@ from sqlalchemy.engine import Connection
 from hashhub.errors import Unavailable
 from hashhub.model import EntryState, Role, Withdrawal, WithdrawalReason
 from hashhub.store import schema as s
-from hashhub.store.database import Database
+from hashhub.store.database import Database, array_of
 from hashhub.store.holds import Origin, put_holds
 from hashhub.store.idset import IdSet, runs
 from hashhub.store.packing import pack_reasons
@@ -260,7 +260,7 @@ class Outstanding:
         if not ids:
             return
         code = pack_reasons((part.code,))
-        keys: tuple[Any, ...] = (json.dumps(ids) if self._db.is_sqlite else ids,)
+        keys: tuple[Any, ...] = (json.dumps(ids) if self._db.is_sqlite else array_of("int8", ids),)
         sql = self._update
         if ids[-1] - ids[0] + 1 == len(ids):
             sql, keys = self._update_range, (ids[0], ids[-1])

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hashhub.model import SYSTEM, EntryState
 from hashhub.store import Store
-from hashhub.store.database import NO_ENTRY, Database
+from hashhub.store.database import NO_ENTRY, Database, array_of, locate
 from hashhub.store.schema import ACTIVE, QUARANTINED
 
 
@@ -130,3 +132,23 @@ def test_an_entry_that_is_moved_meanwhile_is_met_once(
 
     monkeypatch.setattr(Database, "fetch", moved_behind_the_first)
     assert [item.entry_id for item in filled.holds.live_items("alpha", "list")] == [*released, *quarantined]
+
+
+@settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    numbers=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20),
+    digests=st.lists(st.binary(max_size=40), max_size=20),
+    texts=st.lists(st.text(st.characters(exclude_characters="\0", codec="utf-8"), max_size=20), max_size=20),
+)
+def test_keys_arrive_as_they_are(
+    postgresql_url: str, numbers: list[int], digests: list[bytes], texts: list[str]
+) -> None:
+    database = Database(locate(postgresql_url), create=True)
+    try:
+        for kind, keys in (("int8", numbers), ("bytea", digests), ("text", texts)):
+            sql = f"SELECT k FROM (SELECT CAST(%s AS {kind}[]) AS whole) w, unnest(whole) k WHERE k {{keys}}"  # noqa: S608 - ours
+            wanted: list[Any] = sorted(set(keys))
+            read = database.by_keys(sql, kind, (array_of(kind, wanted),), wanted)
+            assert sorted(row[0] for row in read) == wanted
+    finally:
+        database.close()
