@@ -49,7 +49,7 @@ class RecordColumns(msgspec.Struct, frozen=True):
     def starts(self) -> list[int]:
         """Return where the digests of each record begin, and at last where all end."""
         widths = [sum(_WIDTHS[name] for name in sequence) for sequence in self.sequences]
-        return list(accumulate((widths[i] for i in self.sequence_of), initial=0))
+        return list(accumulate(map(widths.__getitem__, self.sequence_of), initial=0))
 
     def record(self, number: int, start: int) -> Record:
         """Return a record; `start`: where its digests begin."""

@@ -43,7 +43,7 @@ M = TypeVar("M")
 
 # The rule of the cut. A run under other values cannot resume an import that was begun under these; the hub notices
 # (CONFLICT).
-BATCH_ITEMS: Final = 2_000
+BATCH_ITEMS: Final = 4_000
 BATCH_BYTES: Final = 4 * 1024 * 1024
 
 _HASH_BYTES: Final = 48  # of a hash on the wire, near enough
