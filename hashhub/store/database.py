@@ -73,6 +73,19 @@ _ROOM_LOOK_SECONDS: Final = 5.0
 NO_ENTRY: Final = 2**63 - 1  # an id that no entry will ever have
 _READERS: Final = 32  # connections kept for reading; more than the default 16 threads of a process
 _MIGRATION_LOCK: Final = 0x6861736868756221  # "hashhub!": key of the advisory lock on PostgreSQL
+WRITER_PRAGMAS: Final = (
+    # What was acknowledged survives a power cut: a withdrawal that comes back would be worse than a few ms for each
+    # commit.
+    "synchronous = FULL",
+    "busy_timeout = 0",  # ms; `_begin_immediate` waits, and inside a transaction nothing is in the way
+    "foreign_keys = ON",
+    # What is deleted is overwritten: erased digests must not stay in free pages of the file.
+    "secure_delete = ON",
+    "cache_size = -131072",  # KiB; a sorted run of hashes comes back to the upper part of the tree again and again
+    "wal_autocheckpoint = 16384",  # pages, 64 MiB: a page is copied back once for many commits
+    "journal_size_limit = 268435456",  # bytes of the log that are kept after a large import
+)
+"""How SQLite writes."""
 _COPY_TYPES: Final[dict[type[Any], str]] = {
     sa.BigInteger: "int8",
     sa.Integer: "int4",
@@ -685,18 +698,7 @@ def _set_up_sqlite_writer(connection: sqlite3.Connection, _: object) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
-    for pragma in (
-        # What was acknowledged survives a power cut: a withdrawal that comes back would be worse than a few ms for each
-        # commit.
-        "synchronous = FULL",
-        "busy_timeout = 0",  # ms; `_begin_immediate` waits, and inside a transaction nothing is in the way
-        "foreign_keys = ON",
-        # What is deleted is overwritten: erased digests must not stay in free pages of the file.
-        "secure_delete = ON",
-        "cache_size = -131072",  # KiB; a sorted run of hashes comes back to the upper part of the tree again and again
-        "wal_autocheckpoint = 16384",  # pages, 64 MiB: a page is copied back once for many commits
-        "journal_size_limit = 268435456",  # bytes of the log that are kept after a large import
-    ):
+    for pragma in WRITER_PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
 
 
