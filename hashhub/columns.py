@@ -49,7 +49,7 @@ class RecordColumns(msgspec.Struct, frozen=True):
     def starts(self) -> list[int]:
         """Return where the digests of each record begin, and at last where all end."""
         widths = [sum(_WIDTHS[name] for name in sequence) for sequence in self.sequences]
-        return list(accumulate((widths[i] for i in self.sequence_of), initial=0))
+        return list(accumulate(map(widths.__getitem__, self.sequence_of), initial=0))
 
     def record(self, number: int, start: int) -> Record:
         """Return a record; `start`: where its digests begin."""
@@ -124,9 +124,14 @@ def joined(parts: Sequence[RecordColumns]) -> RecordColumns:
     sequences: dict[tuple[str, ...], int] = {}
     template_of: list[int] = []
     sequence_of: list[int] = []
+    shared: Sequence[Record] | None = None  # the templates of the part before
+    renumbered: dict[int, int] = {}
     for part in parts:
-        renumbered = {}
+        if part.templates is not shared:
+            shared, renumbered = part.templates, {}
         for i in dict.fromkeys(part.template_of):
+            if i in renumbered:
+                continue
             template = part.templates[i]
             number = numbers_by_id.get(id(template))
             if number is None:
@@ -137,8 +142,8 @@ def joined(parts: Sequence[RecordColumns]) -> RecordColumns:
             renumbered[i] = number
         template_of += map(renumbered.__getitem__, part.template_of)
         used = {i: part.sequences[i] for i in dict.fromkeys(part.sequence_of)}
-        renumbered = {i: sequences.setdefault(sequence, len(sequences)) for i, sequence in used.items()}
-        sequence_of += map(renumbered.__getitem__, part.sequence_of)
+        places = {i: sequences.setdefault(sequence, len(sequences)) for i, sequence in used.items()}
+        sequence_of += map(places.__getitem__, part.sequence_of)
     own = {
         name: list(chain.from_iterable(part.own.get(name, repeat(default, len(part))) for part in parts))
         for name, default in zip(_OWN, _DEFAULTS, strict=True)

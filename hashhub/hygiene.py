@@ -10,6 +10,7 @@ item itself is blank or broken, in which case its exact digests are no better, a
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import chain
 from operator import attrgetter
 from typing import Final, Self
 
@@ -341,6 +342,14 @@ def plain(columns: RecordColumns) -> list[bool]:
         0 < len(sequence) <= MAX_HASHES_PER_ENTRY and len(set(sequence)) == len(sequence)
         for sequence in columns.sequences
     ]
+    widths = {width for part in parts for _, width in part}
+    # Digests that nothing of the kind is even a part of, wherever it begins, need no look at each.
+    if (
+        all(usual)
+        and _PERCEPTUAL.isdisjoint(chain.from_iterable(columns.sequences))
+        and not any(digest in digests for digest in _USELESS if len(digest) in widths)
+    ):
+        return is_plain
     for number, sequence in enumerate(columns.sequence_of):
         is_usual = usual[sequence]
         for name, width in parts[sequence]:

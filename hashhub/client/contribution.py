@@ -43,7 +43,7 @@ M = TypeVar("M")
 
 # The rule of the cut. A run under other values cannot resume an import that was begun under these; the hub notices
 # (CONFLICT).
-BATCH_ITEMS: Final = 2_000
+BATCH_ITEMS: Final = 4_000
 BATCH_BYTES: Final = 4 * 1024 * 1024
 
 _HASH_BYTES: Final = 48  # of a hash on the wire, near enough
@@ -258,6 +258,7 @@ def cut(items: Iterable[Record | Reject | RecordColumns], *, as_columns: bool) -
     columns: list[RecordColumns] = []
     records: list[Record] = []  # behind all columns
     rejects: list[Reject] = []
+    record_sizes = _Sizes()
     count = size = 0
     for one in items:
         if isinstance(one, Record):
@@ -269,7 +270,7 @@ def cut(items: Iterable[Record | Reject | RecordColumns], *, as_columns: bool) -
             size += len(one.position) + len(one.reason) + len(one.detail)
             count += 1
         else:
-            sizes, starts = list(accumulate(_record_sizes(one), initial=0)), one.starts()
+            sizes, starts = list(accumulate(record_sizes.of(one), initial=0)), one.starts()
             first = 0
             while first < len(one):
                 if count == BATCH_ITEMS or size >= BATCH_BYTES:
@@ -317,21 +318,33 @@ def _record_size(record: Record) -> int:
     return size + _FRAME_BYTES * len(record.frames)
 
 
-def _record_sizes(columns: RecordColumns) -> Iterable[int]:
-    """Return what `_record_size` does, of each record."""
-    # Columns may come with thousands of templates of which they need a few.
-    templates = {number: _record_size(columns.templates[number]) for number in {*columns.template_of}}
-    sequences = [_HASH_BYTES * len(sequence) for sequence in columns.sequences]
-    texts = [columns.positions, *(columns.own[name] for name in _OWN_TEXTS if name in columns.own)]
-    return map(
-        sum,
-        zip(
-            map(templates.__getitem__, columns.template_of),
-            map(sequences.__getitem__, columns.sequence_of),
-            *(map(len, column) for column in texts),
-            strict=True,
-        ),
-    )
+class _Sizes:
+    """What `_record_size` returns, of records that come as columns.
+
+    Parts of one list share their templates, of which each needs a few: the size of each is told once.
+    """
+
+    def __init__(self) -> None:
+        self._templates: Sequence[Record] = ()
+        self._size_of: dict[int, int] = {}  # by number
+
+    def of(self, columns: RecordColumns) -> Iterable[int]:
+        """Return the size of each record."""
+        if columns.templates is not self._templates:
+            self._templates, self._size_of = columns.templates, {}
+        for number in {*columns.template_of} - self._size_of.keys():
+            self._size_of[number] = _record_size(columns.templates[number])
+        sequences = [_HASH_BYTES * len(sequence) for sequence in columns.sequences]
+        texts = [columns.positions, *(columns.own[name] for name in _OWN_TEXTS if name in columns.own)]
+        return map(
+            sum,
+            zip(
+                map(self._size_of.__getitem__, columns.template_of),
+                map(sequences.__getitem__, columns.sequence_of),
+                *(map(len, column) for column in texts),
+                strict=True,
+            ),
+        )
 
 
 def _send_batches(opened: v1.Import, items: Iterable[Record | Reject | RecordColumns]) -> Steps[int]:

@@ -196,6 +196,29 @@ def statement(external_id: str, flags: int, expire_time: int | None, details: by
     return hashlib.blake2b(stated, digest_size=STATEMENT_BYTES).digest()
 
 
+def statements_of_columns(
+    external_ids: Sequence[str],
+    shared: Mapping[int, tuple[int, int | None]],
+    shared_of: Sequence[int],
+    details: Iterable[bytes],
+    hashes: Iterable[bytes],
+) -> list[bytes]:
+    """Return what `statement` does, of each of many items.
+
+    `external_ids`: empty where no item has one. `shared`: flags and times of expiry by number; `shared_of`: the number
+    of each item's.
+    """
+    if external_ids:
+        heads = [_encode((name, *shared[i])) for name, i in zip(external_ids, shared_of, strict=True)]
+    else:
+        encoded = {i: _encode(("", *values)) for i, values in shared.items()}
+        heads = [encoded[i] for i in shared_of]
+    return [
+        hashlib.blake2b(head + stated + these, digest_size=STATEMENT_BYTES).digest()
+        for head, stated, these in zip(heads, details, hashes, strict=True)
+    ]
+
+
 def statement_of(record: Record) -> bytes:
     """Return the digest of what a record states, as `statement` does."""
     packed = pack_hashes(record.hashes)

@@ -110,6 +110,34 @@ def test_short_columns_of_many_templates_cost_what_their_own_do(monkeypatch: pyt
     assert len(sized) == 2 * len(records)
 
 
+def test_templates_that_parts_share_are_sized_once_and_stay_those_of_their_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two lists in turn, whose templates have the same numbers and say something else."""
+    records = [
+        Record(
+            position=f"line {i}",
+            hashes=(parse_pair("MD5:" + f"{i:032x}"),),
+            series=f"{'of the one' if i < 45 else 'the other'} {i % 5}",
+        )
+        for i in range(90)
+    ]
+    lists = [columns_of(records[:45]), columns_of(records[45:])]
+    parts = [one.part(first, first + 9, one.starts()) for first in range(0, 45, 9) for one in lists]
+    in_turn = [records[first + n] for first in range(0, 45, 9) for start in (0, 45) for n in range(start, start + 9)]
+    sized = []
+    size_of = contribution._record_size
+
+    def noted(record: Record) -> int:
+        sized.append(record)
+        return size_of(record)
+
+    assert [wire.columns_from_pb(b.columns).records() for b in contribution.cut(parts, as_columns=True)] == [in_turn]
+    monkeypatch.setattr(contribution, "_record_size", noted)
+    assert list(contribution.cut(parts[::2], as_columns=True)) == list(contribution.cut(lists[:1], as_columns=True))
+    assert len(sized) == 2 * 5
+
+
 @given(sizes=item_sizes, flip=st.integers(0, 7), runs=st.lists(st.tuples(st.integers(1, 30), st.booleans())))
 @settings(deadline=None)
 def test_batches_hold_every_item_once_and_are_cut_alike(

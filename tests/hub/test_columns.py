@@ -207,6 +207,9 @@ def test_rows_and_columns_are_staged_alike(records: list[Record]) -> None:
 ODD: dict[str, dict[str, Any]] = {
     "useless digest": {"hashes": (Hash("MD5", bytes(16)), digest("SHA1", 1))},
     "only useless digests": {"hashes": (Hash("MD5", bytes(16)),)},
+    "what looks useless across two digests": {
+        "hashes": (Hash("MD5", b"\x01" + bytes(15)), Hash("SHA1", bytes(19) + b"\x01")),
+    },
     "blank picture": {"hashes": (digest("MD5", 1), Hash("PDQ", bytes([1, *bytes(31)])))},
     "low quality": {"algorithms": ("PDQ",), "quality": 10},
     "low quality without PDQ": {"quality": 10},

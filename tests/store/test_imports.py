@@ -390,7 +390,7 @@ def test_reading_the_source_twice_gives_the_same_classification_ids(database: st
     other.close()
 
 
-@pytest.mark.parametrize("count", [1, 999, 1000, 2001])
+@pytest.mark.parametrize("count", [1, 249, 250, 751, 2001])
 def test_many_entries_are_kept_as_they_were_staged(filled: Store, fill: Any, count: int) -> None:
     """They are written some at a time, so that none may be lost, come twice or get what is another's."""
     import_id = fill.begin(filled)
@@ -434,6 +434,31 @@ def test_many_entries_are_kept_as_they_were_staged(filled: Store, fill: Any, cou
         assert {digest: [e.id for e in entries] for digest, entries in found.items()} == {
             digest: [entry_id] for digest, entry_id in having.items()
         }
+
+
+@pytest.mark.parametrize("differing", [(), (100,), (0,), (499,)])
+def test_entries_that_are_alike_but_for_some_of_them_are_kept_as_they_were_staged(
+    filled: Store, fill: Any, differing: tuple[int, ...]
+) -> None:
+    """What all of a piece share is written once; none may get it that has something else, wherever it stands."""
+    import_id = fill.begin(filled)
+    first = filled.stage.allocate_entries(import_id, 500)
+    usual = Record(position="line", hashes=fill.hashes(1), external_id="id", media_size=5)
+    other = Record(position="other", hashes=fill.hashes(2), flags=Flags(distributed=True), media_size=6)
+    rows = [
+        EntryRow(first + i, EntryState.QUARANTINED, other, None, ("LOW_QUALITY",))
+        if i in differing
+        else EntryRow(first + i, EntryState.ACTIVE, usual)
+        for i in range(500)
+    ]
+    filled.stage.stage_entries(import_id, pack_entries(rows))
+    filled.commits.finish_commit(import_id, counts=Counts())
+    entries = filled.entries.get_entries(range(first, first + 500))
+    for row in rows:
+        entry = entries[row.id]
+        assert (entry.state, entry.reasons, entry.flags) == (row.state, row.reasons, row.record.flags)
+        assert (entry.hashes, entry.external_id) == (row.record.hashes, row.record.external_id)
+        assert (entry.provenance.position, entry.media_size) == (row.record.position, row.record.media_size)
 
 
 def test_when_one_of_two_writers_fails_nothing_of_the_run_stays(

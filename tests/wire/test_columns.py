@@ -78,6 +78,17 @@ WRONG: dict[str, tuple[Callable[[v1.RecordColumns], object], str, str]] = {
     "an id in a template": (
         lambda pb: setattr(pb.templates[0], "external_id", "x"), "columns.templates[0].external_id", "NOT_ALLOWED",
     ),
+    "a position in a template": (
+        lambda pb: setattr(pb.templates[0], "position", "x"), "columns.templates[0].position", "NOT_ALLOWED",
+    ),
+    "hashes in a template": (
+        lambda pb: pb.templates[0].hashes.add(algorithm="MD5", digest=b"x" * 16),
+        "columns.templates[0].hashes", "NOT_ALLOWED",
+    ),
+    "a size of 0 in a template": (
+        lambda pb: setattr(pb.templates[0], "media_size_bytes", 0),
+        "columns.templates[0].media_size_bytes", "NOT_ALLOWED",
+    ),
     "no action": (
         lambda pb: setattr(pb.templates[0], "action", 0), "columns.templates[0].action", "REQUIRED",
     ),

@@ -25,6 +25,7 @@ from hashhub.store.packing import (
     STATEMENT_BYTES,
     columns_of,
     details_of_columns,
+    is_ordered,
     ordered_hashes,
     pack_details,
     pack_flags,
@@ -32,8 +33,8 @@ from hashhub.store.packing import (
     shape_of,
     shape_of_algorithms,
     shape_width,
-    statement,
     statement_of,
+    statements_of_columns,
     unpack_record,
 )
 from hashhub.store.schema import to_millis
@@ -203,12 +204,11 @@ class Stager:
         self._shape_of += [shape_numbers[i] for i in sequence_of]
         self._hashes += hashes
         self._details += details
-        self._statements += [
-            statement(external_id, flags[t], times[t], stated, ordered_hashes(these, shapes[s]))
-            for external_id, t, stated, these, s in zip(
-                external_ids, template_of, compared, hashes, sequence_of, strict=True
-            )
-        ]
+        ordered: Sequence[bytes] = hashes
+        if not all(map(is_ordered, shapes.values())):
+            ordered = [ordered_hashes(these, shapes[s]) for these, s in zip(hashes, sequence_of, strict=True)]
+        stated = {i: (flags[i], times[i]) for i in used}
+        self._statements += statements_of_columns(own.get("external_id", ()), stated, template_of, compared, ordered)
 
     def staged(self, rejects: Sequence[Reject]) -> bytes:
         """Return the batch, with the items that the connector refused, as it is kept until the commit."""
@@ -259,10 +259,14 @@ def _packed_hashes(columns: RecordColumns) -> list[bytes]:
         is_code[[shape_width(shape[:i]) for i in range(len(shape))]] = True
         matrix = np.empty((len(rows), width), np.uint8)
         matrix[:, is_code] = np.frombuffer(shape, np.uint8)
-        matrix[:, ~is_code] = flat[starts[rows][:, None] + np.arange(width - len(shape))]
+        digests_width = width - len(shape)
+        if len(rows) == len(columns):  # usually
+            matrix[:, ~is_code] = flat.reshape(len(rows), digests_width)
+        else:
+            matrix[:, ~is_code] = flat[starts[rows][:, None] + np.arange(digests_width)]
         together = matrix.tobytes()
-        for at, row in enumerate(rows.tolist()):
-            packed[row] = together[at * width : at * width + width]
+        for row, start in zip(rows.tolist(), range(0, len(together), width), strict=True):
+            packed[row] = together[start : start + width]
     return packed
 
 
