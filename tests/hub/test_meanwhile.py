@@ -10,7 +10,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, Reason
 from hashhub.hub.selections import Order
@@ -207,3 +209,30 @@ class TestRetired:
         with pytest.raises(InvalidArgument, match="comment"):
             listed.hub.contributors.retire(OPERATOR, "alpha", withdraw_entries=True)
         assert listed.hub.contributors.get(OPERATOR, "alpha").retire_time is None
+
+
+class TestTheMatcher:
+    """What another's list stages is matchable once it is committed, whatever becomes of others' entries meanwhile."""
+
+    def test_what_is_withdrawn_and_erased_elsewhere(self, listed: Desk, meanwhile: Meanwhile) -> None:
+        listed.hash_set("beta/list")
+        one = entry_of(listed, "alpha/list", 2)
+        meanwhile(lambda: listed.hub.entries.erase(OPERATOR, "alpha", "list", one.id))
+        assert listed.contribute("beta/list", *stated(2, 5)).counts.accepted == 2
+        assert listed.hub._matcher.contains("MD5", rows(2)).all()
+        assert listed.known(2, 5) == [2, 5]
+
+    def test_what_is_deleted_elsewhere_with_its_hash_set(self, listed: Desk, meanwhile: Meanwhile) -> None:
+        listed.hash_set("beta/list")
+
+        def delete() -> None:
+            listed.hub.retention.delete(OPERATOR, "alpha", "list", comment="no basis")
+            listed.hub.keeper.delete_rows()
+
+        meanwhile(delete)
+        assert listed.contribute("beta/list", *stated(2, 5)).counts.accepted == 2
+        assert listed.known(1, 2, 5) == [2, 5]
+
+
+def rows(number: int) -> NDArray[np.uint8]:
+    return np.frombuffer(digest("MD5", number).digest, np.uint8).reshape(1, -1)
