@@ -222,8 +222,8 @@ class Deletions:
         return sum(n for facts in own for name in ("entries", _TAKEN_BACK) if isinstance(n := facts.get(name), int))
 
     def _taken_back(self, c: Connection, key: int) -> int:
-        """Return how many entries of a hash set were withdrawn within a day, with nothing in their place: who empties it
-        by a list, which can be undone, must not be able to delete alone what could be brought back.
+        """Return how many entries of a hash set were withdrawn within a day, with nothing in their place: who empties
+        it by a list, which can be undone, must not be able to delete alone what could be brought back.
         """
         since = last_revision(c, s.to_millis(now() - _DAY))
         sql = self._db.sql(

@@ -52,7 +52,14 @@ class Retentions:
         return {f"{row[0]}/{row[1]}": msgspec.json.decode(row[2], type=Retention) for row in rows}
 
     def update(
-        self, contributor: str, hash_set: str, change: Callable[[Retention], Retention], *, comment: str, by: Actor
+        self,
+        contributor: str,
+        hash_set: str,
+        change: Callable[[Retention], Retention],
+        *,
+        comment: str,
+        by: Actor,
+        reason: str = "",
     ) -> Retention:
         """Replace the retention of a hash set by what `change` makes of it, which may raise. Raises NotFound."""
         with self._db.write() as c:
@@ -71,6 +78,7 @@ class Retentions:
                     by,
                     EventKind.RETENTION_CHANGED,
                     subject=f"hash-sets/{contributor}/{hash_set}",
+                    reason=reason,
                     facts={"fields": tuple(sorted(told)), "days": after.days, "hold": int(after.hold)},
                     details={"comment": comment},
                 )

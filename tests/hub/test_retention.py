@@ -240,6 +240,22 @@ def test_a_contributor_deletes_its_own_and_many_only_with_a_second_person(
     assert still.known(*range(8)) == []
 
 
+def test_a_stolen_tokens_request_is_taken_back_with_what_it_did(still: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or whoever asks next, and means to ask, would be the second person and delete at once."""
+    monkeypatch.setattr(module, "ALONE", 2)
+    still.contribute("alpha/list", *[item(n) for n in range(8)], source="ours")
+    since = now()
+    assert still.hub.retention.delete(ALPHA, "alpha", "list").pending
+    assert still.hub.retention.delete(ALPHA, "alpha", "list").pending
+    for validate_only in (True, False):
+        (undone,) = still.hub.history.revert(OPERATOR, ALPHA.name, since, comment="stolen", validate_only=validate_only)
+        assert (undone.event.kind, undone.reverted) == (EventKind.HASH_SET_DELETION_ASKED, True)
+    assert still.hub.retention.get(OPERATOR, "alpha", "list").asked_by == ""
+    assert not any(x.reverted for x in still.hub.history.revert(OPERATOR, ALPHA.name, since, comment="again"))
+    assert still.hub.retention.delete(SECOND, "alpha", "list").pending
+    assert still.known(*range(8)) == list(range(8))
+
+
 def test_a_list_that_empties_the_hash_set_first_is_no_way_around_the_second_person(
     still: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
