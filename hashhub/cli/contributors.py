@@ -139,7 +139,7 @@ def update_contributor(
     "--entries",
     type=click.Choice(["keep", "withdraw"]),
     required=True,
-    help="Whether what it stated stands and goes on to match, or is withdrawn.",
+    help="Whether what it stated stands and goes on to match, or is withdrawn, which needs a comment.",
 )
 @_comment_option
 @click.confirmation_option(prompt="Its tokens stop working, and this cannot be undone. Retire it?")

@@ -48,7 +48,7 @@ from hashhub.model import (
     Role,
     now,
 )
-from hashhub.store import EntryColumns, Origin, trace_of
+from hashhub.store import EntryColumns, Origin, Overtaken, trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -68,6 +68,7 @@ Each counts when it is stated, whatever anybody else lists: then no order of sta
 the remark on an entry tells its contributor nothing of what others have.
 """
 _FRAMES_BYTES: Final = 4096  # of frames that take about as long to write as an entry
+_TIMES: Final = 3  # that a commit is decided anew before its caller is told to come again
 _LOOK_SECONDS: Final = 0.2  # between two looks whether the hub is ready
 _PIECE: Final = 10_000  # entries written at a time: other writers wait for one piece at most, well under half a second
 
@@ -186,13 +187,15 @@ class Contribute:
         (8) return the counts; `findings` lists what became of each item that was not simply accepted.
 
         A commit that fails, is cut off or whose caller goes away before (7) leaves nothing visible; committing again
-        starts over from the staged batches.
+        starts over from the staged batches. So does one during which somebody withdrew,
+        quarantined, restored or released an item of the list, or an entry that it states again expired.
         Committing a COMMITTED import returns it. With `validate_only` steps (5) and (8) happen and the import is
         cancelled.
 
         Raises FailedPrecondition: IMPORT_INCOMPLETE when `batch_count` differs from what is stored, IMPORT_CLOSED after
-        a cancellation, LIST_SHRANK when a replacing list keeps too few entries and `allow_shrinking` is False. Conflict
-        when another process is committing into the same hash set.
+        a cancellation, LIST_SHRANK when a replacing list keeps too few entries and `allow_shrinking` is False,
+        CONTRIBUTOR_RETIRED. Conflict when another process is committing into the same hash set, or entries are moved
+        again and again.
         """
         import_ = self._mine(principal, import_id)
         if import_.state is ImportState.COMMITTED:
@@ -207,57 +210,72 @@ class Contribute:
             )
         hash_set = self._store.resources.get_hash_set(import_.contributor, import_.hash_set)
         with self._committing:
-            if (
-                self._store.commits.begin_commit(import_id, by=access.actor(principal)).state is ImportState.COMMITTED
-            ):  # by another process meanwhile
-                self._follower.catch_up()
-                return self._store.imports.get_import(import_id)
-            try:
-                # Only now: what others committed into the same hash set before must be compared with.
-                intake = Intake(
-                    self._store,
-                    hash_set,
-                    self._scheme(hash_set),
-                    partial(self._held_items, import_),
-                    replace=import_.replace,
-                    has_classifications=import_.has_classifications,
-                    keep_alive=partial(self._go_on, import_id),
-                )
-                with self._tally.phase("decide"):
-                    intake.decide(lambda: self._batches(import_id))  # (5)
-                if import_.replace and not allow_shrinking:
-                    self._guard(intake)
-                if validate_only:
-                    report = intake.findings(self._batches(import_id), 0)
-                    return self._store.imports.cancel_import(import_id, counts=intake.counts, findings=report)
-                first = self._store.stage.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
-                with self._tally.phase("write"):
-                    reviews, harmless = self._write(import_id, intake, first)  # (6)
-                compared = intake.compared
-                with self._tally.phase("publish"):
-                    done = self._store.commits.finish_commit(  # (7)
-                        import_id,
-                        counts=intake.counts,
-                        supersede=compared.superseded,
-                        absent=compared.absent,
-                        withdraw=compared.withdrawn,
-                        reviews=reviews,
-                        restated=intake.restated(first),
-                        deletion_times=compared.deletion_times,
-                        lift=intake.overtaken,
-                        doubting=harmless,
-                        daily_doubts=DOUBTS_A_DAY,
+            for times in range(1, _TIMES + 1):
+                try:
+                    done = self._commit(
+                        principal, import_, hash_set, allow_shrinking=allow_shrinking, validate_only=validate_only
                     )
-            except BaseException:
-                # The database may be what failed: the lease then runs out by itself.
-                with contextlib.suppress(HashHubError):
-                    self._store.leases.release_commit(import_id)
-                raise
-            self._tally.committed(done.counts)
-            with self._tally.phase("follow"):
-                self._follower.catch_up()
+                    break
+                except Overtaken:
+                    if times == _TIMES:
+                        raise
+            if done.state is ImportState.COMMITTED:
+                with self._tally.phase("follow"):
+                    self._follower.catch_up()
         self.tidying.wake()
         return done  # (8)
+
+    def _commit(
+        self, principal: Principal, import_: Import, hash_set: HashSet, *, allow_shrinking: bool, validate_only: bool
+    ) -> Import:
+        """Take the steps (5) to (7) of `commit` once. Raises Overtaken when what was decided on moved before (7)."""
+        import_id = import_.id
+        if self._store.commits.begin_commit(import_id, by=access.actor(principal)).state is ImportState.COMMITTED:
+            return self._store.imports.get_import(import_id)  # by another process meanwhile
+        try:
+            # Only now: what others committed into the same hash set before must be compared with.
+            intake = Intake(
+                self._store,
+                hash_set,
+                self._scheme(hash_set),
+                partial(self._held_items, import_),
+                replace=import_.replace,
+                has_classifications=import_.has_classifications,
+                keep_alive=partial(self._go_on, import_id),
+            )
+            with self._tally.phase("decide"):
+                intake.decide(lambda: self._batches(import_id))  # (5)
+            if import_.replace and not allow_shrinking:
+                self._guard(intake)
+            if validate_only:
+                report = intake.findings(self._batches(import_id), 0)
+                return self._store.imports.cancel_import(import_id, counts=intake.counts, findings=report)
+            first = self._store.stage.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
+            with self._tally.phase("write"):
+                reviews, harmless = self._write(import_id, intake, first)  # (6)
+            compared = intake.compared
+            with self._tally.phase("publish"):
+                done = self._store.commits.finish_commit(  # (7)
+                    import_id,
+                    counts=intake.counts,
+                    supersede=compared.superseded,
+                    absent=compared.absent,
+                    withdraw=compared.withdrawn,
+                    reviews=reviews,
+                    restated=intake.restated(first),
+                    deletion_times=compared.deletion_times,
+                    lift=intake.overtaken,
+                    doubting=harmless,
+                    daily_doubts=DOUBTS_A_DAY,
+                    unchanged=intake.unchanged,
+                )
+        except BaseException:
+            # The database may be what failed: the lease then runs out by itself.
+            with contextlib.suppress(HashHubError):
+                self._store.leases.release_commit(import_id)
+            raise
+        self._tally.committed(done.counts)
+        return done
 
     def cancel(self, principal: Principal, import_id: str) -> Import:
         """End an import that is not committed; nothing of it stays. Raises FailedPrecondition when it is committed."""

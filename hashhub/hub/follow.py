@@ -396,7 +396,13 @@ class Follower:
         elif change.kind == ChangeKind.UPSERT and change.import_key:
             # Its digests came with the STAGED rows. One that was dropped since, when its last other entry was
             # withdrawn, comes back.
-            for ids in self._store.feeds.withdrawn_while_staged(change.import_key, change.revision):
+            withdrawn = self._store.feeds.withdrawn_while_staged(change.import_key, change.revision)
+            if not all(map(self._store.feeds.have_digests, withdrawn)):
+                # What was erased or deleted since does not say any more what was dropped with it.
+                for digests in self._store.feeds.digests_of(change.ids, _PIECE, states=_ACTIVE):
+                    self._matcher.apply(before, add=digests)
+                return
+            for ids in withdrawn:
                 for digests in self._store.feeds.digests_of(ids, _PIECE, states=_GONE):
                     still_listed = {
                         name: rows[self._store.feeds.still_active(name, rows)] for name, rows in digests.items()

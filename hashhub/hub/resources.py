@@ -10,6 +10,7 @@ import msgspec
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason, Violation
 from hashhub.hub import access
 from hashhub.hub.access import WayOut
+from hashhub.hub.entries import check_comment
 from hashhub.hub.selections import Order
 from hashhub.model import (
     Contributor,
@@ -102,10 +103,11 @@ class Contributors:
 
         What it stated stands and goes on to match, or, with `withdraw_entries`, is withdrawn, as by an operator. Doing
         it twice is a success, and withdraws what the first time left. Raises NotFound; FailedPrecondition
-        (LAST_OPERATOR) when no operator's token would be left.
+        (LAST_OPERATOR) when no operator's token would be left; InvalidArgument for a withdrawal without a comment.
         """
         access.allow(principal, Role.OPERATOR)
         by = access.actor(principal)
+        check_comment(comment, required=withdraw_entries)  # before it is retired, for good
         retired = self._store.resources.retire_contributor(contributor, comment=comment, by=by)
         if withdraw_entries:
             order = Order(EntryAction.WITHDRAW, WithdrawalReason.OTHER, comment)

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 ALONE: Final = 1000
-"""Live entries that one contributor's tokens delete in a day, with their hash sets, without a second person."""
+"""Entries, live or withdrawn within the day, that one contributor's tokens delete in a day, with their hash sets,
+without a second person.
+"""
 _ROUND_SECONDS: Final = 5.0
 _AGE_SECONDS: Final = 3600.0  # between two looks for what is too old
 _PAUSE: Final = 0.01  # seconds between two steps, for whoever else writes

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-    from hashhub.model import Actor
+    from hashhub.model import Actor, Retention
     from hashhub.store import Store
 
 REASON: Final = "REVERT"
@@ -148,6 +148,8 @@ class Revert:
                     outcome, reverted = self._webhook(event)
                 case EventKind.POLICY_PUT:
                     outcome, reverted = self._end(event, {"retire_time": _text(now())}, "the version is retired")
+                case EventKind.HASH_SET_DELETION_ASKED:
+                    outcome, reverted = self._deletion_request(event)
                 case EventKind.HASH_SET_CREATED:
                     outcome, reverted = self._hash_set(event)
                 case _:
@@ -436,6 +438,22 @@ class Revert:
         if not self._dry:
             self._store.webhooks.delete_webhook(contributor, webhook, by=self._by)
         return "the webhook is deleted", True
+
+    def _deletion_request(self, event: Event) -> tuple[str, bool]:
+        """Take a request for a deletion back, to which whoever asks next would agree without meaning to."""
+        contributor, _, hash_set = event.subject.removeprefix("hash-sets/").partition("/")
+        asker = event.actor.name
+
+        def take_back(before: Retention) -> Retention:
+            if before.asked_by != asker:
+                return before
+            return msgspec.structs.replace(before, asked_by="", ask_time=None)
+
+        if self._store.retention.get(contributor, hash_set).asked_by != asker:
+            return "the request does not stand any more", False
+        if not self._dry:
+            self._store.retention.update(contributor, hash_set, take_back, comment="", by=self._by, reason=REASON)
+        return "the request is taken back", True
 
     def _hash_set(self, event: Event) -> tuple[str, bool]:
         contributor, _, hash_set = event.subject.removeprefix("hash-sets/").partition("/")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from hashhub.store.commits import BY_SOURCE
+from hashhub.store.commits import BY_SOURCE, Overtaken
 from hashhub.store.comparison import StatedEntries
 from hashhub.store.conflicts import (
     ConflictQuery,
@@ -58,6 +58,7 @@ __all__ = [
     "Moved",
     "Neighbourhood",
     "Origin",
+    "Overtaken",
     "PairCount",
     "Piece",
     "Position",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from types import MappingProxyType
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import Conflict, HashHubError
+from hashhub.hashes import Hash
 from hashhub.model import (
     SYSTEM,
     Actor,
@@ -38,12 +39,12 @@ from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import review_row
 from hashhub.store.events import append_event, facts_of, is_in
-from hashhub.store.holds import Origin, lift_holds
+from hashhub.store.holds import HOLD_SQL, Origin, hold_of_row, lift_holds
 from hashhub.store.idset import IdSet, ascending, merged, runs
 from hashhub.store.imports import Imports, closed, one_import, subject_of
 from hashhub.store.leases import LEASE, Leases
 from hashhub.store.outstanding import Outstanding, Part
-from hashhub.store.packing import pack_reasons
+from hashhub.store.packing import pack_reasons, unpack_hashes
 from hashhub.store.reports import FindingRun
 from hashhub.store.resources import check_active, to_json
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, UPSERT, WITHDRAW
@@ -53,6 +54,9 @@ from hashhub.store.writing import CHANGE_IDS, Writing, note_loss
 
 _COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
 _CANCELLED: Final = s.IMPORT_STATES[ImportState.CANCELLED]
+_HOLDING: Final = (EventKind.ENTRIES_WITHDRAWN, EventKind.ENTRIES_QUARANTINED, EventKind.ENTRY_ERASED)
+_MOST_MOVED: Final = 1_000  # items that are looked for among what is staged, in the transaction that makes it visible
+_NO_IDS: Final = np.empty(0, np.int64)
 _NO_PAIRS: Final = np.empty((0, 2), np.int64)
 _NO_TIMES: Final = MappingProxyType[int, str]({})
 _DAY: Final = timedelta(days=1)
@@ -64,6 +68,10 @@ AWAITS_ACCEPTANCE: Final = "AWAITS_ACCEPTANCE"
 # changes; how many of its entries speak for the harmlessness of what others list.
 BY_SOURCE: Final = "by_source"
 _DOUBTS: Final = "doubts"
+
+
+class Overtaken(Conflict):
+    """What a list was compared with has moved before the list became visible: the commit must be begun again."""
 
 
 class Commits:
@@ -130,7 +138,8 @@ class Commits:
                 .where(t.c.key == key)
                 .values(state=_COMMITTING, lease=lease, lease_until=s.to_millis(now() + LEASE))
             )
-        commit = Commit(import_id, key, set_key, lease, subject_of(import_), by)
+            since: int = c.execute(sa.select(s.metadata.c.revision)).scalar_one()
+        commit = Commit(import_id, key, set_key, lease, subject_of(import_), by, since=since)
         with self._leases.releasing(commit):
             self._outstanding.prepare(set_key)
             if import_.state is ImportState.COMMITTING:
@@ -154,6 +163,7 @@ class Commits:
         lift: Sequence[int] | NDArray[np.int64] = (),
         doubting: Sequence[int] = (),
         daily_doubts: int = 100,
+        unchanged: NDArray[np.int64] = _NO_IDS,
     ) -> Import:
         """Make everything that was staged visible at one new revision, and return the COMMITTED import.
 
@@ -165,9 +175,10 @@ class Commits:
         The items of `withdraw` are held against older lists; `deletion_times` has the source's own time of each
         deletion message, by entry. `lift`: entries whose SOURCE holds newer statements overtake. `doubting`: new
         entries that claim no harm; beyond `daily_doubts` of the contributor within a
-        day they get the remark AWAITS_ACCEPTANCE.
+        day they get the remark AWAITS_ACCEPTANCE. `unchanged`: entries that the list states again as they are.
 
-        Raises Conflict when another process has taken over the commit.
+        Raises Conflict when another process has taken over the commit; Overtaken when what it was decided on has moved
+        since it began, so that it must be begun again; FailedPrecondition when its contributor was retired since.
         """
         commit = self._leases.commit_of(import_id)
         self._stage.add_findings(import_id, findings)
@@ -186,6 +197,8 @@ class Commits:
             with self._db.write() as c:
                 self._db.lock(c)
                 self._leases.renew(c, commit)
+                check_active(c, commit.subject.split("/")[1])
+                self._refuse_overtaken(c, commit, unchanged)
                 at = now()
                 beyond = self._beyond(c, commit, sorted(set(doubting)), daily_doubts)
                 told = {
@@ -298,6 +311,107 @@ class Commits:
             return is_over
 
         return is_stopping
+
+    def _refuse_overtaken(self, c: Connection, commit: Commit, unchanged: NDArray[np.int64]) -> None:
+        """Raise Overtaken when, since the commit began, an entry that the list states again was withdrawn, or somebody
+        held, restored or released an item that the list states anew.
+        """
+        if (
+            self._has_lost(c, commit, unchanged)
+            or self._is_held(c, commit)
+            or self._states(c, commit, self._put_back(c, commit))
+        ):
+            raise Overtaken(
+                f"entries about items of import {commit.import_id} were moved while it was being committed; commit "
+                "it again",
+                retry_after=1.0,
+            )
+
+    def _has_lost(self, c: Connection, commit: Commit, unchanged: NDArray[np.int64]) -> bool:
+        """Whether one of these entries was withdrawn since the commit began.
+
+        One whose own time is over is left out: the list states it with that time.
+        """
+        if not len(unchanged):
+            return False
+        sql = "SELECT 1 FROM entry e WHERE (e.expire_time IS NULL OR e.expire_time > ?) AND e.id {keys}"
+        for ids in self._changed(c, commit, WITHDRAW):
+            for piece in ids.pieces(PIECE):
+                lost = np.intersect1d(piece, unchanged).tolist()
+                if any(self._db.by_keys(sql, "int8", (s.to_millis(now()),), lost, c)):
+                    return True
+        return False
+
+    def _is_held(self, c: Connection, commit: Commit) -> bool:
+        """Whether an item that was held since the commit began may be among what is staged. True, too, where only
+        traces of it are left.
+        """
+        t = s.event
+        holding = sa.select(t.c.revision).where(t.c.revision > commit.since, t.c.kind.in_([str(k) for k in _HOLDING]))
+        if c.scalar(holding.limit(1)) is None:
+            return False
+        contributor = commit.subject.split("/")[1]
+        own_sets = set(c.execute(sa.select(s.hash_set.c.key).where(s.hash_set.c.contributor == contributor)).scalars())
+        listed: str = c.execute(sa.select(s.metadata.c.outstanding)).scalar_one()
+        for part in self._outstanding.parts(listed) if listed else ():
+            is_here = part.hash_set == commit.hash_set or (part.holds_everywhere and part.hash_set in own_sets)
+            if part.revision > commit.since and is_here and (part.origin or part.withdrawal is not None):
+                return True
+        sql = self._db.sql(
+            f"{HOLD_SQL} FROM hold h LEFT JOIN entry e ON e.id = h.entry "
+            "WHERE h.contributor = ? AND h.hash_set IN (0, ?) AND h.revision > ? LIMIT ?"
+        )
+        rows = c.exec_driver_sql(sql, (contributor, commit.hash_set, commit.since, _MOST_MOVED + 1)).all()
+        holds = [hold_of_row(tuple(row), "") for row in rows]
+        if any(hold.traces for hold in holds):
+            return True
+        return self._states(c, commit, [(hold.external_id, hold.hashes) for hold in holds])
+
+    def _put_back(self, c: Connection, commit: Commit) -> list[tuple[str, tuple[Hash, ...]]]:
+        """Return by what the items of the hash set are known that were restored or released since the commit began,
+        or of very many some more than are looked for.
+        """
+        sql = "SELECT e.external_id, e.hashes FROM entry e WHERE e.id {keys}"
+        items: list[tuple[str, tuple[Hash, ...]]] = []
+        for ids in self._changed(c, commit, UPSERT):
+            for piece in ids.pieces(_MOST_MOVED + 1):
+                rows = self._db.by_keys(sql, "int8", (), piece.tolist(), c)
+                items += [(row[0] or "", unpack_hashes(row[1])) for row in rows]
+                if len(items) > _MOST_MOVED:
+                    return items
+        return items
+
+    def _changed(self, c: Connection, commit: Commit, kind: int) -> Iterator[IdSet]:
+        """Yield the entries of the hash set that were changed in this way since the commit began."""
+        t = s.change
+        chosen = sa.select(t.c.first_entry, t.c.last_entry, t.c.ids).where(
+            t.c.revision > commit.since, t.c.kind == kind, t.c.hash_set == commit.hash_set
+        )
+        for row in c.execute(chosen).all():
+            yield IdSet(*row)
+
+    def _states(self, c: Connection, commit: Commit, items: Sequence[tuple[str, tuple[Hash, ...]]]) -> bool:
+        """Whether something that is staged has an external id or a digest of one of the items; True, too, where these
+        are too many to be looked for in a transaction that others wait for.
+        """
+        if len(items) > _MOST_MOVED:
+            return True
+        named = sorted({external_id for external_id, _ in items if external_id})
+        by_name = 'SELECT 1 FROM entry e WHERE e.hash_set = ? AND e."import" = ? AND e.external_id {keys}'
+        if any(self._db.by_keys(by_name, "text", (commit.hash_set, commit.key), named, c)):
+            return True
+        digests: dict[int, set[bytes]] = {}
+        for _, hashes in items:
+            for h in hashes:
+                digests.setdefault(s.ALGORITHM_CODES[h.algorithm], set()).add(h.digest)
+        by_digest = (
+            "SELECT 1 FROM hash h JOIN entry e ON e.id = h.entry "
+            'WHERE h.algorithm = ? AND e."import" = ? AND h.digest {keys}'
+        )
+        return any(
+            any(self._db.by_keys(by_digest, "bytea", (code, commit.key), sorted(values), c))
+            for code, values in digests.items()
+        )
 
     def _beyond(self, c: Connection, commit: Commit, doubting: Sequence[int], daily: int) -> list[int]:
         """Return those of the new entries that are beyond what a contributor may doubt in a day without the

@@ -28,7 +28,9 @@ from hashhub.store.database import Database
 from hashhub.store.events import append_event, decoded, is_in
 from hashhub.store.idset import IdSet, ascending
 from hashhub.store.outstanding import Outstanding, Part
+from hashhub.store.packing import pack_reasons
 from hashhub.store.resources import key_of_set, to_json
+from hashhub.store.retention import last_revision
 from hashhub.store.schema import CANCELLED, STAGED_AROUND, WITHDRAW
 from hashhub.store.videos import deletable
 from hashhub.store.writing import CHANGE_IDS, Writing, note_loss
@@ -38,6 +40,7 @@ _FINDINGS: Final = 20_000  # lines deleted in one transaction
 _DETAILS: Final = 5_000  # of events
 _OPEN: Final = (s.IMPORT_STATES[ImportState.OPEN], s.IMPORT_STATES[ImportState.COMMITTING])
 _COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
+_TAKEN_BACK: Final = "taken_back"  # a fact of the event: how many entries that were withdrawn within a day
 _DAY: Final = timedelta(days=1)
 _OF_ITEMS: Final = (
     EventKind.ENTRIES_WITHDRAWN,
@@ -90,8 +93,9 @@ class Deletions:
         return self._db.read(read)
 
     def delete(self, contributor: str, hash_set: str, *, most_alone: int | None, comment: str, by: Actor) -> Deletion:
-        """Delete a hash set, or ask for it: with more live entries than `most_alone`, those of the contributor's other
-        sets deleted within a day included, a second person must call this, too. None: never.
+        """Delete a hash set, or ask for it: with more entries than `most_alone` that are live, or were within a day,
+        those of the contributor's other sets deleted within a day included, a second person must call this, too. None:
+        never.
 
         Raises NotFound; FailedPrecondition (RETENTION_HOLD); Conflict while an import into it is being committed.
         """
@@ -107,7 +111,9 @@ class Deletions:
             counted = _counted(c, self._db, key, name)
             live = self._live(c, key)
             is_agreed = retention.asked_by not in {"", by.name}
-            if most_alone is not None and not is_agreed and len(live) + self._today(c, contributor) > most_alone:
+            taken_back = self._taken_back(c, key)
+            in_all = len(live) + taken_back + self._today(c, contributor)
+            if most_alone is not None and not is_agreed and in_all > most_alone:
                 return self._ask(c, key, retention, counted, len(live), comment, by)
             revision = append_event(
                 c,
@@ -118,6 +124,7 @@ class Deletions:
                     "entries": len(live),
                     "entries_in_all": counted.entries,
                     "imports": counted.imports,
+                    **({_TAKEN_BACK: taken_back} if taken_back else {}),
                     **({"asked_by": retention.asked_by} if is_agreed else {}),
                 },
                 details={"comment": comment},
@@ -212,7 +219,19 @@ class Deletions:
         ).scalars()
         told = [decoded(body) for body in bodies]
         own = [event.facts for event in told if event.role == Role.CONTRIBUTOR]
-        return sum(n for facts in own if isinstance(n := facts.get("entries"), int))
+        return sum(n for facts in own for name in ("entries", _TAKEN_BACK) if isinstance(n := facts.get(name), int))
+
+    def _taken_back(self, c: Connection, key: int) -> int:
+        """Return how many entries of a hash set were withdrawn within a day, with nothing in their place: who empties
+        it by a list, which can be undone, must not be able to delete alone what could be brought back.
+        """
+        since = last_revision(c, s.to_millis(now() - _DAY))
+        sql = self._db.sql(
+            "SELECT count(*) FROM entry WHERE hash_set = ? AND state = ? AND update_revision > ? AND reasons NOT LIKE ?"
+        )
+        replaced = f"{pack_reasons(('SUPERSEDED',))}%"
+        count: int = c.exec_driver_sql(sql, (key, s.WITHDRAWN, since, replaced)).scalar_one()
+        return count
 
     def _ask(
         self, c: Connection, key: int, retention: Retention, counted: Deletion, live: int, comment: str, by: Actor

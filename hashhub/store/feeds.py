@@ -188,6 +188,14 @@ class Feeds:
         changes = _marked(MatcherChange(r, ChangeKind.WITHDRAW, IdSet(a, b, ids), 0) for r, a, b, ids in rows)
         return [change.ids for change in changes if not change.is_large]
 
+    def have_digests(self, ids: IdSet) -> bool:
+        """Whether the rows of all these entries say which digests they have: none was erased or deleted."""
+        sql = "SELECT e.id FROM entry e WHERE length(e.hashes) > 0 AND e.id {keys}"
+        return all(
+            sum(1 for _ in self._db.by_keys(sql, "int8", (), piece.tolist())) == len(piece)
+            for piece in ids.pieces(PAGE)
+        )
+
     def revisions_about(self, entry_id: int) -> list[int]:
         """Return the revisions whose changes were about an entry, ascending; staging is left out."""
         sql = self._db.sql(

@@ -52,7 +52,14 @@ class Retentions:
         return {f"{row[0]}/{row[1]}": msgspec.json.decode(row[2], type=Retention) for row in rows}
 
     def update(
-        self, contributor: str, hash_set: str, change: Callable[[Retention], Retention], *, comment: str, by: Actor
+        self,
+        contributor: str,
+        hash_set: str,
+        change: Callable[[Retention], Retention],
+        *,
+        comment: str,
+        by: Actor,
+        reason: str = "",
     ) -> Retention:
         """Replace the retention of a hash set by what `change` makes of it, which may raise. Raises NotFound."""
         with self._db.write() as c:
@@ -71,6 +78,7 @@ class Retentions:
                     by,
                     EventKind.RETENTION_CHANGED,
                     subject=f"hash-sets/{contributor}/{hash_set}",
+                    reason=reason,
                     facts={"fields": tuple(sorted(told)), "days": after.days, "hold": int(after.hold)},
                     details={"comment": comment},
                 )
@@ -94,7 +102,7 @@ class Retentions:
             old = [row.key for row in rows if max(row.commit_time or 0, row.touch_time) < millis]
             if not old:
                 return np.empty(0, np.int64)
-            last = _last_revision(c, millis)
+            last = last_revision(c, millis)
             sql = (
                 "SELECT e.id FROM entry e WHERE e.hash_set = ? "  # noqa: S608 - our own numbers
                 f'AND e.state IN ({ACTIVE}, {QUARANTINED}) AND e.update_revision <= ? AND e."import" {{keys}} '
@@ -127,7 +135,7 @@ class Retentions:
             key = key_of_set(c, contributor, own)
             if _retention(c, key).hold:
                 return 0
-            last = _last_revision(c, s.to_millis(before))
+            last = last_revision(c, s.to_millis(before))
             rows = [tuple(row) for row in c.exec_driver_sql(sql, (key, WITHDRAWN, last, PIECE))]
             if not rows:
                 return 0
@@ -208,7 +216,7 @@ def _retention(c: Connection, key: int) -> Retention:
     return Retention() if content is None else msgspec.json.decode(content, type=Retention)
 
 
-def _last_revision(c: Connection, millis: int) -> int:
+def last_revision(c: Connection, millis: int) -> int:
     """Return the last revision before a time. Clocks that were set back may make it a little too low, never too high:
     it is the last before the first that is not earlier, as far as halving leads.
     """

@@ -31,8 +31,12 @@ PIECE: Final = 50_000  # rows in one transaction of a run: 0.1 to 0.3 s, so that
 class Commit:
     """What this process holds of an import that it is committing."""
 
-    def __init__(self, import_id: str, key: int, hash_set: int, lease: str, subject: str, by: Actor) -> None:
+    def __init__(
+        self, import_id: str, key: int, hash_set: int, lease: str, subject: str, by: Actor, *, since: int = 0
+    ) -> None:
+        """`since`: the revision at which it began; what the list is compared with is not older."""
         self.import_id = import_id
+        self.since = since
         self.subject = subject  # what events call it
         self.by = by
         self.salt = os.urandom(16)

@@ -240,6 +240,38 @@ def test_a_contributor_deletes_its_own_and_many_only_with_a_second_person(
     assert still.known(*range(8)) == []
 
 
+def test_a_stolen_tokens_request_is_taken_back_with_what_it_did(still: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or whoever asks next, and means to ask, would be the second person and delete at once."""
+    monkeypatch.setattr(module, "ALONE", 2)
+    still.contribute("alpha/list", *[item(n) for n in range(8)], source="ours")
+    since = now()
+    assert still.hub.retention.delete(ALPHA, "alpha", "list").pending
+    assert still.hub.retention.delete(ALPHA, "alpha", "list").pending
+    for validate_only in (True, False):
+        (undone,) = still.hub.history.revert(OPERATOR, ALPHA.name, since, comment="stolen", validate_only=validate_only)
+        assert (undone.event.kind, undone.reverted) == (EventKind.HASH_SET_DELETION_ASKED, True)
+    assert still.hub.retention.get(OPERATOR, "alpha", "list").asked_by == ""
+    assert not any(x.reverted for x in still.hub.history.revert(OPERATOR, ALPHA.name, since, comment="again"))
+    assert still.hub.retention.delete(SECOND, "alpha", "list").pending
+    assert still.known(*range(8)) == list(range(8))
+
+
+def test_a_list_that_empties_the_hash_set_first_is_no_way_around_the_second_person(
+    still: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a list took back can be brought back, and what was deleted cannot: a stolen token must not do both alone."""
+    monkeypatch.setattr(module, "ALONE", 10)
+    for name, first in (("alpha/list", 0), ("alpha/other", 100)):
+        still.contribute(name, *[item(n) for n in range(first, first + 8)])
+        still.contribute(name, *[item(n, tags=("new",)) for n in range(first, first + 8)])  # replaced: still eight
+        still.contribute(name, item(first), replace=True, allow_shrinking=True)
+    assert still.known(*range(8), *range(100, 108)) == [0, 100]
+    assert not still.hub.retention.delete(ALPHA, "alpha", "other").pending
+    assert still.hub.retention.delete(ALPHA, "alpha", "list").pending  # 16 within a day
+    _age(still, days=2)
+    assert not still.hub.retention.delete(ALPHA, "alpha", "list").pending
+
+
 def test_a_hold_stops_deletion_and_age_and_only_operators_set_it(still: Desk) -> None:
     still.contribute("alpha/list", item(1))
     with pytest.raises(PermissionDenied):

@@ -54,7 +54,7 @@ import numpy as np
 from hashhub.errors import InvalidArgument
 from hashhub.hub.intake import report
 from hashhub.hub.intake.batch import Batch, Stager
-from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, Decisions
+from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, UNCHANGED, Decisions
 from hashhub.hub.intake.hash_set import HashSetComparison
 from hashhub.hub.intake.identity import same_item, same_items
 from hashhub.hub.intake.source import Source
@@ -134,6 +134,12 @@ class Intake:
     def entry_count(self) -> int:
         """How many entries are to be written."""
         return self.counts.accepted + self.counts.quarantined
+
+    @property
+    def unchanged(self) -> NDArray[np.int64]:
+        """The entries that state what an item states, and stay as they are; -1 for an item that is an opinion only."""
+        is_unchanged = np.equal(self._decisions.outcome, UNCHANGED)
+        return self._decisions.refers_to[is_unchanged]
 
     def decide(self, batches: Callable[[], Iterable[Batch]]) -> None:
         """Decide about every item. `batches` gives the staged batches from the beginning; it is called once, and again
