@@ -128,7 +128,20 @@ class _Command(click.Command):
 
 
 class CommandGroup(click.Group):
-    """A group of commands that does the same for a command that does not exist."""
+    """A group of commands that does the same for a command that does not exist.
+
+    `default`: the command that is meant where none is named: `backup DIR` is `backup create DIR`.
+    """
+
+    def __init__(self, *arguments: Any, default: str = "", **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        named = {*self.commands, *ctx.help_option_names}
+        if self.default and (args[0] not in named if args else not self.no_args_is_help):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
