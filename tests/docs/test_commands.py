@@ -1,4 +1,4 @@
-"""Whatever tells somebody to run a command, in a page's prose or in an error, names one that exists with its options."""
+"""What tells somebody to run a command, in a page's prose or in an error, names one that exists, with its options."""
 
 from __future__ import annotations
 
@@ -30,19 +30,17 @@ def wrong_in(words: list[str]) -> str:
     """Return the word that no command or option is called, or nothing."""
     assert isinstance(main, CommandGroup)
     command: click.Command = main
-    context = click.Context(main, info_name="hashhub")
     rest = list(words)
     while isinstance(command, CommandGroup) and rest:
-        child = command.get_command(context, rest[0])
-        if child is None:
+        if rest[0] not in command.commands:
             break
-        command, context = child, click.Context(child, parent=context, info_name=rest.pop(0))
+        command = command.commands[rest.pop(0)]
     if isinstance(command, CommandGroup):
         if command.default and rest:  # `backup DIR`
             command = command.commands[command.default]
         elif rest and not re.match(r"[A-Z]+$|\[", rest[0]):
             return rest[0]
-    known = {name for p in command.get_params(context) for name in (*p.opts, *p.secondary_opts)}
+    known = {"--help", *(name for p in command.params for name in (*p.opts, *p.secondary_opts))}
     return next((w for w in (word.partition("=")[0] for word in rest) if w.startswith("--") and w not in known), "")
 
 
