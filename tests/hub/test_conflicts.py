@@ -664,13 +664,13 @@ def test_a_pass_goes_on_where_it_was_cut_off_and_two_do_no_harm(any_room: Room) 
     desk.contribute("beta/list", *(item(n, value="harmless") for n in numbers))
     store = desk.hub.conflicts._store
     one, other = Finder(store, piece=7), Finder(store, piece=5)
-    piece = store.conflicts.next_piece(7)
+    piece = store.conflict_pass.next_piece(7)
     assert piece is not None
-    near = store.conflicts.statements_about(piece.ids)
-    assert store.conflicts.apply(piece, near, one._conflicts(near))
+    near = store.conflict_pass.statements_about(piece.ids)
+    assert store.conflict_pass.apply(piece, near, one._conflicts(near))
     written = len(desk.conflicts())
     assert 0 < written < len(numbers)
-    assert not store.conflicts.apply(piece, near, one._conflicts(near))  # somebody was there already
+    assert not store.conflict_pass.apply(piece, near, one._conflicts(near))  # somebody was there already
     threads = [threading.Thread(target=finder.catch_up) for finder in (one, other)]
     for thread in threads:
         thread.start()
@@ -718,14 +718,14 @@ def test_an_entry_that_expires_ends_it(any_room: Room) -> None:
 def test_a_search_that_fails_hinders_nobody_and_says_so(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     room.set("alpha/list")
     room.set("beta/list")
-    conflicts = room.hub.conflicts._store.conflicts
+    conflict_pass = room.hub.conflicts._store.conflict_pass
     looked = threading.Event()
 
     def fail(*_: object) -> None:
         looked.set()
         raise MemoryError
 
-    monkeypatch.setattr(conflicts, "statements_about", fail)
+    monkeypatch.setattr(conflict_pass, "statements_about", fail)
     room.contribute("alpha/list", item(1, value="csam"))
     done = room.contribute("beta/list", item(1, value="harmless"))
     assert done.counts.accepted == 1
