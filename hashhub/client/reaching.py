@@ -18,7 +18,6 @@ class Unreachable(Unavailable):
     """The hub is away. `passes`: perhaps not for long; otherwise somebody has to correct something first."""
 
     def __init__(self, message: str, *, passes: bool) -> None:
-        """Keep whether another attempt may help."""
         super().__init__(message, reason=Reason.SERVER_UNAVAILABLE)
         self.passes = passes
 

@@ -196,11 +196,6 @@ class Conflicts:
             chosen = chosen.where(sa.or_(t.c.left_set.in_(own), t.c.right_set.in_(own)))
         return [self._row(row, keys) for row in self._db.read(lambda c: c.execute(chosen).all())]
 
-    def last_sequence(self) -> int:
-        """Return the sequence of the conflict that was opened last; 0: there was none."""
-        last: int = self._db.fetch("SELECT sequence FROM conflict_progress")[0][0]
-        return last
-
     def counts(
         self, query: ConflictQuery, steps_down: Mapping[str, int], scope: ConflictScope | None
     ) -> list[PairCount]:
