@@ -98,14 +98,17 @@ class Step(NamedTuple):
 def steps(page: str) -> list[Step]:
     """Return what a page has its reader do, in order.
 
-    A block with a name after its language is a file, one without a language has commands, one called `text` what the
-    last command before it prints. A comment `# ends with N` tells how a command ends otherwise than with 0, and a line
-    `# Ctrl-C: COMMAND` that what runs in a terminal of its own is stopped.
+    A block with a name after its language is a file, other Python is a program to run, a block without a language has
+    commands, and one called `text` what the last command before it prints. A comment `# ends with N` tells how a
+    command ends otherwise than with 0, and a line `# Ctrl-C: COMMAND` that what runs in a terminal of its own is
+    stopped.
     """
     made: list[Step] = []
     for language, name, block in _BLOCK.findall(page):
         if name:
             made.append(Step(name.strip(), block))
+        elif language == "python":
+            made.append(Step("", shlex.join(["python", "-c", block])))
         elif language == "text":
             made[-1] = made[-1]._replace(prints=(*made[-1].prints, *block.splitlines()))
         elif not language:

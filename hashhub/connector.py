@@ -250,8 +250,11 @@ def choose(guesses: list[tuple[str, Guess]], what: str = "") -> tuple[str, Guess
         message = f"cannot tell for sure what this file is: {candidates}. Say which it is with --format NAME"
     else:
         known = ", ".join(discover())
-        is_what = f"this is {what}, which no installed connector reads" if what else "no format fits this file"
-        message = f"{is_what}; formats are {known}. Say which it is with --format NAME"
+        message = (
+            f"this is {what}, which no installed connector reads; give a list in one of these formats: {known}"
+            if what
+            else f"no format fits this file; formats are {known}. Say which it is with --format NAME"
+        )
     raise InvalidArgument(
         message, reason=Reason.UNKNOWN_FORMAT, violations=(Violation("format", "must be told", "UNKNOWN_FORMAT"),)
     )

@@ -303,22 +303,22 @@ class _Handler:
     elements = 0
 
     def start(self, name: str, attributes: Any) -> None:
-        """See an element begin."""
+        """Take in the beginning of an element."""
 
     def end(self, name: str) -> None:
-        """See one end."""
+        """Take in the end of an element."""
 
     def startElement(self, name: str, attributes: Any) -> None:  # noqa: N802 - the name that SAX calls
-        """See an element begin."""
+        """Count it, and call `start` with its name alone."""
         self.elements += 1
         self.start(name.rpartition(":")[2] if ":" in name else name, attributes)
 
     def endElement(self, name: str) -> None:  # noqa: N802
-        """See one end."""
+        """Call `end` with its name alone."""
         self.end(name.rpartition(":")[2] if ":" in name else name)
 
     def characters(self, content: str) -> None:
-        """See text."""
+        """Take in text."""
 
     def _ignore(self, *_: object) -> None:
         """Pass over what a list has no use for."""

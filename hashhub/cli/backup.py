@@ -22,17 +22,7 @@ if TYPE_CHECKING:
 _MEGABYTE: Final = 1_000_000
 
 
-class _BackupGroup(CommandGroup):
-    """`hashhub backup DIR` is short for `hashhub backup create DIR`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the command in that was left out."""
-        if args and args[0] not in {*self.commands, *ctx.help_option_names}:
-            args = ["create", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group("backup", cls=_BackupGroup)
+@click.group("backup", cls=CommandGroup, default="create")
 def backup() -> None:
     """Back a hub up, check a backup, restore it.
 

@@ -466,7 +466,7 @@ def _show_reviews(session: Session, reviews: list[Review]) -> None:
                 r.author,
                 _stated(r),
                 r.comment,
-                r.create_time.isoformat(" ", "seconds") if r.create_time else "-",
+                r.create_time.strftime("%Y-%m-%d %H:%M:%SZ") if r.create_time else "-",
             )
             for r in reviews
         ],

@@ -62,16 +62,7 @@ _WHAT: Final = {
 }
 
 
-class _History(CommandGroup):
-    """A group whose first command is meant where none is named: `history alpha/list` is `history list alpha/list`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] not in {"-h", "--help"}):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group("history", cls=_History)
+@click.group("history", cls=CommandGroup, default="list", no_args_is_help=False)
 def history() -> None:
     """Who did what, when and why.
 

@@ -90,6 +90,8 @@ def import_file(
         format_ = "csv"  # nothing else has one
     if format_ == "csv" and "mapping" not in settings:
         _refuse_without_mapping(files[0], settings.get("sheet", ""))
+    told = format_
+    remark = ""
     with session.connect() as hub, ExitStack() as stack, progress(unit_bytes=True) as bar:
         sources = [stack.enter_context(opened(file)) for file in files]
 
@@ -113,7 +115,11 @@ def import_file(
                 keep_on_failure=keep_on_failure,
                 progress=show,
             )
+            if report.is_refused and told is not None:
+                remark = _looks_like_another(sources[0], told)
         except MalformedSource as e:
+            if told is not None and (remark := _looks_like_another(sources[0], told)):
+                e.add_note(remark)
             outcome = "the import is still open" if keep_on_failure else "the import was cancelled"
             name = f"the {len(files)} parts" if len(files) > 1 else _name(files[0])
             e.add_note(f"nothing of {name} is visible; {outcome}")
@@ -131,6 +137,8 @@ def import_file(
             )
             raise
     show_report(session, report)
+    if remark:
+        note(f"note: {clean(remark)}")
     if report.is_refused:
         raise click.exceptions.Exit(REFUSED)
 
@@ -327,6 +335,19 @@ def _recognised(sources: list[BinaryIO], settings: dict[str, str]) -> tuple[str,
     connector, options = release.recognise(None, settings)
     note(f"format: {connector.name} ({clean(release.why)})")
     return connector.name, dict(options)
+
+
+def _looks_like_another(source: BinaryIO, told: str) -> str:
+    """Return a sentence on the format that a refused file shows to be, where it is not the one that was told."""
+    from hashhub import connector
+    from hashhub.client import sources
+
+    source.seek(0)
+    guesses = connector.recognise(source.read(connector.HEAD_BYTES), sources.name_of(source))
+    if not guesses or guesses[0][0] == told or guesses[0][1].certainty is connector.Certainty.POSSIBLE:
+        return ""
+    name, guess = guesses[0]
+    return f"it was read as {told}, and looks like {name} ({guess.why}); leave --format out to read it as that"
 
 
 def look_at(file: str) -> Look:

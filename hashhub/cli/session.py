@@ -87,7 +87,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
                 return Path(self.token_file).read_text("utf-8").strip()
             except (OSError, ValueError) as e:
                 cause = e.strerror if isinstance(e, OSError) and e.strerror else type(e).__name__
-                raise InvalidArgument.field("token-file", f"cannot be read: {cause}") from e
+                raise InvalidArgument.field(
+                    "token-file", f"{self.token_file!r} cannot be read: {cause}; check the path and its permissions"
+                ) from e
         if token := os.environ.get("HASHHUB_TOKEN", "").strip():
             return token
         if local:
@@ -128,7 +130,21 @@ class _Command(click.Command):
 
 
 class CommandGroup(click.Group):
-    """A group of commands that does the same for a command that does not exist."""
+    """A group of commands that does the same for a command that does not exist.
+
+    `default`: the command that is meant where none is named: `backup DIR` is `backup create DIR`.
+    """
+
+    def __init__(self, *arguments: Any, default: str = "", **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.default = default
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the default in where no command is named."""
+        named = {*self.commands, *ctx.help_option_names}
+        if self.default and (args[0] not in named if args else not self.no_args_is_help):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -18,7 +18,6 @@ class Unreachable(Unavailable):
     """The hub is away. `passes`: perhaps not for long; otherwise somebody has to correct something first."""
 
     def __init__(self, message: str, *, passes: bool) -> None:
-        """Keep whether another attempt may help."""
         super().__init__(message, reason=Reason.SERVER_UNAVAILABLE)
         self.passes = passes
 
@@ -82,7 +81,9 @@ def call_error(error: grpc.RpcError, address: str, *, tls: bool) -> HashHubError
     if call.code() is not grpc.StatusCode.UNAVAILABLE or known.message == call.details():  # the hub's own words
         return known
     said = call.details() or ""
-    closed = "it may be stopping" if tls else "it may be stopping, or speak TLS (--tls, or --ca-file)"
+    # The hub's HTTP door closes what begins as gRPC does, as one with TLS does what has none.
+    what = "" if tls else ", or speak TLS (--tls, or --ca-file)"
+    closed = f"it may be stopping{what}, or be the hub's HTTP address (by default port 8471)"
     for cause in _CAUSES:
         if cause.text.search(said):
             return Unreachable(cause.meaning.format(address=address, closed=closed), passes=cause.passes)

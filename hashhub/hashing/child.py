@@ -92,7 +92,7 @@ class Ending(msgspec.Struct, frozen=True, array_like=True):
 
 
 def main() -> None:
-    """Be the template."""
+    """Run the template process, from which the others are forked."""
     seconds, memory_bytes = float(sys.argv[1]), int(sys.argv[2])
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group of processes: the hub drains first
         signal.signal(number, signal.SIG_IGN)

@@ -37,7 +37,6 @@ from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS, perceptual_hashes
 from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of, stray_bytes
 from hashhub.hashing.variants import MOST_WINDOWS, derive, windows_a_frame
 from hashhub.hashing.video import hash_video, require_extra
-from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import Effort, Query, VariantHashes, VideoFrame
 
 if TYPE_CHECKING:
@@ -72,13 +71,6 @@ class FrameHashes(msgspec.Struct, frozen=True, kw_only=True):
     hashes: tuple[Hash, ...]
     quality: int | None
     variants: tuple[Variant, ...] = ()
-
-    @property
-    def is_low_quality(self) -> bool:
-        """Whether PDQ found too little to hash: blank, tiny or smooth pictures whose hashes match each other by
-        accident.
-        """
-        return self.quality is not None and self.quality < MIN_PDQ_QUALITY
 
 
 class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):

@@ -229,7 +229,7 @@ class Hook:
             self._connect()
         except HashHubError as e:
             if not self._is_closed:
-                _log.warning("the hub does not answer yet: %s", e.message)
+                _log.warning("uploads have no answer yet: %s", e.message)
 
     def probe(self) -> None:
         """Ask about a digest that nobody has, as a look whether answers can be had. Raises HashHubError when not.
@@ -888,7 +888,7 @@ def _hashes(given: object) -> tuple[Hash, ...]:
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe waits for who writes to it
-            raise InvalidArgument.field("upload", "is no regular file; give an open stream")
+            raise InvalidArgument.field("upload", "is no regular file; give the path of one, or an open stream")
         file = path.open("rb")
     except (OSError, ValueError) as e:  # ValueError: a NUL in the path
         raise InvalidArgument.field("upload", f"cannot be opened: {getattr(e, 'strerror', None) or e}") from e

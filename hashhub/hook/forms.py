@@ -753,9 +753,3 @@ def is_looked_at(path: str, prefixes: Collection[str] | None) -> bool:
 
 def _segments(path: str) -> list[str]:
     return [segment for segment in path.casefold().split("/") if segment]
-
-
-def pieces_of(content: IO[bytes]) -> Iterator[bytes]:
-    """Read a stream in pieces."""
-    while piece := content.read(PIECE_BYTES):
-        yield piece

@@ -269,20 +269,22 @@ def client_of(settings: HookSettings, *, timeout: float, retry_seconds: float = 
     from hashhub.client import Client
 
     file = token_file or settings.token_file
-    token = _bytes_of(file).decode("utf-8", "replace") if file else os.environ.get("HASHHUB_TOKEN", "")
+    token = _bytes_of("token_file", file).decode("utf-8", "replace") if file else os.environ.get("HASHHUB_TOKEN", "")
     return Client(
         settings.hub,
         token.strip(),
         tls=False if settings.insecure_hub else None,
-        ca_certificates=_bytes_of(settings.ca_file) if settings.ca_file else None,
+        ca_certificates=_bytes_of("ca_file", settings.ca_file) if settings.ca_file else None,
         timeout=timeout,
         retry_seconds=retry_seconds,
     )
 
 
-def _bytes_of(path: str) -> bytes:
+def _bytes_of(setting: str, path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as e:  # ValueError: a NUL in the path
         why = getattr(e, "strerror", None) or "it is no path"
-        raise InvalidArgument.field("settings", f"a file that they name cannot be read: {why}") from e
+        raise InvalidArgument.field(
+            setting, f"{path!r} cannot be read: {why}; check the path and its permissions"
+        ) from e

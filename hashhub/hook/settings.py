@@ -694,7 +694,16 @@ def load(file: Path | None, environment: Mapping[str, str]) -> HookSettings:
             text = file.read_text("utf-8")
         except (OSError, ValueError) as e:
             why = getattr(e, "strerror", None) or "it is not UTF-8"
-            raise InvalidArgument.field("settings", f"cannot read the file: {why}; is it where you say?") from e
+            raise InvalidArgument.field(
+                "settings", f"{str(file)!r} cannot be read: {why}; `hashhub hook init` writes such a file"
+            ) from e
+    elif not any(name.startswith(_PREFIX) for name in environment):
+        raise InvalidArgument.field(
+            "settings",
+            "are not named, and the environment has none: name their file (--settings FILE or HASHHUB_HOOK_SETTINGS); "
+            "`hashhub hook init` writes one",
+            "REQUIRED",
+        )
     return parse(text, environment)
 
 
@@ -713,7 +722,7 @@ def parse(text: str, environment: Mapping[str, str]) -> HookSettings:
     except msgspec.ValidationError as e:
         if isinstance(e.__cause__, InvalidArgument):
             raise e.__cause__ from None
-        raise InvalidArgument.field("settings", str(e)) from e
+        raise InvalidArgument.field("settings", f"{e}; docs/hook.md has each key and what it may be") from e
 
 
 def _take_environment(

@@ -106,11 +106,11 @@ class Finder:
         entries = 0
         while not self.thread.is_stopping:
             begun = time.monotonic()
-            piece = self._store.conflicts.next_piece(self._piece)
+            piece = self._store.conflict_pass.next_piece(self._piece)
             if piece is None:
                 return entries
-            neighbourhood = self._store.conflicts.statements_about(piece.ids)
-            if self._store.conflicts.apply(piece, neighbourhood, self._conflicts(neighbourhood)):
+            neighbourhood = self._store.conflict_pass.statements_about(piece.ids)
+            if self._store.conflict_pass.apply(piece, neighbourhood, self._conflicts(neighbourhood)):
                 entries += len(piece.ids)
             took = time.monotonic() - begun
             if rest and self._store.imports.are_coming_in():
@@ -137,7 +137,7 @@ class Finder:
         """
         by_set: dict[int, dict[_Position, list[Stated]]] = {}
         for stated in statements:
-            exact = tuple(sorted(exact_digests(self._store.conflicts.hashes(stated.packed)), key=strength))
+            exact = tuple(sorted(exact_digests(self._store.conflict_pass.hashes(stated.packed)), key=strength))
             position = _Position(stated.classification, stated.flags, stated.is_undecided, exact)
             by_set.setdefault(stated.hash_set, {}).setdefault(position, []).append(stated)
         ranked = _in_turn(by_set, sets)[:SETS]
@@ -182,10 +182,10 @@ class Finder:
     def _says(self, position: _Position, purpose: Purpose) -> Said | None:
         key = (position.classification, position.flags, position.is_undecided, purpose)
         if key not in self._said:
-            conflicts = self._store.conflicts
+            conflict_pass = self._store.conflict_pass
             self._said[key] = said(
-                conflicts.classification(position.classification),
-                conflicts.flags(position.flags),
+                conflict_pass.classification(position.classification),
+                conflict_pass.flags(position.flags),
                 purpose,
                 is_undecided=position.is_undecided,
             )
@@ -281,7 +281,7 @@ class Conflicts:
         depends on what others hold.
         """
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
-        return self._store.conflicts.looked_upto() if principal.role in access.OVERSEERS else None
+        return self._store.conflict_pass.looked_upto() if principal.role in access.OVERSEERS else None
 
     def get(self, principal: Principal, name: str) -> Conflict:
         """Return a conflict with what each side states, and what was said of it. Raises NotFound, also for one that the

@@ -93,7 +93,7 @@ class Played:
         self._ranges = [play.stretch]
 
     def add(self, play: Play) -> None:
-        """It is played on, or again."""
+        """Take in that it is played on, or again."""
         self._latest = play
         if play.nearest[0] < self.nearest[0]:
             self.nearest = play.nearest
@@ -233,7 +233,7 @@ class _Shared:
         self._listed: OrderedDict[int, _Listed] = OrderedDict()
 
     def drop(self, seen: _Seen) -> None:
-        """A frame leaves the window."""
+        """Take a frame that leaves the window out of all counts."""
         for entry_id, digests in self._of.pop(seen, {}).items():
             reached = self._reached[entry_id]
             reached.subtract(digests)

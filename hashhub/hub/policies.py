@@ -126,7 +126,7 @@ class Policies:
         current = versions.current(policy.name)
         if current is not None and current.text == text and not current.fault:
             return _found(versions, policy.name)
-        made = self._store.resources.put_definition(
+        made = self._store.definitions.put(
             Definition(kind=DefinitionKind.POLICY, id=policy.name, version="", text=text),
             reason=comment,
             by=access.actor(principal),
@@ -177,7 +177,7 @@ class Policies:
                 raise FailedPrecondition(f"policy {definition.name} was retired before")
             return msgspec.structs.replace(definition, retire_time=now())
 
-        self._store.resources.change_definition(
+        self._store.definitions.change(
             DefinitionKind.POLICY,
             version.full_name,
             retired,

@@ -42,7 +42,6 @@ class Renewals:
     """The renewals of all hash sets, looked up now and then."""
 
     def __init__(self, store: Store) -> None:
-        """Nothing is looked up yet."""
         self._store = store
         self._intervals: Mapping[str, tuple[float, float]] = {}
         self._looked: float | None = None

@@ -105,7 +105,7 @@ class Schemes:
                 )
 
         definition = Definition(kind=DefinitionKind.SCHEME, id=scheme.id, version=scheme.version, text=text)
-        put = self._store.resources.put_definition(
+        put = self._store.definitions.put(
             definition,
             check,
             reason=comment,
@@ -210,7 +210,7 @@ class Schemes:
                 kind="Scheme",
                 name=name,
             )
-        changed = self._store.resources.change_definition(
+        changed = self._store.definitions.change(
             DefinitionKind.SCHEME,
             name,
             change,

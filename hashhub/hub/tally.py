@@ -18,7 +18,6 @@ class Tally:
     """Counters that only grow. Adding takes a microsecond."""
 
     def __init__(self) -> None:
-        """All counts are zero."""
         self._lock = threading.Lock()
         self._verdicts: Counter[str] = Counter()
         self._hits: Counter[str] = Counter()

@@ -94,7 +94,7 @@ def compute(
 
 
 def _untold(_done: int, _total: int, _what: str, /) -> None:
-    """Nobody wants to know."""
+    """Report no progress."""
 
 
 def wilson(count: int, items: int) -> Share:

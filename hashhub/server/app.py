@@ -56,7 +56,7 @@ OnPhase = Callable[[Phase], None]
 
 
 def _say_nothing(_: Phase) -> None:
-    """Nobody wants to know."""
+    """Report no progress."""
 
 
 def serve(

@@ -283,7 +283,7 @@ class Clock:
     """Ends readings whose senders are late: one thread for all of them."""
 
     def __init__(self) -> None:
-        """Start looking."""
+        """Start its thread."""
         self._readings: dict[int, Reading | Rest] = {}
         self.thread = Background("bodies", self._look, complaint="slow senders are not cut off", pause=_LOOK_SECONDS)
         self.thread.start()

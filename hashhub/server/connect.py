@@ -73,7 +73,6 @@ class Unimplemented(Exception):
     """What the protocol has and this server has not."""
 
     def __init__(self, message: str) -> None:
-        """Keep what to tell the caller."""
         super().__init__(message)
         self.message = message
 

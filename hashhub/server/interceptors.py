@@ -401,7 +401,7 @@ class _Observed:
 
 
 def _check_deadline(envelope: Envelope) -> None:
-    """Raise Unavailable when nobody waits for the answer any more: it queued for longer than its caller's patience."""
+    """Raise Unavailable when the call has waited in the queue past its deadline."""
     if envelope.remaining is not None and envelope.remaining <= 0:
         raise Unavailable(
             "the deadline passed before the call was begun; allow more time", reason=Reason.DEADLINE_EXCEEDED

@@ -45,7 +45,6 @@ class Callers:
     """Which token a header has opened: digests of headers only."""
 
     def __init__(self) -> None:
-        """Nobody is known."""
         self._known: dict[bytes, Principal] = {}
 
     def who(self, authorization: str) -> Principal | None:

@@ -269,7 +269,6 @@ class Ledger:
     """What all workers have told, by worker. Thread-safe."""
 
     def __init__(self) -> None:
-        """Nobody has told anything."""
         self._lock = threading.Lock()
         self._told: dict[int, list[Family]] = {}
         self._of_the_dead: dict[int, dict[tuple[str, str, tuple[tuple[str, str], ...]], float]] = {}

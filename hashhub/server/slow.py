@@ -33,7 +33,7 @@ class Watched:
         )
 
     def end(self) -> None:
-        """Cut it off."""
+        """Cut the sender off, and remember that it was late."""
         self.is_late = True
         self._cut_off()
 
@@ -51,7 +51,7 @@ class Slow:
     """Looks after the requests that are being read."""
 
     def __init__(self, seconds: float) -> None:
-        """`seconds`: that each has."""
+        """`seconds`: that each request has to come whole."""
         self.seconds = seconds
         self._reading: dict[int, Watched] = {}
         self.thread = Background(
@@ -64,11 +64,11 @@ class Slow:
         return Watched(self, time.monotonic() + self.seconds, cut_off)
 
     def add(self, watched: Watched) -> None:
-        """Look after it."""
+        """Watch a request from now on."""
         self._reading[id(watched)] = watched  # one step of the interpreter, as the removal: no lock
 
     def remove(self, watched: Watched) -> None:
-        """Do so no more."""
+        """Stop watching a request that has come whole, or was cut off."""
         del self._reading[id(watched)]
 
     def close(self) -> None:

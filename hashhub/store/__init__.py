@@ -7,19 +7,8 @@ from __future__ import annotations
 
 from hashhub.store.commits import BY_SOURCE, Overtaken
 from hashhub.store.comparison import StatedEntries
-from hashhub.store.conflicts import (
-    ConflictQuery,
-    ConflictRow,
-    ConflictScope,
-    FoundConflict,
-    Neighbourhood,
-    PairCount,
-    Piece,
-    Side,
-    Stated,
-    etag_of,
-    no_conflict,
-)
+from hashhub.store.conflict_pass import FoundConflict, Neighbourhood, Piece, Side, Stated
+from hashhub.store.conflicts import ConflictQuery, ConflictRow, ConflictScope, PairCount, etag_of, no_conflict
 from hashhub.store.entries import OBJECTIONS, EntryHit
 from hashhub.store.events import Position
 from hashhub.store.extracting import ChangedIds, StandingEntries

@@ -1,18 +1,29 @@
 """The one Store: what is kept, what may be seen, and in which order changes become visible.
 
-    resources   contributors, groups, hash sets             feeds     the change feed; changes and digests for matchers
-    entries     entries and reviews, one by one             imports   a list's batches, and what became of it
-    stage       rows that nobody sees before a commit       commits   from there to entries that are seen
-    standing    withdrawal, restoring, quarantine, erasure  holds     what lists must not bring back
-    selecting   which entries a selection hits              moving    many entries at once
-    history     one chained event a revision                undoing   what a revert looks at
-    waiting     what waits for somebody
-    operations  work that outlives a call
-    waiting     what waits for somebody                webhooks  whom to call, and what was told
-    deletions   hash sets, with all that hangs on them retention how long things are kept
-    waiting     what waits for somebody                     conflicts what two hash sets state that cannot both hold
-    tokens      who may call                                comparison  entries as columns, for a list to be compared
-    extracting  what stands, in bulk, for an extract
+    resources      contributors, groups, hash sets
+    definitions    versions of schemes and policies
+    tokens         who may call
+    entries        entries and reviews, one by one
+    imports        a list's batches, and what became of it
+    leases         whose commit an import is
+    stage          rows that nobody sees before a commit
+    commits        from there to entries that are seen
+    comparison     entries as columns, for a list to be compared with
+    standing       withdrawal, restoring, quarantine, erasure
+    holds          what lists must not bring back
+    selecting      which entries a selection hits
+    moving         many entries at once
+    waiting        what waits for somebody
+    feeds          the change feed; changes and digests for matchers
+    history        one chained event a revision
+    undoing        what a revert looks at
+    conflict_pass  finds what two hash sets state that cannot both hold
+    conflicts      what people do with that
+    operations     work that outlives a call
+    webhooks       whom to call, and what was told
+    extracting     what stands, in bulk, for an extract
+    deletions      hash sets, with all that hangs on them
+    retention      how long things are kept
 
 Parts know each other only where one is handed to the other; what several of them write is in `writing`.
 
@@ -30,8 +41,10 @@ from typing import Final
 
 from hashhub.store.commits import Commits
 from hashhub.store.comparison import Comparison
+from hashhub.store.conflict_pass import ConflictPass
 from hashhub.store.conflicts import Conflicts
 from hashhub.store.database import Database, locate
+from hashhub.store.definitions import Definitions
 from hashhub.store.deletion import Deletions
 from hashhub.store.entries import Entries
 from hashhub.store.events import Events
@@ -76,6 +89,7 @@ class Store:
         outstanding = Outstanding(database)
         writing = Writing(database, outstanding)
         self.resources: Final = Resources(database)
+        self.definitions: Final = Definitions(database)
         self.tokens: Final = Tokens(database)
         self.entries: Final = Entries(database, outstanding, writing)
         self.standing: Final = Standing(database, outstanding, writing, self.entries, self.resources)
@@ -97,7 +111,8 @@ class Store:
         self.webhooks: Final = Webhooks(database)
         self.deletions: Final = Deletions(database, outstanding, writing, self.secret)
         self.retention: Final = Retentions(database, self.secret)
-        self.conflicts: Final = Conflicts(database, self.entries, self.feeds, self.secret)
+        self.conflict_pass: Final = ConflictPass(database, self.entries, self.feeds, self.secret)
+        self.conflicts: Final = Conflicts(database, self.feeds)
 
     @classmethod
     def open(cls, database: str | Path, *, create: bool = True) -> Store:

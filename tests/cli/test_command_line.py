@@ -201,7 +201,7 @@ class TestToken:
     def test_a_file_that_cannot_be_read_is_named(self, hub: RunningHub, tmp_path: Path) -> None:
         done = self.invoke(hub, "--token-file", str(tmp_path / "nothing"))
         assert done.exit_code == REFUSED
-        assert done.stderr.startswith("error: token-file: cannot be read")
+        assert done.stderr.startswith(f"error: token-file: '{tmp_path}/nothing' cannot be read: No such file")
 
     def test_the_operators_token_stays_on_this_machine(self, hub: RunningHub) -> None:
         """The address is this hub's, but by a name that could be anybody's: no token is found for it."""

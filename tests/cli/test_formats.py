@@ -97,7 +97,10 @@ def test_what_may_be_several_things_is_told_and_not_imported(run: Run, hash_set:
         (b"some words\n", "no format fits this file; formats are arachnid, csv"),
         (b"\xff\xd8\xff\xe0", "this is a picture (JPEG), which no installed connector reads"),
         (b"SQLite format 3\0", "this is a SQLite database, which no installed connector reads"),
-        (b"", "no format fits this file"),
+        (
+            b"",
+            "this is an empty file, which no installed connector reads; give a list in one of these formats: arachnid",
+        ),
     ],
 )
 def test_what_is_no_list_is_named(run: Run, hash_set: str, tmp_path: Path, content: bytes, message: str) -> None:
@@ -110,6 +113,27 @@ def test_what_is_no_list_is_named(run: Run, hash_set: str, tmp_path: Path, conte
     if content:
         done = run("import", str(path), "--format", "vics", "--hash-set", hash_set)
         assert done.exit_code == REFUSED
+
+
+@pytest.mark.parametrize(
+    ("told", "content"),
+    [
+        (
+            "hash-lines",
+            b'{"@odata.context": "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/US/$metadata#Media"}\n',
+        ),
+        ("vics", b"5eb63bbbe01eeed093cb22bb8f5acdc3  a.jpg\n"),
+    ],
+)
+def test_a_format_that_was_told_wrong_is_said(
+    run: Run, hash_set: str, tmp_path: Path, told: str, content: bytes
+) -> None:
+    path = tmp_path / "list"
+    path.write_bytes(content)
+    done = run("import", str(path), "--format", told, "--hash-set", hash_set)
+    assert done.exit_code == REFUSED
+    assert f"note: it was read as {told}, and looks like " in done.stderr
+    assert "leave --format out" in done.stderr
 
 
 def test_an_unknown_format_lists_the_formats(run: Run, hash_set: str, tmp_path: Path) -> None:

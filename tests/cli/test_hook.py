@@ -14,6 +14,15 @@ from hashhub.hook.settings import Hashing
 
 CHOSEN = ("--policy", "block", "--hub-away", "hold", "--unreadable", "hold", "--too-large", "block")
 
+HUB_AWAY: dict[str, str | None] = {
+    "HASHHUB_HOOK_HUB": "127.0.0.1:1",  # nothing listens there
+    "HASHHUB_HOOK_POLICY": "block",
+    **{
+        f"HASHHUB_HOOK_WITHOUT_ANSWER_{name}": "hold"
+        for name in ("HUB_AWAY", "UNREADABLE", "TOO_LARGE", "NO_PERCEPTUAL_HASH")
+    },
+}
+
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["hook", "init", *arguments])
@@ -51,3 +60,38 @@ def test_values_that_would_break_the_file_are_refused(tmp_path: Path) -> None:
     done = run(*CHOSEN, "--no-perceptual-hash", "allow", "--out", str(out), "--data", 'a"\nhub = "evil:1')
     assert done.exit_code == 1
     assert not out.exists()
+
+
+class TestWrongTurns:
+    """Of somebody who tries `hook check` for the first time: each answer says what to do."""
+
+    def check(self, *arguments: str, **environment: str | None) -> Result:
+        return CliRunner().invoke(main, ["hook", "check", *arguments], env=environment, catch_exceptions=False)
+
+    def test_no_settings(self) -> None:
+        done = self.check("a.png")
+        assert done.exit_code == 1
+        assert "--settings FILE or HASHHUB_HOOK_SETTINGS" in done.stderr
+        assert "`hashhub hook init` writes one" in done.stderr
+
+    def test_settings_that_are_not_there(self, tmp_path: Path) -> None:
+        done = self.check("--settings", str(tmp_path / "hok.toml"), "a.png")
+        assert done.exit_code == 1
+        assert f"'{tmp_path}/hok.toml' cannot be read: No such file" in done.stderr
+
+    def test_a_token_that_is_not_there_is_named(self, tmp_path: Path) -> None:
+        token = tmp_path / "hok.token"
+        done = self.check("a.png", **HUB_AWAY, HASHHUB_HOOK_TOKEN_FILE=str(token))
+        assert done.exit_code == 1
+        assert done.stderr.startswith(f"error: token_file: '{token}' cannot be read: No such file")
+
+    def test_a_file_that_is_not_there_is_named_and_those_before_it_are_told(self, tmp_path: Path) -> None:
+        first = tmp_path / "first.bin"
+        first.write_bytes(b"an upload")
+        for given, said in (("gone.png", "No such file"), (".", "is no regular file; give the path of one")):
+            other = str(tmp_path / given)
+            done = self.check(str(first), other, str(first), **HUB_AWAY)
+            assert done.exit_code == 1
+            assert done.stdout.count("first.bin  HOLD") == 1
+            assert said in done.stderr
+            assert f"that is {other!r}; files after it were not looked at" in done.stderr

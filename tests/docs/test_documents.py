@@ -119,6 +119,13 @@ def test_a_long_line_is_seen_wherever_it_stands_but_in_tables_and_code() -> None
     assert too_long(page, is_page=False) == [1, 2, 4, 6, 7]
 
 
+def test_the_picture_of_the_store_has_each_of_its_parts() -> None:
+    source = (ROOT / "hashhub/store/store.py").read_text("utf-8")
+    picture = (ast.get_docstring(ast.parse(source)) or "").partition("\n\n")[2].partition("\n\n")[0]
+    told = re.findall(r"^ *(\w+) ", picture, re.MULTILINE)
+    assert sorted(told) == sorted(re.findall(r"^ +self\.([a-z]\w*): Final = [A-Z]\w+\(", source, re.MULTILINE))
+
+
 def test_decisions_are_numbered_without_gaps() -> None:
     numbers = sorted(int(p.name[:4]) for p in (ROOT / "docs/decisions").glob("[0-9]*.md"))
     assert numbers == list(range(1, len(numbers) + 1))

@@ -1,11 +1,13 @@
-"""The commands of pages that show some, run as a new user would, in their order, against a real hub."""
+"""The commands and programs of pages that show some, run as a new user would, in their order, against a real hub."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,14 +28,17 @@ class Command(NamedTuple):
 
 def commands(page: str) -> list[Command]:
     """Return the commands of a page, continued lines joined. A command ends with 0 unless its comment tells; a block
-    that is called `text` has lines of what the last command before it prints.
+    that is called `text` has lines of what the last command before it prints. A block of Python that is no file is a
+    program.
     """
     blocks: list[Command] = []
-    for language, block in re.findall(
-        r"^```(\w*)[^\n]*\n(.*?)^```$", (ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE
+    for language, file, block in re.findall(
+        r"^```(\w*) ?([^\n]*)\n(.*?)^```$", (ROOT / page).read_text("utf-8"), re.DOTALL | re.MULTILINE
     ):
         if language == "text":
             blocks[-1].prints.extend(block.splitlines())
+        if language == "python" and not file:
+            blocks.append(Command(shlex.join([sys.executable, "-c", block]), 0, []))
         if language:
             continue
         for line in block.replace("\\\n", " ").splitlines():
@@ -91,6 +96,7 @@ def test_every_command_works_as_written(tmp_path: Path, page: str, least: int) -
             line = command.replace(
                 "http://127.0.0.1:8471", hub.http if hub.http.startswith("http") else f"http://{hub.http}"
             )
+            line = line.replace("127.0.0.1:8470", hub.address)
             seconds = 60
             if "--follow" in line:
                 line, seconds = f"timeout 3 {line} || [ $? = 124 ]", 30

@@ -100,11 +100,9 @@ class TestPutting:
             desk.hub.policies.put(OPERATOR, block(), request_id="r")
 
     def test_two_at_once_get_two_numbers(self, desk: Desk) -> None:
-        store = desk.hub._store.resources
+        definitions = desk.hub._store.definitions
         made = [
-            store.put_definition(
-                Definition(kind=DefinitionKind.POLICY, id="mine", version="", text=content), number_from=1
-            )
+            definitions.put(Definition(kind=DefinitionKind.POLICY, id="mine", version="", text=content), number_from=1)
             for content in (MATCHES, NEVER)
         ]
         assert [d.name for d in made] == ["mine@1", "mine@2"]
@@ -152,7 +150,7 @@ class TestPutting:
         """A newer hashhub wrote it, say: another version would answer another question."""
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1))
-        desk.hub._store.resources.put_definition(
+        desk.hub._store.definitions.put(
             Definition(kind=DefinitionKind.POLICY, id="block", version="2", text=text(name='"block"', later="1"))
         )
         desk.hub.catalogue.now()

@@ -452,7 +452,7 @@ class TestWhatCannotBeUsed:
 
     def store(self, hub: Hub, name: str, content: str) -> None:
         scheme_id, _, version = name.partition("@")
-        hub.catalogue._store.resources.put_definition(
+        hub.catalogue._store.definitions.put(
             Definition(kind=DefinitionKind.SCHEME, id=scheme_id, version=version, text=content)
         )
 

@@ -321,24 +321,24 @@ def test_definitions(store: Store) -> None:
     first = Definition(kind=DefinitionKind.POLICY, id="mine", version="1", text="a")
     before = store.resources.registry()
     assert before.definitions == ()
-    tried = store.resources.put_definition(first, validate_only=True)
+    tried = store.definitions.put(first, validate_only=True)
     assert (tried.text, store.resources.registry()) == ("a", before)
-    made = store.resources.put_definition(first, reason="why", request_id="r")
-    assert store.resources.put_definition(first, reason="why", request_id="r") == made
+    made = store.definitions.put(first, reason="why", request_id="r")
+    assert store.definitions.put(first, reason="why", request_id="r") == made
     assert made.create_time is not None
     with pytest.raises(AlreadyExists, match="another version"):
-        store.resources.put_definition(msgspec.structs.replace(first, text="b"))
-    scheme = store.resources.put_definition(msgspec.structs.replace(first, kind=DefinitionKind.SCHEME))
+        store.definitions.put(msgspec.structs.replace(first, text="b"))
+    scheme = store.definitions.put(msgspec.structs.replace(first, kind=DefinitionKind.SCHEME))
     assert set(store.resources.registry().definitions) == {made, scheme}
 
     def retire(definition: Definition) -> Definition:
         return msgspec.structs.replace(definition, text="other", retire_time=now())
 
-    retired = store.resources.change_definition(DefinitionKind.POLICY, "mine@1", retire, EventKind.POLICY_RETIRED)
+    retired = store.definitions.change(DefinitionKind.POLICY, "mine@1", retire, EventKind.POLICY_RETIRED)
     assert (retired.text, retired.retire_time is None) == ("a", False)
     assert set(store.resources.registry().definitions) == {retired, scheme}
     with pytest.raises(NotFound, match="mine@2"):
-        store.resources.change_definition(DefinitionKind.POLICY, "mine@2", retire, EventKind.POLICY_RETIRED)
+        store.definitions.change(DefinitionKind.POLICY, "mine@2", retire, EventKind.POLICY_RETIRED)
     events = store.history.list_events(subjects=["policies/mine@1", "schemes/mine@1"])
     assert {(e.kind, e.subject) for e in events} == {
         (EventKind.POLICY_PUT, "policies/mine@1"),

@@ -327,7 +327,9 @@ def share_case(
         lines = "".join(f"{h.text}\n" for h in hashes).encode("ascii")
         report = client.import_source(io.BytesIO(lines), hash_set=hash_set, connector="hash-lines")
         if report.is_refused:
-            raise FailedPrecondition("the hub refused the hashes; see `hashhub imports list`")
+            raise FailedPrecondition(
+                f"the hub refused the hashes; why: `hashhub findings {hash_set}/{report.source.id}`"
+            )
         cases.note_shared(case, hash_set, len(hashes), actor=actor, reason=reason)
     if session.json:
         print_json({"case": case, "hash_set": hash_set, "hashes": len(hashes)})

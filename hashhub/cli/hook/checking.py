@@ -9,6 +9,7 @@ import click
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.session import REFUSED, Session, command
 from hashhub.cli.terminal import plain, print_json, table
+from hashhub.errors import InvalidArgument
 
 
 @command(hook, "check", local=True)
@@ -23,15 +24,21 @@ def check_files(session: Session, *, files: tuple[str, ...], settings_file: str 
     is_allowed = True
     with open_hook(settings_of(settings_file), keeps_records=False) as checks:
         checks.connect()
-        for file in files:
-            decision = checks.check(Path(file), upload_id=Path(file).name, door="cli")
-            is_allowed &= decision.action is Action.ALLOW
-            if session.json:
-                print_json({"file": file, "decision": plain(decision)})
-            else:
-                reason = decision.reasons[0].text if decision.reasons else ""
-                rows.append((file, decision.action, decision.verdict, reason))
-    if rows:
-        table(("file", "action", "verdict", "reason"), rows)
+        try:
+            for file in files:
+                try:
+                    decision = checks.check(Path(file), upload_id=Path(file).name, door="cli")
+                except InvalidArgument as e:
+                    e.add_note(f"that is {file!r}; files after it were not looked at")
+                    raise
+                is_allowed &= decision.action is Action.ALLOW
+                if session.json:
+                    print_json({"file": file, "decision": plain(decision)})
+                else:
+                    reason = decision.reasons[0].text if decision.reasons else ""
+                    rows.append((file, decision.action, decision.verdict, reason))
+        finally:
+            if rows:
+                table(("file", "action", "verdict", "reason"), rows)
     if fail_on_block and not is_allowed:
         raise click.exceptions.Exit(REFUSED)

@@ -26,16 +26,7 @@ if TYPE_CHECKING:
 _HUB_SECONDS: Final = 20.0
 
 
-class _Evidence(CommandGroup):
-    """`hashhub hook evidence --out DIR` is `hashhub hook evidence write --out DIR`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and args[0].startswith("-") and args[0] not in {"--help", "-h"}:
-            args = ["write", *args]
-        return super().parse_args(ctx, args)
-
-
-@hook.group("evidence", cls=_Evidence)
+@hook.group("evidence", cls=CommandGroup, default="write")
 def evidence_group() -> None:
     """Show what was checked, by which lists and rules, how well, and what was done."""
 

@@ -1,0 +1,420 @@
+"""The pass that finds conflicts: it follows the changes of entries, a piece at a time (`hub.conflicts`, Finder).
+
+    next_piece ──> statements_about ──> what contradicts what is for the hub to say ──> apply
+
+`apply` writes a piece's conflicts and how far the pass is in one transaction. Two passes over one database do no harm:
+the one that comes second with a piece writes nothing. What is looked at is the entries as they are, so that a piece can
+be worked through again, and what a change says is only where to look.
+
+A conflict is known by its kind, the two hash sets, and the item: a keyed trace of the digest that both sides have. Rows
+hold ids of entries, and no digest; once an entry was erased, not even the traces.
+
+Finding conflicts is no visible write. It takes no revision and writes no event: a contributor could otherwise tell from
+the revision after its commit that somebody whom it may not see holds the item.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from hashhub.hashes import Hash, is_exact
+from hashhub.model import Classification, ConflictKind, ConflictState, Flags, Severity, now
+from hashhub.store import schema as s
+from hashhub.store.database import Database
+from hashhub.store.entries import Entries
+from hashhub.store.feeds import Feeds
+from hashhub.store.holds import trace_of
+from hashhub.store.idset import IdSet
+from hashhub.store.packing import digests_by_algorithm, unpack_flags, unpack_hashes, unpack_reasons
+from hashhub.store.schema import ACTIVE, QUARANTINED, STAGED_AROUND, UPSERT, WITHDRAW
+
+EACH: Final = 8  # entries of one hash set and classification that are looked at for one digest, and kept on each side
+LEFT, RIGHT = 1, 2  # the sides of a conflict, in its rows
+OPEN: Final = s.CONFLICT_STATES[ConflictState.OPEN]
+ASSIGNED: Final = s.CONFLICT_STATES[ConflictState.ASSIGNED]
+RESOLVED: Final = s.CONFLICT_STATES[ConflictState.RESOLVED]
+ENDED: Final = s.CONFLICT_STATES[ConflictState.ENDED]
+_CHANGE_PAGE: Final = 50  # rows of the feed read at a time: each may hold a set of some 100 KB
+_NAME_BYTES: Final = 8
+_TRACE_BYTES: Final = 16
+_UNCLASSIFIED: Final = "UNCLASSIFIED"
+# What others are told of why an entry does not stand any more; whatever else somebody did by hand is WITHDRAWN.
+_TOLD: Final = frozenset({"SUPERSEDED", "ABSENT_FROM_LIST", "WITHDRAWN_BY_SOURCE", "EXPIRED"})
+_CHANGED: Final = "STATEMENT_CHANGED"
+
+
+class Progress(NamedTuple):
+    """The next change to look at, and after which of its entries."""
+
+    revision: int
+    ordinal: int
+    entry: int
+
+
+class Piece(NamedTuple):
+    """Entries of some changes, ascending; `before` and `after`: where the pass is before and after it."""
+
+    ids: list[int]
+    before: Progress
+    after: Progress
+
+
+class Stated(NamedTuple):
+    """An entry that has a digest. `packed`: its hashes, see `ConflictPass.hashes`. `total`: how many of its hash set
+    have the digest with this classification.
+    """
+
+    entry_id: int
+    hash_set: int
+    classification: int | None
+    flags: int
+    packed: bytes
+    is_undecided: bool
+    total: int
+
+
+class Neighbourhood(NamedTuple):
+    """What stands about the items of a piece: the ACTIVE entries of each exact digest that several hash sets have.
+
+    `digests`: all that were looked at and that more than one entry ever had. `doubtful`: conflicts with an entry of
+    which nothing is left.
+    """
+
+    statements: dict[Hash, list[Stated]]
+    digests: list[Hash]
+    doubtful: list[int]
+
+
+class Side(NamedTuple):
+    """One side of a conflict: a few entries, how many there are in all, and what they state, as bytes that are equal
+    where the same is stated.
+    """
+
+    entries: tuple[int, ...]
+    total: int
+    stated: frozenset[bytes]
+
+
+class FoundConflict(NamedTuple):
+    """A conflict as the entries have it now. `left_set` is the lower key."""
+
+    kind: ConflictKind
+    dimension: str
+    gravity: Severity
+    item: Hash
+    left_set: int
+    right_set: int
+    left: Side
+    right: Side
+
+
+class ConflictPass:
+    """The part of the Store that finds what may contradict, and writes what does."""
+
+    def __init__(self, database: Database, entries: Entries, feeds: Feeds, secret: bytes) -> None:
+        self._db = database
+        self._entries = entries
+        self._feeds = feeds
+        self._secret = secret
+
+    def progress(self) -> Progress:
+        """Return where the pass is."""
+        return Progress(*self._db.fetch("SELECT revision, ordinal, entry FROM conflict_progress")[0])
+
+    def looked_upto(self) -> int:
+        """Return the revision up to which conflicts were looked for."""
+        settled = self._feeds.settled_revision()
+        at = self.progress()
+        sql = self._db.sql(
+            "SELECT min(revision) FROM change WHERE (revision, ordinal) >= (?, ?) "  # noqa: S608 - our own numbers
+            f"AND kind IN ({UPSERT}, {WITHDRAW})"
+        )
+        rows = self._db.fetch(sql, (at.revision, at.ordinal))
+        return settled if rows[0][0] is None else min(settled, rows[0][0] - 1)
+
+    def next_piece(self, size: int) -> Piece | None:
+        """Return up to `size` entries that changes after the pass are about; None when it is through.
+
+        Only changes whose withdrawals are written into the rows, which they are some seconds after a large commit.
+        """
+        before = self.progress()
+        sql = self._db.sql(
+            "SELECT revision, ordinal, first_entry, last_entry, ids FROM change "  # noqa: S608 - our own numbers
+            f"WHERE (revision, ordinal) >= (?, ?) AND revision <= ? AND kind IN ({UPSERT}, {WITHDRAW}) "
+            "ORDER BY revision, ordinal LIMIT ?"
+        )
+        ids: set[int] = set()
+        at = before
+        rows = self._db.fetch(sql, (at.revision, at.ordinal, self._feeds.settled_revision(), _CHANGE_PAGE))
+        for revision, ordinal, *ends in rows:
+            after = at.entry if (revision, ordinal) == (at.revision, at.ordinal) else 0
+            room = size - len(ids)
+            part = IdSet(*ends).after(after, room)
+            ids.update(part)
+            if len(part) == room:
+                return Piece(sorted(ids), before, Progress(revision, ordinal, part[-1]))
+            at = Progress(revision, ordinal + 1, 0)
+        return Piece(sorted(ids), before, at) if rows else None
+
+    def statements_about(self, ids: Sequence[int]) -> Neighbourhood:
+        """Return who states what about the items of these entries, visible or withdrawn."""
+        erased: list[int] = []
+        packed: list[bytes] = []
+        for entry_id, hashes in self._db.by_keys(
+            "SELECT e.id, e.hashes FROM entry e WHERE e.id {keys}", "int8", (), ids
+        ):
+            if hashes:
+                packed.append(hashes)
+            else:
+                erased.append(entry_id)
+        doubtful: list[int] = []
+        if erased:
+            sql = "SELECT DISTINCT m.conflict FROM conflict_entry m WHERE m.entry {keys}"
+            doubtful = sorted({row[0] for row in self._db.by_keys(sql, "int8", (), erased)})
+            sql = (
+                "SELECT DISTINCT e.id, e.hashes FROM conflict_entry m JOIN entry e ON e.id = m.entry "
+                "WHERE m.conflict {keys}"
+            )
+            packed += [row[1] for row in self._db.by_keys(sql, "int8", (), doubtful) if row[1]]
+        statements: dict[Hash, list[Stated]] = {}
+        looked_at: list[Hash] = []
+        for algorithm, rows in digests_by_algorithm(packed).items():
+            if not is_exact(algorithm):
+                continue
+            shared = self._shared(algorithm, [row.tobytes() for row in rows])
+            looked_at += [Hash(algorithm, digest) for digest in shared]
+            for digest, stated in self._stated(algorithm, shared):
+                statements.setdefault(Hash(algorithm, digest), []).append(stated)
+        return Neighbourhood(
+            {h: of_item for h, of_item in statements.items() if len({x.hash_set for x in of_item}) > 1},
+            looked_at,
+            doubtful,
+        )
+
+    def _shared(self, algorithm: str, digests: Sequence[bytes]) -> list[bytes]:
+        """Return those of the digests (ascending) that more than one entry has or had: mostly few, and told by an index
+        alone.
+        """
+        sql = (
+            "SELECT h.digest FROM hash h WHERE h.algorithm = ? AND h.digest {keys} GROUP BY h.digest "
+            "HAVING count(*) > 1"
+        )
+        return sorted({row[0] for row in self._db.by_keys(sql, "bytea", (s.ALGORITHM_CODES[algorithm],), digests)})
+
+    def _stated(self, algorithm: str, digests: Sequence[bytes]) -> Iterator[tuple[bytes, Stated]]:
+        """Yield the ACTIVE visible entries of the digests, EACH of a hash set and classification at most."""
+        # CROSS JOIN, which SQLite never turns around. By what they state and not by their ids, so that entries that are
+        # listed again take the places of those that they replace.
+        sql = (
+            "SELECT q.digest, q.id, q.hash_set, q.classification, q.flags, q.hashes, q.reasons, q.total "  # noqa: S608
+            "FROM ("
+            "SELECT h.digest, e.id, e.hash_set, e.classification, e.flags, e.hashes, e.reasons, "
+            "row_number() OVER (PARTITION BY h.digest, e.hash_set, e.classification ORDER BY e.flags, e.hashes, e.id) "
+            "AS number, count(*) OVER (PARTITION BY h.digest, e.hash_set, e.classification) AS total "
+            "FROM hash h CROSS JOIN entry e WHERE e.id = h.entry AND h.algorithm = ? AND h.digest {keys} "
+            f"AND e.state = {ACTIVE} AND NOT EXISTS ({STAGED_AROUND})) q WHERE q.number <= {EACH}"
+        )
+        for row in self._db.by_keys(sql, "bytea", (s.ALGORITHM_CODES[algorithm],), digests):
+            digest, entry_id, set_key, classification, flags, hashes, reasons, count = row
+            yield (
+                digest,
+                Stated(
+                    entry_id,
+                    set_key,
+                    classification,
+                    flags,
+                    hashes,
+                    reasons is not None and _UNCLASSIFIED in unpack_reasons(reasons),
+                    count,
+                ),
+            )
+
+    def classification(self, key: int | None) -> Classification | None:
+        """Return what is stored under an id; None for None."""
+        return None if key is None else self._entries.classification(key)
+
+    def hashes(self, packed: bytes) -> tuple[Hash, ...]:
+        """Return the hashes of `Stated.packed`."""
+        return unpack_hashes(packed)
+
+    def flags(self, packed: int) -> Flags:
+        """Return the flags of `Stated.flags`."""
+        return unpack_flags(packed)
+
+    def apply(self, piece: Piece, neighbourhood: Neighbourhood, conflicts: Iterable[FoundConflict]) -> bool:
+        """Let the conflicts about the items of a piece be exactly these, and the pass go on behind it; return False,
+        with nothing written, when another pass has been there.
+
+        What ends stays on record as ENDED. One that comes back, or whose ground changed after it was resolved, opens
+        again; one of which the same is listed again stays as it is.
+        """
+        wanted = {self._key(c): c for c in conflicts}
+        items = {self._trace(h) for h in neighbourhood.digests}
+        at = s.to_millis(now())
+        p = s.conflict_progress
+        with self._db.write() as c:
+            self._db.lock(c)
+            here = sa.and_(
+                p.c.revision == piece.before.revision,
+                p.c.ordinal == piece.before.ordinal,
+                p.c.entry == piece.before.entry,
+            )
+            moved = sa.update(p).where(here).values(**piece.after._asdict()).returning(p.c.sequence)
+            sequence: int | None = c.execute(moved).scalar()
+            if sequence is None:
+                return False
+            last = sequence
+            rows = list(self._db.by_keys(f"{_SELECT} WHERE t.item {{keys}}", "bytea", (), sorted(items), c))
+            present = {(row[2], row[3], row[5], row[6], row[7]): row for row in rows}
+            gone: list[Any] = [row for key, row in present.items() if key not in wanted and row[11] != ENDED]
+            fresh: list[dict[str, Any]] = []
+            members: list[tuple[int, int, int]] = []  # conflict, entry, side
+            for key, conflict in wanted.items():
+                grounds = self._grounds(conflict)
+                row = present.get(key)
+                values: dict[str, Any] = {
+                    "gravity": s.SEVERITIES[conflict.gravity],
+                    "left_count": conflict.left.total,
+                    "right_count": conflict.right.total,
+                    "grounds": grounds,
+                    "ended_by": "",
+                    "ended_side": 0,
+                }
+                if row is None:
+                    last += 1
+                    fresh.append(
+                        {
+                            "name": secrets.token_hex(_NAME_BYTES),
+                            "kind": key[0],
+                            "dimension": key[1],
+                            "item": key[2],
+                            "left_set": key[3],
+                            "right_set": key[4],
+                            "state": OPEN,
+                            "assignee": "",
+                            "resolved_grounds": b"",
+                            "sequence": last,
+                            "open_time": at,
+                            "update_time": at,
+                            "revision": piece.after.revision,
+                            **values,
+                        }
+                    )
+                    continue
+                was_open = row[11] in {OPEN, ASSIGNED}
+                state = RESOLVED if row[13] == grounds else ASSIGNED if row[12] else OPEN
+                opens = state != RESOLVED and not was_open
+                if opens:
+                    last += 1
+                    values["sequence"] = last
+                if opens or row[11] != state or row[10] != grounds:
+                    values |= {"state": state, "update_time": at, "revision": piece.after.revision}
+                set_values(c, row[0], values)
+                self._drop_members(c, [row[0]])
+                members += _members(row[0], conflict)
+            if fresh:
+                made = c.execute(sa.insert(s.conflict).returning(s.conflict.c.id, s.conflict.c.sequence), fresh)
+                key_of_sequence = {sequence: number for number, sequence in made}
+                new = [conflict for key, conflict in wanted.items() if key not in present]
+                for values, conflict in zip(fresh, new, strict=True):
+                    members += _members(key_of_sequence[values["sequence"]], conflict)
+            self._db.insert(c, s.conflict_entry, [(entry, number, side) for number, entry, side in members])
+            self._end(c, gone, at)
+            self._forget(c, neighbourhood.doubtful, at)
+            if last != sequence:
+                c.execute(sa.update(p).values(sequence=last))
+        return True
+
+    def _end(self, c: Connection, rows: Sequence[Any], at: int) -> None:
+        """Let conflicts be ENDED, with what ended them."""
+        if not rows:
+            return
+        sql = (
+            "SELECT m.conflict, m.side, e.state, e.reasons FROM conflict_entry m JOIN entry e ON e.id = m.entry "
+            "WHERE m.conflict {keys} ORDER BY m.conflict, m.side, m.entry"
+        )
+        of_conflict: dict[int, dict[int, list[tuple[int, str | None]]]] = {}
+        for number, side, state, reasons in self._db.by_keys(sql, "int8", (), sorted(row[0] for row in rows), c):
+            of_conflict.setdefault(number, {}).setdefault(side, []).append((state, reasons))
+        for row in rows:
+            why, whose = _CHANGED, 0
+            for side, members in sorted(of_conflict.get(row[0], {}).items()):
+                if all(state != ACTIVE for state, _ in members):
+                    why, whose = _told(*members[0]), side
+                    break
+            set_values(c, row[0], {"state": ENDED, "update_time": at, "ended_by": why, "ended_side": whose})
+
+    def _forget(self, c: Connection, doubtful: Sequence[int], at: int) -> None:
+        """Of conflicts with an erased entry, end those that nothing else bears out, and keep no trace of its item."""
+        if not doubtful:
+            return
+        t = s.conflict
+        live = (
+            "SELECT m.conflict, m.side FROM conflict_entry m JOIN entry e ON e.id = m.entry "  # noqa: S608 - our number
+            f"WHERE e.state = {ACTIVE} AND m.conflict {{keys}}"
+        )
+        sides: dict[int, set[int]] = {}
+        for number, side in self._db.by_keys(live, "int8", (), doubtful, c):
+            sides.setdefault(number, set()).add(side)
+        for number in doubtful:
+            state: int = c.execute(sa.select(t.c.state).where(t.c.id == number)).scalar_one()
+            if state != ENDED and sides.get(number, set()) == {LEFT, RIGHT}:
+                continue
+            values: dict[str, Any] = {"item": b"", "grounds": b"", "resolved_grounds": b""}
+            if state != ENDED:
+                whose = min({LEFT, RIGHT} - sides.get(number, set()))
+                values |= {"state": ENDED, "update_time": at, "ended_by": "WITHDRAWN", "ended_side": whose}
+            set_values(c, number, values)
+            r = s.conflict_resolution
+            c.execute(sa.update(r).where(r.c.conflict == number).values(comment="", grounds=b""))
+
+    def _drop_members(self, c: Connection, numbers: Sequence[int]) -> None:
+        c.execute(sa.delete(s.conflict_entry).where(s.conflict_entry.c.conflict.in_(numbers)))
+
+    def _trace(self, h: Hash) -> bytes:
+        # Under a name of its own: what is kept here cannot be compared with what holds keep of erased entries.
+        return trace_of(self._secret, f"CONFLICT {h.algorithm}", h.digest)
+
+    def _key(self, conflict: FoundConflict) -> tuple[int, str, bytes, int, int]:
+        kind = s.CONFLICT_KINDS[conflict.kind]
+        return kind, conflict.dimension, self._trace(conflict.item), conflict.left_set, conflict.right_set
+
+    def _grounds(self, conflict: FoundConflict) -> bytes:
+        digest = hmac.new(self._secret, b"CONFLICT GROUNDS\0", hashlib.sha256)
+        for side in (conflict.left, conflict.right):
+            digest.update(len(side.stated).to_bytes(4))
+            for stated in sorted(side.stated):
+                digest.update(len(stated).to_bytes(4) + stated)
+        return digest.digest()[:_TRACE_BYTES]
+
+
+# In the order of the table's columns, up to what `apply` asks for.
+_SELECT: Final = (
+    "SELECT t.id, t.name, t.kind, t.dimension, t.gravity, t.item, t.left_set, t.right_set, t.left_count, "
+    "t.right_count, t.grounds, t.state, t.assignee, t.resolved_grounds FROM conflict t"
+)
+
+
+def set_values(c: Connection, conflict: int, values: Mapping[str, Any]) -> None:
+    """Change the row of a conflict."""
+    c.execute(sa.update(s.conflict).where(s.conflict.c.id == conflict).values(**values))
+
+
+def _members(number: int, conflict: FoundConflict) -> list[tuple[int, int, int]]:
+    return [
+        (number, entry, side) for side, of in ((LEFT, conflict.left), (RIGHT, conflict.right)) for entry in of.entries
+    ]
+
+
+def _told(state: int, reasons: str | None) -> str:
+    if state == QUARANTINED:
+        return "QUARANTINED"
+    first = next(iter(unpack_reasons(reasons)), "")
+    return first if first in _TOLD else "WITHDRAWN"
