@@ -6,7 +6,7 @@
                          forked from one that has loaded the libraries
 
 Loading takes a third of a second of CPU time a command and two seconds a hub, which most tests are not about. What is
-about starts, kills and what a process inherits starts `hashhub` itself.
+about starts, workers and what a process inherits starts `hashhub` itself. A hub may be killed as one that was started.
 """
 
 from __future__ import annotations
