@@ -6,7 +6,7 @@
                          forked from one that has loaded the libraries
 
 Loading takes a third of a second of CPU time a command and two seconds a hub, which most tests are not about. What is
-about starts, kills and what a process inherits starts `hashhub` itself.
+about starts, workers and what a process inherits starts `hashhub` itself. A hub may be killed as one that was started.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
+import msgspec
 import pytest
 
 from hashhub.hashing import pool
@@ -39,6 +41,7 @@ from hashhub.testing.hub_process import RunningHub, running_hub
 CLI: Final = "hashhub.cli"
 HASHING: Final = "hashhub.hashing.child"
 _NUMBER: Final = struct.Struct("!q")
+_PATIENCE: Final = 60.0  # seconds for what takes a millisecond; a busy machine is no failure
 
 # What stands for the program: nothing but what takes no time to load.
 _IN_FRONT: Final = """#!{python} -IS
@@ -60,6 +63,9 @@ def received():
 
 
 child = received()
+if child > 0:
+    with open(f"{{__file__}}.{{os.getpid()}}", "w") as file:
+        print(child, file=file)
 for name in ("SIGTERM", "SIGINT", "SIGHUP"):
     signal.signal(getattr(signal, name), lambda given, _: os.kill(child, given))
 code = received()
@@ -111,11 +117,20 @@ class Warm:
 
     @contextlib.contextmanager
     def hub(self, data: Path, *arguments: str) -> Iterator[RunningHub]:
-        """`running_hub`, forked. Its process id is that of the program in front."""
+        """`running_hub`, forked. Its process id is that of the hub, and not that of the program in front."""
         with contextlib.ExitStack() as stack:
             with self.used():
                 hub = stack.enter_context(running_hub(data, *arguments))
-            yield hub
+            yield msgspec.structs.replace(hub, pid=self._behind(hub.pid))
+
+    def _behind(self, front: int) -> int:
+        """Return the process that was forked for the program in front with this process id."""
+        file = Path(f"{self.program}.{front}")
+        until = time.monotonic() + _PATIENCE
+        while not (file.exists() and (text := file.read_text("ascii")).endswith("\n")):
+            assert time.monotonic() < until, "the program in front was not told whom it stands for"
+            time.sleep(0.01)
+        return int(text)
 
     def close(self) -> None:
         for process in self._processes:

@@ -40,6 +40,7 @@ from bench import (  # noqa: E402 - after the path
 from hashhub import v1  # noqa: E402 - likewise
 from hashhub.model import Verdict  # noqa: E402 - likewise
 from hashhub.testing.hub_process import running_hub  # noqa: E402 - likewise
+from tests.warm import Warm  # noqa: E402 - likewise
 
 
 def run(module: str, *arguments: str, seconds: float = 100) -> None:
@@ -243,10 +244,10 @@ def test_the_table_names_every_scene_that_it_needs_and_says_what_was_not_played(
         assert line.does == ("-" if event.scenes else "not played: see the test")
 
 
-def test_a_prober_notices_wrong_answers_and_a_hub_that_is_gone(tmp_path: Path) -> None:
+def test_a_prober_notices_wrong_answers_and_a_hub_that_is_gone(warmed: Warm, tmp_path: Path) -> None:
     asked = f"MD5:{'0' * 31}1"
     with (
-        running_hub(tmp_path / "hub") as hub,
+        warmed.hub(tmp_path / "hub") as hub,
         prober.asking(hub.address, hub.token, {asked: Verdict.NO_MATCH}, http=hub.http) as answers,
     ):
         time.sleep(1.2)
@@ -297,6 +298,7 @@ def test_door_measures_each_way_in_and_the_steps_of_one_lookup(tmp_path: Path) -
     assert {r["step"]: r["us"] > 0 for r in rows if "step" in r} == {"hub": True, "gate": True, "door": True}
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_filled_hub_is_used_again_and_never_mistaken(tmp_path: Path) -> None:
     data, digests = tmp_path / "data", np.random.default_rng(1).integers(0, 256, (300, 32), np.uint8)
     assert server.fill(data, digests) == server.fill(data, digests) > 0
@@ -311,6 +313,7 @@ def test_a_filled_hub_is_used_again_and_never_mistaken(tmp_path: Path) -> None:
         server.fill(data, digests)
 
 
+@pytest.mark.usefixtures("warm")
 def test_load_generator_counts_every_answer_and_says_why_calls_failed(tmp_path: Path) -> None:
     request = v1.MatchHashesRequest(query=v1.Query(hashes=[v1.Hash(algorithm="MD5", digest=b"0" * 16)]))
     request.options.policy = "any"

@@ -104,6 +104,7 @@ def shown(client: Client, number: int) -> list[str]:
     return [m.entry.name for m in result.matches]
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_the_restore_drill(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     first: tuple[str, ...] = ()

@@ -9,17 +9,17 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hashhub.cli import main
-from hashhub.testing.hub_process import running_hub
+from tests.warm import Warm
 
 Run = Callable[..., Result]
 DONE, REFUSED, USAGE = 0, 1, 2
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(warmed: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Run a command against a hub in which two contributors contradict each other about three items."""
     place = tmp_path_factory.mktemp("conflicts")
-    with running_hub(place / "hub") as hub:
+    with warmed.hub(place / "hub") as hub:
 
         def run_command(*arguments: str) -> Result:
             environment = {"HASHHUB_SERVER": hub.address, "HASHHUB_TOKEN_FILE": str(hub.token_file)}

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 from hashhub.client import Client
+from hashhub.errors import FailedPrecondition
+from hashhub.server.locking import lock_data
+from hashhub.testing.hub_process import running_hub
 from tests.warm import Warm
 
 STARTED = Path(sys.executable).with_name("hashhub")
@@ -56,7 +59,7 @@ def test_it_prints_and_ends_alike(warmed: Warm, tmp_path: Path, line: str) -> No
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_reaches_the_hub(warmed: Warm, tmp_path: Path, number: signal.Signals) -> None:
-    with warmed.hub(tmp_path / "data") as hub:
+    with warmed.used(), running_hub(tmp_path / "data") as hub:  # its process id is that of the program in front
         os.kill(hub.pid, number)
         ended = os.waitid(os.P_PID, hub.pid, os.WEXITED | os.WNOWAIT)
     assert ended is not None
@@ -66,7 +69,7 @@ def test_a_signal_reaches_the_hub(warmed: Warm, tmp_path: Path, number: signal.S
 
 @pytest.mark.timeout(60)
 def test_a_hub_does_not_outlive_the_program_in_front(warmed: Warm, tmp_path: Path) -> None:
-    with warmed.hub(tmp_path / "data") as hub:
+    with warmed.used(), running_hub(tmp_path / "data") as hub:
         with Client(hub.address, hub.token) as client:
             client.status()
         os.kill(hub.pid, signal.SIGKILL)
@@ -79,3 +82,16 @@ def test_a_hub_does_not_outlive_the_program_in_front(warmed: Warm, tmp_path: Pat
         while not is_gone():
             time.sleep(0.01)
     assert "draining" not in (tmp_path / "data/hub.log").read_text("utf-8")
+
+
+def test_a_hub_that_is_killed_has_ended_at_once(warmed: Warm, tmp_path: Path) -> None:
+    """As one that was started: whoever killed it may start another on its data."""
+    data = tmp_path / "data"
+    with warmed.hub(data) as hub:
+        with pytest.raises(FailedPrecondition, match=f"process {hub.pid}"), lock_data(data):
+            pass
+        os.kill(hub.pid, signal.SIGKILL)
+        while Path(f"/proc/{hub.pid}").exists():
+            time.sleep(0.01)
+        with lock_data(data):
+            pass

@@ -12,7 +12,7 @@ from hashhub.client import Client
 from hashhub.connector import Loss
 from hashhub.errors import InvalidArgument, NotFound, PermissionDenied
 from hashhub.model import TLP, Contributor, ContributorKind, HashSet, Marking
-from hashhub.testing.hub_process import running_hub
+from tests.warm import Warm
 
 OWN_SCHEME = """
 id = "uk-own"
@@ -34,12 +34,12 @@ LIST = b"md5,kind\n" + b"".join(b"%032x,%d\n" % (n, 7 + n % 2) for n in range(1,
 MAPPING = '[columns]\nmd5 = "md5"\nvalue = "kind"\n'
 
 
-def test_an_operators_own_scheme_is_translated_as_any_other(tmp_path: Path) -> None:
+def test_an_operators_own_scheme_is_translated_as_any_other(warmed: Warm, tmp_path: Path) -> None:
     (tmp_path / "schemes").mkdir()
     (tmp_path / "schemes" / "own.toml").write_text(OWN_SCHEME)
     config = tmp_path / "hashhub.toml"
     config.write_text(f"schemes = {json.dumps(str(tmp_path / 'schemes'))}\n")
-    with running_hub(tmp_path / "data", "--config", str(config)) as hub, Client(hub.address, hub.token) as client:
+    with warmed.hub(tmp_path / "data", "--config", str(config)) as hub, Client(hub.address, hub.token) as client:
         client.create_contributor(
             Contributor(id="gb", display_name="GB", kind=ContributorKind.HOTLINE, jurisdiction="GB")
         )

@@ -35,16 +35,17 @@ from hashhub.reconcile import tasks
 from hashhub.reconcile.extract import Extract
 from hashhub.reconcile.results import By, Engine
 from hashhub.reconcile.work import alone
-from hashhub.testing.hub_process import RunningHub, running_hub
+from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.lists import list_file, random_items
+from tests.warm import Warm
 
 ITEMS = random_items(30, seed=401, values=("1",))
 
 
 @pytest.fixture(scope="module")
-def own_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+def own_hub(warmed: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
     """A hub of these tests alone: the numbers that they compare are of all that it holds."""
-    with running_hub(tmp_path_factory.mktemp("hub")) as running:
+    with warmed.hub(tmp_path_factory.mktemp("hub")) as running:
         yield running
 
 
@@ -300,9 +301,9 @@ def test_over_plain_json(own_hub: RunningHub, operator: Client) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_what_a_killed_server_was_at_is_told_by_the_next_one(tmp_path: Path) -> None:
+def test_what_a_killed_server_was_at_is_told_by_the_next_one(warmed: Warm, tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with running_hub(data) as hub:
+    with warmed.hub(data) as hub:
         (data / "reconcile").mkdir(exist_ok=True)
         with Client(hub.address, hub.token) as client, alone(data / "reconcile"):  # the child waits for the extract
             handle = client.reconciliation.overlap()
@@ -310,7 +311,7 @@ def test_what_a_killed_server_was_at_is_told_by_the_next_one(tmp_path: Path) -> 
             while handle.refresh().state is not OperationState.RUNNING:
                 time.sleep(0.05)
             os.kill(hub.pid, signal.SIGKILL)
-    with running_hub(data) as hub, Client(hub.address, hub.token) as client:
+    with warmed.hub(data) as hub, Client(hub.address, hub.token) as client:
         told = client.get_operation(handle.id).wait(60.0)
         assert told.failure is not None
         assert told.failure.reason == Reason.OPERATION_ABORTED

@@ -177,7 +177,8 @@ def test_what_is_committed_is_reported_by_a_hub_that_cannot_list_findings(error:
         return v1.Import(name="contributors/c/hashSets/s/imports/1", state=f"IMPORT_STATE_{state}")
 
     source = io.BytesIO(b"00" * 16 + b"  a.jpg\n")
-    with served(answer) as address, Client(address, "t", retry_seconds=0.2) as client:
+    # One that is busy is asked again for as long as one attempt has.
+    with served(answer) as address, Client(address, "t", timeout=3.0, retry_seconds=0.2) as client:
         report = client.import_source(source, connector="hash-lines", hash_set="c/s")
     assert report.source.state is ImportState.COMMITTED
     assert not report.groups_complete

@@ -21,8 +21,9 @@ from hashhub.client import Client
 from hashhub.errors import HashHubError
 from hashhub.hashes import Hash
 from hashhub.model import Contributor, ContributorKind, HashSet, MatchOptions, Query, Reliability, Verdict
-from hashhub.testing.hub_process import RunningHub, running_hub
+from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.lists import Item, list_file, random_items
+from tests.warm import Warm
 
 OpenHub = Callable[..., AbstractContextManager["Desk"]]
 
@@ -143,9 +144,9 @@ def kill(pid: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+def shared_hub(warmed: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
     """One hub for all tests that leave it as they found it: running."""
-    with running_hub(tmp_path_factory.mktemp("shared")) as hub:
+    with warmed.hub(tmp_path_factory.mktemp("shared")) as hub:
         yield hub
 
 
@@ -168,7 +169,7 @@ def new_set(desk: Desk, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def open_hub(tmp_path: Path) -> Iterator[OpenHub]:
+def open_hub(warmed: Warm, tmp_path: Path) -> Iterator[OpenHub]:
     """Start a hub of the test's own: `with open_hub(directory, *arguments) as desk`. Commands started at it may outlive
     it.
     """
@@ -176,7 +177,7 @@ def open_hub(tmp_path: Path) -> Iterator[OpenHub]:
 
     @contextmanager
     def opened(data: Path, *arguments: str) -> Iterator[Desk]:
-        with running_hub(data, *arguments) as hub:
+        with warmed.hub(data, *arguments) as hub:
             desks.append(Desk(hub, tmp_path))
             yield desks[-1]
 

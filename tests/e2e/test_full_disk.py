@@ -17,9 +17,10 @@ import pytest
 
 from hashhub.model import Verdict
 from hashhub.testing import hub_process
+from tests.e2e.conftest import Desk
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Desk, OpenHub
+    from tests.e2e.conftest import OpenHub
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.getuid() != 0, reason="needs the right to mount a small disk"
@@ -120,7 +121,6 @@ def test_a_restart_on_a_full_disk_matches_as_before(
 @pytest.mark.slow
 def test_without_a_snapshot_it_is_rebuilt_in_memory_and_written_when_there_is_room(
     disk: Path,
-    open_hub: OpenHub,
     wait_until: Callable[..., None],
     tmp_path: Path,
     postgresql_url: str,
@@ -128,8 +128,8 @@ def test_without_a_snapshot_it_is_rebuilt_in_memory_and_written_when_there_is_ro
 ) -> None:
     monkeypatch.setattr(hub_process, "_PROGRAM", (sys.executable, "-c", IMPATIENT))
     data = disk / "data"
-    with open_hub(data, "--database", postgresql_url) as desk:
-        desk.directory = tmp_path
+    with hub_process.running_hub(data, "--database", postgresql_url) as running:
+        desk = Desk(running, tmp_path)
         hash_set = desk.hash_set("hotline/known")
         source, items = desk.vics("list.json", 500, seed=42)
         desk.contribute(source, hash_set)
@@ -137,7 +137,8 @@ def test_without_a_snapshot_it_is_rebuilt_in_memory_and_written_when_there_is_ro
     before = set(snapshots.iterdir())
     (snapshots.parent / "POSITION").unlink()  # nobody knows any more of what history the snapshot is
     filler = fill(disk)
-    with open_hub(data, "--database", postgresql_url) as desk:
+    with hub_process.running_hub(data, "--database", postgresql_url) as running:
+        desk = Desk(running, tmp_path)
         assert desk.verdicts(*items[:20]) == [Verdict.MATCH] * 20
         with desk.client() as hub:
             warnings = " ".join(hub.status().warnings)

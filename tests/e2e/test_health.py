@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from hashhub.server.health import NEEDS
-from hashhub.testing.hub_process import RunningHub, running_hub
+from hashhub.testing.hub_process import RunningHub
+from tests.warm import Warm
 
 
 def health(hub: RunningHub) -> tuple[int, set[str]]:
@@ -24,10 +25,10 @@ def health(hub: RunningHub) -> tuple[int, set[str]]:
 
 
 def test_a_database_that_goes_away_is_told_and_so_is_that_it_came_back(
-    tmp_path: Path, postgresql: Any, postgresql_url: str, wait_until: Callable[..., None]
+    warmed: Warm, tmp_path: Path, postgresql: Any, postgresql_url: str, wait_until: Callable[..., None]
 ) -> None:
     # No client in this process: the server's own process is started by a fork, which grpc's threads do not survive.
-    with running_hub(tmp_path / "data", "--database", postgresql_url) as hub:
+    with warmed.hub(tmp_path / "data", "--database", postgresql_url) as hub:
         assert health(hub) == (200, set(NEEDS))
         for _ in range(2):
             postgresql.stop()

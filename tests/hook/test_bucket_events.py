@@ -54,7 +54,7 @@ def pictures() -> tuple[bytes, bytes]:
 class Told:
     """A queue, and a bucket that tells it what is put into it, or does not."""
 
-    def __init__(self, bench: Bench, *, visible_after: int = 30, tells: bool = True) -> None:
+    def __init__(self, bench: Bench, *, visible_after: int = 3, tells: bool = True) -> None:
         scene = bench.scene
         self.bench, self.bucket = bench, scene.bucket
         self.sqs = bucket_server.client(scene.section.endpoint, "sqs")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -282,3 +284,62 @@ def any_desk(database: str, tmp_path: Path) -> Iterator[Desk]:
     with Hub.open(config) as hub:
         hub.start()
         yield Desk(hub)
+
+
+Fill = Callable[[Desk], object]
+Stock = Callable[[Fill], Desk]
+
+
+class Stocks:
+    """What hubs hold that were filled once, on each kind of database. Each test that begins with it gets a copy."""
+
+    def __init__(self, request: pytest.FixtureRequest, directory: Path) -> None:
+        self._request = request
+        self._directory = directory
+        self._made: dict[tuple[str, Fill], Config] = {}
+
+    def open(self, kind: str, fill: Fill, data: Path) -> Hub:
+        """Open a hub on a copy of its own that holds what `fill` makes."""
+        if (kind, fill) not in self._made:
+            first = self._directory / str(len(self._made))
+            shutil.copytree(self._request.getfixturevalue("_sqlite_template"), first)
+            template = self._request.getfixturevalue("_postgresql_template") if kind == "postgresql" else ""
+            config = self._config(first, template)
+            with Hub.open(config) as hub:
+                hub.start()
+                fill(Desk(hub))
+            self._made[kind, fill] = config
+        made = self._made[kind, fill]
+        shutil.copytree(made.data, data)
+        hub = Hub.open(self._config(data, made.database.partition("?")[0].rpartition("/")[2]))
+        hub.start()
+        return hub
+
+    def _config(self, data: Path, template: str) -> Config:
+        server = self._request.getfixturevalue("postgresql") if template else None
+        return Config(data=str(data), database=server.create_database(template) if server else "", poll_interval=0.05)
+
+
+@pytest.fixture(scope="session")
+def _stocks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Stocks:
+    return Stocks(request, tmp_path_factory.mktemp("stocks"))
+
+
+@contextmanager
+def _stock(stocks: Stocks, kind: str, directory: Path) -> Iterator[Stock]:
+    with ExitStack() as stack:
+        yield lambda fill: Desk(stack.enter_context(stocks.open(kind, fill, directory / "stocked")))
+
+
+@pytest.fixture
+def stock(_stocks: Stocks, tmp_path: Path) -> Iterator[Stock]:
+    """Return a function that gives a desk at a hub on SQLite that holds what it is given to fill it with."""
+    with _stock(_stocks, "sqlite", tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_stock(request: pytest.FixtureRequest, _stocks: Stocks, tmp_path: Path) -> Iterator[Stock]:
+    """The same on each kind of database in turn."""
+    with _stock(_stocks, request.param, tmp_path) as made:
+        yield made

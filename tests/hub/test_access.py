@@ -52,7 +52,7 @@ from hashhub.reconcile.results import Progress
 from hashhub.reconcile.tasks import ROWS, ExtractEntries, ExtractMade, FindLinks, LinksFound, Task
 from hashhub.reconcile.work import Job
 from hashhub.store import Store
-from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item, writer
+from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, Stock, digest, item, writer
 from tests.trust.test_policies import text
 
 POLICY = text()
@@ -257,30 +257,33 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
 }  # fmt: skip
 
 
+def fill(desk: Desk) -> None:
+    desk.hash_set("alpha/list")
+    desk.contributor("beta")
+    desk.contribute("alpha/list", item(1))
+    (entry,) = desk.entries("alpha/list")
+    objection = ReviewKind.FALSE_POSITIVE
+    assert desk.hub.reviews.create(OTHER, "alpha", "list", entry.id, objection).id == 1
+    desk.hub.tokens.create(OPERATOR, _token("spare"))
+    desk.hub.tokens.create(OPERATOR, _token(OWNER.name, role=Role.CONTRIBUTOR))
+    desk.hub.groups.create(OPERATOR, Group(id="allies", members=("beta",)))
+    desk.hub.policies.put(OPERATOR, POLICY)
+    another = msgspec.structs.replace(OPERATOR, name="another")
+    desk.hub.schemes.put(another, SCHEME.replace('version = "2"', 'version = "1"'))
+    for name in ("desk", OPERATOR.name, OWNER.name):
+        desk.hub.webhooks.create(OWNER, _webhook(name))
+    desk.hash_set("beta/known", purpose=Purpose.BENIGN, marking=Marking(bulk=True))
+    desk.contribute("beta/known", item(1))
+    assert desk.hub.finder is not None
+    desk.hub.finder.catch_up()
+    (entry,) = desk.entries("alpha/list")
+    desk.hub.reviews.create(writer("beta"), "alpha", "list", entry.id, ReviewKind.FALSE_POSITIVE)
+
+
 class TestRoles:
     @pytest.fixture
-    def shared(self, desk: Desk) -> Desk:
-        desk.hash_set("alpha/list")
-        desk.contributor("beta")
-        desk.contribute("alpha/list", item(1))
-        (entry,) = desk.entries("alpha/list")
-        objection = ReviewKind.FALSE_POSITIVE
-        assert desk.hub.reviews.create(OTHER, "alpha", "list", entry.id, objection).id == 1
-        desk.hub.tokens.create(OPERATOR, _token("spare"))
-        desk.hub.tokens.create(OPERATOR, _token(OWNER.name, role=Role.CONTRIBUTOR))
-        desk.hub.groups.create(OPERATOR, Group(id="allies", members=("beta",)))
-        desk.hub.policies.put(OPERATOR, POLICY)
-        another = msgspec.structs.replace(OPERATOR, name="another")
-        desk.hub.schemes.put(another, SCHEME.replace('version = "2"', 'version = "1"'))
-        for name in ("desk", OPERATOR.name, OWNER.name):
-            desk.hub.webhooks.create(OWNER, _webhook(name))
-        desk.hash_set("beta/known", purpose=Purpose.BENIGN, marking=Marking(bulk=True))
-        desk.contribute("beta/known", item(1))
-        assert desk.hub.finder is not None
-        desk.hub.finder.catch_up()
-        (entry,) = desk.entries("alpha/list")
-        desk.hub.reviews.create(writer("beta"), "alpha", "list", entry.id, ReviewKind.FALSE_POSITIVE)
-        return desk
+    def shared(self, stock: Stock) -> Desk:
+        return stock(fill)
 
     @pytest.mark.parametrize("case", CASES)
     def test_every_use_case_lets_in_whom_it_should(self, shared: Desk, case: str) -> None:

@@ -36,7 +36,7 @@ from hashhub.model import (
     Verdict,
     WithdrawalReason,
 )
-from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item, writer
+from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, Stock, digest, item, writer
 
 ALPHA, BETA = writer("alpha"), writer("beta")
 COLLEAGUE = Principal(name="alpha-night", role=Role.CONTRIBUTOR, contributor="alpha")
@@ -83,13 +83,12 @@ def queue(desk: Desk, who: Principal, contributor: str = "") -> dict[tuple[Queue
     return {(i.kind, i.hash_set or i.contributor, i.reason): i for i in items}
 
 
-@pytest.fixture
-def stocked(any_desk: Desk) -> Desk:
+def fill(desk: Desk) -> None:
     """alpha with two lists, beta with one that has some of the same files."""
-    any_desk.hash_set("alpha/list", scheme="vic-us")
-    any_desk.hash_set("alpha/other", scheme="vic-us")
-    any_desk.hash_set("beta/list", scheme="vic-us", marking=Marking(tlp=TLP.GREEN, bulk=True))
-    any_desk.contribute(
+    desk.hash_set("alpha/list", scheme="vic-us")
+    desk.hash_set("alpha/other", scheme="vic-us")
+    desk.hash_set("beta/list", scheme="vic-us", marking=Marking(tlp=TLP.GREEN, bulk=True))
+    desk.contribute(
         "alpha/list",
         *(
             item(
@@ -99,9 +98,13 @@ def stocked(any_desk: Desk) -> Desk:
         ),
         item(9, external_id="id-9"),
     )
-    any_desk.contribute("alpha/other", item(1, value="1"), item(20, value="1"))
-    any_desk.contribute("beta/list", item(1, value="1"), item(30, value="1"), item(31))
-    return any_desk
+    desk.contribute("alpha/other", item(1, value="1"), item(20, value="1"))
+    desk.contribute("beta/list", item(1, value="1"), item(30, value="1"), item(31))
+
+
+@pytest.fixture
+def stocked(any_stock: Stock) -> Desk:
+    return any_stock(fill)
 
 
 class TestSearching:

@@ -231,12 +231,12 @@ def _slow_call(served: Served, path: str, authorization: str) -> socket.socket:
 
 
 def test_slow_senders_are_cut_off_and_stop_nobody(serve_hub: Serve) -> None:
-    served = serve_hub(threads=4, slow_sender_seconds=3.0)
+    served = serve_hub(threads=4, slow_sender_seconds=1.0)
     assert _match(served).result.verdict == v1.Verdict.VERDICT_NO_MATCH
     secret = served.tokens["OPERATOR"]
     path = "/hashhub.v1.MatchService/MatchHashes"
     room = served.doors._gate.rooms["calls"]
-    slow = [_slow_call(served, path, f"Bearer {secret}") for _ in range(40)]
+    slow = [_slow_call(served, path, f"Bearer {secret}") for _ in range(16)]
     try:
         _until(lambda: room.depth[0] == 3)  # three quarters of four threads: the rest is for somebody else
         for _ in range(20):

@@ -12,9 +12,9 @@ import pytest
 from hashhub.client import Client
 from hashhub.model import Contributor, ContributorKind, EntryState, HashSet, MatchOptions, Query, Verdict
 from hashhub.store import Store
-from hashhub.testing.hub_process import running_hub
 from hashhub.testing.lists import write_many_vics
 from tests.hub.test_follow import soon
+from tests.warm import Warm
 
 COUNT = 12_000  # more than are written into rows at once
 READY_SECONDS = 60.0  # on whatever machine the tests run
@@ -29,11 +29,11 @@ def edition(directory: Path, changed_every: tuple[int, ...], copy: int = 0) -> P
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.2, 0.6])  # the rows, then the batches, are being tidied up
-def test_right_after_it_or_while_it_tidies_up(database: str, tmp_path: Path, seconds: float) -> None:
+def test_right_after_it_or_while_it_tidies_up(warmed: Warm, database: str, tmp_path: Path, seconds: float) -> None:
     is_url = "://" in database
     data = tmp_path / "hub" if is_url else Path(database)
     arguments = ["--workers", "1", *(["--database", database] if is_url else [])]
-    with running_hub(data, *arguments) as hub, Client(hub.address, hub.token) as client:
+    with warmed.hub(data, *arguments) as hub, Client(hub.address, hub.token) as client:
         client.create_contributor(
             Contributor(id="alpha", display_name="Alpha", kind=ContributorKind.HOTLINE, jurisdiction="GB")
         )
@@ -44,7 +44,7 @@ def test_right_after_it_or_while_it_tidies_up(database: str, tmp_path: Path, sec
         time.sleep(seconds)
         os.kill(hub.pid, signal.SIGKILL)
     begun = time.monotonic()
-    with running_hub(data, *arguments) as hub, Client(hub.address, hub.token) as client:
+    with warmed.hub(data, *arguments) as hub, Client(hub.address, hub.token) as client:
         assert time.monotonic() - begun < READY_SECONDS
         store = Store.open(database)
         try:
