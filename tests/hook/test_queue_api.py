@@ -18,9 +18,9 @@ from click.testing import CliRunner, Result
 
 from hashhub.cli import main
 from hashhub.hook import Action, HookSettings, load_settings, open_hook
+from hashhub.hook.clock import is_believed
 from hashhub.hook.people import People
 from hashhub.hook.queue import Queue
-from hashhub.hook.clock import is_believed
 from hashhub.hook.records import Records
 from hashhub.hook.settings import QueueSettings, SidecarSettings
 from hashhub.model import now

@@ -211,9 +211,9 @@ def test_pythons_own_server(hook: Hook) -> None:
 
 
 def test_a_path_is_looked_at_however_the_app_is_mounted_and_its_letters_are_sent(hook: Hook) -> None:
-    from werkzeug.middleware.dispatcher import DispatcherMiddleware
-
     from urllib.parse import quote
+
+    from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
     echo = Echo()
     app = echo.wrapped(hook, paths=["/größe"])
