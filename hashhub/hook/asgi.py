@@ -77,7 +77,7 @@ class UploadHook:
             await self._live(scope, receive, send)
         elif scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif not is_looked_at(scope["path"], self._paths):
+        elif not is_looked_at(scope["path"], self._paths, mount=scope.get("root_path", "")):
             await self._app(_without_own_headers(scope), receive, send)
         else:
             await self._answer(scope, receive, send)

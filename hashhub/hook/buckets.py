@@ -505,13 +505,20 @@ class BucketWorker:
         if decision.action is not Action.ALLOW:
             return self._keep(taken, name, decision, _FOLDERS[decision.action])
         if is_away:
-            self._records.write(
-                "INSERT OR REPLACE INTO bucket_unanswered VALUES (?, ?, ?)", (self.public.url, name, now().isoformat())
-            )
-        if not self._publish(taken, name):
+            self._note_unanswered(name)
+        is_published = self._publish(taken, name)
+        if is_away and is_published:
+            self._note_unanswered(name)  # again: what had the name before may have been checked, and the note dropped
+        if not is_published:
             self._queue_name_taken(taken, name, decision, hashes)
             return self._keep(taken, name, decision, _FOLDERS[Action.HOLD], reason=_NAME_TAKEN)
         return Handled(name=name, outcome=Outcome.PUBLISHED, where=self._address(self.public, name), decision=decision)
+
+    def _note_unanswered(self, name: str) -> None:
+        """Have what is published under this name checked again."""
+        self._records.write(
+            "INSERT OR REPLACE INTO bucket_unanswered VALUES (?, ?, ?)", (self.public.url, name, now().isoformat())
+        )
 
     def _publish(self, taken: Stored, name: str) -> bool:
         try:
@@ -592,10 +599,10 @@ class BucketWorker:
     def _recheck(self) -> None:
         """Check again what was published without an answer, as the settings allow, once the hub answers."""
         rows = self._records.rows(
-            "SELECT name FROM bucket_unanswered WHERE place = ? ORDER BY time LIMIT ?",
+            "SELECT name, time FROM bucket_unanswered WHERE place = ? ORDER BY time LIMIT ?",
             (self.public.url, _RECHECKED_A_PASS + len(self._failed)),
         )
-        for (name,) in rows:
+        for name, time_published in rows:
             if self._is_held_up(name, _UNANSWERED):
                 continue
             with self._lock:
@@ -613,14 +620,17 @@ class BucketWorker:
             if is_settled:
                 with self._lock:
                     self._failed.pop((_UNANSWERED, name), None)
-                sql = "DELETE FROM bucket_unanswered WHERE place = ? AND name = ?"
-                self._records.write(sql, (self.public.url, name))
+                # Another upload may have taken the name meanwhile: its row has another time.
+                sql = "DELETE FROM bucket_unanswered WHERE place = ? AND name = ? AND time = ?"
+                self._records.write(sql, (self.public.url, name, time_published))
             else:  # behind the others, which may have one
-                sql = "UPDATE bucket_unanswered SET time = ? WHERE place = ? AND name = ?"
-                self._records.write(sql, (now().isoformat(), self.public.url, name))
+                sql = "UPDATE bucket_unanswered SET time = ? WHERE place = ? AND name = ? AND time = ?"
+                self._records.write(sql, (now().isoformat(), self.public.url, name, time_published))
 
     def _has_answer(self, name: str) -> bool:
-        """Check again what was published under this name, and take back what was not to be; False: no answer yet."""
+        """Check again what was published under this name, and take back what was not to be; False: no answer yet.
+        Raises Conflict for what changed meanwhile.
+        """
         stored = self.public.look(name)
         if stored is None:
             return True
@@ -642,8 +652,8 @@ class BucketWorker:
             action=decision.action,
             where=self._address(self.held, f"{_FOLDERS[decision.action]}/{decision.reference}"),
         )
-        if self.public.take(stored, self.held, kept_as):
-            self.public.remove(stored)
+        if not self.public.take(stored, self.held, kept_as) or not self.public.remove(stored):
+            raise Conflict(f"{name!r} has changed; it is checked again")
         self._tell(Handled(name=name, outcome=Outcome.TAKEN_BACK, where=where, decision=decision))
 
     def _release(self) -> None:
@@ -651,7 +661,8 @@ class BucketWorker:
         cannot have its name, since another object has it, waits for them again.
         """
         rows = self._records.rows(
-            "SELECT reference, state, upload_id FROM bucket_to_release JOIN upload USING (reference) LIMIT ?",
+            "SELECT reference, state, upload_id FROM bucket_to_release JOIN upload USING (reference) "
+            "ORDER BY upload.time, reference LIMIT ?",
             (_RECHECKED_A_PASS + len(self._failed),),
         )
         for reference, state, name in rows:

@@ -28,6 +28,7 @@ from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, N
 from hashhub.hashes import ALGORITHMS, VPDQ, Hash, is_exact
 from hashhub.hook.clock import is_believed
 from hashhub.hook.decision import Action
+from hashhub.hook.people import ACCOUNT
 from hashhub.hygiene import MIN_PDQ_QUALITY, inspect
 from hashhub.model import Disposition, Record, now
 
@@ -377,25 +378,27 @@ class Cases:
 
     def confirm(self, name: str, *, actor: str, reason: str) -> Case:
         """Record that a person has looked at the complaint and that it holds; copies are blocked from now on."""
-        case = self._at(name, actor, CaseState.OPEN, CaseState.DISPUTED, CaseState.CONFIRMED)
-        if case.state is CaseState.CONFIRMED:
-            return case
-        if self._settings.two_persons and _name(actor) == _name(case.opened_by):
-            raise PermissionDenied(
-                f"{actor} opened this case, and the settings want another person to confirm it (case.two_persons)",
-                reason=Reason.SECOND_PERSON_NEEDED,
-            )
-        return self._step(name, "case.confirmed", actor, reason, state=CaseState.CONFIRMED, until=_FOREVER)
+        with self._records.transaction():  # nobody closes it between what is read and what is written
+            case = self._at(name, actor, CaseState.OPEN, CaseState.DISPUTED, CaseState.CONFIRMED)
+            if case.state is CaseState.CONFIRMED:
+                return case
+            if self._settings.two_persons and _name(actor) == _name(case.opened_by):
+                raise PermissionDenied(
+                    f"{actor} opened this case, and the settings want another person to confirm it (case.two_persons)",
+                    reason=Reason.SECOND_PERSON_NEEDED,
+                )
+            return self._step(name, "case.confirmed", actor, reason, state=CaseState.CONFIRMED, until=_FOREVER)
 
     def dispute(self, name: str, *, actor: str, reason: str, by: str = "") -> Case:
         """Record that somebody objects, such as whose upload was stopped: nothing is blocked until a person decides.
 
         `by`: who objects, as a reference of the app's own.
         """
-        self._at(name, actor, CaseState.OPEN, CaseState.CONFIRMED, CaseState.DISPUTED)
         by = plain_text("by", by, _MOST_NAME) if by else ""
-        until = (now() + timedelta(days=self._settings.unconfirmed_days)).isoformat()
-        return self._step(name, "case.disputed", actor, reason, state=CaseState.DISPUTED, until=until, by=by)
+        with self._records.transaction():
+            self._at(name, actor, CaseState.OPEN, CaseState.CONFIRMED, CaseState.DISPUTED)
+            until = (now() + timedelta(days=self._settings.unconfirmed_days)).isoformat()
+            return self._step(name, "case.disputed", actor, reason, state=CaseState.DISPUTED, until=until, by=by)
 
     def taken_down(self, name: str, places: Sequence[str], *, actor: str, reason: str, stays: bool = False) -> int:
         """Record that copies are gone, or that they may stay and why; none named: all that are there. Return how many;
@@ -422,7 +425,9 @@ class Cases:
         return count
 
     def add_copy(self, name: str, place: str, how: str, *, actor: str) -> bool:
-        """List a copy; return whether it is new. One that was removed and is there again is listed as there."""
+        """List a copy; return whether it is new. One that was removed and is there again is listed as there, and so is
+        one of a place where another file may stay: one that was noticed by something else.
+        """
         with self._records.transaction():
             return self._add_copy(name, place, how, actor)
 
@@ -439,7 +444,7 @@ class Cases:
             self._records.write(
                 "INSERT INTO case_copy VALUES (?, ?, ?, 'THERE', ?, ?, '') ON CONFLICT DO UPDATE SET "
                 "how = excluded.how, state = 'THERE', time = excluded.time, actor = excluded.actor, "
-                "reason = 'was there again' WHERE state = 'REMOVED'",
+                "reason = 'was there again' WHERE state = 'REMOVED' OR (state = 'STAYS' AND how <> excluded.how)",
                 values,
             )
         )
@@ -470,18 +475,18 @@ class Cases:
         Raises FailedPrecondition when something is missing of a case that is upheld, unless `incomplete` says that this
         is known; the record says what.
         """
-        case = self._at(name, actor, CaseState.OPEN, CaseState.CONFIRMED, CaseState.DISPUTED, CaseState.EXPIRED)
-        if outcome is CaseOutcome.UPHELD:
-            if case.state is not CaseState.CONFIRMED:
-                raise FailedPrecondition(
-                    f"nobody has confirmed {name}, or somebody disputes it; run `hashhub hook case confirm` first"
-                )
-            missing = self._missing(case, self.copies(name), self.scans(name), closing=True)
-            if missing and not incomplete:
-                raise FailedPrecondition(
-                    f"{missing[0]}; do that, or close the case with --incomplete, and its record will say so"
-                )
         with self._records.transaction():
+            case = self._at(name, actor, CaseState.OPEN, CaseState.CONFIRMED, CaseState.DISPUTED, CaseState.EXPIRED)
+            if outcome is CaseOutcome.UPHELD:
+                if case.state is not CaseState.CONFIRMED:
+                    raise FailedPrecondition(
+                        f"nobody has confirmed {name}, or somebody disputes it; run `hashhub hook case confirm` first"
+                    )
+                missing = self._missing(case, self.copies(name), self.scans(name), closing=True)
+                if missing and not incomplete:
+                    raise FailedPrecondition(
+                        f"{missing[0]}; do that, or close the case with --incomplete, and its record will say so"
+                    )
             if outcome is not CaseOutcome.UPHELD:
                 self._records.write("DELETE FROM case_hash WHERE case_id = ?", (name,))
             self._step(name, "case.closed", actor, reason, state=CaseState.CLOSED, until=_FOREVER, outcome=outcome)
@@ -718,7 +723,7 @@ class Cases:
 
 def _name(actor: str) -> str:
     """Return the name of a person, or of the account that acts while there are no persons."""
-    return actor.removeprefix("account:")
+    return actor.removeprefix(ACCOUNT)
 
 
 def _looked_through(scans: list[Scan]) -> datetime | None:

@@ -70,15 +70,18 @@ class Chain:
 
     async def _connect(self) -> socket.socket:
         """Return a new connection, which does not block. Raises OSError, or TimeoutError (which is one)."""
-        async with asyncio.timeout(_CONNECT_SECONDS):
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _CONNECT_SECONDS
+        async with asyncio.timeout_at(until):
             if self._path:
                 return await _connected_to_path(self._path)
             error = OSError(f"{self._host} has no address")
-            for family, _, _, _, address in await asyncio.get_running_loop().getaddrinfo(
-                self._host, self._port, type=socket.SOCK_STREAM
-            ):
+            addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+            for number, (family, _, _, _, address) in enumerate(addresses):
                 try:
-                    connection = await _connected(family, address)
+                    # One that says nothing leaves the others their share of the time.
+                    async with asyncio.timeout((until - loop.time()) / (len(addresses) - number)):
+                        connection = await _connected(family, address)
                 except OSError as e:
                     error = e
                 else:

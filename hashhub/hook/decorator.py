@@ -51,7 +51,8 @@ def checked_upload(
 
     `argument`: the parameter that has the upload: bytes, a Path, a binary stream, an upload of Flask, Starlette or
     Django, a list or tuple of these, or None. Streams are read to their end and put back to where they stood; one that
-    cannot be is replaced by a copy in memory. A file that a path names must not change before the function reads it.
+    cannot be is replaced by a copy in memory. One that does not stand at its begin is checked from there and from its
+    begin, since the function may read either. A file that a path names must not change before the function reads it.
     `hook`: the hook, or a function that returns it, called for each upload. `refuse`: what raises UploadRefused. A
     function that is called with what is HELD must take the decision and keep the upload unpublished.
     `decision`: the parameter that gets the Decision over the upload, the severest of several; None without an upload.
@@ -134,16 +135,20 @@ def _check(hook: Hook, name: str, upload: Any, copies: list[IO[bytes]]) -> tuple
         raise InvalidArgument.field(name, f"must be bytes, a Path or a binary stream, got {type(upload).__name__}")
     try:
         start = stream.tell()
-        stream.seek(start)
+        stream.seek(0)
     except (AttributeError, OSError, ValueError):
         if stream is not upload:
             raise InvalidArgument.field(name, "its stream cannot be put back to its begin; give the stream") from None
         stream = upload = _copy(stream, hook.settings.app.max_request_bytes)
         copies.append(stream)
         start = 0
-    decision = hook.check(stream, door="python")
+    # Begun to be read, it may be stored from its begin (as Django does), or from where it stands (as Werkzeug does).
+    decisions = []
+    for begin in sorted({0, start}):
+        stream.seek(begin)
+        decisions.append(hook.check(stream, door="python"))
     stream.seek(start)
-    return upload, [decision]
+    return upload, decisions
 
 
 def _copy(stream: IO[bytes], most: int) -> IO[bytes]:

@@ -61,7 +61,9 @@ class CheckedUpload(UploadedFile):
 
 
 class UploadHookHandler(FileUploadHandler):
-    """Decides over each file as it comes. It must be the last of FILE_UPLOAD_HANDLERS, and makes the file itself."""
+    """Decides over each file as it comes. It must be the last of FILE_UPLOAD_HANDLERS, and makes the file itself: those
+    before it must make none.
+    """
 
     chunk_size = forms.PIECE_BYTES
 
@@ -85,6 +87,8 @@ class UploadHookHandler(FileUploadHandler):
             )
         if content_length > self._limits.max_request_bytes:
             raise _too_large(self._limits.max_request_bytes)
+        for handler in self.request.upload_handlers[:-1]:
+            _let_make_no_file(handler)
         self.request.hashhub = Uploads()
         close = self.request.close
 
@@ -221,6 +225,24 @@ def _hook_of_this_process() -> tuple[Hook, Memory]:
             hook.start()  # while the upload still comes
             _opened[pid] = hook, Memory(hook.settings.app.max_total_bytes)
         return _opened[pid]
+
+
+def _let_make_no_file(handler: FileUploadHandler) -> None:
+    """Have a handler before ours raise ImproperlyConfigured for a file that it makes: Django then asks no other, and
+    nobody would have decided over the file.
+    """
+    complete = handler.file_complete
+
+    def completed(file_size: int) -> None:
+        made = complete(file_size)
+        if made is not None:
+            made.close()
+            raise ImproperlyConfigured(
+                f"{type(handler).__name__} of FILE_UPLOAD_HANDLERS makes files, which UploadHookHandler then never "
+                "sees; remove it: UploadHookHandler makes the files itself"
+            )
+
+    handler.file_complete = completed
 
 
 def _too_large(most: int) -> RequestRefused:

@@ -741,14 +741,19 @@ def _added(before: bytes, piece: bytes, needle: bytes) -> int:
     return piece.count(needle) + (before[-margin:] + piece[:margin]).count(needle)
 
 
-def is_looked_at(path: str, prefixes: Collection[str] | None) -> bool:
+def is_looked_at(path: str, prefixes: Collection[str] | None, *, mount: str = "") -> bool:
     """Whether a request's path is one of the prefixes or below one; None: every path is. Upper and lower case, doubled
     and final slashes make no difference, since frameworks differ in whether they do.
+
+    `mount`: the path that the app is mounted at. Servers and frameworks differ in whether it begins the path, and
+    prefixes may be written with it or without: each of these is looked at.
     """
     if prefixes is None:
         return True
-    segments = _segments(path)
-    return any(segments[: len(prefix)] == prefix for prefix in map(_segments, prefixes))
+    whole, outer = _segments(path), _segments(mount)
+    inner = whole[len(outer) :] if whole[: len(outer)] == outer else whole
+    paths = (whole, inner, outer + inner)
+    return any(some[: len(prefix)] == prefix for prefix in map(_segments, prefixes) for some in paths)
 
 
 def _segments(path: str) -> list[str]:

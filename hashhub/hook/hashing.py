@@ -149,13 +149,18 @@ class Hashing:
     ) -> None:
         """Hash in this thread, and then let the next in wait have the child."""
         try:
-            media = self._hash(key, content, is_wanted)
-        except BaseException as e:  # noqa: BLE001 - for whoever waits, as an executor does
-            self._finish(key, content, error=e)
-            future.set_exception(e)
-        else:
-            self._finish(key, content, media)
-            future.set_result(media)
+            is_done = False
+            while not is_done:  # once more for who came after a child was stopped because all others had left
+                media, error = None, None
+                try:
+                    media = self._hash(key, content, is_wanted)
+                except BaseException as e:  # noqa: BLE001 - for whoever waits, as an executor does
+                    error = e
+                is_done = self._finish(key, content, media, error, is_wanted)
+            if error is not None:
+                future.set_exception(error)
+            elif media is not None:
+                future.set_result(media)
         finally:
             self._start_next()
 
@@ -178,17 +183,29 @@ class Hashing:
             media = place.hash(
                 file or pieces,
                 effort=self._effort,
-                # A dict's look-up needs no lock. Who hashes in its own thread cannot give up: it is one of the number.
-                is_wanted=lambda: self._wanted.get(key, 0) > int(is_wanted is not None and not is_wanted()),
+                is_wanted=lambda: self._is_wanted(key, is_wanted),
             )
         return msgspec.structs.replace(media, digests=content.digests)  # of the same bytes, taken as they came
 
+    def _is_wanted(self, key: bytes, is_wanted: Callable[[], bool] | None) -> bool:
+        # A dict's look-up needs no lock. Who hashes in its own thread cannot give up: it is one of the number.
+        return self._wanted.get(key, 0) > int(is_wanted is not None and not is_wanted())
+
     def _finish(
-        self, key: bytes, content: Content, media: MediaHashes | None = None, error: BaseException | None = None
-    ) -> None:
-        """Let go of a content, and remember what became of it; neither `media` nor `error`: nobody wants it."""
-        content.drop()
+        self,
+        key: bytes,
+        content: Content,
+        media: MediaHashes | None = None,
+        error: BaseException | None = None,
+        is_wanted: Callable[[], bool] | None = None,
+    ) -> bool:
+        """Let go of a content, and remember what became of it; neither `media` nor `error`: nobody wants it. Return
+        False, and do nothing, where hashing it was stopped because nobody wanted it, and somebody does now.
+        """
+        is_stopped = isinstance(error, HashHubError) and error.reason is Reason.DEADLINE_EXCEEDED
         with self._lock:
+            if is_stopped and self._is_wanted(key, is_wanted):
+                return False
             self._in_hand.pop(key, None)
             self._queue.pop(key, None)
             self._wanted.pop(key, None)
@@ -198,6 +215,8 @@ class Hashing:
                     self._failed.popitem(last=False)
             elif media is not None:
                 self._remember(key, media)
+        content.drop()
+        return True
 
     def _remember(self, key: bytes, media: MediaHashes) -> None:
         self._remembered[key] = media

@@ -64,6 +64,11 @@ _CALLER: Final = "hook"
 _clock: Final = time.time
 
 
+def _running() -> float:
+    """Return seconds that this machine ran, also asleep; no clock that is set changes them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class CopyState(msgspec.Struct, frozen=True, kw_only=True):
     """What a copy holds. `policy`: NAME@VERSION; `index_digests`: how many different digests can be hit."""
 
@@ -210,6 +215,7 @@ class _Ready(NamedTuple):
     moment: Moment
     heard: datetime  # by the hub's copy: when it was last complete
     heard_at: float  # the same in seconds since 1970
+    born: float  # by `_running`, when the copy was complete last, as the clock said when this process saw that first
     policy: Policy | None
     policy_name: str  # NAME@VERSION
     fault: str  # why there is none
@@ -344,7 +350,10 @@ class LocalJudge:
         heard = look.moment.complete_time
         assert heard is not None  # noqa: S101 - there is nothing to take in before
         name = f"{policy.name}@{policy.version}" if policy is not None else ""
-        self._state = _Ready(look.moment, heard, heard.timestamp(), policy, name, fault)
+        before, heard_at = self._state, heard.timestamp()
+        is_known = before is not None and before.heard == heard
+        born = before.born if before is not None and is_known else _running() - max(0.0, _clock() - heard_at)
+        self._state = _Ready(look.moment, heard, heard_at, born, policy, name, fault)
 
     def _ready(self) -> _Ready:
         """Return the state to answer by. Raises Unavailable where that may lack something."""
@@ -368,6 +377,7 @@ class LocalJudge:
         age = _clock() - state.heard_at
         if age < -_CLOCKS:  # a clock was set back: how old the copy is cannot be told
             return state.heard, True
+        age = max(age, _running() - state.born)  # one that was set back makes no copy younger
         return (state.heard if age > self._stale_after else None), age > self._stale_limit
 
     def _check_policy(self, settings: HookSettings) -> None:

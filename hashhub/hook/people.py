@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from hashhub.hook.records import Records
 
 PREFIX: Final = "hhp_"
+ACCOUNT: Final = "account:"
+"""Begins the name of an actor that is an account of the machine, and no person."""
 _TOKEN_BYTES: Final = 32  # 256 random bits need no slow hash: there is nothing to guess
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _MAX_DAYS: Final = 366

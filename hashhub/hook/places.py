@@ -53,7 +53,8 @@ _MOST_COPY: Final = 5 << 30  # bytes that CopyObject copies; more are copied in 
 _COPY_PART: Final = 1 << 30
 _MOST_EMPTY_PAGES: Final = 1_000
 _MOST_DEPTH: Final = 64  # folders in folders: each is an open file while it is listed
-_HEADERS: Final = ("CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType", "Expires")
+_HEADERS: Final = ("CacheControl", "ContentDisposition", "ContentLanguage", "ContentType", "Expires")
+_PLAIN_ENCODINGS: Final = frozenset({"", "identity", "aws-chunked"})  # the last is of the request: some stores keep it
 # The store refuses everything until it gets other credentials, not this object alone.
 _CREDENTIALS: Final = frozenset(
     {
@@ -101,12 +102,15 @@ class Place(Protocol):
         ...
 
     def read(self, stored: Stored) -> Iterator[bytes]:
-        """Yield its bytes. Raises Conflict when it is not, or not any more, what was looked at."""
+        """Yield its bytes. Raises Conflict when it is not, or not any more, what was looked at, InvalidArgument for an
+        object of which readers are shown other bytes.
+        """
         ...
 
     def take(self, stored: Stored, into: Any, name: str) -> bool:
         """Copy the object to another place of the same kind under a name that was never used before. Return False when
         it is not there any more, or not what was looked at. `read` and `publish` of the copy see its bytes as they are.
+        Raises InvalidArgument as `read` does.
         """
         ...
 
@@ -223,6 +227,7 @@ class S3Place:
         try:
             if self._stored(self._prefix + stored.name, answer["ContentLength"], answer).stamp != stored.stamp:
                 raise Conflict(f"{stored.name!r} has changed; it is read again")
+            _refuse_encoded(answer)
             left = stored.size
             while left > 0:
                 with _mapped(self.url):
@@ -240,6 +245,7 @@ class S3Place:
         head = self._head(stored.name)
         if head is None or self._stored(self._prefix + stored.name, head["ContentLength"], head).stamp != stored.stamp:
             return False
+        _refuse_encoded(head)
         with_mark: dict[str, Any] = {
             **{header: head[header] for header in _HEADERS if header in head},
             "Metadata": {**head.get("Metadata", {}), _MARK: mark(self, stored)},
@@ -582,6 +588,18 @@ def _are_equal(one: int, other: int) -> bool:
             return False
         if not piece:
             return True
+
+
+def _refuse_encoded(head: dict[str, Any]) -> None:
+    """Raise InvalidArgument for an object with a Content-Encoding, which whoever uploads by a presigned request may
+    add: browsers decode it, and show what nobody has read.
+    """
+    encoding = str(head.get("ContentEncoding") or "")
+    if not {word.strip().lower() for word in encoding.split(",")} <= _PLAIN_ENCODINGS:
+        raise InvalidArgument(
+            f"it has the Content-Encoding {encoding[:40]!r}, so that readers are shown other bytes than are checked; "
+            "upload it as it is"
+        )
 
 
 def _etag(stored: Stored) -> str:

@@ -43,6 +43,7 @@ from hashhub.hashes import VPDQ, Hash, is_exact
 from hashhub.hook.case_judge import CaseHit, CaseIndex
 from hashhub.hook.cases import Cases
 from hashhub.hook.decision import Action, Checked
+from hashhub.hook.people import ACCOUNT
 from hashhub.hook.records import HOOK, UploadState
 from hashhub.model import Query, ReasonLine, ReviewKind, VariantHashes, Verdict, now
 
@@ -459,6 +460,10 @@ class Queue:
             if self._settings.queue.two_person_release:
                 facts = _facts(state, checked, self._later_answer(reference, checked), cases)
                 rows = self._records.rows("SELECT actor, code, facts FROM proposal WHERE reference = ?", (reference,))
+                if rows and rows[0][0].startswith(ACCOUNT) and not actor.startswith(ACCOUNT):
+                    # Whoever used the account while there were no persons may be this very person.
+                    self._end_proposal(reference, HOOK, "an account proposed it, and there are persons now")
+                    rows = []
                 if not rows:
                     self._records.write(
                         "INSERT INTO proposal VALUES (?, ?, ?, ?, ?, ?)",
@@ -634,8 +639,17 @@ class Queue:
             (reference, ruling, code, comment, " ".join(actors), now().isoformat()),
         )
         kind = {"CONFIRM": "upload.removed", "RELEASE": "upload.released", "ESCALATE": "upload.escalated"}[ruling]
+        looked = self._records.rows(
+            "SELECT DISTINCT actor FROM event WHERE kind = 'upload.viewed' AND subject = ?", (reference,)
+        )
         self._records.note(
-            actor=actors[-1], kind=kind, subject=reference, reason=code, comment=comment, actors=list(actors)
+            actor=actors[-1],
+            kind=kind,
+            subject=reference,
+            reason=code,
+            comment=comment,
+            actors=list(actors),
+            viewed_by=[name for name in actors if (name,) in looked],
         )
 
     def _end_proposal(self, reference: str, actor: str, why: str) -> None:

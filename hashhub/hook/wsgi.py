@@ -76,7 +76,7 @@ class UploadHook:
             self._hook.start()
         for name in [name for name in environ if name.upper().replace("-", "_").startswith(_OWN_VARIABLES)]:
             del environ[name]  # by these a sender would speak as the hook
-        if not is_looked_at(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""), self._paths):
+        if not is_looked_at(_path(environ, "PATH_INFO"), self._paths, mount=_path(environ, "SCRIPT_NAME")):
             return self._app(environ, start_response)
         try:
             length = self._length(environ)
@@ -154,6 +154,11 @@ class UploadHook:
                 pace.restart()  # the sender could not go on meanwhile
         intake.end()
         return files + [ended.decide() for ended in intake.take()]
+
+
+def _path(environ: Environ, name: str) -> str:
+    """Return a path of the environ as text: WSGI has each of its bytes as a character of its own (PEP 3333)."""
+    return str(environ.get(name, "")).encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 class _Closing:

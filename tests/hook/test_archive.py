@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import itertools
 import json
@@ -504,3 +505,14 @@ def test_a_place_elsewhere_is_refused(scene: Scene) -> None:
         with pytest.raises(InvalidArgument, match="place"):
             place_of(where, scene.section)
     assert isinstance(place_of("s3://b", scene.section), S3Place)
+
+
+@pytest.mark.parametrize("scene", ["bucket"], indirect=True)
+def test_what_a_reader_would_decode_into_other_bytes_is_said_to_be_unread(archive: Archive) -> None:
+    scene = archive.scene
+    content = gzip.compress(jpeg(1, (96, 64)))
+    scene.app.put_object(Bucket=scene.bucket, Key="incoming/z.jpg", Body=content, ContentEncoding="gzip")
+    scanned = archive.scan()["z.jpg"]
+    assert scanned.decision is None
+    assert scanned.error is not None
+    assert "Content-Encoding" in scanned.error.message

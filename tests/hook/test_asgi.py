@@ -494,3 +494,17 @@ def _memory_files() -> int:
         with suppress(OSError):  # closed meanwhile
             count += str(link.readlink()).startswith(("/memfd:body", "/memfd:upload"))
     return count
+
+
+def test_a_path_is_looked_at_however_the_app_is_mounted(hook: Hook) -> None:
+    from starlette.applications import Starlette
+    from starlette.routing import Mount
+
+    app = App()
+    mounted = Starlette(routes=[Mount("/site", app.wrapped(hook, paths=["/up"]))])
+    with serving_asgi(mounted) as address:
+        assert ask(address, LISTED, path="/site/up", headers=[]).status == 451
+        assert ask(address, LISTED, path="/site/elsewhere", headers=[]).status == 200
+    named = Starlette(routes=[Mount("/site", app.wrapped(hook, paths=["/site/up"]))])
+    with serving_asgi(named) as address:
+        assert ask(address, LISTED, path="/site/up", headers=[]).status == 451

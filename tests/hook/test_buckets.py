@@ -4,6 +4,7 @@ nothing is lost, whatever happens in between.
 
 from __future__ import annotations
 
+import gzip
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -782,3 +783,127 @@ def test_against_a_real_hub(at_work: Bench, listed: Listed, make_settings: Calla
         worker.look_once()
     assert scene.contents("public") == {"new.jpg": listed.unknown}
     assert scene.held_names() == ["block/known.jpg"]
+
+
+@pytest.mark.parametrize("scene", ["bucket", "versioned"], indirect=True)
+def test_what_a_reader_would_decode_into_other_bytes_is_not_published(
+    at_work: Bench, pictures: tuple[bytes, bytes]
+) -> None:
+    """An uploader may add a Content-Encoding to a presigned request; browsers then show what nobody has read."""
+    known, unknown = pictures
+    at_work.judge.know(known)
+    scene = at_work.scene
+    for name, encoding in (("a.jpg", "gzip"), ("b.jpg", "aws-chunked, GZIP"), ("c.jpg", "aws-chunked")):
+        content = gzip.compress(known) if "gzip" in encoding.lower() else unknown
+        key = f"incoming/{name}"
+        scene.app.put_object(
+            Bucket=scene.bucket, Key=key, Body=content, ContentType="image/jpeg", ContentEncoding=encoding
+        )
+    at_work.worker().look_once()
+    assert scene.contents("public") == {"c.jpg": unknown}
+    assert set(scene.contents("incoming")) == {"a.jpg", "b.jpg"}
+    told = {handled.name: handled for handled in at_work.handled}
+    assert told["a.jpg"].outcome is told["b.jpg"].outcome is Outcome.FAILED
+    assert "Content-Encoding" in told["a.jpg"].reason
+
+
+def test_what_takes_the_name_of_an_upload_while_that_is_checked_again_is_checked_again_too(
+    at_work: Bench, pictures: tuple[bytes, bytes]
+) -> None:
+    known, unknown = pictures
+    scene = at_work.scene
+    at_work.judge.know(known)
+    settings: dict[str, Any] = {"without_answer": msgspec.structs.replace(HELD, hub_away=Action.ALLOW)}
+    worker, other = (at_work.worker(overwrite=True, **settings) for _ in range(2))
+    at_work.judge.is_away = True
+    scene.upload("a.jpg", unknown)
+    worker.look_once()
+    assert scene.contents("public") == {"a.jpg": unknown}
+    asks = at_work.judge.judge
+    has_come: list[bool] = []
+
+    def comes_meanwhile(query: Query) -> Judged:
+        if not has_come:
+            has_come.append(True)
+            at_work.judge.is_away = True
+            scene.upload("a.jpg", known)
+            for item in list(other.quarantine.objects()):
+                assert isinstance(item, Stored)
+                other._take(item)
+            at_work.judge.is_away = False
+            assert scene.contents("public") == {"a.jpg": known}
+        return asks(query)
+
+    at_work.judge.is_away = False
+    at_work.judge.judge = comes_meanwhile  # type: ignore[method-assign]
+    at_work.now += 1000
+    worker.look_once()
+    at_work.now += 1000
+    worker.look_once()
+    assert has_come
+    assert scene.contents("public") == {}
+    assert scene.held_names() == ["block/a.jpg"]
+
+
+def test_what_is_published_while_what_had_its_name_is_checked_again_is_checked_again_too(
+    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, unknown = pictures
+    scene = at_work.scene
+    at_work.judge.know(known)
+    settings: dict[str, Any] = {"without_answer": msgspec.structs.replace(HELD, hub_away=Action.ALLOW)}
+    worker, other = (at_work.worker(overwrite=True, **settings) for _ in range(2))
+    at_work.judge.is_away = True
+    scene.upload("a.jpg", unknown)
+    worker.look_once()
+    scene.upload("a.jpg", known)
+    place = FolderPlace if scene.kind == "folder" else S3Place
+    publish = place.publish
+
+    def as_the_hub_comes_back(self: Any, *given: Any, **named: Any) -> bool:
+        at_work.judge.is_away = False
+        at_work.now += 1000
+        other._recheck()
+        return publish(self, *given, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, "publish", as_the_hub_comes_back)
+        worker.look_once()
+    assert scene.contents("public") == {"a.jpg": known}
+    at_work.now += 1000
+    worker.look_once()
+    assert scene.contents("public") == {}
+
+
+def test_what_changes_while_it_is_taken_back_is_checked_again(
+    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, other_known = pictures
+    scene = at_work.scene
+    at_work.judge.know(known)
+    at_work.judge.know(other_known)
+    worker = at_work.worker(without_answer=msgspec.structs.replace(HELD, hub_away=Action.ALLOW))
+    at_work.judge.is_away = True
+    scene.upload("a.jpg", known)
+    worker.look_once()
+    place = FolderPlace if scene.kind == "folder" else S3Place
+    take = place.take
+    changes = iter([True])
+
+    def changed_before(self: Any, *given: Any) -> bool:
+        if next(changes, False):
+            if scene.kind == "folder":
+                (scene.root / "public" / "a.jpg").write_bytes(other_known)
+            else:
+                scene.app.put_object(Bucket=scene.bucket, Key="public/a.jpg", Body=other_known)
+        return take(self, *given)
+
+    monkeypatch.setattr(place, "take", changed_before)
+    at_work.judge.is_away = False
+    at_work.handled.clear()
+    for _ in range(3):
+        at_work.now += 1000
+        worker.look_once()
+    assert scene.contents("public") == {}
+    assert scene.held_names() == ["block/a.jpg"]
+    assert at_work.outcomes() == [("a.jpg", Outcome.TAKEN_BACK)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -814,3 +815,48 @@ def test_copies_in_a_bucket_are_found_and_what_is_too_large_is_unread(
     assert missing.exit_code != 0
     assert "Traceback" not in missing.output
     assert len(cases.scans(case.name)) == 2, "a look at what is not there is none"
+
+
+def test_who_confirms_while_another_closes_revives_no_case(
+    cases: Cases, records: Records, item: Item, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would say that it blocks copies, and have no hash by which it could."""
+    case = opened(cases, item)
+    has_read = threading.Event()
+    get = cases.get
+
+    def slowly(name: str) -> Case:
+        read = get(name)
+        has_read.set()
+        time.sleep(0.5)
+        return read
+
+    monkeypatch.setattr(cases, "get", slowly)
+    confirming = threading.Thread(
+        target=lambda: cases.confirm(case.name, actor="bob", reason="it is so"), name="confirming"
+    )
+    confirming.start()
+    assert has_read.wait(30)
+    other_records = Records(tmp_path / "hook")
+    other = Cases(other_records, CaseSettings())
+    other.close(case.name, CaseOutcome.REJECTED, actor="ann", reason="it is not so")
+    confirming.join()
+    left = other.get(case.name)
+    assert (left.state, left.outcome, left.action) == (CaseState.CLOSED, CaseOutcome.REJECTED, Action.ALLOW)
+    assert [event["kind"] for event in other.record(case.name).history][-1] == "case.closed"
+    other_records.close()
+
+
+def test_a_place_that_may_keep_one_file_says_nothing_of_another(cases: Cases, item: Item) -> None:
+    case = opened(cases, item)
+    cases.confirm(case.name, actor="bob", reason="it is so")
+    cases.add_copy(case.name, "a.jpg", "PDQ at distance 28", actor="ann")
+    cases.taken_down(case.name, ("a.jpg",), actor="ann", reason="another picture", stays=True)
+    assert not cases.add_copy(case.name, "a.jpg", "PDQ at distance 28", actor="ann")
+    [copy] = cases.copies(case.name)
+    assert copy.state is CopyState.STAYS
+    assert cases.add_copy(case.name, "a.jpg", "SHA256 exactly", actor="ann")
+    [copy] = cases.copies(case.name)
+    assert (copy.state, copy.how) == (CopyState.THERE, "SHA256 exactly")
+    cases.taken_down(case.name, ("a.jpg",), actor="ann", reason="it may stay", stays=True)
+    assert not cases.add_copy(case.name, "a.jpg", "SHA256 exactly", actor="ann")

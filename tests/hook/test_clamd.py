@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, Reason
 from hashhub.hook import Action, Checked, Hook, HookSettings, WithoutAnswer, load_settings
 from hashhub.hook.clamd import _Incoming, _SizeLimitError
+from hashhub.hook.clamd_chain import Chain
 from hashhub.hook.core import Upload
 from hashhub.hook.records import Records
 from hashhub.hook.settings import ClamdSettings
@@ -492,3 +493,28 @@ def test_settings_come_from_file_and_environment(tmp_path: Path) -> None:
     for wrong in ({"connections": 0}, {"stream_max_length": 0}, {"read_seconds": 0}, {"socket_mode": "rw-"}):
         with pytest.raises(InvalidArgument, match=next(iter(wrong))):
             ClamdSettings(**wrong)
+
+
+def test_an_address_that_takes_no_connection_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a name has an address of a machine that is switched off: nothing answers there, not even a refusal."""
+    with ExitStack() as stack:
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port = silent.getsockname()[1]
+        answering = stack.enter_context(socket.create_server(("127.0.0.2", port)))
+        for _ in range(3):  # its queue is full then: what comes next is dropped
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", port))
+
+        def answer() -> None:
+            connection, _ = answering.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(b"ClamAV 1.4\0")
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        both = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.1", "127.0.0.2")]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+        assert asyncio.run(Chain(f"two.example:{port}", seconds=5).version()) == "ClamAV 1.4"
+        thread.join(30)

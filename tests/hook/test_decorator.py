@@ -191,3 +191,20 @@ def test_a_file_of_the_system_stays_open(hook: Hook) -> None:
         file.seek(0)
         assert size(file) == 3_000_000
         assert not file.closed
+
+
+def test_of_an_upload_that_was_begun_to_be_read_all_is_looked_at(hook: Hook) -> None:
+    """Apps read the first bytes to tell what it is; Django then stores it from its begin, wherever it stands."""
+    from django.core.files.uploadedfile import SimpleUploadedFile
+
+    @checked_upload(argument="upload", hook=hook)
+    def store(upload: Any) -> bytes:
+        return b"".join(upload.chunks())
+
+    upload = SimpleUploadedFile("a", LISTED)
+    upload.read(2)
+    with pytest.raises(UploadRefused):
+        store(upload)
+    upload = SimpleUploadedFile("a", OTHER)
+    upload.read(2)
+    assert store(upload) == OTHER

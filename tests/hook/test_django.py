@@ -195,6 +195,19 @@ def test_a_handler_that_is_not_the_last_is_refused(project: None, calls: list[st
     assert calls == []
 
 
+def test_a_file_that_another_handler_takes_before_reaches_no_view(serve: Serve, calls: list[str]) -> None:
+    """As where the hook was added behind Django's own handlers."""
+    from django.test.utils import override_settings
+
+    of_django = "django.core.files.uploadhandler."
+    hook = "hashhub.hook.django.UploadHookHandler"
+    for before in ("MemoryFileUploadHandler", "TemporaryFileUploadHandler"):
+        calls.clear()
+        with override_settings(FILE_UPLOAD_HANDLERS=[of_django + before, hook]), serve() as address:
+            assert ask(address, form(File("picture", "a", LISTED))).status == 500, before
+        assert calls == [], before
+
+
 def test_the_signal_tells_of_each_file(project: None, serve: Serve) -> None:
     from hashhub.hook.django import upload_checked
 

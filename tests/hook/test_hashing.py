@@ -204,3 +204,25 @@ def test_threads_that_hash_leave_none_behind(hashing: Hashing, threads: ThreadPo
     for done in [threads.submit(hash_some, start) for start in range(4)]:
         done.result(timeout=60)
     assert hashing.hashed == 3, "the same content is hashed once"
+
+
+def test_who_joins_what_was_just_given_up_has_it_hashed(hashing: Hashing, threads: ThreadPoolExecutor) -> None:
+    """The child is about to be stopped for the one that left; that says nothing to the one that came since."""
+    content = content_of(large(7))
+    joined: list[Future[object]] = []
+
+    class Watched(dict[bytes, int]):
+        def get(self, key: bytes, default: int = 0) -> int:  # type: ignore[override]
+            wanted = super().get(key, default)
+            if wanted == 0 and not joined:
+                joined.append(hashing.submit(content))  # type: ignore[arg-type]
+            return wanted
+
+    hashing._wanted = Watched()
+    left = hashing.submit(content)
+    wait_for(lambda: hashing.hashed == 1)
+    hashing.give_up(content, left)
+    wait_for(lambda: bool(joined))
+    assert joined[0].result(timeout=60).frames  # type: ignore[attr-defined]
+    assert hashing._in_hand == {}
+    content.drop()

@@ -297,6 +297,32 @@ def test_a_day_without_the_hub(
         hook.close()
 
 
+def test_a_clock_that_is_set_back_makes_no_copy_younger(
+    site: Site, local: Local, judges: list[LocalJudge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.sync()
+    site.doors.close()
+    judges.append(local.judge())
+    begun, ran = now().timestamp(), 0.0
+    at = begun
+    monkeypatch.setattr(local_module, "_clock", lambda: at)
+    monkeypatch.setattr(local_module, "_running", lambda: ran)
+    unknown = Query(hashes=(digest("PDQ", 99),))
+
+    def age(hours: float, *, shown: float) -> tuple[bool, bool]:
+        nonlocal at, ran
+        at, ran = begun + shown * 3600, hours * 3600
+        judges[0].catch_up()
+        judged = judges[0].judge(unknown)
+        return judged.stale_since is not None, judged.is_past_limit
+
+    judges[0]._state = None
+    assert age(0, shown=0) == (False, False)
+    assert age(24, shown=24) == (True, False)
+    assert age(25, shown=0.5) == (True, False)
+    assert age(49, shown=24.5) == (True, True)
+
+
 def test_terms_that_end_while_the_hub_is_away(
     site: Site, local: Local, judges: list[LocalJudge], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,6 +182,27 @@ def test_two_different_persons_must_say_the_same(two: Queue, records: Records) -
     assert two.get(reference).proposal is None
 
 
+def test_the_word_of_an_account_is_no_persons(two: Queue, records: Records) -> None:
+    """Who proposed by an account, while there were no persons, and made oneself one, is still one."""
+    reference = put(records, checked(hit(A)))
+    two.release(reference, code=Code.FALSE_POSITIVE, actor="account:deploy")
+    assert two.release(reference, code=Code.FALSE_POSITIVE, actor="eve") is UploadState.HELD
+    proposal = two.get(reference).proposal
+    assert proposal is not None
+    assert proposal.actor == "eve"
+    assert two.release(reference, code=Code.FALSE_POSITIVE, actor="ann") is UploadState.RELEASED
+    assert two.get(reference).rulings[0].actors == ("eve", "ann")
+
+
+def test_a_decision_says_who_of_them_had_read_what_is_known(two: Queue, records: Records) -> None:
+    reference = put(records, checked(hit(A)))
+    two.release(reference, code=Code.FALSE_POSITIVE, actor="eve")
+    two.get(reference, actor="ann")
+    two.release(reference, code=Code.FALSE_POSITIVE, actor="ann")
+    [event] = [e for e in records.events(subject=reference) if e.kind == "upload.released"]
+    assert (event.details["actors"], event.details["viewed_by"]) == (["eve", "ann"], ["ann"])
+
+
 def test_a_proposed_release_ends_when_the_facts_change(two: Queue, records: Records) -> None:
     one = checked()
     reference = put(records, one, "UNANSWERED")

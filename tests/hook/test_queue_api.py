@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from hashhub.cli import main
 from hashhub.hook import Action, HookSettings, load_settings, open_hook
+from hashhub.hook.clock import is_believed
 from hashhub.hook.people import People
 from hashhub.hook.queue import Queue
 from hashhub.hook.records import Records
@@ -329,6 +330,18 @@ def test_the_vault_erases_nothing_by_a_clock_that_jumped_until_a_person_says_tha
     assert [(e.kind, e.actor) for e in records.events() if e.kind.startswith("clock.")] == [
         ("clock.doubted", "hook"), ("clock.believed", "ann")
     ]  # fmt: skip
+    records.close()
+
+
+def test_a_person_may_say_that_the_clock_is_right_without_a_vault(tmp_path: Path) -> None:
+    """By it rows of decided uploads are deleted, and cases expire."""
+    shell = Shell(tmp_path)
+    records = Records(tmp_path / "hook")
+    last_looked(records, 400)
+    assert not is_believed(records)
+    assert shell.json("vault sweep", status=1)[0]["error"]["reason"] == "VAULT_OFF"
+    assert shell.json("vault sweep --clock-is-right") == [{"erased": [], "is_clock_doubted": False}]
+    assert is_believed(records)
     records.close()
 
 

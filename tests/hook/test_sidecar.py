@@ -178,6 +178,8 @@ def test_too_large_is_decided_as_chosen_without_reading_all_of_it(started: Start
                     continue
             assert b"TOO_LARGE" in answer
             assert sent < 100 * len(piece)
+            # Of what was not read to its end no digest is known.
+            assert b"nothing was looked for" in answer
 
 
 def test_pict_rs_reads_the_status_alone(ask: httpx.Client, listed: Listed) -> None:

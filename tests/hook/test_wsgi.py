@@ -208,3 +208,19 @@ def test_pythons_own_server(hook: Hook) -> None:
         thread.join()
         server.server_close()
     assert echo.calls == 1
+
+
+def test_a_path_is_looked_at_however_the_app_is_mounted_and_its_letters_are_sent(hook: Hook) -> None:
+    from urllib.parse import quote
+
+    from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+    echo = Echo()
+    app = echo.wrapped(hook, paths=["/größe"])
+    with serving_wsgi(DispatcherMiddleware(app, {"/site": app})) as address:
+        for path in ("/größe", "/größe/x", "/site/größe", "/GRÖSSE"):
+            assert ask(address, LISTED, path=quote(path), headers=[]).status == 451, path
+        assert echo.calls == 0
+        assert ask(address, LISTED, path="/site/elsewhere", headers=[]).status == 200
+    with serving_wsgi(DispatcherMiddleware(app, {"/größe": echo.wrapped(hook, paths=["/größe/up"])})) as address:
+        assert ask(address, LISTED, path=quote("/größe/up"), headers=[]).status == 451

@@ -332,7 +332,9 @@ def account() -> str:
     """Return the account of this machine that runs the command, as an actor: no person, and no option and no variable
     changes it.
     """
+    from hashhub.hook.people import ACCOUNT
+
     try:
-        return f"account:{pwd.getpwuid(os.getuid()).pw_name}"
+        return f"{ACCOUNT}{pwd.getpwuid(os.getuid()).pw_name}"
     except KeyError:
-        return f"account:{os.getuid()}"
+        return f"{ACCOUNT}{os.getuid()}"

@@ -209,6 +209,8 @@ class Sidecar:
             async for piece in body.pieces():
                 upload.write(piece)
                 self._counts.bytes_received += len(piece)
+            if not body.is_whole:
+                upload.pass_over(0)  # what was read is a part: its digests are no file's
             return await self._decided(request, body, upload, door)
 
     async def _form(self, request: Request, content_type: str) -> Response:
