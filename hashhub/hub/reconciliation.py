@@ -23,6 +23,7 @@ from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, Reason
 from hashhub.hub import access
 from hashhub.hub.conflicts import Conflicts
 from hashhub.hub.operations import Operations, way_out_of
+from hashhub.hub.resources import GB_NOT_UK
 from hashhub.model import ConflictFilter, ConflictState, Operation, Principal, Role
 from hashhub.reconcile import apart, tasks
 from hashhub.reconcile.results import ConflictCount, ConflictSummary, Engine, Gap, Link, Progress
@@ -230,3 +231,5 @@ def _check_country(code: str, field: str) -> None:
         raise InvalidArgument.field(
             field, f"must be two capitals of ISO 3166-1, such as NL; got {code[:10]!r}", "PATTERN"
         )
+    if code == "UK":
+        raise InvalidArgument.field(field, GB_NOT_UK, "PATTERN")

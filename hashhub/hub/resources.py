@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _READERS: Final = (Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
 _CONTRIBUTOR_FIELDS: Final = ("display_name", "jurisdiction", "kind", "reliability", "takes_from")
 _GROUP_FIELDS: Final = ("display_name", "members")
+GB_NOT_UK: Final = "must be GB for the United Kingdom, as ISO 3166-1 has it, not UK"
+"""Refused although it looks like a code: what is asked about one of the two would lack what stands under the other."""
 # Changing the scheme or the purpose, or what an unclassified item becomes, would change what entries mean.
 _HASH_SET_FIELDS: Final = (
     "display_name",
@@ -55,11 +57,11 @@ class Contributors:
     def create(
         self, principal: Principal, contributor: Contributor, *, validate_only: bool = False, request_id: str = ""
     ) -> Contributor:
-        """Create a contributor. Raises AlreadyExists; InvalidArgument when `takes_from` names one that does not
-        exist.
+        """Create a contributor. Raises AlreadyExists; InvalidArgument when `takes_from` names one that does not exist,
+        or the jurisdiction is UK.
         """
         access.allow(principal, Role.OPERATOR)
-        self._check_sources(contributor)
+        self._check(contributor)
         return self._store.resources.create_contributor(
             contributor, by=access.actor(principal), validate_only=validate_only, request_id=request_id
         )
@@ -89,7 +91,7 @@ class Contributors:
         return self._store.resources.update_contributor(
             contributor.id,
             _masked(contributor, mask, _CONTRIBUTOR_FIELDS),
-            self._check_sources,
+            self._check,
             by=access.actor(principal),
             validate_only=validate_only,
             request_id=request_id,
@@ -127,9 +129,10 @@ class Contributors:
             contributor, revision, comment=comment, by=access.actor(principal)
         )
 
-    def _check_sources(self, contributor: Contributor) -> None:
+    def _check(self, contributor: Contributor) -> None:
         known = self._store.resources.contributors()
-        wrong = [
+        wrong = [] if contributor.jurisdiction != "UK" else [Violation("jurisdiction", GB_NOT_UK, "PATTERN")]
+        wrong += [
             Violation(f"takes_from[{i}]", f"there is no contributor {other!r}; create it first", "NOT_FOUND")
             for i, other in enumerate(contributor.takes_from)
             if other not in known

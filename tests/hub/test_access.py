@@ -445,6 +445,14 @@ class TestOwnership:
         with pytest.raises(InvalidArgument, match=r"takes_from\[0\]: there is no contributor 'nobody'"):
             desk.contributor("alpha", takes_from=["nobody"])
 
+    def test_what_is_stated_for_the_united_kingdom_stands_under_one_code(self, desk: Desk) -> None:
+        by_the_other = msgspec.structs.replace(_new("alpha"), jurisdiction="UK")
+        with pytest.raises(InvalidArgument, match="must be GB"):
+            desk.hub.contributors.create(OPERATOR, by_the_other)
+        desk.contributor("alpha")
+        with pytest.raises(InvalidArgument, match="must be GB"):
+            desk.hub.contributors.update(OPERATOR, by_the_other, ["jurisdiction"])
+
     def test_validate_only_creates_nothing(self, desk: Desk) -> None:
         hub = desk.hub
         assert hub.contributors.create(OPERATOR, _new("alpha"), validate_only=True).id == "alpha"

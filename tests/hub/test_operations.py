@@ -472,6 +472,7 @@ def test_the_queue_says_when_to_come_again(scene: Scene) -> None:
         (tasks.ComputeAgreement(engine=Engine.RAY), FailedPrecondition),
         (tasks.FindGaps(jurisdiction="nl"), InvalidArgument),
         (tasks.FindGaps(jurisdiction=""), InvalidArgument),
+        (tasks.FindGaps(jurisdiction="UK"), InvalidArgument),
         (tasks.WriteReport(title="x" * 201), InvalidArgument),
         (tasks.WriteReport(jurisdictions=("NL", "Z")), InvalidArgument),
     ],
