@@ -28,6 +28,8 @@ from hashhub.hook.decision import Action, Decision, NoAnswer, severest_of
 from hashhub.hook.settings import AppSettings, OnHold
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser
 
@@ -286,6 +288,14 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
         """Decide, and drop the file's bytes. Waits for hashes and the hub."""
         try:
             return CheckedFile(field=self.field, filename=self.filename, decision=self.upload.decide())
+        finally:
+            self.upload.close()
+
+    async def adecide(self, threads: Executor) -> CheckedFile:
+        """Decide as `decide` does, on the event loop: what may take long is done in one of the threads."""
+        try:
+            decision = await self.upload.adecide(threads)
+            return CheckedFile(field=self.field, filename=self.filename, decision=decision)
         finally:
             self.upload.close()
 
