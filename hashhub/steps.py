@@ -19,7 +19,8 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 _T = TypeVar("_T")
 
 LOOK_SECONDS: Final = 0.05
-"""For which a descriptor is waited for at most: what waits can then look whether it is still wanted."""
+"""For which a thread waits for a descriptor at most: what waits can then look whether it is still wanted."""
+_LOOP_SECONDS: Final = 0.5  # the same on an event loop, where a task that is cancelled need not look
 
 
 class Wait(NamedTuple):
@@ -80,7 +81,7 @@ async def _becomes_ready(loop: asyncio.AbstractEventLoop, wait: Wait) -> bool:
     future: asyncio.Future[bool] = loop.create_future()
     is_reading = wait.event == select.POLLIN
     (loop.add_reader if is_reading else loop.add_writer)(wait.descriptor, _tell, future, True)
-    timer = loop.call_later(LOOK_SECONDS, _tell, future, False)
+    timer = loop.call_later(_LOOP_SECONDS, _tell, future, False)
     try:
         return await future
     finally:

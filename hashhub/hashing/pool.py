@@ -380,6 +380,8 @@ def _exchange(
         except BlockingIOError:
             yield from _further(answering, until)
             continue
+        if time.monotonic() > until:
+            raise TimeoutError
         if not part:
             raise EOFError
         answer += part
@@ -392,6 +394,8 @@ def _exchange(
 
 def _send(child: socket.socket, pieces: list[Buffer], until: float) -> Steps[None]:
     while pieces:
+        if time.monotonic() > until:
+            raise TimeoutError
         try:
             sent = child.sendmsg(pieces[:_MOST_PIECES])
         except BlockingIOError:
