@@ -39,6 +39,7 @@ from hashhub.hashing import child as protocol
 from hashhub.hashing.limits import Limits
 from hashhub.hashing.media import MediaHashes
 from hashhub.model import Effort
+from hashhub.steps import LOOK_SECONDS, Steps, Wait, carry_out, is_ready
 
 _log = logging.getLogger("hashhub.hashing")
 
@@ -48,13 +49,13 @@ Content: TypeAlias = bytes | Sequence[Buffer] | IO[bytes]
 begin.
 """
 
-_LOOK_SECONDS: Final = 0.05  # between looks whether somebody still waits for the answer
 _WALL: Final = 3  # seconds on the clock for one of CPU time; a child that gets no more of a core is stopped, too
 _STREAM_BYTES_A_SECOND: Final = 32 << 20  # the three digests take 300 MB/s; the rest is for slow disks
 _ANSWER_SECONDS: Final = 10.0  # for an answer of some KB once it has begun to come
 _MOST_PIECES: Final = 1024  # that Linux takes in one call
 _SEND_BYTES: Final = 4 << 20  # of a file that are sent without waiting for the child, if the system allows so many
 _MOST_ANSWER: Final = 1 << 24  # bytes of an answer; the largest, 32 frames with variants, has some 50 KB
+_PART_BYTES: Final = 1 << 16  # of an answer that are taken at once
 _START_SECONDS: Final = 60.0  # for the template to load the libraries and fork its first child
 _END_SECONDS: Final = 5.0  # before a template that does not end is killed
 _SHORTEST_RETRY: Final = 0.5
@@ -187,23 +188,27 @@ class MediaPool:
         *,
         dihedral: bool,
         effort: Effort,
-    ) -> protocol.Outcome:
+    ) -> Steps[protocol.Outcome]:
         # A file that is digested as a stream, whatever its size, takes time by its length.
         extra = 0.0 if isinstance(content, Sequence) else os.fstat(content.fileno()).st_size / _STREAM_BYTES_A_SECOND
         task = protocol.Task(dihedral, effort, self._limits, extra, self._algorithms)
-        child = self._idle_child(is_wanted)
+        child = yield from self._idle_child(is_wanted)
         try:
-            outcome = child.hash(content, task, self._seconds + extra, is_wanted)
+            outcome = yield from child.hash(content, task, self._seconds + extra, is_wanted)
         finally:
             self._put_back(child)
         with self._lock:
             self._mean += _WEIGHT * (outcome.cpu_seconds - self._mean)
         return outcome
 
-    def _idle_child(self, is_wanted: Callable[[], bool]) -> _Child:
+    def _idle_child(self, is_wanted: Callable[[], bool]) -> Steps[_Child]:
+        if is_wanted():
+            with contextlib.suppress(queue.Empty):
+                return self._children.get_nowait()
+        yield None
         while is_wanted():
             with contextlib.suppress(queue.Empty):
-                return self._children.get(timeout=_LOOK_SECONDS)
+                return self._children.get(timeout=LOOK_SECONDS)
         raise _unwanted()
 
 
@@ -238,7 +243,18 @@ class Place:
                 memory.
             Unavailable: MEDIA_PROCESS_DIED; DEADLINE_EXCEEDED, if nobody waits any more.
         """
-        outcome = self._pool._hash(  # noqa: SLF001 - its part
+        return carry_out(self.hash_in_steps(content, dihedral=dihedral, effort=effort, is_wanted=is_wanted))
+
+    def hash_in_steps(
+        self,
+        content: Content,
+        *,
+        dihedral: bool = False,
+        effort: Effort = Effort.PLAIN,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> Steps[MediaHashes]:
+        """Hash one file as `hash` does, which an event loop can wait for as well."""
+        outcome = yield from self._pool._hash(  # noqa: SLF001 - its part
             content, is_wanted, dihedral=dihedral, effort=effort
         )
         self.cpu_seconds += outcome.cpu_seconds
@@ -249,7 +265,7 @@ class Place:
 
 
 class _Child:
-    """One child process and its successors. Used by one thread at a time."""
+    """One child process and its successors. For one file at a time."""
 
     def __init__(self, template: _Template) -> None:
         self._template = template
@@ -259,12 +275,19 @@ class _Child:
 
     def start(self) -> socket.socket:
         """Return the socket to the process, which is forked unless there is one. Raises Unavailable."""
-        if self._socket is not None and _is_readable(self._socket, 0):  # it says nothing unasked: it has ended
+        if (connected := self._connected()) is not None:
+            return connected
+        if self._socket is not None:
             self.disconnect()
             self._template.end(self._id)
-        if self._socket is None:
-            self._id, self._socket = self._template.fork()
-            self._cpu_seconds = 0.0
+        self._id, self._socket = self._template.fork()
+        self._cpu_seconds = 0.0
+        return self._socket
+
+    def _connected(self) -> socket.socket | None:
+        """Return the socket to a process that is there."""
+        if self._socket is None or is_ready(self._socket.fileno(), select.POLLIN, 0):  # what says something has ended
+            return None
         return self._socket
 
     def disconnect(self) -> None:
@@ -275,23 +298,31 @@ class _Child:
 
     def hash(
         self, content: Content, task: protocol.Task, seconds: float, is_wanted: Callable[[], bool]
-    ) -> protocol.Outcome:
+    ) -> Steps[protocol.Outcome]:
         """Return what became of the file. Raises Unavailable when no process can be had."""
-        connected = self.start()
+        connected = self._connected()
+        if connected is None:
+            yield None
+            connected = self.start()
         until = time.monotonic() + seconds * _WALL
+        error: HashHubError | None = None
         try:
-            outcome = _exchange(connected, content, task, until, is_wanted)
+            outcome = yield from _exchange(connected, content, task, until, is_wanted)
         except (OSError, EOFError, msgspec.MsgspecError) as e:
-            error: HashHubError | None = None
             if isinstance(e, TimeoutError):
                 error = _too_costly(seconds)
             elif isinstance(e, _UnwantedError):
                 error = _unwanted()
-            return self._ended(error, seconds)
         except BaseException:  # what is left of the answer must not be taken for the next file's
             self._ended(_died(), seconds)
             raise
-        self._cpu_seconds += outcome.cpu_seconds
+        else:
+            self._cpu_seconds += outcome.cpu_seconds
+            return outcome
+        try:
+            yield None
+        finally:  # also where nobody takes a further step
+            outcome = self._ended(error, seconds)
         return outcome
 
     def _ended(self, error: HashHubError | None, seconds: float) -> protocol.Outcome:
@@ -320,59 +351,67 @@ class _UnwantedError(EOFError):
 
 def _exchange(
     child: socket.socket, content: Content, task: protocol.Task, until: float, is_wanted: Callable[[], bool]
-) -> protocol.Outcome:
+) -> Steps[protocol.Outcome]:
     """Send a file and return what the child answers. Raises TimeoutError, _UnwantedError, or OSError or EOFError where
     the child has ended.
     """
     header = msgspec.msgpack.encode(task)
-    child.settimeout(max(_LOOK_SECONDS, until - time.monotonic()))
     if isinstance(content, Sequence):
         pieces = [content] if isinstance(content, bytes) else content
-        _send(child, [protocol.REQUEST.pack(len(header), sum(map(len, pieces))) + header, *pieces], until)
+        request = protocol.REQUEST.pack(len(header), sum(map(len, pieces))) + header
+        yield from _send(child, [request, *pieces], until)
     else:
         request = protocol.REQUEST.pack(len(header), protocol.DESCRIPTOR) + header
         sent = socket.send_fds(child, [request], [content.fileno()])  # at once: the child wakes at the first byte
-        child.sendall(request[sent:])
-    while not _is_readable(child, _LOOK_SECONDS):
+        if sent < len(request):
+            yield from _send(child, [request[sent:]], until)
+    answering = Wait(child.fileno(), select.POLLIN)
+    while not (yield answering):
         if time.monotonic() > until:
             raise TimeoutError
         if not is_wanted():
             raise _UnwantedError
-    child.settimeout(_ANSWER_SECONDS)
-    (size,) = protocol.ANSWER.unpack(_received(child, protocol.ANSWER.size))
-    if size > _MOST_ANSWER:
-        raise EOFError
-    return msgspec.msgpack.decode(_received(child, size), type=protocol.Outcome)
-
-
-def _send(child: socket.socket, pieces: list[Buffer], until: float) -> None:
-    while pieces:
-        remaining = until - time.monotonic()
-        if remaining <= 0:
+    until = time.monotonic() + _ANSWER_SECONDS
+    answer = bytearray()
+    size = protocol.ANSWER.size
+    while len(answer) < size:
+        try:
+            part = child.recv(_PART_BYTES)
+        except BlockingIOError:
+            yield from _further(answering, until)
+            continue
+        if time.monotonic() > until:
             raise TimeoutError
-        child.settimeout(remaining)
-        sent = child.sendmsg(pieces[:_MOST_PIECES])
+        if not part:
+            raise EOFError
+        answer += part
+        if size == protocol.ANSWER.size and len(answer) >= size:
+            size += protocol.ANSWER.unpack_from(answer)[0]
+            if size > _MOST_ANSWER:
+                raise EOFError
+    return msgspec.msgpack.decode(memoryview(answer)[protocol.ANSWER.size :], type=protocol.Outcome)
+
+
+def _send(child: socket.socket, pieces: list[Buffer], until: float) -> Steps[None]:
+    while pieces:
+        if time.monotonic() > until:
+            raise TimeoutError
+        try:
+            sent = child.sendmsg(pieces[:_MOST_PIECES])
+        except BlockingIOError:
+            yield from _further(Wait(child.fileno(), select.POLLOUT), until)
+            continue
         while pieces and sent >= len(pieces[0]):
             sent -= len(pieces.pop(0))
         if sent:
             pieces[0] = memoryview(pieces[0])[sent:]
 
 
-def _is_readable(child: socket.socket, seconds: float) -> bool:
-    poll = select.poll()  # unlike select.select, it takes descriptors beyond 1,023
-    poll.register(child, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
-
-
-def _received(child: socket.socket, count: int) -> bytes:
-    parts: list[bytes] = []
-    while count:
-        part = child.recv(count)
-        if not part:
-            raise EOFError
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
+def _further(wait: Wait, until: float) -> Steps[None]:
+    """Wait for the child in the middle of something. Raises TimeoutError."""
+    while not (yield wait):
+        if time.monotonic() > until:
+            raise TimeoutError
 
 
 class _Template:
@@ -393,6 +432,7 @@ class _Template:
         """Return a new child's name and the socket to it. Raises Unavailable."""
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
+        ours.setblocking(False)
         with self._lock, theirs:
             for last in (False, True):
                 try:

@@ -145,11 +145,7 @@ class UploadHook:
                             intake.end()
                         for ended in intake.take():
                             patience.is_endless = True  # the sender cannot go on meanwhile
-                            try:
-                                files.append(await loop.run_in_executor(self._threads, ended.decide))
-                            except asyncio.CancelledError:
-                                ended.upload.abandon()  # nobody waits for it
-                                raise
+                            files.append(await ended.adecide(self._threads))
                             pace.restart()
                             patience.is_endless = False
         except TimeoutError as e:

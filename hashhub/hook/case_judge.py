@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -142,6 +142,27 @@ class CaseIndex:
             if line.code.startswith(_STOPPED) and (how := _HOW.fullmatch(line.text.rpartition(": ")[2])):
                 self._keep(best, line.clause, how[1], int(how[2] or 0), how[3] or "")
         return list(best.values())
+
+    def is_empty_at_once(self) -> bool:
+        """Whether no case stops uploads now, as far as that is known without waiting for whoever has the records.
+        Raises HashHubError as `hits` does.
+        """
+        if self._stops or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            if not self._cases.take():
+                return False
+            try:
+                version = self._cases.version()
+                if version != self._version:  # most often it was a count that was written
+                    if self._cases.last_change() != self._change:
+                        return False
+                    self._version = version
+            finally:
+                self._cases.give_back()
+            return not self._stops
+        finally:
+            self._lock.release()
 
     def has_cases(self) -> bool:
         """Whether a case stops uploads now. Raises HashHubError when the records cannot be read."""
@@ -297,11 +318,13 @@ class CaseJudge:
         settings: HookSettings,
         *,
         media_judge: MediaJudge | None = None,
+        judge_miss: Callable[[Query], Judged | None] | None = None,
         owns_records: bool = False,
     ) -> None:
-        """The judge is closed with it, and the records if `owns_records`."""
+        """The judge is closed with it, and the records if `owns_records`. `judge_miss`: the judge's, if it has one."""
         self._owns_records = owns_records
         self._media_judge = media_judge
+        self._judge_miss = judge_miss
         self._judge = judge
         self._records = records
         self._settings = settings
@@ -331,6 +354,12 @@ class CaseJudge:
             # What is done without an answer is chosen by the caller; a case makes it no milder.
             action = severest(action, self._settings.without_answer.hub_away)
         return msgspec.structs.replace(judged, at_least=action)
+
+    def judge_miss(self, query: Query) -> Judged | None:
+        """Return the answer where it takes some tenths of a millisecond, and waits for nobody: no case stops uploads,
+        and the judge knows nothing of this one. None: `judge` has it. Raises HashHubError as `judge` does.
+        """
+        return self._judge_miss(query) if self._judge_miss is not None and self._index.is_empty_at_once() else None
 
     def judge_media(self, label: str, content: bytes) -> JudgedMedia:
         """Let the hub hash an upload and answer. Raises HashHubError when no answer can be had."""

@@ -541,11 +541,25 @@ class Cases:
         """Return what differs once a case has changed, in whichever process."""
         return self._records.version()
 
+    def take(self) -> bool:
+        """Have the records, as `Records.take`."""
+        return self._records.take()
+
+    def give_back(self) -> None:
+        """Let others have the records."""
+        self._records.give_back()
+
+    def last_change(self) -> int:
+        """Return the number of the last change of a case."""
+        [(last,)] = self._records.rows("SELECT coalesce(max(change), 0) FROM hook_case")
+        number: int = last
+        return number
+
     def changes(self, after: int) -> tuple[int, dict[str, tuple[Action, datetime | None, list[tuple[Hash, str]]]]]:
         """Return the number of the last change, and the cases that changed after that one: what is done with copies,
         until when, by which digests. A case that stops nothing has Action.ALLOW and no digests.
         """
-        [(last,)] = self._records.rows("SELECT coalesce(max(change), 0) FROM hook_case")
+        last = self.last_change()
         if last == after:
             return last, {}
         changed = {}

@@ -6,6 +6,9 @@ bytes, as they come ── digests ── remembered? ── who knows the diges
        (TOO_LARGE, or no room: digests only)          the record, and it is asked again later (`rechecks`)
 
 What is decided is kept (`records`) and told to who keeps more of it (`OnChecked`) before the app gets it.
+
+Deciding is in steps (`hashhub.steps`): a thread takes them all; an event loop takes those that wait for nobody but a
+child process, which are all where a copy answers at once that nothing is known.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -41,6 +44,7 @@ from hashhub.hook.rechecks import OnRecheck, Pending, Rechecks
 from hashhub.hook.records import UploadState
 from hashhub.hook.settings import Hashing as WhereHashed
 from hashhub.model import Coverage, Query, ReasonLine, Verdict, now
+from hashhub.steps import acarry_out, carry_out
 from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
     from hashhub.hook.queue import QueueRounds
     from hashhub.hook.records import Records
     from hashhub.hook.settings import HookSettings
+    from hashhub.steps import Steps
 
 __all__ = ["Hook", "OnChecked", "Readable", "Upload", "severest"]
 
@@ -132,6 +137,7 @@ class Hook:
         connect: Callable[[], None] | None = None,
         holds: Callable[[Judged], bool] | None = None,
         is_ready: Callable[[], bool] | None = None,
+        judge_miss: Callable[[Query], Judged | None] | None = None,
         records: Records | None = None,
         on_checked: OnChecked | Sequence[OnChecked] | None = None,
         on_recheck: Sequence[OnRecheck] = (),
@@ -143,7 +149,8 @@ class Hook:
         `cases`: the judge again, where it is one of cases: they are asked beside answers that are remembered.
         `connect`: waits for the hub's first answer. `holds`: whether a remembered answer would be given now as well, by
         more than its revision. `is_ready`: whether the judge would answer now, without a hub; then it is asked once
-        about a picture, by all its hashes.
+        about a picture, by all its hashes. `judge_miss`: gives the judge's answer where that waits for nobody, for an
+        event loop; None: `judge` has it.
         `records`: the hook's own database, closed with it; None: nothing is recorded. `on_recheck`: who is told what an
         upload without an answer turned out to be. `queue_rounds`: started and closed with the hook.
         """
@@ -153,6 +160,7 @@ class Hook:
         self._cases = cases
         self._connect = connect
         self._holds = holds
+        self._judge_miss = judge_miss
         self._is_ready = is_ready if settings.hashing is WhereHashed.HERE else None
         self._records = records
         self._listeners = () if on_checked is None else (on_checked,) if callable(on_checked) else tuple(on_checked)
@@ -306,10 +314,13 @@ class Hook:
         return Upload(self, upload_id=upload_id, door=door, asks_again=asks_again, earlier=earlier)
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._own_threads(), work)
+
+    def _own_threads(self) -> Executor:
         with self._lock:
             if self._threads is None:
                 self._threads = ThreadPoolExecutor(self.settings.max_waiting, thread_name_prefix="hook-check")
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            return self._threads
 
     def _receive_all(self, stream: Readable, *, upload_id: str, door: str, earlier: str) -> Decision:
         with self.receive(upload_id=upload_id, door=door, earlier=earlier) as receiving:
@@ -326,7 +337,7 @@ class Hook:
             looked.judged = self._judge.judge(query)
         except HashHubError as e:
             looked.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
-        return self._decided(looked, None)
+        return carry_out(self._decided(looked, None))
 
     def _decide_content(
         self,
@@ -338,7 +349,8 @@ class Hook:
         earlier: str,
         is_wanted: Callable[[], bool],
         on_query: Callable[[Query], None],
-    ) -> Decision:
+        is_on_loop: bool,
+    ) -> Steps[Decision]:
         from hashhub.hashing.signature import media_type_of
 
         begun = time.monotonic()
@@ -355,6 +367,8 @@ class Hook:
             answer = self._answers.get(key, self._judge.revision())
         if answer is not None and self._holds is not None and not self._holds(answer.judged):
             answer = None
+        if answer is not None and self._cases is not None:
+            yield None
         # A case may have been opened since; it stops what the lists allowed a moment ago.
         if answer is not None and not (
             self._cases is not None and self._cases.is_stopped(answer.query, answer.media_type)
@@ -363,15 +377,15 @@ class Hook:
             looked.query, looked.media_type = answer.query, answer.media_type
             looked.coverage = answer.coverage
             on_query(looked.query)
-            return self._decided(looked, content)
+            return (yield from self._decided(looked, content))
         looked.media_type = media_type_of(content.head)
         looked.is_unasked = self._is_asked_once(looked.media_type)
         if not looked.is_unasked:
-            self._ask(looked)
+            yield from self._ask(looked, is_on_loop=is_on_loop)
         if looked.judged is None or looked.judged.result.verdict is not Verdict.MATCH:
-            self._look(looked, content, begun, is_wanted)
+            yield from self._look(looked, content, begun, is_wanted, is_on_loop=is_on_loop)
         if looked.is_unasked:
-            self._ask(looked)
+            yield from self._ask(looked, is_on_loop=is_on_loop)
             if looked.judged is None and looked.query.hashes != content.digests:
                 # Whatever it cannot answer about the others: a listed file is stopped.
                 with suppress(HashHubError):
@@ -388,7 +402,7 @@ class Hook:
             )
             self._answers.put(key, remembered, asked=begun)
         on_query(looked.query)
-        return self._decided(looked, content)
+        return (yield from self._decided(looked, content))
 
     def _is_asked_once(self, media_type: str) -> bool:
         """Whether the judge is asked by all hashes at once. Asking a hub about the digests first tells in time that it
@@ -396,16 +410,25 @@ class Hook:
         """
         return self._is_ready is not None and media_type.startswith("image/") and self._is_ready()
 
-    def _ask(self, looked: _Looked) -> None:
+    def _ask(self, looked: _Looked, *, is_on_loop: bool) -> Steps[None]:
         looked.is_unasked = False
         if not looked.query.hashes:
             return
+        if is_on_loop and self._judge_miss is not None:
+            with suppress(HashHubError):  # which the judge raises as well
+                judged = self._judge_miss(looked.query)
+                if judged is not None:
+                    looked.judged = judged
+                    return
+        yield None
         try:
             looked.judged = self._judge.judge(looked.query)
         except HashHubError as e:
             looked.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
 
-    def _look(self, looked: _Looked, content: Content, begun: float, is_wanted: Callable[[], bool]) -> None:
+    def _look(
+        self, looked: _Looked, content: Content, begun: float, is_wanted: Callable[[], bool], *, is_on_loop: bool
+    ) -> Steps[None]:
         """Find out more than digests tell."""
         if content.is_too_large:
             looked_for = "only identical files were looked for" if content.digests else "nothing was looked for"
@@ -419,9 +442,10 @@ class Hook:
             looked.lacks(NoAnswer.HUB_AWAY, Reason.TOO_MANY_REQUESTS, text)
         elif self._hashing is not None:
             looked.is_unhashed = True
-            self._hash_here(self._hashing, looked, content, begun, is_wanted)
+            yield from self._hash_here(self._hashing, looked, content, begun, is_wanted, is_on_loop=is_on_loop)
         else:
             looked.is_unhashed = True
+            yield None
             self._hash_at_hub(looked, content)
 
     def _only_exact(self, looked: _Looked, why: str) -> None:
@@ -438,14 +462,23 @@ class Hook:
         looked.is_unhashed = cause is NoAnswer.HUB_AWAY  # what cannot be hashed is as chosen
 
     def _hash_here(
-        self, hashing: Hashing, looked: _Looked, content: Content, begun: float, is_wanted: Callable[[], bool]
-    ) -> None:
+        self,
+        hashing: Hashing,
+        looked: _Looked,
+        content: Content,
+        begun: float,
+        is_wanted: Callable[[], bool],
+        *,
+        is_on_loop: bool,
+    ) -> Steps[None]:
         is_away = not looked.is_unasked and (looked.judged is None or looked.judged.without_lists)
         try:
-            future = hashing.submit(content, is_wanted=None if is_away else is_wanted)
+            future = yield from hashing.submit_in_steps(content, is_wanted=None if is_away else is_wanted)
         except LimitExceeded as e:
             looked.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
             return
+        if not future.done():
+            yield None
         try:
             media = self._awaited(future, begun, is_wanted, is_away=is_away)
         except (FutureTimeoutError, CancelledError):
@@ -466,8 +499,9 @@ class Hook:
         ):
             return  # these are asked about yet, or were
         if not is_away:
-            self._ask(looked)
+            yield from self._ask(looked, is_on_loop=is_on_loop)
             return
+        yield None
         try:
             with without_hub():
                 looked.judged = self._judge.judge(looked.query)
@@ -596,7 +630,9 @@ class Hook:
         by_answer = severest(looked.judged.at_least, self.settings.on_review if is_for_review else Action.ALLOW)
         return action is not by_answer
 
-    def _decided(self, looked: _Looked, content: Content | None) -> Decision:
+    def _decided(self, looked: _Looked, content: Content | None) -> Steps[Decision]:
+        if looked.is_unhashed:
+            yield None  # for a look at the cases
         action, verdict, cause = self._weighed(looked)
         judged = looked.judged
         said = judged.result.reasons if judged is not None else ()
@@ -624,11 +660,11 @@ class Hook:
             result=judged.result if judged else None,
             coverage=looked.coverage,
         )
-        is_left = (
-            looked.asks_again and action is not Action.ALLOW and _state(checked.decision) is UploadState.UNANSWERED
-        )
-        if is_left:
+        state = _state(checked.decision)
+        if looked.asks_again and action is not Action.ALLOW and state is UploadState.UNANSWERED:
             return checked.decision
+        if looked.earlier or self._listeners or state is not None:
+            yield None
         if looked.earlier and self._is_recorded_as(looked.earlier, checked):
             self._count(checked)
             return msgspec.structs.replace(checked.decision, reference=looked.earlier)
@@ -794,29 +830,34 @@ class Upload:
 
     def decide(self) -> Decision:
         """Decide over what was written; call it once, at the end. Raises Cancelled when it was abandoned meanwhile."""
+        return carry_out(self._steps(is_on_loop=False))
+
+    def _steps(self, *, is_on_loop: bool) -> Steps[Decision]:
         if not self._is_wanted:
             raise _given_up()
         self._content.hold()
         try:
-            return self._hook._decide_content(  # noqa: SLF001 - of one piece
-                self._content,
-                upload_id=self._upload_id,
-                door=self._door,
-                asks_again=self._asks_again,
-                earlier=self._earlier,
-                is_wanted=lambda: self._is_wanted,
-                on_query=self._take_query,
+            return (
+                yield from self._hook._decide_content(  # noqa: SLF001 - of one piece
+                    self._content,
+                    upload_id=self._upload_id,
+                    door=self._door,
+                    asks_again=self._asks_again,
+                    earlier=self._earlier,
+                    is_wanted=lambda: self._is_wanted,
+                    on_query=self._take_query,
+                    is_on_loop=is_on_loop,
+                )
             )
         finally:
             self._content.drop()
 
-    async def adecide(self) -> Decision:
-        """Decide as `decide` does, without blocking the event loop. A task that is cancelled abandons it."""
-        try:
-            return await self._hook._in_thread(self.decide)  # noqa: SLF001 - of one piece
-        except asyncio.CancelledError:
-            self.abandon()
-            raise
+    async def adecide(self, threads: Executor | None = None) -> Decision:
+        """Decide as `decide` does, without blocking the event loop: what may take long is done in one of `threads`, by
+        default of the hook's own. A task that is cancelled abandons it.
+        """
+        threads = threads or self._hook._own_threads()  # noqa: SLF001 - of one piece
+        return await acarry_out(self._steps(is_on_loop=True), threads, self.abandon)
 
     def abandon(self) -> None:
         """Say, from any thread, that nobody waits for the decision: hashing ends, and nothing is recorded."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import ctypes
 import functools
 import logging
 import os
@@ -28,6 +29,8 @@ from hashhub.hook.decision import Action, Decision, NoAnswer, severest_of
 from hashhub.hook.settings import AppSettings, OnHold
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser
 
@@ -286,6 +289,14 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
         """Decide, and drop the file's bytes. Waits for hashes and the hub."""
         try:
             return CheckedFile(field=self.field, filename=self.filename, decision=self.upload.decide())
+        finally:
+            self.upload.close()
+
+    async def adecide(self, threads: Executor) -> CheckedFile:
+        """Decide as `decide` does, on the event loop: what may take long is done in one of the threads."""
+        try:
+            decision = await self.upload.adecide(threads)
+            return CheckedFile(field=self.field, filename=self.filename, decision=decision)
         finally:
             self.upload.close()
 
@@ -727,12 +738,33 @@ class _Markers:
     def write(self, piece: bytes) -> bool:
         """Take the next bytes in, and return whether the marker is in them or just before."""
         before, self.tail = self.tail, (self.tail + piece[-self._margin :])[-self._margin :]
-        # Looked for from behind, bytes are passed over by a marker's length at a time: twice as fast as a count.
-        is_near = self._marker in before + piece[: self._margin] or piece.rfind(self._marker) >= 0
+        is_near = self._marker in before + piece[: self._margin] or _has(piece, self._marker)
         if is_near:
             self.count += _added(before, piece, self._marker)
             self.lines += _added(before, piece, self._line)
         return is_near
+
+
+def _has(piece: bytes, needle: bytes) -> bool:
+    if _memmem is None or not isinstance(piece, bytes):  # some servers give a bytearray
+        return needle in piece
+    return _memmem(piece, len(piece), needle, len(needle)) is not None
+
+
+def _c_memmem() -> Callable[[bytes, int, bytes, int], int | None] | None:
+    """Return the C library's search, which takes a third of Python's time: 0.1 ms less for an upload of 450 KB."""
+    try:
+        # Not CDLL: a search of microseconds is not worth giving the interpreter to another thread.
+        memmem = ctypes.PyDLL(None).memmem
+    except (OSError, AttributeError):  # not every C library has it
+        return None
+    memmem.restype = ctypes.c_void_p  # None where there is nothing
+    memmem.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t)
+    search: Callable[[bytes, int, bytes, int], int | None] = memmem
+    return search
+
+
+_memmem: Final = _c_memmem()
 
 
 def _added(before: bytes, piece: bytes, needle: bytes) -> int:

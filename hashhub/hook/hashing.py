@@ -1,8 +1,8 @@
 """Uploads hashed in child processes: a few at once, a bounded number in wait, the same content once.
 
 submit ── remembered? ── in hand? ── room to wait? ── a child ── hashes, or why there are none
-              │             │                            └── asked from the caller's thread if it only waits, else from
-              │             │                                another one
+              │             │                            └── asked by the caller if it only waits, else from another
+              │             │                                thread
               │             └── the one future of that content
               └── by SHA-256; failures for a minute, so that what cost the CPU limit once does not cost it each time
 """
@@ -21,6 +21,7 @@ import msgspec
 
 from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
 from hashhub.hook.content import Content
+from hashhub.steps import carry_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from hashhub.hashing.limits import Limits
     from hashhub.hashing.media import MediaHashes
     from hashhub.hook.settings import HookSettings
+    from hashhub.steps import Steps
 
 _FAILURE_SECONDS: Final = 60.0
 _END_SECONDS: Final = 10.0  # within what a service manager leaves a process to end
@@ -85,6 +87,10 @@ class Hashing:
         idle the future is done on return: handing over to another thread and back takes a third of a millisecond.
         Raises LimitExceeded when as many wait as may.
         """
+        return carry_out(self.submit_in_steps(content, is_wanted=is_wanted))
+
+    def submit_in_steps(self, content: Content, *, is_wanted: Callable[[], bool] | None) -> Steps[Future[MediaHashes]]:
+        """Submit as `submit` does; an event loop can wait for an idle child as well."""
         key = content.key
         with self._lock:
             if (media := self._remembered.get(key)) is not None:
@@ -114,9 +120,9 @@ class Hashing:
                 future.set_running_or_notify_cancel()
                 is_here = is_wanted is not None
                 if not is_here:
-                    self._threads.submit(self._run, key, content, future)
+                    self._threads.submit(carry_out, self._run(key, content, future))
         if is_here:
-            self._run(key, content, future, is_wanted)
+            yield from self._run(key, content, future, is_wanted)
         return future
 
     def give_up(self, content: Content, future: Future[MediaHashes]) -> None:
@@ -146,14 +152,19 @@ class Hashing:
 
     def _run(
         self, key: bytes, content: Content, future: Future[MediaHashes], is_wanted: Callable[[], bool] | None = None
-    ) -> None:
-        """Hash in this thread, and then let the next in wait have the child."""
+    ) -> Steps[None]:
+        """Hash, and then let the next in wait have the child."""
         try:
             is_done = False
             while not is_done:  # once more for who came after a child was stopped because all others had left
                 media, error = None, None
                 try:
-                    media = self._hash(key, content, is_wanted)
+                    media = yield from self._hash(key, content, is_wanted)
+                except GeneratorExit as e:  # no further step is taken, for those who came either
+                    self._finish(key, content, error=e)
+                    text = "hashing was given up before it was done"
+                    future.set_exception(Unavailable(text, reason=Reason.DEADLINE_EXCEEDED))
+                    raise
                 except BaseException as e:  # noqa: BLE001 - for whoever waits, as an executor does
                     error = e
                 is_done = self._finish(key, content, media, error, is_wanted)
@@ -169,18 +180,18 @@ class Hashing:
             while self._queue:
                 key, (content, future) = self._queue.popitem(last=False)
                 if future.set_running_or_notify_cancel():
-                    self._threads.submit(self._run, key, content, future)
+                    self._threads.submit(carry_out, self._run(key, content, future))
                     return
             self._idle += 1
 
-    def _hash(self, key: bytes, content: Content, is_wanted: Callable[[], bool] | None) -> MediaHashes:
+    def _hash(self, key: bytes, content: Content, is_wanted: Callable[[], bool] | None) -> Steps[MediaHashes]:
         pieces = content.pieces()
         file = None if pieces else content.open()
         if not pieces and file is None:
             raise Unavailable("the upload's bytes are gone")
         with file or nullcontext(), self._pool.room() as place:
             self.hashed += 1
-            media = place.hash(
+            media = yield from place.hash_in_steps(
                 file or pieces,
                 effort=self._effort,
                 is_wanted=lambda: self._is_wanted(key, is_wanted),
@@ -188,7 +199,7 @@ class Hashing:
         return msgspec.structs.replace(media, digests=content.digests)  # of the same bytes, taken as they came
 
     def _is_wanted(self, key: bytes, is_wanted: Callable[[], bool] | None) -> bool:
-        # A dict's look-up needs no lock. Who hashes in its own thread cannot give up: it is one of the number.
+        # A dict's look-up needs no lock. Who hashes by itself cannot give up: it is one of the number.
         return self._wanted.get(key, 0) > int(is_wanted is not None and not is_wanted())
 
     def _finish(

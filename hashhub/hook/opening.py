@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hashhub.hook.rechecks import OnRecheck
     from hashhub.hook.settings import HookSettings
     from hashhub.hook.vault import Vault
+    from hashhub.model import Query
 
 _log: Final = logging.getLogger("hashhub.hook")
 
@@ -53,13 +54,14 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
     judge: Judge
     holds: Callable[[Judged], bool] | None = None
     is_ready: Callable[[], bool] | None = None
+    judge_miss: Callable[[Query], Judged | None] | None = None
     asked: MediaJudge | None = None
     connect = None
     if settings.mode is Mode.LOCAL:
         from hashhub.hook.local import LocalJudge
 
         judge = local = LocalJudge(settings)
-        holds, is_ready = local.holds, local.is_ready
+        holds, is_ready, judge_miss = local.holds, local.is_ready, local.judge_miss
     else:
         hub = HubJudge(settings)
         connect = hub.connect
@@ -70,8 +72,15 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
     cases = None
     if records is not None or (directory / FILE_NAME).exists():
         judge = asked = cases = CaseJudge(
-            judge, records or Records(directory), settings, media_judge=asked, owns_records=records is None
+            judge,
+            records or Records(directory),
+            settings,
+            media_judge=asked,
+            judge_miss=judge_miss,
+            owns_records=records is None,
         )
+        if judge_miss is not None:
+            judge_miss = cases.judge_miss
     return Hook(
         settings,
         judge=judge,
@@ -80,6 +89,7 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
         connect=connect,
         holds=holds,
         is_ready=is_ready,
+        judge_miss=judge_miss,
         records=records,
         on_checked=listeners,
         on_recheck=tell,

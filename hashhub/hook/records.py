@@ -317,6 +317,16 @@ class Records:
             # The first counts what other connections commit, the second what this one changes.
             return self._db.execute("PRAGMA data_version").fetchone()[0], self._db.total_changes
 
+    def take(self) -> bool:
+        """Have the file for this thread until `give_back`, so that nothing in between waits for another; False where
+        another one has it now.
+        """
+        return self._held.take()
+
+    def give_back(self) -> None:
+        """Let others have the file, after `take`."""
+        self._held.give_back()
+
     def write(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> int:
         """Carry a statement out, and return how many rows it changed."""
         with self._held:
@@ -509,6 +519,12 @@ class _Held:
             )
         if not self._lock.acquire(timeout=_WAIT_SECONDS):
             raise Unavailable("the hook's records are busy; check the disk, and who else has opened hook.db")
+
+    def take(self) -> bool:
+        return self._lock.acquire(blocking=False)
+
+    def give_back(self) -> None:
+        self._lock.release()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._lock.release()

@@ -26,6 +26,7 @@ from hashhub.hashing import child as protocol
 from hashhub.hashing.decoding import load_decoders
 from hashhub.hashing.pool import Content, MediaPool, _send
 from hashhub.model import Effort
+from hashhub.steps import carry_out
 from hashhub.testing.pictures import picture
 
 GIB = 1 << 30
@@ -471,7 +472,8 @@ class TestSending:
         reading.start()
         with theirs:
             with ours:
-                _send(ours, list(pieces), time.monotonic() + 60)
+                ours.setblocking(False)
+                carry_out(_send(ours, list(pieces), time.monotonic() + 60))
             reading.join()
         assert received == b"".join(pieces)
 
@@ -486,9 +488,10 @@ class TestSending:
         reading = threading.Thread(target=trickle)
         reading.start()
         with ours, theirs:
+            ours.setblocking(False)
             begun = time.monotonic()
             with pytest.raises(TimeoutError):
-                _send(ours, [bytes(1 << 28)], begun + 0.5)
+                carry_out(_send(ours, [bytes(1 << 28)], begun + 0.5))
             assert time.monotonic() - begun < 10
             is_over.set()
             reading.join()

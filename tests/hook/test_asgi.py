@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -360,13 +360,13 @@ def test_a_slow_sender_is_answered(hook: Hook) -> None:
 def test_a_sender_has_time_while_a_file_is_decided_over_and_none_for_ever_behind_it(
     hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decide = Ended.decide
+    decide = Ended.adecide
 
-    def decide_late(ended: Ended) -> CheckedFile:
-        time.sleep(0.7)  # some windows
-        return decide(ended)
+    async def decide_late(ended: Ended, threads: Executor) -> CheckedFile:
+        await asyncio.sleep(0.7)  # some windows
+        return await decide(ended, threads)
 
-    monkeypatch.setattr(Ended, "decide", decide_late)
+    monkeypatch.setattr(Ended, "adecide", decide_late)
     app = App()
     body = form(File("a", "a.jpg", b"\x00a"), File("b", "b.jpg", b"\x00b"))
     first = body.index(b"\x00b")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hashhub.hook import Action, Decision, WithoutAnswer
-from hashhub.hook.forms import PIECE_BYTES, Body, BodyRefused, Intake, Memory, Pace, is_looked_at
+from hashhub.hook.forms import PIECE_BYTES, Body, BodyRefused, Intake, Memory, Pace, _has, _memmem, is_looked_at
 from hashhub.hook.settings import AppSettings, HookSettings
 from hashhub.model import Verdict
 from tests.hook.web import BOUNDARY, FORM_TYPE, File, form
@@ -113,6 +114,17 @@ def test_what_is_nearly_the_boundary_belongs_to_the_file_however_it_is_cut(conte
             return refused.status
 
     assert seen(cut) == seen(len(body)) == (400 if _MARKER in content else [b"\xff" + content])
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200), st.sampled_from([bytes, bytearray]), st.booleans())
+def test_a_marker_is_seen_wherever_it_is(
+    before: bytes, after: bytes, kind: Callable[[bytes], bytes], is_there: bool
+) -> None:
+    marker = b"--" + BOUNDARY
+    for needle in (marker, marker[:-1] + b"\0"):
+        piece = before + (needle if is_there else needle[1:]) + after
+        assert _has(kind(piece), needle) is (needle in piece)
+    assert _memmem is not None, "it is there wherever this is tested"
 
 
 def test_a_long_field_is_a_file() -> None:

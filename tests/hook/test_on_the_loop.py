@@ -1,0 +1,198 @@
+"""Uploads decided over on an event loop, by a real copy and real child processes: what takes a thread, and what not."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from hashhub.errors import Cancelled
+from hashhub.hashing import hash_media, pool
+from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, open_hook
+from hashhub.hook.cases import CasePurpose, Cases, item_of
+from hashhub.hook.local import Sync
+from hashhub.hook.records import Records, UploadState
+from hashhub.hook.settings import LocalSettings, Mode
+from hashhub.model import Effort, Verdict, now
+from tests.hook.conftest import Listed, jpeg
+from tests.hook.test_hashing import large, wait_for
+
+
+@pytest.fixture
+def settings(make_settings: Callable[..., HookSettings], listed: Listed, tmp_path: Path) -> HookSettings:
+    token_file = tmp_path / "mirror.token"
+    token_file.write_text(listed.mirror_token)
+    settings = make_settings(mode=Mode.LOCAL, token_file=str(token_file), local=LocalSettings(follow=False))
+    with Sync(settings) as sync:
+        sync.update()
+    return settings
+
+
+@pytest.fixture
+def hook(settings: HookSettings) -> Iterator[Hook]:
+    with open_hook(settings) as hook:
+        hook.check(jpeg(100))  # the child is there, and the cases were looked at once
+        yield hook
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(4, thread_name_prefix="deciding") as threads:
+        yield threads
+
+
+async def deciding(hook: Hook, threads: ThreadPoolExecutor, content: bytes) -> Decision:
+    with hook.receive(door="asgi") as upload:
+        upload.write(content)
+        return await upload.adecide(threads)
+
+
+def began(threads: ThreadPoolExecutor) -> int:
+    """Return how many threads were needed so far."""
+    return len(threads._threads)
+
+
+def test_what_nothing_is_known_of_takes_no_thread_and_what_is_listed_does(
+    hook: Hook, threads: ThreadPoolExecutor, listed: Listed
+) -> None:
+    for content in (listed.unknown, jpeg(101)):
+        decision = asyncio.run(deciding(hook, threads, content))
+        assert (decision.action, decision.verdict, began(threads)) == (Action.ALLOW, Verdict.NO_MATCH, 0)
+    decision = asyncio.run(deciding(hook, threads, listed.known))
+    assert (decision.action, decision.verdict, began(threads)) == (Action.BLOCK, Verdict.MATCH, 1)
+    assert hook.state_of(decision.reference) is UploadState.BLOCKED
+    decision = asyncio.run(deciding(hook, threads, jpeg(109)[:3000]))  # held as chosen: recorded
+    assert (decision.action, hook.state_of(decision.reference)) == (Action.HOLD, UploadState.HELD)
+
+
+def test_a_count_that_was_written_makes_no_thread_needed(hook: Hook, threads: ThreadPoolExecutor) -> None:
+    assert hook._records is not None
+    before = hook._records.version()
+    with hook._lock:
+        hook._counts["2026-01-01", "asgi", "ALLOW", "NO_MATCH", ""] += 1
+    hook._write_counts()
+    assert hook._records.version() != before
+    assert asyncio.run(deciding(hook, threads, jpeg(102))).action is Action.ALLOW
+    assert began(threads) == 0
+
+
+def test_a_case_stops_the_next_upload(hook: Hook, threads: ThreadPoolExecutor, settings: HookSettings) -> None:
+    content = jpeg(103)
+    assert asyncio.run(deciding(hook, threads, jpeg(104))).action is Action.ALLOW
+    records = Records(Path(settings.data))  # as another process has them
+    try:
+        item = item_of(hash_media(content, dihedral=True, effort=Effort.STANDARD))
+        case = Cases(records, settings.case).open(
+            item,
+            purpose=CasePurpose.INTIMATE_IMAGE,
+            complaint="T-1",
+            reason="came by the form",
+            actor="ann",
+            receive_time=now(),
+        )
+    finally:
+        records.close()
+    decision = asyncio.run(deciding(hook, threads, content))
+    assert (decision.action, decision.reasons[0].clause) == (Action.HOLD, case.name)
+    assert asyncio.run(deciding(hook, threads, jpeg(105))).action is Action.ALLOW
+
+
+def test_the_loop_does_not_wait_for_who_has_the_records(hook: Hook, threads: ThreadPoolExecutor) -> None:
+    records = hook._records
+    assert records is not None
+    is_held, go_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with records.transaction():
+            is_held.set()
+            assert go_on.wait(60)
+
+    async def run() -> Decision:
+        task = asyncio.create_task(deciding(hook, threads, jpeg(106)))
+        await asyncio.to_thread(wait_for, lambda: began(threads) > 0)  # only a loop that goes on gets further
+        assert not task.done()
+        go_on.set()
+        return await task
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert is_held.wait(30)
+    try:
+        assert asyncio.run(run()).action is Action.ALLOW
+    finally:
+        go_on.set()
+        holder.join()
+
+
+def test_a_task_that_is_cancelled_leaves_nothing(hook: Hook, threads: ThreadPoolExecutor) -> None:
+    assert hook._hashing is not None
+    hashes, hashed, counted = hook._hashing, hook._hashing.hashed, hook._counts.total()
+
+    async def run() -> None:
+        task = asyncio.create_task(deciding(hook, threads, large(11)))
+        await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+    wait_for(lambda: hook.memory_bytes == 0)
+    assert hook._counts.total() <= counted  # they may have been written meanwhile
+    assert asyncio.run(deciding(hook, threads, jpeg(107))).action is Action.ALLOW
+
+
+def test_one_that_another_thread_abandons_ends(hook: Hook, threads: ThreadPoolExecutor) -> None:
+    async def run() -> None:
+        with hook.receive(door="asgi") as upload:
+            upload.write(large(12))
+            task = asyncio.create_task(upload.adecide(threads))
+            await asyncio.sleep(0.05)
+            await asyncio.to_thread(upload.abandon)
+            with pytest.raises(Cancelled):
+                await task
+
+    asyncio.run(run())
+    assert hook.memory_bytes == 0
+
+
+def test_a_child_that_dies_takes_its_upload_only(hook: Hook, threads: ThreadPoolExecutor) -> None:
+    assert hook._hashing is not None
+    [child] = [hook._hashing._pool._children.get()]
+    hook._hashing._pool._children.put(child)
+    hashes, hashed = hook._hashing, hook._hashing.hashed
+
+    async def run() -> Decision:
+        task = asyncio.create_task(deciding(hook, threads, large(13)))
+        await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
+        os.kill(child._id[0], signal.SIGKILL)
+        return await task
+
+    decision = asyncio.run(run())
+    assert (decision.action, decision.no_answer) == (Action.HOLD, NoAnswer.UNREADABLE)
+    assert asyncio.run(deciding(hook, threads, jpeg(108))).action is Action.ALLOW
+
+
+def test_several_at_once_each_get_their_own(hook: Hook, threads: ThreadPoolExecutor, listed: Listed) -> None:
+    async def run() -> list[Decision]:
+        contents = [jpeg(110), listed.known, jpeg(111), jpeg(110), jpeg(112)]
+        return await asyncio.gather(*(deciding(hook, threads, content) for content in contents))
+
+    actions = [decision.action for decision in asyncio.run(run())]
+    assert actions == [Action.ALLOW, Action.BLOCK, Action.ALLOW, Action.ALLOW, Action.ALLOW]
+    assert hook.memory_bytes == 0
+
+
+def test_what_the_system_takes_in_parts_only_is_hashed_all_the_same(
+    settings: HookSettings, threads: ThreadPoolExecutor, listed: Listed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_SEND_BYTES", 4096)
+    with open_hook(settings) as hook:
+        for content, action in ((listed.known, Action.BLOCK), (jpeg(113, (1600, 1200)), Action.ALLOW)):
+            assert asyncio.run(deciding(hook, threads, content)).action is action
+            assert hook.check(content + b"\0").action is asyncio.run(deciding(hook, threads, content + b"\1")).action
