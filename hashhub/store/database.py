@@ -770,6 +770,8 @@ def _set_up_postgresql(connection: Any, _: object) -> None:
         for way in ("seqscan", "hashjoin", "mergejoin"):
             cursor.execute(f"SET SESSION enable_{way} = off")
         cursor.execute("SET SESSION plan_cache_mode = force_generic_plan")
+        # Nor may a statement take the processors that lookups need.
+        cursor.execute("SET SESSION max_parallel_workers_per_gather = 0")
     connection.commit()
 
 

@@ -355,7 +355,7 @@ class Standing:
         sql = self._db.sql(
             "SELECT e.id FROM entry e "  # noqa: S608 - our own text
             "WHERE e.expire_time IS NOT NULL AND e.state != 3 AND e.expire_time <= ? "
-            f"AND NOT EXISTS ({STAGED_AROUND}) ORDER BY e.id LIMIT {PAGE}"
+            f"AND NOT EXISTS ({STAGED_AROUND}) ORDER BY e.expire_time, e.id LIMIT {PAGE}"
         )
         count = 0
         while rows := self._db.fetch(sql, (s.to_millis(at),)):

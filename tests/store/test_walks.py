@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hashhub.model import SYSTEM, EntryState
+from hashhub.model import SYSTEM, EntryState, now
 from hashhub.store import Store
 from hashhub.store.database import NO_ENTRY, Database, array_of, locate
 from hashhub.store.schema import ACTIVE, QUARANTINED
@@ -60,6 +60,22 @@ def test_entries_of_a_state_are_not_looked_for_among_all_others(crowded: Store) 
         assert "entry_pkey" not in plan
 
 
+def _plans_of(store: Store, monkeypatch: pytest.MonkeyPatch, read: Callable[[Store], object]) -> list[str]:
+    """Return PostgreSQL's plans of the statements by which something reads."""
+    asked: list[tuple[str, Any]] = []
+    fetch = Database.fetch
+
+    def noted(database: Database, sql: str, parameters: Any = ()) -> Any:
+        if database is store._db:  # and not a hub's that still runs in the background
+            asked.append((sql, parameters))
+        return fetch(database, sql, parameters)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "fetch", noted)
+        read(store)
+    return ["\n".join(row[0] for row in store._db.fetch(f"EXPLAIN {sql}", at)) for sql, at in asked]
+
+
 READS: list[Callable[[Store], object]] = [
     lambda store: store.extracting.blocks("alpha", "behind", 16),
     lambda store: list(store.extracting.standing_entries("alpha", "behind", 1, 20_100, revision=9)),
@@ -71,24 +87,33 @@ READS: list[Callable[[Store], object]] = [
 def test_nothing_that_reads_a_hash_set_walks_all_entries(
     crowded: Store, monkeypatch: pytest.MonkeyPatch, read: Callable[[Store], object]
 ) -> None:
-    asked: list[tuple[str, Any]] = []
-    fetch = Database.fetch
-
-    def noted(database: Database, sql: str, parameters: Any = ()) -> Any:
-        if database is crowded._db:  # and not a hub's that still runs in the background
-            asked.append((sql, parameters))
-        return fetch(database, sql, parameters)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Database, "fetch", noted)
-        read(crowded)
-    plans = ["\n".join(row[0] for row in crowded._db.fetch(f"EXPLAIN {sql}", at)) for sql, at in asked]
+    plans = _plans_of(crowded, monkeypatch, read)
     walks = [plan for plan in plans if " on entry" in plan]
     assert walks
     for plan in walks:
         assert "entry_state" in plan
         assert "entry_pkey" not in plan
         assert "Sort" not in plan, "it would read all that is left for each page"
+
+
+@pytest.mark.parametrize("is_analysed", [False, True])
+def test_what_expires_is_looked_for_among_what_can_expire(
+    crowded: Store, monkeypatch: pytest.MonkeyPatch, *, is_analysed: bool
+) -> None:
+    """Every few seconds, also right after a large import, of which PostgreSQL knows nothing yet."""
+    if not is_analysed:
+        with crowded._db.write() as c:
+            c.exec_driver_sql("CREATE TABLE fresh (LIKE entry INCLUDING ALL)")
+            c.exec_driver_sql(
+                'INSERT INTO fresh (id, hash_set, "import", state, position, flags, hashes, update_revision) '
+                "SELECT g, 1, 1, 1, '', 0, ''::bytea, 0 FROM generate_series(1, 300000) g"
+            )
+            c.exec_driver_sql("DROP TABLE entry")
+            c.exec_driver_sql("ALTER TABLE fresh RENAME TO entry")
+    [plan] = _plans_of(crowded, monkeypatch, lambda store: store.standing.expire_entries(now()))
+    assert "expire_time_idx" in plan or "entry_expire_time" in plan
+    assert "pkey on entry" not in plan
+    assert "Parallel" not in plan, "it would take the processors that lookups need"
 
 
 def test_lists_that_come_in_are_not_looked_for_among_all_that_ever_came(
