@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -380,21 +381,23 @@ class Contribute:
         reviews = list(intake.compared.reviews)
         if intake.entry_count:
             ids = self._classification_ids(intake)
-            # While the database takes one piece in, the next is put together, and the matcher takes in the one before.
-            with ThreadPoolExecutor(1, "stage") as beside:
-                staging: Future[None] | None = None
+            # While the database takes pieces in, the next is put together, and the matcher takes in those before.
+            stage = self._store.stage
+            with ThreadPoolExecutor(stage.writers, "stage") as beside:
+                staging: deque[Future[None]] = deque()
                 for piece in _pieces(intake.entries(self._batches(import_id), first)):
                     for new in piece:
                         harmless += new.harmless
                         reviews += new.reviews
                     columns = _joined(piece, ids)
-                    if staging is not None:
-                        staging.result()
+                    if len(staging) == stage.writers:
+                        staging.popleft().result()
                     cancellation.check()
-                    staging = beside.submit(self._store.stage.stage_entries, import_id, columns)
+                    before = staging[-1] if staging else None
+                    staging.append(beside.submit(stage.stage_entries, import_id, columns, before))
                     self._follower.catch_up()
-                if staging is not None:
-                    staging.result()
+                for last in staging:
+                    last.result()
             self._follower.catch_up()
         self._store.stage.add_findings(import_id, intake.findings(self._batches(import_id), first))
         return reviews, harmless

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
+from itertools import chain
 from types import MappingProxyType
 from typing import Final
 
@@ -186,14 +188,14 @@ class Commits:
         gone = _parts(commit.hash_set, np.asarray(withdraw), superseded, np.asarray(absent), deletion_times)
         t = s.imports
         with commit.lock:
-            self._stage.write_run(commit)
             pairs = restated[np.isin(restated[:, 0], superseded)]
             pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
             pairs = pairs[np.concatenate(([True], (pairs[1:] != pairs[:-1]).any(axis=1)))] if len(pairs) else pairs
-            for start in range(0, len(pairs), PIECE):
-                with self._db.write() as c:
-                    self._leases.renew(c, commit)
-                    self._writing.add_successions(c, pairs[start : start + PIECE])
+            successions = (
+                partial(self._writing.add_successions, pairs=pairs[start : start + PIECE])
+                for start in range(0, len(pairs), PIECE)
+            )
+            self._stage.write_pieces(commit, chain(self._stage.run_of(commit), successions))
             with self._db.write() as c:
                 self._db.lock(c)
                 self._leases.renew(c, commit)

@@ -10,13 +10,15 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from sqlalchemy.engine import Connection
 
 from hashhub.errors import InvalidArgument
 from hashhub.model import Classification, EventKind, Finding
@@ -79,12 +81,18 @@ class Stage:
             self._store_classifications(missing)
         return [self._classification_ids[x] for x in contents]
 
-    def stage_entries(self, import_id: str, entries: EntryColumns) -> None:
+    @property
+    def writers(self) -> int:
+        """How many pieces are worth staging at once."""
+        return self._db.writers
+
+    def stage_entries(self, import_id: str, entries: EntryColumns, after: Future[None] | None = None) -> None:
         """Write entries of an import being committed; nobody sees them before `finish_commit`.
 
         Their ids are ascending and from `allocate_entries`. Pass 5,000 to 20,000 at a time: the fewer, the shorter
-        other writers wait; the more, the less each costs. Raises Conflict when another process has taken over the
-        commit.
+        other writers wait; the more, the less each costs. `after`: the call for the piece before, where that may still
+        be on its way; rows are written beside it, and what tells of them behind it. Raises Conflict when another
+        process has taken over the commit.
         """
         if not entries.ids:
             return
@@ -104,22 +112,25 @@ class Stage:
             [0] * count,
             entries.expire_times,
         )
+        with self._db.write() as c:
+            self._db.insert_columns(c, s.entry, columns)
+            self._db.insert(c, s.frames, videos.rows_of(entries))
+            self._db.insert(c, s.statement_page, [statements.page_of(entries, commit.hash_set, commit.key)])
+            if after is not None:
+                after.result()
+            self._db.lock(c)  # after the rows: on PostgreSQL others can write meanwhile
+            self._leases.renew(c, commit)
+            revision = append_event(c, commit.by, EventKind.IMPORT_STAGED, subject=commit.subject)
+            self._writing.add_changes(c, revision, [(STAGED, IdSet(first, last), commit.key)])
         with commit.lock:
-            with self._db.write() as c:
-                self._db.insert_columns(c, s.entry, columns)
-                self._db.insert(c, s.frames, videos.rows_of(entries))
-                self._db.insert(c, s.statement_page, [statements.page_of(entries, commit.hash_set, commit.key)])
-                self._db.lock(c)  # after the rows: on PostgreSQL others can write meanwhile
-                self._leases.renew(c, commit)
-                revision = append_event(c, commit.by, EventKind.IMPORT_STAGED, subject=commit.subject)
-                self._writing.add_changes(c, revision, [(STAGED, IdSet(first, last), commit.key)])
+            # Only now: a run must not have hashes of entries that are not there, which a purge would not find.
             digests = commit.gather(entries)
             if not any(entries.frames):  # of which there may be thousands to an entry
                 with self._digests_lock:
                     self._digests = dict([*self._digests.items(), (first, digests)][-_PIECES_NOTED:])
             commit.ranges.append((first, last))
             if commit.size >= _RUN:
-                self.write_run(commit)
+                self.write_pieces(commit, self.run_of(commit))
 
     def take_digests(self, first: int) -> dict[str, NDArray[np.uint8]] | None:
         """Return, once, the digests of the ACTIVE entries that this process has just staged as the piece that begins
@@ -132,28 +143,32 @@ class Stage:
         """Append lines to the report of an import being committed; nobody sees them before `finish_commit`."""
         self._reports.write(self._leases.commit_of(import_id), findings)
 
-    def write_run(self, commit: Commit) -> None:
-        """Write the gathered hashes in order, some pieces at once where the database can. The caller holds
+    def run_of(self, commit: Commit) -> Iterator[Callable[[Connection], None]]:
+        """Yield what writes the gathered hashes, in order, a piece each."""
+        for code, digests, entries in commit.take_run():
+            yield partial(self._db.insert_hashes, code=code, digests=digests, entries=entries)
+
+    def write_pieces(self, commit: Commit, pieces: Iterable[Callable[[Connection], None]]) -> None:
+        """Write pieces in transactions of their own, some at once where the database can. The caller holds
         `commit.lock`.
         """
-        most = self._db.writers
         try:
-            with self._leases.releasing(commit), ThreadPoolExecutor(most, "hashes") as beside:
+            with self._leases.releasing(commit), ThreadPoolExecutor(self.writers, "pieces") as beside:
                 writing: deque[Future[None]] = deque()
-                for piece in commit.take_run():
-                    if len(writing) == most:
+                for piece in pieces:
+                    if len(writing) == self.writers:
                         writing.popleft().result()
-                    writing.append(beside.submit(self._write_hashes, commit, *piece))
+                    writing.append(beside.submit(self._write_piece, commit, piece))
                 for one in writing:
                     one.result()
         except BaseException:
-            # Part of the run is gone from memory: only a new begin_commit, which purges, can go on.
+            # Part of a run is gone from memory: only a new begin_commit, which purges, can go on.
             self._leases.commits.pop(commit.import_id, None)
             raise
 
-    def _write_hashes(self, commit: Commit, code: int, digests: NDArray[np.uint8], entries: NDArray[np.int64]) -> None:
+    def _write_piece(self, commit: Commit, piece: Callable[[Connection], None]) -> None:
         with self._db.write() as c:
-            self._db.insert_hashes(c, code, digests, entries)
+            piece(c)
             self._leases.renew(c, commit)  # last: on PostgreSQL other pieces would wait for the import's row
 
     def purge(self, commit: Commit) -> None:
