@@ -81,7 +81,7 @@ WRITER_PRAGMAS: Final = (
     "foreign_keys = ON",
     # What is deleted is overwritten: erased digests must not stay in free pages of the file.
     "secure_delete = ON",
-    "cache_size = -131072",  # KiB; a sorted run of hashes comes back to the upper part of the tree again and again
+    "cache_size = -98304",  # KiB; a sorted run of hashes comes back to the upper part of the tree again and again
     "wal_autocheckpoint = 16384",  # pages, 64 MiB: a page is copied back once for many commits
     "journal_size_limit = 268435456",  # bytes of the log that are kept after a large import
 )
