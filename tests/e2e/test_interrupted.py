@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from hashhub.client.contribution import BATCH_ITEMS
 from hashhub.errors import HashHubError, Reason
 from hashhub.model import Verdict, WithdrawalReason
 
@@ -123,7 +124,7 @@ def test_a_server_that_is_killed_mid_import_and_mid_commit(
         assert desk.visible(hash_set) == 10
         assert desk.verdicts(kept_items[0], items[0], items[-1]) == [Verdict.MATCH, Verdict.NO_MATCH, Verdict.NO_MATCH]
         report = desk.contribute(source, hash_set)
-        assert report["resumed_batches"] == 30
+        assert report["resumed_batches"] == 60_000 // BATCH_ITEMS
         assert report["counts"]["accepted"] == 60_000
         assert desk.verdicts(*items[::6_000], items[-1]) == [Verdict.MATCH] * 11
 

@@ -171,7 +171,8 @@ def test_keys_arrive_as_they_are(
     database = Database(locate(postgresql_url), create=True)
     try:
         for kind, keys in (("int8", numbers), ("bytea", digests), ("text", texts)):
-            sql = f"SELECT k FROM (SELECT CAST(%s AS {kind}[]) AS whole) w, unnest(whole) k WHERE k {{keys}}"  # noqa: S608 - ours
+            given = f"SELECT CAST(%s AS {kind}[]) AS whole"
+            sql = f"SELECT k FROM ({given}) w, unnest(whole) k WHERE k {{keys}}"  # noqa: S608 - our own text
             wanted: list[Any] = sorted(set(keys))
             read = database.by_keys(sql, kind, (array_of(kind, wanted),), wanted)
             assert sorted(row[0] for row in read) == wanted
