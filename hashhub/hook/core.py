@@ -473,12 +473,18 @@ class Hook:
     ) -> Steps[None]:
         is_away = not looked.is_unasked and (looked.judged is None or looked.judged.without_lists)
         try:
-            future = yield from hashing.submit_in_steps(content, is_wanted=None if is_away else is_wanted)
+            future = yield from hashing.submit_in_steps(
+                content, is_wanted=None if is_away else is_wanted, is_on_loop=is_on_loop
+            )
         except LimitExceeded as e:
             looked.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
             return
         if not future.done():
-            yield None
+            try:
+                yield None
+            except GeneratorExit:
+                hashing.give_up(content, future)
+                raise
         try:
             media = self._awaited(future, begun, is_wanted, is_away=is_away)
         except (FutureTimeoutError, CancelledError):
