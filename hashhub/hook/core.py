@@ -524,10 +524,11 @@ class Hook:
         until = max(begun + _AWAY_SECONDS, at + _LEAST_WAIT) if is_away else at + self.settings.waiting_seconds
         while True:
             wait = until - time.monotonic()
-            if wait <= 0 and (is_away or not future.running()):
+            if wait <= 0 and (is_away or not future.running() or self._is_closed):
                 return future.result(timeout=0)
             try:
-                # Once it is being hashed the limits of the child processes hold.
+                # Once it is being hashed the limits of the child processes hold; but who closes the hook may do so on
+                # the event loop that it is hashed on.
                 return future.result(timeout=min(max(wait, _LEAST_WAIT), _LOOK_SECONDS))
             except FutureTimeoutError:
                 if future.done() or not is_wanted():
