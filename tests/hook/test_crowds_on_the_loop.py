@@ -109,14 +109,14 @@ def test_who_joined_is_not_let_down_when_another_thread_abandons_the_first(
     hook: Hook, threads: ThreadPoolExecutor
 ) -> None:
     assert hook._hashing is not None
-    hashes, hashed = hook._hashing, hook._hashing.hashed
+    hashes, hashed, content = hook._hashing, hook._hashing.hashed, large(24)
 
     async def run() -> Decision:
         with hook.receive(door="asgi") as upload:
-            upload.write(large(24))
+            upload.write(content)
             first = asyncio.create_task(upload.adecide(threads))
             await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
-            joined = asyncio.create_task(deciding(hook, threads, large(24)))
+            joined = asyncio.create_task(deciding(hook, threads, content))
             await asyncio.sleep(0)
             await asyncio.to_thread(upload.abandon)
             with pytest.raises(Cancelled):
