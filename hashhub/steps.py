@@ -48,8 +48,8 @@ async def acarry_out(steps: Steps[_T], threads: Executor, give_up: Callable[[], 
     """Take the steps on the event loop until one may take long, and the others in one of the threads; return the
     outcome. Raises what they raise.
 
-    When the task is cancelled, `give_up` is called, and a thread takes the steps that are left: they have to look
-    whether they are still wanted.
+    When the task ends before they do, `give_up` is called: a thread that has them looks whether they are still wanted.
+    Where none has, they are closed at once; a queue for a thread may be one of those who wait for these very steps.
     """
     loop = asyncio.get_running_loop()
     in_thread: Future[_T] | None = None
@@ -62,11 +62,11 @@ async def acarry_out(steps: Steps[_T], threads: Executor, give_up: Callable[[], 
     except StopIteration as end:
         outcome: _T = end.value
         return outcome
-    except asyncio.CancelledError:
+    except BaseException:
         give_up()
-        if in_thread is None or in_thread.cancel():  # nobody takes them
-            with suppress(RuntimeError):  # no thread can be had: what is left is dropped with the generator
-                threads.submit(carry_out, steps)
+        if in_thread is None or in_thread.cancel():
+            with suppress(ValueError):  # an executor that found no new thread may have had another one take them
+                steps.close()
         raise
 
 

@@ -56,7 +56,7 @@ class UploadHook:
         fields: Collection[str] | None = None,
     ) -> None:
         """Give either `hook`, which stays yours to close, or `settings` or the path of their file: the hook that they
-        make is closed when the server ends.
+        make is closed when the server tells the app to end; where the app has no lifespan, it ends with the process.
 
         `paths`: only requests to these paths, and to what is below them, are looked at. `fields`: only files in form
         fields of these names. None: all. Raises HashHubError when the settings or what they name cannot be used.
@@ -83,13 +83,32 @@ class UploadHook:
             await self._answer(scope, receive, send)
 
     async def _live(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        # An app without a lifespan, such as Django, raises or returns at once, and requests come all the same.
+        is_ending = False
+
+        async def hear() -> Message:
+            nonlocal is_ending
+            message = await receive()
+            is_ending = message["type"] == "lifespan.shutdown"
+            return message
+
+        async def tell(message: Message) -> None:
+            nonlocal is_ending
+            is_ending = is_ending or message["type"] == "lifespan.startup.failed"
+            await send(message)
+
         self._hook.start()
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, hear, tell)
+        except asyncio.CancelledError:
+            is_ending = True
+            raise
         finally:
-            self._threads.shutdown(wait=False)
-            if self._is_own:
-                self._hook.close()
+            if is_ending:
+                if self._is_own:
+                    # Uploads that are decided over yet need the loop to come to their end.
+                    await asyncio.to_thread(self._hook.close)
+                self._threads.shutdown(wait=False)
 
     async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if not _has_body(scope):

@@ -473,12 +473,18 @@ class Hook:
     ) -> Steps[None]:
         is_away = not looked.is_unasked and (looked.judged is None or looked.judged.without_lists)
         try:
-            future = yield from hashing.submit_in_steps(content, is_wanted=None if is_away else is_wanted)
+            future = yield from hashing.submit_in_steps(
+                content, is_wanted=None if is_away else is_wanted, is_on_loop=is_on_loop
+            )
         except LimitExceeded as e:
             looked.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
             return
         if not future.done():
-            yield None
+            try:
+                yield None
+            except GeneratorExit:
+                hashing.give_up(content, future)
+                raise
         try:
             media = self._awaited(future, begun, is_wanted, is_away=is_away)
         except (FutureTimeoutError, CancelledError):
@@ -518,10 +524,11 @@ class Hook:
         until = max(begun + _AWAY_SECONDS, at + _LEAST_WAIT) if is_away else at + self.settings.waiting_seconds
         while True:
             wait = until - time.monotonic()
-            if wait <= 0 and (is_away or not future.running()):
+            if wait <= 0 and (is_away or not future.running() or self._is_closed):
                 return future.result(timeout=0)
             try:
-                # Once it is being hashed the limits of the child processes hold.
+                # Once it is being hashed the limits of the child processes hold; but who closes the hook may do so on
+                # the event loop that it is hashed on.
                 return future.result(timeout=min(max(wait, _LEAST_WAIT), _LOOK_SECONDS))
             except FutureTimeoutError:
                 if future.done() or not is_wanted():

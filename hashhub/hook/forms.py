@@ -359,6 +359,7 @@ class Intake:
     def write(self, piece: bytes) -> None:
         """Take the next bytes in. Raises BodyRefused."""
         if piece:
+            piece = bytes(piece)  # some servers give other buffers, in which Python searches for nothing
             self.body.write(piece)
             self._reader.write(piece)
 
@@ -746,7 +747,7 @@ class _Markers:
 
 
 def _has(piece: bytes, needle: bytes) -> bool:
-    if _memmem is None or not isinstance(piece, bytes):  # some servers give a bytearray
+    if _memmem is None:
         return needle in piece
     return _memmem(piece, len(piece), needle, len(needle)) is not None
 

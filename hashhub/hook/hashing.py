@@ -14,7 +14,7 @@ import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -87,23 +87,36 @@ class Hashing:
         idle the future is done on return: handing over to another thread and back takes a third of a millisecond.
         Raises LimitExceeded when as many wait as may.
         """
-        return carry_out(self.submit_in_steps(content, is_wanted=is_wanted))
+        return carry_out(self.submit_in_steps(content, is_wanted=is_wanted, is_on_loop=False))
 
-    def submit_in_steps(self, content: Content, *, is_wanted: Callable[[], bool] | None) -> Steps[Future[MediaHashes]]:
-        """Submit as `submit` does; an event loop can wait for an idle child as well."""
+    def submit_in_steps(
+        self, content: Content, *, is_wanted: Callable[[], bool] | None, is_on_loop: bool
+    ) -> Steps[Future[MediaHashes]]:
+        """Submit as `submit` does; an event loop can wait for an idle child as well, and for room."""
+        if is_on_loop and len(self._in_hand) >= self._most:
+            yield None  # as many wait as may: the next ones wait for a thread of those who decide
+        future, run = self._admitted(content, is_wanted, is_on_loop=is_on_loop)
+        if run is not None and is_wanted is not None:
+            yield from self._taken_along(run, content, future, is_wanted) if is_on_loop else run
+        return future
+
+    def _admitted(
+        self, content: Content, is_wanted: Callable[[], bool] | None, *, is_on_loop: bool
+    ) -> tuple[Future[MediaHashes], Steps[None] | None]:
+        """Return the future, and the steps of hashing where the caller is to take them. Raises LimitExceeded."""
         key = content.key
         with self._lock:
             if (media := self._remembered.get(key)) is not None:
                 self._remembered.move_to_end(key)
-                return _done(media)
+                return _done(media), None
             until, error = self._failed.get(key, (0.0, None))
             if error is not None and time.monotonic() < until:
-                return _done(error)
+                return _done(error), None
             if (future := self._in_hand.get(key)) is not None:
                 self._wanted[key] += 1
-                return future
+                return future, None
             if self._is_closed:
-                return _done(Unavailable("the hook was closed"))
+                return _done(Unavailable("the hook was closed")), None
             if len(self._in_hand) >= self._most:
                 raise LimitExceeded(
                     f"{len(self._in_hand)} uploads are being hashed or wait, as many as may; see max_waiting"
@@ -111,19 +124,42 @@ class Hashing:
             content.hold()
             self._wanted[key] = 1
             future = self._in_hand[key] = Future()
-            is_here = False
             if self._idle == 0:
                 self._queue[key] = content, future
                 future.add_done_callback(lambda done: self._finish(key, content) if done.cancelled() else None)
-            else:
-                self._idle -= 1
-                future.set_running_or_notify_cancel()
-                is_here = is_wanted is not None
-                if not is_here:
-                    self._threads.submit(carry_out, self._run(key, content, future))
-        if is_here:
-            yield from self._run(key, content, future, is_wanted)
-        return future
+                return future, None
+            self._idle -= 1
+            future.set_running_or_notify_cancel()
+            if is_wanted is not None:
+                return future, self._run(key, content, future, None if is_on_loop else is_wanted)
+            self._threads.submit(carry_out, self._run(key, content, future))
+            return future, None
+
+    def _taken_along(
+        self, run: Steps[None], content: Content, future: Future[MediaHashes], is_wanted: Callable[[], bool]
+    ) -> Steps[None]:
+        """Take the steps of hashing on an event loop; one of our own threads, of which each child has one, takes those
+        that may take long, and those that are left when the caller takes no more. All threads of the caller may wait
+        for this very content.
+        """
+        try:
+            wait = next(run)
+            while wait is not None and is_wanted():
+                wait = run.send((yield wait))
+        except StopIteration:
+            return
+        except GeneratorExit:
+            self.give_up(content, future)
+            self._go_on(run)
+            raise
+        self._go_on(run)
+
+    def _go_on(self, run: Steps[None]) -> None:
+        try:
+            self._threads.submit(carry_out, run)
+        except RuntimeError:  # no thread can be had
+            with suppress(ValueError):  # another one has taken it all the same
+                run.close()
 
     def give_up(self, content: Content, future: Future[MediaHashes]) -> None:
         """Say that one who submitted the content does not wait for it any more. When nobody does, it is not hashed."""

@@ -9,7 +9,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -21,17 +21,18 @@ import pytest
 from fastapi import Depends, FastAPI, UploadFile
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 
-from hashhub.hook import Action, Decision, Hook
+from hashhub.hook import Action, Decision, Hook, HookSettings
 from hashhub.hook.asgi import UploadHook
 from hashhub.hook.fastapi import checked
 from hashhub.hook.forms import CheckedFile, Ended
 from hashhub.hook.judges import Judged
 from hashhub.hook.settings import OnHold
 from hashhub.model import Query
+from tests.hook.conftest import jpeg
 from tests.hook.web import FORM_TYPE, File, Known, ask, changed, form, hook_of, serving_asgi
 
 if TYPE_CHECKING:
@@ -231,6 +232,23 @@ def test_startup_and_shutdown_reach_the_app(hook: Hook) -> None:
     with serving_asgi(UploadHook(app, hook=hook)):
         pass
     assert seen == ["lifespan.startup", "lifespan.shutdown"]
+
+
+def test_where_an_app_has_no_lifespan_its_uploads_are_decided_over(make_settings: Callable[..., HookSettings]) -> None:
+    """Django's has none: it raises, and the server goes on."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            raise ValueError("only HTTP")
+        await PlainTextResponse(scope["hashhub"].severest.action)(scope, receive, send)
+
+    wrapped = UploadHook(app, settings=make_settings())
+    try:
+        with serving_asgi(wrapped, lifespan="auto") as address:
+            reply = ask(address, jpeg(61), headers=[("Content-Type", "image/jpeg")])
+            assert (reply.status, reply.body) == (200, b"ALLOW")
+    finally:
+        wrapped._hook.close()
 
 
 def test_a_sender_that_goes_away_leaves_nothing(hook: Hook) -> None:

@@ -1,0 +1,295 @@
+"""Crowds on one event loop: who waits must not keep from whom they wait what it needs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from starlette.responses import PlainTextResponse
+
+from hashhub.errors import Cancelled
+from hashhub.hashes import Hash
+from hashhub.hashing import hash_media
+from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, open_hook
+from hashhub.hook.asgi import UploadHook
+from hashhub.model import Effort, Query, VariantHashes, Verdict
+from hashhub.steps import is_ready
+from tests.hook.conftest import Listed, jpeg
+from tests.hook.test_asgi import one_request
+from tests.hook.test_hashing import large, wait_for
+from tests.hook.test_on_the_loop import deciding, hook, settings
+from tests.hook.web import File, form
+
+__all__ = ["hook", "settings"]
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2, thread_name_prefix="deciding") as threads:
+        yield threads
+
+
+async def crowd(hook: Hook, threads: ThreadPoolExecutor, content: bytes, count: int) -> list[asyncio.Task[Decision]]:
+    """Let so many upload the same, of which the first is hashed on the loop, and the others have all threads."""
+    assert hook._hashing is not None
+    hashes, hashed = hook._hashing, hook._hashing.hashed
+    tasks = [asyncio.create_task(deciding(hook, threads, content))]
+    await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
+    tasks += [asyncio.create_task(deciding(hook, threads, content)) for _ in range(count - 1)]
+    await asyncio.sleep(0.05)
+    return tasks
+
+
+def test_those_who_wait_have_all_threads_and_the_child_dies(hook: Hook, threads: ThreadPoolExecutor) -> None:
+    assert hook._hashing is not None
+    [child] = [hook._hashing._pool._children.get()]
+    hook._hashing._pool._children.put(child)
+
+    async def run() -> list[Decision]:
+        tasks = await crowd(hook, threads, large(21), 5)
+        os.kill(child._id[0], signal.SIGKILL)
+        async with asyncio.timeout(60):
+            return await asyncio.gather(*tasks)
+
+    for decision in asyncio.run(run()):
+        assert (decision.action, decision.no_answer) == (Action.HOLD, NoAnswer.UNREADABLE)
+    assert asyncio.run(deciding(hook, threads, jpeg(121))).action is Action.ALLOW
+
+
+def test_those_who_wait_have_all_threads_and_the_first_leaves(hook: Hook, threads: ThreadPoolExecutor) -> None:
+    async def run() -> list[Decision]:
+        first, *others = await crowd(hook, threads, large(22), 5)
+        first.cancel()
+        async with asyncio.timeout(60):
+            return await asyncio.gather(*others)
+
+    assert [decision.action for decision in asyncio.run(run())] == [Action.ALLOW] * 4
+    assert asyncio.run(deciding(hook, threads, jpeg(122))).action is Action.ALLOW
+
+
+def test_all_who_wait_leave_at_once(hook: Hook, threads: ThreadPoolExecutor) -> None:
+    assert hook._hashing is not None
+
+    async def run() -> None:
+        for task in (tasks := await crowd(hook, threads, large(23), 40)):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(run())
+    hashing = hook._hashing
+    wait_for(lambda: hook.memory_bytes == 0 and hashing._idle == 1)
+    assert (hashing._in_hand, hashing._wanted, hashing._pool.calls) == ({}, {}, 0)
+    assert asyncio.run(deciding(hook, threads, jpeg(123))).action is Action.ALLOW
+
+
+def test_more_than_may_wait_all_get_their_answer(settings: HookSettings, threads: ThreadPoolExecutor) -> None:
+    contents = [jpeg(200 + seed, (96, 64)) for seed in range(40)]
+    with open_hook(msgspec.structs.replace(settings, max_waiting=2)) as hook:
+        hook.check(jpeg(100))
+
+        async def run() -> list[Decision]:
+            return await asyncio.gather(*(deciding(hook, threads, content) for content in contents))
+
+        assert {(decision.action, decision.verdict) for decision in asyncio.run(run())} == {
+            (Action.ALLOW, Verdict.NO_MATCH)
+        }
+
+
+def test_who_joined_is_not_let_down_when_another_thread_abandons_the_first(
+    hook: Hook, threads: ThreadPoolExecutor
+) -> None:
+    assert hook._hashing is not None
+    hashes, hashed, content = hook._hashing, hook._hashing.hashed, large(24)
+
+    async def run() -> Decision:
+        with hook.receive(door="asgi") as upload:
+            upload.write(content)
+            first = asyncio.create_task(upload.adecide(threads))
+            await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
+            joined = asyncio.create_task(deciding(hook, threads, content))
+            await asyncio.sleep(0)
+            await asyncio.to_thread(upload.abandon)
+            with pytest.raises(Cancelled):
+                await first
+            return await joined
+
+    assert asyncio.run(run()).action is Action.ALLOW
+    assert hashes.hashed == hashed + 1
+
+
+def test_the_loop_goes_on_while_the_hook_is_closed(settings: HookSettings) -> None:
+    """A server that ends the app while uploads are decided over: they need the loop to come to their end."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            return
+        await PlainTextResponse(scope["hashhub"].severest.action)(scope, receive, send)
+
+    async def run() -> float:
+        wrapped = UploadHook(app, settings=settings)
+        ends = asyncio.Event()
+
+        async def receive() -> Any:
+            await ends.wait()
+            return {"type": "lifespan.shutdown"}
+
+        living = asyncio.create_task(wrapped({"type": "lifespan"}, receive, None))  # type: ignore[arg-type]
+        await one_request(wrapped, form(File("a", "a.jpg", jpeg(62))))  # the child is there
+        assert wrapped._hook._hashing is not None
+        hashes, hashed = wrapped._hook._hashing, wrapped._hook._hashing.hashed
+        deciding = asyncio.create_task(one_request(wrapped, form(File("a", "a.jpg", large(63)))))
+        await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
+        ends.set()
+        begun, longest = asyncio.get_running_loop().time(), 0.0
+        while not living.done():
+            await asyncio.sleep(0.01)
+            now = asyncio.get_running_loop().time()
+            begun, longest = now, max(longest, now - begun)
+        await asyncio.gather(deciding, return_exceptions=True)
+        await living
+        return longest
+
+    assert asyncio.run(run()) < 5, "closing waited for hashes that wait for the loop"
+
+
+async def given_up_at_once(hook: Hook, threads: ThreadPoolExecutor, content: bytes, turns: int) -> None:
+    """Upload, and leave after so many turns of the loop."""
+    task = asyncio.create_task(deciding(hook, threads, content))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def test_a_thousand_who_leave_leave_nothing(hook: Hook, threads: ThreadPoolExecutor, listed: Listed) -> None:
+    assert hook._hashing is not None
+    hashing = hook._hashing
+    unknown, mirrored = jpeg(131, (96, 64)), jpeg(132, (96, 64))
+
+    async def run(count: int) -> None:
+        every = (unknown, listed.known, mirrored)
+        for some in range(0, count, 50):
+            await asyncio.gather(
+                *(
+                    given_up_at_once(hook, threads, every[n % 3] + bytes(str(n), "ascii"), n % 7)
+                    for n in range(some, some + 50)
+                )
+            )
+
+    def is_quiet() -> bool:
+        return hook.memory_bytes == 0 and hashing._idle == 1 and not threads._work_queue.qsize()
+
+    def taken() -> tuple[int, int]:
+        return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+
+    asyncio.run(run(50))
+    wait_for(is_quiet)
+    before = taken()
+    asyncio.run(run(1000))
+    wait_for(is_quiet)
+    descriptors, count = taken()
+    assert descriptors <= before[0] + 2
+    assert count <= before[1] + 2
+    assert (hashing._in_hand, hashing._wanted, hashing._queue, hashing._pool.calls) == ({}, {}, {}, 0)
+    assert asyncio.run(deciding(hook, threads, jpeg(133))).action is Action.ALLOW
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_steps_that_nobody_takes_further_leave_nothing(hook: Hook, at: int) -> None:
+    """Also on a loop that is closed in the middle: what waited is dropped."""
+    assert hook._hashing is not None
+    hashing = hook._hashing
+    for content in (jpeg(140 + at), jpeg(150 + at)[:3000]):
+        with hook.receive(door="asgi") as upload:
+            upload.write(content)
+            steps = upload._steps(is_on_loop=True)
+            with suppress(StopIteration):
+                wait = next(steps)
+                for _ in range(at):
+                    is_there = wait is not None and is_ready(wait.descriptor, wait.event, 0.02)
+                    wait = steps.send(is_there)
+            steps.close()
+    wait_for(lambda: hook.memory_bytes == 0 and hashing._idle == 1)
+    assert (hashing._in_hand, hashing._wanted, hashing._pool.calls) == ({}, {}, 0)
+    assert hook.check(jpeg(140 + at)).action is Action.ALLOW
+
+
+def test_two_loops_and_a_thread_share_one_child(hook: Hook, listed: Listed) -> None:
+    def on_a_loop(first: int) -> list[Action]:
+        threads = ThreadPoolExecutor(2)
+
+        async def run() -> list[Decision]:
+            contents = [jpeg(first + n, (96, 64)) for n in range(6)] + [listed.known]
+            return await asyncio.gather(*(deciding(hook, threads, content) for content in contents))
+
+        with threads:
+            return [decision.action for decision in asyncio.run(run())]
+
+    with ThreadPoolExecutor(3) as callers:
+        loops = [callers.submit(on_a_loop, first) for first in (300, 303)]  # three of them are the same
+        checked = callers.submit(lambda: [hook.check(jpeg(300 + n, (96, 64))).action for n in range(12)])
+        for loop in loops:
+            assert loop.result(60) == [*[Action.ALLOW] * 6, Action.BLOCK]
+        assert checked.result(60) == [Action.ALLOW] * 12
+
+
+def test_a_miss_that_is_told_at_once_is_what_the_judge_says(hook: Hook, listed: Listed) -> None:
+    known = hash_media(listed.known, dihedral=True, effort=Effort.STANDARD)
+    [pdq] = [h for h in known.frames[0].hashes if h.algorithm == "PDQ"]
+    assert hook._judge_miss is not None
+    random = Random(7)
+    misses = 0
+    for bits in range(80):
+        digest = bytearray(pdq.digest)
+        for bit in random.sample(range(256), bits):
+            digest[bit // 8] ^= 1 << bit % 8
+        near = Hash("PDQ", bytes(digest))
+        other = Hash("PDQ", random.randbytes(32))
+        md5 = random.choice([Hash("MD5", random.randbytes(16)), *(h for h in known.hashes if h.algorithm == "MD5")])
+        for query in (
+            Query(hashes=(near,)),
+            Query(hashes=(md5, other)),
+            Query(hashes=(other,), variants=(VariantHashes(variant="turned", hashes=(near,)),)),
+        ):
+            at_once = hook._judge_miss(query)
+            said = hook._judge.judge(query)
+            assert at_once in (None, said), query
+            misses += at_once is not None
+            assert at_once is None or said.result.verdict is Verdict.NO_MATCH
+            if bits <= 31 and near in query.hashes:
+                assert at_once is None
+    assert misses > 50
+
+
+def test_a_hook_that_is_closed_on_the_loop_does_not_wait_for_it_for_ever(settings: HookSettings) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield large(64)
+
+    async def run(hook: Hook) -> list[Decision | BaseException]:
+        await hook.acheck(jpeg(65))
+        assert hook._hashing is not None
+        hashes, hashed = hook._hashing, hook._hashing.hashed
+        tasks = [asyncio.create_task(hook.acheck(pieces())) for _ in range(2)]
+        await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
+        await asyncio.sleep(0.2)
+        closing = threading.Thread(target=hook.close)
+        closing.start()
+        closing.join(50)  # as if it was called here
+        assert not closing.is_alive()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    with open_hook(msgspec.structs.replace(settings, waiting_seconds=1.0)) as hook:
+        outcomes = asyncio.run(run(hook))
+    assert Action.ALLOW not in [outcome.action for outcome in outcomes if isinstance(outcome, Decision)]
