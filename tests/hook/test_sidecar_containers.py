@@ -122,7 +122,8 @@ def test_the_commands_of_the_readme_exist() -> None:
         group = main.commands[command[0]]
         assert isinstance(group, Group)
         made = group.commands[command[1]]
-        made.make_context(command[1], command[2:], resilient_parsing=False)
+        # With main's settings: click keeps what the first context of a command calls its help.
+        made.make_context(command[1], command[2:], resilient_parsing=False, **main.context_settings)
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed here")
