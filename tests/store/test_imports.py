@@ -470,15 +470,15 @@ def test_when_one_of_two_writers_fails_nothing_of_the_run_stays(
     fill.stage(filled, import_id, numbers)
     insert, left = Database.insert_hashes, itertools.count()
 
-    def fails_once(*arguments: Any) -> None:
+    def fails_once(*arguments: Any, **named: Any) -> None:
         if next(left) == 4:
             raise Unavailable("the connection broke")
-        insert(*arguments)
+        insert(*arguments, **named)
 
     monkeypatch.setattr(Database, "insert_hashes", fails_once)
     with pytest.raises(Unavailable, match="broke"):
         filled.commits.finish_commit(import_id, counts=Counts())
-    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("hashes")]
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("pieces")]
     before = filled._db.fetch("SELECT count(*) FROM hash")[0][0]
     assert before, "the other pieces were written"
     filled.commits.begin_commit(import_id)  # which need not wait for a lease
