@@ -697,7 +697,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Import(msgspec.Struct, frozen=True, kw_only=True):
-    """One act of ingestion. `batch_count` is how many batches are stored; the next one has this index.
+    """One act of ingestion. `batch_count` batches with `item_count` items are stored; the next one has this index.
 
     `has_classifications`: whether the source's format carries classifications, so that an item without one says
     nothing; None: the contributor did not say. `actor` is the token that opened it.
@@ -713,6 +713,7 @@ class Import(msgspec.Struct, frozen=True, kw_only=True):
     has_classifications: bool | None = None
     state: ImportState = ImportState.OPEN
     batch_count: int = 0
+    item_count: int = 0
     counts: Counts = Counts()
     revision: int = 0
     actor: str = ""

@@ -2,10 +2,10 @@
 
     source ──(1) digest──> (2) open ──> (3) connector: records, rejects ──> (4) batches ──> (5) commit ──> (6) report
                              │                                                │
-                             └── already committed: report, nothing else      └── stored ones are skipped: the resume
+                             └── already committed: report, nothing else      └── stored items are skipped: the resume
 
-Batches are cut by a rule that depends on the records alone, so that a second run over the same bytes cuts the same ones
-and continues behind the last that the hub stored. While batches are on their way the connector goes on reading.
+A second run over the same bytes goes on behind the last item that the hub stored, however an earlier version of this
+program cut its batches. While batches are on their way the connector goes on reading.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ from hashhub.model import Disposition, Finding, Import, ImportState, Record, Rej
 
 M = TypeVar("M")
 
-# The rule of the cut. A run under other values cannot resume an import that was begun under these; the hub notices
-# (CONFLICT).
+# The rule of the cut: a run may go on behind batches that were cut by another.
 BATCH_ITEMS: Final = 4_000
 BATCH_BYTES: Final = 4 * 1024 * 1024
 
@@ -171,7 +170,12 @@ def contribute(
     if current.state is ImportState.COMMITTED:
         before_now = yield from report(opened.name, current)
         return msgspec.structs.replace(before_now, repeated=True)
-    stored = current.batch_count
+    if current.batch_count and not current.item_count:
+        # An older hub's: it does not say how far the items go that it has, so all of them are sent again.
+        yield _asked("ContributionService/CancelImport", v1.CancelImportRequest(name=opened.name))
+        request.request_id = ""  # with which the hub would give the cancelled one once more
+        opened = yield _asked("ContributionService/CreateImport", request)
+    stored = opened.batch_count
 
     # (3) and (4) Read, cut, send.
     try:
@@ -348,16 +352,34 @@ class _Sizes:
 
 
 def _send_batches(opened: v1.Import, items: Iterable[Record | Reject | RecordColumns]) -> Steps[int]:
-    """Send all batches but those that are stored, and return how many there are."""
-    count = 0
-    for batch in cut(items, as_columns=opened.takes_columns):
-        if count >= opened.batch_count:
-            batch.name = opened.name
-            batch.batch_index = count
-            yield Ahead(_asked("ContributionService/AddRecords", batch, retry_seconds=_PATIENCE))
+    """Send the items but those that are stored, and return how many batches there are."""
+    count = opened.batch_count
+    for batch in cut(_behind(items, opened.item_count), as_columns=opened.takes_columns):
+        batch.name = opened.name
+        batch.batch_index = count
+        yield Ahead(_asked("ContributionService/AddRecords", batch, retry_seconds=_PATIENCE))
         count += 1
     yield Waiting.ARRIVED
     return count
+
+
+def _behind(items: Iterable[Record | Reject | RecordColumns], count: int) -> Iterator[Record | Reject | RecordColumns]:
+    """Yield the items behind the first `count`. Raises Conflict when there are fewer."""
+    left = count
+    for one in items:
+        size = len(one) if isinstance(one, RecordColumns) else 1
+        if left >= size:
+            left -= size
+        elif left and isinstance(one, RecordColumns):
+            yield one.part(left, size, one.starts())
+            left = 0
+        else:
+            yield one
+    if left:
+        raise Conflict(
+            f"the import holds {count} items, and the source gives only {count - left}: the format reads it otherwise "
+            "now; cancel the import and import the source again"
+        )
 
 
 def _asked(

@@ -315,19 +315,28 @@ class Commits:
         return is_stopping
 
     def _refuse_overtaken(self, c: Connection, commit: Commit, unchanged: NDArray[np.int64]) -> None:
-        """Raise Overtaken when, since the commit began, an entry that the list states again was withdrawn, or somebody
-        held, restored or released an item that the list states anew.
+        """Raise Overtaken when, since the commit began, another list of the hash set was committed, an entry that the
+        list states again was withdrawn, or somebody held, restored or released an item that the list states anew.
         """
         if (
-            self._has_lost(c, commit, unchanged)
+            self._has_another(c, commit)
+            or self._has_lost(c, commit, unchanged)
             or self._is_held(c, commit)
             or self._states(c, commit, self._put_back(c, commit))
         ):
             raise Overtaken(
-                f"entries about items of import {commit.import_id} were moved while it was being committed; commit "
-                "it again",
+                f"entries about items of import {commit.import_id} were moved, or another list of its hash set was "
+                "committed, while it was being committed; commit it again",
                 retry_after=1.0,
             )
+
+    def _has_another(self, c: Connection, commit: Commit) -> bool:
+        """Whether another list of the hash set was committed since the commit began: while this one's lease had run out
+        and nobody took it over. What this one withdraws, and what it leaves alone, was decided without that.
+        """
+        t = s.imports
+        another = sa.select(t.c.key).where(t.c.hash_set == commit.hash_set, t.c.revision > commit.since)
+        return c.scalar(another.limit(1)) is not None
 
     def _has_lost(self, c: Connection, commit: Commit, unchanged: NDArray[np.int64]) -> bool:
         """Whether one of these entries was withdrawn since the commit began.

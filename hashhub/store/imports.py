@@ -471,6 +471,7 @@ def _import_rows(c: Connection, *where: sa.ColumnElement[bool], limit: int | Non
             t.c.commit_time,
             t.c.has_classifications,
             t.c.actor,
+            t.c.staged_items,
         )
         .join(h, h.c.key == t.c.hash_set)
         .where(h.c.delete_revision == 0, *where)
@@ -488,6 +489,7 @@ def _import_rows(c: Connection, *where: sa.ColumnElement[bool], limit: int | Non
             replace=row[6],
             state=_IMPORT_STATES[row[7]],
             batch_count=row[8],
+            item_count=row[15],
             counts=msgspec.json.decode(row[9], type=Counts),
             revision=row[10],
             create_time=s.from_millis(row[11]),

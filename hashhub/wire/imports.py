@@ -38,6 +38,7 @@ def import_to_pb(value: Import) -> v1.Import:
             replace=value.replace,
             state=_IMPORT_STATE.to_pb(value.state),
             batch_count=value.batch_count,
+            item_count=value.item_count,
             counts=v1.ImportCounts(
                 item_count=counts.items,
                 accepted_count=counts.accepted,
@@ -80,6 +81,7 @@ def import_from_pb(pb: v1.Import, *, hash_set: tuple[str, str] | None = None, at
         "replace": pb.replace,
         "state": _IMPORT_STATE.from_pb(pb.state, f"{at}.state", wrong),
         "batch_count": pb.batch_count,
+        "item_count": pb.item_count,
         "counts": Counts(
             items=counts.item_count,
             accepted=counts.accepted_count,

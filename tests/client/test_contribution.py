@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import io
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,11 +18,20 @@ from hypothesis import strategies as st
 from hashhub import v1, wire
 from hashhub.client import Client, Phase, Progress, contribution
 from hashhub.columns import RecordColumns, columns_of
-from hashhub.errors import AlreadyExists, FailedPrecondition, HashHubError, InvalidArgument, MalformedSource, NotFound
+from hashhub.errors import (
+    AlreadyExists,
+    Conflict,
+    FailedPrecondition,
+    HashHubError,
+    InvalidArgument,
+    MalformedSource,
+    NotFound,
+)
 from hashhub.hashes import parse_pair
 from hashhub.model import (
     Disposition,
     HashSet,
+    Import,
     ImportState,
     MatchOptions,
     Principal,
@@ -246,6 +257,69 @@ def test_a_run_that_was_cut_off_is_resumed(operator: Client, hash_set: str, tmp_
     assert report.source.counts.accepted == report.source.counts.items == 20_000
     answers = operator.match_hashes(map(query, (items[0], items[10_000], items[-1])), POLICY)
     assert [a.result.verdict for a in answers] == [Verdict.MATCH] * 3
+
+
+@pytest.mark.parametrize(
+    ("variant", "connector", "earlier", "later"),
+    [
+        ("md5sum", "hash-lines", 2_000, 4_000),
+        ("md5sum", "hash-lines", 4_000, 2_999),
+        ("vics-2.0", "vics", 2_000, 4_000),
+    ],
+)
+def test_a_run_is_resumed_however_an_earlier_version_cut_its_batches(
+    operator: Client,
+    hash_set: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variant: str,
+    connector: str,
+    earlier: int,
+    later: int,
+) -> None:
+    """What lies between both versions' batches must not be missing, nor come twice."""
+    source = write(tmp_path / "list", variant, random_items(20_000, seed=14))
+    monkeypatch.setattr(contribution, "BATCH_ITEMS", earlier)
+    left = cut_off(operator, hash_set, source, connector)
+    assert left.item_count == left.batch_count * earlier > 0
+
+    monkeypatch.setattr(contribution, "BATCH_ITEMS", later)
+    report = operator.import_source(source, connector=connector, hash_set=hash_set)
+    counts = report.source.counts
+    assert (report.source.id, report.resumed_batches) == (left.id, left.batch_count)
+    assert (counts.items, counts.accepted + counts.quarantined, counts.duplicate) == (20_000, 20_000, 0)
+
+
+@pytest.mark.parametrize(("told", "started_anew"), [(0, True), (50_000, False)])
+def test_a_run_that_nobody_knows_how_to_go_on_with(
+    operator: Client, hub: RunningHub, hash_set: str, tmp_path: Path, told: int, started_anew: bool
+) -> None:
+    """Where a hub of before says nothing of the items that it has all are sent again; where it has more than there are
+    somebody looks.
+    """
+    source = write(tmp_path / "list", "md5sum", random_items(20_000, seed=15))
+    left = cut_off(operator, hash_set, source, "hash-lines")
+    with closing(sqlite3.connect(hub.data / "hashhub.db")) as database, database:
+        database.execute('UPDATE "import" SET staged_items = ? WHERE id = ?', (told, left.id))
+    if not started_anew:
+        with pytest.raises(Conflict, match="holds 50000 items, and the source gives only 20000"):
+            operator.import_source(source, connector="hash-lines", hash_set=hash_set)
+        return
+    report = operator.import_source(source, connector="hash-lines", hash_set=hash_set)
+    assert (report.source.counts.accepted, report.resumed_batches) == (20_000, 0)
+    assert {i.id: i.state for i in operator.list_imports(hash_set)} == {
+        left.id: ImportState.CANCELLED,
+        report.source.id: ImportState.COMMITTED,
+    }
+
+
+def cut_off(operator: Client, hash_set: str, source: Path, connector: str) -> Import:
+    """Import half of a source, and return what is left open."""
+    with Breaking(source, source.stat().st_size // 2) as broken, pytest.raises(InvalidArgument, match="reading failed"):
+        operator.import_source(broken, connector=connector, hash_set=hash_set)
+    (left,) = operator.list_imports(hash_set)
+    assert left.state is ImportState.OPEN
+    return left
 
 
 @pytest.mark.parametrize("keep", [False, True])

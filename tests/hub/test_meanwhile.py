@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, Reason
+from hashhub.hub import Hub
 from hashhub.hub.selections import Order
 from hashhub.hygiene import Code
 from hashhub.model import (
+    Action,
     EntryAction,
     EntryState,
     EventKind,
@@ -29,6 +32,7 @@ from hashhub.model import (
     now,
 )
 from hashhub.store.commits import Commits
+from hashhub.store.schema import imports
 from tests.hub.conftest import OPERATOR, Desk, digest, item, total, writer
 from tests.hub.test_holds import entry_of, stays
 
@@ -195,6 +199,35 @@ class TestMoved:
         assert refused.value.retry_after
         assert listed.entries("alpha/list", EntryState.ACTIVE) == []
         assert listed.commit(opened).counts.stays_withdrawn == 3
+
+
+class TestAnotherListOfTheSet:
+    """A process that stands still for longer than its lease lets others in; it must not go on as if nobody had been."""
+
+    def test_what_the_other_states_is_gone_with_a_full_list_that_lacks_it(
+        self, listed: Desk, meanwhile: Meanwhile
+    ) -> None:
+        meanwhile(lambda: by_another(listed, stated(4)))
+        listed.contribute("alpha/list", *stated(1, 2, 3), replace=True)
+        assert listed.known(1, 2, 3, 4) == [1, 2, 3]
+
+    def test_what_the_other_states_anew_is_withdrawn_by_a_later_deletion(
+        self, listed: Desk, meanwhile: Meanwhile
+    ) -> None:
+        meanwhile(lambda: by_another(listed, stated(2, tags=("new",))))
+        gone = item(2, external_id="id-2", action=Action.WITHDRAW)
+        assert listed.contribute("alpha/list", gone).counts.withdrawn == 1
+        assert listed.known(1, 2, 3) == [1, 3]
+
+
+def by_another(desk: Desk, records: list[Record]) -> None:
+    """Have another process commit a list into the set, as if the present commit's lease had run out."""
+    opened = desk.add(desk.open("alpha/list"), records)
+    with desk.hub._store._db.write() as c:
+        c.execute(sa.update(imports).values(lease_until=0))
+    with Hub.open(desk.hub.keeper._config, publisher=False) as other:
+        other.start()
+        Desk(other).commit(opened)
 
 
 class TestRetired:
