@@ -188,9 +188,9 @@ class Contribute:
         (8) return the counts; `findings` lists what became of each item that was not simply accepted.
 
         A commit that fails, is cut off or whose caller goes away before (7) leaves nothing visible; committing again
-        starts over from the staged batches. So does one during which somebody withdrew,
-        quarantined, restored or released an item of the list, an entry that it states again expired, or, while the
-        process stood still, another list of the hash set was committed.
+        starts over from the staged batches. So does one during which somebody withdrew, quarantined, restored or
+        released an item of the list, an entry that it states again expired, or, while the process stood still, another
+        list of the hash set was committed.
         Committing a COMMITTED import returns it. With `validate_only` steps (5) and (8) happen and the import is
         cancelled.
 

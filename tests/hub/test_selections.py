@@ -17,6 +17,7 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
+from hashhub.hub.renewals import Renewals
 from hashhub.hub.selections import Order
 from hashhub.hygiene import Code
 from hashhub.model import (
@@ -498,9 +499,10 @@ class TestQueue:
 
     def test_a_list_that_is_not_renewed_is_told(self, stocked: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         day = 86_400.0
-        monkeypatch.setattr(stocked.hub.renewals, "_looked", time.monotonic())
-        intervals = {"alpha/list": (time.time() - 3 * day, day), "beta/list": (time.time() - day / 2, day)}
-        monkeypatch.setattr(stocked.hub.renewals, "_intervals", intervals)
+        # Not the hub's own, which a thread of its looks up meanwhile.
+        renewals = Renewals(stocked.hub._store)
+        renewals._intervals = {"alpha/list": (time.time() - 3 * day, day), "beta/list": (time.time() - day / 2, day)}
+        monkeypatch.setattr(stocked.hub.renewals, "at", renewals.at)
         late = [item for item in stocked.hub.queue.list(OPERATOR) if item.kind is QueueKind.OVERDUE]
         assert [item.hash_set for item in late] == ["alpha/list"]
 
