@@ -807,15 +807,19 @@ def test_what_a_reader_would_decode_into_other_bytes_is_not_published(
     assert "Content-Encoding" in told["a.jpg"].reason
 
 
+def two_that_publish_without_an_answer(at_work: Bench) -> tuple[BucketWorker, BucketWorker]:
+    settings: dict[str, Any] = {"without_answer": msgspec.structs.replace(HELD, hub_away=Action.ALLOW)}
+    at_work.judge.is_away = True
+    return at_work.worker(overwrite=True, **settings), at_work.worker(overwrite=True, **settings)
+
+
 def test_what_takes_the_name_of_an_upload_while_that_is_checked_again_is_checked_again_too(
     at_work: Bench, pictures: tuple[bytes, bytes]
 ) -> None:
     known, unknown = pictures
     scene = at_work.scene
     at_work.judge.know(known)
-    settings: dict[str, Any] = {"without_answer": msgspec.structs.replace(HELD, hub_away=Action.ALLOW)}
-    worker, other = (at_work.worker(overwrite=True, **settings) for _ in range(2))
-    at_work.judge.is_away = True
+    worker, other = two_that_publish_without_an_answer(at_work)
     scene.upload("a.jpg", unknown)
     worker.look_once()
     assert scene.contents("public") == {"a.jpg": unknown}
@@ -851,9 +855,7 @@ def test_what_is_published_while_what_had_its_name_is_checked_again_is_checked_a
     known, unknown = pictures
     scene = at_work.scene
     at_work.judge.know(known)
-    settings: dict[str, Any] = {"without_answer": msgspec.structs.replace(HELD, hub_away=Action.ALLOW)}
-    worker, other = (at_work.worker(overwrite=True, **settings) for _ in range(2))
-    at_work.judge.is_away = True
+    worker, other = two_that_publish_without_an_answer(at_work)
     scene.upload("a.jpg", unknown)
     worker.look_once()
     scene.upload("a.jpg", known)
