@@ -43,6 +43,16 @@ def export(served: Served, *names: str, who: str = "OPERATOR", **fields: Any) ->
     return stream
 
 
+def with_more_than_the_transport_takes(served: Served) -> Served:
+    """Fill a list whose export stays in progress while nobody reads it: 10 MB, as no two items share their series (a
+    piece holds a series that all share once).
+    """
+    desk = Desk(served.hub)
+    desk.hash_set("alpha/list", marking=OPEN)
+    desk.contribute("alpha/list", *(item(n, series=f"{n}" + "s" * 1000) for n in range(9_000)), batch=3_000)
+    return served
+
+
 def ending(stream: Iterator[v1.ExportEntriesResponse]) -> HashHubError:
     with pytest.raises(grpc.RpcError) as caught:
         for _ in stream:
@@ -98,11 +108,7 @@ def test_too_many_names_are_refused(listing: Served) -> None:
 
 
 def test_a_caller_who_goes_away_gives_the_place_back(serve_hub: Serve) -> None:
-    served: Served = serve_hub()
-    desk = Desk(served.hub)
-    desk.hash_set("alpha/list", marking=OPEN)
-    desk.contribute("alpha/list", *(item(n, series="s" * 1000) for n in range(9_000)), batch=3_000)
-    # More than the transport takes while nobody reads.
+    served = with_more_than_the_transport_takes(serve_hub())
     room = served.doors._gate.rooms["exports"]
     streams = [export(served, LIST) for _ in range(room.most_each)]
     for stream in streams:
@@ -118,10 +124,7 @@ def test_a_caller_who_goes_away_gives_the_place_back(serve_hub: Serve) -> None:
 
 
 def test_one_token_cannot_take_all_places(serve_hub: Serve) -> None:
-    served: Served = serve_hub(token_streams=1)
-    desk = Desk(served.hub)
-    desk.hash_set("alpha/list", marking=OPEN)
-    desk.contribute("alpha/list", *(item(n, series="s" * 1000) for n in range(9_000)), batch=3_000)
+    served = with_more_than_the_transport_takes(serve_hub(token_streams=1))
     first = export(served, LIST)
     next(first)
     error = ending(export(served, LIST))
@@ -130,10 +133,7 @@ def test_one_token_cannot_take_all_places(serve_hub: Serve) -> None:
 
 
 def test_a_server_that_stops_ends_it(serve_hub: Serve) -> None:
-    served: Served = serve_hub(drain_seconds=5.0)
-    desk = Desk(served.hub)
-    desk.hash_set("alpha/list", marking=OPEN)
-    desk.contribute("alpha/list", *(item(n, series="s" * 1000) for n in range(9_000)), batch=3_000)
+    served = with_more_than_the_transport_takes(serve_hub(drain_seconds=5.0))
     stream = export(served, LIST)
     next(stream)
     served.doors._stopping.set()
@@ -141,10 +141,7 @@ def test_a_server_that_stops_ends_it(serve_hub: Serve) -> None:
 
 
 def test_a_deleted_token_ends_it(serve_hub: Serve) -> None:
-    served: Served = serve_hub()
-    desk = Desk(served.hub)
-    desk.hash_set("alpha/list", marking=OPEN)
-    desk.contribute("alpha/list", *(item(n, series=f"{n}" + "s" * 1000) for n in range(9_000)), batch=3_000)
+    served = with_more_than_the_transport_takes(serve_hub())
     _, secret = served.hub.tokens.create(OPERATOR, Principal(name="app", role=Role.CONSUMER, contributor="alpha"))
     served.tokens["app"] = secret
     stream = export(served, LIST, who="app")
