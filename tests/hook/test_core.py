@@ -20,7 +20,7 @@ from hashhub.config import Config
 from hashhub.errors import Cancelled, InvalidArgument, Unavailable
 from hashhub.hashes import parse
 from hashhub.hook import Action, Checked, Hook, NoAnswer, WithoutAnswer, load_settings, open_hook
-from hashhub.hook.core import _Looked
+from hashhub.hook.examiner import Examined
 from hashhub.hook.judges import Judged
 from hashhub.hook.records import Records, UploadState
 from hashhub.model import MatchResult, Query, Verdict
@@ -140,8 +140,8 @@ def test_every_answer_and_every_case_weigh_as_they_are_told(make_hook: MakeHook)
                     )
                     if judged is None and NoAnswer.HUB_AWAY not in causes:
                         continue
-                    looked = _Looked(door="", upload_id="", query=Query(hashes=()), judged=judged, causes=causes)
-                    action, weighed, cause = hook._weighed(looked)
+                    examined = Examined(query=Query(hashes=()), judged=judged, causes=causes)
+                    action, weighed, cause = hook._weighed(examined)
                     floor = [at_least] if judged else []
                     if verdict is Verdict.MATCH:
                         assert (weighed, cause) == (Verdict.MATCH, None)

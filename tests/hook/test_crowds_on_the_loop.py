@@ -248,7 +248,8 @@ def test_two_loops_and_a_thread_share_one_child(hook: Hook, listed: Listed) -> N
 def test_a_miss_that_is_told_at_once_is_what_the_judge_says(hook: Hook, listed: Listed) -> None:
     known = hash_media(listed.known, dihedral=True, effort=Effort.STANDARD)
     [pdq] = [h for h in known.frames[0].hashes if h.algorithm == "PDQ"]
-    assert hook._judge_miss is not None
+    judge_miss = hook._examiner._judge_miss
+    assert judge_miss is not None
     random = Random(7)
     misses = 0
     for bits in range(80):
@@ -263,7 +264,7 @@ def test_a_miss_that_is_told_at_once_is_what_the_judge_says(hook: Hook, listed: 
             Query(hashes=(md5, other)),
             Query(hashes=(other,), variants=(VariantHashes(variant="turned", hashes=(near,)),)),
         ):
-            at_once = hook._judge_miss(query)
+            at_once = judge_miss(query)
             said = hook._judge.judge(query)
             assert at_once in (None, said), query
             misses += at_once is not None

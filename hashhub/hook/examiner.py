@@ -1,0 +1,395 @@
+"""`Examiner`: what can be known of an upload, by who knows its digests, and its hashes.
+
+Digests cost nothing, and tell in time that the hub is away. Hashing takes a child process, or the hub. What was learned
+is remembered for some seconds. What becomes of the upload by it is `core`'s to say.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from hashhub.config import MEDIA_BYTES
+from hashhub.errors import Cancelled, HashHubError, LimitExceeded, Reason
+from hashhub.hashes import SEARCHED
+from hashhub.hook.answers import Answer, Answers
+from hashhub.hook.decision import Action, NoAnswer, severest
+from hashhub.hook.judges import Judged, without_hub
+from hashhub.model import Coverage, Query, ReasonLine, Verdict
+from hashhub.trust import ReasonCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hashhub.hashing.media import MediaHashes
+    from hashhub.hook.case_judge import CaseJudge
+    from hashhub.hook.content import Content
+    from hashhub.hook.hashing import Hashing
+    from hashhub.hook.judges import Judge, MediaJudge
+    from hashhub.hook.settings import HookSettings
+    from hashhub.steps import Steps
+
+_AWAY_SECONDS: Final = 0.42  # of the half second in which an upload is decided over while the hub is away
+_LEAST_WAIT: Final = 0.02  # for hashes that are remembered, or as good as there
+_LOOK_SECONDS: Final = 0.1  # between looks whether somebody still waits
+_TOO_LARGE: Final = frozenset({Reason.MEDIA_TOO_LARGE, Reason.MEDIA_TOO_COSTLY, Reason.TOO_LARGE})
+_UNREADABLE: Final = frozenset({Reason.UNREADABLE_MEDIA, Reason.MEDIA_PROCESS_DIED, Reason.MISSING_EXTRA})
+_EXACT_ONLY: Final = ReasonCode.EXACT_ONLY.value
+
+
+class Examined(msgspec.Struct, kw_only=True):
+    """What is known of one upload so far.
+
+    `query`: what is asked about it, or could be. `if_unknown`: see Pending. `causes`: why there is no answer, or less
+    of one; `lines` say so. `late`: its hashes, where the decision does not wait for them. `is_unasked`: there is an
+    answer to be had, and nobody was asked yet. `is_unhashed`: it is a picture or video of which nobody has computed
+    more than digests yet: a case may be about it.
+    """
+
+    media_type: str = ""
+    query: Query
+    coverage: Coverage = Coverage()
+    judged: Judged | None = None
+    causes: tuple[NoAnswer, ...] = ()
+    lines: tuple[ReasonLine, ...] = ()
+    if_unknown: Action = Action.HOLD
+    late: Future[MediaHashes] | None = None
+    is_unasked: bool = False
+    is_unhashed: bool = False
+
+    def lacks(self, cause: NoAnswer, code: str, text: str) -> None:
+        """Note why there is no answer, or less of one."""
+        if cause not in self.causes:
+            self.causes = (*self.causes, cause)
+        self.lines = (*self.lines, ReasonLine(code=code, text=text))
+
+
+class Examiner:
+    """Finds out what can be known of uploads, one after another or side by side. `hashing` and the judges are the
+    hook's; `is_closing`, set from any thread: no upload waits for its turn any more.
+    """
+
+    def __init__(
+        self,
+        settings: HookSettings,
+        *,
+        judge: Judge,
+        media_judge: MediaJudge | None,
+        hashing: Hashing | None,
+        cases: CaseJudge | None,
+        holds: Callable[[Judged], bool] | None,
+        is_ready: Callable[[], bool] | None,
+        judge_miss: Callable[[Query], Judged | None] | None,
+    ) -> None:
+        """See `Hook`."""
+        self._settings = settings
+        self._judge = judge
+        self._media_judge = media_judge
+        self._hashing = hashing
+        self._cases = cases
+        self._holds = holds
+        self._is_ready = is_ready if hashing is not None else None
+        self._judge_miss = judge_miss
+        self._answers = Answers(most=settings.cache_entries, seconds=settings.cache_seconds)
+        self._with_hub = threading.BoundedSemaphore(settings.max_waiting)
+        self.is_closing = False
+
+    def examine_hashes(self, query: Query) -> Examined:
+        """Return what is known by hashes that somebody else computed."""
+        examined = Examined(query=query, if_unknown=Action.ALLOW)
+        every = (*query.hashes, *(h for variant in query.variants for h in variant.hashes))
+        if not query.frames and not any(SEARCHED[h.algorithm].is_perceptual for h in every if h.algorithm in SEARCHED):
+            self._only_exact(examined, "only exact digests were given")
+        try:
+            examined.judged = self._judge.judge(query)
+        except HashHubError as e:
+            examined.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
+        return examined
+
+    def examine_late(self, query: Query, late: Future[MediaHashes]) -> Examined | None:
+        """Return what hashes tell that came after the decision, of which nobody was asked; None if they never came.
+
+        `query`: what is known without them.
+        """
+        examined = Examined(query=query)
+        try:
+            self._hashed(examined, late.result(timeout=0))
+        except HashHubError as e:
+            self._not_hashed(examined, e)
+        except (CancelledError, FutureTimeoutError):
+            return None
+        return examined
+
+    def examine(self, content: Content, *, is_wanted: Callable[[], bool], is_on_loop: bool) -> Steps[Examined]:
+        """Return what is known of an upload. Raises Cancelled once it `is_wanted` no more.
+
+        `is_on_loop`: the steps are taken by an event loop, which waits for child processes by itself.
+        """
+        from hashhub.hashing.signature import media_type_of
+
+        begun = time.monotonic()
+        # 1. What is remembered of these very bytes.
+        remembered = yield from self._remembered(content)
+        if remembered is not None:
+            return Examined(
+                query=remembered.query,
+                media_type=remembered.media_type,
+                coverage=remembered.coverage,
+                judged=remembered.judged,
+                causes=remembered.causes,
+            )
+        # 2. Who knows its digests: unless they are asked about with its hashes.
+        examined = Examined(query=Query(hashes=content.digests), media_type=media_type_of(content.head))
+        examined.is_unasked = self._is_asked_once(examined.media_type)
+        if not examined.is_unasked:
+            yield from self._ask(examined, is_on_loop=is_on_loop)
+        # 3. Its hashes, and who knows them.
+        if examined.judged is None or examined.judged.result.verdict is not Verdict.MATCH:
+            yield from self._look(examined, content, begun, is_wanted, is_on_loop=is_on_loop)
+        if examined.is_unasked:
+            yield from self._ask(examined, is_on_loop=is_on_loop)
+            if examined.judged is None and examined.query.hashes != content.digests:
+                # Whatever it cannot answer about the others: a listed file is stopped.
+                with suppress(HashHubError):
+                    examined.judged = self._judge.judge(Query(hashes=content.digests))
+        if not is_wanted():
+            raise given_up()
+        # 4. It is remembered.
+        if content.key and examined.judged is not None and _is_to_be_remembered(examined.judged, examined.causes):
+            answer = Answer(
+                judged=examined.judged,
+                query=examined.query,
+                media_type=examined.media_type,
+                coverage=examined.coverage,
+                causes=examined.causes,
+            )
+            self._answers.put(content.key, answer, asked=begun)
+        return examined
+
+    def _remembered(self, content: Content) -> Steps[Answer | None]:
+        if not content.key:
+            return None
+        answer = self._answers.get(content.key, self._judge.revision())
+        if answer is None or (self._holds is not None and not self._holds(answer.judged)):
+            return None
+        if self._cases is not None:
+            yield None
+            # A case may have been opened since; it stops what the lists allowed a moment ago.
+            if self._cases.is_stopped(answer.query, answer.media_type):
+                return None
+        return answer
+
+    def _is_asked_once(self, media_type: str) -> bool:
+        """Whether the judge is asked by all hashes at once. Asking a hub about the digests first tells in time that it
+        is away; a copy knows. A listed video is better told by its digests than read for seconds.
+        """
+        return self._is_ready is not None and media_type.startswith("image/") and self._is_ready()
+
+    def _ask(self, examined: Examined, *, is_on_loop: bool) -> Steps[None]:
+        examined.is_unasked = False
+        if not examined.query.hashes:
+            return
+        if is_on_loop and self._judge_miss is not None:
+            with suppress(HashHubError):  # which the judge raises as well
+                judged = self._judge_miss(examined.query)
+                if judged is not None:
+                    examined.judged = judged
+                    return
+        yield None
+        try:
+            examined.judged = self._judge.judge(examined.query)
+        except HashHubError as e:
+            examined.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
+
+    def _look(
+        self, examined: Examined, content: Content, begun: float, is_wanted: Callable[[], bool], *, is_on_loop: bool
+    ) -> Steps[None]:
+        """Find out more than digests tell."""
+        if content.is_too_large:
+            sought = "only identical files were looked for" if content.digests else "nothing was looked for"
+            text = f"larger than {self._settings.max_bytes} bytes: {sought}"
+            self._failed(examined, NoAnswer.TOO_LARGE, Reason.MEDIA_TOO_LARGE, text)
+        elif examined.media_type.partition("/")[0] not in {"image", "video"}:
+            self._only_exact(examined, f"not a picture or a video ({examined.media_type})")
+        elif content.is_crowded_out:
+            examined.is_unhashed = True
+            text = f"other uploads have all {self._settings.max_total_bytes} bytes that uploads may have in memory"
+            examined.lacks(NoAnswer.HUB_AWAY, Reason.TOO_MANY_REQUESTS, text)
+        elif self._hashing is not None:
+            examined.is_unhashed = True
+            yield from self._hash_here(self._hashing, examined, content, begun, is_wanted, is_on_loop=is_on_loop)
+        else:
+            examined.is_unhashed = True
+            yield None
+            self._hash_at_hub(examined, content)
+
+    def _only_exact(self, examined: Examined, why: str) -> None:
+        examined.lacks(NoAnswer.NO_PERCEPTUAL_HASH, _EXACT_ONLY, f"only identical files were looked for: {why}")
+        examined.coverage = msgspec.structs.replace(
+            examined.coverage, algorithms=tuple(h.algorithm for h in examined.query.hashes), gaps=examined.lines[-1:]
+        )
+        examined.if_unknown = self._settings.without_answer.no_perceptual_hash
+
+    def _failed(self, examined: Examined, cause: NoAnswer, code: str, text: str) -> None:
+        examined.lacks(cause, code, text)
+        examined.coverage = Coverage(effort=self._settings.effort, gaps=examined.lines[-1:])
+        examined.if_unknown = self._settings.without_answer.action(cause)
+        examined.is_unhashed = cause is NoAnswer.HUB_AWAY  # what cannot be hashed is as chosen
+
+    def _hash_here(
+        self,
+        hashing: Hashing,
+        examined: Examined,
+        content: Content,
+        begun: float,
+        is_wanted: Callable[[], bool],
+        *,
+        is_on_loop: bool,
+    ) -> Steps[None]:
+        is_away = not examined.is_unasked and (examined.judged is None or examined.judged.without_lists)
+        try:
+            future = yield from hashing.submit_in_steps(
+                content, is_wanted=None if is_away else is_wanted, is_on_loop=is_on_loop
+            )
+        except LimitExceeded as e:
+            examined.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
+            return
+        if not future.done():
+            try:
+                yield None
+            except GeneratorExit:
+                hashing.give_up(content, future)
+                raise
+        try:
+            media = self._awaited(future, begun, is_wanted, is_away=is_away)
+        except (FutureTimeoutError, CancelledError):
+            if not is_wanted():
+                hashing.give_up(content, future)
+                return
+            examined.late = future
+            if not is_away:
+                text = f"waited {self._settings.waiting_seconds:g} seconds for its turn to be hashed"
+                examined.lacks(NoAnswer.HUB_AWAY, Reason.TOO_MANY_REQUESTS, text)
+            return
+        except HashHubError as e:
+            self._not_hashed(examined, e)
+            return
+        self._hashed(examined, media)
+        if examined.is_unasked or (
+            examined.query.hashes == content.digests and not examined.query.frames and not examined.query.variants
+        ):
+            return  # these are asked about yet, or were
+        if not is_away:
+            yield from self._ask(examined, is_on_loop=is_on_loop)
+            return
+        yield None
+        try:
+            with without_hub():
+                examined.judged = self._judge.judge(examined.query)
+        except HashHubError:
+            return
+        examined.causes = tuple(c for c in examined.causes if c is not NoAnswer.HUB_AWAY)
+        examined.lines = ()
+
+    def _awaited(
+        self, future: Future[MediaHashes], begun: float, is_wanted: Callable[[], bool], *, is_away: bool
+    ) -> MediaHashes:
+        """Return the hashes. Raises TimeoutError when the decision waits no longer, and what hashing raises."""
+        at = time.monotonic()
+        until = max(begun + _AWAY_SECONDS, at + _LEAST_WAIT) if is_away else at + self._settings.waiting_seconds
+        while True:
+            wait = until - time.monotonic()
+            if wait <= 0 and (is_away or not future.running() or self.is_closing):
+                return future.result(timeout=0)
+            try:
+                # Once it is being hashed the limits of the child processes hold; but who closes the hook may do so on
+                # the event loop that it is hashed on.
+                return future.result(timeout=min(max(wait, _LEAST_WAIT), _LOOK_SECONDS))
+            except FutureTimeoutError:
+                if future.done() or not is_wanted():
+                    raise
+
+    def _not_hashed(self, examined: Examined, error: HashHubError) -> None:
+        if error.reason in _UNREADABLE:
+            self._failed(examined, NoAnswer.UNREADABLE, error.reason, error.message)
+        elif isinstance(error, LimitExceeded) and error.reason in _TOO_LARGE:
+            self._failed(examined, NoAnswer.TOO_LARGE, error.reason, error.message)
+        else:
+            examined.lacks(NoAnswer.HUB_AWAY, error.reason, error.message)
+
+    def _hashed(self, examined: Examined, media: MediaHashes) -> None:
+        from hashhub.hashing.coverage import coverage
+
+        examined.query = media.query()
+        examined.media_type = media.media_type
+        examined.coverage = coverage(media, self._settings.effort, query=examined.query)
+        examined.if_unknown = Action.ALLOW
+        examined.is_unhashed = False
+        if not media.frames and not media.video_frames:
+            self._only_exact(examined, media.not_perceptual or "it has no frames")
+
+    def _hash_at_hub(self, examined: Examined, content: Content) -> None:
+        if examined.judged is None or examined.judged.without_lists:
+            return  # the hub is away
+        if content.size > MEDIA_BYTES:
+            text = f"larger than the {MEDIA_BYTES} bytes that a hub takes: only identical files were looked for"
+            self._failed(examined, NoAnswer.TOO_LARGE, Reason.MEDIA_TOO_LARGE, text)
+            return
+        file = content.open()
+        if self._media_judge is None or file is None:
+            examined.lacks(NoAnswer.HUB_AWAY, Reason.INTERNAL, "nobody hashes uploads for this hook")
+            return
+        with file:
+            if not self._with_hub.acquire(timeout=self._settings.waiting_seconds):
+                text = f"{self._settings.max_waiting} uploads are being hashed at the hub; see max_waiting"
+                examined.lacks(NoAnswer.HUB_AWAY, Reason.TOO_MANY_REQUESTS, text)
+                return
+            try:
+                judged = self._media_judge.judge_media("", file.read())
+            except HashHubError as e:
+                self._not_hashed(examined, e)
+                return
+            finally:
+                self._with_hub.release()
+        media = judged.media
+        if media.result.verdict is Verdict.UNAVAILABLE:
+            codes = {line.code for line in media.result.reasons}
+            cause = (
+                NoAnswer.UNREADABLE if codes & _UNREADABLE else
+                NoAnswer.TOO_LARGE if codes & _TOO_LARGE else NoAnswer.HUB_AWAY
+            )  # fmt: skip
+            at_least = severest(examined.judged.at_least, judged.at_least)
+            examined.judged = msgspec.structs.replace(examined.judged, at_least=at_least)
+            unknown = ReasonLine(code=Reason.INTERNAL, text="the hub could not hash it")
+            line = next(iter(media.result.reasons), unknown)
+            self._failed(examined, cause, line.code, line.text)
+            return
+        at_least = severest(examined.judged.at_least, judged.at_least)
+        examined.judged = Judged(result=media.result, policy=judged.policy, revision=judged.revision, at_least=at_least)
+        examined.query = Query(hashes=media.hashes)
+        examined.coverage, examined.media_type = media.coverage, media.media_type
+        examined.if_unknown = Action.ALLOW
+        examined.is_unhashed = False
+        if any(gap.code == _EXACT_ONLY for gap in media.coverage.gaps):
+            self._only_exact(examined, f"the hub did not decode it ({media.media_type})")
+
+
+def given_up() -> Cancelled:
+    """Return what is raised for an upload for whose decision nobody waits."""
+    return Cancelled("the upload was given up before it was decided over")
+
+
+def _is_to_be_remembered(judged: Judged, causes: tuple[NoAnswer, ...]) -> bool:
+    return (
+        judged.result.verdict is not Verdict.UNAVAILABLE
+        and judged.stale_since is None
+        and not judged.is_past_limit
+        and judged.at_least is Action.ALLOW
+        and (judged.result.verdict is Verdict.MATCH or all(c is NoAnswer.NO_PERCEPTUAL_HASH for c in causes))
+    )
