@@ -5,8 +5,8 @@ bytes, as they come ── digests ── remembered? ── who knows the diges
    └── memory that no file system has               └ no answer: HUB_AWAY, in half a second; hashing goes on for
        (TOO_LARGE, or no room: digests only)          the record, and it is asked again later (`rechecks`)
 
-`examiner` finds out what can be known of an upload. What is decided is kept (`records`) and told to who keeps more of it
-(`OnChecked`) before the app gets it.
+`examiner` finds out what can be known of an upload. What is decided is kept (`records`), and told to who keeps more of
+it (`OnChecked`), before the app gets it.
 
 Deciding is in steps (`hashhub.steps`): a thread takes them all; an event loop takes those that wait for nobody but a
 child process, which are all where a copy answers at once that nothing is known.
