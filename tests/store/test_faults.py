@@ -291,7 +291,11 @@ def another_host(postgresql: Any) -> Iterator[tuple[str, Callable[[], None]]]:
         with subprocess.Popen(["ip", *inside, *program], stdout=subprocess.PIPE, text=True) as host:
             assert host.stdout is not None
             assert host.stdout.readline() == "ready\n"
-            yield far, lambda: subprocess.run(["ip", *inside, "ip", "link", "set", there, "down"], check=True)
+
+            def switch_off() -> None:
+                subprocess.run(["ip", *inside, "ip", "link", "set", there, "down"], check=True)
+
+            yield far, switch_off
             host.kill()
     finally:
         subprocess.run(["ip", "netns", "delete", name], check=True)
