@@ -8,6 +8,9 @@ by keyed traces of its external id and its digests, because the backup may have 
 and no external id stands in the file. What restores entries is written down, too, so that nothing is withdrawn again
 that was restored since.
 
+So are tokens that were deleted, changed or given another secret, and contributors that were retired: a backup that is
+restored must not let anybody in who was shut out since. Of secrets the file has SHA-256, as the database does.
+
 Each process of a hub appends what is missing when it sees that the database moved; the file is locked meanwhile, and
 whoever comes second finds nothing missing.
 """
@@ -24,16 +27,17 @@ import logging
 import os
 import threading
 from collections import defaultdict
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from hashhub.errors import FailedPrecondition, HashHubError, Unavailable
+from hashhub.errors import FailedPrecondition, HashHubError, NotFound, Unavailable
 from hashhub.frames import known_by
 from hashhub.hub.holds import HeldItems
 from hashhub.hygiene import Code
-from hashhub.model import SYSTEM, EntryState, EventKind, Role, Withdrawal, WithdrawalReason
+from hashhub.model import SYSTEM, EntryState, EventKind, Principal, Role, Withdrawal, WithdrawalReason, now
 from hashhub.store import BY_SOURCE, IdSet, Origin, Position, trace_of
 from hashhub.store.holds import HeldItem, Hold, traces_of
 
@@ -58,6 +62,9 @@ _KINDS: Final = (
     EventKind.ENTRY_ERASED,
     EventKind.HASH_SET_DELETED,
 )
+_OF_TOKENS: Final = (EventKind.TOKEN_DELETED, EventKind.TOKEN_ROTATED, EventKind.TOKEN_UPDATED)
+_OF_ACCESS: Final = (*_OF_TOKENS, EventKind.CONTRIBUTOR_RETIRED)
+_NOT_OF_TOKENS: Final = {"name", "create_time", "last_use_time", "by_old_secret"}  # what an update does not change
 
 
 class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -66,6 +73,10 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     `commitments`: base64 of 16 bytes for each entry, in the order of ids; none for restored ones. `traces`: for each
     entry, see `_pack`. Of the kind REAPPLIED: everything before was looked after in the database that was restored.
+
+    `subject`: the token or contributor of an event about who may call, of which there are no entries; `token`, `secret`
+    and `until`: what the token was when the line was written, None once it was deleted, the SHA-256 of its secret, and
+    until when the one before works.
     """
 
     database: str
@@ -82,6 +93,10 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     ids: str = ""
     commitments: str = ""
     traces: tuple[str, ...] = ()
+    subject: str = ""
+    token: Principal | None = None
+    secret: str = ""
+    until: datetime | None = None
 
     @property
     def position(self) -> Position:
@@ -159,6 +174,7 @@ class WithdrawalLog:
             lacking.append(line)
         if not lacking:
             return 0
+        self._shut_out(lacking)
         again = _Again(self._store)
         stated = self._stated(lacking)
         while piece := list(itertools.islice(stated, _PIECE)):
@@ -179,6 +195,42 @@ class WithdrawalLog:
             )
         return entry_count
 
+    def _shut_out(self, lines: Iterable[_Line]) -> None:
+        """Make tokens what lines, the newest first, say that they were, and retire contributors again."""
+        done: set[str] = set()
+        for line in lines:
+            if line.subject and line.subject not in done:
+                done.add(line.subject)
+                try:
+                    if line.kind == EventKind.CONTRIBUTOR_RETIRED:
+                        self._store.resources.retire_contributor(line.subject.partition("/")[2], comment=REAPPLIED)
+                    else:
+                        self._renew_token(line)
+                except NotFound:  # made after the backup: there is nothing that lets anybody in
+                    continue
+                except FailedPrecondition as e:  # its token is the only operator's that the backup has
+                    _log.warning("%s was retired after the backup, and could not be again: %s", line.subject, e.message)
+        if done:
+            _log.warning(
+                "the database was restored from an older backup, in which these were as they had been before: %s; "
+                "they are what they were last; terms and groups are those of the backup: look through them",
+                ", ".join(sorted(done)),
+            )
+
+    def _renew_token(self, line: _Line) -> None:
+        name, tokens = line.subject.partition("/")[2], self._store.tokens
+        if line.token is None:
+            try:
+                tokens.delete_token(name)
+            except FailedPrecondition:  # the backup's terms name it
+                tokens.update_token(name, {"expire_time": now()})
+            return
+        fields = {f: getattr(line.token, f) for f in Principal.__struct_fields__ if f not in _NOT_OF_TOKENS}
+        tokens.update_token(name, fields)
+        secret = bytes.fromhex(line.secret)
+        if tokens.secret_of(name)[0] != secret:
+            tokens.rotate_token(name, secret, line.until or now())
+
     def _note_reapplied(self) -> None:
         """End the file with a line that says so: the next start need not look at all of them again."""
         position = self._store.history.position()
@@ -198,7 +250,7 @@ class WithdrawalLog:
         restored_ids: set[int] = set()
         restored_items: dict[str, set[bytes]] = defaultdict(set)  # by hash set, and by contributor
         for line in lines:
-            if line.kind == REAPPLIED:
+            if line.kind == REAPPLIED or line.subject:
                 continue
             ids = (int(i) for piece in line.entries.pieces(_PIECE) for i in piece)
             items = map(_unpack, line.traces)
@@ -235,13 +287,16 @@ class WithdrawalLog:
         newest_first: list[Event] = []
         before = 0
         while page := self._store.history.list_events(
-            kinds=_KINDS, before_revision=before, after_revision=after, limit=_PAGE
+            kinds=(*_KINDS, *_OF_ACCESS), before_revision=before, after_revision=after, limit=_PAGE
         ):
             newest_first += page
             before = page[-1].revision
         return reversed(newest_first)
 
     def _lines(self, event: Event) -> Iterator[_Line]:
+        if event.kind in _OF_ACCESS:
+            yield self._line_about_access(event)
+            return
         changes = self._store.undoing.changes_at(event.revision)
         if event.kind is EventKind.ENTRIES_RESTORED:
             chosen = [ids for kind, ids in changes if kind in {"UPSERT", "REVIEWED"}]
@@ -293,6 +348,25 @@ class WithdrawalLog:
                 else base64.b64encode(bytes(commitments)).decode(),
                 traces=tuple(traces),
             )
+
+    def _line_about_access(self, event: Event) -> _Line:
+        token, secret, until = None, b"", None
+        if event.kind in _OF_TOKENS:
+            name = event.subject.partition("/")[2]
+            token = next((t for t in self._store.tokens.list_tokens() if t.name == name), None)
+            secret, until = self._store.tokens.secret_of(name)
+        return _Line(
+            database=self._store.database_id,
+            revision=event.revision,
+            digest=event.digest.hex(),
+            kind=event.kind,
+            first=0,
+            last=0,
+            subject=event.subject,
+            token=token,
+            secret=secret.hex(),
+            until=until,
+        )
 
     def _traces(self, entry: Entry) -> str:
         """Return by what an entry's item is known, as `_unpack` reads it; of an erased one what its hold knows."""

@@ -40,7 +40,7 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import review_row
-from hashhub.store.events import append_event, facts_of, is_in
+from hashhub.store.events import append_event, decoded, facts_of, is_in
 from hashhub.store.holds import HOLD_SQL, Origin, hold_of_row, lift_holds
 from hashhub.store.idset import IdSet, ascending, merged, runs
 from hashhub.store.imports import Imports, closed, one_import, subject_of
@@ -52,6 +52,7 @@ from hashhub.store.resources import check_active, to_json
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, UPSERT, WITHDRAW
 from hashhub.store.stage import Stage
 from hashhub.store.staging import PIECE, Commit
+from hashhub.store.standing import EXPIRED
 from hashhub.store.writing import CHANGE_IDS, Writing, note_loss
 
 _COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
@@ -346,12 +347,23 @@ class Commits:
         if not len(unchanged):
             return False
         sql = "SELECT 1 FROM entry e WHERE (e.expire_time IS NULL OR e.expire_time > ?) AND e.id {keys}"
-        for ids in self._changed(c, commit, WITHDRAW):
-            for piece in ids.pieces(PIECE):
+        expiries = self._expiries(c, commit)
+        for revision, ids in self._changed(c, commit, WITHDRAW):
+            for piece in ids.pieces(PIECE) if revision not in expiries else ():
                 lost = np.intersect1d(piece, unchanged).tolist()
                 if any(self._db.by_keys(sql, "int8", (s.to_millis(now()),), lost, c)):
                     return True
         return False
+
+    def _expiries(self, c: Connection, commit: Commit) -> set[int]:
+        """Return the revisions since the commit began that withdrew what its own time was over for: of these, which may
+        be tens of thousands of entries, no row need be read.
+        """
+        t = s.event
+        chosen = sa.select(t.c.revision, t.c.body).where(
+            t.c.revision > commit.since, t.c.kind == str(EventKind.ENTRIES_EXPIRED)
+        )
+        return {row.revision for row in c.execute(chosen) if decoded(row.body).reason == EXPIRED}
 
     def _is_held(self, c: Connection, commit: Commit) -> bool:
         """Whether an item that was held since the commit began may be among what is staged. True, too, where only
@@ -384,7 +396,7 @@ class Commits:
         """
         sql = "SELECT e.external_id, e.hashes FROM entry e WHERE e.id {keys}"
         items: list[tuple[str, tuple[Hash, ...]]] = []
-        for ids in self._changed(c, commit, UPSERT):
+        for _, ids in self._changed(c, commit, UPSERT):
             for piece in ids.pieces(_MOST_MOVED + 1):
                 rows = self._db.by_keys(sql, "int8", (), piece.tolist(), c)
                 items += [(row[0] or "", unpack_hashes(row[1])) for row in rows]
@@ -392,14 +404,14 @@ class Commits:
                     return items
         return items
 
-    def _changed(self, c: Connection, commit: Commit, kind: int) -> Iterator[IdSet]:
-        """Yield the entries of the hash set that were changed in this way since the commit began."""
+    def _changed(self, c: Connection, commit: Commit, kind: int) -> Iterator[tuple[int, IdSet]]:
+        """Yield the entries of the hash set that were changed in this way since the commit began, by revision."""
         t = s.change
-        chosen = sa.select(t.c.first_entry, t.c.last_entry, t.c.ids).where(
+        chosen = sa.select(t.c.revision, t.c.first_entry, t.c.last_entry, t.c.ids).where(
             t.c.revision > commit.since, t.c.kind == kind, t.c.hash_set == commit.hash_set
         )
-        for row in c.execute(chosen).all():
-            yield IdSet(*row)
+        for revision, *ids in c.execute(chosen).all():
+            yield revision, IdSet(*ids)
 
     def _states(self, c: Connection, commit: Commit, items: Sequence[tuple[str, tuple[Hash, ...]]]) -> bool:
         """Whether something that is staged has an external id or a digest of one of the items; True, too, where these

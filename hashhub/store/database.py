@@ -735,6 +735,8 @@ def _postgresql_engines(url: URL) -> tuple[Engine, Engine]:
                     "connect_timeout": str(_CONNECT_SECONDS),
                     "tcp_user_timeout": str(1000 * _CONNECT_SECONDS),
                     "keepalives_idle": str(_CONNECT_SECONDS),
+                    # A probe that is not answered is looked after with the next one, by default after 75 s.
+                    "keepalives_interval": "1",
                 }.items()
                 if name not in url.query
             }

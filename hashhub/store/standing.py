@@ -47,6 +47,7 @@ from hashhub.store.writing import PAGE, PENDING, Writing, no_entry, note_loss
 
 UNCLASSIFIED: Final = "UNCLASSIFIED"
 ERASED: Final = "ERASED"
+EXPIRED: Final = "EXPIRED"
 _DAY: Final = timedelta(days=1)
 _TOLD: Final = 100  # entries that an event names
 WISHES_A_DAY: Final = 100
@@ -359,7 +360,7 @@ class Standing:
         )
         count = 0
         while rows := self._db.fetch(sql, (s.to_millis(at),)):
-            self.withdraw_entries([row[0] for row in rows], "EXPIRED", kind=EventKind.ENTRIES_EXPIRED)
+            self.withdraw_entries([row[0] for row in rows], EXPIRED, kind=EventKind.ENTRIES_EXPIRED)
             count += len(rows)
         return count
 

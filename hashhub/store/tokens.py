@@ -54,6 +54,16 @@ class Tokens:
         rows = self._db.fetch(sql, (digest,))
         return Secret(_token(rows[0]), s.from_millis(rows[0][2]) if rows[0][2] is not None else None) if rows else None
 
+    def secret_of(self, name: str) -> tuple[bytes, datetime | None]:
+        """Return the digest of a token's present secret, and until when the one before it opens the token, if it does.
+
+        Without such a token the digest is empty.
+        """
+        sql = self._db.sql("SELECT digest, expire_time FROM secret WHERE token = ?")
+        rows = {until: digest for digest, until in self._db.fetch(sql, (name,))}
+        until = max((millis for millis in rows if millis is not None), default=None)
+        return bytes(rows.get(None, b"")), None if until is None else s.from_millis(until)
+
     def list_tokens(self) -> list[Principal]:
         """Return the tokens in the order of names."""
         return [_token(row) for row in self._db.fetch("SELECT content, last_use_time FROM token ORDER BY name")]

@@ -20,7 +20,7 @@ import pytest
 import sqlalchemy as sa
 
 from hashhub.config import Config
-from hashhub.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied
+from hashhub.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from hashhub.hub import Hub
 from hashhub.hub import reviews as reviews_module
 from hashhub.hub.examine import examine
@@ -394,6 +394,67 @@ class TestOutsideTheDatabase:
         caplog.clear()
         open_hub()
         assert "withdrawn again" not in caplog.text
+
+    def test_nor_does_a_restored_backup_let_anybody_in_who_was_shut_out(
+        self, open_hub: Open, sqlite_directory: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        hub = open_hub()
+        desk = Desk(hub)
+        for name in ("alpha", "beta"):
+            desk.contributor(name)
+        desk.contributor("gamma")
+        names = ("deleted", "named", "stolen", "ended", "renewed", "kept")
+        secrets = {
+            name: hub.tokens.create(OPERATOR, Principal(name=name, role=Role.CONSUMER, contributor="alpha"))[1]
+            for name in names
+        }
+        _, secrets["retired"] = hub.tokens.create(
+            OPERATOR, Principal(name="retired", role=Role.CONSUMER, contributor="beta")
+        )
+        desk.hash_set("gamma/list", marking=Marking(recipients=("tokens/named",)))
+        hub.close()
+        backup = sqlite_directory.parent / "backup.db"
+        shutil.copy(sqlite_directory / "hashhub.db", backup)
+        hub = open_hub()
+        hub.hash_sets.update(OPERATOR, HashSet(contributor="gamma", id="list"), ["marking.recipients"])
+        for name in ("deleted", "named"):
+            hub.tokens.delete(OPERATOR, name)
+        for name, grace in (("stolen", timedelta(0)), ("renewed", timedelta(hours=2)), ("stolen", timedelta(0))):
+            _, secrets[f"{name}, new"] = hub.tokens.rotate(OPERATOR, name, grace)
+        over = Principal(name="ended", role=Role.CONSUMER, contributor="alpha", expire_time=now())
+        hub.tokens.update(OPERATOR, over, ["expire_time"])
+        hub.contributors.retire(OPERATOR, "beta", withdraw_entries=False)
+        log = sqlite_directory / "withdrawals.log"
+        until = time.monotonic() + 30
+        while b"contributors/beta" not in log.read_bytes() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not any(secret.encode() in log.read_bytes() for secret in secrets.values())
+        hub.close()
+        for path in sqlite_directory.glob("hashhub.db*"):
+            path.unlink()
+        shutil.copy(backup, sqlite_directory / "hashhub.db")
+        with caplog.at_level("WARNING"):
+            hub = open_hub()
+
+        def is_let_in(secret: str) -> bool:
+            try:
+                hub.tokens.authenticate(secret)
+            except Unauthenticated:
+                return False
+            return True
+
+        assert {name for name, secret in secrets.items() if is_let_in(secret)} == {
+            "kept",
+            "renewed",
+            "renewed, new",
+            "stolen, new",
+        }
+        assert "tokens/stolen" in caplog.text
+        assert "contributors/beta" in caplog.text
+        hub.close()
+        caplog.clear()
+        open_hub()
+        assert "tokens/" not in caplog.text
 
     def test_nor_does_it_revive_older_statements_about_it_or_let_a_list_do_so(
         self, open_hub: Open, sqlite_directory: Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -243,6 +244,82 @@ def test_a_database_that_goes_away_and_comes_back(postgresql: Any, postgresql_ur
     postgresql.start()
     assert store.revision() == revision
     assert fill.contribute(store, [2])
+    store.close()
+
+
+# Takes connections on an address of its own host, and passes them on to the server's socket.
+_ANOTHER_HOST = """
+import socket, sys, threading
+
+def pass_on(one, other):
+    while data := one.recv(65536):
+        other.sendall(data)
+
+server = socket.create_server((sys.argv[1], 5432))
+print("ready", flush=True)
+while True:
+    client, _ = server.accept()
+    database = socket.socket(socket.AF_UNIX)
+    database.connect(sys.argv[2])
+    for ends in ((client, database), (database, client)):
+        threading.Thread(target=pass_on, args=ends, daemon=True).start()
+"""
+
+
+@pytest.fixture
+def another_host(postgresql: Any) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Another host on a network of its own that the server is on: its address, and what switches it off."""
+    if sys.platform != "linux" or os.getuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("needs the right to make a network")
+    number = os.getpid() % 16_000
+    name, here, there = f"hh{number}", f"hha{number}", f"hhb{number}"
+    network = f"10.{213 + number // 4_000}.{number // 64 % 256}"
+    near, far = f"{network}.{number % 64 * 4 + 1}", f"{network}.{number % 64 * 4 + 2}"
+    if subprocess.run(["ip", "netns", "add", name], check=False, capture_output=True).returncode:
+        pytest.skip("making a network is not allowed here")
+    inside = ("netns", "exec", name)
+    try:
+        for words in (
+            ("link", "add", here, "type", "veth", "peer", "name", there, "netns", name),
+            ("addr", "add", f"{near}/30", "dev", here),
+            ("link", "set", here, "up"),
+            (*inside, "ip", "addr", "add", f"{far}/30", "dev", there),
+            (*inside, "ip", "link", "set", there, "up"),
+        ):
+            subprocess.run(["ip", *words], check=True)
+        program = [sys.executable, "-c", _ANOTHER_HOST, far, f"{postgresql.socket_directory}/.s.PGSQL.5432"]
+        with subprocess.Popen(["ip", *inside, *program], stdout=subprocess.PIPE, text=True) as host:
+            assert host.stdout is not None
+            assert host.stdout.readline() == "ready\n"
+
+            def switch_off() -> None:
+                subprocess.run(["ip", *inside, "ip", "link", "set", there, "down"], check=True)
+
+            yield far, switch_off
+            host.kill()
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+def test_a_host_that_is_gone_while_it_works_is_noticed(
+    another_host: tuple[str, Callable[[], None]], postgresql_url: str
+) -> None:
+    """What was asked was received, so nothing is left to be acknowledged: only probes tell."""
+    address, switch_off = another_host
+    store = Store.open(sa.make_url(postgresql_url).set(host=address, query={}).render_as_string())
+    told: list[HashHubError] = []
+
+    def ask() -> None:
+        with pytest.raises(Unavailable) as e, store._db.write() as c:
+            c.exec_driver_sql("SELECT pg_sleep(3)")
+        told.append(e.value)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    time.sleep(1.0)
+    switch_off()
+    asking.join(30)  # some 6 s on a machine with nothing else to do
+    assert [e.reason for e in told] == [Reason.DATABASE_UNAVAILABLE]
     store.close()
 
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from hashhub import item
 from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, Reason, Unavailable
@@ -201,6 +202,32 @@ def test_a_commit_withdraws_what_it_replaces_at_the_same_revision(filled: Store,
     ]
     assert len(reviews[kept]) == 1
     assert {c.revision for c in filled.feeds.changes(done.revision)} == {done.revision}
+
+
+def statements_of_a_commit(store: Store, fill: Any, count: int) -> int:
+    """Have so many entries, all of which a list states again, expire while it is committed; return how many statements
+    make it visible.
+    """
+    until = datetime.now(UTC) + timedelta(milliseconds=1)
+    stated = fill.contribute(store, range(count), expire_time=until)
+    import_id = fill.begin(store)
+    assert store.standing.expire_entries(until + timedelta(seconds=1)) == count
+    statements: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        store.commits.finish_commit(import_id, counts=Counts(), unchanged=np.array(stated))
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    return len(statements)
+
+
+def test_what_expires_during_a_commit_is_not_read_while_others_wait(filled: Store, fill: Any) -> None:
+    few = statements_of_a_commit(filled, fill, 100)
+    assert statements_of_a_commit(filled, fill, 11_000) == few
 
 
 def test_a_commit_leaves_alone_what_was_withdrawn_before(filled: Store, fill: Any) -> None:
