@@ -44,7 +44,7 @@ from hashhub.hook.rechecks import OnRecheck, Pending, Rechecks
 from hashhub.hook.records import UploadState
 from hashhub.hook.settings import Hashing as WhereHashed
 from hashhub.model import Coverage, Query, ReasonLine, Verdict, now
-from hashhub.steps import acarry_out, carry_out
+from hashhub.steps import Settling, acarry_out, carry_out
 from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
@@ -473,20 +473,20 @@ class Hook:
     ) -> Steps[None]:
         is_away = not looked.is_unasked and (looked.judged is None or looked.judged.without_lists)
         try:
-            future = yield from hashing.submit_in_steps(
+            future, is_joining = yield from hashing.submit_in_steps(
                 content, is_wanted=None if is_away else is_wanted, is_on_loop=is_on_loop
             )
         except LimitExceeded as e:
             looked.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
             return
-        if not future.done():
-            try:
-                yield None
-            except GeneratorExit:
-                hashing.give_up(content, future)
-                raise
         try:
-            media = self._awaited(future, begun, is_wanted, is_away=is_away)
+            if not is_joining and not future.done():
+                yield None
+            # One file that takes long can be sent many times: who joins waits on the loop, and leaves others a thread.
+            media = yield from self._awaited(future, begun, is_wanted, is_away=is_away)
+        except GeneratorExit:
+            hashing.give_up(content, future)
+            raise
         except (FutureTimeoutError, CancelledError):
             if not is_wanted():
                 hashing.give_up(content, future)
@@ -518,7 +518,7 @@ class Hook:
 
     def _awaited(
         self, future: Future[MediaHashes], begun: float, is_wanted: Callable[[], bool], *, is_away: bool
-    ) -> MediaHashes:
+    ) -> Steps[MediaHashes]:
         """Return the hashes. Raises TimeoutError when the decision waits no longer, and what hashing raises."""
         at = time.monotonic()
         until = max(begun + _AWAY_SECONDS, at + _LEAST_WAIT) if is_away else at + self.settings.waiting_seconds
@@ -526,13 +526,12 @@ class Hook:
             wait = until - time.monotonic()
             if wait <= 0 and (is_away or not future.running() or self._is_closed):
                 return future.result(timeout=0)
-            try:
-                # Once it is being hashed the limits of the child processes hold; but who closes the hook may do so on
-                # the event loop that it is hashed on.
-                return future.result(timeout=min(max(wait, _LEAST_WAIT), _LOOK_SECONDS))
-            except FutureTimeoutError:
-                if future.done() or not is_wanted():
-                    raise
+            # Once it is being hashed the limits of the child processes hold; but who closes the hook may do so on the
+            # event loop that it is hashed on.
+            if not future.done() and is_wanted():
+                yield Settling(future, wait if wait > 0 else _LOOK_SECONDS)
+            if future.done() or not is_wanted():
+                return future.result(timeout=0)
 
     def _not_hashed(self, looked: _Looked, error: HashHubError) -> None:
         if error.reason in _UNREADABLE:
