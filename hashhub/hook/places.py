@@ -477,8 +477,9 @@ class FolderPlace:
         return True
 
     def is_moved(self, name: str, to: str) -> bool:
-        """Return False: a file has one name or the other, at any moment."""
-        return False
+        """Compare the files: a local file system renames at once or not at all, others may leave both names."""
+        files = [self.look(one) for one in (name, to)]
+        return None not in files and len({one.stamp for one in files if one is not None}) == 1
 
     def remove(self, stored: Stored) -> bool:
         """Remove the file if it still is what was looked at."""
