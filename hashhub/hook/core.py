@@ -73,6 +73,7 @@ _TALLY_SECONDS: Final = 2.0  # a hook that is killed loses so much of its counts
 _TOO_LARGE: Final = frozenset({Reason.MEDIA_TOO_LARGE, Reason.MEDIA_TOO_COSTLY, Reason.TOO_LARGE})
 _UNREADABLE: Final = frozenset({Reason.UNREADABLE_MEDIA, Reason.MEDIA_PROCESS_DIED, Reason.MISSING_EXTRA})
 _EXACT_ONLY: Final = ReasonCode.EXACT_ONLY.value
+_FRAMES_SKIPPED: Final = ReasonCode.FRAMES_SKIPPED.value
 
 OnChecked = Callable[[Checked, IO[bytes] | None], None]
 """Is told of each decision before the app is, with the upload's bytes where there are some. What it raises makes the
@@ -547,7 +548,7 @@ class Hook:
         looked.query = media.query()
         looked.media_type = media.media_type
         looked.coverage = coverage(media, self.settings.effort, query=looked.query)
-        looked.if_unknown = Action.ALLOW
+        looked.if_unknown = self._if_skipped(looked.coverage)
         looked.is_unhashed = False
         if not media.frames and not media.video_frames:
             self._only_exact(looked, media.not_perceptual or "it has no frames")
@@ -591,7 +592,7 @@ class Hook:
         looked.judged = Judged(result=media.result, policy=judged.policy, revision=judged.revision, at_least=at_least)
         looked.query = Query(hashes=media.hashes)
         looked.coverage, looked.media_type = media.coverage, media.media_type
-        looked.if_unknown = Action.ALLOW
+        looked.if_unknown = self._if_skipped(looked.coverage)
         looked.is_unhashed = False
         if any(gap.code == _EXACT_ONLY for gap in media.coverage.gaps):
             self._only_exact(looked, f"the hub did not decode it ({media.media_type})")
@@ -617,6 +618,7 @@ class Hook:
                 actions.append(Action.HOLD)
         if verdict is Verdict.REVIEW:
             actions.append(settings.on_review)
+        actions.append(self._if_skipped(looked.coverage))
         if verdict in {Verdict.REVIEW, Verdict.BENIGN}:  # about this very file: an answer, whatever it could not tell
             causes = [cause for cause in causes if cause is not NoAnswer.NO_PERCEPTUAL_HASH]
         actions += [settings.without_answer.action(cause) for cause in causes]
@@ -627,6 +629,11 @@ class Hook:
         if cause is not None and cause is not NoAnswer.NO_PERCEPTUAL_HASH and verdict is not Verdict.REVIEW:
             verdict = Verdict.UNAVAILABLE  # something was not looked at
         return severest(Action.ALLOW, *actions), verdict, cause
+
+    def _if_skipped(self, coverage: Coverage) -> Action:
+        """Return what becomes at least of an upload of which so much was looked at."""
+        is_skipped = any(gap.code == _FRAMES_SKIPPED for gap in coverage.gaps)
+        return self.settings.on_frames_skipped if is_skipped else Action.ALLOW
 
     def _is_by_choice(self, looked: _Looked, action: Action, cause: NoAnswer | None) -> bool:
         """Whether this becomes of the upload because something is not known of it, rather than by what is known."""
