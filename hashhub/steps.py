@@ -1,7 +1,8 @@
 """Work that waits in between, written once, for a thread as for an event loop.
 
-It is a generator of what it waits for: a descriptor (`Wait`), and then it is sent whether that is ready; or None: what
-comes next may take long, and an event loop must not be held up by it. What it returns is the outcome.
+It is a generator of what it waits for: a descriptor (`Wait`) or an outcome (`Settling`), and then it is sent whether
+that is there; or None: what comes next may take long, and an event loop must not be held up by it. What it returns is
+the outcome.
 
     thread        carry_out(steps)              waits here
     event loop    await acarry_out(steps, …)    waits on the loop; from the first None on, a thread goes on
@@ -13,8 +14,9 @@ import asyncio
 import select
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor, Future
+from concurrent.futures import wait as wait_for_futures
 from contextlib import suppress
-from typing import Final, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 _T = TypeVar("_T")
 
@@ -30,7 +32,14 @@ class Wait(NamedTuple):
     event: int
 
 
-Steps: TypeAlias = Generator[Wait | None, bool, _T]
+class Settling(NamedTuple):
+    """What others work out is waited for, for so many seconds at most; a thread, and a loop, look sooner."""
+
+    future: Future[Any]
+    seconds: float
+
+
+Steps: TypeAlias = Generator[Wait | Settling | None, bool, _T]
 
 
 def carry_out(steps: Steps[_T]) -> _T:
@@ -38,7 +47,7 @@ def carry_out(steps: Steps[_T]) -> _T:
     try:
         wait = next(steps)
         while True:
-            wait = steps.send(wait is not None and is_ready(wait.descriptor, wait.event, LOOK_SECONDS))
+            wait = steps.send(wait is not None and _is_there(wait))
     except StopIteration as end:
         outcome: _T = end.value
         return outcome
@@ -56,7 +65,8 @@ async def acarry_out(steps: Steps[_T], threads: Executor, give_up: Callable[[], 
     try:
         wait = next(steps)
         while wait is not None:
-            wait = steps.send(await _becomes_ready(loop, wait))
+            ready = _becomes_ready(loop, wait) if isinstance(wait, Wait) else _settles(loop, wait)
+            wait = steps.send(await ready)
         in_thread = threads.submit(carry_out, steps)
         return await asyncio.wrap_future(in_thread)
     except StopIteration as end:
@@ -77,6 +87,12 @@ def is_ready(descriptor: int, event: int, seconds: float) -> bool:
     return bool(poll.poll(seconds * 1000))
 
 
+def _is_there(wait: Wait | Settling) -> bool:
+    if isinstance(wait, Wait):
+        return is_ready(wait.descriptor, wait.event, LOOK_SECONDS)
+    return bool(wait_for_futures((wait.future,), timeout=min(wait.seconds, LOOK_SECONDS)).done)
+
+
 async def _becomes_ready(loop: asyncio.AbstractEventLoop, wait: Wait) -> bool:
     future: asyncio.Future[bool] = loop.create_future()
     is_reading = wait.event == select.POLLIN
@@ -87,6 +103,21 @@ async def _becomes_ready(loop: asyncio.AbstractEventLoop, wait: Wait) -> bool:
     finally:
         timer.cancel()
         (loop.remove_reader if is_reading else loop.remove_writer)(wait.descriptor)
+
+
+async def _settles(loop: asyncio.AbstractEventLoop, wait: Settling) -> bool:
+    settled: asyncio.Future[bool] = loop.create_future()
+
+    def tell(_: Future[Any]) -> None:
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
+            loop.call_soon_threadsafe(_tell, settled, True)
+
+    wait.future.add_done_callback(tell)
+    timer = loop.call_later(min(wait.seconds, _LOOP_SECONDS), _tell, settled, False)
+    try:
+        return await settled
+    finally:
+        timer.cancel()
 
 
 def _tell(future: asyncio.Future[bool], is_ready: bool) -> None:  # noqa: FBT001 - by position, as loops call it

@@ -22,6 +22,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -55,6 +56,7 @@ _LONGEST_WAIT: Final = 600.0
 _UNANSWERED, _TO_RELEASE = "unanswered", "to release"  # what is done anew beside names that uploaders choose
 _MOST_MISLED: Final = 100  # names in a row that are not there, after which events are not relied on
 _RECHECKED_A_PASS: Final = 100
+_CLOCKS_SECONDS: Final = 86_400.0  # by which a store's clock and ours may differ
 _LONGEST_PAUSE: Final = 60.0
 
 
@@ -261,7 +263,7 @@ class BucketWorker:
                     return
                 self._note_try(has_waited=waiting is not None)
                 self._end_taking(folder, name)
-                self._hand_out(taken.name, functools.partial(self._check, taken, name))
+                self._hand_out(taken.name, functools.partial(self._check, taken, name, is_resumed=waiting is None))
 
     def _end_taking(self, folder: str, name: str) -> None:
         """Remove the upload that was taken from the quarantine, if it is still there: a worker ended in between."""
@@ -475,19 +477,20 @@ class BucketWorker:
             taken = self.held.look(name)
             if taken is None:
                 return None
-            # Another worker that has taken it, too, has removed it: one of the two goes on.
-            if self.quarantine.look(stored.name) is None:
+            # Another worker that has taken it, too, has removed it: one of the two goes on. What has the name now is
+            # another upload.
+            if not self.quarantine.remove(stored) and self.quarantine.look(stored.name) is None:
                 self.held.remove(taken)
                 return None
-            self.quarantine.remove(stored)
             return self._check(taken, stored.name)
         finally:
             with self._lock:
                 self._under_way.discard(name)
 
-    def _check(self, taken: Stored, name: str) -> Handled:
+    def _check(self, taken: Stored, name: str, *, is_resumed: bool = False) -> Handled:
         """Decide over what was taken, and bring it where it belongs."""
-        decision, hashes = self._decide(self.held, taken, name, asks_again=True)
+        earlier = self._recorded_before(taken, name) if is_resumed else ""
+        decision, hashes = self._decide(self.held, taken, name, asks_again=True, earlier=earlier)
         if decision.no_answer is NoAnswer.HUB_AWAY and decision.action is not Action.ALLOW:
             if self._wait(taken.name):
                 text = decision.reasons[0].text if decision.reasons else ""
@@ -514,6 +517,23 @@ class BucketWorker:
             return self._keep(taken, name, decision, _FOLDERS[Action.HOLD], reason=_NAME_TAKEN)
         return Handled(name=name, outcome=Outcome.PUBLISHED, where=self._address(self.public, name), decision=decision)
 
+    def _recorded_before(self, taken: Stored, name: str) -> str:
+        """Return the reference under which a worker recorded this upload before it was killed, and did not bring it
+        where that says; empty where none did. Without it persons would have the upload twice, once of nowhere.
+        """
+        since = datetime.fromtimestamp(taken.modified - _CLOCKS_SECONDS, UTC).isoformat()
+        rows = self._records.rows(
+            "SELECT reference, state FROM upload WHERE state IN (?, ?) AND time >= ? AND door = ? AND upload_id = ? "
+            "ORDER BY time DESC",
+            (UploadState.HELD, UploadState.BLOCKED, since, DOOR, name),
+        )
+        for reference, state in rows:
+            folder = _FOLDERS[Action.HOLD if state == UploadState.HELD else Action.BLOCK]
+            kept_as = f"{folder}/{reference}/{name}"
+            if self.held.look(kept_as) is None or self.held.is_moved(taken.name, kept_as):
+                return str(reference)
+        return ""
+
     def _note_unanswered(self, name: str) -> None:
         """Have what is published under this name checked again."""
         self._records.write(
@@ -533,14 +553,15 @@ class BucketWorker:
         """Keep an upload where only the worker and who decides over it can see it."""
         kept_as = f"{folder}/{decision.reference}/{name}"
         where = self._address(self.held, kept_as)
-        self._records.note(
-            actor=_ACTOR,
-            kind="bucket.kept",
-            subject=decision.reference,
-            reason=reason or (decision.reasons[0].code if decision.reasons else ""),
-            action=Action.HOLD if folder == _FOLDERS[Action.HOLD] else Action.BLOCK,
-            where=self._address(self.held, f"{folder}/{decision.reference}"),
-        )
+        if not self._is_kept(decision.reference):  # a worker that was killed may have said so
+            self._records.note(
+                actor=_ACTOR,
+                kind="bucket.kept",
+                subject=decision.reference,
+                reason=reason or (decision.reasons[0].code if decision.reasons else ""),
+                action=Action.HOLD if folder == _FOLDERS[Action.HOLD] else Action.BLOCK,
+                where=self._address(self.held, f"{folder}/{decision.reference}"),
+            )
         if not self.held.move(taken.name, kept_as):
             raise Conflict(f"{name!r} was taken over by another worker")
         outcome = Outcome.BLOCKED if folder == _FOLDERS[Action.BLOCK] else Outcome.HELD
@@ -563,10 +584,10 @@ class BucketWorker:
                     self._records.add_upload(checked, UploadState.HELD, max_records=most)
 
     def _decide(
-        self, place: Place, stored: Stored, name: str, *, asks_again: bool = False
+        self, place: Place, stored: Stored, name: str, *, asks_again: bool = False, earlier: str = ""
     ) -> tuple[Decision, tuple[Hash, ...]]:
         """Return what was decided, and the hashes of what was read."""
-        with self._hook.receive(upload_id=name, door=DOOR, asks_again=asks_again) as upload:
+        with self._hook.receive(upload_id=name, door=DOOR, asks_again=asks_again, earlier=earlier) as upload:
             if stored.size > self._hook.settings.max_bytes:
                 upload.pass_over(stored.size)
             else:
@@ -652,7 +673,10 @@ class BucketWorker:
             action=decision.action,
             where=self._address(self.held, f"{_FOLDERS[decision.action]}/{decision.reference}"),
         )
-        if not self.public.take(stored, self.held, kept_as) or not self.public.remove(stored):
+        is_gone = self.public.take(stored, self.held, kept_as) and (
+            self.public.remove(stored) or self.public.look(name) is None
+        )
+        if not is_gone:
             raise Conflict(f"{name!r} has changed; it is checked again")
         self._tell(Handled(name=name, outcome=Outcome.TAKEN_BACK, where=where, decision=decision))
 

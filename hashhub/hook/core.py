@@ -35,7 +35,7 @@ from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import Hash
 from hashhub.hook.content import Content, Memory
 from hashhub.hook.decision import Action, Checked, Decision, NoAnswer, severest
-from hashhub.hook.examiner import Examined, Examiner, given_up
+from hashhub.hook.examiner import Examined, Examiner, given_up, if_skipped
 from hashhub.hook.judges import Judge, Judged, MediaJudge, query_of_nothing
 from hashhub.hook.met_again import is_same, is_same_and_more
 from hashhub.hook.rechecks import OnRecheck, Pending, Rechecks
@@ -338,6 +338,7 @@ class Hook:
                 actions.append(Action.HOLD)
         if verdict is Verdict.REVIEW:
             actions.append(settings.on_review)
+        actions.append(if_skipped(settings, examined.coverage))
         if verdict in {Verdict.REVIEW, Verdict.BENIGN}:  # about this very file: an answer, whatever it could not tell
             causes = [cause for cause in causes if cause is not NoAnswer.NO_PERCEPTUAL_HASH]
         actions += [settings.without_answer.action(cause) for cause in causes]

@@ -217,6 +217,7 @@ def collect(records: Records, settings: HookSettings, client: Client | None) -> 
         choices={
             "on_match": settings.on_match,
             "on_review": settings.on_review,
+            "on_frames_skipped": settings.on_frames_skipped,
             **{f"without_answer.{n}": getattr(settings.without_answer, n)
                for n in settings.without_answer.__struct_fields__},
             "case.complaint": settings.case.complaint,

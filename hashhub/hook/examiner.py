@@ -22,6 +22,7 @@ from hashhub.hook.answers import Answer, Answers
 from hashhub.hook.decision import Action, NoAnswer, severest
 from hashhub.hook.judges import Judged, without_hub
 from hashhub.model import Coverage, Query, ReasonLine, Verdict
+from hashhub.steps import Settling
 from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _LOOK_SECONDS: Final = 0.1  # between looks whether somebody still waits
 _TOO_LARGE: Final = frozenset({Reason.MEDIA_TOO_LARGE, Reason.MEDIA_TOO_COSTLY, Reason.TOO_LARGE})
 _UNREADABLE: Final = frozenset({Reason.UNREADABLE_MEDIA, Reason.MEDIA_PROCESS_DIED, Reason.MISSING_EXTRA})
 _EXACT_ONLY: Final = ReasonCode.EXACT_ONLY.value
+_FRAMES_SKIPPED: Final = ReasonCode.FRAMES_SKIPPED.value
 
 
 class Examined(msgspec.Struct, kw_only=True):
@@ -254,20 +256,20 @@ class Examiner:
     ) -> Steps[None]:
         is_away = not examined.is_unasked and (examined.judged is None or examined.judged.without_lists)
         try:
-            future = yield from hashing.submit_in_steps(
+            future, is_joining = yield from hashing.submit_in_steps(
                 content, is_wanted=None if is_away else is_wanted, is_on_loop=is_on_loop
             )
         except LimitExceeded as e:
             examined.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
             return
-        if not future.done():
-            try:
-                yield None
-            except GeneratorExit:
-                hashing.give_up(content, future)
-                raise
         try:
-            media = self._awaited(future, begun, is_wanted, is_away=is_away)
+            if not is_joining and not future.done():
+                yield None
+            # One file that takes long can be sent many times: who joins waits on the loop, and leaves others a thread.
+            media = yield from self._awaited(future, begun, is_wanted, is_away=is_away)
+        except GeneratorExit:
+            hashing.give_up(content, future)
+            raise
         except (FutureTimeoutError, CancelledError):
             if not is_wanted():
                 hashing.give_up(content, future)
@@ -299,7 +301,7 @@ class Examiner:
 
     def _awaited(
         self, future: Future[MediaHashes], begun: float, is_wanted: Callable[[], bool], *, is_away: bool
-    ) -> MediaHashes:
+    ) -> Steps[MediaHashes]:
         """Return the hashes. Raises TimeoutError when the decision waits no longer, and what hashing raises."""
         at = time.monotonic()
         until = max(begun + _AWAY_SECONDS, at + _LEAST_WAIT) if is_away else at + self._settings.waiting_seconds
@@ -307,13 +309,12 @@ class Examiner:
             wait = until - time.monotonic()
             if wait <= 0 and (is_away or not future.running() or self.is_closing):
                 return future.result(timeout=0)
-            try:
-                # Once it is being hashed the limits of the child processes hold; but who closes the hook may do so on
-                # the event loop that it is hashed on.
-                return future.result(timeout=min(max(wait, _LEAST_WAIT), _LOOK_SECONDS))
-            except FutureTimeoutError:
-                if future.done() or not is_wanted():
-                    raise
+            # Once it is being hashed the limits of the child processes hold; but who closes the hook may do so on the
+            # event loop that it is hashed on.
+            if not future.done() and is_wanted():
+                yield Settling(future, wait if wait > 0 else _LOOK_SECONDS)
+            if future.done() or not is_wanted():
+                return future.result(timeout=0)
 
     def _not_hashed(self, examined: Examined, error: HashHubError) -> None:
         if error.reason in _UNREADABLE:
@@ -329,7 +330,7 @@ class Examiner:
         examined.query = media.query()
         examined.media_type = media.media_type
         examined.coverage = coverage(media, self._settings.effort, query=examined.query)
-        examined.if_unknown = Action.ALLOW
+        examined.if_unknown = if_skipped(self._settings, examined.coverage)
         examined.is_unhashed = False
         if not media.frames and not media.video_frames:
             self._only_exact(examined, media.not_perceptual or "it has no frames")
@@ -374,10 +375,16 @@ class Examiner:
         examined.judged = Judged(result=media.result, policy=judged.policy, revision=judged.revision, at_least=at_least)
         examined.query = Query(hashes=media.hashes)
         examined.coverage, examined.media_type = media.coverage, media.media_type
-        examined.if_unknown = Action.ALLOW
+        examined.if_unknown = if_skipped(self._settings, examined.coverage)
         examined.is_unhashed = False
         if any(gap.code == _EXACT_ONLY for gap in media.coverage.gaps):
             self._only_exact(examined, f"the hub did not decode it ({media.media_type})")
+
+
+def if_skipped(settings: HookSettings, coverage: Coverage) -> Action:
+    """Return what becomes at least of an upload of which so much was looked at."""
+    is_skipped = any(gap.code == _FRAMES_SKIPPED for gap in coverage.gaps)
+    return settings.on_frames_skipped if is_skipped else Action.ALLOW
 
 
 def given_up() -> Cancelled:

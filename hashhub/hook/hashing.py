@@ -87,36 +87,43 @@ class Hashing:
         idle the future is done on return: handing over to another thread and back takes a third of a millisecond.
         Raises LimitExceeded when as many wait as may.
         """
-        return carry_out(self.submit_in_steps(content, is_wanted=is_wanted, is_on_loop=False))
+        future, _ = carry_out(self.submit_in_steps(content, is_wanted=is_wanted, is_on_loop=False))
+        return future
 
     def submit_in_steps(
         self, content: Content, *, is_wanted: Callable[[], bool] | None, is_on_loop: bool
-    ) -> Steps[Future[MediaHashes]]:
-        """Submit as `submit` does; an event loop can wait for an idle child as well, and for room."""
-        if is_on_loop and len(self._in_hand) >= self._most:
+    ) -> Steps[tuple[Future[MediaHashes], bool]]:
+        """Submit as `submit` does; an event loop can wait for an idle child as well, and for room. Return also whether
+        the content is in hand already, for somebody else: who waits then takes no room of its own.
+        """
+        with self._lock:
+            is_joining = content.key in self._in_hand
+        if is_on_loop and not is_joining and len(self._in_hand) >= self._most:
             yield None  # as many wait as may: the next ones wait for a thread of those who decide
-        future, run = self._admitted(content, is_wanted, is_on_loop=is_on_loop)
+        future, run, is_joining = self._admitted(content, is_wanted, is_on_loop=is_on_loop)
         if run is not None and is_wanted is not None:
             yield from self._taken_along(run, content, future, is_wanted) if is_on_loop else run
-        return future
+        return future, is_joining
 
     def _admitted(
         self, content: Content, is_wanted: Callable[[], bool] | None, *, is_on_loop: bool
-    ) -> tuple[Future[MediaHashes], Steps[None] | None]:
-        """Return the future, and the steps of hashing where the caller is to take them. Raises LimitExceeded."""
+    ) -> tuple[Future[MediaHashes], Steps[None] | None, bool]:
+        """Return the future, the steps of hashing where the caller is to take them, and whether others submitted the
+        content. Raises LimitExceeded.
+        """
         key = content.key
         with self._lock:
             if (media := self._remembered.get(key)) is not None:
                 self._remembered.move_to_end(key)
-                return _done(media), None
+                return _done(media), None, False
             until, error = self._failed.get(key, (0.0, None))
             if error is not None and time.monotonic() < until:
-                return _done(error), None
+                return _done(error), None, False
             if (future := self._in_hand.get(key)) is not None:
                 self._wanted[key] += 1
-                return future, None
+                return future, None, True
             if self._is_closed:
-                return _done(Unavailable("the hook was closed")), None
+                return _done(Unavailable("the hook was closed")), None, False
             if len(self._in_hand) >= self._most:
                 raise LimitExceeded(
                     f"{len(self._in_hand)} uploads are being hashed or wait, as many as may; see max_waiting"
@@ -127,13 +134,13 @@ class Hashing:
             if self._idle == 0:
                 self._queue[key] = content, future
                 future.add_done_callback(lambda done: self._finish(key, content) if done.cancelled() else None)
-                return future, None
+                return future, None, False
             self._idle -= 1
             future.set_running_or_notify_cancel()
             if is_wanted is not None:
-                return future, self._run(key, content, future, None if is_on_loop else is_wanted)
+                return future, self._run(key, content, future, None if is_on_loop else is_wanted), False
             self._threads.submit(carry_out, self._run(key, content, future))
-            return future, None
+            return future, None, False
 
     def _taken_along(
         self, run: Steps[None], content: Content, future: Future[MediaHashes], is_wanted: Callable[[], bool]

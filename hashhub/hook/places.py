@@ -124,8 +124,14 @@ class Place(Protocol):
         """Give an object of this place another name; return False when it is not there."""
         ...
 
+    def is_moved(self, name: str, to: str) -> bool:
+        """Return whether another name has the same upload already: a move that was cut short leaves both."""
+        ...
+
     def remove(self, stored: Stored) -> bool:
-        """Remove the object if it still is what was looked at; return whether it is gone."""
+        """Remove the object if it still is what was looked at; return whether this did. Of several that remove a file
+        at once one is told so; of several that remove an object of a bucket mostly one.
+        """
         ...
 
     def refuses(self, name: str, *, prefix: str = "") -> str:
@@ -283,13 +289,18 @@ class S3Place:
         self._call("delete_object", Key=self._prefix + name)
         return True
 
+    def is_moved(self, name: str, to: str) -> bool:
+        """Compare the marks of the uploads."""
+        marks = [(self._head(one) or {}).get("Metadata", {}).get(_MARK) for one in (name, to)]
+        return bool(marks[0]) and marks[0] == marks[1]
+
     def remove(self, stored: Stored) -> bool:
         """Remove it on condition of its ETag, where the store knows conditions. A bucket with versions keeps the
         content as an older version: removing that, too, would bring the one before it back.
         """
         head = self._head(stored.name)
         if head is None:
-            return True
+            return False
         key = self._prefix + stored.name
         if self._stored(key, head["ContentLength"], head).stamp != stored.stamp:
             return False
@@ -465,6 +476,11 @@ class FolderPlace:
         self._prune(before)
         return True
 
+    def is_moved(self, name: str, to: str) -> bool:
+        """Compare the files: a local file system renames at once or not at all, others may leave both names."""
+        files = [self.look(one) for one in (name, to)]
+        return None not in files and len({one.stamp for one in files if one is not None}) == 1
+
     def remove(self, stored: Stored) -> bool:
         """Remove the file if it still is what was looked at."""
         *folders, name = Path(stored.name).parts
@@ -474,7 +490,7 @@ class FolderPlace:
                     return False
                 os.unlink(name, dir_fd=folder)
         except NotFound:
-            return True
+            return False
         return True
 
     def refuses(self, name: str, *, prefix: str = "") -> str:
@@ -503,27 +519,19 @@ class FolderPlace:
     def _write(self, name: str, pieces: Iterator[bytes], *, mode: int, folder_mode: int, replace: bool = False) -> None:
         """Write a file that is there whole, or not. Raises AlreadyExists unless it may be replaced."""
         *folders, last = Path(name).parts
-        # Others neither list nor guess it, and a restart after a crash finds it by its beginning.
-        aside = f"{PARTIAL}{secrets.token_hex(8)}"
-        with _mapped(self.url), self._at(folders, make=folder_mode) as folder:
-            file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
-            try:
-                try:
-                    for piece in pieces:
-                        view = memoryview(piece)
-                        while view:
-                            view = view[os.write(file, view) :]
-                    os.fchmod(file, mode)
-                    os.fsync(file)
-                finally:
-                    os.close(file)
-                if replace:
-                    os.rename(aside, last, src_dir_fd=folder, dst_dir_fd=folder)
-                else:
-                    os.link(aside, last, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-            finally:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(aside, dir_fd=folder)
+        with _mapped(self.url), self._at(folders, make=folder_mode) as folder, contextlib.ExitStack() as stack:
+            file, source = _nameless(folder, stack)
+            for piece in pieces:
+                view = memoryview(piece)
+                while view:
+                    view = view[os.write(file, view) :]
+            os.fchmod(file, mode)
+            os.fsync(file)
+            if replace:
+                source = source if source.startswith(PARTIAL) else _aside(folder, source, stack)
+                os.rename(source, last, src_dir_fd=folder, dst_dir_fd=folder)
+            else:
+                _link(folder, source, last)
             os.fsync(folder)
 
     @contextlib.contextmanager
@@ -563,6 +571,43 @@ class FolderPlace:
 
 PARTIAL: Final = ".hashhub-partial-"
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _nameless(folder: int, stack: contextlib.ExitStack) -> tuple[int, str]:
+    """Open a file of which nothing is left if we are killed before it is whole and linked; return it, and by what it is
+    linked. On a file system that has no such files (NFS) it has a name that others do not guess; one that is left in
+    `checking/` is removed by it.
+    """
+    try:
+        file = os.open(".", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    except OSError as e:
+        if e.errno not in {errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT}:
+            raise
+        name = f"{PARTIAL}{secrets.token_hex(8)}"
+        file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+        stack.callback(_discard, folder, name)
+    else:
+        name = f"/proc/self/fd/{file}"
+    stack.callback(os.close, file)
+    return file, name
+
+
+def _aside(folder: int, source: str, stack: contextlib.ExitStack) -> str:
+    """Give a nameless file a name from which it can be renamed over another."""
+    name = f"{PARTIAL}{secrets.token_hex(8)}"
+    stack.callback(_discard, folder, name)
+    _link(folder, source, name)
+    return name
+
+
+def _link(folder: int, source: str, name: str) -> None:
+    # A path in /proc is a link to be followed to the file itself; any other is the file's own name.
+    os.link(source, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=source.startswith("/proc/"))
+
+
+def _discard(folder: int, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
 
 
 def _close(folder: int, entries: Any) -> None:

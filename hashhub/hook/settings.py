@@ -562,6 +562,10 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     on_review: Action = Action.HOLD
     """What REVIEW means for an upload."""
 
+    on_frames_skipped: Action = Action.ALLOW
+    """What becomes at least of an upload of which not all was looked at (the film of a motion photo, frames of a long
+    animation), unless it is a MATCH; see above."""
+
     data: str = "hashhub-hook"
     """Directory of the hook's own records, vault and copy; for its owner only."""
 

@@ -242,6 +242,7 @@ class Vault:
         """Open everything that is kept, let nothing out, and say what cannot be opened."""
         problems = []
         rows = self._rows()
+        self._records.note(actor=actor, kind="vault.check_begun", subject="vault", items=len(rows))
         for row in rows:
             name, reference, *_, wrapped = row
             try:
@@ -310,9 +311,12 @@ class Vault:
         and started again. Return how many were, and how many could not be opened.
         """
         done = failed = 0
-        for name, reference, _, _, key_id, wrapped in self._rows():
-            if key_id == self._keys.id:
-                continue
+        rows = [row for row in self._rows() if row[4] != self._keys.id]
+        # Before the first key is opened: one that is killed has opened some.
+        self._records.note(
+            actor=actor, kind="vault.rotation_begun", subject="vault", key=self._keys.id, items=len(rows)
+        )
+        for name, reference, _, _, _, wrapped in rows:
             try:
                 anew = self._keys.wrap(self._old_keys.unwrap(wrapped, name), name)
             except HashHubError as e:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,7 +141,7 @@ class Bench:
         self.handled: list[Handled] = []
         self._open: list[Any] = []
 
-    def worker(self, *, data: Path | None = None, **changed: Any) -> BucketWorker:
+    def worker(self, *, data: Path | None = None, is_recording: bool = False, **changed: Any) -> BucketWorker:
         bucket = {f: getattr(self.scene.section, f) for f in BucketSettings.__struct_fields__}
         section = BucketSettings(**bucket | {k: changed.pop(k) for k in list(changed) if k in bucket})
         usual: dict[str, Any] = {
@@ -151,7 +152,8 @@ class Bench:
             "answer_seconds": 20.0,  # a loaded machine is no reason for another answer
             "bucket": section,
         }
-        hook = Hook(HookSettings(**usual | changed), judge=self.judge)
+        records = Records(data or self.data) if is_recording else None
+        hook = Hook(HookSettings(**usual | changed), judge=self.judge, records=records)
         assert hook._hashing is not None
         hook._hashing._pool = self._hashers  # started once for all tests
         worker = BucketWorker(hook, self.handled.append, clock=lambda: self.now)
@@ -909,3 +911,115 @@ def test_what_changes_while_it_is_taken_back_is_checked_again(
     assert scene.contents("public") == {}
     assert scene.held_names() == ["block/a.jpg"]
     assert at_work.outcomes() == [("a.jpg", Outcome.TAKEN_BACK)]
+
+
+def test_a_publisher_that_is_killed_leaves_no_part_where_everybody_reads(tmp_path: Path) -> None:
+    """At each call that writes, links or renames: what is there is the whole upload by its name, or nothing."""
+    content = b"synthetic" * 1000
+    calls = ("write", "fchmod", "fsync", "link", "unlink")
+    for call in calls:
+        for is_after in (False, True):
+            root = tmp_path / f"{call}-{is_after}"
+            held, public = FolderPlace(str(root / "held")), FolderPlace(str(root / "public"))
+            held._write("checking/a/a.jpg", iter([content]), mode=0o600, folder_mode=0o700)
+            child = os.fork()
+            if not child:
+                whole = getattr(os, call)
+
+                def killed(*given: Any, **named: Any) -> Any:
+                    if is_after:  # noqa: B023 - called within the turn
+                        whole(*given, **named)  # noqa: B023
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+                setattr(os, call, killed)
+                held.publish("checking/a/a.jpg", public, "a.jpg", overwrite=False)
+                os._exit(0)
+            os.waitpid(child, 0)
+            there = {path.name: path.read_bytes() for path in (root / "public").rglob("*")}
+            assert there in ({}, {"a.jpg": content}), (call, is_after)
+            assert held.publish("checking/a/a.jpg", public, "a.jpg", overwrite=False)
+            assert [path.name for path in (root / "public").rglob("*")] == ["a.jpg"]
+
+
+def test_two_workers_that_took_one_upload_do_not_both_go_on(
+    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, _ = pictures
+    at_work.judge.know(known)
+    scene = at_work.scene
+    scene.upload("known.jpg", known)
+    workers = [at_work.worker(jobs=1), at_work.worker(jobs=1)]
+    place = FolderPlace if scene.kind == "folder" else S3Place
+    take = place.take
+    have_taken = threading.Barrier(2)
+
+    def both_have(self: Any, *given: Any) -> bool:
+        done = take(self, *given)
+        have_taken.wait(60)
+        return done
+
+    monkeypatch.setattr(place, "take", both_have)
+    remove, turn = place.remove, threading.Lock()
+
+    def one_after_the_other(self: Any, stored: Stored) -> bool:
+        with turn:
+            return remove(self, stored)
+
+    monkeypatch.setattr(place, "remove", one_after_the_other)
+    stored = workers[0].quarantine.look("known.jpg")
+    assert stored is not None
+    threads = [threading.Thread(target=worker._take, args=(stored,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert scene.held_names() == ["block/known.jpg"]
+
+
+@pytest.mark.parametrize("step", ["before the note", "before the move", "within the move"])
+def test_what_was_recorded_before_the_kill_is_not_recorded_twice(
+    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Else persons have one upload twice in the queue, one of them nowhere, and figures count both."""
+    known, _ = pictures
+    at_work.judge.know(known)
+    scene = at_work.scene
+    place = FolderPlace if scene.kind == "folder" else S3Place
+    if step == "within the move" and scene.kind == "folder":
+        pytest.skip("a file is renamed: it is at one place or the other")
+    scene.upload("known.jpg", known)
+
+    def killed(*_: Any, **__: Any) -> Any:
+        raise SystemExit
+
+    worker = at_work.worker(is_recording=True)
+    stored = worker.quarantine.look("known.jpg")
+    assert stored is not None
+    with monkeypatch.context() as patched:
+        if step == "before the note":
+            patched.setattr(worker, "_keep", killed)
+        elif step == "before the move":
+            patched.setattr(place, "move", killed)
+        else:
+            call = S3Place._call
+            patched.setattr(
+                S3Place,
+                "_call",
+                lambda self, name, **given: killed() if name == "delete_object" and "held/checking" in given["Key"]
+                else call(self, name, **given),
+            )  # fmt: skip
+        with pytest.raises(SystemExit):
+            worker._take(stored)
+    worker.close()
+    at_work.worker(is_recording=True).look_once()
+    assert scene.held_names() == ["block/known.jpg"]
+    records = Records(at_work.data)
+    [(reference,)] = records.rows("SELECT reference FROM upload")
+    assert list(scene.contents("held")) == [f"block/{reference}/known.jpg"]
+    kinds = [event.kind for event in records.events()]
+    assert (kinds.count("upload.blocked"), kinds.count("bucket.kept")) == (1, 1)
+    records.close()
+    # The same again is another upload.
+    scene.upload("known.jpg", known)
+    at_work.worker(is_recording=True).look_once()
+    assert scene.held_names() == ["block/known.jpg"] * 2

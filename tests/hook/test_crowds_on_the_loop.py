@@ -22,8 +22,9 @@ from hashhub.hashes import Hash
 from hashhub.hashing import hash_media
 from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, open_hook
 from hashhub.hook.asgi import UploadHook
+from hashhub.hook.records import UploadState
 from hashhub.model import Effort, Query, VariantHashes, Verdict
-from hashhub.steps import is_ready
+from hashhub.steps import Wait, is_ready
 from tests.hook.conftest import Listed, jpeg
 from tests.hook.test_asgi import one_request
 from tests.hook.test_hashing import large, wait_for
@@ -75,6 +76,35 @@ def test_those_who_wait_have_all_threads_and_the_first_leaves(hook: Hook, thread
 
     assert [decision.action for decision in asyncio.run(run())] == [Action.ALLOW] * 4
     assert asyncio.run(deciding(hook, threads, jpeg(122))).action is Action.ALLOW
+
+
+def test_those_who_wait_for_one_file_leave_the_threads_to_others(
+    settings: HookSettings, threads: ThreadPoolExecutor
+) -> None:
+    """One file that takes long, sent again and again, must not be what all other uploads wait for."""
+    choices = msgspec.structs.replace(settings.without_answer, no_perceptual_hash=Action.HOLD)
+    with open_hook(msgspec.structs.replace(settings, without_answer=choices)) as hook:
+        hook.check(jpeg(100))
+        assert hook._hashing is not None
+        child = hook._hashing._pool._children.get()
+        hook._hashing._pool._children.put(child)
+
+        async def run() -> tuple[Decision, list[Decision]]:
+            tasks = await crowd(hook, threads, large(26), 8)
+            os.kill(child._id[0], signal.SIGSTOP)  # hashing it does not come to its end
+            try:
+                async with asyncio.timeout(20):
+                    other = await deciding(hook, threads, b"no picture")  # is recorded, which takes a thread
+                assert not any(task.done() for task in tasks)
+            finally:
+                os.kill(child._id[0], signal.SIGCONT)
+            async with asyncio.timeout(60):
+                return other, await asyncio.gather(*tasks)
+
+        other, decisions = asyncio.run(run())
+        assert (other.action, hook.state_of(other.reference)) == (Action.HOLD, UploadState.HELD)
+        assert [decision.action for decision in decisions] == [Action.ALLOW] * 8
+        assert hook._hashing.hashed == 2
 
 
 def test_all_who_wait_leave_at_once(hook: Hook, threads: ThreadPoolExecutor) -> None:
@@ -218,7 +248,7 @@ def test_steps_that_nobody_takes_further_leave_nothing(hook: Hook, at: int) -> N
             with suppress(StopIteration):
                 wait = next(steps)
                 for _ in range(at):
-                    is_there = wait is not None and is_ready(wait.descriptor, wait.event, 0.02)
+                    is_there = isinstance(wait, Wait) and is_ready(wait.descriptor, wait.event, 0.02)
                     wait = steps.send(is_there)
             steps.close()
     wait_for(lambda: hook.memory_bytes == 0 and hashing._idle == 1)

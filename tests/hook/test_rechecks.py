@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import http.server
+import io
 import json
 import threading
 import time
@@ -23,6 +24,7 @@ from hashhub.hook.records import Records, UploadState
 from hashhub.hook.settings import RecheckSettings
 from hashhub.hook.telling import AppUrl
 from hashhub.model import Query, Verdict, now
+from hashhub.testing.pictures import picture
 from tests.hook.conftest import HELD
 from tests.hook.test_core import OneVerdict, _eventually
 
@@ -327,3 +329,40 @@ def _hashes_of(hook: Hook, reference: str) -> int:
     assert hook._records is not None
     recorded = hook._records.get_upload(reference)
     return len(recorded[1].hashes) if recorded else 0
+
+
+def animation(frames: int) -> bytes:
+    """Return an animation of which no two frames are alike."""
+    pictures = [picture(seed, (64, 64)) for seed in range(frames)]
+    out = io.BytesIO()
+    pictures[0].save(out, "GIF", save_all=True, append_images=pictures[1:])
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("choice", [Action.ALLOW, Action.HOLD, Action.BLOCK])
+def test_what_becomes_of_an_upload_of_which_not_all_was_looked_at_is_chosen(
+    make_settings: MakeSettings, choice: Action
+) -> None:
+    settings = make_settings(recheck=RARELY, on_frames_skipped=choice)
+    with opened(settings, OneVerdict(Verdict.NO_MATCH)) as hook:
+        for _ in range(2):  # the second time by a remembered answer
+            decision = hook.check(animation(33))
+            assert (decision.action, decision.verdict, decision.no_answer) == (choice, Verdict.NO_MATCH, None)
+            assert "FRAMES_SKIPPED" in {line.code for line in decision.reasons}
+        assert hook.check(animation(32)).action is Action.ALLOW
+    with opened(settings, OneVerdict(Verdict.MATCH)) as hook:
+        assert hook.check(animation(33)).action is Action.BLOCK
+
+
+def test_what_was_not_looked_at_is_held_also_when_the_answer_comes_later(make_settings: MakeSettings) -> None:
+    settings = make_settings(recheck=RARELY, on_frames_skipped=Action.HOLD)
+    judge, told = away(Verdict.NO_MATCH), list[Rechecked]()
+    with opened(settings, judge, told) as hook:
+        decision = hook.check(animation(33))
+        assert decision.no_answer is NoAnswer.HUB_AWAY
+        assert _eventually(lambda: _hashes_of(hook, decision.reference) > 3)
+        judge.is_away = False
+        _make_due(hook)
+        hook.recheck()
+        assert hook.state_of(decision.reference) is UploadState.HELD
+        assert not any(rechecked.action is Action.ALLOW for rechecked in told)

@@ -235,6 +235,14 @@ def test_a_hotline_gets_no_digest_and_no_account() -> None:
     assert "192.0.2.7" not in everything
 
 
+def test_of_hashes_alone_no_size_is_claimed() -> None:
+    draft = _draft()
+    [file] = draft.files
+    hashes_only = msgspec.structs.replace(draft, files=(msgspec.structs.replace(file, size_bytes=0),))
+    sizes = [b"size_bytes" in content for content in render(hashes_only, Recipient.NCA).files.values()]
+    assert not any(sizes)
+
+
 @pytest.mark.parametrize("recipient", Recipient)
 def test_each_draft_begins_with_what_it_is(recipient: Recipient) -> None:
     for name, content in render(_draft(), recipient).files.items():

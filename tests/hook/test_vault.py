@@ -341,6 +341,62 @@ def test_keys_are_rotated_and_the_old_one_is_of_no_use(place: Place, tmp_path: P
     assert place.open().check(actor="ann").opened == 3
 
 
+@pytest.mark.parametrize("call", ["rotate", "check"])
+def test_that_keys_were_opened_is_on_record_also_of_who_was_killed(place: Place, call: str) -> None:
+    vault = place.open()
+    for _ in range(3):
+        keep(vault)
+    old = place.key.rename(place.directory / "old.key")
+    make_key(place.key)
+    if call == "check":
+        place.open(old_key=str(old), rotating=True).rotate(actor="account:root")
+    before = len(place.kinds())
+    code = textwrap.dedent("""
+        import os, signal, sys
+        from tests.hook.test_vault import Place
+        from hashhub.hook.vault_keys import KeyFile
+        from pathlib import Path
+        place = Place.__new__(Place)
+        place.directory = Path(sys.argv[1]); place.data = place.directory / "hook"
+        place.key = place.directory / "vault.key"
+        unwrap, opened = KeyFile.unwrap, []
+        def killed_at_the_third(self, wrapped, name):
+            opened.append(name)
+            return os.kill(os.getpid(), signal.SIGKILL) if len(opened) == 3 else unwrap(self, wrapped, name)
+        is_rotating = sys.argv[2] == "rotate"
+        vault = place.open(old_key=str(place.directory / "old.key") if is_rotating else "", rotating=is_rotating)
+        KeyFile.unwrap = killed_at_the_third
+        getattr(vault, sys.argv[2])(actor="account:mallory")
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(place.directory), call],
+        cwd=Path(__file__).parents[2],
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    events = place.records().events()[before:]
+    kind = {"rotate": "vault.rotation_begun", "check": "vault.check_begun"}[call]
+    assert [(event.kind, event.actor, event.details["items"]) for event in events] == [(kind, "account:mallory", 3)]
+    if call == "rotate":  # what is left is done, and all opens
+        vault = place.open(old_key=str(old), rotating=True)
+        assert vault.rotate(actor="account:root") == (1, 0)
+    assert place.open().check(actor="ann").opened == 3
+
+
+def test_what_a_door_that_still_runs_keeps_for_the_old_key_is_said_and_can_be_rotated_yet(place: Place) -> None:
+    running = place.open()
+    keep(running)
+    old = place.key.rename(place.directory / "old.key")
+    make_key(place.key)
+    assert place.open(old_key=str(old), rotating=True).rotate(actor="account:root") == (1, 0)
+    keep(running)
+    with pytest.raises(FailedPrecondition, match="--old-key"):
+        place.open()
+    assert place.open(old_key=str(old), rotating=True).rotate(actor="account:root") == (1, 0)
+    assert place.open().check(actor="ann").opened == 2
+
+
 @pytest.fixture
 def age(tmp_path: Path) -> tuple[str, str]:
     """A file with a recipient, and one with its identity."""

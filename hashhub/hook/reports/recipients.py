@@ -196,7 +196,7 @@ def _file(file: Reported) -> dict[str, Any]:
             "uploaded": zoned(file.time),
             "location": file.url,
             "media_type": file.media_type,
-            "size_bytes": file.size_bytes,
+            "size_bytes": file.size_bytes or None,  # of hashes alone nobody knows it
             "hashes": [h.text for h in file.hashes],
             "recognised_by": [
                 _full({"hash_set": s.hash_set, "algorithm": s.algorithm, "distance": s.distance, "variant": s.variant})
