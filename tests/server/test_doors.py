@@ -59,7 +59,7 @@ class Gatekeeper:
     def __call__(self, *args: Any) -> Any:
         self.calls += 1
         self.entered.release()
-        assert self.release.wait(20)
+        assert self.release.wait(60)
         return self._then(*args)
 
 
@@ -222,12 +222,18 @@ def test_a_call_whose_deadline_passed_in_the_queue_is_not_begun(
 ) -> None:
     served = serve_hub(threads=1)
     gate = slow(served)
-    with ThreadPoolExecutor(1) as pool:
+    threads = served.doors._threads["calls"]
+    with ThreadPoolExecutor(2) as pool:
         first = pool.submit(served.call, *GET)
         assert gate.entered.acquire(timeout=30)
+        second = pool.submit(served.call, *GET, timeout=0.5)
+        _until(lambda: threads.in_progress == 2 or second.done())
+        queued = time.monotonic()
         with pytest.raises(Unavailable) as caught:
-            served.call(*GET, timeout=0.2)
+            second.result()
         assert caught.value.reason is Reason.DEADLINE_EXCEEDED
+        # The server measures the time since the call came to it.
+        time.sleep(max(0.0, queued + 0.6 - time.monotonic()))
         gate.release.set()
         assert first.result(30).display_name == "Home"
     assert served.call(*GET).display_name == "Home"  # the one thread has gone past the dead call
@@ -358,7 +364,7 @@ def test_health_waits_for_the_matcher(serve_hub: Serve) -> None:
         health_pb2.HealthCheckRequest.SerializeToString,
         health_pb2.HealthCheckResponse.FromString,
     )
-    watching = watch(health_pb2.HealthCheckRequest(), timeout=20)
+    watching = watch(health_pb2.HealthCheckRequest(), timeout=60)
     assert next(watching).status == health_pb2.HealthCheckResponse.NOT_SERVING
     served.hub.start()
     assert next(watching).status == health_pb2.HealthCheckResponse.SERVING
@@ -458,7 +464,7 @@ def counted(metrics: Metrics, method: str, code: str) -> float:
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.01)
