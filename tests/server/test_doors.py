@@ -296,11 +296,11 @@ def test_followers_have_their_own_threads_and_their_own_limit(
     follow: grpc.UnaryStreamMultiCallable[bytes, bytes] = served.channel.unary_stream(
         "/hashhub.v1.ChangeService/FollowChanges", None, None
     )
-    streams = [follow(b"", metadata=served.metadata(secret), timeout=30) for _ in range(2)]
+    streams = [follow(b"", metadata=served.metadata(secret), timeout=300) for _ in range(2)]
     _until(lambda: served.doors._gate.rooms["feeds"].depth == (2, 0))
     assert served.call(*GET).display_name == "Home"
     with pytest.raises(grpc.RpcError) as caught:
-        next(follow(b"", metadata=served.metadata(secret), timeout=30))
+        next(follow(b"", metadata=served.metadata(secret), timeout=300))
     refusal = wire.status_to_error(caught.value)
     assert (refusal.reason, refusal.metadata["share"], refusal.metadata["most"]) == (
         Reason.SHARE_EXCEEDED,
@@ -308,10 +308,10 @@ def test_followers_have_their_own_threads_and_their_own_limit(
         "2",
     )
     assert refusal.retry_after
-    streams += [follow(b"", metadata=served.metadata(), timeout=30) for _ in range(2)]
+    streams += [follow(b"", metadata=served.metadata(), timeout=300) for _ in range(2)]
     _until(lambda: served.doors._gate.rooms["feeds"].depth == (4, 0))
     with pytest.raises(grpc.RpcError) as caught:
-        next(follow(b"", metadata=served.metadata("CONSUMER"), timeout=30))
+        next(follow(b"", metadata=served.metadata("CONSUMER"), timeout=300))
     assert wire.status_to_error(caught.value).reason is Reason.TOO_MANY_REQUESTS
     for stream in streams:
         stream.cancel()
