@@ -225,7 +225,7 @@ def test_a_call_whose_deadline_passed_in_the_queue_is_not_begun(
     threads = served.doors._threads["calls"]
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(served.call, *GET)
-        assert gate.entered.acquire(timeout=30)
+        assert gate.entered.acquire(timeout=60)
         second = pool.submit(served.call, *GET, timeout=0.5)
         _until(lambda: threads.in_progress == 2 or second.done())
         queued = time.monotonic()
@@ -235,7 +235,7 @@ def test_a_call_whose_deadline_passed_in_the_queue_is_not_begun(
         # The server measures the time since the call came to it.
         time.sleep(max(0.0, queued + 0.6 - time.monotonic()))
         gate.release.set()
-        assert first.result(30).display_name == "Home"
+        assert first.result(60).display_name == "Home"
     assert served.call(*GET).display_name == "Home"  # the one thread has gone past the dead call
     assert gate.calls == 2
 
@@ -273,7 +273,7 @@ def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
     gate = slow(served)
     with ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(served.call, *GET, who=who) for who in ("OPERATOR", "OPERATOR", "AUDITOR", "AUDITOR")]
-        assert gate.entered.acquire(timeout=30)
+        assert gate.entered.acquire(timeout=60)
         _until(lambda: served.doors._threads["calls"].in_progress == 4)
         # Whoever waited for the one busy thread would wait until the test lets it go, below.
         with pytest.raises(LimitExceeded) as caught:
@@ -282,7 +282,7 @@ def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
         assert caught.value.retry_after
         assert _health(served) == health_pb2.HealthCheckResponse.SERVING
         gate.release.set()
-        assert all(w.result(30).display_name == "Home" for w in waiting)
+        assert all(w.result(60).display_name == "Home" for w in waiting)
     _until(lambda: served.doors._threads["calls"].in_progress == 0)
     assert served.call(*GET).display_name == "Home"
 
@@ -325,7 +325,7 @@ def test_calls_in_progress_end_and_new_ones_are_refused_while_draining(
     gate = slow(served)
     with ThreadPoolExecutor(2) as pool:
         running = pool.submit(served.call, *GET)
-        assert gate.entered.acquire(timeout=30)
+        assert gate.entered.acquire(timeout=60)
         closing = pool.submit(served.doors.close)
         _until(lambda: not served.doors.is_serving)
         with grpc.insecure_channel(served.doors.grpc_address) as late:
@@ -334,8 +334,8 @@ def test_calls_in_progress_end_and_new_ones_are_refused_while_draining(
                 ask(b"", metadata=served.metadata(), timeout=2)
         assert isinstance(wire.status_to_error(caught.value), Unavailable)
         gate.release.set()
-        assert running.result(30).display_name == "Home"
-        closing.result(30)
+        assert running.result(60).display_name == "Home"
+        closing.result(60)
 
 
 def test_a_call_that_does_not_end_is_cut_off(serve_hub: Serve, slow: Callable[[Served], Gatekeeper]) -> None:
@@ -343,11 +343,11 @@ def test_a_call_that_does_not_end_is_cut_off(serve_hub: Serve, slow: Callable[[S
     gate = slow(served)
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(served.call, *GET)
-        assert gate.entered.acquire(timeout=30)
+        assert gate.entered.acquire(timeout=60)
         served.doors.close()  # comes back although the call still waits
         gate.release.set()
         with pytest.raises(Unavailable):
-            running.result(30)
+            running.result(60)
 
 
 def test_health_waits_for_the_matcher(serve_hub: Serve) -> None:

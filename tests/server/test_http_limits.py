@@ -222,7 +222,7 @@ def test_a_full_room_refuses_and_leaves_lookups_and_health(serve_hub: Serve, mon
 
     def hold(*args: Any) -> Any:
         entered.release()
-        assert release.wait(30)
+        assert release.wait(60)
         return get(*args)
 
     monkeypatch.setattr(served.hub.contributors, "get", hold)
@@ -232,14 +232,14 @@ def test_a_full_room_refuses_and_leaves_lookups_and_health(serve_hub: Serve, mon
     for call in calling:
         call.start()
     # One token has three quarters of the places, working and waiting ones.
-    assert entered.acquire(timeout=30)
+    assert entered.acquire(timeout=60)
     wait_for(lambda: served.doors._threads["calls"].in_progress == 3)
     full = ask(served, GET, HOME)
     assert (full.status, full.reason, full.headers["Retry-After"]) == (429, "TOO_MANY_REQUESTS", "1")
     assert ask(served, "/healthz", verb="GET", who=None).status == 200
     release.set()
     for call in calling:
-        call.join(30)
+        call.join(60)
     assert statuses == [200] * 3
     assert ask(served, GET, HOME).status == 200
 

@@ -363,7 +363,7 @@ def test_closing_frees_the_port_and_waits_for_answers(served: Served) -> None:
         threading.Thread(target=answer, args=(request,)).start()
 
     def answer(request: Request) -> None:
-        assert release.wait(20)
+        assert release.wait(60)
         request.answer(200, (), b"late")
 
     served.handle = handle
@@ -377,8 +377,8 @@ def test_closing_frees_the_port_and_waits_for_answers(served: Served) -> None:
         closing.join(0.2)
         assert closing.is_alive()
         release.set()
-        closing.join(20)
-    asking.join(20)
+        closing.join(60)
+    asking.join(60)
     assert answers[0].endswith(b"late")
     with pytest.raises(ConnectionError), served.connect():
         pass
