@@ -244,19 +244,24 @@ def test_the_table_names_every_scene_that_it_needs_and_says_what_was_not_played(
         assert line.does == ("-" if event.scenes else "not played: see the test")
 
 
+def fetched(answers: prober.Answers) -> prober.Answers:
+    answers.fetch()
+    return answers
+
+
 def test_a_prober_notices_wrong_answers_and_a_hub_that_is_gone(warmed: Warm, tmp_path: Path) -> None:
     asked = f"MD5:{'0' * 31}1"
     with (
         warmed.hub(tmp_path / "hub") as hub,
         prober.asking(hub.address, hub.token, {asked: Verdict.NO_MATCH}, http=hub.http) as answers,
     ):
-        until(lambda: answers.fetch() is None and bool(answers.lookups) and bool(answers.health))
+        until(lambda: fetched(answers).lookups and answers.health)
         good, healthy = list(answers.lookups), list(answers.health)
         with prober.asking(hub.address, hub.token, {asked: Verdict.MATCH}) as wrong:
-            until(lambda: wrong.fetch() is None and bool(wrong.lookups))
+            until(lambda: fetched(wrong).lookups)
         for pid in result.family(hub.pid):
             os.kill(pid, signal.SIGKILL)
-        until(lambda: answers.fetch() is None and any(answer.failure for answer in answers.lookups))
+        until(lambda: any(answer.failure for answer in fetched(answers).lookups))
     assert good
     assert healthy
     assert not [answer for answer in good + healthy if answer.failure]
