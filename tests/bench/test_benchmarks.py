@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ from bench import (  # noqa: E402 - after the path
 from hashhub import v1  # noqa: E402 - likewise
 from hashhub.model import Verdict  # noqa: E402 - likewise
 from hashhub.testing.hub_process import running_hub  # noqa: E402 - likewise
+from tests.server.test_workers import until  # noqa: E402 - likewise
 from tests.warm import Warm  # noqa: E402 - likewise
 
 
@@ -244,24 +244,29 @@ def test_the_table_names_every_scene_that_it_needs_and_says_what_was_not_played(
         assert line.does == ("-" if event.scenes else "not played: see the test")
 
 
+def fetched(answers: prober.Answers) -> prober.Answers:
+    answers.fetch()
+    return answers
+
+
 def test_a_prober_notices_wrong_answers_and_a_hub_that_is_gone(warmed: Warm, tmp_path: Path) -> None:
     asked = f"MD5:{'0' * 31}1"
     with (
         warmed.hub(tmp_path / "hub") as hub,
         prober.asking(hub.address, hub.token, {asked: Verdict.NO_MATCH}, http=hub.http) as answers,
     ):
-        time.sleep(1.2)
-        answers.fetch()
-        good, healthy = sorted(answers.lookups, key=lambda a: a.due), list(answers.health)
+        until(lambda: fetched(answers).lookups and answers.health)
+        good, healthy = list(answers.lookups), list(answers.health)
         with prober.asking(hub.address, hub.token, {asked: Verdict.MATCH}) as wrong:
-            time.sleep(0.3)
+            until(lambda: fetched(wrong).lookups)
         for pid in result.family(hub.pid):
             os.kill(pid, signal.SIGKILL)
-        time.sleep(0.5)
+        until(lambda: any(answer.failure for answer in fetched(answers).lookups))
     assert good
     assert healthy
     assert not [answer for answer in good + healthy if answer.failure]
-    assert [b.due - a.due for a, b in itertools.pairwise(good)] == pytest.approx([0.02] * (len(good) - 1), abs=0.001)
+    due = sorted(answer.due for answer in answers.lookups)
+    assert [b - a for a, b in itertools.pairwise(due)] == pytest.approx([0.02] * (len(due) - 1), abs=0.001)
     assert set(prober.summary(wrong.lookups)["failed"]) == {"said NO_MATCH"}
     assert "SERVER_UNAVAILABLE" in prober.summary(answers.lookups)["failed"]
 

@@ -337,5 +337,5 @@ def on_terminal(hub: RunningHub, arguments: list[str], *, no_color: bool) -> str
                 break
             output += piece
         os.close(ours)
-        assert process.wait(timeout=30) == DONE, output.decode("utf-8", "replace")
+        assert process.wait(timeout=60) == DONE, output.decode("utf-8", "replace")
     return output.decode("utf-8", "replace")

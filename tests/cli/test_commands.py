@@ -17,6 +17,7 @@ from click.testing import Result
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.lists import Item, list_file, random_items, soiled
 from hashhub.testing.pictures import ALTERATIONS, picture
+from tests.e2e.conftest import stop_when
 
 Run = Callable[..., Result]
 Start = Callable[..., Any]
@@ -178,11 +179,12 @@ class TestImport:
         source = write(tmp_path / "list.json", "vics-2.0", random_items(60_000, seed=8, values=("1",)))
         arguments = ("import", source, "--format", "vics", "--hash-set", hash_set, "--json")
         process = start(*arguments)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
+
+        def is_begun() -> bool:
             imports = objects(run("findings", hash_set, "--json").stdout)
-            if imports and imports[0]["batch_count"] >= 2:
-                break
+            return bool(imports) and imports[0]["batch_count"] >= 2
+
+        stop_when(process, is_begun)
         process.kill()
         process.wait()
         (left,) = objects(run("findings", hash_set, "--json").stdout)

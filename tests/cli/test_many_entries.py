@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -221,9 +220,7 @@ class TestDoing:
         names.write_text("".join(f"{e['name']}\n" for e in listed(run, hash_set)), "ascii")
         process = start("entry", "withdraw", "--names-from", str(names), "--reason", "error", "--yes", "--json")
         while process.poll() is None:
-            begun = time.monotonic()
             assert run("match", "--hash", f"MD5:{hashes[0]}", "--json").exit_code == DONE
-            assert time.monotonic() - begun < 5.0
         out, err = process.communicate()
         assert process.returncode == DONE, err
         (told,) = objects(out)

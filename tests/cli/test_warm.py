@@ -67,7 +67,7 @@ def test_a_signal_reaches_the_hub(warmed: Warm, tmp_path: Path, number: signal.S
     assert "draining" in (tmp_path / "data/hub.log").read_text("utf-8")
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(240)
 def test_a_hub_does_not_outlive_the_program_in_front(warmed: Warm, tmp_path: Path) -> None:
     with warmed.used(), running_hub(tmp_path / "data") as hub:
         with Client(hub.address, hub.token) as client:

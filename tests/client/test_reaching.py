@@ -125,21 +125,22 @@ def test_what_somebody_has_to_correct_is_told_at_once_and_what_may_pass_is_waite
     began = time.monotonic()
     fault(web)
     assert time.monotonic() - began < 60, "it did not wait for ten minutes"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
     attempts: list[str] = []
     server = grpc.server(ThreadPoolExecutor(1))
+    with socket.socket() as kept:  # nobody else takes the port before it is listened on
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        kept.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{kept.getsockname()[1]}"
 
-    def start() -> None:
-        time.sleep(0.5)
-        attempts.append("started")
-        server.add_insecure_port(address)
-        server.start()
+        def start() -> None:
+            time.sleep(0.5)
+            attempts.append("started")
+            server.add_insecure_port(address)
+            server.start()
 
-    threading.Thread(target=start).start()
-    error = fault(address, retry_seconds=60)
-    server.stop(None).wait()
+        threading.Thread(target=start).start()
+        error = fault(address, retry_seconds=60)
+        server.stop(None).wait()
     assert attempts == ["started"]
     assert not isinstance(error, Unavailable), "it was reached, and does not know the call"
 

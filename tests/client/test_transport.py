@@ -159,8 +159,9 @@ def test_a_passed_deadline_is_not_tried_again() -> None:
         return v1.Status()
 
     over = threading.Event()
-    with served(answer) as address, Client(address, "t", timeout=2.0, retry_seconds=5.0) as client:
+    with served(answer) as address, Client(address, "t", timeout=60.0, retry_seconds=5.0) as client:
         client.status()  # the connection stands
+        client._transport._connection.timeout = 1.0
         with pytest.raises(Unavailable) as caught:
             client.status()
         over.set()
@@ -178,7 +179,7 @@ def test_what_is_committed_is_reported_by_a_hub_that_cannot_list_findings(error:
 
     source = io.BytesIO(b"00" * 16 + b"  a.jpg\n")
     # One that is busy is asked again for as long as one attempt has.
-    with served(answer) as address, Client(address, "t", timeout=3.0, retry_seconds=0.2) as client:
+    with served(answer) as address, Client(address, "t", timeout=5.0, retry_seconds=0.2) as client:
         report = client.import_source(source, connector="hash-lines", hash_set="c/s")
     assert report.source.state is ImportState.COMMITTED
     assert not report.groups_complete

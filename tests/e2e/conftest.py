@@ -137,6 +137,18 @@ def wait_until(condition: Callable[[], bool], seconds: float = _PATIENCE) -> Non
         time.sleep(0.01)
 
 
+def stop_when(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """Stop a process once it is so. It works in short steps till then: while somebody slow looks, it does not end."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        if condition():
+            return
+        assert time.monotonic() < end, "it did not come about"
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.05)
+
+
 def kill(pid: int) -> None:
     """End a process as a power cut would."""
     with suppress(ProcessLookupError):

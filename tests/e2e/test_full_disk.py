@@ -65,7 +65,7 @@ def fill(disk: Path) -> Path:
 
 def health(desk: Desk) -> tuple[int, dict[str, str]]:
     try:
-        with urllib.request.urlopen(f"http://{desk.hub.http}/healthz", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{desk.hub.http}/healthz", timeout=60) as answer:
             page, code = answer.read(), answer.status
     except urllib.error.HTTPError as e:
         page, code = e.read(), e.code

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 from hashhub.client.contribution import BATCH_ITEMS
 from hashhub.errors import HashHubError, Reason
 from hashhub.model import Verdict, WithdrawalReason
+from tests.e2e.conftest import stop_when
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,14 +73,12 @@ def test_the_same_file_from_two_clients_at_once(desk: Desk, new_set: str) -> Non
     assert desk.verdicts(*items[::600]) == [Verdict.MATCH] * 10
 
 
-def test_a_client_that_is_killed_is_resumed_by_the_same_command(
-    desk: Desk, new_set: str, wait_until: Callable[..., None]
-) -> None:
+def test_a_client_that_is_killed_is_resumed_by_the_same_command(desk: Desk, new_set: str) -> None:
     source, items = desk.vics("list.json", 60_000, seed=12)
     arguments = ("import", source, "--format", "vics", "--hash-set", new_set, "--json")
     process = desk.start(*arguments)
     with desk.client() as hub:
-        wait_until(lambda: any(i.batch_count >= 2 for i in hub.list_imports(new_set)))
+        stop_when(process, lambda: any(i.batch_count >= 2 for i in hub.list_imports(new_set)))
     process.kill()
     process.wait()
     assert desk.states(new_set) == ["OPEN"]
@@ -103,9 +103,10 @@ def test_a_server_that_is_killed_mid_import_and_mid_commit(
         arguments = ("import", source, "--format", "vics", "--hash-set", hash_set, "--json")
         process = desk.start(*arguments)
         with desk.client() as hub:
-            wait_until(lambda: next(iter(hub.list_imports(hash_set))).batch_count >= 2)
+            stop_when(process, lambda: next(iter(hub.list_imports(hash_set))).batch_count >= 2)
         # Killed in the middle of an import: the client waits for its return and goes on by itself.
         kill(desk.hub.pid)
+        process.send_signal(signal.SIGCONT)
         assert desk.verdict(kept_items[0]) == Reason.SERVER_UNAVAILABLE
 
     with open_hub(data, "--listen", listen) as desk:

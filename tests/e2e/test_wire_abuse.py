@@ -43,7 +43,7 @@ def post(desk: Desk, path: str, body: bytes | str, verb: str = "POST", **headers
     host, _, port = desk.hub.http.rpartition(":")
     all_headers = {"Content-Type": "application/json", "Authorization": f"Bearer {desk.token}"}
     all_headers |= {name.replace("_", "-"): value for name, value in headers.items()}
-    connection = http.client.HTTPConnection(host, int(port), timeout=20)
+    connection = http.client.HTTPConnection(host, int(port), timeout=60)
     try:
         connection.request(verb, path, body, {n: v for n, v in all_headers.items() if v})
         answer = connection.getresponse()
@@ -147,7 +147,7 @@ def test_a_body_that_is_too_large_is_refused_in_json(desk: Desk) -> None:
 )
 def test_bytes_that_are_no_http(desk: Desk, raw: bytes) -> None:
     host, _, port = desk.hub.http.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as s:
+    with socket.create_connection((host, int(port)), timeout=60) as s:
         try:
             s.sendall(raw)
             s.shutdown(socket.SHUT_WR)
@@ -200,7 +200,7 @@ def test_calls_without_a_token_say_so_whatever_they_send(desk: Desk) -> None:
                 call: Any = (channel.unary_stream if streams else channel.unary_unary)(path)
 
                 def ask(call: Any = call, streams: bool = streams, metadata: Any = metadata) -> None:
-                    answer = call(b"\xff", timeout=5, metadata=metadata)
+                    answer = call(b"\xff", timeout=60, metadata=metadata)
                     if streams:
                         next(answer)
 

@@ -517,4 +517,4 @@ def test_an_address_that_takes_no_connection_leaves_time_for_the_next(monkeypatc
         both = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.1", "127.0.0.2")]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
         assert asyncio.run(Chain(f"two.example:{port}", seconds=5).version()) == "ClamAV 1.4"
-        thread.join(30)
+        thread.join(60)

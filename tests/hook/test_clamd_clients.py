@@ -274,8 +274,8 @@ def test_an_answer_in_the_middle_is_read_though_nothing_more_is_taken(tmp_path: 
         does.append(answer_early)
 
         async def scan() -> bytes:
-            begun = await Chain(str(tmp_path / "clamd.sock"), seconds=10).scan()
-            assert has_closed.wait(10)  # the loop stands still, and has read nothing yet
+            begun = await Chain(str(tmp_path / "clamd.sock"), seconds=60).scan()
+            assert has_closed.wait(60)  # the loop stands still, and has read nothing yet
             await begun.write(b"abc")
             await begun.write(b"def")
             return (await begun.answer()).text
@@ -287,7 +287,7 @@ def test_a_clamd_with_as_many_waiting_as_may_is_waited_for(tmp_path: Path) -> No
     path = str(tmp_path / "clamd.sock")
 
     async def scan() -> ChainAnswer:
-        begun = await Chain(path, seconds=10).scan()
+        begun = await Chain(path, seconds=60).scan()
         await begun.write(CLEAN)
         return await begun.answer()
 
@@ -308,11 +308,11 @@ def test_a_clamd_with_as_many_waiting_as_may_is_waited_for(tmp_path: Path) -> No
                     received += connected.recv(1 << 16)
                 connected.sendall(b"stream: OK\0")
 
-        listening.settimeout(10)
+        listening.settimeout(60)
         later = threading.Timer(0.3, answer_second)
         later.start()
         assert asyncio.run(scan()).text == b"stream: OK"
-        later.join(10)
+        later.join(60)
 
 
 @pytest.mark.parametrize("host", ["clamd..internal", "c" * 64, "clamd\ud800"])

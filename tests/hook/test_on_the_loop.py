@@ -122,7 +122,7 @@ def test_the_loop_does_not_wait_for_who_has_the_records(hook: Hook, threads: Thr
 
     holder = threading.Thread(target=hold)
     holder.start()
-    assert is_held.wait(30)
+    assert is_held.wait(60)
     try:
         assert asyncio.run(run()).action is Action.ALLOW
     finally:

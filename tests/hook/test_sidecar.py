@@ -388,7 +388,7 @@ def test_sigterm_lets_what_is_being_decided_end(listed: Listed, tmp_path: Path) 
         with socket.create_connection((host, int(port)), timeout=60) as connection:
             head = f"POST /check HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(listed.known)}\r\n\r\n"
             connection.sendall(head.encode() + listed.known[:1000])
-            while not httpx.get(f"{sidecar.url}/metrics").text.endswith("uploads_in_progress 1\n"):
+            while not httpx.get(f"{sidecar.url}/metrics", timeout=60).text.endswith("uploads_in_progress 1\n"):
                 pass
             os.kill(sidecar.pid, signal.SIGTERM)
             connection.sendall(listed.known[1000:])

@@ -56,7 +56,7 @@ def trickle(connection: socket.socket, piece: bytes) -> None:
 
 def memory_bytes(sidecar: RunningSidecar) -> int:
     """Of uploads, as the sidecar counts them."""
-    text = httpx.get(f"{sidecar.url}/metrics").text
+    text = httpx.get(f"{sidecar.url}/metrics", timeout=60).text
     return int(text.partition("\nhashhub_hook_upload_memory_bytes ")[2].partition("\n")[0])
 
 
@@ -164,7 +164,7 @@ def test_an_upload_that_is_broken_off_leaves_nothing(started: Start, listed: Lis
             connection.sendall(part + listed.known)
         until(lambda: memory_bytes(sidecar) > 9 * len(listed.known))
     until(lambda: memory_bytes(sidecar) == 0)
-    assert "uploads_in_progress 0\n" in httpx.get(f"{sidecar.url}/metrics").text
+    assert "uploads_in_progress 0\n" in httpx.get(f"{sidecar.url}/metrics", timeout=60).text
     assert "Traceback" not in sidecar.log.read_text()
 
 
@@ -177,7 +177,7 @@ def test_uploads_beyond_the_places_wait_and_are_then_told_to_come_back(started: 
             answer = httpx.post(sidecar.url + path, content=listed.known, timeout=60)
             assert (answer.status_code, answer.json()["action"]) == (503, "HOLD")
             assert answer.headers["retry-after"] == "1"
-        assert httpx.get(f"{sidecar.url}/metrics").status_code == 200  # who watches is not behind uploads
+        assert httpx.get(f"{sidecar.url}/metrics", timeout=60).status_code == 200  # who watches is not behind uploads
         connection.sendall(listed.known[1000:])
         assert b"BLOCK" in connection.recv(65536) + connection.recv(65536)
     assert httpx.post(f"{sidecar.url}/check", content=listed.known, timeout=60).json()["action"] == "BLOCK"

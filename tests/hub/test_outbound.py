@@ -255,9 +255,9 @@ def test_closing_ends_what_is_waited_for() -> None:
             target=lambda: outcomes.append(calls.post(f"http://127.0.0.1:{port}/", {}, b"")), daemon=True
         )
         thread.start()
-        assert begun.wait(30)
+        assert begun.wait(60)
         calls.close()
-        thread.join(30)
+        thread.join(60)
         end.set()
     assert [o.error for o in outcomes] == [DeliveryError.NOT_HTTP]
 

@@ -49,7 +49,7 @@ def test_a_digest_near_many_different_queries_is_marked() -> None:
         (reported,) = matcher.status().tripped
         assert (reported.algorithm, reported.prefix) == ("PDQ", BLANK[0, :4].tobytes().hex())
         assert (reported.hits, reported.queries) == (20, 20)
-        patient = time.monotonic() + 20
+        patient = time.monotonic() + 60
         while matcher.status().tripped and time.monotonic() < patient:
             time.sleep(0.1)
             matcher.search("PDQ", ITEM, max_distance=31)

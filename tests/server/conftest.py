@@ -31,7 +31,7 @@ class Served:
     tokens: dict[str, str] = field(default_factory=dict)
 
     def call(
-        self, method: str, request: Any, answer: Any, *, who: str | None = "OPERATOR", timeout: float | None = 30.0
+        self, method: str, request: Any, answer: Any, *, who: str | None = "OPERATOR", timeout: float | None = 120.0
     ) -> Any:
         """Make the unary call `Service/Method`; raise the HashHubError that its status means."""
         ask = self.channel.unary_unary(f"/hashhub.v1.{method}", _bytes, answer.FromString)

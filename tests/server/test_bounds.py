@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context, copy_context
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from hashhub import v1, wire
+from hashhub import cancellation, v1, wire
 from hashhub.client import Client
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated
 from hashhub.hub import contribute
@@ -84,7 +85,7 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _match(served: Served, who: str = "CONSUMER", timeout: float = 20.0) -> v1.MatchHashesResponse:
+def _match(served: Served, who: str = "CONSUMER", timeout: float = 60.0) -> v1.MatchHashesResponse:
     answer: v1.MatchHashesResponse = served.call(
         "MatchService/MatchHashes", MATCH, v1.MatchHashesResponse, who=who, timeout=timeout
     )
@@ -242,7 +243,7 @@ def test_slow_senders_are_cut_off_and_stop_nobody(serve_hub: Serve) -> None:
         for _ in range(20):
             _match(served)
         # Every one of them is cut off in its turn, and nobody is let in in their place for longer.
-        _until(lambda: served.doors._threads["calls"].in_progress == 0, 60)
+        _until(lambda: served.doors._threads["calls"].in_progress == 0)
     finally:
         for connection in slow:
             connection.close()
@@ -254,7 +255,7 @@ def test_nothing_of_a_slow_stranger_is_waited_for(serve_hub: Serve) -> None:
     try:
         for _ in range(5):
             _match(served)
-        _until(lambda: served.doors._threads["calls"].in_progress == 0, 20)
+        _until(lambda: served.doors._threads["calls"].in_progress == 0)
     finally:
         for connection in slow:
             connection.close()
@@ -457,7 +458,8 @@ def test_a_secret_that_was_replaced_takes_nothing_of_its_tokens_share(
 
 def test_media_seconds_are_a_share_that_time_gives_back(serve_hub: Serve) -> None:
     served = serve_hub(token_media_seconds=30)
-    shares = served.doors._gate.shares
+    shares, now = served.doors._gate.shares, [time.monotonic()]
+    shares._clock = lambda: now[0]
     media = v1.MatchMediaRequest(media=v1.Media(content=b"x"), options=v1.MatchOptions(policy="any"))
     consumer = served.hub.tokens.authenticate(served.tokens["CONSUMER"])
     served.call("MatchService/MatchMedia", media, v1.MatchMediaResponse, who="CONSUMER")
@@ -468,7 +470,7 @@ def test_media_seconds_are_a_share_that_time_gives_back(serve_hub: Serve) -> Non
     assert 5 < refused.retry_after < 15  # 6 s owed beyond the share, at half a second a second
     served.call("MatchService/MatchMedia", media, v1.MatchMediaResponse, who="CONTRIBUTOR")
     _match(served)
-    shares._clock = lambda: time.monotonic() + 15
+    now[0] += 15
     served.call("MatchService/MatchMedia", media, v1.MatchMediaResponse, who="CONSUMER")
 
 
@@ -478,13 +480,12 @@ def test_media_seconds_are_a_share_that_time_gives_back(serve_hub: Serve) -> Non
 def test_a_batch_whose_caller_has_gone_stops(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     served = serve_hub()
     searched = threading.Semaphore(0)
-    go_on = threading.Event()
     matcher = served.hub._matcher
     search = matcher.search
 
     def slowly(*args: Any, **kwargs: Any) -> Any:
         searched.release()
-        assert go_on.wait(60)
+        _until(lambda: not cancellation.is_wanted())  # the server has heard of it
         return search(*args, **kwargs)
 
     monkeypatch.setattr(matcher, "search", slowly)
@@ -495,8 +496,6 @@ def test_a_batch_whose_caller_has_gone_stops(serve_hub: Serve, monkeypatch: pyte
     )
     assert searched.acquire(timeout=60)
     call.cancel()
-    time.sleep(0.2)  # until the server has heard of it
-    go_on.set()
     _until(lambda: served.doors._threads["calls"].in_progress == 0)
     pieces = 1
     while searched.acquire(blocking=False):
@@ -514,14 +513,19 @@ def test_a_commit_whose_caller_has_gone_leaves_nothing_and_can_be_made_again(
         _add(served, name, index, 50)
     monkeypatch.setattr(contribute, "_PIECE", 50)
     staged = threading.Semaphore(0)
-    go_on = threading.Event()
-    stage = served.hub._store.stage.stage_entries
+    calls: list[Context] = []
+    commit, stage = served.hub.contribute.commit, served.hub._store.stage.stage_entries
 
-    def slowly(*args: Any) -> Any:
+    def called(*args: Any, **kwargs: Any) -> Any:
+        calls.append(copy_context())
+        return commit(*args, **kwargs)
+
+    def slowly(*args: Any) -> Any:  # on another thread than the call's
         staged.release()
-        assert go_on.wait(60)
+        _until(lambda: not calls[0].run(cancellation.is_wanted))  # the server has heard of it
         return stage(*args)
 
+    monkeypatch.setattr(served.hub.contribute, "commit", called)
     monkeypatch.setattr(served.hub._store.stage, "stage_entries", slowly)
     request = v1.CommitImportRequest(name=name, batch_count=6)
     call = _raw(served.channel, "ContributionService/CommitImport").future(
@@ -529,10 +533,9 @@ def test_a_commit_whose_caller_has_gone_leaves_nothing_and_can_be_made_again(
     )
     assert staged.acquire(timeout=60)
     call.cancel()
-    time.sleep(0.2)
-    go_on.set()
     _until(lambda: served.doors._gate.rooms["commits"].depth == (0, 0))
     assert not staged.acquire(blocking=False)
+    monkeypatch.setattr(served.hub._store.stage, "stage_entries", stage)
     listed = v1.ListEntriesRequest(parent=SET)
     assert not served.call("ContributionService/ListEntries", listed, v1.ListEntriesResponse).entries
     made = served.call("ContributionService/CommitImport", request, v1.Import)
@@ -556,7 +559,7 @@ def test_clients_whose_commits_are_refused_come_again_until_all_are_made(serve_h
         assert list(pool.map(send, files)) == [1] * 6
 
 
-def _until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def _until(condition: Callable[[], bool], seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until

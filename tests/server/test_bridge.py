@@ -220,7 +220,7 @@ def test_calls_in_progress_end_while_draining(serve_hub: Serve, monkeypatch: pyt
 
     def slow(*args: Any) -> Any:
         entered.set()
-        assert release.wait(10)
+        assert release.wait(60)
         return get(*args)
 
     monkeypatch.setattr(served.hub.contributors, "get", slow)
@@ -228,14 +228,14 @@ def test_calls_in_progress_end_while_draining(serve_hub: Serve, monkeypatch: pyt
     path, body = "/hashhub.v1.ContributorService/GetContributor", {"name": "contributors/home"}
     calling = threading.Thread(target=lambda: answers.append(ask(served, path, body)))
     calling.start()
-    assert entered.wait(30)
+    assert entered.wait(60)
     closing = threading.Thread(target=served.doors.close)
     closing.start()
     closing.join(0.3)
     assert closing.is_alive()
     release.set()
-    calling.join(30)
-    closing.join(30)
+    calling.join(60)
+    closing.join(60)
     assert not closing.is_alive()
     assert [a.status for a in answers] == [200]
     host, _, port = served.doors.http_address.rpartition(":")

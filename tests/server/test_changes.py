@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ import msgspec
 import pytest
 
 from hashhub import v1, wire
-from hashhub.errors import HashHubError, InvalidArgument, PermissionDenied, Unauthenticated, Unavailable
+from hashhub.errors import HashHubError, InvalidArgument, PermissionDenied, Reason, Unauthenticated, Unavailable
 from hashhub.model import Marking, Principal, Role
 from tests.hub.conftest import Desk, item
 from tests.hub.receiving import admit, mirroring
@@ -113,22 +112,20 @@ def test_following_gives_what_is_there_and_then_what_comes(fed: Served) -> None:
     assert positions(page(fed, first.next_position).changes) == ["line 8"]
     # When the server stops, the reader is told to come back with its position; nobody waits for calls that would never
     # end.
-    began = time.monotonic()
     fed.doors.close()
-    assert isinstance(ending(stream), Unavailable)
-    assert time.monotonic() - began < 20
+    error = ending(stream)
+    assert isinstance(error, Unavailable)
+    assert error.reason is not Reason.DEADLINE_EXCEEDED
 
 
 def test_a_stream_does_not_outlive_its_token(fed: Served) -> None:
     stream = follow(fed)
     next(stream)
     fed.hub._store.tokens.delete_token(READER.name)
-    began = time.monotonic()
     # What is contributed from now on does not go out by it any more, once the second is over for which tokens are
     # remembered.
     error = ending(stream)
     assert isinstance(error, Unauthenticated)
-    assert time.monotonic() - began < 10
 
 
 def test_a_stream_ends_when_its_token_may_not_mirror_any_more(fed: Served) -> None:

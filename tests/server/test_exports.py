@@ -116,7 +116,7 @@ def test_a_caller_who_goes_away_gives_the_place_back(serve_hub: Serve) -> None:
     assert room.depth[0] == room.most_each
     for stream in streams:
         stream.cancel()  # type: ignore[attr-defined]
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while room.depth != (0, 0) and time.monotonic() < until:
         time.sleep(0.05)
     assert room.depth == (0, 0)
@@ -156,11 +156,11 @@ def test_a_deleted_token_ends_it(serve_hub: Serve) -> None:
 
 @pytest.mark.slow
 def test_many_entries_take_little_memory(serve_hub: Serve) -> None:
-    """100,000 entries go through; what the server holds of them at a time is a few pieces, and their ids."""
+    """30,000 entries go through; what the server holds of them at a time is a few pieces, and their ids."""
     served: Served = serve_hub()
     desk = Desk(served.hub)
     desk.hash_set("alpha/list", marking=OPEN)
-    count = 100_000
+    count = 30_000
     desk.contribute("alpha/list", *(item(n, algorithms=("MD5",)) for n in range(count)), batch=10_000)
     received = 0
     tracemalloc.start()
@@ -171,4 +171,4 @@ def test_many_entries_take_little_memory(serve_hub: Serve) -> None:
     finally:
         tracemalloc.stop()
     assert received == count
-    assert peak < 32 << 20, f"{peak >> 20} MiB at once for {count} entries"
+    assert peak < 10 << 20, f"{peak >> 20} MiB at once for {count} entries"

@@ -65,7 +65,7 @@ def answered(connection: socket.socket) -> tuple[int, bytes]:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -88,7 +88,7 @@ def test_slow_connections_and_large_requests_of_strangers_stop_nothing(tmp_path:
         address = hub.http.removeprefix("http://")
 
         def healthy() -> None:
-            connection = http.client.HTTPConnection(address, timeout=10)
+            connection = http.client.HTTPConnection(address, timeout=60)
             with contextlib.closing(connection):
                 connection.request("GET", "/healthz")
                 assert connection.getresponse().status == 200
@@ -142,13 +142,13 @@ def test_slow_senders_hold_no_thread_and_are_told(serve_hub: Serve, monkeypatch:
 
 
 def test_a_sender_who_keeps_up_is_not_late(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "_GRACE", 0.0)
-    monkeypatch.setattr(bodies, "_SLOWEST", 40_000)
+    monkeypatch.setattr(bodies, "_GRACE", 0.5)  # a quarter of the time that it takes
+    monkeypatch.setattr(bodies, "_SLOWEST", 4_000)
     served = serve_hub()
     content = base64.b64encode(b"t" * 150_000)
     body = b'{"media": {"content": "' + content + b'"}, "options": {"policy": "any"}}'
     with connected(served.doors.http_address, head(MEDIA, len(body), served.tokens["CONSUMER"])) as connection:
-        for at in range(0, len(body), 20_000):  # some 100,000 bytes a second
+        for at in range(0, len(body), 20_000):  # some 100,000 bytes a second, and far less on a busy machine
             connection.sendall(body[at : at + 20_000])
             time.sleep(0.2)
         assert answered(connection)[0] == 200
@@ -222,7 +222,7 @@ def test_a_full_room_refuses_and_leaves_lookups_and_health(serve_hub: Serve, mon
 
     def hold(*args: Any) -> Any:
         entered.release()
-        assert release.wait(30)
+        assert release.wait(60)
         return get(*args)
 
     monkeypatch.setattr(served.hub.contributors, "get", hold)
@@ -232,14 +232,14 @@ def test_a_full_room_refuses_and_leaves_lookups_and_health(serve_hub: Serve, mon
     for call in calling:
         call.start()
     # One token has three quarters of the places, working and waiting ones.
-    assert entered.acquire(timeout=30)
+    assert entered.acquire(timeout=60)
     wait_for(lambda: served.doors._threads["calls"].in_progress == 3)
     full = ask(served, GET, HOME)
     assert (full.status, full.reason, full.headers["Retry-After"]) == (429, "TOO_MANY_REQUESTS", "1")
     assert ask(served, "/healthz", verb="GET", who=None).status == 200
     release.set()
     for call in calling:
-        call.join(30)
+        call.join(60)
     assert statuses == [200] * 3
     assert ask(served, GET, HOME).status == 200
 

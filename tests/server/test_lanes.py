@@ -23,7 +23,7 @@ def test_without_any_thread_a_call_is_refused_and_counts_for_nothing(monkeypatch
             with pytest.raises(RuntimeError):
                 lane.submit(str, 1)
     assert (threads.in_progress, lane.in_progress, len(lane.calls)) == (0, 0, 0)
-    assert lane.submit(str, 2).result(10) == "2", "the next one finds a thread again"
+    assert lane.submit(str, 2).result(60) == "2", "the next one finds a thread again"
     threads.close()
 
 
@@ -34,15 +34,15 @@ def test_the_threads_that_there_are_go_on_when_no_more_can_be_started(monkeypatc
 
     def work() -> bool:
         is_working.set()
-        return may_end.wait(10)
+        return may_end.wait(60)
 
     first = lane.submit(work)
-    assert is_working.wait(10)
+    assert is_working.wait(60)
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", _no_thread)
         waiting = [lane.submit(str, number) for number in range(5)]
     assert threads.in_progress == 6
     may_end.set()
-    assert first.result(10)
-    assert [call.result(10) for call in waiting] == ["0", "1", "2", "3", "4"]
+    assert first.result(60)
+    assert [call.result(60) for call in waiting] == ["0", "1", "2", "3", "4"]
     threads.close()

@@ -48,10 +48,12 @@ def workers(data: Path) -> list[psutil.Process]:
 
 
 def scrape(hub: RunningHub) -> dict[str, float]:
-    try:
-        return _scrape(hub)
-    except ConnectionError:  # it was given to a worker that is dying
-        return _scrape(hub)
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return _scrape(hub)
+        except ConnectionError:  # it was given to a worker that is dying
+            assert time.monotonic() < end
 
 
 def _scrape(hub: RunningHub) -> dict[str, float]:

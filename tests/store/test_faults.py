@@ -478,7 +478,7 @@ def test_a_data_directory_has_one_server(tmp_path: Path) -> None:
     ready = _SPAWN.Event()
     other = _SPAWN.Process(target=_hold, args=(str(tmp_path), ready))
     other.start()
-    assert ready.wait(30)
+    assert ready.wait(60)
     with pytest.raises(FailedPrecondition, match=str(other.pid)) as e, lock_data(tmp_path):
         pass
     assert e.value.reason is Reason.DATA_IN_USE
