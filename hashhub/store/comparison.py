@@ -42,6 +42,11 @@ _SQL: Final = (
     "SELECT e.id, e.state, e.external_id, e.classification, e.flags, e.hashes, e.details, e.reasons, e.expire_time, "
     'e."import", e.update_revision, (SELECT outstanding FROM metadata) FROM '
 )
+# In the places of `_SQL`: by what entries are told apart and no more, of which a list may ask for a million.
+_KEYS_SQL: Final = (
+    'SELECT e.id, e.state, e.external_id, NULL, NULL, e.hashes, NULL, NULL, NULL, e."import", e.update_revision, '
+    "(SELECT outstanding FROM metadata) FROM "
+)
 # Withdrawn ones matter only where somebody has reviewed them: the reviews go on to who states the item again.
 _REVIEWED: Final = "EXISTS (SELECT 1 FROM reviewed a WHERE a.hash_set = e.hash_set AND a.entry = e.id)"
 _MATTERS: Final = f"(e.state <> {WITHDRAWN} OR {_REVIEWED})"
@@ -61,7 +66,7 @@ class StatedEntries(NamedTuple):
     packed hashes as `packing.cut` gives them.
 
     Of those whose rows were not read there are no `external_ids` and no `shapes`: `keys_of` reads them. Of those that
-    `keys_of` gives there are no `statements`.
+    `keys_of` gives there are no `statements`, and neither meanings nor whether they are undecided.
     """
 
     ids: NDArray[np.int64]
@@ -177,23 +182,21 @@ class Comparison:
             page = self._stated([row for row in rows if row[1] == WITHDRAWN or row[11]])
             yield page.where(page.are_withdrawn)
 
-    def _ahead(self, after: int, read: Callable[[int], Sequence[Row]]) -> Iterator[Sequence[Row]]:
-        """Yield what `read` gives behind `after`, then behind each last row's first column, until nothing is left."""
+    def _ahead(self, pages: Iterator[Sequence[Row]]) -> Iterator[Sequence[Row]]:
+        """Yield the pages, each of which is read while the one before is looked at."""
         if self._db.is_sqlite:  # which reads in this process: threads would wait for each other at every row
-            while rows := read(after):
-                after = rows[-1][0]
-                yield rows
+            yield from pages
             return
         with ThreadPoolExecutor(1, "read-ahead") as beside:
-            reading = beside.submit(read, after)
-            while rows := reading.result():
-                reading = beside.submit(read, rows[-1][0])
+            reading = beside.submit(next, pages, None)
+            while (rows := reading.result()) is not None:
+                reading = beside.submit(next, pages, None)
                 yield rows
 
     def _live_rows(self, set_key: int, after: int, before: int) -> Iterator[StatedEntries]:
         """Yield the live entries with ids behind `after` and before `before`, by their rows."""
         for state in (ACTIVE, _QUARANTINED):
-            for rows in self._ahead(after, partial(self._live_page, set_key, state, before)):
+            for rows in self._ahead(_following(after, partial(self._live_page, set_key, state, before))):
                 yield self._stated(rows, lambda _: set())
 
     def _live_page(self, set_key: int, state: int, before: int, after: int) -> Sequence[Row]:
@@ -226,7 +229,7 @@ class Comparison:
             f"ORDER BY first_entry LIMIT {_DIGEST_PAGES}"
         )
         covered = 0  # no live entry up to this one is left
-        for rows in self._ahead(0, lambda after: self._db.fetch(sql, (since, set_key, after))):
+        for rows in self._ahead(_following(0, lambda after: self._db.fetch(sql, (since, set_key, after)))):
             unread: list[NDArray[np.int64]] = []
             for row in rows:
                 if row[0] > covered + 1:
@@ -295,17 +298,22 @@ class Comparison:
 
     def keys_of(self, ids: NDArray[np.int64]) -> Iterator[StatedEntries]:
         """Yield the visible entries with these ids, which ascend, without their statements."""
-        between = self._db.sql(f"{_SQL} entry e WHERE e.id BETWEEN ? AND ?")
-        single = f"{_SQL} entry e WHERE e.id {{keys}}"
+        for rows in self._ahead(self._key_rows(ids)):
+            yield self._stated(rows, with_statements=False)
+
+    def _key_rows(self, ids: NDArray[np.int64]) -> Iterator[Sequence[Row]]:
+        """Yield the rows of these ids, which ascend, by `_KEYS_SQL`."""
+        between = self._db.sql(f"{_KEYS_SQL} entry e WHERE e.id BETWEEN ? AND ?")
+        single = f"{_KEYS_SQL} entry e WHERE e.id {{keys}}"
         for start in range(0, len(ids), _PAGE):
             part = ids[start : start + _PAGE].tolist()
-            rows: Iterable[Row]
-            if part[-1] - part[0] < _DENSE * len(part):
+            if part[-1] - part[0] + 1 == len(part):
+                yield self._db.fetch(between, (part[0], part[-1]))
+            elif part[-1] - part[0] < _DENSE * len(part):
                 wanted = set(part)
-                rows = [row for row in self._db.fetch(between, (part[0], part[-1])) if row[0] in wanted]
+                yield [row for row in self._db.fetch(between, (part[0], part[-1])) if row[0] in wanted]
             else:
-                rows = self._db.by_keys(single, "int8", (), part)
-            yield self._stated(list(rows), with_statements=False)
+                yield list(self._db.by_keys(single, "int8", (), part))
 
     def _pages(self, rows: Iterable[Row], matters: _Chosen | None = None) -> Iterator[StatedEntries]:
         page: list[Row] = []
@@ -363,6 +371,13 @@ class Comparison:
             return None
         stated = self._entries.classification(classification)
         return stated.scheme, stated.value
+
+
+def _following(after: int, read: Callable[[int], Sequence[Row]]) -> Iterator[Sequence[Row]]:
+    """Yield what `read` gives behind `after`, then behind each last row's first column, until nothing is left."""
+    while rows := read(after):
+        yield rows
+        after = rows[-1][0]
 
 
 def _statements(
