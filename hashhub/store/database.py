@@ -387,11 +387,11 @@ class Database:
         """
         count = len(columns[0])
         if not self.is_sqlite:
-            # What nobody states takes no place in a row that leaves it out, and time in one that says so.
+            # A column of nothing but NULL is left out: driver and server would both look at each of its values.
             stated = [
                 (column, values)
                 for column, values in zip(table.columns, columns, strict=True)
-                if not (column.nullable and values.count(None) == count)
+                if values.count(None) < count or not column.nullable
             ]
             _copy_rows(c, table, [column for column, _ in stated], zip(*(v for _, v in stated), strict=True))
             return
