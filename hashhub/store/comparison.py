@@ -182,21 +182,23 @@ class Comparison:
             page = self._stated([row for row in rows if row[1] == WITHDRAWN or row[11]])
             yield page.where(page.are_withdrawn)
 
-    def _ahead(self, pages: Iterator[Sequence[Row]]) -> Iterator[Sequence[Row]]:
-        """Yield the pages, each of which is read while the one before is looked at."""
+    def _ahead(self, after: int, read: Callable[[int], Sequence[Row]]) -> Iterator[Sequence[Row]]:
+        """Yield what `read` gives behind `after`, then behind each last row's first column, until nothing is left."""
         if self._db.is_sqlite:  # which reads in this process: threads would wait for each other at every row
-            yield from pages
+            while rows := read(after):
+                after = rows[-1][0]
+                yield rows
             return
         with ThreadPoolExecutor(1, "read-ahead") as beside:
-            reading = beside.submit(next, pages, None)
-            while (rows := reading.result()) is not None:
-                reading = beside.submit(next, pages, None)
+            reading = beside.submit(read, after)
+            while rows := reading.result():
+                reading = beside.submit(read, rows[-1][0])
                 yield rows
 
     def _live_rows(self, set_key: int, after: int, before: int) -> Iterator[StatedEntries]:
         """Yield the live entries with ids behind `after` and before `before`, by their rows."""
         for state in (ACTIVE, _QUARANTINED):
-            for rows in self._ahead(_following(after, partial(self._live_page, set_key, state, before))):
+            for rows in self._ahead(after, partial(self._live_page, set_key, state, before)):
                 yield self._stated(rows, lambda _: set())
 
     def _live_page(self, set_key: int, state: int, before: int, after: int) -> Sequence[Row]:
@@ -229,7 +231,7 @@ class Comparison:
             f"ORDER BY first_entry LIMIT {_DIGEST_PAGES}"
         )
         covered = 0  # no live entry up to this one is left
-        for rows in self._ahead(_following(0, lambda after: self._db.fetch(sql, (since, set_key, after)))):
+        for rows in self._ahead(0, lambda after: self._db.fetch(sql, (since, set_key, after))):
             unread: list[NDArray[np.int64]] = []
             for row in rows:
                 if row[0] > covered + 1:
@@ -298,7 +300,7 @@ class Comparison:
 
     def keys_of(self, ids: NDArray[np.int64]) -> Iterator[StatedEntries]:
         """Yield the visible entries with these ids, which ascend, without their statements."""
-        for rows in self._ahead(self._key_rows(ids)):
+        for rows in self._key_rows(ids):
             yield self._stated(rows, with_statements=False)
 
     def _key_rows(self, ids: NDArray[np.int64]) -> Iterator[Sequence[Row]]:
@@ -371,13 +373,6 @@ class Comparison:
             return None
         stated = self._entries.classification(classification)
         return stated.scheme, stated.value
-
-
-def _following(after: int, read: Callable[[int], Sequence[Row]]) -> Iterator[Sequence[Row]]:
-    """Yield what `read` gives behind `after`, then behind each last row's first column, until nothing is left."""
-    while rows := read(after):
-        yield rows
-        after = rows[-1][0]
 
 
 def _statements(
