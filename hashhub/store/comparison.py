@@ -42,6 +42,11 @@ _SQL: Final = (
     "SELECT e.id, e.state, e.external_id, e.classification, e.flags, e.hashes, e.details, e.reasons, e.expire_time, "
     'e."import", e.update_revision, (SELECT outstanding FROM metadata) FROM '
 )
+# In the places of `_SQL`: by what entries are told apart and no more, of which a list may ask for a million.
+_KEYS_SQL: Final = (
+    'SELECT e.id, e.state, e.external_id, NULL, NULL, e.hashes, NULL, NULL, NULL, e."import", e.update_revision, '
+    "(SELECT outstanding FROM metadata) FROM "
+)
 # Withdrawn ones matter only where somebody has reviewed them: the reviews go on to who states the item again.
 _REVIEWED: Final = "EXISTS (SELECT 1 FROM reviewed a WHERE a.hash_set = e.hash_set AND a.entry = e.id)"
 _MATTERS: Final = f"(e.state <> {WITHDRAWN} OR {_REVIEWED})"
@@ -61,7 +66,7 @@ class StatedEntries(NamedTuple):
     packed hashes as `packing.cut` gives them.
 
     Of those whose rows were not read there are no `external_ids` and no `shapes`: `keys_of` reads them. Of those that
-    `keys_of` gives there are no `statements`.
+    `keys_of` gives there are no `statements`, and neither meanings nor whether they are undecided.
     """
 
     ids: NDArray[np.int64]
@@ -295,17 +300,22 @@ class Comparison:
 
     def keys_of(self, ids: NDArray[np.int64]) -> Iterator[StatedEntries]:
         """Yield the visible entries with these ids, which ascend, without their statements."""
-        between = self._db.sql(f"{_SQL} entry e WHERE e.id BETWEEN ? AND ?")
-        single = f"{_SQL} entry e WHERE e.id {{keys}}"
+        for rows in self._key_rows(ids):
+            yield self._stated(rows, with_statements=False)
+
+    def _key_rows(self, ids: NDArray[np.int64]) -> Iterator[Sequence[Row]]:
+        """Yield the rows of these ids, which ascend, by `_KEYS_SQL`."""
+        between = self._db.sql(f"{_KEYS_SQL} entry e WHERE e.id BETWEEN ? AND ?")
+        single = f"{_KEYS_SQL} entry e WHERE e.id {{keys}}"
         for start in range(0, len(ids), _PAGE):
             part = ids[start : start + _PAGE].tolist()
-            rows: Iterable[Row]
-            if part[-1] - part[0] < _DENSE * len(part):
+            if part[-1] - part[0] + 1 == len(part):
+                yield self._db.fetch(between, (part[0], part[-1]))
+            elif part[-1] - part[0] < _DENSE * len(part):
                 wanted = set(part)
-                rows = [row for row in self._db.fetch(between, (part[0], part[-1])) if row[0] in wanted]
+                yield [row for row in self._db.fetch(between, (part[0], part[-1])) if row[0] in wanted]
             else:
-                rows = self._db.by_keys(single, "int8", (), part)
-            yield self._stated(list(rows), with_statements=False)
+                yield list(self._db.by_keys(single, "int8", (), part))
 
     def _pages(self, rows: Iterable[Row], matters: _Chosen | None = None) -> Iterator[StatedEntries]:
         page: list[Row] = []

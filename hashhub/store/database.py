@@ -21,7 +21,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache, lru_cache
 from pathlib import Path
@@ -94,7 +94,7 @@ _COPY_TYPES: Final[dict[type[Any], str]] = {
     sa.LargeBinary: "bytea",
     sa.Boolean: "bool",
 }
-
+_COPY_NUMBERS: Final = {"int8": ">i8", "int4": ">i4", "int2": ">i2"}
 
 _LIKE_A_SERVER: Final = re.compile(r"(?:postgres\w*(?:\+\w+)?:(?!//)|[^/]*@[^/]+/|[\w.-]+:\d{2,5}(?:/|$))")
 
@@ -379,25 +379,22 @@ class Database:
         if self.is_sqlite:
             c.exec_driver_sql(_insert(table), list(rows))
             return
-        columns = ", ".join(f'"{column.name}"' for column in table.columns)
-        types = [_copy_type(column.type) for column in table.columns]
-        raw: Any = c.connection.driver_connection
-        with (
-            raw.cursor() as cursor,
-            cursor.copy(f'COPY "{table.name}" ({columns}) FROM STDIN (FORMAT BINARY)') as copy,
-        ):
-            copy.set_types(types)
-            for row in rows:
-                copy.write_row(row)
+        _copy_rows(c, table, list(table.columns), rows)
 
     def insert_columns(self, c: Connection, table: sa.Table, columns: Sequence[Sequence[Any]]) -> None:
         """As `insert`, of many rows as columns: on SQLite with a statement for many of them, which takes half of the
         time, and in which other threads go on. What all rows have is given once.
         """
-        if not self.is_sqlite:
-            self.insert(c, table, list(zip(*columns, strict=True)))
-            return
         count = len(columns[0])
+        if not self.is_sqlite:
+            # A column of nothing but NULL is left out: driver and server would both look at each of its values.
+            stated = [
+                (column, values)
+                for column, values in zip(table.columns, columns, strict=True)
+                if values.count(None) < count or not column.nullable
+            ]
+            _copy_rows(c, table, [column for column, _ in stated], zip(*(v for _, v in stated), strict=True))
+            return
         together = count - count % _ROWS_AT_ONCE
         if together:
             shared = [column[0] == column[-1] and column.count(column[0]) == count for column in columns]
@@ -422,27 +419,33 @@ class Database:
             sql = f"INSERT INTO hash SELECT ?, {digest}, value FROM json_each(?)"  # noqa: S608 - our own numbers
             c.exec_driver_sql(sql, (code, digests.tobytes(), msgspec.json.encode(entries.tolist()).decode()))
             return
-        # PostgreSQL's binary form of COPY, whole at once: the number of fields, then the length and the value of each.
-        row = np.dtype(
-            [
-                ("fields", ">i2"),
-                ("code_bytes", ">i4"),
-                ("code", ">i2"),
-                ("digest_bytes", ">i4"),
-                ("digest", np.uint8, (width,)),
-                ("entry_bytes", ">i4"),
-                ("entry", ">i8"),
-            ]
-        )
-        table = np.empty(count, row)
-        table["fields"], table["code_bytes"], table["digest_bytes"], table["entry_bytes"] = 3, 2, width, 8
-        table["code"], table["digest"], table["entry"] = code, digests, entries
-        raw: Any = c.connection.driver_connection
-        with (
-            raw.cursor() as cursor,
-            cursor.copy("COPY hash (algorithm, digest, entry) FROM STDIN (FORMAT BINARY)") as copy,
-        ):
-            copy.write(_COPY_HEAD + table.tobytes() + _COPY_END)
+        self._copy_arrays(c, tables.tables["hash"], (np.full(count, code), digests, entries))
+
+    def insert_numbers(self, c: Connection, table: sa.Table, rows: NDArray[np.int64]) -> None:
+        """As `insert`, into a table of nothing but numbers: int64[n, columns]."""
+        if not len(rows):
+            return
+        if self.is_sqlite:
+            self.insert(c, table, list(map(tuple, rows.tolist())))
+        else:
+            self._copy_arrays(c, table, rows.T)
+
+    def _copy_arrays(self, c: Connection, table: sa.Table, columns: Iterable[NDArray[Any]]) -> None:
+        """Write columns of numbers, or of bytes of one width, uint8[n, bytes], in PostgreSQL's binary form of COPY: of
+        each row the number of fields, then the length and the value of each. The driver would look at each value.
+        """
+        values_of = {column.name: values for column, values in zip(table.columns, columns, strict=True)}
+        row: list[tuple[str, Any]] = [("count of fields", ">i2")]
+        for column in table.columns:
+            number = _COPY_NUMBERS.get(_copy_type(column.type))
+            kind = number or (np.uint8, (values_of[column.name].shape[1],))
+            row += [(f"length of {column.name}", ">i4"), (column.name, kind)]
+        block = np.empty(len(values_of[row[2][0]]), np.dtype(row))
+        block["count of fields"] = len(values_of)
+        for name, values in values_of.items():
+            block[f"length of {name}"], block[name] = block.dtype[name].itemsize, values
+        with _copying(c, table, list(table.columns)) as copy:
+            copy.write(_COPY_HEAD + block.tobytes() + _COPY_END)
 
     def _migrate(self, *, create: bool) -> None:
         with self._readers.connect() as c:
@@ -462,6 +465,25 @@ class Database:
                 )
             if version != SCHEMA_VERSION:
                 upgrade(c)
+
+
+@contextmanager
+def _copying(c: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]]) -> Iterator[Any]:
+    """Open a binary COPY into these columns of a table, on PostgreSQL."""
+    names = ", ".join(f'"{column.name}"' for column in columns)
+    raw: Any = c.connection.driver_connection
+    with (
+        raw.cursor() as cursor,
+        cursor.copy(f'COPY "{table.name}" ({names}) FROM STDIN (FORMAT BINARY)') as copy,
+    ):
+        yield copy
+
+
+def _copy_rows(c: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]], rows: Iterable[Row]) -> None:
+    with _copying(c, table, columns) as copy:
+        copy.set_types([_copy_type(column.type) for column in columns])
+        for row in rows:
+            copy.write_row(row)
 
 
 def array_of(kind: str, values: Sequence[Any]) -> Any:

@@ -126,7 +126,7 @@ class Writing:
 
     def add_successions(self, c: Connection, pairs: NDArray[np.int64]) -> None:
         """Note which entry took the place of which: distinct pairs (earlier, later), int64[n, 2]."""
-        self._db.insert(c, s.succession, [(earlier, later) for earlier, later in pairs.tolist()])
+        self._db.insert_numbers(c, s.succession, pairs)
 
     def sets_of(self, c: Connection, ids: Sequence[int]) -> list[int]:
         """Return the keys of the hash sets that the entries are in."""

@@ -27,9 +27,10 @@ from hashhub.model import (
     SchemeStatus,
 )
 from hashhub.store import FindingRun, Store, comparison, staging
+from hashhub.store import schema as s
 from hashhub.store import stage as module
 from hashhub.store.database import Database
-from hashhub.store.packing import distinct
+from hashhub.store.packing import distinct, pack_hashes
 from hashhub.testing.rows import EntryRow, pack_entries
 
 
@@ -531,3 +532,49 @@ def test_a_walk_that_is_left_early_leaves_no_thread_behind(
     read = [i for page in filled.comparison.stated_entries("alpha", "list") for i in page.ids.tolist()]
     assert len(read) == len(set(read))
     assert {*ids} <= {*read}
+
+
+def test_keys_are_read_of_the_entries_that_are_there(filled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison, "_PAGE", 2)
+    ids = fill.contribute(filled, range(12), external_id="item")
+    later = fill.contribute(filled, range(12, 14))
+    with filled._db.write() as c:  # whole pages of nothing, before what is asked for after them
+        c.execute(sa.delete(s.entry).where(s.entry.c.id.between(ids[2], ids[5])))
+    asked = np.array([*ids[:8], ids[9], ids[11], *later])
+    pages = list(filled.comparison.keys_of(asked))
+    read = {i: name for page in pages for i, name in zip(page.ids.tolist(), page.external_ids or (), strict=True)}
+    assert read == {i: "" if i in later else "item" for i in asked.tolist() if i not in ids[2:6]}
+    digests = [row.tobytes() for page in pages for _, _, matrix in page.shapes for row in matrix]
+    assert sorted(digests) == sorted(pack_hashes(fill.hashes(number)) for number in [0, 1, 6, 7, 9, 11, 12, 13])
+    assert all(page.are_active.all() for page in pages)
+
+
+def test_columns_without_values_are_told_from_those_with_some(filled: Store) -> None:
+    nothing, some = [None] * 3, [None, 5, None]
+    fixed = ([1] * 3, [1] * 3, [1] * 3, ["line"] * 3)
+    for first, external_ids, times in ((1, nothing, nothing), (4, ["", None, "x"], some), (7, nothing, [1, 2, 3])):
+        columns = (
+            [*range(first, first + 3)],
+            *fixed,
+            external_ids,
+            nothing,
+            [0] * 3,
+            [b""] * 3,
+            nothing,
+            nothing,
+            [0] * 3,
+            times,
+        )
+        with filled._db.write() as c:
+            filled._db.insert_columns(c, s.entry, columns)
+        rows = filled._db.fetch(f"SELECT * FROM entry WHERE id >= {first} ORDER BY id")  # noqa: S608
+        assert [tuple(row) for row in rows] == list(zip(*columns, strict=True))
+
+
+def test_pairs_of_numbers_are_written_as_they_are(filled: Store) -> None:
+    pairs = np.array([[1, 2**62], [256, 3], [2**40 + 7, 65_535]])
+    with filled._db.write() as c:
+        filled._db.insert_numbers(c, s.succession, pairs[:0])
+        filled._db.insert_numbers(c, s.succession, pairs)
+    rows = filled._db.fetch("SELECT earlier, later FROM succession ORDER BY earlier")
+    assert [list(row) for row in rows] == pairs.tolist()

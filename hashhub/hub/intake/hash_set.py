@@ -29,6 +29,7 @@ from hashhub.hub.intake.identity import (
     is_bare,
     keys_of_hashes,
     keys_of_texts,
+    places_among,
 )
 from hashhub.hygiene import Code
 from hashhub.model import EntryState, Purpose, Record, RecordReview, ReviewKind
@@ -216,7 +217,7 @@ class HashSetComparison:
         if not len(known):
             return np.zeros(len(keys), np.bool_)
         wanted = heads(keys)
-        return np.equal(known[np.minimum(np.searchsorted(known, wanted), len(known) - 1)], wanted)
+        return np.equal(known[np.minimum(places_among(known, wanted), len(known) - 1)], wanted)
 
     def _column(self, sort: str) -> Column:
         source = self._source
@@ -523,7 +524,7 @@ def _stays_withdrawn(hold: Hold, name: str) -> str:
 def _runs_of(ordered: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return where each wanted number begins among ordered ones, of which there are some, and how often it is there."""
     last = len(ordered) - 1
-    starts = np.searchsorted(ordered, wanted)
+    starts = places_among(ordered, wanted)
     counts = (ordered[np.minimum(starts, last)] == wanted).astype(np.int64)
     counts[starts > last] = 0
     # Hardly any is there twice, and looking for its end takes as long again.

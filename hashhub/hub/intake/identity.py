@@ -7,6 +7,7 @@ in which something is shared, so that a list of millions costs seconds and no ob
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
@@ -94,7 +95,7 @@ class Column:
         places: list[NDArray[np.int64]] = []
         for start in range(0, len(self.items), _CHUNK):
             chunk = heads(self.keys[start : start + _CHUNK])
-            at = np.minimum(np.searchsorted(wanted, chunk), len(wanted) - 1)
+            at = np.minimum(places_among(wanted, chunk), len(wanted) - 1)
             rows.append(np.flatnonzero(wanted[at] == chunk))
             places.append(at[rows[-1]])
             rows[-1] += start
@@ -208,10 +209,32 @@ def ascending_pairs(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDAr
     return pairs[np.concatenate(([True], (pairs[1:] != pairs[:-1]).any(axis=1)))]
 
 
+def places_among(ordered: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return what `np.searchsorted` does, of many values in no order.
+
+    Each look among a million begins where the one before ended, in memory that is at hand, once they ascend: that takes
+    a fifth of the time, the sorting of them included.
+    """
+    order = np.argsort(wanted)
+    places = np.empty(len(wanted), np.int64)
+    places[order] = np.searchsorted(ordered, wanted[order])
+    return places
+
+
 def distinct(keys: NDArray[np.uint8]) -> tuple[NDArray[np.void], NDArray[np.int64]]:
     """Return the distinct keys, sorted, and for each of `keys`, uint8[n, bytes], which one it is."""
-    values, numbers = np.unique(as_scalars(keys), return_inverse=True)
-    return values, numbers.astype(np.int64)
+    scalars = as_scalars(keys)
+    beginnings = heads(keys).byteswap() if sys.byteorder == "little" else heads(keys)  # which sort as the bytes do
+    order = np.argsort(beginnings)  # of numbers: a quarter of what sorting bytes takes
+    beginnings, ordered = beginnings[order], scalars[order]
+    is_first = np.ones(len(ordered), np.bool_)
+    is_first[1:] = ordered[1:] != ordered[:-1]
+    if (is_first[1:] & (beginnings[1:] == beginnings[:-1])).any():  # heads do not tell all of the keys apart
+        values, numbers = np.unique(scalars, return_inverse=True)
+        return values, numbers.astype(np.int64)
+    numbers = np.empty(len(keys), np.int64)
+    numbers[order] = np.cumsum(is_first) - 1
+    return ordered[is_first], numbers
 
 
 def same_item(store: Store, entry: Entry, *, hash_sets: Iterable[str] = ()) -> list[Entry]:
