@@ -96,7 +96,12 @@ def test_what_nobody_waits_for_does_not_wake_the_loop(
     ours, theirs = pair
     woken: list[int] = []
     tell_ready = steps._Waits._tell_ready
-    monkeypatch.setattr(steps._Waits, "_tell_ready", lambda waits: (woken.append(1), tell_ready(waits)))
+
+    def counting(waits: steps._Waits) -> None:
+        woken.append(1)
+        tell_ready(waits)
+
+    monkeypatch.setattr(steps._Waits, "_tell_ready", counting)
 
     async def run() -> None:
         theirs.send(b"x")
