@@ -17,6 +17,7 @@ from concurrent.futures import Executor, Future
 from concurrent.futures import wait as wait_for_futures
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
 _T = TypeVar("_T")
 
@@ -93,16 +94,68 @@ def _is_there(wait: Wait | Settling) -> bool:
     return bool(wait_for_futures((wait.future,), timeout=min(wait.seconds, LOOK_SECONDS)).done)
 
 
+class _Waits:
+    """Who waits on one event loop for which descriptors.
+
+    The loop watches one epoll for all: to let it watch a descriptor, and forget it again, takes longer than a few
+    lookups do. Each is armed for one event, so that none wakes the loop which nobody waits for, whoever else reads from
+    it; and what an epoll knows of a descriptor ends with its file, whatever gets the same number next.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._epoll = select.epoll()
+        self._waiting: dict[int, asyncio.Future[bool]] = {}
+        self._is_timed = False
+        loop.add_reader(self._epoll.fileno(), self._tell_ready)
+
+    async def becomes_ready(self, loop: asyncio.AbstractEventLoop, wait: Wait) -> bool:
+        """Return whether the descriptor is ready; False after _LOOP_SECONDS at most."""
+        future: asyncio.Future[bool] = loop.create_future()
+        self._tell(wait.descriptor, is_ready=False)  # one at a time: another looks again
+        self._waiting[wait.descriptor] = future
+        try:
+            self._arm(wait)
+            if not self._is_timed:
+                # One for all: what waits anew meanwhile is told sooner. A timer for each took longer than the wait.
+                self._is_timed = True
+                loop.call_later(_LOOP_SECONDS, self._look, loop)
+            return await future
+        finally:
+            if self._waiting.get(wait.descriptor) is future:
+                del self._waiting[wait.descriptor]
+
+    def _arm(self, wait: Wait) -> None:
+        events = wait.event | select.EPOLLONESHOT
+        try:
+            self._epoll.modify(wait.descriptor, events)
+        except FileNotFoundError:  # a new descriptor, or a new file under an old number
+            self._epoll.register(wait.descriptor, events)
+
+    def _tell_ready(self) -> None:
+        for descriptor, _ in self._epoll.poll(0):
+            self._tell(descriptor, is_ready=True)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_timed = bool(self._waiting)
+        if self._is_timed:
+            loop.call_later(_LOOP_SECONDS, self._look, loop)
+        for descriptor in list(self._waiting):
+            self._tell(descriptor, is_ready=False)
+
+    def _tell(self, descriptor: int, *, is_ready: bool) -> None:
+        future = self._waiting.pop(descriptor, None)
+        if future is not None and not future.done():
+            future.set_result(is_ready)
+
+
+_waits: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, _Waits]] = WeakKeyDictionary()
+
+
 async def _becomes_ready(loop: asyncio.AbstractEventLoop, wait: Wait) -> bool:
-    future: asyncio.Future[bool] = loop.create_future()
-    is_reading = wait.event == select.POLLIN
-    (loop.add_reader if is_reading else loop.add_writer)(wait.descriptor, _tell, future, True)
-    timer = loop.call_later(_LOOP_SECONDS, _tell, future, False)
-    try:
-        return await future
-    finally:
-        timer.cancel()
-        (loop.remove_reader if is_reading else loop.remove_writer)(wait.descriptor)
+    waits = _waits.get(loop)
+    if waits is None:
+        waits = _waits[loop] = _Waits(loop)
+    return await waits.becomes_ready(loop, wait)
 
 
 async def _settles(loop: asyncio.AbstractEventLoop, wait: Settling) -> bool:

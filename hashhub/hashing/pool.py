@@ -366,21 +366,23 @@ def _exchange(
         if sent < len(request):
             yield from _send(child, [request[sent:]], until)
     answering = Wait(child.fileno(), select.POLLIN)
-    while not (yield answering):
-        if time.monotonic() > until:
-            raise TimeoutError
-        if not is_wanted():
-            raise _UnwantedError
-    until = time.monotonic() + _ANSWER_SECONDS
     answer = bytearray()
     size = protocol.ANSWER.size
     while len(answer) < size:
+        while not answer and not (yield answering):
+            if time.monotonic() > until:
+                raise TimeoutError
+            if not is_wanted():
+                raise _UnwantedError
         try:
             part = child.recv(_PART_BYTES)
         except BlockingIOError:
-            yield from _further(answering, until)
-            continue
-        if time.monotonic() > until:
+            if answer:
+                yield from _further(answering, until)
+            continue  # an event loop may take what a closed descriptor of this number had for this one's
+        if not answer:
+            until = time.monotonic() + _ANSWER_SECONDS
+        elif time.monotonic() > until:
             raise TimeoutError
         if not part:
             raise EOFError

@@ -540,16 +540,44 @@ class Form:
 
     def write(self, piece: bytes) -> None:
         """Take the next bytes in."""
-        is_marker_near = self._markers.write(piece)
+        places, is_across = self._markers.write(piece)
         if len(self._head) < len(self._marker):
             self._head += piece[: len(self._marker) - len(self._head)]
             if not self._marker.startswith(self._head):
                 raise BodyRefused(400, "the form must begin with its boundary")
-        if self._is_flowing and not is_marker_near and b"\r" not in piece[-len(self._marker) - 1 :]:
-            # The parser waits for nothing but the line with the marker, which is not here and does not begin here: it
-            # need not look for it once more.
-            self._take_data(memoryview(piece))
-            return
+        begin = 0
+        if self._is_flowing and not is_across:
+            begin = self._flow(piece, 0, places[0] if places else None)
+        for number, place in enumerate(places):
+            next_place = places[number + 1] if number + 1 < len(places) else len(piece)
+            headers = piece.find(b"\r\n\r\n", place, min(next_place, place + _MOST_HEADER_BYTES))
+            # The first byte behind them goes to the parser, too: it then says that it is within a part.
+            if headers >= 0 and next_place - headers > _SMALL_BYTES:
+                self._parse(piece[begin : headers + 5])
+                begin = headers + 5
+                if self._is_flowing:
+                    begin = self._flow(piece, begin, next_place if next_place < len(piece) else None)
+        if begin < len(piece):
+            self._parse(piece[begin:])
+
+    def _flow(self, piece: bytes, begin: int, marker: int | None) -> int:
+        """Take in what follows within a part; return where the parser is to go on. `marker`: where the next one is.
+
+        It waits for nothing but the line with the marker, so that it need not look for that once more in bytes in which
+        none begins.
+        """
+        if marker is not None:
+            end = marker - 2  # the line's end before it belongs to it
+        else:
+            end = piece.find(b"\r", max(begin, len(piece) - len(self._marker) - 1))
+            if end < 0:
+                end = len(piece)
+        if end <= begin:
+            return begin
+        self._take_data(memoryview(piece)[begin:end])
+        return end
+
+    def _parse(self, piece: bytes) -> None:
         self._is_flowing, self._piece = False, piece
         try:
             self._parser.write(piece)
@@ -736,42 +764,63 @@ class _Markers:
         self.tail = b""
         self.count = self.lines = 0
 
-    def write(self, piece: bytes) -> bool:
-        """Take the next bytes in, and return whether the marker is in them or just before."""
+    def write(self, piece: bytes) -> tuple[list[int], bool]:
+        """Take the next bytes in. Return where in them the marker begins, and whether one reaches into them that begins
+        before.
+        """
         before, self.tail = self.tail, (self.tail + piece[-self._margin :])[-self._margin :]
-        is_near = self._marker in before + piece[: self._margin] or _has(piece, self._marker)
-        if is_near:
-            self.count += _added(before, piece, self._marker)
-            self.lines += _added(before, piece, self._line)
-        return is_near
+        across = _across(before, piece, self._marker)
+        places = _places(piece, self._marker)
+        self.count += across + len(places)
+        self.lines += _across(before, piece, self._line)
+        for place in places:
+            self.lines += piece.startswith(self._line, place)
+        return places, across > 0
 
 
-def _has(piece: bytes, needle: bytes) -> bool:
+def _across(before: bytes, piece: bytes, needle: bytes) -> int:
+    """Return how often the needle begins in what came last and ends in the piece: once or never."""
+    margin = len(needle) - 1
+    return (before[-margin:] + piece[:margin]).count(needle)
+
+
+def _places(piece: bytes, needle: bytes) -> list[int]:
+    """Return where the needle begins, which must not overlap itself."""
+    places: list[int] = []
     if _memmem is None:
-        return needle in piece
-    return _memmem(piece, len(piece), needle, len(needle)) is not None
+        at = piece.find(needle)
+        while at >= 0:
+            places.append(at)
+            at = piece.find(needle, at + len(needle))
+        return places
+    found_at = _memmem(piece, len(piece), needle, len(needle))
+    if found_at is None:
+        return places
+    begin = _memmem(piece, len(piece), b"", 0)  # nothing is found where the piece begins
+    assert begin is not None  # noqa: S101 - C says so
+    while found_at is not None:
+        places.append(found_at - begin)
+        rest = found_at + len(needle)
+        found_at = _memmem(rest, begin + len(piece) - rest, needle, len(needle))
+    return places
 
 
-def _c_memmem() -> Callable[[bytes, int, bytes, int], int | None] | None:
-    """Return the C library's search, which takes a third of Python's time: 0.1 ms less for an upload of 450 KB."""
+def _c_memmem() -> Callable[[bytes | int, int, bytes, int], int | None] | None:
+    """Return the C library's search, which takes a third of Python's time: 0.1 ms less for an upload of 450 KB. What it
+    searches are bytes, or those at an address.
+    """
     try:
         # Not CDLL: a search of microseconds is not worth giving the interpreter to another thread.
         memmem = ctypes.PyDLL(None).memmem
     except (OSError, AttributeError):  # not every C library has it
         return None
     memmem.restype = ctypes.c_void_p  # None where there is nothing
-    memmem.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t)
-    search: Callable[[bytes, int, bytes, int], int | None] = memmem
+    memmem.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t)
+    search: Callable[[bytes | int, int, bytes, int], int | None] = memmem
     return search
 
 
 _memmem: Final = _c_memmem()
-
-
-def _added(before: bytes, piece: bytes, needle: bytes) -> int:
-    """Return how often the needle ends in the piece, of which `before` is what came last before it."""
-    margin = len(needle) - 1
-    return piece.count(needle) + (before[-margin:] + piece[:margin]).count(needle)
 
 
 def is_looked_at(path: str, prefixes: Collection[str] | None, *, mount: str = "") -> bool:

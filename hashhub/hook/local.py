@@ -36,7 +36,7 @@ from hashhub.errors import (
 from hashhub.hashes import SEARCHED
 from hashhub.hook.copy import SYNC, Copy
 from hashhub.hook.index import DIRECTORY, Index
-from hashhub.hook.judges import Judged, client_of, options_of
+from hashhub.hook.judges import Judged, client_of, options_of, query_of_nothing
 from hashhub.matcher import warm_up
 from hashhub.model import now
 
@@ -233,6 +233,13 @@ class LocalJudge:
         by which a copy cannot decide.
         """
         self._options = options_of(settings)
+        check_queries((query_of_nothing(),), self._options)  # from here on it is the query that may be wrong
+        # Of digests that can be asked about without a distance to be named.
+        self._widths = {
+            name: of.digest_bytes
+            for name, of in SEARCHED.items()
+            if of.default_max_distance is not None or name in self._options.max_distances
+        }
         self._stale_after = settings.local.stale_after_seconds
         self._stale_limit = settings.local.stale_limit_seconds
         directory = Path(settings.data) / COPY
@@ -290,12 +297,25 @@ class LocalJudge:
 
     def _checked(self, query: Query) -> tuple[_Ready, Policy]:
         """Return what the query is answered by. Raises as `judge` does."""
-        _check_digests(query)
-        check_queries((query,), self._options)
+        cancellation.check()
+        if not self._is_usual(query):
+            _check_digests(query)
+            check_queries((query,), self._options)
         state = self._ready()
         if state.policy is None:
             raise Unavailable(state.fault, reason=Reason.POLICY_UNREADABLE)
         return state, state.policy
+
+    def _is_usual(self, query: Query) -> bool:
+        """Whether there is nothing to refuse, as far as a short look tells; for others it is said what is wrong."""
+        for h in query.hashes:
+            if self._widths.get(h.algorithm) != len(h.digest):
+                return False
+        for variant in query.variants:
+            for h in variant.hashes:
+                if self._widths.get(h.algorithm) != len(h.digest):
+                    return False
+        return bool(query.hashes or query.frames)
 
     def _judged(self, result: MatchResult, state: _Ready) -> Judged:
         stale_since, is_past_limit = self._age(state)
@@ -524,7 +544,6 @@ def _check_digests(query: Query) -> None:
     """Raise InvalidArgument for an algorithm that is not known, or digests of another length: at a hub the wire refuses
     them.
     """
-    cancellation.check()
     for h in (*query.hashes, *(h for variant in query.variants for h in variant.hashes)):
         of = SEARCHED.get(h.algorithm)
         if of is None or len(h.digest) != of.digest_bytes:

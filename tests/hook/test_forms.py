@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from python_multipart.multipart import MultipartParser
 
 from hashhub.hook import Action, Decision, WithoutAnswer
-from hashhub.hook.forms import PIECE_BYTES, Body, BodyRefused, Intake, Memory, Pace, _has, _memmem, is_looked_at
+from hashhub.hook.forms import PIECE_BYTES, Body, BodyRefused, Intake, Memory, Pace, _memmem, _places, is_looked_at
 from hashhub.hook.settings import AppSettings, HookSettings
 from hashhub.model import Verdict
 from tests.hook.web import BOUNDARY, FORM_TYPE, File, form
@@ -116,13 +118,43 @@ def test_what_is_nearly_the_boundary_belongs_to_the_file_however_it_is_cut(conte
     assert seen(cut) == seen(len(body)) == (400 if _MARKER in content else [b"\xff" + content])
 
 
-@given(st.binary(max_size=200), st.binary(max_size=200), st.booleans())
-def test_a_marker_is_seen_wherever_it_is(before: bytes, after: bytes, is_there: bool) -> None:
+@given(st.lists(st.binary(max_size=99), min_size=1, max_size=5), st.booleans())
+def test_a_marker_is_seen_wherever_it_is(between: list[bytes], is_there: bool) -> None:
     marker = b"--" + BOUNDARY
     for needle in (marker, marker[:-1] + b"\0"):
-        piece = before + (needle if is_there else needle[1:]) + after
-        assert _has(piece, needle) is (needle in piece)
+        piece = (needle if is_there else needle[1:]).join(between)
+        assert _places(piece, needle) == [found.start() for found in re.finditer(re.escape(needle), piece)]
     assert _memmem is not None, "it is there wherever this is tested"
+
+
+@given(st.lists(st.sampled_from(_NEARLY), max_size=8).map(b"".join), st.integers(1, 90))
+@settings(max_examples=50, deadline=None)
+def test_a_c_library_without_a_search_makes_no_difference(content: bytes, cut: int) -> None:
+    body = form(File("a", "a.jpg", b"\xff" + content))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hashhub.hook.forms._memmem", None)
+        if _MARKER in content:
+            with pytest.raises(BodyRefused):
+                files_of(body, cut=cut)
+        else:
+            assert files_of(body, cut=cut) == [b"\xff" + content]
+
+
+@pytest.mark.parametrize("cut", [9_000, 65_536, 1 << 20])
+def test_the_parser_gets_what_is_around_files_and_not_the_files(cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would look through them for what was looked for already."""
+    sizes = []
+    write = MultipartParser.write
+
+    def counting(parser: MultipartParser, data: bytes) -> int:
+        sizes.append(len(data))
+        return write(parser, data)
+
+    monkeypatch.setattr(MultipartParser, "write", counting)
+    files = [JPEG * 300, JPEG[::-1] * 300]
+    body = form(File("t", None, b"text", None), *(File("a", "a.jpg", content) for content in files))
+    assert files_of(body, cut=cut) == files
+    assert sum(sizes) < len(body) - sum(map(len, files)) + 200 * -(-len(body) // cut)
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])

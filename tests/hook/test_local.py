@@ -29,7 +29,7 @@ from hashhub.hook.case_judge import CaseJudge
 from hashhub.hook.copy import Copy
 from hashhub.hook.index import DIRECTORY, Index
 from hashhub.hook.local import LocalJudge, Sync
-from hashhub.model import EntryState, Marking, Query, Record, Verdict, now
+from hashhub.model import EntryState, Marking, Query, Record, VariantHashes, Verdict, now
 from tests.hook.local_copies import Local
 from tests.hub.conftest import OPERATOR, digest, item
 from tests.hub.receiving import mirroring
@@ -427,11 +427,21 @@ def test_a_policy_that_asks_for_what_a_copy_does_not_know_is_refused(site: Site,
 def test_hashes_that_no_hub_takes(local: Local, judges: list[LocalJudge]) -> None:
     local.sync()
     judges.append(local.judge())
-    for wrong in (Hash("PDQ", bytes(3)), Hash("CRC", bytes(4))):
+    known = Hash("MD5", bytes(16))
+    for wrong in (
+        *(Hash("PDQ", bytes(3)), Hash("CRC", bytes(4)), Hash("VPDQ", bytes(31))),
+        *(Hash("PHOTODNA", bytes(144)), Hash("PHOTODNA", bytes(3))),  # there is no distance for it
+    ):
+        variants = (VariantHashes("flipped", (known, wrong)),)
+        for query in (Query(hashes=(wrong,)), Query(hashes=(known, wrong)), Query(hashes=(known,), variants=variants)):
+            for ask in (judges[0].judge, judges[0].judge_miss):
+                with pytest.raises(InvalidArgument):
+                    ask(query)
+    for nothing in (Query(hashes=()), Query(hashes=(), variants=(VariantHashes("flipped", (known,)),))):
         with pytest.raises(InvalidArgument):
-            judges[0].judge(Query(hashes=(wrong,)))
-    with pytest.raises(InvalidArgument):
-        judges[0].judge(Query(hashes=()))
+            judges[0].judge(nothing)
+    variants = (VariantHashes("flipped", (Hash("PDQ", bytes(32)),)),)
+    assert judges[0].judge(Query(hashes=(known,), variants=variants)).revision
 
 
 @pytest.mark.usefixtures("local")
