@@ -24,10 +24,10 @@ from hashhub.server.lanes import STRANGERS, Threads
 if TYPE_CHECKING:
     from hashhub.server.health import Health
 
-_THREADS: Final = 32
+_THREADS: Final = 64
 _WAITING: Final = 10_000  # each takes some 0.2 ms; what is beyond is refused
-_PATIENCE_SECONDS: Final = 0.05
-_LOOK_SECONDS: Final = 1.0  # for calls that wait for a thread while no further ones come
+_PATIENCE_SECONDS: Final = 1.0  # far beyond what a request takes that has come with its header
+_LOOK_SECONDS: Final = 0.25  # for calls that wait for a thread while no further ones come
 _NAME_BYTES: Final = 1_000  # of a service, a file or a symbol that is asked for
 
 _Request = TypeVar("_Request", health_pb2.HealthCheckRequest, reflection_pb2.ServerReflectionRequest)
