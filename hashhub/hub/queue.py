@@ -41,16 +41,19 @@ class Queue:
             access.allow_reading(principal, of)
             if of not in self._store.resources.contributors():
                 raise NotFound(f"there is no contributor {of[:60]!r}", kind="Contributor", name=of)
-        sets = sorted(name for name, x in self._store.resources.hash_sets().items() if not of or x.contributor == of)
+        sets = {name for name, x in self._store.resources.hash_sets().items() if not of or x.contributor == of}
         waiting = self._store.waiting
         items: list[QueueItem] = []
-        for name in sets:
+        for name, has_quarantined, has_requests, has_reviews in waiting.hash_sets(of):
             cancellation.check()
-            quarantined = waiting.quarantined(name)
-            is_capped = sum(line.number for line in quarantined) >= WAITING_COUNTED
-            items += [_item(QueueKind.QUARANTINED, line, is_capped=is_capped) for line in quarantined]
-            items += [_item(QueueKind.WITHDRAWAL_PENDING, line) for line in waiting.requests(name)]
-            items += [_item(QueueKind.OBJECTION, line) for line in waiting.objections(name)]
+            if has_quarantined:
+                quarantined = waiting.quarantined(name)
+                is_capped = sum(line.number for line in quarantined) >= WAITING_COUNTED
+                items += [_item(QueueKind.QUARANTINED, line, is_capped=is_capped) for line in quarantined]
+            if has_requests:
+                items += [_item(QueueKind.WITHDRAWAL_PENDING, line) for line in waiting.requests(name)]
+            if has_reviews:
+                items += [_item(QueueKind.OBJECTION, line) for line in waiting.objections(name)]
         items += [
             _item(QueueKind.OPEN_IMPORT, line)
             for line in waiting.open_imports(of)
@@ -93,12 +96,7 @@ class Queue:
                     )
                 )
         if sees_all:
-            accepting = waiting.unaccepted()
-            items += [
-                _item(QueueKind.AWAITS_ACCEPTANCE, line)
-                for line in accepting
-                if not of or line.hash_set.partition("/")[0] == of
-            ]
+            items += [_item(QueueKind.AWAITS_ACCEPTANCE, line) for line in waiting.unaccepted(of)]
         order = list(QueueKind)
         return sorted(items, key=lambda item: (order.index(item.kind), item.contributor, item.hash_set, item.reason))
 

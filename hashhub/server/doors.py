@@ -1,7 +1,7 @@
 """One process's doors to a hub: the gRPC server, the HTTP door, health and reflection, and how they open and close.
 
 Threads are kept apart, so that no kind of call can starve another: each room (`rooms`) has its own, and in it each
-token its lane (`lanes`); health and refusals have a few that never wait for anything.
+token its lane (`lanes`); refusals have a few that never wait for anything, and so have probes (`probes`).
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import grpc
 from google.protobuf.internal import api_implementation
 from google.protobuf.message import Message
-from grpc_health.v1 import health, health_pb2
-from grpc_reflection.v1alpha import reflection
 from grpc_status import rpc_status
 
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated, Unavailable
@@ -32,6 +30,7 @@ from hashhub.server.http_door import HTTPDoor
 from hashhub.server.interceptors import Envelope, Gate, Method
 from hashhub.server.lanes import STRANGERS, Callers, Lane, Threads, end_call
 from hashhub.server.metrics import Ledger, Metrics
+from hashhub.server.probes import Probes
 from hashhub.server.rooms import Room, rooms_of
 from hashhub.server.shares import TokenShares
 from hashhub.server.slow import Slow
@@ -46,8 +45,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hashhub.server")
 
-_SMALL_POOL: Final = 2  # threads for health and refusals: neither waits for anything
+_SMALL_POOL: Final = 2  # threads for refusals: those wait for nothing
 _SMALL_QUEUE: Final = 100_000  # refusals that wait for those threads: each takes some 0.1 ms
+_STREAMS: Final = 256
 _WINDOW_BYTES: Final = 65_536
 _ANSWER_BYTES: Final = -1  # no limit of ours: what a caller may ask for is limited in items
 
@@ -83,29 +83,31 @@ class Doors:
         self._condition = hub.condition
         self._health = Health(hub.condition.met)
         self._threads: dict[str, Threads] = {name: _threads_of(room, shares) for name, room in rooms.items()}
-        # Health and refusals over gRPC; looks for who makes a call over HTTP.
+        # Refusals over gRPC; looks for who makes a call over HTTP.
         for name, waiting in (("small", _SMALL_QUEUE), ("tokens", config.max_concurrent_calls)):
             self._threads[name] = Threads(
                 name, _SMALL_POOL, waiting, most_each=_SMALL_POOL, most_in_lane=_SMALL_POOL + waiting
             )
         self._slow = Slow(config.slow_sender_seconds)
         handlers = _Handlers(self._methods, self._gate, self._threads, self._slow, config.token_calls)
-        small = self._threads["small"].lane("small")
+        services = sorted({path.split("/")[1] for path in self._methods})
+        self._probes = Probes(self._health, services, watchers=config.max_connections)
         self._grpc = grpc.server(
-            small,
-            handlers=[handlers, _health_handler(self._health, small)],
+            self._threads["small"].lane("small"),
+            handlers=[handlers, self._probes],
             options=[
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", _ANSWER_BYTES),
                 ("grpc.so_reuseport", int(shared)),
                 ("grpc.max_allowed_incoming_connections", config.max_connections),
+                # Of one connection: what a token may have. gRPC itself cancels calls, whosever they are, once 1,000
+                # wait to be looked at.
+                ("grpc.max_concurrent_streams", max(_STREAMS, config.token_calls + config.token_streams)),
                 # What a stream may send before its request is asked for: fixed, and not what a fast sender makes of it.
                 ("grpc.http2.bdp_probe", 0),
                 ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
             ],
         )
-        services = sorted({path.split("/")[1] for path in self._methods})
-        reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._grpc)
         self.metrics.watch(
             hub,
             is_up=self._health.up,
@@ -114,7 +116,12 @@ class Doors:
                 room.name: (self._threads[room.name].in_progress, room.working + room.waiting)
                 for room in rooms.values()
             },
-            threads=lambda: [*hub.threads(), self._slow.thread, *([self._http.clock.thread] if self._http else [])],
+            threads=lambda: [
+                *hub.threads(),
+                self._slow.thread,
+                self._probes.thread,
+                *([self._http.clock.thread] if self._http else []),
+            ],
         )
         self._ledger = Ledger()
         self._ledger.started(0)
@@ -162,6 +169,7 @@ class Doors:
         for threads in self._threads.values():
             threads.close()
         self._slow.close()
+        self._probes.close()
 
     def _run(self, work: Callable[[], None], method: Method | None, principal: Principal | None) -> bool:
         """Run a call that came over HTTP in its room and its token's lane, or, without a method, the look for who makes
@@ -431,28 +439,6 @@ def _encoded(answer: Message) -> bytes:
 
 def _abort(context: grpc.ServicerContext, error: HashHubError) -> NoReturn:
     context.abort_with_status(rpc_status.to_status(error_to_status(error)))
-
-
-def _health_handler(served: Health, lane: Lane) -> grpc.GenericRpcHandler:
-    """Health on its own threads: a probe must be answered however busy the calls' threads are."""
-
-    def check(request: Any, context: grpc.ServicerContext) -> Any:
-        return served.check(request, context)
-
-    def watch(request: Any, context: grpc.ServicerContext, send: Any = None) -> Any:
-        return served.watch(request, context, send)
-
-    check.experimental_thread_pool = lane  # type: ignore[attr-defined]  # grpc reads it
-    watch.experimental_thread_pool = lane  # type: ignore[attr-defined]  # likewise
-    watch.experimental_non_blocking = True  # type: ignore[attr-defined]  # grpc reads it: watching holds no thread
-    request, answer = health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
-    return grpc.method_handlers_generic_handler(
-        health.SERVICE_NAME,
-        {
-            "Check": grpc.unary_unary_rpc_method_handler(check, request.FromString, answer.SerializeToString),
-            "Watch": grpc.unary_stream_rpc_method_handler(watch, request.FromString, answer.SerializeToString),
-        },
-    )
 
 
 def _credentials(config: Config) -> grpc.ServerCredentials:

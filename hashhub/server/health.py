@@ -94,9 +94,17 @@ class Health:
         self.refresh()
         return self._watched.Check(request, context)
 
-    def watch(self, request: health_pb2.HealthCheckRequest, context: object, send: object = None) -> object:
-        """Answer gRPC's Watch."""
-        return self._watched.Watch(request, context, send)
+    def watch(
+        self,
+        request: health_pb2.HealthCheckRequest,
+        context: object,
+        send: Callable[[health_pb2.HealthCheckResponse], object],
+    ) -> None:
+        """Answer gRPC's Watch. A service that is none stays one, and its name is not kept."""
+        if request.service in self._told:
+            self._watched.Watch(request, context, send)
+        else:
+            send(health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN))
 
 
 def _word(is_up: bool) -> str:  # noqa: FBT001 - what it turns into a word

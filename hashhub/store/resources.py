@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -34,6 +34,7 @@ from hashhub.store.database import Database
 from hashhub.store.events import Facts, append_event
 from hashhub.store.requests import Request
 
+_KINDS: Final = (Contributor, HashSet, Group, Definition)  # as _REGISTRY has their tables
 _T = TypeVar("_T", Contributor, Group, HashSet)
 
 OWN_CONTRIBUTOR: Final = "operator"  # wanted as the id of the hub's own contributor
@@ -52,7 +53,7 @@ class Registry:
     """Contributors and groups by id, hash sets by name, and what was defined here, of one moment. The store returns
     the same one until something changes.
 
-    `revision` is that of the last change to one of them, or to a token.
+    `revision`: of the last change to one of them, or of a later one to a token, which makes no other Registry.
     """
 
     revision: int
@@ -62,40 +63,56 @@ class Registry:
     definitions: tuple[Definition, ...] = ()
 
 
+class _Held(NamedTuple):
+    """The Registry as of a revision, and its rows by table, so that only those that are new are decoded."""
+
+    as_of: int
+    rows: tuple[dict[bytes, Any], ...]
+    registry: Registry
+
+
 class Resources:
     """The part of the Store that knows who contributes what, under which terms."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self._registry = Registry(-1, {}, {}, {})
+        # One value, so that of two threads that read at once neither leaves the other's half.
+        self._held = _Held(-1, ({}, {}, {}, {}), Registry(-1, {}, {}, {}))
 
     def registry(self) -> Registry:
         """Return contributors, hash sets, groups and definitions, all of them; one small look at the database unless
         something has changed.
         """
         revision = self._db.fetch("SELECT registry_revision FROM metadata")[0][0]
-        held = self._registry
-        if held.revision != revision:
-            contents: tuple[list[bytes], ...] = ([], [], [], [], [])
-            for table, at, content in self._db.fetch(_REGISTRY):
-                if table == 0:
-                    revision = at
-                else:
-                    contents[table].append(content)
-            held = Registry(
+        held = self._held
+        if held.as_of == revision:
+            return held.registry
+        rows: tuple[dict[bytes, Any], ...] = ({}, {}, {}, {})
+        for table, at, content in self._db.fetch(_REGISTRY):
+            if table == 0:
+                revision = at
+            else:
+                known = held.rows[table - 1].get(content)
+                rows[table - 1][content] = (
+                    msgspec.json.decode(content, type=_KINDS[table - 1]) if known is None else known
+                )
+        registry = held.registry
+        # After a change of a token all rows are the same, and what was worked out for the Registry goes on to hold.
+        if held.as_of < 0 or any(new.keys() != old.keys() for new, old in zip(rows, held.rows, strict=True)):
+            registry = Registry(
                 revision,
-                _by_key((msgspec.json.decode(x, type=Contributor) for x in contents[1]), "id"),
-                _by_key((msgspec.json.decode(x, type=HashSet) for x in contents[2]), "name"),
-                _by_key((msgspec.json.decode(x, type=Group) for x in contents[3]), "id"),
-                tuple(msgspec.json.decode(x, type=Definition) for x in contents[4]),
+                _by_key(rows[0].values(), "id"),
+                _by_key(rows[1].values(), "name"),
+                _by_key(rows[2].values(), "id"),
+                tuple(rows[3].values()),
             )
-            self._registry = held
-        return held
+        self._held = _Held(revision, rows, registry)
+        return registry
 
     @property
     def held(self) -> Registry:
         """What `registry` returned last, without a look at the database; empty before the first."""
-        return self._registry
+        return self._held.registry
 
     def contributors(self) -> Mapping[str, Contributor]:
         """Return all contributors by id."""

@@ -13,7 +13,7 @@ from hashhub.model import EventKind, ImportState, Purpose, ReviewKind
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import OBJECTIONS
-from hashhub.store.events import facts_of, is_in
+from hashhub.store.events import facts_of
 from hashhub.store.packing import unpack_reasons
 from hashhub.store.resources import Resources
 from hashhub.store.schema import QUARANTINED, STAGED_AROUND, WITHDRAWN
@@ -34,12 +34,38 @@ class Waiting(NamedTuple):
     since: datetime | None = None
 
 
+class Waits(NamedTuple):
+    """What of a hash set (`CONTRIBUTOR/SET`) may wait: entries in quarantine, withdrawals for a second person, reviews
+    for an answer.
+    """
+
+    hash_set: str
+    has_quarantined: bool
+    has_requests: bool
+    has_reviews: bool
+
+
 class WaitingLists:
     """The part of the Store that knows what waits."""
 
     def __init__(self, database: Database, resources: Resources) -> None:
         self._db = database
         self._resources = resources
+
+    def hash_sets(self, contributor: str = "") -> list[Waits]:
+        """Return where something may wait, in the order of names, by one statement however many hash sets there are;
+        empty: of all contributors.
+        """
+        sql = self._db.sql(
+            "SELECT w.contributor, w.id, w.quarantined, w.requested, w.reviewed FROM (SELECT h.contributor, h.id, "  # noqa: S608 - our own text
+            f"EXISTS (SELECT 1 FROM entry e WHERE e.hash_set = h.key AND e.state = {QUARANTINED}) AS quarantined, "
+            "EXISTS (SELECT 1 FROM withdrawal x WHERE x.hash_set = h.key AND x.pending) AS requested, "
+            "EXISTS (SELECT 1 FROM reviewed a WHERE a.hash_set = h.key) AS reviewed "
+            "FROM hash_set h WHERE h.delete_revision = 0 AND (? = '' OR h.contributor = ?)) w "
+            "WHERE w.quarantined OR w.requested OR w.reviewed"
+        )
+        rows = self._db.fetch(sql, (contributor, contributor))
+        return sorted(Waits(f"{row[0]}/{row[1]}", *(bool(has) for has in row[2:])) for row in rows)
 
     def quarantined(self, hash_set: str) -> list[Waiting]:
         """Return the quarantined entries of a hash set by their first reason; of more than COUNTED, those of the lowest
@@ -105,15 +131,18 @@ class WaitingLists:
             for row in rows
         ]
 
-    def unaccepted(self) -> list[Waiting]:
+    def unaccepted(self, contributor: str = "") -> list[Waiting]:
         """Return what weighs once an operator has accepted it: objections and harmless verdicts beyond the daily
-        number, and benign sets. Of a contributor's objections `hash_set` is the contributor alone.
+        number, and benign sets; empty: of all contributors. Of a contributor's objections `hash_set` is the
+        contributor alone.
         """
         lines: list[Waiting] = []
         accepted = {x.id: x.objections_accepted_revision for x in self._resources.contributors().values()}
         for row in self._db.fetch("SELECT DISTINCT author FROM review WHERE awaits_acceptance"):
             author: str = row[0]
             own = author.partition("/")[0]
+            if contributor and own != contributor:
+                continue
             later = self._db.sql(
                 "SELECT count(*), min(create_time) FROM review WHERE author = ? AND awaits_acceptance AND revision > ?"
             )
@@ -121,6 +150,8 @@ class WaitingLists:
             if count:
                 lines.append(Waiting(own, ReviewKind.FALSE_POSITIVE, count, own, "", s.from_millis(since)))
         for x in self._resources.hash_sets().values():
+            if contributor and x.contributor != contributor:
+                continue
             rows = self._imports_since(x.name, x.accepted_revision)
             counts = [
                 (facts.get("accepted", 0) if x.purpose is Purpose.BENIGN else facts.get("awaits_acceptance", 0), time)
@@ -135,14 +166,14 @@ class WaitingLists:
 
     def _imports_since(self, hash_set: str, revision: int) -> list[tuple[bytes, int]]:
         """Return body and time of the events of a hash set's imports behind a revision, the oldest first."""
-        t = s.event
-        query = (
-            sa.select(t.c.body, t.c.time)
-            .where(is_in(f"imports/{hash_set}"), t.c.kind == EventKind.IMPORT_COMMITTED, t.c.revision > revision)
-            .order_by(t.c.revision)
-            .limit(_IMPORTS)
+        of_set = f"imports/{hash_set}"  # 0 follows the slash
+        sql = self._db.sql(
+            "SELECT body, time FROM event WHERE subject >= ? AND subject < ? AND kind = ? AND revision > ? "
+            "ORDER BY revision LIMIT ?"
         )
-        return [(row[0], row[1]) for row in self._db.read(lambda c: c.execute(query).all())]
+        about = (f"{of_set}/", f"{of_set}0", EventKind.IMPORT_COMMITTED.value, revision, _IMPORTS)
+        rows = self._db.fetch(sql, about)
+        return [(row[0], row[1]) for row in rows]
 
     def _key(self, hash_set: str) -> int:
         contributor, _, own = hash_set.partition("/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import timedelta
 from typing import Any
@@ -483,6 +484,34 @@ class TestQueue:
             stocked.hub.queue.list(PLATFORM)
         with pytest.raises(NotFound):
             stocked.hub.queue.list(OPERATOR, "nobody")
+
+    def test_where_nothing_waits_nothing_is_asked(self, stocked: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It asked the database seven times for each hash set of the hub, whatever there was."""
+        database = stocked.hub._store._db
+        asked: list[str] = []
+        fetch = database.fetch
+
+        def counting(sql: str, parameters: tuple[Any, ...] = ()) -> Any:
+            if threading.current_thread() is threading.main_thread():
+                asked.append(sql)
+            return fetch(sql, parameters)
+
+        monkeypatch.setattr(database, "fetch", counting)
+
+        def statements(who: Principal, contributor: str = "") -> int:
+            asked.clear()
+            stocked.hub.queue.list(who, contributor)
+            return len(asked)
+
+        statements(ALPHA)  # what changed since is read
+        of_alpha, of_one, of_all = statements(ALPHA), statements(OPERATOR, "alpha"), statements(OPERATOR)
+        for number in range(10):
+            stocked.hash_set(f"alpha/more-{number}")
+            stocked.hash_set(f"gamma/more-{number}")
+        statements(ALPHA)
+        assert statements(ALPHA) == of_alpha
+        assert statements(OPERATOR, "alpha") == of_one + 10, "what awaits acceptance is looked up by hash set"
+        assert statements(OPERATOR) == of_all + 20
 
     def test_empties(self, stocked: Desk) -> None:
         change(stocked, OPERATOR, RELEASE, contributor="alpha", reasons=(Code.UNCLASSIFIED,))

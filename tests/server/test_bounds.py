@@ -21,10 +21,11 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from hashhub import cancellation, v1, wire
 from hashhub.client import Client
-from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated
+from hashhub.errors import Code, HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated
 from hashhub.hub import contribute
 from hashhub.model import Principal, Role, Shares
 from hashhub.server.servicers import FILES
@@ -259,6 +260,102 @@ def test_nothing_of_a_slow_stranger_is_waited_for(serve_hub: Serve) -> None:
     finally:
         for connection in slow:
             connection.close()
+
+
+def _check_health(served: Served, timeout: float = 10.0) -> int:
+    return int(
+        health_pb2_grpc.HealthStub(served.channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout).status
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+    ],
+)
+def test_probes_that_never_come_whole_stop_neither_health_nor_refusals(served: Served, path: str) -> None:
+    """Two of them took both threads, for as long as they liked: health and refusals were answered no more."""
+    slow = [_slow_call(served, path, "") for _ in range(100)]
+    try:
+        for _ in range(3):
+            assert _check_health(served) == health_pb2.HealthCheckResponse.SERVING
+        error = _refusal(served, "MatchService/MatchHashes", MATCH, who="hh_wrong")
+        assert error.code is Code.UNAUTHENTICATED
+        assert served.doors._threads["small"].in_progress == 0, "nobody is read on the threads that refuse"
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_many_probes_at_once_are_all_answered(served: Served) -> None:
+    stub = health_pb2_grpc.HealthStub(served.channel)
+    calls = [stub.Check.future(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(200)]
+    assert {call.result().status for call in calls} == {health_pb2.HealthCheckResponse.SERVING}
+
+
+def test_nothing_is_kept_of_what_strangers_watched(served: Served) -> None:
+    """Each name that somebody watched was kept for ever, with up to 32 MB."""
+    stub = health_pb2_grpc.HealthStub(served.channel)
+    _check_health(served)
+    before = _resident()
+    for number in range(20):
+        watching = stub.Watch(health_pb2.HealthCheckRequest(service=f"{number:02}" * (5 << 20)), timeout=60)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(watching)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert _resident() - before < 100 << 20
+    watching = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"), timeout=60)
+    assert next(watching).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    watching.cancel()
+
+
+def test_watchers_are_counted_and_make_place_when_they_go(serve_hub: Serve) -> None:
+    served = serve_hub(max_connections=3)
+    stub = health_pb2_grpc.HealthStub(served.channel)
+
+    def watch() -> Any:
+        watching = stub.Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        assert next(watching).status is not None
+        return watching
+
+    watching = [watch() for _ in range(3)]
+    with pytest.raises(grpc.RpcError) as caught:
+        watch()
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    _check_health(served)
+    watching[0].cancel()
+
+    def has_place() -> bool:
+        try:
+            watching.append(watch())
+        except grpc.RpcError:
+            return False
+        return True
+
+    _until(has_place)
+    for one in watching:
+        one.cancel()
+
+
+def test_one_connection_has_so_many_streams(served: Served) -> None:
+    """Without a bound one connection brought gRPC to cancel the calls of everybody: it does from 1,000 that wait on."""
+    host, _, port = served.doors.grpc_address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b""))
+        read = connection.makefile("rb")
+        settings = b""
+        while not settings:
+            head = read.read(9)
+            payload = read.read(int.from_bytes(head[:3], "big"))
+            settings = payload if head[3] == 4 else b""
+    values = {
+        int.from_bytes(settings[at : at + 2], "big"): int.from_bytes(settings[at + 2 : at + 6], "big")
+        for at in range(0, len(settings), 6)
+    }
+    assert 128 + 8 <= values.get(3, 2**32) < 1000, "what one token may have at a time, and no thousand"
 
 
 # Rooms and shares

@@ -345,3 +345,26 @@ def test_definitions(store: Store) -> None:
         (EventKind.SCHEME_PUT, "schemes/mine@1"),
         (EventKind.POLICY_RETIRED, "policies/mine@1"),
     }
+
+
+class TestRegistry:
+    def test_a_change_of_a_token_is_none_of_it(self, store: Store) -> None:
+        """Any token can get itself another secret: that let every process read all hash sets and all terms anew."""
+        store.resources.create_contributor(contributor("alpha"))
+        token = Principal(name="desk", role=Role.CONTRIBUTOR, contributor="alpha")
+        before = store.resources.registry()
+        store.tokens.put_token(b"1" * 32, token)
+        store.tokens.rotate_token("desk", b"2" * 32, now())
+        assert store.resources.registry() is before
+
+    def test_what_did_not_change_is_not_decoded_again(self, store: Store) -> None:
+        store.resources.create_contributor(contributor("alpha"))
+        for name in ("list", "other"):
+            store.resources.create_hash_set(HashSet(contributor="alpha", id=name))
+        before = store.resources.registry()
+        store.resources.update_hash_set("alpha", "list", {"display_name": "List"})
+        after = store.resources.registry()
+        assert after is not before
+        assert after.hash_sets["alpha/list"].display_name == "List"
+        assert after.hash_sets["alpha/other"] is before.hash_sets["alpha/other"]
+        assert after.contributors["alpha"] is before.contributors["alpha"]
