@@ -318,6 +318,12 @@ def settings_of(options: tuple[str, ...], mapping: str | None) -> dict[str, str]
         except (OSError, ValueError) as e:
             cause = e.strerror if isinstance(e, OSError) and e.strerror else "it is not UTF-8 text"
             raise InvalidArgument.field("mapping", f"cannot read {mapping!r}: {cause}") from e
+        if not settings["mapping"].strip():
+            raise InvalidArgument.field(
+                "mapping",
+                f"{mapping!r} is empty; --propose-mapping prints what may stand in it",
+                "REQUIRED",
+            )
     return settings
 
 
@@ -382,13 +388,22 @@ def opened(file: str) -> Iterator[BinaryIO]:
             yield copy
 
 
+def _unpacked(source: BinaryIO) -> BinaryIO:
+    """Return the one file in a gzip file or ZIP archive, else the source itself. Raises as `containers.unpack`."""
+    from hashhub import containers
+    from hashhub.client import sources
+
+    inside = containers.unpack(source, sources.name_of(source))
+    return source if inside is None else inside.stream
+
+
 def _propose(session: Session, format_: str | None, file: str, sheet: str) -> None:
     if format_ not in {None, "csv"}:
         raise click.UsageError("--propose-mapping goes with --format csv: other formats need no mapping")
     from hashhub_connectors.proposal import propose_for
 
     with opened(file) as source:
-        proposal = propose_for(source, sheet)
+        proposal = propose_for(_unpacked(source), sheet)
     if session.json:
         print_json({"mapping": proposal.text(), "notes": proposal.notes})
         return
@@ -408,7 +423,7 @@ def _refuse_without_mapping(file: str, sheet: str) -> NoReturn:
         "REQUIRED",
     )
     with opened(file) as source:
-        proposal = propose_for(source, sheet)
+        proposal = propose_for(_unpacked(source), sheet)
     note(proposal.text())
     for remark in proposal.notes:
         error.add_note(remark)
@@ -443,8 +458,9 @@ def _write_table(session: Session, name: str, file: str, out: str | None, mappin
         if source is None or import_.connector not in _TABLES:
             outcomes.write_positions(listed, target)
             return
-        layout = _layout(import_.connector, source, mapping, sheet)
-        outcomes.write_beside(listed, source, target, layout, sheet=sheet, items=import_.counts.items)
+        rows = _unpacked(source)
+        layout = _layout(import_.connector, rows, mapping, sheet)
+        outcomes.write_beside(listed, rows, target, layout, sheet=sheet, items=import_.counts.items)
 
 
 def _last_import(hub: Client, hash_set: str, digest: str) -> Import:

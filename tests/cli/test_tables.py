@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import re
 import tracemalloc
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -179,6 +181,50 @@ def test_the_sample_goes_as_its_page_tells(run: Run, police: str, tmp_path: Path
     checked.write_bytes(data)
     counts = imported(run, hash_set, checked, mapping)["counts"]
     assert (counts["accepted"], counts["unchanged"], counts["quarantined"], counts["rejected"]) == (3, 5, 0, 0)
+
+
+def _in_a_gzip_file(content: bytes) -> bytes:
+    return gzip.compress(content)
+
+
+def _in_a_zip_archive(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("liste.csv", content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("pack", [_in_a_gzip_file, _in_a_zip_archive])
+class TestPacked:
+    def test_a_mapping_is_proposed(self, run: Run, hash_set: str, tmp_path: Path, pack: Callable[..., bytes]) -> None:
+        plain, packed = tmp_path / "liste.csv", tmp_path / "liste.packed"
+        plain.write_bytes(LIST.encode("cp1252"))
+        packed.write_bytes(pack(LIST.encode("cp1252")))
+        done = run("import", str(packed), "--propose-mapping")
+        assert done.exit_code == DONE, done.stderr
+        assert done.stdout == run("import", str(plain), "--propose-mapping").stdout
+        refused = run("import", str(packed), "--hash-set", hash_set)
+        assert 'md5 = "MD5"' in refused.stderr
+        assert "a table is not imported by a guess" in refused.stderr
+
+    def test_the_outcome_stands_beside_its_rows(
+        self, run: Run, hash_set: str, tmp_path: Path, pack: Callable[..., bytes]
+    ) -> None:
+        source = tmp_path / "liste.packed"
+        source.write_bytes(pack(LIST.encode("cp1252")))
+        imported(run, hash_set, source, MAPPING)
+        for more in ((), ("--mapping", str(tmp_path / "mapping.toml"))):
+            done = run("findings", hash_set, "--csv", str(source), *more)
+            assert done.exit_code == DONE, done.stderr
+            assert len(outcomes(done.stdout_bytes.decode("cp1252"))) == 6
+
+
+def test_an_empty_mapping_is_named(run: Run, hash_set: str, tmp_path: Path) -> None:
+    (tmp_path / "liste.csv").write_bytes(LIST.encode("cp1252"))
+    (tmp_path / "empty.toml").write_text("\n")
+    done = run("import", str(tmp_path / "liste.csv"), "--mapping", str(tmp_path / "empty.toml"), "--hash-set", hash_set)
+    assert done.exit_code == REFUSED
+    assert "empty.toml' is empty; --propose-mapping prints what may stand in it" in done.stderr
 
 
 class TestWithoutAMapping:
