@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from hashhub.cli import main
+from hashhub.client import Client
 from hashhub.hook import Action, load_settings
 from hashhub.hook.settings import Hashing
+from hashhub.model import Contributor, ContributorKind, Principal, Role
+from hashhub.testing.hub_process import RunningHub
 
 CHOSEN = ("--policy", "block", "--hub-away", "hold", "--unreadable", "hold", "--too-large", "block")
 
@@ -41,7 +45,9 @@ def test_a_file_that_a_hook_reads_is_written(tmp_path: Path) -> None:
     assert (settings.hub, settings.token_file, settings.hashing) == ("hub.example:8470", 'C:\\"a"', Hashing.HUB)
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     before = out.read_text()
-    assert run(*CHOSEN, "--no-perceptual-hash", "block", "--out", str(out)).exit_code == 1
+    again = run(*CHOSEN, "--no-perceptual-hash", "block", "--out", str(out))
+    assert again.exit_code == 1
+    assert f"error: {str(out)!r} exists already; edit it, or name another file with --out" in again.stderr
     assert out.read_text() == before
 
 
@@ -95,3 +101,24 @@ class TestWrongTurns:
             assert done.stdout.count("first.bin  HOLD") == 1
             assert said in done.stderr
             assert f"that is {other!r}; files after it were not looked at" in done.stderr
+
+
+def test_what_was_looked_for_by_identical_digest_only_is_told(hub: RunningHub, tmp_path: Path) -> None:
+    upload, picture, token = tmp_path / "letter.txt", tmp_path / "picture.png", tmp_path / "hook.token"
+    upload.write_bytes(b"hello")
+    rgb = Image.effect_mandelbrot((256, 256), (-2.0, -1.5, 1.0, 1.5), 60).convert("RGB")
+    rgb.save(picture)
+    with Client(hub.address, hub.token) as operator:
+        app = Contributor(id="form", display_name="Form", kind=ContributorKind.PLATFORM, jurisdiction="IE")
+        operator.create_contributor(app)
+        token.write_text(operator.create_token(Principal(name="form-hook", role=Role.CONSUMER, contributor="form")))
+    asked = HUB_AWAY | {
+        "HASHHUB_HOOK_HUB": hub.address,
+        "HASHHUB_HOOK_TOKEN_FILE": str(token),
+        "HASHHUB_HOOK_ANSWER_SECONDS": "20",
+    }
+    done = CliRunner().invoke(main, ["hook", "check", str(upload), str(picture)], env=asked, catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    letter, other = done.stdout.splitlines()[1:]
+    assert "NO_MATCH  only identical files were looked for: not a picture or a video" in letter
+    assert other.endswith("NO_MATCH  no entry within the searched distances")
