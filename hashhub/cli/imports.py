@@ -214,13 +214,29 @@ def findings(
             return
         lines = hub.list_findings(name, [chosen(Disposition, d) for d in dispositions])
         if session.json:
-            for f in lines:
-                print_json(_finding(name, f))
-            return
-        table(
-            ("position", "disposition", "reason", "detail", "entry"),
-            [(f.position, spelled(f.disposition), f.reason, f.detail, _entry(name, f) or "-") for f in lines],
-        )
+            line = None
+            for line in lines:
+                print_json(_finding(name, line))
+            is_empty = line is None
+        else:
+            rows = [(f.position, spelled(f.disposition), f.reason, f.detail, _entry(name, f) or "-") for f in lines]
+            is_empty = not rows
+            if rows:
+                table(("position", "disposition", "reason", "detail", "entry"), rows)
+        if is_empty:
+            _tell_of_none(hub.get_import(name), is_filtered=bool(dispositions))
+
+
+def _tell_of_none(import_: Import, *, is_filtered: bool) -> None:
+    """Say why there is no finding: silence would read as if every item had been accepted."""
+    if import_.state not in {ImportState.COMMITTED, ImportState.CANCELLED}:
+        note(f"note: nothing is said of its items until it is committed; it is {spelled(import_.state)}")
+    elif not import_.counts.items:
+        note("note: no findings: the import has no items")
+    elif is_filtered:
+        note("note: no such findings")
+    else:
+        note("note: no findings: every item was accepted")
 
 
 def _entry(name: str, finding: Finding) -> str:

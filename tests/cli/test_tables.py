@@ -18,8 +18,10 @@ import pytest
 from click.testing import Result
 
 from hashhub.cli.outcomes import COLUMNS, Outcomes, write_beside, write_positions
-from hashhub.errors import InvalidArgument
+from hashhub.client import Client
+from hashhub.errors import FailedPrecondition, InvalidArgument
 from hashhub.model import Disposition, Finding
+from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.workbooks import workbook
 from hashhub_connectors.mapping import Layout
 
@@ -256,6 +258,34 @@ class TestWithoutAMapping:
         done = run("import", str(source), *arguments)
         assert done.exit_code == DONE, done.stderr
         assert "Unknown values: 3." in done.stdout
+
+
+class TestWithoutFindings:
+    @pytest.mark.parametrize("more", [(), ("--json",)])
+    def test_why_there_are_none_is_told(self, run: Run, hash_set: str, tmp_path: Path, more: tuple[str, ...]) -> None:
+        head, row = "MD5;Kategorie;Selbst\n", f"{A};Kat. 1;ja\n"
+        for content, *options, told in (
+            (head + row, "no findings: every item was accepted"),
+            (head, "no findings: the import has no items"),
+            (head + f"{A[:-1]};Kat. 1;ja\n", "--disposition", "quarantined", "no such findings"),
+        ):
+            source = tmp_path / "liste.csv"
+            source.write_text(content)
+            (tmp_path / "mapping.toml").write_text(MAPPING)
+            run("import", str(source), "--mapping", str(tmp_path / "mapping.toml"), "--hash-set", hash_set)
+            done = run("findings", f"{hash_set}/latest", *options, *more)
+            assert (done.exit_code, done.stdout, done.stderr) == (DONE, "", f"note: {told}\n")
+
+    def test_an_open_import_is_no_clean_one(self, run: Run, hub: RunningHub, hash_set: str) -> None:
+        with Client(hub.address, hub.token) as client:
+            source = io.BytesIO(f"{A}\n{B[:-1]}\n".encode())
+            with pytest.raises(FailedPrecondition, match="keeps 0 of 1"):
+                client.import_source(io.BytesIO(f"{C}\n".encode()), hash_set=hash_set, connector="hash-lines")
+                client.import_source(source, hash_set=hash_set, connector="hash-lines", replace=True)
+        done = run("findings", f"{hash_set}/latest")
+        assert done.exit_code == DONE
+        assert done.stdout == ""
+        assert done.stderr == "note: nothing is said of its items until it is committed; it is committing\n"
 
 
 def beside(text: str | bytes, layout: Layout, *findings: Finding, items: int, encoding: str = "utf-8") -> str:
