@@ -91,6 +91,12 @@ class TestWrongTurns:
         assert done.exit_code == 1
         assert done.stderr.startswith(f"error: token_file: '{token}' cannot be read: No such file")
 
+    def test_where_a_path_begins_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A service starts in another directory than the one where `hook init` was tried."""
+        monkeypatch.chdir(tmp_path)
+        done = self.check("a.png", **HUB_AWAY, HASHHUB_HOOK_TOKEN_FILE=str(Path("hook.token")))
+        assert f"check the path, which is taken from '{tmp_path}', and its permissions" in done.stderr
+
     def test_a_file_that_is_not_there_is_named_and_those_before_it_are_told(self, tmp_path: Path) -> None:
         first = tmp_path / "first.bin"
         first.write_bytes(b"an upload")

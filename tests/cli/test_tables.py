@@ -279,8 +279,8 @@ class TestWithoutFindings:
     def test_an_open_import_is_no_clean_one(self, run: Run, hub: RunningHub, hash_set: str) -> None:
         with Client(hub.address, hub.token) as client:
             source = io.BytesIO(f"{A}\n{B[:-1]}\n".encode())
+            client.import_source(io.BytesIO(f"{C}\n".encode()), hash_set=hash_set, connector="hash-lines")
             with pytest.raises(FailedPrecondition, match="keeps 0 of 1"):
-                client.import_source(io.BytesIO(f"{C}\n".encode()), hash_set=hash_set, connector="hash-lines")
                 client.import_source(source, hash_set=hash_set, connector="hash-lines", replace=True)
         done = run("findings", f"{hash_set}/latest")
         assert done.exit_code == DONE
