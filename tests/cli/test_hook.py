@@ -15,6 +15,7 @@ from hashhub.hook import Action, load_settings
 from hashhub.hook.settings import Hashing
 from hashhub.model import Contributor, ContributorKind, Principal, Role
 from hashhub.testing.hub_process import RunningHub
+from tests.warm import Warm
 
 CHOSEN = ("--policy", "block", "--hub-away", "hold", "--unreadable", "hold", "--too-large", "block")
 
@@ -128,3 +129,51 @@ def test_what_was_looked_for_by_identical_digest_only_is_told(hub: RunningHub, t
     letter, other = done.stdout.splitlines()[1:]
     assert "NO_MATCH  only identical files were looked for: not a picture or a video" in letter
     assert other.endswith("NO_MATCH  no entry within the searched distances")
+
+
+def test_a_persons_token_gets_no_hint_on_the_hubs(tmp_path: Path) -> None:
+    settings, token = tmp_path / "hook.toml", tmp_path / "anna.token"
+    run(*CHOSEN, "--no-perceptual-hash", "allow", "--out", str(settings), "--data", str(tmp_path / "data"))
+
+    def queue(*arguments: str) -> Result:
+        return CliRunner().invoke(main, ["hook", "queue", *arguments, "--settings", str(settings)])
+
+    added = queue("people", "add", "anna", "--out", str(token))
+    assert added.exit_code == 0, added.stderr
+    missing = queue("decide", "0123456789abcdef0123", "confirm")
+    token.write_text("hhp_of-nobody")
+    unknown = queue("decide", "0123456789abcdef0123", "confirm", "--person-file", str(token))
+    for refused in (missing, unknown):
+        assert refused.exit_code == 1
+        assert "`hashhub hook queue people add NAME --out FILE` makes one" in refused.stderr
+        assert "hint:" not in refused.stderr
+
+
+def test_a_copy_with_nothing_in_it_is_told(warmed: Warm, tmp_path: Path) -> None:
+    """The contributor forgot --bulk: the hub would match, and the copy would let everything through in silence."""
+    settings, token, source = tmp_path / "hook.toml", tmp_path / "hook.token", tmp_path / "list.txt"
+    source.write_text("ab" * 16 + "\n")
+    with warmed.hub(tmp_path / "hub") as hub:
+        of_hub = {"HASHHUB_SERVER": hub.address, "HASHHUB_TOKEN_FILE": str(hub.token_file)}
+
+        def done(*arguments: str) -> Result:
+            result = CliRunner().invoke(main, arguments, env=of_hub, catch_exceptions=False)
+            assert result.exit_code == 0, result.stderr
+            return result
+
+        done("contributor", "create", "nl", "--kind", "hotline", "--jurisdiction", "NL")
+        done("hash-set", "create", "nl/known")
+        done("import", str(source), "--hash-set", "nl/known")
+        done("contributor", "create", "app", "--kind", "platform", "--jurisdiction", "IE")
+        mirroring = ("--role", "consumer", "--contributor", "app", "--may-mirror")
+        done("token", "create", "app-hook", *mirroring, "--out", str(token))
+        chosen = (*CHOSEN, "--no-perceptual-hash", "allow", "--out", str(settings), "--data", str(tmp_path / "data"))
+        done("hook", "init", *chosen, "--server", hub.address, "--token-file", str(token))
+        settings.write_text('mode = "LOCAL"\n' + settings.read_text())
+        for more in ((), ("--json",)):
+            empty = done("hook", "sync", "--settings", str(settings), *more)
+            assert "note: the copy has no entry, so that no upload matches by it" in empty.stderr
+        done("hash-set", "update", "nl/known", "--bulk")
+        held = done("hook", "sync", "--settings", str(settings))
+        assert "entries: 1," in held.stdout
+        assert "the copy has no entry" not in held.stderr
