@@ -310,8 +310,8 @@ class Proposal:
         fitting = _schemes_of(values)
         if fitting:
             self._settings.append(
-                f"# The categories ({_one_line(shown)}) are values of {' and of '.join(fitting)}. Only if you know that "
-                f'they are meant so: scheme = "{fitting[0]}"'
+                f"# The categories ({_one_line(shown)}) are values of {' and of '.join(fitting)}. Only if you know "
+                f'that they are meant so: scheme = "{fitting[0]}"'
             )
             self._value_lines = ['# "as in the file" = "as in the scheme"']
             return
