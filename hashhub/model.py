@@ -451,6 +451,11 @@ class Classification(msgspec.Struct, frozen=True, kw_only=True):
     status: SchemeStatus
     dimensions: dict[str, tuple[str, ...]]
 
+    @property
+    def text(self) -> str:
+        """Scheme and value for people: `vic-us@2.0 1`, or `vic-us 1` where the source does not say which version."""
+        return f"{self.scheme}@{self.version} {self.value}" if self.version else f"{self.scheme} {self.value}"
+
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """Where an entry comes from. `position` is in the connector's terms: `line 12`, `value[3]`."""

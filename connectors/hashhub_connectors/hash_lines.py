@@ -451,8 +451,8 @@ _WHY: Final = {
     "sized": "its lines read size, digest, name as md5deep -z writes them",
 }
 _AMBIGUOUS_WHY: Final = (
-    "its digests have 64 digits, which are SHA-256 or PDQ: import it with --option algorithm=SHA256 or "
-    "--option algorithm=PDQ"
+    "its digests have 64 digits, which are SHA-256 or PDQ: give --format hash-lines with --option algorithm=SHA256 "
+    "or --option algorithm=PDQ"
 )
 
 
@@ -485,7 +485,8 @@ def _detect(head: bytes, name: str) -> Guess | None:
     if any(len(layout.digest) != _AMBIGUOUS for layout in unsaid):
         return Guess(
             Certainty.POSSIBLE,
-            "its lines look like digests, which do not say their algorithm: import it with --option algorithm=NAME",
+            "its lines look like digests, which do not say their algorithm: give --format hash-lines with "
+            "--option algorithm=NAME",
             options,
         )
     if unsaid:

@@ -310,8 +310,8 @@ class Proposal:
         fitting = _schemes_of(values)
         if fitting:
             self._settings.append(
-                f"# The categories ({_one_line(shown)}) are values of {', '.join(fitting)}. If they are of one of "
-                f'these, say which: scheme = "{fitting[0]}"'
+                f"# The categories ({_one_line(shown)}) are values of {' and of '.join(fitting)}. Only if you know "
+                f'that they are meant so: scheme = "{fitting[0]}"'
             )
             self._value_lines = ['# "as in the file" = "as in the scheme"']
             return
@@ -384,7 +384,12 @@ class _Table:
         self.has_header = not any(map(looks_like_a_digest, head))
         self.layout = msgspec.structs.replace(written, has_header=self.has_header, skip=self.skip)
         width = len(head)
-        self.rows = [c for _, c in numbered[first + self.has_header :] if len(c) == width or _is_short(c, width)]
+        self.rows = [
+            cells
+            for _, cells in numbered[first + self.has_header :]
+            # A header that stands again further down, as in files that were joined, is no item.
+            if not (self.has_header and cells == head) and (len(cells) == width or _is_short(cells, width))
+        ]
         names = [cell.strip() for cell in head]
         self.columns = [
             _Column(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -99,7 +100,12 @@ def restore(
         os.umask(before)
     _show(session, manifest)
     if not session.json:
-        note(f"restored to {clean(settings.data)}: start the hub on it, then run: hashhub doctor")
+        same = ["--config", config_file] if config_file else []
+        same += ["--data", str(options["data"])] if options.get("data") else []
+        where = clean(shlex.join(same))
+        database = " --database …, as here" if options.get("database") else ""
+        for told, program in (("start the hub", "serve"), ("then check it", "doctor")):
+            note(f"{told}: hashhub {program} {where}".rstrip() + database)
 
 
 def _module() -> ModuleType:

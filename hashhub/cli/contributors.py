@@ -336,6 +336,9 @@ def create_hash_set(
     **marking: Any,
 ) -> None:
     """Create a hash set. Needs an operator's token or the contributor's own."""
+    from hashhub.client import names
+
+    names.hash_set(name)  # refuses what is no CONTRIBUTOR/SET
     owner, _, own_id = name.partition("/")
     new = HashSet(
         contributor=owner,

@@ -399,7 +399,7 @@ def list_reviews(session: Session, *, name: str) -> None:
 
 def _said(e: Entry) -> str:
     c = e.classification
-    return f"{c.scheme}@{c.version} {c.value}" if c else "-"
+    return c.text if c else "-"
 
 
 def _show(session: Session, e: Entry) -> None:

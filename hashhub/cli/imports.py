@@ -214,13 +214,29 @@ def findings(
             return
         lines = hub.list_findings(name, [chosen(Disposition, d) for d in dispositions])
         if session.json:
-            for f in lines:
-                print_json(_finding(name, f))
-            return
-        table(
-            ("position", "disposition", "reason", "detail", "entry"),
-            [(f.position, spelled(f.disposition), f.reason, f.detail, _entry(name, f) or "-") for f in lines],
-        )
+            line = None
+            for line in lines:
+                print_json(_finding(name, line))
+            is_empty = line is None
+        else:
+            rows = [(f.position, spelled(f.disposition), f.reason, f.detail, _entry(name, f) or "-") for f in lines]
+            is_empty = not rows
+            if rows:
+                table(("position", "disposition", "reason", "detail", "entry"), rows)
+        if is_empty:
+            _tell_of_none(hub.get_import(name), is_filtered=bool(dispositions))
+
+
+def _tell_of_none(import_: Import, *, is_filtered: bool) -> None:
+    """Say why there is no finding: silence would read as if every item had been accepted."""
+    if import_.state not in {ImportState.COMMITTED, ImportState.CANCELLED}:
+        note(f"note: nothing is said of its items until it is committed; it is {spelled(import_.state)}")
+    elif not import_.counts.items:
+        note("note: no findings: the import has no items")
+    elif is_filtered:
+        note("note: no such findings")
+    else:
+        note("note: no findings: every item was accepted")
 
 
 def _entry(name: str, finding: Finding) -> str:
@@ -318,6 +334,12 @@ def settings_of(options: tuple[str, ...], mapping: str | None) -> dict[str, str]
         except (OSError, ValueError) as e:
             cause = e.strerror if isinstance(e, OSError) and e.strerror else "it is not UTF-8 text"
             raise InvalidArgument.field("mapping", f"cannot read {mapping!r}: {cause}") from e
+        if not settings["mapping"].strip():
+            raise InvalidArgument.field(
+                "mapping",
+                f"{mapping!r} is empty; --propose-mapping prints what may stand in it",
+                "REQUIRED",
+            )
     return settings
 
 
@@ -382,13 +404,22 @@ def opened(file: str) -> Iterator[BinaryIO]:
             yield copy
 
 
+def _unpacked(source: BinaryIO) -> BinaryIO:
+    """Return the one file in a gzip file or ZIP archive, else the source itself. Raises as `containers.unpack`."""
+    from hashhub import containers
+    from hashhub.client import sources
+
+    inside = containers.unpack(source, sources.name_of(source))
+    return source if inside is None else inside.stream
+
+
 def _propose(session: Session, format_: str | None, file: str, sheet: str) -> None:
     if format_ not in {None, "csv"}:
         raise click.UsageError("--propose-mapping goes with --format csv: other formats need no mapping")
     from hashhub_connectors.proposal import propose_for
 
     with opened(file) as source:
-        proposal = propose_for(source, sheet)
+        proposal = propose_for(_unpacked(source), sheet)
     if session.json:
         print_json({"mapping": proposal.text(), "notes": proposal.notes})
         return
@@ -408,7 +439,7 @@ def _refuse_without_mapping(file: str, sheet: str) -> NoReturn:
         "REQUIRED",
     )
     with opened(file) as source:
-        proposal = propose_for(source, sheet)
+        proposal = propose_for(_unpacked(source), sheet)
     note(proposal.text())
     for remark in proposal.notes:
         error.add_note(remark)
@@ -443,8 +474,9 @@ def _write_table(session: Session, name: str, file: str, out: str | None, mappin
         if source is None or import_.connector not in _TABLES:
             outcomes.write_positions(listed, target)
             return
-        layout = _layout(import_.connector, source, mapping, sheet)
-        outcomes.write_beside(listed, source, target, layout, sheet=sheet, items=import_.counts.items)
+        rows = _unpacked(source)
+        layout = _layout(import_.connector, rows, mapping, sheet)
+        outcomes.write_beside(listed, rows, target, layout, sheet=sheet, items=import_.counts.items)
 
 
 def _last_import(hub: Client, hash_set: str, digest: str) -> Import:

@@ -183,6 +183,8 @@ class Tally:
         self._options = options
         self._fail_on = fail_on
         self._verdicts: Counter[Verdict] = Counter()
+        source = click.get_current_context().get_parameter_source("policy")
+        self._is_policy_assumed = source is click.core.ParameterSource.DEFAULT
         self.revision = 0
 
     def show(self, result: MatchResult, policy: str, revision: int, *, more: Mapping[str, object] = {}) -> None:
@@ -210,9 +212,7 @@ class Tally:
         """Print how many answers there were of each kind."""
         total = sum(self._verdicts.values())
         counts = ", ".join(f"{self._verdicts[v]:,} {v}" for v in Verdict if self._verdicts[v]) or "nothing"
-        chosen = (
-            "" if self._options.policy != _DEFAULT_POLICY else " (the default of this command; programs must choose)"
-        )
+        chosen = " (the default of this command; programs must choose)" if self._is_policy_assumed else ""
         what = one if total == 1 else many
         # Revision 0: the hub was not asked, because there was nothing that could be looked up.
         at = f", revision {self.revision}" if self.revision else ""
@@ -264,7 +264,7 @@ def as_json(result: MatchResult, policy: str, revision: int) -> dict[str, Any]:
 
 def _match_line(m: EntryMatch) -> str:
     c = m.entry.classification
-    said = f"{c.scheme}@{c.version} {c.value}" if c else "no classification"
+    said = c.text if c else "no classification"
     reviews = "".join(f", {count} {kind.lower().replace('_', ' ')}" for kind, count in sorted(m.reviews.items()))
     return clean(f"{m.entry.name}  {how(m)}  {said}{reviews}  TLP:{m.marking.tlp.replace('_', '+')}")
 

@@ -109,7 +109,7 @@ class Findings:
                     file=show_path(path),
                     verdict=result.verdict,
                     entry=match.entry.name,
-                    classification=f"{c.scheme}@{c.version} {c.value}" if c else "none",
+                    classification=c.text if c else "none",
                     how="; ".join([how(match), *where(match)]),
                     tlp=match.marking.tlp.replace("_", "+"),
                 )

@@ -322,6 +322,11 @@ def _common_options(*, local: bool) -> list[click.Parameter]:
     ]
 
 
+def _hint(error: HashHubError) -> str:
+    """Return what helps, empty where nothing more is known. The hints on tokens are about those of a hub."""
+    return "" if error.metadata.get("tokenOf") == "person" else _HINTS.get(error.reason, "")
+
+
 def _report(error: HashHubError, *, verbose: bool, as_json: bool) -> None:
     if as_json:
         remarks = list(getattr(error, "__notes__", ()))
@@ -329,12 +334,12 @@ def _report(error: HashHubError, *, verbose: bool, as_json: bool) -> None:
         print_error(
             error.reason,
             error.message,
-            _HINTS.get(error.reason, ""),
+            _hint(error),
             **({"notes": remarks} if remarks else {}),
             **({"request_id": request} if request else {}),
         )
     note(f"error: {clean(error.message)}")
-    if hint := _HINTS.get(error.reason):
+    if hint := _hint(error):
         note(f"hint: {hint}")
     if request_id := error.metadata.get("requestId"):
         note(f"request id: {clean(request_id)}")

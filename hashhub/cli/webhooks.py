@@ -51,6 +51,9 @@ def create_webhook(
     out: str | None,
 ) -> None:
     """Register a webhook and print its secret, which calls are signed with. It cannot be shown again."""
+    from hashhub.client import names
+
+    names.webhook(name)  # refuses what is no CONTRIBUTOR/WEBHOOK
     owner, _, own_id = name.partition("/")
     new = Webhook(
         contributor=owner,

@@ -8,7 +8,11 @@ from hashhub.errors import InvalidArgument
 
 def _parts(name: str, shape: str) -> list[str]:
     parts = name.split("/")
-    if len(parts) != shape.count("/") + 1 or not all(parts) or not name.isascii():
+    if not name.isascii():
+        raise InvalidArgument.field(
+            "name", f"expected {shape} in the letters a-z, digits and -, got {name[:200]!r}", "RESOURCE_NAME"
+        )
+    if len(parts) != shape.count("/") + 1 or not all(parts):
         raise InvalidArgument.field("name", f"expected {shape}, got {name[:200]!r}", "RESOURCE_NAME")
     return parts
 

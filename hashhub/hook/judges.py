@@ -285,6 +285,7 @@ def _bytes_of(setting: str, path: str) -> bytes:
         return Path(path).read_bytes()
     except (OSError, ValueError) as e:  # ValueError: a NUL in the path
         why = getattr(e, "strerror", None) or "it is no path"
+        begins = "" if Path(path).is_absolute() else f", which is taken from {str(Path.cwd())!r},"
         raise InvalidArgument.field(
-            setting, f"{path!r} cannot be read: {why}; check the path and its permissions"
+            setting, f"{path!r} cannot be read: {why}; check the path{begins} and its permissions"
         ) from e

@@ -27,6 +27,7 @@ ACCOUNT: Final = "account:"
 _TOKEN_BYTES: Final = 32  # 256 random bits need no slow hash: there is nothing to guess
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _MAX_DAYS: Final = 366
+_OF_A_PERSON: Final = {"tokenOf": "person"}  # in errors, so that nobody is told what helps with a hub's token
 
 
 class Person(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,16 +90,24 @@ class People:
                 "this needs a person's token: name the file with yours by --person-file, or by "
                 "HASHHUB_HOOK_PERSON_FILE; `hashhub hook queue people add NAME --out FILE` makes one",
                 reason=Reason.TOKEN_MISSING,
+                metadata=_OF_A_PERSON,
             )
         rows = self._records.rows(
             "SELECT name, add_time, expire_time FROM person WHERE token_digest = ?", (_digest(token),)
         )
         if not rows:
-            raise Unauthenticated("this token is no person's, or they were removed", reason=Reason.TOKEN_UNKNOWN)
+            raise Unauthenticated(
+                "this token is no person's, or they were removed; "
+                "`hashhub hook queue people add NAME --out FILE` makes one",
+                reason=Reason.TOKEN_UNKNOWN,
+                metadata=_OF_A_PERSON,
+            )
         person = _person(rows[0])
         if person.expire_time <= now():
             raise Unauthenticated(
-                "this person's token has ended; remove the person and add them again", reason=Reason.TOKEN_EXPIRED
+                "this person's token has ended; remove the person and add them again",
+                reason=Reason.TOKEN_EXPIRED,
+                metadata=_OF_A_PERSON,
             )
         return person
 

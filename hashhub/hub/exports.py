@@ -112,9 +112,11 @@ class Exports:
         here = self._store.history.position()
         allowed, left_out = self._allowed(principal, wanted, member)  # (1)
         if left_out and not allowed:
+            names = ", ".join(left_out[:_SHOWN]) + (" and others" if len(left_out) > _SHOWN else "")
+            whom = "say whom the file is for (contributors/ID for one of this hub), " if not recipient else ""
             raise PermissionDenied(
-                f"the terms of {', '.join(left_out[:_SHOWN])}{' and others' if len(left_out) > _SHOWN else ''} let "
-                f"nothing leave for {recipient or 'somebody outside'}; say whom the file is for, or ask for other terms"
+                f"the terms of {names} let nothing leave by this token for {recipient or 'somebody outside'}; {whom}"
+                "have it exported by its contributor's own token, or ask for other terms"
             )
         ids = self._ids(allowed, here.revision, since)  # (2)
         position = ""

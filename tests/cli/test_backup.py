@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shlex
 import shutil
 import threading
 from collections.abc import Iterator
@@ -308,6 +309,19 @@ def test_lines_of_all_logs_are_there_after_a_restore(tmp_path: Path) -> None:
     backup.restore(tmp_path / "backup", Config(data=str(new)), tmp_path / "saved.log", nothing)
     assert (new / "withdrawals.log").read_bytes() == b'{"a":1}\n{"b":2}\n{"c":3}\n{"d":4}\n'
     assert (new / "hashhub.db").stat().st_mode & 0o077 == 0
+
+
+def test_what_a_restore_says_comes_next_is_about_the_restored_hub(tmp_path: Path) -> None:
+    """Without a directory, `doctor` would look at the hub that was lost, or at none."""
+    backup.back_up(settled(tmp_path / "data"), tmp_path / "backup", nothing)
+    new = tmp_path / "new hub"
+    restored = run("backup", "restore", tmp_path / "backup", "--data", new)
+    assert restored.exit_code == 0, restored.stderr
+    start, check = (line.partition(": hashhub ")[2] for line in restored.stderr.splitlines())
+    assert start == f"serve --data '{new}'"
+    checked = run(*shlex.split(check), "--json")
+    assert checked.exit_code == 0, checked.stderr
+    assert checked.stdout == run("doctor", "--data", new, "--json").stdout
 
 
 @pytest.mark.parametrize("end", ["", "-wal", "-shm", "-journal"])

@@ -243,7 +243,9 @@ class TestMatching:
     def test_says_which_policy_was_assumed(self, run: Run, items: list[Item]) -> None:
         assumed = run("match", "--hash", f"MD5:{items[0].digest('MD5')}").stdout
         assert "Policy any (the default of this command; programs must choose)" in assumed
-        assert "Policy block, revision" in run("match", "--hash", "MD5:" + "0c" * 16, "--policy", "block").stdout
+        for policy in ("block", "any"):
+            query = ("match", "--hash", "MD5:" + "0c" * 16)
+            assert f"Policy {policy}, revision" in run(*query, "--policy", policy).stdout
 
     def test_a_withdrawal_stops_matching(self, run: Run, items: list[Item]) -> None:
         query = ("match", "--hash", f"MD5:{items[0].digest('MD5')}", "--json")
@@ -309,7 +311,7 @@ class TestMatching:
     def test_nothing_to_look_up_names_no_revision(self, run: Run, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
         assert run("scan", str(tmp_path / "empty"), "--policy", "any").stdout.startswith(
-            "0 files: nothing. Policy any "
+            "0 files: nothing. Policy any."
         )
         assert "revision" not in run("scan", str(tmp_path / "empty")).stdout
         assert "\n1 hash: 1 NO_MATCH." in run("match", "--hash", "MD5:" + "0e" * 16).stdout
@@ -449,3 +451,30 @@ class TestRecords:
         (status,) = objects(run("status", "--json").stdout)
         assert status["database"] == "SQLITE"
         assert f"revision {status['revision']}" in run("status").stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "shape"),
+    [
+        (("hash-set", "create"), "CONTRIBUTOR/SET"),
+        (("webhook", "create", "--url", "https://example.org/hook"), "CONTRIBUTOR/WEBHOOK"),
+    ],
+)
+def test_a_name_of_another_shape_is_told_which_is_expected(run: Run, command: tuple[str, ...], shape: str) -> None:
+    for name in ("police", "police/a/b", "police/"):
+        done = run(*command, name)
+        assert done.exit_code == REFUSED
+        assert done.stderr == f"error: name: expected {shape}, got {name!r}\n"
+    other = run(*command, "polizei-köln/liste")
+    assert f"expected {shape} in the letters a-z, digits and -, got 'polizei-köln/liste'" in other.stderr
+
+
+def test_a_scheme_without_a_version_has_no_empty_place_for_it(run: Run, police: str, tmp_path: Path) -> None:
+    source = tmp_path / "list.json"
+    source.write_bytes(list_file("vics-2.0", random_items(2, seed=77, algorithms=("MD5",), values=("1",))).data)
+    name = f"{police}/of-another-scheme"
+    assert run("hash-set", "create", name, "--scheme", "interpol-baseline").exit_code == DONE
+    assert "SCHEME_MISMATCH" in run("import", str(source), "--hash-set", name).stdout
+    listed = run("entry", "list", name).stdout
+    assert "vic-us 1" in listed
+    assert "vic-us@ 1" not in listed

@@ -86,7 +86,7 @@ def test_what_may_be_several_things_is_told_and_not_imported(run: Run, hash_set:
     done = run("import", str(path), "--hash-set", hash_set)
     assert done.exit_code == REFUSED
     assert "cannot tell for sure what this file is: hash-lines (possible: its digests have 64 digits" in done.stderr
-    assert "--format NAME" in done.stderr
+    assert "give --format hash-lines with --option algorithm=SHA256 or --option algorithm=PDQ" in done.stderr
     told = run("import", str(path), "--format", "hash-lines", "--option", "algorithm=PDQ", "--hash-set", hash_set)
     assert told.exit_code == DONE
 

@@ -93,6 +93,24 @@ def test_withdrawals_are_restored_together_after_a_look(
     assert run("entry", "restore").exit_code == 2
 
 
+def test_a_token_that_never_was_is_not_said_to_have_written_nothing(run: Run, imported: str) -> None:
+    contributor = imported.partition("/")[0]
+    role = ("--role", "contributor", "--contributor", contributor)
+    assert run("token", "create", "left-early", *role).exit_code == 0
+    since = ("--since", "2020-01-01", "--validate-only")
+    idle = run("revert", "--actor", "left-early", *since)
+    assert (idle.exit_code, idle.stdout) == (0, "the token wrote nothing since then\n")
+    assert run("token", "delete", "left-early").exit_code == 0
+    gone = run("revert", "--actor", "left-early", *since)
+    assert (gone.exit_code, gone.stdout) == (0, "the token wrote nothing since then\n")
+    for command in (("revert",), ("entry", "restore")):
+        mistaken = run(*command, "--actor", "left-erly", *since)
+        assert mistaken.exit_code == 1
+        assert "no token 'left-erly' was ever here" in mistaken.stderr
+        assert "hashhub token list" in mistaken.stderr
+        assert not mistaken.stdout
+
+
 def test_the_doctor_reads_the_data_of_a_running_hub(run: Run, hub: RunningHub, imported: str) -> None:
     names(run, imported)
     done = run("doctor", "--data", str(hub.data))

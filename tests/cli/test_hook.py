@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from hashhub.cli import main
+from hashhub.client import Client
 from hashhub.hook import Action, load_settings
 from hashhub.hook.settings import Hashing
+from hashhub.model import Contributor, ContributorKind, Principal, Role
+from hashhub.testing.hub_process import RunningHub
+from tests.warm import Warm
 
 CHOSEN = ("--policy", "block", "--hub-away", "hold", "--unreadable", "hold", "--too-large", "block")
 
@@ -41,7 +46,9 @@ def test_a_file_that_a_hook_reads_is_written(tmp_path: Path) -> None:
     assert (settings.hub, settings.token_file, settings.hashing) == ("hub.example:8470", 'C:\\"a"', Hashing.HUB)
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     before = out.read_text()
-    assert run(*CHOSEN, "--no-perceptual-hash", "block", "--out", str(out)).exit_code == 1
+    again = run(*CHOSEN, "--no-perceptual-hash", "block", "--out", str(out))
+    assert again.exit_code == 1
+    assert f"error: {str(out)!r} exists already; edit it, or name another file with --out" in again.stderr
     assert out.read_text() == before
 
 
@@ -85,6 +92,12 @@ class TestWrongTurns:
         assert done.exit_code == 1
         assert done.stderr.startswith(f"error: token_file: '{token}' cannot be read: No such file")
 
+    def test_where_a_path_begins_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A service starts in another directory than the one where `hook init` was tried."""
+        monkeypatch.chdir(tmp_path)
+        done = self.check("a.png", **HUB_AWAY, HASHHUB_HOOK_TOKEN_FILE=str(Path("hook.token")))
+        assert f"check the path, which is taken from '{tmp_path}', and its permissions" in done.stderr
+
     def test_a_file_that_is_not_there_is_named_and_those_before_it_are_told(self, tmp_path: Path) -> None:
         first = tmp_path / "first.bin"
         first.write_bytes(b"an upload")
@@ -95,3 +108,72 @@ class TestWrongTurns:
             assert done.stdout.count("first.bin  HOLD") == 1
             assert said in done.stderr
             assert f"that is {other!r}; files after it were not looked at" in done.stderr
+
+
+def test_what_was_looked_for_by_identical_digest_only_is_told(hub: RunningHub, tmp_path: Path) -> None:
+    upload, picture, token = tmp_path / "letter.txt", tmp_path / "picture.png", tmp_path / "hook.token"
+    upload.write_bytes(b"hello")
+    rgb = Image.effect_mandelbrot((256, 256), (-2.0, -1.5, 1.0, 1.5), 60).convert("RGB")
+    rgb.save(picture)
+    with Client(hub.address, hub.token) as operator:
+        app = Contributor(id="form", display_name="Form", kind=ContributorKind.PLATFORM, jurisdiction="IE")
+        operator.create_contributor(app)
+        token.write_text(operator.create_token(Principal(name="form-hook", role=Role.CONSUMER, contributor="form")))
+    asked = HUB_AWAY | {
+        "HASHHUB_HOOK_HUB": hub.address,
+        "HASHHUB_HOOK_TOKEN_FILE": str(token),
+        "HASHHUB_HOOK_ANSWER_SECONDS": "20",
+    }
+    done = CliRunner().invoke(main, ["hook", "check", str(upload), str(picture)], env=asked, catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    letter, other = done.stdout.splitlines()[1:]
+    assert "NO_MATCH  only identical files were looked for: not a picture or a video" in letter
+    assert other.endswith("NO_MATCH  no entry within the searched distances")
+
+
+def test_a_persons_token_gets_no_hint_on_the_hubs(tmp_path: Path) -> None:
+    settings, token = tmp_path / "hook.toml", tmp_path / "anna.token"
+    run(*CHOSEN, "--no-perceptual-hash", "allow", "--out", str(settings), "--data", str(tmp_path / "data"))
+
+    def queue(*arguments: str) -> Result:
+        return CliRunner().invoke(main, ["hook", "queue", *arguments, "--settings", str(settings)])
+
+    added = queue("people", "add", "anna", "--out", str(token))
+    assert added.exit_code == 0, added.stderr
+    missing = queue("decide", "0123456789abcdef0123", "confirm")
+    token.write_text("hhp_of-nobody")
+    unknown = queue("decide", "0123456789abcdef0123", "confirm", "--person-file", str(token))
+    for refused in (missing, unknown):
+        assert refused.exit_code == 1
+        assert "`hashhub hook queue people add NAME --out FILE` makes one" in refused.stderr
+        assert "hint:" not in refused.stderr
+
+
+def test_a_copy_with_nothing_in_it_is_told(warmed: Warm, tmp_path: Path) -> None:
+    """The contributor forgot --bulk: the hub would match, and the copy would let everything through in silence."""
+    settings, token, source = tmp_path / "hook.toml", tmp_path / "hook.token", tmp_path / "list.txt"
+    source.write_text("ab" * 16 + "\n")
+    with warmed.hub(tmp_path / "hub") as hub:
+        of_hub = {"HASHHUB_SERVER": hub.address, "HASHHUB_TOKEN_FILE": str(hub.token_file)}
+
+        def done(*arguments: str) -> Result:
+            result = CliRunner().invoke(main, arguments, env=of_hub, catch_exceptions=False)
+            assert result.exit_code == 0, result.stderr
+            return result
+
+        done("contributor", "create", "nl", "--kind", "hotline", "--jurisdiction", "NL")
+        done("hash-set", "create", "nl/known")
+        done("import", str(source), "--hash-set", "nl/known")
+        done("contributor", "create", "app", "--kind", "platform", "--jurisdiction", "IE")
+        mirroring = ("--role", "consumer", "--contributor", "app", "--may-mirror")
+        done("token", "create", "app-hook", *mirroring, "--out", str(token))
+        chosen = (*CHOSEN, "--no-perceptual-hash", "allow", "--out", str(settings), "--data", str(tmp_path / "data"))
+        done("hook", "init", *chosen, "--server", hub.address, "--token-file", str(token))
+        settings.write_text('mode = "LOCAL"\n' + settings.read_text())
+        for more in ((), ("--json",)):
+            empty = done("hook", "sync", "--settings", str(settings), *more)
+            assert "note: the copy has no entry, so that no upload matches by it" in empty.stderr
+        done("hash-set", "update", "nl/known", "--bulk")
+        held = done("hook", "sync", "--settings", str(settings))
+        assert "entries: 1," in held.stdout
+        assert "the copy has no entry" not in held.stderr

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import re
 import tracemalloc
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,10 @@ import pytest
 from click.testing import Result
 
 from hashhub.cli.outcomes import COLUMNS, Outcomes, write_beside, write_positions
-from hashhub.errors import InvalidArgument
+from hashhub.client import Client
+from hashhub.errors import FailedPrecondition, InvalidArgument
 from hashhub.model import Disposition, Finding
+from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.workbooks import workbook
 from hashhub_connectors.mapping import Layout
 
@@ -181,6 +185,50 @@ def test_the_sample_goes_as_its_page_tells(run: Run, police: str, tmp_path: Path
     assert (counts["accepted"], counts["unchanged"], counts["quarantined"], counts["rejected"]) == (3, 5, 0, 0)
 
 
+def _in_a_gzip_file(content: bytes) -> bytes:
+    return gzip.compress(content)
+
+
+def _in_a_zip_archive(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("liste.csv", content)
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("pack", [_in_a_gzip_file, _in_a_zip_archive])
+class TestPacked:
+    def test_a_mapping_is_proposed(self, run: Run, hash_set: str, tmp_path: Path, pack: Callable[..., bytes]) -> None:
+        plain, packed = tmp_path / "liste.csv", tmp_path / "liste.packed"
+        plain.write_bytes(LIST.encode("cp1252"))
+        packed.write_bytes(pack(LIST.encode("cp1252")))
+        done = run("import", str(packed), "--propose-mapping")
+        assert done.exit_code == DONE, done.stderr
+        assert done.stdout == run("import", str(plain), "--propose-mapping").stdout
+        refused = run("import", str(packed), "--hash-set", hash_set)
+        assert 'md5 = "MD5"' in refused.stderr
+        assert "a table is not imported by a guess" in refused.stderr
+
+    def test_the_outcome_stands_beside_its_rows(
+        self, run: Run, hash_set: str, tmp_path: Path, pack: Callable[..., bytes]
+    ) -> None:
+        source = tmp_path / "liste.packed"
+        source.write_bytes(pack(LIST.encode("cp1252")))
+        imported(run, hash_set, source, MAPPING)
+        for more in ((), ("--mapping", str(tmp_path / "mapping.toml"))):
+            done = run("findings", hash_set, "--csv", str(source), *more)
+            assert done.exit_code == DONE, done.stderr
+            assert len(outcomes(done.stdout_bytes.decode("cp1252"))) == 6
+
+
+def test_an_empty_mapping_is_named(run: Run, hash_set: str, tmp_path: Path) -> None:
+    (tmp_path / "liste.csv").write_bytes(LIST.encode("cp1252"))
+    (tmp_path / "empty.toml").write_text("\n")
+    done = run("import", str(tmp_path / "liste.csv"), "--mapping", str(tmp_path / "empty.toml"), "--hash-set", hash_set)
+    assert done.exit_code == REFUSED
+    assert "empty.toml' is empty; --propose-mapping prints what may stand in it" in done.stderr
+
+
 class TestWithoutAMapping:
     def test_the_import_is_refused_with_a_proposal(self, run: Run, hash_set: str, tmp_path: Path) -> None:
         source = tmp_path / "liste.csv"
@@ -210,6 +258,34 @@ class TestWithoutAMapping:
         done = run("import", str(source), *arguments)
         assert done.exit_code == DONE, done.stderr
         assert "Unknown values: 3." in done.stdout
+
+
+class TestWithoutFindings:
+    @pytest.mark.parametrize("more", [(), ("--json",)])
+    def test_why_there_are_none_is_told(self, run: Run, hash_set: str, tmp_path: Path, more: tuple[str, ...]) -> None:
+        head, row = "MD5;Kategorie;Selbst\n", f"{A};Kat. 1;ja\n"
+        for content, *options, told in (
+            (head + row, "no findings: every item was accepted"),
+            (head, "no findings: the import has no items"),
+            (head + f"{A[:-1]};Kat. 1;ja\n", "--disposition", "quarantined", "no such findings"),
+        ):
+            source = tmp_path / "liste.csv"
+            source.write_text(content)
+            (tmp_path / "mapping.toml").write_text(MAPPING)
+            run("import", str(source), "--mapping", str(tmp_path / "mapping.toml"), "--hash-set", hash_set)
+            done = run("findings", f"{hash_set}/latest", *options, *more)
+            assert (done.exit_code, done.stdout, done.stderr) == (DONE, "", f"note: {told}\n")
+
+    def test_an_open_import_is_no_clean_one(self, run: Run, hub: RunningHub, hash_set: str) -> None:
+        with Client(hub.address, hub.token) as client:
+            source = io.BytesIO(f"{A}\n{B[:-1]}\n".encode())
+            client.import_source(io.BytesIO(f"{C}\n".encode()), hash_set=hash_set, connector="hash-lines")
+            with pytest.raises(FailedPrecondition, match="keeps 0 of 1"):
+                client.import_source(source, hash_set=hash_set, connector="hash-lines", replace=True)
+        done = run("findings", f"{hash_set}/latest")
+        assert done.exit_code == DONE
+        assert done.stdout == ""
+        assert done.stderr == "note: nothing is said of its items until it is committed; it is committing\n"
 
 
 def beside(text: str | bytes, layout: Layout, *findings: Finding, items: int, encoding: str = "utf-8") -> str:

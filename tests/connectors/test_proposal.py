@@ -196,6 +196,17 @@ class TestCategories:
         assert one.notes == []
 
 
+def test_a_header_that_stands_again_is_no_item() -> None:
+    """Of two files that were joined: its words would be a category of no scheme, and spoil the ids."""
+    header, items = "id;md5;category\n", [f"{n};{n:032x};{'YN'[n % 2]}\n" for n in range(161, 167)]
+    once, again = (
+        proposed((header + "".join(items[:3]) + between + "".join(items[3:])).encode()) for between in ("", header)
+    )
+    assert again.text() == once.text()
+    assert 'external_id = "id"' in once.text()
+    assert not again.notes
+
+
 class TestFlags:
     def test_a_column_of_ticks_says_yes(self) -> None:
         data = lines("MD5;Selbst erstellt", "{md5};x", "{md5};")

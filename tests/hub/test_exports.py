@@ -104,8 +104,10 @@ class TestTerms:
     def test_an_operator_cannot_let_amber_leave(self, desk: Desk) -> None:
         desk.hash_set("alpha/list", marking=Marking(tlp=TLP.AMBER, bulk=True))
         desk.contribute("alpha/list", item(1))
-        with pytest.raises(PermissionDenied, match="let nothing leave for somebody outside"):
+        with pytest.raises(PermissionDenied, match="let nothing leave by this token for somebody outside; say whom"):
             begin(desk, OPERATOR, "alpha/list")
+        with pytest.raises(PermissionDenied, match="for Politie; have it exported by its contributor's own token"):
+            begin(desk, OPERATOR, "alpha/list", recipient="Politie")
         assert not events(desk)
         assert positions(taken(begin(desk, writer("alpha"), "alpha/list"), writer("alpha"))) == ["line 1"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,20 @@ from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.session import REFUSED, Session, command
 from hashhub.cli.terminal import plain, print_json, table
 from hashhub.errors import InvalidArgument
+from hashhub.model import Verdict
+from hashhub.trust import ReasonCode
+
+if TYPE_CHECKING:
+    from hashhub.hook import Decision
+
+
+def _why(decision: Decision) -> str:
+    """Return the reason that weighs most; of a file that nobody knows, what was not looked for."""
+    texts = [reason.text for reason in decision.reasons]
+    unsought = [reason.text for reason in decision.reasons if reason.code != ReasonCode.NOTHING_KNOWN]
+    if decision.verdict == Verdict.NO_MATCH and unsought:
+        return "; ".join(unsought)
+    return texts[0] if texts else ""
 
 
 @command(hook, "check", local=True)
@@ -35,8 +50,7 @@ def check_files(session: Session, *, files: tuple[str, ...], settings_file: str 
                 if session.json:
                     print_json({"file": file, "decision": plain(decision)})
                 else:
-                    reason = decision.reasons[0].text if decision.reasons else ""
-                    rows.append((file, decision.action, decision.verdict, reason))
+                    rows.append((file, decision.action, decision.verdict, _why(decision)))
         finally:
             if rows:
                 table(("file", "action", "verdict", "reason"), rows)

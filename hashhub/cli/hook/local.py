@@ -8,7 +8,7 @@ import click
 
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.session import Session, command
-from hashhub.cli.terminal import plain, print_json, progress, say
+from hashhub.cli.terminal import note, plain, print_json, progress, say
 
 if TYPE_CHECKING:
     from hashhub.hook.local import Sync
@@ -54,6 +54,12 @@ def sync_copy(session: Session, *, settings_file: str | None, follow: bool, star
 
 def _tell(session: Session, sync: Sync) -> None:
     state = sync.state()
+    if not state.entries:
+        note(
+            "note: the copy has no entry, so that no upload matches by it: it has the hash sets that their terms let "
+            'this token hold in bulk (hashhub hash-set update NAME --bulk); by mode = "ONLINE" others are asked about, '
+            "too"
+        )
     if session.json:
         print_json(plain(state))
         return

@@ -103,7 +103,7 @@ def _write(path: Path, text: str) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as e:
-        raise AlreadyExists("the file exists already; edit it, or name another one with --out") from e
+        raise AlreadyExists(f"{str(path)!r} exists already; edit it, or name another file with --out") from e
     except OSError as e:
         if e.errno == errno.ENOSPC:
             raise LimitExceeded("there is no room for the file; make room", reason=Reason.DISK_FULL) from e
