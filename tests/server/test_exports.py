@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from hashhub import v1, wire
-from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, NotFound, PermissionDenied, Unavailable
+from hashhub.errors import Code, HashHubError, InvalidArgument, LimitExceeded, NotFound, PermissionDenied, Unavailable
 from hashhub.model import TLP, Marking, Principal, Role
 from tests.hub.conftest import OPERATOR, Desk, item
 from tests.server.conftest import Serve, Served
@@ -121,6 +121,19 @@ def test_a_caller_who_goes_away_gives_the_place_back(serve_hub: Serve) -> None:
         time.sleep(0.05)
     assert room.depth == (0, 0)
     assert len(list(export(served, LIST))) == 1 + 5  # pieces of 2,000
+
+
+def test_a_caller_who_takes_nothing_is_cut_off(serve_hub: Serve) -> None:
+    """It held its place for ever; two tokens held all of them."""
+    served = with_more_than_the_transport_takes(serve_hub(slow_sender_seconds=1.0))
+    stream = export(served, LIST)
+    next(stream)
+    room = served.doors._gate.rooms["exports"]
+    until = time.monotonic() + 30
+    while room.depth != (0, 0) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert room.depth == (0, 0)
+    assert ending(stream).code is Code.CANCELLED
 
 
 def test_one_token_cannot_take_all_places(serve_hub: Serve) -> None:
