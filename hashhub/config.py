@@ -82,7 +82,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     slow_sender_seconds: float = 60.0
-    """Seconds within which a request must have come whole, from when its caller was let in."""
+    """Seconds within which a request must have come whole, from when its caller was let in, and an answer over gRPC, or
+    each piece of a stream, must have been taken.
+    """
 
     token_calls: int = 128
     """Calls in progress or waiting that one token may have, at all workers together. These four shares can be set for
@@ -93,7 +95,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Followed feeds, live streams and exports that one token may have, at all workers together."""
 
     token_message_bytes: int = 128 * 1024 * 1024
-    """Bytes of requests with records or media that one token may have in progress, at all workers together."""
+    """Bytes of requests with records or media that one token may have in progress, at all workers together; and of
+    answers over gRPC that it has not taken yet, at each worker, before its next call is refused.
+    """
 
     token_media_seconds: int = 0
     """Seconds a minute that hashing media of one token may take, at all workers together. 0: those of half of the

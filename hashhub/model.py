@@ -751,7 +751,8 @@ class Shares(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a hub one token may take at a time, of all its workers together; 0: as the server's settings say.
 
     `calls`: in progress or waiting. `streams`: followed feeds, live streams and exports. `message_bytes`: of requests
-    that are being read or worked on. `media_seconds`: of a core, for hashing media, in a minute.
+    that are being read or worked on, and of answers that were not taken yet. `media_seconds`: of a core, for hashing
+    media, in a minute.
     """
 
     calls: int = 0

@@ -33,7 +33,7 @@ from hashhub.server.metrics import Ledger, Metrics
 from hashhub.server.probes import Probes
 from hashhub.server.rooms import Room, rooms_of
 from hashhub.server.shares import TokenShares
-from hashhub.server.slow import Slow
+from hashhub.server.slow import Answers, Slow
 from hashhub.wire import error_to_status
 
 if TYPE_CHECKING:
@@ -240,6 +240,7 @@ class _Handlers(grpc.GenericRpcHandler):
         self._methods, self._gate, self._threads, self._slow = methods, gate, threads, slow
         self._most_calls = most_calls
         self._callers = Callers()
+        self._answers = Answers(slow)
         self._small = threads["small"].lane("small")
         self._refusing = {path: self._refusal(method) for path, method in methods.items()}
 
@@ -261,6 +262,8 @@ class _Handlers(grpc.GenericRpcHandler):
                 return self._refusing[method.path]
         elif lane.in_progress >= threads.most_in_lane:
             return self._refusal(method, self._gate.shares.exceeded(caller.name, "calls", threads.most_in_lane, 1.0))
+        elif self._answers.untaken(caller.name) >= (most := self._gate.shares.most(caller, "message_bytes")):
+            return self._refusal(method, self._gate.shares.exceeded(caller.name, "message_bytes", most, 1.0))
         else:
             try:
                 self._gate.shares.take(caller, "calls")  # given back when the lane has done with it
@@ -306,12 +309,15 @@ class _Handlers(grpc.GenericRpcHandler):
         """Make a unary call."""
         envelope = self.envelope(context, caller, is_counted=True)
         try:
-            return self._gate.call(method, envelope, lambda: self.read(method, requests, context), _encoded)
+            answer = self._gate.call(method, envelope, lambda: self.read(method, requests, context), _encoded)
         except Unauthenticated:
             self._callers.forget(envelope.authorization)
             raise
         finally:
             end_call()
+        caller = caller or self._callers.who(envelope.authorization)
+        self._answers.wait(STRANGERS if caller is None else caller.name, len(answer), context)
+        return answer
 
     def stream(
         self, method: Method, caller: Principal | None, requests: Iterator[bytes], context: grpc.ServicerContext
@@ -319,12 +325,13 @@ class _Handlers(grpc.GenericRpcHandler):
         """Make a streaming call."""
         if method.listens:
             return self._converse(method, caller, requests, context)
-        return self._gate.stream(
+        answers = self._gate.stream(
             method,
             self.envelope(context, caller, is_counted=False),
             lambda: self.read(method, requests, context),
             _encoded,
         )
+        return self._taken(answers, context)
 
     def _converse(
         self, method: Method, caller: Principal | None, requests: Iterator[bytes], context: grpc.ServicerContext
@@ -336,8 +343,12 @@ class _Handlers(grpc.GenericRpcHandler):
             _following(method, requests),
             _encoded,
         )
+        return self._taken(answers, context)
+
+    def _taken(self, answers: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        """Yield each answer, and cut the call off when its reader does not take it."""
         for answer in answers:
-            with self._slow.watch(context.cancel):  # till its reader has taken it
+            with self._slow.watch(context.cancel):
                 yield answer
 
     def refuse(self, method: Method, error: LimitExceeded | None, context: grpc.ServicerContext) -> NoReturn:

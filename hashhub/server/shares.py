@@ -32,7 +32,7 @@ _LONGEST_RETRY: Final = 30.0  # seconds
 _TOLD: Final[Mapping[str, str]] = {
     "calls": "{} calls in progress",
     "streams": "{} followed feeds and live streams",
-    "message_bytes": "{} bytes of requests in progress",
+    "message_bytes": "{} bytes of requests in progress, or of answers that it has not taken",
     "media_seconds": "{} seconds of media hashing a minute",
 }
 

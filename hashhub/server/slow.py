@@ -1,8 +1,15 @@
-"""Cuts off who sends a request too slowly: a thread waits for each request that is being read."""
+"""Cuts off who sends a request too slowly, or takes nothing of an answer.
+
+A thread waits for each request that is being read, and for each piece of a stream that is taken. A whole answer waits
+in gRPC's memory, and no thread for it: its bytes are counted for its token until it has left (`Answers`).
+"""
 
 from __future__ import annotations
 
+import functools
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Self
 
@@ -11,6 +18,10 @@ from hashhub.errors import Reason, Unavailable
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    import grpc
+
+_ANSWER_BYTES: Final = 8 * 1024  # what gRPC keeps of a call besides its answer
 
 _LOOKS: Final = 4  # in the time that a sender has
 
@@ -80,3 +91,34 @@ class Slow:
         for watched in list(self._reading.values()):
             if watched.until <= now and not watched.is_late:
                 watched.end()
+
+
+class Answers:
+    """Answers that were given over gRPC and have not left, because their readers do not take them."""
+
+    def __init__(self, slow: Slow) -> None:
+        self._slow = slow
+        self._lock = threading.Lock()
+        self._bytes: Counter[str] = Counter()
+
+    def untaken(self, token: str) -> int:
+        """Return how many bytes of answers wait for this token's readers."""
+        return self._bytes.get(token, 0)
+
+    def wait(self, token: str, size: int, context: grpc.ServicerContext) -> None:
+        """Count the answer that the call is about to give until it has left, or its reader was cut off."""
+        size += _ANSWER_BYTES
+        watched = self._slow.watch(context.cancel)
+        with self._lock:
+            self._bytes[token] += size
+        self._slow.add(watched)
+        ended = functools.partial(self._ended, token, size, watched)
+        if not context.add_callback(ended):  # the caller has gone already
+            ended()
+
+    def _ended(self, token: str, size: int, watched: Watched) -> None:
+        self._slow.remove(watched)
+        with self._lock:
+            self._bytes[token] -= size
+            if self._bytes[token] <= 0:
+                del self._bytes[token]

@@ -30,6 +30,7 @@ from hashhub.hub import contribute
 from hashhub.model import Principal, Role, Shares
 from hashhub.server.servicers import FILES
 from hashhub.wire import bounds
+from tests.hub.conftest import OPERATOR, Desk, item
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve, Served
@@ -207,11 +208,8 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
 
 
-def _slow_call(served: Served, path: str, authorization: str) -> socket.socket:
-    """Begin a call by hand, over HTTP/2, that never sends its message whole."""
-    host, _, port = served.doors.grpc_address.rpartition(":")
-    connection = socket.create_connection((host, int(port)), timeout=30)
-    headers = b"".join(
+def _headers(path: str, authorization: str) -> bytes:
+    return b"".join(
         (b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode())
         for name, value in (
             (":method", "POST"),
@@ -223,12 +221,33 @@ def _slow_call(served: Served, path: str, authorization: str) -> socket.socket:
             ("authorization", authorization),
         )
     )
-    connection.sendall(
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-        + _frame(4, 0, 0, b"")
-        + _frame(1, 4, 1, headers)
-        + _frame(0, 0, 1, b"\0" + (1000).to_bytes(4, "big") + b"half of it")
-    )
+
+
+def _begin_http2(served: Served, settings: bytes, more: bytes) -> socket.socket:
+    host, _, port = served.doors.grpc_address.rpartition(":")
+    connection = socket.create_connection((host, int(port)), timeout=30)
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, settings) + more)
+    return connection
+
+
+def _slow_call(served: Served, path: str, authorization: str) -> socket.socket:
+    """Begin a call by hand, over HTTP/2, that never sends its message whole."""
+    half = b"\0" + (1000).to_bytes(4, "big") + b"half of it"
+    return _begin_http2(served, b"", _frame(1, 4, 1, _headers(path, authorization)) + _frame(0, 0, 1, half))
+
+
+def _deaf_calls(served: Served, path: str, authorization: str, request: bytes, count: int) -> socket.socket:
+    """Make calls by hand, over HTTP/2, whose answers may not be sent: every stream's window is 0."""
+    body = b"\0" + len(request).to_bytes(4, "big") + request
+    headers = _headers(path, authorization)
+    calls = (_frame(1, 4, stream, headers) + _frame(0, 1, stream, body) for stream in range(1, 2 * count, 2))
+    connection = _begin_http2(served, (4).to_bytes(2, "big") + bytes(4), b"".join(calls))
+    with connection.makefile("rb") as read:
+        answered = 0
+        while answered < count:  # headers go out before an answer, or instead of it
+            head = read.read(9)
+            read.read(int.from_bytes(head[:3], "big"))
+            answered += head[3] == 1
     return connection
 
 
@@ -247,6 +266,53 @@ def test_slow_senders_are_cut_off_and_stop_nobody(serve_hub: Serve) -> None:
         _until(lambda: served.doors._threads["calls"].in_progress == 0)
     finally:
         for connection in slow:
+            connection.close()
+
+
+@pytest.mark.parametrize("goes", [True, False])
+def test_answers_that_nobody_takes_are_bounded_and_end(serve_hub: Serve, *, goes: bool) -> None:
+    """Each answer waited in memory for as long as its reader liked, in no share: 360 took 320 MB."""
+    served = serve_hub(slow_sender_seconds=600.0 if goes else 5.0)
+    desk = Desk(served.hub)
+    desk.hash_set("alpha/list")
+    desk.contribute("alpha/list", *(item(n, series=f"{n}" + "s" * 1000) for n in range(1000)))
+    reader = Principal(name="reader", role=Role.OPERATOR, shares=Shares(message_bytes=8 << 20))
+    _, secret = served.hub.tokens.create(OPERATOR, reader)
+    request = v1.ListEntriesRequest(parent="contributors/alpha/hashSets/list", page_size=1000)
+    path = "ContributionService/ListEntries"
+
+    def page(who: str) -> v1.ListEntriesResponse:
+        answer: v1.ListEntriesResponse = served.call(path, request, v1.ListEntriesResponse, who=who)
+        return answer
+
+    assert page(secret).ByteSize() > 1 << 20
+    threads = served.doors._threads["pages"]
+    before = _resident()
+    deaf: list[socket.socket] = []
+    try:
+        for _ in range(10):
+            call = f"/hashhub.v1.{path}"
+            deaf.append(_deaf_calls(served, call, f"Bearer {secret}", request.SerializeToString(), 10))
+            _until(lambda: threads.in_progress == 0)
+        with pytest.raises(LimitExceeded) as refused:
+            page(secret)
+        assert refused.value.reason is Reason.SHARE_EXCEEDED
+        assert refused.value.metadata["share"] == "message_bytes"
+        assert len(page("OPERATOR").entries) == 1000
+        assert _resident() - before < 90 << 20
+        if goes:
+            for connection in deaf:
+                connection.close()
+
+        def is_let_in() -> bool:
+            try:
+                return len(page(secret).entries) == 1000
+            except LimitExceeded:
+                return False
+
+        _until(is_let_in)
+    finally:
+        for connection in deaf:
             connection.close()
 
 

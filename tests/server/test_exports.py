@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -121,6 +122,23 @@ def test_a_caller_who_goes_away_gives_the_place_back(serve_hub: Serve) -> None:
         time.sleep(0.05)
     assert room.depth == (0, 0)
     assert len(list(export(served, LIST))) == 1 + 5  # pieces of 2,000
+
+
+def test_a_caller_who_takes_nothing_is_cut_off(serve_hub: Serve) -> None:
+    """It held its place for ever; two tokens held all of them."""
+    served = with_more_than_the_transport_takes(serve_hub(slow_sender_seconds=1.0))
+    # A client that measures its line may take all of it in advance.
+    options = (("grpc.http2.bdp_probe", 0),)
+    channel = grpc.insecure_channel(served.doors.grpc_address, options)
+    stream = export(replace(served, channel=channel), LIST)
+    next(stream)
+    room = served.doors._gate.rooms["exports"]
+    until = time.monotonic() + 30
+    while room.depth != (0, 0) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert room.depth == (0, 0)
+    assert "CANCELLED" in str(ending(stream))
+    channel.close()
 
 
 def test_one_token_cannot_take_all_places(serve_hub: Serve) -> None:
