@@ -29,9 +29,11 @@ def test_text_where_a_query_or_its_hashes_are_due_is_refused(query: Any) -> None
 
 @pytest.mark.parametrize("queries", [PAIR, Query(hashes=())])
 def test_one_query_where_several_are_due_is_refused(queries: Any) -> None:
-    with Client(LISTENS_NOBODY, "token", retry_seconds=0) as hub:
-        with pytest.raises(InvalidArgument, match="queries: must be a sequence of Query"):
-            list(hub.match_hashes(queries, OPTIONS))
+    with (
+        Client(LISTENS_NOBODY, "token", retry_seconds=0) as hub,
+        pytest.raises(InvalidArgument, match="queries: must be a sequence of Query"),
+    ):
+        list(hub.match_hashes(queries, OPTIONS))
 
 
 def test_other_options_and_selections_are_refused() -> None:
