@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
-from hashhub.config import MEDIA_MEMORY_BYTES, MEDIA_SECONDS, converted, refuse_misspelt
+from hashhub.config import MEDIA_MEMORY_BYTES, MEDIA_SECONDS
+from hashhub.converting import converted, refuse_misspelt
 from hashhub.errors import InvalidArgument, Violation
 from hashhub.hook.decision import Action, WithoutAnswer
 from hashhub.hook.places import is_inside

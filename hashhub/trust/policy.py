@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from hashhub.config import converted
+from hashhub.converting import converted
 from hashhub.errors import InvalidArgument, Violation
 from hashhub.hashes import SEARCHED
 from hashhub.model import VARIANTS, Reliability, Verdict

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from hashhub.config import converted
+from hashhub.converting import converted
 from hashhub.errors import DataLoss, InvalidArgument, NotFound
 from hashhub.hook.decision import Checked
 from hashhub.hook.reports.draft import UNSAID, Draft, Incident, Reported, Reporter, Seen, Subject
