@@ -15,9 +15,11 @@ from urllib.parse import quote
 
 import msgspec
 
+from hashhub.converting import converted, refuse_misspelt
 from hashhub.errors import InvalidArgument, Violation
 
 _PREFIX: Final = "HASHHUB_"
+_HOOK_PREFIX: Final = "HASHHUB_HOOK_"  # an upload hook's own: hashhub.hook.settings
 
 # What hashing one file may take, at a hub and at an upload hook alike: who hashed it must not decide the answer.
 MEDIA_SECONDS: Final = 20.0
@@ -289,15 +291,18 @@ def load(file: Path | None, environment: Mapping[str, str], **options: object) -
             values = tomllib.loads(file.read_text("utf-8"))
         except (OSError, ValueError) as e:
             raise InvalidArgument.field("config", f"cannot read the file as TOML: {e}") from e
-    fields = Config.__struct_fields__
-    values |= {f: environment[_PREFIX + f.upper()] for f in fields if _PREFIX + f.upper() in environment}
-    values |= {k: v for k, v in options.items() if v is not None}
-    try:
-        # Not strict: the environment has only strings, and "4" must become 4.
-        return msgspec.convert(values, Config, strict=False)
-    except InvalidArgument:
-        raise
-    except msgspec.ValidationError as e:
-        if isinstance(e.__cause__, InvalidArgument):
-            raise e.__cause__ from None
-        raise InvalidArgument.field("config", str(e)) from e
+    variables = {field: _PREFIX + field.upper() for field in Config.__struct_fields__}
+    refuse_misspelt(environment, _PREFIX, variables.values(), but_not=_HOOK_PREFIX)
+    given = {k: v for k, v in options.items() if v is not None}
+    values |= {field: environment[name] for field, name in variables.items() if name in environment}
+    values |= given
+
+    def called(setting: str) -> str:
+        if setting in given:
+            return f"--{setting.replace('_', '-')}"
+        if variables.get(setting) in environment:
+            return variables[setting]
+        return f"{file}: {setting}" if file is not None else setting
+
+    # Not strict: the environment has only strings, and "4" must become 4.
+    return converted(values, Config, called=called, hint="docs/config.md has each setting", strict=False)

@@ -112,7 +112,23 @@ def create_token(
         fields["shares"] = Shares(**fields["shares"])
     _read_effort(fields)
     new = Principal(name=name, role=chosen(Role, role), contributor=contributor, purposes=purposes, **fields)
-    show_secret(session, name, out, lambda hub: hub.create_token(new))
+
+    def create(hub: Client) -> str:
+        _note_unnamed(hub, purposes)  # first: once there is a secret, nothing may keep it from being printed
+        return hub.create_token(new)
+
+    show_secret(session, name, out, create)
+
+
+def _note_unnamed(hub: Client, purposes: tuple[str, ...]) -> None:
+    """Say of which purposes no hash set's terms speak: they are free words, and a misspelt one opens nothing."""
+    if not purposes:
+        return
+    named = {purpose for hash_set in hub.list_hash_sets() for purpose in hash_set.marking.permitted_purposes}
+    for purpose in dict.fromkeys(purposes):
+        if purpose not in named:
+            known = f"those that are named: {', '.join(sorted(named))}" if named else "none names any"
+            note(clean(f"note: no hash set names the purpose {purpose!r}, so that it opens nothing yet; {known}"))
 
 
 def _read_effort(fields: dict[str, Any]) -> None:
@@ -159,6 +175,7 @@ def update_token(
         if "shares" in fields:
             fields["shares"] = msgspec.structs.replace(before.shares, **fields["shares"])
         changed = msgspec.structs.replace(before, **fields)
+        _note_unnamed(hub, purposes)
         _show_tokens(session, [hub.update_token(changed, tuple(fields))])
 
 
@@ -202,7 +219,11 @@ def delete_token(session: Session, *, name: str) -> None:
 
 @command(None, "status")
 def status(session: Session) -> None:
-    """Show the state of the hub."""
+    """Show the state of the hub.
+
+    Of each algorithm's digests, those that are new were listed since the last snapshot: they are matched like all
+    others, and a restart reads them anew.
+    """
     with session.connect() as hub:
         state = hub.status()
     if session.json:
@@ -216,8 +237,9 @@ def status(session: Session) -> None:
         else f"the matcher is at revision {state.matcher_revision}, catching up"
     )
     table(
-        ("algorithm", "digests", "in the tail", "engine"),
+        ("algorithm", "digests", "of them new", "engine"),
         [(a.algorithm, f"{a.digest_count:,}", f"{a.tail_count:,}", a.engine) for a in state.algorithms],
+        empty="no digests",
     )
     for warning in state.warnings:
         tell(f"warning: {clean(warning)}")

@@ -536,6 +536,7 @@ def _show_contributors(session: Session, contributors: list[Contributor]) -> Non
             )
             for c in contributors
         ],
+        empty="no contributors",
     )
 
 
@@ -547,6 +548,7 @@ def _show_groups(session: Session, groups: list[Group]) -> None:
     table(
         ("group", "name", "members"),
         [(g.id, g.display_name, ", ".join(g.members) or "nobody") for g in groups],
+        empty="no groups",
     )
 
 
@@ -568,7 +570,7 @@ def _show_hash_sets(session: Session, hash_sets: list[HashSet]) -> None:
         rows.append(
             (s.name, s.display_name, s.scheme or "-", spelled(s.purpose), s.review_depth or "-", "; ".join(terms))
         )
-    table(("hash set", "name", "scheme", "purpose", "reviewers", "terms"), rows)
+    table(("hash set", "name", "scheme", "purpose", "reviewers", "terms"), rows, empty="no hash sets")
 
 
 COMMANDS: Final = (contributor, group, hash_set)

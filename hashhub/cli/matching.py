@@ -55,6 +55,7 @@ FAIL_ON: Final = click.option(
 
 
 @command(None, "match")
+@click.argument("files", nargs=-1, metavar="")
 @click.option("--hash", "given", multiple=True, metavar="ALGORITHM:DIGEST", help="A hash to look up; repeatable.")
 @click.option("--from-file", metavar="FILE", help="More hashes, one ALGORITHM:DIGEST a line; - is standard input.")
 @POLICY
@@ -64,6 +65,7 @@ FAIL_ON: Final = click.option(
 def match(
     session: Session,
     *,
+    files: tuple[str, ...],
     given: tuple[str, ...],
     from_file: str | None,
     policy: str,
@@ -75,6 +77,11 @@ def match(
 
     Each hash is one query and gets a verdict, its reasons, and the entries of every contributor that knows it.
     """
+    if files:
+        raise click.UsageError(
+            f"{clean(files[0])!r}: hashes are given with --hash ALGORITHM:DIGEST, a file of hashes with --from-file; "
+            "pictures and videos are looked up by `hashhub scan`"
+        )
     if not given and from_file is None:
         raise click.UsageError("nothing to look up: give --hash ALGORITHM:DIGEST or --from-file FILE")
     options = match_options(policy, distances, limit)

@@ -83,11 +83,15 @@ def coloured(text: str, style: str) -> str:
     return click.style(text, dim=True) if colour == "dim" else click.style(text, fg=colour, bold=bold)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, err: bool = False) -> None:
-    """Print a table. On a terminal, and wherever COLUMNS says how wide it is, it fits: cells are broken between words
-    and never within one, so that a name can be copied whole. Where the words alone are too wide, each row becomes a
-    block of lines. In a pipe nothing is broken: one row, one line. `err`: on stderr, where stdout has something else.
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str = "none", err: bool = False) -> None:
+    """Print a table, or `empty` where it has no rows. On a terminal, and wherever COLUMNS says how wide it is, it fits:
+    cells are broken between words and never within one, so that a name can be copied whole. Where the words alone are
+    too wide, each row becomes a block of lines. In a pipe nothing is broken: one row, one line. `err`: on stderr, where
+    stdout has something else.
     """
+    if not rows:
+        click.echo(empty, err=err)
+        return
     cells = [[clean(str(cell)) for cell in row] for row in rows]
     heads = [column.upper() for column in columns]
     width = _width(sys.stderr if err else sys.stdout)

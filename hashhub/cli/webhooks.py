@@ -160,7 +160,7 @@ def _show_webhooks(session: Session, webhooks: list[Webhook]) -> None:
         remarks += [f"old secret until {_minute(w.old_secret_until)}"] if w.old_secret_until else []
         remarks += [w.description] if w.description else []
         rows.append((w.name, w.url, ", ".join(map(spelled, w.events)), w.actor or "-", "; ".join(remarks)))
-    table(("webhook", "url", "told of", "registered by", "remarks"), rows)
+    table(("webhook", "url", "told of", "registered by", "remarks"), rows, empty="no webhooks")
 
 
 def _show_deliveries(session: Session, deliveries: list[WebhookDelivery]) -> None:

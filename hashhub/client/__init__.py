@@ -6,7 +6,8 @@ altogether.
             print(answer.result.verdict, answer.revision)
 
 Things are named as commands name them: `CONTRIBUTOR`, `CONTRIBUTOR/SET`, `CONTRIBUTOR/SET/ENTRY`,
-`CONTRIBUTOR/SET/IMPORT`. A client may be shared by threads. It needs the base install only.
+`CONTRIBUTOR/SET/IMPORT`. A client may be shared by threads. It needs the base install only. `AsyncClient` is for an
+event loop.
 
 Each resource has a module with its calls, and `Client` has them all. `contribution` sends a source, `exports` writes a
 file, `mirror` keeps a copy by the feed, `reconciliation` compares databases, `transport` hides deadlines and retries.
@@ -14,7 +15,7 @@ file, `mirror` keeps a copy by the feed, `reconciliation` compares databases, `t
 
 from __future__ import annotations
 
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 from hashhub.client.administration import AdministrationCalls
 from hashhub.client.changes import ChangeCalls
@@ -34,7 +35,11 @@ from hashhub.client.schemes import SchemeCalls, SchemeTable
 from hashhub.client.transport import Transport, is_loopback
 from hashhub.client.webhooks import WebhookCalls
 
+if TYPE_CHECKING:
+    from hashhub.client.aio import AsyncClient as AsyncClient
+
 __all__ = [
+    "AsyncClient",
     "Client",
     "Downloaded",
     "Explained",
@@ -56,6 +61,15 @@ __all__ = [
     "SchemeTable",
     "is_loopback",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the client for event loops, and what it needs, where it is asked for."""
+    if name == "AsyncClient":
+        from hashhub.client.aio import AsyncClient
+
+        return AsyncClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class Client(

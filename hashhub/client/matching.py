@@ -12,7 +12,7 @@ import msgspec
 from hashhub import v1, wire
 from hashhub.client.asking import Call, Pages, listing
 from hashhub.client.calls import Calls
-from hashhub.errors import HashHubError
+from hashhub.errors import HashHubError, InvalidArgument
 from hashhub.model import (
     LiveAnswer,
     LiveOptions,
@@ -100,6 +100,8 @@ def hash_batches(
 ) -> Iterator[Call[v1.BatchMatchHashesResponse, Iterable[Matched]]]:
     """Yield the calls that match any number of queries, in order; a query is taken when its batch is."""
     wanted = wire.options_to_pb(options)
+    if isinstance(queries, Query | str):
+        raise InvalidArgument.field("queries", "must be a sequence of Query, and not one alone; `match` asks about one")
     rest = iter(queries)
     while batch := list(islice(rest, MATCH_BATCH)):
         yield Call(

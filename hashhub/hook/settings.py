@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -17,12 +17,14 @@ from typing import Any, Final
 import msgspec
 
 from hashhub.config import MEDIA_MEMORY_BYTES, MEDIA_SECONDS
+from hashhub.converting import converted, refuse_misspelt
 from hashhub.errors import InvalidArgument, Violation
 from hashhub.hook.decision import Action, WithoutAnswer
 from hashhub.hook.places import is_inside
 from hashhub.model import Effort
 
 _PREFIX: Final = "HASHHUB_HOOK_"
+_OTHER_VARIABLES: Final = (f"{_PREFIX}SETTINGS", f"{_PREFIX}PERSON_FILE")  # of commands
 
 
 def _too_small(section: msgspec.Struct, name: str, **least: float) -> list[Violation]:
@@ -708,25 +710,41 @@ def load(file: Path | None, environment: Mapping[str, str]) -> HookSettings:
             "`hashhub hook init` writes one",
             "REQUIRED",
         )
-    return parse(text, environment)
+    return parse(text, environment, file="settings" if file is None else str(file))
 
 
-def parse(text: str, environment: Mapping[str, str]) -> HookSettings:
-    """Return the settings of a file's text and `environment`. Raises InvalidArgument as `load` does."""
+def parse(text: str, environment: Mapping[str, str], *, file: str = "settings") -> HookSettings:
+    """Return the settings of a file's text and `environment`; `file` is what errors call it. Raises InvalidArgument as
+    `load` does.
+    """
     try:
         values: dict[str, Any] = tomllib.loads(text)
     except ValueError as e:
-        raise InvalidArgument.field("settings", f"cannot read the file as TOML: {e}") from e
+        raise InvalidArgument.field(file, f"cannot read the file as TOML: {e}") from e
+    variables = dict(_variables(HookSettings, ""))
+    refuse_misspelt(environment, _PREFIX, (*variables.values(), *_OTHER_VARIABLES))
     _take_environment(values, HookSettings, _PREFIX, environment)
-    try:
-        # Not strict: the environment has only strings, and "4" must become 4.
-        return msgspec.convert(_in_capitals(values, HookSettings), HookSettings, strict=False)
-    except InvalidArgument:
-        raise
-    except msgspec.ValidationError as e:
-        if isinstance(e.__cause__, InvalidArgument):
-            raise e.__cause__ from None
-        raise InvalidArgument.field("settings", f"{e}; docs/hook.md has each key and what it may be") from e
+
+    def called(setting: str) -> str:
+        return variables[setting] if variables.get(setting) in environment else f"{file}: {setting}"
+
+    return converted(
+        _in_capitals(values, HookSettings),
+        HookSettings,
+        called=called,
+        hint="docs/hook.md has each setting and what it may be",
+        strict=False,  # the environment has only strings, and "4" must become 4
+    )
+
+
+def _variables(of: type[msgspec.Struct], section: str) -> Iterator[tuple[str, str]]:
+    """Yield each setting's path, and the variable of the environment that goes before it."""
+    for field in msgspec.structs.fields(of):
+        path = section + field.name
+        if _is_section(field.type):
+            yield from _variables(field.type, f"{path}.")
+        else:
+            yield path, _PREFIX + path.replace(".", "_").upper()
 
 
 def _take_environment(
@@ -737,7 +755,7 @@ def _take_environment(
         if _is_section(field.type):
             given = values.get(field.name, {})
             if not isinstance(given, dict):
-                raise InvalidArgument.field("settings", f"{field.name} must be a section: [{field.name}]")
+                continue  # no section: told by whoever converts it
             section = dict(given)
             _take_environment(section, field.type, f"{name}_", environment)
             if section:
@@ -755,7 +773,8 @@ def _in_capitals(values: dict[str, Any], of: type[msgspec.Struct]) -> dict[str, 
         if _is_section(kind) and isinstance(value, dict):
             return _in_capitals(value, kind)
         if isinstance(kind, type) and issubclass(kind, StrEnum) and isinstance(value, str):
-            return value.upper().replace("-", "_")
+            word = value.upper().replace("-", "_")
+            return word if word in {one.value for one in kind} else value  # a wrong one is told as it was written
         return value
 
     return {name: spelled(name, value) for name, value in values.items()}

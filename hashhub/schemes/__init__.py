@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from hashhub.converting import converted
 from hashhub.errors import InvalidArgument, Reason, Violation
 from hashhub.model import MAX_TEXT, Classification, Definition, SchemeStatus
 from hashhub.schemes import dimensions
@@ -26,6 +27,7 @@ _ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _VERSION: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18}){0,7}")
 _REGION: Final = re.compile(r"[A-Z]{2}")
 _MOST_DOTS: Final = 200  # in a line: tomllib takes the square of a dotted key's parts, 35 s for 30,000
+_HINT: Final = "docs/schemes.md has each key"
 _LONGEST_WHY: Final = 300  # characters of what a parser says, which may repeat what it was given
 NO_REGION: Final = "ZZ"  # ISO 3166-1 user-assigned: international, or of no country
 # Regions that VICS files carry and that name no region (formats in the field: the last path segment of
@@ -309,10 +311,7 @@ def parse(text: bytes, file: str, *, as_draft: bool = False) -> Scheme:
     """Return the scheme that a TOML file defines; `file` is what errors call it. Raises InvalidArgument naming file and
     key. `as_draft`: what it says of its status does not count.
     """
-    try:
-        table = msgspec.convert(read_toml(text, file), _SchemeTable)
-    except msgspec.ValidationError as e:
-        raise InvalidArgument.field(file, str(e)[:_LONGEST_WHY], "BAD_KEY") from e
+    table = converted(read_toml(text, file), _SchemeTable, called=lambda key: f"{file}: {key}", hint=_HINT)
     _check(file, table)
     values = {raw: _value(f"{file}: values.{raw[:40]}", raw, body) for raw, body in table.values.items()}
     status = SchemeStatus.DRAFT if as_draft else SchemeStatus(table.status.upper())
@@ -372,10 +371,7 @@ def _check(file: str, table: _SchemeTable) -> None:
 
 
 def _value(where: str, raw: str, body: object) -> SchemeValue:
-    try:
-        table = msgspec.convert(body, _ValueTable)
-    except msgspec.ValidationError as e:
-        raise InvalidArgument.field(where, str(e)[:_LONGEST_WHY], "BAD_KEY") from e
+    table = converted(body, _ValueTable, called=lambda key: f"{where}.{key}" if key else where, hint=_HINT)
     if len(raw) > MAX_TEXT:
         raise InvalidArgument.field(where, f"a value has at most {MAX_TEXT} characters, as in a list", "TOO_LONG")
     if not raw.strip() or raw != raw.strip():

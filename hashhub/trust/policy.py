@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from hashhub.converting import converted
 from hashhub.errors import InvalidArgument, Violation
 from hashhub.hashes import SEARCHED
 from hashhub.model import VARIANTS, Reliability, Verdict
@@ -188,19 +189,16 @@ def parse(text: bytes, file: str, *, version: int | None = None) -> Policy:
     `version`: the one that it is to have; a file that states another is refused. Without it, that of the file or 1.
     """
     content = read_toml(text, file)
-    try:
-        stated = content.get("version", version)
-        if version is not None and (type(stated) is not int or stated != version):
+    stated = content.get("version", version)
+    if version is not None:
+        if type(stated) is not int or stated != version:
             raise InvalidArgument.field(
-                "version",
+                f"{file}: version",
                 f"the next one is {version}, got {str(stated)[:40]}; give that, or leave it out",
                 "OUT_OF_RANGE",
             )
-        policy = msgspec.convert({**content, **({} if version is None else {"version": version})}, Policy)
-    except msgspec.ValidationError as e:
-        raise InvalidArgument.field(file, f"{e}; docs/policies.md tells each key", "BAD_KEY") from e
-    except InvalidArgument as e:
-        raise InvalidArgument.field(file, e.message, "INVALID") from e
+        content["version"] = version
+    policy = converted(content, Policy, called=lambda key: f"{file}: {key}", hint="docs/policies.md has each key")
     policy.__dict__["text"] = text.decode()  # beside the fields: two texts of one meaning are one policy
     return policy
 

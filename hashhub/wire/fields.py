@@ -218,9 +218,12 @@ def _invalid(wrong: list[Violation]) -> InvalidArgument:
 class Sendable:
     """Maps what protobuf says of a value that it cannot hold to InvalidArgument naming the message."""
 
-    def __init__(self, what: str) -> None:
-        """`what`: the message, for the error."""
+    def __init__(self, what: str, *, expected: str = "") -> None:
+        """`what`: the message, for the error. `expected`: what it is made of, where a program's author states it: a
+        value of another type is then refused, too.
+        """
         self._what = what
+        self._expected = expected
 
     def __enter__(self) -> None:
         return None
@@ -228,6 +231,8 @@ class Sendable:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if isinstance(error, ValueError):
             raise unsendable(self._what) from error
+        if self._expected and isinstance(error, AttributeError | TypeError):
+            raise InvalidArgument.field(self._what, f"must be {self._expected} ({error})") from error
 
 
 def unsendable(what: str) -> InvalidArgument:

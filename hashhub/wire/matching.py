@@ -55,10 +55,12 @@ _MAX_QUALITY: Final = 100
 
 VERDICT: Final = EnumMap(Verdict, v1.Verdict, "VERDICT_", Verdict.UNAVAILABLE)
 
+_QUERY: Final = "Query(hashes=…), and hashes a sequence of Hash: (hashhub.hashes.parse_pair('ALGORITHM:digest'),)"
+
 
 def query_to_pb(query: Query) -> v1.Query:
     """Return the message of a query."""
-    with Sendable("query"):
+    with Sendable("query", expected=_QUERY):
         pb = v1.Query(label=query.label)
         add = pb.hashes.add
         for value in query.hashes:
@@ -250,7 +252,7 @@ def _frames(pb: v1.Query, at: str, wrong: list[Violation]) -> tuple[VideoFrame, 
 
 def options_to_pb(options: MatchOptions) -> v1.MatchOptions:
     """Return the message of match options."""
-    with Sendable("options"):
+    with Sendable("options", expected="MatchOptions(policy=…)"):
         return v1.MatchOptions(
             policy=options.policy,
             max_distances=options.max_distances,

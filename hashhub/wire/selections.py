@@ -33,7 +33,10 @@ _ENTRY_STATE: Final = EnumMap(EntryState, v1.EntryState, "ENTRY_STATE_")
 
 def selection_to_pb(selection: Selection) -> v1.EntrySelection:
     """Return the message. Names are those that commands use."""
-    with Sendable("selection"):
+    for name in ("names", "external_ids", "imports", "reasons", "tags", "series"):
+        if isinstance(getattr(selection, name), str):  # each of its characters would be a value
+            raise InvalidArgument.field(f"selection.{name}", "must be a sequence of texts, and not one text alone")
+    with Sendable("selection", expected="Selection, its hashes a sequence of Hash: hashhub.hashes.parse_pair(…)"):
         return v1.EntrySelection(
             parent=_parent_name(selection.hash_set or selection.contributor),
             names=[names.resource_name("Entry", name) for name in selection.names],

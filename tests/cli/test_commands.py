@@ -478,3 +478,18 @@ def test_a_scheme_without_a_version_has_no_empty_place_for_it(run: Run, police: 
     listed = run("entry", "list", name).stdout
     assert "vic-us 1" in listed
     assert "vic-us@ 1" not in listed
+
+
+def test_a_purpose_that_no_hash_set_names_is_told(run: Run, hash_set: str) -> None:
+    assert run("hash-set", "update", hash_set, "--permitted-purpose", "moderation").exit_code == 0
+    create = ("token", "create", "--role", "consumer", "--contributor", hash_set.partition("/")[0])
+    name = hash_set.partition("/")[0]
+    right = run(*create, f"{name}-right", "--purpose", "moderation")
+    assert (right.exit_code, right.stderr) == (0, "")
+    wrong = run(*create, f"{name}-wrong", "--purpose", "moderatin")
+    assert wrong.exit_code == 0
+    assert "no hash set names the purpose 'moderatin'" in wrong.stderr
+    assert "moderation" in wrong.stderr
+    assert len(wrong.stdout.splitlines()) == 1, "the secret alone"
+    changed = run("token", "update", f"{name}-right", "--purpose", "reserch")
+    assert "no hash set names the purpose 'reserch'" in changed.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
@@ -98,16 +99,39 @@ class TestWrongTurns:
         done = self.check("a.png", **HUB_AWAY, HASHHUB_HOOK_TOKEN_FILE=str(Path("hook.token")))
         assert f"check the path, which is taken from '{tmp_path}', and its permissions" in done.stderr
 
-    def test_a_file_that_is_not_there_is_named_and_those_before_it_are_told(self, tmp_path: Path) -> None:
+    def test_a_file_that_is_not_there_is_named_and_all_others_are_told(self, tmp_path: Path) -> None:
         first = tmp_path / "first.bin"
         first.write_bytes(b"an upload")
         for given, said in (("gone.png", "No such file"), (".", "is no regular file; give the path of one")):
             other = str(tmp_path / given)
             done = self.check(str(first), other, str(first), **HUB_AWAY)
             assert done.exit_code == 1
-            assert done.stdout.count("first.bin  HOLD") == 1
-            assert said in done.stderr
-            assert f"that is {other!r}; files after it were not looked at" in done.stderr
+            assert done.stdout.count("first.bin  HOLD") == 2
+            (line,) = (line for line in done.stdout.splitlines() if line.startswith(f"{other} "))
+            assert said in line
+            assert "1 of 3 files could not be read: nothing is known of them" in done.stderr
+            in_json = self.check("--json", other, str(first), **HUB_AWAY)
+            assert in_json.exit_code == 1
+            unread, read = map(json.loads, in_json.stdout.splitlines())
+            assert said in unread["error"]["message"]
+            assert read["decision"]["action"] == "HOLD"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("case list", "no cases"), ("queue list", "no uploads"), ("queue people list", "no persons")],
+)
+def test_an_empty_list_says_so(tmp_path: Path, line: str, said: str) -> None:
+    environment = {**HUB_AWAY, "HASHHUB_HOOK_DATA": str(tmp_path / "records")}
+    done = CliRunner().invoke(main, ["hook", *line.split()], env=environment)
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"{said}\n"
+
+
+def test_a_file_given_to_match_is_sent_to_scan() -> None:
+    done = CliRunner().invoke(main, ["match", "picture.jpg"])
+    assert done.exit_code == 2
+    assert "`hashhub scan`" in done.stderr
 
 
 def test_what_was_looked_for_by_identical_digest_only_is_told(hub: RunningHub, tmp_path: Path) -> None:

@@ -83,7 +83,8 @@ class TestFilesAlone:
             (None, "cannot be read: No such file"),
             (b"\xff", "is not UTF-8"),
             (b"#" * (1024 * 1024 + 1), "has more than 1048576 bytes"),
-            (b"id = 1", "Expected `str`"),
+            (b"id = 1", "it.toml: id must be a text in quotes, got 1"),
+            (b"titel = 1", "it.toml: titel is unknown; did you mean title?"),
         ],
     )
     def test_a_file_that_is_none_is_named(self, tmp_path: Path, content: bytes | None, said: str) -> None:

@@ -56,3 +56,56 @@ def test_unknown_keys_and_broken_files_are_refused(tmp_path: Path) -> None:
             load_settings(file, {"HASHHUB_HOOK_POLICY": "block", **CHOSEN})
     with pytest.raises(InvalidArgument):
         load_settings(tmp_path / "missing.toml", CHOSEN)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('mode = "LOKAL"', "hook.toml: mode must be ONLINE or LOCAL, got 'LOKAL'; did you mean LOCAL?"),
+        ('moed = "LOCAL"', "hook.toml: moed is unknown; did you mean mode?"),
+        ("max_waiting = 'many'", "hook.toml: max_waiting must be a whole number, got 'many'"),
+        ("[vault]\nencription = 'off'", "hook.toml: vault.encription is unknown; did you mean encryption?"),
+        ("[sidecar]\nstatus = '451'", "hook.toml: sidecar.status must be ALWAYS_200 or 451_ON_BLOCK, got '451'"),
+        ("[case]\npeople = 'ann'", "hook.toml: case.people must be a list"),
+        ("recheck = 5", "hook.toml: recheck must be a section of its own: [recheck]"),
+        ("[queue]\nover_http = 'perhaps'", "hook.toml: queue.over_http must be true or false, got 'perhaps'"),
+        ("[sidecar]\nmax_parts = 0", "hook.toml: sidecar.max_parts must be above 0, got 0"),
+    ],
+)
+def test_an_error_names_the_file_the_setting_and_what_may_stand_there(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "hook.toml"
+    file.write_text(text)
+    with pytest.raises(InvalidArgument) as refused:
+        load_settings(file, {"HASHHUB_HOOK_POLICY": "block", **CHOSEN})
+    assert f"{tmp_path}/{said}" in str(refused.value)
+    assert "`" not in str(refused.value), "nothing of the library's own words"
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "hook.toml"
+    file.write_text('effort = "thoroug"\n[without_answer]\nhub_away = "hodl"\n')
+    with pytest.raises(InvalidArgument) as refused:
+        load_settings(file, {"HASHHUB_HOOK_MAX_WAITING": "4,5"})
+    assert [violation.field for violation in refused.value.violations] == [
+        "policy",
+        *(f"without_answer.{name}" for name in ("hub_away", "unreadable", "too_large", "no_perceptual_hash")),
+        *("effort", "max_waiting"),
+    ]
+    assert "without_answer.unreadable is missing; it must be ALLOW, HOLD or BLOCK" in str(refused.value)
+    assert "HASHHUB_HOOK_MAX_WAITING must be a whole number, got '4,5'" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["MOED", "MAX_WAITNG", "WITHOUT_ANSWER_HUBAWAY", "SIDECAR_LISTN"])
+def test_a_misspelt_variable_is_refused(name: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"HASHHUB_HOOK_{name} is unknown; did you mean HASHHUB_HOOK_"):
+        load_settings(None, {"HASHHUB_HOOK_POLICY": "block", **CHOSEN, f"HASHHUB_HOOK_{name}": "1"})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["SETTINGS", "PERSON_FILE", "URL", "SECRET", "SECRET_FILE", "SERVICE_HOST", "SERVICE_PORT", "PORT", "PORT_8472_TCP",
+     "PORT_8472_TCP_ADDR", "SERVICE_PORT_HTTP", "SIDECAR_SERVICE_HOST", "SIDECAR_PORT", "SIDECAR_PORT_8472_TCP_PROTO",
+     "CLAMD_SERVICE_PORT", "CLAMD_PORT_3310_TCP"],
+)  # fmt: skip
+def test_a_variable_that_is_somebody_elses_is_let_be(name: str) -> None:
+    load_settings(None, {"HASHHUB_HOOK_POLICY": "block", **CHOSEN, f"HASHHUB_HOOK_{name}": "tcp://10.0.0.1:1"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from importlib.resources import files
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -572,3 +573,21 @@ class TestProperties:
 def test_a_text_made_to_be_slow_is_refused_at_once(text: bytes) -> None:
     with pytest.raises(InvalidArgument, match=r"TOML|dots|nested"):
         trust.parse(text, "slow.toml")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "said"),
+    [
+        ("verdicts = ", "verdict = ", "block.toml: clause[0].verdict is unknown; did you mean verdicts?"),
+        ('test = "REVIEW"', 'test = "REVEIW"', "block.toml: test must be MATCH, REVIEW, BENIGN, NO_MATCH or UNAVAILA"),
+        ('test = "REVIEW"', 'test = "REVEIW"', "got 'REVEIW'; did you mean REVIEW?"),
+        ("contributors = 2", 'contributors = "2"', ".contributors must be a whole number, got '2'"),
+        ('test = "REVIEW"', "", "block.toml: test is missing; it must be MATCH"),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_with_what_may_stand_there(right: str, wrong: str, said: str) -> None:
+    text = files("hashhub.trust").joinpath("data", "block.toml").read_text("utf-8")
+    assert right in text
+    with pytest.raises(InvalidArgument) as refused:
+        trust.parse(text.replace(right, wrong, 1).encode(), "block.toml")
+    assert said in str(refused.value)

@@ -139,6 +139,7 @@ def list_cases(session: Session, *, states: tuple[str, ...], ids: bool, settings
                 )
                 for c in shown
             ],
+            empty="no cases",
         )
 
 

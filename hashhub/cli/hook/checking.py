@@ -9,7 +9,7 @@ import click
 
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.session import REFUSED, Session, command
-from hashhub.cli.terminal import plain, print_json, table
+from hashhub.cli.terminal import note, plain, print_json, table
 from hashhub.errors import InvalidArgument
 from hashhub.model import Verdict
 from hashhub.trust import ReasonCode
@@ -36,6 +36,7 @@ def check_files(session: Session, *, files: tuple[str, ...], settings_file: str 
     from hashhub.hook import Action, open_hook
 
     rows = []
+    unread: list[str] = []
     is_allowed = True
     with open_hook(settings_of(settings_file), keeps_records=False) as checks:
         checks.connect()
@@ -44,8 +45,12 @@ def check_files(session: Session, *, files: tuple[str, ...], settings_file: str 
                 try:
                     decision = checks.check(Path(file), upload_id=Path(file).name, door="cli")
                 except InvalidArgument as e:
-                    e.add_note(f"that is {file!r}; files after it were not looked at")
-                    raise
+                    unread.append(file)
+                    if session.json:
+                        print_json({"file": file, "error": {"reason": e.reason, "message": e.message, "hint": ""}})
+                    else:
+                        rows.append((file, "-", "-", e.message))
+                    continue
                 is_allowed &= decision.action is Action.ALLOW
                 if session.json:
                     print_json({"file": file, "decision": plain(decision)})
@@ -54,5 +59,8 @@ def check_files(session: Session, *, files: tuple[str, ...], settings_file: str 
         finally:
             if rows:
                 table(("file", "action", "verdict", "reason"), rows)
+    if unread:
+        note(f"error: {len(unread)} of {len(files)} files could not be read: nothing is known of them")
+        raise click.exceptions.Exit(REFUSED)
     if fail_on_block and not is_allowed:
         raise click.exceptions.Exit(REFUSED)

@@ -96,7 +96,7 @@ def sample_uploads(
         for reference, state in states:
             print_json({"reference": reference, "state": state})
         return
-    table(("reference", "state"), states)
+    table(("reference", "state"), states, empty="no uploads")
 
 
 @contextmanager

@@ -79,6 +79,7 @@ def list_queue(session: Session, *, settings_file: str | None, states: tuple[str
             )
             for group in listing.groups
         ],
+        empty="no uploads",
     )
     more = f"; {listing.not_read} more were not looked at" if listing.not_read else ""
     note(f"{listing.waiting} uploads in {listing.group_count} groups{more}")
@@ -283,7 +284,9 @@ def list_people(session: Session, *, settings_file: str | None) -> None:
             print_json(plain(person))
         return
     table(
-        ("name", "since", "until"), [(p.name, f"{p.add_time:%Y-%m-%d}", f"{p.expire_time:%Y-%m-%d}") for p in everybody]
+        ("name", "since", "until"),
+        [(p.name, f"{p.add_time:%Y-%m-%d}", f"{p.expire_time:%Y-%m-%d}") for p in everybody],
+        empty="no persons",
     )
 
 

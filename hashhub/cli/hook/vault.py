@@ -60,6 +60,7 @@ def list_items(session: Session, *, settings_file: str | None) -> None:
             )
             for i in items
         ],
+        empty="no uploads",
     )
 
 

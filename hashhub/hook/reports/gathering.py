@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from hashhub.converting import converted
 from hashhub.errors import DataLoss, InvalidArgument, NotFound
 from hashhub.hook.decision import Checked
 from hashhub.hook.reports.draft import UNSAID, Draft, Incident, Reported, Reporter, Seen, Subject
@@ -55,7 +56,7 @@ def gather(
             "media_type": _printed(checked.media_type),
             "size_bytes": checked.size_bytes,
         }
-        entry = _converted({**known, **about}, Reported, f"files.{reference}")
+        entry = _section({**known, **about}, Reported, f"files.{reference}")
         reported.append(msgspec.structs.replace(entry, hashes=checked.hashes, seen=_seen(checked)))
     if not reported:
         raise InvalidArgument.field("reference", "name at least one upload")
@@ -63,9 +64,9 @@ def gather(
     return Draft(
         created=now(),
         reporter=Reporter(**{f: getattr(reporter, f) for f in Reporter.__struct_fields__}),
-        incident=_converted(incident, Incident, "incident"),
+        incident=_section(incident, Incident, "incident"),
         files=tuple(reported),
-        subject=_converted(stated.get("subject", {}), Subject, "subject"),
+        subject=_section(stated.get("subject", {}), Subject, "subject"),
         case=case,
         note=stated.get("note", ""),
         declaration=stated.get("declaration", ""),
@@ -88,13 +89,11 @@ def _stated(facts: str) -> dict[str, Any]:
     return stated
 
 
-def _converted(values: Any, kind: type[T], where: str) -> T:
-    try:
-        return msgspec.convert(values, kind)
-    except msgspec.ValidationError as e:
-        if isinstance(e.__cause__, InvalidArgument):
-            raise e.__cause__ from None
-        raise InvalidArgument.field("facts", f"{where}: {e}") from e
+def _section(values: Any, kind: type[T], section: str) -> T:
+    def called(key: str) -> str:
+        return f"facts: {section}.{key}" if key else f"facts: {section}"
+
+    return converted(values, kind, called=called, hint="docs/hook-reports.md has what may be stated")
 
 
 def _expanded(records: Records, references: Sequence[str]) -> Iterator[str]:
