@@ -33,7 +33,7 @@ from hashhub.server.metrics import Ledger, Metrics
 from hashhub.server.probes import Probes
 from hashhub.server.rooms import Room, rooms_of
 from hashhub.server.shares import TokenShares
-from hashhub.server.slow import Answers, Slow
+from hashhub.server.slow import READER, Answers, Slow
 from hashhub.wire import error_to_status
 
 if TYPE_CHECKING:
@@ -331,7 +331,7 @@ class _Handlers(grpc.GenericRpcHandler):
             lambda: self.read(method, requests, context),
             _encoded,
         )
-        return self._taken(answers, context)
+        return self._taken(answers, context, times=READER)
 
     def _converse(
         self, method: Method, caller: Principal | None, requests: Iterator[bytes], context: grpc.ServicerContext
@@ -345,10 +345,10 @@ class _Handlers(grpc.GenericRpcHandler):
         )
         return self._taken(answers, context)
 
-    def _taken(self, answers: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-        """Yield each answer, and cut the call off when its reader does not take it."""
+    def _taken(self, answers: Iterator[bytes], context: grpc.ServicerContext, *, times: int = 1) -> Iterator[bytes]:
+        """Yield each answer, and cut the call off when its reader does not take it. `times`: see `Slow.watch`."""
         for answer in answers:
-            with self._slow.watch(context.cancel):
+            with self._slow.watch(context.cancel, times=times):
                 yield answer
 
     def refuse(self, method: Method, error: LimitExceeded | None, context: grpc.ServicerContext) -> NoReturn:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     import grpc
 
+READER: Final = 10
+"""Times as long as a sender has, in which who reads must take an answer or a piece of one: the line may be slow, and
+the reader busy with what it took before.
+"""
 _ANSWER_BYTES: Final = 8 * 1024  # what gRPC keeps of a call besides its answer
 
 _LOOKS: Final = 4  # in the time that a sender has
@@ -70,9 +74,11 @@ class Slow:
         )
         self.thread.start()
 
-    def watch(self, cut_off: Callable[[], object]) -> Watched:
-        """Return what to read a request in; `cut_off` ends the reading, from another thread."""
-        return Watched(self, time.monotonic() + self.seconds, cut_off)
+    def watch(self, cut_off: Callable[[], object], *, times: int = 1) -> Watched:
+        """Return what to read a request in; `cut_off` ends the reading, from another thread. `times`: as long as a
+        sender has.
+        """
+        return Watched(self, time.monotonic() + times * self.seconds, cut_off)
 
     def add(self, watched: Watched) -> None:
         """Watch a request from now on."""
@@ -108,7 +114,7 @@ class Answers:
     def wait(self, token: str, size: int, context: grpc.ServicerContext) -> None:
         """Count the answer that the call is about to give until it has left, or its reader was cut off."""
         size += _ANSWER_BYTES
-        watched = self._slow.watch(context.cancel)
+        watched = self._slow.watch(context.cancel, times=READER)
         with self._lock:
             self._bytes[token] += size
         self._slow.add(watched)
