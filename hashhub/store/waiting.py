@@ -57,7 +57,8 @@ class WaitingLists:
         empty: of all contributors.
         """
         sql = self._db.sql(
-            "SELECT w.contributor, w.id, w.quarantined, w.requested, w.reviewed FROM (SELECT h.contributor, h.id, "  # noqa: S608 - our own text
+            "SELECT w.contributor, w.id, w.quarantined, w.requested, w.reviewed "  # noqa: S608 - our own text
+            "FROM (SELECT h.contributor, h.id, "
             f"EXISTS (SELECT 1 FROM entry e WHERE e.hash_set = h.key AND e.state = {QUARANTINED}) AS quarantined, "
             "EXISTS (SELECT 1 FROM withdrawal x WHERE x.hash_set = h.key AND x.pending) AS requested, "
             "EXISTS (SELECT 1 FROM reviewed a WHERE a.hash_set = h.key) AS reviewed "
