@@ -48,6 +48,8 @@ from hashhub.model import (
     now,
 )
 
+COPY: Final = "copy"
+"""Directory of the copy, under that of the hook."""
 SYNC: Final = "run `hashhub hook sync`"
 _KEYS: Final = 500  # values in one statement
 _CHUNK: Final = 100_000  # digests read at a time

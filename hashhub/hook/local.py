@@ -34,7 +34,7 @@ from hashhub.errors import (
     Violation,
 )
 from hashhub.hashes import SEARCHED
-from hashhub.hook.copy import SYNC, Copy
+from hashhub.hook.copy import COPY, SYNC, Copy
 from hashhub.hook.index import DIRECTORY, Index
 from hashhub.hook.judges import Emptiness, Judged, client_of, options_of, query_of_nothing
 from hashhub.matcher import warm_up
@@ -50,11 +50,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-COPY: Final = "copy"
-"""Directory of the copy, under that of the hook."""
 IN_BULK: Final = (
-    "It has the hash sets that their terms let this token hold in bulk (hashhub hash-set update NAME --bulk); by mode = "
-    '"ONLINE" others are asked about, too'
+    "It has the hash sets that their terms let this token hold in bulk (hashhub hash-set update NAME --bulk); by "
+    'mode = "ONLINE" others are asked about, too'
 )
 _LOOK_SECONDS: Final = 0.1  # between two looks whether the copy has changed
 _BLIND_SECONDS: Final = 5.0  # without a look that went well, after which nothing is answered
@@ -252,9 +250,7 @@ class LocalJudge:
         self._check_policy(settings)
         self._parsed: tuple[KeptPolicy | None, Policy | None, str] = (None, None, "")
         self._state: _Ready | None = None
-        self._emptiness = Emptiness(
-            f"the copy has no entry, or only such whose terms have ended. {IN_BULK}"
-        )
+        self._emptiness = Emptiness(f"the copy has no entry, or only such whose terms have ended. {IN_BULK}")
         self._failure: HashHubError | None = None
         self._looked = time.monotonic()
         self._process = os.getpid()

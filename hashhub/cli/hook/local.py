@@ -57,9 +57,7 @@ def _tell(session: Session, sync: Sync) -> None:
 
     state = sync.state()
     if not state.entries:
-        note(
-            f"note: the copy has no entry, so that no upload matches by it. {IN_BULK}"
-        )
+        note(f"note: the copy has no entry, so that no upload matches by it. {IN_BULK}")
     if session.json:
         print_json(plain(state))
         return
