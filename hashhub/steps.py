@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import select
+import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor, Future
 from concurrent.futures import wait as wait_for_futures
@@ -148,29 +149,50 @@ class _Waits:
             future.set_result(is_ready)
 
 
+_lock: Final = threading.Lock()  # around the two below
 _waits: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, _Waits]] = WeakKeyDictionary()
+_awaiting: Final[WeakKeyDictionary[Future[Any], dict[asyncio.Future[bool], asyncio.AbstractEventLoop]]] = (
+    WeakKeyDictionary()
+)
 
 
 async def _becomes_ready(loop: asyncio.AbstractEventLoop, wait: Wait) -> bool:
     waits = _waits.get(loop)
     if waits is None:
-        waits = _waits[loop] = _Waits(loop)
+        waits = _Waits(loop)
+        with _lock:
+            for closed in [one for one in _waits if one.is_closed()]:
+                del _waits[closed]  # a task that was left waiting keeps it, and its descriptor
+            _waits[loop] = waits
     return await waits.becomes_ready(loop, wait)
 
 
 async def _settles(loop: asyncio.AbstractEventLoop, wait: Settling) -> bool:
     settled: asyncio.Future[bool] = loop.create_future()
-
-    def tell(_: Future[Any]) -> None:
-        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
-            loop.call_soon_threadsafe(_tell, settled, True)
-
-    wait.future.add_done_callback(tell)
+    # A future forgets no callback, and many look at one, often: it has one for all of them.
+    with _lock:
+        awaiting = _awaiting.get(wait.future)
+        is_first = awaiting is None
+        if awaiting is None:
+            awaiting = _awaiting[wait.future] = {}
+        awaiting[settled] = loop
+    if is_first:
+        wait.future.add_done_callback(_tell_settled)
     timer = loop.call_later(min(wait.seconds, _LOOP_SECONDS), _tell, settled, False)
     try:
         return await settled
     finally:
         timer.cancel()
+        with _lock:
+            awaiting.pop(settled, None)
+
+
+def _tell_settled(future: Future[Any]) -> None:
+    with _lock:
+        awaiting = list(_awaiting.pop(future, {}).items())
+    for settled, loop in awaiting:
+        with suppress(RuntimeError):  # the loop was closed meanwhile: nobody waits
+            loop.call_soon_threadsafe(_tell, settled, True)
 
 
 def _tell(future: asyncio.Future[bool], is_ready: bool) -> None:  # noqa: FBT001 - by position, as loops call it

@@ -61,13 +61,14 @@ def answers(
         among_frames=among_frames,
     )
     if not evidence.hits:
-        return Answers([nothing(query) for query in queries], {})
+        is_listed = lists.has_any()
+        return Answers([nothing(query, is_listed=is_listed) for query in queries], {})
     decided_at = now()
     results = []
     for i, query in enumerate(queries):
         hits = evidence.hits.get(i)
         if hits is None:
-            results.append(nothing(query))
+            results.append(nothing(query, is_listed=lists.has_any()))
             continue
         cancellation.check()
         judgement = trust.decide(
@@ -94,11 +95,24 @@ _NOTHING: Final = MatchResult(
     verdict=Verdict.NO_MATCH,
     reasons=(ReasonLine(code=trust.ReasonCode.NOTHING_KNOWN, text="no entry within the searched distances"),),
 )
+_NOTHING_LISTED: Final = msgspec.structs.replace(
+    _NOTHING,
+    reasons=(
+        ReasonLine(
+            code=trust.ReasonCode.NOTHING_LISTED,
+            text="it was compared with nothing: there is no list with an entry that this caller may see",
+        ),
+        *_NOTHING.reasons,
+    ),
+)
 
 
-def nothing(query: Query) -> MatchResult:
-    """Return the answer to a query that hit nothing its caller may know of."""
-    return msgspec.structs.replace(_NOTHING, label=query.label) if query.label else _NOTHING
+def nothing(query: Query, *, is_listed: bool) -> MatchResult:
+    """Return the answer to a query that hit nothing its caller may know of. `is_listed`: whether there was a list to
+    hit (`Lists.has_any`).
+    """
+    result = _NOTHING if is_listed else _NOTHING_LISTED
+    return msgspec.structs.replace(result, label=query.label) if query.label else result
 
 
 def answer(

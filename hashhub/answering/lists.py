@@ -98,6 +98,10 @@ class Lists(Protocol):
         """Return what is seen now."""
         ...
 
+    def has_any(self) -> bool:
+        """Return whether there is a list of which the caller may know anything, as of the last look. Never waits."""
+        ...
+
     def hash_set_keys(self) -> Mapping[int, str]:
         """Return the names (`CONTRIBUTOR/SET`) of all hash sets by the keys that `entries_sharing_frames` takes."""
         ...

@@ -48,6 +48,8 @@ from hashhub.model import (
     now,
 )
 
+COPY: Final = "copy"
+"""Directory of the copy, under that of the hook."""
 SYNC: Final = "run `hashhub hook sync`"
 _KEYS: Final = 500  # values in one statement
 _CHUNK: Final = 100_000  # digests read at a time
@@ -87,6 +89,7 @@ class _Registry(NamedTuple):
     contributors: Mapping[str, Contributor]
     hash_sets: Mapping[str, HashSet]
     keys: Mapping[int, str]
+    with_entries: frozenset[str]
 
 
 class Copy:
@@ -96,7 +99,7 @@ class Copy:
         """Nothing is opened before the first look."""
         self.path = directory / FILE_NAME
         self._idle: queue.LifoQueue[tuple[int, sqlite3.Connection]] = queue.LifoQueue()
-        self._registry: tuple[tuple[int, bytes] | None, _Registry] = (None, _Registry({}, {}, {}))
+        self._registry: tuple[tuple[int, bytes] | None, _Registry] = (None, _Registry({}, {}, {}, frozenset()))
         self._is_closed = False
 
     def close(self) -> None:
@@ -287,6 +290,15 @@ class Look:
                 disclosed.add(name)
         return Seen(registry.contributors, registry.hash_sets, frozenset(visible), frozenset(disclosed))
 
+    def lists(self) -> frozenset[str]:
+        """Return the hash sets that uploads are compared with: they have entries, and their terms have not ended."""
+        return self.seen().visible & self._copy.registry(self).with_entries
+
+    def has_any(self) -> bool:
+        """Return whether there is an entry of which anything may be known."""
+        seen = self.seen()
+        return not self._copy.registry(self).with_entries.isdisjoint(seen.visible | seen.disclosed)
+
     def hash_set_keys(self) -> Mapping[int, str]:
         """Return the names of all hash sets by the copy's keys."""
         return self._copy.registry(self).keys
@@ -419,7 +431,8 @@ def _read_registry(look: Look) -> _Registry:
                 expire_time=_time(row[15]),
             ),
         )
-    return _Registry(contributors, hash_sets, keys)
+    with_entries = look.rows("SELECT name FROM hash_set h WHERE EXISTS (SELECT 1 FROM entry WHERE hash_set = h.key)")
+    return _Registry(contributors, hash_sets, keys, frozenset(name for (name,) in with_entries))
 
 
 def _entry(row: tuple[Any, ...], hashes: Sequence[tuple[str, bytes]]) -> Entry:

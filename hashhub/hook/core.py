@@ -211,13 +211,14 @@ class Hook:
             if not self._is_closed:
                 _log.warning("uploads have no answer yet: %s", e.message)
 
-    def probe(self) -> None:
-        """Ask about a digest that nobody has, as a look whether answers can be had. Raises HashHubError when not.
-        Nothing is decided, counted or recorded.
+    def probe(self) -> bool:
+        """Ask about a digest that nobody has, as a look whether answers can be had, and return whether there is a list
+        behind them. Raises HashHubError when there are none. Nothing is decided, counted or recorded.
         """
         judged = self._judge.judge(query_of_nothing())
         if judged.result.verdict is Verdict.UNAVAILABLE or judged.is_past_limit or judged.without_lists:
             raise Unavailable("the hub answers, but cannot say who knows an upload; look at its own health")
+        return judged.is_listed
 
     @property
     def memory_bytes(self) -> int:

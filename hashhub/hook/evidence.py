@@ -8,17 +8,20 @@ import html
 import math
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from hashhub.errors import AlreadyExists, DataLoss, HashHubError, InvalidArgument, NotFound
+from hashhub.errors import AlreadyExists, DataLoss, HashHubError, InvalidArgument, LimitExceeded, NotFound, Unavailable
 from hashhub.hook.cases import Case, Cases, Standing
+from hashhub.hook.copy import COPY, Copy
 from hashhub.hook.records import broken
 from hashhub.hook.reports.gathering import read_checked
+from hashhub.hook.settings import Mode
 from hashhub.model import Verdict, now
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from hashhub.hook.decision import Checked
     from hashhub.hook.records import Event, Records
     from hashhub.hook.settings import HookSettings
+    from hashhub.model import Contributor, HashSet
 
 _Z: Final = 1.959963984540054  # of the normal distribution, for 95 %
 LAST_RULING: Final = """(SELECT ruling FROM ruling r
@@ -35,8 +39,8 @@ _STANDING: Final = frozenset({"HELD", "BLOCKED", "UNANSWERED"})
 
 
 class ListInUse(msgspec.Struct, frozen=True, kw_only=True):
-    """A hash set that the hook's token may see. `last_import`: of the newest import whose time can be read; None: not
-    known, which says nothing about its age.
+    """A hash set that the token may see; in local mode one of which the copy has entries. `last_import`: of the newest
+    import whose time can be read; None: not known, which says nothing about its age.
     """
 
     name: str
@@ -91,6 +95,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """All of it.
 
+    `are_lists_known`: whether `lists` are all; then none means that uploads are compared with nothing.
     `recognised_by`: lists by how many uploads on record they recognised. `rulings`: what persons decided, by how often:
     CONFIRM, ESCALATE, and RELEASE with its code; `decided_by_two`: how many of these two persons did. `forgotten`:
     decided uploads whose rows are gone (`records.keep_days`); they count on in `recognised_by` and `precision`.
@@ -101,6 +106,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     hub: str
     mode: str
     lists: tuple[ListInUse, ...]
+    are_lists_known: bool
     recognised_by: dict[str, int]
     policy: PolicyInUse | None
     choices: dict[str, str]
@@ -184,7 +190,8 @@ def sampled(records: Records, name: str) -> list[tuple[str, str]]:
 def collect(records: Records, settings: HookSettings, client: Client | None) -> Evidence:
     """Return the evidence; what the hub cannot be asked now is said to be unknown. Never raises for the hub's sake."""
     unknown: list[str] = []
-    lists, policy = _from_hub(client, settings, unknown)
+    policy = _policy(client, settings, unknown)
+    lists, are_lists_known = _lists(client, settings, unknown)
     kinds: Counter[str] = Counter()
     drawn: list[Event] = []
     chain = "unbroken"
@@ -211,7 +218,8 @@ def collect(records: Records, settings: HookSettings, client: Client | None) -> 
         written=now(),
         hub=settings.hub,
         mode=settings.mode,
-        lists=lists,
+        lists=_dated(lists, client, unknown),
+        are_lists_known=are_lists_known,
         recognised_by=recognised_by,
         policy=policy,
         choices={
@@ -241,53 +249,84 @@ def collect(records: Records, settings: HookSettings, client: Client | None) -> 
     )  # fmt: skip
 
 
-def _from_hub(
-    client: Client | None, settings: HookSettings, unknown: list[str]
-) -> tuple[tuple[ListInUse, ...], PolicyInUse | None]:
+def _policy(client: Client | None, settings: HookSettings, unknown: list[str]) -> PolicyInUse | None:
     if client is None:
-        unknown.append("the hub was not asked: which lists and which policy are in use is not known from here")
-        return (), None
-    policy = None
+        unknown.append("the hub was not asked: which policy is in use is not known from here")
+        return None
     try:
         version = client.get_policy(settings.policy)
-        policy = PolicyInUse(name=version.name, explanation=version.explanation, text=version.text)
     except HashHubError as e:
         unknown.append(f"the policy {settings.policy} could not be read: {e.message}")
-    lists = []
+        return None
+    return PolicyInUse(name=version.name, explanation=version.explanation, text=version.text)
+
+
+def _lists(client: Client | None, settings: HookSettings, unknown: list[str]) -> tuple[tuple[ListInUse, ...], bool]:
+    """Return the lists that uploads are compared with, and whether these are all."""
+    lists: list[ListInUse] = []
     try:
-        contributors = {c.id: c for c in client.list_contributors()}
-        for one in client.list_hash_sets():
-            by = contributors.get(one.contributor)
-            lists.append(
-                ListInUse(
-                    name=one.name,
-                    display_name=one.display_name,
-                    contributor=by.display_name if by else one.contributor,
-                    contributor_kind=by.kind if by else "",
-                    jurisdiction=by.jurisdiction if by else "",
-                    reliability=by.reliability if by else "",
-                    purpose=one.purpose,
-                    scheme=one.scheme,
-                    tlp=one.marking.tlp,
-                    permitted_purposes=one.marking.permitted_purposes,
-                    legal_basis=one.marking.legal_basis,
-                    expire_time=one.marking.expire_time,
-                    create_time=one.create_time,
-                    last_import=_last_import(client, one.name, unknown),
-                )
-            )
+        if settings.mode is Mode.LOCAL:
+            # The hub may have others, which this hook does not compare uploads with.
+            lists += _lists_of_copy(Path(settings.data) / COPY)
+        elif client is None:
+            raise Unavailable("the hub was not asked")
+        else:
+            contributors = {c.id: c for c in client.list_contributors()}
+            lists += (_list(one, contributors) for one in client.list_hash_sets())
     except HashHubError as e:
         unknown.append(f"the lists could not be read to their end: {e.message}")
-    return tuple(lists), policy
+        return tuple(lists), False
+    return tuple(lists), True
 
 
-def _last_import(client: Client, name: str, unknown: list[str]) -> datetime | None:
+def _lists_of_copy(directory: Path) -> list[ListInUse]:
+    copy = Copy(directory)
     try:
-        times = [i.commit_time for i in client.list_imports(name) if i.commit_time is not None]
-    except HashHubError:  # only a list's owner and the hub's auditors read its imports
-        unknown.append(f"how old {name} is: this token may not read its imports")
-        return None
-    return max(times, default=None)
+        with copy.look() as look:
+            if look.moment.complete_time is None:
+                raise Unavailable("the copy of the hub's lists is not complete yet")
+            seen = look.seen()
+            return [_list(seen.hash_sets[name], seen.contributors) for name in sorted(look.lists())]
+    finally:
+        copy.close()
+
+
+def _list(one: HashSet, contributors: Mapping[str, Contributor]) -> ListInUse:
+    by = contributors.get(one.contributor)
+    return ListInUse(
+        name=one.name,
+        display_name=one.display_name,
+        contributor=by.display_name if by else one.contributor,
+        contributor_kind=by.kind if by else "",
+        jurisdiction=by.jurisdiction if by else "",
+        reliability=by.reliability if by else "",
+        purpose=one.purpose,
+        scheme=one.scheme,
+        tlp=one.marking.tlp,
+        permitted_purposes=one.marking.permitted_purposes,
+        legal_basis=one.marking.legal_basis,
+        expire_time=one.marking.expire_time,
+        create_time=one.create_time,
+        last_import=None,
+    )
+
+
+def _dated(lists: Sequence[ListInUse], client: Client | None, unknown: list[str]) -> tuple[ListInUse, ...]:
+    """Return the lists with when they were imported last, as far as the hub tells."""
+    dated = list(lists)
+    for number, one in enumerate(lists):
+        if client is None:
+            break
+        try:
+            times = [i.commit_time for i in client.list_imports(one.name) if i.commit_time is not None]
+        except (Unavailable, LimitExceeded) as e:  # the next list would wait for the hub as long
+            unknown.append(f"how old {one.name} is, and each list after it: {e.message}")
+            break
+        except HashHubError:  # only a list's owner and the hub's auditors read its imports
+            unknown.append(f"how old {one.name} is: this token may not read its imports")
+            continue
+        dated[number] = msgspec.structs.replace(one, last_import=max(times, default=None))
+    return tuple(dated)
 
 
 def _tally(records: Records) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str, Any], ...]]:
@@ -419,6 +458,7 @@ def write_json(evidence: object, records: Records, out: IO[str], *, event_count:
     out.write("\n  ]\n}\n")
 
 
+COMPARED_WITH_NOTHING: Final = "No list is in use: uploads are compared with nothing, so that none matches."
 _PRECISION: Final = """<p>Of what people have decided: how much they confirmed, with Wilson's interval of 95 %.
 What waits is not counted.</p>"""
 
@@ -430,6 +470,7 @@ def page(evidence: Evidence) -> str:
         f"<p>Written {_time(e.written)}. Mode {_t(e.mode)}, hub {_t(e.hub)}. Numbers are from this hook's records.</p>",
         *(["<h2>Not known</h2>", _items(e.unknown)] if e.unknown else []),
         "<h2>Lists in use</h2>",
+        *([] if e.lists or not e.are_lists_known else [f"<p>{COMPARED_WITH_NOTHING}</p>"]),
         _table(
             ("list", "by", "kind", "country", "reliability", "purpose", "terms", "ends", "last import"),
             [

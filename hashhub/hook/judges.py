@@ -20,6 +20,7 @@ from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import VPDQ, parse
 from hashhub.hook.decision import Action
 from hashhub.model import Effort, MatchOptions, MatchResult, MediaResult, Query
+from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
     from hashhub.client import Client
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hashhub.hook")
 _A = TypeVar("_A")
 _CONNECT_SECONDS: Final = 10.0
+_NOTHING_LISTED: Final = ReasonCode.NOTHING_LISTED.value
 _OF_THE_QUERY: Final = frozenset({Reason.TOO_LARGE, Reason.UNKNOWN_ALGORITHM, Reason.DISTANCE_REQUIRED})
 
 
@@ -47,6 +49,11 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     is_past_limit: bool = False
     at_least: Action = Action.ALLOW
     without_lists: bool = False
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether there was a list to compare with; without one everything is unknown."""
+        return all(line.code != _NOTHING_LISTED for line in self.result.reasons)
 
 
 class JudgedMedia(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +120,22 @@ def query_of_nothing() -> Query:
     return Query(hashes=(parse("SHA256", secrets.token_hex(32)),))
 
 
+class Emptiness:
+    """Says in the log that uploads are compared with nothing, once for each time that this begins."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+        self._is_listed = True
+
+    def note(self, *, is_listed: bool) -> None:
+        """Take in whether there is a list to compare with."""
+        was, self._is_listed = self._is_listed, is_listed
+        if was and not is_listed:
+            _log.warning("uploads are compared with nothing, so that none matches: %s", self._why)
+        elif is_listed and not was:
+            _log.info("there are lists again that uploads are compared with")
+
+
 class HubJudge:
     """Asks the hub, by a client of its own."""
 
@@ -121,13 +144,16 @@ class HubJudge:
         self._options = options_of(settings)
         self._media_seconds = settings.media_seconds
         self._revision = 0
+        self._emptiness = Emptiness("the hub has no list that this token may see; ask its operator")
         self._client = client_of(settings, timeout=settings.answer_seconds, retry_seconds=0.0)
 
     def judge(self, query: Query) -> Judged:
         """Answer one query. Raises HashHubError when the hub does not answer in time, or refuses."""
         answer = self._client.match(query, self._options)
         self._revision = max(self._revision, answer.revision)
-        return Judged(result=answer.result, policy=answer.policy, revision=answer.revision)
+        judged = Judged(result=answer.result, policy=answer.policy, revision=answer.revision)
+        self._emptiness.note(is_listed=judged.is_listed)
+        return judged
 
     def connect(self) -> None:
         """Connect, and wait for a first answer for up to 10 seconds: on a busy machine that takes longer than an upload

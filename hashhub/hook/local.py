@@ -34,9 +34,9 @@ from hashhub.errors import (
     Violation,
 )
 from hashhub.hashes import SEARCHED
-from hashhub.hook.copy import SYNC, Copy
+from hashhub.hook.copy import COPY, SYNC, Copy
 from hashhub.hook.index import DIRECTORY, Index
-from hashhub.hook.judges import Judged, client_of, options_of, query_of_nothing
+from hashhub.hook.judges import Emptiness, Judged, client_of, options_of, query_of_nothing
 from hashhub.matcher import warm_up
 from hashhub.model import now
 
@@ -50,8 +50,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-COPY: Final = "copy"
-"""Directory of the copy, under that of the hook."""
+IN_BULK: Final = (
+    "It has the hash sets that their terms let this token hold in bulk (hashhub hash-set update NAME --bulk); by "
+    'mode = "ONLINE" others are asked about, too'
+)
 _LOOK_SECONDS: Final = 0.1  # between two looks whether the copy has changed
 _BLIND_SECONDS: Final = 5.0  # without a look that went well, after which nothing is answered
 _TAKE_OVER_SECONDS: Final = 5.0  # between two tries to become the process that syncs
@@ -220,6 +222,7 @@ class _Ready(NamedTuple):
     policy: Policy | None
     policy_name: str  # NAME@VERSION
     fault: str  # why there is none
+    is_listed: bool  # whether there is an entry that an upload can be compared with
 
 
 class LocalJudge:
@@ -247,6 +250,7 @@ class LocalJudge:
         self._check_policy(settings)
         self._parsed: tuple[KeptPolicy | None, Policy | None, str] = (None, None, "")
         self._state: _Ready | None = None
+        self._emptiness = Emptiness(f"the copy has no entry, or only such whose terms have ended. {IN_BULK}")
         self._failure: HashHubError | None = None
         self._looked = time.monotonic()
         self._process = os.getpid()
@@ -278,7 +282,7 @@ class LocalJudge:
         state, policy = self._checked(query)
         matcher = self._index.matcher
         if not query.frames and hits_nothing(matcher, query, self._options, caller=_CALLER):
-            result = nothing(query)
+            result = nothing(query, is_listed=state.is_listed)
         else:
             with self._copy.look() as look:
                 [result] = answers(look, matcher, [query], self._options, policy, caller=_CALLER).results
@@ -293,7 +297,7 @@ class LocalJudge:
         state, _ = self._checked(query)
         if not hits_nothing(self._index.matcher, query, self._options, caller=_CALLER):
             return None
-        return self._judged(nothing(query), state)
+        return self._judged(nothing(query, is_listed=state.is_listed), state)
 
     def _checked(self, query: Query) -> tuple[_Ready, Policy]:
         """Return what the query is answered by. Raises as `judge` does."""
@@ -348,6 +352,7 @@ class LocalJudge:
         stale_since, is_past_limit = self._age(state)
         return (
             state.policy is not None
+            and judged.is_listed is state.is_listed
             and judged.policy == state.policy_name
             and judged.revision == state.moment.revision
             and (judged.stale_since, judged.is_past_limit) == (stale_since, is_past_limit)
@@ -392,7 +397,9 @@ class LocalJudge:
         before, heard_at = self._state, heard.timestamp()
         is_known = before is not None and before.heard == heard
         born = before.born if before is not None and is_known else _running() - max(0.0, _clock() - heard_at)
-        self._state = _Ready(look.moment, heard, heard_at, born, policy, name, fault)
+        is_listed = look.has_any()
+        self._state = _Ready(look.moment, heard, heard_at, born, policy, name, fault, is_listed)
+        self._emptiness.note(is_listed=is_listed)
 
     def _ready(self) -> _Ready:
         """Return the state to answer by. Raises Unavailable where that may lack something."""

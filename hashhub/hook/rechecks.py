@@ -184,6 +184,7 @@ class Rechecks:
         if judged is not None and (
             judged.result.verdict is Verdict.UNAVAILABLE
             or judged.without_lists
+            or not judged.is_listed
             or (judged.is_past_limit and judged.result.verdict not in _FOR_PEOPLE)
         ):
             self._later(reference, self._settings.recheck.seconds)

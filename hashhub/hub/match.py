@@ -98,7 +98,7 @@ class Match:
             or not hits_nothing(self._matcher, query, options, caller=caller(principal))
         ):
             return None
-        result = nothing(query)
+        result = nothing(query, is_listed=SeenLists(self._store, principal).has_any())
         self._tally.answered((result,), ())
         return result, revision
 

@@ -33,6 +33,14 @@ class SeenLists:
         sight = access.sight(self._principal, registry, access.WayOut.ANSWER)
         return Seen(registry.contributors, registry.hash_sets, sight.visible, sight.disclosed)
 
+    def has_any(self) -> bool:
+        """Return whether terms let the principal know of a hash set, as of this process's last look at the database.
+
+        Of entries nothing is asked: that one is there must not show in who may not see it.
+        """
+        sight = access.sight(self._principal, self._store.resources.held, access.WayOut.ANSWER)
+        return bool(sight.visible or sight.disclosed)
+
     def hash_set_keys(self) -> Mapping[int, str]:
         """Return the names of all hash sets by their keys."""
         return self._store.feeds.hash_set_keys()

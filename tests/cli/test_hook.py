@@ -14,7 +14,7 @@ from hashhub.cli import main
 from hashhub.client import Client
 from hashhub.hook import Action, load_settings
 from hashhub.hook.settings import Hashing
-from hashhub.model import Contributor, ContributorKind, Principal, Role
+from hashhub.model import Contributor, ContributorKind, HashSet, Principal, Role
 from hashhub.testing.hub_process import RunningHub
 from tests.warm import Warm
 
@@ -142,6 +142,7 @@ def test_what_was_looked_for_by_identical_digest_only_is_told(hub: RunningHub, t
     with Client(hub.address, hub.token) as operator:
         app = Contributor(id="form", display_name="Form", kind=ContributorKind.PLATFORM, jurisdiction="IE")
         operator.create_contributor(app)
+        operator.create_hash_set(HashSet(contributor="form", id="own"))
         token.write_text(operator.create_token(Principal(name="form-hook", role=Role.CONSUMER, contributor="form")))
     asked = HUB_AWAY | {
         "HASHHUB_HOOK_HUB": hub.address,
@@ -197,7 +198,27 @@ def test_a_copy_with_nothing_in_it_is_told(warmed: Warm, tmp_path: Path) -> None
         for more in ((), ("--json",)):
             empty = done("hook", "sync", "--settings", str(settings), *more)
             assert "note: the copy has no entry, so that no upload matches by it" in empty.stderr
+        upload = tmp_path / "upload.txt"
+        upload.write_bytes(b"hello")
+        checked = done("hook", "check", str(upload), "--settings", str(settings))
+        assert "it was compared with nothing" in checked.stdout
+        out = tmp_path / "evidence"
+        evidence = done("hook", "evidence", "--out", str(out), "--settings", str(settings))
+        nothing = "No list is in use: uploads are compared with nothing"
+        assert f"warning: {nothing}" in evidence.stderr
+        assert nothing in (out / "evidence.html").read_text()
+        told = json.loads((out / "evidence.json").read_text())
+        assert (told["lists"], told["are_lists_known"]) == ([], True)
         done("hash-set", "update", "nl/known", "--bulk")
         held = done("hook", "sync", "--settings", str(settings))
         assert "entries: 1," in held.stdout
         assert "the copy has no entry" not in held.stderr
+        checked = done("hook", "check", str(upload), "--settings", str(settings))
+        assert "compared with nothing" not in checked.stdout
+        # What the hub has besides is no list of this hook's.
+        done("hash-set", "create", "nl/more")
+        source.write_text("cd" * 16 + "\n")
+        done("import", str(source), "--hash-set", "nl/more")
+        evidence = done("hook", "evidence", "--out", str(out), "--settings", str(settings))
+        assert nothing not in evidence.stderr + (out / "evidence.html").read_text()
+        assert [one["name"] for one in json.loads((out / "evidence.json").read_text())["lists"]] == ["nl/known"]

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from hashhub.hook.copy import Copy
+from hashhub.hook.copy import COPY, Copy
 from hashhub.hook.index import DIRECTORY, Index
-from hashhub.hook.local import COPY, LocalJudge, Sync
+from hashhub.hook.local import LocalJudge, Sync
 from hashhub.hook.settings import HookSettings, LocalSettings, Mode
 from tests.hook.conftest import HELD
 from tests.mirror.conftest import Site

@@ -107,7 +107,8 @@ class _Page(HTMLParser):
 def test_an_empty_hook_claims_nothing(records: Records, make_settings: Callable[..., HookSettings]) -> None:
     evidence = collect(records, make_settings(), None)
     assert all((s.share, s.low, s.high) == (None, None, None) for s in evidence.precision)
-    assert len(evidence.unknown) == 4
+    assert len(evidence.unknown) == 5
+    assert (evidence.lists, evidence.are_lists_known) == ((), False)
     shown = _Page()
     shown.feed(page(evidence))
     assert "100" not in shown.text.partition("Precision")[2]

@@ -521,3 +521,41 @@ def test_a_plain_mirror_of_a_hooks_copy_goes_on_with_its_journal(site: Site, loc
 def _rows(local: Local, sql: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(local.directory / "mirror.db")) as c:
         return c.execute(sql).fetchall()
+
+
+def test_a_copy_with_nothing_to_compare_with_says_so_with_each_answer(
+    site: Site, local: Local, judges: list[LocalJudge], caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the start and while it answers: lists lose their terms, and nobody runs `hook sync` by hand."""
+    update = site.hub._store.resources.update_hash_set
+    for contributor in ("alpha", "beta"):
+        update(contributor, "one", {"marking": Marking(bulk=False)})
+    local.sync()
+    judges.append(local.judge())
+    warning = "uploads are compared with nothing, so that none matches: the copy has no entry"
+
+    def told() -> int:
+        return sum(record.getMessage().startswith(warning) for record in caplog.records)
+
+    assert told() == 1
+    empty = judges[0].judge(md5(1))
+    missed = judges[0].judge_miss(md5(99))
+    assert missed is not None
+    for judged in (empty, missed):
+        assert [line.code for line in judged.result.reasons] == ["NOTHING_LISTED", "NOTHING_KNOWN"]
+        assert not judged.is_listed
+    for _ in range(3):
+        judges[0].catch_up()
+    assert told() == 1
+    update("alpha", "one", {"marking": _BULK})
+    local.sync()
+    judges[0].catch_up()
+    listed = judges[0].judge(md5(99))
+    assert (listed.is_listed, [line.code for line in listed.result.reasons]) == (True, ["NOTHING_KNOWN"])
+    assert not judges[0].holds(msgspec.structs.replace(empty, revision=listed.revision)), "remembered, it is no answer"
+    update("alpha", "one", {"marking": Marking(bulk=True, expire_time=now() + timedelta(seconds=1))})
+    local.sync()
+    time.sleep(1.1)
+    judges[0].catch_up()
+    assert told() == 2
+    assert not judges[0].judge(md5(1)).is_listed, "the terms of what it has have ended"

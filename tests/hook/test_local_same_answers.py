@@ -172,7 +172,9 @@ def comparable(result: MatchResult) -> MatchResult:
         )
         for m in result.matches
     ]
-    return msgspec.structs.replace(result, matches=tuple(matches))
+    # A copy knows that its lists have no entry; a hub asks whether there are lists, and tells nobody of entries.
+    reasons = tuple(line for line in result.reasons if line.code != "NOTHING_LISTED")
+    return msgspec.structs.replace(result, matches=tuple(matches), reasons=reasons)
 
 
 def brute_force(site: Site, who: Principal, query: Query) -> set[tuple[str, str, int]]:

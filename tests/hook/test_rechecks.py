@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hashhub.answering.answer import nothing
 from hashhub.errors import InvalidArgument, Unavailable
 from hashhub.hook import Action, Hook, NoAnswer, Rechecked, WithoutAnswer
 from hashhub.hook.clock import believe, is_believed
@@ -366,3 +367,22 @@ def test_what_was_not_looked_at_is_held_also_when_the_answer_comes_later(make_se
         hook.recheck()
         assert hook.state_of(decision.reference) is UploadState.HELD
         assert not any(rechecked.action is Action.ALLOW for rechecked in told)
+
+
+def test_nothing_is_released_by_an_answer_without_a_list_behind_it(make_settings: MakeSettings) -> None:
+    """A copy was begun anew with a token that holds nothing in bulk."""
+    settings = make_settings(recheck=RARELY)
+    judge, told = away(Verdict.NO_MATCH), list[Rechecked]()
+    with opened(settings, judge, told) as hook:
+        reference = hook.check(b"a text").reference
+        answer = judge.judge
+        judge.is_away = False
+        judge.judge = lambda query: Judged(  # type: ignore[method-assign]
+            result=nothing(query, is_listed=False), policy="block@1", revision=7
+        )
+        for judged, state in ((judge.judge, UploadState.UNANSWERED), (answer, UploadState.RELEASED)):
+            judge.judge = judged  # type: ignore[method-assign]
+            _make_due(hook)
+            hook.recheck()
+            assert _state(hook, reference) is state
+    assert [one.action for one in told] == [Action.ALLOW]

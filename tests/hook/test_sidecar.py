@@ -331,6 +331,7 @@ def test_health_says_whether_answers_can_be_had(started: Start, ask: httpx.Clien
 
     health = serving(ask)
     assert (health["status"], health["has_answers"], health["mode"]) == ("SERVING", True, "ONLINE")
+    assert health["has_lists"] is True
     # Without the hub the sidecar goes on, and says as what: another start would not bring the hub back.
     away = started(top='answer_seconds = 0.2\nca_file = ""\n', sidecar="")
     with httpx.Client(base_url=away.url, timeout=60.0) as client:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from hashhub import steps
-from hashhub.steps import Steps, Wait, acarry_out
+from hashhub.steps import Settling, Steps, Wait, acarry_out
 
 
 @pytest.fixture
@@ -232,3 +233,49 @@ def test_a_loop_that_ended_leaves_no_descriptor(pair: Pair, threads: ThreadPoolE
     for _ in range(20):
         once(asyncio.new_event_loop)
     assert descriptors() <= before + 2
+
+
+def test_who_gives_up_on_an_outcome_leaves_nothing_with_it(threads: ThreadPoolExecutor) -> None:
+    """A file that takes long to hash is sent again and again, and each client goes before it is hashed."""
+    future: Future[None] = Future()
+
+    def looking() -> Steps[list[bool]]:
+        told = []
+        for seconds in (*[0.001] * 20, 60.0):
+            told.append((yield Settling(future, seconds)))  # noqa: PERF401 - a comprehension cannot yield
+        return told
+
+    async def run() -> list[list[bool]]:
+        for _ in range(100):
+            task = carried_out(looking(), threads)
+            await settled()
+            task.cancel()
+            await asyncio.wait([task])
+        tasks = [carried_out(looking(), threads) for _ in range(3)]
+        await asyncio.sleep(0.3)
+        assert len(vars(future)["_done_callbacks"]) <= 1
+        future.set_result(None)
+        return await asyncio.wait_for(asyncio.gather(*tasks), 30)
+
+    assert [told[-1] for told in asyncio.run(run())] == [True] * 3
+
+
+def test_loops_that_were_closed_with_tasks_keep_no_descriptor(threads: ThreadPoolExecutor) -> None:
+    def abandon() -> None:
+        loop = asyncio.new_event_loop()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+
+            async def begin() -> None:
+                task = carried_out(waiting(ours), threads)
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+                await settled()
+
+            loop.run_until_complete(begin())
+            loop.close()
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        abandon()
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1

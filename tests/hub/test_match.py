@@ -116,6 +116,24 @@ class TestCalls:
         assert desk.match(digest("PDQ", 1), digest("MD5", 1)).verdict is Verdict.NO_MATCH
         assert asked == []
 
+    def test_it_is_told_that_there_is_no_list_to_compare_with(self, desk: Desk) -> None:
+        """Also to who hits what it may not see: nothing tells of that."""
+
+        def codes(*numbers: int) -> set[tuple[str, ...]]:
+            hashes = [digest("MD5", n) for n in numbers]
+            queries = [Query(hashes=(h,)) for h in hashes]
+            missed = [desk.hub.match.miss(PLATFORM, query, ANY) for query in queries]
+            results = [*desk.hub.match.hashes(PLATFORM, queries, ANY)[0], *(m[0] for m in missed if m is not None)]
+            return {tuple(line.code for line in result.reasons) for result in results}
+
+        assert codes(99) == {("NOTHING_LISTED", "NOTHING_KNOWN")}
+        desk.hash_set("alpha/hidden", marking=Marking(recipients=("contributors/alpha",)))
+        desk.contribute("alpha/hidden", item(1))
+        assert codes(1, 99) == {("NOTHING_LISTED", "NOTHING_KNOWN")}
+        desk.hash_set("alpha/shown")
+        desk.contribute("alpha/shown", item(2))
+        assert codes(1, 99) == {("NOTHING_KNOWN",)}
+
     def test_a_policy_must_be_chosen(self, desk: Desk) -> None:
         for name, words in (("", "is required"), ("lenient", "no policy 'lenient'; choose one of any, block")):
             with pytest.raises(InvalidArgument, match=words):

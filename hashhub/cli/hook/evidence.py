@@ -49,7 +49,7 @@ def write_evidence(session: Session, *, out: str, settings_file: str | None) -> 
     """Write the evidence as one page and as data. Numbers come from the records; what is not known is said so. The hub
     is that of the settings; it shows its lists to an auditor's or contributor's token, which --token-file names.
     """
-    from hashhub.hook.evidence import collect, page, write_json
+    from hashhub.hook.evidence import COMPARED_WITH_NOTHING, collect, page, write_json
     from hashhub.hook.judges import client_of
 
     settings = settings_of(settings_file)
@@ -68,6 +68,8 @@ def write_evidence(session: Session, *, out: str, settings_file: str | None) -> 
         print_json({"files": ["evidence.html", "evidence.json"], "unknown": list(evidence.unknown)})
         return
     say(f"{Path(out) / 'evidence.html'} and evidence.json")
+    if evidence.are_lists_known and not evidence.lists:
+        note(f"warning: {COMPARED_WITH_NOTHING}")
     for line in evidence.unknown:
         note(f"not known: {line}")
 

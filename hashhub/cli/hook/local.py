@@ -53,13 +53,11 @@ def sync_copy(session: Session, *, settings_file: str | None, follow: bool, star
 
 
 def _tell(session: Session, sync: Sync) -> None:
+    from hashhub.hook.local import IN_BULK
+
     state = sync.state()
     if not state.entries:
-        note(
-            "note: the copy has no entry, so that no upload matches by it: it has the hash sets that their terms let "
-            'this token hold in bulk (hashhub hash-set update NAME --bulk); by mode = "ONLINE" others are asked about, '
-            "too"
-        )
+        note(f"note: the copy has no entry, so that no upload matches by it. {IN_BULK}")
     if session.json:
         print_json(plain(state))
         return

@@ -350,14 +350,21 @@ class Sidecar:
         try:
             while True:
                 reason = ""
+                has_lists: bool | None = None  # unknown
                 try:
-                    await loop.run_in_executor(thread, self._hook.probe)
+                    has_lists = await loop.run_in_executor(thread, self._hook.probe)
                 except HashHubError as e:
                     reason = e.reason
                 if was is not (not reason):
                     was, since = not reason, now()
                     _log.info("uploads are decided %s", "with answers" if was else f"without an answer: {reason}")
-                self._health = {"status": "SERVING", "has_answers": was, "since": since, "reason": reason}
+                self._health = {
+                    "status": "SERVING",
+                    "has_answers": was,
+                    "has_lists": has_lists,
+                    "since": since,
+                    "reason": reason,
+                }
                 await asyncio.sleep(_LOOK_SECONDS)
         finally:
             thread.shutdown(wait=False, cancel_futures=True)
