@@ -26,6 +26,7 @@ from typing import IO, Final, TypeAlias
 
 import msgspec
 
+from hashhub import structs
 from hashhub.errors import (
     FailedPrecondition,
     HashHubError,
@@ -106,6 +107,7 @@ class MediaPool:
         `max_queued`: calls that may wait while as many as there are children are being hashed. `seconds`: CPU time of
         one file. `memory_bytes`: of one child, beyond what its libraries map. `algorithms`: as of `hash_media`.
         """
+        structs.prepare()
         self._limits = limits
         self._algorithms = algorithms
         self._seconds = seconds

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
+from hashhub import structs
 from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceeded, NotFound, Unavailable, Violation
 from hashhub.hook.bucket_events import EventQueue, Notice
 from hashhub.hook.decision import Action, Checked, Decision, NoAnswer
@@ -126,6 +127,7 @@ class BucketWorker:
         """`on_handled` is called from several threads, one at a time. Raises InvalidArgument for places that cannot
         be used together.
         """
+        structs.prepare()
         self._hook = hook
         self._settings = settings = hook.settings.bucket
         missing = [name for name in ("quarantine", "held", "public") if not getattr(settings, name)]

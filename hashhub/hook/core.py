@@ -30,6 +30,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, Typ
 
 import msgspec
 
+from hashhub import structs
 from hashhub.background import Background
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import Hash
@@ -122,6 +123,7 @@ class Hook:
         `records`: the hook's own database, closed with it; None: nothing is recorded. `on_recheck`: who is told what an
         upload without an answer turned out to be. `queue_rounds`: started and closed with the hook.
         """
+        structs.prepare()
         self.settings = settings
         self._judge = judge
         self._cases = cases

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import hashhub
-from hashhub import trust
+from hashhub import structs, trust
 from hashhub.errors import FailedPrecondition, LimitExceeded
 from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
@@ -87,6 +87,7 @@ class Hub:
 
     def __init__(self, store: Store, matcher: Matcher, mark: Mark, config: Config) -> None:
         """Put the parts together; `Hub.open` also makes them. Raises InvalidArgument for bad policy or scheme files."""
+        structs.prepare()
         self._store = store
         self._matcher = matcher
         self.catalogue = Catalogue(

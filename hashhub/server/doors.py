@@ -21,6 +21,7 @@ from google.protobuf.internal import api_implementation
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
+from hashhub import structs
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated, Unavailable
 from hashhub.server import servicers
 from hashhub.server.addresses import bind, parse_address, shown, taken, with_port
@@ -80,6 +81,7 @@ class Doors:
         shares = TokenShares(config, cores=os.cpu_count() or 1, counts=counts)
         self._gate = Gate(hub.tokens.authenticate, self.metrics, rooms, shares, hub.tokens.recall)
         self._methods = servicers.methods(hub, self._stopping.is_set, config.max_message_bytes)
+        structs.prepare()
         self._condition = hub.condition
         self._health = Health(hub.condition.met)
         self._threads: dict[str, Threads] = {name: _threads_of(room, shares) for name, room in rooms.items()}

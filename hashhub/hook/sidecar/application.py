@@ -31,6 +31,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from hashhub import structs
 from hashhub.errors import (
     Code,
     HashHubError,
@@ -95,6 +96,7 @@ class Sidecar:
 
     def __init__(self, hook: Hook) -> None:
         """Raises InvalidArgument for settings under which anybody could ask."""
+        structs.prepare()
         self._hook = hook
         self._settings = hook.settings.sidecar
         self._guard = Guard(self._settings, for_persons=_QUEUE if hook.settings.queue.over_http else "")
