@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -188,36 +188,27 @@ def command(
             session = Session(
                 server=server, json=json, verbose=verbose, token_file=token_file, tls=tls, ca_file=ca_file
             )
-            try:
-                function(session, **options)
-            except HashHubError as e:
-                _report(e, verbose=verbose, as_json=json)
-                raise click.exceptions.Exit(exit_code(e)) from e
-            except click.UsageError as e:
-                if json:
-                    raise _UsageInJson(e) from e
-                raise
-            except click.Abort:
-                if json:
-                    print_error(
-                        "NOT_CONFIRMED", "nothing was done: it was not confirmed", "give --yes to go on unasked"
-                    )
-                raise
-            except KeyboardInterrupt as e:
-                if json:
-                    print_error("INTERRUPTED", "interrupted", "")
-                note("interrupted")
-                raise click.exceptions.Exit(INTERRUPTED) from e
-            except OSError as e:
-                if e.errno == errno.EPIPE:  # the reader has seen enough; click ends quietly
+            with _output_told():
+                try:
+                    function(session, **options)
+                except HashHubError as e:
+                    _report(e, verbose=verbose, as_json=json)
+                    raise click.exceptions.Exit(exit_code(e)) from e
+                except click.UsageError as e:
+                    if json:
+                        raise _UsageInJson(e) from e
                     raise
-                note(
-                    f"error: the output cannot be written: {e.strerror or type(e).__name__}; make room and run it again"
-                )
-                # What is still buffered would fail again at the interpreter's end, and change the exit code.
-                with contextlib.suppress(OSError):  # where stdout is no file, nothing is flushed
-                    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                raise click.exceptions.Exit(UNAVAILABLE) from e
+                except click.Abort:
+                    if json:
+                        print_error(
+                            "NOT_CONFIRMED", "nothing was done: it was not confirmed", "give --yes to go on unasked"
+                        )
+                    raise
+                except KeyboardInterrupt as e:
+                    if json:
+                        print_error("INTERRUPTED", "interrupted", "")
+                    note("interrupted")
+                    raise click.exceptions.Exit(INTERRUPTED) from e
 
         made = click.command(name, cls=_Command)(run)
         made.params += _common_options(local=local)
@@ -226,6 +217,21 @@ def command(
         return made
 
     return decorate
+
+
+@contextlib.contextmanager
+def _output_told() -> Iterator[None]:
+    """Say that output cannot be written, errors included: a full disk must not look like an answer."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno == errno.EPIPE:  # the reader has seen enough; click ends quietly
+            raise
+        note(f"error: the output cannot be written: {e.strerror or type(e).__name__}; make room and run it again")
+        # What is still buffered would fail again at the interpreter's end, and change the exit code.
+        with contextlib.suppress(OSError):  # where stdout is no file, nothing is flushed
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise click.exceptions.Exit(UNAVAILABLE) from e
 
 
 def exit_code(error: HashHubError) -> int:

@@ -244,13 +244,17 @@ class TestTerminal:
         _, err = process.communicate(timeout=60)
         assert "Traceback" not in err
 
-    def test_output_that_cannot_be_written_is_said(self, start: Start) -> None:
+    @pytest.mark.parametrize("wrong", [(), ("--server", "127.0.0.1:9")])
+    def test_output_that_cannot_be_written_is_said(self, start: Start, wrong: tuple[str, ...]) -> None:
         """A full disk behind `>` must not look like an answer (0), a match (1) or a mistake of ours (a traceback)."""
         with Path("/dev/full").open("w", encoding="utf-8") as full:
-            process = start("schemes", "list", "--json", stdout=full)
+            process = start("schemes", "list", "--json", *wrong, stdout=full)
         _, err = process.communicate(timeout=60)
         assert process.returncode == UNAVAILABLE
-        assert err == "error: the output cannot be written: No space left on device; make room and run it again\n"
+        assert err.endswith(
+            "error: the output cannot be written: No space left on device; make room and run it again\n"
+        )
+        assert "Traceback" not in err
 
     def test_control_sequences_of_others_are_not_obeyed(self) -> None:
         assert (
