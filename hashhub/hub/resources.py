@@ -233,12 +233,14 @@ class HashSets:
                     reason=Reason.SCHEME_RETIRED,
                 )
             scheme = table.name
-        return self._store.resources.create_hash_set(
+        created = self._store.resources.create_hash_set(
             msgspec.structs.replace(hash_set, scheme=scheme),
             by=access.actor(principal),
             validate_only=validate_only,
             request_id=request_id,
         )
+        self._store.resources.registry()  # from here on answers of this process know that there is a list
+        return created
 
     def get(self, principal: Principal, contributor: str, hash_set: str) -> HashSet:
         """Return a hash set. Raises NotFound, also when its terms do not let the caller see any of its entries."""

@@ -131,6 +131,7 @@ class TestCalls:
         desk.contribute("alpha/hidden", item(1))
         assert codes(1, 99) == {("NOTHING_LISTED", "NOTHING_KNOWN")}
         desk.hash_set("alpha/shown")
+        assert codes(1, 99) == {("NOTHING_KNOWN",)}
         desk.contribute("alpha/shown", item(2))
         assert codes(1, 99) == {("NOTHING_KNOWN",)}
 
