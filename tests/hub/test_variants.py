@@ -481,7 +481,8 @@ class TestCoverage:
         told = [[g.code for g in a.coverage.gaps] for a in answers]
         assert told == [["EXACT_ONLY"], ["EXACT_ONLY"], ["LOW_QUALITY"], ["FRAMES_SKIPPED"], []]
         for answer in answers:
-            assert answer.result.reasons[1:] == answer.coverage.gaps
+            assert [line.code for line in answer.result.reasons[:2]] == ["NOTHING_LISTED", "NOTHING_KNOWN"]
+            assert answer.result.reasons[2:] == answer.coverage.gaps
         assert (answers[3].coverage.frame_count, answers[3].coverage.frames_hashed) == (40, 32)
         assert answers[0].coverage.algorithms == ("MD5", "SHA1", "SHA256")
 
