@@ -300,7 +300,7 @@ def load(file: Path | None, environment: Mapping[str, str], **options: object) -
     def called(setting: str) -> str:
         if setting in given:
             return f"--{setting.replace('_', '-')}"
-        if variables.get(setting) in environment:
+        if setting in variables and variables[setting] in environment:
             return variables[setting]
         return f"{file}: {setting}" if file is not None else setting
 

@@ -100,9 +100,9 @@ def restore(
         os.umask(before)
     _show(session, manifest)
     if not session.json:
-        same = ["--config", config_file] if config_file else []
-        same += ["--data", str(options["data"])] if options.get("data") else []
-        where = clean(shlex.join(same))
+        again = ["--config", config_file] if config_file else []
+        again += ["--data", str(options["data"])] if options.get("data") else []
+        where = clean(shlex.join(again))
         database = " --database …, as here" if options.get("database") else ""
         for told, program in (("start the hub", "serve"), ("then check it", "doctor")):
             note(f"{told}: hashhub {program} {where}".rstrip() + database)

@@ -18,7 +18,6 @@ import msgspec
 
 from hashhub.errors import AlreadyExists, DataLoss, HashHubError, InvalidArgument, LimitExceeded, NotFound, Unavailable
 from hashhub.hook.cases import Case, Cases, Standing
-from hashhub.hook.copy import COPY, Copy
 from hashhub.hook.records import broken
 from hashhub.hook.reports.gathering import read_checked
 from hashhub.hook.settings import Mode
@@ -267,7 +266,7 @@ def _lists(client: Client | None, settings: HookSettings, unknown: list[str]) ->
     try:
         if settings.mode is Mode.LOCAL:
             # The hub may have others, which this hook does not compare uploads with.
-            lists += _lists_of_copy(Path(settings.data) / COPY)
+            lists += _lists_of_copy(Path(settings.data))
         elif client is None:
             raise Unavailable("the hub was not asked")
         else:
@@ -279,8 +278,10 @@ def _lists(client: Client | None, settings: HookSettings, unknown: list[str]) ->
     return tuple(lists), True
 
 
-def _lists_of_copy(directory: Path) -> list[ListInUse]:
-    copy = Copy(directory)
+def _lists_of_copy(data: Path) -> list[ListInUse]:
+    from hashhub.hook.copy import COPY, Copy  # which loads NumPy; a hook without a copy has none
+
+    copy = Copy(data / COPY)
     try:
         with copy.look() as look:
             if look.moment.complete_time is None:

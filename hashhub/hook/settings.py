@@ -726,7 +726,8 @@ def parse(text: str, environment: Mapping[str, str], *, file: str = "settings") 
     _take_environment(values, HookSettings, _PREFIX, environment)
 
     def called(setting: str) -> str:
-        return variables[setting] if variables.get(setting) in environment else f"{file}: {setting}"
+        variable = variables.get(setting, "")
+        return variable if variable and variable in environment else f"{file}: {setting}"
 
     return converted(
         _in_capitals(values, HookSettings),
