@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,15 @@ class TestCalls:
 
     def test_a_miss_asks_no_database(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[object] = []
-        monkeypatch.setattr(desk.hub._store._db, "fetch", asked.append)
+        database, caller = desk.hub._store._db, threading.get_ident()
+        fetch = database.fetch
+
+        def noted(sql: str, *args: Any) -> Any:
+            if threading.get_ident() == caller:  # others look for changes
+                asked.append(sql)
+            return fetch(sql, *args)
+
+        monkeypatch.setattr(database, "fetch", noted)
         assert desk.match(digest("PDQ", 1), digest("MD5", 1)).verdict is Verdict.NO_MATCH
         assert asked == []
 
