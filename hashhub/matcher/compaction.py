@@ -31,6 +31,13 @@ in all.
 """
 _MERGE_RUN: Final = 4
 """Tail segments of like size that may stand side by side; each costs a query some microseconds."""
+_QUIET_SECONDS: Final = 1.0
+"""Without a change, before what has gathered is published: while a list is committed its digests come some ten thousand
+at a time, each snapshot writes anew most of the one before, and whoever commits has better use for the processor.
+"""
+_LOOK_SECONDS: Final = 0.1  # between two looks whether there is too much to wait any longer
+_MOST_PENDING: Final = 4
+"""Times `compact_after` that may gather meanwhile: bounds what a start after a crash reads."""
 _SNAPSHOT_RATIO: Final = 8
 """On disk a segment is rewritten once what follows it is an eighth of its size: at most four segments at 100 M."""
 _WITHDRAWN_SHARE: Final = 0.25
@@ -190,17 +197,22 @@ class Compaction:
             self.error = e.message
             raise
 
-    def _due(self) -> bool:
-        """Whether the background has something to do."""
-        if self._publishes_in and self._is_behind() and time.monotonic() >= self._retry_at:
-            return True
-        return any(_crowded(segments) for segments in self._live.now.segments.values())
+    def _due(self, *, is_quiet: bool = True) -> bool:
+        """Whether the background has something to do, now that all is quiet or although changes come in."""
+        return self._is_to_publish(is_quiet=is_quiet) or any(map(_crowded, self._live.now.segments.values()))
 
-    def _is_behind(self) -> bool:
+    def _is_to_publish(self, *, is_quiet: bool) -> bool:
         """Whether a start from the snapshot would have much to read. Where that changes little, a new snapshot is
         links.
         """
-        return max(self._live.pending, self._live.applied) >= self._compact_after
+        if self._publishes_in is None or time.monotonic() < self._retry_at:
+            return False
+        enough = self._compact_after * (1 if is_quiet else _MOST_PENDING)
+        return max(self._live.pending, self._live.applied) >= enough
+
+    def _seconds_to_quiet(self) -> float:
+        """Return for how long nothing must change any more until all is quiet."""
+        return self._live.changed_at + _QUIET_SECONDS - time.monotonic()
 
     def _work(self) -> None:
         """A round of the background: check the opened snapshot, then merge and publish when there is enough to do.
@@ -214,7 +226,10 @@ class Compaction:
             self._attempt(lambda: self.verify(self._stop_if_closed))
             self.checked.set()
         while self._due() and not self.thread.is_stopping:
-            self._attempt(self._tidy)
+            if (seconds := self._seconds_to_quiet()) <= 0 or self._due(is_quiet=False):
+                self._attempt(self._tidy)
+            else:
+                self.thread.wait(min(seconds, _LOOK_SECONDS))
 
     def _attempt(self, task: Callable[[], None]) -> None:
         """Run a background task; an error is kept for `status` and the task tried again later, searches are
@@ -235,13 +250,15 @@ class Compaction:
             raise _ClosingError
 
     def _tidy(self) -> None:
-        """Merge crowded tails; publish if the tail is large. One core only: the others answer."""
+        """Publish if the tail is large, which merges it; merge crowded tails otherwise. One core only: the others
+        answer.
+        """
         with self._live.building:
+            if self._publishes_in and self._is_to_publish(is_quiet=self._seconds_to_quiet() <= 0):
+                self._compact_to_disk(self._publishes_in, 1, self._stop_if_closed)
             for name in self._live.now.segments:
                 if run := _crowded(self._live.now.segments[name]):
                     self._merge(name, run, 1, self._stop_if_closed)
-            if self._publishes_in and self._is_behind():
-                self._compact_to_disk(self._publishes_in, 1, self._stop_if_closed)
 
     def _merge(self, name: str, run: Sequence[Segment], threads: int, progress: Progress | None) -> None:
         """Replace some of an algorithm's segments in memory by one, unless `apply` merges one of them away meanwhile.

@@ -96,7 +96,8 @@ class Matcher:
             directory: Where snapshots are; None keeps everything in memory.
             publisher: This process compacts and publishes snapshots; the others only adopt them (`refresh`).
             compact_after: Publish a snapshot in the background once this many digests were added or withdrawn since the
-                last one, those included that were there, or absent, already.
+                last one, those included that were there, or absent, already. While they go on coming in, it waits until
+                there are four times as many.
             circuit_breaker: When to mark a digest that matches too much; None takes the defaults.
             threads: For batches of queries and for `compact` and `rebuild`; None takes the number of cores.
 

@@ -8,7 +8,9 @@ outcome is applied to the replacement before one reference is swapped.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -65,6 +67,7 @@ class LiveState:
         self.building = threading.Lock()
         self.pending = 0  # digests added or withdrawn since the snapshot
         self.applied = 0  # the same, and those that were there already: a start reads all of them again
+        self.changed_at = -math.inf  # by the monotonic clock: when digests were last added or withdrawn
         self.logged_from = 0  # the log has every change of this revision or later
         self._keeps_log = keeps_log
         self._changes: list[Change] = []
@@ -84,6 +87,8 @@ class LiveState:
             self._changes += [Change(revision, name, rows, True) for name, rows in added.items()]
             segments, changed = _applied(self.now.segments, added, withdrawn)
             self.pending += changed
+            if added or withdrawn:
+                self.changed_at = time.monotonic()
             self.applied += sum(map(len, (*added.values(), *withdrawn.values())))
             self.now = replace(self.now, revision=revision, segments=segments)
             if not self._keeps_log and not self.building.locked():

@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from queue import Queue
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
 from hashhub.matcher import Matcher
+from hashhub.matcher.snapshot import Directory, Snapshot, Writer
 
 Digests = NDArray[np.uint8]
 
@@ -242,6 +244,26 @@ def test_a_large_tail_is_published_in_the_background(tmp_path: Path) -> None:
         assert matcher.status().snapshot_revision == 2
         assert matcher.status().pending == 0
         assert matcher.status().algorithms["PDQ"].tail == 0
+
+
+def test_a_tail_that_still_grows_is_not_published_before_it_is_four_times_as_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot writes anew most of the one before: while a list comes in there is one, and not one for each part."""
+    published = Queue[int]()
+    publish = Directory.publish
+
+    def noted(self: Directory, writer: Writer, old: Snapshot | None) -> Snapshot:
+        snapshot = publish(self, writer, old)
+        published.put(snapshot.revision)
+        return snapshot
+
+    monkeypatch.setattr(Directory, "publish", noted)
+    monkeypatch.setattr("hashhub.matcher.compaction._QUIET_SECONDS", 3600.0)
+    with Matcher(tmp_path, compact_after=6_000) as matcher:
+        for k in range(1, 5):
+            matcher.apply(k, add={"PDQ": digests(k, 6_000)})
+        assert published.get(timeout=60) == 4
 
 
 def test_what_is_applied_again_moves_the_snapshot_too(tmp_path: Path) -> None:
