@@ -396,7 +396,7 @@ class Contribute:
                     cancellation.check()
                     before = staging[-1] if staging else None
                     staging.append(beside.submit(stage.stage_entries, import_id, columns, before))
-                    self._follower.catch_up()
+                    self._follower.take_in()
                 for last in staging:
                     last.result()
             self._follower.catch_up()

@@ -22,6 +22,7 @@ import os
 import threading
 import time
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -32,7 +33,7 @@ from hashhub.model import ChangeKind, EntryState
 from hashhub.store import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -44,6 +45,8 @@ _PAGE: Final = 1000  # change rows read at a time
 _PIECE: Final = (
     50_000  # entries whose digests are read at a time: bounds memory, and how long the matcher's writer is busy
 )
+_GATHERED_SECONDS: Final = 5.0  # for which staged entries, which nobody sees, wait until there are a _PIECE of them
+_MOST_GATHERED: Final = 200_000  # digests of them that the matcher takes in at once
 _SWEEP_PIECE: Final = 1_000  # entries of a large withdrawal whose digests are looked after at a time: some 20 ms
 _SWEEP_PAUSE: Final = 0.02  # seconds between two pieces: matching has the core for half of the time
 _SWEEP_PAUSE_BUSY: Final = 0.4  # while lists come in, which then have the database and the processor
@@ -138,6 +141,7 @@ class Follower:
         self._held_up_since: float | None = None  # likewise
         self._spared: _Spared | None = None
         self._saved = 0  # up to which revision the snapshots do
+        self._gathering_since: float | None = None  # for how long staged entries have waited
         self._lock = threading.Lock()
         self._moved = threading.Condition()
         self.noting = Background("note-withdrawals", self._note, complaint="withdrawals are not written down")
@@ -219,8 +223,13 @@ class Follower:
         self._note()
         return self._matcher.revision
 
-    def _apply_all(self) -> None:
-        """Do what `catch_up` does, but for calling `on_moved`."""
+    def take_in(self) -> None:
+        """Do what `catch_up` does, but leave staged entries for a moment, until many have gathered."""
+        self._apply_all(gathers=True)
+        self._note()
+
+    def _apply_all(self, *, gathers: bool = False) -> None:
+        """Do what `catch_up` does, or `take_in`, but for calling `on_moved`."""
         with self._lock:
             before = self._matcher.revision
             # A snapshot that was opened may be damaged inside: until its files were read, it must not say that there is
@@ -262,21 +271,30 @@ class Follower:
                 looked = time.monotonic()
                 changes = self._store.feeds.matcher_changes(self._matcher.revision, _PAGE)
                 if not changes:
-                    self._looked = looked
+                    self._looked, self._gathering_since = looked, None
                     break
+                if gathers and self._may_gather(changes):
+                    # Nobody sees these: what matches is known.
+                    self._looked = looked
+                    self._store.resources.registry()
+                    break
+                self._gathering_since = None
                 if changes[-1].revision > position.revision:
                     position = self._store.history.position()
                     self._known_up_to(position)
-                for change, following in zip(changes, [*changes[1:], None], strict=True):
+                for part, following in _parts(changes):
                     # A revision's pieces go in as the revision before; the last one moves it. A restart in between
                     # reads them all again.
-                    self._apply(change)
-                    if following is None or following.revision != change.revision:
-                        self._matcher.apply(change.revision)
+                    if part[0].kind == "STAGED":
+                        self._apply_staged(part)
+                    else:
+                        self._apply(part[0])
+                    if following is None or following.revision != part[-1].revision:
+                        self._matcher.apply(part[-1].revision)
                 if len(changes) < _PAGE:  # these were all that there were, whatever was committed meanwhile
                     self._looked = looked
             if (
-                self._matcher.revision < target
+                self._gathering_since is None and self._matcher.revision < target
             ):  # the rest concerns resources that do not match: contributors, reviews, …
                 self._matcher.apply(target)
             # Schemes and policies of the store take effect with it: matching asks for them without a look of its own.
@@ -286,6 +304,17 @@ class Follower:
         if moved:
             with self._moved:
                 self._moved.notify_all()
+
+    def _may_gather(self, changes: Sequence[MatcherChange]) -> bool:
+        """Whether changes, the first that the matcher lacks, can wait for more: each piece that it takes in by itself
+        is one more for which it looks whether it has those digests, and is merged with others soon.
+        """
+        if not self._ready.is_set() or any(change.kind != "STAGED" for change in changes):
+            return False
+        if self._gathering_since is None:
+            self._gathering_since = time.monotonic()
+        is_recent = time.monotonic() - self._gathering_since < _GATHERED_SECONDS
+        return is_recent and sum(len(change.ids) for change in changes) < _PIECE
 
     def _note(self) -> None:
         """Call `on_moved` unless it succeeded at this revision."""
@@ -349,7 +378,7 @@ class Follower:
 
     def _look(self) -> None:
         """Catch up, and sweep for as long as there is something to sweep, still looking for changes in between."""
-        self._apply_all()
+        self._apply_all(gathers=True)
         self._note_soon()
         while self.sweep():
             pause = _SWEEP_PAUSE
@@ -358,7 +387,7 @@ class Follower:
                 pause = _SWEEP_PAUSE_BUSY
             if self.thread.wait(pause):
                 return
-            self._apply_all()
+            self._apply_all(gathers=True)
             self._note_soon()
 
     def _note_soon(self) -> None:
@@ -408,16 +437,46 @@ class Follower:
                         name: rows[self._store.feeds.still_active(name, rows)] for name, rows in digests.items()
                     }
                     self._matcher.apply(before, add=still_listed)
-        elif change.kind == "STAGED" and (noted := self._store.stage.take_digests(change.ids.first)):
-            self._add(before, noted, is_staged=True)
         else:
             for digests in self._store.feeds.digests_of(change.ids, _PIECE, states=_ACTIVE):
-                self._add(before, digests, is_staged=change.kind == "STAGED")
+                self._matcher.apply(before, add=digests)
 
-    def _add(self, revision: int, digests: Mapping[str, NDArray[np.uint8]], *, is_staged: bool) -> None:
-        self._matcher.apply(revision, add=digests)
-        if is_staged and self._spared is not None:
-            self._spared.add(digests)
+    def _apply_staged(self, changes: Sequence[MatcherChange]) -> None:
+        """Take in the digests of staged entries, as many as may be together."""
+        before = changes[0].revision - 1
+        parts: dict[str, list[NDArray[np.uint8]]] = {}
+        for digests in chain.from_iterable(map(self._staged_digests, changes)):
+            if self._spared is not None:
+                self._spared.add(digests)
+            for name, rows in digests.items():
+                parts.setdefault(name, []).append(rows)
+            if sum(len(rows) for some in parts.values() for rows in some) >= _MOST_GATHERED:
+                self._matcher.apply(before, add=_joined(parts))
+                parts = {}
+        if parts:
+            self._matcher.apply(before, add=_joined(parts))
+
+    def _staged_digests(self, change: MatcherChange) -> Iterable[Mapping[str, NDArray[np.uint8]]]:
+        noted = self._store.stage.take_digests(change.ids.first)
+        return [noted] if noted else self._store.feeds.digests_of(change.ids, _PIECE, states=_ACTIVE)
+
+
+def _parts(changes: Sequence[MatcherChange]) -> Iterator[tuple[Sequence[MatcherChange], MatcherChange | None]]:
+    """Yield changes in order, each alone but for staged entries, up to a _PIECE of which come together, and the change
+    that follows.
+    """
+    start, count = 0, 0
+    for number, change in enumerate(changes):
+        count += len(change.ids)
+        following = changes[number + 1] if number + 1 < len(changes) else None
+        goes_on = following is not None and change.kind == following.kind == "STAGED"
+        if not goes_on or count >= _PIECE:
+            yield changes[start : number + 1], following
+            start, count = number + 1, 0
+
+
+def _joined(parts: Mapping[str, Sequence[NDArray[np.uint8]]]) -> dict[str, NDArray[np.uint8]]:
+    return {name: np.concatenate(rows) for name, rows in parts.items()}
 
 
 class _Spared:

@@ -35,7 +35,7 @@ from hashhub.store.schema import STAGED
 from hashhub.store.staging import Commit
 from hashhub.store.writing import PAGE, Writing
 
-_PIECES_NOTED: Final = 4  # whose digests are at hand for whoever follows
+_PIECES_NOTED: Final = 10  # whose digests are at hand for whoever follows, who lets some gather
 _RUN: Final = 256 * 1024 * 1024  # bytes of gathered digests and ids that are sorted and written together
 
 

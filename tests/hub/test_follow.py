@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -64,6 +64,57 @@ class TestTwoProcesses:
         adopted = first.hub._matcher.status().snapshot_revision
         soon(lambda: second._matcher.status().snapshot_revision == adopted)
         assert all(matches(first, second, n) for n in range(50))
+
+    def test_what_is_staged_is_taken_in_many_pieces_at_once(
+        self, open_hub: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("hashhub.hub.contribute._PIECE", 10)
+        monkeypatch.setattr("hashhub.hub.follow._PIECE", 100)
+        monkeypatch.setattr("hashhub.hub.follow._GATHERED_SECONDS", 3600.0)
+        first, second = Desk(open_hub()), Desk(open_hub(publisher=False))
+        taken = {desk.hub._matcher: list[int]() for desk in (first, second)}
+        apply = Matcher.apply
+
+        def noted(self: Matcher, revision: int, **changes: Any) -> None:
+            apply(self, revision, **changes)
+            if added := changes.get("add"):
+                taken[self].append(len(added["PDQ"]))
+
+        monkeypatch.setattr(Matcher, "apply", noted)
+        first.hash_set("alpha/list")
+        batches = ([item(n, algorithms=("PDQ",)) for n in range(k, k + 10)] for k in range(0, 250, 10))
+        opened = first.add(first.open("alpha/list"), *batches)
+        assert first.commit(opened).counts.accepted == 250
+        soon(lambda: matches(first, second.hub, 249))
+        for desk in (first, second):
+            assert all(matches(first, desk.hub, n) for n in range(250))
+            assert sum(taken[desk.hub._matcher]) == 250
+            assert len(taken[desk.hub._matcher]) <= 6  # and not 25
+
+    @pytest.mark.parametrize("ends_with", ["write", "cancel"])
+    def test_the_revision_behind_staged_entries_is_reached(
+        self, open_hub: Open, monkeypatch: pytest.MonkeyPatch, ends_with: str
+    ) -> None:
+        """The entries of a commit that was given up are not staged any more: nothing says that they still wait."""
+        monkeypatch.setattr("hashhub.hub.follow._GATHERED_SECONDS", 3600.0)
+        first, second = Desk(open_hub()), open_hub(publisher=False)
+        first.hash_set("alpha/list")
+        opened = first.add(first.open("alpha/list"), [item(1, algorithms=("PDQ",))])
+
+        def fails(*_: object, **__: object) -> NoReturn:
+            raise Unavailable("the database is away")
+
+        with monkeypatch.context() as once:
+            once.setattr(first.hub._store.commits, "finish_commit", fails)
+            with pytest.raises(Unavailable):
+                first.commit(opened)
+        if ends_with == "write":
+            first.commit(opened)
+        else:
+            first.hub.contribute.cancel(OPERATOR, opened.id)
+        revision = first.hub._store.history.position().revision
+        soon(lambda: second._matcher.revision == revision)
+        assert matches(first, second, 1) is (ends_with == "write")
 
     def test_both_cannot_commit_one_import(self, open_hub: Open) -> None:
         first, second = Desk(open_hub()), Desk(open_hub(publisher=False))
@@ -268,7 +319,7 @@ class TestRestarts:
 _CRASHING = """
 import os, signal, sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from hashhub.config import Config
 from hashhub.hub import Hub
 from hashhub.model import Principal, Role
