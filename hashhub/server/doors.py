@@ -49,8 +49,8 @@ _log = logging.getLogger("hashhub.server")
 _SMALL_POOL: Final = 2  # threads for refusals: those wait for nothing
 _SMALL_QUEUE: Final = 100_000  # refusals that wait for those threads: each takes some 0.1 ms
 _STREAMS: Final = 512
-# Calls of all connections that wait to be looked at: beyond the first number gRPC cancels some, whosever they are, beyond
-# the second all. Its own 1,000 and 3,000 are what two connections may have; these wait a second or two.
+# Calls of all connections that wait to be looked at: beyond the first number gRPC cancels some, whosever they are,
+# beyond the second all. Its own 1,000 and 3,000 are what two connections may have; these wait a second or two.
 _PENDING: Final = (4096, 8192)
 _WINDOW_BYTES: Final = 65_536
 _ANSWER_BYTES: Final = -1  # no limit of ours: what a caller may ask for is limited in items
