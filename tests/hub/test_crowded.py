@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from hashhub.errors import LimitExceeded, Reason
+from hashhub.hub import reviews
 from hashhub.model import QueueItem, QueueKind, ReviewKind
 from hashhub.store.database import Database
 from tests.hub.conftest import OPERATOR, Desk, Open, item, writer
@@ -57,6 +59,7 @@ def _objections(desk: Desk) -> list[QueueItem]:
 def test_the_queue_takes_no_longer_for_each_review_however_many_an_entry_has(
     open_hub: Open, sqlite_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reviews, "REVIEWS_A_DAY", 1_000)  # as many came in together before there was a bound
     desk = Desk(open_hub(start=False))
     desk.hash_set("alpha/list")
     desk.contributor("beta")
@@ -87,3 +90,29 @@ def test_an_objection_waits_until_it_is_set_aside_and_each_entry_by_itself(any_d
         review = desk.hub.reviews.list(OPERATOR, "alpha", "list", entry, 100, 0)[0][set_aside % 2]
         desk.hub.reviews.set_aside(OPERATOR, "alpha", "list", entry, review.id, "does not hold")
         assert sum(x.count for x in _objections(desk)) == waiting
+
+
+def test_nobody_reviews_one_entry_without_end(any_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each match of the entry reads all that was said of it."""
+    monkeypatch.setattr(reviews, "REVIEWS_A_DAY", 3)
+    desk = any_desk
+    desk.hash_set("alpha/list")
+    desk.contributor("beta")
+    desk.contributor("gamma")
+    desk.contribute("alpha/list", item(1), item(2))
+    [flooded, other] = [e.id for e in desk.entries("alpha/list")]
+    create = desk.hub.reviews.create
+    for kind in (ReviewKind.CONFIRMED, ReviewKind.FALSE_POSITIVE, ReviewKind.CONFIRMED):
+        create(writer("beta"), "alpha", "list", flooded, kind)
+    for kind in (ReviewKind.CONFIRMED, ReviewKind.FALSE_POSITIVE):
+        with pytest.raises(LimitExceeded) as refused:
+            create(writer("beta"), "alpha", "list", flooded, kind)
+        assert refused.value.reason is Reason.SHARE_EXCEEDED
+        assert refused.value.metadata["most"] == "3"
+    create(writer("gamma"), "alpha", "list", flooded, ReviewKind.FALSE_POSITIVE)
+    create(writer("beta"), "alpha", "list", other, ReviewKind.FALSE_POSITIVE)
+    create(OPERATOR, "alpha", "list", flooded, ReviewKind.CONFIRMED)
+    with desk.hub._store._db.write() as c:  # a day later
+        c.exec_driver_sql("UPDATE review SET create_time = create_time - 86400001")
+    create(writer("beta"), "alpha", "list", flooded, ReviewKind.FALSE_POSITIVE)
+    assert len(desk.hub.reviews.list(OPERATOR, "alpha", "list", flooded, 100, 0)[0]) == 6
