@@ -599,9 +599,7 @@ def test_filters_and_pages(any_room: Room) -> None:
     assert mine.looked_upto is None
 
 
-def test_a_summary_asks_no_more_however_many_contributors_it_names(
-    room: Room, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_summary_asks_no_more_however_many_contributors_it_names(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = 0
     read = Database.read
 
