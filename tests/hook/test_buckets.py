@@ -1034,13 +1034,15 @@ def test_a_file_that_grows_as_fast_as_it_is_read_is_let_go_of(tmp_path: Path) ->
     place = FolderPlace(str(path.parent))
     stored = place.look("a.jpg")
     assert stored is not None
-    pieces = 0
-    with pytest.raises(Conflict, match="changed"):
-        for _ in place.read(stored):
-            pieces += 1
-            assert pieces < 5
+
+    def read_while_it_grows() -> None:
+        for number, _ in enumerate(place.read(stored)):
+            assert number < 5
             with path.open("ab") as file:
                 file.write(b"x" * (2 << 20))
+
+    with pytest.raises(Conflict, match="changed"):
+        read_while_it_grows()
     held = FolderPlace(str(tmp_path / "held"))
     assert not place.take(stored, held, "checking/a.jpg")
     assert list(held.objects()) == []
