@@ -32,6 +32,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hook import Action, HookSettings
+from hashhub.hook.clock import Look
 from hashhub.hook.judges import HubJudge
 from hashhub.hook.queue import Code, Queue, QueueRounds
 from hashhub.hook.records import Records
@@ -563,6 +564,132 @@ class TestTime:
         monkeypatch.setattr(vault, "_erase", late)
         vault.sweep()
         assert vault.check(actor="ann").opened == 1
+
+
+class Machine:
+    """A machine with a clock that can be wrong, and an uptime that cannot."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.at = datetime(2027, 6, 1, tzinfo=UTC)
+        self.uptime, self.boot = 1000.0, "one"
+        for module in ("clock", "vault", "queue", "records"):
+            monkeypatch.setattr(f"hashhub.hook.{module}.now", lambda: self.at)
+        monkeypatch.setattr("hashhub.hook.clock._look", lambda: Look(self.at, self.uptime, self.boot))
+
+    def run(self, hours: float, vault: Vault | None = None) -> list[str]:
+        """Run for so long, sweeping each hour, or twice a day where it is long; return what was erased."""
+        erased = []
+        step = 1 if hours < 100 else 12
+        for _ in range(int(hours) // step):
+            self.at += timedelta(hours=step)
+            self.uptime += step * 3600
+            erased += vault.sweep() if vault is not None else []
+        return erased
+
+    def set_clock(self, days: float, *, is_restarted: bool) -> None:
+        self.at += timedelta(days=days)
+        if is_restarted:
+            self.uptime, self.boot = 60.0, f"{self.boot}+"
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+class TestWrongClock:
+    """What was kept, reported or released by a clock that was wrong is not erased early once it is right again."""
+
+    @pytest.mark.parametrize("is_restarted", [False, True])
+    @pytest.mark.parametrize("back", [3, 100, 400])
+    def test_what_was_kept_while_the_clock_was_behind_has_its_full_time(
+        self, place: Place, machine: Machine, back: int, is_restarted: bool
+    ) -> None:
+        vault = place.open()
+        machine.run(30, vault)
+        machine.set_clock(-back, is_restarted=is_restarted)
+        if is_restarted:
+            vault = place.open()
+        first = keep(vault)  # before anybody looked at the clock
+        machine.run(3, vault)
+        second = keep(vault)
+        machine.run(0.5)
+        machine.set_clock(back, is_restarted=False)
+        assert machine.run(80 * 24, vault) == []
+        assert machine.run(15 * 24, vault) == [first, second]
+
+    def test_what_was_reported_while_the_clock_was_behind_is_kept_its_year(
+        self, place: Place, machine: Machine
+    ) -> None:
+        vault = place.open()
+        reference = keep(vault)
+        machine.run(30, vault)
+        machine.set_clock(-400, is_restarted=True)
+        vault = place.open()
+        put(place.records(), checked_as(reference))
+        Queue(place.records(), place.settings()).reported(reference, recipient="ncmec", filed_as="1", actor="ann")
+        machine.run(3, vault)
+        machine.set_clock(400, is_restarted=False)
+        assert machine.run(360 * 24, vault) == []
+        assert machine.run(10 * 24, vault) == [reference]
+
+    def test_a_clock_that_comes_right_in_two_steps(self, place: Place, machine: Machine) -> None:
+        vault = place.open()
+        machine.set_clock(-400, is_restarted=True)
+        vault = place.open()
+        first = keep(vault)
+        machine.run(30, vault)
+        machine.set_clock(-50, is_restarted=False)
+        machine.run(3, vault)
+        second = keep(vault)
+        for days in (150, 300):
+            machine.set_clock(days, is_restarted=False)
+            assert machine.run(30, vault) == []
+        assert machine.run(80 * 24, vault) == []
+        assert set(machine.run(15 * 24, vault)) == {first, second}
+
+    @pytest.mark.parametrize("year", [1970, 2000])
+    def test_what_was_kept_before_the_machine_was_told_the_time(
+        self, place: Place, machine: Machine, year: int
+    ) -> None:
+        place.open()
+        machine.run(1)
+        right = machine.at
+        machine.set_clock(0, is_restarted=True)
+        machine.at = datetime(year, 1, 1, tzinfo=UTC)
+        vault = place.open()
+        reference = keep(vault)
+        machine.at = right
+        assert machine.run(89 * 24, vault) == []
+        assert machine.run(3 * 24, vault) == [reference]
+
+    def test_a_clock_that_goes_back_long_after_the_machine_was_off(self, place: Place, machine: Machine) -> None:
+        vault = place.open()
+        machine.run(30, vault)
+        machine.set_clock(200, is_restarted=True)
+        vault = place.open()
+        machine.run(60, vault)
+        machine.set_clock(-100, is_restarted=False)
+        reference = keep(vault)
+        machine.run(3, vault)
+        machine.set_clock(100, is_restarted=False)
+        assert machine.run(80 * 24, vault) == []
+        assert machine.run(15 * 24, vault) == [reference]
+
+    def test_a_clock_that_was_ahead_by_mistake_keeps_nothing_longer(self, place: Place, machine: Machine) -> None:
+        vault = place.open()
+        old = keep(vault)
+        machine.run(30, vault)
+        machine.set_clock(400, is_restarted=False)
+        assert machine.run(3, vault) == []
+        machine.set_clock(-400, is_restarted=False)
+        assert machine.run(30, vault) == []
+        new = keep(vault)
+        machine.run(30 * 24, vault)
+        machine.set_clock(5, is_restarted=True)  # off for some days
+        vault = place.open()
+        assert machine.run(53 * 24, vault) == [old]
+        assert machine.run(3 * 24, vault) == [new]
 
 
 def test_a_running_hook_erases_what_is_due_without_any_upload(place: Place) -> None:
