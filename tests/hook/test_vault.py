@@ -557,12 +557,12 @@ class TestTime:
         self.pass_(100)
         real = vault._erase
 
-        def late(*given: Any) -> None:
+        def late(*given: Any) -> Any:
             place.open(sweep_first=False).hold([reference], case="", actor="ann", reason="order")
-            real(*given)
+            return real(*given)
 
         monkeypatch.setattr(vault, "_erase", late)
-        vault.sweep()
+        assert vault.sweep() == []  # of what stays nobody is told that it is erased
         assert vault.check(actor="ann").opened == 1
 
 
@@ -741,6 +741,20 @@ def test_one_person_takes_out_a_few_a_day(place: Place, tmp_path: Path) -> None:
     with pytest.raises(LimitExceeded, match="exports_a_day"):
         vault.export(reference, tmp_path / "more", actor="ann", reason="why")
     vault.export(reference, tmp_path / "more", actor="bob", reason="why")
+
+
+def test_what_was_taken_out_by_a_clock_that_was_ahead_counts_for_no_year(place: Place, tmp_path: Path) -> None:
+    vault = place.open(exports_a_day=2)
+    reference = keep(vault)
+    with pytest.MonkeyPatch.context() as ahead:
+        for module in ("records", "vault"):
+            ahead.setattr(f"hashhub.hook.{module}.now", lambda: now() + timedelta(days=365))
+        for number in range(2):
+            vault.export(reference, tmp_path / str(number), actor="ann", reason="why")
+    for number in range(2, 4):
+        vault.export(reference, tmp_path / str(number), actor="ann", reason="why")
+    with pytest.raises(LimitExceeded, match="exports_a_day"):
+        vault.export(reference, tmp_path / "more", actor="ann", reason="why")
 
 
 def test_retention_that_nobody_chose_is_refused(place: Place) -> None:
