@@ -505,7 +505,7 @@ class Mirror:
         ids = ", ".join(map(str, entries))
         older = dict(
             self._rows(
-                "SELECT e.id, h.name FROM entry e JOIN hash_set h ON h.key = e.hash_set "  # noqa: S608 - our own numbers
+                "SELECT e.id, h.name FROM entry e JOIN hash_set h ON h.key = e.hash_set "  # noqa: S608 - our numbers
                 f"WHERE e.id IN ({ids}) AND e.generation < ?",
                 (self._generation,),
             )
@@ -530,7 +530,8 @@ class Mirror:
         if self._journal is not None:
             tables.append(("video", "entry"))
         for table, column in tables:
-            self._db.executemany(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", moves)  # noqa: S608 - our names
+            sql = f"UPDATE {table} SET {column} = ? WHERE {column} = ?"  # noqa: S608 - our own names
+            self._db.executemany(sql, moves)
         return {entry: change for entry, change in entries.items() if change is not None or entry not in older}
 
     def _row(self, entry_id: int, e: v1.Entry) -> tuple[Any, ...]:

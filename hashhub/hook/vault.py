@@ -326,11 +326,11 @@ class Vault:
                 _LOG.warning("the vault's key of %s was not rotated: %s", reference, e.message)
                 failed += 1
                 continue
-            self._records.write(
-                "UPDATE vault_item SET key_id = ?, wrapped_key = ? WHERE name = ? AND erase_time IS NULL",
-                (self._keys.id, anew, name),
+            # Not what was erased, or rotated by somebody else, meanwhile.
+            done += self._records.write(
+                "UPDATE vault_item SET key_id = ?, wrapped_key = ? WHERE name = ? AND wrapped_key = ?",
+                (self._keys.id, anew, name, wrapped),
             )
-            done += 1
         self._records.note(
             actor=actor, kind="vault.rotated", subject="vault", key=self._keys.id, rotated=done, failed=failed
         )

@@ -342,6 +342,31 @@ def test_keys_are_rotated_and_the_old_one_is_of_no_use(place: Place, tmp_path: P
     assert place.open().check(actor="ann").opened == 3
 
 
+def test_of_two_rotations_at_once_none_undoes_or_counts_what_the_other_did(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = place.open()
+    for _ in range(3):
+        keep(vault)
+    old = place.key.rename(tmp_path / "old.key")
+    make_key(place.key)
+    make_key(tmp_path / "other.key")
+    slow = place.open(old_key=str(old), rotating=True)
+    wrap = slow._keys.wrap
+    others: list[tuple[int, int]] = []
+
+    def late(key: bytes, name: str) -> bytes:
+        if not others:
+            other = place.open(key_file=str(tmp_path / "other.key"), old_key=str(old), rotating=True)
+            others.append(other.rotate(actor="account:bob"))
+        return wrap(key, name)
+
+    monkeypatch.setattr(slow._keys, "wrap", late)
+    assert slow.rotate(actor="account:root") == (0, 0)
+    assert others == [(3, 0)]
+    assert place.open(key_file=str(tmp_path / "other.key")).check(actor="ann").opened == 3
+
+
 @pytest.mark.parametrize("call", ["rotate", "check"])
 def test_that_keys_were_opened_is_on_record_also_of_who_was_killed(place: Place, call: str) -> None:
     vault = place.open()
