@@ -8,6 +8,7 @@ import gzip
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, PermissionDenied, Unavailable
+from hashhub.errors import Conflict, FailedPrecondition, HashHubError, InvalidArgument, PermissionDenied, Unavailable
 from hashhub.hook import Action, Hook, HookSettings, NoAnswer, WithoutAnswer
 from hashhub.hook.buckets import BucketWorker, Handled, Outcome
 from hashhub.hook.decision import Checked
@@ -1023,3 +1024,71 @@ def test_what_was_recorded_before_the_kill_is_not_recorded_twice(
     scene.upload("known.jpg", known)
     at_work.worker(is_recording=True).look_once()
     assert scene.held_names() == ["block/known.jpg"] * 2
+
+
+def test_a_file_that_grows_as_fast_as_it_is_read_is_let_go_of(tmp_path: Path) -> None:
+    """Else who appends to an upload fills the disk with the copy of it, and a thread never comes back."""
+    path = tmp_path / "incoming/a.jpg"
+    path.parent.mkdir()
+    path.write_bytes(b"x" * 1000)
+    place = FolderPlace(str(path.parent))
+    stored = place.look("a.jpg")
+    assert stored is not None
+
+    def read_while_it_grows() -> None:
+        for number, _ in enumerate(place.read(stored)):
+            assert number < 5
+            with path.open("ab") as file:
+                file.write(b"x" * (2 << 20))
+
+    with pytest.raises(Conflict, match="changed"):
+        read_while_it_grows()
+    held = FolderPlace(str(tmp_path / "held"))
+    assert not place.take(stored, held, "checking/a.jpg")
+    assert list(held.objects()) == []
+
+
+@pytest.mark.parametrize("days", [1, 400])
+def test_a_file_of_tomorrow_is_taken_once_it_has_rested(
+    at_work: Bench, pictures: tuple[bytes, bytes], days: int
+) -> None:
+    """Its uploader's clock is ahead and its time came with it, or this machine's clock was set back."""
+    scene = at_work.scene
+    if scene.kind != "folder":
+        pytest.skip("an object of a bucket is there at once")
+    path = scene.root / "incoming/a.jpg"
+
+    def write(content: bytes) -> None:
+        path.write_bytes(content)
+        later = now().timestamp() + days * 86_400
+        os.utime(path, (later, later))
+
+    write(b"half")
+    worker = at_work.worker(settle_seconds=10)
+    worker._look()
+    at_work.now = 9.0
+    write(pictures[1])  # it was not whole yet
+    worker._look()
+    at_work.now = 18.0
+    worker._look()
+    worker._drain()
+    assert scene.contents("public") == {}
+    at_work.now = 20.0
+    worker._look()
+    worker._drain()
+    assert scene.contents("public") == {"a.jpg": pictures[1]}
+    assert not worker._resting
+
+
+def test_one_look_waits_for_a_file_of_tomorrow(at_work: Bench, pictures: tuple[bytes, bytes]) -> None:
+    """A worker that is started by a timer, each time anew, would else never take it."""
+    scene = at_work.scene
+    if scene.kind != "folder":
+        pytest.skip("an object of a bucket is there at once")
+    scene.upload("a.jpg", pictures[1])
+    later = now().timestamp() + 86_400
+    os.utime(scene.root / "incoming/a.jpg", (later, later))
+    worker = at_work.worker(settle_seconds=1)
+    worker._clock = time.monotonic
+    worker.look_once()
+    assert scene.contents("public") == {"a.jpg": pictures[1]}

@@ -637,6 +637,36 @@ def test_the_hook_sends_and_asks_again_by_itself(settings: HookSettings, records
     assert told(queue, old) == [(A, "CONFIRMED", FeedbackState.QUEUED)]
 
 
+def test_what_came_or_was_asked_about_by_a_clock_that_was_ahead_is_asked_about_again(
+    settings: HookSettings, records: Records
+) -> None:
+    ahead = now() + timedelta(days=365)
+    came = put(records, checked(hit(A)), time=ahead)
+    asked = put(records, checked(hit(A)), time=now() - timedelta(days=3))
+    records.write(
+        "INSERT INTO later_answer VALUES (?, ?, 'NO_MATCH', 9, ?)", (asked, ahead.isoformat(timespec="milliseconds"), A)
+    )
+    judge = Says(hit(A))
+    QueueRounds(records, settings, judge).round()
+    queue = Queue(records, settings)
+    for reference in (came, asked):
+        answer = queue.get(reference).later_answer
+        assert answer is not None
+        assert answer.verdict is Verdict.MATCH
+        assert answer.time < ahead
+
+
+def test_a_look_by_a_clock_that_was_ahead_hides_no_look_of_today(queue: Queue, records: Records) -> None:
+    reference = put(records, checked(hit(A)))
+    with pytest.MonkeyPatch.context() as ahead:
+        for module in ("records", "queue"):
+            ahead.setattr(f"hashhub.hook.{module}.now", lambda: now() + timedelta(days=365))
+        queue.get(reference, actor="ann")
+    for _ in range(2):
+        queue.get(reference, actor="ann")
+    assert [event.kind for event in records.events(subject=reference)] == ["upload.viewed"] * 2
+
+
 def test_a_running_hook_sends_the_reviews_that_wait(
     asking: tuple[HookSettings, Records], listed: Listed, tmp_path: Path, make_settings: Callable[..., HookSettings]
 ) -> None:
