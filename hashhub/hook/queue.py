@@ -560,6 +560,10 @@ class Queue:
                     asked.create_review(entry, ReviewKind(kind), comment, request_id=request_id)
                     fate, detail = FeedbackState.SENT, ""
                 except (Unavailable, LimitExceeded) as e:
+                    if isinstance(e, LimitExceeded) and e.retry_after is None:  # of this entry so many were made today
+                        _LOG.warning("a review waits: %s", e.message)
+                        fates[FeedbackState.QUEUED] += 1
+                        continue
                     _LOG.warning("reviews wait: %s", e.message)
                     fates[FeedbackState.QUEUED] += len(rows) - done
                     break
