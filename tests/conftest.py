@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, settings
 from hashhub.hashing import pool
 from hashhub.store import Store
 from hashhub.store import database as sql_database
+from tests import statements
 from tests.templates import Templates
 from tests.warm import Warm
 
@@ -83,6 +84,14 @@ def _unsynchronised() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sql_database, "_set_up_sqlite_writer", set_up_unsynchronised)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once() -> Iterator[None]:
+    """Compile each statement of a store once a process, and not once a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        statements.share(patch)
         yield
 
 
