@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,6 +43,7 @@ class Listed(NamedTuple):
     unknown: bytes  # one that is not
 
 
+@cache
 def jpeg(seed: int, size: tuple[int, int] = (512, 384)) -> bytes:
     """Return a synthetic photograph."""
     out = io.BytesIO()
