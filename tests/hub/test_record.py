@@ -48,7 +48,7 @@ from hashhub.model import (
     now,
 )
 from hashhub.store.standing import Standing
-from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item
+from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, Stock, digest, item
 from tests.hub.test_entries import ALPHA, BETA, SECOND, entry_of, restore, withdraw
 
 THIEF = Principal(name="thief", role=Role.CONTRIBUTOR, contributor="alpha")
@@ -69,12 +69,15 @@ def kinds(events: list[Event]) -> list[str]:
     return [event.kind.value for event in events]
 
 
+def _fill(desk: Desk) -> None:
+    desk.hash_set("alpha/list")
+    desk.contributor("beta")
+    desk.contribute("alpha/list", *(item(n) for n in range(1, 6)))
+
+
 @pytest.fixture
-def listed(any_desk: Desk) -> Desk:
-    any_desk.hash_set("alpha/list")
-    any_desk.contributor("beta")
-    any_desk.contribute("alpha/list", *(item(n) for n in range(1, 6)))
-    return any_desk
+def listed(any_stock: Stock) -> Desk:
+    return any_stock(_fill)
 
 
 class TestReading:
