@@ -74,6 +74,14 @@ def test_every_command_has_help_json_and_server(path: tuple[str, ...], command: 
     for p in command.params:
         if isinstance(p, click.Option):
             assert p.help, f"{' '.join(path)} {p.opts[0]} is not explained"
+            assert ("--dry-run" in p.opts) is ("--validate-only" in p.opts), "one of its two names is missing"
+
+
+def test_help_fits_a_hundred_columns() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
+    helped = [line for block in page.split("```")[1::2] for line in block.splitlines()]
+    assert len(helped) > 2000
+    assert [line for line in helped if len(line) > 100] == []
 
 
 def test_help_needs_the_base_install_only() -> None:
