@@ -511,6 +511,7 @@ def test_a_purpose_that_no_hash_set_names_is_told(run: Run, hash_set: str) -> No
     assert wrong.exit_code == 0
     assert "no hash set names the purpose 'moderatin'" in wrong.stderr
     assert "moderation" in wrong.stderr
+    assert "it changes nothing yet" in wrong.stderr
     assert len(wrong.stdout.splitlines()) == 1, "the secret alone"
     changed = run("token", "update", f"{name}-right", "--purpose", "reserch")
     assert "no hash set names the purpose 'reserch'" in changed.stderr
