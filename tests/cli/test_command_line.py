@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import runpy
+import signal
 import subprocess
 import sys
 import time
@@ -97,6 +98,27 @@ def test_help_needs_the_base_install_only() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == DONE, done.stderr
     assert "scan" in done.stdout
+
+
+def test_ctrl_c_while_the_commands_are_loaded_prints_no_traceback() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'hashhub.cli.webhooks':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "import hashhub.cli"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, ""), "a shell makes 130 of it"
+
+
+def test_commands_can_be_interrupted_once_they_are_loaded() -> None:
+    code = "import hashhub.cli, signal\nassert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == DONE, done.stderr
 
 
 def test_hashing_without_the_extra_says_what_to_install(tmp_path: Path) -> None:
