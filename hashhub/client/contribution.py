@@ -242,7 +242,9 @@ def report(name: str, source: Import) -> Steps[ImportReport]:
         if not complete or not pages.turn(page):
             break
     order = sorted(groups.values(), key=lambda g: (_REPORTED.index(g.disposition), -g.count, g.reason))
-    return ImportReport(source=source, groups=tuple(order), groups_complete=complete)
+    return ImportReport(
+        source=source, groups=tuple(order), groups_complete=complete, validate_only=source.is_only_checked
+    )
 
 
 def findings(name: str, dispositions: Iterable[Disposition]) -> Pages[v1.ListFindingsResponse, Finding]:
