@@ -69,17 +69,8 @@ store.create_bucket(Bucket="app-media")
 for name in ("listed.png", "unlisted.png"):
     store.upload_file(f"uploads/{name}", "app-media", f"incoming/anna/{name}")
 """
-# What the reader of a guide has before: a hub with a list, as docs/hook.md makes one, and a bucket with two uploads.
-_BEFORE: Final = {
-    "hook-bucket": (
-        "hashhub sample .",
-        "hashhub contributor create nl --kind hotline --jurisdiction NL --reliability a",
-        "hashhub hash-set create nl/known --purpose csam --scheme vic-us",
-        "hashhub import list.json --hash-set nl/known",
-        _STORE,
-        f"{sys.executable} -c {shlex.quote(_PUT)}",
-    )
-}
+# What the reader of a guide has before its settings: a bucket with two uploads.
+_BEFORE: Final = {"hook-bucket": (_STORE, f"{sys.executable} -c {shlex.quote(_PUT)}")}
 _INSTALLING: Final = ("PIP_", "UV_", "SSL_", "NPM_", "NODE_")  # what a machine says of its package indexes
 _INSTALL: Final = "pip install '.[server,hook-local,hook-bucket]'"
 _MOMENT: Final = 3.0
@@ -343,7 +334,9 @@ def followed(guide: str, shared: Path, *, keep: bool) -> dict[str, Any]:
     times: list[tuple[float, str]] = []
     try:
         with ExitStack() as stack:
-            todo = [*(Step("", line) for line in _BEFORE.get(guide, ())), *todo]
+            if guide in _BEFORE:
+                at_settings = next(n for n, step in enumerate(todo) if step.name == "hook.toml")
+                todo[at_settings:at_settings] = [Step("", line) for line in _BEFORE[guide]]
             if not any(step.text.startswith("hashhub serve") for step in todo if not step.name):
                 todo = [Step("", "hashhub serve"), *todo]
             todo, left_out = _possible(_for_each_app(page, todo))

@@ -289,8 +289,10 @@ def load(file: Path | None, environment: Mapping[str, str], **options: object) -
     if file is not None:
         try:
             values = tomllib.loads(file.read_text("utf-8"))
-        except (OSError, ValueError) as e:
-            raise InvalidArgument.field("config", f"cannot read the file as TOML: {e}") from e
+        except OSError as e:
+            raise InvalidArgument.field("config", f"{str(file)!r} cannot be read: {e.strerror}; check its path") from e
+        except ValueError as e:
+            raise InvalidArgument.field("config", f"{str(file)!r} cannot be read as TOML: {e}") from e
     variables = {field: _PREFIX + field.upper() for field in Config.__struct_fields__}
     refuse_misspelt(environment, _PREFIX, variables.values(), but_not=_HOOK_PREFIX)
     given = {k: v for k, v in options.items() if v is not None}

@@ -23,6 +23,7 @@ _NEAR: Final = 0.75  # as difflib counts: MOED is near MODE
 _OF_KUBERNETES: Final = re.compile(
     r"(.*_)?(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
+_literal: Any = Literal  # of words that are known only here
 _WORDS: Final = {bool: "true or false", int: "a whole number", float: "a number", str: "a text in quotes"}
 
 
@@ -30,7 +31,8 @@ def converted(values: Any, kind: type[T], *, called: Callable[[str], str], hint:
     """Return what a person wrote as `kind`.
 
     Raises InvalidArgument with everything that is wrong: each unknown or missing setting, each value of the wrong type,
-    or else what `kind` itself refuses. `called`: what its writer knows a setting by, such as `hook.toml: vault.days`.
+    or else what `kind` itself refuses. Where not all words of a field's type may stand there, `kind.CHOICES` has those
+    that may, by field. `called`: what its writer knows a setting by, such as `hook.toml: vault.days`.
     """
     try:
         return msgspec.convert(values, kind, strict=strict)
@@ -92,13 +94,14 @@ def _faults_of_section(value: Any, kind: type[msgspec.Struct], path: str, *, str
         return
     dot = f"{path}." if path else ""
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    choices: Mapping[str, tuple[str, ...]] = getattr(kind, "CHOICES", {})
     for name in value:
         if name not in fields:
             near = _nearest(name, fields)
             meant = f"; did you mean {near}?" if near else ""
             yield Violation(f"{dot}{name[:_LONGEST_SHOWN]}", f"is unknown{meant}", "BAD_KEY")
     for name, field in fields.items():
-        of: Any = field.type
+        of: Any = _literal[choices[name]] if name in choices else field.type
         if name in value:
             yield from _faults(value[name], of, dot + name, strict=strict)
         elif field.required and isinstance(of, type) and issubclass(of, msgspec.Struct):

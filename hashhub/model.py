@@ -725,6 +725,13 @@ class Import(msgspec.Struct, frozen=True, kw_only=True):
     create_time: datetime | None = None
     commit_time: datetime | None = None
 
+    @property
+    def is_only_checked(self) -> bool:
+        """Whether its report is of a commit with `validate_only`: what would have become of its items. An import that
+        was cancelled otherwise has no counts.
+        """
+        return self.state is ImportState.CANCELLED and self.counts.items > 0
+
 
 class Review(msgspec.Struct, frozen=True, kw_only=True):
     """An append-only statement by `author` about an entry. No caller supplies the author, the actor or the role.

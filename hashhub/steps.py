@@ -67,7 +67,7 @@ async def acarry_out(steps: Steps[_T], threads: Executor, give_up: Callable[[], 
     try:
         wait = next(steps)
         while wait is not None:
-            ready = _becomes_ready(loop, wait) if isinstance(wait, Wait) else _settles(loop, wait)
+            ready = _waits_on(loop).becomes_ready(loop, wait) if isinstance(wait, Wait) else _settles(loop, wait)
             wait = steps.send(await ready)
         in_thread = threads.submit(carry_out, steps)
         return await asyncio.wrap_future(in_thread)
@@ -156,7 +156,7 @@ _awaiting: Final[WeakKeyDictionary[Future[Any], dict[asyncio.Future[bool], async
 )
 
 
-async def _becomes_ready(loop: asyncio.AbstractEventLoop, wait: Wait) -> bool:
+def _waits_on(loop: asyncio.AbstractEventLoop) -> _Waits:
     waits = _waits.get(loop)
     if waits is None:
         waits = _Waits(loop)
@@ -164,7 +164,7 @@ async def _becomes_ready(loop: asyncio.AbstractEventLoop, wait: Wait) -> bool:
             for closed in [one for one in _waits if one.is_closed()]:
                 del _waits[closed]  # a task that was left waiting keeps it, and its descriptor
             _waits[loop] = waits
-    return await waits.becomes_ready(loop, wait)
+    return waits
 
 
 async def _settles(loop: asyncio.AbstractEventLoop, wait: Settling) -> bool:

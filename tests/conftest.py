@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import logging
 import os
@@ -22,6 +23,7 @@ from hypothesis import HealthCheck, settings
 from hashhub.hashing import pool
 from hashhub.store import Store
 from hashhub.store import database as sql_database
+from tests import statements
 from tests.templates import Templates
 from tests.warm import Warm
 
@@ -34,6 +36,20 @@ settings.register_profile("ci", derandomize=True, print_blob=True, **_SHARED)
 settings.register_profile("dev", max_examples=500, **_SHARED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "180")  # a first start reads it from a disk that is busy
+
+gc.disable()  # all that is made until the tests are collected stays: looking through it takes a fifth of that time
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, among what the tests make."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slowest. With one of them at the end, all workers but one would have nothing left to do."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +99,14 @@ def _unsynchronised() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sql_database, "_set_up_sqlite_writer", set_up_unsynchronised)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once() -> Iterator[None]:
+    """Compile each statement of a store once a process, and not once a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        statements.share(patch)
         yield
 
 

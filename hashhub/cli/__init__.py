@@ -6,6 +6,18 @@ so that `hashhub --help` is quick and works on the base install.
 
 from __future__ import annotations
 
+import signal
+import threading
+
+# To load the commands takes a second. Ctrl-C within it ends the process by the signal, which a shell tells as 130,
+# instead of by a traceback through whatever is being imported.
+_interrupts = (
+    signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    and threading.current_thread() is threading.main_thread()
+)
+if _interrupts:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import click
 
 from hashhub import __version__
@@ -34,6 +46,9 @@ from hashhub.cli import (
 from hashhub.cli.session import CommandGroup
 
 __all__ = ["main"]
+
+if _interrupts:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @click.group(

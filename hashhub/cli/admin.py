@@ -121,14 +121,14 @@ def create_token(
 
 
 def _note_unnamed(hub: Client, purposes: tuple[str, ...]) -> None:
-    """Say of which purposes no hash set's terms speak: they are free words, and a misspelt one opens nothing."""
+    """Say of which purposes no hash set's terms speak: they are free words, and a misspelt one changes nothing."""
     if not purposes:
         return
     named = {purpose for hash_set in hub.list_hash_sets() for purpose in hash_set.marking.permitted_purposes}
     for purpose in dict.fromkeys(purposes):
         if purpose not in named:
             known = f"those that are named: {', '.join(sorted(named))}" if named else "none names any"
-            note(clean(f"note: no hash set names the purpose {purpose!r}, so that it opens nothing yet; {known}"))
+            note(clean(f"note: no hash set names the purpose {purpose!r}, so that it changes nothing yet; {known}"))
 
 
 def _read_effort(fields: dict[str, Any]) -> None:

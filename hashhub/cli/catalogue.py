@@ -53,6 +53,7 @@ def detect_format(session: Session, *, file: str) -> None:
         chosen = ""
     commands = {
         name: shlex.join(["hashhub", "import", file, *([] if name == chosen else ["--format", name])])
+        + (" --mapping FILE.toml" if name == "csv" else "")
         + " --hash-set CONTRIBUTOR/SET"
         for name, _ in seen.guesses
     }
@@ -81,6 +82,9 @@ def detect_format(session: Session, *, file: str) -> None:
         say("This is not sure enough to be imported untold. Say which it is, with what it asks for:")
         for text in commands.values():
             say(f"  {clean(text)}")
+    if "csv" in commands:
+        proposal = shlex.join(["hashhub", "import", file, "--propose-mapping"])
+        say(f"FILE.toml says what the columns mean; to have one proposed: {clean(proposal)}")
 
 
 @click.group("connectors", cls=CommandGroup)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from hashhub.cli.reconcile import reconcile
-from hashhub.cli.session import CommandGroup, Session, choice, chosen, command
+from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, dry_run, spelled
 from hashhub.cli.terminal import note, plain, print_json, say, table, tell
 from hashhub.model import (
     Conflict,
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     from hashhub.client import Client
 
-_DRY_RUN: Final = click.option(
-    "--dry-run", "--validate-only", "validate_only", is_flag=True, help="Say what would be done, and change nothing."
-)
 _NAMES: Final = click.argument("names", metavar="CONFLICT...", nargs=-1, required=True)
 
 
@@ -41,7 +38,14 @@ _WAIT: Final = click.option(
 def _filters(function: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say which conflicts are meant."""
     options = (
-        click.option("--kind", "kinds", type=choice(ConflictKind), multiple=True, help="In what. Repeat for more."),
+        click.option(
+            "--kind",
+            "kinds",
+            type=choice(ConflictKind),
+            metavar="KIND",
+            multiple=True,
+            help=f"In what: {', '.join(spelled(kind) for kind in ConflictKind)}. Repeat for more.",
+        ),
         click.option("--severity", "severities", type=choice(Severity), multiple=True, help="Repeat for more."),
         click.option(
             "--state", "states", type=choice(ConflictState), multiple=True, help="Default: all that have not ended."
@@ -141,7 +145,7 @@ def summarise_conflicts(session: Session, *, wait: bool, **wanted: object) -> No
 @command(conflicts, "assign")
 @_NAMES
 @click.option("--to", "assignee", default="", metavar="NAME", help="A person, or contributors/ID. Empty: nobody.")
-@_DRY_RUN
+@dry_run()
 def assign_conflict(session: Session, *, names: tuple[str, ...], assignee: str, validate_only: bool) -> None:
     """Give conflicts to somebody: a person at your desk, or a party of them (contributors/ID), who is told.
 
@@ -157,7 +161,7 @@ def assign_conflict(session: Session, *, names: tuple[str, ...], assignee: str, 
 @click.option("--comment", required=True, metavar="TEXT", help="Why, in your words. No case data.")
 @click.option("--for", "decided_for", default="", metavar="ID", help="With --reason decided-for: the party.")
 @click.option("--etag", default="", metavar="TEXT", help="As read. Refused when the statements are others by now.")
-@_DRY_RUN
+@dry_run()
 def resolve_conflict(
     session: Session,
     *,

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, moment, spelled, unless_never
+from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, dry_run, moment, spelled, unless_never
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
 from hashhub.errors import InvalidArgument
 from hashhub.model import (
@@ -449,10 +449,10 @@ def retention(
 
 @command(hash_set, "delete")
 @click.argument("name", metavar="CONTRIBUTOR/SET")
-@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+@dry_run("Say what would be deleted, and delete nothing.")
 @click.option("--confirm", metavar="CONTRIBUTOR/SET", help="Its name once more, instead of being asked for it.")
 @_comment_option
-def delete_hash_set(session: Session, *, name: str, dry_run: bool, confirm: str | None, comment: str) -> None:
+def delete_hash_set(session: Session, *, name: str, validate_only: bool, confirm: str | None, comment: str) -> None:
     """Delete a hash set with everything that hangs on it: entries, hashes, imports, reports, reviews. For good.
 
     Its name is never used again. With a contributor's token, and more than 1,000 live entries, it is asked for, and
@@ -460,7 +460,7 @@ def delete_hash_set(session: Session, *, name: str, dry_run: bool, confirm: str 
     takes the request back.
     """
     with session.connect() as hub:
-        if not dry_run:
+        if not validate_only:
             if confirm is None:
                 note(f"{clean(name)} is deleted with everything that hangs on it, and cannot be brought back.")
                 confirm = click.prompt("Type its name to delete it", err=True)
@@ -468,7 +468,7 @@ def delete_hash_set(session: Session, *, name: str, dry_run: bool, confirm: str 
                 raise InvalidArgument.field(
                     "confirm", f"is not the name of what is to be deleted, {name[:130]}; nothing was done"
                 )
-        deleted = hub.delete_hash_set(name, comment, validate_only=dry_run)
+        deleted = hub.delete_hash_set(name, comment, validate_only=validate_only)
     if session.json:
         fields = plain(deleted)
         print_json({"name": name, **(fields if isinstance(fields, dict) else {})})
@@ -486,7 +486,7 @@ def delete_hash_set(session: Session, *, name: str, dry_run: bool, confirm: str 
             )
         ],
     )
-    if dry_run:
+    if validate_only:
         note("nothing was deleted")
     elif deleted.pending:
         note(f"asked for: a second token of {clean(name.partition('/')[0])}, or an operator, must delete it, too")

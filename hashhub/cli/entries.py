@@ -11,7 +11,7 @@ import click
 
 from hashhub.cli.history import TIME, show_events, undo
 from hashhub.cli.selecting import change_many, is_given, selecting, selection_of
-from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, spelled
+from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, dry_run, spelled
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
 from hashhub.model import Entry, EntryAction, EntryState, Review, ReviewKind, Selection, WithdrawalReason
 from hashhub.schemes.dimensions import words as values_in_words
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 _MANY_LOOKED_AT: Final = 100_000  # from which on a search tells how to ask for less
 
 _ENTRY: Final = click.argument("name", metavar="CONTRIBUTOR/SET/ENTRY")
-_DRY_RUN: Final = click.option(
-    "--dry-run", "--validate-only", "validate_only", is_flag=True, help="Say what would be done, and change nothing."
-)
 _NAMES: Final = click.argument("names", metavar="[CONTRIBUTOR/SET/ENTRY]...", nargs=-1)
 _LIMIT: Final = click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="At most N entries. Default: all."
@@ -140,7 +137,7 @@ def _show_entries(session: Session, entries: Iterable[Entry]) -> None:
 @_LIMIT
 @_EXPECT
 @_YES
-@_DRY_RUN
+@dry_run()
 def withdraw_entry(
     session: Session,
     *,
@@ -210,7 +207,7 @@ def withdraw_entry(
 @_LIMIT
 @_EXPECT
 @click.option("--yes", is_flag=True, help="With several entries, or --actor: do not ask before it is done.")
-@_DRY_RUN
+@dry_run()
 def restore_entry(
     session: Session,
     *,
@@ -255,7 +252,7 @@ def restore_entry(
 @command(entry, "erase")
 @_ENTRY
 @click.option("--yes", is_flag=True, help="Do not ask before it is done.")
-@_DRY_RUN
+@dry_run()
 def erase_entry(session: Session, *, name: str, yes: bool, validate_only: bool) -> None:
     """Erase everything that an entry says about its item, for ever.
 
@@ -275,7 +272,7 @@ def erase_entry(session: Session, *, name: str, yes: bool, validate_only: bool) 
 @_LIMIT
 @_EXPECT
 @_YES
-@_DRY_RUN
+@dry_run()
 def release_entry(
     session: Session,
     *,
@@ -315,7 +312,7 @@ def release_entry(
 @_LIMIT
 @_EXPECT
 @_YES
-@_DRY_RUN
+@dry_run()
 def quarantine_entry(
     session: Session,
     *,
@@ -364,7 +361,7 @@ def review() -> None:
 @_ENTRY
 @click.option("--kind", type=choice(ReviewKind, but=ReviewKind.SET_ASIDE), required=True, help="What it states.")
 @click.option("--comment", default="", metavar="TEXT", help="In your words. No case data.")
-@_DRY_RUN
+@dry_run()
 def add_review(session: Session, *, name: str, kind: str, comment: str, validate_only: bool) -> None:
     """State something about an entry.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hashhub import config
-from hashhub.cli.session import REFUSED, CommandGroup, Session, command
+from hashhub.cli.session import REFUSED, CommandGroup, Session, command, dry_run
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
 from hashhub.model import Event, EventKind, RevertedEvent
@@ -113,9 +113,9 @@ def redact_event(session: Session, *, revision: int, yes: bool) -> None:
     metavar="TIME",
     help="From when on, such as 2026-05-01T08:00Z, or 12h for twelve hours ago.",
 )
-@click.option("--comment", default="", metavar="TEXT", help="Why, for the history. Needed unless --validate-only.")
+@click.option("--comment", default="", metavar="TEXT", help="Why, for the history. Needed unless --dry-run.")
 @click.option("--yes", is_flag=True, help="Do not ask before it is done.")
-@click.option("--validate-only", is_flag=True, help="Say what would be done and change nothing.")
+@dry_run()
 def revert(session: Session, *, actor: str, since: datetime, comment: str, yes: bool, validate_only: bool) -> None:
     """Undo what a token did: an insider's, or a stolen one's.
 

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from hashhub.cli.selecting import import_called
-from hashhub.cli.session import REFUSED, Session, choice, chosen, command, spelled
+from hashhub.cli.session import REFUSED, Session, choice, chosen, command, dry_run, spelled
 from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table, tell
 from hashhub.errors import (
     Conflict,
@@ -45,7 +45,7 @@ _WORDS: Final = {"CHECKSUM": "checksum", "SENDING": "importing", "COMMITTING": "
     help="What FILE is; see `hashhub formats list`. Default: what it shows to be, if that is clear.",
 )
 @click.option("--hash-set", metavar="CONTRIBUTOR/SET", help="Where it goes.")
-@click.option("--validate-only", is_flag=True, help="Say what would become of every item, and keep nothing.")
+@dry_run("Say what would become of every item, and keep nothing.")
 @click.option("--replace", is_flag=True, help="FILE is the full list: withdraw the entries that it lacks.")
 @click.option("--allow-shrinking", is_flag=True, help="With --replace: go on although the list became much shorter.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Setting of the connector; repeatable.")
@@ -173,7 +173,8 @@ def findings(
 
     Items that were simply accepted are left out, but for those in a table (--csv FILE). CONTRIBUTOR/SET lists that hash
     set's imports instead, newest first; with --csv FILE it means the last import of that file. Of an import's id the
-    first characters suffice, and CONTRIBUTOR/SET/latest is the newest.
+    first characters suffice, and CONTRIBUTOR/SET/latest is the newest, also one that was checked
+    only (import --dry-run), which is then said.
     """
     if table_file is not None:
         if summary or session.json or dispositions:
@@ -212,6 +213,8 @@ def findings(
         if summary:
             show_report(session, hub.report(name))
             return
+        import_ = hub.get_import(name)
+        _note_if_only_checked(import_)
         lines = hub.list_findings(name, [chosen(Disposition, d) for d in dispositions])
         if session.json:
             line = None
@@ -224,7 +227,14 @@ def findings(
             if rows:
                 table(("position", "disposition", "reason", "detail", "entry"), rows)
         if is_empty:
-            _tell_of_none(hub.get_import(name), is_filtered=bool(dispositions))
+            _tell_of_none(import_, is_filtered=bool(dispositions))
+
+
+def _note_if_only_checked(import_: Import) -> None:
+    """Say that what follows is what would have become of the items: `latest` may be a list that nobody kept."""
+    if import_.is_only_checked:
+        name = f"{import_.contributor}/{import_.hash_set}/{import_.id}"
+        note(f"note: {name} was checked only: nothing of it was kept")
 
 
 def _tell_of_none(import_: Import, *, is_filtered: bool) -> None:
@@ -282,19 +292,47 @@ def show_report(session: Session, report: ImportReport) -> None:
     if report.resumed_batches:
         tell(f"resumed: {report.resumed_batches} batches were there from an earlier run")
     rows = [
-        ("items", c.items, ""),
-        ("accepted", c.accepted, "match from now on"),
-        ("quarantined", c.quarantined, "kept, but do not match until an operator releases them"),
-        ("rejected", c.rejected, "refused, see below"),
-        ("duplicate", c.duplicate, "stand elsewhere in this list and were merged"),
-        ("unchanged", c.unchanged, "were there already, or are reviews of entries"),
-        ("stays withdrawn", c.stays_withdrawn, "were withdrawn by hand; hashhub entry restore brings them back"),
-        ("withdrawn", c.withdrawn, "the list asked for their withdrawal"),
-        ("superseded", c.superseded, "earlier entries that newer statements replaced"),
-        ("absent", c.absent, "earlier entries that the full list no longer has, withdrawn"),
+        ("items", c.items, "", ""),
+        ("accepted", c.accepted, "match from now on", "would match"),
+        (
+            "quarantined",
+            c.quarantined,
+            "kept, but do not match until an operator releases them",
+            "would be kept, but not match until an operator releases them",
+        ),
+        ("rejected", c.rejected, "refused, see below", "would be refused, see below"),
+        ("duplicate", c.duplicate, "stand elsewhere in this list and were merged", "stand elsewhere in this list"),
+        (
+            "unchanged",
+            c.unchanged,
+            "were there already, or are reviews of entries",
+            "are there already, or are reviews of entries",
+        ),
+        (
+            "stays withdrawn",
+            c.stays_withdrawn,
+            "were withdrawn by hand; hashhub entry restore brings them back",
+            "were withdrawn by hand, and would stay so",
+        ),
+        ("withdrawn", c.withdrawn, "the list asked for their withdrawal", "the list asks for their withdrawal"),
+        (
+            "superseded",
+            c.superseded,
+            "earlier entries that newer statements replaced",
+            "earlier entries that newer statements would replace",
+        ),
+        (
+            "absent",
+            c.absent,
+            "earlier entries that the full list no longer has, withdrawn",
+            "earlier entries that the full list no longer has, to be withdrawn",
+        ),
     ]
     always = {"items", "accepted", "quarantined", "rejected"}
-    table(("outcome", "count", "meaning"), [(n, f"{k:,}", m) for n, k, m in rows if k or n in always])
+    table(
+        ("outcome", "count", "meaning"),
+        [(n, f"{k:,}", would if report.validate_only else m) for n, k, m, would in rows if k or n in always],
+    )
     if report.groups:
         table(
             ("outcome", "reason", "count", "first at", "for example"),
@@ -466,6 +504,7 @@ def _write_table(session: Session, name: str, file: str, out: str | None, mappin
                 "is not the file of this import: its content differs; name the file as it was imported",
                 "INVALID",
             )
+        _note_if_only_checked(import_)
         name = f"{import_.contributor}/{import_.hash_set}/{import_.id}"
         if file and file != "-" and out is not None and Path(out).exists() and Path(out).samefile(file):
             raise InvalidArgument.field("out", "is the table itself; name another file", "INVALID")

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from hashhub.cli.history import TIME
 from hashhub.cli.matching import distances_of, queries_in
 from hashhub.cli.scan_tree import opened
-from hashhub.cli.session import CommandGroup, Session, command
+from hashhub.cli.session import CommandGroup, Session, command, dry_run
 from hashhub.cli.terminal import COLOURS, clean, coloured, note, plain, print_json, progress, say, table, tell
 from hashhub.errors import InvalidArgument, NotFound
 from hashhub.model import Effort, MatchOptions, Query, ReasonLine, Verdict
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 _REASONS: Final = 2  # of a verdict in an example; --json has all of them
 _SHOWN: Final = 5  # entries in one cell; --json has all of them
-_DRY_RUN: Final = click.option(
-    "--dry-run", "--validate-only", "validate_only", is_flag=True, help="Say what would be done, and change nothing."
-)
 _COMMENT: Final = click.option("--comment", default="", metavar="TEXT", help="Why, for the history.")
 _DISTANCES: Final = click.option(
     "--max-distance",
@@ -140,7 +137,7 @@ def diff_policies(session: Session, *, before: str, after: str) -> None:
 @command(policy, "put")
 @click.argument("file", metavar="FILE")
 @_COMMENT
-@_DRY_RUN
+@dry_run()
 def put_policy(session: Session, *, file: str, comment: str, validate_only: bool) -> None:
     """Put the policy that FILE describes into the hub, as its next version.
 
@@ -159,7 +156,7 @@ def put_policy(session: Session, *, file: str, comment: str, validate_only: bool
 @command(policy, "retire")
 @click.argument("name", metavar="NAME[@VERSION]")
 @_COMMENT
-@_DRY_RUN
+@dry_run()
 def retire_policy(session: Session, *, name: str, comment: str, validate_only: bool) -> None:
     """Retire a version of a policy, or the current one: nothing is answered by it any more.
 

@@ -13,7 +13,7 @@ import click
 
 from hashhub.cli.outcomes import safe
 from hashhub.cli.reconcile import reconcile
-from hashhub.cli.session import CommandGroup, Session, command, spelled
+from hashhub.cli.session import CommandGroup, Session, command, dry_run, spelled
 from hashhub.cli.terminal import clean, note, plain, print_json, show_path, table, tell
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, NotFound, Reason
 from hashhub.model import SchemeStatus
@@ -30,9 +30,6 @@ _LONGEST: Final = 1024 * 1024  # bytes that are read of a file; the hub takes 64
 _YES: Final = {True: "yes", False: "-"}
 _comment_option: Final = click.option(
     "--comment", default="", metavar="TEXT", help="Why, for the history; no case data."
-)
-_dry_run_option: Final = click.option(
-    "--dry-run", "--validate-only", "validate_only", is_flag=True, help="Say what would be done, and change nothing."
 )
 
 
@@ -104,7 +101,7 @@ def _show(session: Session, name: str) -> None:
 @command(scheme, "put")
 @click.argument("file", metavar="FILE.toml")
 @_comment_option
-@_dry_run_option
+@dry_run()
 def put_scheme(session: Session, *, file: str, comment: str, validate_only: bool) -> None:
     """Put the scheme of FILE into the hub: a new one, or a new version of one. It is a draft until another operator
     signs it off, and changes nothing that is listed. Needs an operator's token.
@@ -125,7 +122,7 @@ def put_scheme(session: Session, *, file: str, comment: str, validate_only: bool
 @command(scheme, "sign-off")
 @click.argument("id", metavar="ID@VERSION")
 @click.option("--comment", required=True, metavar="TEXT", help="What the table was checked against.")
-@_dry_run_option
+@dry_run()
 def sign_off_scheme(
     session: Session,
     *,
@@ -143,7 +140,7 @@ def sign_off_scheme(
 @command(scheme, "retire")
 @click.argument("id", metavar="ID@VERSION")
 @_comment_option
-@_dry_run_option
+@dry_run()
 def retire_scheme(
     session: Session,
     *,

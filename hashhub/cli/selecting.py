@@ -21,6 +21,7 @@ from hashhub.model import (
     EntryAction,
     EntryChanges,
     EntryState,
+    ImportState,
     Selection,
     WithdrawalReason,
 )
@@ -60,7 +61,8 @@ _OPTIONS: Final = (
         "imports",
         multiple=True,
         metavar="CONTRIBUTOR/SET/IMPORT",
-        help="Of this import; repeatable. The first characters of its id suffice, and `latest` is the newest.",
+        help="Of this import; repeatable. The first characters of its id suffice, and `latest` is the newest "
+        "that was committed.",
     ),
     click.option("--state", "states", multiple=True, type=choice(EntryState), help="In this state; repeatable."),
     click.option(
@@ -140,7 +142,7 @@ def selection_of(hub: Client, criteria: dict[str, Any], names: tuple[str, ...] =
         names=tuple(dict.fromkeys(chosen_names)),
         hashes=tuple(dict.fromkeys(hashes)),
         external_ids=tuple(dict.fromkeys(external_ids)),
-        imports=tuple(import_called(hub, name) for name in criteria["imports"]),
+        imports=tuple(import_called(hub, name, committed=True) for name in criteria["imports"]),
         states=tuple(chosen(EntryState, state) for state in criteria["states"]),
         reasons=tuple(reason.upper().replace("-", "_") for reason in criteria["reasons"]),
         dimensions={name: tuple(values) for name, values in dimensions.items()},
@@ -155,9 +157,10 @@ def is_given(criteria: dict[str, Any]) -> bool:
     return any(value for value in criteria.values())
 
 
-def import_called(hub: Client, name: str) -> str:
+def import_called(hub: Client, name: str, *, committed: bool = False) -> str:
     """Return the whole name of an import that is called by the first characters of its id, or as `latest`.
 
+    `committed`: the latest is meant that was committed. A list that was only checked has findings, and no entry.
     Raises NotFound when there is none, InvalidArgument when there are several.
     """
     hash_set, slash, wanted = name.rpartition("/")
@@ -169,11 +172,15 @@ def import_called(hub: Client, name: str) -> str:
     fitting: list[str] = []
     for one in hub.list_imports(hash_set):
         if wanted == "latest":
+            if committed and one.state is not ImportState.COMMITTED:
+                continue
             return f"{hash_set}/{one.id}"
         if one.id.startswith(own):
             fitting.append(f"{hash_set}/{one.id}")
     if len(fitting) > 1:
         raise InvalidArgument.field("import", f"{len(fitting)} imports begin like that: {', '.join(fitting[:5])}")
+    if not fitting and committed and wanted == "latest":
+        raise NotFound(f"{hash_set[:150]} has no committed import yet; `hashhub findings {hash_set[:150]}` lists all")
     if not fitting:
         raise NotFound(f"there is no import {name[:150]!r}; `hashhub findings {hash_set[:150]}` lists them")
     return fitting[0]

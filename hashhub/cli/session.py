@@ -58,6 +58,7 @@ _HINTS: Final = {
 }
 
 E = TypeVar("E", bound=StrEnum)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -291,6 +292,13 @@ def spelled(value: StrEnum) -> str:
 def chosen(kind: type[E], text: str) -> E:
     """Return the member that an option spells: `false-positive` is FALSE_POSITIVE."""
     return kind(text.upper().replace("-", "_"))
+
+
+def dry_run(text: str = "Say what would be done, and change nothing.") -> Callable[[F], F]:
+    """Return the option by which a command only says what it would do. Both names are taken everywhere: the field's own
+    `--dry-run`, and the API's `validate_only`.
+    """
+    return click.option("--dry-run", "--validate-only", "validate_only", is_flag=True, help=text)
 
 
 def _common_options(*, local: bool) -> list[click.Parameter]:

@@ -74,6 +74,11 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: `1 upload`, `2 uploads`, and with `many` `2 copies`."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def coloured(text: str, style: str) -> str:
     """Return `text` in a style on a terminal that wants colours, and unchanged anywhere else."""
     if not is_terminal(sys.stdout) or os.environ.get("NO_COLOR"):

@@ -21,7 +21,7 @@ class AdministrationCalls(Calls):
         """Create a token and return its secret, which cannot be had again. Role: operator. Not retried: see
         list_tokens.
         """
-        request = v1.CreateTokenRequest(token_id=principal.name, token=wire.token_to_pb(principal))
+        request = v1.CreateTokenRequest(token=wire.token_to_pb(principal), token_id=principal.name)
         return self._transport.call(
             "AdminService/CreateToken", request, v1.CreateTokenResponse, repeatable=False
         ).secret

@@ -242,7 +242,9 @@ def report(name: str, source: Import) -> Steps[ImportReport]:
         if not complete or not pages.turn(page):
             break
     order = sorted(groups.values(), key=lambda g: (_REPORTED.index(g.disposition), -g.count, g.reason))
-    return ImportReport(source=source, groups=tuple(order), groups_complete=complete)
+    return ImportReport(
+        source=source, groups=tuple(order), groups_complete=complete, validate_only=source.is_only_checked
+    )
 
 
 def findings(name: str, dispositions: Iterable[Disposition]) -> Pages[v1.ListFindingsResponse, Finding]:
@@ -273,6 +275,8 @@ def cut(items: Iterable[Record | Reject | RecordColumns], *, as_columns: bool) -
             rejects.append(one)
             size += len(one.position) + len(one.reason) + len(one.detail)
             count += 1
+        elif not isinstance(one, RecordColumns):
+            raise InvalidArgument.field("items", f"must be Record, Reject or RecordColumns, got {type(one).__name__}")
         else:
             sizes, starts = list(accumulate(record_sizes.of(one), initial=0)), one.starts()
             first = 0
@@ -281,7 +285,7 @@ def cut(items: Iterable[Record | Reject | RecordColumns], *, as_columns: bool) -
                     yield _batch(columns, records, rejects, as_columns=as_columns)
                     columns, records, rejects, count, size = [], [], [], 0, 0
                 if records:
-                    columns.append(columns_of(records))
+                    columns.append(_columns_of(records))
                     records = []
                 reaching = bisect_left(sizes, sizes[first] + BATCH_BYTES - size, first + 1)
                 last = min(first + BATCH_ITEMS - count, reaching, len(one))
@@ -305,10 +309,18 @@ def _batch(
         rows = chain(*(part.records() for part in columns), records)
         batch.records.extend(map(wire.record_to_pb, rows))
         return batch
-    parts = [*columns, columns_of(records)] if records else columns
+    parts = [*columns, _columns_of(records)] if records else columns
     if parts:
         wire.columns_to_pb(joined(parts) if columns else parts[0], batch.columns)
     return batch
+
+
+def _columns_of(records: Sequence[Record]) -> RecordColumns:
+    """Return records as columns. Raises InvalidArgument where one holds what is no hash."""
+    try:
+        return columns_of(records)
+    except (AttributeError, TypeError) as e:
+        raise InvalidArgument.field("items", f"must be Record, its hashes a sequence of Hash ({e})") from e
 
 
 def _record_size(record: Record) -> int:

@@ -21,8 +21,8 @@ class ContributorCalls(Calls):
     def create_contributor(self, contributor: Contributor, *, validate_only: bool = False) -> Contributor:
         """Create a contributor. Role: operator."""
         request = v1.CreateContributorRequest(
-            contributor_id=contributor.id,
             contributor=wire.contributor_to_pb(contributor),
+            contributor_id=contributor.id,
             validate_only=validate_only,
             request_id=request_id(),
         )
@@ -86,7 +86,7 @@ class ContributorCalls(Calls):
     def create_group(self, group: Group, *, validate_only: bool = False) -> Group:
         """Create a group. Role: operator."""
         request = v1.CreateGroupRequest(
-            group_id=group.id, group=wire.group_to_pb(group), validate_only=validate_only, request_id=request_id()
+            group=wire.group_to_pb(group), group_id=group.id, validate_only=validate_only, request_id=request_id()
         )
         return wire.group_from_pb(self._transport.call("ContributorService/CreateGroup", request, v1.Group))
 

@@ -21,9 +21,9 @@ class HashSetCalls(Calls):
     def create_hash_set(self, hash_set: HashSet, *, validate_only: bool = False) -> HashSet:
         """Create a hash set of `hash_set.contributor`. Roles: operator, contributor."""
         request = v1.CreateHashSetRequest(
+            hash_set=wire.hash_set_to_pb(hash_set),
             parent=wire.contributor_name(hash_set.contributor),
             hash_set_id=hash_set.id,
-            hash_set=wire.hash_set_to_pb(hash_set),
             validate_only=validate_only,
             request_id=request_id(),
         )

@@ -6,7 +6,8 @@ its tables.
 The position moves in the transaction that applies the lines, so a copy that is killed anywhere goes on exactly where it
 was. When the hub does not know the position any more (its database was restored from a backup), the copy starts from
 nothing under a new generation, and drops what still belongs to the old one once the hub says that it is complete: at no
-moment is it empty.
+moment does it lack what both held. Ids of entries repeat in another past, so what has one that is given to another item
+is set aside under an id of its own.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ _PATIENCE: Final = 60.0  # seconds for which one page is tried again
 _FIRST_PAUSE: Final = 1.0  # seconds before a stream that broke is taken up again; doubles each time
 _LONGEST_PAUSE: Final = 30.0
 _HEAD_SECONDS: Final = 60.0  # between two heads that are kept
+_SET_ASIDE: Final = 1 << 62  # ids from here on are of this copy; no hub comes so far
 _FLAGS: Final = Flags.__struct_fields__
 _NO_FLAGS: Final = (None,) * len(_FLAGS)
 _PUT_ENTRY: Final = f"INSERT INTO entry VALUES ({', '.join('?' * 23)})"  # noqa: S608 - marks only
@@ -255,7 +257,7 @@ class Mirror:
         path = _prepare(directory)
         self._transport = transport
         self._lines = 0
-        self._started_over = False
+        self._started_over = self._is_sweeping = False
         self._head_kept = float("-inf")
         with _mapped():
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30.0, check_same_thread=False)
@@ -414,6 +416,7 @@ class Mirror:
                     [(position, sweeping)] = self._rows("SELECT position, sweeping FROM meta")
                     if position != self._position:
                         raise Conflict("another process is keeping this copy; end one of the two")
+                    self._is_sweeping = bool(sweeping)
                     if self._journal is not None:
                         self._journal.begin(answer.changes, sweeping=answer.complete and sweeping)
                     self._take(answer.changes)
@@ -461,7 +464,9 @@ class Mirror:
         if not entries:
             return
         execute = self._db.executemany
-        if self._rows("SELECT 1 FROM entry WHERE id BETWEEN ? AND ? LIMIT 1", (min(entries), max(entries))):
+        if self._is_sweeping:
+            entries = self._set_aside(entries)
+        if entries and self._rows("SELECT 1 FROM entry WHERE id BETWEEN ? AND ? LIMIT 1", (min(entries), max(entries))):
             ids = [(i,) for i in entries]
             if self._journal is not None:
                 self._journal.drop(entries)
@@ -493,14 +498,49 @@ class Mirror:
         if self._journal is not None:
             self._journal.put([(i, change.entry) for i, change in given])
 
+    def _set_aside(self, entries: dict[int, v1.Change | None]) -> dict[int, v1.Change | None]:
+        """Give other ids to entries of an older generation whose ids are given to other items now. Return what is to be
+        put: an older generation's entries stay until the copy is complete, even where the hub has none with their id.
+        """
+        ids = ", ".join(map(str, entries))
+        older = dict(
+            self._rows(
+                "SELECT e.id, h.name FROM entry e JOIN hash_set h ON h.key = e.hash_set "  # noqa: S608 - our numbers
+                f"WHERE e.id IN ({ids}) AND e.generation < ?",
+                (self._generation,),
+            )
+        )
+        if not older:
+            return entries
+        stated: defaultdict[int, set[tuple[str, bytes]]] = defaultdict(set)
+        for entry, algorithm, digest in self._rows(
+            f"SELECT entry, algorithm, digest FROM hash WHERE entry IN ({ids}) "  # noqa: S608 - likewise
+            f"UNION ALL SELECT entry, '{VPDQ.name}', digest FROM frame WHERE entry IN ({ids})"
+        ):
+            stated[entry].add((algorithm, digest))
+        others = [
+            entry
+            for entry, set_name in older.items()
+            if (change := entries[entry]) is not None
+            and not (_set_of(change.entry) == set_name and stated[entry] <= _stated(change.entry))
+        ]
+        [(last,)] = self._rows("SELECT max(?, coalesce(max(id), 0)) FROM entry", (_SET_ASIDE,))
+        moves = [(last + number, entry) for number, entry in enumerate(others, 1)]
+        tables = [("entry", "id"), ("hash", "entry"), ("frame", "entry"), ("review", "entry")]
+        if self._journal is not None:
+            tables.append(("video", "entry"))
+        for table, column in tables:
+            sql = f"UPDATE {table} SET {column} = ? WHERE {column} = ?"  # noqa: S608 - our own names
+            self._db.executemany(sql, moves)
+        return {entry: change for entry, change in entries.items() if change is not None or entry not in older}
+
     def _row(self, entry_id: int, e: v1.Entry) -> tuple[Any, ...]:
         p, has = e.provenance, e.HasField
         f = e.flags if has("flags") else None
         name = getattr(p, "import")
-        _, contributor, _, set_id, _, _ = e.name.split("/")  # which `_take` has parsed
         return (
             entry_id,
-            self._set_key(f"{contributor}/{set_id}"),
+            self._set_key(_set_of(e)),
             self._sources.get(name) or self._new_source(name, p),
             p.position,
             p.member,
@@ -696,6 +736,16 @@ class _Journal:
             row = (self._sequence, self._number, algorithm, b"".join(sorted(digests)))
             self._db.execute("INSERT INTO journal VALUES (?, ?, ?, ?)", row)
             self._number += 1
+
+
+def _set_of(entry: v1.Entry) -> str:
+    _, contributor, _, set_id, _, _ = entry.name.split("/")  # which `_take` has parsed
+    return f"{contributor}/{set_id}"
+
+
+def _stated(entry: v1.Entry) -> set[tuple[str, bytes]]:
+    """Return the digests of an entry, those of its frames among them."""
+    return {(h.algorithm, h.digest) for h in entry.hashes} | {(VPDQ.name, f.digest) for f in entry.frames}
 
 
 def _frame_digests(given: Iterable[VideoFrame]) -> set[bytes]:

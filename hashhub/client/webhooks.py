@@ -24,9 +24,9 @@ class WebhookCalls(Calls):
         Roles: operator; contributor for itself.
         """
         request = v1.CreateWebhookRequest(
+            webhook=wire.webhook_to_pb(webhook),
             parent=wire.contributor_name(webhook.contributor),
             webhook_id=webhook.id,
-            webhook=wire.webhook_to_pb(webhook),
         )
         return self._transport.call(
             "WebhookService/CreateWebhook", request, v1.CreateWebhookResponse, repeatable=False

@@ -115,7 +115,7 @@ class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):
 
     def query(self, label: str = "") -> Query:
         """Return the question who knows this file: its own hashes, and apart from them those of variants, by name."""
-        own = chain.from_iterable(frame.hashes for frame in self.frames)
+        own = chain.from_iterable([frame.hashes for frame in self.frames])
         by_name: dict[str, dict[Hash, None]] = {}
         for frame in self.frames:
             for variant in frame.variants:
@@ -123,7 +123,7 @@ class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):
         return Query(
             hashes=tuple(dict.fromkeys(chain(self.digests, own))),
             label=label,
-            variants=tuple(VariantHashes(name, tuple(hashes)) for name, hashes in by_name.items()),
+            variants=tuple([VariantHashes(name, tuple(hashes)) for name, hashes in by_name.items()]),
             frames=self.video_frames,
         )
 

@@ -164,7 +164,8 @@ class MediaPool:
             for child in idle:
                 child.start()
         except HashHubError as e:  # the first file will try again, and tell its caller
-            _log.warning("%s", e.message)
+            if not self._is_closed:  # where it closes, whoever asked for children has no use for them
+                _log.warning("%s", e.message)
         finally:
             for child in idle:
                 self._put_back(child)

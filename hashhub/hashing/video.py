@@ -53,6 +53,7 @@ _DEMUXERS: Final[dict[str, str]] = {
     "video/x-msvideo": "avi",
 }
 _ELEMENTARY: Final = b"\x00\x00\x01\xb3"  # MPEG video without a container
+_NO_CHOICE_OF_METADATA: Final = 19  # this PyAV and newer open a file all the same if its metadata are not UTF-8
 
 # Decoders of what cameras, phones, browsers and editors write, by FFmpeg's names. Rarer ones are seldom tested against
 # hostile bytes.
@@ -197,14 +198,16 @@ def _opened(window: _Window, media_type: str, limits: Limits) -> Iterator[InputC
     if demuxer == "mov":
         options |= {"ignore_editlist": "1", "enable_drefs": "0"}
     streams = {"max_pixels": str(limits.max_pixels), "threads": "1"}
+    has_choice = int(av.__version__.partition(".")[0]) < _NO_CHOICE_OF_METADATA
+    metadata: dict[str, Any] = {"metadata_errors": "ignore"} if has_choice else {}
     with av.open(
         window,
         mode="r",
         format=demuxer,
         options=streams,
         container_options=options,
-        metadata_errors="ignore",
         io_open=_refuse,
+        **metadata,
     ) as container:
         yield container
 

@@ -57,6 +57,7 @@ _LONGEST_WAIT: Final = 600.0
 _UNANSWERED, _TO_RELEASE = "unanswered", "to release"  # what is done anew beside names that uploaders choose
 _MOST_MISLED: Final = 100  # names in a row that are not there, after which events are not relied on
 _RECHECKED_A_PASS: Final = 100
+_MOST_RESTING: Final = 10_000  # files whose time is yet to come, watched at once
 _CLOCKS_SECONDS: Final = 86_400.0  # by which a store's clock and ours may differ
 _LONGEST_PAUSE: Final = 60.0
 
@@ -92,6 +93,11 @@ class Handled(msgspec.Struct, frozen=True, kw_only=True):
 class _Try(msgspec.Struct, frozen=True):
     due: float
     tries: int
+
+
+class _Resting(msgspec.Struct, frozen=True):
+    stamp: str
+    until: float
 
 
 class _Countdown:
@@ -151,6 +157,7 @@ class BucketWorker:
         self._under_way: set[str] = set()
         self._waiting: dict[str, _Try] = {}
         self._failed: OrderedDict[tuple[str, str], _Try] = OrderedDict()
+        self._resting: dict[str, _Resting] = {}
         self._listing: Iterator[Stored | Unlisted] | None = None
         self._next_listing = 0.0
         self._hears = False  # whether the queue of events could be asked the last time
@@ -211,10 +218,16 @@ class BucketWorker:
 
     def look_once(self) -> None:
         """Handle everything that is there now, and wait until it is done. Raises HashHubError as `run` does."""
+        self._look_through()
+        if self._resting:  # a worker that is started anew each time would never see that they have rested
+            self._is_ending.wait(self._settings.settle_seconds)
+            self._look_through()
+        self._raise_trouble()
+
+    def _look_through(self) -> None:
         while self._look():
             pass
         self._drain()
-        self._raise_trouble()
 
     def _drain(self) -> None:
         for _ in range(2 * self._settings.jobs):
@@ -290,6 +303,10 @@ class BucketWorker:
             if is_told and self._clock() < self._next_listing:
                 return False
             self._listing = self.quarantine.objects()
+            # What was not taken once it had rested is gone, or listed no more: it makes room for others.
+            gone = [name for name, resting in self._resting.items() if resting.until < self._clock() - _LONGEST_WAIT]
+            for name in gone:
+                del self._resting[name]
             self._next_listing = self._clock() + self._settings.relist_seconds
         for _ in range(_MOST_A_PASS):
             if self._is_ending.is_set() or self._trouble is not None or not self._may_ask():
@@ -411,7 +428,23 @@ class BucketWorker:
 
     def _is_settled(self, item: Stored) -> bool:
         """Return whether a file of a folder has rested; an object of a bucket is there at once, or not."""
-        return isinstance(self.quarantine, S3Place) or time.time() - item.modified >= self._settings.settle_seconds
+        if isinstance(self.quarantine, S3Place):
+            return True
+        age = time.time() - item.modified
+        if age >= 0:
+            return age >= self._settings.settle_seconds
+        # Its time is yet to come: the clock was set back, or the file brought the time of another machine. It must not
+        # wait until then, and rests as long as any other, by a clock that nobody sets.
+        at = self._clock()
+        resting = self._resting.get(item.name)
+        if resting is None or resting.stamp != item.stamp:
+            resting = _Resting(item.stamp, at + self._settings.settle_seconds)
+            if item.name in self._resting or len(self._resting) < _MOST_RESTING:
+                self._resting[item.name] = resting
+        if resting.until > at:
+            return False
+        self._resting.pop(item.name, None)
+        return True
 
     def _is_away(self) -> bool:
         """Return whether uploads stay where they are, since the hub does not answer."""

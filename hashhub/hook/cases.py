@@ -800,7 +800,7 @@ def page(record: CaseRecord) -> str:
         "",
         "| rule | due | standing | source |",
         "|---|---|---|---|",
-        *(f"| {_cell(c.title)} | {_due(c)} | {c.standing.lower()} | {c.source} |" for c in case.clocks),
+        *(f"| {_cell(c.title)} | {_due(c)} | {_standing(c)} | {c.source} |" for c in case.clocks),
         "",
         "## Copies",
         "",
@@ -817,7 +817,7 @@ def page(record: CaseRecord) -> str:
         "",
         "## What was done",
         "",
-        *(f"- {e['time']} {e['kind']} by {_cell(e['actor'])}: {_cell(e['reason'])}" for e in record.history),
+        *(f"- {e['time']} {e['kind']} by {_cell(e['actor'])}{_because(e['reason'])}" for e in record.history),
         "",
         f"Written {_time(record.write_time)}.",
         "",
@@ -841,6 +841,14 @@ def _copies(copies: Sequence[Copy]) -> list[str]:
 
 def _due(clock: Clock) -> str:
     return _time(clock.due) if clock.due else "no number of hours"
+
+
+def _standing(clock: Clock) -> str:
+    return clock.standing.lower().replace("_", " ") if clock.due else "-"
+
+
+def _because(reason: str) -> str:
+    return f": {_cell(reason)}" if reason else ""
 
 
 def _cell(text: str) -> str:

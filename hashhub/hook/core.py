@@ -47,6 +47,7 @@ from hashhub.steps import acarry_out, carry_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from hashhub.hashing.media import MediaHashes
     from hashhub.hook.case_judge import CaseJudge
@@ -366,21 +367,31 @@ class Hook:
             yield None  # for a look at the cases
         action, verdict, cause = self._weighed(examined)
         judged = examined.judged
-        said = judged.result.reasons if judged is not None else ()
-        codes = {line.code for line in said}
-        gaps = dict.fromkeys(line for line in (*examined.lines, *examined.coverage.gaps) if line.code not in codes)
+        reasons = judged.result.reasons if judged is not None else ()
+        if examined.lines or examined.coverage.gaps:
+            codes = {line.code for line in reasons}
+            gaps = dict.fromkeys(line for line in (*examined.lines, *examined.coverage.gaps) if line.code not in codes)
+            # What decides comes first.
+            reasons = (*gaps, *reasons) if self._is_by_choice(examined, action, cause) else (*reasons, *gaps)
+        decision = Decision(
+            action=action,
+            verdict=verdict,
+            reasons=reasons,
+            reference=os.urandom(_REFERENCE_BYTES).hex(),
+            no_answer=cause,
+            policy=judged.policy if judged else "",
+            revision=judged.revision if judged else 0,
+            stale_since=judged.stale_since if judged else None,
+        )
+        state = _state(decision)
+        if call.asks_again and action is not Action.ALLOW and state is UploadState.UNANSWERED:
+            return decision
+        if state is None and not (call.earlier or self._listeners):  # most uploads: all that is kept is a number
+            self._count(call.door, decision, now())
+            return decision
+        yield None
         checked = Checked(
-            decision=Decision(
-                action=action,
-                verdict=verdict,
-                # What decides comes first.
-                reasons=(*gaps, *said) if self._is_by_choice(examined, action, cause) else (*said, *gaps),
-                reference=os.urandom(_REFERENCE_BYTES).hex(),
-                no_answer=cause,
-                policy=judged.policy if judged else "",
-                revision=judged.revision if judged else 0,
-                stale_since=judged.stale_since if judged else None,
-            ),
+            decision=decision,
             time=now(),
             door=call.door,
             # A name out of a file system may hold bytes that are no text.
@@ -391,13 +402,8 @@ class Hook:
             result=judged.result if judged else None,
             coverage=examined.coverage,
         )
-        state = _state(checked.decision)
-        if call.asks_again and action is not Action.ALLOW and state is UploadState.UNANSWERED:
-            return checked.decision
-        if call.earlier or self._listeners or state is not None:
-            yield None
         if call.earlier and self._is_recorded_as(call.earlier, checked):
-            self._count(checked)
+            self._count(call.door, checked.decision, checked.time)
             return msgspec.structs.replace(checked.decision, reference=call.earlier)
         checked = self._told(checked, content)
         if self._cases is not None and self._records is not None:
@@ -455,18 +461,13 @@ class Hook:
             else:
                 if examined.late is not None:
                     examined.late.add_done_callback(partial(self._complete, self._rechecks, checked, examined))
-        self._count(checked)
+        self._count(checked.door, checked.decision, checked.time)
         return checked
 
-    def _count(self, checked: Checked) -> None:
-        decision = checked.decision
-        key = (
-            checked.time.date().isoformat(),
-            checked.door,
-            decision.action,
-            decision.verdict,
-            decision.no_answer or "",
-        )
+    def _count(self, door: str, decision: Decision, time: datetime) -> None:
+        if self._records is None:
+            return
+        key = (time.date().isoformat(), door, decision.action, decision.verdict, decision.no_answer or "")
         with self._lock:
             self._counts[key] += 1
 

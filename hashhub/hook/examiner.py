@@ -90,6 +90,11 @@ class Examiner:
         judge_miss: Callable[[Query], Judged | None] | None,
     ) -> None:
         """See `Hook`."""
+        # Imported here: no upload waits for it, and who opens no hook does without.
+        from hashhub.hashing.coverage import coverage
+        from hashhub.hashing.signature import media_type_of
+
+        self._coverage, self._media_type_of = coverage, media_type_of
         self._settings = settings
         self._judge = judge
         self._media_judge = media_judge
@@ -133,8 +138,6 @@ class Examiner:
 
         `is_on_loop`: the steps are taken by an event loop, which waits for child processes by itself.
         """
-        from hashhub.hashing.signature import media_type_of
-
         begun = time.monotonic()
         # 1. What is remembered of these very bytes.
         remembered = yield from self._remembered(content)
@@ -147,7 +150,7 @@ class Examiner:
                 causes=remembered.causes,
             )
         # 2. Who knows its digests: unless they are asked about with its hashes.
-        examined = Examined(query=Query(hashes=content.digests), media_type=media_type_of(content.head))
+        examined = Examined(query=Query(hashes=content.digests), media_type=self._media_type_of(content.head))
         examined.is_unasked = self._is_asked_once(examined.media_type)
         if not examined.is_unasked:
             yield from self._ask(examined, is_on_loop=is_on_loop)
@@ -325,11 +328,9 @@ class Examiner:
             examined.lacks(NoAnswer.HUB_AWAY, error.reason, error.message)
 
     def _hashed(self, examined: Examined, media: MediaHashes) -> None:
-        from hashhub.hashing.coverage import coverage
-
         examined.query = media.query()
         examined.media_type = media.media_type
-        examined.coverage = coverage(media, self._settings.effort, query=examined.query)
+        examined.coverage = self._coverage(media, self._settings.effort, query=examined.query)
         examined.if_unknown = if_skipped(self._settings, examined.coverage)
         examined.is_unhashed = False
         if not media.frames and not media.video_frames:
@@ -381,10 +382,12 @@ class Examiner:
             self._only_exact(examined, f"the hub did not decode it ({media.media_type})")
 
 
-def if_skipped(settings: HookSettings, coverage: Coverage) -> Action:
+def if_skipped(settings: HookSettings, covered: Coverage) -> Action:
     """Return what becomes at least of an upload of which so much was looked at."""
-    is_skipped = any(gap.code == _FRAMES_SKIPPED for gap in coverage.gaps)
-    return settings.on_frames_skipped if is_skipped else Action.ALLOW
+    for gap in covered.gaps:
+        if gap.code == _FRAMES_SKIPPED:
+            return settings.on_frames_skipped
+    return Action.ALLOW
 
 
 def given_up() -> Cancelled:

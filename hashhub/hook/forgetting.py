@@ -12,11 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from hashhub.errors import DataLoss
-from hashhub.hook.clock import is_believed
+from hashhub.hook.clock import Times, is_believed
 from hashhub.hook.evidence import LAST_RULING, kind_of, lists_of
 from hashhub.hook.queue import Queue
 from hashhub.hook.records import HOOK, UploadState
@@ -54,7 +54,7 @@ def forget(
     if not days or not is_believed(records):
         return 0
     before = (now() - timedelta(days=days)).isoformat()
-    queue = Queue(records, settings)
+    queue, times = Queue(records, settings), Times(records)
     sql = (
         f"SELECT u.time, u.reference, u.checked, {LAST_RULING}, {_STAYS} FROM upload u "  # noqa: S608 - our own text
         "WHERE u.state = :state AND (u.time, u.reference) > (:time, :reference) AND u.time <= :before "
@@ -69,8 +69,8 @@ def forget(
             changes = _case_changes(records)
             pending = _pending_cases(records)
             due = []
-            for _, reference, stored, ruling, stays in rows:
-                if stays:
+            for time_recorded, reference, stored, ruling, stays in rows:
+                if stays or (times.were_wrong and _last_deed(records, reference, time_recorded, times) > before):
                     continue
                 with suppress(DataLoss):  # what cannot be read stays, to be looked at
                     checked = read_checked(stored)
@@ -82,6 +82,13 @@ def forget(
     if count:
         records.rows("PRAGMA wal_checkpoint(TRUNCATE)")  # which still holds the rows
     return count
+
+
+def _last_deed(records: Records, reference: str, time_recorded: str, times: Times) -> str:
+    """Return when something was done with an upload last, at the latest."""
+    rows = records.rows("SELECT time FROM event WHERE subject = ? AND kind <> 'upload.viewed'", (reference,))
+    said = [datetime.fromisoformat(text) for text in (time_recorded, *(text for (text,) in rows))]
+    return max(times.latest(at, reference) for at in said).isoformat()
 
 
 def _delete(

@@ -522,6 +522,7 @@ class Form:
             },
         )
         self._marker = b"--" + boundary
+        self._line = b"\r\n" + self._marker
         self._markers = _Markers(self._marker)
         self._head = b""  # as many of the first bytes as the marker has
         self._parts = self._files = self._other_parts = 0
@@ -570,6 +571,8 @@ class Form:
             end = marker - 2  # the line's end before it belongs to it
         else:
             end = piece.find(b"\r", max(begin, len(piece) - len(self._marker) - 1))
+            while end >= 0 and not self._line.startswith(piece[end:]):
+                end = piece.find(b"\r", end + 1)
             if end < 0:
                 end = len(piece)
         if end <= begin:
@@ -769,10 +772,11 @@ class _Markers:
         before.
         """
         before, self.tail = self.tail, (self.tail + piece[-self._margin :])[-self._margin :]
-        across = _across(before, piece, self._marker)
-        places = _places(piece, self._marker)
+        places, across = _places(piece, self._marker), 0
+        if self._marker in before + piece[: self._margin]:  # else none is where the two meet
+            across = _across(before, piece, self._marker)
+            self.lines += _across(before, piece, self._line)
         self.count += across + len(places)
-        self.lines += _across(before, piece, self._line)
         for place in places:
             self.lines += piece.startswith(self._line, place)
         return places, across > 0

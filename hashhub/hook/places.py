@@ -434,7 +434,9 @@ class FolderPlace:
             with self._opened(stored.name) as file:
                 if of_file(stored.name, os.fstat(file)) != stored:
                     raise Conflict(f"{stored.name!r} has changed; it is read again")
-                while piece := os.read(file, _PIECE):
+                left = stored.size
+                while left >= 0 and (piece := os.read(file, _PIECE)):  # one that grows might have no end
+                    left -= len(piece)
                     yield piece
                 if of_file(stored.name, os.fstat(file)) != stored:
                     raise Conflict(f"{stored.name!r} changed while it was read; it is read again")

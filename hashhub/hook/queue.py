@@ -67,6 +67,7 @@ _ROUND_SECONDS: Final = 60.0
 _RECHECK_SECONDS: Final = 3600.0  # between two looks for uploads whose answer is old
 _ERASURE_SECONDS: Final = 3600.0
 _ANSWER_AGE: Final = timedelta(days=1)
+_AHEAD: Final = timedelta(days=1)  # what is later than that was put on record by a clock that was wrong
 _ASKED_A_ROUND: Final = 100
 
 
@@ -342,17 +343,18 @@ class Queue:
     ) -> tuple[int, int]:
         """Ask again about uploads that were held or blocked, those first that were not asked about for longest; return
         about how many, and of how many the answer changed. What changed is shown, and an event; nothing is released.
-        `older_than`: leaves out what has a younger answer.
+        `older_than`: leaves out what has a younger answer, but not one that the clock gave when it was days ahead.
 
         Asked is what hit: the upload's own hashes, and those of its variants that hit. A video that was hit by its
         frames is not asked about, as its frames are not kept. Raises HashHubError when no answer can be had; what was
         asked until then stays.
         """
+        at = now()
         rows = self._records.rows(
             "SELECT u.reference FROM upload u LEFT JOIN later_answer a USING (reference) "
-            "WHERE u.state IN (?, ?) AND coalesce(a.time, u.time) <= ? "
+            "WHERE u.state IN (?, ?) AND (coalesce(a.time, u.time) <= ? OR coalesce(a.time, u.time) > ?) "
             "ORDER BY coalesce(a.time, ''), u.time, u.reference",
-            (UploadState.HELD, UploadState.BLOCKED, (now() - older_than).isoformat()),
+            (UploadState.HELD, UploadState.BLOCKED, (at - older_than).isoformat(), (at + _AHEAD).isoformat()),
         )
         asked = changed = 0
         for (reference,) in rows:
@@ -558,6 +560,10 @@ class Queue:
                     asked.create_review(entry, ReviewKind(kind), comment, request_id=request_id)
                     fate, detail = FeedbackState.SENT, ""
                 except (Unavailable, LimitExceeded) as e:
+                    if isinstance(e, LimitExceeded) and e.retry_after is None:  # of this entry so many were made today
+                        _LOG.warning("a review waits: %s", e.message)
+                        fates[FeedbackState.QUEUED] += 1
+                        continue
                     _LOG.warning("reviews wait: %s", e.message)
                     fates[FeedbackState.QUEUED] += len(rows) - done
                     break
@@ -660,8 +666,9 @@ class Queue:
         at = now()
         with self._records.transaction():
             if not self._records.rows(
-                "SELECT 1 FROM event WHERE kind = 'upload.viewed' AND subject = ? AND actor = ? AND time >= ?",
-                (reference, actor, at.date().isoformat()),
+                "SELECT 1 FROM event WHERE kind = 'upload.viewed' AND subject = ? AND actor = ? AND time >= ? "
+                "AND time <= ?",
+                (reference, actor, at.date().isoformat(), (at + _AHEAD).isoformat()),
             ):
                 self._records.note(actor=actor, kind="upload.viewed", subject=reference)
 

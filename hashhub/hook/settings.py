@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -551,6 +551,8 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a hook."""
+
+    CHOICES: ClassVar = {"on_match": (Action.HOLD.value, Action.BLOCK.value)}
 
     policy: str
     """Policy that judges: NAME or NAME@VERSION. No default: which statements suffice is a safety decision."""

@@ -34,7 +34,7 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
-from hashhub.hook.clock import is_believed
+from hashhub.hook.clock import Times, is_believed
 from hashhub.hook.decision import Action, Checked
 from hashhub.hook.records import HOOK, UploadState
 from hashhub.hook.retention import Retention
@@ -196,7 +196,8 @@ class Vault:
 
     def items(self) -> list[Item]:
         """Return what is kept, the soonest to be erased first, legal holds last."""
-        items = [self._item(row) for row in self._rows()]
+        times = Times(self._records)
+        items = [self._item(row, times) for row in self._rows()]
         return sorted(items, key=lambda i: (i.due_time is None, i.due_time or i.time, i.reference))
 
     def export(self, reference: str, out: Path, *, actor: str, reason: str) -> int:
@@ -209,9 +210,12 @@ class Vault:
         _check_reason(reason)
         name, wrapped = self._kept_item(reference)
         with self._records.transaction():
-            since = (now() - timedelta(days=1)).isoformat()
+            day = timedelta(days=1)
+            # What is later than tomorrow was put on record by a clock that was wrong, and would count until then.
+            since, until = ((now() - day).isoformat(), (now() + day).isoformat())
             [(count,)] = self._records.rows(
-                "SELECT count(*) FROM event WHERE kind = 'vault.opened' AND actor = ? AND time > ?", (actor, since)
+                "SELECT count(*) FROM event WHERE kind = 'vault.opened' AND actor = ? AND time > ? AND time <= ?",
+                (actor, since, until),
             )
             if count >= self._settings.exports_a_day:
                 raise LimitExceeded(
@@ -291,20 +295,19 @@ class Vault:
         """Erase what is due, at most 1,000 items, and return their references; nothing while the clock is doubted."""
         if not is_believed(self._records):
             return []
-        at = now()
+        at, times = now(), Times(self._records)
         due = []
         for row in self._rows():
-            item = self._item(row)
+            item = self._item(row, times)
             if item.due_time is not None and item.due_time <= at:
                 due.append((row[0], item))
-        for name, item in due[:_SWEEP_ITEMS]:
-            self._erase(name, item, actor)
-        if due:
+        erased = [(name, item) for name, item in due[:_SWEEP_ITEMS] if self._erase(name, item, actor)]
+        if erased:
             # The write-ahead log still holds the pages with the keys; with a reader in between it stays until later.
             self._records.rows("PRAGMA wal_checkpoint(TRUNCATE)")
-            for name, _ in due[:_SWEEP_ITEMS]:
+            for name, _ in erased:
                 self._unlink(name)
-        return [item.reference for _, item in due[:_SWEEP_ITEMS]]
+        return [item.reference for _, item in erased]
 
     def rotate(self, *, actor: str) -> tuple[int, int]:
         """Wrap the keys of what was kept for another key anew for this one, each by itself, so that it can be stopped
@@ -323,11 +326,11 @@ class Vault:
                 _LOG.warning("the vault's key of %s was not rotated: %s", reference, e.message)
                 failed += 1
                 continue
-            self._records.write(
-                "UPDATE vault_item SET key_id = ?, wrapped_key = ? WHERE name = ? AND erase_time IS NULL",
-                (self._keys.id, anew, name),
+            # Not what was erased, or rotated by somebody else, meanwhile.
+            done += self._records.write(
+                "UPDATE vault_item SET key_id = ?, wrapped_key = ? WHERE name = ? AND wrapped_key = ?",
+                (self._keys.id, anew, name, wrapped),
             )
-            done += 1
         self._records.note(
             actor=actor, kind="vault.rotated", subject="vault", key=self._keys.id, rotated=done, failed=failed
         )
@@ -354,7 +357,7 @@ class Vault:
         name, wrapped = rows[0]
         return name, wrapped
 
-    def _item(self, row: tuple[str, str, int, str, str, bytes]) -> Item:
+    def _item(self, row: tuple[str, str, int, str, str, bytes], times: Times) -> Item:
         _, reference, size, at, key_id, _ = row
         held = datetime.fromisoformat(at)
         holds = self._records.rows("SELECT case_name FROM legal_hold WHERE reference = ?", (reference,))
@@ -362,27 +365,28 @@ class Vault:
         if holds:
             due, why = None, "legal hold" + "".join(f" {case}" for (case,) in holds if case)
         else:
-            [(reported,)] = self._records.rows("SELECT max(time) FROM filed_report WHERE reference = ?", (reference,))
+            rows = self._records.rows("SELECT time FROM filed_report WHERE reference = ?", (reference,))
+            reported = [times.latest(datetime.fromisoformat(time), reference) for (time,) in rows]
             due, why = self._retention.due(
-                held=held,
-                reported=datetime.fromisoformat(reported) if reported else None,
-                released=self._release_time(reference),
+                held=times.latest(held, reference),
+                reported=max(reported, default=None),
+                released=self._release_time(reference, times),
             )
         return Item(reference=reference, size_bytes=size, time=held, key_id=key_id, due_time=due, due_why=why)
 
-    def _release_time(self, reference: str) -> datetime | None:
+    def _release_time(self, reference: str, times: Times) -> datetime | None:
         """Return when the upload was released, by persons or by a later answer; None where it is not."""
         if not self._records.rows(
             "SELECT 1 FROM upload WHERE reference = ? AND state = ?", (reference, UploadState.RELEASED)
         ):
             return None
-        [(at,)] = self._records.rows(
-            "SELECT max(time) FROM event WHERE subject = ? AND kind IN ('upload.released', 'upload.rechecked')",
+        rows = self._records.rows(
+            "SELECT time FROM event WHERE subject = ? AND kind IN ('upload.released', 'upload.rechecked')",
             (reference,),
         )
-        return datetime.fromisoformat(at) if at else None
+        return max((times.latest(datetime.fromisoformat(time), reference) for (time,) in rows), default=None)
 
-    def _erase(self, name: str, item: Item, actor: str) -> None:
+    def _erase(self, name: str, item: Item, actor: str) -> bool:
         with self._records.transaction():
             # Looked at again in the transaction: a hold may have been set, or a report filed, meanwhile.
             row = self._records.rows(
@@ -390,13 +394,14 @@ class Vault:
                 "WHERE name = ? AND erase_time IS NULL",
                 (name,),
             )
-            still = self._item(row[0]).due_time if row else None
+            still = self._item(row[0], Times(self._records)).due_time if row else None
             if still is None or still > now():
-                return
+                return False
             self._records.write(
                 "UPDATE vault_item SET wrapped_key = NULL, erase_time = ? WHERE name = ?", (now().isoformat(), name)
             )
             self._records.note(actor=actor, kind="vault.erased", subject=item.reference, reason=item.due_why)
+        return True
 
     def _unlink(self, name: str) -> None:
         [(erased,)] = self._records.rows("SELECT erase_time FROM vault_item WHERE name = ?", (name,))

@@ -214,7 +214,8 @@ class Hub:
     def take_over(self) -> None:
         """Let commits that a killed hub left unfinished begin again at once. Only for the first process of a hub.
 
-        In PostgreSQL a lease may belong to a hub on another machine; there they run out by themselves.
+        In PostgreSQL a lease may belong to a hub on another machine; there the database says whose holder has ended
+        (`store.presence`), and operations' leases run out by themselves.
         """
         if self._store.kind == "SQLITE":  # in the data directory, which is locked: nobody else can be committing
             try:

@@ -307,18 +307,17 @@ class Conflicts:
                 for one, other in {(left, right), (right, left)}:
                     total[one] += pair.number
                     others.setdefault(one, set()).add(other)
-        everything = frozenset(registry.hash_sets)
+        items = self._store.conflicts.item_counts(scope)
         contributors = []
         for contributor, conflicts in sorted(total.items(), key=lambda x: (-x[1], x[0]))[:_SUMMED]:
             if scope is not None and contributor != principal.contributor:
                 continue  # of others it knows only what they have with itself, which the counts say
-            own = frozenset(name for name in everything if name.partition("/")[0] == contributor)
             contributors.append(
                 ConflictingContributor(
                     contributor=contributor,
                     reliability=_reliability(registry, contributor),
                     conflicts=conflicts,
-                    items=self._store.conflicts.item_count(own, everything if scope is None else scope.visible),
+                    items=items.get(contributor, 0),
                     others=len(others[contributor] - {contributor}),
                 )
             )

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from hashhub.hygiene import Code
-from hashhub.model import EntryState, Event, EventKind, RevertedEvent, Review, ReviewKind, now
+from hashhub.model import EntryState, Event, EventKind, Retention, RevertedEvent, Review, ReviewKind, now
 from hashhub.store import IdSet, Origin
 from hashhub.trust.statement import set_aside
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-    from hashhub.model import Actor, Retention
+    from hashhub.model import Actor
     from hashhub.store import Store
 
 REASON: Final = "REVERT"
@@ -70,6 +70,7 @@ class Revert:
         self._seen = 0
         self._moved: dict[int, int] = {}  # in a preview: entry id to the code of the state that it would be in
         self._contents: dict[str, dict[str, Any]] = {}  # in a preview: resources as they would be
+        self._retentions: dict[str, Retention] = {}  # likewise
 
     def undo(self, actor: str, since: datetime, *, withdrawals_only: bool, comment: str) -> list[RevertedEvent]:
         """Undo the token's events since a time, and say what became of each."""
@@ -150,6 +151,8 @@ class Revert:
                     outcome, reverted = self._end(event, {"retire_time": _text(now())}, "the version is retired")
                 case EventKind.HASH_SET_DELETION_ASKED:
                     outcome, reverted = self._deletion_request(event)
+                case EventKind.RETENTION_CHANGED:
+                    outcome, reverted = self._retention(event)
                 case EventKind.HASH_SET_CREATED:
                     outcome, reverted = self._hash_set(event)
                 case _:
@@ -454,6 +457,36 @@ class Revert:
         if not self._dry:
             self._store.retention.update(contributor, hash_set, take_back, comment="", by=self._by, reason=REASON)
         return "the request is taken back", True
+
+    def _retention(self, event: Event) -> tuple[str, bool]:
+        """Keep entries for as long as before, and hold them or not as before."""
+        undo = self._store.history.undo_of(event.revision)
+        if undo is None:
+            return "how long entries were kept before is not on record", False
+        before, after = (msgspec.json.decode(undo[at], type=Retention) for at in ("before", "after"))
+        fields = [name for name in ("days", "hold") if getattr(before, name) != getattr(after, name)]
+        if not fields:
+            return "a request for a deletion was taken back; make it again if it was right", False
+        contributor, _, hash_set = event.subject.removeprefix("hash-sets/").partition("/")
+        current = self._retentions.get(event.subject) or self._store.retention.get(contributor, hash_set)
+        changed: list[str] = []
+
+        def put_back(current: Retention) -> Retention:
+            changed[:] = [name for name in fields if getattr(current, name) != getattr(after, name)]
+            if changed:
+                return current
+            return msgspec.structs.replace(current, **{name: getattr(before, name) for name in fields})
+
+        if self._dry:
+            current = self._retentions.get(event.subject) or self._store.retention.get(contributor, hash_set)
+            self._retentions[event.subject] = put_back(current)
+        else:
+            self._store.retention.update(contributor, hash_set, put_back, comment="", by=self._by, reason=REASON)
+        if changed:
+            return f"left as it is: {', '.join(changed)} was changed since", False
+        has_expired = 0 < after.days < (before.days or after.days + 1)
+        rest = "; entries that expired meanwhile stay withdrawn: restore those that should stand" if has_expired else ""
+        return f"what stood before is put back{rest}", True
 
     def _hash_set(self, event: Event) -> tuple[str, bool]:
         contributor, _, hash_set = event.subject.removeprefix("hash-sets/").partition("/")

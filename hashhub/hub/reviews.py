@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 OBJECTIONS_A_DAY: Final = 100
 """How many objections against others' entries weigh by themselves; those beyond wait for the operator's acceptance."""
 
+REVIEWS_A_DAY: Final = 20
+"""How often one contributor reviews one entry within a day: whoever is asked about its item reads all that was said."""
+
 
 class Reviews:
     """Append-only statements about entries, by others than their contributor.
@@ -45,7 +48,8 @@ class Reviews:
         """Add a review; its author is the caller's contributor. Raises NotFound, also for an entry whose terms hide it
         from the caller.
 
-        A contributor's objections beyond OBJECTIONS_A_DAY await the operator's acceptance.
+        A contributor's objections beyond OBJECTIONS_A_DAY await the operator's acceptance. Raises LimitExceeded
+        beyond REVIEWS_A_DAY of one entry.
         """
         access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR)
         if kind is ReviewKind.SET_ASIDE:
@@ -60,6 +64,7 @@ class Reviews:
             review,
             also=newer,
             daily=None if principal.role is Role.OPERATOR else OBJECTIONS_A_DAY,
+            most=None if principal.role is Role.OPERATOR else REVIEWS_A_DAY,
             by=access.actor(principal),
             request_id=request_id,
         )

@@ -48,7 +48,10 @@ _log = logging.getLogger("hashhub.server")
 
 _SMALL_POOL: Final = 2  # threads for refusals: those wait for nothing
 _SMALL_QUEUE: Final = 100_000  # refusals that wait for those threads: each takes some 0.1 ms
-_STREAMS: Final = 256
+_STREAMS: Final = 512
+# Calls of all connections that wait to be looked at: beyond the first number gRPC cancels some, whosever they are,
+# beyond the second all. Its own 1,000 and 3,000 are what two connections may have; these wait a second or two.
+_PENDING: Final = (4096, 8192)
 _WINDOW_BYTES: Final = 65_536
 _ANSWER_BYTES: Final = -1  # no limit of ours: what a caller may ask for is limited in items
 
@@ -102,9 +105,11 @@ class Doors:
                 ("grpc.max_send_message_length", _ANSWER_BYTES),
                 ("grpc.so_reuseport", int(shared)),
                 ("grpc.max_allowed_incoming_connections", config.max_connections),
-                # Of one connection: what a token may have. gRPC itself cancels calls, whosever they are, once 1,000
-                # wait to be looked at.
-                ("grpc.max_concurrent_streams", max(_STREAMS, config.token_calls + config.token_streams)),
+                # Of one connection: twice what a token may have, since gRPC counts a call that has been answered or
+                # reset until nothing of it is left, and refuses the one too many.
+                ("grpc.max_concurrent_streams", max(_STREAMS, 2 * (config.token_calls + config.token_streams))),
+                ("grpc.server.max_pending_requests", _PENDING[0]),
+                ("grpc.server.max_pending_requests_hard_limit", _PENDING[1]),
                 # What a stream may send before its request is asked for: fixed, and not what a fast sender makes of it.
                 ("grpc.http2.bdp_probe", 0),
                 ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),

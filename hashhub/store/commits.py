@@ -6,7 +6,6 @@ COMMITTING      rows that nobody sees yet                   COMMITTED: the revis
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -100,17 +99,18 @@ class Commits:
         """Take an OPEN import to COMMITTING, or take over one whose commit was left unfinished, and return it.
 
         This process then holds the import's lease until `finish_commit`, `cancel_import` or `release_commit`. Every
-        step, reading the batches too, renews it; 60 s after the last one others may take the commit over. What an
-        unfinished commit had staged is purged first. A COMMITTED import is returned as it is.
+        step, reading the batches too, renews it; 60 s after the last one others may take the commit over, and at once
+        where this process is known to have ended. What an unfinished commit had staged is purged first. A COMMITTED
+        import is returned as it is.
 
         Raises:
             Conflict: another call is committing this import, or another import into the same hash set; retry later.
             FailedPrecondition: the import is CANCELLED, or its contributor was retired.
         """
-        lease = secrets.token_hex(8)
         t = s.imports
         if import_id in self._leases.commits:
             raise Conflict(f"import {import_id} is being committed; wait until it is done, then retry", retry_after=1.0)
+        lease = self._leases.presence.new_lease()
         into = self._db.read(lambda c: c.scalar(sa.select(t.c.hash_set).where(t.c.id == import_id)))
         if into is not None:  # before there is a lease: millions of rows take longer than it lasts
             self._outstanding.prepare(into)
@@ -123,17 +123,18 @@ class Commits:
                 raise closed(import_id, _CANCELLED)
             check_active(c, import_.contributor)
             key, set_key = c.execute(sa.select(t.c.key, t.c.hash_set).where(t.c.id == import_id)).one()
-            busy = c.execute(
-                sa.select(t.c.id).where(
+            holders = c.execute(
+                sa.select(t.c.id, t.c.lease).where(
                     t.c.hash_set == set_key,
                     t.c.state == _COMMITTING,
                     t.c.lease_until > s.to_millis(now()),
                     t.c.lease.not_in(self._leases.given_up),
                 )
-            ).first()
+            ).all()
+            busy = next((row for row in holders if not self._leases.presence.is_gone(c, row.lease)), None)
             if busy is not None:
                 raise Conflict(
-                    f"import {busy[0]} into the same hash set is being committed; wait until it is done, then retry",
+                    f"import {busy.id} into the same hash set is being committed; wait until it is done, then retry",
                     retry_after=1.0,
                 )
             c.execute(

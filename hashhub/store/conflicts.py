@@ -213,20 +213,26 @@ class Conflicts:
             for row in self._db.read(lambda c: c.execute(chosen).all())
         ]
 
-    def item_count(self, own: Collection[str], visible: Collection[str]) -> int:
-        """Return about how many items hash sets of `own` have conflicts that have not ended with any of `visible`."""
-        keys = self._keys()
-        t = s.conflict
-        mine = [key for key, name in keys.items() if name in own]
-        others = [key for key, name in keys.items() if name in visible]
-        stands = t.c.state != ENDED
-        items = sa.union(
-            sa.select(t.c.item).where(stands, t.c.left_set.in_(mine), t.c.right_set.in_(others)),
-            sa.select(t.c.item).where(stands, t.c.right_set.in_(mine), t.c.left_set.in_(others)),
-        ).subquery()
-        chosen = sa.select(sa.func.count()).select_from(items)
-        count: int = self._db.read(lambda c: c.execute(chosen).scalar_one())
-        return count
+    def item_counts(self, scope: ConflictScope | None) -> dict[str, int]:
+        """Return about how many items each contributor has conflicts about that have not ended, by one statement
+        however many contributors there are.
+
+        `scope`: as `list_conflicts`; for its own contributor only.
+        """
+        t, h = s.conflict, s.hash_set
+        keys = {} if scope is None else self._keys()
+
+        def side(mine: sa.ColumnElement[int], others: sa.ColumnElement[int]) -> sa.Select[Any]:
+            items = sa.select(h.c.contributor, t.c.item).join(h, h.c.key == mine)
+            items = items.where(t.c.state != ENDED, *_of_hash_sets_that_are())
+            if scope is None:
+                return items
+            own, visible = ([key for key, name in keys.items() if name in names] for names in scope)
+            return items.where(mine.in_(own), others.in_(visible))
+
+        items = sa.union(side(t.c.left_set, t.c.right_set), side(t.c.right_set, t.c.left_set)).subquery()
+        chosen = sa.select(items.c.contributor, sa.func.count()).group_by(items.c.contributor)
+        return {row[0]: row[1] for row in self._db.read(lambda c: c.execute(chosen).all())}
 
     def _conditions(
         self,

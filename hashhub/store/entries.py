@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from hashhub import frames
+from hashhub.errors import LimitExceeded, Reason
 from hashhub.hashes import FRAMES, VPDQ
 from hashhub.hygiene import Code
 from hashhub.model import (
@@ -411,10 +412,12 @@ class Entries:
         *,
         also: Sequence[int] = (),
         daily: int | None = None,
+        most: int | None = None,
         by: Actor = SYSTEM,
         request_id: str = "",
     ) -> Review:
-        """Append a review of a visible entry and return it with its id, time and revision. Raises NotFound.
+        """Append a review of a visible entry and return it with its id, time and revision. Raises NotFound;
+        LimitExceeded when its author made `most` reviews of the entry within a day.
 
         It counts for the entries `also` too, by which the contributor states the same item; a SET_ASIDE one for all for
         which the review counts that it sets aside. An objection beyond the first `daily` ones that its author made
@@ -428,6 +431,8 @@ class Entries:
                 return first
             if not self._writing.visible_states(c, [review.entry_id]):
                 raise no_entry(str(review.entry_id))
+            if most is not None:
+                self._check_repeated(c, review, most)
             at = now()
             awaits = daily is not None and review.kind in OBJECTIONS and self._has_objected(c, review, daily)
             revision = append_event(
@@ -460,6 +465,30 @@ class Entries:
         set_key = sa.select(e.c.hash_set).where(e.c.id == review.entry_id).scalar_subquery()
         rows = c.execute(sa.select(r.c.entry).where(r.c.hash_set == set_key, r.c.review == review.sets_aside))
         return sorted({review.entry_id, *rows.scalars()})
+
+    def _check_repeated(self, c: Connection, review: Review, most: int) -> None:
+        """Raise LimitExceeded when the author made so many reviews within a day that count for the entry."""
+        r, a, e = s.review, s.reviewed, s.entry
+        # By the entry's own rows: an author may have made any number of others that day.
+        recent = (
+            sa.select(sa.func.count())
+            .select_from(e)
+            .join(a, sa.and_(a.c.hash_set == e.c.hash_set, a.c.entry == e.c.id))
+            .join(r, r.c.id == a.c.review)
+            .where(
+                e.c.id == review.entry_id,
+                r.c.author == review.author,
+                r.c.create_time > s.to_millis(now() - _DAY),
+                r.c.role != s.ROLES[Role.OPERATOR],
+            )
+        )
+        if c.execute(recent).scalar_one() >= most:
+            raise LimitExceeded(
+                f"{review.author} has reviewed this entry {most} times within a day, and may go on a day later; what "
+                "it said stands",
+                reason=Reason.SHARE_EXCEEDED,
+                metadata={"share": "reviews of an entry", "most": str(most)},
+            )
 
     def _has_objected(self, c: Connection, review: Review, times: int) -> bool:
         """Whether the author made so many objections within a day against others' entries, to which this one comes."""

@@ -312,7 +312,7 @@ class Imports:
         Raises FailedPrecondition (IMPORT_CLOSED) when it is COMMITTED, Conflict while another process is committing it.
         """
         t = s.imports
-        lease = secrets.token_hex(8)
+        lease = self._leases.presence.new_lease()
         with self._db.write() as c:
             self._db.lock(c)
             import_ = one_import(c, import_id)
@@ -324,7 +324,8 @@ class Imports:
                 sa.select(t.c.key, t.c.hash_set, t.c.lease, t.c.lease_until).where(t.c.id == import_id)
             ).one()
             ours = self._leases.commits.get(import_id)
-            if until > s.to_millis(now()) and (ours is None or ours.lease != holder):
+            is_held = until > s.to_millis(now()) and not self._leases.presence.is_gone(c, holder)
+            if is_held and (ours is None or ours.lease != holder):
                 raise Conflict(
                     f"import {import_id} is being committed by another process; retry later", retry_after=1.0
                 )

@@ -19,9 +19,11 @@ from hashhub.errors import Conflict, HashHubError
 from hashhub.model import ImportState, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
+from hashhub.store.presence import Presence
 from hashhub.store.staging import Commit
 
-LEASE: Final = timedelta(seconds=60)  # longer than any step of a commit; a crashed process's import waits this long
+# Longer than any step of a commit. A crashed process's import waits this long, unless PostgreSQL tells at once.
+LEASE: Final = timedelta(seconds=60)
 _COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
 
 
@@ -30,6 +32,7 @@ class Leases:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self.presence = Presence(database)
         self.commits: dict[str, Commit] = {}
         """Of this process, by import."""
         self.given_up: list[str] = []

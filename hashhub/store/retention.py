@@ -81,6 +81,7 @@ class Retentions:
                     reason=reason,
                     facts={"fields": tuple(sorted(told)), "days": after.days, "hold": int(after.hold)},
                     details={"comment": comment},
+                    undo={"before": to_json(before), "after": to_json(after)},
                 )
                 c.execute(sa.update(s.hash_set).where(s.hash_set.c.key == key).values(retention=to_json(after)))
             return after

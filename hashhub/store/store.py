@@ -130,6 +130,7 @@ class Store:
 
     def close(self) -> None:
         """Close the connections."""
+        self.leases.presence.close()
         self._db.close()
 
     @property

@@ -9,7 +9,7 @@ from enum import StrEnum
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import msgspec
 
@@ -94,6 +94,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     any of these.
     """
 
+    CHOICES: ClassVar = {"test": (Verdict.MATCH.value, Verdict.REVIEW.value, Verdict.NO_MATCH.value)}
+
     name: str
     version: int = 1
     title: str
@@ -138,7 +140,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             wrong.append(Violation("version", f"must be between 1 and {MAX_VERSION}", "OUT_OF_RANGE"))
         if not self.title.strip() or not self.description.strip():
             wrong.append(Violation("title, description", "must not be empty", "REQUIRED"))
-        if self.test not in {Verdict.MATCH, Verdict.REVIEW, Verdict.NO_MATCH}:
+        if self.test not in self.CHOICES["test"]:
             wrong.append(Violation("test", "must be MATCH, REVIEW or NO_MATCH", "INVALID"))
         if not self.clauses:
             wrong.append(

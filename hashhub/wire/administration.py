@@ -87,7 +87,7 @@ def reverted_event_from_pb(pb: v1.RevertedEvent) -> RevertedEvent:
 
 
 def token_to_pb(token: Principal) -> v1.Token:
-    with Sendable("token"):
+    with Sendable("token", expected="Principal, its role a Role"):
         return v1.Token(
             name=names.token_name(token.name),
             role=ROLE.to_pb(token.role),

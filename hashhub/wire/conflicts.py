@@ -106,7 +106,7 @@ def conflict_filter_to_pb(wanted: ConflictFilter) -> v1.ConflictFilter:
     def contributor(name: str) -> str:
         return names.contributor_name(name) if name else ""
 
-    with Sendable("filter"):
+    with Sendable("filter", expected="ConflictFilter"):
         return v1.ConflictFilter(
             kinds=map(_KIND.to_pb, wanted.kinds),
             severities=map(_SEVERITY.to_pb, wanted.severities),

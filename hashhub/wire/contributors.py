@@ -16,7 +16,7 @@ _RELIABILITY: Final = EnumMap(Reliability, v1.Reliability, "RELIABILITY_", Relia
 
 
 def contributor_to_pb(contributor: Contributor) -> v1.Contributor:
-    with Sendable("contributor"):
+    with Sendable("contributor", expected="Contributor"):
         return v1.Contributor(
             name=names.contributor_name(contributor.id),
             display_name=contributor.display_name,
@@ -66,7 +66,7 @@ def contributors_from_pb(contributors: Sequence[str], at: str) -> tuple[str, ...
 
 
 def group_to_pb(group: Group) -> v1.Group:
-    with Sendable("group"):
+    with Sendable("group", expected="Group, its members a sequence of ids"):
         return v1.Group(
             name=names.group_name(group.id),
             display_name=group.display_name,

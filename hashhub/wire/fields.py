@@ -55,13 +55,25 @@ class _PbEnum(Protocol):
     def items(self) -> list[tuple[str, Any]]: ...
 
 
+class _Numbers(dict[_E, Any]):
+    """Numbers on the wire by value; what is none of the values, as a program's author can pass it, is refused."""
+
+    def __init__(self, kind: type[_E], numbers: Mapping[_E, Any]) -> None:
+        super().__init__(numbers)
+        self._kind = kind
+
+    def __missing__(self, value: object) -> Any:
+        known = ", ".join(one.value for one in self._kind)
+        raise InvalidArgument.field(self._kind.__name__, f"must be one of {known}; got {str(value)[:40]!r}")
+
+
 class EnumMap(Generic[_E]):
     """The two directions of one enumeration. `default` is what UNSPECIFIED reads as; None: it is refused."""
 
     def __init__(self, kind: type[_E], wire: _PbEnum, prefix: str, default: _E | None = None) -> None:
         numbers = {name.removeprefix(prefix): number for name, number in wire.items()}
         # A value that the contract lacks is found at import, by every test, and not by the first caller who sends it.
-        self._to_pb: dict[_E, Any] = {value: numbers[value.value] for value in kind}
+        self._to_pb: dict[_E, Any] = _Numbers(kind, {value: numbers[value.value] for value in kind})
         self._from_pb: dict[int, _E] = {number: value for value, number in self._to_pb.items()}
         if default is not None:
             self._from_pb[0] = default

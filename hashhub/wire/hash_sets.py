@@ -16,7 +16,7 @@ _TLP: Final = EnumMap(TLP, v1.Tlp, "TLP_", TLP.AMBER)
 
 
 def hash_set_to_pb(hash_set: HashSet) -> v1.HashSet:
-    with Sendable("hash_set"):
+    with Sendable("hash_set", expected="HashSet, its marking a Marking"):
         return v1.HashSet(
             name=names.hash_set_name(hash_set.contributor, hash_set.id),
             display_name=hash_set.display_name,

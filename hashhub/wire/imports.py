@@ -105,7 +105,7 @@ def import_from_pb(pb: v1.Import, *, hash_set: tuple[str, str] | None = None, at
 
 
 def reject_to_pb(reject: Reject) -> v1.Reject:
-    with Sendable("reject"):
+    with Sendable("reject", expected="Reject"):
         return v1.Reject(position=reject.position, reason=reject.reason, detail=reject.detail)
 
 

@@ -38,7 +38,7 @@ _HYSTERESIS: Final = ("enter_hits", "enter_frames", "leave_ms", "unread_frames")
 
 def live_start_to_pb(options: LiveOptions) -> v1.MatchLiveRequest:
     """Return the message that begins a stream."""
-    with Sendable("start"):
+    with Sendable("start", expected="LiveOptions(match=MatchOptions(policy=…))"):
         return v1.MatchLiveRequest(
             start=v1.LiveStart(
                 label=options.label,
@@ -76,7 +76,7 @@ def _hysteresis(given: dict[str, int], at: str) -> Hysteresis:
 
 def live_frame_to_pb(frame: LivePicture | VideoFrame) -> v1.MatchLiveRequest:
     """Return the message of a frame."""
-    with Sendable("frame"):
+    with Sendable("frame", expected="LivePicture or VideoFrame"):
         if isinstance(frame, LivePicture):
             return v1.MatchLiveRequest(picture=v1.LivePicture(offset_ms=frame.offset_ms, content=frame.content))
         return v1.MatchLiveRequest(

@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from hashhub import cancellation, item, v1
-from hashhub.errors import Violation
+from hashhub.errors import InvalidArgument, Violation
 from hashhub.hashes import Hash
 from hashhub.item import Field, Kind
 from hashhub.model import (
@@ -70,6 +70,8 @@ def record_to_pb(record: Record) -> v1.Record:
             pb.reviews.add(kind=REVIEW_KIND.to_pb(review.kind), author=review.author, comment=review.comment)
     except ValueError as e:
         raise unsendable(f"record at {record.position[:80]!r}") from e
+    except (AttributeError, TypeError) as e:
+        raise InvalidArgument.field("record", f"must be Record, its hashes a sequence of Hash ({e})") from e
     return pb
 
 

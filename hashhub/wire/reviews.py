@@ -17,7 +17,7 @@ def review_to_pb(review: Review, contributor: str, hash_set: str) -> v1.Review:
     def name(review_id: int) -> str:
         return names.review_name(contributor, hash_set, review.entry_id, review_id) if review_id else ""
 
-    with Sendable("review"):
+    with Sendable("review", expected="Review, its kind a ReviewKind"):
         return v1.Review(
             name=name(review.id),
             author=names.author_name(review.author) if review.author else "",

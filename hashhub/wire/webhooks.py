@@ -16,7 +16,7 @@ _ERRORS: Final = {str(error): error for error in DeliveryError}
 
 
 def webhook_to_pb(webhook: Webhook) -> v1.Webhook:
-    with Sendable("webhook"):
+    with Sendable("webhook", expected="Webhook"):
         return v1.Webhook(
             name=names.webhook_name(webhook.contributor, webhook.id),
             url=webhook.url,

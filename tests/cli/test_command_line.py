@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import runpy
+import signal
 import subprocess
 import sys
 import time
@@ -74,6 +75,14 @@ def test_every_command_has_help_json_and_server(path: tuple[str, ...], command: 
     for p in command.params:
         if isinstance(p, click.Option):
             assert p.help, f"{' '.join(path)} {p.opts[0]} is not explained"
+            assert ("--dry-run" in p.opts) is ("--validate-only" in p.opts), "one of its two names is missing"
+
+
+def test_help_fits_a_hundred_columns() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
+    helped = [line for block in page.split("```")[1::2] for line in block.splitlines()]
+    assert len(helped) > 2000
+    assert [line for line in helped if len(line) > 100] == []
 
 
 def test_help_needs_the_base_install_only() -> None:
@@ -89,6 +98,27 @@ def test_help_needs_the_base_install_only() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == DONE, done.stderr
     assert "scan" in done.stdout
+
+
+def test_ctrl_c_while_the_commands_are_loaded_prints_no_traceback() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'hashhub.cli.webhooks':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "import hashhub.cli"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, ""), "a shell makes 130 of it"
+
+
+def test_commands_can_be_interrupted_once_they_are_loaded() -> None:
+    code = "import hashhub.cli, signal\nassert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == DONE, done.stderr
 
 
 def test_hashing_without_the_extra_says_what_to_install(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import time
 from collections.abc import Callable
@@ -111,6 +112,26 @@ class TestImport:
         source = write(tmp_path / "list.json", "vics-2.0", random_items(5, seed=5, values=("1",)))
         assert contribute(run, hash_set, source, "--validate-only")["counts"]["accepted"] == 5
         assert run("entry", "list", hash_set, "--json").stdout == ""
+
+    def test_what_was_only_checked_is_told_as_such_later(self, run: Run, hash_set: str, tmp_path: Path) -> None:
+        source = write(tmp_path / "list.json", "vics-2.0", [*random_items(4, seed=21, values=("1",)), Item(digests=())])
+        checked = run("import", source, "--hash-set", hash_set, "--validate-only")
+        assert re.search(r"^accepted +4 +would match$", checked.stdout, re.MULTILINE), checked.stdout
+        summary = run("findings", f"{hash_set}/latest", "--summary")
+        assert "checked only, nothing was kept" in summary.stdout
+        assert "match from now on" not in summary.stdout
+        assert objects(run("findings", f"{hash_set}/latest", "--summary", "--json").stdout)[0]["validate_only"] is True
+        for options in ((), ("--json",), ("--csv",)):
+            single = run("findings", f"{hash_set}/latest", *options)
+            assert single.exit_code == DONE
+            assert "was checked only: nothing of it was kept" in single.stderr, options
+            assert single.stdout
+
+        done = run("import", source, "--hash-set", hash_set)
+        assert re.search(r"^accepted +4 +match from now on$", done.stdout, re.MULTILINE), done.stdout
+        summary = run("findings", f"{hash_set}/latest", "--summary", "--json")
+        assert objects(summary.stdout)[0]["validate_only"] is False
+        assert "checked only" not in run("findings", f"{hash_set}/latest").stderr
 
     def test_a_full_list_withdraws_what_it_lacks(self, run: Run, hash_set: str, tmp_path: Path) -> None:
         items = random_items(10, seed=6, values=("1",))
@@ -490,6 +511,7 @@ def test_a_purpose_that_no_hash_set_names_is_told(run: Run, hash_set: str) -> No
     assert wrong.exit_code == 0
     assert "no hash set names the purpose 'moderatin'" in wrong.stderr
     assert "moderation" in wrong.stderr
+    assert "it changes nothing yet" in wrong.stderr
     assert len(wrong.stdout.splitlines()) == 1, "the secret alone"
     changed = run("token", "update", f"{name}-right", "--purpose", "reserch")
     assert "no hash set names the purpose 'reserch'" in changed.stderr

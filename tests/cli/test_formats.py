@@ -75,6 +75,17 @@ def test_a_file_is_recognised_with_the_reason_and_the_command(run: Run, hash_set
     assert run(*shlex.split(command)[1:]).exit_code == DONE
 
 
+def test_a_table_is_told_to_need_a_mapping(tmp_path: Path) -> None:
+    """Without one the command would be refused."""
+    path = tmp_path / "my list.csv"
+    path.write_text(f"sha256;category\n{SHA256};1\n")
+    answer = detected(path)
+    assert answer["format"] == "csv"
+    assert answer["candidates"][0]["command"].endswith("--mapping FILE.toml --hash-set CONTRIBUTOR/SET")
+    text = local("detect", str(path)).stdout
+    assert f"hashhub import '{path}' --propose-mapping" in text
+
+
 def test_what_may_be_several_things_is_told_and_not_imported(run: Run, hash_set: str, tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text(f"{SHA256}\n")

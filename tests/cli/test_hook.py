@@ -128,6 +128,32 @@ def test_an_empty_list_says_so(tmp_path: Path, line: str, said: str) -> None:
     assert done.stdout == f"{said}\n"
 
 
+def test_a_case_is_told_in_words(tmp_path: Path) -> None:
+    environment = {**HUB_AWAY, "HASHHUB_HOOK_DATA": str(tmp_path / "records")}
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    (archive / "a.bin").write_bytes(b"the file")
+
+    def case(*arguments: str) -> str:
+        done = CliRunner().invoke(main, ["hook", "case", *arguments], env=environment)
+        assert done.exit_code == 0, done.output
+        return str(done.output)
+
+    opened = case(
+        *("open", str(archive / "a.bin"), "--purpose", "intimate-image", "--complaint", "T-1"),
+        *("--reason", "asked for", "--rule", "eu-dsa-16"),
+    )
+    assert "eu-dsa-16: no number of hours\n" in opened
+    name = case("list", "--ids").strip()
+    assert "1 file, 0 of them known from before; 1 copy, 1 of them new; 0 could not be read." in case(
+        "scan", name, str(archive)
+    )
+    record = case("get", name)
+    assert "no_number" not in record
+    scanned = next(line for line in record.splitlines() if "case.scanned" in line)
+    assert not scanned.rstrip().endswith(":")
+
+
 def test_a_file_given_to_match_is_sent_to_scan() -> None:
     done = CliRunner().invoke(main, ["match", "picture.jpg"])
     assert done.exit_code == 2

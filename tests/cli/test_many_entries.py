@@ -60,6 +60,21 @@ class TestChoosing:
             found_anywhere = objects(run("entry", "search", "--hash-set", stocked, *options, "--json").stdout)
             assert len(found_anywhere) == count, options
 
+    def test_latest_is_the_newest_import_that_was_committed(self, run: Run, stocked: str, tmp_path: Path) -> None:
+        """A list that was only checked has no entry."""
+        source = tmp_path / "next.json"
+        source.write_bytes(list_file("vics-2.0", random_items(3, seed=abs(hash(stocked)) + 7, values=("1",))).data)
+        done = run("import", str(source), "--hash-set", stocked, "--validate-only")
+        assert done.exit_code == DONE, done.stderr
+        assert len(listed(run, stocked, "--import", f"{stocked}/latest")) == 8
+        done = run("entry", "withdraw", "--import", f"{stocked}/latest", "--reason", "error", "--dry-run", "--json")
+        assert json.loads(done.stdout)["selected"] == 8, done.stdout
+
+    def test_latest_says_that_nothing_was_committed(self, run: Run, hash_set: str) -> None:
+        done = run("entry", "list", hash_set, "--import", f"{hash_set}/latest")
+        assert done.exit_code == REFUSED
+        assert "has no committed import yet" in done.stderr
+
     def test_says_when_there_is_more(self, run: Run, stocked: str) -> None:
         done = run("entry", "search", "--hash-set", stocked, "--limit", "2")
         assert "more than these 2" in done.stderr

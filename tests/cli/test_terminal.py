@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashhub.cli.terminal import clean, plain, print_json
+from hashhub.cli.terminal import clean, counted, plain, print_json
 from hashhub.model import Contributor, ContributorKind
 
 HOSTILE = (
@@ -79,3 +79,9 @@ def test_tables_show_nothing_that_a_terminal_acts_on(text: str) -> None:
         assert unicodedata.bidirectional(character) not in {
             "LRE", "LRO", "RLE", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI",
         }  # fmt: skip
+
+
+def test_a_noun_is_in_the_number_of_what_is_counted() -> None:
+    told = [counted(n, "copy", "copies") for n in (0, 1, 2, 1000)]
+    assert told == ["0 copies", "1 copy", "2 copies", "1,000 copies"]
+    assert counted(2, "upload") == "2 uploads"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from hashhub.client import AsyncClient, Client
+from hashhub import wire
+from hashhub.client import AsyncClient, Client, contribution
 from hashhub.errors import InvalidArgument
-from hashhub.model import MatchOptions, Query, Selection
+from hashhub.model import MatchOptions, Query, Record, Selection
 
 OPTIONS = MatchOptions(policy="block")
 LISTENS_NOBODY = "127.0.0.1:1"
@@ -45,6 +47,35 @@ def test_other_options_and_selections_are_refused() -> None:
             list(hub.search_entries(Selection(hashes=(PAIR,))))
         with pytest.raises(InvalidArgument, match="external_ids: must be a sequence of texts"):
             list(hub.search_entries(Selection(external_ids=wrong)))
+
+
+WRONG: Any = "text"
+CALLS: dict[str, Callable[[Client], object]] = {
+    "must be LivePicture or VideoFrame": lambda _: wire.live_frame_to_pb(WRONG),  # in the midst of a call
+    "must be LiveOptions": lambda hub: list(hub.match_live([], WRONG)),
+    "must be one of CONFIRMED": lambda hub: hub.create_review("nl/known/1", WRONG),
+    "must be Contributor": lambda hub: hub.create_contributor(WRONG),
+    "must be HashSet": lambda hub: hub.create_hash_set(WRONG),
+    "must be Principal": lambda hub: hub.create_token(WRONG),
+    "must be Webhook": lambda hub: hub.create_webhook(WRONG),
+    "must be ConflictFilter": lambda hub: list(hub.list_conflicts(WRONG)),
+    "must be one of ACTIVE": lambda hub: list(hub.list_entries("nl/known", WRONG)),
+}
+
+
+@pytest.mark.parametrize("said", CALLS)
+def test_what_is_of_another_type_is_refused_in_every_call(said: str) -> None:
+    with Client(LISTENS_NOBODY, "token", retry_seconds=0) as hub, pytest.raises(InvalidArgument, match=said):
+        CALLS[said](hub)
+
+
+@pytest.mark.parametrize(
+    "item", [WRONG, None, Record(position="1", hashes=(WRONG,)), Record(position="1", hashes=WRONG)]
+)
+@pytest.mark.parametrize("as_columns", [False, True])
+def test_what_is_no_record_is_refused_before_it_is_sent(item: Any, *, as_columns: bool) -> None:
+    with pytest.raises(InvalidArgument, match="must be Record"):
+        list(contribution.cut([item], as_columns=as_columns))
 
 
 def test_the_client_for_event_loops_stands_beside_the_other() -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +101,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     metadata = place / "hashhub_ledger-1.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: hashhub-ledger\nVersion: 1\n")
+    entry_points = tomllib.loads(block("toml entry points"))["project"]["entry-points"]
     (metadata / "entry_points.txt").write_text(
-        "[hashhub.connectors]\nledger = hashhub_ledger:Ledger\n"
-        "[hashhub.writers]\nledger = hashhub_ledger_writer:LedgerWriter\n"
+        "\n".join(
+            f"[{group}]\n" + "\n".join(f"{name} = {target}" for name, target in targets.items())
+            for group, targets in entry_points.items()
+        )
     )
     # As an entry of ALGORITHMS in hashes.py, before anything else is imported.
     source = (ROOT / "hashhub" / "hashes.py").read_text("utf-8")

@@ -131,6 +131,13 @@ def test_decisions_are_numbered_without_gaps() -> None:
     assert numbers == list(range(1, len(numbers) + 1))
 
 
+def test_the_index_of_decisions_has_each_by_its_title() -> None:
+    index = (ROOT / "docs/decisions/README.md").read_text("utf-8")
+    for page in sorted((ROOT / "docs/decisions").glob("[0-9]*.md")):
+        number, _, title = page.read_text("utf-8").splitlines()[0].removeprefix("# ").partition(". ")
+        assert f"| {number} | [{title}]({page.name}) |" in index
+
+
 def test_the_lock_names_no_index_and_checks_hashes() -> None:
     for lock in ROOT.glob("**/requirements.lock"):
         text = lock.read_text("utf-8")

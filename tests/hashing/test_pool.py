@@ -392,6 +392,16 @@ class TestEndings:
         with pytest.raises(Unavailable):
             hashed(pool, good())
 
+    def test_a_pool_that_closes_while_it_starts_does_not_warn(
+        self, new_pool: Callable[..., MediaPool], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A worker that has nothing to do is done before its children are there: nothing is wrong with them."""
+        pool = new_pool(children=2)
+        pool.close()
+        pool.start()
+        eventually(lambda: not any(thread.name == "media-start" for thread in threading.enumerate()))
+        assert not caplog.records
+
     def test_a_file_in_progress_when_the_pool_closes_is_unavailable(self, new_pool: Callable[..., MediaPool]) -> None:
         pool = new_pool()
         with ThreadPoolExecutor(1) as thread:

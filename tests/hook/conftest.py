@@ -7,8 +7,9 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -22,6 +23,9 @@ from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.pictures import picture
 from hashhub.testing.sidecar_process import RunningSidecar, running_sidecar
 from tests.warm import Warm
+
+if TYPE_CHECKING:
+    from tests.hook.bucket_parts import Bench, Scene
 
 HELD = WithoutAnswer(
     hub_away=Action.HOLD, unreadable=Action.HOLD, too_large=Action.HOLD, no_perceptual_hash=Action.ALLOW
@@ -39,6 +43,7 @@ class Listed(NamedTuple):
     unknown: bytes  # one that is not
 
 
+@cache
 def jpeg(seed: int, size: tuple[int, int] = (512, 384)) -> bytes:
     """Return a synthetic photograph."""
     out = io.BytesIO()
@@ -137,6 +142,34 @@ def hashers() -> Iterator[MediaPool]:
         place.hash(jpeg(1, (96, 64)))
     yield pool
     pool.close()
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def scene(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """Give three places of each kind in turn."""
+    from tests.hook import bucket_server
+    from tests.hook.bucket_parts import Scene
+
+    if request.param == "folder":
+        return Scene("folder", tmp_path, "")
+    for name, value in bucket_server.KEYS.items():
+        monkeypatch.setenv(name, value)
+    return Scene(request.param, tmp_path, request.getfixturevalue("store"))
+
+
+@pytest.fixture(scope="session")
+def pictures() -> tuple[bytes, bytes]:
+    return jpeg(1, (96, 64)), jpeg(2, (96, 64))
+
+
+@pytest.fixture
+def at_work(scene: Scene, tmp_path: Path, hashers: MediaPool) -> Iterator[Bench]:
+    """Give workers over the scene, which are closed at the test's end."""
+    from tests.hook.bucket_parts import Bench
+
+    bench = Bench(scene, tmp_path / "data", hashers)
+    yield bench
+    bench.close()
 
 
 @pytest.fixture

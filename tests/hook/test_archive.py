@@ -44,8 +44,8 @@ from hashhub.model import (
     Verdict,
 )
 from tests.hook import bucket_server
+from tests.hook.bucket_parts import Answers, Scene
 from tests.hook.conftest import HELD, Listed, jpeg
-from tests.hook.test_buckets import Answers, Scene
 from tests.hook.test_cases import opened
 
 if TYPE_CHECKING:

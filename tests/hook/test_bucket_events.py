@@ -22,8 +22,7 @@ from hashhub.hook.buckets import BucketWorker, Outcome
 from hashhub.hook.places import S3Place
 from hashhub.hook.settings import BucketSettings
 from tests.hook import bucket_server
-from tests.hook.conftest import jpeg
-from tests.hook.test_buckets import Bench, Scene
+from tests.hook.bucket_parts import Bench, Scene
 
 if TYPE_CHECKING:
     from hashhub.hashing.pool import MediaPool
@@ -44,11 +43,6 @@ def at_work(store: str, tmp_path: Path, hashers: MediaPool, monkeypatch: pytest.
     bench = Bench(Scene("bucket", tmp_path, store), tmp_path / "data", hashers)
     yield bench
     bench.close()
-
-
-@pytest.fixture(scope="session")
-def pictures() -> tuple[bytes, bytes]:
-    return jpeg(1, (96, 64)), jpeg(2, (96, 64))
 
 
 class Told:

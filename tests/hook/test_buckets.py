@@ -8,171 +8,28 @@ import gzip
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
-from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, PermissionDenied, Unavailable
-from hashhub.hook import Action, Hook, HookSettings, NoAnswer, WithoutAnswer
-from hashhub.hook.buckets import BucketWorker, Handled, Outcome
-from hashhub.hook.decision import Checked
-from hashhub.hook.judges import Judged
-from hashhub.hook.places import FolderPlace, S3Place, Stored, Unlisted
+from hashhub.errors import Conflict, FailedPrecondition, HashHubError, InvalidArgument, PermissionDenied, Unavailable
+from hashhub.hook import HookSettings, NoAnswer
+from hashhub.hook.buckets import BucketWorker, Outcome
+from hashhub.hook.places import FolderPlace, S3Place, Stored
 from hashhub.hook.queue import Code, Queue
-from hashhub.hook.records import Records, UploadState
-from hashhub.hook.settings import BucketSettings, RecheckSettings
-from hashhub.model import MatchResult, Query, Verdict, now
+from hashhub.hook.records import Records
+from hashhub.hook.settings import BucketSettings
+from hashhub.model import now
 from tests.hook import bucket_server
-from tests.hook.conftest import HELD, jpeg
+from tests.hook.bucket_parts import Bench, digest_of
 
 if TYPE_CHECKING:
-    from hashhub.hashing.pool import MediaPool
     from tests.hook.conftest import Listed
 
 WITH_DIGEST = b"known by its digest"
-
-
-class Answers:
-    """A judge that knows what it is told, is away when it is told, and says who asked."""
-
-    def __init__(self) -> None:
-        self.known: set[str] = set()
-        self.is_away = False
-        self.cannot_answer: set[str] = set()
-        self.asked = 0
-
-    def judge(self, query: Query) -> Judged:
-        self.asked += 1
-        hashes = {h.text for h in query.hashes}
-        if self.is_away or hashes & self.cannot_answer:
-            raise Unavailable("the hub is away")
-        verdict = Verdict.MATCH if hashes & self.known else Verdict.NO_MATCH
-        return Judged(result=MatchResult(verdict=verdict, reasons=()), policy="block@1", revision=1)
-
-    def revision(self) -> int:
-        return 1
-
-    def close(self) -> None:
-        pass
-
-    def know(self, content: bytes) -> None:
-        self.known.add(_digest(content))
-
-
-def _digest(content: bytes) -> str:
-    from hashhub.hashing import hash_media
-
-    return next(h.text for h in hash_media(content).digests if h.algorithm == "SHA256")
-
-
-class Scene:
-    """Three places of one kind, with what an app, a worker and the public do there."""
-
-    def __init__(self, kind: str, root: Path, url: str) -> None:
-        self.kind, self.root = kind, root
-        if kind == "folder":
-            self.section = BucketSettings(
-                quarantine=str(root / "incoming"), held=str(root / "held"), public=str(root / "public"),
-                settle_seconds=0, jobs=2,
-            )  # fmt: skip
-            (root / "incoming").mkdir()
-        else:
-            self.app = bucket_server.client(url)
-            self.bucket = f"app-{root.name}".replace("_", "-").lower()[:60].strip("-")
-            self.app.create_bucket(Bucket=self.bucket)
-            if kind == "versioned":
-                self.app.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
-            base = f"s3://{self.bucket}"
-            self.section = BucketSettings(
-                quarantine=f"{base}/incoming/", held=f"{base}/held/", public=f"{base}/public/",
-                endpoint=url, path_style=True, jobs=2,
-            )  # fmt: skip
-
-    def upload(self, name: str, content: bytes) -> None:
-        if self.kind == "folder":
-            path = self.root / "incoming" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        else:
-            self.app.put_object(Bucket=self.bucket, Key=f"incoming/{name}", Body=content, ContentType="image/jpeg")
-
-    def remove(self, place: str, name: str) -> None:
-        if self.kind == "folder":
-            (self.root / place / name).unlink()
-        else:
-            self.app.delete_object(Bucket=self.bucket, Key=f"{place}/{name}")
-
-    def contents(self, place: str) -> dict[str, bytes]:
-        if self.kind == "folder":
-            top = self.root / place
-            return {str(p.relative_to(top)): p.read_bytes() for p in sorted(top.rglob("*")) if p.is_file()}
-        everything = bucket_server.contents(self.app, self.bucket)
-        return {k.removeprefix(f"{place}/"): v for k, v in everything.items() if k.startswith(f"{place}/")}
-
-    def held_names(self) -> list[str]:
-        """What is kept, without references."""
-        return sorted(f"{n.split('/')[0]}/{n.split('/', 2)[2]}" for n in self.contents("held"))
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def scene(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    if request.param == "folder":
-        return Scene("folder", tmp_path, "")
-    for name, value in bucket_server.KEYS.items():
-        monkeypatch.setenv(name, value)
-    return Scene(request.param, tmp_path, request.getfixturevalue("store"))
-
-
-@pytest.fixture(scope="session")
-def pictures() -> tuple[bytes, bytes]:
-    return jpeg(1, (96, 64)), jpeg(2, (96, 64))
-
-
-class Bench:
-    """Workers over one scene, by one judge, with a clock of their own."""
-
-    def __init__(self, scene: Scene, data: Path, hashers: MediaPool) -> None:
-        self.scene, self.data, self._hashers = scene, data, hashers
-        self.judge = Answers()
-        self.now = 0.0
-        self.handled: list[Handled] = []
-        self._open: list[Any] = []
-
-    def worker(self, *, data: Path | None = None, is_recording: bool = False, **changed: Any) -> BucketWorker:
-        bucket = {f: getattr(self.scene.section, f) for f in BucketSettings.__struct_fields__}
-        section = BucketSettings(**bucket | {k: changed.pop(k) for k in list(changed) if k in bucket})
-        usual: dict[str, Any] = {
-            "policy": "block",
-            "without_answer": HELD,
-            "data": str(data or self.data),
-            "hashing_processes": 1,
-            "answer_seconds": 20.0,  # a loaded machine is no reason for another answer
-            "bucket": section,
-        }
-        records = Records(data or self.data) if is_recording else None
-        hook = Hook(HookSettings(**usual | changed), judge=self.judge, records=records)
-        assert hook._hashing is not None
-        hook._hashing._pool = self._hashers  # started once for all tests
-        worker = BucketWorker(hook, self.handled.append, clock=lambda: self.now)
-        self._open.append(worker)
-        return worker
-
-    def outcomes(self) -> list[tuple[str, Outcome]]:
-        return sorted((h.name, h.outcome) for h in self.handled)
-
-    def close(self) -> None:
-        for opened in reversed(self._open):
-            opened.close()
-
-
-@pytest.fixture
-def at_work(scene: Scene, tmp_path: Path, hashers: MediaPool) -> Iterator[Bench]:
-    bench = Bench(scene, tmp_path / "data", hashers)
-    yield bench
-    bench.close()
 
 
 @pytest.mark.parametrize("scene", ["folder", "bucket", "versioned"], indirect=True)
@@ -350,7 +207,7 @@ def upload_hostile(at_work: Bench, count: int, content: bytes) -> None:
     """Upload files that never get an answer, named so that they come before all others."""
     for number in range(count):
         hostile = content + b"hostile" + bytes([number])
-        at_work.judge.cannot_answer.add(_digest(hostile))
+        at_work.judge.cannot_answer.add(digest_of(hostile))
         at_work.scene.upload(f"0-hostile-{number}.jpg", hostile)
 
 
@@ -395,32 +252,6 @@ def test_so_many_that_never_get_an_answer_that_one_of_them_is_always_due_do_not_
     assert len(scene.contents("public")) == 5
 
 
-def test_what_was_published_without_an_answer_is_taken_back_when_it_is_known(
-    at_work: Bench, pictures: tuple[bytes, bytes]
-) -> None:
-    known, unknown = pictures
-    at_work.judge.know(known)
-    at_work.judge.is_away = True
-    scene = at_work.scene
-    scene.upload("known.jpg", known)
-    scene.upload("new.jpg", unknown)
-    choice = WithoutAnswer(
-        hub_away=Action.ALLOW, unreadable=Action.HOLD, too_large=Action.HOLD, no_perceptual_hash=Action.ALLOW
-    )
-    at_work.worker(without_answer=choice).look_once()
-    assert set(scene.contents("public")) == {"known.jpg", "new.jpg"}
-    at_work.judge.is_away = False
-    fresh = at_work.worker(without_answer=choice)
-    at_work.now += 100
-    fresh.look_once()
-    assert scene.contents("public") == {"new.jpg": unknown}
-    assert scene.held_names() == ["block/known.jpg"]
-    assert Outcome.TAKEN_BACK in {h.outcome for h in at_work.handled}
-    asked = at_work.judge.asked
-    fresh.look_once()
-    assert at_work.judge.asked == asked
-
-
 def test_a_name_that_is_taken_is_not_replaced_unless_it_may_be(at_work: Bench, pictures: tuple[bytes, bytes]) -> None:
     one, other = pictures
     scene = at_work.scene
@@ -438,7 +269,7 @@ def test_a_name_that_is_taken_is_not_replaced_unless_it_may_be(at_work: Bench, p
     reference = waiting.uploads[0].reference
     held = queue.get(reference)
     assert (held.upload_id, held.size_bytes, held.reasons[0].code) == ("a.jpg", len(other), "NAME_TAKEN")
-    assert _digest(other) in held.hashes
+    assert digest_of(other) in held.hashes
     for _ in range(2):  # the name is still taken: it waits for a person again, and is lost at no time
         queue.release(reference, code=Code.OTHER, actor="ann", comment="it may be published")
         worker.look_once()
@@ -536,58 +367,6 @@ def test_one_object_that_may_not_be_read_does_not_stop_the_rest(
     assert len(tries) == 2
 
 
-def test_what_people_release_is_published(at_work: Bench, pictures: tuple[bytes, bytes]) -> None:
-    known, _ = pictures
-    at_work.judge.know(known)
-    scene = at_work.scene
-    scene.upload("a/known.jpg", known)
-    worker = at_work.worker()
-    worker.look_once()
-    [handled] = at_work.handled
-    assert handled.decision is not None
-    records = Records(at_work.data)
-    records.write(
-        "INSERT OR REPLACE INTO upload VALUES (?, '2026-01-01', 'RELEASED', 'bucket', 'a/known.jpg', '')",
-        (handled.decision.reference,),
-    )
-    worker.look_once()
-    worker.look_once()
-    assert scene.contents("public") == {"a/known.jpg": known}
-    assert scene.contents("held") == {}
-    assert [e.kind for e in records.events(subject=handled.decision.reference)] == ["bucket.kept", "bucket.released"]
-    records.close()
-
-
-def test_waiting_uploads_fill_no_records_and_looks_pass_over_what_was_released(
-    at_work: Bench, pictures: tuple[bytes, bytes]
-) -> None:
-    """A day without the hub is a thousand tries; a year of releases is a million rows."""
-    at_work.judge.is_away = True
-    at_work.scene.upload("new.jpg", pictures[1])
-    worker = at_work.worker()
-    records = Records(at_work.data)
-    kept = msgspec.structs.replace(worker._hook.settings, recheck=RecheckSettings(seconds=3600.0))
-    worker._hook = Hook(kept, judge=at_work.judge, records=records)
-    worker._hook._hashing._pool = at_work._hashers  # type: ignore[union-attr]
-    for _ in range(6):
-        at_work.now += 700
-        worker.look_once()
-    assert ("new.jpg", Outcome.WAITING) in at_work.outcomes()
-    assert records.count(*UploadState) == 0
-    assert records.events() == []
-    at_work.judge.is_away = False
-    for number in range(20):
-        values = (f"{number:020x}", "2026-01-01", "RELEASED", "bucket", "old.jpg", b"")
-        records.write("INSERT INTO upload VALUES (?, ?, ?, ?, ?, ?)", values)
-    at_work.now += 700
-    worker.look_once()
-    assert set(at_work.scene.contents("public")) == {"new.jpg"}
-    assert records.rows("SELECT 1 FROM bucket_to_release") == []
-    assert records.events() == []  # what was never kept is not said to be released
-    worker._hook._hashing = None  # its processes are those of all tests
-    worker._hook.close()
-
-
 @pytest.mark.parametrize("scene", ["folder"], indirect=True)
 def test_a_name_that_is_no_text_is_refused(at_work: Bench, pictures: tuple[bytes, bytes]) -> None:
     path = at_work.scene.root / "incoming" / os.fsdecode(b"caf\xe9.jpg")
@@ -597,97 +376,6 @@ def test_a_name_that_is_no_text_is_refused(at_work: Bench, pictures: tuple[bytes
     [handled] = at_work.handled
     assert (handled.outcome, "UTF-8" in handled.reason) == (Outcome.FAILED, True)
     assert path.read_bytes() == pictures[0]
-
-
-@pytest.mark.parametrize("place", ["public", "held"])
-def test_what_the_store_refuses_keeps_nothing_else_from_being_released(
-    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch, place: str
-) -> None:
-    at_work.judge.know(pictures[0])
-    for name in ("a.jpg", "b.jpg"):
-        at_work.scene.upload(name, pictures[0])
-    if place == "public":  # published without an answer, and then not to be read
-        at_work.scene.upload("c.jpg", pictures[1])
-        at_work.judge.cannot_answer.add(_digest(pictures[1]))
-    worker = at_work.worker(without_answer=msgspec.structs.replace(HELD, hub_away=Action.ALLOW))
-    worker.look_once()
-    records = Records(at_work.data)
-    for handled in at_work.handled:
-        if handled.decision is not None and handled.outcome is Outcome.BLOCKED:
-            checked = Checked(decision=handled.decision, time=now(), door="bucket", upload_id=handled.name)
-            with records.transaction():
-                records.add_upload(checked, UploadState.BLOCKED, max_records=10)
-    for (reference,) in records.rows("SELECT reference FROM upload"):
-        Queue(records, worker._hook.settings).release(reference, code=Code.OTHER, actor="ann", comment="x")
-    of = type(worker.public)
-    first = records.rows("SELECT upload_id FROM bucket_to_release JOIN upload USING (reference) LIMIT 1")[0][0]
-    read, publish = of.read, of.publish
-
-    def refuse_read(self: Any, stored: Stored) -> Iterator[bytes]:
-        if stored.name == "c.jpg":
-            raise PermissionDenied("access is denied")
-        return read(self, stored)
-
-    def refuse_publish(self: Any, name: str, into: Any, as_name: str, *, overwrite: bool) -> bool:
-        if place == "held" and as_name == first:
-            raise PermissionDenied("access is denied")
-        return publish(self, name, into, as_name, overwrite=overwrite)
-
-    monkeypatch.setattr(of, "read", refuse_read)
-    monkeypatch.setattr(of, "publish", refuse_publish)
-    at_work.judge.cannot_answer.clear()
-    at_work.handled.clear()
-    for _ in range(3):
-        worker.look_once()
-    refused = [("c.jpg" if place == "public" else first, Outcome.FAILED)]
-    released = [(n, Outcome.RELEASED) for n in ("a.jpg", "b.jpg") if (n, Outcome.FAILED) not in refused]
-    assert at_work.outcomes() == sorted(refused + released), "told once, and the others are there"
-    monkeypatch.undo()
-    at_work.now += 1000
-    worker.look_once()
-    assert set(at_work.scene.contents("public")) >= {"a.jpg", "b.jpg"}
-    assert records.rows("SELECT 1 FROM bucket_unanswered") == []
-    records.close()
-
-
-def test_what_never_gets_an_answer_keeps_no_other_from_being_checked_again(
-    at_work: Bench, pictures: tuple[bytes, bytes]
-) -> None:
-    at_work.scene.upload("never.jpg", pictures[1])
-    at_work.judge.is_away = True
-    worker = at_work.worker(without_answer=msgspec.structs.replace(HELD, hub_away=Action.ALLOW))
-    worker.look_once()
-    at_work.scene.upload("later.jpg", pictures[0])
-    worker.look_once()
-    assert set(at_work.scene.contents("public")) == {"never.jpg", "later.jpg"}
-    at_work.judge.is_away = False
-    at_work.judge.cannot_answer.add(_digest(pictures[1]))
-    at_work.judge.know(pictures[0])
-    for _ in range(4):
-        at_work.now += 700
-        worker.look_once()
-    assert set(at_work.scene.contents("public")) == {"never.jpg"}
-    assert at_work.scene.held_names() == ["block/later.jpg"]
-
-
-def test_no_name_of_an_upload_that_fails_keeps_another_from_being_checked_again(
-    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is called what the worker could call the other: its address."""
-    at_work.scene.upload("known.jpg", pictures[0])
-    at_work.judge.is_away = True
-    worker = at_work.worker(without_answer=msgspec.structs.replace(HELD, hub_away=Action.ALLOW))
-    worker.look_once()
-    assert set(at_work.scene.contents("public")) == {"known.jpg"}
-    at_work.judge.is_away = False
-    at_work.judge.know(pictures[0])
-    at_work.now += 700
-    where = f"{worker.public.url.rstrip('/')}/known.jpg"
-    refused = Unlisted(name=where, error=PermissionDenied("access is denied"))
-    monkeypatch.setattr(worker.quarantine, "objects", lambda *_: iter([refused]))
-    for _ in range(2):
-        worker.look_once()
-    assert at_work.scene.held_names() == ["block/known.jpg"]
 
 
 def test_places_that_are_in_each_other_are_refused(tmp_path: Path) -> None:
@@ -809,110 +497,6 @@ def test_what_a_reader_would_decode_into_other_bytes_is_not_published(
     assert "Content-Encoding" in told["a.jpg"].reason
 
 
-def two_that_publish_without_an_answer(at_work: Bench) -> tuple[BucketWorker, BucketWorker]:
-    settings: dict[str, Any] = {"without_answer": msgspec.structs.replace(HELD, hub_away=Action.ALLOW)}
-    at_work.judge.is_away = True
-    return at_work.worker(overwrite=True, **settings), at_work.worker(overwrite=True, **settings)
-
-
-def test_what_takes_the_name_of_an_upload_while_that_is_checked_again_is_checked_again_too(
-    at_work: Bench, pictures: tuple[bytes, bytes]
-) -> None:
-    known, unknown = pictures
-    scene = at_work.scene
-    at_work.judge.know(known)
-    worker, other = two_that_publish_without_an_answer(at_work)
-    scene.upload("a.jpg", unknown)
-    worker.look_once()
-    assert scene.contents("public") == {"a.jpg": unknown}
-    asks = at_work.judge.judge
-    has_come: list[bool] = []
-
-    def comes_meanwhile(query: Query) -> Judged:
-        if not has_come:
-            has_come.append(True)
-            at_work.judge.is_away = True
-            scene.upload("a.jpg", known)
-            for item in list(other.quarantine.objects()):
-                assert isinstance(item, Stored)
-                other._take(item)
-            at_work.judge.is_away = False
-            assert scene.contents("public") == {"a.jpg": known}
-        return asks(query)
-
-    at_work.judge.is_away = False
-    at_work.judge.judge = comes_meanwhile  # type: ignore[method-assign]
-    at_work.now += 1000
-    worker.look_once()
-    at_work.now += 1000
-    worker.look_once()
-    assert has_come
-    assert scene.contents("public") == {}
-    assert scene.held_names() == ["block/a.jpg"]
-
-
-def test_what_is_published_while_what_had_its_name_is_checked_again_is_checked_again_too(
-    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known, unknown = pictures
-    scene = at_work.scene
-    at_work.judge.know(known)
-    worker, other = two_that_publish_without_an_answer(at_work)
-    scene.upload("a.jpg", unknown)
-    worker.look_once()
-    scene.upload("a.jpg", known)
-    place = FolderPlace if scene.kind == "folder" else S3Place
-    publish = place.publish
-
-    def as_the_hub_comes_back(self: Any, *given: Any, **named: Any) -> bool:
-        at_work.judge.is_away = False
-        at_work.now += 1000
-        other._recheck()
-        return publish(self, *given, **named)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(place, "publish", as_the_hub_comes_back)
-        worker.look_once()
-    assert scene.contents("public") == {"a.jpg": known}
-    at_work.now += 1000
-    worker.look_once()
-    assert scene.contents("public") == {}
-
-
-def test_what_changes_while_it_is_taken_back_is_checked_again(
-    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    known, other_known = pictures
-    scene = at_work.scene
-    at_work.judge.know(known)
-    at_work.judge.know(other_known)
-    worker = at_work.worker(without_answer=msgspec.structs.replace(HELD, hub_away=Action.ALLOW))
-    at_work.judge.is_away = True
-    scene.upload("a.jpg", known)
-    worker.look_once()
-    place = FolderPlace if scene.kind == "folder" else S3Place
-    take = place.take
-    changes = iter([True])
-
-    def changed_before(self: Any, *given: Any) -> bool:
-        if next(changes, False):
-            if scene.kind == "folder":
-                (scene.root / "public" / "a.jpg").write_bytes(other_known)
-            else:
-                scene.app.put_object(Bucket=scene.bucket, Key="public/a.jpg", Body=other_known)
-        return take(self, *given)
-
-    monkeypatch.setattr(place, "take", changed_before)
-    at_work.judge.is_away = False
-    at_work.handled.clear()
-    for _ in range(3):
-        at_work.now += 1000
-        worker.look_once()
-    assert scene.contents("public") == {}
-    assert scene.held_names() == ["block/a.jpg"]
-    assert at_work.outcomes() == [("a.jpg", Outcome.TAKEN_BACK)]
-
-
 def test_a_publisher_that_is_killed_leaves_no_part_where_everybody_reads(tmp_path: Path) -> None:
     """At each call that writes, links or renames: what is there is the whole upload by its name, or nothing."""
     content = b"synthetic" * 1000
@@ -1023,3 +607,71 @@ def test_what_was_recorded_before_the_kill_is_not_recorded_twice(
     scene.upload("known.jpg", known)
     at_work.worker(is_recording=True).look_once()
     assert scene.held_names() == ["block/known.jpg"] * 2
+
+
+def test_a_file_that_grows_as_fast_as_it_is_read_is_let_go_of(tmp_path: Path) -> None:
+    """Else who appends to an upload fills the disk with the copy of it, and a thread never comes back."""
+    path = tmp_path / "incoming/a.jpg"
+    path.parent.mkdir()
+    path.write_bytes(b"x" * 1000)
+    place = FolderPlace(str(path.parent))
+    stored = place.look("a.jpg")
+    assert stored is not None
+
+    def read_while_it_grows() -> None:
+        for number, _ in enumerate(place.read(stored)):
+            assert number < 5
+            with path.open("ab") as file:
+                file.write(b"x" * (2 << 20))
+
+    with pytest.raises(Conflict, match="changed"):
+        read_while_it_grows()
+    held = FolderPlace(str(tmp_path / "held"))
+    assert not place.take(stored, held, "checking/a.jpg")
+    assert list(held.objects()) == []
+
+
+@pytest.mark.parametrize("days", [1, 400])
+def test_a_file_of_tomorrow_is_taken_once_it_has_rested(
+    at_work: Bench, pictures: tuple[bytes, bytes], days: int
+) -> None:
+    """Its uploader's clock is ahead and its time came with it, or this machine's clock was set back."""
+    scene = at_work.scene
+    if scene.kind != "folder":
+        pytest.skip("an object of a bucket is there at once")
+    path = scene.root / "incoming/a.jpg"
+
+    def write(content: bytes) -> None:
+        path.write_bytes(content)
+        later = now().timestamp() + days * 86_400
+        os.utime(path, (later, later))
+
+    write(b"half")
+    worker = at_work.worker(settle_seconds=10)
+    worker._look()
+    at_work.now = 9.0
+    write(pictures[1])  # it was not whole yet
+    worker._look()
+    at_work.now = 18.0
+    worker._look()
+    worker._drain()
+    assert scene.contents("public") == {}
+    at_work.now = 20.0
+    worker._look()
+    worker._drain()
+    assert scene.contents("public") == {"a.jpg": pictures[1]}
+    assert not worker._resting
+
+
+def test_one_look_waits_for_a_file_of_tomorrow(at_work: Bench, pictures: tuple[bytes, bytes]) -> None:
+    """A worker that is started by a timer, each time anew, would else never take it."""
+    scene = at_work.scene
+    if scene.kind != "folder":
+        pytest.skip("an object of a bucket is there at once")
+    scene.upload("a.jpg", pictures[1])
+    later = now().timestamp() + 86_400
+    os.utime(scene.root / "incoming/a.jpg", (later, later))
+    worker = at_work.worker(settle_seconds=1)
+    worker._clock = time.monotonic
+    worker.look_once()
+    assert scene.contents("public") == {"a.jpg": pictures[1]}

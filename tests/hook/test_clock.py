@@ -165,7 +165,7 @@ def test_a_doubt_is_put_on_record_once(records: Records) -> None:
     for _ in range(2):  # set right meanwhile, and started anew
         records.write("UPDATE clock SET time = ?, boot = 'before'", ((now() + timedelta(days=60)).isoformat(),))
         assert not is_believed(records)
-    assert [event.kind for event in records.events()] == ["clock.doubted"]
+    assert [event.kind for event in records.events()] == ["clock.doubted", *["clock.set_back"] * 2]
 
 
 def test_a_person_ends_the_doubt(records: Records, tmp_path: Path) -> None:
@@ -195,8 +195,9 @@ def test_a_clock_that_goes_back_erases_nothing_early_and_keeps_the_order(records
     assert records.get_upload(reference) is None
     assert records.get_upload(early) is not None
     numbers = [event.number for event in records.events()]
-    assert numbers == sorted(numbers) == [1, 2]
-    assert [event.subject for event in records.events()] == [early, reference]
+    assert numbers == sorted(numbers) == [1, 2, 3]
+    assert [event.subject for event in records.events()] == [early, "clock", reference]
+    assert records.events()[1].kind == "clock.set_back"
 
 
 def test_several_processes_share_one_doubt(records: Records, tmp_path: Path) -> None:
@@ -208,3 +209,25 @@ def test_several_processes_share_one_doubt(records: Records, tmp_path: Path) -> 
     believe(other, actor="ann")
     assert is_believed(records)
     other.close()
+
+
+@pytest.mark.parametrize("wrong", [LONG_AGO, datetime(2000, 1, 1, tzinfo=UTC)], ids=["behind", "not set"])
+def test_a_row_of_a_clock_that_was_behind_stays_its_time(
+    records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: datetime
+) -> None:
+    assert is_believed(records)
+    old = at_work(records, at=LONG_AGO - timedelta(days=30))
+    with monkeypatch.context() as behind:
+        for module in ("clock", "records"):
+            behind.setattr(f"hashhub.hook.{module}.now", lambda: wrong)
+        recent = at_work(records, at=wrong)
+        records.note(actor="ann", kind="upload.removed", subject=recent)
+        decided = at_work(records, at=LONG_AGO - timedelta(days=30))
+        records.note(actor="ann", kind="upload.removed", subject=decided)
+        is_believed(records)
+    is_believed(records)
+    believe(records, actor="ann")
+    assert forget(records, settings(tmp_path / "hook")) == 1
+    left = {reference for (reference,) in records.rows("SELECT reference FROM upload")}
+    assert left == {recent, decided}
+    assert old not in left

@@ -254,6 +254,49 @@ def test_an_index_of_another_copy_is_not_believed(
     assert local.missing() == 0
 
 
+@pytest.mark.parametrize("again", ["at once", "stopped", "started over twice"])
+def test_a_hub_that_was_restored_is_missed_nothing_of_at_any_page(
+    site: Site, local: Local, judges: list[LocalJudge], monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    """Its lists came back in another order, so that ids of entries stand for other items than they did."""
+    monkeypatch.setattr(mirror, "_PAGE", 7)
+    film = Record(position="v", frames=video(range(30)))
+    first, second = ([item(n) for n in range(start, start + 30)] for start in (100, 200))
+    backup = site.back_up()
+    for records in (first, second, [film]):
+        site.desk.contribute("alpha/one", *records)
+    local.sync()
+    site.restore(backup)
+    for records in ([film], second, first, [item(300)]):
+        site.desk.contribute("alpha/one", *records)
+    local.settings = msgspec.structs.replace(local.settings, hub=site.doors.grpc_address)
+    judges.append(local.judge())
+    pages = 0
+
+    def look(_lines: int, is_complete: bool) -> None:
+        nonlocal pages
+        pages += 1
+        judges[0].catch_up()
+        listed = (*range(10), *range(100, 130), *range(200, 230))
+        assert [n for n in listed if verdict(judges[0], n) is not Verdict.MATCH] == []
+        assert judges[0].judge(Query(hashes=(), frames=film.frames)).result.verdict is Verdict.MATCH
+        if not is_complete and again != "at once" and pages in {5, 8}:
+            raise _Stopped
+
+    for _ in range(3):
+        with suppress(_Stopped), Sync(local.settings) as sync:
+            if again == "started over twice" and pages == 5:
+                sync.start_over()
+            sync.update(look)
+    assert pages > 8
+    assert verdict(judges[0], 300) is Verdict.MATCH
+    assert local.missing() == 0
+    ids = {e.id for name in ("alpha/one", "beta/one") for e in site.desk.entries(name, EntryState.ACTIVE)}
+    assert {row[0] for row in _rows(local, "SELECT id FROM entry")} == ids
+    for table in ("hash", "frame", "review", "video"):
+        assert {row[0] for row in _rows(local, f"SELECT entry FROM {table}")} <= ids  # noqa: S608 - our own names
+
+
 def test_a_damaged_index_says_nothing_and_is_written_anew(local: Local, judges: list[LocalJudge]) -> None:
     local.sync()
     for file in (local.directory / DIRECTORY / "snapshots").rglob("*"):

@@ -23,6 +23,7 @@ from hashhub.errors import (
     FailedPrecondition,
     HashHubError,
     InvalidArgument,
+    LimitExceeded,
     NotFound,
     Reason,
     Unauthenticated,
@@ -37,7 +38,20 @@ from hashhub.hook.people import People
 from hashhub.hook.queue import Code, FeedbackState, Queue, QueueRounds
 from hashhub.hook.records import Records, UploadState
 from hashhub.hook.settings import CaseSettings, QueueSettings
-from hashhub.model import MatchResult, Principal, Query, ReasonLine, ReviewKind, Role, Verdict, VideoMatch, now
+from hashhub.hub.reviews import REVIEWS_A_DAY
+from hashhub.model import (
+    Contributor,
+    ContributorKind,
+    MatchResult,
+    Principal,
+    Query,
+    ReasonLine,
+    ReviewKind,
+    Role,
+    Verdict,
+    VideoMatch,
+    now,
+)
 from tests.hook.conftest import HELD
 from tests.hook.waiting import checked, hit, put, records_of
 
@@ -347,9 +361,9 @@ def listed_upload(settings: HookSettings, records: Records, content: bytes) -> t
     return put(records, one, "BLOCKED"), sorted({m.entry.name for m in result.matches})
 
 
-def contributor_token(listed: Listed) -> str:
+def contributor_token(listed: Listed, contributor: str = "app") -> str:
     name = f"reviewer-{next(_MEMBER)}"
-    return listed.operator.create_token(Principal(name=name, role=Role.CONTRIBUTOR, contributor="app"))
+    return listed.operator.create_token(Principal(name=name, role=Role.CONTRIBUTOR, contributor=contributor))
 
 
 def test_a_decision_becomes_one_review_of_each_entry(
@@ -389,6 +403,29 @@ def test_a_decision_becomes_one_review_of_each_entry(
         for private in ("secret", "ann", "remark", reference):
             assert private not in last.comment
     assert {state for _, _, state in told(queue, reference)} == {FeedbackState.SENT}
+
+
+def test_an_entry_that_was_reviewed_too_often_today_holds_up_no_other(
+    asking: tuple[HookSettings, Records], listed: Listed, tmp_path: Path, make_settings: Callable[..., HookSettings]
+) -> None:
+    _, records = asking
+    token_file = tmp_path / "review.token"
+    other = Contributor(id="other-app", display_name="Other app", kind=ContributorKind.PLATFORM, jurisdiction="IE")
+    listed.operator.create_contributor(other)  # what it says of an entry counts in no other test
+    token_file.write_text(contributor_token(listed, other.id))
+    queue = Queue(records, make_settings(queue=QueueSettings(review_token_file=str(token_file))))
+    reference, entries = listed_upload(make_settings(), records, listed.known)
+    queue.confirm(reference, actor="ann")
+    with Client(listed.hub.address, token_file.read_text()) as client:
+        for _ in range(REVIEWS_A_DAY):
+            client.create_review(entries[0], ReviewKind.CONFIRMED, "again")
+        with pytest.raises(LimitExceeded) as refused:
+            client.create_review(entries[0], ReviewKind.CONFIRMED, "again")
+    assert refused.value.retry_after is None
+    fates = queue.send()
+    waiting = {f.entry for f in queue.get(reference).feedback if f.state is FeedbackState.QUEUED}
+    assert waiting == {entries[0]}
+    assert (fates[FeedbackState.SENT], fates[FeedbackState.QUEUED]) == (3, 1)
 
 
 def test_a_token_that_may_not_review_is_said_and_the_queue_goes_on(
@@ -635,6 +672,36 @@ def test_the_hook_sends_and_asks_again_by_itself(settings: HookSettings, records
     queue.confirm(old, actor="ann")
     away.round()  # the hub is away: the review waits
     assert told(queue, old) == [(A, "CONFIRMED", FeedbackState.QUEUED)]
+
+
+def test_what_came_or_was_asked_about_by_a_clock_that_was_ahead_is_asked_about_again(
+    settings: HookSettings, records: Records
+) -> None:
+    ahead = now() + timedelta(days=365)
+    came = put(records, checked(hit(A)), time=ahead)
+    asked = put(records, checked(hit(A)), time=now() - timedelta(days=3))
+    records.write(
+        "INSERT INTO later_answer VALUES (?, ?, 'NO_MATCH', 9, ?)", (asked, ahead.isoformat(timespec="milliseconds"), A)
+    )
+    judge = Says(hit(A))
+    QueueRounds(records, settings, judge).round()
+    queue = Queue(records, settings)
+    for reference in (came, asked):
+        answer = queue.get(reference).later_answer
+        assert answer is not None
+        assert answer.verdict is Verdict.MATCH
+        assert answer.time < ahead
+
+
+def test_a_look_by_a_clock_that_was_ahead_hides_no_look_of_today(queue: Queue, records: Records) -> None:
+    reference = put(records, checked(hit(A)))
+    with pytest.MonkeyPatch.context() as ahead:
+        for module in ("records", "queue"):
+            ahead.setattr(f"hashhub.hook.{module}.now", lambda: now() + timedelta(days=365))
+        queue.get(reference, actor="ann")
+    for _ in range(2):
+        queue.get(reference, actor="ann")
+    assert [event.kind for event in records.events(subject=reference)] == ["upload.viewed"] * 2
 
 
 def test_a_running_hook_sends_the_reviews_that_wait(

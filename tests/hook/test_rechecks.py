@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -332,6 +333,7 @@ def _hashes_of(hook: Hook, reference: str) -> int:
     return len(recorded[1].hashes) if recorded else 0
 
 
+@cache  # each frame takes 15 ms to draw
 def animation(frames: int) -> bytes:
     """Return an animation of which no two frames are alike."""
     pictures = [picture(seed, (64, 64)) for seed in range(frames)]

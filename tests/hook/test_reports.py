@@ -406,6 +406,10 @@ def test_the_command_writes_drafts_that_only_their_owner_reads(tmp_path: Path, r
     done = CliRunner().invoke(main, line)
     assert done.exit_code == 0, done.output
     assert NOT_FILED in done.output
+    left_out = [line for line in done.stderr.splitlines() if line.startswith("left out")]
+    reasons = [line.partition(": ")[0] for line in left_out]
+    assert len(reasons) == len(set(reasons)), "one line for each reason"
+    assert any("the CyberTipline has no place for it" in line and "files[0].media_type" in line for line in left_out)
     written = sorted(p.name for p in (tmp_path / "out").iterdir())
     assert written == ["ncmec-file-1.draft.xml", "ncmec-report.draft.xml", "ncmec-report.dropped.json"]
     assert all(p.stat().st_mode & 0o077 == 0 for p in (tmp_path / "out").iterdir())

@@ -81,6 +81,13 @@ def test_an_error_names_the_file_the_setting_and_what_may_stand_there(tmp_path: 
     assert "`" not in str(refused.value), "nothing of the library's own words"
 
 
+def test_only_what_may_stand_there_is_offered(tmp_path: Path) -> None:
+    file = tmp_path / "hook.toml"
+    file.write_text('policy = "block"\non_match = "quarantine"\n')
+    with pytest.raises(InvalidArgument, match="on_match must be HOLD or BLOCK, got 'quarantine'"):
+        load_settings(file, {})
+
+
 def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     file = tmp_path / "hook.toml"
     file.write_text('effort = "thoroug"\n[without_answer]\nhub_away = "hodl"\n')

@@ -32,6 +32,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hook import Action, HookSettings
+from hashhub.hook.clock import Look
 from hashhub.hook.judges import HubJudge
 from hashhub.hook.queue import Code, Queue, QueueRounds
 from hashhub.hook.records import Records
@@ -341,6 +342,31 @@ def test_keys_are_rotated_and_the_old_one_is_of_no_use(place: Place, tmp_path: P
     assert place.open().check(actor="ann").opened == 3
 
 
+def test_of_two_rotations_at_once_none_undoes_or_counts_what_the_other_did(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = place.open()
+    for _ in range(3):
+        keep(vault)
+    old = place.key.rename(tmp_path / "old.key")
+    make_key(place.key)
+    make_key(tmp_path / "other.key")
+    slow = place.open(old_key=str(old), rotating=True)
+    wrap = slow._keys.wrap
+    others: list[tuple[int, int]] = []
+
+    def late(key: bytes, name: str) -> bytes:
+        if not others:
+            other = place.open(key_file=str(tmp_path / "other.key"), old_key=str(old), rotating=True)
+            others.append(other.rotate(actor="account:bob"))
+        return wrap(key, name)
+
+    monkeypatch.setattr(slow._keys, "wrap", late)
+    assert slow.rotate(actor="account:root") == (0, 0)
+    assert others == [(3, 0)]
+    assert place.open(key_file=str(tmp_path / "other.key")).check(actor="ann").opened == 3
+
+
 @pytest.mark.parametrize("call", ["rotate", "check"])
 def test_that_keys_were_opened_is_on_record_also_of_who_was_killed(place: Place, call: str) -> None:
     vault = place.open()
@@ -556,13 +582,139 @@ class TestTime:
         self.pass_(100)
         real = vault._erase
 
-        def late(*given: Any) -> None:
+        def late(*given: Any) -> Any:
             place.open(sweep_first=False).hold([reference], case="", actor="ann", reason="order")
-            real(*given)
+            return real(*given)
 
         monkeypatch.setattr(vault, "_erase", late)
-        vault.sweep()
+        assert vault.sweep() == []  # of what stays nobody is told that it is erased
         assert vault.check(actor="ann").opened == 1
+
+
+class Machine:
+    """A machine with a clock that can be wrong, and an uptime that cannot."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.at = datetime(2027, 6, 1, tzinfo=UTC)
+        self.uptime, self.boot = 1000.0, "one"
+        for module in ("clock", "vault", "queue", "records"):
+            monkeypatch.setattr(f"hashhub.hook.{module}.now", lambda: self.at)
+        monkeypatch.setattr("hashhub.hook.clock._look", lambda: Look(self.at, self.uptime, self.boot))
+
+    def run(self, hours: float, vault: Vault | None = None) -> list[str]:
+        """Run for so long, sweeping each hour, or twice a day where it is long; return what was erased."""
+        erased = []
+        step = 1 if hours < 100 else 12
+        for _ in range(int(hours) // step):
+            self.at += timedelta(hours=step)
+            self.uptime += step * 3600
+            erased += vault.sweep() if vault is not None else []
+        return erased
+
+    def set_clock(self, days: float, *, is_restarted: bool) -> None:
+        self.at += timedelta(days=days)
+        if is_restarted:
+            self.uptime, self.boot = 60.0, f"{self.boot}+"
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+class TestWrongClock:
+    """What was kept, reported or released by a clock that was wrong is not erased early once it is right again."""
+
+    @pytest.mark.parametrize("is_restarted", [False, True])
+    @pytest.mark.parametrize("back", [3, 100, 400])
+    def test_what_was_kept_while_the_clock_was_behind_has_its_full_time(
+        self, place: Place, machine: Machine, back: int, is_restarted: bool
+    ) -> None:
+        vault = place.open()
+        machine.run(30, vault)
+        machine.set_clock(-back, is_restarted=is_restarted)
+        if is_restarted:
+            vault = place.open()
+        first = keep(vault)  # before anybody looked at the clock
+        machine.run(3, vault)
+        second = keep(vault)
+        machine.run(0.5)
+        machine.set_clock(back, is_restarted=False)
+        assert machine.run(80 * 24, vault) == []
+        assert machine.run(15 * 24, vault) == [first, second]
+
+    def test_what_was_reported_while_the_clock_was_behind_is_kept_its_year(
+        self, place: Place, machine: Machine
+    ) -> None:
+        vault = place.open()
+        reference = keep(vault)
+        machine.run(30, vault)
+        machine.set_clock(-400, is_restarted=True)
+        vault = place.open()
+        put(place.records(), checked_as(reference))
+        Queue(place.records(), place.settings()).reported(reference, recipient="ncmec", filed_as="1", actor="ann")
+        machine.run(3, vault)
+        machine.set_clock(400, is_restarted=False)
+        assert machine.run(360 * 24, vault) == []
+        assert machine.run(10 * 24, vault) == [reference]
+
+    def test_a_clock_that_comes_right_in_two_steps(self, place: Place, machine: Machine) -> None:
+        vault = place.open()
+        machine.set_clock(-400, is_restarted=True)
+        vault = place.open()
+        first = keep(vault)
+        machine.run(30, vault)
+        machine.set_clock(-50, is_restarted=False)
+        machine.run(3, vault)
+        second = keep(vault)
+        for days in (150, 300):
+            machine.set_clock(days, is_restarted=False)
+            assert machine.run(30, vault) == []
+        assert machine.run(80 * 24, vault) == []
+        assert set(machine.run(15 * 24, vault)) == {first, second}
+
+    @pytest.mark.parametrize("year", [1970, 2000])
+    def test_what_was_kept_before_the_machine_was_told_the_time(
+        self, place: Place, machine: Machine, year: int
+    ) -> None:
+        place.open()
+        machine.run(1)
+        right = machine.at
+        machine.set_clock(0, is_restarted=True)
+        machine.at = datetime(year, 1, 1, tzinfo=UTC)
+        vault = place.open()
+        reference = keep(vault)
+        machine.at = right
+        assert machine.run(89 * 24, vault) == []
+        assert machine.run(3 * 24, vault) == [reference]
+
+    def test_a_clock_that_goes_back_long_after_the_machine_was_off(self, place: Place, machine: Machine) -> None:
+        vault = place.open()
+        machine.run(30, vault)
+        machine.set_clock(200, is_restarted=True)
+        vault = place.open()
+        machine.run(60, vault)
+        machine.set_clock(-100, is_restarted=False)
+        reference = keep(vault)
+        machine.run(3, vault)
+        machine.set_clock(100, is_restarted=False)
+        assert machine.run(80 * 24, vault) == []
+        assert machine.run(15 * 24, vault) == [reference]
+
+    def test_a_clock_that_was_ahead_by_mistake_keeps_nothing_longer(self, place: Place, machine: Machine) -> None:
+        vault = place.open()
+        old = keep(vault)
+        machine.run(30, vault)
+        machine.set_clock(400, is_restarted=False)
+        assert machine.run(3, vault) == []
+        machine.set_clock(-400, is_restarted=False)
+        assert machine.run(30, vault) == []
+        new = keep(vault)
+        machine.run(30 * 24, vault)
+        machine.set_clock(5, is_restarted=True)  # off for some days
+        vault = place.open()
+        assert machine.run(53 * 24, vault) == [old]
+        assert machine.run(3 * 24, vault) == [new]
 
 
 def test_a_running_hook_erases_what_is_due_without_any_upload(place: Place) -> None:
@@ -614,6 +766,20 @@ def test_one_person_takes_out_a_few_a_day(place: Place, tmp_path: Path) -> None:
     with pytest.raises(LimitExceeded, match="exports_a_day"):
         vault.export(reference, tmp_path / "more", actor="ann", reason="why")
     vault.export(reference, tmp_path / "more", actor="bob", reason="why")
+
+
+def test_what_was_taken_out_by_a_clock_that_was_ahead_counts_for_no_year(place: Place, tmp_path: Path) -> None:
+    vault = place.open(exports_a_day=2)
+    reference = keep(vault)
+    with pytest.MonkeyPatch.context() as ahead:
+        for module in ("records", "vault"):
+            ahead.setattr(f"hashhub.hook.{module}.now", lambda: now() + timedelta(days=365))
+        for number in range(2):
+            vault.export(reference, tmp_path / str(number), actor="ann", reason="why")
+    for number in range(2, 4):
+        vault.export(reference, tmp_path / str(number), actor="ann", reason="why")
+    with pytest.raises(LimitExceeded, match="exports_a_day"):
+        vault.export(reference, tmp_path / "more", actor="ann", reason="why")
 
 
 def test_retention_that_nobody_chose_is_refused(place: Place) -> None:

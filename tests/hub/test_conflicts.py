@@ -44,6 +44,7 @@ from hashhub.model import (
     now,
 )
 from hashhub.store import Store
+from hashhub.store.database import Database
 from hashhub.trust.contradiction import contradictions, contradictory_digests, exact_digests, said, strength
 from tests.hub.conftest import AUDITOR, OPERATOR, Desk, digest, item, writer
 
@@ -596,6 +597,35 @@ def test_filters_and_pages(any_room: Room) -> None:
     assert [c.contributor for c in mine.contributors] == ["gamma"]
     assert all("gamma" in (c.left, c.right) for c in mine.counts)
     assert mine.looked_upto is None
+
+
+def test_a_summary_asks_no_more_however_many_contributors_it_names(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+    read = Database.read
+
+    def counted(database: Database, body: Any) -> Any:
+        nonlocal asked
+        asked += database is room.hub.conflicts._store._db
+        return read(database, body)
+
+    def statements() -> int:
+        nonlocal asked
+        asked = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(Database, "read", counted)
+            summary = room.hub.conflicts.summarise(OPERATOR, ConflictFilter())
+        assert {c.items for c in summary.contributors} == {1}
+        return asked
+
+    for name in ("alpha", "beta", "gamma", "delta", "epsilon"):
+        room.set(f"{name}/list")
+    for name, value in (("alpha", "csam"), ("beta", "harmless")):
+        room.state(f"{name}/list", 1, value)
+    few = statements()
+    for name in ("gamma", "delta", "epsilon"):
+        room.state(f"{name}/list", 1, "harmless")
+    assert len(room.hub.conflicts.summarise(OPERATOR, ConflictFilter()).contributors) == 5
+    assert statements() == few
 
 
 def test_what_was_opened_since_for_whoever_is_told(room: Room) -> None:

@@ -25,7 +25,7 @@ from hashhub.model import (
     Verdict,
     WithdrawalReason,
 )
-from tests.hub.conftest import OPERATOR, PLATFORM, Desk, Open, digest, item, near, total, writer
+from tests.hub.conftest import OPERATOR, PLATFORM, Desk, Open, Stock, digest, item, near, total, writer
 
 VIC = "vic-us"
 
@@ -310,19 +310,18 @@ class TestWithinOneList:
         assert desk.verdict(1, policy="block") is Verdict.REVIEW
 
 
+def _fill_with_four(desk: Desk) -> None:
+    """Two files with ids, one without, one with a perceptual hash only."""
+    desk.hash_set("alpha/list")
+    desk.contribute(
+        "alpha/list", item(1, external_id="a"), item(2, external_id="b"), item(3), item(4, algorithms=("PDQ",))
+    )
+
+
 class TestWithdrawalsInAList:
     @pytest.fixture
-    def stocked(self, desk: Desk) -> Desk:
-        """Two files with ids, one without, one with a perceptual hash only."""
-        desk.hash_set("alpha/list")
-        desk.contribute(
-            "alpha/list",
-            item(1, external_id="a"),
-            item(2, external_id="b"),
-            item(3),
-            item(4, algorithms=("PDQ",)),
-        )
-        return desk
+    def stocked(self, stock: Stock) -> Desk:
+        return stock(_fill_with_four)
 
     def test_by_id_by_digest_and_by_the_very_same_hashes(self, stocked: Desk) -> None:
         done = stocked.contribute(
@@ -494,12 +493,15 @@ class TestQuarantine:
             any_desk.hub.entries.release(OPERATOR, "alpha", "list", entry.id)  # nor once an operator has decided
 
 
+def _fill_with_nine(desk: Desk) -> None:
+    desk.hash_set("alpha/list")
+    desk.contribute("alpha/list", *(item(n) for n in range(8)), item(8, algorithms=("MD5", "PDQ"), quality=1))
+
+
 class TestReplacing:
     @pytest.fixture
-    def stocked(self, any_desk: Desk) -> Desk:
-        any_desk.hash_set("alpha/list")
-        any_desk.contribute("alpha/list", *(item(n) for n in range(8)), item(8, algorithms=("MD5", "PDQ"), quality=1))
-        return any_desk
+    def stocked(self, any_stock: Stock) -> Desk:
+        return any_stock(_fill_with_nine)
 
     def test_what_the_list_lacks_is_withdrawn(self, stocked: Desk) -> None:
         done = stocked.contribute("alpha/list", *(item(n) for n in range(3, 10)), replace=True)

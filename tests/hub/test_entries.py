@@ -26,7 +26,7 @@ from hashhub.model import (
     now,
 )
 from hashhub.store import DailyLimit, Origin, standing
-from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, digest, item, writer
+from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Stock, digest, item, writer
 
 SECOND = Principal(name="alpha-second", role=Role.CONTRIBUTOR, contributor="alpha")
 ALPHA = writer("alpha")
@@ -49,12 +49,15 @@ def restore(desk: Desk, entry: Entry, who: Principal = ALPHA, comment: str = "")
     return desk.hub.entries.restore(who, entry.contributor, entry.hash_set, entry.id, comment)
 
 
+def _fill(desk: Desk) -> None:
+    desk.hash_set("alpha/list")
+    desk.contributor("beta")
+    desk.contribute("alpha/list", *(item(n) for n in range(1, 6)))
+
+
 @pytest.fixture
-def listed(any_desk: Desk) -> Desk:
-    any_desk.hash_set("alpha/list")
-    any_desk.contributor("beta")
-    any_desk.contribute("alpha/list", *(item(n) for n in range(1, 6)))
-    return any_desk
+def listed(any_stock: Stock) -> Desk:
+    return any_stock(_fill)
 
 
 class TestReasons:
@@ -100,17 +103,20 @@ class TestReasons:
         assert listed.hub.entries.get(ALPHA, "alpha", "list", new.id).predecessors == (old.name,)
 
 
+def _fill_several(desk: Desk) -> None:
+    for name in ("alpha/list", "alpha/other", "alpha/third", "beta/list"):
+        desk.hash_set(name)
+    both = [item(1, external_id=i, position=i) for i in ("a", "b")]
+    desk.contribute("alpha/list", *both, item(2), item(3, external_id="a2"))
+    desk.contribute("alpha/other", item(1, algorithms=("SHA1",)), item(2), item(4, external_id="a"))
+    desk.contribute("alpha/third", item(5), item(6))
+    desk.contribute("beta/list", item(1), item(2))
+
+
 class TestThePersonShown:
     @pytest.fixture
-    def several(self, any_desk: Desk) -> Desk:
-        for name in ("alpha/list", "alpha/other", "alpha/third", "beta/list"):
-            any_desk.hash_set(name)
-        both = [item(1, external_id=i, position=i) for i in ("a", "b")]
-        any_desk.contribute("alpha/list", *both, item(2), item(3, external_id="a2"))
-        any_desk.contribute("alpha/other", item(1, algorithms=("SHA1",)), item(2), item(4, external_id="a"))
-        any_desk.contribute("alpha/third", item(5), item(6))
-        any_desk.contribute("beta/list", item(1), item(2))
-        return any_desk
+    def several(self, any_stock: Stock) -> Desk:
+        return any_stock(_fill_several)
 
     def live(self, desk: Desk, number: int) -> list[str]:
         return sorted(

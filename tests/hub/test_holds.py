@@ -12,7 +12,7 @@ from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Intake
 from hashhub.model import Action, Disposition, Entry, EntryState, Flags, Import, Record, WithdrawalReason
 from hashhub.store.holds import Hold, Origin
-from tests.hub.conftest import OPERATOR, Desk, digest, item, near, total, writer
+from tests.hub.conftest import OPERATOR, Desk, Stock, digest, item, near, total, writer
 
 
 def entry_of(desk: Desk, name: str, number: int, *states: EntryState) -> Entry:
@@ -29,13 +29,16 @@ def stays(desk: Desk, done: Import) -> list[str]:
     return [f.position for f in desk.report(done) if f.disposition is Disposition.STAYS_WITHDRAWN]
 
 
-@pytest.fixture
-def listed(any_desk: Desk) -> Desk:
+def _fill(desk: Desk) -> None:
     """A list of three files, the second of which its contributor has withdrawn by hand."""
-    any_desk.hash_set("alpha/list")
-    any_desk.contribute("alpha/list", *(item(n, external_id=f"id-{n}") for n in (1, 2, 3)), source="first")
-    withdraw(any_desk, entry_of(any_desk, "alpha/list", 2))
-    return any_desk
+    desk.hash_set("alpha/list")
+    desk.contribute("alpha/list", *(item(n, external_id=f"id-{n}") for n in (1, 2, 3)), source="first")
+    withdraw(desk, entry_of(desk, "alpha/list", 2))
+
+
+@pytest.fixture
+def listed(any_stock: Stock) -> Desk:
+    return any_stock(_fill)
 
 
 class TestWithdrawnByHand:
@@ -217,13 +220,16 @@ class TestDeletedByItsSource:
         assert made[0].compared.deletion_times == {first.id: time}
 
 
+def _fill_with_a_quarantined_file(desk: Desk) -> None:
+    desk.hash_set("alpha/list")
+    desk.contribute("alpha/list", item(1, external_id="id-1"))
+    desk.hub.entries.quarantine(OPERATOR, "alpha", "list", desk.entries("alpha/list")[0].id)
+
+
 class TestAnOperatorsQuarantine:
     @pytest.fixture
-    def waiting(self, any_desk: Desk) -> Desk:
-        any_desk.hash_set("alpha/list")
-        any_desk.contribute("alpha/list", item(1, external_id="id-1"))
-        any_desk.hub.entries.quarantine(OPERATOR, "alpha", "list", any_desk.entries("alpha/list")[0].id)
-        return any_desk
+    def waiting(self, any_stock: Stock) -> Desk:
+        return any_stock(_fill_with_a_quarantined_file)
 
     @pytest.mark.parametrize(
         "fields",

@@ -29,7 +29,7 @@ from hashhub.model import (
     WithdrawalReason,
 )
 from hashhub.testing.pictures import picture
-from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, near, writer
+from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, Stock, digest, near, writer
 from tests.trust.test_policies import text
 
 LISTED = digest("PDQ", 1)
@@ -65,20 +65,21 @@ def listed(number: int, **fields: Any) -> Record:
     return Record(position=f"line {number}", hashes=(digest("PDQ", number),), **fields)
 
 
-@pytest.fixture
-def known(any_desk: Desk) -> Desk:
-    """A desk at a hub that knows LISTED."""
-    any_desk.hash_set("hotline/set")
-    any_desk.contribute("hotline/set", listed(1), has_classifications=False)
-    return any_desk
-
-
-@pytest.fixture
-def small(desk: Desk) -> Desk:
-    """The same on SQLite alone."""
+def _fill(desk: Desk) -> None:
     desk.hash_set("hotline/set")
     desk.contribute("hotline/set", listed(1), has_classifications=False)
-    return desk
+
+
+@pytest.fixture
+def known(any_stock: Stock) -> Desk:
+    """A desk at a hub that knows LISTED."""
+    return any_stock(_fill)
+
+
+@pytest.fixture
+def small(stock: Stock) -> Desk:
+    """The same on SQLite alone."""
+    return stock(_fill)
 
 
 def test_a_stream_is_watched_from_its_first_frame_to_its_last(known: Desk) -> None:

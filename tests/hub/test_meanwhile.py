@@ -33,18 +33,21 @@ from hashhub.model import (
 )
 from hashhub.store.commits import Commits
 from hashhub.store.schema import imports
-from tests.hub.conftest import OPERATOR, Desk, digest, item, total, writer
+from tests.hub.conftest import OPERATOR, Desk, Stock, digest, item, total, writer
 from tests.hub.test_holds import entry_of, stays
 
 Meanwhile = Callable[..., None]
 
 
-@pytest.fixture
-def listed(any_desk: Desk) -> Desk:
+def _fill(desk: Desk) -> None:
     """A list of three files."""
-    any_desk.hash_set("alpha/list")
-    any_desk.contribute("alpha/list", *stated(1, 2, 3))
-    return any_desk
+    desk.hash_set("alpha/list")
+    desk.contribute("alpha/list", *stated(1, 2, 3))
+
+
+@pytest.fixture
+def listed(any_stock: Stock) -> Desk:
+    return any_stock(_fill)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from hashhub.model import (
     Verdict,
 )
 from hashhub_connectors.arachnid import AUTHOR
-from tests.hub.conftest import AUDITOR, Desk, digest, item, total
+from tests.hub.conftest import AUDITOR, Desk, Stock, digest, item, total
 
 CONFIRMED = RecordReview(ReviewKind.CONFIRMED, AUTHOR, "csam (near match)")
 DOUBTED = RecordReview(ReviewKind.FALSE_POSITIVE, AUTHOR, "an adult")
@@ -43,12 +43,15 @@ def reviews(desk: Desk, name: str, number: int = 0) -> list[Review]:
     return list(desk.hub.reviews.list(AUDITOR, entry.contributor, entry.hash_set, entry.id, 100, 0)[0])
 
 
-@pytest.fixture
-def listed(any_desk: Desk) -> Desk:
+def _fill(desk: Desk) -> None:
     """A hash set with two entries, the second without a PDQ."""
-    any_desk.hash_set("alpha/list")
-    any_desk.contribute("alpha/list", item(1, algorithms=("MD5", "PDQ")), item(2, algorithms=("MD5",), external_id="b"))
-    return any_desk
+    desk.hash_set("alpha/list")
+    desk.contribute("alpha/list", item(1, algorithms=("MD5", "PDQ")), item(2, algorithms=("MD5",), external_id="b"))
+
+
+@pytest.fixture
+def listed(any_stock: Stock) -> Desk:
+    return any_stock(_fill)
 
 
 def test_an_opinion_is_added_to_the_entry_that_has_the_hash(listed: Desk) -> None:

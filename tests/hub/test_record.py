@@ -39,6 +39,7 @@ from hashhub.model import (
     Principal,
     Purpose,
     Record,
+    Retention,
     RevertedEvent,
     ReviewKind,
     Role,
@@ -47,7 +48,7 @@ from hashhub.model import (
     now,
 )
 from hashhub.store.standing import Standing
-from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item
+from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, Stock, digest, item
 from tests.hub.test_entries import ALPHA, BETA, SECOND, entry_of, restore, withdraw
 
 THIEF = Principal(name="thief", role=Role.CONTRIBUTOR, contributor="alpha")
@@ -68,12 +69,15 @@ def kinds(events: list[Event]) -> list[str]:
     return [event.kind.value for event in events]
 
 
+def _fill(desk: Desk) -> None:
+    desk.hash_set("alpha/list")
+    desk.contributor("beta")
+    desk.contribute("alpha/list", *(item(n) for n in range(1, 6)))
+
+
 @pytest.fixture
-def listed(any_desk: Desk) -> Desk:
-    any_desk.hash_set("alpha/list")
-    any_desk.contributor("beta")
-    any_desk.contribute("alpha/list", *(item(n) for n in range(1, 6)))
-    return any_desk
+def listed(any_stock: Stock) -> Desk:
+    return any_stock(_fill)
 
 
 class TestReading:
@@ -608,6 +612,33 @@ def revert(desk: Desk, actor: str, since: Any, **options: Any) -> list[RevertedE
 
 
 class TestReverting:
+    def test_how_long_entries_are_kept_and_holds(self, any_desk: Desk) -> None:
+        desk = any_desk
+        for name in ("alpha/list", "alpha/other", "alpha/erased"):
+            desk.hash_set(name)
+        keep = desk.hub.retention
+        keep.update(OPERATOR, "alpha", "list", days=365, hold=True, comment="court order")
+        keep.update(OPERATOR, "alpha", "other", days=30)
+        since = now()
+        keep.update(MOLE, "alpha", "list", hold=False)
+        keep.update(MOLE, "alpha", "list", days=1)
+        keep.update(MOLE, "alpha", "list", days=2)
+        keep.update(MOLE, "alpha", "other", days=0)
+        keep.update(OPERATOR, "alpha", "other", days=90)
+        keep.update(MOLE, "alpha", "erased", hold=True)
+        [erased] = desk.hub._store.history.list_events(actor="mole", limit=1)
+        desk.hub.history.redact(OPERATOR, erased.revision)
+        done = revert(desk, "mole", since)
+        assert [(x.event.subject.rpartition("/")[2], x.reverted) for x in done] == [
+            ("erased", False), ("other", False), ("list", True), ("list", True), ("list", True),
+        ]  # fmt: skip
+        assert "is not on record" in done[0].outcome
+        assert done[1].outcome == "left as it is: days was changed since"
+        assert ["expired meanwhile" in x.outcome for x in done[2:]] == [False, True, False]
+        assert keep.get(OPERATOR, "alpha", "list") == Retention(days=365, hold=True)
+        assert keep.get(OPERATOR, "alpha", "other") == Retention(days=90)
+        assert keep.get(OPERATOR, "alpha", "erased") == Retention(hold=True)
+
     def test_a_stolen_token_of_a_contributor(self, any_desk: Desk) -> None:
         desk = any_desk
         desk.hash_set("alpha/list")

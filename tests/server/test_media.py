@@ -183,6 +183,7 @@ def test_over_http_too_media_leave_threads_for_others(serve_hub: Serve) -> None:
 
 def test_every_door_says_what_was_looked_for_and_what_was_not(served: Served) -> None:
     """A token that may have less than it asks for, about a file that shows nothing and one that cannot be read."""
+    Desk(served.hub).hash_set("home/of-doors")
     bounded = Principal(name="bounded", role=Role.CONSUMER, contributor="home", max_effort=Effort.STANDARD)
     token = served.hub.tokens.create(OPERATOR, bounded)[1]
     media = [v1.Media(label="text", content=b"no picture"), v1.Media(label="cut", content=good()[:500])]

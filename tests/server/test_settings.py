@@ -37,6 +37,16 @@ def test_an_error_names_where_it_stands_and_what_may(
     assert "`" not in str(refused.value), "nothing of the library's own words"
 
 
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    with pytest.raises(InvalidArgument, match=r"hub\.toml' cannot be read: No such file or directory; check its path"):
+        config.load(file, {})
+    for content in (b"workers = = 2\n", b"\xff"):
+        file.write_bytes(content)
+        with pytest.raises(InvalidArgument, match=r"hub\.toml' cannot be read as TOML: "):
+            config.load(file, {})
+
+
 def test_an_option_is_named_as_it_was_given(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text("tls_key = 'key.pem'\n")

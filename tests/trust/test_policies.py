@@ -579,7 +579,7 @@ def test_a_text_made_to_be_slow_is_refused_at_once(text: bytes) -> None:
     ("right", "wrong", "said"),
     [
         ("verdicts = ", "verdict = ", "block.toml: clause[0].verdict is unknown; did you mean verdicts?"),
-        ('test = "REVIEW"', 'test = "REVEIW"', "block.toml: test must be MATCH, REVIEW, BENIGN, NO_MATCH or UNAVAILA"),
+        ('test = "REVIEW"', 'test = "REVEIW"', "block.toml: test must be MATCH, REVIEW or NO_MATCH"),
         ('test = "REVIEW"', 'test = "REVEIW"', "got 'REVEIW'; did you mean REVIEW?"),
         ("contributors = 2", 'contributors = "2"', ".contributors must be a whole number, got '2'"),
         ('test = "REVIEW"', "", "block.toml: test is missing; it must be MATCH"),
@@ -591,3 +591,9 @@ def test_a_wrong_key_or_value_is_named_with_what_may_stand_there(right: str, wro
     with pytest.raises(InvalidArgument) as refused:
         trust.parse(text.replace(right, wrong, 1).encode(), "block.toml")
     assert said in str(refused.value)
+
+
+def test_only_verdicts_that_a_test_item_may_have_are_offered() -> None:
+    for wrong in ("BLOCK", "BENIGN"):
+        with pytest.raises(InvalidArgument, match="test must be MATCH, REVIEW or NO_MATCH"):
+            trust.parse(text(test=f'"{wrong}"').encode(), "f")

@@ -17,7 +17,7 @@ from hashhub.cli.hook.queue import PERSON, account, actor_of, opened
 from hashhub.cli.scan_tree import Tree, Unlisted
 from hashhub.cli.scan_tree import opened as opened_file
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, moment, spelled
-from hashhub.cli.terminal import note, plain, print_json, progress, say, show_path, table, tell
+from hashhub.cli.terminal import counted, note, plain, print_json, progress, say, show_path, table, tell
 from hashhub.errors import FailedPrecondition, InvalidArgument
 from hashhub.hook.cases import Case, CaseOutcome, CasePurpose, Cases, CaseState, Clock, Standing, rules
 from hashhub.hook.settings import HookSettings
@@ -226,8 +226,9 @@ def scan_case(session: Session, *, case: str, paths: tuple[str, ...], settings_f
         return
     scan = outcome.scan
     tell(
-        f"{scan.looked} files, {outcome.remembered} of them known from before; {scan.copies} copies, "
-        f"{outcome.new_copies} of them new; {scan.unread} could not be read."
+        f"{counted(scan.looked, 'file')}, {outcome.remembered:,} of them known from before; "
+        f"{counted(scan.copies, 'copy', 'copies')}, {outcome.new_copies:,} of them new; "
+        f"{scan.unread:,} could not be read."
     )
     if copies:
         table(("copy", "by"), [(c.place, c.how) for c in copies])
@@ -386,8 +387,8 @@ def _show(session: Session, case: Case) -> None:
     for line in case.not_searched:
         note(f"not looked for: {line}")
     for clock in case.clocks:
-        due = f"due {_shown(clock.due)}" if clock.due else "no number of hours"
-        say(f"  {clock.rule}: {due}, {spelled(clock.standing)}")
+        due = f"due {_shown(clock.due)}, {spelled(clock.standing)}" if clock.due else "no number of hours"
+        say(f"  {clock.rule}: {due}")
 
 
 def _running(case: Case) -> list[Clock]:

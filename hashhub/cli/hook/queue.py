@@ -11,7 +11,7 @@ import click
 
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command
-from hashhub.cli.terminal import clean, note, plain, print_json, say, table
+from hashhub.cli.terminal import clean, counted, note, plain, print_json, say, table
 from hashhub.hook.queue import Code, FeedbackState, Queue
 from hashhub.hook.records import UploadState
 
@@ -82,7 +82,7 @@ def list_queue(session: Session, *, settings_file: str | None, states: tuple[str
         empty="no uploads",
     )
     more = f"; {listing.not_read} more were not looked at" if listing.not_read else ""
-    note(f"{listing.waiting} uploads in {listing.group_count} groups{more}")
+    note(f"{counted(listing.waiting, 'upload')} in {counted(listing.group_count, 'group')}{more}")
 
 
 @command(queue, "get", local=True)

@@ -81,8 +81,11 @@ def draft_report(
     say(f"{NOT_FILED}. A person checks it, and files it where the law says so.")
     for name in sorted(files):
         say(f"  {Path(out) / name}")
+    paths_by_why: dict[str, list[str]] = {}
     for one in rendered.dropped:
-        note(f"left out: {one.path}: {one.why}")
+        paths_by_why.setdefault(one.why, []).append(one.path)
+    for why, paths in paths_by_why.items():
+        note(f"left out ({why}): {', '.join(paths)}")
     for line in rendered.missing:
         note(f"missing: {line}")
 

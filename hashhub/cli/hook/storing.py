@@ -14,7 +14,7 @@ import click
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.scan_state import REPORT, RESULTS, replaced
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, command
-from hashhub.cli.terminal import clean, json_line, note, plain, print_json, progress, say
+from hashhub.cli.terminal import clean, counted, json_line, note, plain, print_json, progress, say
 from hashhub.hook.places import shown
 
 if TYPE_CHECKING:
@@ -179,7 +179,8 @@ def scan(
                 file.writelines(findings.page(not_downloaded=remembered, size=size, gone=gone))
     said = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
     note(
-        f"{total:,} objects: {said or 'none'}; {remembered:,} not downloaded again, {gone:,} gone since the last scan."
+        f"{counted(total, 'object')}: {said or 'none'}; {remembered:,} not downloaded again, "
+        f"{gone:,} gone since the last scan."
     )
     if states[UploadState.RELEASED] + states[UploadState.REMOVED]:
         note(

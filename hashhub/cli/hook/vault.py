@@ -49,7 +49,7 @@ def list_items(session: Session, *, settings_file: str | None) -> None:
             print_json(plain(item))
         return
     table(
-        ("reference", "bytes", "kept", "erased", "why then"),
+        ("reference", "bytes", "kept since", "erased on", "why then"),
         [
             (
                 i.reference,

@@ -1,0 +1,118 @@
+"""One token writes as much as it may: what others ask for takes no time by the square of that."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hashhub.errors import LimitExceeded, Reason
+from hashhub.hub import reviews
+from hashhub.model import QueueItem, QueueKind, ReviewKind
+from hashhub.store.database import Database
+from tests.hub.conftest import OPERATOR, Desk, Open, item, writer
+
+_STEP: int = 10  # of SQLite's machine, that are counted as one
+
+
+def _steps(desk: Desk, file: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[], object]) -> int:
+    """Return how many steps SQLite takes for the statements by which something reads, whatever the machine."""
+    store = desk.hub._store
+    asked: list[tuple[str, Any]] = []
+    fetch = Database.fetch
+
+    def noted(database: Database, sql: str, parameters: Any = ()) -> Any:
+        if database is store._db:
+            asked.append((sql, parameters))
+        return fetch(database, sql, parameters)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "fetch", noted)
+        read()
+    taken = 0
+
+    def count() -> int:
+        nonlocal taken
+        taken += 1
+        return 0
+
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as c:
+        c.set_progress_handler(count, _STEP)
+        for sql, parameters in asked:
+            c.execute(sql, parameters).fetchall()
+    return taken
+
+
+def _review(desk: Desk, entry: int, times: int) -> None:
+    for _ in range(times):
+        desk.hub.reviews.create(writer("beta"), "alpha", "list", entry, ReviewKind.FALSE_POSITIVE)
+
+
+def _objections(desk: Desk) -> list[QueueItem]:
+    return [x for x in desk.hub.queue.list(writer("alpha")) if x.kind is QueueKind.OBJECTION]
+
+
+def test_the_queue_takes_no_longer_for_each_review_however_many_an_entry_has(
+    open_hub: Open, sqlite_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reviews, "REVIEWS_A_DAY", 1_000)  # as many came in together before there was a bound
+    desk = Desk(open_hub(start=False))
+    desk.hash_set("alpha/list")
+    desk.contributor("beta")
+    desk.contribute("alpha/list", item(1), item(2))
+    [flooded, other] = [e.id for e in desk.entries("alpha/list")]
+    file = sqlite_directory / "hashhub.db"
+    _review(desk, flooded, 50)
+    few = _steps(desk, file, monkeypatch, lambda: _objections(desk))
+    _review(desk, flooded, 350)
+    many = _steps(desk, file, monkeypatch, lambda: _objections(desk))
+    assert many < 2 * 400 / 50 * few
+    [objection] = _objections(desk)
+    assert (objection.reason, objection.count) == (ReviewKind.FALSE_POSITIVE, 1)
+    _review(desk, other, 1)
+    [objection] = _objections(desk)
+    assert objection.count == 2
+
+
+def test_an_objection_waits_until_it_is_set_aside_and_each_entry_by_itself(any_desk: Desk) -> None:
+    desk = any_desk
+    desk.hash_set("alpha/list")
+    desk.contributor("beta")
+    desk.contribute("alpha/list", item(1), item(2))
+    entries = [e.id for e in desk.entries("alpha/list")]
+    for entry in entries:
+        _review(desk, entry, 2)
+    for set_aside, (entry, waiting) in enumerate(((entries[0], 2), (entries[0], 1), (entries[1], 1), (entries[1], 0))):
+        review = desk.hub.reviews.list(OPERATOR, "alpha", "list", entry, 100, 0)[0][set_aside % 2]
+        desk.hub.reviews.set_aside(OPERATOR, "alpha", "list", entry, review.id, "does not hold")
+        assert sum(x.count for x in _objections(desk)) == waiting
+
+
+def test_nobody_reviews_one_entry_without_end(any_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each match of the entry reads all that was said of it."""
+    monkeypatch.setattr(reviews, "REVIEWS_A_DAY", 3)
+    desk = any_desk
+    desk.hash_set("alpha/list")
+    desk.contributor("beta")
+    desk.contributor("gamma")
+    desk.contribute("alpha/list", item(1), item(2))
+    [flooded, other] = [e.id for e in desk.entries("alpha/list")]
+    create = desk.hub.reviews.create
+    for kind in (ReviewKind.CONFIRMED, ReviewKind.FALSE_POSITIVE, ReviewKind.CONFIRMED):
+        create(writer("beta"), "alpha", "list", flooded, kind)
+    for kind in (ReviewKind.CONFIRMED, ReviewKind.FALSE_POSITIVE):
+        with pytest.raises(LimitExceeded) as refused:
+            create(writer("beta"), "alpha", "list", flooded, kind)
+        assert refused.value.reason is Reason.SHARE_EXCEEDED
+        assert refused.value.metadata["most"] == "3"
+    create(writer("gamma"), "alpha", "list", flooded, ReviewKind.FALSE_POSITIVE)
+    create(writer("beta"), "alpha", "list", other, ReviewKind.FALSE_POSITIVE)
+    create(OPERATOR, "alpha", "list", flooded, ReviewKind.CONFIRMED)
+    with desk.hub._store._db.write() as c:  # a day later
+        c.exec_driver_sql("UPDATE review SET create_time = create_time - 86400001")
+    create(writer("beta"), "alpha", "list", flooded, ReviewKind.FALSE_POSITIVE)
+    assert len(desk.hub.reviews.list(OPERATOR, "alpha", "list", flooded, 100, 0)[0]) == 6
