@@ -92,7 +92,9 @@ def test_connections_that_stop_midway_make_place_for_others(
             if is_plain
             else grpc.secure_channel(served.doors.grpc_address, credentials)
         )
-        ask = channel.unary_unary("/hashhub.v1.AdminService/GetStatus", None, v1.Status.FromString)
+        ask: grpc.UnaryUnaryMultiCallable[bytes, v1.Status] = channel.unary_unary(
+            "/hashhub.v1.AdminService/GetStatus", None, v1.Status.FromString
+        )
         assert ask(b"", metadata=served.metadata(), timeout=30, wait_for_ready=True).database == "SQLITE"
 
 
