@@ -19,8 +19,8 @@ import pytest
 import sqlalchemy as sa
 
 from hashhub.errors import Conflict, Reason
-from hashhub.model import Actor, Counts, ImportState, OperationState, Role, now
-from hashhub.store import Store, presence, webhooks
+from hashhub.model import Actor, Counts, EventKind, ImportState, OperationState, Role, now
+from hashhub.store import Store, deletion, presence, webhooks
 from hashhub.store import schema as s
 
 _ADA: Final = Actor("ada", "operator", Role.OPERATOR)
@@ -35,6 +35,20 @@ sys.stdin.read()
 _COMMITS: Final = "store.commits.begin_commit(sys.argv[2])"
 _CLAIMS: Final = "assert store.operations.claim(store.operations.new_lease())"
 _CALLS: Final = "assert store.webhooks.take_lease(store.webhooks.new_lease())"
+# Killed in the middle of a step, whose transaction stands and is not committed.
+_DELETES: Final = """
+from hashhub.store import deletion
+deletion.PIECE = 10
+for _ in range(int(sys.argv[3])):
+    assert store.deletions.step(int(sys.argv[2]))
+def waits(*arguments, **named):
+    gone = bury(*arguments, **named)
+    print("begun", flush=True)
+    sys.stdin.read()
+    return gone
+bury, deletion.bury = deletion.bury, waits
+store.deletions.step(int(sys.argv[2]))
+"""
 _SECONDS: Final = 40.0  # for the server to notice that a process has died: far less than a lease, more than any machine
 
 
@@ -367,3 +381,32 @@ def test_behind_a_pooler_leases_tell_nothing(postgresql: Any, postgresql_url: st
         one.commits.finish_commit(import_id, counts=Counts())
         one.close()
         other.close()
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_deletion_that_a_killed_process_was_at_goes_on_at_once(
+    postgresql_url: str, fill: Any, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """Nobody sees any of it meanwhile, and in the end each row is counted once."""
+    monkeypatch.setattr(deletion, "PIECE", 10)
+    store = Store.open(postgresql_url)
+    fill.register(store)
+    entries = fill.contribute(store, range(100))
+    fill.register(store, hash_set="other")
+    others = fill.contribute(store, range(100), hash_set="other")
+    store.deletions.delete("alpha", "list", most_alone=None, comment="", by=_ADA)
+    ((key, _),) = store.deletions.unfinished()
+    with _another(_DELETES, postgresql_url, str(key), str(steps)) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    left = store._db.fetch(store._db.sql("SELECT count(*) FROM entry WHERE hash_set = ?"), (key,))[0][0]
+    assert 0 < left < len(entries)
+    assert [fill.found(store, number) for number in (0, 50, 99)] == [[others[n]] for n in (0, 50, 99)]
+    while store.deletions.step(key):
+        pass
+    assert store.deletions.unfinished() == []
+    (erased,) = store.history.list_events(kinds=[EventKind.HASH_SET_ERASED], limit=10)
+    assert erased.facts["entries"] == len(entries)
+    assert erased.facts["hashes"] == 2 * len(entries)
+    assert [fill.found(store, number) for number in (0, 50, 99)] == [[others[n]] for n in (0, 50, 99)]
+    store.close()
