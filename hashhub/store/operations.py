@@ -26,6 +26,7 @@ from hashhub.store.presence import Presence
 from hashhub.store.requests import Request
 
 LEASE: Final = timedelta(seconds=60)  # above the time that a write may wait behind an import's
+SILENCE: Final = timedelta(seconds=5)  # without a renewal, of which there is one a second: a lock that is gone counts
 MAX_WAITING: Final = 8  # operations of a hub that wait
 MAX_WAITING_OF_CONTRIBUTORS: Final = 6  # of those; the rest is for operators and auditors
 MAX_WAITING_EACH: Final = 2  # operations that wait of one contributor that does not oversee the hub
@@ -278,9 +279,12 @@ class Operations:
     def _abandoned(self, c: Connection) -> dict[int, int]:
         """Return until when the lease is of each operation that nobody runs any more, by key."""
         running = c.execute(sa.select(_T.c.key, _T.c.lease_until, _T.c.lease).where(_T.c.state == _RUNNING)).all()
-        at = s.to_millis(now())
+        at = now()
+        over, silent = s.to_millis(at), s.to_millis(at + LEASE - SILENCE)
         return {
-            row.key: row.lease_until for row in running if row.lease_until < at or self._presence.is_gone(c, row.lease)
+            row.key: row.lease_until
+            for row in running
+            if row.lease_until < over or (row.lease_until < silent and self._presence.is_gone(c, row.lease))
         }
 
     def _end_abandoned(self, c: Connection) -> None:
