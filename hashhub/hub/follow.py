@@ -273,7 +273,7 @@ class Follower:
                 if not changes:
                     self._looked, self._gathering_since = looked, None
                     break
-                if gathers and self._may_gather(changes):
+                if gathers and self._may_gather(changes, target):
                     # Nobody sees these: what matches is known.
                     self._looked = looked
                     self._store.resources.registry()
@@ -305,11 +305,17 @@ class Follower:
             with self._moved:
                 self._moved.notify_all()
 
-    def _may_gather(self, changes: Sequence[MatcherChange]) -> bool:
+    def _may_gather(self, changes: Sequence[MatcherChange], target: int) -> bool:
         """Whether changes, the first that the matcher lacks, can wait for more: each piece that it takes in by itself
         is one more for which it looks whether it has those digests, and is merged with others soon.
+
+        They cannot once anything else happened up to `target`, reviews and terms too, which are no changes here: who
+        waits for that revision must not wait for the pieces before it.
         """
-        if not self._ready.is_set() or any(change.kind != "STAGED" for change in changes):
+        if not self._ready.is_set():
+            return False
+        staged = {change.revision for change in changes if change.kind == "STAGED"}
+        if len(staged) < max(target, changes[-1].revision) - self._matcher.revision:
             return False
         if self._gathering_since is None:
             self._gathering_since = time.monotonic()

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import shutil
 import time
 from collections.abc import Callable
@@ -187,7 +186,7 @@ class Operations:
             self.tidy()
         if not self._store.operations.has_waiting():
             return
-        lease = secrets.token_hex(8)
+        lease = self._store.operations.new_lease()
         operation = self._store.operations.claim(lease)
         if operation is not None:
             self._do(operation, lease)

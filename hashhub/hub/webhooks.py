@@ -188,7 +188,7 @@ class Sender:
         self._store = store
         self._outbound = outbound
         self._wait = timedelta(seconds=gather_seconds)
-        self._lease = secrets.token_hex(8)
+        self._lease = ""  # made when there is something to call
         self._has_lease = False
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="webhook")
         self._lock = threading.Lock()
@@ -238,6 +238,7 @@ class Sender:
     def _leads(self) -> bool:
         at = now()
         if self._renewed is None or not at - self._renewed < timedelta(seconds=10):
+            self._lease = self._lease or self._store.webhooks.new_lease()
             self._has_lease = self._store.webhooks.take_lease(self._lease)
             self._renewed = at if self._has_lease else None
         return self._has_lease

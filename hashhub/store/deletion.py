@@ -29,6 +29,7 @@ from hashhub.store.events import append_event, decoded, is_in
 from hashhub.store.idset import IdSet, ascending
 from hashhub.store.outstanding import Outstanding, Part
 from hashhub.store.packing import pack_reasons
+from hashhub.store.presence import Presence
 from hashhub.store.resources import key_of_set, to_json
 from hashhub.store.retention import last_revision
 from hashhub.store.schema import CANCELLED, STAGED_AROUND, WITHDRAW
@@ -78,11 +79,14 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 class Deletions:
     """The part of the Store that deletes hash sets."""
 
-    def __init__(self, database: Database, outstanding: Outstanding, writing: Writing, secret: bytes) -> None:
+    def __init__(
+        self, database: Database, outstanding: Outstanding, writing: Writing, secret: bytes, presence: Presence
+    ) -> None:
         self._db = database
         self._outstanding = outstanding
         self._writing = writing
         self._secret = secret
+        self._presence = presence
 
     def count(self, contributor: str, hash_set: str) -> Deletion:
         """Return what a deletion would delete. Raises NotFound."""
@@ -198,9 +202,12 @@ class Deletions:
 
     def _refuse_busy(self, c: Connection, key: int) -> None:
         t = s.imports
-        busy = c.scalar(
-            sa.select(t.c.id).where(t.c.hash_set == key, t.c.state == _COMMITTING, t.c.lease_until > s.to_millis(now()))
-        )
+        holders = c.execute(
+            sa.select(t.c.id, t.c.lease).where(
+                t.c.hash_set == key, t.c.state == _COMMITTING, t.c.lease_until > s.to_millis(now())
+            )
+        ).all()
+        busy = next((row.id for row in holders if not self._presence.is_gone(c, row.lease)), None)
         if busy is not None:
             raise Conflict(
                 f"import {busy} into the hash set is being committed; wait until it is done, then retry",

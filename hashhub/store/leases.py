@@ -45,6 +45,7 @@ class Leases:
         Raises Conflict when another process has taken over the commit.
         """
         commit = self.commit_of(import_id)
+        self.presence.keep()
         if time.monotonic() - commit.renewed > LEASE.total_seconds() / 4:
             with self._db.write() as c:
                 self.renew(c, commit)

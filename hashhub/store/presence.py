@@ -1,17 +1,23 @@
 """Whether the process that holds a lease is still there, where PostgreSQL can tell: a session that a process keeps for
 this alone holds an advisory lock, and the server ends the session as soon as the process has died.
 
-A lock that is gone shows nothing but that: its session may have been cut, too. Whoever takes a lease over is therefore
-told apart by the lease itself, as when its time has run out. A host that vanished is noticed when TCP or the time of
-the lease says so, whichever is first.
+    holder     shares its lock: a session that was cut, which the server may not know for hours, is in nobody's way
+    who looks  tries to have the lock alone, and gives it back with its transaction; two at once may see it as held
+    pooler     locks belong to its sessions, which outlive a process and end before it: leases then tell nothing
+
+A lock that is gone shows nothing but that: its session may have been cut, too, or another server has taken over, which
+knows no locks of the one before. Whoever takes a lease over is therefore told apart by the lease itself, as when its
+time has run out. A host that vanished is noticed when TCP or the time of the lease says so, whichever is first.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import threading
-from typing import Final
+import time
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -19,8 +25,11 @@ from sqlalchemy.engine import Connection
 from hashhub.errors import HashHubError
 from hashhub.store.database import Database, mapped
 
+_log = logging.getLogger("hashhub.store")
 _MARK: Final = "."  # between the process's key and the rest of a lease; leases without one tell nothing
 _KEY_BYTES: Final = 8
+_KEEP_SECONDS: Final = 10.0  # between looks at the session while leases are renewed: proxies cut what is idle for long
+_LOOKED_AT_SECONDS: Final = 5  # for which somebody who looks may have the lock: transactions are shorter
 
 
 class Presence:
@@ -31,18 +40,31 @@ class Presence:
         self._lock = threading.Lock()
         self._key = secrets.token_hex(_KEY_BYTES)
         self._session: Connection | None = None
+        self._is_named = False  # by a lease
+        self._is_pooled = False
+        self._looked = 0.0
 
     def new_lease(self) -> str:
         """Return the name of a lease; it tells whose it is while that can be looked up."""
         own = secrets.token_hex(_KEY_BYTES)
-        return f"{self._key}{_MARK}{own}" if self._is_announced() else own
+        if not self._is_announced():
+            return own
+        self._is_named = True
+        return f"{self._key}{_MARK}{own}"
+
+    def keep(self) -> None:
+        """See now and then that the session is still there, and have another where it was cut. Call it with each
+        renewal of a lease, outside transactions.
+        """
+        if self._is_named and time.monotonic() - self._looked >= _KEEP_SECONDS:
+            self._is_announced()
 
     def is_gone(self, c: Connection, lease: str) -> bool:
         """Whether the process that took a lease has ended, as far as is known."""
         key, mark, _ = lease.partition(_MARK)
         if self._db.is_sqlite or not mark or key == self._key:
             return False
-        is_free: bool = c.execute(sa.select(sa.func.pg_try_advisory_xact_lock_shared(_number(key)))).scalar_one()
+        is_free: bool = c.execute(sa.select(sa.func.pg_try_advisory_xact_lock(_number(key)))).scalar_one()
         return is_free
 
     def close(self) -> None:
@@ -52,9 +74,10 @@ class Presence:
 
     def _is_announced(self) -> bool:
         """Make sure that this process's session holds its lock; False where it cannot."""
-        if self._db.is_sqlite:
+        if self._db.is_sqlite or self._is_pooled:
             return False
         with self._lock:
+            self._looked = time.monotonic()
             try:
                 with mapped():
                     if self._session is not None:
@@ -65,14 +88,23 @@ class Presence:
                 with mapped():
                     if self._session is None:
                         self._session = self._db.own_session()
-                        # A session that waits for nothing must not be ended for that; older servers do not know it.
-                        self._session.exec_driver_sql(
-                            "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"
-                        )
-                        self._session.execute(sa.select(sa.func.pg_advisory_lock(_number(self._key))))
+                        if not self._has_announced(self._session):
+                            self._end()
             except HashHubError:  # no connection is left: the lease then runs out by itself
                 self._end()
-                return False
+            return self._session is not None
+
+    def _has_announced(self, session: Connection) -> bool:
+        if _is_pooled(session):
+            self._is_pooled = True
+            _log.info("PostgreSQL is behind a pooler: what a killed process has begun waits until its lease runs out")
+            return False
+        # A session that waits for nothing must not be ended for that; older servers do not know it.
+        session.exec_driver_sql(
+            "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"
+        )
+        session.exec_driver_sql(f"SET lock_timeout = {1000 * _LOOKED_AT_SECONDS}")
+        session.execute(sa.select(sa.func.pg_advisory_lock_shared(_number(self._key))))
         return True
 
     def _end(self) -> None:
@@ -80,6 +112,15 @@ class Presence:
         if session is not None:
             with contextlib.suppress(HashHubError), mapped():
                 session.close()
+
+
+def _is_pooled(session: Connection) -> bool:
+    """Whether something between us and the server gives its own sessions to many: it cannot pass on which process of
+    the server ours is, as it tells that before it has chosen one.
+    """
+    raw: Any = session.connection.dbapi_connection
+    served_by: int = session.execute(sa.select(sa.func.pg_backend_pid())).scalar_one()
+    return bool(raw.info.backend_pid != served_by)
 
 
 def _number(key: str) -> int:

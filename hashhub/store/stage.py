@@ -97,6 +97,7 @@ class Stage:
         if not entries.ids:
             return
         commit = self._leases.commit_of(import_id)
+        self._leases.presence.keep()
         first, last = entries.ids[0], entries.ids[-1]
         if not any(a <= first <= last <= b for a, b in commit.allocations):
             raise InvalidArgument.field(

@@ -33,11 +33,13 @@ from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import OBJECTIONS
 from hashhub.store.events import decoded
+from hashhub.store.presence import Presence
 from hashhub.store.resources import check_active, registry_changed, to_json
 
 NAMES: Final = 100  # of entries or conflicts that one call names
 PLACES: Final = 1_000  # hash sets, or pairs of them, that one call counts one by one
-LEASE: Final = timedelta(seconds=30)  # a process that died while it made the calls is waited for so long
+# A process that died while it made the calls is waited for so long, unless PostgreSQL tells at once.
+LEASE: Final = timedelta(seconds=30)
 _PAGE: Final = 1_000  # events looked at in one transaction
 _PENDING: Final = s.DELIVERY_STATES[DeliveryState.PENDING]
 _STATES: Final = {code: state for state, code in s.DELIVERY_STATES.items()}
@@ -107,8 +109,9 @@ class Failing(NamedTuple):
 class Webhooks:
     """The part of the Store that knows whom to call, and what was told."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, presence: Presence) -> None:
         self._db = database
+        self._presence = presence
 
     # Webhooks
 
@@ -263,15 +266,22 @@ class Webhooks:
         """Whether there is no webhook at all."""
         return not self._db.fetch("SELECT 1 FROM webhook LIMIT 1")
 
+    def new_lease(self) -> str:
+        """Return the name of a lease to make the calls by."""
+        return self._presence.new_lease()
+
     def take_lease(self, lease: str) -> bool:
         """Let nobody else make the calls for a while; return False while somebody else does."""
         t = s.sender
+        self._presence.keep()
         at = now()
         with self._db.write() as c:
+            holder = c.scalar(sa.select(t.c.lease)) or ""
+            free = [t.c.lease == lease, t.c.lease_until < s.to_millis(at)]
+            if self._presence.is_gone(c, holder):
+                free.append(t.c.lease == holder)
             taken = c.execute(
-                sa.update(t)
-                .where(sa.or_(t.c.lease == lease, t.c.lease_until < s.to_millis(at)))
-                .values(lease=lease, lease_until=s.to_millis(at + LEASE))
+                sa.update(t).where(sa.or_(*free)).values(lease=lease, lease_until=s.to_millis(at + LEASE))
             )
             return bool(taken.rowcount)
 

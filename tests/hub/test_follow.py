@@ -19,9 +19,9 @@ from hashhub.config import Config
 from hashhub.errors import Conflict, HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hub import Hub
 from hashhub.matcher import Matcher
-from hashhub.model import EntryState, ImportState, Verdict, WithdrawalReason
+from hashhub.model import EntryState, Import, ImportState, ReviewKind, Verdict, WithdrawalReason
 from hashhub.store import MatcherChange
-from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, near
+from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, near, writer
 
 
 def soon(holds: Callable[[], bool], seconds: float = 60.0) -> float:
@@ -115,6 +115,37 @@ class TestTwoProcesses:
         revision = first.hub._store.history.position().revision
         soon(lambda: second._matcher.revision == revision)
         assert matches(first, second, 1) is (ends_with == "write")
+
+    @pytest.mark.parametrize("what", ["review", "token", "contributor"])
+    def test_what_is_no_change_of_digests_does_not_wait_for_staged_entries_to_gather(
+        self, open_hub: Open, monkeypatch: pytest.MonkeyPatch, what: str
+    ) -> None:
+        """Whoever follows changes at another process waits until its matcher is past the last one that it has seen."""
+        monkeypatch.setattr("hashhub.hub.follow._GATHERED_SECONDS", 3600.0)
+        first, second = Desk(open_hub()), open_hub(publisher=False)
+        commits = first.hub._store.commits
+        first.hash_set("alpha/list")
+        first.contribute("alpha/list", item(1, algorithms=("PDQ",)))
+        (entry,) = first.entries("alpha/list")
+        opened = first.add(first.open("alpha/list"), [item(2, algorithms=("PDQ",))])
+        finish_commit = commits.finish_commit
+
+        def with_something_before(*arguments: Any, **named: Any) -> Import:
+            staged = first.hub._store.revision()
+            assert not second.changes.wait(staged - 1, 0.3)  # it gathers
+            match what:
+                case "review":
+                    first.hub.reviews.create(writer("alpha"), "alpha", "list", entry.id, ReviewKind.CONFIRMED)
+                case "token":
+                    first.recipient("tokens/new")
+                case _:
+                    first.contributor("beta")
+            assert second.changes.wait(staged, 30.0)
+            return finish_commit(*arguments, **named)
+
+        monkeypatch.setattr(commits, "finish_commit", with_something_before)
+        soon(lambda: second._matcher.revision == first.hub._store.revision())
+        assert first.commit(opened).counts.accepted == 1
 
     def test_both_cannot_commit_one_import(self, open_hub: Open) -> None:
         first, second = Desk(open_hub()), Desk(open_hub(publisher=False))

@@ -21,7 +21,7 @@ from hashhub.model import (
     MAX_TEXT,
     Role,
 )
-from hashhub.server import bodies, http_door, hyper, pages, rooms
+from hashhub.server import bodies, doors, http_door, hyper, pages, rooms
 from hashhub.server.servicers import FILES, ROLES
 from hashhub.wire.bounds import REPEATED
 
@@ -83,6 +83,8 @@ def test_every_code_is_there_with_its_http_code() -> None:
             "HTTP bodies held at once in one process",
             f"`max_bytes_in_progress`, {Config().max_bytes_in_progress >> 20} MiB; half of it for one token",
         ),
+        ("gRPC connections of one process", f"`max_connections`, {Config().max_connections}"),
+        ("the beginning of a gRPC connection, with TLS or without", f"{doors._HANDSHAKE_SECONDS:g} s"),
         ("HTTP connections of one process", f"`max_connections`, {Config().max_connections}"),
         (
             "the header of an HTTP request",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import socket
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from hashhub import v1
 from hashhub.errors import InvalidArgument
+from hashhub.server import doors
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve
@@ -62,6 +65,37 @@ def test_calls_over_tls(serve_hub: Serve, certificate: tuple[Path, Path]) -> Non
         )
         with pytest.raises(grpc.RpcError):
             plain(b"", metadata=served.metadata(), timeout=2)
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_connections_that_stop_midway_make_place_for_others(
+    serve_hub: Serve, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, *, is_plain: bool
+) -> None:
+    """Nobody knows yet who they are: as many as there may be would keep everybody else out."""
+    monkeypatch.setattr(doors, "_HANDSHAKE_SECONDS", 1.0)
+    chain, key = certificate
+    files = {} if is_plain else {"tls_certificate": str(chain), "tls_key": str(key)}
+    served = serve_hub(max_connections=4, **files)
+    host, _, port = served.doors.grpc_address.rpartition(":")
+    with ExitStack() as stack:
+        stopped = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(4)]
+        for connection in stopped:
+            connection.settimeout(60)  # half of what gRPC would give them
+            connection.sendall(b"PRI * HTTP/2.0" if is_plain else b"\x16\x03\x01\x02\x00\x01")
+        for connection in stopped:
+            with suppress(ConnectionResetError):
+                while connection.recv(4096):
+                    pass
+        credentials = grpc.ssl_channel_credentials(chain.read_bytes())
+        channel = stack.enter_context(
+            grpc.insecure_channel(served.doors.grpc_address)
+            if is_plain
+            else grpc.secure_channel(served.doors.grpc_address, credentials)
+        )
+        ask: grpc.UnaryUnaryMultiCallable[bytes, v1.Status] = channel.unary_unary(
+            "/hashhub.v1.AdminService/GetStatus", None, v1.Status.FromString
+        )
+        assert ask(b"", metadata=served.metadata(), timeout=30, wait_for_ready=True).database == "SQLITE"
 
 
 @pytest.mark.parametrize("damage", ["missing", "no PEM", "swapped"])

@@ -1,37 +1,62 @@
-"""Commits of processes that died, and of those that did not."""
+"""What processes were at that died, and those that did not."""
 
 from __future__ import annotations
 
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
 
 import pytest
+import sqlalchemy as sa
 
-from hashhub.errors import Conflict
-from hashhub.model import Counts, ImportState, now
-from hashhub.store import Store
+from hashhub.errors import Conflict, Reason
+from hashhub.model import Actor, Counts, EventKind, ImportState, OperationState, Role, now
+from hashhub.store import Store, deletion, operations, presence, webhooks
 from hashhub.store import schema as s
 
-_COMMITS = """
+_ADA: Final = Actor("ada", "operator", Role.OPERATOR)
+_PROCESS: Final = """
 import sys
 from hashhub.store import Store
 store = Store.open(sys.argv[1])
-store.commits.begin_commit(sys.argv[2])
+{}
 print("begun", flush=True)
 sys.stdin.read()
 """
-_SECONDS = 40.0  # for the server to notice that a process has died: far less than a lease, more than any machine takes
+_COMMITS: Final = "store.commits.begin_commit(sys.argv[2])"
+_CLAIMS: Final = "assert store.operations.claim(store.operations.new_lease())"
+_CALLS: Final = "assert store.webhooks.take_lease(store.webhooks.new_lease())"
+# Killed in the middle of a step, whose transaction stands and is not committed.
+_DELETES: Final = """
+from hashhub.store import deletion
+deletion.PIECE = 10
+for _ in range(int(sys.argv[3])):
+    assert store.deletions.step(int(sys.argv[2]))
+def waits(*arguments, **named):
+    gone = bury(*arguments, **named)
+    print("begun", flush=True)
+    sys.stdin.read()
+    return gone
+bury, deletion.bury = deletion.bury, waits
+store.deletions.step(int(sys.argv[2]))
+"""
+_SECONDS: Final = 40.0  # for the server to notice that a process has died: far less than a lease, more than any machine
 
 
 @contextmanager
-def _committing(database: str, import_id: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has begun a commit."""
-    command = [sys.executable, "-c", _COMMITS, database, import_id]
+def _another(does: str, database: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has done something and waits."""
+    command = [sys.executable, "-c", _PROCESS.format(does), database, *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -39,6 +64,108 @@ def _committing(database: str, import_id: str) -> Iterator[subprocess.Popen[str]
             yield process
         finally:
             process.kill()
+
+
+def _committing(database: str, import_id: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    """Another process that has begun a commit."""
+    return _another(_COMMITS, database, import_id)
+
+
+def _soon(holds: Callable[[], bool], seconds: float = _SECONDS) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+_LOCKS: Final = (
+    "FROM pg_locks WHERE locktype = 'advisory' "
+    "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+
+
+def _end_sessions(store: Store) -> None:
+    """End the sessions by which processes are known to be there."""
+    store._db.fetch(f"SELECT pg_terminate_backend(pid) {_LOCKS}")
+    _soon(lambda: not store._db.fetch(f"SELECT 1 {_LOCKS}"))
+
+
+class _Way:
+    """A way to the server, through something in between."""
+
+    def __init__(self, to: str, directory: Path, *, pools: bool) -> None:
+        self._to = to
+        self._directory = directory
+        self._pools = pools
+        self._clients: list[socket.socket] = []
+        self._servers: list[socket.socket] = []
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(directory / ".s.PGSQL.5432"))
+        self._listening.listen()
+        self._threads: list[threading.Thread] = []
+        self._start(self._accept)
+
+    def url(self, url: str) -> str:
+        """Return the URL of a database this way."""
+        return sa.make_url(url).set(query={"host": str(self._directory)}).render_as_string()
+
+    def lose_all(self) -> None:
+        """Lose the connections so far, of which the server learns nothing."""
+        _shut(self._clients)
+
+    def close(self) -> None:
+        sockets = [self._listening, *self._clients, *self._servers]
+        _shut(sockets)
+        for thread in self._threads:
+            thread.join()
+        for each in sockets:
+            each.close()
+
+    def _start(self, target: Callable[..., None], *arguments: socket.socket) -> None:
+        thread = threading.Thread(target=target, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client = self._listening.accept()[0]
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(self._to)
+                self._clients.append(client)
+                self._servers.append(server)
+                self._start(self._pass_on, client, server)
+                self._start(self._pass_on, server, client)
+
+    def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while data := one.recv(65536):
+                head, key, rest = data.partition(_SERVED_BY)
+                if self._pools and key and one in self._servers:  # it tells of a process of its own
+                    data = head + key + bytes(4) + rest[4:]
+                other.sendall(data)
+        if self._pools or one in self._servers:
+            _shut([other])
+
+
+_SERVED_BY: Final = b"K\0\0\0\x0c"  # the message that tells a client which process serves it
+
+
+def _shut(sockets: list[socket.socket]) -> None:
+    for each in sockets:
+        with suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def _way(postgresql: Any, *, pools: bool = False) -> Iterator[_Way]:
+    directory = Path(tempfile.mkdtemp(prefix="hashhub-way-"))  # short: it is a socket's
+    way = _Way(f"{postgresql.socket_directory}/.s.PGSQL.5432", directory, pools=pools)
+    try:
+        yield way
+    finally:
+        way.close()
+        shutil.rmtree(directory)
 
 
 def _taken_over(take_over: Callable[[], object]) -> None:
@@ -128,3 +255,162 @@ def test_a_lease_that_tells_nothing_of_its_holder_runs_out(postgresql_url: str, 
     with pytest.raises(Conflict):
         other.commits.begin_commit(import_id)
     other.close()
+
+
+def test_the_operation_of_a_killed_process_has_ended_before_its_lease_has_run_out(postgresql_url: str) -> None:
+    store = Store.open(postgresql_url)
+    operation = store.operations.create("FindLinks", b"{}", by=_ADA)
+    with _another(_CLAIMS, postgresql_url) as process:
+        assert store.operations.get(operation.id).state is OperationState.RUNNING
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        _soon(lambda: store.operations.get(operation.id).has_ended)
+    failure = store.operations.get(operation.id).failure
+    assert failure is not None
+    assert failure.reason == Reason.OPERATION_ABORTED
+    store.operations.create("FindLinks", b"{}", by=_ADA)
+    assert store.operations.claim(store.operations.new_lease()) is not None
+    store.close()
+
+
+def test_an_operation_goes_on_whose_session_was_cut(postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of its renewals sees to it that it is not taken for dead."""
+    monkeypatch.setattr(presence, "_KEEP_SECONDS", 0.0)
+    one, other = Store.open(postgresql_url), Store.open(postgresql_url)
+    operation = one.operations.create("FindLinks", b"{}", by=_ADA)
+    lease = one.operations.new_lease()
+    assert one.operations.claim(lease) is not None
+    monkeypatch.setattr(operations, "SILENCE", operations.LEASE)  # whoever renewed it just now is there
+    _end_sessions(other)
+    assert other.operations.get(operation.id).state is OperationState.RUNNING
+    monkeypatch.setattr(operations, "SILENCE", timedelta(0))
+    assert one.operations.renew(operation.id, lease, 1, 2, "entries")
+    assert other.operations.get(operation.id).state is OperationState.RUNNING
+    # Nothing renews it now.
+    _end_sessions(other)
+    _soon(lambda: other.operations.get(operation.id).state is OperationState.FAILED)
+    with pytest.raises(Conflict):
+        one.operations.renew(operation.id, lease, 2, 2, "entries")
+    one.close()
+    other.close()
+
+
+def test_a_hash_set_into_which_a_killed_process_commits_can_be_deleted(postgresql_url: str, fill: Any) -> None:
+    store = Store.open(postgresql_url)
+    fill.register(store)
+    fill.contribute(store, [1])
+    import_id = fill.begin(store)
+    store.leases.release_commit(import_id)
+
+    def delete() -> None:
+        store.deletions.delete("alpha", "list", most_alone=None, comment="", by=_ADA)
+
+    with _committing(postgresql_url, import_id) as process:
+        with pytest.raises(Conflict):
+            delete()
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        _taken_over(delete)
+    assert store.deletions.is_deleted("alpha", "list")
+    store.close()
+
+
+def test_another_process_makes_the_calls_of_one_that_was_killed(postgresql_url: str) -> None:
+    store = Store.open(postgresql_url)
+    with _another(_CALLS, postgresql_url) as process:
+        lease = store.webhooks.new_lease()
+        assert not store.webhooks.take_lease(lease)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        begun = time.monotonic()
+        _soon(lambda: store.webhooks.take_lease(lease), webhooks.LEASE.total_seconds() - 1)
+        assert time.monotonic() - begun < webhooks.LEASE.total_seconds() - 1
+    store.close()
+
+
+def test_a_commit_is_not_taken_over_because_a_session_was_cut_that_it_has_again(
+    postgresql_url: str, fill: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a proxy, after a minute without a word."""
+    monkeypatch.setattr(presence, "_KEEP_SECONDS", 0.0)
+    one, other = Store.open(postgresql_url), Store.open(postgresql_url)
+    fill.register(one)
+    import_id = fill.begin(one)
+    for step in (lambda: one.leases.renew_commit(import_id), lambda: fill.stage(one, import_id, [1])):
+        _end_sessions(other)
+        step()
+        with pytest.raises(Conflict):
+            other.commits.begin_commit(import_id)
+    one.commits.finish_commit(import_id, counts=Counts())
+    one.close()
+    other.close()
+
+
+def test_a_session_that_only_the_server_takes_for_alive_is_in_nobodys_way(
+    postgresql: Any, postgresql_url: str, fill: Any
+) -> None:
+    """The server learns after hours that a network lost a connection; its session has the lock until then."""
+    with _way(postgresql) as way:
+        one, other = Store.open(way.url(postgresql_url)), Store.open(postgresql_url)
+        fill.register(one)
+        fill.register(one, hash_set="other")
+        fill.begin(one)
+        way.lose_all()
+        begun: list[str] = []
+        beginning = threading.Thread(target=lambda: begun.append(fill.begin(one, hash_set="other")), daemon=True)
+        beginning.start()
+        beginning.join(_SECONDS)
+        assert begun
+        with pytest.raises(Conflict):
+            other.commits.begin_commit(begun[0])
+        one.close()
+        other.close()
+
+
+def test_behind_a_pooler_leases_tell_nothing(postgresql: Any, postgresql_url: str, fill: Any) -> None:
+    """It ends sessions when it likes, and gives the same one to many: a commit of a process that lives would be taken
+    for one of a process that died.
+    """
+    with _way(postgresql, pools=True) as way:
+        one, other = Store.open(way.url(postgresql_url)), Store.open(postgresql_url)
+        fill.register(one)
+        import_id = fill.begin(one)
+        _end_sessions(other)
+        for store in (other, one):
+            with pytest.raises(Conflict):
+                store.commits.begin_commit(import_id)
+        with pytest.raises(Conflict):
+            other.imports.cancel_import(import_id)
+        fill.stage(one, import_id, [1])
+        one.commits.finish_commit(import_id, counts=Counts())
+        one.close()
+        other.close()
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_deletion_that_a_killed_process_was_at_goes_on_at_once(
+    postgresql_url: str, fill: Any, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """Nobody sees any of it meanwhile, and in the end each row is counted once."""
+    monkeypatch.setattr(deletion, "PIECE", 10)
+    store = Store.open(postgresql_url)
+    fill.register(store)
+    entries = fill.contribute(store, range(100))
+    fill.register(store, hash_set="other")
+    others = fill.contribute(store, range(100), hash_set="other")
+    store.deletions.delete("alpha", "list", most_alone=None, comment="", by=_ADA)
+    ((key, _),) = store.deletions.unfinished()
+    with _another(_DELETES, postgresql_url, str(key), str(steps)) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    left = store._db.fetch(store._db.sql("SELECT count(*) FROM entry WHERE hash_set = ?"), (key,))[0][0]
+    assert 0 < left < len(entries)
+    assert [fill.found(store, number) for number in (0, 50, 99)] == [[others[n]] for n in (0, 50, 99)]
+    while store.deletions.step(key):
+        pass
+    assert store.deletions.unfinished() == []
+    (erased,) = store.history.list_events(kinds=[EventKind.HASH_SET_ERASED], limit=10)
+    assert erased.facts["entries"] == len(entries)
+    assert erased.facts["hashes"] == 2 * len(entries)
+    assert [fill.found(store, number) for number in (0, 50, 99)] == [[others[n]] for n in (0, 50, 99)]
+    store.close()
