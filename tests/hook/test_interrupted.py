@@ -215,3 +215,24 @@ def test_who_ignores_interrupts_goes_on_ignoring_them() -> None:
         assert not interrupts.came.is_set()
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_bucket_worker_is_stopped_also_while_what_wakes_it_is_locked(tmp_path: Path, number: signal.Signals) -> None:
+    """The handler runs in the thread that waits to be woken, which may hold that event's lock just then."""
+    code = (
+        "import os, sys, threading\n"
+        "from types import SimpleNamespace\n"
+        "from hashhub.cli.hook.storing import _run\n"
+        "ended = threading.Event()\n"
+        "def run(*, wake, on_trouble):\n"
+        "    with wake._cond:\n"
+        "        os.kill(os.getpid(), int(sys.argv[1]))\n"
+        "        for _ in range(1000): pass\n"
+        "    ended.wait()\n"
+        "def stop(wake):\n"
+        "    wake.set()\n"
+        "    ended.set()\n"
+        "_run(SimpleNamespace(quarantine=SimpleNamespace(url='s3://bucket'), run=run, stop=stop))\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(int(number))], timeout=60.0, check=True, cwd=tmp_path)
