@@ -4,11 +4,13 @@ date.
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from hashhub.cli.interrupts import Interrupts
 from hashhub.cli.session import Session, command
 from hashhub.cli.terminal import clean, note, plain, print_json, progress, say
 from hashhub.errors import InvalidArgument
@@ -78,7 +80,14 @@ def mirror(session: Session, *, directory: Path, follow: bool, start_over: bool)
     It goes on where the last run ended, wherever that was. docs/mirror.md describes its tables. The token must have
     been made with --may-mirror.
     """
-    with session.connect() as hub, hub.mirror(directory) as copy:
+    ended = threading.Event()
+    with Interrupts() as interrupts, session.connect() as hub, hub.mirror(directory) as copy:
+
+        def stop() -> None:
+            ended.set()
+            hub.close()
+
+        interrupts.call(stop)
         if start_over:
             copy.start_over()
         was_complete = False
@@ -92,7 +101,7 @@ def mirror(session: Session, *, directory: Path, follow: bool, start_over: bool)
                 was_complete = is_complete
 
             if follow:
-                copy.follow(on_page)
+                copy.follow(on_page, stop=ended)
             copy.update(on_page)
         _tell(session, copy.state())
 

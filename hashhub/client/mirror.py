@@ -33,6 +33,7 @@ import msgspec
 from hashhub import v1, wire
 from hashhub.client.transport import Transport
 from hashhub.errors import (
+    Cancelled,
     Conflict,
     DataLoss,
     FailedPrecondition,
@@ -333,6 +334,9 @@ class Mirror:
                 for answer in self._transport.stream("ChangeService/FollowChanges", request, v1.FollowChangesResponse):
                     self._apply(answer, on_page)
                     pause = _FIRST_PAUSE
+            except Cancelled:
+                if not stop.is_set():  # else the client was closed under a call
+                    raise
             except FailedPrecondition as e:
                 if e.reason is not Reason.POSITION_UNKNOWN:
                     raise
@@ -345,7 +349,8 @@ class Mirror:
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _update(self, on_page: OnPage | None) -> None:
-        with ThreadPoolExecutor(1, thread_name_prefix="mirror") as ahead:
+        ahead = ThreadPoolExecutor(1, thread_name_prefix="mirror")
+        try:
             answer = _page(self._transport, self._position)
             while True:
                 # The next page is on its way while this one is written.
@@ -354,6 +359,9 @@ class Mirror:
                 if following is None:
                     return
                 answer = following.result()
+        finally:
+            # Not waited for: where this ends early, a hub that does not answer would be waited for a minute and more.
+            ahead.shutdown(wait=False)
 
     def state(self) -> MirrorState:
         """Return how current the copy is."""

@@ -12,7 +12,6 @@ or whose repetition the contract defines as a success.
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -56,9 +55,11 @@ class Transport:
             self._channel = grpc.insecure_channel(address, OPTIONS)
         self._methods: dict[str, Callable[..., object]] = {}
         self._lock = threading.Lock()
+        self._is_closed = threading.Event()
 
     def close(self) -> None:
-        """Close the connection; calls in progress are cancelled."""
+        """Close the connection; calls in progress are cancelled, and none is tried again."""
+        self._is_closed.set()
         self._channel.close()
 
     def call(
@@ -85,7 +86,7 @@ class Transport:
                 pause = attempts.pause(self._connection.error(e))
             except ValueError as e:
                 raise Unavailable(CLOSED) from e
-            time.sleep(pause)
+            self._is_closed.wait(pause)
 
     def ask(self, call: Call[A, R]) -> R:
         """Make a call and return what its answer means. Raises HashHubError."""
@@ -111,7 +112,10 @@ class Transport:
 
     def stream(self, method: str, request: Message, answer: type[A]) -> Iterator[A]:
         """Call a streaming `Service/Method` and yield its answers until either side ends it. Raises HashHubError."""
-        answers = self._method(method, request, answer, stream=True)(request, metadata=self._connection.metadata)
+        try:
+            answers = self._method(method, request, answer, stream=True)(request, metadata=self._connection.metadata)
+        except ValueError as e:
+            raise Unavailable(CLOSED) from e
         try:
             yield from cast("Iterator[A]", answers)
         except grpc.RpcError as e:

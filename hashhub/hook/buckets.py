@@ -720,23 +720,24 @@ class BucketWorker:
         cannot have its name, since another object has it, waits for them again.
         """
         rows = self._records.rows(
-            "SELECT reference, state, upload_id FROM bucket_to_release JOIN upload USING (reference) "
+            "SELECT reference, upload_id FROM bucket_to_release JOIN upload USING (reference) "
             "ORDER BY upload.time, reference LIMIT ?",
             (_RECHECKED_A_PASS + len(self._failed),),
         )
-        for reference, state, name in rows:
+        for reference, name in rows:
             if self._is_held_up(reference, _TO_RELEASE):
                 continue
             try:
-                self._release_one(reference, name, is_released=state == UploadState.RELEASED)
+                self._release_one(reference, name)
             except (Unavailable, LimitExceeded):
                 raise
             except HashHubError as e:  # this object's; the others have their turn
                 self._fail(reference, e, of=_TO_RELEASE, name=name, where=self._address(self.public, name))
 
-    def _release_one(self, reference: str, name: str, *, is_released: bool) -> None:
+    def _release_one(self, reference: str, name: str) -> None:
         where = left = ""
-        is_released = is_released and self._is_kept(reference)
+        # Looked at for each by itself: those before it took their time, and it may have been removed meanwhile.
+        is_released = self._is_released(reference) and self._is_kept(reference)
         for folder in _FOLDERS.values() if is_released else ():
             taken = self.held.look(f"{folder}/{reference}/{name}")
             if taken is None:
@@ -766,6 +767,10 @@ class BucketWorker:
                 )
         if where:
             self._tell(Handled(name=name, outcome=Outcome.RELEASED, where=where))
+
+    def _is_released(self, reference: str) -> bool:
+        sql = "SELECT 1 FROM upload WHERE reference = ? AND state = ?"
+        return bool(self._records.rows(sql, (reference, UploadState.RELEASED)))
 
     def _is_kept(self, reference: str) -> bool:
         """Whether it was kept under this reference; what was published at once, without an answer, was not."""

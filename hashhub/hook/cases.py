@@ -26,7 +26,7 @@ import msgspec
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, PermissionDenied, Reason
 from hashhub.hashes import ALGORITHMS, VPDQ, Hash, is_exact
-from hashhub.hook.clock import is_believed
+from hashhub.hook.clock import Times, is_believed
 from hashhub.hook.decision import Action
 from hashhub.hook.people import ACCOUNT
 from hashhub.hygiene import MIN_PDQ_QUALITY, inspect
@@ -85,10 +85,13 @@ class CopyState(StrEnum):
 
 
 class Standing(StrEnum):
-    """Where a clock stands. NO_NUMBER: the rule names no time that could be counted."""
+    """Where a clock stands. NO_NUMBER: the rule names no time that could be counted. UNPROVEN: what it asks for was
+    done, but when is known only by a clock that was behind, so that it may have been too late.
+    """
 
     RUNNING = "RUNNING"
     OVERDUE = "OVERDUE"
+    UNPROVEN = "UNPROVEN"
     MET = "MET"
     NO_NUMBER = "NO_NUMBER"
     ENDED = "ENDED"
@@ -308,7 +311,11 @@ class Cases:
         if receive_time.tzinfo is None:
             raise InvalidArgument.field("received", "must have a time zone, such as 2027-01-31T12:00:00Z")
         if receive_time > opened + _SKEW:
-            raise InvalidArgument.field("received", "lies in the future; give the time at which the complaint came")
+            raise InvalidArgument.field(
+                "received",
+                f"lies in the future by this machine's clock, which says {_time(opened)}; give the time at which the "
+                "complaint came, or set the clock",
+            )
         for name in by_rules:
             rule = rules().get(name)
             if rule is None:
@@ -695,12 +702,20 @@ class Cases:
                 standing = Standing.ENDED
             elif due is None:
                 standing = Standing.NO_NUMBER
+            elif done is not None and done > due:
+                standing = Standing.OVERDUE
             elif done is not None:
-                standing = Standing.MET if done <= due else Standing.OVERDUE
+                standing = Standing.MET if self._is_proven(case, done, due) else Standing.UNPROVEN
             else:
                 standing = Standing.RUNNING if now() <= due else Standing.OVERDUE
             clocks.append(Clock(rule=name, title=rule.title, due=due, standing=standing, source=rule.source))
         return tuple(clocks)
+
+    def _is_proven(self, case: Case, done: datetime, due: datetime) -> bool:
+        """Whether it was done in time whatever the clock says: not before there was anything to do, nor by a clock
+        that was behind.
+        """
+        return done >= case.receive_time and Times(self._records).latest(done, case.name) <= due
 
     def _done_time(self, case: Case) -> datetime | None:
         """Return when the last thing was done that the case asks for; None while something is missing."""
@@ -730,6 +745,11 @@ class Cases:
         for clock in case.clocks:
             if clock.standing is Standing.OVERDUE and clock.due is not None:
                 missing.append(f"{clock.rule} was due at {clock.due.isoformat()}")
+            elif clock.standing is Standing.UNPROVEN and clock.due is not None:
+                missing.append(
+                    f"{clock.rule} was due at {clock.due.isoformat()}, and when it was done is known only by a clock "
+                    "that was behind"
+                )
         if case.state is not CaseState.CLOSED and not closing:
             missing.append("the case is not closed")
         return tuple(missing)

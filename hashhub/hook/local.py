@@ -201,7 +201,8 @@ class Sync:
         try:
             self._fetch_policy()
         except (Unavailable, LimitExceeded) as e:
-            _log.warning("the policy could not be looked at: %s", e.message)  # again after the next page
+            if not self._is_stopped.is_set():
+                _log.warning("the policy could not be looked at: %s", e.message)  # again after the next page
             return
         self._policy_revision = revision
 

@@ -8,6 +8,7 @@ Nothing heavy is imported here: with several workers, this process only looks af
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import gc
 import logging
@@ -246,7 +247,12 @@ def stopping_on_signals(stop: threading.Event) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def ended(*_: object) -> None:
+        # In a thread of its own: this one may be in the midst of `stop.wait`, and hold the lock that `set` needs.
+        _thread.start_new_thread(stop.set, ())
+
+    before = {number: signal.signal(number, ended) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

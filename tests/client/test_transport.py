@@ -272,3 +272,37 @@ def test_names_are_not_looked_up() -> None:
     assert is_loopback("unix:/run/hub.sock")
     assert not is_loopback("hub.example:8470")
     assert not is_loopback("127.0.0.1.example:8470")
+
+
+def test_a_client_that_is_closed_does_not_wait_for_another_attempt() -> None:
+    """Whoever closes it in another thread may wait for the call's end."""
+    asked = threading.Event()
+
+    def answer(method: str, request: bytes, context: grpc.ServicerContext) -> Message:
+        asked.set()
+        return refuse(context, LimitExceeded("busy", retry_after=3600.0))
+
+    errors: list[HashHubError] = []
+
+    def call() -> None:
+        try:
+            client.status()
+        except HashHubError as e:
+            errors.append(e)
+
+    with served(answer) as address:
+        client = Client(address, "t", timeout=7200.0, retry_seconds=7200.0)
+        thread = threading.Thread(target=call, daemon=True)
+        thread.start()
+        assert asked.wait(60.0)
+        client.close()
+        thread.join(20.0)  # the advice is followed for 30 seconds at the least
+        assert not thread.is_alive()
+    assert errors
+
+
+def test_a_closed_client_says_so_of_a_stream() -> None:
+    client = Client("127.0.0.1:1", "t")
+    client.close()
+    with pytest.raises(Unavailable, match="open a new client"):
+        next(iter(client.follow_changes()))

@@ -303,3 +303,35 @@ def test_settings_of_events() -> None:
         BucketSettings(
             quarantine="in", held="held", public="public", events="https://sqs.eu-west-1.amazonaws.com/1/app"
         )
+
+
+@pytest.mark.parametrize("becomes", ["another", "nothing"])
+def test_what_changes_between_its_event_and_its_move_is_not_published_by_the_old_decision(
+    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch, becomes: str
+) -> None:
+    known, harmless = pictures
+    at_work.judge.know(known)
+    told = Told(at_work, visible_after=1)
+    scene = at_work.scene
+    whole, changed = S3Place.take, list[str]()
+
+    def overtaken(self: S3Place, *given: Any) -> bool:
+        if not changed:
+            changed.append(becomes)
+            if becomes == "another":
+                scene.upload("a.jpg", known)
+            else:
+                scene.app.delete_object(Bucket=scene.bucket, Key="incoming/a.jpg")
+        return whole(self, *given)
+
+    monkeypatch.setattr(S3Place, "take", overtaken)
+    with running(told.worker()):
+        scene.upload("a.jpg", harmless)
+        until(lambda: bool(changed))
+        if becomes == "another":
+            until(lambda: told.names("held"))
+        scene.upload("b.jpg", harmless)
+        until(lambda: "b.jpg" in told.names("public"))
+        until(lambda: told.left() == 0)
+    assert told.names("public") == {"b.jpg"}
+    assert scene.contents("held") == {} if becomes == "nothing" else known in scene.contents("held").values()

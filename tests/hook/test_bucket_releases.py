@@ -122,3 +122,36 @@ def test_what_the_store_refuses_keeps_nothing_else_from_being_released(
     assert set(at_work.scene.contents("public")) >= {"a.jpg", "b.jpg"}
     assert records.rows("SELECT 1 FROM bucket_unanswered") == []
     records.close()
+
+
+def test_what_is_removed_after_all_while_others_are_published_is_not_published(
+    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look takes many at a time, and each takes as long as the store does."""
+    names = {"a.jpg", "b.jpg"}
+    at_work.judge.know(pictures[0])
+    for name in names:
+        at_work.scene.upload(name, pictures[0])
+    worker = at_work.worker(is_recording=True)
+    worker.look_once()
+    queue = Queue(worker._records, worker._hook.settings)
+    references = {h.name: h.decision.reference for h in at_work.handled if h.decision is not None}
+    for reference in references.values():
+        queue.release(reference, code=Code.OTHER, comment="it may be seen", actor="ann")
+    publish, removed = worker._publish, set[str]()
+
+    def publish_while_another_is_removed(taken: Stored, name: str) -> bool:
+        if not removed:
+            [other] = names - {name}
+            queue.confirm(references[other], actor="ben")
+            removed.add(other)
+        return publish(taken, name)
+
+    monkeypatch.setattr(worker, "_publish", publish_while_another_is_removed)
+    worker.look_once()
+    worker.look_once()
+    assert set(at_work.scene.contents("public")) == names - removed
+    [other] = removed
+    assert len(at_work.scene.contents("held")) == 1
+    kinds = [event.kind for event in worker._records.events(subject=references[other])]
+    assert "bucket.released" not in kinds

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +19,14 @@ from hypothesis import strategies as st
 from hashhub.cli import main
 from hashhub.errors import AlreadyExists, NotFound
 from hashhub.hashes import Hash
-from hashhub.hook import Action
+from hashhub.hook import Action, Hook
 from hashhub.hook.cases import CasePurpose, Cases, item_of_hashes
 from hashhub.hook.decision import Checked, Decision
 from hashhub.hook.evidence import collect, draw_sample, page, sampled, wilson
 from hashhub.hook.records import Records
 from hashhub.hook.settings import CaseSettings
 from hashhub.model import Principal, ReasonLine, Role, Verdict
+from tests.hook.test_core import OneVerdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -228,3 +231,42 @@ def test_lists_and_policy_come_from_the_hub(
         main, ["hook", "evidence", "sample", "q1", "--size", "5", "--settings", str(file), "--json"]
     )
     assert json.loads(drawn.stdout) == {"reference": "m1", "state": "BLOCKED"}
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"),
+    [
+        ("Europe/Amsterdam", datetime(2027, 3, 28, tzinfo=UTC)),  # has 23 hours there
+        ("Europe/Amsterdam", datetime(2027, 10, 31, tzinfo=UTC)),  # and 25
+        ("America/New_York", datetime(2027, 11, 7, tzinfo=UTC)),
+        ("Pacific/Kiritimati", datetime(2027, 1, 1, tzinfo=UTC)),  # is 14 hours ahead
+    ],
+)
+def test_days_are_those_of_utc_and_each_upload_is_counted_in_one(
+    make_settings: Callable[..., HookSettings], monkeypatch: pytest.MonkeyPatch, zone: str, day: datetime
+) -> None:
+    moments = [
+        day + timedelta(hours=hours, microseconds=microseconds)
+        for hours in (-24, 0, 1, 2, 3, 24, 48)
+        for microseconds in (-1, 0)
+    ]
+    clock = moments[:1]
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        monkeypatch.setattr("hashhub.hook.core.now", lambda: clock[0])
+        settings = make_settings()
+        records = Records(Path(settings.data))
+        with Hook(settings, judge=OneVerdict(Verdict.NO_MATCH), records=records) as hook:
+            for moment in moments:
+                clock[0] = moment
+                hook.check(b"a text")
+        records = Records(Path(settings.data))
+        counted = Counter[str]()
+        for row in collect(records, settings, None).decisions:
+            counted[row["day"]] += row["count"]
+        records.close()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert counted == Counter(f"{moment:%Y-%m-%d}" for moment in moments)

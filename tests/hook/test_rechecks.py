@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hashhub.answering.answer import nothing
-from hashhub.errors import InvalidArgument, Unavailable
+from hashhub.errors import Conflict, InvalidArgument, Unavailable
 from hashhub.hook import Action, Hook, NoAnswer, Rechecked, WithoutAnswer
 from hashhub.hook.clock import believe, is_believed
 from hashhub.hook.judges import Judged
+from hashhub.hook.queue import Code, Queue
 from hashhub.hook.records import Records, UploadState
-from hashhub.hook.settings import RecheckSettings
+from hashhub.hook.settings import QueueSettings, RecheckSettings
 from hashhub.hook.telling import AppUrl
 from hashhub.model import Query, Verdict, now
 from hashhub.testing.pictures import picture
@@ -388,3 +389,38 @@ def test_nothing_is_released_by_an_answer_without_a_list_behind_it(make_settings
             hook.recheck()
             assert _state(hook, reference) is state
     assert [one.action for one in told] == [Action.ALLOW]
+
+
+def test_a_release_that_was_proposed_before_the_answer_came_ends_with_it(
+    make_settings: MakeSettings, listed: Listed
+) -> None:
+    """Nobody releases with another's word what that other did not know to be blocked."""
+    settings = make_settings(recheck=RARELY, queue=QueueSettings(two_person_release=True))
+    judge = away(Verdict.MATCH)
+    with opened(settings, judge) as hook:
+        reference = hook.check(b"a text").reference
+        assert hook._records is not None
+        queue = Queue(hook._records, settings)
+
+        def release(actor: str) -> UploadState:
+            return queue.release(reference, code=Code.OTHER, comment="it may be seen", actor=actor)
+
+        release("ann")
+        judge.is_away = False
+        _make_due(hook)
+        hook.recheck()
+        assert _eventually(lambda: _state(hook, reference) is UploadState.BLOCKED)
+        with pytest.raises(Conflict, match="decide anew"):
+            release("ben")
+        assert _state(hook, reference) is UploadState.BLOCKED
+        release("ben")
+        assert release("ann") is UploadState.RELEASED
+        kinds = [event.kind for event in hook._records.events(subject=reference)]
+        in_question = [kind for kind in kinds if kind.startswith(("release.", "upload.re"))]
+        assert in_question == [
+            "release.proposed",
+            "upload.rechecked",
+            "release.withdrawn",
+            "release.proposed",
+            "upload.released",
+        ]

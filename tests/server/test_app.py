@@ -434,3 +434,19 @@ def test_an_interrupt_drains_one_process(tmp_path: Path) -> None:
         _until(lambda: not _lives(process))
     assert "draining" in (tmp_path / "hub.log").read_text()
     assert "Traceback" not in (tmp_path / "hub.log").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_comes_while_the_event_is_locked_is_not_waited_for_by_itself(number: signal.Signals) -> None:
+    """The handler runs in the thread that waits for the event, which may hold the event's lock just then."""
+    code = (
+        "import os, sys, threading\n"
+        "from hashhub.server.app import stopping_on_signals\n"
+        "stop = threading.Event()\n"
+        "with stopping_on_signals(stop):\n"
+        "    with stop._cond:\n"
+        "        os.kill(os.getpid(), int(sys.argv[1]))\n"
+        "        for _ in range(1000): pass\n"
+        "    stop.wait()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(int(number))], timeout=60.0, check=True)

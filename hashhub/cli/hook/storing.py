@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import signal
 import threading
@@ -71,8 +72,13 @@ def watch(session: Session, *, settings_file: str | None, once: bool) -> None:
 
 def _run(worker: BucketWorker) -> None:
     wake = threading.Event()
+
+    def stop(*_: object) -> None:
+        # In a thread of its own: this one may be waiting for `wake`, and hold the lock that is needed to set it.
+        _thread.start_new_thread(worker.stop, (wake,))
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: worker.stop(wake))
+        signal.signal(number, stop)
     ended = threading.Event()
 
     def told(error: HashHubError, seconds: float) -> None:
