@@ -335,6 +335,14 @@ def test_no_command_fetches_a_package_of_our_name() -> None:
                 assert told or not re.search(r"""(?:^|[\s'"])hashhub(?:[\s\['"=<>~]|$)""", line), f"{path.name}: {line}"
 
 
+def test_a_page_that_needs_an_empty_hub_says_where_to_get_one() -> None:
+    """Pages share names, and entries are numbered through the hub: on one hub after another page, a page stops."""
+    for page in sorted({f"docs/{name}.md" for name in {*HANDBOOK, "three-nations"}} | ELSEWHERE):
+        if page in {"README.md", "docs/hook.md", "docs/install.md", "docs/operate.md"}:  # these start a hub themselves
+            continue
+        assert "](README.md#a-hub-to-try-it-on)" in (ROOT / page).read_text("utf-8"), page
+
+
 def test_the_contents_page_leads_to_every_page() -> None:
     linked = set(re.findall(r"\]\(([^)#]+)", (ROOT / "docs/README.md").read_text("utf-8")))
     pages = {p.name for p in (ROOT / "docs").glob("*.md")} - {"README.md"}
