@@ -31,7 +31,8 @@ def test_the_first_is_that_of_the_sample(tmp_path: Path) -> None:
 def test_whatever_the_proposal_asks_is_answered_or_left_open_in_words(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, ["sample", str(tmp_path)]).exit_code == 0
     proposed = CliRunner().invoke(main, ["import", str(tmp_path / "liste.csv"), "--format", "csv", "--propose-mapping"])
-    asked = {word for line in proposed.stdout.splitlines() if ": say " in line for word in re.findall('"([^"]+)"', line)}
+    questions = [line for line in proposed.stdout.splitlines() if ": say " in line]
+    asked = set(re.findall('"([^"]+)"', "\n".join(questions)))
     assert asked == {"x", "unklar", "ja", "nein", "fraglich"}
     for page in ("csv", "analyst"):
         text = (Path(__file__).parents[2] / f"docs/{page}.md").read_text("utf-8")
