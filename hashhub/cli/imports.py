@@ -410,15 +410,23 @@ def _recognised(sources: list[BinaryIO], settings: dict[str, str]) -> tuple[str,
 
 def _looks_like_another(source: BinaryIO, told: str) -> str:
     """Return a sentence on the format that a refused file shows to be, where it is not the one that was told."""
+    if not (shown := _shown_to_be(source, told)):
+        return ""
+    name, why = shown
+    return f"it was read as {told}, and looks like {name} ({why}); leave --format out to read it as that"
+
+
+def _shown_to_be(source: BinaryIO, told: str) -> tuple[str, str] | None:
+    """Return the format that a file shows to be and why, where it is not the one that was told and fairly sure."""
     from hashhub import connector
     from hashhub.client import sources
 
     source.seek(0)
     guesses = connector.recognise(source.read(connector.HEAD_BYTES), sources.name_of(source))
     if not guesses or guesses[0][0] == told or guesses[0][1].certainty is connector.Certainty.POSSIBLE:
-        return ""
+        return None
     name, guess = guesses[0]
-    return f"it was read as {told}, and looks like {name} ({guess.why}); leave --format out to read it as that"
+    return name, guess.why
 
 
 def look_at(file: str) -> Look:
@@ -488,6 +496,15 @@ def _refuse_without_mapping(file: str, sheet: str) -> NoReturn:
         "REQUIRED",
     )
     with opened(file) as source:
+        if shown := _shown_to_be(source, "csv"):
+            name, why = shown
+            raise InvalidArgument.field(
+                "mapping",
+                f"is missing, and the file looks like {name} ({why}): leave --format out to import it as that; "
+                "--propose-mapping proposes one all the same",
+                "REQUIRED",
+            )
+        source.seek(0)
         proposal = propose_for(_unpacked(source), sheet)
     note(proposal.text())
     for remark in proposal.notes:
