@@ -266,6 +266,13 @@ def test_the_first_hour_and_the_drill_are_as_written(tmp_path: Path, postgresql:
     assert reader.ran >= 18
 
 
+def test_every_extra_is_explained() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    page = (ROOT / "docs/install.md").read_text("utf-8")
+    rows = "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"`([\w-]+)`", rows)) == set(extras)
+
+
 def test_the_service_is_started_once_it_has_settings() -> None:
     """By the page that writes them: install.md ends before."""
     assert not any("systemctl enable" in b.text or "systemctl start" in b.text for b in blocks("install"))
