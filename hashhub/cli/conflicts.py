@@ -8,7 +8,7 @@ import click
 
 from hashhub.cli.reconcile import reconcile
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, dry_run, spelled
-from hashhub.cli.terminal import note, plain, print_json, say, table, tell
+from hashhub.cli.terminal import counted, note, plain, print_json, say, table, tell
 from hashhub.model import (
     Conflict,
     ConflictFilter,
@@ -137,8 +137,8 @@ def summarise_conflicts(session: Session, *, wait: bool, **wanted: object) -> No
     say()
     for c in summary.contributors:
         tell(
-            f"{c.contributor} (reliability {c.reliability}) has {c.conflicts:,} conflicts: {c.items:,} items, "
-            f"{c.others:,} other parties"
+            f"{c.contributor} (reliability {c.reliability}) has {counted(c.conflicts, 'conflict')}: "
+            f"{counted(c.items, 'item')}, {counted(c.others, 'other party', 'other parties')}"
         )
 
 

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, dry_run, moment, spelled, unless_never
-from hashhub.cli.terminal import clean, note, plain, print_json, say, table
+from hashhub.cli.terminal import clean, note, plain, print_json, say, table, tell
 from hashhub.errors import InvalidArgument
 from hashhub.model import (
     MAX_RETENTION_DAYS,
@@ -571,6 +571,8 @@ def _show_hash_sets(session: Session, hash_sets: list[HashSet]) -> None:
             (s.name, s.display_name, s.scheme or "-", spelled(s.purpose), s.review_depth or "-", "; ".join(terms))
         )
     table(("hash set", "name", "scheme", "purpose", "reviewers", "terms"), rows, empty="no hash sets")
+    if len(hash_sets) == 1 and (basis := hash_sets[0].marking.legal_basis):
+        tell(clean(f"legal basis: {basis}"))  # a sentence: too long for a column
 
 
 COMMANDS: Final = (contributor, group, hash_set)

@@ -188,10 +188,10 @@ def undo(
                 f"no token {actor[:150]!r} was ever here, so nothing is undone; `hashhub token list` lists those that "
                 "there are, `hashhub history` who wrote what"
             )
-        if validate_only or not any(line.reverted for line in would):
+        is_idle = not any(line.reverted for line in would)
+        if validate_only or is_idle:
             _show_outcomes(session, would)
-            if not validate_only:
-                note("nothing is left to undo")
+            note("nothing is left to undo" if is_idle else "nothing was undone: this is what would be")
             return
         if not yes:
             _show_outcomes(session, would)

@@ -16,6 +16,7 @@ from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, 
 from hashhub.errors import (
     Conflict,
     FailedPrecondition,
+    HashHubError,
     InvalidArgument,
     LimitExceeded,
     MalformedSource,
@@ -92,10 +93,13 @@ def import_file(
         _refuse_without_mapping(files[0], settings.get("sheet", ""))
     told = format_
     remark = ""
+    is_open = False
     with session.connect() as hub, ExitStack() as stack, progress(unit_bytes=True) as bar:
         sources = [stack.enter_context(opened(file)) for file in files]
 
         def show(p: Progress) -> None:
+            nonlocal is_open
+            is_open = is_open or p.phase != "CHECKSUM"
             bar(p.done, p.total, _WORDS[p.phase] + (f" {p.items:,} items" if p.items else ""))
 
         try:
@@ -125,10 +129,7 @@ def import_file(
             e.add_note(f"nothing of {name} is visible; {outcome}")
             raise
         except (Unavailable, FailedPrecondition, LimitExceeded, Conflict) as e:
-            e.add_note(
-                "what was sent is kept, and all of the list becomes visible or nothing; give the same command again to "
-                "go on from there"
-            )
+            e.add_note(_what_is_kept(e, is_open=is_open))
             raise
         except KeyboardInterrupt:
             note(
@@ -141,6 +142,16 @@ def import_file(
         note(f"note: {clean(remark)}")
     if report.is_refused:
         raise click.exceptions.Exit(REFUSED)
+
+
+def _what_is_kept(error: HashHubError, *, is_open: bool) -> str:
+    """Return what became of a list whose import did not come to its end."""
+    if not is_open:
+        return "nothing was sent this time"
+    kept_so_far = "what was sent is kept, and all of the list becomes visible or nothing"
+    if isinstance(error, (FailedPrecondition, Conflict)):  # which the same command would meet again
+        return kept_so_far
+    return f"{kept_so_far}; give the same command again to go on from there"
 
 
 @command(None, "findings")
@@ -399,15 +410,23 @@ def _recognised(sources: list[BinaryIO], settings: dict[str, str]) -> tuple[str,
 
 def _looks_like_another(source: BinaryIO, told: str) -> str:
     """Return a sentence on the format that a refused file shows to be, where it is not the one that was told."""
+    if not (shown := _shown_to_be(source, told)):
+        return ""
+    name, why = shown
+    return f"it was read as {told}, and looks like {name} ({why}); leave --format out to read it as that"
+
+
+def _shown_to_be(source: BinaryIO, told: str) -> tuple[str, str] | None:
+    """Return the format that a file shows to be and why, where it is not the one that was told and fairly sure."""
     from hashhub import connector
     from hashhub.client import sources
 
     source.seek(0)
     guesses = connector.recognise(source.read(connector.HEAD_BYTES), sources.name_of(source))
     if not guesses or guesses[0][0] == told or guesses[0][1].certainty is connector.Certainty.POSSIBLE:
-        return ""
+        return None
     name, guess = guesses[0]
-    return f"it was read as {told}, and looks like {name} ({guess.why}); leave --format out to read it as that"
+    return name, guess.why
 
 
 def look_at(file: str) -> Look:
@@ -477,6 +496,15 @@ def _refuse_without_mapping(file: str, sheet: str) -> NoReturn:
         "REQUIRED",
     )
     with opened(file) as source:
+        if shown := _shown_to_be(source, "csv"):
+            name, why = shown
+            raise InvalidArgument.field(
+                "mapping",
+                f"is missing, and the file looks like {name} ({why}): leave --format out to import it as that; "
+                "--propose-mapping proposes one all the same",
+                "REQUIRED",
+            )
+        source.seek(0)
         proposal = propose_for(_unpacked(source), sheet)
     note(proposal.text())
     for remark in proposal.notes:

@@ -22,6 +22,13 @@ _WHAT: Final = {
 }
 
 
+_OF_OPERATORS: Final = (
+    "hashhub entry release",
+    "hashhub hash-set accept",
+    "hashhub contributor accept-objections",
+)
+
+
 @command(None, "queue")
 @click.argument("contributor", default="")
 def queue(session: Session, *, contributor: str) -> None:
@@ -56,7 +63,7 @@ def queue(session: Session, *, contributor: str) -> None:
     )
     say()
     for text in dict.fromkeys(text for item in items for text in next_commands(item)):
-        say(text)
+        say(f"{text}    # for an operator" if text.startswith(_OF_OPERATORS) else text)
 
 
 def next_commands(item: QueueItem) -> list[str]:

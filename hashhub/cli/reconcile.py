@@ -206,8 +206,13 @@ def gaps(
     no_wait: bool,
 ) -> None:
     """Find items that others hold and a jurisdiction lacks, as a work list of names of entries, without digests."""
-    task = tasks.FindGaps(jurisdiction=jurisdiction.upper(), near=near)
+    code = jurisdiction.upper()
+    task = tasks.FindGaps(jurisdiction=code, near=near)
     _rows_command(session, task, out, extract_directory, force=force, no_wait=no_wait)
+    if extract_directory is None:
+        with session.connect() as hub:
+            if not any(contributor.jurisdiction == code for contributor in hub.list_contributors()):
+                note(f"no contributor of {clean(code)} is here, so that it lacks whatever others hold; is it the code?")
 
 
 @command(reconcile, "report")

@@ -109,7 +109,7 @@ def put_scheme(session: Session, *, file: str, comment: str, validate_only: bool
     text = _read(file)
     with session.connect() as hub:
         put = hub.put_scheme(text, comment, validate_only=validate_only)
-    _show_scheme(session, put)
+    _show_scheme(session, put, is_put=not validate_only)
     if validate_only:
         note("nothing was put")
     elif put.status is SchemeStatus.DRAFT:
@@ -135,6 +135,8 @@ def sign_off_scheme(
     """
     with session.connect() as hub:
         _show_scheme(session, hub.sign_off_scheme(id, comment, validate_only=validate_only))
+    if validate_only:
+        note("nothing was signed off: it was only tried")
 
 
 @command(scheme, "retire")
@@ -153,6 +155,8 @@ def retire_scheme(
     """
     with session.connect() as hub:
         _show_scheme(session, hub.retire_scheme(id, comment, validate_only=validate_only))
+    if validate_only:
+        note("nothing was retired: it was only tried")
 
 
 @command(scheme, "diff")
@@ -351,13 +355,13 @@ def _status(s: SchemeTable) -> str:
     return spelled(s.status) + (", retired" if s.retire_time else "")
 
 
-def _show_scheme(session: Session, s: SchemeTable) -> None:
+def _show_scheme(session: Session, s: SchemeTable, *, is_put: bool = True) -> None:
     if session.json:
         print_json(plain(s))
         return
     tell(clean(f"{s.id}: {s.title}" + (f" ({s.region})" if s.region else "") + f", {_status(s)}"))
     tell(clean(f"source: {s.source}"))
-    if s.stored:
+    if s.stored and is_put:
         tell(clean(f"put into the hub{f' by {s.actor}' if s.actor else ''}{_at(s.create_time)}"))
         for sign_off in s.sign_offs:
             who = sign_off.actor or sign_off.contributor or "an operator"

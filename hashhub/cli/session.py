@@ -48,7 +48,6 @@ _HINTS: Final = {
     Reason.TOKEN_UNKNOWN: "the token was deleted, or belongs to another hub; see `hashhub token list`",
     Reason.TOKEN_EXPIRED: "operators extend it with `hashhub token update NAME --expires 90d`",
     Reason.SECRET_REPLACED: "whoever rotated the token has the new secret; if nobody did, tell the operator at once",
-    Reason.SERVER_UNAVAILABLE: "start a hub with `hashhub serve`, or name another one with --server HOST:PORT",
     Reason.LIST_SHRANK: "compare the list with the last one; if it is right, run again with --allow-shrinking",
     Reason.SELECTION_GREW: "run it with --dry-run again, and give the number that it says with --expect",
     Reason.UNKNOWN_FORMAT: "see `hashhub formats list`",
@@ -193,7 +192,7 @@ def command(
                 try:
                     function(session, **options)
                 except HashHubError as e:
-                    _report(e, verbose=verbose, as_json=json)
+                    _report(e, verbose=verbose, as_json=json, local=local)
                     raise click.exceptions.Exit(exit_code(e)) from e
                 except click.UsageError as e:
                     if json:
@@ -336,24 +335,37 @@ def _common_options(*, local: bool) -> list[click.Parameter]:
     ]
 
 
-def _hint(error: HashHubError) -> str:
-    """Return what helps, empty where nothing more is known. The hints on tokens are about those of a hub."""
-    return "" if error.metadata.get("tokenOf") == "person" else _HINTS.get(error.reason, "")
+def _hint(error: HashHubError, *, local: bool) -> str:
+    """Return what helps besides what the message says, empty where nothing more is known. The hints on tokens are about
+    those of a hub.
+    """
+    if error.metadata.get("tokenOf") == "person":
+        return ""
+    if error.reason is Reason.SERVER_UNAVAILABLE and not local and _is_of_the_address(error):
+        return "its address is that of --server HOST:PORT, or else of HASHHUB_SERVER"
+    return _HINTS.get(error.reason, "")
 
 
-def _report(error: HashHubError, *, verbose: bool, as_json: bool) -> None:
+def _is_of_the_address(error: HashHubError) -> bool:
+    from hashhub.client.reaching import Unreachable
+
+    return isinstance(error, Unreachable)
+
+
+def _report(error: HashHubError, *, verbose: bool, as_json: bool, local: bool) -> None:
+    hint = _hint(error, local=local)
     if as_json:
         remarks = list(getattr(error, "__notes__", ()))
         request = error.metadata.get("requestId")
         print_error(
             error.reason,
             error.message,
-            _hint(error),
+            hint,
             **({"notes": remarks} if remarks else {}),
             **({"request_id": request} if request else {}),
         )
     note(f"error: {clean(error.message)}")
-    if hint := _hint(error):
+    if hint:
         note(f"hint: {hint}")
     if request_id := error.metadata.get("requestId"):
         note(f"request id: {clean(request_id)}")

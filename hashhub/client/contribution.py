@@ -178,6 +178,7 @@ def contribute(
     stored = opened.batch_count
 
     # (3) and (4) Read, cut, send.
+    progress(Progress(phase=Phase.SENDING, done=0, total=total))  # who watches knows that the import is open
     try:
         items = release.read()
         count = yield from _send_batches(opened, _counted(items, release, total, progress))

@@ -85,7 +85,8 @@ def allow_writing(principal: Principal, contributor: str) -> None:
     allow(principal, Role.OPERATOR, Role.CONTRIBUTOR)
     if principal.role is Role.CONTRIBUTOR and principal.contributor != contributor:
         raise PermissionDenied(
-            "a contributor's token writes only that contributor's own hash sets",
+            f"this token is of {principal.contributor} and writes its hash sets only, not those of {contributor[:63]}; "
+            f"use a token of {contributor[:63]}",
             reason=Reason.NOT_YOUR_CONTRIBUTOR,
             metadata={"contributor": contributor},
         )
@@ -98,8 +99,8 @@ def allow_reading(principal: Principal, contributor: str) -> None:
     allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
     if principal.role is Role.CONTRIBUTOR and principal.contributor != contributor:
         raise PermissionDenied(
-            "a contributor's token reads only that contributor's own hash sets; what others share is in the change "
-            "feed",
+            f"this token is of {principal.contributor} and reads its hash sets only, not those of "
+            f"{contributor[:63]}; what others share is in the change feed",
             reason=Reason.NOT_YOUR_CONTRIBUTOR,
             metadata={"contributor": contributor},
         )

@@ -23,6 +23,7 @@ from hashhub.cli.session import exit_code
 from hashhub.cli.terminal import clean, plain
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
 from hashhub.hashes import parse_pair
+from hashhub.store import Store
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.lists import list_file, random_items
 
@@ -181,8 +182,39 @@ def test_no_hub_ends_with_3_in_one_line_and_a_hint(arguments: list[str]) -> None
     assert done.exit_code == UNAVAILABLE
     first, hint, *_ = done.stderr.splitlines()
     assert first.startswith("error: the server cannot be reached")
-    assert hint.startswith("hint: start a hub with `hashhub serve`")
+    assert "start the hub (hashhub serve)" in first
+    assert hint == "hint: its address is that of --server HOST:PORT, or else of HASHHUB_SERVER"
     assert "Traceback" not in done.stderr
+
+
+def test_a_list_that_found_no_hub_is_not_said_to_have_been_sent(tmp_path: Path) -> None:
+    path = tmp_path / "sums.txt"
+    path.write_text(f"{'0f' * 16}  a.jpg\n")
+    done = CliRunner().invoke(
+        main, ["import", str(path), "--format", "hash-lines", "--hash-set", "a/b", "--server", NOWHERE]
+    )
+    assert done.exit_code == UNAVAILABLE
+    assert "nothing was sent this time" in done.stderr
+    assert "is kept" not in done.stderr
+
+
+def test_a_disk_is_not_told_as_a_hub_that_is_away(tmp_path: Path) -> None:
+    Store.open(tmp_path / "data").close()
+    done = CliRunner().invoke(main, ["backup", "/dev/null/copy", "--data", str(tmp_path / "data")])
+    assert done.exit_code == UNAVAILABLE
+    assert "check the path and its permissions" in done.stderr
+    assert "hashhub serve" not in done.stderr
+    assert "--server" not in done.stderr
+
+
+def test_the_upload_hook_is_loaded_by_its_own_commands_only() -> None:
+    code = (
+        "import sys\nfrom hashhub.cli import main\n"
+        "assert [name for name in sys.modules if name.startswith('hashhub.hook')] == []\n"
+        "assert 'check' in main.commands['hook'].commands"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == DONE, done.stderr
 
 
 def test_verbose_adds_the_causes() -> None:

@@ -140,6 +140,7 @@ class TestImport:
         refused = run("import", few, "--format", "vics", "--hash-set", hash_set, "--replace")
         assert refused.exit_code == REFUSED
         assert "--allow-shrinking" in refused.stderr
+        assert "the same command" not in refused.stderr, "it would be refused again"
         counts = contribute(run, hash_set, few, "--replace", "--allow-shrinking")["counts"]
         assert (counts["unchanged"], counts["absent"]) == (2, 8)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -48,6 +49,13 @@ def names(run: Run, kind: str) -> list[str]:
 def states(run: Run) -> dict[str, str]:
     lines = run("reconcile", "conflicts", "list", "--json").stdout.splitlines()
     return {c["name"]: c["state"] for c in map(json.loads, lines)}
+
+
+def test_the_summary_counts_in_english(run: Run) -> None:
+    text = run("reconcile", "conflicts", "summary", "--wait").stdout
+    parties = [line for line in text.splitlines() if " has " in line]
+    assert parties
+    assert not [line for line in parties if re.search(r"\b1 (?:conflicts|items|other parties)\b", line)]
 
 
 def test_each_is_shown_with_its_own_statements(run: Run) -> None:

@@ -86,6 +86,16 @@ def test_a_table_is_told_to_need_a_mapping(tmp_path: Path) -> None:
     assert f"hashhub import '{path}' --propose-mapping" in text
 
 
+def test_no_mapping_is_proposed_for_what_is_no_table(tmp_path: Path) -> None:
+    path = tmp_path / "list.json"
+    path.write_bytes(list_file("vics-2.0", random_items(3, seed=5, values=("1",))).data)
+    done = CliRunner().invoke(main, ["import", str(path), "--format", "csv", "--hash-set", "a/b"])
+    assert done.exit_code == REFUSED
+    assert "looks like vics" in done.stderr
+    assert "leave --format out" in done.stderr
+    assert "[columns]" not in done.stderr
+
+
 def test_what_may_be_several_things_is_told_and_not_imported(run: Run, hash_set: str, tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text(f"{SHA256}\n")

@@ -84,6 +84,7 @@ def test_withdrawals_are_restored_together_after_a_look(
     assert first in refused.stdout
     assert len(run("entry", "list", imported, "--state", "withdrawn", "--json").stdout.splitlines()) == 2
     tried = run(*arguments, "--validate-only")
+    assert "nothing was undone" in tried.stderr
     done = run(*arguments, "--yes")
     assert done.exit_code == 0, done.output
     assert done.stdout == tried.stdout

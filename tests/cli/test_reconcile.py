@@ -120,6 +120,13 @@ def test_what_is_no_extract_is_told(tmp_path: Path) -> None:
     assert run_local("overlap", "--extract", str(tmp_path), "--no-wait").exit_code == USAGE
 
 
+def test_a_code_that_nobody_has_is_not_told_as_a_nation_that_lacks_everything(run: Run, hash_set: str) -> None:
+    done = run("reconcile", "gaps", "--jurisdiction", "sw")  # Sweden is SE
+    assert done.exit_code == DONE, done.stderr
+    assert "no contributor of SW is here" in done.stderr
+    assert "no contributor" not in run("reconcile", "gaps", "--jurisdiction", "us").stderr
+
+
 def test_a_hub_answers_as_its_extract_does(run: Run, hash_set: str, tmp_path: Path) -> None:
     source = tmp_path / "list.txt"
     source.write_text("".join(f"{n:032x}\n" for n in range(1, 6)), "ascii")

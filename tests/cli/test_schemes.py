@@ -109,6 +109,8 @@ class TestWithAHub:
         put = run("scheme", "put", file, "--comment", "a letter")
         assert put.exit_code == DONE, put.stderr
         assert "sign-off beside@1" in put.stderr
+        assert "put into the hub by operator at" in put.stdout
+        assert "nothing was retired" in run("scheme", "retire", "beside@1", "--dry-run").stderr
         assert run("scheme", "show", "beside", "--toml").stdout == Path(file).read_text("utf-8")
         told = run("scheme", "diff", "beside", file)
         assert "status: draft -> verified" in told.stdout
@@ -130,7 +132,9 @@ class TestWithAHub:
 
     def test_nothing_is_put_where_it_is_only_tried(self, run: Run, tmp_path: Path) -> None:
         file = write(tmp_path / "it.toml", name="tried")
-        assert "nothing was put" in run("scheme", "put", file, "--dry-run").stderr
+        done = run("scheme", "put", file, "--dry-run")
+        assert "nothing was put" in done.stderr
+        assert "put into the hub" not in done.stdout, "a try is not told as done"
         assert run("scheme", "show", "tried").exit_code == REFUSED
 
     def test_the_earlier_name_still_works(self, run: Run) -> None:

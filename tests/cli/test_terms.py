@@ -61,6 +61,7 @@ def test_terms_change_one_by_one(run: Run, hash_set: str, police: str) -> None:
     assert after["legal_basis"] == "law"
     shown = run("hash-set", "get", hash_set).stdout
     assert "TLP:GREEN; until 2030-01-31 00:00Z" in shown
+    assert "legal basis: law" in shown.splitlines()
     for wrong in ("nobody", "contributors/nobody", ""):
         assert run("hash-set", "update", hash_set, "--recipient", wrong).exit_code == REFUSED
     both = run("hash-set", "update", hash_set, "--recipient", f"contributors/{police}", "--clear-recipients")

@@ -28,6 +28,18 @@ def test_the_first_is_that_of_the_sample(tmp_path: Path) -> None:
     assert (tmp_path / "liste.toml").read_text("utf-8") == MAPPINGS[0]
 
 
+def test_whatever_the_proposal_asks_is_answered_or_left_open_in_words(tmp_path: Path) -> None:
+    assert CliRunner().invoke(main, ["sample", str(tmp_path)]).exit_code == 0
+    proposed = CliRunner().invoke(main, ["import", str(tmp_path / "liste.csv"), "--format", "csv", "--propose-mapping"])
+    questions = [line for line in proposed.stdout.splitlines() if ": say " in line]
+    asked = set(re.findall('"([^"]+)"', "\n".join(questions)))
+    assert asked == {"x", "unklar", "ja", "nein", "fraglich"}
+    for page in ("csv", "analyst"):
+        text = (Path(__file__).parents[2] / f"docs/{page}.md").read_text("utf-8")
+        for word in asked:
+            assert re.search(rf"[`*]{word}[`*]", text), f"docs/{page}.md does not say what becomes of {word}"
+
+
 def test_every_part_of_the_language_is_explained() -> None:
     whole = (
         'delimiter = ","\nencoding = "utf-8"\nheader = true\nskip = 0\nscheme = ""\ndecimal = "."\n'

@@ -110,6 +110,11 @@ def test_who_checked_it_does_so_in_a_test() -> None:
         assert re.search(rf"""["']{module}[."']|^import {module}$""", tests, re.MULTILINE), f"no test uses {name}"
 
 
+def test_the_page_of_exports_has_every_format_that_is_written() -> None:
+    table = (ROOT / "docs/export.md").read_text("utf-8").split("\n## Formats\n")[1]
+    assert set(re.findall(r"^\| `([a-z][\w-]+)` \|", table, re.MULTILINE)) == set(connector.writers())
+
+
 def test_every_reason_of_a_loss_is_explained() -> None:
     """Reasons are told by what the writers say of entries of any kind, and by the words of their sources."""
     page = (ROOT / "docs/export.md").read_text("utf-8").split("## Losses")[1].split("## Formats")[0]

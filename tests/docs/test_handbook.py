@@ -252,19 +252,40 @@ def test_the_first_hour_and_the_drill_are_as_written(tmp_path: Path, postgresql:
     with postgresql.connect() as c:
         c.execute(b"DROP DATABASE hashhub")
 
-    settings = (tmp_path / "backup-1/settings.toml").read_text()
-    new = settings.replace(str(tmp_path / "lib/data"), str(tmp_path / "lib/new"))
-    new = re.sub(r"(database = .*)/hashhub\?", r"\1/hashhub_new?", new)
-    (tmp_path / "new.toml").write_text(new)
-    assert token not in settings
+    assert token not in (tmp_path / "backup-1/settings.toml").read_text()
+    settings = tomllib.loads(config.read_text())
+    assert settings["data"] == str(tmp_path / "lib/new")
+    assert "/hashhub_new?" in settings["database"]
     reader.remembered = hub
-    with started(reader, tmp_path / "new.toml"):
+    with started(reader, config):
         reader.follow(page[starts[1] : starts[1] + 1])
         reader.run('hub entry get hotline-nl/known/1 --json | grep \'"state": *"WITHDRAWN"\'')
         reader.follow(page[starts[1] + 1 : drill_ends])
         assert reader.printed
         assert any("history is whole" in line for line in reader.printed)
     assert reader.ran >= 18
+
+
+def test_every_extra_is_explained() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    page = (ROOT / "docs/install.md").read_text("utf-8")
+    rows = "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    assert set(re.findall(r"`([\w-]+)`", rows)) == set(extras)
+
+
+def test_the_service_is_started_once_it_has_settings() -> None:
+    """By the page that writes them: install.md ends before."""
+    assert not any("systemctl enable" in b.text or "systemctl start" in b.text for b in blocks("install"))
+    commands = [b.text for b in blocks("operate")]
+    settings = next(i for i, b in enumerate(blocks("operate")) if b.file == "/etc/hashhub/hashhub.toml")
+    assert settings < commands.index("systemctl enable --now hashhub\n")
+
+
+def test_programs_are_on_the_path_before_they_are_typed() -> None:
+    """The package stands in an environment of its own, which is on nobody's path."""
+    page = "".join(b.text for b in blocks("operate"))
+    before, _, _ = page.partition("\nhashhub ")
+    assert "export PATH=/opt/hashhub/bin:$PATH\n" in before
 
 
 def test_the_wheel_installs_as_written(tmp_path: Path) -> None:
@@ -298,6 +319,7 @@ def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
     service = dict(parsed["Service"])
     assert exec_start()[1] == "serve"
     assert "MemoryDenyWriteExecute" not in service  # the matcher compiles
+    assert "/opt/hashhub/" not in unit.text.replace("/opt/hashhub/bin/", ""), "a wheel brings programs, no pages"
     assert service["User"] == "hashhub"
     if not shutil.which("systemd-analyze"):
         return
@@ -333,6 +355,14 @@ def test_no_command_fetches_a_package_of_our_name() -> None:
                     "*pip install"
                 )  # the words of an error, explained
                 assert told or not re.search(r"""(?:^|[\s'"])hashhub(?:[\s\['"=<>~]|$)""", line), f"{path.name}: {line}"
+
+
+def test_a_page_that_needs_an_empty_hub_says_where_to_get_one() -> None:
+    """Pages share names, and entries are numbered through the hub: on one hub after another page, a page stops."""
+    for page in sorted({f"docs/{name}.md" for name in {*HANDBOOK, "three-nations"}} | ELSEWHERE):
+        if page in {"README.md", "docs/hook.md", "docs/install.md", "docs/operate.md"}:  # these start a hub themselves
+            continue
+        assert "](README.md#a-hub-to-try-it-on)" in (ROOT / page).read_text("utf-8"), page
 
 
 def test_the_contents_page_leads_to_every_page() -> None:

@@ -153,6 +153,7 @@ def test_a_contributor_writes_only_its_own_sets(served: Served) -> None:
     with pytest.raises(PermissionDenied) as caught:
         served.call("ContributorService/CreateHashSet", request, v1.HashSet, who="CONTRIBUTOR")
     assert (caught.value.code, caught.value.reason) == (Code.PERMISSION_DENIED, Reason.NOT_YOUR_CONTRIBUTOR)
+    assert "not those of other; use a token of other" in caught.value.message
 
 
 def test_a_token_lives_from_its_creation_to_its_deletion(served: Served) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +24,24 @@ SETTINGS: Final = click.option(
 )
 
 
-@click.group("hook", cls=CommandGroup)
+class _HookGroup(CommandGroup):
+    """Loads its commands when they are first asked for: with the hook's own code they take as long as all others."""
+
+    _is_loaded = False
+
+    @property
+    def commands(self) -> MutableMapping[str, click.Command]:
+        if not self._is_loaded:
+            self._is_loaded = True  # first: each part comes back here to add what it has
+            importlib.import_module("hashhub.cli.hook.parts")
+        return self._commands
+
+    @commands.setter
+    def commands(self, commands: MutableMapping[str, click.Command]) -> None:
+        self._commands = commands
+
+
+@click.group("hook", cls=_HookGroup)
 def hook() -> None:
     """Check uploads before anybody sees them, and help with what comes after a match."""
 
