@@ -101,6 +101,7 @@ class HTTPDoor:
         message as gRPC would carry it; base64 makes its JSON a third longer. `body_bytes`: held at a time, by all
         calls. `health`: whether the hub matches, and the page that says so; `scrape`: the metrics as text.
         """
+        read_texts_at_once()
         self.gate = gate
         self._methods = methods
         self._health_page = health
@@ -433,7 +434,9 @@ class _UnpairedSurrogates:
         return False
 
 
-json_format._UNPAIRED_SURROGATE_PATTERN = _UnpairedSurrogates()  # type: ignore[attr-defined]  # noqa: SLF001
+def read_texts_at_once() -> None:
+    """Let `json_format` look through each text of a message at once, in this process."""
+    json_format._UNPAIRED_SURROGATE_PATTERN = _UnpairedSurrogates()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def _from_json(method: Method, body: bytes) -> Message:

@@ -15,6 +15,11 @@ from hashhub.server import http_door
 _CHARACTERS = st.one_of(st.characters(), st.characters(categories=["Cs"]), st.sampled_from('"\\/\n\u0416\U0001f600'))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _as_the_door_reads() -> None:
+    http_door.read_texts_at_once()
+
+
 def _body(text: str) -> str:
     return json.dumps({"queries": [{"label": text}]})
 
