@@ -280,7 +280,7 @@ def test_the_page_shows_every_command() -> None:
         ("policy diff A B", "policy diff any block"),
         ("policy explain NAME --hash ALGORITHM:DIGEST", "policy explain block --hash {hash}"),
         ("policy show NAME", "policy explain block"),
-        ("policy simulate NEW --against NAME", "policy simulate any --against block --since 0 --hash-set hotline/known"),
+        ("policy simulate NEW --against NAME", "policy simulate any --against block --hash-set hotline/known"),
         ("connectors list", "connectors list"),
         ("formats list", "formats list"),
         ("formats detect FILE", "formats detect {list}"),
