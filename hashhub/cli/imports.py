@@ -21,6 +21,7 @@ from hashhub.errors import (
     LimitExceeded,
     MalformedSource,
     NotFound,
+    Reason,
     Unavailable,
 )
 from hashhub.hygiene import Code
@@ -149,8 +150,8 @@ def _what_is_kept(error: HashHubError, *, is_open: bool) -> str:
     if not is_open:
         return "nothing was sent this time"
     kept_so_far = "what was sent is kept, and all of the list becomes visible or nothing"
-    if isinstance(error, (FailedPrecondition, Conflict)):  # which the same command would meet again
-        return kept_so_far
+    if isinstance(error, FailedPrecondition) and error.reason is not Reason.IMPORT_CLOSED:
+        return kept_so_far  # the same command would meet it again; not where another process did the same meanwhile
     return f"{kept_so_far}; give the same command again to go on from there"
 
 
