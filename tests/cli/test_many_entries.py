@@ -253,5 +253,5 @@ def test_the_queue_tells_what_goes_on_with_each(run: Run, stocked: str) -> None:
     for line in waiting[0]["next"]:
         assert run(*line.split()[1:]).exit_code == DONE
     of_operators = [line for line in text.splitlines() if line.endswith("# for an operator")]
-    assert [line.split()[1:3] for line in of_operators] == [["entry", "release"]]
+    assert {tuple(line.split()[1:3]) for line in of_operators} == {("entry", "release")}
     assert run("queue", "nobody-of-that-name").exit_code == REFUSED
