@@ -87,7 +87,7 @@ def _entry(module: ModuleType, name: str) -> Iterator[str]:
             yield _code(_header(node, value.__module__))
             yield _prose(ast.get_docstring(node))
         case ast.stmt() as node:
-            yield _code(_constant(node, module.__name__))
+            yield _code(_constant(node, _home(module, name)))
             yield from filter(None, [_remark(module, name)])
 
 
@@ -161,12 +161,12 @@ def _constant(node: ast.stmt, module: str) -> str:
 
 def _remark(module: ModuleType, name: str) -> str:
     """Return what is said of a constant: below it, at the end of its line, or above it."""
-    node = _definition(module, name)
-    body = _source(module.__name__).body
+    node, home = _definition(module, name), _home(module, name)
+    body = _source(home).body
     match body[body.index(node) + 1 :][:1] if node in body else []:
         case [ast.Expr(value=ast.Constant(value=str(text)))]:
             return _prose(text)
-    lines = _lines(module.__name__)
+    lines = _lines(home)
     assert node.end_lineno
     for line in lines[node.lineno - 1 : node.end_lineno]:
         if "  # " in line and "# noqa" not in line:
@@ -188,6 +188,11 @@ def _summary(module: ModuleType, name: str) -> str:
 
 
 def _definition(module: ModuleType, name: str) -> ast.stmt:
+    return next(node for node in _source(_home(module, name)).body if name in _names(node))
+
+
+def _home(module: ModuleType, name: str) -> str:
+    """Return the module in which the name is defined."""
     value = getattr(module, name)
     home = module.__name__
     if isinstance(value, type) or inspect.isroutine(value):
@@ -198,7 +203,7 @@ def _definition(module: ModuleType, name: str) -> ast.stmt:
             for node in _source(home).body
             if isinstance(node, ast.ImportFrom) and name in {alias.asname or alias.name for alias in node.names}
         ]
-    return next(node for node in _source(home).body if name in _names(node))
+    return home
 
 
 def _class_node(kind: type) -> ast.ClassDef:

@@ -1,0 +1,336 @@
+"""Entries: what contributors state of items, what others say of them, and how they change."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from hashhub.hashes import Hash
+from hashhub.model.actors import Role
+from hashhub.model.contributors import Contributor
+from hashhub.model.definitions import SchemeStatus
+from hashhub.model.hash_sets import HashSet
+
+MAX_HASHES_PER_ENTRY: Final = 64  # far above what any format carries; bounds what one record can cost
+MAX_FRAMES: Final = 20_000  # of one video: five and a half hours at one frame a second
+MAX_SELECTED: Final = 50_000  # entries named one by one in one call, by name, hash or external id
+
+
+class WithdrawalReason(StrEnum):
+    """Why somebody withdrew an entry by hand.
+
+    REQUESTED_BY_PERSON_SHOWN is told to the contributor and the hub's operators only.
+    """
+
+    FALSE_POSITIVE = "FALSE_POSITIVE"
+    NOT_ILLEGAL_HERE = "NOT_ILLEGAL_HERE"
+    REQUESTED_BY_PERSON_SHOWN = "REQUESTED_BY_PERSON_SHOWN"
+    ERROR = "ERROR"
+    OTHER = "OTHER"
+
+
+class EntryAction(StrEnum):
+    """What is done to the entries that a selection hits."""
+
+    WITHDRAW = "WITHDRAW"
+    RESTORE = "RESTORE"
+    QUARANTINE = "QUARANTINE"
+    RELEASE = "RELEASE"
+
+
+class QueueKind(StrEnum):
+    """What waits for somebody.
+
+    QUARANTINED: entries that do not match until they are released. WITHDRAWAL_PENDING: entries whose withdrawal waits
+    for a second person. OBJECTION: entries that others object to. AWAITS_ACCEPTANCE: what waits for the operator's
+    acceptance. OPEN_IMPORT: an import that was never committed. OVERDUE: a list that was not renewed when it usually
+    is. WEBHOOK_FAILING: calls of a webhook that do not get through. DELETION_PENDING: a hash set whose deletion waits
+    for a second person.
+    """
+
+    QUARANTINED = "QUARANTINED"
+    WITHDRAWAL_PENDING = "WITHDRAWAL_PENDING"
+    OBJECTION = "OBJECTION"
+    AWAITS_ACCEPTANCE = "AWAITS_ACCEPTANCE"
+    OPEN_IMPORT = "OPEN_IMPORT"
+    OVERDUE = "OVERDUE"
+    WEBHOOK_FAILING = "WEBHOOK_FAILING"
+    DELETION_PENDING = "DELETION_PENDING"
+
+
+class EntryState(StrEnum):
+    """ACTIVE entries match. QUARANTINED ones are stored and visible but never match until released. WITHDRAWN ones are
+    history.
+    """
+
+    ACTIVE = "ACTIVE"
+    QUARANTINED = "QUARANTINED"
+    WITHDRAWN = "WITHDRAWN"
+
+
+class ReviewKind(StrEnum):
+    """What a review states about an entry."""
+
+    CONFIRMED = "CONFIRMED"
+    FALSE_POSITIVE = "FALSE_POSITIVE"
+    NOT_ILLEGAL_HERE = "NOT_ILLEGAL_HERE"
+    MISCLASSIFIED = "MISCLASSIFIED"
+    DUPLICATE = "DUPLICATE"
+    SET_ASIDE = "SET_ASIDE"  # the operator holds another review to be no reason for doubt
+
+
+class ChangeKind(StrEnum):
+    """UPSERT: the entries match from this revision on, or what is said of them changed.
+
+    WITHDRAW: they no longer match.
+    """
+
+    UPSERT = "UPSERT"
+    WITHDRAW = "WITHDRAW"
+
+
+class Flags(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Tri-state facts about an item: True, False, or None when the source did not say. Absent is not false."""
+
+    victim_identified: bool | None = None
+    offender_identified: bool | None = None
+    distributed: bool | None = None
+    suspected: bool | None = None
+    self_generated: bool | None = None
+
+
+NO_FLAGS: Final = Flags()  # nothing is stated
+
+
+class VideoFrame(msgspec.Struct, frozen=True, array_like=True):
+    """One picture of a video: its time from the start, its PDQ quality (0 to 100) and its PDQ digest."""
+
+    offset_ms: int
+    quality: int
+    digest: bytes
+
+
+class Classification(msgspec.Struct, frozen=True, kw_only=True):
+    """A raw value in its scheme, and what it implies.
+
+    `dimensions` maps a dimension's name to the sorted values that are possible; a missing dimension is unknown. See
+    hashhub.schemes.
+    """
+
+    scheme: str
+    version: str
+    region: str
+    value: str
+    status: SchemeStatus
+    dimensions: dict[str, tuple[str, ...]]
+
+    @property
+    def text(self) -> str:
+        """Scheme and value for people: `vic-us@2.0 1`, or `vic-us 1` where the source does not say which version."""
+        return f"{self.scheme}@{self.version} {self.value}" if self.version else f"{self.scheme} {self.value}"
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an entry comes from. `position` is in the connector's terms: `line 12`, `value[3]`."""
+
+    import_id: str
+    connector: str
+    connector_version: str
+    source_digest: str
+    position: str
+    member: str = ""
+
+
+class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
+    """Who withdrew an entry by hand, when and why. `pending`: it still matches, until a second person agrees."""
+
+    reason: WithdrawalReason
+    comment: str = ""
+    actor: str = ""
+    role: Role = Role.CONTRIBUTOR
+    revision: int = 0
+    pending: bool = False
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One media item as stated by one contributor in one hash set.
+
+    `external_id` is the contributor's own stable id, empty when the source has none. `quality` is the PDQ quality (0 to
+    100). `reasons` (hygiene reason codes) says why it is QUARANTINED, why it was WITHDRAWN, or what keeps an ACTIVE one
+    from its full weight: UNCLASSIFIED (undecided, being listed is all that is known), AWAITS_ACCEPTANCE (a harmless
+    verdict beyond the daily number), WITHDRAWAL_PENDING. `predecessors` and `successors`: names of the entries that it
+    replaced, and that replaced it; filled in where one entry is read, not in lists. At `expire_time` it is withdrawn.
+    `extra`: as in Record. `frame_count`: how many frames it has, if it is a video; `frames` themselves are filled in
+    where one entry is read, in feeds and in exports. `frames_digest`: SHA-256 of them; empty: none, or not told.
+    """
+
+    id: int
+    contributor: str
+    hash_set: str
+    hashes: tuple[Hash, ...]
+    state: EntryState
+    provenance: Provenance
+    classification: Classification | None = None
+    flags: Flags = NO_FLAGS
+    external_id: str = ""
+    media_type: str = ""
+    media_size: int | None = None
+    series: str = ""
+    tags: tuple[str, ...] = ()
+    quality: int | None = None
+    source_time: str = ""
+    extra: str = ""
+    expire_time: datetime | None = None
+    reasons: tuple[str, ...] = ()
+    withdrawal: Withdrawal | None = None
+    predecessors: tuple[str, ...] = ()
+    successors: tuple[str, ...] = ()
+    create_revision: int = 0
+    update_revision: int = 0
+    frame_count: int = 0
+    frames: tuple[VideoFrame, ...] = ()
+    frames_digest: bytes = b""
+
+    @property
+    def name(self) -> str:
+        """`CONTRIBUTOR/SET/ID`: what answers and commands call it."""
+        return f"{self.contributor}/{self.hash_set}/{self.id}"
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which entries are meant: those that fit every criterion that is given, each by any of its values.
+
+    `contributor` and `hash_set` (`CONTRIBUTOR/SET`) say where. `names` are entries (`CONTRIBUTOR/SET/ENTRY`), `imports`
+    are `CONTRIBUTOR/SET/IMPORT`. `dimensions`: an entry fits when all that it may be in the dimension is among the
+    values; one that says nothing there does not. `text` occurs in the external id, series, a tag, member, position,
+    source time, or in what the source says beyond the fields, in upper or lower case.
+    """
+
+    contributor: str = ""
+    hash_set: str = ""
+    names: tuple[str, ...] = ()
+    hashes: tuple[Hash, ...] = ()
+    external_ids: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    states: tuple[EntryState, ...] = ()
+    reasons: tuple[str, ...] = ()
+    dimensions: dict[str, tuple[str, ...]] = {}
+    tags: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
+    text: str = ""
+
+    @property
+    def has_values(self) -> bool:
+        """Whether it names entries one by one: by name, hash or external id."""
+        return bool(self.names or self.hashes or self.external_ids)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it gives no criterion, not even where the entries are."""
+        return self == Selection()
+
+
+class SkippedEntries(msgspec.Struct, frozen=True, kw_only=True):
+    """Entries that a selection hit and that stay as they are: why (a reason code), how many, and some of their
+    names.
+    """
+
+    reason: str
+    count: int
+    examples: tuple[str, ...] = ()
+
+
+class EntryChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done, or with `validate_only` would be, to the entries that a selection hit.
+
+    `selected` is the sum of `changed`, `pending` and the counts of `skipped`. `changed`: moved by this call. `pending`:
+    their withdrawal waits for a second person, and until then they match. `also`: further entries of the same items,
+    withdrawn or superseded with them. `unmatched`: how many of the names, hashes and external ids given have no entry
+    that the caller may change. `revision`: at which it was done; 0: nothing was.
+    """
+
+    action: EntryAction
+    selected: int = 0
+    changed: int = 0
+    pending: int = 0
+    also: int = 0
+    skipped: tuple[SkippedEntries, ...] = ()
+    examples: tuple[str, ...] = ()
+    unmatched: int = 0
+    unmatched_examples: tuple[str, ...] = ()
+    revision: int = 0
+    validate_only: bool = False
+
+
+class QueueItem(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that waits for somebody: what, where, how much of it, and one of the entries or the import concerned.
+
+    `hash_set` is `CONTRIBUTOR/SET`, empty where no hash set is meant. `reason`: a reason code, or a review's kind.
+    `is_capped`: there are more than `count`. `since`: how long ago the oldest began, where that is known.
+    """
+
+    kind: QueueKind
+    hash_set: str = ""
+    contributor: str = ""
+    reason: str = ""
+    count: int = 1
+    is_capped: bool = False
+    name: str = ""
+    actor: str = ""
+    since: datetime | None = None
+
+
+class Review(msgspec.Struct, frozen=True, kw_only=True):
+    """An append-only statement by `author` about an entry. No caller supplies the author, the actor or the role.
+
+    `author` is a contributor, or `CONTRIBUTOR/MEMBER` for whom that contributor's source names. `actor` is the token
+    that wrote it, `role` that token's. A SET_ASIDE review is about the review `sets_aside` of the same entry.
+    `awaits_acceptance`: it is beyond the daily number and weighs once the operator has accepted it.
+    """
+
+    id: int
+    entry_id: int
+    author: str
+    kind: ReviewKind
+    comment: str = ""
+    actor: str = ""
+    role: Role = Role.CONTRIBUTOR
+    sets_aside: int = 0
+    awaits_acceptance: bool = False
+    create_time: datetime | None = None
+    revision: int = 0
+
+
+class ChangedEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the change feed, as what it means to its reader.
+
+    UPSERT: `entry` as it is now, with its reviews, or take over `hash_set` or `contributor`. WITHDRAW: drop the entry
+    called `entry_name`; or, with `hash_set_name` instead, all entries of that hash set, which the reader may not see
+    any more.
+    """
+
+    revision: int
+    kind: ChangeKind
+    entry: Entry | None = None
+    reviews: tuple[Review, ...] = ()
+    hash_set: HashSet | None = None
+    contributor: Contributor | None = None
+    entry_name: str = ""
+    hash_set_name: str = ""
+
+
+class FeedPage(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of the feed. `position`: where to go on, opaque. `is_complete`: the reader now has everything up to
+    `revision`.
+
+    `head`: the history's last revision and the chain's head there.
+    """
+
+    changes: tuple[ChangedEntry, ...]
+    position: str
+    revision: int
+    head: str
+    is_complete: bool

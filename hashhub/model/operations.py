@@ -1,0 +1,60 @@
+"""Work that goes on after its call was answered."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from hashhub.model.actors import Actor
+
+
+class OperationState(StrEnum):
+    """How far a long-running operation is. The last three have ended."""
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """What an operation failed with: code and reason as in `hashhub.errors`, by name."""
+
+    code: str
+    reason: str
+    message: str
+
+
+class Operation(msgspec.Struct, frozen=True, kw_only=True):
+    """Work that goes on after the call that started it.
+
+    `request` and `response` are JSON of what `method` takes and gives. `hash_sets`: those that it read, as
+    CONTRIBUTOR/SET, known once it runs. `done` of `total` steps, 0 of 0 where that is not known. `size`: bytes of its
+    rows and files. `expire_time`: when the result is dropped.
+    """
+
+    id: str
+    method: str
+    request: bytes
+    actor: Actor
+    state: OperationState = OperationState.WAITING
+    hash_sets: tuple[str, ...] = ()
+    done: int = 0
+    total: int = 0
+    doing: str = ""
+    create_time: datetime
+    update_time: datetime
+    end_time: datetime | None = None
+    expire_time: datetime | None = None
+    response: bytes = b""
+    failure: Failure | None = None
+    size: int = 0
+    is_cancelled: bool = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more becomes of it."""
+        return self.state not in {OperationState.WAITING, OperationState.RUNNING}
