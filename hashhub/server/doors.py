@@ -171,6 +171,7 @@ class Doors:
         self._stopping.set()
         stopped = self._grpc.stop(self._drain_seconds)
         self._health.close()
+        self._probes.tell_watchers()
         if self._http is not None:
             self._http.close(self._drain_seconds)
             self._http = None

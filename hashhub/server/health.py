@@ -10,13 +10,11 @@ turn uploads away because the disk has no room for another list.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1.health_pb2 import HealthCheckResponse
 
-from hashhub.background import Background
 from hashhub.hub.condition import Need
 
 PACKAGE: Final = "hashhub.v1."
@@ -35,7 +33,6 @@ NEEDS: Final[Mapping[str, frozenset[Need]]] = {
     "WebhookService": frozenset({Need.DATABASE, Need.ROOM}),
 }
 _MAIN: Final = "MatchService"
-_LOOK_SECONDS: Final = 0.25  # between looks for those who watch; who asks is told what is so now
 
 
 class Health:
@@ -44,25 +41,15 @@ class Health:
     def __init__(self, met: Callable[[], frozenset[Need]]) -> None:
         """`met` returns which needs are met now, without waiting for anything. All services start as NOT_SERVING."""
         self._met = met
-        self._lock = threading.Lock()
         self._is_open = False
-        self._told: dict[str, bool] = {}
-        self._watched = health.HealthServicer()
-        self._thread = Background("health", self.refresh, complaint="health is not looked at", pause=_LOOK_SECONDS)
-        self.refresh()
 
     def open(self) -> None:
         """Say what is so from now on."""
         self._is_open = True
-        self.refresh()
-        self._thread.start()
 
     def close(self) -> None:
         """Say NOT_SERVING from now on: the server drains."""
         self._is_open = False
-        self._thread.close()
-        self.refresh()
-        self._watched.enter_graceful_shutdown()
 
     def up(self) -> dict[str, bool]:
         """Return whether each service can answer now."""
@@ -80,31 +67,11 @@ class Health:
         services = {name: _word(is_up) for name, is_up in up.items()}
         return up[_MAIN], json.dumps({"status": _word(up[_MAIN]), "services": services}).encode()
 
-    def refresh(self) -> None:
-        """Tell those who watch over gRPC what has changed."""
+    def statuses(self) -> dict[str, HealthCheckResponse.ServingStatus]:
+        """Return what gRPC's health service says now, by the name of each service; the empty one is the hub's."""
         up = self.up()
-        with self._lock:
-            for name, is_up in {"": up[_MAIN], **{PACKAGE + name: is_up for name, is_up in up.items()}}.items():
-                if self._told.get(name) is not is_up:
-                    self._watched.set(name, getattr(health_pb2.HealthCheckResponse, _word(is_up)))
-                    self._told[name] = is_up
-
-    def check(self, request: health_pb2.HealthCheckRequest, context: object) -> health_pb2.HealthCheckResponse:
-        """Answer gRPC's Check with what is so now."""
-        self.refresh()
-        return self._watched.Check(request, context)
-
-    def watch(
-        self,
-        request: health_pb2.HealthCheckRequest,
-        context: object,
-        send: Callable[[health_pb2.HealthCheckResponse], object],
-    ) -> None:
-        """Answer gRPC's Watch. A service that is none stays one, and its name is not kept."""
-        if request.service in self._told:
-            self._watched.Watch(request, context, send)
-        else:
-            send(health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN))
+        words = {"": up[_MAIN], **{PACKAGE + name: is_up for name, is_up in up.items()}}
+        return {name: HealthCheckResponse.ServingStatus.Value(_word(is_up)) for name, is_up in words.items()}
 
 
 def _word(is_up: bool) -> str:  # noqa: FBT001 - what it turns into a word

@@ -1,8 +1,13 @@
 """What anybody may ask over gRPC without a token: health and reflection.
 
-Nobody is known here, and a request is read on a thread that waits for it. So these calls have threads of their own.
-One that has waited a while for its request gives its thread up as soon as another call would have to wait for one:
-a probe's request comes with its header, and is there by then. Nothing of a request outlives its call.
+Nobody is known here, and a thread waits for each request, and for whoever watches health to take an answer. So these
+calls have threads of their own. One whose client has been waited for for a while gives its thread up as soon as another
+call would have to wait for one: a probe's request comes with its header, and is there by then. Nothing of a request
+outlives its call.
+
+Health is watched here, and not by the servicer of gRPC's own package: that sends to a watcher under the lock that every
+other probe needs, and gRPC's polling thread too when a watcher leaves; but without that thread no sending ends. One
+watcher who leaves, or takes nothing, at the wrong moment stops all of gRPC. No lock is held over a sending here.
 """
 
 from __future__ import annotations
@@ -10,12 +15,14 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1 import health
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from hashhub.background import Background
@@ -27,10 +34,29 @@ if TYPE_CHECKING:
 _THREADS: Final = 64
 _WAITING: Final = 10_000  # each takes some 0.2 ms; what is beyond is refused
 _PATIENCE_SECONDS: Final = 1.0  # far beyond what a request takes that has come with its header
-_LOOK_SECONDS: Final = 0.25  # for calls that wait for a thread while no further ones come
+_LOOK_SECONDS: Final = 0.25  # for calls that wait for a thread while no further ones come, and for changes of health
 _NAME_BYTES: Final = 1_000  # of a service, a file or a symbol that is asked for
 
-_Request = TypeVar("_Request", health_pb2.HealthCheckRequest, reflection_pb2.ServerReflectionRequest)
+_Request = TypeVar("_Request", HealthCheckRequest, reflection_pb2.ServerReflectionRequest)
+
+
+@dataclass(eq=False)
+class _Watcher:
+    """Somebody who watches the health of a service."""
+
+    service: str
+    context: grpc.ServicerContext
+    send: Callable[[HealthCheckResponse], object]
+    is_told_now: bool = True  # a thread sends to it; the thread of its call begins
+    last_told: int | None = None
+
+    def is_behind(self, statuses: Mapping[str, HealthCheckResponse.ServingStatus]) -> bool:
+        return self.last_told != _status(statuses, self.service)
+
+
+def _status(statuses: Mapping[str, HealthCheckResponse.ServingStatus], service: str) -> int:
+    status: int = statuses.get(service, HealthCheckResponse.SERVICE_UNKNOWN)
+    return status
 
 
 class Probes(grpc.GenericRpcHandler):
@@ -39,14 +65,19 @@ class Probes(grpc.GenericRpcHandler):
     def __init__(self, served: Health, services: Sequence[str], *, watchers: int) -> None:
         """`services`: what reflection lists besides these two. `watchers`: how many may watch at a time."""
         self._health, self._most_watchers = served, watchers
-        self._watching = 0
-        self._lock = threading.Lock()
+        self._watchers: set[_Watcher] = set()
+        self._lock = threading.Lock()  # of the watchers; gRPC's polling thread takes it
         self._reflection = reflection.ReflectionServicer((*services, health.SERVICE_NAME, reflection.SERVICE_NAME))
         capacity = _THREADS + _WAITING
         self._threads = Threads("probes", _THREADS, _WAITING, most_each=_THREADS, most_in_lane=capacity)
         self._lane = self._threads.lane(STRANGERS)
-        self._reading: dict[grpc.ServicerContext, float] = {}  # since when each is waited for
-        self.thread = Background("probes", self._look, complaint="slow probes are not cut off", pause=_LOOK_SECONDS)
+        self._waited_for: dict[grpc.ServicerContext, float] = {}  # since when, for a request or to take an answer
+        self.thread = Background(
+            "probes",
+            self._look,
+            complaint="slow probes are not cut off, and who watches health hears of no change",
+            pause=_LOOK_SECONDS,
+        )
         self.thread.start()
         of_health = f"/{health.SERVICE_NAME}/"
         self._handlers = {
@@ -64,6 +95,19 @@ class Probes(grpc.GenericRpcHandler):
             self._cut_off()
         return handler
 
+    def tell_watchers(self) -> None:
+        """Let each who watches health be told what has changed for it; waits for nobody."""
+        statuses = self._health.statuses()
+        with self._lock:
+            behind = [one for one in self._watchers if not one.is_told_now and one.is_behind(statuses)]
+            for watcher in behind:
+                watcher.is_told_now = True
+        for watcher in behind:
+            try:
+                self._lane.submit(self._tell, watcher)
+            except RuntimeError:  # no thread could be started: the next look tries again
+                watcher.is_told_now = False
+
     def close(self) -> None:
         """End the threads."""
         self.thread.close()
@@ -78,31 +122,58 @@ class Probes(grpc.GenericRpcHandler):
         work.experimental_non_blocking = not holds
         return kind(work, None, lambda answer: answer.SerializeToString())
 
-    def _check(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> health_pb2.HealthCheckResponse:
-        request = self._read(health_pb2.HealthCheckRequest, requests, context)
+    def _check(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> HealthCheckResponse:
+        request = self._read(HealthCheckRequest, requests, context)
         if request is None:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "a health check takes one request, and none came")
-        return self._health.check(request, context)
+        status = self._health.statuses().get(request.service)
+        if status is None:
+            context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                f"this hub has no service {request.service!r}; ask without a name for the whole hub",
+            )
+        return HealthCheckResponse(status=status)
 
-    def _watch(self, requests: Iterator[bytes], context: grpc.ServicerContext, send: Callable[[Any], object]) -> None:
-        request = self._read(health_pb2.HealthCheckRequest, requests, context)
+    def _watch(
+        self,
+        requests: Iterator[bytes],
+        context: grpc.ServicerContext,
+        send: Callable[[HealthCheckResponse], object],
+    ) -> None:
+        request = self._read(HealthCheckRequest, requests, context)
         if request is None:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "who watches health sends one request, and none came")
+        watcher = _Watcher(request.service, context, send)
         with self._lock:
-            has_place = self._watching < self._most_watchers
-            self._watching += has_place
+            has_place = len(self._watchers) < self._most_watchers
+            if has_place:
+                self._watchers.add(watcher)
         if not has_place:
             context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"{self._most_watchers} callers watch this hub's health already; call Check, or retry later",
             )
-        if not context.add_callback(self._ended):
-            self._ended()
-        self._health.watch(request, context, send)
+        ended = functools.partial(self._ended, watcher)
+        if not context.add_callback(ended):
+            ended()
+        self._tell(watcher)
 
-    def _ended(self) -> None:
+    def _tell(self, watcher: _Watcher) -> None:
+        """Send what is so, and wait until it has left or the call has ended, until the last that was sent is so. What
+        changes just then is seen by the next look.
+        """
+        try:
+            while watcher.is_behind(statuses := self._health.statuses()):
+                watcher.last_told = _status(statuses, watcher.service)
+                self._waited_for[watcher.context] = time.monotonic()
+                watcher.send(HealthCheckResponse(status=watcher.last_told))
+        finally:
+            self._waited_for.pop(watcher.context, None)
+            watcher.is_told_now = False
+
+    def _ended(self, watcher: _Watcher) -> None:
         with self._lock:
-            self._watching -= 1
+            self._watchers.discard(watcher)
 
     def _reflect(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
         of = reflection_pb2.ServerReflectionRequest
@@ -111,7 +182,7 @@ class Probes(grpc.GenericRpcHandler):
 
     def _read(self, kind: type[_Request], requests: Iterator[bytes], context: grpc.ServicerContext) -> _Request | None:
         """Wait for the next request; None: there is none. Ends the call of one that is none of these or too long."""
-        self._reading[context] = time.monotonic()
+        self._waited_for[context] = time.monotonic()
         if self._threads.in_progress > _THREADS:
             self._cut_off()
         try:
@@ -119,7 +190,7 @@ class Probes(grpc.GenericRpcHandler):
         except StopIteration:
             return None
         finally:
-            self._reading.pop(context, None)
+            self._waited_for.pop(context, None)
         if len(body) > _NAME_BYTES:
             context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT,
@@ -133,10 +204,11 @@ class Probes(grpc.GenericRpcHandler):
     def _look(self) -> None:
         if self._threads.in_progress > _THREADS:
             self._cut_off()
+        self.tell_watchers()
 
     def _cut_off(self) -> None:
-        """Cancel the calls whose requests have been waited for long enough."""
+        """Cancel the calls whose clients have been waited for long enough."""
         before = time.monotonic() - _PATIENCE_SECONDS
-        for context, since in list(self._reading.items()):
+        for context, since in list(self._waited_for.items()):
             if since < before:
                 context.cancel()

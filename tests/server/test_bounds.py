@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import Context, copy_context
 from datetime import timedelta
 from pathlib import Path
@@ -27,7 +28,9 @@ from hashhub import cancellation, v1, wire
 from hashhub.client import Client
 from hashhub.errors import Code, HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated
 from hashhub.hub import contribute
+from hashhub.hub.condition import Need
 from hashhub.model import Principal, Role, Shares
+from hashhub.server.doors import _Handlers
 from hashhub.server.servicers import FILES
 from hashhub.wire import bounds
 from tests.hub.conftest import OPERATOR, Desk, item
@@ -406,6 +409,60 @@ def test_watchers_are_counted_and_make_place_when_they_go(serve_hub: Serve) -> N
         one.cancel()
 
 
+def test_watchers_who_take_nothing_hold_up_nobody(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of them was enough: who sent to it held a lock until it took its answer, every other probe waited for that
+    lock, and with the next watcher who left so did the thread that runs all of gRPC.
+    """
+    served = serve_hub()
+    stub = health_pb2_grpc.HealthStub(served.channel)
+    deaf = _deaf_calls(served, "/grpc.health.v1.Health/Watch", "", b"", 200)
+    try:
+        assert _check_health(served) == health_pb2.HealthCheckResponse.SERVING
+        leaving = stub.Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        next(leaving)
+        leaving.cancel()
+        watching = stub.Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        assert next(watching).status == health_pb2.HealthCheckResponse.SERVING
+        with monkeypatch.context() as away:
+            away.setattr(served.doors._health, "_met", frozenset)
+            assert next(watching).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert next(watching).status == health_pb2.HealthCheckResponse.SERVING
+        _match(served)
+        watching.cancel()
+    finally:
+        closing = threading.Thread(target=served.doors.close, daemon=True)
+        closing.start()
+        closing.join(60)
+        deaf.close()
+    assert not closing.is_alive(), "the doors close while they are there"
+
+
+def test_watchers_come_and_go_while_health_changes_and_the_doors_close(
+    serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = serve_hub()
+    stub = health_pb2_grpc.HealthStub(served.channel)
+    answers = itertools.cycle([frozenset(), frozenset(Need)])
+    monkeypatch.setattr(served.doors._health, "_met", lambda: next(answers))
+    monkeypatch.setattr(served.doors._probes.thread, "_pause", 0.0)
+    served.doors._probes.thread.wake()
+    for _ in range(20):
+        watching = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(20)]
+        for one in watching:
+            next(one)
+            one.cancel()
+    _match(served)
+    watching = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(50)]
+    for one in watching:
+        next(one)
+    closing = threading.Thread(target=served.doors.close, daemon=True)
+    closing.start()
+    for one in watching:
+        one.cancel()
+    closing.join(60)
+    assert not closing.is_alive()
+
+
 def test_one_connection_has_so_many_streams(served: Served) -> None:
     """Without a bound one connection brought gRPC to cancel the calls of everybody: it does from 1,000 that wait on."""
     host, _, port = served.doors.grpc_address.rpartition(":")
@@ -424,18 +481,41 @@ def test_one_connection_has_so_many_streams(served: Served) -> None:
     assert 2 * (128 + 8) <= values.get(3, 2**32) < 1000, "twice what one token may have at a time, and no thousand"
 
 
-def test_a_burst_of_calls_that_are_opened_and_reset_cancels_nobodys(served: Served) -> None:
+def test_a_burst_of_calls_that_are_opened_and_reset_cancels_nobodys(
+    serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """gRPC cancels calls, whosever they are, while more wait to be looked at than it is told to keep."""
+    served = serve_hub()
+    _match(served)  # whose token it is, is known
+    look = _Handlers.service
+    has_come = threading.Event()
+
+    def look_later(self: _Handlers, details: grpc.HandlerCallDetails) -> Any:
+        assert has_come.wait(60)
+        return look(self, details)
+
+    monkeypatch.setattr(_Handlers, "service", look_later)
     headers = _headers("/hashhub.v1.MatchService/MatchHashes", "Bearer hh_wrong")
     calls = (_frame(1, 4, n, headers) + _frame(3, 0, n, (8).to_bytes(4, "big")) for n in range(1, 401, 2))
-    burst = b"".join(calls)
-    for _ in range(4):
-        hostile = [_begin_http2(served, b"", burst) for _ in range(16)]  # 3,200 calls
-        try:
-            _match(served)
-        finally:
-            for connection in hostile:
-                connection.close()
+    burst = b"".join(calls) + _frame(6, 0, 0, bytes(8))  # the answer to this ping says that all before it was read
+    hostile = [_begin_http2(served, b"", burst) for _ in range(16)]  # 3,200 calls
+    try:
+        for connection in hostile:
+            with connection.makefile("rb") as read:
+                kind = -1
+                while kind != 6:
+                    head = read.read(9)
+                    read.read(int.from_bytes(head[:3], "big"))
+                    kind = head[3]
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(_match, served)
+            wait([answer], timeout=0.5)  # gRPC refuses at once what it will not let wait
+            has_come.set()
+            answer.result(60)
+    finally:
+        has_come.set()
+        for connection in hostile:
+            connection.close()
 
 
 # Rooms and shares
