@@ -49,6 +49,10 @@ _log = logging.getLogger("hashhub.server")
 _SMALL_POOL: Final = 2  # threads for refusals: those wait for nothing
 _SMALL_QUEUE: Final = 100_000  # refusals that wait for those threads: each takes some 0.1 ms
 _HANDSHAKE_SECONDS: Final = 30.0  # until it is known what a connection speaks; gRPC's own is two minutes
+_IDLE_SECONDS: Final = 600.0  # until a connection without calls makes place; clients open it anew with their next call
+# A connection with calls whose other end has vanished is noticed after both of these. gRPC's own first is two hours.
+_SILENT_SECONDS: Final = 60.0
+_PING_SECONDS: Final = 120.0  # its answer waits behind what is on a slow line
 _STREAMS: Final = 512
 # Calls of all connections that wait to be looked at: beyond the first number gRPC cancels some, whosever they are,
 # beyond the second all. Its own 1,000 and 3,000 are what two connections may have; these wait a second or two.
@@ -107,6 +111,9 @@ class Doors:
                 ("grpc.so_reuseport", int(shared)),
                 ("grpc.max_allowed_incoming_connections", config.max_connections),
                 ("grpc.server_handshake_timeout_ms", round(_HANDSHAKE_SECONDS * 1000)),
+                ("grpc.max_connection_idle_ms", round(_IDLE_SECONDS * 1000)),
+                ("grpc.keepalive_time_ms", round(_SILENT_SECONDS * 1000)),
+                ("grpc.http2.ping_timeout_ms", round(_PING_SECONDS * 1000)),
                 # Of one connection: twice what a token may have, since gRPC counts a call that has been answered or
                 # reset until nothing of it is left, and refuses the one too many.
                 ("grpc.max_concurrent_streams", max(_STREAMS, 2 * (config.token_calls + config.token_streams))),

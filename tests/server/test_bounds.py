@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import os
@@ -461,6 +462,46 @@ def test_watchers_come_and_go_while_health_changes_and_the_doors_close(
         one.cancel()
     closing.join(60)
     assert not closing.is_alive()
+
+
+def test_a_connection_without_calls_makes_place_and_is_opened_anew(
+    serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that forgets its connections took one place after another, for ever."""
+    monkeypatch.setattr("hashhub.server.doors._IDLE_SECONDS", 0.2)
+    served = serve_hub()
+    _match(served)
+    idle = _begin_http2(served, b"", _frame(4, 1, 0, b""))
+    assert _ends(idle, 60)
+    _match(served)
+
+
+def test_a_connection_whose_other_end_has_vanished_makes_place(
+    serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing told it from one that is silent, for two hours."""
+    monkeypatch.setattr("hashhub.server.doors._SILENT_SECONDS", 1.0)
+    monkeypatch.setattr("hashhub.server.doors._PING_SECONDS", 1.0)
+    served = serve_hub()
+    watch = _frame(1, 4, 1, _headers("/grpc.health.v1.Health/Watch", "")) + _frame(0, 0, 1, bytes(5))
+    vanished = _begin_http2(served, b"", _frame(4, 1, 0, b"") + watch)
+    watching = health_pb2_grpc.HealthStub(served.channel).Watch(health_pb2.HealthCheckRequest(), timeout=120)
+    next(watching)
+    assert _ends(vanished, 60), "it answers no ping"
+    assert watching.is_active()
+    watching.cancel()
+
+
+def _ends(connection: socket.socket, seconds: float) -> bool:
+    """Read whatever comes until the other side closes; False when it does not within a time."""
+    connection.settimeout(seconds)
+    with connection, contextlib.suppress(ConnectionError):
+        try:
+            while connection.recv(65536):
+                pass
+        except TimeoutError:
+            return False
+    return True
 
 
 def test_one_connection_has_so_many_streams(served: Served) -> None:
