@@ -123,18 +123,10 @@ class Commits:
                 raise closed(import_id, _CANCELLED)
             check_active(c, import_.contributor)
             key, set_key = c.execute(sa.select(t.c.key, t.c.hash_set).where(t.c.id == import_id)).one()
-            holders = c.execute(
-                sa.select(t.c.id, t.c.lease).where(
-                    t.c.hash_set == set_key,
-                    t.c.state == _COMMITTING,
-                    t.c.lease_until > s.to_millis(now()),
-                    t.c.lease.not_in(self._leases.given_up),
-                )
-            ).all()
-            busy = next((row for row in holders if not self._leases.presence.is_gone(c, row.lease)), None)
+            busy = self._leases.commit_into(c, set_key)
             if busy is not None:
                 raise Conflict(
-                    f"import {busy.id} into the same hash set is being committed; wait until it is done, then retry",
+                    f"import {busy} into the same hash set is being committed; wait until it is done, then retry",
                     retry_after=1.0,
                 )
             c.execute(

@@ -27,9 +27,9 @@ from hashhub.store.burying import PIECE, Buried, bury
 from hashhub.store.database import Database
 from hashhub.store.events import append_event, decoded, is_in
 from hashhub.store.idset import IdSet, ascending
+from hashhub.store.leases import Leases
 from hashhub.store.outstanding import Outstanding, Part
 from hashhub.store.packing import pack_reasons
-from hashhub.store.presence import Presence
 from hashhub.store.resources import key_of_set, to_json
 from hashhub.store.retention import last_revision
 from hashhub.store.schema import CANCELLED, STAGED_AROUND, WITHDRAW
@@ -40,7 +40,6 @@ CODE: Final = "HASH_SET_DELETED"
 _FINDINGS: Final = 20_000  # lines deleted in one transaction
 _DETAILS: Final = 5_000  # of events
 _OPEN: Final = (s.IMPORT_STATES[ImportState.OPEN], s.IMPORT_STATES[ImportState.COMMITTING])
-_COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
 _TAKEN_BACK: Final = "taken_back"  # a fact of the event: how many entries that were withdrawn within a day
 _DAY: Final = timedelta(days=1)
 _OF_ITEMS: Final = (
@@ -80,13 +79,13 @@ class Deletions:
     """The part of the Store that deletes hash sets."""
 
     def __init__(
-        self, database: Database, outstanding: Outstanding, writing: Writing, secret: bytes, presence: Presence
+        self, database: Database, outstanding: Outstanding, writing: Writing, secret: bytes, leases: Leases
     ) -> None:
         self._db = database
         self._outstanding = outstanding
         self._writing = writing
         self._secret = secret
-        self._presence = presence
+        self._leases = leases
 
     def count(self, contributor: str, hash_set: str) -> Deletion:
         """Return what a deletion would delete. Raises NotFound."""
@@ -201,13 +200,7 @@ class Deletions:
         return ascending(np.concatenate(ids))
 
     def _refuse_busy(self, c: Connection, key: int) -> None:
-        t = s.imports
-        holders = c.execute(
-            sa.select(t.c.id, t.c.lease).where(
-                t.c.hash_set == key, t.c.state == _COMMITTING, t.c.lease_until > s.to_millis(now())
-            )
-        ).all()
-        busy = next((row.id for row in holders if not self._presence.is_gone(c, row.lease)), None)
+        busy = self._leases.commit_into(c, key)
         if busy is not None:
             raise Conflict(
                 f"import {busy} into the hash set is being committed; wait until it is done, then retry",

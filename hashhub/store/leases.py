@@ -63,6 +63,19 @@ class Leases:
         with self._db.write() as c:
             c.execute(sa.update(s.imports).where(s.imports.c.state == _COMMITTING).values(lease="", lease_until=0))
 
+    def commit_into(self, c: Connection, set_key: int) -> str | None:
+        """Return the import into a hash set whose commit goes on, as far as is known; None: there is none."""
+        t = s.imports
+        held = c.execute(
+            sa.select(t.c.id, t.c.lease).where(
+                t.c.hash_set == set_key,
+                t.c.state == _COMMITTING,
+                t.c.lease_until > s.to_millis(now()),
+                t.c.lease.not_in(self.given_up),
+            )
+        ).all()
+        return next((row.id for row in held if not self.presence.is_gone(c, row.lease)), None)
+
     def commit_of(self, import_id: str) -> Commit:
         """Return what this process holds of an import. Raises Conflict when it is not committing it."""
         commit = self.commits.get(import_id)

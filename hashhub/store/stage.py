@@ -168,6 +168,7 @@ class Stage:
             raise
 
     def _write_piece(self, commit: Commit, piece: Callable[[Connection], None]) -> None:
+        self._leases.presence.keep()
         with self._db.write() as c:
             piece(c)
             self._leases.renew(c, commit)  # last: on PostgreSQL other pieces would wait for the import's row
@@ -187,6 +188,7 @@ class Stage:
                 keys = sorted(
                     (s.ALGORITHM_CODES[h.algorithm], h.digest, row[0]) for row in rows for h in unpack_hashes(row[1])
                 )
+                self._leases.presence.keep()
                 with self._db.write() as c:
                     self._leases.renew(c, commit)
                     if keys:
