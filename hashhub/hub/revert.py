@@ -8,6 +8,7 @@ other writes.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -468,7 +469,6 @@ class Revert:
         if not fields:
             return "a request for a deletion was taken back; make it again if it was right", False
         contributor, _, hash_set = event.subject.removeprefix("hash-sets/").partition("/")
-        current = self._retentions.get(event.subject) or self._store.retention.get(contributor, hash_set)
         changed: list[str] = []
 
         def put_back(current: Retention) -> Retention:
@@ -484,7 +484,8 @@ class Revert:
             self._store.retention.update(contributor, hash_set, put_back, comment="", by=self._by, reason=REASON)
         if changed:
             return f"left as it is: {', '.join(changed)} was changed since", False
-        has_expired = 0 < after.days < (before.days or after.days + 1)
+        kept_before = math.inf if before.hold or not before.days else before.days
+        has_expired = 0 < after.days < kept_before and not after.hold
         rest = "; entries that expired meanwhile stay withdrawn: restore those that should stand" if has_expired else ""
         return f"what stood before is put back{rest}", True
 
