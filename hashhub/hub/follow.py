@@ -274,9 +274,7 @@ class Follower:
                     self._looked, self._gathering_since = looked, None
                     break
                 if gathers and self._may_gather(changes, target):
-                    # Nobody sees these: what matches is known.
-                    self._looked = looked
-                    self._store.resources.registry()
+                    self._looked = looked  # nobody sees these: what matches is known
                     break
                 self._gathering_since = None
                 if changes[-1].revision > position.revision:
@@ -293,9 +291,8 @@ class Follower:
                         self._matcher.apply(part[-1].revision)
                 if len(changes) < _PAGE:  # these were all that there were, whatever was committed meanwhile
                     self._looked = looked
-            if (
-                self._gathering_since is None and self._matcher.revision < target
-            ):  # the rest concerns resources that do not match: contributors, reviews, …
+            if self._gathering_since is None and self._matcher.revision < target:
+                # The rest concerns resources that do not match: contributors, reviews, …
                 self._matcher.apply(target)
             # Schemes and policies of the store take effect with it: matching asks for them without a look of its own.
             self._store.resources.registry()

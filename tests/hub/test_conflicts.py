@@ -628,6 +628,29 @@ def test_a_summary_asks_no_more_however_many_contributors_it_names(room: Room, m
     assert statements() == few
 
 
+def test_a_contributor_is_told_of_its_items_about_which_it_may_know_of_conflicts_that_stand(room: Room) -> None:
+    def items() -> dict[str, list[int]]:
+        told = {
+            name: room.hub.conflicts.summarise(who, ConflictFilter()).contributors
+            for name, who in (("all", OPERATOR), ("own", writer("alpha")))
+        }
+        return {name: [c.items for c in those if c.contributor == "alpha"] for name, those in told.items()}
+
+    for name in ("alpha/list", "beta/list"):
+        room.set(name)
+    room.set("gamma/hidden", marking=Marking(tlp=TLP.RED, recipients=("contributors/gamma",)))
+    for number in (1, 2, 3):
+        room.state("alpha/list", number, "csam")
+    room.state("beta/list", 1, "harmless")
+    room.state("beta/list", 2, "harmless")
+    room.state("gamma/hidden", 3, "harmless")
+    assert items() == {"all": [3], "own": [2]}
+    [first, *_] = room.entries("beta/list", EntryState.ACTIVE)
+    room.hub.entries.withdraw(writer("beta"), "beta", "list", first.id, WithdrawalReason.ERROR)
+    room.look()
+    assert items() == {"all": [2], "own": [1]}
+
+
 def test_what_was_opened_since_for_whoever_is_told(room: Room) -> None:
     store = room.hub.conflicts._store
     room.set("alpha/list")

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from hashhub.errors import LimitExceeded, Reason
@@ -111,8 +112,13 @@ def test_nobody_reviews_one_entry_without_end(any_desk: Desk, monkeypatch: pytes
         assert refused.value.metadata["most"] == "3"
     create(writer("gamma"), "alpha", "list", flooded, ReviewKind.FALSE_POSITIVE)
     create(writer("beta"), "alpha", "list", other, ReviewKind.FALSE_POSITIVE)
-    create(OPERATOR, "alpha", "list", flooded, ReviewKind.CONFIRMED)
+    operator = msgspec.structs.replace(OPERATOR, contributor="beta")
+    for _ in range(4):  # an operator may, and takes none from its contributor's
+        create(operator, "alpha", "list", flooded, ReviewKind.CONFIRMED)
+    create(operator, "alpha", "list", other, ReviewKind.CONFIRMED)
+    for _ in range(2):
+        create(writer("beta"), "alpha", "list", other, ReviewKind.CONFIRMED)
     with desk.hub._store._db.write() as c:  # a day later
         c.exec_driver_sql("UPDATE review SET create_time = create_time - 86400001")
     create(writer("beta"), "alpha", "list", flooded, ReviewKind.FALSE_POSITIVE)
-    assert len(desk.hub.reviews.list(OPERATOR, "alpha", "list", flooded, 100, 0)[0]) == 6
+    assert len(desk.hub.reviews.list(OPERATOR, "alpha", "list", flooded, 100, 0)[0]) == 9

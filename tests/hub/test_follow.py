@@ -18,9 +18,10 @@ import pytest
 from hashhub.config import Config
 from hashhub.errors import Conflict, HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hub import Hub
+from hashhub.hub.follow import Follower, _parts
 from hashhub.matcher import Matcher
 from hashhub.model import EntryState, Import, ImportState, ReviewKind, Verdict, WithdrawalReason
-from hashhub.store import MatcherChange
+from hashhub.store import IdSet, MatcherChange
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, near, writer
 
 
@@ -81,6 +82,14 @@ class TestTwoProcesses:
                 taken[self].append(len(added["PDQ"]))
 
         monkeypatch.setattr(Matcher, "apply", noted)
+        taken_in_before: list[int] = []
+        catch_up = Follower.catch_up
+
+        def counted(self: Follower) -> int:
+            taken_in_before.append(sum(taken[self._matcher]))
+            return catch_up(self)
+
+        monkeypatch.setattr(Follower, "catch_up", counted)
         first.hash_set("alpha/list")
         batches = ([item(n, algorithms=("PDQ",)) for n in range(k, k + 10)] for k in range(0, 250, 10))
         opened = first.add(first.open("alpha/list"), *batches)
@@ -90,6 +99,17 @@ class TestTwoProcesses:
             assert all(matches(first, desk.hub, n) for n in range(250))
             assert sum(taken[desk.hub._matcher]) == 250
             assert len(taken[desk.hub._matcher]) <= 6  # and not 25
+        assert 200 in taken_in_before  # less than a piece is left once all is staged
+
+    def test_staged_entries_come_together_up_to_a_piece_and_everything_else_alone(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("hashhub.hub.follow._PIECE", 20)
+        kinds = ["STAGED"] * 5 + ["WITHDRAW"] * 2 + ["STAGED", "UPSERT"]
+        changes = [MatcherChange(n, kind, IdSet(10 * n, 10 * n + 9), 1) for n, kind in enumerate(kinds)]
+        parts = list(_parts(changes))
+        assert [[change.revision for change in part] for part, _ in parts] == [[0, 1], [2, 3], [4], [5], [6], [7], [8]]
+        assert [following and following.revision for _, following in parts] == [2, 4, 5, 6, 7, 8, None]
 
     @pytest.mark.parametrize("ends_with", ["write", "cancel"])
     def test_the_revision_behind_staged_entries_is_reached(
@@ -350,7 +370,7 @@ class TestRestarts:
 _CRASHING = """
 import os, signal, sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 from hashhub.config import Config
 from hashhub.hub import Hub
 from hashhub.model import Principal, Role

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 from google.protobuf import json_format
@@ -11,6 +12,9 @@ from hypothesis import strategies as st
 
 from hashhub import v1
 from hashhub.server import http_door
+
+if TYPE_CHECKING:
+    from tests.server.conftest import Serve
 
 _CHARACTERS = st.one_of(st.characters(), st.characters(categories=["Cs"]), st.sampled_from('"\\/\n\u0416\U0001f600'))
 
@@ -22,6 +26,12 @@ def _as_the_door_reads() -> None:
 
 def _body(text: str) -> str:
     return json.dumps({"queries": [{"label": text}]})
+
+
+def test_a_door_has_texts_read_so(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_format, "_UNPAIRED_SURROGATE_PATTERN", None)
+    serve_hub()
+    assert isinstance(json_format._UNPAIRED_SURROGATE_PATTERN, http_door._UnpairedSurrogates)
 
 
 @given(st.text(_CHARACTERS, max_size=12))
