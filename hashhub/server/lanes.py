@@ -12,6 +12,7 @@ lane a call waits in gives it no rights: its header is looked at again when it i
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import threading
@@ -94,6 +95,9 @@ class Threads:
         self._threads: list[threading.Thread] = []
         self._is_open = True
         self.in_progress = 0
+        # Now, and not with the first call: where the system has no thread to give, grpc's polling thread would end with
+        # what `submit` raises, and no call would be answered any more.
+        self._add_thread()
 
     def lane(self, name: str) -> Lane:
         """Return the lane with this name."""
@@ -127,13 +131,7 @@ class Threads:
             self.in_progress += 1
             lane.in_progress += 1
             lane.calls.append((future, work))
-            try:
-                self._line_up(lane)
-            except RuntimeError:  # not one thread could be started: the call is refused, and nothing of it counts
-                lane.calls.pop()
-                lane.in_progress -= 1
-                self.in_progress -= 1
-                raise
+            self._line_up(lane)
 
     def close(self) -> None:
         """Take no more calls. Threads end after the call that they work on; those that wait are dropped."""
@@ -147,23 +145,17 @@ class Threads:
         """Let the lane have a turn, once, if it has a call and may begin it. The caller holds the lock."""
         if lane.calls and not lane.is_lined_up and lane.working < self._most_each:
             if len(self._threads) < min(self._due + 1, self._working):
-                self._add_thread()
+                with contextlib.suppress(RuntimeError):  # the system has none to give: those that there are go on
+                    self._add_thread()
             lane.is_lined_up = True
             self._due += 1
             self._turns.put(lane)
 
     def _add_thread(self) -> None:
-        """Start one more thread. Where the system has none to give, those that there are go on; raises RuntimeError
-        when there are none.
-        """
+        """Start one more thread. Raises RuntimeError where the system has none to give."""
         thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:
-            if not self._threads:
-                raise
-        else:
-            self._threads.append(thread)
+        thread.start()
+        self._threads.append(thread)
 
     def _run(self) -> None:
         while True:

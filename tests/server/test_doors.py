@@ -319,6 +319,24 @@ def test_followers_have_their_own_threads_and_their_own_limit(
     _until(lambda: served.doors._threads["feeds"].in_progress == 0)
 
 
+def test_where_the_system_has_no_more_threads_to_give_every_room_answers(
+    serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = serve_hub()
+    start = threading.Thread.start
+
+    def only_others(thread: threading.Thread) -> None:
+        if thread.name.partition("-")[0] in served.doors._threads:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", only_others)
+    served.call("HistoryService/ListEvents", v1.ListEventsRequest(), v1.ListEventsResponse, timeout=30)  # pages
+    with pytest.raises(InvalidArgument):
+        served.call("OperationService/WaitOperation", v1.WaitOperationRequest(), v1.Operation, timeout=30)  # waits
+    assert served.call(*GET, timeout=30).display_name == "Home"
+
+
 def test_calls_in_progress_end_and_new_ones_are_refused_while_draining(
     serve_hub: Serve, slow: Callable[[Served], Gatekeeper]
 ) -> None:
