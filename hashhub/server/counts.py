@@ -14,7 +14,7 @@ took. These, and new rows, are written under a lock on the file, which the kerne
 that is stopped keeps it: others wait for a moment only, then write points in time without it, and count new tokens as
 those beyond the bound.
 
-Rows are found by the whole SHA-256 of a name, so no two tokens share one. Only tokens that were let in have rows, and
+Rows are found by the whole SHA-256 of a name, so no two tokens share one. Only tokens that there are have rows, and
 they keep them until the hub stops. Beyond the bound, each process counts further tokens by itself, as one process alone
 counts all.
 """
@@ -42,7 +42,7 @@ _CELL: Final = 8
 _HELD_AT: Final = {name: number for number, name in enumerate(HELD)}
 _PAID_AT: Final = {name: number for number, name in enumerate(PAID)}
 _NANOSECONDS: Final = 1_000_000_000
-_LONGEST_WAIT: Final = 0.2  # seconds, for the lock that is held for microseconds: by grpc's one polling thread as well
+_LONGEST_WAIT: Final = 0.2  # seconds, for the lock that is held for microseconds
 _SHORT_WAIT: Final = 0.005  # the same, soon after somebody waited in vain
 _DISTRUST_SECONDS: Final = 5.0  # how soon that is
 _LOOK_SECONDS: Final = 0.001
@@ -78,6 +78,11 @@ class Counts:
 
     def __reduce__(self) -> tuple[Callable[..., Counts], tuple[Any, ...]]:
         return _attached, (self._workers, self._most_rows, None if self._file is None else DupFd(self._file))
+
+    def prepare(self, token: str) -> None:
+        """Make the token's row if need be, so that `take` waits for nobody."""
+        if token not in self._rows:
+            self._row(token)
 
     def take(self, token: str, what: str, count: int, most: int) -> bool:
         """Add to what the token holds if that is `most` then, or if it holds nothing else; tell whether it was."""

@@ -331,7 +331,9 @@ class Gate:
         scheme, _, secret = authorization.partition(" ")
         if authorization and scheme.lower() != "bearer":
             raise Unauthenticated("the authorization header must be `Bearer <token>`", reason=Reason.TOKEN_UNKNOWN)
-        return self._authenticate(secret.strip())
+        principal = self._authenticate(secret.strip())
+        self.shares.prepare(principal.name)  # before grpc's polling thread takes from them for the token's next call
+        return principal
 
 
 class _Observed:

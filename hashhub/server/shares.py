@@ -72,6 +72,10 @@ class TokenShares:
         """Return how much of a share a token has taken, at all workers."""
         return self._counts.held(token, share)
 
+    def prepare(self, token: str) -> None:
+        """See to it that taking from this token's shares waits for nothing; this may wait for a moment itself."""
+        self._counts.prepare(token)
+
     def take(self, principal: Principal, share: str, count: int = 1) -> None:
         """Take so much of a share; `give` gives it back. Raises LimitExceeded when the token has no more of it."""
         most = self.most(principal, share)

@@ -34,10 +34,11 @@ from hashhub.errors import (
 )
 from hashhub.model import Principal, Role
 from hashhub.server import addresses, rooms
+from hashhub.server.counts import Counts
 from hashhub.server.interceptors import Envelope, FailedCalls, Gate, Method
 from hashhub.server.metrics import Metrics
 from hashhub.server.rooms import rooms_of
-from hashhub.server.shares import TokenShares
+from hashhub.server.shares import Admission, TokenShares
 from tests.hub.receiving import admit, mirroring
 
 if TYPE_CHECKING:
@@ -335,6 +336,35 @@ def test_where_the_system_has_no_more_threads_to_give_every_room_answers(
     with pytest.raises(InvalidArgument):
         served.call("OperationService/WaitOperation", v1.WaitOperationRequest(), v1.Operation, timeout=30)  # waits
     assert served.call(*GET, timeout=30).display_name == "Home"
+
+
+def test_the_thread_that_takes_all_calls_makes_no_place_for_a_new_token(
+    serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That may wait for another worker, which was stopped while it did the same."""
+    served = serve_hub(threads=2)
+    made_by: list[str] = []
+    known, both = threading.Event(), threading.Barrier(2)
+    make, let_in = Counts._row, Gate._admitted
+
+    def noted(counts: Counts, token: str) -> memoryview:
+        made_by.append(threading.current_thread().name)
+        return make(counts, token)
+
+    def together(*arguments: Any) -> Admission:
+        known.set()
+        both.wait(60)
+        return let_in(*arguments)
+
+    monkeypatch.setattr(Counts, "_row", noted)
+    monkeypatch.setattr(Gate, "_admitted", together)
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(served.call, *GET)]
+        assert known.wait(60)
+        calls.append(pool.submit(served.call, *GET))
+        assert [call.result(60).display_name for call in calls] == ["Home", "Home"]
+    assert made_by
+    assert all(name.startswith("calls-") for name in made_by)
 
 
 def test_calls_in_progress_end_and_new_ones_are_refused_while_draining(
