@@ -31,7 +31,8 @@ def _body(text: str) -> str:
 def test_a_door_has_texts_read_so(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_format, "_UNPAIRED_SURROGATE_PATTERN", None)
     serve_hub()
-    assert isinstance(json_format._UNPAIRED_SURROGATE_PATTERN, http_door._UnpairedSurrogates)
+    in_place: object = vars(json_format)["_UNPAIRED_SURROGATE_PATTERN"]
+    assert isinstance(in_place, http_door._UnpairedSurrogates)
 
 
 @given(st.text(_CHARACTERS, max_size=12))
