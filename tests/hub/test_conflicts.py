@@ -24,6 +24,7 @@ from hashhub.hub import Hub
 from hashhub.hub import conflicts as module
 from hashhub.hub.conflicts import Finder
 from hashhub.model import (
+    SYSTEM,
     TLP,
     Conflict,
     ConflictFilter,
@@ -649,6 +650,8 @@ def test_a_contributor_is_told_of_its_items_about_which_it_may_know_of_conflicts
     room.hub.entries.withdraw(writer("beta"), "beta", "list", first.id, WithdrawalReason.ERROR)
     room.look()
     assert items() == {"all": [2], "own": [1]}
+    room.hub.conflicts._store.deletions.delete("beta", "list", most_alone=None, comment="", by=SYSTEM)
+    assert items() == {"all": [1], "own": []}
 
 
 def test_what_was_opened_since_for_whoever_is_told(room: Room) -> None:

@@ -614,12 +614,13 @@ def revert(desk: Desk, actor: str, since: Any, **options: Any) -> list[RevertedE
 class TestReverting:
     def test_how_long_entries_are_kept_and_holds(self, any_desk: Desk) -> None:
         desk = any_desk
-        for name in ("alpha/list", "alpha/other", "alpha/erased"):
+        for name in ("alpha/list", "alpha/other", "alpha/erased", "alpha/held"):
             desk.hash_set(name)
         keep = desk.hub.retention
         keep.update(OPERATOR, "alpha", "list", days=365, hold=True, comment="court order")
         keep.update(OPERATOR, "alpha", "other", days=30)
         since = now()
+        keep.update(MOLE, "alpha", "held", days=1, hold=True)
         keep.update(MOLE, "alpha", "list", hold=False)
         keep.update(MOLE, "alpha", "list", days=1)
         keep.update(MOLE, "alpha", "list", days=2)
@@ -631,11 +632,12 @@ class TestReverting:
         done = revert(desk, "mole", since)
         assert [(x.event.subject.rpartition("/")[2], x.reverted) for x in done] == [
             ("erased", False), ("other", False), ("list", True), ("list", True), ("list", True),
+            ("held", True),
         ]  # fmt: skip
         assert "is not on record" in done[0].outcome
         assert done[1].outcome == "left as it is: days was changed since"
-        # Days were lengthened, shortened, and began to count.
-        assert ["expired meanwhile" in x.outcome for x in done[2:]] == [False, True, True]
+        # Days were lengthened, shortened, began to count, and were given to what was held.
+        assert ["expired meanwhile" in x.outcome for x in done[2:]] == [False, True, True, False]
         assert keep.get(OPERATOR, "alpha", "list") == Retention(days=365, hold=True)
         assert keep.get(OPERATOR, "alpha", "other") == Retention(days=90)
         assert keep.get(OPERATOR, "alpha", "erased") == Retention(hold=True)

@@ -4,7 +4,7 @@ import itertools
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -319,6 +319,25 @@ def test_a_released_commit_can_begin_again_at_once(filled: Store, fill: Any) -> 
     fill.stage(filled, import_id, [2])
     filled.commits.finish_commit(import_id, counts=Counts())
     assert (fill.found(filled, 1), len(fill.found(filled, 2))) == ([], 1)
+
+
+@pytest.mark.parametrize("then", ["begin", "delete"])
+def test_a_lease_that_could_not_be_given_up_is_in_nobodys_way_in_this_process(
+    filled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    import_id = fill.begin(filled)
+
+    def away(_: Database) -> NoReturn:
+        raise Unavailable("the database is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "write", away)
+        with pytest.raises(Unavailable):
+            filled.leases.release_commit(import_id)
+    if then == "begin":
+        filled.commits.begin_commit(import_id)
+    else:
+        filled.deletions.delete("alpha", "list", most_alone=None, comment="", by=SYSTEM)
 
 
 def test_a_cancelled_import_leaves_nothing(filled: Store, fill: Any) -> None:

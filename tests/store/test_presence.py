@@ -340,6 +340,20 @@ def test_another_process_makes_the_calls_of_one_that_was_killed(postgresql_url: 
     store.close()
 
 
+def test_calls_are_not_taken_over_because_a_session_was_cut_that_their_process_has_again(
+    postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "_KEEP_SECONDS", 0.0)
+    one, other = Store.open(postgresql_url), Store.open(postgresql_url)
+    lease = one.webhooks.new_lease()
+    assert one.webhooks.take_lease(lease)
+    _end_sessions(other)
+    assert one.webhooks.take_lease(lease)
+    assert not other.webhooks.take_lease(other.webhooks.new_lease())
+    one.close()
+    other.close()
+
+
 def test_a_commit_is_not_taken_over_because_a_session_was_cut_that_it_has_again(
     postgresql_url: str, fill: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
