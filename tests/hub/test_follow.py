@@ -111,6 +111,42 @@ class TestTwoProcesses:
         assert [[change.revision for change in part] for part, _ in parts] == [[0, 1], [2, 3], [4], [5], [6], [7], [8]]
         assert [following and following.revision for _, following in parts] == [2, 4, 5, 6, 7, 8, None]
 
+    def test_staged_entries_wait_for_others_for_some_time_only(
+        self, open_hub: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("hashhub.hub.follow._GATHERED_SECONDS", 0.0)
+        first, second = Desk(open_hub()), open_hub(publisher=False)
+        first.hash_set("alpha/list")
+        opened = first.add(first.open("alpha/list"), [item(1, algorithms=("PDQ",))])
+        finish_commit = first.hub._store.commits.finish_commit
+
+        def after_a_while(*arguments: Any, **named: Any) -> Import:
+            staged = first.hub._store.revision()
+            soon(lambda: second._matcher.revision == staged)
+            return finish_commit(*arguments, **named)
+
+        monkeypatch.setattr(first.hub._store.commits, "finish_commit", after_a_while)
+        assert first.commit(opened).counts.accepted == 1
+
+    def test_so_many_digests_at_once_and_no_more(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("hashhub.hub.contribute._PIECE", 10)
+        monkeypatch.setattr("hashhub.hub.follow._MOST_GATHERED", 20)
+        monkeypatch.setattr("hashhub.hub.follow._GATHERED_SECONDS", 3600.0)
+        desk = Desk(open_hub())
+        taken: list[int] = []
+        apply = Matcher.apply
+
+        def noted(self: Matcher, revision: int, **changes: Any) -> None:
+            apply(self, revision, **changes)
+            taken.extend(len(rows) for rows in changes.get("add", {}).values())
+
+        monkeypatch.setattr(Matcher, "apply", noted)
+        desk.hash_set("alpha/list")
+        batches = ([item(n, algorithms=("PDQ",)) for n in range(k, k + 10)] for k in range(0, 50, 10))
+        assert desk.commit(desk.add(desk.open("alpha/list"), *batches)).counts.accepted == 50
+        assert taken == [20, 20, 10]
+        assert all(matches(desk, desk.hub, n) for n in range(50))
+
     @pytest.mark.parametrize("ends_with", ["write", "cancel"])
     def test_the_revision_behind_staged_entries_is_reached(
         self, open_hub: Open, monkeypatch: pytest.MonkeyPatch, ends_with: str
@@ -122,6 +158,7 @@ class TestTwoProcesses:
         opened = first.add(first.open("alpha/list"), [item(1, algorithms=("PDQ",))])
 
         def fails(*_: object, **__: object) -> NoReturn:
+            soon(lambda: second._follower._gathering_since is not None)
             raise Unavailable("the database is away")
 
         with monkeypatch.context() as once:
