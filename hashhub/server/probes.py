@@ -103,10 +103,7 @@ class Probes(grpc.GenericRpcHandler):
             for watcher in behind:
                 watcher.is_told_now = True
         for watcher in behind:
-            try:
-                self._lane.submit(self._tell, watcher)
-            except RuntimeError:  # no thread could be started: the next look tries again
-                watcher.is_told_now = False
+            self._lane.submit(self._tell, watcher)
 
     def close(self) -> None:
         """End the threads."""
