@@ -129,9 +129,6 @@ class Times:
     def __init__(self, records: Records) -> None:
         self._records = records
         self._behind = _times_behind(records)
-        was_unset = records.rows("SELECT 1 FROM event WHERE subject = 'clock' AND kind = 'clock.set' LIMIT 1")
-        self.were_wrong = bool(self._behind or was_unset)
-        """Whether anything may be later than it says."""
 
     def latest(self, at: datetime, subject: str) -> datetime:
         """Return the latest that a time may truly be. `subject`: of the event of which it is the time."""
