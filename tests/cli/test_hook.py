@@ -154,6 +154,14 @@ def test_a_case_is_told_in_words(tmp_path: Path) -> None:
     assert not scanned.rstrip().endswith(":")
 
 
+def test_who_has_a_hub_in_the_settings_is_not_told_of_options_that_no_hook_has(tmp_path: Path) -> None:
+    environment = {**HUB_AWAY, "HASHHUB_HOOK_MODE": "local", "HASHHUB_HOOK_DATA": str(tmp_path)}
+    done = CliRunner().invoke(main, ["hook", "sync"], env=environment)
+    assert done.exit_code == 3
+    assert "the server cannot be reached" in done.stderr
+    assert "--server" not in done.stderr
+
+
 def test_a_file_given_to_match_is_sent_to_scan() -> None:
     done = CliRunner().invoke(main, ["match", "picture.jpg"])
     assert done.exit_code == 2
