@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,13 +17,8 @@ from hashhub.cli import interrupts as interrupts_module
 from hashhub.cli.interrupts import Interrupts
 from hashhub.cli.session import INTERRUPTED
 from hashhub.errors import Unavailable
-from hashhub.model import Marking
 from tests.hook.local_copies import Local
-from tests.hub.conftest import item
-from tests.hub.receiving import mirroring
-from tests.mirror.conftest import Site
 
-_BULK: Final = Marking(bulk=True)
 _SECONDS: Final = 120.0  # for a start with kernels to be compiled, on a busy machine
 
 # Each is run before the command, and sends one SIGINT when the command comes to it. `once` makes a function that does
@@ -74,21 +68,6 @@ _STEPS: Final = {
     "the stream, which drops it": "from hashhub.client.transport import Transport; once(Transport, 'stream', Lost)",
 }
 _LAST_STEP: Final = "from hashhub.hook.index import Index; once(Index, 'close', Lost)"
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path)
-    site.desk.contributor("receiver")
-    yield site
-    site.close()
-
-
-@pytest.fixture
-def local(site: Site, tmp_path: Path) -> Local:
-    site.desk.hash_set("alpha/one", marking=_BULK)
-    site.desk.contribute("alpha/one", *[item(n) for n in range(10)])
-    return Local(site, tmp_path, site.token(mirroring()), "any")
 
 
 def _sync(local: Local, step: str, *options: str) -> subprocess.Popen[str]:
