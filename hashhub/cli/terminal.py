@@ -267,6 +267,24 @@ def progress(unit_bytes: bool) -> Iterator[Advance]:  # noqa: FBT001 - read at t
         yield advance
 
 
+@contextmanager
+def copy_progress(tell: Callable[[], None] | None = None) -> Iterator[Callable[[int, bool], None]]:
+    """Show how far a copy of a hub is while the block runs, given what a mirror calls after each page. `tell` is called
+    each time the copy becomes complete.
+    """
+    was_complete = False
+    with progress(unit_bytes=False) as advance:
+
+        def on_page(lines: int, is_complete: bool) -> None:  # noqa: FBT001 - the mirror's signature
+            nonlocal was_complete
+            advance(lines, None, "up to date" if is_complete else "changes")
+            if is_complete and not was_complete and tell is not None:
+                tell()
+            was_complete = is_complete
+
+        yield on_page
+
+
 def _escaped(character: re.Match[str]) -> str:
     """Return the character as JSON escapes it: one or two UTF-16 units."""
     units = character[0].encode("utf-16-be", "surrogatepass").hex()
