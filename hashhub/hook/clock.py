@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from hashhub.hook.records import Records
 
 _LOG: Final = logging.getLogger("hashhub.hook")
+AHEAD: Final = timedelta(days=1)
+"""What is on record with a time that is still further ahead was put there by a clock that was wrong."""
 _MOST_AHEAD: Final = timedelta(days=2).total_seconds()  # a machine is off for a night, or a day
 _MARGIN: Final = timedelta(days=1)  # nobody looks at the clock for longer while the hook runs
 _GRACE: Final = timedelta(days=1).total_seconds()
