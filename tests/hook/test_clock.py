@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hashhub.hashes import Hash
 from hashhub.hook.cases import CasePurpose, Cases, CaseState, item_of_hashes
-from hashhub.hook.clock import Look, after, believe, is_believed
+from hashhub.hook.clock import Look, Times, after, believe, is_believed
 from hashhub.hook.forgetting import forget
 from hashhub.hook.records import Records
 from hashhub.hook.settings import CaseSettings
@@ -250,3 +250,14 @@ def test_what_was_decided_before_the_machine_was_told_the_time_stays_whatever_wa
     assert forget(records, settings(tmp_path / "hook")) == 1
     assert records.get_upload(decided) is not None
     assert records.get_upload(old) is None
+
+
+def test_what_was_done_before_the_machine_was_told_the_time_may_be_of_now_while_nothing_was_written_since(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unset = datetime(2000, 1, 1, tzinfo=UTC)
+    with monkeypatch.context() as wrong:
+        wrong.setattr("hashhub.hook.records.now", lambda: unset)
+        records.note(actor="ann", kind="case.confirmed", subject="C-1")
+    begin = now()
+    assert Times(records).latest(unset, "C-1") >= begin

@@ -131,7 +131,7 @@ def test_a_thread_that_does_not_end_keeps_no_process_from_ending(local: Local) -
 
 @pytest.mark.parametrize("again", [False, True], ids=["by itself", "by a second one"])
 def test_what_does_not_come_to_its_end_is_ended(local: Local, again: bool) -> None:
-    """The main thread is where nothing wakes it, as in one long statement of a database."""
+    """The main thread is where nothing wakes it, as in one long statement of a database, and so is what stops it."""
     grace = 3600.0 if again else 0.2
     stuck = (
         f"from hashhub.cli import interrupts; interrupts.GRACE_SECONDS = {grace}\n"
@@ -139,6 +139,7 @@ def test_what_does_not_come_to_its_end_is_ended(local: Local, again: bool) -> No
         "    later()\n"
         f"    {'later(0.6)' if again else ''}\n"
         "    while True: time.sleep(1)\n"
+        "from hashhub.hook import local; once(local.Sync, 'stop', lambda: time.sleep(100_000))\n"
         "from hashhub.hook.index import Index; once(Index, '_build', stuck)"
     )
     code, _ = _ended(_sync(local, stuck, "--follow"))
