@@ -149,7 +149,7 @@ def test_a_case_is_told_in_words(tmp_path: Path) -> None:
         "scan", name, str(archive)
     )
     record = case("get", name)
-    assert "no_number" not in record
+    assert "| no number of hours | - |" in record
     scanned = next(line for line in record.splitlines() if "case.scanned" in line)
     assert not scanned.rstrip().endswith(":")
 
