@@ -234,7 +234,7 @@ def plain(value: object) -> object:
 
 
 @contextmanager
-def progress(unit_bytes: bool) -> Iterator[Advance]:  # noqa: FBT001 - read at the two places that call it
+def progress(*, unit_bytes: bool) -> Iterator[Advance]:
     """Show a progress bar on stderr while the block runs, if stderr is a terminal; it is removed at the end."""
     if not is_terminal(sys.stderr):
         yield _nowhere

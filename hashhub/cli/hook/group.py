@@ -27,13 +27,9 @@ SETTINGS: Final = click.option(
 class _HookGroup(CommandGroup):
     """Loads its commands when they are first asked for: with the hook's own code they take as long as all others."""
 
-    _is_loaded = False
-
     @property
     def commands(self) -> MutableMapping[str, click.Command]:
-        if not self._is_loaded:
-            self._is_loaded = True  # first: each part comes back here to add what it has
-            importlib.import_module("hashhub.cli.hook.parts")
+        importlib.import_module("hashhub.cli.hook.parts")  # once: each part comes back here to add what it has
         return self._commands
 
     @commands.setter
