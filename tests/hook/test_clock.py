@@ -256,6 +256,7 @@ def test_what_was_done_before_the_machine_was_told_the_time_may_be_of_now_while_
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unset = datetime(2000, 1, 1, tzinfo=UTC)
+    records.note(actor="ann", kind="case.opened", subject="C-1")  # before the machine was started anew
     with monkeypatch.context() as wrong:
         wrong.setattr("hashhub.hook.records.now", lambda: unset)
         records.note(actor="ann", kind="case.confirmed", subject="C-1")

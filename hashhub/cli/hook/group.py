@@ -29,12 +29,15 @@ class _HookGroup(CommandGroup):
 
     @property
     def commands(self) -> MutableMapping[str, click.Command]:
-        importlib.import_module("hashhub.cli.hook.parts")  # once: each part comes back here to add what it has
+        importlib.import_module("hashhub.cli.hook.parts")
         return self._commands
 
     @commands.setter
     def commands(self, commands: MutableMapping[str, click.Command]) -> None:
         self._commands = commands
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        self._commands[name or cmd.name or ""] = cmd  # by a part, which is not to load those that need it
 
 
 @click.group("hook", cls=_HookGroup)
