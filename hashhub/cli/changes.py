@@ -12,7 +12,7 @@ import click
 
 from hashhub.cli.interrupts import Interrupts
 from hashhub.cli.session import Session, command
-from hashhub.cli.terminal import clean, note, plain, print_json, progress, say
+from hashhub.cli.terminal import clean, copy_progress, note, plain, print_json, say
 from hashhub.errors import InvalidArgument
 from hashhub.model import ChangedEntry
 
@@ -90,16 +90,7 @@ def mirror(session: Session, *, directory: Path, follow: bool, start_over: bool)
         interrupts.call(stop)
         if start_over:
             copy.start_over()
-        was_complete = False
-        with progress(unit_bytes=False) as advance:
-
-            def on_page(lines: int, is_complete: bool) -> None:  # noqa: FBT001 - the client's signature
-                nonlocal was_complete
-                advance(lines, None, "up to date" if is_complete else "changes")
-                if is_complete and not was_complete and follow:
-                    _tell(session, copy.state())
-                was_complete = is_complete
-
+        with copy_progress((lambda: _tell(session, copy.state())) if follow else None) as on_page:
             if follow:
                 copy.follow(on_page, stop=ended)
             copy.update(on_page)

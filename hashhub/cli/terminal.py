@@ -234,7 +234,7 @@ def plain(value: object) -> object:
 
 
 @contextmanager
-def progress(unit_bytes: bool) -> Iterator[Advance]:  # noqa: FBT001 - read at the two places that call it
+def progress(*, unit_bytes: bool) -> Iterator[Advance]:
     """Show a progress bar on stderr while the block runs, if stderr is a terminal; it is removed at the end."""
     if not is_terminal(sys.stderr):
         yield _nowhere
@@ -265,6 +265,24 @@ def progress(unit_bytes: bool) -> Iterator[Advance]:  # noqa: FBT001 - read at t
                 bar.refresh()
 
         yield advance
+
+
+@contextmanager
+def copy_progress(tell: Callable[[], None] | None = None) -> Iterator[Callable[[int, bool], None]]:
+    """Show how far a copy of a hub is while the block runs, given what a mirror calls after each page. `tell` is called
+    each time the copy becomes complete.
+    """
+    was_complete = False
+    with progress(unit_bytes=False) as advance:
+
+        def on_page(lines: int, is_complete: bool) -> None:  # noqa: FBT001 - the mirror's signature
+            nonlocal was_complete
+            advance(lines, None, "up to date" if is_complete else "changes")
+            if is_complete and not was_complete and tell is not None:
+                tell()
+            was_complete = is_complete
+
+        yield on_page
 
 
 def _escaped(character: re.Match[str]) -> str:

@@ -159,7 +159,7 @@ class BucketWorker:
         self._failed: OrderedDict[tuple[str, str], _Try] = OrderedDict()
         self._resting: dict[str, _Resting] = {}
         self._listing: Iterator[Stored | Unlisted] | None = None
-        self._next_listing = 0.0
+        self._listed_since = float("-inf")  # by the clock, when the last listing began
         self._hears = False  # whether the queue of events could be asked the last time
         self._deletes = True  # whether it has not been said yet that messages may not be deleted
         self._misled = 0  # names in a row that events told of and that were not there
@@ -300,14 +300,14 @@ class BucketWorker:
         """Take what has landed in the quarantine; return whether the listing goes on."""
         if self._listing is None:
             is_told = self._hears and self._misled < _MOST_MISLED and not self._is_away()
-            if is_told and self._clock() < self._next_listing:
+            if is_told and self._clock() < self._listed_since + self._settings.relist_seconds:
                 return False
             self._listing = self.quarantine.objects()
-            # What was not taken once it had rested is gone, or listed no more: it makes room for others.
-            gone = [name for name, resting in self._resting.items() if resting.until < self._clock() - _LONGEST_WAIT]
+            # What had rested when the listing before this began, and was not taken, is gone: it makes room for others.
+            gone = [name for name, resting in self._resting.items() if resting.until < self._listed_since]
             for name in gone:
                 del self._resting[name]
-            self._next_listing = self._clock() + self._settings.relist_seconds
+            self._listed_since = self._clock()
         for _ in range(_MOST_A_PASS):
             if self._is_ending.is_set() or self._trouble is not None or not self._may_ask():
                 return False  # the listing goes on at the next look

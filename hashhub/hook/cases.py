@@ -864,7 +864,7 @@ def _due(clock: Clock) -> str:
 
 
 def _standing(clock: Clock) -> str:
-    return clock.standing.lower().replace("_", " ") if clock.due else "-"
+    return clock.standing.lower() if clock.due else "-"
 
 
 def _because(reason: str) -> str:

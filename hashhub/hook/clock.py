@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from hashhub.hook.records import Records
 
 _LOG: Final = logging.getLogger("hashhub.hook")
+AHEAD: Final = timedelta(days=1)
+"""What is on record with a time that is still further ahead was put there by a clock that was wrong."""
 _MOST_AHEAD: Final = timedelta(days=2).total_seconds()  # a machine is off for a night, or a day
 _MARGIN: Final = timedelta(days=1)  # nobody looks at the clock for longer while the hook runs
 _GRACE: Final = timedelta(days=1).total_seconds()
@@ -88,7 +90,7 @@ def is_believed(records: Records) -> bool:
                 last_time=last.time.isoformat(),
                 ran=round(ran),
             )
-        elif new is not last and (new.time - last.time).total_seconds() - ran < -_MOST_AHEAD:
+        elif (new.time - last.time).total_seconds() - ran < -_MOST_AHEAD:
             records.note(
                 actor=HOOK,
                 kind="clock.set_back",
@@ -129,9 +131,6 @@ class Times:
     def __init__(self, records: Records) -> None:
         self._records = records
         self._behind = _times_behind(records)
-        was_unset = records.rows("SELECT 1 FROM event WHERE subject = 'clock' AND kind = 'clock.set' LIMIT 1")
-        self.were_wrong = bool(self._behind or was_unset)
-        """Whether anything may be later than it says."""
 
     def latest(self, at: datetime, subject: str) -> datetime:
         """Return the latest that a time may truly be. `subject`: of the event of which it is the time."""

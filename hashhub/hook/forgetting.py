@@ -70,7 +70,7 @@ def forget(
             pending = _pending_cases(records)
             due = []
             for time_recorded, reference, stored, ruling, stays in rows:
-                if stays or (times.were_wrong and _last_deed(records, reference, time_recorded, times) > before):
+                if stays or _last_deed(records, reference, time_recorded, times) > before:
                     continue
                 with suppress(DataLoss):  # what cannot be read stays, to be looked at
                     checked = read_checked(stored)

@@ -42,6 +42,7 @@ from hashhub.errors import (
 from hashhub.hashes import VPDQ, Hash, is_exact
 from hashhub.hook.case_judge import CaseHit, CaseIndex
 from hashhub.hook.cases import Cases
+from hashhub.hook.clock import AHEAD
 from hashhub.hook.decision import Action, Checked
 from hashhub.hook.people import ACCOUNT
 from hashhub.hook.records import HOOK, UploadState
@@ -67,7 +68,6 @@ _ROUND_SECONDS: Final = 60.0
 _RECHECK_SECONDS: Final = 3600.0  # between two looks for uploads whose answer is old
 _ERASURE_SECONDS: Final = 3600.0
 _ANSWER_AGE: Final = timedelta(days=1)
-_AHEAD: Final = timedelta(days=1)  # what is later than that was put on record by a clock that was wrong
 _ASKED_A_ROUND: Final = 100
 
 
@@ -354,7 +354,7 @@ class Queue:
             "SELECT u.reference FROM upload u LEFT JOIN later_answer a USING (reference) "
             "WHERE u.state IN (?, ?) AND (coalesce(a.time, u.time) <= ? OR coalesce(a.time, u.time) > ?) "
             "ORDER BY coalesce(a.time, ''), u.time, u.reference",
-            (UploadState.HELD, UploadState.BLOCKED, (at - older_than).isoformat(), (at + _AHEAD).isoformat()),
+            (UploadState.HELD, UploadState.BLOCKED, (at - older_than).isoformat(), (at + AHEAD).isoformat()),
         )
         asked = changed = 0
         for (reference,) in rows:
@@ -668,7 +668,7 @@ class Queue:
             if not self._records.rows(
                 "SELECT 1 FROM event WHERE kind = 'upload.viewed' AND subject = ? AND actor = ? AND time >= ? "
                 "AND time <= ?",
-                (reference, actor, at.date().isoformat(), (at + _AHEAD).isoformat()),
+                (reference, actor, at.date().isoformat(), (at + AHEAD).isoformat()),
             ):
                 self._records.note(actor=actor, kind="upload.viewed", subject=reference)
 

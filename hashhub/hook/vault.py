@@ -34,7 +34,7 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
-from hashhub.hook.clock import Times, is_believed
+from hashhub.hook.clock import AHEAD, Times, is_believed
 from hashhub.hook.decision import Action, Checked
 from hashhub.hook.records import HOOK, UploadState
 from hashhub.hook.retention import Retention
@@ -210,12 +210,10 @@ class Vault:
         _check_reason(reason)
         name, wrapped = self._kept_item(reference)
         with self._records.transaction():
-            day = timedelta(days=1)
-            # What is later than tomorrow was put on record by a clock that was wrong, and would count until then.
-            since, until = ((now() - day).isoformat(), (now() + day).isoformat())
+            at = now()
             [(count,)] = self._records.rows(
                 "SELECT count(*) FROM event WHERE kind = 'vault.opened' AND actor = ? AND time > ? AND time <= ?",
-                (actor, since, until),
+                (actor, (at - timedelta(days=1)).isoformat(), (at + AHEAD).isoformat()),
             )
             if count >= self._settings.exports_a_day:
                 raise LimitExceeded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hashhub.cli import main
-from hashhub.cli.session import DONE, REFUSED
+from hashhub.cli.session import DONE, INTERRUPTED, REFUSED
 from hashhub.model import Principal, Role
 from hashhub.store import Store
 from hashhub.testing.hub_process import RunningHub
@@ -125,7 +126,7 @@ def test_a_mirror_is_followed(hub: RunningHub, run: Run, token_file: Path, hash_
     directory = tmp_path / "copy"
     command = [sys.executable, "-m", "hashhub.cli", "mirror", str(directory), "--follow"]
     command += ["--server", hub.address, "--token-file", str(token_file)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             assert process.stdout.readline().startswith("complete at revision ")
@@ -140,5 +141,8 @@ def test_a_mirror_is_followed(hub: RunningHub, run: Run, token_file: Path, hash_
                         (hash_set,),
                     )
             assert count == 4
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+            assert (process.returncode, errors.strip()) == (INTERRUPTED, "interrupted")
         finally:
             process.kill()

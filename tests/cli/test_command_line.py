@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import pytest
@@ -21,7 +21,8 @@ from click.testing import CliRunner, Result
 from hashhub.cli import main
 from hashhub.cli.session import exit_code
 from hashhub.cli.terminal import clean, plain
-from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
+from hashhub.client import Client, Phase, Progress
+from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
 from hashhub.hashes import parse_pair
 from hashhub.store import Store
 from hashhub.testing.hub_process import RunningHub
@@ -33,6 +34,10 @@ Start = Callable[..., Any]
 DONE, REFUSED, USAGE, UNAVAILABLE = 0, 1, 2, 3
 NOWHERE = "127.0.0.1:1"  # nothing listens on tcpmux
 ESCAPE = "\x1b"
+
+
+def in_a_fresh_interpreter(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
 def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -96,7 +101,7 @@ def test_help_needs_the_base_install_only() -> None:
         "from hashhub.cli import main\n"
         "main(['--help'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = in_a_fresh_interpreter(code)
     assert done.returncode == DONE, done.stderr
     assert "scan" in done.stdout
 
@@ -112,7 +117,7 @@ def test_ctrl_c_while_the_commands_are_loaded_prints_no_traceback() -> None:
         "sys.meta_path.insert(0, Interrupting())\n"
         "import hashhub.cli"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = in_a_fresh_interpreter(code)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, ""), "a shell makes 130 of it"
 
 
@@ -124,7 +129,7 @@ def test_commands_can_be_interrupted_once_they_are_loaded() -> None:
         "import hashhub.cli\n"
         "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = in_a_fresh_interpreter(code)
     assert done.returncode == DONE, done.stderr
 
 
@@ -138,7 +143,7 @@ def test_hashing_without_the_extra_says_what_to_install(tmp_path: Path) -> None:
         "from hashhub.cli import main\n"
         f"main(['hash', {str(path)!r}])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = in_a_fresh_interpreter(code)
     assert done.returncode == REFUSED
     assert "hashhub[hashing]" in done.stderr
     assert "Traceback" not in done.stderr
@@ -198,6 +203,28 @@ def test_a_list_that_found_no_hub_is_not_said_to_have_been_sent(tmp_path: Path) 
     assert "is kept" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("reason", "goes_on"), [(Reason.IMPORT_CLOSED, True), (Reason.LIST_SHRANK, False)], ids=["by another", "refused"]
+)
+def test_the_same_command_is_said_to_go_on_where_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: Reason, goes_on: bool
+) -> None:
+    """Another client may have committed the same list meanwhile; a list that became much shorter is refused again."""
+
+    def ended(_: Client, __: object, *, progress: Callable[[Progress], None], **___: object) -> NoReturn:
+        progress(Progress(phase=Phase.SENDING, done=0, total=1))
+        raise FailedPrecondition("it was not committed", reason=reason)
+
+    monkeypatch.setattr(Client, "import_source", ended)
+    path = tmp_path / "sums.txt"
+    path.write_text(f"{'0f' * 16}  a.jpg\n")
+    done = CliRunner().invoke(
+        main, ["import", str(path), "--format", "hash-lines", "--hash-set", "a/b", "--server", NOWHERE]
+    )
+    assert "what was sent is kept" in done.stderr
+    assert ("give the same command again" in done.stderr) is goes_on
+
+
 def test_a_disk_is_not_told_as_a_hub_that_is_away(tmp_path: Path) -> None:
     Store.open(tmp_path / "data").close()
     done = CliRunner().invoke(main, ["backup", "/dev/null/copy", "--data", str(tmp_path / "data")])
@@ -207,13 +234,36 @@ def test_a_disk_is_not_told_as_a_hub_that_is_away(tmp_path: Path) -> None:
     assert "--server" not in done.stderr
 
 
+def test_a_hub_that_was_reached_is_not_said_to_be_at_another_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(_: Client) -> NoReturn:
+        raise Unavailable("the hub ended the export before it began; try again")
+
+    monkeypatch.setattr(Client, "status", ended)
+    done = CliRunner().invoke(main, ["status", "--server", NOWHERE])
+    assert (done.exit_code, len(done.stderr.splitlines())) == (UNAVAILABLE, 1)
+
+
 def test_the_upload_hook_is_loaded_by_its_own_commands_only() -> None:
     code = (
         "import sys\nfrom hashhub.cli import main\n"
         "assert [name for name in sys.modules if name.startswith('hashhub.hook')] == []\n"
         "assert 'check' in main.commands['hook'].commands"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = in_a_fresh_interpreter(code)
+    assert done.returncode == DONE, done.stderr
+
+
+def test_each_part_of_the_upload_hook_can_be_imported_first() -> None:
+    code = (
+        "import importlib, pkgutil, sys\n"
+        "import hashhub.cli.hook as package\n"
+        "for part in pkgutil.iter_modules(package.__path__):\n"
+        "    for name in [name for name in sys.modules if name.startswith('hashhub.cli.hook')]:\n"
+        "        del sys.modules[name]\n"
+        "    importlib.import_module(f'hashhub.cli.hook.{part.name}')\n"
+        "    assert 'check' in sys.modules['hashhub.cli.hook'].hook.commands"
+    )
+    done = in_a_fresh_interpreter(code)
     assert done.returncode == DONE, done.stderr
 
 

@@ -149,9 +149,17 @@ def test_a_case_is_told_in_words(tmp_path: Path) -> None:
         "scan", name, str(archive)
     )
     record = case("get", name)
-    assert "no_number" not in record
+    assert "| no number of hours | - |" in record
     scanned = next(line for line in record.splitlines() if "case.scanned" in line)
     assert not scanned.rstrip().endswith(":")
+
+
+def test_who_has_a_hub_in_the_settings_is_not_told_of_options_that_no_hook_has(tmp_path: Path) -> None:
+    environment = {**HUB_AWAY, "HASHHUB_HOOK_MODE": "local", "HASHHUB_HOOK_DATA": str(tmp_path)}
+    done = CliRunner().invoke(main, ["hook", "sync"], env=environment)
+    assert done.exit_code == 3
+    assert "the server cannot be reached" in done.stderr
+    assert "--server" not in done.stderr
 
 
 def test_a_file_given_to_match_is_sent_to_scan() -> None:

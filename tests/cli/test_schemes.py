@@ -137,6 +137,18 @@ class TestWithAHub:
         assert "put into the hub" not in done.stdout, "a try is not told as done"
         assert run("scheme", "show", "tried").exit_code == REFUSED
 
+    def test_a_sign_off_that_is_only_tried_is_told_as_such(self, run: Run, tmp_path: Path) -> None:
+        assert run("scheme", "put", write(tmp_path / "it.toml", name="signed")).exit_code == DONE
+        token = tmp_path / "second.token"  # nobody signs off what they put themselves
+        token.write_text(run("token", "create", "second-operator", "--role", "operator").stdout)
+        tried, done = (
+            run("scheme", "sign-off", "signed@1", "--comment", "read", "--token-file", str(token), *options)
+            for options in (["--dry-run"], [])
+        )
+        assert (tried.exit_code, done.exit_code) == (DONE, DONE), tried.stderr + done.stderr
+        assert "nothing was signed off" in tried.stderr
+        assert "nothing was signed off" not in done.stderr
+
     def test_the_earlier_name_still_works(self, run: Run) -> None:
         for rest in (("list",), ("show", "vic-us")):
             assert run("schemes", *rest).stdout == run("scheme", *rest).stdout

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from hashhub import v1, wire
 from hashhub.client import Client, is_loopback
+from hashhub.client.connection import Attempts
 from hashhub.errors import (
     AlreadyExists,
     Conflict,
@@ -274,14 +275,17 @@ def test_names_are_not_looked_up() -> None:
     assert not is_loopback("127.0.0.1.example:8470")
 
 
-def test_a_client_that_is_closed_does_not_wait_for_another_attempt() -> None:
+def test_a_client_that_is_closed_does_not_wait_for_another_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever closes it in another thread may wait for the call's end."""
-    asked = threading.Event()
+    pauses = threading.Event()
+    pause_after = Attempts.pause
 
-    def answer(method: str, request: bytes, context: grpc.ServicerContext) -> Message:
-        asked.set()
-        return refuse(context, LimitExceeded("busy", retry_after=3600.0))
+    def pause(attempts: Attempts, error: HashHubError) -> float:
+        seconds = pause_after(attempts, error)
+        pauses.set()
+        return seconds
 
+    monkeypatch.setattr(Attempts, "pause", pause)
     errors: list[HashHubError] = []
 
     def call() -> None:
@@ -290,15 +294,16 @@ def test_a_client_that_is_closed_does_not_wait_for_another_attempt() -> None:
         except HashHubError as e:
             errors.append(e)
 
-    with served(answer) as address:
+    with served(lambda _, __, context: refuse(context, LimitExceeded("busy", retry_after=3600.0))) as address:
         client = Client(address, "t", timeout=7200.0, retry_seconds=7200.0)
         thread = threading.Thread(target=call, daemon=True)
         thread.start()
-        assert asked.wait(60.0)
+        assert pauses.wait(60.0)
         client.close()
         thread.join(20.0)  # the advice is followed for 30 seconds at the least
         assert not thread.is_alive()
-    assert errors
+    [error] = errors
+    assert "open a new client" in error.message
 
 
 def test_a_closed_client_says_so_of_a_stream() -> None:

@@ -26,6 +26,8 @@ from tests.warm import Warm
 
 if TYPE_CHECKING:
     from tests.hook.bucket_parts import Bench, Scene
+    from tests.hook.local_copies import Local
+    from tests.mirror.conftest import Site
 
 HELD = WithoutAnswer(
     hub_away=Action.HOLD, unreadable=Action.HOLD, too_large=Action.HOLD, no_perceptual_hash=Action.ALLOW
@@ -170,6 +172,30 @@ def at_work(scene: Scene, tmp_path: Path, hashers: MediaPool) -> Iterator[Bench]
     bench = Bench(scene, tmp_path / "data", hashers)
     yield bench
     bench.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """Give a hub of this process, of which a contributor may keep a copy."""
+    from tests.mirror.conftest import Site
+
+    site = Site(tmp_path)
+    site.desk.contributor("receiver")
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def local(site: Site, tmp_path: Path) -> Local:
+    """Give a hook's settings, and the hub two lists, by which numbers below 10 match."""
+    from tests.hook.local_copies import Local
+    from tests.hub.conftest import item
+    from tests.hub.receiving import mirroring
+
+    for name in ("alpha/one", "beta/one"):
+        site.desk.hash_set(name, marking=Marking(bulk=True))
+        site.desk.contribute(name, *[item(n, algorithms=("MD5", "PDQ"), quality=90) for n in range(10)])
+    return Local(site, tmp_path, site.token(mirroring()), "any")
 
 
 @pytest.fixture

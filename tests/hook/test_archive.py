@@ -43,7 +43,6 @@ from hashhub.model import (
     Reliability,
     Verdict,
 )
-from tests.hook import bucket_server
 from tests.hook.bucket_parts import Answers, Scene
 from tests.hook.conftest import HELD, Listed, jpeg
 from tests.hook.test_cases import opened
@@ -52,15 +51,6 @@ if TYPE_CHECKING:
     from hashhub.hashing.pool import MediaPool
 
 OLD = time.time() - 3600
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def scene(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    if request.param == "folder":
-        return Scene("folder", tmp_path, "")
-    for name, value in bucket_server.KEYS.items():
-        monkeypatch.setenv(name, value)
-    return Scene(request.param, tmp_path, request.getfixturevalue("store"))
 
 
 class Archive:

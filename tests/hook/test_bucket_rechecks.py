@@ -83,10 +83,15 @@ def test_no_name_of_an_upload_that_fails_keeps_another_from_being_checked_again(
     assert at_work.scene.held_names() == ["block/known.jpg"]
 
 
-def two_that_publish_without_an_answer(at_work: Bench) -> tuple[BucketWorker, BucketWorker]:
+def two_of_which_one_published(at_work: Bench, content: bytes) -> tuple[BucketWorker, BucketWorker]:
+    """Return two workers, the first of which published an upload without an answer, as both do."""
     settings: dict[str, Any] = {"without_answer": msgspec.structs.replace(HELD, hub_away=Action.ALLOW)}
     at_work.judge.is_away = True
-    return at_work.worker(overwrite=True, **settings), at_work.worker(overwrite=True, **settings)
+    worker, other = (at_work.worker(overwrite=True, **settings) for _ in range(2))
+    at_work.scene.upload("a.jpg", content)
+    worker.look_once()
+    assert at_work.scene.contents("public") == {"a.jpg": content}
+    return worker, other
 
 
 def test_what_takes_the_name_of_an_upload_while_that_is_checked_again_is_checked_again_too(
@@ -95,10 +100,7 @@ def test_what_takes_the_name_of_an_upload_while_that_is_checked_again_is_checked
     known, unknown = pictures
     scene = at_work.scene
     at_work.judge.know(known)
-    worker, other = two_that_publish_without_an_answer(at_work)
-    scene.upload("a.jpg", unknown)
-    worker.look_once()
-    assert scene.contents("public") == {"a.jpg": unknown}
+    worker, other = two_of_which_one_published(at_work, unknown)
     asks = at_work.judge.judge
     has_come: list[bool] = []
 
@@ -131,9 +133,7 @@ def test_what_is_published_while_what_had_its_name_is_checked_again_is_checked_a
     known, unknown = pictures
     scene = at_work.scene
     at_work.judge.know(known)
-    worker, other = two_that_publish_without_an_answer(at_work)
-    scene.upload("a.jpg", unknown)
-    worker.look_once()
+    worker, other = two_of_which_one_published(at_work, unknown)
     scene.upload("a.jpg", known)
     place = FolderPlace if scene.kind == "folder" else S3Place
     publish = place.publish

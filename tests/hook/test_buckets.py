@@ -631,31 +631,32 @@ def test_a_file_that_grows_as_fast_as_it_is_read_is_let_go_of(tmp_path: Path) ->
     assert list(held.objects()) == []
 
 
+def of_tomorrow(at_work: Bench, name: str, content: bytes, days: int = 1) -> Path:
+    """Write an upload whose time is yet to come."""
+    if at_work.scene.kind != "folder":
+        pytest.skip("an object of a bucket is there at once")
+    path = at_work.scene.root / "incoming" / name
+    path.write_bytes(content)
+    later = now().timestamp() + days * 86_400
+    os.utime(path, (later, later))
+    return path
+
+
 @pytest.mark.parametrize("days", [1, 400])
 def test_a_file_of_tomorrow_is_taken_once_it_has_rested(
     at_work: Bench, pictures: tuple[bytes, bytes], days: int
 ) -> None:
     """Its uploader's clock is ahead and its time came with it, or this machine's clock was set back."""
     scene = at_work.scene
-    if scene.kind != "folder":
-        pytest.skip("an object of a bucket is there at once")
-    path = scene.root / "incoming/a.jpg"
-
-    def write(content: bytes) -> None:
-        path.write_bytes(content)
-        later = now().timestamp() + days * 86_400
-        os.utime(path, (later, later))
-
-    write(b"half")
+    of_tomorrow(at_work, "a.jpg", b"half", days)
     worker = at_work.worker(settle_seconds=10)
     worker._look()
-    at_work.now = 9.0
-    write(pictures[1])  # it was not whole yet
-    worker._look()
-    at_work.now = 18.0
-    worker._look()
     worker._drain()
-    assert scene.contents("public") == {}
+    of_tomorrow(at_work, "a.jpg", pictures[1], days)  # it was not whole yet
+    for at_work.now in (9.0, 18.0):
+        worker._look()
+        worker._drain()
+    assert at_work.handled == []
     at_work.now = 20.0
     worker._look()
     worker._drain()
@@ -665,13 +666,38 @@ def test_a_file_of_tomorrow_is_taken_once_it_has_rested(
 
 def test_one_look_waits_for_a_file_of_tomorrow(at_work: Bench, pictures: tuple[bytes, bytes]) -> None:
     """A worker that is started by a timer, each time anew, would else never take it."""
-    scene = at_work.scene
-    if scene.kind != "folder":
-        pytest.skip("an object of a bucket is there at once")
-    scene.upload("a.jpg", pictures[1])
-    later = now().timestamp() + 86_400
-    os.utime(scene.root / "incoming/a.jpg", (later, later))
+    of_tomorrow(at_work, "a.jpg", pictures[1])
     worker = at_work.worker(settle_seconds=1)
     worker._clock = time.monotonic
     worker.look_once()
-    assert scene.contents("public") == {"a.jpg": pictures[1]}
+    assert at_work.scene.contents("public") == {"a.jpg": pictures[1]}
+
+
+def test_a_file_of_tomorrow_is_taken_however_long_it_is_until_the_next_look(
+    at_work: Bench, pictures: tuple[bytes, bytes]
+) -> None:
+    of_tomorrow(at_work, "a.jpg", pictures[1])
+    worker = at_work.worker(settle_seconds=10)
+    for at_work.now in (0.0, 3600.0):
+        worker._look()
+        worker._drain()
+    assert at_work.scene.contents("public") == {"a.jpg": pictures[1]}
+
+
+def test_a_file_of_tomorrow_that_is_gone_makes_room_for_another(
+    at_work: Bench, pictures: tuple[bytes, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hashhub.hook.buckets._MOST_RESTING", 1)
+    worker = at_work.worker(settle_seconds=10)
+    gone = of_tomorrow(at_work, "a.jpg", pictures[1])
+    worker._look()
+    gone.unlink()
+    of_tomorrow(at_work, "b.jpg", pictures[1])
+    for at_work.now in (11.0, 12.0, 21.0):  # there is room from the second on
+        worker._look()
+        worker._drain()
+        assert at_work.scene.contents("public") == {}
+    at_work.now = 22.0
+    worker._look()
+    worker._drain()
+    assert at_work.scene.contents("public") == {"b.jpg": pictures[1]}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hashhub.hashes import Hash
 from hashhub.hook.cases import CasePurpose, Cases, CaseState, item_of_hashes
-from hashhub.hook.clock import Look, after, believe, is_believed
+from hashhub.hook.clock import Look, Times, after, believe, is_believed
 from hashhub.hook.forgetting import forget
 from hashhub.hook.records import Records
 from hashhub.hook.settings import CaseSettings
@@ -231,3 +231,34 @@ def test_a_row_of_a_clock_that_was_behind_stays_its_time(
     left = {reference for (reference,) in records.rows("SELECT reference FROM upload")}
     assert left == {recent, decided}
     assert old not in left
+
+
+def test_what_was_decided_before_the_machine_was_told_the_time_stays_whatever_was_written_first(
+    records: Records, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the setting of the clock and the next look at it anything else may be put on record."""
+    assert is_believed(records)
+    old = at_work(records, at=LONG_AGO - timedelta(days=30))
+    decided = at_work(records, at=LONG_AGO - timedelta(days=30))
+    with monkeypatch.context() as unset:
+        for module in ("clock", "records"):
+            unset.setattr(f"hashhub.hook.{module}.now", lambda: datetime(2000, 1, 1, tzinfo=UTC))
+        records.note(actor="ann", kind="upload.removed", subject=decided)
+        is_believed(records)
+    records.note(actor="ann", kind="upload.viewed", subject=old)
+    assert is_believed(records)
+    assert forget(records, settings(tmp_path / "hook")) == 1
+    assert records.get_upload(decided) is not None
+    assert records.get_upload(old) is None
+
+
+def test_what_was_done_before_the_machine_was_told_the_time_may_be_of_now_while_nothing_was_written_since(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unset = datetime(2000, 1, 1, tzinfo=UTC)
+    records.note(actor="ann", kind="case.opened", subject="C-1")  # before the machine was started anew
+    with monkeypatch.context() as wrong:
+        wrong.setattr("hashhub.hook.records.now", lambda: unset)
+        records.note(actor="ann", kind="case.confirmed", subject="C-1")
+    begin = now()
+    assert Times(records).latest(unset, "C-1") >= begin

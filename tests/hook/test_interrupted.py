@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,13 +17,8 @@ from hashhub.cli import interrupts as interrupts_module
 from hashhub.cli.interrupts import Interrupts
 from hashhub.cli.session import INTERRUPTED
 from hashhub.errors import Unavailable
-from hashhub.model import Marking
 from tests.hook.local_copies import Local
-from tests.hub.conftest import item
-from tests.hub.receiving import mirroring
-from tests.mirror.conftest import Site
 
-_BULK: Final = Marking(bulk=True)
 _SECONDS: Final = 120.0  # for a start with kernels to be compiled, on a busy machine
 
 # Each is run before the command, and sends one SIGINT when the command comes to it. `once` makes a function that does
@@ -74,21 +68,6 @@ _STEPS: Final = {
     "the stream, which drops it": "from hashhub.client.transport import Transport; once(Transport, 'stream', Lost)",
 }
 _LAST_STEP: Final = "from hashhub.hook.index import Index; once(Index, 'close', Lost)"
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path)
-    site.desk.contributor("receiver")
-    yield site
-    site.close()
-
-
-@pytest.fixture
-def local(site: Site, tmp_path: Path) -> Local:
-    site.desk.hash_set("alpha/one", marking=_BULK)
-    site.desk.contribute("alpha/one", *[item(n) for n in range(10)])
-    return Local(site, tmp_path, site.token(mirroring()), "any")
 
 
 def _sync(local: Local, step: str, *options: str) -> subprocess.Popen[str]:
@@ -152,7 +131,7 @@ def test_a_thread_that_does_not_end_keeps_no_process_from_ending(local: Local) -
 
 @pytest.mark.parametrize("again", [False, True], ids=["by itself", "by a second one"])
 def test_what_does_not_come_to_its_end_is_ended(local: Local, again: bool) -> None:
-    """The main thread is where nothing wakes it, as in one long statement of a database."""
+    """The main thread is where nothing wakes it, as in one long statement of a database, and so is what stops it."""
     grace = 3600.0 if again else 0.2
     stuck = (
         f"from hashhub.cli import interrupts; interrupts.GRACE_SECONDS = {grace}\n"
@@ -160,6 +139,7 @@ def test_what_does_not_come_to_its_end_is_ended(local: Local, again: bool) -> No
         "    later()\n"
         f"    {'later(0.6)' if again else ''}\n"
         "    while True: time.sleep(1)\n"
+        "from hashhub.hook import local; once(local.Sync, 'stop', lambda: time.sleep(100_000))\n"
         "from hashhub.hook.index import Index; once(Index, '_build', stuck)"
     )
     code, _ = _ended(_sync(local, stuck, "--follow"))

@@ -37,25 +37,6 @@ from tests.hub.test_videos import video
 from tests.mirror.conftest import Site
 
 _WHO: Final = mirroring()
-_BULK: Final = Marking(bulk=True)
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path)
-    site.desk.contributor("receiver")
-    yield site
-    site.close()
-
-
-@pytest.fixture
-def local(site: Site, tmp_path: Path) -> Local:
-    """A hook's settings, and a hub with two lists, by which numbers below 10 match."""
-    for name in ("alpha/one", "beta/one"):
-        site.desk.hash_set(name, marking=_BULK)
-        listed = [item(n, algorithms=("MD5", "PDQ"), quality=90) for n in range(10)]
-        site.desk.contribute(name, *listed)
-    return Local(site, tmp_path, site.token(_WHO), "any")
 
 
 @pytest.fixture
@@ -590,7 +571,7 @@ def test_a_copy_with_nothing_to_compare_with_says_so_with_each_answer(
     for _ in range(3):
         judges[0].catch_up()
     assert told() == 1
-    update("alpha", "one", {"marking": _BULK})
+    update("alpha", "one", {"marking": Marking(bulk=True)})
     local.sync()
     judges[0].catch_up()
     listed = judges[0].judge(md5(99))

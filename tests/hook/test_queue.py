@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import pytest
@@ -426,6 +426,25 @@ def test_an_entry_that_was_reviewed_too_often_today_holds_up_no_other(
     waiting = {f.entry for f in queue.get(reference).feedback if f.state is FeedbackState.QUEUED}
     assert waiting == {entries[0]}
     assert (fates[FeedbackState.SENT], fates[FeedbackState.QUEUED]) == (3, 1)
+
+
+@pytest.mark.parametrize("error", [LimitExceeded("the hub is busy", retry_after=1.0), Unavailable("the hub is away")])
+def test_a_hub_that_is_busy_is_not_asked_for_each_review_that_waits(
+    settings: HookSettings, records: Records, error: HashHubError
+) -> None:
+    queue = Queue(records, settings)
+    for entry in (A, B):
+        queue.confirm(put(records, checked(hit(entry))), actor="ann")
+    asked: list[str] = []
+
+    class Busy(Client):
+        def create_review(self, entry: str, *_: object, **__: object) -> NoReturn:
+            asked.append(entry)
+            raise error
+
+    with Busy("127.0.0.1:1", "token") as client:
+        assert queue.send(client)[FeedbackState.QUEUED] == 2
+    assert asked == [A]
 
 
 def test_a_token_that_may_not_review_is_said_and_the_queue_goes_on(

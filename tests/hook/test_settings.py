@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,14 @@ def test_an_error_names_the_file_the_setting_and_what_may_stand_there(tmp_path: 
         load_settings(file, {"HASHHUB_HOOK_POLICY": "block", **CHOSEN})
     assert f"{tmp_path}/{said}" in str(refused.value)
     assert "`" not in str(refused.value), "nothing of the library's own words"
+
+
+def test_a_section_has_no_variable_of_the_environment(tmp_path: Path) -> None:
+    """The environment of a process takes offence at a name that is none, as a dictionary does not."""
+    file = tmp_path / "hook.toml"
+    file.write_text("recheck = 5\n")
+    with pytest.raises(InvalidArgument, match=r"hook\.toml: recheck must be a section of its own"):
+        load_settings(file, os.environ)
 
 
 def test_only_what_may_stand_there_is_offered(tmp_path: Path) -> None:

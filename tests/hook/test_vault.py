@@ -658,6 +658,34 @@ class TestWrongClock:
         assert machine.run(360 * 24, vault) == []
         assert machine.run(10 * 24, vault) == [reference]
 
+    def test_what_was_released_while_the_clock_was_behind_is_kept_as_long_as_after_any_release(
+        self, place: Place, machine: Machine
+    ) -> None:
+        vault = place.open(days_after_release=40)
+        reference = keep(vault)
+        machine.run(30, vault)
+        machine.set_clock(-100, is_restarted=False)
+        put(place.records(), checked_as(reference))
+        Queue(place.records(), place.settings()).release(reference, code=Code.OTHER, comment="seen", actor="ann")
+        machine.run(3, vault)
+        machine.set_clock(100, is_restarted=False)
+        assert machine.run(39 * 24, vault) == []
+        assert machine.run(2 * 24, vault) == [reference]
+
+    @pytest.mark.parametrize("back", [6, 100])
+    def test_what_was_kept_while_nobody_looked_at_the_clock_for_days(
+        self, place: Place, machine: Machine, back: int
+    ) -> None:
+        vault = place.open()
+        machine.run(30, vault)
+        machine.set_clock(-back, is_restarted=False)
+        reference = keep(vault)
+        machine.run(120)
+        machine.run(3, vault)
+        machine.set_clock(back, is_restarted=False)
+        assert machine.run(88 * 24, vault) == []
+        assert machine.run(7 * 24, vault) == [reference]
+
     def test_a_clock_that_comes_right_in_two_steps(self, place: Place, machine: Machine) -> None:
         vault = place.open()
         machine.set_clock(-400, is_restarted=True)
@@ -695,6 +723,18 @@ class TestWrongClock:
         vault = place.open()
         machine.run(60, vault)
         machine.set_clock(-100, is_restarted=False)
+        reference = keep(vault)
+        machine.run(3, vault)
+        machine.set_clock(100, is_restarted=False)
+        assert machine.run(80 * 24, vault) == []
+        assert machine.run(15 * 24, vault) == [reference]
+
+    def test_a_clock_that_was_ahead_by_mistake_and_is_set_back_too_far(self, place: Place, machine: Machine) -> None:
+        vault = place.open()
+        machine.run(30, vault)
+        machine.set_clock(200, is_restarted=False)
+        machine.run(3, vault)
+        machine.set_clock(-300, is_restarted=False)
         reference = keep(vault)
         machine.run(3, vault)
         machine.set_clock(100, is_restarted=False)

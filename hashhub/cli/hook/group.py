@@ -27,18 +27,17 @@ SETTINGS: Final = click.option(
 class _HookGroup(CommandGroup):
     """Loads its commands when they are first asked for: with the hook's own code they take as long as all others."""
 
-    _is_loaded = False
-
     @property
     def commands(self) -> MutableMapping[str, click.Command]:
-        if not self._is_loaded:
-            self._is_loaded = True  # first: each part comes back here to add what it has
-            importlib.import_module("hashhub.cli.hook.parts")
+        importlib.import_module("hashhub.cli.hook.parts")
         return self._commands
 
     @commands.setter
     def commands(self, commands: MutableMapping[str, click.Command]) -> None:
         self._commands = commands
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        self._commands[name or cmd.name or ""] = cmd  # by a part, which is not to load those that need it
 
 
 @click.group("hook", cls=_HookGroup)

@@ -9,7 +9,7 @@ import click
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.interrupts import Interrupts
 from hashhub.cli.session import Session, command
-from hashhub.cli.terminal import note, plain, print_json, progress, say
+from hashhub.cli.terminal import copy_progress, note, plain, print_json, say
 
 if TYPE_CHECKING:
     from hashhub.hook.local import Sync
@@ -35,28 +35,15 @@ def sync_copy(session: Session, *, settings_file: str | None, follow: bool, star
 
         with Sync(settings_of(settings_file)) as sync:
             interrupts.call(sync.stop)
-            _keep(session, sync, follow=follow, start_over=start_over, reindex=reindex)
-
-
-def _keep(session: Session, sync: Sync, *, follow: bool, start_over: bool, reindex: bool) -> None:
-    if start_over:
-        sync.start_over()
-    was_complete = False
-    with progress(unit_bytes=False) as advance:
-
-        def on_page(lines: int, is_complete: bool) -> None:  # noqa: FBT001 - the client's signature
-            nonlocal was_complete
-            advance(lines, None, "up to date" if is_complete else "changes")
-            if is_complete and not was_complete and follow:
-                _tell(session, sync)
-            was_complete = is_complete
-
-        if follow:
-            sync.follow(on_page)
-        sync.update(on_page)
-    if reindex:
-        sync.reindex()
-    _tell(session, sync)
+            if start_over:
+                sync.start_over()
+            with copy_progress((lambda: _tell(session, sync)) if follow else None) as on_page:
+                if follow:
+                    sync.follow(on_page)
+                sync.update(on_page)
+            if reindex:
+                sync.reindex()
+            _tell(session, sync)
 
 
 def _tell(session: Session, sync: Sync) -> None:
