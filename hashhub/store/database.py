@@ -398,7 +398,7 @@ class Database:
             stated = [
                 (column, values)
                 for column, values in zip(table.columns, columns, strict=True)
-                if values.count(None) < count or not column.nullable
+                if not column.nullable or values[0] is not None or values.count(None) < count
             ]
             _copy_rows(c, table, [column for column, _ in stated], zip(*(v for _, v in stated), strict=True))
             return

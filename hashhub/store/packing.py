@@ -26,6 +26,7 @@ from hashhub.errors import DataLoss
 from hashhub.hashes import FRAMES, STORED, Hash
 from hashhub.item import COMPARED, PACKED
 from hashhub.model import EntryState, Flags, Record
+from hashhub.store.idset import ascending
 from hashhub.store.schema import ALGORITHM_CODES, ENTRY_STATES, from_millis, to_millis
 
 
@@ -72,6 +73,7 @@ _COMPARED_DETAILS: Final = tuple(f.name for f in COMPARED if f.is_packed)
 _compared_details_of: Final = attrgetter(*_COMPARED_DETAILS)
 _NO_COMPARED_DETAILS: Final = _encode(_compared_details_of(_Details()))
 STATEMENT_BYTES: Final = 16  # of a digest of what an item states; nobody finds two items with one of them
+HEAD_BYTES: Final = 8  # of a digest: random ones are told apart and put in order by these
 _MAX_SHAPES: Final = 16  # that are looked for in all rows at once; what is left is cut apart row by row
 _flags_of_mask: Final[dict[int, Flags]] = {}
 _mask_of_flags: Final[dict[Flags, int]] = {}
@@ -292,16 +294,19 @@ def cut(packed: Sequence[bytes]) -> Iterator[tuple[bytes, NDArray[np.int64], NDA
     second.
     """
     lengths = np.fromiter(map(len, packed), np.int64, len(packed))
-    for length in np.unique(lengths).tolist():
+    for length in ascending(lengths).tolist():
         if not length:
             continue
         rows = np.flatnonzero(lengths == length)
-        matrix = np.frombuffer(b"".join([packed[i] for i in rows.tolist()]), np.uint8).reshape(len(rows), length)
+        of_length = packed if len(rows) == len(packed) else [packed[i] for i in rows.tolist()]
+        matrix = np.frombuffer(b"".join(of_length), np.uint8).reshape(len(rows), length)
         for _ in range(_MAX_SHAPES):
             shape = shape_of(matrix[0].tobytes())
-            starts = [shape_width(shape[:i]) for i in range(len(shape))]
-            has_shape = (matrix[:, starts] == np.frombuffer(shape, np.uint8)).all(axis=1)
-            yield shape, rows[has_shape], matrix[has_shape]
+            has_shape = np.ones(len(rows), np.bool_)
+            for i, code in enumerate(shape):
+                has_shape &= matrix[:, shape_width(shape[:i])] == code
+            # Mostly all of them have it: nothing is copied then.
+            yield (shape, rows, matrix) if has_shape.all() else (shape, rows[has_shape], matrix[has_shape])
             rows, matrix = rows[~has_shape], matrix[~has_shape]
             if not len(rows):
                 break
@@ -339,11 +344,24 @@ def _unreadable() -> DataLoss:
 def distinct(digests: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return the distinct rows of uint8[n, bytes] in byte order."""
     width = digests.shape[1]
+    if width >= HEAD_BYTES:
+        heads = heads_of(digests)
+        order = np.argsort(heads)
+        heads = heads[order]
+        if (heads[1:] != heads[:-1]).all():  # so are the rows, and the heads tell their order
+            return np.take(digests, order, axis=0)
     flat = np.ascontiguousarray(digests).view(f"S{width}").ravel()  # fixed width: S compares like memcmp
     order = np.argsort(flat, kind="stable")
-    ordered = digests[order]
+    ordered = np.take(digests, order, axis=0)
     if len(ordered) < 2:  # noqa: PLR2004 - nothing to compare
         return ordered
     fresh = np.ones(len(ordered), bool)
     fresh[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
     return ordered[fresh]
+
+
+def heads_of(digests: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return the first HEAD_BYTES of each digest, uint8[n, bytes], as a number that orders as they do. Numbers are
+    sorted in a tenth of the time that bytes take.
+    """
+    return np.ascontiguousarray(digests[:, :HEAD_BYTES]).view(">u8").ravel().astype(np.uint64)

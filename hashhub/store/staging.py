@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from hashhub.frames import matching_digests
 from hashhub.hashes import FRAMES, VPDQ
 from hashhub.model import Actor
-from hashhub.store.packing import NAMES, EntryColumns, columns_of, cut
+from hashhub.store.packing import NAMES, EntryColumns, columns_of, cut, heads_of
 from hashhub.store.schema import ACTIVE
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -86,7 +86,7 @@ class Commit:
                 self.hashes.setdefault(code, []).append((digests, ids[rows]))
                 active.setdefault(code, []).append(digests if all_active else digests[is_active[rows]])
             self.size += matrix.size + 8 * len(shape) * len(rows)
-        for entry, packed in zip(entries.ids, entries.frames, strict=True):
+        for entry, packed in zip(entries.ids, entries.frames, strict=True) if any(entries.frames) else ():
             if packed:
                 frames = matching_digests(packed)
                 self.hashes.setdefault(VPDQ.code, []).append((frames, np.full(len(frames), entry, np.int64)))
@@ -104,12 +104,11 @@ class Commit:
             matrix = np.concatenate([digests for digests, _ in parts])
             entries = np.concatenate([ids for _, ids in parts])
             del parts
-            # The first eight bytes, big-endian, order digests well enough: only the locality of the writes depends on
-            # it.
-            order = np.argsort(np.ascontiguousarray(matrix[:, :8]).view(">u8").ravel().astype(np.uint64), kind="stable")
+            # The heads order digests well enough: only the locality of the writes depends on it.
+            order = np.argsort(heads_of(matrix))
             for start in range(0, len(order), PIECE):
                 part = order[start : start + PIECE]
-                yield code, matrix[part], entries[part]
+                yield code, np.take(matrix, part, axis=0), entries[part]  # a fifth of what indexing takes
 
 
 def _elements(values: Sequence[object]) -> bytes:

@@ -62,3 +62,27 @@ def test_digests_are_gathered_once_each_in_order(entries: list[list[Hash]]) -> N
 def test_zero_bytes_do_not_confuse_the_order(digests: list[bytes]) -> None:
     matrix = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 3)
     assert [row.tobytes() for row in packing.distinct(matrix)] == sorted(set(digests))
+
+
+wide = st.tuples(
+    st.sampled_from([bytes(8), b"\0\0\0\0\0\0\0\1", b"\xff" * 8]) | st.binary(min_size=8, max_size=8),
+    st.binary(min_size=8, max_size=8),
+)
+
+
+@given(st.lists(wide.map(b"".join)))
+def test_digests_that_begin_alike_are_in_order_and_once_each(digests: list[bytes]) -> None:
+    matrix = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16)
+    assert [row.tobytes() for row in packing.distinct(matrix)] == sorted(set(digests))
+
+
+@given(st.lists(st.lists(hashes, max_size=2), max_size=30))
+def test_every_entry_is_cut_apart_once_with_those_of_its_shape(entries: list[list[Hash]]) -> None:
+    packed = [packing.pack_hashes(entry) for entry in entries]
+    parts = list(packing.cut(packed))
+    assert sorted(
+        (i, row.tobytes()) for _, rows, matrix in parts for i, row in zip(rows.tolist(), matrix, strict=True)
+    ) == [(i, whole) for i, whole in enumerate(packed) if whole]
+    assert all(packing.shape_of(row.tobytes()) == shape for shape, _, matrix in parts for row in matrix)
+    assert all(rows.tolist() == sorted(rows.tolist()) for _, rows, _ in parts)
+    assert len({shape for shape, _, _ in parts}) == len(parts)

@@ -227,7 +227,7 @@ class Intake:
             reasons=reasons,
             expire_times=expire_times,
             frames=frames,
-            statements=d.statements[items].view(f"V{d.statements.shape[1]}").ravel().tolist(),
+            statements=np.take(d.statements, items, axis=0).view(f"V{d.statements.shape[1]}").ravel().tolist(),
         )
         reviews = (
             [

@@ -129,7 +129,7 @@ class HashSetComparison:
         """Let each item refer to the first entry that states exactly the same; return the entries that share keys."""
         d = self._decisions
         candidates = np.flatnonzero(d.become_entries)
-        item_heads = heads(d.statements[candidates])
+        item_heads = heads(np.take(d.statements, candidates, axis=0))
         order = np.argsort(item_heads)
         items = candidates[order].astype(np.uint32)
         item_heads = item_heads[order]
@@ -176,7 +176,7 @@ class HashSetComparison:
         order = np.argsort(page.ids)
         order = order[live[order]]
         entries = order
-        page_heads = heads(page.statements[order])
+        page_heads = heads(np.take(page.statements, order, axis=0))
         if len(ascending(page_heads)) < len(order):  # hardly ever
             words = np.concatenate(
                 [page.statements, meanings.view(np.uint8).reshape(-1, 8), undecided.view(np.uint8).reshape(-1, 1)],
@@ -189,7 +189,7 @@ class HashSetComparison:
         chosen = items[places].astype(np.int64)
         lacks_value = d.lacks_value[chosen] & (meaning_of[d.kind[chosen]] == codes[None])
         is_same_statement = (
-            (d.statements[chosen] == page.statements[entries]).all(axis=1)
+            (np.take(d.statements, chosen, axis=0) == np.take(page.statements, entries, axis=0)).all(axis=1)
             & (meaning_of[d.kind[chosen]] == meanings[entries])
             & (lacks_value == undecided[entries])
         )
