@@ -393,6 +393,8 @@ class Database:
         time, and in which other threads go on. What all rows have is given once.
         """
         count = len(columns[0])
+        if not count:
+            return
         if not self.is_sqlite:
             # A column of nothing but NULL is left out: driver and server would both look at each of its values.
             stated = [
