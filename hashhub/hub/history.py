@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from hashhub.errors import InvalidArgument, NotFound
+from hashhub.errors import InvalidArgument
 from hashhub.hub import access
 from hashhub.hub.entries import TOLD
 from hashhub.hub.revert import Revert
 from hashhub.model import Actor, Event, EventKind, Principal, RevertedEvent, Role
+from hashhub.store.writing import no_entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,8 +124,7 @@ class History:
         """
         _, contributor, hash_set, entry_id = subject.split("/")
         if not reader.sees_set(f"{contributor}/{hash_set}"):
-            name = subject.removeprefix("entries/")
-            raise NotFound(f"there is no entry {name[:150]!r} that this token may see", kind="Entry", name=name)
+            raise no_entry(subject.removeprefix("entries/"))
         entry = self._store.entries.get_entry(contributor, hash_set, int(entry_id))
         about = {entry.create_revision, *self._store.feeds.revisions_about(entry.id)}
         about.update(r.revision for r in self._store.entries.reviews_of([entry.id]).get(entry.id, ()))

@@ -12,6 +12,7 @@ from hashhub.hub import access
 from hashhub.hub.intake import same_item
 from hashhub.model import Entry, EntryState, Principal, Review, ReviewKind, Role, now
 from hashhub.store import OBJECTIONS
+from hashhub.store.writing import no_entry
 
 if TYPE_CHECKING:
     from hashhub.store import Store
@@ -142,8 +143,7 @@ class Reviews:
             entry = self._store.entries.get_entry(contributor, hash_set, entry_id)
             if f"{contributor}/{hash_set}" in visible:
                 return entry
-        name = f"{contributor}/{hash_set}/{entry_id}"
-        raise NotFound(f"there is no entry {name[:150]!r} that this token may see", kind="Entry", name=name)
+        raise no_entry(f"{contributor}/{hash_set}/{entry_id}")
 
 
 def disclosed_review(principal: Principal, review: Review) -> Review:

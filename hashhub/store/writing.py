@@ -179,4 +179,8 @@ def note_loss(c: Connection, set_keys: Sequence[int], revision: int) -> None:
 
 def no_entry(name: str) -> NotFound:
     """Return the error for an entry that does not exist, or is not visible."""
-    return NotFound(f"there is no entry {name[:150]!r}", kind="Entry", name=name)
+    return NotFound(
+        f"there is no entry {name[:150]!r} that this token may see; take the name from a match or a list of entries",
+        kind="Entry",
+        name=name,
+    )
