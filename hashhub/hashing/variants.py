@@ -87,14 +87,14 @@ def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
     the first of those boxes together. Some hashes may come twice.
     """
     import numpy as np
+    from PIL import Image as Pillow
 
     if min(shown.size) < _LEAST_SIDE:
         return
     factor = max(1, round(math.sqrt(shown.width * shown.height / _PIXELS)))
     factor = min(factor, max(1, min(shown.size) // _LEAST_SIDE))
-    reduced = shown.reduce(factor) if factor > 1 else shown
-    pixels, halved = np.asarray(reduced), np.asarray(reduced.reduce(_HALVES))
-    whole = Box(0, 0, reduced.width, reduced.height)
+    pixels, halved = _reduced(shown, factor)
+    whole = Box(0, 0, pixels.shape[1], pixels.shape[0])
     boxes: list[tuple[str, Box]] = []
     if (border := _border(pixels, halved)) != whole:
         boxes.append((BORDER_REMOVED, border))
@@ -105,10 +105,26 @@ def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
             hashed.append((name, box))
             yield derived
     if windows:
+        reduced = Pillow.fromarray(np.ascontiguousarray(pixels[..., :3]))
         shown_in_it = [box for _, box in sorted(hashed, key=lambda named: named[0] != CONTENT_BOX)][:1]
         shares = (windows - windows // 2, windows // 2) if hashed else (windows,)
         for box, share in zip((*shown_in_it, whole), shares, strict=True):
             yield from _onto(reduced, box, WINDOWS[:share])
+
+
+def _reduced(shown: Image.Image, factor: int) -> tuple[_Bytes, _Bytes]:
+    """Return the pixels of a frame that is reduced by a factor, (height, width, 3 or 4), and by 2 again."""
+    import numpy as np
+
+    from hashhub.hashing.pixels import pixels_in_place, reduced
+
+    in_place = pixels_in_place(shown)
+    pixels = reduced(in_place, factor) if in_place is not None else None
+    halved = reduced(pixels, _HALVES) if pixels is not None else None
+    if pixels is not None and halved is not None:
+        return pixels, halved
+    of_pillow = shown.reduce(factor) if factor > 1 else shown
+    return np.asarray(of_pillow), np.asarray(of_pillow.reduce(_HALVES))
 
 
 def windows_a_frame(frames: int, *, dihedral: bool) -> int:
@@ -140,7 +156,7 @@ _PIECE: Final = 16  # lines looked at together
 
 
 def _border(pixels: _Bytes, halved: _Bytes) -> Box:
-    """Return what is left of a picture, (height, width, 3), without a frame of one colour a side, of any width.
+    """Return what is left of a picture, (height, width, 3 or 4), without a frame of one colour a side, of any width.
 
     `halved`: the same picture, reduced by 2.
     """
@@ -178,7 +194,9 @@ def _flat_lines(lines: _Bytes) -> int:
 
 
 def _largest(differences: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
-    """Return the largest of the channels, (…, 3) to (…): many times faster than NumPy's own way along a short axis."""
+    """Return the largest of the three colours, (…, 3 or 4) to (…): many times faster than NumPy's own way along a short
+    axis.
+    """
     import numpy as np
 
     away = np.abs(differences)
@@ -250,7 +268,7 @@ _EDGED_IN_ALL: Final = 2.8  # the four shares together
 
 
 def _content(pixels: _Bytes, halved: _Bytes) -> list[Box]:
-    """Return the rectangles of a screen, (height, width, 3), that hold a photograph; the heaviest first.
+    """Return the rectangles of a screen, (height, width, 3 or 4), that hold a photograph; the heaviest first.
 
     A screen's ground is flat to the level, which photographs are not: what is neither ground nor text on it is what the
     screen shows. The grid is searched for the rectangle of the largest sum, where a cell of no ground counts 1 and one
