@@ -94,15 +94,15 @@ def reduced(pixels: _Bytes, factor: int) -> _Bytes | None:
 
 
 def _reduced(pixels: _Bytes, factor: int) -> _Bytes | None:
-    from hashhub.hashing import reduce_kernel
+    from hashhub.hashing import variant_kernels
 
-    if factor > reduce_kernel.MOST:
+    if factor > variant_kernels.MOST:
         return None
     height, width, _ = pixels.shape
     read = pixels.view()
     read.flags.writeable = False  # one kind of array, so that there is one kernel
     out = np.empty((-(-height // factor), -(-width // factor), _CHANNELS), np.uint8)
-    reduce_kernel.reduce(read, factor, out)
+    variant_kernels.reduce(read, factor, out)
     return out
 
 

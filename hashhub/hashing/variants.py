@@ -23,6 +23,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hashhub.hashes import Hash
+from hashhub.hashing import compiled
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import MAX_HASHES_PER_QUERY
 
@@ -331,6 +332,11 @@ def _table(mask: _Mask) -> _Sums:
     import numpy as np
 
     table = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int32)
+    if compiled.are_used():
+        from hashhub.hashing import variant_kernels
+
+        variant_kernels.add_up(mask.view(np.uint8), table)
+        return table
     np.cumsum(mask, axis=1, dtype=np.int32, out=table[1:, 1:])
     np.cumsum(table, axis=0, out=table)
     return table
@@ -526,21 +532,53 @@ def _edge_lines(light: _Levels) -> tuple[_Lines, _Lines]:
     """
     import numpy as np
 
-    step = np.abs(light[1:, 2:] - light[1:, :-2]) > _STEP
-    even = np.abs(light[1:] - light[:-1]) <= _EVEN
-    rows = len(step) // _POOLED
+    rows = (len(light) - 1) // _POOLED
     sides: list[_Lines] = []
-    for outer in (even[:, :-2], even[:, 2:]):
-        edge = (step & outer)[: rows * _POOLED].view(np.uint8)
-        pooled = edge.reshape(rows, _POOLED, -1).sum(axis=1, dtype=np.uint8)
-        counts = np.zeros((rows + 1, pooled.shape[1]), np.int32)
-        np.cumsum(pooled, axis=0, dtype=np.int32, out=counts[1:])
-        gains = counts - (np.arange(rows + 1, dtype=np.float32) * np.float32(_EDGED * _POOLED))[:, None]
-        gain = (gains - np.minimum.accumulate(gains, axis=0)).max(axis=0)
+    for counts in _edge_counts(light, rows):
+        gain = _gains(counts)
         order = np.argsort(-gain)[: 2 * _EDGES]
         order = order[gain[order] > 0][:_EDGES]
         sides.append(_Lines(order + 1, counts[:, order]))
     return sides[0], sides[1]
+
+
+def _edge_counts(light: _Levels, rows: int) -> tuple[_Sums, _Sums]:
+    """Return for each column but the first and the last how many of its pixels are on a left side, and how many on a
+    right one, added up from above by `_POOLED` rows: int32[rows + 1, columns].
+    """
+    import numpy as np
+
+    lefts, rights = (np.zeros((rows + 1, light.shape[1] - 2), np.int32) for _ in range(2))
+    if compiled.are_used():
+        from hashhub.hashing import variant_kernels
+
+        variant_kernels.count_edges(light, _STEP, _EVEN, _POOLED, lefts, rights)
+        return lefts, rights
+    step = np.abs(light[1:, 2:] - light[1:, :-2]) > _STEP
+    even = np.abs(light[1:] - light[:-1]) <= _EVEN
+    for counts, outer in ((lefts, even[:, :-2]), (rights, even[:, 2:])):
+        edge = (step & outer)[: rows * _POOLED].view(np.uint8)
+        pooled = edge.reshape(rows, _POOLED, -1).sum(axis=1, dtype=np.uint8)
+        np.cumsum(pooled, axis=0, dtype=np.int32, out=counts[1:])
+    return lefts, rights
+
+
+def _gains(counts: _Sums) -> npt.NDArray[np.float64]:
+    """Return for each column by how many pixels more are an edge, between the two rows where that is most, than have to
+    be. `counts`: of `_edge_counts`.
+    """
+    import numpy as np
+
+    enough = np.arange(len(counts), dtype=np.float32) * np.float32(_EDGED * _POOLED)
+    if compiled.are_used():
+        from hashhub.hashing import variant_kernels
+
+        gain = np.empty(counts.shape[1], np.float64)
+        variant_kernels.most_gained(counts, enough, gain)
+        return gain
+    gains = counts - enough[:, None]
+    most: npt.NDArray[np.float64] = (gains - np.minimum.accumulate(gains, axis=0)).max(axis=0)
+    return most
 
 
 def _heaviest(score: npt.NDArray[np.float64]) -> tuple[int, int, int, int]:

@@ -8,15 +8,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import imagehash
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
-from hashhub.hashing import DEFAULT_LIMITS, Transform, compiled, hash_media, pdq, pdq_kernels
+from hashhub.hashing import DEFAULT_LIMITS, Transform, compiled, hash_media, pdq, pdq_kernels, variants
 from hashhub.hashing import pixels as of_pillow
 from hashhub.hashing.grey import Grey, _agrees_with_pillow
 from hashhub.hashing.pixels import pixels_in_place, reduced, rgb_pixels
@@ -86,6 +88,28 @@ def test_reduced_pictures_are_pillows(width: int, height: int, factor: int, seed
         again = reduced(ours, 2)
         assert again is not None
         assert np.array_equal(again[..., :3], np.asarray(picture.reduce(factor).reduce(2)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(6, 200), st.integers(6, 200), st.integers(1, 9), st.integers(0, 2**32))
+def test_sums_of_a_reduced_picture_are_numpys(width: int, height: int, coarse: int, seed: int) -> None:
+    assert compiled.load()
+    random = np.random.default_rng(seed)
+    light = random.integers(0, 1021, (height, width)).astype(np.int16)
+    light = np.ascontiguousarray(light.repeat(coarse, axis=0)[:height].repeat(coarse, axis=1)[:, :width])
+
+    def sums() -> list[NDArray[Any]]:
+        counts = variants._edge_counts(light, (height - 1) // 4)
+        return [variants._table(light > level), *counts, *map(variants._gains, counts)]
+
+    level = int(random.integers(0, 1021))
+    by_kernels = sums()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(compiled, "are_used", lambda: False)
+        by_numpy = sums()
+    for ours, numpys in zip(by_kernels, by_numpy, strict=True):
+        assert ours.dtype == numpys.dtype
+        assert np.array_equal(ours, numpys)
 
 
 def test_pixels_are_read_where_pillow_has_them_and_outlive_the_picture() -> None:
