@@ -135,7 +135,7 @@ def along_rows(
     weights: NDArray[np.int32],
     out: NDArray[np.uint8],
 ) -> None:
-    """Resize each row of uint8[height, width] to uint8[height, fewer], at most half as wide: no weight is more than 0.9
+    """Resize each row of uint8[height, width] to uint8[height, fewer], at most half as wide: no weight is more than 0.5
     then, and its parts fit in 16 bits.
     """
     height, width = picture.shape
