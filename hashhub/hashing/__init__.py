@@ -5,7 +5,8 @@
       ├── decoding     a picture's frames as people see them; structure: its blocks walked first; limits
       ├── video        a video's frames, one a second, to PDQ
       ├── perceptual   PDQ (pdq), pHash and dHash (grey) of a frame, and of its rotations and flips
-      │     └── compiled   whether the loops of pdq_kernels and grey_kernels do it: the same bits, many times sooner
+      │     └── compiled   whether the loops of pdq_kernels, grey_kernels and variant_kernels do it: the same bits, many
+      │                    times sooner; pixels: what they read, without a copy where Pillow allows it
       └── digest       MD5, SHA-1, SHA-256
     pool         the same in child processes (child), for bytes that strangers send: what a server uses
 

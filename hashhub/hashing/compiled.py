@@ -40,11 +40,11 @@ def load(*, compiles: bool = True) -> bool:
 
 
 def _loaded(*, compiles: bool) -> bool:
-    from hashhub.hashing import grey_kernels, pdq_kernels
+    from hashhub.hashing import grey_kernels, pdq_kernels, variant_kernels
     from hashhub.kernel_cache import is_kept, use_cache
 
     use_cache()
-    for kernel, arguments in (*pdq_kernels.SIGNATURES, *grey_kernels.SIGNATURES):
+    for kernel, arguments in (*pdq_kernels.SIGNATURES, *grey_kernels.SIGNATURES, *variant_kernels.SIGNATURES):
         if not is_kept(kernel, arguments):
             if not compiles:
                 return False

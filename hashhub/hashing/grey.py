@@ -93,6 +93,7 @@ def _resized(grey: _Bytes, columns: int, rows: int) -> _Bytes:
     return small
 
 
+@functools.lru_cache(maxsize=16)  # most pictures have one of few sizes
 def _weights(count: int, fewer: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int32]]:
     """Return which of `count` pixels each of `fewer` is made of: the first, how many, and their weights."""
     from hashhub.hashing import grey_kernels

@@ -12,7 +12,8 @@ import math
 from typing import Any, Final
 
 import numpy as np
-from numba.core import types
+from llvmlite import ir
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -20,6 +21,7 @@ from hashhub.kernel_cache import jit
 
 _BITS: Final = 22  # of a weight: PRECISION_BITS
 _SUPPORT: Final = 3.0  # of the LANCZOS filter, in pixels of the smaller picture
+_LANES: Final = 16  # pixels of a row multiplied at once
 
 
 @intrinsic
@@ -30,6 +32,42 @@ def _plus_product(_context: Any, _total: Any, _pixel: Any, _weight: Any) -> Any:
         return builder.add(args[0], builder.mul(args[1], args[2]))
 
     return types.int32(types.int32, types.int32, types.int32), codegen
+
+
+@intrinsic
+def _weighted(_context: Any, _row: Any, _start: Any, _weights: Any, _at: Any, _count: Any) -> Any:
+    """Return the sum of `count` pixels of a row, from `start` on, by weights, from `at` on, as int32.
+
+    A pixel stands in the row (int16) beside itself times 2**7, and a weight as its low 15 bits beside 2**8 times those
+    above. That is all of the weight, and for two products of 16 bits and their sum processors have one instruction,
+    which takes half as long as a product of 32 bits. `count`: a multiple of 16, so that no pixel is left over.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        row, weights = (context.make_array(signature.args[i])(context, builder, args[i]).data for i in (0, 2))
+        word, index = ir.IntType(32), ir.IntType(64)
+        sums = ir.VectorType(word, _LANES)
+        stored, read = (ir.VectorType(kind, 2 * _LANES) for kind in (ir.IntType(16), word))
+        first, second = (ir.Constant(sums, list(range(k, 2 * _LANES, 2))) for k in (0, 1))
+
+        def pairs(data: Any, at: Any) -> Any:
+            place = builder.gep(data, [builder.shl(at, ir.Constant(index, 1))])
+            return builder.sext(builder.load(builder.bitcast(place, stored.as_pointer()), align=2), read)
+
+        total = cgutils.alloca_once_value(builder, ir.Constant(sums, [0] * _LANES))  # LLVM keeps it in a register
+        with cgutils.for_range(builder, builder.udiv(args[4], ir.Constant(index, _LANES))) as loop:
+            offset = builder.mul(loop.index, ir.Constant(index, _LANES))
+            products = builder.mul(
+                pairs(row, builder.add(args[1], offset)), pairs(weights, builder.add(args[3], offset))
+            )
+            both = (builder.shuffle_vector(products, products, lanes) for lanes in (first, second))
+            builder.store(builder.add(builder.load(total), builder.add(*both)), total)
+        of_lanes = ir.FunctionType(word, [sums])
+        added = cgutils.get_or_insert_function(builder.module, of_lanes, f"llvm.vector.reduce.add.v{_LANES}i32")
+        return builder.call(added, [builder.load(total)])
+
+    place = types.int64
+    return types.int32(_row, place, _weights, place, place), codegen
 
 
 @jit
@@ -43,8 +81,10 @@ def grey(pixels: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
                 r, g, b = np.uint32(row[3 * x]), np.uint32(row[3 * x + 1]), np.uint32(row[3 * x + 2])
                 to[x] = (np.uint32(19595) * r + np.uint32(38470) * g + np.uint32(7471) * b + np.uint32(0x8000)) >> 16
         else:
+            words = row.view(np.uint32)  # little-endian
             for x in range(width):
-                r, g, b = np.uint32(row[4 * x]), np.uint32(row[4 * x + 1]), np.uint32(row[4 * x + 2])
+                word = words[x]
+                r, g, b = np.uint32(word & 255), np.uint32(word >> 8 & 255), np.uint32(word >> 16 & 255)
                 to[x] = (np.uint32(19595) * r + np.uint32(38470) * g + np.uint32(7471) * b + np.uint32(0x8000)) >> 16
 
 
@@ -95,15 +135,27 @@ def along_rows(
     weights: NDArray[np.int32],
     out: NDArray[np.uint8],
 ) -> None:
-    """Resize each row of uint8[height, width] to uint8[height, fewer]."""
-    for y in range(picture.shape[0]):
-        for i in range(starts.shape[0]):
-            start, length = starts[i], lengths[i]
-            row, weight = picture[y, start : start + length], weights[i, :length]
-            total = np.int32(1 << (_BITS - 1))
-            for k in range(length):
-                total = _plus_product(total, np.int32(row[k]), weight[k])
-            out[y, i] = _rounded(total)
+    """Resize each row of uint8[height, width] to uint8[height, fewer], at most half as wide: no weight is more than 0.5
+    then, and its parts fit in 16 bits.
+    """
+    height, width = picture.shape
+    fewer = starts.shape[0]
+    counts = np.empty(fewer, np.int64)
+    pitch = (weights.shape[1] + _LANES - 1) // _LANES * _LANES
+    parts = np.zeros((fewer * pitch, 2), np.int16)  # the pixels beyond weigh nothing
+    for i in range(fewer):
+        counts[i] = (lengths[i] + _LANES - 1) // _LANES * _LANES
+        for k in range(lengths[i]):
+            parts[i * pitch + k, 0] = weights[i, k] & 0x7FFF
+            parts[i * pitch + k, 1] = weights[i, k] >> 15 << 8
+    row = np.zeros((width + _LANES, 2), np.int16)
+    for y in range(height):
+        for x in range(width):
+            row[x, 0] = picture[y, x]
+            row[x, 1] = np.int16(picture[y, x]) << 7
+        for i in range(fewer):
+            total = _weighted(row, starts[i], parts, i * pitch, counts[i])
+            out[y, i] = _rounded(np.int32(total + np.int32(1 << (_BITS - 1))))
 
 
 @jit

@@ -105,11 +105,11 @@ def perceptual_hashes(
     None is the picture as it is; with `dihedral` all seven transforms follow. `wanted`: names, of which those in
     `PERCEPTUAL_ALGORITHMS` count; the hashes are in that order.
     """
-    import numpy as np
+    from hashhub.hashing.pixels import rgb_pixels
 
     hashes: dict[Transform | None, list[Hash]] = {t: [] for t in ((None, *Transform) if dihedral else (None,))}
     quality = None
-    pixels = np.asarray(picture)
+    pixels = rgb_pixels(picture)
     if "PDQ" in wanted:
         pdq_hashes, quality = _pdq(pixels, dihedral=dihedral)
         for transform, of_transform in hashes.items():

@@ -23,6 +23,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hashhub.hashes import Hash
+from hashhub.hashing import compiled
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import MAX_HASHES_PER_QUERY
 
@@ -87,14 +88,14 @@ def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
     the first of those boxes together. Some hashes may come twice.
     """
     import numpy as np
+    from PIL import Image as Pillow
 
     if min(shown.size) < _LEAST_SIDE:
         return
     factor = max(1, round(math.sqrt(shown.width * shown.height / _PIXELS)))
     factor = min(factor, max(1, min(shown.size) // _LEAST_SIDE))
-    reduced = shown.reduce(factor) if factor > 1 else shown
-    pixels, halved = np.asarray(reduced), np.asarray(reduced.reduce(_HALVES))
-    whole = Box(0, 0, reduced.width, reduced.height)
+    pixels, halved = _reduced(shown, factor)
+    whole = Box(0, 0, pixels.shape[1], pixels.shape[0])
     boxes: list[tuple[str, Box]] = []
     if (border := _border(pixels, halved)) != whole:
         boxes.append((BORDER_REMOVED, border))
@@ -105,10 +106,26 @@ def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
             hashed.append((name, box))
             yield derived
     if windows:
+        reduced = Pillow.fromarray(np.ascontiguousarray(pixels[..., :3]))
         shown_in_it = [box for _, box in sorted(hashed, key=lambda named: named[0] != CONTENT_BOX)][:1]
         shares = (windows - windows // 2, windows // 2) if hashed else (windows,)
         for box, share in zip((*shown_in_it, whole), shares, strict=True):
             yield from _onto(reduced, box, WINDOWS[:share])
+
+
+def _reduced(shown: Image.Image, factor: int) -> tuple[_Bytes, _Bytes]:
+    """Return the pixels of a frame that is reduced by a factor, (height, width, 3 or 4), and by 2 again."""
+    import numpy as np
+
+    from hashhub.hashing.pixels import pixels_in_place, reduced
+
+    in_place = pixels_in_place(shown)
+    pixels = reduced(in_place, factor) if in_place is not None else None
+    halved = reduced(pixels, _HALVES) if pixels is not None else None
+    if pixels is not None and halved is not None:
+        return pixels, halved
+    of_pillow = shown.reduce(factor) if factor > 1 else shown
+    return np.asarray(of_pillow), np.asarray(of_pillow.reduce(_HALVES))
 
 
 def windows_a_frame(frames: int, *, dihedral: bool) -> int:
@@ -140,7 +157,7 @@ _PIECE: Final = 16  # lines looked at together
 
 
 def _border(pixels: _Bytes, halved: _Bytes) -> Box:
-    """Return what is left of a picture, (height, width, 3), without a frame of one colour a side, of any width.
+    """Return what is left of a picture, (height, width, 3 or 4), without a frame of one colour a side, of any width.
 
     `halved`: the same picture, reduced by 2.
     """
@@ -178,7 +195,9 @@ def _flat_lines(lines: _Bytes) -> int:
 
 
 def _largest(differences: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
-    """Return the largest of the channels, (…, 3) to (…): many times faster than NumPy's own way along a short axis."""
+    """Return the largest of the three colours, (…, 3 or 4) to (…): many times faster than NumPy's own way along a short
+    axis.
+    """
     import numpy as np
 
     away = np.abs(differences)
@@ -250,7 +269,7 @@ _EDGED_IN_ALL: Final = 2.8  # the four shares together
 
 
 def _content(pixels: _Bytes, halved: _Bytes) -> list[Box]:
-    """Return the rectangles of a screen, (height, width, 3), that hold a photograph; the heaviest first.
+    """Return the rectangles of a screen, (height, width, 3 or 4), that hold a photograph; the heaviest first.
 
     A screen's ground is flat to the level, which photographs are not: what is neither ground nor text on it is what the
     screen shows. The grid is searched for the rectangle of the largest sum, where a cell of no ground counts 1 and one
@@ -313,6 +332,11 @@ def _table(mask: _Mask) -> _Sums:
     import numpy as np
 
     table = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int32)
+    if compiled.are_used():
+        from hashhub.hashing import variant_kernels
+
+        variant_kernels.add_up(mask.view(np.uint8), table)
+        return table
     np.cumsum(mask, axis=1, dtype=np.int32, out=table[1:, 1:])
     np.cumsum(table, axis=0, out=table)
     return table
@@ -508,21 +532,53 @@ def _edge_lines(light: _Levels) -> tuple[_Lines, _Lines]:
     """
     import numpy as np
 
-    step = np.abs(light[1:, 2:] - light[1:, :-2]) > _STEP
-    even = np.abs(light[1:] - light[:-1]) <= _EVEN
-    rows = len(step) // _POOLED
+    rows = (len(light) - 1) // _POOLED
     sides: list[_Lines] = []
-    for outer in (even[:, :-2], even[:, 2:]):
-        edge = (step & outer)[: rows * _POOLED].view(np.uint8)
-        pooled = edge.reshape(rows, _POOLED, -1).sum(axis=1, dtype=np.uint8)
-        counts = np.zeros((rows + 1, pooled.shape[1]), np.int32)
-        np.cumsum(pooled, axis=0, dtype=np.int32, out=counts[1:])
-        gains = counts - (np.arange(rows + 1, dtype=np.float32) * np.float32(_EDGED * _POOLED))[:, None]
-        gain = (gains - np.minimum.accumulate(gains, axis=0)).max(axis=0)
+    for counts in _edge_counts(light, rows):
+        gain = _gains(counts)
         order = np.argsort(-gain)[: 2 * _EDGES]
         order = order[gain[order] > 0][:_EDGES]
         sides.append(_Lines(order + 1, counts[:, order]))
     return sides[0], sides[1]
+
+
+def _edge_counts(light: _Levels, rows: int) -> tuple[_Sums, _Sums]:
+    """Return for each column but the first and the last how many of its pixels are on a left side, and how many on a
+    right one, added up from above by `_POOLED` rows: int32[rows + 1, columns].
+    """
+    import numpy as np
+
+    lefts, rights = (np.zeros((rows + 1, light.shape[1] - 2), np.int32) for _ in range(2))
+    if compiled.are_used():
+        from hashhub.hashing import variant_kernels
+
+        variant_kernels.count_edges(light, _STEP, _EVEN, _POOLED, lefts, rights)
+        return lefts, rights
+    step = np.abs(light[1:, 2:] - light[1:, :-2]) > _STEP
+    even = np.abs(light[1:] - light[:-1]) <= _EVEN
+    for counts, outer in ((lefts, even[:, :-2]), (rights, even[:, 2:])):
+        edge = (step & outer)[: rows * _POOLED].view(np.uint8)
+        pooled = edge.reshape(rows, _POOLED, -1).sum(axis=1, dtype=np.uint8)
+        np.cumsum(pooled, axis=0, dtype=np.int32, out=counts[1:])
+    return lefts, rights
+
+
+def _gains(counts: _Sums) -> npt.NDArray[np.float64]:
+    """Return for each column by how many pixels more are an edge, between the two rows where that is most, than have to
+    be. `counts`: of `_edge_counts`.
+    """
+    import numpy as np
+
+    enough = np.arange(len(counts), dtype=np.float32) * np.float32(_EDGED * _POOLED)
+    if compiled.are_used():
+        from hashhub.hashing import variant_kernels
+
+        gain = np.empty(counts.shape[1], np.float64)
+        variant_kernels.most_gained(counts, enough, gain)
+        return gain
+    gains = counts - enough[:, None]
+    most: npt.NDArray[np.float64] = (gains - np.minimum.accumulate(gains, axis=0)).max(axis=0)
+    return most
 
 
 def _heaviest(score: npt.NDArray[np.float64]) -> tuple[int, int, int, int]:

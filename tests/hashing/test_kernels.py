@@ -1,4 +1,4 @@
-"""Compiled loops beside what they stand in for: Pillow's grey and resizing; and how a process comes by them."""
+"""Compiled loops beside what they stand in for, Pillow's grey, resizing and reducing; how a process comes by them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import imagehash
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
-from hashhub.hashing import DEFAULT_LIMITS, Transform, compiled, hash_media
+from hashhub.hashing import DEFAULT_LIMITS, Transform, compiled, hash_media, pdq, pdq_kernels, variants
+from hashhub.hashing import pixels as of_pillow
 from hashhub.hashing.grey import Grey, _agrees_with_pillow
+from hashhub.hashing.pixels import pixels_in_place, reduced, rgb_pixels
 from hashhub.hashing.pool import MediaPool
 
 SIZES = ((32, 32), (9, 8))
@@ -33,23 +37,115 @@ def test_this_pillow_resizes_as_the_kernels_do() -> None:
     """If a later one does not, nothing breaks, but hashing takes longer."""
     assert compiled.load()
     assert _agrees_with_pillow()
+    assert of_pillow._agrees_with_pillow()
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.integers(1, 700), st.integers(1, 700), st.integers(0, 2**32), st.booleans(), st.sampled_from([None, *Transform])
+    st.integers(1, 700),
+    st.integers(1, 700),
+    st.integers(0, 2**32),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, *Transform]),
 )
 def test_grey_and_its_sizes_are_pillows(
-    width: int, height: int, seed: int, extreme: bool, transform: Transform | None
+    width: int, height: int, seed: int, extreme: bool, in_place: bool, transform: Transform | None
 ) -> None:
     assert compiled.load()
     picture = noise(width, height, seed, extreme=extreme)
-    ours = Grey.of(picture, np.asarray(picture))
+    ours = Grey.of(picture, rgb_pixels(picture) if in_place else np.asarray(picture))
     pillows = picture.convert("L")
     if transform is not None:
         ours, pillows = ours.turned(transform), pillows.transpose(Image.Transpose[transform.name])
     for size in SIZES:
         assert ours.resized(*size).tobytes() == pillows.resize(size, Image.Resampling.LANCZOS).tobytes()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 64), (64, 96), (4000, 64), (64, 90)])
+@pytest.mark.parametrize("value", [0, 255])
+def test_the_largest_sums_of_weights_are_pillows(size: tuple[int, int], value: int) -> None:
+    """Smallest pictures have the largest weights, flat ones the largest sums, and stripes the farthest from them."""
+    assert compiled.load()
+    for stripes in (1, 2, 3):
+        pixels = np.full((size[1], size[0], 3), value, np.uint8)
+        pixels[:, ::stripes] = 255 - value
+        picture = Image.fromarray(pixels)
+        for small in SIZES:
+            ours = Grey.of(picture, rgb_pixels(picture)).resized(*small)
+            assert ours.tobytes() == picture.convert("L").resize(small, Image.Resampling.LANCZOS).tobytes()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 17), st.integers(0, 2**32), st.booleans())
+def test_reduced_pictures_are_pillows(width: int, height: int, factor: int, seed: int, extreme: bool) -> None:
+    assert compiled.load()
+    picture = noise(width, height, seed, extreme=extreme)
+    ours = reduced(rgb_pixels(picture), factor)
+    assert (ours is None) == (factor > 16), "sums of more do not fit"
+    if ours is not None:
+        assert np.array_equal(ours[..., :3], np.asarray(picture.reduce(factor)))
+        again = reduced(ours, 2)
+        assert again is not None
+        assert np.array_equal(again[..., :3], np.asarray(picture.reduce(factor).reduce(2)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(6, 200), st.integers(6, 200), st.integers(1, 9), st.integers(0, 2**32))
+def test_sums_of_a_reduced_picture_are_numpys(width: int, height: int, coarse: int, seed: int) -> None:
+    assert compiled.load()
+    random = np.random.default_rng(seed)
+    light = random.integers(0, 1021, (height, width)).astype(np.int16)
+    light = np.ascontiguousarray(light.repeat(coarse, axis=0)[:height].repeat(coarse, axis=1)[:, :width])
+
+    def sums() -> list[NDArray[Any]]:
+        counts = variants._edge_counts(light, (height - 1) // 4)
+        return [variants._table(light > level), *counts, *map(variants._gains, counts)]
+
+    level = int(random.integers(0, 1021))
+    by_kernels = sums()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(compiled, "are_used", lambda: False)
+        by_numpy = sums()
+    for ours, numpys in zip(by_kernels, by_numpy, strict=True):
+        assert ours.dtype == numpys.dtype
+        assert np.array_equal(ours, numpys)
+
+
+def test_pixels_are_read_where_pillow_has_them_and_outlive_the_picture() -> None:
+    picture = noise(301, 203, 4)
+    expected = np.asarray(picture)
+    pixels = pixels_in_place(picture)
+    assert pixels is not None, "if a later Pillow has no such way, nothing breaks, but hashing takes longer"
+    assert not pixels.flags.writeable
+    picture.close()
+    del picture
+    noise(301, 203, 5)  # would be put where the picture was
+    assert np.array_equal(pixels[..., :3], expected)
+
+
+def test_pixels_that_pillow_has_in_several_pieces_are_copied() -> None:
+    picture = noise(5000, 1000, 6)
+    assert pixels_in_place(picture) is None
+    assert np.array_equal(rgb_pixels(picture), np.asarray(picture))
+
+
+def test_luminance_is_divided_by_a_thousand_as_floats_are() -> None:
+    assert compiled.load()
+    counts = np.arange(255_001)
+    ours = [pdq_kernels._thousandth(np.float32(count)) for count in counts]
+    assert np.array_equal(np.array(ours, np.float32), counts.astype(np.float32) / np.float32(1000))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(5, 500), st.integers(5, 500), st.integers(0, 2**32), st.booleans())
+def test_pdq_is_the_same_of_pixels_in_place(width: int, height: int, seed: int, extreme: bool) -> None:
+    assert compiled.load()
+    picture = noise(width, height, seed, extreme=extreme)
+    forms = [(False, False), (True, False), (False, True), (True, True)]
+    copied = np.asarray(picture)
+    expected = pdq.compute_with_numpy(copied, forms)
+    assert pdq.compute(rgb_pixels(picture), forms) == pdq.compute(copied, forms) == expected
 
 
 def test_phash_and_dhash_are_imagehash_s_however_the_picture_is_turned() -> None:
