@@ -130,9 +130,7 @@ class Revert:
 
     def _told_upto(self, actor: str) -> int:
         """Return the revision up to which it was told what was undone of the token's."""
-        told = self._store.history.list_events(
-            subjects=[f"tokens/{actor}"], kinds=[EventKind.ACTOR_REVERTED], limit=1
-        )
+        told = self._store.history.list_events(subjects=[f"tokens/{actor}"], kinds=[EventKind.ACTOR_REVERTED], limit=1)
         return told[0].revision if told else 0
 
     def _is_done(self, revision: int) -> bool:

@@ -101,7 +101,9 @@ class Undoing:
             after = rows[-1][0]
             for revision, body in rows:
                 told = decoded(body)
-                undoes, entries = (n if isinstance(n := told.facts.get(name), int) else 0 for name in (UNDOES, _ENTRIES))
+                undoes, entries = (
+                    n if isinstance(n := told.facts.get(name), int) else 0 for name in (UNDOES, _ENTRIES)
+                )
                 yield Past(revision, told.actor, told.reason, EventKind(told.kind), undoes, entries)
 
     def of(self, revision: int) -> AbstractContextManager[None]:

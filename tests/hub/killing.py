@@ -1,8 +1,8 @@
 """What a hub does in several transactions, in small pieces, and processes that are killed behind one of these.
 
-    python -m tests.hub.killing     reads lines of JSON: where the hub is, what to do, behind which transaction to die
-       │                            (0: behind none), and answers each with the exit code and the number of transactions
-       └── forked                   does it: to load a hub takes a second, and there are hundreds of these processes
+python -m tests.hub.killing     reads lines of JSON: where the hub is, what to do, behind which transaction to die
+   │                            (0: behind none), and answers each with the exit code and the number of transactions
+   └── forked                   does it: to load a hub takes a second, and there are hundreds of these processes
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.config import Config
@@ -29,6 +31,7 @@ from hashhub.model import Principal, Role, now
 from hashhub.store import database as sql_database
 from hashhub.store import deletion, imports, outstanding, undoing
 from hashhub.store import retention as purging
+from tests import statements
 
 _OPERATOR: Final = Principal(name="operator", role=Role.OPERATOR, contributor="operator")
 _PIECE: Final = 13
@@ -40,11 +43,12 @@ ACTOR: Final = "alpha-desk"
 def make_small(replace: Callable[[Any, str, int], None]) -> None:
     """Have all that is done in pieces done in small ones."""
     replace(outstanding, "LARGE", 10)
-    for module, name in ((outstanding, "PIECE"), (undoing, "_PIECE"), (purging, "PIECE"), (ages, "_PIECE")):
+    for module, name in ((outstanding, "PIECE"), (undoing, "_PIECE"), (ages, "_PIECE")):
         replace(module, name, _PIECE)
+    replace(purging, "PIECE", 8)
     for name, size in {"PIECE": 30, "_FINDINGS": 30, "_DETAILS": 10}.items():
         replace(deletion, name, size)
-    replace(imports, "_SWEPT", 2)
+    replace(imports, "_SWEPT", 4)
 
 
 def find_conflicts(hub: Hub) -> None:
@@ -117,35 +121,36 @@ def _serve() -> None:
     warm_up()
     make_small(setattr)
     sql_database._set_up_sqlite_writer = _unsynchronised(sql_database._set_up_sqlite_writer)
+    statements.share(pytest.MonkeyPatch())
     for line in sys.stdin:
+        *where, killed_behind = json.loads(line)
         read, written = os.pipe()
-        child = os.fork()
-        if child == 0:
-            os.close(read)
-            _do(*json.loads(line), written=written)
-        os.close(written)
+        code = 0
+        if not killed_behind:  # in this process, which then has compiled all statements
+            _do(*where, killed_behind, written)
+            os.close(written)
+            assert threading.active_count() == 1, threading.enumerate()
+        else:
+            child = os.fork()
+            if child == 0:
+                os.close(read)
+                _do(*where, killed_behind, written)
+                os._exit(0)
+            os.close(written)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         with os.fdopen(read, "rb") as told:
             count = len(told.read())
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         print(json.dumps([code, count]), flush=True)
 
 
-def _do(what: str, data: str, database: str, killed_behind: int, *, written: int) -> None:
-    code = 1
-    try:
-        with Hub.open(config(what, Path(data), database)) as hub:
-            with _counted(killed_behind, written):
-                DOES[what](hub)
-        code = 0
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    finally:
-        os._exit(code)
+def _do(what: str, data: str, database: str, killed_behind: int, told: int) -> None:
+    with Hub.open(config(what, Path(data), database)) as hub, _counted(killed_behind, told):
+        DOES[what](hub)
 
 
 @contextmanager
 def _counted(killed_behind: int, told: int) -> Iterator[None]:
-    """Tell of each transaction that has been committed, and die behind one of them."""
+    """Tell of each transaction that has written something and is committed, and die behind one of them."""
     real = sql_database.Database.write
     counting = threading.Lock()
     count = 0
@@ -153,8 +158,12 @@ def _counted(killed_behind: int, told: int) -> Iterator[None]:
     @contextmanager
     def write(self: sql_database.Database) -> Iterator[Connection]:
         nonlocal count
+        wrote: list[str] = []
         with real(self) as c:
+            sa.event.listen(c, "before_cursor_execute", lambda _, __, sql, *___: wrote.append(sql))
             yield c
+        if all(sql.startswith("SELECT") for sql in wrote):
+            return
         with counting:
             count += 1
             os.write(told, b".")

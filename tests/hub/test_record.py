@@ -773,7 +773,9 @@ class TestReverting:
         desk.contribute("alpha/list", *(item(n) for n in range(1, 31)))
         desk.contribute("alpha/list", *(item(n, tags=("new",)) for n in range(1, 31)))
         for tlp in (TLP.GREEN, TLP.CLEAR):
-            desk.hub.hash_sets.update(ALPHA, HashSet(contributor="alpha", id="list", marking=Marking(tlp=tlp)), ["marking"])
+            desk.hub.hash_sets.update(
+                ALPHA, HashSet(contributor="alpha", id="list", marking=Marking(tlp=tlp)), ["marking"]
+            )
         if is_cut_off:
 
             def note(*_: object, **__: object) -> int:
