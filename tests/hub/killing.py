@@ -1,8 +1,9 @@
 """What a hub does in several transactions, in small pieces, and processes that are killed behind one of these.
 
-python -m tests.hub.killing     reads lines of JSON: where the hub is, what to do, behind which transaction to die
-   │                            (0: behind none), and answers each with the exit code and the number of transactions
-   └── forked                   does it: to load a hub takes a second, and there are hundreds of these processes
+python -m tests.hub.killing    reads lines of JSON: what to do, where the hub is, and behind which transaction to die;
+   │                           answers each with the exit code and the number of transactions. What dies behind none
+   │                           it does itself
+   └── forked                  does it and dies: to load a hub takes a second, and there are a hundred of these
 """
 
 from __future__ import annotations
@@ -71,11 +72,9 @@ def delete(hub: Hub) -> None:
 
 def let_age(hub: Hub) -> None:
     """What the settings say of entries that nobody lists, of rows of withdrawn entries, and of reports, in a year."""
-    real, ages.now = ages.now, lambda: now() + _YEAR
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ages, "now", lambda: now() + _YEAR)
         hub.keeper.apply_ages()
-    finally:
-        ages.now = real
 
 
 DOES: Final[Mapping[str, Callable[[Hub], None]]] = {
@@ -86,12 +85,14 @@ DOES: Final[Mapping[str, Callable[[Hub], None]]] = {
     "deletion": delete,
     "purge": let_age,
 }
-SETTINGS: Final[Mapping[str, Mapping[str, int]]] = {"purge": {"keep_withdrawn_days": 1, "keep_reports_days": 1}}
 
 
 def config(what: str, data: Path, database: str) -> Config:
     """Return the configuration of a hub that does this."""
-    return Config(data=str(data), database=database, poll_interval=0.05, **SETTINGS.get(what, {}))
+    days = 1 if what == "purge" else 0
+    return Config(
+        data=str(data), database=database, poll_interval=0.05, keep_withdrawn_days=days, keep_reports_days=days
+    )
 
 
 class Killing:
@@ -123,18 +124,18 @@ def _serve() -> None:
     sql_database._set_up_sqlite_writer = _unsynchronised(sql_database._set_up_sqlite_writer)
     statements.share(pytest.MonkeyPatch())
     for line in sys.stdin:
-        *where, killed_behind = json.loads(line)
+        what, data, database, killed_behind = json.loads(line)
         read, written = os.pipe()
         code = 0
         if not killed_behind:  # in this process, which then has compiled all statements
-            _do(*where, killed_behind, written)
+            _do(what, data, database, killed_behind, written)
             os.close(written)
             assert threading.active_count() == 1, threading.enumerate()
         else:
             child = os.fork()
             if child == 0:
                 os.close(read)
-                _do(*where, killed_behind, written)
+                _do(what, data, database, killed_behind, written)
                 os._exit(0)
             os.close(written)
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

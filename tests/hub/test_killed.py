@@ -1,4 +1,4 @@
-"""A process that is killed behind any transaction of what it does: whoever goes on leaves what would have been there."""
+"""A process is killed behind a transaction, whichever: who goes on leaves what the process would have left."""
 
 from __future__ import annotations
 
@@ -151,7 +151,6 @@ def test_whoever_goes_on_leaves_what_the_process_would_have_left_that_was_killed
         wanted = left(hub)
         check(hub)
     assert count >= PIECES
-    print(kind, what, count)
     for behind in range(1, count + 1):
         data, database = copies.copy(kind, what)
         with ExitStack() as stack:
