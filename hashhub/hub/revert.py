@@ -100,7 +100,11 @@ class Revert:
                 continue
             self._learn(actor, since)
             # By a run that was cut off before it could tell.
-            before = [past for past in self._undone.get(event.revision, ()) if past.revision > told_upto]
+            before = [
+                past
+                for past in self._undone.get(event.revision, ())
+                if past.revision > told_upto and not self._is_done(past.revision)
+            ]
             self._done = self._done_of(event.revision)
             with self._store.undoing.of(event.revision):
                 outcome = self._undo(event)

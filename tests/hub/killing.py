@@ -141,7 +141,8 @@ def _serve() -> None:
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         with os.fdopen(read, "rb") as told:
             count = len(told.read())
-        print(json.dumps([code, count]), flush=True)
+        sys.stdout.write(f"{json.dumps([code, count])}\n")
+        sys.stdout.flush()
 
 
 def _do(what: str, data: str, database: str, killed_behind: int, told: int) -> None:
