@@ -149,7 +149,7 @@ class Keeper:
 
     def apply_ages(self) -> None:
         """Let entries expire that nobody lists any more, and delete what the settings keep no longer."""
-        for name, retention in self._store.retention.all().items():
+        for name, retention in sorted(self._store.retention.all().items()):
             if retention.days and not retention.hold:
                 self._expire(name, retention.days)
         config, store = self._config, self._store

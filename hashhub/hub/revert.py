@@ -1,9 +1,10 @@
 """Undoing what one token wrote: what an insider or a stolen token did, in one go, the newest first.
 
-Each event is undone by a write of its own, an event of the operator's with the reason REVERT, so that a run that was
-cut off is gone on with by running it again. What somebody else has changed since stays as it is, and is told. Entries
-are looked at and moved in sets, some ten thousand in a transaction: an import of a million is undone without stopping
-other writes.
+Each event is undone by writes of its own, events of the operator's with the reason REVERT that tell which one they
+undo, so that a run that was cut off is gone on with by running it again: what was undone once is not undone again,
+whatever the undoing of older events made of it since, and the event that closes the run counts both. What somebody else
+has changed since stays as it is, and is told. Entries are looked at and moved in sets, some ten thousand in a
+transaction: an import of a million is undone without stopping other writes.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
+    from numpy.typing import NDArray
+
     from hashhub.model import Actor
-    from hashhub.store import Store
+    from hashhub.store import Past, Store
 
 REASON: Final = "REVERT"
 _PIECE: Final = 50_000  # entries moved in one transaction
@@ -46,6 +49,14 @@ _PUT_BACK: Final = frozenset(
         EventKind.POLICY_RETIRED,
     }
 )
+_ENDS: Final = _PUT_BACK | {
+    EventKind.CONTRIBUTOR_CREATED,
+    EventKind.GROUP_CREATED,
+    EventKind.POLICY_PUT,
+    EventKind.RETENTION_CHANGED,
+    EventKind.SCHEME_PUT,
+}
+"""Undone by a single write."""
 _FINAL: Final = {
     EventKind.ENTRY_ERASED: "what was erased cannot be brought back; have the item contributed again",
     EventKind.EVENT_REDACTED: "what was erased cannot be brought back",
@@ -57,7 +68,11 @@ _FINAL: Final = {
     EventKind.HISTORY_MENDED: "that the history was mended stays on record",
     EventKind.ACTOR_REVERTED: "what it undid is listed event by event",
 }
+_DONE: Final = "it was undone before"
 _CODE: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
+
+
+_NO_IDS: Final = np.empty(0, np.int64)
 
 
 class Revert:
@@ -69,6 +84,8 @@ class Revert:
         self._dry = dry
         self._ours: list[int] = []
         self._seen = 0
+        self._undone: dict[int, list[Past]] = {}  # by revision what undid it
+        self._done = _NO_IDS  # entries for which the event that is looked at was undone before
         self._moved: dict[int, int] = {}  # in a preview: entry id to the code of the state that it would be in
         self._contents: dict[str, dict[str, Any]] = {}  # in a preview: resources as they would be
         self._retentions: dict[str, Retention] = {}  # likewise
@@ -76,33 +93,64 @@ class Revert:
     def undo(self, actor: str, since: datetime, *, withdrawals_only: bool, comment: str) -> list[RevertedEvent]:
         """Undo the token's events since a time, and say what became of each."""
         outcomes: list[RevertedEvent] = []
+        events = entries = 0
+        told_upto = self._told_upto(actor)
         for event in self._events(actor, since):
             if withdrawals_only and event.kind not in _WITHDRAWALS:
                 continue
             self._learn(actor, since)
-            outcomes.append(self._undo(event))
-        if not self._dry and any(outcome.reverted for outcome in outcomes):
+            # By a run that was cut off before it could tell.
+            before = [
+                past
+                for past in self._undone.get(event.revision, ())
+                if past.revision > told_upto and not self._is_done(past.revision)
+            ]
+            self._done = self._done_of(event.revision)
+            with self._store.undoing.of(event.revision):
+                outcome = self._undo(event)
+            outcomes.append(outcome)
+            events += outcome.reverted or bool(before)
+            entries += outcome.entry_count + sum(map(_entries_of, before))
+        if not self._dry and events:
             self._store.undoing.note(
                 EventKind.ACTOR_REVERTED,
                 subject=f"tokens/{actor}",
                 comment=comment,
-                facts={
-                    "since": since.isoformat(),
-                    "events": sum(outcome.reverted for outcome in outcomes),
-                    "entries": sum(outcome.entry_count for outcome in outcomes),
-                },
+                facts={"since": since.isoformat(), "events": events, "entries": entries},
                 by=self._by,
             )
         return outcomes
 
     def _learn(self, actor: str, since: datetime) -> None:
-        """Learn which revisions are the token's own or a revert's: what they changed is no reason to leave something as
-        it is.
+        """Learn which revisions are the token's own or a revert's, and what these undid: what they changed is no reason
+        to leave something as it is.
         """
-        for revision, who, reason in self._store.undoing.events_since(round(since.timestamp() * 1000), self._seen):
-            self._seen = revision
-            if who == actor or reason == REASON:
-                self._ours.append(revision)
+        for past in self._store.undoing.events_since(round(since.timestamp() * 1000), self._seen):
+            self._seen = past.revision
+            if past.actor == actor or past.reason == REASON:
+                self._ours.append(past.revision)
+            if past.undoes:
+                self._undone.setdefault(past.undoes, []).append(past)
+
+    def _told_upto(self, actor: str) -> int:
+        """Return the revision up to which it was told what was undone of the token's."""
+        told = self._store.history.list_events(subjects=[f"tokens/{actor}"], kinds=[EventKind.ACTOR_REVERTED], limit=1)
+        return told[0].revision if told else 0
+
+    def _is_done(self, revision: int) -> bool:
+        """Whether an event was undone before, and that was not undone itself."""
+        return any(not self._is_done(past.revision) for past in self._undone.get(revision, ()))
+
+    def _done_of(self, revision: int) -> NDArray[np.int64]:
+        """Return the entries for which an event was undone before, without those for which that was undone itself."""
+        done = _NO_IDS
+        for past in self._undone.get(revision, ()):
+            if past.kind is EventKind.ENTRIES_REVIEWED:
+                continue
+            changes = self._store.undoing.changes_at(past.revision)
+            moved = np.concatenate([_NO_IDS, *(piece for _, ids in changes for piece in ids.pieces(_PIECE))])
+            done = np.union1d(done, np.setdiff1d(moved, self._done_of(past.revision)))
+        return done
 
     def _events(self, actor: str, since: datetime) -> Iterator[Event]:
         before = 0
@@ -122,6 +170,8 @@ class Revert:
             outcome, reverted = "its hash set was deleted, and cannot be brought back", False
         elif event.kind in _FINAL:
             outcome, reverted = _FINAL[event.kind], False
+        elif event.kind in _ENDS and self._is_done(event.revision):
+            outcome, reverted = _DONE, False
         elif event.kind in _PUT_BACK:
             outcome, reverted = self._put_back(event)
         else:
@@ -217,7 +267,7 @@ class Revert:
         entry = self._entry_of(event)
         if event.facts.get("was") != EntryState.ACTIVE:
             return "it waited in quarantine before; look at it and release it", False, 0
-        if self._state(entry.id, entry.state) is not EntryState.QUARANTINED or not self._is_ours(entry.update_revision):
+        if self._state(entry.id, entry.state) is not EntryState.QUARANTINED or not self._stands(entry):
             return "it was moved since", False, 0
         if self._dry:
             self._moved[entry.id] = _CODE[EntryState.ACTIVE]
@@ -234,7 +284,7 @@ class Revert:
             outcome, reverted, _ = self._said(what, done, left + also_left, or_else=restored)
             return outcome, reverted, done + restored
         entry = self._entry_of(event)
-        if self._state(entry.id, entry.state) is not EntryState.ACTIVE or not self._is_ours(entry.update_revision):
+        if self._state(entry.id, entry.state) is not EntryState.ACTIVE or not self._stands(entry):
             return "it was moved since", False, 0
         if self._dry:
             self._moved[entry.id] = _CODE[EntryState.QUARANTINED]
@@ -303,8 +353,8 @@ class Revert:
         return done, left
 
     def _standing(self, sets: Iterable[IdSet], states: set[EntryState]) -> Iterator[tuple[list[int], int]]:
-        """Yield, piece by piece, the entries in one of the states that only the token or a revert has moved; and how
-        many others moved.
+        """Yield, piece by piece, the entries in one of the states that only the token or a revert has moved, and for
+        which the event was not undone before; and how many others moved.
         """
         codes = np.array([_CODE[state] for state in states])
         for ids in sets:
@@ -314,7 +364,7 @@ class Revert:
                         [self._moved.get(i, code) for i, code in zip(ids_.tolist(), now_in.tolist(), strict=True)],
                         np.int64,
                     )
-                is_there = np.isin(now_in, codes)
+                is_there = np.isin(now_in, codes) & ~np.isin(ids_, self._done)
                 is_ours = np.isin(revisions, self._ours)
                 yield ids_[is_there & is_ours].tolist(), int((is_there & ~is_ours).sum())
 
@@ -334,8 +384,8 @@ class Revert:
         code = self._moved.get(entry_id)
         return state if code is None else next(s for s, c in _CODE.items() if c == code)
 
-    def _is_ours(self, revision: int) -> bool:
-        return revision in self._ours
+    def _stands(self, entry: Any) -> bool:
+        return entry.update_revision in self._ours and entry.id not in self._done
 
     def _set_of(self, entry_id: int) -> str:
         entry = self._store.entries.get_entries([entry_id])[entry_id]
@@ -496,6 +546,11 @@ class Revert:
         if standing:
             return f"{_entries(standing)} of others' imports in it; withdraw them, or change its terms", False
         return "nothing stands in it any more", True
+
+
+def _entries_of(past: Past) -> int:
+    # One that is put into quarantine, or released, alone: its event has no number.
+    return past.entries or int(past.kind in {EventKind.ENTRIES_QUARANTINED, EventKind.ENTRIES_RELEASED})
 
 
 def _entries(count: int) -> str:

@@ -21,7 +21,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -39,6 +41,10 @@ _SALT_BYTES: Final = 16
 _PAGE: Final = 10_000  # events read at a time
 _MAX_REVISION: Final = (1 << 63) - 1
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
+
+UNDOES: Final = "undoes"
+"""A fact of what a revert writes: the revision of the event that it undoes."""
+_undone: Final[ContextVar[int]] = ContextVar("undone", default=0)
 
 Facts = Mapping[str, str | int | tuple[str, ...]]
 
@@ -73,6 +79,16 @@ def genesis(database_id: str) -> bytes:
     return hashlib.sha256(b"hashhub-history-1\0" + database_id.encode()).digest()
 
 
+@contextmanager
+def undoing(revision: int) -> Iterator[None]:
+    """Let every event that this thread appends meanwhile tell which one it undoes."""
+    token = _undone.set(revision)
+    try:
+        yield
+    finally:
+        _undone.reset(token)
+
+
 def append_event(
     c: Connection,
     by: Actor,
@@ -97,6 +113,9 @@ def append_event(
     salt = os.urandom(_SALT_BYTES)
     content = _encode({name: text for name, text in (details or {}).items() if text})
     before = None if undo is None else msgspec.msgpack.encode(undo)
+    told = dict(facts or {})
+    if undone := _undone.get():
+        told[UNDOES] = undone
     commitment = _commitment(salt, content, before)
     c.execute(sa.insert(s.event_detail).values(revision=revision, salt=salt, content=content, undo=before))
     body = _encode(
@@ -110,7 +129,7 @@ def append_event(
             kind,
             subject,
             reason,
-            dict(facts or {}),
+            told,
             commitment,
         )
     )

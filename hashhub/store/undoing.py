@@ -5,6 +5,7 @@ were.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -16,10 +17,11 @@ from hashhub.model import Actor, DefinitionKind, EventKind, Review
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import REVIEW_SQL, review_of_row
-from hashhub.store.events import append_event
+from hashhub.store.events import UNDOES, append_event, decoded, undoing
 from hashhub.store.idset import IdSet
 from hashhub.store.outstanding import Outstanding
 
+_ENTRIES: Final = "entries"  # a fact of events that move many: how many
 _PIECE: Final = 50_000  # entries looked at together
 _KIND_OF_CODE: Final = {code: kind for kind, code in s.CHANGE_KINDS.items()}
 
@@ -32,6 +34,19 @@ class Standings(NamedTuple):
     ids: NDArray[np.int64]
     states: NDArray[np.int64]
     revisions: NDArray[np.int64]
+
+
+class Past(NamedTuple):
+    """An event as an undoing looks at it. `undoes`: the revision of the event that it undid, 0: none; `entries`: how
+    many entries it moved.
+    """
+
+    revision: int
+    actor: str
+    reason: str
+    kind: EventKind
+    undoes: int
+    entries: int
 
 
 class Undoing:
@@ -77,18 +92,23 @@ class Undoing:
         sql = self._db.sql(f"{REVIEW_SQL} WHERE r.revision = ? AND e.id = r.entry ORDER BY r.id")
         return [review_of_row(row) for row in self._db.fetch(sql, (revision,))]
 
-    def events_since(self, millis: int, after: int = 0) -> Iterator[tuple[int, str, str]]:
-        """Yield revision, actor and reason of every event of a time or later behind a revision, the oldest first,
-        staging left out.
-        """
+    def events_since(self, millis: int, after: int = 0) -> Iterator[Past]:
+        """Yield every event of a time or later behind a revision, the oldest first, staging left out."""
         sql = self._db.sql(
-            "SELECT revision, actor, body FROM event WHERE revision > ? AND time >= ? AND kind <> ? ORDER BY revision "
-            "LIMIT ?"
+            "SELECT revision, body FROM event WHERE revision > ? AND time >= ? AND kind <> ? ORDER BY revision LIMIT ?"
         )
         while rows := self._db.fetch(sql, (after, millis, EventKind.IMPORT_STAGED.value, _PIECE)):
             after = rows[-1][0]
-            for revision, actor, body in rows:
-                yield revision, actor, msgspec.json.decode(body)[8]
+            for revision, body in rows:
+                told = decoded(body)
+                undoes, entries = (
+                    n if isinstance(n := told.facts.get(name), int) else 0 for name in (UNDOES, _ENTRIES)
+                )
+                yield Past(revision, told.actor, told.reason, EventKind(told.kind), undoes, entries)
+
+    def of(self, revision: int) -> AbstractContextManager[None]:
+        """Let every event that this thread appends meanwhile tell that it undoes the one of this revision."""
+        return undoing(revision)
 
     def put_back(
         self,

@@ -48,6 +48,7 @@ from hashhub.model import (
     now,
 )
 from hashhub.store.standing import Standing
+from hashhub.store.undoing import Undoing
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, Stock, digest, item
 from tests.hub.test_entries import ALPHA, BETA, SECOND, entry_of, restore, withdraw
 
@@ -758,6 +759,58 @@ class TestReverting:
         assert desk.known(1, 2, 3) == [3]
         desk.hub.history.revert(OPERATOR, "thief", since, comment="x")
         assert desk.known(1, 2, 3) == [1, 2, 3]
+
+    @pytest.mark.parametrize("is_cut_off", [False, True])
+    def test_what_was_undone_is_not_undone_again(
+        self, any_desk: Desk, monkeypatch: pytest.MonkeyPatch, *, is_cut_off: bool
+    ) -> None:
+        """What a newer list of the token had replaced does not stand again, not even for a moment, nor do terms that
+        come back.
+        """
+        desk = any_desk
+        desk.hash_set("alpha/list", marking=Marking(tlp=TLP.CLEAR))
+        since = now()
+        desk.contribute("alpha/list", *(item(n) for n in range(1, 31)))
+        desk.contribute("alpha/list", *(item(n, tags=("new",)) for n in range(1, 31)))
+        for tlp in (TLP.GREEN, TLP.CLEAR):
+            desk.hub.hash_sets.update(
+                ALPHA, HashSet(contributor="alpha", id="list", marking=Marking(tlp=tlp)), ["marking"]
+            )
+        if is_cut_off:
+
+            def note(*_: object, **__: object) -> int:
+                raise KeyboardInterrupt
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Undoing, "note", note)
+                with pytest.raises(KeyboardInterrupt):
+                    desk.hub.history.revert(OPERATOR, "alpha-desk", since, comment="x")
+            assert "ACTOR_REVERTED" not in kinds(history(desk))
+        else:
+            revert(desk, "alpha-desk", since)
+        before = desk.hub.revision()
+        preview = desk.hub.history.revert(OPERATOR, "alpha-desk", since, validate_only=True)
+        again = desk.hub.history.revert(OPERATOR, "alpha-desk", since, comment="again")
+        assert again == preview
+        assert not any(x.reverted for x in again), again
+        assert desk.hub.revision() == before + is_cut_off
+        (told,) = [e for e in history(desk) if e.kind is EventKind.ACTOR_REVERTED]
+        assert (told.facts["events"], told.facts["entries"]) == (4, 90)
+        assert desk.known(*range(1, 31)) == []
+
+    def test_what_was_undone_can_be_undone_again_once_that_was_undone(self, any_desk: Desk) -> None:
+        desk = any_desk
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", *(item(n) for n in range(1, 4)))
+        since = now()
+        withdraw(desk, 1, THIEF)
+        revert(desk, "thief", since)
+        assert desk.known(1, 2) == [1, 2]
+        revert(desk, "operator", since)
+        assert desk.known(1, 2) == [2]
+        (done,) = revert(desk, "thief", since)
+        assert done.reverted
+        assert desk.known(1, 2) == [1, 2]
 
 
 def test_terms_that_run_out_are_an_event_once(desk: Desk) -> None:
