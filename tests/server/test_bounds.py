@@ -17,6 +17,7 @@ from contextvars import Context, copy_context
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import grpc
 import pytest
@@ -24,6 +25,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from hashhub import cancellation, v1, wire
 from hashhub.client import Client
@@ -360,6 +362,77 @@ def test_probes_that_never_come_whole_stop_neither_health_nor_refusals(served: S
             connection.close()
 
 
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+ASKED = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
+
+
+def test_reflection_that_takes_no_answer_stops_no_probe(served: Served) -> None:
+    """Each had its thread for as long as it took nothing: 64 of them, and health was answered no more."""
+    headers = _headers(REFLECTION, "")
+    asked = b"\0" + len(ASKED).to_bytes(4, "big") + ASKED
+    calls = (_frame(1, 4, n, headers) + _frame(0, 0, n, asked) for n in range(1, 401, 2))
+    no_window = (4).to_bytes(2, "big") + bytes(4)
+    with _begin_http2(served, no_window, b"".join(calls)):
+        _until(lambda: served.doors._probes._threads.in_progress > 64)
+        for _ in range(3):
+            assert _check_health(served, 30) == health_pb2.HealthCheckResponse.SERVING
+    _until(lambda: served.doors._probes._threads.in_progress == 0)
+    assert not served.doors._probes._waited_for
+
+
+def test_reflection_that_goes_on_asking_stops_no_probe(served: Served) -> None:
+    """Each request began its patience anew: who asked again in time kept its thread."""
+    streams = range(1, 401, 2)
+    asked = b"\0" + len(ASKED).to_bytes(4, "big") + ASKED
+    wide = (4).to_bytes(2, "big") + (1 << 30).to_bytes(4, "big")
+    begun = b"".join(_frame(1, 4, n, _headers(REFLECTION, "")) for n in streams)
+    again = b"".join(_frame(0, 0, n, asked) for n in streams)
+    over = threading.Event()
+
+    def go_on(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while not over.wait(0.05):
+                connection.sendall(again)
+
+    def take(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while connection.recv(1 << 20):
+                pass
+
+    with _begin_http2(served, wide, _frame(8, 0, 0, (1 << 30).to_bytes(4, "big")) + begun + again) as connection:
+        threads = [threading.Thread(target=work, args=(connection,), daemon=True) for work in (go_on, take)]
+        for thread in threads:
+            thread.start()
+        try:
+            _until(lambda: served.doors._probes._threads.in_progress > 64)
+            assert _check_health(served, 30) == health_pb2.HealthCheckResponse.SERVING
+        finally:
+            over.set()
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join(60)
+    _until(lambda: served.doors._probes._threads.in_progress == 0)
+
+
+def test_the_more_probes_wait_the_sooner_slow_ones_give_way(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """10,000 that sent no request kept a health check waiting for minutes, a second for every 64 of them."""
+    monkeypatch.setattr("hashhub.server.probes._PATIENCE_SECONDS", 6_000.0)
+    probes = serve_hub().doors._probes
+    probes.close()  # nobody else looks
+    slow = Mock()
+    probes._waited_for[slow] = time.monotonic() - 600
+    probes._threads.in_progress = 65
+    probes._cut_off()
+    slow.cancel.assert_not_called()
+    probes._threads.in_progress = 6400
+    probes._cut_off()
+    slow.cancel.assert_called_once_with()
+    probes._waited_for[quick := Mock()] = time.monotonic() + 5
+    probes._cut_off()
+    quick.cancel.assert_not_called()
+
+
 def test_many_probes_at_once_are_all_answered(served: Served) -> None:
     stub = health_pb2_grpc.HealthStub(served.channel)
     calls = [stub.Check.future(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(200)]
@@ -590,6 +663,28 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[object, str], He
     yield hold
     for one in made:
         one.release.set()
+
+
+def test_one_token_has_one_lane_however_its_header_is_written(serve_hub: Serve) -> None:
+    """With one more space a header was a stranger's: a token took the threads of its own lane and all the others."""
+    served = serve_hub(threads=4, slow_sender_seconds=600.0)
+    for who in ("CONSUMER", "OPERATOR"):
+        _match(served, who)
+    secret = served.tokens["CONSUMER"]
+    path = "/hashhub.v1.MatchService/MatchHashes"
+    threads = served.doors._threads["calls"]
+    headers = ["Bearer " + secret] * 4 + [f"{'bearer' if n % 2 else 'BEARER'} {' ' * n}{secret}" for n in range(8)]
+    slow = []
+    try:
+        for count, header in enumerate(headers, 1):
+            slow.append(_slow_call(served, path, header))
+            _until(lambda count=count: threads.in_progress == count)  # type: ignore[misc]
+        _match(served, "OPERATOR")
+        assert threads.lane("consumer").in_progress == len(headers)
+    finally:
+        for connection in slow:
+            connection.close()
+    _until(lambda: threads.in_progress == 0 and served.doors._gate.shares.taken("consumer", "calls") == 0)
 
 
 def test_while_eighteen_commits_queue_a_match_is_answered(
