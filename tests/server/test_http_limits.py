@@ -8,6 +8,7 @@ import gzip
 import http.client
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ import pytest
 from hashhub.config import Config
 from hashhub.errors import HashHubError, LimitExceeded
 from hashhub.server import bodies
-from hashhub.server.bodies import Budget
+from hashhub.server.bodies import Budget, Reading
 from hashhub.testing.hub_process import running_hub
 from tests.server.test_bridge import MATCH, QUERY, ask
 
@@ -195,6 +196,22 @@ def test_a_body_without_a_length_is_cut_at_the_limit(serve_hub: Serve) -> None:
                 connection.sendall(chunk)
         assert answered(connection)[0] == 413
     assert door.budget.held == 0
+
+
+def test_a_body_in_tiny_chunks_takes_no_more_memory_than_it_is_counted_for(served: Served) -> None:
+    """Each chunk was an object of its own: of two bytes it took some thirty times what was counted."""
+    door = served.doors._http
+    assert door is not None
+    chunks = 20_000
+    with connected(served.doors.http_address, head(MEDIA, None, served.tokens["CONSUMER"])) as connection:
+        connection.sendall(b"2\r\n  \r\n" * chunks)
+        wait_for(lambda: door.budget.held == 2 * chunks)
+        (reading,) = (one for one in list(door.clock._readings.values()) if isinstance(one, Reading))
+        assert sum(map(sys.getsizeof, reading._pieces)) < 2 * door.budget.held
+        connection.sendall(b"0\r\n\r\n")
+        status, answer = answered(connection)
+        assert (status, b"NOT_JSON" in answer) == (400, False), "nothing but spaces is an empty message"
+    wait_for(lambda: door.budget.held == 0)
 
 
 def test_packed_bodies_are_bounded_and_checked(served: Served) -> None:
