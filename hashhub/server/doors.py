@@ -31,6 +31,7 @@ from hashhub.server.http_door import HTTPDoor
 from hashhub.server.interceptors import Envelope, Gate, Method
 from hashhub.server.lanes import STRANGERS, Callers, Lane, Threads, end_call
 from hashhub.server.metrics import Ledger, Metrics
+from hashhub.server.packed import ALGORITHMS, unpacked
 from hashhub.server.probes import Probes
 from hashhub.server.rooms import Room, rooms_of
 from hashhub.server.shares import TokenShares
@@ -108,6 +109,8 @@ class Doors:
             options=[
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", _ANSWER_BYTES),
+                ("grpc.per_message_decompression", 0),
+                ("grpc.compression_enabled_algorithms_bitset", ALGORITHMS),
                 ("grpc.so_reuseport", int(shared)),
                 ("grpc.max_allowed_incoming_connections", config.max_connections),
                 ("grpc.server_handshake_timeout_ms", round(_HANDSHAKE_SECONDS * 1000)),
@@ -303,8 +306,8 @@ class _Handlers(grpc.GenericRpcHandler):
         )
 
     def read(self, method: Method, requests: Iterator[bytes], context: grpc.ServicerContext) -> Message:
-        """Read the one request of a call. Raises InvalidArgument when there is none, Unavailable when its sender has
-        gone or is too slow.
+        """Read the one request of a call. Raises InvalidArgument when there is none, LimitExceeded when it is too
+        large, Unavailable when its sender has gone or is too slow.
         """
         with self._slow.watch(context.cancel) as watched:
             try:
@@ -318,7 +321,7 @@ class _Handlers(grpc.GenericRpcHandler):
                     "the caller cancelled the call or went away before its request had come",
                     reason=Reason.CALLER_GONE,
                 ) from e
-        return method.parse(body)
+        return method.parse(unpacked(body, method.bounds.bytes))
 
     def call(
         self, method: Method, caller: Principal | None, requests: Iterator[bytes], context: grpc.ServicerContext
@@ -391,7 +394,7 @@ def _following(method: Method, requests: Iterator[bytes]) -> Iterator[Message]:
     """
     try:
         for body in requests:
-            yield method.parse(body)
+            yield method.parse(unpacked(body, method.bounds.bytes))
     except grpc.RpcError as e:
         raise Unavailable("the caller cancelled the call or went away", reason=Reason.CALLER_GONE) from e
 

@@ -28,7 +28,9 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from hashhub.background import Background
+from hashhub.errors import HashHubError
 from hashhub.server.lanes import STRANGERS, Threads
+from hashhub.server.packed import unpacked
 
 if TYPE_CHECKING:
     from hashhub.server.health import Health
@@ -210,8 +212,8 @@ class Probes(grpc.GenericRpcHandler):
                 f"the request has {len(body)} bytes, and at most {_NAME_BYTES} are taken; ask by a service's name",
             )
         try:
-            return kind.FromString(body)
-        except DecodeError:
+            return kind.FromString(unpacked(body, _NAME_BYTES))
+        except (DecodeError, HashHubError):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the request is no {kind.DESCRIPTOR.full_name}")
 
     def _look(self) -> None:

@@ -7,10 +7,12 @@ import io
 import itertools
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import Context, copy_context
@@ -34,6 +36,8 @@ from hashhub.hub import contribute
 from hashhub.hub.condition import Need
 from hashhub.model import Principal, Role, Shares
 from hashhub.server.doors import _Handlers
+from hashhub.server.interceptors import Method
+from hashhub.server.packed import unpacked
 from hashhub.server.servicers import FILES
 from hashhub.wire import bounds
 from tests.hub.conftest import OPERATOR, Desk, item
@@ -431,6 +435,58 @@ def test_the_more_probes_wait_the_sooner_slow_ones_give_way(serve_hub: Serve, mo
     probes._waited_for[quick := Mock()] = time.monotonic() + 5
     probes._cut_off()
     quick.cancel.assert_not_called()
+
+
+def test_packed_messages_are_unpacked_within_the_bound_of_their_kind(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gRPC unpacked them itself, for as far as the largest message may go: 30 KB of a stranger became 31 MB."""
+    largest = 0
+    parse = Method.parse
+
+    def measured(self: Method, body: bytes) -> Message:
+        nonlocal largest
+        largest = max(largest, len(body))
+        return parse(self, body)
+
+    monkeypatch.setattr(Method, "parse", measured)
+    gzip = grpc.Compression.Gzip
+    match = _raw(served.channel, "MatchService/BatchMatchHashes")
+    request = v1.BatchMatchHashesRequest(queries=[MATCH.query] * 100, options=MATCH.options).SerializeToString()
+    answer = match(request, metadata=served.metadata("CONSUMER"), timeout=60, compression=gzip)
+    assert len(v1.BatchMatchHashesResponse.FromString(answer).results) == 100
+    assert largest == len(request)
+    bomb = bytes((0x7A,)) + _varint(31 << 20) + bytes(31 << 20)
+    with pytest.raises(grpc.RpcError) as refused:
+        match(bomb, metadata=served.metadata("CONSUMER"), timeout=60, compression=gzip)
+    assert wire.status_to_error(refused.value).reason is Reason.TOO_LARGE
+    assert largest == len(request)
+
+    check: grpc.UnaryUnaryMultiCallable[bytes, bytes]
+    check = served.channel.unary_unary("/grpc.health.v1.Health/Check", None, None)
+    named = health_pb2.HealthCheckRequest(service="x" * 900).SerializeToString()
+    for body, code, said in (
+        (named, grpc.StatusCode.NOT_FOUND, "no service 'xxx"),
+        (health_pb2.HealthCheckRequest(service="x" * 1100).SerializeToString(), grpc.StatusCode.INVALID_ARGUMENT, ""),
+        (b"\x1f\x8b no gzip", grpc.StatusCode.INVALID_ARGUMENT, ""),
+    ):
+        with pytest.raises(grpc.RpcError) as refused:
+            check(body, timeout=60, compression=gzip)
+        assert refused.value.code() is code
+        assert said in (refused.value.details() or "")
+    with pytest.raises(grpc.RpcError) as refused:
+        check(bomb, timeout=60, compression=gzip)
+    assert f"has {len(bomb)} bytes" not in (refused.value.details() or ""), "it was unpacked before it was looked at"
+
+
+def test_gzip_is_one_whole_member() -> None:
+    whole = zlib.compress(b"abc" * 1000, wbits=31)
+    assert unpacked(whole, 3000) == b"abc" * 1000
+    with pytest.raises(LimitExceeded):
+        unpacked(whole, 2999)
+    for wrong in (whole[:-1], whole * 2, whole + b"more", whole[:20], b"\x1f\x8b"):
+        with pytest.raises(InvalidArgument):
+            unpacked(wrong, 3000)
 
 
 def test_many_probes_at_once_are_all_answered(served: Served) -> None:
@@ -868,6 +924,77 @@ def test_media_seconds_are_a_share_that_time_gives_back(serve_hub: Serve) -> Non
 
 
 # Work whose caller has gone
+
+
+RESET, NO_WINDOW = (8).to_bytes(4, "big"), (4).to_bytes(2, "big") + bytes(4)
+
+
+@pytest.mark.parametrize("step", ["header", "half", "whole", "later", "vanished"])
+@pytest.mark.parametrize(
+    ("path", "body", "who"),
+    [
+        ("/hashhub.v1.MatchService/MatchHashes", MATCH.SerializeToString(), "CONSUMER"),
+        ("/hashhub.v1.ContributorService/ListContributors", b"", "OPERATOR"),
+        ("/hashhub.v1.ChangeService/FollowChanges", b"", "OPERATOR"),
+        ("/hashhub.v1.MatchService/MatchLive", b"", "CONSUMER"),
+        ("/hashhub.v1.MatchService/MatchHashes", MATCH.SerializeToString(), "hh_wrong"),
+        ("/grpc.health.v1.Health/Watch", b"", ""),
+        (REFLECTION, ASKED, ""),
+    ],
+)
+def test_nothing_is_left_of_calls_that_end_at_any_step(
+    served: Served, path: str, body: bytes, who: str, step: str
+) -> None:
+    """`later`: as the answer is sent, which nobody takes; `vanished`: with the connection, and no word."""
+    _match(served)
+    headers = _headers(path, f"Bearer {served.tokens.get(who, who)}" if who else "")
+    message = b"\0" + len(body).to_bytes(4, "big") + body
+    streams = range(1, 401, 2)
+    begun = b""
+    for n in streams:
+        begun += _frame(1, 4, n, headers)
+        begun += b"" if step == "header" else _frame(0, 0, n, message[:3] if step == "half" else message)
+        begun += _frame(3, 0, n, RESET) if step in {"header", "half", "whole"} else b""
+    answered_ping = b"" if step == "vanished" else _frame(6, 0, 0, bytes(8))  # all before it has been read
+    with _begin_http2(served, NO_WINDOW if step == "later" else b"", begun + answered_ping) as connection:
+        if answered_ping:
+            _read_until_ping_is_answered(connection)
+        if step == "later":
+            connection.sendall(b"".join(_frame(3, 0, n, RESET) for n in streams))
+        if step == "vanished":  # the kernel sends a reset, and no FIN
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    doors = served.doors
+    grpcs: Any = doors._grpc
+    (handlers,) = (one for one in grpcs._state.generic_handlers if isinstance(one, _Handlers))
+
+    def left() -> dict[str, object]:
+        taken = doors._gate.shares.taken
+        names, shares = ("operator", "consumer"), ("calls", "streams", "message_bytes")
+        kept: dict[str, object] = {
+            "threads": {name: threads.in_progress for name, threads in doors._threads.items() if threads.in_progress},
+            "rooms": {name: room.depth for name, room in doors._gate.rooms.items() if any(room.depth) or room._bytes},
+            "shares": {(name, share): n for name in names for share in shares if (n := taken(name, share))},
+            "answers": dict(handlers._answers._bytes),
+            "reading": doors._slow._reading,
+            "probes": doors._probes._threads.in_progress,
+            "waited for": doors._probes._waited_for,
+            "watchers": doors._probes._watchers,
+            "grpc's": grpcs._state.rpc_states,
+        }
+        return {name: what for name, what in kept.items() if what}
+
+    with contextlib.suppress(AssertionError):
+        _until(lambda: not left())
+    assert left() == {}
+    _match(served)
+
+
+def _read_until_ping_is_answered(connection: socket.socket) -> None:
+    with connection.makefile("rb") as read:
+        while head := read.read(9):
+            read.read(int.from_bytes(head[:3], "big"))
+            if (head[3], head[4]) == (6, 1):
+                return
 
 
 def test_a_batch_whose_caller_has_gone_stops(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
