@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import http.client
 import json
+import select
 import socket
 import sys
 import threading
@@ -25,6 +26,7 @@ from hashhub.testing.hub_process import running_hub
 from tests.server.test_bridge import MATCH, QUERY, ask
 
 if TYPE_CHECKING:
+    from hashhub.model import Principal
     from tests.server.conftest import Serve, Served
 
 MEDIA = "/hashhub.v1.MatchService/MatchMedia"
@@ -259,6 +261,36 @@ def test_a_full_room_refuses_and_leaves_lookups_and_health(serve_hub: Serve, mon
         call.join(60)
     assert statuses == [200] * 3
     assert ask(served, GET, HOME).status == 200
+
+
+def test_strangers_leave_room_for_the_look_for_a_token_that_was_seen(
+    serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All looks waited in one lane: who sent wrong tokens fast enough had everybody else refused."""
+    served = serve_hub(max_concurrent_calls=6)
+    gate, threads = served.doors._gate, served.doors._threads["tokens"]
+    look, go_on = gate._authenticate, threading.Event()
+    sent = head(GET, len(json.dumps(HOME)), served.tokens["OPERATOR"]) + json.dumps(HOME).encode()
+    with connected(served.doors.http_address, sent) as connection:
+        assert answered(connection)[0] == 200
+
+    def look_later(sent: str) -> Principal:
+        if sent == "hh_wrong":
+            assert go_on.wait(60)
+        return look(sent)
+
+    monkeypatch.setattr(gate, "_authenticate", look_later)
+    monkeypatch.setattr(gate, "_recall", lambda _: None)  # its second is over
+    with contextlib.ExitStack() as strangers:
+        try:
+            for _ in range(40):
+                strangers.enter_context(connected(served.doors.http_address, head(GET, 0, "hh_wrong")))
+            wait_for(lambda: threads.lane("").in_progress >= 6)
+            connection = strangers.enter_context(connected(served.doors.http_address, sent))
+            wait_for(lambda: bool(threads.lane("operator").in_progress or select.select([connection], [], [], 0)[0]))
+        finally:
+            go_on.set()
+        assert answered(connection)[0] == 200
 
 
 def test_a_lookup_that_hits_nothing_waits_for_no_room(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
