@@ -35,6 +35,7 @@ from hashhub.model import MatchOptions, Principal, Role
 from hashhub.server import servicers
 from hashhub.server.http_door import HTTPDoor
 from hashhub.server.interceptors import Envelope, Gate
+from hashhub.server.lanes import Callers
 from hashhub.server.metrics import Metrics
 from hashhub.server.rooms import rooms_of
 from hashhub.server.shares import TokenShares
@@ -137,6 +138,7 @@ def steps(data: Path, digests: server.Digests, count: int) -> list[dict[str, Any
             scrape=str,
             max_message_bytes=1 << 20,
             body_bytes=1 << 30,
+            callers=Callers(),
         )
         envelope = Envelope(authorization=f"Bearer {_SECRET}", peer=str)
 

@@ -28,6 +28,7 @@ _SLOWEST: Final = 16 * 1024  # bytes a second; 128 kbit/s
 _REST_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 0.25
 _RETRY_SECONDS: Final = 1.0
+_SMALL: Final = 4 * 1024  # bytes; a piece is joined to the one before up to so many: a chunk may have one byte or two
 _FREE: Final = 4 * 1024  # bytes; shorter bodies take no room: the number of connections bounds them
 _SHARE: Final = 2  # one token gets one in so many bytes of the budget
 _UNPACKED: Final = 1 << 20  # bytes unpacked at a time
@@ -167,7 +168,10 @@ class Reading:
         try:
             piece = result()
             self._received += len(piece)
-            self._pieces.append(piece)
+            if self._pieces and len(self._pieces[-1]) + len(piece) <= _SMALL:
+                self._pieces[-1] += piece
+            else:
+                self._pieces.append(piece)
             if self._expected is None:
                 self._check(self._received)
                 self._take(len(piece))

@@ -31,6 +31,7 @@ from hashhub.server.http_door import HTTPDoor
 from hashhub.server.interceptors import Envelope, Gate, Method
 from hashhub.server.lanes import STRANGERS, Callers, Lane, Threads, end_call
 from hashhub.server.metrics import Ledger, Metrics
+from hashhub.server.packed import ALGORITHMS, unpacked
 from hashhub.server.probes import Probes
 from hashhub.server.rooms import Room, rooms_of
 from hashhub.server.shares import TokenShares
@@ -95,11 +96,12 @@ class Doors:
         self._threads: dict[str, Threads] = {name: _threads_of(room, shares) for name, room in rooms.items()}
         # Refusals over gRPC; looks for who makes a call over HTTP.
         for name, waiting in (("small", _SMALL_QUEUE), ("tokens", config.max_concurrent_calls)):
-            self._threads[name] = Threads(
-                name, _SMALL_POOL, waiting, most_each=_SMALL_POOL, most_in_lane=_SMALL_POOL + waiting
-            )
+            capacity = _SMALL_POOL + waiting
+            most_in_lane = max(1, capacity * 3 // 4) if name == "tokens" else capacity  # the rest is for somebody else
+            self._threads[name] = Threads(name, _SMALL_POOL, waiting, most_each=_SMALL_POOL, most_in_lane=most_in_lane)
+        callers = Callers()
         self._slow = Slow(config.slow_sender_seconds)
-        handlers = _Handlers(self._methods, self._gate, self._threads, self._slow, config.token_calls)
+        handlers = _Handlers(self._methods, self._gate, self._threads, self._slow, callers, config.token_calls)
         services = sorted({path.split("/")[1] for path in self._methods})
         self._probes = Probes(self._health, services, watchers=config.max_connections)
         self._grpc = grpc.server(
@@ -108,6 +110,8 @@ class Doors:
             options=[
                 ("grpc.max_receive_message_length", config.max_message_bytes),
                 ("grpc.max_send_message_length", _ANSWER_BYTES),
+                ("grpc.per_message_decompression", 0),
+                ("grpc.compression_enabled_algorithms_bitset", ALGORITHMS),
                 ("grpc.so_reuseport", int(shared)),
                 ("grpc.max_allowed_incoming_connections", config.max_connections),
                 ("grpc.server_handshake_timeout_ms", round(_HANDSHAKE_SECONDS * 1000)),
@@ -157,6 +161,7 @@ class Doors:
                 scrape=functools.partial(scrape or self._own_scrape, self.metrics),
                 max_message_bytes=config.max_message_bytes,
                 body_bytes=config.max_bytes_in_progress,
+                callers=callers,
             )
             self._http.open(listener, connections=config.max_connections)
 
@@ -190,13 +195,14 @@ class Doors:
 
     def _run(self, work: Callable[[], None], method: Method | None, principal: Principal | None) -> bool:
         """Run a call that came over HTTP in its room and its token's lane, or, without a method, the look for who makes
-        it; False when there is no place. Raises LimitExceeded when its token has taken its share of calls.
+        it, in the lane of whose it seems to be; False when there is no place. Raises LimitExceeded when its token has
+        taken its share of calls.
         """
         threads = self._threads["tokens" if method is None else method.room]
         lane = threads.lane(STRANGERS if principal is None else principal.name)
         if threads.is_full or lane.in_progress >= threads.most_in_lane:
             return False
-        if principal is not None:
+        if principal is not None and method is not None:
             self._gate.shares.take(principal, "calls")
         try:
             lane.submit(work)
@@ -251,12 +257,18 @@ class _Handlers(grpc.GenericRpcHandler):
     """
 
     def __init__(
-        self, methods: Mapping[str, Method], gate: Gate, threads: Mapping[str, Threads], slow: Slow, most_calls: int
+        self,
+        methods: Mapping[str, Method],
+        gate: Gate,
+        threads: Mapping[str, Threads],
+        slow: Slow,
+        callers: Callers,
+        most_calls: int,
     ) -> None:
         """`most_calls`: of strangers, as of a token, that may work or wait in a room."""
         self._methods, self._gate, self._threads, self._slow = methods, gate, threads, slow
         self._most_calls = most_calls
-        self._callers = Callers()
+        self._callers = callers
         self._answers = Answers(slow)
         self._small = threads["small"].lane("small")
         self._refusing = {path: self._refusal(method) for path, method in methods.items()}
@@ -303,8 +315,8 @@ class _Handlers(grpc.GenericRpcHandler):
         )
 
     def read(self, method: Method, requests: Iterator[bytes], context: grpc.ServicerContext) -> Message:
-        """Read the one request of a call. Raises InvalidArgument when there is none, Unavailable when its sender has
-        gone or is too slow.
+        """Read the one request of a call. Raises InvalidArgument when there is none, LimitExceeded when it is too
+        large, Unavailable when its sender has gone or is too slow.
         """
         with self._slow.watch(context.cancel) as watched:
             try:
@@ -318,7 +330,7 @@ class _Handlers(grpc.GenericRpcHandler):
                     "the caller cancelled the call or went away before its request had come",
                     reason=Reason.CALLER_GONE,
                 ) from e
-        return method.parse(body)
+        return method.parse(unpacked(body, method.bounds.bytes))
 
     def call(
         self, method: Method, caller: Principal | None, requests: Iterator[bytes], context: grpc.ServicerContext
@@ -391,7 +403,7 @@ def _following(method: Method, requests: Iterator[bytes]) -> Iterator[Message]:
     """
     try:
         for body in requests:
-            yield method.parse(body)
+            yield method.parse(unpacked(body, method.bounds.bytes))
     except grpc.RpcError as e:
         raise Unavailable("the caller cancelled the call or went away", reason=Reason.CALLER_GONE) from e
 

@@ -12,8 +12,9 @@ Nothing of a body is kept before its sender is known; a refused request's connec
 64 KiB are thrown away before that. One thread brings all requests and never waits: it answers `/healthz`, refuses, and
 answers lookups that hit nothing (`Gate.call_at_once`), which most do. Whatever has to ask the database runs in a room:
 a look for a token that was not seen just now in one, calls in another, so that no call keeps a lookup waiting for its
-token. Several such threads would be slower: each would wait for Python's lock, and passing that on costs more than it
-gains (128 µs of processor time a lookup with one, 152 with four).
+token. Looks for a token that was seen before wait in a lane of its own, so that no stranger keeps them waiting either.
+Several such threads would be slower: each would wait for Python's lock, and passing that on costs more than it gains
+(128 µs of processor time a lookup with one, 152 with four).
 
 There is no CORS header, and a token must be sent in a header: a web page from elsewhere cannot make calls through a
 browser on this machine.
@@ -21,6 +22,7 @@ browser on this machine.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
@@ -29,14 +31,23 @@ from google.protobuf import json_format
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from hashhub import wire
-from hashhub.errors import Code, HashHubError, InvalidArgument, LimitExceeded, NotFound, Reason, Unavailable
+from hashhub.errors import (
+    Code,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    Reason,
+    Unauthenticated,
+    Unavailable,
+)
 from hashhub.hub import access
 from hashhub.server import connect
 from hashhub.server.bodies import Budget, Clock, Reading, Rest
 from hashhub.server.connect import Encoding, Unimplemented
 from hashhub.server.hyper import Headers, HTTPServer, Request
 from hashhub.server.interceptors import Envelope, Gate, Method
-from hashhub.server.lanes import end_call
+from hashhub.server.lanes import Callers, end_call
 from hashhub.server.metrics import CONTENT_TYPE
 from hashhub.server.servicers import FILES
 
@@ -95,11 +106,13 @@ class HTTPDoor:
         scrape: Callable[[], str],
         max_message_bytes: int,
         body_bytes: int,
+        callers: Callers,
     ) -> None:
-        """`submit` runs a principal's call in its room or, without both, the look for who makes it; it returns False
-        when there is no place, and raises nothing but LimitExceeded, for a token's share. `max_message_bytes` bounds a
-        message as gRPC would carry it; base64 makes its JSON a third longer. `body_bytes`: held at a time, by all
-        calls. `health`: whether the hub matches, and the page that says so; `scrape`: the metrics as text.
+        """`submit` runs a principal's call in its room or, without a method, the look for who makes it, where the
+        principal is whose it seems to be by `callers`; it returns False when there is no place, and raises nothing but
+        LimitExceeded, for a token's share. `max_message_bytes` bounds a message as gRPC would carry it; base64 makes
+        its JSON a third longer. `body_bytes`: held at a time, by all calls. `health`: whether the hub matches, and the
+        page that says so; `scrape`: the metrics as text.
         """
         read_texts_at_once()
         self.gate = gate
@@ -107,6 +120,7 @@ class HTTPDoor:
         self._health_page = health
         self._scrape = scrape
         self.submit = submit
+        self.callers = callers
         self.max_message_bytes = max_message_bytes
         self.max_body_bytes = max_message_bytes * 4 // 3 + _EXTRA
         self.budget = Budget(body_bytes, self.max_body_bytes)
@@ -140,12 +154,12 @@ class HTTPDoor:
         method = self._methods.get(request.path)
         if method is not None:
             call = _Call(self, request, method)
-            if call.is_recalled() or self.submit(call.begin, None, None):
+            if call.is_recalled() or self.submit(call.begin, None, self.callers.who(call.authorization)):
                 return
         elif request.path != "/metrics":
             self._refuse_unknown(request)
             return
-        elif self.submit(lambda: self._metrics(request), None, None):
+        elif self.submit(lambda: self._metrics(request), None, self.callers.who(request.header("authorization", ""))):
             return
         self.refuse_json(request, _full())
 
@@ -169,8 +183,10 @@ class HTTPDoor:
         if request.verb not in {"GET", "HEAD"}:
             self.refuse_verb(request, "GET, HEAD")
             return
+        authorization = request.header("authorization", "")
+        known = functools.partial(self.callers.note, authorization)
         try:
-            text = self.gate.metrics(Envelope(request.header("authorization", ""), request.describe), self._scrape)
+            text = self.gate.metrics(Envelope(authorization, request.describe, known=known), self._scrape)
         except HashHubError as e:
             self.refuse_json(request, e)
         else:
@@ -209,14 +225,14 @@ class _Call:
     """One call, from its header to its answer."""
 
     __slots__ = (
-        "_authorization", "_connect", "_door", "_encoding", "_method", "_principal", "_reading", "_request", "_until",
+        "_connect", "_door", "_encoding", "_method", "_principal", "_reading", "_request", "_until", "authorization",
     )  # fmt: skip
 
     def __init__(self, door: HTTPDoor, request: Request, method: Method) -> None:
         self._door = door
         self._request = request
         self._method = method
-        self._authorization = request.header("authorization", "")
+        self.authorization = request.header("authorization", "")
         self._principal: Principal | None = None
         self._connect = False
         self._encoding = _PLAIN_JSON
@@ -225,8 +241,8 @@ class _Call:
 
     def is_recalled(self) -> bool:
         """Begin, if who makes the call is known without asking the database, or nobody; tell whether it was so."""
-        self._principal = self._door.gate.recall(self._authorization)
-        if self._principal is None and self._authorization:
+        self._principal = self._door.gate.recall(self.authorization)
+        if self._principal is None and self.authorization:
             return False
         self.begin()
         return True
@@ -287,10 +303,13 @@ class _Call:
         """Whether the token may make this call; refuse it otherwise."""
         try:
             if self._principal is None:
-                self._principal = self._door.gate.authorise(self._authorization, self._method.roles)
+                self._principal = self._door.gate.authorise(self.authorization, self._method.roles)
+                self._door.callers.note(self.authorization, self._principal)
             else:
                 access.allow(self._principal, *self._method.roles)
         except HashHubError as e:
+            if isinstance(e, Unauthenticated):
+                self._door.callers.forget(self.authorization)
             self._refuse_counted(e)
             return False
         return True
@@ -368,7 +387,7 @@ class _Call:
         remaining = None if self._until is None else self._until - time.monotonic()
         packed = self._encoding.packing != "identity"  # how large it is unpacked is seen as it is unpacked
         return Envelope(
-            self._authorization,
+            self.authorization,
             self._request.describe,
             remaining,
             is_wanted,

@@ -64,7 +64,10 @@ class Callers:
 
 
 def _digest(authorization: str) -> bytes:
-    return hashlib.sha256(authorization.encode("utf-8", "replace")).digest()
+    # However it is written: a header that opens a token and is not known as its own would wait among the strangers, and
+    # one token could have their threads as well as those of its own lane.
+    scheme, _, secret = authorization.partition(" ")
+    return hashlib.sha256(f"{scheme.lower()} {secret.strip()}".encode("utf-8", "replace")).digest()
 
 
 class Threads:

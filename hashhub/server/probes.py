@@ -1,9 +1,10 @@
 """What anybody may ask over gRPC without a token: health and reflection.
 
-Nobody is known here, and a thread waits for each request, and for whoever watches health to take an answer. So these
-calls have threads of their own. One whose client has been waited for for a while gives its thread up as soon as another
-call would have to wait for one: a probe's request comes with its header, and is there by then. Nothing of a request
-outlives its call.
+Nobody is known here, and a thread waits for each request, and for whoever watches health or asks reflection to take an
+answer. So these calls have threads of their own. One whose client has been waited for for a while gives its thread up
+as soon as another call would have to wait for one: a probe's request comes with its header, and is there by then. The
+more calls wait, the shorter is that while. Of reflection it is the whole call, which asks as often as it likes. Nothing
+of a request outlives its call.
 
 Health is watched here, and not by the servicer of gRPC's own package: that sends to a watcher under the lock that every
 other probe needs, and gRPC's polling thread too when a watcher leaves; but without that thread no sending ends. One
@@ -16,6 +17,7 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -26,7 +28,9 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from hashhub.background import Background
+from hashhub.errors import HashHubError
 from hashhub.server.lanes import STRANGERS, Threads
+from hashhub.server.packed import unpacked
 
 if TYPE_CHECKING:
     from hashhub.server.health import Health
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 _THREADS: Final = 64
 _WAITING: Final = 10_000  # each takes some 0.2 ms; what is beyond is refused
 _PATIENCE_SECONDS: Final = 1.0  # far beyond what a request takes that has come with its header
+_SHORTEST_PATIENCE_SECONDS: Final = 0.05  # where thousands wait: they are through within some ten seconds
 _LOOK_SECONDS: Final = 0.25  # for calls that wait for a thread while no further ones come, and for changes of health
 _NAME_BYTES: Final = 1_000  # of a service, a file or a symbol that is asked for
 
@@ -174,38 +179,55 @@ class Probes(grpc.GenericRpcHandler):
 
     def _reflect(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
         of = reflection_pb2.ServerReflectionRequest
-        each = iter(lambda: self._read(of, requests, context), None)
-        yield from self._reflection.ServerReflectionInfo(each, context)
+        each = iter(lambda: self._next(of, requests, context), None)
+        # All of it: who takes no answer is waited for as well, and who asks again and again gives the thread up, too.
+        with self._waiting_for(context):
+            yield from self._reflection.ServerReflectionInfo(each, context)
 
     def _read(self, kind: type[_Request], requests: Iterator[bytes], context: grpc.ServicerContext) -> _Request | None:
-        """Wait for the next request; None: there is none. Ends the call of one that is none of these or too long."""
+        """Wait for the one request, as `_next` does."""
+        with self._waiting_for(context):
+            return self._next(kind, requests, context)
+
+    @contextmanager
+    def _waiting_for(self, context: grpc.ServicerContext) -> Iterator[None]:
+        """Let the call be cut off in the body when others wait for its thread."""
         self._waited_for[context] = time.monotonic()
         if self._threads.in_progress > _THREADS:
             self._cut_off()
         try:
+            yield
+        finally:
+            self._waited_for.pop(context, None)
+
+    def _next(self, kind: type[_Request], requests: Iterator[bytes], context: grpc.ServicerContext) -> _Request | None:
+        """Return the next request; None: there is none. Ends the call of one that is none of these or too long."""
+        try:
             body = next(requests)
         except StopIteration:
             return None
-        finally:
-            self._waited_for.pop(context, None)
         if len(body) > _NAME_BYTES:
             context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 f"the request has {len(body)} bytes, and at most {_NAME_BYTES} are taken; ask by a service's name",
             )
         try:
-            return kind.FromString(body)
-        except DecodeError:
+            return kind.FromString(unpacked(body, _NAME_BYTES))
+        except (DecodeError, HashHubError):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the request is no {kind.DESCRIPTOR.full_name}")
 
     def _look(self) -> None:
-        if self._threads.in_progress > _THREADS:
+        until = time.monotonic() + _LOOK_SECONDS
+        while self._threads.in_progress > _THREADS and time.monotonic() < until:
             self._cut_off()
+            time.sleep(_SHORTEST_PATIENCE_SECONDS)
         self.tell_watchers()
 
     def _cut_off(self) -> None:
         """Cancel the calls whose clients have been waited for long enough."""
-        before = time.monotonic() - _PATIENCE_SECONDS
+        # As long for all that wait together as for the first ones, so that a crowd of them holds nobody up for minutes.
+        patience = _PATIENCE_SECONDS * min(1.0, _THREADS / max(1, self._threads.in_progress))
+        before = time.monotonic() - max(patience, _SHORTEST_PATIENCE_SECONDS)
         for context, since in list(self._waited_for.items()):
             if since < before:
                 context.cancel()

@@ -7,16 +7,19 @@ import io
 import itertools
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import Context, copy_context
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import grpc
 import pytest
@@ -24,6 +27,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from hashhub import cancellation, v1, wire
 from hashhub.client import Client
@@ -32,6 +36,8 @@ from hashhub.hub import contribute
 from hashhub.hub.condition import Need
 from hashhub.model import Principal, Role, Shares
 from hashhub.server.doors import _Handlers
+from hashhub.server.interceptors import Method
+from hashhub.server.packed import unpacked
 from hashhub.server.servicers import FILES
 from hashhub.wire import bounds
 from tests.hub.conftest import OPERATOR, Desk, item
@@ -360,6 +366,129 @@ def test_probes_that_never_come_whole_stop_neither_health_nor_refusals(served: S
             connection.close()
 
 
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+ASKED = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
+
+
+def test_reflection_that_takes_no_answer_stops_no_probe(served: Served) -> None:
+    """Each had its thread for as long as it took nothing: 64 of them, and health was answered no more."""
+    headers = _headers(REFLECTION, "")
+    asked = b"\0" + len(ASKED).to_bytes(4, "big") + ASKED
+    calls = (_frame(1, 4, n, headers) + _frame(0, 0, n, asked) for n in range(1, 401, 2))
+    no_window = (4).to_bytes(2, "big") + bytes(4)
+    with _begin_http2(served, no_window, b"".join(calls)):
+        _until(lambda: served.doors._probes._threads.in_progress > 64)
+        for _ in range(3):
+            assert _check_health(served, 30) == health_pb2.HealthCheckResponse.SERVING
+    _until(lambda: served.doors._probes._threads.in_progress == 0)
+    assert not served.doors._probes._waited_for
+
+
+def test_reflection_that_goes_on_asking_stops_no_probe(served: Served) -> None:
+    """Each request began its patience anew: who asked again in time kept its thread."""
+    streams = range(1, 401, 2)
+    asked = b"\0" + len(ASKED).to_bytes(4, "big") + ASKED
+    wide = (4).to_bytes(2, "big") + (1 << 30).to_bytes(4, "big")
+    begun = b"".join(_frame(1, 4, n, _headers(REFLECTION, "")) for n in streams)
+    again = b"".join(_frame(0, 0, n, asked) for n in streams)
+    over = threading.Event()
+
+    def go_on(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while not over.wait(0.05):
+                connection.sendall(again)
+
+    def take(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while connection.recv(1 << 20):
+                pass
+
+    with _begin_http2(served, wide, _frame(8, 0, 0, (1 << 30).to_bytes(4, "big")) + begun + again) as connection:
+        threads = [threading.Thread(target=work, args=(connection,), daemon=True) for work in (go_on, take)]
+        for thread in threads:
+            thread.start()
+        try:
+            _until(lambda: served.doors._probes._threads.in_progress > 64)
+            assert _check_health(served, 30) == health_pb2.HealthCheckResponse.SERVING
+        finally:
+            over.set()
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join(60)
+    _until(lambda: served.doors._probes._threads.in_progress == 0)
+
+
+def test_the_more_probes_wait_the_sooner_slow_ones_give_way(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """7,000 that sent no request kept a health check waiting for 52 s: up to a second for every 64 of them."""
+    monkeypatch.setattr("hashhub.server.probes._PATIENCE_SECONDS", 6_000.0)
+    probes = serve_hub().doors._probes
+    probes.close()  # nobody else looks
+    slow = Mock()
+    probes._waited_for[slow] = time.monotonic() - 600
+    probes._threads.in_progress = 65
+    probes._cut_off()
+    slow.cancel.assert_not_called()
+    probes._threads.in_progress = 6400
+    probes._cut_off()
+    slow.cancel.assert_called_once_with()
+    probes._waited_for[quick := Mock()] = time.monotonic() + 5
+    probes._cut_off()
+    quick.cancel.assert_not_called()
+
+
+def test_packed_messages_are_unpacked_within_the_bound_of_their_kind(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gRPC unpacked them itself, for as far as the largest message may go: 30 KB of a stranger became 31 MB."""
+    largest = 0
+    parse = Method.parse
+
+    def measured(self: Method, body: bytes) -> Message:
+        nonlocal largest
+        largest = max(largest, len(body))
+        return parse(self, body)
+
+    monkeypatch.setattr(Method, "parse", measured)
+    gzip = grpc.Compression.Gzip
+    match = _raw(served.channel, "MatchService/BatchMatchHashes")
+    request = v1.BatchMatchHashesRequest(queries=[MATCH.query] * 100, options=MATCH.options).SerializeToString()
+    answer = match(request, metadata=served.metadata("CONSUMER"), timeout=60, compression=gzip)
+    assert len(v1.BatchMatchHashesResponse.FromString(answer).results) == 100
+    assert largest == len(request)
+    bomb = bytes((0x7A,)) + _varint(31 << 20) + bytes(31 << 20)
+    with pytest.raises(grpc.RpcError) as refused:
+        match(bomb, metadata=served.metadata("CONSUMER"), timeout=60, compression=gzip)
+    assert wire.status_to_error(refused.value).reason is Reason.TOO_LARGE
+    assert largest == len(request)
+
+    check: grpc.UnaryUnaryMultiCallable[bytes, bytes]
+    check = served.channel.unary_unary("/grpc.health.v1.Health/Check", None, None)
+    named = health_pb2.HealthCheckRequest(service="x" * 900).SerializeToString()
+    for body, code, said in (
+        (named, grpc.StatusCode.NOT_FOUND, "no service 'xxx"),
+        (health_pb2.HealthCheckRequest(service="x" * 1100).SerializeToString(), grpc.StatusCode.INVALID_ARGUMENT, ""),
+        (b"\x1f\x8b no gzip", grpc.StatusCode.INVALID_ARGUMENT, ""),
+    ):
+        with pytest.raises(grpc.RpcError) as refused:
+            check(body, timeout=60, compression=gzip)
+        assert refused.value.code() is code
+        assert said in (refused.value.details() or "")
+    with pytest.raises(grpc.RpcError) as refused:
+        check(bomb, timeout=60, compression=gzip)
+    assert f"has {len(bomb)} bytes" not in (refused.value.details() or ""), "it was unpacked before it was looked at"
+
+
+def test_gzip_is_one_whole_member() -> None:
+    whole = zlib.compress(b"abc" * 1000, wbits=31)
+    assert unpacked(whole, 3000) == b"abc" * 1000
+    with pytest.raises(LimitExceeded):
+        unpacked(whole, 2999)
+    for wrong in (whole[:-1], whole * 2, whole + b"more", whole[:20], b"\x1f\x8b"):
+        with pytest.raises(InvalidArgument):
+            unpacked(wrong, 3000)
+
+
 def test_many_probes_at_once_are_all_answered(served: Served) -> None:
     stub = health_pb2_grpc.HealthStub(served.channel)
     calls = [stub.Check.future(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(200)]
@@ -592,6 +721,28 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[object, str], He
         one.release.set()
 
 
+def test_one_token_has_one_lane_however_its_header_is_written(serve_hub: Serve) -> None:
+    """With one more space a header was a stranger's: a token took the threads of its own lane and all the others."""
+    served = serve_hub(threads=4, slow_sender_seconds=600.0)
+    for who in ("CONSUMER", "OPERATOR"):
+        _match(served, who)
+    secret = served.tokens["CONSUMER"]
+    path = "/hashhub.v1.MatchService/MatchHashes"
+    threads = served.doors._threads["calls"]
+    headers = ["Bearer " + secret] * 4 + [f"{'bearer' if n % 2 else 'BEARER'} {' ' * n}{secret}" for n in range(8)]
+    slow = []
+    try:
+        for count, header in enumerate(headers, 1):
+            slow.append(_slow_call(served, path, header))
+            _until(lambda count=count: threads.in_progress == count)  # type: ignore[misc]
+        _match(served, "OPERATOR")
+        assert threads.lane("consumer").in_progress == len(headers)
+    finally:
+        for connection in slow:
+            connection.close()
+    _until(lambda: threads.in_progress == 0 and served.doors._gate.shares.taken("consumer", "calls") == 0)
+
+
 def test_while_eighteen_commits_queue_a_match_is_answered(
     serve_hub: Serve, held: Callable[[object, str], Held]
 ) -> None:
@@ -773,6 +924,77 @@ def test_media_seconds_are_a_share_that_time_gives_back(serve_hub: Serve) -> Non
 
 
 # Work whose caller has gone
+
+
+RESET, NO_WINDOW = (8).to_bytes(4, "big"), (4).to_bytes(2, "big") + bytes(4)
+
+
+@pytest.mark.parametrize("step", ["header", "half", "whole", "later", "vanished"])
+@pytest.mark.parametrize(
+    ("path", "body", "who"),
+    [
+        ("/hashhub.v1.MatchService/MatchHashes", MATCH.SerializeToString(), "CONSUMER"),
+        ("/hashhub.v1.ContributorService/ListContributors", b"", "OPERATOR"),
+        ("/hashhub.v1.ChangeService/FollowChanges", b"", "OPERATOR"),
+        ("/hashhub.v1.MatchService/MatchLive", b"", "CONSUMER"),
+        ("/hashhub.v1.MatchService/MatchHashes", MATCH.SerializeToString(), "hh_wrong"),
+        ("/grpc.health.v1.Health/Watch", b"", ""),
+        (REFLECTION, ASKED, ""),
+    ],
+)
+def test_nothing_is_left_of_calls_that_end_at_any_step(
+    served: Served, path: str, body: bytes, who: str, step: str
+) -> None:
+    """`later`: as the answer is sent, which nobody takes; `vanished`: with the connection, and no word."""
+    _match(served)
+    headers = _headers(path, f"Bearer {served.tokens.get(who, who)}" if who else "")
+    message = b"\0" + len(body).to_bytes(4, "big") + body
+    streams = range(1, 401, 2)
+    begun = b""
+    for n in streams:
+        begun += _frame(1, 4, n, headers)
+        begun += b"" if step == "header" else _frame(0, 0, n, message[:3] if step == "half" else message)
+        begun += _frame(3, 0, n, RESET) if step in {"header", "half", "whole"} else b""
+    answered_ping = b"" if step == "vanished" else _frame(6, 0, 0, bytes(8))  # all before it has been read
+    with _begin_http2(served, NO_WINDOW if step == "later" else b"", begun + answered_ping) as connection:
+        if answered_ping:
+            _read_until_ping_is_answered(connection)
+        if step == "later":
+            connection.sendall(b"".join(_frame(3, 0, n, RESET) for n in streams))
+        if step == "vanished":  # the kernel sends a reset, and no FIN
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    doors = served.doors
+    grpcs: Any = doors._grpc
+    (handlers,) = (one for one in grpcs._state.generic_handlers if isinstance(one, _Handlers))
+
+    def left() -> dict[str, object]:
+        taken = doors._gate.shares.taken
+        names, shares = ("operator", "consumer"), ("calls", "streams", "message_bytes")
+        kept: dict[str, object] = {
+            "threads": {name: threads.in_progress for name, threads in doors._threads.items() if threads.in_progress},
+            "rooms": {name: room.depth for name, room in doors._gate.rooms.items() if any(room.depth) or room._bytes},
+            "shares": {(name, share): n for name in names for share in shares if (n := taken(name, share))},
+            "answers": dict(handlers._answers._bytes),
+            "reading": doors._slow._reading,
+            "probes": doors._probes._threads.in_progress,
+            "waited for": doors._probes._waited_for,
+            "watchers": doors._probes._watchers,
+            "grpc's": grpcs._state.rpc_states,
+        }
+        return {name: what for name, what in kept.items() if what}
+
+    with contextlib.suppress(AssertionError):
+        _until(lambda: not left())
+    assert left() == {}
+    _match(served)
+
+
+def _read_until_ping_is_answered(connection: socket.socket) -> None:
+    with connection.makefile("rb") as read:
+        while head := read.read(9):
+            read.read(int.from_bytes(head[:3], "big"))
+            if (head[3], head[4]) == (6, 1):
+                return
 
 
 def test_a_batch_whose_caller_has_gone_stops(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,9 @@ import contextlib
 import gzip
 import http.client
 import json
+import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,11 +21,12 @@ import pytest
 from hashhub.config import Config
 from hashhub.errors import HashHubError, LimitExceeded
 from hashhub.server import bodies
-from hashhub.server.bodies import Budget
+from hashhub.server.bodies import Budget, Reading
 from hashhub.testing.hub_process import running_hub
 from tests.server.test_bridge import MATCH, QUERY, ask
 
 if TYPE_CHECKING:
+    from hashhub.model import Principal
     from tests.server.conftest import Serve, Served
 
 MEDIA = "/hashhub.v1.MatchService/MatchMedia"
@@ -197,6 +200,22 @@ def test_a_body_without_a_length_is_cut_at_the_limit(serve_hub: Serve) -> None:
     assert door.budget.held == 0
 
 
+def test_a_body_in_tiny_chunks_takes_no_more_memory_than_it_is_counted_for(served: Served) -> None:
+    """Each chunk was an object of its own: of two bytes it took 35, and a place in a list besides."""
+    door = served.doors._http
+    assert door is not None
+    chunks = 20_000
+    with connected(served.doors.http_address, head(MEDIA, None, served.tokens["CONSUMER"])) as connection:
+        connection.sendall(b"2\r\n  \r\n" * chunks)
+        wait_for(lambda: door.budget.held == 2 * chunks)
+        (reading,) = (one for one in list(door.clock._readings.values()) if isinstance(one, Reading))
+        assert sum(map(sys.getsizeof, reading._pieces)) < 2 * door.budget.held
+        connection.sendall(b"0\r\n\r\n")
+        status, answer = answered(connection)
+        assert (status, b"NOT_JSON" in answer) == (400, False), "nothing but spaces is an empty message"
+    wait_for(lambda: door.budget.held == 0)
+
+
 def test_packed_bodies_are_bounded_and_checked(served: Served) -> None:
     door = served.doors._http
     assert door is not None
@@ -242,6 +261,36 @@ def test_a_full_room_refuses_and_leaves_lookups_and_health(serve_hub: Serve, mon
         call.join(60)
     assert statuses == [200] * 3
     assert ask(served, GET, HOME).status == 200
+
+
+def test_strangers_leave_room_for_the_look_for_a_token_that_was_seen(
+    serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All looks waited in one lane: who sent wrong tokens fast enough had everybody else refused."""
+    served = serve_hub(max_concurrent_calls=6)
+    gate, threads = served.doors._gate, served.doors._threads["tokens"]
+    look, go_on = gate._authenticate, threading.Event()
+    sent = head(GET, len(json.dumps(HOME)), served.tokens["OPERATOR"]) + json.dumps(HOME).encode()
+    with connected(served.doors.http_address, sent) as connection:
+        assert answered(connection)[0] == 200
+
+    def look_later(sent: str) -> Principal:
+        if sent == "hh_wrong":
+            assert go_on.wait(60)
+        return look(sent)
+
+    monkeypatch.setattr(gate, "_authenticate", look_later)
+    monkeypatch.setattr(gate, "_recall", lambda _: None)  # its second is over
+    with contextlib.ExitStack() as strangers:
+        try:
+            for _ in range(40):
+                strangers.enter_context(connected(served.doors.http_address, head(GET, 0, "hh_wrong")))
+            wait_for(lambda: threads.lane("").in_progress >= 6)
+            connection = strangers.enter_context(connected(served.doors.http_address, sent))
+            wait_for(lambda: bool(threads.lane("operator").in_progress or select.select([connection], [], [], 0)[0]))
+        finally:
+            go_on.set()
+        assert answered(connection)[0] == 200
 
 
 def test_a_lookup_that_hits_nothing_waits_for_no_room(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
