@@ -1,59 +1,40 @@
-"""Who did what: the history as each may read it, the chain, withdrawals outside the database, and undoing what a token
-did.
-"""
+"""Who did what: the history as each may read it, the chain, and what is on record once."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
-import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 import sqlalchemy as sa
 
 from hashhub.config import Config
-from hashhub.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
+from hashhub.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied
 from hashhub.hub import Hub
 from hashhub.hub import reviews as reviews_module
 from hashhub.hub.examine import examine
 from hashhub.hub.housekeeping import Housekeeping
 from hashhub.model import (
     TLP,
-    Action,
-    Contributor,
-    ContributorKind,
-    EntryState,
     Event,
     EventKind,
-    Group,
     HashSet,
     Marking,
     Principal,
     Purpose,
     Record,
-    Retention,
-    RevertedEvent,
     ReviewKind,
     Role,
     Verdict,
     WithdrawalReason,
     now,
 )
-from hashhub.store.standing import Standing
-from hashhub.store.undoing import Undoing
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, Stock, digest, item
 from tests.hub.test_entries import ALPHA, BETA, SECOND, entry_of, restore, withdraw
-
-THIEF = Principal(name="thief", role=Role.CONTRIBUTOR, contributor="alpha")
-MOLE = Principal(name="mole", role=Role.OPERATOR, contributor="operator")
 
 
 def history(desk: Desk, who: Principal = OPERATOR, subject: str = "", actor: str = "") -> list[Event]:
@@ -70,7 +51,7 @@ def kinds(events: list[Event]) -> list[str]:
     return [event.kind.value for event in events]
 
 
-def _fill(desk: Desk) -> None:
+def fill(desk: Desk) -> None:
     desk.hash_set("alpha/list")
     desk.contributor("beta")
     desk.contribute("alpha/list", *(item(n) for n in range(1, 6)))
@@ -78,7 +59,7 @@ def _fill(desk: Desk) -> None:
 
 @pytest.fixture
 def listed(any_stock: Stock) -> Desk:
-    return any_stock(_fill)
+    return any_stock(fill)
 
 
 class TestReading:
@@ -351,466 +332,6 @@ class TestChain:
         assert not examine(config, head=f"{int(revision) + 99}:{digest_}").is_sound
         with pytest.raises(InvalidArgument):
             examine(config, head="7")
-
-
-class TestOutsideTheDatabase:
-    def test_a_restored_backup_lacks_nothing_that_was_withdrawn(
-        self, open_hub: Open, sqlite_directory: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        hub = open_hub()
-        desk = Desk(hub)
-        desk.hash_set("alpha/list")
-        desk.contribute("alpha/list", *(item(n, external_id=f"secret-id-{n}") for n in range(1, 60)))
-        hub.close()
-        backup = sqlite_directory.parent / "backup.db"
-        shutil.copy(sqlite_directory / "hashhub.db", backup)
-        hub = open_hub()
-        desk = Desk(hub)
-        withdraw(desk, 1, reason="REQUESTED_BY_PERSON_SHOWN")
-        withdraw(desk, 2)
-        restored = withdraw(desk, 3)
-        restore(desk, restored)
-        gone = Record(position="x", action=Action.WITHDRAW, hashes=(digest("MD5", 4),))
-        desk.contribute("alpha/list", gone, item(61))
-        erased = entry_of(desk, 5)
-        hub.entries.erase(OPERATOR, "alpha", "list", erased.id)
-        hub.close()
-        log = sqlite_directory / "withdrawals.log"
-        assert b"secret-id" not in log.read_bytes()
-        assert digest("MD5", 1).digest.hex().encode() not in log.read_bytes()
-        assert log.stat().st_mode & 0o077 == 0
-
-        for path in sqlite_directory.glob("hashhub.db*"):
-            path.unlink()
-        shutil.copy(backup, sqlite_directory / "hashhub.db")
-        with caplog.at_level("WARNING"):
-            hub = open_hub()
-        assert "4 entries that had been withdrawn since were withdrawn again" in caplog.text
-        desk = Desk(hub)
-        assert desk.known(1, 2, 3, 4, 5, 6) == [3, 6]
-        assert [e.reason for e in history(desk)[:4]] == ["REAPPLIED_AFTER_RESTORE"] * 4
-        assert entry_of(desk, 1).withdrawal is not None
-        assert hub.entries.get(OPERATOR, "alpha", "list", erased.id).reasons == ("ERASED",)
-        with pytest.raises(PermissionDenied):
-            restore(desk, entry_of(desk, 1))
-        again = desk.contribute("alpha/list", *(item(n, external_id=f"secret-id-{n}") for n in (1, 2, 3, 5)))
-        assert again.counts.stays_withdrawn == 3
-        hub.close()
-        caplog.clear()
-        open_hub()
-        assert "withdrawn again" not in caplog.text
-
-    def test_nor_does_a_restored_backup_let_anybody_in_who_was_shut_out(
-        self, open_hub: Open, sqlite_directory: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        hub = open_hub()
-        desk = Desk(hub)
-        for name in ("alpha", "beta"):
-            desk.contributor(name)
-        desk.contributor("gamma")
-        names = ("deleted", "named", "stolen", "ended", "renewed", "kept")
-        secrets = {
-            name: hub.tokens.create(OPERATOR, Principal(name=name, role=Role.CONSUMER, contributor="alpha"))[1]
-            for name in names
-        }
-        _, secrets["retired"] = hub.tokens.create(
-            OPERATOR, Principal(name="retired", role=Role.CONSUMER, contributor="beta")
-        )
-        desk.hash_set("gamma/list", marking=Marking(recipients=("tokens/named",)))
-        hub.close()
-        backup = sqlite_directory.parent / "backup.db"
-        shutil.copy(sqlite_directory / "hashhub.db", backup)
-        hub = open_hub()
-        hub.hash_sets.update(OPERATOR, HashSet(contributor="gamma", id="list"), ["marking.recipients"])
-        for name in ("deleted", "named"):
-            hub.tokens.delete(OPERATOR, name)
-        for name, grace in (("stolen", timedelta(0)), ("renewed", timedelta(hours=2)), ("stolen", timedelta(0))):
-            _, secrets[f"{name}, new"] = hub.tokens.rotate(OPERATOR, name, grace)
-        over = Principal(name="ended", role=Role.CONSUMER, contributor="alpha", expire_time=now())
-        hub.tokens.update(OPERATOR, over, ["expire_time"])
-        hub.contributors.retire(OPERATOR, "beta", withdraw_entries=False)
-        log = sqlite_directory / "withdrawals.log"
-        until = time.monotonic() + 60
-        while b"contributors/beta" not in log.read_bytes() and time.monotonic() < until:
-            time.sleep(0.05)
-        assert not any(secret.encode() in log.read_bytes() for secret in secrets.values())
-        hub.close()
-        for path in sqlite_directory.glob("hashhub.db*"):
-            path.unlink()
-        shutil.copy(backup, sqlite_directory / "hashhub.db")
-        with caplog.at_level("WARNING"):
-            hub = open_hub()
-
-        def is_let_in(secret: str) -> bool:
-            try:
-                hub.tokens.authenticate(secret)
-            except Unauthenticated:
-                return False
-            return True
-
-        assert {name for name, secret in secrets.items() if is_let_in(secret)} == {
-            "kept",
-            "renewed",
-            "renewed, new",
-            "stolen, new",
-        }
-        assert "tokens/stolen" in caplog.text
-        assert "contributors/beta" in caplog.text
-        hub.close()
-        caplog.clear()
-        open_hub()
-        assert "tokens/" not in caplog.text
-
-    def test_nor_does_it_revive_older_statements_about_it_or_let_a_list_do_so(
-        self, open_hub: Open, sqlite_directory: Path
-    ) -> None:
-        """The backup has an older entry of the item, an entry of it in another hash set, or none."""
-        hub = open_hub()
-        desk = Desk(hub)
-        for name in ("alpha/list", "alpha/other", "beta/list"):
-            desk.hash_set(name)
-        everything = range(1, 60)
-        pdq = item(30, hashes=(digest("PDQ", 30),))
-        desk.contribute("alpha/list", *(item(n) for n in everything if n not in {7, 8, 9, 11, 30}), pdq)
-        desk.contribute("alpha/list", item(11, external_id="a"), item(11, external_id="b"))
-        for name in ("alpha/other", "beta/list"):
-            desk.contribute(name, item(2), item(3), item(60))
-        hub.close()
-        backup = sqlite_directory.parent / "backup.db"
-        shutil.copy(sqlite_directory / "hashhub.db", backup)
-        hub = open_hub()
-        desk = Desk(hub)
-        new = {"tags": ("new",)}
-        changed = [item(n, **new) for n in (1, 2, 3, 4, 5)]
-        sibling = item(11, external_id="a", **new)
-        desk.contribute("alpha/list", *changed, sibling, msgspec.structs.replace(pdq, tags=("new",)))
-        desk.contribute("alpha/list", *(item(n) for n in (7, 8, 9)), item(60))
-        for number, reason, who in (
-            (1, "ERROR", OPERATOR),
-            (2, "ERROR", OPERATOR),
-            (3, "REQUESTED_BY_PERSON_SHOWN", OPERATOR),
-            (7, "ERROR", OPERATOR),
-            (8, "REQUESTED_BY_PERSON_SHOWN", ALPHA),
-        ):
-            withdraw(desk, number, who=who, reason=reason)
-        for number in (4, 9, 60):
-            (entry,) = [e for e in desk.entries("alpha/list", EntryState.ACTIVE) if digest("MD5", number) in e.hashes]
-            hub.entries.withdraw(ALPHA, "alpha", "list", entry.id, WithdrawalReason.ERROR)
-            hub.entries.withdraw(SECOND, "alpha", "list", entry.id, WithdrawalReason.ERROR)
-        for entry in desk.entries("alpha/list", EntryState.ACTIVE):
-            if entry.external_id == "a" or entry.hashes == pdq.hashes:
-                hub.entries.withdraw(ALPHA, "alpha", "list", entry.id, WithdrawalReason.ERROR)
-                hub.entries.withdraw(SECOND, "alpha", "list", entry.id, WithdrawalReason.ERROR)
-        gone = withdraw(desk, 5, who=OPERATOR)
-        restore(desk, gone, who=OPERATOR)
-        hub.close()
-        log = (sqlite_directory / "withdrawals.log").read_bytes()
-        for number in (1, 2, 3, 7, 8, 9):
-            for h in item(number).hashes:
-                assert h.digest.hex().encode() not in log
-                assert base64.b64encode(h.digest)[:12] not in log
-        for path in sqlite_directory.glob("hashhub.db*"):
-            path.unlink()
-        shutil.copy(backup, sqlite_directory / "hashhub.db")
-        for _ in range(2):  # the second start finds nothing left to do
-            hub = open_hub()
-            desk = Desk(hub)
-            active = {
-                name: sorted(
-                    {
-                        n
-                        for n in range(1, 61)
-                        for e in desk.entries(name, EntryState.ACTIVE)
-                        if digest("MD5", n) in e.hashes
-                    }
-                )
-                for name in ("alpha/list", "alpha/other", "beta/list")
-            }
-            assert active["beta/list"] == [2, 3, 60]
-            assert active["alpha/other"] == [60]
-            assert active["alpha/list"] == [n for n in everything if n not in {1, 2, 3, 4, 7, 8, 9, 30}]
-            assert not [e for e in desk.entries("alpha/list", EntryState.ACTIVE) if e.hashes == pdq.hashes]
-            assert [e.external_id for e in desk.entries("alpha/list", EntryState.ACTIVE) if e.external_id] == ["b"]
-            revision = hub.revision()
-            hub.close()
-        hub = open_hub()
-        desk = Desk(hub)
-        assert hub.revision() == revision
-        for week in range(2):
-            tags = {"tags": (f"week {week}",)}
-            done = desk.contribute("alpha/list", *(item(n, **tags) for n in (1, 2, 3, 4, 7, 8, 9)))
-            assert (done.counts.accepted, done.counts.stays_withdrawn, done.counts.quarantined) == (0, 4, 3)
-            assert {f.reason for f in desk.report(done)} == {"STAYS_WITHDRAWN"}
-            other = desk.contribute("alpha/other", *(item(n, **tags) for n in (7, 8, 9)))
-            assert (other.counts.accepted, other.counts.quarantined) == (1, 2)
-            assert desk.contribute("beta/list", item(7, **tags)).counts.accepted == 1
-        (waiting,) = [e for e in desk.entries("alpha/list", EntryState.QUARANTINED) if digest("MD5", 7) in e.hashes]
-        hub.entries.release(OPERATOR, "alpha", "list", waiting.id)
-        assert desk.contribute("alpha/list", item(7, tags=("at last",))).counts.accepted == 1
-
-    def test_a_hold_on_what_was_withdrawn_already_is_kept_too(self, open_hub: Open, sqlite_directory: Path) -> None:
-        hub = open_hub()
-        desk = Desk(hub)
-        desk.hash_set("alpha/list")
-        desk.contribute("alpha/list", *(item(n) for n in range(1, 60)))
-        desk.contribute("alpha/list", *(item(n) for n in range(2, 60)), replace=True)
-        hub.close()
-        backup = sqlite_directory.parent / "backup.db"
-        shutil.copy(sqlite_directory / "hashhub.db", backup)
-        hub = open_hub()
-        desk = Desk(hub)
-        desk.contribute("alpha/list", *(item(n) for n in range(3, 60)), replace=True)
-        for number in (1, 2):  # both fell out of the list
-            withdraw(desk, number, reason="REQUESTED_BY_PERSON_SHOWN")
-        hub.close()
-        for path in sqlite_directory.glob("hashhub.db*"):
-            path.unlink()
-        shutil.copy(backup, sqlite_directory / "hashhub.db")
-        desk = Desk(open_hub())
-        assert desk.contribute("alpha/list", item(1), item(2), item(3)).counts.stays_withdrawn == 2
-        assert desk.known(1, 2, 3) == [3]
-
-    def test_a_line_that_a_crash_cut_off_and_a_file_that_is_gone(self, open_hub: Open, sqlite_directory: Path) -> None:
-        hub = open_hub()
-        desk = Desk(hub)
-        desk.hash_set("alpha/list")
-        desk.contribute("alpha/list", *(item(n) for n in range(1, 60)))
-        withdraw(desk, 1)
-        log = sqlite_directory / "withdrawals.log"
-        whole = log.read_bytes()
-        log.write_bytes(whole[: len(whole) // 2])
-        hub.close()
-        hub = open_hub()
-        assert log.read_bytes().splitlines()[-1] == whole.splitlines()[-1]
-        hub.close()
-        log.unlink()
-        hub = open_hub()
-        withdraw(Desk(hub), 2)
-        assert len(log.read_bytes().splitlines()) == 2
-
-    def test_two_processes_write_each_withdrawal_once(self, open_hub: Open, sqlite_directory: Path) -> None:
-        first, second = Desk(open_hub()), Desk(open_hub(publisher=False))
-        first.hash_set("alpha/list")
-        first.contribute("alpha/list", *(item(n) for n in range(1, 60)))
-        withdraw(first, 1)
-        withdraw(second, 2)
-        first.hub._follower.catch_up()
-        lines = [json.loads(line) for line in (sqlite_directory / "withdrawals.log").read_bytes().splitlines()]
-        assert len(lines) == len({line["revision"] for line in lines}) == 2
-
-
-def revert(desk: Desk, actor: str, since: Any, **options: Any) -> list[RevertedEvent]:
-    preview = desk.hub.history.revert(OPERATOR, actor, since, validate_only=True)
-    before = desk.hub.revision()
-    assert desk.hub.history.revert(OPERATOR, actor, since, validate_only=True) == preview
-    assert desk.hub.revision() == before
-    done = list(desk.hub.history.revert(OPERATOR, actor, since, comment="a stolen token", **options))
-    if not options:
-        assert [(x.event, x.outcome, x.reverted, x.entry_count) for x in done] == [
-            (x.event, x.outcome, x.reverted, x.entry_count) for x in preview
-        ]
-    return done
-
-
-class TestReverting:
-    def test_how_long_entries_are_kept_and_holds(self, any_desk: Desk) -> None:
-        desk = any_desk
-        for name in ("alpha/list", "alpha/other", "alpha/erased", "alpha/held"):
-            desk.hash_set(name)
-        keep = desk.hub.retention
-        keep.update(OPERATOR, "alpha", "list", days=365, hold=True, comment="court order")
-        keep.update(OPERATOR, "alpha", "other", days=30)
-        since = now()
-        keep.update(MOLE, "alpha", "held", days=1, hold=True)
-        keep.update(MOLE, "alpha", "list", hold=False)
-        keep.update(MOLE, "alpha", "list", days=1)
-        keep.update(MOLE, "alpha", "list", days=2)
-        keep.update(MOLE, "alpha", "other", days=0)
-        keep.update(OPERATOR, "alpha", "other", days=90)
-        keep.update(MOLE, "alpha", "erased", hold=True)
-        [erased] = desk.hub._store.history.list_events(actor="mole", limit=1)
-        desk.hub.history.redact(OPERATOR, erased.revision)
-        done = revert(desk, "mole", since)
-        assert [(x.event.subject.rpartition("/")[2], x.reverted) for x in done] == [
-            ("erased", False), ("other", False), ("list", True), ("list", True), ("list", True),
-            ("held", True),
-        ]  # fmt: skip
-        assert "is not on record" in done[0].outcome
-        assert done[1].outcome == "left as it is: days was changed since"
-        # Days were lengthened, shortened, began to count, and were given to what was held.
-        assert ["expired meanwhile" in x.outcome for x in done[2:]] == [False, True, True, False]
-        assert keep.get(OPERATOR, "alpha", "list") == Retention(days=365, hold=True)
-        assert keep.get(OPERATOR, "alpha", "other") == Retention(days=90)
-        assert keep.get(OPERATOR, "alpha", "erased") == Retention(hold=True)
-
-    def test_a_stolen_token_of_a_contributor(self, any_desk: Desk) -> None:
-        desk = any_desk
-        desk.hash_set("alpha/list")
-        desk.hash_set("beta/list")
-        desk.contribute("alpha/list", *(item(n) for n in range(1, 61)))
-        desk.contribute("beta/list", item(100))
-        since = now()
-        states = {e.id: (e.state, e.reasons) for e in desk.entries("alpha/list")}
-        withdraw(desk, 1, THIEF, "REQUESTED_BY_PERSON_SHOWN")
-        for number in (2, 3, 4, 5, 6):
-            withdraw(desk, number, THIEF)
-        theirs = entry_of(desk, 100, "beta/list")
-        desk.hub.reviews.create(THIEF, "beta", "list", theirs.id, ReviewKind.FALSE_POSITIVE)
-        opened = desk.hub.contribute.open(THIEF, desk.open("alpha/list", replace=True))
-        desk.hub.contribute.add(THIEF, opened.id, opened.batch_count, [item(10, tags=("evil",)), item(200)], [])
-        desk.hub.contribute.commit(THIEF, opened.id, batch_count=1, allow_shrinking=True)
-        assert desk.known(1, 2, 10, 50, 200) == [10, 200]
-        with pytest.raises(PermissionDenied):
-            desk.hub.history.revert(ALPHA, "thief", since, comment="x")
-        with pytest.raises(InvalidArgument, match="why"):
-            desk.hub.history.revert(OPERATOR, "thief", since)
-        done = revert(desk, "thief", since)
-        assert all(x.reverted for x in done), [(x.event.kind, x.outcome) for x in done]
-        assert {e.id: (e.state, e.reasons) for e in desk.entries("alpha/list") if e.id in states} == states
-        assert desk.known(1, 2, 6, 10, 50, 200) == [1, 2, 6, 10, 50]
-        reviews = desk.hub.reviews.list(AUDITOR, "beta", "list", theirs.id, 10, 0)[0]
-        assert [r.kind for r in reviews] == [ReviewKind.FALSE_POSITIVE, ReviewKind.SET_ASIDE]
-        assert kinds(history(desk))[0] == "ACTOR_REVERTED"
-        before = desk.hub.revision()
-        again = desk.hub.history.revert(OPERATOR, "thief", since, comment="again")
-        assert not any(x.reverted for x in again)
-        assert desk.hub.revision() == before
-        assert desk.contribute("alpha/list", item(1, tags=("t",))).counts.accepted == 1  # nothing holds it any more
-
-    def test_only_withdrawals(self, listed: Desk) -> None:
-        since = now()
-        withdraw(listed, 1, THIEF)
-        withdraw(listed, 2, ALPHA, "REQUESTED_BY_PERSON_SHOWN")
-        done = listed.hub.history.revert(OPERATOR, "thief", since, withdrawals_only=True, comment="x")
-        assert [x.entry_count for x in done] == [1]
-        assert listed.known(1, 2) == [1]
-
-    def test_what_others_changed_since_stays_and_is_told(self, listed: Desk) -> None:
-        since = now()
-        done = withdraw(listed, 1, THIEF)
-        withdraw(listed, 2, THIEF, "REQUESTED_BY_PERSON_SHOWN")
-        restore(listed, done)
-        withdraw(listed, 1, ALPHA, "FALSE_POSITIVE", "it is one, though")
-        (newest, oldest) = revert(listed, "thief", since)
-        assert newest.reverted
-        assert not oldest.reverted
-        assert oldest.outcome == "1 entry changed by others since"
-        assert listed.known(1, 2) == [2]
-
-    def test_an_operators_stolen_token(self, desk: Desk) -> None:
-        assert desk.hub.tokens.bootstrap()
-        desk.hash_set("alpha/list", marking=Marking(tlp=TLP.AMBER))
-        desk.contribute("alpha/list", *(item(n) for n in range(1, 6)))
-        desk.hub.groups.create(OPERATOR, Group(id="allies", members=("alpha",)))
-        quarantined = desk.hub.entries.quarantine(OPERATOR, "alpha", "list", entry_of(desk, 1).id)
-        withdrawn = withdraw(desk, 2, OPERATOR)
-        objected = entry_of(desk, 4)
-        desk.contributor("beta")
-        objection = desk.hub.reviews.create(BETA, "alpha", "list", objected.id, ReviewKind.FALSE_POSITIVE)
-        terms = desk.hub.hash_sets.get(OPERATOR, "alpha", "list")
-        since = now()
-        hub = desk.hub
-        hub.entries.release(MOLE, "alpha", "list", quarantined.id)
-        restore(desk, withdrawn, MOLE)
-        hub.entries.quarantine(MOLE, "alpha", "list", entry_of(desk, 3).id)
-        hub.reviews.set_aside(MOLE, "alpha", "list", objected.id, objection.id, "hush")
-        for tlp in (TLP.GREEN, TLP.CLEAR):
-            hub.hash_sets.update(MOLE, HashSet(contributor="alpha", id="list", marking=Marking(tlp=tlp)), ["marking"])
-        hub.groups.update(MOLE, Group(id="allies"), ["members"])
-        hub.contributors.create(
-            MOLE, Contributor(id="fake", display_name="F", kind=ContributorKind.NGO, jurisdiction="GB")
-        )
-        hub.tokens.create(MOLE, Principal(name="spare", role=Role.OPERATOR, contributor="operator"))
-        hub.entries.erase(MOLE, "alpha", "list", entry_of(desk, 5).id)
-        done = revert(desk, "mole", since)
-        left = [(x.event.kind, x.outcome) for x in done if not x.reverted]
-        assert [kind for kind, _ in left][:1] == [EventKind.ENTRY_ERASED]
-        assert {kind for kind, _ in left} <= {EventKind.ENTRY_ERASED, EventKind.ENTRIES_WITHDRAWN}, left
-        assert hub.hash_sets.get(OPERATOR, "alpha", "list") == terms
-        assert hub.groups.get(OPERATOR, "allies").members == ("alpha",)
-        assert hub.contributors.get(OPERATOR, "fake").retire_time is not None
-        assert "spare" not in [t.name for t in hub.tokens.list(OPERATOR)]
-        assert desk.known(1, 2, 3) == [3]
-        assert entry_of(desk, 1).state is EntryState.QUARANTINED
-        with pytest.raises(PermissionDenied):
-            restore(desk, entry_of(desk, 2))
-        aside = [r for r in hub.reviews.list(AUDITOR, "alpha", "list", objected.id, 10, 0)[0] if r.sets_aside]
-        assert aside[1].sets_aside == aside[0].id
-
-    def test_it_goes_on_where_it_was_cut_off(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        desk.hash_set("alpha/list")
-        desk.contribute("alpha/list", *(item(n) for n in range(1, 61)))
-        since = now()
-        for number in (1, 2, 3):
-            withdraw(desk, number, THIEF)
-        real = Standing.restore_entries
-        left = [1]
-
-        def restore_once(self: Standing, *args: Any, **options: Any) -> Any:
-            if not left:
-                raise KeyboardInterrupt
-            left.pop()
-            return real(self, *args, **options)
-
-        monkeypatch.setattr(Standing, "restore_entries", restore_once)
-        with pytest.raises(KeyboardInterrupt):
-            desk.hub.history.revert(OPERATOR, "thief", since, comment="x")
-        monkeypatch.undo()
-        assert desk.known(1, 2, 3) == [3]
-        desk.hub.history.revert(OPERATOR, "thief", since, comment="x")
-        assert desk.known(1, 2, 3) == [1, 2, 3]
-
-    @pytest.mark.parametrize("is_cut_off", [False, True])
-    def test_what_was_undone_is_not_undone_again(
-        self, any_desk: Desk, monkeypatch: pytest.MonkeyPatch, *, is_cut_off: bool
-    ) -> None:
-        """What a newer list of the token had replaced does not stand again, not even for a moment, nor do terms that
-        come back.
-        """
-        desk = any_desk
-        desk.hash_set("alpha/list", marking=Marking(tlp=TLP.CLEAR))
-        since = now()
-        desk.contribute("alpha/list", *(item(n) for n in range(1, 31)))
-        desk.contribute("alpha/list", *(item(n, tags=("new",)) for n in range(1, 31)))
-        for tlp in (TLP.GREEN, TLP.CLEAR):
-            desk.hub.hash_sets.update(
-                ALPHA, HashSet(contributor="alpha", id="list", marking=Marking(tlp=tlp)), ["marking"]
-            )
-        if is_cut_off:
-
-            def note(*_: object, **__: object) -> int:
-                raise KeyboardInterrupt
-
-            with monkeypatch.context() as patch:
-                patch.setattr(Undoing, "note", note)
-                with pytest.raises(KeyboardInterrupt):
-                    desk.hub.history.revert(OPERATOR, "alpha-desk", since, comment="x")
-            assert "ACTOR_REVERTED" not in kinds(history(desk))
-        else:
-            revert(desk, "alpha-desk", since)
-        before = desk.hub.revision()
-        preview = desk.hub.history.revert(OPERATOR, "alpha-desk", since, validate_only=True)
-        again = desk.hub.history.revert(OPERATOR, "alpha-desk", since, comment="again")
-        assert again == preview
-        assert not any(x.reverted for x in again), again
-        assert desk.hub.revision() == before + is_cut_off
-        (told,) = [e for e in history(desk) if e.kind is EventKind.ACTOR_REVERTED]
-        assert (told.facts["events"], told.facts["entries"]) == (4, 90)
-        assert desk.known(*range(1, 31)) == []
-
-    def test_what_was_undone_can_be_undone_again_once_that_was_undone(self, any_desk: Desk) -> None:
-        desk = any_desk
-        desk.hash_set("alpha/list")
-        desk.contribute("alpha/list", *(item(n) for n in range(1, 4)))
-        since = now()
-        withdraw(desk, 1, THIEF)
-        revert(desk, "thief", since)
-        assert desk.known(1, 2) == [1, 2]
-        revert(desk, "operator", since)
-        assert desk.known(1, 2) == [2]
-        (done,) = revert(desk, "thief", since)
-        assert done.reverted
-        assert desk.known(1, 2) == [1, 2]
 
 
 def test_terms_that_run_out_are_an_event_once(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""Lanes when the system has no more threads to give (the rest is tested over gRPC: test_bounds.py)."""
+"""Lanes when the system has no more threads to give (the rest is tested over gRPC: test_rooms.py)."""
 
 from __future__ import annotations
 

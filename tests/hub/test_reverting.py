@@ -1,0 +1,252 @@
+"""Undoing what a token did."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hashhub.errors import InvalidArgument, PermissionDenied
+from hashhub.model import (
+    TLP,
+    Contributor,
+    ContributorKind,
+    EntryState,
+    EventKind,
+    Group,
+    HashSet,
+    Marking,
+    Principal,
+    Retention,
+    RevertedEvent,
+    ReviewKind,
+    Role,
+    now,
+)
+from hashhub.store.standing import Standing
+from hashhub.store.undoing import Undoing
+from tests.hub.conftest import AUDITOR, OPERATOR, Desk, Stock, item
+from tests.hub.test_entries import ALPHA, BETA, entry_of, restore, withdraw
+from tests.hub.test_record import fill, history, kinds
+
+THIEF = Principal(name="thief", role=Role.CONTRIBUTOR, contributor="alpha")
+MOLE = Principal(name="mole", role=Role.OPERATOR, contributor="operator")
+
+
+@pytest.fixture
+def listed(any_stock: Stock) -> Desk:
+    return any_stock(fill)
+
+
+def revert(desk: Desk, actor: str, since: Any, **options: Any) -> list[RevertedEvent]:
+    preview = desk.hub.history.revert(OPERATOR, actor, since, validate_only=True)
+    before = desk.hub.revision()
+    assert desk.hub.history.revert(OPERATOR, actor, since, validate_only=True) == preview
+    assert desk.hub.revision() == before
+    done = list(desk.hub.history.revert(OPERATOR, actor, since, comment="a stolen token", **options))
+    if not options:
+        assert [(x.event, x.outcome, x.reverted, x.entry_count) for x in done] == [
+            (x.event, x.outcome, x.reverted, x.entry_count) for x in preview
+        ]
+    return done
+
+
+class TestReverting:
+    def test_how_long_entries_are_kept_and_holds(self, any_desk: Desk) -> None:
+        desk = any_desk
+        for name in ("alpha/list", "alpha/other", "alpha/erased", "alpha/held"):
+            desk.hash_set(name)
+        keep = desk.hub.retention
+        keep.update(OPERATOR, "alpha", "list", days=365, hold=True, comment="court order")
+        keep.update(OPERATOR, "alpha", "other", days=30)
+        since = now()
+        keep.update(MOLE, "alpha", "held", days=1, hold=True)
+        keep.update(MOLE, "alpha", "list", hold=False)
+        keep.update(MOLE, "alpha", "list", days=1)
+        keep.update(MOLE, "alpha", "list", days=2)
+        keep.update(MOLE, "alpha", "other", days=0)
+        keep.update(OPERATOR, "alpha", "other", days=90)
+        keep.update(MOLE, "alpha", "erased", hold=True)
+        [erased] = desk.hub._store.history.list_events(actor="mole", limit=1)
+        desk.hub.history.redact(OPERATOR, erased.revision)
+        done = revert(desk, "mole", since)
+        assert [(x.event.subject.rpartition("/")[2], x.reverted) for x in done] == [
+            ("erased", False), ("other", False), ("list", True), ("list", True), ("list", True),
+            ("held", True),
+        ]  # fmt: skip
+        assert "is not on record" in done[0].outcome
+        assert done[1].outcome == "left as it is: days was changed since"
+        # Days were lengthened, shortened, began to count, and were given to what was held.
+        assert ["expired meanwhile" in x.outcome for x in done[2:]] == [False, True, True, False]
+        assert keep.get(OPERATOR, "alpha", "list") == Retention(days=365, hold=True)
+        assert keep.get(OPERATOR, "alpha", "other") == Retention(days=90)
+        assert keep.get(OPERATOR, "alpha", "erased") == Retention(hold=True)
+
+    def test_a_stolen_token_of_a_contributor(self, any_desk: Desk) -> None:
+        desk = any_desk
+        desk.hash_set("alpha/list")
+        desk.hash_set("beta/list")
+        desk.contribute("alpha/list", *(item(n) for n in range(1, 61)))
+        desk.contribute("beta/list", item(100))
+        since = now()
+        states = {e.id: (e.state, e.reasons) for e in desk.entries("alpha/list")}
+        withdraw(desk, 1, THIEF, "REQUESTED_BY_PERSON_SHOWN")
+        for number in (2, 3, 4, 5, 6):
+            withdraw(desk, number, THIEF)
+        theirs = entry_of(desk, 100, "beta/list")
+        desk.hub.reviews.create(THIEF, "beta", "list", theirs.id, ReviewKind.FALSE_POSITIVE)
+        opened = desk.hub.contribute.open(THIEF, desk.open("alpha/list", replace=True))
+        desk.hub.contribute.add(THIEF, opened.id, opened.batch_count, [item(10, tags=("evil",)), item(200)], [])
+        desk.hub.contribute.commit(THIEF, opened.id, batch_count=1, allow_shrinking=True)
+        assert desk.known(1, 2, 10, 50, 200) == [10, 200]
+        with pytest.raises(PermissionDenied):
+            desk.hub.history.revert(ALPHA, "thief", since, comment="x")
+        with pytest.raises(InvalidArgument, match="why"):
+            desk.hub.history.revert(OPERATOR, "thief", since)
+        done = revert(desk, "thief", since)
+        assert all(x.reverted for x in done), [(x.event.kind, x.outcome) for x in done]
+        assert {e.id: (e.state, e.reasons) for e in desk.entries("alpha/list") if e.id in states} == states
+        assert desk.known(1, 2, 6, 10, 50, 200) == [1, 2, 6, 10, 50]
+        reviews = desk.hub.reviews.list(AUDITOR, "beta", "list", theirs.id, 10, 0)[0]
+        assert [r.kind for r in reviews] == [ReviewKind.FALSE_POSITIVE, ReviewKind.SET_ASIDE]
+        assert kinds(history(desk))[0] == "ACTOR_REVERTED"
+        before = desk.hub.revision()
+        again = desk.hub.history.revert(OPERATOR, "thief", since, comment="again")
+        assert not any(x.reverted for x in again)
+        assert desk.hub.revision() == before
+        assert desk.contribute("alpha/list", item(1, tags=("t",))).counts.accepted == 1  # nothing holds it any more
+
+    def test_only_withdrawals(self, listed: Desk) -> None:
+        since = now()
+        withdraw(listed, 1, THIEF)
+        withdraw(listed, 2, ALPHA, "REQUESTED_BY_PERSON_SHOWN")
+        done = listed.hub.history.revert(OPERATOR, "thief", since, withdrawals_only=True, comment="x")
+        assert [x.entry_count for x in done] == [1]
+        assert listed.known(1, 2) == [1]
+
+    def test_what_others_changed_since_stays_and_is_told(self, listed: Desk) -> None:
+        since = now()
+        done = withdraw(listed, 1, THIEF)
+        withdraw(listed, 2, THIEF, "REQUESTED_BY_PERSON_SHOWN")
+        restore(listed, done)
+        withdraw(listed, 1, ALPHA, "FALSE_POSITIVE", "it is one, though")
+        (newest, oldest) = revert(listed, "thief", since)
+        assert newest.reverted
+        assert not oldest.reverted
+        assert oldest.outcome == "1 entry changed by others since"
+        assert listed.known(1, 2) == [2]
+
+    def test_an_operators_stolen_token(self, desk: Desk) -> None:
+        assert desk.hub.tokens.bootstrap()
+        desk.hash_set("alpha/list", marking=Marking(tlp=TLP.AMBER))
+        desk.contribute("alpha/list", *(item(n) for n in range(1, 6)))
+        desk.hub.groups.create(OPERATOR, Group(id="allies", members=("alpha",)))
+        quarantined = desk.hub.entries.quarantine(OPERATOR, "alpha", "list", entry_of(desk, 1).id)
+        withdrawn = withdraw(desk, 2, OPERATOR)
+        objected = entry_of(desk, 4)
+        desk.contributor("beta")
+        objection = desk.hub.reviews.create(BETA, "alpha", "list", objected.id, ReviewKind.FALSE_POSITIVE)
+        terms = desk.hub.hash_sets.get(OPERATOR, "alpha", "list")
+        since = now()
+        hub = desk.hub
+        hub.entries.release(MOLE, "alpha", "list", quarantined.id)
+        restore(desk, withdrawn, MOLE)
+        hub.entries.quarantine(MOLE, "alpha", "list", entry_of(desk, 3).id)
+        hub.reviews.set_aside(MOLE, "alpha", "list", objected.id, objection.id, "hush")
+        for tlp in (TLP.GREEN, TLP.CLEAR):
+            hub.hash_sets.update(MOLE, HashSet(contributor="alpha", id="list", marking=Marking(tlp=tlp)), ["marking"])
+        hub.groups.update(MOLE, Group(id="allies"), ["members"])
+        hub.contributors.create(
+            MOLE, Contributor(id="fake", display_name="F", kind=ContributorKind.NGO, jurisdiction="GB")
+        )
+        hub.tokens.create(MOLE, Principal(name="spare", role=Role.OPERATOR, contributor="operator"))
+        hub.entries.erase(MOLE, "alpha", "list", entry_of(desk, 5).id)
+        done = revert(desk, "mole", since)
+        left = [(x.event.kind, x.outcome) for x in done if not x.reverted]
+        assert [kind for kind, _ in left][:1] == [EventKind.ENTRY_ERASED]
+        assert {kind for kind, _ in left} <= {EventKind.ENTRY_ERASED, EventKind.ENTRIES_WITHDRAWN}, left
+        assert hub.hash_sets.get(OPERATOR, "alpha", "list") == terms
+        assert hub.groups.get(OPERATOR, "allies").members == ("alpha",)
+        assert hub.contributors.get(OPERATOR, "fake").retire_time is not None
+        assert "spare" not in [t.name for t in hub.tokens.list(OPERATOR)]
+        assert desk.known(1, 2, 3) == [3]
+        assert entry_of(desk, 1).state is EntryState.QUARANTINED
+        with pytest.raises(PermissionDenied):
+            restore(desk, entry_of(desk, 2))
+        aside = [r for r in hub.reviews.list(AUDITOR, "alpha", "list", objected.id, 10, 0)[0] if r.sets_aside]
+        assert aside[1].sets_aside == aside[0].id
+
+    def test_it_goes_on_where_it_was_cut_off(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", *(item(n) for n in range(1, 61)))
+        since = now()
+        for number in (1, 2, 3):
+            withdraw(desk, number, THIEF)
+        real = Standing.restore_entries
+        left = [1]
+
+        def restore_once(self: Standing, *args: Any, **options: Any) -> Any:
+            if not left:
+                raise KeyboardInterrupt
+            left.pop()
+            return real(self, *args, **options)
+
+        monkeypatch.setattr(Standing, "restore_entries", restore_once)
+        with pytest.raises(KeyboardInterrupt):
+            desk.hub.history.revert(OPERATOR, "thief", since, comment="x")
+        monkeypatch.undo()
+        assert desk.known(1, 2, 3) == [3]
+        desk.hub.history.revert(OPERATOR, "thief", since, comment="x")
+        assert desk.known(1, 2, 3) == [1, 2, 3]
+
+    @pytest.mark.parametrize("is_cut_off", [False, True])
+    def test_what_was_undone_is_not_undone_again(
+        self, any_desk: Desk, monkeypatch: pytest.MonkeyPatch, *, is_cut_off: bool
+    ) -> None:
+        """What a newer list of the token had replaced does not stand again, not even for a moment, nor do terms that
+        come back.
+        """
+        desk = any_desk
+        desk.hash_set("alpha/list", marking=Marking(tlp=TLP.CLEAR))
+        since = now()
+        desk.contribute("alpha/list", *(item(n) for n in range(1, 31)))
+        desk.contribute("alpha/list", *(item(n, tags=("new",)) for n in range(1, 31)))
+        for tlp in (TLP.GREEN, TLP.CLEAR):
+            desk.hub.hash_sets.update(
+                ALPHA, HashSet(contributor="alpha", id="list", marking=Marking(tlp=tlp)), ["marking"]
+            )
+        if is_cut_off:
+
+            def note(*_: object, **__: object) -> int:
+                raise KeyboardInterrupt
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Undoing, "note", note)
+                with pytest.raises(KeyboardInterrupt):
+                    desk.hub.history.revert(OPERATOR, "alpha-desk", since, comment="x")
+            assert "ACTOR_REVERTED" not in kinds(history(desk))
+        else:
+            revert(desk, "alpha-desk", since)
+        before = desk.hub.revision()
+        preview = desk.hub.history.revert(OPERATOR, "alpha-desk", since, validate_only=True)
+        again = desk.hub.history.revert(OPERATOR, "alpha-desk", since, comment="again")
+        assert again == preview
+        assert not any(x.reverted for x in again), again
+        assert desk.hub.revision() == before + is_cut_off
+        (told,) = [e for e in history(desk) if e.kind is EventKind.ACTOR_REVERTED]
+        assert (told.facts["events"], told.facts["entries"]) == (4, 90)
+        assert desk.known(*range(1, 31)) == []
+
+    def test_what_was_undone_can_be_undone_again_once_that_was_undone(self, any_desk: Desk) -> None:
+        desk = any_desk
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", *(item(n) for n in range(1, 4)))
+        since = now()
+        withdraw(desk, 1, THIEF)
+        revert(desk, "thief", since)
+        assert desk.known(1, 2) == [1, 2]
+        revert(desk, "operator", since)
+        assert desk.known(1, 2) == [2]
+        (done,) = revert(desk, "thief", since)
+        assert done.reverted
+        assert desk.known(1, 2) == [1, 2]
