@@ -51,6 +51,19 @@ def revert(desk: Desk, actor: str, since: Any, **options: Any) -> list[RevertedE
     return done
 
 
+def revert_untold(desk: Desk, actor: str, since: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo everything, by a run that is killed before it tells of it."""
+
+    def note(*_: object, **__: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Undoing, "note", note)
+        with pytest.raises(KeyboardInterrupt):
+            desk.hub.history.revert(OPERATOR, actor, since, comment="x")
+    assert "ACTOR_REVERTED" not in kinds(history(desk))
+
+
 class TestReverting:
     def test_how_long_entries_are_kept_and_holds(self, any_desk: Desk) -> None:
         desk = any_desk
@@ -216,15 +229,7 @@ class TestReverting:
                 ALPHA, HashSet(contributor="alpha", id="list", marking=Marking(tlp=tlp)), ["marking"]
             )
         if is_cut_off:
-
-            def note(*_: object, **__: object) -> int:
-                raise KeyboardInterrupt
-
-            with monkeypatch.context() as patch:
-                patch.setattr(Undoing, "note", note)
-                with pytest.raises(KeyboardInterrupt):
-                    desk.hub.history.revert(OPERATOR, "alpha-desk", since, comment="x")
-            assert "ACTOR_REVERTED" not in kinds(history(desk))
+            revert_untold(desk, "alpha-desk", since, monkeypatch)
         else:
             revert(desk, "alpha-desk", since)
         before = desk.hub.revision()
@@ -237,16 +242,24 @@ class TestReverting:
         assert (told.facts["events"], told.facts["entries"]) == (4, 90)
         assert desk.known(*range(1, 31)) == []
 
-    def test_what_was_undone_can_be_undone_again_once_that_was_undone(self, any_desk: Desk) -> None:
+    @pytest.mark.parametrize("is_cut_off", [False, True])
+    def test_what_was_undone_can_be_undone_again_once_that_was_undone(
+        self, any_desk: Desk, monkeypatch: pytest.MonkeyPatch, *, is_cut_off: bool
+    ) -> None:
         desk = any_desk
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", *(item(n) for n in range(1, 4)))
         since = now()
         withdraw(desk, 1, THIEF)
-        revert(desk, "thief", since)
+        if is_cut_off:
+            revert_untold(desk, "thief", since, monkeypatch)
+        else:
+            revert(desk, "thief", since)
         assert desk.known(1, 2) == [1, 2]
         revert(desk, "operator", since)
         assert desk.known(1, 2) == [2]
         (done,) = revert(desk, "thief", since)
         assert done.reverted
         assert desk.known(1, 2) == [1, 2]
+        told = next(e for e in history(desk) if e.kind is EventKind.ACTOR_REVERTED and e.subject == "tokens/thief")
+        assert (told.facts["events"], told.facts["entries"]) == (1, 1)
