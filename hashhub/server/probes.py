@@ -167,10 +167,9 @@ class Probes(grpc.GenericRpcHandler):
         try:
             while watcher.is_behind(statuses := self._health.statuses()):
                 watcher.last_told = _status(statuses, watcher.service)
-                self._waited_for[watcher.context] = time.monotonic()
-                watcher.send(HealthCheckResponse(status=watcher.last_told))
+                with self._waiting_for(watcher.context):
+                    watcher.send(HealthCheckResponse(status=watcher.last_told))
         finally:
-            self._waited_for.pop(watcher.context, None)
             watcher.is_told_now = False
 
     def _ended(self, watcher: _Watcher) -> None:
