@@ -7,10 +7,28 @@ strangers send only ever load (`hashing.child`).
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.util
 import logging
+import threading
+from typing import Final
 
 _log = logging.getLogger("hashhub.hashing")
+_IMPORTING: Final = threading.Lock()
+
+
+def import_scipy_and_numba() -> None:
+    """Import what is there of SciPy, which imagehash uses, and of Numba; one thread at a time, and in this order.
+
+    Two threads that hash their first pictures would import SciPy at once, one of them through Numba: Python then gives
+    a thread a module that is half imported rather than let both wait for each other, the import fails, and a picture
+    that is whole would be called damaged.
+    """
+    with _IMPORTING:
+        for name in ("scipy.fftpack", "numba"):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
 
 
 class _State:
@@ -40,6 +58,7 @@ def load(*, compiles: bool = True) -> bool:
 
 
 def _loaded(*, compiles: bool) -> bool:
+    import_scipy_and_numba()
     from hashhub.hashing import grey_kernels, pdq_kernels, variant_kernels
     from hashhub.kernel_cache import is_kept, use_cache
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason
+from hashhub.hashing import compiled
 from hashhub.hashing.boxes import Contents, check_boxes
 from hashhub.hashing.limits import Limits, too_large
 from hashhub.hashing.perceptual import Transform
@@ -223,7 +224,8 @@ def _register_heif() -> None:
 
 
 def _require_extra() -> None:
-    """Raise FailedPrecondition (MISSING_EXTRA) unless the libraries of the extra can be imported."""
+    """Import the libraries of the extra. Raises FailedPrecondition (MISSING_EXTRA)."""
+    compiled.import_scipy_and_numba()
     try:
         import imagehash  # noqa: F401 - only whether it is there
         import numpy as np  # noqa: F401 - likewise

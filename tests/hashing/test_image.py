@@ -684,6 +684,26 @@ class TestExtra:
         assert done.stdout.strip() == "set()"
 
 
+def test_first_pictures_of_two_threads_are_hashed() -> None:
+    """In a fresh interpreter. The pauses bring about what a busy machine did once: while one thread imported SciPy
+    through Numba, another came upon a part of it by another way, and each waited for what the other had begun.
+    """
+    program = (
+        "import sys, time; from concurrent.futures import ThreadPoolExecutor\n"
+        "from importlib.machinery import SourceFileLoader; from hashhub.hashing import hash_media\n"
+        "pauses = {'hashhub.hashing.grey': 0.3, 'scipy._distributor_init': 1, 'scipy._lib._testutils': 0.1,\n"
+        "          'numba._version': 0.5}\n"
+        "run = SourceFileLoader.exec_module\n"
+        "def slowly(self, module): time.sleep(pauses.pop(module.__name__, 0)); run(self, module)\n"
+        "SourceFileLoader.exec_module = slowly\n"
+        "files = [sys.stdin.buffer.read()] * 2\n"
+        "with ThreadPoolExecutor(2) as pool: first, second = pool.map(hash_media, files)\n"
+        "print(first == second, pauses)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], input=files()["image/png"], capture_output=True, check=False)
+    assert done.stdout == b"True {}\n", done.stderr.decode()
+
+
 def test_importing_and_hashing_leave_pillows_logger_alone() -> None:
     program = (
         "import logging, sys; from hashhub.hashing import hash_media, quiet_pillow\n"
