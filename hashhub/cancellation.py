@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from hashhub.errors import Reason, Unavailable
 
@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class _Call(NamedTuple):
-    is_wanted: Callable[[], bool]
-    until: float | None  # by time.monotonic()
+class _Call:
+    __slots__ = ("is_wanted", "until")
+
+    def __init__(self, is_wanted: Callable[[], bool], until: float | None) -> None:
+        self.is_wanted = is_wanted
+        self.until = until  # by time.monotonic()
 
 
 _CALL: Final[ContextVar[_Call | None]] = ContextVar("hashhub_call", default=None)
@@ -42,7 +45,16 @@ class scope:  # noqa: N801 - used like a function; as a generator it would cost 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _CALL.reset(self._token)
+        try:
+            _CALL.reset(self._token)
+        except ValueError:
+            # A stream that nobody takes more of ends where its last reference goes, maybe in another context. Its own
+            # may be the call's: let it not hold the call.
+            self._call.is_wanted = _is_over
+
+
+def _is_over() -> bool:
+    return False
 
 
 def check() -> None:

@@ -478,6 +478,9 @@ def _encoded(answer: Message) -> bytes:
 
 
 def _abort(context: grpc.ServicerContext, error: HashHubError) -> NoReturn:
+    # An error that its own frames hold, as where it is an argument, would keep the call, and so the call's place on its
+    # connection, until the collector comes by.
+    error.__traceback__ = None
     context.abort_with_status(rpc_status.to_status(error_to_status(error)))
 
 

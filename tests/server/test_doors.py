@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import re
 import threading
@@ -36,10 +37,13 @@ from hashhub.model import Principal, Role
 from hashhub.server import addresses, rooms
 from hashhub.server.counts import Counts
 from hashhub.server.interceptors import Envelope, FailedCalls, Gate, Method
+from hashhub.server.lanes import Threads
 from hashhub.server.metrics import Metrics
 from hashhub.server.rooms import rooms_of
 from hashhub.server.shares import Admission, TokenShares
+from hashhub.server.slow import Answers
 from tests.hub.receiving import admit, mirroring
+from tests.server.calls import wait_until
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve, Served
@@ -99,10 +103,7 @@ def test_errors_arrive_as_what_they_were(served: Served) -> None:
 def test_an_unexpected_error_says_nothing_and_is_in_the_log(
     served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(*_: object) -> None:
-        raise RuntimeError(PRIVATE)
-
-    monkeypatch.setattr(served.hub.contributors, "get", fail)
+    monkeypatch.setattr(served.hub.contributors, "get", _broken)
     ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = served.channel.unary_unary(f"/hashhub.v1.{GET[0]}", None, None)
     with caplog.at_level(logging.INFO, "hashhub.server"), pytest.raises(grpc.RpcError) as caught:
         ask(GET[1].SerializeToString(), metadata=served.metadata(), timeout=30)
@@ -116,10 +117,7 @@ def test_an_unexpected_error_says_nothing_and_is_in_the_log(
 
 
 def test_an_unexpected_error_in_a_stream_says_nothing_either(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise RuntimeError(PRIVATE)
-
-    monkeypatch.setattr(served.hub.changes, "page", fail)
+    monkeypatch.setattr(served.hub.changes, "page", _broken)
     follow: grpc.UnaryStreamMultiCallable[bytes, bytes] = served.channel.unary_stream(
         "/hashhub.v1.ChangeService/FollowChanges", None, None
     )
@@ -135,6 +133,59 @@ def test_an_answer_that_cannot_be_encoded_says_nothing_either(served: Served, mo
         served.call(*GET)
     assert caught.value.code is Code.INTERNAL
     assert "requestId" in caught.value.metadata
+
+
+def _broken(*_: object, **__: object) -> None:
+    raise RuntimeError(PRIVATE)
+
+
+@pytest.mark.parametrize("path", [GET[0], "ChangeService/FollowChanges", "MatchService/Nope"])
+@pytest.mark.parametrize(
+    "outcome", ["answered", "invalid", "stranger", "denied", "broken", "room is full", "answers wait", "share is taken"]
+)
+def test_a_call_over_grpc_leaves_nothing_for_the_collector(
+    served: Served, monkeypatch: pytest.MonkeyPatch, path: str, outcome: str
+) -> None:
+    """What a call left for it kept the call's place on its connection: of a token that was refused some 500 times
+    between two of the collector's looks, the next call was reset, whichever it was.
+    """
+    if outcome == "broken":
+        monkeypatch.setattr(logging.getLogger("hashhub.server"), "disabled", True)  # pytest keeps what was logged
+        monkeypatch.setattr(served.hub.contributors, "get", _broken)
+        monkeypatch.setattr(served.hub.changes, "page", _broken)
+    elif outcome == "room is full":
+        monkeypatch.setattr(Threads, "is_full", True)
+    elif outcome == "answers wait":
+        monkeypatch.setattr(Answers, "untaken", lambda *_: 1 << 60)
+    elif outcome == "share is taken":
+        monkeypatch.setattr(TokenShares, "take", _taken)
+    body = b"\xff" if outcome == "invalid" else GET[1].SerializeToString() if path == GET[0] else b""
+    who = {"stranger": "hh_nobody", "denied": "CONTRIBUTOR"}.get(outcome, "OPERATOR")
+    ask = served.channel.unary_stream(f"/hashhub.v1.{path}", None, None)
+
+    def held() -> int:
+        return sum(type(known).__name__ == "_Context" for known in gc.get_objects())
+
+    def call() -> None:
+        answers = ask(body, metadata=served.metadata(who), timeout=30)
+        with contextlib.suppress(grpc.RpcError):
+            next(answers)
+        answers.cancel()
+
+    call()  # the first of a token's is counted among those of strangers
+    gc.collect()
+    gc.disable()
+    try:
+        before = held()
+        for _ in range(5):
+            call()
+        wait_until(lambda: held() <= before)
+    finally:
+        gc.enable()
+
+
+def _taken(*_: object) -> None:
+    raise LimitExceeded("a share is taken", reason=Reason.SHARE_EXCEEDED)
 
 
 def test_log_lines_hold_no_digests_and_no_tokens(served: Served, caplog: pytest.LogCaptureFixture) -> None:
