@@ -272,21 +272,15 @@ class Standing:
             if row.state == WITHDRAWN:
                 raise _moved(entry_id, row, EntryState.QUARANTINED)
             if row.state == QUARANTINED:
-                why = unpack_reasons(row.reasons)
                 revision = append_event(
                     c,
                     by,
                     EventKind.ENTRIES_RELEASED,
                     subject=self._writing.subject(c, entry_id),
                     reason=reason,
-                    facts={"was": why},
+                    facts={"was": unpack_reasons(row.reasons)},
                 )
-                state, remarks = reasons_before(row.reasons)
-                remaining = unpack_reasons(remarks) if state == ACTIVE else ()
-                if UNCLASSIFIED in why and UNCLASSIFIED not in remaining:
-                    remaining = (UNCLASSIFIED, *remaining)
-                if PENDING not in remaining and self._pending(c, entry_id) is not None:
-                    remaining = (*remaining, PENDING)
+                remaining = released_reasons(row.reasons, is_asked_for=self._pending(c, entry_id) is not None)
                 c.execute(
                     sa.update(s.entry)
                     .where(s.entry.c.id == entry_id)
@@ -706,6 +700,19 @@ class Standing:
             told = [row[0] for row in rows if any(value in row[1] for value in values)]
             if told:
                 c.execute(sa.delete(t).where(t.c.id.in_(told)))
+
+
+def released_reasons(packed: str | None, *, is_asked_for: bool) -> tuple[str, ...]:
+    """Return the remarks of a quarantined entry once it is released: those that it had before, and UNCLASSIFIED where
+    it waits for that. `is_asked_for`: whether a withdrawal of it waits for a second person.
+    """
+    state, remarks = reasons_before(packed)
+    remaining = unpack_reasons(remarks) if state == ACTIVE else ()
+    if UNCLASSIFIED in unpack_reasons(packed) and UNCLASSIFIED not in remaining:
+        remaining = (UNCLASSIFIED, *remaining)
+    if is_asked_for and PENDING not in remaining:
+        remaining = (*remaining, PENDING)
+    return remaining
 
 
 def without_pending(packed: str | None) -> str | None:
