@@ -87,7 +87,7 @@ def missing_extra(e: ModuleNotFoundError) -> FailedPrecondition:
 
 
 def _serve(config: Config, on_ready: OnReady, on_phase: OnPhase, stop: threading.Event) -> None:
-    from hashhub.server.addresses import check_exposure
+    from hashhub.server.exposure import check_exposure
     from hashhub.server.locking import lock_data
 
     set_up_logging()

@@ -22,9 +22,9 @@ from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from hashhub import structs
+from hashhub.addresses import bind, parse_address, shown, taken, with_port
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated, Unavailable
 from hashhub.server import servicers
-from hashhub.server.addresses import bind, parse_address, shown, taken, with_port
 from hashhub.server.counts import Counts
 from hashhub.server.health import Health
 from hashhub.server.http_door import HTTPDoor

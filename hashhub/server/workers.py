@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from hashhub.addresses import bind, with_port
 from hashhub.background import Background
 from hashhub.errors import HashHubError, Unavailable
-from hashhub.server.addresses import bind, with_port
 from hashhub.server.app import (
     OnPhase,
     OnReady,
@@ -263,7 +263,7 @@ class Parent:
     def _reserve(self, field: str, address: str) -> str:
         """Hold the port without listening on it, and return the address with the actual port."""
         # Bound exclusively first: with SO_REUSEPORT alone, another hub's port would be shared without a word.
-        probe = bind(field, address, shared=False)
+        probe = bind(field, address)
         actual = with_port(field, address, probe.getsockname()[1])
         probe.close()
         self._reserved.enter_context(bind(field, actual, shared=True))
