@@ -28,13 +28,12 @@ import msgspec
 
 from hashhub.addresses import bind, with_port
 from hashhub.background import Background
-from hashhub.errors import HashHubError, Unavailable
+from hashhub.errors import HashHubError, Unavailable, missing_extra
 from hashhub.server.app import (
     OnPhase,
     OnReady,
     Phase,
     load_program,
-    missing_extra,
     serve_here,
     set_up_logging,
     stopping_on_signals,
@@ -341,7 +340,7 @@ def run_worker(config: Config, index: int, pipe: Connection, counts: Counts) -> 
         except (HashHubError, ModuleNotFoundError) as e:
             from hashhub.wire import error_to_status
 
-            error = e if isinstance(e, HashHubError) else missing_extra(e)
+            error = e if isinstance(e, HashHubError) else missing_extra(e, "server", what="serving")
             _log.error("worker %d cannot go on: %s", index, error.message)
             line.send(Failed(error_to_status(error).SerializeToString()))
             raise SystemExit(1) from None
