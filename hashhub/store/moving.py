@@ -559,8 +559,7 @@ class Moving:
     def _release(self, c: Connection, plan: _ReleasePlan, revision: int) -> None:
         """Let entries be ACTIVE, with the remarks that they had before, and take the places of those they replace."""
         ids = plan.released.tolist()
-        sql = "SELECT w.entry FROM withdrawal w WHERE w.pending AND w.entry {keys}"
-        asked_for = {row[0] for row in self._db.by_keys(sql, "int8", (), ids, c)}
+        asked_for = self._standing.asked_for(c, ids)
         c.exec_driver_sql(
             self._db.sql("UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id = ?"),
             [

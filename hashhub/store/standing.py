@@ -620,6 +620,11 @@ class Standing:
             reason=reasons[row.reason], comment=row.comment, actor=row.actor, role=ROLE_OF_CODE[row.role], pending=True
         )
 
+    def asked_for(self, c: Connection, ids: Sequence[int]) -> set[int]:
+        """Return those of the entries (ascending) whose withdrawal waits for a second person."""
+        sql = "SELECT w.entry FROM withdrawal w WHERE w.pending AND w.entry {keys}"
+        return {row[0] for row in self._db.by_keys(sql, "int8", (), ids, c)}
+
     def _held(self, c: Connection, entry_id: int, effect: EntryState) -> str:
         """Return the origin of an entry's own hold with this effect, empty without one."""
         h = s.hold
@@ -656,8 +661,7 @@ class Standing:
         ids = sorted(row[0] for row in rows)
         if not ids:
             return
-        sql = "SELECT w.entry FROM withdrawal w WHERE w.pending AND w.entry {keys}"
-        pending = {row[0] for row in self._db.by_keys(sql, "int8", (), ids, c)}
+        asked_for = self.asked_for(c, ids)
         plain: list[int] = []
         others: list[tuple[int, str | None, int, int]] = []
         for entry_id, _, packed in rows:
@@ -665,7 +669,7 @@ class Standing:
             if state == ACTIVE and before is None:
                 plain.append(entry_id)
             else:
-                others.append((state, before if entry_id in pending else without_pending(before), revision, entry_id))
+                others.append((state, before if entry_id in asked_for else without_pending(before), revision, entry_id))
         if plain:
             sql = self._db.sql(
                 "UPDATE entry SET state = ?, reasons = NULL, update_revision = ? WHERE id BETWEEN ? AND ? AND state = ?"
