@@ -144,7 +144,8 @@ class _Row(NamedTuple):
         return _Key(self.kind, self.dimension, self.item, self.left_set, self.right_set)
 
 
-_SELECT: Final = f"SELECT {', '.join(f't.{column}' for column in _Row._fields)} FROM conflict t"  # noqa: S608 - of this class
+_COLUMNS: Final = ", ".join(f"t.{column}" for column in _Row._fields)
+_SELECT: Final = f"SELECT {_COLUMNS} FROM conflict t"  # noqa: S608 - our own columns
 
 
 class ConflictPass:
