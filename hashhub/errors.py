@@ -245,6 +245,15 @@ class FailedPrecondition(HashHubError):
     default_reason = Reason.IMPORT_CLOSED
 
 
+def missing_extra(error: ImportError, extra: str, *, what: str = "this") -> FailedPrecondition:
+    """Return the error for a package that is not installed and that comes with an extra of ours."""
+    return FailedPrecondition(
+        f"{what} needs the package {error.name!r}, which is not installed; run: pip install 'hashhub[{extra}]'",
+        reason=Reason.MISSING_EXTRA,
+        metadata={"extra": extra},
+    )
+
+
 class Conflict(HashHubError):
     """Somebody else changed it meanwhile; read again and retry."""
 

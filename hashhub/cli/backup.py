@@ -13,7 +13,7 @@ import click
 from hashhub import config
 from hashhub.cli.session import CommandGroup, Session, command
 from hashhub.cli.terminal import clean, note, plain, print_json, progress, say
-from hashhub.errors import FailedPrecondition, Reason
+from hashhub.errors import missing_extra
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -112,10 +112,7 @@ def _module() -> ModuleType:
     try:
         from hashhub.hub import backup as module
     except ModuleNotFoundError as e:
-        raise FailedPrecondition(
-            f"this needs the package {e.name!r}, which is not installed; run: pip install 'hashhub[server]'",
-            reason=Reason.MISSING_EXTRA,
-        ) from e
+        raise missing_extra(e, "server") from e
     return module
 
 

@@ -15,7 +15,7 @@ import click
 from hashhub import config
 from hashhub.cli.session import REFUSED, CommandGroup, Session, command, dry_run
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table
-from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
+from hashhub.errors import InvalidArgument, NotFound, PermissionDenied, missing_extra
 from hashhub.model import Event, EventKind, RevertedEvent
 
 if TYPE_CHECKING:
@@ -154,10 +154,7 @@ def doctor(
     try:
         from hashhub.hub.examine import examine
     except ModuleNotFoundError as e:
-        raise FailedPrecondition(
-            f"this needs the package {e.name!r}, which is not installed; run: pip install 'hashhub[server]'",
-            reason=Reason.MISSING_EXTRA,
-        ) from e
+        raise missing_extra(e, "server") from e
     report = examine(settings, head=head, mend=comment if mend else "")
     if session.json:
         print_json(plain(report))

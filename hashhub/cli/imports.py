@@ -36,6 +36,36 @@ if TYPE_CHECKING:
 _TABLES: Final = ("csv", "icse-csv")  # formats whose items are rows, beside which their outcome can stand
 _ICSE_DELIMITER: Final = ";"
 _WORDS: Final = {"CHECKSUM": "checksum", "SENDING": "importing", "COMMITTING": "committing"}
+_ALWAYS_TOLD: Final = {"items", "accepted", "quarantined", "rejected"}
+# What became of items, as `Counts` calls it; what that means, and what it would mean of a list that was checked only.
+_OUTCOMES: Final = (
+    ("items", "", ""),
+    ("accepted", "match from now on", "would match"),
+    (
+        "quarantined",
+        "kept, but do not match until an operator releases them",
+        "would be kept, but not match until an operator releases them",
+    ),
+    ("rejected", "refused, see below", "would be refused, see below"),
+    ("duplicate", "stand elsewhere in this list and were merged", "stand elsewhere in this list"),
+    ("unchanged", "were there already, or are reviews of entries", "are there already, or are reviews of entries"),
+    (
+        "stays_withdrawn",
+        "were withdrawn by hand; hashhub entry restore brings them back",
+        "were withdrawn by hand, and would stay so",
+    ),
+    ("withdrawn", "the list asked for their withdrawal", "the list asks for their withdrawal"),
+    (
+        "superseded",
+        "earlier entries that newer statements replaced",
+        "earlier entries that newer statements would replace",
+    ),
+    (
+        "absent",
+        "earlier entries that the full list no longer has, withdrawn",
+        "earlier entries that the full list no longer has, to be withdrawn",
+    ),
+)
 
 
 @command(None, "import")
@@ -185,8 +215,8 @@ def findings(
 
     Items that were simply accepted are left out, but for those in a table (--csv FILE). CONTRIBUTOR/SET lists that hash
     set's imports instead, newest first; with --csv FILE it means the last import of that file. Of an import's id the
-    first characters suffice, and CONTRIBUTOR/SET/latest is the newest, also one that was checked
-    only (import --dry-run), which is then said.
+    first characters suffice, and CONTRIBUTOR/SET/latest is the newest, also one that was checked only
+    (import --dry-run), which is then said.
     """
     if table_file is not None:
         if summary or session.json or dispositions:
@@ -200,27 +230,7 @@ def findings(
     with session.connect() as hub:
         name = import_called(hub, name)
         if name.count("/") == 1:
-            imports = list(hub.list_imports(name))
-            if session.json:
-                for i in imports:
-                    print_json(plain(i))
-                return
-            table(
-                ("import", "state", "connector", "items", "accepted", "quarantined", "rejected", "revision"),
-                [
-                    (
-                        f"{i.contributor}/{i.hash_set}/{i.id}",
-                        spelled(i.state),
-                        f"{i.connector} {i.connector_version}",
-                        f"{i.counts.items:,}",
-                        f"{i.counts.accepted:,}",
-                        f"{i.counts.quarantined:,}",
-                        f"{i.counts.rejected:,}",
-                        i.revision or "-",
-                    )
-                    for i in imports
-                ],
-            )
+            _show_imports(session, list(hub.list_imports(name)))
             return
         if summary:
             show_report(session, hub.report(name))
@@ -240,6 +250,29 @@ def findings(
                 table(("position", "disposition", "reason", "detail", "entry"), rows)
         if is_empty:
             _tell_of_none(import_, is_filtered=bool(dispositions))
+
+
+def _show_imports(session: Session, imports: list[Import]) -> None:
+    if session.json:
+        for import_ in imports:
+            print_json(plain(import_))
+        return
+    table(
+        ("import", "state", "connector", "items", "accepted", "quarantined", "rejected", "revision"),
+        [
+            (
+                f"{i.contributor}/{i.hash_set}/{i.id}",
+                spelled(i.state),
+                f"{i.connector} {i.connector_version}",
+                f"{i.counts.items:,}",
+                f"{i.counts.accepted:,}",
+                f"{i.counts.quarantined:,}",
+                f"{i.counts.rejected:,}",
+                i.revision or "-",
+            )
+            for i in imports
+        ],
+    )
 
 
 def _note_if_only_checked(import_: Import) -> None:
@@ -294,7 +327,6 @@ def show_report(session: Session, report: ImportReport) -> None:
             }
         )
         return
-    c = source.counts
     if report.repeated:
         tell(f"{name}: this very list was imported before, at revision {source.revision}; nothing was done")
     elif report.validate_only:
@@ -303,47 +335,13 @@ def show_report(session: Session, report: ImportReport) -> None:
         tell(f"{name}: {spelled(source.state)}" + (f" at revision {source.revision}" if source.revision else ""))
     if report.resumed_batches:
         tell(f"resumed: {report.resumed_batches} batches were there from an earlier run")
-    rows = [
-        ("items", c.items, "", ""),
-        ("accepted", c.accepted, "match from now on", "would match"),
-        (
-            "quarantined",
-            c.quarantined,
-            "kept, but do not match until an operator releases them",
-            "would be kept, but not match until an operator releases them",
-        ),
-        ("rejected", c.rejected, "refused, see below", "would be refused, see below"),
-        ("duplicate", c.duplicate, "stand elsewhere in this list and were merged", "stand elsewhere in this list"),
-        (
-            "unchanged",
-            c.unchanged,
-            "were there already, or are reviews of entries",
-            "are there already, or are reviews of entries",
-        ),
-        (
-            "stays withdrawn",
-            c.stays_withdrawn,
-            "were withdrawn by hand; hashhub entry restore brings them back",
-            "were withdrawn by hand, and would stay so",
-        ),
-        ("withdrawn", c.withdrawn, "the list asked for their withdrawal", "the list asks for their withdrawal"),
-        (
-            "superseded",
-            c.superseded,
-            "earlier entries that newer statements replaced",
-            "earlier entries that newer statements would replace",
-        ),
-        (
-            "absent",
-            c.absent,
-            "earlier entries that the full list no longer has, withdrawn",
-            "earlier entries that the full list no longer has, to be withdrawn",
-        ),
-    ]
-    always = {"items", "accepted", "quarantined", "rejected"}
     table(
         ("outcome", "count", "meaning"),
-        [(n, f"{k:,}", would if report.validate_only else m) for n, k, m, would in rows if k or n in always],
+        [
+            (outcome.replace("_", " "), f"{count:,}", would_mean if report.validate_only else meaning)
+            for outcome, meaning, would_mean in _OUTCOMES
+            if (count := getattr(source.counts, outcome)) or outcome in _ALWAYS_TOLD
+        ],
     )
     if report.groups:
         table(
@@ -353,6 +351,13 @@ def show_report(session: Session, report: ImportReport) -> None:
                 for g in report.groups
             ],
         )
+    _tell_what_to_do(report)
+    if not report.groups_complete:
+        tell("There are more findings than are counted here; `hashhub findings` lists all of them.")
+
+
+def _tell_what_to_do(report: ImportReport) -> None:
+    """Say how items come out of quarantine that wait there for what the list does not say, or says in other words."""
     if report.unclassified:
         tell(
             f"Unclassified: {report.unclassified:,}. Such an item says nothing of what it is, although its format can "
@@ -366,8 +371,6 @@ def show_report(session: Session, report: ImportReport) -> None:
             "in quarantine and do not match. Say in the mapping under [values] what each means in that scheme "
             "(hashhub scheme show), and import again; or name a hash set of the scheme that they are of."
         )
-    if not report.groups_complete:
-        tell("There are more findings than are counted here; `hashhub findings` lists all of them.")
 
 
 def settings_of(options: tuple[str, ...], mapping: str | None) -> dict[str, str]:

@@ -142,16 +142,35 @@ def page(
     gone_count: int,
 ) -> Iterator[str]:
     """Yield the page, piece by piece. `gone`: the first of `gone_count` files of earlier runs that are not there."""
-    total = sum(findings.verdicts.values())
-    ended = datetime.now(UTC)
     yield head("hashhub scan")
-    low, high = findings.revisions or (0, 0)
     yield f"<h1>Scan of {', '.join(text(show_path(Path(path))) for path in paths)}</h1>\n"
+    yield from _circumstances(findings, options)
+    yield "<h2>Answers</h2>\n"
+    yield from _answers(findings)
+    yield "<h2>Hits</h2>\n"
+    yield from _hits(findings)
+    yield "<h2>What was looked for, and what was not</h2>\n"
+    yield from _looked_for(findings, skipped)
+    if gone_count:
+        yield "<h2>Gone</h2>\n"
+        yield table(
+            ("Files of earlier runs that are not there any more",),
+            [(name,) for name in gone],
+            numbers=(),
+            caption=cut(len(gone), gone_count),
+        )
+    yield "<h2>Costs</h2>\n"
+    yield _costs(costs, sum(findings.verdicts.values()))
+    yield "</body></html>\n"
+
+
+def _circumstances(findings: Findings, options: Mapping[str, str]) -> Iterator[str]:
+    low, high = findings.revisions or (0, 0)
     yield table(
         ("", ""),
         [
             ("Begun", f"{findings.begun:%Y-%m-%d %H:%M:%S} UTC"),
-            ("Ended", f"{ended:%Y-%m-%d %H:%M:%S} UTC"),
+            ("Ended", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"),
             ("Revision of the hub", f"{low}" if low == high else f"{low} to {high}") if high else ("Hub", "not asked"),
             *options.items(),
         ],
@@ -162,7 +181,9 @@ def page(
         "nothing of what was looked for is known, and UNAVAILABLE that a file could not be read: neither says that a "
         "file is harmless.</p>\n"
     )
-    yield "<h2>Answers</h2>\n"
+
+
+def _answers(findings: Findings) -> Iterator[str]:
     yield bars([(verdict, findings.verdicts[verdict], _COLOURS[verdict]) for verdict in Verdict])
     yield table(
         ("Folder", *Verdict, "Files"),
@@ -172,21 +193,25 @@ def page(
         ],
         numbers=range(1, 7),
     )
-    yield "<h2>Hits</h2>\n"
-    if findings.hits:
-        if findings.distances:
-            most = max(_DISTANCES, *findings.distances) + 1
-            yield "<p>Files by PDQ distance to the nearest entry, from 0:</p>\n"
-            yield _columns([findings.distances[d] for d in range(most)])
-        yield table(
-            ("File", "Verdict", "Entry", "Classification", "How", "TLP"),
-            [tuple(hit) for hit in findings.hits],
-            numbers=(),
-            caption=cut(len(findings.hits), findings.hit_count),
-        )
-    else:
+
+
+def _hits(findings: Findings) -> Iterator[str]:
+    if not findings.hits:
         yield "<p>None.</p>\n"
-    yield "<h2>What was looked for, and what was not</h2>\n"
+        return
+    if findings.distances:
+        most = max(_DISTANCES, *findings.distances) + 1
+        yield "<p>Files by PDQ distance to the nearest entry, from 0:</p>\n"
+        yield _columns([findings.distances[d] for d in range(most)])
+    yield table(
+        ("File", "Verdict", "Entry", "Classification", "How", "TLP"),
+        [tuple(hit) for hit in findings.hits],
+        numbers=(),
+        caption=cut(len(findings.hits), findings.hit_count),
+    )
+
+
+def _looked_for(findings: Findings, skipped: Mapping[str, int]) -> Iterator[str]:
     yield table(
         ("Looked for", "Files"),
         [(name, f"{count:,}") for name, count in findings.algorithms.most_common()]
@@ -205,20 +230,14 @@ def page(
     if findings.unread:
         caption = cut(len(findings.unread), findings.verdicts[Verdict.UNAVAILABLE])
         yield table(("Unavailable", "Why"), findings.unread, numbers=(), caption=caption)
-    if gone_count:
-        yield "<h2>Gone</h2>\n"
-        yield table(
-            ("Files of earlier runs that are not there any more",),
-            [(name,) for name in gone],
-            numbers=(),
-            caption=cut(len(gone), gone_count),
-        )
-    yield "<h2>Costs</h2>\n"
-    rate = total / costs.seconds if costs.seconds else 0.0
-    yield table(
+
+
+def _costs(costs: Costs, files: int) -> str:
+    rate = files / costs.seconds if costs.seconds else 0.0
+    return table(
         ("", ""),
         [
-            ("Files", f"{total:,}"),
+            ("Files", f"{files:,}"),
             ("hashed", f"{costs.hashed:,} ({costs.bytes_hashed / 1e6:,.1f} MB)"),
             ("hashed in an earlier run and not changed since", f"{costs.reused:,}"),
             ("Time", f"{costs.seconds:,.1f} s, {rate:,.1f} files a second"),
@@ -227,7 +246,6 @@ def page(
         ],
         numbers=(1,),
     )
-    yield "</body></html>\n"
 
 
 def head(title: str) -> str:

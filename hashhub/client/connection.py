@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import random
 import time
-from ipaddress import ip_address
 from typing import Final
 
 import grpc
 
+from hashhub import addresses
 from hashhub.client.reaching import Unreachable, call_error
 from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
 
@@ -33,18 +33,10 @@ OPTIONS: Final = (
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether `HOST:PORT` (or `unix:PATH`) cannot leave this machine. Names other than `localhost` are not
-    looked up.
-    """
+    """Return whether what is sent to `HOST:PORT` (or `unix:PATH`) cannot leave this machine, see `addresses`."""
     if address.startswith("unix:"):
         return True
-    host = address.rpartition(":")[0].strip("[]") or address
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return addresses.is_loopback_host(address.rpartition(":")[0].strip("[]") or address)
 
 
 class Connection:

@@ -24,9 +24,12 @@ from hashhub.hook.scan_memory import ScanMemory
 from hashhub.model import Effort, Query, now
 
 if TYPE_CHECKING:
+    from hashhub.hashing.pool import MediaPool
     from hashhub.hook.places import Place
     from hashhub.hook.places import Stored as PlaceObject
     from hashhub.hook.settings import HookSettings
+
+_MOST_UNREAD: Final = 1_000  # that an outcome names; all of them are counted
 
 
 class Stored(NamedTuple):
@@ -50,15 +53,12 @@ class Unread(NamedTuple):
 
 
 class ScanOutcome(NamedTuple):
-    """What a look through gave. `unread`: the first of them, at most 1,000. `remembered`: files not read again."""
+    """What a look through gave. `unread`: the first _MOST_UNREAD of them. `remembered`: files not read again."""
 
     scan: Scan
     new_copies: int
     remembered: int
     unread: tuple[Unread, ...]
-
-
-_MOST_UNREAD: Final = 1_000
 
 
 def stored_in(place: Place, max_bytes: int) -> Iterator[Stored | Unread]:
@@ -105,86 +105,105 @@ def scan_for_case(
     `place`: what was looked through, as the record names it. Files may be of any kind of storage. Raises HashHubError
     where the records cannot be written; what was listed until then stays.
     """
-    from hashhub.hashing.pool import MediaPool
-
-    index = CaseIndex(cases, only=case)
+    look = _Look(cases, case, actor)
     memory = ScanMemory(settings)
     children = settings.hashing_processes or 2
-    pool = MediaPool(
-        children=children,
-        max_queued=2 * children,
-        seconds=settings.media_seconds,
-        memory_bytes=settings.media_memory_bytes,
-        limits=limits_of(settings),
-    )
-
-    def hashed(one: Stored) -> tuple[Query, str]:
-        """Return the hashes of a file, and why it was not read as what it is; exact digests there are in any case."""
-        with one.open() as content:
-            try:
-                with pool.room() as room:
-                    return room.hash(content, effort=settings.effort).query(), ""
-            except HashHubError as e:
-                content.seek(0)
-                return _digests(content), e.message
-
-    began = now()
-    looked = copies = new = remembered = 0
-    unread: list[Unread] = []
-    unread_count = 0
-
-    def take(one: Stored, query: Query) -> None:
-        nonlocal copies, new
-        if hits := index.hits(query):
-            copies += 1
-            new += cases.add_copy(case, one.place, hits[0].how, actor=actor)
-
-    def left(why: Unread) -> None:
-        nonlocal unread_count
-        unread_count += 1
-        if len(unread) < _MOST_UNREAD:
-            unread.append(why)
-
-    waiting: deque[tuple[Stored, float, Future[tuple[Query, str]]]] = deque()
+    pool = _pool(settings, children, max_queued=2 * children)
+    begin_time = now()
+    hashing: deque[tuple[Stored, float, Future[tuple[Query, str]]]] = deque()  # what, since when
 
     def finish() -> None:
-        one, begun, future = waiting.popleft()
+        item, begun, future = hashing.popleft()
         try:
-            query, why = future.result()
+            query, why_unread = future.result()
         except HashHubError as e:
-            left(Unread(one.place, e.message))
+            look.leave(Unread(item.place, e.message))
             return
-        take(one, query)
-        if why:
-            left(Unread(one.place, why))
+        look.compare(item.place, query)
+        if why_unread:
+            look.leave(Unread(item.place, why_unread))
         else:
-            memory.remember(one.place, one.stamp, query, reference=None, modified=one.modified, begun=begun)
+            memory.remember(item.place, item.stamp, query, reference=None, modified=item.modified, begun=begun)
 
     try:
         with ThreadPoolExecutor(children) as workers:
-            for one in stored:
-                looked += 1
+            for item in stored:
+                look.looked += 1
                 if progress is not None:
-                    progress(looked, one.place)
-                if isinstance(one, Unread):
-                    left(one)
+                    progress(look.looked, item.place)
+                if isinstance(item, Unread):
+                    look.leave(item)
                     continue
-                known = memory.recall(one.place, one.stamp)
+                known = memory.recall(item.place, item.stamp)
                 if known.query is not None:
-                    remembered += 1
-                    take(one, known.query)
+                    look.remembered += 1
+                    look.compare(item.place, known.query)
                     continue
-                waiting.append((one, time.time(), workers.submit(hashed, one)))
-                if len(waiting) > 2 * children:
+                hashing.append((item, time.time(), workers.submit(_hashed, pool, item, settings.effort)))
+                if len(hashing) > 2 * children:
                     finish()
-            while waiting:
+            while hashing:
                 finish()
     finally:
         pool.close()
         memory.close()
-    scan = Scan(place=place, begin_time=began, end_time=now(), looked=looked, unread=unread_count, copies=copies)
+    scan = Scan(
+        place=place,
+        begin_time=begin_time,
+        end_time=now(),
+        looked=look.looked,
+        unread=look.unread_count,
+        copies=look.copies,
+    )
     cases.add_scan(case, scan, actor=actor)
-    return ScanOutcome(scan, new, remembered, tuple(unread))
+    return ScanOutcome(scan, look.new_copies, look.remembered, tuple(look.unread))
+
+
+class _Look:
+    """What a look through for a case has come to so far. For one thread."""
+
+    def __init__(self, cases: Cases, case: str, actor: str) -> None:
+        self._cases = cases
+        self._case = case
+        self._actor = actor
+        self._index = CaseIndex(cases, only=case)
+        self.looked = self.remembered = self.copies = self.new_copies = self.unread_count = 0
+        self.unread: list[Unread] = []
+
+    def compare(self, place: str, query: Query) -> None:
+        """List the file in the case if it is a copy."""
+        if hits := self._index.hits(query):
+            self.copies += 1
+            self.new_copies += self._cases.add_copy(self._case, place, hits[0].how, actor=self._actor)
+
+    def leave(self, file: Unread) -> None:
+        """Count a file as unread."""
+        self.unread_count += 1
+        if len(self.unread) < _MOST_UNREAD:
+            self.unread.append(file)
+
+
+def _hashed(pool: MediaPool, stored: Stored, effort: Effort) -> tuple[Query, str]:
+    """Return the hashes of a file, and why it was not read as what it is; exact digests there are in any case."""
+    with stored.open() as content:
+        try:
+            with pool.room() as room:
+                return room.hash(content, effort=effort).query(), ""
+        except HashHubError as e:
+            content.seek(0)
+            return _digests(content), e.message
+
+
+def _pool(settings: HookSettings, children: int, *, max_queued: int) -> MediaPool:
+    from hashhub.hashing.pool import MediaPool
+
+    return MediaPool(
+        children=children,
+        max_queued=max_queued,
+        seconds=settings.media_seconds,
+        memory_bytes=settings.media_memory_bytes,
+        limits=limits_of(settings),
+    )
 
 
 def _digests(content: IO[bytes]) -> Query:
@@ -201,15 +220,7 @@ def item_of_file(settings: HookSettings, path: Path) -> Item:
     """Hash a file that a complaint is about in a process of its own, and return what stops its copies. Nothing is kept
     of the file. Raises HashHubError for one that cannot be read.
     """
-    from hashhub.hashing.pool import MediaPool
-
-    pool = MediaPool(
-        children=1,
-        max_queued=1,
-        seconds=settings.media_seconds,
-        memory_bytes=settings.media_memory_bytes,
-        limits=limits_of(settings),
-    )
+    pool = _pool(settings, 1, max_queued=1)
     try:
         with path.open("rb") as content, pool.room() as room:
             return item_of(room.hash(content, dihedral=True, effort=Effort.STANDARD))

@@ -308,22 +308,8 @@ class Cases:
         reason = plain_text("reason", reason, _MOST_TEXT)
         places = tuple(dict.fromkeys(plain_text("place", place, _MOST_PLACE) for place in places))
         opened = now()
-        if receive_time.tzinfo is None:
-            raise InvalidArgument.field("received", "must have a time zone, such as 2027-01-31T12:00:00Z")
-        if receive_time > opened + _SKEW:
-            raise InvalidArgument.field(
-                "received",
-                f"lies in the future by this machine's clock, which says {_time(opened)}; give the time at which the "
-                "complaint came, or set the clock",
-            )
-        for name in by_rules:
-            rule = rules().get(name)
-            if rule is None:
-                raise InvalidArgument.field("rule", f"must be one of {', '.join(rules())}, got {name[:40]!r}")
-            if purpose not in rule.purposes:
-                raise InvalidArgument.field("rule", f"{name} is not about cases of purpose {purpose.lower()}")
-        if not by_rules:
-            raise InvalidArgument.field("rule", "name at least one, so that there is a clock")
+        _check_receive_time(receive_time, opened)
+        _check_rules(by_rules, purpose)
         name = f"case-{secrets.token_hex(6)}"
         facts = Facts(
             purpose=purpose,
@@ -339,16 +325,10 @@ class Cases:
         until = opened + timedelta(days=self._settings.unconfirmed_days)
         with self._records.transaction():
             self._expire()
-            [(count,)] = self._records.rows("SELECT count(*) FROM hook_case WHERE state IN ('OPEN', 'DISPUTED')")
-            if count >= self._settings.max_open:
-                raise LimitExceeded(
-                    f"{count} cases are open, as many as the settings allow (case.max_open); decide some of them, or "
-                    "look whether somebody floods you with complaints",
-                    reason=Reason.SHARE_EXCEEDED,
-                )
+            self._refuse_too_many()
             self._records.write(
                 "INSERT INTO hook_case (id, state, outcome, change, until, facts) VALUES (?, 'OPEN', '', ?, ?, ?)",
-                (name, self._next_change(), until.isoformat(), msgspec.json.encode(facts)),
+                (name, self.last_change() + 1, until.isoformat(), msgspec.json.encode(facts)),
             )
             for h, variant in item.hashes:
                 self._records.write("INSERT INTO case_hash VALUES (?, ?, ?, ?)", (name, h.algorithm, h.digest, variant))
@@ -494,7 +474,7 @@ class Cases:
                     raise FailedPrecondition(
                         f"{missing[0]}; do that, or close the case with --incomplete, and its record will say so"
                     )
-            if outcome is not CaseOutcome.UPHELD:
+            else:
                 self._records.write("DELETE FROM case_hash WHERE case_id = ?", (name,))
             self._step(name, "case.closed", actor, reason, state=CaseState.CLOSED, until=_FOREVER, outcome=outcome)
         return self.record(name)
@@ -631,15 +611,21 @@ class Cases:
         with self._records.transaction():
             self._records.write(
                 "UPDATE hook_case SET state = ?, until = ?, outcome = ?, change = ? WHERE id = ?",
-                (state, until, outcome or "", self._next_change(), name),
+                (state, until, outcome or "", self.last_change() + 1, name),
             )
             details = {**({"outcome": outcome} if outcome else {}), **({"by": by} if by else {})}
             self._records.note(actor=actor, kind=kind, subject=name, reason=reason, **details)
         return self.get(name)
 
-    def _next_change(self) -> int:
-        [(last,)] = self._records.rows("SELECT coalesce(max(change), 0) FROM hook_case")
-        return int(last) + 1
+    def _refuse_too_many(self) -> None:
+        """Raise LimitExceeded where no further case may be open."""
+        [(count,)] = self._records.rows("SELECT count(*) FROM hook_case WHERE state IN ('OPEN', 'DISPUTED')")
+        if count >= self._settings.max_open:
+            raise LimitExceeded(
+                f"{count} cases are open, as many as the settings allow (case.max_open); decide some of them, or "
+                "look whether somebody floods you with complaints",
+                reason=Reason.SHARE_EXCEEDED,
+            )
 
     def _expire(self) -> None:
         """Note which cases nobody confirmed in time. What they held is free from `until` on, noted or not; their hashes
@@ -653,7 +639,7 @@ class Cases:
             with self._records.transaction():
                 changed = self._records.write(
                     "UPDATE hook_case SET state = 'EXPIRED', change = ? WHERE id = ? AND state IN ('OPEN', 'DISPUTED')",
-                    (self._next_change(), name),
+                    (self.last_change() + 1, name),
                 )
                 if changed:
                     self._records.write("DELETE FROM case_hash WHERE case_id = ?", (name,))
@@ -753,6 +739,30 @@ class Cases:
         if case.state is not CaseState.CLOSED and not closing:
             missing.append("the case is not closed")
         return tuple(missing)
+
+
+def _check_receive_time(receive_time: datetime, at: datetime) -> None:
+    """Raise InvalidArgument for a complaint of the future, and for one whose time has no time zone."""
+    if receive_time.tzinfo is None:
+        raise InvalidArgument.field("received", "must have a time zone, such as 2027-01-31T12:00:00Z")
+    if receive_time > at + _SKEW:
+        raise InvalidArgument.field(
+            "received",
+            f"lies in the future by this machine's clock, which says {_time(at)}; give the time at which the "
+            "complaint came, or set the clock",
+        )
+
+
+def _check_rules(names: Sequence[str], purpose: CasePurpose) -> None:
+    """Raise InvalidArgument unless these are rules about such cases, one at least."""
+    for name in names:
+        rule = rules().get(name)
+        if rule is None:
+            raise InvalidArgument.field("rule", f"must be one of {', '.join(rules())}, got {name[:40]!r}")
+        if purpose not in rule.purposes:
+            raise InvalidArgument.field("rule", f"{name} is not about cases of purpose {purpose.lower()}")
+    if not names:
+        raise InvalidArgument.field("rule", "name at least one, so that there is a clock")
 
 
 def _name(actor: str) -> str:

@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -123,6 +123,14 @@ class Proposal(msgspec.Struct, frozen=True, kw_only=True):
     code: Code
     comment: str
     time: datetime
+
+
+class _FirstWord(NamedTuple):
+    """What the first of two persons said of a release. `facts`: a digest of all that it rests on."""
+
+    actor: str
+    code: str
+    facts: bytes
 
 
 class Ruling(msgspec.Struct, frozen=True, kw_only=True):
@@ -438,64 +446,33 @@ class Queue:
         confirmed case blocks it: that is disputed or closed first, unless this is only a near picture.
         """
         _check_comment(comment, needed=code is Code.OTHER)
-        stale = False
+        is_stale = False
         with self._records.transaction():
             state, *_, checked = self._row(reference)
             if state is UploadState.RELEASED:
                 raise Conflict(f"{reference} was released already; see `hashhub hook queue get`")
-            if code in _OBJECTIONS and not any(hit.exact for hit in hits_of(checked)):
-                raise InvalidArgument.field(
-                    "code",
-                    f"{code} speaks about the listed file, and this upload is none, bit for bit; say "
-                    "DIFFERENT_PICTURE, or OTHER with a comment",
-                    "NOT_ALLOWED",
-                )
+            _check_code(code, checked)
             cases = self.cases_of(checked)
-            for hit in cases:
-                is_near = code is Code.DIFFERENT_PICTURE and not is_exact(hit.algorithm)
-                if hit.action is Action.BLOCK and not is_near:
-                    raise FailedPrecondition(
-                        f"{hit.case} is about this upload ({hit.how}) and blocks its copies; dispute or close the case "
-                        "first, or say DIFFERENT_PICTURE where it only comes near"
-                    )
+            _refuse_while_blocked(code, cases)
             actors: tuple[str, ...] = (actor,)
             if self._settings.queue.two_person_release:
                 facts = _facts(state, checked, self._later_answer(reference, checked), cases)
-                rows = self._records.rows("SELECT actor, code, facts FROM proposal WHERE reference = ?", (reference,))
-                if rows and rows[0][0].startswith(ACCOUNT) and not actor.startswith(ACCOUNT):
-                    # Whoever used the account while there were no persons may be this very person.
-                    self._end_proposal(reference, HOOK, "an account proposed it, and there are persons now")
-                    rows = []
-                if not rows:
-                    self._records.write(
-                        "INSERT INTO proposal VALUES (?, ?, ?, ?, ?, ?)",
-                        (reference, actor, code, comment, facts, now().isoformat()),
-                    )
-                    self._records.note(
-                        actor=actor, kind="release.proposed", subject=reference, reason=code, comment=comment
-                    )
+                first = self._first_word(reference, actor)
+                if first is None:
+                    self._propose(reference, _FirstWord(actor, code, facts), comment)
                     return state
-                [(first, first_code, first_facts)] = rows
-                if first_facts != facts:
+                is_stale = first.facts != facts
+                if is_stale:
                     # Committed with this transaction; the error comes after it.
                     self._end_proposal(reference, HOOK, "the facts changed since it was proposed")
-                    stale = True
-                elif first == actor:
-                    raise FailedPrecondition(
-                        f"{actor} proposed the release of {reference}; another person must say the same",
-                        reason=Reason.SECOND_PERSON_NEEDED,
-                    )
-                elif first_code != code:
-                    raise Conflict(
-                        f"{first} said {first_code}, and not {code}; both must say the same. {first} can withdraw it"
-                    )
                 else:
-                    actors = (first, actor)
-            if not stale:
+                    _check_agreed(reference, first, actor, code)
+                    actors = (first.actor, actor)
+            if not is_stale:
                 self._records.write("DELETE FROM proposal WHERE reference = ?", (reference,))
                 self._rule(reference, UploadState.RELEASED, "RELEASE", code, comment, actors)
                 self._say(reference, checked, _OBJECTIONS.get(code), was=state, becomes=UploadState.RELEASED)
-        if stale:
+        if is_stale:
             raise Conflict(
                 f"what is known of {reference} changed since its release was proposed; the proposal ended. Read it "
                 "again and decide anew"
@@ -656,6 +633,25 @@ class Queue:
             comment=comment,
             actors=list(actors),
             viewed_by=[name for name in actors if (name,) in looked],
+        )
+
+    def _first_word(self, reference: str, actor: str) -> _FirstWord | None:
+        """Return who proposed the release, for which facts; None where nobody did whose word counts beside `actor`."""
+        rows = self._records.rows("SELECT actor, code, facts FROM proposal WHERE reference = ?", (reference,))
+        first = _FirstWord(*rows[0]) if rows else None
+        if first is not None and first.actor.startswith(ACCOUNT) and not actor.startswith(ACCOUNT):
+            # Whoever used the account while there were no persons may be this very person.
+            self._end_proposal(reference, HOOK, "an account proposed it, and there are persons now")
+            return None
+        return first
+
+    def _propose(self, reference: str, first: _FirstWord, comment: str) -> None:
+        self._records.write(
+            "INSERT INTO proposal VALUES (?, ?, ?, ?, ?, ?)",
+            (reference, first.actor, first.code, comment, first.facts, now().isoformat()),
+        )
+        self._records.note(
+            actor=first.actor, kind="release.proposed", subject=reference, reason=first.code, comment=comment
         )
 
     def _end_proposal(self, reference: str, actor: str, why: str) -> None:
@@ -872,6 +868,41 @@ def _fate(hit: Hit, was: UploadState, becomes: UploadState) -> str:
         else f"is within {hit.distance} ({hit.algorithm}) of this entry"
     )
     return f"A person decided on an upload that {how}: {was.lower()} by the upload hook, then {becomes.lower()}."
+
+
+def _check_code(code: Code, checked: Checked) -> None:
+    """Raise InvalidArgument for a word about the listed file where the upload is not that file."""
+    if code in _OBJECTIONS and not any(hit.exact for hit in hits_of(checked)):
+        raise InvalidArgument.field(
+            "code",
+            f"{code} speaks about the listed file, and this upload is none, bit for bit; say "
+            "DIFFERENT_PICTURE, or OTHER with a comment",
+            "NOT_ALLOWED",
+        )
+
+
+def _refuse_while_blocked(code: Code, cases: Sequence[CaseHit]) -> None:
+    """Raise FailedPrecondition where a case blocks the upload, unless that is said to be only near."""
+    for hit in cases:
+        is_near = code is Code.DIFFERENT_PICTURE and not is_exact(hit.algorithm)
+        if hit.action is Action.BLOCK and not is_near:
+            raise FailedPrecondition(
+                f"{hit.case} is about this upload ({hit.how}) and blocks its copies; dispute or close the case "
+                "first, or say DIFFERENT_PICTURE where it only comes near"
+            )
+
+
+def _check_agreed(reference: str, first: _FirstWord, actor: str, code: Code) -> None:
+    """Raise unless another person than the first says the same."""
+    if first.actor == actor:
+        raise FailedPrecondition(
+            f"{actor} proposed the release of {reference}; another person must say the same",
+            reason=Reason.SECOND_PERSON_NEEDED,
+        )
+    if first.code != code:
+        raise Conflict(
+            f"{first.actor} said {first.code}, and not {code}; both must say the same. {first.actor} can withdraw it"
+        )
 
 
 def _check_comment(comment: str, *, needed: bool) -> None:

@@ -8,13 +8,13 @@ import hmac
 import http.client
 import ssl
 import time
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
+from hashhub.addresses import is_loopback_host
 from hashhub.errors import InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class AppUrl:
             or port == -1
             or parts.username is not None
             or parts.scheme not in {"https", "http"}
-            or (parts.scheme == "http" and not _is_loopback(parts.hostname))
+            or (parts.scheme == "http" and not is_loopback_host(parts.hostname))
         ):
             raise InvalidArgument.field(
                 "recheck.url", "must be https://HOST/PATH, or http:// on this machine, without user and password"
@@ -90,12 +90,3 @@ def _key(secret: str) -> bytes:
     if len(key) < _SECRET_BYTES:
         raise ValueError("too short")
     return key
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

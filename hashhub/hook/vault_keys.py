@@ -10,13 +10,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import ipaddress
 import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import parse_qs, urlsplit
 
+from hashhub.addresses import is_loopback_host
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason, Unavailable
 from hashhub.hook.sealing import KEY_BYTES, cipher_of
 from hashhub.hook.settings import Encryption
@@ -290,12 +290,7 @@ def _context(name: str) -> dict[str, str]:
 
 def _is_safe(endpoint: str) -> bool:
     parts = urlsplit(endpoint)
-    if parts.scheme == "https":
-        return True
-    try:
-        return parts.hostname == "localhost" or ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return False
+    return parts.scheme == "https" or is_loopback_host(parts.hostname or "")
 
 
 def _pyrage() -> Any:

@@ -5,7 +5,7 @@ that.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -51,6 +51,34 @@ def disclosed(principal: Principal, entry: Entry) -> Entry:
         withdrawal=Withdrawal(reason=entry.withdrawal.reason, revision=entry.withdrawal.revision)
         if entry.withdrawal is not None and told
         else None,
+    )
+
+
+class WithdrawalByHand(NamedTuple):
+    """A withdrawal as the store takes it: what is asked, the origin of its hold, the reason that entries get, and how
+    many in a day need no second person (None: any number).
+    """
+
+    asked: Withdrawal
+    origin: Origin
+    code: Code
+    limit: DailyLimit | None
+
+    @property
+    def is_wish(self) -> bool:
+        """Whether the person shown wishes it: it then concerns every entry of the item."""
+        return self.origin is Origin.PERSON_SHOWN
+
+
+def withdrawal_of(principal: Principal, reason: WithdrawalReason, comment: str) -> WithdrawalByHand:
+    """Return what the withdrawal of one entry or of many is, by who asks for it and why."""
+    is_operator = principal.role is Role.OPERATOR
+    is_wish = reason is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN
+    return WithdrawalByHand(
+        asked=Withdrawal(reason=reason, comment=comment, actor=principal.name, role=principal.role),
+        origin=Origin.PERSON_SHOWN if is_wish else Origin.OPERATOR if is_operator else Origin.CONTRIBUTOR,
+        code=Code.WITHDRAWN_BY_OPERATOR if is_operator else Code.WITHDRAWN_BY_CONTRIBUTOR,
+        limit=None if is_operator or is_wish else WITHDRAWALS_A_DAY,
     )
 
 
@@ -111,25 +139,24 @@ class Entries:
         access.allow_writing(principal, contributor)
         check_comment(comment, required=reason is WithdrawalReason.OTHER)
         current = self._store.entries.get_entry(contributor, hash_set, entry_id)
-        is_operator = principal.role is Role.OPERATOR
-        is_wish = reason is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN
-        code = Code.WITHDRAWN_BY_OPERATOR if is_operator else Code.WITHDRAWN_BY_CONTRIBUTOR
-        asked = Withdrawal(reason=reason, comment=comment, actor=principal.name, role=principal.role)
+        by_hand = withdrawal_of(principal, reason, comment)
         if validate_only:
             if current.state is EntryState.WITHDRAWN:
                 return current
-            return msgspec.structs.replace(current, state=EntryState.WITHDRAWN, reasons=(code,), withdrawal=asked)
+            return msgspec.structs.replace(
+                current, state=EntryState.WITHDRAWN, reasons=(by_hand.code,), withdrawal=by_hand.asked
+            )
         also: list[Entry] = []
-        if is_wish:
+        if by_hand.is_wish:
             own_sets = [x.id for x in self._store.resources.hash_sets().values() if x.contributor == contributor]
             also = same_item(self._store, current, hash_sets=own_sets)
         done = self._store.standing.withdraw_entry(
             entry_id,
-            asked,
+            by_hand.asked,
             also=[e.id for e in also],
-            origin=Origin.PERSON_SHOWN if is_wish else Origin.OPERATOR if is_operator else Origin.CONTRIBUTOR,
-            code=code,
-            limit=None if is_operator or is_wish else WITHDRAWALS_A_DAY,
+            origin=by_hand.origin,
+            code=by_hand.code,
+            limit=by_hand.limit,
             by=access.actor(principal),
             request_id=request_id,
         )

@@ -237,60 +237,17 @@ class Follower:
             while not self._matcher.is_checked and not self.thread.is_stopping:
                 self.thread.wait(_CHECK_SECONDS)
             # The mark before the snapshot: a publisher that replaces both writes the snapshot first.
-            held = self._position
-            if held is None:
-                held, swept = self._mark.read()
-                self._saved = self._swept = min(swept, self._matcher.revision)
+            held = self._held()
             self._matcher.refresh()
             position = self._store.history.position()
             target = position.revision
             is_foreign = self._matcher.revision > 0 and not self._store.history.has_been_at(held)
-            self._restored |= target < self._matcher.revision or (is_foreign and self._position is not None)
-            if self._restored:
-                self._ready.clear()
-                raise Unavailable(
-                    f"the database, now at revision {target}, was restored from an older backup: it has not been where "
-                    "this hub saw it "
-                    f"(revision {self._matcher.revision}); restart the hub",
-                    reason=Reason.MATCHER_NOT_READY,
-                )
-            if is_foreign and not self._mark.is_ours:
-                raise Unavailable(
-                    "the snapshot is not of this database's history; the process that publishes snapshots replaces it: "
-                    "retry in a moment",
-                    reason=Reason.MATCHER_NOT_READY,
-                    retry_after=1.0,
-                )
+            self._refuse_other_history(target, is_foreign=is_foreign)
             if is_foreign or (self._matcher.revision == 0 and target > 0) or self._matcher.status().damaged:
-                swept = self._store.feeds.settled_revision()
-                self._matcher.rebuild(target, self._store.feeds.all_digests(), or_in_memory=True)
-                self._sweeping, self._swept, self._swept_at = None, swept, self._matcher.revision
+                self._rebuild(target)
                 position = self._store.history.position()  # what the rebuild read may be newer than what it began with
             self._known_up_to(position)
-            while True:
-                looked = time.monotonic()
-                changes = self._store.feeds.matcher_changes(self._matcher.revision, _PAGE)
-                if not changes:
-                    self._looked, self._gathering_since = looked, None
-                    break
-                if gathers and self._may_gather(changes, target):
-                    self._looked = looked  # nobody sees these: what matches is known
-                    break
-                self._gathering_since = None
-                if changes[-1].revision > position.revision:
-                    position = self._store.history.position()
-                    self._known_up_to(position)
-                for part, following in _parts(changes):
-                    # A revision's pieces go in as the revision before; the last one moves it. A restart in between
-                    # reads them all again.
-                    if part[0].kind == "STAGED":
-                        self._apply_staged(part)
-                    else:
-                        self._apply(part[0])
-                    if following is None or following.revision != part[-1].revision:
-                        self._matcher.apply(part[-1].revision)
-                if len(changes) < _PAGE:  # these were all that there were, whatever was committed meanwhile
-                    self._looked = looked
+            self._apply_changes(position, target, gathers=gathers)
             if self._gathering_since is None and self._matcher.revision < target:
                 # The rest concerns resources that do not match: contributors, reviews, …
                 self._matcher.apply(target)
@@ -301,6 +258,67 @@ class Follower:
         if moved:
             with self._moved:
                 self._moved.notify_all()
+
+    def _held(self) -> Position:
+        """Return the position beyond which the matcher knows nothing: at first, what its snapshots' mark says."""
+        if self._position is not None:
+            return self._position
+        position, swept = self._mark.read()
+        self._saved = self._swept = min(swept, self._matcher.revision)
+        return position
+
+    def _refuse_other_history(self, target: int, *, is_foreign: bool) -> None:
+        """Raise Unavailable where the database, at revision `target`, has not been where the matcher has, unless the
+        matcher only opened snapshots that this process may replace. `is_foreign`: their history is another one's.
+        """
+        self._restored |= target < self._matcher.revision or (is_foreign and self._position is not None)
+        if self._restored:
+            self._ready.clear()
+            raise Unavailable(
+                f"the database, now at revision {target}, was restored from an older backup: it has not been where "
+                f"this hub saw it (revision {self._matcher.revision}); restart the hub",
+                reason=Reason.MATCHER_NOT_READY,
+            )
+        if is_foreign and not self._mark.is_ours:
+            raise Unavailable(
+                "the snapshot is not of this database's history; the process that publishes snapshots replaces it: "
+                "retry in a moment",
+                reason=Reason.MATCHER_NOT_READY,
+                retry_after=1.0,
+            )
+
+    def _rebuild(self, target: int) -> None:
+        """Let the matcher hold what the database does, at revision `target`, and nothing else."""
+        swept = self._store.feeds.settled_revision()
+        self._matcher.rebuild(target, self._store.feeds.all_digests(), or_in_memory=True)
+        self._sweeping, self._swept, self._swept_at = None, swept, self._matcher.revision
+
+    def _apply_changes(self, position: Position, target: int, *, gathers: bool) -> None:
+        """Apply the changes that the matcher lacks, a page at a time; with `gathers`, until what is left may wait."""
+        while True:
+            looked = time.monotonic()
+            changes = self._store.feeds.matcher_changes(self._matcher.revision, _PAGE)
+            if not changes:
+                self._looked, self._gathering_since = looked, None
+                break
+            if gathers and self._may_gather(changes, target):
+                self._looked = looked  # nobody sees these: what matches is known
+                break
+            self._gathering_since = None
+            if changes[-1].revision > position.revision:
+                position = self._store.history.position()
+                self._known_up_to(position)
+            for part, following in _parts(changes):
+                # A revision's pieces go in as the revision before; the last one moves it. A restart in between reads
+                # them all again.
+                if part[0].kind == "STAGED":
+                    self._apply_staged(part)
+                else:
+                    self._apply(part[0])
+                if following is None or following.revision != part[-1].revision:
+                    self._matcher.apply(part[-1].revision)
+            if len(changes) < _PAGE:  # these were all that there were, whatever was committed meanwhile
+                self._looked = looked
 
     def _may_gather(self, changes: Sequence[MatcherChange], target: int) -> bool:
         """Whether changes, the first that the matcher lacks, can wait for more: each piece that it takes in by itself

@@ -263,8 +263,7 @@ class Policies:
         check_queries(queries, options)
         self._follower.require_ready()
         revision = self._matcher.revision
-        counts: Counter[tuple[Verdict, Verdict]] = Counter()
-        examples: dict[tuple[Verdict, Verdict], list[Example]] = {}
+        changes = _Changes()
         policies = (now_in_force, candidate)
         for start in range(0, len(queries), _PIECE):
             cancellation.check()
@@ -279,21 +278,13 @@ class Policies:
                 caller=None,
             )
             for i, query in enumerate(piece):
-                one, other = _judged_by_both(policies, evidence, i, query)
-                counts[one.verdict, other.verdict] += 1
-                shown = examples.setdefault((one.verdict, other.verdict), [])
-                if one.verdict is not other.verdict and len(shown) < _EXAMPLES:
-                    shown.append(Example(label=query.label, before=_shown(one.reasons), after=_shown(other.reasons)))
+                changes.add(query, *_judged_by_both(policies, evidence, i, query))
             # As long a rest as leaves others three quarters of what time there is.
             self._rest((time.thread_time() - begun) * (1 / _SHARE - 1))
-        order = {verdict: i for i, verdict in enumerate(Verdict)}
         return Trial(
             before=now_in_force.full_name,
             after=candidate.full_name,
-            changes=tuple(
-                VerdictChange(before=b, after=a, count=counts[b, a], examples=tuple(examples[b, a]))
-                for b, a in sorted(counts, key=lambda pair: (order[pair[0]], order[pair[1]]))
-            ),
+            changes=changes.counted(),
             revision=revision,
             next_after=chosen.next_after,
             total=chosen.total,
@@ -376,6 +367,30 @@ class _Chosen(NamedTuple):
     next_after: int = 0
     total: int = 0
     revision: int = 0
+
+
+class _Changes:
+    """What becomes of verdicts when one policy takes the place of another: counted, with a few examples."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[Verdict, Verdict]] = Counter()
+        self._examples: dict[tuple[Verdict, Verdict], list[Example]] = {}
+
+    def add(self, query: Query, before: trust.Judgement, after: trust.Judgement) -> None:
+        """Count one query."""
+        verdicts = before.verdict, after.verdict
+        self._counts[verdicts] += 1
+        examples = self._examples.setdefault(verdicts, [])
+        if before.verdict is not after.verdict and len(examples) < _EXAMPLES:
+            examples.append(Example(label=query.label, before=_shown(before.reasons), after=_shown(after.reasons)))
+
+    def counted(self) -> tuple[VerdictChange, ...]:
+        """Return each pair of verdicts that queries had, in the order of verdicts."""
+        order = {verdict: i for i, verdict in enumerate(Verdict)}
+        return tuple(
+            VerdictChange(before=b, after=a, count=self._counts[b, a], examples=tuple(self._examples[b, a]))
+            for b, a in sorted(self._counts, key=lambda pair: (order[pair[0]], order[pair[1]]))
+        )
 
 
 def _queries(entries: Sequence[Entry], options: MatchOptions) -> list[Query]:

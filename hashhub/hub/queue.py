@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from hashhub.store import Store, Waiting
 
 _LATE: Final = 1.0  # age over usual interval from which on a list is told to be overdue
-_PREPARING: Final = timedelta(minutes=10)  # an import that was opened just now is going on
+_PREPARING: Final = timedelta(minutes=10)  # an import that was opened since is going on
 
 
 class Queue:
@@ -42,38 +43,57 @@ class Queue:
             if of not in self._store.resources.contributors():
                 raise NotFound(f"there is no contributor {of[:60]!r}", kind="Contributor", name=of)
         sets = {name for name, x in self._store.resources.hash_sets().items() if not of or x.contributor == of}
+        items = [
+            *self._about_entries(of),
+            *self._open_imports(of),
+            *self._overdue(sets),
+            *self._failing_webhooks(principal, of),
+            *self._pending_deletions(sets),
+        ]
+        if sees_all:
+            items += [_item(QueueKind.AWAITS_ACCEPTANCE, line) for line in self._store.waiting.unaccepted(of)]
+        order = list(QueueKind)
+        return sorted(items, key=lambda item: (order.index(item.kind), item.contributor, item.hash_set, item.reason))
+
+    def _about_entries(self, of: str) -> Iterator[QueueItem]:
+        """Yield what entries wait for: in quarantine, to be withdrawn, objected to."""
         waiting = self._store.waiting
-        items: list[QueueItem] = []
         for name, has_quarantined, has_requests, has_reviews in waiting.hash_sets(of):
             cancellation.check()
             if has_quarantined:
                 quarantined = waiting.quarantined(name)
                 is_capped = sum(line.number for line in quarantined) >= WAITING_COUNTED
-                items += [_item(QueueKind.QUARANTINED, line, is_capped=is_capped) for line in quarantined]
+                for line in quarantined:
+                    yield _item(QueueKind.QUARANTINED, line, is_capped=is_capped)
             if has_requests:
-                items += [_item(QueueKind.WITHDRAWAL_PENDING, line) for line in waiting.requests(name)]
+                for line in waiting.requests(name):
+                    yield _item(QueueKind.WITHDRAWAL_PENDING, line)
             if has_reviews:
-                items += [_item(QueueKind.OBJECTION, line) for line in waiting.objections(name)]
-        items += [
-            _item(QueueKind.OPEN_IMPORT, line)
-            for line in waiting.open_imports(of)
-            if line.since is not None and line.since < now() - _PREPARING
-        ]
+                for line in waiting.objections(name):
+                    yield _item(QueueKind.OBJECTION, line)
+
+    def _open_imports(self, of: str) -> Iterator[QueueItem]:
+        """Yield the imports that were left open."""
+        for line in self._store.waiting.open_imports(of):
+            if line.since is not None and line.since < now() - _PREPARING:
+                yield _item(QueueKind.OPEN_IMPORT, line)
+
+    def _overdue(self, hash_sets: set[str]) -> Iterator[QueueItem]:
+        """Yield the lists that are not renewed as they used to be."""
         self._renewals.look()
         for name, renewal in self._renewals.at(now()).items():
-            if name in sets and renewal.ratio > _LATE:
-                since = now() - timedelta(seconds=renewal.age - renewal.usual)
-                items.append(
-                    QueueItem(
-                        kind=QueueKind.OVERDUE,
-                        hash_set=name,
-                        contributor=name.partition("/")[0],
-                        name=name,
-                        since=since,
-                    )
+            if name in hash_sets and renewal.ratio > _LATE:
+                yield QueueItem(
+                    kind=QueueKind.OVERDUE,
+                    hash_set=name,
+                    contributor=name.partition("/")[0],
+                    name=name,
+                    since=now() - timedelta(seconds=renewal.age - renewal.usual),
                 )
-        items += [
-            QueueItem(
+
+    def _failing_webhooks(self, principal: Principal, of: str) -> Iterator[QueueItem]:
+        for failing, webhook in self._webhooks.failing(principal, of):
+            yield QueueItem(
                 kind=QueueKind.WEBHOOK_FAILING,
                 contributor=webhook.contributor,
                 reason=failing.error,
@@ -81,24 +101,19 @@ class Queue:
                 name=failing.webhook,
                 since=failing.since,
             )
-            for failing, webhook in self._webhooks.failing(principal, of)
-        ]
+
+    def _pending_deletions(self, hash_sets: set[str]) -> Iterator[QueueItem]:
+        """Yield the hash sets whose deletion was asked for, and that nobody else has agreed to."""
         for name, retention in self._store.retention.all().items():
-            if name in sets and retention.asked_by:
-                items.append(
-                    QueueItem(
-                        kind=QueueKind.DELETION_PENDING,
-                        hash_set=name,
-                        contributor=name.partition("/")[0],
-                        name=name,
-                        actor=retention.asked_by,
-                        since=retention.ask_time,
-                    )
+            if name in hash_sets and retention.asked_by:
+                yield QueueItem(
+                    kind=QueueKind.DELETION_PENDING,
+                    hash_set=name,
+                    contributor=name.partition("/")[0],
+                    name=name,
+                    actor=retention.asked_by,
+                    since=retention.ask_time,
                 )
-        if sees_all:
-            items += [_item(QueueKind.AWAITS_ACCEPTANCE, line) for line in waiting.unaccepted(of)]
-        order = list(QueueKind)
-        return sorted(items, key=lambda item: (order.index(item.kind), item.contributor, item.hash_set, item.reason))
 
 
 def _item(kind: QueueKind, line: Waiting, *, is_capped: bool = False) -> QueueItem:

@@ -16,7 +16,7 @@ import numpy as np
 from hashhub import cancellation
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, Violation
 from hashhub.hub import access
-from hashhub.hub.entries import WITHDRAWALS_A_DAY, check_comment, disclosed
+from hashhub.hub.entries import check_comment, disclosed, withdrawal_of
 from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import same_items
 from hashhub.hygiene import Code
@@ -31,11 +31,10 @@ from hashhub.model import (
     Role,
     Selection,
     SkippedEntries,
-    Withdrawal,
     WithdrawalReason,
 )
 from hashhub.schemes.dimensions import possible
-from hashhub.store import Chosen, Moved, Origin, Request, Scope, trace_of
+from hashhub.store import Chosen, Moved, Request, Scope, trace_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -181,18 +180,15 @@ class Selections:
         by = access.actor(principal)
         match order.action:
             case EntryAction.WITHDRAW:
-                reason = order.reason or WithdrawalReason.OTHER
-                is_operator = principal.role is Role.OPERATOR
-                is_wish = reason is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN
-                also = self._same_items(chosen) if is_wish else ()
+                by_hand = withdrawal_of(principal, order.reason or WithdrawalReason.OTHER, order.comment)
                 return self._store.moving.withdraw(
                     chosen,
-                    Withdrawal(reason=reason, comment=order.comment, actor=principal.name, role=principal.role),
-                    origin=Origin.PERSON_SHOWN if is_wish else Origin.OPERATOR if is_operator else Origin.CONTRIBUTOR,
-                    code=Code.WITHDRAWN_BY_OPERATOR if is_operator else Code.WITHDRAWN_BY_CONTRIBUTOR,
-                    limit=None if is_operator or is_wish else WITHDRAWALS_A_DAY,
+                    by_hand.asked,
+                    origin=by_hand.origin,
+                    code=by_hand.code,
+                    limit=by_hand.limit,
                     by=by,
-                    also=also,
+                    also=self._same_items(chosen) if by_hand.is_wish else (),
                     selection=selection,
                     request=request,
                     dry=dry,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hashhub import schemes
-from hashhub.errors import FailedPrecondition, Reason
+from hashhub.errors import missing_extra
 
 if TYPE_CHECKING:
     from hashhub.reconcile.results import Progress
@@ -24,7 +24,4 @@ def ask(task: Task, directory: Path, out: Path, *, progress: Progress) -> Respon
 
         return compute(task, Extract.open(directory), out, progress, schemes.load())
     except ModuleNotFoundError as e:
-        raise FailedPrecondition(
-            f"this needs the package {e.name!r}, which is not installed; run: pip install 'hashhub[reconcile]'",
-            reason=Reason.MISSING_EXTRA,
-        ) from e
+        raise missing_extra(e, "reconcile") from e

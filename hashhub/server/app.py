@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from hashhub.errors import FailedPrecondition, HashHubError, Reason, Unavailable
+from hashhub.errors import HashHubError, Unavailable, missing_extra
 
 if TYPE_CHECKING:
     from hashhub.config import Config
@@ -75,19 +75,11 @@ def serve(
     try:
         _serve(config, on_ready, on_phase, stop or threading.Event())
     except ModuleNotFoundError as e:
-        raise missing_extra(e) from e
-
-
-def missing_extra(e: ModuleNotFoundError) -> FailedPrecondition:
-    """Return the error for a package that only a server needs."""
-    return FailedPrecondition(
-        f"serving needs the package {e.name!r}, which is not installed; run: pip install 'hashhub[server]'",
-        reason=Reason.MISSING_EXTRA,
-    )
+        raise missing_extra(e, "server", what="serving") from e
 
 
 def _serve(config: Config, on_ready: OnReady, on_phase: OnPhase, stop: threading.Event) -> None:
-    from hashhub.server.addresses import check_exposure
+    from hashhub.server.exposure import check_exposure
     from hashhub.server.locking import lock_data
 
     set_up_logging()

@@ -22,9 +22,9 @@ from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from hashhub import structs
+from hashhub.addresses import bind, parse_address, shown, taken, with_port
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated, Unavailable
 from hashhub.server import servicers
-from hashhub.server.addresses import bind, parse_address, shown, taken, with_port
 from hashhub.server.counts import Counts
 from hashhub.server.health import Health
 from hashhub.server.http_door import HTTPDoor
@@ -93,12 +93,7 @@ class Doors:
         structs.prepare()
         self._condition = hub.condition
         self._health = Health(hub.condition.met)
-        self._threads: dict[str, Threads] = {name: _threads_of(room, shares) for name, room in rooms.items()}
-        # Refusals over gRPC; looks for who makes a call over HTTP.
-        for name, waiting in (("small", _SMALL_QUEUE), ("tokens", config.max_concurrent_calls)):
-            capacity = _SMALL_POOL + waiting
-            most_in_lane = max(1, capacity * 3 // 4) if name == "tokens" else capacity  # the rest is for somebody else
-            self._threads[name] = Threads(name, _SMALL_POOL, waiting, most_each=_SMALL_POOL, most_in_lane=most_in_lane)
+        self._threads = _threads(rooms.values(), shares, config.max_concurrent_calls)
         callers = Callers()
         self._slow = Slow(config.slow_sender_seconds)
         handlers = _Handlers(self._methods, self._gate, self._threads, self._slow, callers, config.token_calls)
@@ -107,26 +102,7 @@ class Doors:
         self._grpc = grpc.server(
             self._threads["small"].lane("small"),
             handlers=[handlers, self._probes],
-            options=[
-                ("grpc.max_receive_message_length", config.max_message_bytes),
-                ("grpc.max_send_message_length", _ANSWER_BYTES),
-                ("grpc.per_message_decompression", 0),
-                ("grpc.compression_enabled_algorithms_bitset", ALGORITHMS),
-                ("grpc.so_reuseport", int(shared)),
-                ("grpc.max_allowed_incoming_connections", config.max_connections),
-                ("grpc.server_handshake_timeout_ms", round(_HANDSHAKE_SECONDS * 1000)),
-                ("grpc.max_connection_idle_ms", round(_IDLE_SECONDS * 1000)),
-                ("grpc.keepalive_time_ms", round(_SILENT_SECONDS * 1000)),
-                ("grpc.http2.ping_timeout_ms", round(_PING_SECONDS * 1000)),
-                # Of one connection: twice what a token may have, since gRPC counts a call that has been answered or
-                # reset until nothing of it is left, and refuses the one too many.
-                ("grpc.max_concurrent_streams", max(_STREAMS, 2 * (config.token_calls + config.token_streams))),
-                ("grpc.server.max_pending_requests", _PENDING[0]),
-                ("grpc.server.max_pending_requests_hard_limit", _PENDING[1]),
-                # What a stream may send before its request is asked for: fixed, and not what a fast sender makes of it.
-                ("grpc.http2.bdp_probe", 0),
-                ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
-            ],
+            options=_options(config, shared=shared),
         )
         self.metrics.watch(
             hub,
@@ -227,8 +203,47 @@ class Doors:
         return self._ledger.text()
 
 
+def _options(config: Config, *, shared: bool) -> list[tuple[str, int]]:
+    """Return what the gRPC server is told of connections and messages."""
+    return [
+        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.max_send_message_length", _ANSWER_BYTES),
+        ("grpc.per_message_decompression", 0),
+        ("grpc.compression_enabled_algorithms_bitset", ALGORITHMS),
+        ("grpc.so_reuseport", int(shared)),
+        ("grpc.max_allowed_incoming_connections", config.max_connections),
+        ("grpc.server_handshake_timeout_ms", round(_HANDSHAKE_SECONDS * 1000)),
+        ("grpc.max_connection_idle_ms", round(_IDLE_SECONDS * 1000)),
+        ("grpc.keepalive_time_ms", round(_SILENT_SECONDS * 1000)),
+        ("grpc.http2.ping_timeout_ms", round(_PING_SECONDS * 1000)),
+        # Of one connection: twice what a token may have, since gRPC counts a call that has been answered or reset until
+        # nothing of it is left, and refuses the one too many.
+        ("grpc.max_concurrent_streams", max(_STREAMS, 2 * (config.token_calls + config.token_streams))),
+        ("grpc.server.max_pending_requests", _PENDING[0]),
+        ("grpc.server.max_pending_requests_hard_limit", _PENDING[1]),
+        # What a stream may send before its request is asked for: fixed, and not what a fast sender makes of it.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
+    ]
+
+
+def _threads(rooms: Iterable[Room], shares: TokenShares, most_looks: int) -> dict[str, Threads]:
+    """Return the threads of each room, of refusals over gRPC, and of looks for who makes a call over HTTP."""
+    threads: dict[str, Threads] = {room.name: _threads_of(room, shares) for room in rooms}
+    for name, waiting, most_in_lane in (
+        ("small", _SMALL_QUEUE, _SMALL_POOL + _SMALL_QUEUE),
+        ("tokens", most_looks, _most_of_one(_SMALL_POOL + most_looks)),
+    ):
+        threads[name] = Threads(name, _SMALL_POOL, waiting, most_each=_SMALL_POOL, most_in_lane=most_in_lane)
+    return threads
+
+
+def _most_of_one(places: int) -> int:
+    """Return how many places one token's calls take at most, waiting ones included: the rest is for somebody else."""
+    return max(1, places * 3 // 4)
+
+
 def _threads_of(room: Room, shares: TokenShares) -> Threads:
-    # One token's calls take three quarters of the places at most, waiting ones included: the rest is for somebody else.
     # Of streams a token has few anyway, and one unknown when it began stays among the strangers.
     capacity = room.working + room.waiting
     if room.name in {"feeds", "live"}:
@@ -243,7 +258,7 @@ def _threads_of(room: Room, shares: TokenShares) -> Threads:
         room.working,
         room.waiting,
         most_each=room.most_each,
-        most_in_lane=max(1, capacity * 3 // 4),
+        most_in_lane=_most_of_one(capacity),
         on_end=give,
     )
 

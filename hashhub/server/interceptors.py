@@ -245,10 +245,7 @@ class Gate:
         with self._observed(method.name, envelope, reads=method.reads) as observed:
             principal = self._authorise(observed, method.roles)
             _check_deadline(envelope)
-
-            def caller() -> Principal:
-                return self.authorise(envelope.authorization, method.roles)
-
+            caller = functools.partial(self.authorise, envelope.authorization, method.roles)
             with (
                 cancellation.scope(envelope.is_wanted, envelope.remaining),
                 self._admitted(method, envelope, principal) as admission,
@@ -271,10 +268,7 @@ class Gate:
         with self._observed(method.name, envelope, reads=method.reads) as observed:
             principal = self._authorise(observed, method.roles)
             _check_deadline(envelope)
-
-            def caller() -> Principal:
-                return self.authorise(envelope.authorization, method.roles)
-
+            caller = functools.partial(self.authorise, envelope.authorization, method.roles)
             with (
                 cancellation.scope(envelope.is_wanted, envelope.remaining),
                 self._admitted(method, envelope, principal),

@@ -26,15 +26,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from hashhub.addresses import bind, with_port
 from hashhub.background import Background
-from hashhub.errors import HashHubError, Unavailable
-from hashhub.server.addresses import bind, with_port
+from hashhub.errors import HashHubError, Unavailable, missing_extra
 from hashhub.server.app import (
     OnPhase,
     OnReady,
     Phase,
     load_program,
-    missing_extra,
     serve_here,
     set_up_logging,
     stopping_on_signals,
@@ -263,7 +262,7 @@ class Parent:
     def _reserve(self, field: str, address: str) -> str:
         """Hold the port without listening on it, and return the address with the actual port."""
         # Bound exclusively first: with SO_REUSEPORT alone, another hub's port would be shared without a word.
-        probe = bind(field, address, shared=False)
+        probe = bind(field, address)
         actual = with_port(field, address, probe.getsockname()[1])
         probe.close()
         self._reserved.enter_context(bind(field, actual, shared=True))
@@ -341,7 +340,7 @@ def run_worker(config: Config, index: int, pipe: Connection, counts: Counts) -> 
         except (HashHubError, ModuleNotFoundError) as e:
             from hashhub.wire import error_to_status
 
-            error = e if isinstance(e, HashHubError) else missing_extra(e)
+            error = e if isinstance(e, HashHubError) else missing_extra(e, "server", what="serving")
             _log.error("worker %d cannot go on: %s", index, error.message)
             line.send(Failed(error_to_status(error).SerializeToString()))
             raise SystemExit(1) from None

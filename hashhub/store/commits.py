@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
 from types import MappingProxyType
@@ -170,8 +170,8 @@ class Commits:
 
         The items of `withdraw` are held against older lists; `deletion_times` has the source's own time of each
         deletion message, by entry. `lift`: entries whose SOURCE holds newer statements overtake. `doubting`: new
-        entries that claim no harm; beyond `daily_doubts` of the contributor within a
-        day they get the remark AWAITS_ACCEPTANCE. `unchanged`: entries that the list states again as they are.
+        entries that claim no harm; beyond `daily_doubts` of the contributor within a day they get the remark
+        AWAITS_ACCEPTANCE. `unchanged`: entries that the list states again as they are.
 
         Raises Conflict when another process has taken over the commit; Overtaken when what it was decided on has moved
         since it began, so that it must be begun again; FailedPrecondition when its contributor was retired since.
@@ -180,35 +180,23 @@ class Commits:
         self._stage.add_findings(import_id, findings)
         superseded = ascending(np.asarray(supersede, np.int64))
         gone = _parts(commit.hash_set, np.asarray(withdraw), superseded, np.asarray(absent), deletion_times)
-        t = s.imports
         with commit.lock:
-            pairs = restated[np.isin(restated[:, 0], superseded)]
-            pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-            pairs = pairs[np.concatenate(([True], (pairs[1:] != pairs[:-1]).any(axis=1)))] if len(pairs) else pairs
-            successions = (
-                partial(self._writing.add_successions, pairs=pairs[start : start + PIECE])
-                for start in range(0, len(pairs), PIECE)
-            )
+            successions = self._successions(restated[np.isin(restated[:, 0], superseded)])
             self._stage.write_pieces(commit, chain(self._stage.run_of(commit), successions))
             with self._db.write() as c:
                 self._db.lock(c)
                 self._leases.renew(c, commit)
-                check_active(c, commit.subject.split("/")[1])
+                check_active(c, commit.contributor)
                 self._refuse_overtaken(c, commit, unchanged)
                 at = now()
-                beyond = self._beyond(c, commit, sorted(set(doubting)), daily_doubts)
-                told = {
-                    **{f: n for f in Counts.__struct_fields__ if (n := getattr(counts, f))},
-                    BY_SOURCE: sum(len(part.ids) for part in gone if part.origin),
-                    _DOUBTS: len(set(doubting)),
-                    "awaits_acceptance": len(beyond),
-                }
+                doubts = sorted(set(doubting))
+                beyond = self._beyond(c, commit, doubts, daily_doubts)
                 revision = append_event(
                     c,
                     commit.by,
                     EventKind.IMPORT_COMMITTED,
                     subject=commit.subject,
-                    facts={**{name: n for name, n in told.items() if n}, "content": commit.content()},
+                    facts={**_numbers(counts, gone, len(doubts), len(beyond)), "content": commit.content()},
                     undo=commit.salt,
                     at=at,
                 )
@@ -218,10 +206,7 @@ class Commits:
                 if len(withdraw) or len(absent):
                     note_loss(c, [commit.hash_set], revision)
                 lift_holds(c, self._db, np.asarray(lift).tolist(), EntryState.WITHDRAWN, only=Origin.SOURCE)
-                if beyond:
-                    sql = self._db.sql("UPDATE entry SET reasons = ? WHERE id BETWEEN ? AND ? AND state = ?")
-                    remark = pack_reasons((AWAITS_ACCEPTANCE,))
-                    c.exec_driver_sql(sql, [(remark, first, last, ACTIVE) for first, last in runs(beyond)])
+                self._remark_beyond(c, beyond)
                 self._writing.add_changes(
                     c,
                     revision,
@@ -229,42 +214,8 @@ class Commits:
                 )
                 self._writing.inherit(c, commit.hash_set, restated)
                 self._writing.inherit_requests(c, commit.hash_set, restated, superseded)
-                if reviews:
-                    before: int = c.scalar(sa.select(sa.func.max(s.review.c.id))) or 0
-                    made = Review(
-                        id=0,
-                        entry_id=0,
-                        author="",
-                        kind=ReviewKind.CONFIRMED,
-                        actor=commit.by.name,
-                        create_time=at,
-                        revision=revision,
-                    )
-                    c.execute(
-                        sa.insert(s.review),
-                        [
-                            review_row(
-                                msgspec.structs.replace(made, entry_id=entry, author=author, kind=kind, comment=comment)
-                            )
-                            for entry, author, kind, comment in reviews
-                        ],
-                    )
-                    self._writing.add_changes(c, revision, [(REVIEWED, IdSet.of(entry for entry, *_ in reviews), 0)])
-                    new = sa.select(sa.literal(commit.hash_set), s.review.c.entry, s.review.c.id)
-                    c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), new.where(s.review.c.id > before)))
-                c.execute(sa.delete(s.allocation).where(s.allocation.c["import"] == commit.key))
-                c.execute(
-                    sa.update(t)
-                    .where(t.c.key == commit.key)
-                    .values(
-                        state=COMMITTED,
-                        counts=to_json(counts),
-                        revision=revision,
-                        commit_time=s.to_millis(at),
-                        lease="",
-                        lease_until=0,
-                    )
-                )
+                self._add_reviews(c, commit, reviews, revision, at)
+                _close(c, commit, counts, revision, at)
         self._leases.commits.pop(import_id, None)
         return self._imports.get_import(import_id)
 
@@ -307,6 +258,53 @@ class Commits:
             return is_over
 
         return is_stopping
+
+    def _successions(self, pairs: NDArray[np.int64]) -> Iterator[Callable[[Connection], None]]:
+        """Yield writes of which entry took whose place. `pairs`, int64[n, 2]: the earlier first; they may repeat."""
+        pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+        if len(pairs):
+            pairs = pairs[np.concatenate(([True], (pairs[1:] != pairs[:-1]).any(axis=1)))]
+        for start in range(0, len(pairs), PIECE):
+            yield partial(self._writing.add_successions, pairs=pairs[start : start + PIECE])
+
+    def _remark_beyond(self, c: Connection, beyond: Sequence[int]) -> None:
+        """Remark on these new entries that they await the operator's acceptance."""
+        if beyond:
+            sql = self._db.sql("UPDATE entry SET reasons = ? WHERE id BETWEEN ? AND ? AND state = ?")
+            remark = pack_reasons((AWAITS_ACCEPTANCE,))
+            c.exec_driver_sql(sql, [(remark, first, last, ACTIVE) for first, last in runs(beyond)])
+
+    def _add_reviews(
+        self,
+        c: Connection,
+        commit: Commit,
+        reviews: Sequence[tuple[int, str, ReviewKind, str]],
+        revision: int,
+        at: datetime,
+    ) -> None:
+        """Write the reviews (entry id, author, kind, comment) that the list brings; each counts for its entry."""
+        if not reviews:
+            return
+        before: int = c.scalar(sa.select(sa.func.max(s.review.c.id))) or 0
+        made = Review(
+            id=0,
+            entry_id=0,
+            author="",
+            kind=ReviewKind.CONFIRMED,
+            actor=commit.by.name,
+            create_time=at,
+            revision=revision,
+        )
+        c.execute(
+            sa.insert(s.review),
+            [
+                review_row(msgspec.structs.replace(made, entry_id=entry, author=author, kind=kind, comment=comment))
+                for entry, author, kind, comment in reviews
+            ],
+        )
+        self._writing.add_changes(c, revision, [(REVIEWED, IdSet.of(entry for entry, *_ in reviews), 0)])
+        new = sa.select(sa.literal(commit.hash_set), s.review.c.entry, s.review.c.id)
+        c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), new.where(s.review.c.id > before)))
 
     def _refuse_overtaken(self, c: Connection, commit: Commit, unchanged: NDArray[np.int64]) -> None:
         """Raise Overtaken when, since the commit began, another list of the hash set was committed, an entry that the
@@ -366,8 +364,8 @@ class Commits:
         holding = sa.select(t.c.revision).where(t.c.revision > commit.since, t.c.kind.in_([str(k) for k in _HOLDING]))
         if c.scalar(holding.limit(1)) is None:
             return False
-        contributor = commit.subject.split("/")[1]
-        own_sets = set(c.execute(sa.select(s.hash_set.c.key).where(s.hash_set.c.contributor == contributor)).scalars())
+        sets = sa.select(s.hash_set.c.key).where(s.hash_set.c.contributor == commit.contributor)
+        own_sets = set(c.execute(sets).scalars())
         listed: str = c.execute(sa.select(s.metadata.c.outstanding)).scalar_one()
         for part in self._outstanding.parts(listed) if listed else ():
             is_here = part.hash_set == commit.hash_set or (part.holds_everywhere and part.hash_set in own_sets)
@@ -377,7 +375,7 @@ class Commits:
             f"{HOLD_SQL} FROM hold h LEFT JOIN entry e ON e.id = h.entry "
             "WHERE h.contributor = ? AND h.hash_set IN (0, ?) AND h.revision > ? LIMIT ?"
         )
-        rows = c.exec_driver_sql(sql, (contributor, commit.hash_set, commit.since, _MOST_MOVED + 1)).all()
+        rows = c.exec_driver_sql(sql, (commit.contributor, commit.hash_set, commit.since, _MOST_MOVED + 1)).all()
         holds = [hold_of_row(tuple(row), "") for row in rows]
         if any(hold.traces for hold in holds):
             return True
@@ -436,16 +434,44 @@ class Commits:
         if not doubting:
             return []
         t = s.event
-        contributor = commit.subject.split("/")[1]
         recent = c.execute(
             sa.select(t.c.body).where(
-                is_in(f"imports/{contributor}"),
+                is_in(f"imports/{commit.contributor}"),
                 t.c.kind == EventKind.IMPORT_COMMITTED,
                 t.c.time > s.to_millis(now() - _DAY),
             )
         ).scalars()
         before = sum(n for body in recent if isinstance(n := facts_of(body).get(_DOUBTS), int))
         return list(doubting[max(daily - before, 0) :])
+
+
+def _numbers(counts: Counts, gone: Sequence[Part], doubts: int, beyond: int) -> dict[str, int]:
+    """Return the numbers of a commit's event, without those that are 0."""
+    numbers = {
+        **{name: getattr(counts, name) for name in Counts.__struct_fields__},
+        BY_SOURCE: sum(len(part.ids) for part in gone if part.origin),
+        _DOUBTS: doubts,
+        "awaits_acceptance": beyond,
+    }
+    return {name: n for name, n in numbers.items() if n}
+
+
+def _close(c: Connection, commit: Commit, counts: Counts, revision: int, at: datetime) -> None:
+    """Let the import be COMMITTED at this revision, and nobody's commit any more."""
+    t = s.imports
+    c.execute(sa.delete(s.allocation).where(s.allocation.c["import"] == commit.key))
+    c.execute(
+        sa.update(t)
+        .where(t.c.key == commit.key)
+        .values(
+            state=COMMITTED,
+            counts=to_json(counts),
+            revision=revision,
+            commit_time=s.to_millis(at),
+            lease="",
+            lease_until=0,
+        )
+    )
 
 
 def _parts(

@@ -115,6 +115,39 @@ class FoundConflict(NamedTuple):
     right: Side
 
 
+class _Key(NamedTuple):
+    """What a conflict is known by, as its row has it: one that comes back is the same. `item`: a keyed trace."""
+
+    kind: int
+    dimension: str
+    item: bytes
+    left_set: int
+    right_set: int
+
+
+class _Row(NamedTuple):
+    """A conflict on record, as far as the pass asks for it."""
+
+    id: int
+    kind: int
+    dimension: str
+    item: bytes
+    left_set: int
+    right_set: int
+    grounds: bytes
+    state: int
+    assignee: str
+    resolved_grounds: bytes
+
+    @property
+    def key(self) -> _Key:
+        return _Key(self.kind, self.dimension, self.item, self.left_set, self.right_set)
+
+
+_COLUMNS: Final = ", ".join(f"t.{column}" for column in _Row._fields)
+_SELECT: Final = f"SELECT {_COLUMNS} FROM conflict t"  # noqa: S608 - our own columns
+
+
 class ConflictPass:
     """The part of the Store that finds what may contradict, and writes what does."""
 
@@ -255,101 +288,119 @@ class ConflictPass:
         What ends stays on record as ENDED. One that comes back, or whose ground changed after it was resolved, opens
         again; one of which the same is listed again stays as it is.
         """
-        wanted = {self._key(c): c for c in conflicts}
+        wanted = {self._key(conflict): conflict for conflict in conflicts}
         items = {self._trace(h) for h in neighbourhood.digests}
         at = s.to_millis(now())
-        p = s.conflict_progress
         with self._db.write() as c:
             self._db.lock(c)
-            here = sa.and_(
-                p.c.revision == piece.before.revision,
-                p.c.ordinal == piece.before.ordinal,
-                p.c.entry == piece.before.entry,
-            )
-            moved = sa.update(p).where(here).values(**piece.after._asdict()).returning(p.c.sequence)
-            sequence: int | None = c.execute(moved).scalar()
+            sequence = self._go_on(c, piece)
             if sequence is None:
                 return False
+            about = self._db.by_keys(f"{_SELECT} WHERE t.item {{keys}}", "bytea", (), sorted(items), c)
+            present = {row.key: row for row in map(_Row._make, about)}
             last = sequence
-            rows = list(self._db.by_keys(f"{_SELECT} WHERE t.item {{keys}}", "bytea", (), sorted(items), c))
-            present = {(row[2], row[3], row[5], row[6], row[7]): row for row in rows}
-            gone: list[Any] = [row for key, row in present.items() if key not in wanted and row[11] != ENDED]
-            fresh: list[dict[str, Any]] = []
-            members: list[tuple[int, int, int]] = []  # conflict, entry, side
+            new: dict[int, FoundConflict] = {}  # by sequence
+            members: list[tuple[int, int, int]] = []
             for key, conflict in wanted.items():
-                grounds = self._grounds(conflict)
                 row = present.get(key)
-                values: dict[str, Any] = {
-                    "gravity": s.SEVERITIES[conflict.gravity],
-                    "left_count": conflict.left.total,
-                    "right_count": conflict.right.total,
-                    "grounds": grounds,
-                    "ended_by": "",
-                    "ended_side": 0,
-                }
                 if row is None:
                     last += 1
-                    fresh.append(
-                        {
-                            "name": secrets.token_hex(_NAME_BYTES),
-                            "kind": key[0],
-                            "dimension": key[1],
-                            "item": key[2],
-                            "left_set": key[3],
-                            "right_set": key[4],
-                            "state": OPEN,
-                            "assignee": "",
-                            "resolved_grounds": b"",
-                            "sequence": last,
-                            "open_time": at,
-                            "update_time": at,
-                            "revision": piece.after.revision,
-                            **values,
-                        }
-                    )
-                    continue
-                was_open = row[11] in {OPEN, ASSIGNED}
-                state = RESOLVED if row[13] == grounds else ASSIGNED if row[12] else OPEN
-                opens = state != RESOLVED and not was_open
-                if opens:
-                    last += 1
-                    values["sequence"] = last
-                if opens or row[11] != state or row[10] != grounds:
-                    values |= {"state": state, "update_time": at, "revision": piece.after.revision}
-                set_values(c, row[0], values)
-                self._drop_members(c, [row[0]])
-                members += _members(row[0], conflict)
-            if fresh:
-                made = c.execute(sa.insert(s.conflict).returning(s.conflict.c.id, s.conflict.c.sequence), fresh)
-                key_of_sequence = {sequence: number for number, sequence in made}
-                new = [conflict for key, conflict in wanted.items() if key not in present]
-                for values, conflict in zip(fresh, new, strict=True):
-                    members += _members(key_of_sequence[values["sequence"]], conflict)
-            self._db.insert(c, s.conflict_entry, [(entry, number, side) for number, entry, side in members])
-            self._end(c, gone, at)
+                    new[last] = conflict
+                else:
+                    last += self._renew(c, row, conflict, last + 1, at, piece.after.revision)
+                    members += _members(row.id, conflict)
+            members += self._open(c, new, at, piece.after.revision)
+            self._db.insert(c, s.conflict_entry, members)
+            gone = [row for key, row in present.items() if key not in wanted and row.state != ENDED]
+            self._end(c, [row.id for row in gone], at)
             self._forget(c, neighbourhood.doubtful, at)
             if last != sequence:
-                c.execute(sa.update(p).values(sequence=last))
+                c.execute(sa.update(s.conflict_progress).values(sequence=last))
         return True
 
-    def _end(self, c: Connection, rows: Sequence[Any], at: int) -> None:
+    def _go_on(self, c: Connection, piece: Piece) -> int | None:
+        """Let the pass stand behind the piece; return the sequence of the last opening, or None where another pass has
+        been there.
+        """
+        p = s.conflict_progress
+        here = sa.and_(
+            p.c.revision == piece.before.revision,
+            p.c.ordinal == piece.before.ordinal,
+            p.c.entry == piece.before.entry,
+        )
+        moved = sa.update(p).where(here).values(**piece.after._asdict()).returning(p.c.sequence)
+        sequence: int | None = c.execute(moved).scalar()
+        return sequence
+
+    def _open(
+        self, c: Connection, conflicts: Mapping[int, FoundConflict], at: int, revision: int
+    ) -> list[tuple[int, int, int]]:
+        """Put conflicts on record, by sequence, and return their members."""
+        if not conflicts:
+            return []
+        rows = [
+            {
+                "name": secrets.token_hex(_NAME_BYTES),
+                **self._key(conflict)._asdict(),
+                "state": OPEN,
+                "assignee": "",
+                "resolved_grounds": b"",
+                "sequence": sequence,
+                "open_time": at,
+                "update_time": at,
+                "revision": revision,
+                **self._as_found(conflict),
+            }
+            for sequence, conflict in conflicts.items()
+        ]
+        made = c.execute(sa.insert(s.conflict).returning(s.conflict.c.id, s.conflict.c.sequence), rows)
+        return [member for number, sequence in made for member in _members(number, conflicts[sequence])]
+
+    def _renew(self, c: Connection, row: _Row, conflict: FoundConflict, sequence: int, at: int, revision: int) -> bool:
+        """Let a conflict on record be as the entries have it now; return whether it opens again, with this sequence.
+        Its members are deleted; the caller writes them anew.
+        """
+        values = self._as_found(conflict)
+        grounds = values["grounds"]
+        state = RESOLVED if row.resolved_grounds == grounds else ASSIGNED if row.assignee else OPEN
+        opens = state != RESOLVED and row.state not in {OPEN, ASSIGNED}
+        if opens:
+            values["sequence"] = sequence
+        if opens or row.state != state or row.grounds != grounds:
+            values |= {"state": state, "update_time": at, "revision": revision}
+        set_values(c, row.id, values)
+        c.execute(sa.delete(s.conflict_entry).where(s.conflict_entry.c.conflict == row.id))
+        return opens
+
+    def _as_found(self, conflict: FoundConflict) -> dict[str, Any]:
+        """Return the columns that say what the entries make of a conflict, which then has not ended."""
+        return {
+            "gravity": s.SEVERITIES[conflict.gravity],
+            "left_count": conflict.left.total,
+            "right_count": conflict.right.total,
+            "grounds": self._grounds(conflict),
+            "ended_by": "",
+            "ended_side": 0,
+        }
+
+    def _end(self, c: Connection, ids: Sequence[int], at: int) -> None:
         """Let conflicts be ENDED, with what ended them."""
-        if not rows:
+        if not ids:
             return
         sql = (
             "SELECT m.conflict, m.side, e.state, e.reasons FROM conflict_entry m JOIN entry e ON e.id = m.entry "
             "WHERE m.conflict {keys} ORDER BY m.conflict, m.side, m.entry"
         )
         of_conflict: dict[int, dict[int, list[tuple[int, str | None]]]] = {}
-        for number, side, state, reasons in self._db.by_keys(sql, "int8", (), sorted(row[0] for row in rows), c):
+        for number, side, state, reasons in self._db.by_keys(sql, "int8", (), sorted(ids), c):
             of_conflict.setdefault(number, {}).setdefault(side, []).append((state, reasons))
-        for row in rows:
+        for number in ids:
             why, whose = _CHANGED, 0
-            for side, members in sorted(of_conflict.get(row[0], {}).items()):
+            for side, members in sorted(of_conflict.get(number, {}).items()):
                 if all(state != ACTIVE for state, _ in members):
                     why, whose = _told(*members[0]), side
                     break
-            set_values(c, row[0], {"state": ENDED, "update_time": at, "ended_by": why, "ended_side": whose})
+            set_values(c, number, {"state": ENDED, "update_time": at, "ended_by": why, "ended_side": whose})
 
     def _forget(self, c: Connection, doubtful: Sequence[int], at: int) -> None:
         """Of conflicts with an erased entry, end those that nothing else bears out, and keep no trace of its item."""
@@ -375,16 +426,13 @@ class ConflictPass:
             r = s.conflict_resolution
             c.execute(sa.update(r).where(r.c.conflict == number).values(comment="", grounds=b""))
 
-    def _drop_members(self, c: Connection, numbers: Sequence[int]) -> None:
-        c.execute(sa.delete(s.conflict_entry).where(s.conflict_entry.c.conflict.in_(numbers)))
-
     def _trace(self, h: Hash) -> bytes:
         # Under a name of its own: what is kept here cannot be compared with what holds keep of erased entries.
         return trace_of(self._secret, f"CONFLICT {h.algorithm}", h.digest)
 
-    def _key(self, conflict: FoundConflict) -> tuple[int, str, bytes, int, int]:
+    def _key(self, conflict: FoundConflict) -> _Key:
         kind = s.CONFLICT_KINDS[conflict.kind]
-        return kind, conflict.dimension, self._trace(conflict.item), conflict.left_set, conflict.right_set
+        return _Key(kind, conflict.dimension, self._trace(conflict.item), conflict.left_set, conflict.right_set)
 
     def _grounds(self, conflict: FoundConflict) -> bytes:
         digest = hmac.new(self._secret, b"CONFLICT GROUNDS\0", hashlib.sha256)
@@ -395,21 +443,15 @@ class ConflictPass:
         return digest.digest()[:_TRACE_BYTES]
 
 
-# In the order of the table's columns, up to what `apply` asks for.
-_SELECT: Final = (
-    "SELECT t.id, t.name, t.kind, t.dimension, t.gravity, t.item, t.left_set, t.right_set, t.left_count, "
-    "t.right_count, t.grounds, t.state, t.assignee, t.resolved_grounds FROM conflict t"
-)
-
-
 def set_values(c: Connection, conflict: int, values: Mapping[str, Any]) -> None:
     """Change the row of a conflict."""
     c.execute(sa.update(s.conflict).where(s.conflict.c.id == conflict).values(**values))
 
 
 def _members(number: int, conflict: FoundConflict) -> list[tuple[int, int, int]]:
+    """Return rows of `conflict_entry`: entry, conflict, side."""
     return [
-        (number, entry, side) for side, of in ((LEFT, conflict.left), (RIGHT, conflict.right)) for entry in of.entries
+        (entry, number, side) for side, of in ((LEFT, conflict.left), (RIGHT, conflict.right)) for entry in of.entries
     ]
 
 

@@ -127,7 +127,7 @@ class Conflicts:
 
         `steps_down`: by how many steps each hash set lowers a conflict's severity. `scope` None: all conflicts.
         """
-        keys = self._keys()
+        keys = self.set_keys()
         t = s.conflict
         chosen = (
             sa.select(t)
@@ -149,7 +149,7 @@ class Conflicts:
         )
         if not rows:
             raise no_conflict(name)
-        return self._row(rows[0], self._keys())
+        return self._row(rows[0], self.set_keys())
 
     def entries_of(self, conflict_id: int) -> tuple[list[int], list[int]]:
         """Return the ids of some entries of each side, ascending."""
@@ -183,7 +183,7 @@ class Conflicts:
 
         Whose terms let whom know of one is for the hub to ask.
         """
-        keys = self._keys()
+        keys = self.set_keys()
         t = s.conflict
         chosen = (
             sa.select(t)
@@ -200,7 +200,7 @@ class Conflicts:
         self, query: ConflictQuery, steps_down: Mapping[str, int], scope: ConflictScope | None
     ) -> list[PairCount]:
         """Return how many conflicts there are, by pair of hash sets, kind, gravity and state."""
-        keys = self._keys()
+        keys = self.set_keys()
         t = s.conflict
         by = (t.c.left_set, t.c.right_set, t.c.kind, t.c.gravity, t.c.state)
         chosen = (
@@ -220,7 +220,7 @@ class Conflicts:
         `scope`: as `list_conflicts`; for its own contributor only.
         """
         t, h = s.conflict, s.hash_set
-        keys = {} if scope is None else self._keys()
+        keys = {} if scope is None else self.set_keys()
 
         def side(mine: sa.ColumnElement[int], others: sa.ColumnElement[int]) -> sa.Select[Any]:
             items = sa.select(h.c.contributor, t.c.item).join(h, h.c.key == mine)
@@ -361,15 +361,7 @@ class Conflicts:
                     "say what it comes to"
                 )
             if not resolution.closes:
-                views = sa.select(sa.func.count()).where(
-                    r.c.conflict == row.id, r.c.contributor == by.contributor, r.c.closes.is_(False)
-                )
-                if c.execute(views).scalar_one() >= COMMENTS:
-                    raise FailedPrecondition(
-                        f"{by.contributor} has said {COMMENTS} times what it thinks of conflict {name}; ask the hub's "
-                        "operator to close it",
-                        reason=Reason.CONFLICT_CLOSED,
-                    )
+                _refuse_further_views(c, row, by.contributor)
             if validate_only:
                 return row
             at = now()
@@ -379,10 +371,7 @@ class Conflicts:
                 EventKind.CONFLICT_RESOLVED if resolution.closes else EventKind.CONFLICT_COMMENTED,
                 subject=f"conflicts/{name}",
                 reason=resolution.reason,
-                facts={
-                    "kind": row.kind,
-                    **({"decided_for": resolution.decided_for} if resolution.decided_for else {}),
-                },
+                facts={"kind": row.kind, **({"decided_for": resolution.decided_for} if resolution.decided_for else {})},
                 details={"comment": resolution.comment},
                 at=at,
             )
@@ -411,14 +400,11 @@ class Conflicts:
         row = c.execute(sa.select(s.conflict).where(s.conflict.c.name == name)).first()
         if row is None:
             raise no_conflict(name)
-        return self._row(row, self._keys())
-
-    def _keys(self) -> Mapping[int, str]:
-        return self._feeds.hash_set_keys()
+        return self._row(row, self.set_keys())
 
     def set_keys(self) -> Mapping[int, str]:
         """Return the names of hash sets (`CONTRIBUTOR/SET`) by key."""
-        return self._keys()
+        return self._feeds.hash_set_keys()
 
     def _row(self, row: Any, keys: Mapping[int, str]) -> ConflictRow:
         return ConflictRow(
@@ -451,6 +437,20 @@ def etag_of(row: ConflictRow) -> str:
 def no_conflict(name: str) -> NotFound:
     """Return the error for a conflict that does not exist, or that the caller may not know of."""
     return NotFound(f"there is no conflict {name[:60]!r}", kind="Conflict", name=name)
+
+
+def _refuse_further_views(c: Connection, row: ConflictRow, contributor: str) -> None:
+    """Raise FailedPrecondition where a contributor has said of a conflict what it thinks as often as it may."""
+    r = s.conflict_resolution
+    views = sa.select(sa.func.count()).where(
+        r.c.conflict == row.id, r.c.contributor == contributor, r.c.closes.is_(False)
+    )
+    if c.execute(views).scalar_one() >= COMMENTS:
+        raise FailedPrecondition(
+            f"{contributor} has said {COMMENTS} times what it thinks of conflict {row.name}; ask the hub's operator to "
+            "close it",
+            reason=Reason.CONFLICT_CLOSED,
+        )
 
 
 def _closed(row: ConflictRow) -> FailedPrecondition:

@@ -27,11 +27,19 @@ from hashhub.store.events import append_event
 from hashhub.store.holds import Origin, lift_holds, put_holds
 from hashhub.store.idset import IdSet, ascending, runs
 from hashhub.store.outstanding import Outstanding, Part, put_withdrawals
-from hashhub.store.packing import pack_reasons, reasons_before, replace_reasons, unpack_reasons
+from hashhub.store.packing import pack_reasons, replace_reasons, unpack_reasons
 from hashhub.store.requests import Request
 from hashhub.store.schema import ACTIVE, QUARANTINED, STAGED, STAGED_AROUND, UPSERT, WITHDRAW, WITHDRAWN
 from hashhub.store.selecting import Chosen
-from hashhub.store.standing import FIRMNESS, UNCLASSIFIED, WISHES_A_DAY, DailyLimit, Standing, without_pending
+from hashhub.store.standing import (
+    FIRMNESS,
+    UNCLASSIFIED,
+    WISHES_A_DAY,
+    DailyLimit,
+    Standing,
+    released_reasons,
+    without_pending,
+)
 from hashhub.store.writing import CHANGE_IDS, PENDING, Writing, note_loss
 
 MOST: Final = 50_000
@@ -40,6 +48,7 @@ SUPERSEDED: Final = "SUPERSEDED"
 _TOLD: Final = 100  # names that an event tells
 
 Ids = NDArray[np.int64]
+_NO_IDS: Final = np.empty(0, np.int64)
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +63,19 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
     revision: int = 0
 
 
-class _Plan(NamedTuple):
+class _ReleasePlan(NamedTuple):
+    """What becomes of the entries of a release, by id. `pairs`, int64[n, 2]: an entry that a released one replaces, and
+    that one. `overtaken`: of these, those that stand. `replaced`: what waits, and is replaced by another of these.
+    """
+
+    released: Ids
+    overtaken: Ids
+    replaced: Ids
+    pairs: NDArray[np.int64]
+    skipped: Mapping[str, Ids]
+
+
+class _WithdrawalPlan(NamedTuple):
     """What becomes of the entries of a withdrawal, by id."""
 
     withdrawn: Ids
@@ -102,7 +123,7 @@ class Moving:
             if request is not None and (first := request.replayed(c, Moved)) is not None:
                 return first
             chosen = self._as_now(c, chosen)
-            plan = self._plan(c, chosen, asked, origin, limit, by, also)
+            plan = self._plan_withdrawal(c, chosen, asked, origin, limit, by, also)
             moved = Moved(
                 selected=len(chosen.ids),
                 changed=len(plan.withdrawn) + len(plan.agreed) + len(plan.again),
@@ -199,50 +220,26 @@ class Moving:
             if request is not None and (first := request.replayed(c, Moved)) is not None:
                 return first
             chosen = self._as_now(c, chosen)
-            left = {why: np.intersect1d(chosen.ids, np.array(ids, np.int64)) for why, ids in skipped.items()}
-            waiting = chosen.ids[chosen.states == QUARANTINED]
-            waiting = waiting[~np.isin(waiting, np.concatenate([np.empty(0, np.int64), *left.values()]))]
-            _refuse_too_many(len(waiting))
-            pairs = np.array(
-                [(i, later) for later in waiting.tolist() for i in supersede.get(later, ())], np.int64
-            ).reshape(-1, 2)
-            # One that another of these replaces is not released.
-            replaced = waiting[np.isin(waiting, pairs[:, 0])]
-            waiting = waiting[~np.isin(waiting, replaced)]
-            pairs = pairs[np.isin(pairs[:, 1], waiting)]
-            states = self._writing.visible_states(c, np.unique(pairs[:, 0]).tolist())
-            overtaken = np.array([i for i in sorted(states) if states[i] != WITHDRAWN], np.int64)
+            plan = self._plan_release(c, chosen, supersede, skipped)
             moved = Moved(
                 selected=len(chosen.ids),
-                changed=len(waiting),
-                also=len(overtaken[~np.isin(overtaken, replaced)]),
-                skipped=_told(
-                    {
-                        "ACTIVE": chosen.ids[chosen.states == ACTIVE],
-                        "WITHDRAWN": chosen.ids[chosen.states == WITHDRAWN],
-                        SUPERSEDED: replaced,
-                        **left,
-                    }
-                ),
-                examples=_examples(waiting),
+                changed=len(plan.released),
+                also=len(plan.overtaken[~np.isin(plan.overtaken, plan.replaced)]),
+                skipped=_told(plan.skipped),
+                examples=_examples(plan.released),
             )
             if not dry and moved.changed:
                 revision = append_event(
                     c,
                     by,
                     EventKind.ENTRIES_RELEASED,
-                    subject=self._subject(c, chosen, waiting),
+                    subject=self._subject(c, chosen, plan.released),
                     reason=reason,
-                    facts={"entries": len(waiting), **self._sets_told(c, chosen, waiting)},
+                    facts={"entries": len(plan.released), **self._sets_told(c, chosen, plan.released)},
                     details={"comment": comment, "selection": selection},
                 )
-                self._release(c, waiting, revision)
-                self._writing.withdraw(c, overtaken.tolist(), SUPERSEDED, revision, 0)
-                for set_key in self._writing.sets_of(c, waiting.tolist()):
-                    self._writing.inherit(c, set_key, pairs)
-                known = pairs[np.isin(pairs[:, 0], overtaken)]
-                self._writing.add_successions(c, np.unique(known, axis=0) if len(known) else known)
-                lift_holds(c, self._db, [*waiting.tolist(), *lift], EntryState.QUARANTINED)
+                self._release(c, plan, revision)
+                lift_holds(c, self._db, [*plan.released.tolist(), *lift], EntryState.QUARANTINED)
                 moved = msgspec.structs.replace(moved, revision=revision)
             return request.remember(c, moved) if request is not None and not dry else moved
 
@@ -266,15 +263,15 @@ class Moving:
             if request is not None and (first := request.replayed(c, Moved)) is not None:
                 return first
             chosen = self._as_now(c, chosen)
-            left = {why: np.intersect1d(chosen.ids, np.array(ids, np.int64)) for why, ids in skipped.items()}
-            stays = np.concatenate([np.empty(0, np.int64), *left.values()])
+            left = _among(chosen, skipped)
+            stays = np.concatenate([_NO_IDS, *left.values()])
             gone = chosen.ids[chosen.states == WITHDRAWN]
             gone = gone[~np.isin(gone, stays)]
             replaced = np.array(sorted(self._standing.replaced(c, gone.tolist())), np.int64)
             gone = gone[~np.isin(gone, replaced)]
             live = chosen.ids[chosen.states != WITHDRAWN]
             asked = np.intersect1d(live, np.array(self._requests(c, np.unique(chosen.hash_sets).tolist()), np.int64))
-            left[SUPERSEDED] = ascending(np.concatenate([replaced, left.get(SUPERSEDED, np.empty(0, np.int64))]))
+            left[SUPERSEDED] = ascending(np.concatenate([replaced, left.get(SUPERSEDED, _NO_IDS)]))
             for state, why in ((ACTIVE, "ACTIVE"), (QUARANTINED, "QUARANTINED")):
                 ids = chosen.ids[chosen.states == state]
                 left[why] = ids[~np.isin(ids, asked)]
@@ -344,7 +341,39 @@ class Moving:
         is_there = states > 0
         return Chosen(chosen.ids[is_there], states[is_there], chosen.hash_sets[is_there], chosen.revision)
 
-    def _plan(
+    def _plan_release(
+        self,
+        c: Connection,
+        chosen: Chosen,
+        supersede: Mapping[int, Sequence[int]],
+        skipped: Mapping[str, Sequence[int]],
+    ) -> _ReleasePlan:
+        left = _among(chosen, skipped)
+        waiting = chosen.ids[chosen.states == QUARANTINED]
+        waiting = waiting[~np.isin(waiting, np.concatenate([_NO_IDS, *left.values()]))]
+        _refuse_too_many(len(waiting))
+        pairs = np.array(
+            [(i, later) for later in waiting.tolist() for i in supersede.get(later, ())], np.int64
+        ).reshape(-1, 2)
+        # One that another of these replaces is not released.
+        replaced = waiting[np.isin(waiting, pairs[:, 0])]
+        released = waiting[~np.isin(waiting, replaced)]
+        pairs = pairs[np.isin(pairs[:, 1], released)]
+        states = self._writing.visible_states(c, np.unique(pairs[:, 0]).tolist())
+        return _ReleasePlan(
+            released=released,
+            overtaken=np.array([i for i in sorted(states) if states[i] != WITHDRAWN], np.int64),
+            replaced=replaced,
+            pairs=pairs,
+            skipped={
+                "ACTIVE": chosen.ids[chosen.states == ACTIVE],
+                "WITHDRAWN": chosen.ids[chosen.states == WITHDRAWN],
+                SUPERSEDED: replaced,
+                **left,
+            },
+        )
+
+    def _plan_withdrawal(
         self,
         c: Connection,
         chosen: Chosen,
@@ -353,16 +382,16 @@ class Moving:
         limit: DailyLimit | None,
         by: Actor,
         also: Sequence[int],
-    ) -> _Plan:
+    ) -> _WithdrawalPlan:
         is_wish = asked.reason is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN
         live = chosen.ids[chosen.states != WITHDRAWN]
         gone = chosen.ids[chosen.states == WITHDRAWN]
         own, others = self._waiting(c, chosen, by)
         # What is carried out then is what was asked for, unless the person shown asks.
-        agreed = np.intersect1d(live, others) if not is_wish else np.empty(0, np.int64)
-        withdrawn: list[Ids] = [np.empty(0, np.int64)]
-        to_ask: list[Ids] = [np.empty(0, np.int64)]
-        waits: list[Ids] = [np.empty(0, np.int64)]
+        agreed = np.intersect1d(live, others) if not is_wish else _NO_IDS
+        withdrawn: list[Ids] = [_NO_IDS]
+        to_ask: list[Ids] = [_NO_IDS]
+        waits: list[Ids] = [_NO_IDS]
         for set_key in np.unique(chosen.hash_sets).tolist():
             of_set = chosen.ids[(chosen.hash_sets == set_key) & (chosen.states != WITHDRAWN)]
             sum_of_set = len(of_set)  # what is agreed to counts for the day as well
@@ -387,7 +416,7 @@ class Moving:
                 "withdraw them",
                 reason=Reason.TOO_LARGE,
             )
-        return _Plan(
+        return _WithdrawalPlan(
             withdrawn=ascending(np.concatenate(withdrawn)),
             agreed=agreed,
             asked=asked_for,
@@ -404,7 +433,7 @@ class Moving:
         self,
         c: Connection,
         chosen: Chosen,
-        plan: _Plan,
+        plan: _WithdrawalPlan,
         asked: Withdrawal,
         origin: Origin,
         code: str,
@@ -412,22 +441,6 @@ class Moving:
         selection: str,
     ) -> int:
         every = ascending(np.concatenate([plan.withdrawn, plan.agreed, plan.again, plan.also]))
-        askers = self._agree(c, plan.agreed, 0, 0)
-        facts: dict[str, str | int | tuple[str, ...]] = {
-            "entries": len(every),
-            "origin": str(origin),
-            **self._sets_told(c, chosen, every),
-        }
-        if askers:
-            facts["asked_by"] = tuple(f"tokens/{name}" for name in askers)
-        if len(plan.again):
-            facts["held_again"] = len(plan.again)
-        if len(plan.also):
-            facts["also"] = tuple(self._writing.subject(c, i) for i in plan.also[:_TOLD].tolist())
-        if origin is Origin.PERSON_SHOWN and by.role is Role.CONTRIBUTOR:
-            today = self._standing.wishes_counted(c).get(by.contributor, 0) + len(every)
-            if today > WISHES_A_DAY:
-                facts["requests_of_persons_shown_today"] = today
         at = now()
         again = IdSet.of(plan.again) if len(plan.again) else None
         revision = append_event(
@@ -436,7 +449,7 @@ class Moving:
             EventKind.ENTRIES_WITHDRAWN,
             subject=self._subject(c, chosen, every),
             reason=asked.reason,
-            facts=facts,
+            facts=self._withdrawal_facts(c, chosen, plan, every, origin, by),
             details={"comment": asked.comment, "selection": selection},
             undo=None if again is None else {"again": (again.first, again.last, again.packed)},
             at=at,
@@ -466,6 +479,28 @@ class Moving:
             note_loss(c, sorted({part.hash_set for part in parts}), revision)
         return revision
 
+    def _withdrawal_facts(
+        self, c: Connection, chosen: Chosen, plan: _WithdrawalPlan, every: Ids, origin: Origin, by: Actor
+    ) -> dict[str, str | int | tuple[str, ...]]:
+        """Return the facts of the event of a withdrawal. `every`: all entries that it moves."""
+        askers = self._askers(c, plan.agreed)
+        facts: dict[str, str | int | tuple[str, ...]] = {
+            "entries": len(every),
+            "origin": str(origin),
+            **self._sets_told(c, chosen, every),
+        }
+        if askers:
+            facts["asked_by"] = tuple(f"tokens/{name}" for name in askers)
+        if len(plan.again):
+            facts["held_again"] = len(plan.again)
+        if len(plan.also):
+            facts["also"] = tuple(self._writing.subject(c, i) for i in plan.also[:_TOLD].tolist())
+        if origin is Origin.PERSON_SHOWN and by.role is Role.CONTRIBUTOR:
+            today = self._standing.wishes_counted(c).get(by.contributor, 0) + len(every)
+            if today > WISHES_A_DAY:
+                facts["requests_of_persons_shown_today"] = today
+        return facts
+
     def _ask(self, c: Connection, chosen: Chosen, ids: Ids, asked: Withdrawal, by: Actor, selection: str) -> int:
         """Note that withdrawals were asked for. No change of the feed: only the contributor and operators are told."""
         at = now()
@@ -486,18 +521,18 @@ class Moving:
         put_withdrawals(c, self._db, ids.tolist(), pending, revision, s.to_millis(at))
         return revision
 
-    def _agree(self, c: Connection, ids: Ids, revision: int, time: int) -> list[str]:
-        """Let requests for a withdrawal be carried out at a revision, or, where that is 0, return who made them."""
-        if not len(ids):
-            return []
-        if not revision:
-            sql = "SELECT DISTINCT w.actor FROM withdrawal w WHERE w.pending AND w.entry {keys}"
-            return sorted({row[0] for row in self._db.by_keys(sql, "int8", (), ids.tolist(), c)})
-        update = self._db.sql(
-            "UPDATE withdrawal SET pending = ?, revision = ?, time = ? WHERE entry BETWEEN ? AND ? AND pending"
-        )
-        c.exec_driver_sql(update, [(False, revision, time, *ends) for ends in runs(ids.tolist())])
-        return []
+    def _askers(self, c: Connection, ids: Ids) -> list[str]:
+        """Return who asked for the withdrawal of these entries, where it waits for a second person."""
+        sql = "SELECT DISTINCT w.actor FROM withdrawal w WHERE w.pending AND w.entry {keys}"
+        return sorted({row[0] for row in self._db.by_keys(sql, "int8", (), ids.tolist(), c)})
+
+    def _agree(self, c: Connection, ids: Ids, revision: int, time: int) -> None:
+        """Let requests for a withdrawal be carried out at a revision."""
+        if len(ids):
+            update = self._db.sql(
+                "UPDATE withdrawal SET pending = ?, revision = ?, time = ? WHERE entry BETWEEN ? AND ? AND pending"
+            )
+            c.exec_driver_sql(update, [(False, revision, time, *ends) for ends in runs(ids.tolist())])
 
     def _forget_requests(self, c: Connection, ids: Ids, hash_sets: Sequence[int]) -> None:
         """Let no request wait any more for entries that are withdrawn anyway."""
@@ -521,26 +556,23 @@ class Moving:
         rows = self._db.by_keys(sql, "int8", (s.ENTRY_STATES[effect],), ids.tolist(), c)
         return {row[0]: row[1] for row in rows}
 
-    def _release(self, c: Connection, ids: Ids, revision: int) -> None:
-        """Let entries be ACTIVE again, with the remarks that they had before, and UNCLASSIFIED where they were."""
-        rows: list[tuple[int, str | None, int, int]] = []
-        pending = {
-            row[0]
-            for row in self._db.by_keys(
-                "SELECT w.entry FROM withdrawal w WHERE w.pending AND w.entry {keys}", "int8", (), ids.tolist(), c
-            )
-        }
-        for entry_id, _, packed in self._rows(c, ids):
-            state, remarks = reasons_before(packed)
-            remaining = unpack_reasons(remarks) if state == ACTIVE else ()
-            if UNCLASSIFIED in unpack_reasons(packed) and UNCLASSIFIED not in remaining:
-                remaining = (UNCLASSIFIED, *remaining)
-            if PENDING not in remaining and entry_id in pending:
-                remaining = (*remaining, PENDING)
-            rows.append((ACTIVE, pack_reasons(remaining), revision, entry_id))
-        sql = self._db.sql("UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id = ?")
-        c.exec_driver_sql(sql, rows)
-        self._writing.add_changes(c, revision, [(UPSERT, IdSet.of(ids), 0)])
+    def _release(self, c: Connection, plan: _ReleasePlan, revision: int) -> None:
+        """Let entries be ACTIVE, with the remarks that they had before, and take the places of those they replace."""
+        ids = plan.released.tolist()
+        asked_for = self._standing.asked_for(c, ids)
+        c.exec_driver_sql(
+            self._db.sql("UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id = ?"),
+            [
+                (ACTIVE, pack_reasons(released_reasons(packed, is_asked_for=i in asked_for)), revision, i)
+                for i, _, packed in self._rows(c, plan.released)
+            ],
+        )
+        self._writing.add_changes(c, revision, [(UPSERT, IdSet.of(plan.released), 0)])
+        self._writing.withdraw(c, plan.overtaken.tolist(), SUPERSEDED, revision, 0)
+        for set_key in self._writing.sets_of(c, ids):
+            self._writing.inherit(c, set_key, plan.pairs)
+        successions = plan.pairs[np.isin(plan.pairs[:, 0], plan.overtaken)]
+        self._writing.add_successions(c, np.unique(successions, axis=0) if len(successions) else successions)
 
     def _rows(self, c: Connection, ids: Ids) -> list[tuple[int, int, str | None]]:
         """Return id, state and packed reasons of entries as this transaction sees them."""
@@ -589,6 +621,11 @@ class Moving:
 
 def _pieces(ids: Ids) -> Iterator[Ids]:
     return (ids[start : start + CHANGE_IDS] for start in range(0, len(ids), CHANGE_IDS))
+
+
+def _among(chosen: Chosen, skipped: Mapping[str, Sequence[int]]) -> dict[str, Ids]:
+    """Return those of the entries that were chosen which are skipped, by reason."""
+    return {why: np.intersect1d(chosen.ids, np.array(ids, np.int64)) for why, ids in skipped.items()}
 
 
 def _told(skipped: Mapping[str, Ids]) -> dict[str, tuple[int, tuple[int, ...]]]:

@@ -52,6 +52,11 @@ class Commit:
         self.hashes: dict[int, list[tuple[NDArray[np.uint8], NDArray[np.int64]]]] = {}
         self.size = 0
 
+    @property
+    def contributor(self) -> str:
+        """Whose list it is."""
+        return self.subject.split("/")[1]
+
     def content(self) -> str:
         """Return the commitment to what was staged: SHA-256 over a salt and the entries' canonical content, in
         hexadecimal.

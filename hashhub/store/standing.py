@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import Conflict, FailedPrecondition, Reason
+from hashhub.hashes import Hash
 from hashhub.model import SYSTEM, Actor, Entry, EntryState, EventKind, Role, Withdrawal, WithdrawalReason, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
@@ -271,21 +272,15 @@ class Standing:
             if row.state == WITHDRAWN:
                 raise _moved(entry_id, row, EntryState.QUARANTINED)
             if row.state == QUARANTINED:
-                why = unpack_reasons(row.reasons)
                 revision = append_event(
                     c,
                     by,
                     EventKind.ENTRIES_RELEASED,
                     subject=self._writing.subject(c, entry_id),
                     reason=reason,
-                    facts={"was": why},
+                    facts={"was": unpack_reasons(row.reasons)},
                 )
-                state, remarks = reasons_before(row.reasons)
-                remaining = unpack_reasons(remarks) if state == ACTIVE else ()
-                if UNCLASSIFIED in why and UNCLASSIFIED not in remaining:
-                    remaining = (UNCLASSIFIED, *remaining)
-                if PENDING not in remaining and self._pending(c, entry_id) is not None:
-                    remaining = (*remaining, PENDING)
+                remaining = released_reasons(row.reasons, is_asked_for=self._pending(c, entry_id) is not None)
                 c.execute(
                     sa.update(s.entry)
                     .where(s.entry.c.id == entry_id)
@@ -405,54 +400,13 @@ class Standing:
             subject = self._writing.subject(c, entry_id)
             stored = c.execute(sa.select(s.entry.c.external_id, s.entry.c.hashes).where(s.entry.c.id == entry_id)).one()
             hashes = unpack_hashes(stored.hashes)
-            comments = c.execute(sa.select(s.review.c.comment).where(s.review.c.entry == entry_id)).scalars().all()
-            comments += (
-                c.execute(sa.select(s.withdrawal.c.comment).where(s.withdrawal.c.entry == entry_id)).scalars().all()
-            )  # type: ignore[operator]  # lists
-            revision = append_event(
-                c,
-                by,
-                EventKind.ENTRY_ERASED,
-                subject=subject,
-                reason=reason,
-            )
+            comments = self._comments(c, entry_id)
+            revision = append_event(c, by, EventKind.ENTRY_ERASED, subject=subject, reason=reason)
             # Also of one that was withdrawn before: whoever keeps a copy of what was said of it drops that.
             self._writing.add_changes(c, revision, [(WITHDRAW, IdSet(entry_id, entry_id), 0)])
             note_loss(c, [row.hash_set], revision)
-            c.execute(
-                sa.update(s.entry)
-                .where(s.entry.c.id == entry_id)
-                .values(
-                    state=WITHDRAWN,
-                    position="",
-                    external_id=None,
-                    classification=None,
-                    flags=0,
-                    hashes=b"",
-                    details=None,
-                    reasons=pack_reasons((ERASED,)),
-                    update_revision=revision,
-                    expire_time=None,
-                )
-            )
-            delete_frames(c, self._db, [entry_id])
-            clear(c, [entry_id])
-            for h in hashes:
-                t = s.hash_
-                c.execute(
-                    sa.delete(t).where(
-                        t.c.algorithm == s.ALGORITHM_CODES[h.algorithm], t.c.digest == h.digest, t.c.entry == entry_id
-                    )
-                )
-            f = s.finding
-            import_key = c.execute(sa.select(s.entry.c["import"]).where(s.entry.c.id == entry_id)).scalar_one()
-            c.execute(
-                sa.update(f).where(f.c["import"] == import_key, f.c.entry == entry_id).values(detail="", position="")
-            )
-            c.execute(sa.update(s.review).where(s.review.c.entry == entry_id).values(comment=""))
-            c.execute(sa.update(s.withdrawal).where(s.withdrawal.c.entry == entry_id).values(comment="", pending=False))
-            about = sa.select(s.event.c.revision).where(s.event.c.subject == subject)
-            c.execute(sa.delete(s.event_detail).where(s.event_detail.c.revision.in_(about)))
+            self._clear_statement(c, entry_id, hashes, revision)
+            self._clear_words(c, entry_id, subject)
             lift_holds(c, self._db, [entry_id], EntryState.QUARANTINED)
             put_holds(
                 c,
@@ -463,15 +417,59 @@ class Standing:
                 revision,
                 traces=b"".join(sorted(traces_of(secret, stored.external_id or "", hashes))),
             )
-            erased = [h.digest for h in hashes] + [
-                text.encode() for text in (stored.external_id or "", *comments) if text
-            ]
-            self._forget_answers(c, erased)
+            texts = [text.encode() for text in (stored.external_id or "", *comments) if text]
+            self._forget_answers(c, [*(h.digest for h in hashes), *texts])
             entry = self._read(c, entry_id)
         self._db.scrub()
         return entry
 
     # The parts
+
+    def _comments(self, c: Connection, entry_id: int) -> list[str]:
+        """Return what people said of an entry: in its reviews, and when it was withdrawn."""
+        r, w = s.review, s.withdrawal
+        return [
+            *c.execute(sa.select(r.c.comment).where(r.c.entry == entry_id)).scalars(),
+            *c.execute(sa.select(w.c.comment).where(w.c.entry == entry_id)).scalars(),
+        ]
+
+    def _clear_statement(self, c: Connection, entry_id: int, hashes: Sequence[Hash], revision: int) -> None:
+        """Leave of an entry that it was withdrawn because it was erased. `hashes`: all that it has."""
+        c.execute(
+            sa.update(s.entry)
+            .where(s.entry.c.id == entry_id)
+            .values(
+                state=WITHDRAWN,
+                position="",
+                external_id=None,
+                classification=None,
+                flags=0,
+                hashes=b"",
+                details=None,
+                reasons=pack_reasons((ERASED,)),
+                update_revision=revision,
+                expire_time=None,
+            )
+        )
+        delete_frames(c, self._db, [entry_id])
+        clear(c, [entry_id])
+        t = s.hash_
+        for h in hashes:
+            c.execute(
+                sa.delete(t).where(
+                    t.c.algorithm == s.ALGORITHM_CODES[h.algorithm], t.c.digest == h.digest, t.c.entry == entry_id
+                )
+            )
+
+    def _clear_words(self, c: Connection, entry_id: int, subject: str) -> None:
+        """Clear what findings, reviews, withdrawals and events about an entry alone say in words."""
+        f, r, w = s.finding, s.review, s.withdrawal
+        import_key = c.execute(sa.select(s.entry.c["import"]).where(s.entry.c.id == entry_id)).scalar_one()
+        c.execute(sa.update(f).where(f.c["import"] == import_key, f.c.entry == entry_id).values(detail="", position=""))
+        c.execute(sa.update(r).where(r.c.entry == entry_id).values(comment=""))
+        c.execute(sa.update(w).where(w.c.entry == entry_id).values(comment="", pending=False))
+        about = sa.select(s.event.c.revision).where(s.event.c.subject == subject)
+        c.execute(sa.delete(s.event_detail).where(s.event_detail.c.revision.in_(about)))
 
     def _effect(
         self,
@@ -622,6 +620,11 @@ class Standing:
             reason=reasons[row.reason], comment=row.comment, actor=row.actor, role=ROLE_OF_CODE[row.role], pending=True
         )
 
+    def asked_for(self, c: Connection, ids: Sequence[int]) -> set[int]:
+        """Return those of the entries (ascending) whose withdrawal waits for a second person."""
+        sql = "SELECT w.entry FROM withdrawal w WHERE w.pending AND w.entry {keys}"
+        return {row[0] for row in self._db.by_keys(sql, "int8", (), ids, c)}
+
     def _held(self, c: Connection, entry_id: int, effect: EntryState) -> str:
         """Return the origin of an entry's own hold with this effect, empty without one."""
         h = s.hold
@@ -658,8 +661,7 @@ class Standing:
         ids = sorted(row[0] for row in rows)
         if not ids:
             return
-        sql = "SELECT w.entry FROM withdrawal w WHERE w.pending AND w.entry {keys}"
-        pending = {row[0] for row in self._db.by_keys(sql, "int8", (), ids, c)}
+        asked_for = self.asked_for(c, ids)
         plain: list[int] = []
         others: list[tuple[int, str | None, int, int]] = []
         for entry_id, _, packed in rows:
@@ -667,7 +669,7 @@ class Standing:
             if state == ACTIVE and before is None:
                 plain.append(entry_id)
             else:
-                others.append((state, before if entry_id in pending else without_pending(before), revision, entry_id))
+                others.append((state, before if entry_id in asked_for else without_pending(before), revision, entry_id))
         if plain:
             sql = self._db.sql(
                 "UPDATE entry SET state = ?, reasons = NULL, update_revision = ? WHERE id BETWEEN ? AND ? AND state = ?"
@@ -702,6 +704,19 @@ class Standing:
             told = [row[0] for row in rows if any(value in row[1] for value in values)]
             if told:
                 c.execute(sa.delete(t).where(t.c.id.in_(told)))
+
+
+def released_reasons(packed: str | None, *, is_asked_for: bool) -> tuple[str, ...]:
+    """Return the remarks of a quarantined entry once it is released: those that it had before, and UNCLASSIFIED where
+    it waits for that. `is_asked_for`: whether a withdrawal of it waits for a second person.
+    """
+    state, remarks = reasons_before(packed)
+    remaining = unpack_reasons(remarks) if state == ACTIVE else ()
+    if UNCLASSIFIED in unpack_reasons(packed) and UNCLASSIFIED not in remaining:
+        remaining = (UNCLASSIFIED, *remaining)
+    if is_asked_for and PENDING not in remaining:
+        remaining = (*remaining, PENDING)
+    return remaining
 
 
 def without_pending(packed: str | None) -> str | None:

@@ -19,7 +19,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from hashhub import v1, wire
+from hashhub import addresses, v1, wire
 from hashhub.config import Config
 from hashhub.errors import (
     Code,
@@ -34,7 +34,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.model import Principal, Role
-from hashhub.server import addresses, rooms
+from hashhub.server import exposure, rooms
 from hashhub.server.counts import Counts
 from hashhub.server.interceptors import Envelope, FailedCalls, Gate, Method
 from hashhub.server.lanes import Threads
@@ -523,21 +523,21 @@ def test_details_arrive_for_clients_of_other_makers(served: Served) -> None:
 def test_an_open_door_in_clear_text_must_be_intended(field: str, address: str) -> None:
     config = msgspec.structs.replace(Config(), **{field: address})
     with pytest.raises(InvalidArgument) as caught:
-        addresses.check_exposure(config)
+        exposure.check_exposure(config)
     assert [(v.field, v.reason) for v in caught.value.violations] == [(field, "INSECURE")]
     assert "insecure_listen" in caught.value.message
-    addresses.check_exposure(msgspec.structs.replace(config, insecure_listen=True))
+    exposure.check_exposure(msgspec.structs.replace(config, insecure_listen=True))
     tls = msgspec.structs.replace(config, tls_certificate="c.pem", tls_key="k.pem")
     if field == "listen":
-        addresses.check_exposure(tls)
+        exposure.check_exposure(tls)
     else:
         with pytest.raises(InvalidArgument):  # the certificate is not the HTTP door's
-            addresses.check_exposure(tls)
+            exposure.check_exposure(tls)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "[::1]:0", "localhost:0"])
 def test_loopback_needs_no_tls(address: str) -> None:
-    addresses.check_exposure(Config(listen=address, http=address))
+    exposure.check_exposure(Config(listen=address, http=address))
 
 
 @pytest.mark.parametrize("address", ["", ":1", "localhost", "1.2.3.4:x", "1.2.3.4:70000", "::1:80", "a:-1"])

@@ -40,7 +40,7 @@ class Findings:
     """What a scan has come to so far, as far as a page can show it.
 
     `counts`: objects by action, and by why an answer is missing or says less. `states`: by where they stand in the
-    queue.
+    queue. `size`: bytes that were downloaded.
     """
 
     def __init__(self, place: str, settings: HookSettings) -> None:
@@ -48,7 +48,7 @@ class Findings:
         self._begun = datetime.now(UTC)
         self.counts: Counter[str] = Counter()
         self.states: Counter[str] = Counter()
-        self._total = 0
+        self.total = self.not_downloaded = self.size = 0
         self._codes: Counter[tuple[str, str]] = Counter()
         self._lists: Counter[str] = Counter()
         self._policies: Counter[str] = Counter()
@@ -59,7 +59,11 @@ class Findings:
 
     def add(self, scanned: Scanned) -> None:
         """Count one object."""
-        self._total += 1
+        self.total += 1
+        if scanned.is_remembered:
+            self.not_downloaded += 1
+        else:
+            self.size += scanned.size
         decision = scanned.decision
         if decision is None:
             self.counts[UNREAD] += 1
@@ -87,8 +91,8 @@ class Findings:
         if len(rows) < MOST_ROWS:
             rows.append((shown(scanned.name), decision.reference, *_why(decision), said(scanned.state)))
 
-    def page(self, *, not_downloaded: int, size: int, gone: int) -> Iterator[str]:
-        """Yield the page, piece by piece. `size`: bytes that were downloaded."""
+    def page(self, *, gone: int) -> Iterator[str]:
+        """Yield the page, piece by piece. `gone`: objects of earlier scans that are not there any more."""
         yield head("hashhub hook scan")
         yield f"<h1>Scan of {text(shown(self._place))}</h1>\n"
         low, high = self._revisions or (0, 0)
@@ -101,9 +105,9 @@ class Findings:
             ("Revision of the hub", revision if high else "no answer was had"),
             ("Policy", ", ".join(sorted(self._policies)) or self._settings.policy),
             ("Effort", str(self._settings.effort)),
-            ("Objects", f"{self._total:,}"),
-            ("as in an earlier scan, not downloaded again", f"{not_downloaded:,}"),
-            ("Bytes downloaded", f"{size:,}"),
+            ("Objects", f"{self.total:,}"),
+            ("as in an earlier scan, not downloaded again", f"{self.not_downloaded:,}"),
+            ("Bytes downloaded", f"{self.size:,}"),
             ("Objects of earlier scans that are gone", f"{gone:,}"),
         ]
         if self._stale_since is not None:

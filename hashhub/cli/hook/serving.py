@@ -13,7 +13,7 @@ import msgspec
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.session import Session, command
 from hashhub.cli.terminal import note, print_json, say
-from hashhub.errors import FailedPrecondition, Reason
+from hashhub.errors import missing_extra
 
 
 @command(hook, "serve", local=True)
@@ -32,9 +32,7 @@ def serve(session: Session, *, settings_file: str | None, listen: str | None, qu
     try:
         from hashhub.hook.sidecar import serve as serve_sidecar
     except ImportError as e:
-        raise FailedPrecondition(
-            f"the sidecar needs {e.name}; pip install 'hashhub[hook]'", reason=Reason.MISSING_EXTRA
-        ) from e
+        raise missing_extra(e, "hook", what="the sidecar") from e
     from hashhub.hook import open_hook
 
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)

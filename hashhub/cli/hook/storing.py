@@ -19,6 +19,7 @@ from hashhub.cli.terminal import clean, counted, json_line, note, plain, print_j
 from hashhub.hook.places import shown
 
 if TYPE_CHECKING:
+    from hashhub.cli.hook.scan_page import Findings
     from hashhub.errors import HashHubError
     from hashhub.hook.archive import Scanned
     from hashhub.hook.buckets import BucketWorker, Handled
@@ -138,14 +139,11 @@ def scan(
     from hashhub.hook import Action, open_hook
     from hashhub.hook.archive import only_scan, scan_storage
     from hashhub.hook.places import place_of
-    from hashhub.hook.records import UploadState
     from hashhub.hook.scan_memory import ScanMemory
 
     settings = settings_of(settings_file)
     place = place_of(where, settings.bucket)
     findings = Findings(place.url, settings)
-    counts, states = findings.counts, findings.states
-    total = remembered = size = 0
     with contextlib.ExitStack() as stack:
         if directory is not None:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -156,9 +154,6 @@ def scan(
         before = memory.objects(place.url)
         bar = stack.enter_context(progress(unit_bytes=False))
         for scanned in scan_storage(checks, place, memory=memory, jobs=jobs or settings.bucket.jobs):
-            total += 1
-            remembered += scanned.is_remembered
-            size += 0 if scanned.is_remembered else scanned.size
             findings.add(scanned)
             line = _line(scanned)
             if directory is not None:
@@ -167,36 +162,42 @@ def scan(
                 print_json(line)
             elif scanned.decision is None or scanned.decision.action is not Action.ALLOW:
                 say("  ".join(clean(part) for part in _words(scanned) if part))
-            bar(total, max(before, total) or None, f"scanning {place.url}")
-        gone = memory.end(place.url, total)
-        summary = {
-            "place": place.url,
-            "objects": total,
-            "counts": dict(sorted(counts.items())),
-            "states": dict(sorted(states.items())),
-            "not_downloaded": remembered,
-            "bytes": size,
-            "gone": gone,
-        }
+            bar(findings.total, max(before, findings.total) or None, f"scanning {place.url}")
+        gone = memory.end(place.url, findings.total)
         if directory is not None:
             with replaced(directory, _SUMMARY) as file:
-                file.write(json_line(summary) + "\n")
+                file.write(json_line({"place": place.url, **_summary(findings), "gone": gone}) + "\n")
             with replaced(directory, REPORT) as file:
-                file.writelines(findings.page(not_downloaded=remembered, size=size, gone=gone))
-    said = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
+                file.writelines(findings.page(gone=gone))
+    _tell(findings, gone)
+    if fail_on_block and findings.counts[Action.ALLOW] < findings.total:
+        raise click.exceptions.Exit(REFUSED)
+    if findings.counts[UNREAD]:
+        raise click.exceptions.Exit(UNAVAILABLE)
+
+
+def _summary(findings: Findings) -> dict[str, object]:
+    return {
+        "objects": findings.total,
+        "counts": dict(sorted(findings.counts.items())),
+        "states": dict(sorted(findings.states.items())),
+        "not_downloaded": findings.not_downloaded,
+        "bytes": findings.size,
+    }
+
+
+def _tell(findings: Findings, gone: int) -> None:
+    """Say what a scan came to, and what persons had decided over before."""
+    from hashhub.hook.records import UploadState
+
+    said = ", ".join(f"{count:,} {name}" for name, count in sorted(findings.counts.items()))
     note(
-        f"{counted(total, 'object')}: {said or 'none'}; {remembered:,} not downloaded again, "
+        f"{counted(findings.total, 'object')}: {said or 'none'}; {findings.not_downloaded:,} not downloaded again, "
         f"{gone:,} gone since the last scan."
     )
-    if states[UploadState.RELEASED] + states[UploadState.REMOVED]:
-        note(
-            f"{states[UploadState.RELEASED]:,} of them were released by a person, and {states[UploadState.REMOVED]:,} "
-            "confirmed: those are still there."
-        )
-    if fail_on_block and counts[Action.ALLOW] < total:
-        raise click.exceptions.Exit(REFUSED)
-    if counts[UNREAD]:
-        raise click.exceptions.Exit(UNAVAILABLE)
+    released, removed = findings.states[UploadState.RELEASED], findings.states[UploadState.REMOVED]
+    if released + removed:
+        note(f"{released:,} of them were released by a person, and {removed:,} confirmed: those are still there.")
 
 
 def _line(scanned: Scanned) -> dict[str, object]:

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
+from hashhub.addresses import bind, parse_address, shown
 from hashhub.hook.sidecar.application import Sidecar
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def serve(hook: Hook, *, on_ready: Callable[[str], None]) -> None:
     import uvicorn
 
     settings = hook.settings.sidecar
-    host, port = _parse(settings.listen)
+    parse_address("sidecar.listen", settings.listen, usual_port=8472)
     sidecar = Sidecar(hook)
-    listening = _listen(settings.listen, host, port)
+    listening = bind("sidecar.listen", settings.listen)
     # What uvicorn says of a request could show what a stranger wrote, one line a request.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
@@ -124,40 +124,6 @@ def _protocol(settings: SidecarSettings) -> type[asyncio.Protocol]:
     return Protocol
 
 
-def _parse(address: str) -> tuple[str, int]:
-    host, colon, port = address.rpartition(":")
-    if colon and host and port.isdecimal() and int(port) < 1 << 16 and (":" not in host or host.startswith("[")):
-        return host.strip("[]"), int(port)
-    raise InvalidArgument.field("sidecar.listen", f"must be HOST:PORT, such as 127.0.0.1:8472, got {address[:80]!r}")
-
-
-def _listen(address: str, host: str, port: int) -> socket.socket:
-    try:
-        family, kind, proto, _, where = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        bound = socket.socket(family, kind, proto)
-    except OSError as e:
-        raise _taken(address) from e
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(where)
-    except OSError as e:
-        bound.close()
-        raise _taken(address) from e
-    bound.set_inheritable(False)
-    return bound
-
-
-def _taken(address: str) -> FailedPrecondition:
-    return FailedPrecondition(
-        f"cannot listen on {address} (sidecar.listen): another program uses the port, or the address is not this "
-        "machine's; stop the other program or choose another address",
-        reason=Reason.ADDRESS_IN_USE,
-        metadata={"address": address},
-    )
-
-
 def _shown(listening: socket.socket) -> str:
     host, port, *_ = listening.getsockname()
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return shown(host, port)

@@ -1,53 +1,29 @@
-"""Addresses that a hub listens on: how they are written, whether they are safe, and how they are taken."""
+"""Addresses that a process listens on: how they are written, what stays on this machine, and how they are taken."""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import TYPE_CHECKING
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
 
-if TYPE_CHECKING:
-    from hashhub.config import Config
 
-
-def parse_address(field: str, address: str) -> tuple[str, int]:
-    """Return host and port of `HOST:PORT` or `[IPV6]:PORT`. Raises InvalidArgument."""
+def parse_address(field: str, address: str, *, usual_port: int = 8470) -> tuple[str, int]:
+    """Return host and port of `HOST:PORT` or `[IPV6]:PORT`. Raises InvalidArgument, whose example has `usual_port`."""
     host, colon, port = address.rpartition(":")
     if colon and host and port.isdecimal() and int(port) < 1 << 16 and (":" not in host or host.startswith("[")):
         return host.strip("[]"), int(port)
     raise InvalidArgument.field(
-        field, f"must be HOST:PORT, such as 127.0.0.1:8470 or [::1]:8470, got {address[:80]!r}", "PATTERN"
+        field,
+        f"must be HOST:PORT, such as 127.0.0.1:{usual_port} or [::1]:{usual_port}, got {address[:80]!r}",
+        "PATTERN",
     )
 
 
-def check_exposure(config: Config) -> None:
-    """Raise InvalidArgument when a door would be open to other machines in clear text and nobody said that this is
-    intended.
+def bind(field: str, address: str, *, shared: bool = False) -> socket.socket:
+    """Return a socket bound to the address; with `shared` other processes may take it too. Raises FailedPrecondition
+    when it is taken or not this machine's.
     """
-    for field, address, secured in (
-        ("listen", config.listen, bool(config.tls_certificate)),
-        ("http", config.http, False),
-    ):
-        if not address or secured or config.insecure_listen or _is_loopback(parse_address(field, address)[0]):
-            continue
-        remedy = (
-            "set tls_certificate and tls_key"
-            if field == "listen"
-            else "keep it on 127.0.0.1 (it speaks no TLS of its own), or leave it out"
-        )
-        raise InvalidArgument.field(
-            field,
-            f"{address} is reachable from other machines, and tokens and hashes would cross the network in clear text: "
-            f"{remedy}; "
-            "or, if a proxy in front ends TLS, say so with insecure_listen",
-            "INSECURE",
-        )
-
-
-def bind(field: str, address: str, *, shared: bool) -> socket.socket:
-    """Return a socket bound to the address. Raises FailedPrecondition when it is taken or not this machine's."""
     host, port = parse_address(field, address)
     try:
         family, kind, proto, _, where = socket.getaddrinfo(
@@ -87,7 +63,8 @@ def shown(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback_host(host: str) -> bool:
+    """Whether what is sent to a host cannot leave this machine. Names other than `localhost` are not looked up."""
     if host == "localhost":
         return True
     try:
