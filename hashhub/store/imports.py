@@ -324,7 +324,7 @@ class Imports:
                 sa.select(t.c.key, t.c.hash_set, t.c.lease, t.c.lease_until).where(t.c.id == import_id)
             ).one()
             ours = self._leases.commits.get(import_id)
-            is_held = until > s.to_millis(now()) and not self._leases.presence.is_gone(c, holder)
+            is_held = self._leases.is_held(c, holder, until)
             if is_held and (ours is None or ours.lease != holder):
                 raise Conflict(
                     f"import {import_id} is being committed by another process; retry later", retry_after=1.0
