@@ -46,7 +46,7 @@ from hashhub.errors import (
     Unavailable,
     Violation,
 )
-from hashhub.store.reaching import reaching
+from hashhub.store.reaching import reaching, tell
 from hashhub.store.schema import ACTIVE, QUARANTINED, SCHEMA_VERSION, metadata, tables
 
 _log = logging.getLogger("hashhub.store")
@@ -208,6 +208,8 @@ class Database:
             except BaseException:
                 self.close()
                 raise
+        if not self.is_sqlite:
+            tell(url, *engines)
 
     def close(self) -> None:
         """Close the connections that are not in use."""
