@@ -81,7 +81,10 @@ class Leases:
         """Return what this process holds of an import. Raises Conflict when it is not committing it."""
         commit = self.commits.get(import_id)
         if commit is None:
-            raise Conflict(f"import {import_id} is not being committed by this process; begin its commit again")
+            raise Conflict(
+                f"import {import_id} is not being committed by this process; unless it never was, its commit was taken "
+                "over or cancelled: read its state before going on"
+            )
         return commit
 
     def renew(self, c: Connection, commit: Commit) -> None:

@@ -208,7 +208,16 @@ def test_a_manifest_is_believed_only_as_a_whole(tmp_path: Path, key: str) -> Non
         assert matcher.status().damaged
 
 
-@pytest.mark.parametrize("change", [{"format": 99}, {"permutations": {"PDQ": list(range(256))}}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 99},
+        {"permutations": {"PDQ": list(range(256))}},
+        {"permutations": None},
+        {"revision": "soon"},
+        {"segments": [None]},
+    ],
+)
 def test_a_snapshot_of_another_make_is_not_read(tmp_path: Path, change: dict[str, object]) -> None:
     """Even when its own digest is right."""
     import hashlib
