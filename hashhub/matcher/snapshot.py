@@ -158,7 +158,7 @@ class Directory:
         """Return the names of all snapshots, newest revision first, the current one before all."""
         current = self.current()
         with disk_errors("listing"):
-            numbered = [p.name for p in self._snapshots.iterdir() if p.is_dir() and p.name.split("-")[0].isdigit()]
+            numbered = [p.name for p in self._snapshots.iterdir() if p.is_dir() and p.name.split("-")[0].isdecimal()]
         return sorted(numbered, key=lambda name: (name == current, int(name.split("-")[0])), reverse=True)
 
     def open(self, name: str, known: Snapshot | None = None) -> Snapshot:

@@ -232,6 +232,15 @@ def test_a_snapshot_of_another_make_is_not_read(tmp_path: Path, change: dict[str
         assert matcher.status().damaged
 
 
+@pytest.mark.parametrize("name", ["\u00b2-x", "7\u00b2", "-", ".x", "lost+found"])
+def test_a_directory_that_is_no_snapshots_is_left_alone(tmp_path: Path, name: str) -> None:
+    publish(tmp_path)
+    (tmp_path / "snapshots" / name).mkdir()
+    with Matcher(tmp_path, publisher=True) as matcher:
+        assert not matcher.status().damaged
+        assert matcher.snapshot_revision
+
+
 def test_an_interrupted_publication_leaves_the_old_snapshot(tmp_path: Path) -> None:
     publish(tmp_path)
     left = tmp_path / "snapshots" / ".building-0123"
