@@ -82,8 +82,8 @@ class Leases:
         commit = self.commits.get(import_id)
         if commit is None:
             raise Conflict(
-                f"import {import_id} is not being committed by this process; unless it never was, its commit was taken "
-                "over or cancelled: read its state before going on"
+                f"import {import_id} is not being committed by this process, or no longer: its commit may have been "
+                "taken over or cancelled; read its state before going on"
             )
         return commit
 
