@@ -280,9 +280,11 @@ class Contribute:
         return done
 
     def cancel(self, principal: Principal, import_id: str) -> Import:
-        """End an import that is not committed; nothing of it stays. Raises FailedPrecondition when it is committed."""
+        """End an import that is not committed, whichever process is at it; nothing of it stays. Raises
+        FailedPrecondition when it is committed.
+        """
         self._mine(principal, import_id)
-        return self._store.imports.cancel_import(import_id)
+        return self._store.imports.cancel_import(import_id, is_asked_for=True)
 
     def get(self, principal: Principal, import_id: str) -> Import:
         """Return an import. Raises NotFound."""

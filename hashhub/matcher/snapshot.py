@@ -158,7 +158,7 @@ class Directory:
         """Return the names of all snapshots, newest revision first, the current one before all."""
         current = self.current()
         with disk_errors("listing"):
-            numbered = [p.name for p in self._snapshots.iterdir() if p.is_dir() and p.name.split("-")[0].isdigit()]
+            numbered = [p.name for p in self._snapshots.iterdir() if p.is_dir() and p.name.split("-")[0].isdecimal()]
         return sorted(numbered, key=lambda name: (name == current, int(name.split("-")[0])), reverse=True)
 
     def open(self, name: str, known: Snapshot | None = None) -> Snapshot:
@@ -172,6 +172,7 @@ class Directory:
         manifest = _read_manifest(path)
         segments: dict[str, list[Segment]] = {}
         try:
+            revision = int(manifest["revision"])
             for entry in manifest["segments"]:
                 of = space(str(entry["algorithm"]))
                 segments.setdefault(of.algorithm.name, []).append(
@@ -179,7 +180,7 @@ class Directory:
                 )
         except (KeyError, TypeError, ValueError) as e:
             raise DataLoss("the snapshot's manifest describes its files wrongly; rebuild it from the store") from e
-        return Snapshot(name, int(manifest["revision"]), {k: tuple(v) for k, v in segments.items()}, manifest)
+        return Snapshot(name, revision, {k: tuple(v) for k, v in segments.items()}, manifest)
 
     def verify(self, snapshot: Snapshot, progress: Progress | None = None) -> None:
         """Read every file of the snapshot and compare its SHA-256. Raises DataLoss at the first that differs."""
@@ -393,9 +394,11 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"the snapshot has format {manifest.get('format')!r}, this version reads {FORMAT}; rebuild it from the "
             "store"
         )
-    for name, permutation in manifest["permutations"].items():
-        if name not in SEARCHED or permutation != list(space(name).permutation):
-            raise DataLoss("the snapshot orders its bits in another way; rebuild it from the store")
+    orders = manifest.get("permutations")
+    if not isinstance(orders, dict) or any(
+        name not in SEARCHED or order != list(space(name).permutation) for name, order in orders.items()
+    ):
+        raise DataLoss("the snapshot orders its bits in another way; rebuild it from the store")
     return manifest
 
 

@@ -212,7 +212,9 @@ class Reading:
 
     def _why(self, error: Exception) -> HashHubError:
         if isinstance(error, BrokenBody):
-            return InvalidArgument.field("body", "ended before it was complete; send it again", "INCOMPLETE")
+            # Of a body in chunks granian says the same when it was cut off and when trailers follow it.
+            how = ", without trailers" if self._expected is None else ""
+            return InvalidArgument.field("body", f"ended before it was complete; send it again{how}", "INCOMPLETE")
         if self._until is not None and time.monotonic() >= self._until:
             return Unavailable(
                 "the deadline passed before the body had arrived; allow more time", reason=Reason.DEADLINE_EXCEEDED

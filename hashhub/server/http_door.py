@@ -399,7 +399,7 @@ class _Call:
         return _to_proto if self._encoding.media_type == connect.PROTO else _to_json
 
     def _decode(self, body: bytes) -> Message:
-        if self._encoding.packing == "gzip" and self._reading is not None:
+        if body and self._encoding.packing == "gzip" and self._reading is not None:  # of nothing, nothing is packed
             body = self._reading.gunzip(body)
         if self._encoding.media_type == connect.JSON:
             wire.check_json(body, self._door.max_body_bytes, self._method.bounds)

@@ -52,9 +52,6 @@ _IDLE_THREAD_SECONDS: Final = 30
 _TAKES_BACKLOG: Final = sys.platform == "linux"
 _OWN_SHARE: Final = 2  # of the files that the process may open, connections get one in so many
 
-# It tells each start and stop of a worker; a hub tells that itself.
-logging.getLogger("_granian").setLevel(logging.WARNING)
-
 
 class BrokenBody(Exception):
     """The sender went, or what it sent is no body by the rules of HTTP."""
@@ -200,6 +197,8 @@ class HTTPServer:
         500. `connections` is reduced to half of the files that this process may open.
         """
         self._handle = handle
+        # It tells each start and stop of a worker; a hub tells that itself.
+        logging.getLogger("_granian").setLevel(logging.WARNING)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; accepted sockets inherit it
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALL_SECONDS * 1000)

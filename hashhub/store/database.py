@@ -46,7 +46,7 @@ from hashhub.errors import (
     Unavailable,
     Violation,
 )
-from hashhub.store.reaching import reaching
+from hashhub.store.reaching import reaching, tell
 from hashhub.store.schema import ACTIVE, QUARANTINED, SCHEMA_VERSION, metadata, tables
 
 _log = logging.getLogger("hashhub.store")
@@ -184,7 +184,7 @@ class Database:
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self._turns = _Turns() if self.is_sqlite else None
         self._directory = Path(url.database or "").parent if self.is_sqlite else None
-        self._lacks_room = False  # the last write that needed room did not fit
+        self._is_refusing = False  # the last write did not fit on the disk, or none are taken
         self._room_tried = 0.0
         try:
             self._open(url, create=create)
@@ -208,6 +208,8 @@ class Database:
             except BaseException:
                 self.close()
                 raise
+        if not self.is_sqlite:
+            tell(url, *engines)
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -320,8 +322,8 @@ class Database:
         try:
             with mapped(), turn, self._writer.begin() as c:
                 yield c
-        except LimitExceeded as e:
-            self._lacks_room |= e.reason is Reason.DISK_FULL
+        except (LimitExceeded, _ReadOnly) as e:
+            self._is_refusing |= isinstance(e, _ReadOnly) or e.reason is Reason.DISK_FULL
             raise
 
     def own_session(self) -> Connection:
@@ -332,9 +334,9 @@ class Database:
             return c
 
     def has_room(self) -> bool:
-        """Whether writes fit on the disk, as far as is known: cheap enough to ask every second.
+        """Whether writes fit on the disk and are taken, as far as is known: cheap enough to ask every second.
 
-        After a write that did not fit, a small one is tried every few seconds.
+        After one that did not fit, or was not taken, a small one is tried every few seconds.
         """
         if self._directory is not None:
             try:
@@ -344,15 +346,15 @@ class Database:
             if disk.f_bavail * disk.f_frsize < _ROOM_BYTES:
                 return False
             _hold_reserve(self._directory)
-        if self._lacks_room and time.monotonic() >= self._room_tried + _ROOM_LOOK_SECONDS:
+        if self._is_refusing and time.monotonic() >= self._room_tried + _ROOM_LOOK_SECONDS:
             self._room_tried = time.monotonic()
             try:
                 with self.write() as c:
                     c.execute(metadata.update().values(key=metadata.c.key))
-            except LimitExceeded:
+            except (LimitExceeded, _ReadOnly):
                 return False
-            self._lacks_room = False
-        return not self._lacks_room
+            self._is_refusing = False
+        return not self._is_refusing
 
     def lock(self, c: Connection) -> None:
         """Wait until no other visible write is in progress; they then go on one after the other until this one ends."""
@@ -536,7 +538,7 @@ def mapped() -> Iterator[None]:
     except sa.exc.DBAPIError as e:
         raise _translate(e.orig or e) from e
     except sa.exc.SQLAlchemyError as e:
-        raise HashHubError("the database layer failed; see the server's log") from e
+        raise _refused(e) from e
     except UnicodeEncodeError as e:
         raise _unstorable() from e
     except Exception as e:
@@ -565,10 +567,12 @@ def _translate(e: BaseException) -> HashHubError:
                 )
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
                 return _away("the database is busy with another process's write", 1.0)
-            case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
+            case sqlite3.SQLITE_READONLY:
+                return _read_only("check its disk and permissions")
+            case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
                 return _away("the database file cannot be read or written; check its disk and permissions", 5.0)
             case _:
-                return HashHubError("the database refused a statement; see the server's log")
+                return _refused(e)
     if state.startswith("22") or type(e).__name__ == "DataError":  # psycopg itself refuses a NUL, without a state
         return _unstorable()
     if state.startswith("23"):  # integrity constraint violation; the classes are in PostgreSQL's appendix A
@@ -579,8 +583,33 @@ def _translate(e: BaseException) -> HashHubError:
         return Conflict("another call changed the same thing at the same moment; read again and retry")
     if state.startswith(("08", "53", "57")) or (not state and _is_operational(e)):
         return _away("the database cannot be reached", 1.0)
+    if state == "25006":
+        return _read_only("it is a standby, or was told so, which some do whose disk is full")
+    if state == "25P03":
+        return _away("the database took a write for idle and ended it (idle_in_transaction_session_timeout)", 1.0)
     if state == "3D000":
         return _missing()
+    return _refused(e)
+
+
+class _ReadOnly(Unavailable):
+    """The database can be read, and takes no writes."""
+
+
+def _read_only(why: str) -> _ReadOnly:
+    return _ReadOnly(
+        f"the database takes no writes, and nothing was written: {why}; retry once it takes them",
+        reason=Reason.DATABASE_UNAVAILABLE,
+        retry_after=5.0,
+    )
+
+
+def _refused(e: BaseException) -> HashHubError:
+    """Write down what was not expected, without values: they may be digests, and the answer goes to any caller."""
+    said = getattr(getattr(e, "diag", None), "message_primary", None) or (
+        str(e) if isinstance(e, sqlite3.Error) else ""
+    )
+    _log.error("the database refused a statement: %s %s", type(e).__name__, said)
     return HashHubError("the database refused a statement; see the server's log")
 
 

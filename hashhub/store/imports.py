@@ -303,13 +303,16 @@ class Imports:
         counts: Counts | None = None,
         findings: Iterable[Finding | FindingRun] = (),
         expired: Mapping[str, int] | None = None,
+        is_asked_for: bool = False,
     ) -> Import:
         """Purge what an import has staged, and return it CANCELLED. Cancelling twice is a success.
 
         `counts` and `findings` stay as its report: what a commit would have done. `expired`: what it held, for an event
-        that says so.
+        that says so. `is_asked_for`: by whoever may, so that a commit of another process ends, as one of this process
+        does.
 
-        Raises FailedPrecondition (IMPORT_CLOSED) when it is COMMITTED, Conflict while another process is committing it.
+        Raises FailedPrecondition (IMPORT_CLOSED) when it is COMMITTED; unless it is asked for, Conflict while another
+        process is committing it.
         """
         t = s.imports
         lease = self._leases.presence.new_lease()
@@ -324,7 +327,7 @@ class Imports:
                 sa.select(t.c.key, t.c.hash_set, t.c.lease, t.c.lease_until).where(t.c.id == import_id)
             ).one()
             ours = self._leases.commits.get(import_id)
-            is_held = until > s.to_millis(now()) and not self._leases.presence.is_gone(c, holder)
+            is_held = not is_asked_for and self._leases.is_held(c, holder, until)
             if is_held and (ours is None or ours.lease != holder):
                 raise Conflict(
                     f"import {import_id} is being committed by another process; retry later", retry_after=1.0

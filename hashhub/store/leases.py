@@ -19,7 +19,7 @@ from hashhub.errors import Conflict, HashHubError
 from hashhub.model import ImportState, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.presence import Presence
+from hashhub.store.presence import Presence, has_run_out
 from hashhub.store.staging import Commit
 
 # Longer than any step of a commit. A crashed process's import waits this long, unless PostgreSQL tells at once.
@@ -67,20 +67,24 @@ class Leases:
         """Return the import into a hash set whose commit goes on, as far as is known; None: there is none."""
         t = s.imports
         held = c.execute(
-            sa.select(t.c.id, t.c.lease).where(
-                t.c.hash_set == set_key,
-                t.c.state == _COMMITTING,
-                t.c.lease_until > s.to_millis(now()),
-                t.c.lease.not_in(self.given_up),
+            sa.select(t.c.id, t.c.lease, t.c.lease_until).where(
+                t.c.hash_set == set_key, t.c.state == _COMMITTING, t.c.lease.not_in(self.given_up)
             )
         ).all()
-        return next((row.id for row in held if not self.presence.is_gone(c, row.lease)), None)
+        return next((row.id for row in held if self.is_held(c, row.lease, row.lease_until)), None)
+
+    def is_held(self, c: Connection, lease: str, until: int) -> bool:
+        """Whether the commit with this lease goes on, as far as is known."""
+        return not has_run_out(until, now()) and not self.presence.is_gone(c, lease)
 
     def commit_of(self, import_id: str) -> Commit:
         """Return what this process holds of an import. Raises Conflict when it is not committing it."""
         commit = self.commits.get(import_id)
         if commit is None:
-            raise Conflict(f"import {import_id} is not being committed by this process; begin its commit again")
+            raise Conflict(
+                f"import {import_id} is not being committed by this process, or no longer: its commit may have been "
+                "taken over or cancelled; read its state before going on"
+            )
         return commit
 
     def renew(self, c: Connection, commit: Commit) -> None:

@@ -22,7 +22,7 @@ from hashhub.errors import Code, Conflict, FailedPrecondition, LimitExceeded, No
 from hashhub.model import Actor, Failure, Operation, OperationState, Role, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.presence import Presence
+from hashhub.store.presence import Presence, has_run_out
 from hashhub.store.requests import Request
 
 LEASE: Final = timedelta(seconds=60)  # above the time that a write may wait behind an import's
@@ -280,11 +280,11 @@ class Operations:
         """Return until when the lease is of each operation that nobody runs any more, by key."""
         running = c.execute(sa.select(_T.c.key, _T.c.lease_until, _T.c.lease).where(_T.c.state == _RUNNING)).all()
         at = now()
-        over, silent = s.to_millis(at), s.to_millis(at + LEASE - SILENCE)
+        silent = s.to_millis(at + LEASE - SILENCE)
         return {
             row.key: row.lease_until
             for row in running
-            if row.lease_until < over or (row.lease_until < silent and self._presence.is_gone(c, row.lease))
+            if has_run_out(row.lease_until, at) or (row.lease_until < silent and self._presence.is_gone(c, row.lease))
         }
 
     def _end_abandoned(self, c: Connection) -> None:

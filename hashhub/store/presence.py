@@ -17,6 +17,7 @@ import logging
 import secrets
 import threading
 import time
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -24,12 +25,23 @@ from sqlalchemy.engine import Connection
 
 from hashhub.errors import HashHubError
 from hashhub.store.database import Database, mapped
+from hashhub.store.schema import to_millis
 
 _log = logging.getLogger("hashhub.store")
 _MARK: Final = "."  # between the process's key and the rest of a lease; leases without one tell nothing
 _KEY_BYTES: Final = 8
 _KEEP_SECONDS: Final = 10.0  # between looks at the session while leases are renewed: proxies cut what is idle for long
 _LOOKED_AT_SECONDS: Final = 5  # for which somebody who looks may have the lock: transactions are shorter
+_FURTHEST: Final = timedelta(minutes=10)  # that a lease ends ahead: a minute, and what clocks of two hosts may differ
+
+
+def has_run_out(until: int, at: datetime) -> bool:
+    """Whether a lease until then, in milliseconds, binds nobody any more.
+
+    One that ends later than any does was taken while the clock stood ahead; it was set back since, and whoever holds
+    the lease renews it in seconds.
+    """
+    return not to_millis(at) < until <= to_millis(at + _FURTHEST)
 
 
 class Presence:

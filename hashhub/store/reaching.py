@@ -1,22 +1,26 @@
 """Why a PostgreSQL server cannot be used: what its client library says, told as a cause and a remedy.
 
-For a start, where an operator reads it: the messages name host, port and database, which an answer to a caller of the
-hub must not. libpq gives no error codes for a connection that was not made, so its English texts are looked for; a text
-that is not known is left as it is.
+For a start and for the log, where an operator reads it: the messages name host, port and database, which an answer to a
+caller of the hub must not. libpq gives no error codes for a connection that was not made, so its English texts are
+looked for; a text that is not known is left as it is.
 """
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL
+from sqlalchemy.engine import URL, Engine, ExceptionContext
 
 from hashhub.errors import FailedPrecondition, HashHubError, Reason, Unavailable
 
+_log = logging.getLogger("hashhub.store")
+_TOLD_SECONDS: Final = 60.0  # between two lines in the log about it
 _SHOWN: Final = 200  # characters of what the library says
 
 
@@ -109,6 +113,20 @@ def reaching(url: URL) -> Iterator[None]:
         if e.orig is None or getattr(e.orig, "sqlstate", None):
             raise  # of a statement, and so from a server that was reached
         raise _explained(url, str(e.orig)) from e
+
+
+def tell(url: URL, *engines: Engine) -> None:
+    """Write into the log, from now on, why these engines get no connection, now and then while it lasts."""
+    told = -_TOLD_SECONDS
+
+    def note(context: ExceptionContext) -> None:
+        nonlocal told
+        if context.connection is None and time.monotonic() - told >= _TOLD_SECONDS:
+            told = time.monotonic()
+            _log.warning(_explained(url, str(context.original_exception)).message)
+
+    for engine in engines:
+        sa.event.listen(engine, "handle_error", note)
 
 
 def _explained(url: URL, said: str) -> HashHubError:

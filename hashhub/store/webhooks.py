@@ -33,7 +33,7 @@ from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import OBJECTIONS
 from hashhub.store.events import decoded
-from hashhub.store.presence import Presence
+from hashhub.store.presence import Presence, has_run_out
 from hashhub.store.resources import check_active, registry_changed, to_json
 
 NAMES: Final = 100  # of entries or conflicts that one call names
@@ -276,8 +276,10 @@ class Webhooks:
         self._presence.keep()
         at = now()
         with self._db.write() as c:
-            holder = c.scalar(sa.select(t.c.lease)) or ""
-            free = [t.c.lease == lease, t.c.lease_until < s.to_millis(at)]
+            holder, until = c.execute(sa.select(t.c.lease, t.c.lease_until)).one()
+            free = [t.c.lease == lease]
+            if has_run_out(until, at):  # and was not renewed since it was looked at
+                free.append(t.c.lease_until == until)
             if self._presence.is_gone(c, holder):
                 free.append(t.c.lease == holder)
             taken = c.execute(

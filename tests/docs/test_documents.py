@@ -59,6 +59,28 @@ def test_every_package_has_a_place_in_the_picture_of_layers() -> None:
         assert f"`{part}`" in page, f"ARCHITECTURE.md does not say where {part} is"
 
 
+_TOLD_BY_MODULE = ("answering", "hook", "hub", "reconcile", "schemes", "server", "store", "trust")
+
+
+@pytest.mark.parametrize("package", _TOLD_BY_MODULE)
+def test_the_modules_of_a_package_are_those_that_are_told(package: str) -> None:
+    """A module that was moved stayed on the page in its old place."""
+    page = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    start = page.index(f"\nIn `{package}`:")
+    section = page[start : min(end for end in (page.find(x, start + 1) for x in ("\nIn `", "\n`proto/`")) if end > 0)]
+    told = {name for name in re.findall(r"`(\w+)`", section) if name.islower()}
+    directory = ROOT / "hashhub" / package
+    modules = {p.stem for p in directory.glob("*.py")} | {p.parent.name for p in directory.glob("*/__init__.py")}
+    assert modules - {"__init__", "__main__"} <= told, "not told of"
+    assert told - {package} <= {p.stem for p in directory.rglob("*")}, "told of, and not there"
+
+
+def test_the_files_that_the_architecture_names_are_there() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    for name in re.findall(r"`([a-z_]+/[\w/]+\.(?:py|md|toml))`", page):
+        assert any((ROOT / base / name).exists() for base in ("", "hashhub", "connectors")), name
+
+
 @pytest.mark.parametrize(("path", "function"), [("Contribute", Contribute.commit), ("Match", Match.hashes)])
 def test_the_main_paths_have_the_steps_that_the_page_tells(path: str, function: Callable[..., Any]) -> None:
     page = (ROOT / "ARCHITECTURE.md").read_text("utf-8")

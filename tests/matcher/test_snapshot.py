@@ -208,7 +208,16 @@ def test_a_manifest_is_believed_only_as_a_whole(tmp_path: Path, key: str) -> Non
         assert matcher.status().damaged
 
 
-@pytest.mark.parametrize("change", [{"format": 99}, {"permutations": {"PDQ": list(range(256))}}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 99},
+        {"permutations": {"PDQ": list(range(256))}},
+        {"permutations": None},
+        {"revision": "soon"},
+        {"segments": [None]},
+    ],
+)
 def test_a_snapshot_of_another_make_is_not_read(tmp_path: Path, change: dict[str, object]) -> None:
     """Even when its own digest is right."""
     import hashlib
@@ -221,6 +230,15 @@ def test_a_snapshot_of_another_make_is_not_read(tmp_path: Path, change: dict[str
     manifest.write_text(json.dumps({"sha256": digest, **body}))
     with Matcher(tmp_path, publisher=False) as matcher:
         assert matcher.status().damaged
+
+
+@pytest.mark.parametrize("name", ["\u00b2-x", "7\u00b2", "-", ".x", "lost+found"])
+def test_a_directory_that_is_no_snapshots_is_left_alone(tmp_path: Path, name: str) -> None:
+    publish(tmp_path)
+    (tmp_path / "snapshots" / name).mkdir()
+    with Matcher(tmp_path, publisher=True) as matcher:
+        assert not matcher.status().damaged
+        assert matcher.snapshot_revision
 
 
 def test_an_interrupted_publication_leaves_the_old_snapshot(tmp_path: Path) -> None:

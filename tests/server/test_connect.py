@@ -252,6 +252,15 @@ def test_messages_are_packed_where_it_is_worth_it_and_wanted(served: Served) -> 
     assert "Content-Encoding" not in short.headers
 
 
+@pytest.mark.parametrize("kind", ["application/proto", "application/json"])
+def test_a_message_of_no_bytes_need_not_be_unpacked(served: Served, kind: str) -> None:
+    """Clients that pack what is worth it may name their packing for every message."""
+    assert send(served, LIST, b"", kind=kind, Content_Encoding="gzip").status == 200
+    encoding = kind.partition("/")[2]
+    got = send(served, f"{LIST}?{query(encoding=encoding, compression='gzip', message='')}", None, verb="GET")
+    assert got.status == 200
+
+
 def query(**fields: str) -> str:
     return urlencode({"connect": "v1", "encoding": "proto", **fields}, quote_via=quote)
 

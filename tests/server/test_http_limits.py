@@ -200,6 +200,17 @@ def test_a_body_without_a_length_is_cut_at_the_limit(serve_hub: Serve) -> None:
     assert door.budget.held == 0
 
 
+def test_a_body_with_trailers_is_refused_for_them(served: Served) -> None:
+    """What granian says of one is what it says of a body that was cut off."""
+    body = json.dumps(QUERY).encode()
+    sent = head(MATCH, None, served.tokens["CONSUMER"]) + b"%x\r\n%b\r\n0\r\n" % (len(body), body)
+    with connected(served.doors.http_address, sent + b"\r\n") as connection:
+        assert answered(connection)[0] == 200
+    with connected(served.doors.http_address, sent + b"x-more: 1\r\n\r\n") as connection:
+        status, answer = answered(connection)
+    assert (status, b"without trailers" in answer) == (400, True)
+
+
 def test_a_body_in_tiny_chunks_takes_no_more_memory_than_it_is_counted_for(served: Served) -> None:
     """Each chunk was an object of its own: of two bytes it took 35, and a place in a list besides."""
     door = served.doors._http

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +322,68 @@ def test_a_host_that_is_gone_while_it_works_is_noticed(
     asking.join(30)  # some 6 s on a machine with nothing else to do
     assert [e.reason for e in told] == [Reason.DATABASE_UNAVAILABLE]
     store.close()
+
+
+@contextmanager
+def taking_no_writes(store: Store) -> Iterator[None]:
+    """Have the database refuse each write, as a standby does, or a file system that was mounted anew after an error."""
+
+    def refuse(c: sa.Connection) -> None:
+        c.exec_driver_sql("PRAGMA query_only = ON" if store._db.is_sqlite else "SET TRANSACTION READ ONLY")
+
+    sa.event.listen(store._db._writer, "begin", refuse)
+    try:
+        yield
+    finally:
+        sa.event.remove(store._db._writer, "begin", refuse)
+        if store._db.is_sqlite:
+            connection = store._db._writer.raw_connection()
+            connection.cursor().execute("PRAGMA query_only = OFF")
+            connection.close()
+
+
+def test_a_database_that_takes_no_writes_is_told_until_it_does(
+    store: Store, fill: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "_ROOM_LOOK_SECONDS", 0.0)
+    fill.register(store)
+    assert store.has_room()
+    with taking_no_writes(store):
+        with pytest.raises(Unavailable, match="takes no writes") as caught:
+            store.imports.create_import(fill.new())
+        assert caught.value.reason is Reason.DATABASE_UNAVAILABLE
+        assert not store.has_room()
+        assert not store.has_room(), "a write was tried"
+        assert store.revision()
+    assert store.has_room()
+    store.imports.create_import(fill.new())
+
+
+def test_a_write_that_the_database_took_for_idle_can_be_tried_again(postgresql_url: str) -> None:
+    """Operators let PostgreSQL end such transactions, and a process may stand still for longer than they thought."""
+    store = Store.open(postgresql_url)
+
+    def stand_still() -> None:
+        with store._db.write() as c:
+            c.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 1")
+            until = time.monotonic() + 60
+            while time.monotonic() < until:
+                time.sleep(0.05)
+                c.exec_driver_sql("SELECT 1")
+
+    with pytest.raises(Unavailable, match="idle_in_transaction_session_timeout") as caught:
+        stand_still()
+    assert caught.value.retry_after is not None
+    assert store.has_room()
+    store.close()
+
+
+def test_what_a_database_refuses_stands_in_the_log(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    sql = store._db.sql("SELECT nonsense, ?")
+    with pytest.raises(HashHubError, match="see the server's log"):
+        store._db.read(lambda c: c.exec_driver_sql(sql, ("private",)).all())
+    assert "nonsense" in caplog.text
+    assert "private" not in caplog.text
 
 
 def test_a_writer_that_holds_the_database_too_long_is_unavailable(

@@ -308,6 +308,33 @@ def test_reading_the_batches_renews_the_lease(filled: Store, fill: Any) -> None:
     assert lease_until() > begun
 
 
+@pytest.mark.parametrize("run", [1, 10**9])
+def test_a_commit_is_cancelled_whichever_process_makes_it(
+    database: str, fill: Any, run: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind one address there are several: it depended on which of them was asked."""
+    monkeypatch.setattr(module, "_RUN", run)
+    one, other = Store.open(database), Store.open(database)
+    fill.register(one)
+    import_id = fill.begin(one)
+    staged = fill.stage(one, import_id, [1, 2, 3])
+    assert other.imports.cancel_import(import_id, is_asked_for=True).state is ImportState.CANCELLED
+    with pytest.raises(Conflict, match="cancelled"):
+        fill.stage(one, import_id, [4])
+    with pytest.raises(Conflict, match="cancelled"):
+        one.commits.finish_commit(import_id, counts=Counts())
+    one.leases.release_commit(import_id)
+    assert one.imports.get_import(import_id).state is ImportState.CANCELLED
+    assert one.entries.get_entries(staged) == {}
+    assert one._db.fetch("SELECT count(*) FROM hash") == [(0,)]
+    again = one.imports.create_import(fill.new())
+    one.commits.begin_commit(again.id)
+    assert len(fill.stage(one, again.id, [1])) == 1
+    one.commits.finish_commit(again.id, counts=Counts())
+    one.close()
+    other.close()
+
+
 def test_a_released_commit_can_begin_again_at_once(filled: Store, fill: Any) -> None:
     import_id = fill.begin(filled)
     fill.stage(filled, import_id, [1])

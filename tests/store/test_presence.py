@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from hashhub.errors import Conflict, Reason
 from hashhub.model import Actor, Counts, EventKind, ImportState, OperationState, Role, now
-from hashhub.store import Store, deletion, operations, presence
+from hashhub.store import Store, commits, deletion, imports, leases, operations, presence, webhooks
 from hashhub.store import schema as s
 
 _ADA: Final = Actor("ada", "operator", Role.OPERATOR)
@@ -457,3 +457,69 @@ def test_a_deletion_that_a_killed_process_was_at_goes_on_at_once(
     assert erased.facts["hashes"] == 2 * len(entries)
     assert [fill.found(store, number) for number in (0, 50, 99)] == [[others[n]] for n in (0, 50, 99)]
     store.close()
+
+
+class TestAClockThatWasSetBack:
+    """What was taken while it stood a day ahead would last a day longer than its holder."""
+
+    @pytest.fixture(autouse=True)
+    def _a_day_ahead(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def later() -> datetime:
+            return now() + self.ahead
+
+        self.ahead = timedelta(days=1)
+        for module in (commits, imports, leases, operations, webhooks):
+            monkeypatch.setattr(module, "now", later)
+
+    def test_an_import_is_committed_by_another_process(self, database: str, fill: Any) -> None:
+        one, other = Store.open(database), Store.open(database)
+        fill.register(one)
+        import_id = fill.begin(one)
+        self.ahead = timedelta(0)
+        other.commits.begin_commit(import_id)
+        fill.stage(other, import_id, [1])
+        other.commits.finish_commit(import_id, counts=Counts())
+        with pytest.raises(Conflict):
+            fill.stage(one, import_id, [2])
+        one.close()
+        other.close()
+
+    def test_an_import_is_cancelled_by_another_process(self, database: str, fill: Any) -> None:
+        one, other = Store.open(database), Store.open(database)
+        fill.register(one)
+        import_id = fill.begin(one)
+        self.ahead = timedelta(0)
+        assert other.imports.cancel_import(import_id).state is ImportState.CANCELLED
+        one.close()
+        other.close()
+
+    def test_an_operation_has_ended(self, database: str) -> None:
+        one, other = Store.open(database), Store.open(database)
+        operation = one.operations.create("FindLinks", b"{}", by=_ADA)
+        assert one.operations.claim(one.operations.new_lease()) is not None
+        assert other.operations.get(operation.id).state is OperationState.RUNNING
+        self.ahead = timedelta(0)
+        assert other.operations.get(operation.id).state is OperationState.FAILED
+        one.close()
+        other.close()
+
+    def test_another_process_makes_the_calls_of_webhooks(self, database: str) -> None:
+        one, other = Store.open(database), Store.open(database)
+        assert one.webhooks.take_lease(one.webhooks.new_lease())
+        lease = other.webhooks.new_lease()
+        assert not other.webhooks.take_lease(lease)
+        self.ahead = timedelta(0)
+        assert other.webhooks.take_lease(lease)
+        one.close()
+        other.close()
+
+    def test_clocks_that_differ_by_minutes_take_nothing_away(self, database: str, fill: Any) -> None:
+        one, other = Store.open(database), Store.open(database)
+        fill.register(one)
+        self.ahead = timedelta(minutes=5)
+        import_id = fill.begin(one)
+        self.ahead = timedelta(0)
+        with pytest.raises(Conflict):
+            other.commits.begin_commit(import_id)
+        one.close()
+        other.close()

@@ -141,3 +141,22 @@ def test_what_is_not_known_is_told_as_it_is() -> None:
     error = _explained(sa.make_url("postgresql+psycopg://me@host/hub"), "connection failed:  Kein\n Anschluss")
     assert "Kein Anschluss" in error.message
     assert "host" in error.message
+
+
+def test_why_a_hub_at_work_loses_its_database_is_told_in_the_log_alone(
+    postgresql: Any, postgresql_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Callers get no name of a host; whoever operates the hub had none of the cause."""
+    name = postgresql_url.partition("?")[0].rpartition("/")[2]
+    store = Store.open(postgresql_url)
+    with postgresql.connect() as c:
+        c.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false".encode())
+        c.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+    for _ in range(3):
+        with pytest.raises(Unavailable) as caught:
+            store.revision()
+        assert name not in caught.value.message
+    store.close()
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 1, "once a minute"
+    assert f'database "{name}" is not currently accepting connections' in told[0]
