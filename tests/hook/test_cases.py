@@ -857,9 +857,10 @@ def test_copies_in_a_bucket_are_found_and_what_is_too_large_is_unread(
     assert [u["place"] for u in told["unread"]] == ["s3://cases/media/large.jpg"]
     again = json.loads(CliRunner().invoke(main, line).stdout)
     assert (again["remembered"], again["new_copies"]) == (3, 0)
-    missing = CliRunner().invoke(main, ["hook", "case", "scan", case.name, "s3://none/", "--settings", str(file)])
-    assert missing.exit_code != 0
-    assert "Traceback" not in missing.output
+    for place in ("s3://none/", "s3://cases/medai/"):  # a prefix that nothing has is no place either
+        missing = CliRunner().invoke(main, ["hook", "case", "scan", case.name, place, "--settings", str(file)])
+        assert missing.exit_code != 0
+        assert "Traceback" not in missing.output
     assert len(cases.scans(case.name)) == 2, "a look at what is not there is none"
 
 

@@ -209,7 +209,7 @@ def scan_case(session: Session, *, case: str, paths: tuple[str, ...], settings_f
     with _cases(settings_file) as (cases, settings), progress(unit_bytes=False) as advance:
         if cases.get(case).action == "ALLOW":
             raise FailedPrecondition(f"{case} has no digests any more; there is nothing to look for")
-        _check_there(paths)
+        _check_there(paths, settings)
         outcome = scan_for_case(
             settings,
             cases,
@@ -402,10 +402,19 @@ def _behind(links: deque[str], tops: Sequence[Path]) -> Iterator[Unread]:
             yield Unread(show_path(link), "is a link to a directory, and is not followed; name that directory as well")
 
 
-def _check_there(paths: Sequence[str]) -> None:
-    """Raise NotFound for a path at which nothing is: a mistyped one would be a gap in the record for ever."""
+def _check_there(paths: Sequence[str], settings: HookSettings) -> None:
+    """Raise NotFound for a place where nothing is, which may be mistyped: a look through it would call the record
+    complete, or be a gap for ever.
+    """
+    from hashhub.hook.places import place_of
+
     for path in paths:
-        if not _is_bucket(path) and not os.path.lexists(path):
+        if _is_bucket(path):
+            if next(place_of(path, settings.bucket).objects(), None) is None:
+                raise NotFound(
+                    f"there is no object below {path!r}; nothing was looked at. Check it, or name what it lies in"
+                )
+        elif not os.path.lexists(path):
             raise NotFound(f"there is no file or directory {path!r}; nothing was looked at. Check the path")
 
 
