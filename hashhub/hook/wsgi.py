@@ -113,14 +113,14 @@ class UploadHook:
                 raise BodyRefused(400, "the Content-Length is no number")
             if int(text) > self._limits.max_request_bytes:
                 raise too_large(self._limits.max_request_bytes)
-        is_ended, is_coded = _is_ended(environ), "HTTP_TRANSFER_ENCODING" in environ
-        if text and not (is_ended and is_coded):  # beside chunks a length says nothing, and the app reads on
+        if environ.get("HTTP_TRANSFER_ENCODING", "identity").strip().lower() != "identity":
+            # Beside chunks a length says nothing: servers end the body where they do, or apps read them themselves.
+            if _is_ended(environ):
+                return None
+            raise BodyRefused(411, "this server takes no body in chunks; send it whole, with a Content-Length")
+        if text:
             return int(text)
-        if is_ended:
-            return None  # HTTP/2 needs no length either
-        if is_coded:
-            raise BodyRefused(411, "this server takes no body without a Content-Length; send one")
-        return 0
+        return None if _is_ended(environ) else 0  # HTTP/2 needs no length either
 
     def _handled(
         self, environ: Environ, start_response: Callable[..., Any], intake: Intake, files: list[CheckedFile]
