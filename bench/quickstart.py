@@ -292,6 +292,13 @@ def _for_each_app(page: str, todo: list[Step]) -> list[Step]:
     return made
 
 
+def needs_hub(todo: list[Step]) -> bool:
+    """Whether a guide's commands ask a hub that it does not start."""
+    lines = [step.text for step in todo if not step.name]
+    asks = any(line.startswith("hashhub contributor create") for line in lines)
+    return asks and not any(line.startswith("hashhub serve") for line in lines)
+
+
 def _possible(todo: list[Step]) -> tuple[list[Step], str]:
     """Return the steps without those that need a program that is not there, and which programs those are."""
     missing = [name for name in ("npm", "node", "curl") if shutil.which(name) is None]
@@ -337,7 +344,7 @@ def followed(guide: str, shared: Path, *, keep: bool) -> dict[str, Any]:
             if guide in _BEFORE:
                 at_settings = next(n for n, step in enumerate(todo) if step.name == "hook.toml")
                 todo[at_settings:at_settings] = [Step("", line) for line in _BEFORE[guide]]
-            if not any(step.text.startswith("hashhub serve") for step in todo if not step.name):
+            if needs_hub(todo):
                 todo = [Step("", "hashhub serve"), *todo]
             todo, left_out = _possible(_for_each_app(page, todo))
             installs_more = any(step.text.startswith("pip install") for step in todo)

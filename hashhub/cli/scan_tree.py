@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -50,10 +50,19 @@ class Tree:
     `skipped`: what was left out so far, by what it is.
     """
 
-    def __init__(self, paths: Iterable[str], *, own: tuple[int, int] | None = None) -> None:
-        """`own`: device and inode of a directory that is left out."""
+    def __init__(
+        self,
+        paths: Iterable[str],
+        *,
+        own: tuple[int, int] | None = None,
+        on_link: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`own`: device and inode of a directory that is left out. `on_link`: is told of each link to a directory that
+        is not followed.
+        """
         self._paths = tuple(paths)
         self._own = own
+        self._on_link = on_link
         self.skipped: Counter[str] = Counter()
 
     def __iter__(self) -> Iterator[Path | Unlisted]:
@@ -91,6 +100,7 @@ class Tree:
                         here.directories.append(entry.path)
                     elif _is_linked_directory(entry):
                         self.skipped[LINKED_DIRECTORIES] += 1
+                        self._on_link(entry.path)
                     else:
                         yield Path(entry.path)
         finally:

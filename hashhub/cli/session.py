@@ -255,9 +255,9 @@ def span(text: str) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: int(match[1])}) if match[1] else timedelta(0)
 
 
-def moment(text: str) -> datetime:
+def moment(text: str, *, needs_zone: bool = False) -> datetime:
     """Return the time that an option states: `2027-01-31` (UTC), `2027-01-31T12:00:00Z`, from now on (`30d`), `now`, or
-    `never` (NEVER).
+    `never` (NEVER). `needs_zone`: refuse a time of day that does not say by which clock.
     """
     if text == "never":
         return NEVER
@@ -268,6 +268,8 @@ def moment(text: str) -> datetime:
     except (ValueError, OverflowError) as e:
         expected = "2027-01-31, 2027-01-31T12:00:00Z, 30d, now or never"
         raise click.BadParameter(f"{text!r} is no time; write it like {expected}") from e
+    if needs_zone and time.tzinfo is None and len(text) > len("2027-01-31"):
+        raise click.BadParameter(f"{text!r} has no time zone; write it like 2027-01-31T12:00:00Z or …T13:00:00+01:00")
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 

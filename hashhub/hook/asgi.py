@@ -112,8 +112,11 @@ class UploadHook:
 
     async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if not _has_body(scope):
-            await self._app(_told(scope, Uploads(app=self._limits), None), receive, send)
-            return
+            # Not every server keeps to that: bridges of serverless platforms hand on the headers that they were left.
+            receive, is_empty = await _begun(receive)
+            if is_empty:
+                await self._app(_told(scope, Uploads(app=self._limits), None), receive, send)
+                return
         try:
             if _length(scope) > self._limits.max_request_bytes:
                 raise too_large(self._limits.max_request_bytes)
@@ -225,8 +228,20 @@ class _Replay:
 def _has_body(scope: MutableMapping[str, Any]) -> bool:
     # HTTP/1 says so in its headers; later versions need not.
     return not scope.get("http_version", "1.1").startswith("1") or any(
-        name in {b"content-length", b"transfer-encoding"} for name, _ in scope["headers"]
+        name.lower() in {b"content-length", b"transfer-encoding"} for name, _ in scope["headers"]
     )
+
+
+async def _begun(receive: Receive) -> tuple[Receive, bool]:
+    """Return `receive` as it was before its first message was taken, and whether there is no body by that message."""
+    first = await receive()
+    is_empty = first["type"] != "http.request" or not (first.get("body") or first.get("more_body"))
+    coming = [first]
+
+    async def again() -> Message:
+        return coming.pop() if coming else await receive()
+
+    return again, is_empty
 
 
 def _length(scope: MutableMapping[str, Any]) -> int:

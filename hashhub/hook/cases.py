@@ -45,6 +45,7 @@ _MOST_TEXT: Final = 2_000
 _MOST_NAME: Final = 200
 _MOST_PLACE: Final = 4_096  # bytes of a path, and of a key in a bucket four times over
 _SKEW: Final = timedelta(minutes=1)  # of the clock that stamped the complaint
+_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)  # that a complaint may have come
 _FOREVER: Final = ""  # of `until`
 
 
@@ -742,9 +743,11 @@ class Cases:
 
 
 def _check_receive_time(receive_time: datetime, at: datetime) -> None:
-    """Raise InvalidArgument for a complaint of the future, and for one whose time has no time zone."""
+    """Raise InvalidArgument for a complaint of the future, one of long ago, and one whose time has no time zone."""
     if receive_time.tzinfo is None:
         raise InvalidArgument.field("received", "must have a time zone, such as 2027-01-31T12:00:00Z")
+    if receive_time < _EARLIEST:
+        raise InvalidArgument.field("received", "is too long ago to be when a complaint came; check the year")
     if receive_time > at + _SKEW:
         raise InvalidArgument.field(
             "received",

@@ -251,13 +251,13 @@ class Hook:
             return self._decide_hashes(upload, _Call(door=door, upload_id=upload_id, earlier=earlier))
         if isinstance(upload, Path):
             with _opened(upload) as file:
-                return self._receive_all(file, upload_id=upload_id, door=door, earlier=earlier)
+                return self._receive_all(partial(_read_file, file), upload_id=upload_id, door=door, earlier=earlier)
         if isinstance(upload, (bytes, bytearray, memoryview)):
             with self.receive(upload_id=upload_id, door=door, earlier=earlier) as receiving:
                 receiving.write(upload)
                 return receiving.decide()
         if isinstance(upload, Readable):
-            return self._receive_all(upload, upload_id=upload_id, door=door, earlier=earlier)
+            return self._receive_all(upload.read, upload_id=upload_id, door=door, earlier=earlier)
         query = Query(hashes=_hashes(upload))
         return self._decide_hashes(query, _Call(door=door, upload_id=upload_id, earlier=earlier))
 
@@ -299,9 +299,9 @@ class Hook:
                 self._threads = ThreadPoolExecutor(self.settings.max_waiting, thread_name_prefix="hook-check")
             return self._threads
 
-    def _receive_all(self, stream: Readable, *, upload_id: str, door: str, earlier: str) -> Decision:
+    def _receive_all(self, read: Callable[[int], bytes], *, upload_id: str, door: str, earlier: str) -> Decision:
         with self.receive(upload_id=upload_id, door=door, earlier=earlier) as receiving:
-            while piece := stream.read(_PIECE):
+            while piece := read(_PIECE):
                 receiving.write(piece)
             return receiving.decide()
 
@@ -645,6 +645,13 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         raise InvalidArgument.field("upload", f"cannot be opened: {getattr(e, 'strerror', None) or e}") from e
     with file:
         yield file
+
+
+def _read_file(file: IO[bytes], size: int) -> bytes:
+    try:
+        return file.read(size)
+    except OSError as e:  # of a disk that fails
+        raise InvalidArgument.field("upload", f"cannot be read: {e.strerror or type(e).__name__}") from e
 
 
 async def _pieces(stream: Any) -> Any:

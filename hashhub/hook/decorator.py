@@ -57,8 +57,8 @@ def checked_upload(
     function that is called with what is HELD must take the decision and keep the upload unpublished.
     `decision`: the parameter that gets the Decision over the upload, the severest of several; None without an upload.
 
-    Coroutine functions are checked in a thread. Raises InvalidArgument for a function without such parameters; a call
-    raises it for what is no upload.
+    Coroutine functions are checked in a thread, generators when they are begun. Raises InvalidArgument for a function
+    without such parameters; a call raises it for what is no upload.
     """
     if Action.BLOCK not in refuse:
         raise InvalidArgument.field("refuse", "must have BLOCK: known material is never handed on")
@@ -107,6 +107,15 @@ def checked_upload(
                     checking.__exit__(None, None, None)
 
             return cast("Callable[P, R]", called_later)
+
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def called_in_steps(*args: P.args, **kwargs: P.kwargs) -> Any:
+                with checked(*args, **kwargs) as bound:  # a copy in memory stays until it has ended
+                    return (yield from function(*bound.args, **bound.kwargs))
+
+            return cast("Callable[P, R]", called_in_steps)
 
         @functools.wraps(function)
         def called(*args: P.args, **kwargs: P.kwargs) -> R:

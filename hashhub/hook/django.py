@@ -176,9 +176,10 @@ class UploadHookMiddleware:
         except UnreadablePostError:
             answer = forms.answer_to_refused(BodyRefused(400, "the body was cut off"))
         else:
-            uploads = getattr(request, "hashhub", None)
-            if uploads is None:
+            if not any(isinstance(handler, UploadHookHandler) for handler in request.upload_handlers):
                 raise ImproperlyConfigured("UploadHookMiddleware needs UploadHookHandler in FILE_UPLOAD_HANDLERS")
+            # Of a form without a length Django asks no handler, and hands no file on.
+            uploads = getattr(request, "hashhub", Uploads())
             hook, _memory = _hook_of_this_process()
             answer = forms.answer_to(uploads.severest, hook.settings.app)
         if answer is None:

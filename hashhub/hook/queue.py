@@ -63,6 +63,7 @@ MAX_READ: Final = 20_000
 _SHOWN_OF_GROUP: Final = 10
 _MAX_REVIEWED: Final = 50  # entries that one decision is told about
 _MAX_NAME: Final = 200
+_SAID_LATER: Final = "what was said of this entry later counts"
 _SEND_SECONDS: Final = 10.0
 _ROUND_SECONDS: Final = 60.0
 _RECHECK_SECONDS: Final = 3600.0  # between two looks for uploads whose answer is old
@@ -95,7 +96,8 @@ _OBJECTIONS: Final = {
 
 class FeedbackState(StrEnum):
     """QUEUED: to be sent. SENT: the hub has it. REFUSED: the token may not review. GONE: the entry cannot be seen now.
-    COVERED: the hub was told the same of this entry before. NOT_SAID: the decision says nothing about the entry.
+    COVERED: the hub was told the same of this entry before, or what was said later. NOT_SAID: the decision says nothing
+    about the entry.
     """
 
     QUEUED = "QUEUED"
@@ -563,15 +565,35 @@ class Queue:
         return fates
 
     def resend(self, *, actor: str) -> int:
-        """Queue again what was refused, after the token was changed; return how many."""
+        """Queue again what was refused, after the token was changed; return how many. Of each entry it is the last word
+        that counts, once, and none that the hub has.
+        """
+        refused = FeedbackState.REFUSED
+        newest: dict[str, str] = {}
+        at_hub: dict[str, str] = {}
+        numbers: dict[tuple[str, str], list[int]] = {}
         with self._records.transaction():
-            count = self._records.write(
-                "UPDATE feedback SET state = ?, detail = '' WHERE state = ?",
-                (FeedbackState.QUEUED, FeedbackState.REFUSED),
-            )
-            if count:
-                self._records.note(actor=actor, kind="feedback.queued_again", subject="feedback", count=count)
-        return count
+            for number, entry, kind, state in self._records.rows(
+                "SELECT number, entry, kind, state FROM feedback WHERE state <> ? "
+                "AND entry IN (SELECT entry FROM feedback WHERE state = ?) ORDER BY number",
+                (FeedbackState.NOT_SAID, refused),
+            ):
+                newest[entry] = kind
+                if state in {FeedbackState.QUEUED, FeedbackState.SENT}:
+                    at_hub[entry] = kind
+                elif state == refused:
+                    numbers.setdefault((entry, kind), []).append(number)
+            again = {
+                some[-1]
+                for (entry, kind), some in numbers.items()
+                if newest[entry] == kind and at_hub.get(entry) != kind
+            }
+            for number in (number for some in numbers.values() for number in some):
+                fate = (FeedbackState.QUEUED, "") if number in again else (FeedbackState.COVERED, _SAID_LATER)
+                self._records.write("UPDATE feedback SET state = ?, detail = ? WHERE number = ?", (*fate, number))
+            if numbers:
+                self._records.note(actor=actor, kind="feedback.queued_again", subject="feedback", count=len(again))
+        return len(again)
 
     # Within
 

@@ -96,9 +96,10 @@ class _Api:
         async def endpoint(request: Request) -> Response:
             after = None
             try:
-                person = await run_in_threadpool(self._people.who, _token(request))
+                token = _token(request)
+                await run_in_threadpool(self._people.who, token)  # a stranger's body is not waited for
                 body = await _body(request)
-                said = await run_in_threadpool(do, request, person.name, body)
+                said = await run_in_threadpool(self._done, do, request, token, body)
                 status = 200
                 if request.method == "POST":
                     after = BackgroundTask(run_in_threadpool, self._queue.send)
@@ -113,6 +114,10 @@ class _Api:
             return Response(msgspec.json.encode(said), status, headers, media_type="application/json", background=after)
 
         return endpoint
+
+    def _done(self, do: _Do, request: Request, token: str, body: bytes) -> Any:
+        # Asked anew: whoever was removed while their body came does nothing any more.
+        return do(request, self._people.who(token).name, body)
 
     def listed(self, request: Request, _actor: str, _body: bytes) -> Any:
         """Answer with a page of the queue."""

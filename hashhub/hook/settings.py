@@ -720,7 +720,7 @@ def parse(text: str, environment: Mapping[str, str], *, file: str = "settings") 
     `load` does.
     """
     try:
-        values: dict[str, Any] = tomllib.loads(text)
+        values: dict[str, Any] = tomllib.loads(text.removeprefix("\ufeff"))  # which Windows writes
     except ValueError as e:
         raise InvalidArgument.field(file, f"cannot read the file as TOML: {e}") from e
     variables = dict(_variables(HookSettings, ""))

@@ -222,20 +222,25 @@ class Vault:
             self._records.note(actor=actor, kind="vault.opened", subject=reference, reason=reason)
         key = self._keys.unwrap(wrapped, name)
         part = out.with_name(out.name + _PART)
+        made: list[Path] = []  # what was there before is no part of ours
         try:
-            os.close(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        except OSError as e:
-            raise InvalidArgument.field("out", f"must be a new file that can be written: {e.strerror}") from e
-        try:
+            for path in (out, part):
+                try:
+                    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                except OSError as e:
+                    raise InvalidArgument.field(
+                        "out", f"must be a new file that can be written, and so must {part.name}: {e.strerror}"
+                    ) from e
+                made.append(path)
             with _disk(), self._open(reference, name) as source:
-                with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+                with part.open("wb") as file:
                     size = unseal(source, file, key, name)
                     file.flush()
                     os.fsync(file.fileno())
                 part.rename(out)
         except BaseException:
-            part.unlink(missing_ok=True)
-            out.unlink(missing_ok=True)
+            for path in made:
+                path.unlink(missing_ok=True)
             raise
         self._records.note(actor=actor, kind="vault.exported", subject=reference, reason=reason, size_bytes=size)
         return size

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
@@ -80,9 +81,14 @@ class UploadHook:
             return self._app(environ, start_response)
         try:
             length = self._length(environ)
-            if length == 0:
-                environ[KEY] = Uploads(app=self._limits)
-                return self._app(environ, start_response)
+            pace = Pace(self._limits)
+            pieces = _pieces(environ["wsgi.input"], length, is_ended=_is_ended(environ))
+            if not length:
+                first = next(pieces, b"")
+                if not first:
+                    environ[KEY] = Uploads(app=self._limits)
+                    return self._app(environ, start_response)
+                pieces = chain((first,), pieces)
             intake = Intake(
                 self._hook,
                 self._memory,
@@ -92,7 +98,7 @@ class UploadHook:
                 fields=self._fields,
             )
             try:
-                return self._handled(environ, start_response, intake, length)
+                return self._handled(environ, start_response, intake, self._take_in(intake, pieces, pace))
             except BaseException:
                 intake.close()
                 raise
@@ -107,17 +113,18 @@ class UploadHook:
                 raise BodyRefused(400, "the Content-Length is no number")
             if int(text) > self._limits.max_request_bytes:
                 raise too_large(self._limits.max_request_bytes)
+        if environ.get("HTTP_TRANSFER_ENCODING", "identity").strip().lower() != "identity":
+            # Beside chunks a length says nothing: servers end the body where they do, or apps read them themselves.
+            if _is_ended(environ):
+                return None
+            raise BodyRefused(411, "this server takes no body in chunks; send it whole, with a Content-Length")
+        if text:
             return int(text)
-        if "HTTP_TRANSFER_ENCODING" not in environ:
-            return 0
-        if not environ.get("wsgi.input_terminated"):
-            raise BodyRefused(411, "this server takes no body without a Content-Length; send one")
-        return None
+        return None if _is_ended(environ) else 0  # HTTP/2 needs no length either
 
     def _handled(
-        self, environ: Environ, start_response: Callable[..., Any], intake: Intake, length: int | None
+        self, environ: Environ, start_response: Callable[..., Any], intake: Intake, files: list[CheckedFile]
     ) -> Iterable[bytes]:
-        files = self._take_in(intake, environ["wsgi.input"], length)
         uploads = Uploads(files=tuple(files), unchecked=tuple(intake.unchecked), app=self._limits)
         answer = answer_to(uploads.severest, self._limits)
         if answer is not None:
@@ -133,20 +140,9 @@ class UploadHook:
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         return _Closing(self._app(environ, start_response), intake)
 
-    def _take_in(self, intake: Intake, stream: IO[bytes], length: int | None) -> list[CheckedFile]:
-        pace = Pace(self._limits)
+    def _take_in(self, intake: Intake, pieces: Iterable[bytes], pace: Pace) -> list[CheckedFile]:
         files: list[CheckedFile] = []
-        left = length
-        while left is None or left > 0:
-            try:
-                piece = stream.read(PIECE_BYTES if left is None else min(PIECE_BYTES, left))
-            except OSError as e:
-                raise BodyRefused(400, "the body was cut off") from e
-            if not piece:
-                if left is not None:
-                    raise BodyRefused(400, "the body is shorter than its Content-Length")
-                break
-            left = None if left is None else left - len(piece)
+        for piece in pieces:
             intake.write(piece)
             pace.came(len(piece))
             for ended in intake.take():
@@ -154,6 +150,29 @@ class UploadHook:
                 pace.restart()  # the sender could not go on meanwhile
         intake.end()
         return files + [ended.decide() for ended in intake.take()]
+
+
+def _is_ended(environ: Environ) -> bool:
+    """Whether the server shows where the body ends, so that an app reads to there, whatever its length is said to be.
+    Behind the end of a body of another server a read can wait for ever.
+    """
+    return bool(environ.get("wsgi.input_terminated"))
+
+
+def _pieces(stream: IO[bytes], length: int | None, *, is_ended: bool) -> Iterator[bytes]:
+    """Give the body in pieces: all that an app can read. `length`: None: to its end. Raises BodyRefused."""
+    count = 0
+    while is_ended or length is None or count < length:
+        try:
+            piece = stream.read(PIECE_BYTES if is_ended or length is None else min(PIECE_BYTES, length - count))
+        except OSError as e:
+            raise BodyRefused(400, "the body was cut off") from e
+        if not piece:
+            break
+        count += len(piece)
+        yield piece
+    if length is not None and count < length:
+        raise BodyRefused(400, "the body is shorter than its Content-Length")
 
 
 def _path(environ: Environ, name: str) -> str:

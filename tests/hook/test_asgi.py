@@ -137,6 +137,43 @@ def test_a_body_that_is_no_form_is_a_file_by_any_method(hook: Hook) -> None:
             assert json.loads(reply.body)["decisions"] == decisions
 
 
+@pytest.mark.parametrize("headers", [[], [(b"Content-Length", b"7")]])
+def test_a_body_that_no_header_announces_is_decided_over(hook: Hook, headers: list[tuple[bytes, bytes]]) -> None:
+    """Bridges of serverless platforms hand bodies over whole, with the headers that their gateway left or renamed."""
+    app = App()
+    middleware = app.wrapped(hook)
+
+    def send(*messages: dict[str, Any]) -> int:
+        statuses: list[int] = []
+        coming = iter(messages)
+
+        async def receive() -> Any:
+            return next(coming, {"type": "http.disconnect"})
+
+        async def tell(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "POST",
+            "path": "/",
+            "query_string": b"",
+            "root_path": "",
+        }
+        asyncio.run(middleware({**scope, "headers": headers}, receive, tell))
+        return statuses[0]
+
+    def piece(body: bytes, *, more_body: bool = False) -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": more_body}
+
+    assert send(piece(LISTED)) == 451
+    assert send(piece(b"", more_body=True), piece(LISTED)) == 451
+    assert app.calls == 0
+    assert send(piece(OTHER)) == send(piece(b"")) == send({"type": "http.request"}) == 200
+
+
 def test_chunks_arrive_as_they_were(hook: Hook) -> None:
     body = form(File("a", "a", os.urandom(300_000)), File("b", "b", LISTED[:-1]))
     with serving_asgi(App().wrapped(hook)) as address:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.quickstart import steps
+from bench.quickstart import needs_hub, steps
 from hashhub.hook.cases import rules
 from tests.hook.test_reports import SCHEMA
 
@@ -33,6 +33,12 @@ def test_cases_are_as_told(reader: Reader) -> None:
     for step in steps((ROOT / "docs/hook-cases.md").read_text("utf-8")):
         reader.follow(step)
     assert "Complete." in (reader.work / "record.md").read_text("utf-8")
+
+
+def test_a_hub_is_started_for_guides_that_ask_one_and_for_no_other() -> None:
+    """The page about cases shows what is done where none runs."""
+    asking = {path.stem for path in (ROOT / "docs").glob("hook*.md") if needs_hub(steps(path.read_text("utf-8")))}
+    assert asking == {"hook", "hook-clamd", "hook-local", "hook-python", "hook-sidecar"}
 
 
 @pytest.mark.timeout(240)

@@ -745,6 +745,52 @@ class TestCommands:
         assert [c["name"] for c in self.run(tmp_path, "case", "list", "--state", "closed")[1]] == [name]
         assert self.run(tmp_path, "case", "get", "case-none")[0] == 1
 
+    def test_what_lies_behind_a_link_was_looked_through_or_is_a_gap(self, tmp_path: Path) -> None:
+        for folder in ("archive/2026", "elsewhere"):
+            (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / "elsewhere/copy.png").write_bytes(encoded(picture(SEED, (96, 64))))
+        (tmp_path / "archive/current").symlink_to("2026")  # looked through by its own name
+        (tmp_path / "archive/old").symlink_to(tmp_path / "elsewhere")
+        archive, digest = str(tmp_path / "archive"), hash_media(encoded(picture(SEED, (96, 64)))).digests[0].text
+        _, [case] = self.run(
+            tmp_path, "case", "open", "--hash", digest, "--purpose", "other", "--complaint", "T-1", "--reason", "form"
+        )
+        name = case["name"]
+        _, [scanned] = self.run(tmp_path, "case", "scan", name, archive)
+        assert [unread["place"] for unread in scanned["unread"]] == [f"{archive}/old"]
+        assert self.run(tmp_path, "case", "confirm", name, "--reason", "looked")[0] == 0
+        assert self.run(tmp_path, "case", "close", name, "--outcome", "upheld", "--reason", "x")[0] == 1
+        _, [scanned] = self.run(tmp_path, "case", "scan", name, archive, str(tmp_path / "elsewhere"))
+        assert (scanned["unread"], scanned["new_copies"]) == ([], 1)
+
+    def test_a_place_that_is_not_there_is_refused_and_no_gap_for_ever(self, tmp_path: Path) -> None:
+        (tmp_path / "archive").mkdir()
+        _, [case] = self.run(
+            tmp_path, "case", "open", "--hash", "MD5:0123456789abcdef0123456789abcdef", "--purpose", "other",
+            "--complaint", "T-1", "--reason", "form",
+        )  # fmt: skip
+        for paths in (("arhcive",), ("archive", "arhcive")):
+            code, [error] = self.run(tmp_path, "case", "scan", case["name"], *(str(tmp_path / path) for path in paths))
+            assert (code, error["error"]["reason"]) == (1, "RESOURCE_NOT_FOUND")
+        _, [record] = self.run(tmp_path, "case", "get", case["name"])
+        assert record["scans"] == []
+
+    @pytest.mark.parametrize(
+        ("received", "said"),
+        [
+            ("0001-01-01T00:00:00+05:00", "long ago"),
+            ("2026-10-25T02:30:00", "time zone"),  # by which clock? the law's hours count from it
+            ("2026-10-25 02:30", "time zone"),
+        ],
+    )
+    def test_a_time_of_a_complaint_that_is_none_is_refused(self, tmp_path: Path, received: str, said: str) -> None:
+        code, [error] = self.run(
+            tmp_path, "case", "open", "--hash", "MD5:0123456789abcdef0123456789abcdef", "--purpose", "other",
+            "--complaint", "T-1", "--reason", "form", "--received", received,
+        )  # fmt: skip
+        assert code in {1, 2}
+        assert said in error["error"]["message"]
+
     def test_a_confirmed_case_is_shared_with_a_set_of_its_purpose_only(self, tmp_path: Path, listed: Listed) -> None:
         item = item_of(hash_media(jpeg(77)))  # the hub is shared with other tests
         for name, purpose in (("cases", Purpose.CSAM), ("benign", Purpose.BENIGN)):
@@ -811,9 +857,10 @@ def test_copies_in_a_bucket_are_found_and_what_is_too_large_is_unread(
     assert [u["place"] for u in told["unread"]] == ["s3://cases/media/large.jpg"]
     again = json.loads(CliRunner().invoke(main, line).stdout)
     assert (again["remembered"], again["new_copies"]) == (3, 0)
-    missing = CliRunner().invoke(main, ["hook", "case", "scan", case.name, "s3://none/", "--settings", str(file)])
-    assert missing.exit_code != 0
-    assert "Traceback" not in missing.output
+    for place in ("s3://none/", "s3://cases/medai/"):  # a prefix that nothing has is no place either
+        missing = CliRunner().invoke(main, ["hook", "case", "scan", case.name, place, "--settings", str(file)])
+        assert missing.exit_code != 0
+        assert "Traceback" not in missing.output
     assert len(cases.scans(case.name)) == 2, "a look at what is not there is none"
 
 

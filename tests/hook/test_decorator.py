@@ -181,6 +181,22 @@ def test_a_copy_in_memory_is_bounded_and_dropped(hook: Hook) -> None:
     assert [copy.closed for copy in copies] == [True]
 
 
+def test_a_generator_has_its_copy_until_it_ends(hook: Hook) -> None:
+    copies = []
+
+    @checked_upload(argument="upload", hook=hook)
+    def pieces(upload: Any) -> Iterator[bytes]:
+        copies.append(upload)
+        while piece := upload.read(3):
+            yield piece
+
+    assert b"".join(pieces(Unseekable(OTHER))) == OTHER
+    assert [copy.closed for copy in copies] == [True]
+    with pytest.raises(UploadRefused):
+        next(pieces(Unseekable(LISTED)))
+    assert len(copies) == 1
+
+
 def test_a_file_of_the_system_stays_open(hook: Hook) -> None:
     @checked_upload(argument="upload", hook=hook)
     def size(upload: Any) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as settings_of_test
 from hypothesis import strategies as st
 
@@ -466,6 +466,64 @@ def test_a_token_that_may_not_review_is_said_and_the_queue_goes_on(
     fates = queue.send()
     assert (fates[FeedbackState.SENT], fates[FeedbackState.GONE]) == (4, 1)
     assert records.verify() > 0
+
+
+class Hub(Client):
+    """A hub that takes reviews or not, and remembers those that it took."""
+
+    def __init__(self) -> None:
+        super().__init__("127.0.0.1:1", "token")
+        self.takes = True
+        self.said: list[tuple[str, ReviewKind]] = []
+
+    def create_review(self, entry: str, kind: ReviewKind, *_: Any, **__: Any) -> Any:
+        if not self.takes:
+            raise Unauthenticated("the token is not known: it was revoked")
+        self.said.append((entry, kind))
+
+
+@settings_of_test(max_examples=60, deadline=None)
+@given(
+    words=st.lists(
+        st.tuples(
+            st.sampled_from([A, B]), st.sampled_from(["confirm", "object", "other"]), st.booleans(), st.booleans()
+        ),
+        max_size=8,
+    )
+)
+@example(words=[(A, "object", False, True), (A, "confirm", True, True)])  # the objection is of yesterday
+@example(words=[(A, "confirm", False, True)] * 3)
+def test_what_is_sent_again_is_the_last_word_and_said_once(
+    tmp_path_factory: pytest.TempPathFactory, words: list[tuple[str, str, bool, bool]]
+) -> None:
+    """Decisions of weeks come together while a token was revoked; an old one must not stand above a newer one."""
+    settings = settings_in(tmp_path_factory.mktemp("again"))
+    records = records_of(settings)
+    queue = Queue(records, settings)
+    last: dict[str, ReviewKind] = {}
+    with Hub() as hub:
+        for entry, word, takes, is_sent in words:
+            reference = put(records, checked(hit(entry)))
+            if word == "confirm":
+                queue.confirm(reference, actor="ann")
+                last[entry] = ReviewKind.CONFIRMED
+            elif word == "object":
+                queue.release(reference, code=Code.FALSE_POSITIVE, actor="ann")
+                last[entry] = ReviewKind.FALSE_POSITIVE
+            else:
+                queue.release(reference, code=Code.OTHER, actor="ann", comment="another reason")
+            hub.takes = takes
+            if is_sent:
+                queue.send(hub)
+        hub.takes = True
+        queue.resend(actor="account:root")
+        queue.send(hub)
+        assert queue.resend(actor="account:root") == 0
+    for entry in (A, B):
+        kinds = [kind for of, kind in hub.said if of == entry]
+        assert kinds[-1:] == ([last[entry]] if entry in last else [])
+        assert all(one is not other for one, other in itertools.pairwise(kinds)), "the same was said twice"
+    records.close()
 
 
 # Asked again

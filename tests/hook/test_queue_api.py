@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import pwd
@@ -92,6 +93,29 @@ def test_without_a_person_s_token_nothing_is_told(
     assert Queue(records, HookSettings(policy="block", without_answer=HELD)).get(reference).state == "HELD"
     People(records).remove("ann", actor="account:root")  # a token that was stolen
     assert api.get("/queue", headers=people["ann"]).status_code == 401
+
+
+def test_who_was_removed_decides_nothing_by_a_request_that_was_begun_before(
+    settings: HookSettings, records: Records, people: dict[str, dict[str, str]]
+) -> None:
+    from hashhub.hook.queue_api import queue_router
+
+    reference = put(records, checked(hit(A)))
+    told: list[Any] = []
+
+    async def receive() -> Any:  # the head was sent long ago, and the body comes now
+        People(records).remove("ann", actor="account:root")
+        return {"type": "http.request", "body": b'{"comment": "late"}'}
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    headers = [(b"authorization", people["ann"]["Authorization"].encode())]
+    scope: dict[str, Any] = {"type": "http", "method": "POST", "path": f"/queue/{reference}/confirm"}
+    scope |= {"headers": headers, "query_string": b""}
+    asyncio.run(queue_router(records, settings)(scope, receive, send))
+    assert told[0]["status"] == 401
+    assert Queue(records, settings).get(reference).state == "HELD"
 
 
 def test_two_persons_release_over_http(api: Any, records: Records, people: dict[str, dict[str, str]]) -> None:

@@ -346,6 +346,11 @@ class TestGather:
         assert draft.incident.time == AT
         assert draft.subject.ip_events[0].kind is IpEventKind.UPLOAD
 
+    def test_facts_that_were_written_on_windows_are_read(self, records: Records) -> None:
+        _keep(records, "aa")
+        draft = gather(records, ["aa"], reporter=ReporterSettings(), facts='\ufeffnote = """\r\none\r\ntwo"""\r\n')
+        assert draft.note == "one\ntwo"
+
     def test_nothing_is_stated_by_itself(self, records: Records) -> None:
         _keep(records, "aa")
         [file] = gather(records, ["aa"], reporter=ReporterSettings()).files

@@ -82,6 +82,12 @@ def test_an_error_names_the_file_the_setting_and_what_may_stand_there(tmp_path: 
     assert "`" not in str(refused.value), "nothing of the library's own words"
 
 
+def test_a_file_that_was_written_on_windows_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "hook.toml"
+    file.write_bytes(b'\xef\xbb\xbfpolicy = "block"\r\n')
+    assert load_settings(file, CHOSEN).policy == "block"
+
+
 def test_a_section_has_no_variable_of_the_environment(tmp_path: Path) -> None:
     """The environment of a process takes offence at a name that is none, as a dictionary does not."""
     file = tmp_path / "hook.toml"

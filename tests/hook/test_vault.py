@@ -808,6 +808,16 @@ def test_one_person_takes_out_a_few_a_day(place: Place, tmp_path: Path) -> None:
     vault.export(reference, tmp_path / "more", actor="bob", reason="why")
 
 
+def test_taking_something_out_removes_no_file_of_others(place: Place, tmp_path: Path) -> None:
+    vault = place.open()
+    reference = keep(vault)
+    other = tmp_path / "evidence.part"
+    other.write_bytes(b"of somebody else")
+    with pytest.raises(InvalidArgument, match=r"evidence\.part"):
+        vault.export(reference, tmp_path / "evidence", actor="ann", reason="why")
+    assert (other.read_bytes(), (tmp_path / "evidence").exists()) == (b"of somebody else", False)
+
+
 def test_what_was_taken_out_by_a_clock_that_was_ahead_counts_for_no_year(place: Place, tmp_path: Path) -> None:
     vault = place.open(exports_a_day=2)
     reference = keep(vault)

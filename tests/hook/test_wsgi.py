@@ -17,6 +17,7 @@ from typing import Any
 
 import flask
 import pytest
+import werkzeug.test
 
 from hashhub.hook import Action, Hook
 from hashhub.hook.settings import OnHold
@@ -88,6 +89,37 @@ def test_chunks_arrive_as_they_were(hook: Hook) -> None:
         reply = ask(address, (body[at : at + 70_001] for at in range(0, len(body), 70_001)))
         assert json.loads(reply.body)["files"] == [digest(content)]
         assert ask(address, iter([LISTED[:2], LISTED[2:]]), headers=[]).status == 451
+
+
+def test_what_a_sender_says_of_the_length_hides_nothing_that_the_app_reads(hook: Hook) -> None:
+    echo = Echo()
+    with serving_wsgi(echo.wrapped(hook)) as address:
+        for length in ("0", "2"):  # beside chunks, by which the server goes
+            for headers in ([], [("Content-Type", FORM_TYPE)]):
+                body = LISTED if not headers else form(File("a", "a", LISTED))
+                reply = ask(address, iter([body]), headers=[*headers, ("Content-Length", length)])
+                assert reply.status == 451, (length, headers)
+    assert echo.calls == 0
+
+
+def test_a_body_without_a_length_is_read_to_its_end_where_the_server_ends_it(hook: Hook) -> None:
+    echo = Echo()
+    middleware = echo.wrapped(hook)
+
+    def send(body: bytes, **more: Any) -> tuple[int, Any]:
+        environ = werkzeug.test.create_environ(method="POST")
+        environ.pop("CONTENT_LENGTH", None)  # HTTP/2 needs none, and has no chunks either
+        environ |= {"CONTENT_TYPE": FORM_TYPE, "wsgi.input": io.BytesIO(body), **more}
+        pieces, status, _ = werkzeug.test.run_wsgi_app(middleware, environ, buffered=True)
+        return int(status[:3]), json.loads(b"".join(pieces))
+
+    terminated = {"wsgi.input_terminated": True}
+    assert send(form(File("a", "a", LISTED)), **terminated)[0] == 451
+    assert echo.calls == 0
+    assert send(form(File("a", "a", OTHER)), **terminated)[1]["files"] == [digest(OTHER)]
+    assert send(b"", **terminated)[1]["decisions"] == []
+    # A read behind the end may wait for ever elsewhere: without a length there is no body, as for the app.
+    assert send(form(File("a", "a", LISTED)))[1]["files"] == []
 
 
 def test_a_sender_cannot_speak_as_the_hook(hook: Hook) -> None:
@@ -203,6 +235,9 @@ def test_pythons_own_server(hook: Hook) -> None:
         assert json.loads(ask(address, form(File("a", "a", OTHER))).body)["files"] == [digest(OTHER)]
         assert ask(address, form(File("a", "a", LISTED))).status == 451
         assert ask(address, iter([OTHER])).status == 411  # it takes no chunks, and would hand an empty body on
+        # Bottle reads chunks by itself, whatever length stands beside them.
+        for length in ("0", "6"):
+            assert ask(address, iter([LISTED]), headers=[("Content-Length", length)]).status == 411
     finally:
         server.shutdown()
         thread.join()

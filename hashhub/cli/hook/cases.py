@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from hashhub.cli.scan_tree import Tree, Unlisted
 from hashhub.cli.scan_tree import opened as opened_file
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, moment, spelled
 from hashhub.cli.terminal import counted, note, plain, print_json, progress, say, show_path, table, tell
-from hashhub.errors import FailedPrecondition, InvalidArgument
+from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
 from hashhub.hook.cases import Case, CaseOutcome, CasePurpose, Cases, CaseState, Clock, Standing, rules
 from hashhub.hook.settings import HookSettings
 from hashhub.model import Purpose
@@ -59,7 +60,13 @@ def _acting(settings_file: str | None, person_file: str | None) -> Iterator[tupl
 @click.option("--purpose", required=True, type=choice(CasePurpose), help="What the complaint says that it is.")
 @click.option("--complaint", required=True, metavar="TEXT", help="Your own reference of the complaint.")
 @_REASON
-@click.option("--received", default="now", metavar="TIME", show_default=True, help="When the complaint reached you.")
+@click.option(
+    "--received",
+    default="now",
+    metavar="TIME",
+    show_default=True,
+    help="When the complaint reached you; a time of day with its zone.",
+)
 @click.option("--rule", "by_rules", multiple=True, default=("own-48h",), show_default=True, metavar="RULE",
               help="By which rule it is due; repeatable. See `hashhub hook case rules`.")  # fmt: skip
 @click.option("--place", "places", multiple=True, metavar="TEXT", help="Where the complaint saw a copy; repeatable.")
@@ -107,7 +114,7 @@ def open_case(
             complaint=complaint,
             reason=reason,
             actor=actor,
-            receive_time=moment(received),
+            receive_time=moment(received, needs_zone=True),
             by_rules=by_rules,
             places=places,
         )
@@ -202,6 +209,7 @@ def scan_case(session: Session, *, case: str, paths: tuple[str, ...], settings_f
     with _cases(settings_file) as (cases, settings), progress(unit_bytes=False) as advance:
         if cases.get(case).action == "ALLOW":
             raise FailedPrecondition(f"{case} has no digests any more; there is nothing to look for")
+        _check_there(paths, settings)
         outcome = scan_for_case(
             settings,
             cases,
@@ -366,7 +374,10 @@ def _stored(paths: tuple[str, ...], settings: HookSettings) -> Iterator[Stored |
 
     for bucket in filter(_is_bucket, paths):
         yield from stored_in(place_of(bucket, settings.bucket), settings.max_bytes)
-    for path in Tree(str(_absolute(p)) for p in paths if not _is_bucket(p)):
+    tops = [_absolute(p) for p in paths if not _is_bucket(p)]
+    links: deque[str] = deque()  # to directories, which are not followed
+    for path in Tree(map(str, tops), on_link=links.append):
+        yield from _behind(links, tops)
         if isinstance(path, Unlisted):
             yield Unread(show_path(path.path), path.error.message)
             continue
@@ -377,6 +388,34 @@ def _stored(paths: tuple[str, ...], settings: HookSettings) -> Iterator[Stored |
             yield Unread(place, f"cannot be looked at: {type(e).__name__}")
             continue
         yield Stored(place, stored.stamp, stored.modified, lambda path=path: opened_file(path))  # type: ignore[misc]
+    yield from _behind(links, tops)
+
+
+def _behind(links: deque[str], tops: Sequence[Path]) -> Iterator[Unread]:
+    """Yield the links to directories that are not looked through by their own names either."""
+    from hashhub.hook.case_scan import Unread
+
+    while links:
+        link = Path(links.popleft())
+        target = os.path.realpath(link)
+        if not any(Path(target).is_relative_to(os.path.realpath(top)) for top in tops):
+            yield Unread(show_path(link), "is a link to a directory, and is not followed; name that directory as well")
+
+
+def _check_there(paths: Sequence[str], settings: HookSettings) -> None:
+    """Raise NotFound for a place where nothing is, which may be mistyped: a look through it would call the record
+    complete, or be a gap for ever.
+    """
+    from hashhub.hook.places import place_of
+
+    for path in paths:
+        if _is_bucket(path):
+            if next(place_of(path, settings.bucket).objects(), None) is None:
+                raise NotFound(
+                    f"there is no object below {path!r}; nothing was looked at. Check it, or name what it lies in"
+                )
+        elif not os.path.lexists(path):
+            raise NotFound(f"there is no file or directory {path!r}; nothing was looked at. Check the path")
 
 
 def _show(session: Session, case: Case) -> None:

@@ -75,7 +75,7 @@ def gather(
 
 def _stated(facts: str) -> dict[str, Any]:
     try:
-        stated = tomllib.loads(facts)
+        stated = tomllib.loads(facts.removeprefix("\ufeff"))  # which Windows writes
     except ValueError as e:
         raise InvalidArgument.field("facts", f"cannot be read as TOML: {e}") from e
     if unknown := sorted(set(stated) - _SECTIONS.keys()):
