@@ -161,7 +161,7 @@ def test_a_call_over_grpc_leaves_nothing_for_the_collector(
         monkeypatch.setattr(TokenShares, "take", _taken)
     body = b"\xff" if outcome == "invalid" else GET[1].SerializeToString() if path == GET[0] else b""
     who = {"stranger": "hh_nobody", "denied": "CONTRIBUTOR"}.get(outcome, "OPERATOR")
-    ask = served.channel.unary_stream(f"/hashhub.v1.{path}", None, None)
+    ask: grpc.UnaryStreamMultiCallable[bytes, bytes] = served.channel.unary_stream(f"/hashhub.v1.{path}", None, None)
 
     def held() -> int:
         return sum(type(known).__name__ == "_Context" for known in gc.get_objects())
