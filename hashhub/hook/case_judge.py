@@ -181,21 +181,25 @@ class CaseIndex:
         if name not in best or hit.rank < best[name].rank:
             best[name] = hit
 
-    def _end_unconfirmed(self) -> None:
-        """Have cases ended that nobody confirmed in time. One that cannot be ended now, such as by a clock that is
-        doubted, goes on; that is looked at again some seconds later.
+    def _current(self) -> tuple[Mapping[Hash, list[str]], _Near, _Near]:
+        loaded = self._load()
+        return self._load() if self._end_unconfirmed() else loaded
+
+    def _end_unconfirmed(self) -> bool:
+        """Have cases ended that nobody confirmed in time; return whether that was tried. One that cannot be ended now,
+        such as by a clock that is doubted, goes on, and is looked at again a minute later.
         """
         with self._lock:
             if all(stops.until is None or stops.until > now() for stops in self._stops.values()):
-                return
+                return False
             if time.monotonic() < self._next_ending:
-                return
+                return False
             self._next_ending = time.monotonic() + _ENDING_SECONDS
         with contextlib.suppress(HashHubError):
             self._cases.end_unconfirmed()
+        return True
 
-    def _current(self) -> tuple[Mapping[Hash, list[str]], _Near, _Near]:
-        self._end_unconfirmed()
+    def _load(self) -> tuple[Mapping[Hash, list[str]], _Near, _Near]:
         with self._lock:
             version = self._cases.version()  # before what it tells of is read
             if version == self._version:

@@ -97,8 +97,8 @@ class Vault:
         """Open it, try the key, clear away what a killed process left, and erase what is due by a believed clock.
 
         `rotating`: it is opened for `rotate` or for a `check` before or amid one, by the key file `old_key`, or by an
-        age identity that is no recipient any more. Raises FailedPrecondition when none is chosen (VAULT_OFF), or when the key is not the one for which
-        things were kept (VAULT_KEY_LOST).
+        age identity that is no recipient any more. Raises FailedPrecondition when none is chosen (VAULT_OFF), or when
+        the key is not the one for which things were kept (VAULT_KEY_LOST).
         """
         self._records = records
         self._settings = settings.vault
