@@ -169,7 +169,8 @@ def test_an_upload_that_is_broken_off_leaves_nothing(started: Start, listed: Lis
 
 
 def test_uploads_beyond_the_places_wait_and_are_then_told_to_come_back(started: Start, listed: Listed) -> None:
-    sidecar = started(sidecar="max_uploads = 1\nwait_seconds = 0.2")
+    # One that sends a byte a month is not behind.
+    sidecar = started(sidecar="max_uploads = 1\nwait_seconds = 0.2\nslow_seconds = 60.0\nslow_bytes_a_second = 1")
     with connected(sidecar.url) as connection:
         connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(listed.known) + listed.known[:1000])
         until(lambda: memory_bytes(sidecar) == 1000)
