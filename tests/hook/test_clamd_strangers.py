@@ -233,7 +233,8 @@ def test_the_door_ends_though_the_real_clamd_hangs(
         does.append(hangs)
         does[0] = hangs
         try:
-            with open_door(_chained(tmp_path, tmp_path / "clamd.sock")) as door, door.connect() as connection:
+            with ExitStack() as until_it_ended, open_door(_chained(tmp_path, tmp_path / "clamd.sock")) as door:
+                connection = until_it_ended.enter_context(door.connect())
                 connection.sendall(begun + b"zINSTREAM\0" + stream(CLEAN))
                 assert has_all.wait(60)
             # `open_door` waits for its end for less time than the real clamd is given.
