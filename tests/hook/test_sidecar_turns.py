@@ -43,6 +43,9 @@ class _Loop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._at
 
+    def stand_still(self, seconds: float) -> None:
+        self._at += seconds
+
 
 def run(what: Coroutine[Any, Any, T]) -> T:
     with asyncio.Runner(loop_factory=_Loop) as runner:
@@ -182,6 +185,28 @@ def test_what_has_come_of_those_who_lend_their_places_is_bounded() -> None:
     ended = run(amid())
     assert {e.reason for e in ended} == {Reason.SLOW_SENDER}
     assert place.turns._lent_bytes == 0
+
+
+def test_what_came_while_the_loop_stood_still_is_not_late() -> None:
+    place = Place(max_uploads=1)
+    ended: list[str] = []
+
+    async def upload(name: str, receive: Receive) -> None:
+        await place.upload(receive)
+        ended.append(name)
+
+    async def amid() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, _Loop)
+        uploads = [asyncio.create_task(upload("first", sends(2, piece=1, each=0.1)))]
+        await asyncio.sleep(0.15)
+        uploads.append(asyncio.create_task(upload("second", sends(1, piece=1, each=0.01))))
+        await asyncio.sleep(0.02)
+        loop.stand_still(1.0)  # within which the first one's last byte came
+        await asyncio.gather(*uploads)
+
+    run(amid())
+    assert ended == ["first", "second"]
 
 
 def test_a_sidecar_answers_amid_senders_that_stall(started: Start, listed: Listed) -> None:

@@ -65,7 +65,7 @@ class Turns:
     async def _wait(self) -> None:
         self._waiting += 1
         if self._look is None:
-            self._reclaim()
+            self._look_later()
         try:
             async with asyncio.timeout(self._settings.wait_seconds):
                 await self._free.acquire()
@@ -96,8 +96,7 @@ class Turns:
         self._look = None
         if not self._waiting:
             return
-        loop = asyncio.get_running_loop()
-        at = loop.time()
+        at = asyncio.get_running_loop().time()
         behind = [turn for turn in self._receiving if turn.behind(at) > _BEHIND_SECONDS]
         for turn in sorted(behind, key=lambda turn: turn.behind(at), reverse=True)[: self._waiting]:
             self._receiving.discard(turn)
@@ -108,7 +107,12 @@ class Turns:
             turn.lent_bytes = turn.size
             self._lent_bytes += turn.size
             self._give_back(turn)
-        self._look = loop.call_later(_LOOK_SECONDS, self._reclaim)
+        self._look_later()
+
+    def _look_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        # A step after the timer: what came while the loop stood still is taken in before anybody is held to be behind.
+        self._look = loop.call_later(_LOOK_SECONDS, loop.call_soon, self._reclaim)
 
     def _give_back(self, turn: Turn) -> None:
         turn.has_place = False
