@@ -96,6 +96,7 @@ class _Waits:
     def __init__(self) -> None:
         self._since: dict[asyncio.Timeout, float] = {}
         self._debt = 0.0
+        self._come = 0  # bytes that ended this wait
         self._owed = 0
         self.is_cut_off = False
 
@@ -111,10 +112,12 @@ class _Waits:
                 began = self._since.pop(patience)
                 if not self._owed:
                     self._debt = min(_BEHIND_SECONDS, self._debt + loop.time() - began)
+                self._debt = max(0.0, self._debt - self._come / _LEAST_BYTES_A_SECOND)
+                self._come = 0
 
     def came(self, count: int) -> None:
-        """Count bytes that the client has sent."""
-        self._debt = max(0.0, self._debt - count / _LEAST_BYTES_A_SECOND)
+        """Count bytes for which the client was waited for."""
+        self._come += count
 
     @contextlib.contextmanager
     def owing(self) -> Iterator[None]:

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from hashhub.hook import HookSettings
-from hashhub.hook.clamd import _Incoming
+from hashhub.hook.clamd import _Incoming, _Waits
 from tests.hook.clamd_parts import CLEAN, KNOWN, OpenDoor, clamd_settings, open_door, stream, until_closed
 from tests.hook.test_clamd import FOUND, WITHOUT, Settings, settings  # noqa: F401 - a fixture
 from tests.hook.test_clamd_clients import pretended, read_all
+from tests.hook.test_sidecar_turns import run
 
 PLACES = 4
 
@@ -120,6 +121,25 @@ def test_a_session_that_waits_for_its_answer_is_not_cut_off(settings: Settings) 
         assert session.recv(100) == b"1: stream: OK\0"
         waiting.settimeout(60)
         assert until_closed(waiting) == b"PONG\0"  # now the session says nothing
+
+
+def test_a_slow_phone_is_never_behind_and_a_pause_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hashhub.hook.clamd._BEHIND_SECONDS", 3.0)
+
+    async def behind(steps: list[tuple[float, int]]) -> float:
+        """Return how far the client is behind after the last wait of so many seconds, each ended by so many bytes."""
+        waits, last = _Waits(), 0.0
+        for seconds, count in steps:
+            async with waits.up_to(60):
+                await asyncio.sleep(seconds)
+                last = waits.behind(asyncio.get_running_loop().time())
+                waits.came(count)
+        return last
+
+    assert run(behind([(0.2, 2048)] * 300)) < 0.3  # 10 KiB a second
+    assert run(behind([(10.0, 1 << 16), (0.1, 1)])) < 0.3
+    assert run(behind([(10.0, 1), (0.1, 1)])) > 3.0
+    assert run(behind([(0.1, 1)] * 40)) > 3.0
 
 
 def test_chunks_of_two_bytes_take_no_more_memory_than_others() -> None:
