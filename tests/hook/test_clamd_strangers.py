@@ -164,7 +164,7 @@ def test_chunks_of_two_bytes_take_no_more_memory_than_others() -> None:
 
 @pytest.mark.parametrize("more", [0, 1])
 @pytest.mark.parametrize("chunk", [1, 1000, 1 << 20])
-def test_a_stream_may_be_as_long_as_is_taken_and_no_longer(settings: Settings, more: int, chunk: int) -> None:  # noqa: F811
+def test_a_stream_is_taken_up_to_the_limit(settings: Settings, more: int, chunk: int) -> None:  # noqa: F811
     limit = 5000
     with open_door(settings(stream_max_length=limit)) as door:
         answer = door.say(b"zINSTREAM\0" + stream(bytes(limit + more), chunk))
