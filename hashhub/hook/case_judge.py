@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -41,6 +42,7 @@ _WORDS: Final = 16  # of 16 bits, in a digest: two that differ by two bits in ea
 _VALUES: Final = 1 << 16
 _PIECE: Final = 256  # digests looked for at once
 _MOST_PAIRS: Final = 1_000_000  # compared at once: some 100 MB
+_ENDING_SECONDS: Final = 60.0  # between two tries to end what nobody confirmed
 _VIDEO: Final = 1 << 32  # more than a video has frames
 _FAR: Final = 1 << 62
 _STOPPED: Final = "CASE_"  # begins the code of a reason, the clause of which is the case
@@ -75,11 +77,6 @@ class _Stops(NamedTuple):
     hashes: list[tuple[Hash, str]]
 
 
-def _is_on(stops: _Stops) -> bool:
-    """Whether the case has not ended by itself: that is noted only when somebody looks at cases."""
-    return stops.until is None or stops.until > now()
-
-
 class CaseIndex:
     """The digests of cases, in memory; brought up to date with the records before each answer.
 
@@ -93,6 +90,7 @@ class CaseIndex:
         self._lock = threading.Lock()
         self._change = 0
         self._version = (0, 0)
+        self._next_ending = 0.0
         self._stops: dict[str, _Stops] = {}
         self._by_digest: dict[Hash, list[str]] = {}
         self._pdq = _Near()
@@ -167,17 +165,16 @@ class CaseIndex:
     def has_cases(self) -> bool:
         """Whether a case stops uploads now. Raises HashHubError when the records cannot be read."""
         self._current()
-        return any(map(_is_on, list(self._stops.values())))
+        return bool(self._stops)
 
     def reads_frames(self) -> bool:
         """Whether a case stops uploads now by what frames of videos are compared with. Raises as `has_cases`."""
         _, pdq, frames = self._current()
-        stops = map(self._stops.get, (*pdq.names, *frames.names))
-        return any(one is not None and _is_on(one) for one in stops)
+        return not (pdq.is_empty and frames.is_empty)
 
     def _keep(self, best: dict[str, CaseHit], name: str, algorithm: str, distance: int, variant: str) -> None:
         stops = self._stops.get(name)
-        if stops is None or not _is_on(stops):
+        if stops is None:
             return
         action = Action.HOLD if variant == _FRAME else stops.action
         hit = CaseHit(name, action, algorithm, distance, variant)
@@ -185,6 +182,24 @@ class CaseIndex:
             best[name] = hit
 
     def _current(self) -> tuple[Mapping[Hash, list[str]], _Near, _Near]:
+        loaded = self._load()
+        return self._load() if self._end_unconfirmed() else loaded
+
+    def _end_unconfirmed(self) -> bool:
+        """Have cases ended that nobody confirmed in time; return whether that was tried. One that cannot be ended now,
+        such as by a clock that is doubted, goes on, and is looked at again a minute later.
+        """
+        with self._lock:
+            if all(stops.until is None or stops.until > now() for stops in self._stops.values()):
+                return False
+            if time.monotonic() < self._next_ending:
+                return False
+            self._next_ending = time.monotonic() + _ENDING_SECONDS
+        with contextlib.suppress(HashHubError):
+            self._cases.end_unconfirmed()
+        return True
+
+    def _load(self) -> tuple[Mapping[Hash, list[str]], _Near, _Near]:
         with self._lock:
             version = self._cases.version()  # before what it tells of is read
             if version == self._version:

@@ -29,6 +29,7 @@ from hashhub.hashes import ALGORITHMS, VPDQ, Hash, is_exact
 from hashhub.hook.clock import Times, is_believed
 from hashhub.hook.decision import Action
 from hashhub.hook.people import ACCOUNT
+from hashhub.hook.records import HOOK
 from hashhub.hygiene import MIN_PDQ_QUALITY, inspect
 from hashhub.model import Disposition, Record, now
 
@@ -325,7 +326,8 @@ class Cases:
         )
         until = opened + timedelta(days=self._settings.unconfirmed_days)
         with self._records.transaction():
-            self._expire()
+            is_believed(self._records)  # so that it is on record if the clock by which `until` was reckoned went back
+            self.end_unconfirmed()
             self._refuse_too_many()
             self._records.write(
                 "INSERT INTO hook_case (id, state, outcome, change, until, facts) VALUES (?, 'OPEN', '', ?, ?, ?)",
@@ -350,7 +352,7 @@ class Cases:
 
     def get(self, name: str) -> Case:
         """Return a case. Raises NotFound."""
-        self._expire()
+        self.end_unconfirmed()
         rows = self._records.rows(f"{_SELECT} WHERE id = ?", (name,))
         if not rows:
             raise NotFound(f"there is no case {name[:40]!r}; see `hashhub hook case list`")
@@ -358,7 +360,7 @@ class Cases:
 
     def listed(self, states: Iterable[CaseState] = ()) -> list[Case]:
         """Return the cases in these states, or all, the oldest first."""
-        self._expire()
+        self.end_unconfirmed()
         wanted = tuple(states) or tuple(CaseState)
         marks = ", ".join("?" * len(wanted))
         rows = self._records.rows(f"{_SELECT} WHERE state IN ({marks})", wanted)
@@ -385,6 +387,7 @@ class Cases:
         by = plain_text("by", by, _MOST_NAME) if by else ""
         with self._records.transaction():
             self._at(name, actor, CaseState.OPEN, CaseState.CONFIRMED, CaseState.DISPUTED)
+            is_believed(self._records)  # as in `open`
             until = (now() + timedelta(days=self._settings.unconfirmed_days)).isoformat()
             return self._step(name, "case.disputed", actor, reason, state=CaseState.DISPUTED, until=until, by=by)
 
@@ -628,25 +631,59 @@ class Cases:
                 reason=Reason.SHARE_EXCEEDED,
             )
 
-    def _expire(self) -> None:
-        """Note which cases nobody confirmed in time. What they held is free from `until` on, noted or not; their hashes
-        are gone for good, so not by a clock that is doubted.
+    def end_unconfirmed(self) -> None:
+        """End the cases that nobody confirmed in time, by a clock that is believed: until then they hold copies, and
+        their hashes are gone for good after it. A case whose time was reckoned by a clock that was behind holds for
+        as long from when that was set right.
         """
         late = self._records.rows(
             "SELECT id FROM hook_case WHERE state IN ('OPEN', 'DISPUTED') AND until <> '' AND until <= ?",
             (now().isoformat(),),
         )
-        for (name,) in late if late and is_believed(self._records) else ():
+        if not late:
+            return
+        is_due, times = is_believed(self._records), Times(self._records)
+        for (name,) in late:
             with self._records.transaction():
-                changed = self._records.write(
-                    "UPDATE hook_case SET state = 'EXPIRED', change = ? WHERE id = ? AND state IN ('OPEN', 'DISPUTED')",
-                    (self.last_change() + 1, name),
+                rows = self._records.rows(
+                    "SELECT until FROM hook_case WHERE id = ? AND state IN ('OPEN', 'DISPUTED')", (name,)
                 )
-                if changed:
-                    self._records.write("DELETE FROM case_hash WHERE case_id = ?", (name,))
-                    self._records.note(
-                        actor="hook", kind="case.expired", subject=name, reason="nobody confirmed it in time"
-                    )
+                if not rows:
+                    continue  # another process did it
+                until = self._latest_end(name, datetime.fromisoformat(rows[0][0]), times)
+                if until > now():
+                    self._hold_longer(name, until)
+                elif is_due:
+                    self._expire(name)
+
+    def _latest_end(self, name: str, until: datetime, times: Times) -> datetime:
+        """Return until when a case holds copies, where the clock by which that was reckoned was behind."""
+        [(text,)] = self._records.rows(
+            "SELECT time FROM event WHERE subject = ? AND kind IN ('case.opened', 'case.disputed', 'case.held_longer') "
+            "ORDER BY number DESC LIMIT 1",
+            (name,),
+        )
+        reckoned = datetime.fromisoformat(text)
+        return until + (times.latest(reckoned, name) - reckoned)
+
+    def _hold_longer(self, name: str, until: datetime) -> None:
+        self._records.write(
+            "UPDATE hook_case SET until = ?, change = ? WHERE id = ?", (until.isoformat(), self.last_change() + 1, name)
+        )
+        self._records.note(
+            actor=HOOK,
+            kind="case.held_longer",
+            subject=name,
+            reason="the clock was behind when its time began",
+            until=until.isoformat(),
+        )
+
+    def _expire(self, name: str) -> None:
+        self._records.write(
+            "UPDATE hook_case SET state = 'EXPIRED', change = ? WHERE id = ?", (self.last_change() + 1, name)
+        )
+        self._records.write("DELETE FROM case_hash WHERE case_id = ?", (name,))
+        self._records.note(actor=HOOK, kind="case.expired", subject=name, reason="nobody confirmed it in time")
 
     def _case(self, row: tuple[Any, ...]) -> Case:
         name, state, outcome, until, facts, stopped, stopped_last = row

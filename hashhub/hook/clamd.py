@@ -51,6 +51,9 @@ _SEND_SECONDS: Final = 30.0  # for a client to take an answer
 _LINGER_SECONDS: Final = 2.0
 _LINGER_BYTES: Final = 1 << 24
 _BACKLOG: Final = 512
+_BEHIND_SECONDS: Final = 3.0  # so far behind a client is cut off while others wait for its place
+_LEAST_BYTES_A_SECOND: Final = 8192  # of a stream that never falls behind
+_PLACE_SECONDS: Final = 0.02  # between looks who is behind
 _FULL_SECONDS: Final = 0.1  # before connections are accepted again when there are no descriptors left
 _LOOK_SECONDS: Final = 1.0
 _END_SECONDS: Final = 20.0  # for uploads that are decided over when the door is closed
@@ -84,25 +87,83 @@ class _NotTakenError(Exception):
     """An upload could not be received: there is no room for it."""
 
 
+class _Waits:
+    """For how long a client is waited for: to send, or to take an answer. Belongs to one connection.
+
+    While others wait for a place, who is behind by `_BEHIND_SECONDS` is cut off, as if its time were over.
+    """
+
+    def __init__(self) -> None:
+        self._since: dict[asyncio.Timeout, float] = {}
+        self._debt = 0.0
+        self._come = 0  # bytes that ended this wait
+        self._owed = 0
+        self.is_cut_off = False
+
+    @contextlib.asynccontextmanager
+    async def up_to(self, seconds: float) -> AsyncIterator[None]:
+        """Wait for the client within this. Raises TimeoutError after so many seconds, or when it is cut off."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(0 if self.is_cut_off else seconds) as patience:
+            self._since[patience] = loop.time()
+            try:
+                yield
+            finally:
+                began = self._since.pop(patience)
+                if not self._owed:
+                    self._debt = min(_BEHIND_SECONDS, self._debt + loop.time() - began)
+                self._debt = max(0.0, self._debt - self._come / _LEAST_BYTES_A_SECOND)
+                self._come = 0
+
+    def came(self, count: int) -> None:
+        """Count bytes for which the client was waited for."""
+        self._come += count
+
+    @contextlib.contextmanager
+    def owing(self) -> Iterator[None]:
+        """Within this the client waits for an answer, and not the door for the client."""
+        self._owed += 1
+        try:
+            yield
+        finally:
+            self._owed -= 1
+            at = asyncio.get_running_loop().time()
+            self._since = dict.fromkeys(self._since, at)
+
+    def behind(self, at: float) -> float:
+        """Return by how many seconds the client is behind; 0 while nothing is waited for."""
+        if self._owed or not self._since:
+            return 0.0
+        return self._debt + at - min(self._since.values())
+
+    def cut_off(self) -> None:
+        """End all that is waited for."""
+        self.is_cut_off = True
+        for patience in self._since:
+            patience.reschedule(asyncio.get_running_loop().time())
+
+
 class _Incoming:
     """What a client sends: commands, and streams between them. At most 200 KiB of it wait in memory.
 
     What it raises: TimeoutError, EOFError where the client is gone, _SizeLimitError, OSError.
     """
 
-    def __init__(self, reader: asyncio.StreamReader) -> None:
+    def __init__(self, reader: asyncio.StreamReader, waits: _Waits | None = None) -> None:
         self._reader = reader
+        self._waits = waits or _Waits()
         self._buffer = bytearray()
 
     async def _more(self) -> None:
         data = await self._reader.read(_READ_BYTES)
         if not data:
             raise EOFError
+        self._waits.came(len(data))
         self._buffer += data
 
     async def command(self, seconds: float) -> _Command:
         """Return the next command, which must be there in so many seconds."""
-        async with asyncio.timeout(seconds):
+        async with self._waits.up_to(seconds):
             if not self._buffer:
                 await self._more()
             end = {ord("z"): b"\0", ord("n"): b"\n"}.get(self._buffer[0])
@@ -123,30 +184,36 @@ class _Incoming:
     async def pieces(self, most: int, seconds: float) -> AsyncIterator[bytes]:
         """Yield a stream's bytes, its chunks gathered. `most`: bytes. `seconds`: for the next ones to come."""
         rest = most
-        parts: list[bytes] = []
-        gathered = 0
-        while length := LENGTH.unpack(await self._take(LENGTH.size, seconds))[0]:
-            if length > rest:
-                raise _SizeLimitError
-            rest -= length
-            while length:
-                part = await self._take(min(length, _READ_BYTES), seconds, least=1)
-                length -= len(part)
-                parts.append(part)
-                gathered += len(part)
-                if gathered >= _PIECE_BYTES:
-                    yield b"".join(parts)
-                    parts, gathered = [], 0
-        if parts:
-            yield b"".join(parts)
-
-    async def _take(self, most: int, seconds: float, *, least: int | None = None) -> bytes:
-        while len(self._buffer) < (most if least is None else least):
-            async with asyncio.timeout(seconds):
+        gathered = bytearray()
+        left = 0  # of the chunk in hand
+        while True:
+            # All that is there in one go, into one buffer: kept apart, chunks of two bytes take 60 times their memory.
+            at, end = 0, len(self._buffer)
+            while at < end:
+                if left:
+                    count = min(left, end - at)
+                    gathered += self._buffer[at : at + count]
+                    at += count
+                    left -= count
+                    continue
+                if end - at < LENGTH.size:
+                    break
+                left = LENGTH.unpack_from(self._buffer, at)[0]
+                at += LENGTH.size
+                if not left:
+                    del self._buffer[:at]
+                    if gathered:
+                        yield bytes(gathered)
+                    return
+                if left > rest:
+                    raise _SizeLimitError
+                rest -= left
+            del self._buffer[:at]
+            if len(gathered) >= _PIECE_BYTES:
+                yield bytes(gathered)
+                gathered.clear()
+            async with self._waits.up_to(seconds):
                 await self._more()
-        taken = bytes(self._buffer[:most])
-        del self._buffer[:most]
-        return taken
 
     async def discard(self) -> None:
         """Take in what a client still sends, so that the answer reaches it: a connection that is closed over unread
@@ -154,7 +221,7 @@ class _Incoming:
         """
         self._buffer.clear()
         with contextlib.suppress(OSError):
-            async with asyncio.timeout(_LINGER_SECONDS):
+            async with self._waits.up_to(_LINGER_SECONDS):
                 left = _LINGER_BYTES
                 while left > 0 and (data := await self._reader.read(_READ_BYTES)):
                     left -= len(data)
@@ -181,13 +248,15 @@ def _may_go_on(begun: bytes) -> bool:
 class _Client:
     """A client's connection, and what it is answered."""
 
-    def __init__(self, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, writer: asyncio.StreamWriter, waits: _Waits) -> None:
         self._writer = writer
+        self._waits = waits
+        writer.transport.set_write_buffer_limits(high=0)  # an answer is waited for until the system has all of it
 
     async def say(self, text: bytes, end: bytes, *, number: int = 0) -> None:
         """Send an answer. `number`: of the command in its session. Raises OSError when the client does not take it."""
         self._writer.write((b"%d: " % number if number else b"") + text + end)
-        async with asyncio.timeout(_SEND_SECONDS):
+        async with self._waits.up_to(_SEND_SECONDS):
             await self._writer.drain()
 
     def end(self) -> None:
@@ -197,8 +266,11 @@ class _Client:
                 self._writer.write_eof()
 
     def close(self) -> None:
-        """Close the connection."""
-        self._writer.close()
+        """Close the connection, with what its client does not take: else both stay for as long as it likes."""
+        if self._writer.transport.get_write_buffer_size():
+            self._writer.transport.abort()
+        else:
+            self._writer.close()
 
 
 class ClamdDoor:
@@ -217,7 +289,7 @@ class ClamdDoor:
         self._deciders = ThreadPoolExecutor(hook.settings.max_waiting, thread_name_prefix="clamd-decide")
         self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="clamd-write")
         self._places = asyncio.Semaphore(settings.connections)
-        self._conversations: set[asyncio.Task[None]] = set()
+        self._conversations: dict[asyncio.Task[None], _Waits] = {}
         self._received = 0  # uploads that wait or are decided over
         self._is_idle = asyncio.Event()  # set while there are none
         self._is_idle.set()
@@ -268,28 +340,43 @@ class ClamdDoor:
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._places.acquire()  # those beyond wait in the system's queue, as at clamd
             try:
                 connection, _ = await loop.sock_accept(listener)
             except OSError as e:  # no descriptors left, or the client is gone already
-                self._places.release()
                 _log.warning("clamd: a connection could not be accepted: %s", e.strerror)
                 await asyncio.sleep(_FULL_SECONDS)
                 continue
-            except asyncio.CancelledError:
-                self._places.release()
+            try:
+                await self._place()  # those beyond wait in the system's queue, as at clamd
+            except BaseException:
+                connection.close()
                 raise
-            conversation = asyncio.create_task(self._converse(connection))
-            self._conversations.add(conversation)
+            waits = _Waits()
+            conversation = asyncio.create_task(self._converse(connection, waits))
+            self._conversations[conversation] = waits
             conversation.add_done_callback(self._ended)
 
+    async def _place(self) -> None:
+        """Take a place; where there is none, that of whoever is behind most."""
+        while self._places.locked():
+            at = asyncio.get_running_loop().time()
+            begun = [waits for waits in self._conversations.values() if not waits.is_cut_off]
+            slowest = max(begun, key=lambda waits: waits.behind(at), default=None)
+            if slowest is not None and slowest.behind(at) >= _BEHIND_SECONDS:
+                slowest.cut_off()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PLACE_SECONDS):
+                    await self._places.acquire()
+                    return
+        await self._places.acquire()  # at once
+
     def _ended(self, conversation: asyncio.Task[None]) -> None:
-        self._conversations.discard(conversation)
+        del self._conversations[conversation]
         self._places.release()
         if not conversation.cancelled() and (error := conversation.exception()) is not None:
             _log.error("clamd: a connection ended by an error of ours", exc_info=error)
 
-    async def _converse(self, connection: socket.socket) -> None:
+    async def _converse(self, connection: socket.socket, waits: _Waits) -> None:
         reader = asyncio.StreamReader(limit=_READ_BYTES)
         protocol = asyncio.StreamReaderProtocol(reader)
         loop = asyncio.get_running_loop()
@@ -298,15 +385,15 @@ class ClamdDoor:
         except OSError:
             connection.close()
             return
-        client = _Client(asyncio.StreamWriter(transport, protocol, reader, loop))
-        incoming = _Incoming(reader)
+        client = _Client(asyncio.StreamWriter(transport, protocol, reader, loop), waits)
+        incoming = _Incoming(reader, waits)
         try:
             try:
                 command = await incoming.command(self._settings.command_seconds)
             except TimeoutError:
                 await client.say(_COMMAND_TIMED_OUT, b"\n")
             else:
-                await self._obey(command, incoming, client)
+                await self._obey(command, incoming, client, waits)
             client.end()
             await incoming.discard()
         except (OSError, EOFError):
@@ -314,10 +401,10 @@ class ClamdDoor:
         finally:
             client.close()
 
-    async def _obey(self, command: _Command, incoming: _Incoming, client: _Client) -> None:
+    async def _obey(self, command: _Command, incoming: _Incoming, client: _Client, waits: _Waits) -> None:
         """Carry the one command of a connection out."""
         if command.name == "IDSESSION":
-            await self._session(incoming, client)
+            await self._session(incoming, client, waits)
         elif command.name == "INSTREAM":
             try:
                 upload, scan = await self._receive(incoming)
@@ -328,7 +415,7 @@ class ClamdDoor:
         else:
             await client.say(await self._said(command), command.end)
 
-    async def _session(self, incoming: _Incoming, client: _Client) -> None:
+    async def _session(self, incoming: _Incoming, client: _Client, waits: _Waits) -> None:
         """Carry the commands of a session out, until it ends or one is refused. An answer bears its command's number,
         and comes when it is there: streams are decided over while the next is received.
         """
@@ -337,7 +424,8 @@ class ClamdDoor:
 
         async def answer(upload: Upload, scan: ChainScan | None, end: bytes, number: int) -> None:
             try:
-                text = await self._answer(upload, scan)
+                with waits.owing():
+                    text = await self._answer(upload, scan)
                 with contextlib.suppress(OSError):  # gone; the next command, or its lack, ends the session
                     await client.say(text, end, number=number)
             finally:
@@ -376,6 +464,10 @@ class ClamdDoor:
                 task = asyncio.create_task(answer(upload, scan, end, number))
                 answering.add(task)
                 task.add_done_callback(answering.discard)
+        except asyncio.CancelledError:  # the door is closed, and the real clamd may be silent for minutes
+            for task in answering:
+                task.cancel()
+            raise
         finally:
             if answering:
                 await asyncio.gather(*answering)

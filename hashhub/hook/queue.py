@@ -42,7 +42,7 @@ from hashhub.errors import (
 from hashhub.hashes import VPDQ, Hash, is_exact
 from hashhub.hook.case_judge import CaseHit, CaseIndex
 from hashhub.hook.cases import Cases
-from hashhub.hook.clock import AHEAD
+from hashhub.hook.clock import AHEAD, is_believed
 from hashhub.hook.decision import Action, Checked
 from hashhub.hook.people import ACCOUNT
 from hashhub.hook.records import HOOK, UploadState
@@ -728,7 +728,8 @@ class Queue:
 
 class QueueRounds:
     """What the hook does by itself with what it keeps, in a thread: sends the reviews that wait, asks again each day
-    about what is held or blocked, and each hour erases what is due in the vault and in the records.
+    about what is held or blocked, and each hour ends cases that nobody confirmed in time and erases what is due in the
+    vault and in the records.
 
     `judge`: who knows the lists, without cases, which `Queue.get` shows by itself.
     """
@@ -759,6 +760,7 @@ class QueueRounds:
         with ExitStack() as rest:  # what goes wrong with one of them keeps none of the others from its turn
             if monotonic() >= self._next_erasure:
                 rest.callback(self._erase)
+                rest.callback(self._end_cases)
             if monotonic() >= self._next_recheck:
                 rest.callback(self._recheck)
             self._queue.send()
@@ -771,6 +773,10 @@ class QueueRounds:
             return
         if asked < _ASKED_A_ROUND:
             self._next_recheck = monotonic() + _RECHECK_SECONDS
+
+    def _end_cases(self) -> None:
+        is_believed(self._records)  # that the clock was set is noticed also where nothing is erased
+        Cases(self._records, self._settings.case).end_unconfirmed()
 
     def _erase(self) -> None:
         from hashhub.hook.forgetting import forget

@@ -360,7 +360,7 @@ class SidecarSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Directory in which tusd keeps uploads; nothing outside is read. Empty: /tusd refuses."""
 
     max_uploads: int = 32
-    """Uploads that are received or decided over at once; further ones wait."""
+    """Uploads that are received or decided over at once; further ones wait, or get those of slow senders."""
 
     wait_seconds: float = 5.0
     """Seconds that an upload waits for its turn before the caller is told to come back."""
@@ -378,10 +378,10 @@ class SidecarSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Seconds for the head of a request; also how long a connection may be idle."""
 
     slow_seconds: float = 10.0
-    """Seconds without a byte, or behind `slow_bytes_a_second`, after which a sender is cut off."""
+    """Seconds without a byte, or behind a sixteenth of `slow_bytes_a_second`, after which a sender is cut off."""
 
     slow_bytes_a_second: int = 16 * 1024
-    """Bytes a second that a body must come with."""
+    """Bytes a second of a body that comes so fast that it keeps its place while others wait."""
 
     end_seconds: float = 20.0
     """Seconds that uploads have to be decided over when the sidecar is stopped."""

@@ -96,9 +96,9 @@ class Vault:
     ) -> None:
         """Open it, try the key, clear away what a killed process left, and erase what is due by a believed clock.
 
-        `rotating`: it is opened for `rotate`, by the key file `old_key`, or by an age identity that is no recipient any
-        more. Raises FailedPrecondition when none is chosen (VAULT_OFF), or when the key is not the one for which
-        things were kept (VAULT_KEY_LOST).
+        `rotating`: it is opened for `rotate` or for a `check` before or amid one, by the key file `old_key`, or by an
+        age identity that is no recipient any more. Raises FailedPrecondition when none is chosen (VAULT_OFF), or when
+        the key is not the one for which things were kept (VAULT_KEY_LOST).
         """
         self._records = records
         self._settings = settings.vault
@@ -246,15 +246,17 @@ class Vault:
         return size
 
     def check(self, *, actor: str) -> Check:
-        """Open everything that is kept, let nothing out, and say what cannot be opened."""
+        """Open everything that is kept, each with the key that it is for, let nothing out, and say what cannot be
+        opened.
+        """
         problems = []
         rows = self._rows()
         self._records.note(actor=actor, kind="vault.check_begun", subject="vault", items=len(rows))
-        for row in rows:
-            name, reference, *_, wrapped = row
+        for name, reference, _, _, key_id, wrapped in rows:
+            keys = self._old_keys if key_id == self._old_keys.id else self._keys
             try:
                 with _disk(), self._open(reference, name) as source, Path(os.devnull).open("wb") as nowhere:
-                    unseal(source, nowhere, self._keys.unwrap(wrapped, name), name)
+                    unseal(source, nowhere, keys.unwrap(wrapped, name), name)
             except HashHubError as e:
                 problems.append(Problem(reference=reference, reason=e.reason, message=e.message))
         opened = len(rows) - len(problems)
@@ -424,7 +426,8 @@ class Vault:
         if isinstance(self._keys, KeyFile):
             raise FailedPrecondition(
                 f"{len(others)} uploads were kept for another key ({others[0][4]}), and this one ({self._keys.id}) "
-                "does not open them; name the old key file again, or run `hashhub hook vault rotate --old-key FILE`",
+                "does not open them; name the old key file again, or run `hashhub hook vault rotate --old-key FILE` "
+                "(`hashhub hook vault check --old-key FILE` says before whether they open)",
                 reason=Reason.VAULT_KEY_LOST,
             )
         _LOG.warning(

@@ -322,9 +322,14 @@ def test_the_vault_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / "vault.key").rename(tmp_path / "old.key")
     assert "cannot be read" in shell.json("vault check", status=1)[0]["error"]["message"]
     shell(f"vault key --out {tmp_path / 'vault.key'}")
-    assert shell.json("vault check", status=1)[0]["error"]["reason"] == "VAULT_KEY_LOST"
+    refused = shell.json("vault check", status=1)[0]["error"]
+    assert refused["reason"] == "VAULT_KEY_LOST"
+    assert "vault check --old-key" in refused["message"]
+    by_old = f"vault check --old-key {tmp_path / 'old.key'}"
+    assert shell.json(by_old) == [{"items": 1, "opened": 1, "problems": []}]
     assert shell.json(f"vault rotate --old-key {tmp_path / 'old.key'}") == [{"rotated": 1, "failed": 0}]
     assert shell.json("vault check")[0]["opened"] == 1
+    assert shell.json(by_old)[0]["opened"] == 1, "what is for the new key opens as well"
     off = Shell(tmp_path)
     assert off.json("vault list", status=1)[0]["error"]["reason"] == "VAULT_OFF"
 

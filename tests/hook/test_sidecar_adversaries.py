@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from hashhub.errors import Cancelled
 from hashhub.hook import Decision
 from hashhub.hook.forms import BodyRefused, Ended, Form
+from hashhub.hook.settings import SidecarSettings
 from hashhub.hook.sidecar import Sidecar
 
 if TYPE_CHECKING:
@@ -168,26 +169,13 @@ def test_an_upload_that_is_broken_off_leaves_nothing(started: Start, listed: Lis
     assert "Traceback" not in sidecar.log.read_text()
 
 
-def test_uploads_beyond_the_places_wait_and_are_then_told_to_come_back(started: Start, listed: Listed) -> None:
-    sidecar = started(sidecar="max_uploads = 1\nwait_seconds = 0.2")
-    with connected(sidecar.url) as connection:
-        connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(listed.known) + listed.known[:1000])
-        until(lambda: memory_bytes(sidecar) == 1000)
-        for path in ("/check", "/pict-rs"):
-            answer = httpx.post(sidecar.url + path, content=listed.known, timeout=60)
-            assert (answer.status_code, answer.json()["action"]) == (503, "HOLD")
-            assert answer.headers["retry-after"] == "1"
-        assert httpx.get(f"{sidecar.url}/metrics", timeout=60).status_code == 200  # who watches is not behind uploads
-        connection.sendall(listed.known[1000:])
-        assert b"BLOCK" in connection.recv(65536) + connection.recv(65536)
-    assert httpx.post(f"{sidecar.url}/check", content=listed.known, timeout=60).json()["action"] == "BLOCK"
-
-
 # A caller that goes while its upload is decided over
 
 
 class Slow:
     """A hook whose decisions end when they are abandoned only."""
+
+    memory_bytes = 0
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -246,6 +234,33 @@ def test_a_caller_that_goes_ends_the_decision(make_settings: Callable[..., Any])
 
     asyncio.run(run())
     assert hook.closed.is_set()
+
+
+class SlowForAll(Slow):
+    """The same for several uploads, of which one is decided over."""
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def test_uploads_beyond_the_places_wait_and_are_then_told_to_come_back(make_settings: Callable[..., Any]) -> None:
+    hook = SlowForAll(make_settings(sidecar=SidecarSettings(max_uploads=1, wait_seconds=0.2)))
+
+    async def run() -> None:
+        transport = httpx.ASGITransport(Sidecar(hook))  # type: ignore[arg-type]
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            first = asyncio.create_task(client.post("/check", content=b"x"))
+            await asyncio.to_thread(hook.begun.wait)
+            for path in ("/check", "/pict-rs"):
+                answer = await client.post(path, content=b"x")
+                assert (answer.status_code, answer.json()["action"]) == (503, "HOLD")
+                assert answer.headers["retry-after"] == "1"
+            assert (await client.get("/metrics")).status_code == 200  # who watches is not behind uploads
+            hook.abandon()
+            assert (await first).status_code == 499
+            assert "uploads_in_progress 0\n" in (await client.get("/metrics")).text
+
+    asyncio.run(run())
 
 
 def test_an_abandoned_upload_is_not_hashed(make_hook: MakeHook, listed: Listed) -> None:

@@ -342,6 +342,26 @@ def test_keys_are_rotated_and_the_old_one_is_of_no_use(place: Place, tmp_path: P
     assert place.open().check(actor="ann").opened == 3
 
 
+def test_a_check_with_the_old_key_opens_what_is_for_either_and_names_what_is_for_neither(
+    place: Place, tmp_path: Path
+) -> None:
+    third = keep(place.open())
+    place.key.rename(tmp_path / "third.key")
+    make_key(place.key)
+    keep(place.open(old_key=str(tmp_path / "third.key"), rotating=True))
+    old = place.key.rename(tmp_path / "old.key")
+    make_key(place.key)
+    vault = place.open(old_key=str(old), rotating=True)
+    keep(vault)
+    checked = vault.check(actor="ann")
+    assert (checked.items, checked.opened) == (3, 2)
+    assert [(p.reference, p.reason) for p in checked.problems] == [(third, Reason.VAULT_KEY_LOST)]
+    for path in place.files():
+        path.write_bytes(path.read_bytes()[:-1])
+    reasons = sorted(p.reason for p in vault.check(actor="ann").problems)
+    assert reasons == [Reason.VAULT_DAMAGED, Reason.VAULT_DAMAGED, Reason.VAULT_KEY_LOST]
+
+
 def test_of_two_rotations_at_once_none_undoes_or_counts_what_the_other_did(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -245,6 +245,39 @@ def test_a_restored_hub_never_empties_a_copy(site: Site, tmp_path: Path, monkeyp
     assert copied(directory) == due(site.hub, _RECEIVER)
 
 
+def test_what_a_restored_hub_withdraws_takes_no_other_item_of_its_id_out_of_a_copy(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "_PAGE", 7)
+    for name, numbers in (("alpha/one", range(10)), ("beta/one", range(10, 50))):
+        site.desk.hash_set(name, marking=Marking(bulk=True))
+        site.desk.contribute(name, *(item(n) for n in numbers))
+    secret = site.token(_RECEIVER)
+    backup = site.back_up()
+    site.desk.contribute("beta/one", item(50))
+    directory = tmp_path / "copy"
+    with site.client(secret) as client, client.mirror(directory) as copy:
+        copy.update()
+    last, (*_, wanted, _) = max(copied(directory)[0].items())
+    site.restore(backup)
+    held: list[bool] = []
+
+    def on_page(*_: object) -> None:
+        held.append(any(hashes == wanted for *_, hashes, _ in copied(directory)[0].values()))
+        if len(held) == 4:  # alpha's are read, and beta's are not
+            # In this past another item has the id and is withdrawn at once; the same one comes pages later.
+            site.desk.contribute("alpha/one", item(200))
+            site.hub._store.standing.withdraw_entries([last], "X")
+            site.desk.contribute("beta/one", item(50))
+
+    with site.client(secret) as client, client.mirror(directory) as copy:
+        copy.update(on_page)
+        assert copy.state().has_started_over
+    assert len(held) > 6
+    assert all(held)
+    assert copied(directory) == due(site.hub, _RECEIVER)
+
+
 def test_a_followed_copy_is_kept_up_to_date_and_ends_with_its_token(site: Site, tmp_path: Path) -> None:
     site.desk.hash_set("alpha/one", marking=Marking(bulk=True))
     secret = site.token(_RECEIVER)

@@ -19,6 +19,9 @@ _REASON: Final = click.option("--reason", required=True, metavar="TEXT", help="W
 _IDENTITY: Final = click.option(
     "--identity", "identity_file", metavar="FILE", help="age: the file with the identity that opens."
 )
+_OLD_KEY: Final = click.option(
+    "--old-key", "old_key", metavar="FILE", help="The key file for which things were kept until now."
+)
 
 
 @click.group("vault", cls=CommandGroup)
@@ -166,9 +169,11 @@ def sweep(session: Session, *, settings_file: str | None, person_file: str | Non
 @command(vault, "check", local=True)
 @SETTINGS
 @_IDENTITY
-def check(session: Session, *, settings_file: str | None, identity_file: str | None) -> None:
+@_OLD_KEY
+def check(session: Session, *, settings_file: str | None, identity_file: str | None, old_key: str | None) -> None:
     """Open everything that is kept, let nothing out, and say what cannot be opened. Ends with 1 if anything cannot."""
-    checked = _vault(settings_file, identity_file).check(actor=account())
+    asked = _vault(settings_file, identity_file, old_key=old_key or "", rotating=old_key is not None)
+    checked = asked.check(actor=account())
     if session.json:
         print_json(plain(checked))
     else:
@@ -182,7 +187,7 @@ def check(session: Session, *, settings_file: str | None, identity_file: str | N
 @command(vault, "rotate", local=True)
 @SETTINGS
 @_IDENTITY
-@click.option("--old-key", "old_key", metavar="FILE", help="The key file for which things were kept until now.")
+@_OLD_KEY
 def rotate(session: Session, *, settings_file: str | None, identity_file: str | None, old_key: str | None) -> None:
     """Wrap what was kept for another key for the one in the settings. It can be stopped and run again."""
     asked = _vault(settings_file, identity_file, old_key=old_key or "", rotating=True)

@@ -51,12 +51,14 @@ from hashhub.hook.sidecar import pages, shapes
 from hashhub.hook.sidecar.bodies import Body
 from hashhub.hook.sidecar.counts import Counts
 from hashhub.hook.sidecar.guard import Guard
+from hashhub.hook.sidecar.turns import Turns
 from hashhub.model import Query, now
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from hashhub.hook.core import Hook, Upload
+    from hashhub.hook.sidecar.turns import Turn
 
 access_log: Final = logging.getLogger("hashhub.hook.access")
 _log: Final = logging.getLogger("hashhub.hook.sidecar")
@@ -85,7 +87,6 @@ _MOST_HASHES: Final = 64
 _MOST_UPLOAD_ID: Final = 200  # characters
 _MOST_FIELD: Final = 64 * 1024  # bytes of a form field that is text; a longer one is a file
 _SHOWN: Final = 200  # characters of a name that come back
-_RETRY_SECONDS: Final = 1
 _START_SECONDS: Final = 2.0  # for a first answer of the hub, before the door opens without one
 _LOOK_SECONDS: Final = 5.0  # between looks whether the hub answers
 _STEP: Final = 1 << 20  # bytes of a stored file that are read at a time
@@ -101,7 +102,8 @@ class Sidecar:
         self._settings = hook.settings.sidecar
         self._guard = Guard(self._settings, for_persons=_QUEUE if hook.settings.queue.over_http else "")
         self._counts = Counts()
-        self._places = asyncio.Semaphore(self._settings.max_uploads)
+        most_lent = hook.settings.max_total_bytes // 4
+        self._turns = Turns(self._settings, self._counts, most_lent_bytes=most_lent)
         self._threads = ThreadPoolExecutor(self._settings.max_uploads, thread_name_prefix="sidecar")
         self._most = max(self._settings.max_body_bytes, hook.settings.max_bytes)
         self._health: dict[str, Any] = {"status": "STARTING"}
@@ -194,19 +196,19 @@ class Sidecar:
         types = request.headers.getlist("content-type")
         if len(types) > 1:
             raise InvalidArgument.field("Content-Type", "must be there once")
-        async with self._place():
+        with self._turns.turn() as turn:
             if types and "multipart" in types[0].lower():  # what any app's parser could take for a form
-                return await self._form(request, types[0])
-            decision = await self._bytes(request, "sidecar")
+                return await self._form(request, types[0], turn)
+            decision = await self._bytes(request, "sidecar", turn)
         return self._answered(decision, decision)
 
     async def _pict_rs(self, request: Request) -> Response:
-        async with self._place():
-            decision = await self._bytes(request, "pict-rs")
+        with self._turns.turn() as turn:
+            decision = await self._bytes(request, "pict-rs", turn)
         return _json(shapes.STATUS[decision.action], decision)
 
-    async def _bytes(self, request: Request, door: str) -> Decision:
-        body = self._body(request)
+    async def _bytes(self, request: Request, door: str, turn: Turn) -> Decision:
+        body = self._body(request, turn)
         with self._hook.receive(upload_id=_upload_id(request), door=door) as upload:
             async for piece in body.pieces():
                 upload.write(piece)
@@ -215,13 +217,13 @@ class Sidecar:
                 upload.pass_over(0)  # what was read is a part: its digests are no file's
             return await self._decided(request, body, upload, door)
 
-    async def _form(self, request: Request, content_type: str) -> Response:
+    async def _form(self, request: Request, content_type: str, turn: Turn) -> Response:
         upload_id = _upload_id(request)
 
         def receive(number: int) -> Upload:
             return self._hook.receive(upload_id=f"{upload_id}#{number}" if upload_id else "", door="sidecar")
 
-        body = self._body(request)
+        body = self._body(request, turn)
         files: list[dict[str, Any]] = []
         decisions: list[Decision] = []
         taken: list[Ended] = []
@@ -264,7 +266,8 @@ class Sidecar:
             raise InvalidArgument.field("hashes", f"must have 1 to {_MOST_HASHES} hashes of one upload")
         query = Query(hashes=tuple(parse_pair(text) for text in asked.hashes))
         upload_id = _upload_id(request)
-        async with self._place():
+        with self._turns.turn() as turn:
+            await turn.take()
             decision = await self._timed(
                 request, "sidecar", lambda: self._hook.check(query, upload_id=upload_id, door="sidecar")
             )
@@ -274,7 +277,8 @@ class Sidecar:
         hook = shapes.tusd_hook(await self._body(request).all(_MOST_JSON))
         if not hook.is_finished:
             return _json(200, {})
-        async with self._place():
+        with self._turns.turn() as turn:
+            await turn.take()
             file = shapes.open_tusd_upload(hook, self._settings.tusd_directory)
             upload_id = hook.event.upload.upload_id[:_MOST_UPLOAD_ID]
             with file, self._hook.receive(upload_id=upload_id, door="tusd") as upload:
@@ -284,25 +288,7 @@ class Sidecar:
                 decision = await self._decided(request, None, upload, "tusd")
         return _json(200, shapes.tusd_answer(decision))
 
-    @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        """Wait for a turn, during which the body stays with its sender. Raises LimitExceeded when it takes too long."""
-        try:
-            async with asyncio.timeout(self._settings.wait_seconds):
-                await self._places.acquire()
-        except TimeoutError as e:
-            raise LimitExceeded(
-                f"{self._settings.max_uploads} uploads are being checked, as many as this sidecar takes; send it again",
-                retry_after=_RETRY_SECONDS,
-            ) from e
-        self._counts.in_progress += 1
-        try:
-            yield
-        finally:
-            self._counts.in_progress -= 1
-            self._places.release()
-
-    def _body(self, request: Request) -> Body:
+    def _body(self, request: Request, turn: Turn | None = None) -> Body:
         encodings = request.headers.getlist("content-encoding")
         if any(encoding.strip().lower() not in {"", "identity"} for encoding in encodings):
             raise InvalidArgument.field("Content-Encoding", "is not read; send the file's bytes as they are")
@@ -310,7 +296,7 @@ class Sidecar:
         is_larger = announced.isdecimal() and int(announced) > self._most
         # One that says so itself is read until it is too large for the hook, and no further.
         most = self._hook.settings.max_bytes if is_larger else self._most
-        return Body(request.receive, self._settings, most=most)
+        return Body(request.receive, self._settings, most=most, turn=turn)
 
     async def _decided(self, request: Request, body: Body | None, upload: Upload, door: str) -> Decision:
         """Decide in a thread. Raises Cancelled when the caller goes meanwhile, as far as that can be seen: while the

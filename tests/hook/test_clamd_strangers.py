@@ -1,0 +1,262 @@
+"""What who may connect to the clamd door can do to it, and to the others that have uploads scanned."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from hashhub.hook import HookSettings
+from hashhub.hook.clamd import _Incoming, _Waits
+from tests.hook.clamd_parts import CLEAN, KNOWN, OpenDoor, clamd_settings, open_door, stream, until_closed
+from tests.hook.test_clamd import FOUND, WITHOUT, Settings, settings  # noqa: F401 - a fixture
+from tests.hook.test_clamd_clients import pretended, read_all
+from tests.hook.test_sidecar_turns import run
+
+PLACES = 4
+
+
+def _answered(door: OpenDoor) -> None:
+    """Whoever is honest is answered, and rightly."""
+    for _ in range(3):
+        assert door.say(b"zINSTREAM\0" + stream(CLEAN)) == b"stream: OK\0"
+        assert FOUND.fullmatch(door.say(b"zINSTREAM\0" + stream(KNOWN))[:-1])
+        assert door.say(b"zPING\0") == b"PONG\0"
+
+
+@contextmanager
+def _connected(door: OpenDoor, count: int, sent: bytes) -> Iterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        connections = []
+        for _ in range(count):
+            connections.append(stack.enter_context(door.connect()))
+            with suppress(ConnectionError):
+                connections[-1].sendall(sent)
+        yield connections
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have whoever is behind cut off at once; those who are not, last came, and are the last for whom it is done."""
+    monkeypatch.setattr("hashhub.hook.clamd._BEHIND_SECONDS", 0.3)
+
+
+def _send_for_ever(connection: socket.socket, what: bytes) -> None:
+    while True:
+        connection.sendall(what)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"zPIN",
+        b"zINSTREAM\0",
+        b"zINSTREAM\0\0\0\0\5ab",
+        b"zINSTREAM\0" + stream(bytes(100_000))[:-4],
+        b"zINSTREAM\0\0\x10\0\0ab",
+        b"zIDSESSION\0",
+        b"zIDSESSION\0zPING\0",
+        b"zIDSESSION\0zINSTREAM\0" + stream(CLEAN) + b"zINSTREAM\0\0\0",
+        b"x" * 1000,
+    ],
+)
+def test_who_says_nothing_more_holds_up_nobody(settings: Settings, sent: bytes) -> None:  # noqa: F811
+    with (
+        open_door(settings(connections=PLACES, command_seconds=600, read_seconds=600)) as door,
+        _connected(door, 3 * PLACES, sent),
+    ):
+        _answered(door)
+
+
+def test_who_reads_no_answers_holds_up_nobody(settings: Settings) -> None:  # noqa: F811
+    with (
+        open_door(settings(connections=PLACES)) as door,
+        _connected(door, PLACES, b"zIDSESSION\0") as connections,
+    ):
+        for connection in connections:
+            connection.settimeout(0.2)
+            with suppress(OSError):  # until no more is taken
+                _send_for_ever(connection, (b"zSCAN " + b"x" * 4000 + b"\0") * 100)
+        _answered(door)
+
+
+def test_who_reads_no_answers_is_let_go_with_what_was_not_taken(
+    settings: Settings,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hashhub.hook.clamd._SEND_SECONDS", 0.3)
+    with open_door(settings()) as door, door.connect() as connection:
+        connection.sendall(b"zIDSESSION\0")
+        connection.settimeout(60)
+        with pytest.raises(ConnectionError):
+            _send_for_ever(connection, (b"zSCAN " + b"x" * 4000 + b"\0") * 100)
+
+
+def test_a_session_that_waits_for_its_answer_is_not_cut_off(settings: Settings) -> None:  # noqa: F811
+    may_go = threading.Event()
+
+    def decides_late() -> None:
+        assert may_go.wait(60)
+
+    with (
+        open_door(settings(connections=1)) as door,
+        door.connect() as session,
+        door.connect() as waiting,
+    ):
+        door.judge.before = decides_late
+        session.sendall(b"zIDSESSION\0zINSTREAM\0" + stream(CLEAN))
+        waiting.sendall(b"zPING\0")
+        waiting.settimeout(1)
+        with pytest.raises(TimeoutError):
+            waiting.recv(10)
+        may_go.set()
+        assert session.recv(100) == b"1: stream: OK\0"
+        waiting.settimeout(60)
+        assert until_closed(waiting) == b"PONG\0"  # now the session says nothing
+
+
+def test_a_slow_phone_is_never_behind_and_a_pause_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hashhub.hook.clamd._BEHIND_SECONDS", 3.0)
+
+    async def behind(steps: list[tuple[float, int]]) -> float:
+        """Return how far the client is behind after the last wait of so many seconds, each ended by so many bytes."""
+        waits, last = _Waits(), 0.0
+        for seconds, count in steps:
+            async with waits.up_to(60):
+                await asyncio.sleep(seconds)
+                last = waits.behind(asyncio.get_running_loop().time())
+                waits.came(count)
+        return last
+
+    assert run(behind([(0.2, 2048)] * 300)) < 0.3  # 10 KiB a second
+    assert run(behind([(10.0, 1 << 16), (0.1, 1)])) < 0.3
+    assert run(behind([(10.0, 1), (0.1, 1)])) > 3.0
+    assert run(behind([(0.1, 1)] * 40)) > 3.0
+
+
+def test_chunks_of_two_bytes_take_no_more_memory_than_others() -> None:
+    content = bytes(range(256)) * 400
+
+    async def read() -> tuple[bytes, int]:
+        reader = asyncio.StreamReader()
+        reader.feed_data(stream(content, 2))
+        reader.feed_eof()
+        incoming = _Incoming(reader)
+        tracemalloc.start()
+        try:
+            pieces = [piece async for piece in incoming.pieces(1 << 20, 60)]
+            return b"".join(pieces), tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    received, most = asyncio.run(read())
+    assert received == content
+    assert most < 8 * len(content)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+@pytest.mark.parametrize("chunk", [1, 1000, 1 << 20])
+def test_a_stream_is_taken_up_to_the_limit(settings: Settings, more: int, chunk: int) -> None:  # noqa: F811
+    limit = 5000
+    with open_door(settings(stream_max_length=limit)) as door:
+        answer = door.say(b"zINSTREAM\0" + stream(bytes(limit + more), chunk))
+    assert answer == (b"INSTREAM size limit exceeded. ERROR\0" if more else b"stream: OK\0")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"zINSTREAM\0" + struct.pack("!L", 0xFFFFFFFF) + b"x" * 100,
+        b"zINSTREAM\0" + struct.pack("!L", 5) + b"abcdezVERSION\0" + bytes(4),
+        b"zINSTREAM\0" + struct.pack("!L", 5) + b"abcdenPING\nPING" + bytes(4),
+        b"zINSTREAM\0nINSTREAM\n" + stream(CLEAN),
+        b"z" + b"x" * (1 << 20),
+        b"n" + b"INSTREAM" * (1 << 17),
+        b"zIDSESSION\0" + b"z" + b"x" * (1 << 20),
+        b"INSTREAM\n" + stream(CLEAN),
+        b"zINSTREAM\n" + stream(CLEAN) + b"\0",
+    ],
+)
+def test_no_disorder_is_answered_ok(settings: Settings, sent: bytes) -> None:  # noqa: F811
+    with open_door(settings()) as door, door.connect() as connection:
+        with suppress(OSError):
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        with suppress(ConnectionError):
+            answer = until_closed(connection)
+        assert b"OK" not in answer
+        assert door.judge.asked == 0
+        assert door.hook.memory_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"stream: A\nB FOUND\0",
+        b"stream: A\rB FOUND\0",
+        b"stream: \x1b[2J FOUND\0",
+        b"stream: OK\n\0",
+        b"stream: OK",
+        b"stream: OK OK\0",
+        b"OK\0",
+        b"x" * 1_000_000,
+        b"\0",
+        b"",
+    ],
+)
+def test_what_a_real_clamd_should_not_say_is_never_ok_and_on_one_line(
+    tmp_path: Path,
+    said: bytes,
+) -> None:
+    path = tmp_path / "clamd.sock"
+
+    def answers(connected: socket.socket) -> None:
+        read_all(connected)
+        connected.sendall(said)
+
+    with pretended(path) as does, open_door(_chained(tmp_path, path)) as door:
+        does.append(answers)
+        answer = door.say(b"zINSTREAM\0" + stream(CLEAN))
+        assert answer.endswith(b" ERROR\0")
+        assert all(byte >= ord(" ") for byte in answer[:-1])
+        assert FOUND.fullmatch(door.say(b"zINSTREAM\0" + stream(KNOWN))[:-1])
+
+
+def _chained(tmp_path: Path, path: Path) -> HookSettings:
+    clamd = clamd_settings(chained=str(path), without_clamd="error", chained_seconds=90.0)
+    return HookSettings(policy="block", without_answer=WITHOUT, data=str(tmp_path / "hook"), clamd=clamd)
+
+
+@pytest.mark.parametrize("begun", [b"", b"zIDSESSION\0"], ids=["a command", "a session"])
+def test_the_door_ends_though_the_real_clamd_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr("hashhub.hook.clamd._END_SECONDS", 0.2)
+    has_all, has_ended = threading.Event(), threading.Event()
+
+    def hangs(connected: socket.socket) -> None:
+        if connected.recv(10) == b"zINSTREAM\0":
+            read_all(connected)
+            has_all.set()
+            assert has_ended.wait(200)
+
+    with pretended(tmp_path / "clamd.sock") as does:
+        does.append(hangs)
+        does[0] = hangs
+        try:
+            with ExitStack() as until_it_ended, open_door(_chained(tmp_path, tmp_path / "clamd.sock")) as door:
+                connection = until_it_ended.enter_context(door.connect())
+                connection.sendall(begun + b"zINSTREAM\0" + stream(CLEAN))
+                assert has_all.wait(60)
+            # `open_door` waits for its end for less time than the real clamd is given.
+        finally:
+            has_ended.set()
