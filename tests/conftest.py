@@ -150,7 +150,8 @@ class PostgreSQL:
         """Return the URL of a new database."""
         name = f"test_{secrets.token_hex(6)}"
         with self.connect() as c:
-            c.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+            # Copied as files, and not page by page through the log, which costs half as much again.
+            c.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy".encode())
         url: str = self._server.get_uri(database=name)
         return url.replace("postgresql://", "postgresql+psycopg://")
 

@@ -1,8 +1,8 @@
 """Silence is not a claim: a field that is missing brings no verdict nearer to MATCH, and none nearer to clean.
 
-For each format, each field of a full sample is blanked in turn: removed, empty, null. The sample and the variant are
-contributed alike, and each item of the sample is asked about, by all hashes that it has in the full sample, under `any`
-and `block`. Then
+For each format, each field of a full sample is blanked in turn: removed, empty, null. The sample and the variants are
+contributed alike, each with ids and positions of its own, and each item is asked about, by all hashes that it has in
+the full sample, under `any` and `block`. Then
 
 - **nearer to MATCH** means higher in NO_MATCH = BENIGN < REVIEW < MATCH. Never allowed, with two exceptions. A deletion
   message that cannot be read any more deletes nothing; it is rejected, and the report says so. And where the operator
@@ -19,7 +19,8 @@ feedback). A list without them is another list, which states less.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -31,6 +32,7 @@ from hashhub.connector import Connector, has_classifications
 from hashhub.errors import InvalidArgument
 from hashhub.hub import Hub
 from hashhub.model import (
+    MAX_QUERIES,
     Action,
     Contributor,
     ContributorKind,
@@ -50,7 +52,7 @@ from hashhub.model import (
     Verdict,
 )
 from tests.absence.samples import FORMATS, Format, hashes_of, numbered
-from tests.hub.conftest import OPERATOR, PLATFORM, Desk, digest, item
+from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, digest, item
 
 RANK: Final = {Verdict.NO_MATCH: 0, Verdict.BENIGN: 0, Verdict.REVIEW: 1, Verdict.MATCH: 2}
 LOUD: Final = {Disposition.REJECTED, Disposition.QUARANTINED}
@@ -58,18 +60,33 @@ DELETED, DELETION = 2, "images[3]"  # of the NCMEC sample: the item, and the mes
 POLICIES: Final = ("any", "block")
 
 
-def verdicts(desk: Desk, sample: int, count: int) -> dict[tuple[str, int], Verdict]:
-    queries = [Query(hashes=hashes_of(sample, i), label="upload") for i in range(count)]
-    told: dict[tuple[str, int], Verdict] = {}
-    for policy in POLICIES:
+def verdicts(desk: Desk, samples: Iterable[int], count: int) -> dict[int, dict[tuple[str, int], Verdict]]:
+    """What is said of each sample's items, by sample."""
+    asked = [(sample, i) for sample in samples for i in range(count)]
+    told: dict[int, dict[tuple[str, int], Verdict]] = {}
+    for policy, start in itertools.product(POLICIES, range(0, len(asked), MAX_QUERIES)):
+        part = asked[start : start + MAX_QUERIES]
+        queries = [Query(hashes=hashes_of(sample, i), label="upload") for sample, i in part]
         options = MatchOptions(policy=policy, max_distances={"PHOTODNA": 0})
         results, _ = desk.hub.match.hashes(PLATFORM, queries, options)
-        told |= {(policy, i): result.verdict for i, result in enumerate(results)}
+        for (sample, i), result in zip(part, results, strict=True):
+            told.setdefault(sample, {})[policy, i] = result.verdict
     return told
 
 
 def read(connector: Connector, data: bytes, options: Mapping[str, str]) -> list[Record | Reject]:
     return list(connector.read(io.BytesIO(data), options))
+
+
+def of_sample(items: list[Record | Reject], sample: int) -> list[Record | Reject]:
+    """Return the items as those of one sample among many in one list: with positions and ids of its own."""
+    placed: list[Record | Reject] = []
+    for one in items:
+        own: dict[str, str] = {"position": f"{sample}/{one.position}"}
+        if isinstance(one, Record) and one.external_id:
+            own["external_id"] = f"{sample}/{one.external_id}"
+        placed.append(msgspec.structs.replace(one, **own))
+    return placed
 
 
 def is_nearer(before: Verdict, after: Verdict) -> str:
@@ -107,52 +124,77 @@ def test_no_blank_field_is_a_claim(
     desk.contributor("alpha", reliability="A")
     name = desk.hash_set("alpha/list", scheme=form.scheme, purpose=purpose, unclassified=unclassified)
 
-    def contribute(records: list[Record | Reject], options: Mapping[str, str]) -> Import:
-        done = desk.contribute(name, *records, has_classifications=has_classifications(form.connector, options))
+    def contribute(items: list[Record | Reject], has: bool | None) -> Import:
+        done = desk.contribute(name, *items, has_classifications=has)
         desk.hub.hash_sets.accept(OPERATOR, "alpha", "list", desk.hub.revision())  # so that a benign set weighs
         return done
+
+    def read_sample(sample: int, data: bytes, options: Mapping[str, str]) -> list[Record | Reject]:
+        return of_sample(read(form.connector, numbered(data, sample), options), sample)
 
     count = len(form.positions)
     # What an environment says of all its items does not fit a benign set, so that all of them would wait.
     left_out = {"environment"} if purpose is Purpose.BENIGN else set()
     options = {k: v for k, v in form.options.items() if k not in left_out}
-    contribute(read(form.connector, form.full, options), options)
-    expected = verdicts(desk, 0, count)
+    full_options, full_has = options, has_classifications(form.connector, options)
+    contribute(read_sample(0, form.full, options), full_has)
+    expected = verdicts(desk, [0], count)[0]
     assert set(expected.values()) - {Verdict.NO_MATCH}, "the sample must say something"
-    blanks = [b for b in form.blanked() if not is_statement_of_another(b.what)]
+    blanks = dict(enumerate((b for b in form.blanked() if not is_statement_of_another(b.what)), 1))
     loud = 0
-    for sample, blank in enumerate(blanks, 1):
+    lists: dict[bool | None, dict[int, list[Record | Reject]]] = {}
+    for sample, blank in blanks.items():
+        options = {k: v for k, v in blank.options.items() if k not in left_out}
         try:
-            options = {k: v for k, v in blank.options.items() if k not in left_out}
-            done = contribute(read(form.connector, numbered(blank.data, sample), options), options)
+            items = read_sample(sample, blank.data, options)
         except InvalidArgument as refused:  # MalformedSource is one: nothing of the file becomes visible
             assert refused.message
             loud += 1
-            continue
-        report = desk.report(done)
-        said = {f.position for f in report if f.disposition in LOUD}
-        for (policy, i), after in verdicts(desk, sample, count).items():
-            nearer = is_nearer(expected[policy, i], after)
-            where = f"{blank.what}: {form.positions[i]} under {policy}: {expected[policy, i]} became {after}"
-            if nearer == "MATCH" and is_undecided(desk, name, done, form.positions[i]):
-                assert unclassified is Unclassified.LISTED, where
-                assert policy == "any" or after is not Verdict.MATCH, where
-            elif nearer == "MATCH":
-                is_deleted_item = form.name == "ncmec-xml" and i == DELETED
-                assert is_deleted_item, where
-                assert DELETION in said, f"{where}, and no finding says so: {report}"
-            elif nearer == "clean":
-                assert form.positions[i] in said, f"{where}, and no finding says so: {report}"
-            loud += bool(nearer)
+        else:
+            lists.setdefault(has_classifications(form.connector, options), {})[sample] = items
+    # One import for all that are read alike: one for each of hundreds of blanks takes a minute. A full sample in it
+    # shows that no blank of one item decides about another.
+    for number, (has, items_by_sample) in enumerate(lists.items(), len(blanks) + 1):
+        full = read_sample(number, form.full, full_options) if has == full_has else []
+        done = contribute([*full, *itertools.chain.from_iterable(items_by_sample.values())], has)
+        said = {f.position for f in desk.report(done, page_size=1000) if f.disposition in LOUD}
+        undecided = undecided_of(desk, name, done)
+        told = verdicts(desk, [number, *items_by_sample], count)
+        assert told.pop(number) == expected or not full
+        for sample, verdict_by_item in told.items():
+            blank = blanks[sample]
+            for (policy, i), after in verdict_by_item.items():
+                position = f"{sample}/{form.positions[i]}"
+                nearer = is_nearer(expected[policy, i], after)
+                where = f"{blank.what}: {form.positions[i]} under {policy}: {expected[policy, i]} became {after}"
+                if nearer == "MATCH" and position in undecided:
+                    assert unclassified is Unclassified.LISTED, where
+                    assert policy == "any" or after is not Verdict.MATCH, where
+                elif nearer == "MATCH":
+                    is_deleted_item = form.name == "ncmec-xml" and i == DELETED
+                    assert is_deleted_item, where
+                    assert f"{sample}/{DELETION}" in said, f"{where}, and no finding says so"
+                elif nearer == "clean":
+                    assert position in said, f"{where}, and no finding says so"
+                loud += bool(nearer)
     assert len(blanks) > 1
     assert loud or purpose is Purpose.BENIGN, "some field must matter"
 
 
-def is_undecided(desk: Desk, name: str, done: Import, position: str) -> bool:
-    return any(
-        e.provenance.import_id == done.id and e.provenance.position == position and e.reasons == ("UNCLASSIFIED",)
-        for e in desk.entries(name, EntryState.ACTIVE)
-    )
+def undecided_of(desk: Desk, name: str, done: Import) -> set[str]:
+    """Return the positions of what was listed by this import without a classification."""
+    contributor, _, set_id = name.partition("/")
+    positions: set[str] = set()
+    after = 0
+    while True:
+        entries, after = desk.hub.entries.list(AUDITOR, contributor, set_id, (EntryState.ACTIVE,), 1000, after)
+        positions |= {
+            e.provenance.position
+            for e in entries
+            if e.provenance.import_id == done.id and e.reasons == ("UNCLASSIFIED",)
+        }
+        if not after:
+            return positions
 
 
 FULL: Final = Record(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import BinaryIO, ClassVar
+
+import pytest
 
 from hashhub import schemes
-from hashhub.model import TLP, HashSet, Marking
+from hashhub.connector import Exported, Loss
+from hashhub.model import TLP, Entry, HashSet, Marking
 from hashhub.testing.connectors import ConnectorContract
 from hashhub.testing.writers import WriterContract
 from hashhub_connectors.csv_mapping import MappedCSV
@@ -116,6 +120,26 @@ class TestPlainList(WriterContract):
     writer = HashLinesWriter()
     connector = HashLines()
     options: ClassVar = {"algorithm": "PDQ"}
+
+
+class Late(HashLinesWriter):
+    """Writes nothing before it has taken every entry."""
+
+    def write(
+        self, entries: Iterable[Entry], target: BinaryIO, exported: Exported, options: Mapping[str, str]
+    ) -> Iterator[Loss]:
+        yield from super().write(list(entries), target, exported, options)
+
+
+class OfLittle(WriterContract):
+    writer = Late()
+    connector = HashLines()
+    options: ClassVar = {"algorithm": "MD5"}
+
+
+def test_who_holds_all_back_is_found_also_where_an_entry_is_33_bytes() -> None:
+    with pytest.raises(AssertionError, match="bytes were held back"):
+        OfLittle().test_streams()
 
 
 class TestSums(WriterContract):

@@ -191,12 +191,12 @@ class Desk:
         added = self.add(opened, *batches[opened.batch_count :])
         return self.commit(added, allow_shrinking=allow_shrinking, validate_only=validate_only)
 
-    def report(self, done: Import) -> list[Finding]:
+    def report(self, done: Import, *, page_size: int = 3) -> list[Finding]:
         """All lines of an import's report, read page by page."""
         findings: list[Finding] = []
         after = 0
         while True:
-            page, after = self.hub.contribute.findings(AUDITOR, done.id, 3, after)
+            page, after = self.hub.contribute.findings(AUDITOR, done.id, page_size, after)
             findings += page
             if not after:
                 return findings

@@ -263,7 +263,10 @@ class TestTwoWorlds:
         return made
 
     @pytest.mark.parametrize("seed", range(2))
-    def test_all_answers_are_alike(self, worlds: Callable[[], tuple[Desk, Desk]], seed: int) -> None:
+    def test_all_answers_are_alike(
+        self, worlds: Callable[[], tuple[Desk, Desk]], monkeypatch: pytest.MonkeyPatch, seed: int
+    ) -> None:
+        monkeypatch.setattr(lookup, "_SECONDS", 600.0)  # a busy machine is no reason for another answer
         rng = Random(seed)
         lists = self.lists(rng)
         desks = worlds()
@@ -297,7 +300,7 @@ class TestTwoWorlds:
                 (digest("MD5", n), digest("SHA1", n), digest("PDQ", n)),
                 (digest("MD5", n), digest("SHA1", 500 + n)),
             ]
-        asked += [(h,) for h in crowd[:20]]
+        asked += [(h,) for h in crowd[:4]]
         consumers = [PLATFORM, Principal(name="other", role=Role.CONSUMER, purposes=("detection",)), writer("alpha")]
         seen = 0
         for who in consumers:
