@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -44,7 +44,8 @@ _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 UNDOES: Final = "undoes"
 """A fact of what a revert writes: the revision of the event that it undoes."""
-_undone: Final[ContextVar[int]] = ContextVar("undone", default=0)
+_Joins = Callable[[Connection, int], int]
+_undoing: Final[ContextVar[_Joins | None]] = ContextVar("undoing", default=None)
 
 Facts = Mapping[str, str | int | tuple[str, ...]]
 
@@ -80,13 +81,17 @@ def genesis(database_id: str) -> bytes:
 
 
 @contextmanager
-def undoing(revision: int) -> Iterator[None]:
-    """Let every event that this thread appends meanwhile tell which one it undoes."""
-    token = _undone.set(revision)
+def undoing(joins: _Joins) -> Iterator[None]:
+    """Let every event that this thread appends meanwhile tell which one it undoes.
+
+    `joins` is asked in the transaction, once the counter is locked, with the event's revision: it returns the revision
+    of the event that is undone, 0 for none, or raises, so that nothing is written.
+    """
+    token = _undoing.set(joins)
     try:
         yield
     finally:
-        _undone.reset(token)
+        _undoing.reset(token)
 
 
 def append_event(
@@ -114,7 +119,8 @@ def append_event(
     content = _encode({name: text for name, text in (details or {}).items() if text})
     before = None if undo is None else msgspec.msgpack.encode(undo)
     told = dict(facts or {})
-    if undone := _undone.get():
+    joins = _undoing.get()
+    if joins is not None and (undone := joins(c, revision)):
         told[UNDOES] = undone
     commitment = _commitment(salt, content, before)
     c.execute(sa.insert(s.event_detail).values(revision=revision, salt=salt, content=content, undo=before))
