@@ -39,7 +39,7 @@ from hashhub.store.database import Database, Row
 VERSION: Final = "hashhub-event-1"
 _SALT_BYTES: Final = 16
 _PAGE: Final = 10_000  # events read at a time
-_MAX_REVISION: Final = (1 << 63) - 1
+MAX_REVISION: Final = (1 << 63) - 1
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 UNDOES: Final = "undoes"
@@ -203,6 +203,16 @@ class Events:
             raise NotFound(f"there is no event {revision}", kind="Event", name=str(revision))
         return events[0]
 
+    def revisions_of(self, subject: str, before: int, limit: int) -> list[int]:
+        """Return the last revisions before one (0: of all) whose events name this subject itself, `limit` at most, the
+        newest first; staging is left out.
+        """
+        sql = self._db.sql(
+            "SELECT revision FROM event WHERE subject = ? AND revision < ? AND kind <> ? ORDER BY revision DESC LIMIT ?"
+        )
+        rows = self._db.fetch(sql, (subject, before or MAX_REVISION, EventKind.IMPORT_STAGED.value, limit))
+        return [row[0] for row in rows]
+
     def undo_of(self, revision: int) -> Any:
         """Return what `append_event` was told to keep for a revert of this revision, or None."""
         rows = self._db.fetch(self._db.sql("SELECT undo FROM event_detail WHERE revision = ?"), (revision,))
@@ -266,7 +276,7 @@ class Events:
             "FROM event e LEFT JOIN event_detail d ON d.revision = e.revision "
             "WHERE e.revision > ? AND e.revision <= ? ORDER BY e.revision LIMIT ?"
         )
-        last = until.revision if until else _MAX_REVISION
+        last = until.revision if until else MAX_REVISION
         missing: dict[int, str] = {}  # the subjects of events whose details are gone
         while rows := self._db.fetch(sql, (after, last, _PAGE)):
             for revision, time, actor, kind, subject, body, digest, *details in rows:
