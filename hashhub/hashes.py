@@ -229,13 +229,11 @@ def parse(algorithm_name: str, text: str) -> Hash:
         try:
             digest = binascii.a2b_hex(text)
         except (binascii.Error, ValueError):
-            raise _fault(
-                a, "NOT_ENCODED", f"{a.name} digest has {len(text)} characters but is not hexadecimal"
-            ) from None
+            raise _fault(a, "NOT_ENCODED", f"{a.name} digest has {_characters(text)} but is not hexadecimal") from None
         return Hash(a.name, digest)
     decoded = _decode_other(a, text)
     if decoded is None:
-        raise _fault(a, "WRONG_LENGTH", f"{a.name} digest must be {_lengths(a)}; got {len(text)} characters")
+        raise _fault(a, "WRONG_LENGTH", f"{a.name} digest must be {_lengths(a)}; got {_characters(text)}")
     if len(decoded) != wanted:
         raise _fault(a, "WRONG_LENGTH", f"{a.name} digest must be {wanted} bytes, got {len(decoded)}")
     return Hash(a.name, decoded)
@@ -297,6 +295,10 @@ def _decode_other(a: Algorithm, text: str) -> bytes | None:
     except (binascii.Error, ValueError):
         raise _fault(a, "NOT_ENCODED", f"{a.name} digest is in none of its encodings ({_lengths(a)})") from None
     return None
+
+
+def _characters(text: str) -> str:
+    return f"{len(text)} character{'' if len(text) == 1 else 's'}"
 
 
 def _lengths(a: Algorithm) -> str:

@@ -163,7 +163,7 @@ def kind(value: object) -> str:
         case int() | float():
             return "a number"
         case str():
-            return f"a text of {len(value)} characters"
+            return f"a text of {len(value)} character{'' if len(value) == 1 else 's'}"
         case list():
             return "an array"
         case dict():

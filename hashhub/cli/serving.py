@@ -44,6 +44,9 @@ def serve(session: Session, *, config_file: str | None, **options: object) -> No
     Settings come from options, then the environment (HASHHUB_DATA, …), then the file, then defaults (docs/config.md).
     The first start writes an operator's token to DIR/operator.token.
     """
+    # gRPC's core writes a line for each malformed header that a stranger sends, past our own log and its bounds. It
+    # reads this when it is loaded, which is below, and in each worker.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     settings = config.load(Path(config_file) if config_file else None, os.environ, **options)
     from hashhub import server
 

@@ -173,7 +173,7 @@ def _show_deliveries(session: Session, deliveries: list[WebhookDelivery]) -> Non
         [
             (
                 d.id,
-                spelled(d.event) if d.event else "test",
+                spelled(d.event) if d.event else "ping",  # as its payload calls it
                 d.count,
                 spelled(d.state),
                 d.attempts,

@@ -4,11 +4,12 @@ was not recorded is said to be unknown, and nothing decided yet is no precision 
 
 from __future__ import annotations
 
+import heapq
 import html
 import math
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -34,6 +35,8 @@ _Z: Final = 1.959963984540054  # of the normal distribution, for 95 %
 LAST_RULING: Final = """(SELECT ruling FROM ruling r
     WHERE r.reference = u.reference AND ruling IN ('CONFIRM', 'RELEASE') ORDER BY number DESC LIMIT 1)"""
 """SQL: what persons decided last over the upload `u`."""
+_SAMPLED: Final = ("HELD", "BLOCKED", "RELEASED", "REMOVED")
+_ROWS: Final = 1000  # uploads read at a time
 _STANDING: Final = frozenset({"HELD", "BLOCKED", "UNANSWERED"})
 
 
@@ -153,14 +156,14 @@ def draw_sample(records: Records, name: str, *, size: int, seed: int, actor: str
     with records.transaction():
         if records.rows("SELECT 1 FROM event WHERE kind = 'sample.drawn' AND subject = ?", (f"sample-{name}",)):
             raise AlreadyExists(f"there is a sample {name[:40]!r} already; its record stays, so give another name")
-        references = [
-            reference
-            for (reference,) in records.rows(
-                "SELECT reference FROM upload WHERE state IN ('HELD', 'BLOCKED', 'RELEASED', 'REMOVED') "
-                "ORDER BY time, reference"
-            )
-        ]
-        drawn = random.Random(seed).sample(references, min(size, len(references)))  # noqa: S311 - to be repeatable
+        frame = sum(records.rows("SELECT count(*) FROM upload WHERE state = ?", (state,))[0][0] for state in _SAMPLED)
+        # Places in the order of uploads: what a seed gives of a range, it gives of a list of as many.
+        places = random.Random(seed).sample(range(frame), min(size, frame))  # noqa: S311 - to be repeatable
+        at_place = dict.fromkeys(places, "")
+        for place, reference in enumerate(_in_order(records)):
+            if place in at_place:
+                at_place[place] = reference
+        drawn = [at_place[place] for place in places]
         for position, reference in enumerate(drawn):
             records.write("INSERT INTO evidence_sample VALUES (?, ?, ?)", (name, reference, position))
         records.note(
@@ -169,9 +172,28 @@ def draw_sample(records: Records, name: str, *, size: int, seed: int, actor: str
             subject=f"sample-{name}",
             size=len(drawn),
             seed=seed,
-            frame=len(references),
+            frame=frame,
         )
     return drawn
+
+
+def _in_order(records: Records) -> Iterator[str]:
+    """Yield the uploads that samples are drawn from by time, then reference, in bounded memory: each state has an index
+    in this order.
+    """
+
+    def of_state(state: str) -> Iterator[tuple[str, str]]:
+        sql = (
+            "SELECT time, reference FROM upload WHERE state = ? AND (time, reference) > (?, ?) "
+            "ORDER BY time, reference LIMIT ?"
+        )
+        after = ("", "")
+        while rows := records.rows(sql, (state, *after, _ROWS)):
+            for time, reference in rows:
+                after = (time, reference)
+                yield after
+
+    return (reference for _, reference in heapq.merge(*map(of_state, _SAMPLED)))
 
 
 def sampled(records: Records, name: str) -> list[tuple[str, str]]:

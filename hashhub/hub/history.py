@@ -10,7 +10,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.hub import access
 from hashhub.hub.entries import TOLD
 from hashhub.hub.revert import Revert
-from hashhub.model import Actor, Event, EventKind, Principal, RevertedEvent, Role
+from hashhub.model import Actor, Entry, Event, EventKind, Principal, RevertedEvent, Role
 from hashhub.store.writing import no_entry
 
 if TYPE_CHECKING:
@@ -62,10 +62,15 @@ class History:
         """
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         reader = _Reader(self._store, principal)
-        revisions = self._about_entry(reader, subject) if subject.startswith("entries/") else None
+        entry = self._entry(reader, subject) if subject.startswith("entries/") else None
+        revisions: Sequence[int] | None = None
         events: list[Event] = []
         scanned = 0
         while scanned < _SCAN:
+            if entry is not None:
+                revisions = self._about_entry(entry, subject, before)
+                if not revisions:
+                    return events, 0
             piece = self._store.history.list_events(
                 subjects=() if revisions is not None or not subject else _subjects(subject),
                 actor=actor,
@@ -82,9 +87,11 @@ class History:
                 before = event.revision
                 if len(events) == page_size:
                     return events, before
-            if len(piece) < _PIECE:
+            if len(piece if revisions is None else revisions) < _PIECE:
                 return events, 0
-            scanned += len(piece)
+            if revisions is not None:
+                before = revisions[-1]
+            scanned += _PIECE
         return events, before
 
     def redact(self, principal: Principal, revision: int) -> Event:
@@ -117,24 +124,25 @@ class History:
         finally:
             self._follower.catch_up()
 
-    def _about_entry(self, reader: _Reader, subject: str) -> Sequence[int]:
-        """Return the revisions that an entry's history consists of.
-
-        Raises NotFound where the reader may not see the entry.
-        """
+    def _entry(self, reader: _Reader, subject: str) -> Entry:
+        """Return the entry that a subject is. Raises NotFound where the reader may not see it."""
         _, contributor, hash_set, entry_id = subject.split("/")
         if not reader.sees_set(f"{contributor}/{hash_set}"):
             raise no_entry(subject.removeprefix("entries/"))
-        entry = self._store.entries.get_entry(contributor, hash_set, int(entry_id))
-        about = {entry.create_revision, *self._store.feeds.revisions_about(entry.id)}
-        about.update(r.revision for r in self._store.entries.reviews_of([entry.id]).get(entry.id, ()))
+        return self._store.entries.get_entry(contributor, hash_set, int(entry_id))
+
+    def _about_entry(self, entry: Entry, subject: str, before: int) -> Sequence[int]:
+        """Return the last revisions of an entry's history before one (0: of all), the newest first, _PIECE at most."""
+        store = self._store
+        about = {
+            entry.create_revision,
+            *store.feeds.revisions_about(entry.id, before, _PIECE),
+            *store.entries.review_revisions(entry.id, before, _PIECE),
+            *store.history.revisions_of(subject, before, _PIECE),
+        }
         if entry.withdrawal is not None and entry.withdrawal.pending:  # asked for together with others
             about.add(entry.withdrawal.revision)
-        before = 0
-        while page := self._store.history.list_events(subjects=[subject], before_revision=before, limit=_PIECE):
-            about.update(event.revision for event in page)
-            before = page[-1].revision
-        return sorted(about)
+        return sorted((r for r in about if not before or r < before), reverse=True)[:_PIECE]
 
 
 class _Reader:

@@ -2,8 +2,9 @@
 
 Every few seconds: what a process that ended left unwritten of a large update is handed on, entries whose time has
 passed are withdrawn, terms that ran out become an event, so that followers look again, imports that nobody went on with
-are cancelled, and after an erasure the snapshots are written anew, so that no file holds the erased digests. Once a
-day: the history's head goes to the log, where whoever can rewrite the database cannot reach it.
+are cancelled, and after an erasure, a deletion or a purge by age the snapshots are written anew, so that no file holds
+the digests that are gone. Once a day: the history's head goes to the log, where whoever can rewrite the database cannot
+reach it.
 """
 
 from __future__ import annotations
@@ -109,11 +110,14 @@ class Housekeeping:
             self._looked_upto = self._last_erasure = self._erased_upto
         revision = self._store.history.position().revision
         if revision > self._looked_upto:  # a look at what is new: the whole history would be a second's work every time
-            erasures = self._store.history.list_events(
+            erased = self._store.history.list_events(
                 kinds=[EventKind.ENTRY_ERASED, EventKind.HASH_SET_ERASED], after_revision=self._looked_upto, limit=1
             )
-            self._last_erasure = max([self._last_erasure, *(e.revision for e in erasures)])
+            purged = self._store.retention.last_purge(self._looked_upto)
+            self._last_erasure = max([self._last_erasure, *(e.revision for e in (*erased, *purged))])
             self._looked_upto = revision
+            if purged and not erased:
+                return  # entries go by age in many pieces: once that has ended
         last = self._last_erasure
         if last > self._erased_upto and self._follower.is_ready and self._matcher.revision >= last:
             self._matcher.rebuild(self._matcher.revision, self._store.feeds.all_digests())

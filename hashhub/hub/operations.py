@@ -59,6 +59,7 @@ class Operations:
         self._work = work
         self._base = Path(config.data).absolute() / "reconcile"
         self._days = config.operation_days
+        self._keep_withdrawn_days = config.keep_withdrawn_days or _EXTRACT_DAYS
         self._max_bytes = config.max_operation_bytes
         self._tidy_due = 0.0
         self._erased_upto = -1
@@ -278,22 +279,34 @@ class Operations:
         self._drop_erased()
 
     def _drop_erased(self) -> None:
-        """Drop every extract when an entry was erased since the oldest was written; the next one is written anew."""
+        """Drop every extract when an entry was erased, or a hash set deleted, since the oldest was written, and those
+        that hold what went by age since; the next one is written anew.
+        """
         revision = self._store.revision()
-        manifests = [self._base / "extract" / "manifest.json", *self._base.glob("results/*/files/manifest.json")]
+        own = self._base / "extract" / "manifest.json"
+        manifests = [own, *self._base.glob("results/*/files/manifest.json")]
         revisions = [r for r in map(_revision_of, manifests) if r is not None]
         since = max(min(revisions, default=revision), self._erased_upto)
         if revision <= since:
             return
-        if self._store.history.list_events(kinds=[EventKind.ENTRY_ERASED], after_revision=since, limit=1):
+        kinds = [EventKind.ENTRY_ERASED, EventKind.HASH_SET_ERASED]
+        if self._store.history.list_events(kinds=kinds, after_revision=since, limit=1):
+            to_drop = manifests
+        else:
+            purged = self._store.retention.last_purge(since)
+            latest = purged[0].time - timedelta(days=min(_EXTRACT_DAYS, self._keep_withdrawn_days)) if purged else None
+            to_drop = [path for path in manifests if latest is not None and _was_written_before(path, latest)]
+        if own in to_drop:
             try:
                 with alone(self._base, wait=False):
                     shutil.rmtree(self._base / "extract", ignore_errors=True)
             except HashHubError:
                 return  # in use: at the next look
-            for path in manifests[1:]:
+        for path in to_drop:
+            if path != own:
                 shutil.rmtree(path.parent, ignore_errors=True)
-            _log.info("the extract was dropped: it held what was erased")
+        if to_drop:
+            _log.info("%d extracts were dropped: they held what is erased or deleted", len(to_drop))
         self._erased_upto = revision
 
     def close(self) -> None:
@@ -309,6 +322,14 @@ def _revision_of(manifest: Path) -> int | None:
         return None
     except (OSError, ValueError, KeyError, TypeError, msgspec.MsgspecError):
         return 0
+
+
+def _was_written_before(manifest: Path, time: datetime) -> bool:
+    """Whether an extract holds what stood before a time; also where that cannot be read."""
+    try:
+        return manifest.stat().st_mtime < time.timestamp()
+    except FileNotFoundError:
+        return False
 
 
 def way_out_of(method: str) -> access.WayOut:

@@ -153,6 +153,7 @@ class Keeper:
             if retention.days and not retention.hold:
                 self._expire(name, retention.days)
         config, store = self._config, self._store
+        gone = 0
         for days, purge in (
             (config.keep_withdrawn_days, store.retention.purge_withdrawn),
             (config.keep_reports_days, store.retention.purge_report),
@@ -160,7 +161,9 @@ class Keeper:
             if days:
                 before = now() - timedelta(days=days)
                 for name in sorted(store.resources.hash_sets()):
-                    self._repeat(partial(purge, name, before))
+                    gone += self._repeat(partial(purge, name, before))
+        if gone:
+            store.retention.scrub()
         if config.keep_deliveries_days:
             before = now() - timedelta(days=config.keep_deliveries_days)
             count = 0
@@ -191,9 +194,11 @@ class Keeper:
             _log.info("%d entries of %s, which nobody listed for %d days, have expired", count, name, days)
             self._follower.catch_up()
 
-    def _repeat(self, purge: Callable[[], int]) -> None:
+    def _repeat(self, purge: Callable[[], int]) -> int:
+        gone = 0
         try:
-            while purge() and not self.thread.wait(_PAUSE):
-                pass
+            while (count := purge()) and not self.thread.wait(_PAUSE):
+                gone += count
         except NotFound:  # it was deleted meanwhile
-            return
+            pass
+        return gone

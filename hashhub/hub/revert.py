@@ -4,25 +4,26 @@ Each event is undone by writes of its own, events of the operator's with the rea
 undo, so that a run that was cut off is gone on with by running it again: what was undone once is not undone again,
 whatever the undoing of older events made of it since, and the event that closes the run counts both. What somebody else
 has changed since stays as it is, and is told. Entries are looked at and moved in sets, some ten thousand in a
-transaction: an import of a million is undone without stopping other writes.
+transaction: an import of a million is undone without stopping other writes. What somebody writes between a look and
+the write that follows it is noticed by that write (store.undoing.Run): of two runs at the same moment one goes on.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 
 from hashhub.hygiene import Code
 from hashhub.model import EntryState, Event, EventKind, Retention, RevertedEvent, Review, ReviewKind, now
-from hashhub.store import IdSet, Origin
+from hashhub.store import EntriesMoved, IdSet, Origin
 from hashhub.trust.statement import set_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -75,6 +76,13 @@ _CODE: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITH
 _NO_IDS: Final = np.empty(0, np.int64)
 
 
+class _Told(NamedTuple):
+    """An event that told of a run: its revision, and since when (ms) the run undid what the token did."""
+
+    revision: int
+    since: int
+
+
 class Revert:
     """One run, or with `dry` its preview, which keeps account of what the undoing of newer events would have done."""
 
@@ -82,8 +90,11 @@ class Revert:
         self._store = store
         self._by = by
         self._dry = dry
+        self._run = store.undoing.begin(dry=dry)
+        self._undoes = 0  # the revision of the event that is looked at
+        self._since = 0  # in ms
+        self._actor = ""
         self._ours: list[int] = []
-        self._seen = 0
         self._undone: dict[int, list[Past]] = {}  # by revision what undid it
         self._done = _NO_IDS  # entries for which the event that is looked at was undone before
         self._moved: dict[int, int] = {}  # in a preview: entry id to the code of the state that it would be in
@@ -92,50 +103,68 @@ class Revert:
 
     def undo(self, actor: str, since: datetime, *, withdrawals_only: bool, comment: str) -> list[RevertedEvent]:
         """Undo the token's events since a time, and say what became of each."""
+        self._since = _millis(since)
+        self._actor = actor
+        self._learn()
+        told = self._told(actor)
         outcomes: list[RevertedEvent] = []
         events = entries = 0
-        told_upto = self._told_upto(actor)
         for event in self._events(actor, since):
             if withdrawals_only and event.kind not in _WITHDRAWALS:
                 continue
-            self._learn(actor, since)
-            # By a run that was cut off before it could tell.
-            before = [
-                past
-                for past in self._undone.get(event.revision, ())
-                if past.revision > told_upto and not self._is_done(past.revision)
-            ]
-            self._done = self._done_of(event.revision)
-            with self._store.undoing.of(event.revision):
-                outcome = self._undo(event)
+            outcome, before = self._outcome(event, told)
             outcomes.append(outcome)
             events += outcome.reverted or bool(before)
             entries += outcome.entry_count + sum(map(_entries_of, before))
         if not self._dry and events:
-            self._store.undoing.note(
-                EventKind.ACTOR_REVERTED,
-                subject=f"tokens/{actor}",
-                comment=comment,
-                facts={"since": since.isoformat(), "events": events, "entries": entries},
-                by=self._by,
-            )
+            with self._run.undoing(0):
+                self._store.undoing.note(
+                    EventKind.ACTOR_REVERTED,
+                    subject=f"tokens/{actor}",
+                    comment=comment,
+                    facts={"since": since.isoformat(), "events": events, "entries": entries},
+                    by=self._by,
+                )
         return outcomes
 
-    def _learn(self, actor: str, since: datetime) -> None:
+    def _outcome(self, event: Event, told: Sequence[_Told]) -> tuple[RevertedEvent, list[Past]]:
+        """Undo an event; return what became of it, and what other runs undid of it and could not tell."""
+        upto = max((note.revision for note in told if note.since <= _millis(event.time)), default=0)
+        while True:
+            self._learn()
+            untold = [
+                past
+                for past in self._undone.get(event.revision, ())
+                if past.revision > upto and not self._is_done(past.revision)
+            ]
+            self._done = self._done_of(event.revision)
+            self._undoes = event.revision
+            try:
+                with self._run.undoing(event.revision):
+                    return self._undo(event), untold
+            except EntriesMoved:  # its first write, or it would count less the second time: see `_move`
+                continue
+
+    def _learn(self) -> None:
         """Learn which revisions are the token's own or a revert's, and what these undid: what they changed is no reason
         to leave something as it is.
         """
-        for past in self._store.undoing.events_since(round(since.timestamp() * 1000), self._seen):
-            self._seen = past.revision
-            if past.actor == actor or past.reason == REASON:
+        for past in self._run.learn(self._since):
+            if past.actor == self._actor or past.reason == REASON:
                 self._ours.append(past.revision)
             if past.undoes:
                 self._undone.setdefault(past.undoes, []).append(past)
 
-    def _told_upto(self, actor: str) -> int:
-        """Return the revision up to which it was told what was undone of the token's."""
-        told = self._store.history.list_events(subjects=[f"tokens/{actor}"], kinds=[EventKind.ACTOR_REVERTED], limit=1)
-        return told[0].revision if told else 0
+    def _told(self, actor: str) -> list[_Told]:
+        """Return when it was told what was undone of the token's, and since when."""
+        notes: list[Event] = []
+        before = 0
+        while page := self._store.history.list_events(
+            subjects=[f"tokens/{actor}"], kinds=[EventKind.ACTOR_REVERTED], before_revision=before, limit=1000
+        ):
+            notes += page
+            before = page[-1].revision
+        return [_Told(note.revision, _millis(datetime.fromisoformat(str(note.facts["since"])))) for note in notes]
 
     def _is_done(self, revision: int) -> bool:
         """Whether an event was undone before, and that was not undone itself."""
@@ -216,10 +245,9 @@ class Revert:
         if event.kind is EventKind.WITHDRAWAL_ASKED and not event.subject.startswith("entries/"):
             waiting = self._store.moving.requests_at(event.revision)
             if waiting and not self._dry:
-                for start in range(0, len(waiting), _PIECE):
-                    piece = waiting[start : start + _PIECE]
+                with self._run.undoing(event.revision, waiting):  # at most store.moving.MOST
                     self._store.standing.restore_entries(
-                        piece, by=self._by, subject=self._set_of(piece[0]), reason=REASON
+                        waiting, by=self._by, subject=self._set_of(waiting[0]), reason=REASON
                     )
             if waiting:
                 return f"{_entries(len(waiting))}: the request is taken back", True, len(waiting)
@@ -230,7 +258,8 @@ class Revert:
             if is_gone or self._store.undoing.request_about(entry.id) != event.revision:
                 return "the request does not stand any more", False, 0
             if not self._dry:
-                self._store.standing.restore_entries([entry.id], by=self._by, reason=REASON)
+                with self._run.undoing(event.revision, [entry.id]):
+                    self._store.standing.restore_entries([entry.id], by=self._by, reason=REASON)
             return "the request is taken back", True, 1
         if event.facts.get("before") == "erasure":
             return _FINAL[EventKind.ENTRY_ERASED], False, 0
@@ -272,7 +301,8 @@ class Revert:
         if self._dry:
             self._moved[entry.id] = _CODE[EntryState.ACTIVE]
         else:
-            self._store.standing.release_entry(entry.id, by=self._by, reason=REASON)
+            with self._run.undoing(event.revision, [entry.id]):
+                self._store.standing.release_entry(entry.id, by=self._by, reason=REASON)
         return "released", True, 1
 
     def _release(self, event: Event) -> tuple[str, bool, int]:
@@ -289,7 +319,8 @@ class Revert:
         if self._dry:
             self._moved[entry.id] = _CODE[EntryState.QUARANTINED]
         else:
-            self._store.standing.quarantine_entry(entry.id, by=self._by, reason=REASON)
+            with self._run.undoing(event.revision, [entry.id]):
+                self._store.standing.quarantine_entry(entry.id, by=self._by, reason=REASON)
         restored, left = self._restore(
             ids for kind, ids in self._store.undoing.changes_at(event.revision) if kind == "WITHDRAW"
         )
@@ -298,58 +329,69 @@ class Revert:
 
     def _release_many(self, sets: Iterable[IdSet]) -> tuple[int, int]:
         """Release those that nobody has moved since; return how many, and how many others stay as they are."""
-        done = left = 0
-        for chosen, others in self._standing(sets, {EntryState.QUARANTINED}):
-            left += others
-            done += len(chosen)
-            if self._dry:
-                self._moved.update(dict.fromkeys(chosen, _CODE[EntryState.ACTIVE]))
-            elif chosen:
-                as_chosen = self._store.selecting.as_chosen(chosen)
-                self._store.moving.release(as_chosen, by=self._by, supersede={}, skipped={}, reason=REASON)
-        return done, left
+
+        def release(chosen: list[int]) -> int:
+            as_chosen = self._store.selecting.as_chosen(chosen)
+            self._store.moving.release(as_chosen, by=self._by, supersede={}, skipped={}, reason=REASON)
+            return len(chosen)
+
+        return self._move(sets, {EntryState.QUARANTINED}, EntryState.ACTIVE, release)
 
     def _quarantine_many(self, sets: Iterable[IdSet]) -> tuple[int, int]:
         """Quarantine those that nobody has moved since; return how many, and how many others stay as they are."""
-        done = left = 0
-        for chosen, others in self._standing(sets, {EntryState.ACTIVE}):
-            left += others
-            done += len(chosen)
-            if self._dry:
-                self._moved.update(dict.fromkeys(chosen, _CODE[EntryState.QUARANTINED]))
-            elif chosen:
-                as_chosen = self._store.selecting.as_chosen(chosen)
-                self._store.moving.quarantine(as_chosen, by=self._by, code=Code.QUARANTINED_BY_OPERATOR, reason=REASON)
-        return done, left
+
+        def quarantine(chosen: list[int]) -> int:
+            as_chosen = self._store.selecting.as_chosen(chosen)
+            self._store.moving.quarantine(as_chosen, by=self._by, code=Code.QUARANTINED_BY_OPERATOR, reason=REASON)
+            return len(chosen)
+
+        return self._move(sets, {EntryState.ACTIVE}, EntryState.QUARANTINED, quarantine)
 
     def _restore(self, sets: Iterable[IdSet]) -> tuple[int, int]:
         """Restore those that nobody has moved since; return how many, and how many others stay as they are."""
-        done = left = 0
-        for chosen, others in self._standing(sets, {EntryState.WITHDRAWN}):
-            left += others
-            if self._dry:
-                self._moved.update(dict.fromkeys(chosen, _CODE[EntryState.ACTIVE]))
-                done += len(chosen)
-            elif chosen:
-                restored = self._store.standing.restore_entries(
-                    chosen, by=self._by, subject=self._set_of(chosen[0]), reason=REASON
-                )
-                done += len(restored)
-                left += len(chosen) - len(restored)
-        return done, left
+
+        def restore(chosen: list[int]) -> int:
+            restored = self._store.standing.restore_entries(
+                chosen, by=self._by, subject=self._set_of(chosen[0]), reason=REASON
+            )
+            return len(restored)
+
+        return self._move(sets, {EntryState.WITHDRAWN}, EntryState.ACTIVE, restore)
 
     def _withdraw(self, sets: Iterable[IdSet], code: str, origin: Origin | None) -> tuple[int, int]:
         """Withdraw those that nobody has moved since; return how many, and how many others stay as they are."""
+
+        def withdraw(chosen: list[int]) -> int:
+            self._store.standing.withdraw_entries(
+                chosen, code, by=self._by, subject=self._set_of(chosen[0]), reason=REASON, origin=origin
+            )
+            return len(chosen)
+
+        return self._move(sets, {EntryState.ACTIVE, EntryState.QUARANTINED}, EntryState.WITHDRAWN, withdraw)
+
+    def _move(
+        self, sets: Iterable[IdSet], states: set[EntryState], to: EntryState, write: Callable[[list[int]], int]
+    ) -> tuple[int, int]:
+        """Move those in one of the states that nobody has moved since, by `write`, which returns how many it moved;
+        return how many, and how many others stay as they are. What somebody moves meanwhile is looked at again.
+        """
         done = left = 0
-        for chosen, others in self._standing(sets, {EntryState.ACTIVE, EntryState.QUARANTINED}):
+        for chosen, others in self._standing(sets, states):
             left += others
-            done += len(chosen)
             if self._dry:
-                self._moved.update(dict.fromkeys(chosen, _CODE[EntryState.WITHDRAWN]))
+                self._moved.update(dict.fromkeys(chosen, _CODE[to]))
+                done += len(chosen)
             elif chosen:
-                self._store.standing.withdraw_entries(
-                    chosen, code, by=self._by, subject=self._set_of(chosen[0]), reason=REASON, origin=origin
-                )
+                try:
+                    with self._run.undoing(self._undoes, chosen):
+                        moved = write(chosen)
+                    done += moved
+                    left += len(chosen) - moved
+                except EntriesMoved:
+                    self._learn()
+                    also_done, also_left = self._move([IdSet.of(chosen)], states, to, write)
+                    done += also_done
+                    left += also_left
         return done, left
 
     def _standing(self, sets: Iterable[IdSet], states: set[EntryState]) -> Iterator[tuple[list[int], int]]:
@@ -546,6 +588,10 @@ class Revert:
         if standing:
             return f"{_entries(standing)} of others' imports in it; withdraw them, or change its terms", False
         return "nothing stands in it any more", True
+
+
+def _millis(time: datetime) -> int:
+    return round(time.timestamp() * 1000)
 
 
 def _entries_of(past: Past) -> int:

@@ -29,7 +29,7 @@ from hashhub.server.counts import Counts
 from hashhub.server.health import Health
 from hashhub.server.http_door import HTTPDoor
 from hashhub.server.interceptors import Envelope, Gate, Method
-from hashhub.server.lanes import STRANGERS, Callers, Lane, Threads, end_call
+from hashhub.server.lanes import STRANGERS, Callers, Lane, Threads, Unmet, belong_to, end_call
 from hashhub.server.metrics import Ledger, Metrics
 from hashhub.server.packed import ALGORITHMS, unpacked
 from hashhub.server.probes import Probes
@@ -259,6 +259,7 @@ def _threads_of(room: Room, shares: TokenShares) -> Threads:
         room.waiting,
         most_each=room.most_each,
         most_in_lane=_most_of_one(capacity),
+        most_strangers=max(1, room.working // 2),
         on_end=give,
     )
 
@@ -299,8 +300,9 @@ class _Handlers(grpc.GenericRpcHandler):
         lane = threads.lane(STRANGERS if caller is None else caller.name)
         if threads.is_full:
             return self._refusing[method.path]
+        executor = Unmet(lane, functools.partial(self._lane_of, authorization)) if caller is None else lane
         if method.streams:
-            return _on_lane(method, functools.partial(_stream, self, method, caller), lane)
+            return _on_lane(method, functools.partial(_stream, self, method, caller), executor)
         if caller is None:
             if lane.in_progress >= min(self._most_calls, threads.most_in_lane):
                 return self._refusing[method.path]
@@ -313,7 +315,11 @@ class _Handlers(grpc.GenericRpcHandler):
                 self._gate.shares.take(caller, "calls")  # given back when the lane has done with it
             except LimitExceeded as e:
                 return self._refusal(method, e)
-        return _on_lane(method, functools.partial(_unary, self, method, caller), lane)
+        return _on_lane(method, functools.partial(_unary, self, method, caller), executor)
+
+    def _lane_of(self, authorization: str) -> str | None:
+        caller = self._callers.who(authorization)
+        return None if caller is None else caller.name
 
     def envelope(self, context: grpc.ServicerContext, caller: Principal | None, *, is_counted: bool) -> Envelope:
         """Return what came with a call besides its body. `caller`: whose it seems to be. `is_counted`: in that token's
@@ -406,6 +412,7 @@ class _Handlers(grpc.GenericRpcHandler):
     def _note(self, authorization: str, was: Principal | None, principal: Principal) -> None:
         if was is None or was.name != principal.name or was.shares != principal.shares:
             self._callers.note(authorization, principal)
+            belong_to(principal.name)
 
     def _refusal(self, method: Method, error: LimitExceeded | None = None) -> grpc.RpcMethodHandler[Any, Any]:
         call = _refuse_stream if method.streams else _refuse
@@ -423,7 +430,7 @@ def _following(method: Method, requests: Iterator[bytes]) -> Iterator[Message]:
         raise Unavailable("the caller cancelled the call or went away", reason=Reason.CALLER_GONE) from e
 
 
-def _on_lane(method: Method, behaviour: Any, lane: Lane) -> grpc.RpcMethodHandler[Any, Any]:
+def _on_lane(method: Method, behaviour: Any, lane: Lane | Unmet) -> grpc.RpcMethodHandler[Any, Any]:
     # grpc's name for it; without it every call would run on the server's one pool.
     behaviour.experimental_thread_pool = lane
     if method.streams:

@@ -3,11 +3,16 @@
     call of token a ──> lane a ──┐
     call of token b ──> lane b ──┼──> lanes with calls take turns ──> threads
     unknown token   ──> strangers┘
+                          └──> the lane of its token, as soon as that is known
 
 grpc gives every call to an executor before anybody has looked who makes it. A plain one has one queue: 200 slow calls
 of one token, or of none, and everybody else waits behind them. Here the call waits in the lane of the token that its
-header was last seen to open, and lanes take turns; one lane keeps at most three quarters of the threads busy. Which
-lane a call waits in gives it no rights: its header is looked at again when it is its turn.
+header was last seen to open, and lanes take turns; one lane keeps at most three quarters of the threads busy, and that
+of strangers half. Which lane a call waits in gives it no rights: its header is looked at again when it is its turn.
+
+A header that this process has not met is a stranger's until its first call was let in. That one counts in its token's
+lane from then on, and those that came with it go over there when it is their turn: or a token would have the threads of
+strangers as well as those of its own lane.
 """
 
 from __future__ import annotations
@@ -30,7 +35,8 @@ _MOST_LANES: Final = 1_000  # of a room; idle ones are dropped beyond
 _MOST_KNOWN: Final = 100_000  # tokens in use at a time; more begin anew
 
 
-_worked_on = threading.local()  # `end`: what is called when this thread's call ends
+# `end`: what is called when this thread's call ends; `moves`: what counts it in the lane with a name
+_worked_on = threading.local()
 
 
 def end_call() -> None:
@@ -40,6 +46,13 @@ def end_call() -> None:
     end, _worked_on.end = getattr(_worked_on, "end", None), None
     if end is not None:
         end()
+
+
+def belong_to(token: str) -> None:
+    """Count the call that this thread works on in the lane of a token, whose it turned out to be."""
+    moves = getattr(_worked_on, "moves", None)
+    if moves is not None:
+        moves(token)
 
 
 class Callers:
@@ -74,8 +87,9 @@ class Threads:
     """The threads of one room.
 
     `working`: how many. `waiting`: calls that wait for one. `most_each`: calls of one lane that are worked on at a
-    time. `most_in_lane`: calls of one lane that work or wait. `on_end` is called with the lane's name for each call
-    that was given to one, once: when it has ended (`end_call`) or could not be begun.
+    time; `most_strangers`: of that of strangers, 0: as of any other. `most_in_lane`: calls of one lane that work or
+    wait. `on_end` is called with the lane's name for each call that was given to one, once: when it has ended
+    (`end_call`) or could not be begun.
     """
 
     def __init__(
@@ -86,11 +100,12 @@ class Threads:
         *,
         most_each: int,
         most_in_lane: int,
+        most_strangers: int = 0,
         on_end: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.most_in_lane, self._on_end = most_in_lane, on_end
         self._name, self._working, self.capacity = name, working, working + waiting
-        self._most_each = most_each
+        self._most_each, self._most_strangers = most_each, most_strangers or most_each
         self._lock = threading.Lock()
         self._lanes: dict[str, Lane] = {}
         self._turns: SimpleQueue[Lane | None] = SimpleQueue()  # lanes whose next call can be begun
@@ -105,12 +120,7 @@ class Threads:
     def lane(self, name: str) -> Lane:
         """Return the lane with this name."""
         with self._lock:
-            lane = self._lanes.get(name)
-            if lane is None:
-                if len(self._lanes) >= _MOST_LANES:
-                    self._lanes = {n: one for n, one in self._lanes.items() if one.in_progress}
-                lane = self._lanes[name] = Lane(self, name)
-            return lane
+            return self._lane(name)
 
     @property
     def is_full(self) -> bool:
@@ -119,22 +129,22 @@ class Threads:
         """
         return self.in_progress >= self.capacity
 
-    def add(self, lane: Lane, future: Future[Any], work: Callable[[], Any]) -> None:
+    def add(self, call: _Call) -> None:
         """Let a call wait in its lane."""
         try:
-            self._add(lane, future, work)
+            self._add(call)
         except RuntimeError:
-            self._on_end(lane.name)
+            self._on_end(call.counted_for)
             raise
 
-    def _add(self, lane: Lane, future: Future[Any], work: Callable[[], Any]) -> None:
+    def _add(self, call: _Call) -> None:
         with self._lock:
             if not self._is_open:
                 raise RuntimeError("the threads have ended")  # as an executor says it
             self.in_progress += 1
-            lane.in_progress += 1
-            lane.calls.append((future, work))
-            self._line_up(lane)
+            call.lane.in_progress += 1
+            call.lane.calls.append(call)
+            self._line_up(call.lane)
 
     def close(self) -> None:
         """Take no more calls. Threads end after the call that they work on; those that wait are dropped."""
@@ -144,9 +154,19 @@ class Threads:
         for _ in range(threads):
             self._turns.put(None)
 
+    def _lane(self, name: str) -> Lane:
+        """Return the lane with this name. The caller holds the lock."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            if len(self._lanes) >= _MOST_LANES:
+                self._lanes = {n: one for n, one in self._lanes.items() if one.in_progress}
+            most = self._most_strangers if name == STRANGERS else self._most_each
+            lane = self._lanes[name] = Lane(self, name, most)
+        return lane
+
     def _line_up(self, lane: Lane) -> None:
         """Let the lane have a turn, once, if it has a call and may begin it. The caller holds the lock."""
-        if lane.calls and not lane.is_lined_up and lane.working < self._most_each:
+        if lane.calls and not lane.is_lined_up and lane.working < lane.most:
             if len(self._threads) < min(self._due + 1, self._working):
                 with contextlib.suppress(RuntimeError):  # the system has none to give: those that there are go on
                     self._add_thread()
@@ -166,23 +186,64 @@ class Threads:
             with self._lock:
                 if lane is None or not self._is_open:
                     return
-                future, work = lane.calls.popleft()
+                call = lane.calls.popleft()
                 lane.is_lined_up = False
+                token = call.whose()
+                if token is not None and token != lane.name:
+                    self._due -= 1
+                    self._hand_over(call, token)
+                    continue
                 lane.working += 1
                 self._line_up(lane)
-            _worked_on.end = functools.partial(self._on_end, lane.name)
+            _worked_on.end = functools.partial(self._on_end, call.counted_for)
+            _worked_on.moves = functools.partial(self._move, call)
             try:
-                future.set_result(work())
+                call.future.set_result(call.work())
             except BaseException as e:  # noqa: BLE001 - whatever a call raises is its caller's, and the thread goes on
-                future.set_exception(e)
-            del future, work
+                call.future.set_exception(e)
+            _worked_on.moves = None
             end_call()
             with self._lock:
                 self._due -= 1
-                lane.working -= 1
-                lane.in_progress -= 1
+                call.lane.working -= 1
+                call.lane.in_progress -= 1
                 self.in_progress -= 1
-                self._line_up(lane)
+                self._line_up(call.lane)
+            del call, lane
+
+    def _hand_over(self, call: _Call, token: str) -> None:
+        """Let a call whose turn it is wait in the lane of a token instead. The caller holds the lock."""
+        before, call.lane = call.lane, self._lane(token)
+        before.in_progress -= 1
+        call.lane.in_progress += 1
+        call.lane.calls.append(call)
+        self._line_up(call.lane)
+        self._line_up(before)
+
+    def _move(self, call: _Call, token: str) -> None:
+        """Count a call that is worked on in the lane of a token."""
+        with self._lock:
+            before, call.lane = call.lane, self._lane(token)
+            before.working -= 1
+            before.in_progress -= 1
+            call.lane.working += 1
+            call.lane.in_progress += 1
+            self._line_up(before)
+
+
+class _Call:
+    """A call in a lane.
+
+    `counted_for`: the lane's name that `on_end` is told. `whose`: the token that its header has opened by now, None as
+    long as that is not known.
+    """
+
+    __slots__ = ("counted_for", "future", "lane", "whose", "work")
+
+    def __init__(self, lane: Lane, work: Callable[[], Any], whose: Callable[[], str | None]) -> None:
+        self.lane, self.work, self.whose = lane, work, whose
+        self.counted_for = lane.name
+        self.future: Future[Any] = Future()
 
 
 class Lane(ThreadPoolExecutor):
@@ -191,16 +252,37 @@ class Lane(ThreadPoolExecutor):
     grpc takes nothing but a ThreadPoolExecutor; the threads of that one are never started.
     """
 
-    def __init__(self, threads: Threads, name: str) -> None:
+    def __init__(self, threads: Threads, name: str, most: int) -> None:
         super().__init__(1)
-        self.name = name
-        self.calls: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self.name, self.most = name, most
+        self.calls: deque[_Call] = deque()
         self.working = self.in_progress = 0
         self.is_lined_up = False
         self._room = threads
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Let the call wait for its turn."""
-        future: Future[Any] = Future()
-        self._room.add(self, future, lambda: fn(*args, **kwargs))
-        return future
+        return self.submit_of(lambda: fn(*args, **kwargs), _nobody)
+
+    def submit_of(self, work: Callable[[], Any], whose: Callable[[], str | None]) -> Future[Any]:
+        """Let a call wait for its turn; once `whose` returns a token, it goes over to that one's lane."""
+        call = _Call(self, work, whose)
+        self._room.add(call)
+        return call.future
+
+
+def _nobody() -> None:
+    """What is known of the callers of a lane that is a token's: nothing that would lead them elsewhere."""
+
+
+class Unmet(ThreadPoolExecutor):
+    """What grpc takes for the executor of one call of a header that has opened nothing yet."""
+
+    def __init__(self, lane: Lane, whose: Callable[[], str | None]) -> None:
+        """`lane`: the strangers'."""
+        super().__init__(1)
+        self._lane, self._whose = lane, whose
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Let the call wait for its turn."""
+        return self._lane.submit_of(lambda: fn(*args, **kwargs), self._whose)

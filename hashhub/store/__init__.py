@@ -23,7 +23,7 @@ from hashhub.store.resources import Registry
 from hashhub.store.selecting import Chosen, Scope
 from hashhub.store.standing import DailyLimit
 from hashhub.store.store import Store
-from hashhub.store.undoing import Past
+from hashhub.store.undoing import EntriesMoved, Past
 from hashhub.store.waiting import COUNTED as WAITING_COUNTED
 from hashhub.store.waiting import Waiting
 
@@ -38,6 +38,7 @@ __all__ = [
     "ConflictRow",
     "ConflictScope",
     "DailyLimit",
+    "EntriesMoved",
     "EntryColumns",
     "EntryHit",
     "FindingRun",

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -39,12 +39,13 @@ from hashhub.store.database import Database, Row
 VERSION: Final = "hashhub-event-1"
 _SALT_BYTES: Final = 16
 _PAGE: Final = 10_000  # events read at a time
-_MAX_REVISION: Final = (1 << 63) - 1
+MAX_REVISION: Final = (1 << 63) - 1
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 UNDOES: Final = "undoes"
 """A fact of what a revert writes: the revision of the event that it undoes."""
-_undone: Final[ContextVar[int]] = ContextVar("undone", default=0)
+_Joins = Callable[[Connection, int], int]
+_undoing: Final[ContextVar[_Joins | None]] = ContextVar("undoing", default=None)
 
 Facts = Mapping[str, str | int | tuple[str, ...]]
 
@@ -80,13 +81,17 @@ def genesis(database_id: str) -> bytes:
 
 
 @contextmanager
-def undoing(revision: int) -> Iterator[None]:
-    """Let every event that this thread appends meanwhile tell which one it undoes."""
-    token = _undone.set(revision)
+def undoing(joins: _Joins) -> Iterator[None]:
+    """Let every event that this thread appends meanwhile tell which one it undoes.
+
+    `joins` is asked in the transaction, once the counter is locked, with the event's revision: it returns the revision
+    of the event that is undone, 0 for none, or raises, so that nothing is written.
+    """
+    token = _undoing.set(joins)
     try:
         yield
     finally:
-        _undone.reset(token)
+        _undoing.reset(token)
 
 
 def append_event(
@@ -114,7 +119,8 @@ def append_event(
     content = _encode({name: text for name, text in (details or {}).items() if text})
     before = None if undo is None else msgspec.msgpack.encode(undo)
     told = dict(facts or {})
-    if undone := _undone.get():
+    joins = _undoing.get()
+    if joins is not None and (undone := joins(c, revision)):
         told[UNDOES] = undone
     commitment = _commitment(salt, content, before)
     c.execute(sa.insert(s.event_detail).values(revision=revision, salt=salt, content=content, undo=before))
@@ -197,6 +203,16 @@ class Events:
             raise NotFound(f"there is no event {revision}", kind="Event", name=str(revision))
         return events[0]
 
+    def revisions_of(self, subject: str, before: int, limit: int) -> list[int]:
+        """Return the last revisions before one (0: of all) whose events name this subject itself, `limit` at most, the
+        newest first; staging is left out.
+        """
+        sql = self._db.sql(
+            "SELECT revision FROM event WHERE subject = ? AND revision < ? AND kind <> ? ORDER BY revision DESC LIMIT ?"
+        )
+        rows = self._db.fetch(sql, (subject, before or MAX_REVISION, EventKind.IMPORT_STAGED.value, limit))
+        return [row[0] for row in rows]
+
     def undo_of(self, revision: int) -> Any:
         """Return what `append_event` was told to keep for a revert of this revision, or None."""
         rows = self._db.fetch(self._db.sql("SELECT undo FROM event_detail WHERE revision = ?"), (revision,))
@@ -260,7 +276,7 @@ class Events:
             "FROM event e LEFT JOIN event_detail d ON d.revision = e.revision "
             "WHERE e.revision > ? AND e.revision <= ? ORDER BY e.revision LIMIT ?"
         )
-        last = until.revision if until else _MAX_REVISION
+        last = until.revision if until else MAX_REVISION
         missing: dict[int, str] = {}  # the subjects of events whose details are gone
         while rows := self._db.fetch(sql, (after, last, _PAGE)):
             for revision, time, actor, kind, subject, body, digest, *details in rows:

@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from hashhub.model import SYSTEM, Actor, Disposition, EventKind, Retention
+from hashhub.model import SYSTEM, Actor, Disposition, Event, EventKind, Retention
 from hashhub.store import schema as s
 from hashhub.store.burying import PIECE, bury
 from hashhub.store.database import Database
-from hashhub.store.events import append_event
+from hashhub.store.events import Events, append_event
 from hashhub.store.idset import ascending
 from hashhub.store.reports import named_entries
 from hashhub.store.resources import key_of_set, to_json
@@ -34,8 +34,9 @@ _STATED: Final = re.compile(r"entry \S+/([0-9]+) already states exactly this")  
 class Retentions:
     """The part of the Store that knows how long things are kept."""
 
-    def __init__(self, database: Database, secret: bytes) -> None:
+    def __init__(self, database: Database, history: Events, secret: bytes) -> None:
         self._db = database
+        self._history = history
         self._secret = secret
 
     def get(self, contributor: str, hash_set: str) -> Retention:
@@ -151,6 +152,16 @@ class Retentions:
                 facts={"entries": gone.entries, "hashes": gone.hashes, "holds": gone.holds},
             )
             return gone.entries
+
+    def last_purge(self, after: int) -> list[Event]:
+        """Return the event of the last purge of withdrawn entries behind a revision, if there is one."""
+        return self._history.list_events(
+            kinds=[EventKind.RETENTION_APPLIED], subjects=["hash-sets"], after_revision=after, limit=1
+        )
+
+    def scrub(self) -> None:
+        """Leave nothing of what was purged in the database's log, as far as that can be done at once."""
+        self._db.scrub()
 
     def purge_report(self, hash_set: str, before: datetime) -> int:
         """Delete the oldest report of a hash set's imports that was made before a time; return of how many lines.

@@ -110,7 +110,7 @@ class Store:
         self.operations: Final = Operations(database, self.leases.presence)
         self.webhooks: Final = Webhooks(database, self.leases.presence)
         self.deletions: Final = Deletions(database, outstanding, writing, self.secret, self.leases)
-        self.retention: Final = Retentions(database, self.secret)
+        self.retention: Final = Retentions(database, self.history, self.secret)
         self.conflict_pass: Final = ConflictPass(database, self.entries, self.feeds, self.secret)
         self.conflicts: Final = Conflicts(database, self.feeds)
 

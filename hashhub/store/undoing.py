@@ -4,15 +4,18 @@ were.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from sqlalchemy.engine import Connection
 
+from hashhub.errors import Conflict
 from hashhub.model import Actor, DefinitionKind, EventKind, Review
 from hashhub.store import schema as s
 from hashhub.store.database import Database
@@ -47,6 +50,84 @@ class Past(NamedTuple):
     kind: EventKind
     undoes: int
     entries: int
+
+
+class EntriesMoved(Conflict):
+    """Somebody moved one of the entries between a run's look at them and its write: look again."""
+
+
+class Run:
+    """One run of a revert among whatever else is written meanwhile.
+
+    What a run looks at may have moved until it writes. Each of its writes therefore asks, in its own transaction and
+    under the lock on the counter, what was written behind `seen`: where another run has undone something, or told that
+    it has, this one ends, so that at any moment one of them goes on; where the entries that it is about to move were
+    moved, it looks at them again.
+    """
+
+    def __init__(self, database: Database, *, dry: bool) -> None:
+        self._db = database
+        self._dry = dry
+        self._own: set[int] = set()
+        self._is_begun = False
+        self.seen = 0
+
+    def learn(self, millis: int) -> Iterator[Past]:
+        """Yield the events of a time or later that were not yielded before. Raises Conflict when another run has
+        undone something since the first call.
+        """
+        upto: int = self._db.fetch("SELECT revision FROM metadata")[0][0]
+        sql = self._db.sql(
+            "SELECT revision, body FROM event WHERE revision > ? AND time >= ? AND kind <> ? ORDER BY revision LIMIT ?"
+        )
+        while rows := self._db.fetch(sql, (self.seen, millis, EventKind.IMPORT_STAGED.value, _PIECE)):
+            for past in itertools.starmap(_past, rows):
+                self._refuse_another(past)
+                self.seen = past.revision
+                yield past
+        self.seen = max(self.seen, upto)
+        self._is_begun = True
+
+    @contextmanager
+    def undoing(self, revision: int, entries: Sequence[int] = ()) -> Iterator[None]:
+        """Let every event that this thread appends meanwhile tell that it undoes the one of this revision, 0: none.
+
+        `entries`: what is about to be moved, ascending, as it was looked at after the last `learn`. The write raises
+        EntriesMoved when one of them has moved since, and Conflict when another run undid something; then nothing of
+        it is written.
+        """
+
+        def joins(c: Connection, own: int) -> int:
+            sql = self._db.sql("SELECT revision, body FROM event WHERE revision > ? AND kind <> ?")
+            for row in c.exec_driver_sql(sql, (self.seen, EventKind.IMPORT_STAGED.value)).all():
+                self._refuse_another(_past(*row))
+            if len(entries):
+                self._refuse_moved(c, np.array(entries, np.int64))
+            self._own.add(own)
+            return revision
+
+        with undoing(joins):
+            yield
+
+    def _refuse_another(self, past: Past) -> None:
+        is_undoing = past.undoes or past.kind is EventKind.ACTOR_REVERTED
+        if self._is_begun and not self._dry and is_undoing and past.revision not in self._own:
+            raise Conflict(
+                "another revert undid something while this one ran, and goes on; wait until it has ended, then run "
+                "this one again: nothing is undone twice"
+            )
+
+    def _refuse_moved(self, c: Connection, entries: NDArray[np.int64]) -> None:
+        sql = self._db.sql(
+            "SELECT revision, first_entry, last_entry, ids FROM change WHERE revision > ? AND kind <> ? "
+            "AND first_entry <= ? AND last_entry >= ?"
+        )
+        span = int(entries[-1]), int(entries[0])
+        for revision, *ids in c.exec_driver_sql(sql, (self.seen, s.STAGED, *span)).all():
+            if revision in self._own:
+                continue
+            if any(np.isin(entries, piece, assume_unique=True).any() for piece in IdSet(*ids).pieces(_PIECE)):
+                raise EntriesMoved("the entries were moved meanwhile; look at them again")
 
 
 class Undoing:
@@ -92,23 +173,9 @@ class Undoing:
         sql = self._db.sql(f"{REVIEW_SQL} WHERE r.revision = ? AND e.id = r.entry ORDER BY r.id")
         return [review_of_row(row) for row in self._db.fetch(sql, (revision,))]
 
-    def events_since(self, millis: int, after: int = 0) -> Iterator[Past]:
-        """Yield every event of a time or later behind a revision, the oldest first, staging left out."""
-        sql = self._db.sql(
-            "SELECT revision, body FROM event WHERE revision > ? AND time >= ? AND kind <> ? ORDER BY revision LIMIT ?"
-        )
-        while rows := self._db.fetch(sql, (after, millis, EventKind.IMPORT_STAGED.value, _PIECE)):
-            after = rows[-1][0]
-            for revision, body in rows:
-                told = decoded(body)
-                undoes, entries = (
-                    n if isinstance(n := told.facts.get(name), int) else 0 for name in (UNDOES, _ENTRIES)
-                )
-                yield Past(revision, told.actor, told.reason, EventKind(told.kind), undoes, entries)
-
-    def of(self, revision: int) -> AbstractContextManager[None]:
-        """Let every event that this thread appends meanwhile tell that it undoes the one of this revision."""
-        return undoing(revision)
+    def begin(self, *, dry: bool) -> Run:
+        """Return a run that has seen nothing yet; with `dry` it writes nothing, and what others write is in no way."""
+        return Run(self._db, dry=dry)
 
     def put_back(
         self,
@@ -170,6 +237,12 @@ class Undoing:
         with self._db.write() as c:
             self._db.lock(c)
             return append_event(c, by, kind, subject=subject, facts=facts, details={"comment": comment})
+
+
+def _past(revision: int, body: bytes) -> Past:
+    told = decoded(body)
+    undoes, entries = (n if isinstance(n := told.facts.get(name), int) else 0 for name in (UNDOES, _ENTRIES))
+    return Past(revision, told.actor, told.reason, EventKind(told.kind), undoes, entries)
 
 
 def _spans(piece: NDArray[np.int64]) -> list[tuple[int, int]]:

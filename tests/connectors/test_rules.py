@@ -15,11 +15,12 @@ import pytest
 
 from hashhub import schemes
 from hashhub.connector import Connector, recognise
-from hashhub.errors import MalformedSource
+from hashhub.errors import HashHubError, MalformedSource
 from hashhub.hashes import parse
 from hashhub.hygiene import inspect
 from hashhub.model import Action, Flags, HashSet, Marking, Record, Reject
 from hashhub.testing.lists import list_file, random_items
+from hashhub_connectors import items
 from hashhub_connectors.csv_mapping import MappedCSV
 from hashhub_connectors.hash_lines import HashLines
 from hashhub_connectors.icse_csv import ICSECSV
@@ -206,3 +207,14 @@ class TestDirtyVICS:
     def test_byte_order_marks_and_line_ends_change_nothing(self, mark: str, end: str) -> None:
         text = json.dumps({"@odata.context": V20.format("US"), "value": [{"MD5": MD5}]}, indent=1)
         assert record(VICS(), mark + text.replace("\n", end)) == one()
+
+
+def test_one_character_is_no_plural() -> None:
+    assert [items.kind(text) for text in ("", "x", "xy")] == [
+        "a text of 0 characters",
+        "a text of 1 character",
+        "a text of 2 characters",
+    ]
+    for text in ("a", "?"):
+        with pytest.raises(HashHubError, match=r"\b1 character\b"):
+            parse("MD5", text)

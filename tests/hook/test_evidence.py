@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from hashhub.cli import main
 from hashhub.errors import AlreadyExists, NotFound
 from hashhub.hashes import Hash
-from hashhub.hook import Action, Hook
+from hashhub.hook import Action, Hook, evidence
 from hashhub.hook.cases import CasePurpose, Cases, item_of_hashes
 from hashhub.hook.decision import Checked, Decision
 from hashhub.hook.evidence import collect, draw_sample, page, sampled, wilson
@@ -169,6 +170,35 @@ def test_a_sample_is_drawn_once_and_can_be_drawn_again_by_who_checks_it(
     assert (sample.seed, sample.frame, sample.actor) == (4, 50, "ann")
     with pytest.raises(NotFound):
         sampled(records, "q9")
+
+
+def test_a_sample_is_that_of_all_uploads_in_order_and_reads_a_few_at_a_time(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A seed on record gives what it gave when all of them were held in memory."""
+    states = ("HELD", "BLOCKED", "RELEASED", "REMOVED", "UNANSWERED")
+    for number in range(120):
+        keep(records, f"m{number * 7919 % 120:03}", states[number % 5])
+        time = f"2026-01-{1 + number * 31 % 11:02}T00:00:00Z"
+        records.write("UPDATE upload SET time = ? WHERE reference = ?", (time, f"m{number * 7919 % 120:03}"))
+    in_order = [
+        reference
+        for reference, state in records.rows("SELECT reference, state FROM upload ORDER BY time, reference")
+        if state != "UNANSWERED"
+    ]
+    monkeypatch.setattr(evidence, "_ROWS", 7)
+    rows, most = records.rows, [0]
+
+    def counted(sql: str, values: Any = ()) -> list[tuple[Any, ...]]:
+        read = rows(sql, values)
+        most.append(len(read))
+        return read
+
+    monkeypatch.setattr(records, "rows", counted)
+    for size in (1, 10, 95, 96, 500):
+        drawn = draw_sample(records, f"s{size}", size=size, seed=size, actor="ann")
+        assert drawn == random.Random(size).sample(in_order, min(size, len(in_order)))
+    assert max(most) <= 7
 
 
 def test_outages_are_told_by_day(records: Records, make_settings: Callable[..., HookSettings]) -> None:

@@ -28,11 +28,22 @@ from hashhub.errors import (
     Reason,
 )
 from hashhub.hub import Hub
-from hashhub.model import EventKind, HashSet, Marking, Operation, OperationState, Principal, Role, WithdrawalReason
+from hashhub.model import (
+    EventKind,
+    HashSet,
+    Marking,
+    Operation,
+    OperationState,
+    Principal,
+    Role,
+    WithdrawalReason,
+    now,
+)
 from hashhub.reconcile import apart, tasks
 from hashhub.reconcile.extract import Extract
 from hashhub.reconcile.results import By, Engine, Overlap, Progress
 from hashhub.reconcile.work import Job, work
+from hashhub.store import events
 from hashhub.store import operations as stored
 from tests.hub.conftest import OPERATOR, Desk, Open, item, writer
 
@@ -532,6 +543,47 @@ def test_no_extract_keeps_what_was_erased(scene: Scene, tmp_path: Path) -> None:
     assert scene.hub.operations.get(scene.ada, overlap.id).response
     again = scene.done(scene.ada, tasks.ExtractEntries())
     assert scene.files(scene.ada, again, tmp_path / "c").exists()
+
+
+def test_no_extract_keeps_a_deleted_hash_set(scene: Scene, tmp_path: Path) -> None:
+    operation = scene.done(scene.ada, tasks.ExtractEntries())
+    digest = scene.desk.entries("alpha/list")[0].hashes[0].digest
+    scene.hub.retention.delete(OPERATOR, "alpha", "list")
+    scene.hub.keeper.delete_rows()
+    scene.hub.operations.tidy()
+    for path in scene.hub.operations.base.rglob("*"):
+        assert digest not in path.read_bytes() if path.is_file() else True
+    with pytest.raises(FailedPrecondition) as refused:
+        scene.files(scene.ada, operation, tmp_path / "a")
+    assert refused.value.reason is Reason.RESULT_GONE
+
+
+@pytest.mark.parametrize(("days", "is_old"), [(30, True), (30, False), (0.01, False)])
+def test_no_extract_keeps_what_went_by_age(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: float, *, is_old: bool
+) -> None:
+    """One that was written after the entries were withdrawn never had them, and stays: results are for a day."""
+    scene.hub.operations._keep_withdrawn_days = days
+    operation = scene.done(scene.ada, tasks.ExtractEntries())
+    first, second = scene.desk.entries("alpha/list")[:2]
+    if is_old:
+        for manifest in scene.hub.operations.base.rglob("manifest.json"):
+            written = manifest.stat().st_mtime - timedelta(days=31).total_seconds()
+            os.utime(manifest, (written, written))
+    for entry in (first, second):
+        scene.hub.entries.withdraw(OPERATOR, "alpha", "list", entry.id, WithdrawalReason.ERROR)
+    with monkeypatch.context() as patch:
+        patch.setattr(events, "now", lambda: now() + timedelta(hours=1))
+        assert scene.hub._store.retention.purge_withdrawn("alpha/list", now() + timedelta(hours=1)) == 2
+    scene.hub.operations.tidy()
+    is_dropped = is_old or days < 1
+    held = [p for p in scene.hub.operations.base.rglob("*") if p.is_file() and first.hashes[0].digest in p.read_bytes()]
+    assert bool(held) is not is_dropped
+    if is_dropped:
+        with pytest.raises(FailedPrecondition):
+            scene.files(scene.ada, operation, tmp_path / "a")
+    else:
+        assert scene.files(scene.ada, operation, tmp_path / "a").exists()
 
 
 def test_what_was_erased_is_dropped_from_older_results_after_a_restart(scene: Scene, open_hub: Open) -> None:

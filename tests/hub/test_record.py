@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from hashhub.config import Config
 from hashhub.errors import DataLoss, InvalidArgument, NotFound, PermissionDenied
 from hashhub.hub import Hub
+from hashhub.hub import history as module
 from hashhub.hub import reviews as reviews_module
 from hashhub.hub.examine import examine
 from hashhub.hub.housekeeping import Housekeeping
@@ -33,6 +35,7 @@ from hashhub.model import (
     WithdrawalReason,
     now,
 )
+from hashhub.store.events import Events
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, Stock, digest, item
 from tests.hub.test_entries import ALPHA, BETA, SECOND, entry_of, restore, withdraw
 
@@ -63,6 +66,44 @@ def listed(any_stock: Stock) -> Desk:
 
 
 class TestReading:
+    def test_the_history_of_an_entry_is_read_a_page_at_a_time(
+        self, listed: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for n in range(12):
+            done = withdraw(listed, 1, OPERATOR, reason="FALSE_POSITIVE", comment=f"{n}")
+            restore(listed, done, OPERATOR)
+            listed.hub.reviews.create(BETA, "alpha", "list", done.id, ReviewKind.FALSE_POSITIVE, f"{n}")
+            withdraw(listed, 2, OPERATOR)
+            restore(listed, entry_of(listed, 2), OPERATOR)
+        listed.contribute("alpha/list", item(1, tags=("new",)))
+        subjects = [f"entries/{e.name}" for e in listed.entries("alpha/list")[:2]]
+        whole = {(who, s): history(listed, who, s) for who in (OPERATOR, ALPHA, BETA) for s in subjects}
+        assert len(whole[OPERATOR, subjects[0]]) == 38
+        monkeypatch.setattr(module, "_PIECE", 5)
+        read: list[int] = []
+        list_events = Events.list_events
+
+        def counted(self: Events, **options: Any) -> list[Event]:
+            events = list_events(self, **options)
+            read[-1] += len(events)
+            return events
+
+        monkeypatch.setattr(Events, "list_events", counted)
+        for (who, subject), events in whole.items():
+            pages: list[Event] = []
+            before = 0
+            while True:
+                read.append(0)
+                page, before = listed.hub.history.list(who, subject, "", None, 3, before)
+                pages += page
+                if not before:
+                    break
+            assert pages == events
+        assert max(read) <= 10  # of 38 events
+        for (who, subject), events in whole.items():
+            of_one = listed.hub.history.list(who, subject, "beta-desk", None, 100, 0)[0]
+            assert of_one == [e for e in events if e.actor.name == "beta-desk"]
+
     def test_of_one_entry_from_import_to_restored_withdrawal(self, listed: Desk) -> None:
         old = entry_of(listed, 1)
         listed.contribute("alpha/list", item(1, tags=("new",)))

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import sqlalchemy as sa
@@ -513,6 +514,47 @@ def test_withdrawn_rows_go_by_age_and_what_holds_stays(still: Desk, monkeypatch:
     still.contribute("alpha/list", *[item(n, external_id=f"x{n}") for n in (7, 8, 9)])
     states = {e.external_id: e.state for e in still.entries("alpha/list") if e.external_id in {"x7", "x8", "x9"}}
     assert set(states.values()) == {EntryState.QUARANTINED}
+
+
+def test_no_file_holds_what_went_by_age(
+    open_hub: Open, sqlite_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the rows go in several pieces, between which the hub looks after what was erased."""
+    monkeypatch.setattr(store_module, "PIECE", 4)
+    desk = Desk(open_hub(start=False))
+    desk.hub._follower.start()
+    desk.hash_set("alpha/list")
+    old = [item(n, algorithms=("MD5", "PDQ"), external_id=f"external-{n}-id") for n in range(10)]
+    desk.contribute("alpha/list", *old)
+    desk.contribute("alpha/list", item(99))
+    desk.hub._store.commits.tidy()
+    desk.hub._matcher.compact()
+    for entry in desk.entries("alpha/list")[:10]:
+        desk.hub.entries.withdraw(OPERATOR, "alpha", "list", entry.id, WithdrawalReason.ERROR)
+    _age(desk, days=40)
+    desk.hub.keeper._config = Config(keep_withdrawn_days=30, keep_reports_days=30)
+    housekeeping = desk.hub._housekeeping
+    assert housekeeping is not None
+    rebuild = Mock(wraps=desk.hub._matcher.rebuild)
+    monkeypatch.setattr(desk.hub._matcher, "rebuild", rebuild)
+    purge = store_module.Retentions.purge_withdrawn
+
+    def purge_between_rounds(*arguments: Any) -> int:
+        gone = purge(*arguments)
+        housekeeping.round()
+        return gone
+
+    monkeypatch.setattr(store_module.Retentions, "purge_withdrawn", purge_between_rounds)
+    desk.hub.keeper.apply_ages()
+    for _ in range(3):
+        housekeeping.round()
+    assert rebuild.call_count == 1  # the snapshots of millions are not written for each thousand that goes
+    needles = [h.digest for x in old for h in x.hashes]
+    for path in sqlite_directory.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert [n for n in needles if n in content] == [], path
+    assert desk.known(99, 3) == [99]
 
 
 def test_reports_go_by_age_and_say_so(still: Desk) -> None:

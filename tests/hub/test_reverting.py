@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hashhub.errors import InvalidArgument, PermissionDenied
+from hashhub.config import Config
+from hashhub.errors import Conflict, InvalidArgument, PermissionDenied
+from hashhub.hub import Hub
 from hashhub.model import (
     TLP,
     Contributor,
@@ -23,8 +28,9 @@ from hashhub.model import (
     Role,
     now,
 )
+from hashhub.store import IdSet
 from hashhub.store.standing import Standing
-from hashhub.store.undoing import Undoing
+from hashhub.store.undoing import Standings, Undoing
 from tests.hub.conftest import AUDITOR, OPERATOR, Desk, Stock, item
 from tests.hub.test_entries import ALPHA, BETA, entry_of, restore, withdraw
 from tests.hub.test_record import fill, history, kinds
@@ -263,3 +269,162 @@ class TestReverting:
         assert desk.known(1, 2) == [1, 2]
         told = next(e for e in history(desk) if e.kind is EventKind.ACTOR_REVERTED and e.subject == "tokens/thief")
         assert (told.facts["events"], told.facts["entries"]) == (1, 1)
+
+
+class TestMeanwhile:
+    """What others write while a run is between looking at entries and moving them."""
+
+    @pytest.fixture
+    def meanwhile(self, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+        """Return a function that has something done right behind the next look at entries, after so many others, by
+        another thread.
+        """
+        look = Undoing.standings
+
+        def have_done(act: Callable[[], object], looks_before: int = 0) -> None:
+            left = [False] * looks_before + [True]
+
+            def standings(self: Undoing, ids: IdSet) -> Iterator[Standings]:
+                for piece in look(self, ids):
+                    if threading.current_thread() is runs_in and left and left.pop(0):
+                        other = threading.Thread(target=act)
+                        other.start()
+                        other.join()
+                    yield piece
+
+            runs_in = threading.current_thread()
+            monkeypatch.setattr(Undoing, "standings", standings)
+
+        return have_done
+
+    @pytest.fixture
+    def stolen(self, any_stock: Stock) -> Desk:
+        return any_stock(_fill_stolen)
+
+    def test_another_run_ends_while_one_is_at_it(self, stolen: Desk, meanwhile: Callable[..., None]) -> None:
+        """It would put back what the newer list had replaced, which the other run withdrew, and leave it so."""
+        since = stolen.hub.hash_sets.get(OPERATOR, "alpha", "list").create_time
+        assert since is not None
+        meanwhile(lambda: revert_plainly(stolen, since), looks_before=1)
+        with pytest.raises(Conflict, match="another revert"):
+            revert_plainly(stolen, since)
+        assert stolen.known(*range(1, 31)) == []
+        (told,) = [e for e in history(stolen) if e.kind is EventKind.ACTOR_REVERTED]
+        assert (told.facts["events"], told.facts["entries"]) == (2, 90)
+        undone = [e.facts["undoes"] for e in history(stolen) if "undoes" in e.facts]
+        assert len(undone) == 3
+        assert not any(x.reverted for x in revert_plainly(stolen, since))
+
+    @pytest.mark.parametrize("looks_before", range(3))
+    def test_whichever_of_two_runs_is_behind_is_told_and_each_undoing_is_counted_once(
+        self, stolen: Desk, meanwhile: Callable[..., None], looks_before: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        since = stolen.hub.hash_sets.get(OPERATOR, "alpha", "list").create_time
+        assert since is not None
+
+        def cut_off() -> None:
+            with monkeypatch.context() as patch:
+                patch.setattr(Undoing, "note", lambda *_, **__: 1 / 0)
+                with pytest.raises(ZeroDivisionError):
+                    revert_plainly(stolen, since)
+
+        meanwhile(cut_off, looks_before)
+        with pytest.raises(Conflict, match="another revert"):
+            revert_plainly(stolen, since)
+        revert_plainly(stolen, since)
+        assert stolen.known(*range(1, 31)) == []
+        (told,) = [e for e in history(stolen) if e.kind is EventKind.ACTOR_REVERTED]
+        assert (told.facts["events"], told.facts["entries"]) == (2, 90)
+
+    def test_two_hubs_revert_at_the_same_moment(self, database: str, tmp_path: Path) -> None:
+        is_url = "://" in database
+        config = Config(data=str(tmp_path / "hub") if is_url else database, database=database if is_url else "")
+        start = threading.Barrier(2)
+        ended: list[str] = []
+
+        def run(hub: Hub) -> None:
+            start.wait(60)
+            try:
+                hub.history.revert(OPERATOR, "alpha-desk", since, comment="x")
+                ended.append("done")
+            except Conflict:
+                ended.append("told")
+
+        with Hub.open(config) as one, Hub.open(config, publisher=False) as other:
+            one.start()
+            desk = Desk(one)
+            since = now()
+            _fill_stolen(desk)
+            threads = [threading.Thread(target=run, args=(hub,)) for hub in (one, other)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len(ended) == 2
+            assert "done" in ended
+            assert desk.known(*range(1, 31)) == []
+            told = [e for e in history(desk) if e.kind is EventKind.ACTOR_REVERTED]
+            assert [(e.facts["events"], e.facts["entries"]) for e in told] == [(2, 90)]
+
+    def test_what_somebody_withdraws_meanwhile_stays_withdrawn(
+        self, listed: Desk, meanwhile: Callable[..., None]
+    ) -> None:
+        since = now()
+        gone = withdraw(listed, 1, THIEF)
+        withdraw(listed, 2, THIEF, "REQUESTED_BY_PERSON_SHOWN")
+
+        def withdraw_anew() -> None:
+            restore(listed, gone)
+            withdraw(listed, 1, ALPHA, "FALSE_POSITIVE", "it is one, though")
+
+        meanwhile(withdraw_anew, looks_before=1)
+        newest, oldest = listed.hub.history.revert(OPERATOR, "thief", since, comment="x")
+        assert newest.reverted
+        assert (oldest.reverted, oldest.outcome) == (False, "1 entry changed by others since")
+        assert listed.known(1, 2) == [2]
+
+    def test_what_somebody_moves_meanwhile_of_a_list_is_left_and_the_rest_is_undone(
+        self, any_desk: Desk, meanwhile: Callable[..., None]
+    ) -> None:
+        any_desk.hash_set("alpha/list")
+        since = now()
+        any_desk.contribute("alpha/list", *(item(n) for n in range(1, 31)))
+        meanwhile(lambda: withdraw(any_desk, 7, OPERATOR))
+        (done,) = any_desk.hub.history.revert(OPERATOR, "alpha-desk", since, comment="x")
+        assert done.entry_count == 29
+        restored = restore(any_desk, entry_of(any_desk, 7), OPERATOR)
+        assert restored.state is EntryState.ACTIVE
+        assert any_desk.known(*range(1, 31)) == [7]
+
+    def test_a_request_that_somebody_agrees_to_meanwhile(self, listed: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        since = now()
+        withdraw(listed, 1, ALPHA)
+        asked = withdraw(listed, 2, THIEF)
+        assert asked.state is EntryState.ACTIVE
+        look = Undoing.request_about
+        left = [1]
+
+        def request_about(self: Undoing, entry_id: int) -> int:
+            request = look(self, entry_id)
+            while left:
+                left.pop()
+                other = threading.Thread(target=lambda: withdraw(listed, 2, ALPHA))
+                other.start()
+                other.join()
+            return request
+
+        monkeypatch.setattr(Undoing, "request_about", request_about)
+        (done,) = listed.hub.history.revert(OPERATOR, "thief", since, comment="x")
+        assert (done.reverted, done.outcome) == (False, "the request does not stand any more")
+        assert listed.known(2) == []
+
+
+def _fill_stolen(desk: Desk) -> None:
+    """A list of the token's, and one that took its place."""
+    desk.hash_set("alpha/list")
+    desk.contribute("alpha/list", *(item(n) for n in range(1, 31)))
+    desk.contribute("alpha/list", *(item(n, tags=("new",)) for n in range(1, 31)))
+
+
+def revert_plainly(desk: Desk, since: Any) -> list[RevertedEvent]:
+    return list(desk.hub.history.revert(OPERATOR, "alpha-desk", since, comment="x"))

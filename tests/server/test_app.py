@@ -33,6 +33,7 @@ from hashhub.server import serve
 from hashhub.server.locking import lock_data
 from hashhub.store import commits
 from hashhub.testing.hub_process import RunningHub, running_hub
+from tests.server.calls import call_headers, frame
 
 PATIENCE = 40.0  # seconds; a loaded machine starts interpreters slowly
 
@@ -434,6 +435,26 @@ def test_an_interrupt_drains_one_process(tmp_path: Path) -> None:
         _until(lambda: not _lives(process))
     assert "draining" in (tmp_path / "hub.log").read_text()
     assert "Traceback" not in (tmp_path / "hub.log").read_text()
+
+
+def test_malformed_headers_of_strangers_leave_no_line_in_the_log(tmp_path: Path) -> None:
+    """gRPC's core wrote one to stderr for each, past the bounds of our own log."""
+    with running_hub(tmp_path) as hub:
+        host, _, port = hub.address.rpartition(":")
+        for name, value in (("grpc-timeout", "abc"), ("grpc-encoding", "nonsense")):
+            headers = call_headers("/hashhub.v1.AdminService/GetStatus", "x")
+            headers += bytes([0, len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+            begin = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"")
+            with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
+                connection.sendall(begin + frame(1, 5, 1, headers))
+                with connection.makefile("rb") as answer:
+                    while head := answer.read(9):
+                        answer.read(int.from_bytes(head[:3], "big"))
+                        if head[3] in {1, 3, 7}:  # headers, the end of the stream, or of the connection
+                            break
+    log = (tmp_path / "hub.log").read_text()
+    assert "draining" in log
+    assert "Error parsing" not in log
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -393,7 +393,7 @@ def test_the_thread_that_takes_all_calls_makes_no_place_for_a_new_token(
     serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """That may wait for another worker, which was stopped while it did the same."""
-    served = serve_hub(threads=2)
+    served = serve_hub(threads=3)
     made_by: list[str] = []
     known, both = threading.Event(), threading.Barrier(2)
     make, let_in = Counts._row, Gate._admitted

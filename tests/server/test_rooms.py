@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import pytest
 from hashhub import v1
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated
 from hashhub.model import Principal, Role, Shares
+from hashhub.server.lanes import STRANGERS
 from tests.server.calls import (
     MATCH,
     crowd,
@@ -82,6 +84,49 @@ def test_one_token_has_one_lane_however_its_header_is_written(serve_hub: Serve) 
     wait_until(lambda: threads.in_progress == 0 and served.doors._gate.shares.taken("consumer", "calls") == 0)
 
 
+def test_the_first_calls_of_a_header_leave_threads_to_the_others(
+    serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They had three quarters of them as a stranger's, and the rest as soon as its token was known."""
+    served = serve_hub(threads=4, slow_sender_seconds=600.0)
+    match_hashes(served, "OPERATOR")
+    gate, threads = served.doors._gate, served.doors._threads["calls"]
+    secret = served.tokens["CONSUMER"]
+    authenticate, may_go_on = gate._authenticate, threading.Event()
+
+    def look_up(sent: str) -> Principal:
+        assert sent != secret or may_go_on.wait(60)
+        return authenticate(sent)
+
+    monkeypatch.setattr(gate, "_authenticate", look_up)
+    slow: list[socket.socket] = []
+
+    def begin(count: int) -> None:
+        slow.extend(slow_call(served, "/hashhub.v1.MatchService/MatchHashes", f"Bearer {secret}") for _ in range(count))
+        wait_until(lambda: threads.in_progress == len(slow))
+
+    try:
+        begin(32)
+        wait_until(lambda: threads.lane(STRANGERS).working == 2)
+        match_hashes(served, "OPERATOR")
+        assert threads.lane(STRANGERS).working == 2
+        may_go_on.set()
+        wait_until(lambda: threads.lane("consumer").working == 3)
+        match_hashes(served, "OPERATOR")
+        begin(32)
+        for who in ("OPERATOR", "CONTRIBUTOR"):  # and a stranger
+            match_hashes(served, who)
+        assert threads.lane("consumer").working == 3
+        wait_until(lambda: threads.lane("consumer").in_progress == 64)
+        assert threads.lane(STRANGERS).in_progress == 0
+    finally:
+        may_go_on.set()
+        for connection in slow:
+            connection.close()
+    wait_until(lambda: threads.in_progress == 0 and gate.shares.taken("consumer", "calls") == 0)
+    assert all(lane.working == lane.in_progress == 0 for lane in threads._lanes.values())
+
+
 def test_while_eighteen_commits_queue_a_match_is_answered(
     serve_hub: Serve, held: Callable[[object, str], Held]
 ) -> None:
@@ -111,10 +156,10 @@ def test_while_eighteen_commits_queue_a_match_is_answered(
     assert served.doors._gate.rooms["commits"].depth == (0, 0)
 
 
-def test_a_call_that_waits_on_its_thread_is_in_progress_once(
+def test_a_call_that_waits_in_its_lane_is_in_progress_once(
     serve_hub: Serve, held: Callable[[object, str], Held]
 ) -> None:
-    """The first call waits in the lane of strangers, so that all four threads work on calls of one token."""
+    """Three of four threads work on calls of one token, and its fourth call waits in its lane."""
     served = serve_hub(threads=4)
     matching = held(served.hub.match, "hashes")
     room = served.doors._gate.rooms["calls"]
@@ -125,7 +170,8 @@ def test_a_call_that_waits_on_its_thread_is_in_progress_once(
             asked.append(pool.submit(outcome_of, served, "MatchService/BatchMatchHashes", request, "CONSUMER"))
             wait_until(lambda begun=begun: matching.begun == begun)  # type: ignore[misc]
         asked.append(pool.submit(outcome_of, served, "MatchService/BatchMatchHashes", request, "CONSUMER"))
-        wait_until(lambda: room.depth == (3, 1))
+        wait_until(lambda: served.doors._threads["calls"].in_progress == 4)
+        assert room.depth == (3, 0)
         in_progress = {
             sample.labels["room"]: sample.value
             for family in served.doors.metrics.families()
