@@ -192,6 +192,7 @@ class Threads:
                 if token is not None and token != lane.name:
                     self._due -= 1
                     self._hand_over(call, token)
+                    del call  # another thread's now: it must not outlive its work here
                     continue
                 lane.working += 1
                 self._line_up(lane)
