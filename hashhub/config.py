@@ -288,7 +288,7 @@ def load(file: Path | None, environment: Mapping[str, str], **options: object) -
     values: dict[str, Any] = {}
     if file is not None:
         try:
-            values = tomllib.loads(file.read_text("utf-8"))
+            values = tomllib.loads(file.read_text("utf-8-sig"))  # Windows writes a byte order mark
         except OSError as e:
             raise InvalidArgument.field("config", f"{str(file)!r} cannot be read: {e.strerror}; check its path") from e
         except ValueError as e:

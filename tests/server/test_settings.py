@@ -47,6 +47,12 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             config.load(file, {})
 
 
+def test_a_file_of_windows_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "hub.toml"
+    file.write_text("workers = 3\n", "utf-8-sig")
+    assert config.load(file, {}).workers == 3
+
+
 def test_an_option_is_named_as_it_was_given(tmp_path: Path) -> None:
     file = tmp_path / "hub.toml"
     file.write_text("tls_key = 'key.pem'\n")
