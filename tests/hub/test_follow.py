@@ -99,7 +99,7 @@ class TestTwoProcesses:
             assert all(matches(first, desk.hub, n) for n in range(250))
             assert sum(taken[desk.hub._matcher]) == 250
             assert len(taken[desk.hub._matcher]) <= 6  # and not 25
-        assert 200 in taken_in_before  # less than a piece is left once all is staged
+        assert any(150 < count < 250 for count in taken_in_before)  # less than a piece is left once all is staged
 
     def test_staged_entries_come_together_up_to_a_piece_and_everything_else_alone(
         self, monkeypatch: pytest.MonkeyPatch
