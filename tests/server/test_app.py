@@ -393,7 +393,7 @@ def test_workers_share_the_ports_and_see_what_the_others_commit(two_workers: Run
 def test_a_worker_that_dies_is_started_again(two_workers: RunningHub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub = two_workers
     name = _begun(hub.address, hub.token, "held", v1.Hash(algorithm="MD5", digest=b"held by a worker"))
-    monkeypatch.setattr(commits, "LEASE", timedelta(hours=1))
+    monkeypatch.setattr(commits, "LEASE", timedelta(minutes=9))
     _hold(hub.data, name)
     before = _workers(hub)
     before[1].kill()
