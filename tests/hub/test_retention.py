@@ -546,6 +546,7 @@ def test_no_file_holds_what_went_by_age(
 
     monkeypatch.setattr(store_module.Retentions, "purge_withdrawn", purge_between_rounds)
     desk.hub.keeper.apply_ages()
+    desk.hub._follower.catch_up()
     for _ in range(3):
         housekeeping.round()
     assert rebuild.call_count == 1  # the snapshots of millions are not written for each thousand that goes
