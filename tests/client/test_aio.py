@@ -303,11 +303,12 @@ def test_a_cancelled_import_goes_on_where_it_was(hub: RunningHub, operator: Clie
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert [i.state async for i in client.list_imports(hash_set)] == [ImportState.OPEN]
+            [begun] = [i async for i in client.list_imports(hash_set)]
+            assert begun.state is ImportState.OPEN
             assert not [e async for e in client.list_entries(hash_set)]
             report = await client.import_source(io.BytesIO(source), hash_set=hash_set, connector="hash-lines")
             assert report.source.counts.items == 9_000
-            assert report.resumed_batches >= 1
+            assert report.resumed_batches >= begun.batch_count  # one may have been on its way
 
     asyncio.run(run())
 
