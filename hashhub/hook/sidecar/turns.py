@@ -78,7 +78,7 @@ class Turns:
             self._waiting -= 1
 
     def begin(self, turn: Turn, patience: asyncio.Timeout) -> None:
-        """Say that the upload's sender is waited for now. `patience`: brought to its end where it is to be cut off."""
+        """Say that the upload's sender is waited for. `patience`: brought to its end where it is to be cut off."""
         turn.patience = patience
         turn.since = asyncio.get_running_loop().time()
         if turn.has_place:
