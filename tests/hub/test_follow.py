@@ -156,6 +156,8 @@ class TestTwoProcesses:
         first, second = Desk(open_hub()), open_hub(publisher=False)
         first.hash_set("alpha/list")
         opened = first.add(first.open("alpha/list"), [item(1, algorithms=("PDQ",))])
+        # What it lacks from before has nothing to gather: it would take in the staged entries with that.
+        soon(lambda: second._matcher.revision == first.hub._store.revision())
 
         def fails(*_: object, **__: object) -> NoReturn:
             soon(lambda: second._follower._gathering_since is not None)
