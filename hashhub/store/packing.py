@@ -35,7 +35,7 @@ class EntryColumns(NamedTuple):
 
     `states` are codes, `external_ids`, `classifications`, `details`, `reasons`, `expire_times` and `frames` None where
     there is none. An entry with `frames` has the hash that stands for them among its `hashes`. `statements` are of
-    `statement`.
+    `statement`, `names` of `keys_of_texts`, of the external ids; empty where there is none.
     """
 
     ids: Sequence[int]
@@ -50,6 +50,7 @@ class EntryColumns(NamedTuple):
     expire_times: Sequence[int | None]
     frames: Sequence[bytes | None]
     statements: Sequence[bytes]
+    names: Sequence[bytes]
 
 
 # Fields that most entries do not have. A new one comes last, so that what was packed before it can be read.
@@ -73,6 +74,7 @@ _COMPARED_DETAILS: Final = tuple(f.name for f in COMPARED if f.is_packed)
 _compared_details_of: Final = attrgetter(*_COMPARED_DETAILS)
 _NO_COMPARED_DETAILS: Final = _encode(_compared_details_of(_Details()))
 STATEMENT_BYTES: Final = 16  # of a digest of what an item states; nobody finds two items with one of them
+KEY_BYTES: Final = 16  # of an external id's key, and of a set of hashes'; nobody finds two with one of them
 HEAD_BYTES: Final = 8  # of a digest: random ones are told apart and put in order by these
 _MAX_SHAPES: Final = 16  # that are looked for in all rows at once; what is left is cut apart row by row
 _flags_of_mask: Final[dict[int, Flags]] = {}
@@ -187,6 +189,12 @@ def details_of_columns(
 def compared_details(packed: bytes | None) -> bytes:
     """Return those of the rarely used fields in which two statements may differ, as bytes."""
     return _NO_COMPARED_DETAILS if packed is None else _encode(_compared_details_of(_decode_details(packed)))
+
+
+def keys_of_texts(texts: Iterable[str]) -> NDArray[np.uint8]:
+    """Return the keys by which external ids are compared, uint8[n, KEY_BYTES]."""
+    keys = [hashlib.blake2b(text.encode(), digest_size=KEY_BYTES).digest() for text in texts]
+    return np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY_BYTES)
 
 
 def statement(external_id: str, flags: int, expire_time: int | None, details: bytes, hashes: bytes) -> bytes:

@@ -47,7 +47,7 @@ from hashhub.model import (
     WithdrawalReason,
 )
 
-SCHEMA_VERSION: Final = "0015"  # the newest script in migrations/versions
+SCHEMA_VERSION: Final = "0016"  # the newest script in migrations/versions
 
 ALGORITHM_CODES: Final = {a.name: a.code for a in STORED.values()}
 ENTRY_STATES: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
@@ -434,6 +434,7 @@ statement_page: Final = _table(
     sa.Column("import", sa.Integer, nullable=False),
     sa.Column("form", sa.Integer, nullable=False),  # see store.statements
     sa.Column("content", sa.LargeBinary, nullable=False),  # likewise
+    sa.Column("known_by", sa.LargeBinary),  # likewise
     sa.Index("statement_page_set", "hash_set", "first_entry"),
 )
 

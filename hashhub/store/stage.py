@@ -109,7 +109,7 @@ class Stage:
             entries.ids,
             [commit.hash_set] * count,
             [commit.key] * count,
-            *entries[1:-3],
+            *entries[1:-4],
             [0] * count,
             entries.expire_times,
         )

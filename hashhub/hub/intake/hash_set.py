@@ -28,13 +28,12 @@ from hashhub.hub.intake.identity import (
     heads,
     is_bare,
     keys_of_hashes,
-    keys_of_texts,
     places_among,
 )
 from hashhub.hygiene import Code
 from hashhub.model import EntryState, Purpose, Record, RecordReview, ReviewKind
 from hashhub.store.comparison import EXTERNAL_ID
-from hashhub.store.packing import columns_of
+from hashhub.store.packing import columns_of, keys_of_texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     from hashhub.hub.intake.batch import Batch
     from hashhub.hub.intake.source import Source
     from hashhub.model import Entry, HashSet
-    from hashhub.store import StatedEntries, Store
+    from hashhub.store import KnownBy, StatedEntries, Store
     from hashhub.store.holds import Hold
 
 _LIVE: Final = (EntryState.ACTIVE, EntryState.QUARANTINED)
@@ -54,7 +53,7 @@ _NO_IDS: Final = np.empty(0, np.int64)
 
 
 class _Others(NamedTuple):
-    """Entries that share a key with an item and do not settle it: columns by number, and which keys they have.
+    """Entries that may share a key with an item and do not settle it: columns by number, and which keys they have.
 
     `keys`: by sort of key (an algorithm's name, EXTERNAL_ID, HASHES) uint8[m, bytes] and the entry of each.
     """
@@ -137,7 +136,7 @@ class HashSetComparison:
         meaning_of = self._meanings_of_kinds()
         self._twin_waits = np.zeros(len(d.outcome), np.bool_)
         parts: list[_Others] = []
-        unread: list[NDArray[np.int64]] = []  # entries that may share keys
+        unread: list[NDArray[np.int64]] = [_NO_IDS]  # entries that may share keys
         displaced: list[int] = []
         for page in pages:
             self._keep_alive()
@@ -149,11 +148,27 @@ class HashSetComparison:
                 unread.append(page.ids[~settles])
             else:
                 parts.append(self._others(page, ~settles))
-        for page in self._store.comparison.keys_of(ascending(np.concatenate([np.array(displaced, np.int64), *unread]))):
-            self._keep_alive()
-            parts.append(self._others(page, np.ones(len(page.ids), np.bool_)))
+        parts += self._unsettled(np.concatenate(unread), np.array(displaced, np.int64))
         self._heads = {}
         return _joined(parts)
+
+    def _unsettled(self, unread: NDArray[np.int64], displaced: NDArray[np.int64]) -> Iterator[_Others]:
+        """Yield the entries that share keys, of these, the first of which are ACTIVE: by what pages tell of their keys,
+        and by their rows.
+        """
+        comparison = self._store.comparison
+        rest = [displaced]
+        unread = ascending(unread[~np.isin(unread, displaced)])
+        if self._source.has_bare:  # pages do not tell of all hashes together
+            rest.append(unread)
+        else:
+            for page in comparison.known_by(*self._name, unread):
+                self._keep_alive()
+                yield self._told(page)
+                rest.append(page.untold)
+        for rows in comparison.keys_of(ascending(np.concatenate(rest))):
+            self._keep_alive()
+            yield self._others(rows, np.ones(len(rows.ids), np.bool_))
 
     def _settle_page(
         self,
@@ -243,16 +258,38 @@ class HashSetComparison:
         keys: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
         for sort, parts in by_algorithm.items():
             values, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
+            keys[sort] = values, rows
+        return self._sharing(_Others(page.ids, page.are_active, ~page.are_withdrawn, named, keys))
+
+    def _told(self, page: KnownBy) -> _Others:
+        """Return those of a page's entries that may share a key with an item.
+
+        Of one with an external id, which is its identity while it is live, the digests mean nothing.
+        """
+        every = np.ones(len(page.ids), np.bool_)
+        named = np.zeros(len(page.ids), np.bool_)
+        if EXTERNAL_ID in page.keys:
+            named[page.keys[EXTERNAL_ID][1]] = True
+        keys = dict(page.keys)
+        for sort in (keys.keys() - {EXTERNAL_ID}) if named.any() else ():
+            values, rows = keys[sort]
+            keys[sort] = values[~named[rows]], rows[~named[rows]]
+        return self._sharing(_Others(page.ids, every, every, named, keys))
+
+    def _sharing(self, entries: _Others) -> _Others:
+        """Return those of the entries that may share a key with an item, with these keys."""
+        keys: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
+        for sort, (values, rows) in entries.keys.items():
             has_one = self._has_key(sort, values)
             keys[sort] = values[has_one], rows[has_one]
-        entries = ascending(np.concatenate([_NO_IDS, *(rows for _, rows in keys.values())]))
-        place = np.empty(len(page.ids), np.int64)
-        place[entries] = np.arange(len(entries))
+        chosen = ascending(np.concatenate([_NO_IDS, *(rows for _, rows in keys.values())]))
+        place = np.empty(len(entries.ids), np.int64)
+        place[chosen] = np.arange(len(chosen))
         return _Others(
-            page.ids[entries],
-            page.are_active[entries],
-            ~page.are_withdrawn[entries],
-            named[entries],
+            entries.ids[chosen],
+            entries.is_active[chosen],
+            entries.is_live[chosen],
+            entries.is_named[chosen],
             {sort: (values, place[rows]) for sort, (values, rows) in keys.items()},
         )
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from hashhub.frames import known_by
 from hashhub.hashes import ALGORITHMS, Metric
-from hashhub.store.packing import ordered_hashes
+from hashhub.store.packing import KEY_BYTES, ordered_hashes
 from hashhub.store.schema import ALGORITHM_CODES
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ _Number = TypeVar("_Number", bound=np.integer[Any])
 _HEAD: Final = 8  # bytes of a key that are compared first; every key has as many
 _MOST_PAIRED: Final = 1 << 62  # pairs of numbers that can be told apart by one int64
 _CHUNK: Final = 250_000  # rows compared at a time: some milliseconds, between which other threads go on
-KEY_BYTES: Final = 16  # of an external id's key, and of a set of hashes'; nobody finds two with one of them
 ALGORITHM_OF_CODE: Final = {code: name for name, code in ALGORITHM_CODES.items()}
 EXACT_CODES: Final = {ALGORITHM_CODES[a.name]: a.name for a in ALGORITHMS.values() if a.metric is Metric.EXACT}
 """The store's code and the name of each exact algorithm."""
@@ -38,12 +37,6 @@ WIDTHS: Final = {name: ALGORITHMS[name].digest_bytes for name in EXACT_CODES.val
 def is_bare(shape: bytes) -> bool:
     """Whether an item with hashes of these algorithms has no exact digest."""
     return EXACT_CODES.keys().isdisjoint(shape)
-
-
-def keys_of_texts(texts: Iterable[str]) -> NDArray[np.uint8]:
-    """Return the keys of external ids, uint8[n, KEY_BYTES]."""
-    keys = [hashlib.blake2b(text.encode(), digest_size=KEY_BYTES).digest() for text in texts]
-    return np.frombuffer(b"".join(keys), np.uint8).reshape(-1, KEY_BYTES)
 
 
 def keys_of_hashes(packed: Iterable[bytes], shape: bytes) -> NDArray[np.uint8]:

@@ -14,7 +14,6 @@ from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, UNCHANGED, WITHD
 from hashhub.hub.intake.identity import (
     ALGORITHM_OF_CODE,
     EXACT_CODES,
-    KEY_BYTES,
     WIDTHS,
     Column,
     Groups,
@@ -23,7 +22,6 @@ from hashhub.hub.intake.identity import (
     distinct,
     is_bare,
     keys_of_hashes,
-    keys_of_texts,
     lists_of,
 )
 from hashhub.hygiene import Code
@@ -32,7 +30,9 @@ from hashhub.item import of_kind, union
 from hashhub.model import MAX_HASHES_PER_ENTRY, Record, Reject
 from hashhub.store.comparison import EXTERNAL_ID
 from hashhub.store.packing import (
+    KEY_BYTES,
     STATEMENT_BYTES,
+    keys_of_texts,
     pack_details,
     pack_flags,
     pack_hashes,
@@ -95,6 +95,20 @@ class Source:
     def worth_reading(self) -> int:
         """How many entries or holds cost less to be read, all of them, than to be looked for by each key."""
         return STREAMED_SHARE * sum(len(column.items) for column in self.columns)
+
+    @property
+    def has_bare(self) -> bool:
+        """Whether an item has neither an external id nor an exact digest: all of its hashes are what it is known by."""
+        return not self.is_named[self.hash_sets.items].all()
+
+    def names(self, items: NDArray[np.int64]) -> list[bytes]:
+        """Return the keys of the external ids of items that state something; empty where there is none."""
+        rows = self.external_ids.first_of(items)
+        is_named = rows >= 0
+        keys = np.take(self.external_ids.keys, rows[is_named], axis=0).view(f"V{KEY_BYTES}").ravel()
+        names = np.full(len(items), b"", object)
+        names[is_named] = keys.tolist()
+        return names.tolist()
 
     def keys(self, batches: Iterable[Batch]) -> Iterator[Keys]:
         """Yield all that the items which would become entries may be known by, some of it at a time."""
