@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import Enum, auto
-from typing import IO, TYPE_CHECKING, Final, Self
+from typing import IO, TYPE_CHECKING, Final, Self, TypeAlias
 
 import msgspec
 
@@ -750,6 +750,9 @@ class _Text:
         return True
 
 
+_Search: TypeAlias = Callable[[bytes | int, int, bytes, int], int | None]
+
+
 def _begun(data: bytes, begin: int, needle: bytes) -> int:
     """Return how many of the last bytes are the needle's first ones; the needle itself is not there."""
     at = data.find(needle[:1], max(begin, len(data) - len(needle) + 1))
@@ -762,13 +765,17 @@ def _find(data: bytes, needle: bytes, begin: int) -> int:
     """Return where the needle is first, from `begin` on; -1: nowhere."""
     if _memmem is None:
         return data.find(needle, begin)
-    start = _memmem(data, len(data), b"", 0)  # nothing is found where the bytes begin
+    place = _memmem(_address(_memmem, data) + begin if begin else data, len(data) - begin, needle, len(needle))
+    return -1 if place is None else place - _address(_memmem, data)
+
+
+def _address(memmem: _Search, data: bytes) -> int:
+    start = memmem(data, len(data), b"", 0)  # nothing is found where the bytes begin
     assert start is not None  # noqa: S101 - C says so
-    place = _memmem(start + begin, len(data) - begin, needle, len(needle))
-    return -1 if place is None else place - start
+    return start
 
 
-def _c_memmem() -> Callable[[bytes | int, int, bytes, int], int | None] | None:
+def _c_memmem() -> _Search | None:
     """Return the C library's search, which takes a third of Python's time: 0.1 ms less for an upload of 450 KB. What it
     searches are bytes, or those at an address.
     """
@@ -779,7 +786,7 @@ def _c_memmem() -> Callable[[bytes | int, int, bytes, int], int | None] | None:
         return None
     memmem.restype = ctypes.c_void_p  # None where there is nothing
     memmem.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t)
-    search: Callable[[bytes | int, int, bytes, int], int | None] = memmem
+    search: _Search = memmem
     return search
 
 
