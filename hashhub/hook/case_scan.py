@@ -155,7 +155,7 @@ def scan_for_case(
         unread=look.unread_count,
         copies=look.copies,
     )
-    cases.add_scan(case, scan, actor=actor)
+    cases.copies.add_scan(case, scan, actor=actor)
     return ScanOutcome(scan, look.new_copies, look.remembered, tuple(look.unread))
 
 
@@ -174,7 +174,7 @@ class _Look:
         """List the file in the case if it is a copy."""
         if hits := self._index.hits(query):
             self.copies += 1
-            self.new_copies += self._cases.add_copy(self._case, place, hits[0].how, actor=self._actor)
+            self.new_copies += self._cases.copies.add(self._case, place, hits[0].how, actor=self._actor)
 
     def leave(self, file: Unread) -> None:
         """Count a file as unread."""

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from hashhub.hashing.media import MediaHashes
     from hashhub.hook.case_judge import CaseJudge
     from hashhub.hook.hashing import Hashing
-    from hashhub.hook.queue import QueueRounds
     from hashhub.hook.records import Records
+    from hashhub.hook.rounds import QueueRounds
     from hashhub.hook.settings import HookSettings
     from hashhub.steps import Steps
 

@@ -28,7 +28,7 @@ from hashhub.hook.case_scan import Stored as CaseStored
 from hashhub.hook.case_scan import scan_for_case, stored_in
 from hashhub.hook.cases import Cases, item_of
 from hashhub.hook.places import FolderPlace, S3Place, Stored, place_of
-from hashhub.hook.queue import Code, Queue
+from hashhub.hook.queue import Code, Queue, Rulings
 from hashhub.hook.records import Records, UploadState
 from hashhub.hook.scan_memory import ScanMemory
 from hashhub.model import (
@@ -44,8 +44,8 @@ from hashhub.model import (
     Verdict,
 )
 from tests.hook.bucket_parts import Answers, Scene
+from tests.hook.cases.parts import opened
 from tests.hook.conftest import HELD, Listed, jpeg
-from tests.hook.test_cases import opened
 
 if TYPE_CHECKING:
     from hashhub.hashing.pool import MediaPool
@@ -231,10 +231,11 @@ def test_an_unchanged_object_is_one_upload_until_the_answer_changes(
     ]
     records = Records(Path(settings.data))
     queue = Queue(records, settings)
+    rulings = Rulings(records, settings, queue=queue)
     assert records.count(UploadState.HELD, UploadState.BLOCKED) == 3  # what nobody could read, too
     recorded = len(records.events())
     reference = decision(first).reference
-    queue.release(reference, code=Code.OTHER, actor="ann", comment="may stay")
+    rulings.release(reference, code=Code.OTHER, actor="ann", comment="may stay")
     for _ in range(2):  # neither back in the queue nor allowed: it is said who has decided what
         after = scan()
         assert (decision(after).reference, decision(after).action) == (reference, Action.BLOCK)
@@ -247,7 +248,7 @@ def test_an_unchanged_object_is_one_upload_until_the_answer_changes(
     after = scan()
     assert decision(after).reference != reference
     assert after["a.jpg"].state is UploadState.BLOCKED
-    queue.confirm(decision(after).reference, actor="ann")
+    rulings.confirm(decision(after).reference, actor="ann")
     still_there = scan()
     assert decision(still_there).reference == decision(after).reference
     assert still_there["a.jpg"].state is UploadState.REMOVED
@@ -426,7 +427,7 @@ def test_the_command_reports(listed: Listed, tmp_path: Path) -> None:
     assert all(f"{name}/known</td>" in page for name in ("police-nl", "hotline-de"))
     records = Records(tmp_path / "data")
     hook_settings = HookSettings(policy="block", without_answer=HELD)
-    Queue(records, hook_settings).release(reference, code=Code.OTHER, actor="ann", comment="may stay")
+    Rulings(records, hook_settings).release(reference, code=Code.OTHER, actor="ann", comment="may stay")
     records.close()
     done = CliRunner().invoke(main, command, catch_exceptions=False)
     assert f"BLOCK  {reference}  known.jpg" in done.output

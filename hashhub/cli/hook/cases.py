@@ -219,7 +219,7 @@ def scan_case(session: Session, *, case: str, paths: tuple[str, ...], settings_f
             actor=account(),
             progress=lambda done, what: advance(done, None, what[-40:]),
         )
-        copies = [c for c in cases.copies(case) if c.state == "THERE"]
+        copies = [c for c in cases.copies.listed(case) if c.state == "THERE"]
     if session.json:
         print_json(
             {

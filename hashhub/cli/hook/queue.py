@@ -12,7 +12,7 @@ import click
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command
 from hashhub.cli.terminal import clean, counted, note, plain, print_json, say, table
-from hashhub.hook.queue import Code, FeedbackState, Queue
+from hashhub.hook.queue import WAITING, Code, FeedbackState, LaterAnswers, Queue, Reviews, Rulings
 from hashhub.hook.records import UploadState
 
 if TYPE_CHECKING:
@@ -56,8 +56,6 @@ def list_queue(session: Session, *, settings_file: str | None, states: tuple[str
     """List uploads, those that hit the same entries as one group: matches first, then reviews, then those without an
     answer.
     """
-    from hashhub.hook.queue import WAITING
-
     records, settings = opened(settings_file)
     listing = Queue(records, settings).page(
         states=tuple(chosen(UploadState, one) for one in states) or WAITING, limit=limit, skip=skip
@@ -156,16 +154,17 @@ def decide(
         raise click.UsageError("a release needs --code, and nothing else takes one")
     records, settings = opened(settings_file)
     actor = person_of(records, person_file, needed=True)
-    asked = Queue(records, settings)
+    queued = Queue(records, settings)
+    rulings = Rulings(records, settings, queue=queued)
     if decision == "release":
-        asked.release(reference, code=chosen(Code, str(code)), actor=actor, comment=comment)
+        rulings.release(reference, code=chosen(Code, str(code)), actor=actor, comment=comment)
     else:
-        {"confirm": asked.confirm, "withdraw": asked.withdraw, "escalate": asked.escalate}[decision](
+        {"confirm": rulings.confirm, "withdraw": rulings.withdraw, "escalate": rulings.escalate}[decision](
             reference, actor=actor, comment=comment
         )
     if not no_send:
-        asked.send()
-    upload = asked.get(reference)
+        Reviews(records, settings).send()
+    upload = queued.get(reference)
     if session.json:
         print_json(plain(upload))
         return
@@ -194,7 +193,7 @@ def reported(
     """Note that you filed a report about an upload: for how long it must be kept counts from now on."""
     records, settings = opened(settings_file)
     actor = person_of(records, person_file, needed=True)
-    Queue(records, settings).reported(reference, recipient=recipient, filed_as=filed_as, actor=actor)
+    Rulings(records, settings).reported(reference, recipient=recipient, filed_as=filed_as, actor=actor)
     if session.json:
         print_json({"reference": reference, "recipient": recipient, "filed_as": filed_as})
     else:
@@ -207,10 +206,10 @@ def reported(
 def send(session: Session, *, settings_file: str | None, again: bool) -> None:
     """Send the reviews that wait to the hub, each once."""
     records, settings = opened(settings_file)
-    asked = Queue(records, settings)
+    reviews = Reviews(records, settings)
     if again:
-        asked.resend(actor=account())
-    fates = asked.send()
+        reviews.resend(actor=account())
+    fates = reviews.send()
     if session.json:
         print_json({fate.lower(): count for fate, count in fates.items() if fate in _SENDING})
     else:
@@ -230,7 +229,7 @@ def recheck(session: Session, *, settings_file: str | None, limit: int) -> None:
     records, settings = opened(settings_file)
     judge = HubJudge(settings)
     try:
-        asked, changed = Queue(records, settings).recheck(judge, limit=limit)
+        asked, changed = LaterAnswers(records).recheck(judge, limit=limit)
     finally:
         judge.close()
     print_json({"asked": asked, "changed": changed}) if session.json else say(f"{asked} asked, {changed} changed")
