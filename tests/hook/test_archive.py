@@ -43,6 +43,7 @@ from hashhub.model import (
     Reliability,
     Verdict,
 )
+from tests.hashing.assets import MP4
 from tests.hook.bucket_parts import Answers, Scene
 from tests.hook.cases.parts import opened
 from tests.hook.conftest import HELD, Listed, jpeg
@@ -368,6 +369,33 @@ def test_an_object_that_both_scans_look_at_is_in_the_queue_once(
     with ScanMemory(settings) as memory:
         assert memory.recall(stored.place, stored.stamp).reference == ""
     records.close()
+
+
+def test_what_the_scan_of_the_archive_looked_at_in_part_is_so_for_a_case_as_well(
+    archive: Archive, tmp_path: Path
+) -> None:
+    """They share a memory, and what one of them remembers is not looked at again by the other."""
+    archive.put("moving.jpg", jpeg(7, (96, 64)) + MP4)
+    archive.scan()
+    settings = archive.hook.settings
+    records = Records(tmp_path / "cases")
+    cases = Cases(records, settings.case)
+    case = opened(cases, item_of(hash_media(jpeg(8, (96, 64))))).name
+    stored = stored_in(archive.place, settings.max_bytes)
+    done = scan_for_case(settings, cases, case, stored, place=archive.place.url, actor="ann")
+    assert (done.remembered, done.scan.partly) == (1, 1)
+    [again] = archive.scan().values()
+    assert again.is_remembered
+    assert again.decision is not None
+    assert "FRAMES_SKIPPED" in {line.code for line in again.decision.reasons}
+    records.close()
+
+
+def test_an_object_of_which_not_all_was_looked_at_is_decided_over_alike_in_each_scan(archive: Archive) -> None:
+    archive.hook.settings = msgspec.structs.replace(archive.hook.settings, on_frames_skipped=Action.HOLD)
+    archive.put("moving.jpg", jpeg(7, (96, 64)) + MP4)
+    actions = [scanned.decision and scanned.decision.action for _ in range(3) for scanned in archive.scan().values()]
+    assert actions == [Action.HOLD] * 3
 
 
 def test_one_scan_at_a_time(archive: Archive) -> None:

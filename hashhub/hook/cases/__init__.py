@@ -14,7 +14,7 @@ digests; these stand in `case_hash` for as long as the case stops copies, and in
 from __future__ import annotations
 
 from hashhub.hook.cases.clocks import CasePurpose, Clock, Rule, Standing, rules
-from hashhub.hook.cases.copies import MOST_COPIES, Copies, Copy, CopyState, Scan
+from hashhub.hook.cases.copies import MOST_COPIES, Copies, Copy, CopyState, Partial, Scan
 from hashhub.hook.cases.item import MOST_HASHES, Item, item_of, item_of_hashes
 from hashhub.hook.cases.life import Case, CaseOutcome, CaseRecord, Cases, CaseState
 from hashhub.hook.cases.page import page
@@ -33,6 +33,7 @@ __all__ = [
     "Copy",
     "CopyState",
     "Item",
+    "Partial",
     "Rule",
     "Scan",
     "Standing",

@@ -41,8 +41,17 @@ class Copy(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class Partial(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of which not all was looked at, and what was not, such as the film behind a picture."""
+
+    place: str
+    why: str
+
+
 class Scan(msgspec.Struct, frozen=True, kw_only=True):
-    """One look through what was there. `unread`: files that could not be read, of which nothing is known."""
+    """One look through what was there. `unread`: files that could not be read, of which nothing is known. `partly`:
+    files of which not all was looked at; `partial` names the first of them.
+    """
 
     place: str
     begin_time: datetime
@@ -50,6 +59,13 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
     looked: int
     unread: int
     copies: int
+    partly: int = 0
+    partial: tuple[Partial, ...] = ()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of every file was looked at."""
+        return not self.unread and not self.partly
 
 
 class Copies:
@@ -71,16 +87,16 @@ class Copies:
     def scans(self, name: str) -> list[Scan]:
         """Return the looks through what was there, the oldest first."""
         rows = self._records.rows(
-            "SELECT place, begin_time, end_time, looked, unread, copies FROM case_scan WHERE case_id = ? "
-            "ORDER BY number",
+            "SELECT place, begin_time, end_time, looked, unread, copies, partly, partial FROM case_scan "
+            "WHERE case_id = ? ORDER BY number",
             (name,),
         )
         return [
             Scan(
                 place=p, begin_time=datetime.fromisoformat(b), end_time=datetime.fromisoformat(e), looked=n, unread=u,
-                copies=c,
+                copies=c, partly=i, partial=msgspec.json.decode(named, type=tuple[Partial, ...]),
             )
-            for p, b, e, n, u, c in rows
+            for p, b, e, n, u, c, i, named in rows
         ]  # fmt: skip
 
     def counts(self, name: str) -> dict[str, int]:
@@ -138,10 +154,10 @@ class Copies:
         """Record a look through what was there."""
         with self._records.transaction():
             self._records.write(
-                "INSERT INTO case_scan (case_id, place, begin_time, end_time, looked, unread, copies) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO case_scan (case_id, place, begin_time, end_time, looked, unread, copies, partly, partial) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (name, scan.place[:MOST_PLACE], scan.begin_time.isoformat(), scan.end_time.isoformat(), scan.looked,
-                 scan.unread, scan.copies),
+                 scan.unread, scan.copies, scan.partly, msgspec.json.encode(scan.partial)),
             )  # fmt: skip
             self._records.note(
                 actor=actor,
@@ -150,6 +166,7 @@ class Copies:
                 looked=scan.looked,
                 unread=scan.unread,
                 copies=scan.copies,
+                partly=scan.partly,
             )
 
 
@@ -159,6 +176,6 @@ def _looked_through(scans: list[Scan]) -> datetime | None:
     """
     since: dict[str, datetime | None] = {}
     for scan in scans:
-        since[scan.place] = None if scan.unread else since.get(scan.place) or scan.end_time
+        since[scan.place] = since.get(scan.place) or scan.end_time if scan.is_whole else None
     times = [time for time in since.values() if time is not None]
     return max(times) if times and len(times) == len(since) else None

@@ -494,6 +494,11 @@ def _missing(case: Case, copies: list[Copy], scans: list[Scan], *, closing: bool
         for scan in last_by_place.values()
         if scan.unread
     ]
+    missing += [
+        f"of {scan.place}, {scan.partly} {'file was' if scan.partly == 1 else 'files were'} looked at in part only"
+        for scan in last_by_place.values()
+        if scan.partly
+    ]
     for clock in case.clocks:
         if clock.standing is Standing.OVERDUE and clock.due is not None:
             missing.append(f"{clock.rule} was due at {clock.due.isoformat()}")

@@ -9,7 +9,7 @@ from hashhub.hook.cases.clocks import in_utc
 
 if TYPE_CHECKING:
     from hashhub.hook.cases.clocks import Clock
-    from hashhub.hook.cases.copies import Copy
+    from hashhub.hook.cases.copies import Copy, Scan
     from hashhub.hook.cases.life import CaseRecord
 
 
@@ -43,12 +43,13 @@ def page(record: CaseRecord) -> str:
         "## Looked through",
         "",
         *(
-            f"- {_cell(s.place)}: {s.looked} files, {s.unread} unread, {s.copies} copies; "
+            f"- {_cell(s.place)}: {s.looked} files, {s.unread} unread, {s.partly} in part only, {s.copies} copies; "
             f"{in_utc(s.begin_time)} to {in_utc(s.end_time)}"
             for s in record.scans
         ),
         *(["Nothing."] if not record.scans else []),
         "",
+        *_looked_at_in_part(record.scans),
         "## What was done",
         "",
         *(f"- {e['time']} {e['kind']} by {_cell(e['actor'])}{_because(e['reason'])}" for e in record.history),
@@ -70,6 +71,21 @@ def _copies(copies: Sequence[Copy]) -> list[str]:
             f"{_cell(c.reason)} |"
             for c in copies
         ),
+    ]
+
+
+def _looked_at_in_part(scans: Sequence[Scan]) -> list[str]:
+    """Return which files were looked at in part only, by the last look through each place."""
+    last = [scan for scan in {scan.place: scan for scan in scans}.values() if scan.partly]
+    if not last:
+        return []
+    more = sum(scan.partly - len(scan.partial) for scan in last)
+    return [
+        "## Looked at in part only",
+        "",
+        *(f"- {_cell(file.place)}: {_cell(file.why)}" for scan in last for file in scan.partial),
+        *([f"- and {more} more"] if more else []),
+        "",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from tests.hook.conftest import jpeg
 
 if TYPE_CHECKING:
     from tests.hook.conftest import Listed
+from tests.hashing.assets import MP4
 from tests.hook.cases.parts import SEED, encoded, opened
 
 
@@ -82,6 +84,24 @@ class TestCommands:
         assert self.run(tmp_path, "case", "close", name, "--outcome", "upheld", "--reason", "x")[0] == 1
         _, [scanned] = self.run(tmp_path, "case", "scan", name, archive, str(tmp_path / "elsewhere"))
         assert (scanned["unread"], scanned["new_copies"]) == ([], 1)
+
+    def test_what_was_looked_at_in_part_is_named_each_time(self, tmp_path: Path) -> None:
+        archive = tmp_path / "archive"
+        archive.mkdir()
+        (archive / "moving.jpg").write_bytes(jpeg(7, (96, 64)) + MP4)
+        os.utime(archive / "moving.jpg", (0, 0))
+        _, [case] = self.run(
+            tmp_path, "case", "open", "--hash", "MD5:0123456789abcdef0123456789abcdef", "--purpose", "other",
+            "--complaint", "T-1", "--reason", "form",
+        )  # fmt: skip
+        for remembered in (0, 1):
+            _, [scanned] = self.run(tmp_path, "case", "scan", case["name"], str(archive))
+            assert (scanned["scan"]["partly"], scanned["remembered"]) == (1, remembered)
+            assert [file["place"] for file in scanned["scan"]["partial"]] == [str(archive / "moving.jpg")]
+        line = ["hook", "case", "scan", case["name"], str(archive), "--settings", str(tmp_path / "hook.toml")]
+        said = CliRunner().invoke(main, line).output
+        assert "1 looked at in part only" in said
+        assert f"looked at in part: {archive / 'moving.jpg'}: the film behind the picture" in said
 
     def test_a_place_that_is_not_there_is_refused_and_no_gap_for_ever(self, tmp_path: Path) -> None:
         (tmp_path / "archive").mkdir()

@@ -12,10 +12,11 @@ from click.testing import CliRunner
 
 from hashhub.cli import main
 from hashhub.errors import FailedPrecondition, LimitExceeded, NotFound
-from hashhub.hook.case_scan import Stored, Unread, scan_for_case
+from hashhub.hook.case_scan import ScanOutcome, Stored, Unread, scan_for_case
 from hashhub.hook.cases import MOST_COPIES, CaseOutcome, Cases, CopyState, Item, Standing, page
 from hashhub.hook.records import Records
 from hashhub.testing.pictures import picture
+from tests.hashing.assets import MP4
 from tests.hook import bucket_server
 from tests.hook.conftest import jpeg
 
@@ -90,6 +91,72 @@ class TestScan:
         done = scan_for_case(settings, cases, case.name, self.files(archive), place="archive", actor="ann")
         assert done.scan.copies == 1
         assert done.remembered >= 1
+
+    def test_what_was_looked_at_in_part_is_named_and_keeps_the_record_from_being_complete(
+        self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings]
+    ) -> None:
+        archive = tmp_path / "archive"
+        archive.mkdir()
+        (archive / "moving.jpg").write_bytes(jpeg(7) + MP4)  # the film of a motion photo is not looked at
+        (archive / "still.jpg").write_bytes(jpeg(8))
+        case = opened(cases, item)
+        cases.confirm(case.name, actor="bob", reason="looked")
+
+        def scan() -> ScanOutcome:
+            return scan_for_case(make_settings(), cases, case.name, self.files(archive), place="archive", actor="ann")
+
+        for remembered in (0, 2):
+            outcome = scan()
+            assert (outcome.scan.unread, outcome.scan.partly, outcome.remembered) == (0, 1, remembered)
+            [partial] = outcome.scan.partial
+            assert Path(partial.place).name == "moving.jpg"
+            assert "motion photo" in partial.why
+            record = cases.record(case.name)
+            assert record.scans[-1] == outcome.scan
+            assert "of archive, 1 file was looked at in part only" in record.missing
+            assert "moving.jpg" in page(record)
+            assert [clock.standing for clock in record.case.clocks] == [Standing.RUNNING]
+            with pytest.raises(FailedPrecondition, match="1 file was looked at in part only"):
+                cases.close(case.name, CaseOutcome.UPHELD, actor="bob", reason="done")
+        (archive / "moving.jpg").unlink()
+        assert scan().scan.partial == ()
+        assert cases.close(case.name, CaseOutcome.UPHELD, actor="bob", reason="done").is_complete
+
+    def test_what_was_looked_at_in_part_is_counted_without_bound_and_named_up_to_one(
+        self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr("hashhub.hook.case_scan._MOST_NAMED", 2)
+        archive = tmp_path / "archive"
+        archive.mkdir()
+        for number in range(4):
+            (archive / f"{number}.jpg").write_bytes(jpeg(7, (96, 64)) + MP4 + bytes([number]))
+        case = opened(cases, item)
+        done = scan_for_case(make_settings(), cases, case.name, self.files(archive), place="archive", actor="ann")
+        assert (done.scan.partly, len(done.scan.partial)) == (4, 2)
+        [scan] = cases.record(case.name).scans
+        assert (scan.partly, len(scan.partial)) == (4, 2)
+        assert "2 more" in page(cases.record(case.name))
+
+    def test_what_a_scan_that_was_cut_off_looked_at_in_part_is_not_forgotten(
+        self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings]
+    ) -> None:
+        archive = tmp_path / "archive"
+        archive.mkdir()
+        for name in ("a.jpg", "b.jpg", "c.jpg"):
+            (archive / name).write_bytes(jpeg(7) + MP4)
+        case = opened(cases, item)
+
+        def cut() -> Iterator[Stored | Unread]:
+            yield from self.files(archive)
+            raise KeyboardInterrupt
+
+        settings = make_settings()
+        with pytest.raises(KeyboardInterrupt):
+            scan_for_case(settings, cases, case.name, cut(), place="archive", actor="ann")
+        done = scan_for_case(settings, cases, case.name, self.files(archive), place="archive", actor="ann")
+        assert done.remembered >= 1
+        assert done.scan.partly == 3
 
     def test_a_place_that_the_case_does_not_list_is_refused(self, cases: Cases, item: Item) -> None:
         case = opened(cases, item, places=("a", "b"))
