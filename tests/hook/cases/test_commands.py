@@ -17,12 +17,12 @@ from hashhub.hook.records import Records
 from hashhub.hook.settings import CaseSettings
 from hashhub.model import TLP, HashSet, Marking, MatchOptions, Principal, Purpose, Query, Role
 from hashhub.testing.pictures import picture
+from tests.hook.cases.parts import SEED, encoded, opened
 from tests.hook.conftest import jpeg
 
 if TYPE_CHECKING:
     from tests.hook.conftest import Listed
 from tests.hashing.assets import MP4
-from tests.hook.cases.parts import SEED, encoded, opened
 
 
 class TestCommands:

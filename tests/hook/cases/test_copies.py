@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from hashhub.cli import main
 from hashhub.errors import FailedPrecondition, LimitExceeded, NotFound
+from hashhub.hook import HookSettings
 from hashhub.hook.case_scan import ScanOutcome, Stored, Unread, scan_for_case
 from hashhub.hook.cases import MOST_COPIES, CaseOutcome, Cases, CopyState, Item, Standing, page
 from hashhub.hook.records import Records
+from hashhub.hook.scan_memory import Known, ScanMemory
 from hashhub.testing.pictures import picture
 from tests.hashing.assets import MP4
 from tests.hook import bucket_server
-from tests.hook.conftest import jpeg
+from tests.hook.cases.parts import SEED, encoded, opened, query
+from tests.hook.conftest import HELD, jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from hashhub.hook import HookSettings
-from tests.hook.cases.parts import SEED, encoded, opened
 
 
 class TestScan:
@@ -230,3 +232,18 @@ def test_a_place_that_may_keep_one_file_says_nothing_of_another(cases: Cases, it
     assert (copy.state, copy.how) == (CopyState.THERE, "SHA256 exactly")
     cases.taken_down(case.name, ("a.jpg",), actor="ann", reason="it may stay", stays=True)
     assert not cases.copies.add(case.name, "a.jpg", "SHA256 exactly", actor="ann")
+
+
+def test_what_was_remembered_before_gaps_were_is_read_again(tmp_path: Path) -> None:
+    """Of such an object nobody can say whether all of it was looked at."""
+    settings = HookSettings(policy="block", without_answer=HELD, data=str(tmp_path))
+    asked = query(jpeg(7, (96, 64)))
+    with ScanMemory(settings) as memory:
+        memory.remember("a.jpg", "1", asked, reference="upload-1")
+    with ScanMemory(settings) as memory:
+        assert memory.recall("a.jpg", "1") == Known(asked, "upload-1")
+    with sqlite3.connect(tmp_path / "scan.db") as database:
+        database.execute("UPDATE object SET query = ?", (msgspec.msgpack.encode(asked),))
+    database.close()
+    with ScanMemory(settings) as memory:
+        assert memory.recall("a.jpg", "1") == Known(reference="upload-1")

@@ -26,6 +26,7 @@ from hashhub.hook.settings import CaseSettings
 from hashhub.model import Effort, Query, Verdict, VideoFrame
 from hashhub.testing.pictures import picture
 from hashhub.testing.videos import ALTERATIONS, clip
+from tests.hook.cases.parts import SEED, encoded, film, filmed, footage, opened, query, still
 from tests.hook.conftest import jpeg
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from hashhub.hook import HookSettings
     from tests.hook.conftest import Listed, MakeHook
-from tests.hook.cases.parts import SEED, encoded, film, filmed, footage, opened, query, still
 
 
 class TestCopies:

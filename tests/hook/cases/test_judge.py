@@ -19,6 +19,7 @@ from hashhub.hook.records import Records
 from hashhub.hook.settings import CaseSettings
 from hashhub.model import Query, ReasonLine, Verdict
 from hashhub.testing.pictures import picture
+from tests.hook.cases.parts import SEED, Fixed, encoded, opened, query
 from tests.hook.conftest import jpeg
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from hashhub.hook import HookSettings
     from tests.hook.conftest import Listed, MakeHook
-from tests.hook.cases.parts import SEED, Fixed, encoded, opened, query
 
 
 @pytest.mark.parametrize("verdict", list(Verdict))

@@ -20,11 +20,11 @@ from hashhub.hook.records import Records
 from hashhub.hook.settings import QueueSettings
 from hashhub.hub.reviews import REVIEWS_A_DAY
 from hashhub.model import Contributor, ContributorKind, ReviewKind, Verdict
+from tests.hook.queue.parts import A, B, contributor_token, listed_upload, settings_in, told
 from tests.hook.waiting import checked, hit, put, records_of
 
 if TYPE_CHECKING:
     from tests.hook.conftest import Listed
-from tests.hook.queue.parts import A, B, contributor_token, listed_upload, settings_in, told
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ from hashhub.hook.records import Records
 from hashhub.hook.rounds import QueueRounds
 from hashhub.hook.settings import QueueSettings
 from hashhub.model import Verdict, now
+from tests.hook.queue.parts import A, Says, contributor_token, listed_upload, told
 from tests.hook.waiting import checked, hit, put
 
 if TYPE_CHECKING:
     from tests.hook.conftest import Listed
-from tests.hook.queue.parts import A, Says, contributor_token, listed_upload, told
 
 
 def test_the_hook_sends_and_asks_again_by_itself(settings: HookSettings, records: Records) -> None:
