@@ -2,8 +2,8 @@
 
     GET  /queue?limit=&skip=&state=      groups of uploads that wait
     GET  /queue/{reference}              one upload: hits, reasons, hashes, decisions, events
-    POST /queue/{reference}/confirm      {"comment"?}
-    POST /queue/{reference}/release      {"code", "comment"?}
+    POST /queue/{reference}/confirm      {"comment"?, "etag"?}
+    POST /queue/{reference}/release      {"code", "comment"?, "etag"?}
     POST /queue/{reference}/withdraw     {"comment"?}
     POST /queue/{reference}/escalate     {"comment"}
     POST /queue/{reference}/reported     {"recipient", "filed_as"}
@@ -51,9 +51,15 @@ class _Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     comment: str = ""
 
 
+class _Confirmed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    comment: str = ""
+    etag: str = ""
+
+
 class _Released(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code: Code
     comment: str = ""
+    etag: str = ""
 
 
 class _Reported(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -139,14 +145,16 @@ class _Api:
 
     def confirm(self, request: Request, actor: str, body: bytes) -> Any:
         """Remove."""
-        return self._state(
-            request, self._rulings.confirm(_reference(request), actor=actor, comment=_read(body, _Said).comment)
-        )
+        said = _read(body, _Confirmed)
+        state = self._rulings.confirm(_reference(request), actor=actor, comment=said.comment, etag=said.etag)
+        return self._state(request, state)
 
     def release(self, request: Request, actor: str, body: bytes) -> Any:
         """Release, or propose it."""
         said = _read(body, _Released)
-        state = self._rulings.release(_reference(request), code=said.code, actor=actor, comment=said.comment)
+        state = self._rulings.release(
+            _reference(request), code=said.code, actor=actor, comment=said.comment, etag=said.etag
+        )
         return self._state(request, state)
 
     def withdraw(self, request: Request, actor: str, body: bytes) -> Any:

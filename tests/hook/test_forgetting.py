@@ -185,7 +185,9 @@ def test_a_decision_that_is_taken_back_meanwhile_counts(
     real = forget.__globals__["_delete"]
 
     def late(*given: Any) -> Any:
-        Rulings(records, settings(tmp_path / "hook")).release(reference, code=Code.DIFFERENT_PICTURE, actor="bob")
+        etag = Queue(records, settings(tmp_path / "hook")).get(reference).etag
+        rulings = Rulings(records, settings(tmp_path / "hook"))
+        rulings.release(reference, code=Code.DIFFERENT_PICTURE, actor="bob", etag=etag)
         return real(*given)
 
     monkeypatch.setitem(forget.__globals__, "_delete", late)

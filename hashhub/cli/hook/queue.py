@@ -96,6 +96,7 @@ def get_upload(session: Session, *, reference: str, settings_file: str | None, p
         return
     say(f"reference  {upload.reference}")
     say(f"state      {upload.state}")
+    say(f"etag       {upload.etag}")
     say(f"verdict    {upload.verdict}{f' ({upload.no_answer})' if upload.no_answer else ''}")
     say(f"upload     {clean(upload.upload_id) or '-'}, by {upload.door}, {upload.size_bytes} bytes {upload.media_type}")
     say(f"policy     {upload.policy or '-'} at revision {upload.revision}")
@@ -135,6 +136,7 @@ def get_upload(session: Session, *, reference: str, settings_file: str | None, p
 @PERSON
 @click.option("--code", type=choice(Code), help="Why it is released.")
 @click.option("--comment", default="", metavar="TEXT", help="Why, in your words; stays with the hook.")
+@click.option("--etag", default="", metavar="TEXT", help="As `get` showed it. Refused when it is another by now.")
 @click.option("--no-send", is_flag=True, help="Leave the reviews for `hashhub hook queue send`.")
 def decide(
     session: Session,
@@ -145,11 +147,15 @@ def decide(
     person_file: str | None,
     code: str | None,
     comment: str,
+    etag: str,
     no_send: bool,
 ) -> None:
     """Decide over one upload. confirm: it is what was found, and is removed. release: it is let go, for a reason; by
-    two persons where the settings say so. withdraw: end a release that was proposed. escalate: hand it on.
+    two persons where the settings say so; what was removed, with --etag only. withdraw: end a release that was
+    proposed. escalate: hand it on.
     """
+    if etag and decision not in {"confirm", "release"}:
+        raise click.UsageError("--etag is of what is confirmed or released; leave it out")
     if (decision == "release") != (code is not None):
         raise click.UsageError("a release needs --code, and nothing else takes one")
     records, settings = opened(settings_file)
@@ -157,11 +163,11 @@ def decide(
     queued = Queue(records, settings)
     rulings = Rulings(records, settings, queue=queued)
     if decision == "release":
-        rulings.release(reference, code=chosen(Code, str(code)), actor=actor, comment=comment)
+        rulings.release(reference, code=chosen(Code, str(code)), actor=actor, comment=comment, etag=etag)
+    elif decision == "confirm":
+        rulings.confirm(reference, actor=actor, comment=comment, etag=etag)
     else:
-        {"confirm": rulings.confirm, "withdraw": rulings.withdraw, "escalate": rulings.escalate}[decision](
-            reference, actor=actor, comment=comment
-        )
+        {"withdraw": rulings.withdraw, "escalate": rulings.escalate}[decision](reference, actor=actor, comment=comment)
     if not no_send:
         Reviews(records, settings).send()
     upload = queued.get(reference)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-import msgspec
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, Reason
 from hashhub.hashes import is_exact
 from hashhub.hook.decision import Action
 from hashhub.hook.people import ACCOUNT
-from hashhub.hook.queue.later_answers import LaterAnswer, LaterAnswers
-from hashhub.hook.queue.recorded import hits_of, recorded
+from hashhub.hook.queue.etags import changes_since, facts_of, is_of_now
+from hashhub.hook.queue.later_answers import LaterAnswers
+from hashhub.hook.queue.recorded import Recorded, hits_of, recorded
 from hashhub.hook.queue.reviews import Reviews
 from hashhub.hook.queue.view import Code, Queue
 from hashhub.hook.records import HOOK, UploadState
@@ -52,41 +50,50 @@ class Rulings:
         self._later = LaterAnswers(records)
         self._reviews = Reviews(records, settings)
 
-    def confirm(self, reference: str, *, actor: str, comment: str = "") -> UploadState:
-        """Say that the upload is what was found: it is removed, and a proposed release ends. Raises NotFound,
-        Conflict when it was removed already.
+    def confirm(self, reference: str, *, actor: str, comment: str = "", etag: str = "") -> UploadState:
+        """Say that the upload is what was found: it is removed, and a proposed release ends. `etag`: as it was read.
+
+        Raises NotFound; Conflict when it was removed already, or what is decided over is not as it was read.
         """
         _check_comment(comment, needed=False)
         with self._records.transaction():
-            state, *_, checked = recorded(self._records, reference)
+            upload = recorded(self._records, reference)
+            state, checked = upload.state, upload.checked
             if state is UploadState.REMOVED:
                 raise Conflict(f"{reference} was removed already; see `hashhub hook queue get`")
+            if etag:
+                self._refuse_overtaken(reference, etag, self._facts(reference, upload, self._queue.cases_of(checked)))
             if (proposal := self._queue.proposal(reference)) is not None:
                 self._end_proposal(reference, actor, f"{actor} confirmed the match that {proposal.actor} would release")
             self._rule(reference, UploadState.REMOVED, "CONFIRM", "", comment, (actor,))
             self._reviews.say(reference, checked, ReviewKind.CONFIRMED, was=state, becomes=UploadState.REMOVED)
         return UploadState.REMOVED
 
-    def release(self, reference: str, *, code: Code, actor: str, comment: str = "") -> UploadState:
-        """Let an upload go; return its state, which stays where a second person must say the same.
+    def release(self, reference: str, *, code: Code, actor: str, comment: str = "", etag: str = "") -> UploadState:
+        """Let an upload go; return its state, which stays where a second person must say the same. `etag`: as it was
+        read; what was removed is released by its etag only, by whoever has read that it was.
 
         Raises NotFound; InvalidArgument for OTHER without a comment, or a code that the hits do not bear; Conflict when
-        it was released already, the second says something else than the first, or the facts changed since (the first's
-        word is withdrawn then); FailedPrecondition (SECOND_PERSON_NEEDED) when one person says it twice, and when a
-        confirmed case blocks it: that is disputed or closed first, unless this is only a near picture.
+        it was released already, what is decided over is not as it was read, the second says something else than the
+        first, or the facts changed since (the first's word is withdrawn then); FailedPrecondition
+        (SECOND_PERSON_NEEDED) when one person says it twice, and when a confirmed case blocks it: that is disputed or
+        closed first, unless this is only a near picture.
         """
         _check_comment(comment, needed=code is Code.OTHER)
         is_stale = False
         with self._records.transaction():
-            state, *_, checked = recorded(self._records, reference)
+            upload = recorded(self._records, reference)
+            state, checked = upload.state, upload.checked
             if state is UploadState.RELEASED:
                 raise Conflict(f"{reference} was released already; see `hashhub hook queue get`")
-            _check_code(code, checked)
             cases = self._queue.cases_of(checked)
+            if etag or state is UploadState.REMOVED:
+                self._refuse_overtaken(reference, etag, self._facts(reference, upload, cases))
+            _check_code(code, checked)
             _refuse_while_blocked(code, cases)
             actors: tuple[str, ...] = (actor,)
             if self._settings.queue.two_person_release:
-                facts = _facts(state, checked, self._later.of(reference, checked), cases)
+                facts = self._facts(reference, upload, cases)
                 first = self._first_word(reference, actor)
                 if first is None:
                     self._propose(reference, _FirstWord(actor, code, facts), comment)
@@ -140,6 +147,28 @@ class Rulings:
             ):
                 self._records.note(actor=actor, kind="report.filed", subject=reference, reason=recipient, id=filed_as)
 
+    def _facts(self, reference: str, upload: Recorded, cases: Sequence[CaseHit]) -> bytes:
+        return facts_of(upload.state, upload.checked, self._later.of(reference, upload.checked), cases)
+
+    def _refuse_overtaken(self, reference: str, etag: str, facts: bytes) -> None:
+        """Raise Conflict unless the etag is of what is decided over now."""
+        if is_of_now(self._records, reference, etag, facts):
+            return
+        meanwhile = [
+            f"{event.kind} by {event.actor} at {event.time:%Y-%m-%d %H:%M:%SZ}"
+            for event in changes_since(self._records, reference, etag)
+        ]
+        if not etag:
+            raise Conflict(
+                f"{reference} was removed{f' ({meanwhile[-1]})' if meanwhile else ''}, and nothing was decided. To "
+                "release it all the same, read it and name the etag that it has then"
+            )
+        what = "; ".join(meanwhile) or "it is about other entries, or a case is about it that was not, or no more"
+        raise Conflict(
+            f"{reference} is not as it was read ({what}), and nothing was decided. Read it again, and name the "
+            "etag that it has then"
+        )
+
     def _rule(
         self, reference: str, state: UploadState | None, ruling: str, code: str, comment: str, actors: tuple[str, ...]
     ) -> None:
@@ -185,22 +214,6 @@ class Rulings:
     def _end_proposal(self, reference: str, actor: str, why: str) -> None:
         self._records.write("DELETE FROM proposal WHERE reference = ?", (reference,))
         self._records.note(actor=actor, kind="release.withdrawn", subject=reference, reason=why)
-
-
-def _facts(state: UploadState, checked: Checked, later: LaterAnswer | None, cases: Sequence[CaseHit]) -> bytes:
-    """Return a digest of all that a release rests on. A later answer that says the same is no other fact."""
-    is_new = later is not None and (later.verdict != checked.decision.verdict or later.gone or later.added)
-    said: list[Any] = [
-        state,
-        checked.decision.action,
-        checked.decision.verdict,
-        checked.decision.no_answer,
-        sorted((hit.entry, hit.algorithm, hit.distance, hit.variant) for hit in hits_of(checked)),
-        sorted(line.code for line in checked.decision.reasons),
-        (later.verdict, later.gone, later.added) if later is not None and is_new else None,
-        sorted((hit.case, hit.action) for hit in cases),
-    ]
-    return hashlib.sha256(msgspec.json.encode(said)).digest()
 
 
 def _check_code(code: Code, checked: Checked) -> None:

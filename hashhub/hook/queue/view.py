@@ -20,6 +20,7 @@ from hashhub.hook.case_judge import CaseHit, CaseIndex
 from hashhub.hook.cases import Cases
 from hashhub.hook.clock import AHEAD
 from hashhub.hook.decision import Action
+from hashhub.hook.queue.etags import etag_of, facts_of
 from hashhub.hook.queue.later_answers import LaterAnswer, LaterAnswers
 from hashhub.hook.queue.recorded import Hit, asked_again, hits_of, lists_of, read_checked, recorded
 from hashhub.hook.queue.reviews import Feedback, Reviews
@@ -124,10 +125,11 @@ class AboutCase(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class QueuedUpload(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is known of one upload; never its content."""
+    """All that is known of one upload; never its content. `etag`: changes with what a decision over it rests on."""
 
     reference: str
     state: UploadState
+    etag: str
     time: datetime
     door: str
     upload_id: str
@@ -215,9 +217,11 @@ class Queue:
         state, time, door, upload_id, checked = recorded(self._records, reference)
         if actor:
             self._note_look(reference, actor)
+        cases, later = self.cases_of(checked), self._later.of(reference, checked)
         return QueuedUpload(
             reference=reference,
             state=state,
+            etag=etag_of(self._records, reference, facts_of(state, checked, later, cases)),
             time=time,
             door=door,
             upload_id=upload_id,
@@ -231,8 +235,8 @@ class Queue:
             hashes=tuple(h.text for h in checked.hashes),
             hits=hits_of(checked),
             lists=lists_of(checked),
-            cases=tuple(AboutCase(case=c.case, action=c.action, how=c.how) for c in self.cases_of(checked)),
-            later_answer=self._later.of(reference, checked),
+            cases=tuple(AboutCase(case=c.case, action=c.action, how=c.how) for c in cases),
+            later_answer=later,
             proposal=self.proposal(reference),
             rulings=tuple(self._rulings(reference)),
             reports=tuple(

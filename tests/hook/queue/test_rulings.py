@@ -19,7 +19,7 @@ from hashhub.hook.queue import Code, LaterAnswers, Queue, Rulings
 from hashhub.hook.records import Records, UploadState
 from hashhub.hook.settings import CaseSettings
 from hashhub.model import ReasonLine, Verdict, VideoMatch
-from tests.hook.queue.parts import A, Says, case_about, settings_in
+from tests.hook.queue.parts import A, B, Says, case_about, settings_in
 from tests.hook.waiting import checked, hit, put, records_of
 
 
@@ -237,3 +237,84 @@ def test_a_case_is_about_a_listed_video_whose_frames_are_not_kept(
     cases.confirm(case, actor="bob", reason="looked at it")
     with pytest.raises(FailedPrecondition, match=case):
         rulings.release(reference, code=Code.DIFFERENT_PICTURE, actor="eve")
+
+
+def test_a_release_overrides_no_confirmation_that_its_author_has_not_seen(
+    queue: Queue, rulings: Rulings, records: Records
+) -> None:
+    reference = put(records, checked(hit(A)))
+    seen = queue.get(reference, actor="ann").etag
+    rulings.confirm(reference, actor="bob", comment="it is so")
+    for etag in (seen, ""):
+        with pytest.raises(Conflict, match="bob") as error:
+            rulings.release(reference, code=Code.FALSE_POSITIVE, actor="ann", etag=etag)
+        assert error.value.reason is Reason.CONCURRENT_CHANGE
+        assert "removed" in error.value.message
+    assert queue.get(reference).state is UploadState.REMOVED
+    assert [event.kind for event in records.events(subject=reference)] == ["upload.viewed", "upload.removed"]
+    again = queue.get(reference).etag
+    assert rulings.release(reference, code=Code.FALSE_POSITIVE, actor="ann", etag=again) is UploadState.RELEASED
+
+
+def test_what_is_confirmed_after_a_release_is_removed(queue: Queue, rulings: Rulings, records: Records) -> None:
+    reference = put(records, checked(hit(A)))
+    seen = queue.get(reference).etag
+    rulings.release(reference, code=Code.FALSE_POSITIVE, actor="bob")
+    with pytest.raises(Conflict, match="bob"):  # who names what they saw decides over nothing else
+        rulings.confirm(reference, actor="ann", etag=seen)
+    assert rulings.confirm(reference, actor="ann") is UploadState.REMOVED
+
+
+def test_a_decision_for_what_was_read_is_taken_and_for_other_facts_is_not(
+    queue: Queue, rulings: Rulings, later: LaterAnswers, records: Records
+) -> None:
+    for read in ("escalated", "looked", "reported"):  # none of it changes what is decided over
+        reference = put(records, checked(hit(A)))
+        seen = queue.get(reference).etag
+        match read:
+            case "escalated":
+                rulings.escalate(reference, actor="bob", comment="whose is it?")
+            case "looked":
+                queue.get(reference, actor="bob")
+            case "reported":
+                rulings.reported(reference, recipient="ncmec", filed_as="7", actor="bob")
+        assert rulings.release(reference, code=Code.FALSE_POSITIVE, actor="ann", etag=seen) is UploadState.RELEASED
+    one = checked(hit(A))
+    reference = put(records, one)
+    seen = queue.get(reference).etag
+    later.recheck(Says(hit(A), hit(B)))
+    with pytest.raises(Conflict, match=r"upload\.answer_changed"):
+        rulings.release(reference, code=Code.FALSE_POSITIVE, actor="ann", etag=seen)
+    seen = queue.get(reference).etag
+    case_about(Cases(records, CaseSettings()), *one.hashes)
+    with pytest.raises(Conflict, match="a case"):
+        rulings.release(reference, code=Code.FALSE_POSITIVE, actor="ann", etag=seen)
+    for wrong in ("x", "9" * 40, "-", "0-"):
+        with pytest.raises(Conflict):
+            rulings.confirm(reference, actor="ann", etag=wrong)
+
+
+def test_what_was_decided_and_taken_back_is_not_as_it_was_read(
+    queue: Queue, rulings: Rulings, records: Records
+) -> None:
+    reference = put(records, checked(hit(A)))
+    rulings.release(reference, code=Code.FALSE_POSITIVE, actor="bob")
+    rulings.confirm(reference, actor="bob")
+    seen = queue.get(reference).etag
+    rulings.release(reference, code=Code.FALSE_POSITIVE, actor="bob", etag=seen)
+    rulings.confirm(reference, actor="bob", comment="it is so after all")
+    with pytest.raises(Conflict, match="bob"):
+        rulings.release(reference, code=Code.FALSE_POSITIVE, actor="ann", etag=seen)
+
+
+def test_a_release_is_proposed_for_nothing_that_its_author_has_not_seen(
+    queue: Queue, two: Rulings, records: Records
+) -> None:
+    reference = put(records, checked(hit(A)))
+    seen = queue.get(reference).etag
+    assert two.release(reference, code=Code.FALSE_POSITIVE, actor="ann", etag=seen) is UploadState.HELD
+    two.confirm(reference, actor="bob")
+    for actor in ("ann", "eve"):
+        with pytest.raises(Conflict, match="bob"):
+            two.release(reference, code=Code.FALSE_POSITIVE, actor=actor, etag=seen)
+    assert queue.get(reference).proposal is None
