@@ -107,9 +107,12 @@ class Examiner:
         self._with_hub = threading.BoundedSemaphore(settings.max_waiting)
         self.is_closing = False
 
-    def examine_hashes(self, query: Query) -> Examined:
-        """Return what is known by hashes that somebody else computed."""
-        examined = Examined(query=query, if_unknown=Action.ALLOW)
+    def examine_hashes(self, query: Query, gaps: tuple[ReasonLine, ...] = ()) -> Examined:
+        """Return what is known by hashes that were computed before, or by somebody else. `gaps`: what was not looked
+        at then.
+        """
+        covered = Coverage(gaps=gaps)
+        examined = Examined(query=query, coverage=covered, if_unknown=if_skipped(self._settings, covered))
         every = (*query.hashes, *(h for variant in query.variants for h in variant.hashes))
         if not query.frames and not any(SEARCHED[h.algorithm].is_perceptual for h in every if h.algorithm in SEARCHED):
             self._only_exact(examined, "only exact digests were given")
