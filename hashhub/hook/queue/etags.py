@@ -54,7 +54,7 @@ def is_of_now(records: Records, reference: str, etag: str, facts: bytes) -> bool
 def changes_since(records: Records, reference: str, etag: str) -> list[Event]:
     """Return the last events that changed what a decision rests on, of those since the etag; of all, without one."""
     number = etag.partition("-")[0]
-    after = int(number) if number.isascii() and number.isdecimal() and len(number) < 19 else 0  # noqa: PLR2004 - 64 bits
+    after = int(number) if number.isascii() and number.isdecimal() and len(number) < 19 else 0  # noqa: PLR2004 - int64
     events = records.events(subject=reference)
     return [event for event in events if event.number > after and event.kind in _CHANGES][-_MOST_TOLD:]
 
