@@ -37,9 +37,9 @@ serve: $(VENV)/runs ## Run a hub on embedded SQLite in ./hashhub-data (Ctrl-C st
 test: venv ## Run the whole suite, PostgreSQL included
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
-check: static test ## Format, lint, types, import layers, contract, generated code; then the suite
+check: static test ## All that must pass before a merge: static, then the suite
 
-static: venv # what `make check` looks at before the suite
+static: venv ## Format, lint, types, import layers, contract, generated code
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy

@@ -21,8 +21,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import IO, Final, TypeAlias
+from collections.abc import Callable
+from typing import IO, Final, Self, TypeAlias
 
 import msgspec
 
@@ -45,7 +45,7 @@ from hashhub.steps import LOOK_SECONDS, Steps, Wait, carry_out, is_ready
 _log = logging.getLogger("hashhub.hashing")
 
 Buffer: TypeAlias = bytes | bytearray | memoryview  # of single bytes
-Content: TypeAlias = bytes | Sequence[Buffer] | IO[bytes]
+Content: TypeAlias = bytes | tuple[Buffer, ...] | IO[bytes]
 """A file: its bytes, at once or in pieces, or itself, open for reading. It must be a regular file, and is read from its
 begin.
 """
@@ -131,9 +131,13 @@ class MediaPool:
         """Begin to start the children, so that the first files need not wait for it; return at once."""
         threading.Thread(target=self._start_children, name="media-start", daemon=True).start()
 
-    @contextlib.contextmanager
-    def room(self) -> Iterator[Place]:
-        """Take a place for one call, however many files it has. Raises LimitExceeded, with a retry time, when full."""
+    def room(self) -> Place:
+        """Return a place for one call, however many files it has, to be entered. That raises LimitExceeded, with a
+        retry time, when all are taken.
+        """
+        return Place(self)
+
+    def _enter(self) -> None:
         with self._lock:
             if self._calls >= self.most_calls:
                 waiting = self._mean * self._calls / self._count
@@ -143,11 +147,10 @@ class MediaPool:
                     retry_after=min(max(waiting, _SHORTEST_RETRY), _LONGEST_RETRY),
                 )
             self._calls += 1
-        try:
-            yield Place(self)
-        finally:
-            with self._lock:
-                self._calls -= 1
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._calls -= 1
 
     def close(self) -> None:
         """End the children. A file that is being hashed gets Unavailable, and so does any that comes later."""
@@ -192,8 +195,10 @@ class MediaPool:
         dihedral: bool,
         effort: Effort,
     ) -> Steps[protocol.Outcome]:
-        # A file that is digested as a stream, whatever its size, takes time by its length.
-        extra = 0.0 if isinstance(content, Sequence) else os.fstat(content.fileno()).st_size / _STREAM_BYTES_A_SECOND
+        extra = 0.0
+        if not isinstance(content, (bytes, tuple)):
+            # A file that is digested as a stream, whatever its size, takes time by its length.
+            extra = os.fstat(content.fileno()).st_size / _STREAM_BYTES_A_SECOND
         task = protocol.Task(dihedral, effort, self._limits, extra, self._algorithms)
         child = yield from self._idle_child(is_wanted)
         try:
@@ -206,8 +211,10 @@ class MediaPool:
 
     def _idle_child(self, is_wanted: Callable[[], bool]) -> Steps[_Child]:
         if is_wanted():
-            with contextlib.suppress(queue.Empty):
+            try:
                 return self._children.get_nowait()
+            except queue.Empty:
+                pass
         yield None
         while is_wanted():
             with contextlib.suppress(queue.Empty):
@@ -224,6 +231,13 @@ class Place:
     def __init__(self, pool: MediaPool) -> None:
         self._pool = pool
         self.cpu_seconds = 0.0
+
+    def __enter__(self) -> Self:
+        self._pool._enter()  # noqa: SLF001 - its part
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool._leave()  # noqa: SLF001 - its part
 
     def hash(
         self,
@@ -359,7 +373,7 @@ def _exchange(
     the child has ended.
     """
     header = msgspec.msgpack.encode(task)
-    if isinstance(content, Sequence):
+    if isinstance(content, (bytes, tuple)):
         pieces = [content] if isinstance(content, bytes) else content
         request = protocol.REQUEST.pack(len(header), sum(map(len, pieces))) + header
         yield from _send(child, [request, *pieces], until)

@@ -24,7 +24,7 @@ from hashhub.errors import Conflict, HashHubError, Unavailable
 from hashhub.hashes import SEARCHED
 from hashhub.hook.decision import Decision, NoAnswer
 from hashhub.hook.places import Place, Stored, Unlisted
-from hashhub.hook.scan_memory import Known, ScanMemory
+from hashhub.hook.scan_memory import Known, ScanMemory, gaps_among
 
 if TYPE_CHECKING:
     from hashhub.hook.core import Hook
@@ -102,7 +102,13 @@ def scan_storage(hook: Hook, place: Place, *, memory: ScanMemory | None = None, 
                 if memory is not None and scanned.decision is not None:
                     reference = scanned.decision.reference if scanned.state is not None else ""
                     memory.remember(
-                        scanned.where, item.stamp, query, reference=reference, modified=item.modified, begun=begun
+                        scanned.where,
+                        item.stamp,
+                        query,
+                        reference=reference,
+                        gaps=gaps_among(scanned.decision.reasons),
+                        modified=item.modified,
+                        begun=begun,
                     )
                 is_away = scanned.decision is not None and scanned.decision.no_answer is NoAnswer.HUB_AWAY
                 misses = misses + 1 if is_away else 0
@@ -124,7 +130,7 @@ def _scanned(hook: Hook, place: Place, stored: Stored, known: Known) -> tuple[Sc
     query = known.query
     try:
         if query is not None:
-            decision = hook.check(query, upload_id=where, door=DOOR, earlier=known.reference)
+            decision = hook.check(query, upload_id=where, door=DOOR, earlier=known.reference, gaps=known.gaps)
         else:
             with hook.receive(upload_id=where, door=DOOR, earlier=known.reference) as upload:
                 if stored.size > hook.settings.max_bytes:

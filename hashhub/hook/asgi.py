@@ -10,7 +10,7 @@ are not looked at. Runs on asyncio.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
@@ -41,6 +41,7 @@ App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 _MOST_THREADS: Final = 64  # each waits for a child process or the hub
 _OWN_HEADERS: Final = b"hashhub-"
+_BODY_HEADERS: Final = (b"content-type", b"content-encoding", b"content-length", b"transfer-encoding")
 
 
 class UploadHook:
@@ -111,21 +112,22 @@ class UploadHook:
                 self._threads.shutdown(wait=False)
 
     async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if not _has_body(scope):
+        headers = _read_headers(scope)
+        if not _has_body(scope, headers):
             # Not every server keeps to that: bridges of serverless platforms hand on the headers that they were left.
             receive, is_empty = await _begun(receive)
             if is_empty:
                 await self._app(_told(scope, Uploads(app=self._limits), None), receive, send)
                 return
         try:
-            if _length(scope) > self._limits.max_request_bytes:
+            if _length(headers) > self._limits.max_request_bytes:
                 raise too_large(self._limits.max_request_bytes)
             with Intake(
                 self._hook,
                 self._memory,
                 door="asgi",
-                content_types=_values(scope, b"content-type"),
-                content_encodings=_values(scope, b"content-encoding"),
+                content_types=headers[b"content-type"],
+                content_encodings=headers[b"content-encoding"],
                 fields=self._fields,
             ) as intake:
                 files = await self._take_in(intake, receive)
@@ -225,11 +227,19 @@ class _Replay:
         return {"type": "http.request", "body": piece, "more_body": not self._is_done}
 
 
-def _has_body(scope: MutableMapping[str, Any]) -> bool:
+def _read_headers(scope: MutableMapping[str, Any]) -> Mapping[bytes, Sequence[str]]:
+    """Return the values of the headers that say what the body is, each name in lower case."""
+    values: dict[bytes, list[str]] = {name: [] for name in _BODY_HEADERS}
+    for key, value in scope["headers"]:
+        if (name := key.lower()) in values:
+            values[name].append(value.decode("latin-1"))
+    return values
+
+
+def _has_body(scope: MutableMapping[str, Any], headers: Mapping[bytes, Sequence[str]]) -> bool:
     # HTTP/1 says so in its headers; later versions need not.
-    return not scope.get("http_version", "1.1").startswith("1") or any(
-        name.lower() in {b"content-length", b"transfer-encoding"} for name, _ in scope["headers"]
-    )
+    is_said = headers[b"content-length"] or headers[b"transfer-encoding"]
+    return bool(is_said) or not scope.get("http_version", "1.1").startswith("1")
 
 
 async def _begun(receive: Receive) -> tuple[Receive, bool]:
@@ -244,13 +254,9 @@ async def _begun(receive: Receive) -> tuple[Receive, bool]:
     return again, is_empty
 
 
-def _length(scope: MutableMapping[str, Any]) -> int:
-    values = _values(scope, b"content-length")
+def _length(headers: Mapping[bytes, Sequence[str]]) -> int:
+    values = headers[b"content-length"]
     return int(values[0]) if values and values[0].isascii() and values[0].isdigit() else 0
-
-
-def _values(scope: MutableMapping[str, Any], name: bytes) -> list[str]:
-    return [value.decode("latin-1") for key, value in scope["headers"] if key.lower() == name]
 
 
 def _without_own_headers(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -1,7 +1,8 @@
 """Copies of a case's item among what was uploaded before.
 
 A file is hashed once: its hashes are remembered (`scan_memory`), so that the next case looks through memory, and a run
-that was cut off goes on where it stood. What cannot be read is counted as unread.
+that was cut off goes on where it stood. What cannot be read is counted as unread, and what was not looked at as a whole
+as looked at in part.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from hashhub.errors import HashHubError, InvalidArgument, Reason
 from hashhub.hook.case_judge import CaseIndex
-from hashhub.hook.cases import Cases, Item, Scan, item_of
+from hashhub.hook.cases import Cases, Item, Partial, Scan, item_of
 from hashhub.hook.hashing import limits_of
 from hashhub.hook.places import Unlisted, shown
-from hashhub.hook.scan_memory import ScanMemory
-from hashhub.model import Effort, Query, now
+from hashhub.hook.scan_memory import ScanMemory, gaps_among
+from hashhub.model import Effort, Query, ReasonLine, now
 
 if TYPE_CHECKING:
     from hashhub.hashing.pool import MediaPool
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from hashhub.hook.places import Stored as PlaceObject
     from hashhub.hook.settings import HookSettings
 
-_MOST_UNREAD: Final = 1_000  # that an outcome names; all of them are counted
+_MOST_NAMED: Final = 1_000  # unread, and looked at in part; all of them are counted
 
 
 class Stored(NamedTuple):
@@ -53,7 +54,7 @@ class Unread(NamedTuple):
 
 
 class ScanOutcome(NamedTuple):
-    """What a look through gave. `unread`: the first _MOST_UNREAD of them. `remembered`: files not read again."""
+    """What a look through gave. `unread`: the first _MOST_NAMED of them. `remembered`: files not read again."""
 
     scan: Scan
     new_copies: int
@@ -110,20 +111,28 @@ def scan_for_case(
     children = settings.hashing_processes or 2
     pool = _pool(settings, children, max_queued=2 * children)
     begin_time = now()
-    hashing: deque[tuple[Stored, float, Future[tuple[Query, str]]]] = deque()  # what, since when
+    hashing: deque[tuple[Stored, float, Future[_Hashed]]] = deque()  # what, since when
 
     def finish() -> None:
         item, begun, future = hashing.popleft()
         try:
-            query, why_unread = future.result()
+            hashed = future.result()
         except HashHubError as e:
             look.leave(Unread(item.place, e.message))
             return
-        look.compare(item.place, query)
-        if why_unread:
-            look.leave(Unread(item.place, why_unread))
+        look.compare(item.place, hashed.query, hashed.gaps)
+        if hashed.why_unread:
+            look.leave(Unread(item.place, hashed.why_unread))
         else:
-            memory.remember(item.place, item.stamp, query, reference=None, modified=item.modified, begun=begun)
+            memory.remember(
+                item.place,
+                item.stamp,
+                hashed.query,
+                reference=None,
+                gaps=hashed.gaps,
+                modified=item.modified,
+                begun=begun,
+            )
 
     try:
         with ThreadPoolExecutor(children) as workers:
@@ -137,7 +146,7 @@ def scan_for_case(
                 known = memory.recall(item.place, item.stamp)
                 if known.query is not None:
                     look.remembered += 1
-                    look.compare(item.place, known.query)
+                    look.compare(item.place, known.query, known.gaps)
                     continue
                 hashing.append((item, time.time(), workers.submit(_hashed, pool, item, settings.effort)))
                 if len(hashing) > 2 * children:
@@ -154,8 +163,10 @@ def scan_for_case(
         looked=look.looked,
         unread=look.unread_count,
         copies=look.copies,
+        partly=look.partly,
+        partial=tuple(look.partial),
     )
-    cases.add_scan(case, scan, actor=actor)
+    cases.copies.add_scan(case, scan, actor=actor)
     return ScanOutcome(scan, look.new_copies, look.remembered, tuple(look.unread))
 
 
@@ -167,31 +178,48 @@ class _Look:
         self._case = case
         self._actor = actor
         self._index = CaseIndex(cases, only=case)
-        self.looked = self.remembered = self.copies = self.new_copies = self.unread_count = 0
+        self.looked = self.remembered = self.copies = self.new_copies = self.unread_count = self.partly = 0
         self.unread: list[Unread] = []
+        self.partial: list[Partial] = []
 
-    def compare(self, place: str, query: Query) -> None:
-        """List the file in the case if it is a copy."""
+    def compare(self, place: str, query: Query, gaps: tuple[ReasonLine, ...]) -> None:
+        """List the file in the case if it is a copy, and note if not all of it was looked at."""
+        if gaps:
+            self.partly += 1
+            if len(self.partial) < _MOST_NAMED:
+                self.partial.append(Partial(place=place, why="; ".join(line.text for line in gaps)))
         if hits := self._index.hits(query):
             self.copies += 1
-            self.new_copies += self._cases.add_copy(self._case, place, hits[0].how, actor=self._actor)
+            self.new_copies += self._cases.copies.add(self._case, place, hits[0].how, actor=self._actor)
 
     def leave(self, file: Unread) -> None:
         """Count a file as unread."""
         self.unread_count += 1
-        if len(self.unread) < _MOST_UNREAD:
+        if len(self.unread) < _MOST_NAMED:
             self.unread.append(file)
 
 
-def _hashed(pool: MediaPool, stored: Stored, effort: Effort) -> tuple[Query, str]:
-    """Return the hashes of a file, and why it was not read as what it is; exact digests there are in any case."""
+class _Hashed(NamedTuple):
+    """The hashes of a file. `gaps`: what of it was not looked at. `why_unread`: why it was not read as what it is."""
+
+    query: Query
+    gaps: tuple[ReasonLine, ...] = ()
+    why_unread: str = ""
+
+
+def _hashed(pool: MediaPool, stored: Stored, effort: Effort) -> _Hashed:
+    """Return what is to be known of a file; exact digests there are in any case."""
+    from hashhub.hashing.coverage import coverage
+
     with stored.open() as content:
         try:
             with pool.room() as room:
-                return room.hash(content, effort=effort).query(), ""
+                media = room.hash(content, effort=effort)
         except HashHubError as e:
             content.seek(0)
-            return _digests(content), e.message
+            return _Hashed(_digests(content), why_unread=e.message)
+    query = media.query()
+    return _Hashed(query, gaps_among(coverage(media, effort, query=query).gaps))
 
 
 def _pool(settings: HookSettings, children: int, *, max_queued: int) -> MediaPool:

@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from hashhub.hashing.media import MediaHashes
     from hashhub.hook.case_judge import CaseJudge
     from hashhub.hook.hashing import Hashing
-    from hashhub.hook.queue import QueueRounds
     from hashhub.hook.records import Records
+    from hashhub.hook.rounds import QueueRounds
     from hashhub.hook.settings import HookSettings
     from hashhub.steps import Steps
 
@@ -239,16 +239,24 @@ class Hook:
         recorded = self._records.get_upload(reference) if self._records is not None else None
         return recorded[0] if recorded is not None else None
 
-    def check(self, upload: Checkable, *, upload_id: str = "", door: str = "api", earlier: str = "") -> Decision:
+    def check(
+        self,
+        upload: Checkable,
+        *,
+        upload_id: str = "",
+        door: str = "api",
+        earlier: str = "",
+        gaps: tuple[ReasonLine, ...] = (),
+    ) -> Decision:
         """Decide over one upload: its bytes, a path, a stream (read from where it stands to its end), or its hashes.
-        `earlier`: see `receive`.
+        `earlier`: see `receive`. `gaps`: what was not looked at when the hashes of a query were computed.
 
         Never raises because of the upload's content, the hub or the network: what has no answer is decided as the
         settings say. Raises InvalidArgument for what cannot be an upload: a path that is no readable file, a stream of
         text, no hashes; and what reading a stream raises.
         """
         if isinstance(upload, Query):
-            return self._decide_hashes(upload, _Call(door=door, upload_id=upload_id, earlier=earlier))
+            return self._decide_hashes(upload, _Call(door=door, upload_id=upload_id, earlier=earlier), gaps)
         if isinstance(upload, Path):
             with _opened(upload) as file:
                 return self._receive_all(partial(_read_file, file), upload_id=upload_id, door=door, earlier=earlier)
@@ -305,8 +313,8 @@ class Hook:
                 receiving.write(piece)
             return receiving.decide()
 
-    def _decide_hashes(self, query: Query, call: _Call) -> Decision:
-        return carry_out(self._decided(self._examiner.examine_hashes(query), call, None))
+    def _decide_hashes(self, query: Query, call: _Call, gaps: tuple[ReasonLine, ...] = ()) -> Decision:
+        return carry_out(self._decided(self._examiner.examine_hashes(query, gaps), call, None))
 
     def _decide_content(
         self,

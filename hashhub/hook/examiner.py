@@ -107,9 +107,12 @@ class Examiner:
         self._with_hub = threading.BoundedSemaphore(settings.max_waiting)
         self.is_closing = False
 
-    def examine_hashes(self, query: Query) -> Examined:
-        """Return what is known by hashes that somebody else computed."""
-        examined = Examined(query=query, if_unknown=Action.ALLOW)
+    def examine_hashes(self, query: Query, gaps: tuple[ReasonLine, ...] = ()) -> Examined:
+        """Return what is known by hashes that were computed before, or by somebody else. `gaps`: what was not looked
+        at then.
+        """
+        covered = Coverage(gaps=gaps)
+        examined = Examined(query=query, coverage=covered, if_unknown=if_skipped(self._settings, covered))
         every = (*query.hashes, *(h for variant in query.variants for h in variant.hashes))
         if not query.frames and not any(SEARCHED[h.algorithm].is_perceptual for h in every if h.algorithm in SEARCHED):
             self._only_exact(examined, "only exact digests were given")
@@ -138,9 +141,9 @@ class Examiner:
 
         `is_on_loop`: the steps are taken by an event loop, which waits for child processes by itself.
         """
-        begun = time.monotonic()
+        begun, key = time.monotonic(), content.key
         # 1. What is remembered of these very bytes.
-        remembered = yield from self._remembered(content)
+        remembered = yield from self._remembered(key)
         if remembered is not None:
             return Examined(
                 query=remembered.query,
@@ -166,7 +169,7 @@ class Examiner:
         if not is_wanted():
             raise given_up()
         # 4. It is remembered.
-        if content.key and examined.judged is not None and _is_to_be_remembered(examined.judged, examined.causes):
+        if key and examined.judged is not None and _is_to_be_remembered(examined.judged, examined.causes):
             answer = Answer(
                 judged=examined.judged,
                 query=examined.query,
@@ -174,13 +177,13 @@ class Examiner:
                 coverage=examined.coverage,
                 causes=examined.causes,
             )
-            self._answers.put(content.key, answer, asked=begun)
+            self._answers.put(key, answer, asked=begun)
         return examined
 
-    def _remembered(self, content: Content) -> Steps[Answer | None]:
-        if not content.key:
+    def _remembered(self, key: bytes) -> Steps[Answer | None]:
+        if not key:
             return None
-        answer = self._answers.get(content.key, self._judge.revision())
+        answer = self._answers.get(key, self._judge.revision())
         if answer is None or (self._holds is not None and not self._holds(answer.judged)):
             return None
         if self._cases is not None:
@@ -201,11 +204,13 @@ class Examiner:
         if not examined.query.hashes:
             return
         if is_on_loop and self._judge_miss is not None:
-            with suppress(HashHubError):  # which the judge raises as well
+            try:
                 judged = self._judge_miss(examined.query)
-                if judged is not None:
-                    examined.judged = judged
-                    return
+            except HashHubError:
+                judged = None  # the judge raises it as well
+            if judged is not None:
+                examined.judged = judged
+                return
         yield None
         try:
             examined.judged = self._judge.judge(examined.query)
@@ -266,10 +271,14 @@ class Examiner:
             examined.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
             return
         try:
-            if not is_joining and not future.done():
-                yield None
-            # One file that takes long can be sent many times: who joins waits on the loop, and leaves others a thread.
-            media = yield from self._awaited(future, begun, is_wanted, is_away=is_away)
+            if future.done():
+                media = future.result()
+            else:
+                # One file that takes long can be sent many times: who joins waits on the loop, and leaves others a
+                # thread.
+                if not is_joining:
+                    yield None
+                media = yield from self._awaited(future, begun, is_wanted, is_away=is_away)
         except GeneratorExit:
             hashing.give_up(content, future)
             raise

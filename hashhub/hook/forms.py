@@ -12,15 +12,14 @@ from __future__ import annotations
 import codecs
 import contextlib
 import ctypes
-import functools
-import logging
 import os
 import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Final, Self
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from enum import Enum, auto
+from typing import IO, TYPE_CHECKING, Final, Self, TypeAlias
 
 import msgspec
 
@@ -31,9 +30,6 @@ from hashhub.hook.settings import AppSettings, OnHold
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from python_multipart.exceptions import FormParserError
-    from python_multipart.multipart import MultipartParser
-
     from hashhub.hook.core import Hook, Upload
 
 PIECE_BYTES: Final = 64 * 1024
@@ -41,6 +37,10 @@ PIECE_BYTES: Final = 64 * 1024
 
 _SMALL_BYTES: Final = 4096  # a piece below is joined to others, so that what Python needs for each is a hundredth
 _MOST_HEADER_BYTES: Final = 16 * 1024  # of one part; browsers send some 200
+# Of one part, and of one line: what python-multipart takes, by which Starlette and FastAPI read forms.
+_MOST_HEADERS: Final = 8
+_MOST_LINE_BYTES: Final = 4096 + 128
+_BLANK_LINE: Final = b"\r\n\r\n"
 _BODY_FIELD: Final = ""  # what the body itself is called where it is no form
 
 # RFC 2046, 5.1.1, without a space: parsers strip it or do not.
@@ -48,13 +48,13 @@ _BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=?-]{1,70}")
 # RFC 9110, 5.6.6. A value in quotes has no control characters; whether a backslash escapes is left to each parameter.
 _WORD: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _PARAMETER: Final = re.compile(rf'[ \t]*;[ \t]*({_WORD})=({_WORD}|"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*")')
+_HEADER: Final = re.compile(rf"({_WORD}):([^\r]*)".encode("ascii"))
 _ESCAPED: Final = re.compile(r'\\(["\\])')
 _NOT_IN_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _MEDIA_TYPE: Final = re.compile(rf"({_WORD})/({_WORD})")
 _TEXT_TYPES: Final = re.compile(
     r"text/.*|application/(?:[\w.+-]+\+)?(?:json|xml|x-www-form-urlencoded|x-ndjson|graphql|javascript|yaml)"
 )
-_PARSER_LOG: Final = logging.getLogger("python_multipart.multipart")
 _NOT_IN_TEXT: Final = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 _REASON: Final = {408: Reason.SLOW_SENDER, 413: Reason.TOO_LARGE, 503: Reason.TOO_MANY_REQUESTS}
 
@@ -499,106 +499,107 @@ class Form:
         """`content_type`: the request's header. `receive`: opens an upload for the nth part, from 1. `fields`: names of
         those whose files are looked at; None: all. `max_field_bytes`: text that is longer is a file.
         """
-        parser, self._error = _multipart()
-        if _PARSER_LOG.level != logging.ERROR:  # it would repeat what strangers send; setting it empties a cache
-            _PARSER_LOG.setLevel(logging.ERROR)
         self._receive, self._fields = receive, fields
         self._max_files, self._max_fields, self._max_field_bytes = max_files, max_fields, max_field_bytes
         self._ended: list[Ended] = []
         self.unchecked: list[str] = []
         self.not_files: list[str] = []
-        boundary = boundary_of(content_type)
-        self._parser = parser(
-            boundary,
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": self._header_name,
-                "on_header_value": self._header_value,
-                "on_header_end": self._header_end,
-                "on_headers_finished": self._headers_end,
-                "on_part_data": self._data,
-                "on_part_end": self._end,
-                "on_end": self._all_ended,
-            },
-        )
-        self._marker = b"--" + boundary
+        self._marker = b"--" + boundary_of(content_type)
         self._line = b"\r\n" + self._marker
-        self._markers = _Markers(self._marker)
-        self._head = b""  # as many of the first bytes as the marker has
+        self._at = _At.BEGIN
+        self._held = b""  # of what came last, and makes sense only with what comes next
         self._parts = self._files = self._other_parts = 0
-        self._is_at_end = False
-        self._header_bytes = 0
-        self._name, self._value = bytearray(), bytearray()
-        self._headers: dict[str, str] = {}
         self._field = self._filename = ""
         self._is_looked_at = True
         self._text: _Text | None = None  # while the part may be text
         self._came = bytearray()  # of a part that is text so far
         self._upload: Upload | None = None
         self._has_data = False
-        self._piece = b""  # while the parser has it
-        self._is_flowing = False  # the parser is within a part, and has given all of it that it got
 
     def write(self, piece: bytes) -> None:
         """Take the next bytes in."""
-        places, is_across = self._markers.write(piece)
-        if len(self._head) < len(self._marker):
-            self._head += piece[: len(self._marker) - len(self._head)]
-            if not self._marker.startswith(self._head):
-                raise BodyRefused(400, "the form must begin with its boundary")
-        begin = 0
-        if self._is_flowing and not is_across:
-            begin = self._flow(piece, 0, places[0] if places else None)
-        for number, place in enumerate(places):
-            next_place = places[number + 1] if number + 1 < len(places) else len(piece)
-            headers = piece.find(b"\r\n\r\n", place, min(next_place, place + _MOST_HEADER_BYTES))
-            # The first byte behind them goes to the parser, too: it then says that it is within a part.
-            if headers >= 0 and next_place - headers > _SMALL_BYTES:
-                self._parse(piece[begin : headers + 5])
-                begin = headers + 5
-                if self._is_flowing:
-                    begin = self._flow(piece, begin, next_place if next_place < len(piece) else None)
-        if begin < len(piece):
-            self._parse(piece[begin:])
+        data, begin = self._held + piece, 0
+        self._held = b""
+        while begin < len(data):
+            match self._at:
+                case _At.DATA:
+                    begin = self._read_data(data, begin)
+                case _At.HEADERS:
+                    begin = self._read_headers(data, begin)
+                case _At.BEGIN:
+                    begin = self._read_begin(data)
+                case _At.END:
+                    begin = self._read_rest(data, begin)
 
-    def _flow(self, piece: bytes, begin: int, marker: int | None) -> int:
-        """Take in what follows within a part; return where the parser is to go on. `marker`: where the next one is.
+    # Each of these takes in what it can of the bytes, holds what it can take in only with the next ones, and returns
+    # where to go on.
 
-        It waits for nothing but the line with the marker, so that it need not look for that once more in bytes in which
-        none begins.
-        """
-        if marker is not None:
-            end = marker - 2  # the line's end before it belongs to it
+    def _read_begin(self, data: bytes) -> int:
+        if not data.startswith(self._marker[: len(data)]):
+            raise BodyRefused(400, "the form must begin with its boundary")
+        return self._read_line_end(data, 0, len(self._marker))
+
+    def _read_headers(self, data: bytes, begin: int) -> int:
+        # They begin with the end of the marker's line, so that a blank line ends them also where there are none.
+        end = data.find(_BLANK_LINE, begin, begin + _MOST_HEADER_BYTES + len(_BLANK_LINE))
+        if end < 0:
+            if len(data) - begin >= _MOST_HEADER_BYTES + len(_BLANK_LINE):
+                raise BodyRefused(400, f"the headers of a part have more than {_MOST_HEADER_BYTES} bytes")
+            return self._hold(data, begin)
+        lines = data[begin + 2 : end]
+        if self._marker in lines:
+            raise _misplaced_marker()
+        self._begin_part(_headers(lines))
+        self._at = _At.DATA
+        return end + len(_BLANK_LINE)
+
+    def _read_data(self, data: bytes, begin: int) -> int:
+        marker = _find(data, self._marker, begin)
+        if marker < 0:
+            end = len(data) - max(_begun(data, begin, self._line), _begun(data, begin, self._marker))
+            self._take_data(data, begin, end)
+            return self._hold(data, end)
+        line = marker - 2
+        if line < begin or not data.startswith(self._line, line):
+            raise _misplaced_marker()
+        self._take_data(data, begin, line)
+        return self._read_line_end(data, line, marker + len(self._marker))
+
+    def _read_line_end(self, data: bytes, line: int, end: int) -> int:
+        """Read what follows a marker. `line`: where its line begins; `end`: where the marker ends."""
+        following = data[end : end + 2]
+        if following == b"\r\n":
+            is_last = False
+        elif following == b"--":
+            is_last = True
+        elif following in {b"", b"\r", b"-"}:
+            return self._hold(data, line)
         else:
-            end = piece.find(b"\r", max(begin, len(piece) - len(self._marker) - 1))
-            while end >= 0 and not self._line.startswith(piece[end:]):
-                end = piece.find(b"\r", end + 1)
-            if end < 0:
-                end = len(piece)
-        if end <= begin:
-            return begin
-        self._take_data(memoryview(piece)[begin:end])
+            raise _misplaced_marker()
+        if self._at is _At.DATA:
+            self._end_part()
+        if is_last:
+            self._at = _At.END
+            return end + 2
+        self._at = _At.HEADERS
         return end
 
-    def _parse(self, piece: bytes) -> None:
-        self._is_flowing, self._piece = False, piece
-        try:
-            self._parser.write(piece)
-        except self._error as e:
-            raise BodyRefused(400, "the form cannot be read; see RFC 7578") from e
-        finally:
-            self._piece = b""
+    def _read_rest(self, data: bytes, begin: int) -> int:
+        if not b"\r\n".startswith(data[begin:]):
+            raise _not_ended()
+        return self._hold(data, begin)
+
+    def _hold(self, data: bytes, begin: int) -> int:
+        self._held = data[begin:]
+        return len(data)
 
     def end(self) -> None:
         """Take note that the body ends here."""
-        if not self._head:
+        if self._at is _At.BEGIN and not self._held:
             return  # nothing in it can be a file; what it lacks is for the app to say
-        # Each occurrence of the boundary is one that the parser took, on a line of its own, and nothing is behind the
-        # last: then no other parser takes more or fewer, whatever it thinks of line ends and white space.
-        if not self._is_at_end or not self._markers.tail.removesuffix(b"\r\n").endswith(self._marker + b"--"):
-            raise BodyRefused(400, "the form does not end with its boundary; it was cut off, or something follows")
-        if self._markers.count != self._parts + 1 or self._markers.lines != self._parts:
-            raise BodyRefused(400, "the boundary occurs inside a part; choose another")
+        # Behind the last marker is the end of its line at most, so that no other parser takes more parts.
+        if self._at is not _At.END or self._held not in {b"", b"\r\n"}:
+            raise _not_ended()
 
     def take(self) -> list[Ended]:
         """Return the files that have ended since; whoever takes them decides or closes them."""
@@ -616,44 +617,16 @@ class Form:
             self._upload.close()
             self._upload = None
 
-    def _begin(self) -> None:
+    def _begin_part(self, headers: Mapping[str, str]) -> None:
         self._parts += 1
-        self._headers, self._header_bytes = {}, 0
-
-    def _header_name(self, data: bytes, start: int, end: int) -> None:
-        self._count_header(end - start)
-        self._name += data[start:end]
-
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._count_header(end - start)
-        self._value += data[start:end]
-
-    def _count_header(self, count: int) -> None:
-        self._header_bytes += count
-        if self._header_bytes > _MOST_HEADER_BYTES:
-            raise BodyRefused(400, f"the headers of a part have more than {_MOST_HEADER_BYTES} bytes")
-
-    def _header_end(self) -> None:
-        name = self._name.decode("latin-1").lower()
-        try:
-            value = self._value.decode("utf-8").strip(" \t")
-        except UnicodeDecodeError:
-            raise BodyRefused(400, "the headers of a part must be UTF-8") from None
-        self._name.clear()
-        self._value.clear()
-        if name in self._headers or _NOT_IN_HEADER.search(value):
-            raise BodyRefused(400, "a part has a header twice, or one with control characters")
-        self._headers[name] = value
-
-    def _headers_end(self) -> None:
-        kind, parameters = _parameters(self._headers.get("content-disposition", ""))
+        kind, parameters = _parameters(headers.get("content-disposition", ""))
         if kind != "form-data" or not parameters.get("name"):
             raise BodyRefused(400, "each part must have a Content-Disposition: form-data with a name")
-        if self._headers.get("content-transfer-encoding", "binary").lower() not in {"7bit", "8bit", "binary"}:
+        if headers.get("content-transfer-encoding", "binary").lower() not in {"7bit", "8bit", "binary"}:
             raise BodyRefused(415, "a part with a Content-Transfer-Encoding is not taken; send it as it is")
-        if self._headers.get("content-encoding", "identity").lower() != "identity":
+        if headers.get("content-encoding", "identity").lower() != "identity":
             raise BodyRefused(415, "a part with a Content-Encoding is not taken; send it as it is")
-        media_type = self._headers.get("content-type", "")
+        media_type = headers.get("content-type", "")
         if "multipart" in media_type.lower():
             raise BodyRefused(415, "a form within a form is not taken; send each file as a part of its own")
         self._field = parameters["name"]
@@ -681,12 +654,10 @@ class Form:
         if self._is_looked_at:
             self._upload = self._receive(self._parts)
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if start < end:
-            self._is_flowing = data is self._piece and end == len(data)
-            self._take_data(memoryview(data)[start:end])
-
-    def _take_data(self, piece: memoryview) -> None:
+    def _take_data(self, data: bytes, begin: int, end: int) -> None:
+        if begin == end:
+            return
+        piece = memoryview(data)[begin:end]
         self._has_data = True
         if self._text is None:
             if self._upload is not None:
@@ -705,7 +676,7 @@ class Form:
             self._upload.write(piece)
         self._came.clear()
 
-    def _end(self) -> None:
+    def _end_part(self) -> None:
         if self._text is not None and not self._text.ends_here():
             self._promote(b"")
         self._came.clear()
@@ -719,16 +690,41 @@ class Form:
             self._ended.append(Ended(field=self._field, filename=self._filename, upload=self._upload))
             self._upload = None
 
-    def _all_ended(self) -> None:
-        self._is_at_end = True
+
+class _At(Enum):
+    """Where in a form one is: before its first marker, in a part's headers or its data, behind the last marker."""
+
+    BEGIN = auto()
+    HEADERS = auto()
+    DATA = auto()
+    END = auto()
 
 
-@functools.cache
-def _multipart() -> tuple[type[MultipartParser], type[FormParserError]]:
-    from python_multipart.exceptions import FormParserError
-    from python_multipart.multipart import MultipartParser
+def _misplaced_marker() -> BodyRefused:
+    # Parsers differ in whether it counts without a line of its own, with white space behind it, and with LF only.
+    return BodyRefused(400, "the boundary must be on lines of its own that end with CR LF, and occur nowhere else")
 
-    return MultipartParser, FormParserError
+
+def _not_ended() -> BodyRefused:
+    return BodyRefused(400, "the form does not end with its boundary; it was cut off, or something follows")
+
+
+def _headers(lines: bytes) -> dict[str, str]:
+    """Return a part's headers by name in lower case. Raises BodyRefused for what a parser may read otherwise."""
+    headers: dict[str, str] = {}
+    for line in lines.split(b"\r\n") if lines else ():
+        match = _HEADER.fullmatch(line)
+        if match is None or len(line) > _MOST_LINE_BYTES or len(headers) == _MOST_HEADERS:
+            raise BodyRefused(400, "the form cannot be read; see RFC 7578")
+        name = match[1].decode("ascii").lower()
+        try:
+            value = match[2].decode("utf-8").strip(" \t")
+        except UnicodeDecodeError:
+            raise BodyRefused(400, "the headers of a part must be UTF-8") from None
+        if name in headers or _NOT_IN_HEADER.search(value):
+            raise BodyRefused(400, "a part has a header twice, or one with control characters")
+        headers[name] = value
+    return headers
 
 
 class _Text:
@@ -754,62 +750,32 @@ class _Text:
         return True
 
 
-class _Markers:
-    """How often a marker occurs, and how often with the end of its line, however the whole is cut into pieces. It must
-    not overlap itself.
-
-    `tail`: the last bytes, enough for the last marker.
-    """
-
-    def __init__(self, marker: bytes) -> None:
-        self._marker, self._line = marker, marker + b"\r\n"
-        self._margin = len(marker) + 4
-        self.tail = b""
-        self.count = self.lines = 0
-
-    def write(self, piece: bytes) -> tuple[list[int], bool]:
-        """Take the next bytes in. Return where in them the marker begins, and whether one reaches into them that begins
-        before.
-        """
-        before, self.tail = self.tail, (self.tail + piece[-self._margin :])[-self._margin :]
-        places, across = _places(piece, self._marker), 0
-        if self._marker in before + piece[: self._margin]:  # else none is where the two meet
-            across = _across(before, piece, self._marker)
-            self.lines += _across(before, piece, self._line)
-        self.count += across + len(places)
-        for place in places:
-            self.lines += piece.startswith(self._line, place)
-        return places, across > 0
+_Search: TypeAlias = Callable[[bytes | int, int, bytes, int], int | None]
 
 
-def _across(before: bytes, piece: bytes, needle: bytes) -> int:
-    """Return how often the needle begins in what came last and ends in the piece: once or never."""
-    margin = len(needle) - 1
-    return (before[-margin:] + piece[:margin]).count(needle)
+def _begun(data: bytes, begin: int, needle: bytes) -> int:
+    """Return how many of the last bytes are the needle's first ones; the needle itself is not there."""
+    at = data.find(needle[:1], max(begin, len(data) - len(needle) + 1))
+    while at >= 0 and not needle.startswith(data[at:]):
+        at = data.find(needle[:1], at + 1)
+    return len(data) - at if at >= 0 else 0
 
 
-def _places(piece: bytes, needle: bytes) -> list[int]:
-    """Return where the needle begins, which must not overlap itself."""
-    places: list[int] = []
+def _find(data: bytes, needle: bytes, begin: int) -> int:
+    """Return where the needle is first, from `begin` on; -1: nowhere."""
     if _memmem is None:
-        at = piece.find(needle)
-        while at >= 0:
-            places.append(at)
-            at = piece.find(needle, at + len(needle))
-        return places
-    found_at = _memmem(piece, len(piece), needle, len(needle))
-    if found_at is None:
-        return places
-    begin = _memmem(piece, len(piece), b"", 0)  # nothing is found where the piece begins
-    assert begin is not None  # noqa: S101 - C says so
-    while found_at is not None:
-        places.append(found_at - begin)
-        rest = found_at + len(needle)
-        found_at = _memmem(rest, begin + len(piece) - rest, needle, len(needle))
-    return places
+        return data.find(needle, begin)
+    place = _memmem(_address(_memmem, data) + begin if begin else data, len(data) - begin, needle, len(needle))
+    return -1 if place is None else place - _address(_memmem, data)
 
 
-def _c_memmem() -> Callable[[bytes | int, int, bytes, int], int | None] | None:
+def _address(memmem: _Search, data: bytes) -> int:
+    start = memmem(data, len(data), b"", 0)  # nothing is found where the bytes begin
+    assert start is not None  # noqa: S101 - C says so
+    return start
+
+
+def _c_memmem() -> _Search | None:
     """Return the C library's search, which takes a third of Python's time: 0.1 ms less for an upload of 450 KB. What it
     searches are bytes, or those at an address.
     """
@@ -820,7 +786,7 @@ def _c_memmem() -> Callable[[bytes | int, int, bytes, int], int | None] | None:
         return None
     memmem.restype = ctypes.c_void_p  # None where there is nothing
     memmem.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t)
-    search: Callable[[bytes | int, int, bytes, int], int | None] = memmem
+    search: _Search = memmem
     return search
 
 

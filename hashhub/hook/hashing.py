@@ -96,22 +96,22 @@ class Hashing:
         """Submit as `submit` does; an event loop can wait for an idle child as well, and for room. Return also whether
         the content is in hand already, for somebody else: who waits then takes no room of its own.
         """
+        key = content.key
         with self._lock:
-            is_joining = content.key in self._in_hand
+            is_joining = key in self._in_hand
         if is_on_loop and not is_joining and len(self._in_hand) >= self._most:
             yield None  # as many wait as may: the next ones wait for a thread of those who decide
-        future, run, is_joining = self._admitted(content, is_wanted, is_on_loop=is_on_loop)
+        future, run, is_joining = self._admitted(key, content, is_wanted, is_on_loop=is_on_loop)
         if run is not None and is_wanted is not None:
             yield from self._taken_along(run, content, future, is_wanted) if is_on_loop else run
         return future, is_joining
 
     def _admitted(
-        self, content: Content, is_wanted: Callable[[], bool] | None, *, is_on_loop: bool
+        self, key: bytes, content: Content, is_wanted: Callable[[], bool] | None, *, is_on_loop: bool
     ) -> tuple[Future[MediaHashes], Steps[None] | None, bool]:
         """Return the future, the steps of hashing where the caller is to take them, and whether others submitted the
         content. Raises LimitExceeded.
         """
-        key = content.key
         with self._lock:
             if (media := self._remembered.get(key)) is not None:
                 self._remembered.move_to_end(key)

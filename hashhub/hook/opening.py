@@ -13,8 +13,8 @@ from hashhub.errors import FailedPrecondition, Reason
 from hashhub.hook.case_judge import CaseJudge
 from hashhub.hook.core import Hook, OnChecked
 from hashhub.hook.judges import Breaker, HubJudge
-from hashhub.hook.queue import QueueRounds
 from hashhub.hook.records import FILE_NAME, HOOK, Records
+from hashhub.hook.rounds import QueueRounds
 from hashhub.hook.settings import Encryption, Hashing, Mode
 from hashhub.hook.telling import AppUrl
 

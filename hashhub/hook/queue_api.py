@@ -2,8 +2,8 @@
 
     GET  /queue?limit=&skip=&state=      groups of uploads that wait
     GET  /queue/{reference}              one upload: hits, reasons, hashes, decisions, events
-    POST /queue/{reference}/confirm      {"comment"?}
-    POST /queue/{reference}/release      {"code", "comment"?}
+    POST /queue/{reference}/confirm      {"comment"?, "etag"?}
+    POST /queue/{reference}/release      {"code", "comment"?, "etag"?}
     POST /queue/{reference}/withdraw     {"comment"?}
     POST /queue/{reference}/escalate     {"comment"}
     POST /queue/{reference}/reported     {"recipient", "filed_as"}
@@ -26,7 +26,7 @@ from starlette.routing import Route, Router
 
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated
 from hashhub.hook.people import People
-from hashhub.hook.queue import WAITING, Code, Queue
+from hashhub.hook.queue import WAITING, Code, Queue, Reviews, Rulings
 from hashhub.hook.records import UploadState
 
 if TYPE_CHECKING:
@@ -51,9 +51,15 @@ class _Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     comment: str = ""
 
 
+class _Confirmed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    comment: str = ""
+    etag: str = ""
+
+
 class _Released(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code: Code
     comment: str = ""
+    etag: str = ""
 
 
 class _Reported(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,6 +95,8 @@ class _Api:
     def __init__(self, records: Records, settings: HookSettings) -> None:
         self._people = People(records)
         self._queue = Queue(records, settings)
+        self._rulings = Rulings(records, settings, queue=self._queue)
+        self._reviews = Reviews(records, settings)
 
     def answer(self, do: _Do) -> Callable[[Request], Awaitable[Response]]:
         """Return an endpoint: who asks, then the body in its bounds, then what is done, in a thread of its own."""
@@ -102,7 +110,7 @@ class _Api:
                 said = await run_in_threadpool(self._done, do, request, token, body)
                 status = 200
                 if request.method == "POST":
-                    after = BackgroundTask(run_in_threadpool, self._queue.send)
+                    after = BackgroundTask(run_in_threadpool, self._reviews.send)
             except HashHubError as e:
                 status = 413 if e.reason == Reason.TOO_LARGE else _STATUS.get(e.code, 500)
                 said = {"error": {"reason": e.reason, "message": e.message}}
@@ -137,32 +145,34 @@ class _Api:
 
     def confirm(self, request: Request, actor: str, body: bytes) -> Any:
         """Remove."""
-        return self._state(
-            request, self._queue.confirm(_reference(request), actor=actor, comment=_read(body, _Said).comment)
-        )
+        said = _read(body, _Confirmed)
+        state = self._rulings.confirm(_reference(request), actor=actor, comment=said.comment, etag=said.etag)
+        return self._state(request, state)
 
     def release(self, request: Request, actor: str, body: bytes) -> Any:
         """Release, or propose it."""
         said = _read(body, _Released)
-        state = self._queue.release(_reference(request), code=said.code, actor=actor, comment=said.comment)
+        state = self._rulings.release(
+            _reference(request), code=said.code, actor=actor, comment=said.comment, etag=said.etag
+        )
         return self._state(request, state)
 
     def withdraw(self, request: Request, actor: str, body: bytes) -> Any:
         """End a proposed release."""
         return self._state(
-            request, self._queue.withdraw(_reference(request), actor=actor, comment=_read(body, _Said).comment)
+            request, self._rulings.withdraw(_reference(request), actor=actor, comment=_read(body, _Said).comment)
         )
 
     def escalate(self, request: Request, actor: str, body: bytes) -> Any:
         """Hand on."""
         return self._state(
-            request, self._queue.escalate(_reference(request), actor=actor, comment=_read(body, _Said).comment)
+            request, self._rulings.escalate(_reference(request), actor=actor, comment=_read(body, _Said).comment)
         )
 
     def reported(self, request: Request, actor: str, body: bytes) -> Any:
         """Note a report."""
         said = _read(body, _Reported)
-        self._queue.reported(_reference(request), recipient=said.recipient, filed_as=said.filed_as, actor=actor)
+        self._rulings.reported(_reference(request), recipient=said.recipient, filed_as=said.filed_as, actor=actor)
         return {"reference": _reference(request), "recipient": said.recipient, "filed_as": said.filed_as}
 
     def _state(self, request: Request, state: UploadState) -> dict[str, Any]:

@@ -156,7 +156,8 @@ CREATE TABLE case_copy (
 ) WITHOUT ROWID;
 CREATE TABLE case_scan (
     number INTEGER PRIMARY KEY, case_id TEXT REFERENCES hook_case (id), place TEXT NOT NULL, begin_time TEXT NOT NULL,
-    end_time TEXT NOT NULL, looked INTEGER NOT NULL, unread INTEGER NOT NULL, copies INTEGER NOT NULL
+    end_time TEXT NOT NULL, looked INTEGER NOT NULL, unread INTEGER NOT NULL, copies INTEGER NOT NULL,
+    partly INTEGER NOT NULL, partial BLOB NOT NULL
 );
 CREATE INDEX case_scan_case ON case_scan (case_id);
 CREATE TABLE evidence_sample (

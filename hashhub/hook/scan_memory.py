@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -18,7 +18,8 @@ import msgspec
 
 from hashhub.errors import DataLoss, HashHubError, LimitExceeded, Reason, Unavailable
 from hashhub.hook.settings import Hashing
-from hashhub.model import Query
+from hashhub.model import Query, ReasonLine
+from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
     from hashhub.hook.settings import HookSettings
@@ -54,11 +55,23 @@ ON CONFLICT (address) DO UPDATE SET scan = excluded.scan, stamp = excluded.stamp
 
 class Known(msgspec.Struct, frozen=True):
     """What is known of an object that is as it was. `query`: what to ask about it; None: it must be read. `reference`:
-    of the upload as which it was recorded; empty where it was not.
+    of the upload as which it was recorded; empty where it was not. `gaps`: what of it was not looked at when the hashes
+    of the query were computed (FRAMES_SKIPPED).
     """
 
     query: Query | None = None
     reference: str = ""
+    gaps: tuple[ReasonLine, ...] = ()
+
+
+class _Hashed(msgspec.Struct, frozen=True):
+    query: Query
+    gaps: tuple[ReasonLine, ...]
+
+
+def gaps_among(lines: Iterable[ReasonLine]) -> tuple[ReasonLine, ...]:
+    """Return the lines that say what of an object was not looked at."""
+    return tuple(line for line in lines if line.code == ReasonCode.FRAMES_SKIPPED)
 
 
 _NOTHING: Final = Known()
@@ -74,7 +87,7 @@ class ScanMemory:
         at_hub = ", at the hub" if settings.hashing is Hashing.HUB else ""
         self._hashed_by = f"{software()}, {settings.effort}{at_hub}"
         self._encoder = msgspec.msgpack.Encoder()
-        self._decoder = msgspec.msgpack.Decoder(Query)
+        self._decoder = msgspec.msgpack.Decoder(_Hashed)
         self._unwritten: list[tuple[str, tuple[object, ...]]] = []
         self._written = time.monotonic()
         directory = Path(settings.data)
@@ -121,13 +134,13 @@ class ScanMemory:
         if row is None or row[0] != stamp:
             return _NOTHING
         self._later(_SEEN, (self._scan, _key(address)))
-        query = None
         if row[1] == self._hashed_by and row[2] is not None:
             try:
-                query = self._decoder.decode(row[2])
+                hashed = self._decoder.decode(row[2])
             except msgspec.MsgspecError:  # by a version that called itself the same; it is read again
-                query = None
-        return Known(query, row[3])
+                return Known(reference=row[3])
+            return Known(hashed.query, row[3], hashed.gaps)
+        return Known(reference=row[3])
 
     def remember(
         self,
@@ -136,6 +149,7 @@ class ScanMemory:
         query: Query | None,
         *,
         reference: str | None,
+        gaps: tuple[ReasonLine, ...] = (),
         modified: float = 0.0,
         begun: float = float("inf"),
     ) -> None:
@@ -143,7 +157,9 @@ class ScanMemory:
         which another may have recorded the object. `modified`, `begun`: when it was changed last and when reading it
         began, in seconds since 1970: what to ask is not kept where a change in between may not show in the stamp.
         """
-        encoded = None if query is None or modified > begun - _YOUNG_SECONDS else self._encoder.encode(query)
+        encoded = (
+            None if query is None or modified > begun - _YOUNG_SECONDS else self._encoder.encode(_Hashed(query, gaps))
+        )
         if encoded is not None or reference:
             self._later(_PUT, (self._scan, _key(address), stamp, self._hashed_by, encoded, reference))
 

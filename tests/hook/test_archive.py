@@ -28,7 +28,7 @@ from hashhub.hook.case_scan import Stored as CaseStored
 from hashhub.hook.case_scan import scan_for_case, stored_in
 from hashhub.hook.cases import Cases, item_of
 from hashhub.hook.places import FolderPlace, S3Place, Stored, place_of
-from hashhub.hook.queue import Code, Queue
+from hashhub.hook.queue import Code, Queue, Rulings
 from hashhub.hook.records import Records, UploadState
 from hashhub.hook.scan_memory import ScanMemory
 from hashhub.model import (
@@ -43,9 +43,10 @@ from hashhub.model import (
     Reliability,
     Verdict,
 )
+from tests.hashing.assets import MP4
 from tests.hook.bucket_parts import Answers, Scene
+from tests.hook.cases.parts import opened
 from tests.hook.conftest import HELD, Listed, jpeg
-from tests.hook.test_cases import opened
 
 if TYPE_CHECKING:
     from hashhub.hashing.pool import MediaPool
@@ -231,10 +232,11 @@ def test_an_unchanged_object_is_one_upload_until_the_answer_changes(
     ]
     records = Records(Path(settings.data))
     queue = Queue(records, settings)
+    rulings = Rulings(records, settings, queue=queue)
     assert records.count(UploadState.HELD, UploadState.BLOCKED) == 3  # what nobody could read, too
     recorded = len(records.events())
     reference = decision(first).reference
-    queue.release(reference, code=Code.OTHER, actor="ann", comment="may stay")
+    rulings.release(reference, code=Code.OTHER, actor="ann", comment="may stay")
     for _ in range(2):  # neither back in the queue nor allowed: it is said who has decided what
         after = scan()
         assert (decision(after).reference, decision(after).action) == (reference, Action.BLOCK)
@@ -247,7 +249,7 @@ def test_an_unchanged_object_is_one_upload_until_the_answer_changes(
     after = scan()
     assert decision(after).reference != reference
     assert after["a.jpg"].state is UploadState.BLOCKED
-    queue.confirm(decision(after).reference, actor="ann")
+    rulings.confirm(decision(after).reference, actor="ann")
     still_there = scan()
     assert decision(still_there).reference == decision(after).reference
     assert still_there["a.jpg"].state is UploadState.REMOVED
@@ -369,6 +371,33 @@ def test_an_object_that_both_scans_look_at_is_in_the_queue_once(
     records.close()
 
 
+def test_what_the_scan_of_the_archive_looked_at_in_part_is_so_for_a_case_as_well(
+    archive: Archive, tmp_path: Path
+) -> None:
+    """They share a memory, and what one of them remembers is not looked at again by the other."""
+    archive.put("moving.jpg", jpeg(7, (96, 64)) + MP4)
+    archive.scan()
+    settings = archive.hook.settings
+    records = Records(tmp_path / "cases")
+    cases = Cases(records, settings.case)
+    case = opened(cases, item_of(hash_media(jpeg(8, (96, 64))))).name
+    stored = stored_in(archive.place, settings.max_bytes)
+    done = scan_for_case(settings, cases, case, stored, place=archive.place.url, actor="ann")
+    assert (done.remembered, done.scan.partly) == (1, 1)
+    [again] = archive.scan().values()
+    assert again.is_remembered
+    assert again.decision is not None
+    assert "FRAMES_SKIPPED" in {line.code for line in again.decision.reasons}
+    records.close()
+
+
+def test_an_object_of_which_not_all_was_looked_at_is_decided_over_alike_in_each_scan(archive: Archive) -> None:
+    archive.hook.settings = msgspec.structs.replace(archive.hook.settings, on_frames_skipped=Action.HOLD)
+    archive.put("moving.jpg", jpeg(7, (96, 64)) + MP4)
+    actions = [scanned.decision and scanned.decision.action for _ in range(3) for scanned in archive.scan().values()]
+    assert actions == [Action.HOLD] * 3
+
+
 def test_one_scan_at_a_time(archive: Archive) -> None:
     settings = archive.hook.settings
     with only_scan(settings), pytest.raises(Conflict), only_scan(settings):
@@ -426,7 +455,7 @@ def test_the_command_reports(listed: Listed, tmp_path: Path) -> None:
     assert all(f"{name}/known</td>" in page for name in ("police-nl", "hotline-de"))
     records = Records(tmp_path / "data")
     hook_settings = HookSettings(policy="block", without_answer=HELD)
-    Queue(records, hook_settings).release(reference, code=Code.OTHER, actor="ann", comment="may stay")
+    Rulings(records, hook_settings).release(reference, code=Code.OTHER, actor="ann", comment="may stay")
     records.close()
     done = CliRunner().invoke(main, command, catch_exceptions=False)
     assert f"BLOCK  {reference}  known.jpg" in done.output

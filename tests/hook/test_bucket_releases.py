@@ -13,7 +13,7 @@ from hashhub.hook import Action, Hook
 from hashhub.hook.buckets import Outcome
 from hashhub.hook.decision import Checked
 from hashhub.hook.places import Stored
-from hashhub.hook.queue import Code, Queue
+from hashhub.hook.queue import Code, Rulings
 from hashhub.hook.records import Records, UploadState
 from hashhub.hook.settings import RecheckSettings
 from hashhub.model import now
@@ -92,7 +92,7 @@ def test_what_the_store_refuses_keeps_nothing_else_from_being_released(
             with records.transaction():
                 records.add_upload(checked, UploadState.BLOCKED, max_records=10)
     for (reference,) in records.rows("SELECT reference FROM upload"):
-        Queue(records, worker._hook.settings).release(reference, code=Code.OTHER, actor="ann", comment="x")
+        Rulings(records, worker._hook.settings).release(reference, code=Code.OTHER, actor="ann", comment="x")
     of = type(worker.public)
     first = records.rows("SELECT upload_id FROM bucket_to_release JOIN upload USING (reference) LIMIT 1")[0][0]
     read, publish = of.read, of.publish
@@ -134,16 +134,16 @@ def test_what_is_removed_after_all_while_others_are_published_is_not_published(
         at_work.scene.upload(name, pictures[0])
     worker = at_work.worker(is_recording=True)
     worker.look_once()
-    queue = Queue(worker._records, worker._hook.settings)
+    rulings = Rulings(worker._records, worker._hook.settings)
     references = {h.name: h.decision.reference for h in at_work.handled if h.decision is not None}
     for reference in references.values():
-        queue.release(reference, code=Code.OTHER, comment="it may be seen", actor="ann")
+        rulings.release(reference, code=Code.OTHER, comment="it may be seen", actor="ann")
     publish, removed = worker._publish, set[str]()
 
     def publish_while_another_is_removed(taken: Stored, name: str) -> bool:
         if not removed:
             [other] = names - {name}
-            queue.confirm(references[other], actor="ben")
+            rulings.confirm(references[other], actor="ben")
             removed.add(other)
         return publish(taken, name)
 

@@ -19,7 +19,7 @@ from hashhub.errors import Conflict, FailedPrecondition, HashHubError, InvalidAr
 from hashhub.hook import HookSettings, NoAnswer
 from hashhub.hook.buckets import BucketWorker, Outcome
 from hashhub.hook.places import FolderPlace, S3Place, Stored
-from hashhub.hook.queue import Code, Queue
+from hashhub.hook.queue import Code, Queue, Rulings
 from hashhub.hook.records import Records
 from hashhub.hook.settings import BucketSettings
 from hashhub.model import now
@@ -265,18 +265,19 @@ def test_a_name_that_is_taken_is_not_replaced_unless_it_may_be(at_work: Bench, p
     assert ("a.jpg", Outcome.NAME_TAKEN) in at_work.outcomes()
     worker = at_work.worker()
     queue = Queue(worker._records, worker._hook.settings)
+    rulings = Rulings(worker._records, worker._hook.settings, queue=queue)
     [waiting] = queue.page().groups
     reference = waiting.uploads[0].reference
     held = queue.get(reference)
     assert (held.upload_id, held.size_bytes, held.reasons[0].code) == ("a.jpg", len(other), "NAME_TAKEN")
     assert digest_of(other) in held.hashes
     for _ in range(2):  # the name is still taken: it waits for a person again, and is lost at no time
-        queue.release(reference, code=Code.OTHER, actor="ann", comment="it may be published")
+        rulings.release(reference, code=Code.OTHER, actor="ann", comment="it may be published")
         worker.look_once()
         assert queue.get(reference).state == "HELD"
         assert scene.held_names() == ["hold/a.jpg"]
     scene.remove("public", "a.jpg")
-    queue.release(reference, code=Code.OTHER, actor="ann", comment="the other one is gone")
+    rulings.release(reference, code=Code.OTHER, actor="ann", comment="the other one is gone")
     worker.look_once()
     assert queue.get(reference).state == "RELEASED"
     assert scene.contents("public")["a.jpg"] == other

@@ -16,8 +16,8 @@ from hashhub.hook.case_judge import CaseIndex
 from hashhub.hook.cases import Case, CasePurpose, Cases, CaseState, Scan, Standing, item_of
 from hashhub.hook.clock import is_believed
 from hashhub.hook.judges import HubJudge
-from hashhub.hook.queue import QueueRounds
 from hashhub.hook.records import Records
+from hashhub.hook.rounds import QueueRounds
 from hashhub.hook.settings import CaseSettings, HookSettings
 from tests.hook.conftest import HELD, jpeg
 from tests.hook.test_vault import Machine
@@ -33,7 +33,7 @@ def records(tmp_path: Path) -> Iterator[Records]:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     machine = Machine(monkeypatch)
-    for module in ("cases", "case_judge"):
+    for module in ("cases.life", "cases.clocks", "cases.copies", "case_judge"):
         monkeypatch.setattr(f"hashhub.hook.{module}.now", lambda: machine.at)
     monkeypatch.setattr("hashhub.hook.case_judge._ENDING_SECONDS", 0.0)  # in which the machine runs for days
     return machine
@@ -54,7 +54,7 @@ def _done(cases: Cases, case: Case, machine: Machine) -> None:
     cases.confirm(case.name, actor="bob", reason="looked")
     at = machine.at
     scan = Scan(place="archive", begin_time=at, end_time=at, looked=1, unread=0, copies=0)
-    cases.add_scan(case.name, scan, actor="bob")
+    cases.copies.add_scan(case.name, scan, actor="bob")
 
 
 def _run(machine: Machine, records: Records, hours: int) -> None:

@@ -20,13 +20,14 @@ from hashhub.hook import Action, HookSettings, NoAnswer
 from hashhub.hook.cases import CaseOutcome, CasePurpose, Cases, item_of_hashes
 from hashhub.hook.evidence import collect, draw_sample, sampled
 from hashhub.hook.forgetting import forget
-from hashhub.hook.queue import Code, Queue, QueueRounds
+from hashhub.hook.queue import Code, Queue, Rulings
 from hashhub.hook.rechecks import Pending
 from hashhub.hook.records import Records, UploadState
+from hashhub.hook.rounds import QueueRounds
 from hashhub.hook.settings import CaseSettings, RecordsSettings
 from hashhub.model import Query, ReasonLine, Verdict, now
+from tests.hook.cases.parts import Fixed
 from tests.hook.conftest import HELD
-from tests.hook.test_cases import Fixed
 from tests.hook.waiting import checked, hit, put
 
 RULINGS = {"REMOVED": "CONFIRM", "RELEASED": "RELEASE"}
@@ -184,7 +185,9 @@ def test_a_decision_that_is_taken_back_meanwhile_counts(
     real = forget.__globals__["_delete"]
 
     def late(*given: Any) -> Any:
-        Queue(records, settings(tmp_path / "hook")).release(reference, code=Code.DIFFERENT_PICTURE, actor="bob")
+        etag = Queue(records, settings(tmp_path / "hook")).get(reference).etag
+        rulings = Rulings(records, settings(tmp_path / "hook"))
+        rulings.release(reference, code=Code.DIFFERENT_PICTURE, actor="bob", etag=etag)
         return real(*given)
 
     monkeypatch.setitem(forget.__globals__, "_delete", late)

@@ -118,6 +118,31 @@ def test_who_was_removed_decides_nothing_by_a_request_that_was_begun_before(
     assert Queue(records, settings).get(reference).state == "HELD"
 
 
+def test_a_release_that_a_confirmation_overtook_is_refused_over_http(
+    settings: HookSettings, records: Records, people: dict[str, dict[str, str]]
+) -> None:
+    from hashhub.hook.queue_api import queue_router
+
+    reference = put(records, checked(hit(A)))
+    alone = msgspec.structs.replace(settings, queue=QueueSettings())
+    with TestClient(queue_router(records, alone)) as api:
+        seen = api.get(f"/queue/{reference}", headers=people["ann"]).json()["etag"]
+        assert api.post(f"/queue/{reference}/confirm", headers=people["bob"]).json()["state"] == "REMOVED"
+        for said in ({"etag": seen}, {}):
+            answer = api.post(
+                f"/queue/{reference}/release", headers=people["ann"], json={"code": "FALSE_POSITIVE", **said}
+            )
+            assert (answer.status_code, answer.json()["error"]["reason"]) == (409, "CONCURRENT_CHANGE")
+            assert "bob" in answer.json()["error"]["message"]
+        stale = api.post(f"/queue/{reference}/confirm", headers=people["ann"], json={"etag": seen})
+        assert stale.status_code == 409
+        again = api.get(f"/queue/{reference}", headers=people["ann"]).json()["etag"]
+        answer = api.post(
+            f"/queue/{reference}/release", headers=people["ann"], json={"code": "FALSE_POSITIVE", "etag": again}
+        )
+        assert answer.json()["state"] == "RELEASED"
+
+
 def test_two_persons_release_over_http(api: Any, records: Records, people: dict[str, dict[str, str]]) -> None:
     reference = put(records, checked(hit(A)), "BLOCKED")
     ann, bob = people["ann"], people["bob"]
@@ -225,6 +250,26 @@ def test_a_name_alone_makes_nobody_a_second_person(tmp_path: Path) -> None:
     shell("queue people remove bob")
     shell(f"queue decide {reference} confirm --person-file {tmp_path / 'bob'}", status=1)
     shell(f"queue decide {reference} confirm --code other --person-file {tmp_path / 'ann'}", status=2)
+
+
+def test_a_release_that_a_confirmation_overtook_is_refused_on_the_command_line(tmp_path: Path) -> None:
+    shell = Shell(tmp_path)
+    reference = put(Records(tmp_path / "hook"), checked(hit(A)))
+    for name in ("ann", "bob"):
+        shell(f"queue people add {name} --out {tmp_path / name}")
+    ann, bob = (f"--no-send --person-file {tmp_path / name}" for name in ("ann", "bob"))
+    release = f"queue decide {reference} release --code false-positive"
+    seen = shell.json(f"queue get {reference}")[0]["etag"]
+    assert f"etag       {seen}" in shell(f"queue get {reference}").stdout
+    shell(f"queue decide {reference} confirm {bob} --etag {seen}")
+    for said in ("", f"--etag {seen}"):
+        error = shell.json(f"{release} {ann} {said}", status=1)[0]["error"]
+        assert error["reason"] == "CONCURRENT_CHANGE"
+        assert "bob" in error["message"]
+    shell(f"queue decide {reference} escalate --comment x --etag {seen} {ann}", status=2)
+    again = shell.json(f"queue get {reference}")[0]["etag"]
+    assert shell.json(f"{release} {ann} --etag {again}")[0]["state"] == "RELEASED"
+    assert shell.json(f"queue decide {reference} confirm {bob}")[0]["state"] == "REMOVED"
 
 
 def test_cases_are_decided_by_persons_once_there_are_any(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from hashhub.errors import Conflict, InvalidArgument, Unavailable
 from hashhub.hook import Action, Hook, NoAnswer, Rechecked, WithoutAnswer
 from hashhub.hook.clock import believe, is_believed
 from hashhub.hook.judges import Judged
-from hashhub.hook.queue import Code, Queue
+from hashhub.hook.queue import Code, Rulings
 from hashhub.hook.records import Records, UploadState
 from hashhub.hook.settings import QueueSettings, RecheckSettings
 from hashhub.hook.telling import AppUrl
@@ -408,10 +408,10 @@ def test_a_release_that_was_proposed_before_the_answer_came_ends_with_it(
     with opened(settings, judge) as hook:
         reference = hook.check(b"a text").reference
         assert hook._records is not None
-        queue = Queue(hook._records, settings)
+        rulings = Rulings(hook._records, settings)
 
         def release(actor: str) -> UploadState:
-            return queue.release(reference, code=Code.OTHER, comment="it may be seen", actor=actor)
+            return rulings.release(reference, code=Code.OTHER, comment="it may be seen", actor=actor)
 
         release("ann")
         judge.is_away = False

@@ -34,9 +34,10 @@ from hashhub.errors import (
 from hashhub.hook import Action, HookSettings
 from hashhub.hook.clock import Look
 from hashhub.hook.judges import HubJudge
-from hashhub.hook.queue import Code, Queue, QueueRounds
+from hashhub.hook.queue import Code, Rulings
 from hashhub.hook.records import Records
 from hashhub.hook.retention import Retention, rules
+from hashhub.hook.rounds import QueueRounds
 from hashhub.hook.sealing import CHUNK_BYTES, seal, unseal
 from hashhub.hook.settings import Clock, Encryption, QueueSettings, VaultSettings
 from hashhub.hook.vault import Vault
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 pyrage = pytest.importorskip("pyrage", reason="age needs the extra hashhub[hook]")
 
+QUEUE = ("queue.later_answers", "queue.reviews", "queue.rulings", "queue.view")
 CONTENT = b"no picture, but bytes of a test " * 9000  # some chunks
 
 
@@ -522,7 +524,7 @@ class TestTime:
     @pytest.fixture(autouse=True)
     def _clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.at = datetime(2026, 1, 1, tzinfo=UTC)
-        for module in ("vault", "queue", "records"):
+        for module in ("vault", *QUEUE, "records"):
             monkeypatch.setattr(f"hashhub.hook.{module}.now", lambda: self.at)
 
     def pass_(self, days: float) -> None:
@@ -544,11 +546,11 @@ class TestTime:
 
     def test_what_was_reported_in_the_us_is_kept_a_year_from_the_report(self, place: Place) -> None:
         vault = place.open()
-        queue = Queue(place.records(), place.settings())
+        rulings = Rulings(place.records(), place.settings())
         reference = keep(vault)
         put(place.records(), checked_as(reference))
         self.pass_(80)
-        queue.reported(reference, recipient="ncmec", filed_as="1", actor="ann")
+        rulings.reported(reference, recipient="ncmec", filed_as="1", actor="ann")
         self.pass_(364.9)
         assert vault.sweep() == []
         assert "2258A" in vault.items()[0].due_why
@@ -574,25 +576,25 @@ class TestTime:
 
     def test_a_release_erases_after_some_days_within_which_it_can_be_taken_back(self, place: Place) -> None:
         vault = place.open()
-        queue = Queue(place.records(), place.settings())
+        rulings = Rulings(place.records(), place.settings())
         reference, wrong = keep(vault), keep(vault)
         for one in (reference, wrong):
             put(place.records(), checked_as(one))
-            queue.release(one, code=Code.DIFFERENT_PICTURE, actor="eve")
+            rulings.release(one, code=Code.DIFFERENT_PICTURE, actor="eve")
         self.pass_(6)
         assert vault.sweep() == []
-        queue.confirm(wrong, actor="ann")  # an insider's release was noticed
+        rulings.confirm(wrong, actor="ann")  # an insider's release was noticed
         self.pass_(2)
         assert vault.sweep() == [reference]
         assert [item.reference for item in vault.items()] == [wrong]
 
     def test_a_release_does_not_shorten_what_a_report_asks_for(self, place: Place) -> None:
         vault = place.open()
-        queue = Queue(place.records(), place.settings())
+        rulings = Rulings(place.records(), place.settings())
         reference = keep(vault)
         put(place.records(), checked_as(reference))
-        queue.reported(reference, recipient="ncmec", filed_as="1", actor="ann")
-        queue.release(reference, code=Code.DIFFERENT_PICTURE, actor="eve")
+        rulings.reported(reference, recipient="ncmec", filed_as="1", actor="ann")
+        rulings.release(reference, code=Code.DIFFERENT_PICTURE, actor="eve")
         self.pass_(300)
         assert vault.sweep() == []
 
@@ -617,7 +619,7 @@ class Machine:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.at = datetime(2027, 6, 1, tzinfo=UTC)
         self.uptime, self.boot = 1000.0, "one"
-        for module in ("clock", "vault", "queue", "records"):
+        for module in ("clock", "vault", *QUEUE, "records"):
             monkeypatch.setattr(f"hashhub.hook.{module}.now", lambda: self.at)
         monkeypatch.setattr("hashhub.hook.clock._look", lambda: Look(self.at, self.uptime, self.boot))
 
@@ -672,7 +674,7 @@ class TestWrongClock:
         machine.set_clock(-400, is_restarted=True)
         vault = place.open()
         put(place.records(), checked_as(reference))
-        Queue(place.records(), place.settings()).reported(reference, recipient="ncmec", filed_as="1", actor="ann")
+        Rulings(place.records(), place.settings()).reported(reference, recipient="ncmec", filed_as="1", actor="ann")
         machine.run(3, vault)
         machine.set_clock(400, is_restarted=False)
         assert machine.run(360 * 24, vault) == []
@@ -686,7 +688,7 @@ class TestWrongClock:
         machine.run(30, vault)
         machine.set_clock(-100, is_restarted=False)
         put(place.records(), checked_as(reference))
-        Queue(place.records(), place.settings()).release(reference, code=Code.OTHER, comment="seen", actor="ann")
+        Rulings(place.records(), place.settings()).release(reference, code=Code.OTHER, comment="seen", actor="ann")
         machine.run(3, vault)
         machine.set_clock(100, is_restarted=False)
         assert machine.run(39 * 24, vault) == []

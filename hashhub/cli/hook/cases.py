@@ -219,7 +219,7 @@ def scan_case(session: Session, *, case: str, paths: tuple[str, ...], settings_f
             actor=account(),
             progress=lambda done, what: advance(done, None, what[-40:]),
         )
-        copies = [c for c in cases.copies(case) if c.state == "THERE"]
+        copies = [c for c in cases.copies.listed(case) if c.state == "THERE"]
     if session.json:
         print_json(
             {
@@ -236,12 +236,14 @@ def scan_case(session: Session, *, case: str, paths: tuple[str, ...], settings_f
     tell(
         f"{counted(scan.looked, 'file')}, {outcome.remembered:,} of them known from before; "
         f"{counted(scan.copies, 'copy', 'copies')}, {outcome.new_copies:,} of them new; "
-        f"{scan.unread:,} could not be read."
+        f"{scan.unread:,} could not be read, {scan.partly:,} looked at in part only."
     )
     if copies:
         table(("copy", "by"), [(c.place, c.how) for c in copies])
     for unread in outcome.unread[:20]:
         note(f"not read: {unread.place}: {unread.why}")
+    for file in scan.partial[:20]:
+        note(f"looked at in part: {file.place}: {file.why}")
 
 
 @command(case_group, "taken-down", local=True)

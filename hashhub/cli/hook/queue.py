@@ -12,7 +12,7 @@ import click
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command
 from hashhub.cli.terminal import clean, counted, note, plain, print_json, say, table
-from hashhub.hook.queue import Code, FeedbackState, Queue
+from hashhub.hook.queue import WAITING, Code, FeedbackState, LaterAnswers, Queue, Reviews, Rulings
 from hashhub.hook.records import UploadState
 
 if TYPE_CHECKING:
@@ -56,8 +56,6 @@ def list_queue(session: Session, *, settings_file: str | None, states: tuple[str
     """List uploads, those that hit the same entries as one group: matches first, then reviews, then those without an
     answer.
     """
-    from hashhub.hook.queue import WAITING
-
     records, settings = opened(settings_file)
     listing = Queue(records, settings).page(
         states=tuple(chosen(UploadState, one) for one in states) or WAITING, limit=limit, skip=skip
@@ -98,6 +96,7 @@ def get_upload(session: Session, *, reference: str, settings_file: str | None, p
         return
     say(f"reference  {upload.reference}")
     say(f"state      {upload.state}")
+    say(f"etag       {upload.etag}")
     say(f"verdict    {upload.verdict}{f' ({upload.no_answer})' if upload.no_answer else ''}")
     say(f"upload     {clean(upload.upload_id) or '-'}, by {upload.door}, {upload.size_bytes} bytes {upload.media_type}")
     say(f"policy     {upload.policy or '-'} at revision {upload.revision}")
@@ -137,6 +136,7 @@ def get_upload(session: Session, *, reference: str, settings_file: str | None, p
 @PERSON
 @click.option("--code", type=choice(Code), help="Why it is released.")
 @click.option("--comment", default="", metavar="TEXT", help="Why, in your words; stays with the hook.")
+@click.option("--etag", default="", metavar="TEXT", help="As `get` showed it. Refused when it is another by now.")
 @click.option("--no-send", is_flag=True, help="Leave the reviews for `hashhub hook queue send`.")
 def decide(
     session: Session,
@@ -147,25 +147,30 @@ def decide(
     person_file: str | None,
     code: str | None,
     comment: str,
+    etag: str,
     no_send: bool,
 ) -> None:
     """Decide over one upload. confirm: it is what was found, and is removed. release: it is let go, for a reason; by
-    two persons where the settings say so. withdraw: end a release that was proposed. escalate: hand it on.
+    two persons where the settings say so; what was removed, with --etag only. withdraw: end a release that was
+    proposed. escalate: hand it on.
     """
+    if etag and decision not in {"confirm", "release"}:
+        raise click.UsageError("--etag is of what is confirmed or released; leave it out")
     if (decision == "release") != (code is not None):
         raise click.UsageError("a release needs --code, and nothing else takes one")
     records, settings = opened(settings_file)
     actor = person_of(records, person_file, needed=True)
-    asked = Queue(records, settings)
+    queued = Queue(records, settings)
+    rulings = Rulings(records, settings, queue=queued)
     if decision == "release":
-        asked.release(reference, code=chosen(Code, str(code)), actor=actor, comment=comment)
+        rulings.release(reference, code=chosen(Code, str(code)), actor=actor, comment=comment, etag=etag)
+    elif decision == "confirm":
+        rulings.confirm(reference, actor=actor, comment=comment, etag=etag)
     else:
-        {"confirm": asked.confirm, "withdraw": asked.withdraw, "escalate": asked.escalate}[decision](
-            reference, actor=actor, comment=comment
-        )
+        {"withdraw": rulings.withdraw, "escalate": rulings.escalate}[decision](reference, actor=actor, comment=comment)
     if not no_send:
-        asked.send()
-    upload = asked.get(reference)
+        Reviews(records, settings).send()
+    upload = queued.get(reference)
     if session.json:
         print_json(plain(upload))
         return
@@ -194,7 +199,7 @@ def reported(
     """Note that you filed a report about an upload: for how long it must be kept counts from now on."""
     records, settings = opened(settings_file)
     actor = person_of(records, person_file, needed=True)
-    Queue(records, settings).reported(reference, recipient=recipient, filed_as=filed_as, actor=actor)
+    Rulings(records, settings).reported(reference, recipient=recipient, filed_as=filed_as, actor=actor)
     if session.json:
         print_json({"reference": reference, "recipient": recipient, "filed_as": filed_as})
     else:
@@ -207,10 +212,10 @@ def reported(
 def send(session: Session, *, settings_file: str | None, again: bool) -> None:
     """Send the reviews that wait to the hub, each once."""
     records, settings = opened(settings_file)
-    asked = Queue(records, settings)
+    reviews = Reviews(records, settings)
     if again:
-        asked.resend(actor=account())
-    fates = asked.send()
+        reviews.resend(actor=account())
+    fates = reviews.send()
     if session.json:
         print_json({fate.lower(): count for fate, count in fates.items() if fate in _SENDING})
     else:
@@ -230,7 +235,7 @@ def recheck(session: Session, *, settings_file: str | None, limit: int) -> None:
     records, settings = opened(settings_file)
     judge = HubJudge(settings)
     try:
-        asked, changed = Queue(records, settings).recheck(judge, limit=limit)
+        asked, changed = LaterAnswers(records).recheck(judge, limit=limit)
     finally:
         judge.close()
     print_json({"asked": asked, "changed": changed}) if session.json else say(f"{asked} asked, {changed} changed")

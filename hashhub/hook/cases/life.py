@@ -1,61 +1,36 @@
-"""Cases: a report about one item, whose copies are stopped at once, looked for in what is there, and taken down by a
-time that a rule names.
-
-    opened ── OPEN ── a person confirms ── CONFIRMED ── closed, UPHELD: its copies stay stopped
-               │           ▲    │
-               │           │    └── somebody disputes ── DISPUTED: holds, and blocks nothing, until a person decides
-               └── nobody confirms in time: it holds nothing any more ── closed, REJECTED or WITHDRAWN: hashes erased
-
-A complaint is a claim of whoever complains. It holds copies back until a person has looked, and blocks nothing by
-itself unless the settings say so. Each step is an event with its actor and reason. Events and records of cases hold no
-digests; these stand in `case_hash` for as long as the case stops copies, and in no other place.
+"""A case's life: who may take which step from where, until when an unconfirmed one holds, what is done with copies
+meanwhile, and what is missing of its record. Each step is an event with its actor and reason.
 """
 
 from __future__ import annotations
 
 import secrets
-import tomllib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, PermissionDenied, Reason
 from hashhub.hashes import ALGORITHMS, VPDQ, Hash, is_exact
+from hashhub.hook.cases.clocks import CasePurpose, Clock, Standing, check_receive_time, check_rules, clocks_of
+from hashhub.hook.cases.copies import MOST_PLACE, Copies, Copy, CopyState, Scan
 from hashhub.hook.clock import Times, is_believed
 from hashhub.hook.decision import Action
 from hashhub.hook.people import ACCOUNT
 from hashhub.hook.records import HOOK
-from hashhub.hygiene import MIN_PDQ_QUALITY, inspect
-from hashhub.model import Disposition, Record, now
+from hashhub.model import now
 
 if TYPE_CHECKING:
-    from hashhub.hashing.media import MediaHashes
+    from hashhub.hook.cases.item import Item
     from hashhub.hook.records import Event, Records
     from hashhub.hook.settings import CaseSettings
 
-MOST_HASHES: Final = 512
-"""Digests of one case: a picture has some 20 with its variants and turns, a video one for each frame."""
-MOST_COPIES: Final = 100_000
-"""Copies that one case lists. A case that finds more is no case about one item."""
 _MOST_TEXT: Final = 2_000
 _MOST_NAME: Final = 200
-_MOST_PLACE: Final = 4_096  # bytes of a path, and of a key in a bucket four times over
-_SKEW: Final = timedelta(minutes=1)  # of the clock that stamped the complaint
-_EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)  # that a complaint may have come
 _FOREVER: Final = ""  # of `until`
-
-
-class CasePurpose(StrEnum):
-    """What the complaint says that the item is."""
-
-    CSAM = "CSAM"
-    INTIMATE_IMAGE = "INTIMATE_IMAGE"
-    OTHER = "OTHER"
+_SELECT: Final = "SELECT id, state, outcome, until, facts, stopped, stopped_last FROM hook_case"
 
 
 class CaseState(StrEnum):
@@ -76,50 +51,6 @@ class CaseOutcome(StrEnum):
     UPHELD = "UPHELD"
     REJECTED = "REJECTED"
     WITHDRAWN = "WITHDRAWN"
-
-
-class CopyState(StrEnum):
-    """What became of a copy. STAYS: a person decided that it is none, or may stay, and said why."""
-
-    THERE = "THERE"
-    REMOVED = "REMOVED"
-    STAYS = "STAYS"
-
-
-class Standing(StrEnum):
-    """Where a clock stands. NO_NUMBER: the rule names no time that could be counted. UNPROVEN: what it asks for was
-    done, but when is known only by a clock that was behind, so that it may have been too late.
-    """
-
-    RUNNING = "RUNNING"
-    OVERDUE = "OVERDUE"
-    UNPROVEN = "UNPROVEN"
-    MET = "MET"
-    NO_NUMBER = "NO_NUMBER"
-    ENDED = "ENDED"
-
-
-class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """By when something is due, and where that is written. `hours`: None where the source names no number."""
-
-    name: str
-    title: str
-    starts: str
-    purposes: tuple[CasePurpose, ...]
-    text: str
-    source: str
-    hours: int | None = None
-
-
-class Clock(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule's time for one case. `due` is None for a rule without a number of hours."""
-
-    rule: str
-    title: str
-    due: datetime | None
-    standing: Standing
-    source: str
-    note: str = "for legal review: whether the rule applies to you is not decided here"
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,28 +99,6 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     copies_removed: int = 0
 
 
-class Copy(msgspec.Struct, frozen=True, kw_only=True):
-    """A place where a copy is or was. `how`: by what it was noticed. `time`, `actor`, `reason`: of the last step."""
-
-    place: str
-    how: str
-    state: CopyState
-    time: datetime
-    actor: str
-    reason: str = ""
-
-
-class Scan(msgspec.Struct, frozen=True, kw_only=True):
-    """One look through what was there. `unread`: files that could not be read, of which nothing is known."""
-
-    place: str
-    begin_time: datetime
-    end_time: datetime
-    looked: int
-    unread: int
-    copies: int
-
-
 class CaseRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What was taken down when, by whom. `missing`: what keeps the record from being complete, in sentences."""
 
@@ -202,91 +111,13 @@ class CaseRecord(msgspec.Struct, frozen=True, kw_only=True):
     write_time: datetime
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """The digests that stop copies of an item, each with the variant that it is of; empty for the item itself.
-
-    `not_searched`: what was left out and why, in sentences.
-    """
-
-    hashes: tuple[tuple[Hash, str], ...]
-    not_searched: tuple[str, ...] = ()
-
-
-@cache
-def rules() -> dict[str, Rule]:
-    """Return the rules by their ids."""
-    table = tomllib.loads(files("hashhub.hook").joinpath("data/case_rules.toml").read_text("utf-8"))
-    return {name: msgspec.convert({"name": name, **fields}, Rule) for name, fields in table["rules"].items()}
-
-
-def item_of(media: MediaHashes) -> Item:
-    """Return what stops copies of a file: its digests, and PDQ of the picture, its turns and what is in its border.
-
-    A picture with too little in it has a PDQ that strangers' pictures have as well; it is looked for as that file only.
-    """
-    hashes: dict[Hash, str] = {}
-    left_out: list[str] = []
-    for h in media.digests:
-        _take(hashes, h, "", None, left_out)
-    for frame in media.frames:
-        for h in frame.hashes:
-            if h.algorithm == "PDQ":
-                _take(hashes, h, "", frame.quality, left_out)
-        for variant in frame.variants:
-            for h in variant.hashes:
-                if h.algorithm == "PDQ":
-                    _take(hashes, h, variant.name, variant.quality, left_out)
-    for shot in media.video_frames:
-        if shot.quality >= MIN_PDQ_QUALITY and _why_useless(Hash("PDQ", shot.digest), shot.quality) is None:
-            hashes.setdefault(Hash(VPDQ.name, shot.digest), "")
-    return _bounded(hashes, left_out)
-
-
-def item_of_hashes(given: Sequence[Hash]) -> Item:
-    """Return what stops copies of an item of which only hashes are known."""
-    hashes: dict[Hash, str] = {}
-    left_out: list[str] = []
-    for h in given:
-        if is_exact(h.algorithm) or h.algorithm == "PDQ":
-            _take(hashes, h, "", None, left_out)
-        else:
-            left_out.append(f"{h.algorithm}: cases are looked for by exact digests and PDQ")
-    return _bounded(hashes, left_out)
-
-
-def _take(hashes: dict[Hash, str], h: Hash, variant: str, quality: int | None, left_out: list[str]) -> None:
-    if why := _why_useless(h, quality):
-        line = f"{h.algorithm}: {why}"
-        if line not in left_out:
-            left_out.append(line)
-    else:
-        hashes.setdefault(h, variant)
-
-
-def _why_useless(h: Hash, quality: int | None) -> str | None:
-    """Return why this digest would stop what it is not about, or None."""
-    inspection = inspect(Record(position="1", hashes=(h,), quality=quality if h.algorithm == "PDQ" else None))
-    if inspection.disposition is Disposition.ACCEPTED:
-        return None
-    return inspection.notes[0][1] if inspection.notes else "it would match unrelated files"
-
-
-def _bounded(hashes: dict[Hash, str], left_out: list[str]) -> Item:
-    if not hashes:
-        why = "; ".join(left_out) or "there are none"
-        raise InvalidArgument.field("hashes", f"none of them can be looked for: {why}")
-    taken = sorted(hashes.items(), key=lambda pair: (not is_exact(pair[0].algorithm), pair[1]))
-    if len(taken) > MOST_HASHES:
-        left_out.append(f"{len(taken) - MOST_HASHES} further digests: a case has {MOST_HASHES} at most")
-    return Item(hashes=tuple(taken[:MOST_HASHES]), not_searched=tuple(left_out))
-
-
 class Cases:
     """The cases in the hook's records. Several processes may work on them."""
 
     def __init__(self, records: Records, settings: CaseSettings) -> None:
         self._records = records
         self._settings = settings
+        self.copies = Copies(records)
 
     def open(
         self,
@@ -308,10 +139,10 @@ class Cases:
         self._check(actor)
         complaint = plain_text("complaint", complaint, _MOST_NAME)
         reason = plain_text("reason", reason, _MOST_TEXT)
-        places = tuple(dict.fromkeys(plain_text("place", place, _MOST_PLACE) for place in places))
+        places = tuple(dict.fromkeys(plain_text("place", place, MOST_PLACE) for place in places))
         opened = now()
-        _check_receive_time(receive_time, opened)
-        _check_rules(by_rules, purpose)
+        check_receive_time(receive_time, opened)
+        check_rules(by_rules, purpose)
         name = f"case-{secrets.token_hex(6)}"
         facts = Facts(
             purpose=purpose,
@@ -336,7 +167,7 @@ class Cases:
             for h, variant in item.hashes:
                 self._records.write("INSERT INTO case_hash VALUES (?, ?, ?, ?)", (name, h.algorithm, h.digest, variant))
             for place in places:
-                self._add_copy(name, place, "named by the complaint", actor)
+                self.copies.add(name, place, "named by the complaint", actor=actor)
             self._records.note(
                 actor=actor,
                 kind="case.opened",
@@ -401,62 +232,10 @@ class Cases:
         reason = plain_text("reason", reason, _MOST_TEXT)
         state = CopyState.STAYS if stays else CopyState.REMOVED
         with self._records.transaction():
-            before = dict(self._records.rows("SELECT place, state FROM case_copy WHERE case_id = ?", (name,)))
-            count = 0
-            for place in places or [p for p, there in before.items() if there == CopyState.THERE]:
-                if place not in before:
-                    raise NotFound(f"the case lists no copy at {place[:80]!r}; see `hashhub hook case get {name}`")
-                count += self._records.write(
-                    "UPDATE case_copy SET state = ?, time = ?, actor = ?, reason = ? "
-                    "WHERE case_id = ? AND place = ? AND state <> ?",
-                    (state, now().isoformat(), actor, reason, name, place, state),
-                )
+            count = self.copies.settle(name, places, state, actor=actor, reason=reason)
             kind = "case.copies_stay" if stays else "case.copies_removed"
             self._records.note(actor=actor, kind=kind, subject=name, reason=reason, count=count)
         return count
-
-    def add_copy(self, name: str, place: str, how: str, *, actor: str) -> bool:
-        """List a copy; return whether it is new. One that was removed and is there again is listed as there, and so is
-        one of a place where another file may stay: one that was noticed by something else.
-        """
-        with self._records.transaction():
-            return self._add_copy(name, place, how, actor)
-
-    def _add_copy(self, name: str, place: str, how: str, actor: str) -> bool:
-        place = place[:_MOST_PLACE]
-        [(count,)] = self._records.rows("SELECT count(*) FROM case_copy WHERE case_id = ?", (name,))
-        if count >= MOST_COPIES:
-            raise LimitExceeded(
-                f"the case lists {count} copies, as many as a case can; look at what it is about",
-                reason=Reason.SHARE_EXCEEDED,
-            )
-        values = (name, place, how, now().isoformat(), actor)
-        return bool(
-            self._records.write(
-                "INSERT INTO case_copy VALUES (?, ?, ?, 'THERE', ?, ?, '') ON CONFLICT DO UPDATE SET "
-                "how = excluded.how, state = 'THERE', time = excluded.time, actor = excluded.actor, "
-                "reason = 'was there again' WHERE state = 'REMOVED' OR (state = 'STAYS' AND how <> excluded.how)",
-                values,
-            )
-        )
-
-    def add_scan(self, name: str, scan: Scan, *, actor: str) -> None:
-        """Record a look through what was there."""
-        with self._records.transaction():
-            self._records.write(
-                "INSERT INTO case_scan (case_id, place, begin_time, end_time, looked, unread, copies) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (name, scan.place[:_MOST_PLACE], scan.begin_time.isoformat(), scan.end_time.isoformat(), scan.looked,
-                 scan.unread, scan.copies),
-            )  # fmt: skip
-            self._records.note(
-                actor=actor,
-                kind="case.scanned",
-                subject=name,
-                looked=scan.looked,
-                unread=scan.unread,
-                copies=scan.copies,
-            )
 
     def close(
         self, name: str, outcome: CaseOutcome, *, actor: str, reason: str, incomplete: bool = False
@@ -473,7 +252,7 @@ class Cases:
                     raise FailedPrecondition(
                         f"nobody has confirmed {name}, or somebody disputes it; run `hashhub hook case confirm` first"
                     )
-                missing = self._missing(case, self.copies(name), self.scans(name), closing=True)
+                missing = _missing(case, self.copies.listed(name), self.copies.scans(name), closing=True)
                 if missing and not incomplete:
                     raise FailedPrecondition(
                         f"{missing[0]}; do that, or close the case with --incomplete, and its record will say so"
@@ -486,8 +265,8 @@ class Cases:
     def record(self, name: str) -> CaseRecord:
         """Return all that was done, and what is missing. Raises NotFound."""
         case = self.get(name)
-        copies, scans = self.copies(name), self.scans(name)
-        missing = self._missing(case, copies, scans, closing=False)
+        copies, scans = self.copies.listed(name), self.copies.scans(name)
+        missing = _missing(case, copies, scans, closing=False)
         return CaseRecord(
             case=case,
             copies=tuple(copies),
@@ -497,31 +276,6 @@ class Cases:
             is_complete=not missing,
             write_time=now(),
         )
-
-    def copies(self, name: str) -> list[Copy]:
-        """Return the copies that a case lists, by their places."""
-        rows = self._records.rows(
-            "SELECT place, how, state, time, actor, reason FROM case_copy WHERE case_id = ? ORDER BY place", (name,)
-        )
-        return [
-            Copy(place=p, how=h, state=CopyState(s), time=datetime.fromisoformat(t), actor=a, reason=r)
-            for p, h, s, t, a, r in rows
-        ]
-
-    def scans(self, name: str) -> list[Scan]:
-        """Return the looks through what was there, the oldest first."""
-        rows = self._records.rows(
-            "SELECT place, begin_time, end_time, looked, unread, copies FROM case_scan WHERE case_id = ? "
-            "ORDER BY number",
-            (name,),
-        )
-        return [
-            Scan(
-                place=p, begin_time=datetime.fromisoformat(b), end_time=datetime.fromisoformat(e), looked=n, unread=u,
-                copies=c,
-            )
-            for p, b, e, n, u, c in rows
-        ]  # fmt: skip
 
     def hashes(self, name: str) -> list[tuple[Hash, str]]:
         """Return the digests of a case with the variants that they are of; none of one that was not upheld."""
@@ -691,19 +445,27 @@ class Cases:
         counts = dict(
             self._records.rows("SELECT algorithm, count(*) FROM case_hash WHERE case_id = ? GROUP BY 1", (name,))
         )
-        copies = dict(self._records.rows("SELECT state, count(*) FROM case_copy WHERE case_id = ? GROUP BY 1", (name,)))
-        ended = CaseOutcome(outcome) if outcome else None
-        case = Case(
+        copies = self.copies.counts(name)
+        at, ended = CaseState(state), CaseOutcome(outcome) if outcome else None
+        is_decided = at in {CaseState.CONFIRMED, CaseState.CLOSED}
+        return Case(
             name=name,
-            state=CaseState(state),
+            state=at,
             purpose=said.purpose,
             complaint=said.complaint,
             reason=said.reason,
             receive_time=said.receive_time,
             open_time=said.open_time,
             opened_by=said.opened_by,
-            action=self.action(CaseState(state), ended),
-            clocks=(),
+            action=self.action(at, ended),
+            clocks=clocks_of(
+                said.rules,
+                self._records,
+                case=name,
+                receive_time=said.receive_time,
+                done=self.copies.done_time(name) if is_decided else None,
+                is_ended=at is CaseState.CLOSED and ended is not CaseOutcome.UPHELD,
+            ),
             outcome=ended,
             until=datetime.fromisoformat(until) if until else None,
             exact_only=said.exact_only,
@@ -714,114 +476,45 @@ class Cases:
             copies_there=copies.get(CopyState.THERE, 0),
             copies_removed=copies.get(CopyState.REMOVED, 0),
         )
-        return msgspec.structs.replace(case, clocks=self._clocks(case, said.rules))
-
-    def _clocks(self, case: Case, names: Sequence[str]) -> tuple[Clock, ...]:
-        done = self._done_time(case)
-        clocks = []
-        for name in names:
-            rule = rules()[name]
-            due = case.receive_time + timedelta(hours=rule.hours) if rule.hours is not None else None
-            if case.state is CaseState.CLOSED and case.outcome is not CaseOutcome.UPHELD:
-                standing = Standing.ENDED
-            elif due is None:
-                standing = Standing.NO_NUMBER
-            elif done is not None and done > due:
-                standing = Standing.OVERDUE
-            elif done is not None:
-                standing = Standing.MET if self._is_proven(case, done, due) else Standing.UNPROVEN
-            else:
-                standing = Standing.RUNNING if now() <= due else Standing.OVERDUE
-            clocks.append(Clock(rule=name, title=rule.title, due=due, standing=standing, source=rule.source))
-        return tuple(clocks)
-
-    def _is_proven(self, case: Case, done: datetime, due: datetime) -> bool:
-        """Whether it was done in time whatever the clock says: not before there was anything to do, nor by a clock
-        that was behind.
-        """
-        return done >= case.receive_time and Times(self._records).latest(done, case.name) <= due
-
-    def _done_time(self, case: Case) -> datetime | None:
-        """Return when the last thing was done that the case asks for; None while something is missing."""
-        if case.state not in {CaseState.CONFIRMED, CaseState.CLOSED}:
-            return None
-        copies, looked = self.copies(case.name), _looked_through(self.scans(case.name))
-        if any(c.state is CopyState.THERE for c in copies) or looked is None:
-            return None
-        return max([looked, *(c.time for c in copies)])
-
-    def _missing(self, case: Case, copies: list[Copy], scans: list[Scan], *, closing: bool) -> tuple[str, ...]:
-        missing = []
-        if case.state is CaseState.CLOSED and case.outcome is not CaseOutcome.UPHELD:
-            return ()
-        if case.state not in {CaseState.CONFIRMED, CaseState.CLOSED}:
-            missing.append(f"no person has decided over the complaint: the case is {case.state.lower()}")
-        if there := sum(c.state is CopyState.THERE for c in copies):
-            missing.append(f"{there} {'copy is' if there == 1 else 'copies are'} not recorded as removed")
-        if not scans:
-            missing.append("nothing that was uploaded before was looked through")
-        last_by_place = {scan.place: scan for scan in scans}
-        missing += [
-            f"of {scan.place}, {scan.unread} {'file' if scan.unread == 1 else 'files'} could not be read"
-            for scan in last_by_place.values()
-            if scan.unread
-        ]
-        for clock in case.clocks:
-            if clock.standing is Standing.OVERDUE and clock.due is not None:
-                missing.append(f"{clock.rule} was due at {clock.due.isoformat()}")
-            elif clock.standing is Standing.UNPROVEN and clock.due is not None:
-                missing.append(
-                    f"{clock.rule} was due at {clock.due.isoformat()}, and when it was done is known only by a clock "
-                    "that was behind"
-                )
-        if case.state is not CaseState.CLOSED and not closing:
-            missing.append("the case is not closed")
-        return tuple(missing)
 
 
-def _check_receive_time(receive_time: datetime, at: datetime) -> None:
-    """Raise InvalidArgument for a complaint of the future, one of long ago, and one whose time has no time zone."""
-    if receive_time.tzinfo is None:
-        raise InvalidArgument.field("received", "must have a time zone, such as 2027-01-31T12:00:00Z")
-    if receive_time < _EARLIEST:
-        raise InvalidArgument.field("received", "is too long ago to be when a complaint came; check the year")
-    if receive_time > at + _SKEW:
-        raise InvalidArgument.field(
-            "received",
-            f"lies in the future by this machine's clock, which says {_time(at)}; give the time at which the "
-            "complaint came, or set the clock",
-        )
-
-
-def _check_rules(names: Sequence[str], purpose: CasePurpose) -> None:
-    """Raise InvalidArgument unless these are rules about such cases, one at least."""
-    for name in names:
-        rule = rules().get(name)
-        if rule is None:
-            raise InvalidArgument.field("rule", f"must be one of {', '.join(rules())}, got {name[:40]!r}")
-        if purpose not in rule.purposes:
-            raise InvalidArgument.field("rule", f"{name} is not about cases of purpose {purpose.lower()}")
-    if not names:
-        raise InvalidArgument.field("rule", "name at least one, so that there is a clock")
+def _missing(case: Case, copies: list[Copy], scans: list[Scan], *, closing: bool) -> tuple[str, ...]:
+    missing = []
+    if case.state is CaseState.CLOSED and case.outcome is not CaseOutcome.UPHELD:
+        return ()
+    if case.state not in {CaseState.CONFIRMED, CaseState.CLOSED}:
+        missing.append(f"no person has decided over the complaint: the case is {case.state.lower()}")
+    if there := sum(c.state is CopyState.THERE for c in copies):
+        missing.append(f"{there} {'copy is' if there == 1 else 'copies are'} not recorded as removed")
+    if not scans:
+        missing.append("nothing that was uploaded before was looked through")
+    last_by_place = {scan.place: scan for scan in scans}
+    missing += [
+        f"of {scan.place}, {scan.unread} {'file' if scan.unread == 1 else 'files'} could not be read"
+        for scan in last_by_place.values()
+        if scan.unread
+    ]
+    missing += [
+        f"of {scan.place}, {scan.partly} {'file was' if scan.partly == 1 else 'files were'} looked at in part only"
+        for scan in last_by_place.values()
+        if scan.partly
+    ]
+    for clock in case.clocks:
+        if clock.standing is Standing.OVERDUE and clock.due is not None:
+            missing.append(f"{clock.rule} was due at {clock.due.isoformat()}")
+        elif clock.standing is Standing.UNPROVEN and clock.due is not None:
+            missing.append(
+                f"{clock.rule} was due at {clock.due.isoformat()}, and when it was done is known only by a clock "
+                "that was behind"
+            )
+    if case.state is not CaseState.CLOSED and not closing:
+        missing.append("the case is not closed")
+    return tuple(missing)
 
 
 def _name(actor: str) -> str:
     """Return the name of a person, or of the account that acts while there are no persons."""
     return actor.removeprefix(ACCOUNT)
-
-
-def _looked_through(scans: list[Scan]) -> datetime | None:
-    """Return when every place had been looked through without a gap; None where one has not. A later look that comes
-    upon nothing makes that no later.
-    """
-    since: dict[str, datetime | None] = {}
-    for scan in scans:
-        since[scan.place] = None if scan.unread else since.get(scan.place) or scan.end_time
-    times = [time for time in since.values() if time is not None]
-    return max(times) if times and len(times) == len(since) else None
-
-
-_SELECT: Final = "SELECT id, state, outcome, until, facts, stopped, stopped_last FROM hook_case"
 
 
 def _shown(event: Event) -> dict[str, Any]:
@@ -847,85 +540,3 @@ def plain_text(field: str, text: str, most: int) -> str:
     if not text.replace("\n", " ").isprintable():
         raise InvalidArgument.field(field, "must not have control characters, or characters that turn the writing")
     return text
-
-
-def page(record: CaseRecord) -> str:
-    """Return the record as a page to read or print (Markdown)."""
-    case = record.case
-    state = f"{case.state.lower()}, {case.outcome.lower()}" if case.outcome else case.state.lower()
-    lines = [
-        f"# {case.name}",
-        "",
-        f"{'Complete.' if record.is_complete else 'NOT complete:'}",
-        *(f"- {line}" for line in record.missing),
-        "",
-        f"- complaint: {_cell(case.complaint)}, about {case.purpose.lower().replace('_', ' ')}",
-        f"- received {_time(case.receive_time)}, opened {_time(case.open_time)} by {_cell(case.opened_by)}",
-        f"- reason: {_cell(case.reason)}",
-        f"- state: {state}; copies are now: {case.action}",
-        f"- uploads stopped: {case.stopped}",
-        *(f"- not looked for: {_cell(line)}" for line in case.not_searched),
-        "",
-        "## Clocks (for legal review)",
-        "",
-        "| rule | due | standing | source |",
-        "|---|---|---|---|",
-        *(f"| {_cell(c.title)} | {_due(c)} | {_standing(c)} | {c.source} |" for c in case.clocks),
-        "",
-        "## Copies",
-        "",
-        *_copies(record.copies),
-        "",
-        "## Looked through",
-        "",
-        *(
-            f"- {_cell(s.place)}: {s.looked} files, {s.unread} unread, {s.copies} copies; "
-            f"{_time(s.begin_time)} to {_time(s.end_time)}"
-            for s in record.scans
-        ),
-        *(["Nothing."] if not record.scans else []),
-        "",
-        "## What was done",
-        "",
-        *(f"- {e['time']} {e['kind']} by {_cell(e['actor'])}{_because(e['reason'])}" for e in record.history),
-        "",
-        f"Written {_time(record.write_time)}.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _copies(copies: Sequence[Copy]) -> list[str]:
-    if not copies:
-        return ["None were noticed."]
-    return [
-        "| place | noticed | state | when | by whom | reason |",
-        "|---|---|---|---|---|---|",
-        *(
-            f"| {_cell(c.place)} | {_cell(c.how)} | {c.state.lower()} | {_time(c.time)} | {_cell(c.actor)} | "
-            f"{_cell(c.reason)} |"
-            for c in copies
-        ),
-    ]
-
-
-def _due(clock: Clock) -> str:
-    return _time(clock.due) if clock.due else "no number of hours"
-
-
-def _standing(clock: Clock) -> str:
-    return clock.standing.lower() if clock.due else "-"
-
-
-def _because(reason: str) -> str:
-    return f": {_cell(reason)}" if reason else ""
-
-
-def _cell(text: str) -> str:
-    """Return the text on one line, without what a page would read as its own."""
-    shown = "".join(c if c.isprintable() else " " for c in text)
-    return "".join(f"\\{c}" if c in "\\|`*_[]<>#&" else c for c in shown)
-
-
-def _time(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

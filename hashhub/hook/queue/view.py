@@ -1,0 +1,322 @@
+"""What persons see of uploads: groups in an order in which nobody buries another's, and all that is known of one. Never
+a picture; that somebody looked at one is an event.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from enum import StrEnum
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from hashhub.errors import InvalidArgument
+from hashhub.hashes import is_exact
+from hashhub.hook.case_judge import CaseHit, CaseIndex
+from hashhub.hook.cases import Cases
+from hashhub.hook.clock import AHEAD
+from hashhub.hook.decision import Action
+from hashhub.hook.queue.etags import etag_of, facts_of
+from hashhub.hook.queue.later_answers import LaterAnswer, LaterAnswers
+from hashhub.hook.queue.recorded import Hit, asked_again, hits_of, lists_of, read_checked, recorded
+from hashhub.hook.queue.reviews import Feedback, Reviews
+from hashhub.hook.records import UploadState
+from hashhub.model import Query, ReasonLine, Verdict, now
+
+if TYPE_CHECKING:
+    from hashhub.hook.decision import Checked
+    from hashhub.hook.records import Event, Records
+    from hashhub.hook.settings import HookSettings
+
+MAX_LISTED: Final = 1000
+MAX_READ: Final = 20_000
+"""Waiting uploads that one listing looks at, the oldest first; what is beyond them is told as a number."""
+_SHOWN_OF_GROUP: Final = 10
+WAITING: Final = (UploadState.BLOCKED, UploadState.HELD, UploadState.UNANSWERED)
+
+
+class Code(StrEnum):
+    """Why an upload is released.
+
+    FALSE_POSITIVE: the upload is the listed file, and is not what the list says. NOT_ILLEGAL_HERE: it is, and is legal
+    here. DIFFERENT_PICTURE: it only comes near to what is listed. OTHER: the comment says why.
+    """
+
+    FALSE_POSITIVE = "FALSE_POSITIVE"
+    NOT_ILLEGAL_HERE = "NOT_ILLEGAL_HERE"
+    DIFFERENT_PICTURE = "DIFFERENT_PICTURE"
+    OTHER = "OTHER"
+
+
+class Proposal(msgspec.Struct, frozen=True, kw_only=True):
+    """A release that a second person must confirm."""
+
+    actor: str
+    code: Code
+    comment: str
+    time: datetime
+
+
+class Ruling(msgspec.Struct, frozen=True, kw_only=True):
+    """What persons decided: CONFIRM, RELEASE or ESCALATE."""
+
+    ruling: str
+    code: str
+    comment: str
+    actors: tuple[str, ...]
+    time: datetime
+
+
+class Filed(msgspec.Struct, frozen=True, kw_only=True):
+    """A report that somebody filed: to whom, and by which number there."""
+
+    recipient: str
+    filed_as: str
+    actor: str
+    time: datetime
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """An upload in a listing. `verdict_now`: the hub's, when it was asked again; empty: it was not."""
+
+    reference: str
+    state: UploadState
+    verdict: Verdict
+    no_answer: str
+    time: datetime
+    door: str
+    upload_id: str
+    verdict_now: str = ""
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """Uploads that hit the same entries, or have the same file digest: told once, with the first ten of them."""
+
+    key: str
+    count: int
+    verdict: Verdict
+    no_answer: str
+    lists: tuple[str, ...]
+    oldest: datetime
+    uploads: tuple[Row, ...]
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of the queue. `waiting`: uploads in it; `not_read`: waiting ones beyond what a listing looks at."""
+
+    groups: tuple[Group, ...]
+    group_count: int
+    waiting: int
+    not_read: int
+
+
+class AboutCase(msgspec.Struct, frozen=True, kw_only=True):
+    """A case that is about an upload now, by the hashes that are kept of it: what is done with copies, and by what it
+    was noticed. It may have been opened after the upload was decided over.
+    """
+
+    case: str
+    action: Action
+    how: str
+
+
+class QueuedUpload(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of one upload; never its content. `etag`: changes with what a decision over it rests on."""
+
+    reference: str
+    state: UploadState
+    etag: str
+    time: datetime
+    door: str
+    upload_id: str
+    media_type: str
+    size_bytes: int
+    verdict: Verdict
+    no_answer: str
+    policy: str
+    revision: int
+    reasons: tuple[ReasonLine, ...]
+    hashes: tuple[str, ...]
+    hits: tuple[Hit, ...]
+    lists: tuple[str, ...]
+    cases: tuple[AboutCase, ...]
+    later_answer: LaterAnswer | None
+    proposal: Proposal | None
+    rulings: tuple[Ruling, ...]
+    reports: tuple[Filed, ...]
+    feedback: tuple[Feedback, ...]
+    events: tuple[Event, ...]
+
+
+class Queue:
+    """What persons see of uploads. Safe to be shared by threads."""
+
+    def __init__(self, records: Records, settings: HookSettings) -> None:
+        self._records = records
+        self._cases = CaseIndex(Cases(records, settings.case))
+        self._later = LaterAnswers(records)
+        self._reviews = Reviews(records, settings)
+
+    def page(self, *, states: Sequence[UploadState] = WAITING, limit: int = 50, skip: int = 0) -> Listing:
+        """Return groups of uploads: matches first, then what is to be reviewed, then what has no answer; within each,
+        the sources take turns (see `_source`), and the oldest come first.
+
+        Raises InvalidArgument for a limit beyond MAX_LISTED.
+        """
+        if not 1 <= limit <= MAX_LISTED or skip < 0:
+            raise InvalidArgument.field("limit", f"must be 1 to {MAX_LISTED}", "OUT_OF_RANGE")
+        places = ", ".join("?" * len(states))
+        values = [str(state) for state in states]
+        counting = f"SELECT count(*) FROM upload WHERE state IN ({places})"  # noqa: S608 - no value in it
+        [(waiting,)] = self._records.rows(counting, values)
+        rows = self._records.rows(
+            "SELECT u.reference, u.state, u.time, u.door, u.upload_id, u.checked, "  # noqa: S608 - likewise
+            "coalesce(a.verdict, '') "
+            f"FROM upload u LEFT JOIN later_answer a USING (reference) WHERE u.state IN ({places}) "
+            "ORDER BY u.time, u.reference LIMIT ?",
+            [*values, MAX_READ],
+        )
+        by_key: dict[str, list[tuple[Row, tuple[str, ...]]]] = {}
+        for reference, state, time, door, upload_id, blob, verdict_now in rows:
+            checked = read_checked(blob)
+            row = Row(
+                reference=reference,
+                state=UploadState(state),
+                verdict=checked.decision.verdict,
+                no_answer=checked.decision.no_answer or "",
+                time=datetime.fromisoformat(time),
+                door=door,
+                upload_id=upload_id,
+                verdict_now=verdict_now,
+            )
+            by_key.setdefault(_group_key(checked, reference), []).append((row, lists_of(checked)))
+        groups = [
+            Group(
+                key=key,
+                count=len(members),
+                verdict=members[0][0].verdict,
+                no_answer=members[0][0].no_answer,
+                lists=members[0][1],
+                oldest=members[0][0].time,
+                uploads=tuple(row for row, _ in members[:_SHOWN_OF_GROUP]),
+            )
+            for key, members in by_key.items()
+        ]
+        skip = min(skip, MAX_READ)
+        page = islice(_in_turn(groups), skip, skip + limit)
+        return Listing(
+            groups=tuple(page), group_count=len(groups), waiting=waiting, not_read=max(0, waiting - len(rows))
+        )
+
+    def get(self, reference: str, *, actor: str = "") -> QueuedUpload:
+        """Return one upload. With an actor, that they looked is an event, once a day. Raises NotFound."""
+        state, time, door, upload_id, checked = recorded(self._records, reference)
+        if actor:
+            self._note_look(reference, actor)
+        cases, later = self.cases_of(checked), self._later.of(reference, checked)
+        return QueuedUpload(
+            reference=reference,
+            state=state,
+            etag=etag_of(self._records, reference, facts_of(state, checked, later, cases)),
+            time=time,
+            door=door,
+            upload_id=upload_id,
+            media_type=checked.media_type,
+            size_bytes=checked.size_bytes,
+            verdict=checked.decision.verdict,
+            no_answer=checked.decision.no_answer or "",
+            policy=checked.decision.policy,
+            revision=checked.decision.revision,
+            reasons=checked.decision.reasons,
+            hashes=tuple(h.text for h in checked.hashes),
+            hits=hits_of(checked),
+            lists=lists_of(checked),
+            cases=tuple(AboutCase(case=c.case, action=c.action, how=c.how) for c in cases),
+            later_answer=later,
+            proposal=self.proposal(reference),
+            rulings=tuple(self._rulings(reference)),
+            reports=tuple(
+                Filed(recipient=to, filed_as=name, actor=by, time=datetime.fromisoformat(at))
+                for to, name, by, at in self._records.rows(
+                    "SELECT recipient, filed_as, actor, time FROM filed_report WHERE reference = ? ORDER BY time",
+                    (reference,),
+                )
+            ),
+            feedback=self._reviews.of(reference),
+            events=tuple(self._records.events(subject=reference)),
+        )
+
+    def cases_of(self, checked: Checked) -> list[CaseHit]:
+        """Return the cases that are about an upload now, by what is kept of it: hashes, and which cases stopped it."""
+        query = asked_again(checked) or Query(hashes=checked.hashes)
+        hits: dict[str, CaseHit] = {}
+        for hit in (*self._cases.hits(query), *self._cases.noted(checked.decision.reasons)):
+            if hit.case not in hits or hit.rank < hits[hit.case].rank:
+                hits[hit.case] = hit
+        return list(hits.values())
+
+    def proposal(self, reference: str) -> Proposal | None:
+        """Return the release of an upload that a second person must confirm."""
+        rows = self._records.rows("SELECT actor, code, comment, time FROM proposal WHERE reference = ?", (reference,))
+        if not rows:
+            return None
+        actor, code, comment, time = rows[0]
+        return Proposal(actor=actor, code=Code(code), comment=comment, time=datetime.fromisoformat(time))
+
+    def _rulings(self, reference: str) -> Iterable[Ruling]:
+        for ruling, code, comment, actors, time in self._records.rows(
+            "SELECT ruling, code, comment, actors, time FROM ruling WHERE reference = ? ORDER BY number", (reference,)
+        ):
+            yield Ruling(
+                ruling=ruling,
+                code=code,
+                comment=comment,
+                actors=tuple(actors.split()),
+                time=datetime.fromisoformat(time),
+            )
+
+    def _note_look(self, reference: str, actor: str) -> None:
+        at = now()
+        with self._records.transaction():
+            if not self._records.rows(
+                "SELECT 1 FROM event WHERE kind = 'upload.viewed' AND subject = ? AND actor = ? AND time >= ? "
+                "AND time <= ?",
+                (reference, actor, at.date().isoformat(), (at + AHEAD).isoformat()),
+            ):
+                self._records.note(actor=actor, kind="upload.viewed", subject=reference)
+
+
+def _group_key(checked: Checked, reference: str) -> str:
+    """Return what uploads of one group have in common: the entries hit, else the file's digest, else nothing."""
+    entries = sorted({hit.entry for hit in hits_of(checked)})
+    if entries:
+        return hashlib.sha256("\n".join([checked.decision.verdict, *entries]).encode()).hexdigest()[:16]
+    exact = next((h.text for h in checked.hashes if is_exact(h.algorithm)), reference)
+    return hashlib.sha256(f"{checked.decision.no_answer} {exact}".encode()).hexdigest()[:16]
+
+
+def _source(row: Row) -> str:
+    """Return whose upload it is, as far as the app says: what stands before the first `/` of its own name for it."""
+    return row.upload_id.partition("/")[0] if "/" in row.upload_id else ""
+
+
+def _in_turn(groups: list[Group]) -> Iterable[Group]:
+    """Yield matches, then reviews, then the rest; within each, one group of each source in turn, so that whoever
+    uploads ten thousand pictures delays each other group by one place, and by no more.
+    """
+    order: dict[str, int] = {Verdict.MATCH: 0, Verdict.REVIEW: 1}
+    for rank in range(3):
+        by_source: dict[str, deque[Group]] = {}
+        for group in sorted(groups, key=lambda g: (g.oldest, g.key)):
+            if min(order.get(v, 2) for v in (group.verdict, *(row.verdict_now for row in group.uploads))) == rank:
+                by_source.setdefault(_source(group.uploads[0]), deque()).append(group)
+        turns = deque(by_source.values())
+        while turns:
+            turn = turns.popleft()
+            yield turn.popleft()
+            if turn:
+                turns.append(turn)

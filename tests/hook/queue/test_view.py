@@ -1,0 +1,120 @@
+"""What persons see of uploads, in which order, and that they looked."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of_test
+from hypothesis import strategies as st
+
+from hashhub.errors import InvalidArgument, NotFound
+from hashhub.hook.queue import Code, Queue, Rulings
+from hashhub.hook.records import Records, UploadState
+from hashhub.model import MatchResult, Verdict, now
+from tests.hook.queue.parts import A, B, C, settings_in
+from tests.hook.waiting import checked, hit, put, records_of
+
+
+def test_copies_of_one_item_are_one_group_and_matches_come_first(
+    queue: Queue, rulings: Rulings, records: Records
+) -> None:
+    copies = [put(records, checked(hit(A), hit(B)), "BLOCKED") for _ in range(30)]
+    review = put(records, checked(hit(A, "PDQ", 20), verdict=Verdict.REVIEW))
+    unanswered = put(records, checked(), "UNANSWERED")
+    page = queue.page()
+    assert [(g.verdict, g.count) for g in page.groups] == [("MATCH", 30), ("REVIEW", 1), ("UNAVAILABLE", 1)]
+    assert len(page.groups[0].uploads) == 10
+    assert {row.reference for row in page.groups[0].uploads} < set(copies)
+    assert page.groups[0].lists == ("police-nl/known", "hotline-de/known")
+    assert [g.uploads[0].reference for g in page.groups[1:]] == [review, unanswered]
+    assert page.groups[2].no_answer == "HUB_AWAY"
+    assert (page.waiting, page.group_count, page.not_read) == (32, 3, 0)
+    rulings.confirm(review, actor="ann")
+    assert queue.page().waiting == 31
+    assert queue.page(states=(UploadState.REMOVED,)).groups[0].uploads[0].reference == review
+    with pytest.raises(InvalidArgument):
+        queue.page(limit=0)
+    assert queue.page(skip=10**30).groups == ()
+
+
+def test_who_uploads_much_does_not_bury_who_uploads_little(queue: Queue, records: Records) -> None:
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    for number in range(200):
+        put(records, checked(upload_id=f"flood/{number}"), "UNANSWERED", begin + timedelta(seconds=number))
+    late = put(records, checked(upload_id="small/1"), "UNANSWERED", begin + timedelta(days=1))
+    first = [group.uploads[0].reference for group in queue.page(limit=3).groups]
+    assert late in first
+
+
+@settings_of_test(max_examples=15, deadline=None)
+@given(sources=st.lists(st.sampled_from("abcd"), min_size=1, max_size=30))
+def test_pages_show_each_group_once(tmp_path_factory: pytest.TempPathFactory, sources: list[str]) -> None:
+    settings = settings_in(tmp_path_factory.mktemp("pages"))
+    records = records_of(settings)
+    references = {put(records, checked(upload_id=f"{s}/{n}"), "UNANSWERED") for n, s in enumerate(sources)}
+    queue = Queue(records, settings)
+    shown = [
+        group.uploads[0].reference
+        for skip in range(0, len(sources), 4)
+        for group in queue.page(limit=4, skip=skip).groups
+    ]
+    assert len(shown) == len(references)
+    assert set(shown) == references
+    records.close()
+
+
+def test_that_somebody_looked_is_on_record_once_a_day(queue: Queue, records: Records) -> None:
+    reference = put(records, checked(hit(A)))
+    for _ in range(3):
+        queue.get(reference, actor="ann")
+    upload = queue.get(reference)
+    assert [(e.kind, e.actor) for e in upload.events] == [("upload.viewed", "ann")]
+    assert upload.hits[0].exact
+    assert upload.hashes[0].startswith("SHA256:")
+    with pytest.raises(NotFound):
+        queue.get("0" * 20)
+
+
+def test_a_review_that_is_a_match_by_now_comes_first(queue: Queue, records: Records) -> None:
+    put(records, checked(hit(B), verdict=Verdict.REVIEW))
+    reference = put(records, checked(hit(A), verdict=Verdict.REVIEW))
+    assert queue.page().groups[0].uploads[0].reference != reference
+    records.write("INSERT INTO later_answer VALUES (?, '2026-01-01T00:00:00+00:00', 'MATCH', 9, ?)", (reference, A))
+    assert queue.page().groups[0].uploads[0].reference == reference
+
+
+def test_a_look_by_a_clock_that_was_ahead_hides_no_look_of_today(queue: Queue, records: Records) -> None:
+    reference = put(records, checked(hit(A)))
+    with pytest.MonkeyPatch.context() as ahead:
+        for module in ("records", "queue.view"):
+            ahead.setattr(f"hashhub.hook.{module}.now", lambda: now() + timedelta(days=365))
+        queue.get(reference, actor="ann")
+    for _ in range(2):
+        queue.get(reference, actor="ann")
+    assert [event.kind for event in records.events(subject=reference)] == ["upload.viewed"] * 2
+
+
+@pytest.mark.parametrize("seen", ["nothing", "looked", "escalated", "proposed", "changed"])
+def test_reasons_are_added_to_no_upload_that_somebody_may_decide_over_by_what_they_saw(
+    two: Rulings, queue: Queue, records: Records, seen: str
+) -> None:
+    one = checked(hit(A))
+    reference = put(records, one)
+    more = msgspec.structs.replace(one, result=MatchResult(verdict=Verdict.MATCH, matches=(hit(A), hit(B))))
+    match seen:
+        case "looked":
+            queue.get(reference, actor="eve")
+        case "escalated":
+            two.escalate(reference, actor="eve", comment="whose is it?")
+        case "proposed":
+            two.release(reference, code=Code.OTHER, actor="eve", comment="a friend's")
+        case "changed":
+            assert records.add_reasons(UploadState.HELD, one, more)
+    before = queue.get(reference)
+    others = msgspec.structs.replace(one, result=MatchResult(verdict=Verdict.MATCH, matches=(hit(A), hit(C))))
+    assert records.add_reasons(UploadState.HELD, one, others) == (seen == "nothing")
+    hits = {h.entry for h in queue.get(reference).hits}
+    assert hits == ({A, C} if seen == "nothing" else {h.entry for h in before.hits})
