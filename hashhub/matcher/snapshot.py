@@ -119,6 +119,9 @@ class Directory:
                 self._lock = self._take_lock()
                 for left in self._snapshots.glob(".building-*"):
                     shutil.rmtree(left, ignore_errors=True)
+                for left in self._path.glob(".CURRENT-*"):
+                    left.unlink(missing_ok=True)
+                self._remove_old()
 
     def _take_lock(self) -> BinaryIO:
         handle = (self._path / "publisher.lock").open("ab")
@@ -232,16 +235,32 @@ class Directory:
         """Make the written snapshot current, remove all but the newest KEPT, and open it. known: as in `open`."""
         with disk_errors("publishing a snapshot"):
             name = written.finish()
-            pointer = self._path / f".CURRENT-{secrets.token_hex(4)}"
+            try:
+                self._make_current(name)
+            except BaseException:
+                # On a full disk it is tried again and again: each time a whole snapshot would stay.
+                if self.current() != name:
+                    shutil.rmtree(self._snapshots / name, ignore_errors=True)
+                raise
+        self._remove_old()
+        return self.open(name, known)
+
+    def _remove_old(self) -> None:
+        for old in self.names()[KEPT:]:
+            shutil.rmtree(self._snapshots / old, ignore_errors=True)
+
+    def _make_current(self, name: str) -> None:
+        pointer = self._path / f".CURRENT-{secrets.token_hex(4)}"
+        try:
             with pointer.open("w", encoding="ascii") as file:
                 file.write(name + "\n")
                 file.flush()
                 os.fsync(file.fileno())
             pointer.replace(self._path / "CURRENT")
-            _sync_directory(self._path)
-        for old in self.names()[KEPT:]:
-            shutil.rmtree(self._snapshots / old, ignore_errors=True)
-        return self.open(name, known)
+        except BaseException:
+            pointer.unlink(missing_ok=True)
+            raise
+        _sync_directory(self._path)
 
 
 class Writer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -461,3 +462,26 @@ def test_a_file_is_what_was_written_however_its_pieces_fill_pages(tmp_path: Path
     content = (tmp_path / "part").read_bytes()
     assert content == values.tobytes()
     assert described == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def test_a_snapshot_that_cannot_become_current_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again every half minute: on a full disk each would take what room there is."""
+    publish(tmp_path)
+    before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+    replace = Path.replace
+
+    def fails(self: Path, target: Path) -> Path:
+        if self.name.startswith(".CURRENT"):
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return replace(self, target)
+
+    with Matcher(tmp_path, compact_after=10**9) as matcher:
+        matcher.apply(3, add={"PDQ": digests(5, 10)})
+        with monkeypatch.context() as full:
+            full.setattr(Path, "replace", fails)
+            for _ in range(2):
+                with pytest.raises(LimitExceeded):
+                    matcher.compact()
+        assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
+        matcher.compact()
+        assert matcher.status().snapshot_revision == 3
