@@ -79,7 +79,7 @@ def check(matcher: Matcher) -> None:
         standing = digests(name, _WITHDRAWN, _FIRST + _ADDED)
         queries = digests(name, _WITHDRAWN - 10, _WITHDRAWN + 10)
         if distance:
-            queries = queries ^ np.uint8([3] + [0] * (queries.shape[1] - 1))
+            queries = queries ^ np.array([3] + [0] * (queries.shape[1] - 1), np.uint8)
         answers = listed(matcher.search(name, queries, max_distance=distance))
         assert answers == brute(queries, standing, distance, name)
         assert matcher.contains(name, standing).all()
