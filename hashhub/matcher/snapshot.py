@@ -96,9 +96,21 @@ def disk_errors(doing: str) -> Iterator[None]:
                 f"the disk is full while {doing}; free some space: until then matching goes on from memory",
                 reason=Reason.DISK_FULL,
             ) from e
-        raise Unavailable(
-            f"the matcher's directory failed while {doing}: {errno.errorcode.get(e.errno or 0, 'unknown')}"
-        ) from e
+        raise Unavailable(_what_is_wrong(doing, e)) from e
+
+
+def _what_is_wrong(doing: str, error: OSError) -> str:
+    name = error.filename2 or error.filename
+    if error.errno in {errno.EEXIST, errno.ENOTDIR, errno.EISDIR} and name:
+        path = Path(os.fsdecode(name))
+        in_the_way = next(p for p in (path, *path.parents) if os.path.lexists(p))
+        is_directory = in_the_way.is_dir()
+        return (
+            f"{'/'.join(in_the_way.parts[-3:])} is a {'directory' if is_directory else 'file'}, where the matcher "
+            f"expects a {'file' if is_directory else 'directory'} that it makes itself: move it away; what belongs "
+            "there is made anew from the database"
+        )
+    return f"the matcher's directory failed while {doing} ({error.strerror}); check its disk and permissions"
 
 
 class Directory:
