@@ -172,7 +172,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Seconds between looks for changes that other processes committed."""
 
     drain_seconds: float = 10.0
-    """Seconds that calls in progress are given when the server stops."""
+    """Seconds that calls in progress are given when the server stops. A process that has not ended five seconds after
+    that, whatever it is at, is ended."""
 
     webhook_allow: str = ""
     """Hosts (HOST or HOST:PORT) and networks that webhooks may call although they are not public, with commas between;

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from hashhub.background import Background
-from hashhub.errors import Reason, Unavailable
+from hashhub.errors import FailedPrecondition, Reason, Unavailable
 from hashhub.model import ChangeKind, EntryState
 from hashhub.store import Position
 
@@ -288,10 +288,16 @@ class Follower:
             )
 
     def _rebuild(self, target: int) -> None:
-        """Let the matcher hold what the database does, at revision `target`, and nothing else."""
+        """Let the matcher hold what the database does, at revision `target`, and nothing else. That may take minutes:
+        raises FailedPrecondition as soon as the follower is told to stop.
+        """
         swept = self._store.feeds.settled_revision()
-        self._matcher.rebuild(target, self._store.feeds.all_digests(), or_in_memory=True)
+        self._matcher.rebuild(target, self._store.feeds.all_digests(), self._give_up_if_stopping, or_in_memory=True)
         self._sweeping, self._swept, self._swept_at = None, swept, self._matcher.revision
+
+    def _give_up_if_stopping(self, _phase: str, _share: float) -> None:
+        if self.thread.is_stopping:
+            raise FailedPrecondition("the hub stops while its matcher reads what the database holds; start it again")
 
     def _apply_changes(self, position: Position, target: int, *, gathers: bool) -> None:
         """Apply the changes that the matcher lacks, a page at a time; with `gathers`, until what is left may wait."""

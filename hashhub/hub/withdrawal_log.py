@@ -72,7 +72,8 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     range.
 
     `commitments`: base64 of 16 bytes for each entry, in the order of ids; none for restored ones. `traces`: for each
-    entry, see `_pack`. Of the kind REAPPLIED: everything before was looked after in the database that was restored.
+    entry, see `_pack`. `goes_on`: the event has further lines, behind this one. Of the kind REAPPLIED: everything
+    before was looked after in the database that was restored.
 
     `subject`: the token or contributor of an event about who may call, of which there are no entries; `token`, `secret`
     and `until`: what the token was when the line was written, None once it was deleted, the SHA-256 of its secret, and
@@ -93,6 +94,7 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     ids: str = ""
     commitments: str = ""
     traces: tuple[str, ...] = ()
+    goes_on: bool = False
     subject: str = ""
     token: Principal | None = None
     secret: str = ""
@@ -144,8 +146,7 @@ class WithdrawalLog:
                 with self._opened() as file:
                     written = self._last_revision(file)
                     for event in self._events(written):
-                        for line in self._lines(event):
-                            self._append(file, line)
+                        self._append(file, self._lines(event))
                         written = event.revision  # may be of a moment after `position`
                     self._size = os.fstat(file).st_size
             except OSError as e:
@@ -243,7 +244,7 @@ class WithdrawalLog:
             last=0,
         )
         with self._lock, contextlib.suppress(OSError), self._opened() as file:
-            self._append(file, line)
+            self._append(file, [line])
 
     def _stated(self, lines: Iterable[_Line]) -> Iterator[_Withdrawn]:
         """Yield what lines, the newest first, withdrew or erased, but for what was restored later."""
@@ -278,9 +279,16 @@ class WithdrawalLog:
                     is_item_known=not is_restored and bool(name or others),
                 )
 
-    def _append(self, file: int, line: _Line) -> None:
-        os.write(file, msgspec.json.encode(line) + b"\n")
-        os.fsync(file)
+    def _append(self, file: int, lines: Iterable[_Line]) -> None:
+        """Append the lines of one event, all of them or none. Raises OSError."""
+        begun = os.fstat(file).st_size
+        try:
+            for line, goes_on in _with_following(lines):
+                _write_all(file, msgspec.json.encode(msgspec.structs.replace(line, goes_on=goes_on)) + b"\n")
+            os.fsync(file)
+        except BaseException:
+            os.ftruncate(file, begun)
+            raise
 
     def _events(self, after: int) -> Iterator[Event]:
         """Yield the events of the kinds that matter behind a revision, the oldest first."""
@@ -402,7 +410,10 @@ class WithdrawalLog:
         if self._written is not None and size == self._size:
             return self._written
         present = self._store.revision()
-        ours = [x for x in self._read() if x.database == self._store.database_id and x.revision <= present]
+        # An event of which a crash cut lines off is written down anew.
+        ours = [
+            x for x in self._read() if x.database == self._store.database_id and x.revision <= present and not x.goes_on
+        ]
         ours.sort(key=lambda line: line.revision, reverse=True)
         last = next((line.revision for line in ours if self._store.history.has_been_at(line.position)), 0)
         return max(last, self._written or 0)
@@ -586,6 +597,24 @@ def _hold(number: int, one: _Withdrawn) -> Hold:
         hashes=(),
         traces=one.others | ({one.name} if one.name else frozenset()),
     )
+
+
+def _with_following(lines: Iterable[_Line]) -> Iterator[tuple[_Line, bool]]:
+    """Yield each line, and whether another one follows."""
+    waiting: _Line | None = None
+    for line in lines:
+        if waiting is not None:
+            yield waiting, True
+        waiting = line
+    if waiting is not None:
+        yield waiting, False
+
+
+def _write_all(file: int, text: bytes) -> None:
+    """Write all of it. On a disk that has room for a part of a write, only the next one fails."""
+    left = memoryview(text)
+    while left:
+        left = left[os.write(file, left) :]
 
 
 def _pack(name: bytes, others: Iterable[bytes]) -> str:

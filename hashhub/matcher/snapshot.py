@@ -96,9 +96,21 @@ def disk_errors(doing: str) -> Iterator[None]:
                 f"the disk is full while {doing}; free some space: until then matching goes on from memory",
                 reason=Reason.DISK_FULL,
             ) from e
-        raise Unavailable(
-            f"the matcher's directory failed while {doing}: {errno.errorcode.get(e.errno or 0, 'unknown')}"
-        ) from e
+        raise Unavailable(_what_is_wrong(doing, e)) from e
+
+
+def _what_is_wrong(doing: str, error: OSError) -> str:
+    name = error.filename2 or error.filename
+    if error.errno in {errno.EEXIST, errno.ENOTDIR, errno.EISDIR} and name:
+        path = Path(os.fsdecode(name))
+        in_the_way = next(p for p in (path, *path.parents) if os.path.lexists(p))
+        is_directory = in_the_way.is_dir()
+        return (
+            f"{'/'.join(in_the_way.parts[-3:])} is a {'directory' if is_directory else 'file'}, where the matcher "
+            f"expects a {'file' if is_directory else 'directory'} that it makes itself: move it away; what belongs "
+            "there is made anew from the database"
+        )
+    return f"the matcher's directory failed while {doing} ({error.strerror}); check its disk and permissions"
 
 
 class Directory:
@@ -119,6 +131,9 @@ class Directory:
                 self._lock = self._take_lock()
                 for left in self._snapshots.glob(".building-*"):
                     shutil.rmtree(left, ignore_errors=True)
+                for left in self._path.glob(".CURRENT-*"):
+                    left.unlink(missing_ok=True)
+                self._remove_old()
 
     def _take_lock(self) -> BinaryIO:
         handle = (self._path / "publisher.lock").open("ab")
@@ -232,16 +247,32 @@ class Directory:
         """Make the written snapshot current, remove all but the newest KEPT, and open it. known: as in `open`."""
         with disk_errors("publishing a snapshot"):
             name = written.finish()
-            pointer = self._path / f".CURRENT-{secrets.token_hex(4)}"
+            try:
+                self._make_current(name)
+            except BaseException:
+                # On a full disk it is tried again and again: each time a whole snapshot would stay.
+                if self.current() != name:
+                    shutil.rmtree(self._snapshots / name, ignore_errors=True)
+                raise
+        self._remove_old()
+        return self.open(name, known)
+
+    def _remove_old(self) -> None:
+        for old in self.names()[KEPT:]:
+            shutil.rmtree(self._snapshots / old, ignore_errors=True)
+
+    def _make_current(self, name: str) -> None:
+        pointer = self._path / f".CURRENT-{secrets.token_hex(4)}"
+        try:
             with pointer.open("w", encoding="ascii") as file:
                 file.write(name + "\n")
                 file.flush()
                 os.fsync(file.fileno())
             pointer.replace(self._path / "CURRENT")
-            _sync_directory(self._path)
-        for old in self.names()[KEPT:]:
-            shutil.rmtree(self._snapshots / old, ignore_errors=True)
-        return self.open(name, known)
+        except BaseException:
+            pointer.unlink(missing_ok=True)
+            raise
+        _sync_directory(self._path)
 
 
 class Writer:

@@ -37,6 +37,7 @@ _log = logging.getLogger("hashhub.server")
 
 TOKEN_FILE: Final = "operator.token"  # noqa: S105 - the file's name, not a secret
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(process)d %(name)s %(message)s"
+LINGER_SECONDS: Final = 5.0  # beyond the drain, before a process that does not end is ended
 _TURN_SECONDS: Final = 0.000_5
 _LOOK_SECONDS: Final = 0.05  # between looks whether the matcher has caught up
 _TOLD_SECONDS: Final = 0.5  # between words on how far it has
@@ -84,13 +85,14 @@ def _serve(config: Config, on_ready: OnReady, on_phase: OnPhase, stop: threading
 
     set_up_logging()
     check_exposure(config)
-    with lock_data(config.data), stopping_on_signals(stop):
-        if config.workers == 1:
+    if config.workers == 1:
+        with lock_data(config.data), stopping_on_signals(stop, within=config.drain_seconds + LINGER_SECONDS):
             serve_here(config, on_ready=on_ready, on_phase=on_phase, stop=stop)
-        else:
-            from hashhub.server.workers import Parent
+        return
+    from hashhub.server.workers import Parent
 
-            Parent(config, on_ready, on_phase, stop).run()
+    with lock_data(config.data), stopping_on_signals(stop):
+        Parent(config, on_ready, on_phase, stop).run()
 
 
 def serve_here(
@@ -232,21 +234,34 @@ def _write_first_token(hub: Hub, data: Path) -> None:
 
 
 @contextlib.contextmanager
-def stopping_on_signals(stop: threading.Event) -> Iterator[None]:
+def stopping_on_signals(stop: threading.Event, *, within: float | None = None) -> Iterator[None]:
     """Set `stop` on SIGTERM and SIGINT. Only a main thread can take signals; elsewhere the caller sets `stop`
     itself.
+
+    `within`: end the process when the body is not over so many seconds after the first signal. A start that compiles,
+    for example, looks at nothing meanwhile; nothing is lost that a kill would not lose.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    over = threading.Event()
+    ending = threading.Lock()
+
+    def end() -> None:
+        stop.set()
+        if within is None or not ending.acquire(blocking=False) or over.wait(within):
+            return
+        _log.error("the hub does not end within %g seconds of the signal; it is ended", within)
+        os._exit(1)
 
     def ended(*_: object) -> None:
         # In a thread of its own: this one may be in the midst of `stop.wait`, and hold the lock that `set` needs.
-        _thread.start_new_thread(stop.set, ())
+        _thread.start_new_thread(end, ())
 
     before = {number: signal.signal(number, ended) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
+        over.set()
         for number, handler in before.items():
             signal.signal(number, handler)

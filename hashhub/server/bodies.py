@@ -15,7 +15,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from hashhub.background import Background
@@ -33,6 +33,7 @@ _FREE: Final = 4 * 1024  # bytes; shorter bodies take no room: the number of con
 _SHARE: Final = 2  # one token gets one in so many bytes of the budget
 _UNPACKED: Final = 1 << 20  # bytes unpacked at a time
 _GZIP: Final = 16 + zlib.MAX_WBITS
+_MOST_MEMBERS: Final = 1_000  # of gzip in one body; block by block, as bgzip packs, 32 MiB are 512
 
 Then = Callable[[bytes], None]
 Refuse = Callable[[HashHubError], None]
@@ -116,17 +117,12 @@ class Reading:
 
     def gunzip(self, data: bytes) -> bytes:
         """Return what was packed; it takes room, too. Raises LimitExceeded when that is too large or finds no room,
-        InvalidArgument for what is not one whole member.
+        InvalidArgument for what is not whole members.
         """
-        unpacker = zlib.decompressobj(_GZIP)
         pieces: list[bytes] = []
         size = 0
         try:
-            while not unpacker.eof:
-                piece = unpacker.decompress(data, _UNPACKED)
-                data = unpacker.unconsumed_tail
-                if not piece and not data and not unpacker.eof:
-                    raise _no_gzip()
+            for piece in gunzipped(data):
                 size += len(piece)
                 if size > self._limit:
                     raise too_large(self._limit, "more when unpacked")
@@ -134,8 +130,6 @@ class Reading:
                 pieces.append(piece)
         except zlib.error as e:
             raise _no_gzip() from e
-        if unpacker.unused_data:
-            raise _no_gzip()
         return b"".join(pieces)
 
     def end(self) -> None:
@@ -313,6 +307,31 @@ class Clock:
                 reading.cancel()
 
 
+def gunzipped(data: bytes) -> Iterator[bytes]:
+    """Yield what gzip members hold, one behind the other (RFC 1952), in pieces of bounded size.
+
+    Raises zlib.error unless all of it is whole members, at most `_MOST_MEMBERS`: an empty one costs something, too.
+    """
+    packed = memoryview(data)
+    at = 0
+    for _ in range(_MOST_MEMBERS):
+        unpacker = zlib.decompressobj(_GZIP)
+        given: bytes | memoryview = b""
+        while not unpacker.eof:
+            if not given:  # in pieces: what follows a member is copied for it
+                given = packed[at : at + _AT_ONCE]
+                at += len(given)
+            piece = unpacker.decompress(given, _UNPACKED)
+            if not piece and not given and not unpacker.eof:
+                raise zlib.error("the last member is cut off")
+            given = unpacker.unconsumed_tail
+            yield piece
+        at -= len(unpacker.unused_data)
+        if at == len(packed):
+            return
+    raise zlib.error(f"more than {_MOST_MEMBERS} members")
+
+
 def too_large(limit: int, got: str) -> LimitExceeded:
     """Return the error for a body or message above `limit` bytes."""
     return LimitExceeded(
@@ -321,4 +340,8 @@ def too_large(limit: int, got: str) -> LimitExceeded:
 
 
 def _no_gzip() -> InvalidArgument:
-    return InvalidArgument.field("body", "is not gzip, or not all of it; the encoding says that it is", "NOT_GZIP")
+    return InvalidArgument.field(
+        "body",
+        f"is not gzip, as its encoding says, or not all of it, or more than {_MOST_MEMBERS} members of it",
+        "NOT_GZIP",
+    )

@@ -10,30 +10,30 @@ import zlib
 from typing import Final
 
 from hashhub.errors import InvalidArgument
-from hashhub.server.bodies import too_large
+from hashhub.server.bodies import gunzipped, too_large
 
 ALGORITHMS: Final = 0b101  # as gRPC numbers them: none, gzip; deflate's first byte could be a message's
 _GZIP: Final = b"\x1f\x8b"  # no message begins so: there is no wire type 7
-_WINDOW: Final = 16 + zlib.MAX_WBITS
 
 
 def unpacked(body: bytes, most: int) -> bytes:
     """Return the message, which may have come as gzip and have at most so many bytes.
 
-    Raises LimitExceeded (TOO_LARGE), InvalidArgument for what is not one whole member.
+    Raises LimitExceeded (TOO_LARGE), InvalidArgument for what is not whole members.
     """
     if not body.startswith(_GZIP):
         return body
-    unpacker = zlib.decompressobj(_WINDOW)
+    pieces: list[bytes] = []
+    size = 0
     try:
-        message = unpacker.decompress(body, most + 1)
+        for piece in gunzipped(body):
+            size += len(piece)
+            if size > most:
+                raise too_large(most, "more when unpacked")
+            pieces.append(piece)
     except zlib.error as e:
         raise _no_gzip() from e
-    if len(message) > most:
-        raise too_large(most, "more when unpacked")
-    if not unpacker.eof or unpacker.unused_data:
-        raise _no_gzip()
-    return message
+    return b"".join(pieces)
 
 
 def _no_gzip() -> InvalidArgument:

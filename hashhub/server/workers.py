@@ -30,6 +30,7 @@ from hashhub.addresses import bind, with_port
 from hashhub.background import Background
 from hashhub.errors import HashHubError, Unavailable, missing_extra
 from hashhub.server.app import (
+    LINGER_SECONDS,
     OnPhase,
     OnReady,
     Phase,
@@ -54,7 +55,6 @@ _LOOK_SECONDS: Final = 0.2  # between looks whether to stop or to start a worker
 _FIRST_BACKOFF: Final = 0.5  # seconds before a worker that died is started again; doubles with each death
 _LONGEST_BACKOFF: Final = 30.0
 _HEALTHY_SECONDS: Final = 60.0  # a worker that lived for this long starts again from the first backoff
-_LINGER_SECONDS: Final = 5.0  # beyond the drain, before a worker that does not end is killed
 _COUNT_SECONDS: Final = 3.0  # between two reports of what was counted: what a killed worker can take with it
 _SCRAPE_SECONDS: Final = 5.0  # a parent that takes longer to answer hangs
 
@@ -146,7 +146,7 @@ class _Worker:
 
     def died(self) -> None:
         """Note the death and when to start again."""
-        self.process.join(_LINGER_SECONDS)
+        self.process.join(LINGER_SECONDS)
         if self.process.is_alive():  # it closed its line and goes on: nobody would hear of it
             self.process.kill()
             self.process.join()
@@ -207,7 +207,7 @@ class Parent:
             while not self._stop.is_set():
                 self._look()
         finally:
-            until = time.monotonic() + self._config.drain_seconds + _LINGER_SECONDS
+            until = time.monotonic() + self._config.drain_seconds + LINGER_SECONDS
             for worker in started:
                 worker.pipe.close()  # all of them drain at once
             for worker in started:

@@ -22,7 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -47,7 +47,7 @@ from hashhub.errors import (
     Violation,
 )
 from hashhub.store.reaching import reaching, tell
-from hashhub.store.schema import ACTIVE, QUARANTINED, SCHEMA_VERSION, metadata, tables
+from hashhub.store.schema import ACTIVE, QUARANTINED, SCHEMA_VERSION, metadata, request, tables
 
 _log = logging.getLogger("hashhub.store")
 Row = tuple[Any, ...]
@@ -336,7 +336,7 @@ class Database:
     def has_room(self) -> bool:
         """Whether writes fit on the disk and are taken, as far as is known: cheap enough to ask every second.
 
-        After one that did not fit, or was not taken, a small one is tried every few seconds.
+        After one that did not fit, or was not taken, another is tried every few seconds.
         """
         if self._directory is not None:
             try:
@@ -349,12 +349,22 @@ class Database:
         if self._is_refusing and time.monotonic() >= self._room_tried + _ROOM_LOOK_SECONDS:
             self._room_tried = time.monotonic()
             try:
-                with self.write() as c:
-                    c.execute(metadata.update().values(key=metadata.c.key))
+                self._try_to_write()
             except (LimitExceeded, _ReadOnly):
                 return False
             self._is_refusing = False
         return not self._is_refusing
+
+    def _try_to_write(self) -> None:
+        """Write a row as it is. PostgreSQL's disk may be another machine's, and what is small still fits into its files
+        when that is full: there, take as much room as an import's batch needs, and give it back.
+        """
+        with suppress(_TriedError), self.write() as c:
+            c.execute(metadata.update().values(key=metadata.c.key))
+            if not self.is_sqlite:
+                content = os.urandom(_ROOM_BYTES)  # which is not compressed
+                c.execute(request.insert().values(id="", content_digest=b"", result=content, create_time=0))
+                raise _TriedError
 
     def lock(self, c: Connection) -> None:
         """Wait until no other visible write is in progress; they then go on one after the other until this one ends."""
@@ -590,6 +600,10 @@ def _translate(e: BaseException) -> HashHubError:
     if state == "3D000":
         return _missing()
     return _refused(e)
+
+
+class _TriedError(Exception):
+    """A write was tried, and is rolled back. Never leaves this module."""
 
 
 class _ReadOnly(Unavailable):

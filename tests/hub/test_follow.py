@@ -8,8 +8,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -382,6 +383,33 @@ class TestRestarts:
             with pytest.raises(Unavailable):
                 hub.start()
         hub.close()
+
+    def test_a_hub_that_is_told_to_stop_while_it_rebuilds_gives_up(
+        self, open_hub: Open, sqlite_directory: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """To read millions of digests takes minutes, after which nobody would ask for them."""
+        desk = Desk(open_hub())
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", item(1), item(2))
+        desk.hub._matcher.compact()
+        desk.hub.close()
+        next(sqlite_directory.glob("matcher/*/POSITION")).unlink()
+        hub = open_hub(start=False)
+        reading = threading.Event()
+        digests = next(iter(hub._store.feeds.all_digests()))
+
+        def for_ever() -> Iterator[Any]:
+            reading.set()
+            while True:
+                yield digests
+
+        monkeypatch.setattr(hub._store.feeds, "all_digests", for_ever)
+        hub.start(wait=False)
+        assert reading.wait(60)
+        assert not hub.is_ready
+        hub.close()
+        again = open_hub()
+        assert Desk(again).known(1, 2, 3) == [1, 2]
 
     def test_bad_settings_leave_nothing_open(self, sqlite_directory: Path, tmp_path: Path) -> None:
         with pytest.raises(InvalidArgument, match="policies"):

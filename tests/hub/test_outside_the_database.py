@@ -27,6 +27,7 @@ from hashhub.model import (
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item
 from tests.hub.test_entries import ALPHA, SECOND, entry_of, restore, withdraw
 from tests.hub.test_record import history
+from tests.hub.test_selections import WITHDRAW, change
 
 
 class TestOutsideTheDatabase:
@@ -263,6 +264,25 @@ class TestOutsideTheDatabase:
         hub = open_hub()
         withdraw(Desk(hub), 2)
         assert len(log.read_bytes().splitlines()) == 2
+
+    def test_an_event_of_which_a_crash_cut_lines_off_is_written_down_anew(
+        self, open_hub: Open, sqlite_directory: Path
+    ) -> None:
+        desk = Desk(open_hub())
+        for name in ("alpha/list", "alpha/other"):
+            desk.hash_set(name)
+            desk.contribute(name, item(1, external_id="x"))
+        change(desk, OPERATOR, WITHDRAW, external_ids=("x",), contributor="alpha")
+        desk.hub.close()
+        log = sqlite_directory / "withdrawals.log"
+        whole = log.read_bytes().splitlines(keepends=True)
+        sets = [json.loads(line)["hash_set"] for line in whole]
+        assert sets == ["alpha/list", "alpha/other"]
+        log.write_bytes(whole[0])
+        open_hub().close()
+        assert log.read_bytes() == whole[0] + b"".join(whole)
+        open_hub().close()
+        assert log.read_bytes() == whole[0] + b"".join(whole)
 
     def test_two_processes_write_each_withdrawal_once(self, open_hub: Open, sqlite_directory: Path) -> None:
         first, second = Desk(open_hub()), Desk(open_hub(publisher=False))

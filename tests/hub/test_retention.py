@@ -84,12 +84,12 @@ def fill(desk: Desk) -> None:
     desk.hub.entries.erase(OPERATOR, "alpha", "list", ids["x11"])
 
 
-def rows(desk: Desk) -> dict[str, int]:
-    """How many rows say something of alpha/list, by table."""
+def rows(desk: Desk, name: str = "list") -> dict[str, int]:
+    """How many rows say something of a hash set of alpha's, by table."""
 
     def read(c: sa.Connection) -> dict[str, int]:
         x = s.hash_set
-        key = c.scalar(sa.select(x.c.key).where(x.c.contributor == "alpha", x.c.id == "list"))
+        key = c.scalar(sa.select(x.c.key).where(x.c.contributor == "alpha", x.c.id == name))
         entries = sa.select(s.entry.c.id).where(s.entry.c.hash_set != key)
         imports = sa.select(s.imports.c.key).where(s.imports.c.hash_set != key)
         conditions = {

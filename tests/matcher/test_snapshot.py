@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hashhub.errors import DataLoss, FailedPrecondition, LimitExceeded, Reason
+from hashhub.errors import DataLoss, FailedPrecondition, LimitExceeded, Reason, Unavailable
 from hashhub.matcher import Matcher
 from hashhub.matcher.snapshot import _HUGE_PAGE, _File
 
@@ -461,3 +462,62 @@ def test_a_file_is_what_was_written_however_its_pieces_fill_pages(tmp_path: Path
     content = (tmp_path / "part").read_bytes()
     assert content == values.tobytes()
     assert described == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def test_a_snapshot_that_cannot_become_current_does_not_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried again every half minute: on a full disk each would take what room there is."""
+    publish(tmp_path)
+    before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+    replace = Path.replace
+
+    def fails(self: Path, target: Path) -> Path:
+        if self.name.startswith(".CURRENT"):
+            raise OSError(errno.ENOSPC, "no space left on device")
+        return replace(self, target)
+
+    with Matcher(tmp_path, compact_after=10**9) as matcher:
+        matcher.apply(3, add={"PDQ": digests(5, 10)})
+        with monkeypatch.context() as full:
+            full.setattr(Path, "replace", fails)
+            for _ in range(2):
+                with pytest.raises(LimitExceeded):
+                    matcher.compact()
+        assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
+        matcher.compact()
+        assert matcher.status().snapshot_revision == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("matcher", "matcher is a file, where the matcher expects a directory"),
+        ("matcher/snapshots", "matcher/snapshots is a file, where the matcher expects a directory"),
+        ("matcher/publisher.lock/", "matcher/publisher.lock is a directory, where the matcher expects a file"),
+    ],
+)
+def test_what_stands_in_the_way_is_named_and_what_to_do(tmp_path: Path, name: str, what: str) -> None:
+    in_the_way = tmp_path / name
+    in_the_way.parent.mkdir(exist_ok=True)
+    in_the_way.mkdir() if name.endswith("/") else in_the_way.write_bytes(b"x")
+    with pytest.raises(Unavailable, match=what) as raised:
+        Matcher(tmp_path / "matcher")
+    assert "move it away" in raised.value.message
+    assert str(tmp_path) not in raised.value.message
+    in_the_way.rename(tmp_path / "away")
+    with Matcher(tmp_path / "matcher") as matcher:
+        matcher.apply(1, add={"PDQ": PDQ})
+        matcher.compact()
+
+
+def test_what_stands_in_the_place_of_the_pointer_stops_publishing_and_nothing_else(tmp_path: Path) -> None:
+    publish(tmp_path)
+    (tmp_path / "CURRENT").unlink()
+    (tmp_path / "CURRENT").mkdir()
+    with Matcher(tmp_path) as matcher:
+        assert holds_everything(matcher)
+        matcher.apply(3, add={"PDQ": digests(5, 10)})
+        with pytest.raises(Unavailable, match="CURRENT is a directory, where the matcher expects a file"):
+            matcher.compact()
+        (tmp_path / "CURRENT").rmdir()
+        matcher.compact()
+        assert matcher.status().snapshot_revision == 3

@@ -471,3 +471,33 @@ def test_a_signal_that_comes_while_the_event_is_locked_is_not_waited_for_by_itse
         "    stop.wait()"
     )
     subprocess.run([sys.executable, "-c", code, str(int(number))], timeout=60.0, check=True)
+
+
+def test_a_process_that_does_not_end_after_a_signal_is_ended() -> None:
+    """Whatever it is at: nothing looks at the event here."""
+    code = (
+        "import os, signal, threading\n"
+        "from hashhub.server.app import set_up_logging, stopping_on_signals\n"
+        "set_up_logging()\n"
+        "with stopping_on_signals(threading.Event(), within=0.1):\n"
+        "    for _ in range(3): os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    while True: signal.pause()"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], timeout=PATIENCE, check=False, stderr=subprocess.PIPE, text=True
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.count("does not end within 0.1 seconds") == 1
+
+
+def test_one_that_ends_in_time_is_left_alone() -> None:
+    code = (
+        "import os, signal, threading, time\n"
+        "from hashhub.server.app import stopping_on_signals\n"
+        "stop = threading.Event()\n"
+        "with stopping_on_signals(stop, within=0.1):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    stop.wait()\n"
+        "time.sleep(0.5)"
+    )
+    subprocess.run([sys.executable, "-c", code], timeout=PATIENCE, check=True)

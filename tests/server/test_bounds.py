@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -172,11 +173,19 @@ def test_packed_messages_are_unpacked_within_the_bound_of_their_kind(
     assert f"has {len(bomb)} bytes" not in (refused.value.details() or ""), "it was unpacked before it was looked at"
 
 
-def test_gzip_is_one_whole_member() -> None:
+def test_gzip_is_whole_members() -> None:
     whole = zlib.compress(b"abc" * 1000, wbits=31)
+    empty = zlib.compress(b"", wbits=31)
     assert unpacked(whole, 3000) == b"abc" * 1000
-    with pytest.raises(LimitExceeded):
-        unpacked(whole, 2999)
-    for wrong in (whole[:-1], whole * 2, whole + b"more", whole[:20], b"\x1f\x8b"):
+    assert unpacked(whole * 3 + empty, 9000) == b"abc" * 3000
+    many = b"".join(zlib.compress(random.Random(n).randbytes(3000), wbits=31) for n in range(100))
+    assert unpacked(many, 300_000) == b"".join(random.Random(n).randbytes(3000) for n in range(100))
+    large = bytes(5 << 20)
+    assert unpacked(zlib.compress(large, wbits=31) * 2, 2 * len(large)) == large * 2
+    for beyond, most in ((whole, 2999), (whole * 3, 8999)):
+        with pytest.raises(LimitExceeded):
+            unpacked(beyond, most)
+    for wrong in (whole[:-1], whole * 2 + whole[:-1], whole + b"more", whole[:20], b"\x1f\x8b", empty * 1_001):
         with pytest.raises(InvalidArgument):
-            unpacked(wrong, 3000)
+            unpacked(wrong, 9000)
+    assert unpacked(empty * 1_000, 9000) == b""

@@ -237,8 +237,12 @@ def test_packed_bodies_are_bounded_and_checked(served: Served) -> None:
         return ask(served, MATCH, body, Content_Encoding=packing).status
 
     assert send(packed) == 200
+    assert send(gzip.compress(whole[:5]) + gzip.compress(whole[5:])) == 200, "RFC 1952: one or several members"
     assert send(gzip.compress(whole + b" " * (2 * door.max_body_bytes))) == 413
-    for wrong in (packed[:-1], packed + b"more", packed * 2, whole, b""):
+    half = gzip.compress(b" " * (door.max_body_bytes // 2 + 1))
+    assert send(half + packed) == 200
+    assert send(half * 2 + packed) == 413, "as much as one"
+    for wrong in (packed[:-1], packed + b"more", packed * 2 + packed[:-1], whole, b""):
         assert send(wrong) == 400
     assert send(whole, "identity") == 200
     assert send(whole, "br") == 415

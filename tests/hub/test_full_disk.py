@@ -1,0 +1,194 @@
+"""A disk that becomes full in the middle of something, wherever that is: all of it is there afterwards, or nothing."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from hashhub.config import Config
+from hashhub.errors import LimitExceeded, Reason
+from hashhub.hub import Hub, Need, contribute
+from hashhub.model import ImportState
+from hashhub.store import stage
+from tests.disks import fill, small_disk
+from tests.hub.conftest import OPERATOR, Desk, Stock, item
+from tests.hub.test_follow import soon
+from tests.hub.test_selections import WITHDRAW, change
+
+OLD, NEW = range(30), range(10, 510)
+BOTH, DONE = (0, 5, 10, 29, 30, 250, 509), [10, 29, 30, 250, 509]
+
+
+def fill_list(desk: Desk) -> None:
+    desk.hash_set("alpha/list")
+    desk.contribute("alpha/list", *(item(n, external_id=f"x{n}") for n in OLD))
+    desk.hub._matcher.compact()
+
+
+@pytest.fixture
+def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contribute, "_PIECE", 50)
+    monkeypatch.setattr(stage, "_RUN", 4_000)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", 24) as place:
+        yield place
+
+
+def send(desk: Desk) -> Any:
+    items = [item(n, external_id=f"x{n}", tags=("new",)) for n in NEW]
+    return desk.add(desk.open("alpha/list", replace=True), items[:250], items[250:])
+
+
+def look(hub: Hub) -> None:
+    """Look now what the hub can do, and not once in a few seconds."""
+    hub._store._db._room_tried = 0.0
+    hub.condition.look()
+
+
+def check_nothing_moved(desk: Desk, import_id: str) -> None:
+    assert desk.known(*BOTH) == [0, 5, 10, 29]
+    assert desk.hub.contribute.get(OPERATOR, import_id).state in {ImportState.OPEN, ImportState.COMMITTING}
+    assert desk.hub.contribute.findings(OPERATOR, import_id, 10, 0)[0] == []
+    assert len(desk.entries("alpha/list")) == len(OLD)
+    assert not desk.entries("alpha/list")[0].tags
+
+
+def check_done(desk: Desk, done: Any) -> None:
+    assert (done.state, done.counts.accepted) == (ImportState.COMMITTED, len(NEW))
+    assert desk.known(*BOTH) == DONE
+
+
+@pytest.mark.usefixtures("in_pieces")
+def test_a_commit_meets_it_at_any_byte(disk: Path, stock: Stock, tmp_path: Path) -> None:
+    made = stock(fill_list)
+    made.hub.close()
+    failed = 0
+    for number in itertools.count():
+        data = shutil.copytree(tmp_path / "stocked", disk / str(number))
+        config = Config(data=str(data), poll_interval=0.05)
+        with Hub.open(config) as hub, Hub.open(config, publisher=False) as other:
+            hub.start()
+            other.start()
+            desk = Desk(hub)
+            sent = send(desk)
+            filler = fill(disk, leave=number * 96 * 1024)
+            try:
+                done = desk.commit(sent)
+            except LimitExceeded as e:
+                assert e.reason is Reason.DISK_FULL
+                failed += 1
+                for at in (desk, Desk(other)):
+                    check_nothing_moved(at, sent.id)
+                    look(at.hub)
+                    assert Need.ROOM not in at.hub.condition.met()
+                filler.unlink()
+                look(hub)
+                assert Need.ROOM in hub.condition.met()
+                done = desk.commit(sent)
+            check_done(desk, done)
+            soon(lambda: Desk(other).known(*BOTH) == DONE)
+            with suppress(LimitExceeded):
+                hub._matcher.compact()
+            check_done(desk, done)
+        with Hub.open(config) as hub:
+            hub.start()
+            check_done(Desk(hub), done)
+        filler.unlink(missing_ok=True)
+        shutil.rmtree(data)
+        if failed < number - 1:
+            break
+    assert failed >= 3
+
+
+@pytest.fixture
+def small_database(postgresql: Any) -> Iterator[tuple[Path, str]]:
+    """A small disk, and a database of PostgreSQL whose tables lie on it."""
+    with TemporaryDirectory(prefix="hashhub-disk-") as place, ExitStack() as stack:
+        # Its server's user may not look into pytest's directories.
+        Path(place).chmod(0o711)
+        disk = stack.enter_context(small_disk(Path(place, "disk"), 48))
+        tables = disk / "tables"
+        tables.mkdir(mode=0o700)
+        owner = postgresql.socket_directory.stat()
+        os.chown(tables, owner.st_uid, owner.st_gid)
+        with postgresql.connect() as c:
+            c.execute(f"CREATE TABLESPACE small LOCATION '{tables}'".encode())
+            stack.callback(_drop, postgresql)
+            c.execute(b"CREATE DATABASE small TABLESPACE small")
+        yield disk, postgresql._server.get_uri(database="small").replace("postgresql://", "postgresql+psycopg://")
+
+
+def _drop(postgresql: Any) -> None:
+    with postgresql.connect() as c:
+        c.execute(b"DROP DATABASE IF EXISTS small WITH (FORCE)")
+        c.execute(b"DROP TABLESPACE small")
+
+
+@pytest.mark.usefixtures("in_pieces")
+def test_so_does_one_into_postgresql(small_database: tuple[Path, str], tmp_path: Path) -> None:
+    disk, url = small_database
+    with Hub.open(Config(data=str(tmp_path / "data"), database=url, poll_interval=0.05)) as hub:
+        hub.start()
+        desk = Desk(hub)
+        fill_list(desk)
+        sent = send(desk)
+        failed = 0
+        for number in itertools.count():
+            filler = fill(disk, leave=number * 32 * 1024)
+            try:
+                done = desk.commit(sent)
+            except LimitExceeded as e:
+                assert e.reason is Reason.DISK_FULL
+                failed += 1
+                check_nothing_moved(desk, sent.id)
+                look(hub)
+                assert Need.ROOM not in hub.condition.met(), "what is small fits into what the tables have"
+                filler.unlink()
+            else:
+                break
+        assert failed >= 3
+        filler.unlink()
+        check_done(desk, done)
+        look(hub)
+        assert Need.ROOM in hub.condition.met()
+
+
+def test_a_withdrawal_that_did_not_fit_into_the_log_is_written_down_once_there_is_room(
+    disk: Path, sqlite_directory: Path, tmp_path: Path
+) -> None:
+    """The database is on another disk and has room. A write for which there is some room takes that, and succeeds."""
+    database = shutil.move(sqlite_directory / "hashhub.db", tmp_path / "elsewhere.db")
+    config = Config(data=str(disk / "data"), database=f"sqlite:///{database}", poll_interval=0.05)
+    with Hub.open(config) as hub:
+        desk = Desk(hub)
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", *(item(n, external_id=f"x{n}") for n in range(200)))
+    backup = shutil.copy(database, tmp_path / "backup.db")
+    with Hub.open(config) as hub:
+        hub.start()
+        desk = Desk(hub)
+        change(desk, OPERATOR, WITHDRAW, hash_set="alpha/list", external_ids=("x0",))
+        filler = fill(disk)
+        change(desk, OPERATOR, WITHDRAW, hash_set="alpha/list", external_ids=tuple(f"x{n}" for n in range(1, 190)))
+        assert desk.known(0, 1, 100, 189, 190) == [190]
+        assert [x for x in hub.status(OPERATOR).warnings if "withdrawals.log" in x]
+        filler.unlink()
+        soon(lambda: not hub.status(OPERATOR).warnings)
+        change(desk, OPERATOR, WITHDRAW, hash_set="alpha/list", external_ids=("x190",))
+    for path in tmp_path.glob("elsewhere.db*"):
+        path.unlink()
+    shutil.copy(backup, database)
+    with Hub.open(config) as hub:
+        hub.start()
+        assert Desk(hub).known(0, 1, 100, 189, 190, 191) == [191]
