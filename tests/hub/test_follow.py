@@ -451,7 +451,7 @@ class TestKilledCommits:
         killed = subprocess.run(
             [sys.executable, "-c", _CRASHING, str(sqlite_directory), begun.id, step, when],
             check=False,
-            timeout=60,
+            timeout=300,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         assert killed.returncode == -signal.SIGKILL

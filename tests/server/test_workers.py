@@ -52,7 +52,7 @@ def scrape(hub: RunningHub) -> dict[str, float]:
     while True:
         try:
             return _scrape(hub)
-        except ConnectionError:  # it was given to a worker that is dying
+        except (OSError, http.client.HTTPException):  # it was given to a worker that is dying
             assert time.monotonic() < end
 
 

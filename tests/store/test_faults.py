@@ -404,27 +404,44 @@ def test_a_writer_that_holds_the_database_too_long_is_unavailable(
     store.close()
 
 
-def test_other_writers_do_not_wait_for_a_large_import(store: Store, fill: Any) -> None:
+def test_other_writers_do_not_wait_for_a_large_import(
+    store: Store, fill: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fill.register(store)
     [entry_id] = fill.contribute(store, [0])
     import_id = fill.begin(store)
     for start in range(0, 50_000, 10_000):
         fill.stage(store, import_id, range(start, start + 10_000))
-    through = 0
+    wanted, through = threading.Semaphore(0), threading.Semaphore(0)
+    between = 0
 
     def withdraw() -> None:
-        nonlocal through
-        while not done.is_set():
+        while wanted.acquire() and not done.is_set():
             store.standing.withdraw_entries([entry_id], "X")
-            through += 1
+            through.release()
 
+    real = store._db.write
+
+    @contextmanager
+    def write() -> Iterator[sa.Connection]:
+        """Let another writer through behind each of the commit's transactions."""
+        nonlocal between
+        with real() as c:
+            yield c
+        if threading.current_thread() is not writer:
+            wanted.release()
+            assert through.acquire(timeout=60), "it waits"
+            between += 1
+
+    monkeypatch.setattr(store._db, "write", write)
     done = threading.Event()
-    writer = threading.Thread(target=withdraw)
+    writer = threading.Thread(target=withdraw, daemon=True)
     writer.start()
     store.commits.finish_commit(import_id, counts=Counts())
     done.set()
+    wanted.release()
     writer.join()
-    assert through > 3, "a lock held throughout would let two through: one before and one after"
+    assert between >= 3, "all of it was written at once"
 
 
 def test_threads_get_their_turn_in_the_order_in_which_they_ask() -> None:
