@@ -153,6 +153,7 @@ def test_events_that_are_lost_doubled_late_or_forged_change_nothing(
     worker = told.worker()
     with running(worker):
         until(lambda: "lost.jpg" in told.names("public"))  # the first look lists
+        until(lambda: at_work.handled)
         told.say_put("incoming/late.jpg")
         told.say_put(
             "incoming/never.jpg", "held/block/x/known.jpg", "public/lost.jpg", "elsewhere/lost.jpg", "incoming/"

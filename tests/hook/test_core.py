@@ -357,12 +357,12 @@ class TestHubAway:
     ) -> None:
         """Each waits for one answer at most; the bound here is for a loaded machine, bench/hook_core.py has figures."""
         with hanging_server() as address:
-            hook = make_hook(hub=address, answer_seconds=1.5)
+            hook = make_hook(hub=address, answer_seconds=3.0)
             uploads = [jpeg(100 + i, (64, 48)) for i in range(50)]
             begun = time.monotonic()
             with ThreadPoolExecutor(50) as threads:
                 decisions = list(threads.map(hook.check, uploads))
-            assert time.monotonic() - begun < 60  # one after the other, 75
+            assert time.monotonic() - begun < 120  # one after the other, 150
             assert {(d.action, d.verdict, d.no_answer) for d in decisions} == {
                 (Action.HOLD, Verdict.UNAVAILABLE, NoAnswer.HUB_AWAY)
             }

@@ -404,9 +404,7 @@ def test_a_writer_that_holds_the_database_too_long_is_unavailable(
     store.close()
 
 
-def test_other_writers_do_not_wait_for_a_large_import(
-    store: Store, fill: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_writers_do_not_wait_for_a_large_import(store: Store, fill: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     fill.register(store)
     [entry_id] = fill.contribute(store, [0])
     import_id = fill.begin(store)
