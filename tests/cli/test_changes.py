@@ -131,7 +131,7 @@ def test_a_mirror_is_followed(hub: RunningHub, run: Run, token_file: Path, hash_
         try:
             assert process.stdout.readline().startswith("complete at revision ")
             contribute(run, hash_set, tmp_path / "list.json", 54, 4)
-            until = time.monotonic() + 60
+            until = time.monotonic() + 180
             count = 0
             while count != 4 and time.monotonic() < until:
                 time.sleep(0.05)

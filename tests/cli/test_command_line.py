@@ -449,7 +449,7 @@ def on_terminal(hub: RunningHub, arguments: list[str], *, no_color: bool) -> str
     ) as process:
         os.close(theirs)
         output = bytearray()
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while time.monotonic() < end:
             try:
                 piece = os.read(ours, 65_536)

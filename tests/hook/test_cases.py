@@ -521,7 +521,7 @@ def test_a_running_hook_stops_copies_at_once_and_with_the_hub_away(
     try:
         # Until the processes that hash have started, nobody can look; what may be a copy is never let through.
         decision = away.check(copy)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while decision.action is not Action.BLOCK and time.monotonic() < until:
             assert decision.action is Action.HOLD
             decision = away.check(copy)
@@ -883,7 +883,7 @@ def test_who_confirms_while_another_closes_revives_no_case(
         target=lambda: cases.confirm(case.name, actor="bob", reason="it is so"), name="confirming"
     )
     confirming.start()
-    assert has_read.wait(60)
+    assert has_read.wait(180)
     other_records = Records(tmp_path / "hook")
     other = Cases(other_records, CaseSettings())
     other.close(case.name, CaseOutcome.REJECTED, actor="ann", reason="it is not so")

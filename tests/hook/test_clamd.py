@@ -201,7 +201,7 @@ def test_stats_are_true(settings: Settings) -> None:
 
     def wait() -> None:
         are_in.release()
-        may_go.wait(60)
+        may_go.wait(180)
 
     with open_door(settings(hook={"max_waiting": 2})) as door, ExitStack() as stack:
         door.judge.before = wait
@@ -210,7 +210,7 @@ def test_stats_are_true(settings: Settings) -> None:
         for client in clients:
             client.sendall(b"zINSTREAM\0" + stream(CLEAN))
         for _ in range(2):
-            assert are_in.acquire(timeout=60)
+            assert are_in.acquire(timeout=180)
         while b"QUEUE: 1 items" not in (stats := door.say(b"zSTATS\0")):
             pass
         assert stats.startswith(b"POOLS: 1\n\nSTATE: VALID PRIMARY\nTHREADS: live 2  idle 0 max 2 ")
@@ -373,13 +373,13 @@ def test_an_upload_whose_client_has_left_is_decided_over(settings: Settings) -> 
 
     def wait() -> None:
         is_in.set()
-        may_go.wait(60)
+        may_go.wait(180)
 
     with open_door(settings()) as door:
         door.judge.before, door.told.does = wait, record
         with door.connect() as connected:
             connected.sendall(b"zINSTREAM\0" + stream(KNOWN))
-            assert is_in.wait(60)
+            assert is_in.wait(180)
         may_go.set()
     assert recorded == ["BLOCK"]  # closing the door waits for it
 

@@ -502,7 +502,7 @@ class TestAsync:
         class Waiting(OneVerdict):
             def judge(self, query: Query) -> Judged:
                 entered.set()
-                assert go_on.wait(60)
+                assert go_on.wait(180)
                 return super().judge(query)
 
         hook = make_hook(judge=Waiting(Verdict.NO_MATCH))
@@ -512,7 +512,7 @@ class TestAsync:
                 yield listed.unknown
 
             task = asyncio.create_task(hook.acheck(pieces()))
-            await asyncio.to_thread(entered.wait, 30)  # a blocked loop would not come back from here
+            await asyncio.to_thread(entered.wait, 180)  # a blocked loop would not come back from here
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -572,7 +572,7 @@ def _hashed(hook: Hook) -> int:
 
 
 def _eventually(is_so: Callable[[], bool]) -> bool:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while time.monotonic() < until:
         if is_so():
             return True

@@ -236,7 +236,7 @@ def test_uploads_go_on_beside_a_sweep_of_100_000_rows_and_a_killed_one_is_contin
         added += 1
         time.sleep(0.02)
     sweep.send_signal(signal.SIGKILL)
-    sweep.wait(60)
+    sweep.wait(180)
     sweep.stdin.close()
     assert added >= 30
     done = due - (records.count(UploadState.REMOVED, UploadState.RELEASED) - 98_000)

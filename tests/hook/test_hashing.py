@@ -36,7 +36,7 @@ def content_of(given: bytes) -> Content:
 
 
 def wait_for(is_so: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while not is_so():
         assert time.monotonic() < until, "it did not come to pass within a minute"
         time.sleep(0.002)

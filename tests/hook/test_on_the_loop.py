@@ -111,7 +111,7 @@ def test_the_loop_does_not_wait_for_who_has_the_records(hook: Hook, threads: Thr
     def hold() -> None:
         with records.transaction():
             is_held.set()
-            assert go_on.wait(60)
+            assert go_on.wait(180)
 
     async def run() -> Decision:
         task = asyncio.create_task(deciding(hook, threads, jpeg(106)))
@@ -122,7 +122,7 @@ def test_the_loop_does_not_wait_for_who_has_the_records(hook: Hook, threads: Thr
 
     holder = threading.Thread(target=hold)
     holder.start()
-    assert is_held.wait(60)
+    assert is_held.wait(180)
     try:
         assert asyncio.run(run()).action is Action.ALLOW
     finally:

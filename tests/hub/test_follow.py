@@ -25,7 +25,7 @@ from hashhub.store import IdSet, MatcherChange
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, near, writer
 
 
-def soon(holds: Callable[[], bool], seconds: float = 60.0) -> float:
+def soon(holds: Callable[[], bool], seconds: float = 180.0) -> float:
     """Wait until it holds and return how long that took. Fails far beyond what is promised, one second: machines may be
     busy.
     """

@@ -220,7 +220,7 @@ def test_calls_in_progress_end_while_draining(serve_hub: Serve, monkeypatch: pyt
 
     def slow(*args: Any) -> Any:
         entered.set()
-        assert release.wait(60)
+        assert release.wait(180)
         return get(*args)
 
     monkeypatch.setattr(served.hub.contributors, "get", slow)
@@ -228,7 +228,7 @@ def test_calls_in_progress_end_while_draining(serve_hub: Serve, monkeypatch: pyt
     path, body = "/hashhub.v1.ContributorService/GetContributor", {"name": "contributors/home"}
     calling = threading.Thread(target=lambda: answers.append(ask(served, path, body)))
     calling.start()
-    assert entered.wait(60)
+    assert entered.wait(180)
     closing = threading.Thread(target=served.doors.close)
     closing.start()
     closing.join(0.3)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
 SPAWN = get_context("spawn")
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 def begin(work: Callable[..., None], counts: Counts, worker: int, *args: Any) -> SpawnProcess:

@@ -89,7 +89,7 @@ def send(served: Served, content: bytes, timeout: float | None = None) -> Any:
 
 def eventually(condition: Callable[[], bool]) -> None:
     """Wait for the condition, long enough for a busy machine."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.01)

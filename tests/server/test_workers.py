@@ -20,7 +20,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.server import Phase, serve
 from hashhub.testing.hub_process import RunningHub, running_hub
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -366,7 +366,7 @@ def test_a_write_that_the_database_took_for_idle_can_be_tried_again(postgresql_u
     def stand_still() -> None:
         with store._db.write() as c:
             c.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 1")
-            until = time.monotonic() + 60
+            until = time.monotonic() + 180
             while time.monotonic() < until:
                 time.sleep(0.05)
                 c.exec_driver_sql("SELECT 1")
@@ -428,7 +428,7 @@ def test_other_writers_do_not_wait_for_a_large_import(store: Store, fill: Any, m
             yield c
         if threading.current_thread() is not writer:
             wanted.release()
-            assert through.acquire(timeout=60), "it waits"
+            assert through.acquire(timeout=180), "it waits"
             between += 1
 
     monkeypatch.setattr(store._db, "write", write)
@@ -556,7 +556,7 @@ def test_a_data_directory_has_one_server(tmp_path: Path) -> None:
     ready = _SPAWN.Event()
     other = _SPAWN.Process(target=_hold, args=(str(tmp_path), ready))
     other.start()
-    assert ready.wait(60)
+    assert ready.wait(180)
     with pytest.raises(FailedPrecondition, match=str(other.pid)) as e, lock_data(tmp_path):
         pass
     assert e.value.reason is Reason.DATA_IN_USE
