@@ -214,7 +214,7 @@ def test_media_never_touch_a_disk(served: Served, monkeypatch: pytest.MonkeyPatc
 
 
 def test_calls_in_progress_end_while_draining(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    served = serve_hub(drain_seconds=10.0)
+    served = serve_hub(drain_seconds=60.0)
     entered, release = threading.Event(), threading.Event()
     get = served.hub.contributors.get
 

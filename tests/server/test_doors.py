@@ -421,7 +421,7 @@ def test_the_thread_that_takes_all_calls_makes_no_place_for_a_new_token(
 def test_calls_in_progress_end_and_new_ones_are_refused_while_draining(
     serve_hub: Serve, slow: Callable[[Served], Gatekeeper]
 ) -> None:
-    served = serve_hub(drain_seconds=10.0)
+    served = serve_hub(drain_seconds=60.0)
     gate = slow(served)
     with ThreadPoolExecutor(2) as pool:
         running = pool.submit(served.call, *GET)
