@@ -563,7 +563,7 @@ class TestHashedAtTheHub:
             [sys.executable, "-c", script],
             input=msgspec.json.encode(settings),
             capture_output=True,
-            timeout=60,
+            timeout=300,
             check=True,
         )
         assert done.stdout.decode().strip() == "[]"

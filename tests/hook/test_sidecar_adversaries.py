@@ -155,7 +155,7 @@ def test_a_hundred_thousand_parts_end_at_the_limit(started: Start) -> None:
         f"{sidecar.url}/check",
         content=part * 100_000 + b"--X--\r\n",
         headers={"Content-Type": "multipart/form-data; boundary=X"},
-        timeout=60,
+        timeout=300,
     )
     assert (answer.status_code, answer.json()["error"]["reason"]) == (413, "TOO_LARGE")
     assert memory_bytes(sidecar) == 0

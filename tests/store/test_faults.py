@@ -303,7 +303,7 @@ def another_host(postgresql: Any) -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 def test_a_host_that_is_gone_while_it_works_is_noticed(
-    another_host: tuple[str, Callable[[], None]], postgresql_url: str
+    another_host: tuple[str, Callable[[], None]], postgresql: Any, postgresql_url: str
 ) -> None:
     """What was asked was received, so nothing is left to be acknowledged: only probes tell."""
     address, switch_off = another_host
@@ -312,14 +312,24 @@ def test_a_host_that_is_gone_while_it_works_is_noticed(
 
     def ask() -> None:
         with pytest.raises(Unavailable) as e, store._db.write() as c:
-            c.exec_driver_sql("SELECT pg_sleep(3)")
+            c.exec_driver_sql("SELECT pg_sleep(600)")
         told.append(e.value)
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
-    time.sleep(1.0)
-    switch_off()
-    asking.join(30)  # some 6 s on a machine with nothing else to do
+    asleep = b" FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND state = 'active'"
+    with postgresql.connect() as here:
+
+        def is_at_it() -> bool:
+            return bool(here.execute(b"SELECT 1" + asleep).fetchall())
+
+        until = time.monotonic() + 180
+        while not is_at_it():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        switch_off()
+        asking.join(180)  # some 6 s on a machine with nothing else to do
+        here.execute(b"SELECT pg_terminate_backend(pid)" + asleep)  # the server would not learn of it for as long
     assert [e.reason for e in told] == [Reason.DATABASE_UNAVAILABLE]
     store.close()
 
