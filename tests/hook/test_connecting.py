@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hashhub.hook import HookSettings
     from tests.hook.conftest import Listed
 
-SECONDS = 1.0  # for an answer
+SECONDS = 3.0  # for an answer
 
 
 def test_a_hook_that_starts_connects_before_an_upload_comes(
