@@ -41,7 +41,7 @@ from hashhub.testing.hub_process import RunningHub, running_hub
 CLI: Final = "hashhub.cli"
 HASHING: Final = "hashhub.hashing.child"
 _NUMBER: Final = struct.Struct("!q")
-_PATIENCE: Final = 60.0  # seconds for what takes a millisecond; a busy machine is no failure
+_PATIENCE: Final = 180.0  # seconds for what takes a millisecond; a busy machine is no failure
 
 # What stands for the program: nothing but what takes no time to load.
 _IN_FRONT: Final = """#!{python} -IS

@@ -13,7 +13,7 @@ from hashhub.errors import Unavailable
 
 
 def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -46,7 +46,7 @@ def test_a_failed_round_is_told_and_the_next_one_comes(
     thread.start()
     until(lambda: len(rounds) > 3)
     assert rounds[:2] == ["", said]
-    assert thread.warning == said
+    until(lambda: thread.warning == said)  # of a failure that is being noted it says less, for a moment
     assert thread.failures >= 3
     fails.clear()
     until(lambda: not thread.warning)

@@ -84,7 +84,7 @@ def writing(hub: RunningHub) -> Iterator[None]:
     thread = threading.Thread(target=write)
     thread.start()
     try:
-        assert written.wait(60)
+        assert written.wait(180)
         yield
     finally:
         stop.set()

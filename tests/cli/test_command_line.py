@@ -334,7 +334,7 @@ class TestToken:
 class TestTerminal:
     def test_pipes_get_plain_text(self, start: Start) -> None:
         process = start("contributor", "list")
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == DONE, err
         assert ESCAPE not in out + err
         assert out.startswith("ID ")
@@ -359,7 +359,7 @@ class TestTerminal:
     def test_a_reader_that_goes_away_is_no_error(self, start: Start) -> None:
         process = start("schemes", "show", "vic-us")
         process.stdout.close()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
         assert "Traceback" not in err
 
     @pytest.mark.parametrize("wrong", [(), ("--server", "127.0.0.1:9")])
@@ -367,7 +367,7 @@ class TestTerminal:
         """A full disk behind `>` must not look like an answer (0), a match (1) or a mistake of ours (a traceback)."""
         with Path("/dev/full").open("w", encoding="utf-8") as full:
             process = start("schemes", "list", "--json", *wrong, stdout=full)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
         assert process.returncode == UNAVAILABLE
         assert err.endswith(
             "error: the output cannot be written: No space left on device; make room and run it again\n"
@@ -449,7 +449,7 @@ def on_terminal(hub: RunningHub, arguments: list[str], *, no_color: bool) -> str
     ) as process:
         os.close(theirs)
         output = bytearray()
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while time.monotonic() < end:
             try:
                 piece = os.read(ours, 65_536)
@@ -459,5 +459,5 @@ def on_terminal(hub: RunningHub, arguments: list[str], *, no_color: bool) -> str
                 break
             output += piece
         os.close(ours)
-        assert process.wait(timeout=60) == DONE, output.decode("utf-8", "replace")
+        assert process.wait(timeout=300) == DONE, output.decode("utf-8", "replace")
     return output.decode("utf-8", "replace")

@@ -147,7 +147,7 @@ class TestImport:
     def test_reads_standard_input(self, run: Run, start: Start, hash_set: str) -> None:
         data = list_file("md5sum", random_items(3, seed=7)).data.decode()
         process = start("import", "-", "--format", "hash-lines", "--hash-set", hash_set, "--json")
-        out, err = process.communicate(data, timeout=60)
+        out, err = process.communicate(data, timeout=300)
         assert process.returncode == DONE, err
         assert objects(out)[0]["counts"]["items"] == 3
 
@@ -174,7 +174,7 @@ class TestImport:
         os.mkfifo(pipe)
         process = start("import", str(pipe), "--format", "hash-lines", "--hash-set", hash_set, "--json")
         pipe.write_bytes(list_file("md5sum", random_items(3, seed=8)).data)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == DONE, err
         assert objects(out)[0]["counts"]["items"] == 3
 

@@ -669,7 +669,7 @@ class TestCutShort:
             [sys.executable, "-c", KILL.format(owner=owner, name=name, count=count), *command],
             env={**os.environ, "HASHHUB_SERVER": hub.address, "HASHHUB_TOKEN_FILE": str(hub.token_file)},
             capture_output=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert killed.returncode == -signal.SIGKILL, killed.stderr

@@ -231,7 +231,7 @@ def test_a_cancelled_call_ends_at_the_hub_too_and_the_client_goes_on() -> None:
         if not begun.is_set():
             context.add_callback(ended.set)
             begun.set()
-            let_go.wait(60)
+            let_go.wait(180)
         return v1.Status(version="1")
 
     async def run(address: str) -> None:
@@ -241,7 +241,7 @@ def test_a_cancelled_call_ends_at_the_hub_too_and_the_client_goes_on() -> None:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert await asyncio.to_thread(ended.wait, 60)
+            assert await asyncio.to_thread(ended.wait, 180)
             let_go.set()
             assert (await client.status()).version == "1"
 
@@ -254,7 +254,7 @@ def test_a_client_that_is_closed_under_a_call_says_so() -> None:
 
     def answer(method: str, request: bytes, context: grpc.ServicerContext) -> Message:
         begun.set()
-        let_go.wait(60)
+        let_go.wait(180)
         return v1.Status()
 
     async def run(address: str) -> None:
@@ -318,7 +318,7 @@ def test_the_loop_goes_on_while_a_source_is_read(hub: RunningHub, hash_set: str)
 
     class Slow(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
-            assert turned.wait(60), "the loop stood still"
+            assert turned.wait(180), "the loop stood still"
             return super().read(size)
 
     async def run() -> None:

@@ -74,7 +74,7 @@ def contributor(own_hub: RunningHub, operator: Client) -> Iterator[Client]:
 def extracted(operator: Client) -> OperationHandle[tasks.ExtractMade]:
     """An extract that is done. Each takes a child, and these are asked for in many tests."""
     handle = operator.reconciliation.extract()
-    handle.wait(60.0)
+    handle.wait(180)
     return handle
 
 
@@ -224,7 +224,7 @@ def test_a_queue_that_is_full_is_told_with_a_time(contributor: Client, monkeypat
     for handle in reversed(handles):  # first those that wait
         assert handle.cancel().is_cancelled or handle.operation.has_ended
     for handle in handles:
-        assert handle.wait(60.0).has_ended
+        assert handle.wait(180).has_ended
     with pytest.raises(HashHubError):
         handles[-1].result()
 
@@ -233,7 +233,7 @@ def test_who_waits_may_stop_waiting(operator: Client) -> None:
     handle = operator.reconciliation.overlap()
     with pytest.raises(Unavailable):
         handle.wait(0.0)
-    assert handle.wait(60.0).state is OperationState.SUCCEEDED
+    assert handle.wait(180).state is OperationState.SUCCEEDED
 
 
 def test_where_the_hub_has_no_place_to_wait_it_is_asked_again(
@@ -250,7 +250,7 @@ def test_where_the_hub_has_no_place_to_wait_it_is_asked_again(
 
     monkeypatch.setattr(operator._transport, "call", full)
     monkeypatch.setattr("hashhub.client.reconciliation._LOOK_SECONDS", 0.1)
-    assert handle.wait(60.0).state is OperationState.SUCCEEDED
+    assert handle.wait(180).state is OperationState.SUCCEEDED
     assert refused
 
 
@@ -272,7 +272,7 @@ def test_a_repeated_start_starts_once(operator: Client) -> None:
         operator._transport.call("ReconciliationService/ComputeOverlap", request, v1.Operation) for _ in range(2)
     )
     assert first.name == second.name
-    operator.get_operation(first.name.partition("/")[2]).wait(60.0)
+    operator.get_operation(first.name.partition("/")[2]).wait(180)
 
 
 def test_over_plain_json(own_hub: RunningHub, operator: Client) -> None:
@@ -312,9 +312,9 @@ def test_what_a_killed_server_was_at_is_told_by_the_next_one(warmed: Warm, tmp_p
                 time.sleep(0.05)
             os.kill(hub.pid, signal.SIGKILL)
     with warmed.hub(data) as hub, Client(hub.address, hub.token) as client:
-        told = client.get_operation(handle.id).wait(60.0)
+        told = client.get_operation(handle.id).wait(180)
         assert told.failure is not None
         assert told.failure.reason == Reason.OPERATION_ABORTED
         with pytest.raises(Conflict):
             client.get_operation(handle.id).result()
-        assert client.get_operation(waiting.id).wait(60.0).state is OperationState.SUCCEEDED  # it had not begun
+        assert client.get_operation(waiting.id).wait(180).state is OperationState.SUCCEEDED  # it had not begun

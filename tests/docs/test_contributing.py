@@ -193,7 +193,7 @@ def runner(hub: RunningHub, place: Path, environment: dict[str, str]) -> Any:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
         assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
         return [json.loads(line) for line in done.stdout.splitlines()] if "--json" in arguments else []

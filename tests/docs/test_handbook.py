@@ -212,7 +212,7 @@ def started(reader: Reader, config: Path) -> Iterator[None]:
         finally:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(60)
+                process.wait(180)
             process.kill()
 
 

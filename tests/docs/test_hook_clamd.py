@@ -50,7 +50,7 @@ class Operator(Reader):
         for door in self.doors:
             door.send_signal(signal.SIGTERM)
             with door:
-                ended = door.wait(60)
+                ended = door.wait(180)
             assert ended == 0, (self.directory / "door.log").read_text("utf-8")
 
 

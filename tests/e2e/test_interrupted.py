@@ -63,7 +63,7 @@ def test_the_same_file_from_two_clients_at_once(desk: Desk, new_set: str) -> Non
     source, items = desk.vics("list.json", 6_000, seed=11)
     arguments = ("import", source, "--format", "vics", "--hash-set", new_set, "--json")
     processes = [desk.start(*arguments) for _ in range(3)]
-    ended = [(*p.communicate(timeout=90), p.returncode) for p in processes]
+    ended = [(*p.communicate(timeout=300), p.returncode) for p in processes]
     assert DONE in [code for *_, code in ended], ended
     for out, err, code in ended:
         # Whoever did not do it says why, and what to do; nobody says that it is done when it is not.

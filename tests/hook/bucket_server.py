@@ -30,7 +30,7 @@ def store_server() -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     ) as process:
         try:
-            until = time.monotonic() + 60
+            until = time.monotonic() + 180
             while True:
                 try:
                     httpx.get(f"{url}/moto-api/", timeout=5)

@@ -139,7 +139,7 @@ def open_door(settings: HookSettings, *, hook: Hook | None = None) -> Iterator[O
     failed: list[Exception] = []
     thread = threading.Thread(target=work)
     thread.start()
-    ready.wait(60)
+    ready.wait(180)
     try:
         if failed:
             raise failed[0]

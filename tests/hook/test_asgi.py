@@ -300,9 +300,9 @@ def test_a_sender_that_goes_away_leaves_nothing(hook: Hook) -> None:
                 connection.sendall(head.encode() + body[:-1000])
                 while not middleware._memory.taken:
                     pass
-        while middleware._memory.taken:  # the test's own time limit ends it
+        while middleware._memory.taken or _memory_files() != before:  # the test's own time limit ends it
             pass
-        assert (app.calls, _memory_files()) == (0, before)
+        assert app.calls == 0
 
 
 def test_a_request_that_is_cancelled_while_it_waits_for_its_turn_leaves_nothing() -> None:
@@ -312,14 +312,14 @@ def test_a_request_that_is_cancelled_while_it_waits_for_its_turn_leaves_nothing(
     class Waiting(Known):
         def judge(self, query: Query) -> Judged:
             is_asked.set()
-            assert go_on.wait(60)
+            assert go_on.wait(180)
             return super().judge(query)
 
     async def run(hook: Hook) -> None:
         wrapped = App().wrapped(hook)
         body = form(File("a", "a", OTHER), File("b", "b", OTHER))  # the second is not decided over at all
         waiting = [asyncio.create_task(one_request(wrapped, body)) for _ in range(3)]
-        await asyncio.to_thread(is_asked.wait, 30)
+        await asyncio.to_thread(is_asked.wait, 180)
         for _ in range(6000):  # the others are in wait
             if hook.memory_bytes == 6 * len(OTHER):
                 break
@@ -348,12 +348,12 @@ def test_a_request_does_not_wait_for_a_decision_that_was_given_up() -> None:
         def judge(self, query: Query) -> Judged:
             if not is_asked.is_set():
                 is_asked.set()
-                assert go_on.wait(60)
+                assert go_on.wait(180)
             return super().judge(query)
 
     async def run(wrapped: UploadHook) -> None:
         given_up = asyncio.create_task(one_request(wrapped, form(File("a", "a", OTHER))))
-        await asyncio.to_thread(is_asked.wait, 30)
+        await asyncio.to_thread(is_asked.wait, 180)
         given_up.cancel()
         await asyncio.gather(given_up, return_exceptions=True)
         try:

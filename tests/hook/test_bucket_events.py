@@ -153,6 +153,7 @@ def test_events_that_are_lost_doubled_late_or_forged_change_nothing(
     worker = told.worker()
     with running(worker):
         until(lambda: "lost.jpg" in told.names("public"))  # the first look lists
+        until(lambda: at_work.handled)
         told.say_put("incoming/late.jpg")
         told.say_put(
             "incoming/never.jpg", "held/block/x/known.jpg", "public/lost.jpg", "elsewhere/lost.jpg", "incoming/"
@@ -235,7 +236,7 @@ def test_a_message_stays_until_what_it_names_was_taken(
 
     def slow(self: S3Place, *given: Any) -> bool:
         taking.set()
-        assert go_on.wait(60)
+        assert go_on.wait(180)
         return whole(self, *given)
 
     monkeypatch.setattr(S3Place, "take", slow)
@@ -243,7 +244,7 @@ def test_a_message_stays_until_what_it_names_was_taken(
         time.sleep(0.5)  # its first look is over
         scene.upload("a.jpg", pictures[1])
         told.say_put("incoming/a.jpg", "incoming/gone.jpg")
-        assert taking.wait(60)
+        assert taking.wait(180)
         time.sleep(2.5)  # it comes again meanwhile, and is not taken for done
         assert told.left() == 1
         go_on.set()

@@ -540,7 +540,7 @@ def test_two_workers_that_took_one_upload_do_not_both_go_on(
 
     def both_have(self: Any, *given: Any) -> bool:
         done = take(self, *given)
-        have_taken.wait(60)
+        have_taken.wait(180)
         return done
 
     monkeypatch.setattr(place, "take", both_have)

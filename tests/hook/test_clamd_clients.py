@@ -275,7 +275,7 @@ def test_an_answer_in_the_middle_is_read_though_nothing_more_is_taken(tmp_path: 
 
         async def scan() -> bytes:
             begun = await Chain(str(tmp_path / "clamd.sock"), seconds=60).scan()
-            assert has_closed.wait(60)  # the loop stands still, and has read nothing yet
+            assert has_closed.wait(180)  # the loop stands still, and has read nothing yet
             await begun.write(b"abc")
             await begun.write(b"def")
             return (await begun.answer()).text
@@ -357,7 +357,7 @@ def test_what_is_not_understood_is_never_ok(tmp_path: Path) -> None:
         gone = threading.Event()
 
         def say_nothing(_connected: socket.socket) -> None:
-            gone.wait(60)
+            gone.wait(180)
 
         does.append(say_nothing)
         assert door.say(b"zINSTREAM\0" + stream(CLEAN)) == NO_ANSWER

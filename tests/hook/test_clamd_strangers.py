@@ -104,7 +104,7 @@ def test_a_session_that_waits_for_its_answer_is_not_cut_off(settings: Settings) 
     may_go = threading.Event()
 
     def decides_late() -> None:
-        assert may_go.wait(60)
+        assert may_go.wait(180)
 
     with (
         open_door(settings(connections=1)) as door,
@@ -256,7 +256,7 @@ def test_the_door_ends_though_the_real_clamd_hangs(
             with ExitStack() as until_it_ended, open_door(_chained(tmp_path, tmp_path / "clamd.sock")) as door:
                 connection = until_it_ended.enter_context(door.connect())
                 connection.sendall(begun + b"zINSTREAM\0" + stream(CLEAN))
-                assert has_all.wait(60)
+                assert has_all.wait(180)
             # `open_door` waits for its end for less time than the real clamd is given.
         finally:
             has_ended.set()

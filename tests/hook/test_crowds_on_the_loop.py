@@ -27,7 +27,7 @@ from hashhub.model import Effort, Query, VariantHashes, Verdict
 from hashhub.steps import Wait, is_ready
 from tests.hook.conftest import Listed, jpeg
 from tests.hook.test_asgi import one_request
-from tests.hook.test_hashing import large, wait_for
+from tests.hook.test_hashing import large, stop_child, wait_for
 from tests.hook.test_on_the_loop import deciding, hook, settings
 from tests.hook.web import File, form
 
@@ -41,7 +41,9 @@ def threads() -> Iterator[ThreadPoolExecutor]:
 
 
 async def crowd(hook: Hook, threads: ThreadPoolExecutor, content: bytes, count: int) -> list[asyncio.Task[Decision]]:
-    """Let so many upload the same, of which the first is hashed on the loop, and the others have all threads."""
+    """Let so many upload the same, of which the first is hashed on the loop, and the others have all threads. The test
+    has the child stand still before, so that it is not hashed too soon.
+    """
     assert hook._hashing is not None
     hashes, hashed = hook._hashing, hook._hashing.hashed
     tasks = [asyncio.create_task(deciding(hook, threads, content))]
@@ -56,6 +58,8 @@ def test_those_who_wait_have_all_threads_and_the_child_dies(hook: Hook, threads:
     [child] = [hook._hashing._pool._children.get()]
     hook._hashing._pool._children.put(child)
 
+    stop_child(hook._hashing)
+
     async def run() -> list[Decision]:
         tasks = await crowd(hook, threads, large(21), 5)
         os.kill(child._id[0], signal.SIGKILL)
@@ -68,9 +72,13 @@ def test_those_who_wait_have_all_threads_and_the_child_dies(hook: Hook, threads:
 
 
 def test_those_who_wait_have_all_threads_and_the_first_leaves(hook: Hook, threads: ThreadPoolExecutor) -> None:
+    assert hook._hashing is not None
+    go_on = stop_child(hook._hashing)
+
     async def run() -> list[Decision]:
         first, *others = await crowd(hook, threads, large(22), 5)
         first.cancel()
+        go_on()
         async with asyncio.timeout(60):
             return await asyncio.gather(*others)
 
@@ -86,18 +94,16 @@ def test_those_who_wait_for_one_file_leave_the_threads_to_others(
     with open_hook(msgspec.structs.replace(settings, without_answer=choices)) as hook:
         hook.check(jpeg(100))
         assert hook._hashing is not None
-        child = hook._hashing._pool._children.get()
-        hook._hashing._pool._children.put(child)
+        go_on = stop_child(hook._hashing)
 
         async def run() -> tuple[Decision, list[Decision]]:
             tasks = await crowd(hook, threads, large(26), 8)
-            os.kill(child._id[0], signal.SIGSTOP)  # hashing it does not come to its end
             try:
                 async with asyncio.timeout(20):
                     other = await deciding(hook, threads, b"no picture")  # is recorded, which takes a thread
                 assert not any(task.done() for task in tasks)
             finally:
-                os.kill(child._id[0], signal.SIGCONT)
+                go_on()
             async with asyncio.timeout(60):
                 return other, await asyncio.gather(*tasks)
 
@@ -109,6 +115,7 @@ def test_those_who_wait_for_one_file_leave_the_threads_to_others(
 
 def test_all_who_wait_leave_at_once(hook: Hook, threads: ThreadPoolExecutor) -> None:
     assert hook._hashing is not None
+    stop_child(hook._hashing)
 
     async def run() -> None:
         for task in (tasks := await crowd(hook, threads, large(23), 40)):
@@ -140,6 +147,7 @@ def test_who_joined_is_not_let_down_when_another_thread_abandons_the_first(
 ) -> None:
     assert hook._hashing is not None
     hashes, hashed, content = hook._hashing, hook._hashing.hashed, large(24)
+    go_on = stop_child(hashes)
 
     async def run() -> Decision:
         with hook.receive(door="asgi") as upload:
@@ -151,6 +159,7 @@ def test_who_joined_is_not_let_down_when_another_thread_abandons_the_first(
             await asyncio.to_thread(upload.abandon)
             with pytest.raises(Cancelled):
                 await first
+            go_on()
             return await joined
 
     assert asyncio.run(run()).action is Action.ALLOW

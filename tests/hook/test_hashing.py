@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +36,7 @@ def content_of(given: bytes) -> Content:
 
 
 def wait_for(is_so: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while not is_so():
         assert time.monotonic() < until, "it did not come to pass within a minute"
         time.sleep(0.002)
@@ -54,11 +56,23 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
+def stop_child(hashing: Hashing) -> Callable[[], None]:
+    """Have the only child stand still, so that what it is given next does not come to its end; return what lets it go
+    on. One that nobody wants an outcome of is killed all the same.
+    """
+    hashing.start()
+    child = hashing._pool._children.get(timeout=60)
+    hashing._pool._children.put(child)
+    os.kill(child._id[0], signal.SIGSTOP)
+    return lambda: os.kill(child._id[0], signal.SIGCONT)
+
+
 class Waiting:
-    """One that hashes in its own thread for as long as it is wanted."""
+    """One that hashes in its own thread for as long as it is wanted, by a child that stands still until `go_on`."""
 
     def __init__(self, hashing: Hashing, threads: ThreadPoolExecutor, content: Content) -> None:
         self.is_wanted = True
+        self.go_on = stop_child(hashing)
         begun = hashing.hashed
         self.submitted = threads.submit(lambda: hashing.submit(content, is_wanted=lambda: self.is_wanted))
         wait_for(lambda: hashing.hashed > begun)
@@ -91,6 +105,7 @@ def test_who_joins_is_not_let_down_by_the_one_in_whose_thread_it_is(
     assert not joined.done()
     waiting.is_wanted = False
     content.drop()
+    waiting.go_on()
     assert joined.result(timeout=60).frames
     assert waiting.future() is joined
     assert hashing.hashed == 1
@@ -102,6 +117,7 @@ def test_who_joined_and_leaves_stops_nothing(hashing: Hashing, threads: ThreadPo
     waiting = Waiting(hashing, threads, content)
     joined = hashing.submit(content)
     hashing.give_up(content, joined)
+    waiting.go_on()
     assert waiting.future().exception() is None
     # When both leave, nobody is waited for.
     other = content_of(large(4))
@@ -119,6 +135,7 @@ def test_closing_waits_for_what_is_in_hand_and_in_the_queue(hashing: Hashing, th
     waiting = Waiting(hashing, threads, content)
     queued = hashing.submit(queued_content, is_wanted=lambda: True)
     assert not queued.running(), "the only child is busy"
+    waiting.go_on()
     hashing.close()
     assert waiting.future().exception() is None
     assert queued.result(timeout=0).frames
@@ -132,6 +149,7 @@ def test_a_decision_that_is_abandoned_while_it_is_hashed_is_none(
 ) -> None:
     hook = make_hook()
     assert hook._hashing is not None
+    stop_child(hook._hashing)
     with hook.receive() as upload:
         upload.write(large(7))
         deciding = threads.submit(upload.decide)
@@ -219,6 +237,7 @@ def test_who_joins_what_was_just_given_up_has_it_hashed(hashing: Hashing, thread
             return wanted
 
     hashing._wanted = Watched()
+    stop_child(hashing)
     left = hashing.submit(content)
     wait_for(lambda: hashing.hashed == 1)
     hashing.give_up(content, left)

@@ -26,6 +26,8 @@ _SECONDS: Final = 120.0  # for a start with kernels to be compiled, on a busy ma
 _PRELUDE: Final = """
 import os, signal, sys, threading, time
 from hashhub import cli
+from hashhub.cli import interrupts
+interrupts.GRACE_SECONDS = 100.0  # what comes to its end by itself may take its time
 
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)

@@ -524,7 +524,7 @@ def _answer(judge: LocalJudge, number: int) -> Verdict | None:
 
 
 def _wait(is_so: Any) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while not is_so():
         assert time.monotonic() < until
         time.sleep(0.02)

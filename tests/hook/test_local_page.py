@@ -36,7 +36,7 @@ def test_every_command_works_as_written(tmp_path: Path) -> None:
                 ["bash", "-c", line],
                 cwd=tmp_path,
                 env=environment,
-                timeout=60,
+                timeout=300,
                 capture_output=True,
                 text=True,
                 check=False,

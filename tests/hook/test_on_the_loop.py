@@ -21,7 +21,7 @@ from hashhub.hook.records import Records, UploadState
 from hashhub.hook.settings import LocalSettings, Mode
 from hashhub.model import Effort, Verdict, now
 from tests.hook.conftest import Listed, jpeg
-from tests.hook.test_hashing import large, wait_for
+from tests.hook.test_hashing import large, stop_child, wait_for
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_the_loop_does_not_wait_for_who_has_the_records(hook: Hook, threads: Thr
     def hold() -> None:
         with records.transaction():
             is_held.set()
-            assert go_on.wait(60)
+            assert go_on.wait(180)
 
     async def run() -> Decision:
         task = asyncio.create_task(deciding(hook, threads, jpeg(106)))
@@ -122,7 +122,7 @@ def test_the_loop_does_not_wait_for_who_has_the_records(hook: Hook, threads: Thr
 
     holder = threading.Thread(target=hold)
     holder.start()
-    assert is_held.wait(60)
+    assert is_held.wait(180)
     try:
         assert asyncio.run(run()).action is Action.ALLOW
     finally:
@@ -133,6 +133,8 @@ def test_the_loop_does_not_wait_for_who_has_the_records(hook: Hook, threads: Thr
 def test_a_task_that_is_cancelled_leaves_nothing(hook: Hook, threads: ThreadPoolExecutor) -> None:
     assert hook._hashing is not None
     hashes, hashed, counted = hook._hashing, hook._hashing.hashed, hook._counts.total()
+
+    stop_child(hashes)
 
     async def run() -> None:
         task = asyncio.create_task(deciding(hook, threads, large(11)))
@@ -148,6 +150,9 @@ def test_a_task_that_is_cancelled_leaves_nothing(hook: Hook, threads: ThreadPool
 
 
 def test_one_that_another_thread_abandons_ends(hook: Hook, threads: ThreadPoolExecutor) -> None:
+    assert hook._hashing is not None
+    stop_child(hook._hashing)
+
     async def run() -> None:
         with hook.receive(door="asgi") as upload:
             upload.write(large(12))
@@ -166,6 +171,7 @@ def test_a_child_that_dies_takes_its_upload_only(hook: Hook, threads: ThreadPool
     [child] = [hook._hashing._pool._children.get()]
     hook._hashing._pool._children.put(child)
     hashes, hashed = hook._hashing, hook._hashing.hashed
+    stop_child(hashes)
 
     async def run() -> Decision:
         task = asyncio.create_task(deciding(hook, threads, large(13)))

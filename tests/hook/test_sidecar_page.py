@@ -67,7 +67,7 @@ def test_every_command_works_as_written(tmp_path: Path, monkeypatch: pytest.Monk
                     ["bash", "-c", asked],
                     cwd=tmp_path,
                     env=environment,
-                    timeout=60,
+                    timeout=300,
                     capture_output=True,
                     text=True,
                     check=False,

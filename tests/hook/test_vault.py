@@ -257,7 +257,7 @@ def test_a_process_killed_in_the_middle_leaves_nothing_that_is_not_said(place: P
         done = subprocess.run(
             [sys.executable, "-c", code, str(place.directory), where],
             cwd=Path(__file__).parents[2],
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert done.returncode == -signal.SIGKILL
@@ -419,7 +419,7 @@ def test_that_keys_were_opened_is_on_record_also_of_who_was_killed(place: Place,
     done = subprocess.run(
         [sys.executable, "-c", code, str(place.directory), call],
         cwd=Path(__file__).parents[2],
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == -signal.SIGKILL

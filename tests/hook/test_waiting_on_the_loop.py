@@ -169,13 +169,19 @@ def test_one_that_is_cancelled_leaves_nobody_waiting(pair: Pair, threads: Thread
 def test_who_waits_is_told_to_look_again(pair: Pair, threads: ThreadPoolExecutor) -> None:
     ours, theirs = pair
 
-    async def run() -> list[bool]:
-        task = carried_out(waiting(ours, rounds=3), threads)
-        await asyncio.sleep(2.5 * steps._LOOP_SECONDS)
-        theirs.send(b"x")
-        return await task
+    def looking() -> Steps[list[bool]]:
+        told: list[bool] = []
+        while not any(told):
+            told.append((yield Wait(ours.fileno(), select.POLLIN)))
+            if len(told) == 2:
+                theirs.send(b"x")
+        return told
 
-    assert asyncio.run(run()) == [False, False, True]
+    async def run() -> list[bool]:
+        return await asyncio.wait_for(carried_out(looking(), threads), 60)
+
+    told = asyncio.run(run())
+    assert (told[:2], told[-1]) == ([False, False], True)
 
 
 def test_the_loop_is_asked_once_to_watch(pair: Pair, threads: ThreadPoolExecutor) -> None:

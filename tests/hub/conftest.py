@@ -250,6 +250,12 @@ def total(counts: Counts) -> int:
 Open = Callable[..., Hub]
 
 
+@pytest.fixture(autouse=True)
+def patient_matchers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still for some seconds is no reason for a matcher to doubt that it knows what is listed."""
+    monkeypatch.setattr("hashhub.hub.follow._STALE_SECONDS", 60.0)
+
+
 @pytest.fixture
 def open_hub(sqlite_directory: Path) -> Iterator[Open]:
     """Return a function that opens hubs on one SQLite database, started unless told otherwise; all are closed in the

@@ -169,6 +169,8 @@ def test_terms_that_change_back_unseen_cost_nothing(desk: Desk) -> None:
 
 
 def test_a_purpose_of_the_token_and_the_end_of_terms_are_changes_too(desk: Desk) -> None:
+    assert desk.hub._housekeeping is not None
+    desk.hub._housekeeping.thread.close()  # a round of it would write that they have ended
     desk.hash_set("alpha/purpose", marking=Marking(bulk=True, permitted_purposes=("research",)))
     desk.hash_set("alpha/ending", marking=SHARED)
     desk.contribute("alpha/purpose", item(1))

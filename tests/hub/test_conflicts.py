@@ -791,7 +791,7 @@ def test_a_search_that_fails_hinders_nobody_and_says_so(room: Room, monkeypatch:
     done = room.contribute("beta/list", item(1, value="harmless"))
     assert done.counts.accepted == 1
     room.hub.start()
-    assert looked.wait(60)
+    assert looked.wait(180)
     finder = room.hub.finder
     assert finder is not None
     while not finder.thread.warning:

@@ -26,7 +26,7 @@ from hashhub.store import IdSet, MatcherChange
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, near, writer
 
 
-def soon(holds: Callable[[], bool], seconds: float = 60.0) -> float:
+def soon(holds: Callable[[], bool], seconds: float = 180.0) -> float:
     """Wait until it holds and return how long that took. Fails far beyond what is promised, one second: machines may be
     busy.
     """
@@ -479,7 +479,7 @@ class TestKilledCommits:
         killed = subprocess.run(
             [sys.executable, "-c", _CRASHING, str(sqlite_directory), begun.id, step, when],
             check=False,
-            timeout=60,
+            timeout=300,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         assert killed.returncode == -signal.SIGKILL

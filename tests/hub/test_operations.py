@@ -188,7 +188,7 @@ def test_a_child_does_not_outlive_its_hub(scene: Scene) -> None:
         time.sleep(0.5)
         assert child.poll() is None
         child.stdin.close()
-        assert child.wait(60) == 1
+        assert child.wait(180) == 1
     assert child.stdout is not None
     child.stdout.close()
 

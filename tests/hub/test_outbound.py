@@ -246,7 +246,7 @@ def test_closing_ends_what_is_waited_for() -> None:
 
     def wait(_: socket.socket) -> None:
         begun.set()
-        end.wait(60)
+        end.wait(180)
 
     with raw_server(wait) as port:
         calls = Outbound(f"127.0.0.1:{port}")
@@ -255,7 +255,7 @@ def test_closing_ends_what_is_waited_for() -> None:
             target=lambda: outcomes.append(calls.post(f"http://127.0.0.1:{port}/", {}, b"")), daemon=True
         )
         thread.start()
-        assert begun.wait(60)
+        assert begun.wait(180)
         calls.close()
         thread.join(60)
         end.set()

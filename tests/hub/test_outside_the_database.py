@@ -107,7 +107,7 @@ class TestOutsideTheDatabase:
         hub.tokens.update(OPERATOR, over, ["expire_time"])
         hub.contributors.retire(OPERATOR, "beta", withdraw_entries=False)
         log = sqlite_directory / "withdrawals.log"
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while b"contributors/beta" not in log.read_bytes() and time.monotonic() < until:
             time.sleep(0.05)
         assert not any(secret.encode() in log.read_bytes() for secret in secrets.values())

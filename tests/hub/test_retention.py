@@ -387,6 +387,7 @@ def test_no_file_holds_anything_of_it(open_hub: Open, sqlite_directory: Path) ->
     desk.hub._matcher.compact()
     desk.hub.retention.delete(OPERATOR, "alpha", "list")
     desk.hub.keeper.delete_rows()
+    desk.hub._follower.catch_up()  # a snapshot is written anew once the matcher is past the deletion
     assert desk.hub._housekeeping is not None
     desk.hub._housekeeping.round()
     needles = [h.digest for x in known for h in x.hashes] + [b"words-of-it", b"external-3-id"]

@@ -343,7 +343,7 @@ class TestMeanwhile:
         ended: list[str] = []
 
         def run(hub: Hub) -> None:
-            start.wait(60)
+            start.wait(180)
             try:
                 hub.history.revert(OPERATOR, "alpha-desk", since, comment="x")
                 ended.append("done")

@@ -83,7 +83,7 @@ def verdict(hub: Hub, number: int, policy: str = "block") -> Verdict:
 
 def soon(holds: Callable[[], bool]) -> None:
     """Wait for what the next look at the database brings."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while not holds():
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -223,7 +223,7 @@ class TestChangesOfTerms:
         return Principal(name="beta-app", role=Role.CONSUMER, contributor="beta")
 
     def _sees(self, desk: Desk, who: Principal) -> bool:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while True:
             try:
                 return desk.verdict(1, who=who) is Verdict.MATCH
@@ -242,7 +242,7 @@ class TestChangesOfTerms:
                 [f"marking.{name}" for name in fields],
             )
 
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not self._sees(there, beta) and time.monotonic() < deadline:
             pass  # it follows the import
         hub.groups.create(OPERATOR, Group(id="allies", members=("beta",)))

@@ -282,7 +282,7 @@ def test_a_large_deletion_by_the_source_is_held_before_its_rows_are_written(
     with held_up(monkeypatch) as waits:
         time = "2026-01-02T00:00:00Z"
         any_desk.contribute("alpha/list", *(item(n, action=Action.WITHDRAW, source_time=time) for n in MANY))
-        assert waits.wait(60)
+        assert waits.wait(180)
         again = any_desk.contribute("alpha/list", *old, source="old")
         assert (again.counts.stays_withdrawn, any_desk.known(*MANY)) == (len(MANY), [])
 
@@ -452,7 +452,7 @@ class TestWhatACommitLeavesToDo:
         desk.hash_set("beta/list")
         with held_up(monkeypatch) as waits:
             desk.contribute("alpha/list", *(item(100 + n, external_id=f"x{n}") for n in MANY))
-            assert waits.wait(60)
+            assert waits.wait(180)
             done: list[Any] = []
             other = threading.Thread(target=lambda: done.append(desk.contribute("beta/list", item(1))), daemon=True)
             other.start()
@@ -463,7 +463,7 @@ class TestWhatACommitLeavesToDo:
         first_edition(any_desk)
         with held_up(monkeypatch) as waits:
             any_desk.contribute("alpha/list", *(item(100 + n, external_id=f"x{n}") for n in MANY))
-            assert waits.wait(60)
+            assert waits.wait(180)
             done: list[Any] = []
             changed = [item(200 + n, external_id=f"x{n}") for n in MANY]
             other = threading.Thread(target=lambda: done.append(any_desk.contribute("alpha/list", *changed)))
@@ -482,7 +482,7 @@ class TestWhatACommitLeavesToDo:
         first_edition(desk)
         with held_up(monkeypatch) as waits:
             desk.contribute("alpha/list", *(item(100 + n, external_id=f"x{n}") for n in MANY))
-            assert waits.wait(60)
+            assert waits.wait(180)
             again = desk.add(desk.open("alpha/list"), (item(1),))
             after = threading.Thread(target=lambda: desk.commit(again))
             after.start()

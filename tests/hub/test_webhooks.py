@@ -44,13 +44,16 @@ ALPHA, BETA = writer("alpha"), writer("beta")
 
 
 class Clock:
-    """The time that webhooks go by: now, or later."""
+    """The time that webhooks go by: that of the test's beginning, or so much later. It stands still meanwhile, however
+    long the machine takes.
+    """
 
     def __init__(self) -> None:
+        self._begun = now()
         self.ahead = timedelta(0)
 
     def __call__(self) -> datetime:
-        return now() + self.ahead
+        return self._begun + self.ahead
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_hashdeeps_own_audit_accepts_the_list(tmp_path: Path, algorithms: str) -
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=300,
         )
 
     matching = run("-m")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -32,11 +32,13 @@ def around(centre: Digests, count: int, first: int = 0) -> Digests:
     return out
 
 
-def test_a_digest_near_many_different_queries_is_marked() -> None:
+def test_a_digest_near_many_different_queries_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its near hits are still there; copies of it and other digests are not marked; it recovers after a quiet
     window.
     """
-    settings = CircuitBreaker(share=0.5, min_hits=20, window_seconds=1.0)
+    clock = [0.0]
+    monkeypatch.setattr("hashhub.matcher.breaker.time", Mock(monotonic=lambda: clock[0]))
+    settings = CircuitBreaker(share=0.5, min_hits=20, window_seconds=60.0)
     with Matcher(circuit_breaker=settings) as matcher:
         matcher.apply(1, add={"PDQ": np.concatenate([BLANK, ITEM])})
         for query in around(BLANK, 19):
@@ -49,10 +51,12 @@ def test_a_digest_near_many_different_queries_is_marked() -> None:
         (reported,) = matcher.status().tripped
         assert (reported.algorithm, reported.prefix) == ("PDQ", BLANK[0, :4].tobytes().hex())
         assert (reported.hits, reported.queries) == (20, 20)
-        patient = time.monotonic() + 60
-        while matcher.status().tripped and time.monotonic() < patient:
-            time.sleep(0.1)
-            matcher.search("PDQ", ITEM, max_distance=31)
+        clock[0] = 60.0  # the window is over in which it tripped
+        matcher.search("PDQ", ITEM, max_distance=31)
+        assert matcher.status().tripped
+        clock[0] = 120.0  # and one in which it did not
+        matcher.search("PDQ", ITEM, max_distance=31)
+        assert not matcher.status().tripped
         assert not matcher.search("PDQ", asked, max_distance=31).tripped.any()
 
 

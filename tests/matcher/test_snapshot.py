@@ -408,7 +408,7 @@ with Matcher(Path(sys.argv[1]), publisher=False) as reader:
                 matcher.compact()
                 assert ask("refresh") == f"refreshed True {revision} {revision} {5_997 + revision - 2}"
         other.stdin.close()
-        assert other.wait(60) == 0
+        assert other.wait(180) == 0
 
 
 def test_progress_is_reported(tmp_path: Path) -> None:

@@ -297,7 +297,7 @@ def test_a_followed_copy_is_kept_up_to_date_and_ends_with_its_token(site: Site, 
     with site.client(secret) as client, client.mirror(tmp_path / "copy") as copy, pytest.raises(Unauthenticated):
         copy.follow(on_page)
     assert n == 4
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 120
 
 
 def test_what_cannot_be_gone_on_from_is_refused_in_words(site: Site, tmp_path: Path) -> None:

@@ -60,6 +60,12 @@ def _bytes(request: Any) -> bytes:
 Serve = Callable[..., Served]
 
 
+@pytest.fixture(autouse=True)
+def patient_matchers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still for some seconds is no reason for a matcher to doubt that it knows what is listed."""
+    monkeypatch.setattr("hashhub.hub.follow._STALE_SECONDS", 60.0)
+
+
 @pytest.fixture
 def serve_hub(tmp_path: Path) -> Iterator[Serve]:
     """Return a function that serves a new hub with the given settings."""

@@ -35,7 +35,7 @@ from hashhub.store import commits
 from hashhub.testing.hub_process import RunningHub, running_hub
 from tests.server.calls import call_headers, frame
 
-PATIENCE = 40.0  # seconds; a loaded machine starts interpreters slowly
+PATIENCE = 180.0  # seconds; a loaded machine starts interpreters slowly
 
 
 @contextmanager

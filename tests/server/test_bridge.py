@@ -214,13 +214,13 @@ def test_media_never_touch_a_disk(served: Served, monkeypatch: pytest.MonkeyPatc
 
 
 def test_calls_in_progress_end_while_draining(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    served = serve_hub(drain_seconds=10.0)
+    served = serve_hub(drain_seconds=60.0)
     entered, release = threading.Event(), threading.Event()
     get = served.hub.contributors.get
 
     def slow(*args: Any) -> Any:
         entered.set()
-        assert release.wait(60)
+        assert release.wait(180)
         return get(*args)
 
     monkeypatch.setattr(served.hub.contributors, "get", slow)
@@ -228,7 +228,7 @@ def test_calls_in_progress_end_while_draining(serve_hub: Serve, monkeypatch: pyt
     path, body = "/hashhub.v1.ContributorService/GetContributor", {"name": "contributors/home"}
     calling = threading.Thread(target=lambda: answers.append(ask(served, path, body)))
     calling.start()
-    assert entered.wait(60)
+    assert entered.wait(180)
     closing = threading.Thread(target=served.doors.close)
     closing.start()
     closing.join(0.3)

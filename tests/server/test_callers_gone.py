@@ -118,7 +118,7 @@ def test_a_batch_whose_caller_has_gone_stops(serve_hub: Serve, monkeypatch: pyte
     call = raw_call(served.channel, "MatchService/BatchMatchHashes").future(
         request.SerializeToString(), metadata=served.metadata("CONSUMER"), timeout=60
     )
-    assert searched.acquire(timeout=60)
+    assert searched.acquire(timeout=180)
     call.cancel()
     wait_until(lambda: served.doors._threads["calls"].in_progress == 0)
     pieces = 1
@@ -155,7 +155,7 @@ def test_a_commit_whose_caller_has_gone_leaves_nothing_and_can_be_made_again(
     call = raw_call(served.channel, "ContributionService/CommitImport").future(
         request.SerializeToString(), metadata=served.metadata(), timeout=60
     )
-    assert staged.acquire(timeout=60)
+    assert staged.acquire(timeout=180)
     call.cancel()
     wait_until(lambda: served.doors._gate.rooms["commits"].depth == (0, 0))
     assert not staged.acquire(blocking=False)

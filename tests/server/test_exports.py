@@ -117,7 +117,7 @@ def test_a_caller_who_goes_away_gives_the_place_back(serve_hub: Serve) -> None:
     assert room.depth[0] == room.most_each
     for stream in streams:
         stream.cancel()  # type: ignore[attr-defined]
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while room.depth != (0, 0) and time.monotonic() < until:
         time.sleep(0.05)
     assert room.depth == (0, 0)
@@ -133,7 +133,7 @@ def test_a_caller_who_takes_nothing_is_cut_off(serve_hub: Serve) -> None:
     stream = export(replace(served, channel=channel), LIST)
     next(stream)
     room = served.doors._gate.rooms["exports"]
-    until = time.monotonic() + 30
+    until = time.monotonic() + 180
     while room.depth != (0, 0) and time.monotonic() < until:
         time.sleep(0.05)
     assert room.depth == (0, 0)

@@ -68,7 +68,7 @@ def answered(connection: socket.socket) -> tuple[int, bytes]:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -140,8 +140,8 @@ def test_slow_senders_hold_no_thread_and_are_told(serve_hub: Serve, monkeypatch:
             status, body = answered(connection)
             assert status == 503
             assert "too slowly" in json.loads(body)["message"]
-    assert door.budget.held == 0
-    assert not door.clock._readings
+    wait_for(lambda: door.budget.held == 0)
+    wait_for(lambda: not door.clock._readings)
 
 
 def test_a_sender_who_keeps_up_is_not_late(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +184,7 @@ def test_one_token_cannot_take_the_room_of_all_bodies(serve_hub: Serve, monkeypa
     wait_for(lambda: door.budget.held == 0)  # their senders have gone
     content = base64.b64encode(b"t" * 40_000).decode()
     assert ask(served, MEDIA, {"media": {"content": content}, "options": {"policy": "any"}}).status == 200
-    assert door.budget.held == 0
+    wait_for(lambda: door.budget.held == 0)
 
 
 def test_a_body_without_a_length_is_cut_at_the_limit(serve_hub: Serve) -> None:
@@ -197,7 +197,7 @@ def test_a_body_without_a_length_is_cut_at_the_limit(serve_hub: Serve) -> None:
             for _ in range(400):
                 connection.sendall(chunk)
         assert answered(connection)[0] == 413
-    assert door.budget.held == 0
+    wait_for(lambda: door.budget.held == 0)
 
 
 def test_a_body_with_trailers_is_refused_for_them(served: Served) -> None:
@@ -246,7 +246,7 @@ def test_packed_bodies_are_bounded_and_checked(served: Served) -> None:
         assert send(wrong) == 400
     assert send(whole, "identity") == 200
     assert send(whole, "br") == 415
-    assert door.budget.held == 0
+    wait_for(lambda: door.budget.held == 0)
 
 
 def test_a_full_room_refuses_and_leaves_lookups_and_health(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +256,7 @@ def test_a_full_room_refuses_and_leaves_lookups_and_health(serve_hub: Serve, mon
 
     def hold(*args: Any) -> Any:
         entered.release()
-        assert release.wait(60)
+        assert release.wait(180)
         return get(*args)
 
     monkeypatch.setattr(served.hub.contributors, "get", hold)
@@ -266,7 +266,7 @@ def test_a_full_room_refuses_and_leaves_lookups_and_health(serve_hub: Serve, mon
     for call in calling:
         call.start()
     # One token has three quarters of the places, working and waiting ones.
-    assert entered.acquire(timeout=60)
+    assert entered.acquire(timeout=180)
     wait_for(lambda: served.doors._threads["calls"].in_progress == 3)
     full = ask(served, GET, HOME)
     assert (full.status, full.reason, full.headers["Retry-After"]) == (429, "TOO_MANY_REQUESTS", "1")
@@ -291,7 +291,7 @@ def test_strangers_leave_room_for_the_look_for_a_token_that_was_seen(
 
     def look_later(sent: str) -> Principal:
         if sent == "hh_wrong":
-            assert go_on.wait(60)
+            assert go_on.wait(180)
         return look(sent)
 
     monkeypatch.setattr(gate, "_authenticate", look_later)

@@ -30,10 +30,10 @@ def test_the_threads_that_there_are_go_on_when_no_more_can_be_started(monkeypatc
 
     def work() -> bool:
         is_working.set()
-        return may_end.wait(60)
+        return may_end.wait(180)
 
     first = lane.submit(work)
-    assert is_working.wait(60)
+    assert is_working.wait(180)
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", _no_thread)
         waiting = [lane.submit(str, number) for number in range(5)]

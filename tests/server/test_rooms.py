@@ -43,7 +43,7 @@ class Held:
     def __call__(self, *_: Any, **__: Any) -> Any:
         with self._lock:
             self.begun += 1
-        assert self.release.wait(60)
+        assert self.release.wait(180)
         raise InvalidArgument("done")
 
 
@@ -95,7 +95,7 @@ def test_the_first_calls_of_a_header_leave_threads_to_the_others(
     authenticate, may_go_on = gate._authenticate, threading.Event()
 
     def look_up(sent: str) -> Principal:
-        assert sent != secret or may_go_on.wait(60)
+        assert sent != secret or may_go_on.wait(180)
         return authenticate(sent)
 
     monkeypatch.setattr(gate, "_authenticate", look_up)
@@ -277,13 +277,13 @@ def test_a_secret_that_was_replaced_takes_nothing_of_its_tokens_share(
     def slowly(secret: str) -> Principal:
         if secret == stolen:
             entered.release()
-            assert go_on.wait(60)
+            assert go_on.wait(180)
         return authenticate(secret)
 
     served.doors._gate._authenticate = slowly
     with ThreadPoolExecutor(5) as pool:
         flood = [pool.submit(outcome_of, served, name, get, stolen) for _ in range(5)]
-        assert entered.acquire(timeout=60)
+        assert entered.acquire(timeout=180)
         assert served.doors._gate.shares.taken("contributor", "calls") == 0
         assert served.call(name, get, v1.Contributor, who=secret).display_name == "Home"
         go_on.set()

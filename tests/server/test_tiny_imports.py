@@ -21,7 +21,7 @@ from hashhub.model import Contributor, ContributorKind, HashSet, MatchOptions, Q
 from hashhub.testing.hub_process import RunningHub, running_hub
 from tests.server.test_workers import until, workers
 
-WRITERS, IMPORTS = 4, 500
+WRITERS, IMPORTS = 4, 200
 _SCRAPE_SECONDS = 0.05
 _OF_BOTH = {'hashhub_matcher_revision{worker="0"}', 'hashhub_matcher_revision{worker="1"}'}
 _COUNTED = ("_total", "_count", "_sum", "_bucket")

@@ -148,6 +148,33 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
         yield hub
 
 
+@pytest.fixture(scope="module")
+def all_told(hub: RunningHub) -> Callable[[list[grpc.Channel]], None]:
+    """Return a function that waits until a scrape has all that both workers had counted before, as they tell it now and
+    then. It makes calls of its own at each, which no test makes otherwise, and waits for those.
+    """
+    made = 0
+
+    def told() -> list[int]:
+        lines = scrape(hub)
+        line = f'hashhub_call_seconds_count{{code="NOT_FOUND",method="{GET}",worker="%d"}}'
+        return [int(lines.get(line % worker, 0)) for worker in (0, 1)]
+
+    def wait(opened: list[grpc.Channel]) -> None:
+        nonlocal made
+        before = told()
+        asked = v1.GetContributorRequest(name="contributors/nobody").SerializeToString()
+        for channel in opened:
+            get: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/hashhub.v1.{GET}", None, None)
+            with pytest.raises(grpc.RpcError):
+                get(asked, metadata=(("authorization", f"Bearer {hub.token}"),), timeout=PATIENCE)
+            made += 1
+        until(lambda: sum(told()) == made)
+        assert all(map(operator.gt, told(), before)), "both workers were asked"
+
+    return wait
+
+
 @pytest.fixture
 def new_token(hub: RunningHub, request: pytest.FixtureRequest) -> Callable[..., str]:
     def make(name: str, shares: Shares = Shares()) -> str:  # noqa: B008 - it is frozen
@@ -184,12 +211,17 @@ def test_who_has_an_answer_may_make_the_next_call_at_once(hub: RunningHub, new_t
     ],
 )
 def test_one_token_has_one_share_whatever_the_workers(
-    hub: RunningHub, new_token: Callable[..., str], name: str, share: int, own: Shares
+    hub: RunningHub,
+    new_token: Callable[..., str],
+    all_told: Callable[[list[grpc.Channel]], None],
+    name: str,
+    share: int,
+    own: Shares,
 ) -> None:
     token, other = new_token("one", own), new_token("other")
-    time.sleep(3.5)  # what other tests did is counted by then
-    before, refusals = shares_exceeded(hub), refused(hub, name)
     with channels(hub) as opened:
+        all_told(opened)  # what other tests did
+        before, refusals = shares_exceeded(hub), refused(hub, name)
         going_on, ended = _open(opened, name, token, share)
         assert len(going_on) == share
         # What a worker counts reaches a scrape at the other within some seconds.

@@ -20,7 +20,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.server import Phase, serve
 from hashhub.testing.hub_process import RunningHub, running_hub
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -52,7 +52,7 @@ def scrape(hub: RunningHub) -> dict[str, float]:
     while True:
         try:
             return _scrape(hub)
-        except ConnectionError:  # it was given to a worker that is dying
+        except (OSError, http.client.HTTPException):  # it was given to a worker that is dying
             assert time.monotonic() < end
 
 

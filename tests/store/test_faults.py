@@ -303,7 +303,7 @@ def another_host(postgresql: Any) -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 def test_a_host_that_is_gone_while_it_works_is_noticed(
-    another_host: tuple[str, Callable[[], None]], postgresql_url: str
+    another_host: tuple[str, Callable[[], None]], postgresql: Any, postgresql_url: str
 ) -> None:
     """What was asked was received, so nothing is left to be acknowledged: only probes tell."""
     address, switch_off = another_host
@@ -312,14 +312,24 @@ def test_a_host_that_is_gone_while_it_works_is_noticed(
 
     def ask() -> None:
         with pytest.raises(Unavailable) as e, store._db.write() as c:
-            c.exec_driver_sql("SELECT pg_sleep(3)")
+            c.exec_driver_sql("SELECT pg_sleep(600)")
         told.append(e.value)
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
-    time.sleep(1.0)
-    switch_off()
-    asking.join(30)  # some 6 s on a machine with nothing else to do
+    asleep = b" FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)' AND state = 'active'"
+    with postgresql.connect() as here:
+
+        def is_at_it() -> bool:
+            return bool(here.execute(b"SELECT 1" + asleep).fetchall())
+
+        until = time.monotonic() + 180
+        while not is_at_it():
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        switch_off()
+        asking.join(180)  # some 6 s on a machine with nothing else to do
+        here.execute(b"SELECT pg_terminate_backend(pid)" + asleep)  # the server would not learn of it for as long
     assert [e.reason for e in told] == [Reason.DATABASE_UNAVAILABLE]
     store.close()
 
@@ -366,7 +376,7 @@ def test_a_write_that_the_database_took_for_idle_can_be_tried_again(postgresql_u
     def stand_still() -> None:
         with store._db.write() as c:
             c.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 1")
-            until = time.monotonic() + 60
+            until = time.monotonic() + 180
             while time.monotonic() < until:
                 time.sleep(0.05)
                 c.exec_driver_sql("SELECT 1")
@@ -404,27 +414,42 @@ def test_a_writer_that_holds_the_database_too_long_is_unavailable(
     store.close()
 
 
-def test_other_writers_do_not_wait_for_a_large_import(store: Store, fill: Any) -> None:
+def test_other_writers_do_not_wait_for_a_large_import(store: Store, fill: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     fill.register(store)
     [entry_id] = fill.contribute(store, [0])
     import_id = fill.begin(store)
     for start in range(0, 50_000, 10_000):
         fill.stage(store, import_id, range(start, start + 10_000))
-    through = 0
+    wanted, through = threading.Semaphore(0), threading.Semaphore(0)
+    between = 0
 
     def withdraw() -> None:
-        nonlocal through
-        while not done.is_set():
+        while wanted.acquire() and not done.is_set():
             store.standing.withdraw_entries([entry_id], "X")
-            through += 1
+            through.release()
 
+    real = store._db.write
+
+    @contextmanager
+    def write() -> Iterator[sa.Connection]:
+        """Let another writer through behind each of the commit's transactions."""
+        nonlocal between
+        with real() as c:
+            yield c
+        if threading.current_thread() is not writer:
+            wanted.release()
+            assert through.acquire(timeout=180), "it waits"
+            between += 1
+
+    monkeypatch.setattr(store._db, "write", write)
     done = threading.Event()
-    writer = threading.Thread(target=withdraw)
+    writer = threading.Thread(target=withdraw, daemon=True)
     writer.start()
     store.commits.finish_commit(import_id, counts=Counts())
     done.set()
+    wanted.release()
     writer.join()
-    assert through > 3, "a lock held throughout would let two through: one before and one after"
+    assert between >= 3, "all of it was written at once"
 
 
 def test_threads_get_their_turn_in_the_order_in_which_they_ask() -> None:
@@ -541,7 +566,7 @@ def test_a_data_directory_has_one_server(tmp_path: Path) -> None:
     ready = _SPAWN.Event()
     other = _SPAWN.Process(target=_hold, args=(str(tmp_path), ready))
     other.start()
-    assert ready.wait(60)
+    assert ready.wait(180)
     with pytest.raises(FailedPrecondition, match=str(other.pid)) as e, lock_data(tmp_path):
         pass
     assert e.value.reason is Reason.DATA_IN_USE

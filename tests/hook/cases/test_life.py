@@ -141,7 +141,7 @@ def test_who_confirms_while_another_closes_revives_no_case(
         target=lambda: cases.confirm(case.name, actor="bob", reason="it is so"), name="confirming"
     )
     confirming.start()
-    assert has_read.wait(60)
+    assert has_read.wait(180)
     other_records = Records(tmp_path / "hook")
     other = Cases(other_records, CaseSettings())
     other.close(case.name, CaseOutcome.REJECTED, actor="ann", reason="it is not so")
