@@ -7,7 +7,6 @@ state stands in pages of digests (statements).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -196,23 +195,10 @@ class Comparison:
             page = self._stated([row for row in rows if row[1] == WITHDRAWN or row[11]])
             yield page.where(page.are_withdrawn)
 
-    def _ahead(self, after: int, read: Callable[[int], Sequence[Row]]) -> Iterator[Sequence[Row]]:
-        """Yield what `read` gives behind `after`, then behind each last row's first column, until nothing is left."""
-        if self._db.is_sqlite:  # which reads in this process: threads would wait for each other at every row
-            while rows := read(after):
-                after = rows[-1][0]
-                yield rows
-            return
-        with ThreadPoolExecutor(1, "read-ahead") as beside:
-            reading = beside.submit(read, after)
-            while rows := reading.result():
-                reading = beside.submit(read, rows[-1][0])
-                yield rows
-
     def _live_rows(self, set_key: int, after: int, before: int) -> Iterator[StatedEntries]:
         """Yield the live entries with ids behind `after` and before `before`, by their rows."""
         for state in (ACTIVE, _QUARANTINED):
-            for rows in self._ahead(after, partial(self._live_page, set_key, state, before)):
+            for rows in self._db.pages(after, partial(self._live_page, set_key, state, before)):
                 yield self._stated(rows, lambda _: set())
 
     def _live_page(self, set_key: int, state: int, before: int, after: int) -> Sequence[Row]:
@@ -245,7 +231,7 @@ class Comparison:
             f"ORDER BY first_entry LIMIT {_DIGEST_PAGES}"
         )
         covered = 0  # no live entry up to this one is left
-        for rows in self._ahead(0, lambda after: self._db.fetch(sql, (since, set_key, after))):
+        for rows in self._db.pages(0, lambda after: self._db.fetch(sql, (since, set_key, after))):
             unread: list[NDArray[np.int64]] = []
             for row in rows:
                 if row[0] > covered + 1:

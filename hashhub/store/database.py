@@ -22,6 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache, lru_cache
 from pathlib import Path
@@ -243,6 +244,22 @@ class Database:
             assert c.driver_connection is not None  # noqa: S101 - it has just been checked out
             rows: Sequence[Row] = c.driver_connection.execute(sql, parameters).fetchall()
             return rows
+
+    def pages(self, after: int, read: Callable[[int], Sequence[Row]]) -> Iterator[Sequence[Row]]:
+        """Yield what `read` gives behind `after`, then behind each last row's first column, until nothing is left.
+
+        On PostgreSQL the next page is read while the caller has one.
+        """
+        if self.is_sqlite:  # which reads in this process: threads would wait for each other at every row
+            while rows := read(after):
+                after = rows[-1][0]
+                yield rows
+            return
+        with ThreadPoolExecutor(1, "read-ahead") as beside:
+            reading = beside.submit(read, after)
+            while rows := reading.result():
+                reading = beside.submit(read, rows[-1][0])
+                yield rows
 
     def by_keys(
         self, sql: str, kind: str, before: Row, keys: Sequence[Any], c: Connection | None = None

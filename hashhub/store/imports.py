@@ -6,7 +6,6 @@ OPEN           OPEN       COMMITTING, then COMMITTED; or CANCELLED
 
 from __future__ import annotations
 
-import itertools
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -250,16 +249,14 @@ class Imports:
         CANCELLED.
         """
         sql = self._db.sql(
-            'SELECT b.payload FROM staged_batch b JOIN "import" i ON i.key = b."import" '
+            'SELECT b."index", b.payload FROM staged_batch b JOIN "import" i ON i.key = b."import" '
             'WHERE i.id = ? AND b."index" = ? AND i.state NOT IN (?, ?)'
         )
-        for index in itertools.count():
+        pages = self._db.pages(-1, lambda last: self._db.fetch(sql, (import_id, last + 1, COMMITTED, CANCELLED)))
+        for [(_, payload)] in pages:
             if import_id in self._leases.commits:
                 self._leases.renew_commit(import_id)
-            rows = self._db.fetch(sql, (import_id, index, COMMITTED, CANCELLED))
-            if not rows:
-                return
-            yield rows[0][0]
+            yield payload
 
     def expire_imports(self, before: datetime) -> list[ExpiredImport]:
         """Cancel the imports that nobody has opened, added to or tried to commit since `before`, and say what they
