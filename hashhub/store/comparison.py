@@ -22,6 +22,7 @@ from hashhub.store.outstanding import Outstanding
 from hashhub.store.packing import (
     NAMES,
     STATEMENT_BYTES,
+    Shapes,
     compared_details,
     cut,
     is_ordered,
@@ -77,7 +78,7 @@ class StatedEntries(NamedTuple):
     are_undecided: NDArray[np.bool_]
     statements: NDArray[np.uint8]
     external_ids: Sequence[str] | None
-    shapes: Sequence[tuple[bytes, NDArray[np.int64], NDArray[np.uint8]]]
+    shapes: Shapes
 
     @property
     def are_withdrawn(self) -> NDArray[np.bool_]:
@@ -415,9 +416,7 @@ def _known(first: int, last: int, packed: bytes, ids: NDArray[np.int64]) -> Know
     return KnownBy(ids, keys, ids[~is_told])
 
 
-def _statements(
-    rows: Sequence[Row], shapes: Sequence[tuple[bytes, NDArray[np.int64], NDArray[np.uint8]]]
-) -> NDArray[np.uint8]:
+def _statements(rows: Sequence[Row], shapes: Shapes) -> NDArray[np.uint8]:
     """Return the digests of what rows of `_SQL` state."""
     ordered: list[bytes] = [row[5] for row in rows]
     for shape, at, _ in shapes:

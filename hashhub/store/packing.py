@@ -29,6 +29,9 @@ from hashhub.model import EntryState, Flags, Record
 from hashhub.store.idset import ascending
 from hashhub.store.schema import ALGORITHM_CODES, ENTRY_STATES, from_millis, to_millis
 
+Shapes = Sequence[tuple[bytes, NDArray[np.int64], NDArray[np.uint8]]]
+"""Packed hashes by shape, as `cut` yields them."""
+
 
 class EntryColumns(NamedTuple):
     """Packed entries as `Store.stage_entries` takes them: columns of one length, `ids` ascending.

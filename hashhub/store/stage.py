@@ -28,7 +28,7 @@ from hashhub.store.database import Database
 from hashhub.store.events import append_event
 from hashhub.store.idset import IdSet
 from hashhub.store.leases import Leases
-from hashhub.store.packing import EntryColumns, unpack_hashes
+from hashhub.store.packing import EntryColumns, cut, unpack_hashes
 from hashhub.store.reports import FindingRun, Reports
 from hashhub.store.resources import to_json
 from hashhub.store.schema import STAGED
@@ -113,10 +113,12 @@ class Stage:
             [0] * count,
             entries.expire_times,
         )
+        shapes = list(cut(entries.hashes))
+        page = statements.page_of(entries, shapes, commit.hash_set, commit.key)
         with self._db.write() as c:
             self._db.insert_columns(c, s.entry, columns)
             self._db.insert(c, s.frames, videos.rows_of(entries))
-            self._db.insert(c, s.statement_page, [statements.page_of(entries, commit.hash_set, commit.key)])
+            self._db.insert(c, s.statement_page, [page])
             if after is not None:
                 after.result()
             self._db.lock(c)  # after the rows: on PostgreSQL others can write meanwhile
@@ -125,7 +127,7 @@ class Stage:
             self._writing.add_changes(c, revision, [(STAGED, IdSet(first, last), commit.key)])
         with commit.lock:
             # Only now: a run must not have hashes of entries that are not there, which a purge would not find.
-            digests = commit.gather(entries)
+            digests = commit.gather(entries, shapes)
             if not any(entries.frames):  # of which there may be thousands to an entry
                 with self._digests_lock:
                     self._digests = dict([*self._digests.items(), (first, digests)][-_PIECES_NOTED:])

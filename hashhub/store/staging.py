@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from hashhub.frames import matching_digests
 from hashhub.hashes import FRAMES, VPDQ
 from hashhub.model import Actor
-from hashhub.store.packing import NAMES, EntryColumns, columns_of, cut, heads_of
+from hashhub.store.packing import NAMES, EntryColumns, Shapes, columns_of, heads_of
 from hashhub.store.schema import ACTIVE
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -66,8 +66,8 @@ class Commit:
         """
         return self._content.hexdigest()
 
-    def gather(self, entries: EntryColumns) -> dict[str, NDArray[np.uint8]]:
-        """Keep the hashes of packed entries for the next run, and commit to what the entries say.
+    def gather(self, entries: EntryColumns, shapes: Shapes) -> dict[str, NDArray[np.uint8]]:
+        """Keep the hashes of packed entries for the next run, and commit to what the entries say. `shapes`: the hashes.
 
         Return the digests of those that are ACTIVE, by algorithm, not all distinct; those of frames are left out.
         """
@@ -85,7 +85,7 @@ class Commit:
         is_active = np.equal(entries.states, ACTIVE)
         all_active = bool(is_active.all())
         active: dict[int, list[NDArray[np.uint8]]] = {}
-        for shape, rows, matrix in cut(entries.hashes):
+        for shape, rows, matrix in shapes:
             for code, column in columns_of(shape, matrix):
                 digests = np.ascontiguousarray(column)
                 self.hashes.setdefault(code, []).append((digests, ids[rows]))

@@ -30,7 +30,7 @@ from hashhub.hashes import STORED, Metric
 from hashhub.item import COMPARED
 from hashhub.store import schema as s
 from hashhub.store.database import Row
-from hashhub.store.packing import KEY_BYTES, STATEMENT_BYTES, WIDTHS, EntryColumns, columns_of, cut
+from hashhub.store.packing import KEY_BYTES, STATEMENT_BYTES, WIDTHS, EntryColumns, Shapes, columns_of
 
 _VERSION: Final = 1  # raise it when `packing.statement` says the same fields otherwise
 FORM: Final = zlib.crc32(repr((_VERSION, [f.name for f in COMPARED])).encode()) >> 1  # a new field is another form
@@ -40,8 +40,8 @@ _HEAD: Final = struct.Struct("<BBI")  # of a sort of keys: the sort, whether eve
 _Keys = tuple[int, NDArray[np.uint8], NDArray[np.int64]]  # the sort, uint8[m, bytes], and the place of each, int64[m]
 
 
-def page_of(entries: EntryColumns, set_key: int, import_key: int) -> Row:
-    """Return the row of a page for entries that are about to be written."""
+def page_of(entries: EntryColumns, shapes: Shapes, set_key: int, import_key: int) -> Row:
+    """Return the row of a page for entries that are about to be written; `shapes`: their hashes."""
     first, last = entries.ids[0], entries.ids[-1]
     places = np.asarray(entries.ids, np.int64) - first
     digests = np.zeros((last - first + 1, STATEMENT_BYTES), np.uint8)
@@ -49,7 +49,15 @@ def page_of(entries: EntryColumns, set_key: int, import_key: int) -> Row:
     classifications = np.zeros(len(digests), "<i4")
     classifications[places] = [key or 0 for key in entries.classifications]
     content = digests.tobytes() + classifications.tobytes()
-    return first, last, set_key, import_key, FORM, content, _packed(_keys_of(entries, places), len(digests))
+    return (
+        first,
+        last,
+        set_key,
+        import_key,
+        FORM,
+        content,
+        _packed(_keys_of(entries.names, shapes, places), len(digests)),
+    )
 
 
 def unpacked(first: int, last: int, form: int, content: bytes) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
@@ -76,13 +84,13 @@ def unpacked_keys(packed: bytes) -> Iterator[_Keys]:
         at += n * width
 
 
-def _keys_of(entries: EntryColumns, places: NDArray[np.int64]) -> Iterator[_Keys]:
-    """Yield what entries about to be written are known by; `places`: of the entries."""
-    named = np.fromiter(map(bool, entries.names), np.bool_, len(places))
+def _keys_of(names: Sequence[bytes], shapes: Shapes, places: NDArray[np.int64]) -> Iterator[_Keys]:
+    """Yield what entries at these places are known by."""
+    named = np.fromiter(map(bool, names), np.bool_, len(places))
     if named.any():
-        yield NAMED, np.frombuffer(b"".join(entries.names), np.uint8).reshape(-1, KEY_BYTES), places[named]
+        yield NAMED, np.frombuffer(b"".join(names), np.uint8).reshape(-1, KEY_BYTES), places[named]
     digests: dict[int, list[tuple[NDArray[np.uint8], NDArray[np.int64]]]] = {}
-    for shape, rows, matrix in cut(entries.hashes):
+    for shape, rows, matrix in shapes:
         for code, column in columns_of(shape, matrix):
             if code in _EXACT:
                 digests.setdefault(code, []).append((column, places[rows]))
