@@ -49,15 +49,8 @@ def page_of(entries: EntryColumns, shapes: Shapes, set_key: int, import_key: int
     classifications = np.zeros(len(digests), "<i4")
     classifications[places] = [key or 0 for key in entries.classifications]
     content = digests.tobytes() + classifications.tobytes()
-    return (
-        first,
-        last,
-        set_key,
-        import_key,
-        FORM,
-        content,
-        _packed(_keys_of(entries.names, shapes, places), len(digests)),
-    )
+    known_by = _packed(_keys_of(entries.names, shapes, places), len(digests))
+    return first, last, set_key, import_key, FORM, content, known_by
 
 
 def unpacked(first: int, last: int, form: int, content: bytes) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:

@@ -346,7 +346,11 @@ class Batch:
     def digests(self, shape: bytes, items: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Yield the algorithm's code and the digests, uint8[n, digest_bytes], of each place in the items' shape."""
         flat = np.frombuffer(self._columns.hashes, np.uint8)
-        yield from columns_of(shape, flat[self._starts[items][:, None] + np.arange(shape_width(shape))])
+        if len(self._columns.shapes) == 1:  # usually: no place of each byte need be named
+            matrix = flat.reshape(len(self), shape_width(shape))
+            yield from columns_of(shape, matrix if len(items) == len(self) else np.take(matrix, items, axis=0))
+        else:
+            yield from columns_of(shape, flat[self._starts[items][:, None] + np.arange(shape_width(shape))])
 
     def remarks(self, item: int) -> Remarks:
         """Return what hygiene says of an item."""
