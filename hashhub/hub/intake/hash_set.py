@@ -153,8 +153,8 @@ class HashSetComparison:
         return _joined(parts)
 
     def _unsettled(self, unread: NDArray[np.int64], displaced: NDArray[np.int64]) -> Iterator[_Others]:
-        """Yield the entries that share keys, of these, the first of which are ACTIVE: by what pages tell of their keys,
-        and by their rows.
+        """Yield those that may share keys of entries whose rows were not read. `unread`: ACTIVE ones, ids in any order;
+        pages tell what most of them are known by. `displaced`: further ones, whatever their state.
         """
         comparison = self._store.comparison
         rest = [displaced]
