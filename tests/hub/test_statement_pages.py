@@ -25,6 +25,7 @@ from hashhub.store.database import NO_ENTRY
 from hashhub.store.packing import keys_of_texts, unpack_hashes
 from hashhub.store.schema import ALGORITHM_CODES
 from tests.hub.conftest import OPERATOR, Desk, item, writer
+from tests.hub.test_videos import video
 
 _UPGRADED = 10  # after so many steps
 _OTHER_FORM = 20
@@ -142,6 +143,8 @@ class Chance:
             changed["expire_time"] = datetime(2200, 1, choice((1, 2)), tzinfo=UTC)
         if self.random.random() < 0.1:
             changed["reviews"] = (RecordReview(ReviewKind.FALSE_POSITIVE, "someone", choice("ab")),)
+        if self.random.random() < 0.15:
+            return Record(position=f"line {number}", frames=video(range(number, number + 3)), **changed)
         algorithms = choice((("MD5", "SHA1"), ("SHA1", "MD5"), ("MD5",), ("PDQ",)))
         return item(number, algorithms=algorithms, value=choice(("", "1", "1", "2")), **changed)
 
