@@ -90,8 +90,11 @@ def ask(
     method: str = "POST",
     path: str = "/",
     headers: Iterable[tuple[str, str]] = (("Content-Type", FORM_TYPE),),
+    says_end: bool = False,
 ) -> Reply:
-    """Send one request over a socket of its own; pieces are sent as chunks."""
+    """Send one request over a socket of its own; pieces are sent as chunks. `says_end`: send no more then; Werkzeug
+    reads what an app has left unread, to its end, before it closes.
+    """
     framing = f"Content-Length: {len(body)}" if isinstance(body, bytes) else "Transfer-Encoding: chunked"
     head = [f"{method} {path} HTTP/1.1", "Host: app", "Connection: close", framing]
     head += [f"{name}: {value}" for name, value in headers]
@@ -104,6 +107,8 @@ def ask(
                 for piece in body:
                     connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
                 connection.sendall(b"0\r\n\r\n")
+            if says_end:
+                connection.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # refused before its end; the answer is there all the same
         return reply_from(connection)
