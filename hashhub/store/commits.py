@@ -37,7 +37,7 @@ from hashhub.model import (
     now,
 )
 from hashhub.store import schema as s
-from hashhub.store.database import Database
+from hashhub.store.database import NO_ENTRY, Database
 from hashhub.store.entries import review_row
 from hashhub.store.events import append_event, decoded, facts_of, is_in
 from hashhub.store.holds import HOLD_SQL, Origin, hold_of_row, lift_holds
@@ -212,7 +212,11 @@ class Commits:
                     revision,
                     [(UPSERT, IdSet(first, last), commit.key) for first, last in merged(commit.ranges)],
                 )
-                self._writing.inherit(c, commit.hash_set, restated)
+                # Of what stays nothing else says that a withdrawn one's reviews count for it from now on.
+                first_new = min((first for first, _ in commit.allocations), default=NO_ENTRY)
+                gaining = [entry for entry in self._writing.inherit(c, commit.hash_set, restated) if entry < first_new]
+                if gaining:
+                    self._writing.add_changes(c, revision, [(REVIEWED, IdSet.of(gaining), 0)])
                 self._writing.inherit_requests(c, commit.hash_set, restated, superseded)
                 self._add_reviews(c, commit, reviews, revision, at)
                 _close(c, commit, counts, revision, at)

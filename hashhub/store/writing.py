@@ -5,6 +5,7 @@ Each function works inside its caller's transaction, which holds the lock and ha
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from sqlalchemy.engine import Connection
 
 from hashhub.errors import NotFound
 from hashhub.store import schema as s
-from hashhub.store.database import Database
+from hashhub.store.database import Database, Row
 from hashhub.store.idset import IdSet, runs
 from hashhub.store.outstanding import Outstanding
 from hashhub.store.packing import pack_reasons, replace_reasons, unpack_reasons
@@ -108,21 +109,27 @@ class Writing:
         ).one()
         return f"entries/{row[0]}/{row[1]}/{entry_id}"
 
-    def inherit(self, c: Connection, hash_set: int, restated: NDArray[np.int64]) -> None:
-        """Let the reviews of the first of each pair of entries, int64[n, 2], count for the second too."""
+    def inherit(self, c: Connection, hash_set: int, restated: NDArray[np.int64]) -> list[int]:
+        """Let the reviews of the first of each pair of entries, int64[n, 2], count for the second too. Return the
+        entries for which more of them count now, ascending.
+        """
         if not len(restated):
-            return
+            return []
         # Read here, in the transaction, so that no review that comes in during a long commit is left behind.
-        with_reviews = c.exec_driver_sql(
-            self._db.sql("SELECT DISTINCT entry FROM reviewed WHERE hash_set = ?"), (hash_set,)
-        )
-        pairs = restated[np.isin(restated[:, 0], np.fromiter((row[0] for row in with_reviews), np.int64))]
-        if len(pairs):
-            sql = self._db.sql(
-                "INSERT INTO reviewed SELECT hash_set, ?, review FROM reviewed WHERE hash_set = ? AND entry = ? "
-                "ON CONFLICT DO NOTHING"
-            )
-            c.exec_driver_sql(sql, [(later, hash_set, earlier) for earlier, later in pairs.tolist()])
+        reviewed: defaultdict[int, set[int]] = defaultdict(set)
+        sql = self._db.sql("SELECT entry, review FROM reviewed WHERE hash_set = ?")
+        for entry, review in c.exec_driver_sql(sql, (hash_set,)):
+            reviewed[entry].add(review)
+        pairs = restated[np.isin(restated[:, 0], np.fromiter(reviewed, np.int64))]
+        rows: list[Row] = []
+        for earlier, later in pairs.tolist():
+            fresh = reviewed[earlier] - reviewed[later]
+            reviewed[later] |= fresh
+            rows += [(hash_set, later, review) for review in fresh]
+        if rows:
+            sql = self._db.sql("INSERT INTO reviewed (hash_set, entry, review) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+            c.exec_driver_sql(sql, rows)
+        return sorted({row[1] for row in rows})
 
     def add_successions(self, c: Connection, pairs: NDArray[np.int64]) -> None:
         """Note which entry took the place of which: distinct pairs (earlier, later), int64[n, 2]."""

@@ -15,6 +15,7 @@ from hashhub.model import (
     Entry,
     EntryState,
     Import,
+    Marking,
     Record,
     RecordReview,
     Review,
@@ -23,6 +24,7 @@ from hashhub.model import (
     WithdrawalReason,
 )
 from tests.hub.conftest import AUDITOR, OPERATOR, Desk, digest, item, writer
+from tests.hub.receiving import Receiver, admit, entitled, mirroring
 
 
 def dispute(desk: Desk, entry: Entry, kind: ReviewKind = ReviewKind.FALSE_POSITIVE, who: str = "beta") -> Review:
@@ -307,3 +309,28 @@ class TestTheSameFileAgain:
         assert any_desk.known(1, 2) == [2]
         assert self.send(any_desk).counts.accepted == 1
         assert any_desk.known(1, 2) == [1, 2]
+
+
+def test_receivers_hear_of_reviews_that_an_entry_takes_over_from_a_withdrawn_one(desk: Desk) -> None:
+    """A list that states it again lets them count for it; nothing else about it changes."""
+    desk.hash_set("alpha/list", marking=Marking(bulk=True))
+    desk.contribute("alpha/list", item(1, external_id="kept"), source="one")
+    desk.contribute("alpha/list", item(1, external_id="gone"), source="two")
+    gone = next(e for e in desk.entries("alpha/list") if e.external_id == "gone")
+    desk.contributor("beta")
+    dispute(desk, gone)
+    desk.hub.entries.withdraw(OPERATOR, "alpha", "list", gone.id, WithdrawalReason.ERROR)
+    who = mirroring()
+    admit(desk.hub._store, who)
+    receiver = Receiver(desk.hub, who)
+    receiver.catch_up()
+    assert len(receiver.entries) == 1
+    desk.contribute("alpha/list", item(1, external_id="kept"), item(2), source="three")
+    assert [r.author for r in reviews(desk, only_named(desk, "kept"))] == ["beta"]
+    receiver.catch_up()
+    assert (receiver.entries, receiver.sets) == entitled(desk.hub, who)
+
+
+def only_named(desk: Desk, external_id: str) -> Entry:
+    (entry,) = (e for e in desk.entries("alpha/list") if e.external_id == external_id)
+    return entry
