@@ -20,7 +20,7 @@ from hashhub.hook.records import Records
 from hashhub.hook.rounds import QueueRounds
 from hashhub.hook.settings import CaseSettings, HookSettings
 from tests.hook.conftest import HELD, jpeg
-from tests.hook.test_vault import Machine
+from tests.hook.test_vault_clock import Machine
 
 
 @pytest.fixture
