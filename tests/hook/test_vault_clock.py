@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hashhub.errors import (
-    LimitExceeded,
-)
+from hashhub.errors import LimitExceeded
 from hashhub.hook.clock import Look
 from hashhub.hook.queue import Code, Rulings
 from hashhub.hook.vault import Vault
