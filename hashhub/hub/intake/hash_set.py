@@ -262,19 +262,12 @@ class HashSetComparison:
         return self._sharing(_Others(page.ids, page.are_active, ~page.are_withdrawn, named, keys))
 
     def _told(self, page: KnownBy) -> _Others:
-        """Return those of a page's entries that may share a key with an item.
-
-        Of one with an external id, which is its identity while it is live, the digests mean nothing.
-        """
+        """Return those of a page's entries, which are ACTIVE, that may share a key with an item."""
         every = np.ones(len(page.ids), np.bool_)
         named = np.zeros(len(page.ids), np.bool_)
         if EXTERNAL_ID in page.keys:
             named[page.keys[EXTERNAL_ID][1]] = True
-        keys = dict(page.keys)
-        for sort in (keys.keys() - {EXTERNAL_ID}) if named.any() else ():
-            values, rows = keys[sort]
-            keys[sort] = values[~named[rows]], rows[~named[rows]]
-        return self._sharing(_Others(page.ids, every, every, named, keys))
+        return self._sharing(_Others(page.ids, every, every, named, page.keys))
 
     def _sharing(self, entries: _Others) -> _Others:
         """Return those of the entries that may share a key with an item, with these keys."""
