@@ -22,8 +22,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from hashhub.hashing import pool
-from hashhub.store import Store
-from hashhub.store import database as sql_database
+from hashhub.store import Store, engines
 from tests import statements
 from tests.templates import Templates
 from tests.warm import Warm
@@ -98,14 +97,14 @@ def warm(warmed: Warm, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _unsynchronised() -> Iterator[None]:
     """Do not wait for the disk at each commit of a store: what is there after a power cut is no test's question."""
-    set_up = sql_database._set_up_sqlite_writer
+    set_up = engines._set_up_sqlite_writer
 
     def set_up_unsynchronised(connection: sqlite3.Connection, record: object) -> None:
         set_up(connection, record)
         connection.execute("PRAGMA synchronous = OFF")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sql_database, "_set_up_sqlite_writer", set_up_unsynchronised)
+        patch.setattr(engines, "_set_up_sqlite_writer", set_up_unsynchronised)
         yield
 
 

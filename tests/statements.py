@@ -28,7 +28,7 @@ class Compiled(dict[Any, Any]):
 
 def share(patch: pytest.MonkeyPatch) -> None:
     """Let the stores that are opened from now on share what they compile: readers with readers, writers likewise."""
-    for name in ("_sqlite_engines", "_postgresql_engines"):
+    for name in ("sqlite_engines", "postgresql_engines"):
         patch.setattr(sql_database, name, _sharing(getattr(sql_database, name)))
 
 

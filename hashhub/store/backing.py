@@ -21,7 +21,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from hashhub.errors import DataLoss, FailedPrecondition, Reason, Unavailable
-from hashhub.store.database import FILE_NAME, locate, mapped
+from hashhub.store.driver_errors import mapped
+from hashhub.store.engines import FILE_NAME, locate
 from hashhub.store.events import Position
 from hashhub.store.reaching import reaching
 

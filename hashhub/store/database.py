@@ -1,6 +1,6 @@
-"""One database behind two engines: transactions, bulk rows, migrations, and the mapping of foreign errors.
+"""One database behind two engines: transactions, bulk rows and migrations.
 
-This module hides what differs between SQLite and PostgreSQL:
+With `engines`, which connects, and `driver_errors`, this module hides what differs between SQLite and PostgreSQL:
 
                 SQLite                                        PostgreSQL
     read        one statement, its own snapshot               the same (autocommit)
@@ -16,8 +16,6 @@ import contextlib
 import itertools
 import logging
 import os
-import re
-import sqlite3
 import threading
 import time
 from collections import deque
@@ -32,20 +30,18 @@ import msgspec
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy import event
-from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.engine import URL, Connection
 
-from hashhub.errors import (
-    AlreadyExists,
-    Conflict,
-    DataLoss,
-    FailedPrecondition,
-    HashHubError,
-    InvalidArgument,
-    LimitExceeded,
-    Reason,
-    Unavailable,
-    Violation,
+from hashhub.errors import FailedPrecondition, LimitExceeded, Reason
+from hashhub.store.driver_errors import QUEUE_SECONDS, ReadOnly, away, mapped, missing
+from hashhub.store.engines import (
+    BUSY_POLL_SECONDS,
+    BUSY_SECONDS,
+    ROOM_BYTES,
+    hold_reserve,
+    postgresql_engines,
+    release_reserve,
+    sqlite_engines,
 )
 from hashhub.store.reaching import reaching, tell
 from hashhub.store.schema import ACTIVE, QUARANTINED, SCHEMA_VERSION, metadata, request, tables
@@ -54,39 +50,14 @@ _log = logging.getLogger("hashhub.store")
 Row = tuple[Any, ...]
 _T = TypeVar("_T")
 
-FILE_NAME: Final = "hashhub.db"
-_BUSY_SECONDS: Final = 10.0  # a writer waits this long for another's transaction, which lasts well under a second
-_BUSY_POLL_SECONDS: Final = 0.002
 _COPY_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # no flags, no extension
 _COPY_END: Final = b"\xff\xff"
 _IN_SIZES: Final = (1, 8, 64, 512)  # keys in one statement on SQLite
 _ROWS_AT_ONCE: Final = 250  # in one INSERT on SQLite, which takes 32,766 values at most: some 0.5 ms
 _KEY_PAGE: Final = 10_000  # keys in one statement on PostgreSQL
-_QUEUE_SECONDS: Final = 30.0  # a thread waits this long for a connection of its own process
-_CONNECT_SECONDS: Final = (
-    5  # for a connection to PostgreSQL, and unanswered packets on one: nobody waits longer for a dead host
-)
-_RESERVE_NAME: Final = "room-to-start"
-_RESERVE_BYTES: Final = 1 << 20
-"""Held back on SQLite's disk: opening the database needs some 100 KB for the index of its log, also only to read it."""
-_ROOM_BYTES: Final = 1 << 20  # a disk with less is full: an import's batch would not fit
 _ROOM_LOOK_SECONDS: Final = 5.0
 NO_ENTRY: Final = 2**63 - 1  # an id that no entry will ever have
-_READERS: Final = 32  # connections kept for reading; more than the default 16 threads of a process
 _MIGRATION_LOCK: Final = 0x6861736868756221  # "hashhub!": key of the advisory lock on PostgreSQL
-WRITER_PRAGMAS: Final = (
-    # What was acknowledged survives a power cut: a withdrawal that comes back would be worse than a few ms for each
-    # commit.
-    "synchronous = FULL",
-    "busy_timeout = 0",  # ms; `_begin_immediate` waits, and inside a transaction nothing is in the way
-    "foreign_keys = ON",
-    # What is deleted is overwritten: erased digests must not stay in free pages of the file.
-    "secure_delete = ON",
-    "cache_size = -98304",  # KiB; a sorted run of hashes comes back to the upper part of the tree again and again
-    "wal_autocheckpoint = 16384",  # pages, 64 MiB: a page is copied back once for many commits
-    "journal_size_limit = 268435456",  # bytes of the log that are kept after a large import
-)
-"""How SQLite writes."""
 _COPY_TYPES: Final[dict[type[Any], str]] = {
     sa.BigInteger: "int8",
     sa.Integer: "int4",
@@ -96,44 +67,6 @@ _COPY_TYPES: Final[dict[type[Any], str]] = {
     sa.Boolean: "bool",
 }
 _COPY_NUMBERS: Final = {"int8": ">i8", "int4": ">i4", "int2": ">i2"}
-
-_LIKE_A_SERVER: Final = re.compile(r"(?:postgres\w*(?:\+\w+)?:(?!//)|[^/]*@[^/]+/|[\w.-]+:\d{2,5}(?:/|$))")
-
-
-def locate(database: str | Path) -> URL:
-    """Return the URL of a database given as a PostgreSQL or SQLite URL, a directory or a file.
-
-    A path that does not exist yet is a file when it ends in .db, .sqlite or .sqlite3, otherwise a directory.
-    Raises InvalidArgument for anything else.
-    """
-    if isinstance(database, str) and _LIKE_A_SERVER.match(database) and not Path(database).exists():
-        raise InvalidArgument.field(
-            "database",
-            f"{database.rpartition('@')[2][:60]!r} looks like a server's address without a scheme; expected "
-            "postgresql+psycopg://USER@HOST:PORT/NAME, or the path of a directory",
-            "URL",
-        )
-    if isinstance(database, str) and "://" in database:
-        try:
-            url = sa.make_url(database)
-        except sa.exc.ArgumentError as e:
-            raise InvalidArgument.field(
-                "database", "is not a URL; expected postgresql+psycopg://USER@HOST:PORT/NAME", "URL"
-            ) from e
-        if url.drivername in {"postgresql", "postgres", "postgresql+psycopg"}:
-            return url.set(drivername="postgresql+psycopg")
-        if url.get_backend_name() != "sqlite" or not url.database:
-            raise InvalidArgument.field(
-                "database",
-                f"the scheme {url.drivername} is not supported; expected postgresql+psycopg://USER@HOST:PORT/NAME, "
-                "or a path",
-                "URL",
-            )
-        database = url.database
-    path = Path(database)
-    if path.is_dir() or (not path.exists() and path.suffix not in {".db", ".sqlite", ".sqlite3"}):
-        path /= FILE_NAME
-    return URL.create("sqlite+pysqlite", database=str(path))
 
 
 class _Turns:
@@ -158,11 +91,11 @@ class _Turns:
             else:
                 self._taken = True
                 turn.set()
-        if not turn.wait(_QUEUE_SECONDS):
+        if not turn.wait(QUEUE_SECONDS):
             with self._guard:
                 if not turn.is_set():
                     self._waiting.remove(turn)
-                    raise _away("too many writes wait for the database", 1.0)
+                    raise away("too many writes wait for the database", 1.0)
         try:
             yield
         finally:
@@ -193,16 +126,16 @@ class Database:
             if e.reason is not Reason.DISK_FULL or self._directory is None:
                 raise
             # Without any room not even a reader opens the database. What was held back for this is enough.
-            if not _release_reserve(self._directory):
+            if not release_reserve(self._directory):
                 raise
             _log.warning("the disk is full; the database opens in the room that was held back for this")
             self._open(url, create=create)
         if self._directory is not None:
-            _hold_reserve(self._directory)
+            hold_reserve(self._directory)
 
     def _open(self, url: URL, *, create: bool) -> None:
         with mapped(), nullcontext() if self.is_sqlite else reaching(url):
-            engines = _sqlite_engines(url, create=create) if self.is_sqlite else _postgresql_engines(url)
+            engines = sqlite_engines(url, create=create) if self.is_sqlite else postgresql_engines(url)
             self._readers, self._writer = engines
             try:
                 self._migrate(create=create)
@@ -339,8 +272,8 @@ class Database:
         try:
             with mapped(), turn, self._writer.begin() as c:
                 yield c
-        except (LimitExceeded, _ReadOnly) as e:
-            self._is_refusing |= isinstance(e, _ReadOnly) or e.reason is Reason.DISK_FULL
+        except (LimitExceeded, ReadOnly) as e:
+            self._is_refusing |= isinstance(e, ReadOnly) or e.reason is Reason.DISK_FULL
             raise
 
     def own_session(self) -> Connection:
@@ -360,14 +293,14 @@ class Database:
                 disk = os.statvfs(self._directory)
             except OSError:
                 return False
-            if disk.f_bavail * disk.f_frsize < _ROOM_BYTES:
+            if disk.f_bavail * disk.f_frsize < ROOM_BYTES:
                 return False
-            _hold_reserve(self._directory)
+            hold_reserve(self._directory)
         if self._is_refusing and time.monotonic() >= self._room_tried + _ROOM_LOOK_SECONDS:
             self._room_tried = time.monotonic()
             try:
                 self._try_to_write()
-            except (LimitExceeded, _ReadOnly):
+            except (LimitExceeded, ReadOnly):
                 return False
             self._is_refusing = False
         return not self._is_refusing
@@ -379,7 +312,7 @@ class Database:
         with suppress(_TriedError), self.write() as c:
             c.execute(metadata.update().values(key=metadata.c.key))
             if not self.is_sqlite:
-                content = os.urandom(_ROOM_BYTES)  # which is not compressed
+                content = os.urandom(ROOM_BYTES)  # which is not compressed
                 c.execute(request.insert().values(id="", content_digest=b"", result=content, create_time=0))
                 raise _TriedError
 
@@ -396,14 +329,14 @@ class Database:
         """
         if not self.is_sqlite:
             return False
-        deadline = time.monotonic() + _BUSY_SECONDS
+        deadline = time.monotonic() + BUSY_SECONDS
         with mapped(), self._turns.take() if self._turns else nullcontext():
             connection = self._writer.raw_connection()  # outside a transaction
             try:
                 while connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                     if time.monotonic() > deadline:
                         return False
-                    time.sleep(_BUSY_POLL_SECONDS)
+                    time.sleep(BUSY_POLL_SECONDS)
             finally:
                 connection.close()
         return True
@@ -494,7 +427,7 @@ class Database:
                 c.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             version = _version(c)
             if version is None and not create:
-                raise _missing()
+                raise missing()
             if version is not None and version > SCHEMA_VERSION:
                 raise FailedPrecondition(
                     f"the database has tables of version {version}, this hashhub knows up to {SCHEMA_VERSION}; upgrade "
@@ -549,142 +482,6 @@ def upgrade(c: Connection) -> None:
     command.upgrade(config, "head")
 
 
-@contextmanager
-def mapped() -> Iterator[None]:
-    """Turn errors of SQLAlchemy and the drivers into ours."""
-    try:
-        yield
-    except HashHubError:
-        raise
-    except sa.exc.TimeoutError as e:
-        raise Unavailable(
-            f"no database connection became free within {_QUEUE_SECONDS:.0f} s; retry",
-            reason=Reason.DATABASE_UNAVAILABLE,
-            retry_after=1.0,
-        ) from e
-    except sa.exc.DBAPIError as e:
-        raise _translate(e.orig or e) from e
-    except sa.exc.SQLAlchemyError as e:
-        raise _refused(e) from e
-    except UnicodeEncodeError as e:
-        raise _unstorable() from e
-    except Exception as e:
-        if not _is_driver_error(e):
-            raise
-        raise _translate(e) from e
-
-
-def _translate(e: BaseException) -> HashHubError:
-    code = getattr(e, "sqlite_errorcode", None)
-    state = getattr(e, "sqlstate", None) or ""
-    if code is not None:
-        match code & 0xFF:
-            case sqlite3.SQLITE_FULL:
-                return _disk_full()
-            case sqlite3.SQLITE_IOERR if code == sqlite3.SQLITE_IOERR_SHMSIZE:
-                return _disk_full()
-            case sqlite3.SQLITE_CONSTRAINT:
-                return _constraint(
-                    unique=code in {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
-                )
-            case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-                return DataLoss(
-                    "the database file is damaged or not a database: restore it from a backup",
-                    reason=Reason.DATABASE_UNAVAILABLE,
-                )
-            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                return _away("the database is busy with another process's write", 1.0)
-            case sqlite3.SQLITE_READONLY:
-                return _read_only("check its disk and permissions")
-            case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
-                return _away("the database file cannot be read or written; check its disk and permissions", 5.0)
-            case _:
-                return _refused(e)
-    if state.startswith("22") or type(e).__name__ == "DataError":  # psycopg itself refuses a NUL, without a state
-        return _unstorable()
-    if state.startswith("23"):  # integrity constraint violation; the classes are in PostgreSQL's appendix A
-        return _constraint(unique=state == "23505")
-    if state == "53100":
-        return _disk_full()
-    if state.startswith("40"):  # serialization failure, deadlock
-        return Conflict("another call changed the same thing at the same moment; read again and retry")
-    if state.startswith(("08", "53", "57")) or (not state and _is_operational(e)):
-        return _away("the database cannot be reached", 1.0)
-    if state == "25006":
-        return _read_only("it is a standby, or was told so, which some do whose disk is full")
-    if state == "25P03":
-        return _away("the database took a write for idle and ended it (idle_in_transaction_session_timeout)", 1.0)
-    if state == "3D000":
-        return _missing()
-    return _refused(e)
-
-
-class _TriedError(Exception):
-    """A write was tried, and is rolled back. Never leaves this module."""
-
-
-class _ReadOnly(Unavailable):
-    """The database can be read, and takes no writes."""
-
-
-def _read_only(why: str) -> _ReadOnly:
-    return _ReadOnly(
-        f"the database takes no writes, and nothing was written: {why}; retry once it takes them",
-        reason=Reason.DATABASE_UNAVAILABLE,
-        retry_after=5.0,
-    )
-
-
-def _refused(e: BaseException) -> HashHubError:
-    """Write down what was not expected, without values: they may be digests, and the answer goes to any caller."""
-    said = getattr(getattr(e, "diag", None), "message_primary", None) or (
-        str(e) if isinstance(e, sqlite3.Error) else ""
-    )
-    _log.error("the database refused a statement: %s %s", type(e).__name__, said)
-    return HashHubError("the database refused a statement; see the server's log")
-
-
-def _away(message: str, retry_after: float) -> Unavailable:
-    return Unavailable(f"{message}; retry", reason=Reason.DATABASE_UNAVAILABLE, retry_after=retry_after)
-
-
-def _disk_full() -> LimitExceeded:
-    return LimitExceeded(
-        "the database's disk is full and nothing was written: free some space, then retry",
-        reason=Reason.DISK_FULL,
-        retry_after=60.0,
-    )
-
-
-def _unstorable() -> InvalidArgument:
-    return InvalidArgument(
-        "a text cannot be stored: it has a NUL character or half a surrogate pair; remove that from the source",
-        violations=(Violation("text", "must be Unicode without NUL characters", "NOT_STORABLE"),),
-    )
-
-
-def _missing() -> FailedPrecondition:
-    return FailedPrecondition(
-        "there is no hashhub database here; check the path or URL, or start the server once to create it",
-        reason=Reason.DATABASE_UNAVAILABLE,
-    )
-
-
-def _constraint(*, unique: bool) -> HashHubError:
-    if unique:
-        return AlreadyExists("something with this name or id exists already; choose another or read the existing one")
-    return Conflict("what this refers to was changed or removed meanwhile; read again and retry")
-
-
-def _is_driver_error(e: Exception) -> bool:
-    """Whether a driver raised it. psycopg may not be installed, so its errors are known by their module."""
-    return isinstance(e, sqlite3.Error) or any(t.__module__.startswith("psycopg") for t in type(e).__mro__)
-
-
-def _is_operational(e: BaseException) -> bool:
-    return any(t.__name__ in {"OperationalError", "InterfaceError"} for t in type(e).__mro__)
-
-
 def _rows(c: Connection, sql: str, parameters: Row) -> Sequence[Row]:
     return c.exec_driver_sql(
         sql, parameters
@@ -720,163 +517,5 @@ def _copy_type(column_type: sa.types.TypeEngine[Any]) -> str:
     return next(_COPY_TYPES[t] for t in type(column_type).__mro__ if t in _COPY_TYPES)
 
 
-def _sqlite_engines(url: URL, *, create: bool) -> tuple[Engine, Engine]:
-    path = Path(url.database or "")
-    if not create and not path.exists():
-        raise _missing()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise _away("the data directory cannot be created; check its parent's permissions", 5.0) from e
-    common: dict[str, Any] = {
-        # None: the driver starts no transactions of its own.
-        "connect_args": {"isolation_level": None, "timeout": _BUSY_SECONDS, "cached_statements": 256},
-        "poolclass": sa.pool.QueuePool,
-        "pool_timeout": _QUEUE_SECONDS,
-    }
-    writer = sa.create_engine(url, pool_size=1, max_overflow=0, **common)
-    readers = sa.create_engine(
-        url, pool_size=_READERS, pool_use_lifo=True, pool_reset_on_return=None, isolation_level="AUTOCOMMIT", **common
-    )
-    event.listen(writer, "connect", _set_up_sqlite_writer)
-    event.listen(readers, "connect", _set_up_sqlite_reader)
-    event.listen(writer, "begin", _begin_immediate)
-    with writer.connect():  # creates the file in WAL mode before any reader opens it
-        pass
-    return readers, writer
-
-
-def _hold_reserve(directory: Path) -> None:
-    """Hold room back, real bytes and not a hole, unless it is held already or there is none to spare."""
-    path = directory / _RESERVE_NAME
-    try:
-        if path.exists():
-            return
-        disk = os.statvfs(directory)
-        if disk.f_bavail * disk.f_frsize < 2 * (_RESERVE_BYTES + _ROOM_BYTES):
-            return
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except OSError:  # another process was first, or the disk does not take it: the hub works without
-        return
-    try:
-        os.posix_fallocate(file, 0, _RESERVE_BYTES)
-    except OSError:
-        with contextlib.suppress(OSError):
-            path.unlink()
-    finally:
-        os.close(file)
-
-
-def _release_reserve(directory: Path) -> bool:
-    """Give the room back that was held; return whether there was some."""
-    try:
-        (directory / _RESERVE_NAME).unlink()
-    except OSError:
-        return False
-    return True
-
-
-def _begin_immediate(c: Connection) -> None:
-    """Wait for other processes' writes. SQLite's own waiting looks only every 100 ms and would miss the gaps between an
-    import's pieces.
-    """
-    deadline = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            c.exec_driver_sql("BEGIN IMMEDIATE")
-        except sa.exc.OperationalError as e:
-            if getattr(e.orig, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(_BUSY_POLL_SECONDS)
-        else:
-            return
-
-
-def _set_up_sqlite_writer(connection: sqlite3.Connection, _: object) -> None:
-    deadline = time.monotonic() + _BUSY_SECONDS
-    while connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-        try:
-            connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        except sqlite3.OperationalError:
-            # Switching ignores the busy timeout when another process switches at the same moment.
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-    for pragma in WRITER_PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _set_up_sqlite_reader(connection: sqlite3.Connection, _: object) -> None:
-    for pragma in (
-        "query_only = ON",
-        "cache_size = -16384",  # KiB for each connection; the operating system caches the rest
-        "mmap_size = 1073741824",  # bytes; shared by all connections and processes
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _postgresql_engines(url: URL) -> tuple[Engine, Engine]:
-    try:
-        # Writes test their connection; reads instead retry, which costs nothing when all is well.
-        # A host that is gone must not hold a thread for the minutes that TCP would wait.
-        url = url.update_query_dict(
-            {
-                name: value
-                for name, value in {
-                    "connect_timeout": str(_CONNECT_SECONDS),
-                    "tcp_user_timeout": str(1000 * _CONNECT_SECONDS),
-                    "keepalives_idle": str(_CONNECT_SECONDS),
-                    # A probe that is not answered is looked after with the next one, by default after 75 s.
-                    "keepalives_interval": "1",
-                }.items()
-                if name not in url.query
-            }
-        )
-        writer = sa.create_engine(url, pool_size=8, max_overflow=24, pool_timeout=_QUEUE_SECONDS, pool_pre_ping=True)
-        readers = sa.create_engine(
-            url,
-            pool_size=_READERS,
-            max_overflow=0,
-            pool_timeout=_QUEUE_SECONDS,
-            pool_use_lifo=True,
-            pool_reset_on_return=None,
-            isolation_level="AUTOCOMMIT",
-        )
-    except ImportError as e:
-        raise FailedPrecondition(
-            "PostgreSQL needs the package psycopg: pip install 'hashhub[postgres]'", reason=Reason.MISSING_EXTRA
-        ) from e
-    for engine in (writer, readers):
-        event.listen(engine, "connect", _set_up_postgresql)
-    event.listen(readers, "connect", _set_up_postgresql_reader)
-    return readers, writer
-
-
-def _set_up_postgresql(connection: Any, _: object) -> None:
-    from psycopg.types.string import BytesBinaryDumper  # not installed everywhere
-
-    # Of those that psycopg has for a column of bytes, its own default is one in Python.
-    connection.adapters.register_dumper(bytes, BytesBinaryDumper)
-    # Every statement of the store walks down an index. Just after a large import, before the tables are analysed, the
-    # planner would take them for small and read all of them instead.
-    with connection.cursor() as cursor:
-        for way in ("seqscan", "hashjoin", "mergejoin"):
-            cursor.execute(f"SET SESSION enable_{way} = off")
-        cursor.execute("SET SESSION plan_cache_mode = force_generic_plan")
-        # Nor may a statement take the processors that lookups need.
-        cursor.execute("SET SESSION max_parallel_workers_per_gather = 0")
-    connection.commit()
-
-
-def _set_up_postgresql_reader(connection: Any, _: object) -> None:
-    from psycopg import Cursor  # not everybody has it
-    from psycopg.pq import Format
-
-    class BinaryCursor(Cursor[Any]):
-        """Gives digests as bytes, and not as text of twice the length."""
-
-        def __init__(self, *arguments: Any, **named: Any) -> None:
-            super().__init__(*arguments, **named)
-            self.format = Format.BINARY
-
-    connection.cursor_factory = BinaryCursor
+class _TriedError(Exception):
+    """A write was tried, and is rolled back. Never leaves this module."""

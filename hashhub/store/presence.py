@@ -24,7 +24,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import HashHubError
-from hashhub.store.database import Database, mapped
+from hashhub.store.database import Database
+from hashhub.store.driver_errors import mapped
 from hashhub.store.schema import to_millis
 
 _log = logging.getLogger("hashhub.store")

@@ -43,9 +43,10 @@ from hashhub.store.commits import Commits
 from hashhub.store.comparison import Comparison
 from hashhub.store.conflict_pass import ConflictPass
 from hashhub.store.conflicts import Conflicts
-from hashhub.store.database import Database, locate
+from hashhub.store.database import Database
 from hashhub.store.definitions import Definitions
 from hashhub.store.deletion import Deletions
+from hashhub.store.engines import locate
 from hashhub.store.entries import Entries
 from hashhub.store.events import Events
 from hashhub.store.extracting import Extracting

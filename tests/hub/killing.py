@@ -30,7 +30,7 @@ from hashhub.hub import retention as ages
 from hashhub.matcher import warm_up
 from hashhub.model import Principal, Role, now
 from hashhub.store import database as sql_database
-from hashhub.store import deletion, imports, outstanding, undoing
+from hashhub.store import deletion, engines, imports, outstanding, undoing
 from hashhub.store import retention as purging
 from tests import statements
 
@@ -121,7 +121,7 @@ class Killing:
 def _serve() -> None:
     warm_up()
     make_small(setattr)
-    sql_database._set_up_sqlite_writer = _unsynchronised(sql_database._set_up_sqlite_writer)
+    engines._set_up_sqlite_writer = _unsynchronised(engines._set_up_sqlite_writer)
     statements.share(pytest.MonkeyPatch())
     for line in sys.stdin:
         what, data, database, killed_behind = json.loads(line)

@@ -33,7 +33,7 @@ from hashhub.errors import (
 )
 from hashhub.model import Contributor, ContributorKind, Counts, EntryState, ImportState
 from hashhub.server.locking import lock_data
-from hashhub.store import Store
+from hashhub.store import Store, engines
 from hashhub.store import database as database_module
 from hashhub.store import stage as module
 from hashhub.store.schema import SCHEMA_VERSION, tables
@@ -399,7 +399,7 @@ def test_what_a_database_refuses_stands_in_the_log(store: Store, caplog: pytest.
 def test_a_writer_that_holds_the_database_too_long_is_unavailable(
     sqlite_directory: Path, fill: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_module, "_BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(engines, "BUSY_SECONDS", 0.1)
     store = Store.open(sqlite_directory)
     fill.register(store)
     other = sqlite3.connect(sqlite_directory / "hashhub.db", isolation_level=None)
@@ -472,7 +472,7 @@ def test_threads_get_their_turn_in_the_order_in_which_they_ask() -> None:
 
 
 def test_a_thread_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_module, "_QUEUE_SECONDS", 0.01)
+    monkeypatch.setattr(database_module, "QUEUE_SECONDS", 0.01)
     turns = database_module._Turns()
     with turns.take(), pytest.raises(Unavailable), turns.take():
         pass
