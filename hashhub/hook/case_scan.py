@@ -25,6 +25,7 @@ from hashhub.hook.scan_memory import ScanMemory, gaps_among
 from hashhub.model import Effort, Query, ReasonLine, now
 
 if TYPE_CHECKING:
+    from hashhub.hashing.media import MediaHashes
     from hashhub.hashing.pool import MediaPool
     from hashhub.hook.places import Place
     from hashhub.hook.places import Stored as PlaceObject
@@ -219,7 +220,17 @@ def _hashed(pool: MediaPool, stored: Stored, effort: Effort) -> _Hashed:
             content.seek(0)
             return _Hashed(_digests(content), why_unread=e.message)
     query = media.query()
-    return _Hashed(query, gaps_among(coverage(media, effort, query=query).gaps))
+    gaps = coverage(media, effort, query=query).gaps
+    # A video is looked at without its frames where nothing reads them. Of what is neither picture nor video there is
+    # nothing else to be looked for.
+    in_part = gaps_among(gaps) or (gaps if _lacks_reader(media) else ())
+    return _Hashed(query, in_part)
+
+
+def _lacks_reader(media: MediaHashes) -> bool:
+    from hashhub.hashing.media import can_read_videos
+
+    return media.media_type.startswith("video/") and not media.video_frames and not can_read_videos()
 
 
 def _pool(settings: HookSettings, children: int, *, max_queued: int) -> MediaPool:
