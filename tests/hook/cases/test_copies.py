@@ -112,6 +112,28 @@ class TestScan:
         assert done.scan.copies == 1
         assert done.remembered >= 1
 
+    def test_a_look_for_a_case_that_ends_meanwhile_is_none(
+        self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings]
+    ) -> None:
+        """What comes after the end is compared with nothing: the record must not say that it was looked through."""
+        archive = tmp_path / "archive"
+        archive.mkdir()
+        copy = encoded(picture(SEED, (512, 384)))
+        for number in range(8):
+            (archive / f"{number}.png").write_bytes(copy)
+        case = opened(cases, item)
+
+        def ended_meanwhile() -> Iterator[Stored | Unread]:
+            *files, last = self.files(archive)
+            yield from files
+            cases.close(case.name, CaseOutcome.REJECTED, actor="bob", reason="not ours")
+            yield last
+
+        with pytest.raises(FailedPrecondition, match="ended while"):
+            scan_for_case(make_settings(), cases, case.name, ended_meanwhile(), place="archive", actor="ann")
+        assert cases.copies.scans(case.name) == []
+        assert cases.copies.listed(case.name), "what was noticed before stays"
+
     def test_what_was_looked_at_in_part_is_named_and_keeps_the_record_from_being_complete(
         self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings]
     ) -> None:
