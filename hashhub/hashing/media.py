@@ -224,7 +224,7 @@ def _hash_stream(
         )
 
     is_video = media_type.startswith("video/")
-    if is_video and "PDQ" in wanted and _can_read_videos():
+    if is_video and "PDQ" in wanted and can_read_videos():
         return _hash_video(stream, chain((head,), chunks), len(head), media_type, wanted, limits)
 
     counter = _Counter()
@@ -255,7 +255,8 @@ def _why_exact_only(media_type: str, wanted: frozenset[str]) -> str:
     return f"not a picture or a video ({media_type}): only exact digests can be computed"
 
 
-def _can_read_videos() -> bool:
+def can_read_videos() -> bool:
+    """Whether the libraries are installed by which frames of videos are hashed."""
     try:
         require_extra()
     except FailedPrecondition:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
-from hashhub.errors import HashHubError, InvalidArgument, Reason
+from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason
 from hashhub.hook.case_judge import CaseIndex
 from hashhub.hook.cases import Cases, Item, Partial, Scan, item_of
 from hashhub.hook.hashing import limits_of
@@ -25,6 +25,7 @@ from hashhub.hook.scan_memory import ScanMemory, gaps_among
 from hashhub.model import Effort, Query, ReasonLine, now
 
 if TYPE_CHECKING:
+    from hashhub.hashing.media import MediaHashes
     from hashhub.hashing.pool import MediaPool
     from hashhub.hook.places import Place
     from hashhub.hook.places import Stored as PlaceObject
@@ -104,7 +105,8 @@ def scan_for_case(
     """Look for copies of a case's item, list them in the case, and record the look. No hub is asked, nothing is moved.
 
     `place`: what was looked through, as the record names it. Files may be of any kind of storage. Raises HashHubError
-    where the records cannot be written; what was listed until then stays.
+    where the records cannot be written, FailedPrecondition where the case ends meanwhile; what was listed until then
+    stays.
     """
     look = _Look(cases, case, actor)
     memory = ScanMemory(settings)
@@ -183,12 +185,21 @@ class _Look:
         self.partial: list[Partial] = []
 
     def compare(self, place: str, query: Query, gaps: tuple[ReasonLine, ...]) -> None:
-        """List the file in the case if it is a copy, and note if not all of it was looked at."""
+        """List the file in the case if it is a copy, and note if not all of it was looked at.
+
+        Raises FailedPrecondition when the case has ended meanwhile: there is nothing any more to compare with.
+        """
         if gaps:
             self.partly += 1
             if len(self.partial) < _MOST_NAMED:
                 self.partial.append(Partial(place=place, why="; ".join(line.text for line in gaps)))
-        if hits := self._index.hits(query):
+        hits = self._index.hits(query)
+        if not self._index.has_cases():
+            raise FailedPrecondition(
+                f"{self._case} ended while copies of it were sought, and its digests are gone: this look is not "
+                "recorded; copies that were noticed before stay listed"
+            )
+        if hits:
             self.copies += 1
             self.new_copies += self._cases.copies.add(self._case, place, hits[0].how, actor=self._actor)
 
@@ -219,7 +230,17 @@ def _hashed(pool: MediaPool, stored: Stored, effort: Effort) -> _Hashed:
             content.seek(0)
             return _Hashed(_digests(content), why_unread=e.message)
     query = media.query()
-    return _Hashed(query, gaps_among(coverage(media, effort, query=query).gaps))
+    gaps = coverage(media, effort, query=query).gaps
+    # A video is looked at without its frames where nothing reads them. Of what is neither picture nor video there is
+    # nothing else to be looked for.
+    in_part = gaps_among(gaps) or (gaps if _lacks_reader(media) else ())
+    return _Hashed(query, in_part)
+
+
+def _lacks_reader(media: MediaHashes) -> bool:
+    from hashhub.hashing.media import can_read_videos
+
+    return media.media_type.startswith("video/") and not media.video_frames and not can_read_videos()
 
 
 def _pool(settings: HookSettings, children: int, *, max_queued: int) -> MediaPool:

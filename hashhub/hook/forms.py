@@ -43,11 +43,13 @@ _MOST_LINE_BYTES: Final = 4096 + 128
 _BLANK_LINE: Final = b"\r\n\r\n"
 _BODY_FIELD: Final = ""  # what the body itself is called where it is no form
 
-# RFC 2046, 5.1.1, without a space: parsers strip it or do not.
-_BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=?-]{1,70}")
+# RFC 2046, 5.1.1, without a space, which parsers strip or do not, and without a comma, at which Rack ends.
+_BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_./:=?-]{1,70}")
 # RFC 9110, 5.6.6. A value in quotes has no control characters; whether a backslash escapes is left to each parameter.
 _WORD: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _PARAMETER: Final = re.compile(rf'[ \t]*;[ \t]*({_WORD})=({_WORD}|"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*")')
+_PLAIN: Final = re.compile(_WORD)
+_FILENAME: Final = re.compile(r"filename\*?\s*=", re.IGNORECASE)
 _HEADER: Final = re.compile(rf"({_WORD}):([^\r]*)".encode("ascii"))
 _ESCAPED: Final = re.compile(r'\\(["\\])')
 _NOT_IN_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
@@ -393,7 +395,11 @@ def boundary_of(content_type: str) -> bytes:
         raise BodyRefused(415, "of the multipart types only multipart/form-data is taken")
     boundary = parameters.get("boundary", "")
     if not _BOUNDARY.fullmatch(boundary):
-        raise BodyRefused(400, "the Content-Type must have one boundary, of 1 to 70 letters, digits and '()+_,-./:=?")
+        raise BodyRefused(400, "the Content-Type must have one boundary, of 1 to 70 letters, digits and '()+_-./:=?")
+    # Some parsers take what follows the first or last "boundary" wherever it is, or count quotes in their own way.
+    others = [text for item in parameters.items() if item[0] != "boundary" for text in item]
+    if "boundary=" in boundary.lower() or any("boundary" in t.lower() or not _PLAIN.fullmatch(t) for t in others):
+        raise BodyRefused(400, "the Content-Type of a form can be read in two ways; send it with a boundary only")
     if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8", "us-ascii"}:
         raise BodyRefused(415, "the charset of a form must be utf-8")
     marker = f"--{boundary}"
@@ -416,6 +422,9 @@ def _parameters(value: str) -> tuple[str, dict[str, str]]:
     position = len(kind) if semicolon else len(value)
     parameters: dict[str, str] = {}
     rest = value.rstrip(" \t")
+    # Some parsers take a backslash before a quote as an escape, others as itself, or wherever it is: they disagree in
+    # where a value ends, and with semicolons in values in what is a parameter.
+    has_doubtful_quotes = '\\"' in rest
     while position < len(rest):
         match = _PARAMETER.match(rest, position)
         if match is None:
@@ -424,8 +433,7 @@ def _parameters(value: str) -> tuple[str, dict[str, str]]:
         if name in parameters or ("*" in name and name != "filename*"):
             raise BodyRefused(400, f"a header of the form has an ambiguous parameter {name!r}")
         if text.startswith('"'):
-            # Some parsers take a backslash as an escape, others as itself; with a semicolon they cut it differently.
-            if '\\"' in text[:-1] and ";" in text:
+            if has_doubtful_quotes and ";" in text:
                 raise BodyRefused(400, f"the parameter {name!r} can be read in two ways; encode its quotes as %22")
             text = text[1:-1]
             if "\\" in text:
@@ -630,14 +638,14 @@ class Form:
         if "multipart" in media_type.lower():
             raise BodyRefused(415, "a form within a form is not taken; send each file as a part of its own")
         self._field = parameters["name"]
+        if "\\" in self._field or self._field != self._field.strip():  # which Django strips
+            raise BodyRefused(400, "the name of a field must not begin or end with white space, nor have a backslash")
         self._filename = parameters.get("filename", parameters.get("filename*", ""))
         self._is_looked_at = self._fields is None or self._field in self._fields
         declared = media_type.partition(";")[0].strip(" \t").lower()
-        is_file = (
-            "filename" in parameters
-            or "filename*" in parameters
-            or bool(declared and not _TEXT_TYPES.fullmatch(declared))
-        )
+        # Wherever it is: some parsers look for it without regard to quotes.
+        names_file = _FILENAME.search(headers["content-disposition"]) is not None
+        is_file = names_file or bool(declared and not _TEXT_TYPES.fullmatch(declared))
         self._text = None if is_file else _Text()
         self._has_data = False
         if is_file:

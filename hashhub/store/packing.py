@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.errors import DataLoss
-from hashhub.hashes import FRAMES, STORED, Hash
+from hashhub.hashes import ALGORITHMS, FRAMES, STORED, Hash, Metric
 from hashhub.item import COMPARED, PACKED
 from hashhub.model import EntryState, Flags, Record
 from hashhub.store.idset import ascending
@@ -66,6 +66,8 @@ _NO_DETAILS_ROW: Final = tuple(f.default for f in PACKED)
 _NO_DETAILS: Final = MappingProxyType(dict(zip(_DETAIL_NAMES, _NO_DETAILS_ROW, strict=True)))
 _CODE_BYTES: Final = {name: bytes([code]) for name, code in ALGORITHM_CODES.items()}
 WIDTHS: Final = {code: STORED[name].digest_bytes for name, code in ALGORITHM_CODES.items()}
+EXACT: Final = frozenset(a.code for a in ALGORITHMS.values() if a.metric is Metric.EXACT)
+"""The codes of exact algorithms."""
 NAMES: Final = {code: name for name, code in ALGORITHM_CODES.items()}
 _TRI: Final = {None: 0, False: 1, True: 2}
 _FROM_TRI: Final = (None, False, True)

@@ -656,11 +656,12 @@ class Standing:
 
     def stand_again(self, c: Connection, rows: Sequence[tuple[int, int, str | None]], revision: int) -> None:
         """Give withdrawn entries (id, state, reasons) the state and reasons that they had before, requests for a
-        withdrawal included.
+        withdrawal included. What was said of their items meanwhile counts for them, too.
         """
         ids = sorted(row[0] for row in rows)
         if not ids:
             return
+        self._writing.inherit_back(c, ids)
         asked_for = self.asked_for(c, ids)
         plain: list[int] = []
         others: list[tuple[int, str | None, int, int]] = []

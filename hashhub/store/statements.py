@@ -26,16 +26,14 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from hashhub.hashes import ALGORITHMS, Metric
 from hashhub.item import COMPARED
 from hashhub.store import schema as s
 from hashhub.store.database import Row
-from hashhub.store.packing import KEY_BYTES, STATEMENT_BYTES, WIDTHS, EntryColumns, Shapes, columns_of
+from hashhub.store.packing import EXACT, KEY_BYTES, STATEMENT_BYTES, WIDTHS, EntryColumns, Shapes, columns_of
 
 _VERSION: Final = 1  # raise it when `packing.statement` says the same fields otherwise
 FORM: Final = zlib.crc32(repr((_VERSION, [f.name for f in COMPARED])).encode()) >> 1  # a new field is another form
 NAMED: Final = 0  # of a sort of keys, in place of an exact algorithm's code: the keys of external ids
-_EXACT: Final = frozenset(a.code for a in ALGORITHMS.values() if a.metric is Metric.EXACT)
 _HEAD: Final = struct.Struct("<BBI")  # of a sort of keys: the sort, whether every place has one, how many there are
 _Keys = tuple[int, NDArray[np.uint8], NDArray[np.int64]]  # the sort, uint8[m, bytes], and the place of each, int64[m]
 
@@ -85,7 +83,7 @@ def _keys_of(names: Sequence[bytes], shapes: Shapes, places: NDArray[np.int64]) 
     digests: dict[int, list[tuple[NDArray[np.uint8], NDArray[np.int64]]]] = {}
     for shape, rows, matrix in shapes:
         for code, column in columns_of(shape, matrix):
-            if code in _EXACT:
+            if code in EXACT:
                 digests.setdefault(code, []).append((column, places[rows]))
     for code, parts in digests.items():
         keys, at = (np.concatenate(part) for part in zip(*parts, strict=True))

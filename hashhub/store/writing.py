@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import NotFound
+from hashhub.hashes import Hash
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.idset import IdSet, runs
 from hashhub.store.outstanding import Outstanding
-from hashhub.store.packing import pack_reasons, replace_reasons, unpack_reasons
+from hashhub.store.packing import EXACT, pack_reasons, replace_reasons, unpack_hashes, unpack_reasons
 from hashhub.store.schema import ACTIVE, STAGED_AROUND, WITHDRAW, WITHDRAWN
 
 CHANGE_IDS: Final = 50_000  # entries in one row of the feed, unless they are one range: bounds what a page must read
@@ -130,6 +131,67 @@ class Writing:
             sql = self._db.sql("INSERT INTO reviewed (hash_set, entry, review) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
             c.exec_driver_sql(sql, rows)
         return sorted({row[1] for row in rows})
+
+    def inherit_back(self, c: Connection, ids: Sequence[int]) -> None:
+        """Let the reviews of all else that their hash sets state or stated about the same items count for entries that
+        are about to stand again. `ids` ascend. Without that, whoever takes a newer statement back, and restores the
+        older one, would shed what others say of the item.
+        """
+        reviews = self._db.sql("SELECT 1 FROM reviewed WHERE hash_set = ? LIMIT 1")
+        for set_key in self.sets_of(c, ids):
+            if c.exec_driver_sql(reviews, (set_key,)).first() is not None:
+                pairs = {*self._successors(c, ids), *self._about_same_items(c, set_key, ids)}
+                self.inherit(c, set_key, np.array(sorted(pairs), np.int64).reshape(-1, 2))
+
+    def _successors(self, c: Connection, ids: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Yield pairs of an entry that took the place of one of the entries, or of such a one, and that entry."""
+        sql = "SELECT x.earlier, x.later FROM succession x WHERE x.earlier {keys}"
+        pairs = {(i, i) for i in ids}
+        fresh = pairs
+        while fresh:
+            origins: dict[int, list[int]] = {}
+            for later, origin in fresh:
+                origins.setdefault(later, []).append(origin)
+            rows = self._db.by_keys(sql, "int8", (), sorted(origins), c)
+            fresh = {(later, origin) for earlier, later in rows for origin in origins[earlier]} - pairs
+            pairs |= fresh
+            yield from fresh
+
+    def _about_same_items(self, c: Connection, set_key: int, ids: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Yield pairs of a reviewed entry of a hash set and one of the entries about the same item: with an external id
+        or an exact digest in common or, where the latter has none of these digests, all hashes.
+        """
+        named: dict[str, list[int]] = {}
+        having: dict[int, dict[bytes, list[int]]] = {}
+        bare: dict[int, set[Hash]] = {}
+        own = "SELECT e.id, e.external_id, e.hashes FROM entry e WHERE e.hash_set = ? AND e.id {keys}"
+        for entry, external_id, packed in self._db.by_keys(own, "int8", (set_key,), ids, c):
+            hashes = unpack_hashes(packed)
+            exact = [h for h in hashes if s.ALGORITHM_CODES[h.algorithm] in EXACT]
+            if external_id:
+                named.setdefault(external_id, []).append(entry)
+            if not exact:
+                bare[entry] = set(hashes)
+            for h in exact or hashes[:1]:
+                having.setdefault(s.ALGORITHM_CODES[h.algorithm], {}).setdefault(h.digest, []).append(entry)
+        is_reviewed = "EXISTS (SELECT 1 FROM reviewed a WHERE a.hash_set = e.hash_set AND a.entry = e.id)"
+        by_name = (
+            "SELECT e.external_id, e.id FROM entry e "  # noqa: S608 - our own text
+            f"WHERE e.hash_set = ? AND {is_reviewed} AND e.external_id {{keys}}"
+        )
+        for external_id, other in self._db.by_keys(by_name, "text", (set_key,), sorted(named), c):
+            yield from ((other, entry) for entry in named[external_id])
+        by_digest = (
+            "SELECT h.digest, e.id, e.hashes FROM hash h CROSS JOIN entry e "  # noqa: S608 - likewise
+            "WHERE e.id = h.entry AND e.hash_set = ? "
+            f"AND {is_reviewed} AND h.algorithm = ? AND h.digest {{keys}}"
+        )
+        for code, entries_by_digest in having.items():
+            rows = self._db.by_keys(by_digest, "bytea", (set_key, code), sorted(entries_by_digest), c)
+            for digest, other, packed in rows:
+                for entry in entries_by_digest[bytes(digest)]:
+                    if entry not in bare or bare[entry] == set(unpack_hashes(packed)):
+                        yield other, entry
 
     def add_successions(self, c: Connection, pairs: NDArray[np.int64]) -> None:
         """Note which entry took the place of which: distinct pairs (earlier, later), int64[n, 2]."""

@@ -227,7 +227,7 @@ class TestAnswers:
             refused = run("hash", *(str(tmp_path / other) for other in others), "--frames")
             assert (refused.exit_code, refused.stdout) == (code, "")
         # Without the libraries, an answer says what it lacks, and the scan how to get it.
-        monkeypatch.setattr("hashhub.hashing.media._can_read_videos", lambda: False)
+        monkeypatch.setattr("hashhub.hashing.media.can_read_videos", lambda: False)
         monkeypatch.setattr(pool, "MediaPool", InProcess)
         shown = run("scan", str(path), str(path)).stdout
         assert shown.count("only identical files were looked for: frames of videos") == 2

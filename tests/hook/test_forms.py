@@ -208,6 +208,12 @@ END = b"\r\n--" + BOUNDARY + b"--\r\n"
         f'multipart/form-data; boundary="{B} "',
         "multipart/form-data; boundary=-",
         "multipart/form-data; boundary=" + "b" * 71,
+        f'multipart/form-data; x="\\\\"; boundary={B}; y="; boundary=c; z="',  # Django counts quotes otherwise
+        f'multipart/form-data; x="a; b"; boundary={B}',
+        f"multipart/form-data; x=boundary; boundary={B}",  # PHP takes what follows the first one
+        f'multipart/form-data; x="boundary=c"; boundary={B}',  # so does formidable
+        f'multipart/form-data; boundary="{B}boundary=c"',  # Rack takes what follows the last one
+        f'multipart/form-data; boundary="c,{B}"',  # and ends at a comma
     ],
 )
 def test_a_boundary_that_can_be_read_in_two_ways_is_refused(content_type: str) -> None:
@@ -240,6 +246,11 @@ def test_a_boundary_that_can_be_read_in_two_ways_is_refused(content_type: str) -
         f'--{B}\r\nContent-Disposition: form-data; name="a"; name="b"\r\n\r\n'.encode() + JPEG + END,
         f"--{B}\r\nContent-Disposition: form-data; name=\"a\"; name*=utf-8''b\r\n\r\n".encode() + JPEG + END,
         f'--{B}\r\nContent-Disposition: form-data; name="a\\"; filename="b"\r\n\r\n'.encode() + JPEG + END,
+        f'--{B}\r\nContent-Disposition: form-data; name="a"; x="\\\\"; y="; name=b; z="\r\n\r\n'.encode() + JPEG + END,
+        f'--{B}\r\nContent-Disposition: form-data; name="a"; x="\\""; y="; name=b; z="\r\n\r\n'.encode() + JPEG + END,
+        f'--{B}\r\nContent-Disposition: form-data; name="a\\b"\r\n\r\n'.encode() + JPEG + END,
+        f'--{B}\r\nContent-Disposition: form-data; name=" a"\r\n\r\n'.encode() + JPEG + END,  # Django strips it
+        f'--{B}\r\nContent-Disposition: form-data; name="a\u2003"\r\n\r\n'.encode() + JPEG + END,
         f'--{B}\r\nContent-Disposition: form-data; name="a\\"; filename=\\"b"\r\n\r\n'.encode() + JPEG + END,
         b"".join(HEAD + b"\r\n" + JPEG + b"\r\n" for _ in range(65)) + END[2:],
         HEAD + b"X: " + b"x" * 20000 + b"\r\n\r\n" + JPEG + END,
@@ -273,6 +284,12 @@ def test_names_that_clients_send_are_taken(disposition: str) -> None:
     assert files_of(body) == [JPEG]
 
 
+def test_text_is_a_file_where_a_parser_may_find_a_file_name() -> None:
+    """formidable looks for one without regard to quotes."""
+    body = f'--{B}\r\nContent-Disposition: form-data; name="a filename=b;"\r\n\r\ntext'.encode() + END
+    assert files_of(body) == [b"text"]
+
+
 def test_a_body_in_another_encoding_is_refused() -> None:
     with pytest.raises(BodyRefused):
         files_of(JPEG, "image/jpeg", content_encodings=["gzip"])
@@ -287,33 +304,35 @@ def test_a_form_without_a_byte_is_the_apps_to_refuse() -> None:
 # What apps see: the parsers of Werkzeug, Starlette (by python-multipart) and Django.
 
 
-def by_werkzeug(body: bytes) -> list[bytes]:
+def by_werkzeug(body: bytes, content_type: str = FORM_TYPE) -> list[tuple[str, bytes]]:
     from werkzeug.formparser import FormDataParser
+    from werkzeug.http import parse_options_header
 
     parser = FormDataParser(stream_factory=lambda *_, **__: io.BytesIO(), silent=False)
-    _, _, files = parser.parse(io.BytesIO(body), "multipart/form-data", len(body), {"boundary": B})
-    return [file.stream.read() for file in files.values()]
+    mimetype, options = parse_options_header(content_type)
+    _, _, files = parser.parse(io.BytesIO(body), mimetype, len(body), options)
+    return [(field, file.stream.read()) for field, file in files.items(multi=True)]
 
 
-def by_starlette(body: bytes) -> list[bytes]:
+def by_starlette(body: bytes, content_type: str = FORM_TYPE) -> list[tuple[str, bytes]]:
     from starlette.datastructures import Headers, UploadFile
     from starlette.formparsers import MultiPartParser
 
     async def stream() -> Any:
         yield body
 
-    async def parse() -> list[bytes]:
-        values = (await MultiPartParser(Headers({"content-type": FORM_TYPE}), stream()).parse()).multi_items()
-        files = [value for _, value in values if isinstance(value, UploadFile)]
-        contents = [await file.read() for file in files]
-        for file in files:
+    async def parse() -> list[tuple[str, bytes]]:
+        values = (await MultiPartParser(Headers({"content-type": content_type}), stream()).parse()).multi_items()
+        files = [(field, value) for field, value in values if isinstance(value, UploadFile)]
+        contents = [(field, await file.read()) for field, file in files]
+        for _, file in files:
             await file.close()
         return contents
 
     return asyncio.run(parse())
 
 
-def by_django(body: bytes) -> list[bytes]:
+def by_django(body: bytes, content_type: str = FORM_TYPE) -> list[tuple[str, bytes]]:
     import django.conf
 
     if not django.conf.settings.configured:
@@ -321,9 +340,17 @@ def by_django(body: bytes) -> list[bytes]:
     from django.core.files.uploadhandler import MemoryFileUploadHandler
     from django.http.multipartparser import MultiPartParser
 
-    meta = {"CONTENT_TYPE": FORM_TYPE, "CONTENT_LENGTH": len(body)}
+    meta = {"CONTENT_TYPE": content_type, "CONTENT_LENGTH": len(body)}
     _, files = MultiPartParser(meta, io.BytesIO(body), [MemoryFileUploadHandler()], "utf-8").parse()
-    return [file.read() for _, group in files.lists() for file in group]
+    return [(field, file.read()) for field, group in files.lists() for file in group]
+
+
+def files_by(parse: Callable[..., list[tuple[str, bytes]]], *arguments: Any) -> list[tuple[str, bytes]]:
+    """Return the files by field. Whatever a parser raises, the app sees none."""
+    try:
+        return parse(*arguments)
+    except Exception:  # noqa: BLE001 - whatever it is
+        return []
 
 
 _PIECES = st.sampled_from(
@@ -401,17 +428,53 @@ def test_no_parser_sees_a_file_that_was_not_decided_over(body: bytes) -> None:
     except BodyRefused:
         return
     for parse in (by_werkzeug, by_starlette, by_django):
+        assert [content for _, content in files_by(parse, body) if content and content not in checked] == [], parse
+
+
+_SCRAPS = ["a", "\\\\", '\\"', ";", "; ", "=", "c", " ", "name=", "filename="]
+_VALUES = st.one_of(
+    st.sampled_from(["a", "picture", "boundary=c", "; boundary=c; y=", "; name=picture; y=", "; filename=f; y="]),
+    st.lists(st.sampled_from(_SCRAPS), max_size=4).map("".join),
+)
+_PARAMETERS = st.lists(st.tuples(st.sampled_from(["x", "y", "z"]), _VALUES), max_size=3, unique_by=lambda x: x[0])
+
+
+@st.composite
+def headers(draw: st.DrawFn, first: str, *own: str) -> str:
+    """A header with these parameters, and others among them, in quotes and with escapes."""
+    others = [f'{name}="{value}"' for name, value in draw(_PARAMETERS)]
+    return "; ".join([first, *draw(st.permutations([*own, *others]))])
+
+
+def _inner(field: str) -> bytes:
+    """A form in another boundary, which is a text field's data if that is none."""
+    return b"\r\n" + form(File(field, "a.jpg", JPEG), boundary=b"c")
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(headers("multipart/form-data", f"boundary={B}"), headers("form-data", 'name="a"'))
+@example(f'multipart/form-data; x="\\\\"; boundary={B}; y="; boundary=c; z="', 'form-data; name="a"')
+@example(FORM_TYPE, 'form-data; name="a"; x="\\\\"; y="; name=picture; filename=f; z="')
+@example(FORM_TYPE, 'form-data; name=" picture "; filename=f')
+def test_no_parser_reads_of_headers_another_form_or_name(content_type: str, disposition: str) -> None:
+    """Nothing that it calls a file is passed over, nor what it calls a file of a field that is looked at."""
+    head = f"--{B}\r\nContent-Disposition: {disposition}\r\n\r\n".encode()
+    body = head + _inner("picture") + END
+    for fields in (None, {"picture"}):
         try:
-            seen = parse(body)
-        except Exception:  # noqa: BLE001, S112 - whatever the parser raises, the app sees no file
-            continue
-        assert [content for content in seen if content and content not in checked] == [], parse
+            checked = files_of(body, content_type, fields=fields)
+        except BodyRefused:
+            return
+        for parse in (by_werkzeug, by_starlette, by_django):
+            for field, content in files_by(parse, body, content_type):
+                assert content in checked or (fields is not None and field not in fields), parse
 
 
 def test_unmutated_forms_are_seen_alike_by_all() -> None:
     body = form(File("t", None, b"text", None), File("a", "a.jpg", JPEG), File("b", "b.jpg", b"b"))
-    for parse in (by_werkzeug, by_starlette, by_django, files_of):
-        assert parse(body) == [JPEG, b"b"], parse
+    for parse in (by_werkzeug, by_starlette, by_django):
+        assert parse(body) == [("a", JPEG), ("b", b"b")], parse
+    assert files_of(body) == [JPEG, b"b"]
 
 
 # Bounds

@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from hashhub.hub.selections import Order
 from hashhub.hygiene import Code
 from hashhub.model import (
     Action,
     Entry,
+    EntryAction,
     EntryState,
     Import,
     Marking,
@@ -20,8 +22,11 @@ from hashhub.model import (
     RecordReview,
     Review,
     ReviewKind,
+    Role,
+    Selection,
     Verdict,
     WithdrawalReason,
+    now,
 )
 from tests.hub.conftest import AUDITOR, OPERATOR, Desk, digest, item, writer
 from tests.hub.receiving import Receiver, admit, entitled, mirroring
@@ -329,6 +334,89 @@ def test_receivers_hear_of_reviews_that_an_entry_takes_over_from_a_withdrawn_one
     assert [r.author for r in reviews(desk, only_named(desk, "kept"))] == ["beta"]
     receiver.catch_up()
     assert (receiver.entries, receiver.sets) == entitled(desk.hub, who)
+
+
+class TestAnOlderStatementThatStandsAgain:
+    """What was said of the item under its newer statements counts for it: nobody sheds it by going back."""
+
+    @pytest.fixture(params=["tags", "named", "bare", "renamed"])
+    def replaced(self, request: pytest.FixtureRequest, two: Desk) -> tuple[Desk, Entry, Entry]:
+        """Alpha stated a file anew, and beta objects to the newer statement: the older and the newer one."""
+        if request.param == "tags":
+            stated, anew = item(1), item(1, tags=("new",))
+        elif request.param == "named":  # the same id, other hashes
+            stated, anew = item(5, external_id="x"), item(5, external_id="x", algorithms=("SHA256",))
+        elif request.param == "bare":
+            stated, anew = item(5, algorithms=("PDQ",)), item(5, algorithms=("PDQ",), tags=("new",))
+        else:  # its source withdrew it, so that nothing took its place
+            stated, anew = item(5, external_id="x"), item(5, external_id="y")
+        if stated.external_id or "PDQ" in {h.algorithm for h in stated.hashes}:
+            two.contribute("alpha/list", stated)
+        if request.param == "renamed":
+            delete(two, stated)
+        two.contribute("alpha/list", anew)
+        older, newer = two.entries("alpha/list")[-2:]
+        dispute(two, newer)
+        return two, older, newer
+
+    def by_hand(self, desk: Desk, older: Entry, newer: Entry) -> None:
+        withdraw(desk, newer)
+        desk.hub.entries.restore(OPERATOR, "alpha", "list", older.id)
+
+    def test_by_hand(self, replaced: tuple[Desk, Entry, Entry]) -> None:
+        desk, older, newer = replaced
+        self.by_hand(desk, older, newer)
+        assert [r.author for r in reviews(desk, older)] == ["beta"]
+
+    def test_many_at_once(self, replaced: tuple[Desk, Entry, Entry]) -> None:
+        desk, older, newer = replaced
+        withdraw(desk, newer)
+        chosen = Selection(names=(older.name,))
+        assert desk.hub.selections.change(OPERATOR, chosen, Order(EntryAction.RESTORE)).changed == 1
+        assert [r.author for r in reviews(desk, older)] == ["beta"]
+
+    def test_receivers_hear_of_it(self, replaced: tuple[Desk, Entry, Entry]) -> None:
+        desk, older, newer = replaced
+        who = mirroring(Role.OPERATOR)
+        admit(desk.hub._store, who)
+        receiver = Receiver(desk.hub, who)
+        receiver.catch_up()
+        self.by_hand(desk, older, newer)
+        receiver.catch_up()
+        assert (receiver.entries, receiver.sets) == entitled(desk.hub, who)
+        assert older.id in receiver.entries
+
+    def test_along_a_chain_of_statements(self, two: Desk) -> None:
+        """The first one shares no key with the last."""
+        for algorithms in (("MD5",), ("MD5", "SHA256"), ("SHA256",)):
+            two.contribute("alpha/list", item(5, algorithms=algorithms))
+        older = two.entries("alpha/list")[-3]
+        newer = two.entries("alpha/list")[-1]
+        dispute(two, newer)
+        withdraw(two, newer)
+        two.hub.entries.restore(OPERATOR, "alpha", "list", older.id)
+        assert [r.author for r in reviews(two, older)] == ["beta"]
+
+    def test_when_an_import_is_reverted(self, two: Desk) -> None:
+        older, since = only(two), now()
+        two.contribute("alpha/list", item(1, tags=("new",)))
+        dispute(two, only(two))
+        two.hub.history.revert(OPERATOR, "alpha-desk", since, comment="a mistake")
+        assert only(two).id == older.id
+        assert two.verdict(1, policy="block") is Verdict.REVIEW
+
+    def test_but_not_what_was_said_of_other_items_or_by_other_hash_sets(self, two: Desk) -> None:
+        two.hash_set("alpha/other")
+        two.contribute("alpha/other", item(1))
+        two.contribute("alpha/list", item(2), item(3, algorithms=("PDQ",)), item(4, algorithms=("PDQ",)))
+        dispute(two, two.entries("alpha/other")[0])
+        for entry in two.entries("alpha/list")[1:3]:
+            dispute(two, entry)
+        for number in (0, 3):
+            entry = two.entries("alpha/list")[number]
+            withdraw(two, entry)
+            two.hub.entries.restore(OPERATOR, "alpha", "list", entry.id)
+            assert reviews(two, entry) == []
 
 
 def only_named(desk: Desk, external_id: str) -> Entry:

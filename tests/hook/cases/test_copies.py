@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -14,11 +15,14 @@ from click.testing import CliRunner
 
 from hashhub.cli import main
 from hashhub.errors import FailedPrecondition, LimitExceeded, NotFound
+from hashhub.hashing import hash_media
+from hashhub.hashing.media import MediaHashes
 from hashhub.hook import HookSettings
 from hashhub.hook.case_scan import ScanOutcome, Stored, Unread, scan_for_case
 from hashhub.hook.cases import MOST_COPIES, CaseOutcome, Cases, CopyState, Item, Standing, page
 from hashhub.hook.records import Records
 from hashhub.hook.scan_memory import Known, ScanMemory
+from hashhub.model import Effort
 from hashhub.testing.pictures import picture
 from tests.hashing.assets import MP4
 from tests.hook import bucket_server
@@ -27,6 +31,20 @@ from tests.hook.conftest import HELD, jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class InThisProcess:
+    """Hashes as the pool's children do, where a test can say what is installed."""
+
+    @contextmanager
+    def room(self) -> Iterator[InThisProcess]:
+        yield self
+
+    def hash(self, content: IO[bytes], *, effort: Effort) -> MediaHashes:
+        return hash_media(content, effort=effort)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        pass
 
 
 class TestScan:
@@ -94,6 +112,28 @@ class TestScan:
         assert done.scan.copies == 1
         assert done.remembered >= 1
 
+    def test_a_look_for_a_case_that_ends_meanwhile_is_none(
+        self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings]
+    ) -> None:
+        """What comes after the end is compared with nothing: the record must not say that it was looked through."""
+        archive = tmp_path / "archive"
+        archive.mkdir()
+        copy = encoded(picture(SEED, (512, 384)))
+        for number in range(8):
+            (archive / f"{number}.png").write_bytes(copy)
+        case = opened(cases, item)
+
+        def ended_meanwhile() -> Iterator[Stored | Unread]:
+            *files, last = self.files(archive)
+            yield from files
+            cases.close(case.name, CaseOutcome.REJECTED, actor="bob", reason="not ours")
+            yield last
+
+        with pytest.raises(FailedPrecondition, match="ended while"):
+            scan_for_case(make_settings(), cases, case.name, ended_meanwhile(), place="archive", actor="ann")
+        assert cases.copies.scans(case.name) == []
+        assert cases.copies.listed(case.name), "what was noticed before stays"
+
     def test_what_was_looked_at_in_part_is_named_and_keeps_the_record_from_being_complete(
         self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings]
     ) -> None:
@@ -123,6 +163,25 @@ class TestScan:
         (archive / "moving.jpg").unlink()
         assert scan().scan.partial == ()
         assert cases.close(case.name, CaseOutcome.UPHELD, actor="bob", reason="done").is_complete
+
+    def test_a_video_whose_frames_nothing_here_reads_was_looked_at_in_part_only(
+        self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        monkeypatch.setattr("hashhub.hashing.media.can_read_videos", lambda: False)  # as without the extra
+        monkeypatch.setattr("hashhub.hook.case_scan._pool", lambda *_, **__: InThisProcess())
+        archive = tmp_path / "archive"
+        archive.mkdir()
+        (archive / "film.mp4").write_bytes(MP4)
+        (archive / "text.txt").write_text("a text")
+        case = opened(cases, item)
+        for remembered in (0, 2):
+            done = scan_for_case(make_settings(), cases, case.name, self.files(archive), place="archive", actor="ann")
+            assert (done.scan.unread, done.scan.partly, done.remembered) == (0, 1, remembered)
+            [partial] = done.scan.partial
+            assert Path(partial.place).name == "film.mp4"
+            assert "only identical files were looked for" in partial.why
+            assert not done.scan.is_whole
 
     def test_what_was_looked_at_in_part_is_counted_without_bound_and_named_up_to_one(
         self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings],
