@@ -45,6 +45,7 @@ from hashhub.errors import (
 )
 from hashhub.hashes import VPDQ
 from hashhub.model import Contributor, Flags, HashSet, VideoFrame, now
+from hashhub.obstacles import is_in_the_way, misplaced, obstacle
 
 FILE_NAME: Final = "mirror.db"
 SCHEMA_VERSION: Final = 2
@@ -262,39 +263,11 @@ class Mirror:
         self._head_kept = float("-inf")
         with _mapped():
             self._db = sqlite3.connect(path, isolation_level=None, timeout=30.0, check_same_thread=False)
-            for pragma in (
-                "journal_mode = WAL",
-                "synchronous = NORMAL",  # a power cut may undo the last pages, together with their position
-                "secure_delete = ON",  # what a hub erased must not stand in free pages
-                "cache_size = -131072",  # KiB
-                "wal_autocheckpoint = 16384",  # pages
-                "journal_size_limit = 268435456",  # bytes
-            ):
-                self._db.execute(f"PRAGMA {pragma}").close()
-            with self._transaction():
-                if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
-                    for statement in _SCHEMA.split(";"):
-                        self._db.execute(statement)
-                    self._db.execute(
-                        "INSERT INTO meta VALUES (1, ?, ?, '', 0, 0, 0, NULL, NULL, 1, 0)",
-                        (SCHEMA_VERSION, transport.address),
-                    )
-            [(version, self._position, self._generation)] = self._rows(
-                "SELECT schema_version, position, generation FROM meta"
-            )
-            if version not in {SCHEMA_VERSION, JOURNAL_VERSION}:
-                raise InvalidArgument.field(
-                    "directory",
-                    f"holds a copy with tables of version {version}, this hashhub writes version {SCHEMA_VERSION}; "
-                    "name another one",
-                    "NOT_ALLOWED",
-                )
-            self._db.execute("UPDATE meta SET server = ?", (transport.address,))
-            self._journal = _Journal(self._db) if journal or version == JOURNAL_VERSION else None
-            if self._journal is not None and version != JOURNAL_VERSION:
-                with self._transaction():
-                    self._journal.create()
-            self._read_keys()
+            try:
+                self._open(journal=journal)
+            except BaseException:
+                self._db.close()  # SQLite goes by what the connections of this process met, until the last is closed
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -347,6 +320,41 @@ class Mirror:
                 # The copy stays as it is, and says since when it has heard nothing.
                 stop.wait(max(pause, e.retry_after or 0.0))
                 pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _open(self, *, journal: bool) -> None:
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = NORMAL",  # a power cut may undo the last pages, together with their position
+            "secure_delete = ON",  # what a hub erased must not stand in free pages
+            "cache_size = -131072",  # KiB
+            "wal_autocheckpoint = 16384",  # pages
+            "journal_size_limit = 268435456",  # bytes
+        ):
+            self._db.execute(f"PRAGMA {pragma}").close()
+        with self._transaction():
+            if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'meta'"):
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(
+                    "INSERT INTO meta VALUES (1, ?, ?, '', 0, 0, 0, NULL, NULL, 1, 0)",
+                    (SCHEMA_VERSION, self._transport.address),
+                )
+        [(version, self._position, self._generation)] = self._rows(
+            "SELECT schema_version, position, generation FROM meta"
+        )
+        if version not in {SCHEMA_VERSION, JOURNAL_VERSION}:
+            raise InvalidArgument.field(
+                "directory",
+                f"holds a copy with tables of version {version}, this hashhub writes version {SCHEMA_VERSION}; "
+                "name another one",
+                "NOT_ALLOWED",
+            )
+        self._db.execute("UPDATE meta SET server = ?", (self._transport.address,))
+        self._journal = _Journal(self._db) if journal or version == JOURNAL_VERSION else None
+        if self._journal is not None and version != JOURNAL_VERSION:
+            with self._transaction():
+                self._journal.create()
+        self._read_keys()
 
     def _update(self, on_page: OnPage | None) -> None:
         ahead = ThreadPoolExecutor(1, thread_name_prefix="mirror")
@@ -791,16 +799,29 @@ def _prepare(directory: Path) -> Path:
                     "NOT_ALLOWED",
                 )
             directory.chmod(0o700)
-        # SQLite gives its other files the permissions of this one.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        for name in _OWN_FILES:
+        # SQLite gives its other files the permissions of this one. A file that is there is not opened here: closing it
+        # would let go of the locks that another connection of this process holds on it.
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        _check_own(path)
+        for name in _OWN_FILES - {FILE_NAME}:
             with suppress(FileNotFoundError):
-                (directory / name).chmod(0o600)
+                _check_own(directory / name)
     except OSError as e:
+        what = "move it away" if is_in_the_way(e) else "check its disk and permissions"
         raise InvalidArgument.field(
-            "directory", f"cannot be used: {e.strerror or type(e).__name__}", "NOT_ALLOWED"
+            "directory", f"cannot be used: {obstacle(e, 'the copy')}; {what}", "NOT_ALLOWED"
         ) from e
     return path
+
+
+def _check_own(path: Path) -> None:
+    """See that a file of the copy is one, and for its owner only: SQLite would not say which of them is in the way."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise InvalidArgument.field(
+            "directory", f"cannot be used: {misplaced(path, 'the copy', 'file')}; move it away", "NOT_ALLOWED"
+        )
+    path.chmod(0o600)
 
 
 @contextmanager

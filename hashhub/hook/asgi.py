@@ -3,8 +3,8 @@
     app.add_middleware(UploadHook, settings=Path("hook.toml"))
 
 The app gets a request once each of its files is decided over, and never one that is refused. What was decided is in
-`scope["hashhub"]` (`forms.Uploads`) and in the request's headers `hashhub-action` and `hashhub-reference`. WebSockets
-are not looked at. Runs on asyncio.
+`scope["hashhub"]` (`forms.Uploads`) and in the request's headers `hashhub-action` and `hashhub-reference`. What
+comes over a WebSocket, or over anything else that is no HTTP request, is not looked at. Runs on asyncio.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class UploadHook:
         if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
         elif scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self._app(_without_own_headers(scope) if "headers" in scope else scope, receive, send)
         elif not is_looked_at(scope["path"], self._paths, mount=scope.get("root_path", "")):
             await self._app(_without_own_headers(scope), receive, send)
         else:

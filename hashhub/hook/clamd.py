@@ -20,7 +20,7 @@ import re
 import signal
 import socket
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -53,6 +53,7 @@ _LINGER_BYTES: Final = 1 << 24
 _BACKLOG: Final = 512
 _BEHIND_SECONDS: Final = 3.0  # so far behind a client is cut off while others wait for its place
 _LEAST_BYTES_A_SECOND: Final = 8192  # of a stream that never falls behind
+_SLOW_SECONDS: Final = 3.0  # for which a client was waited for in one stream, after which it is slow
 _PLACE_SECONDS: Final = 0.02  # between looks who is behind
 _FULL_SECONDS: Final = 0.1  # before connections are accepted again when there are no descriptors left
 _LOOK_SECONDS: Final = 1.0
@@ -90,13 +91,16 @@ class _NotTakenError(Exception):
 class _Waits:
     """For how long a client is waited for: to send, or to take an answer. Belongs to one connection.
 
-    While others wait for a place, who is behind by `_BEHIND_SECONDS` is cut off, as if its time were over.
+    While others wait for a place, who is behind by `_BEHIND_SECONDS` is cut off, as if its time were over, and so is
+    the slowest of those who are only slow where they have more than their share of the places.
     """
 
     def __init__(self) -> None:
         self._since: dict[asyncio.Timeout, float] = {}
         self._debt = 0.0
         self._come = 0  # bytes that ended this wait
+        self._waited = 0.0  # seconds, in this stream
+        self._received = 0  # bytes, in this stream
         self._owed = 0
         self.is_cut_off = False
 
@@ -111,6 +115,7 @@ class _Waits:
             finally:
                 began = self._since.pop(patience)
                 if not self._owed:
+                    self._waited += loop.time() - began
                     self._debt = min(_BEHIND_SECONDS, self._debt + loop.time() - began)
                 self._debt = max(0.0, self._debt - self._come / _LEAST_BYTES_A_SECOND)
                 self._come = 0
@@ -118,6 +123,11 @@ class _Waits:
     def came(self, count: int) -> None:
         """Count bytes for which the client was waited for."""
         self._come += count
+        self._received += count
+
+    def begin_stream(self) -> None:
+        """Count from here on how long the client is waited for."""
+        self._waited, self._received = 0.0, 0
 
     @contextlib.contextmanager
     def owing(self) -> Iterator[None]:
@@ -135,6 +145,16 @@ class _Waits:
         if self._owed or not self._since:
             return 0.0
         return self._debt + at - min(self._since.values())
+
+    def waited(self, at: float) -> float:
+        """Return for how many seconds the client was waited for in this stream; 0 while it is waited for no more."""
+        if self._owed or not self._since:
+            return 0.0
+        return self._waited + at - min(self._since.values())
+
+    def rate(self, at: float) -> float:
+        """Return how many bytes came for each second in which they were waited for."""
+        return self._received / max(self.waited(at), 1e-9)
 
     def cut_off(self) -> None:
         """End all that is waited for."""
@@ -183,6 +203,7 @@ class _Incoming:
 
     async def pieces(self, most: int, seconds: float) -> AsyncIterator[bytes]:
         """Yield a stream's bytes, its chunks gathered. `most`: bytes. `seconds`: for the next ones to come."""
+        self._waits.begin_stream()
         rest = most
         gathered = bytearray()
         left = 0  # of the chunk in hand
@@ -357,12 +378,14 @@ class ClamdDoor:
             conversation.add_done_callback(self._ended)
 
     async def _place(self) -> None:
-        """Take a place; where there is none, that of whoever is behind most."""
+        """Take a place; where there is none, that of whoever is behind most, or slowest."""
         while self._places.locked():
             at = asyncio.get_running_loop().time()
             begun = [waits for waits in self._conversations.values() if not waits.is_cut_off]
-            slowest = max(begun, key=lambda waits: waits.behind(at), default=None)
-            if slowest is not None and slowest.behind(at) >= _BEHIND_SECONDS:
+            last = max(begun, key=lambda waits: waits.behind(at), default=None)
+            if last is not None and last.behind(at) >= _BEHIND_SECONDS:
+                last.cut_off()
+            elif slowest := _slowest_beyond_share(self._conversations.values(), self._settings.connections, at):
                 slowest.cut_off()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PLACE_SECONDS):
@@ -626,6 +649,16 @@ def serve(hook: Hook, on_ready: Callable[[str, str], None]) -> None:
             door.close()
 
     asyncio.run(run())
+
+
+def _slowest_beyond_share(conversations: Iterable[_Waits], places: int, at: float) -> _Waits | None:
+    """Return who has sent least in its time, where those who are slow have more than half of the places.
+
+    A client that sends just fast enough would keep its place for as long as a stream may take, and a few hundred of
+    them would keep everybody else out for that time.
+    """
+    slow = [waits for waits in conversations if not waits.is_cut_off and waits.waited(at) >= _SLOW_SECONDS]
+    return min(slow, key=lambda waits: waits.rate(at)) if len(slow) > max(1, places // 2) else None
 
 
 def _decide(upload: Upload) -> Decision:

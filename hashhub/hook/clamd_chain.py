@@ -31,6 +31,7 @@ _CONNECT_SECONDS: Final = 5.0
 _FULL_SECONDS: Final = 0.02  # between tries while as many connections wait for it as may
 _STALL_SECONDS: Final = 30.0  # it writes a stream to disk as it comes, so that only one in trouble takes none for long
 _VERSION_SECONDS: Final = 5.0
+_VERSION_AGE_SECONDS: Final = 1.0  # for which an answer to VERSION is given again
 _ANSWER_BYTES: Final = 1 << 16  # a line with the name of what it found
 
 
@@ -65,6 +66,8 @@ class Chain:
         from a stream's end. Raises InvalidArgument for another address.
         """
         self.seconds = seconds
+        self._asking: asyncio.Task[str] | None = None
+        self._version_time = 0.0
         self._path = address if address.startswith("/") else ""
         self._host, self._port = ("", 0) if self._path else host_and_port("clamd.chained", address)
 
@@ -90,7 +93,22 @@ class Chain:
             raise error
 
     async def version(self) -> str:
-        """Return what it answers to VERSION; empty where it is away."""
+        """Return what it answers to VERSION, or has within the last second; empty where it is away.
+
+        It is asked once for all who ask meanwhile: each question is a connection, which a scan could have had.
+        """
+        age = asyncio.get_running_loop().time() - self._version_time
+        if self._asking is None or (self._asking.done() and age >= _VERSION_AGE_SECONDS):
+            self._asking = asyncio.create_task(self._ask_version())
+        return await asyncio.shield(self._asking)
+
+    async def _ask_version(self) -> str:
+        try:
+            return await self._read_version()
+        finally:
+            self._version_time = asyncio.get_running_loop().time()
+
+    async def _read_version(self) -> str:
         try:
             connection = await self._connect()
         except OSError as e:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import queue
 import sqlite3
+import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -47,6 +48,7 @@ from hashhub.model import (
     VideoFrame,
     now,
 )
+from hashhub.obstacles import misplaced, obstacle
 
 COPY: Final = "copy"
 """Directory of the copy, under that of the hook."""
@@ -133,11 +135,22 @@ class Copy:
         its place.
         """
         try:
-            file = self.path.stat().st_ino
-        except OSError as e:
+            status = self.path.stat()
+        except FileNotFoundError as e:
             raise Unavailable(
                 f"there is no copy of the hub's lists; {SYNC} while the hub is there", reason=Reason.MATCHER_NOT_READY
             ) from e
+        except OSError as e:
+            raise Unavailable(
+                f"the copy of the hub's lists cannot be read: {obstacle(e, 'the hook')}; {SYNC}, which says what to do",
+                reason=Reason.MATCHER_NOT_READY,
+            ) from e
+        if not stat.S_ISREG(status.st_mode):
+            raise Unavailable(
+                f"the copy of the hub's lists cannot be read: {misplaced(self.path, 'the hook', 'file')}; move it away",
+                reason=Reason.MATCHER_NOT_READY,
+            )
+        file = status.st_ino
         while True:
             try:
                 known, db = self._idle.get_nowait()
@@ -151,15 +164,18 @@ class Copy:
         db = sqlite3.connect(
             f"file:{self.path.absolute()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
         )
-        db.execute("PRAGMA cache_size = -16384").close()  # KiB, of each connection
-        db.execute("PRAGMA mmap_size = 1073741824").close()  # look-ups go straight to the page cache
-        rows = db.execute("SELECT schema_version FROM meta").fetchall()
-        if rows != [(JOURNAL_VERSION,)]:
+        try:
+            db.execute("PRAGMA cache_size = -16384").close()  # KiB, of each connection
+            db.execute("PRAGMA mmap_size = 1073741824").close()  # look-ups go straight to the page cache
+            rows = db.execute("SELECT schema_version FROM meta").fetchall()
+            if rows != [(JOURNAL_VERSION,)]:
+                raise Unavailable(
+                    f"the copy was not made by `hashhub hook sync`, or by one of another version; {SYNC}",
+                    reason=Reason.MATCHER_NOT_READY,
+                )
+        except BaseException:
             db.close()
-            raise Unavailable(
-                f"the copy was not made by `hashhub hook sync`, or by one of another version; {SYNC}",
-                reason=Reason.MATCHER_NOT_READY,
-            )
+            raise
         return db
 
     def registry(self, look: Look) -> _Registry:

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from hashhub.errors import DataLoss
 from hashhub.hashes import Hash
 from hashhub.model import Coverage, MatchResult, ReasonLine, Verdict
 
@@ -114,6 +115,16 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     hashes: tuple[Hash, ...] = ()
     result: MatchResult | None = None
     coverage: Coverage = Coverage()
+
+
+def read_checked(stored: bytes) -> Checked:
+    """Return what is on record of an upload. Raises DataLoss for what cannot be read."""
+    for decode in (msgspec.msgpack.decode, msgspec.json.decode):
+        try:
+            return decode(stored, type=Checked)
+        except msgspec.DecodeError:
+            continue
+    raise DataLoss("the record of an upload is damaged; keep the file and restore a backup")
 
 
 class Rechecked(msgspec.Struct, frozen=True, kw_only=True):

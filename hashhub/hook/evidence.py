@@ -19,8 +19,8 @@ import msgspec
 
 from hashhub.errors import AlreadyExists, DataLoss, HashHubError, InvalidArgument, LimitExceeded, NotFound, Unavailable
 from hashhub.hook.cases import Case, Cases, Standing
+from hashhub.hook.decision import read_checked
 from hashhub.hook.records import broken
-from hashhub.hook.reports.gathering import read_checked
 from hashhub.hook.settings import Mode
 from hashhub.model import Verdict, now
 
@@ -222,6 +222,12 @@ def collect(records: Records, settings: HookSettings, client: Client | None) -> 
             drawn.append(event)
         if not is_whole and chain == "unbroken":
             chain = broken(count).message
+    jumps = sum(kinds[kind] for kind in ("clock.set", "clock.set_back", "clock.doubted"))
+    unknown.append(
+        "whether all times here are right: they are of this machine's clock, and one that has been wrong ever since "
+        "this hook was installed cannot be told; "
+        + (f"jumps of it on record: {jumps} (events clock.…)" if jumps else "no jump of it is on record")
+    )
     decisions, outages = _tally(records)
     if not decisions:
         unknown.append("no upload has been counted: the hook has decided nothing yet, or does not keep a tally")

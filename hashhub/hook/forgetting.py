@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Final
 
 from hashhub.errors import DataLoss
 from hashhub.hook.clock import Times, is_believed
+from hashhub.hook.decision import read_checked
 from hashhub.hook.evidence import LAST_RULING, kind_of, lists_of
 from hashhub.hook.queue import Queue
 from hashhub.hook.records import HOOK, UploadState
-from hashhub.hook.reports.gathering import read_checked
 from hashhub.model import now
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ import os
 import shutil
 import threading
 from collections import defaultdict
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from hashhub.errors import DataLoss, Reason, Unavailable
 from hashhub.hook.copy import SYNC
 from hashhub.matcher import Matcher
+from hashhub.obstacles import is_in_the_way, obstacle, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,14 +116,19 @@ class Index:
             )
 
     def _build(self, look: Look, moment: Moment) -> None:
+        # The mark first: snapshots without one are believed by nobody. Then the lock is let go of.
+        self._remove(_MARK)
+        self._remove("CURRENT")
         self.matcher.close()
-        # The mark first: snapshots without one are believed by nobody.
-        with suppress(FileNotFoundError):
-            (self._path / _MARK).unlink()
-        shutil.rmtree(self._path / "snapshots", ignore_errors=True)
-        with suppress(FileNotFoundError):
-            (self._path / "CURRENT").unlink()
+        snapshots = self._path / "snapshots"
+        shutil.rmtree(snapshots, ignore_errors=True)
         self.matcher = self._open()
+        if self.matcher.revision:
+            # With a new mark it would be believed, should this process be killed before the new one is there.
+            raise Unavailable(
+                f"{shown(snapshots)} holds an older index that cannot be removed; check its permissions, then {SYNC}",
+                reason=Reason.MATCHER_NOT_READY,
+            )
         self._write_mark(moment.page)
         self.matcher.rebuild(moment.page[0], look.all_digests(), or_in_memory=True)
 
@@ -171,10 +176,10 @@ class Index:
     def _write_mark(self, page: tuple[int, bytes]) -> None:
         """Write the mark before what it is of: it is never behind a snapshot. In one write of fixed length; one that a
         crash cut in two is no page of any copy. Where it cannot be written it is removed, and the next start indexes
-        anew.
+        anew. Raises Unavailable where neither can be done.
         """
-        self._page = page
         if not self._is_publisher:
+            self._page = page
             return
         line = f"{page[0]:20d} {page[1].hex():16s}\n".encode("ascii")
         path = self._path / _MARK
@@ -187,5 +192,13 @@ class Index:
         except OSError:
             written = 0
         if written != len(line):
-            with suppress(OSError):
-                path.unlink()
+            self._remove(_MARK)
+        self._page = page
+
+    def _remove(self, name: str) -> None:
+        """Remove a file of the index. Raises Unavailable where it stays: what it says would be believed."""
+        try:
+            (self._path / name).unlink(missing_ok=True)
+        except OSError as e:
+            what = "move it away" if is_in_the_way(e) else "check its disk and permissions"
+            raise Unavailable(f"{obstacle(e, 'the hook')}; {what}, then {SYNC}", reason=Reason.MATCHER_NOT_READY) from e

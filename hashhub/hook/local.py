@@ -39,6 +39,7 @@ from hashhub.hook.index import DIRECTORY, Index
 from hashhub.hook.judges import Emptiness, Judged, client_of, options_of, query_of_nothing
 from hashhub.matcher import warm_up
 from hashhub.model import now
+from hashhub.obstacles import is_in_the_way, obstacle
 
 if TYPE_CHECKING:
     from hashhub.client import Client
@@ -112,7 +113,11 @@ class Sync:
             ) from e
         try:
             self._client = client or client_of(settings, timeout=_CALL_SECONDS)
-            self._mirror = self._client.mirror(directory, journal=True)
+            try:
+                self._mirror = self._client.mirror(directory, journal=True)
+            except BaseException:
+                self._client.close()
+                raise
         except BaseException:
             self._index.close()
             raise
@@ -174,8 +179,13 @@ class Sync:
     def _then(self, on_page: OnPage | None) -> OnPage:
         def after_page(lines: int, is_complete: bool) -> None:  # noqa: FBT001 - the mirror's signature
             revisions: list[int] = []
-            self._index.look(lambda look: revisions.append(look.moment.revision))
-            self._trim()
+            try:
+                self._index.look(lambda look: revisions.append(look.moment.revision))
+                self._trim()
+            except HashHubError as e:
+                # `follow` takes what is unavailable for the hub's, and goes on without a word.
+                _log.warning("the index beside the copy cannot be brought up to date: %s", e.message)
+                raise
             if is_complete and revisions:
                 self._look_at_policy(revisions[0])
             if on_page is not None:
@@ -501,8 +511,9 @@ def _make(directory: Path) -> None:
         for one in (directory.parent, directory, directory / DIRECTORY):
             one.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as e:
+        what = "move it away" if is_in_the_way(e) else "check its disk and permissions"
         raise InvalidArgument.field(
-            "data", f"is a directory that cannot be used: {e.strerror or type(e).__name__}", "NOT_ALLOWED"
+            "data", f"is a directory that cannot be used: {obstacle(e, 'the hook')}; {what}", "NOT_ALLOWED"
         ) from e
 
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded, Reason, Unavailable
-from hashhub.hook.decision import Checked
+from hashhub.hook.decision import Checked, read_checked
 from hashhub.model import Verdict, now
 
 if TYPE_CHECKING:
@@ -398,11 +398,11 @@ class Records:
             )
 
     def get_upload(self, reference: str) -> tuple[UploadState, Checked] | None:
-        """Return an upload's state and what was known of it; None if it is not recorded."""
+        """Return an upload's state and what was known of it; None if it is not recorded. Raises DataLoss."""
         rows = self.rows("SELECT state, checked FROM upload WHERE reference = ?", (reference,))
         if not rows:
             return None
-        return UploadState(rows[0][0]), msgspec.msgpack.decode(rows[0][1], type=Checked)
+        return UploadState(rows[0][0]), read_checked(rows[0][1])
 
     def set_upload(self, state: UploadState, checked: Checked) -> None:
         """Replace an upload's state and what is known of it. The event belongs into the same `transaction`."""

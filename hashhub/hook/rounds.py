@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from hashhub.background import Background
-from hashhub.errors import HashHubError
+from hashhub.errors import DataLoss, HashHubError
 from hashhub.hook.cases import Cases
 from hashhub.hook.clock import is_believed
 from hashhub.hook.forgetting import forget
@@ -73,6 +73,8 @@ class QueueRounds:
     def _recheck(self) -> None:
         try:
             asked, _ = self._later.recheck(self._judge, limit=_ASKED_A_ROUND, older_than=_ANSWER_AGE)
+        except DataLoss:
+            raise
         except HashHubError as e:
             _LOG.debug("held uploads are not asked about again now: %s", e.message)
             return

@@ -111,9 +111,14 @@ class Matcher:
         opened, failure = _opened(directory, publisher=publisher) if directory else (None, None)
         self._pool = ThreadPoolExecutor(cores, "matcher") if cores > 1 else None
         self._live = LiveState(keeps_log=opened is not None)
-        self._compaction = Compaction(
-            self._live, opened, publisher=publisher, compact_after=compact_after, threads=cores
-        )
+        try:
+            self._compaction = Compaction(
+                self._live, opened, publisher=publisher, compact_after=compact_after, threads=cores
+            )
+        except BaseException:
+            if opened:
+                opened.close()
+            raise
         self._compaction.error = failure or self._compaction.error
         self.thread = self._compaction.thread
 

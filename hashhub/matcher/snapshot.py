@@ -49,6 +49,7 @@ from hashhub.matcher.index import (
     space,
     tables,
 )
+from hashhub.obstacles import is_in_the_way, obstacle
 
 FORMAT: Final = 1
 """Changes whenever an older program could misread the files."""
@@ -100,17 +101,10 @@ def disk_errors(doing: str) -> Iterator[None]:
 
 
 def _what_is_wrong(doing: str, error: OSError) -> str:
-    name = error.filename2 or error.filename
-    if error.errno in {errno.EEXIST, errno.ENOTDIR, errno.EISDIR} and name:
-        path = Path(os.fsdecode(name))
-        in_the_way = next(p for p in (path, *path.parents) if os.path.lexists(p))
-        is_directory = in_the_way.is_dir()
-        return (
-            f"{'/'.join(in_the_way.parts[-3:])} is a {'directory' if is_directory else 'file'}, where the matcher "
-            f"expects a {'file' if is_directory else 'directory'} that it makes itself: move it away; what belongs "
-            "there is made anew from the database"
-        )
-    return f"the matcher's directory failed while {doing} ({error.strerror}); check its disk and permissions"
+    what = obstacle(error, "the matcher")
+    if is_in_the_way(error):
+        return f"{what}: move it away; what belongs there is made anew from the database"
+    return f"the matcher's directory failed while {doing} ({what}); check its disk and permissions"
 
 
 class Directory:
@@ -129,11 +123,15 @@ class Directory:
             self._snapshots.mkdir(parents=True, exist_ok=True)
             if publisher:
                 self._lock = self._take_lock()
-                for left in self._snapshots.glob(".building-*"):
-                    shutil.rmtree(left, ignore_errors=True)
-                for left in self._path.glob(".CURRENT-*"):
-                    left.unlink(missing_ok=True)
-                self._remove_old()
+                try:
+                    for left in self._snapshots.glob(".building-*"):
+                        shutil.rmtree(left, ignore_errors=True)
+                    for left in self._path.glob(".CURRENT-*"):
+                        left.unlink(missing_ok=True)
+                    self._remove_old()
+                except BaseException:
+                    self.close()
+                    raise
 
     def _take_lock(self) -> BinaryIO:
         handle = (self._path / "publisher.lock").open("ab")

@@ -256,6 +256,66 @@ def test_what_is_no_upload_passes_untouched(hook: Hook) -> None:
         assert websocket.receive_text() == "hello"
 
 
+@pytest.mark.parametrize("kind", ["websocket", "webtransport", "something-new"])
+@pytest.mark.parametrize("version", ["1.1", "2", "3"])
+def test_what_comes_over_another_protocol_passes_untouched(hook: Hook, kind: str, version: str) -> None:
+    """But for headers by which its sender would speak as the hook, which has not looked at it."""
+    given: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        given.extend((scope, receive, send))
+
+    async def receive() -> Any:
+        raise AssertionError("nothing is taken from the app")
+
+    async def send(_: Any) -> None:
+        raise AssertionError("nothing is answered in its place")
+
+    headers = [(b"host", b"a"), (b"content-type", FORM_TYPE.encode())]
+    scope = {"type": kind, "http_version": version, "path": "/", "headers": headers, "extensions": {}}
+    forged = [(b"hashhub-action", b"ALLOW"), (b"Hashhub_Reference", b"1")]
+    asyncio.run(UploadHook(app, hook=hook)({**scope, "headers": [*headers, *forged]}, receive, send))
+    assert given == [scope, receive, send]
+    given.clear()
+    without = {"type": kind}  # no protocol but HTTP's must have headers
+    asyncio.run(UploadHook(app, hook=hook)(without, receive, send))
+    assert given == [without, receive, send]
+
+
+@pytest.mark.parametrize("version", ["2", "2.0", "3"])
+def test_an_upload_over_a_later_http_is_looked_at(hook: Hook, version: str) -> None:
+    """It need not say in its headers that it has a body."""
+    app = App()
+    middleware = app.wrapped(hook)
+
+    def status(*pieces: bytes) -> int:
+        statuses: list[int] = []
+        coming = [{"type": "http.request", "body": body, "more_body": True} for body in pieces]
+
+        async def receive() -> Any:
+            return coming.pop(0) if coming else {"type": "http.request", "body": b"", "more_body": False}
+
+        async def tell(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        scope = {
+            "type": "http",
+            "http_version": version,
+            "method": "POST",
+            "path": "/",
+            "query_string": b"",
+            "headers": [],
+        }
+        asyncio.run(middleware(scope, receive, tell))
+        return statuses[0]
+
+    assert status(LISTED[:1], LISTED[1:]) == 451
+    assert app.calls == 0
+    assert status(OTHER) == status() == 200
+    assert app.calls == 2
+
+
 def test_startup_and_shutdown_reach_the_app(hook: Hook) -> None:
     seen: list[str] = []
 

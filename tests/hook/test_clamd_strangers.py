@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from hashhub.hook import HookSettings
-from hashhub.hook.clamd import _Incoming, _Waits
+from hashhub.hook.clamd import _Incoming, _slowest_beyond_share, _Waits
+from hashhub.hook.clamd_chain import Chain
 from tests.hook.clamd_parts import CLEAN, KNOWN, OpenDoor, clamd_settings, open_door, stream, until_closed
 from tests.hook.test_clamd import FOUND, WITHOUT, Settings, settings  # noqa: F401 - a fixture
 from tests.hook.test_clamd_clients import pretended, read_all
@@ -51,6 +52,30 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def _send_for_ever(connection: socket.socket, what: bytes) -> None:
     while True:
         connection.sendall(what)
+
+
+def test_the_share_of_who_is_slow_is_theirs_also_when_others_wait() -> None:
+    async def cut_off(rates: dict[float, int]) -> list[float]:
+        """Return the rates of those who have no place any more once nobody else is to lose one. `rates`: how many
+        clients sent so many bytes a second, for ten seconds.
+        """
+        at = asyncio.get_running_loop().time()
+        conversations = {_Slow(rate, at): rate for rate, count in rates.items() for _ in range(count)}
+        while (slowest := _slowest_beyond_share(conversations, 8, at)) is not None:
+            slowest.cut_off()
+        return sorted(rate for waits, rate in conversations.items() if waits.is_cut_off)
+
+    class _Slow(_Waits):
+        def __init__(self, rate: float, at: float) -> None:
+            super().__init__()
+            self._since[asyncio.timeout(60)] = at - 10.0
+            self._received = int(10 * rate)
+
+        def cut_off(self) -> None:
+            self.is_cut_off = True
+
+    assert run(cut_off({1e4: 4})) == []
+    assert run(cut_off({1e4: 2, 2e4: 2, 3e4: 3})) == [1e4, 1e4, 2e4]
 
 
 @pytest.mark.parametrize(
@@ -121,6 +146,34 @@ def test_a_session_that_waits_for_its_answer_is_not_cut_off(settings: Settings) 
         assert session.recv(100) == b"1: stream: OK\0"
         waiting.settimeout(60)
         assert until_closed(waiting) == b"PONG\0"  # now the session says nothing
+
+
+def test_who_is_slow_but_never_behind_holds_up_nobody(
+    settings: Settings,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As many streams as there are places, each just fast enough, for as long as a stream may take: the slowest makes
+    room, and those that have sent most in their time are answered rightly.
+    """
+    monkeypatch.setattr("hashhub.hook.clamd._BEHIND_SECONDS", 600.0)
+    monkeypatch.setattr("hashhub.hook.clamd._SLOW_SECONDS", 0.05)
+    faster, slower = stream(bytes(200_000) + KNOWN), stream(KNOWN)
+    with (
+        open_door(settings(connections=PLACES, read_seconds=600, stream_seconds=600)) as door,
+        _connected(door, PLACES // 2, b"zINSTREAM\0" + faster[:-4]) as fast,
+        _connected(door, PLACES // 2, b"zINSTREAM\0" + slower[:-4]) as slow,
+    ):
+        door.judge.lists(bytes(200_000) + KNOWN)
+        _answered(door)
+        answers = []
+        for connection in slow:
+            with suppress(OSError):
+                connection.sendall(slower[-4:])
+            answers.append(until_closed(connection))
+        assert b"INSTREAM read timed out. ERROR\0" in answers
+        for connection in fast:
+            connection.sendall(faster[-4:])
+            assert FOUND.fullmatch(until_closed(connection)[:-1])
 
 
 def test_a_slow_phone_is_never_behind_and_a_pause_is_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,3 +313,50 @@ def test_the_door_ends_though_the_real_clamd_hangs(
             # `open_door` waits for its end for less time than the real clamd is given.
         finally:
             has_ended.set()
+
+
+def test_the_real_clamd_is_asked_for_its_version_once_for_all_who_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hashhub.hook.clamd_chain._VERSION_AGE_SECONDS", 600.0)
+    path = tmp_path / "clamd.sock"
+    asked: list[int] = []
+
+    def answers(connected: socket.socket) -> None:
+        assert connected.recv(100) == b"zVERSION\0"
+        asked.append(1)
+        connected.sendall(b"ClamAV 1.4.%d/0/today\0" % len(asked))
+
+    with pretended(path) as does:
+        does.append(answers)
+        with open_door(_chained(tmp_path, path)) as door, door.connect() as session:
+            session.sendall(b"zIDSESSION\0" + b"zVERSION\0" * 1000 + b"zEND\0")
+            assert until_closed(session).count(b": ClamAV 1.4.1/0/today\0") == 1000
+            assert door.say(b"zVERSIONCOMMANDS\0").startswith(b"ClamAV 1.4.1/0/today|")
+            assert len(asked) == 1
+            monkeypatch.setattr("hashhub.hook.clamd_chain._VERSION_AGE_SECONDS", 0.0)
+            assert door.say(b"zVERSION\0") == b"ClamAV 1.4.2/0/today\0"
+
+
+def test_who_leaves_while_the_version_is_asked_for_takes_it_from_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "clamd.sock"
+    is_asked, may_answer = threading.Event(), threading.Event()
+
+    def answers(connected: socket.socket) -> None:
+        connected.recv(100)
+        is_asked.set()
+        assert may_answer.wait(60)
+        connected.sendall(b"ClamAV 1.4.1/0/today\0")
+
+    async def ask() -> list[str]:
+        chain = Chain(str(path), seconds=60)
+        first, second = asyncio.create_task(chain.version()), asyncio.create_task(chain.version())
+        assert await asyncio.to_thread(is_asked.wait, 60)
+        first.cancel()
+        await asyncio.wait([first])
+        may_answer.set()
+        return [await second, await chain.version()]
+
+    with pretended(path) as does:
+        does.append(answers)
+        assert asyncio.run(ask()) == ["ClamAV 1.4.1/0/today"] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import random
 import time
@@ -94,6 +95,21 @@ def test_the_interval_is_wilsons(successes: int, trials: int, low: float, high: 
     assert list(bounds) == pytest.approx([low, high], abs=1e-4)
 
 
+def test_that_a_clock_may_always_have_been_wrong_is_said(
+    records: Records, make_settings: Callable[..., HookSettings]
+) -> None:
+    [line] = [line for line in collect(records, make_settings(), None).unknown if "clock" in line]
+    assert "ever since this hook was installed" in line
+    assert line.endswith("; no jump of it is on record")
+    with records.transaction():
+        for kind in ("clock.set_back", "clock.doubted", "clock.believed"):
+            records.note(actor="hook", kind=kind, subject="clock")
+    evidence = collect(records, make_settings(), None)
+    [line] = [line for line in evidence.unknown if "clock" in line]
+    assert line.endswith("; jumps of it on record: 2 (events clock.…)")
+    assert line in html.unescape(page(evidence))
+
+
 class _Page(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +127,7 @@ class _Page(HTMLParser):
 def test_an_empty_hook_claims_nothing(records: Records, make_settings: Callable[..., HookSettings]) -> None:
     evidence = collect(records, make_settings(), None)
     assert all((s.share, s.low, s.high) == (None, None, None) for s in evidence.precision)
-    assert len(evidence.unknown) == 5
+    assert len(evidence.unknown) == 6
     assert (evidence.lists, evidence.are_lists_known) == ((), False)
     shown = _Page()
     shown.feed(page(evidence))

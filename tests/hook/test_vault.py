@@ -32,6 +32,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hook import Action, HookSettings
+from hashhub.hook import vault as vault_module
 from hashhub.hook.judges import HubJudge
 from hashhub.hook.queue import Code, Rulings
 from hashhub.hook.records import Records
@@ -647,14 +648,118 @@ def test_one_person_takes_out_a_few_a_day(place: Place, tmp_path: Path) -> None:
     vault.export(reference, tmp_path / "more", actor="bob", reason="why")
 
 
-def test_taking_something_out_removes_no_file_of_others(place: Place, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_nameless", [True, False])
+def test_taking_something_out_removes_no_file_of_others(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_nameless: bool
+) -> None:
+    if not is_nameless:
+        monkeypatch.setattr("hashhub.hook.vault._nameless_file", lambda _: None)
     vault = place.open()
     reference = keep(vault)
     other = tmp_path / "evidence.part"
     other.write_bytes(b"of somebody else")
-    with pytest.raises(InvalidArgument, match=r"evidence\.part"):
+    if is_nameless and vault_module._nameless_file(tmp_path) is not None:
         vault.export(reference, tmp_path / "evidence", actor="ann", reason="why")
-    assert (other.read_bytes(), (tmp_path / "evidence").exists()) == (b"of somebody else", False)
+        assert (tmp_path / "evidence").read_bytes() == CONTENT
+        assert stat.S_IMODE((tmp_path / "evidence").stat().st_mode) == 0o600
+    else:
+        with pytest.raises(InvalidArgument, match=r"evidence\.part"):
+            vault.export(reference, tmp_path / "evidence", actor="ann", reason="why")
+        assert not (tmp_path / "evidence").exists()
+    with pytest.raises(InvalidArgument, match="must be a new file"):
+        vault.export(reference, other, actor="ann", reason="why")
+    assert other.read_bytes() == b"of somebody else"
+
+
+def test_a_file_that_comes_while_something_is_taken_out_stays(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if vault_module._nameless_file(tmp_path) is None:
+        pytest.skip("this file system has no files without a name")
+    vault = place.open()
+    reference = keep(vault)
+    out = tmp_path / "evidence"
+
+    def slowly(*given: Any) -> int:
+        size = unseal(*given)
+        out.write_bytes(b"of somebody else")
+        return size
+
+    monkeypatch.setattr("hashhub.hook.vault.unseal", slowly)
+    with pytest.raises(InvalidArgument, match="must be a new file"):
+        vault.export(reference, out, actor="ann", reason="why")
+    assert out.read_bytes() == b"of somebody else"
+
+
+def test_who_is_killed_while_something_is_taken_out_leaves_nothing_of_it(place: Place, tmp_path: Path) -> None:
+    if vault_module._nameless_file(tmp_path) is None:
+        pytest.skip("this file system has no files without a name")
+    reference = keep(place.open())
+    code = textwrap.dedent("""
+        import os, signal, sys
+        from tests.hook.test_vault import Place
+        from hashhub.hook import vault as v
+        from pathlib import Path
+        place = Place.__new__(Place)
+        place.directory = Path(sys.argv[1]); place.data = place.directory / "hook"
+        place.key = place.directory / "vault.key"
+        unseal = v.unseal
+        def killed(source, target, *given):
+            unseal(source, target, *given)
+            target.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        v.unseal = killed
+        place.open().export(sys.argv[2], place.directory / "out" / "evidence", actor="ann", reason="why")
+    """)
+    (place.directory / "out").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(place.directory), reference],
+        cwd=Path(__file__).parents[2],
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert list((place.directory / "out").iterdir()) == []
+    assert place.kinds()[-1] == "vault.opened"
+    size = place.open().export(reference, place.directory / "out" / "evidence", actor="ann", reason="why")
+    assert size == len(CONTENT)
+
+
+def test_a_large_upload_takes_no_memory(place: Place) -> None:
+    """As much as the vault takes of one, with room for a small part of it."""
+    code = textwrap.dedent("""
+        import io, resource, sys
+        from tests.hook.test_vault import Place, keep
+        from tests.hook.waiting import checked, hit
+        from pathlib import Path
+        place = Place.__new__(Place)
+        place.directory = Path(sys.argv[1]); place.data = place.directory / "hook"
+        place.key = place.directory / "vault.key"
+        size = 64 << 20
+        class Zeros(io.RawIOBase):
+            at = 0
+            def readable(self): return True
+            def seek(self, at, whence=0): self.at = at; return at
+            def readinto(self, into):
+                count = min(len(into), size - self.at)
+                into[:count] = bytes(count)
+                self.at += count
+                return count
+        vault = place.open(max_upload_bytes=size)
+        vault.export(keep(vault), place.directory / "small", actor="ann", reason="why")
+        vault.check(actor="ann")
+        now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (now + (24 << 20), resource.RLIM_INFINITY))
+        large = checked(hit("police-nl/known/1"), size_bytes=size)
+        vault.on_checked(large, Zeros())
+        assert vault.check(actor="ann").problems == ()
+        vault.export(large.decision.reference, place.directory / "large", actor="ann", reason="why")
+        assert (place.directory / "large").stat().st_size == size
+        (place.directory / "large").unlink()
+    """)
+    subprocess.run(
+        [sys.executable, "-c", code, str(place.directory)], cwd=Path(__file__).parents[2], timeout=300, check=True
+    )
 
 
 def test_retention_that_nobody_chose_is_refused(place: Place) -> None:

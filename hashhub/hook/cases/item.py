@@ -12,13 +12,15 @@ import msgspec
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import VPDQ, Hash, is_exact
 from hashhub.hygiene import MIN_PDQ_QUALITY, inspect
-from hashhub.model import Disposition, Record
+from hashhub.model import Disposition, Effort, Record
+from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
     from hashhub.hashing.media import MediaHashes
 
 MOST_HASHES: Final = 512
 """Digests of one case: a picture has some 20 with its variants and turns, a video one for each frame."""
+_NOT_HASHED: Final = frozenset({ReasonCode.FRAMES_SKIPPED, ReasonCode.VARIANTS_SKIPPED})
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +37,10 @@ def item_of(media: MediaHashes) -> Item:
     """Return what stops copies of a file: its digests, and PDQ of the picture, its turns and what is in its border.
 
     A picture with too little in it has a PDQ that strangers' pictures have as well; it is looked for as that file only.
+    What of the file was not hashed, such as the film of a motion photo, cannot be looked for.
     """
+    from hashhub.hashing.coverage import coverage
+
     hashes: dict[Hash, str] = {}
     left_out: list[str] = []
     for h in media.digests:
@@ -51,6 +56,7 @@ def item_of(media: MediaHashes) -> Item:
     for shot in media.video_frames:
         if shot.quality >= MIN_PDQ_QUALITY and _why_useless(Hash("PDQ", shot.digest), shot.quality) is None:
             hashes.setdefault(Hash(VPDQ.name, shot.digest), "")
+    left_out += [line.text for line in coverage(media, Effort.STANDARD).gaps if line.code in _NOT_HASHED]
     return _bounded(hashes, left_out)
 
 

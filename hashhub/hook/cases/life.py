@@ -74,7 +74,8 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         action: What is done with copies now.
         until: When an unconfirmed case stops holding copies; None: it does not stop by itself.
         exact_only: Only the very files are stopped: there is no perceptual hash, or one that would match strangers'.
-        not_searched: Which hashes were left out, and why, in sentences.
+        not_searched: What of the item is not looked for, and why, in sentences: hashes that were left out, the film of
+            a motion photo.
         stopped: Uploads that were held or blocked because of it.
     """
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from hashhub.errors import NotFound, Unavailable
+from hashhub.errors import DataLoss, NotFound, Unavailable
 from hashhub.hook.clock import AHEAD
 from hashhub.hook.queue.recorded import asked_again, hits_of, recorded
 from hashhub.hook.records import HOOK, UploadState
@@ -50,7 +50,7 @@ class LaterAnswers:
 
         Asked is what hit: the upload's own hashes, and those of its variants that hit. A video that was hit by its
         frames is not asked about, as its frames are not kept. Raises HashHubError when no answer can be had; what was
-        asked until then stays.
+        asked until then stays. Raises DataLoss in the end where a record could not be read.
         """
         at = now()
         rows = self._records.rows(
@@ -60,6 +60,7 @@ class LaterAnswers:
             (UploadState.HELD, UploadState.BLOCKED, (at - older_than).isoformat(), (at + AHEAD).isoformat()),
         )
         asked = changed = 0
+        damage: DataLoss | None = None
         for (reference,) in rows:
             if asked >= limit:
                 break
@@ -67,6 +68,9 @@ class LaterAnswers:
                 checked = recorded(self._records, reference).checked
             except NotFound:
                 continue  # forgotten meanwhile
+            except DataLoss as e:
+                damage = e  # told once the others were asked about
+                continue
             query = asked_again(checked)
             if query is None:
                 continue
@@ -75,6 +79,8 @@ class LaterAnswers:
                 raise Unavailable("the answer is no current one; ask again when the hub, or its copy, is up to date")
             asked += 1
             changed += self._note_answer(reference, checked, judged)
+        if damage is not None:
+            raise damage
         return asked, changed
 
     def _note_answer(self, reference: str, checked: Checked, judged: Judged) -> bool:

@@ -9,7 +9,7 @@ import msgspec
 
 from hashhub.errors import NotFound
 from hashhub.hashes import VPDQ, Hash, is_exact
-from hashhub.hook.decision import Checked
+from hashhub.hook.decision import Checked, read_checked
 from hashhub.hook.records import UploadState
 from hashhub.model import Query, VariantHashes
 
@@ -44,11 +44,6 @@ def recorded(records: Records, reference: str) -> Recorded:
         raise NotFound(f"there is no upload {reference[:40]!r} in the queue; see `hashhub hook queue list`")
     state, time, door, upload_id, blob = rows[0]
     return Recorded(UploadState(state), datetime.fromisoformat(time), door, upload_id, read_checked(blob))
-
-
-def read_checked(blob: bytes) -> Checked:
-    """Return what `upload.checked` holds."""
-    return msgspec.msgpack.decode(blob, type=Checked)
 
 
 def hits_of(checked: Checked) -> tuple[Hit, ...]:

@@ -19,10 +19,10 @@ from hashhub.hashes import is_exact
 from hashhub.hook.case_judge import CaseHit, CaseIndex
 from hashhub.hook.cases import Cases
 from hashhub.hook.clock import AHEAD
-from hashhub.hook.decision import Action
+from hashhub.hook.decision import Action, read_checked
 from hashhub.hook.queue.etags import etag_of, facts_of
 from hashhub.hook.queue.later_answers import LaterAnswer, LaterAnswers
-from hashhub.hook.queue.recorded import Hit, asked_again, hits_of, lists_of, read_checked, recorded
+from hashhub.hook.queue.recorded import Hit, asked_again, hits_of, lists_of, recorded
 from hashhub.hook.queue.reviews import Feedback, Reviews
 from hashhub.hook.records import UploadState
 from hashhub.model import Query, ReasonLine, Verdict, now

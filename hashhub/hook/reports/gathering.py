@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from hashhub.converting import converted
-from hashhub.errors import DataLoss, InvalidArgument, NotFound
-from hashhub.hook.decision import Checked
+from hashhub.errors import InvalidArgument, NotFound
+from hashhub.hook.decision import Checked, read_checked
 from hashhub.hook.reports.draft import UNSAID, Draft, Incident, Reported, Reporter, Seen, Subject
 from hashhub.model import TLP, now
 
@@ -124,16 +124,6 @@ def _checked(records: Records, reference: str) -> Checked:
     if not rows:
         raise NotFound(f"no upload {reference[:40]!r} is on record")
     return read_checked(rows[0][0])
-
-
-def read_checked(stored: bytes) -> Checked:
-    """Return an upload's record. Raises DataLoss for one that cannot be read."""
-    for decode in (msgspec.msgpack.decode, msgspec.json.decode):
-        try:
-            return decode(stored, type=Checked)
-        except msgspec.DecodeError:
-            continue
-    raise DataLoss("the record of an upload is damaged; keep the file and restore a backup")
 
 
 def _seen(checked: Checked) -> tuple[Seen, ...]:

@@ -16,16 +16,17 @@ from PIL import Image, ImageOps
 
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash, parse
-from hashhub.hashing import hash_media
+from hashhub.hashing import DEFAULT_LIMITS, hash_media
 from hashhub.hook import Action
 from hashhub.hook.case_judge import CaseIndex, _Near
 from hashhub.hook.case_scan import Stored, scan_for_case
-from hashhub.hook.cases import Cases, Item, item_of, item_of_hashes
+from hashhub.hook.cases import Cases, Item, item_of, item_of_hashes, page
 from hashhub.hook.records import Records
 from hashhub.hook.settings import CaseSettings
 from hashhub.model import Effort, Query, Verdict, VideoFrame
 from hashhub.testing.pictures import picture
 from hashhub.testing.videos import ALTERATIONS, clip
+from tests.hashing.assets import MP4
 from tests.hook.cases.parts import SEED, encoded, film, filmed, footage, opened, query, still
 from tests.hook.conftest import jpeg
 
@@ -76,6 +77,24 @@ class TestCopies:
         assert index.hits(query(flat))
         for colour in ((200, 200, 201), (10, 10, 10), (255, 255, 255)):
             assert not index.hits(query(encoded(Image.new("RGB", (300, 200), colour))))
+
+    def test_the_film_of_a_reported_motion_photo_is_said_not_to_be_looked_for(self, cases: Cases) -> None:
+        case = opened(cases, item_of(hash_media(jpeg(SEED) + MP4, dihedral=True, effort=Effort.STANDARD)))
+        assert not case.exact_only
+        assert any("motion photo" in line for line in case.not_searched)
+        assert cases.get(case.name).not_searched == case.not_searched
+        record = cases.record(case.name)
+        assert record.case.not_searched == case.not_searched
+        assert "- not looked for: the film behind the picture" in page(record)
+        assert not opened(cases, item_of(hash_media(jpeg(7), dihedral=True, effort=Effort.STANDARD))).not_searched
+
+    def test_frames_that_were_not_hashed_are_said_not_to_be_looked_for(self, cases: Cases) -> None:
+        frames = [picture(seed, (64, 48)) for seed in range(5)]
+        out = io.BytesIO()
+        frames[0].save(out, "GIF", save_all=True, append_images=frames[1:])
+        media = hash_media(out.getvalue(), limits=msgspec.structs.replace(DEFAULT_LIMITS, max_frames=2))
+        assert media.frames_hashed < media.frame_count
+        assert any("of 5 frames" in line for line in opened(cases, item_of(media)).not_searched)
 
     @pytest.mark.parametrize(
         "texts",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
 import msgspec
 import pytest
 
-from hashhub.errors import Conflict, Unavailable
+from hashhub.errors import Conflict, DataLoss, Unavailable
 from hashhub.hook.queue import Code, LaterAnswers, Queue, Rulings
 from hashhub.hook.records import Records, UploadState
 from hashhub.model import Verdict, VideoMatch
 from tests.hook.queue.parts import A, B, Says
 from tests.hook.waiting import checked, hit, put
+
+T0: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_what_was_withdrawn_is_shown_and_not_released(
@@ -46,6 +51,15 @@ def test_what_cannot_be_asked_again_is_left_alone_and_the_longest_unasked_come_f
     assert len({query.hashes for query in judge.queries}) == 5
     with pytest.raises(Unavailable):
         later.recheck(Says(verdict=Verdict.UNAVAILABLE))
+
+
+def test_a_record_that_is_damaged_keeps_no_other_from_being_asked_about(later: LaterAnswers, records: Records) -> None:
+    damaged, *_ = [put(records, checked(hit(A)), "BLOCKED", T0 + timedelta(days=number)) for number in range(3)]
+    records.write("UPDATE upload SET checked = x'c1' WHERE reference = ?", (damaged,))
+    judge = Says(hit(A))
+    with pytest.raises(DataLoss, match="the record of an upload is damaged"):
+        later.recheck(judge)
+    assert len(judge.queries) == 2
 
 
 def test_a_picture_that_hit_a_frame_of_a_video_is_asked_about_again_and_a_video_is_not(

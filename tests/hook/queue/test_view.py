@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as settings_of_test
 from hypothesis import strategies as st
 
-from hashhub.errors import InvalidArgument, NotFound
+from hashhub.errors import DataLoss, InvalidArgument, NotFound
 from hashhub.hook.queue import Code, Queue, Rulings
 from hashhub.hook.records import Records, UploadState
 from hashhub.model import MatchResult, Verdict, now
@@ -38,6 +38,23 @@ def test_copies_of_one_item_are_one_group_and_matches_come_first(
     with pytest.raises(InvalidArgument):
         queue.page(limit=0)
     assert queue.page(skip=10**30).groups == ()
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xc1", b"\x80", b"{}"])
+def test_a_record_that_is_damaged_is_said_to_be(queue: Queue, records: Records, damage: bytes) -> None:
+    reference = put(records, checked(hit(A)))
+    records.write("UPDATE upload SET checked = ? WHERE reference = ?", (damage, reference))
+    for read in (queue.page, lambda: queue.get(reference), lambda: records.get_upload(reference)):
+        with pytest.raises(DataLoss, match="the record of an upload is damaged; keep the file and restore a backup"):
+            read()
+
+
+def test_a_record_in_json_is_read_as_one(queue: Queue, records: Records) -> None:
+    reference = put(records, upload := checked(hit(A)))
+    before = queue.get(reference)
+    records.write("UPDATE upload SET checked = ? WHERE reference = ?", (msgspec.json.encode(upload), reference))
+    assert queue.get(reference) == before
+    assert records.get_upload(reference) is not None
 
 
 def test_who_uploads_much_does_not_bury_who_uploads_little(queue: Queue, records: Records) -> None:

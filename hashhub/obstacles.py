@@ -1,0 +1,59 @@
+"""What is in the way of a file or a directory that is kept here, told from the system's error."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+_IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
+_DIRECTORY_EXPECTED: Final = frozenset({errno.EEXIST, errno.ENOTDIR})
+_SHOWN: Final = 3  # of a path's names: which file it is, and nothing of where the machine keeps its data
+
+
+def is_in_the_way(error: OSError) -> bool:
+    """Whether something else stands where a file or directory belongs, so that moving it away helps."""
+    path = _path_of(error)
+    return path is not None and (error.errno in _IN_THE_WAY or (error.errno == errno.ENOENT and path.is_symlink()))
+
+
+def obstacle(error: OSError, who: str) -> str:
+    """Return what is wrong with which path: `copy/index/mark is a directory, where the hook expects a file that it
+    makes itself`, or `copy/index/mark: Permission denied`.
+    """
+    path = _path_of(error)
+    reason = error.strerror or type(error).__name__
+    if path is None:
+        return reason
+    if not is_in_the_way(error):
+        return f"{shown(path)}: {reason}"
+    in_the_way = next(p for p in (path, *path.parents) if os.path.lexists(p))
+    is_directory_expected = error.errno in _DIRECTORY_EXPECTED or in_the_way != path
+    return misplaced(in_the_way, who, "directory" if is_directory_expected else "file")
+
+
+def misplaced(path: Path, who: str, expected: str) -> str:
+    """Return that something else stands where a file or directory belongs."""
+    return f"{shown(path)} is a {_kind(path)}, where {who} expects a {expected} that it makes itself"
+
+
+def shown(path: Path) -> str:
+    """Return the end of a path, which says which file it is."""
+    return "/".join(path.parts[-_SHOWN:])
+
+
+def _path_of(error: OSError) -> Path | None:
+    name = error.filename2 or error.filename
+    return Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None
+
+
+def _kind(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return "symbolic link that leads nowhere"
+    if stat.S_ISDIR(mode):
+        return "directory"
+    return "file" if stat.S_ISREG(mode) else "device, pipe or socket"

@@ -1,0 +1,239 @@
+"""A process that is killed while it keeps the copy, before whichever step, and two that try to keep one: an index that
+is believed lacks nothing of the copy, and the next run brings both up to date.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import numpy as np
+import pytest
+
+from hashhub.errors import DataLoss, Unavailable
+from hashhub.hook.copy import Copy, Look
+from hashhub.hook.index import DIRECTORY, Index
+from hashhub.hook.local import Sync, _make
+from hashhub.hook.settings import HookSettings
+from hashhub.model import EntryState, Record
+from tests.hook.local_copies import Local
+from tests.hub.conftest import item
+from tests.hub.test_videos import video
+from tests.mirror.conftest import Site
+
+# Reads lines: before which step to die, and a hook's settings. Forks a process for each, which syncs, and tells its
+# exit code. Steps are what Python tells an audit hook of files of the copy, and where SQLite's transactions end.
+_SYNCING: Final = """
+import os, sqlite3, sys, msgspec
+from hashhub.client import mirror
+from hashhub.hook.local import Sync
+from hashhub.hook.settings import HookSettings
+from hashhub.matcher import warm_up
+
+def sync(settings, killed_before):
+    count = 0
+    def step():
+        nonlocal count
+        count += 1
+        if count == killed_before:
+            os.kill(os.getpid(), 9)
+    def audit(event, arguments):
+        if event.split(".")[0] in {"os", "open", "shutil"} and arguments and settings.data in str(arguments[0]):
+            step()
+    connect = sqlite3.connect
+    def traced(*args, **options):
+        db = connect(*args, **options)
+        db.set_trace_callback(lambda sql: step() if sql.startswith(("BEGIN", "COMMIT")) else None)
+        return db
+    sqlite3.connect = traced
+    sys.addaudithook(audit)
+    with Sync(settings) as sync:
+        sync.update()
+        sync._index.matcher.compact()
+        sync._trim()
+
+warm_up()
+mirror._PAGE = 8
+os.fsync = lambda _: None  # what is there after a power cut is not asked
+for line in sys.stdin:
+    killed_before, _, settings = line.partition(" ")
+    if not (child := os.fork()):
+        sync(msgspec.json.decode(settings, type=HookSettings), int(killed_before))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture
+def syncing() -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", _SYNCING],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as process:
+        yield process
+        process.communicate()
+
+
+def sync(process: subprocess.Popen[str], settings: HookSettings, killed_before: int) -> int:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    print(killed_before, msgspec.json.encode(settings).decode(), file=process.stdin, flush=True)
+    return int(process.stdout.readline())
+
+
+def digests_of(directory: Path) -> dict[str, set[bytes]]:
+    """Every digest of a copy, read from its tables."""
+    digests: dict[str, set[bytes]] = {}
+    with closing(Copy(directory)) as copy, copy.look() as look:
+        for name, rows in look.all_digests():
+            digests.setdefault(name, set()).update(row.tobytes() for row in rows)
+    return digests
+
+
+def lacks_nothing(directory: Path) -> bool:
+    """Whether who reads the copy now is given all that it holds; False where it is told that it cannot be read."""
+    _make(directory)
+    lacking = 0
+    with closing(Copy(directory)) as copy, ExitStack() as stack:
+        try:
+            index = stack.enter_context(closing(Index(copy, directory / DIRECTORY, publisher=False)))
+
+            def count(look: Look) -> None:
+                nonlocal lacking
+                for name, rows in look.all_digests():
+                    lacking += int(np.count_nonzero(~index.matcher.contains(name, rows)))
+
+            is_read = index.look(count)
+        except (Unavailable, DataLoss):
+            return False
+    assert not lacking
+    return is_read
+
+
+def listed(site: Site) -> set[bytes]:
+    """The MD5 digests that the hub's lists hold now."""
+    entries = [e for name in ("alpha/one", "beta/one") for e in site.desk.entries(name, EntryState.ACTIVE)]
+    return {h.digest for e in entries for h in e.hashes if h.algorithm == "MD5"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_first", [True, False], ids=["first", "later"])
+def test_whatever_step_it_was_at(
+    site: Site, local: Local, syncing: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, is_first: bool
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    before = local.directory.parent
+    if is_first:
+        before.mkdir()
+    else:
+        with Sync(local.settings) as kept:
+            kept.update()
+            kept._index.matcher.compact()
+            for number in (100, 101):  # snapshots that are removed, too
+                site.desk.contribute("alpha/one", item(number))
+                kept.update()
+                kept._index.matcher.compact()
+    gone = site.desk.entries("alpha/one", EntryState.ACTIVE)[:3]
+    site.hub._store.standing.withdraw_entries([e.id for e in gone], "FALSE_POSITIVE")
+    site.desk.contribute("alpha/one", *map(item, range(200, 215)), Record(position="v", frames=video(range(5))))
+    steps = believed = 0
+    worn = shutil.copytree(before, before.parent / "worn")  # killed again and again
+    while True:
+        steps += 1
+        fresh = shutil.copytree(before, before.parent / str(steps))
+        settings = msgspec.structs.replace(local.settings, data=str(fresh))
+        code = sync(syncing, settings, steps)
+        sync(syncing, msgspec.structs.replace(settings, data=str(worn)), steps)
+        believed += lacks_nothing(fresh / "copy")
+        with Sync(settings) as kept:
+            kept.update()
+            kept._index.matcher.compact()
+            for name, digests in digests_of(fresh / "copy").items():
+                assert kept._index.matcher.count(name) == len(digests)
+        assert lacks_nothing(fresh / "copy")
+        index = fresh / "copy" / DIRECTORY
+        assert {path.name for path in index.iterdir()} <= {"CURRENT", "mark", "publisher.lock", "snapshots"}
+        assert not list((index / "snapshots").glob(".*"))
+        shutil.rmtree(fresh)
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+    assert steps > 40
+    assert believed > 0 if is_first else believed == steps  # an index that was there is never lost
+    with Sync(msgspec.structs.replace(local.settings, data=str(worn))) as kept:
+        kept.update()
+    assert lacks_nothing(worn / "copy")
+    assert digests_of(worn / "copy")["MD5"] == listed(site)
+
+
+# Syncs again and again, and lets go of the copy in between; tells what came of each try.
+_AGAIN: Final = """
+import sys, msgspec
+from hashhub.client import mirror
+from hashhub.errors import HashHubError
+from hashhub.hook.local import Sync
+from hashhub.hook.settings import HookSettings
+from hashhub.matcher import warm_up
+
+warm_up()
+mirror._PAGE = 4
+settings = msgspec.json.decode(sys.argv[1], type=HookSettings)
+for line in sys.stdin:
+    try:
+        with Sync(settings) as sync:
+            sync.update()
+            sync._index.matcher.compact()
+            sync._trim()
+        print("synced", flush=True)
+    except HashHubError as e:
+        print(f"{type(e).__name__} {e.reason}", flush=True)
+"""
+
+
+def test_of_two_at_once_one_keeps_the_copy_and_the_other_says_so(site: Site, local: Local) -> None:
+    settings = msgspec.json.encode(local.settings).decode()
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", _AGAIN, settings],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                )
+            )
+            for _ in range(2)
+        ]
+        said: Counter[str] = Counter()
+        for number in range(12):
+            site.desk.contribute("alpha/one", *[item(n) for n in range(100 + 10 * number, 110 + 10 * number)])
+            gone = site.desk.entries("alpha/one", EntryState.ACTIVE)[0]
+            site.hub._store.standing.withdraw_entries([gone.id], "FALSE_POSITIVE")
+            for process in processes:
+                assert process.stdin is not None
+                print(file=process.stdin, flush=True)
+            if number:
+                assert lacks_nothing(local.directory)  # also while they write
+            for process in processes:
+                assert process.stdout is not None
+                said[process.stdout.readline().strip()] += 1
+        for process in processes:
+            process.communicate()
+    assert set(said) <= {"synced", "FailedPrecondition DATA_IN_USE"}
+    assert said["synced"] >= 12  # one of them at least, each time
+    local.sync()
+    assert digests_of(local.directory)["MD5"] == listed(site)
+    assert lacks_nothing(local.directory)
