@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,12 +30,13 @@ class Interrupts:
     one long call, and calls what stops the work. KeyboardInterrupt is raised at the end.
 
     Only for work that may be killed anywhere: what has not ended `GRACE_SECONDS` later, or at a second Ctrl-C, is
-    ended with the process, threads that still run included. It does nothing outside the main thread, or where
-    interrupts are ignored.
+    ended with the process, threads that still run included, and so is a process that has not ended as long after its
+    work. It does nothing outside the main thread, or where interrupts are ignored.
     """
 
     def __init__(self) -> None:
         self.came = threading.Event()
+        self._is_known = threading.Event()  # whether it came
         self._lock = threading.Lock()
         self._stop: Callable[[], None] | None = None
         self._thread: threading.Thread | None = None
@@ -58,8 +60,10 @@ class Interrupts:
             return
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.set_wakeup_fd(self._wakeup_before)
+        # Behind what came just now and was not read yet, which is one to be told.
+        os.write(self._writing, _OVER)
+        self._is_known.wait()
         if not self.came.is_set():
-            os.write(self._writing, _OVER)
             self._thread.join()
             os.close(self._reading)
             os.close(self._writing)
@@ -80,14 +84,20 @@ class Interrupts:
         while what not in (_OVER, _INTERRUPT):
             what = self._next(None)
         if what == _OVER:
+            self._is_known.set()
             return
         with self._lock:
             self.came.set()
             stop = self._stop
+        self._is_known.set()
         if stop is not None:
             # Whatever it raises, the process ends. Not waited for: it may be what does not come to its end.
             threading.Thread(target=_quietly, args=(stop,), name="interrupted", daemon=True).start()
-        self._next(GRACE_SECONDS)
+        if self._next(GRACE_SECONDS) == _OVER:
+            self._next(GRACE_SECONDS)  # the main thread tells it, and the process ends
+        else:
+            with suppress(OSError):
+                os.write(sys.stderr.fileno(), b"interrupted\n")  # a stream's lock may be held
         os._exit(INTERRUPTED)
 
     def _next(self, seconds: float | None) -> bytes:

@@ -68,7 +68,7 @@ class History:
         scanned = 0
         while scanned < _SCAN:
             if entry is not None:
-                revisions = self._about_entry(entry, subject, before)
+                revisions = self._about_entry(entry, subject, since, before)
                 if not revisions:
                     return events, 0
             piece = self._store.history.list_events(
@@ -131,18 +131,26 @@ class History:
             raise no_entry(subject.removeprefix("entries/"))
         return self._store.entries.get_entry(contributor, hash_set, int(entry_id))
 
-    def _about_entry(self, entry: Entry, subject: str, before: int) -> Sequence[int]:
-        """Return the last revisions of an entry's history before one (0: of all), the newest first, _PIECE at most."""
+    def _about_entry(self, entry: Entry, subject: str, since: datetime | None, before: int) -> Sequence[int]:
+        """Return the last revisions of an entry's history before one (0: of all), the newest first, _PIECE at most: all
+        those since a time, and perhaps others.
+        """
         store = self._store
-        about = {
-            entry.create_revision,
-            *store.feeds.revisions_about(entry.id, before, _PIECE),
-            *store.entries.review_revisions(entry.id, before, _PIECE),
-            *store.history.revisions_of(subject, before, _PIECE),
-        }
+        own = {entry.create_revision}
         if entry.withdrawal is not None and entry.withdrawal.pending:  # asked for together with others
-            about.add(entry.withdrawal.revision)
-        return sorted((r for r in about if not before or r < before), reverse=True)[:_PIECE]
+            own.add(entry.withdrawal.revision)
+        revisions: set[int] = set()
+        for after, end in store.history.stretches(since, before):
+            revisions.update(
+                [r for r in own if after < r and (not end or r < end)],
+                # No change is about an entry that is not there yet; a review can be: it was taken over.
+                store.feeds.revisions_about(entry.id, max(after, entry.create_revision - 1), end, _PIECE),
+                store.entries.review_revisions(entry.id, after, end, _PIECE),
+                store.history.revisions_of(subject, after, end, _PIECE),
+            )
+            if len(revisions) >= _PIECE:
+                break
+        return sorted(revisions, reverse=True)[:_PIECE]
 
 
 class _Reader:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hashhub.matcher.index import Bitmap, Rows, Segment, Source, build, space
 from hashhub.matcher.plan import SCAN_BELOW
@@ -25,14 +26,30 @@ Segments: TypeAlias = Mapping[str, tuple[Segment, ...]]
 """By algorithm: the oldest and largest first."""
 
 
+_GATHERED: Final = 256
+"""Small changes that are put together in the log: each takes hundreds of bytes by itself, and a row of it a few dozen.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One logged operation on one algorithm: rows added, or withdrawn."""
+    """Logged operations on one algorithm: rows added, or withdrawn.
 
-    revision: int
+    `revisions`, `added`: one for all rows, or one for each.
+    """
+
     algorithm: str
     rows: Rows
-    added: bool
+    revisions: int | NDArray[np.int64]
+    added: bool | NDArray[np.bool_]
+
+    def since(self, revision: int) -> Change:
+        """Return the part of a revision and later."""
+        if not isinstance(self.revisions, np.ndarray):
+            return self if self.revisions >= revision else replace(self, rows=self.rows[:0])
+        part = np.flatnonzero(self.revisions >= revision)
+        added = self.added[part] if isinstance(self.added, np.ndarray) else self.added
+        return replace(self, rows=self.rows[part], revisions=self.revisions[part], added=added)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +88,7 @@ class LiveState:
         self.logged_from = 0  # the log has every change of this revision or later
         self._keeps_log = keeps_log
         self._changes: list[Change] = []
+        self._small = 0  # logged since some were put together
         self._changing = threading.Lock()  # held for every change of `now`, the log and withdrawn bits: short
 
     def open(self, snapshot: Snapshot) -> None:
@@ -83,8 +101,8 @@ class LiveState:
         with self._changing:
             if revision < self.now.revision:
                 return
-            self._changes += [Change(revision, name, rows, False) for name, rows in withdrawn.items()]
-            self._changes += [Change(revision, name, rows, True) for name, rows in added.items()]
+            self._log(Change(name, rows, revision, added=False) for name, rows in withdrawn.items())
+            self._log(Change(name, rows, revision, added=True) for name, rows in added.items())
             segments, changed = _applied(self.now.segments, added, withdrawn)
             self.pending += changed
             if added or withdrawn:
@@ -94,6 +112,20 @@ class LiveState:
             if not self._keeps_log and not self.building.locked():
                 self._changes = []
                 self.logged_from = revision
+
+    def _log(self, changes: Iterable[Change]) -> None:
+        """Append to the log, and put small changes at its end together unless somebody counts them. The caller holds
+        the lock of changes.
+        """
+        for change in changes:
+            self._changes.append(change)
+            self._small += len(change.rows) < SCAN_BELOW
+        if self._small > _GATHERED and not self.building.locked():
+            first = len(self._changes)
+            while first and len(self._changes[first - 1].rows) < SCAN_BELOW:
+                first -= 1
+            self._changes[first:] = _gathered(self._changes[first:])
+            self._small = 0
 
     def owe(self, digests: int) -> None:
         """Count at least so many digests as pending: no snapshot has them."""
@@ -141,7 +173,8 @@ class LiveState:
         `building`.
         """
         with self._changing:
-            later = self._changes[since:] if since is not None else [c for c in self._changes if c.revision >= revision]
+            later = self._changes[since:] if since is not None else [c.since(revision) for c in self._changes]
+            later = [c for c in later if len(c.rows)]
             segments = _caught_up(segments, later)
             self.now = State(max(self.now.revision, revision), segments, snapshot)
             self._changes = later if self._keeps_log else []
@@ -175,17 +208,38 @@ def _applied(segments: Segments, added: Mapping[str, Rows], withdrawn: Mapping[s
     return result, changed
 
 
-def _caught_up(segments: Segments, changes: Sequence[Change]) -> Segments:
-    """Return the segments after the outcome of logged changes: the last one of each digest, so that nothing shows what
-    was undone.
+def _outcome(changes: Sequence[Change]) -> Change:
+    """Return the last one of each digest of logged changes of one algorithm: all that matters to whoever lacks them,
+    or those from one revision on.
     """
+    rows = np.concatenate([c.rows for c in changes])
+    revisions = np.concatenate([np.broadcast_to(c.revisions, len(c.rows)) for c in changes])
+    added = np.concatenate([np.broadcast_to(c.added, len(c.rows)) for c in changes])
+    order = np.lexsort(rows.T[::-1])  # stable: equal rows stay in the order of the log
+    rows = rows[order]
+    order = order[last := np.append((rows[1:] != rows[:-1]).any(axis=1), True)]
+    return Change(changes[0].algorithm, rows[last], revisions[order], added[order])
+
+
+def _by_algorithm(changes: Iterable[Change]) -> Mapping[str, list[Change]]:
+    by_algorithm: dict[str, list[Change]] = {}
+    for change in changes:
+        if len(change.rows):
+            by_algorithm.setdefault(change.algorithm, []).append(change)
+    return by_algorithm
+
+
+def _gathered(changes: Sequence[Change]) -> list[Change]:
+    """Return changes with the same outcome, one for each algorithm; the large ones first, which stay as they are."""
+    outcomes = [_outcome(of_one) for of_one in _by_algorithm(changes).values()]
+    return sorted(outcomes, key=lambda c: len(c.rows), reverse=True)
+
+
+def _caught_up(segments: Segments, changes: Sequence[Change]) -> Segments:
+    """Return the segments after the outcome of logged changes, so that nothing shows what was undone."""
     added, withdrawn = {}, {}
-    for name in {c.algorithm for c in changes}:
-        own = [c for c in changes if c.algorithm == name]
-        rows = np.concatenate([c.rows for c in own])
-        add = np.concatenate([np.full(len(c.rows), c.added) for c in own])
-        order = np.lexsort(rows.T[::-1])  # stable: equal rows stay in the order of the log
-        rows, add = rows[order], add[order]
-        last = np.append((rows[1:] != rows[:-1]).any(axis=1), True)
-        added[name], withdrawn[name] = rows[last & add], rows[last & ~add]
+    for name, of_one in _by_algorithm(changes).items():
+        outcome = _outcome(of_one)
+        is_added = np.broadcast_to(outcome.added, len(outcome.rows))
+        added[name], withdrawn[name] = outcome.rows[is_added], outcome.rows[~is_added]
     return _applied(segments, added, withdrawn)[0]

@@ -8,7 +8,10 @@
 grpc gives every call to an executor before anybody has looked who makes it. A plain one has one queue: 200 slow calls
 of one token, or of none, and everybody else waits behind them. Here the call waits in the lane of the token that its
 header was last seen to open, and lanes take turns; one lane keeps at most three quarters of the threads busy, and that
-of strangers half. Which lane a call waits in gives it no rights: its header is looked at again when it is its turn.
+of strangers half. The last eighth of the threads, one at least, is for lanes with nothing working: two tokens together
+would have all threads otherwise, and a third one would wait for a call of theirs to end. Where there are fewer than
+eight, two can have them all by that rule too; the next that is free is the third one's then.
+Which lane a call waits in gives it no rights: its header is looked at again when it is its turn.
 
 A header that this process has not met is a stranger's until its first call was let in. That one counts in its token's
 lane from then on, and those that came with it go over there when it is their turn: or a token would have the threads of
@@ -106,9 +109,12 @@ class Threads:
         self.most_in_lane, self._on_end = most_in_lane, on_end
         self._name, self._working, self.capacity = name, working, working + waiting
         self._most_each, self._most_strangers = most_each, most_strangers or most_each
+        # So that one lane alone gets `most_each`, too.
+        self._shared = working - min(max(1, working // 8), working - most_each)
         self._lock = threading.Lock()
         self._lanes: dict[str, Lane] = {}
         self._turns: SimpleQueue[Lane | None] = SimpleQueue()  # lanes whose next call can be begun
+        self._held_back: dict[Lane, None] = {}  # in turn: with something working, and too few threads free for more
         self._due = 0  # turns that no thread has taken yet, and calls that are worked on
         self._threads: list[threading.Thread] = []
         self._is_open = True
@@ -167,12 +173,25 @@ class Threads:
     def _line_up(self, lane: Lane) -> None:
         """Let the lane have a turn, once, if it has a call and may begin it. The caller holds the lock."""
         if lane.calls and not lane.is_lined_up and lane.working < lane.most:
-            if len(self._threads) < min(self._due + 1, self._working):
-                with contextlib.suppress(RuntimeError):  # the system has none to give: those that there are go on
-                    self._add_thread()
-            lane.is_lined_up = True
-            self._due += 1
-            self._turns.put(lane)
+            if lane.working:
+                self._held_back.setdefault(lane)
+            else:
+                self._give_turn(lane)
+        while self._held_back and self._due < self._shared:
+            lane = next(iter(self._held_back))
+            if lane.working < lane.most:
+                self._give_turn(lane)
+            else:
+                del self._held_back[lane]  # a call of strangers turned out to be its own
+
+    def _give_turn(self, lane: Lane) -> None:
+        self._held_back.pop(lane, None)
+        if len(self._threads) < min(self._due + 1, self._working):
+            with contextlib.suppress(RuntimeError):  # the system has none to give: those that there are go on
+                self._add_thread()
+        lane.is_lined_up = True
+        self._due += 1
+        self._turns.put(lane)
 
     def _add_thread(self) -> None:
         """Start one more thread. Raises RuntimeError where the system has none to give."""

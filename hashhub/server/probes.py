@@ -3,7 +3,8 @@
 Nobody is known here, and a thread waits for each request, and for whoever watches health or asks reflection to take an
 answer. So these calls have threads of their own. One whose client has been waited for for a while gives its thread up
 as soon as another call would have to wait for one: a probe's request comes with its header, and is there by then. The
-more calls wait, the shorter is that while. Of reflection it is the whole call, which asks as often as it likes. Nothing
+more calls wait, the shorter is that while; what passes while this process stands still is no part of it, since nothing
+that has come is read then. Of reflection it is the whole call, which asks as often as it likes. Nothing
 of a request outlives its call.
 
 Health is watched here, and not by the servicer of gRPC's own package: that sends to a watcher under the lock that every
@@ -40,6 +41,7 @@ _WAITING: Final = 10_000  # each takes some 0.2 ms; what is beyond is refused
 _PATIENCE_SECONDS: Final = 1.0  # far beyond what a request takes that has come with its header
 _SHORTEST_PATIENCE_SECONDS: Final = 0.05  # where thousands wait: they are through within some ten seconds
 _LOOK_SECONDS: Final = 0.25  # for calls that wait for a thread while no further ones come, and for changes of health
+_TICK_SECONDS: Final = 0.025  # between two looks while somebody is waited for; no more is believed to have passed
 _NAME_BYTES: Final = 1_000  # of a service, a file or a symbol that is asked for
 
 _Request = TypeVar("_Request", HealthCheckRequest, reflection_pb2.ServerReflectionRequest)
@@ -64,6 +66,21 @@ def _status(statuses: Mapping[str, HealthCheckResponse.ServingStatus], service: 
     return status
 
 
+class _Clock:
+    """Seconds as this process saw them: of what passes between two looks, `_TICK_SECONDS` count at most."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._looked, self._seconds = time.monotonic(), 0.0
+
+    def now(self) -> float:
+        with self._lock:
+            time_now = time.monotonic()
+            self._seconds += min(time_now - self._looked, _TICK_SECONDS)
+            self._looked = time_now
+            return self._seconds
+
+
 class Probes(grpc.GenericRpcHandler):
     """Answers health checks, those who watch health, and reflection."""
 
@@ -76,6 +93,7 @@ class Probes(grpc.GenericRpcHandler):
         capacity = _THREADS + _WAITING
         self._threads = Threads("probes", _THREADS, _WAITING, most_each=_THREADS, most_in_lane=capacity)
         self._lane = self._threads.lane(STRANGERS)
+        self._clock = _Clock()
         self._waited_for: dict[grpc.ServicerContext, float] = {}  # since when, for a request or to take an answer
         self.thread = Background(
             "probes",
@@ -191,7 +209,7 @@ class Probes(grpc.GenericRpcHandler):
     @contextmanager
     def _waiting_for(self, context: grpc.ServicerContext) -> Iterator[None]:
         """Let the call be cut off in the body when others wait for its thread."""
-        self._waited_for[context] = time.monotonic()
+        self._waited_for[context] = self._clock.now()
         if self._threads.in_progress > _THREADS:
             self._cut_off()
         try:
@@ -217,16 +235,19 @@ class Probes(grpc.GenericRpcHandler):
 
     def _look(self) -> None:
         until = time.monotonic() + _LOOK_SECONDS
-        while self._threads.in_progress > _THREADS and time.monotonic() < until:
-            self._cut_off()
-            time.sleep(_SHORTEST_PATIENCE_SECONDS)
+        while self._waited_for and time.monotonic() < until:
+            if self._threads.in_progress > _THREADS:
+                self._cut_off()
+            else:
+                self._clock.now()
+            time.sleep(_TICK_SECONDS)
         self.tell_watchers()
 
     def _cut_off(self) -> None:
         """Cancel the calls whose clients have been waited for long enough."""
         # As long for all that wait together as for the first ones, so that a crowd of them holds nobody up for minutes.
         patience = _PATIENCE_SECONDS * min(1.0, _THREADS / max(1, self._threads.in_progress))
-        before = time.monotonic() - max(patience, _SHORTEST_PATIENCE_SECONDS)
+        before = self._clock.now() - max(patience, _SHORTEST_PATIENCE_SECONDS)
         for context, since in list(self._waited_for.items()):
             if since < before:
                 context.cancel()

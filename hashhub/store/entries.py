@@ -526,15 +526,16 @@ class Entries:
             by_entry.setdefault(row[11], []).append(review_of_row(row))
         return by_entry
 
-    def review_revisions(self, entry_id: int, before: int, limit: int) -> list[int]:
-        """Return the last revisions before one (0: of all) at which reviews that count for an entry were made, `limit`
-        at most, the newest first.
+    def review_revisions(self, entry_id: int, after: int, before: int, limit: int) -> list[int]:
+        """Return the last revisions after one and before another (0: of all) at which reviews that count for an entry
+        were made, `limit` at most, the newest first.
         """
         sql = self._db.sql(
             "SELECT DISTINCT r.revision FROM entry e JOIN reviewed a ON a.hash_set = e.hash_set AND a.entry = e.id "
-            "JOIN review r ON r.id = a.review WHERE e.id = ? AND r.revision < ? ORDER BY r.revision DESC LIMIT ?"
+            "JOIN review r ON r.id = a.review WHERE e.id = ? AND r.revision > ? AND r.revision < ? "
+            "ORDER BY r.revision DESC LIMIT ?"
         )
-        return [row[0] for row in self._db.fetch(sql, (entry_id, before or MAX_REVISION, limit))]
+        return [row[0] for row in self._db.fetch(sql, (entry_id, after, before or MAX_REVISION, limit))]
 
     def list_reviews(self, entry_id: int, page_size: int, after: int = 0) -> list[Review]:
         """Return up to `page_size` reviews that count for an entry, as `reviews_of` does, with ids after `after`."""

@@ -175,26 +175,74 @@ class Events:
         `kinds` asks for it.
         """
         t, d = s.event, s.event_detail
-        query = (
-            sa.select(t.c.body, t.c.digest, d.c.content)
-            .join_from(t, d, d.c.revision == t.c.revision, isouter=True)
-            .order_by(t.c.revision.desc())
-            .limit(limit)
-        )
+        query = sa.select(t.c.body, t.c.digest, d.c.content).join_from(t, d, d.c.revision == t.c.revision, isouter=True)
         query = query.where(t.c.kind.in_(kinds) if kinds else t.c.kind != EventKind.IMPORT_STAGED)
-        if before_revision:
-            query = query.where(t.c.revision < before_revision)
-        if after_revision:
-            query = query.where(t.c.revision > after_revision)
-        if actor:
-            query = query.where(t.c.actor == actor)
+        # Not knowing which actor it will be, PostgreSQL would walk all events, unless the actors' index alone has the
+        # order.
+        is_walk_of_actor = bool(actor) and revisions is None and not self._db.is_sqlite
+        if is_walk_of_actor:
+            query = query.order_by(t.c.actor.desc(), t.c.revision.desc())
+        else:
+            query = query.order_by(t.c.revision.desc())
+            if actor:
+                query = query.where(t.c.actor == actor)
         if since is not None:
             query = query.where(t.c.time >= s.to_millis(since))
         if subjects:
             query = query.where(sa.or_(*(sa.or_(t.c.subject == x, is_in(x)) for x in subjects)))
         if revisions is not None:
             query = query.where(t.c.revision.in_(sorted(set(revisions))))
-        return [_event(row) for row in self._db.read(lambda c: c.execute(query).all())]
+        events: list[Event] = []
+        # Rows that are named need no look for where they can be.
+        for after, before in self.stretches(since if revisions is None else None, before_revision):
+            piece = query.limit(limit - len(events))
+            low = max(after, after_revision)
+            if is_walk_of_actor:
+                place = sa.tuple_(t.c.actor, t.c.revision)
+                piece = piece.where(place > sa.tuple_(actor, low), place < sa.tuple_(actor, before or MAX_REVISION))
+            else:
+                if low:
+                    piece = piece.where(t.c.revision > low)
+                if before:
+                    piece = piece.where(t.c.revision < before)
+            events += [_event(row) for row in self._db.read(lambda c, piece=piece: c.execute(piece).all())]  # type: ignore[misc]
+            if len(events) >= limit or after <= after_revision:
+                break
+        return events
+
+    def stretches(self, since: datetime | None, before: int) -> Iterator[tuple[int, int]]:
+        """Yield where events since a time can be, the newest first: after one revision and before another (0: up to the
+        newest), below the revision `before` (0: all).
+
+        As clocks go back, there can be several; each is of blocks that have such an event.
+        """
+        if since is None:
+            yield 0, before
+            return
+        millis = s.to_millis(since)
+        block = ((before or self.position().revision + 1) - 1) // s.EVENT_BLOCK
+        while (last := self._block(block, "DESC", ">=", millis)) is not None:
+            between = self._block(last, "DESC", "<", millis)  # the next one below that has no such event
+            low = 0 if between is None else (between + 1) * s.EVENT_BLOCK
+            high = (last + 1) * s.EVENT_BLOCK
+            yield max(0, low - 1), min(high, before) if before else high
+            if between is None:
+                return
+            block = between
+
+    def _block(self, highest: int, order: str, comparison: str, millis: int) -> int | None:
+        """Return the highest block, up to one, of whose times the last (DESC) or the first (ASC) compares so; None when
+        there is none.
+        """
+        # A subquery of one value: PostgreSQL makes no join with all events of it, whatever it knows of the table. No
+        # type is named (`+ 0` makes it one that holds n): SQLite uses no index on an expression for a number with one.
+        sql = self._db.sql(
+            "WITH RECURSIVE block (n) AS (SELECT ? + 0 UNION ALL SELECT n - 1 FROM block WHERE n > 0) "  # noqa: S608
+            f"SELECT n FROM block WHERE coalesce((SELECT e.time FROM event e WHERE e.revision / {s.EVENT_BLOCK} = n "
+            f"ORDER BY e.time {order} LIMIT 1) {comparison} ?, false) LIMIT 1"
+        )
+        rows = self._db.fetch(sql, (highest, millis))
+        return rows[0][0] if rows else None
 
     def get_event(self, revision: int) -> Event:
         """Return the event of a revision. Raises NotFound."""
@@ -203,15 +251,16 @@ class Events:
             raise NotFound(f"there is no event {revision}", kind="Event", name=str(revision))
         return events[0]
 
-    def revisions_of(self, subject: str, before: int, limit: int) -> list[int]:
-        """Return the last revisions before one (0: of all) whose events name this subject itself, `limit` at most, the
-        newest first; staging is left out.
+    def revisions_of(self, subject: str, after: int, before: int, limit: int) -> list[int]:
+        """Return the last revisions after one and before another (0: of all) whose events name this subject itself,
+        `limit` at most, the newest first; staging is left out.
         """
         sql = self._db.sql(
-            "SELECT revision FROM event WHERE subject = ? AND revision < ? AND kind <> ? ORDER BY revision DESC LIMIT ?"
+            "SELECT revision FROM event WHERE subject = ? AND revision > ? AND revision < ? AND kind <> ? "
+            "ORDER BY revision DESC LIMIT ?"
         )
-        rows = self._db.fetch(sql, (subject, before or MAX_REVISION, EventKind.IMPORT_STAGED.value, limit))
-        return [row[0] for row in rows]
+        staged = EventKind.IMPORT_STAGED.value
+        return [row[0] for row in self._db.fetch(sql, (subject, after, before or MAX_REVISION, staged, limit))]
 
     def undo_of(self, revision: int) -> Any:
         """Return what `append_event` was told to keep for a revert of this revision, or None."""
@@ -239,8 +288,13 @@ class Events:
 
     def revision_before(self, time: datetime) -> int:
         """Return the last revision that was written before a time, 0 when there is none."""
-        sql = self._db.sql("SELECT coalesce(max(revision), 0) FROM event WHERE time < ?")
-        revision: int = self._db.fetch(sql, (s.to_millis(time),))[0][0]
+        millis = s.to_millis(time)
+        block = self._block(self.position().revision // s.EVENT_BLOCK, "ASC", "<", millis)
+        if block is None:
+            return 0
+        sql = self._db.sql("SELECT max(revision) FROM event WHERE revision >= ? AND revision < ? AND time < ?")
+        first = block * s.EVENT_BLOCK
+        revision: int = self._db.fetch(sql, (first, first + s.EVENT_BLOCK, millis))[0][0]
         return revision
 
     def position(self) -> Position:

@@ -196,21 +196,22 @@ class Feeds:
             for piece in ids.pieces(PAGE)
         )
 
-    def revisions_about(self, entry_id: int, before: int, limit: int) -> list[int]:
-        """Return the last revisions before one (0: of all) whose changes were about an entry, `limit` at most, the
-        newest first; staging is left out.
+    def revisions_about(self, entry_id: int, after: int, before: int, limit: int) -> list[int]:
+        """Return the last revisions after one and before another (0: of all) whose changes were about an entry, `limit`
+        at most, the newest first; staging is left out.
         """
         sql = self._db.sql(
             "SELECT revision, ordinal, first_entry, last_entry, ids FROM change WHERE (revision, ordinal) < (?, ?) "
-            "AND first_entry <= ? AND last_entry >= ? AND kind <> ? ORDER BY revision DESC, ordinal DESC LIMIT ?"
+            "AND revision > ? AND first_entry <= ? AND last_entry >= ? AND kind <> ? "
+            "ORDER BY revision DESC, ordinal DESC LIMIT ?"
         )
-        after = (before or LAST_REVISION, -(1 << 31))
+        last = (before or LAST_REVISION, -(1 << 31))
         revisions: dict[int, None] = {}
-        while len(revisions) < limit and (rows := self._db.fetch(sql, (*after, entry_id, entry_id, STAGED, limit))):
+        while len(revisions) < limit and (rows := self._db.fetch(sql, (*last, after, *[entry_id] * 2, STAGED, limit))):
             for revision, _, *ids in rows:
                 if entry_id in IdSet(*ids):
                     revisions[revision] = None
-            after = rows[-1][:2]
+            last = rows[-1][:2]
         return list(revisions)[:limit]
 
     def digests_of(

@@ -121,6 +121,24 @@ def test_one_interrupt_ends_a_single_run_too(local: Local, step: str) -> None:
     assert (code, errors.strip()) == (INTERRUPTED, "interrupted")
 
 
+def test_one_interrupt_just_before_the_end_is_told_too(local: Local) -> None:
+    """What waits for it had not read it yet, and took what came behind it, that all is over, for a second Ctrl-C."""
+    late = (
+        "import fcntl, struct, termios\n"
+        "from hashhub.cli.interrupts import Interrupts\n"
+        "next_, begun = Interrupts._next, []\n"
+        "def late(self, seconds):\n"
+        "    while not begun:\n"
+        "        waiting = fcntl.ioctl(self._reading, termios.FIONREAD, bytes(4))\n"
+        "        if struct.unpack('i', waiting)[0] >= 2: begun.append(True)\n"
+        "        time.sleep(0.01)\n"
+        "    return next_(self, seconds)\n"
+        "Interrupts._next = late\n"
+    )
+    code, errors = _ended(_sync(local, late + _LAST_STEP, "--once"))
+    assert (code, errors.strip()) == (INTERRUPTED, "interrupted")
+
+
 def test_a_thread_that_does_not_end_keeps_no_process_from_ending(local: Local) -> None:
     """The interpreter waits for threads that are no daemons, as those of an executor."""
     stuck = (
@@ -144,8 +162,8 @@ def test_what_does_not_come_to_its_end_is_ended(local: Local, again: bool) -> No
         "from hashhub.hook import local; once(local.Sync, 'stop', lambda: time.sleep(100_000))\n"
         "from hashhub.hook.index import Index; once(Index, '_build', stuck)"
     )
-    code, _ = _ended(_sync(local, stuck, "--follow"))
-    assert code == INTERRUPTED
+    code, errors = _ended(_sync(local, stuck, "--follow"))
+    assert (code, errors.strip()) == (INTERRUPTED, "interrupted")
     local.sync()
     assert local.missing() == 0
 

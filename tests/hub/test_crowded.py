@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 
 from hashhub.errors import LimitExceeded, Reason
 from hashhub.hub import reviews
-from hashhub.model import QueueItem, QueueKind, ReviewKind
+from hashhub.model import Event, EventKind, QueueItem, QueueKind, ReviewKind
 from hashhub.store.database import Database
 from tests.hub.conftest import OPERATOR, Desk, Open, item, writer
 
@@ -122,3 +123,45 @@ def test_nobody_reviews_one_entry_without_end(any_desk: Desk, monkeypatch: pytes
         c.exec_driver_sql("UPDATE review SET create_time = create_time - 86400001")
     create(writer("beta"), "alpha", "list", flooded, ReviewKind.FALSE_POSITIVE)
     assert len(desk.hub.reviews.list(OPERATOR, "alpha", "list", flooded, 100, 0)[0]) == 9
+
+
+def test_the_history_of_an_entry_since_a_time_walks_no_changes_before(
+    open_hub: Open, sqlite_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(open_hub(start=False))
+    desk.hash_set("alpha/list")
+    desk.contribute("alpha/list", item(1))
+    store, [entry] = desk.hub._store, desk.entries("alpha/list")
+    name = f"entries/alpha/list/{entry.id}"
+    first, count = store.revision(), 20_000
+    with store._db.write() as c:  # what others did since, a second each
+        c.exec_driver_sql(
+            "INSERT INTO event (revision, time, actor, kind, subject, body, digest) "
+            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
+            "SELECT ? + i, (SELECT max(time) FROM event) + i * 1000, 'a', 'IMPORT_COMMITTED', 'imports/beta/b/1', "
+            "'', '' FROM n",
+            (count, first),
+        )
+        c.exec_driver_sql(
+            'INSERT INTO change (revision, ordinal, kind, first_entry, last_entry, "import", hash_set) '
+            "SELECT revision, 0, 2, 1000000, 1000001, 0, 1 FROM event WHERE revision > ?",
+            (first,),
+        )
+        c.exec_driver_sql("UPDATE metadata SET revision = revision + ?", (count,))
+    desk.hub.reviews.create(writer("beta"), "alpha", "list", entry.id, ReviewKind.CONFIRMED)
+    with store._db.write() as c:
+        c.exec_driver_sql(
+            "UPDATE event SET time = (SELECT max(time) FROM event) + 1 WHERE revision > ?", (first + count,)
+        )
+    millis = store._db.fetch("SELECT max(time) FROM event")[0][0]
+    since = datetime.fromtimestamp(millis / 1000 - 60, UTC)
+    told: list[Event] = []
+
+    def ask(time: datetime | None) -> None:
+        told[:] = desk.hub.history.list(OPERATOR, name, "", time, 100, 0)[0]
+
+    file = sqlite_directory / "hashhub.db"
+    assert _steps(desk, file, monkeypatch, lambda: ask(since)) < count // 5  # each change is more than ten steps
+    assert [e.kind for e in told] == [EventKind.ENTRIES_REVIEWED]
+    ask(None)
+    assert [e.kind for e in told] == [EventKind.ENTRIES_REVIEWED, EventKind.IMPORT_COMMITTED]

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from numpy.typing import NDArray
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
-from hashhub.matcher import Matcher
+from hashhub.matcher import Matcher, state
 from hashhub.matcher.snapshot import Directory, Snapshot, Writer
 
 Digests = NDArray[np.uint8]
@@ -157,6 +157,42 @@ class LiveMatcher(RuleBasedStateMachine):
 
 TestLiveMatcher = LiveMatcher.TestCase
 TestLiveMatcher.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+
+
+class GatheredLog(LiveMatcher):
+    """The same with a log whose small changes are put together all the time."""
+
+    def __init__(self) -> None:
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(state, "_GATHERED", 2)
+        super().__init__()
+
+    def teardown(self) -> None:
+        self.patch.undo()
+        super().teardown()
+
+
+TestGatheredLog = GatheredLog.TestCase
+TestGatheredLog.settings = TestLiveMatcher.settings
+
+
+def test_what_tiny_changes_take_in_the_log_is_what_they_state(tmp_path: Path) -> None:
+    """Each took 0.4 KB for an algorithm until the next snapshot, which comes after hundreds of thousands of digests."""
+    with Matcher(tmp_path, compact_after=10**9, threads=1) as matcher:
+        numbers = np.arange(3_000, dtype=np.int64)
+        rows = np.zeros((len(numbers), 16), np.uint8)
+        rows[:, :8] = numbers.view(np.uint8).reshape(-1, 8)
+        for revision, row in enumerate(rows, 1):
+            matcher.apply(revision, add={"MD5": row[None]})
+            if revision % 3 == 0:
+                matcher.apply(revision, withdraw={"MD5": row[None]})
+        log = matcher._live._changes
+        assert len(log) < 600
+        assert sum(len(change.rows) for change in log) < len(rows) + 600
+        expected = (numbers + 1) % 3 != 0
+        assert np.array_equal(matcher.contains("MD5", rows), expected)
+        matcher.compact()
+        assert np.array_equal(matcher.contains("MD5", rows), expected)
 
 
 def digests(seed: int, n: int) -> Digests:

@@ -221,17 +221,43 @@ def test_the_more_probes_wait_the_sooner_slow_ones_give_way(serve_hub: Serve, mo
     monkeypatch.setattr("hashhub.server.probes._PATIENCE_SECONDS", 6_000.0)
     probes = serve_hub().doors._probes
     probes.close()  # nobody else looks
-    slow = Mock()
-    probes._waited_for[slow] = time.monotonic() - 600
+    probes._waited_for[slow := Mock()] = probes._clock.now() - 600
     probes._threads.in_progress = 65
     probes._cut_off()
     slow.cancel.assert_not_called()
     probes._threads.in_progress = 6400
     probes._cut_off()
     slow.cancel.assert_called_once_with()
-    probes._waited_for[quick := Mock()] = time.monotonic() + 5
+    probes._waited_for[quick := Mock()] = probes._clock.now() + 5
     probes._cut_off()
     quick.cancel.assert_not_called()
+
+
+@pytest.mark.parametrize(("in_progress", "looks"), [(65, 39), (6_400, 2)])
+def test_while_the_process_stands_still_nobodys_patience_runs_out(
+    serve_hub: Serve, monkeypatch: pytest.MonkeyPatch, in_progress: int, looks: int
+) -> None:
+    """Requests that had come meanwhile were not read yet: on a busy machine honest probes were cut off."""
+    time_now = 1_000.0
+    probes = serve_hub().doors._probes
+    probes.close()  # nobody else looks
+    monkeypatch.setattr("hashhub.server.probes.time", Mock(monotonic=lambda: time_now))
+    with probes._waiting_for(honest := Mock()):
+        probes._threads.in_progress = in_progress
+        for _ in range(2):
+            time_now += 60.0
+            probes._cut_off()
+        honest.cancel.assert_not_called()
+    with probes._waiting_for(slow := Mock()):
+        for _ in range(looks - 1):
+            time_now += 0.025
+            probes._cut_off()
+        slow.cancel.assert_not_called()
+        for _ in range(3):
+            time_now += 0.025
+            probes._cut_off()
+        slow.cancel.assert_called()
+    honest.cancel.assert_not_called()
 
 
 def test_many_probes_at_once_are_all_answered(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,9 @@ def test_an_update_of_many_is_one_row(filled: Store, fill: Any) -> None:
     [c] = filled.feeds.changes(revision)
     changed = filled.feeds.change_ids(c)
     assert changed.after(0, 9999) == ids[::2]
-    assert filled.feeds.revisions_about(ids[1], 0, 9)[0] < revision == filled.feeds.revisions_about(ids[2], 0, 9)[0]
+    assert filled.feeds.revisions_about(ids[1], 0, 0, 9)[0] < revision
+    assert filled.feeds.revisions_about(ids[2], 0, 0, 9)[0] == revision
+    assert revision not in filled.feeds.revisions_about(ids[2], revision, 0, 9)
     for size in (7, 10_000):
         digests = [
             d.tobytes()

@@ -1,0 +1,174 @@
+"""The history since a time: what is returned, and what it costs, where clocks went forward and back."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+import sqlalchemy as sa
+
+from hashhub.model import Event, EventKind, Role
+from hashhub.store import Store
+from hashhub.store import schema as s
+from hashhub.store.events import VERSION, Body, _encode
+
+_START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+_STEP: Final = 10  # of SQLite's machine, that are counted as one
+
+
+def _write(store: Store, seconds: Sequence[int]) -> None:
+    """Write an event for each time, in seconds after the start; every hundredth is about a webhook, by another."""
+    events, details = [], []
+    for revision, second in enumerate(seconds, 1):
+        time = s.to_millis(_START) + second * 1000
+        about, actor = (
+            ("webhooks/alpha/one", "hook") if revision % 100 == 0 else (f"hash-sets/alpha/{revision % 3}", "a")
+        )
+        kind = EventKind.HASH_SET_UPDATED
+        body = _encode(Body(VERSION, revision, time, actor, "", Role.OPERATOR, kind, about, "", {}, ""))
+        events.append(
+            {"revision": revision, "time": time, "actor": actor, "kind": kind, "subject": about, "body": body}
+            | {"digest": b"d"}
+        )
+        details.append({"revision": revision, "salt": b"", "content": b"{}"})
+    with store._db.write() as c:
+        for table, rows in ((s.event, events), (s.event_detail, details)):
+            for start in range(0, len(rows), 10_000):
+                c.execute(sa.insert(table), rows[start : start + 10_000])
+        c.execute(sa.update(s.metadata).values(revision=len(seconds)))
+
+
+def _pages(store: Store, since: datetime, **asked: Any) -> Iterator[list[Event]]:
+    before = 0
+    while page := store.history.list_events(since=since, before_revision=before, limit=100, **asked):
+        yield page
+        before = page[-1].revision
+
+
+def _clock(chance: random.Random, count: int) -> list[int]:
+    """Times of a clock that is set wrong now and then, and set right again."""
+    wrong, seconds = 0, []
+    for second in range(count):
+        if chance.random() < 0.001:
+            wrong = chance.choice([0, 0, -5_000, 5_000, -300, 300, 10**8])
+        seconds.append(second + wrong)
+    return seconds
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_it_is_every_event_since_the_time_whatever_the_clock_did(store: Store, seed: int) -> None:
+    chance = random.Random(seed)
+    seconds = _clock(chance, 4_500)
+    _write(store, seconds)
+    for since in (-10_000, 0, 4_499, 10**9, *chance.choices(seconds, k=4)):
+        time = _START + timedelta(seconds=since)
+        expected = [n for n in range(len(seconds), 0, -1) if seconds[n - 1] >= since]
+        assert [e.revision for page in _pages(store, time) for e in page] == expected
+        hooks = [n for n in expected if n % 100 == 0]
+        for asked in ({"actor": "hook"}, {"subjects": ["webhooks/alpha"]}):
+            assert [e.revision for page in _pages(store, time, **asked) for e in page] == hooks
+        newer = [e.revision for page in _pages(store, time, after_revision=3_000) for e in page]
+        assert newer == [n for n in expected if n > 3_000]
+        earlier = max((n for n in range(1, len(seconds) + 1) if seconds[n - 1] < since), default=0)
+        assert store.history.revision_before(time) == earlier
+
+
+@contextmanager
+def _counted(store: Store) -> Iterator[Callable[[], int]]:
+    """Count the steps that SQLite takes for what is read meanwhile, whatever the machine."""
+    taken = 0
+
+    def count() -> int:
+        nonlocal taken
+        taken += 1
+        return 0
+
+    def watch(connection: Any, *_: object) -> None:
+        connection.set_progress_handler(count, _STEP)
+
+    sa.event.listen(store._db._readers, "checkout", watch)
+    try:
+        yield lambda: taken
+    finally:
+        sa.event.remove(store._db._readers, "checkout", watch)
+
+
+@pytest.mark.parametrize("is_wrong", [False, True], ids=["right", "once wrong"])
+def test_it_costs_what_it_returns(sqlite_directory: Any, *, is_wrong: bool) -> None:
+    """A clock that was years ahead once, in the beginning, is no reason to read everything since."""
+    count = 60_000
+    seconds = list(range(count))
+    if is_wrong:
+        seconds[10] = 10**9
+    with closing(Store.open(sqlite_directory)) as store:
+        _write(store, seconds)
+        since = _START + timedelta(seconds=count - 50)
+        for asked in ({}, {"actor": "a"}, {"subjects": ["hash-sets/alpha/1"]}, {"actor": "nobody"}):
+            with _counted(store) as steps:
+                events = [e for page in _pages(store, since, **asked) for e in page]
+            if not asked:
+                assert len(events) == 50 + is_wrong
+            assert steps() < 6_000  # all events are ten steps each, and an answer's as well
+        with _counted(store) as steps:
+            assert store.history.revision_before(since) == count - 50
+        assert steps() < 1_000
+
+
+@pytest.mark.parametrize("is_analysed", [False, True])
+def test_postgresql_drops_few_rows_for_it(postgresql_url: str, *, is_analysed: bool) -> None:
+    count = 30_000
+    seconds = [10**9 if second == 10 else second for second in range(count)]
+    since = _START + timedelta(seconds=count - 10)
+    dropped = 0
+
+    def explain(c: Any, _: object, statement: str, parameters: Any, *__: object) -> None:
+        nonlocal dropped
+        if not statement.startswith("EXPLAIN") and "event" in statement:
+            plan = c.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT TEXT) {statement}", parameters).all()
+            dropped += sum(int(n) for row in plan for n in re.findall(r"Rows Removed by Filter: (\d+)", row[0]))
+            assert not any("Seq Scan on event" in row[0] for row in plan)
+
+    with closing(Store.open(postgresql_url)) as store:
+        _write(store, seconds)
+        if is_analysed:
+            with store._db.write() as c:
+                c.exec_driver_sql("ANALYZE")
+        sa.event.listen(store._db._readers, "before_cursor_execute", explain)
+        assert len(store.history.list_events(since=since, limit=100)) == 11
+        assert store.history.list_events(since=since, actor="nobody", limit=100) == []
+        assert store.history.revision_before(since) == count - 10
+    assert dropped < 8_000
+
+
+def test_postgresql_looks_for_an_actor_among_its_own_whoever_it_is(postgresql_url: str) -> None:
+    """Its plans are made without the values, which may be those of an actor with hardly any events."""
+    plans: list[str] = []
+
+    def explain(c: Any, _: object, statement: str, *__: object) -> None:
+        if statement.startswith("SELECT") and "event.actor" in statement:
+            numbers = itertools.count(1)
+            generic = re.sub(r"%\(\w+\)s", lambda _: f"${next(numbers)}", statement)
+            c.exec_driver_sql(f"PREPARE asked AS {generic}")
+            values = ", ".join(["NULL"] * (next(numbers) - 1))
+            plan = c.exec_driver_sql(f"EXPLAIN EXECUTE asked ({values})").all()
+            c.exec_driver_sql("DEALLOCATE asked")
+            plans.append("\n".join(row[0] for row in plan))
+
+    with closing(Store.open(postgresql_url)) as store:
+        _write(store, range(3_000))
+        with store._db.write() as c:
+            c.exec_driver_sql("ANALYZE")
+        sa.event.listen(store._db._readers, "before_cursor_execute", explain)
+        for asked in ({}, {"since": _START}, {"before_revision": 2_000}, {"after_revision": 1_000}):
+            events = store.history.list_events(actor="hook", limit=5, **asked)
+            assert [e.revision for e in events] == list(range(1_900 if "before_revision" in asked else 3_000, 0, -100))[
+                :5
+            ]
+    assert len(plans) == 4
+    assert all("event_actor" in plan and "event_pkey" not in plan for plan in plans)
