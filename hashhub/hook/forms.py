@@ -397,7 +397,7 @@ def boundary_of(content_type: str) -> bytes:
     if not _BOUNDARY.fullmatch(boundary):
         raise BodyRefused(400, "the Content-Type must have one boundary, of 1 to 70 letters, digits and '()+_-./:=?")
     # Some parsers take what follows the first or last "boundary" wherever it is, or count quotes in their own way.
-    others = [text for item in parameters.items() if item[0] != "boundary" for text in item]
+    others = [t for item in parameters.items() if item[0] != "boundary" for t in item] if len(parameters) > 1 else []
     if "boundary=" in boundary.lower() or any("boundary" in t.lower() or not _PLAIN.fullmatch(t) for t in others):
         raise BodyRefused(400, "the Content-Type of a form can be read in two ways; send it with a boundary only")
     if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8", "us-ascii"}:
@@ -644,7 +644,7 @@ class Form:
         self._is_looked_at = self._fields is None or self._field in self._fields
         declared = media_type.partition(";")[0].strip(" \t").lower()
         # Wherever it is: some parsers look for it without regard to quotes.
-        names_file = _FILENAME.search(headers["content-disposition"]) is not None
+        names_file = "filename" in parameters or _FILENAME.search(headers["content-disposition"]) is not None
         is_file = names_file or bool(declared and not _TEXT_TYPES.fullmatch(declared))
         self._text = None if is_file else _Text()
         self._has_data = False

@@ -61,7 +61,8 @@ class Machine(RuleBasedStateMachine):
         self.staging: dict[str, Staging] = {}
         self.matcher: dict[bytes, bool] = {}
         self.feed: dict[int, bool] = {}
-        self.reviews: dict[int, list[str]] = {}
+        self.reviews: dict[int, set[tuple[int, str]]] = {}  # by entry, in the order in which they were made
+        self.reviews_made = 0
         self.followed = self.store.revision()
         self.fed = (self.followed + 1, 0)
         # One database serves all examples: each uses a contributor of its own.
@@ -148,13 +149,22 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.entries)
     @rule(data=st.data())
     def restore(self, data: st.DataObject) -> None:
-        """What is restored is what it was before it was withdrawn."""
+        """What is restored is what it was before it was withdrawn; what was said of its item counts for it."""
         ids = data.draw(st.lists(st.sampled_from(sorted(self.entries)), min_size=1, unique=True))
         withdrawn = sorted(i for i in ids if self.entries[i].state is EntryState.WITHDRAWN)
         assert self.store.standing.restore_entries(ids, by=SYSTEM) == withdrawn
         for entry_id in withdrawn:
             entry = self.entries[entry_id]
             entry.state, entry.revision = entry.before, self.store.revision()
+        for other in sorted(self.reviews):
+            for entry_id in withdrawn:
+                if self.is_about_same(self.entries[other], self.entries[entry_id]):
+                    self.reviews.setdefault(entry_id, set()).update(self.reviews[other])
+
+    @staticmethod
+    def is_about_same(one: Entry, another: Entry) -> bool:
+        is_same_file = one.number == another.number or (one.external_id and one.external_id == another.external_id)
+        return one.hash_set == another.hash_set and bool(is_same_file)
 
     @rule()
     def settle(self) -> None:
@@ -182,7 +192,8 @@ class Machine(RuleBasedStateMachine):
         self.store.entries.add_review(
             Review(id=0, entry_id=entry_id, author="a", kind=ReviewKind.CONFIRMED, comment=comment)
         )
-        self.reviews.setdefault(entry_id, []).append(comment)
+        self.reviews_made += 1
+        self.reviews.setdefault(entry_id, set()).add((self.reviews_made, comment))
 
     @rule(limit=st.integers(1, 3))
     def follow(self, limit: int) -> None:
@@ -246,7 +257,9 @@ class Machine(RuleBasedStateMachine):
             known = self.store.entries.existing_by_external_ids(self.name, hash_set, ["x", "y"])
             assert {x: [e.id for e in entries] for x, entries in known.items()} == live
         reviews = self.store.entries.reviews_of(self.entries)
-        assert {i: [r.comment for r in said] for i, said in reviews.items()} == self.reviews
+        assert {i: [r.comment for r in said] for i, said in reviews.items()} == {
+            i: [comment for _, comment in sorted(said)] for i, said in self.reviews.items()
+        }
 
     def teardown(self) -> None:
         if not hasattr(self, "name"):
