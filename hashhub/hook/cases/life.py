@@ -24,7 +24,7 @@ from hashhub.model import now
 
 if TYPE_CHECKING:
     from hashhub.hook.cases.item import Item
-    from hashhub.hook.records import Event, Records
+    from hashhub.hook.records import Event, Records, Version
     from hashhub.hook.settings import CaseSettings
 
 _MOST_TEXT: Final = 2_000
@@ -282,9 +282,13 @@ class Cases:
         rows = self._records.rows("SELECT algorithm, digest, variant FROM case_hash WHERE case_id = ?", (name,))
         return [(Hash(algorithm, digest), variant) for algorithm, digest, variant in rows]
 
-    def version(self) -> tuple[int, int]:
+    def version(self) -> Version:
         """Return what differs once a case has changed, in whichever process."""
         return self._records.version()
+
+    def version_at_once(self) -> Version | None:
+        """Return `version`; None where another thread has the records now."""
+        return self._records.version_at_once()
 
     def take(self) -> bool:
         """Have the records, as `Records.take`."""
