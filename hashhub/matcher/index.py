@@ -86,16 +86,14 @@ class Space:
 
     def pack_few(self, digests: Sequence[bytes]) -> Rows:
         """As `pack`, of digests one by one, in fewer steps."""
+        count, words = len(digests), self.words
         if not self.permutation:
-            width = 8 * self.words
-            return (
-                np.frombuffer(b"".join([d.ljust(width, b"\0") for d in digests]), _BIG)
-                .astype(np.uint64)
-                .reshape(-1, self.words)
-            )
+            width = 8 * words
+            padded = b"".join([digest.ljust(width, b"\0") for digest in digests])
+            return np.ndarray((count, words), _BIG, padded).astype(np.uint64)
         # A buffer that can be written to: see `pack`.
-        taken = np.frombuffer(bytearray().join(digests), np.uint8).reshape(len(digests), -1)
-        out = np.empty((len(digests), self.words), np.uint64)
+        taken = np.ndarray((count, self.algorithm.digest_bytes), np.uint8, bytearray().join(digests))
+        out = np.empty((count, words), np.uint64)
         kernels.pack(taken, self.forward, out)
         return out
 
@@ -254,7 +252,7 @@ class Segment:
 
     def count_hits(self, queries: Rows, max_distance: int) -> int:
         """Return how many hits `search` would return: all that most lookups want to know, for less."""
-        return self._engine(max_distance).count(queries)
+        return (self._engines.get(max_distance) or self._engine(max_distance)).count(queries)
 
     def _engine(self, max_distance: int) -> _Prepared:
         engine = self._engines.get(max_distance)
