@@ -214,6 +214,8 @@ def variants_by_hash(query: Query) -> dict[tuple[str, bytes], tuple[str, ...]]:
 def _picture_digests(query: Query) -> list[bytes]:
     """Return the PDQ digests of a queried picture, its own first, and of its variants."""
     own = [h.digest for h in query.hashes if h.algorithm == "PDQ"]
+    if not query.variants:
+        return own
     return own + [digest for algorithm, digest in variants_by_hash(query) if algorithm == "PDQ"]
 
 

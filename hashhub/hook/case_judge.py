@@ -86,6 +86,7 @@ class CaseIndex:
     def __init__(self, cases: Cases, *, only: str = "") -> None:
         """`only`: the name of the one case that is looked for."""
         self._cases = cases
+        self._version_at_once = cases.version_at_once
         self._only = only
         self._lock = threading.Lock()
         self._change = 0
@@ -148,7 +149,7 @@ class CaseIndex:
         if self._stops or not self._lock.acquire(blocking=False):
             return False
         try:
-            is_read = self._cases.version_at_once() == self._version or self._is_unchanged_at_once()
+            is_read = self._version_at_once() == self._version or self._is_unchanged_at_once()
             return is_read and not self._stops
         finally:
             self._lock.release()

@@ -88,6 +88,8 @@ class Uploads(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def severest(self) -> Decision | None:
         """The decision that keeps the most from others; None if the request had no file."""
+        if len(self.files) == 1:
+            return self.files[0].decision
         return severest_of([file.decision for file in self.files])
 
     def of(self, field: str) -> tuple[Decision, ...]:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -244,13 +244,17 @@ class Hashing:
         file = None if pieces else content.open()
         if not pieces and file is None:
             raise Unavailable("the upload's bytes are gone")
-        with file or nullcontext(), self._pool.room() as place:
-            self.hashed += 1
-            media = yield from place.hash_in_steps(
-                file or pieces,
-                effort=self._effort,
-                is_wanted=lambda: self._is_wanted(key, is_wanted),
-            )
+        try:
+            with self._pool.room() as place:
+                self.hashed += 1
+                media = yield from place.hash_in_steps(
+                    file or pieces,
+                    effort=self._effort,
+                    is_wanted=lambda: self._is_wanted(key, is_wanted),
+                )
+        finally:
+            if file is not None:
+                file.close()
         return msgspec.structs.replace(media, digests=content.digests)  # of the same bytes, taken as they came
 
     def _is_wanted(self, key: bytes, is_wanted: Callable[[], bool] | None) -> bool:

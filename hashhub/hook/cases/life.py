@@ -118,6 +118,8 @@ class Cases:
         self._records = records
         self._settings = settings
         self.copies = Copies(records)
+        self.version_at_once = records.version_at_once
+        """Returns `version`; None where another thread has the records now."""
 
     def open(
         self,
@@ -285,10 +287,6 @@ class Cases:
     def version(self) -> Version:
         """Return what differs once a case has changed, in whichever process."""
         return self._records.version()
-
-    def version_at_once(self) -> Version | None:
-        """Return `version`; None where another thread has the records now."""
-        return self._records.version_at_once()
 
     def take(self) -> bool:
         """Have the records, as `Records.take`."""
