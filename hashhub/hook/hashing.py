@@ -312,8 +312,8 @@ def _is_of_content(error: HashHubError) -> bool:
 
 class _Outcome(Future["MediaHashes"]):
     """What becomes of a content. `is_shared`: somebody else than who takes the steps of hashing looks at it; changed
-    under the lock of `Hashing` while the content is in hand. Unless there is, hashes are handed over without it, since
-    to settle a future and to look at it takes 40 µs behind other work. An error is always there.
+    under the lock of `Hashing` while the content is in hand. Unless there is, hashes are handed over without it: to
+    settle a future and to look at it are a dozen calls more. An error is always there.
     """
 
     is_shared = True
