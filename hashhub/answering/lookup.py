@@ -214,6 +214,8 @@ def variants_by_hash(query: Query) -> dict[tuple[str, bytes], tuple[str, ...]]:
 def _picture_digests(query: Query) -> list[bytes]:
     """Return the PDQ digests of a queried picture, its own first, and of its variants."""
     own = [h.digest for h in query.hashes if h.algorithm == "PDQ"]
+    if not query.variants:
+        return own
     return own + [digest for algorithm, digest in variants_by_hash(query) if algorithm == "PDQ"]
 
 
@@ -295,8 +297,10 @@ def hits_nothing(matcher: Matcher, query: Query, options: MatchOptions, *, calle
     A query that does hit something is asked for again by `look_up`. The circuit breaker then counts it once as a hit,
     and those of its hashes that hit nothing twice as queries, which makes a trip harder: the harmless direction.
     """
+    distance_of = options.max_distances.get
     for h in query.hashes:
-        if not _are_far(matcher, h.algorithm, (h.digest,), options, caller):
+        algorithm = h.algorithm
+        if not matcher.hits_nothing(algorithm, (h.digest,), max_distance=distance_of(algorithm), caller=caller):
             return False
     if query.variants or query.frames:
         by_algorithm: defaultdict[str, list[bytes]] = defaultdict(list)
@@ -307,19 +311,14 @@ def hits_nothing(matcher: Matcher, query: Query, options: MatchOptions, *, calle
             by_algorithm[VPDQ.name] = shown
         # Not counted: a variant counts as the upload, which was counted.
         for algorithm, digests in by_algorithm.items():
-            if not _are_far(matcher, algorithm, digests, options, None):
+            if not matcher.hits_nothing(algorithm, digests, max_distance=distance_of(algorithm), caller=None):
                 return False
-    if VPDQ.name not in options.max_distances or not (own := _picture_digests(query)):
+    distance = distance_of(VPDQ.name)
+    if distance is None or not (own := _picture_digests(query)):
         return True
-    return _are_far(matcher, VPDQ.name, own[:1], options, caller) and (
-        len(own) == 1 or _are_far(matcher, VPDQ.name, own[1:], options, None)
+    return matcher.hits_nothing(VPDQ.name, own[:1], max_distance=distance, caller=caller) and (
+        len(own) == 1 or matcher.hits_nothing(VPDQ.name, own[1:], max_distance=distance, caller=None)
     )
-
-
-def _are_far(
-    matcher: Matcher, algorithm: str, digests: Sequence[bytes], options: MatchOptions, caller: str | None
-) -> bool:
-    return matcher.hits_nothing(algorithm, digests, max_distance=options.max_distances.get(algorithm), caller=caller)
 
 
 class _HitsByQuery(dict[int, Hits]):

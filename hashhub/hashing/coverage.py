@@ -96,8 +96,10 @@ def remarked(result: MatchResult, covered: Coverage) -> MatchResult:
 
 def best_quality(media: MediaHashes) -> int | None:
     """Return the PDQ quality of the best frame, 0 to 100; None without one."""
-    of_frames = [frame.quality for frame in media.frames if frame.quality is not None]
-    return max([*of_frames, *(frame.quality for frame in media.video_frames)], default=None)
+    qualities = [frame.quality for frame in media.frames if frame.quality is not None]
+    if media.video_frames:
+        qualities += [frame.quality for frame in media.video_frames]
+    return max(qualities, default=None)
 
 
 def least(*efforts: Effort) -> Effort:

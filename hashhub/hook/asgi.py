@@ -10,10 +10,11 @@ comes over a WebSocket, or over anything else that is no HTTP request, is not lo
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from hashhub.hook.adapters import opened
 from hashhub.hook.core import Hook
@@ -40,6 +41,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 _MOST_THREADS: Final = 64  # each waits for a child process or the hub
+_LOOKS_IN_WINDOW: Final = 16  # most of them, for senders that are too slow
 _OWN_HEADERS: Final = b"hashhub-"
 _BODY_HEADERS: Final = (b"content-type", b"content-encoding", b"content-length", b"transfer-encoding")
 
@@ -68,6 +70,8 @@ class UploadHook:
         self._paths, self._fields = paths, fields
         self._limits = self._hook.settings.app
         self._memory = Memory(self._limits.max_total_bytes)
+        self._watches: Mapping[asyncio.AbstractEventLoop, _Watch] = {}
+        self._lock = threading.Lock()  # around changes of it
         self._threads = ThreadPoolExecutor(
             min(_MOST_THREADS, self._hook.settings.max_waiting), thread_name_prefix="upload-hook"
         )
@@ -147,67 +151,116 @@ class UploadHook:
         """Return what was decided over each file; None when the sender has gone before the end. Raises BodyRefused when
         the sender is too slow.
         """
-        loop = asyncio.get_running_loop()
-        pace = Pace(self._limits, loop.time)
+        watch = self._watch_of(asyncio.get_running_loop())
+        sender = watch.begin(Pace(self._limits, watch.clock))
+        pace, is_more = sender.pace, True
         files: list[CheckedFile] = []
-        is_more = True
         try:
-            async with asyncio.timeout(None) as waiting:
-                with _Patience(loop, pace, waiting) as patience:
-                    while is_more:
-                        message = await receive()
-                        # A `receive` that is cancelled could take a piece of the body with it, so that it is cancelled
-                        # once only; it may also answer all the same.
-                        if waiting.expired():
-                            raise pace.ran_out()
-                        if message["type"] != "http.request":
-                            return None
-                        piece, is_more = message.get("body", b""), message.get("more_body", False)
-                        intake.write(piece)
-                        pace.came(len(piece))
-                        if not is_more:
-                            intake.end()
-                        for ended in intake.take():
-                            patience.is_endless = True  # the sender cannot go on meanwhile
-                            files.append(await ended.adecide(self._threads))
-                            pace.restart()
-                            patience.is_endless = False
-        except TimeoutError as e:
-            if not waiting.expired():
+            while is_more:
+                message = await receive()
+                # A `receive` that is cancelled could take a piece of the body with it, so that it is cancelled once
+                # only; it may also answer all the same.
+                if sender.is_too_slow:
+                    raise pace.ran_out()
+                if message["type"] != "http.request":
+                    return None
+                piece, is_more = message.get("body", b""), message.get("more_body", False)
+                intake.write(piece)
+                pace.came(len(piece))
+                if not is_more:
+                    intake.end()
+                for ended in intake.take():
+                    sender.is_waited_for = False  # it cannot go on meanwhile
+                    files.append(await ended.adecide(self._threads))
+                    pace.restart()
+                    sender.is_waited_for = True
+        except asyncio.CancelledError as e:
+            if not sender.let_go():
                 raise
             raise pace.ran_out() from e
+        finally:
+            watch.end(sender)
         return files
 
+    def _watch_of(self, loop: asyncio.AbstractEventLoop) -> _Watch:
+        watch = self._watches.get(loop)
+        if watch is None:
+            watch = _Watch(loop, self._limits.slow_seconds)
+            with self._lock:
+                watches = {running: its for running, its in self._watches.items() if not running.is_closed()}
+                self._watches = {**watches, loop: watch}
+        return watch
 
-class _Patience:
-    """Lets a wait for the sender run out once it is too slow by its pace; not while `is_endless`.
 
-    The deadline moves as pieces come, and a timer for each move takes longer than they do. So there is one that looks
-    for it when it runs out, after a window at most: no deadline is nearer than that when it moves.
+class _Sender:
+    """Who sends a body, and the task that waits for it. `is_too_slow`: by its pace, so that the task was cancelled."""
+
+    __slots__ = ("_cancelling", "_is_cut_off_alone", "_task", "is_too_slow", "is_waited_for", "pace")
+
+    def __init__(self, pace: Pace, task: asyncio.Task[Any]) -> None:
+        self.pace = pace
+        self.is_waited_for, self.is_too_slow = True, False
+        self._task, self._cancelling = task, task.cancelling()
+        self._is_cut_off_alone: bool | None = None
+
+    def cut_off(self) -> None:
+        """End the wait for it."""
+        self.is_too_slow = True
+        self._task.cancel()
+
+    def let_go(self) -> bool:
+        """Take back what `cut_off` told the task; return whether nobody else cancelled it."""
+        if self.is_too_slow and self._is_cut_off_alone is None:
+            self._is_cut_off_alone = self._task.uncancel() <= self._cancelling
+        return bool(self._is_cut_off_alone)
+
+
+class _Watch:
+    """Cuts off senders that are too slow by their pace, on one event loop.
+
+    Their deadlines move as pieces come, and a timer for each move, or only for each request, takes longer than they do.
+    So there is one timer for all, that looks for the deadlines when it runs out: after a window at most, since none is
+    nearer than that when it moves.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pace: Pace, waiting: asyncio.Timeout) -> None:
-        self._loop, self._pace, self._waiting = loop, pace, waiting
-        self.is_endless = False
-        self._timer: asyncio.TimerHandle | None = None
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self.clock = loop.time
+        self._loop, self._seconds = loop, seconds
+        self._senders: set[_Sender] = set()
+        self._is_timed = False
 
-    def __enter__(self) -> Self:
-        self._look()
-        return self
+    def begin(self, pace: Pace) -> _Sender:
+        """Watch the sender of a body for which the task that runs now waits, until `end`."""
+        task = asyncio.current_task(self._loop)
+        assert task is not None  # noqa: S101 - a coroutine runs in one
+        sender = _Sender(pace, task)
+        if pace.deadline is not None:
+            self._senders.add(sender)
+            if not self._is_timed:
+                self._is_timed = True
+                self._loop.call_at(pace.deadline, self._look)
+        return sender
 
-    def __exit__(self, *_: object) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+    def end(self, sender: _Sender) -> None:
+        """Watch it no more."""
+        self._senders.discard(sender)
+        sender.let_go()
 
     def _look(self) -> None:
-        deadline, at = self._pace.deadline, self._loop.time()
-        if deadline is None:
-            return
-        if deadline <= at and not self.is_endless:
-            self._waiting.reschedule(at)
-            return
-        later = at + self._pace.seconds
-        self._timer = self._loop.call_at(min(deadline, later) if deadline > at else later, self._look)
+        at = self.clock()
+        following = at + self._seconds
+        for sender in self._senders:
+            deadline = sender.pace.deadline
+            if deadline is None or not sender.is_waited_for or sender.is_too_slow:
+                continue
+            if deadline <= at:
+                sender.cut_off()
+            else:
+                following = min(following, deadline)
+        self._is_timed = bool(self._senders)
+        if self._is_timed:
+            # However many there are, they are looked at so often only: one is cut off that much later at most.
+            self._loop.call_at(max(following, at + self._seconds / _LOOKS_IN_WINDOW), self._look)
 
 
 class _Replay:

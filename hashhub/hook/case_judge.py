@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from hashhub.hook.records import Records
+    from hashhub.hook.records import Records, Version
     from hashhub.hook.settings import HookSettings
 
 MAX_DISTANCE: Final = ALGORITHMS["PDQ"].default_max_distance or 0
@@ -86,10 +86,11 @@ class CaseIndex:
     def __init__(self, cases: Cases, *, only: str = "") -> None:
         """`only`: the name of the one case that is looked for."""
         self._cases = cases
+        self._version_at_once = cases.version_at_once
         self._only = only
         self._lock = threading.Lock()
         self._change = 0
-        self._version = (0, 0)
+        self._version: Version = (0, 0)
         self._next_ending = 0.0
         self._stops: dict[str, _Stops] = {}
         self._by_digest: dict[Hash, list[str]] = {}
@@ -148,19 +149,23 @@ class CaseIndex:
         if self._stops or not self._lock.acquire(blocking=False):
             return False
         try:
-            if not self._cases.take():
-                return False
-            try:
-                version = self._cases.version()
-                if version != self._version:  # most often it was a count that was written
-                    if self._cases.last_change() != self._change:
-                        return False
-                    self._version = version
-            finally:
-                self._cases.give_back()
-            return not self._stops
+            is_read = self._version_at_once() == self._version or self._is_unchanged_at_once()
+            return is_read and not self._stops
         finally:
             self._lock.release()
+
+    def _is_unchanged_at_once(self) -> bool:
+        """Whether it is known without waiting that no case has changed: most often it was a count that was written."""
+        if not self._cases.take():
+            return False
+        try:
+            version = self._cases.version()
+            if self._cases.last_change() != self._change:
+                return False
+            self._version = version
+        finally:
+            self._cases.give_back()
+        return True
 
     def has_cases(self) -> bool:
         """Whether a case stops uploads now. Raises HashHubError when the records cannot be read."""

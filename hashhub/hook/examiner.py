@@ -264,16 +264,16 @@ class Examiner:
     ) -> Steps[None]:
         is_away = not examined.is_unasked and (examined.judged is None or examined.judged.without_lists)
         try:
-            future, is_joining = yield from hashing.submit_in_steps(
+            future, is_joining, media = yield from hashing.submit_in_steps(
                 content, is_wanted=None if is_away else is_wanted, is_on_loop=is_on_loop
             )
         except LimitExceeded as e:
             examined.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
             return
         try:
-            if future.done():
+            if media is None and future.done():
                 media = future.result()
-            else:
+            elif media is None:
                 # One file that takes long can be sent many times: who joins waits on the loop, and leaves others a
                 # thread.
                 if not is_joining:

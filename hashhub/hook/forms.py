@@ -18,7 +18,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from enum import Enum, auto
 from typing import IO, TYPE_CHECKING, Final, Self, TypeAlias
 
 import msgspec
@@ -91,6 +90,8 @@ class Uploads(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def severest(self) -> Decision | None:
         """The decision that keeps the most from others; None if the request had no file."""
+        if len(self.files) == 1:
+            return self.files[0].decision
         return severest_of([file.decision for file in self.files])
 
     def of(self, field: str) -> tuple[Decision, ...]:
@@ -220,11 +221,12 @@ class Body:
 
     def write(self, piece: bytes) -> None:
         """Append. Raises BodyRefused beyond the request's or everybody's limit."""
-        if self.size + len(piece) > self._most:
+        count = len(piece)
+        if self.size + count > self._most:
             raise too_large(self._most)
-        self._memory.take(len(piece))
-        self.size += len(piece)
-        if len(piece) >= _SMALL_BYTES:
+        self._memory.take(count)
+        self.size += count
+        if count >= _SMALL_BYTES:
             self._pieces.append(bytes(piece))  # copies nothing but what could still be changed
             return
         # An object for each of a million pieces of one byte would take far more memory than is counted.
@@ -244,14 +246,14 @@ class Body:
         if not self._pieces:
             return b""
         whole = self._pieces.popleft()
-        if len(whole) > PIECE_BYTES:
+        count = len(whole)
+        if count > PIECE_BYTES:
             view = memoryview(whole)
             self._pieces.appendleft(view[PIECE_BYTES:])
-            whole = view[:PIECE_BYTES]
-        piece = bytes(whole)
-        self.size -= len(piece)
-        self._memory.give_back(len(piece))
-        return piece
+            whole, count = view[:PIECE_BYTES], PIECE_BYTES
+        self.size -= count
+        self._memory.give_back(count)
+        return bytes(whole)
 
     @property
     def content(self) -> IO[bytes]:
@@ -514,7 +516,7 @@ class Form:
         self.not_files: list[str] = []
         self._marker = b"--" + boundary_of(content_type)
         self._line = b"\r\n" + self._marker
-        self._at = _At.BEGIN
+        self._read: _Reading = Form._read_begin
         self._held = b""  # of what came last, and makes sense only with what comes next
         self._parts = self._files = self._other_parts = 0
         self._field = self._filename = ""
@@ -528,21 +530,16 @@ class Form:
         """Take the next bytes in."""
         data, begin = self._held + piece, 0
         self._held = b""
-        while begin < len(data):
-            match self._at:
-                case _At.DATA:
-                    begin = self._read_data(data, begin)
-                case _At.HEADERS:
-                    begin = self._read_headers(data, begin)
-                case _At.BEGIN:
-                    begin = self._read_begin(data)
-                case _At.END:
-                    begin = self._read_rest(data, begin)
+        size = len(data)
+        while begin < size:
+            begin = self._read(self, data, begin)
 
-    # Each of these takes in what it can of the bytes, holds what it can take in only with the next ones, and returns
-    # where to go on.
+    # Where in a form one is: before its first marker, in a part's headers or its data, behind the last marker. Each of
+    # these takes in what it can of the bytes, holds what it can take in only with the next ones, and returns where to
+    # go on.
 
-    def _read_begin(self, data: bytes) -> int:
+    def _read_begin(self, data: bytes, begin: int) -> int:
+        assert begin == 0  # noqa: S101 - what is held makes sense only with what comes next
         if not data.startswith(self._marker[: len(data)]):
             raise BodyRefused(400, "the form must begin with its boundary")
         return self._read_line_end(data, 0, len(self._marker))
@@ -558,13 +555,16 @@ class Form:
         if self._marker in lines:
             raise _misplaced_marker()
         self._begin_part(_headers(lines))
-        self._at = _At.DATA
+        self._read = Form._read_data
         return end + len(_BLANK_LINE)
 
     def _read_data(self, data: bytes, begin: int) -> int:
         marker = _find(data, self._marker, begin)
         if marker < 0:
-            end = len(data) - max(_begun(data, begin, self._line), _begun(data, begin, self._marker))
+            end = len(data)
+            last = data[max(begin, end - len(self._line) + 1) :]
+            if b"\r" in last or b"-" in last:
+                end -= max(_begun(data, begin, self._line), _begun(data, begin, self._marker))
             self._take_data(data, begin, end)
             return self._hold(data, end)
         line = marker - 2
@@ -584,12 +584,12 @@ class Form:
             return self._hold(data, line)
         else:
             raise _misplaced_marker()
-        if self._at is _At.DATA:
+        if self._read is Form._read_data:
             self._end_part()
         if is_last:
-            self._at = _At.END
+            self._read = Form._read_rest
             return end + 2
-        self._at = _At.HEADERS
+        self._read = Form._read_headers
         return end
 
     def _read_rest(self, data: bytes, begin: int) -> int:
@@ -603,10 +603,10 @@ class Form:
 
     def end(self) -> None:
         """Take note that the body ends here."""
-        if self._at is _At.BEGIN and not self._held:
+        if self._read is Form._read_begin and not self._held:
             return  # nothing in it can be a file; what it lacks is for the app to say
         # Behind the last marker is the end of its line at most, so that no other parser takes more parts.
-        if self._at is not _At.END or self._held not in {b"", b"\r\n"}:
+        if self._read is not Form._read_rest or self._held not in {b"", b"\r\n"}:
             raise _not_ended()
 
     def take(self) -> list[Ended]:
@@ -699,13 +699,7 @@ class Form:
             self._upload = None
 
 
-class _At(Enum):
-    """Where in a form one is: before its first marker, in a part's headers or its data, behind the last marker."""
-
-    BEGIN = auto()
-    HEADERS = auto()
-    DATA = auto()
-    END = auto()
+_Reading: TypeAlias = Callable[[Form, bytes, int], int]  # what reads on where one is in a form
 
 
 def _misplaced_marker() -> BodyRefused:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -66,8 +66,8 @@ class Hashing:
         self._lock = threading.Lock()
         self._is_closed = False
         self._idle = children
-        self._queue: OrderedDict[bytes, tuple[Content, Future[MediaHashes]]] = OrderedDict()
-        self._in_hand: dict[bytes, Future[MediaHashes]] = {}
+        self._queue: OrderedDict[bytes, tuple[Content, _Outcome]] = OrderedDict()
+        self._in_hand: dict[bytes, _Outcome] = {}
         self._wanted: dict[bytes, int] = {}
         self._remembered: OrderedDict[bytes, MediaHashes] = OrderedDict()
         self._remembered_bytes = 0
@@ -87,14 +87,17 @@ class Hashing:
         idle the future is done on return: handing over to another thread and back takes a third of a millisecond.
         Raises LimitExceeded when as many wait as may.
         """
-        future, _ = carry_out(self.submit_in_steps(content, is_wanted=is_wanted, is_on_loop=False))
+        future, _, media = carry_out(self.submit_in_steps(content, is_wanted=is_wanted, is_on_loop=False))
+        if media is not None and not future.done():
+            future.set_result(media)
         return future
 
     def submit_in_steps(
         self, content: Content, *, is_wanted: Callable[[], bool] | None, is_on_loop: bool
-    ) -> Steps[tuple[Future[MediaHashes], bool]]:
+    ) -> Steps[tuple[Future[MediaHashes], bool, MediaHashes | None]]:
         """Submit as `submit` does; an event loop can wait for an idle child as well, and for room. Return also whether
-        the content is in hand already, for somebody else: who waits then takes no room of its own.
+        the content is in hand already, for somebody else: who waits then takes no room of its own; and the hashes where
+        they were computed in these steps: then the future may never be done.
         """
         key = content.key
         with self._lock:
@@ -102,13 +105,14 @@ class Hashing:
         if is_on_loop and not is_joining and len(self._in_hand) >= self._most:
             yield None  # as many wait as may: the next ones wait for a thread of those who decide
         future, run, is_joining = self._admitted(key, content, is_wanted, is_on_loop=is_on_loop)
+        media = None
         if run is not None and is_wanted is not None:
-            yield from self._taken_along(run, content, future, is_wanted) if is_on_loop else run
-        return future, is_joining
+            media = yield from self._taken_along(run, content, future, is_wanted) if is_on_loop else run
+        return future, is_joining, media
 
     def _admitted(
         self, key: bytes, content: Content, is_wanted: Callable[[], bool] | None, *, is_on_loop: bool
-    ) -> tuple[Future[MediaHashes], Steps[None] | None, bool]:
+    ) -> tuple[_Outcome, Steps[MediaHashes | None] | None, bool]:
         """Return the future, the steps of hashing where the caller is to take them, and whether others submitted the
         content. Raises LimitExceeded.
         """
@@ -121,6 +125,7 @@ class Hashing:
                 return _done(error), None, False
             if (future := self._in_hand.get(key)) is not None:
                 self._wanted[key] += 1
+                future.is_shared = True
                 return future, None, True
             if self._is_closed:
                 return _done(Unavailable("the hook was closed")), None, False
@@ -130,7 +135,7 @@ class Hashing:
                 )
             content.hold()
             self._wanted[key] = 1
-            future = self._in_hand[key] = Future()
+            future = self._in_hand[key] = _Outcome()
             if self._idle == 0:
                 self._queue[key] = content, future
                 future.add_done_callback(lambda done: self._finish(key, content) if done.cancelled() else None)
@@ -138,13 +143,14 @@ class Hashing:
             self._idle -= 1
             future.set_running_or_notify_cancel()
             if is_wanted is not None:
+                future.is_shared = False
                 return future, self._run(key, content, future, None if is_on_loop else is_wanted), False
             self._threads.submit(carry_out, self._run(key, content, future))
             return future, None, False
 
     def _taken_along(
-        self, run: Steps[None], content: Content, future: Future[MediaHashes], is_wanted: Callable[[], bool]
-    ) -> Steps[None]:
+        self, run: Steps[MediaHashes | None], content: Content, future: _Outcome, is_wanted: Callable[[], bool]
+    ) -> Steps[MediaHashes | None]:
         """Take the steps of hashing on an event loop; one of our own threads, of which each child has one, takes those
         that may take long, and those that are left when the caller takes no more. All threads of the caller may wait
         for this very content.
@@ -153,15 +159,18 @@ class Hashing:
             wait = next(run)
             while wait is not None and is_wanted():
                 wait = run.send((yield wait))
-        except StopIteration:
-            return
+        except StopIteration as end:
+            media: MediaHashes | None = end.value
+            return media
         except GeneratorExit:
             self.give_up(content, future)
-            self._go_on(run)
+            self._go_on(run, future)
             raise
-        self._go_on(run)
+        self._go_on(run, future)
+        return None
 
-    def _go_on(self, run: Steps[None]) -> None:
+    def _go_on(self, run: Steps[MediaHashes | None], future: _Outcome) -> None:
+        future.is_shared = True
         try:
             self._threads.submit(carry_out, run)
         except RuntimeError:  # no thread can be had
@@ -183,6 +192,8 @@ class Hashing:
         with self._lock:
             self._is_closed = True
             in_hand = list(self._in_hand.values())
+            for future in in_hand:
+                future.is_shared = True
         # An upload that the hub gave no answer for needs its hashes to be cleared later, and its bytes end with us.
         wait(in_hand, timeout=_END_SECONDS)
         with self._lock:
@@ -194,9 +205,9 @@ class Hashing:
         self._threads.shutdown(wait=True)
 
     def _run(
-        self, key: bytes, content: Content, future: Future[MediaHashes], is_wanted: Callable[[], bool] | None = None
-    ) -> Steps[None]:
-        """Hash, and then let the next in wait have the child."""
+        self, key: bytes, content: Content, future: _Outcome, is_wanted: Callable[[], bool] | None = None
+    ) -> Steps[MediaHashes | None]:
+        """Hash, and then let the next in wait have the child. Return the hashes if there are some."""
         try:
             is_done = False
             while not is_done:  # once more for who came after a child was stopped because all others had left
@@ -213,8 +224,9 @@ class Hashing:
                 is_done = self._finish(key, content, media, error, is_wanted)
             if error is not None:
                 future.set_exception(error)
-            elif media is not None:
+            elif media is not None and future.is_shared:
                 future.set_result(media)
+            return media
         finally:
             self._start_next()
 
@@ -232,13 +244,17 @@ class Hashing:
         file = None if pieces else content.open()
         if not pieces and file is None:
             raise Unavailable("the upload's bytes are gone")
-        with file or nullcontext(), self._pool.room() as place:
-            self.hashed += 1
-            media = yield from place.hash_in_steps(
-                file or pieces,
-                effort=self._effort,
-                is_wanted=lambda: self._is_wanted(key, is_wanted),
-            )
+        try:
+            with self._pool.room() as place:
+                self.hashed += 1
+                media = yield from place.hash_in_steps(
+                    file or pieces,
+                    effort=self._effort,
+                    is_wanted=lambda: self._is_wanted(key, is_wanted),
+                )
+        finally:
+            if file is not None:
+                file.close()
         return msgspec.structs.replace(media, digests=content.digests)  # of the same bytes, taken as they came
 
     def _is_wanted(self, key: bytes, is_wanted: Callable[[], bool] | None) -> bool:
@@ -294,8 +310,17 @@ def _is_of_content(error: HashHubError) -> bool:
     return error.reason in {Reason.UNREADABLE_MEDIA, Reason.MEDIA_TOO_LARGE, Reason.MEDIA_TOO_COSTLY}
 
 
-def _done(outcome: MediaHashes | HashHubError) -> Future[MediaHashes]:
-    future: Future[MediaHashes] = Future()
+class _Outcome(Future["MediaHashes"]):
+    """What becomes of a content. `is_shared`: somebody else than who takes the steps of hashing looks at it; changed
+    under the lock of `Hashing` while the content is in hand. Unless there is, hashes are handed over without it: to
+    settle a future and to look at it are a dozen calls more. An error is always there.
+    """
+
+    is_shared = True
+
+
+def _done(outcome: MediaHashes | HashHubError) -> _Outcome:
+    future = _Outcome()
     if isinstance(outcome, HashHubError):
         future.set_exception(outcome)
     else:

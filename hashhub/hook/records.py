@@ -18,12 +18,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
 from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded, Reason, Unavailable
 from hashhub.hook.decision import Checked, read_checked
+from hashhub.hook.wal_index import mapped_header
 from hashhub.model import Verdict, now
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ SCHEMA_VERSION: Final = 1
 _WAIT_SECONDS: Final = 5.0
 """For another thread, and as long for another process: each upload that is recorded may wait so long, and no longer."""
 _READ_ROWS: Final = 5_000  # at a time: a year's events do not fit into memory
+Version: TypeAlias = tuple[bytes | int, int]
 HOOK: Final = "hook"
 """The actor of what no person did."""
 
@@ -259,6 +261,7 @@ class Records:
             except BaseException:
                 self._db.close()
                 raise
+            self._header = mapped_header(path)
 
     def _check_layout(self) -> bool:
         """Return whether the file has its tables; False for an empty one. Raises FailedPrecondition for tables that are
@@ -283,7 +286,9 @@ class Records:
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        with self._held.for_closing():
+            self._header = None  # what it is in goes with the connection
+            self._db.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -310,13 +315,24 @@ class Records:
         with self._held:
             return self._db.execute(sql, values).fetchall()
 
-    def version(self) -> tuple[int, int]:
-        """Return what differs after any change to the file, by whichever process: less than half of what a look at a
-        table takes.
-        """
+    def version(self) -> Version:
+        """Return what differs after any change to the file, by whichever process."""
         with self._held:
-            # The first counts what other connections commit, the second what this one changes.
+            # The first is changed by what is committed, the second by what this connection changes.
+            if self._header is not None:
+                return self._header.raw, self._db.total_changes
             return self._db.execute("PRAGMA data_version").fetchone()[0], self._db.total_changes
+
+    def version_at_once(self) -> Version | None:
+        """Return `version`; None where another thread has the file now."""
+        if not self._held.take():
+            return None
+        try:
+            if self._header is not None:
+                return self._header.raw, self._db.total_changes
+            return self.version()
+        finally:
+            self._held.give_back()
 
     def take(self) -> bool:
         """Have the file for this thread until `give_back`, so that nothing in between waits for another; False where
@@ -514,18 +530,37 @@ class _Held:
 
     def __enter__(self) -> None:
         """Have the file. Raises Unavailable when others have had it for too long."""
-        if os.getpid() != self._process:  # SQLite's file would be damaged by both
-            raise FailedPrecondition(
-                "the hook was opened before this process was forked off; open it in each worker of the app"
-            )
+        if os.getpid() != self._process:
+            raise self._forked_off()
         if not self._lock.acquire(timeout=_WAIT_SECONDS):
             raise Unavailable("the hook's records are busy; check the disk, and who else has opened hook.db")
 
     def take(self) -> bool:
+        """Have the file unless another thread has it. Raises FailedPrecondition behind a fork."""
+        if os.getpid() != self._process:
+            raise self._forked_off()
         return self._lock.acquire(blocking=False)
 
     def give_back(self) -> None:
         self._lock.release()
+
+    @contextmanager
+    def for_closing(self) -> Iterator[None]:
+        """Have the file as well as can be: behind a fork, or where another thread never lets go, it is closed as it
+        is.
+        """
+        is_taken = os.getpid() == self._process and self._lock.acquire(timeout=_WAIT_SECONDS)
+        try:
+            yield
+        finally:
+            if is_taken:
+                self._lock.release()
+
+    def _forked_off(self) -> FailedPrecondition:
+        # SQLite's file would be damaged by both.
+        return FailedPrecondition(
+            "the hook was opened before this process was forked off; open it in each worker of the app"
+        )
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._lock.release()

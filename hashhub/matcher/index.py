@@ -17,12 +17,13 @@ groups: contiguous chunks produced 4.0 times the candidates that independent bit
 from __future__ import annotations
 
 import hashlib
+import struct
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -86,16 +87,14 @@ class Space:
 
     def pack_few(self, digests: Sequence[bytes]) -> Rows:
         """As `pack`, of digests one by one, in fewer steps."""
+        count, words = len(digests), self.words
         if not self.permutation:
-            width = 8 * self.words
-            return (
-                np.frombuffer(b"".join([d.ljust(width, b"\0") for d in digests]), _BIG)
-                .astype(np.uint64)
-                .reshape(-1, self.words)
-            )
+            width = 8 * words
+            padded = b"".join([digest.ljust(width, b"\0") for digest in digests])
+            return np.ndarray((count, words), _BIG, padded).astype(np.uint64)
         # A buffer that can be written to: see `pack`.
-        taken = np.frombuffer(bytearray().join(digests), np.uint8).reshape(len(digests), -1)
-        out = np.empty((len(digests), self.words), np.uint64)
+        taken = np.ndarray((count, self.algorithm.digest_bytes), np.uint8, bytearray().join(digests))
+        out = np.empty((count, words), np.uint64)
         kernels.pack(taken, self.forward, out)
         return out
 
@@ -115,6 +114,11 @@ class Space:
         out = np.empty((len(at), self.algorithm.digest_bytes), np.uint8)
         kernels.unpack(rows, at, self.backward, out)
         return out
+
+
+@cache
+def _big_words(words: int) -> struct.Struct:
+    return struct.Struct(f">{words}Q")
 
 
 @cache
@@ -254,7 +258,35 @@ class Segment:
 
     def count_hits(self, queries: Rows, max_distance: int) -> int:
         """Return how many hits `search` would return: all that most lookups want to know, for less."""
-        return self._engine(max_distance).count(queries)
+        return (self._engines.get(max_distance) or self._engine(max_distance)).count(queries)
+
+    def has_any(self, digests: Sequence[bytes]) -> bool:
+        """Return whether one of a few digests is here and not withdrawn, where `Space` moves no bits. By Python alone:
+        where other work has used the caches, one takes half of what it takes with NumPy and a kernel.
+        """
+        rows, directory, dead = self._looked_at
+        words, shift = self.space.words, 64 - self._prefix_bits
+        unpack = _big_words(words).unpack
+        for digest in digests:
+            wanted = [*unpack(digest.ljust(8 * words, b"\0"))]
+            prefix = wanted[0] >> shift
+            low, end = directory[prefix], directory[prefix + 1]
+            high = end
+            while low < high:
+                middle = (low + high) >> 1
+                if rows[middle * words : (middle + 1) * words].tolist() < wanted:
+                    low = middle + 1
+                else:
+                    high = middle
+            is_here = low < end and rows[low * words : (low + 1) * words].tolist() == wanted
+            if is_here and not dead[low >> 3] >> (low & 7) & 1:
+                return True
+        return False
+
+    @cached_property
+    def _looked_at(self) -> tuple[memoryview, memoryview, memoryview]:
+        """Rows, one behind the other, directory and withdrawn bits, to be read by Python."""
+        return self.parts.rows.reshape(-1).data, self.parts.directory.data, self.dead.data
 
     def _engine(self, max_distance: int) -> _Prepared:
         engine = self._engines.get(max_distance)

@@ -499,6 +499,100 @@ def test_a_sender_has_time_while_a_file_is_decided_over_and_none_for_ever_behind
         assert ask(address, body).status == 200
 
 
+async def answer_to_late(wrapped: UploadHook, receive: Callable[[], Any]) -> list[Any]:
+    """Return what a sender is answered of whom `receive` waits for the body."""
+    answers: list[Any] = []
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    scope = {"type": "http", "http_version": "1.1", "path": "/", "headers": [(b"content-length", b"1000")]}
+    await wrapped(scope, receive, send)
+    return answers
+
+
+async def never() -> Any:
+    await asyncio.Event().wait()
+
+
+def test_of_a_slow_sender_nothing_is_left_in_the_task_that_waited(hook: Hook) -> None:
+    async def first_a_piece_then_never() -> Any:
+        if pieces:
+            return {"type": "http.request", "body": pieces.pop(), "more_body": True}
+        return await never()
+
+    async def answers_all_the_same() -> Any:
+        with suppress(asyncio.CancelledError):
+            await never()
+        return {"type": "http.request", "body": b"abc", "more_body": False}
+
+    async def fails() -> Any:
+        try:
+            await never()
+        except asyncio.CancelledError:
+            raise ConnectionError from None
+
+    async def run(wrapped: UploadHook) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        for receive in (never, first_a_piece_then_never, answers_all_the_same):
+            answers = await answer_to_late(wrapped, receive)
+            assert (answers[0]["status"], task.cancelling()) == (408, 0)
+        with pytest.raises(ConnectionError):
+            await answer_to_late(wrapped, fails)
+        assert task.cancelling() == 0
+
+    pieces = [b"\x00", b"\x00"]
+    app = App()
+    with changed(hook, slow_seconds=0.05):
+        asyncio.run(run(app.wrapped(hook)))
+    assert app.calls == 0
+
+
+def test_who_is_cancelled_by_somebody_else_as_well_is_cancelled(hook: Hook) -> None:
+    async def run(wrapped: UploadHook) -> None:
+        async def cancelled_twice() -> Any:
+            try:
+                await never()
+            except asyncio.CancelledError:
+                waiting.cancel()  # by a server that stops
+                raise
+
+        waiting = asyncio.create_task(answer_to_late(wrapped, cancelled_twice))
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert waiting.cancelling() == 1
+
+    with changed(hook, slow_seconds=0.05):
+        asyncio.run(run(App().wrapped(hook)))
+
+
+def test_however_many_senders_there_are_one_timer_watches_them_and_none_is_left(hook: Hook) -> None:
+    looks: list[float] = []
+
+    async def run(wrapped: UploadHook) -> None:
+        loop = asyncio.get_running_loop()
+        call_at = loop.call_at
+
+        def timed(when: float, callback: Callable[..., object], *arguments: Any, **named: Any) -> asyncio.TimerHandle:
+            if getattr(callback, "__name__", "") == "_look":
+                looks.append(when)
+            return call_at(when, callback, *arguments, **named)
+
+        loop.call_at = timed  # type: ignore[method-assign,assignment]
+        late = [asyncio.create_task(answer_to_late(wrapped, never)) for _ in range(40)]
+        assert [answers[0]["status"] for answers in await asyncio.gather(*late)] == [408] * 40
+        assert (await one_request(wrapped, form(File("a", "a", OTHER))))[0]["status"] == 200
+        [watch] = wrapped._watches.values()
+        assert watch._senders == set()
+
+    with changed(hook, slow_seconds=0.2):
+        wrapped = App().wrapped(hook)
+        asyncio.run(run(wrapped))
+        assert len(looks) <= 20
+        asyncio.run(run(wrapped))  # another loop has a watch of its own, and a closed one is forgotten
+
+
 def test_twenty_at_once_each_get_their_own_answer(hook: Hook) -> None:
     app = App()
     with serving_asgi(app.wrapped(hook)) as address, ThreadPoolExecutor(20) as pool:

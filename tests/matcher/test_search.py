@@ -288,6 +288,29 @@ def test_what_hits_nothing_is_what_a_search_finds_nothing_for(
             matcher.hits_nothing(algorithm, [queries[0].tobytes(), queries[0, :3].tobytes()], max_distance=radius)
 
 
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA1", "SHA256"])
+@pytest.mark.parametrize("count", [1, 2, 7, 3_000])
+def test_a_few_exact_digests_are_looked_up_as_many_are(algorithm: str, count: int) -> None:
+    rng = np.random.default_rng(count)
+    digests = random_digests(rng, count, algorithm)
+    digests[: count // 2, :-1] = digests[0, :-1]  # those differ in their last byte only, if at all
+    digests[-1] = 255 * (count % 2)  # the first or the last of all
+    others = digests.copy()
+    others[:, -1] ^= rng.integers(0, 256, count, np.uint8)
+    with Matcher() as matcher:
+        matcher.apply(1, add={algorithm: digests})
+        matcher.apply(2, add={algorithm: others[::5]}, withdraw={algorithm: digests[::3]})
+        for listed_ones in (digests, others):
+            is_there = matcher.contains(algorithm, listed_ones)
+            for first in range(0, min(count, 600), 3):
+                few = [digest.tobytes() for digest in listed_ones[first : first + 3]]
+                assert matcher.hits_nothing(algorithm, few, max_distance=None) == (
+                    not is_there[first : first + 3].any()
+                )
+        every = [digest.tobytes() for digest in others]
+        assert matcher.hits_nothing(algorithm, every, max_distance=0) == (not matcher.contains(algorithm, others).any())
+
+
 def test_photodna_needs_a_distance() -> None:
     with Matcher() as matcher, pytest.raises(InvalidArgument) as raised:
         matcher.search("PHOTODNA", np.zeros((1, 144), np.uint8), max_distance=None)

@@ -24,7 +24,7 @@ from hashhub.model import now
 
 if TYPE_CHECKING:
     from hashhub.hook.cases.item import Item
-    from hashhub.hook.records import Event, Records
+    from hashhub.hook.records import Event, Records, Version
     from hashhub.hook.settings import CaseSettings
 
 _MOST_TEXT: Final = 2_000
@@ -119,6 +119,8 @@ class Cases:
         self._records = records
         self._settings = settings
         self.copies = Copies(records)
+        self.version_at_once = records.version_at_once
+        """Returns `version`; None where another thread has the records now."""
 
     def open(
         self,
@@ -283,7 +285,7 @@ class Cases:
         rows = self._records.rows("SELECT algorithm, digest, variant FROM case_hash WHERE case_id = ?", (name,))
         return [(Hash(algorithm, digest), variant) for algorithm, digest, variant in rows]
 
-    def version(self) -> tuple[int, int]:
+    def version(self) -> Version:
         """Return what differs once a case has changed, in whichever process."""
         return self._records.version()
 
