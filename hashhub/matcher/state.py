@@ -26,7 +26,7 @@ Segments: TypeAlias = Mapping[str, tuple[Segment, ...]]
 """By algorithm: the oldest and largest first."""
 
 
-_GATHERED: Final = 256
+_GATHERED: Final = 1024
 """Small changes that are put together in the log: each takes hundreds of bytes by itself, and a row of it a few dozen.
 """
 

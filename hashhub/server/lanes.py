@@ -9,9 +9,9 @@ grpc gives every call to an executor before anybody has looked who makes it. A p
 of one token, or of none, and everybody else waits behind them. Here the call waits in the lane of the token that its
 header was last seen to open, and lanes take turns; one lane keeps at most three quarters of the threads busy, and that
 of strangers half. The last eighth of the threads, one at least, is for lanes with nothing working: two tokens together
-would have all threads otherwise, and a third one would wait for a call of theirs to end. Where there are fewer than
-eight, two can have them all by that rule too; the next that is free is the third one's then.
-Which lane a call waits in gives it no rights: its header is looked at again when it is its turn.
+would have all threads otherwise, and a third one would wait for a call of theirs to end. With four threads or fewer two
+can have them all even so; the next that is free is the third one's then. Which lane a call waits in gives it no rights:
+its header is looked at again when it is its turn.
 
 A header that this process has not met is a stranger's until its first call was let in. That one counts in its token's
 lane from then on, and those that came with it go over there when it is their turn: or a token would have the threads of
@@ -185,6 +185,7 @@ class Threads:
                 del self._held_back[lane]  # a call of strangers turned out to be its own
 
     def _give_turn(self, lane: Lane) -> None:
+        """Let the lane have a turn. The caller holds the lock."""
         self._held_back.pop(lane, None)
         if len(self._threads) < min(self._due + 1, self._working):
             with contextlib.suppress(RuntimeError):  # the system has none to give: those that there are go on

@@ -205,10 +205,13 @@ class Events:
                     piece = piece.where(t.c.revision > low)
                 if before:
                     piece = piece.where(t.c.revision < before)
-            events += [_event(row) for row in self._db.read(lambda c, piece=piece: c.execute(piece).all())]  # type: ignore[misc]
+            events += self._events(piece)
             if len(events) >= limit or after <= after_revision:
                 break
         return events
+
+    def _events(self, query: sa.Select[Any]) -> list[Event]:
+        return [_event(row) for row in self._db.read(lambda c: c.execute(query).all())]
 
     def stretches(self, since: datetime | None, before: int) -> Iterator[tuple[int, int]]:
         """Yield where events since a time can be, the newest first: after one revision and before another (0: up to the

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -14,10 +15,11 @@ from typing import Any
 import pytest
 
 from hashhub.config import Config
-from hashhub.errors import LimitExceeded, Reason
+from hashhub.errors import LimitExceeded, Reason, Unavailable
 from hashhub.hub import Hub, Need, contribute
 from hashhub.model import ImportState
 from hashhub.store import stage
+from tests.conftest import PostgreSQL, postgresql_programs
 from tests.disks import fill, small_disk
 from tests.hub.conftest import OPERATOR, Desk, Stock, item
 from tests.hub.test_follow import soon
@@ -162,6 +164,81 @@ def test_so_does_one_into_postgresql(small_database: tuple[Path, str], tmp_path:
         check_done(desk, done)
         look(hub)
         assert Need.ROOM in hub.condition.met()
+
+
+@pytest.fixture
+def small_log() -> Iterator[tuple[Path, PostgreSQL]]:
+    """A small disk, and a server of PostgreSQL whose log lies on it, and nothing else of it."""
+    with TemporaryDirectory(prefix="hashhub-disk-") as place, ExitStack() as stack:
+        Path(place).chmod(0o711)
+        disk = stack.enter_context(small_disk(Path(place, "disk"), 64))
+        server = PostgreSQL()
+        stack.callback(server.close)
+        with server.connect() as c:
+            # What was acknowledged is there after a crash, and nothing makes room in the log by itself.
+            for setting in ("synchronous_commit = on", "max_wal_size = '1GB'", "checkpoint_timeout = '1h'"):
+                c.execute(f"ALTER SYSTEM SET {setting}".encode())
+        server.stop()
+        data = server.socket_directory
+        owner = data.stat()
+        resetwal: list[str | Path] = [postgresql_programs() / "pg_resetwal", "--wal-segsize=1", "-D", data]
+        subprocess.run(resetwal, check=True, user=owner.st_uid, group=owner.st_gid, cwd="/", capture_output=True)
+        log = Path(shutil.move(data / "pg_wal", disk / "pg_wal"))
+        (data / "pg_wal").symlink_to(log)
+        for path in (log, *log.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid)
+        server.start()
+        yield disk, server
+
+
+@pytest.mark.parametrize("meets", ["batch", "commit"])
+def test_the_log_of_postgresql_meets_it(small_log: tuple[Path, PostgreSQL], tmp_path: Path, meets: str) -> None:
+    """Depending on what it was writing the server refuses that, or ends itself and does not come up before there is
+    room.
+    """
+    disk, server = small_log
+    config = Config(data=str(tmp_path / "data"), database=server.create_database(), poll_interval=0.05)
+    with Hub.open(config) as hub:
+        hub.start()
+        desk = Desk(hub)
+        fill_list(desk)
+        sent = desk.open("alpha/list", replace=True)
+        batches = [
+            [item(n, external_id=f"x{n}" * 20) for n in range(first, first + 500)] for first in range(0, 8_000, 500)
+        ]
+        if meets == "commit":
+            sent = desk.add(sent, *batches)
+        filler = fill(disk)
+        with pytest.raises((LimitExceeded, Unavailable)) as failure:  # noqa: PT012 - whichever write it is
+            for batch in batches[sent.batch_count :]:
+                sent = desk.add(sent, batch)
+            desk.commit(sent, allow_shrinking=True)
+        assert failure.value.reason in {Reason.DISK_FULL, Reason.DATABASE_UNAVAILABLE}
+        with suppress(Unavailable):
+            look(hub)
+        assert not hub.condition.met() >= {Need.DATABASE, Need.ROOM}
+        with suppress(Unavailable):  # where the server has ended, nobody is told that nothing is known
+            assert desk.known(0, 7_999) == [0]
+        filler.unlink()
+        server.start()
+
+        def is_well() -> bool:
+            with suppress(Unavailable):
+                look(hub)
+            return hub.condition.met() == set(Need)
+
+        soon(is_well)
+        assert desk.known(0, 29, 30, 7_999) == [0, 29]
+        left = hub.contribute.get(OPERATOR, sent.id)
+        assert left.state in {ImportState.OPEN, ImportState.COMMITTING}
+        # The batch at which it ended may be there: its answer was lost, and it is sent again.
+        assert left.batch_count in {sent.batch_count, sent.batch_count + 1}
+        assert len(desk.entries("alpha/list")) == len(OLD)
+        sent = desk.add(left, *batches[left.batch_count :])
+        done = desk.commit(sent, allow_shrinking=True)
+        assert (done.state, done.counts.accepted) == (ImportState.COMMITTED, 8_000)
+        assert desk.known(0, 29, 30, 7_999) == [0, 29, 30, 7_999]
+        assert hub.condition.met() == set(Need)
 
 
 def test_a_withdrawal_that_did_not_fit_into_the_log_is_written_down_once_there_is_room(
