@@ -56,6 +56,12 @@ _MEDIA_TYPE: Final = re.compile(rf"({_WORD})/({_WORD})")
 _TEXT_TYPES: Final = re.compile(
     r"text/.*|application/(?:[\w.+-]+\+)?(?:json|xml|x-www-form-urlencoded|x-ndjson|graphql|javascript|yaml)"
 )
+# PBM, PGM and PPM in their plain form: two numbers, behind and between which comments may stand; XBM; XPM.
+_TEXT_PICTURE: Final = re.compile(
+    rb"P[1-3]\s(?:\s|#[^\r\n]*[\r\n])*\d+\s(?:\s|#[^\r\n]*[\r\n])*\d"
+    rb"|\s*(?:#define[ \t]+\S*_width[ \t]|/\*\s*XPM)"
+)
+_HEAD_BYTES: Final = 65_536
 _NOT_IN_TEXT: Final = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 _REASON: Final = {408: Reason.SLOW_SENDER, 413: Reason.TOO_LARGE, 503: Reason.TOO_MANY_REQUESTS}
 
@@ -240,6 +246,15 @@ class Body:
         """Give what came so far, in pieces."""
         for piece in self._pieces:
             yield bytes(piece)
+
+    def head(self, count: int) -> bytes:
+        """Return the first bytes, `count` at most."""
+        head = b""
+        for piece in self.pieces():
+            head += piece[: count - len(head)]
+            if len(head) == count:
+                break
+        return head
 
     def take_piece(self) -> bytes:
         """Give the next piece, of `PIECE_BYTES` at most, and drop it here; empty behind the last."""
@@ -473,7 +488,7 @@ class _Whole:
             self._upload.write(piece)
 
     def end(self) -> None:
-        if self._upload is None and not self._text.ends_here():
+        if self._upload is None and (not self._text.ends_here() or _is_text_picture(self._body.head(_HEAD_BYTES))):
             self._promote()
         self._is_ended = self._body.size > 0
 
@@ -685,7 +700,7 @@ class Form:
         self._came.clear()
 
     def _end_part(self) -> None:
-        if self._text is not None and not self._text.ends_here():
+        if self._text is not None and (not self._text.ends_here() or _is_text_picture(self._came)):
             self._promote(b"")
         self._came.clear()
         # A browser sends a file field that was left empty without a name and without bytes: that is no upload.
@@ -730,7 +745,9 @@ def _headers(lines: bytes) -> dict[str, str]:
 
 
 class _Text:
-    """Whether bytes are text: UTF-8 without control characters. Nothing that shows a picture is, except by encoding."""
+    """Whether bytes are text: UTF-8 without control characters. Nothing that shows a picture is, except by encoding and
+    `_is_text_picture`.
+    """
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")()
@@ -750,6 +767,12 @@ class _Text:
         except UnicodeDecodeError:
             return False
         return True
+
+
+def _is_text_picture(head: bytes | bytearray) -> bool:
+    """Whether text begins as a picture that is written in digits or letters, and that libraries open as any other."""
+    is_cut = len(head) == _HEAD_BYTES  # in the middle of a comment, perhaps
+    return _TEXT_PICTURE.match(head) is not None or (is_cut and re.match(rb"P[1-3]\s", head) is not None)
 
 
 _Search: TypeAlias = Callable[[bytes | int, int, bytes, int], int | None]

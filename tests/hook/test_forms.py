@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from python_multipart.multipart import MultipartParser
 
 from hashhub.hook import Action, Decision, WithoutAnswer
@@ -184,6 +185,36 @@ def test_only_fields_that_are_named_are_looked_at() -> None:
 )
 def test_a_body_that_is_no_text_is_a_file(content_type: str | None, body: bytes, is_file: bool) -> None:
     assert files_of(body, content_type, cut=3) == ([body] if is_file else [])
+
+
+def _saved(picture: Image.Image, name: str) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, name)
+    return buffer.getvalue()
+
+
+_TEXT_PICTURES = [
+    b"P3\n# a comment\n2 1\n255\n255 0 0 0 255 0\n",
+    b"P2 # " + b"c" * 70_000 + b"\n 2 1 255 0 255\n",
+    b"P1\r\n2 # wide\r\n1\r\n0 1\r\n",
+    _saved(Image.new("1", (9, 3)), "XBM"),
+    b'/* XPM */\nstatic char *a[] = {\n"1 1 1 1",\n"a c #ff0000",\n"a"\n};\n',
+]
+
+
+@pytest.mark.parametrize("picture", _TEXT_PICTURES)
+def test_a_picture_that_is_written_as_text_is_a_file(picture: bytes) -> None:
+    assert Image.open(io.BytesIO(picture)).width in {1, 2, 9}  # as an app would
+    for content_type in (None, "text/plain", "application/json"):
+        assert files_of(picture, content_type, cut=5_000) == [picture]
+    assert files_of(form(File("a", None, picture, None), File("b", None, picture, "text/plain"))) == [picture, picture]
+
+
+@pytest.mark.parametrize(
+    "text", [b"P1 ", b"P1 - urgent", b"P2 10", b"P3\n# notes\nfor 2 of us", b"#define WIDTH 10\n", b"/* a comment */"]
+)
+def test_text_that_only_begins_like_one_is_none(text: bytes) -> None:
+    assert files_of(text, "text/plain") == files_of(form(File("a", None, text, None))) == []
 
 
 B = BOUNDARY.decode()
