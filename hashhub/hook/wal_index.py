@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,8 @@ from typing import Final
 _HEADER_BYTES: Final = 96  # both copies: one differs from the other after a process was killed between them
 _FORMAT: Final = 3_007_000  # which SQLite writes first, in the machine's order of bytes
 _MAPPINGS: Final = Path("/proc/self/maps")
+# Address, rights, offset, device and inode (proc_pid_maps(5)), of what is read and shared.
+_FROM_THE_START: Final = re.compile(r"([0-9a-f]+)-[0-9a-f]+ r..s 0+ (\S+) (\d+)(?!\S)")
 
 Header = ctypes.Array[ctypes.c_char]
 
@@ -36,12 +39,9 @@ def mapped_header(path: Path) -> Header | None:
     except OSError:
         return None
     device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-    addresses = []
-    for line in lines:
-        span, access, offset, of_device, inode = line.split(maxsplit=5)[:5]
-        if (of_device, int(inode), int(offset, 16)) == (device, status.st_ino, 0) and access[::3] == "rs":
-            addresses.append(int(span.partition("-")[0], 16))
+    own = (device, str(status.st_ino))
+    addresses = [at[1] for line in lines if (at := _FROM_THE_START.match(line)) and at.group(2, 3) == own]
     if len(addresses) != 1:  # a second one is not SQLite's, and may go at any time
         return None
-    header = (ctypes.c_char * _HEADER_BYTES).from_address(addresses[0])
+    header = (ctypes.c_char * _HEADER_BYTES).from_address(int(addresses[0], 16))
     return header if header.raw[:4] == _FORMAT.to_bytes(4, sys.byteorder) else None
