@@ -117,14 +117,21 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     coverage: Coverage = Coverage()
 
 
-def read_checked(stored: bytes) -> Checked:
+def read_checked(stored: bytes, reference: str) -> Checked:
     """Return what is on record of an upload. Raises DataLoss for what cannot be read."""
     for decode in (msgspec.msgpack.decode, msgspec.json.decode):
         try:
             return decode(stored, type=Checked)
         except msgspec.DecodeError:
             continue
-    raise DataLoss("the record of an upload is damaged; keep the file and restore a backup")
+    raise damaged(reference)
+
+
+def damaged(reference: str) -> DataLoss:
+    """Return the error for the record of an upload that cannot be read."""
+    return DataLoss(
+        f"the record of upload {reference} is damaged; keep hook.db as it is, and restore a backup beside it"
+    )
 
 
 class Rechecked(msgspec.Struct, frozen=True, kw_only=True):

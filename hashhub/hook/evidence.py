@@ -388,9 +388,9 @@ def _of_uploads(records: Records) -> tuple[tuple[Share, ...], dict[str, int]]:
         f"SELECT u.reference, u.state, u.checked, {LAST_RULING} FROM upload u WHERE u.reference > :after "  # noqa: S608
         "ORDER BY u.reference LIMIT :most"
     )
-    for _, state, stored, ruling in records.each(sql, {"after": ""}):
+    for reference, state, stored, ruling in records.each(sql, {"after": ""}):
         try:
-            checked = read_checked(stored)
+            checked = read_checked(stored, reference)
         except DataLoss:
             continue
         recognised.update(lists_of(checked))

@@ -73,7 +73,7 @@ def forget(
                 if stays or _last_deed(records, reference, time_recorded, times) > before:
                     continue
                 with suppress(DataLoss):  # what cannot be read stays, to be looked at
-                    checked = read_checked(stored)
+                    checked = read_checked(stored, reference)
                     if not (pending and _is_about(checked, queue, pending)):
                         due.append((reference, checked, ruling))
             if due:

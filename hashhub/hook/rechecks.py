@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from hashhub.background import Background
-from hashhub.errors import HashHubError, InvalidArgument, Unavailable
+from hashhub.errors import DataLoss, HashHubError, InvalidArgument, Unavailable
 from hashhub.hook.clock import is_believed
-from hashhub.hook.decision import Action, Checked, NoAnswer, Rechecked, severest
+from hashhub.hook.decision import Action, Checked, NoAnswer, Rechecked, damaged, severest
 from hashhub.hook.records import HOOK, Records, UploadState
 from hashhub.hook.settings import Encryption
 from hashhub.hook.telling import AppUrl
@@ -120,16 +120,28 @@ class Rechecks:
                 self._records.set_upload(state, msgspec.structs.replace(checked, **known))
 
     def round(self) -> int:
-        """Ask about what is due, tell the app what is due, and return how many uploads got an answer. Stops at the
-        first question that the hub does not answer.
+        """Ask about what is due, tell the app what is due, and return how many uploads got an answer. Asking stops at
+        the first question that the hub does not answer. Raises DataLoss in the end for what could not be read: that is
+        put off for a day.
         """
-        answered = 0
+        answered, damage = self._ask_due()
+        damage = self._tell_due() or damage
+        self._forget_untold()
+        if damage is not None:
+            raise damage
+        return answered
+
+    def _ask_due(self) -> tuple[int, DataLoss | None]:
+        answered, damage = 0, None
         try:
             while batch := self._take("recheck", "reference, since, pending"):
                 random.shuffle(batch)  # one that never gets an answer must not stand before the others each time
                 for at, (reference, since, blob) in enumerate(batch):
                     try:
-                        answered += self._ask(reference, since, msgspec.msgpack.decode(blob, type=Pending))
+                        answered += self._ask(reference, since, _pending(reference, blob))
+                    except DataLoss as e:
+                        damage = e
+                        self._later(reference, _DAY)
                     except Unavailable:
                         # Those that were not come to would else wait for the end of the lease.
                         for left, _, _ in batch[at + 1 :]:
@@ -137,12 +149,24 @@ class Rechecks:
                         raise
         except Unavailable as e:
             _log.debug("no answer yet: %s", e.message)
+        return answered, damage
+
+    def _tell_due(self) -> DataLoss | None:
+        damage = None
         for listener in self._tell:
             while batch := self._take("telling", "number, since, attempts, rechecked", listener):
                 for number, since, attempts, blob in batch:
-                    self._tell_app(listener, number, since, attempts, msgspec.msgpack.decode(blob, type=Rechecked))
-        self._forget_untold()
-        return answered
+                    try:
+                        rechecked = msgspec.msgpack.decode(blob, type=Rechecked)
+                    except msgspec.DecodeError:
+                        damage = DataLoss(
+                            f"what the app is to be told (telling {number} in hook.db) is damaged; keep the file as it "
+                            "is, and restore a backup beside it"
+                        )
+                        self._records.write("UPDATE telling SET due = ? WHERE number = ?", (time.time() + _DAY, number))
+                    else:
+                        self._tell_app(listener, number, since, attempts, rechecked)
+        return damage
 
     def _take(self, table: str, columns: str, listener: str = "") -> list[tuple[Any, ...]]:
         """Return what is due, which nobody else gets for the time of the lease. What is due later than ever is set was
@@ -301,6 +325,14 @@ class Rechecks:
                 actor=HOOK, kind="app.not_told", subject=rechecked.reference, reason=f"for three days: {text}"
             )
         self._records.write("DELETE FROM telling WHERE number = ?", (number,))
+
+
+def _pending(reference: str, stored: bytes) -> Pending:
+    """Return what is to be asked. Raises DataLoss for what cannot be read."""
+    try:
+        return msgspec.msgpack.decode(stored, type=Pending)
+    except msgspec.DecodeError:
+        raise damaged(reference) from None
 
 
 def _answered(

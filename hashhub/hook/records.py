@@ -418,7 +418,7 @@ class Records:
         rows = self.rows("SELECT state, checked FROM upload WHERE reference = ?", (reference,))
         if not rows:
             return None
-        return UploadState(rows[0][0]), read_checked(rows[0][1])
+        return UploadState(rows[0][0]), read_checked(rows[0][1], reference)
 
     def set_upload(self, state: UploadState, checked: Checked) -> None:
         """Replace an upload's state and what is known of it. The event belongs into the same `transaction`."""

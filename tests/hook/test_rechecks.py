@@ -19,11 +19,12 @@ import msgspec
 import pytest
 
 from hashhub.answering.answer import nothing
-from hashhub.errors import Conflict, InvalidArgument, Unavailable
+from hashhub.errors import Conflict, DataLoss, InvalidArgument, Unavailable
 from hashhub.hook import Action, Hook, NoAnswer, Rechecked, WithoutAnswer
 from hashhub.hook.clock import believe, is_believed
 from hashhub.hook.judges import Judged
 from hashhub.hook.queue import Code, Rulings
+from hashhub.hook.rechecks import Rechecks
 from hashhub.hook.records import Records, UploadState
 from hashhub.hook.settings import QueueSettings, RecheckSettings
 from hashhub.hook.telling import AppUrl
@@ -94,6 +95,37 @@ def test_what_had_no_answer_gets_one_and_the_app_is_told_once(
         assert (recorded[0], recorded[1].decision.action, recorded[1].decision.verdict) == (state, action, verdict)
         kinds = [event.kind for event in hook._records.events(subject=decision.reference)]
         assert kinds == ["upload.unanswered", "upload.rechecked"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE recheck SET pending = x'c1' WHERE reference = ?",
+        "UPDATE upload SET checked = x'c1' WHERE reference = ?",
+        "UPDATE telling SET rechecked = x'c1' WHERE number = 1 OR number = ?",
+    ],
+)
+def test_what_is_damaged_keeps_no_other_from_its_answer(
+    make_settings: MakeSettings, listed: Listed, damage: str
+) -> None:
+    settings = make_settings(recheck=RARELY)
+    with opened(settings, away(Verdict.MATCH)) as hook:
+        damaged, *others = [hook.check(listed.unknown + bytes([i])).reference for i in range(30)]
+    records = Records(Path(settings.data))
+    told: list[Rechecked] = []
+    rechecks = Rechecks(settings, records, OneVerdict(Verdict.MATCH), (told.append,))
+    if "telling" in damage:
+        values = (0.0, time.time(), "callable", b"")
+        records.write("INSERT INTO telling VALUES (1, ?, ?, 0, ?, ?)", values)
+    records.write(damage, (damaged,))
+    records.write("UPDATE recheck SET due = 0")
+    with pytest.raises(DataLoss, match=f"upload {damaged} is damaged" if "telling" not in damage else "told"):
+        rechecks.round()
+    assert {rechecked.reference for rechecked in told} >= set(others)
+    rechecks.round()  # what is damaged is not looked at again within the day
+    if "telling" not in damage:
+        assert records.count(UploadState.UNANSWERED) == 1  # no answer was made up for it
+        assert records.rows("SELECT reference FROM recheck") == [(damaged,)]
 
 
 def test_a_restart_in_the_middle_goes_on(make_settings: MakeSettings, listed: Listed) -> None:

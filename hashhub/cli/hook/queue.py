@@ -60,6 +60,11 @@ def list_queue(session: Session, *, settings_file: str | None, states: tuple[str
     listing = Queue(records, settings).page(
         states=tuple(chosen(UploadState, one) for one in states) or WAITING, limit=limit, skip=skip
     )
+    if listing.damaged:
+        note(
+            f"{counted(listing.damaged, 'record')} cannot be read (RECORD_DAMAGED), so that nothing can be decided: "
+            "keep hook.db as it is, and restore a backup beside it"
+        )
     if session.json:
         for group in listing.groups:
             print_json(plain(group))
@@ -72,7 +77,7 @@ def list_queue(session: Session, *, settings_file: str | None, states: tuple[str
                 group.uploads[0].state,
                 _verdict(group),
                 group.count,
-                group.oldest.strftime("%Y-%m-%d %H:%MZ"),
+                group.oldest.strftime("%Y-%m-%d %H:%MZ") if group.oldest else "-",
                 ", ".join(group.lists),
             )
             for group in listing.groups

@@ -18,12 +18,22 @@ if TYPE_CHECKING:
 
 _MOST_TOLD: Final = 3
 _CHANGES: Final = frozenset(
-    {"upload.removed", "upload.released", "upload.rechecked", "upload.answer_changed", "upload.reasons_added"}
+    {
+        "upload.removed",
+        "upload.released",
+        "upload.rechecked",
+        "upload.answer_changed",
+        "upload.reasons_added",
+        "release.proposed",
+        "release.withdrawn",
+    }
 )
 
 
 def facts_of(state: UploadState, checked: Checked, later: LaterAnswer | None, cases: Sequence[CaseHit]) -> bytes:
-    """Return a digest of all that a decision rests on. A later answer that says the same is no other fact."""
+    """Return a digest of all that is known of an upload: what a proposed release rests on, too. A later answer that says
+    the same is no other fact.
+    """
     is_new = later is not None and (later.verdict != checked.decision.verdict or later.gone or later.added)
     said: list[Any] = [
         state,
@@ -64,4 +74,6 @@ def _digest(records: Records, reference: str, facts: bytes) -> str:
     [(decided,)] = records.rows(
         "SELECT count(*) FROM ruling WHERE reference = ? AND ruling <> 'ESCALATE'", (reference,)
     )
-    return hashlib.sha256(facts + str(decided).encode()).hexdigest()[:16]
+    # What one says of a release that is proposed ends it, or is the second word for it.
+    proposed = records.rows("SELECT actor, code, comment, time FROM proposal WHERE reference = ?", (reference,))
+    return hashlib.sha256(facts + msgspec.json.encode((decided, proposed))).hexdigest()[:16]

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from hashhub.errors import NotFound
 from hashhub.hashes import VPDQ, Hash, is_exact
-from hashhub.hook.decision import Checked, read_checked
+from hashhub.hook.decision import Checked, damaged, read_checked
 from hashhub.hook.records import UploadState
 from hashhub.model import Query, VariantHashes
 
 if TYPE_CHECKING:
     from hashhub.hook.records import Records
+
+
+# As bytes: SQLite's module refuses the whole answer for one text that is no UTF-8.
+CELLS: Final = "u.state, CAST(u.time AS BLOB), CAST(u.door AS BLOB), CAST(u.upload_id AS BLOB), CAST(u.checked AS BLOB)"
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,11 +43,29 @@ class Recorded(NamedTuple):
 
 def recorded(records: Records, reference: str) -> Recorded:
     """Return what is on record of an upload. Raises NotFound."""
-    rows = records.rows("SELECT state, time, door, upload_id, checked FROM upload WHERE reference = ?", (reference,))
+    rows = records.rows(f"SELECT {CELLS} FROM upload u WHERE reference = ?", (reference,))  # noqa: S608 - no value in it
     if not rows:
         raise NotFound(f"there is no upload {reference[:40]!r} in the queue; see `hashhub hook queue list`")
-    state, time, door, upload_id, blob = rows[0]
-    return Recorded(UploadState(state), datetime.fromisoformat(time), door, upload_id, read_checked(blob))
+    return read_cells(reference, *rows[0])
+
+
+def read_cells(reference: str, state: str, time: bytes, door: bytes, upload_id: bytes, stored: bytes) -> Recorded:
+    """Return the row of an upload, read by `CELLS`. Raises DataLoss for what cannot be read."""
+    try:
+        return Recorded(
+            *(UploadState(state), read_time(time), door.decode(), upload_id.decode()),
+            checked=read_checked(stored, reference),
+        )
+    except ValueError as e:
+        raise damaged(reference) from e
+
+
+def read_time(cell: bytes) -> datetime:
+    """Return the time in a row. Raises ValueError for what is none."""
+    time = datetime.fromisoformat(cell.decode())
+    if time.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return time
 
 
 def hits_of(checked: Checked) -> tuple[Hit, ...]:

@@ -7,22 +7,22 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from hashhub.errors import InvalidArgument
+from hashhub.errors import DataLoss, InvalidArgument
 from hashhub.hashes import is_exact
 from hashhub.hook.case_judge import CaseHit, CaseIndex
 from hashhub.hook.cases import Cases
 from hashhub.hook.clock import AHEAD
-from hashhub.hook.decision import Action, read_checked
+from hashhub.hook.decision import Action
 from hashhub.hook.queue.etags import etag_of, facts_of
 from hashhub.hook.queue.later_answers import LaterAnswer, LaterAnswers
-from hashhub.hook.queue.recorded import Hit, asked_again, hits_of, lists_of, recorded
+from hashhub.hook.queue.recorded import CELLS, Hit, asked_again, hits_of, lists_of, read_cells, read_time, recorded
 from hashhub.hook.queue.reviews import Feedback, Reviews
 from hashhub.hook.records import UploadState
 from hashhub.model import Query, ReasonLine, Verdict, now
@@ -36,6 +36,9 @@ MAX_LISTED: Final = 1000
 MAX_READ: Final = 20_000
 """Waiting uploads that one listing looks at, the oldest first; what is beyond them is told as a number."""
 _SHOWN_OF_GROUP: Final = 10
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+DAMAGED: Final = "RECORD_DAMAGED"
+"""Why a listing has no verdict of an upload whose record cannot be read."""
 WAITING: Final = (UploadState.BLOCKED, UploadState.HELD, UploadState.UNANSWERED)
 
 
@@ -81,37 +84,44 @@ class Filed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """An upload in a listing. `verdict_now`: the hub's, when it was asked again; empty: it was not."""
+    """An upload in a listing. `time` is None where a damaged record does not say. `verdict_now`: the hub's, when it was
+    asked again; empty: it was not.
+    """
 
     reference: str
     state: UploadState
     verdict: Verdict
     no_answer: str
-    time: datetime
+    time: datetime | None
     door: str
     upload_id: str
     verdict_now: str = ""
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """Uploads that hit the same entries, or have the same file digest: told once, with the first ten of them."""
+    """Uploads that hit the same entries, or have the same file digest: told once, with the first ten of them. One whose
+    record is damaged is a group of its own, with RECORD_DAMAGED for `no_answer`.
+    """
 
     key: str
     count: int
     verdict: Verdict
     no_answer: str
     lists: tuple[str, ...]
-    oldest: datetime
+    oldest: datetime | None
     uploads: tuple[Row, ...]
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of the queue. `waiting`: uploads in it; `not_read`: waiting ones beyond what a listing looks at."""
+    """A page of the queue. `waiting`: uploads in it; `not_read`: waiting ones beyond what a listing looks at;
+    `damaged`: those of which the record cannot be read, whether on this page or not.
+    """
 
     groups: tuple[Group, ...]
     group_count: int
     waiting: int
     not_read: int
+    damaged: int
 
 
 class AboutCase(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,7 +173,8 @@ class Queue:
 
     def page(self, *, states: Sequence[UploadState] = WAITING, limit: int = 50, skip: int = 0) -> Listing:
         """Return groups of uploads: matches first, then what is to be reviewed, then what has no answer; within each,
-        the sources take turns (see `_source`), and the oldest come first.
+        the sources take turns (see `_source`), and the oldest come first. What is damaged may be a match, and stands
+        with them.
 
         Raises InvalidArgument for a limit beyond MAX_LISTED.
         """
@@ -174,21 +185,28 @@ class Queue:
         counting = f"SELECT count(*) FROM upload WHERE state IN ({places})"  # noqa: S608 - no value in it
         [(waiting,)] = self._records.rows(counting, values)
         rows = self._records.rows(
-            "SELECT u.reference, u.state, u.time, u.door, u.upload_id, u.checked, "  # noqa: S608 - likewise
-            "coalesce(a.verdict, '') "
+            f"SELECT CAST(u.reference AS BLOB), {CELLS}, CAST(coalesce(a.verdict, '') AS BLOB) "  # noqa: S608 - likewise
             f"FROM upload u LEFT JOIN later_answer a USING (reference) WHERE u.state IN ({places}) "
             "ORDER BY u.time, u.reference LIMIT ?",
             [*values, MAX_READ],
         )
         by_key: dict[str, list[tuple[Row, tuple[str, ...]]]] = {}
-        for reference, state, time, door, upload_id, blob, verdict_now in rows:
-            checked = read_checked(blob)
+        damaged_count = 0
+        for name, *cells, now_said in rows:
+            reference, verdict_now = _readable(name), _readable(now_said)
+            try:
+                state, time, door, upload_id, checked = read_cells(reference, *cells)
+            except DataLoss:
+                damaged_count += 1
+                row = _damaged_row(reference, cells, verdict_now)
+                by_key.setdefault(f"{DAMAGED} {reference}", []).append((row, ()))
+                continue
             row = Row(
                 reference=reference,
-                state=UploadState(state),
+                state=state,
                 verdict=checked.decision.verdict,
                 no_answer=checked.decision.no_answer or "",
-                time=datetime.fromisoformat(time),
+                time=time,
                 door=door,
                 upload_id=upload_id,
                 verdict_now=verdict_now,
@@ -209,7 +227,11 @@ class Queue:
         skip = min(skip, MAX_READ)
         page = islice(_in_turn(groups), skip, skip + limit)
         return Listing(
-            groups=tuple(page), group_count=len(groups), waiting=waiting, not_read=max(0, waiting - len(rows))
+            groups=tuple(page),
+            group_count=len(groups),
+            waiting=waiting,
+            not_read=max(0, waiting - len(rows)),
+            damaged=damaged_count,
         )
 
     def get(self, reference: str, *, actor: str = "") -> QueuedUpload:
@@ -299,20 +321,44 @@ def _group_key(checked: Checked, reference: str) -> str:
     return hashlib.sha256(f"{checked.decision.no_answer} {exact}".encode()).hexdigest()[:16]
 
 
+def _damaged_row(reference: str, cells: Sequence[Any], verdict_now: str) -> Row:
+    """Return what can still be said of an upload whose record is damaged, by its cells."""
+    state, time, door, upload_id, _ = cells
+    try:
+        at = read_time(time)
+    except ValueError:
+        at = None
+    return Row(
+        reference=reference,
+        state=UploadState(state),
+        verdict=Verdict.UNAVAILABLE,
+        no_answer=DAMAGED,
+        time=at,
+        door=_readable(door),
+        upload_id=_readable(upload_id),
+        verdict_now=verdict_now,
+    )
+
+
+def _readable(cell: bytes) -> str:
+    return cell.decode(errors="replace")
+
+
 def _source(row: Row) -> str:
     """Return whose upload it is, as far as the app says: what stands before the first `/` of its own name for it."""
     return row.upload_id.partition("/")[0] if "/" in row.upload_id else ""
 
 
 def _in_turn(groups: list[Group]) -> Iterable[Group]:
-    """Yield matches, then reviews, then the rest; within each, one group of each source in turn, so that whoever
-    uploads ten thousand pictures delays each other group by one place, and by no more.
+    """Yield matches and what is damaged, then reviews, then the rest; within each, one group of each source in turn, so
+    that whoever uploads ten thousand pictures delays each other group by one place, and by no more.
     """
     order: dict[str, int] = {Verdict.MATCH: 0, Verdict.REVIEW: 1}
     for rank in range(3):
         by_source: dict[str, deque[Group]] = {}
-        for group in sorted(groups, key=lambda g: (g.oldest, g.key)):
-            if min(order.get(v, 2) for v in (group.verdict, *(row.verdict_now for row in group.uploads))) == rank:
+        for group in sorted(groups, key=lambda g: (g.oldest or _LONG_AGO, g.key)):
+            said = (group.verdict, *(row.verdict_now for row in group.uploads))
+            if (0 if group.no_answer == DAMAGED else min(order.get(v, 2) for v in said)) == rank:
                 by_source.setdefault(_source(group.uploads[0]), deque()).append(group)
         turns = deque(by_source.values())
         while turns:

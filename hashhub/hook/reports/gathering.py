@@ -104,7 +104,7 @@ def _expanded(records: Records, references: Sequence[str]) -> Iterator[str]:
         stopped = []
         sql = "SELECT reference, checked FROM upload WHERE reference > :after ORDER BY reference LIMIT :most"
         for name, stored in records.each(sql, {"after": ""}):
-            checked = read_checked(stored)
+            checked = read_checked(stored, name)
             if any(line.clause == reference for line in checked.decision.reasons):
                 stopped.append((checked.time, name))
         if not stopped:
@@ -123,7 +123,7 @@ def _checked(records: Records, reference: str) -> Checked:
     rows = records.rows("SELECT checked FROM upload WHERE reference = ?", (reference,))
     if not rows:
         raise NotFound(f"no upload {reference[:40]!r} is on record")
-    return read_checked(rows[0][0])
+    return read_checked(rows[0][0], reference)
 
 
 def _seen(checked: Checked) -> tuple[Seen, ...]:

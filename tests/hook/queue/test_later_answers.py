@@ -57,7 +57,7 @@ def test_a_record_that_is_damaged_keeps_no_other_from_being_asked_about(later: L
     damaged, *_ = [put(records, checked(hit(A)), "BLOCKED", T0 + timedelta(days=number)) for number in range(3)]
     records.write("UPDATE upload SET checked = x'c1' WHERE reference = ?", (damaged,))
     judge = Says(hit(A))
-    with pytest.raises(DataLoss, match="the record of an upload is damaged"):
+    with pytest.raises(DataLoss, match=f"the record of upload {damaged} is damaged"):
         later.recheck(judge)
     assert len(judge.queries) == 2
 

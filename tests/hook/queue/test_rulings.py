@@ -307,6 +307,26 @@ def test_what_was_decided_and_taken_back_is_not_as_it_was_read(
         rulings.release(reference, code=Code.FALSE_POSITIVE, actor="ann", etag=seen)
 
 
+def test_nobody_agrees_to_a_proposal_that_they_have_not_seen(queue: Queue, two: Rulings, records: Records) -> None:
+    reference = put(records, checked(hit(A)))
+    before = queue.get(reference).etag
+    two.release(reference, code=Code.OTHER, comment="our own logo", actor="ann", etag=before)
+    with pytest.raises(Conflict, match=r"release\.proposed by ann"):  # would have been the second word
+        two.release(reference, code=Code.OTHER, comment="x", actor="bob", etag=before)
+    with pytest.raises(Conflict, match=r"release\.proposed by ann"):
+        two.confirm(reference, actor="bob", etag=before)
+    proposed = queue.get(reference).etag
+    two.withdraw(reference, actor="ann")
+    with pytest.raises(Conflict, match=r"release\.withdrawn by ann"):  # would have been a first word of their own
+        two.release(reference, code=Code.OTHER, comment="x", actor="bob", etag=proposed)
+    two.release(reference, code=Code.OTHER, comment="a friend asked for it", actor="ann")
+    with pytest.raises(Conflict, match=r"release\.proposed by ann"):
+        two.release(reference, code=Code.OTHER, comment="x", actor="bob", etag=proposed)
+    assert queue.get(reference).state is UploadState.HELD
+    again = queue.get(reference).etag
+    assert two.release(reference, code=Code.OTHER, comment="x", actor="bob", etag=again) is UploadState.RELEASED
+
+
 def test_a_release_is_proposed_for_nothing_that_its_author_has_not_seen(
     queue: Queue, two: Rulings, records: Records
 ) -> None:

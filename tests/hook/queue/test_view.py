@@ -44,9 +44,42 @@ def test_copies_of_one_item_are_one_group_and_matches_come_first(
 def test_a_record_that_is_damaged_is_said_to_be(queue: Queue, records: Records, damage: bytes) -> None:
     reference = put(records, checked(hit(A)))
     records.write("UPDATE upload SET checked = ? WHERE reference = ?", (damage, reference))
-    for read in (queue.page, lambda: queue.get(reference), lambda: records.get_upload(reference)):
-        with pytest.raises(DataLoss, match="the record of an upload is damaged; keep the file and restore a backup"):
+    said = f"the record of upload {reference} is damaged; keep hook.db as it is, and restore a backup beside it"
+    for read in (lambda: queue.get(reference), lambda: records.get_upload(reference)):
+        with pytest.raises(DataLoss, match=said):
             read()
+
+
+@pytest.mark.parametrize(
+    ("column", "damage"),
+    [
+        ("checked", b"\xc1"),
+        ("checked", b""),
+        ("time", "2026-01-0x"),
+        ("time", b"\xff\xfe"),
+        ("time", "2026-01-01"),
+        ("upload_id", b"ann/\xff"),
+        ("door", b"\xff"),
+    ],
+)
+def test_a_damaged_record_stands_first_and_hides_no_other(
+    queue: Queue, records: Records, column: str, damage: str | bytes
+) -> None:
+    match = put(records, checked(hit(A)), "BLOCKED")
+    damaged = put(records, checked(upload_id="ann/1"), "UNANSWERED")
+    unanswered = put(records, checked(), "UNANSWERED")
+    cell = "CAST(? AS TEXT)" if column != "checked" else "?"  # as a flipped bit of the file leaves it
+    records.write(f"UPDATE upload SET {column} = {cell} WHERE reference = ?", (damage, damaged))  # noqa: S608
+    page = queue.page()
+    assert (page.waiting, page.group_count, page.not_read, page.damaged) == (3, 3, 0, 1)
+    rows = {group.uploads[0].reference: group for group in page.groups}
+    assert set(rows) == {match, damaged, unanswered}
+    assert (rows[damaged].verdict, rows[damaged].no_answer, rows[damaged].count) == ("UNAVAILABLE", "RECORD_DAMAGED", 1)
+    assert rows[damaged].uploads[0].state is UploadState.UNANSWERED
+    assert [g.uploads[0].reference for g in page.groups][2] == unanswered  # what it hit is not known: it may be a match
+    assert queue.page(limit=1, skip=2).groups == page.groups[2:]
+    with pytest.raises(DataLoss, match=damaged):
+        queue.get(damaged)
 
 
 def test_a_record_in_json_is_read_as_one(queue: Queue, records: Records) -> None:
