@@ -1,4 +1,6 @@
-"""What is in the way of a file or a directory that is kept here, told from the system's error."""
+"""What is in the way of a file or a directory that is kept here, told from the system's error; and files opened so that
+nothing in their place makes the opening wait.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-_IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
+_IN_THE_WAY: Final = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO})
 _DIRECTORY_EXPECTED: Final = frozenset({errno.EEXIST, errno.ENOTDIR})
 _SHOWN: Final = 3  # of a path's names: which file it is, and nothing of where the machine keeps its data
 
@@ -32,6 +34,26 @@ def obstacle(error: OSError, who: str) -> str:
     in_the_way = next(p for p in (path, *path.parents) if os.path.lexists(p))
     is_directory_expected = error.errno in _DIRECTORY_EXPECTED or in_the_way != path
     return misplaced(in_the_way, who, "directory" if is_directory_expected else "file")
+
+
+def open_file(path: Path, flags: int, mode: int = 0o600) -> int:
+    """Open a file that is kept here, and return its descriptor. Raises OSError, also for a pipe, a socket or a device
+    in its place: opening or reading one may have no end.
+    """
+    # A pipe or a socket that is opened to write only is refused by the system with the same error.
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind):
+        return descriptor
+    os.close(descriptor)
+    code = errno.EISDIR if stat.S_ISDIR(kind) else errno.ENXIO
+    raise OSError(code, os.strerror(code), str(path))
+
+
+def read_file(path: Path) -> bytes:
+    """Return what is in a file that is kept here. Raises OSError, as `open_file` does."""
+    with os.fdopen(open_file(path, os.O_RDONLY), "rb") as file:
+        return file.read()
 
 
 def misplaced(path: Path, who: str, expected: str) -> str:

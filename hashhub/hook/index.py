@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from hashhub.errors import DataLoss, Reason, Unavailable
 from hashhub.hook.copy import SYNC
 from hashhub.matcher import Matcher
-from hashhub.obstacles import is_in_the_way, obstacle, shown
+from hashhub.obstacles import is_in_the_way, obstacle, open_file, read_file, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -168,7 +168,7 @@ class Index:
     def _read_mark(self) -> tuple[int, bytes]:
         """Return the page of the mark; what cannot be read is no page of any copy."""
         try:
-            sequence, mark = (self._path / _MARK).read_text("ascii").split()
+            sequence, mark = read_file(self._path / _MARK).decode("ascii").split()
             return int(sequence), bytes.fromhex(mark)
         except (OSError, ValueError):
             return _NOWHERE
@@ -184,7 +184,7 @@ class Index:
         line = f"{page[0]:20d} {page[1].hex():16s}\n".encode("ascii")
         path = self._path / _MARK
         try:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = open_file(path, os.O_WRONLY | os.O_CREAT)
             try:
                 written = os.pwrite(file, line, 0)
             finally:

@@ -49,7 +49,7 @@ from hashhub.matcher.index import (
     space,
     tables,
 )
-from hashhub.obstacles import is_in_the_way, obstacle
+from hashhub.obstacles import is_in_the_way, obstacle, open_file, read_file
 
 FORMAT: Final = 1
 """Changes whenever an older program could misread the files."""
@@ -134,7 +134,8 @@ class Directory:
                     raise
 
     def _take_lock(self) -> BinaryIO:
-        handle = (self._path / "publisher.lock").open("ab")
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        handle = os.fdopen(open_file(self._path / "publisher.lock", flags, 0o666), "ab")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
@@ -163,7 +164,7 @@ class Directory:
     def current(self) -> str | None:
         """Return the name of the current snapshot, or None."""
         try:
-            return (self._path / "CURRENT").read_text(encoding="ascii").strip() or None
+            return read_file(self._path / "CURRENT").decode("ascii").strip() or None
         except (OSError, UnicodeDecodeError):
             return None
 
@@ -204,7 +205,8 @@ class Directory:
             for part, described in entry["files"].items():
                 digest = hashlib.sha256()
                 try:
-                    with (self._snapshots / snapshot.name / f"{entry['name']}.{part}").open("rb", buffering=0) as file:
+                    path = self._snapshots / snapshot.name / f"{entry['name']}.{part}"
+                    with os.fdopen(open_file(path, os.O_RDONLY), "rb", buffering=0) as file:
                         while n := file.readinto(buffer):
                             digest.update(view[:n])
                             done += n
@@ -410,7 +412,7 @@ def _entry(of: Space, name: str, count: int) -> dict[str, Any]:
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="ascii"))
+        manifest = json.loads(read_file(path / "manifest.json").decode("ascii"))
         if not isinstance(manifest, dict):
             raise DataLoss("the snapshot's manifest is not an object; rebuild the snapshot from the store")
         claimed = manifest.pop("sha256", None)

@@ -8,10 +8,11 @@ import ctypes
 import logging
 import os
 import shutil
+import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import chdir, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -93,9 +94,16 @@ class InTheWay:
                 path.write_text("of others")
             case "loop":
                 path.symlink_to(path.name)
+            case "pipe":  # blocks whoever opens it
+                os.mkfifo(path)
+            case "device":  # has no end
+                path.symlink_to("/dev/zero")
+            case "socket":
+                with socket.socket(socket.AF_UNIX) as listener, chdir(path.parent):  # its path may be too long for one
+                    listener.bind(path.name)
 
     def is_untouched(self) -> bool:
-        """Whether what is in the way is there as it was; a link that leads nowhere holds nothing to lose."""
+        """Whether what is in the way is there as it was; a link or a pipe holds nothing to lose."""
         match self.kind:
             case "directory":
                 return (self.path / "theirs").read_text() == "of others"
@@ -141,7 +149,7 @@ def verdicts(local: Local) -> list[Verdict | None]:
     [
         *((name, "directory") for name in _FILES),
         *((name, "file") for name in _DIRECTORIES),
-        *((name, kind) for name in (*_DIRECTORIES, *_FILES) for kind in ("loop", "closed")),
+        *((name, kind) for name in (*_DIRECTORIES, *_FILES) for kind in ("loop", "closed", "pipe", "device", "socket")),
     ],
 )
 @pytest.mark.parametrize("anew", [False, True], ids=["sync", "reindex"])

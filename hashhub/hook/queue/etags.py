@@ -31,8 +31,8 @@ _CHANGES: Final = frozenset(
 
 
 def facts_of(state: UploadState, checked: Checked, later: LaterAnswer | None, cases: Sequence[CaseHit]) -> bytes:
-    """Return a digest of all that is known of an upload: what a proposed release rests on, too. A later answer that says
-    the same is no other fact.
+    """Return a digest of all that is known of an upload, which a proposed release rests on, too. A later answer that
+    says the same is no other fact.
     """
     is_new = later is not None and (later.verdict != checked.decision.verdict or later.gone or later.added)
     said: list[Any] = [
