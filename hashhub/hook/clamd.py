@@ -1,7 +1,10 @@
 """The clamd door: products that have uploads scanned by ClamAV talk to it as to clamd, and it to the real one.
 
     a client ── INSTREAM, in chunks ──┬── the hook's decision, recorded before it is answered ──┬── FOUND, OK or ERROR
-                                      └── the real clamd (`clamd_chain`), as the bytes come ────┘
+                                      └── the real clamd (`clamd_chain`), of the whole upload ──┘
+
+The real clamd takes few connections at once: one is held while an upload is passed on and scanned, and not while its
+client sends it. An upload of which not all can be kept is passed on as it comes, from then on.
 
 Products delete and notify on FOUND. So the hook decides, and keeps what it keeps, before anything is answered, also
 where the real clamd has found a virus; what could not be kept is answered with ERROR.
@@ -34,6 +37,7 @@ from hashhub.hook.records import Records
 from hashhub.hook.settings import HeldStream, WithoutClamd
 
 if TYPE_CHECKING:
+    from hashhub.hook.content import Piece
     from hashhub.hook.core import Hook, Upload
 
 _log = logging.getLogger("hashhub.hook")
@@ -541,7 +545,7 @@ class ClamdDoor:
     # The streams
 
     async def _receive(self, incoming: _Incoming) -> tuple[Upload, ChainScan | None]:
-        """Return an upload as it came in, of which the real clamd has the same bytes.
+        """Return an upload as it came in; with what the real clamd was given of it, where not all of it is kept.
 
         Raises TimeoutError, _SizeLimitError, _NotTakenError, and what a client that is gone raises.
         """
@@ -554,8 +558,10 @@ class ClamdDoor:
         scan: ChainScan | None = None
         try:
             async with asyncio.timeout(self._settings.stream_seconds):
-                scan = await self._chain.scan() if self._chain is not None else None
                 async for piece in incoming.pieces(self._settings.stream_max_length, self._settings.read_seconds):
+                    if self._chain is not None and scan is None and not upload.reserve(len(piece)):
+                        with upload.read_back() as content:  # which this piece displaces
+                            scan = await self._pass_on(self._chain, content)
                     writing = loop.run_in_executor(self._writers, _write, upload, piece)
                     try:
                         if scan is not None:
@@ -593,8 +599,20 @@ class ClamdDoor:
         """Return what an upload is answered with, once it has been decided over and recorded."""
         self._received += 1
         self._is_idle.clear()
+        try:
+            with upload.read_back() as content:
+                return await self._answer_to(upload, content, scan)
+        finally:
+            self._received -= 1
+            if not self._received:
+                self._is_idle.set()
+
+    async def _answer_to(self, upload: Upload, content: Iterator[Piece], scan: ChainScan | None) -> bytes:
+        """Have an upload decided over while it goes on to the real clamd, unless that has it already."""
         deciding = self._deciders.submit(_decide, upload)
         try:
+            if self._chain is not None and scan is None:
+                scan = await self._pass_on(self._chain, content)
             chained = await scan.answer() if scan is not None else None
             decision = await asyncio.shield(asyncio.wrap_future(deciding))
         except asyncio.CancelledError:
@@ -604,11 +622,22 @@ class ClamdDoor:
         except Exception as e:  # noqa: BLE001 - whatever went wrong, the upload is neither clean nor kept
             _log.error("clamd: an upload could not be decided over: %s", e, exc_info=not isinstance(e, HashHubError))
             return _NO_ANSWER
-        finally:
-            self._received -= 1
-            if not self._received:
-                self._is_idle.set()
         return self._joined(decision, chained)
+
+    async def _pass_on(self, chain: Chain, content: Iterator[Piece]) -> ChainScan:
+        """Begin a stream to the real clamd with what is kept of an upload. Raises _NotTakenError."""
+        scan = await chain.scan()
+        try:
+            for piece in content:
+                if not await scan.write(piece):
+                    break
+        except BaseException as e:
+            scan.close()
+            if isinstance(e, OSError):
+                _log.error("clamd: an upload could not be read back: %s", e)
+                raise _NotTakenError from e
+            raise
+        return scan
 
     def _joined(self, decision: Decision, chained: ChainAnswer | None) -> bytes:
         """Return the one answer that both make."""

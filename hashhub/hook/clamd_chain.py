@@ -1,8 +1,9 @@
-"""The real clamd behind the clamd door: a stream goes to it as it comes, and its answer comes back as it is.
+"""The real clamd behind the clamd door: an upload goes to it once it is there, and its answer comes back as it is.
 
 FOUND     it found something; passed on unchanged
 OK        it has read the whole stream and found nothing
-ERROR     it said so, what it said was not understood, or it said nothing of a stream that it had begun to take
+ERROR     it said so, what it said was not understood, it said nothing of a stream that it had begun to take, or it is
+          there and takes no further connection
 AWAY      it could not be reached, and has seen nothing of the stream
 
 Only AWAY is for the caller to choose about. What happens after the first byte may be the upload's doing: one that is
@@ -52,6 +53,7 @@ class ChainAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _AWAY: Final = ChainAnswer(kind=Kind.AWAY)
+_BUSY: Final = ChainAnswer(kind=Kind.ERROR, text=b"stream: the virus scanner is busy. ERROR")
 _NO_ANSWER: Final = ChainAnswer(kind=Kind.ERROR, text=b"stream: the virus scanner gave no answer. ERROR")
 _NOT_UNDERSTOOD: Final = ChainAnswer(
     kind=Kind.ERROR, text=b"stream: the virus scanner's answer was not understood. ERROR"
@@ -77,7 +79,7 @@ class Chain:
         until = loop.time() + _CONNECT_SECONDS
         async with asyncio.timeout_at(until):
             if self._path:
-                return await _connected_to_path(self._path)
+                return await _connected_to_path(self._path, until)
             error = OSError(f"{self._host} has no address")
             addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
             for number, (family, _, _, _, address) in enumerate(addresses):
@@ -125,9 +127,13 @@ class Chain:
         return text.decode("utf-8", "replace")
 
     async def scan(self) -> ChainScan:
-        """Begin a stream. Never raises: where it is away, the answer will say so."""
+        """Begin a stream. Never raises: where it is away or busy, the answer will say so."""
         try:
             return ChainScan(await self._connect(), seconds=self.seconds)
+        except BlockingIOError:
+            # No choice of the operator's: who sends it much at once would have uploads answered that it has not seen.
+            _log.warning("clamd: the real clamd takes no further connection now; see its MaxQueue and MaxThreads")
+            return ChainScan(None, seconds=self.seconds, without=_BUSY)
         except OSError as e:
             _log.warning("clamd: the real clamd cannot be reached: %s", e.strerror or type(e).__name__)
             return ChainScan(None, seconds=self.seconds)
@@ -141,8 +147,10 @@ class ChainScan:
     while every write fails.
     """
 
-    def __init__(self, connection: socket.socket | None, *, seconds: float) -> None:
+    def __init__(self, connection: socket.socket | None, *, seconds: float, without: ChainAnswer = _AWAY) -> None:
+        """`without`: the answer where there is no connection."""
         self._seconds = seconds
+        self._without = without
         self._connection = connection
         self._reading: asyncio.Task[bytes] | None = None
         self._takes_more = connection is not None
@@ -153,9 +161,9 @@ class ChainScan:
             self._reading = asyncio.create_task(_read_answer(connection))
             self._reading.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-    async def write(self, piece: bytes) -> None:
-        """Pass on the next bytes, one or more. Waits while it takes none."""
-        await self._send(LENGTH.pack(len(piece)) + piece)
+    async def write(self, piece: bytes | bytearray | memoryview) -> bool:
+        """Pass on the next bytes, one or more; return whether it takes more. Waits while it takes none."""
+        return await self._send(LENGTH.pack(len(piece)) + piece)
 
     async def _send(self, data: bytes) -> bool:
         if self._connection is None or self._reading is None or not self._takes_more or self._reading.done():
@@ -175,7 +183,7 @@ class ChainScan:
         """End the stream and return the answer."""
         self._is_whole = await self._send(LENGTH.pack(0))
         if self._reading is None:
-            return _AWAY
+            return self._without
         try:
             async with asyncio.timeout(self._seconds):
                 text = await self._reading
@@ -210,8 +218,10 @@ class ChainScan:
         self._reading.cancel()
 
 
-async def _connected_to_path(path: str) -> socket.socket:
-    """Return a connection to a UNIX socket; wait while no more may wait for it: asyncio takes that for a connection."""
+async def _connected_to_path(path: str, until: float) -> socket.socket:
+    """Return a connection to a UNIX socket; wait while no more may wait for it: asyncio takes that for a connection.
+    Raises BlockingIOError where none was taken by then, by the loop's time.
+    """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         connection.setblocking(False)
@@ -219,6 +229,8 @@ async def _connected_to_path(path: str) -> socket.socket:
             try:
                 connection.connect(path)
             except BlockingIOError:
+                if asyncio.get_running_loop().time() + _FULL_SECONDS >= until:
+                    raise
                 await asyncio.sleep(_FULL_SECONDS)
             else:
                 return connection

@@ -21,7 +21,7 @@ import os
 import stat
 import threading
 from collections import Counter
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -34,7 +34,7 @@ from hashhub import structs
 from hashhub.background import Background
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import Hash
-from hashhub.hook.content import Content, Memory
+from hashhub.hook.content import Content, Memory, Piece
 from hashhub.hook.decision import Action, Checked, Decision, NoAnswer, severest
 from hashhub.hook.examiner import Examined, Examiner, given_up, if_skipped
 from hashhub.hook.judges import Judge, Judged, MediaJudge, query_of_nothing
@@ -553,6 +553,21 @@ class Upload:
         no bytes.
         """
         self._content.write(piece)
+
+    def reserve(self, size: int) -> bool:
+        """Take room for the next `size` bytes, which are written in one piece; return whether they will be kept."""
+        return self._content.reserve(size)
+
+    @contextmanager
+    def read_back(self) -> Iterator[Iterator[Piece]]:
+        """Give what was written and is kept, once more; it stays until the end of this, also when it is decided over
+        and closed meanwhile. Reading raises OSError.
+        """
+        self._content.hold()
+        try:
+            yield self._content.read_back()
+        finally:
+            self._content.drop()
 
     def pass_over(self, count: int) -> None:
         """Count bytes that are not read, since the upload has more than the limit by what its store says. Nothing is

@@ -6,20 +6,23 @@ from __future__ import annotations
 
 import asyncio
 import io
+import random
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 import pytest
 
 from hashhub.errors import InvalidArgument, LimitExceeded
-from hashhub.hook import Action, Checked, HookSettings, WithoutAnswer
+from hashhub.hook import Action, Checked, HookSettings, WithoutAnswer, clamd_chain
 from hashhub.hook.clamd_chain import Chain, ChainAnswer
 from tests.hook.clamd_parts import (
     CLEAN,
@@ -213,11 +216,36 @@ def test_the_real_clamd_stops_and_starts_again(tmp_path: Path, without: str, cle
                 assert door.say(b"zINSTREAM\0" + stream(VIRUS)) == VIRUS_FOUND + b"\0"
                 real.stop()
                 connected.sendall(begun[500:])
-                assert until_closed(connected) == NO_ANSWER  # it had begun: perhaps the upload has ended it
+                assert until_closed(connected) == clean  # it has seen nothing of it
             assert door.say(b"zINSTREAM\0" + stream(KNOWN)).endswith(b" FOUND\0")  # in any case
             assert door.say(b"zPING\0") == b"PONG\0"
             real.start()
             assert door.say(b"zINSTREAM\0" + stream(VIRUS)) == VIRUS_FOUND + b"\0"
+    finally:
+        real.stop()
+
+
+@pytest.mark.parametrize("max_bytes", [1 << 20, 1000], ids=["kept", "too-large"])
+def test_who_sends_slowly_keeps_no_one_from_a_small_clamd(tmp_path: Path, max_bytes: int) -> None:
+    """It takes few connections at once, and each that waits for a slow client's bytes is one of them."""
+    few = {"MaxThreads": "1", "MaxQueue": "2", "MaxConnectionQueueLength": "2"}
+    real = RealClamd(tmp_path, **few)
+    real.start()
+    given = settings_for(tmp_path, chained=real.path, without_clamd="HASHHUB_ONLY", connections=100)
+    given = msgspec.structs.replace(given, max_bytes=max_bytes)
+    slow = stream(VIRUS + bytes(900), 100)
+    try:
+        with open_door(given) as door, ExitStack() as slow_ones:
+            begun = [slow_ones.enter_context(door.connect()) for _ in range(40)]
+            for connected in begun:
+                connected.sendall(b"zINSTREAM\0" + slow[:500])
+            for _ in range(3):
+                assert door.say(b"zINSTREAM\0" + stream(VIRUS)) == VIRUS_FOUND + b"\0"
+                assert door.say(b"zINSTREAM\0" + stream(VIRUS + bytes(3000), 100)) == VIRUS_FOUND + b"\0"
+            for connected in begun:
+                connected.sendall(slow[500:])
+                assert until_closed(connected) == VIRUS_FOUND + b"\0"
+            assert door.hook.memory_bytes == 0
     finally:
         real.stop()
 
@@ -313,6 +341,52 @@ def test_a_clamd_with_as_many_waiting_as_may_is_waited_for(tmp_path: Path) -> No
         later.start()
         assert asyncio.run(scan()).text == b"stream: OK"
         later.join(60)
+
+
+def test_a_clamd_that_takes_no_connection_is_busy_and_not_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an uploader can bring about is not what the operator has chosen for a scanner that is gone."""
+    monkeypatch.setattr(clamd_chain, "_CONNECT_SECONDS", 0.1)
+    path = str(tmp_path / "clamd.sock")
+    with (
+        closing(socket.socket(socket.AF_UNIX)) as listening,
+        closing(socket.socket(socket.AF_UNIX)) as first,
+    ):
+        listening.bind(path)
+        listening.listen(0)
+        first.connect(path)
+        with open_door(settings_for(tmp_path, chained=path, without_clamd="HASHHUB_ONLY")) as door:
+            assert door.say(b"zINSTREAM\0" + stream(CLEAN)) == b"stream: the virus scanner is busy. ERROR\0"
+
+
+@pytest.mark.parametrize("max_bytes", [1000, 262_144, 100 << 20])
+@pytest.mark.parametrize("is_crowded", [False, True])
+def test_the_real_clamd_gets_each_byte_once_whatever_can_be_kept(
+    tmp_path: Path, max_bytes: int, is_crowded: bool
+) -> None:
+    given = settings_for(tmp_path, chained=str(tmp_path / "real.sock"))
+    taken: list[bytes] = []
+
+    def take(connected: socket.socket) -> None:
+        assert connected.recv(10) == b"zINSTREAM\0"
+        with connected.makefile("rb") as file:
+            while length := struct.unpack("!L", file.read(4))[0]:
+                taken.append(file.read(length))
+        connected.sendall(b"stream: OK\0")
+
+    with (
+        pretended(tmp_path / "real.sock") as does,
+        open_door(msgspec.structs.replace(given, max_bytes=max_bytes)) as door,
+    ):
+        does.append(take)
+        if is_crowded:
+            door.hook._memory.most = 500
+        for size in (0, 1, 499, 500, 501, 999, 1000, 1001, 300_000, 5 << 20):
+            content = random.Random(size).randbytes(size)
+            for chunk in (4096, 300_000):
+                taken.clear()
+                door.say(b"zINSTREAM\0" + stream(content, chunk))
+                assert b"".join(taken) == content
+        assert door.hook.memory_bytes == 0
 
 
 @pytest.mark.parametrize("host", ["clamd..internal", "c" * 64, "clamd\ud800"])
