@@ -7,18 +7,21 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from unittest import mock
 
 import msgspec
 import numpy as np
 import pytest
 
+from hashhub.client import mirror
 from hashhub.errors import DataLoss, Unavailable
 from hashhub.hook.copy import Copy, Look
 from hashhub.hook.index import DIRECTORY, Index
@@ -28,69 +31,32 @@ from hashhub.model import EntryState, Record
 from tests.hook.local_copies import Local
 from tests.hub.conftest import item
 from tests.hub.test_videos import video
+from tests.killed import Killable, Steps, killable
 from tests.mirror.conftest import Site
 
-# Reads lines: before which step to die, and a hook's settings. Forks a process for each, which syncs, and tells its
-# exit code. Steps are what Python tells an audit hook of files of the copy, and where SQLite's transactions end.
-_SYNCING: Final = """
-import os, sqlite3, sys, msgspec
-from hashhub.client import mirror
-from hashhub.hook.local import Sync
-from hashhub.hook.settings import HookSettings
-from hashhub.matcher import warm_up
 
-def sync(settings, killed_before):
-    count = 0
-    def step():
-        nonlocal count
-        count += 1
-        if count == killed_before:
-            os.kill(os.getpid(), 9)
-    def audit(event, arguments):
-        if event.split(".")[0] in {"os", "open", "shutil"} and arguments and settings.data in str(arguments[0]):
-            step()
+def sync(said: str, steps: Steps) -> None:
+    """Sync by a hook's settings in JSON. Steps are also where SQLite's transactions end."""
+    settings = msgspec.json.decode(said, type=HookSettings)
     connect = sqlite3.connect
-    def traced(*args, **options):
-        db = connect(*args, **options)
-        db.set_trace_callback(lambda sql: step() if sql.startswith(("BEGIN", "COMMIT")) else None)
-        return db
-    sqlite3.connect = traced
-    sys.addaudithook(audit)
-    with Sync(settings) as sync:
-        sync.update()
-        sync._index.matcher.compact()
-        sync._trim()
 
-warm_up()
-mirror._PAGE = 8
-os.fsync = lambda _: None  # what is there after a power cut is not asked
-for line in sys.stdin:
-    killed_before, _, settings = line.partition(" ")
-    if not (child := os.fork()):
-        sync(msgspec.json.decode(settings, type=HookSettings), int(killed_before))
-        os._exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
+    def traced(*args: Any, **options: Any) -> sqlite3.Connection:
+        db: sqlite3.Connection = connect(*args, **options)
+        db.set_trace_callback(lambda sql: steps.step() if sql.startswith(("BEGIN", "COMMIT")) else None)
+        return db
+
+    with mock.patch.object(sqlite3, "connect", traced), mock.patch.object(mirror, "_PAGE", 8):
+        steps.count_files_in(settings.data)
+        with Sync(settings) as syncing:
+            syncing.update()
+            syncing._index.matcher.compact()
+            syncing._trim()
 
 
 @pytest.fixture
-def syncing() -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-c", _SYNCING],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    ) as process:
+def syncing() -> Iterator[Killable]:
+    with killable(sync) as process:
         yield process
-        process.communicate()
-
-
-def sync(process: subprocess.Popen[str], settings: HookSettings, killed_before: int) -> int:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    print(killed_before, msgspec.json.encode(settings).decode(), file=process.stdin, flush=True)
-    return int(process.stdout.readline())
 
 
 def digests_of(directory: Path) -> dict[str, set[bytes]]:
@@ -131,7 +97,7 @@ def listed(site: Site) -> set[bytes]:
 @pytest.mark.slow
 @pytest.mark.parametrize("is_first", [True, False], ids=["first", "later"])
 def test_whatever_step_it_was_at(
-    site: Site, local: Local, syncing: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, is_first: bool
+    site: Site, local: Local, syncing: Killable, monkeypatch: pytest.MonkeyPatch, is_first: bool
 ) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)
     before = local.directory.parent
@@ -154,8 +120,8 @@ def test_whatever_step_it_was_at(
         steps += 1
         fresh = shutil.copytree(before, before.parent / str(steps))
         settings = msgspec.structs.replace(local.settings, data=str(fresh))
-        code = sync(syncing, settings, steps)
-        sync(syncing, msgspec.structs.replace(settings, data=str(worn)), steps)
+        code = syncing.work(msgspec.json.encode(settings).decode(), steps)
+        syncing.work(msgspec.json.encode(msgspec.structs.replace(settings, data=str(worn))).decode(), steps)
         believed += lacks_nothing(fresh / "copy")
         with Sync(settings) as kept:
             kept.update()

@@ -7,8 +7,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -19,42 +17,12 @@ from numpy.typing import NDArray
 
 from hashhub.matcher import Matcher
 from hashhub.matcher.snapshot import KEPT
+from tests.killed import Killable, Steps, killable
 from tests.matcher.test_search import brute, listed
 
 _ALGORITHMS: Final = {"PDQ": 32, "MD5": 16}
 _DISTANCES: Final = {"PDQ": 31, "MD5": 0}
 _FIRST, _ADDED, _WITHDRAWN = 600, 500, 250
-
-# Reads lines: a directory, and before which step to die. Forks a process for each, which publishes, and tells its exit
-# code. Steps are what Python tells an audit hook of: files that are opened, renamed, linked and removed, directories.
-_PUBLISHING: Final = """
-import os, sys
-from pathlib import Path
-from hashhub.matcher import Matcher, warm_up
-from tests.matcher.test_killed import change
-
-def publish(directory, killed_before):
-    count = 0
-    def step(event, arguments):
-        nonlocal count
-        if event.split(".")[0] in {"os", "open", "shutil"} and directory in str(arguments[0]):
-            count += 1
-            if count == killed_before:
-                os.kill(os.getpid(), 9)
-    with Matcher(Path(directory), threads=1) as matcher:
-        change(matcher)
-        sys.addaudithook(step)
-        matcher.compact()
-
-warm_up()
-os.fsync = lambda _: None  # what is there after a power cut is not asked
-for line in sys.stdin:
-    directory, killed_before = line.split()
-    if not (child := os.fork()):
-        publish(directory, int(killed_before))
-        os._exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
 
 
 def digests(algorithm: str, start: int, stop: int) -> NDArray[np.uint8]:
@@ -85,24 +53,17 @@ def check(matcher: Matcher) -> None:
         assert matcher.contains(name, standing).all()
 
 
+def publish(directory: str, steps: Steps) -> None:
+    with Matcher(Path(directory), threads=1) as matcher:
+        change(matcher)
+        steps.count_files_in(directory)
+        matcher.compact()
+
+
 @pytest.fixture(scope="module")
-def publishing() -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-c", _PUBLISHING],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    ) as process:
+def publishing() -> Iterator[Killable]:
+    with killable(publish) as process:
         yield process
-        process.communicate()
-
-
-def publish(process: subprocess.Popen[str], directory: Path, killed_before: int) -> int:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    print(directory, killed_before, file=process.stdin, flush=True)
-    return int(process.stdout.readline())
 
 
 def check_files(directory: Path) -> None:
@@ -111,9 +72,7 @@ def check_files(directory: Path) -> None:
     assert len(list((directory / "snapshots").iterdir())) <= KEPT
 
 
-def test_whatever_step_it_was_at(
-    tmp_path: Path, publishing: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whatever_step_it_was_at(tmp_path: Path, publishing: Killable, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)
     first = tmp_path / "first"
     with Matcher(first) as matcher:
@@ -126,8 +85,8 @@ def test_whatever_step_it_was_at(
     while True:
         step += 1
         fresh = shutil.copytree(first, tmp_path / str(step))
-        code = publish(publishing, fresh, step)
-        publish(publishing, worn, step)
+        code = publishing.work(str(fresh), step)
+        publishing.work(str(worn), step)
         with Matcher(fresh) as matcher:
             assert not matcher.status().error
             change(matcher)
