@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -34,8 +34,20 @@ if TYPE_CHECKING:
 
 MAX_LISTED: Final = 1000
 MAX_READ: Final = 20_000
-"""Waiting uploads that one listing looks at, the oldest first; what is beyond them is told as a number."""
+"""Waiting uploads that one listing looks at, of each state and source the oldest; what is beyond them is told as a
+number.
+"""
 _SHOWN_OF_GROUP: Final = 10
+_RANKS: Final[dict[str, int]] = {Verdict.MATCH: 0, Verdict.REVIEW: 1}
+# Where more wait than are read: of each state and source in turn, the oldest first. The source is `_source`'s.
+_SOME: Final = """u.reference IN (
+    SELECT reference FROM (
+        SELECT reference, time, row_number() OVER (
+            PARTITION BY state, substr(upload_id, 1, instr(upload_id, '/')) ORDER BY time, reference
+        ) AS turn FROM upload WHERE state IN ({})
+    ) ORDER BY turn, time, reference LIMIT ?
+)"""
+_T = TypeVar("_T")
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 DAMAGED: Final = "RECORD_DAMAGED"
 """Why a listing has no verdict of an upload whose record cannot be read."""
@@ -99,8 +111,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):
-    """Uploads that hit the same entries, or have the same file digest: told once, with the first ten of them. One whose
-    record is damaged is a group of its own, with RECORD_DAMAGED for `no_answer`.
+    """Uploads that hit the same entries, or have the same file digest: told once, with ten of them, of each source in
+    turn. One whose record is damaged is a group of its own, with RECORD_DAMAGED for `no_answer`.
     """
 
     key: str
@@ -184,11 +196,12 @@ class Queue:
         values = [str(state) for state in states]
         counting = f"SELECT count(*) FROM upload WHERE state IN ({places})"  # noqa: S608 - no value in it
         [(waiting,)] = self._records.rows(counting, values)
+        which = "u.state IN ({})" if waiting <= MAX_READ else _SOME
         rows = self._records.rows(
             f"SELECT CAST(u.reference AS BLOB), {CELLS}, CAST(coalesce(a.verdict, '') AS BLOB) "  # noqa: S608 - likewise
-            f"FROM upload u LEFT JOIN later_answer a USING (reference) WHERE u.state IN ({places}) "
-            "ORDER BY u.time, u.reference LIMIT ?",
-            [*values, MAX_READ],
+            f"FROM upload u LEFT JOIN later_answer a USING (reference) WHERE {which.format(places)} "
+            "ORDER BY u.time, u.reference",
+            [*values, *([MAX_READ] if waiting > MAX_READ else [])],
         )
         by_key: dict[str, list[tuple[Row, tuple[str, ...]]]] = {}
         damaged_count = 0
@@ -212,23 +225,12 @@ class Queue:
                 verdict_now=verdict_now,
             )
             by_key.setdefault(_group_key(checked, reference), []).append((row, lists_of(checked)))
-        groups = [
-            Group(
-                key=key,
-                count=len(members),
-                verdict=members[0][0].verdict,
-                no_answer=members[0][0].no_answer,
-                lists=members[0][1],
-                oldest=members[0][0].time,
-                uploads=tuple(row for row, _ in members[:_SHOWN_OF_GROUP]),
-            )
-            for key, members in by_key.items()
-        ]
+        gathered = [_gathered(key, members) for key, members in by_key.items()]
         skip = min(skip, MAX_READ)
-        page = islice(_in_turn(groups), skip, skip + limit)
+        page = islice(_in_order(gathered), skip, skip + limit)
         return Listing(
             groups=tuple(page),
-            group_count=len(groups),
+            group_count=len(gathered),
             waiting=waiting,
             not_read=max(0, waiting - len(rows)),
             damaged=damaged_count,
@@ -317,7 +319,8 @@ def _group_key(checked: Checked, reference: str) -> str:
     entries = sorted({hit.entry for hit in hits_of(checked)})
     if entries:
         return hashlib.sha256("\n".join([checked.decision.verdict, *entries]).encode()).hexdigest()[:16]
-    exact = next((h.text for h in checked.hashes if is_exact(h.algorithm)), reference)
+    # The longest: two files with one MD5 can be made.
+    exact = max((h.text for h in checked.hashes if is_exact(h.algorithm)), key=len, default=reference)
     return hashlib.sha256(f"{checked.decision.no_answer} {exact}".encode()).hexdigest()[:16]
 
 
@@ -349,20 +352,57 @@ def _source(row: Row) -> str:
     return row.upload_id.partition("/")[0] if "/" in row.upload_id else ""
 
 
-def _in_turn(groups: list[Group]) -> Iterable[Group]:
+class _Gathered(NamedTuple):
+    """A group, whose uploads are in it, and whether it comes with matches (0), reviews (1) or the rest (2)."""
+
+    group: Group
+    sources: frozenset[str]
+    rank: int
+
+
+def _gathered(key: str, members: Sequence[tuple[Row, tuple[str, ...]]]) -> _Gathered:
+    """Return a group of these uploads, the oldest first, of which some are shown: one of each source in turn."""
+    first, lists = members[0]
+    rows = [row for row, _ in members]
+    group = Group(
+        key=key,
+        count=len(rows),
+        verdict=first.verdict,
+        no_answer=first.no_answer,
+        lists=lists,
+        oldest=first.time,
+        uploads=tuple(islice(_in_turn(rows, lambda row: (_source(row),)), _SHOWN_OF_GROUP)),
+    )
+    said = {first.verdict, *(row.verdict_now for row in rows)}
+    rank = 0 if first.no_answer == DAMAGED else min(_RANKS.get(verdict, 2) for verdict in said)
+    return _Gathered(group, frozenset(map(_source, rows)), rank)
+
+
+def _in_order(gathered: Sequence[_Gathered]) -> Iterator[Group]:
     """Yield matches and what is damaged, then reviews, then the rest; within each, one group of each source in turn, so
     that whoever uploads ten thousand pictures delays each other group by one place, and by no more.
     """
-    order: dict[str, int] = {Verdict.MATCH: 0, Verdict.REVIEW: 1}
+    by_age = sorted(gathered, key=lambda one: (one.group.oldest or _LONG_AGO, one.group.key))
     for rank in range(3):
-        by_source: dict[str, deque[Group]] = {}
-        for group in sorted(groups, key=lambda g: (g.oldest or _LONG_AGO, g.key)):
-            said = (group.verdict, *(row.verdict_now for row in group.uploads))
-            if (0 if group.no_answer == DAMAGED else min(order.get(v, 2) for v in said)) == rank:
-                by_source.setdefault(_source(group.uploads[0]), deque()).append(group)
-        turns = deque(by_source.values())
-        while turns:
-            turn = turns.popleft()
+        for one in _in_turn([one for one in by_age if one.rank == rank], lambda one: sorted(one.sources)):
+            yield one.group
+
+
+def _in_turn(things: Iterable[_T], sources_of: Callable[[_T], Iterable[str]]) -> Iterator[_T]:
+    """Yield each once, one of each source in turn, each source's in the order given. What belongs to several comes when
+    it is the turn of any.
+    """
+    by_source: dict[str, deque[_T]] = {}
+    for thing in things:
+        for source in sources_of(thing):
+            by_source.setdefault(source, deque()).append(thing)
+    turns = deque(by_source.values())
+    yielded: set[int] = set()
+    while turns:
+        turn = turns.popleft()
+        while turn and id(turn[0]) in yielded:
+            turn.popleft()
+        if turn:
+            yielded.add(id(turn[0]))
             yield turn.popleft()
-            if turn:
-                turns.append(turn)
+            turns.append(turn)

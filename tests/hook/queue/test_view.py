@@ -11,11 +11,14 @@ from hypothesis import settings as settings_of_test
 from hypothesis import strategies as st
 
 from hashhub.errors import DataLoss, InvalidArgument, NotFound
-from hashhub.hook.queue import Code, Queue, Rulings
+from hashhub.hashes import Hash
+from hashhub.hook.queue import Code, LaterAnswers, Queue, Rulings, view
 from hashhub.hook.records import Records, UploadState
 from hashhub.model import MatchResult, Verdict, now
 from tests.hook.queue.parts import A, B, C, settings_in
 from tests.hook.waiting import checked, hit, put, records_of
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_copies_of_one_item_are_one_group_and_matches_come_first(
@@ -97,6 +100,64 @@ def test_who_uploads_much_does_not_bury_who_uploads_little(queue: Queue, records
     late = put(records, checked(upload_id="small/1"), "UNANSWERED", begin + timedelta(days=1))
     first = [group.uploads[0].reference for group in queue.page(limit=3).groups]
     assert late in first
+
+
+def test_who_uploads_the_same_often_does_not_bury_others_that_hit_it(queue: Queue, records: Records) -> None:
+    """Pictures that come near to what is listed are cheap to make, and all are one group."""
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    near = hit(A, "PDQ", 20)
+    for number in range(50):
+        one = checked(near, verdict=Verdict.REVIEW, upload_id=f"flood/{number}")
+        put(records, one, time=begin + timedelta(seconds=number))
+    late = put(records, checked(near, verdict=Verdict.REVIEW, upload_id="small/1"), time=begin + timedelta(days=1))
+    [group] = queue.page().groups
+    assert group.count == 51
+    assert len(group.uploads) == 10
+    assert late in {row.reference for row in group.uploads}
+
+
+def test_who_joins_anothers_group_does_not_take_its_place_in_the_order(queue: Queue, records: Records) -> None:
+    """The group that both are in comes when it is the turn of either."""
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    for number in range(100):
+        one = checked(hit(f"police-nl/known/{number}"), upload_id=f"flood/{number}")
+        put(records, one, "BLOCKED", begin + timedelta(seconds=number))
+    late = checked(hit("police-nl/known/99"), upload_id="small/1")
+    put(records, late, "BLOCKED", begin + timedelta(days=1))
+    groups = queue.page(limit=2).groups
+    assert late.decision.reference in {row.reference for group in groups for row in group.uploads}
+    assert len({group.key for group in queue.page(limit=200).groups}) == 100
+
+
+def test_files_that_were_made_to_have_one_md5_are_no_group(queue: Queue, records: Records) -> None:
+    digests = (Hash("MD5", bytes(16)), Hash("SHA1", bytes(20)))
+    for number in (1, 2):
+        put(records, checked(hashes=(*digests, Hash("SHA256", bytes([number] * 32)))), "UNANSWERED")
+    assert [group.count for group in queue.page().groups] == [1, 1]
+
+
+def test_an_answer_that_came_later_counts_wherever_in_its_group_the_upload_is(
+    queue: Queue, records: Records, later: LaterAnswers
+) -> None:
+    digest = checked().hashes
+    many = [put(records, checked(hashes=digest), "HELD", T0 + timedelta(seconds=n)) for n in range(20)]
+    review = put(records, checked(hit(B), verdict=Verdict.REVIEW), "HELD", T0)
+    records.write("INSERT INTO later_answer VALUES (?, ?, 'MATCH', 9, '')", (many[-1], now().isoformat()))
+    first, second = queue.page().groups
+    assert (first.count, second.uploads[0].reference) == (20, review)
+
+
+def test_who_uploads_more_than_a_listing_reads_is_not_all_that_it_shows(
+    queue: Queue, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(view, "MAX_READ", 10)
+    for number in range(30):
+        put(records, checked(upload_id=f"flood/{number}"), "HELD", T0 + timedelta(seconds=number))
+    late = put(records, checked(upload_id="small/1"), "HELD", T0 + timedelta(days=1))
+    match = put(records, checked(hit(A), upload_id="flood/x"), "BLOCKED", T0 + timedelta(days=2))
+    page = queue.page()
+    assert (page.waiting, page.not_read, page.group_count) == (32, 22, 10)
+    assert {match, late} <= {row.reference for group in page.groups for row in group.uploads}
 
 
 @settings_of_test(max_examples=15, deadline=None)
