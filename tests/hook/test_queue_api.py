@@ -252,6 +252,21 @@ def test_a_name_alone_makes_nobody_a_second_person(tmp_path: Path) -> None:
     shell(f"queue decide {reference} confirm --code other --person-file {tmp_path / 'ann'}", status=2)
 
 
+def test_a_damaged_record_is_listed_with_what_to_do(tmp_path: Path) -> None:
+    shell, records = Shell(tmp_path), Records(tmp_path / "hook")
+    damaged, whole = put(records, checked(hit(A)), "BLOCKED"), put(records, checked(), "UNANSWERED")
+    records.write("UPDATE upload SET checked = x'c1', time = '?' WHERE reference = ?", (damaged,))
+    shown = shell("queue list")
+    assert [line.split()[0] for line in shown.stdout.splitlines()[1:]] == [damaged, whole]
+    assert "RECORD_DAMAGED" in shown.stdout
+    assert "1 record cannot be read" in shown.stderr
+    assert "restore a backup" in shown.stderr
+    assert "2 uploads in 2 groups" in shown.stderr
+    first = shell.json("queue list")[0]
+    assert (first["no_answer"], first["oldest"], first["uploads"][0]["reference"]) == ("RECORD_DAMAGED", None, damaged)
+    assert damaged in shell.json(f"queue get {damaged}", status=1)[0]["error"]["message"]
+
+
 def test_a_release_that_a_confirmation_overtook_is_refused_on_the_command_line(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     reference = put(Records(tmp_path / "hook"), checked(hit(A)))
