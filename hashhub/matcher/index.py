@@ -86,17 +86,28 @@ class Space:
         return out
 
     def pack_few(self, digests: Sequence[bytes]) -> Rows:
-        """As `pack`, of digests one by one, in fewer steps."""
+        """As `pack`, of digests one by one, in fewer steps. What it returns holds until this thread's next call."""
         count, words = len(digests), self.words
         if not self.permutation:
             width = 8 * words
             padded = b"".join([digest.ljust(width, b"\0") for digest in digests])
             return np.ndarray((count, words), _BIG, padded).astype(np.uint64)
-        # A buffer that can be written to: see `pack`.
-        taken = np.ndarray((count, self.algorithm.digest_bytes), np.uint8, bytearray().join(digests))
-        out = np.empty((count, words), np.uint64)
+        if count == 1:  # arrays for each digest of an upload are 15 µs of it
+            buffer, taken, out = _scratch.packing.get(self.algorithm.name) or self._room_for_one()
+            buffer[:] = digests[0]
+        else:
+            # A buffer that can be written to: see `pack`.
+            taken = np.ndarray((count, self.algorithm.digest_bytes), np.uint8, bytearray().join(digests))
+            out = np.empty((count, words), np.uint64)
         kernels.pack(taken, self.forward, out)
         return out
+
+    def _room_for_one(self) -> tuple[bytearray, NDArray[np.uint8], Rows]:
+        width = self.algorithm.digest_bytes
+        buffer = bytearray(width)
+        room = buffer, np.ndarray((1, width), np.uint8, buffer), np.empty((1, self.words), np.uint64)
+        _scratch.packing[self.algorithm.name] = room
+        return room
 
     def plain(self, digests: NDArray[np.uint8]) -> Rows:
         """Return the digests as words in their own order of bits, zeros filling the last: uint64[n, words], ordered as
@@ -161,15 +172,16 @@ class Parts(NamedTuple):
 
 
 class _Scratch(threading.local):
-    """Each thread's room for matches, kept between searches."""
+    """Each thread's room for matches (query numbers, row numbers and distances), and for one digest that is packed,
+    kept between searches.
+    """
 
     def __init__(self) -> None:
         self.grow(_FIRST_RESULTS)
+        self.packing: dict[str, tuple[bytearray, NDArray[np.uint8], Rows]] = {}  # by algorithm
 
     def grow(self, size: int) -> None:
-        self.queries = np.empty(size, np.int64)
-        self.rows = np.empty(size, np.int64)
-        self.distances = np.empty(size, np.int32)
+        self.room = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int32)
 
 
 _scratch = _Scratch()
@@ -367,9 +379,8 @@ class _Kernel(NamedTuple):
     as_bytes: bool = False
 
     def count(self, queries: Rows) -> int:
-        room = _scratch
         given = queries.view(np.uint8) if self.as_bytes else queries
-        return self.kernel(given, *self.arguments, room.queries, room.rows, room.distances)
+        return self.kernel(given, *self.arguments, *_scratch.room)
 
     def collect(self, queries: Rows) -> Hits:
         hits = self.collect_bounded(queries, sys.maxsize)
@@ -377,18 +388,18 @@ class _Kernel(NamedTuple):
         return hits
 
     def collect_bounded(self, queries: Rows, most: int) -> Hits | None:
-        room = _scratch
         while True:
             total = self.count(queries)
             if total > most and len(queries) > 1:
                 return None
-            if total <= len(room.rows):
+            numbers, rows, distances = _scratch.room
+            if total <= len(rows):
                 break
             # Rows withdrawn or restored meanwhile can change the number a little.
-            room.grow(total + total // 8 + 64)
-        hits = Hits(room.queries[:total].copy(), room.rows[:total].copy(), room.distances[:total].copy())
-        if len(room.rows) > _MOST_RESULTS:
-            room.grow(_FIRST_RESULTS)
+            _scratch.grow(total + total // 8 + 64)
+        hits = Hits(numbers[:total].copy(), rows[:total].copy(), distances[:total].copy())
+        if len(rows) > _MOST_RESULTS:
+            _scratch.grow(_FIRST_RESULTS)
         return hits
 
 

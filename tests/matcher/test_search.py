@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import faiss
@@ -460,6 +461,21 @@ def test_packing_is_undone_by_unpacking(algorithm: str) -> None:
     digests = random_digests(np.random.default_rng(9), 50, algorithm)
     of = index.space(algorithm)
     assert np.array_equal(of.unpack(of.pack(digests), np.arange(len(digests))), digests)
+
+
+@pytest.mark.parametrize("algorithm", list(ALGORITHMS))
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_few_digests_are_packed_as_many_are(algorithm: str, count: int) -> None:
+    """In several threads at once as well: each has room of its own."""
+    of = index.space(algorithm)
+
+    def differing(seed: int) -> int:
+        rng = np.random.default_rng(seed)
+        given = [random_digests(rng, count, algorithm) for _ in range(200)]
+        return sum(not np.array_equal(of.pack_few([*map(bytes, some)]), of.pack(some)) for some in given)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(differing, range(4))) == 0
 
 
 @pytest.mark.parametrize("name", ["PDQ", "PHASH"])
