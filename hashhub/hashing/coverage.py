@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -31,11 +32,11 @@ def coverage(
     less. `query`: that of the file, where the caller has it already.
     """
     query = query or media.query()
-    used = {h.algorithm for h in query.hashes}
+    used = dict.fromkeys([h.algorithm for h in query.hashes])
     for variant in query.variants:
-        used.update([h.algorithm for h in variant.hashes])
+        used.update(dict.fromkeys([h.algorithm for h in variant.hashes]))
     if query.frames:
-        used.add("PDQ")
+        used["PDQ"] = None
     gaps = [] if asked is None else [*effort_reduced(effort, asked)]
     quality = best_quality(media)
     if quality is not None and quality < MIN_PDQ_QUALITY:
@@ -52,10 +53,13 @@ def coverage(
         gaps.append(ReasonLine(code=ReasonCode.FRAMES_SKIPPED.value, text=text))
     if media.skipped:
         gaps.append(ReasonLine(code=ReasonCode.FRAMES_SKIPPED.value, text=media.skipped))
-    if skipped := media.variants_skipped or _of_video(media, effort, dihedral=dihedral):
+    skipped = media.variants_skipped
+    if media.video_frames and not skipped:
+        skipped = _of_video(effort, dihedral=dihedral)
+    if skipped:
         gaps.append(ReasonLine(code=ReasonCode.VARIANTS_SKIPPED.value, text=skipped))
     return Coverage(
-        algorithms=tuple([name for name in ALGORITHMS if name in used]),
+        algorithms=_in_order(tuple(used)),
         effort=effort,
         variants=tuple([variant.variant for variant in query.variants]),
         frame_count=media.frame_count,
@@ -64,10 +68,13 @@ def coverage(
     )
 
 
-def _of_video(media: MediaHashes, effort: Effort, *, dihedral: bool) -> str | None:
+@lru_cache(maxsize=256)  # of a picture most often the same ones
+def _in_order(used: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in ALGORITHMS if name in used)
+
+
+def _of_video(effort: Effort, *, dihedral: bool) -> str | None:
     """Return which variants were expressly asked for of a video, of whose frames none are derived; None: none were."""
-    if not media.video_frames:
-        return None
     asked_for = []
     if effort is Effort.THOROUGH:
         asked_for.append("no variants")
@@ -96,6 +103,8 @@ def remarked(result: MatchResult, covered: Coverage) -> MatchResult:
 
 def best_quality(media: MediaHashes) -> int | None:
     """Return the PDQ quality of the best frame, 0 to 100; None without one."""
+    if len(media.frames) == 1 and not media.video_frames:
+        return media.frames[0].quality
     qualities = [frame.quality for frame in media.frames if frame.quality is not None]
     if media.video_frames:
         qualities += [frame.quality for frame in media.video_frames]

@@ -115,6 +115,8 @@ class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):
 
     def query(self, label: str = "") -> Query:
         """Return the question who knows this file: its own hashes, and apart from them those of variants, by name."""
+        if len(self.frames) == 1 and not self.frames[0].variants:  # most pictures: of each algorithm one
+            return Query(hashes=self.digests + self.frames[0].hashes, label=label, frames=self.video_frames)
         own = chain.from_iterable([frame.hashes for frame in self.frames])
         by_name: dict[str, dict[Hash, None]] = {}
         for frame in self.frames:

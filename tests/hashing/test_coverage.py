@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from hashhub.hashing import MediaHashes, hash_media
-from hashhub.hashing.coverage import coverage
+from hashhub.hashing.coverage import best_quality, coverage
 from hashhub.model import MAX_HASHES_PER_QUERY, Effort, VideoFrame
 from hashhub.testing.pictures import picture
 
@@ -88,3 +88,18 @@ def test_variants_of_a_video_are_missed_only_where_they_were_asked_for() -> None
     assert told(video, Effort.THOROUGH) == [f"no variants {ending}"]
     assert told(video, Effort.STANDARD, dihedral=True) == [f"no rotations and flips {ending}"]
     assert told(video, Effort.THOROUGH, dihedral=True) == [f"no variants and no rotations and flips {ending}"]
+
+
+def test_what_is_asked_about_a_picture_has_each_hash_once_in_order() -> None:
+    """Also of one frame without variants, which is read in fewer steps."""
+    out = io.BytesIO()
+    picture(1, (64, 48)).save(out, "PNG")
+    for effort in (Effort.PLAIN, Effort.THOROUGH):
+        media = hash_media(out.getvalue(), effort=effort)
+        query = media.query("label")
+        [frame] = media.frames
+        assert query.hashes == tuple(dict.fromkeys((*media.digests, *frame.hashes)))
+        twice = replace(media, frames=(frame, replace(frame, variants=())), frame_count=2, frames_hashed=2)
+        assert twice.query("label") == query
+        assert coverage(twice, effort).algorithms == coverage(media, effort).algorithms
+        assert best_quality(twice) == best_quality(media) == frame.quality
