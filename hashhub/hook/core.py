@@ -20,10 +20,12 @@ import logging
 import os
 import stat
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
@@ -47,7 +49,6 @@ from hashhub.steps import acarry_out, carry_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from hashhub.hashing.media import MediaHashes
     from hashhub.hook.case_judge import CaseJudge
@@ -61,6 +62,7 @@ __all__ = ["Hook", "OnChecked", "Readable", "Upload", "severest"]
 
 _log = logging.getLogger("hashhub.hook")
 _T = TypeVar("_T")
+_clock: Final = time.time
 _PIECE: Final = 1 << 20  # bytes read at a time
 _REFERENCE_BYTES: Final = 10
 _MAX_UPLOAD_ID: Final = 1024
@@ -150,6 +152,7 @@ class Hook:
         )
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, str, str, str, str]] = Counter()
+        self._day = (0, "")  # since 1970, and as it is counted by
         self._threads: ThreadPoolExecutor | None = None
         self._is_closed = False
         self._rechecks: Rechecks | None = None
@@ -335,6 +338,8 @@ class Hook:
         A verdict stands above the choices: they never weaken it.
         """
         settings, judged = self.settings, examined.judged
+        if judged is not None and _is_plain_miss(judged) and _is_whole(examined):
+            return Action.ALLOW, Verdict.NO_MATCH, None  # as below, in fewer steps: most uploads
         causes = list(examined.causes)
         actions: list[Action] = []
         verdict = Verdict.UNAVAILABLE
@@ -395,7 +400,7 @@ class Hook:
         if call.asks_again and action is not Action.ALLOW and state is UploadState.UNANSWERED:
             return decision
         if state is None and not (call.earlier or self._listeners):  # most uploads: all that is kept is a number
-            self._count(call.door, decision, now())
+            self._count(call.door, decision, self._today())
             return decision
         yield None
         checked = Checked(
@@ -411,7 +416,7 @@ class Hook:
             coverage=examined.coverage,
         )
         if call.earlier and self._is_recorded_as(call.earlier, checked):
-            self._count(call.door, checked.decision, checked.time)
+            self._count(call.door, checked.decision, checked.time.date().isoformat())
             return msgspec.structs.replace(checked.decision, reference=call.earlier)
         checked = self._told(checked, content)
         if self._cases is not None and self._records is not None:
@@ -469,13 +474,21 @@ class Hook:
             else:
                 if examined.late is not None:
                     examined.late.add_done_callback(partial(self._complete, self._rechecks, checked, examined))
-        self._count(checked.door, checked.decision, checked.time)
+        self._count(checked.door, checked.decision, checked.time.date().isoformat())
         return checked
 
-    def _count(self, door: str, decision: Decision, time: datetime) -> None:
+    def _today(self) -> str:
+        """Return the day by UTC. It is written out once: a date of its own for each upload is 10 µs of it."""
+        number = int(_clock() // _DAY)
+        day = self._day
+        if day[0] != number:
+            day = self._day = number, datetime.fromtimestamp(number * _DAY, UTC).date().isoformat()
+        return day[1]
+
+    def _count(self, door: str, decision: Decision, day: str) -> None:
         if self._records is None:
             return
-        key = (time.date().isoformat(), door, decision.action, decision.verdict, decision.no_answer or "")
+        key = (day, door, decision.action, decision.verdict, decision.no_answer or "")
         with self._lock:
             self._counts[key] += 1
 
@@ -631,6 +644,21 @@ def _state(decision: Decision) -> UploadState | None:
         case Action.HOLD:
             return UploadState.HELD
     return UploadState.UNANSWERED if decision.verdict is Verdict.UNAVAILABLE else None
+
+
+def _is_plain_miss(judged: Judged) -> bool:
+    """Whether it says that nothing is known of an upload, and nothing besides."""
+    return (
+        judged.result.verdict is Verdict.NO_MATCH
+        and judged.at_least is Action.ALLOW
+        and not judged.without_lists
+        and not judged.is_past_limit
+    )
+
+
+def _is_whole(examined: Examined) -> bool:
+    """Whether all of an upload was looked at."""
+    return not (examined.causes or examined.coverage.gaps or examined.is_unhashed)
 
 
 def _held_at_least(checked: Checked, error: Exception, what: str) -> Checked:
