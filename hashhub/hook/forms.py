@@ -17,8 +17,8 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Final, Self, TypeAlias
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 
 import msgspec
 
@@ -52,6 +52,12 @@ _FILENAME: Final = re.compile(r"filename\*?\s*=", re.IGNORECASE)
 _HEADER: Final = re.compile(rf"({_WORD}):([^\r]*)".encode("ascii"))
 _ESCAPED: Final = re.compile(r'\\(["\\])')
 _NOT_IN_HEADER: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+# What browsers and most libraries send, of which nothing is ambiguous: read at once, as it would be by the rules above.
+_USUAL_TYPE: Final = re.compile(r"multipart/form-data; boundary=([0-9A-Za-z'+_.-]{1,70})")
+_USUAL_PART: Final = re.compile(
+    rb'\r\nContent-Disposition: form-data; name="([!#-\[\]-~]{1,1000})"; filename="([ !#-\[\]-~]{0,1000})"'
+    rb"\r\nContent-Type: ([!-~]{1,1000})"
+)
 _MEDIA_TYPE: Final = re.compile(rf"({_WORD})/({_WORD})")
 _TEXT_TYPES: Final = re.compile(
     r"text/.*|application/(?:[\w.+-]+\+)?(?:json|xml|x-www-form-urlencoded|x-ndjson|graphql|javascript|yaml)"
@@ -407,6 +413,19 @@ class Intake:
 
 def boundary_of(content_type: str) -> bytes:
     """Return the boundary of a form. Raises BodyRefused unless every parser reads the same one."""
+    usual = _USUAL_TYPE.fullmatch(content_type)
+    boundary = usual[1] if usual is not None else _boundary(content_type)
+    marker = f"--{boundary}"
+    # Parsers that search for it would disagree where it is. No client in use makes such a one.
+    start = marker.find(marker[0], 1)
+    while start > 0 and not marker.startswith(marker[start:]):
+        start = marker.find(marker[0], start + 1)
+    if start > 0:
+        raise BodyRefused(400, "the boundary must not end as it begins; choose another")
+    return boundary.encode("ascii")
+
+
+def _boundary(content_type: str) -> str:
     kind, parameters = _parameters(content_type)
     if kind != "multipart/form-data":
         raise BodyRefused(415, "of the multipart types only multipart/form-data is taken")
@@ -419,14 +438,7 @@ def boundary_of(content_type: str) -> bytes:
         raise BodyRefused(400, "the Content-Type of a form can be read in two ways; send it with a boundary only")
     if parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8", "us-ascii"}:
         raise BodyRefused(415, "the charset of a form must be utf-8")
-    marker = f"--{boundary}"
-    # Parsers that search for it would disagree where it is. No client in use makes such a one.
-    start = marker.find(marker[0], 1)
-    while start > 0 and not marker.startswith(marker[start:]):
-        start = marker.find(marker[0], start + 1)
-    if start > 0:
-        raise BodyRefused(400, "the boundary must not end as it begins; choose another")
-    return boundary.encode("ascii")
+    return boundary
 
 
 def _parameters(value: str) -> tuple[str, dict[str, str]]:
@@ -566,10 +578,10 @@ class Form:
             if len(data) - begin >= _MOST_HEADER_BYTES + len(_BLANK_LINE):
                 raise BodyRefused(400, f"the headers of a part have more than {_MOST_HEADER_BYTES} bytes")
             return self._hold(data, begin)
-        lines = data[begin + 2 : end]
+        lines = data[begin:end]
         if self._marker in lines:
             raise _misplaced_marker()
-        self._begin_part(_headers(lines))
+        self._begin_part(_part(lines))
         self._read = Form._read_data
         return end + len(_BLANK_LINE)
 
@@ -640,30 +652,13 @@ class Form:
             self._upload.close()
             self._upload = None
 
-    def _begin_part(self, headers: Mapping[str, str]) -> None:
+    def _begin_part(self, part: _Part) -> None:
         self._parts += 1
-        kind, parameters = _parameters(headers.get("content-disposition", ""))
-        if kind != "form-data" or not parameters.get("name"):
-            raise BodyRefused(400, "each part must have a Content-Disposition: form-data with a name")
-        if headers.get("content-transfer-encoding", "binary").lower() not in {"7bit", "8bit", "binary"}:
-            raise BodyRefused(415, "a part with a Content-Transfer-Encoding is not taken; send it as it is")
-        if headers.get("content-encoding", "identity").lower() != "identity":
-            raise BodyRefused(415, "a part with a Content-Encoding is not taken; send it as it is")
-        media_type = headers.get("content-type", "")
-        if "multipart" in media_type.lower():
-            raise BodyRefused(415, "a form within a form is not taken; send each file as a part of its own")
-        self._field = parameters["name"]
-        if "\\" in self._field or self._field != self._field.strip():  # which Django strips
-            raise BodyRefused(400, "the name of a field must not begin or end with white space, nor have a backslash")
-        self._filename = parameters.get("filename", parameters.get("filename*", ""))
+        self._field, self._filename = part.field, part.filename
         self._is_looked_at = self._fields is None or self._field in self._fields
-        declared = media_type.partition(";")[0].strip(" \t").lower()
-        # Wherever it is: some parsers look for it without regard to quotes.
-        names_file = "filename" in parameters or _FILENAME.search(headers["content-disposition"]) is not None
-        is_file = names_file or bool(declared and not _TEXT_TYPES.fullmatch(declared))
-        self._text = None if is_file else _Text()
+        self._text = None if part.is_file else _Text()
         self._has_data = False
-        if is_file:
+        if part.is_file:
             self._begin_file()
         else:
             self._other_parts += 1
@@ -724,6 +719,44 @@ def _misplaced_marker() -> BodyRefused:
 
 def _not_ended() -> BodyRefused:
     return BodyRefused(400, "the form does not end with its boundary; it was cut off, or something follows")
+
+
+class _Part(NamedTuple):
+    """What a part's headers say. `is_file`: whether they name a file, or a type that is no text."""
+
+    field: str
+    filename: str
+    is_file: bool
+
+
+def _part(lines: bytes) -> _Part:
+    """Read a part's headers, each of which CR LF precedes. Raises BodyRefused for what a parser may read otherwise."""
+    usual = _USUAL_PART.fullmatch(lines)
+    if usual is None or b"multipart" in usual[3].lower():
+        return _part_by_rules(lines)
+    return _Part(usual[1].decode("ascii"), usual[2].decode("ascii"), is_file=True)
+
+
+def _part_by_rules(lines: bytes) -> _Part:
+    headers = _headers(lines[2:])
+    kind, parameters = _parameters(headers.get("content-disposition", ""))
+    if kind != "form-data" or not parameters.get("name"):
+        raise BodyRefused(400, "each part must have a Content-Disposition: form-data with a name")
+    if headers.get("content-transfer-encoding", "binary").lower() not in {"7bit", "8bit", "binary"}:
+        raise BodyRefused(415, "a part with a Content-Transfer-Encoding is not taken; send it as it is")
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise BodyRefused(415, "a part with a Content-Encoding is not taken; send it as it is")
+    media_type = headers.get("content-type", "")
+    if "multipart" in media_type.lower():
+        raise BodyRefused(415, "a form within a form is not taken; send each file as a part of its own")
+    field = parameters["name"]
+    if "\\" in field or field != field.strip():  # which Django strips
+        raise BodyRefused(400, "the name of a field must not begin or end with white space, nor have a backslash")
+    declared = media_type.partition(";")[0].strip(" \t").lower()
+    # Wherever it is: some parsers look for it without regard to quotes.
+    names_file = "filename" in parameters or _FILENAME.search(headers["content-disposition"]) is not None
+    is_file = names_file or bool(declared and not _TEXT_TYPES.fullmatch(declared))
+    return _Part(field, parameters.get("filename", parameters.get("filename*", "")), is_file)
 
 
 def _headers(lines: bytes) -> dict[str, str]:

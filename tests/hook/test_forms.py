@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from python_multipart.multipart import MultipartParser
 
-from hashhub.hook import Action, Decision, WithoutAnswer
+from hashhub.hook import Action, Decision, WithoutAnswer, forms
 from hashhub.hook.forms import PIECE_BYTES, Body, BodyRefused, Intake, Memory, Pace, _find, _memmem, is_looked_at
 from hashhub.hook.settings import AppSettings, HookSettings
 from hashhub.model import Verdict
@@ -313,6 +313,61 @@ def test_a_form_that_can_be_read_in_two_ways_is_refused(body: bytes) -> None:
 def test_names_that_clients_send_are_taken(disposition: str) -> None:
     body = f"--{B}\r\nContent-Disposition: {disposition}\r\n\r\n".encode() + JPEG + END
     assert files_of(body) == [JPEG]
+
+
+_USUAL = (
+    *('\r\nContent-Disposition: form-data; name="', "a", '"; filename="', "a b.jpg", '"', "\r\nContent-Type: "),
+    "image/jpeg",
+)
+
+
+def read_of(read: Callable[[Any], Any], given: bytes | str) -> Any:
+    try:
+        return read(given)
+    except BodyRefused as e:
+        return e.status, e.message
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 6),
+            st.one_of(
+                st.text("aZ09 ;=%*'\"\\\t\r\n-_./:\x7f\x80é", max_size=6),
+                st.sampled_from(
+                    ["", "; ", "filename=", "multipart/mixed", "text/plain", "x" * 1001, "%22", "\x85", "\xa0"]
+                ),
+            ),
+            st.booleans(),
+        ),
+        max_size=3,
+    )
+)
+@example([])
+@example([(6, "Multipart/Mixed", True)])
+@example([(3, "", True)])
+@example([(1, "", True)])
+@example([(1, " ", False)])
+@settings(max_examples=2000)
+def test_headers_that_are_usual_are_read_as_by_the_rules(changes: list[tuple[int, str, bool]]) -> None:
+    pieces = [*_USUAL]
+    for at, text, is_instead in changes:
+        pieces[at] = text if is_instead else pieces[at] + text
+    lines = "".join(pieces).encode()
+    assert read_of(forms._part, lines) == read_of(forms._part_by_rules, lines)
+    if not changes:
+        assert forms._USUAL_PART.fullmatch(lines)
+
+
+@given(st.text("aZ09-_.+':()=/ ;\"\\,\tboundary", max_size=12), st.sampled_from(["", " ", ";", "; charset=utf-8"]))
+@example("-" * 70, "")
+@example("-" * 71, "")
+@example("----WebKitFormBoundary7MA4YWxkTrZu0gW", "")
+@settings(max_examples=2000)
+def test_a_boundary_that_is_usual_is_read_as_by_the_rules(boundary: str, behind: str) -> None:
+    content_type = f"multipart/form-data; boundary={boundary}{behind}"
+    usual = forms._USUAL_TYPE.fullmatch(content_type)
+    assert usual is None or usual[1] == read_of(forms._boundary, content_type)
 
 
 def test_text_is_a_file_where_a_parser_may_find_a_file_name() -> None:
