@@ -19,10 +19,11 @@ import stat
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _Cache, _CacheLocator
+from numba.core.dispatcher import Dispatcher
 
 _log = logging.getLogger(__name__)
 _VARIABLE: Final = "HASHHUB_KERNEL_CACHE"
@@ -48,6 +49,16 @@ def use_cache() -> bool:
             dispatcher._cache = _KernelCache(dispatcher.py_func, directories)  # noqa: SLF001 - likewise
     sources = {_source(dispatcher.py_func) for dispatcher in _dispatchers}
     return all(any(_has_some(_of_source(path, source)) for path in directories) for source in sources)
+
+
+def compiled_for(kernel: Any, arguments: Sequence[Any]) -> Callable[..., Any]:
+    """Return the kernel as it is compiled for arguments of these types, which is called with such alone: what a kernel
+    does to find that out at each call takes 10 µs of code that is in no cache.
+    """
+    if not isinstance(kernel, Dispatcher):  # Numba is told to compile nothing
+        return cast("Callable[..., Any]", kernel)
+    compiled: Callable[..., Any] = kernel.compile(tuple(map(numba.typeof, arguments)))
+    return compiled
 
 
 def load_without_blas() -> None:

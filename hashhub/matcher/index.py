@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.hashes import SEARCHED, Algorithm, Metric
+from hashhub.kernel_cache import compiled_for
 from hashhub.matcher import kernels
 from hashhub.matcher.plan import SCAN_BELOW, Engine, Layout, Part, choose, layout_for
 
@@ -93,21 +94,23 @@ class Space:
             padded = b"".join([digest.ljust(width, b"\0") for digest in digests])
             return np.ndarray((count, words), _BIG, padded).astype(np.uint64)
         if count == 1:  # arrays for each digest of an upload are 15 µs of it
-            buffer, taken, out = _scratch.packing.get(self.algorithm.name) or self._room_for_one()
-            buffer[:] = digests[0]
-        else:
-            # A buffer that can be written to: see `pack`.
-            taken = np.ndarray((count, self.algorithm.digest_bytes), np.uint8, bytearray().join(digests))
-            out = np.empty((count, words), np.uint64)
+            one = _scratch.packing.get(self.algorithm.name) or self._room_for_one()
+            one.buffer[:] = digests[0]
+            one.pack(one.taken, self.forward, one.out)
+            return one.out
+        # A buffer that can be written to: see `pack`.
+        taken = np.ndarray((count, self.algorithm.digest_bytes), np.uint8, bytearray().join(digests))
+        out = np.empty((count, words), np.uint64)
         kernels.pack(taken, self.forward, out)
         return out
 
-    def _room_for_one(self) -> tuple[bytearray, NDArray[np.uint8], Rows]:
+    def _room_for_one(self) -> _One:
         width = self.algorithm.digest_bytes
         buffer = bytearray(width)
-        room = buffer, np.ndarray((1, width), np.uint8, buffer), np.empty((1, self.words), np.uint64)
-        _scratch.packing[self.algorithm.name] = room
-        return room
+        taken, out = np.ndarray((1, width), np.uint8, buffer), np.empty((1, self.words), np.uint64)
+        one = _One(buffer, taken, out, compiled_for(kernels.pack, (taken, self.forward, out)))
+        _scratch.packing[self.algorithm.name] = one
+        return one
 
     def plain(self, digests: NDArray[np.uint8]) -> Rows:
         """Return the digests as words in their own order of bits, zeros filling the last: uint64[n, words], ordered as
@@ -171,6 +174,15 @@ class Parts(NamedTuple):
     ids: NDArray[np.uint32]
 
 
+class _One(NamedTuple):
+    """One digest in a buffer, which is that of `taken`; the row that it is packed to, and the kernel for both."""
+
+    buffer: bytearray
+    taken: NDArray[np.uint8]
+    out: Rows
+    pack: Callable[..., Any]
+
+
 class _Scratch(threading.local):
     """Each thread's room for matches (query numbers, row numbers and distances), and for one digest that is packed,
     kept between searches.
@@ -178,7 +190,7 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self.grow(_FIRST_RESULTS)
-        self.packing: dict[str, tuple[bytearray, NDArray[np.uint8], Rows]] = {}  # by algorithm
+        self.packing: dict[str, _One] = {}  # by algorithm
 
     def grow(self, size: int) -> None:
         self.room = np.empty(size, np.int64), np.empty(size, np.int64), np.empty(size, np.int32)
@@ -269,8 +281,10 @@ class Segment:
         return self._engine(max_distance).collect_bounded(queries, most)
 
     def count_hits(self, queries: Rows, max_distance: int) -> int:
-        """Return how many hits `search` would return: all that most lookups want to know, for less."""
-        return (self._engines.get(max_distance) or self._engine(max_distance)).count(queries)
+        """Return how many hits `search` would return: all that most lookups want to know, for less. `queries`: made by
+        `Space`, no part of other rows.
+        """
+        return (self._engines.get(max_distance) or self._engine(max_distance)).count_own(queries)
 
     def has_any(self, digests: Sequence[bytes]) -> bool:
         """Return whether one of a few digests is here and not withdrawn, where `Space` moves no bits. By Python alone:
@@ -371,16 +385,26 @@ class Segment:
         return Hits(numbers[living], rows[living], distances[living])
 
 
-class _Kernel(NamedTuple):
+@dataclass(slots=True)
+class _Kernel:
     """A search by a kernel of ours, which is called with the queries, `arguments` and room for its hits."""
 
     kernel: Callable[..., int]
     arguments: tuple[Any, ...]
     as_bytes: bool = False
+    _own: Callable[..., int] | None = None  # the kernel as `count_own` calls it
 
     def count(self, queries: Rows) -> int:
         given = queries.view(np.uint8) if self.as_bytes else queries
         return self.kernel(given, *self.arguments, *_scratch.room)
+
+    def count_own(self, queries: Rows) -> int:
+        """As `count`, of rows in an array of their own."""
+        given = (queries.view(np.uint8) if self.as_bytes else queries, *self.arguments, *_scratch.room)
+        own = self._own
+        if own is None:
+            own = self._own = compiled_for(self.kernel, given)
+        return own(*given)
 
     def collect(self, queries: Rows) -> Hits:
         hits = self.collect_bounded(queries, sys.maxsize)
@@ -411,6 +435,9 @@ class _Faiss(NamedTuple):
 
     def count(self, queries: Rows) -> int:
         return len(self.collect(queries).rows)
+
+    def count_own(self, queries: Rows) -> int:
+        return self.count(queries)
 
     def collect(self, queries: Rows) -> Hits:
         return self.segment.scan_with_faiss(queries, self.max_distance)
