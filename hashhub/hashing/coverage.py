@@ -13,6 +13,8 @@ from hashhub.model import Coverage, Effort, MatchResult, Query, ReasonLine
 from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from hashhub.hashing.media import MediaHashes
 
 _EFFORTS: Final = tuple(Effort)  # the least first
@@ -32,11 +34,13 @@ def coverage(
     less. `query`: that of the file, where the caller has it already.
     """
     query = query or media.query()
-    used = dict.fromkeys([h.algorithm for h in query.hashes])
+    if _is_plain(media) and asked is None:
+        return _of_plain(effort, tuple([h.algorithm for h in query.hashes]))
+    used = {h.algorithm for h in query.hashes}
     for variant in query.variants:
-        used.update(dict.fromkeys([h.algorithm for h in variant.hashes]))
+        used.update([h.algorithm for h in variant.hashes])
     if query.frames:
-        used["PDQ"] = None
+        used.add("PDQ")
     gaps = [] if asked is None else [*effort_reduced(effort, asked)]
     quality = best_quality(media)
     if quality is not None and quality < MIN_PDQ_QUALITY:
@@ -53,13 +57,10 @@ def coverage(
         gaps.append(ReasonLine(code=ReasonCode.FRAMES_SKIPPED.value, text=text))
     if media.skipped:
         gaps.append(ReasonLine(code=ReasonCode.FRAMES_SKIPPED.value, text=media.skipped))
-    skipped = media.variants_skipped
-    if media.video_frames and not skipped:
-        skipped = _of_video(effort, dihedral=dihedral)
-    if skipped:
+    if skipped := media.variants_skipped or _of_video(media, effort, dihedral=dihedral):
         gaps.append(ReasonLine(code=ReasonCode.VARIANTS_SKIPPED.value, text=skipped))
     return Coverage(
-        algorithms=_in_order(tuple(used)),
+        algorithms=_in_order(used),
         effort=effort,
         variants=tuple([variant.variant for variant in query.variants]),
         frame_count=media.frame_count,
@@ -68,13 +69,33 @@ def coverage(
     )
 
 
-@lru_cache(maxsize=256)  # of a picture most often the same ones
-def _in_order(used: tuple[str, ...]) -> tuple[str, ...]:
+def _is_plain(media: MediaHashes) -> bool:
+    """Whether it is a picture of one frame, without variants, of which there is nothing more to say: most are."""
+    if len(media.frames) != 1 or media.video_frames:
+        return False
+    frame = media.frames[0]
+    return (
+        not frame.variants
+        and frame.quality is not None
+        and frame.quality >= MIN_PDQ_QUALITY
+        and media.frame_count == media.frames_hashed == 1
+        and not (media.not_perceptual or media.skipped or media.variants_skipped)
+    )
+
+
+@lru_cache(maxsize=64)  # for most pictures the same
+def _of_plain(effort: Effort, used: tuple[str, ...]) -> Coverage:
+    return Coverage(algorithms=_in_order(used), effort=effort, frame_count=1, frames_hashed=1)
+
+
+def _in_order(used: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in ALGORITHMS if name in used)
 
 
-def _of_video(effort: Effort, *, dihedral: bool) -> str | None:
+def _of_video(media: MediaHashes, effort: Effort, *, dihedral: bool) -> str | None:
     """Return which variants were expressly asked for of a video, of whose frames none are derived; None: none were."""
+    if not media.video_frames:
+        return None
     asked_for = []
     if effort is Effort.THOROUGH:
         asked_for.append("no variants")
@@ -103,8 +124,6 @@ def remarked(result: MatchResult, covered: Coverage) -> MatchResult:
 
 def best_quality(media: MediaHashes) -> int | None:
     """Return the PDQ quality of the best frame, 0 to 100; None without one."""
-    if len(media.frames) == 1 and not media.video_frames:
-        return media.frames[0].quality
     qualities = [frame.quality for frame in media.frames if frame.quality is not None]
     if media.video_frames:
         qualities += [frame.quality for frame in media.video_frames]

@@ -81,7 +81,7 @@ class Content:
                 "upload", f"gave {type(piece).__name__}, expected bytes; open it in binary mode"
             )
         size = piece.nbytes if isinstance(piece, memoryview) else len(piece)
-        if self._digests != ():
+        if self._digests:  # those of what came before; none at all stay none
             self._digests = None
         for _, state in self._states:
             state.update(piece)

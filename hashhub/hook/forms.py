@@ -675,7 +675,7 @@ class Form:
     def _take_data(self, data: bytes, begin: int, end: int) -> None:
         if begin == end:
             return
-        piece = memoryview(data)[begin:end]
+        piece = data if begin == 0 and end == len(data) else memoryview(data)[begin:end]
         self._has_data = True
         if self._text is None:
             if self._upload is not None:
