@@ -416,8 +416,9 @@ def boundary_of(content_type: str) -> bytes:
     usual = _USUAL_TYPE.fullmatch(content_type)
     boundary = usual[1] if usual is not None else _boundary(content_type)
     marker = f"--{boundary}"
-    # Parsers that search for it would disagree where it is. No client in use makes such a one.
-    start = marker.find(marker[0], 1)
+    # Parsers that search for it would disagree where it is. No client in use makes such a one. The shortest end that is
+    # a beginning as well has half of it at most: a longer one would overlap itself, and so have a shorter one.
+    start = marker.find(marker[0], -(len(marker) // 2))
     while start > 0 and not marker.startswith(marker[start:]):
         start = marker.find(marker[0], start + 1)
     if start > 0:

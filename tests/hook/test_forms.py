@@ -370,6 +370,19 @@ def test_a_boundary_that_is_usual_is_read_as_by_the_rules(boundary: str, behind:
     assert usual is None or usual[1] == read_of(forms._boundary, content_type)
 
 
+@given(st.text("-ab", min_size=1, max_size=12))
+@example("-")
+@example("a--a")
+@example("----WebKitFormBoundary7MA4YWxkTrZu0gW")
+@settings(max_examples=1000)
+def test_a_boundary_that_ends_as_it_begins_is_refused_whatever_it_is(boundary: str) -> None:
+    marker = f"--{boundary}"
+    is_refused = any(marker.startswith(marker[start:]) for start in range(1, len(marker)))
+    refusal = (400, "the boundary must not end as it begins; choose another")
+    expected = refusal if is_refused else boundary.encode()
+    assert read_of(forms.boundary_of, f"multipart/form-data; boundary={boundary}") == expected
+
+
 def test_text_is_a_file_where_a_parser_may_find_a_file_name() -> None:
     """formidable looks for one without regard to quotes."""
     body = f'--{B}\r\nContent-Disposition: form-data; name="a filename=b;"\r\n\r\ntext'.encode() + END
