@@ -339,9 +339,13 @@ class Commits:
         """Whether another list of the hash set was committed since the commit began: while this one's lease had run out
         and nobody took it over. What this one withdraws, and what it leaves alone, was decided without that.
         """
-        t = s.imports
-        another = sa.select(t.c.key).where(t.c.hash_set == commit.hash_set, t.c.revision > commit.since)
-        return c.scalar(another.limit(1)) is not None
+        # By the few events since then, and not by all imports that the hash set ever had.
+        t = s.event
+        committed = sa.select(t.c.subject).where(
+            t.c.revision > commit.since, t.c.kind == str(EventKind.IMPORT_COMMITTED)
+        )
+        prefix = commit.subject.rpartition("/")[0] + "/"
+        return any(subject.startswith(prefix) for subject in c.execute(committed).scalars())
 
     def _has_lost(self, c: Connection, commit: Commit, unchanged: NDArray[np.int64]) -> bool:
         """Whether one of these entries was withdrawn since the commit began.

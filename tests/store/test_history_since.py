@@ -81,7 +81,7 @@ def test_it_is_every_event_since_the_time_whatever_the_clock_did(store: Store, s
 
 @contextmanager
 def counted(store: Store) -> Iterator[Callable[[], int]]:
-    """Count the steps that SQLite takes for what is read meanwhile, whatever the machine."""
+    """Count the steps that SQLite takes for what is read and written meanwhile, whatever the machine."""
     taken = 0
 
     def count() -> int:
@@ -92,11 +92,14 @@ def counted(store: Store) -> Iterator[Callable[[], int]]:
     def watch(connection: Any, *_: object) -> None:
         connection.set_progress_handler(count, _STEP)
 
-    sa.event.listen(store._db._readers, "checkout", watch)
+    engines = (store._db._readers, store._db._writer)
+    for engine in engines:
+        sa.event.listen(engine, "checkout", watch)
     try:
         yield lambda: taken
     finally:
-        sa.event.remove(store._db._readers, "checkout", watch)
+        for engine in engines:
+            sa.event.remove(engine, "checkout", watch)
 
 
 @pytest.mark.parametrize("is_wrong", [False, True], ids=["right", "once wrong"])
