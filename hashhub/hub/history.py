@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _SCAN: Final = 5_000  # events looked at for one page, where few of them are for the caller
 _PIECE: Final = 500
+_Page = tuple[list[Event], int]
 _CHANGES: Final = 20_000  # revisions whose changes are looked at for one page of an entry's history: some 10 ms
 
 # What outsiders are told of an entry that they may see, and under which name.
@@ -88,7 +89,7 @@ class History:
 
     def _of_entry(
         self, reader: _Reader, subject: str, actor: str, since: datetime | None, page_size: int, before: int
-    ) -> tuple[list[Event], int]:
+    ) -> _Page:
         """Return a page of an entry's history, as `list` does."""
         entry = self._entry(reader, subject)
         events: list[Event] = []
