@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -241,8 +242,9 @@ class Events:
     def _has_fewer(self, subjects: Sequence[str], count: int) -> bool:
         """Whether fewer events than so many are about the subjects."""
         some = sa.select(_of_subjects(subjects).c.revision).limit(count).subquery()
-        number: int = self._db.read(lambda c: c.scalar(sa.select(sa.func.count()).select_from(some))) or 0
-        return number < count
+        number = sa.select(sa.func.count()).select_from(some)
+        rows: int = self._db.read(lambda c: c.execute(number).scalar_one())
+        return rows < count
 
     def _sorted_about(
         self, query: sa.Select[Any], subjects: Sequence[str], low: int, before: int, limit: int
@@ -253,7 +255,7 @@ class Events:
             about = _of_subjects(subjects, low, before)
             # Not plainly by the revision, along which PostgreSQL could walk instead.
             last = sa.select(about.c.revision).order_by((about.c.revision + 0).desc()).limit(limit)
-            revisions = self._db.read(lambda c, last=last: c.execute(last).scalars().all())
+            revisions = self._db.read(partial(_first_column, last))
             if revisions:
                 events += self._events(query.where(s.event.c.revision.in_(revisions)).limit(limit - len(events)))
             if len(revisions) < limit:
@@ -446,6 +448,10 @@ class Events:
             return append_event(
                 c, by, EventKind.HISTORY_MENDED, facts={"head": head.hex()}, details={"comment": reason}
             )
+
+
+def _first_column(query: sa.Select[Any], c: Connection) -> list[int]:
+    return [row[0] for row in c.execute(query)]
 
 
 def _is_about(subjects: Sequence[str], column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
