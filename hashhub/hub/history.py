@@ -11,6 +11,7 @@ from hashhub.hub import access
 from hashhub.hub.entries import TOLD
 from hashhub.hub.revert import Revert
 from hashhub.model import Actor, Entry, Event, EventKind, Principal, RevertedEvent, Role
+from hashhub.store.events import MAX_REVISION
 from hashhub.store.writing import no_entry
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _SCAN: Final = 5_000  # events looked at for one page, where few of them are for the caller
 _PIECE: Final = 500
+_Page = tuple[list[Event], int]
+_CHANGES: Final = 20_000  # revisions whose changes are looked at for one page of an entry's history: some 10 ms
 
 # What outsiders are told of an entry that they may see, and under which name.
 _OF_ENTRIES: Final = {
@@ -62,36 +65,47 @@ class History:
         """
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         reader = _Reader(self._store, principal)
-        entry = self._entry(reader, subject) if subject.startswith("entries/") else None
-        revisions: Sequence[int] | None = None
+        if subject.startswith("entries/"):
+            return self._of_entry(reader, subject, actor, since, page_size, before)
         events: list[Event] = []
-        scanned = 0
-        while scanned < _SCAN:
-            if entry is not None:
-                revisions = self._about_entry(entry, subject, since, before)
-                if not revisions:
-                    return events, 0
+        for _ in range(0, _SCAN, _PIECE):
             piece = self._store.history.list_events(
-                subjects=() if revisions is not None or not subject else _subjects(subject),
+                subjects=_subjects(subject) if subject else (),
                 actor=actor,
                 since=since,
                 before_revision=before,
-                revisions=revisions,
                 limit=_PIECE,
             )
             for event in piece:
-                shown = reader.shown(event, about=subject if revisions is not None else "")
-                # Who is not told which token wrote something must not find it out by asking for one.
-                if shown is not None and actor in {"", shown.actor.name}:
-                    events.append(shown)
                 before = event.revision
+                shown = _asked_for(reader, event, actor, about="")
+                if shown is not None:
+                    events.append(shown)
                 if len(events) == page_size:
                     return events, before
-            if len(piece if revisions is None else revisions) < _PIECE:
+            if len(piece) < _PIECE:
                 return events, 0
-            if revisions is not None:
-                before = revisions[-1]
-            scanned += _PIECE
+        return events, before
+
+    def _of_entry(
+        self, reader: _Reader, subject: str, actor: str, since: datetime | None, page_size: int, before: int
+    ) -> _Page:
+        """Return a page of an entry's history, as `list` does."""
+        entry = self._entry(reader, subject)
+        events: list[Event] = []
+        looks = _Looks(self._store, entry, subject, since)
+        for _ in range(0, _SCAN, _PIECE):
+            revisions, below = looks.before(before)
+            # `since` holds for each event, not only for the stretch that it is in.
+            for event in self._store.history.list_events(actor=actor, since=since, revisions=revisions, limit=_PIECE):
+                shown = _asked_for(reader, event, actor, about=subject)
+                if shown is not None:
+                    events.append(shown)
+                if len(events) == page_size:
+                    return events, event.revision
+            before = below
+            if not below or not looks.remaining:
+                break
         return events, before
 
     def redact(self, principal: Principal, revision: int) -> Event:
@@ -131,26 +145,58 @@ class History:
             raise no_entry(subject.removeprefix("entries/"))
         return self._store.entries.get_entry(contributor, hash_set, int(entry_id))
 
-    def _about_entry(self, entry: Entry, subject: str, since: datetime | None, before: int) -> Sequence[int]:
-        """Return the last revisions of an entry's history before one (0: of all), the newest first, _PIECE at most: all
-        those since a time, and perhaps others.
-        """
-        store = self._store
-        own = {entry.create_revision}
+
+class _Looks:
+    """Where an entry's history is looked for, for one page: `remaining` more revisions of the feed at most."""
+
+    def __init__(self, store: Store, entry: Entry, subject: str, since: datetime | None) -> None:
+        self._store, self._entry, self._subject, self._since = store, entry, subject, since
+        self.remaining = _CHANGES
+        self._own = {entry.create_revision}
         if entry.withdrawal is not None and entry.withdrawal.pending:  # asked for together with others
-            own.add(entry.withdrawal.revision)
+            self._own.add(entry.withdrawal.revision)
+        # No change is about an entry that is not there yet, and none since it was moved last, but for a list that lets
+        # reviews of earlier statements count for it.
+        self._last = MAX_REVISION
+        if not store.entries.is_reviewed(entry.id):
+            self._last = max(entry.create_revision, entry.update_revision)
+
+    def before(self, before: int) -> tuple[Sequence[int], int]:
+        """Return the last revisions of the entry's history before one (0: of all), the newest first, _PIECE at most,
+        and below which one to go on (0: there are no more).
+
+        They are all those since the time, and perhaps others.
+        """
+        store, entry = self._store, self._entry
         revisions: set[int] = set()
-        for after, end in store.history.stretches(since, before):
+        below = 0
+        for after, high in store.history.stretches(self._since, before):
+            end = high or store.history.position().revision + 1
+            first, last = max(after, entry.create_revision - 1), min(end, self._last + 1)
+            low = after
+            if last - first - 1 > self.remaining:  # both ends are left out
+                low = first = last - 1 - self.remaining
+                below = low + 1
+            if first < last:
+                self.remaining -= last - first - 1
+                revisions.update(store.feeds.revisions_about(entry.id, first, last, _PIECE))
             revisions.update(
-                [r for r in own if after < r and (not end or r < end)],
-                # No change is about an entry that is not there yet; a review can be: it was taken over.
-                store.feeds.revisions_about(entry.id, max(after, entry.create_revision - 1), end, _PIECE),
-                store.entries.review_revisions(entry.id, after, end, _PIECE),
-                store.history.revisions_of(subject, after, end, _PIECE),
+                [r for r in self._own if low < r < end],
+                # A review can be older than the entry: it was taken over.
+                store.entries.review_revisions(entry.id, low, end, _PIECE),
+                store.history.revisions_of(self._subject, low, end, _PIECE),
             )
-            if len(revisions) >= _PIECE:
+            if below or len(revisions) >= _PIECE:
                 break
-        return sorted(revisions, reverse=True)[:_PIECE]
+        page = sorted(revisions, reverse=True)[:_PIECE]
+        return page, page[-1] if len(page) == _PIECE else below
+
+
+def _asked_for(reader: _Reader, event: Event, actor: str, *, about: str) -> Event | None:
+    """Return the event as the reader may read it; None for nothing of it, and where another than `actor` wrote it."""
+    shown = reader.shown(event, about=about)
+    # Who is not told which token wrote something must not find it out by asking for one.
+    return shown if shown is not None and actor in {"", shown.actor.name} else None
 
 
 class _Reader:

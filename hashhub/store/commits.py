@@ -48,7 +48,7 @@ from hashhub.store.outstanding import Outstanding, Part
 from hashhub.store.packing import pack_reasons, unpack_hashes
 from hashhub.store.reports import FindingRun
 from hashhub.store.resources import check_active, to_json
-from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, UPSERT, WITHDRAW
+from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, UPSERT, WITHDRAW, WITHDRAWN
 from hashhub.store.stage import Stage
 from hashhub.store.staging import PIECE, Commit
 from hashhub.store.standing import EXPIRED
@@ -166,7 +166,8 @@ class Commits:
         In the same transaction the given entries of earlier imports are withdrawn, with the reason SUPERSEDED,
         ABSENT_FROM_LIST or WITHDRAWN_BY_SOURCE, and `reviews` (entry id, author, kind, comment) are added. `restated`,
         int64[n, 2], has pairs of entries about the same item, the earlier one first: its reviews count for the later
-        one too. `findings` go before it, as `add_findings` does.
+        one too. `findings` go before it, as `add_findings` does. What has expired since it was decided is left as that,
+        and not counted, though a request for its withdrawal goes on to what the list states of the item.
 
         The items of `withdraw` are held against older lists; `deletion_times` has the source's own time of each
         deletion message, by entry. `lift`: entries whose SOURCE holds newer statements overtake. `doubting`: new
@@ -188,6 +189,14 @@ class Commits:
                 self._leases.renew(c, commit)
                 check_active(c, commit.contributor)
                 self._refuse_overtaken(c, commit, unchanged)
+                over = self._expired(c, commit, ascending(np.concatenate([superseded, np.asarray(absent, np.int64)])))
+                if len(over):
+                    counts = _without(counts, over, superseded, np.asarray(absent))
+                    gone = _parts_without(gone, over)
+                    pairs = [tuple(pair) for pair in restated[np.isin(restated[:, 0], over)].tolist()]
+                    if pairs:
+                        sql = self._db.sql("DELETE FROM succession WHERE earlier = ? AND later = ?")
+                        c.exec_driver_sql(sql, pairs)
                 at = now()
                 doubts = sorted(set(doubting))
                 beyond = self._beyond(c, commit, doubts, daily_doubts)
@@ -330,9 +339,13 @@ class Commits:
         """Whether another list of the hash set was committed since the commit began: while this one's lease had run out
         and nobody took it over. What this one withdraws, and what it leaves alone, was decided without that.
         """
-        t = s.imports
-        another = sa.select(t.c.key).where(t.c.hash_set == commit.hash_set, t.c.revision > commit.since)
-        return c.scalar(another.limit(1)) is not None
+        # By the few events since then, and not by all imports that the hash set ever had.
+        t = s.event
+        committed = sa.select(t.c.subject).where(
+            t.c.revision > commit.since, t.c.kind == str(EventKind.IMPORT_COMMITTED)
+        )
+        prefix = commit.subject.rpartition("/")[0] + "/"
+        return any(subject.startswith(prefix) for subject in c.execute(committed).scalars())
 
     def _has_lost(self, c: Connection, commit: Commit, unchanged: NDArray[np.int64]) -> bool:
         """Whether one of these entries was withdrawn since the commit began.
@@ -359,6 +372,29 @@ class Commits:
             t.c.revision > commit.since, t.c.kind == str(EventKind.ENTRIES_EXPIRED)
         )
         return {row.revision for row in c.execute(chosen) if decoded(row.body).reason == EXPIRED}
+
+    def _expired(self, c: Connection, commit: Commit, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of the entries (ascending) that have expired since the commit began, and stand no more.
+
+        Nothing took their place, and no list left them out: their time was over before that.
+        """
+        t = s.event
+        expiries = sa.select(t.c.revision).where(
+            t.c.revision > commit.since, t.c.kind == str(EventKind.ENTRIES_EXPIRED)
+        )
+        revisions = set(c.execute(expiries).scalars()) if len(ids) else set()
+        changes = self._changed(c, commit, WITHDRAW) if revisions else ()
+        expired = [
+            np.intersect1d(piece, ids, assume_unique=True)
+            for revision, changed in changes
+            if revision in revisions
+            for piece in changed.pieces(PIECE)
+        ]
+        if not expired:
+            return _NO_IDS
+        sql = f"SELECT e.id FROM entry e WHERE e.state = {WITHDRAWN} AND e.id {{keys}}"  # noqa: S608 - our own number
+        rows = self._db.by_keys(sql, "int8", (), np.concatenate(expired).tolist(), c)
+        return ascending(np.array([row[0] for row in rows], np.int64))
 
     def _is_held(self, c: Connection, commit: Commit) -> bool:
         """Whether an item that was held since the commit began may be among what is staged. True, too, where only
@@ -476,6 +512,29 @@ def _close(c: Connection, commit: Commit, counts: Counts, revision: int, at: dat
             lease_until=0,
         )
     )
+
+
+def _without(
+    counts: Counts, over: NDArray[np.int64], superseded: NDArray[np.int64], absent: NDArray[np.int64]
+) -> Counts:
+    """Return what a commit counts without the entries that had expired before it."""
+    return msgspec.structs.replace(
+        counts,
+        superseded=counts.superseded - int(np.isin(superseded, over).sum()),
+        absent=counts.absent - int(np.isin(absent, over).sum()),
+    )
+
+
+def _parts_without(parts: Sequence[Part], over: NDArray[np.int64]) -> list[Part]:
+    """Return the parts without these entries, but for what the source itself withdraws: that is held, too."""
+    remaining: list[Part] = []
+    for part in parts:
+        ids = np.concatenate(list(part.ids.pieces(PIECE)))
+        if not part.origin:
+            ids = ids[~np.isin(ids, over, assume_unique=True)]
+        if len(ids):
+            remaining.append(part._replace(ordinal=len(remaining), ids=IdSet.of(ids)))
+    return remaining
 
 
 def _parts(

@@ -537,6 +537,13 @@ class Entries:
         )
         return [row[0] for row in self._db.fetch(sql, (entry_id, after, before or MAX_REVISION, limit))]
 
+    def is_reviewed(self, entry_id: int) -> bool:
+        """Whether a review counts for an entry."""
+        sql = self._db.sql(
+            "SELECT 1 FROM entry e JOIN reviewed a ON a.hash_set = e.hash_set AND a.entry = e.id WHERE e.id = ? LIMIT 1"
+        )
+        return bool(self._db.fetch(sql, (entry_id,)))
+
     def list_reviews(self, entry_id: int, page_size: int, after: int = 0) -> list[Review]:
         """Return up to `page_size` reviews that count for an entry, as `reviews_of` does, with ids after `after`."""
         sql = self._db.sql(f"{REVIEW_SQL} WHERE e.id = ? AND r.id > ? ORDER BY r.id LIMIT ?")

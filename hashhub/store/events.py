@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -39,6 +40,7 @@ from hashhub.store.database import Database, Row
 VERSION: Final = "hashhub-event-1"
 _SALT_BYTES: Final = 16
 _PAGE: Final = 10_000  # events read at a time
+_WALK: Final = 4  # events that are walked first for each that is wanted, before it is known how many there are
 MAX_REVISION: Final = (1 << 63) - 1
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
@@ -188,15 +190,21 @@ class Events:
                 query = query.where(t.c.actor == actor)
         if since is not None:
             query = query.where(t.c.time >= s.to_millis(since))
-        if subjects:
-            query = query.where(sa.or_(*(sa.or_(t.c.subject == x, is_in(x)) for x in subjects)))
+        if subjects and (actor or revisions is not None):
+            query = query.where(_is_about(subjects, t.c.subject))
         if revisions is not None:
             query = query.where(t.c.revision.in_(sorted(set(revisions))))
         events: list[Event] = []
         # Rows that are named need no look for where they can be.
         for after, before in self.stretches(since if revisions is None else None, before_revision):
-            piece = query.limit(limit - len(events))
+            remaining = limit - len(events)
+            piece = query.limit(remaining)
             low = max(after, after_revision)
+            if subjects and not actor and revisions is None:
+                events += self._about(query, subjects, low, before or self.position().revision + 1, remaining)
+                if len(events) >= limit or after <= after_revision:
+                    break
+                continue
             if is_walk_of_actor:
                 place = sa.tuple_(t.c.actor, t.c.revision)
                 piece = piece.where(place > sa.tuple_(actor, low), place < sa.tuple_(actor, before or MAX_REVISION))
@@ -208,6 +216,51 @@ class Events:
             events += self._events(piece)
             if len(events) >= limit or after <= after_revision:
                 break
+        return events
+
+    def _about(self, query: sa.Select[Any], subjects: Sequence[str], low: int, before: int, limit: int) -> list[Event]:
+        """Return the last events of a query about some subjects, after one revision and before another.
+
+        No index has them in the order of revisions, as each subject's are together. Few are sorted; among many the
+        newest are not far, and a walk down the revisions finds them. So it walks ever further, until that would look at
+        more events than there are to sort: a page costs the smaller of the two, a few times over.
+        """
+        t = s.event
+        walked = query.where(_is_about(subjects, t.c.subject + ""))  # no index of subjects serves for that
+        events: list[Event] = []
+        span = _WALK * limit
+        while before > low + 1 and len(events) < limit:
+            if before - low - 1 > span and self._has_fewer(subjects, span):
+                return events + self._sorted_about(query, subjects, low, before, limit - len(events))
+            bottom = max(low, before - span - 1)
+            piece = walked.where(t.c.revision > bottom, t.c.revision < before)
+            events += self._events(piece.limit(limit - len(events)))
+            before = bottom + 1
+            span *= 4
+        return events
+
+    def _has_fewer(self, subjects: Sequence[str], count: int) -> bool:
+        """Whether fewer events than so many are about the subjects."""
+        some = sa.select(_of_subjects(subjects).c.revision).limit(count).subquery()
+        number = sa.select(sa.func.count()).select_from(some)
+        rows: int = self._db.read(lambda c: c.execute(number).scalar_one())
+        return rows < count
+
+    def _sorted_about(
+        self, query: sa.Select[Any], subjects: Sequence[str], low: int, before: int, limit: int
+    ) -> list[Event]:
+        """Do as `_about`, from the subjects' index alone: rows are read of those events only that are returned."""
+        events: list[Event] = []
+        while len(events) < limit:
+            about = _of_subjects(subjects, low, before)
+            # Not plainly by the revision, along which PostgreSQL could walk instead.
+            last = sa.select(about.c.revision).order_by((about.c.revision + 0).desc()).limit(limit)
+            revisions = self._db.read(partial(_first_column, last))
+            if revisions:
+                events += self._events(query.where(s.event.c.revision.in_(revisions)).limit(limit - len(events)))
+            if len(revisions) < limit:
+                break
+            before = revisions[-1]
         return events
 
     def _events(self, query: sa.Select[Any]) -> list[Event]:
@@ -395,6 +448,25 @@ class Events:
             return append_event(
                 c, by, EventKind.HISTORY_MENDED, facts={"head": head.hex()}, details={"comment": reason}
             )
+
+
+def _first_column(query: sa.Select[Any], c: Connection) -> list[int]:
+    return [row[0] for row in c.execute(query)]
+
+
+def _is_about(subjects: Sequence[str], column: sa.ColumnElement[str]) -> sa.ColumnElement[bool]:
+    """Return the condition that an event is about one of the subjects, or about something in one."""
+    return sa.or_(*(sa.or_(column == x, sa.and_(column >= f"{x}/", column < f"{x}0")) for x in subjects))
+
+
+def _of_subjects(subjects: Sequence[str], low: int = 0, before: int = MAX_REVISION) -> sa.Subquery:
+    """Return a query for the revisions, after one and before another, of events about the subjects: a part of the
+    index for each, since SQLite reads all of it for one condition on several parts.
+    """
+    t = s.event
+    within = (t.c.revision > low, t.c.revision < before)
+    parts = [sa.select(t.c.revision).where(about, *within) for x in subjects for about in (t.c.subject == x, is_in(x))]
+    return sa.union_all(*parts).subquery()
 
 
 def is_in(subject: str) -> sa.ColumnElement[bool]:

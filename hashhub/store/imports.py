@@ -443,7 +443,8 @@ def _open_of(contributor: str) -> tuple[sa.ColumnElement[bool], ...]:
     """Return the condition for a contributor's imports that are not committed or cancelled."""
     t, h = s.imports, s.hash_set
     sets = sa.select(h.c.key).where(h.c.contributor == contributor)
-    return (t.c.hash_set.in_(sets), t.c.state.in_((_OPEN, _COMMITTING)))
+    # Not plainly by the hash set: its index has all imports that there ever were.
+    return (s.UNDER_WAY, (t.c.hash_set + 0).in_(sets))
 
 
 def _untouched_since(millis: int) -> tuple[sa.ColumnElement[bool], ...]:

@@ -67,8 +67,12 @@ class Leases:
         """Return the import into a hash set whose commit goes on, as far as is known; None: there is none."""
         t = s.imports
         held = c.execute(
+            # Not plainly by the hash set: its index has all imports that there ever were.
             sa.select(t.c.id, t.c.lease, t.c.lease_until).where(
-                t.c.hash_set == set_key, t.c.state == _COMMITTING, t.c.lease.not_in(self.given_up)
+                s.UNDER_WAY,
+                t.c.state == _COMMITTING,
+                t.c.hash_set + 0 == set_key,
+                t.c.lease.not_in(self.given_up),
             )
         ).all()
         return next((row.id for row in held if self.is_held(c, row.lease, row.lease_until)), None)

@@ -6,7 +6,7 @@ Each function works inside its caller's transaction, which holds the lock and ha
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -117,9 +117,17 @@ class Writing:
         if not len(restated):
             return []
         # Read here, in the transaction, so that no review that comes in during a long commit is left behind.
-        reviewed: defaultdict[int, set[int]] = defaultdict(set)
         sql = self._db.sql("SELECT entry, review FROM reviewed WHERE hash_set = ?")
-        for entry, review in c.exec_driver_sql(sql, (hash_set,)):
+        return self._count_for(c, hash_set, restated, c.exec_driver_sql(sql, (hash_set,)))
+
+    def _count_for(
+        self, c: Connection, hash_set: int, restated: NDArray[np.int64], reviews: Iterable[Sequence[Any]]
+    ) -> list[int]:
+        """Do as `inherit`, of reviews (entry, review) that are read: those of all the entries, others may be among
+        them.
+        """
+        reviewed: defaultdict[int, set[int]] = defaultdict(set)
+        for entry, review in reviews:
             reviewed[entry].add(review)
         pairs = restated[np.isin(restated[:, 0], np.fromiter(reviewed, np.int64))]
         rows: list[Row] = []
@@ -137,11 +145,18 @@ class Writing:
         are about to stand again. `ids` ascend. Without that, whoever takes a newer statement back, and restores the
         older one, would shed what others say of the item.
         """
-        reviews = self._db.sql("SELECT 1 FROM reviewed WHERE hash_set = ? LIMIT 1")
+        some = self._db.sql("SELECT 1 FROM reviewed WHERE hash_set = ? LIMIT 1")
+        reviews = "SELECT a.entry, a.review FROM reviewed a WHERE a.hash_set = ? AND a.entry {keys}"
         for set_key in self.sets_of(c, ids):
-            if c.exec_driver_sql(reviews, (set_key,)).first() is not None:
-                pairs = {*self._successors(c, ids), *self._about_same_items(c, set_key, ids)}
-                self.inherit(c, set_key, np.array(sorted(pairs), np.int64).reshape(-1, 2))
+            if c.exec_driver_sql(some, (set_key,)).first() is None:
+                continue
+            # In pieces, so that neither the entries nor the hash set's reviews are in memory all at once.
+            for start in range(0, len(ids), PAGE):
+                piece = ids[start : start + PAGE]
+                pairs = {*self._successors(c, piece), *self._about_same_items(c, set_key, piece)}
+                restated = np.array(sorted(x for x in pairs if x[0] != x[1]), np.int64).reshape(-1, 2)
+                rows = self._db.by_keys(reviews, "int8", (set_key,), np.unique(restated).tolist(), c)
+                self._count_for(c, set_key, restated, rows)
 
     def _successors(self, c: Connection, ids: Sequence[int]) -> Iterator[tuple[int, int]]:
         """Yield pairs of an entry that took the place of one of the entries, or of such a one, and that entry."""

@@ -20,6 +20,7 @@ from hashhub.hub.selections import Order
 from hashhub.hygiene import Code
 from hashhub.model import (
     Action,
+    ChangeKind,
     EntryAction,
     EntryState,
     EventKind,
@@ -179,6 +180,37 @@ class TestMoved:
         meanwhile(lambda: listed.hub._store.standing.expire_entries(until))
         done = listed.contribute("alpha/list", *stated(7, expire_time=until), *stated(8))
         assert (done.counts.unchanged, done.counts.accepted, len(begun)) == (1, 1, 1)
+
+    @pytest.mark.parametrize("is_full", [False, True])
+    @pytest.mark.parametrize("large", [None, 0], ids=["few", "many"])
+    def test_what_expires_is_not_said_to_be_replaced(
+        self,
+        listed: Desk,
+        meanwhile: Meanwhile,
+        monkeypatch: pytest.MonkeyPatch,
+        large: int | None,
+        *,
+        is_full: bool,
+    ) -> None:
+        """Its time was over, and nothing took its place, as if the list had come a moment later."""
+        if large is not None:
+            monkeypatch.setattr("hashhub.store.outstanding.LARGE", large)
+        until = now() + timedelta(hours=1)
+        listed.contribute("alpha/list", *stated(7, 8, expire_time=until))
+        one, other = entry_of(listed, "alpha/list", 7), entry_of(listed, "alpha/list", 8)
+        meanwhile(lambda: listed.hub._store.standing.expire_entries(until))
+        done = listed.contribute("alpha/list", *stated(1, 2, 7, tags=("new",)), replace=is_full, allow_shrinking=True)
+        # 3 and 8 are no longer in a full list; 8 had expired.
+        assert (done.counts.superseded, done.counts.absent) == (2, 1 if is_full else 0)
+        for entry in (one, other):
+            before = listed.hub.entries.get(OPERATOR, "alpha", "list", entry.id)
+            assert (before.state, before.reasons) == (EntryState.WITHDRAWN, (Code.EXPIRED,))
+        store = listed.hub._store
+        assert store._db.fetch(store._db.sql("SELECT 1 FROM succession WHERE earlier = ?"), (one.id,)) == []
+        changed = [c for c in store.feeds.changes(done.revision) if c.kind is ChangeKind.WITHDRAW]
+        assert not any(entry.id in store.feeds.change_ids(c) for c in changed for entry in (one, other))
+        facts = store.history.get_event(done.revision).facts
+        assert (facts["superseded"], facts.get("absent", 0)) == (2, 1 if is_full else 0)
 
     def test_what_is_restored_does_not_stand_twice(self, listed: Desk, meanwhile: Meanwhile) -> None:
         one = entry_of(listed, "alpha/list", 2)

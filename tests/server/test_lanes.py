@@ -6,6 +6,7 @@ import random
 import threading
 from collections import Counter
 from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any, NoReturn
 
 import pytest
@@ -177,3 +178,36 @@ def test_nobody_waits_who_need_not_and_nobody_for_ever(seed: int, is_one_by_one:
             assert all(count <= len(names) + working for count in desk.passed.values())
     desk.close()
     assert sum(desk.begun.values()) == len(desk.futures)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_with_few_threads_a_third_token_waits_for_one_call_to_end(count: int) -> None:
+    """Two tokens have all threads, and much more to do. With one thread it waits behind the second token's call, too:
+    that one has nothing working either.
+    """
+    most = max(1, count * 3 // 4)
+    threads = Threads("calls", count, 1_000, most_each=most, most_in_lane=1_000)
+    begun: SimpleQueue[tuple[str, threading.Event]] = SimpleQueue()
+
+    def work(name: str) -> None:
+        may_end = threading.Event()
+        begun.put((name, may_end))
+        may_end.wait(180)
+
+    working = []
+    for name, calls in (("one", most), ("two", count - most)):
+        for _ in range(20):
+            threads.lane(name).submit(work, name)
+        working += [begun.get(timeout=20) for _ in range(calls)]
+    assert {name for name, _ in working} == ({"one"} if count == 1 else {"one", "two"})
+    threads.lane("third").submit(work, "third")
+    working.pop(0)[1].set()
+    name, may_end = begun.get(timeout=20)
+    if count == 1:
+        assert name == "two"
+        may_end.set()
+        name, may_end = begun.get(timeout=20)
+    assert name == "third"
+    threads.close()
+    for _, one in [*working, (name, may_end)]:
+        one.set()

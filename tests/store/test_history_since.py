@@ -80,8 +80,8 @@ def test_it_is_every_event_since_the_time_whatever_the_clock_did(store: Store, s
 
 
 @contextmanager
-def _counted(store: Store) -> Iterator[Callable[[], int]]:
-    """Count the steps that SQLite takes for what is read meanwhile, whatever the machine."""
+def counted(store: Store) -> Iterator[Callable[[], int]]:
+    """Count the steps that SQLite takes for what is read and written meanwhile, whatever the machine."""
     taken = 0
 
     def count() -> int:
@@ -92,11 +92,14 @@ def _counted(store: Store) -> Iterator[Callable[[], int]]:
     def watch(connection: Any, *_: object) -> None:
         connection.set_progress_handler(count, _STEP)
 
-    sa.event.listen(store._db._readers, "checkout", watch)
+    engines = (store._db._readers, store._db._writer)
+    for engine in engines:
+        sa.event.listen(engine, "checkout", watch)
     try:
         yield lambda: taken
     finally:
-        sa.event.remove(store._db._readers, "checkout", watch)
+        for engine in engines:
+            sa.event.remove(engine, "checkout", watch)
 
 
 @pytest.mark.parametrize("is_wrong", [False, True], ids=["right", "once wrong"])
@@ -110,12 +113,12 @@ def test_it_costs_what_it_returns(sqlite_directory: Any, *, is_wrong: bool) -> N
         _write(store, seconds)
         since = _START + timedelta(seconds=count - 50)
         for asked in ({}, {"actor": "a"}, {"subjects": ["hash-sets/alpha/1"]}, {"actor": "nobody"}):
-            with _counted(store) as steps:
+            with counted(store) as steps:
                 events = [e for page in _pages(store, since, **asked) for e in page]
             if not asked:
                 assert len(events) == 50 + is_wrong
             assert steps() < 6_000  # all events are ten steps each, and an answer's as well
-        with _counted(store) as steps:
+        with counted(store) as steps:
             assert store.history.revision_before(since) == count - 50
         assert steps() < 1_000
 
@@ -172,3 +175,71 @@ def test_postgresql_looks_for_an_actor_among_its_own_whoever_it_is(postgresql_ur
             ]
     assert len(plans) == 4
     assert all("event_actor" in plan and "event_pkey" not in plan for plan in plans)
+
+
+def _write_about(store: Store, subjects: Sequence[str]) -> None:
+    """Write an event about each subject, in this order."""
+    _write(store, range(len(subjects)))
+    sql = store._db.sql("UPDATE event SET subject = ? WHERE revision = ?")
+    with store._db.write() as c:
+        c.exec_driver_sql(sql, [(subject, revision) for revision, subject in enumerate(subjects, 1)])
+
+
+_OF_SET: Final = ("hash-sets/alpha/list", "entries/alpha/list", "imports/alpha/list")
+
+
+def _about(chance: random.Random, count: int, layout: str) -> list[str]:
+    """Subjects of events, half of them about one hash set or what is in it."""
+
+    def own() -> str:
+        one = chance.choice(_OF_SET)
+        return one if one.startswith("hash-sets/") else f"{one}/{chance.randrange(count)}"
+
+    def other() -> str:
+        return f"entries/alpha/list{chance.choice('-0s')}/{chance.randrange(count)}"
+
+    if layout == "mixed":
+        return [own() if chance.random() < 0.5 else other() for _ in range(count)]
+    if layout == "rare":
+        return [own() if chance.random() < 0.003 else other() for _ in range(count)]
+    half = count // 2
+    halves = [own() for _ in range(half)], [other() for _ in range(half)]
+    return [*halves[layout == "new"], *halves[layout != "new"]]
+
+
+@pytest.mark.parametrize("layout", ["mixed", "rare", "old", "new"])
+def test_a_hash_sets_history_is_every_event_about_it(store: Store, layout: str) -> None:
+    subjects = _about(random.Random(layout), 20_000, layout)
+    _write_about(store, subjects)
+    about = tuple(f"{x}/" for x in _OF_SET)
+    expected = [n for n in range(len(subjects), 0, -1) if f"{subjects[n - 1]}/".startswith(about)]
+    revisions: list[int] = []
+    while page := store.history.list_events(
+        subjects=_OF_SET, before_revision=revisions[-1] if revisions else 0, limit=700
+    ):
+        revisions += [e.revision for e in page]
+    assert revisions == expected
+    newer = store.history.list_events(subjects=_OF_SET, after_revision=expected[20], limit=700)
+    assert [e.revision for e in newer] == expected[:20]
+    since = _START + timedelta(seconds=expected[20])
+    assert [e.revision for e in store.history.list_events(subjects=_OF_SET, since=since, limit=700)] == expected[:20]
+    actors = store.history.list_events(subjects=_OF_SET, actor="hook", limit=20)
+    assert [e.revision for e in actors] == [n for n in expected if n % 100 == 0][:20]
+
+
+@pytest.mark.parametrize("layout", ["mixed", "rare", "old", "new"])
+def test_a_page_of_a_hash_set_costs_what_it_returns(sqlite_directory: Any, layout: str) -> None:
+    """Where nothing was about it for long, the first page looks through that once: some two steps for each."""
+    count = 60_000
+    with closing(Store.open(sqlite_directory)) as store:
+        _write_about(store, _about(random.Random(layout), count, layout))
+        before, pages, first, whole = 0, 0, 0, 0
+        while pages < 20:
+            with counted(store) as steps:
+                page = store.history.list_events(subjects=_OF_SET, before_revision=before, limit=100)
+            if not page:
+                break
+            first, whole, pages = first or steps(), whole + steps(), pages + 1
+            before = page[-1].revision
+    assert first < (150_000 if layout == "old" else 10_000)
+    assert (whole - first) / max(1, pages - 1) < 4_000
