@@ -383,7 +383,7 @@ class Contribute:
         harmless: list[int] = []
         reviews = list(intake.compared.reviews)
         if intake.entry_count:
-            ids = self._classification_ids(intake)
+            ids = self._classification_ids(import_id, intake)
             # While the database takes pieces in, the next is put together, and the matcher takes in those before.
             stage = self._store.stage
             with ThreadPoolExecutor(stage.writers, "stage") as beside:
@@ -405,11 +405,16 @@ class Contribute:
         self._store.stage.add_findings(import_id, intake.findings(self._batches(import_id), first))
         return reviews, harmless
 
-    def _classification_ids(self, intake: Intake) -> Sequence[int | None]:
+    def _classification_ids(self, import_id: str, intake: Intake) -> Sequence[int | None]:
         """Return under which id each of the intake's classifications is stored, storing those that are new."""
+        ids: list[int | None] = []
         classifications = intake.classifications()
-        stored = iter(self._store.stage.classification_ids([c for c in classifications if c is not None]))
-        return [None if c is None else next(stored) for c in classifications]
+        for start in range(0, len(classifications), _PIECE):
+            some = classifications[start : start + _PIECE]
+            self._go_on(import_id)
+            stored = iter(self._store.stage.classification_ids([c for c in some if c is not None]))
+            ids += [None if c is None else next(stored) for c in some]
+        return ids
 
 
 def _pieces(entries: Iterable[NewEntries]) -> Iterator[list[NewEntries]]:

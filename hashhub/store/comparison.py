@@ -269,7 +269,7 @@ class Comparison:
         page = StatedEntries(
             ids=ids[is_plain],
             states=np.full(count, ACTIVE, np.uint8),
-            meanings=[self._meaning(key or None) for key in keys.tolist()],
+            meanings=self._meanings(keys.tolist()),
             meaning_of=meaning_of,
             are_undecided=np.zeros(count, np.bool_),
             statements=np.compress(is_plain, digests, axis=0),
@@ -373,7 +373,7 @@ class Comparison:
         return StatedEntries(
             ids=ids,
             states=states,
-            meanings=[self._meaning(key) for key in number],
+            meanings=self._meanings(list(number)),
             meaning_of=np.fromiter((number[row[3]] for row in rows), np.int64, len(rows)),
             are_undecided=np.fromiter(
                 (Code.UNCLASSIFIED in unpack_reasons(row[7]) for row in rows), np.bool_, len(rows)
@@ -395,11 +395,10 @@ class Comparison:
             withdrawn.update(ids[self._outstanding.is_withdrawn(listed, ids, revisions)].tolist())
         return withdrawn
 
-    def _meaning(self, classification: int | None) -> tuple[str, str] | None:
-        if classification is None:
-            return None
-        stated = self._entries.classification(classification)
-        return stated.scheme, stated.value
+    def _meanings(self, keys: Sequence[int | None]) -> list[tuple[str, str] | None]:
+        """Return scheme and value of the classification under each key; None without one."""
+        stored = self._entries.classifications([key for key in keys if key])
+        return [(stored[key].scheme, stored[key].value) if key else None for key in keys]
 
 
 def _known(first: int, last: int, packed: bytes, ids: NDArray[np.int64]) -> KnownBy:

@@ -58,6 +58,7 @@ from hashhub.store.resources import key_of_set
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, ROLE_OF_CODE, STAGED_AROUND, STATE_OF_CODE, WITHDRAWN
 from hashhub.store.writing import PENDING, Writing, no_entry
 
+_KEPT: Final = 10_000  # imports, and classifications, that are at hand: some megabytes
 _ID_PAGE: Final = 200_000  # ids read at a time
 _DENSE: Final = 4  # read a whole range and drop what is not asked for, up to so many times as much
 _HIT_KEYS: Final = 512  # digests asked for in one statement
@@ -551,11 +552,22 @@ class Entries:
 
     def classification(self, key: int) -> Classification:
         """Return the classification that is stored under an id."""
-        classification = self._classifications.get(key)
-        if classification is None:
-            rows = self._db.fetch(self._db.sql("SELECT content FROM classification WHERE id = ?"), (key,))
-            classification = self._classifications[key] = msgspec.json.decode(rows[0][0], type=Classification)
-        return classification
+        kept = self._classifications.get(key)
+        return self.classifications([key])[key] if kept is None else kept
+
+    def classifications(self, keys: Collection[int]) -> dict[int, Classification]:
+        """Return the classifications that are stored under ids, by id."""
+        kept = self._classifications
+        wanted = {key: kept[key] for key in keys if key in kept}
+        if missing := sorted(set(keys) - wanted.keys()):
+            sql = "SELECT c.id, c.content FROM classification c WHERE c.id {keys}"
+            rows = self._db.by_keys(sql, "int8", (), missing)
+            read = {key: msgspec.json.decode(content, type=Classification) for key, content in rows}
+            wanted |= read
+            if len(kept) + len(read) > _KEPT:  # a list may state another value for each of a million items
+                self._classifications = kept = {}
+            kept.update(read if len(read) <= _KEPT else {})
+        return wanted
 
     def _set_name(self, key: int) -> tuple[str, str]:
         name = self._set_names.get(key)
@@ -565,8 +577,8 @@ class Entries:
         return name
 
     def source(self, key: int) -> _Source | None:
-        """Return what an import says about its entries, or None while it is not COMMITTED. COMMITTED is for ever, so it
-        is kept.
+        """Return what an import says about its entries, or None while it is not COMMITTED. COMMITTED is for ever, so
+        that it is kept for a while.
         """
         source = self._sources.get(key)
         if source is None:
@@ -576,6 +588,8 @@ class Entries:
             )
             rows = self._db.fetch(self._db.sql(sql), (key, COMMITTED))
             if rows:
+                if len(self._sources) >= _KEPT:
+                    self._sources = {}
                 source = self._sources[key] = _Source(*rows[0])
         return source
 

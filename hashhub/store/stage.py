@@ -35,6 +35,7 @@ from hashhub.store.schema import STAGED
 from hashhub.store.staging import Commit
 from hashhub.store.writing import PAGE, Writing
 
+CLASSIFICATIONS_KEPT: Final = 10_000  # whose ids are at hand: some megabytes
 _PIECES_NOTED: Final = 10  # whose digests are at hand for whoever follows, who lets some gather
 _RUN: Final = 256 * 1024 * 1024  # bytes of gathered digests and ids that are sorted and written together
 
@@ -74,12 +75,19 @@ class Stage:
         return first
 
     def classification_ids(self, classifications: Sequence[Classification]) -> list[int]:
-        """Return the id under which each classification is stored, storing those that are new."""
+        """Return the id under which each classification is stored, storing those that are new.
+
+        Pass some thousand at a time, so that other writers do not wait long.
+        """
         contents = [to_json(x) for x in classifications]
-        missing = {x for x in contents if x not in self._classification_ids}
+        ids = self._classification_ids
+        missing = sorted({x for x in contents if x not in ids})
         if missing:
-            self._store_classifications(missing)
-        return [self._classification_ids[x] for x in contents]
+            stored = self._stored_classifications(missing)
+            ids = {**ids, **stored}
+            # A list may state another value for each of a million items.
+            self._classification_ids = ids if len(ids) <= CLASSIFICATIONS_KEPT else {}
+        return [ids[x] for x in contents]
 
     @property
     def writers(self) -> int:
@@ -208,15 +216,20 @@ class Stage:
             c.execute(sa.delete(s.change).where(s.change.c["import"] == commit.key, is_staged))
             c.execute(sa.delete(a).where(a.c["import"] == commit.key))
 
-    def _store_classifications(self, contents: Iterable[bytes]) -> None:
-        t = s.classification
-        with self._db.write() as c:
-            self._db.lock(c)
-            for content in sorted(contents):
-                digest = hashlib.sha256(content).digest()
-                key = c.scalar(sa.select(t.c.id).where(t.c.content_digest == digest))
-                if key is None:
-                    key = c.execute(
-                        sa.insert(t).values(content_digest=digest, content=content).returning(t.c.id)
-                    ).scalar_one()
-                self._classification_ids[content] = key
+    def _stored_classifications(self, contents: Sequence[bytes]) -> dict[bytes, int]:
+        """Store those that are new, and return the id of each. Who stores the same at the same time does no harm, so
+        that nobody has to wait until this ends.
+        """
+        content_of = {hashlib.sha256(content).digest(): content for content in contents}
+        digests = sorted(content_of)
+        ids = self._ids_of(digests)
+        if new := [digest for digest in digests if digest not in ids]:
+            sql = "INSERT INTO classification (content_digest, content) VALUES (?, ?) ON CONFLICT DO NOTHING"
+            with self._db.write() as c:
+                c.exec_driver_sql(self._db.sql(sql), [(digest, content_of[digest]) for digest in new])
+            ids |= self._ids_of(new)
+        return {content_of[digest]: ids[digest] for digest in digests}
+
+    def _ids_of(self, digests: Sequence[bytes]) -> dict[bytes, int]:
+        sql = "SELECT c.content_digest, c.id FROM classification c WHERE c.content_digest {keys}"
+        return {bytes(row[0]): row[1] for row in self._db.by_keys(sql, "bytea", (), digests)}

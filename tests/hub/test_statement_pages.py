@@ -114,7 +114,7 @@ def check_places(store: Store) -> None:
         for i, digest, meaning in zip(read.ids.tolist(), read.statements, meanings, strict=True)
     }
     for entry, (digest, key) in places(store).items():
-        assert stated[entry] == (digest, store.comparison._meaning(key or None)), entry
+        assert stated[entry] == (digest, store.comparison._meanings([key or None])[0]), entry
     known_by = {
         row[0]: {(ALGORITHM_CODES[h.algorithm], h.digest) for h in unpack_hashes(row[5]) if h.algorithm in WIDTHS}
         | ({(statements.NAMED, keys_of_texts([row[2]]).tobytes())} if row[2] else set())

@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
@@ -26,7 +27,7 @@ from hashhub.model import (
     ReviewKind,
     SchemeStatus,
 )
-from hashhub.store import FindingRun, Store, comparison, staging
+from hashhub.store import FindingRun, Store, comparison, entries, staging
 from hashhub.store import schema as s
 from hashhub.store import stage as module
 from hashhub.store.database import Database
@@ -462,6 +463,55 @@ def test_reading_the_source_twice_gives_the_same_classification_ids(database: st
     assert other.stage.classification_ids([made("2"), made("3")])[0] == ids[1]
     one.close()
     other.close()
+
+
+def test_a_value_of_its_own_for_each_item_holds_nobody_up_and_fills_no_memory(
+    filled: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(number: int) -> Classification:
+        return Classification(
+            scheme="s", version="1", region="", value=str(number), status=SchemeStatus.VERIFIED, dimensions={}
+        )
+
+    monkeypatch.setattr(module, "CLASSIFICATIONS_KEPT", 30)
+    monkeypatch.setattr(entries, "_KEPT", 30)
+    locked: list[object] = []
+    monkeypatch.setattr(Database, "lock", lambda *_: locked.append(_))
+    statements: list[str] = []
+    sa.event.listen(filled._db._writer, "before_cursor_execute", lambda *e: statements.append(e[2]))
+    by_number: dict[int, int] = {}
+    for start in range(0, 200, 20):
+        numbers = range(start, start + 40)  # half of them are new
+        ids = filled.stage.classification_ids([made(number) for number in numbers])
+        assert all(by_number.setdefault(number, i) == i for number, i in zip(numbers, ids, strict=True))
+        assert len(filled.stage._classification_ids) <= 30
+    assert len(set(by_number.values())) == len(by_number)
+    assert locked == []  # under it nobody else could commit
+    assert sum(statement.startswith("INSERT") for statement in statements) == 10
+    for start in (0, 100):
+        some = filled.entries.classifications([by_number[number] for number in range(start, start + 50)])
+        assert {by_number[int(c.value)]: c for c in some.values()} == some
+        assert filled.entries.classification(by_number[start]) == made(start)
+        assert len(filled.entries._classifications) <= 30
+
+
+def test_two_that_store_the_same_classifications_at_once_get_the_same_ids(database: str) -> None:
+    def made(number: int) -> Classification:
+        return Classification(
+            scheme="s", version="1", region="", value=str(number), status=SchemeStatus.VERIFIED, dimensions={}
+        )
+
+    stores = [Store.open(database) for _ in range(3)]
+    numbers = [list(range(first, first + 300)) for first in (0, 100, 200)]
+    with ThreadPoolExecutor(3) as pool:
+        stored = pool.map(
+            lambda store, own: store.stage.classification_ids([made(n) for n in own[::-1]]), stores, numbers
+        )
+        ids = [dict(zip(own[::-1], of_store, strict=True)) for own, of_store in zip(numbers, stored, strict=True)]
+    assert all(ids[0][n] == ids[1][n] for n in range(100, 300))
+    assert all(ids[1][n] == ids[2][n] for n in range(200, 400))
+    for store in stores:
+        store.close()
 
 
 @pytest.mark.parametrize("count", [1, 249, 250, 751, 2001])
