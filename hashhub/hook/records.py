@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -245,7 +245,7 @@ class Records:
                     )
             except OSError as e:
                 raise Unavailable(f"the hook's data directory cannot be used ({e.strerror}); check its path") from e
-            path = directory / FILE_NAME
+            self._path = path = directory / FILE_NAME
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._db = sqlite3.connect(path, isolation_level=None, timeout=_WAIT_SECONDS, check_same_thread=False)
             try:
@@ -314,6 +314,17 @@ class Records:
         """Return what a statement reads."""
         with self._held:
             return self._db.execute(sql, values).fetchall()
+
+    def many_rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """As `rows`, by a connection of its own: what takes seconds to read keeps nobody from recording an upload. It
+        sees what is committed.
+        """
+        try:
+            with closing(sqlite3.connect(self._path, isolation_level=None, timeout=_WAIT_SECONDS)) as own:
+                own.execute("PRAGMA query_only = ON").close()
+                return own.execute(sql, values).fetchall()
+        except sqlite3.DatabaseError as e:
+            raise _ours(e) from e
 
     def version(self) -> Version:
         """Return what differs after any change to the file, by whichever process."""
@@ -564,12 +575,13 @@ class _Held:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._lock.release()
-        if not isinstance(error, sqlite3.DatabaseError):
-            return
-        if not isinstance(error, sqlite3.OperationalError):
-            raise DataLoss("the hook's records are damaged; keep the file and restore a backup") from error
-        if "full" in str(error):
-            raise LimitExceeded(
-                "there is no room for the hook's records; make room on the disk", reason=Reason.DISK_FULL
-            ) from error
-        raise Unavailable("the hook's records cannot be read or written now; check the disk and try again") from error
+        if isinstance(error, sqlite3.DatabaseError):
+            raise _ours(error) from error
+
+
+def _ours(error: sqlite3.DatabaseError) -> HashHubError:
+    if not isinstance(error, sqlite3.OperationalError):
+        return DataLoss("the hook's records are damaged; keep the file and restore a backup")
+    if "full" in str(error):
+        return LimitExceeded("there is no room for the hook's records; make room on the disk", reason=Reason.DISK_FULL)
+    return Unavailable("the hook's records cannot be read or written now; check the disk and try again")

@@ -197,7 +197,7 @@ class Queue:
         counting = f"SELECT count(*) FROM upload WHERE state IN ({places})"  # noqa: S608 - no value in it
         [(waiting,)] = self._records.rows(counting, values)
         which = "u.state IN ({})" if waiting <= MAX_READ else _SOME
-        rows = self._records.rows(
+        rows = self._records.many_rows(
             f"SELECT CAST(u.reference AS BLOB), {CELLS}, CAST(coalesce(a.verdict, '') AS BLOB) "  # noqa: S608 - likewise
             f"FROM upload u LEFT JOIN later_answer a USING (reference) WHERE {which.format(places)} "
             "ORDER BY u.time, u.reference",

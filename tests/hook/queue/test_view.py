@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -158,6 +161,26 @@ def test_who_uploads_more_than_a_listing_reads_is_not_all_that_it_shows(
     page = queue.page()
     assert (page.waiting, page.not_read, page.group_count) == (32, 22, 10)
     assert {match, late} <= {row.reference for group in page.groups for row in group.uploads}
+
+
+def test_what_a_listing_reads_keeps_nobody_from_recording(
+    queue: Queue, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of uploads that wait takes seconds to read; an upload that is recorded meanwhile waits for none of it."""
+    reference = put(records, checked(hit(A)), "BLOCKED")
+    recorded_meanwhile: list[str] = []
+
+    def connected(*arguments: Any, **named: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **named)
+        with ThreadPoolExecutor(1) as beside:  # while the listing has its connection
+            recorded_meanwhile.append(beside.submit(put, records, checked(hit(A)), "BLOCKED").result(timeout=60))
+        return connection
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", connected)
+    page = queue.page()
+    assert len(recorded_meanwhile) == 1
+    assert {reference, *recorded_meanwhile} == {row.reference for group in page.groups for row in group.uploads}
 
 
 @settings_of_test(max_examples=15, deadline=None)
