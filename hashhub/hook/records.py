@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded, Reason, Unavailable
+from hashhub.errors import (
+    DataLoss,
+    FailedPrecondition,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    Reason,
+    Unavailable,
+)
 from hashhub.hook.decision import Checked, read_checked
 from hashhub.hook.wal_index import mapped_header
 from hashhub.model import Verdict, now

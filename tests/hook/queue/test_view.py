@@ -171,7 +171,7 @@ def test_what_a_listing_reads_keeps_nobody_from_recording(
     recorded_meanwhile: list[str] = []
 
     def connected(*arguments: Any, **named: Any) -> sqlite3.Connection:
-        connection = connect(*arguments, **named)
+        connection: sqlite3.Connection = connect(*arguments, **named)
         with ThreadPoolExecutor(1) as beside:  # while the listing has its connection
             recorded_meanwhile.append(beside.submit(put, records, checked(hit(A)), "BLOCKED").result(timeout=60))
         return connection
