@@ -1,5 +1,5 @@
 """The ASGI middleware under a server of HTTP/2, where many requests come mixed on one connection, a body needs no
-length, and one request can be given up while the others go on. What is not installed is skipped.
+length, and one request can be given up while the others go on.
 """
 
 from __future__ import annotations
@@ -16,22 +16,21 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 import pytest
+from h2.connection import H2Connection
+from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
 
 from hashhub.hook import Hook
 from hashhub.hook.asgi import UploadHook
 from tests.hook.test_asgi import LISTED, OTHER, App, digest
 from tests.hook.web import FORM_TYPE, File, Known, changed, form, hook_of
 
-asyncio_server: Any = pytest.importorskip("hypercorn.asyncio")
-hypercorn_config: Any = pytest.importorskip("hypercorn.config")
-h2_connection: Any = pytest.importorskip("h2.connection")
-h2_events: Any = pytest.importorskip("h2.events")
-
 
 @contextmanager
 def serving_http2(app: Any) -> Iterator[tuple[str, int]]:
     """Serve an ASGI app with Hypercorn on a free port: HTTP/2 to whoever begins with it, without TLS."""
-    config = hypercorn_config.Config()
+    config = Config()
     listening = socket.create_server(("127.0.0.1", 0))
     address = listening.getsockname()[:2]
     config.bind = [f"fd://{listening.detach()}"]  # it closes what it is given
@@ -41,7 +40,7 @@ def serving_http2(app: Any) -> Iterator[tuple[str, int]]:
     async def run() -> None:
         loop, is_over = asyncio.get_running_loop(), asyncio.Event()
         stop.append(lambda: loop.call_soon_threadsafe(is_over.set))
-        await asyncio_server.serve(app, config, shutdown_trigger=is_over.wait)
+        await serve(app, config, shutdown_trigger=is_over.wait)
 
     thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
     thread.start()
@@ -58,7 +57,7 @@ class Connection:
 
     def __init__(self, address: tuple[str, int]) -> None:
         self._socket = socket.create_connection(address, timeout=60)
-        self._http2 = h2_connection.H2Connection()
+        self._http2 = H2Connection()
         self._http2.initiate_connection()
         self._bodies: defaultdict[int, bytearray] = defaultdict(bytearray)
         self._statuses: dict[int, int] = {}
@@ -108,16 +107,15 @@ class Connection:
         data = self._socket.recv(65536)
         assert data, "the server closed the connection, with all that is under way on it"
         for event in self._http2.receive_data(data):
-            match type(event).__name__:
-                case "ResponseReceived":
-                    self._statuses[event.stream_id] = int(dict(event.headers)[b":status"])
-                case "DataReceived":
-                    self._bodies[event.stream_id] += event.data
-                    self._http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-                case "StreamEnded" | "StreamReset":
-                    self._ended.add(event.stream_id)
-                case "ConnectionTerminated":
-                    raise AssertionError(event)
+            if isinstance(event, ResponseReceived):
+                self._statuses[event.stream_id] = int(dict(event.headers)[b":status"])
+            elif isinstance(event, DataReceived):
+                self._bodies[event.stream_id] += event.data
+                self._http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, (StreamEnded, StreamReset)):
+                self._ended.add(event.stream_id)
+            else:
+                assert not isinstance(event, ConnectionTerminated), event
         self._flush()
 
     def _flush(self) -> None:
