@@ -122,7 +122,8 @@ def serve_here(
         yield
         on_phase(Phase(what, time.perf_counter() - began, is_long=is_long, worker=worker))
 
-    with phase("loading the program"):
+    # Workers are forked with it.
+    with contextlib.nullcontext() if shared else phase("loading the program"):
         has_kernels = load_program()
         from hashhub.hub import Hub
         from hashhub.matcher import warm_up
