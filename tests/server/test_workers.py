@@ -6,6 +6,8 @@ import http.client
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from hashhub.config import Config
 from hashhub.errors import InvalidArgument
 from hashhub.server import Phase, serve
 from hashhub.testing.hub_process import RunningHub, running_hub
+from tests.processes import children, command, template_of, workers_of
 
 PATIENCE = 180.0
 
@@ -30,21 +33,10 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def command(process: psutil.Process) -> list[str]:
-    """Return its command line; nothing of one that has just ended."""
-    try:
-        return list(process.cmdline())
-    except psutil.Error:
-        return []
-
-
 def workers(data: Path) -> list[psutil.Process]:
     """Return the workers of the hub that serves this data, in the order in which they were started."""
     me = psutil.Process()
-    for hub in me.children():
-        if str(data) in command(hub):
-            return [child for child in hub.children() if "spawn_main" in " ".join(command(child))]
-    return []
+    return [worker for hub in children(me) if f"--data {data}" in command(hub) for worker in workers_of(hub.pid)]
 
 
 def scrape(hub: RunningHub) -> dict[str, float]:
@@ -77,6 +69,61 @@ def ask(hub: RunningHub, times: int) -> None:
     for _ in range(times):
         with Client(hub.address, hub.token) as client:
             client.status()
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_what_workers_are_forked_from_has_one_thread_and_nothing_open(tmp_path: Path) -> None:
+    """Threads are lost in a fork, with whatever locks they hold; connections would be shared by all workers."""
+    with running_hub(tmp_path / "data", "--workers", "2") as hub:
+        template = template_of(hub.pid)
+        assert template is not None
+        assert template.num_threads() == 1
+        assert not template.net_connections("inet")
+        assert not [file for file in template.open_files() if file.path != str(tmp_path / "data" / "hub.log")]
+        for worker in workers_of(hub.pid):
+            assert worker.ppid() == template.pid
+
+
+def test_when_what_workers_are_forked_from_is_killed_the_hub_goes_on(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_hub(data, "--workers", "2") as hub:
+        template, before = template_of(hub.pid), workers_of(hub.pid)
+        assert template is not None
+        template.kill()
+        until(lambda: not any(lives(worker) for worker in before))
+        until(lambda: len(workers_of(hub.pid)) == 2)
+        until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 4)
+        ask(hub, 1)
+        os.kill(workers_of(hub.pid)[0].pid, signal.SIGKILL)
+        until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 5)
+    log = (data / "hub.log").read_text("utf-8")
+    assert "ended with the process that it was forked from" in log
+    assert "ended with code -9" in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("started", [template_of, workers_of])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_hub_that_is_stopped_while_it_starts_leaves_no_process(
+    tmp_path: Path, started: Callable[[int], object], number: signal.Signals
+) -> None:
+    """At whatever it is: the program is loaded for a second, and then each worker opens the hub."""
+    serving = [sys.executable, "-m", "hashhub.cli", "serve", "--data", str(tmp_path / "data"), "--workers", "2"]
+    serving += ["--listen", "127.0.0.1:0", "--http", ""]
+    with subprocess.Popen(serving, stderr=subprocess.PIPE, text=True) as hub:
+        until(lambda: started(hub.pid))
+        processes = psutil.Process(hub.pid).children(recursive=True)
+        hub.send_signal(number)
+        _, log = hub.communicate(timeout=PATIENCE)
+    assert hub.returncode == 0, log
+    assert "Traceback" not in log
+    assert not [process for process in processes if lives(process)]
 
 
 @pytest.mark.parametrize("index", [0, 1])
