@@ -22,7 +22,6 @@ import msgspec
 
 from hashhub.config import Config
 from hashhub.server.app import Phase
-from hashhub.server.metrics import Family
 
 
 class Serving(msgspec.Struct, frozen=True, tag=True):
@@ -84,6 +83,21 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     """The worker cannot start, as a google.rpc.Status."""
 
     status: bytes
+
+
+class Sample(msgspec.Struct, frozen=True, array_like=True):
+    """One line of a scrape: its name (that of a histogram with a suffix), labels and value."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+class Family(msgspec.Struct, frozen=True, array_like=True):
+    """The lines of one metric of one process."""
+
+    name: str
+    samples: list[Sample]
 
 
 class Counted(msgspec.Struct, frozen=True, tag=True):

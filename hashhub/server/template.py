@@ -1,7 +1,7 @@
 """The process that workers are forked from: it loads the program once, for all of them and for those that follow one
 that died.
 
-    python -P -m hashhub.server.template        started by `workers`, control socket on stdin
+    python -P -m hashhub.server.template        started by `app`, control socket on stdin
 
     parent ── Serving, Fork, End ──► template ── fork ──► worker 0..n-1
            ◄── Loaded, Ended ──
@@ -19,14 +19,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Final
 
-from hashhub.errors import HashHubError, Unavailable
-from hashhub.server.app import LINGER_SECONDS, load_program, set_up_logging
+from hashhub.errors import HashHubError
+from hashhub.server.app import LINGER_SECONDS, begin_template, load_program, set_up_logging
 from hashhub.server.counts import Counts
 from hashhub.server.line import (
     ENCODER,
@@ -43,21 +42,26 @@ from hashhub.server.line import (
 if TYPE_CHECKING:
     from hashhub.config import Config
 
-_MODULE: Final = "hashhub.server.template"
 _LOOK_SECONDS: Final = 0.01  # between looks whether a worker has ended
 _BLAS_THREADS: Final = "OPENBLAS_NUM_THREADS"
 
 
 class Template:
-    """The template as the parent sees it: started when a worker is to be forked, and again after it ended."""
+    """The template as the parent sees it. When it has ended, the next fork starts another one."""
 
-    def __init__(self, config: Config, counts: Counts) -> None:
-        """Nothing is started yet. `config`: with the actual ports; `counts`: in which all workers count."""
+    def __init__(
+        self, process: subprocess.Popen[bytes], control: socket.socket, config: Config, counts: Counts
+    ) -> None:
+        """`process` and `control`: as begun, and ended here. `config`: with the actual ports; `counts`: in which all
+        workers count.
+        """
+        self._process: subprocess.Popen[bytes] | None = process
+        self._control: socket.socket | None = control
         self._config, self._counts = config, counts
-        self._process: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
         self._forked: set[int] = set()
         self.is_loaded = False
+        with contextlib.suppress(OSError):  # it has ended, which shows when a worker is to be forked
+            self._introduce()
 
     @property
     def control(self) -> socket.socket | None:
@@ -112,26 +116,16 @@ class Template:
     def _send_fork(self, index: int, line: Connection) -> None:
         socket.send_fds(self._started(), [ENCODER.encode(Fork(index))], [line.fileno()])
 
+    def _introduce(self) -> None:
+        if self._control is not None:
+            socket.send_fds(self._control, [ENCODER.encode(Serving(self._config))], [self._counts.file])
+
     def _started(self) -> socket.socket:
         if self._control is not None:
             return self._control
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # The modules that this process sees, from the same places; not from wherever it happens to have been started.
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        with theirs:
-            try:
-                self._process = subprocess.Popen(  # noqa: S603 - our own module
-                    [sys.executable, "-P", "-m", _MODULE], stdin=theirs.fileno(), env=environment
-                )
-            except OSError as e:
-                ours.close()
-                raise Unavailable(
-                    f"the process that workers are forked from cannot be started ({e.strerror}); check how many "
-                    "processes and how much memory the hub may have, and start again"
-                ) from e
-        self._control = ours
-        socket.send_fds(ours, [ENCODER.encode(Serving(self._config))], [self._counts.file])
-        return ours
+        self._process, self._control = begin_template()
+        self._introduce()
+        return self._control
 
     def _receive(self) -> Loaded | Ended | None:
         """Return the next message; None when the template has ended."""
@@ -159,8 +153,7 @@ class Template:
 
 def main() -> None:
     """Run the template; in a process that it forks, run the worker."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group of processes: the workers drain first
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # sent to a whole group of processes: the workers drain first
     control = socket.socket(fileno=os.dup(0))
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - as a descriptor
         os.dup2(nothing.fileno(), 0, inheritable=True)
@@ -224,8 +217,7 @@ def _forked(control: socket.socket) -> tuple[int, Connection, int] | None:
             case Fork(index):
                 process = os.fork()
                 if process == 0:
-                    for number in (signal.SIGINT, signal.SIGTERM):
-                        signal.signal(number, signal.SIG_DFL)
+                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
                     control.close()
                     os.close(alive)
                     return index, Connection(descriptor), life

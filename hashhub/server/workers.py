@@ -46,6 +46,9 @@ from hashhub.server.metrics import Ledger
 from hashhub.server.template import Template
 
 if TYPE_CHECKING:
+    import socket
+    import subprocess
+
     from hashhub.config import Config
 
 _log = logging.getLogger("hashhub.server")
@@ -133,17 +136,27 @@ class _Worker:
 class Parent:
     """Keeps `config.workers` workers alive on ports that it holds for them."""
 
-    _template: Template
-    _began: float
-
-    def __init__(self, config: Config, on_ready: OnReady, on_phase: OnPhase, stop: threading.Event) -> None:
-        """Nothing is started yet; arguments as for `serve`."""
+    def __init__(
+        self,
+        config: Config,
+        on_ready: OnReady,
+        on_phase: OnPhase,
+        stop: threading.Event,
+        process: subprocess.Popen[bytes],
+        control: socket.socket,
+    ) -> None:
+        """Nothing is done yet. `process` and `control`: the template, as it was begun; it may be ended here. Other
+        arguments as for `serve`.
+        """
+        self._process, self._control = process, control
         self._on_ready = on_ready
         self._on_phase = on_phase
         self._stop = stop
         self._reserved = contextlib.ExitStack()
         self._config = config
         self._workers: list[_Worker] = []
+        self._template: Template
+        self._began = time.perf_counter()
         self._was_ready = False
         self._ledger = Ledger()
 
@@ -159,10 +172,9 @@ class Parent:
                     actual = self._reserve(field, address)
                     self._config = msgspec.structs.replace(self._config, **{field: actual})
             counts = Counts(self._config.workers)
-            self._template = Template(self._config, counts)
+            self._template = Template(self._process, self._control, self._config, counts)
             self._workers = [_Worker(index, self._template, counts) for index in range(self._config.workers)]
             self._workers[0].may_go = True
-            self._began = time.perf_counter()
             self._on_phase(Phase(_LOADING))
             for worker in self._workers:
                 self._start(worker)
