@@ -33,6 +33,11 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
+def serving(data: Path) -> list[str]:
+    """Return the command of a hub on a free port."""
+    return [sys.executable, "-m", "hashhub.cli", "serve", "--data", str(data), "--listen", "127.0.0.1:0", "--http", ""]
+
+
 def workers(data: Path) -> list[psutil.Process]:
     """Return the workers of the hub that serves this data, in the order in which they were started."""
     me = psutil.Process()
@@ -108,15 +113,46 @@ def test_when_what_workers_are_forked_from_is_killed_the_hub_goes_on(tmp_path: P
     assert "Traceback" not in log
 
 
+@pytest.mark.parametrize("missing", ["granian", "prometheus_client", "sqlalchemy", "numba"])
+def test_what_is_not_installed_is_told_once_and_not_as_a_traceback(tmp_path: Path, missing: str) -> None:
+    """Whichever process misses it first."""
+    package = tmp_path / "packages" / missing
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(f"raise ModuleNotFoundError(name={missing!r})")
+    done = subprocess.run(
+        [*serving(tmp_path / "data"), "--workers", "2"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(package.parent), *filter(None, sys.path)])},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "pip install 'hashhub[server]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_workers_are_forked_from_loads_what_all_need_and_nothing_else() -> None:
+    """What only some calls need is loaded by the first of them; each would make every start longer."""
+    code = "import sys; from hashhub.server import template; template._load(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    modules = set(done.stdout.split())
+    assert {"hashhub.hub", "hashhub.server.doors", "hashhub.matcher", "sqlalchemy", "numba", "grpc"} <= modules
+    for name in (
+        *("PIL", "alembic", "av", "click", "cryptography", "duckdb", "faiss", "imagehash", "pandas", "psycopg"),
+        *("pyarrow", "ray", "rich", "scipy.linalg", "uvicorn", "starlette"),
+        *("hashhub.cli", "hashhub.client", "hashhub.hook", "hashhub_connectors"),
+    ):
+        assert name not in modules, name
+
+
 @pytest.mark.parametrize("started", [template_of, workers_of])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_hub_that_is_stopped_while_it_starts_leaves_no_process(
     tmp_path: Path, started: Callable[[int], object], number: signal.Signals
 ) -> None:
     """At whatever it is: the program is loaded for a second, and then each worker opens the hub."""
-    serving = [sys.executable, "-m", "hashhub.cli", "serve", "--data", str(tmp_path / "data"), "--workers", "2"]
-    serving += ["--listen", "127.0.0.1:0", "--http", ""]
-    with subprocess.Popen(serving, stderr=subprocess.PIPE, text=True) as hub:
+    with subprocess.Popen([*serving(tmp_path / "data"), "--workers", "2"], stderr=subprocess.PIPE, text=True) as hub:
         until(lambda: started(hub.pid))
         processes = psutil.Process(hub.pid).children(recursive=True)
         hub.send_signal(number)
