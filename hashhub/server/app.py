@@ -1,7 +1,8 @@
 """`serve`: a hub, in one process or several, from start to drain.
 
     one worker      this process: lock the data, open the hub and the doors, wait for a signal, drain
-    several         `workers`: this process holds the lock and the ports, and keeps the workers alive
+    several         `workers`: this process holds the lock and the ports, and keeps the workers alive, which are forked
+                    from a process that loads the program (`template`)
 
 Nothing heavy is imported here: with several workers, this process only looks after them.
 """

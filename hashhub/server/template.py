@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import signal
 import socket
@@ -41,6 +42,8 @@ from hashhub.server.line import (
 
 if TYPE_CHECKING:
     from hashhub.config import Config
+
+_log = logging.getLogger("hashhub.server")
 
 _LOOK_SECONDS: Final = 0.01  # between looks whether a worker has ended
 _BLAS_THREADS: Final = "OPENBLAS_NUM_THREADS"
@@ -165,12 +168,14 @@ def main() -> None:
     _load()
     gc.collect()
     gc.freeze()  # the collector need not look at, and so copy, what all workers share
+    forked = None
     with contextlib.suppress(ConnectionError):  # the parent is gone
         control.sendall(ENCODER.encode(Loaded()))
-        if (forked := _forked(control)) is not None:
-            from hashhub.server.worker import run_worker
+        forked = _forked(control)
+    if forked is not None:
+        from hashhub.server.worker import run_worker
 
-            run_worker(serving.config, *forked, counts)
+        run_worker(serving.config, *forked, counts)
 
 
 def _load() -> None:
@@ -215,7 +220,12 @@ def _forked(control: socket.socket) -> tuple[int, Connection, int] | None:
         message, descriptor = _received(control)
         match message:
             case Fork(index):
-                process = os.fork()
+                try:
+                    process = os.fork()
+                except OSError as e:  # the end of its line tells the parent, which tries again
+                    _log.error("worker %d cannot be forked: %s", index, e.strerror)
+                    os.close(descriptor)
+                    continue
                 if process == 0:
                     signal.signal(signal.SIGTERM, signal.SIG_DFL)
                     control.close()
@@ -224,7 +234,7 @@ def _forked(control: socket.socket) -> tuple[int, Connection, int] | None:
                 workers[index] = process
                 os.close(descriptor)
             case End(index, seconds):
-                code = _exit_code(workers.pop(index), seconds)
+                code = _exit_code(workers.pop(index), seconds) if index in workers else 1
                 control.sendall(ENCODER.encode(Ended(code)))
             case _:
                 return None

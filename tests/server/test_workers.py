@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,7 +21,8 @@ import pytest
 from hashhub.client import Client
 from hashhub.config import Config
 from hashhub.errors import InvalidArgument
-from hashhub.server import Phase, serve
+from hashhub.server import Phase, serve, template
+from hashhub.server.line import ENCODER, FROM_TEMPLATE, MOST_BYTES, End, Ended, Fork
 from hashhub.testing.hub_process import RunningHub, running_hub
 from tests.processes import children, command, template_of, workers_of
 
@@ -86,21 +89,21 @@ def lives(process: psutil.Process) -> bool:
 def test_what_workers_are_forked_from_has_one_thread_and_nothing_open(tmp_path: Path) -> None:
     """Threads are lost in a fork, with whatever locks they hold; connections would be shared by all workers."""
     with running_hub(tmp_path / "data", "--workers", "2") as hub:
-        template = template_of(hub.pid)
-        assert template is not None
-        assert template.num_threads() == 1
-        assert not template.net_connections("inet")
-        assert not [file for file in template.open_files() if file.path != str(tmp_path / "data" / "hub.log")]
+        parent = template_of(hub.pid)
+        assert parent is not None
+        assert parent.num_threads() == 1
+        assert not parent.net_connections("inet")
+        assert not [file for file in parent.open_files() if file.path != str(tmp_path / "data" / "hub.log")]
         for worker in workers_of(hub.pid):
-            assert worker.ppid() == template.pid
+            assert worker.ppid() == parent.pid
 
 
 def test_when_what_workers_are_forked_from_is_killed_the_hub_goes_on(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running_hub(data, "--workers", "2") as hub:
-        template, before = template_of(hub.pid), workers_of(hub.pid)
-        assert template is not None
-        template.kill()
+        parent, before = template_of(hub.pid), workers_of(hub.pid)
+        assert parent is not None
+        parent.kill()
         until(lambda: not any(lives(worker) for worker in before))
         until(lambda: len(workers_of(hub.pid)) == 2)
         until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 4)
@@ -111,6 +114,26 @@ def test_when_what_workers_are_forked_from_is_killed_the_hub_goes_on(tmp_path: P
     assert "ended with the process that it was forked from" in log
     assert "ended with code -9" in log
     assert "Traceback" not in log
+
+
+def test_a_worker_that_cannot_be_forked_ends_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine may have no process left for a moment: the end of the line is as if the worker had died."""
+
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", fork)
+    parent, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    line, end = socket.socketpair()
+    socket.send_fds(parent, [ENCODER.encode(Fork(0))], [end.fileno()])
+    parent.sendall(ENCODER.encode(End(0, 60.0)))
+    end.close()
+    parent.shutdown(socket.SHUT_WR)
+    assert template._forked(control) is None, "it goes on until the parent is gone"
+    assert line.recv(1) == b""
+    assert FROM_TEMPLATE.decode(parent.recv(MOST_BYTES)) == Ended(1)
+    for each in (parent, control, line):
+        each.close()
 
 
 @pytest.mark.parametrize("missing", ["granian", "prometheus_client", "sqlalchemy", "numba"])
