@@ -121,16 +121,9 @@ class _Worker:
         hang_up(self.line)
 
     def end(self, until: float) -> None:
-        """See the worker end, which was told to."""
-        try:
-            while self.line.poll(max(0.0, until - time.monotonic())):
-                self.line.recv_bytes()
-            _log.error("worker %d does not end; it is killed", self.index)
-        except (EOFError, OSError):
-            pass  # its line has ended, and so will it
-        finally:
-            self._template.end(self.index, until)
-            self.line.close()
+        """See the worker end; kill it if it goes on `until` then."""
+        self._template.end(self.index, until)
+        self.line.close()
 
 
 class Parent:
@@ -187,11 +180,26 @@ class Parent:
                 worker.tell_to_end()
             if started and not self._template.is_loaded:
                 self._template.close()  # what it was to fork ends with it
+            self._hear_out(started, until)
             for worker in started:
                 worker.end(until)
             if started:
                 self._template.close()
             self._reserved.close()
+
+    def _hear_out(self, workers: list[_Worker], until: float) -> None:
+        """Wait for the ends of the lines of workers that were told to end. What they say until then must be taken, so
+        that none of them waits.
+        """
+        draining: dict[object, _Worker] = {worker.line: worker for worker in workers if not worker.line.closed}
+        while draining and time.monotonic() < until:
+            for line in connection.wait(draining, timeout=until - time.monotonic()):  # type: ignore[arg-type]
+                try:
+                    draining[line].line.recv_bytes()
+                except (EOFError, OSError):
+                    del draining[line]
+        for worker in draining.values():
+            _log.error("worker %d does not end; it is killed", worker.index)
 
     def _start(self, worker: _Worker) -> None:
         self._ledger.started(worker.index)

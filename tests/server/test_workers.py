@@ -116,6 +116,17 @@ def test_when_what_workers_are_forked_from_is_killed_the_hub_goes_on(tmp_path: P
     assert "Traceback" not in log
 
 
+def test_a_worker_that_hangs_is_killed_when_the_hub_has_drained(tmp_path: Path) -> None:
+    data, settings = tmp_path / "data", tmp_path / "settings.toml"
+    settings.write_text("drain_seconds = 0.1\n")
+    with running_hub(data, "--workers", "2", "--config", str(settings)) as hub:
+        hanging, other = workers_of(hub.pid)
+        hanging.suspend()
+        os.kill(hub.pid, signal.SIGTERM)
+        until(lambda: not lives(hanging) and not lives(other))
+    assert "worker 0 does not end; it is killed" in (data / "hub.log").read_text("utf-8")
+
+
 def test_a_worker_that_cannot_be_forked_ends_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine may have no process left for a moment: the end of the line is as if the worker had died."""
 
