@@ -38,6 +38,7 @@ class _Line:
         self._life = life
         self._stop = stop
         self._sending = threading.Lock()
+        self._telling = threading.Lock()
         self._scraping = threading.Lock()
         self._answered = threading.Condition()
         self._texts: list[str] = []
@@ -50,11 +51,16 @@ class _Line:
         with self._sending, contextlib.suppress(OSError):
             self._pipe.send_bytes(ENCODER.encode(message))
 
+    def tell(self, metrics: Metrics, *, is_asked_for: bool = False) -> None:
+        """Send what was counted. Of two readings the older one never comes last: counters would go back."""
+        with self._telling:
+            self.send(Counted(metrics.families(), is_asked_for=is_asked_for))
+
     def scrape(self, metrics: Metrics) -> str:
         """Return the metrics of all workers. Raises Unavailable when the parent does not answer."""
         with self._scraping:
             self._texts.clear()
-            self.send(Counted(metrics.families(), is_asked_for=True))
+            self.tell(metrics, is_asked_for=True)
             with self._answered:
                 self._answered.wait_for(lambda: self._texts or self._stop.is_set(), _SCRAPE_SECONDS)
                 if self._texts:
@@ -117,7 +123,7 @@ def _serve(config: Config, index: int, line: _Line, stop: threading.Event, count
 
     def count() -> None:
         for metrics in shown:
-            line.send(Counted(metrics.families()))
+            line.tell(metrics)
 
     def begin_counting(doors: Doors) -> None:
         shown.append(doors.metrics)

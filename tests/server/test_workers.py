@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import http.client
+import itertools
+import multiprocessing
 import os
 import re
 import signal
@@ -22,7 +24,21 @@ from hashhub.client import Client
 from hashhub.config import Config
 from hashhub.errors import InvalidArgument
 from hashhub.server import Phase, serve, template
-from hashhub.server.line import ENCODER, FROM_TEMPLATE, MOST_BYTES, End, Ended, Fork
+from hashhub.server.line import (
+    ENCODER,
+    FROM_TEMPLATE,
+    FROM_WORKER,
+    MOST_BYTES,
+    Counted,
+    End,
+    Ended,
+    Family,
+    Fork,
+    Sample,
+    Scraped,
+)
+from hashhub.server.metrics import Metrics
+from hashhub.server.worker import _Line
 from hashhub.testing.hub_process import RunningHub, running_hub
 from tests.processes import children, command, template_of, workers_of
 
@@ -252,6 +268,47 @@ def test_one_scrape_tells_of_all_workers_and_of_those_that_died(tmp_path: Path) 
             lines = calls(scrape(hub))
             assert all(lines[worker] >= value for worker, value in before.items())
             before = lines
+
+
+def test_of_two_readings_of_a_worker_the_older_one_never_comes_last() -> None:
+    """It tells what it has counted every few seconds, and when it is scraped: a counter would go back."""
+
+    class Slow(Metrics):
+        def families(self) -> list[Family]:
+            family = Family("hashhub_import_batches_total", [Sample("hashhub_import_batches_total", {}, next(count))])
+            if not first.is_set():
+                first.set()
+                scraped.wait(1.0)  # a scrape must wait for this reading instead of overtaking it
+            return [family]
+
+    count, first, scraped = itertools.count(1.0), threading.Event(), threading.Event()
+    ours, theirs = multiprocessing.Pipe()
+    life, alive = os.pipe()
+    line, metrics = _Line(theirs, life, threading.Event()), Slow()
+    line.listener.start()
+    threads = [
+        threading.Thread(target=line.tell, args=(metrics,)),
+        threading.Thread(target=line.scrape, args=(metrics,)),
+    ]
+    threads[0].start()
+    assert first.wait(PATIENCE)
+    threads[1].start()
+    values = []
+    for _ in threads:
+        assert ours.poll(PATIENCE)
+        told = FROM_WORKER.decode(ours.recv_bytes())
+        assert isinstance(told, Counted)
+        values.append(told.families[0].samples[0].value)
+        scraped.set()
+    ours.send_bytes(ENCODER.encode(Scraped("")))
+    for thread in threads:
+        thread.join(PATIENCE)
+    ours.close()
+    line.listener.close()
+    theirs.close()
+    for descriptor in (life, alive):
+        os.close(descriptor)
+    assert values == [1.0, 2.0]
 
 
 def test_a_start_tells_its_phases(tmp_path: Path) -> None:
