@@ -189,7 +189,7 @@ class Compaction:
         if self._directory is None or snapshot is None:
             return
         try:
-            self._directory.verify(snapshot, progress, threads=self._threads)
+            self._directory.verify(snapshot, progress)
         except DataLoss as e:
             if self._live.now.snapshot is not snapshot:
                 return  # replaced and removed meanwhile

@@ -27,9 +27,7 @@ import mmap
 import os
 import secrets
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,8 +67,6 @@ _WRITE_BYTES: Final = 1 << 24
 """Bytes handed to one write and one digest update: large enough to be cheap, small enough to stay warm between the
 two.
 """
-_READ_BYTES: Final = 1 << 20
-"""Bytes that are read and digested at a time: they are still in the core's own cache when they are digested."""
 _HUGE_PAGE: Final = 1 << 21
 """Bytes, on x86-64; elsewhere a multiple or a part of it does no harm."""
 
@@ -199,35 +195,29 @@ class Directory:
             raise DataLoss("the snapshot's manifest describes its files wrongly; rebuild it from the store") from e
         return Snapshot(name, revision, {k: tuple(v) for k, v in segments.items()}, manifest)
 
-    def verify(self, snapshot: Snapshot, progress: Progress | None = None, *, threads: int = 1) -> None:
-        """Read every file of the snapshot and compare its SHA-256, as many at once as there are threads. Raises
-        DataLoss at the first that differs.
-
-        progress: called by all of these threads, by one at a time.
-        """
+    def verify(self, snapshot: Snapshot, progress: Progress | None = None) -> None:
+        """Read every file of the snapshot and compare its SHA-256. Raises DataLoss at the first that differs."""
         total, done = max(1, snapshot.nbytes), 0
-        counting = threading.Lock()
-
-        def count(read: int) -> None:
-            nonlocal done
-            with counting:
-                done += read
-                if progress:
-                    progress("verify", done / total)
-
-        files = [
-            (self._snapshots / snapshot.name / f"{entry['name']}.{part}", str(entry["algorithm"]), part, described)
-            for entry in snapshot.manifest["segments"]
-            for part, described in entry["files"].items()
-        ]
-        files.sort(key=lambda file: -int(file[3]["bytes"]))  # so that no thread begins with the largest last
-        with ThreadPoolExecutor(threads, "verify") as pool:
-            checks = [pool.submit(_compare, *file, count) for file in files]
-            try:
-                for check in as_completed(checks):
-                    check.result()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+        buffer = bytearray(_WRITE_BYTES)
+        view = memoryview(buffer)
+        for entry in snapshot.manifest["segments"]:
+            for part, described in entry["files"].items():
+                digest = hashlib.sha256()
+                try:
+                    with (self._snapshots / snapshot.name / f"{entry['name']}.{part}").open("rb", buffering=0) as file:
+                        while n := file.readinto(buffer):
+                            digest.update(view[:n])
+                            done += n
+                            if progress:
+                                progress("verify", done / total)
+                except OSError as e:
+                    raise DataLoss(f"a snapshot's {part} file cannot be read; rebuild it from the store") from e
+                if digest.hexdigest() != described["sha256"]:
+                    raise DataLoss(
+                        f"a snapshot's {part} file of {described['bytes']} bytes does not match its digest; rebuild it "
+                        "from the store",
+                        metadata={"algorithm": str(entry["algorithm"]), "part": part},
+                    )
 
     def set_aside(self, name: str) -> None:
         """Rename a damaged snapshot out of the way, for whoever wants to look at it; only the last one is kept."""
@@ -403,28 +393,6 @@ class _File:
 
     def close(self) -> None:
         self._file.close()
-
-
-def _compare(path: Path, algorithm: str, part: str, described: Mapping[str, Any], count: Callable[[int], None]) -> None:
-    """Read a file and compare its SHA-256. Raises DataLoss when it differs. `count`: told of the bytes that were read;
-    what it raises ends the reading.
-    """
-    digest = hashlib.sha256()
-    buffer = bytearray(_READ_BYTES)
-    view = memoryview(buffer)
-    try:
-        with path.open("rb", buffering=0) as file:
-            while n := file.readinto(buffer):
-                digest.update(view[:n])
-                count(n)
-    except OSError as e:
-        raise DataLoss(f"a snapshot's {part} file cannot be read; rebuild it from the store") from e
-    if digest.hexdigest() != described["sha256"]:
-        raise DataLoss(
-            f"a snapshot's {part} file of {described['bytes']} bytes does not match its digest; rebuild it from the "
-            "store",
-            metadata={"algorithm": algorithm, "part": part},
-        )
 
 
 def _entry(of: Space, name: str, count: int) -> dict[str, Any]:
