@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import re
-import signal
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,7 +18,7 @@ from hashhub.client import Client
 from hashhub.hashes import Hash
 from hashhub.model import Contributor, ContributorKind, HashSet, MatchOptions, Query, Verdict
 from hashhub.testing.hub_process import RunningHub, running_hub
-from tests.server.test_workers import lives, until, workers
+from tests.server.test_workers import PATIENCE, until, workers
 
 WRITERS, IMPORTS = 4, 200
 _SCRAPE_SECONDS = 0.05
@@ -170,8 +168,8 @@ def kill_each(data: Path) -> None:
     """Kill each of the first two workers, the second when there are two again."""
     for worker in workers(data):
         until(lambda: len(workers(data)) == 2)
-        os.kill(worker.pid, signal.SIGKILL)
-        until(lambda worker=worker: not lives(worker))
+        worker.kill()
+        worker.wait(PATIENCE)
 
 
 def check(client: Client, listed: list[int]) -> None:
