@@ -20,6 +20,8 @@ $(VENV)/runs: docker/requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --require-hashes -r docker/requirements.lock
 	$(PIP) --no-deps --no-build-isolation --editable .
+	@# Where PYTHONDONTWRITEBYTECODE is set, every start would compile ours anew, for half a second.
+	$(BIN)/python -m compileall -q hashhub connectors
 	@touch $@
 
 $(VENV)/tests: requirements.lock $(VENV)/runs

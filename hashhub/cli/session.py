@@ -141,9 +141,10 @@ class CommandGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the default in where no command is named."""
-        named = {*self.commands, *ctx.help_option_names}
-        if self.default and (args[0] not in named if args else not self.no_args_is_help):
-            args = [self.default, *args]
+        if self.default:
+            named = {*self.commands, *ctx.help_option_names}
+            if args[0] not in named if args else not self.no_args_is_help:
+                args = [self.default, *args]
         return super().parse_args(ctx, args)
 
     def resolve_command(

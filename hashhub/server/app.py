@@ -1,7 +1,8 @@
 """`serve`: a hub, in one process or several, from start to drain.
 
     one worker      this process: lock the data, open the hub and the doors, wait for a signal, drain
-    several         `workers`: this process holds the lock and the ports, and keeps the workers alive
+    several         `workers`: this process holds the lock and the ports, and keeps the workers alive, which are forked
+                    from a process that loads the program (`template`)
 
 Nothing heavy is imported here: with several workers, this process only looks after them.
 """
@@ -14,6 +15,8 @@ import gc
 import logging
 import os
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -89,10 +92,40 @@ def _serve(config: Config, on_ready: OnReady, on_phase: OnPhase, stop: threading
         with lock_data(config.data), stopping_on_signals(stop, within=config.drain_seconds + LINGER_SECONDS):
             serve_here(config, on_ready=on_ready, on_phase=on_phase, stop=stop)
         return
-    from hashhub.server.workers import Parent
+    with lock_data(config.data), stopping_on_signals(stop), contextlib.ExitStack() as ends:
+        process, control = begin_template()  # loads the program while this process loads what looks after workers
+        ends.callback(process.wait)
+        ends.callback(process.kill)
+        ends.callback(control.close)
+        from hashhub.server.workers import Parent
 
-    with lock_data(config.data), stopping_on_signals(stop):
-        Parent(config, on_ready, on_phase, stop).run()
+        Parent(config, on_ready, on_phase, stop, process, control).run()
+
+
+def begin_template() -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """Start the process that workers are forked from (`template`); return it and the socket to it.
+
+    Raises Unavailable when no process can be started.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # The modules that this process sees, from the same places; not from wherever it happens to have been started.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with theirs:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "hashhub.server.template"],
+                stdin=theirs.fileno(),
+                env=environment,
+                # Ctrl-C is for this process, which has the others drain.
+                start_new_session=True,
+            )
+        except OSError as e:
+            ours.close()
+            raise Unavailable(
+                f"the process that workers are forked from cannot be started ({e.strerror}); check how many processes "
+                "and how much memory the hub may have, and start again"
+            ) from e
+    return process, ours
 
 
 def serve_here(
@@ -122,7 +155,8 @@ def serve_here(
         yield
         on_phase(Phase(what, time.perf_counter() - began, is_long=is_long, worker=worker))
 
-    with phase("loading the program"):
+    # Workers are forked with it.
+    with contextlib.nullcontext() if shared else phase("loading the program"):
         has_kernels = load_program()
         from hashhub.hub import Hub
         from hashhub.matcher import warm_up

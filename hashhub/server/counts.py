@@ -29,10 +29,9 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.reduction import DupFd
-from typing import Any, Final
+from typing import Final
 
 HELD: Final = ("calls", "streams", "message_bytes")
 PAID: Final = ("media_seconds", "frames")
@@ -49,10 +48,12 @@ _LOOK_SECONDS: Final = 0.001
 
 
 class Counts:
-    """The counts as one process sees them. It is passed on to a worker as an argument of its process."""
+    """The counts as one process sees them."""
 
     def __init__(self, workers: int = 1, *, most_rows: int = MOST_ROWS, file: int | None = None) -> None:
-        """`workers`: that share the counts; 1: this process alone. `file`: of counts that there are already."""
+        """`workers`: that share the counts; 1: this process alone. `file`: of counts that there are already,
+        which closes it.
+        """
         self.worker = 0
         """Which of them this process is."""
         self._workers, self._most_rows = workers, most_rows
@@ -76,8 +77,10 @@ class Counts:
             # Aligned cells of eight bytes: each is read and written whole.
             self._cells = self._bytes.cast("q")
 
-    def __reduce__(self) -> tuple[Callable[..., Counts], tuple[Any, ...]]:
-        return _attached, (self._workers, self._most_rows, None if self._file is None else DupFd(self._file))
+    @property
+    def file(self) -> int:
+        """The descriptor of what the workers share, which is passed on to their processes; -1 without one."""
+        return -1 if self._file is None else self._file
 
     def prepare(self, token: str) -> None:
         """Make the token's row if need be, so that `take` waits for nobody."""
@@ -190,11 +193,3 @@ class Counts:
                     self._distrusted_until = until + _DISTRUST_SECONDS
                 return False
             time.sleep(_LOOK_SECONDS)
-
-
-def _attached(workers: int, most_rows: int, file: Any) -> Counts:
-    if file is None:
-        return Counts(workers, most_rows=most_rows)
-    descriptor = file.detach()
-    os.set_inheritable(descriptor, False)
-    return Counts(workers, most_rows=most_rows, file=descriptor)

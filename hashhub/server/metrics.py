@@ -29,6 +29,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 import hashhub
+from hashhub.server.line import Family, Sample
 
 if TYPE_CHECKING:
     from hashhub.background import Background
@@ -126,21 +127,6 @@ DESCRIBED: Final = (
     Described("process_start_time_seconds", "gauge", (), "When the process began, in seconds since 1970."),
 )
 _BY_NAME: Final = {described.name: described for described in DESCRIBED}
-
-
-class Sample(msgspec.Struct, frozen=True, array_like=True):
-    """One line of a scrape: its name (that of a histogram with a suffix), labels and value."""
-
-    name: str
-    labels: dict[str, str]
-    value: float
-
-
-class Family(msgspec.Struct, frozen=True, array_like=True):
-    """The lines of one metric of one process."""
-
-    name: str
-    samples: list[Sample]
 
 
 class _Calls:

@@ -115,10 +115,29 @@ def test_ctrl_c_while_the_commands_are_loaded_prints_no_traceback() -> None:
         "            os.kill(os.getpid(), signal.SIGINT)\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "sys.meta_path.insert(0, Interrupting())\n"
-        "import hashhub.cli"
+        "from hashhub.cli import main\n"
+        "main(['--help'])"
     )
     done = in_a_fresh_interpreter(code)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, ""), "a shell makes 130 of it"
+
+
+def test_serve_is_loaded_without_the_other_commands_and_the_program() -> None:
+    """A start waits for what this process imports before it has the program loaded."""
+    code = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print(*sys.modules))\n"
+        "from hashhub.cli import main\n"
+        "main(['serve', '--data', '/dev/null/none', '--workers', '2'])"
+    )
+    done = in_a_fresh_interpreter(code)
+    assert done.returncode == UNAVAILABLE, done.stderr
+    modules = set(done.stdout.split())
+    assert "hashhub.cli.serving" in modules
+    for name in ("hashhub.cli.parts", "hashhub.client", "hashhub.connector", "hashhub.hub", "hashhub.trust", "rich"):
+        assert name not in modules
+    for name in ("numpy", "sqlalchemy", "grpc", "numba", "granian", "prometheus_client", "asyncio"):
+        assert name not in modules
 
 
 def test_commands_can_be_interrupted_once_they_are_loaded() -> None:
@@ -126,7 +145,8 @@ def test_commands_can_be_interrupted_once_they_are_loaded() -> None:
     code = (
         "import signal\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "import hashhub.cli\n"
+        "from hashhub.cli import main\n"
+        "assert main.commands\n"
         "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
     )
     done = in_a_fresh_interpreter(code)

@@ -9,13 +9,13 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashhub.errors import Reason
 from hashhub.model import Verdict, WithdrawalReason
 from tests.e2e.conftest import stop_when
+from tests.processes import workers_of
 
 if TYPE_CHECKING:
     from hashhub.testing.lists import Item
@@ -74,14 +74,7 @@ def asked_anew(desk: Desk, item: Item, times: int = 12) -> set[Verdict | str]:
 
 def workers(desk: Desk) -> set[int]:
     """Return the worker processes that the hub has now."""
-    children = Path(f"/proc/{desk.hub.pid}/task/{desk.hub.pid}/children").read_text("ascii").split()
-    numbers = set()
-    for pid in map(int, children):
-        with suppress(OSError):
-            line = Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace")
-            if "spawn_main" in line:
-                numbers.add(pid)
-    return numbers
+    return {process.pid for process in workers_of(desk.hub.pid)}
 
 
 def test_two_workers(

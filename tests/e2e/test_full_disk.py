@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from hashhub.model import Verdict
@@ -74,9 +75,10 @@ def health(desk: Desk) -> tuple[int, dict[str, str]]:
 
 def cut_off(desk: Desk) -> None:
     """Let the hub be killed, with whatever processes it has."""
-    children = Path(f"/proc/{desk.hub.pid}/task/{desk.hub.pid}/children").read_text("ascii").split()
-    for pid in (desk.hub.pid, *map(int, children)):
-        os.kill(pid, signal.SIGKILL)
+    hub = psutil.Process(desk.hub.pid)
+    for process in (hub, *hub.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):  # a child of one that was just killed
+            process.kill()
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -33,6 +33,7 @@ from hashhub.server import serve
 from hashhub.server.locking import lock_data
 from hashhub.store import commits
 from hashhub.testing.hub_process import RunningHub, running_hub
+from tests.processes import workers_of
 from tests.server.calls import call_headers, frame
 
 PATIENCE = 180.0  # seconds; a loaded machine starts interpreters slowly
@@ -115,11 +116,6 @@ def _until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.05)
-
-
-def _workers(hub: RunningHub) -> list[psutil.Process]:
-    """Return the worker processes; multiprocessing has a helper beside them."""
-    return [p for p in psutil.Process(hub.pid).children() if "spawn_main" in " ".join(p.cmdline())]
 
 
 def _lives(process: psutil.Process) -> bool:
@@ -346,9 +342,9 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub
     """A hub of two workers, which all end when their parent is told to."""
     data = tmp_path_factory.mktemp("workers")
     with running_hub(data, "--workers", "2") as hub:
-        assert len(_workers(hub)) == 2
+        assert len(workers_of(hub.pid)) == 2
         yield hub
-        workers = _workers(hub)
+        workers = workers_of(hub.pid)
         os.kill(hub.pid, signal.SIGTERM)
         _until(lambda: not any(_lives(w) for w in workers))
     assert "Traceback" not in (data / "hub.log").read_text()
@@ -395,9 +391,9 @@ def test_a_worker_that_dies_is_started_again(two_workers: RunningHub, monkeypatc
     name = _begun(hub.address, hub.token, "held", v1.Hash(algorithm="MD5", digest=b"held by a worker"))
     monkeypatch.setattr(commits, "LEASE", timedelta(minutes=9))
     _hold(hub.data, name)
-    before = _workers(hub)
+    before = workers_of(hub.pid)
     before[1].kill()
-    _until(lambda: not before[1].is_running() and len(_workers(hub)) == 2)
+    _until(lambda: not before[1].is_running() and len(workers_of(hub.pid)) == 2)
 
     def answering() -> set[str]:
         """Which workers answer: each counts its calls under its own number."""
@@ -419,7 +415,7 @@ def test_a_worker_that_dies_is_started_again(two_workers: RunningHub, monkeypatc
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     with running_hub(tmp_path, "--workers", "2") as hub:
-        workers = _workers(hub)
+        workers = workers_of(hub.pid)
         assert len(workers) == 2
         os.kill(hub.pid, signal.SIGKILL)
         _until(lambda: not any(_lives(w) for w in workers))

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing import get_context
+from multiprocessing.reduction import DupFd
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,9 +29,24 @@ PATIENCE = 180.0
 
 
 def begin(work: Callable[..., None], counts: Counts, worker: int, *args: Any) -> SpawnProcess:
-    process = SPAWN.Process(target=_as_worker, args=(work, counts, worker, *args))
+    process = SPAWN.Process(target=_as_worker, args=(work, _Passed(counts), worker, *args))
     process.start()
     return process
+
+
+class _Passed:
+    """Counts on their way to a process of these tests."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+
+    def __reduce__(self) -> tuple[Callable[..., Counts], tuple[Any, ...]]:
+        counts = self._counts
+        return _attached, (counts._workers, counts._most_rows, DupFd(counts.file))
+
+
+def _attached(workers: int, most_rows: int, file: Any) -> Counts:
+    return Counts(workers, most_rows=most_rows, file=file.detach())
 
 
 def _as_worker(work: Callable[..., None], counts: Counts, worker: int, *args: Any) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
+import itertools
+import multiprocessing
 import os
 import re
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,8 +23,24 @@ import pytest
 from hashhub.client import Client
 from hashhub.config import Config
 from hashhub.errors import InvalidArgument
-from hashhub.server import Phase, serve
+from hashhub.server import Phase, serve, template
+from hashhub.server.line import (
+    ENCODER,
+    FROM_TEMPLATE,
+    FROM_WORKER,
+    MOST_BYTES,
+    Counted,
+    End,
+    Ended,
+    Family,
+    Fork,
+    Sample,
+    Scraped,
+)
+from hashhub.server.metrics import Metrics
+from hashhub.server.worker import _Line
 from hashhub.testing.hub_process import RunningHub, running_hub
+from tests.processes import children, command, template_of, workers_of
 
 PATIENCE = 180.0
 
@@ -30,21 +52,15 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def command(process: psutil.Process) -> list[str]:
-    """Return its command line; nothing of one that has just ended."""
-    try:
-        return list(process.cmdline())
-    except psutil.Error:
-        return []
+def serving(data: Path) -> list[str]:
+    """Return the command of a hub on a free port."""
+    return [sys.executable, "-m", "hashhub.cli", "serve", "--data", str(data), "--listen", "127.0.0.1:0", "--http", ""]
 
 
 def workers(data: Path) -> list[psutil.Process]:
     """Return the workers of the hub that serves this data, in the order in which they were started."""
     me = psutil.Process()
-    for hub in me.children():
-        if str(data) in command(hub):
-            return [child for child in hub.children() if "spawn_main" in " ".join(command(child))]
-    return []
+    return [worker for hub in children(me) if f"--data {data}" in command(hub) for worker in workers_of(hub.pid)]
 
 
 def scrape(hub: RunningHub) -> dict[str, float]:
@@ -77,6 +93,123 @@ def ask(hub: RunningHub, times: int) -> None:
     for _ in range(times):
         with Client(hub.address, hub.token) as client:
             client.status()
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_what_workers_are_forked_from_has_one_thread_and_nothing_open(tmp_path: Path) -> None:
+    """Threads are lost in a fork, with whatever locks they hold; connections would be shared by all workers."""
+    with running_hub(tmp_path / "data", "--workers", "2") as hub:
+        parent = template_of(hub.pid)
+        assert parent is not None
+        assert parent.num_threads() == 1
+        assert not parent.net_connections("inet")
+        assert not [file for file in parent.open_files() if file.path != str(tmp_path / "data" / "hub.log")]
+        for worker in workers_of(hub.pid):
+            assert worker.ppid() == parent.pid
+
+
+def test_when_what_workers_are_forked_from_is_killed_the_hub_goes_on(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with running_hub(data, "--workers", "2") as hub:
+        parent, before = template_of(hub.pid), workers_of(hub.pid)
+        assert parent is not None
+        parent.kill()
+        until(lambda: not any(lives(worker) for worker in before))
+        until(lambda: len(workers_of(hub.pid)) == 2)
+        until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 4)
+        ask(hub, 1)
+        os.kill(workers_of(hub.pid)[0].pid, signal.SIGKILL)
+        until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 5)
+    log = (data / "hub.log").read_text("utf-8")
+    assert "ended with the process that it was forked from" in log
+    assert "ended with code -9" in log
+    assert "Traceback" not in log
+
+
+def test_a_worker_that_hangs_is_killed_when_the_hub_has_drained(tmp_path: Path) -> None:
+    data, settings = tmp_path / "data", tmp_path / "settings.toml"
+    settings.write_text("drain_seconds = 0.1\n")
+    with running_hub(data, "--workers", "2", "--config", str(settings)) as hub:
+        hanging, other = workers_of(hub.pid)
+        hanging.suspend()
+        os.kill(hub.pid, signal.SIGTERM)
+        until(lambda: not lives(hanging) and not lives(other))
+    assert "worker 0 does not end; it is killed" in (data / "hub.log").read_text("utf-8")
+
+
+def test_a_worker_that_cannot_be_forked_ends_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine may have no process left for a moment: the end of the line is as if the worker had died."""
+
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", fork)
+    parent, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    line, end = socket.socketpair()
+    socket.send_fds(parent, [ENCODER.encode(Fork(0))], [end.fileno()])
+    parent.sendall(ENCODER.encode(End(0, 60.0)))
+    end.close()
+    parent.shutdown(socket.SHUT_WR)
+    assert template._forked(control) is None, "it goes on until the parent is gone"
+    assert line.recv(1) == b""
+    assert FROM_TEMPLATE.decode(parent.recv(MOST_BYTES)) == Ended(1)
+    for each in (parent, control, line):
+        each.close()
+
+
+@pytest.mark.parametrize("missing", ["granian", "prometheus_client", "sqlalchemy", "numba"])
+def test_what_is_not_installed_is_told_once_and_not_as_a_traceback(tmp_path: Path, missing: str) -> None:
+    """Whichever process misses it first."""
+    package = tmp_path / "packages" / missing
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(f"raise ModuleNotFoundError(name={missing!r})")
+    done = subprocess.run(
+        [*serving(tmp_path / "data"), "--workers", "2"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(package.parent), *filter(None, sys.path)])},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "pip install 'hashhub[server]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_workers_are_forked_from_loads_what_all_need_and_nothing_else() -> None:
+    """What only some calls need is loaded by the first of them; each would make every start longer."""
+    code = "import sys; from hashhub.server import template; template._load(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    modules = set(done.stdout.split())
+    assert {"hashhub.hub", "hashhub.server.doors", "hashhub.matcher", "sqlalchemy", "numba", "grpc"} <= modules
+    for name in (
+        *("PIL", "alembic", "av", "click", "cryptography", "duckdb", "faiss", "imagehash", "pandas", "psycopg"),
+        *("pyarrow", "ray", "rich", "scipy.linalg", "uvicorn", "starlette"),
+        *("hashhub.cli", "hashhub.client", "hashhub.hook", "hashhub_connectors"),
+    ):
+        assert name not in modules, name
+
+
+@pytest.mark.parametrize("started", [template_of, workers_of])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_hub_that_is_stopped_while_it_starts_leaves_no_process(
+    tmp_path: Path, started: Callable[[int], object], number: signal.Signals
+) -> None:
+    """At whatever it is: the program is loaded for a second, and then each worker opens the hub."""
+    with subprocess.Popen([*serving(tmp_path / "data"), "--workers", "2"], stderr=subprocess.PIPE, text=True) as hub:
+        until(lambda: started(hub.pid))
+        processes = psutil.Process(hub.pid).children(recursive=True)
+        hub.send_signal(number)
+        _, log = hub.communicate(timeout=PATIENCE)
+    assert hub.returncode == 0, log
+    assert "Traceback" not in log
+    assert not [process for process in processes if lives(process)]
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -135,6 +268,47 @@ def test_one_scrape_tells_of_all_workers_and_of_those_that_died(tmp_path: Path) 
             lines = calls(scrape(hub))
             assert all(lines[worker] >= value for worker, value in before.items())
             before = lines
+
+
+def test_of_two_readings_of_a_worker_the_older_one_never_comes_last() -> None:
+    """It tells what it has counted every few seconds, and when it is scraped: a counter would go back."""
+
+    class Slow(Metrics):
+        def families(self) -> list[Family]:
+            family = Family("hashhub_import_batches_total", [Sample("hashhub_import_batches_total", {}, next(count))])
+            if not first.is_set():
+                first.set()
+                scraped.wait(1.0)  # a scrape must wait for this reading instead of overtaking it
+            return [family]
+
+    count, first, scraped = itertools.count(1.0), threading.Event(), threading.Event()
+    ours, theirs = multiprocessing.Pipe()
+    life, alive = os.pipe()
+    line, metrics = _Line(theirs, life, threading.Event()), Slow()
+    line.listener.start()
+    threads = [
+        threading.Thread(target=line.tell, args=(metrics,)),
+        threading.Thread(target=line.scrape, args=(metrics,)),
+    ]
+    threads[0].start()
+    assert first.wait(PATIENCE)
+    threads[1].start()
+    values = []
+    for _ in threads:
+        assert ours.poll(PATIENCE)
+        told = FROM_WORKER.decode(ours.recv_bytes())
+        assert isinstance(told, Counted)
+        values.append(told.families[0].samples[0].value)
+        scraped.set()
+    ours.send_bytes(ENCODER.encode(Scraped("")))
+    for thread in threads:
+        thread.join(PATIENCE)
+    ours.close()
+    line.listener.close()
+    theirs.close()
+    for descriptor in (life, alive):
+        os.close(descriptor)
+    assert values == [1.0, 2.0]
 
 
 def test_a_start_tells_its_phases(tmp_path: Path) -> None:
