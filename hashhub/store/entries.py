@@ -552,22 +552,22 @@ class Entries:
 
     def classification(self, key: int) -> Classification:
         """Return the classification that is stored under an id."""
-        kept = self._classifications.get(key)
-        return self.classifications([key])[key] if kept is None else kept
+        classification = self._classifications.get(key)
+        return self.classifications([key])[key] if classification is None else classification
 
     def classifications(self, keys: Collection[int]) -> dict[int, Classification]:
         """Return the classifications that are stored under ids, by id."""
-        kept = self._classifications
-        wanted = {key: kept[key] for key in keys if key in kept}
-        if missing := sorted(set(keys) - wanted.keys()):
+        at_hand = self._classifications
+        by_key = {key: at_hand[key] for key in keys if key in at_hand}
+        if missing := sorted(set(keys) - by_key.keys()):
             sql = "SELECT c.id, c.content FROM classification c WHERE c.id {keys}"
             rows = self._db.by_keys(sql, "int8", (), missing)
             read = {key: msgspec.json.decode(content, type=Classification) for key, content in rows}
-            wanted |= read
-            if len(kept) + len(read) > _KEPT:  # a list may state another value for each of a million items
-                self._classifications = kept = {}
-            kept.update(read if len(read) <= _KEPT else {})
-        return wanted
+            by_key |= read
+            if len(at_hand) + len(read) > _KEPT:  # a list may state another value for each of a million items
+                self._classifications = at_hand = {}
+            at_hand.update(read if len(read) <= _KEPT else {})
+        return by_key
 
     def _set_name(self, key: int) -> tuple[str, str]:
         name = self._set_names.get(key)

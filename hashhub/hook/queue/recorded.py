@@ -43,7 +43,8 @@ class Recorded(NamedTuple):
 
 def recorded(records: Records, reference: str) -> Recorded:
     """Return what is on record of an upload. Raises NotFound."""
-    rows = records.rows(f"SELECT {CELLS} FROM upload u WHERE reference = ?", (reference,))  # noqa: S608 - no value in it
+    sql = f"SELECT {CELLS} FROM upload u WHERE reference = ?"  # noqa: S608 - no value in it
+    rows = records.rows(sql, (reference,))
     if not rows:
         raise NotFound(f"there is no upload {reference[:40]!r} in the queue; see `hashhub hook queue list`")
     return read_cells(reference, *rows[0])
