@@ -198,7 +198,8 @@ class Queue:
         [(waiting,)] = self._records.rows(counting, values)
         which = "u.state IN ({})" if waiting <= MAX_READ else _SOME
         rows = self._records.many_rows(
-            f"SELECT CAST(u.reference AS BLOB), {CELLS}, CAST(coalesce(a.verdict, '') AS BLOB) "  # noqa: S608 - likewise
+            f"SELECT CAST(u.reference AS BLOB), {CELLS}, "  # noqa: S608 - no value in it
+            "CAST(coalesce(a.verdict, '') AS BLOB) "
             f"FROM upload u LEFT JOIN later_answer a USING (reference) WHERE {which.format(places)} "
             "ORDER BY u.time, u.reference",
             [*values, *([MAX_READ] if waiting > MAX_READ else [])],
