@@ -488,11 +488,23 @@ def test_a_value_of_its_own_for_each_item_holds_nobody_up_and_fills_no_memory(
     assert len(set(by_number.values())) == len(by_number)
     assert locked == []  # under it nobody else could commit
     assert sum(statement.startswith("INSERT") for statement in statements) == 10
-    for start in (0, 100):
-        some = filled.entries.classifications([by_number[number] for number in range(start, start + 50)])
-        assert {by_number[int(c.value)]: c for c in some.values()} == some
-        assert filled.entries.classification(by_number[start]) == made(start)
-        assert len(filled.entries._classifications) <= 30
+    for size in (20, 50):  # less and more than is at hand
+        for start in range(0, 200, size):
+            some = filled.entries.classifications([by_number[number] for number in range(start, start + size)])
+            assert {by_number[int(c.value)]: c for c in some.values()} == some
+            assert len(some) == size
+            assert filled.entries.classification(by_number[start]) == made(start)
+            assert len(filled.entries._classifications) <= 30
+
+
+def test_of_many_imports_few_are_at_hand(filled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entries, "_KEPT", 3)
+    ids = [fill.contribute(filled, [number])[0] for number in range(1000, 1010)]
+    for entry_id in ids:
+        entry = filled.entries.get_entries([entry_id])[entry_id]
+        assert filled.imports.get_import(entry.provenance.import_id).id == entry.provenance.import_id
+        assert len(filled.entries._sources) <= 3
+    assert len({entry.provenance.import_id for entry in filled.entries.get_entries(ids).values()}) == 10
 
 
 def test_two_that_store_the_same_classifications_at_once_get_the_same_ids(database: str) -> None:
