@@ -359,6 +359,15 @@ def test_headers_that_are_usual_are_read_as_by_the_rules(changes: list[tuple[int
         assert forms._USUAL_PART.fullmatch(lines)
 
 
+@pytest.mark.parametrize("at", range(len(_USUAL)))
+def test_whatever_byte_stands_in_usual_headers_they_are_read_as_by_the_rules(at: int) -> None:
+    before, own, behind = "".join(_USUAL[:at]).encode(), _USUAL[at].encode(), "".join(_USUAL[at + 1 :]).encode()
+    for byte in map(bytes, zip(range(256))):
+        for changed_piece in (byte, byte + own, own + byte, own[:1] + byte + own[1:]):
+            lines = before + changed_piece + behind
+            assert read_of(forms._part, lines) == read_of(forms._part_by_rules, lines), lines
+
+
 @given(st.text("aZ09-_.+':()=/ ;\"\\,\tboundary", max_size=12), st.sampled_from(["", " ", ";", "; charset=utf-8"]))
 @example("-" * 70, "")
 @example("-" * 71, "")
