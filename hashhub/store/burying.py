@@ -48,8 +48,7 @@ def bury(c: Connection, db: Database, set_key: int, rows: Sequence[Row], *, secr
     hashes = {row[0]: unpack_hashes(row[2]) for row in rows}
     held = _keep_holds(c, db, set_key, {row[0]: (row[1] or "", hashes[row[0]]) for row in rows}, ids, secret, all_holds)
     gone = [(s.ALGORITHM_CODES[h.algorithm], h.digest, entry) for entry, own in hashes.items() for h in own]
-    if gone:
-        c.exec_driver_sql(db.sql("DELETE FROM hash WHERE algorithm = ? AND digest = ? AND entry = ?"), sorted(gone))
+    db.delete_hashes(c, gone)
     frame_digests = delete_frames(c, db, ids)
     reviews = sorted(
         {

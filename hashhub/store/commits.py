@@ -40,6 +40,7 @@ from hashhub.store import schema as s
 from hashhub.store.database import NO_ENTRY, Database
 from hashhub.store.entries import review_row
 from hashhub.store.events import append_event, decoded, facts_of, is_in
+from hashhub.store.hash_tables import HashTables
 from hashhub.store.holds import HOLD_SQL, Origin, hold_of_row, lift_holds
 from hashhub.store.idset import IdSet, ascending, merged, runs
 from hashhub.store.imports import Imports, closed, one_import, subject_of
@@ -87,6 +88,7 @@ class Commits:
         leases: Leases,
         stage: Stage,
         imports: Imports,
+        hash_tables: HashTables,
     ) -> None:
         self._db = database
         self._outstanding = outstanding
@@ -94,6 +96,7 @@ class Commits:
         self._leases = leases
         self._stage = stage
         self._imports = imports
+        self._hash_tables = hash_tables
 
     def begin_commit(self, import_id: str, *, by: Actor = SYSTEM) -> Import:
         """Take an OPEN import to COMMITTING, or take over one whose commit was left unfinished, and return it.
@@ -233,8 +236,8 @@ class Commits:
         return self._imports.get_import(import_id)
 
     def tidy(self, wait: Callable[[float], bool] = lambda _: False) -> None:
-        """Write what commits have withdrawn into the rows of those entries, and drop the batches of imports that are
-        done: what a commit leaves to do once it is visible.
+        """Write what commits have withdrawn into the rows of those entries, drop the batches of imports that are done,
+        and merge tables of digests: what a commit leaves to do once it is visible.
 
         `wait` is called before each piece, with seconds in which others have the database: more of them while lists
         come in, up to a minute in all. Where it returns True the remainder is left to the next call. Raises Unavailable
@@ -245,6 +248,7 @@ class Commits:
             self._outstanding.settle(is_alone=True, is_stopping=is_stopping)
         finally:
             self._imports.sweep_batches(is_stopping)
+        self._hash_tables.merge(is_stopping)
 
     def settle(self) -> None:
         """Write what earlier commits have withdrawn into the rows of those entries. It never fails the write before it,

@@ -26,6 +26,7 @@ from hashhub.store import schema as s
 from hashhub.store import statements, videos
 from hashhub.store.database import Database
 from hashhub.store.events import append_event
+from hashhub.store.hash_tables import HashTables
 from hashhub.store.idset import IdSet
 from hashhub.store.leases import Leases
 from hashhub.store.packing import EntryColumns, cut, unpack_hashes
@@ -43,8 +44,11 @@ _RUN: Final = 256 * 1024 * 1024  # bytes of gathered digests and ids that are so
 class Stage:
     """The part of the Store that writes what an import brings."""
 
-    def __init__(self, database: Database, writing: Writing, leases: Leases, reports: Reports) -> None:
+    def __init__(
+        self, database: Database, hash_tables: HashTables, writing: Writing, leases: Leases, reports: Reports
+    ) -> None:
         self._db = database
+        self._hash_tables = hash_tables
         self._writing = writing
         self._leases = leases
         self._reports = reports
@@ -156,7 +160,12 @@ class Stage:
 
     def run_of(self, commit: Commit) -> Iterator[Callable[[Connection], None]]:
         """Yield what writes the gathered hashes, in order, a piece each."""
-        for code, digests, entries in commit.take_run():
+        run = commit.take_run()
+        if self._hash_tables.is_worthwhile(run.count):
+            for part in run.parts(self.writers):
+                yield partial(self._hash_tables.write, digests=part)
+            return
+        for code, digests, entries in run.pieces():
             yield partial(self._db.insert_hashes, code=code, digests=digests, entries=entries)
 
     def write_pieces(self, commit: Commit, pieces: Iterable[Callable[[Connection], None]]) -> None:
@@ -192,17 +201,15 @@ class Stage:
         page = self._db.sql(
             'SELECT id, hashes FROM entry WHERE id BETWEEN ? AND ? AND "import" = ? ORDER BY id LIMIT ?'
         )
-        delete_hash = self._db.sql("DELETE FROM hash WHERE algorithm = ? AND digest = ? AND entry = ?")
         for first, last in ranges:
             while rows := self._db.fetch(page, (first, last, commit.key, PAGE)):
-                keys = sorted(
+                hashes = [
                     (s.ALGORITHM_CODES[h.algorithm], h.digest, row[0]) for row in rows for h in unpack_hashes(row[1])
-                )
+                ]
                 self._leases.presence.keep()
                 with self._db.write() as c:
                     self._leases.renew(c, commit)
-                    if keys:
-                        c.exec_driver_sql(delete_hash, keys)
+                    self._db.delete_hashes(c, hashes)
                     videos.delete_frames(c, self._db, [row[0] for row in rows])
                     c.execute(sa.delete(s.entry).where(s.entry.c.id.between(rows[0][0], rows[-1][0])))
             with self._db.write() as c:

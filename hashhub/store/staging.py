@@ -8,6 +8,7 @@ runs.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import threading
 import time
@@ -26,6 +27,9 @@ from hashhub.store.schema import ACTIVE
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 PIECE: Final = 50_000  # rows in one transaction of a run: 0.1 to 0.3 s, so that other writers do not wait long
+
+Piece = tuple[int, NDArray[np.uint8], NDArray[np.int64]]
+"""Hashes of one algorithm: its code, digests uint8[n, bytes] and their entries int64[n]."""
 
 
 class Commit:
@@ -99,21 +103,46 @@ class Commit:
         active.pop(FRAMES.code, None)
         return {NAMES[code]: np.concatenate(digests) for code, digests in active.items()}
 
-    def take_run(self) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.int64]]]:
-        """Hand over the gathered hashes in pieces, sorted by algorithm and digest: the algorithm's code, digests
-        uint8[n, bytes] and their entries int64[n].
-        """
+    def take_run(self) -> Run:
+        """Hand over the gathered hashes."""
         gathered, self.hashes, self.size = self.hashes, {}, 0
+        return Run(gathered)
+
+
+class Run:
+    """Hashes that were gathered, to be written in the order of algorithms and digests."""
+
+    def __init__(self, gathered: dict[int, list[tuple[NDArray[np.uint8], NDArray[np.int64]]]]) -> None:
+        """`gathered` is emptied."""
+        self._columns: list[tuple[int, NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]] = []
         for code in sorted(gathered):
             parts = gathered.pop(code)
             matrix = np.concatenate([digests for digests, _ in parts])
             entries = np.concatenate([ids for _, ids in parts])
             del parts
             # The heads order digests well enough: only the locality of the writes depends on it.
-            order = np.argsort(heads_of(matrix))
-            for start in range(0, len(order), PIECE):
-                part = order[start : start + PIECE]
+            self._columns.append((code, matrix, entries, np.argsort(heads_of(matrix))))
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return sum(len(entries) for _, _, entries, _ in self._columns)
+
+    def pieces(self, first: int = 0, last: int | None = None) -> Iterator[Piece]:
+        """Yield those from `first` to before `last`."""
+        last = self.count if last is None else last
+        before = 0
+        for code, matrix, entries, order in self._columns:
+            of_code = order[max(0, first - before) : max(0, last - before)]
+            before += len(order)
+            for start in range(0, len(of_code), PIECE):
+                part = of_code[start : start + PIECE]
                 yield code, np.take(matrix, part, axis=0), entries[part]  # a fifth of what indexing takes
+
+    def parts(self, n: int) -> list[Iterator[Piece]]:
+        """Return the pieces of each of `n` equal parts."""
+        bounds = [self.count * i // n for i in range(n + 1)]
+        return [self.pieces(first, last) for first, last in itertools.pairwise(bounds)]
 
 
 def _elements(values: Sequence[object]) -> bytes:

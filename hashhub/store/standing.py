@@ -453,13 +453,7 @@ class Standing:
         )
         delete_frames(c, self._db, [entry_id])
         clear(c, [entry_id])
-        t = s.hash_
-        for h in hashes:
-            c.execute(
-                sa.delete(t).where(
-                    t.c.algorithm == s.ALGORITHM_CODES[h.algorithm], t.c.digest == h.digest, t.c.entry == entry_id
-                )
-            )
+        self._db.delete_hashes(c, [(s.ALGORITHM_CODES[h.algorithm], h.digest, entry_id) for h in hashes])
 
     def _clear_words(self, c: Connection, entry_id: int, subject: str) -> None:
         """Clear what findings, reviews, withdrawals and events about an entry alone say in words."""

@@ -51,6 +51,7 @@ from hashhub.store.entries import Entries
 from hashhub.store.events import Events
 from hashhub.store.extracting import Extracting
 from hashhub.store.feeds import Feeds
+from hashhub.store.hash_tables import HashTables
 from hashhub.store.holds import Holds
 from hashhub.store.imports import Imports
 from hashhub.store.leases import Leases
@@ -101,9 +102,12 @@ class Store:
         self.extracting: Final = Extracting(database, outstanding, self.entries)
         self.leases: Final = Leases(database)
         reports = Reports(database, self.leases)
-        self.stage: Final = Stage(database, writing, self.leases, reports)
+        hash_tables = HashTables(database)
+        self.stage: Final = Stage(database, hash_tables, writing, self.leases, reports)
         self.imports: Final = Imports(database, self.leases, self.stage, reports)
-        self.commits: Final = Commits(database, outstanding, writing, self.leases, self.stage, self.imports)
+        self.commits: Final = Commits(
+            database, outstanding, writing, self.leases, self.stage, self.imports, hash_tables
+        )
         self.feeds: Final = Feeds(database, self.entries)
         self.history: Final = Events(database)
         self.undoing: Final = Undoing(database, outstanding)

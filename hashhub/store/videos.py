@@ -70,8 +70,7 @@ def delete_frames(c: Connection, db: Database, ids: Sequence[int]) -> int:
     gone: list[tuple[int]] = []
     for entry, packed in frames_of(db, ids, c):
         digests = [(VPDQ.code, digest.tobytes(), entry) for digest in matching_digests(packed)]
-        if digests:
-            c.exec_driver_sql(db.sql("DELETE FROM hash WHERE algorithm = ? AND digest = ? AND entry = ?"), digests)
+        db.delete_hashes(c, digests)
         count += len(digests)
         gone.append((entry,))
     if gone:
