@@ -34,7 +34,8 @@ LEAST: Final = 200_000
 """Digests that are worth a table: some 0.2 s to write, in place of 0.9."""
 MOST_TABLES: Final = 24  # beyond which digests go into `hash` until some tables were merged
 MERGED_AT: Final = 4  # tables of about one size
-_MERGE_LOCK: Final = 0x6861736868756222  # key of the advisory lock: one process merges at a time
+MERGE_LOCK: Final = 0x6861736868756222
+"""Key of the advisory lock: one process merges at a time, and none while somebody shares the lock."""
 _PARTS: Final = 16  # statements that copy one algorithm's digests, between which a merge can be left
 _LOCK_MILLISECONDS: Final = 50  # for so long those who look digests up wait, at most, behind one who waits himself
 _ATTEMPTS: Final = 50
@@ -48,8 +49,15 @@ class HashTables:
         self._db = database
 
     def is_worthwhile(self, count: int) -> bool:
-        """Whether so many digests should get a table."""
-        return not self._db.is_sqlite and count >= LEAST and len(self._rows_of_tables()) < MOST_TABLES
+        """Whether so many digests should get a table, and may."""
+        if self._db.is_sqlite or count < LEAST or len(self._rows_of_tables()) >= MOST_TABLES:
+            return False
+        # Who may write rows only, since somebody else keeps the tables up to date, writes rows.
+        sql = (
+            "SELECT pg_has_role(relowner, 'USAGE') AND has_schema_privilege(relnamespace, 'CREATE') "
+            "FROM pg_class WHERE oid = 'hash'::regclass"
+        )
+        return bool(self._db.fetch(sql)[0][0])
 
     def write(self, c: Connection, digests: Iterable[Piece]) -> None:
         """Write digests into a new table, which others see once the transaction ends."""
@@ -66,7 +74,7 @@ class HashTables:
         while not self._db.is_sqlite and _due(self._rows_of_tables()) and not is_stopping():
             try:
                 with self._db.write() as c:
-                    is_alone = c.execute(sa.select(sa.func.pg_try_advisory_xact_lock(_MERGE_LOCK))).scalar_one()
+                    is_alone = c.execute(sa.select(sa.func.pg_try_advisory_xact_lock(MERGE_LOCK))).scalar_one()
                     names = _due(self._rows_of_tables()) if is_alone else []
                     if not names:
                         break
@@ -117,7 +125,8 @@ class HashTables:
                 if not is_lock_timeout(e):
                     raise
             time.sleep(_PAUSE_SECONDS)
-        raise _LeftError
+        else:
+            raise _LeftError
 
     def _rows_of_tables(self) -> dict[str, int]:
         """Return about how many rows each of the tables has."""

@@ -27,7 +27,7 @@ from hashhub.model import (
     ReviewKind,
     SchemeStatus,
 )
-from hashhub.store import FindingRun, Store, comparison, entries, staging
+from hashhub.store import FindingRun, Store, comparison, entries, hash_tables, staging
 from hashhub.store import schema as s
 from hashhub.store import stage as module
 from hashhub.store.database import Database
@@ -597,21 +597,27 @@ def test_entries_that_are_alike_but_for_some_of_them_are_kept_as_they_were_stage
         assert (entry.provenance.position, entry.media_size) == (row.record.position, row.record.media_size)
 
 
+@pytest.mark.parametrize("least", [1, 10**9])
 def test_when_one_of_two_writers_fails_nothing_of_the_run_stays(
-    filled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch
+    filled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch, least: int
 ) -> None:
+    monkeypatch.setattr(hash_tables, "LEAST", least)
     monkeypatch.setattr(staging, "PIECE", 3)
     numbers = range(1000, 1020)
     import_id = fill.begin(filled)
     fill.stage(filled, import_id, numbers)
-    insert, left = Database.insert_hashes, itertools.count()
+    left = itertools.count()
 
-    def fails_once(*arguments: Any, **named: Any) -> None:
-        if next(left) == 4:
-            raise Unavailable("the connection broke")
-        insert(*arguments, **named)
+    def failing(write: Any) -> Any:
+        def fails_once(*arguments: Any, **named: Any) -> None:
+            if next(left) == 10:
+                raise Unavailable("the connection broke")
+            write(*arguments, **named)
 
-    monkeypatch.setattr(Database, "insert_hashes", fails_once)
+        return fails_once
+
+    for name in ("insert_hashes", "fill_hashes"):
+        monkeypatch.setattr(Database, name, failing(getattr(Database, name)))
     with pytest.raises(Unavailable, match="broke"):
         filled.commits.finish_commit(import_id, counts=Counts())
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("pieces")]
