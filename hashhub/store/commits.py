@@ -248,7 +248,7 @@ class Commits:
             self._outstanding.settle(is_alone=True, is_stopping=is_stopping)
         finally:
             self._imports.sweep_batches(is_stopping)
-        self._hash_tables.merge(is_stopping)
+        self._hash_tables.merge(is_stopping, self._imports.are_coming_in)
 
     def settle(self) -> None:
         """Write what earlier commits have withdrawn into the rows of those entries. It never fails the write before it,

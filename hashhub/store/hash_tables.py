@@ -34,6 +34,7 @@ LEAST: Final = 200_000
 """Digests that are worth a table: some 0.2 s to write, in place of 0.9."""
 MOST_TABLES: Final = 24  # beyond which digests go into `hash` until some tables were merged
 MERGED_AT: Final = 4  # tables of about one size
+URGENT: Final = 12  # tables, with which a merge begins though lists come in
 MERGE_LOCK: Final = 0x6861736868756222
 """Key of the advisory lock: one process merges at a time, and none while somebody shares the lock."""
 _PARTS: Final = 16  # statements that copy one algorithm's digests, between which a merge can be left
@@ -67,11 +68,15 @@ class HashTables:
         c.exec_driver_sql(_indexing(name))
         _add(c, name)
 
-    def merge(self, is_stopping: Callable[[], bool]) -> None:
+    def merge(self, is_stopping: Callable[[], bool], is_busy: Callable[[], bool] = lambda: False) -> None:
         """Make one table of several, where there are enough of about one size. `is_stopping`: asked before each piece
-        of work; where it returns True, all is left as it was.
+        of work; where it returns True, all is left as it was. `is_busy`: whether that should wait for another time.
         """
-        while not self._db.is_sqlite and _due(self._rows_of_tables()) and not is_stopping():
+        if self._db.is_sqlite:
+            return
+        while _due(self._rows_of_tables()) and not is_stopping():
+            if len(self._rows_of_tables()) < URGENT and is_busy():
+                return
             try:
                 with self._db.write() as c:
                     is_alone = c.execute(sa.select(sa.func.pg_try_advisory_xact_lock(MERGE_LOCK))).scalar_one()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +173,29 @@ def test_a_merge_waits_for_others_and_they_do_not_wait_for_it(
     assert rows(tabled) == before
 
 
+def test_whoever_begins_to_read_at_the_end_of_a_merge_misses_nothing(
+    tabled: Store, fill: Any, other: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One who has listed the tables must not look into them without the one that takes their place."""
+    fill_tables(tabled, fill, 2)
+    before = len(rows(tabled))
+    add = hash_tables._add
+    reading: list[Future[Any]] = []
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = %s"
+
+    def meanwhile(*arguments: Any) -> None:
+        reading.append(beside.submit(other.execute, "SELECT count(*) FROM hash"))
+        while tabled._db.fetch(waiting, (other.info.backend_pid,)) == [(0,)]:
+            assert not reading[0].done()
+        add(*arguments)
+
+    monkeypatch.setattr(hash_tables, "_add", meanwhile)
+    with ThreadPoolExecutor(1) as beside:
+        tables_of(tabled).merge(never)
+    assert reading[0].result().fetchone() == (before,)
+    assert len(tables(tabled)) == 1
+
+
 def test_a_merge_that_never_gets_its_turn_leaves_all_as_it_was(
     tabled: Store, fill: Any, other: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +250,20 @@ def test_one_merges_at_a_time_and_nobody_while_a_copy_is_made(
     other.execute("SELECT pg_advisory_unlock_all()")
     tables_of(tabled).merge(never)
     assert len(tables(tabled)) == 1
+
+
+def test_while_lists_come_in_merges_wait_until_there_are_many_tables(
+    tabled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hash_tables, "URGENT", 6)
+    opened = tabled.imports.create_import(fill.new())
+    fill_tables(tabled, fill, 2)
+    tabled.commits.tidy()
+    assert len(tables(tabled)) == 4
+    fill.contribute(tabled, range(20, 26))
+    tabled.commits.tidy()
+    assert len(tables(tabled)) == 1
+    tabled.imports.cancel_import(opened.id)
 
 
 def test_where_nobody_merges_there_are_not_more_tables_than_a_look_can_bear(
