@@ -91,7 +91,7 @@ class HashTables:
 
     def _merge(self, c: Connection, names: Sequence[str], is_stopping: Callable[[], bool]) -> int:
         """Take the place of tables with one of all their rows; return how many."""
-        digests = " UNION ALL ".join(f"SELECT algorithm, digest, entry FROM {name}" for name in names)  # noqa: S608 - ours
+        digests = " UNION ALL ".join(f"SELECT algorithm, digest, entry FROM {name}" for name in names)  # noqa: S608
         part = "algorithm = %s AND digest >= %s AND (digest < %s OR %s)"
         rows = 0
         merged = _create(c)

@@ -47,7 +47,7 @@ def tables_of(store: Store) -> HashTables:
 
 
 def rows(store: Store, of: str = "hash") -> list[Row]:
-    return sorted((row[0], bytes(row[1]), row[2]) for row in store._db.fetch(f"SELECT * FROM {of}"))  # noqa: S608 - ours
+    return sorted((row[0], bytes(row[1]), row[2]) for row in store._db.fetch(f"SELECT * FROM {of}"))  # noqa: S608
 
 
 def tables(store: Store) -> list[str]:
