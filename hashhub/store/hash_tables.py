@@ -66,7 +66,7 @@ class HashTables:
         for code, matrix, entries in digests:
             self._db.fill_hashes(c, name, code, matrix, entries)
         c.exec_driver_sql(_indexing(name))
-        _add(c, name)
+        c.exec_driver_sql(_adding(name))
 
     def merge(self, is_stopping: Callable[[], bool], is_busy: Callable[[], bool] = lambda: False) -> None:
         """Make one table of several, where there are enough of about one size. `is_stopping`: asked before each piece
@@ -106,7 +106,7 @@ class HashTables:
         _execute(c, _indexing(merged), is_stopping)
         self._lock(c, names, rows)
         c.exec_driver_sql(f"DROP TABLE {', '.join(names)}")
-        _add(c, merged)
+        c.exec_driver_sql(_adding(merged))
         return rows
 
     def _lock(self, c: Connection, names: Sequence[str], rows: int) -> None:
@@ -150,13 +150,15 @@ def _create(c: Connection) -> str:
 
 
 def _indexing(name: str) -> str:
-    return f"ALTER TABLE {name} ADD PRIMARY KEY (algorithm, digest, entry)"
+    """Return what makes a table that is filled fit to be read: one of which nothing is known may be read from end to
+    end.
+    """
+    return f"ALTER TABLE {name} ADD PRIMARY KEY (algorithm, digest, entry); ANALYZE {name}"
 
 
-def _add(c: Connection, name: str) -> None:
-    """Make a table that is filled and indexed a part of `hash`."""
-    c.exec_driver_sql(f"ANALYZE {name}")  # a table of which nothing is known may be read from end to end
-    c.exec_driver_sql(f"ALTER TABLE {name} INHERIT hash")
+def _adding(name: str) -> str:
+    """Return what makes such a table a part of `hash`."""
+    return f"ALTER TABLE {name} INHERIT hash"
 
 
 def _execute(c: Connection, sql: str, is_stopping: Callable[[], bool]) -> None:

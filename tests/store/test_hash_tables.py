@@ -179,17 +179,17 @@ def test_whoever_begins_to_read_at_the_end_of_a_merge_misses_nothing(
     """One who has listed the tables must not look into them without the one that takes their place."""
     fill_tables(tabled, fill, 2)
     before = len(rows(tabled))
-    add = hash_tables._add
+    adding = hash_tables._adding
     reading: list[Future[Any]] = []
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = %s"
 
-    def meanwhile(*arguments: Any) -> None:
+    def meanwhile(name: str) -> str:
         reading.append(beside.submit(other.execute, "SELECT count(*) FROM hash"))
         while tabled._db.fetch(waiting, (other.info.backend_pid,)) == [(0,)]:
             assert not reading[0].done()
-        add(*arguments)
+        return adding(name)
 
-    monkeypatch.setattr(hash_tables, "_add", meanwhile)
+    monkeypatch.setattr(hash_tables, "_adding", meanwhile)
     with ThreadPoolExecutor(1) as beside:
         tables_of(tabled).merge(never)
     assert reading[0].result().fetchone() == (before,)
