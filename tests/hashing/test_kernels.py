@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import imagehash
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,7 @@ from PIL import Image
 
 from hashhub.hashing import DEFAULT_LIMITS, Transform, compiled, hash_media, pdq, pdq_kernels, variants
 from hashhub.hashing import pixels as of_pillow
-from hashhub.hashing.grey import Grey, _agrees_with_pillow
+from hashhub.hashing.grey import Grey, _agrees_with_pillow, room_beside_pdq
 from hashhub.hashing.pixels import pixels_in_place, reduced, rgb_pixels
 from hashhub.hashing.pool import MediaPool
 
@@ -137,6 +139,73 @@ def test_luminance_is_divided_by_a_thousand_as_floats_are() -> None:
     assert np.array_equal(np.array(ours, np.float32), counts.astype(np.float32) / np.float32(1000))
 
 
+def quotients(totals: NDArray[np.float32], size: int, out: NDArray[np.float32]) -> None:
+    divisor = np.float32(size)
+    reciprocal = np.float32(1) / divisor
+    for i in range(len(totals)):
+        out[i] = pdq_kernels._quotient(totals[i], divisor, reciprocal)
+
+
+def test_sums_of_a_window_are_divided_as_floats_are() -> None:
+    """By each number of rows or columns that a window may have: a 128th of 65,536, and fewer at the edges."""
+    divide: Any = numba.njit(error_model="numpy")(quotients)
+    rng = np.random.default_rng(8)
+    for size in range(1, 513):
+        # Sums of a window, what is left of one by rounding, and the floats around whole and half quotients.
+        sums = rng.integers(0, 255_000 * size, 3000).astype(np.float32) / np.float32(1000)
+        residues = rng.uniform(-1, 1, 1000).astype(np.float32) * np.float32(2.0) ** rng.integers(-40, -4, 1000)
+        near = rng.integers(1, 1 << 24, 3000).astype(np.float32) * np.float32(2.0) ** rng.integers(-30, 0, 3000)
+        near = (near.astype(np.float64) * size).astype(np.float32)
+        halves = ((rng.integers(1 << 23, 1 << 24, 3000) + 0.5) * size).astype(np.float32)
+        around = [np.nextafter(part, np.float32(to)) for part in (near, halves) for to in (-np.inf, np.inf)]
+        totals = np.concatenate([[0.0], sums, residues, near, halves, *around]).astype(np.float32)
+        ours = np.empty_like(totals)
+        divide(totals, size, ours)
+        assert np.array_equal(ours.view(np.uint32), (totals / np.float32(size)).view(np.uint32)), size
+
+
+@pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="all others do it in one step")
+def test_a_processor_that_does_not_multiply_and_add_in_one_step_divides(tmp_path: Path) -> None:
+    """Of it, Numba compiles a division; a call of the C library's would take a hundred times as long."""
+    code = """
+import numba
+from hashhub.hashing import pdq_kernels
+from numba import float32
+divide = numba.njit(float32(float32, float32, float32))(lambda a, b, c: pdq_kernels._quotient(a, b, c))
+assembly = str(*divide.inspect_asm().values())
+print("fmaf" in assembly or "vfm" in assembly, "divss" in assembly, divide(1.0, 3.0, 0.0))
+"""
+    features = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    is_fused, is_division, third = run(code, cache=tmp_path, **features).split()
+    assert (is_fused, is_division) == ("False", "True")
+    assert np.float32(third) == np.float32(1) / np.float32(3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(64, 700), st.integers(64, 700), st.integers(0, 2**32), st.booleans(), st.booleans(), st.booleans())
+def test_grey_beside_pdq_is_pillows(
+    width: int, height: int, seed: int, extreme: bool, in_place: bool, is_mirrored: bool
+) -> None:
+    assert compiled.load()
+    picture = noise(width, height, seed, extreme=extreme)
+    pixels = rgb_pixels(picture) if in_place else np.asarray(picture)
+    forms = [(False, False), (True, False), (False, True), (True, True)] if is_mirrored else [(False, False)]
+    grey = room_beside_pdq(pixels)
+    assert (grey is None) is ((width, height) == (64, 64)), "which is not filtered"
+    assert pdq.compute(pixels, forms, grey) == pdq.compute_with_numpy(np.asarray(picture), forms)
+    if grey is not None:
+        assert np.array_equal(grey, np.asarray(picture.convert("L")))
+
+
+@pytest.mark.parametrize("size", [(63, 900), (900, 63), (5, 5), (64, 64), (65_537, 64)])
+def test_pictures_that_are_not_filtered_as_they_are_have_no_room_beside(size: tuple[int, int]) -> None:
+    assert compiled.load()
+    picture = Image.new("RGB", size, (10, 100, 200))
+    pixels = np.asarray(picture)
+    assert room_beside_pdq(pixels) is None
+    assert Grey.of(picture, pixels).resized(9, 8).tobytes() == picture.convert("L").resize((9, 8)).tobytes()
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(5, 500), st.integers(5, 500), st.integers(0, 2**32), st.booleans())
 def test_pdq_is_the_same_of_pixels_in_place(width: int, height: int, seed: int, extreme: bool) -> None:
@@ -179,8 +248,8 @@ def test_without_numba_the_answers_are_the_same(tmp_path: Path) -> None:
     assert len(answers) == 1
 
 
-def run(code: str, *arguments: str, cache: Path | None = None) -> str:
-    environment = os.environ | ({"HASHHUB_KERNEL_CACHE": str(cache)} if cache else {})
+def run(code: str, *arguments: str, cache: Path | None = None, **variables: str) -> str:
+    environment = os.environ | variables | ({"HASHHUB_KERNEL_CACHE": str(cache)} if cache else {})
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         check=False,
