@@ -114,6 +114,48 @@ def test_sums_of_a_reduced_picture_are_numpys(width: int, height: int, coarse: i
         assert np.array_equal(ours, numpys)
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(2, 200),
+    st.integers(2, 200),
+    st.integers(1, 9),
+    st.sampled_from([0, 1, 3, 8, 255]),
+    st.sampled_from([1, 2, 5, 40]),
+    st.integers(0, 2**32),
+)
+def test_the_ground_of_a_screen_and_its_still_places_are_numpys(
+    width: int, height: int, coarse: int, noise_of: int, colours: int, seed: int
+) -> None:
+    """Blocks of few colours, with noise that is below what counts as flat, at it, and above."""
+    assert compiled.load()
+    random = np.random.default_rng(seed)
+    palette = random.integers(0, 256, (colours, 4))
+    drawn = palette[random.integers(0, colours, (height, width))]
+    drawn = drawn.repeat(coarse, axis=0)[:height].repeat(coarse, axis=1)[:, :width]
+    pixels = np.clip(drawn + random.integers(0, noise_of + 1, drawn.shape), 0, 255).astype(np.uint8)
+    light, flat, ground = variants._ground(pixels)
+    still = variants._still(light)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(compiled, "are_used", lambda: False)
+        expected = (*variants._ground(pixels), variants._still(light))
+    for ours, numpys in zip((light, flat, ground, still), expected, strict=True):
+        assert (ours is None) is (numpys is None)
+        if ours is not None and numpys is not None:
+            assert ours.dtype == numpys.dtype
+            assert np.array_equal(ours, numpys)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 48), st.integers(1, 48), st.sampled_from([1, 2, 4, 1000]), st.integers(0, 2**32))
+def test_of_equally_heavy_rectangles_numpys_is_taken(rows: int, columns: int, levels: int, seed: int) -> None:
+    assert compiled.load()
+    score = 1 - 2.5 * np.random.default_rng(seed).integers(0, levels + 1, (rows, columns)) / levels
+    ours = variants._heaviest(score)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(compiled, "are_used", lambda: False)
+        assert ours == variants._heaviest(score)
+
+
 def test_pixels_are_read_where_pillow_has_them_and_outlive_the_picture() -> None:
     picture = noise(301, 203, 4)
     expected = np.asarray(picture)
