@@ -52,7 +52,7 @@ _BYTE = ir.IntType(8)
 
 _NEAR: Final = 1.03125 / 1024  # a 1000th, but for a 32nd of it, in six bits
 _REST: Final = 0.001 - _NEAR
-_AHEAD: Final = 64  # words: the processor itself does not look beyond a page, which is less than a row
+_AHEAD: Final = 64  # words that are fetched ahead: processors do so by themselves only within a page of memory
 
 
 # --- What LLVM is told directly ---------------------------------------------------------------------------------------
@@ -167,15 +167,14 @@ def _lighting(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         builder.call(fetch, [builder.bitcast(ahead, _BYTE.as_pointer()), *how])
         red_blue = builder.and_(words, all_of(0xFF00FF))
         green = builder.and_(builder.lshr(words, all_of(8)), all_of(0xFF))
-        count = builder.add(_summed_pairs(builder, red_blue, 299, 114), _summed_pairs(builder, green, 587, 0))
+        count = builder.add(_summed_pairs(builder, red_blue, 299, 114), builder.mul(green, all_of(587)))
         count = builder.uitofp(count, _VECTOR)
         near, rest = (builder.fmul(count, all_of(float(np.float32(share)), _VECTOR)) for share in (_NEAR, _REST))
         rows.append(builder.fadd(near, rest))
         index = builder.add(index, args[2])
         if len(args) > 5:  # noqa: PLR2004 - those of `_light_tile`
-            # 38470 is twice 19235, which has 15 bits.
-            level = builder.shl(_summed_pairs(builder, green, 19235, 0), all_of(1))
-            level = builder.add(builder.add(level, _summed_pairs(builder, red_blue, 19595, 7471)), all_of(0x8000))
+            level = builder.add(_summed_pairs(builder, red_blue, 19595, 7471), builder.mul(green, all_of(38470)))
+            level = builder.add(level, all_of(0x8000))
             grey = builder.trunc(builder.lshr(level, all_of(16)), ir.VectorType(_BYTE, LANES))
             to = builder.add(args[6], builder.mul(args[2], ir.Constant(_INDEX, row)))
             data = _data(context, builder, signature.args[5], args[5])
@@ -227,6 +226,16 @@ def _divided(context: Any, builder: Any, total: Any, size: Any, reciprocal: Any)
     return builder.call(fused, [left, reciprocal, near])
 
 
+def _divisors(builder: Any, size: Any) -> list[Any]:
+    """Emit vectors of a size and of its reciprocal, for `_divided`."""
+    nothing = ir.Constant(_VECTOR, ir.Undefined)
+    vectors = []
+    for number in (size, builder.fdiv(ir.Constant(_FLOAT, 1.0), size)):
+        first = builder.insert_element(nothing, number, ir.Constant(_LANE, 0))
+        vectors.append(_shuffled(builder, first, nothing, [0] * LANES))
+    return vectors
+
+
 @intrinsic
 def _quotient(_context: Any, _total: Any, _size: Any, _reciprocal: Any) -> Any:
     """Return total / size as float32. `reciprocal`: of the size, a whole number below 2**10."""
@@ -262,11 +271,7 @@ def _settle_tile(
         read, kept, places, sums, written = (
             _data(context, builder, signature.args[i], args[i]) for i in (0, 2, 5, 6, 9)
         )
-        nothing = ir.Constant(_VECTOR, ir.Undefined)
-        sizes = []
-        for number in (args[8], builder.fdiv(ir.Constant(_FLOAT, 1.0), args[8])):
-            first = builder.insert_element(nothing, number, ir.Constant(_LANE, 0))
-            sizes.append(_shuffled(builder, first, nothing, [0] * LANES))
+        sizes = _divisors(builder, args[8])
         entering = _transposed(builder, _loaded(builder, read, args[1], ir.Constant(_INDEX, LANES)))
         running = _vector(builder, sums, args[7])
         new = builder.load(running, align=4)
@@ -295,11 +300,7 @@ def _gliding(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     stores = len(args) > 6  # noqa: PLR2004 - those of `_glide`
     if stores:
         means = _data(context, builder, signature.args[6], args[6])
-        nothing = ir.Constant(_VECTOR, ir.Undefined)
-        sizes = []
-        for number in (args[8], builder.fdiv(ir.Constant(_FLOAT, 1.0), args[8])):
-            first = builder.insert_element(nothing, number, ir.Constant(_LANE, 0))
-            sizes.append(_shuffled(builder, first, nothing, [0] * LANES))
+        sizes = _divisors(builder, args[8])
     register = cgutils.alloca_once(builder, _VECTOR)  # LLVM keeps it in a register
     builder.store(builder.load(total, align=4), register)
     with cgutils.for_range(builder, count) as loop:
