@@ -1,7 +1,10 @@
-"""The compiled loops of variants: Pillow's `reduce`, to the bit, and sums that NumPy takes five times as long for.
+"""The compiled loops of variants: Pillow's `reduce`, to the bit, and what NumPy takes several times as long for.
 
 Pillow gives each pixel of the smaller picture the rounded mean of a square of the larger, in integers of 32 bits
 (libImaging/Reduce.c): those at the right and at the bottom that of what is left of their squares.
+
+The rest is done on a small picture, where NumPy makes a pass, and an array, of each comparison. What it is for is said
+in `hashing.variants`, which has the same in NumPy; floats are computed in its order, and of equals the first is taken.
 """
 
 from __future__ import annotations
@@ -195,6 +198,61 @@ def heaviest(until: NDArray[np.float32]) -> tuple[int, int, int, int]:
 
 
 @jit
+def _share(counts: NDArray[np.int32], line: int, begin: int, end: int, pooled: int, least: int) -> float:
+    """Return the share of a line that is an edge between two places, in `pooled` pixels; -1 where they are too near."""
+    first, last = begin // pooled, end // pooled
+    length = (last - first) * pooled
+    return (counts[last, line] - counts[first, line]) / length if length >= least else -1.0
+
+
+@jit
+def edged(
+    lefts: NDArray[np.int64],
+    of_lefts: NDArray[np.int32],
+    rights: NDArray[np.int64],
+    of_rights: NDArray[np.int32],
+    tops: NDArray[np.int64],
+    of_tops: NDArray[np.int32],
+    bottoms: NDArray[np.int64],
+    of_bottoms: NDArray[np.int32],
+    still: NDArray[np.int32],
+    pooled: int,
+    least: int,
+    each: float,
+    in_all: float,
+    still_costs: float,
+    ground_costs: float,
+    sides: NDArray[np.int64],
+) -> bool:
+    """Write left, top, right and bottom of the rectangle whose sides are edges by `each` at least, by `in_all`
+    together, and which has the most in it that is not still; return whether there is one that is not mostly still.
+
+    Of lines that may be a side: where they are, and how much of them is an edge, as `count_edges` counts. `still`: of
+    `add_up`. Of equal rectangles the first is taken, in the order of the lines.
+    """
+    best, best_area, best_still = -np.inf, 0.0, 0.0
+    for a, left in enumerate(lefts):
+        for b, right in enumerate(rights):
+            for c, top in enumerate(tops):
+                of_top = _share(of_tops, c, left, right, pooled, least)
+                if of_top < each:
+                    continue
+                for d, bottom in enumerate(bottoms):
+                    of_left = _share(of_lefts, a, top, bottom, pooled, least)
+                    of_right = _share(of_rights, b, top, bottom, pooled, least)
+                    of_bottom = _share(of_bottoms, d, left, right, pooled, least)
+                    if min(of_left, of_right, of_bottom) < each or of_left + of_right + of_top + of_bottom < in_all:
+                        continue
+                    area = np.float64((right - left) * (bottom - top))
+                    bare = still[bottom, right] - still[top, right] - still[bottom, left] + still[top, left]
+                    weight = area - still_costs * bare
+                    if weight > best:
+                        best, best_area, best_still = weight, area, np.float64(bare)
+                        sides[0], sides[1], sides[2], sides[3] = left, top, right, bottom
+    return ground_costs * best_still < best_area
+
+
+@jit
 def add_up(mask: NDArray[np.uint8], table: NDArray[np.int32]) -> None:
     """Write the summed-area table of uint8[height, width] to int32[height + 1, width + 1]."""
     height, width = mask.shape
@@ -252,6 +310,7 @@ _pixels = types.Array(types.uint8, 3, "C")
 _mask = types.Array(types.uint8, 2, "C")
 _levels = types.Array(types.int16, 2, "C")
 _bytes = types.Array(types.uint8, 1, "C")
+_places = types.Array(types.int64, 1, "C")
 SIGNATURES: Final[tuple[tuple[Any, tuple[Any, ...]], ...]] = (
     (
         reduce,
@@ -261,9 +320,13 @@ SIGNATURES: Final[tuple[tuple[Any, tuple[Any, ...]], ...]] = (
     (mark_alike, (_levels, types.int64, _mask)),
     (widen, (_mask,)),
     (count_colours, (_pixels, _mask, types.Array(types.int32, 1, "C"))),
-    (add_colours, (_pixels, _mask, types.int64, types.Array(types.int64, 1, "C"))),
+    (add_colours, (_pixels, _mask, types.int64, _places)),
     (mark_colour, (_pixels, _bytes, _bytes, _mask)),
     (heaviest, (types.Array(types.float32, 2, "C"),)),
+    (
+        edged,
+        (*(_places, _counts) * 4, _counts, types.int64, types.int64, *(types.float64,) * 4, _places),
+    ),
     (add_up, (_mask, _counts)),
     (most_gained, (_counts, types.Array(types.float32, 1, "C"), types.Array(types.float64, 1, "C"))),
     (count_edges, (_levels, types.int64, types.int64, types.int64, _counts, _counts)),

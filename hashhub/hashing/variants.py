@@ -516,6 +516,14 @@ def _edged(light: _Levels) -> Box | None:
     tops, bottoms = _edge_lines(turned)
     if not (len(lefts.at) and len(rights.at) and len(tops.at) and len(bottoms.at)):
         return None
+    if compiled.are_used():
+        from hashhub.hashing import variant_kernels
+
+        sides = np.zeros(4, np.int64)
+        costs = (_EDGED, _EDGED_IN_ALL, _STILL_COSTS, _GROUND_COSTS)
+        lines = (*lefts, *rights, *tops, *bottoms)
+        has_one = variant_kernels.edged(*lines, ground, _POOLED, _LEAST_SIDE // _HALVES, *costs, sides)
+        return Box(*sides.tolist()) if has_one else None
     down = (tops.at[:, None] // _POOLED, bottoms.at[None, :] // _POOLED)  # (tops, bottoms)
     across = (lefts.at[:, None] // _POOLED, rights.at[None, :] // _POOLED)  # (lefts, rights)
     left, right = (_shares(lines, *down) for lines in (lefts, rights))  # (lines, tops, bottoms)
@@ -592,7 +600,7 @@ def _edge_lines(light: _Levels) -> tuple[_Lines, _Lines]:
         gain = _gains(counts)
         order = np.argsort(-gain)[: 2 * _EDGES]
         order = order[gain[order] > 0][:_EDGES]
-        sides.append(_Lines(order + 1, counts[:, order]))
+        sides.append(_Lines(order + 1, counts.take(order, axis=1)))
     return sides[0], sides[1]
 
 

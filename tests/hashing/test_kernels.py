@@ -146,6 +146,28 @@ def test_the_ground_of_a_screen_and_its_still_places_are_numpys(
 
 
 @settings(max_examples=100, deadline=None)
+@given(st.integers(30, 200), st.integers(30, 200), st.integers(0, 4), st.integers(1, 12), st.integers(0, 2**32))
+def test_the_rectangle_with_an_edge_on_each_side_is_numpys(
+    width: int, height: int, drawn: int, texture: int, seed: int
+) -> None:
+    """Rectangles of noise, one over the other, on a ground that is flat or has some noise itself."""
+    assert compiled.load()
+    random = np.random.default_rng(seed)
+    light = 400 + random.integers(0, texture, (height, width))
+    for _number in range(drawn):
+        left, top = int(random.integers(0, width - 20)), int(random.integers(0, height - 20))
+        right, bottom = int(random.integers(left + 10, width + 1)), int(random.integers(top + 10, height + 1))
+        light[top:bottom, left:right] = 1000
+        inside = random.integers(0, 1021, (bottom - top - 2, right - left - 2))
+        light[top + 1 : bottom - 1, left + 1 : right - 1] = inside
+    levels = light.astype(np.int16)
+    ours = variants._edged(levels)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(compiled, "are_used", lambda: False)
+        assert ours == variants._edged(levels)
+
+
+@settings(max_examples=100, deadline=None)
 @given(st.integers(1, 48), st.integers(1, 48), st.sampled_from([1, 2, 4, 1000]), st.integers(0, 2**32))
 def test_of_equally_heavy_rectangles_numpys_is_taken(rows: int, columns: int, levels: int, seed: int) -> None:
     assert compiled.load()
