@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from hashhub.hashing import compiled
+from hashhub.hashing import compiled, pdq
 from hashhub.hashing.perceptual import Transform
 
 if TYPE_CHECKING:
@@ -61,6 +61,14 @@ class Grey:
         return Image.fromarray(_resized(self._of, columns, rows))
 
 
+def room_beside_pdq(pixels: _Bytes) -> _Bytes | None:
+    """Return room for the grey picture of an RGB picture that `pdq.compute` can write to; None where it cannot."""
+    height, width, _ = pixels.shape
+    if not (pdq.is_filtered(height, width) and compiled.are_used() and _agrees_with_pillow()):
+        return None
+    return np.empty((height, width), np.uint8)
+
+
 _TURNS: Final = {
     Transform.FLIP_LEFT_RIGHT: lambda grey: grey[:, ::-1],
     Transform.FLIP_TOP_BOTTOM: lambda grey: grey[::-1],
@@ -73,12 +81,12 @@ _TURNS: Final = {
 
 
 def _grey(pixels: _Bytes) -> _Bytes:
-    from hashhub.hashing import grey_kernels
+    from hashhub.hashing import pdq_kernels
 
     read = np.ascontiguousarray(pixels).view()
     read.flags.writeable = False  # one kind of array, so that there is one kernel
     grey = np.empty(read.shape[:2], np.uint8)
-    grey_kernels.grey(read, grey)
+    pdq_kernels.grey(read, grey)
     return grey
 
 
@@ -111,12 +119,12 @@ def _agrees_with_pillow() -> bool:
 
     random = np.random.default_rng(0)
     for height, width in ((100, 150), (180, 120)):
-        pixels = random.integers(0, 2, (height, width, 3), np.uint8) * np.uint8(255)
-        grey = Image.fromarray(pixels).convert("L")
-        if not np.array_equal(_grey(pixels), np.asarray(grey)):
+        pixels = random.integers(0, 2, (height, width, 4), np.uint8) * np.uint8(255)
+        grey = Image.fromarray(pixels[..., :3].copy()).convert("L")
+        if not all(np.array_equal(_grey(given), np.asarray(grey)) for given in (pixels, pixels[..., :3])):
             return False
         for size in ((32, 32), (9, 8)):
             pillows = np.asarray(grey.resize(size, Image.Resampling.LANCZOS))
-            if not np.array_equal(_resized(_grey(pixels), *size), pillows):
+            if not np.array_equal(_resized(np.array(grey), *size), pillows):
                 return False
     return True

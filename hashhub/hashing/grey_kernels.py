@@ -1,9 +1,9 @@
-"""The compiled loops before pHash and dHash: Pillow's grey and Pillow's LANCZOS, to the bit, in a tenth of the time.
+"""The compiled loops before pHash and dHash: Pillow's LANCZOS, to the bit, in a twentieth of the time.
 
-`imagehash` makes a picture grey at full size and resizes that twice, to 32 x 32 and to 9 x 8. Pillow does both with
-integers: grey as (19595 R + 38470 G + 7471 B + 2**15) >> 16 (libImaging/Convert.c, L24), resizing by weights of 22
-bits, first along the rows, rounded to bytes, then down the columns (libImaging/Resample.c). Integer sums have no order,
-so here they are taken in vectors.
+`imagehash` makes a picture grey at full size and resizes that twice, to 32 x 32 and to 9 x 8. The grey picture comes
+from `pdq_kernels`, which reads the pixels anyway. Pillow resizes with integers, by weights of 22 bits, first along the
+rows, rounded to bytes, then down the columns (libImaging/Resample.c). Integer sums have no order, so here they are
+taken in vectors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from hashhub.kernel_cache import jit
 
 _BITS: Final = 22  # of a weight: PRECISION_BITS
 _SUPPORT: Final = 3.0  # of the LANCZOS filter, in pixels of the smaller picture
-_LANES: Final = 16  # pixels of a row multiplied at once
+_LOW_BITS: Final = 15
+_PIXELS: Final = 32  # of a row, multiplied at once: of 16 bits each, those of a cache line
+_ROWS: Final = 4  # summed side by side
 
 
 @intrinsic
@@ -34,58 +36,62 @@ def _plus_product(_context: Any, _total: Any, _pixel: Any, _weight: Any) -> Any:
     return types.int32(types.int32, types.int32, types.int32), codegen
 
 
-@intrinsic
-def _weighted(_context: Any, _row: Any, _start: Any, _weights: Any, _at: Any, _count: Any) -> Any:
-    """Return the sum of `count` pixels of a row, from `start` on, by weights, from `at` on, as int32.
+def _rows_at_once(context: Any) -> int:
+    """Return of how many rows a processor has room for the sums in its vectors."""
+    return _ROWS if "+avx512bw" in context.codegen().magic_tuple()[2].split(",") else _ROWS // 2
 
-    A pixel stands in the row (int16) beside itself times 2**7, and a weight as its low 15 bits beside 2**8 times those
-    above. That is all of the weight, and for two products of 16 bits and their sum processors have one instruction,
-    which takes half as long as a product of 32 bits. `count`: a multiple of 16, so that no pixel is left over.
+
+@intrinsic
+def _weigh_rows(
+    _context: Any, rows: Any, _first: Any, _pitch: Any, weights: Any, _at: Any, _count: Any, sums: Any
+) -> Any:
+    """Write for each of 4 rows, `pitch` apart, the sum of `count` pixels from `first` on by the weights from `at` on,
+    and by those from `at + count` on, times 2**15.
+
+    A weight is in two parts, its low 15 bits and those above: for the sum of two products of 16 bits processors have
+    one instruction, which takes half as long as a product of 32 bits. `count`: a multiple of 32, so that no pixel is
+    left over; `first` and `at` are best where a cache line begins. Each sum has to wait for its last addition, so those
+    of some rows are taken side by side.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        row, weights = (context.make_array(signature.args[i])(context, builder, args[i]).data for i in (0, 2))
+        read, by, written = (context.make_array(signature.args[i])(context, builder, args[i]).data for i in (0, 3, 6))
         word, index = ir.IntType(32), ir.IntType(64)
-        sums = ir.VectorType(word, _LANES)
-        stored, read = (ir.VectorType(kind, 2 * _LANES) for kind in (ir.IntType(16), word))
-        first, second = (ir.Constant(sums, list(range(k, 2 * _LANES, 2))) for k in (0, 1))
+        lanes = ir.VectorType(word, _PIXELS // 2)
+        stored, wide = (ir.VectorType(kind, _PIXELS) for kind in (ir.IntType(16), word))
+        pair = [ir.Constant(lanes, list(range(k, _PIXELS, 2))) for k in (0, 1)]
+        of_lanes = ir.FunctionType(word, [lanes])
+        added = cgutils.get_or_insert_function(builder.module, of_lanes, f"llvm.vector.reduce.add.v{_PIXELS // 2}i32")
 
-        def pairs(data: Any, at: Any) -> Any:
-            place = builder.gep(data, [builder.shl(at, ir.Constant(index, 1))])
-            return builder.sext(builder.load(builder.bitcast(place, stored.as_pointer()), align=2), read)
+        def loaded(data: Any, at: Any) -> Any:
+            place = builder.bitcast(builder.gep(data, [at]), stored.as_pointer())
+            return builder.sext(builder.load(place, align=2), wide)
 
-        total = cgutils.alloca_once_value(builder, ir.Constant(sums, [0] * _LANES))  # LLVM keeps it in a register
-        with cgutils.for_range(builder, builder.udiv(args[4], ir.Constant(index, _LANES))) as loop:
-            offset = builder.mul(loop.index, ir.Constant(index, _LANES))
-            products = builder.mul(
-                pairs(row, builder.add(args[1], offset)), pairs(weights, builder.add(args[3], offset))
-            )
-            both = (builder.shuffle_vector(products, products, lanes) for lanes in (first, second))
-            builder.store(builder.add(builder.load(total), builder.add(*both)), total)
-        of_lanes = ir.FunctionType(word, [sums])
-        added = cgutils.get_or_insert_function(builder.module, of_lanes, f"llvm.vector.reduce.add.v{_LANES}i32")
-        return builder.call(added, [builder.load(total)])
+        at_once = _rows_at_once(context)
+        for top in range(0, _ROWS, at_once):
+            # LLVM keeps them in registers.
+            totals = [cgutils.alloca_once(builder, lanes) for _ in range(2 * at_once)]
+            for total in totals:
+                builder.store(ir.Constant(lanes, [0] * lanes.count), total)
+            with cgutils.for_range(builder, builder.udiv(args[5], ir.Constant(index, _PIXELS))) as loop:
+                offset = builder.mul(loop.index, ir.Constant(index, _PIXELS))
+                low = builder.add(args[4], offset)
+                parts = [loaded(by, at) for at in (low, builder.add(low, args[5]))]
+                for row in range(at_once):
+                    at = builder.add(args[1], builder.mul(args[2], ir.Constant(index, top + row)))
+                    pixels = loaded(read, builder.add(at, offset))
+                    for part, total in zip(parts, totals[2 * row :], strict=False):
+                        products = builder.mul(pixels, part)
+                        both = (builder.shuffle_vector(products, products, of) for of in pair)
+                        builder.store(builder.add(builder.load(total), builder.add(*both)), total)
+            for row in range(at_once):
+                low, high = (builder.call(added, [builder.load(total)]) for total in totals[2 * row : 2 * row + 2])
+                total = builder.add(low, builder.shl(high, ir.Constant(word, _LOW_BITS)))
+                builder.store(total, builder.gep(written, [ir.Constant(index, top + row)]))
+        return context.get_dummy_value()
 
     place = types.int64
-    return types.int32(_row, place, _weights, place, place), codegen
-
-
-@jit
-def grey(pixels: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Write the grey picture of uint8[height, width, 3 or 4] to uint8[height, width]."""
-    height, width, channels = pixels.shape
-    for y in range(height):
-        row, to = pixels[y].reshape(-1), out[y]
-        if channels == 3:  # noqa: PLR2004 - a constant step, which LLVM can make vectors of
-            for x in range(width):
-                r, g, b = np.uint32(row[3 * x]), np.uint32(row[3 * x + 1]), np.uint32(row[3 * x + 2])
-                to[x] = (np.uint32(19595) * r + np.uint32(38470) * g + np.uint32(7471) * b + np.uint32(0x8000)) >> 16
-        else:
-            words = row.view(np.uint32)  # little-endian
-            for x in range(width):
-                word = words[x]
-                r, g, b = np.uint32(word & 255), np.uint32(word >> 8 & 255), np.uint32(word >> 16 & 255)
-                to[x] = (np.uint32(19595) * r + np.uint32(38470) * g + np.uint32(7471) * b + np.uint32(0x8000)) >> 16
+    return types.void(rows, place, place, weights, place, place, sums), codegen
 
 
 @jit
@@ -140,22 +146,39 @@ def along_rows(
     """
     height, width = picture.shape
     fewer = starts.shape[0]
+    # From where a line begins; the pixels before the first and behind the last weigh nothing.
+    lines = np.empty(fewer, np.int64)
     counts = np.empty(fewer, np.int64)
-    pitch = (weights.shape[1] + _LANES - 1) // _LANES * _LANES
-    parts = np.zeros((fewer * pitch, 2), np.int16)  # the pixels beyond weigh nothing
     for i in range(fewer):
-        counts[i] = (lengths[i] + _LANES - 1) // _LANES * _LANES
+        lines[i] = starts[i] // _PIXELS * _PIXELS
+        counts[i] = -((lines[i] - starts[i] - lengths[i]) // _PIXELS) * _PIXELS
+    pitch = 2 * np.max(counts)
+    parts, first_part = _aligned(fewer * pitch)
+    for i in range(fewer):
+        at = first_part + i * pitch + starts[i] - lines[i]
         for k in range(lengths[i]):
-            parts[i * pitch + k, 0] = weights[i, k] & 0x7FFF
-            parts[i * pitch + k, 1] = weights[i, k] >> 15 << 8
-    row = np.zeros((width + _LANES, 2), np.int16)
-    for y in range(height):
-        for x in range(width):
-            row[x, 0] = picture[y, x]
-            row[x, 1] = np.int16(picture[y, x]) << 7
+            parts[at + k] = weights[i, k] & ((1 << _LOW_BITS) - 1)
+            parts[at + counts[i] + k] = weights[i, k] >> _LOW_BITS
+    row_pitch = (width + 2 * _PIXELS - 1) // _PIXELS * _PIXELS
+    rows, first = _aligned(_ROWS * row_pitch)
+    sums = np.empty(_ROWS, np.int32)
+    for top in range(0, height, _ROWS):
+        count = min(_ROWS, height - top)
+        for row in range(count):
+            read, to = picture[top + row], rows[first + row * row_pitch :]
+            for x in range(width):
+                to[x] = read[x]
         for i in range(fewer):
-            total = _weighted(row, starts[i], parts, i * pitch, counts[i])
-            out[y, i] = _rounded(np.int32(total + np.int32(1 << (_BITS - 1))))
+            _weigh_rows(rows, first + lines[i], row_pitch, parts, first_part + i * pitch, counts[i], sums)
+            for row in range(count):
+                out[top + row, i] = _rounded(np.int32(sums[row] + np.int32(1 << (_BITS - 1))))
+
+
+@jit
+def _aligned(count: int) -> tuple[NDArray[np.int16], int]:
+    """Return int16 zeros, and from where `count` of them lie as cache lines do."""
+    zeros = np.zeros(count + _PIXELS, np.int16)
+    return zeros, -(zeros.ctypes.data // 2) % _PIXELS
 
 
 @jit
@@ -182,7 +205,6 @@ _bytes = types.Array(types.uint8, 2, "C")
 _places = types.Array(types.int64, 1, "C")
 _weights = types.Array(types.int32, 2, "C")
 SIGNATURES: Final[tuple[tuple[Any, tuple[Any, ...]], ...]] = (
-    (grey, (types.Array(types.uint8, 3, "C", readonly=True), _bytes)),
     (weigh, (types.int64, _places, _places, _weights)),
     (along_rows, (_bytes, _places, _places, _weights, _bytes)),
     (down_columns, (_bytes, _places, _places, _weights, _bytes)),

@@ -110,24 +110,35 @@ def perceptual_hashes(
     hashes: dict[Transform | None, list[Hash]] = {t: [] for t in ((None, *Transform) if dihedral else (None,))}
     quality = None
     pixels = rgb_pixels(picture)
+    needs_grey = not wanted.isdisjoint(("PHASH", "DHASH"))
+    grey: npt.NDArray[np.uint8] | None = None
     if "PDQ" in wanted:
-        pdq_hashes, quality = _pdq(pixels, dihedral=dihedral)
+        if needs_grey:
+            from hashhub.hashing.grey import room_beside_pdq
+
+            grey = room_beside_pdq(pixels)
+        pdq_hashes, quality = _pdq(pixels, grey, dihedral=dihedral)
         for transform, of_transform in hashes.items():
             of_transform.append(pdq_hashes[transform])
-    if not wanted.isdisjoint(("PHASH", "DHASH")):
+    if needs_grey:
         from hashhub.hashing.grey import Grey
 
-        grey = Grey.of(picture, pixels)  # what imagehash would do first, once for all
+        # What imagehash would do first, once for all.
+        of_picture = Grey.of(picture, pixels) if grey is None else Grey(grey)
         for transform, of_transform in hashes.items():
-            of_transform.extend(_imagehashes(grey if transform is None else grey.turned(transform), wanted))
+            of_transform.extend(_imagehashes(of_picture if transform is None else of_picture.turned(transform), wanted))
     return {transform: tuple(of_transform) for transform, of_transform in hashes.items()}, quality
 
 
-def _pdq(pixels: npt.NDArray[np.uint8], *, dihedral: bool) -> tuple[dict[Transform | None, Hash], int]:
-    """Return the PDQ hash, by transform if `dihedral`, and the quality of the picture as it is."""
+def _pdq(
+    pixels: npt.NDArray[np.uint8], grey: npt.NDArray[np.uint8] | None, *, dihedral: bool
+) -> tuple[dict[Transform | None, Hash], int]:
+    """Return the PDQ hash, by transform if `dihedral`, and the quality of the picture as it is. `grey`: as of
+    `pdq.compute`.
+    """
     from hashhub.hashing import pdq
 
-    computed = pdq.compute(pixels, _MIRRORS.values() if dihedral else [_MIRRORS[None]])
+    computed = pdq.compute(pixels, _MIRRORS.values() if dihedral else [_MIRRORS[None]], grey)
     bits = {transform: computed[mirror][0] for transform, mirror in _MIRRORS.items() if mirror in computed}
     if dihedral:
         bits |= {turned: _transpose(bits[mirrored]) for turned, mirrored in _TRANSPOSED.items()}

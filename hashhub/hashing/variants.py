@@ -434,6 +434,8 @@ def _ground(pixels: _Bytes) -> tuple[_Levels, _Mask, _Mask | None]:
     """
     import numpy as np
 
+    if _is_of_words(pixels):
+        return _ground_by_kernels(pixels)
     channels = [np.ascontiguousarray(pixels[..., channel]) for channel in range(3)]
     red, green, blue = (channel.astype(np.int16) for channel in channels)
     light = red + 2 * green + blue
@@ -461,6 +463,44 @@ def _ground(pixels: _Bytes) -> tuple[_Levels, _Mask, _Mask | None]:
     return light, flat, None if ground is None else ground & flat
 
 
+def _is_of_words(pixels: _Bytes) -> bool:
+    """Whether the kernels are used and can read such pixels."""
+    return compiled.are_used() and pixels.shape[2] == 4 and pixels.flags.c_contiguous and pixels.flags.writeable  # noqa: PLR2004 - bytes of a word
+
+
+def _ground_by_kernels(pixels: _Bytes) -> tuple[_Levels, _Mask, _Mask | None]:
+    """Return what `_ground` does, of pixels of four bytes."""
+    import numpy as np
+
+    from hashhub.hashing import variant_kernels
+
+    light = np.empty(pixels.shape[:2], np.int16)
+    flat = np.empty(pixels.shape[:2], np.uint8)
+    counts = np.empty(1 << 15, np.int32)
+    variant_kernels.brightness(pixels, light)
+    variant_kernels.mark_alike(light, _FLAT, flat)
+    variant_kernels.count_colours(pixels, flat, counts)
+    ground = None
+    sums = np.empty(3, np.int64)
+    for _number in range(_GROUNDS):
+        code = int(np.argmax(counts))
+        if counts[code] < _GROUND_SHARE * flat.size:
+            break
+        variant_kernels.add_colours(pixels, flat, code, sums)
+        means = [round(int(total) / int(counts[code])) for total in sums]
+        low, high = (
+            np.array([min(255, max(0, mean + off)) for mean in means], np.uint8)
+            for off in (-_GROUND_NOISE, _GROUND_NOISE)
+        )
+        if ground is None:
+            ground = np.zeros_like(flat)
+        variant_kernels.mark_colour(pixels, low, high, ground)
+        counts[code] = 0
+    variant_kernels.widen(flat)  # a flat place begins a pixel late
+    flats = flat.view(np.bool_)
+    return light, flats, None if ground is None else ground.view(np.bool_) & flats
+
+
 def _edged(light: _Levels) -> Box | None:
     """Return the rectangle with an edge on each side, and of those the one with the most in it that is not still.
 
@@ -470,17 +510,20 @@ def _edged(light: _Levels) -> Box | None:
     """
     import numpy as np
 
-    still = np.ones(light.shape, bool)
-    still[:, 1:] &= np.abs(light[:, 1:] - light[:, :-1]) <= _STILL
-    still[1:] &= np.abs(light[1:] - light[:-1]) <= _STILL
-    still[:, :-1] |= still[:, 1:]  # a still place begins a pixel late
-    still[:-1] |= still[1:]
-    ground = _table(still)
+    ground = _table(_still(light))
     turned = np.ascontiguousarray(light.T)
     lefts, rights = _edge_lines(light)
     tops, bottoms = _edge_lines(turned)
     if not (len(lefts.at) and len(rights.at) and len(tops.at) and len(bottoms.at)):
         return None
+    if compiled.are_used():
+        from hashhub.hashing import variant_kernels
+
+        sides = np.zeros(4, np.int64)
+        costs = (_EDGED, _EDGED_IN_ALL, _STILL_COSTS, _GROUND_COSTS)
+        lines = (*lefts, *rights, *tops, *bottoms)
+        has_one = variant_kernels.edged(*lines, ground, _POOLED, _LEAST_SIDE // _HALVES, *costs, sides)
+        return Box(*sides.tolist()) if has_one else None
     down = (tops.at[:, None] // _POOLED, bottoms.at[None, :] // _POOLED)  # (tops, bottoms)
     across = (lefts.at[:, None] // _POOLED, rights.at[None, :] // _POOLED)  # (lefts, rights)
     left, right = (_shares(lines, *down) for lines in (lefts, rights))  # (lines, tops, bottoms)
@@ -505,6 +548,25 @@ def _edged(light: _Levels) -> Box | None:
         if _GROUND_COSTS * bare[best] < area[best]
         else None
     )
+
+
+def _still(light: _Levels) -> _Mask:
+    """Return which pixels are as light as their neighbours, but for a level. `light`: as of `_edged`."""
+    import numpy as np
+
+    if compiled.are_used():
+        from hashhub.hashing import variant_kernels
+
+        of_kernels = np.empty(light.shape, np.uint8)
+        variant_kernels.mark_alike(light, _STILL, of_kernels)
+        variant_kernels.widen(of_kernels)
+        return of_kernels.view(np.bool_)
+    still = np.ones(light.shape, bool)
+    still[:, 1:] &= np.abs(light[:, 1:] - light[:, :-1]) <= _STILL
+    still[1:] &= np.abs(light[1:] - light[:-1]) <= _STILL
+    still[:, :-1] |= still[:, 1:]  # a still place begins a pixel late
+    still[:-1] |= still[1:]
+    return still
 
 
 class _Lines(NamedTuple):
@@ -538,7 +600,7 @@ def _edge_lines(light: _Levels) -> tuple[_Lines, _Lines]:
         gain = _gains(counts)
         order = np.argsort(-gain)[: 2 * _EDGES]
         order = order[gain[order] > 0][:_EDGES]
-        sides.append(_Lines(order + 1, counts[:, order]))
+        sides.append(_Lines(order + 1, counts.take(order, axis=1)))
     return sides[0], sides[1]
 
 
@@ -591,6 +653,11 @@ def _heaviest(score: npt.NDArray[np.float64]) -> tuple[int, int, int, int]:
     rows, columns = score.shape
     until = np.zeros((columns + 1, rows + 1), np.float32)
     np.cumsum(np.cumsum(score, axis=0), axis=1, out=until[1:, 1:].T)
+    if compiled.are_used():
+        from hashhub.hashing import variant_kernels
+
+        top, bottom, left, right = variant_kernels.heaviest(until)
+        return top, bottom, left, right
     first, last = _pairs(rows + 1)
     sums = until.take(last, axis=1)  # (columns + 1, pairs): the pairs lie side by side, and are compared so
     sums -= until.take(first, axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import imagehash
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,7 @@ from PIL import Image
 
 from hashhub.hashing import DEFAULT_LIMITS, Transform, compiled, hash_media, pdq, pdq_kernels, variants
 from hashhub.hashing import pixels as of_pillow
-from hashhub.hashing.grey import Grey, _agrees_with_pillow
+from hashhub.hashing.grey import Grey, _agrees_with_pillow, room_beside_pdq
 from hashhub.hashing.pixels import pixels_in_place, reduced, rgb_pixels
 from hashhub.hashing.pool import MediaPool
 
@@ -112,6 +114,70 @@ def test_sums_of_a_reduced_picture_are_numpys(width: int, height: int, coarse: i
         assert np.array_equal(ours, numpys)
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(2, 200),
+    st.integers(2, 200),
+    st.integers(1, 9),
+    st.sampled_from([0, 1, 3, 8, 255]),
+    st.sampled_from([1, 2, 5, 40]),
+    st.integers(0, 2**32),
+)
+def test_the_ground_of_a_screen_and_its_still_places_are_numpys(
+    width: int, height: int, coarse: int, noise_of: int, colours: int, seed: int
+) -> None:
+    """Blocks of few colours, with noise that is below what counts as flat, at it, and above."""
+    assert compiled.load()
+    random = np.random.default_rng(seed)
+    palette = random.integers(0, 256, (colours, 4))
+    drawn = palette[random.integers(0, colours, (height, width))]
+    drawn = drawn.repeat(coarse, axis=0)[:height].repeat(coarse, axis=1)[:, :width]
+    pixels = np.clip(drawn + random.integers(0, noise_of + 1, drawn.shape), 0, 255).astype(np.uint8)
+    light, flat, ground = variants._ground(pixels)
+    still = variants._still(light)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(compiled, "are_used", lambda: False)
+        expected = (*variants._ground(pixels), variants._still(light))
+    for ours, numpys in zip((light, flat, ground, still), expected, strict=True):
+        assert (ours is None) is (numpys is None)
+        if ours is not None and numpys is not None:
+            assert ours.dtype == numpys.dtype
+            assert np.array_equal(ours, numpys)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(30, 200), st.integers(30, 200), st.integers(0, 4), st.integers(1, 12), st.integers(0, 2**32))
+def test_the_rectangle_with_an_edge_on_each_side_is_numpys(
+    width: int, height: int, drawn: int, texture: int, seed: int
+) -> None:
+    """Rectangles of noise, one over the other, on a ground that is flat or has some noise itself."""
+    assert compiled.load()
+    random = np.random.default_rng(seed)
+    light = 400 + random.integers(0, texture, (height, width))
+    for _number in range(drawn):
+        left, top = int(random.integers(0, width - 20)), int(random.integers(0, height - 20))
+        right, bottom = int(random.integers(left + 10, width + 1)), int(random.integers(top + 10, height + 1))
+        light[top:bottom, left:right] = 1000
+        inside = random.integers(0, 1021, (bottom - top - 2, right - left - 2))
+        light[top + 1 : bottom - 1, left + 1 : right - 1] = inside
+    levels = light.astype(np.int16)
+    ours = variants._edged(levels)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(compiled, "are_used", lambda: False)
+        assert ours == variants._edged(levels)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 48), st.integers(1, 48), st.sampled_from([1, 2, 4, 1000]), st.integers(0, 2**32))
+def test_of_equally_heavy_rectangles_numpys_is_taken(rows: int, columns: int, levels: int, seed: int) -> None:
+    assert compiled.load()
+    score = 1 - 2.5 * np.random.default_rng(seed).integers(0, levels + 1, (rows, columns)) / levels
+    ours = variants._heaviest(score)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(compiled, "are_used", lambda: False)
+        assert ours == variants._heaviest(score)
+
+
 def test_pixels_are_read_where_pillow_has_them_and_outlive_the_picture() -> None:
     picture = noise(301, 203, 4)
     expected = np.asarray(picture)
@@ -135,6 +201,73 @@ def test_luminance_is_divided_by_a_thousand_as_floats_are() -> None:
     counts = np.arange(255_001)
     ours = [pdq_kernels._thousandth(np.float32(count)) for count in counts]
     assert np.array_equal(np.array(ours, np.float32), counts.astype(np.float32) / np.float32(1000))
+
+
+def quotients(totals: NDArray[np.float32], size: int, out: NDArray[np.float32]) -> None:
+    divisor = np.float32(size)
+    reciprocal = np.float32(1) / divisor
+    for i in range(len(totals)):
+        out[i] = pdq_kernels._quotient(totals[i], divisor, reciprocal)
+
+
+def test_sums_of_a_window_are_divided_as_floats_are() -> None:
+    """By each number of rows or columns that a window may have: a 128th of 65,536, and fewer at the edges."""
+    divide: Any = numba.njit(error_model="numpy")(quotients)
+    rng = np.random.default_rng(8)
+    for size in range(1, 513):
+        # Sums of a window, what is left of one by rounding, and the floats around whole and half quotients.
+        sums = rng.integers(0, 255_000 * size, 3000).astype(np.float32) / np.float32(1000)
+        residues = rng.uniform(-1, 1, 1000).astype(np.float32) * np.float32(2.0) ** rng.integers(-40, -4, 1000)
+        near = rng.integers(1, 1 << 24, 3000).astype(np.float32) * np.float32(2.0) ** rng.integers(-30, 0, 3000)
+        near = (near.astype(np.float64) * size).astype(np.float32)
+        halves = ((rng.integers(1 << 23, 1 << 24, 3000) + 0.5) * size).astype(np.float32)
+        around = [np.nextafter(part, np.float32(to)) for part in (near, halves) for to in (-np.inf, np.inf)]
+        totals = np.concatenate([[0.0], sums, residues, near, halves, *around]).astype(np.float32)
+        ours = np.empty_like(totals)
+        divide(totals, size, ours)
+        assert np.array_equal(ours.view(np.uint32), (totals / np.float32(size)).view(np.uint32)), size
+
+
+@pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="all others do it in one step")
+def test_a_processor_that_does_not_multiply_and_add_in_one_step_divides(tmp_path: Path) -> None:
+    """Of it, Numba compiles a division; a call of the C library's would take a hundred times as long."""
+    code = """
+import numba
+from hashhub.hashing import pdq_kernels
+from numba import float32
+divide = numba.njit(float32(float32, float32, float32))(lambda a, b, c: pdq_kernels._quotient(a, b, c))
+assembly = str(*divide.inspect_asm().values())
+print("fmaf" in assembly or "vfm" in assembly, "divss" in assembly, divide(1.0, 3.0, 0.0))
+"""
+    features = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    is_fused, is_division, third = run(code, cache=tmp_path, **features).split()
+    assert (is_fused, is_division) == ("False", "True")
+    assert np.float32(third) == np.float32(1) / np.float32(3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(64, 700), st.integers(64, 700), st.integers(0, 2**32), st.booleans(), st.booleans(), st.booleans())
+def test_grey_beside_pdq_is_pillows(
+    width: int, height: int, seed: int, extreme: bool, in_place: bool, is_mirrored: bool
+) -> None:
+    assert compiled.load()
+    picture = noise(width, height, seed, extreme=extreme)
+    pixels = rgb_pixels(picture) if in_place else np.asarray(picture)
+    forms = [(False, False), (True, False), (False, True), (True, True)] if is_mirrored else [(False, False)]
+    grey = room_beside_pdq(pixels)
+    assert (grey is None) is ((width, height) == (64, 64)), "which is not filtered"
+    assert pdq.compute(pixels, forms, grey) == pdq.compute_with_numpy(np.asarray(picture), forms)
+    if grey is not None:
+        assert np.array_equal(grey, np.asarray(picture.convert("L")))
+
+
+@pytest.mark.parametrize("size", [(63, 900), (900, 63), (5, 5), (64, 64), (65_537, 64)])
+def test_pictures_that_are_not_filtered_as_they_are_have_no_room_beside(size: tuple[int, int]) -> None:
+    assert compiled.load()
+    picture = Image.new("RGB", size, (10, 100, 200))
+    pixels = np.asarray(picture)
+    assert room_beside_pdq(pixels) is None
+    assert Grey.of(picture, pixels).resized(9, 8).tobytes() == picture.convert("L").resize((9, 8)).tobytes()
 
 
 @settings(max_examples=60, deadline=None)
@@ -179,8 +312,8 @@ def test_without_numba_the_answers_are_the_same(tmp_path: Path) -> None:
     assert len(answers) == 1
 
 
-def run(code: str, *arguments: str, cache: Path | None = None) -> str:
-    environment = os.environ | ({"HASHHUB_KERNEL_CACHE": str(cache)} if cache else {})
+def run(code: str, *arguments: str, cache: Path | None = None, **variables: str) -> str:
+    environment = os.environ | variables | ({"HASHHUB_KERNEL_CACHE": str(cache)} if cache else {})
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         check=False,
