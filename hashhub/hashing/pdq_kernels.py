@@ -268,7 +268,7 @@ def _settle_tile(
     """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        read, kept, places, sums, written = (
+        read, ring_data, places, sums, written = (
             _data(context, builder, signature.args[i], args[i]) for i in (0, 2, 5, 6, 9)
         )
         sizes = _divisors(builder, args[8])
@@ -278,10 +278,10 @@ def _settle_tile(
         rows = []
         to = args[3]
         for row, vector in enumerate(entering):
-            builder.store(vector, _vector(builder, kept, to), align=4)
+            builder.store(vector, _vector(builder, ring_data, to), align=4)
             to = builder.add(to, args[4])
             begin = builder.load(builder.gep(places, [ir.Constant(_INDEX, row)]))
-            left = builder.load(_vector(builder, kept, builder.add(begin, args[7])), align=4)
+            left = builder.load(_vector(builder, ring_data, builder.add(begin, args[7])), align=4)
             new = builder.fsub(builder.fadd(new, vector), left)
             rows.append(_divided(context, builder, new, *sizes))
         builder.store(new, running, align=4)

@@ -465,7 +465,8 @@ def _ground(pixels: _Bytes) -> tuple[_Levels, _Mask, _Mask | None]:
 
 def _is_of_words(pixels: _Bytes) -> bool:
     """Whether the kernels are used and can read such pixels."""
-    return compiled.are_used() and pixels.shape[2] == 4 and pixels.flags.c_contiguous and pixels.flags.writeable  # noqa: PLR2004 - bytes of a word
+    is_in_words = pixels.shape[2] == 4  # noqa: PLR2004 - bytes of a word
+    return compiled.are_used() and is_in_words and pixels.flags.c_contiguous and pixels.flags.writeable
 
 
 def _ground_by_kernels(pixels: _Bytes) -> tuple[_Levels, _Mask, _Mask | None]:
