@@ -119,21 +119,22 @@ class Database:
         """
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self._turns = _Turns() if self.is_sqlite else None
-        self._directory = Path(url.database or "").parent if self.is_sqlite else None
+        self.directory: Final = Path(url.database or "").parent if self.is_sqlite else None
+        """Where SQLite's files are; None with PostgreSQL."""
         self._is_refusing = False  # the last write did not fit on the disk, or none are taken
         self._room_tried = 0.0
         try:
             self._open(url, create=create)
         except LimitExceeded as e:
-            if e.reason is not Reason.DISK_FULL or self._directory is None:
+            if e.reason is not Reason.DISK_FULL or self.directory is None:
                 raise
             # Without any room not even a reader opens the database. What was held back for this is enough.
-            if not release_reserve(self._directory):
+            if not release_reserve(self.directory):
                 raise
             _log.warning("the disk is full; the database opens in the room that was held back for this")
             self._open(url, create=create)
-        if self._directory is not None:
-            hold_reserve(self._directory)
+        if self.directory is not None:
+            hold_reserve(self.directory)
 
     def _open(self, url: URL, *, create: bool) -> None:
         with mapped(), nullcontext() if self.is_sqlite else reaching(url):
@@ -290,14 +291,14 @@ class Database:
 
         After one that did not fit, or was not taken, another is tried every few seconds.
         """
-        if self._directory is not None:
+        if self.directory is not None:
             try:
-                disk = os.statvfs(self._directory)
+                disk = os.statvfs(self.directory)
             except OSError:
                 return False
             if disk.f_bavail * disk.f_frsize < ROOM_BYTES:
                 return False
-            hold_reserve(self._directory)
+            hold_reserve(self.directory)
         if self._is_refusing and time.monotonic() >= self._room_tried + _ROOM_LOOK_SECONDS:
             self._room_tried = time.monotonic()
             try:

@@ -188,9 +188,9 @@ def _lease(store: Store, import_id: str) -> tuple[str, int]:
 
 @pytest.mark.parametrize("cancels", [False, True])
 def test_the_commit_of_a_killed_process_goes_on_before_its_lease_has_run_out(
-    postgresql_url: str, fill: Any, *, cancels: bool
+    database: str, fill: Any, *, cancels: bool
 ) -> None:
-    store = Store.open(postgresql_url)
+    store = Store.open(database)
     fill.register(store)
     import_id = fill.begin(store)
     store.leases.release_commit(import_id)
@@ -201,7 +201,7 @@ def test_the_commit_of_a_killed_process_goes_on_before_its_lease_has_run_out(
         else:
             store.commits.begin_commit(import_id)
 
-    with _committing(postgresql_url, import_id) as process:
+    with _committing(database, import_id) as process:
         until = _lease(store, import_id)[1]
         for _ in range(3):
             with pytest.raises(Conflict):
@@ -241,9 +241,50 @@ def test_whoever_is_taken_for_dead_is_fenced_off_and_is_seen_again_later(postgre
     other.close()
 
 
-def test_a_lease_that_tells_nothing_of_its_holder_runs_out(postgresql_url: str, fill: Any) -> None:
+def test_beside_sqlite_one_is_there_who_has_looked_for_others(sqlite_directory: Path, fill: Any) -> None:
+    """A process's own locks end with any descriptor of the file that it closes; those of an open file do not."""
+    one, other = Store.open(sqlite_directory), Store.open(sqlite_directory)
+    fill.register(one)
+    fill.register(one, hash_set="second")
+    first, second = fill.begin(one), fill.begin(other, hash_set="second")
+    for store, import_id in ((one, second), (other, first), (one, second), (other, first)):
+        with pytest.raises(Conflict):
+            store.commits.begin_commit(import_id)
+    other.close()
+    one.commits.begin_commit(second)
+    one.close()
+
+
+def test_beside_sqlite_whoever_is_taken_for_dead_is_fenced_off(sqlite_directory: Path, fill: Any) -> None:
+    one, other = Store.open(sqlite_directory), Store.open(sqlite_directory)
+    fill.register(one)
+    import_id = fill.begin(one)
+    fill.stage(one, import_id, [1])
+    (sqlite_directory / presence._FILE_NAME).unlink()
+    other.commits.begin_commit(import_id)
+    with pytest.raises(Conflict):
+        one.commits.finish_commit(import_id, counts=Counts())
+    fill.stage(other, import_id, [2])
+    other.commits.finish_commit(import_id, counts=Counts())
+    assert (fill.found(other, 1), len(fill.found(other, 2))) == ([], 1)
+    one.close()
+    other.close()
+
+
+def test_beside_sqlite_leases_run_out_where_nothing_can_be_locked(sqlite_directory: Path, fill: Any) -> None:
+    (sqlite_directory / presence._FILE_NAME).mkdir()
+    one, other = Store.open(sqlite_directory), Store.open(sqlite_directory)
+    fill.register(one)
+    import_id = fill.begin(one)
+    one.close()
+    with pytest.raises(Conflict):
+        other.commits.begin_commit(import_id)
+    other.close()
+
+
+def test_a_lease_that_tells_nothing_of_its_holder_runs_out(database: str, fill: Any) -> None:
     """One of an earlier version, or of a process that got no session for it."""
-    one, other = Store.open(postgresql_url), Store.open(postgresql_url)
+    one, other = Store.open(database), Store.open(database)
     fill.register(one)
     import_id = fill.begin(one)
     with one._db.write() as c:
@@ -254,10 +295,10 @@ def test_a_lease_that_tells_nothing_of_its_holder_runs_out(postgresql_url: str, 
     other.close()
 
 
-def test_the_operation_of_a_killed_process_has_ended_before_its_lease_has_run_out(postgresql_url: str) -> None:
-    store = Store.open(postgresql_url)
+def test_the_operation_of_a_killed_process_has_ended_before_its_lease_has_run_out(database: str) -> None:
+    store = Store.open(database)
     operation = store.operations.create("FindLinks", b"{}", by=_ADA)
-    with _another(_CLAIMS, postgresql_url) as process:
+    with _another(_CLAIMS, database) as process:
         assert store.operations.get(operation.id).state is OperationState.RUNNING
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -307,8 +348,8 @@ def test_an_operation_goes_on_that_was_renewed_since_it_was_looked_at(
     store.close()
 
 
-def test_a_hash_set_into_which_a_killed_process_commits_can_be_deleted(postgresql_url: str, fill: Any) -> None:
-    store = Store.open(postgresql_url)
+def test_a_hash_set_into_which_a_killed_process_commits_can_be_deleted(database: str, fill: Any) -> None:
+    store = Store.open(database)
     fill.register(store)
     fill.contribute(store, [1])
     import_id = fill.begin(store)
@@ -317,7 +358,7 @@ def test_a_hash_set_into_which_a_killed_process_commits_can_be_deleted(postgresq
     def delete() -> None:
         store.deletions.delete("alpha", "list", most_alone=None, comment="", by=_ADA)
 
-    with _committing(postgresql_url, import_id) as process:
+    with _committing(database, import_id) as process:
         with pytest.raises(Conflict):
             delete()
         process.send_signal(signal.SIGKILL)
@@ -327,9 +368,9 @@ def test_a_hash_set_into_which_a_killed_process_commits_can_be_deleted(postgresq
     store.close()
 
 
-def test_another_process_makes_the_calls_of_one_that_was_killed(postgresql_url: str) -> None:
-    store = Store.open(postgresql_url)
-    with _another(_CALLS, postgresql_url) as process:
+def test_another_process_makes_the_calls_of_one_that_was_killed(database: str) -> None:
+    store = Store.open(database)
+    with _another(_CALLS, database) as process:
         lease = store.webhooks.new_lease()
         assert not store.webhooks.take_lease(lease)
         until = store._db.fetch("SELECT lease_until FROM sender")[0][0]
@@ -432,18 +473,18 @@ def test_behind_a_pooler_leases_tell_nothing(postgresql: Any, postgresql_url: st
 
 @pytest.mark.parametrize("steps", [1, 3])
 def test_a_deletion_that_a_killed_process_was_at_goes_on_at_once(
-    postgresql_url: str, fill: Any, monkeypatch: pytest.MonkeyPatch, steps: int
+    database: str, fill: Any, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
     """Nobody sees any of it meanwhile, and in the end each row is counted once."""
     monkeypatch.setattr(deletion, "PIECE", 10)
-    store = Store.open(postgresql_url)
+    store = Store.open(database)
     fill.register(store)
     entries = fill.contribute(store, range(100))
     fill.register(store, hash_set="other")
     others = fill.contribute(store, range(100), hash_set="other")
     store.deletions.delete("alpha", "list", most_alone=None, comment="", by=_ADA)
     ((key, _),) = store.deletions.unfinished()
-    with _another(_DELETES, postgresql_url, str(key), str(steps)) as process:
+    with _another(_DELETES, database, str(key), str(steps)) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
     left = store._db.fetch(store._db.sql("SELECT count(*) FROM entry WHERE hash_set = ?"), (key,))[0][0]
