@@ -105,10 +105,12 @@ def _begun(address: str, secret: str, contributor_id: str, known: v1.Hash) -> st
     return name
 
 
-def _hold(data: Path, name: str) -> None:
-    """Begin the import's commit; nobody ends it or gives its lease up."""
+@contextmanager
+def _committing(data: Path, name: str) -> Iterator[None]:
+    """A process that has begun the import's commit; when it ends, it does not give the lease up."""
     with Hub.open(Config(data=str(data)), publisher=False) as hub:
         hub._store.commits.begin_commit(wire.parse_import(name)[2])
+        yield
 
 
 def _until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
@@ -332,7 +334,8 @@ def test_a_commit_that_a_killed_server_left_can_begin_again_at_once(tmp_path: Pa
         secret = (tmp_path / "operator.token").read_text().strip()
         name = _begun(address, secret, "w", v1.Hash(algorithm="MD5", digest=bytes(range(16))))
     commit = ("ContributionService/CommitImport", v1.CommitImportRequest(name=name, batch_count=1), v1.Import)
-    _hold(tmp_path, name)
+    with _committing(tmp_path, name):
+        pass
     with _serving(tmp_path, workers=workers) as (address, _):
         assert _call(address, secret, *commit).state == v1.ImportState.IMPORT_STATE_COMMITTED
 
@@ -390,10 +393,7 @@ def test_a_worker_that_dies_is_started_again(two_workers: RunningHub, monkeypatc
     hub = two_workers
     name = _begun(hub.address, hub.token, "held", v1.Hash(algorithm="MD5", digest=b"held by a worker"))
     monkeypatch.setattr(commits, "LEASE", timedelta(minutes=9))
-    _hold(hub.data, name)
     before = workers_of(hub.pid)
-    before[1].kill()
-    _until(lambda: not before[1].is_running() and len(workers_of(hub.pid)) == 2)
 
     def answering() -> set[str]:
         """Which workers answer: each counts its calls under its own number."""
@@ -406,11 +406,14 @@ def test_a_worker_that_dies_is_started_again(two_workers: RunningHub, monkeypatc
                 found |= set(re.findall(r'worker="(\d)"', connection.getresponse().read().decode()))
         return found
 
-    _until(lambda: answering() == {"0", "1"})
-    # The other worker may have been committing: what it holds stays its own.
-    commit = v1.CommitImportRequest(name=name, batch_count=1)
-    with pytest.raises(Conflict):
-        _call(hub.address, hub.token, "ContributionService/CommitImport", commit, v1.Import)
+    with _committing(hub.data, name):
+        before[1].kill()
+        _until(lambda: not before[1].is_running() and len(workers_of(hub.pid)) == 2)
+        _until(lambda: answering() == {"0", "1"})
+        # The other worker may have been committing: what it holds stays its own.
+        commit = v1.CommitImportRequest(name=name, batch_count=1)
+        with pytest.raises(Conflict):
+            _call(hub.address, hub.token, "ContributionService/CommitImport", commit, v1.Import)
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
