@@ -147,8 +147,10 @@ def test_a_backup_has_the_frames(desk: Desk, sqlite_directory: Path, tmp_path: P
 def test_every_place_that_deletes_hashes_knows_of_frames() -> None:
     """Who adds one has to think of videos: this list says who did."""
     root = Path(entries_module.__file__).parent
-    places = {path.name for path in root.glob("*.py") if "DELETE FROM hash " in path.read_text("utf-8")}
-    assert places == {"burying.py", "stage.py", "videos.py"}
+    places = {path.name for path in root.glob("*.py") if ".delete_hashes(" in path.read_text("utf-8")}
+    assert places == {"burying.py", "stage.py", "standing.py", "videos.py"}
+    deleting = [path.name for path in root.glob("*.py") if "DELETE FROM hash " in path.read_text("utf-8")]
+    assert deleting == ["database.py"]
     for name in places - {"videos.py"}:
         assert "delete_frames" in (root / name).read_text("utf-8")
     assert s.ALGORITHM_CODES[VPDQ.name] == 8
