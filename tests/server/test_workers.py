@@ -230,8 +230,8 @@ def test_a_worker_killed_during_the_start_is_started_again(tmp_path: Path, index
     killer.start()
     with running_hub(data, "--workers", "2") as hub:
         killer.join()
-        until(lambda: len(workers(data)) == 2)
-        assert not {process.pid for process in workers(data)} & set(killed)
+        # One that was just killed may still be there.
+        until(lambda: len({process.pid for process in workers(data)} - set(killed)) == 2)
         until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 3)
         ask(hub, 1)
     log = (data / "hub.log").read_text("utf-8")
