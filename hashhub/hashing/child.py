@@ -36,7 +36,6 @@ from hashhub.hashing.limits import Limits
 from hashhub.hashing.media import MediaHashes, hash_media
 from hashhub.hashing.video import require_extra
 from hashhub.model import Effort
-from hashhub.turns import set_turn
 
 FORK: Final = b"F"  # with a socket beside it; the answer is the child's process id
 END: Final = b"E"  # followed by the process id; the answer is an Ending
@@ -97,7 +96,6 @@ def main() -> None:
     seconds, memory_bytes = float(sys.argv[1]), int(sys.argv[2])
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group of processes: the hub drains first
         signal.signal(number, signal.SIG_IGN)
-    set_turn(0)  # those of a hub are short: it answers
     control = socket.socket(fileno=os.dup(0))
     quiet_pillow()
     _load()

@@ -28,7 +28,6 @@ from hashhub.errors import Conflict, HashHubError, Reason
 from hashhub.model import Failure
 from hashhub.reconcile.results import Progress
 from hashhub.reconcile.work import Job, work
-from hashhub.turns import set_turn
 
 _log = logging.getLogger("hashhub.reconcile")
 
@@ -147,7 +146,6 @@ def _killed(code: int) -> Conflict:
 def main() -> None:
     """The child: read a job, do it, tell of it."""
     os.nice(_NICE)
-    set_turn(0)  # those of a hub are short: it answers
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO, "ascii")
     out = os.fdopen(os.dup(1), "wb", buffering=0)

@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hashhub.errors import HashHubError, Unavailable, missing_extra
-from hashhub.turns import set_turn
 
 if TYPE_CHECKING:
     from hashhub.config import Config
@@ -43,7 +42,6 @@ TOKEN_FILE: Final = "operator.token"  # noqa: S105 - the file's name, not a secr
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(process)d %(name)s %(message)s"
 LINGER_SECONDS: Final = 5.0  # beyond the drain, before a process that does not end is ended
 _TURN_SECONDS: Final = 0.000_5
-_PROCESSOR_TURN_SECONDS: Final = 0.000_2  # a lookup wakes several threads, and each waits for others' turns to end
 _LOOK_SECONDS: Final = 0.05  # between looks whether the matcher has caught up
 _TOLD_SECONDS: Final = 0.5  # between words on how far it has
 
@@ -164,7 +162,6 @@ def serve_here(
         from hashhub.matcher import warm_up
         from hashhub.server.doors import Doors
 
-    set_turn(_PROCESSOR_TURN_SECONDS)  # of this thread, and so of all that it starts from now on
     with Hub.open(config, publisher=worker == 0, phase=phase) as hub:
         if alone:
             hub.take_over()
