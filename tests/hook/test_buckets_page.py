@@ -38,13 +38,13 @@ def test_every_setting_is_on_the_page() -> None:
 
 
 def test_policies_give_each_no_more_than_it_needs() -> None:
-    [everybody] = json.loads(block("json", "public"))["Statement"]
+    [everybody] = json.loads(block("json", "public.json"))["Statement"]
     assert (everybody["Action"], everybody["Resource"]) == ("s3:GetObject", "arn:aws:s3:::app-media/public/*")
-    [app] = json.loads(block("json", "app"))["Statement"]
+    [app] = json.loads(block("json", "app.json"))["Statement"]
     assert (app["Action"], app["Resource"]) == ("s3:PutObject", "arn:aws:s3:::app-media/incoming/*")
-    [queue] = json.loads(block("json", "queue"))["Statement"]
+    [queue] = json.loads(block("json", "queue.json"))["Statement"]
     assert set(queue["Action"]) == {"sqs:ReceiveMessage", "sqs:DeleteMessage"}
-    for statement in json.loads(block("json", "worker"))["Statement"]:
+    for statement in json.loads(block("json", "worker.json"))["Statement"]:
         if "s3:PutObject" in statement["Action"]:
             assert not any("incoming" in resource for resource in statement["Resource"])
 
@@ -66,9 +66,9 @@ def test_the_page_works_as_written(store: str, listed: Listed, tmp_path: Path, m
     }
     app = bucket_server.client(store)
     app.create_bucket(Bucket="app-media")
-    app.put_bucket_policy(Bucket="app-media", Policy=block("json", "public"))
+    app.put_bucket_policy(Bucket="app-media", Policy=block("json", "public.json"))
     app.put_bucket_lifecycle_configuration(
-        Bucket="app-media", LifecycleConfiguration=json.loads(block("json", "lifecycle"))
+        Bucket="app-media", LifecycleConfiguration=json.loads(block("json", "lifecycle.json"))
     )
     settings = block("toml", "hook.toml")
     (tmp_path / "hook.toml").write_text(settings)
