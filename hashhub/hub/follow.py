@@ -31,6 +31,7 @@ from hashhub.background import Background
 from hashhub.errors import FailedPrecondition, Reason, Unavailable
 from hashhub.model import ChangeKind, EntryState
 from hashhub.store import Position
+from hashhub.store.idset import ascending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -537,9 +538,9 @@ class _Spared:
         """Spare these, too: algorithm to uint8[n, digest_bytes]."""
         for name, rows in digests.items():
             tables = self._tables.setdefault(name, [])
-            tables.append(np.unique(_first_bytes(rows)))
+            tables.append(ascending(_first_bytes(rows)))
             if len(tables) > _MOST_TABLES:
-                tables[:] = [np.unique(np.concatenate(tables))]
+                tables[:] = [ascending(np.concatenate(tables))]
 
     def has(self, name: str, rows: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Say of each digest whether it is spared: bool[n]."""

@@ -42,7 +42,7 @@ from hashhub.store.entries import review_row
 from hashhub.store.events import append_event, decoded, facts_of, is_in
 from hashhub.store.hash_tables import HashTables
 from hashhub.store.holds import HOLD_SQL, Origin, hold_of_row, lift_holds
-from hashhub.store.idset import IdSet, ascending, merged, runs
+from hashhub.store.idset import IdSet, are_among, ascending, merged, runs
 from hashhub.store.imports import Imports, closed, one_import, subject_of
 from hashhub.store.leases import LEASE, Leases
 from hashhub.store.outstanding import Outstanding, Part
@@ -185,7 +185,7 @@ class Commits:
         superseded = ascending(np.asarray(supersede, np.int64))
         gone = _parts(commit.hash_set, np.asarray(withdraw), superseded, np.asarray(absent), deletion_times)
         with commit.lock:
-            successions = self._successions(restated[np.isin(restated[:, 0], superseded)])
+            successions = self._successions(restated[are_among(restated[:, 0], superseded)])
             self._stage.write_pieces(commit, chain(self._stage.run_of(commit), successions))
             with self._db.write() as c:
                 self._db.lock(c)
@@ -196,7 +196,7 @@ class Commits:
                 if len(over):
                     counts = _without(counts, over, superseded, np.asarray(absent))
                     gone = _parts_without(gone, over)
-                    pairs = [tuple(pair) for pair in restated[np.isin(restated[:, 0], over)].tolist()]
+                    pairs = [tuple(pair) for pair in restated[are_among(restated[:, 0], over)].tolist()]
                     if pairs:
                         sql = self._db.sql("DELETE FROM succession WHERE earlier = ? AND later = ?")
                         c.exec_driver_sql(sql, pairs)
@@ -360,9 +360,10 @@ class Commits:
             return False
         sql = "SELECT 1 FROM entry e WHERE (e.expire_time IS NULL OR e.expire_time > ?) AND e.id {keys}"
         expiries = self._expiries(c, commit)
+        ordered = ascending(unchanged)
         for revision, ids in self._changed(c, commit, WITHDRAW):
             for piece in ids.pieces(PIECE) if revision not in expiries else ():
-                lost = np.intersect1d(piece, unchanged).tolist()
+                lost = piece[are_among(piece, ordered)].tolist()
                 if any(self._db.by_keys(sql, "int8", (s.to_millis(now()),), lost, c)):
                     return True
         return False
@@ -389,7 +390,7 @@ class Commits:
         revisions = set(c.execute(expiries).scalars()) if len(ids) else set()
         changes = self._changed(c, commit, WITHDRAW) if revisions else ()
         expired = [
-            np.intersect1d(piece, ids, assume_unique=True)
+            piece[are_among(piece, ids)]
             for revision, changed in changes
             if revision in revisions
             for piece in changed.pieces(PIECE)
@@ -524,8 +525,8 @@ def _without(
     """Return what a commit counts without the entries that had expired before it."""
     return msgspec.structs.replace(
         counts,
-        superseded=counts.superseded - int(np.isin(superseded, over).sum()),
-        absent=counts.absent - int(np.isin(absent, over).sum()),
+        superseded=counts.superseded - int(are_among(superseded, over).sum()),
+        absent=counts.absent - int(are_among(absent, over).sum()),
     )
 
 
@@ -535,7 +536,7 @@ def _parts_without(parts: Sequence[Part], over: NDArray[np.int64]) -> list[Part]
     for part in parts:
         ids = np.concatenate(list(part.ids.pieces(PIECE)))
         if not part.origin:
-            ids = ids[~np.isin(ids, over, assume_unique=True)]
+            ids = ids[~are_among(ids, over)]
         if len(ids):
             remaining.append(part._replace(ordinal=len(remaining), ids=IdSet.of(ids)))
     return remaining
@@ -557,8 +558,8 @@ def _parts(
         (absent, "ABSENT_FROM_LIST", ""),
     ):
         ids = ascending(chosen.astype(np.int64, copy=False))
-        ids = ids[~np.isin(ids, taken, assume_unique=True)]
-        taken = np.concatenate([taken, ids])
+        ids = ids[~are_among(ids, taken)]
+        taken = ascending(np.concatenate([taken, ids]))
         for start in range(0, len(ids), CHANGE_IDS):
             piece = ids[start : start + CHANGE_IDS]
             times = [deletion_times.get(i, "") for i in piece.tolist()] if origin and deletion_times else ()

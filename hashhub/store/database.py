@@ -53,6 +53,7 @@ _T = TypeVar("_T")
 _COPY_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # no flags, no extension
 _COPY_END: Final = b"\xff\xff"
 _COPY_OPTIONS: Final = "FORMAT BINARY"
+_COPIED_AT_ONCE: Final = 4_096  # rows: other threads wait while bytes are copied
 _IN_SIZES: Final = (1, 8, 64, 512)  # keys in one statement on SQLite
 _ROWS_AT_ONCE: Final = 250  # in one INSERT on SQLite, which takes 32,766 values at most: some 0.5 ms
 _KEY_PAGE: Final = 10_000  # keys in one statement on PostgreSQL
@@ -455,7 +456,10 @@ class Database:
         for name, values in values_of.items():
             block[f"length of {name}"], block[name] = block.dtype[name].itemsize, values
         with _copying(c, into or table.name, list(table.columns), options) as copy:
-            copy.write(_COPY_HEAD + block.tobytes() + _COPY_END)
+            copy.write(_COPY_HEAD)
+            for start in range(0, len(block), _COPIED_AT_ONCE):
+                copy.write(block[start : start + _COPIED_AT_ONCE].tobytes())
+            copy.write(_COPY_END)
 
     def _migrate(self, *, create: bool) -> None:
         with self._readers.connect() as c:

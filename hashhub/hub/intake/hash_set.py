@@ -22,7 +22,6 @@ from hashhub.hub.intake.identity import (
     Column,
     Links,
     as_scalars,
-    ascending,
     ascending_pairs,
     distinct,
     heads,
@@ -33,6 +32,7 @@ from hashhub.hub.intake.identity import (
 from hashhub.hygiene import Code
 from hashhub.model import EntryState, Purpose, Record, RecordReview, ReviewKind
 from hashhub.store.comparison import EXTERNAL_ID
+from hashhub.store.idset import are_among, ascending
 from hashhub.store.packing import columns_of, keys_of_texts
 
 if TYPE_CHECKING:
@@ -104,11 +104,11 @@ class HashSetComparison:
         self._remove(accounted)
         self._add_opinions()
         if replace:
-            live = np.sort(np.concatenate([_NO_IDS, *self._live]))
+            live = ascending(np.concatenate([_NO_IDS, *self._live]))
             if not is_streamed:
                 live = self._store.entries.active_ids(*self._name, states=_LIVE)
             self.live_count = len(live)
-            self.absent = live[~np.isin(live, accounted)]
+            self.absent = live[~are_among(live, accounted)]
 
     def holding(self, item: int) -> str:
         """Return the names of the active entries that match until the quarantined item is released."""
@@ -158,7 +158,8 @@ class HashSetComparison:
         """
         comparison = self._store.comparison
         rest = [displaced]
-        unread = ascending(unread[~np.isin(unread, displaced)])
+        unread = ascending(unread)
+        unread = unread[~are_among(unread, ascending(displaced))]
         if self._source.has_bare:  # pages do not tell of all hashes together
             rest.append(unread)
         else:
@@ -298,7 +299,9 @@ class HashSetComparison:
         live = of_entries.where(others.is_live[of_entries.rows])
         has_live = np.zeros(key_count, np.bool_)
         has_live[live.keys] = True
-        self._keep_withdrawn(set(of_items.rows[has_live[of_items.keys]].tolist()))
+        is_live_elsewhere = np.zeros(len(d.outcome), np.bool_)
+        is_live_elsewhere[of_items.rows[has_live[of_items.keys]]] = True
+        self._keep_withdrawn(is_live_elsewhere)
         of_items = of_items.where(d.become_entries[of_items.rows])
         refers = d.refers_to[of_items.rows] >= 0
         waits = np.where(refers, self._twin_waits[of_items.rows], d.outcome[of_items.rows] == QUARANTINED)
@@ -308,8 +311,7 @@ class HashSetComparison:
         states_anew[of_items.keys[~refers]] = True
         lets_wait = np.zeros(key_count, np.bool_)
         lets_wait[of_items.keys[waits]] = True
-        first_twin = np.full(key_count, np.iinfo(np.int64).max)
-        np.minimum.at(first_twin, of_items.keys[refers], d.refers_to[of_items.rows[refers]])
+        first_twin = _least(of_items.keys[refers], d.refers_to[of_items.rows[refers]], key_count)
         stays = np.zeros(len(others.ids), np.bool_)
         stays[live.rows[lets_wait[live.keys]]] = True
         stays &= others.is_active
@@ -321,7 +323,7 @@ class HashSetComparison:
         unchanged = d.become_entries & (d.refers_to >= 0)
         staying = ascending(np.concatenate([d.refers_to[unchanged], others.ids[stays]]))
         superseded = ascending(others.ids[replaced])
-        self.superseded = superseded[~np.isin(superseded, staying, assume_unique=True)]
+        self.superseded = superseded[~are_among(superseded, staying)]
         self._note_earlier(others, of_items, of_entries, refers, waits)
         self._note_reviews(others, of_items, of_entries)
         d.outcome[unchanged] = UNCHANGED
@@ -353,13 +355,13 @@ class HashSetComparison:
                 base += len(values)
         return _concatenated(items), _concatenated(entries)
 
-    def _keep_withdrawn(self, live_elsewhere: set[int]) -> None:
-        """Let the items stay withdrawn that are held and of which there is no live entry."""
+    def _keep_withdrawn(self, is_live_elsewhere: NDArray[np.bool_]) -> None:
+        """Let the items stay withdrawn that are held and of which there is no live entry: bool by item."""
         d = self._decisions
         chosen = {
             item: hold
             for item, hold in d.withdrawn_by.items()
-            if d.becomes_entry(item) and item not in live_elsewhere and d.refers_to[item] < 0
+            if d.becomes_entry(item) and not is_live_elsewhere[item] and d.refers_to[item] < 0
         }
         names = self._store.entries.get_entries({hold.entry_id for hold in chosen.values()}) if chosen else {}
         for item, hold in chosen.items():
@@ -447,8 +449,8 @@ class HashSetComparison:
             by_hash = self._own_entries([h for _, r in part if not r.external_id for h in r.hashes])
             for item, record in part:
                 entries = _meant(record, by_id, by_hash)
-                restated = set(np.intersect1d(list(entries), accounted).tolist()) if entries else set()
-                gone = {i: e for i, e in entries.items() if i not in restated}
+                is_restated = are_among(np.array(list(entries), np.int64), accounted)
+                gone = {i: e for (i, e), stays in zip(entries.items(), is_restated, strict=True) if not stays}
                 withdrawn |= gone.keys()
                 if record.source_time:
                     self.deletion_times |= dict.fromkeys(gone, record.source_time)
@@ -457,7 +459,7 @@ class HashSetComparison:
 
     def _add_opinions(self) -> None:
         """Add the items that are only reviews to the entries that stay and that they are about."""
-        leaving = set(self.superseded.tolist()).union(self.withdrawn.tolist())
+        leaving = ascending(np.concatenate([self.superseded, self.withdrawn]))
         added: set[tuple[int, str, ReviewKind, str]] = set()
         opinions = list(self._source.opinions.items())
         for start in range(0, len(opinions), _LOOKUP):
@@ -465,9 +467,11 @@ class HashSetComparison:
             self._keep_alive()
             by_id = self._store.entries.existing_by_external_ids(*self._name, [r.external_id for _, r in part])
             by_hash = self._own_entries([h for _, r in part if not r.external_id for h in r.hashes])
+            entries_of = {item: _reviewed(record, by_id, by_hash) for item, record in part}
+            every = np.array(list({i for entries in entries_of.values() for i in entries}), np.int64)
+            gone = set(every[are_among(every, leaving)].tolist())
             about = {
-                item: {i: e.name for i, e in _reviewed(record, by_id, by_hash).items() if i not in leaving}
-                for item, record in part
+                item: {i: e.name for i, e in entries.items() if i not in gone} for item, entries in entries_of.items()
             }
             known = self._store.entries.reviews_of({i for entries in about.values() for i in entries})
             added |= {(i, r.author, r.kind, r.comment) for i, reviews in known.items() for r in reviews}
@@ -567,9 +571,20 @@ def _expanded(
     starts: NDArray[np.int64], counts: NDArray[np.int64], values: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return each number of the ranges that begin at `starts`, and beside it the range's value."""
+    if counts.max(initial=0) <= 1:  # mostly; and `np.repeat` holds Python's lock
+        is_there = counts > 0
+        return starts[is_there], values[is_there]
     ends = np.cumsum(counts)
     within = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - counts, counts)
     return np.repeat(starts, counts) + within, np.repeat(values, counts)
+
+
+def _least(keys: NDArray[np.int64], values: NDArray[np.int64], key_count: int) -> NDArray[np.int64]:
+    """Return the least value beside each key from 0 to before `key_count`, the greatest number where there is none."""
+    least = np.full(key_count, np.iinfo(np.int64).max)
+    order = np.argsort(values)[::-1]
+    least[keys[order]] = values[order]  # of those of one key the last stays; `np.minimum.at` holds Python's lock
+    return least
 
 
 def _pairs(of_items: Links, of_entries: Links) -> NDArray[np.int64]:

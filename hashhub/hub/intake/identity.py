@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from hashhub.frames import known_by
 from hashhub.hashes import ALGORITHMS, Metric
+from hashhub.store.idset import are_among, ascending
 from hashhub.store.packing import KEY_BYTES, ordered_hashes
 from hashhub.store.schema import ALGORITHM_CODES
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from hashhub.model import Entry
     from hashhub.store import Store
 
-_Number = TypeVar("_Number", bound=np.integer[Any])
+_Number = TypeVar("_Number", bound=np.number[Any])
 _HEAD: Final = 8  # bytes of a key that are compared first; every key has as many
+_ROOM: Final = 1 << 14  # rows for which an array has room at first
 _MOST_PAIRED: Final = 1 << 62  # pairs of numbers that can be told apart by one int64
 _CHUNK: Final = 250_000  # rows compared at a time: some milliseconds, between which other threads go on
 ALGORITHM_OF_CODE: Final = {code: name for name, code in ALGORITHM_CODES.items()}
@@ -56,26 +58,50 @@ class Links(NamedTuple):
         return Links(self.keys[chosen], self.rows[chosen])
 
 
+class Growing(Generic[_Number]):
+    """An array that is filled from the beginning.
+
+    A `bytearray` holds Python's lock while it is moved, 15 to 40 ms for 30 MB; numpy copies without it. Memory that
+    nothing was written to yet takes no room.
+    """
+
+    def __init__(self, of: type[_Number], *width: int) -> None:
+        """`width`: of a row; none: a row is one number."""
+        self._rows: NDArray[_Number] = np.empty((_ROOM, *width), of)
+        self._count = 0
+
+    def extend(self, rows: NDArray[_Number]) -> None:
+        """Append rows."""
+        end = self._count + len(rows)
+        if end > len(self._rows):
+            wider = np.empty((max(end, 2 * len(self._rows)), *self._rows.shape[1:]), self._rows.dtype)
+            wider[: self._count] = self._rows[: self._count]
+            self._rows = wider
+        self._rows[self._count : end] = rows
+        self._count = end
+
+    def close(self) -> NDArray[_Number]:
+        """Return the rows; nothing is appended any more."""
+        return self._rows[: self._count]
+
+
 class Column:
     """All keys of one sort in the source: `keys` uint8[n, bytes], `items` uint32[n] ascending."""
 
     def __init__(self, width: int) -> None:
         """`width`: the bytes of a key."""
-        self._width = width
-        # They grow in place, so that closing the column copies nothing.
-        self._key_bytes, self._item_bytes = bytearray(), bytearray()
+        self._keys, self._items = Growing(np.uint8, width), Growing(np.uint32)
         self.keys: NDArray[np.uint8] = np.empty((0, width), np.uint8)
         self.items: NDArray[np.uint32] = np.empty(0, np.uint32)
 
     def extend(self, keys: NDArray[np.uint8], items: NDArray[np.int64]) -> None:
         """Append keys, each of the item beside it; `items` go on ascending."""
-        self._key_bytes += keys.tobytes()
-        self._item_bytes += items.astype(np.uint32).tobytes()
+        self._keys.extend(keys)
+        self._items.extend(items.astype(np.uint32))
 
     def close(self) -> None:
         """End the column: from here on it is read."""
-        self.keys = np.frombuffer(self._key_bytes, np.uint8).reshape(-1, self._width)
-        self.items = np.frombuffer(self._item_bytes, np.uint32)
+        self.keys, self.items = self._keys.close(), self._items.close()
 
     def links(self, keys: NDArray[np.void]) -> Links:
         """Return which items have which of `keys`, which are distinct and sorted, as `distinct` gives them."""
@@ -120,7 +146,7 @@ class Column:
         del ordered
         if not len(repeated):
             return none
-        rows = np.flatnonzero(np.isin(every, repeated))
+        rows = np.flatnonzero(are_among(every, repeated))
         _, numbers = np.unique(as_scalars(self.keys[rows]), return_inverse=True)
         pairs = ascending_pairs(numbers, self.items[rows].astype(np.int64))
         counts = np.bincount(pairs[:, 0])
@@ -178,18 +204,6 @@ def heads(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:
 def as_scalars(keys: NDArray[np.uint8]) -> NDArray[np.void]:
     """Return keys, uint8[n, bytes], as one value each; all of one width, so that they compare as their bytes do."""
     return np.ascontiguousarray(keys).view(f"S{keys.shape[1]}").ravel()
-
-
-def ascending(values: NDArray[_Number]) -> NDArray[_Number]:
-    """Return the distinct values in ascending order.
-
-    `np.unique` hashes numbers, which for a million of them takes several times as long, and holds Python's lock all the
-    while: lookups would wait for it.
-    """
-    ordered = np.sort(values)
-    if len(ordered) < 2:  # noqa: PLR2004 - nothing to compare
-        return ordered
-    return ordered[np.concatenate(([True], ordered[1:] != ordered[:-1]))]
 
 
 def ascending_pairs(first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:

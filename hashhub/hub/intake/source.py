@@ -17,6 +17,7 @@ from hashhub.hub.intake.identity import (
     WIDTHS,
     Column,
     Groups,
+    Growing,
     Links,
     ascending_pairs,
     distinct,
@@ -133,13 +134,13 @@ class Source:
 
     def read(self, batches: Iterable[Batch]) -> None:
         """Read the columns."""
-        outcome, kind, statements = bytearray(), bytearray(), bytearray()
+        outcome, kind, statements = Growing(np.uint8), Growing(np.uint32), Growing(np.uint8, STATEMENT_BYTES)
         named: list[NDArray[np.bool_]] = []
         first = 0
         for batch in batches:
-            kind += self._kinds(batch).tobytes()
-            outcome += batch.dispositions.tobytes()
-            statements += batch.statements.tobytes()
+            kind.extend(self._kinds(batch))
+            outcome.extend(batch.dispositions)
+            statements.extend(batch.statements)
             states = (batch.dispositions == ACCEPTED) | (batch.dispositions == QUARANTINED)
             self._read_hashes(batch, first, states)
             named.append(self._read_external_ids(batch, first, states))
@@ -155,11 +156,7 @@ class Source:
             column.close()
         self.is_named = np.concatenate([np.empty(0, np.bool_), *named])
         self.is_shared = np.zeros(first, np.bool_)
-        self.decisions.begin(
-            np.frombuffer(outcome, np.uint8),
-            np.frombuffer(kind, np.uint32),
-            np.frombuffer(statements, np.uint8).reshape(-1, STATEMENT_BYTES),
-        )
+        self.decisions.begin(outcome.close(), kind.close(), statements.close())
         self._look_at_kinds()
 
     def _kinds(self, batch: Batch) -> NDArray[np.uint32]:
