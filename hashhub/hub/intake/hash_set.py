@@ -451,7 +451,7 @@ class HashSetComparison:
                 entries = _meant(record, by_id, by_hash)
                 is_restated = are_among(np.array(list(entries), np.int64), accounted)
                 gone = {i: e for (i, e), stays in zip(entries.items(), is_restated, strict=True) if not stays}
-                withdrawn |= gone.keys()
+                withdrawn.update(gone)
                 if record.source_time:
                     self.deletion_times |= dict.fromkeys(gone, record.source_time)
                 self._decisions.remark(item, *_removal(gone, entries))
