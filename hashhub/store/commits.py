@@ -66,6 +66,8 @@ _DAY: Final = timedelta(days=1)
 _REST: Final = 20.0  # times what a piece of tidying took, while lists come in: they have the database and the processor
 _LONGEST_REST: Final = 2.0  # seconds
 _MOST_REST: Final = 60.0  # seconds in one go: what is left to do must not grow for as long as somebody keeps sending
+QUIET: Final = timedelta(minutes=1)
+"""How long no list has come in when tables of digests are merged."""
 AWAITS_ACCEPTANCE: Final = "AWAITS_ACCEPTANCE"
 # Facts of an import's event: how many entries its source's deletion messages withdrew, which are then the first of its
 # changes; how many of its entries speak for the harmlessness of what others list.
@@ -236,8 +238,8 @@ class Commits:
         return self._imports.get_import(import_id)
 
     def tidy(self, wait: Callable[[float], bool] = lambda _: False) -> None:
-        """Write what commits have withdrawn into the rows of those entries, drop the batches of imports that are done,
-        and merge tables of digests: what a commit leaves to do once it is visible.
+        """Write what commits have withdrawn into the rows of those entries, and drop the batches of imports that are
+        done: what a commit leaves to do once it is visible.
 
         `wait` is called before each piece, with seconds in which others have the database: more of them while lists
         come in, up to a minute in all. Where it returns True the remainder is left to the next call. Raises Unavailable
@@ -248,7 +250,12 @@ class Commits:
             self._outstanding.settle(is_alone=True, is_stopping=is_stopping)
         finally:
             self._imports.sweep_batches(is_stopping)
-        self._hash_tables.merge(is_stopping, self._imports.are_coming_in)
+
+    def merge_tables(self, wait: Callable[[float], bool] = lambda _: False) -> None:
+        """Merge tables of digests, once no list has come in for a minute: a large merge takes some minutes of a core,
+        and those who match would wait. Where there are very many tables, do so at once. `wait`: as of `tidy`.
+        """
+        self._hash_tables.merge(self._resting(wait), lambda: self._imports.have_come_in(QUIET))
 
     def settle(self) -> None:
         """Write what earlier commits have withdrawn into the rows of those entries. It never fails the write before it,

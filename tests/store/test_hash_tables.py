@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,11 @@ import pytest
 
 from hashhub.config import Config
 from hashhub.errors import Unavailable
-from hashhub.hub import backup
+from hashhub.hub import Hub, backup, housekeeping
 from hashhub.model import SYSTEM, Counts
-from hashhub.store import Store, hash_tables
+from hashhub.store import Store, commits, hash_tables
 from hashhub.store.hash_tables import MERGE_LOCK, HashTables
+from tests.hub.conftest import Desk, item
 
 Row = tuple[int, bytes, int]
 
@@ -91,7 +94,7 @@ def test_tables_of_one_size_become_one(tabled: Store, fill: Any) -> None:
     for turn in range(1, 9):
         fill.contribute(tabled, range(turn * 100, turn * 100 + 6))
         before = rows(tabled)
-        tabled.commits.tidy()
+        tables_of(tabled).merge(never)
         assert rows(tabled) == before
         # Of two tables in each turn four become one, of 24 digests; four of these become one of 96.
         assert len(tables(tabled)) == [2, 1, 3, 2, 4, 3, 5, 1][turn - 1]
@@ -258,12 +261,40 @@ def test_while_lists_come_in_merges_wait_until_there_are_many_tables(
     monkeypatch.setattr(hash_tables, "URGENT", 6)
     opened = tabled.imports.create_import(fill.new())
     fill_tables(tabled, fill, 2)
-    tabled.commits.tidy()
+    tabled.commits.merge_tables()
     assert len(tables(tabled)) == 4
     fill.contribute(tabled, range(20, 26))
-    tabled.commits.tidy()
+    tabled.commits.merge_tables()
     assert len(tables(tabled)) == 1
     tabled.imports.cancel_import(opened.id)
+
+
+def test_a_merge_waits_until_no_list_has_come_in_for_a_while(
+    tabled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_tables(tabled, fill, 2)
+    tabled.commits.merge_tables()
+    assert len(tables(tabled)) == 4
+    monkeypatch.setattr(commits, "QUIET", timedelta(seconds=-1))
+    tabled.commits.merge_tables()
+    assert len(tables(tabled)) == 1
+
+
+def test_a_hub_merges_by_itself(postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hash_tables, "LEAST", 6)
+    monkeypatch.setattr(commits, "QUIET", timedelta(seconds=-1))
+    monkeypatch.setattr(housekeeping, "_MERGE_SECONDS", 0.05)
+    with Hub.open(Config(data=str(tmp_path), database=postgresql_url)) as hub:
+        hub.start()
+        desk = Desk(hub)
+        desk.hash_set("alpha/list")
+        for first in (0, 6):
+            desk.contribute("alpha/list", *map(item, range(first, first + 6)))
+        begun = time.monotonic()
+        while len(tables(hub._store)) > 1 and time.monotonic() - begun < 60:
+            time.sleep(0.05)
+        assert len(tables(hub._store)) == 1
+        assert desk.known(*range(12)) == list(range(12))
 
 
 def test_where_nobody_merges_there_are_not_more_tables_than_a_look_can_bear(
@@ -284,7 +315,7 @@ def test_cancelled_imports_leave_no_more_tables_than_others(tabled: Store, fill:
         commit = tabled.leases.commit_of(import_id)
         tabled.stage.write_pieces(commit, tabled.stage.run_of(commit))
         tabled.imports.cancel_import(import_id)
-        tabled.commits.tidy()
+        tables_of(tabled).merge(never)
         assert len(tables(tabled)) < hash_tables.MERGED_AT
     assert rows(tabled) == []
 
