@@ -5,7 +5,7 @@
 A list is imported, then comes again: with every second item changed, with every tenth, with all, and unchanged.
 Meanwhile another process looks a digest up every 20 ms by the clock (bench/prober.py). Then the hub is killed in the
 middle of another update, and the time is taken until it is ready again. `--base` entries of another hash set are in the
-hub before.
+hub before, which is given time to tidy up after them: until the machine is idle, five minutes at most.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ _STEPS: Final[tuple[tuple[str, tuple[int, ...]], ...]] = (
     ("all changed", (2, 10, 1)),
     ("unchanged", (2, 10, 1)),
 )
+_SETTLE_SECONDS: Final = 300.0
+_IDLE_SECONDS: Final = 5.0
+_IDLE_SHARE: Final = 0.9
 
 
 def import_list(
@@ -101,6 +104,7 @@ def measure(
                 client.create_hash_set(HashSet(contributor="bench", id=name, scheme="vic-us"))
             if base and filled is None:
                 import_list(client, write_list(directory, "base", base, result.SEED + 1), "bench/base")
+                await_idleness()
             known = last_md5(write_list(directory, "first", 10, result.SEED + 2))
             for number, (name, changed) in enumerate(_STEPS):
                 source = write_list(directory, "list", entries, result.SEED, changed, copy=number)
@@ -138,6 +142,23 @@ def measure(
             rows.append(row)
             print(json.dumps(result.rounded(row)), flush=True)
     return rows
+
+
+def await_idleness() -> None:
+    """Return once the machine's processors were idle for nine tenths of some seconds, or after some minutes."""
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    is_idle = False
+    while not is_idle and time.monotonic() < deadline:
+        before = os.times().elapsed, _idle_seconds()
+        time.sleep(_IDLE_SECONDS)
+        passed = (os.times().elapsed - before[0]) * (os.cpu_count() or 1)
+        is_idle = _idle_seconds() - before[1] > _IDLE_SHARE * passed
+
+
+def _idle_seconds() -> float:
+    """Return for how long the processors were idle, all together, since the machine started."""
+    spent = Path("/proc/stat").read_text("ascii").split("\n", 1)[0].split()[1:]  # user, nice, system, idle, …
+    return int(spent[3]) / os.sysconf("SC_CLK_TCK")
 
 
 def kill_at(hub: RunningHub, source: Path, moment: str, seconds: float) -> bool:
