@@ -8,6 +8,7 @@ with a STAGED change row that tells matchers to take its digests in, so that lit
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -95,8 +96,12 @@ class Stage:
 
     @property
     def writers(self) -> int:
-        """How many pieces are worth staging at once."""
-        return self._db.writers
+        """How many pieces are worth staging at once.
+
+        On two cores, which have PostgreSQL and those who match as well, one: two made an import a tenth faster, and p99
+        of the lookups meanwhile up to half longer.
+        """
+        return max(1, min(self._db.writers, len(os.sched_getaffinity(0)) // 2))
 
     def stage_entries(self, import_id: str, entries: EntryColumns, after: Future[None] | None = None) -> None:
         """Write entries of an import being committed; nobody sees them before `finish_commit`.

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, Reason
 from hashhub.hashes import Hash
+from hashhub.hub import contribute
 from hashhub.model import (
     Action,
     Disposition,
@@ -26,6 +27,7 @@ from hashhub.model import (
     Verdict,
     WithdrawalReason,
 )
+from hashhub.store.stage import Stage
 from tests.hub.conftest import OPERATOR, PLATFORM, Desk, Open, Stock, digest, item, near, total, writer
 
 VIC = "vic-us"
@@ -57,6 +59,19 @@ class TestAList:
         assert (where.import_id, where.position, where.member, where.source_digest) == (
             done.id, "line 1", "Member", done.source_digest,
         )  # fmt: skip
+
+    @pytest.mark.parametrize("writers", [1, 2])
+    def test_pieces_that_are_staged_at_once_are_all_there(
+        self, any_desk: Desk, writers: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Stage, "writers", property(lambda stage: min(writers, stage._db.writers)))
+        monkeypatch.setattr(contribute, "_PIECE", 5)
+        any_desk.hash_set("alpha/list")
+        any_desk.contribute("alpha/list", *map(item, range(60)), batch=4)
+        assert any_desk.known(*range(61)) == list(range(60))
+        assert [entry.provenance.position for entry in any_desk.entries("alpha/list")] == [
+            f"line {n}" for n in range(60)
+        ]
 
     def test_thousands_of_withdrawals_do_not_each_take_as_long_as_the_list(self, desk: Desk) -> None:
         desk.hash_set("alpha/list")
