@@ -167,7 +167,7 @@ class Stage:
         """Yield what writes the gathered hashes, in order, a piece each."""
         run = commit.take_run()
         if self._hash_tables.is_worthwhile(run.count):
-            for part in run.parts(self.writers):
+            for part in run.parts(self._db.writers):
                 yield partial(self._hash_tables.write, digests=part)
             return
         for code, digests, entries in run.pieces():
@@ -178,10 +178,10 @@ class Stage:
         `commit.lock`.
         """
         try:
-            with self._leases.releasing(commit), ThreadPoolExecutor(self.writers, "pieces") as beside:
+            with self._leases.releasing(commit), ThreadPoolExecutor(self._db.writers, "pieces") as beside:
                 writing: deque[Future[None]] = deque()
                 for piece in pieces:
-                    if len(writing) == self.writers:
+                    if len(writing) == self._db.writers:
                         writing.popleft().result()
                     writing.append(beside.submit(self._write_piece, commit, piece))
                 for one in writing:
