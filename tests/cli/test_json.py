@@ -20,6 +20,7 @@ from hashhub.client import mirror as mirroring
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.lists import list_file, random_items
 from hashhub.testing.pictures import picture
+from tests.warm import Warm
 
 Run = Callable[..., Result]
 PAGE = (Path(__file__).parents[2] / "docs" / "json.md").read_text("utf-8")
@@ -167,10 +168,17 @@ def test_what_was_not_confirmed_is_told_in_json(run: Run, hash_set: str) -> None
 
 
 @pytest.fixture(scope="module")
-def shown(hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
+def own_hub(warmed: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    """A hub of this module's own: its fixtures are set up again where its tests came to a worker in two parts."""
+    with warmed.hub(tmp_path_factory.mktemp("hub")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shown(own_hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[dict[str, Any]]]:
     """A hub with something of everything; runs a command and returns what it prints."""
     directory = tmp_path_factory.mktemp("json")
-    environment = {"HASHHUB_SERVER": hub.address, "HASHHUB_TOKEN_FILE": str(hub.token_file)}
+    environment = {"HASHHUB_SERVER": own_hub.address, "HASHHUB_TOKEN_FILE": str(own_hub.token_file)}
 
     def run_json(*arguments: str) -> list[dict[str, Any]]:
         done = CliRunner().invoke(main, [*arguments, "--json"], env=environment, catch_exceptions=False)
@@ -349,8 +357,8 @@ LONG_SET = f"{LONG}/known-files-2026"
 
 
 @pytest.fixture(scope="module")
-def long_names(hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    environment = {"HASHHUB_SERVER": hub.address, "HASHHUB_TOKEN_FILE": str(hub.token_file)}
+def long_names(own_hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    environment = {"HASHHUB_SERVER": own_hub.address, "HASHHUB_TOKEN_FILE": str(own_hub.token_file)}
 
     def run_text(*arguments: str, **more: str) -> str:
         done = CliRunner().invoke(main, arguments, env={**environment, **more}, catch_exceptions=False)
