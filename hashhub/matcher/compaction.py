@@ -40,6 +40,10 @@ _MOST_PENDING: Final = 4
 """Times `compact_after` that may gather meanwhile: bounds what a start after a crash reads."""
 _SNAPSHOT_RATIO: Final = 8
 """On disk a segment is rewritten once what follows it is an eighth of its size: at most four segments at 100 M."""
+_SNAPSHOT_RATIO_BUSY: Final = 1
+"""The same, while changes come in: once what follows it is of its size. Ten million digests are not written anew in the
+middle of a commit of one million; that can wait until all is quiet.
+"""
 _WITHDRAWN_SHARE: Final = 0.25
 """A segment on disk is rewritten without its withdrawn rows once they are this share of it."""
 _RETRY_SECONDS: Final = 30.0
@@ -136,7 +140,10 @@ class Compaction:
                     failure = e
                     self._publishes_in.clear()
             if failure or not self._publishes_in:
-                built = {name: (build(space(name), [Source(r)], self._threads, progress),) for name, r in rows.items()}
+                built = {
+                    name: (build(space(name), [Source(of_one, is_sorted=True)], self._threads, progress),)
+                    for name, of_one in rows.items()
+                }
                 self._live.replace(built, None if failure else self._live.now.snapshot, revision, None)
             self.damaged = False
             self.error = failure.message if failure else None
@@ -254,8 +261,10 @@ class Compaction:
         answer.
         """
         with self._live.building:
-            if self._publishes_in and self._is_to_publish(is_quiet=self._seconds_to_quiet() <= 0):
-                self._compact_to_disk(self._publishes_in, 1, self._stop_if_closed)
+            is_quiet = self._seconds_to_quiet() <= 0
+            if self._publishes_in and self._is_to_publish(is_quiet=is_quiet):
+                ratio = _SNAPSHOT_RATIO if is_quiet else _SNAPSHOT_RATIO_BUSY
+                self._compact_to_disk(self._publishes_in, 1, self._stop_if_closed, ratio)
             for name in self._live.now.segments:
                 if run := _crowded(self._live.now.segments[name]):
                     self._merge(name, run, 1, self._stop_if_closed)
@@ -270,7 +279,9 @@ class Compaction:
             return
         self._live.exchange(name, standing, build(space(name), sources, threads, progress), since)
 
-    def _compact_to_disk(self, directory: Directory, threads: int, progress: Progress | None) -> None:
+    def _compact_to_disk(
+        self, directory: Directory, threads: int, progress: Progress | None, ratio: int = _SNAPSHOT_RATIO
+    ) -> None:
         """Publish the present state. The caller holds `building`."""
         moment = self._live.moment()
         state = moment.state
@@ -279,12 +290,12 @@ class Compaction:
         linked: dict[str, list[tuple[Segment, Bitmap]]] = {}
         rewritten: dict[str, Rows] = {}
         for name, segments in state.segments.items():
-            first = _rewritten_from(segments)
+            first = _rewritten_from(segments, ratio)
             linked[name] = [(s, moment.dead[s]) for s in segments[:first]]
             rest = segments[first:]
             if rest:
                 rewritten[name] = sorted_rows(
-                    [Source(s.parts.rows, moment.dead[s]) for s in rest], space(name).words, threads, progress
+                    [s.source(moment.dead[s]) for s in rest], space(name).words, threads, progress
                 )
         self._publish(directory, state.revision, linked, rewritten, threads, progress, moment.since)
 
@@ -340,7 +351,7 @@ def _crowded(segments: Sequence[Segment]) -> list[Segment]:
     return run if len(run) >= _MERGE_RUN else []
 
 
-def _rewritten_from(segments: Sequence[Segment]) -> int:
+def _rewritten_from(segments: Sequence[Segment], ratio: int) -> int:
     """Return the first of the segments (oldest first) that a new snapshot writes anew, merged with all that follow."""
     first = len(segments)
     newer = 0
@@ -348,7 +359,7 @@ def _rewritten_from(segments: Sequence[Segment]) -> int:
         segment = segments[k]
         if (
             segment.name is None
-            or _SNAPSHOT_RATIO * newer >= segment.living
+            or ratio * newer >= segment.living
             or segment.withdrawn >= _WITHDRAWN_SHARE * segment.count
         ):
             first = k
@@ -364,22 +375,23 @@ def _gathered(
     Chunks wait until they are twice what is sorted already: the work stays linear, and repeats never take more than
     that.
     """
-    waiting: dict[str, list[Rows]] = {}
+    waiting: dict[str, list[Source]] = {}
     counts: dict[str, int] = {}
     limits: dict[str, int] = {}
     total = 0
     for name, chunk in digests:
         if counts.get(name, 0) > limits.get(name, _SPOOL_ROWS):  # not before there is more: the end sorts anyway
-            waiting[name] = [sorted_rows(map(Source, waiting[name]), space(name).words, threads)]
-            counts[name] = len(waiting[name][0])
+            gathered = sorted_rows(waiting[name], space(name).words, threads)
+            waiting[name] = [Source(gathered, is_sorted=True)]
+            counts[name] = len(gathered)
             limits[name] = 2 * counts[name] + _SPOOL_ROWS
         rows = packed_rows(name, chunk)
-        waiting.setdefault(name, []).append(rows)
+        waiting.setdefault(name, []).append(Source(rows))
         counts[name] = counts.get(name, 0) + len(rows)
         total += len(rows)
         if progress:
             progress(f"read {total:,} digests", 0.0)
     result = {}
     for name in list(waiting):
-        result[name] = sorted_rows(map(Source, waiting.pop(name)), space(name).words, threads, progress)
+        result[name] = sorted_rows(waiting.pop(name), space(name).words, threads, progress)
     return result

@@ -41,6 +41,8 @@ _ROWS_PER_PREFIX_LOG2: Final = 2
 """Four rows to a directory entry: one or two cache lines, at one byte of directory per digest."""
 _SORT_BITS: Final = 16
 """Buckets of the first sorting pass: at 100 M each holds 1,500 rows, which sort inside the second-level cache."""
+_MERGED_AT_ONCE: Final = 1 << 22
+"""Rows, between which a merge can be given up and tells how far it is: some 20 ms."""
 _PAGE: Final = 4_096
 _FIRST_RESULTS: Final = 1024
 """Matches a thread has room for before it must search again with more."""
@@ -229,6 +231,10 @@ class Segment:
     def nbytes(self) -> int:
         """Bytes of all arrays, mapped or not."""
         return sum(part.nbytes for part in self.parts) + self.dead.nbytes
+
+    def source(self, dead: Bitmap) -> Source:
+        """Return the rows, but those whose bit in `dead` is set, to take into another segment."""
+        return Source(self.parts.rows, dead, is_sorted=True)
 
     def touch(self) -> None:
         """Read a byte of every page, so that no search has to wait for the kernel to map it or for the disk."""
@@ -465,10 +471,13 @@ def _flips(bits: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Rows to take into a segment, in any order and with repeats; rows whose bit in `dead` is set stay out."""
+    """Rows to take into a segment; rows whose bit in `dead` is set stay out. is_sorted: they are sorted and distinct,
+    as a segment's are; otherwise they come in any order and with repeats.
+    """
 
     rows: Rows
     dead: Bitmap | None = None
+    is_sorted: bool = False
 
 
 def build(of: Space, sources: Iterable[Source], threads: int = 1, progress: Progress | None = None) -> Segment:
@@ -478,15 +487,49 @@ def build(of: Space, sources: Iterable[Source], threads: int = 1, progress: Prog
 
 
 def sorted_rows(sources: Iterable[Source], words: int, threads: int = 1, progress: Progress | None = None) -> Rows:
-    """Return the distinct living rows of all sources, sorted. Needs memory for one copy of them.
+    """Return the distinct living rows of all sources, sorted; of one sorted source that all live, its own array. Needs
+    memory for one copy of them, and for one of all but the largest of several sorted sources.
+
+    Sorted sources are merged, the smallest first: a few nanoseconds a row, where sorting them again takes a hundred.
+    """
+    told = progress or _silent
+    runs: list[Source] = []
+    unsorted: list[Source] = []
+    for source in sources:
+        (runs if source.is_sorted else unsorted).append(source)
+    if unsorted or not runs:
+        runs.append(Source(_sorted(unsorted, words, threads, told), is_sorted=True))
+    if len(runs) == 1 and runs[0].dead is not None:
+        runs.append(Source(np.empty((0, words), np.uint64), is_sorted=True))  # merging leaves out what does not live
+    while len(runs) > 1:
+        runs.sort(key=lambda run: len(run.rows), reverse=True)
+        runs.append(Source(_merged(runs.pop(), runs.pop(), told), is_sorted=True))
+    return runs[0].rows
+
+
+def _merged(a: Source, b: Source, told: Progress) -> Rows:
+    """Return the distinct living rows of two sorted sources, sorted."""
+    total = len(a.rows) + len(b.rows)
+    out = np.empty((total, a.rows.shape[1]), np.uint64)
+    at = np.zeros(3, np.int64)
+    arguments = (a.rows, _dead(a), b.rows, _dead(b), out, at, _MERGED_AT_ONCE)
+    while (done := int(at[0] + at[1])) < total:
+        told("sort", done / total)
+        kernels.merge(*arguments)
+    return out[: at[2]]
+
+
+def _dead(source: Source) -> Bitmap:
+    return np.zeros(-(-len(source.rows) // 8), np.uint8) if source.dead is None else source.dead
+
+
+def _sorted(sources: Sequence[Source], words: int, threads: int, told: Progress) -> Rows:
+    """Return the distinct living rows of all sources, sorted.
 
     One counting pass and one scattering pass over prefix buckets, then each bucket by itself: all three in parallel.
     """
-    told = progress or _silent
     pieces = [
-        (source.rows, source.dead if source.dead is not None else np.zeros(-(-len(source.rows) // 8), np.uint8), lo, hi)
-        for source in sources
-        for lo, hi in _slices(len(source.rows), threads)
+        (source.rows, _dead(source), lo, hi) for source in sources for lo, hi in _slices(len(source.rows), threads)
     ]
     total = sum(hi - lo for _, _, lo, hi in pieces)
     bits = min(_SORT_BITS, max(0, total.bit_length() - 4))

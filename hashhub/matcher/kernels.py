@@ -369,6 +369,45 @@ def close_gaps(rows: NDArray[np.uint64], bounds: NDArray[np.int64], distinct_by_
 
 
 @jit
+def merge(
+    a: NDArray[np.uint64],
+    a_dead: NDArray[np.uint8],
+    b: NDArray[np.uint64],
+    b_dead: NDArray[np.uint8],
+    out: NDArray[np.uint64],
+    at: NDArray[np.int64],
+    most: int,
+) -> None:
+    """Merge the living rows of `a` and `b`, each sorted and distinct, into `out`, which has room for all rows of both.
+
+    `at` (int64[3]): how far `a`, `b` and `out` have come; goes on from there, by at most `most` rows of `a` and `b`. A
+    row in both is written once, if it lives in either.
+    """
+    i, j, k = at[0], at[1], at[2]
+    n, m = a.shape[0], b.shape[0]
+    words = a.shape[1]
+    for _ in range(most):
+        if i == n and j == m:
+            break
+        # A row that is not to stay is overwritten by the next one: no branch that is hard to foresee.
+        if j == m or (i < n and not _less(b, j, a, i)):
+            lives = not is_set(a_dead, i)
+            if j < m and _equal(a, i, b, j):
+                lives = lives or not is_set(b_dead, j)
+                j += 1
+            for w in range(words):
+                out[k, w] = a[i, w]
+            i += 1
+        else:
+            lives = not is_set(b_dead, j)
+            for w in range(words):
+                out[k, w] = b[j, w]
+            j += 1
+        k += lives
+    at[0], at[1], at[2] = i, j, k
+
+
+@jit
 def fill_directory(rows: NDArray[np.uint64], bits: int, directory: NDArray[np.uint32]) -> None:
     """Write to `directory` (uint32[2**bits + 1]) where each prefix starts among the sorted rows."""
     at = 0

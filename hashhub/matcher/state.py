@@ -148,7 +148,7 @@ class LiveState:
         with self._changing:
             present = self.now.segments[name]
             standing = [s for s in run if s in present]
-            return standing, [Source(s.parts.rows, s.dead.copy()) for s in standing], len(self._changes)
+            return standing, [s.source(s.dead.copy()) for s in standing], len(self._changes)
 
     def exchange(self, name: str, run: Sequence[Segment], merged: Segment, since: int) -> None:
         """Put a segment in the place of those it was merged from, unless `apply` merged a small one of them away
@@ -203,7 +203,7 @@ def _applied(segments: Segments, added: Mapping[str, Rows], withdrawn: Mapping[s
             small = [s for s in present if s.name is None and s.count < SCAN_BELOW]
             if len(rows) >= SCAN_BELOW:
                 small = []
-            sources = [*(Source(s.parts.rows, s.dead) for s in small), Source(rows)]
+            sources = [*(s.source(s.dead) for s in small), Source(rows, is_sorted=True)]
             result[name] = (*(s for s in present if s not in small), build(space(name), sources))
     return result, changed
 
