@@ -309,6 +309,38 @@ def test_a_tail_that_still_grows_is_not_published_before_it_is_four_times_as_lar
         assert published.get(timeout=60) == 5
 
 
+def test_a_large_segment_is_not_written_anew_before_the_list_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten million digests written anew in the middle of a commit of one million take a core from everybody else."""
+
+    def published(revision: int) -> list[str | None]:
+        """The names of the segments, once the snapshot has come so far."""
+        patient = time.monotonic() + 180
+        while matcher.status().snapshot_revision != revision and time.monotonic() < patient:
+            time.sleep(0.01)
+        assert matcher.status().snapshot_revision == revision
+        return [segment.name for segment in matcher._live.now.segments["SHA256"]]
+
+    with Matcher(tmp_path, compact_after=5_000) as matcher:
+        matcher.apply(1, add={"SHA256": digests(1, 50_000)})
+        (large,) = published(1)
+        monkeypatch.setattr("hashhub.matcher.compaction._QUIET_SECONDS", 3600.0)  # changes come in
+        matcher.apply(2, add={"SHA256": digests(2, 20_000)})
+        assert [name == large for name in published(2)] == [True, False]
+        matcher.apply(3, add={"SHA256": digests(3, 20_000)})
+        assert [name == large for name in published(3)] == [True, False], "the small ones are together"
+        matcher.apply(4, add={"SHA256": digests(4, 20_000)})
+        assert len(published(4)) == 1, "sixty thousand are more than fifty"
+        matcher.apply(5, add={"SHA256": digests(5, 20_000)})
+        assert len(published(5)) == 2
+        monkeypatch.setattr("hashhub.matcher.compaction._QUIET_SECONDS", 0.0)
+        matcher.apply(6, add={"SHA256": digests(6, 5_000)})
+        assert len(published(6)) == 1, "an eighth of it has come since, and nothing else is to do"
+        for k in range(1, 6):
+            assert matcher.contains("SHA256", digests(k, 20_000)).all()
+
+
 def test_a_revision_without_digests_disturbs_no_quiet(tmp_path: Path) -> None:
     with Matcher(tmp_path) as matcher:
         matcher.apply(1, add={"PDQ": digests(1, 10)})
