@@ -372,26 +372,32 @@ def _gathered(
 ) -> dict[str, Rows]:
     """Return the sorted distinct rows of a stream of chunks.
 
-    Chunks wait until they are twice what is sorted already: the work stays linear, and repeats never take more than
-    that.
+    Chunks wait until they are as many as what is sorted already: the work stays linear, and repeats never take more
+    than that. At most two copies of all are in memory.
     """
     waiting: dict[str, list[Source]] = {}
-    counts: dict[str, int] = {}
-    limits: dict[str, int] = {}
+    counts: dict[str, int] = {}  # of rows that wait
+    gathered: dict[str, Rows] = {}
     total = 0
+
+    def take_in(name: str, progress: Progress | None = None) -> None:
+        rows = sorted_rows(waiting[name], space(name).words, threads, progress)
+        waiting[name].clear()  # before there are others of as many rows
+        counts[name] = 0
+        sources = [Source(rows, is_sorted=True)]
+        if name in gathered:
+            sources.append(Source(gathered[name], is_sorted=True))
+        gathered[name] = sorted_rows(sources, space(name).words)
+
     for name, chunk in digests:
-        if counts.get(name, 0) > limits.get(name, _SPOOL_ROWS):  # not before there is more: the end sorts anyway
-            gathered = sorted_rows(waiting[name], space(name).words, threads)
-            waiting[name] = [Source(gathered, is_sorted=True)]
-            counts[name] = len(gathered)
-            limits[name] = 2 * counts[name] + _SPOOL_ROWS
+        if counts.get(name, 0) > _SPOOL_ROWS + len(gathered.get(name, ())):
+            take_in(name)  # not before more come: the end takes in anyway
         rows = packed_rows(name, chunk)
         waiting.setdefault(name, []).append(Source(rows))
         counts[name] = counts.get(name, 0) + len(rows)
         total += len(rows)
         if progress:
             progress(f"read {total:,} digests", 0.0)
-    result = {}
-    for name in list(waiting):
-        result[name] = sorted_rows(waiting.pop(name), space(name).words, threads, progress)
-    return result
+    for name in waiting:
+        take_in(name, progress)
+    return gathered

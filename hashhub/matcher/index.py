@@ -490,7 +490,7 @@ def sorted_rows(sources: Iterable[Source], words: int, threads: int = 1, progres
     """Return the distinct living rows of all sources, sorted; of one sorted source that all live, its own array. Needs
     memory for one copy of them, and for one of all but the largest of several sorted sources.
 
-    Sorted sources are merged, the smallest first: a few nanoseconds a row, where sorting them again takes a hundred.
+    Sorted sources are merged, the smallest first: ten nanoseconds a row, where sorting them again takes fifty.
     """
     told = progress or _silent
     runs: list[Source] = []

@@ -10,6 +10,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hashhub.errors import DataLoss, FailedPrecondition, LimitExceeded, Reason, Unavailable
-from hashhub.matcher import Matcher
+from hashhub.matcher import Matcher, compaction
 from hashhub.matcher.snapshot import _HUGE_PAGE, _File
 
 Digests = NDArray[np.uint8]
@@ -287,7 +288,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from hashhub.errors import HashHubError
-from hashhub.matcher import Matcher
+from hashhub.matcher import Matcher, compaction
 import time
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 digests = np.random.default_rng(4).integers(0, 256, (20_000, 32), dtype=np.uint8)
@@ -366,7 +367,7 @@ def test_two_processes_share_a_directory(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 import numpy as np
-from hashhub.matcher import Matcher
+from hashhub.matcher import Matcher, compaction
 with Matcher(Path(sys.argv[1]), publisher=False) as reader:
     print("ready", reader.revision, flush=True)
     while True:
@@ -426,6 +427,20 @@ def test_a_large_rebuild_drops_repeats_as_it_goes(tmp_path: Path, monkeypatch: p
         matcher.rebuild(1, (("PDQ", PDQ[k % 40 * 100 : k % 40 * 100 + 200]) for k in range(200)))
         assert matcher.count("PDQ") == 4_100
         assert matcher.contains("PDQ", PDQ[:4_100]).all()
+
+
+def test_a_rebuild_needs_memory_for_two_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks go before what they were sorted into is merged with the rest."""
+    monkeypatch.setattr(compaction, "_SPOOL_ROWS", 1_000)
+    chunks = 65  # the last one finds 64 sorted already
+    tracemalloc.start()
+    try:
+        gathered = compaction._gathered((("SHA256", digests(k, 10_000)) for k in range(chunks)), 1, None)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(gathered["SHA256"]) == chunks * 10_000
+    assert peak < 2.2 * gathered["SHA256"].nbytes
 
 
 def test_an_opened_snapshot_takes_no_memory_of_its_own(tmp_path: Path) -> None:
