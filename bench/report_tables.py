@@ -198,6 +198,36 @@ def imports(directory: Path) -> str:
     )  # fmt: skip
 
 
+def updates(directory: Path) -> str:
+    """Return the table of lists that come again, and that of hubs that were killed."""
+    rows = load(directory, "updates*.json")
+    steps = [row for row in rows if "seconds" in row]
+    first = {(row["file"], row["database"]): row["seconds"] for row in steps if row["step"] == "import"}
+    head = (
+        "database", "in the hub before", "list", "entries/s", "time / import's", "commit s", "lookups", "failed",
+        "p50 ms", "p99", "longest", "machine stood still: longest ms", "together",
+    )  # fmt: skip
+    of_steps = table(
+        head,
+        [
+            [r["database"], f"{r['base']:,}", r["step"], r["entries_per_second"],
+             r["seconds"] / first[r["file"], r["database"]], r["commit_seconds"], r["lookups"],
+             sum(r["lookups_failed"].values()), r["lookup_p50_ms"], r["lookup_p99_ms"], r["lookup_max_ms"],
+             r.get("machine_stall_ms"), r.get("machine_stalls_ms")]
+            for r in steps
+        ],
+    )  # fmt: skip
+    of_kills = table(
+        ("database", "in the hub before", "what was done", "ready again s", "its last entry matches s"),
+        [
+            [r["database"], f"{r['base']:,}", r["step"], r["ready_seconds"], r["matched_after_seconds"]]
+            for r in rows
+            if "ready_seconds" in r
+        ],
+    )
+    return "\n\n".join(filter(None, (of_steps, of_kills)))
+
+
 def exports(directory: Path) -> str:
     """Return the table of exports."""
     rows = load(directory, "exports*.json")

@@ -6,14 +6,15 @@ import json
 import os
 import platform
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,6 +160,55 @@ def watched_memory(pid: int) -> Iterator[list[float]]:
     finally:
         ended.set()
         watcher.join()
+
+
+class Stalls(NamedTuple):
+    """For how long a machine did not run what was due, in milliseconds: the longest time, and all longer than 10 ms."""
+
+    longest: float
+    together: float
+
+
+@contextmanager
+def watched_machine() -> Iterator[list[Stalls]]:
+    """Watch whether the machine itself stands still while the body runs, as one that others share does: on each core a
+    process whose turn it always is (sched(7), SCHED_FIFO) wakes every 5 ms. The list has each core's stalls in the end,
+    and is empty where no such process is allowed.
+    """
+    command = (sys.executable, "-c", _ALWAYS_IN_TURN)
+    stalls: list[Stalls] = []
+    with ExitStack() as ended:
+        watchers = [
+            ended.enter_context(
+                subprocess.Popen([*command, str(core)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            for core in os.sched_getaffinity(0)
+        ]
+        lines = [watcher.stdout.readline() for watcher in watchers if watcher.stdout]
+        yield stalls
+        for watcher in watchers:
+            told, _ = watcher.communicate()
+            if all(lines):
+                longest, together = map(float, told.split())
+                stalls.append(Stalls(longest, together))
+
+
+_ALWAYS_IN_TURN: Final = """
+import os, select, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+try:
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+except PermissionError:
+    sys.exit()
+print("watching", flush=True)
+longest = together = 0.0
+before = time.monotonic()
+while not select.select([sys.stdin], [], [], 0.005)[0]:
+    now = time.monotonic()
+    late = (now - before - 0.005) * 1e3
+    longest, together, before = max(longest, late), together + late * (late > 10), now
+print(longest, together)
+"""
 
 
 def _status(pid: int, field: str) -> float:

@@ -3,9 +3,10 @@
     python -m bench.updates --entries 1000000 --databases sqlite,postgresql --workers 2
 
 A list is imported, then comes again: with every second item changed, with every tenth, with all, and unchanged.
-Meanwhile another process looks a digest up every 20 ms by the clock (bench/prober.py). Then the hub is killed in the
-middle of another update, and the time is taken until it is ready again. `--base` entries of another hash set are in the
-hub before, which is given time to tidy up after them: until the machine is idle, fifteen minutes at most.
+Meanwhile another process looks a digest up every 20 ms by the clock (bench/prober.py), and others watch for how long
+the machine itself stands still. Then the hub is killed in the middle of another update, and the time is taken until it
+is ready again. `--base` entries of another hash set are in the hub before, which is given time to tidy up after them:
+until the machine is idle, fifteen minutes at most.
 """
 
 from __future__ import annotations
@@ -115,11 +116,16 @@ def measure(
                     "entries": entries,
                     "step": name,
                 }
-                with asking(hub.address, hub.token, {f"MD5:{known}": Verdict.NO_MATCH}) as answers:
+                with (
+                    result.watched_machine() as stalls,
+                    asking(hub.address, hub.token, {f"MD5:{known}": Verdict.NO_MATCH}) as answers,
+                ):
                     row |= import_list(client, source, "bench/list")
                 lookups = summary(answers.lookups, 50, 99)
                 row |= {f"lookup_{name}": lookups[name] for name in ("p50_ms", "p99_ms", "max_ms")}
                 row |= {"lookups": lookups["count"], "lookups_failed": lookups["failed"]}
+                row["machine_stall_ms"] = max((core.longest for core in stalls), default=None)
+                row["machine_stalls_ms"] = max((core.together for core in stalls), default=None)
                 rows.append(row | {"entries_per_second": entries / row["seconds"]})
                 rows[-1]["changed_per_second"] = (row["superseded"] or row["accepted"]) / row["seconds"]
                 print(json.dumps(result.rounded(rows[-1])), flush=True)

@@ -11,6 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +183,34 @@ def test_import_counts_what_became_matchable(tmp_path: Path) -> None:
     phases = [row[f"{phase}_seconds"] for phase in ("checksum", "sending", "commit", "until_matchable")]
     assert all(seconds > 0 for seconds in phases)
     assert sum(phases) <= row["total_seconds"]  # what is missing is asking the hub for the import
+
+
+def test_updates_are_measured_beside_lookups_and_a_killed_hub_is_back(tmp_path: Path) -> None:
+    options = ("--entries", "400", "--databases", "sqlite", "--workers", "1")
+    run("updates", *options, "--rest", "0", "--out", str(tmp_path / "updates.json"))
+    rows = rows_of(tmp_path / "updates.json", benchmark="updates")
+    steps = {row["step"]: row for row in rows}
+    assert steps["half changed"]["superseded"] == 200
+    assert steps["tenth changed"]["superseded"] == 40
+    assert steps["unchanged"]["unchanged"] == 400
+    assert all(row["lookups"] and not row["lookups_failed"] for row in rows if "seconds" in row)
+    assert steps["killed after it"]["ready_seconds"] > 0
+    assert "| sqlite | 0 | half changed |" in report_tables.updates(tmp_path)
+    assert "| sqlite | 0 | killed after it |" in report_tables.updates(tmp_path)
+
+
+def test_a_machine_that_stands_still_is_noticed() -> None:
+    others = result.family(os.getpid())
+    with result.watched_machine() as stalls:
+        watchers = [pid for pid in result.family(os.getpid()) if pid not in others]
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for pid in watchers:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            time.sleep(0.2)
+    if stalls:  # only whoever may give a process such a priority can watch
+        assert len(stalls) == len(os.sched_getaffinity(0))
+        assert all(150 < core.longest <= core.together for core in stalls)
 
 
 def test_terms_are_checked_for_hits_only(tmp_path: Path) -> None:
