@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,7 +159,18 @@ class PostgreSQL:
         self._server.stop()
 
     def start(self) -> None:
-        self._server.start()
+        """Start it. One that is about to end by itself counts as running until it has: it is started again then."""
+        until = time.monotonic() + 60
+        while True:
+            self._server.start()
+            try:
+                self.connect().close()
+            except psycopg.OperationalError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
     def close(self) -> None:
         self._server.cleanup()

@@ -41,6 +41,7 @@ class Interrupts:
         self._stop: Callable[[], None] | None = None
         self._thread: threading.Thread | None = None
         self._wakeup_before = self._reading = self._writing = -1
+        self._grace = GRACE_SECONDS
 
     def __enter__(self) -> Self:
         if (
@@ -93,8 +94,8 @@ class Interrupts:
         if stop is not None:
             # Whatever it raises, the process ends. Not waited for: it may be what does not come to its end.
             threading.Thread(target=_quietly, args=(stop,), name="interrupted", daemon=True).start()
-        if self._next(GRACE_SECONDS) == _OVER:
-            self._next(GRACE_SECONDS)  # the main thread tells it, and the process ends
+        if self._next(self._grace) == _OVER:
+            self._next(self._grace)  # the main thread tells it, and the process ends
         else:
             with suppress(OSError):
                 os.write(sys.stderr.fileno(), b"interrupted\n")  # a stream's lock may be held

@@ -187,6 +187,30 @@ def test_an_interrupt_is_told_from_a_failure() -> None:
         raise Unavailable("the hub is away")
 
 
+def test_a_process_that_shall_go_on_is_not_ended_by_what_waited_for_the_interrupt() -> None:
+    """That may come to wait only when the next test has begun, under which this process must not end either."""
+    code = (
+        "import os, signal, time\n"
+        "from hashhub.cli import interrupts\n"
+        "class Late(interrupts.Interrupts):\n"
+        "    def _next(self, seconds):\n"
+        "        read = super()._next(seconds)\n"
+        "        time.sleep(0.3)\n"
+        "        return read\n"
+        "interrupts.GRACE_SECONDS = None\n"
+        "try:\n"
+        "    with Late() as late:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        late.came.wait()\n"
+        "except KeyboardInterrupt:\n"
+        "    interrupts.GRACE_SECONDS = 0.0\n"
+        "time.sleep(1.5)\n"
+        "print('goes on')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=_SECONDS, check=False)
+    assert (done.returncode, done.stdout) == (0, "goes on\n"), done.stderr
+
+
 @pytest.mark.usefixtures("goes_on")
 def test_an_interrupt_that_came_before_there_was_anything_to_stop_stops_it() -> None:
     stopped = threading.Event()
