@@ -254,7 +254,7 @@ class Hub:
             self._follower.thread,
             self._follower.noting,
             self._matcher.thread,
-            self.tokens.thread,
+            *self.tokens.threads,
             self.condition.thread,
             self.operations.thread,
             self.contribute.tidying,

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("hashhub.access")
 
 _CACHE_SECONDS: Final = 1.0  # a deleted or expired token works for at most this long
+_RENEWED_SECONDS: Final = 0.5  # how old may be what is known of a token before it is looked up again beside its calls
+_RENEWAL_PAUSE: Final = 0.1  # seconds after one could not be looked up
 _CACHED_TOKENS: Final = 10_000  # far above any number of tokens; bounds memory
 _TOKEN_NAME: Final = re.compile("[a-z0-9-]{1,63}")
 _SECRET_BYTES: Final = 32  # 256 bits: out of reach of guessing, so a plain SHA-256 at rest is enough
@@ -285,12 +287,18 @@ class Tokens:
         """`use_seconds`: how often the last use of tokens is written, in the background."""
         self._store = store
         self._cache: dict[bytes, tuple[float, Principal]] = {}
+        self._forgotten = 0  # how often
+        self._to_renew: set[bytes] = set()
         self._lock = threading.Lock()
         self._uses = _Uses(store, use_seconds)
-        self.thread = self._uses.thread
+        self._renewal = Background(
+            "token-renewal", self._renew, complaint="tokens are not looked up before a call needs it"
+        )
+        self.threads = [self._uses.thread, self._renewal]
 
     def close(self) -> None:
         """Write down the last uses."""
+        self._renewal.close()
         self._uses.close()
 
     def bootstrap(self, keep: Callable[[str], None] = lambda _: None) -> str | None:
@@ -410,9 +418,24 @@ class Tokens:
         self._forget()
 
     def recall(self, secret: str) -> Principal | None:
-        """Return who holds the secret if that was looked up less than a second ago."""
-        cached = self._cache.get(_digest(secret))
-        return cached[1] if cached and cached[0] > time.monotonic() else None
+        """Return who holds the secret if that was looked up less than a second ago.
+
+        Of a token in use it always was, however long the database takes now and then: it is looked up again in the
+        background before the second is over.
+        """
+        digest = _digest(secret)
+        cached = self._cache.get(digest)
+        left = cached[0] - time.monotonic() if cached else 0.0
+        if cached is None or left <= 0:
+            return None
+        if left < _CACHE_SECONDS - _RENEWED_SECONDS and digest not in self._to_renew:
+            with self._lock:
+                self._to_renew.add(digest)
+            # Where no thread can be made, calls look their tokens up themselves.
+            with suppress(RuntimeError):
+                self._renewal.start()
+                self._renewal.wake()
+        return cached[1]
 
     def authenticate(self, secret: str) -> Principal:
         """Return who holds the secret.
@@ -426,15 +449,39 @@ class Tokens:
             )
         if (cached := self.recall(secret)) is not None:
             return cached
-        digest = _digest(secret)
-        started = time.monotonic()  # before the look: what changes after it is seen a second later
+        return self._looked_up(_digest(secret))
+
+    def _looked_up(self, digest: bytes) -> Principal:
+        """Return who holds the secret with this digest, as the store knows it now."""
+        started, forgotten = time.monotonic(), self._forgotten  # before the look: what changes after it is seen later
         token = self._working(digest)
         self._uses.note(token.name)
         with self._lock:
             if len(self._cache) > _CACHED_TOKENS:
                 self._cache.clear()
-            self._cache[digest] = (started + _CACHE_SECONDS, token)
+            if forgotten == self._forgotten:
+                self._cache[digest] = (started + _CACHE_SECONDS, token)
         return token
+
+    def _renew(self) -> None:
+        """Look the tokens up again whose calls asked for it. Of one that does not work any more, or not now, the next
+        call is told why.
+        """
+        while not self._renewal.is_stopping:
+            with self._lock:
+                digest = next(iter(self._to_renew), None)
+            if digest is None:
+                return
+            try:
+                self._looked_up(digest)
+            except Unauthenticated:
+                with self._lock:
+                    self._cache.pop(digest, None)
+            except HashHubError:
+                self._renewal.wait(_RENEWAL_PAUSE)  # calls look it up themselves then, and are told what is wrong
+            finally:
+                with self._lock:
+                    self._to_renew.discard(digest)
 
     def _working(self, digest: bytes) -> Principal:
         secret = self._store.tokens.find_secret(digest)
@@ -468,6 +515,7 @@ class Tokens:
 
     def _forget(self) -> None:
         with self._lock:
+            self._forgotten += 1
             self._cache.clear()
 
     def _put(self, token: Principal, by: Actor, keep: Callable[[str], None] = lambda _: None) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +23,7 @@ from hashhub.errors import (
     PermissionDenied,
     Reason,
     Unauthenticated,
+    Unavailable,
 )
 from hashhub.hub import Hub
 from hashhub.hub.access import Tokens
@@ -546,6 +549,97 @@ class TestTokens:
             there.tokens.authenticate(secret)
         assert refused.value.reason is Reason.TOKEN_UNKNOWN
         assert secret not in refused.value.message
+
+    def test_a_call_does_not_wait_for_the_database_while_its_token_is_in_use(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A database that writes may keep readers waiting for tenths of a second, and everybody with them."""
+        desk.contributor("alpha")
+        tokens = desk.hub.tokens
+        _, secret = tokens.create(OPERATOR, _token("shop"))
+        tokens.authenticate(secret)
+        find_secret, asking = desk.hub._store.tokens.find_secret, []
+
+        def slow(asked_for: bytes) -> Any:
+            asking.append(threading.current_thread().name)
+            time.sleep(0.3)
+            return find_secret(asked_for)
+
+        monkeypatch.setattr(desk.hub._store.tokens, "find_secret", slow)
+        until, longest = time.monotonic() + 3, 0.0
+        while (before := time.monotonic()) < until:
+            assert tokens.authenticate(secret).name == "shop"
+            longest = max(longest, time.monotonic() - before)
+            time.sleep(0.01)
+        assert set(asking) == {"token-renewal"}
+        assert 3 <= len(asking) <= 6, "twice a second at most, however many calls there are"
+        assert longest < 0.25
+
+    def test_one_in_use_all_the_time_stops_within_a_second_too(self, open_hub: Open) -> None:
+        here, there = open_hub(), open_hub(publisher=False)
+        here.contributors.create(OPERATOR, _new("alpha"))
+        _, secret = here.tokens.create(OPERATOR, _token("shop"))
+
+        def goes_on(seconds: float) -> None:
+            until = time.monotonic() + seconds
+            while time.monotonic() < until:
+                there.tokens.authenticate(secret)
+                time.sleep(0.01)
+
+        goes_on(1.5)
+        here.tokens.delete(OPERATOR, "shop")
+        with pytest.raises(Unauthenticated) as refused:
+            goes_on(1.05)
+        assert refused.value.reason is Reason.TOKEN_UNKNOWN
+
+    def test_one_that_cannot_be_looked_up_any_more_works_for_a_second_at_most(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        desk.contributor("alpha")
+        tokens = desk.hub.tokens
+        _, secret = tokens.create(OPERATOR, _token("shop"))
+        tokens.authenticate(secret)
+        asked = []
+
+        def away(_: bytes) -> Any:
+            asked.append(time.monotonic())
+            raise Unavailable("the database is away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(desk.hub._store.tokens, "find_secret", away)
+            until = time.monotonic() + 0.9
+            while time.monotonic() < until:
+                assert tokens.authenticate(secret).name == "shop"
+                time.sleep(0.001)
+            assert 1 <= len(asked) <= 6, "not at every call"
+            time.sleep(0.15)
+            with pytest.raises(Unavailable):
+                tokens.authenticate(secret)
+        assert tokens.authenticate(secret).name == "shop"
+
+    def test_what_was_read_before_a_deletion_does_not_bring_it_back(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        desk.contributor("alpha")
+        tokens = desk.hub.tokens
+        _, secret = tokens.create(OPERATOR, _token("shop"))
+        find_secret = desk.hub._store.tokens.find_secret
+        read, deleted = threading.Event(), threading.Event()
+
+        def slow(digest: bytes) -> Any:
+            secret_of_it = find_secret(digest)
+            read.set()
+            assert deleted.wait(60)
+            return secret_of_it
+
+        monkeypatch.setattr(desk.hub._store.tokens, "find_secret", slow)
+        with ThreadPoolExecutor(1) as beside:
+            earlier = beside.submit(tokens.authenticate, secret)
+            assert read.wait(60)
+            tokens.delete(OPERATOR, "shop")
+            deleted.set()
+            assert earlier.result().name == "shop", "it worked when it was asked"
+        assert tokens.recall(secret) is None
 
     def test_one_that_has_ended_says_why_in_every_process_within_a_second(self, open_hub: Open) -> None:
         here, there = open_hub(), open_hub(publisher=False)
