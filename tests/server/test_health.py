@@ -146,7 +146,7 @@ def test_no_thread_for_the_last_use_of_tokens_is_no_reason_to_refuse_a_call(
     def fail(*_: object, **__: object) -> NoReturn:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(served.hub.tokens.thread, "_thread", None)
+    monkeypatch.setattr(served.hub.tokens.threads[0], "_thread", None)
     served.hub.tokens._forget()
     with monkeypatch.context() as crowded:
         crowded.setattr("hashhub.background.threading.Thread", fail)
