@@ -431,10 +431,12 @@ class Tokens:
         if left < _CACHE_SECONDS - _RENEWED_SECONDS and digest not in self._to_renew:
             with self._lock:
                 self._to_renew.add(digest)
-            # Where no thread can be made, calls look their tokens up themselves.
-            with suppress(RuntimeError):
+            try:
                 self._renewal.start()
-                self._renewal.wake()
+            except RuntimeError:  # no thread can be made: calls look their tokens up themselves, and try again
+                with self._lock:
+                    self._to_renew.discard(digest)
+            self._renewal.wake()
         return cached[1]
 
     def authenticate(self, secret: str) -> Principal:

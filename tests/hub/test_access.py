@@ -617,6 +617,24 @@ class TestTokens:
                 tokens.authenticate(secret)
         assert tokens.authenticate(secret).name == "shop"
 
+    def test_where_no_thread_can_be_made_it_is_tried_again(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        desk.contributor("alpha")
+        tokens = desk.hub.tokens
+        _, secret = tokens.create(OPERATOR, _token("shop"))
+        tokens.authenticate(secret)
+
+        def fail(*_: object, **__: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        with monkeypatch.context() as crowded:
+            crowded.setattr("hashhub.background.threading.Thread", fail)
+            time.sleep(0.6)
+            assert tokens.authenticate(secret).name == "shop"
+        until = time.monotonic() + 1.2
+        while time.monotonic() < until:
+            assert tokens.recall(secret) is not None, "it is looked up again before its second is over"
+            time.sleep(0.01)
+
     def test_what_was_read_before_a_deletion_does_not_bring_it_back(
         self, desk: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:

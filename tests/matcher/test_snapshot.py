@@ -288,7 +288,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from hashhub.errors import HashHubError
-from hashhub.matcher import Matcher, compaction, index
+from hashhub.matcher import Matcher
 import time
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 digests = np.random.default_rng(4).integers(0, 256, (20_000, 32), dtype=np.uint8)
@@ -367,7 +367,7 @@ def test_two_processes_share_a_directory(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 import numpy as np
-from hashhub.matcher import Matcher, compaction, index
+from hashhub.matcher import Matcher
 with Matcher(Path(sys.argv[1]), publisher=False) as reader:
     print("ready", reader.revision, flush=True)
     while True:
