@@ -8,11 +8,14 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from hashhub.columns import columns_of
+from hashhub.errors import FailedPrecondition, Reason
 from hashhub.hashes import Hash
 from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Batch, Intake, Stager
@@ -33,7 +36,7 @@ from hashhub.schemes import load
 from hashhub.store import FindingRun, trace_of
 from hashhub.store.comparison import Keys
 from hashhub.store.packing import unpack_hashes, unpack_reasons
-from hashhub.store.schema import ENTRY_STATES
+from hashhub.store.schema import ENTRY_STATES, to_millis
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, writer
 from tests.hub.record_by_record import Model
 
@@ -235,6 +238,34 @@ def test_an_odd_record_among_usual_ones_is_staged_alike(odd: str) -> None:
         rows.add(record)
     columns.add_columns(columns_of(records))
     assert rows.staged([]) == columns.staged([])
+
+
+@pytest.mark.parametrize("odd", [name for name in ODD if "useless" not in name])
+def test_what_was_staged_is_read_back_of_any_items(odd: str) -> None:
+    records = [item(1), item(2, **ODD[odd]), item(3), item(4, **ODD[odd]), item(5)]
+    stager = Stager()
+    for record in records:
+        stager.add(record)
+    batch = Batch.read(stager.staged([]))
+    assert batch.positions.of(np.arange(5)) == [r.position for r in records]
+    assert [batch.record(i).position for i in range(5)] == [r.position for r in records]
+    for chosen in (np.array([], np.int64), np.array([3]), np.array([1, 2]), np.array([4, 1, 0])):
+        for values in (batch.positions, batch.external_ids, batch.details, batch.hashes):
+            assert values.of(chosen) == [values[i] for i in chosen.tolist()]
+        assert batch.expire_times_of(chosen) == [
+            None if (time := batch.record(i).expire_time) is None else to_millis(time) for i in chosen.tolist()
+        ]
+    assert [r.series for r in map(batch.record, (0, 2, 4))] == [r.series for r in (records[0], records[2], records[4])]
+
+
+def test_a_batch_that_another_version_staged_is_refused_with_what_to_do() -> None:
+    stager = Stager()
+    stager.add(item(1))
+    form, *columns = msgspec.msgpack.decode(stager.staged([]))
+    for staged_bytes in (msgspec.msgpack.encode([form - 1, *columns]), msgspec.msgpack.encode([form]), b"\xc1"):
+        with pytest.raises(FailedPrecondition, match="cancel it and import the source again") as caught:
+            Batch.read(staged_bytes)
+        assert caught.value.reason is Reason.IMPORT_INCOMPLETE
 
 
 class TestManyOnOneItem:

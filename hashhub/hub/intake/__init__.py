@@ -47,7 +47,7 @@ that order and told by `report`. Python looks only at the few items where someth
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -78,7 +78,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "Intake", "NewEntries", "Stager", "same_item", "same_items"]
 
-_T = TypeVar("_T")
 _UNDECIDED: Final = pack_reasons((Code.UNCLASSIFIED.value,))
 
 
@@ -201,9 +200,9 @@ class Intake:
         items = first + places
         ids = range(first_id, first_id + len(places))
         is_active = d.outcome[items] == ACCEPTED
-        external_ids = _chosen(batch.external_ids, places)
-        flags, hashes = batch.flags[places].tolist(), _chosen(batch.hashes, places)
-        details, expire_times = _chosen(batch.details, places), _chosen(batch.expire_times, places)
+        external_ids, hashes = batch.external_ids.of(places), batch.hashes.of(places)
+        details: list[bytes | None] = [packed or None for packed in batch.details.of(places)]
+        flags, expire_times = batch.flags[places].tolist(), batch.expire_times_of(places)
         frames: list[bytes | None] = (
             [batch.frames.get(place) for place in places.tolist()] if batch.frames else [None] * len(places)
         )
@@ -220,7 +219,7 @@ class Intake:
         columns = EntryColumns(
             ids=ids,
             states=np.where(is_active, ENTRY_STATES[EntryState.ACTIVE], ENTRY_STATES[EntryState.QUARANTINED]).tolist(),
-            positions=_chosen(batch.positions, places),
+            positions=batch.positions.of(places),
             external_ids=[x or None for x in external_ids],
             classifications=d.kind[items].tolist(),
             flags=flags,
@@ -294,12 +293,6 @@ class Intake:
         if self._hash_set.unclassified is Unclassified.LISTED and purpose is not Purpose.BENIGN:
             waiting = ""  # in a benign set there would be nothing to be undecided about but whether it clears
         self._source.expect_values(waiting)
-
-
-def _chosen(values: Iterable[_T], places: NDArray[np.int64]) -> list[_T]:
-    """Return the values at these places."""
-    every = list(values)
-    return every if len(every) == len(places) else [every[place] for place in places.tolist()]
 
 
 def _later(batches: Callable[[], Iterable[Batch]]) -> Iterator[Batch]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise
-from typing import Final
+from typing import Any, AnyStr, Final, Generic
 
 import msgspec
 import numpy as np
@@ -39,7 +38,7 @@ from hashhub.store.packing import (
 )
 from hashhub.store.schema import to_millis
 
-_FORM: Final = 3  # of the staged bytes; those of another one cannot be read
+_FORM: Final = 4  # of the staged bytes; those of another one cannot be read
 _NO_TIME: Final = np.iinfo(np.int64).min  # in `expire_times`: never
 _PURPOSES: Final[dict[str, str]] = {PURPOSE_TAG + p.lower(): p for p in Purpose} | {NCII_TAG: "NCII"}
 DISPOSITIONS: Final = tuple(Disposition)
@@ -90,12 +89,54 @@ class Remarks(msgspec.Struct, frozen=True, array_like=True):
 NO_REMARKS: Final = Remarks((), ())
 
 
+class _Joined(msgspec.Struct, Generic[AnyStr], frozen=True, array_like=True):
+    """Values, one after the other, and the length of each, uint32: a commit reads each batch up to three times, and few
+    of its values.
+    """
+
+    whole: AnyStr
+    lengths: bytes
+
+    @classmethod
+    def of(cls, values: Sequence[AnyStr], nothing: AnyStr) -> _Joined[AnyStr]:
+        """Return the values joined. `nothing`: the empty value of their sort."""
+        return cls(nothing.join(values), np.fromiter(map(len, values), "<u4", len(values)).tobytes())
+
+    def parts(self) -> Parts[AnyStr]:
+        """Return the values."""
+        return Parts(self.whole, np.frombuffer(self.lengths, "<u4"))
+
+
+class Parts(Generic[AnyStr]):
+    """A value of each item of a batch, made when it is asked for."""
+
+    def __init__(self, whole: AnyStr, lengths: NDArray[np.integer[Any]]) -> None:
+        """`whole`: all values, one after the other; `lengths`: of each."""
+        self.lengths = lengths
+        self._whole: AnyStr = whole
+        self._ends = np.cumsum(lengths, dtype=np.int64)
+        self._starts = self._ends - lengths
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, item: int) -> AnyStr:
+        start, end = int(self._starts[item]), int(self._ends[item])
+        return self._whole[start:end]
+
+    def of(self, items: NDArray[np.int64]) -> list[AnyStr]:
+        """Return the values of these items."""
+        whole = self._whole
+        ends = zip(self._starts[items].tolist(), self._ends[items].tolist(), strict=True)
+        return [whole[start:end] for start, end in ends]
+
+
 class _Columns(msgspec.Struct, frozen=True, array_like=True):
     """The staged bytes. Arrays are little-endian; `expire_times` is empty where no item has one."""
 
     form: int
-    positions: list[str]
-    external_ids: list[str]
+    positions: _Joined[str]
+    external_ids: _Joined[str]
     kinds: list[Kind]
     kind_of: bytes  # uint32
     dispositions: bytes  # uint8
@@ -104,7 +145,7 @@ class _Columns(msgspec.Struct, frozen=True, array_like=True):
     shapes: list[bytes]
     shape_of: bytes  # uint32
     hashes: bytes
-    details: list[bytes | None]
+    details: _Joined[bytes]  # empty for None
     statements: bytes
     remarks: dict[int, Remarks]
     reviews: dict[int, tuple[RecordReview, ...]]
@@ -129,7 +170,7 @@ class Stager:
         self._shapes: dict[bytes, int] = {}
         self._shape_of: list[int] = []
         self._hashes: list[bytes] = []
-        self._details: list[bytes | None] = []
+        self._details: list[bytes] = []  # empty: none
         self._statements: list[bytes] = []
         self._remarks: dict[int, Remarks] = {}
         self._reviews: dict[int, tuple[RecordReview, ...]] = {}
@@ -163,7 +204,7 @@ class Stager:
         self._expire_times.append(_NO_TIME if record.expire_time is None else to_millis(record.expire_time))
         self._shape_of.append(self._shapes.setdefault(shape_of(packed), len(self._shapes)))
         self._hashes.append(packed)
-        self._details.append(pack_details(record))
+        self._details.append(pack_details(record) or b"")
         self._statements.append(statement_of(record))
 
     def add_columns(self, columns: RecordColumns) -> None:
@@ -203,7 +244,7 @@ class Stager:
         self._expire_times += [_NO_TIME if (time := times[i]) is None else time for i in template_of]
         self._shape_of += [shape_numbers[i] for i in sequence_of]
         self._hashes += hashes
-        self._details += details
+        self._details += [x or b"" for x in details]
         ordered: Sequence[bytes] = hashes
         if not all(map(is_ordered, shapes.values())):
             ordered = [ordered_hashes(these, shapes[s]) for these, s in zip(hashes, sequence_of, strict=True)]
@@ -216,8 +257,8 @@ class Stager:
         return _ENCODE(
             _Columns(
                 form=_FORM,
-                positions=self._positions,
-                external_ids=self._external_ids if any(self._external_ids) else [],
+                positions=_Joined.of(self._positions, ""),
+                external_ids=_Joined.of(self._external_ids, ""),
                 kinds=list(self._kinds),
                 kind_of=np.array(self._kind_of, "<u4").tobytes(),
                 dispositions=bytes(self._dispositions),
@@ -226,7 +267,7 @@ class Stager:
                 shapes=list(self._shapes),
                 shape_of=np.array(self._shape_of, "<u4").tobytes(),
                 hashes=b"".join(self._hashes),
-                details=self._details,
+                details=_Joined.of(self._details, b""),
                 statements=b"".join(self._statements),
                 remarks=self._remarks,
                 reviews=self._reviews,
@@ -275,9 +316,10 @@ class Batch:
 
     def __init__(self, columns: _Columns) -> None:
         self._columns = columns
-        self.positions = columns.positions
+        self.positions = columns.positions.parts()
+        self.external_ids = columns.external_ids.parts()  # empty for none
         self.kinds = columns.kinds
-        self.details = columns.details
+        self.details = columns.details.parts()  # empty for none
         self.reviews: Mapping[int, tuple[RecordReview, ...]] = columns.reviews
         self.rejects = columns.rejects
         self.frames: Mapping[int, bytes] = columns.frames
@@ -304,22 +346,16 @@ class Batch:
     def __len__(self) -> int:
         return len(self.positions)
 
-    @cached_property
-    def external_ids(self) -> Sequence[str]:
-        """External ids, empty where there is none."""
-        return self._columns.external_ids or [""] * len(self)
-
     @property
     def has_external_ids(self) -> bool:
         """Whether any item has one."""
-        return bool(self._columns.external_ids)
+        return bool(self._columns.external_ids.whole)
 
-    @cached_property
-    def expire_times(self) -> Sequence[int | None]:
-        """Times in milliseconds, None where there is none."""
+    def expire_times_of(self, items: NDArray[np.int64]) -> list[int | None]:
+        """Return the times of these items in milliseconds, None where there is none."""
         if not self._columns.expire_times:
-            return [None] * len(self)
-        times = np.frombuffer(self._columns.expire_times, "<i8").tolist()
+            return [None] * len(items)
+        times = np.frombuffer(self._columns.expire_times, "<i8")[items].tolist()
         return [None if time == _NO_TIME else time for time in times]
 
     @cached_property
@@ -327,16 +363,15 @@ class Batch:
         return np.frombuffer(self._columns.shape_of, "<u4")
 
     @cached_property
-    def _starts(self) -> NDArray[np.int64]:
-        """Where the hashes of each item begin, and at last where all of them end."""
+    def _widths(self) -> NDArray[np.int64]:
+        """How many bytes the hashes of each item have."""
         widths = np.array([shape_width(shape) for shape in self._columns.shapes], np.int64)
-        return np.concatenate(([0], np.cumsum(widths[self._shape_of]))) if len(self) else np.zeros(1, np.int64)
+        return widths[self._shape_of] if len(self) else widths
 
     @cached_property
-    def hashes(self) -> Sequence[bytes]:
+    def hashes(self) -> Parts[bytes]:
         """Packed hashes."""
-        packed, ends = self._columns.hashes, self._starts.tolist()
-        return [packed[start:end] for start, end in pairwise(ends)]
+        return Parts(self._columns.hashes, self._widths)
 
     def shapes(self) -> Iterator[tuple[bytes, NDArray[np.int64]]]:
         """Yield each sequence of algorithms that items have, and these items, ascending."""
@@ -350,7 +385,8 @@ class Batch:
             matrix = flat.reshape(len(self), shape_width(shape))
             yield from columns_of(shape, matrix if len(items) == len(self) else np.take(matrix, items, axis=0))
         else:
-            yield from columns_of(shape, flat[self._starts[items][:, None] + np.arange(shape_width(shape))])
+            starts = np.cumsum(self._widths) - self._widths
+            yield from columns_of(shape, flat[starts[items][:, None] + np.arange(shape_width(shape))])
 
     def remarks(self, item: int) -> Remarks:
         """Return what hygiene says of an item."""
@@ -364,14 +400,13 @@ class Batch:
     def record(self, item: int) -> Record:
         """Return an item as hygiene left it; a hash stands for its frames, if it has any (`hashhub.frames`)."""
         kind = self.kinds[self.kind_of[item]]
-        start, end = self._starts[item : item + 2].tolist()
         return unpack_record(
             self.positions[item],
             self.external_ids[item],
             int(self.flags[item]),
-            self.expire_times[item],
-            hashes=self._columns.hashes[start:end],
-            details=self.details[item],
+            self.expire_times_of(np.array([item]))[0],
+            hashes=self.hashes[item],
+            details=self.details[item] or None,
             value=kind.value,
             region=kind.region,
             scheme=kind.scheme,

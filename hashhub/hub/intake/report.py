@@ -67,8 +67,7 @@ def findings(
         ends = np.flatnonzero(np.diff(is_only_unchanged[told])) + 1
         for places in np.split(told, ends) if len(told) else ():
             if is_only_unchanged[places[0]]:
-                positions = [batch.positions[place] for place in places.tolist()]
-                run = decisions.unchanged(positions, decisions.refers_to[first + places])
+                run = decisions.unchanged(batch.positions.of(places), decisions.refers_to[first + places])
                 yield from (run,) if len(run.positions) >= _SHORT else run.findings()
                 continue
             for place in places.tolist():

@@ -124,7 +124,7 @@ class Source:
             if batch.has_external_ids:
                 yield (
                     EXTERNAL_ID,
-                    [x for x, is_in in zip(batch.external_ids, here.tolist(), strict=True) if x and is_in],
+                    [x for x in batch.external_ids.of(np.flatnonzero(here)) if x],
                 )
             for shape, items in batch.shapes():
                 # Of all hashes of a bare item one is enough to find it by.
@@ -173,7 +173,7 @@ class Source:
                 if code in EXACT_CODES:
                     parts[EXACT_CODES[code]].append((digests, items))
             if is_bare(shape):
-                parts[""].append((keys_of_hashes((batch.hashes[i] for i in items.tolist()), shape), items))
+                parts[""].append((keys_of_hashes(batch.hashes.of(items), shape), items))
         for name, chosen in parts.items():
             column = self.digests[name] if name else self.hash_sets
             keys, items = (np.concatenate(part) for part in zip(*chosen, strict=True))
@@ -183,9 +183,9 @@ class Source:
     def _read_external_ids(self, batch: Batch, first: int, states: NDArray[np.bool_]) -> NDArray[np.bool_]:
         if not batch.has_external_ids:
             return np.zeros(len(batch), np.bool_)
-        named = np.fromiter(map(bool, batch.external_ids), np.bool_, len(batch))
+        named = batch.external_ids.lengths > 0
         items = np.flatnonzero(named & states)
-        self.external_ids.extend(keys_of_texts(batch.external_ids[i] for i in items.tolist()), items + first)
+        self.external_ids.extend(keys_of_texts(batch.external_ids.of(items)), items + first)
         return named
 
     def _read_rejects(self, rejects: Iterable[Reject]) -> None:
