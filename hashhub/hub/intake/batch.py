@@ -114,21 +114,24 @@ class Parts(Generic[AnyStr]):
         """`whole`: all values, one after the other; `lengths`: of each."""
         self.lengths = lengths
         self._whole: AnyStr = whole
-        self._ends = np.cumsum(lengths, dtype=np.int64)
-        self._starts = self._ends - lengths
+
+    @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """Where each value ends."""
+        return np.cumsum(self.lengths, dtype=np.int64)
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self.lengths)
 
     def __getitem__(self, item: int) -> AnyStr:
-        start, end = int(self._starts[item]), int(self._ends[item])
-        return self._whole[start:end]
+        end = int(self.ends[item])
+        return self._whole[end - int(self.lengths[item]) : end]
 
     def of(self, items: NDArray[np.int64]) -> list[AnyStr]:
         """Return the values of these items."""
-        whole = self._whole
-        ends = zip(self._starts[items].tolist(), self._ends[items].tolist(), strict=True)
-        return [whole[start:end] for start, end in ends]
+        whole, ends = self._whole, self.ends[items]
+        starts = ends - self.lengths[items]
+        return [whole[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
 class _Columns(msgspec.Struct, frozen=True, array_like=True):
@@ -363,15 +366,10 @@ class Batch:
         return np.frombuffer(self._columns.shape_of, "<u4")
 
     @cached_property
-    def _widths(self) -> NDArray[np.int64]:
-        """How many bytes the hashes of each item have."""
-        widths = np.array([shape_width(shape) for shape in self._columns.shapes], np.int64)
-        return widths[self._shape_of] if len(self) else widths
-
-    @cached_property
     def hashes(self) -> Parts[bytes]:
         """Packed hashes."""
-        return Parts(self._columns.hashes, self._widths)
+        widths = np.array([shape_width(shape) for shape in self._columns.shapes], np.int64)
+        return Parts(self._columns.hashes, widths[self._shape_of] if len(self) else widths)
 
     def shapes(self) -> Iterator[tuple[bytes, NDArray[np.int64]]]:
         """Yield each sequence of algorithms that items have, and these items, ascending."""
@@ -385,8 +383,8 @@ class Batch:
             matrix = flat.reshape(len(self), shape_width(shape))
             yield from columns_of(shape, matrix if len(items) == len(self) else np.take(matrix, items, axis=0))
         else:
-            starts = np.cumsum(self._widths) - self._widths
-            yield from columns_of(shape, flat[starts[items][:, None] + np.arange(shape_width(shape))])
+            ends = self.hashes.ends[items]
+            yield from columns_of(shape, flat[ends[:, None] + np.arange(-shape_width(shape), 0)])
 
     def remarks(self, item: int) -> Remarks:
         """Return what hygiene says of an item."""
