@@ -61,11 +61,12 @@ the same rows, packed and sorted already, into the same tables.""",
         "## Updates",
         """\
 A list of one million is imported, then comes again as the step says, a second after the one before; a lookup is due
-every 20 ms by the clock, at one of two workers. Client, workers, database and whoever looks up share two cores, and
-it is always the turn of whoever looks up, who would have a machine of their own. Where the machine itself stood still, as one that others share does, nothing on it could answer: figures
-of such a minute say more of the machine. Figures to reach: 35,000 entries/s (SQLite: 40,000), half changed 1.5 of an
-import's time, a tenth 0.9, all changed 25,000 entries/s, commit of the import 12 s, of an unchanged list 15 s, p99 25
-ms; a killed hub ready in 5 s; the same with ten million there.""",
+every 20 ms by the clock, at one of two workers. Client, workers, database and whoever looks up share two cores, and it
+is always the turn of whoever looks up, who would have a machine of their own. Where the machine itself stood still, as
+one that others share does, nothing on it could answer: figures of such a minute say more of the machine. Figures to
+reach: 35,000 entries/s (SQLite: 40,000), half changed 1.5 of an import's time, a tenth 0.9, all changed 25,000
+entries/s, commit of the import 12 s, of an unchanged list 15 s, p99 25 ms; a killed hub ready in 5 s; the same with ten
+million there.""",
         (),
         tables.updates,
     ),
