@@ -35,7 +35,7 @@ from hashhub.model import (
 from hashhub.schemes import load
 from hashhub.store import FindingRun, trace_of
 from hashhub.store.comparison import Keys
-from hashhub.store.packing import unpack_hashes, unpack_reasons
+from hashhub.store.packing import pack_hashes, unpack_hashes, unpack_reasons
 from hashhub.store.schema import ENTRY_STATES, to_millis
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, writer
 from tests.hub.record_by_record import Model
@@ -249,6 +249,7 @@ def test_what_was_staged_is_read_back_of_any_items(odd: str) -> None:
     batch = Batch.read(stager.staged([]))
     assert batch.positions.of(np.arange(5)) == [r.position for r in records]
     assert [batch.record(i).position for i in range(5)] == [r.position for r in records]
+    assert [pack_hashes(batch.record(i).hashes) for i in range(5)] == batch.hashes.of(np.arange(5))
     for chosen in (np.array([], np.int64), np.array([3]), np.array([1, 2]), np.array([4, 1, 0])):
         for values in (batch.positions, batch.external_ids, batch.details, batch.hashes):
             assert values.of(chosen) == [values[i] for i in chosen.tolist()]
