@@ -9,12 +9,10 @@ Nothing heavy is imported here: with several workers, this process only looks af
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import gc
 import logging
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +26,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hashhub.errors import HashHubError, Unavailable, missing_extra
+from hashhub.stopping import stopping_on_signals
 
 if TYPE_CHECKING:
     from hashhub.config import Config
@@ -89,10 +88,10 @@ def _serve(config: Config, on_ready: OnReady, on_phase: OnPhase, stop: threading
     set_up_logging()
     check_exposure(config)
     if config.workers == 1:
-        with lock_data(config.data), stopping_on_signals(stop, within=config.drain_seconds + LINGER_SECONDS):
+        with lock_data(config.data), stopping_on_signals(stop.set, within=config.drain_seconds + LINGER_SECONDS):
             serve_here(config, on_ready=on_ready, on_phase=on_phase, stop=stop)
         return
-    with lock_data(config.data), stopping_on_signals(stop), contextlib.ExitStack() as ends:
+    with lock_data(config.data), stopping_on_signals(stop.set), contextlib.ExitStack() as ends:
         process, control = begin_template()  # loads the program while this process loads what looks after workers
         ends.callback(process.wait)
         ends.callback(process.kill)
@@ -265,37 +264,3 @@ def _write_first_token(hub: Hub, data: Path) -> None:
             ) from e
 
     hub.tokens.bootstrap(keep)
-
-
-@contextlib.contextmanager
-def stopping_on_signals(stop: threading.Event, *, within: float | None = None) -> Iterator[None]:
-    """Set `stop` on SIGTERM and SIGINT. Only a main thread can take signals; elsewhere the caller sets `stop`
-    itself.
-
-    `within`: end the process when the body is not over so many seconds after the first signal. A start that compiles,
-    for example, looks at nothing meanwhile; nothing is lost that a kill would not lose.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    over = threading.Event()
-    ending = threading.Lock()
-
-    def end() -> None:
-        stop.set()
-        if within is None or not ending.acquire(blocking=False) or over.wait(within):
-            return
-        _log.error("the hub does not end within %g seconds of the signal; it is ended", within)
-        os._exit(1)
-
-    def ended(*_: object) -> None:
-        # In a thread of its own: this one may be in the midst of `stop.wait`, and hold the lock that `set` needs.
-        _thread.start_new_thread(end, ())
-
-    before = {number: signal.signal(number, ended) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        over.set()
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from hashhub.background import Background
 from hashhub.errors import HashHubError, Unavailable, missing_extra
-from hashhub.server.app import load_program, serve_here, set_up_logging, stopping_on_signals
+from hashhub.server.app import load_program, serve_here, set_up_logging
 from hashhub.server.line import ENCODER, TO_WORKER, Counted, Failed, FromWorker, Go, Opened, Ready, Told
+from hashhub.stopping import stopping_on_signals
 
 if TYPE_CHECKING:
     from hashhub.config import Config
@@ -95,7 +96,7 @@ def run_worker(config: Config, index: int, pipe: connection.Connection, life: in
     set_up_logging()
     stop = threading.Event()
     line = _Line(pipe, life, stop)
-    with stopping_on_signals(stop):
+    with stopping_on_signals(stop.set):
         line.listener.start()
         try:
             # What takes time, while worker 0 opens the database; its own kernels wait until the others can open it too.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import _thread
 import contextlib
-import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from hashhub.cli.scan_state import REPORT, RESULTS, replaced
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, command
 from hashhub.cli.terminal import clean, counted, json_line, note, plain, print_json, progress, say
 from hashhub.hook.places import shown
+from hashhub.stopping import stopping_on_signals
 
 if TYPE_CHECKING:
     from hashhub.cli.hook.scan_page import Findings
@@ -73,20 +72,13 @@ def watch(session: Session, *, settings_file: str | None, once: bool) -> None:
 
 def _run(worker: BucketWorker) -> None:
     wake = threading.Event()
-
-    def stop(*_: object) -> None:
-        # In a thread of its own: this one may be waiting for `wake`, and hold the lock that is needed to set it.
-        _thread.start_new_thread(worker.stop, (wake,))
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
     ended = threading.Event()
 
     def told(error: HashHubError, seconds: float) -> None:
         then = f"; trying again in {seconds:.0f} s" if seconds else ""
         note(f"note: {clean(error.message)}{then}")
 
-    with contextlib.ExitStack() as stack:
+    with stopping_on_signals(lambda: worker.stop(wake)), contextlib.ExitStack() as stack:
         stack.callback(ended.set)
         folder = Path(worker.quarantine.url)
         if "://" not in worker.quarantine.url and folder.is_dir():
