@@ -160,6 +160,7 @@ class Intake:
         overtaken = {e for item, ids in decisions.overtaken.items() if accepted[item] for e in ids}
         self.overtaken = np.array(sorted(overtaken), np.int64)
         self.counts = report.count(source, self.compared)
+        source.forget_digests()
 
     def entries(self, batches: Iterable[Batch], first_entry: int) -> Iterator[NewEntries]:
         """Yield the entries to write, in the order of the source, batch by batch. `first_entry`: id of the first one.

@@ -92,6 +92,10 @@ class Source:
         yield self.external_ids
         yield self.hash_sets
 
+    def forget_digests(self) -> None:
+        """Give the memory of all exact digests back, once nothing is decided by them any more."""
+        self.digests.clear()
+
     @property
     def worth_reading(self) -> int:
         """How many entries or holds cost less to be read, all of them, than to be looked for by each key."""
