@@ -68,8 +68,10 @@ def test_it_is_stopped_once_and_by_nothing_else() -> None:
         with stopping_on_signals(lambda: (calls.append(1), stop.set())):
             os.kill(os.getpid(), signal.SIGUSR1)
             print(stop.wait(0.3))
-            for _ in range(3): os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
             stop.wait()
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.3)
         print(calls)
         """
     )
