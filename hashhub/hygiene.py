@@ -123,10 +123,6 @@ class Code(StrEnum):
         "CONFLICTING_CATEGORIES",
         "The same item stands in this source with two classifications that cannot both hold.",
     )
-    IN_BENIGN_SET = (
-        "IN_BENIGN_SET",
-        "A hash of this item is also in a set of benign items. Given by earlier versions only.",
-    )
     UNKNOWN_VALUE = "UNKNOWN_VALUE", "The classification is no value of the hash set's scheme."
     UNCLASSIFIED = (
         "UNCLASSIFIED",

@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, settings
 from hashhub.hashing import pool
 from hashhub.store import Store, engines
 from tests import statements
+from tests.leftovers import clean_up_after_this_process
 from tests.templates import Templates
 from tests.warm import Warm
 
@@ -42,6 +43,7 @@ gc.disable()  # all that is made until the tests are collected stays: looking th
 
 
 def pytest_configure() -> None:
+    clean_up_after_this_process()
     # A shell has what it starts in the background ignore Ctrl-C, and so would each process that a test interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

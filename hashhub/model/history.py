@@ -13,7 +13,6 @@ from hashhub.model.actors import Actor
 class EventKind(StrEnum):
     """What a revision did, by name. The history is read for years: never rename one."""
 
-    HISTORY_BEGUN = "HISTORY_BEGUN"
     HISTORY_MENDED = "HISTORY_MENDED"
     CONTRIBUTOR_CREATED = "CONTRIBUTOR_CREATED"
     CONTRIBUTOR_UPDATED = "CONTRIBUTOR_UPDATED"

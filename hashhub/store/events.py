@@ -391,8 +391,6 @@ class Events:
         while rows := self._db.fetch(sql, (after, last, _PAGE)):
             for revision, time, actor, kind, subject, body, digest, *details in rows:
                 told = decoded(body)
-                if told.kind == EventKind.HISTORY_BEGUN and not after:
-                    after = revision - 1  # an older version kept no history of the revisions before
                 if revision != after + 1:
                     raise _broken(after + 1, "its event is missing")
                 if (told.revision, told.time, told.actor, told.kind, told.subject) != (
