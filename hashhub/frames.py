@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.errors import DataLoss
-from hashhub.hashes import FRAMES, Hash
+from hashhub.hashes import FRAMES, SEARCHED, VPDQ, Hash
 from hashhub.hygiene import (
     MIN_PDQ_QUALITY,
     PDQ_MIN_DISTINCT,
     PDQ_NOISE_MAX_DISTINCT,
     PDQ_NOISE_MAX_SET_BITS,
     PDQ_SET_BITS,
+    unlike,
 )
 from hashhub.model import VideoFrame
 
@@ -105,6 +106,21 @@ def matching_digests(packed: bytes) -> NDArray[np.uint8]:
     digests = columns(packed).matching().digests
     values = np.unique(digests.reshape(-1).view(f"S{DIGEST_BYTES}"))  # of fixed width: they compare as their bytes do
     return values.view(np.uint8).reshape(-1, DIGEST_BYTES)
+
+
+def reach(hashes: Iterable[Hash], packed: bytes, most: int) -> int:
+    """Return of how many items a statement with these hashes and frames may be, counting no further than `most`.
+
+    Each digest may be another item's, whatever they are said to have in common; near ones of one algorithm count once.
+    """
+    digests: dict[str, list[bytes]] = {}
+    for h in hashes:
+        digests.setdefault(h.algorithm, []).append(h.digest)
+    digests.pop(FRAMES.name, None)
+    if packed:
+        flat = matching_digests(packed).tobytes()
+        digests[VPDQ.name] = [flat[at : at + DIGEST_BYTES] for at in range(0, len(flat), DIGEST_BYTES)]
+    return min(most, sum(unlike(own, SEARCHED[a].default_max_distance or 0, most) for a, own in digests.items()))
 
 
 def hash_of(packed: bytes) -> Hash:

@@ -63,7 +63,8 @@ if TYPE_CHECKING:
 
 Records = Sequence[Record] | RecordColumns
 DOUBTS_A_DAY: Final = 100
-"""How many harmless verdicts of a contributor weigh by themselves; those beyond wait for the operator's acceptance.
+"""Of how many items a contributor's harmless verdicts weigh by themselves; those beyond wait for the operator's
+acceptance. An entry counts as often as it has digests that may be of different items (`frames.reach`).
 
 Each counts when it is stated, whatever anybody else lists: then no order of statements makes more of them weigh, and
 the remark on an entry tells its contributor nothing of what others have.
@@ -375,12 +376,13 @@ class Contribute:
 
     def _write(
         self, import_id: str, intake: Intake, first: int
-    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], Sequence[int]]:
+    ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], Sequence[tuple[int, int]]]:
         """Write entries, hashes and findings in pieces.
 
-        Return the reviews that the source carries, by entry id, and the ids of the active entries that claim no harm.
+        Return the reviews that the source carries, by entry id, and the active entries that claim no harm, each with
+        of how many items it may be.
         """
-        harmless: list[int] = []
+        harmless: list[tuple[int, int]] = []
         reviews = list(intake.compared.reviews)
         if intake.entry_count:
             ids = self._classification_ids(import_id, intake)
@@ -390,7 +392,7 @@ class Contribute:
                 staging: deque[Future[None]] = deque()
                 for piece in _pieces(intake.entries(self._batches(import_id), first)):
                     for new in piece:
-                        harmless += new.harmless
+                        harmless += zip(new.harmless, new.reach, strict=True)
                         reviews += new.reviews
                     columns = _joined(piece, ids)
                     if len(staging) == stage.writers:

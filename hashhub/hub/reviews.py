@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from hashhub.store import Store
 
 OBJECTIONS_A_DAY: Final = 100
-"""How many objections against others' entries weigh by themselves; those beyond wait for the operator's acceptance."""
+"""Of how many items a contributor's objections against others' entries weigh by themselves; those beyond wait for the
+operator's acceptance. One counts as often as its entry has digests that may be of different items."""
 
 REVIEWS_A_DAY: Final = 20
 """How often one contributor reviews one entry within a day: whoever is asked about its item reads all that was said."""

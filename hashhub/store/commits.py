@@ -70,7 +70,7 @@ QUIET: Final = timedelta(minutes=1)
 """How long no list has come in when tables of digests are merged."""
 AWAITS_ACCEPTANCE: Final = "AWAITS_ACCEPTANCE"
 # Facts of an import's event: how many entries its source's deletion messages withdrew, which are then the first of its
-# changes; how many of its entries speak for the harmlessness of what others list.
+# changes; of how many items, by themselves, its entries speak for the harmlessness.
 BY_SOURCE: Final = "by_source"
 _DOUBTS: Final = "doubts"
 
@@ -162,7 +162,7 @@ class Commits:
         restated: NDArray[np.int64] = _NO_PAIRS,
         deletion_times: Mapping[int, str] = _NO_TIMES,
         lift: Sequence[int] | NDArray[np.int64] = (),
-        doubting: Sequence[int] = (),
+        doubting: Sequence[tuple[int, int]] = (),
         daily_doubts: int = 100,
         unchanged: NDArray[np.int64] = _NO_IDS,
     ) -> Import:
@@ -176,8 +176,9 @@ class Commits:
 
         The items of `withdraw` are held against older lists; `deletion_times` has the source's own time of each
         deletion message, by entry. `lift`: entries whose SOURCE holds newer statements overtake. `doubting`: new
-        entries that claim no harm; beyond `daily_doubts` of the contributor within a day they get the remark
-        AWAITS_ACCEPTANCE. `unchanged`: entries that the list states again as they are.
+        entries that claim no harm, each with of how many items it may be; beyond `daily_doubts` items of the
+        contributor within a day they get the remark AWAITS_ACCEPTANCE. `unchanged`: entries that the list states again
+        as they are.
 
         Raises Conflict when another process has taken over the commit; Overtaken when what it was decided on has moved
         since it began, so that it must be begun again; FailedPrecondition when its contributor was retired since.
@@ -203,14 +204,13 @@ class Commits:
                         sql = self._db.sql("DELETE FROM succession WHERE earlier = ? AND later = ?")
                         c.exec_driver_sql(sql, pairs)
                 at = now()
-                doubts = sorted(set(doubting))
-                beyond = self._beyond(c, commit, doubts, daily_doubts)
+                doubts, beyond = self._doubts(c, commit, sorted(doubting), daily_doubts)
                 revision = append_event(
                     c,
                     commit.by,
                     EventKind.IMPORT_COMMITTED,
                     subject=commit.subject,
-                    facts={**_numbers(counts, gone, len(doubts), len(beyond)), "content": commit.content()},
+                    facts={**_numbers(counts, gone, doubts, len(beyond)), "content": commit.content()},
                     undo=commit.salt,
                     at=at,
                 )
@@ -479,12 +479,14 @@ class Commits:
             for code, values in digests.items()
         )
 
-    def _beyond(self, c: Connection, commit: Commit, doubting: Sequence[int], daily: int) -> list[int]:
-        """Return those of the new entries that are beyond what a contributor may doubt in a day without the
-        operator.
+    def _doubts(
+        self, c: Connection, commit: Commit, doubting: Sequence[tuple[int, int]], daily: int
+    ) -> tuple[int, list[int]]:
+        """Return of how many items those of the new entries may be that a contributor may doubt with in a day without
+        the operator, and the other ones. One that is of more items than are left leaves these to those after it.
         """
         if not doubting:
-            return []
+            return 0, []
         t = s.event
         recent = c.execute(
             sa.select(t.c.body).where(
@@ -493,8 +495,14 @@ class Commits:
                 t.c.time > s.to_millis(now() - _DAY),
             )
         ).scalars()
-        before = sum(n for body in recent if isinstance(n := facts_of(body).get(_DOUBTS), int))
-        return list(doubting[max(daily - before, 0) :])
+        left = daily - sum(n for body in recent if isinstance(n := facts_of(body).get(_DOUBTS), int))
+        items, beyond = 0, []
+        for entry, count in doubting:
+            if items + count <= left:
+                items += count
+            else:
+                beyond.append(entry)
+        return items, beyond
 
 
 def _numbers(counts: Counts, gone: Sequence[Part], doubts: int, beyond: int) -> dict[str, int]:

@@ -421,8 +421,9 @@ class Entries:
         LimitExceeded when its author made `most` reviews of the entry within a day.
 
         It counts for the entries `also` too, by which the contributor states the same item; a SET_ASIDE one for all for
-        which the review counts that it sets aside. An objection beyond the first `daily` ones that its author made
-        against others' entries within a day awaits the operator's acceptance.
+        which the review counts that it sets aside. An objection awaits the operator's acceptance where those that its
+        author made against others' entries within a day, and that weigh, would be about more than `daily` items
+        (`frames.reach`).
         """
         review = msgspec.structs.replace(review, id=0, create_time=None, revision=0)
         request = Request(request_id, "add_review", review, by.name)
@@ -491,28 +492,36 @@ class Entries:
                 metadata={"share": "reviews of an entry", "most": str(most)},
             )
 
-    def _has_objected(self, c: Connection, review: Review, times: int) -> bool:
-        """Whether the author made so many objections within a day against others' entries, to which this one comes."""
+    def _has_objected(self, c: Connection, review: Review, items: int) -> bool:
+        """Whether what weighs of the author's objections within a day against others' entries would be about more than
+        so many items with this one.
+        """
         # Whom a source names reviews that contributor's own entries only, so it is the contributor alone that counts.
-        r, e, h = s.review, s.entry, s.hash_set
+        r, e, h, f = s.review, s.entry, s.hash_set, s.frames
         owner = sa.select(h.c.contributor).join(e, e.c.hash_set == h.c.key)
         if c.scalar(owner.where(e.c.id == review.entry_id)) == review.author:
             return False
-        recent = (
-            sa.select(sa.func.count())
-            .select_from(r)
-            .join(e, e.c.id == r.c.entry)
-            .join(h, h.c.key == e.c.hash_set)
-            .where(
-                r.c.author == review.author,
-                r.c.create_time > s.to_millis(now() - _DAY),
-                r.c.kind.in_([s.REVIEW_KINDS[kind] for kind in OBJECTIONS]),
-                r.c.role != s.ROLES[Role.OPERATOR],
-                h.c.contributor != review.author,
-            )
+        recent = sa.select(r.c.entry).where(
+            r.c.author == review.author,
+            r.c.create_time > s.to_millis(now() - _DAY),
+            r.c.kind.in_([s.REVIEW_KINDS[kind] for kind in OBJECTIONS]),
+            r.c.role != s.ROLES[Role.OPERATOR],
+            sa.not_(r.c.awaits_acceptance),
         )
-        count: int = c.execute(recent).scalar_one()
-        return count >= times
+        # Of one that was counted already nothing more is doubted; each of the others counts at least once.
+        about = (
+            sa.select(e.c.hashes, f.c.content)
+            .join(h, h.c.key == e.c.hash_set)
+            .outerjoin(f, f.c.entry == e.c.id)
+            .where(sa.or_(e.c.id.in_(recent), e.c.id == review.entry_id), h.c.contributor != review.author)
+            .limit(items + 1)
+        )
+        left = items
+        for hashes, content in c.execute(about):
+            left -= frames.reach(unpack_hashes(hashes), content or b"", left + 1)
+            if left < 0:
+                return True
+        return False
 
     def reviews_of(self, entry_ids: Iterable[int]) -> dict[int, list[Review]]:
         """Return the reviews that count for the entries by entry id, the oldest first; entries without one are left

@@ -39,7 +39,7 @@ from hashhub.store import FindingRun, trace_of
 from hashhub.store.comparison import Keys
 from hashhub.store.packing import pack_hashes, unpack_hashes, unpack_reasons
 from hashhub.store.schema import ENTRY_STATES, to_millis
-from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, writer
+from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, near, writer
 from tests.hub.record_by_record import Model
 
 _numbers = count()
@@ -295,7 +295,7 @@ def test_a_batch_that_another_version_staged_is_refused_with_what_to_do() -> Non
 class TestManyOnOneItem:
     def test_an_entry_never_grows_beyond_its_limit_and_nothing_is_lost(self, desk: Desk) -> None:
         desk.hash_set("alpha/list")
-        hashes = [(digest("MD5", 0), *(digest("PDQ", 40 * n + i) for i in range(40))) for n in range(4)]
+        hashes = [(digest("MD5", 0), *(near(digest("PDQ", n), i) for i in range(40))) for n in range(4)]
         items = [item(n, hashes=h) for n, h in enumerate(hashes)]
         done = desk.contribute("alpha/list", *items)
         entries = desk.entries("alpha/list")
@@ -308,7 +308,7 @@ class TestManyOnOneItem:
 
     def test_what_fits_is_merged(self, desk: Desk) -> None:
         desk.hash_set("alpha/list")
-        items = [item(n, hashes=(digest("MD5", 0), digest("PDQ", n))) for n in range(100)]
+        items = [item(n, hashes=(digest("MD5", 0), near(digest("PDQ", n // 50), n % 50))) for n in range(100)]
         done = desk.contribute("alpha/list", *items)
         assert [len(e.hashes) for e in desk.entries("alpha/list")] == [64, 38]
         assert (done.counts.accepted, done.counts.duplicate, done.counts.noted) == (2, 98, 1)

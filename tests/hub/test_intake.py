@@ -20,6 +20,7 @@ import pytest
 
 from hashhub.connector import Connector, partial
 from hashhub.errors import InvalidArgument
+from hashhub.hashes import Hash
 from hashhub.hub import Hub
 from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Batch, Intake, Stager
@@ -37,6 +38,7 @@ from hashhub.model import (
     ReviewKind,
     Unclassified,
     Verdict,
+    VideoFrame,
     WithdrawalReason,
 )
 from hashhub.schemes import load
@@ -46,7 +48,7 @@ from hashhub_connectors.ncmec_xml import NAMESPACE, NCMECXML
 from hashhub_connectors.stopncii import StopNCII
 from hashhub_connectors.threatexchange import ThreatExchange
 from hashhub_connectors.vics import VICS
-from tests.hub.conftest import OPERATOR, Desk, digest, item, writer
+from tests.hub.conftest import OPERATOR, Desk, digest, item, near, writer
 
 CONFLICT = ["CONFLICTING_CATEGORIES"]
 V20 = "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/US/$metadata#Media"
@@ -694,3 +696,42 @@ class TestHarmlessVerdicts:
         intake.decide(lambda: [batch])
         (new,) = intake.entries([batch], 7)
         assert new.harmless == ([7] if is_harmless else [])
+
+
+class TestUnlikeHashes:
+    """A record of many perceptual hashes that cannot be of one item."""
+
+    def _pan(self, frames: int) -> tuple[Hash, ...]:
+        """Digests of which each is near the one before it, as those of a camera that pans, and the last ones are not
+        near the first.
+        """
+        shown = [digest("PDQ", 1)]
+        for _ in range(frames - 1):
+            shown.append(near(shown[-1], 40))
+        return tuple(shown)
+
+    def test_they_wait_alone_and_merged(self, desk: Desk) -> None:
+        desk.hash_set("alpha/list")
+        many = tuple(digest("PDQ", n) for n in range(60))
+        eight = tuple(near(digest("PDQ", 100 + turn), bits) for turn in range(8) for bits in (0, 3, 8))
+        done = desk.contribute(
+            "alpha/list",
+            Record(position="many", external_id="m", hashes=(digest("MD5", 1), *many)),
+            Record(position="turns", external_id="t", hashes=(digest("MD5", 2), *eight)),
+            Record(position="pan", external_id="p", hashes=(digest("MD5", 3), *self._pan(60))),
+            Record(position="nine", external_id="n", hashes=tuple(digest("DHASH", n) for n in range(30))),
+            *(Record(position=f"part {n}", external_id="c", hashes=(digest("PDQ", 200 + n),)) for n in range(9)),
+            *(Record(position=f"line {n}", external_id="v", hashes=(h,)) for n, h in enumerate(self._pan(20))),
+        )
+        assert (done.counts.accepted, done.counts.quarantined, done.counts.duplicate) == (3, 3, 27)
+        waiting = {e.external_id: e.reasons for e in desk.entries("alpha/list", EntryState.QUARANTINED)}
+        assert waiting == dict.fromkeys("mnc", ("UNLIKE_HASHES",))
+        (line,) = [f for f in desk.report(done) if f.position == "many"]
+        assert (line.disposition, line.reason) == (Disposition.QUARANTINED, "UNLIKE_HASHES")
+        assert "60 pictures" in line.detail
+        assert desk.match(many[30]).verdict is Verdict.NO_MATCH
+
+    def test_a_video_has_as_many_frames_as_it_likes(self, desk: Desk) -> None:
+        desk.hash_set("alpha/list")
+        frames = tuple(VideoFrame(1000 * n, 90, digest("PDQ", n).digest) for n in range(60))
+        assert desk.contribute("alpha/list", Record(position="1", frames=frames)).counts.accepted == 1

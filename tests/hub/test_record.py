@@ -32,11 +32,12 @@ from hashhub.model import (
     ReviewKind,
     Role,
     Verdict,
+    VideoFrame,
     WithdrawalReason,
     now,
 )
 from hashhub.store.events import Events
-from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, Stock, digest, item
+from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, Stock, digest, item, near
 from tests.hub.test_entries import ALPHA, BETA, SECOND, entry_of, restore, withdraw
 
 
@@ -236,7 +237,7 @@ class TestReviews:
         assert [r.id for r in objection] == [made.id, aside.id]
 
     def test_those_beyond_the_daily_number_wait(self, listed: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(reviews_module, "OBJECTIONS_A_DAY", 2)
+        monkeypatch.setattr(reviews_module, "OBJECTIONS_A_DAY", 4)  # each entry has two digests
         listed.hash_set("beta/list")
         listed.contribute("beta/list", item(9))
 
@@ -255,6 +256,21 @@ class TestReviews:
         assert not object_to(3, kind="CONFIRMED")
         assert not object_to(4, OPERATOR)
         assert object_to(5)
+        assert not object_to(2, kind="FALSE_POSITIVE")  # of what is doubted already nothing more is
+
+    def test_one_counts_as_often_as_its_entry_may_be_about_another_item(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(reviews_module, "OBJECTIONS_A_DAY", 8)
+        for name in ("alpha", "beta"):
+            desk.hash_set(f"{name}/list")
+        bound = [digest("MD5", 1), digest("SHA1", 2), *(digest("PDQ", n) for n in range(3, 10))]
+        desk.contribute("alpha/list", Record(position="1", hashes=tuple(bound)), item(20), item(21))
+        waits = {}
+        for entry in desk.entries("alpha/list"):
+            made = desk.hub.reviews.create(BETA, "alpha", "list", entry.id, ReviewKind.FALSE_POSITIVE)
+            waits[entry.provenance.position] = made.awaits_acceptance
+        assert waits == {"1": True, "line 20": False, "line 21": False}
 
 
 @contextmanager
@@ -444,7 +460,7 @@ class TestHarmlessVerdicts:
         """Whatever others list, or will list, seen or not: no order of statements makes more of them weigh."""
         from hashhub.hub import contribute
 
-        monkeypatch.setattr(contribute, "DOUBTS_A_DAY", 3)
+        monkeypatch.setattr(contribute, "DOUBTS_A_DAY", 6)  # each item has two digests
         desk.hash_set("beta/list")
         desk.hash_set("beta/hidden", marking=Marking(tlp=TLP.RED, recipients=("contributors/alpha",)))
         for name in ("alpha/list", "gamma/list", "gamma/other"):
@@ -463,3 +479,38 @@ class TestHarmlessVerdicts:
         desk.contribute("beta/list", *(item(n) for n in (4, 5)))
         # The next contributor has a number of its own.
         assert waiting("alpha/list", item(6, value="4")) == []
+
+    def test_they_count_by_what_they_may_doubt(self, desk: Desk) -> None:
+        """Ten records bind digests of others' items, an MD5 of one, a SHA-1 of another and PDQs of further ones."""
+        for name in ("alpha", "beta", "gamma"):
+            desk.contributor(name, reliability="B")
+            desk.hash_set(f"{name}/list", scheme="vic-us" if name == "gamma" else "")
+        algorithms = ("MD5", "SHA1", *["PDQ"] * 8)
+        probes = [digest(a, 100 * n + k) for n in range(30) for k, a in enumerate(algorithms)]
+        for name in ("alpha", "beta"):
+            desk.contribute(f"{name}/list", *(Record(position=str(i), hashes=(h,)) for i, h in enumerate(probes)))
+        records = [probes[i : i + len(algorithms)] for i in range(0, len(probes), len(algorithms))]
+        for start in (0, 15):  # and in two imports
+            part = [Record(position=f"{n}", hashes=tuple(records[n]), value="4") for n in range(start, start + 15)]
+            assert desk.contribute("gamma/list", *part).counts.accepted == 15
+        assert desk.match(*records[29][:2], policy="block").verdict is Verdict.MATCH
+        doubted = [h for h in probes if desk.match(h, policy="block").verdict is Verdict.REVIEW]
+        assert len(doubted) == 100
+        assert sum("AWAITS_ACCEPTANCE" in e.reasons for e in desk.entries("gamma/list")) == 20
+        desk.contribute("gamma/list", item(9000, value="4"))
+        assert "AWAITS_ACCEPTANCE" in entry_of(desk, 9000, "gamma/list").reasons
+        desk.hub.hash_sets.accept(OPERATOR, "gamma", "list", desk.hub.revision())
+        assert all(desk.match(h, policy="block").verdict is Verdict.REVIEW for h in probes)
+
+    def test_a_video_counts_by_its_scenes(self, desk: Desk) -> None:
+        desk.hash_set("gamma/list", scheme="vic-us")
+
+        def video(name: str, scenes: int) -> Record:
+            seeds = [1000 * len(name) + s for s in range(scenes)]
+            shown = [near(digest("PDQ", s), bits) for s in seeds for bits in (0, 4, 8)]
+            frames = tuple(VideoFrame(1000 * at, 90, h.digest) for at, h in enumerate(shown))
+            return Record(position=name, external_id=name, frames=frames, value="4")
+
+        desk.contribute("gamma/list", video("a", 101), video("bb", 60), video("ccc", 60), video("dddd", 40))
+        waits = {e.external_id: "AWAITS_ACCEPTANCE" in e.reasons for e in desk.entries("gamma/list")}
+        assert waits == {"a": True, "bb": False, "ccc": True, "dddd": False}

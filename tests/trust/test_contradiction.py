@@ -66,6 +66,10 @@ def test_what_is_unsaid_is_no_claim() -> None:
     assert (nothing.claim, listed.claim, benign.claim) == (Claim.OPEN, Claim.HARM, Claim.BENIGN)
     assert contradictions(nothing, benign) == contradictions(nothing, listed) == ()
     assert [c.kind for c in contradictions(listed, benign)] == [ConflictKind.BENIGN_AGAINST_HARMFUL]
+    both = _said({"verdict": ("csam", "exploitative")})
+    assert both.claim is Claim.HARM  # which of the two is open, that it is harmful is not
+    assert [c.kind for c in contradictions(both, benign)] == [ConflictKind.BENIGN_AGAINST_HARMFUL]
+    assert _said({"verdict": ("csam", "non-pertinent")}).claim is Claim.OPEN
     assert said(None, Flags(), Purpose.TEST, is_undecided=False) is None
     assert _said({"verdict": ("a value of long ago",), "gone": ("x",)}).worlds == {}
 

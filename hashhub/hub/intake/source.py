@@ -25,7 +25,7 @@ from hashhub.hub.intake.identity import (
     keys_of_hashes,
     lists_of,
 )
-from hashhub.hygiene import Code
+from hashhub.hygiene import MAX_UNLIKE, Code, unlike_hashes
 from hashhub.item import Kind as FieldKind
 from hashhub.item import of_kind, union
 from hashhub.model import MAX_HASHES_PER_ENTRY, Record, Reject
@@ -39,6 +39,7 @@ from hashhub.store.packing import (
     pack_hashes,
     shape_of,
     statement_of,
+    unpack_hashes,
 )
 from hashhub.store.schema import to_millis
 
@@ -80,6 +81,7 @@ class Source:
         self.partial: Reject | None = None  # what the source says of being incomplete
         self.reject_count = 0  # the connector's own
         self.noted = 0
+        self._unlike: dict[int, str] = {}  # what is wrong with perceptual hashes of items that have too many
         self.raw_from: int | None = None  # the first item whose value is kept although nothing says what it means
 
     def __len__(self) -> int:
@@ -161,6 +163,8 @@ class Source:
         self.is_named = np.concatenate([np.empty(0, np.bool_), *named])
         self.is_shared = np.zeros(first, np.bool_)
         self.decisions.begin(outcome.close(), kind.close(), statements.close())
+        for item, detail in self._unlike.items():
+            self.decisions.quarantine(item, Code.UNLIKE_HASHES, detail)
         self._look_at_kinds()
 
     def _kinds(self, batch: Batch) -> NDArray[np.uint32]:
@@ -173,6 +177,9 @@ class Source:
             items = having[states[having]]
             if not len(items):
                 continue
+            if len(shape) > MAX_UNLIKE:
+                details = map(unlike_hashes, map(unpack_hashes, batch.hashes.of(items)))
+                self._unlike |= {first + i: d for i, d in zip(items.tolist(), details, strict=True) if d}
             for code, digests in batch.digests(shape, items):
                 if code in EXACT_CODES:
                     parts[EXACT_CODES[code]].append((digests, items))
@@ -444,6 +451,8 @@ class Source:
             if other in d.withdrawn_by:
                 d.withdrawn_by.setdefault(item, d.withdrawn_by[other])
             d.reviews.pop(other, None)
+        if detail := unlike_hashes(merged.hashes):
+            d.quarantine(item, Code.UNLIKE_HASHES, detail)
         if merged.reviews:
             d.reviews[item] = merged.reviews
         packed = Merged(
