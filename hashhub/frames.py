@@ -111,7 +111,7 @@ def matching_digests(packed: bytes) -> NDArray[np.uint8]:
 def reach(hashes: Iterable[Hash], packed: bytes, most: int) -> int:
     """Return of how many items a statement with these hashes and frames may be, counting no further than `most`.
 
-    Each digest may be another item's, whatever they are said to have in common; near ones of one algorithm count once.
+    One item has one digest of each algorithm, so that each further one may be another item's; near ones count once.
     """
     digests: dict[str, list[bytes]] = {}
     for h in hashes:
@@ -120,7 +120,7 @@ def reach(hashes: Iterable[Hash], packed: bytes, most: int) -> int:
     if packed:
         flat = matching_digests(packed).tobytes()
         digests[VPDQ.name] = [flat[at : at + DIGEST_BYTES] for at in range(0, len(flat), DIGEST_BYTES)]
-    return min(most, sum(unlike(own, SEARCHED[a].default_max_distance or 0, most) for a, own in digests.items()))
+    return max((unlike(own, SEARCHED[a].default_max_distance or 0, most) for a, own in digests.items()), default=0)
 
 
 def hash_of(packed: bytes) -> Hash:

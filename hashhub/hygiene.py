@@ -257,7 +257,7 @@ _ALIKE: Final = {
     a.name: a.bits * 35 // 100 if a.metric is Metric.HAMMING else 0 for a in ALGORITHMS.values() if a.is_perceptual
 }
 MAX_UNLIKE: Final = 8
-"""Perceptual hashes of one algorithm, unlike each other, that one item has at most: those of a picture's eight turns."""
+"""Perceptual hashes of one algorithm that are unlike each other, of one item at most: of a picture's eight turns."""
 _TEXTS: Final = tuple(f.name for f in item.of_kind(Kind.TEXT))
 _texts_of: Final = attrgetter(*_TEXTS)
 _NUMBERS: Final = tuple((f.name, f.maximum) for f in item.of_kind(Kind.NUMBER))

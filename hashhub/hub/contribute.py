@@ -64,7 +64,8 @@ if TYPE_CHECKING:
 Records = Sequence[Record] | RecordColumns
 DOUBTS_A_DAY: Final = 100
 """Of how many items a contributor's harmless verdicts weigh by themselves; those beyond wait for the operator's
-acceptance. An entry counts as often as it has digests that may be of different items (`frames.reach`).
+acceptance. An entry with several digests of one algorithm counts as often as these may be of different items
+(`frames.reach`).
 
 Each counts when it is stated, whatever anybody else lists: then no order of statements makes more of them weigh, and
 the remark on an entry tells its contributor nothing of what others have.

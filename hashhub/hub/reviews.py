@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 OBJECTIONS_A_DAY: Final = 100
 """Of how many items a contributor's objections against others' entries weigh by themselves; those beyond wait for the
-operator's acceptance. One counts as often as its entry has digests that may be of different items."""
+operator's acceptance. Against an entry with several digests of one algorithm it counts as often as these may be of
+different items (`frames.reach`)."""
 
 REVIEWS_A_DAY: Final = 20
 """How often one contributor reviews one entry within a day: whoever is asked about its item reads all that was said."""
