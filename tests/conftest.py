@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import logging
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -16,12 +17,13 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
+import hashhub
 from hashhub.hashing import pool
 from hashhub.store import Store, engines
 from tests import statements
@@ -42,8 +44,29 @@ os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "180")  # a first start
 gc.disable()  # all that is made until the tests are collected stays: looking through it takes a fifth of that time
 
 
+_DATABASE: Final = re.compile(r"(?:hook|scan|mirror)\.db|state\.sqlite")
+_OWN_CODE: Final = tuple(f"{Path(hashhub.__file__).parents[1] / name}{os.sep}" for name in ("hashhub", "connectors"))
+
+
+def _keep_databases_for_sqlite(event: str, arguments: tuple[Any, ...]) -> None:
+    """Let no code of ours open a database beside SQLite, whose locks the process would lose."""
+    if event != "open" or not isinstance(arguments[0], str | os.PathLike | bytes):
+        return
+    name = os.path.basename(os.fsdecode(arguments[0]))  # noqa: PTH119 - of each file that is opened
+    if not _DATABASE.match(name) or arguments[2] & os.O_PATH:
+        return
+    frame = sys._getframe(1)
+    while frame is not None and not frame.f_code.co_filename.startswith(_OWN_CODE):
+        if os.sep + "tests" + os.sep in frame.f_code.co_filename:
+            return
+        frame = frame.f_back  # type: ignore[assignment]
+    if frame is not None:
+        raise AssertionError(f"{frame.f_code.co_filename} opens {name} beside SQLite")
+
+
 def pytest_configure() -> None:
     clean_up_after_this_process()
+    sys.addaudithook(_keep_databases_for_sqlite)
     # A shell has what it starts in the background ignore Ctrl-C, and so would each process that a test interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

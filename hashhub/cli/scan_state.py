@@ -26,6 +26,7 @@ import msgspec
 from hashhub.cli.scan_tree import Stamp
 from hashhub.errors import Conflict, DataLoss, FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason
 from hashhub.model import Effort
+from hashhub.sqlite_files import connect
 
 if TYPE_CHECKING:
     from hashhub.hashing import MediaHashes
@@ -197,10 +198,10 @@ def scan_state(directory: Path, *, dihedral: bool, effort: Effort) -> Iterator[S
             raise Conflict(
                 "another scan is writing into this directory; wait until it is done, or name another with --out"
             ) from e
-        # SQLite gives its other files the permissions of this one.
-        os.close(_open(directory, STATE, os.O_RDWR | os.O_CREAT))
+        with suppress(FileNotFoundError):
+            _check_own(STATE, (directory / STATE).lstat())
         with _mapped():
-            database = sqlite3.connect(directory / STATE, isolation_level="DEFERRED")
+            database = connect(directory / STATE, isolation_level="DEFERRED")
             try:
                 _prepare(database)
                 yield ScanState(directory, database, dihedral=dihedral, effort=effort)
@@ -258,12 +259,18 @@ def _open(directory: Path, name: str, flags: int) -> int:
         file = os.open(directory / name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError as e:
         raise _unusable(f"has a file {name} that cannot be used ({e.strerror}); name another directory") from e
-    status = os.fstat(file)
-    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
+    try:
+        _check_own(name, os.fstat(file))
+        os.fchmod(file, 0o600)
+    except BaseException:
         os.close(file)
-        raise _unusable(f"has a file {name} that is somebody else's, or is also elsewhere; name another directory")
-    os.fchmod(file, 0o600)
+        raise
     return file
+
+
+def _check_own(name: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_nlink != 1:
+        raise _unusable(f"has a file {name} that is somebody else's, or is also elsewhere; name another directory")
 
 
 def _unusable(what: str) -> InvalidArgument:

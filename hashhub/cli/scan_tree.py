@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
 
 from hashhub.errors import HashHubError, InvalidArgument, NotFound, Reason
+from hashhub.sqlite_files import open_regular
 
 LINKED_DIRECTORIES: Final = "links to directories"
 OWN_REPORT: Final = "the directory of this report"
@@ -143,12 +144,9 @@ def opened(path: Path) -> BinaryIO:
 
     Raises NotFound, or InvalidArgument (UNREADABLE_MEDIA).
     """
-    file = -1
     try:
-        check_regular(os.stat(path))  # noqa: PTH116 - with the next lines
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        check_regular(os.fstat(file))  # it may have been replaced in between
-        return os.fdopen(file, "rb", buffering=0)
+        check_regular(os.stat(path))  # noqa: PTH116 - with the next line
+        return os.fdopen(open_regular(path), "rb", buffering=0)
     except FileNotFoundError as e:
         raise NotFound("there is no file at this path any more, or none that a link points to; check the path") from e
     except (OSError, ValueError) as e:  # ValueError: a NUL in the path
@@ -156,10 +154,6 @@ def opened(path: Path) -> BinaryIO:
             f"the file cannot be opened ({type(e).__name__}); expected one that this user can read",
             reason=Reason.UNREADABLE_MEDIA,
         ) from e
-    except HashHubError:
-        if file >= 0:
-            os.close(file)
-        raise
 
 
 def check_regular(status: os.stat_result) -> None:

@@ -22,7 +22,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
@@ -46,6 +46,7 @@ from hashhub.errors import (
 from hashhub.hashes import VPDQ
 from hashhub.model import Contributor, Flags, HashSet, VideoFrame, now
 from hashhub.obstacles import is_in_the_way, misplaced, obstacle
+from hashhub.sqlite_files import connect
 
 FILE_NAME: Final = "mirror.db"
 SCHEMA_VERSION: Final = 2
@@ -262,7 +263,7 @@ class Mirror:
         self._started_over = self._is_sweeping = False
         self._head_kept = float("-inf")
         with _mapped():
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=30.0, check_same_thread=False)
+            self._db = connect(path, isolation_level=None, timeout=30.0, check_same_thread=False)
             try:
                 self._open(journal=journal)
             except BaseException:
@@ -799,13 +800,8 @@ def _prepare(directory: Path) -> Path:
                     "NOT_ALLOWED",
                 )
             directory.chmod(0o700)
-        # SQLite gives its other files the permissions of this one. A file that is there is not opened here: closing it
-        # would let go of the locks that another connection of this process holds on it.
-        with suppress(FileExistsError):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        _check_own(path)
-        for name in _OWN_FILES - {FILE_NAME}:
-            with suppress(FileNotFoundError):
+        for name in _OWN_FILES:
+            if os.path.lexists(directory / name):
                 _check_own(directory / name)
     except OSError as e:
         what = "move it away" if is_in_the_way(e) else "check its disk and permissions"

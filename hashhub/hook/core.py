@@ -18,7 +18,6 @@ import asyncio
 import inspect
 import logging
 import os
-import stat
 import threading
 import time
 from collections import Counter
@@ -45,6 +44,7 @@ from hashhub.hook.rechecks import OnRecheck, Pending, Rechecks
 from hashhub.hook.records import UploadState
 from hashhub.hook.settings import Hashing as WhereHashed
 from hashhub.model import Query, ReasonLine, Verdict, now
+from hashhub.sqlite_files import open_regular
 from hashhub.steps import acarry_out, carry_out
 
 if TYPE_CHECKING:
@@ -689,11 +689,12 @@ def _hashes(given: object) -> tuple[Hash, ...]:
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe waits for who writes to it
-            raise InvalidArgument.field("upload", "is no regular file; give the path of one, or an open stream")
-        file = path.open("rb")
+        file = os.fdopen(open_regular(path), "rb")
     except (OSError, ValueError) as e:  # ValueError: a NUL in the path
-        raise InvalidArgument.field("upload", f"cannot be opened: {getattr(e, 'strerror', None) or e}") from e
+        why = getattr(e, "strerror", None) or e
+        raise InvalidArgument.field(
+            "upload", f"cannot be opened: {why}; give the path of one, or an open stream"
+        ) from e
     with file:
         yield file
 

@@ -38,6 +38,7 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
+from hashhub.sqlite_files import open_regular
 
 if TYPE_CHECKING:
     from hashhub.hook.settings import BucketSettings
@@ -512,10 +513,8 @@ class FolderPlace:
         with contextlib.ExitStack() as stack:
             with _mapped(self.url):
                 folder = stack.enter_context(self._at(folders))
-                file = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+                file = open_regular(last, folder=folder, follow=False)
                 stack.callback(os.close, file)
-                if not stat.S_ISREG(os.fstat(file).st_mode):
-                    raise InvalidArgument(f"{name!r} is no file")
             yield file
 
     def _write(self, name: str, pieces: Iterator[bytes], *, mode: int, folder_mode: int, replace: bool = False) -> None:
@@ -735,7 +734,7 @@ def _mapped(url: str) -> Iterator[None]:
         if isinstance(e, OSError) and not code:
             if e.errno in {errno.ENOSPC, errno.EDQUOT}:
                 raise LimitExceeded(f"{url}: the disk is full; make room", reason=Reason.DISK_FULL) from e
-            if e.errno in {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}:
+            if e.errno in {errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.EBUSY}:
                 raise InvalidArgument(f"{url}: the name cannot be used here ({e.strerror})") from e
         if status is not None and status // 100 == _REFUSED and status != HTTPStatus.TOO_MANY_REQUESTS:
             raise InvalidArgument(f"{url}: the store refuses the request ({code or status})") from e

@@ -32,8 +32,8 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hook.decision import Checked, read_checked
-from hashhub.hook.wal_index import mapped_header
 from hashhub.model import Verdict, now
+from hashhub.sqlite_files import connect
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,7 +43,7 @@ SCHEMA_VERSION: Final = 1
 _WAIT_SECONDS: Final = 5.0
 """For another thread, and as long for another process: each upload that is recorded may wait so long, and no longer."""
 _READ_ROWS: Final = 5_000  # at a time: a year's events do not fit into memory
-Version: TypeAlias = tuple[bytes | int, int]
+Version: TypeAlias = tuple[int, int]
 HOOK: Final = "hook"
 """The actor of what no person did."""
 
@@ -251,11 +251,10 @@ class Records:
                     raise InvalidArgument.field(
                         "data", "can be read by others; chmod 700 it, or name another directory"
                     )
+                self._path = path = directory / FILE_NAME
+                self._db = connect(path, isolation_level=None, timeout=_WAIT_SECONDS, check_same_thread=False)
             except OSError as e:
                 raise Unavailable(f"the hook's data directory cannot be used ({e.strerror}); check its path") from e
-            self._path = path = directory / FILE_NAME
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=_WAIT_SECONDS, check_same_thread=False)
             try:
                 self._check_layout()  # before anything of another program's file is changed
                 for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON", "foreign_keys = ON"):
@@ -269,7 +268,6 @@ class Records:
             except BaseException:
                 self._db.close()
                 raise
-            self._header = mapped_header(path)
 
     def _check_layout(self) -> bool:
         """Return whether the file has its tables; False for an empty one. Raises FailedPrecondition for tables that are
@@ -295,7 +293,6 @@ class Records:
     def close(self) -> None:
         """Close the file."""
         with self._held.for_closing():
-            self._header = None  # what it is in goes with the connection
             self._db.close()
 
     @contextmanager
@@ -337,9 +334,7 @@ class Records:
     def version(self) -> Version:
         """Return what differs after any change to the file, by whichever process."""
         with self._held:
-            # The first is changed by what is committed, the second by what this connection changes.
-            if self._header is not None:
-                return self._header.raw, self._db.total_changes
+            # The first is changed by what other connections commit, the second by what this one changes.
             return self._db.execute("PRAGMA data_version").fetchone()[0], self._db.total_changes
 
     def version_at_once(self) -> Version | None:
@@ -347,8 +342,6 @@ class Records:
         if not self._held.take():
             return None
         try:
-            if self._header is not None:
-                return self._header.raw, self._db.total_changes
             return self.version()
         finally:
             self._held.give_back()

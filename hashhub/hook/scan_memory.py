@@ -6,7 +6,6 @@ An object is read again when its stamp or what hashes it has changed. Answers ar
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -19,6 +18,7 @@ import msgspec
 from hashhub.errors import DataLoss, HashHubError, LimitExceeded, Reason, Unavailable
 from hashhub.hook.settings import Hashing
 from hashhub.model import Query, ReasonLine
+from hashhub.sqlite_files import connect
 from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ class ScanMemory:
         path = directory / FILE_NAME
         with _mapped():
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._database = sqlite3.connect(path, isolation_level=None, timeout=_BUSY_SECONDS)
+            self._database = connect(path, isolation_level=None, timeout=_BUSY_SECONDS)
             try:
                 self._database.execute("PRAGMA journal_mode = WAL").close()
                 self._database.execute("PRAGMA synchronous = NORMAL").close()

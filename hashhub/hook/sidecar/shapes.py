@@ -7,7 +7,6 @@ tusd (`-hooks-http`, version 2, `pre-finish`): posts JSON that says where the fi
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -15,6 +14,7 @@ import msgspec
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
 from hashhub.hook.decision import Action, Decision
+from hashhub.sqlite_files import open_regular
 
 STATUS: Final = {Action.ALLOW: 200, Action.HOLD: 403, Action.BLOCK: 451}
 """What a caller that looks at the status only is told: neither a held nor a blocked upload may pass as accepted. 409
@@ -100,14 +100,9 @@ def _open_below(root: Path, names: tuple[str, ...]) -> IO[bytes]:
             below = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
             os.close(at)
             at = below
-        # Not blocking: opening a pipe would wait for its writer.
-        file = os.open(names[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+        return os.fdopen(open_regular(names[-1], folder=at, follow=False), "rb")
     finally:
         os.close(at)
-    if not stat.S_ISREG(os.fstat(file).st_mode):
-        os.close(file)
-        raise OSError("not a regular file")
-    return os.fdopen(file, "rb")
 
 
 def tusd_answer(decision: Decision) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""That a change to the records is seen at once, whoever made it, without asking SQLite."""
+"""That a change to the records is seen at once, whoever made it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from pathlib import Path
 import pytest
 
 from hashhub.errors import FailedPrecondition, HashHubError
-from hashhub.hook import records as module
 from hashhub.hook.records import FILE_NAME, Records
-from hashhub.hook.wal_index import mapped_header
 
 WRITER = """
 import sqlite3, sys
@@ -45,15 +43,9 @@ def done_by(process: subprocess.Popen[str], statement: str) -> None:
     assert process.stdout.readline() == "\n"
 
 
-@pytest.fixture(params=["mapped", "asked"])
-def records(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Records]:
-    """Records that read the mapped header, and such as ask SQLite, as where that cannot be found."""
-    if request.param == "asked":
-        monkeypatch.setattr(module, "mapped_header", lambda _: None)
-    elif not Path("/proc/self/maps").exists():
-        pytest.skip("no /proc/self/maps")
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
     with closing(Records(tmp_path / "hook")) as opened:
-        assert (opened._header is None) is (request.param == "asked")
         yield opened
 
 
@@ -154,14 +146,3 @@ def test_behind_a_fork_nothing_is_read(records: Records, *, is_at_once: bool) ->
         finally:
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
-
-
-def test_the_header_is_that_of_the_file_a_link_leads_to(tmp_path: Path) -> None:
-    with closing(Records(tmp_path / "hook")) as records:
-        (tmp_path / "link.db").symlink_to(tmp_path / "hook" / FILE_NAME)
-        header = mapped_header(tmp_path / "link.db")
-        assert (header.raw if header is not None else None) == (
-            records._header.raw if records._header is not None else None
-        )
-    assert mapped_header(tmp_path / "hook" / FILE_NAME) is None
-    assert mapped_header(tmp_path / "nowhere.db") is None
