@@ -23,7 +23,7 @@ def connect(path: Path, **options: Any) -> sqlite3.Connection:
     it is somebody else's.
     """
     _databases.add(str(path.absolute()))  # before it is opened, and for good: another connection may stay
-    database = sqlite3.connect(path, **options)
+    database: sqlite3.Connection = sqlite3.connect(path, **options)
     try:
         path.chmod(0o600)  # by its name, without opening it; SQLite gives its other files the permissions of this one
     except BaseException:

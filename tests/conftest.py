@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import psycopg
@@ -55,11 +56,11 @@ def _keep_databases_for_sqlite(event: str, arguments: tuple[Any, ...]) -> None:
     name = os.path.basename(os.fsdecode(arguments[0]))  # noqa: PTH119 - of each file that is opened
     if not _DATABASE.match(name) or arguments[2] & os.O_PATH:
         return
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None and not frame.f_code.co_filename.startswith(_OWN_CODE):
         if os.sep + "tests" + os.sep in frame.f_code.co_filename:
             return
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     if frame is not None:
         raise AssertionError(f"{frame.f_code.co_filename} opens {name} beside SQLite")
 
