@@ -123,6 +123,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     this, and is told (EFFORT_REDUCED). docs/match.md says what each costs.
     """
 
+    max_photodna_distance: int = 0
+    """PHOTODNA distance up to which a caller may ask who sees some hash set in answers only, and not in lists. PHOTODNA
+    has no default distance: its thresholds are licensed. docs/terms.md has the other algorithms'.
+    """
+
+    learned_alarm: int = 1_000
+    """Entries that one token may see in answers in a day (UTC), of hash sets that it may not list, before `status` and
+    the log say so. 0: never.
+    """
+
+    max_hash_sets: int = 200
+    """Hash sets that one contributor may have. Every process knows all of them, and each answer asks their terms."""
+
     max_media_bytes: int = MEDIA_BYTES
     """Largest media file accepted for hashing, in bytes."""
 
@@ -229,6 +242,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 ("max_open_imports", 1),
                 ("max_staged_bytes", 1),
                 ("max_message_bytes", 65_536),
+                ("max_photodna_distance", 0),
+                ("learned_alarm", 0),
+                ("max_hash_sets", 1),
                 ("max_media_bytes", 1),
                 ("max_media_pixels", 1),
                 ("media_workers", 0),

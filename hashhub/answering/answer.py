@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -130,6 +131,7 @@ def answer(
     reasons = [*judgement.reasons, *remarks(hits)]
     verdict = seen_in_part(judgement.verdict, hits)
     limit = min(match_limit or _MATCHES, MAX_MATCHES)
+    asked = frozenset(chain(query.hashes, *(variant.hashes for variant in query.variants)))
     pictures = {hit.query_digest for hit, _ in seen[:limit] if hit.video is None and hit.variant == FRAME}
     columns = matching_frames(query) if pictures else None
     shown = {} if columns is None else {digest: picture_in(columns, digest) for digest in pictures}
@@ -138,7 +140,7 @@ def answer(
         reasons=tuple(map(_shortened, reasons)),
         matches=tuple(
             EntryMatch(
-                entry=lists.disclosed(entry),
+                entry=lists.disclosed(entry, asked),
                 algorithm=hit.algorithm,
                 distance=hit.distance,
                 query_digest=hit.query_digest,

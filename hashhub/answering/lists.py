@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
     from datetime import datetime
 
+    from hashhub.hashes import Hash
     from hashhub.model import Contributor, Entry, HashSet, Review, VideoMatch
 
 
@@ -106,8 +107,8 @@ class Lists(Protocol):
         """Return the names (`CONTRIBUTOR/SET`) of all hash sets by the keys that `entries_sharing_frames` takes."""
         ...
 
-    def disclosed(self, entry: Entry) -> Entry:
-        """Return the entry as it may be read."""
+    def disclosed(self, entry: Entry, asked: Set[Hash]) -> Entry:
+        """Return the entry as it may be read by who asked about these hashes."""
         ...
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 import msgspec
 
+from hashhub.cli.matching import distances_of
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, dry_run, moment, spelled, unless_never
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table, tell
 from hashhub.errors import InvalidArgument
@@ -287,6 +288,14 @@ _MARKING: Final = (
         help="Whether digests may leave in lists, feeds, mirrors and exports. By default only in answers to queries.",
     ),
     click.option(
+        "--max-distance",
+        "max_distances",
+        multiple=True,
+        metavar="ALGORITHM=N",
+        help="Up to where who may not list the entries may ask, beyond the algorithm's default; repeatable.",
+    ),
+    click.option("--clear-distances", is_flag=True, help="Each algorithm's default holds."),
+    click.option(
         "--terms-expire",
         "expire_time",
         type=moment,
@@ -498,12 +507,15 @@ def _terms(options: dict[str, Any]) -> dict[str, Any]:
     """Return the terms that the options state; an option that was not given is None, False or an empty tuple."""
     options = dict(options)
     cleared = {"recipients": options.pop("clear_recipients"), "permitted_purposes": options.pop("clear_purposes")}
+    cleared["max_distances"] = options.pop("clear_distances")
     terms = {name: value for name, value in options.items() if value not in (None, ())}
     for name, is_cleared in cleared.items():
         if is_cleared and name in terms:
             raise click.UsageError(f"naming and clearing {name.replace('_', ' ')} exclude each other")
         if is_cleared:
             terms[name] = ()
+    if "max_distances" in terms:
+        terms["max_distances"] = distances_of(terms["max_distances"])
     if "tlp" in terms:
         terms["tlp"] = chosen(TLP, terms["tlp"])
     if "expire_time" in terms:
@@ -564,6 +576,7 @@ def _show_hash_sets(session: Session, hash_sets: list[HashSet]) -> None:
         terms += [f"for {', '.join(m.permitted_purposes)}"] if m.permitted_purposes else []
         terms += [f"only {', '.join(m.recipients)}"] if m.recipients else []
         terms += ["bulk"] if m.bulk else []
+        terms += [f"up to {name} {distance}" for name, distance in sorted(m.max_distances.items())]
         terms += ["may be passed on"] if m.redistribution else []
         terms += ["existence disclosed"] if m.disclose_existence else []
         terms += [f"until {m.expire_time:%Y-%m-%d %H:%MZ}"] if m.expire_time else []

@@ -48,6 +48,7 @@ from hashhub.hub.exports import Exports
 from hashhub.hub.follow import Follower, Mark
 from hashhub.hub.history import History
 from hashhub.hub.housekeeping import Housekeeping
+from hashhub.hub.learned import Learned
 from hashhub.hub.live import Live
 from hashhub.hub.match import Match
 from hashhub.hub.outbound import Outbound
@@ -136,9 +137,10 @@ class Hub:
         self.reviews = Reviews(store)
         self.conflicts = Conflicts(store)
         self.history = History(store, self._follower)
-        self.match = Match(store, matcher, self.catalogue, self._follower, config, self.tally)
+        self.learned = Learned(store, config)
+        self.match = Match(store, matcher, self.catalogue, self._follower, config, self.tally, self.learned)
         self.live = Live(store, matcher, self._follower, self.match, self.tally, config)
-        self.policies = Policies(store, matcher, self.catalogue, self._follower)
+        self.policies = Policies(store, matcher, self.catalogue, self._follower, self.learned)
         self.changes = Changes(store, self._follower)
         self.schemes = Schemes(store, self.catalogue)
         self.exports = Exports(store, self.changes, self.catalogue)
@@ -256,6 +258,7 @@ class Hub:
             self._matcher.thread,
             *self.tokens.threads,
             self.condition.thread,
+            self.learned.thread,
             self.operations.thread,
             self.contribute.tidying,
         ]
@@ -293,6 +296,7 @@ class Hub:
             "withdraw or quarantine its entries"
             for t in matcher.tripped
         ]
+        warnings += self.learned.warnings()
         warnings += [
             f"{contributor} withdrew {n} entries at the request of persons shown within a day, to which no second "
             f"person agrees: see `hashhub history contributors/{contributor} --since 24h`, and ask it"
@@ -348,6 +352,7 @@ class Hub:
         self.condition.thread.close()
         self._follower.close()
         self.match.media_pool.close()
+        self.learned.close()
         self.tokens.close()
         self._matcher.close()
         self._store.close()

@@ -221,12 +221,14 @@ def _may_leave(marking: Marking) -> bool:
 class Sight(NamedTuple):
     """What a principal may see by one way out: names (CONTRIBUTOR/SET) of hash sets.
 
-    `disclosed`: hash sets that it may not see, but of which it may know that something is known. `until`: when some
-    terms expire next, in seconds since 1970.
+    `disclosed`: hash sets that it may not see, but of which it may know that something is known. `closed`: those of
+    both that it may not list, so that all it learns of them it learns by asking. `until`: when some terms expire next,
+    in seconds since 1970.
     """
 
     visible: frozenset[str]
     disclosed: frozenset[str]
+    closed: frozenset[str]
     until: float
 
 
@@ -262,9 +264,12 @@ def _look(principal: Principal, registry: Registry, way_out: WayOut, at: datetim
     sets = registry.hash_sets
     visible = frozenset(name for name, s in sets.items() if permits(principal, s, registry.groups, way_out, at))
     disclosed = frozenset(name for name, s in sets.items() if name not in visible and s.marking.disclose_existence)
+    closed = frozenset(
+        name for name in visible | disclosed if not permits(principal, sets[name], registry.groups, WayOut.LIST, at)
+    )
     ends = [s.marking.expire_time for s in sets.values() if s.marking.expire_time is not None]
     until = min((end.timestamp() for end in ends if end > at), default=float("inf"))
-    return Sight(visible, disclosed, until)
+    return Sight(visible, disclosed, closed, until)
 
 
 def groups_named_by(contributor: str, registry: Registry) -> frozenset[str]:

@@ -89,6 +89,7 @@ class Live:
         """Begin to watch a stream. Raises InvalidArgument (unknown policy, bad distances), PermissionDenied."""
         access.allow(principal, *_MAY_MATCH)
         check_queries([Query(hashes=(Hash("PDQ", bytes(32)),))], options.match)
+        self._match.learned.check(principal, options.match.max_distances)
         policy = self._match.policy(principal, options.match.policy)
         return LiveStream(self._store, self._matcher, self._follower, self._match, self._tally, options, policy)
 
@@ -252,6 +253,7 @@ class LiveStream:
 
     def _look_up(self, principal: Principal, query: Query) -> tuple[dict[int, Hit], dict[int, bool]]:
         """Return what the query hits, by entry, and of all that is tracked whether one such frame is enough."""
+        self._match.learned.check(principal, self._options.match.max_distances)
         self._follower.require_ready()
         by_query, _ = look_up(
             SeenLists(self._store, principal),

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from hashhub.config import Config
     from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.follow import Follower
+    from hashhub.hub.learned import Learned
     from hashhub.hub.played import Played
     from hashhub.hub.tally import Tally
     from hashhub.matcher import Matcher
@@ -63,8 +64,10 @@ class Match:
         follower: Follower,
         config: Config,
         tally: Tally,
+        learned: Learned,
     ) -> None:
         self._tally = tally
+        self.learned = learned
         self._max_effort = Effort(config.max_effort.upper())
         self._store = store
         self._matcher = matcher
@@ -134,8 +137,8 @@ class Match:
         (6) Answer with verdict, reasons, matches, revision; only here the caller's limit counts.
 
         Raises InvalidArgument (unknown policy, no hashes, PHOTODNA without a distance), LimitExceeded (more than
-        MAX_QUERIES), PermissionDenied, Unavailable while the matcher has not caught up. `policy`: the one that the
-        options name, where it was picked before.
+        MAX_QUERIES), PermissionDenied (DISTANCE_NOT_ALLOWED among them), Unavailable while the matcher has not caught
+        up. `policy`: the one that the options name, where it was picked before.
         """
         access.allow(principal, *_MAY_MATCH)  # (1)
         policy = policy or self.policy(principal, options.policy)
@@ -158,6 +161,7 @@ class Match:
     ) -> tuple[list[MatchResult], int, Mapping[int, Sequence[str]]]:
         """Take the steps of `hashes` from (2) on, and return besides by which algorithms each query hit entries."""
         check_queries(queries, options)
+        self.learned.check(principal, options.max_distances)
         self._follower.require_ready()
         revision = self._matcher.revision
         results, hit_by = answers(  # (2) to (6)
@@ -169,6 +173,8 @@ class Match:
             caller=caller(principal),
             among_frames=among_frames,
         )
+        if hit_by:
+            self.learned.note_answers(principal, results)
         return results, revision, hit_by
 
     def media(
@@ -263,6 +269,7 @@ class Match:
         besides these. Raises as `hashes`. It is nobody's traffic.
         """
         access.allow(principal, *_MAY_MATCH)
+        self.learned.check(principal, options.max_distances)
         self._follower.require_ready()
         revision = self._matcher.revision
         lists = SeenLists(self._store, principal)
@@ -289,6 +296,7 @@ class Match:
         )
         current = standing(evidence, 0, decided_at)
         result = answer(lists, query, judgement, current, hits, evidence.reviews, options.match_limit)
+        self.learned.note_answers(principal, (result,))
         return result, frozenset(e.id for _, e in current), revision
 
     def policies(self, principal: Principal) -> list[tuple[str, str, str]]:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.follow import Follower
+    from hashhub.hub.learned import Learned
     from hashhub.matcher import Matcher
     from hashhub.store import Store
 
@@ -80,6 +81,7 @@ class Policies:
         matcher: Matcher,
         catalogue: Catalogue,
         follower: Follower,
+        learned: Learned,
         *,
         rest: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -88,6 +90,7 @@ class Policies:
         self._matcher = matcher
         self._catalogue = catalogue
         self._follower = follower
+        self._learned = learned
         self._rest = rest
 
     # Versions
@@ -201,6 +204,7 @@ class Policies:
         access.allow(principal, *Role)
         policy = self._catalogue.now().policies.get(options.policy)
         check_queries((query,), options)
+        self._learned.check(principal, options.max_distances)
         self._follower.require_ready()
         revision = self._matcher.revision
         evidence = gather(
@@ -220,6 +224,7 @@ class Policies:
             query=query.hashes,
             cut_short=hits is not None and hits.cut_short,
         )
+        self._learned.note(principal, [told.entry for told in trace.entries])
         if hits is None:
             return trace, trace.judgement.verdict, revision
         verdict = seen_in_part(trace.judgement.verdict, hits)

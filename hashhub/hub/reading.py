@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from hashhub.answering.lists import Seen
 from hashhub.hub import access
 from hashhub.hub.entries import disclosed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Set
 
+    from hashhub.hashes import Hash
     from hashhub.model import Entry, Principal
     from hashhub.store import Store
     from hashhub.store.entries import Entries
@@ -45,9 +48,15 @@ class SeenLists:
         """Return the names of all hash sets by their keys."""
         return self._store.feeds.hash_set_keys()
 
-    def disclosed(self, entry: Entry) -> Entry:
-        """Return the entry as the principal may read it."""
-        return disclosed(self._principal, entry)
+    def disclosed(self, entry: Entry, asked: Set[Hash]) -> Entry:
+        """Return the entry as the principal may read it; one that it may not list has no digests but those asked
+        about.
+        """
+        entry = disclosed(self._principal, entry)
+        listed = access.sight(self._principal, self._store.resources.held, access.WayOut.LIST).visible
+        if f"{entry.contributor}/{entry.hash_set}" in listed:
+            return entry
+        return msgspec.structs.replace(entry, hashes=tuple(h for h in entry.hashes if h in asked))
 
 
 def caller(principal: Principal) -> str:

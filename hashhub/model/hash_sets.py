@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from hashhub.errors import Violation
+from hashhub.hashes import SEARCHED
 from hashhub.model.checks import SLUG, refuse, wrong_in_slug, wrong_in_text
 
 _RECIPIENT: Final = re.compile(rf"(?:contributors|groups)/{SLUG.pattern}|tokens/[a-z0-9-]{{1,63}}")
@@ -54,8 +55,9 @@ class Marking(msgspec.Struct, frozen=True, kw_only=True):
     whom the TLP allows. `permitted_purposes`: a caller must have stated one of these; empty means any.
     `disclose_existence`: a caller that may not see an entry is told that something is known (verdict REVIEW) without by
     whom; otherwise it learns nothing. `bulk`: digests may leave in lists, feeds, mirrors and exports, and not only in
-    answers to queries. `expire_time`: from then on only the contributor and the hub's operators and auditors see the
-    entries.
+    answers to queries. `max_distances`: up to where who may not list the entries may ask, by algorithm, where that is
+    more than the algorithm's default. `expire_time`: from then on only the contributor and the hub's operators and
+    auditors see the entries.
     """
 
     tlp: TLP = TLP.AMBER
@@ -65,10 +67,13 @@ class Marking(msgspec.Struct, frozen=True, kw_only=True):
     recipients: tuple[str, ...] = ()
     disclose_existence: bool = False
     bulk: bool = False
+    max_distances: dict[str, int] = {}
     expire_time: datetime | None = None
 
     def __post_init__(self) -> None:
-        """Raise InvalidArgument: TLP:RED without recipients would be visible to nobody or, worse, to everybody."""
+        """Raise InvalidArgument: TLP:RED without recipients would be visible to nobody or, worse, to everybody. A
+        distance below an algorithm's default would refuse everybody's usual questions.
+        """
         wrong = wrong_in_text("marking.legal_basis", self.legal_basis, required=False)
         for i, recipient in enumerate(self.recipients):
             if not _RECIPIENT.fullmatch(recipient):
@@ -77,6 +82,15 @@ class Marking(msgspec.Struct, frozen=True, kw_only=True):
                         f"marking.recipients[{i}]", "must be contributors/ID, groups/ID or tokens/ID", "RECIPIENT"
                     )
                 )
+        for name, distance in self.max_distances.items():
+            of = SEARCHED.get(name)
+            if of is None or not (of.default_max_distance or 0) <= distance <= of.max_possible_distance:
+                expected = (
+                    f"must be {of.default_max_distance or 0} to {of.max_possible_distance}, got {distance}"
+                    if of is not None
+                    else f"must be one of {', '.join(SEARCHED)}"
+                )
+                wrong.append(Violation(f"marking.max_distances[{name[:20]}]", expected, "OUT_OF_RANGE"))
         if self.tlp is TLP.RED and not self.recipients:
             wrong.append(Violation("marking.recipients", "TLP:RED needs at least one named recipient", "REQUIRED"))
         refuse("marking", wrong)

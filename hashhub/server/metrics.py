@@ -10,7 +10,7 @@ library's own way with several processes: that maps files, and a process that wr
 killed.
 
 `DESCRIBED` names every metric; docs/metrics.md has its table. All labels are from closed sets, whatever clients send,
-but for hash sets, of which a scrape tells at most some.
+but for hash sets and tokens, of which a scrape tells at most some.
 """
 
 from __future__ import annotations
@@ -69,6 +69,12 @@ DESCRIBED: Final = (
         "counter",
         ("outcome",),
         "Frames of live streams: HASHED and looked for, UNREAD, or SKIPPED for newer ones.",
+    ),
+    Described(
+        "hashhub_learned_entries",
+        "gauge",
+        ("token",),
+        "Entries that the token was told of today (UTC), of hash sets that it may not list.",
     ),
     Described("hashhub_import_batches_total", "counter", (), "Batches of imports that were staged."),
     Described("hashhub_import_bytes_total", "counter", (), "Bytes of them as they are staged."),
@@ -227,6 +233,7 @@ def _of_hub(hub: Hub, threads: Sequence[Background]) -> list[Family]:
         _family("hashhub_verdicts_total", counts["verdicts"]),
         _family("hashhub_hits_total", counts["hits"]),
         _family("hashhub_live_frames_total", counts["live"]),
+        _family("hashhub_learned_entries", hub.learned.counts()),
         _family("hashhub_import_batches_total", counts["batches"]),
         _family("hashhub_import_bytes_total", counts["bytes"]),
         _family("hashhub_import_items_total", counts["items"]),

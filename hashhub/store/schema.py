@@ -11,7 +11,7 @@
          │                      ├──  withdrawal                 who withdrew it by hand, and why
          │                      ├──< hold                       what lists must not bring back
          │                      └──> classification             shared rows
-         └──< token ──< secret          contributor_group       used_name: ids that are never given again
+         └──< token ──< secret, learned    contributor_group       used_name: ids that are never given again
     event ── event_detail: the history, by revision      change: the feed, by revision      request: replayed calls
     definition: versions of schemes and policies         operation: work that outlives the call that started it
     definition: versions of schemes and policies     webhook ──< delivery     sender: who makes the calls, how far it is
@@ -212,6 +212,15 @@ used_name: Final = _table(
     "used_name",
     sa.Column("kind", sa.Text, primary_key=True),  # groups, tokens
     sa.Column("id", _Name, primary_key=True),
+    rowid=False,
+)
+
+# The smallest of the numbers that stand for the entries which a token learned of on a day (hub/learned.py).
+learned: Final = _table(
+    "learned",
+    sa.Column("token", _Name, primary_key=True),
+    sa.Column("day", sa.Integer, primary_key=True, autoincrement=False),  # since 1970
+    sa.Column("smallest", sa.LargeBinary, nullable=False),
     rowid=False,
 )
 

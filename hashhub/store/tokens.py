@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
+import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import NotFound
@@ -15,6 +17,8 @@ from hashhub.model import SYSTEM, Actor, EventKind, Principal
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.resources import check_active, check_unnamed, check_unused, registry_changed, to_json
+
+_SMALLEST: Final = 1_024  # 8 KB; the estimate is within some 3 percent
 
 
 class Secret(NamedTuple):
@@ -107,6 +111,7 @@ class Tokens:
             check_unnamed(c, f"tokens/{name}", remedy)
             c.execute(sa.delete(s.secret).where(s.secret.c.token == name))
             c.execute(sa.delete(s.token).where(s.token.c.name == name))
+            c.execute(sa.delete(s.learned).where(s.learned.c.token == name))
             self._token_changed(c, by, EventKind.TOKEN_DELETED, before, None)
 
     def note_token_use(self, last_use_times: Mapping[str, datetime]) -> None:
@@ -117,6 +122,33 @@ class Tokens:
                 millis = s.to_millis(time)
                 is_newer = sa.or_(t.c.last_use_time.is_(None), t.c.last_use_time < millis)
                 c.execute(sa.update(t).where(t.c.name == name, is_newer).values(last_use_time=millis))
+
+    def note_learned(self, day: int, names: Mapping[str, set[int]]) -> dict[str, int]:
+        """Add numbers of 64 bits, those of names, to what each token learned on a day; return how many it learned of
+        then. It moves no revision: no answer depends on it.
+        """
+        t = s.learned
+        counts: dict[str, int] = {}
+        with self._db.write() as c:
+            self._db.lock(c)
+            c.execute(sa.delete(t).where(t.c.day < day - 1))
+            for token, own in names.items():
+                row = sa.and_(t.c.token == token, t.c.day == day)
+                known = np.frombuffer(c.scalar(sa.select(t.c.smallest).where(row)) or b"", "<u8")
+                smallest = np.union1d(known, np.array(sorted(own), "<u8"))[:_SMALLEST]
+                c.execute(sa.delete(t).where(row))
+                c.execute(sa.insert(t).values(token=token, day=day, smallest=smallest.tobytes()))
+                counts[token] = _distinct(smallest)
+        return counts
+
+    def learned(self, *, since: int) -> dict[str, int]:
+        """Return how many names each token learned on the day, from `since` on, on which these were most."""
+        counts: dict[str, int] = {}
+        for token, smallest in self._db.fetch(
+            self._db.sql("SELECT token, smallest FROM learned WHERE day >= ?"), (since,)
+        ):
+            counts[token] = max(counts.get(token, 0), _distinct(np.frombuffer(smallest, "<u8")))
+        return counts
 
     def _token_changed(
         self,
@@ -133,6 +165,15 @@ class Tokens:
         assert token is not None  # noqa: S101 - one of them is given
         about = {"role": str(token.role), "contributor": token.contributor, **(facts or {})}
         registry_changed(c, by, kind, f"tokens/{token.name}", before, after, facts=about)
+
+
+def _distinct(smallest: NDArray[np.uint64]) -> int:
+    """Return how many numbers there were of which these are the smallest: so many if that is all, or estimated by how
+    densely they lie.
+    """
+    if len(smallest) < _SMALLEST:
+        return len(smallest)
+    return round((_SMALLEST - 1) * 2.0**64 / float(smallest[-1]))
 
 
 def _token(row: Row) -> Principal:

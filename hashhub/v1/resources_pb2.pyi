@@ -182,7 +182,14 @@ class Group(_message.Message):
     def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., members: _Optional[_Iterable[str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class Marking(_message.Message):
-    __slots__ = ("tlp", "permitted_purposes", "legal_basis", "redistribution", "recipients", "disclose_existence", "bulk", "expire_time")
+    __slots__ = ("tlp", "permitted_purposes", "legal_basis", "redistribution", "recipients", "disclose_existence", "bulk", "expire_time", "max_distances")
+    class MaxDistancesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     TLP_FIELD_NUMBER: _ClassVar[int]
     PERMITTED_PURPOSES_FIELD_NUMBER: _ClassVar[int]
     LEGAL_BASIS_FIELD_NUMBER: _ClassVar[int]
@@ -191,6 +198,7 @@ class Marking(_message.Message):
     DISCLOSE_EXISTENCE_FIELD_NUMBER: _ClassVar[int]
     BULK_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    MAX_DISTANCES_FIELD_NUMBER: _ClassVar[int]
     tlp: Tlp
     permitted_purposes: _containers.RepeatedScalarFieldContainer[str]
     legal_basis: str
@@ -199,7 +207,8 @@ class Marking(_message.Message):
     disclose_existence: bool
     bulk: bool
     expire_time: _timestamp_pb2.Timestamp
-    def __init__(self, tlp: _Optional[_Union[Tlp, str]] = ..., permitted_purposes: _Optional[_Iterable[str]] = ..., legal_basis: _Optional[str] = ..., redistribution: _Optional[bool] = ..., recipients: _Optional[_Iterable[str]] = ..., disclose_existence: _Optional[bool] = ..., bulk: _Optional[bool] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    max_distances: _containers.ScalarMap[str, int]
+    def __init__(self, tlp: _Optional[_Union[Tlp, str]] = ..., permitted_purposes: _Optional[_Iterable[str]] = ..., legal_basis: _Optional[str] = ..., redistribution: _Optional[bool] = ..., recipients: _Optional[_Iterable[str]] = ..., disclose_existence: _Optional[bool] = ..., bulk: _Optional[bool] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., max_distances: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class HashSet(_message.Message):
     __slots__ = ("name", "display_name", "scheme", "purpose", "review_depth", "marking", "create_time", "revision", "unclassified", "accepted_revision")

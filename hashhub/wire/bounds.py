@@ -63,6 +63,7 @@ REPEATED: Final[Mapping[str, int]] = {
     "Group.members": MAX_MEMBERS,
     "ListEntriesRequest.states": MAX_WORDS,
     "ListFindingsRequest.dispositions": MAX_WORDS,
+    "Marking.max_distances": MAX_WORDS,
     "Marking.permitted_purposes": MAX_WORDS,
     "Marking.recipients": MAX_NAMES,
     "MatchOptions.max_distances": MAX_WORDS,

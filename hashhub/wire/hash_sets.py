@@ -68,6 +68,7 @@ def marking_to_pb(marking: Marking) -> v1.Marking:
         recipients=marking.recipients,
         disclose_existence=marking.disclose_existence,
         bulk=marking.bulk,
+        max_distances=dict(sorted(marking.max_distances.items())),
         expire_time=timestamp(marking.expire_time),
     )
 
@@ -82,6 +83,7 @@ def marking_from_pb(pb: v1.Marking, at: str = "marking") -> Marking:
         "recipients": tuple(pb.recipients),
         "disclose_existence": pb.disclose_existence,
         "bulk": pb.bulk,
+        "max_distances": dict(pb.max_distances),
         "expire_time": read_time(pb, "expire_time", at, wrong),
     }
     for i, purpose in enumerate(pb.permitted_purposes):
