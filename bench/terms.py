@@ -98,7 +98,7 @@ def measure(rounds: int, entries: int = _ENTRIES) -> list[dict[str, Any]]:
 def _in_turn(hub: Hub, asked: Hash, entries: int, rounds: int) -> dict[str, float]:
     query = [Query(hashes=(asked,))]
     every_set = frozenset(f"contributor-{i}/list" for i in range(_ENTRIES))
-    everything = access.Sight(every_set, frozenset(), float("inf"))
+    everything = access.Sight(every_set, frozenset(), frozenset(), float("inf"))
     seconds: dict[bool, list[float]] = {True: [], False: []}
     for i in range(rounds + rounds // 10):
         for with_terms in (True, False) if i % 2 else (False, True):

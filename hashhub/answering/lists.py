@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from hashhub.hashes import Hash
@@ -107,7 +107,7 @@ class Lists(Protocol):
         """Return the names (`CONTRIBUTOR/SET`) of all hash sets by the keys that `entries_sharing_frames` takes."""
         ...
 
-    def disclosed(self, entry: Entry, asked: Set[Hash]) -> Entry:
+    def disclosed(self, entry: Entry, asked: frozenset[Hash]) -> Entry:
         """Return the entry as it may be read by who asked about these hashes."""
         ...
 

@@ -11,7 +11,7 @@ import itertools
 import queue
 import sqlite3
 import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from operator import itemgetter
@@ -319,7 +319,7 @@ class Look:
         """Return the names of all hash sets by the copy's keys."""
         return self._copy.registry(self).keys
 
-    def disclosed(self, entry: Entry, asked: Set[Hash]) -> Entry:
+    def disclosed(self, entry: Entry, asked: frozenset[Hash]) -> Entry:
         """Return the entry as it is: the feed gave what may be read of it."""
         del asked
         return entry

@@ -11,7 +11,7 @@ from hashhub.hub import access
 from hashhub.hub.entries import disclosed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Set
+    from collections.abc import Mapping
 
     from hashhub.hashes import Hash
     from hashhub.model import Entry, Principal
@@ -48,7 +48,7 @@ class SeenLists:
         """Return the names of all hash sets by their keys."""
         return self._store.feeds.hash_set_keys()
 
-    def disclosed(self, entry: Entry, asked: Set[Hash]) -> Entry:
+    def disclosed(self, entry: Entry, asked: frozenset[Hash]) -> Entry:
         """Return the entry as the principal may read it; one that it may not list has no digests but those asked
         about.
         """

@@ -43,7 +43,7 @@ def test_a_hook_gives_a_file_what_a_hub_gives_it(pools: Pools, make_settings: Ca
     # The size of a request bounds what a hub takes; it is named in the settings, and told.
     settings = make_settings(max_bytes=config.max_media_bytes)
     none = cast("Any", None)
-    Match(none, none, none, none, config, none)
+    Match(none, none, none, none, config, none, none)
     hashing = Hashing(settings)
     hashing._threads.shutdown()
     with pytest.raises(AttributeError):  # there is no pool

@@ -61,8 +61,8 @@ class TestDistances:
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1, algorithms=("PDQ",)))
         asked = near(digest("PDQ", 1), 40)
-        assert desk.match(asked, max_distances={"PDQ": 40}).verdict is Verdict.MATCH
-        assert desk.match(asked, max_distances={"PDQ": 39}).verdict is Verdict.NO_MATCH
+        assert desk.match(asked, who=OPERATOR, max_distances={"PDQ": 40}).verdict is Verdict.MATCH
+        assert desk.match(asked, who=OPERATOR, max_distances={"PDQ": 39}).verdict is Verdict.NO_MATCH
         assert desk.match(digest("PDQ", 1), max_distances={"PDQ": 0}).verdict is Verdict.MATCH
 
     @pytest.mark.parametrize("wrong", [{"PDQ": -1}, {"PDQ": 257}, {"MD5": 1}, {"ROT13": 1}])
@@ -79,7 +79,8 @@ class TestDistances:
             desk.match(listed)
         assert refused.value.reason is Reason.DISTANCE_REQUIRED
         other = bytes([listed.digest[0] ^ 1, *listed.digest[1:]])
-        assert desk.match(Hash("PHOTODNA", other), max_distances={"PHOTODNA": 1}).verdict is Verdict.MATCH
+        wide = desk.match(Hash("PHOTODNA", other), who=OPERATOR, max_distances={"PHOTODNA": 1})
+        assert wide.verdict is Verdict.MATCH
         assert desk.match(Hash("PHOTODNA", other), max_distances={"PHOTODNA": 0}).verdict is Verdict.NO_MATCH
 
     def test_an_exact_digest_comes_before_a_near_one(self, desk: Desk) -> None:

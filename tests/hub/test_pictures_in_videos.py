@@ -19,6 +19,7 @@ from hashhub.model import (
     Marking,
     MatchOptions,
     MatchResult,
+    Principal,
     Purpose,
     Query,
     Record,
@@ -34,10 +35,10 @@ from tests.hub.test_videos import listed, noisy, picture, video
 ASKED = {"VPDQ": 31}
 
 
-def ask(desk: Desk, *digests: bytes, policy: str = "any", **options: Any) -> MatchResult:
+def ask(desk: Desk, *digests: bytes, policy: str = "any", who: Principal = PLATFORM, **options: Any) -> MatchResult:
     query = Query(hashes=tuple(Hash("PDQ", d) for d in digests))
     options = {"max_distances": ASKED, **options}
-    return desk.hub.match.hashes(PLATFORM, [query], MatchOptions(policy=policy, **options))[0][0]
+    return desk.hub.match.hashes(who, [query], MatchOptions(policy=policy, **options))[0][0]
 
 
 def test_a_still_picture_of_a_listed_video_is_found(any_desk: Desk) -> None:
@@ -53,7 +54,7 @@ def test_a_still_picture_of_a_listed_video_is_found(any_desk: Desk) -> None:
     assert match.video.ranges == (TimeRange(0, 0, 2000, 3000), TimeRange(0, 0, 5000, 5000))
     assert ask(desk, picture(3), policy="block").verdict is Verdict.REVIEW
     assert ask(desk, noisy(picture(3), 32)).verdict is Verdict.NO_MATCH
-    assert ask(desk, noisy(picture(3), 32), max_distances={"VPDQ": 32}).verdict is Verdict.MATCH
+    assert ask(desk, noisy(picture(3), 32), who=OPERATOR, max_distances={"VPDQ": 32}).verdict is Verdict.MATCH
     (entry,) = desk.entries("nl/known")
     desk.hub.entries.withdraw(writer("nl"), "nl", "known", entry.id, WithdrawalReason.ERROR)
     assert ask(desk, picture(3)).verdict is Verdict.NO_MATCH
