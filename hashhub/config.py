@@ -128,7 +128,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     has no default distance: its thresholds are licensed. docs/terms.md has the other algorithms'.
     """
 
-    learned_alarm: int = 1_000
+    learned_alarm: int = 1000
     """Entries that one token may see in answers in a day (UTC), of hash sets that it may not list, before `status` and
     the log say so. 0: never.
     """

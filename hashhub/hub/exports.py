@@ -22,7 +22,7 @@ import msgspec
 import pyroaring
 
 from hashhub import cancellation, trust
-from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
 from hashhub.hashes import SEARCHED, VPDQ
 from hashhub.hub import access
 from hashhub.hub.entries import disclosed
@@ -116,7 +116,8 @@ class Exports:
             whom = "say whom the file is for (contributors/ID for one of this hub), " if not recipient else ""
             raise PermissionDenied(
                 f"the terms of {names} let nothing leave by this token for {recipient or 'somebody outside'}; {whom}"
-                "have it exported by its contributor's own token, or ask for other terms"
+                "have it exported by its contributor's own token, or ask for other terms",
+                reason=Reason.EXPORT_NOT_ALLOWED,
             )
         ids = self._ids(allowed, here.revision, since)  # (2)
         position = ""
@@ -293,7 +294,8 @@ class _Taken:
                 if name not in _may_leave(self._store, caller(), {name: hash_set}, self._member):
                     raise PermissionDenied(
                         f"the terms of {name} changed meanwhile: nothing more of it leaves; discard what was written, "
-                        "and export again"
+                        "and export again",
+                        reason=Reason.EXPORT_NOT_ALLOWED,
                     )
                 entries = self._stated(piece.tolist())
                 if entries and self._policy is not None:

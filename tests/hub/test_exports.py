@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
 from hashhub.hub import access
 from hashhub.hub.access import WayOut, may_export, permits
 from hashhub.hub.exports import Export, Selection
@@ -104,8 +104,11 @@ class TestTerms:
     def test_an_operator_cannot_let_amber_leave(self, desk: Desk) -> None:
         desk.hash_set("alpha/list", marking=Marking(tlp=TLP.AMBER, bulk=True))
         desk.contribute("alpha/list", item(1))
-        with pytest.raises(PermissionDenied, match="let nothing leave by this token for somebody outside; say whom"):
+        with pytest.raises(
+            PermissionDenied, match="let nothing leave by this token for somebody outside; say whom"
+        ) as no:
             begin(desk, OPERATOR, "alpha/list")
+        assert no.value.reason is Reason.EXPORT_NOT_ALLOWED
         with pytest.raises(PermissionDenied, match="for Politie; have it exported by its contributor's own token"):
             begin(desk, OPERATOR, "alpha/list", recipient="Politie")
         assert not events(desk)
@@ -157,8 +160,9 @@ class TestTerms:
         assert len(next(pieces)) == 2_000
         closed = HashSet(contributor="alpha", id="list", marking=Marking(tlp=TLP.AMBER, bulk=True))
         desk.hub.hash_sets.update(writer("alpha"), closed, ["marking.tlp"])
-        with pytest.raises(PermissionDenied, match="changed meanwhile"):
+        with pytest.raises(PermissionDenied, match="changed meanwhile") as no:
             next(pieces)
+        assert no.value.reason is Reason.EXPORT_NOT_ALLOWED
 
     def test_a_token_that_ends_meanwhile_ends_it(self, desk: Desk) -> None:
         desk.hash_set("alpha/list", marking=OPEN)

@@ -94,7 +94,9 @@ def test_a_scrape_has_exactly_what_is_described(serve_hub: Serve) -> None:
         "MatchService/MatchHashes",
         v1.MatchHashesRequest(query=query, options=v1.MatchOptions(policy="any")),
         v1.MatchHashesResponse,
+        who="CONSUMER",
     )
+    served.hub.learned.write()
     text = served.doors._own_scrape(served.doors.metrics)
     for described in DESCRIBED:
         suffix = "_count" if described.kind == "histogram" else ""
