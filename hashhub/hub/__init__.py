@@ -255,7 +255,7 @@ class Hub:
         threads = [
             self._follower.thread,
             self._follower.noting,
-            self._matcher.thread,
+            *self._matcher.threads,
             *self.tokens.threads,
             self.condition.thread,
             self.learned.thread,
@@ -288,7 +288,12 @@ class Hub:
         """Return versions, revisions, counts and warnings. Roles: operator, auditor."""
         access.allow(principal, Role.OPERATOR, Role.AUDITOR)
         matcher = self._matcher.status()
-        said = [matcher.error, self._withdrawal_log.warning, *(thread.warning for thread in self.threads())]
+        said = [
+            matcher.error,
+            matcher.last_damage,
+            self._withdrawal_log.warning,
+            *(thread.warning for thread in self.threads()),
+        ]
         warnings = [w for w in dict.fromkeys(said) if w]
         warnings += self.catalogue.now().warnings
         warnings += [

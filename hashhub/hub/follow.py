@@ -189,7 +189,9 @@ class Follower:
         While the database is away others may be committing where this process cannot see it; soon that is no longer
         known to be untrue.
         """
-        if not self._ready.is_set():
+        if self._matcher.is_damaged:
+            why = "the index that answers is damaged, and is rebuilt from the database; retry in a moment"
+        elif not self._ready.is_set():
             why = "the matcher is still reading the hub's entries; retry in a moment"
         elif time.monotonic() - self._looked > _STALE_SECONDS + 2 * self._poll_interval:
             why = (
@@ -244,7 +246,13 @@ class Follower:
             target = position.revision
             is_foreign = self._matcher.revision > 0 and not self._store.history.has_been_at(held)
             self._refuse_other_history(target, is_foreign=is_foreign)
-            if is_foreign or (self._matcher.revision == 0 and target > 0) or self._matcher.status().damaged:
+            if self._matcher.is_damaged and self._matcher.awaits_publisher:
+                raise Unavailable(
+                    "the index is damaged; the process that publishes snapshots rebuilds it: retry in a moment",
+                    reason=Reason.MATCHER_NOT_READY,
+                    retry_after=1.0,
+                )
+            if is_foreign or (self._matcher.revision == 0 and target > 0) or self._matcher.is_damaged:
                 self._rebuild(target)
                 position = self._store.history.position()  # what the rebuild read may be newer than what it began with
             self._known_up_to(position)

@@ -20,8 +20,10 @@ from hashhub.errors import DataLoss, FailedPrecondition, HashHubError, LimitExce
 from hashhub.matcher.digests import packed_rows
 from hashhub.matcher.index import Bitmap, Progress, Rows, Segment, Source, build, sorted_rows, space
 from hashhub.matcher.plan import SCAN_BELOW
+from hashhub.matcher.recheck import Recheck, verify_rows
 from hashhub.matcher.snapshot import Directory, Snapshot
 from hashhub.matcher.state import LiveState
+from hashhub.model import now
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +69,8 @@ class Compaction:
         publisher: this process publishes in the directory; the others only adopt what it published.
         """
         self.damaged = False
+        self.damages = 0
+        self.last_damage = ""
         self.error: str | None = None
         self._is_touched = False
         self.thread = Background(
@@ -85,6 +89,18 @@ class Compaction:
         if not (self._publishes_in and live.now.snapshot):
             self.checked.set()
         self.thread.start()
+        self.recheck = Recheck(live, directory, self._note_damage) if directory else None
+        if self.recheck:
+            self.recheck.thread.start(at_once=False)
+
+    def _note_damage(self, what: str) -> None:
+        """Let nothing be answered, or published, until all was rebuilt."""
+        if not self.damaged:
+            self.damages += 1
+            self.last_damage = f"{what} (found {now():%Y-%m-%d %H:%M:%SZ})"
+            _log.error("matcher: %s", what)
+        self.damaged = True
+        self.error = what
 
     def _open(self, directory: Directory) -> None:
         """Open the newest sound snapshot; set damaged ones aside."""
@@ -100,14 +116,22 @@ class Compaction:
                 continue
             self._live.open(snapshot)
             # The older one is complete too, only earlier: the caller tails from there.
-            self.damaged = False
+            marked = directory.marked_damaged()
+            self.damaged = any(described["name"] == marked for described in snapshot.manifest["segments"])
             return
 
     def close(self) -> None:
         """Stop the background thread, and release the directory."""
+        if self.recheck:
+            self.recheck.thread.close()
         self.thread.close()
         if self._directory:
             self._directory.close()
+
+    @property
+    def awaits_publisher(self) -> bool:
+        """Whether another process publishes here."""
+        return self._directory is not None and self._directory.awaits_publisher()
 
     def wake(self) -> None:
         """Let the background look whether the state has grown enough for work."""
@@ -145,6 +169,10 @@ class Compaction:
                     for name, of_one in rows.items()
                 }
                 self._live.replace(built, None if failure else self._live.now.snapshot, revision, None)
+            if self._publishes_in and self.damaged:
+                for older in self._publishes_in.names()[not failure :]:
+                    self._publishes_in.set_aside(older)  # they may share the file
+                self._publishes_in.unmark_damaged()
             self.damaged = False
             self.error = failure.message if failure else None
             if failure:
@@ -200,8 +228,7 @@ class Compaction:
         except DataLoss as e:
             if self._live.now.snapshot is not snapshot:
                 return  # replaced and removed meanwhile
-            self.damaged = True
-            self.error = e.message
+            self._note_damage(e.message)
             raise
 
     def _due(self, *, is_quiet: bool = True) -> bool:
@@ -212,7 +239,7 @@ class Compaction:
         """Whether a start from the snapshot would have much to read. Where that changes little, a new snapshot is
         links.
         """
-        if self._publishes_in is None or time.monotonic() < self._retry_at:
+        if self._publishes_in is None or self.damaged or time.monotonic() < self._retry_at:
             return False
         enough = self._compact_after * (1 if is_quiet else _MOST_PENDING)
         return max(self._live.pending, self._live.applied) >= enough
@@ -293,11 +320,21 @@ class Compaction:
             first = _rewritten_from(segments, ratio)
             linked[name] = [(s, moment.dead[s]) for s in segments[:first]]
             rest = segments[first:]
+            for s in rest:
+                if s.name is not None and state.snapshot is not None:
+                    self._verify_rows(state.snapshot, s)
             if rest:
                 rewritten[name] = sorted_rows(
                     [s.source(moment.dead[s]) for s in rest], space(name).words, threads, progress
                 )
         self._publish(directory, state.revision, linked, rewritten, threads, progress, moment.since)
+
+    def _verify_rows(self, snapshot: Snapshot, segment: Segment) -> None:
+        try:
+            verify_rows(snapshot, segment)
+        except DataLoss as e:
+            self._note_damage(e.message)
+            raise
 
     def _publish(
         self,

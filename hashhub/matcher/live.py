@@ -63,7 +63,8 @@ class AlgorithmStatus:
 class MatcherStatus:
     """A matcher's state. damaged: a snapshot was found damaged and nothing replaced it yet: rebuild from the store.
 
-    error: what last went wrong in the background, until the next success.
+    error: what last went wrong in the background, until the next success. damages: how often damage was found since the
+    start; last_damage: what was found then, and when.
     """
 
     revision: int
@@ -73,6 +74,8 @@ class MatcherStatus:
     damaged: bool
     error: str | None
     tripped: tuple[Tripped, ...]
+    damages: int
+    last_damage: str
 
 
 class Matcher:
@@ -121,7 +124,9 @@ class Matcher:
                 opened.close()
             raise
         self._compaction.error = failure or self._compaction.error
-        self.thread = self._compaction.thread
+        self.threads = [self._compaction.thread]
+        if self._compaction.recheck is not None:
+            self.threads.append(self._compaction.recheck.thread)
 
     def __enter__(self) -> Self:
         return self
@@ -158,6 +163,16 @@ class Matcher:
         damage is reported by `status`.
         """
         return self._compaction.checked.is_set()
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether what it would answer from is known to be damaged."""
+        return self._compaction.damaged
+
+    @property
+    def awaits_publisher(self) -> bool:
+        """Whether another process is to publish what replaces a damaged snapshot."""
+        return self._compaction.awaits_publisher
 
     def apply(
         self,
@@ -341,6 +356,8 @@ class Matcher:
             damaged=self._compaction.damaged,
             error=self._compaction.error,
             tripped=self._breaker.tripped,
+            damages=self._compaction.damages,
+            last_damage=self._compaction.last_damage,
         )
 
     def verify(self, progress: Progress | None = None) -> None:

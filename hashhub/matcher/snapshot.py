@@ -3,6 +3,7 @@
     DIRECTORY/
       CURRENT                          the name of the current snapshot, replaced atomically
       publisher.lock                   held by the one process that may write here
+      recheck.lock, DAMAGED            see `recheck`
       snapshots/<revision>-<random>/
         manifest.json                  everything about the files below, and its own digest
         <segment>.rows  .directory  .start  .fingerprints  .ids
@@ -28,8 +29,9 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -119,10 +121,17 @@ class Directory:
         self._path = path
         self._snapshots = path / "snapshots"
         self._lock: BinaryIO | None = None
+        self._recheck: BinaryIO | None = None
         with disk_errors("opening"):
             self._snapshots.mkdir(parents=True, exist_ok=True)
             if publisher:
-                self._lock = self._take_lock()
+                self._lock = self._take_lock("publisher.lock")
+                if self._lock is None:
+                    raise FailedPrecondition(
+                        "another process already publishes in this matcher directory; open it with publisher=False, or "
+                        "stop the other",
+                        reason=Reason.DATA_IN_USE,
+                    )
                 try:
                     for left in self._snapshots.glob(".building-*"):
                         shutil.rmtree(left, ignore_errors=True)
@@ -133,25 +142,52 @@ class Directory:
                     self.close()
                     raise
 
-    def _take_lock(self) -> BinaryIO:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        handle = os.fdopen(open_file(self._path / "publisher.lock", flags, 0o666), "ab")
+    def _take_lock(self, name: str) -> BinaryIO | None:
+        """Take a lock, or return None where another process has it."""
+        handle = os.fdopen(open_file(self._path / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666), "ab")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
+        except BlockingIOError:
             handle.close()
-            raise FailedPrecondition(
-                "another process already publishes in this matcher directory; open it with publisher=False, or stop "
-                "the other",
-                reason=Reason.DATA_IN_USE,
-            ) from e
+            return None
         return handle
 
     def close(self) -> None:
-        """Release the publisher's lock."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        """Release the locks."""
+        for lock in (self._lock, self._recheck):
+            if lock is not None:
+                lock.close()
+        self._lock = self._recheck = None
+
+    def may_recheck(self) -> bool:
+        """Whether this process is the one that compares the files again; it is from then on."""
+        with disk_errors("taking a lock"):
+            self._recheck = self._recheck or self._take_lock("recheck.lock")
+        return self._recheck is not None
+
+    def awaits_publisher(self) -> bool:
+        """Whether another process publishes here, and has not given its snapshots up for want of room."""
+        if self._lock is not None or self.current() is None:
+            return False
+        with disk_errors("taking a lock"), closing(self._take_lock("publisher.lock") or BytesIO()) as taken:
+            return isinstance(taken, BytesIO)
+
+    def mark_damaged(self, segment: str) -> None:
+        """Name a damaged segment to the other processes; each finds it by itself where that cannot be written."""
+        with suppress(OSError):
+            (self._path / "DAMAGED").write_text(segment, encoding="ascii")
+
+    def marked_damaged(self) -> str:
+        """Return the segment that a process found damaged, empty for none."""
+        try:
+            return (self._path / "DAMAGED").read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def unmark_damaged(self) -> None:
+        """Forget which segment was damaged: no snapshot has it any more."""
+        with suppress(OSError):
+            (self._path / "DAMAGED").unlink()
 
     def stamp(self) -> tuple[int, int] | None:
         """Return what changes when another snapshot becomes current: one stat. None when there is none."""

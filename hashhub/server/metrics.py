@@ -106,6 +106,12 @@ DESCRIBED: Final = (
     Described(
         "hashhub_matcher_seconds_behind", "gauge", (), "For how long the matcher has not been known to have everything."
     ),
+    Described(
+        "hashhub_matcher_damages_total",
+        "counter",
+        (),
+        "How often the index was found damaged; nothing is answered then until it is rebuilt.",
+    ),
     Described("hashhub_service_up", "gauge", ("service",), "1 while the service can answer: what health says."),
     Described(
         "hashhub_background_failing", "gauge", ("thread",), "1 while the last round of this background work failed."
@@ -245,6 +251,7 @@ def _of_hub(hub: Hub, threads: Sequence[Background]) -> list[Family]:
         _family("hashhub_matcher_revision", {"": matcher.revision}),
         _family("hashhub_matcher_revisions_behind", {"": max(0, hub.condition.revision - matcher.revision)}),
         _family("hashhub_matcher_seconds_behind", {"": hub.seconds_behind()}),
+        _family("hashhub_matcher_damages_total", {"": matcher.damages}),
         _family("hashhub_background_failing", {thread.name: bool(thread.warning) for thread in threads}),
         _family("hashhub_background_failures_total", {thread.name: thread.failures for thread in threads}),
         _family("hashhub_list_age_seconds", {name: renewal.age for name, renewal in lists.items()}),

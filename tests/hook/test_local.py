@@ -296,6 +296,34 @@ def test_a_damaged_index_says_nothing_and_is_written_anew(local: Local, judges: 
     assert (verdict(judges[0], 1), verdict(judges[0], 99)) == (Verdict.MATCH, Verdict.NO_MATCH)
 
 
+def test_an_index_that_is_damaged_under_the_hook_says_nothing_until_it_is_synced(
+    local: Local, judges: list[LocalJudge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hashhub.matcher.recheck._SECONDS", 0.05)
+    monkeypatch.setattr("hashhub.matcher.recheck._LOOK_SECONDS", 0.02)
+    with Sync(local.settings) as sync:
+        sync.update()
+        sync.reindex()
+    judges.append(local.judge())
+    assert verdict(judges[0], 1) is Verdict.MATCH
+    for file in (local.directory / DIRECTORY / "snapshots").rglob("*.rows"):
+        with file.open("r+b") as f:
+            f.write(bytes(255 - byte for byte in file.read_bytes()))
+    until = time.monotonic() + 30
+    while judges[0].is_ready():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    with pytest.raises(Unavailable):
+        judges[0].judge(md5(99))
+    with Sync(local.settings) as sync:
+        sync.update()
+    until = time.monotonic() + 30
+    while not judges[0].is_ready():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert (verdict(judges[0], 1), verdict(judges[0], 99)) == (Verdict.MATCH, Verdict.NO_MATCH)
+
+
 def test_a_day_without_the_hub(
     site: Site, local: Local, judges: list[LocalJudge], monkeypatch: pytest.MonkeyPatch
 ) -> None:

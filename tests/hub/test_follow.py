@@ -18,7 +18,7 @@ import pytest
 
 from hashhub.config import Config
 from hashhub.errors import Conflict, HashHubError, InvalidArgument, Reason, Unavailable
-from hashhub.hub import Hub
+from hashhub.hub import Hub, Need
 from hashhub.hub.follow import Follower, _parts
 from hashhub.matcher import Matcher
 from hashhub.model import EntryState, Import, ImportState, ReviewKind, Verdict, WithdrawalReason
@@ -263,6 +263,46 @@ class TestRestarts:
         desk = Desk(open_hub())
         assert desk.known(*range(21)) == list(range(20))
 
+    def test_a_snapshot_that_is_damaged_under_the_hub_is_rebuilt(
+        self, open_hub: Open, sqlite_directory: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("hashhub.matcher.recheck._SECONDS", 0.05)
+        monkeypatch.setattr("hashhub.matcher.recheck._LOOK_SECONDS", 0.02)
+        hub = open_hub()
+        desk = Desk(hub)
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", *(item(n) for n in range(200)))
+        hub._matcher.compact()
+        other = open_hub(publisher=False)
+        soon(lambda: other._matcher.snapshot_revision == hub._matcher.snapshot_revision)
+        rebuilding, go_on = threading.Event(), threading.Event()
+        rebuild = Matcher.rebuild
+
+        def slowly(self: Matcher, *arguments: Any, **options: Any) -> None:
+            rebuilding.set()
+            assert go_on.wait(60)
+            rebuild(self, *arguments, **options)
+
+        monkeypatch.setattr(Matcher, "rebuild", slowly)
+        for file in sqlite_directory.glob("matcher/*/snapshots/*/*.rows"):
+            with file.open("r+b") as f:
+                f.write(bytes(255 - byte for byte in file.read_bytes()))
+        assert rebuilding.wait(60)
+        soon(lambda: other._matcher.is_damaged)
+        for each in (hub, other):
+            with pytest.raises(Unavailable, match="is damaged"):
+                desk.match(digest("MD5", 1), hub=each)
+            soon(lambda x=each: Need.MATCHER not in x.condition.met())  # type: ignore[misc]  # bound now
+        assert any("is damaged" in warning for warning in hub.status(OPERATOR).warnings)
+        go_on.set()
+        for each in (hub, other):
+            soon(lambda x=each: x.is_ready and not x._matcher.is_damaged)  # type: ignore[misc]  # likewise
+            found = [desk.match(digest("MD5", n), hub=each).verdict for n in range(200)]
+            assert found == [Verdict.MATCH] * 200
+        assert other._matcher.status().snapshot_revision is not None, "adopted, not a copy of its own"
+        assert any("is damaged" in warning for warning in hub.status(OPERATOR).warnings), "what was found stays told"
+        assert hub.matcher_status().damages == 1
+
     def test_a_database_restored_from_a_backup_is_believed(self, open_hub: Open, sqlite_directory: Path) -> None:
         hub = open_hub()
         desk = Desk(hub)
@@ -442,7 +482,7 @@ import os, signal, sys
 from pathlib import Path
 from typing import NoReturn
 from hashhub.config import Config
-from hashhub.hub import Hub
+from hashhub.hub import Hub, Need
 from hashhub.model import Principal, Role
 
 hub = Hub.open(Config(data=sys.argv[1]), publisher=False)
