@@ -45,7 +45,7 @@ def test_each_file_is_compared_again(
     tmp_path: Path, part: str, is_small: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not is_small:
-        monkeypatch.setattr("hashhub.matcher.recheck._PIECE", 64)
+        monkeypatch.setattr("hashhub.matcher.recheck._PIECE", 4_096)
     publish(tmp_path)
     with Matcher(tmp_path) as matcher:
         time.sleep(0.3)
