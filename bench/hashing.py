@@ -32,6 +32,7 @@ import numpy as np
 from bench import result
 from bench.reference_hashes import MIRRORS
 from hashhub.hashing import compiled, hash_media, pdq
+from hashhub.model import Effort
 from hashhub.testing.pictures import picture
 
 _SIZES: Final = ((640, 480), (1632, 1224), (4000, 3000))
@@ -73,7 +74,7 @@ def steps(file: bytes, pixels: Any, *, pdq_only: bool) -> dict[str, Callable[[],
     return {
         "Pillow decodes": decode,
         "file: PDQ, pHash, dHash, MD5, SHA-1, SHA-256": lambda: hash_media(file),
-        "file: the same, all eight turns": lambda: hash_media(file, dihedral=True),
+        "file: the same, all eight turns": lambda: hash_media(file, effort=Effort.STANDARD),
         **of_pdq,
         "PDQ in NumPy": lambda: pdq.compute_with_numpy(pixels, _UPRIGHT),
         "threatexchange, file: PDQ": lambda: pdq_hasher.pdq_from_bytes(file),

@@ -122,7 +122,7 @@ def hashing(pool: MediaPool, content: bytes, effort: Effort) -> tuple[float, flo
     pieces = tuple(content[start : start + _PIECE] for start in range(0, len(content), _PIECE))
     start, cpu = time.perf_counter(), time.thread_time()
     with pool.room() as place:
-        place.hash(pieces, dihedral=False, effort=effort, is_wanted=lambda: True)
+        place.hash(pieces, effort=effort, is_wanted=lambda: True)
     taken = time.perf_counter() - start, time.thread_time() - cpu, place.cpu_seconds
     return taken[0] * 1e3, taken[1] * 1e3, taken[2] * 1e3
 

@@ -37,7 +37,7 @@ _FRAMES: Final = 600
 def _hashed(seed: int) -> Item:
     out = io.BytesIO()
     picture(seed, _SIZE).save(out, "PNG")
-    return item_of(hash_media(out.getvalue(), dihedral=True, effort=Effort.STANDARD))
+    return item_of(hash_media(out.getvalue(), effort=Effort.STANDARD))
 
 
 def _filled(records: Records, items: list[Item], count: int) -> None:

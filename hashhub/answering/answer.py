@@ -13,7 +13,7 @@ from hashhub.answering.evidence import gather
 from hashhub.answering.videos import FRAME, matching_frames, picture_in
 from hashhub.errors import InvalidArgument, Reason, Violation
 from hashhub.hashes import ALGORITHMS, SEARCHED
-from hashhub.model import EntryMatch, MatchResult, ReasonLine, Verdict, now
+from hashhub.model import TURNS, EntryMatch, MatchResult, ReasonLine, Verdict, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,28 +92,39 @@ def standing(evidence: Evidence, query: int, at: datetime) -> list[tuple[Hit, En
     return [(h, e) for h, e in evidence.seen(query) if e.expire_time is None or e.expire_time > at]
 
 
-_NOTHING: Final = MatchResult(
-    verdict=Verdict.NO_MATCH,
-    reasons=(ReasonLine(code=trust.ReasonCode.NOTHING_KNOWN, text="no entry within the searched distances"),),
+_NOTHING_LISTED: Final = ReasonLine(
+    code=trust.ReasonCode.NOTHING_LISTED,
+    text="it was compared with nothing: there is no list with an entry that this caller may see",
 )
-_NOTHING_LISTED: Final = msgspec.structs.replace(
-    _NOTHING,
-    reasons=(
-        ReasonLine(
-            code=trust.ReasonCode.NOTHING_LISTED,
-            text="it was compared with nothing: there is no list with an entry that this caller may see",
+_NOTHING_KNOWN: Final = ReasonLine(code=trust.ReasonCode.NOTHING_KNOWN, text="no entry within the searched distances")
+_NOTHING: Final = {  # by whether there was a list, and whether turns were looked for
+    (is_listed, is_turned): MatchResult(
+        verdict=Verdict.NO_MATCH,
+        reasons=(
+            *(() if is_listed else (_NOTHING_LISTED,)),
+            _NOTHING_KNOWN,
+            *(() if is_turned else (trust.AS_THEY_ARE,)),
         ),
-        *_NOTHING.reasons,
-    ),
-)
+    )
+    for is_listed in (False, True)
+    for is_turned in (False, True)
+}
 
 
 def nothing(query: Query, *, is_listed: bool) -> MatchResult:
     """Return the answer to a query that hit nothing its caller may know of. `is_listed`: whether there was a list to
     hit (`Lists.has_any`).
     """
-    result = _NOTHING if is_listed else _NOTHING_LISTED
+    result = _NOTHING[is_listed, _is_turned(query)]
     return msgspec.structs.replace(result, label=query.label) if query.label else result
+
+
+def _is_turned(query: Query) -> bool:
+    """Whether mirrored and turned pictures were looked for as well, or there is nothing that can be turned."""
+    for variant in query.variants:
+        if variant.variant in TURNS:
+            return True
+    return not query.frames and not any(SEARCHED[h.algorithm].is_perceptual for h in query.hashes)
 
 
 def answer(
@@ -130,6 +141,8 @@ def answer(
     """
     reasons = [*judgement.reasons, *remarks(hits)]
     verdict = seen_in_part(judgement.verdict, hits)
+    if verdict is Verdict.NO_MATCH and not _is_turned(query):
+        reasons.append(trust.AS_THEY_ARE)
     limit = min(match_limit or _MATCHES, MAX_MATCHES)
     asked = frozenset(chain(query.hashes, *(variant.hashes for variant in query.variants)))
     pictures = {hit.query_digest for hit, _ in seen[:limit] if hit.video is None and hit.variant == FRAME}

@@ -97,13 +97,12 @@ def match(
 @command(None, "hash", local=True)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("--algorithm", "algorithms", multiple=True, metavar="NAME", help="Only these; repeatable.")
-@click.option("--dihedral", is_flag=True, help="Also the hashes of the rotated and mirrored pictures.")
 @click.option(
     "--effort",
     type=choice(Effort),
     default=spelled(Effort.PLAIN),
     show_default=True,
-    help="Which variants of a picture to hash as well: none, the usual ones, or crops, too.",
+    help="Which variants of a picture to hash as well: none; mirrored, turned and the usual ones; or crops, too.",
 )
 @click.option(
     "--frames",
@@ -116,7 +115,6 @@ def hash_files(
     *,
     files: tuple[str, ...],
     algorithms: tuple[str, ...],
-    dihedral: bool,
     effort: str,
     show_frames: bool,
 ) -> None:
@@ -139,7 +137,7 @@ def hash_files(
         name = clean(show_path(path))
         try:
             with opened(path) as stream:
-                media = hash_media(stream, algorithms=algorithms or None, dihedral=dihedral, effort=wanted)
+                media = hash_media(stream, algorithms=algorithms or None, effort=wanted)
         except HashHubError as e:
             if e.reason in {Reason.MISSING_EXTRA, Reason.UNKNOWN_ALGORITHM}:
                 raise
@@ -147,7 +145,7 @@ def hash_files(
             worst = max(worst, exit_code(e))
             continue
         query = media.query()
-        covered = coverage(media, wanted, dihedral=dihedral)
+        covered = coverage(media, wanted)
         if session.json:
             print_json(
                 {

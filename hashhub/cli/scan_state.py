@@ -38,7 +38,7 @@ REPORT: Final = "report.html"
 _LOCK: Final = "lock"
 _OWN: Final = frozenset({STATE, f"{STATE}-wal", f"{STATE}-shm", f"{STATE}-journal", RESULTS, PARTIAL, REPORT, _LOCK})
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _APPLICATION: Final = 0x68687363  # "hhsc", so that no other program's database is taken for one of these
 # Written to again within a tick of the file system's clock, a file can change and look as before: one this young is
 # hashed again next time. Two seconds is the coarsest clock, FAT's.
@@ -57,7 +57,6 @@ CREATE TABLE hashed (
     ctime_ns INTEGER NOT NULL,
     inode INTEGER NOT NULL,
     software TEXT NOT NULL,
-    dihedral INTEGER NOT NULL,
     effort TEXT NOT NULL,
     media BLOB NOT NULL,
     thorough BLOB
@@ -66,7 +65,7 @@ CREATE TABLE meta (key INTEGER PRIMARY KEY CHECK (key = 1), run INTEGER NOT NULL
 INSERT INTO meta VALUES (1, 0);
 """
 _RECALL: Final = """
-SELECT size, mtime_ns, ctime_ns, inode, software, dihedral, effort, media, thorough
+SELECT size, mtime_ns, ctime_ns, inode, software, effort, media, thorough
 FROM hashed JOIN file ON file.id = hashed.file WHERE path = ?
 """
 
@@ -81,13 +80,12 @@ class Remembered(msgspec.Struct, frozen=True):
 class ScanState:
     """The state of one directory, held by one run. Not for use from several threads."""
 
-    def __init__(self, directory: Path, database: sqlite3.Connection, *, dihedral: bool, effort: Effort) -> None:
+    def __init__(self, directory: Path, database: sqlite3.Connection, *, effort: Effort) -> None:
         from hashhub.hashing import MediaHashes
         from hashhub.hashing.software import software
 
         self.directory = directory
         self._database = database
-        self._dihedral = dihedral
         self._effort = Effort.PLAIN if effort is Effort.PLAIN else Effort.STANDARD
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(MediaHashes)
@@ -102,10 +100,10 @@ class ScanState:
             row = self._database.execute(_RECALL, (_key(path),)).fetchone()
         if row is None:
             return None
-        *stamped, software, dihedral, effort, media, thorough = row
+        *stamped, software, effort, media, thorough = row
         if Stamp(*stamped) != stamp or software != self._software:
             return None
-        if (self._dihedral and not dihedral) or (self._effort is not Effort.PLAIN and effort == Effort.PLAIN):
+        if self._effort is not Effort.PLAIN and effort == Effort.PLAIN:
             return None
         try:
             return Remembered(
@@ -142,8 +140,8 @@ class ScanState:
                 )
             else:
                 self._database.execute(
-                    "INSERT OR REPLACE INTO hashed VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
-                    (number, *stamp, self._software, self._dihedral, self._effort, value),
+                    "INSERT OR REPLACE INTO hashed VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+                    (number, *stamp, self._software, self._effort, value),
                 )
             self._database.commit()
 
@@ -165,22 +163,14 @@ class ScanState:
 
     def _as_wanted(self, media: MediaHashes) -> MediaHashes:
         """Leave out the variants that an earlier run wanted and this one does not."""
-        from hashhub.hashing import Transform
-
-        turns = set(Transform)
-
-        def is_wanted(name: str) -> bool:
-            return self._dihedral if name in turns else self._effort is not Effort.PLAIN
-
-        frames = tuple(
-            msgspec.structs.replace(frame, variants=tuple(v for v in frame.variants if is_wanted(v.name)))
-            for frame in media.frames
-        )
+        if self._effort is not Effort.PLAIN:
+            return media
+        frames = tuple(msgspec.structs.replace(frame, variants=()) for frame in media.frames)
         return msgspec.structs.replace(media, frames=frames)
 
 
 @contextmanager
-def scan_state(directory: Path, *, dihedral: bool, effort: Effort) -> Iterator[ScanState]:
+def scan_state(directory: Path, *, effort: Effort) -> Iterator[ScanState]:
     """Hold the directory for one run, make it if need be, and open its state.
 
     Raises:
@@ -204,7 +194,7 @@ def scan_state(directory: Path, *, dihedral: bool, effort: Effort) -> Iterator[S
             database = connect(directory / STATE, isolation_level="DEFERRED")
             try:
                 _prepare(database)
-                yield ScanState(directory, database, dihedral=dihedral, effort=effort)
+                yield ScanState(directory, database, effort=effort)
                 database.commit()
             finally:
                 with suppress(sqlite3.Error):

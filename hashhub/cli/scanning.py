@@ -36,7 +36,7 @@ from hashhub.cli.session import Session, choice, chosen, command, spelled
 from hashhub.cli.terminal import Advance, clean, is_terminal, json_line, note, plain, progress, show_path
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import VPDQ
-from hashhub.model import MAX_HASHES_PER_QUERY, Coverage, Effort, MatchOptions, MatchResult, Query, ReasonLine, Verdict
+from hashhub.model import Coverage, Effort, MatchOptions, MatchResult, Query, ReasonLine, Verdict
 from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
@@ -68,10 +68,9 @@ _EXTRA: Final = re.compile(r"pip install 'hashhub\[[a-z]+\]'")
     type=choice(Effort),
     default=spelled(Effort.STANDARD),
     show_default=True,
-    help="Which variants of a picture to look up as well: none; how other tools read it, without its border, the "
-    "photograph in a screenshot; or, where those are not known, crops, too.",
+    help="Which variants of a picture to look up as well: none; how other tools read it, mirrored, turned, without its "
+    "border, the photograph in a screenshot; or, where those are not known, crops, too.",
 )
-@click.option("--dihedral", is_flag=True, help="Also look the rotated and mirrored pictures up; hashing takes longer.")
 @click.option(
     "--out",
     "directory",
@@ -107,7 +106,6 @@ def scan(
     limit: int,
     fail_on: str | None,
     effort: str,
-    dihedral: bool,
     directory: Path | None,
     jobs: int | None,
     file_seconds: float,
@@ -129,11 +127,11 @@ def scan(
     with contextlib.ExitStack() as stack:
         state = own = None
         if directory is not None:
-            state = stack.enter_context(scan_state(directory, dihedral=dihedral, effort=wanted))
+            state = stack.enter_context(scan_state(directory, effort=wanted))
             status = directory.stat()
             own = (status.st_dev, status.st_ino)
         hub = stack.enter_context(session.connect())
-        hashers = stack.enter_context(_Hashers(workers, file_seconds, dihedral=dihedral))
+        hashers = stack.enter_context(_Hashers(workers, file_seconds))
         tally = Tally(session, options, fail_on)
         run = _Run(
             paths=paths,
@@ -143,7 +141,6 @@ def scan(
             ask=_Asking(hub, options, patience),
             tally=tally,
             effort=wanted,
-            dihedral=dihedral,
         )
         try:
             with contextlib.ExitStack() as files:
@@ -158,7 +155,6 @@ def scan(
             "Hub": session.server,
             "Policy": ", ".join(run.findings.policies) or policy,
             "Effort": spelled(wanted),
-            "Rotated and mirrored pictures": "looked up, too" if dihedral else "not looked up",
             **({"Largest distances": ", ".join(distances)} if distances else {}),
         }
         run.finish(settings)
@@ -191,12 +187,11 @@ class _File(msgspec.Struct, kw_only=True):
 class _Hashers:
     """Threads that open files and hand them to child processes, and what has come back from them."""
 
-    def __init__(self, count: int, seconds: float, *, dihedral: bool) -> None:
+    def __init__(self, count: int, seconds: float) -> None:
         from hashhub.hashing import DEFAULT_LIMITS
         from hashhub.hashing.pool import MediaPool
 
         self.count = count
-        self._dihedral = dihedral
         self._pool: MediaPool = MediaPool(
             children=count, max_queued=0, seconds=seconds, memory_bytes=_FILE_MEMORY, limits=DEFAULT_LIMITS
         )
@@ -246,9 +241,7 @@ class _Hashers:
                 begun_ns = time.time_ns()
                 stamp = Stamp.of(os.fstat(stream.fileno()))
                 try:
-                    media = place.hash(
-                        stream, dihedral=self._dihedral, effort=effort, is_wanted=lambda: not self._is_ending.is_set()
-                    )
+                    media = place.hash(stream, effort=effort, is_wanted=lambda: not self._is_ending.is_set())
                 finally:
                     cpu_seconds = place.cpu_seconds
         except HashHubError as e:
@@ -304,7 +297,6 @@ class _Run:
         ask: _Asking,
         tally: Tally,
         effort: Effort,
-        dihedral: bool,
     ) -> None:
         self._paths = paths
         self._tree = tree
@@ -313,7 +305,6 @@ class _Run:
         self._ask = ask
         self._tally = tally
         self._effort = effort
-        self._dihedral = dihedral
         self._first_effort = Effort.PLAIN if effort is Effort.PLAIN else Effort.STANDARD
         self._ready: list[_File] = []
         self._parts = 0
@@ -444,7 +435,8 @@ class _Run:
 
         media = file.thorough if file.is_missed else file.media
         assert media is not None  # noqa: S101 - for mypy: a file without an error has hashes
-        return _within_bounds(media.query(), coverage(media, self._effort, dihedral=self._dihedral))
+        query = media.query()
+        return query, coverage(media, self._effort, query=query)
 
     def _look_closer(self, file: _File) -> bool:
         """Go on with the crops of a missed picture, if they are wanted; return whether that is so."""
@@ -568,25 +560,6 @@ def _is_utf8(name: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _within_bounds(query: Query, covered: Coverage) -> tuple[Query, Coverage]:
-    """Return the query without the last variants of one that has more hashes than a query may, and say so."""
-    room = MAX_HASHES_PER_QUERY - len(query.hashes)
-    variants = []
-    for variant in query.variants:
-        hashes = variant.hashes[: max(room, 0)]
-        room -= len(variant.hashes)
-        if hashes:
-            variants.append(replace(variant, hashes=hashes))
-    if room >= 0:
-        return query, covered
-    gap = ReasonLine(
-        code=ReasonCode.VARIANTS_SKIPPED.value,
-        text=f"the last {-room} hashes of variants were not looked for: the file has more than a query may",
-    )
-    names = tuple(variant.variant for variant in variants)
-    return replace(query, variants=tuple(variants)), replace(covered, variants=names, gaps=(*covered.gaps, gap))
 
 
 @contextlib.contextmanager

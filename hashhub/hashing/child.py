@@ -55,7 +55,6 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
     `algorithms`: as of `hash_media`.
     """
 
-    dihedral: bool
     effort: Effort
     limits: Limits
     extra_seconds: float = 0.0
@@ -159,7 +158,7 @@ def _load() -> None:
     compiled.load(compiles=False)
     blank = io.BytesIO()
     Image.new("RGB", (80, 64)).save(blank, "PNG")
-    hash_media(blank.getvalue(), dihedral=True, effort=Effort.THOROUGH)
+    hash_media(blank.getvalue(), effort=Effort.THOROUGH)
     with contextlib.suppress(FailedPrecondition):
         require_extra()  # which imports what it looks for
 
@@ -276,7 +275,7 @@ def _of_file(file: BinaryIO, task: Task) -> MediaHashes:
 
 
 def _hashed(file: BinaryIO | bytearray, task: Task) -> MediaHashes:
-    return hash_media(file, algorithms=task.algorithms, dihedral=task.dihedral, effort=task.effort, limits=task.limits)
+    return hash_media(file, algorithms=task.algorithms, effort=task.effort, limits=task.limits)
 
 
 def _cpu_seconds() -> float:

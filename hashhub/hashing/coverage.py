@@ -9,8 +9,8 @@ import msgspec
 
 from hashhub.hashes import ALGORITHMS
 from hashhub.hygiene import MIN_PDQ_QUALITY
-from hashhub.model import Coverage, Effort, MatchResult, Query, ReasonLine
-from hashhub.trust import ReasonCode
+from hashhub.model import TURNS, Coverage, Effort, MatchResult, Query, ReasonLine
+from hashhub.trust import AS_THEY_ARE, ReasonCode
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,17 +25,16 @@ def coverage(
     effort: Effort,
     *,
     asked: Effort | None = None,
-    dihedral: bool = False,
     query: Query | None = None,
 ) -> Coverage:
     """Return what is looked for when the file's query is matched.
 
-    `effort`, `dihedral`: with which it was hashed. `asked`: what the caller asked for, where it may have been given
+    `effort`: with which it was hashed. `asked`: what the caller asked for, where it may have been given
     less. `query`: that of the file, where the caller has it already.
     """
     query = query or media.query()
     if _is_plain(media) and asked is None:
-        return _of_plain(effort, tuple([h.algorithm for h in query.hashes]))
+        return _of_plain(effort, tuple([h.algorithm for h in query.hashes]), tuple([v.variant for v in query.variants]))
     used = {h.algorithm for h in query.hashes}
     for variant in query.variants:
         used.update([h.algorithm for h in variant.hashes])
@@ -57,8 +56,10 @@ def coverage(
         gaps.append(ReasonLine(code=ReasonCode.FRAMES_SKIPPED.value, text=text))
     if media.skipped:
         gaps.append(ReasonLine(code=ReasonCode.FRAMES_SKIPPED.value, text=media.skipped))
-    if skipped := media.variants_skipped or _of_video(media, effort, dihedral=dihedral):
-        gaps.append(ReasonLine(code=ReasonCode.VARIANTS_SKIPPED.value, text=skipped))
+    if media.variants_skipped:
+        gaps.append(ReasonLine(code=ReasonCode.VARIANTS_SKIPPED.value, text=media.variants_skipped))
+    elif media.video_frames:
+        gaps.append(AS_THEY_ARE)
     return Coverage(
         algorithms=_in_order(used),
         effort=effort,
@@ -70,12 +71,14 @@ def coverage(
 
 
 def _is_plain(media: MediaHashes) -> bool:
-    """Whether it is a picture of one frame, without variants, of which there is nothing more to say: most are."""
+    """Whether it is a picture of one frame, without variants but its turns, of which there is nothing more to say: most
+    are.
+    """
     if len(media.frames) != 1 or media.video_frames:
         return False
     frame = media.frames[0]
     return (
-        not frame.variants
+        TURNS.issuperset([variant.name for variant in frame.variants])
         and frame.quality is not None
         and frame.quality >= MIN_PDQ_QUALITY
         and media.frame_count == media.frames_hashed == 1
@@ -84,26 +87,12 @@ def _is_plain(media: MediaHashes) -> bool:
 
 
 @lru_cache(maxsize=64)  # for most pictures the same
-def _of_plain(effort: Effort, used: tuple[str, ...]) -> Coverage:
-    return Coverage(algorithms=_in_order(used), effort=effort, frame_count=1, frames_hashed=1)
+def _of_plain(effort: Effort, used: tuple[str, ...], variants: tuple[str, ...]) -> Coverage:
+    return Coverage(algorithms=_in_order(used), effort=effort, variants=variants, frame_count=1, frames_hashed=1)
 
 
 def _in_order(used: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in ALGORITHMS if name in used)
-
-
-def _of_video(media: MediaHashes, effort: Effort, *, dihedral: bool) -> str | None:
-    """Return which variants were expressly asked for of a video, of whose frames none are derived; None: none were."""
-    if not media.video_frames:
-        return None
-    asked_for = []
-    if effort is Effort.THOROUGH:
-        asked_for.append("no variants")
-    if dihedral:
-        asked_for.append("no rotations and flips")
-    if not asked_for:
-        return None
-    return f"{' and '.join(asked_for)} were looked for: the frames of a video are looked for as they are"
 
 
 def nothing_looked_for(reason: ReasonLine, effort: Effort, *, asked: Effort | None = None) -> Coverage:

@@ -24,7 +24,7 @@ import os
 from collections.abc import Collection, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 import msgspec
 
@@ -41,6 +41,10 @@ from hashhub.model import Effort, Query, VariantHashes, VideoFrame
 
 if TYPE_CHECKING:
     from PIL import Image
+
+
+_TURNED: Final = {Effort.PLAIN: (), Effort.STANDARD: ("PDQ",), Effort.THOROUGH: PERCEPTUAL_ALGORITHMS}
+"""Of which algorithms a picture's rotations and flips are computed: those of PDQ take a twentieth of the time."""
 
 
 class Variant(msgspec.Struct, frozen=True):
@@ -134,7 +138,6 @@ def hash_media(
     data: bytes | bytearray | memoryview | Path | BinaryIO,
     *,
     algorithms: Collection[str] | None = None,
-    dihedral: bool = False,
     effort: Effort = Effort.PLAIN,
     limits: Limits = DEFAULT_LIMITS,
 ) -> MediaHashes:
@@ -145,11 +148,10 @@ def hash_media(
         algorithms: Names of the algorithms to compute, by default all of `DIGEST_ALGORITHMS` and
             `PERCEPTUAL_ALGORITHMS`. Without a perceptual one no picture is decoded, so nothing beyond the base install
             is needed.
-        dihedral: Also compute each frame's perceptual hashes after the seven rotations and flips, for queries. They are
-            the hashes of the transformed pixels, not estimates (of PDQ, but for rounding). See `pdq_dihedral` for the
-            estimate.
-        effort: Which further pictures to derive from each frame and hash, for queries (`hashing.variants`). Of a
-            video's frames none are derived, and `dihedral` does not hold for them either.
+        effort: Which further pictures to derive from each frame and hash, for queries (`hashing.variants`), but for
+            PLAIN also the seven rotations and flips: by PDQ, with THOROUGH by all algorithms. They are the hashes of
+            the transformed pixels, not estimates (of PDQ, but for rounding). See `pdq_dihedral` for the estimate. Of a
+            video's frames none are derived.
         limits: Bounds on what a picture or video may cost.
 
     Raises:
@@ -172,10 +174,10 @@ def hash_media(
                 reason=Reason.UNREADABLE_MEDIA,
             ) from e
         with stream:
-            return _hash_stream(stream, wanted, limits, dihedral=dihedral, effort=effort)
+            return _hash_stream(stream, wanted, limits, effort)
     if isinstance(data, bytes | bytearray | memoryview):
         data = io.BytesIO(data)
-    return _hash_stream(data, wanted, limits, dihedral=dihedral, effort=effort)
+    return _hash_stream(data, wanted, limits, effort)
 
 
 def _wanted(algorithms: Collection[str] | None) -> frozenset[str]:
@@ -194,9 +196,7 @@ def _wanted(algorithms: Collection[str] | None) -> frozenset[str]:
     return wanted
 
 
-def _hash_stream(
-    stream: BinaryIO, wanted: frozenset[str], limits: Limits, *, dihedral: bool, effort: Effort
-) -> MediaHashes:
+def _hash_stream(stream: BinaryIO, wanted: frozenset[str], limits: Limits, effort: Effort) -> MediaHashes:
     chunks = read_chunks(stream)
     head = b""
     for chunk in chunks:  # a raw stream may give less than was asked for
@@ -210,7 +210,7 @@ def _hash_stream(
         data = _collect(chain((head,), chunks), limits)
         # Decode first: no digest is handed out for a picture that could not be looked at.
         # A viewer that passes over stray bytes shows the picture behind them.
-        picture = _hash_picture(data[stray_bytes(head) :], media_type, wanted, limits, dihedral=dihedral, effort=effort)
+        picture = _hash_picture(data[stray_bytes(head) :], media_type, wanted, limits, effort)
         return MediaHashes(
             media_type=media_type,
             size_bytes=len(data),
@@ -374,9 +374,7 @@ class _OfPicture(NamedTuple):
     variants_skipped: str | None
 
 
-def _hash_picture(
-    data: bytes, media_type: str, wanted: frozenset[str], limits: Limits, *, dihedral: bool, effort: Effort
-) -> _OfPicture:
+def _hash_picture(data: bytes, media_type: str, wanted: frozenset[str], limits: Limits, effort: Effort) -> _OfPicture:
     size = (0, 0)
     count = 0
     frames: dict[tuple[Hash, ...], FrameHashes] = {}
@@ -385,15 +383,15 @@ def _hash_picture(
     with opened_picture(data, media_type, limits) as picture:
         if effort is Effort.THOROUGH:
             shared = min(picture.frame_count, limits.max_frames)
-            windows = windows_a_frame(shared, dihedral=dihedral) if "PDQ" in wanted else 0
+            windows = windows_a_frame(shared) if "PDQ" in wanted else 0
             variants_skipped = _why_fewer_windows(windows, shared, wanted)
         for frame in picture.frames(with_readings=effort is not Effort.PLAIN):
             size = size if any(size) else frame.shown.size
             count += 1
-            hashes, quality = perceptual_hashes(frame.shown, wanted, dihedral=dihedral)
+            hashes, quality = perceptual_hashes(frame.shown, wanted, _TURNED[effort])
             variants = [Variant(t, of_transform, quality) for t, of_transform in hashes.items() if t is not None]
             for name, reading in frame.readings:
-                of_reading, its_quality = perceptual_hashes(reading, wanted, dihedral=False)
+                of_reading, its_quality = perceptual_hashes(reading, wanted)
                 variants.append(Variant(name, of_reading[None], its_quality))
             if effort is not Effort.PLAIN and "PDQ" in wanted and hashes[None] not in frames:
                 variants += _derived(frame.shown, windows, {*hashes[None]}.union(*(v.hashes for v in variants)))

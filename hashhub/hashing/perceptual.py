@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -64,7 +64,7 @@ def pdq_dihedral(value: Hash) -> tuple[tuple[Transform, Hash], ...]:
     up to a pixel each and its sampling grid too. Measured on synthetic pictures against hashing the mirrored pixels,
     the estimates are off by 8 bits on average (at most 18) for pictures of 640 to 4,000 pixels a side, 14 (at most 30)
     at 512 x 384 and 31 (at most 60) at 256 x 256. That eats into a `max_distance` of 31, so use
-    `hash_media(dihedral=True)` wherever the pixels are at hand.
+    `hash_media` with an effort other than PLAIN wherever the pixels are at hand.
 
     Raises:
         InvalidArgument: if the hash is not a PDQ hash.
@@ -92,22 +92,37 @@ _ODD_COLUMNS: Final = int("5555" * _PDQ_SIDE, 16)
 _ODD_ROWS: Final = int("0000ffff" * (_PDQ_SIDE // 2), 16)
 
 
+# Blocks of 8, 4, 2 and 1 bits a side that change places with those across the diagonal: how far apart they are, and the
+# places of the nearer ones.
+_SWAPS: Final = tuple(
+    (
+        (_PDQ_SIDE - 1) * k,
+        sum(1 << (_PDQ_SIDE * i + j + k) for i in range(_PDQ_SIDE) for j in range(_PDQ_SIDE) if not (i & k or j & k)),
+    )
+    for k in (8, 4, 2, 1)
+)
+
+
 def _transpose(bits: int) -> int:
-    side = range(_PDQ_SIDE)
-    return sum((bits >> (_PDQ_SIDE * i + j) & 1) << (_PDQ_SIDE * j + i) for i in side for j in side)
+    for apart, nearer in _SWAPS:
+        different = (bits ^ (bits >> apart)) & nearer
+        bits ^= different | (different << apart)
+    return bits
 
 
 def perceptual_hashes(
-    picture: Image.Image, wanted: frozenset[str], *, dihedral: bool
+    picture: Image.Image, wanted: frozenset[str], turned: Collection[str] = ()
 ) -> tuple[dict[Transform | None, tuple[Hash, ...]], int | None]:
     """Return the hashes of an 8-bit RGB picture, and PDQ's quality (0 to 100; None without PDQ).
 
-    None is the picture as it is; with `dihedral` all seven transforms follow. `wanted`: names, of which those in
-    `PERCEPTUAL_ALGORITHMS` count; the hashes are in that order.
+    None is the picture as it is; of the algorithms in `turned` all seven transforms follow. `wanted`: names, of which
+    those in `PERCEPTUAL_ALGORITHMS` count; the hashes are in that order.
     """
     from hashhub.hashing.pixels import rgb_pixels
 
-    hashes: dict[Transform | None, list[Hash]] = {t: [] for t in ((None, *Transform) if dihedral else (None,))}
+    hashes: dict[Transform | None, list[Hash]] = {
+        t: [] for t in ((None,) if wanted.isdisjoint(turned) else (None, *Transform))
+    }
     quality = None
     pixels = rgb_pixels(picture)
     needs_grey = not wanted.isdisjoint(("PHASH", "DHASH"))
@@ -117,30 +132,34 @@ def perceptual_hashes(
             from hashhub.hashing.grey import room_beside_pdq
 
             grey = room_beside_pdq(pixels)
-        pdq_hashes, quality = _pdq(pixels, grey, dihedral=dihedral)
-        for transform, of_transform in hashes.items():
-            of_transform.append(pdq_hashes[transform])
+        pdq_hashes, quality = pdq_hashes_of(pixels, grey, is_turned="PDQ" in turned)
+        for transform, value in pdq_hashes.items():
+            hashes[transform].append(value)
     if needs_grey:
         from hashhub.hashing.grey import Grey
 
+        turned_imagehashes = wanted.intersection(turned) - {"PDQ"}
         # What imagehash would do first, once for all.
         of_picture = Grey.of(picture, pixels) if grey is None else Grey(grey)
         for transform, of_transform in hashes.items():
-            of_transform.extend(_imagehashes(of_picture if transform is None else of_picture.turned(transform), wanted))
+            if transform is None:
+                of_transform.extend(_imagehashes(of_picture, wanted))
+            elif turned_imagehashes:
+                of_transform.extend(_imagehashes(of_picture.turned(transform), turned_imagehashes))
     return {transform: tuple(of_transform) for transform, of_transform in hashes.items()}, quality
 
 
-def _pdq(
-    pixels: npt.NDArray[np.uint8], grey: npt.NDArray[np.uint8] | None, *, dihedral: bool
+def pdq_hashes_of(
+    pixels: npt.NDArray[np.uint8], grey: npt.NDArray[np.uint8] | None = None, *, is_turned: bool
 ) -> tuple[dict[Transform | None, Hash], int]:
-    """Return the PDQ hash, by transform if `dihedral`, and the quality of the picture as it is. `grey`: as of
+    """Return the PDQ hash, by transform if `is_turned`, and the quality of the picture as it is. `grey`: as of
     `pdq.compute`.
     """
     from hashhub.hashing import pdq
 
-    computed = pdq.compute(pixels, _MIRRORS.values() if dihedral else [_MIRRORS[None]], grey)
+    computed = pdq.compute(pixels, _MIRRORS.values() if is_turned else [_MIRRORS[None]], grey)
     bits = {transform: computed[mirror][0] for transform, mirror in _MIRRORS.items() if mirror in computed}
-    if dihedral:
+    if is_turned:
         bits |= {turned: _transpose(bits[mirrored]) for turned, mirrored in _TRANSPOSED.items()}
     return {t: Hash("PDQ", b.to_bytes(_PDQ_BYTES)) for t, b in bits.items()}, computed[_MIRRORS[None]][1]
 

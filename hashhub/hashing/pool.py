@@ -192,14 +192,13 @@ class MediaPool:
         content: Content,
         is_wanted: Callable[[], bool],
         *,
-        dihedral: bool,
         effort: Effort,
     ) -> Steps[protocol.Outcome]:
         extra = 0.0
         if not isinstance(content, (bytes, tuple)):
             # A file that is digested as a stream, whatever its size, takes time by its length.
             extra = os.fstat(content.fileno()).st_size / _STREAM_BYTES_A_SECOND
-        task = protocol.Task(dihedral, effort, self._limits, extra, self._algorithms)
+        task = protocol.Task(effort, self._limits, extra, self._algorithms)
         child = yield from self._idle_child(is_wanted)
         try:
             outcome = yield from child.hash(content, task, self._seconds + extra, is_wanted)
@@ -243,7 +242,6 @@ class Place:
         self,
         content: Content,
         *,
-        dihedral: bool = False,
         effort: Effort = Effort.PLAIN,
         is_wanted: Callable[[], bool] = lambda: True,
     ) -> MediaHashes:
@@ -260,19 +258,18 @@ class Place:
                 memory.
             Unavailable: MEDIA_PROCESS_DIED; DEADLINE_EXCEEDED, if nobody waits any more.
         """
-        return carry_out(self.hash_in_steps(content, dihedral=dihedral, effort=effort, is_wanted=is_wanted))
+        return carry_out(self.hash_in_steps(content, effort=effort, is_wanted=is_wanted))
 
     def hash_in_steps(
         self,
         content: Content,
         *,
-        dihedral: bool = False,
         effort: Effort = Effort.PLAIN,
         is_wanted: Callable[[], bool] = lambda: True,
     ) -> Steps[MediaHashes]:
         """Hash one file as `hash` does, which an event loop can wait for as well."""
         outcome = yield from self._pool._hash(  # noqa: SLF001 - its part
-            content, is_wanted, dihedral=dihedral, effort=effort
+            content, is_wanted, effort=effort
         )
         self.cpu_seconds += outcome.cpu_seconds
         if outcome.hashes is not None:

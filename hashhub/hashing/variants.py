@@ -42,6 +42,7 @@ BORDER_REMOVED: Final = "border-removed"
 CONTENT_BOX: Final = "content-box"
 CROP: Final = "crop"
 MIRROR_PAD: Final = "mirror-pad"
+TURNED_BOX: Final = "turned-box"
 
 _MOST_CONTENTS: Final = 3
 MOST_BOXES: Final = 1 + _MOST_CONTENTS
@@ -84,8 +85,8 @@ class Derived(NamedTuple):
 def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
     """Yield what an 8-bit RGB frame may stand for, with PDQ qualities of at least MIN_PDQ_QUALITY.
 
-    At most `MOST_BOXES`, and with `windows`, at most MOST_WINDOWS, at most so many more onto the whole frame and onto
-    the first of those boxes together. Some hashes may come twice.
+    At most `MOST_BOXES`, each with its seven turns, and with `windows`, at most MOST_WINDOWS, at most so many more onto
+    the whole frame and onto the first of those boxes together. Some hashes may come twice.
     """
     import numpy as np
     from PIL import Image as Pillow
@@ -104,7 +105,7 @@ def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
     for name, box in boxes:
         if derived := _hashed(name, pixels[box.top : box.bottom, box.left : box.right]):
             hashed.append((name, box))
-            yield derived
+            yield from derived
     if windows:
         reduced = Pillow.fromarray(np.ascontiguousarray(pixels[..., :3]))
         shown_in_it = [box for _, box in sorted(hashed, key=lambda named: named[0] != CONTENT_BOX)][:1]
@@ -128,21 +129,23 @@ def _reduced(shown: Image.Image, factor: int) -> tuple[_Bytes, _Bytes]:
     return np.asarray(of_pillow), np.asarray(of_pillow.reduce(_HALVES))
 
 
-def windows_a_frame(frames: int, *, dihedral: bool) -> int:
+def windows_a_frame(frames: int) -> int:
     """Return how many windows may be laid onto each frame of a file of which `frames` are hashed, so that all hashes of
     the file stay within a query.
     """
-    algorithms, readings = 3, 1
-    others = algorithms * ((8 if dihedral else 1) + readings) + MOST_BOXES
+    algorithms, turns, readings = 3, 8, 2
+    others = algorithms * (turns + readings) + turns * MOST_BOXES
     return max(0, min(MOST_WINDOWS, _MOST_IN_A_FILE // frames, (MAX_HASHES_PER_QUERY - _DIGESTS) // frames - others))
 
 
-def _hashed(name: str, pixels: _Bytes) -> Derived | None:
-    from hashhub.hashing import pdq
+def _hashed(name: str, pixels: _Bytes) -> list[Derived]:
+    """Return the hash of what a box holds, then those of its turns; none of too little."""
+    from hashhub.hashing.perceptual import pdq_hashes_of
 
-    upright = (False, False)
-    bits, quality = pdq.compute(pixels, [upright])[upright]
-    return Derived(name, Hash("PDQ", bits.to_bytes(32)), quality) if quality >= MIN_PDQ_QUALITY else None
+    hashes, quality = pdq_hashes_of(pixels, is_turned=True)
+    if quality < MIN_PDQ_QUALITY:
+        return []
+    return [Derived(name if turn is None else TURNED_BOX, value, quality) for turn, value in hashes.items()]
 
 
 # ----------------------------------------------------------------------------------------------------------------------

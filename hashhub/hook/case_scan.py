@@ -272,7 +272,7 @@ def item_of_file(settings: HookSettings, path: Path) -> Item:
     pool = _pool(settings, 1, max_queued=1)
     try:
         with path.open("rb") as content, pool.room() as room:
-            return item_of(room.hash(content, dihedral=True, effort=Effort.STANDARD))
+            return item_of(room.hash(content, effort=Effort.STANDARD))
     except OSError as e:
         raise InvalidArgument.field("file", f"cannot be read: {e.strerror or type(e).__name__}") from e
     finally:

@@ -242,9 +242,7 @@ class LiveStream:
         effort = least(self._match.effort(principal, options), Effort.STANDARD)
         with self._match.media_pool.room() as place:
             try:
-                hashed = place.hash(
-                    frame.content, dihedral=options.dihedral, effort=effort, is_wanted=cancellation.is_wanted
-                )
+                hashed = place.hash(frame.content, effort=effort, is_wanted=cancellation.is_wanted)
             finally:
                 charge_media(place.cpu_seconds)
         if hashed.not_perceptual:

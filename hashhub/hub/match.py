@@ -211,7 +211,7 @@ class Match:
             )
         effort = self.effort(principal, options)
         with self.media_pool.room() as place:
-            hasher = _Hasher(place, options, single=single, charge=charge)
+            hasher = _Hasher(place, single=single, charge=charge)
             files = [_File(label, content) for label, content in media]
             for file in files:
                 hasher.hash(file, least(effort, Effort.STANDARD))
@@ -337,9 +337,8 @@ class _File:
 class _Hasher:
     """Hashes the files of one call, until its time is over."""
 
-    def __init__(self, place: Place, options: MatchOptions, *, single: bool, charge: Callable[[float], None]) -> None:
+    def __init__(self, place: Place, *, single: bool, charge: Callable[[float], None]) -> None:
         self._place = place
-        self._dihedral = options.dihedral
         self._single = single
         self._charge = charge
         self._until = time.monotonic() + MEDIA_SECONDS
@@ -354,9 +353,7 @@ class _Hasher:
                     f"hashing the files before this one took {MEDIA_SECONDS:g} s; send it again, in a smaller batch",
                     reason=Reason.DEADLINE_EXCEEDED,
                 )
-            file.hashed = self._place.hash(
-                file.content, dihedral=self._dihedral, effort=effort, is_wanted=cancellation.is_wanted
-            )
+            file.hashed = self._place.hash(file.content, effort=effort, is_wanted=cancellation.is_wanted)
         except HashHubError as e:
             if self._single or not cancellation.is_wanted():
                 raise
@@ -375,7 +372,7 @@ def _about(file: _File, effort: Effort, options: MatchOptions) -> MediaResult:
             result=MatchResult(verdict=Verdict.UNAVAILABLE, reasons=(file.unreadable,), label=file.label),
             coverage=nothing_looked_for(file.unreadable, effort, asked=options.effort),
         )
-    covered = coverage(file.hashed, effort, asked=options.effort, dihedral=options.dihedral)
+    covered = coverage(file.hashed, effort, asked=options.effort)
     is_decoded = bool(file.hashed.frames or file.hashed.video_frames)
     return MediaResult(
         result=remarked(file.answer, covered),

@@ -11,7 +11,7 @@ from hashhub.hashes import Hash
 from hashhub.model.entries import Entry, ReviewKind, VideoFrame
 from hashhub.model.hash_sets import Marking
 
-MAX_HASHES_PER_QUERY: Final = 1024  # 32 frames with all rotations and flips have fewer: 32 x 8 x 3, and digests
+MAX_HASHES_PER_QUERY: Final = 2560  # 32 frames with all variants, and 16 crops each, have fewer (hashing.variants)
 MAX_QUERIES: Final = 1000  # in one call
 MAX_MEDIA: Final = 100  # files in one call
 MAX_VARIANTS: Final = 32  # of one query
@@ -34,8 +34,8 @@ class Effort(StrEnum):
     """Which variants of an upload are looked for besides the upload as it was sent."""
 
     PLAIN = "PLAIN"  # none
-    STANDARD = "STANDARD"  # how reference tools read the file (READINGS); its border removed, its content box
-    THOROUGH = "THOROUGH"  # if nothing is known of those: crops, too
+    STANDARD = "STANDARD"  # how reference tools read the file (READINGS); TURNS; its border removed, its content box
+    THOROUGH = "THOROUGH"  # if nothing is known of those: crops, too; turns by every algorithm
 
 
 READINGS: Final = frozenset({"as-stored", "without-alpha", "grey-clipped"})
@@ -43,20 +43,22 @@ READINGS: Final = frozenset({"as-stored", "without-alpha", "grey-clipped"})
 orientation says or by the numbers of its palette (`as-stored`), its transparency left out, its 16-bit grey clipped. A
 list made with those tools holds exactly these hashes of the file, so a hit by one of them is a hit by the upload
 itself. See docs/media.md."""
-VARIANTS: Final = READINGS | {
-    "flip-left-right",
-    "flip-top-bottom",
-    "rotate-90",
-    "rotate-180",
-    "rotate-270",
-    "transpose",
-    "transverse",
-    "border-removed",
-    "content-box",
-    "crop",
-    "mirror-pad",
-    "frame",
-}
+TURNS: Final = frozenset(
+    {"flip-left-right", "flip-top-bottom", "rotate-90", "rotate-180", "rotate-270", "transpose", "transverse"}
+)
+"""Variants that are the upload, mirrored or rotated by quarters."""
+VARIANTS: Final = (
+    READINGS
+    | TURNS
+    | {
+        "turned-box",
+        "border-removed",
+        "content-box",
+        "crop",
+        "mirror-pad",
+        "frame",
+    }
+)
 """All variants that hashhub makes; `frame` is a picture of a video. Callers may make others."""
 
 
@@ -89,13 +91,12 @@ class MatchOptions(msgspec.Struct, frozen=True, kw_only=True):
     `policy` has no default: which statements suffice is a safety decision. `max_distances` maps an algorithm to an
     inclusive distance in its metric's unit; algorithms that it lacks use their default, and PHOTODNA has none. VPDQ
     stands for the frames of videos: where it is named, pictures are looked for among them, too.
-    `dihedral` and `effort` are for media that the hub hashes.
+    `effort` is for media that the hub hashes.
     """
 
     policy: str
     max_distances: dict[str, int] = {}
     match_limit: int = 100
-    dihedral: bool = False
     effort: Effort = Effort.STANDARD
 
 

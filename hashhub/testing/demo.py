@@ -280,7 +280,7 @@ def _match(console: Console, platform: Client, pictures: dict[int, Image], files
         upload = files[number]
         if alteration is not None:
             upload = _jpeg(ALTERATIONS[alteration](pictures[number], Random(number)))
-        hashed = hash_media(upload, dihedral=True, effort=Effort.STANDARD)
+        hashed = hash_media(upload, effort=Effort.STANDARD)
         queries.append(hashed.query(f"picture {number}: {what}"))
     answers = {}
     for policy in ("any", "block"):

@@ -10,7 +10,7 @@ less demanding: what counts as a claim, as independent and as a standing review 
 
 from __future__ import annotations
 
-from hashhub.trust.decision import Judgement, ReasonCode, decide
+from hashhub.trust.decision import AS_THEY_ARE, Judgement, ReasonCode, decide
 from hashhub.trust.hysteresis import Look, Shown, Span
 from hashhub.trust.policy import Clause, Dispute, Policy, check_variants, explain, load, parse
 from hashhub.trust.statement import Closeness, Statement, Way
@@ -19,6 +19,7 @@ from hashhub.trust.trial import Example, Trial, VerdictChange
 from hashhub.trust.versions import Policies, Version
 
 __all__ = [
+    "AS_THEY_ARE",
     "Clause",
     "ClauseTrace",
     "Closeness",

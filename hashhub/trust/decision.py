@@ -66,6 +66,13 @@ class ReasonCode(StrEnum):
     EFFORT_REDUCED = "EFFORT_REDUCED"
 
 
+AS_THEY_ARE: Final = ReasonLine(
+    code=ReasonCode.VARIANTS_SKIPPED.value,
+    text="digests and the frames of videos are looked for as they are: no mirrored, turned or cut copies of pictures",
+)
+"""What is said of a miss by hashes that nobody could turn, since the picture was not at hand or is a video's."""
+
+
 class Judgement(msgspec.Struct, frozen=True):
     """A verdict and the reasons for it, the decisive one first. The codes are those of `ReasonCode`."""
 

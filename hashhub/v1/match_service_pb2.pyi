@@ -58,7 +58,7 @@ class Query(_message.Message):
     def __init__(self, label: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., variants: _Optional[_Iterable[_Union[VariantHashes, _Mapping]]] = ..., frames: _Optional[_Iterable[_Union[_resources_pb2.VideoFrame, _Mapping]]] = ...) -> None: ...
 
 class MatchOptions(_message.Message):
-    __slots__ = ("policy", "max_distances", "match_limit", "dihedral", "effort")
+    __slots__ = ("policy", "max_distances", "match_limit", "effort")
     class MaxDistancesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -69,14 +69,12 @@ class MatchOptions(_message.Message):
     POLICY_FIELD_NUMBER: _ClassVar[int]
     MAX_DISTANCES_FIELD_NUMBER: _ClassVar[int]
     MATCH_LIMIT_FIELD_NUMBER: _ClassVar[int]
-    DIHEDRAL_FIELD_NUMBER: _ClassVar[int]
     EFFORT_FIELD_NUMBER: _ClassVar[int]
     policy: str
     max_distances: _containers.ScalarMap[str, int]
     match_limit: int
-    dihedral: bool
     effort: Effort
-    def __init__(self, policy: _Optional[str] = ..., max_distances: _Optional[_Mapping[str, int]] = ..., match_limit: _Optional[int] = ..., dihedral: _Optional[bool] = ..., effort: _Optional[_Union[Effort, str]] = ...) -> None: ...
+    def __init__(self, policy: _Optional[str] = ..., max_distances: _Optional[_Mapping[str, int]] = ..., match_limit: _Optional[int] = ..., effort: _Optional[_Union[Effort, str]] = ...) -> None: ...
 
 class ReasonLine(_message.Message):
     __slots__ = ("code", "clause", "text", "entries")

@@ -257,7 +257,6 @@ def options_to_pb(options: MatchOptions) -> v1.MatchOptions:
             policy=options.policy,
             max_distances=options.max_distances,
             match_limit=options.match_limit,
-            dihedral=options.dihedral,
             effort=EFFORT.to_pb(options.effort),
         )
 
@@ -282,7 +281,6 @@ def options_from_pb(pb: v1.MatchOptions, at: str = "options") -> MatchOptions:
         policy=pb.policy,
         max_distances=max_distances,
         match_limit=min(pb.match_limit or DEFAULT_MATCH_LIMIT, MAX_MATCH_LIMIT),
-        dihedral=pb.dihedral,
         effort=EFFORT.get(pb.effort, Effort.STANDARD),  # one that this version does not know included
     )
 

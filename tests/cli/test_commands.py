@@ -313,7 +313,7 @@ class TestMatching:
         assert "8 files" in done.stderr
 
         # The most hashes that a file can have are one query's.
-        turned = run("scan", str(tree / "many.gif"), "--dihedral", "--json")
+        turned = run("scan", str(tree / "many.gif"), "--effort", "thorough", "--json")
         assert objects(turned.stdout)[0]["verdict"] == "NO_MATCH"
 
         text = run("scan", str(tree / "unknown.png")).stdout

@@ -267,7 +267,7 @@ def test_the_page_shows_every_command() -> None:
         ("token list", "token list"),
         ("match --hash ALGORITHM:DIGEST", "match --hash {hash}"),
         ("hash FILE", "hash {picture}"),
-        ("hash FILE", "hash {picture} --dihedral"),
+        ("hash FILE", "hash {picture} --effort standard"),
         ("hook init", "hook init {chosen} --out {directory}/new.toml"),
         ("hook check FILE", "hook check {picture} --settings {directory}/hook.toml"),
         ("scan PATH", "scan {picture} {list}"),

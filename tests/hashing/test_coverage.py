@@ -12,8 +12,9 @@ from PIL import Image
 from hashhub.hashing import MediaHashes, hash_media
 from hashhub.hashing import coverage as coverage_module
 from hashhub.hashing.coverage import coverage
-from hashhub.model import MAX_HASHES_PER_QUERY, Coverage, Effort, VideoFrame
+from hashhub.model import MAX_HASHES_PER_QUERY, Coverage, Effort, ReasonLine, VideoFrame
 from hashhub.testing.pictures import picture
+from hashhub.trust import AS_THEY_ARE
 
 
 @pytest.mark.parametrize(
@@ -36,37 +37,33 @@ def test_what_was_skipped_of_a_video_is_told(hashed: int, skipped: str | None, t
         skipped=skipped,
     )
     covered = coverage(video, Effort.PLAIN)
-    assert [(gap.code, gap.text) for gap in covered.gaps] == [("FRAMES_SKIPPED", text) for text in told]
+    assert covered.gaps == (*(ReasonLine(code="FRAMES_SKIPPED", text=text) for text in told), AS_THEY_ARE)
 
 
-def told(media: MediaHashes, effort: Effort, *, dihedral: bool = False) -> list[str | None]:
-    covered = coverage(media, effort, dihedral=dihedral)
+def told(media: MediaHashes, effort: Effort) -> list[str | None]:
+    covered = coverage(media, effort)
     assert {gap.code for gap in covered.gaps} <= {"VARIANTS_SKIPPED"}
     return [gap.text for gap in covered.gaps]
 
 
 @pytest.mark.parametrize(
-    ("frames", "dihedral", "text"),
+    ("frames", "text"),
     [
-        (1, False, None),
-        (1, True, None),
-        (4, False, None),
-        (5, False, "only 102 of 112 crops of each frame were looked for: 5 frames share"),
-        (32, False, "only 16 of 112 crops of each frame were looked for: 32 frames share"),
-        (32, True, "no crops of each frame were looked for: 32 frames share"),
+        (1, None),
+        (4, None),
+        (5, "only 102 of 112 crops of each frame were looked for: 5 frames share"),
+        (32, "only 16 of 112 crops of each frame were looked for: 32 frames share"),
     ],
 )
-def test_crops_that_a_picture_of_several_frames_has_no_room_for_are_told(
-    frames: int, dihedral: bool, text: str | None
-) -> None:
+def test_crops_that_a_picture_of_several_frames_has_no_room_for_are_told(frames: int, text: str | None) -> None:
     pages = [picture(seed, (64, 48)) for seed in range(frames)]
     file = io.BytesIO()
     pages[0].save(file, "TIFF", save_all=True, append_images=pages[1:])
     for effort in Effort:
-        media = hash_media(file.getvalue(), dihedral=dihedral, effort=effort)
+        media = hash_media(file.getvalue(), effort=effort)
         query = media.query()
         assert len(query.hashes) + sum(len(v.hashes) for v in query.variants) <= MAX_HASHES_PER_QUERY
-        lines = told(media, effort, dihedral=dihedral)
+        lines = told(media, effort)
         if effort is Effort.THOROUGH and text:
             assert [line and line.startswith(text) for line in lines] == [True]
         else:
@@ -81,16 +78,13 @@ def test_crops_without_the_algorithm_that_hashes_them_are_told() -> None:
         assert bool(told(media, effort)) is (effort is Effort.THOROUGH)
 
 
-def test_variants_of_a_video_are_missed_only_where_they_were_asked_for() -> None:
+def test_variants_that_are_looked_for_in_pictures_alone_are_told_of_a_video() -> None:
     video = replace(
         hash_media(b"text"), not_perceptual=None, video_frames=(VideoFrame(0, 100, b"1" * 32),), frame_count=1,
         frames_hashed=1,
     )  # fmt: skip
-    ending = "were looked for: the frames of a video are looked for as they are"
-    assert told(video, Effort.PLAIN) == told(video, Effort.STANDARD) == []
-    assert told(video, Effort.THOROUGH) == [f"no variants {ending}"]
-    assert told(video, Effort.STANDARD, dihedral=True) == [f"no rotations and flips {ending}"]
-    assert told(video, Effort.THOROUGH, dihedral=True) == [f"no variants and no rotations and flips {ending}"]
+    for effort in Effort:
+        assert told(video, effort) == [AS_THEY_ARE.text]
 
 
 def test_what_is_asked_about_a_picture_has_each_hash_once_in_order() -> None:
@@ -123,10 +117,10 @@ def test_what_was_looked_for_of_a_plain_picture_is_said_as_of_all(monkeypatch: p
     every = pictures()
     changes: list[dict[str, Any]] = [{"skipped": "a film"}, {"variants_skipped": "some"}, {"frame_count": 2}]
     every += [replace(media, **change) for media in every for change in (*changes, {"not_perceptual": "why"})]
-    asked = [(effort, asked, dihedral) for effort in Effort for asked in (None, *Effort) for dihedral in (False, True)]
+    asked = [(effort, asked) for effort in Effort for asked in (None, *Effort)]
 
     def covered() -> list[Coverage]:
-        return [coverage(m, effort, asked=most, dihedral=turned) for m in every for effort, most, turned in asked]
+        return [coverage(m, effort, asked=most) for m in every for effort, most in asked]
 
     said = covered()
     plain = sum(map(coverage_module._is_plain, every))

@@ -118,8 +118,8 @@ class TestAnswers:
         still = picture(4, (200, 150))
         formats = [encoded(still, name) for name in ("JPEG", "BMP", "TIFF", "WEBP", "AVIF", "HEIF", "JPEG2000")]
         for data in (good(), animation, *formats, encoded(still, "JPEG", progressive=True), b"text", b""):
-            for dihedral in (False, True):
-                assert hashed(pool, data, dihedral=dihedral) == hash_media(data, dihedral=dihedral)
+            for effort in Effort:
+                assert hashed(pool, data, effort=effort) == hash_media(data, effort=effort)
         for data in (good()[:900], costly(), b"\xff\x0a and then JPEG XL"):
             with pytest.raises(HashHubError) as alone:
                 hash_media(data, limits=Limits(max_pixels=1 << 20))
@@ -173,7 +173,7 @@ class TestOpenFiles:
             path.write_bytes(data)
             with path.open("rb") as file:
                 file.read(10)  # where it stands does not matter
-                assert hashed(pool, file, dihedral=True) == hash_media(data, dihedral=True)
+                assert hashed(pool, file, effort=Effort.THOROUGH) == hash_media(data, effort=Effort.THOROUGH)
                 assert hashed(pool, file) == hash_media(data)  # it can be asked for again
         for data, reason in ((good()[:900], Reason.UNREADABLE_MEDIA), (good() * 9, Reason.MEDIA_TOO_LARGE)):
             path.write_bytes(data)
@@ -225,7 +225,7 @@ class TestOpenFiles:
             return hashes
 
         monkeypatch.setattr(protocol, "hash_media", meanwhile)
-        task = protocol.Task(dihedral=False, effort=Effort.PLAIN, limits=Limits())
+        task = protocol.Task(effort=Effort.PLAIN, limits=Limits())
         if change == "is read only":
             assert protocol._of_file(path.open("rb"), task) == hash_media(path)
             return
@@ -300,7 +300,7 @@ class TestLimits:
         is_wanted = threading.Event()
         is_wanted.set()
         with ThreadPoolExecutor(1) as thread:
-            slow = thread.submit(hashed, pool, costly(), dihedral=True, is_wanted=is_wanted.is_set)
+            slow = thread.submit(hashed, pool, costly(), effort=Effort.THOROUGH, is_wanted=is_wanted.is_set)
             eventually(lambda: pool.calls == 1)
             for n in range(5):
                 assert hashed(pool, encoded(picture(n, (64, 48)))).frames
@@ -318,7 +318,7 @@ class TestCallersWhoHaveGone:
         looks = iter([True] * 3)
         with pool.room() as place:
             with pytest.raises(Unavailable) as stopped:
-                place.hash(costly(), dihedral=True, is_wanted=lambda: next(looks, False))
+                place.hash(costly(), effort=Effort.THOROUGH, is_wanted=lambda: next(looks, False))
             assert 0 < place.cpu_seconds < 10
         assert stopped.value.reason is Reason.DEADLINE_EXCEEDED
         assert not is_alive(child)
@@ -329,7 +329,7 @@ class TestCallersWhoHaveGone:
         is_wanted = threading.Event()
         is_wanted.set()
         with ThreadPoolExecutor(1) as thread:
-            slow = thread.submit(hashed, pool, costly(), dihedral=True, is_wanted=is_wanted.is_set)
+            slow = thread.submit(hashed, pool, costly(), effort=Effort.THOROUGH, is_wanted=is_wanted.is_set)
             eventually(pool._children.empty)
             looks = iter([True] * 3)
             with pytest.raises(Unavailable) as stopped:
@@ -362,7 +362,7 @@ class TestEndings:
         hashed(pool, good())
         (child,) = processes(template_of(pool))
         with ThreadPoolExecutor(2) as threads:
-            lost = threads.submit(hashed, pool, costly(), dihedral=True)
+            lost = threads.submit(hashed, pool, costly(), effort=Effort.THOROUGH)
             eventually(pool._children.empty)
             waiting = threads.submit(hashed, pool, good())
             os.kill(child, number)
@@ -415,7 +415,7 @@ class TestEndings:
     def test_a_file_in_progress_when_the_pool_closes_is_unavailable(self, new_pool: Callable[..., MediaPool]) -> None:
         pool = new_pool()
         with ThreadPoolExecutor(1) as thread:
-            slow = thread.submit(hashed, pool, costly(), dihedral=True)
+            slow = thread.submit(hashed, pool, costly(), effort=Effort.THOROUGH)
             eventually(lambda: pool._children.empty() and pool._template._process is not None)
             eventually(lambda: bool(processes(template_of(pool))))
             pool.close()
@@ -428,10 +428,11 @@ class TestEndings:
             "import sys, threading, time\n"
             "from hashhub.hashing import Limits\n"
             "from hashhub.hashing.pool import MediaPool\n"
+            "from hashhub.model import Effort\n"
             "pool = MediaPool(children=2, max_queued=9, seconds=600, memory_bytes=1 << 32, limits=Limits())\n"
             "data = sys.stdin.buffer.read()\n"
             "def ask():\n"
-            "    with pool.room() as place: place.hash(data, dihedral=True)\n"
+            "    with pool.room() as place: place.hash(data, effort=Effort.THOROUGH)\n"
             "threading.Thread(target=ask, daemon=True).start()\n"
             "while pool._template._process is None or not pool._template._generation: time.sleep(0.01)\n"
             "print(pool._template._process.pid, flush=True); time.sleep(600)\n"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hashhub.hashes import ALGORITHMS, Hash
-from hashhub.hashing import MediaHashes, hash_media, variants
+from hashhub.hashing import MediaHashes, Transform, hash_media, variants
 from hashhub.hashing.pdq import compute
 from hashhub.hashing.variants import (
     BORDER_REMOVED,
@@ -23,6 +23,7 @@ from hashhub.hashing.variants import (
     MIRROR_PAD,
     MOST_BOXES,
     MOST_WINDOWS,
+    TURNED_BOX,
     WINDOWS,
     Box,
     Window,
@@ -31,7 +32,7 @@ from hashhub.hashing.variants import (
     windows_a_frame,
 )
 from hashhub.hygiene import MIN_PDQ_QUALITY
-from hashhub.model import MAX_HASHES_PER_QUERY, Effort
+from hashhub.model import MAX_HASHES_PER_QUERY, TURNS, Effort
 from hashhub.testing import screens
 from hashhub.testing.pictures import picture
 
@@ -112,7 +113,7 @@ def test_no_shape_of_picture_is_an_error(width: int, height: int, kind: str) -> 
         case "ramp":
             pixels[:] = np.linspace(0, 255, width, dtype=np.uint8)[None, :, None]
     derived = list(derive(Image.fromarray(pixels), MOST_WINDOWS))
-    assert len(derived) <= MOST_BOXES + MOST_WINDOWS
+    assert len(derived) <= 8 * MOST_BOXES + MOST_WINDOWS
     assert sum(d.name in {BORDER_REMOVED, CONTENT_BOX} for d in derived) <= MOST_BOXES
     assert sum(d.name == BORDER_REMOVED for d in derived) <= 1
     assert all(d.quality >= MIN_PDQ_QUALITY for d in derived)
@@ -204,25 +205,25 @@ def test_a_window_that_is_larger_sees_the_picture_mirrored_at_its_edges(shown: I
     assert distance(int.from_bytes(digest.tobytes()), pdq(Image.fromarray(padded))) <= 22
 
 
-@pytest.mark.parametrize("dihedral", [False, True])
 @pytest.mark.parametrize("frames", [1, 2, 5, 32])
-def test_all_hashes_of_a_file_fit_in_a_query(frames: int, dihedral: bool) -> None:
-    algorithms, readings = 3, 1
-    a_frame = algorithms * ((8 if dihedral else 1) + readings) + MOST_BOXES + windows_a_frame(frames, dihedral=dihedral)
+def test_all_hashes_of_a_file_fit_in_a_query_and_turns_take_no_window_away(frames: int) -> None:
+    algorithms, readings = 3, 2
+    a_frame = algorithms * (8 + readings) + 8 * MOST_BOXES + windows_a_frame(frames)
     assert 3 + frames * a_frame <= MAX_HASHES_PER_QUERY
-    assert windows_a_frame(1, dihedral=dihedral) == MOST_WINDOWS
+    assert windows_a_frame(frames) == min(MOST_WINDOWS, 512 // frames)
 
 
 def test_effort_decides_what_is_derived() -> None:
     framed = screens.border(PHOTOGRAPHS[0], Random(1))
     plain, standard, thorough = (hash_media(encoded(framed), effort=effort) for effort in Effort)
     assert names(plain) == set()
-    assert names(standard) == {BORDER_REMOVED}
-    assert names(thorough) == {BORDER_REMOVED, CROP, MIRROR_PAD}
+    assert names(standard) == {*TURNS, BORDER_REMOVED, TURNED_BOX}
+    assert names(thorough) == {*TURNS, BORDER_REMOVED, TURNED_BOX, CROP, MIRROR_PAD}
     assert plain.query().hashes == standard.query().hashes == thorough.query().hashes, "the upload's own stay apart"
-    (variant,) = standard.query().variants
-    assert variant.variant == BORDER_REMOVED
-    assert [h.algorithm for h in variant.hashes] == ["PDQ"]
+    variant = next(v for v in standard.query().variants if v.variant == BORDER_REMOVED)
+    assert {h.algorithm for v in standard.query().variants for h in v.hashes} == {"PDQ"}
+    of_turns = {h.algorithm for v in thorough.query().variants if v.variant in TURNS for h in v.hashes}
+    assert of_turns == {"PDQ", "PHASH", "DHASH"}
     within = ALGORITHMS["PDQ"].default_max_distance
     assert within is not None
     assert distance(variant.hashes[0], pdq(PHOTOGRAPHS[0])) <= within
@@ -232,7 +233,18 @@ def test_effort_decides_what_is_derived() -> None:
 
 def test_without_pdq_no_variant_is_derived() -> None:
     framed = screens.border(PHOTOGRAPHS[0], Random(1))
-    assert names(hash_media(encoded(framed), algorithms=("PHASH", "MD5"), effort=Effort.THOROUGH)) == set()
+    assert names(hash_media(encoded(framed), algorithms=("PHASH", "MD5"), effort=Effort.STANDARD)) == set()
+    assert names(hash_media(encoded(framed), algorithms=("PHASH", "MD5"), effort=Effort.THOROUGH)) == TURNS
+
+
+@pytest.mark.parametrize("turn", Transform)
+def test_a_picture_that_was_turned_and_put_in_a_border_is_found(turn: Transform) -> None:
+    turned = PHOTOGRAPHS[0].transpose(Image.Transpose[turn.name])
+    for shown, name in ((turned, None), (screens.border(turned, Random(1)), TURNED_BOX)):
+        variants = hash_media(encoded(shown), effort=Effort.STANDARD).query().variants
+        near = {v.variant for v in variants for h in v.hashes if distance(h, pdq(PHOTOGRAPHS[0])) <= WITHIN}
+        assert len(near) == 1
+        assert near <= ({name} if name else TURNS)
 
 
 def test_each_frame_of_an_animation_has_its_border_taken_off() -> None:

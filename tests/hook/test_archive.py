@@ -303,7 +303,7 @@ def test_a_case_is_looked_for_by_what_a_scan_has_hashed_and_beside_one(archive: 
         archive.put("b.jpg", content)
         records = Records(Path(settings.data))
         cases = Cases(records, settings.case)
-        item = item_of(hash_media(content, effort=Effort.STANDARD, dihedral=True))
+        item = item_of(hash_media(content, effort=Effort.STANDARD))
         case = opened(cases, item).name
         look = partial(scan_for_case, settings, cases, case, place=archive.place.url, actor="ann")
         found = look(stored_in(archive.place, settings.max_bytes))
@@ -337,7 +337,7 @@ def test_an_object_that_both_scans_look_at_is_in_the_queue_once(
 
     records = Records(Path(settings.data))
     cases = Cases(records, settings.case)
-    case = opened(cases, item_of(hash_media(listed.known, effort=Effort.STANDARD, dihedral=True))).name
+    case = opened(cases, item_of(hash_media(listed.known, effort=Effort.STANDARD))).name
     look = partial(scan_for_case, settings, cases, case, place=place.url, actor="ann")
     [stored] = stored_in(place, settings.max_bytes)
     assert isinstance(stored, CaseStored)

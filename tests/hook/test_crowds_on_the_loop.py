@@ -285,7 +285,7 @@ def test_two_loops_and_a_thread_share_one_child(hook: Hook, listed: Listed) -> N
 
 
 def test_a_miss_that_is_told_at_once_is_what_the_judge_says(hook: Hook, listed: Listed) -> None:
-    known = hash_media(listed.known, dihedral=True, effort=Effort.STANDARD)
+    known = hash_media(listed.known, effort=Effort.STANDARD)
     [pdq] = [h for h in known.frames[0].hashes if h.algorithm == "PDQ"]
     judge_miss = hook._examiner._judge_miss
     assert judge_miss is not None

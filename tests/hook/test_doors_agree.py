@@ -32,10 +32,11 @@ def small(seed: int) -> Clip:
     return clip(seed, seconds=8, size=(160, 120))
 
 
-def still(video: Clip, *, border: int = 0) -> bytes:
+def still(video: Clip, *, border: int = 0, turn: Image.Transpose | None = None) -> bytes:
     """A PNG of one of the clip's frames."""
     out = io.BytesIO()
     shown = Image.fromarray(np.ascontiguousarray(video.frames[_SHOWN])).resize((640, 480), Image.Resampling.BICUBIC)
+    shown = shown if turn is None else shown.transpose(turn)
     ImageOps.expand(shown, border=border, fill="black").save(out, "PNG")
     return out.getvalue()
 
@@ -54,6 +55,9 @@ FILES: Final = (
     File("the same, trimmed", lambda: encoded(ALTERATIONS["trimmed"](small(1))), 0, 0),
     File("a picture out of a listed clip", lambda: still(small(2)), 0, 1),
     File("the same in a border", lambda: still(small(2), border=60), 0, 1),
+    File("a listed picture, mirrored", lambda: still(small(1), turn=Image.Transpose.FLIP_LEFT_RIGHT), 1, 0),
+    File("the same, turned in a border", lambda: still(small(1), turn=Image.Transpose.ROTATE_90, border=60), 1, 0),
+    File("a picture out of a listed clip, mirrored", lambda: still(small(2), turn=Image.Transpose.TRANSPOSE), 0, 1),
     File("a listed clip, scaled", lambda: encoded(ALTERATIONS["scaled"](small(2))), 0, 1),
     File("a listed clip within another", lambda: encoded(ALTERATIONS["inserted"](small(2))), 0, 1),
     File("a picture that is listed as benign and a frame of what is listed", lambda: still(small(3)), 1, 1),

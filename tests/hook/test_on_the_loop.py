@@ -87,7 +87,7 @@ def test_a_case_stops_the_next_upload(hook: Hook, threads: ThreadPoolExecutor, s
     assert asyncio.run(deciding(hook, threads, jpeg(104))).action is Action.ALLOW
     records = Records(Path(settings.data))  # as another process has them
     try:
-        item = item_of(hash_media(content, dihedral=True, effort=Effort.STANDARD))
+        item = item_of(hash_media(content, effort=Effort.STANDARD))
         case = Cases(records, settings.case).open(
             item,
             purpose=CasePurpose.INTIMATE_IMAGE,

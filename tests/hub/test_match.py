@@ -20,6 +20,7 @@ from hashhub.hub import Hub, match
 from hashhub.matcher import CircuitBreaker
 from hashhub.model import (
     TLP,
+    Effort,
     Marking,
     MatchOptions,
     MediaResult,
@@ -394,8 +395,8 @@ class TestMedia:
         desk.contribute("alpha/list", item(1, hashes=hashes, quality=100))
         return desk
 
-    def ask(self, hub: Hub, content: bytes, *, dihedral: bool = False, single: bool = False) -> MediaResult:
-        options = MatchOptions(policy="any", dihedral=dihedral)
+    def ask(self, hub: Hub, content: bytes, *, effort: Effort = Effort.STANDARD, single: bool = False) -> MediaResult:
+        options = MatchOptions(policy="any", effort=effort)
         return hub.match.media(PLATFORM, [("upload", content)], options, single=single)[0][0]
 
     def test_a_re_encoded_picture_is_found(self, knowing: Desk, original: Image.Image) -> None:
@@ -405,10 +406,12 @@ class TestMedia:
         assert {h.algorithm for h in answer.hashes} == {"MD5", "SHA1", "SHA256", "PDQ", "PHASH", "DHASH"}
         assert self.ask(knowing.hub, _bytes(picture(12))).result.verdict is Verdict.NO_MATCH
 
-    def test_a_turned_picture_is_found_when_asked_for(self, knowing: Desk, original: Image.Image) -> None:
+    def test_a_turned_picture_is_found_unless_plain_files_are_asked_for(
+        self, knowing: Desk, original: Image.Image
+    ) -> None:
         turned = _bytes(original.transpose(Image.Transpose.ROTATE_90))
-        assert self.ask(knowing.hub, turned).result.verdict is Verdict.NO_MATCH
-        assert self.ask(knowing.hub, turned, dihedral=True).result.verdict is Verdict.MATCH
+        assert self.ask(knowing.hub, turned, effort=Effort.PLAIN).result.verdict is Verdict.NO_MATCH
+        assert self.ask(knowing.hub, turned).result.verdict is Verdict.MATCH
 
     def test_one_frame_of_an_animation_is_enough(self, knowing: Desk, original: Image.Image) -> None:
         frames = [picture(n).quantize() for n in (20, 21)]

@@ -138,7 +138,7 @@ class TestVerdicts:
             assert ask(desk, digest("PDQ", 99), as_stored=digest("PDQ", 1), policy=policy).verdict is Verdict.BENIGN
             answer = ask(desk, digest("PDQ", 99), content_box=digest("PDQ", 1), policy=policy)
             assert answer.verdict is Verdict.NO_MATCH
-            assert [r.code for r in answer.reasons] == [ReasonCode.BENIGN_SET]
+            assert [r.code for r in answer.reasons] == [ReasonCode.BENIGN_SET, ReasonCode.VARIANTS_SKIPPED]
 
     def test_what_is_explained_is_what_is_answered(self, listed: Desk) -> None:
         query = Query(hashes=(digest("PDQ", 99),), variants=(VariantHashes("crop", (digest("PDQ", 1),)),))
@@ -363,9 +363,9 @@ def watched() -> Callable[[Hub], Asked]:
         asked: Asked = []
         hash_ = hub.match.media_pool._hash
 
-        def noted(content: Any, is_wanted: Callable[[], bool], *, dihedral: bool, effort: Effort) -> Any:
+        def noted(content: Any, is_wanted: Callable[[], bool], *, effort: Effort) -> Any:
             asked.append((content, effort))
-            return hash_(content, is_wanted, dihedral=dihedral, effort=effort)
+            return hash_(content, is_wanted, effort=effort)
 
         hub.match.media_pool._hash = noted  # type: ignore[method-assign]
         return asked
@@ -441,10 +441,10 @@ class TestEffort:
         watched(hub)
         hash_ = hub.match.media_pool._hash
 
-        def costly(content: bytes, is_wanted: Callable[[], bool], *, dihedral: bool, effort: Effort) -> Any:
+        def costly(content: bytes, is_wanted: Callable[[], bool], *, effort: Effort) -> Any:
             if effort is Effort.THOROUGH:
                 raise LimitExceeded("too long", reason=Reason.MEDIA_TOO_COSTLY)
-            return hash_(content, is_wanted, dihedral=dihedral, effort=effort)
+            return hash_(content, is_wanted, effort=effort)
 
         monkeypatch.setattr(hub.match.media_pool, "_hash", costly)
         first, second = media(hub, LISTED, OTHER, effort=Effort.THOROUGH)
@@ -461,14 +461,14 @@ class TestCoverage:
         hub = open_hub()
         watched(hub)
         turned = _bytes(picture(11).transpose(Image.Transpose.ROTATE_90))
-        (answer,) = media(hub, turned, dihedral=True)
+        (answer,) = media(hub, turned)
         covered = answer.coverage
         assert covered.algorithms == ("MD5", "SHA1", "SHA256", "PDQ", "PHASH", "DHASH")
         assert (covered.frame_count, covered.frames_hashed, covered.gaps) == (1, 1, ())
         assert "rotate-270" in covered.variants
         assert answer.result.verdict is Verdict.MATCH
         assert answer.result.matches[0].variant == "rotate-270"
-        (answer,) = media(hub, turned, dihedral=True, policy="block")
+        (answer,) = media(hub, turned, policy="block")
         assert answer.result.verdict is Verdict.REVIEW
 
     def test_no_match_never_stands_alone_where_something_was_left_out(self, open_hub: Open) -> None:

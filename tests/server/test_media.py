@@ -63,7 +63,9 @@ def encoded(image: Image.Image) -> bytes:
 
 
 def request(content: bytes) -> v1.MatchMediaRequest:
-    return v1.MatchMediaRequest(media=v1.Media(content=content), options=v1.MatchOptions(policy="any", dihedral=True))
+    return v1.MatchMediaRequest(
+        media=v1.Media(content=content), options=v1.MatchOptions(policy="any", effort=v1.EFFORT_THOROUGH)
+    )
 
 
 def ask(served: Served, content: bytes) -> v1.MediaResult:
@@ -147,7 +149,7 @@ def test_a_file_that_was_stopped_is_never_clean(serve_hub: Serve, monkeypatch: p
             media=[
                 v1.Media(label=name, content=data) for name, data in (("a", good()), ("b", costly()), ("c", good()))
             ],
-            options=v1.MatchOptions(policy="any", dihedral=True),
+            options=v1.MatchOptions(policy="any", effort=v1.EFFORT_THOROUGH),
         ),
         v1.BatchMatchMediaResponse,
     )
@@ -159,7 +161,7 @@ def test_a_file_that_was_stopped_is_never_clean(serve_hub: Serve, monkeypatch: p
 
 def test_over_http_too_media_leave_threads_for_others(serve_hub: Serve) -> None:
     served = serve_hub(threads=4, media_workers=1, max_queued_media=2, media_seconds=3)
-    options = {"policy": "any", "dihedral": True}
+    options = {"policy": "any", "effort": "EFFORT_THOROUGH"}
     body = json.dumps({"media": {"content": base64.b64encode(costly()).decode()}, "options": options})
     query = json.dumps({"query": {"hashes": [{"algorithm": "MD5", "digest": "A" * 22 + "=="}]}, "options": options})
     headers = {"content-type": "application/json"} | dict(served.metadata())

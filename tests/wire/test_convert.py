@@ -16,6 +16,7 @@ from hashhub import item, v1, wire
 from hashhub.errors import HashHubError, InvalidArgument
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.model import (
+    MAX_HASHES_PER_QUERY,
     NO_FLAGS,
     TLP,
     Action,
@@ -297,7 +298,6 @@ options = st.builds(
     policy=texts,
     max_distances=st.dictionaries(st.sampled_from(sorted(ALGORITHMS)), int32s, max_size=3),
     match_limit=st.integers(1, 1000),
-    dihedral=st.booleans(),
     effort=st.sampled_from(Effort),
 )
 reasons = st.builds(ReasonLine, code=filled, clause=texts, text=texts, entries=tuples(entry_names))
@@ -621,13 +621,13 @@ def test_what_a_query_of_variants_and_frames_may_hold() -> None:
     def frames(*given: tuple[int, int, bytes]) -> v1.Query:
         return v1.Query(frames=[v1.VideoFrame(offset_ms=at, quality=q, digest=d) for at, q, d in given])
 
-    whole = variants(*[(f"x-{i}", [pdq]) for i in range(32)], own=992)
+    whole = variants(*[(f"x-{i}", [pdq]) for i in range(32)], own=MAX_HASHES_PER_QUERY - 32)
     long = frames(*[(i, 100, bytes(32)) for i in range(20_000)])
     assert len(wire.queries_from_pb(_batch([whole]))[0].variants) == 32
     assert len(wire.query_from_pb(long).frames) == 20_000
     wrong = [
         variants(*[(f"x-{i}", [pdq]) for i in range(33)]),
-        variants(("crop", [pdq] * 1024)),
+        variants(("crop", [pdq] * MAX_HASHES_PER_QUERY)),
         variants(("Crop", [pdq]), ("", [pdq]), ("none", [pdq]), ("a" * 64, [pdq])),
         variants(("crop", [pdq, v1.Hash(algorithm="PDQ", digest=bytes(31))])),
         frames((5, 100, bytes(32)), (4, 100, bytes(32)), (3, 100, bytes(32))),
@@ -668,7 +668,7 @@ def test_a_query_needs_a_hash_and_not_too_many() -> None:
     queries = [
         v1.Query(hashes=[good]),
         v1.Query(),
-        v1.Query(hashes=[good] * 1025),
+        v1.Query(hashes=[good] * (MAX_HASHES_PER_QUERY + 1)),
         v1.Query(hashes=[good], label="x" * 2000),
     ]
     assert _violations(lambda: wire.queries_from_pb(_batch(queries))) == {

@@ -30,4 +30,4 @@ def cases(records: Records) -> Cases:
 
 @pytest.fixture(scope="module")
 def item() -> Item:
-    return item_of(hash_media(jpeg(SEED), dihedral=True, effort=Effort.STANDARD))
+    return item_of(hash_media(jpeg(SEED), effort=Effort.STANDARD))

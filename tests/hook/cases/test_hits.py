@@ -69,7 +69,7 @@ class TestCopies:
 
     def test_a_flat_picture_stops_that_file_and_no_other_flat_one(self, cases: Cases) -> None:
         flat = encoded(Image.new("RGB", (300, 200), (200, 200, 200)))
-        reported = item_of(hash_media(flat, dihedral=True, effort=Effort.STANDARD))
+        reported = item_of(hash_media(flat, effort=Effort.STANDARD))
         case = opened(cases, reported)
         assert case.exact_only
         assert any("PDQ" in line for line in case.not_searched)
@@ -79,14 +79,14 @@ class TestCopies:
             assert not index.hits(query(encoded(Image.new("RGB", (300, 200), colour))))
 
     def test_the_film_of_a_reported_motion_photo_is_said_not_to_be_looked_for(self, cases: Cases) -> None:
-        case = opened(cases, item_of(hash_media(jpeg(SEED) + MP4, dihedral=True, effort=Effort.STANDARD)))
+        case = opened(cases, item_of(hash_media(jpeg(SEED) + MP4, effort=Effort.STANDARD)))
         assert not case.exact_only
         assert any("motion photo" in line for line in case.not_searched)
         assert cases.get(case.name).not_searched == case.not_searched
         record = cases.record(case.name)
         assert record.case.not_searched == case.not_searched
         assert "- not looked for: the film behind the picture" in page(record)
-        assert not opened(cases, item_of(hash_media(jpeg(7), dihedral=True, effort=Effort.STANDARD))).not_searched
+        assert not opened(cases, item_of(hash_media(jpeg(7), effort=Effort.STANDARD))).not_searched
 
     def test_frames_that_were_not_hashed_are_said_not_to_be_looked_for(self, cases: Cases) -> None:
         frames = [picture(seed, (64, 48)) for seed in range(5)]
@@ -119,7 +119,7 @@ class TestPicturesAndVideos:
     """A still taken from a video, and a video that shows a picture."""
 
     def test_a_video_that_shows_the_picture_of_a_case_is_held(self, cases: Cases) -> None:
-        case = opened(cases, item_of(hash_media(still(footage()), dihedral=True, effort=Effort.STANDARD)))
+        case = opened(cases, item_of(hash_media(still(footage()), effort=Effort.STANDARD)))
         index = CaseIndex(cases)
         [hit] = index.hits(query(film()))
         assert (hit.case, hit.action, hit.algorithm, hit.variant) == (case.name, Action.HOLD, "PDQ", "frame")
