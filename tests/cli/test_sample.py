@@ -42,7 +42,7 @@ def test_altered_pictures_are_found_and_videos_are_written_where_they_are_asked_
     for name, variant in (("border", "border-removed"), ("screenshot", "content-box"), ("turned", "as-stored")):
         query = hash_media(tmp_path / f"altered/{name}.jpg", algorithms=["PDQ"], effort=Effort.STANDARD).query()
         near = {v.variant for v in query.variants for h in v.hashes if distance(h, listed) <= 31}
-        assert near == {variant}
+        assert variant in near
         assert distance(query.hashes[0], listed) > 31
     videos = list((tmp_path / "videos").iterdir())
     assert len(videos) == 7
