@@ -64,7 +64,7 @@ def encoded(image: Image.Image) -> bytes:
 
 def request(content: bytes) -> v1.MatchMediaRequest:
     return v1.MatchMediaRequest(
-        media=v1.Media(content=content), options=v1.MatchOptions(policy="any", effort=v1.EFFORT_THOROUGH)
+        media=v1.Media(content=content), options=v1.MatchOptions(policy="any", effort=v1.Effort.EFFORT_THOROUGH)
     )
 
 
@@ -149,7 +149,7 @@ def test_a_file_that_was_stopped_is_never_clean(serve_hub: Serve, monkeypatch: p
             media=[
                 v1.Media(label=name, content=data) for name, data in (("a", good()), ("b", costly()), ("c", good()))
             ],
-            options=v1.MatchOptions(policy="any", effort=v1.EFFORT_THOROUGH),
+            options=v1.MatchOptions(policy="any", effort=v1.Effort.EFFORT_THOROUGH),
         ),
         v1.BatchMatchMediaResponse,
     )
