@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import compress
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -64,11 +65,12 @@ class StatedEntries(NamedTuple):
     """Visible entries as columns, in no order.
 
     ids: int64[n]; states: codes, uint8[n]; statements: uint8[n, STATEMENT_BYTES]; meanings: what classifications are,
-    as (scheme, value), or None; meaning_of: the number of each one's, int64[n]; are_undecided: bool[n]; shapes: the
-    packed hashes as `packing.cut` gives them.
+    as (scheme, value), or None; meaning_of: the number of each one's, int64[n]; are_undecided: bool[n]; reasons: of
+    their state; shapes: the packed hashes as `packing.cut` gives them.
 
-    Of those whose rows were not read there are no `external_ids` and no `shapes`: `keys_of` reads them. Of those that
-    `keys_of` gives there are no `statements`, and neither meanings nor whether they are undecided.
+    Of those whose rows were not read, which are ACTIVE, there are no `reasons`, no `external_ids` and no `shapes`:
+    `keys_of` reads them. Of those that `keys_of` gives there are no `statements`, and neither meanings nor whether they
+    are undecided.
     """
 
     ids: NDArray[np.int64]
@@ -76,6 +78,7 @@ class StatedEntries(NamedTuple):
     meanings: Sequence[tuple[str, str] | None]
     meaning_of: NDArray[np.int64]
     are_undecided: NDArray[np.bool_]
+    reasons: Sequence[tuple[str, ...]]
     statements: NDArray[np.uint8]
     external_ids: Sequence[str] | None
     shapes: Shapes
@@ -102,6 +105,7 @@ class StatedEntries(NamedTuple):
             self.meanings,
             self.meaning_of[chosen],
             self.are_undecided[chosen],
+            list(compress(self.reasons, chosen)),
             np.compress(chosen, self.statements, axis=0),  # an eighth of what indexing takes
             None if external_ids is None else [external_ids[i] for i in np.flatnonzero(chosen).tolist()],
             [(shape, places[at[chosen[at]]], matrix[chosen[at]]) for shape, at, matrix in self.shapes],
@@ -272,6 +276,7 @@ class Comparison:
             meanings=self._meanings(keys.tolist()),
             meaning_of=meaning_of,
             are_undecided=np.zeros(count, np.bool_),
+            reasons=(),
             statements=np.compress(is_plain, digests, axis=0),
             external_ids=None,
             shapes=(),
@@ -370,14 +375,14 @@ class Comparison:
         shapes = list(cut([row[5] for row in rows]))
         ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
         states = np.fromiter((WITHDRAWN if row[0] in outstanding else row[1] for row in rows), np.uint8, len(rows))
+        reasons = [unpack_reasons(row[7]) for row in rows]
         return StatedEntries(
             ids=ids,
             states=states,
             meanings=self._meanings(list(number)),
             meaning_of=np.fromiter((number[row[3]] for row in rows), np.int64, len(rows)),
-            are_undecided=np.fromiter(
-                (Code.UNCLASSIFIED in unpack_reasons(row[7]) for row in rows), np.bool_, len(rows)
-            ),
+            are_undecided=np.fromiter((Code.UNCLASSIFIED in each for each in reasons), np.bool_, len(rows)),
+            reasons=reasons,
             statements=_statements(rows, shapes)
             if with_statements
             else np.zeros((len(rows), STATEMENT_BYTES), np.uint8),

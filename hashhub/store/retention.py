@@ -215,11 +215,15 @@ class Retentions:
             )
 
     def _unchanged(self, c: Connection, import_key: int) -> NDArray[np.int64]:
-        """Return the entries that an import found unchanged."""
+        """Return the entries that an import found unchanged, those that go on waiting in quarantine included."""
         code = s.DISPOSITIONS[Disposition.UNCHANGED]
         f = s.finding
+        waiting = sa.select(f.c.entry).where(
+            f.c["import"] == import_key, f.c.disposition == s.DISPOSITIONS[Disposition.QUARANTINED], f.c.entry > 0
+        )
         details = c.execute(sa.select(f.c.detail).where(f.c["import"] == import_key, f.c.disposition == code)).scalars()
         single = [int(m[1]) for text in details if (m := _STATED.search(text))]
+        single += c.execute(waiting).scalars()
         return np.concatenate([np.array(single, np.int64), *named_entries(c, import_key, Disposition.UNCHANGED)])
 
 

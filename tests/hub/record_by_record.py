@@ -57,10 +57,20 @@ class Item:
         self.earlier: list[Entry] = []
         self.held = ""
         self.twin: Entry | None = None
+        self.is_held = False
+
+    @property
+    def waits_as_before(self) -> bool:
+        return self.outcome is QUARANTINED and self.twin is not None and self.twin.state is EntryState.QUARANTINED
 
     @property
     def becomes_entry(self) -> bool:
-        return self.outcome in {ACCEPTED, QUARANTINED}
+        return self.outcome in {ACCEPTED, QUARANTINED} and not self.waits_as_before
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        reasons = (*self.said.reasons, *(code for code, _ in self.why)) if self.outcome is QUARANTINED else ()
+        return tuple(dict.fromkeys(map(str, (*reasons, "UNCLASSIFIED") if self.is_undecided else reasons)))
 
     @property
     def name(self) -> str:
@@ -147,6 +157,7 @@ class Model:
             else:
                 text = "an operator put this item into quarantine; it waits there until an operator releases it"
                 item.quarantine("QUARANTINED_BY_OPERATOR", text)
+                item.is_held = True
 
     def expect_values(self) -> None:
         scheme, purpose = self.scheme, self.hash_set.purpose
@@ -297,7 +308,10 @@ class Model:
             self.kept.add(item.twin.id)
             replaced |= {e.id for e in live if e.id > item.twin.id and e.state is EntryState.QUARANTINED}
         for item in self.items:
-            if item.twin is not None:
+            if item.waits_as_before and item.twin is not None:
+                item.held = ""
+                item.why.append(("", f"{item.twin.name} has stated this before, and waits as before"))
+            elif item.twin is not None:
                 item.outcome = Disposition.UNCHANGED
                 item.why = [("IDENTICAL_ENTRY", f"entry {item.twin.name} already states exactly this")]
         self.superseded = replaced - self.kept
@@ -307,8 +321,10 @@ class Model:
     def is_identical(self, entry: Entry, item: Item) -> bool:
         stated = self.values.classification(Kind.of(item.record))
         known = entry.classification
+        waits = item.outcome is QUARANTINED and (item.is_held or set(entry.reasons) == set(item.reasons))
         return (
-            (known and (known.scheme, known.value)) == (stated and (stated.scheme, stated.value))
+            (entry.state is EntryState.ACTIVE or waits)
+            and (known and (known.scheme, known.value)) == (stated and (stated.scheme, stated.value))
             and ("UNCLASSIFIED" in entry.reasons) == item.is_undecided
             and set(entry.hashes) == set(item.record.hashes)
             and all(_at(entry, f.entry_path) == getattr(item.record, f.name) for f in COMPARED)
@@ -346,12 +362,9 @@ class Model:
         written = []
         for item in self.items:
             if item.becomes_entry:
-                reasons = (*item.said.reasons, *(code for code, _ in item.why)) if item.outcome is QUARANTINED else ()
-                if item.is_undecided:
-                    reasons = (*reasons, "UNCLASSIFIED")
                 state = EntryState.ACTIVE if item.outcome is ACCEPTED else EntryState.QUARANTINED
                 hashes = frozenset(item.record.hashes)
-                written.append((item.record.position, state, hashes, tuple(dict.fromkeys(map(str, reasons)))))
+                written.append((item.record.position, state, hashes, item.reasons))
         return written
 
     def counts(self) -> Counts:
@@ -375,6 +388,8 @@ class Model:
         entry = first_entry
         for item in self.items:
             number = entry if item.becomes_entry else 0
+            if item.waits_as_before and item.twin is not None:
+                number = item.twin.id
             if item.outcome is not ACCEPTED:
                 says = item.outcome in {Disposition.REJECTED, QUARANTINED}
                 why = (item.grounds if says else []) + item.why

@@ -264,7 +264,10 @@ class TestAnOperatorsQuarantine:
         assert waiting.known(1) == [1]
 
     def test_the_same_list_again_finds_nothing_new(self, waiting: Desk) -> None:
-        assert waiting.contribute("alpha/list", item(1, external_id="id-1")).counts.unchanged == 1
+        (entry,) = waiting.entries("alpha/list")
+        done = waiting.contribute("alpha/list", item(1, external_id="id-1"))
+        assert (done.counts.quarantined, done.counts.unchanged, done.counts.superseded) == (1, 0, 0)
+        assert [f.entry_id for f in waiting.report(done)] == [entry.id]
 
     @pytest.mark.parametrize("how", ["by hand", "by the source"])
     def test_withdrawing_it_and_stating_it_again_does_not_shed_it(self, waiting: Desk, how: str) -> None:

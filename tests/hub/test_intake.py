@@ -48,7 +48,7 @@ from hashhub_connectors.ncmec_xml import NAMESPACE, NCMECXML
 from hashhub_connectors.stopncii import StopNCII
 from hashhub_connectors.threatexchange import ThreatExchange
 from hashhub_connectors.vics import VICS
-from tests.hub.conftest import OPERATOR, Desk, digest, item, near, writer
+from tests.hub.conftest import OPERATOR, Desk, digest, item, near, total, writer
 
 CONFLICT = ["CONFLICTING_CATEGORIES"]
 V20 = "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/US/$metadata#Media"
@@ -735,3 +735,79 @@ class TestUnlikeHashes:
         desk.hash_set("alpha/list")
         frames = tuple(VideoFrame(1000 * n, 90, digest("PDQ", n).digest) for n in range(60))
         assert desk.contribute("alpha/list", Record(position="1", frames=frames)).counts.accepted == 1
+
+
+class TestQuarantineThatAListEnds:
+    """What waits because of its list is judged anew by the next one; what an operator holds is not."""
+
+    @pytest.mark.parametrize("replace", [False, True])
+    def test_conflicting_categories(self, any_desk: Desk, replace: bool) -> None:
+        desk = any_desk
+        desk.hash_set("alpha/list", scheme="vic-us")
+        one, two = item(1, value="1", external_id="a"), item(1, position="line 2", value="2", external_id="a")
+        others = [item(n, value="1") for n in range(2, 9)]
+        first = desk.contribute("alpha/list", one, two, *others, replace=replace)
+        assert (first.counts.quarantined, desk.verdict(1)) == (2, Verdict.NO_MATCH)
+        again = desk.contribute("alpha/list", one, two, *others, replace=replace)
+        assert (again.counts.quarantined, again.counts.unchanged, again.counts.superseded) == (2, 7, 0)
+        waiting = [e.id for e in desk.entries("alpha/list", EntryState.QUARANTINED)]
+        lines = [f for f in desk.report(again) if f.disposition is Disposition.QUARANTINED]
+        assert [(f.reason, f.entry_id) for f in lines] == [("CONFLICTING_CATEGORIES", i) for i in waiting]
+        assert f"alpha/list/{waiting[0]} has stated this before, and waits as before" in lines[0].detail
+        checked = desk.contribute("alpha/list", one, *others, replace=replace, validate_only=True)
+        corrected = desk.contribute("alpha/list", one, *others, replace=replace)
+        for done in (checked, corrected):
+            counts = done.counts
+            assert (counts.accepted, counts.quarantined, counts.unchanged, counts.superseded) == (1, 0, 7, 2)
+            assert counts.items == total(counts)
+        assert desk.verdict(1) is Verdict.MATCH
+        assert not desk.entries("alpha/list", EntryState.QUARANTINED)
+        done = desk.contribute("alpha/list", one, *others, replace=replace)
+        assert (done.counts.unchanged, done.counts.superseded) == (8, 0)
+
+    @pytest.mark.parametrize(
+        ("reason", "bad", "good"),
+        [
+            ("CONTRADICTORY_BINDING", [item(1), item(2, hashes=(digest("MD5", 1), digest("SHA1", 2)))], [item(1)]),
+            ("REGION_MISMATCH", [item(1, value="1", region="GB")], [item(1, value="1")]),
+            ("SCHEME_MISMATCH", [item(1, value="1", scheme="iwf")], [item(1, value="1")]),
+            ("PURPOSE_MISMATCH", [item(1, value="1", tags=("purpose:benign",))], [item(1, value="1")]),
+        ],
+    )
+    def test_each_reason_of_the_list(self, desk: Desk, reason: str, bad: list[Record], good: list[Record]) -> None:
+        desk.hash_set("alpha/list", scheme="vic-us" if good[0].value else "")
+        assert desk.contribute("alpha/list", *bad).counts.quarantined == len(bad)
+        assert desk.contribute("alpha/list", *bad, source="again").counts.quarantined == len(bad)
+        assert {e.reasons for e in desk.entries("alpha/list", EntryState.QUARANTINED)} == {(reason,)}
+        corrected = desk.contribute("alpha/list", *good)
+        assert (corrected.counts.accepted, corrected.counts.quarantined) == (1, 0)
+        assert desk.verdict(1) is Verdict.MATCH
+
+    def test_another_reason_is_told_of_the_entry_too(self, desk: Desk) -> None:
+        desk.hash_set("alpha/list", scheme="vic-us")
+        one = item(1, value="1")
+        desk.contribute("alpha/list", one, item(1, position="line 2", value="2"))
+        done = desk.contribute("alpha/list", msgspec.structs.replace(one, region="GB"))
+        assert (done.counts.quarantined, done.counts.superseded) == (1, 2)
+        (entry,) = desk.entries("alpha/list", EntryState.QUARANTINED)
+        assert entry.reasons == ("REGION_MISMATCH",)
+
+    def test_an_operators_quarantine_stays(self, desk: Desk) -> None:
+        desk.hash_set("alpha/list")
+        desk.contribute("alpha/list", item(1), item(2))
+        held = next(e for e in desk.entries("alpha/list") if e.provenance.position == "line 1")
+        desk.hub.entries.quarantine(OPERATOR, "alpha", "list", held.id)
+        done = desk.contribute("alpha/list", item(1), item(2), replace=True)
+        assert (done.counts.quarantined, done.counts.unchanged, done.counts.superseded) == (1, 1, 0)
+        assert done.counts.items == total(done.counts)
+        (line,) = [f for f in desk.report(done) if f.disposition is Disposition.QUARANTINED]
+        assert (line.reason, line.entry_id) == ("QUARANTINED_BY_OPERATOR", held.id)
+        assert desk.known(1, 2) == [2]
+
+    def test_a_suspicious_hash_stays(self, desk: Desk) -> None:
+        desk.hash_set("alpha/list")
+        dim = item(1, algorithms=("MD5", "PDQ"), quality=1)
+        desk.contribute("alpha/list", dim)
+        done = desk.contribute("alpha/list", dim, item(2))
+        assert (done.counts.quarantined, done.counts.accepted, done.counts.superseded) == (1, 1, 0)
+        assert desk.reasons(done) == {"line 1": ["LOW_QUALITY"]}

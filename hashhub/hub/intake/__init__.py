@@ -22,7 +22,8 @@ all of the source:
                                                          SUPERSEDED              a later item of the source withdraws it
 
     against the hash set's own entries
-    IDENTICAL_ENTRY      it states this already: unchanged
+    IDENTICAL_ENTRY      it states this already: unchanged. What waits in quarantine is judged anew: it goes on waiting
+                         where the item waits for the same reasons, and is replaced otherwise
     SUPERSEDED           it holds another statement about the item: replaced (by a quarantined one: on its release)
     ABSENT_FROM_LIST     a replacing list lacks it: withdrawn
     WITHDRAWN_BY_SOURCE  the item names the entry: withdrawn, unless a later item states it again
@@ -57,7 +58,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.frames import reach
 from hashhub.hub.intake import report
 from hashhub.hub.intake.batch import Batch, Stager
-from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, UNCHANGED, Decisions
+from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, UNCHANGED, WAITS, Decisions
 from hashhub.hub.intake.hash_set import HashSetComparison
 from hashhub.hub.intake.identity import same_item, same_items
 from hashhub.hub.intake.source import Source
@@ -137,13 +138,12 @@ class Intake:
     @property
     def entry_count(self) -> int:
         """How many entries are to be written."""
-        return self.counts.accepted + self.counts.quarantined
+        return int(self._decisions.become_entries.sum())
 
     @property
     def unchanged(self) -> NDArray[np.int64]:
         """The entries that state what an item states, and stay as they are; -1 for an item that is an opinion only."""
-        is_unchanged = np.equal(self._decisions.outcome, UNCHANGED)
-        return self._decisions.refers_to[is_unchanged]
+        return self._decisions.refers_to[np.isin(self._decisions.outcome, (UNCHANGED, WAITS))]
 
     def decide(self, batches: Callable[[], Iterable[Batch]]) -> None:
         """Decide about every item. `batches` gives the staged batches from the beginning; it is called once, and again
@@ -220,7 +220,7 @@ class Intake:
                 external_ids[at], flags[at], expire_times[at], hashes[at], details[at], others = merged
                 frames[at] = others or frames[at]
                 names[at] = keys_of_texts([external_ids[at]]).tobytes() if external_ids[at] else b""
-            reasons[at] = self._reasons(batch, item, int(places[at]))
+            reasons[at] = self._reasons(item)
         is_harmless = self._values.are(lambda _, meaning: meaning.is_harmless)[d.kind[items]] & is_active
         columns = EntryColumns(
             ids=ids,
@@ -259,14 +259,10 @@ class Intake:
             odd |= np.fromiter((item in d.merged for item in items.tolist()), np.bool_, len(items))
         return np.flatnonzero(odd).tolist()
 
-    def _reasons(self, batch: Batch, item: int, place: int) -> str | None:
-        d = self._decisions
-        if d.outcome[item] != QUARANTINED:
-            return _UNDECIDED if d.is_undecided(item) else None
-        reasons = dict.fromkeys((*batch.remarks(place).reasons, *(str(code) for code, _ in d.remarks(item))))
-        if d.is_undecided(item):
-            reasons[Code.UNCLASSIFIED.value] = None
-        return pack_reasons(tuple(reasons))
+    def _reasons(self, item: int) -> str | None:
+        if self._decisions.outcome[item] != QUARANTINED:
+            return _UNDECIDED if self._decisions.is_undecided(item) else None
+        return pack_reasons(self._decisions.reasons(item))
 
     def _require_a_full_list(self) -> None:
         wrong, removals = "", len(self._source.removals)

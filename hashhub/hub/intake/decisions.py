@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from hashhub.hub.intake.batch import CODE
+from hashhub.hub.intake.batch import CODE, DISPOSITIONS
 from hashhub.hygiene import Code
 from hashhub.model import Disposition, RecordReview
 from hashhub.store import FindingRun
@@ -30,6 +30,8 @@ DUPLICATE: Final = CODE[Disposition.DUPLICATE]
 UNCHANGED: Final = CODE[Disposition.UNCHANGED]
 WITHDRAWN: Final = CODE[Disposition.WITHDRAWN]
 STAYS_WITHDRAWN: Final = CODE[Disposition.STAYS_WITHDRAWN]
+WAITS: Final = len(DISPOSITIONS)
+"""QUARANTINED, too, and the hash set has an entry that states it and waits for the same reasons: that one goes on."""
 _NAMES_SHOWN: Final = 10  # in one sentence, however many there are
 
 
@@ -51,9 +53,10 @@ class Decisions:
     """The items of a source by number, in its order.
 
     outcome: a disposition's code, uint8[n]. kind: see `Values`, uint32[n]. statements: see `packing.statement`,
-    uint8[n, STATEMENT_BYTES]. refers_to, int64[n]: of an UNCHANGED item the entry that states the same, of a DUPLICATE
-    one the item that it was merged into; -1: nothing. lacks_value, bool[n]: a value was due, and there is none.
-    `waits_for_value`: the sentence about such an item where it waits for one, or empty.
+    uint8[n, STATEMENT_BYTES]. refers_to, int64[n]: of an UNCHANGED item, and of one that WAITS, the entry that states
+    the same, of a DUPLICATE one the item that it was merged into; -1: nothing. lacks_value, bool[n]: a value was due,
+    and there is none. grounds: by item, why hygiene quarantines it. `waits_for_value`: the sentence about such an item
+    where it waits for one, or empty.
     """
 
     def __init__(self, values: Values, set_name: str) -> None:
@@ -65,6 +68,7 @@ class Decisions:
         self.statements: NDArray[np.uint8] = np.empty((0, 1), np.uint8)
         self.refers_to: NDArray[np.int64] = np.empty(0, np.int64)
         self.lacks_value: NDArray[np.bool_] = np.empty(0, np.bool_)
+        self.grounds: dict[int, tuple[str, ...]] = {}
         self.waits_for_value = ""
         self.merged: dict[int, Merged] = {}
         self.reviews: dict[int, tuple[RecordReview, ...]] = {}
@@ -140,6 +144,17 @@ class Decisions:
         """Whether an item lacks a value that is due, also after what duplicates of it say."""
         return bool(self.lacks_value[item]) and not self.values.kinds[self.kind[item]].value
 
+    def reasons(self, item: int) -> tuple[str, ...]:
+        """Return the codes that an entry of a quarantined item has."""
+        reasons = (*self.grounds.get(item, ()), *(str(code) for code, _ in self.remarks(item)))
+        return tuple(dict.fromkeys((*reasons, Code.UNCLASSIFIED.value) if self.is_undecided(item) else reasons))
+
+    def waits_for(self, item: int, reasons: tuple[str, ...]) -> bool:
+        """Whether an entry that states what the item does and waits for these reasons goes on waiting."""
+        return bool(self.outcome[item] == QUARANTINED) and (
+            item in self._held or set(reasons) == set(self.reasons(item))
+        )
+
     def unchanged(self, positions: list[str], entries: NDArray[np.int64]) -> FindingRun:
         """Return what is said of items that these entries state already."""
         before, after = f"entry {self._set_name}/", " already states exactly this"
@@ -159,7 +174,7 @@ class Decisions:
                 return [(Code.SUPERSEDED, "withdrawn further on in the same source")]
             text = f"the same item as {self._position_of[first]}; its hashes were merged into it"
             return [(Code.DUPLICATE_IN_SOURCE, text)]
-        if outcome not in (ACCEPTED, QUARANTINED):
+        if outcome not in (ACCEPTED, QUARANTINED, WAITS):
             return own
         ground = self.values.meanings[self._first_kind.get(item, self.kind[item])].ground
         said = [ground] if ground is not None else []

@@ -15,7 +15,7 @@ import numpy as np
 
 from hashhub.frames import known_by
 from hashhub.hashes import Hash
-from hashhub.hub.intake.decisions import QUARANTINED, UNCHANGED, Decisions, listed
+from hashhub.hub.intake.decisions import QUARANTINED, UNCHANGED, WAITS, Decisions, listed
 from hashhub.hub.intake.identity import (
     EXACT_CODES,
     WIDTHS,
@@ -113,8 +113,12 @@ class HashSetComparison:
     def holding(self, item: int) -> str:
         """Return the names of the active entries that match until the quarantined item is released."""
         low, high = np.searchsorted(self._held[:, 0], [item, item + 1])
-        names = [f"{self._hash_set.name}/{entry}" for entry in self._held[low:high, 1].tolist()]
+        names = [self.name_of(entry) for entry in self._held[low:high, 1].tolist()]
         return listed(names)
+
+    def name_of(self, entry: int) -> str:
+        """Return the name of an entry of the hash set."""
+        return f"{self._hash_set.name}/{entry}"
 
     def _asked(self, batches: Iterable[Batch]) -> Iterator[StatedEntries]:
         """Yield the entries that have a key of the source, of which there are few; each once."""
@@ -188,6 +192,10 @@ class HashSetComparison:
         codes = self._meaning_codes
         meanings = np.fromiter((codes.get(m, -1) for m in page.meanings), np.int64)[page.meaning_of]
         undecided = page.are_undecided
+        waiting = [() if active else reasons for active, reasons in zip(page.are_active, page.reasons, strict=False)]
+        number = {reasons: i for i, reasons in enumerate(dict.fromkeys(((), *waiting)))}
+        waits_for = np.zeros(len(page.ids), np.int64)
+        waits_for[: len(waiting)] = [number[reasons] for reasons in waiting]
         # Of several that state the same, only the first can be what an item refers to.
         order = np.argsort(page.ids)
         order = order[live[order]]
@@ -195,7 +203,12 @@ class HashSetComparison:
         page_heads = heads(np.take(page.statements, order, axis=0))
         if len(ascending(page_heads)) < len(order):  # hardly ever
             words = np.concatenate(
-                [page.statements, meanings.view(np.uint8).reshape(-1, 8), undecided.view(np.uint8).reshape(-1, 1)],
+                [
+                    page.statements,
+                    meanings.view(np.uint8).reshape(-1, 8),
+                    undecided.view(np.uint8).reshape(-1, 1),
+                    waits_for.view(np.uint8).reshape(-1, 8),
+                ],
                 axis=1,
             )[order]
             _, firsts = np.unique(as_scalars(words), return_index=True)
@@ -209,6 +222,9 @@ class HashSetComparison:
             & (meaning_of[d.kind[chosen]] == meanings[entries])
             & (lacks_value == undecided[entries])
         )
+        reasons_of = list(number)
+        for at in np.flatnonzero(is_same_statement & (waits_for[entries] > 0)).tolist():
+            is_same_statement[at] = d.waits_for(int(chosen[at]), reasons_of[waits_for[entries[at]]])
         chosen, entries = chosen[is_same_statement], entries[is_same_statement]
         before, ids = d.refers_to[chosen], page.ids[entries]
         is_first = (before < 0) | (ids < before)
@@ -326,7 +342,7 @@ class HashSetComparison:
         self.superseded = superseded[~are_among(superseded, staying)]
         self._note_earlier(others, of_items, of_entries, refers, waits)
         self._note_reviews(others, of_items, of_entries)
-        d.outcome[unchanged] = UNCHANGED
+        d.outcome[unchanged] = np.where(self._twin_waits[unchanged], WAITS, UNCHANGED)
         return ascending(np.concatenate([staying, self.superseded]))
 
     def _links(self, others: _Others) -> tuple[Links, Links]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from hashhub.hub.intake.batch import CODE, DISPOSITIONS
-from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, REJECTED, UNCHANGED
+from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, REJECTED, UNCHANGED, WAITS
 from hashhub.hygiene import Code
 from hashhub.model import Counts, Disposition, Finding
 
@@ -24,11 +24,11 @@ _SHORT: Final = 8  # lines; fewer take no less room as a run
 
 def count(source: Source, compared: HashSetComparison) -> Counts:
     """Return how many items became what."""
-    became = np.bincount(source.decisions.outcome, minlength=len(DISPOSITIONS)).tolist()
+    became = np.bincount(source.decisions.outcome, minlength=WAITS + 1).tolist()
     return Counts(
         items=len(source) + source.reject_count,
         accepted=became[ACCEPTED],
-        quarantined=became[QUARANTINED],
+        quarantined=became[QUARANTINED] + became[WAITS],
         rejected=became[REJECTED] + source.reject_count,
         duplicate=became[CODE[Disposition.DUPLICATE]],
         unchanged=became[CODE[Disposition.UNCHANGED]],
@@ -86,7 +86,9 @@ def _lines(
 ) -> Iterator[Finding]:
     """Yield what became of one item; `place`: in its batch; `entry`: its id, 0 without one."""
     decisions = source.decisions
-    disposition = DISPOSITIONS[decisions.outcome[item]]
+    waits = decisions.outcome[item] == WAITS
+    disposition = Disposition.QUARANTINED if waits else DISPOSITIONS[decisions.outcome[item]]
+    entry = int(decisions.refers_to[item]) if waits else entry
     position, said = batch.positions[place], batch.remarks(place)
     if disposition is not Disposition.ACCEPTED:
         why = decisions.remarks(item)
@@ -95,6 +97,8 @@ def _lines(
         details = [detail for _, detail in why]
         if disposition is Disposition.QUARANTINED and (holding := compared.holding(item)):
             details.append(f"{holding} matches until this one is released")
+        if waits:
+            details.append(f"{compared.name_of(entry)} has stated this before, and waits as before")
         yield Finding(position, disposition, why[0][0], "; ".join(details), entry)
     for reason, detail in said.asides:
         yield Finding(position, Disposition.NOTED, reason, detail, entry)

@@ -155,6 +155,11 @@ class Source:
             for item in np.flatnonzero(batch.dispositions == UNCHANGED).tolist():
                 self.opinions[first + item] = batch.record(item)
             self.noted += sum(len(batch.remarks(item).asides) for item in batch.with_remarks)
+            self.decisions.grounds |= {
+                first + item: batch.remarks(item).reasons
+                for item in batch.with_remarks
+                if batch.dispositions[item] == QUARANTINED
+            }
             self.decisions.reviews |= {first + item: reviews for item, reviews in batch.reviews.items() if states[item]}
             self._read_rejects(batch.rejects)
             first += len(batch)
