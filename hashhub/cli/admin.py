@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,8 +12,9 @@ import msgspec
 
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, moment, span, spelled, unless_never
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table, tell
-from hashhub.errors import AlreadyExists, InvalidArgument, NotFound
+from hashhub.errors import InvalidArgument, NotFound
 from hashhub.model import Effort, Principal, Role, Shares
+from hashhub.writing import written
 
 if TYPE_CHECKING:
     from hashhub.client import Client
@@ -285,19 +286,11 @@ def _minute(time: datetime | None) -> str:
 
 def show_secret(session: Session, name: str, out: str | None, make: Callable[[Client], str]) -> None:
     """Print the secret that `make` gets, or write it to a new file."""
-    with session.connect() as hub:
-        # The file comes first: a secret that could not be written down would be lost.
-        file = _new_file(out) if out else None
-        try:
-            secret = make(hub)
-        except BaseException:
-            if file is not None and out is not None:
-                os.close(file)
-                os.unlink(out)  # noqa: PTH108 - beside os.close, which has no other form
-            raise
-    if file is not None:
-        with os.fdopen(file, "w", encoding="ascii") as f:
-            f.write(secret + "\n")
+    # The file comes first: a secret that could not be written down would be lost.
+    with session.connect() as hub, written(out) if out else nullcontext() as file:
+        secret = make(hub)
+        if file is not None:
+            file.write(f"{secret}\n".encode("ascii"))
     if session.json:
         print_json({"name": name, **({} if out else {"secret": secret})})
         return
@@ -305,15 +298,6 @@ def show_secret(session: Session, name: str, out: str | None, make: Callable[[Cl
         note(f"wrote the secret of {clean(name)} to {clean(out)}")
     else:
         say(secret)
-
-
-def _new_file(path: str) -> int:
-    try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as e:
-        raise AlreadyExists(f"{path!r} exists already; name a new file") from e
-    except OSError as e:
-        raise InvalidArgument.field("out", f"cannot be written: {e.strerror or type(e).__name__}") from e
 
 
 COMMANDS: Final = (token, status)

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import csv
-import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
@@ -18,13 +12,11 @@ from hashhub.cli.imports import settings_of
 from hashhub.cli.session import REFUSED, Session, command
 from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table
 from hashhub.connector import Loss, get_writer
-from hashhub.errors import FailedPrecondition, InvalidArgument
+from hashhub.writing import TAKEN, check, whole_file, written
 
 if TYPE_CHECKING:
     from hashhub.client import ExportReport
 
-_COPY: Final = 1 << 20
-_PRIVATE: Final = 0o600
 _OUTSIDE: Final = "somebody outside"
 _HEADER: Final = ("entry", "field", "reason", "detail")
 
@@ -80,15 +72,15 @@ def export(
     settings = settings_of(options, mapping)
     has_out = out != "-"
     if has_out:
-        refuse_existing(out, force=force)
+        check(out, replace=force, taken=TAKEN)
         if format_ == "csv" and "mapping" not in settings:
-            refuse_existing(f"{out}.mapping.toml", force=force)
+            check(f"{out}.mapping.toml", replace=force, taken=TAKEN)
     if losses is not None:
-        refuse_existing(losses, force=force)
+        check(losses, replace=force, taken=TAKEN, field="losses")
     with (
         session.connect() as hub,
-        whole_file(out if has_out else None, force=force, held=strict) as (target, keep_file),
-        whole_file(losses, force=force, held=True) as (told, keep_losses),
+        whole_file(out if has_out else None, replace=force, taken=TAKEN, held=strict) as (target, keep_file),
+        whole_file(losses, replace=force, taken=TAKEN, field="losses", held=True) as (told, keep_losses),
         progress(unit_bytes=False) as bar,
     ):
         report = hub.export(
@@ -114,83 +106,6 @@ def export(
     _show(session, report, out, recipient, reading, is_refused=is_refused)
     if is_refused:
         raise click.exceptions.Exit(REFUSED)
-
-
-def refuse_existing(file: str, *, force: bool) -> None:
-    """Raise FailedPrecondition for a file that is there and may not be replaced."""
-    if not force and Path(file).exists():
-        raise FailedPrecondition(f"{file} exists; name another file, or replace it with --force")
-
-
-@contextmanager
-def whole_file(file: str | None, *, force: bool, held: bool) -> Iterator[tuple[BinaryIO, Callable[[], None]]]:
-    """Give a stream, and what makes `file` of it once all is written; until then, and if that is never called, there is
-    no such file, whatever ends this process. Without a file the stream is standard output, or, where it is `held`, a
-    temporary file that is copied there.
-    """
-    if file is None:
-        standard = cast("BinaryIO", sys.stdout.buffer)
-        if not held:
-            yield standard, standard.flush
-            return
-        with tempfile.TemporaryFile() as spool:
-
-            def copy() -> None:
-                spool.seek(0)
-                shutil.copyfileobj(spool, standard, _COPY)
-                standard.flush()
-
-            yield cast("BinaryIO", spool), copy
-        return
-    path = Path(file)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        stream, has_name = _opened(part)
-    except OSError as e:
-        raise InvalidArgument.field("out", f"cannot write beside {file!r}: {e.strerror or type(e).__name__}") from e
-    try:
-        with stream:
-
-            def keep() -> None:
-                stream.flush()
-                os.fsync(stream.fileno())
-                try:
-                    if not has_name:
-                        _give_name(stream, part if force else path)
-                    elif not force:
-                        path.hardlink_to(part)  # unlike a rename it replaces nothing
-                    if force:
-                        part.replace(path)
-                except FileExistsError as e:
-                    raise FailedPrecondition(
-                        f"{file} was made meanwhile; name another file, or replace it with --force"
-                    ) from e
-
-            yield stream, keep
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _opened(part: Path) -> tuple[BinaryIO, bool]:
-    """Open a new file that only its owner reads, and tell whether it has a name: without one not even a killed process
-    leaves anything behind, but not every system has such files.
-    """
-    try:
-        unnamed = os.open(part.parent, os.O_TMPFILE | os.O_RDWR, _PRIVATE)
-    except (AttributeError, OSError):
-        named = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, _PRIVATE)
-        return cast("BinaryIO", os.fdopen(named, "wb")), True
-    return cast("BinaryIO", os.fdopen(unnamed, "wb")), False
-
-
-def _give_name(stream: BinaryIO, path: Path) -> None:
-    """Name a file that has none. Raises FileExistsError."""
-    directory = os.open(path.parent, os.O_DIRECTORY)
-    try:
-        # With a directory, even one that is not needed, the link is followed to the file.
-        os.link(f"/proc/self/fd/{stream.fileno()}", path, src_dir_fd=directory)
-    finally:
-        os.close(directory)
 
 
 def _told_in(target: BinaryIO) -> Callable[[Loss], None]:
@@ -224,9 +139,8 @@ def _reading(report: ExportReport, out: str, *, force: bool, has_mapping: bool) 
             arguments.append(f"--option {name}={value}")
         elif not has_mapping:
             beside = f"{out}.mapping.toml"
-            with whole_file(beside, force=force, held=True) as (target, keep):
+            with written(beside, replace=force, taken=TAKEN) as target:
                 target.write(value.encode())
-                keep()
             arguments.append(f"--mapping {beside}")
     return " ".join(arguments)
 

@@ -26,6 +26,7 @@ from hashhub.errors import (
 )
 from hashhub.hygiene import Code
 from hashhub.model import Disposition, Finding, Import, ImportState
+from hashhub.writing import whole_file
 
 if TYPE_CHECKING:
     from hashhub.client import Client, ImportReport, Progress
@@ -541,13 +542,15 @@ def _write_table(session: Session, name: str, file: str, out: str | None, mappin
         if file and file != "-" and out is not None and Path(out).exists() and Path(out).samefile(file):
             raise InvalidArgument.field("out", "is the table itself; name another file", "INVALID")
         listed = stack.enter_context(closing(outcomes.Outcomes(hub.list_findings(name))))
-        target = stack.enter_context(_written(out))
+        target, keep = stack.enter_context(whole_file(out, replace=True))
         if source is None or import_.connector not in _TABLES:
             outcomes.write_positions(listed, target)
+            keep()
             return
         rows = _unpacked(source)
         layout = _layout(import_.connector, rows, mapping, sheet)
         outcomes.write_beside(listed, rows, target, layout, sheet=sheet, items=import_.counts.items)
+        keep()
 
 
 def _last_import(hub: Client, hash_set: str, digest: str) -> Import:
@@ -574,29 +577,6 @@ def _layout(connector: str, source: BinaryIO, mapping: str | None, sheet: str) -
     layout = propose_for(source, sheet).layout
     source.seek(0)
     return layout
-
-
-@contextmanager
-def _written(out: str | None) -> Iterator[BinaryIO]:
-    """Open where a table goes. A file is there once it is whole, and not at all where something goes wrong."""
-    import tempfile
-
-    if out is None:
-        with click.open_file("-", "wb") as stdout:
-            yield cast("BinaryIO", stdout)
-        return
-    path = Path(out)
-    try:
-        handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with open(handle, "wb") as file:  # noqa: PTH123 - a descriptor
-                yield file
-            Path(unfinished).replace(path)
-        except BaseException:
-            Path(unfinished).unlink(missing_ok=True)
-            raise
-    except OSError as e:
-        raise InvalidArgument.field("out", f"cannot be written: {e.strerror or type(e).__name__}") from e
 
 
 def _is_unknown(group: FindingGroup) -> bool:

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 import click
 import msgspec
 
-from hashhub.cli.exports import refuse_existing, whole_file
 from hashhub.cli.session import REFUSED, CommandGroup, Session, choice, chosen, command
 from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table, tell, width
-from hashhub.errors import FailedPrecondition, InvalidArgument
+from hashhub.errors import FailedPrecondition
 from hashhub.model import OperationState
 from hashhub.reconcile import tasks
 from hashhub.reconcile.results import Agreement, By, Engine, Gap, Link, Overlap, Share
+from hashhub.writing import TAKEN, check, make_directory, written
 
 if TYPE_CHECKING:
     from hashhub.client import OperationHandle
@@ -137,15 +137,15 @@ def overlap(
     --near how many further ones by a near hash only.
     """
     if svg is not None:
-        refuse_existing(svg, force=force)
+        check(svg, replace=force, taken=TAKEN, field="svg")
     task = tasks.ComputeOverlap(by=chosen(By, by), near=near, engine=chosen(Engine, engine))
     with _answer(session, task, extract_directory, no_wait=no_wait) as answer:
         if answer is None:
             return
         if svg is not None:
-            with whole_file(svg, force=force, held=True) as (target, keep):
-                target.write(_drawn(answer.response).encode())
-                keep()
+            chart = _drawn(answer.response)
+            with written(svg, replace=force, taken=TAKEN, field="svg") as target:
+                target.write(chart.encode())
         _show(session, answer)
 
 
@@ -264,16 +264,15 @@ def _rows_command(
     no_wait: bool,
 ) -> None:
     if out is not None:
-        refuse_existing(out, force=force)
+        check(out, replace=force, taken=TAKEN)
     with _answer(session, task, extract_directory, no_wait=no_wait) as answer:
         if answer is None:
             return
         if out is None:
             _show(session, answer)
             return
-        with whole_file(out, force=force, held=True) as (target, keep):
+        with written(out, replace=force, taken=TAKEN) as target:
             count = _write_rows(target, answer.rows(), is_csv=not out.endswith(".jsonl"), kind=type(task))
-            keep()
     if session.json:
         print_json({"file": out, "rows": count, **_summary(answer.response)})
         return
@@ -340,12 +339,10 @@ def _local(task: tasks.Task, directory: Path, out: Path) -> _Answer:
 
 
 def _copy(source: Path, target: Path) -> None:
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        for path in source.iterdir():
-            (target / path.name).write_bytes(path.read_bytes())
-    except OSError as e:
-        raise InvalidArgument.field("out", f"cannot be written: {e.strerror or type(e).__name__}") from e
+    make_directory(target, mode=0o777)
+    for path in source.iterdir():
+        with written(target / path.name, replace=True, mode=0o666) as file:
+            file.write(path.read_bytes())
 
 
 def _drawn(response: Overlap) -> str:

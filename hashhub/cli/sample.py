@@ -16,8 +16,8 @@ import click
 
 from hashhub.cli.session import Session, command
 from hashhub.cli.terminal import clean, print_json, table
-from hashhub.errors import AlreadyExists, InvalidArgument
 from hashhub.hashes import Encoding, Hash, encode
+from hashhub.writing import check, make_directory, written
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -46,16 +46,13 @@ def sample(session: Session, *, directory: Path, videos: bool) -> None:
     Nothing is overwritten. Pictures and videos are drawn by hashhub, the other hashes are random.
     """
     files = {**_files(), **(_videos() if videos else {})}
-    taken = [name for name in files if (directory / name).exists()]
-    if taken:
-        raise AlreadyExists(f"{taken[0]} exists already in {str(directory)!r}; name another directory")
+    for name in files:
+        check(directory / name, taken="name another directory", field="directory")
     for name, (content, _) in files.items():
         path = directory / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        except OSError as e:
-            raise InvalidArgument.field("directory", f"cannot be written: {e.strerror or type(e).__name__}") from e
+        make_directory(path.parent, field="directory", mode=0o777)
+        with written(path, taken="name another directory", field="directory", mode=0o666) as file:
+            file.write(content)
     if session.json:
         for name, (_, what) in files.items():
             print_json({"file": str(directory / name), "what": what})

@@ -27,6 +27,7 @@ from hashhub.cli.scan_tree import Stamp
 from hashhub.errors import Conflict, DataLoss, FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason
 from hashhub.model import Effort
 from hashhub.sqlite_files import connect
+from hashhub.writing import put
 
 if TYPE_CHECKING:
     from hashhub.hashing import MediaHashes
@@ -188,8 +189,9 @@ def scan_state(directory: Path, *, effort: Effort) -> Iterator[ScanState]:
             raise Conflict(
                 "another scan is writing into this directory; wait until it is done, or name another with --out"
             ) from e
-        with suppress(FileNotFoundError):
-            _check_own(STATE, (directory / STATE).lstat())
+        for name in (STATE, RESULTS, REPORT):  # before hours of hashing
+            with suppress(FileNotFoundError):
+                _check_own(name, (directory / name).lstat())
         with _mapped():
             database = connect(directory / STATE, isolation_level="DEFERRED")
             try:
@@ -219,7 +221,7 @@ def replaced(directory: Path, name: str, *, under: str = "") -> Iterator[IO[str]
         yield file
         file.flush()
         os.fsync(file.fileno())
-    (directory / aside).replace(directory / name)
+    put(directory / aside, directory / name)
 
 
 def _check_directory(directory: Path) -> None:

@@ -15,8 +15,9 @@ from hashhub.cli.outcomes import safe
 from hashhub.cli.reconcile import reconcile
 from hashhub.cli.session import CommandGroup, Session, command, dry_run, spelled
 from hashhub.cli.terminal import clean, note, plain, print_json, show_path, table, tell
-from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, NotFound, Reason
+from hashhub.errors import HashHubError, InvalidArgument, NotFound
 from hashhub.model import SchemeStatus
+from hashhub.writing import TAKEN, check, written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -195,10 +196,8 @@ def crosswalk(session: Session, *, first: str, second: str, svg: str | None, as_
     """
     if as_csv and session.json:
         raise click.UsageError("--csv and --json exclude each other")
-    if svg is not None and not force and Path(svg).exists():
-        raise FailedPrecondition(
-            f"{svg!r} exists; give another name, or --force to replace it", reason=Reason.RESOURCE_EXISTS
-        )
+    if svg is not None:
+        check(svg, replace=force, taken=TAKEN, field="svg")
     from hashhub.schemes import alignment
 
     a, b = _schemes(session, first, second)
@@ -224,7 +223,9 @@ def crosswalk(session: Session, *, first: str, second: str, svg: str | None, as_
     if svg is not None:
         from hashhub.schemes.picture import draw
 
-        Path(svg).write_text(draw(a, b, rows), "utf-8")
+        chart = draw(a, b, rows)
+        with written(svg, replace=force, taken=TAKEN, field="svg", mode=0o666) as file:
+            file.write(chart.encode())
         note(f"drawn into {show_path(Path(svg))}")
 
 

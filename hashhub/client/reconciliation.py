@@ -29,6 +29,7 @@ from hashhub.model import Operation, OperationState
 from hashhub.reconcile import tasks
 from hashhub.reconcile.results import Agreement, By, Engine, Gap, Link, Overlap, Progress
 from hashhub.reconcile.tasks import ExtractMade, File, GapsFound, LinksFound, ReportMade, Task
+from hashhub.writing import put
 
 _WAIT_SECONDS: Final = 10  # of one call; the hub answers sooner when the operation ends
 _LOOK_SECONDS: Final = 2.0  # between looks, where the hub has no place for those who wait
@@ -166,7 +167,7 @@ class OperationHandle(Calls, Generic[T]):
                     raise DataLoss(f"{file.path} is not what the hub said it is; run it again")
                 with _disk(directory):
                     (directory / file.path).parent.mkdir(parents=True, exist_ok=True)
-                    part.replace(directory / file.path)
+                    put(part, directory / file.path)
             finally:
                 part.unlink(missing_ok=True)
             yield file

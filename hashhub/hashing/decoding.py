@@ -22,7 +22,15 @@ from hashhub.hashing import compiled
 from hashhub.hashing.boxes import Contents, check_boxes
 from hashhub.hashing.limits import Limits, too_large
 from hashhub.hashing.perceptual import Transform
-from hashhub.hashing.structure import check_blocks, frame_count, has_film_behind, is_raw, jpeg_end, scan_count
+from hashhub.hashing.structure import (
+    check_blocks,
+    film_behind,
+    frame_count,
+    has_picture_behind,
+    is_raw,
+    jpeg_end,
+    scan_count,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -146,14 +154,18 @@ def opened_picture(data: bytes, media_type: str, limits: Limits) -> Iterator[Pic
         contents = check_boxes(data, limits, _OF_BOXES[media_type]) if media_type in _OF_BOXES else None
         with Image.open(io.BytesIO(data), formats=(plugin,)) as opened:
             skipped: str | None = None
+            film = -1
             if contents is not None:
                 _check_complete(opened, contents, media_type)
                 skipped = _FILM if contents.has_film else None
             elif opened.format == "TIFF":
                 if is_raw(data, limits):  # its pages are but previews
                     raise _not_decoded(media_type, "a camera's raw picture cannot be decoded here")
-            elif opened.format in {"JPEG", "MPO"} and has_film_behind(data):
-                skipped = _FILM
+            elif opened.format in {"JPEG", "MPO"}:
+                film = film_behind(data)
+                skipped = _FILM if film >= 0 else None
+            if has_picture_behind(opened, data, film):
+                raise _not_decoded(media_type, "the file holds a second picture behind the first, which is not read")
             has_tiles = contents is not None and contents.has_tiles and opened.format == "HEIF"
             yield Picture(opened, data, limits, skipped=skipped, has_tiles=has_tiles)
 

@@ -39,6 +39,9 @@ _SIGNATURES: Final[tuple[tuple[bytes, str], ...]] = (
     (b"BPG\xfb", "image/bpg"),
     (b"FLIF", "image/flif"),
     (b"gimp xcf", "image/x-xcf"),
+    (b"\xb1\x68\xde\x3a", "image/x-pcx"),  # several of them, DCX
+    (b"\x59\xa6\x6a\x95", "image/x-sun-raster"),
+    (b"icns", "image/x-icns"),
     (b"\xd7\xcd\xc6\x9a", "image/wmf"),
     (b"\x01\x00\x00\x00\x58\x00\x00\x00", "image/emf"),
     (b"\x01\x00\x00\x00\x6c\x00\x00\x00", "image/emf"),
@@ -72,6 +75,8 @@ _MAX_STRAY_BYTES: Final = 16
 _STRAY: Final = re.compile(rb"\xff\xd8\xff[\xc0-\xfe]|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP", re.DOTALL)
 
 _SVG: Final = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?svg[\s>/]")
+# The text of a C program: X11 passes over whatever stands before the width, and everybody over comments.
+_XBM: Final = re.compile(rb"#define[ \t]+(?:\S*_)?width[ \t]+\d+\s+#define[ \t]+(?:\S*_)?height[ \t]+\d")
 _NETPBM: Final = re.compile(rb"P[1-6]\s+(?:#|\d)|P7\nWIDTH|P[Ff]\n\d")
 
 # Major brands of videos that have a name of their own; QuickTime's is from Apple's file format specification.
@@ -117,14 +122,41 @@ def media_type_of(head: bytes) -> str:
         return "image/bmp"
     if _NETPBM.match(head):
         return "image/x-portable-anymap"
+    if of_numbers := _by_numbers(head):
+        return of_numbers
     if begin := stray_bytes(head):
         return media_type_of(head[begin:])
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith(b"<") and b"<html" not in text.lower() and _SVG.search(text):
         return "image/svg+xml"
+    if text.startswith(b"/* XPM") or _XBM.search(head):
+        return "image/x-xpixmap" if text.startswith(b"/*") else "image/x-xbitmap"
     return _video_type_of(head)
 
 
+def _by_numbers(head: bytes) -> str | None:
+    """Return the type of a picture that has no signature but the numbers of its header."""
+    at, width, height = head[:4], head[4:8], head[8:12]
+    # PCX: version, encoding, bits; the first corner is not behind the second; planes.
+    if at[:1] == b"\n" and at[1:2] in _PCX_VERSIONS and at[2:3] in {b"\0", b"\1"} and at[3:4] in _PCX_BITS:
+        left, top, right, bottom = (int.from_bytes(head[n : n + 2], "little") for n in range(4, 12, 2))
+        if left <= right and top <= bottom and 1 <= int.from_bytes(head[65:66]) <= _PLANES:
+            return "image/x-pcx"
+    # SGI: packed or not, bytes of a channel, dimensions.
+    if at[:2] == b"\x01\xda" and at[2:3] in {b"\0", b"\1"} and at[3:4] in {b"\1", b"\2"}:
+        return "image/x-sgi" if width[:2] in {b"\0\1", b"\0\2", b"\0\3"} else None
+    # DIB: a bitmap without the header of its file. Width, height, one plane, bits.
+    size = int.from_bytes(at, "little")
+    planes = head[8:12] if size == _OS2_HEADER else head[12:16]
+    is_dib = size in _BMP_HEADERS and planes[:2] == b"\1\0" and planes[2:] in _DIB_BITS and any(width) and any(height)
+    return "image/x-ms-dib" if is_dib else None
+
+
+_PCX_VERSIONS: Final = (b"\0", b"\2", b"\3", b"\4", b"\5")
+_PCX_BITS: Final = (b"\1", b"\2", b"\4", b"\x08")
+_PLANES: Final = 4
+_OS2_HEADER: Final = 12
+_DIB_BITS: Final = tuple(n.to_bytes(2, "little") for n in (1, 4, 8, 16, 24, 32))
 _SHORTEST: Final = 18  # bytes that tell any of these formats
 _TELLING: Final = 3  # bytes of a signature that hardly begin anything else
 _BRAND: Final = slice(11, 12)  # the last byte of the brand

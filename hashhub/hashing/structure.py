@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, Final, Literal
 
 from hashhub.hashing.limits import Limits, too_large
+from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -36,7 +37,7 @@ def frame_count(picture: Image.Image, data: bytes, limits: Limits) -> int:
     most = limits.max_source_frames
     match picture.format:
         case "GIF":
-            count = _gif_frame_count(data, most)
+            count, _ = _gif_frames(data, most)
         case "TIFF":
             count = _page_count(picture, most)
         case _:
@@ -92,18 +93,95 @@ def jpeg_end(data: bytes, begin: int) -> int:
     return len(data) if marker is None else marker.start()
 
 
-def has_film_behind(data: bytes) -> bool:
-    """Return whether an MP4 file follows the JPEG, as phones put one there (motion photos)."""
+def film_behind(data: bytes) -> int:
+    """Return where an MP4 file follows the JPEG, as phones put one there (motion photos); -1: there is none."""
     if b"ftyp" not in data:  # a search takes a tenth of the walk to the end of a JPEG
-        return False
+        return -1
     at = jpeg_end(data, 0)
     while (at := data.find(b"ftyp", at + 4)) >= 0:
-        if int.from_bytes(data[at - 4 : at]) in _FTYP_BYTES:
-            return True
-    return False
+        is_film = int.from_bytes(data[at - 4 : at]) in _FTYP_BYTES
+        if is_film and not media_type_of(data[at - 4 : at + SIGNATURE_BYTES]).startswith("image/"):
+            return at - 4
+    return -1
 
 
 _FTYP_BYTES: Final = range(16, 1024)
+
+
+def has_picture_behind(picture: Image.Image, data: bytes, film: int) -> bool:
+    """Return whether another picture stands behind the end of this one, or of its last frame, before the `film` if
+    there is one. Not told of TIFF, whose parts stand anywhere.
+    """
+    end, until = _end(picture, data), len(data) if film < 0 else film
+    behind = data[end:until]
+    if len(behind) < _LEAST_PICTURE:
+        return False
+    if media_type_of(behind[:SIGNATURE_BYTES]).startswith("image/"):
+        return True
+    for signature in _BEHIND:  # four searches are a tenth of one by a pattern
+        at = -1
+        while (at := behind.find(signature, at + 1)) >= 0:
+            begin = at - _BRAND_AT if signature == b"ftyp" else at - _WEBP_AT if signature == b"WEBP" else at
+            is_picture = begin >= 0 and media_type_of(behind[begin : begin + SIGNATURE_BYTES]).startswith("image/")
+            if is_picture and (signature != _JPEG or _has_two_segments(behind, at)):
+                return True
+    return False
+
+
+_JPEG: Final = b"\xff\xd8\xff"
+_BEHIND: Final = (_JPEG, b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"WEBP", b"ftyp")
+_BRAND_AT, _WEBP_AT = 4, 8
+_LEAST_PICTURE: Final = 18  # bytes
+
+
+def _end(picture: Image.Image, data: bytes) -> int:
+    """Return where a picture that can be opened ends; the length of the data where that is not known."""
+    match picture.format:
+        case "JPEG" | "MPO":
+            at = end = 0
+            for _ in range(getattr(picture, "n_frames", 1)):
+                end = jpeg_end(data, max(at, 0)) + 2
+                at = data.find(_JPEG, end)
+            return end
+        case "PNG":
+            at = 8
+            while at + 12 <= len(data) and data[at + 4 : at + 8] != b"IEND":
+                at += 12 + int.from_bytes(data[at : at + 4])
+            return at + 12
+        case "GIF":
+            return _gif_frames(data, _MAX_GIF_BLOCKS)[1]
+        case "WEBP":
+            return 8 + int.from_bytes(data[4:8], "little")
+        case "BMP":
+            begin = int.from_bytes(data[10:14], "little")
+            if int.from_bytes(data[30:34], "little") in _PACKED and int.from_bytes(data[14:18], "little") > _OS2_HEADER:
+                return begin + int.from_bytes(data[34:38], "little")
+            bits = int.from_bytes(data[24:26] if data[14] == _OS2_HEADER else data[28:30], "little")
+            return begin + (picture.width * bits + 31) // 32 * 4 * picture.height
+        case "JPEG2000":
+            # No two bytes of a codestream are above 0xFF8F but markers, so that its end is the first of its kind.
+            end = data.find(b"\xff\xd9", max(0, data.find(b"\xff\x4f\xff\x51")))
+            return end + 2 if end >= 0 else len(data)
+        case "AVIF" | "HEIF":
+            at = 0
+            # A second `ftyp` begins another file.
+            while (
+                at + 8 <= len(data) and data[at + 4 : at + 8].isalnum() and (not at or data[at + 4 : at + 8] != b"ftyp")
+            ):
+                size = int.from_bytes(data[at : at + 4])
+                size = int.from_bytes(data[at + 8 : at + 16]) if size == 1 else size
+                at = at + size if size >= 8 else len(data)  # noqa: PLR2004 - a box's own length and name
+            return at
+    return len(data)
+
+
+_OS2_HEADER: Final = 12
+_PACKED: Final = frozenset({1, 2})  # by run lengths, so that only the header says how long it is
+
+
+def _has_two_segments(data: bytes, begin: int) -> bool:
+    """Return whether a JPEG's first segment is followed by another one: three bytes alone stand in much by accident."""
+    return data[begin + 4 + _segment_bytes(data, begin + 4) :][:1] == b"\xff"
 
 
 def is_raw(data: bytes, limits: Limits) -> bool:
@@ -247,8 +325,9 @@ def _page_count(picture: Image.Image, most: int) -> int:
     return count
 
 
-def _gif_frame_count(data: bytes, most: int) -> int:
-    """Return the image descriptors in a GIF (the blocks of GIF89a, section 12 on), at most `most + 1`.
+def _gif_frames(data: bytes, most: int) -> tuple[int, int]:
+    """Return the image descriptors in a GIF (the blocks of GIF89a, section 12 on), at most `most + 1`, and where it
+    ends.
 
     Raises:
         IndexError: where a descriptor is cut off.
@@ -264,7 +343,7 @@ def _gif_frame_count(data: bytes, most: int) -> int:
     in_data = False  # within sub-blocks, each of which follows its length; an empty one ends them
     for _ in range(_MAX_GIF_BLOCKS):
         if count > most:
-            return count
+            return count, at
         if at >= len(data):
             raise ValueError("no trailer")
         if in_data:
@@ -273,7 +352,7 @@ def _gif_frame_count(data: bytes, most: int) -> int:
             continue
         match data[at]:
             case 0x3B:  # trailer
-                return count
+                return count, at + 1
             case 0x2C:  # image descriptor, colour table, code size
                 count += 1
                 at += 11 + table_bytes(data[at + 9])

@@ -529,6 +529,9 @@ class FolderPlace:
             os.fchmod(file, mode)
             os.fsync(file)
             if replace:
+                with contextlib.suppress(FileNotFoundError):
+                    if not stat.S_ISREG(os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode):
+                        raise AlreadyExists(f"{self.url}: what is there by that name is no file, and is not replaced")
                 source = source if source.startswith(PARTIAL) else _aside(folder, source, stack)
                 os.rename(source, last, src_dir_fd=folder, dst_dir_fd=folder)
             else:

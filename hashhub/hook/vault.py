@@ -16,6 +16,7 @@ import fcntl
 import logging
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -41,6 +42,7 @@ from hashhub.hook.retention import Retention
 from hashhub.hook.sealing import seal, unseal
 from hashhub.hook.vault_keys import KeyFile, lost, open_keys
 from hashhub.model import Verdict, now
+from hashhub.writing import check, written
 
 if TYPE_CHECKING:
     from hashhub.hook.records import Records
@@ -204,10 +206,12 @@ class Vault:
         """Write an upload to a new file for its owner only, and return its size. That it is opened is on record before
         the first byte is read.
 
-        Raises NotFound, InvalidArgument for a missing reason or a file that exists, LimitExceeded beyond what one
-        person may take out a day, FailedPrecondition (VAULT_KEY_LOST), DataLoss (VAULT_DAMAGED). No file is left then.
+        Raises NotFound, AlreadyExists for a file that is there, InvalidArgument for a missing reason, LimitExceeded
+        beyond what one person may take out a day, FailedPrecondition (VAULT_KEY_LOST), DataLoss (VAULT_DAMAGED).
+        Nothing is written then.
         """
         _check_reason(reason)
+        check(out)
         name, wrapped = self._kept_item(reference)
         with self._records.transaction():
             at = now()
@@ -221,8 +225,11 @@ class Vault:
                 )
             self._records.note(actor=actor, kind="vault.opened", subject=reference, reason=reason)
         key = self._keys.unwrap(wrapped, name)
-        with _disk(), self._open(reference, name) as source, _new_file(out) as file:
-            size = unseal(source, file, key, name)
+        with _disk(), self._open(reference, name) as source, os.fdopen(os.memfd_create("export"), "w+b") as content:
+            size = unseal(source, content, key, name)
+            content.seek(0)
+            with written(out) as file:  # only now: a pipe takes nothing back
+                shutil.copyfileobj(content, file)
         self._records.note(actor=actor, kind="vault.exported", subject=reference, reason=reason, size_bytes=size)
         return size
 
@@ -476,66 +483,6 @@ def _check_reason(reason: str) -> None:
         raise InvalidArgument.field(
             "reason", f"must say why, in one line of at most {MAX_REASON} characters", "REQUIRED"
         )
-
-
-@contextmanager
-def _new_file(out: Path) -> Iterator[IO[bytes]]:
-    """Give a file to write to, for its owner only, which is there by its name once the body has ended. Raises
-    InvalidArgument where that name is taken.
-
-    Until then it has none, so that nothing of it is left also where this process is killed; on a file system that has
-    no such files, OUT.part is left then.
-    """
-    handle = _nameless_file(out.parent)
-    if handle is None:
-        with _new_part(out) as file:
-            yield file
-        return
-    with os.fdopen(handle, "wb") as file:
-        if os.path.lexists(out):
-            raise _not_new(out, "File exists")
-        yield file
-        file.flush()
-        os.fsync(handle)
-        try:
-            # With a directory, which counts for nothing here, Python has the link followed to the file.
-            os.link(f"/proc/self/fd/{handle}", out, src_dir_fd=handle)
-        except FileExistsError as e:
-            raise _not_new(out, e.strerror) from e
-
-
-def _nameless_file(directory: Path) -> int | None:
-    """Return a new file in this directory without a name; None where there can be none."""
-    try:
-        return os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return None
-
-
-@contextmanager
-def _new_part(out: Path) -> Iterator[IO[bytes]]:
-    part = out.with_name(out.name + _PART)
-    made: list[Path] = []  # what was there before is no part of ours
-    try:
-        for path in (out, part):
-            try:
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            except OSError as e:
-                raise _not_new(path, e.strerror) from e
-            made.append(path)
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(out)
-    except BaseException:
-        for path in made:
-            path.unlink(missing_ok=True)
-        raise
-
-
-def _not_new(path: Path, why: str | None) -> InvalidArgument:
-    return InvalidArgument.field("out", f"must be a new file that can be written; {path.name}: {why}")
 
 
 def _sync(directory: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -20,6 +19,7 @@ from hashhub.addresses import is_loopback_host
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason, Unavailable
 from hashhub.hook.sealing import KEY_BYTES, cipher_of
 from hashhub.hook.settings import Encryption
+from hashhub.writing import written
 
 if TYPE_CHECKING:
     from hashhub.hook.settings import VaultSettings
@@ -238,21 +238,14 @@ def open_keys(settings: VaultSettings, *, data: Path, identity_file: str = "") -
 
 
 def make_key(path: Path) -> None:
-    """Write a new key to a file that does not exist yet. Raises InvalidArgument when it does, or cannot be written."""
+    """Write a new key to a file that does not exist yet. Raises as `write_private` does."""
     write_private(path, _KEY_PREFIX + base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n")
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a secret to a new file for its owner only. Raises InvalidArgument."""
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError as e:
-        raise InvalidArgument.field("out", "exists already; a secret is never written over another file") from e
-    except OSError as e:
-        raise InvalidArgument.field("out", f"cannot be written: {e.strerror}") from e
+    """Write a secret to a new file for its owner only. Raises AlreadyExists and InvalidArgument."""
+    with written(path, taken="a secret is never written over another file") as file:
+        file.write(text.encode())
 
 
 def private_text(path: Path, field: str) -> str:

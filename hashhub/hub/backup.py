@@ -33,6 +33,7 @@ from hashhub.hub.examine import head_text
 from hashhub.hub.withdrawal_log import FILE_NAME as WITHDRAWALS
 from hashhub.model import now
 from hashhub.store import backing
+from hashhub.writing import written
 
 MANIFEST: Final = "manifest.json"
 SETTINGS: Final = "settings.toml"
@@ -255,13 +256,8 @@ def _toml(value: object) -> str:
 
 
 def _write_whole(path: Path, text: bytes) -> None:
-    aside = path.with_name(f"{path.name}.unfinished")
-    file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(file, "wb") as out:
+    with written(path, replace=True) as out:
         out.write(text)
-        out.flush()
-        os.fsync(out.fileno())
-    aside.replace(path)
 
 
 def _publish(aside: Path, target: Path) -> None:

@@ -42,6 +42,7 @@ from hashhub.model import Classification, Contributor, EntryState, HashSet, now
 from hashhub.reconcile.columns import BLOCK_BITS, DIGEST_COLUMNS, FORMAT, HASH_SET_COLUMNS, bits_of
 from hashhub.schemes.dimensions import DIMENSIONS
 from hashhub.store import Position
+from hashhub.writing import put
 
 if TYPE_CHECKING:
     from hashhub.reconcile.results import Progress
@@ -280,7 +281,7 @@ class _Writer:
             target = self._directory / folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             size = path.stat().st_size
-            path.replace(target)
+            put(path, target)
         return File(path=f"{folder}/{name}" if folder else name, digest=digest, size=size, rows=rows)
 
     def _publish(self, manifest: Manifest) -> None:
@@ -290,7 +291,7 @@ class _Writer:
                 _sync(folder)
             part.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
             _sync(part)
-            part.replace(self._directory / MANIFEST)
+            put(part, self._directory / MANIFEST)
             _sync(self._directory)
 
     def _remove_others(self, manifest: Manifest) -> None:

@@ -7,16 +7,13 @@ is cut. What was not computed is said to be so, never shown as zero.
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from hashhub.errors import LimitExceeded, Reason, Unavailable
 from hashhub.reconcile import charts
 from hashhub.reconcile.charts import Bar, Cell, Interval, plain
 from hashhub.reconcile.results import (
@@ -32,6 +29,7 @@ from hashhub.reconcile.results import (
     Share,
     SuggestedRow,
 )
+from hashhub.writing import make_directory, written
 
 PAGE: Final = "report.html"
 
@@ -94,8 +92,7 @@ def write(
     """Write the page into a directory, which is made if need be, and return where it is.
 
     `names`: display names of contributors by id; what is None was not computed. The page is written aside and renamed,
-    so that an earlier one stays until this one is whole. Raises LimitExceeded (DISK_FULL) or Unavailable when it cannot
-    be written.
+    so that an earlier one stays until this one is whole. Raises as `written` does.
     """
     html = page(
         title=title,
@@ -108,21 +105,9 @@ def write(
         names=names,
     )
     target = directory / PAGE
-    part = directory / f".{PAGE}-{secrets.token_hex(8)}"
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("x", encoding="utf-8") as file:
-                file.write(html)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as e:
-        if e.errno in _FULL:
-            raise LimitExceeded("the disk is full: free some space, then retry", reason=Reason.DISK_FULL) from e
-        raise Unavailable("the report cannot be written there; name a directory that can be written") from e
+    make_directory(directory, mode=0o777)
+    with written(target, replace=True, mode=0o666) as file:
+        file.write(html.encode())
     return target
 
 

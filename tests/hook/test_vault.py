@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hashhub.errors import (
+    AlreadyExists,
     DataLoss,
     FailedPrecondition,
     HashHubError,
@@ -32,7 +33,6 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hook import Action, HookSettings
-from hashhub.hook import vault as vault_module
 from hashhub.hook.judges import HubJudge
 from hashhub.hook.queue import Code, Rulings
 from hashhub.hook.records import Records
@@ -314,7 +314,7 @@ def test_a_key_that_others_can_read_or_that_lies_with_the_data_is_refused(place:
     make_key(inside)
     with pytest.raises(InvalidArgument, match="within the data directory"):
         place.open(key_file=str(inside))
-    with pytest.raises(InvalidArgument, match="exists already"):
+    with pytest.raises(AlreadyExists, match="exists already"):
         make_key(inside)
 
 
@@ -648,25 +648,15 @@ def test_one_person_takes_out_a_few_a_day(place: Place, tmp_path: Path) -> None:
     vault.export(reference, tmp_path / "more", actor="bob", reason="why")
 
 
-@pytest.mark.parametrize("is_nameless", [True, False])
-def test_taking_something_out_removes_no_file_of_others(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_nameless: bool
-) -> None:
-    if not is_nameless:
-        monkeypatch.setattr("hashhub.hook.vault._nameless_file", lambda _: None)
+def test_taking_something_out_removes_no_file_of_others(place: Place, tmp_path: Path) -> None:
     vault = place.open()
     reference = keep(vault)
     other = tmp_path / "evidence.part"
     other.write_bytes(b"of somebody else")
-    if is_nameless and vault_module._nameless_file(tmp_path) is not None:
-        vault.export(reference, tmp_path / "evidence", actor="ann", reason="why")
-        assert (tmp_path / "evidence").read_bytes() == CONTENT
-        assert stat.S_IMODE((tmp_path / "evidence").stat().st_mode) == 0o600
-    else:
-        with pytest.raises(InvalidArgument, match=r"evidence\.part"):
-            vault.export(reference, tmp_path / "evidence", actor="ann", reason="why")
-        assert not (tmp_path / "evidence").exists()
-    with pytest.raises(InvalidArgument, match="must be a new file"):
+    vault.export(reference, tmp_path / "evidence", actor="ann", reason="why")
+    assert (tmp_path / "evidence").read_bytes() == CONTENT
+    assert stat.S_IMODE((tmp_path / "evidence").stat().st_mode) == 0o600
+    with pytest.raises(AlreadyExists, match="name a new file"):
         vault.export(reference, other, actor="ann", reason="why")
     assert other.read_bytes() == b"of somebody else"
 
@@ -674,8 +664,6 @@ def test_taking_something_out_removes_no_file_of_others(
 def test_a_file_that_comes_while_something_is_taken_out_stays(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if vault_module._nameless_file(tmp_path) is None:
-        pytest.skip("this file system has no files without a name")
     vault = place.open()
     reference = keep(vault)
     out = tmp_path / "evidence"
@@ -686,14 +674,29 @@ def test_a_file_that_comes_while_something_is_taken_out_stays(
         return size
 
     monkeypatch.setattr("hashhub.hook.vault.unseal", slowly)
-    with pytest.raises(InvalidArgument, match="must be a new file"):
+    with pytest.raises(AlreadyExists, match="name a new file"):
         vault.export(reference, out, actor="ann", reason="why")
     assert out.read_bytes() == b"of somebody else"
 
 
+def test_what_is_damaged_is_written_to_no_pipe(place: Place, tmp_path: Path) -> None:
+    vault = place.open()
+    reference = keep(vault)
+    [file] = (place.data / "vault").glob("*/*")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(DataLoss):
+            vault.export(reference, tmp_path / "pipe", actor="ann", reason="why")
+        assert os.read(reader, 1) == b""
+    finally:
+        os.close(reader)
+
+
 def test_who_is_killed_while_something_is_taken_out_leaves_nothing_of_it(place: Place, tmp_path: Path) -> None:
-    if vault_module._nameless_file(tmp_path) is None:
-        pytest.skip("this file system has no files without a name")
     reference = keep(place.open())
     code = textwrap.dedent("""
         import os, signal, sys

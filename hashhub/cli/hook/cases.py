@@ -23,6 +23,7 @@ from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
 from hashhub.hook.cases import Case, CaseOutcome, CasePurpose, Cases, CaseState, Clock, Standing, rules
 from hashhub.hook.settings import HookSettings
 from hashhub.model import Purpose
+from hashhub.writing import written
 
 if TYPE_CHECKING:
     from hashhub.hook.case_scan import Stored, Unread
@@ -455,7 +456,5 @@ def _shown(time: datetime | None) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, "utf-8")
-    except OSError as e:
-        raise InvalidArgument.field("page", f"cannot be written: {e.strerror}") from e
+    with written(path, replace=True, field="page", mode=0o666) as file:
+        file.write(text.encode())

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -15,7 +14,7 @@ from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.hook.queue import account
 from hashhub.cli.session import CommandGroup, Session, command
 from hashhub.cli.terminal import note, plain, print_json, say, table
-from hashhub.errors import InvalidArgument
+from hashhub.writing import make_directory, text_written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,9 +58,11 @@ def write_evidence(session: Session, *, out: str, settings_file: str | None) -> 
             evidence = collect(records, settings, client)
         finally:
             client.close()
-        with _replaced(Path(out), "evidence.json") as file:
+        directory = Path(out)
+        make_directory(directory)
+        with text_written(directory / "evidence.json") as file:
             write_json(plain(evidence), records, file, event_count=evidence.event_count)
-        with _replaced(Path(out), "evidence.html") as file:
+        with text_written(directory / "evidence.html") as file:
             file.write(page(evidence))
         records.note(actor=account(), kind="evidence.written", subject="evidence", unknown=len(evidence.unknown))
     if session.json:
@@ -99,19 +100,3 @@ def sample_uploads(
             print_json({"reference": reference, "state": state})
         return
     table(("reference", "state"), states, empty="no uploads")
-
-
-@contextmanager
-def _replaced(directory: Path, name: str) -> Iterator[IO[str]]:
-    """Write a file anew, for its owner only; it takes its place when it is whole. Raises InvalidArgument."""
-    aside = directory / f"{name}.new"
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        aside.unlink(missing_ok=True)
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            yield file
-        aside.replace(directory / name)
-    except OSError as e:
-        raise InvalidArgument.field("out", f"cannot be written: {e.strerror or type(e).__name__}") from e
-    finally:
-        aside.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -12,8 +11,9 @@ from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.hook.queue import account
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command
 from hashhub.cli.terminal import note, plain, print_json, say
-from hashhub.errors import AlreadyExists, InvalidArgument
+from hashhub.errors import InvalidArgument
 from hashhub.hook.reports import NOT_FILED, Recipient, gather, render
+from hashhub.writing import check, make_directory, written
 
 _MOST_FACTS = 1 << 20  # bytes
 
@@ -102,13 +102,10 @@ def _read(path: str) -> str:
 
 
 def _write(directory: Path, files: dict[str, bytes]) -> None:
-    """Write all files or none, for their owner only. Raises AlreadyExists before it would replace one."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if there := [name for name in files if (directory / name).exists()]:
-            raise AlreadyExists(f"{directory / there[0]} is there already; name another directory")
-        for name, content in files.items():
-            with os.fdopen(os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(content)
-    except OSError as e:
-        raise InvalidArgument.field("out", f"cannot be written: {e.strerror or type(e).__name__}") from e
+    """Write new files, for their owner only. Raises AlreadyExists before the first where one is there already."""
+    make_directory(directory)
+    for name in files:
+        check(directory / name, taken="name another directory")
+    for name, content in files.items():
+        with written(directory / name, taken="name another directory") as file:
+            file.write(content)

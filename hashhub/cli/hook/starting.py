@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -13,7 +10,8 @@ import click
 from hashhub.cli.hook.group import hook
 from hashhub.cli.session import Session, command
 from hashhub.cli.terminal import print_json
-from hashhub.errors import AlreadyExists, InvalidArgument, LimitExceeded, Reason
+from hashhub.errors import InvalidArgument
+from hashhub.writing import written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,7 +58,8 @@ def init(session: Session, *, policy: str | None, out: str, hashing: str, data: 
             chosen[name] = click.prompt(question, type=click.Choice(_ACTIONS))
     text = _text({name: str(value) for name, value in chosen.items()}, session, hashing=hashing, data=data)
     _check(text)
-    _write(Path(out), text)
+    with written(out, taken="edit it, or name another file with --out") as file:
+        file.write(text.encode())
     if session.json:
         print_json({"file": out})
     else:
@@ -95,16 +94,3 @@ def _check(text: str) -> None:
     from hashhub.hook.settings import parse
 
     parse(text, {})
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError as e:
-        raise AlreadyExists(f"{str(path)!r} exists already; edit it, or name another file with --out") from e
-    except OSError as e:
-        if e.errno == errno.ENOSPC:
-            raise LimitExceeded("there is no room for the file; make room", reason=Reason.DISK_FULL) from e
-        raise InvalidArgument.field("out", f"the file cannot be written: {e.strerror}") from e

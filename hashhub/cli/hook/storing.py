@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
-from hashhub.cli.scan_state import REPORT, RESULTS, replaced
+from hashhub.cli.scan_state import REPORT, RESULTS
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, command
 from hashhub.cli.terminal import clean, counted, json_line, note, plain, print_json, progress, say
 from hashhub.hook.places import shown
 from hashhub.stopping import stopping_on_signals
+from hashhub.writing import check, make_directory, text_written
 
 if TYPE_CHECKING:
     from hashhub.cli.hook.scan_page import Findings
@@ -138,8 +139,10 @@ def scan(
     findings = Findings(place.url, settings)
     with contextlib.ExitStack() as stack:
         if directory is not None:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            results = stack.enter_context(replaced(directory, RESULTS))
+            make_directory(directory)
+            for name in (_SUMMARY, REPORT):
+                check(directory / name, replace=True)
+            results = stack.enter_context(text_written(directory / RESULTS))
         checks = stack.enter_context(open_hook(settings))
         stack.enter_context(only_scan(settings))
         memory = stack.enter_context(ScanMemory(settings))
@@ -157,9 +160,9 @@ def scan(
             bar(findings.total, max(before, findings.total) or None, f"scanning {place.url}")
         gone = memory.end(place.url, findings.total)
         if directory is not None:
-            with replaced(directory, _SUMMARY) as file:
+            with text_written(directory / _SUMMARY) as file:
                 file.write(json_line({"place": place.url, **_summary(findings), "gone": gone}) + "\n")
-            with replaced(directory, REPORT) as file:
+            with text_written(directory / REPORT, encoding="ascii") as file:
                 file.writelines(findings.page(gone=gone))
     _tell(findings, gone)
     if fail_on_block and findings.counts[Action.ALLOW] < findings.total:

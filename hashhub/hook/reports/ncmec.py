@@ -132,15 +132,13 @@ def _ip_event(event: IpEvent) -> Node:
 
 def _details(number: int, file: Reported, out: Leaving, *, industry_mou: bool) -> list[Node]:
     at = f"files[{number}]"
-    name = file.file_name or file.upload_id
-    out.takes(f"{at}.file_name" if file.file_name else f"{at}.upload_id")
-    for field in ("time", "url", "viewed", "exif_viewed", "public", "relevance", "note"):
+    for field in ("file_name", "upload_id", "time", "url", "viewed", "exif_viewed", "public", "relevance", "note"):
         out.takes(f"{at}.{field}")
     details: list[Node] = [
         # Both are known once the report was opened and the file was sent, which hashhub does not do.
         ("reportId", {}, "0"),
         ("fileId", {}, "0"),
-        *_text("originalFileName", name),
+        *_text("originalFileName", file.file_name),
         *_text("uploadedToEspTimestamp", zoned(file.time)),
         *_text("locationOfFile", file.url),
         *_boolean("fileViewedByEsp", file.viewed),
@@ -173,6 +171,8 @@ def _details(number: int, file: Reported, out: Leaving, *, industry_mou: bool) -
     if lists:
         out.takes(f"{at}.seen")
         details.append(("additionalInfo", {}, f"Recognised by: {'; '.join(lists)}"))
+    # The app's own name for an upload is not what its file was called.
+    details += _text("additionalInfo", f"Upload in our records: {file.upload_id}" if file.upload_id else "")
     details += _text("additionalInfo", file.note)
     return details
 
