@@ -116,7 +116,8 @@ def has_picture_behind(picture: Image.Image, data: bytes, film: int) -> bool:
     behind = data[end:until]
     if len(behind) < _LEAST_PICTURE:
         return False
-    if media_type_of(behind[:SIGNATURE_BYTES]).startswith("image/"):
+    directly = media_type_of(behind[:SIGNATURE_BYTES])
+    if directly.startswith("image/") and directly != "image/jpeg":
         return True
     for signature in _BEHIND:  # four searches are a tenth of one by a pattern
         at = -1
@@ -163,16 +164,25 @@ def _end(picture: Image.Image, data: bytes) -> int:
             end = data.find(b"\xff\xd9", max(0, data.find(b"\xff\x4f\xff\x51")))
             return end + 2 if end >= 0 else len(data)
         case "AVIF" | "HEIF":
-            at = 0
-            # A second `ftyp` begins another file.
-            while (
-                at + 8 <= len(data) and data[at + 4 : at + 8].isalnum() and (not at or data[at + 4 : at + 8] != b"ftyp")
-            ):
-                size = int.from_bytes(data[at : at + 4])
-                size = int.from_bytes(data[at + 8 : at + 16]) if size == 1 else size
-                at = at + size if size >= 8 else len(data)  # noqa: PLR2004 - a box's own length and name
-            return at
+            return _boxes_end(data)
     return len(data)
+
+
+def _boxes_end(data: bytes) -> int:
+    """Return where boxes end that follow one another; what is longer than the file is none, and a second `ftyp` begins
+    another file.
+    """
+    at = 0
+    while at + 8 <= len(data) and (at == 0 or data[at + 4 : at + 8] != b"ftyp"):
+        size = int.from_bytes(data[at : at + 4])
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16])
+        if size == 0 and data[at + 4 : at + 8] in {b"mdat", b"meta"}:  # up to the end
+            return len(data)
+        if not 8 <= size <= len(data) - at:  # noqa: PLR2004 - its length and name
+            break
+        at += size
+    return at
 
 
 _OS2_HEADER: Final = 12

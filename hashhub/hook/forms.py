@@ -65,7 +65,7 @@ _TEXT_TYPES: Final = re.compile(
 # PBM, PGM and PPM in their plain form: two numbers, behind and between which comments may stand; XBM; XPM.
 _TEXT_PICTURE: Final = re.compile(
     rb"P[1-3]\s(?:\s|#[^\r\n]*[\r\n])*\d+\s(?:\s|#[^\r\n]*[\r\n])*\d"
-    rb"|\s*(?:#define[ \t]+\S*_width[ \t]|/\*\s*XPM)"
+    rb"|\s*/\*\s*XPM|(?s:.{0,4096}?)#define[ \t]+(?:\S*_)?width[ \t]"
 )
 _HEAD_BYTES: Final = 65_536
 _NOT_IN_TEXT: Final = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
