@@ -211,8 +211,8 @@ class Vault:
         Nothing is written then.
         """
         _check_reason(reason)
-        check(out)
         name, wrapped = self._kept_item(reference)
+        check(out)
         with self._records.transaction():
             at = now()
             [(count,)] = self._records.rows(

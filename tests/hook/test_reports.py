@@ -423,7 +423,7 @@ def test_the_command_writes_drafts_that_only_their_owner_reads(tmp_path: Path, r
     assert [e.kind for e in records.events(subject="aa")] == ["REPORT_DRAFTED"]
     again = CliRunner().invoke(main, line)
     assert again.exit_code == 1
-    assert "is there already" in again.output
+    assert "exists already; name another directory" in again.output
 
 
 def test_nothing_in_drafts_reaches_a_network() -> None:
