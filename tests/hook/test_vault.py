@@ -176,7 +176,7 @@ def test_what_is_held_or_blocked_is_kept_and_what_is_allowed_is_not(place: Place
     assert place.kinds() == ["vault.stored", "vault.opened", "vault.exported"]
     opened = place.records().events(subject=reference)[1]
     assert (opened.actor, opened.reason) == ("ann", "asked by the police, file 7")
-    with pytest.raises(InvalidArgument):  # nothing is written over
+    with pytest.raises(AlreadyExists):  # nothing is written over
         vault.export(reference, out, actor="ann", reason="again")
     with pytest.raises(InvalidArgument, match="why"):
         vault.export(reference, tmp_path / "other", actor="ann", reason="  ")
