@@ -164,10 +164,11 @@ def opened_picture(data: bytes, media_type: str, limits: Limits) -> Iterator[Pic
             elif opened.format in {"JPEG", "MPO"}:
                 film = film_behind(data)
                 skipped = _FILM if film >= 0 else None
+            has_tiles = contents is not None and contents.has_tiles and opened.format == "HEIF"
+            picture = Picture(opened, data, limits, skipped=skipped, has_tiles=has_tiles)
             if has_picture_behind(opened, data, film):
                 raise _not_decoded(media_type, "the file holds a second picture behind the first, which is not read")
-            has_tiles = contents is not None and contents.has_tiles and opened.format == "HEIF"
-            yield Picture(opened, data, limits, skipped=skipped, has_tiles=has_tiles)
+            yield picture
 
 
 _FILM: Final = "the film behind the picture (a motion photo, as phones write it) was not looked at"
