@@ -735,7 +735,7 @@ def parse(text: str, environment: Mapping[str, str], *, file: str = "settings") 
         _in_capitals(values, HookSettings),
         HookSettings,
         called=called,
-        hint="docs/hook.md has each setting and what it may be",
+        hint="docs/hook-settings.md has each setting and what it may be",
         strict=False,  # the environment has only strings, and "4" must become 4
     )
 

@@ -1,4 +1,4 @@
-"""docs/hook.md: its table of settings is made from the settings, and its programs run."""
+"""docs/hook-settings.md has the table that is made from the settings, and the programs of docs/hook.md run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from hashhub.hook import HookSettings
     from tests.hook.conftest import Listed
 
-PAGE = Path(__file__).parents[2] / "docs" / "hook.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "hook-settings.md"
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "": settings.HookSettings,
     "without_answer": WithoutAnswer,
@@ -81,7 +82,9 @@ def test_the_programs_run(
     (tmp_path / "uploads").mkdir()
     (tmp_path / "uploads" / "listed.png").write_bytes(listed.known)
     monkeypatch.chdir(tmp_path)
-    first, streamed = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    first, streamed = re.findall(
+        r"^```python\n(.*?)^```$", (DOCS / "hook.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
     exec(first, {})  # noqa: S102 - as a reader would
     assert capsys.readouterr().out.startswith("BLOCK ")
     exec(streamed, {})  # noqa: S102 - likewise

@@ -13,6 +13,7 @@ from hashhub.cli.hook import (
     serving,
     starting,
     storing,
+    trying,
     vault,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "serving",
     "starting",
     "storing",
+    "trying",
     "vault",
 ]

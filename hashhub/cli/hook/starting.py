@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from hashhub.cli.hook.group import hook
 from hashhub.cli.session import Session, command
-from hashhub.cli.terminal import print_json
+from hashhub.cli.terminal import print_json, say
 from hashhub.errors import InvalidArgument
 from hashhub.writing import written
 
@@ -17,11 +18,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ACTIONS: Final = ("allow", "hold", "block")
+_TOKEN_FILE: Final = "hook.token"
 _CASES: Final = {
     "hub_away": "no answer can be had: the hub is away, too busy, too late, or refuses the token",
     "unreadable": "a picture or video cannot be decoded",
     "too_large": "it has more bytes, pixels or computing time than is looked at",
     "no_perceptual_hash": "it is no picture or video, so that only identical files can be found",
+}
+PROPOSED: Final = {"hub_away": "hold", "unreadable": "hold", "too_large": "hold", "no_perceptual_hash": "allow"}
+"""What `hook init` proposes on a terminal, where a person can say otherwise."""
+_BECAUSE: Final = {
+    "hub_away": "it is asked about again by itself, and what nobody listed is then released",
+    "unreadable": "whoever wants to hide a picture can damage its file",
+    "too_large": "a file can be made too large on purpose",
+    "no_perceptual_hash": "else every document waits for a person; identical files are still found",
 }
 
 
@@ -50,13 +60,25 @@ def init(session: Session, *, policy: str | None, out: str, hashing: str, data: 
     if missing and not sys.stdin.isatty():
         options = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
         raise click.UsageError(f"nobody can be asked here, and these are not chosen for you: {options}")
+    server, token_file = session.server, session.token_file or ""
+    if missing:
+        server = click.prompt("Address of the hub", default=server)
+        token_file = _ask_for_token(token_file)
     for name in missing:
         if name == "policy":
-            chosen[name] = click.prompt("Policy of the hub that judges")
+            chosen[name] = click.prompt("Policy of the hub that judges", default="block")
         else:
-            question = f"If {_CASES[name]}"
-            chosen[name] = click.prompt(question, type=click.Choice(_ACTIONS))
-    text = _text({name: str(value) for name, value in chosen.items()}, session, hashing=hashing, data=data)
+            say(f"\nIf {_CASES[name]}: {PROPOSED[name]} is proposed, since {_BECAUSE[name]}.")
+            chosen[name] = click.prompt(
+                "What becomes of the upload", default=PROPOSED[name], type=click.Choice(_ACTIONS)
+            )
+    text = settings_text(
+        {name: str(value) for name, value in chosen.items()},
+        hub=server,
+        token_file=token_file,
+        hashing=hashing,
+        data=data,
+    )
     _check(text)
     with written(out, taken="edit it, or name another file with --out") as file:
         file.write(text.encode())
@@ -66,14 +88,35 @@ def init(session: Session, *, policy: str | None, out: str, hashing: str, data: 
         click.echo(f"{out} was written; try it: hashhub hook check --settings {out} FILE")
 
 
-def _text(chosen: Mapping[str, str], session: Session, *, hashing: str, data: str) -> str:
+def _ask_for_token(given: str) -> str:
+    """Return the path of a file with the hub's token. One that is pasted is written to hook.token in this directory."""
+    while True:
+        path = click.prompt("File with the token that the hub's operator gave you (Enter to paste it)", default=given,
+                            show_default=bool(given))  # fmt: skip
+        if not path:
+            break
+        if Path(path).is_file():
+            return str(path)
+        say(f"there is no file {path!r}; name one, or press Enter to paste the token")
+        given = ""
+    token = click.prompt("Token, which is not shown (Enter to leave it to HASHHUB_TOKEN)", default="",
+                         show_default=False, hide_input=True).strip()  # fmt: skip
+    if not token:
+        return ""
+    with written(_TOKEN_FILE, taken="name it instead, or remove it") as file:
+        file.write(f"{token}\n".encode())
+    return _TOKEN_FILE
+
+
+def settings_text(chosen: Mapping[str, str], *, hub: str, token_file: str, data: str, hashing: str = "here") -> str:
+    """Return the text of a settings file with the policy, and what happens without an answer, as chosen."""
     lines = [
-        "# Settings of a hashhub upload hook. Every key is explained in docs/hook.md.",
+        "# Settings of a hashhub upload hook. Every key is explained in docs/hook-settings.md.",
         f"policy = {_quoted(chosen['policy'])}",
-        f"hub = {_quoted(session.server)}",
+        f"hub = {_quoted(hub)}",
     ]
-    if session.token_file:
-        lines.append(f"token_file = {_quoted(session.token_file)}")
+    if token_file:
+        lines.append(f"token_file = {_quoted(token_file)}")
     lines += [f"data = {_quoted(data)}", f'hashing = "{hashing}"', "", "[without_answer]"]
     lines += [f'{name} = "{chosen[name]}"  # {told}' for name, told in _CASES.items()]
     lines += ["", "# Uploads that were decided over are named in the records for ever, unless you choose for how long:"]

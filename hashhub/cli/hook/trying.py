@@ -1,0 +1,275 @@
+"""`hashhub hook try`: a hub, a sidecar and an upload form on this machine, and what becomes of one listed picture."""
+
+from __future__ import annotations
+
+import html
+import io
+import signal
+import socket
+import string
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from importlib.resources import files
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from hashhub.cli.hook.group import hook
+from hashhub.cli.hook.starting import PROPOSED, settings_text
+from hashhub.cli.session import Session, command
+from hashhub.cli.terminal import coloured, is_terminal, note, plain, print_json, say
+from hashhub.errors import InvalidArgument, Unavailable, missing_extra
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from hashhub.testing.hub_process import RunningHub
+
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
+_COLOURS: Final = {"ALLOW": "green", "HOLD": "yellow", "BLOCK": "bold red"}
+_PLAIN_WIDTH: Final = 150  # columns of the table in a pipe
+_GAPS: Final = frozenset({"EXACT_ONLY", "FRAMES_SKIPPED", "VARIANTS_SKIPPED", "LOW_QUALITY", "EFFORT_REDUCED"})
+_CUT: Final = 0.03  # of the width and height, on each side
+_MOST_BYTES: Final = 64 * 1024 * 1024  # as a hook looks at by default
+_ANSWER_SECONDS: Final = 60.0
+
+
+class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an upload.
+
+    Attributes:
+        upload: What it is.
+        action: ALLOW, HOLD or BLOCK.
+        why: The reasons, in words.
+        not_looked_for: What could have been looked for and was not, in words.
+    """
+
+    upload: str
+    action: str
+    why: tuple[str, ...]
+    not_looked_for: tuple[str, ...]
+
+
+@command(hook, "try", local=True)
+@click.option("--listen", metavar="HOST:PORT", default="127.0.0.1:0", show_default=True,
+              help="Address of the upload form, on this machine. Port 0: any free one.")  # fmt: skip
+@click.option("--once", is_flag=True, help="End after the table, without the upload form.")
+def try_hook(session: Session, *, listen: str, once: bool) -> None:
+    """See what a hook does, with nothing to set up.
+
+    Starts a hub with one synthetic picture on its list, a sidecar beside it and an upload form, all on this machine and
+    gone at the end; shows what becomes of the picture and of what people make of it, also while the hub is off, and
+    what was not looked for. Then the form waits for uploads of your own, until it is stopped.
+    """
+    try:
+        import starlette  # noqa: F401 - of the sidecar
+
+        import hashhub.server  # noqa: F401
+        from hashhub.testing.hub_process import running_hub
+        from hashhub.testing.sidecar_process import running_sidecar
+    except ImportError as e:
+        raise missing_extra(e, "server,hook", what="`hashhub hook try`") from e
+    from hashhub.addresses import bind, is_loopback_host, parse_address, shown
+
+    host, _ = parse_address("listen", listen, usual_port=8473)
+    if not is_loopback_host(host):
+        raise InvalidArgument.field("listen", "must be an address of this machine only, such as 127.0.0.1:8473")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # what it started ends with it
+    with ExitStack() as stack:
+        listening = stack.enter_context(bind("listen", listen))
+        place = tempfile.TemporaryDirectory(prefix="hashhub-try-", dir=_MEMORY if _MEMORY.is_dir() else None)
+        directory = Path(stack.enter_context(place))
+        uploads = _uploads()
+        note("starting a hub and a sidecar …")
+        with ExitStack() as first:
+            hub = first.enter_context(running_hub(directory / "hub"))
+            _fill(hub, uploads["the listed picture"], directory / "hook.token")
+            settings = directory / "hook.toml"
+            settings.write_text(
+                settings_text(
+                    {"policy": "block", **PROPOSED},
+                    hub=hub.address,
+                    token_file=str(directory / "hook.token"),
+                    data=str(directory / "hook"),
+                ),
+                "utf-8",
+            )
+            sidecar = stack.enter_context(running_sidecar(settings, "--quiet"))
+            outcomes = [_outcome(what, sidecar.url, content) for what, content in uploads.items()]
+        outcomes.append(_outcome("the listed picture, while the hub is off", sidecar.url, _jpeg(_listed(), quality=70)))
+        stack.enter_context(running_hub(directory / "hub", "--listen", hub.address, "--http", hub.http))
+        _show(session, outcomes)
+        if once:
+            return
+        address = f"http://{shown(host, listening.getsockname()[1])}/"
+        if session.json:
+            print_json({"form": address, "sidecar": sidecar.url, "hub": hub.address})
+        else:
+            say(f"\nUpload a file of your own: {coloured(address, 'bold cyan')}")
+            note(f"sidecar: {sidecar.url}/docs; hub: {hub.address}; Ctrl-C ends all of it, and nothing stays")
+        _serve(_form(sidecar.url, uploads["the listed picture"]), listening)
+
+
+def _uploads() -> dict[str, bytes]:
+    """Return the listed picture, and what people make of it, by what each is."""
+    from PIL import ImageOps
+    from PIL.Image import Resampling, Transpose
+
+    from hashhub.testing.pictures import picture
+    from hashhub.testing.screens import SCENES
+
+    listed = _listed()
+    cut = round(listed.width * _CUT), round(listed.height * _CUT)
+    document = io.BytesIO()
+    listed.save(document, "PDF")
+    return {
+        "the listed picture": _jpeg(listed),
+        "saved again, smaller": _jpeg(listed.resize((400, 300), Resampling.BICUBIC), quality=60),
+        "in a border": _jpeg(SCENES["border"](listed, Random(1))),  # noqa: S311 - the same each time
+        "mirrored": _jpeg(ImageOps.mirror(listed)),
+        "turned by 90 degrees": _jpeg(listed.transpose(Transpose.ROTATE_90)),
+        "cut by 3 % on each side": _jpeg(listed.crop((*cut, listed.width - cut[0], listed.height - cut[1]))),
+        "in a PDF": document.getvalue(),
+        "a picture that nobody listed": _jpeg(picture(2, listed.size)),
+    }
+
+
+def _listed() -> Image:
+    from hashhub.testing.pictures import picture
+
+    return picture(1, (800, 600))
+
+
+def _jpeg(image: Image, quality: int = 90) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def _fill(hub: RunningHub, listed: bytes, token_file: Path) -> None:
+    """Give the hub a hotline that lists the picture, and write a token with which a hook may ask it."""
+    from hashhub.client import Client
+    from hashhub.hashing import hash_media
+    from hashhub.model import Contributor, ContributorKind, HashSet, Principal, Purpose, Reliability, Role
+    from hashhub.testing.lists import item, list_file
+
+    hashes = hash_media(listed, algorithms=("MD5", "SHA1", "PDQ")).hashes
+    made = list_file("vics-2.0", [item(hashes, "1", external_id="sample-1")])
+    source = token_file.with_name(made.file_name)
+    source.write_bytes(made.data)
+    with Client(hub.address, hub.token, retry_seconds=10.0) as operator:
+        hotline = Contributor(id="nl", display_name="Hotline", kind=ContributorKind.HOTLINE, jurisdiction="NL",
+                              reliability=Reliability.A)  # fmt: skip
+        operator.create_contributor(hotline)
+        operator.create_contributor(
+            Contributor(id="app", display_name="App", kind=ContributorKind.PLATFORM, jurisdiction="IE")
+        )
+        hash_set = operator.create_hash_set(
+            HashSet(contributor="nl", id="known", scheme="vic-us", purpose=Purpose.CSAM)
+        )
+        operator.import_source(source, connector=made.connector, hash_set=hash_set.name, options=made.options)
+        secret = operator.create_token(Principal(name="app-hook", role=Role.CONSUMER, contributor="app"))
+    token_file.write_text(secret, "ascii")
+
+
+def _ask(sidecar: str, body: bytes, content_type: str) -> dict[str, Any]:
+    """Return the sidecar's answer to an upload. Raises Unavailable where it gives none."""
+    request = urllib.request.Request(f"{sidecar}/check", data=body, headers={"Content-Type": content_type})  # noqa: S310 - ours
+    try:
+        with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 - ours
+            decision: dict[str, Any] = msgspec.json.decode(answer.read())
+    except OSError as e:
+        raise Unavailable(f"the sidecar gave no answer: {e}") from e
+    return decision
+
+
+def _outcome(upload: str, sidecar: str, content: bytes) -> _Outcome:
+    return _told(upload, _ask(sidecar, content, "application/octet-stream"))
+
+
+def _told(upload: str, decision: Mapping[str, Any]) -> _Outcome:
+    """Return a decision in words; of several files in a form, that of the severest."""
+    lines = decision["reasons"]
+    gaps = [line["text"] for line in lines if line["code"] in _GAPS]
+    why = [line["text"] for line in lines if line["code"] not in _GAPS]
+    return _Outcome(upload=upload, action=decision["action"], why=tuple(why), not_looked_for=tuple(gaps))
+
+
+def _show(session: Session, outcomes: Sequence[_Outcome]) -> None:
+    if session.json:
+        for outcome in outcomes:
+            print_json(plain(outcome))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for head in ("upload", "action", "why", "not looked for"):
+        rows.add_column(head)
+    for outcome in outcomes:
+        action = Text(outcome.action, _COLOURS[outcome.action])
+        rows.add_row(outcome.upload, action, "\n".join(outcome.why), "\n".join(outcome.not_looked_for))
+    Console(width=None if is_terminal(sys.stdout) else _PLAIN_WIDTH, highlight=False).print(rows)
+
+
+def _form(sidecar: str, listed: bytes) -> Starlette:
+    """Return the app with the upload form, which passes each upload on to the sidecar."""
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.responses import HTMLResponse, Response
+    from starlette.routing import Route
+
+    page = string.Template(files("hashhub.cli.hook").joinpath("try.html").read_text("utf-8"))
+
+    async def show(_request: Request) -> Response:
+        return HTMLResponse(page.substitute(outcome=""))
+
+    async def picture(_request: Request) -> Response:
+        return Response(listed, media_type="image/jpeg")
+
+    async def upload(request: Request) -> Response:
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > _MOST_BYTES:
+                return HTMLResponse(page.substitute(outcome=_section("HOLD", ["It has more than 64 MiB."], [])), 413)
+        try:
+            decision = await run_in_threadpool(_ask, sidecar, bytes(body), request.headers.get("content-type", ""))
+        except Unavailable as e:
+            return HTMLResponse(page.substitute(outcome=_section("HOLD", [e.message], [])), 503)
+        outcome = _told("your file", decision)
+        return HTMLResponse(page.substitute(outcome=_section(outcome.action, outcome.why, outcome.not_looked_for)))
+
+    return Starlette(routes=[Route("/", show), Route("/", upload, methods=["POST"]), Route("/listed.jpg", picture)])
+
+
+def _section(action: str, why: Sequence[str], not_looked_for: Sequence[str]) -> str:
+    """Return what became of an upload as HTML."""
+    lists = [
+        f"<h3>{head}</h3><ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>"
+        for head, lines in (("Why", why), ("Not looked for", not_looked_for))
+        if lines
+    ]
+    name = html.escape(action)
+    return f'<section class="{name.lower()}" aria-live="polite"><h2>{name}</h2>{"".join(lists)}</section>'
+
+
+def _serve(app: Starlette, listening: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    import uvicorn
+
+    config = uvicorn.Config(app, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    with suppress(KeyboardInterrupt):  # uvicorn raises the signal again once it has ended
+        uvicorn.Server(config).run(sockets=[listening])

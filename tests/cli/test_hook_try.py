@@ -1,0 +1,102 @@
+"""`hashhub hook try`: nothing to set up, and nothing left; and what `hook init` asks for on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from hashhub.cli.hook import trying
+from hashhub.hook import Action, load_settings
+
+HASHHUB = (sys.executable, "-m", "hashhub.cli")
+
+
+def test_the_table_and_the_form(tmp_path: Path) -> None:
+    places = [Path(tempfile.gettempdir()), trying._MEMORY]
+    before = {path for place in places for path in place.glob("hashhub-try-*")}
+    with subprocess.Popen(
+        [*HASHHUB, "hook", "try", "--json"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(json.loads(line))
+            if "form" in lines[-1]:
+                break
+        *outcomes, where = lines
+        found = {outcome["upload"]: outcome for outcome in outcomes}
+        listed = httpx.get(where["form"] + "listed.jpg").content
+        page = httpx.post(where["form"], files={"file": ("a.jpg", listed)}, timeout=60).text
+        other = httpx.post(where["form"], files={"file": ("<b>.txt", b"<script>no picture</script>")}, timeout=60).text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert {what: o["action"] for what, o in found.items()} == {
+        "the listed picture": "BLOCK",
+        "saved again, smaller": "BLOCK",
+        "in a border": "HOLD",
+        "mirrored": "HOLD",
+        "turned by 90 degrees": "HOLD",
+        "cut by 3 % on each side": "ALLOW",
+        "in a PDF": "ALLOW",
+        "a picture that nobody listed": "ALLOW",
+        "the listed picture, while the hub is off": "HOLD",
+    }
+    # Whatever is allowed says what was not looked for.
+    assert found["in a PDF"]["not_looked_for"]
+    assert found["cut by 3 % on each side"]["not_looked_for"]
+    assert "<h2>BLOCK</h2>" in page
+    assert "<h2>ALLOW</h2>" in other
+    assert "Not looked for" in other
+    assert "<script>" not in other
+    assert not list(tmp_path.iterdir())
+    assert {path for place in places for path in place.glob("hashhub-try-*")} <= before
+
+
+def test_the_form_is_for_this_machine_only(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*HASHHUB, "hook", "try", "--listen", "0.0.0.0:0"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "listen" in done.stderr
+
+
+@pytest.mark.parametrize("pasted", [True, False])
+def test_init_asks_for_hub_and_token_and_proposes(tmp_path: Path, pasted: bool) -> None:
+    token = tmp_path / "given.token"
+    token.write_text("hashhub_secret\n")
+    answers = ["hub.example:8470", "", "hashhub_secret"] if pasted else ["", "nowhere.token", str(token)]
+    answers += ["block", "", "", "block", ""]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*HASHHUB, "hook", "init"], cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        for answer in answers:
+            asked = b""
+            while not asked.endswith(b": ") or select.select([ours], [], [], 0.3)[0]:  # the end of a prompt
+                asked += os.read(ours, 4096)
+            os.write(ours, f"{answer}\n".encode())
+        with suppress(OSError):  # the other end has closed
+            while os.read(ours, 4096):
+                pass
+    os.close(ours)
+    assert process.returncode == 0
+    settings = load_settings(tmp_path / "hook.toml", {})
+    chosen = settings.without_answer
+    assert settings.hub == ("hub.example:8470" if pasted else "127.0.0.1:8470")
+    assert Path(tmp_path / settings.token_file).read_text().strip() == "hashhub_secret"
+    assert stat.S_IMODE((tmp_path / settings.token_file).stat().st_mode) == 0o600 or not pasted
+    assert [chosen.hub_away, chosen.unreadable] == [Action.HOLD] * 2
+    assert (chosen.too_large, chosen.no_perceptual_hash) == (Action.BLOCK, Action.ALLOW)
