@@ -184,7 +184,8 @@ def _fill(hub: RunningHub, listed: bytes, token_file: Path) -> None:
 
 def _ask(sidecar: str, body: bytes, content_type: str) -> dict[str, Any]:
     """Return the sidecar's answer to an upload. Raises Unavailable where it gives none."""
-    request = urllib.request.Request(f"{sidecar}/check", data=body, headers={"Content-Type": content_type})  # noqa: S310 - ours
+    headers = {"Content-Type": content_type}
+    request = urllib.request.Request(f"{sidecar}/check", data=body, headers=headers)  # noqa: S310 - ours
     try:
         with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:  # noqa: S310 - ours
             decision: dict[str, Any] = msgspec.json.decode(answer.read())
