@@ -55,7 +55,6 @@ def test_the_table_and_the_form(tmp_path: Path) -> None:
     }
     # Whatever is allowed says what was not looked for.
     assert found["in a PDF"]["not_looked_for"]
-    assert found["cut by 3 % on each side"]["not_looked_for"]
     assert "<h2>BLOCK</h2>" in page
     assert "<h2>ALLOW</h2>" in other
     assert "Not looked for" in other
