@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ACTIONS: Final = ("allow", "hold", "block")
-_TOKEN_FILE: Final = "hook.token"
+_PASTED: Final = "hook.token"
 _CASES: Final = {
     "hub_away": "no answer can be had: the hub is away, too busy, too late, or refuses the token",
     "unreadable": "a picture or video cannot be decoded",
@@ -103,9 +103,9 @@ def _ask_for_token(given: str) -> str:
                          show_default=False, hide_input=True).strip()  # fmt: skip
     if not token:
         return ""
-    with written(_TOKEN_FILE, taken="name it instead, or remove it") as file:
+    with written(_PASTED, taken="name it instead, or remove it") as file:
         file.write(f"{token}\n".encode())
-    return _TOKEN_FILE
+    return _PASTED
 
 
 def settings_text(chosen: Mapping[str, str], *, hub: str, token_file: str, data: str, hashing: str = "here") -> str:
