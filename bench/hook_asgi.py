@@ -37,7 +37,7 @@ from hashhub.hashing.pool import MediaPool
 from hashhub.hook import Action, Hook, HookSettings, WithoutAnswer, open_hook
 from hashhub.hook.asgi import UploadHook
 from hashhub.hook.judges import Judged
-from hashhub.hook.settings import LocalSettings, Mode
+from hashhub.hook.settings import AppSettings, LocalSettings, Mode, OnHold
 from hashhub.model import Effort, MatchResult, Query, Verdict
 from hashhub.testing.pictures import picture
 
@@ -138,6 +138,7 @@ def opened(arguments: argparse.Namespace) -> Iterator[Hook]:
         effort=Effort(arguments.effort),
         hashing_processes=1,
         local=LocalSettings(follow=False),
+        app=AppSettings(on_hold=OnHold.REFUSE),
     )
     with open_hook(settings) if arguments.mode == "local" else Hook(settings, judge=Instant()) as hook:
         yield hook

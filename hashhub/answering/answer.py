@@ -13,7 +13,7 @@ from hashhub.answering.evidence import gather
 from hashhub.answering.videos import FRAME, matching_frames, picture_in
 from hashhub.errors import InvalidArgument, Reason, Violation
 from hashhub.hashes import ALGORITHMS, SEARCHED
-from hashhub.model import TURNS, EntryMatch, MatchResult, ReasonLine, Verdict, now
+from hashhub.model import READINGS, TURNS, EntryMatch, MatchResult, Purpose, ReasonLine, Verdict, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -139,7 +139,7 @@ def answer(
     """Put the answer together. What was left out of the judgement is never read as clean: it makes REVIEW of NO_MATCH
     and BENIGN.
     """
-    reasons = [*judgement.reasons, *remarks(hits)]
+    reasons = [*judgement.reasons, *remarks(hits), *shown_as(seen)]
     verdict = seen_in_part(judgement.verdict, hits)
     if verdict is Verdict.NO_MATCH and not _is_turned(query):
         reasons.append(trust.AS_THEY_ARE)
@@ -181,6 +181,32 @@ def remarks(hits: Hits) -> list[ReasonLine]:
         text = "something is known that the contributor's terms do not let this caller see"
         lines.append(ReasonLine(code=trust.ReasonCode.WITHHELD, text=text))
     return lines
+
+
+_SHOWN: Final = {
+    "border-removed": "a listed picture in a border",
+    "content-box": "a listed picture on a screen, under a caption or beside other things",
+    "crop": "a picture of which a part is listed",
+    "mirror-pad": "a part of a listed picture",
+    **dict.fromkeys(("rotate-90", "rotate-180", "rotate-270"), "a listed picture, turned"),
+    **dict.fromkeys(("flip-left-right", "flip-top-bottom"), "a listed picture, mirrored"),
+    **dict.fromkeys(("transpose", "transverse"), "a listed picture, mirrored and turned"),
+    FRAME: "a listed picture in a video, or a picture out of a listed video",
+}
+
+
+def shown_as(seen: Sequence[tuple[Hit, Entry]]) -> list[ReasonLine]:
+    """Return what an upload seems to show, in words, by the variants by which it hit entries."""
+    entries: dict[str, dict[str, None]] = {}
+    for hit, entry in seen:
+        is_guess = hit.variant and hit.variant not in READINGS
+        if is_guess and hit.hash_set.purpose not in {Purpose.BENIGN, Purpose.TEST}:
+            words = _SHOWN.get(hit.variant, f"a listed picture, changed ({hit.variant})")
+            entries.setdefault(words, {})[entry.name] = None
+    return [
+        ReasonLine(code=trust.ReasonCode.HIT_BY_VARIANT, text=f"it seems to be {words}", entries=tuple(names))
+        for words, names in entries.items()
+    ]
 
 
 def seen_in_part(verdict: Verdict, hits: Hits) -> Verdict:

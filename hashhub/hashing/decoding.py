@@ -166,7 +166,7 @@ def opened_picture(data: bytes, media_type: str, limits: Limits) -> Iterator[Pic
                 skipped = _FILM if film >= 0 else None
             has_tiles = contents is not None and contents.has_tiles and opened.format == "HEIF"
             picture = Picture(opened, data, limits, skipped=skipped, has_tiles=has_tiles)
-            if has_picture_behind(opened, data, film):
+            if has_picture_behind(opened, data, film, limits):
                 raise _not_decoded(media_type, "the file holds a second picture behind the first, which is not read")
             yield picture
 

@@ -14,6 +14,8 @@ from hashhub.hashing.limits import Limits, too_large
 from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from PIL import Image
 
 # Blocks and stray bytes walked in a GIF. Encoders fill blocks with 255 bytes, so 255 MB of pixels stay below; a file of
@@ -108,17 +110,19 @@ def film_behind(data: bytes) -> int:
 _FTYP_BYTES: Final = range(16, 1024)
 
 
-def has_picture_behind(picture: Image.Image, data: bytes, film: int) -> bool:
+def has_picture_behind(picture: Image.Image, data: bytes, film: int, limits: Limits) -> bool:
     """Return whether another picture stands behind the end of this one, or of its last frame, before the `film` if
-    there is one. Not told of TIFF, whose parts stand anywhere.
+    there is one.
     """
-    end, until = _end(picture, data), len(data) if film < 0 else film
+    until = len(data) if film < 0 else film
+    end = _tiff(data, limits)[1] if picture.format == "TIFF" else _end(picture, data)
     behind = data[end:until]
     if len(behind) < _LEAST_PICTURE:
         return False
-    directly = media_type_of(behind[:SIGNATURE_BYTES])
-    if directly.startswith("image/") and directly != "image/jpeg":
-        return True
+    for near in (behind, behind.lstrip(b"\0")):  # writers fill up to a round number
+        kind = media_type_of(near[:SIGNATURE_BYTES]) if len(near) >= _LEAST_PICTURE else ""
+        if kind.startswith("image/") and kind != "image/jpeg":
+            return True
     for signature in _BEHIND:  # four searches are a tenth of one by a pattern
         at = -1
         while (at := behind.find(signature, at + 1)) >= 0:
@@ -203,30 +207,50 @@ def is_raw(data: bytes, limits: Limits) -> bool:
 
     Raises LimitExceeded (MEDIA_TOO_LARGE).
     """
-    if data[8:11] == b"CR\x02":
-        return True
+    return data[8:11] == b"CR\x02" or _tiff(data, limits)[0]
+
+
+def _tiff(data: bytes, limits: Limits) -> tuple[bool, int]:
+    """Return whether a TIFF holds a full picture that is no page of it, and where the last ends that it names."""
+    import numpy as np
+
     order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
     is_big = int.from_bytes(data[2:4], order) == _BIG_TIFF
     word = 8 if is_big else 4
     left = _MAX_TAGS
+    end = 0
 
     def number(at: int, size: int) -> int:
         return int.from_bytes(data[at : at + size], order)
 
-    def directory(at: int) -> tuple[dict[int, tuple[int, int]], int]:
-        """Return by tag the count and place of its values, and where the next directory is."""
-        nonlocal left
+    def numbers(count: int, at: int, of_one: int) -> npt.NDArray[np.int64]:
+        count = min(count, max(0, len(data) - at) // of_one)
+        kind = f"{'<' if order == 'little' else '>'}u{of_one}"
+        return np.frombuffer(data, kind, count, at if count else 0).astype(np.int64)
+
+    def directory(at: int) -> tuple[dict[int, tuple[int, int, int]], int]:
+        """Return by tag the count and place of its values and the bytes of one, and where the next directory is."""
+        nonlocal left, end
         head, entry = (8, 20) if is_big else (2, 12)
         count = min(number(at, head), max(0, len(data) - at) // entry)
         left -= 1 + count
         if left < 0:
             raise too_large("blocks", _MAX_TAGS, "tags", "the TIFF has more")
-        tags: dict[int, tuple[int, int]] = {}
+        tags: dict[int, tuple[int, int, int]] = {}
+        end = max(end, at + head + count * entry + word)
         for place in range(at + head, at + head + count * entry, entry):
             values = number(place + 4, word)
-            of_one = {3: 2, 16: 8, 18: 8}.get(number(place + 2, 2), 4)
+            of_one = _VALUE_BYTES.get(number(place + 2, 2), 4)
             value = place + 4 + word
-            tags[number(place, 2)] = values, value if values * of_one <= word else number(value, word)
+            if values * of_one > word:
+                value = number(value, word)
+                end = max(end, value + values * of_one)
+            tags[number(place, 2)] = values, value, of_one
+        for places, lengths in _PARTS:
+            if places in tags and lengths in tags:
+                begins, sizes = (numbers(*tags[tag]) for tag in (places, lengths))
+                most = min(len(begins), len(sizes))
+                end = max(end, int((begins[:most] + sizes[:most]).max(initial=0)))
         return tags, number(at + head + count * entry, word)
 
     at = number(8 if is_big else 4, word)
@@ -235,17 +259,19 @@ def is_raw(data: bytes, limits: Limits) -> bool:
         seen.add(at)
         tags, at = directory(at)
         if _DNG_VERSION in tags:
-            return True
-        count, place = tags.get(_SUB_IFDS, (0, 0))
+            return True, end
+        count, place, _ = tags.get(_SUB_IFDS, (0, 0, 0))
         for inner in range(place, place + word * count, word):
             of_inner, _ = directory(number(inner, word))
-            _, kind = of_inner.get(_NEW_SUBFILE_TYPE, (0, 0))
+            _, kind, _ = of_inner.get(_NEW_SUBFILE_TYPE, (0, 0, 0))
             if not (kind and number(kind, 4) & 1):
-                return True
-    return False
+                return True, end
+    return False, end
 
 
 _BIG_TIFF: Final = 43
+_VALUE_BYTES: Final = {1: 1, 2: 1, 3: 2, 5: 8, 6: 1, 7: 1, 8: 2, 10: 8, 12: 8, 16: 8, 17: 8, 18: 8}  # by type; else 4
+_PARTS: Final = ((273, 279), (324, 325), (513, 514))  # strips, tiles, an old JPEG: places and lengths
 _DNG_VERSION: Final = 50706
 _SUB_IFDS: Final = 330
 _NEW_SUBFILE_TYPE: Final = 254

@@ -10,14 +10,14 @@ comes over a WebSocket, or over anything else that is no HTTP request, is not lo
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from hashhub.errors import HashHubError
 from hashhub.hook.adapters import opened
-from hashhub.hook.core import Hook
+from hashhub.hook.core import START_SECONDS, Hook, OnChecked
 from hashhub.hook.decision import Decision
 from hashhub.hook.forms import (
     Answer,
@@ -41,7 +41,6 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 _MOST_THREADS: Final = 64  # each waits for a child process or the hub
-_LOOKS_IN_WINDOW: Final = 16  # most of them, for senders that are too slow
 _OWN_HEADERS: Final = b"hashhub-"
 _BODY_HEADERS: Final = (b"content-type", b"content-encoding", b"content-length", b"transfer-encoding")
 
@@ -57,28 +56,44 @@ class UploadHook:
         settings: HookSettings | Path | str | None = None,
         paths: Collection[str] | None = None,
         fields: Collection[str] | None = None,
+        on_held: OnChecked | None = None,
+        upload_id: Callable[[Mapping[str, Any]], str] | None = None,
     ) -> None:
         """Give either `hook`, which stays yours to close, or `settings` or the path of their file: the hook that they
         make is closed when the server tells the app to end; where the app has no lifespan, it ends with the process.
+        `on_held`: see `open_hook`. `upload_id`: gives the app's own name for the files of a request, by its scope:
+        ACCOUNT/UPLOAD, as the queue and `upload.rechecked` have it.
 
         `paths`: only requests to these paths, and to what is below them, are looked at. `fields`: only files in form
-        fields of these names. None: all. Raises HashHubError when the settings or what they name cannot be used.
+        fields of these names. None: all. Raises HashHubError when the settings or what they name cannot be used; in a
+        running event loop, where FastAPI and Starlette make their middleware, the server is told at its start, and each
+        request raises it.
         """
         self._app = app
         self._is_own = hook is None
-        self._hook = opened(hook, settings)
-        self._paths, self._fields = paths, fields
+        self._paths, self._fields, self._upload_id = paths, fields, upload_id
+        self._error: HashHubError | None = None
+        try:
+            self._hook = opened(hook, settings, on_held)
+        except HashHubError as e:
+            if not _is_on_loop():
+                raise
+            self._error = e
+            return
         self._limits = self._hook.settings.app
         self._memory = Memory(self._limits.max_total_bytes)
-        self._watches: Mapping[asyncio.AbstractEventLoop, _Watch] = {}
-        self._lock = threading.Lock()  # around changes of it
         self._threads = ThreadPoolExecutor(
             min(_MOST_THREADS, self._hook.settings.max_waiting), thread_name_prefix="upload-hook"
         )
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one connection."""
-        if scope["type"] == "lifespan":
+        if self._error is not None:
+            if scope["type"] != "lifespan":
+                raise self._error
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": f"the upload hook: {self._error.message}"})
+        elif scope["type"] == "lifespan":
             await self._live(scope, receive, send)
         elif scope["type"] != "http":
             await self._app(_without_own_headers(scope) if "headers" in scope else scope, receive, send)
@@ -102,7 +117,7 @@ class UploadHook:
             is_ending = is_ending or message["type"] == "lifespan.startup.failed"
             await send(message)
 
-        self._hook.start()
+        await asyncio.to_thread(self._hook.start, wait_seconds=START_SECONDS)
         try:
             await self._app(scope, hear, tell)
         except asyncio.CancelledError:
@@ -133,6 +148,7 @@ class UploadHook:
                 content_types=headers[b"content-type"],
                 content_encodings=headers[b"content-encoding"],
                 fields=self._fields,
+                upload_id=self._upload_id(scope) if self._upload_id is not None else "",
             ) as intake:
                 files = await self._take_in(intake, receive)
                 if files is None:
@@ -151,116 +167,39 @@ class UploadHook:
         """Return what was decided over each file; None when the sender has gone before the end. Raises BodyRefused when
         the sender is too slow.
         """
-        watch = self._watch_of(asyncio.get_running_loop())
-        sender = watch.begin(Pace(self._limits, watch.clock))
-        pace, is_more = sender.pace, True
+        pace, is_more = Pace(self._limits, asyncio.get_running_loop().time), True
         files: list[CheckedFile] = []
         try:
-            while is_more:
-                message = await receive()
-                # A `receive` that is cancelled could take a piece of the body with it, so that it is cancelled once
-                # only; it may also answer all the same.
-                if sender.is_too_slow:
-                    raise pace.ran_out()
-                if message["type"] != "http.request":
-                    return None
-                piece, is_more = message.get("body", b""), message.get("more_body", False)
-                intake.write(piece)
-                pace.came(len(piece))
-                if not is_more:
-                    intake.end()
-                for ended in intake.take():
-                    sender.is_waited_for = False  # it cannot go on meanwhile
-                    files.append(await ended.adecide(self._threads))
-                    pace.restart()
-                    sender.is_waited_for = True
-        except asyncio.CancelledError as e:
-            if not sender.let_go():
-                raise
-            raise pace.ran_out() from e
-        finally:
-            watch.end(sender)
+            async with asyncio.timeout_at(pace.deadline) as patience:
+                while is_more:
+                    message = await receive()
+                    if patience.expired():  # it was cancelled, and answered all the same
+                        raise pace.ran_out()
+                    if message["type"] != "http.request":
+                        return None
+                    piece, is_more = message.get("body", b""), message.get("more_body", False)
+                    intake.write(piece)
+                    pace.came(len(piece))
+                    if not is_more:
+                        intake.end()
+                    for ended in intake.take():
+                        patience.reschedule(None)  # it cannot go on meanwhile
+                        files.append(await ended.adecide(self._threads))
+                        pace.restart()
+                    patience.reschedule(pace.deadline)
+        except TimeoutError as e:
+            if patience.expired():
+                raise pace.ran_out() from e
+            raise
         return files
 
-    def _watch_of(self, loop: asyncio.AbstractEventLoop) -> _Watch:
-        watch = self._watches.get(loop)
-        if watch is None:
-            watch = _Watch(loop, self._limits.slow_seconds)
-            with self._lock:
-                watches = {running: its for running, its in self._watches.items() if not running.is_closed()}
-                self._watches = {**watches, loop: watch}
-        return watch
 
-
-class _Sender:
-    """Who sends a body, and the task that waits for it. `is_too_slow`: by its pace, so that the task was cancelled."""
-
-    __slots__ = ("_cancelling", "_is_cut_off_alone", "_task", "is_too_slow", "is_waited_for", "pace")
-
-    def __init__(self, pace: Pace, task: asyncio.Task[Any]) -> None:
-        self.pace = pace
-        self.is_waited_for, self.is_too_slow = True, False
-        self._task, self._cancelling = task, task.cancelling()
-        self._is_cut_off_alone: bool | None = None
-
-    def cut_off(self) -> None:
-        """End the wait for it."""
-        self.is_too_slow = True
-        self._task.cancel()
-
-    def let_go(self) -> bool:
-        """Take back what `cut_off` told the task; return whether nobody else cancelled it."""
-        if self.is_too_slow and self._is_cut_off_alone is None:
-            self._is_cut_off_alone = self._task.uncancel() <= self._cancelling
-        return bool(self._is_cut_off_alone)
-
-
-class _Watch:
-    """Cuts off senders that are too slow by their pace, on one event loop.
-
-    Their deadlines move as pieces come, and a timer for each move, or only for each request, takes longer than they do.
-    So there is one timer for all, that looks for the deadlines when it runs out: after a window at most, since none is
-    nearer than that when it moves.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
-        self.clock = loop.time
-        self._loop, self._seconds = loop, seconds
-        self._senders: set[_Sender] = set()
-        self._is_timed = False
-
-    def begin(self, pace: Pace) -> _Sender:
-        """Watch the sender of a body for which the task that runs now waits, until `end`."""
-        task = asyncio.current_task(self._loop)
-        assert task is not None  # noqa: S101 - a coroutine runs in one
-        sender = _Sender(pace, task)
-        if pace.deadline is not None:
-            self._senders.add(sender)
-            if not self._is_timed:
-                self._is_timed = True
-                self._loop.call_at(pace.deadline, self._look)
-        return sender
-
-    def end(self, sender: _Sender) -> None:
-        """Watch it no more."""
-        self._senders.discard(sender)
-        sender.let_go()
-
-    def _look(self) -> None:
-        at = self.clock()
-        following = at + self._seconds
-        for sender in self._senders:
-            deadline = sender.pace.deadline
-            if deadline is None or not sender.is_waited_for or sender.is_too_slow:
-                continue
-            if deadline <= at:
-                sender.cut_off()
-            else:
-                following = min(following, deadline)
-        self._is_timed = bool(self._senders)
-        if self._is_timed:
-            # However many there are, they are looked at so often only: one is cut off that much later at most.
-            self._loop.call_at(max(following, at + self._seconds / _LOOKS_IN_WINDOW), self._look)
+def _is_on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class _Replay:

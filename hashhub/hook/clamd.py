@@ -32,6 +32,7 @@ from hashhub import __version__
 from hashhub.client import is_loopback
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason
 from hashhub.hook.clamd_chain import LENGTH, Chain, ChainAnswer, ChainScan, Kind, host_and_port
+from hashhub.hook.core import START_SECONDS
 from hashhub.hook.decision import Action, Decision
 from hashhub.hook.records import Records
 from hashhub.hook.settings import HeldStream, WithoutClamd
@@ -48,7 +49,6 @@ SIGNATURE: Final = "Hashhub.Policy.Hold-"  # and the reference; the same for eve
 _READ_BYTES: Final = 1 << 16
 _PIECE_BYTES: Final = 1 << 18  # chunks are gathered to this: some clients send 1 KiB each
 _MOST_COMMAND: Final = 4096 + 32  # bytes: a path and its command
-_START_SECONDS: Final = 2.0  # for a first answer of the hub, before the door opens without one
 _SESSION_SCANS: Final = 4  # of one session that are decided over while the next is received
 _WRITERS: Final = 4
 _SEND_SECONDS: Final = 30.0  # for a client to take an answer
@@ -665,7 +665,7 @@ class ClamdDoor:
 
 def serve(hook: Hook, on_ready: Callable[[str, str], None]) -> None:
     """Serve clients until SIGTERM or SIGINT. Raises HashHubError when the door cannot be opened."""
-    hook.start(wait_seconds=_START_SECONDS)
+    hook.start(wait_seconds=START_SECONDS)
 
     async def run() -> None:
         stop = asyncio.Event()

@@ -19,12 +19,10 @@ import inspect
 import logging
 import os
 import threading
-import time
 from collections import Counter
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, TypeVar, runtime_checkable
@@ -38,6 +36,7 @@ from hashhub.hashes import Hash
 from hashhub.hook.content import Content, Memory, Piece
 from hashhub.hook.decision import Action, Checked, Decision, NoAnswer, severest
 from hashhub.hook.examiner import Examined, Examiner, given_up, if_skipped
+from hashhub.hook.hashing import A_PICTURE
 from hashhub.hook.judges import Judge, Judged, MediaJudge, query_of_nothing
 from hashhub.hook.met_again import is_same, is_same_and_more
 from hashhub.hook.rechecks import OnRecheck, Pending, Rechecks
@@ -62,11 +61,12 @@ __all__ = ["Hook", "OnChecked", "Readable", "Upload", "severest"]
 
 _log = logging.getLogger("hashhub.hook")
 _T = TypeVar("_T")
-_clock: Final = time.time
 _PIECE: Final = 1 << 20  # bytes read at a time
 _REFERENCE_BYTES: Final = 10
 _MAX_UPLOAD_ID: Final = 1024
 _LATE_SECONDS: Final = 120.0  # for which an upload's digests are not asked about again because its hashes may come yet
+START_SECONDS: Final = 2.0  # for a first answer of the hub, before a door opens without one
+_WARM_SECONDS: Final = 30.0  # for the processes that hash, which load libraries and kernels
 _TALLY_SECONDS: Final = 2.0  # a hook that is killed loses so much of its counts, and nothing else
 
 OnChecked = Callable[[Checked, IO[bytes] | None], None]
@@ -150,9 +150,9 @@ class Hook:
             is_ready=is_ready,
             judge_miss=judge_miss,
         )
+        self._is_local = is_ready is not None
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, str, str, str, str]] = Counter()
-        self._day = (0, "")  # since 1970, and as it is counted by
         self._threads: ThreadPoolExecutor | None = None
         self._is_closed = False
         self._rechecks: Rechecks | None = None
@@ -195,27 +195,49 @@ class Hook:
             self._records.close()
 
     def start(self, *, wait_seconds: float = 0.0) -> None:
-        """Begin to start the processes that hash and to connect to the hub, so that the first uploads need not wait for
-        them; return once the hub has answered, or after `wait_seconds`. Call it after a fork.
+        """Begin to start the processes that hash and to connect to the hub, so that the first upload is decided over as
+        fast as the next. With `wait_seconds`, return once they hash and the hub has answered, for which it has so many
+        seconds. Call it after a fork.
         """
-        if self._hashing is not None:
-            self._hashing.start()
-        if self._connect is not None:
-            connecting = threading.Thread(target=self.connect, name="hook-connect", daemon=True)
-            connecting.start()
+        warming = threading.Thread(target=self._warm_up, name="hook-warm", daemon=True)
+        connecting = threading.Thread(target=self._go_along, args=(warming,), name="hook-connect", daemon=True)
+        warming.start()
+        connecting.start()
+        if wait_seconds:
+            warming.join(_WARM_SECONDS)
             connecting.join(wait_seconds)
 
-    def connect(self) -> None:
-        """Wait until the hub has answered once, for up to 10 seconds; without one that is asked, return at once. What
-        goes wrong is logged, and left to the first upload.
+    def connect(self) -> bool:
+        """Wait until the hub has answered once, for up to 10 seconds, and return whether it has; without one that is
+        asked, return at once. What goes wrong is logged, and left to the first upload.
         """
         if self._connect is None:
-            return
+            return False
         try:
             self._connect()
         except HashHubError as e:
             if not self._is_closed:
                 _log.warning("uploads have no answer yet: %s", e.message)
+            return False
+        return True
+
+    def _warm_up(self) -> None:
+        if self._hashing is not None:
+            self._hashing.warm_up()
+
+    def _go_along(self, warming: threading.Thread) -> None:
+        """Take a picture the whole way of an upload but its record, once there is somebody to ask."""
+        if not self.connect() and not self._is_local:
+            return
+        warming.join()
+        with self.receive() as upload, suppress(HashHubError):
+            upload.write(A_PICTURE)
+            upload.try_out()
+
+    @property
+    def keeps_uploads(self) -> bool:
+        """Whether somebody is given what is held: the vault, or the app's own store."""
+        return bool(self._listeners)
 
     def probe(self) -> bool:
         """Ask about a digest that nobody has, as a look whether answers can be had, and return whether there is a list
@@ -338,8 +360,6 @@ class Hook:
         A verdict stands above the choices: they never weaken it.
         """
         settings, judged = self.settings, examined.judged
-        if judged is not None and _is_plain_miss(judged) and _is_whole(examined):
-            return Action.ALLOW, Verdict.NO_MATCH, None  # as below, in fewer steps: most uploads
         causes = list(examined.causes)
         actions: list[Action] = []
         verdict = Verdict.UNAVAILABLE
@@ -400,7 +420,7 @@ class Hook:
         if call.asks_again and action is not Action.ALLOW and state is UploadState.UNANSWERED:
             return decision
         if state is None and not (call.earlier or self._listeners):  # most uploads: all that is kept is a number
-            self._count(call.door, decision, self._today())
+            self._count(call.door, decision, now().date().isoformat())
             return decision
         yield None
         checked = Checked(
@@ -476,14 +496,6 @@ class Hook:
                     examined.late.add_done_callback(partial(self._complete, self._rechecks, checked, examined))
         self._count(checked.door, checked.decision, checked.time.date().isoformat())
         return checked
-
-    def _today(self) -> str:
-        """Return the day by UTC. It is written out once: a date of its own for each upload is 10 µs of it."""
-        number = int(_clock() // _DAY)
-        day = self._day
-        if day[0] != number:
-            day = self._day = number, datetime.fromtimestamp(number * _DAY, UTC).date().isoformat()
-        return day[1]
 
     def _count(self, door: str, decision: Decision, day: str) -> None:
         if self._records is None:
@@ -595,6 +607,11 @@ class Upload:
         """Decide over what was written; call it once, at the end. Raises Cancelled when it was abandoned meanwhile."""
         return carry_out(self._steps(is_on_loop=False))
 
+    def try_out(self) -> None:
+        """Find out what would be decided by, and decide nothing. Raises HashHubError."""
+        examiner = self._hook._examiner  # noqa: SLF001 - of one piece
+        carry_out(examiner.examine(self._content, is_wanted=lambda: not examiner.is_closing, is_on_loop=False))
+
     def _steps(self, *, is_on_loop: bool) -> Steps[Decision]:
         if not self._is_wanted:
             raise given_up()
@@ -644,21 +661,6 @@ def _state(decision: Decision) -> UploadState | None:
         case Action.HOLD:
             return UploadState.HELD
     return UploadState.UNANSWERED if decision.verdict is Verdict.UNAVAILABLE else None
-
-
-def _is_plain_miss(judged: Judged) -> bool:
-    """Whether it says that nothing is known of an upload, and nothing besides."""
-    return (
-        judged.result.verdict is Verdict.NO_MATCH
-        and judged.at_least is Action.ALLOW
-        and not judged.without_lists
-        and not judged.is_past_limit
-    )
-
-
-def _is_whole(examined: Examined) -> bool:
-    """Whether all of an upload was looked at."""
-    return not (examined.causes or examined.coverage.gaps or examined.is_unhashed)
 
 
 def _held_at_least(checked: Checked, error: Exception, what: str) -> Checked:

@@ -135,7 +135,7 @@ def damaged(reference: str) -> DataLoss:
 
 
 class Rechecked(msgspec.Struct, frozen=True, kw_only=True):
-    """What an upload without an answer turned out to be, once there was one.
+    """What an upload without an answer turned out to be, once there was one; or what a person decided over one.
 
     Attributes:
         reference: Of the decision then.
@@ -143,7 +143,7 @@ class Rechecked(msgspec.Struct, frozen=True, kw_only=True):
         door: Which way it came.
         time: When it was decided over anew.
         before: What was decided then.
-        action: What is decided now.
+        action: What is decided now: ALLOW where a person released it, BLOCK where one confirmed it.
         verdict: The policy's, now.
     """
 

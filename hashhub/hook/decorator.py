@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Final, ParamSpec, TypeVar, cast
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, Reason
+from hashhub.hook.adapters import refuse_to_lose
 from hashhub.hook.core import Hook
 from hashhub.hook.decision import Action, Decision, severest_of
 from hashhub.hook.forms import PIECE_BYTES
@@ -65,6 +66,9 @@ def checked_upload(
     if Action.HOLD not in refuse and decision is None:
         raise InvalidArgument.field("decision", "must name a parameter if HOLD is not refused, or nobody would know")
 
+    if isinstance(hook, Hook) and Action.HOLD in refuse:
+        refuse_to_lose(hook)
+
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
         for name in (argument, decision):
@@ -82,6 +86,8 @@ def checked_upload(
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             asked = hook() if callable(hook) else hook
+            if Action.HOLD in refuse:
+                refuse_to_lose(asked)
             copies: list[IO[bytes]] = []
             try:
                 bound.arguments[argument], decisions = _check(asked, argument, bound.arguments[argument], copies)

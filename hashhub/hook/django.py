@@ -3,6 +3,8 @@
     FILE_UPLOAD_HANDLERS = ["hashhub.hook.django.UploadHookHandler"]
     MIDDLEWARE = [..., "hashhub.hook.django.UploadHookMiddleware"]
     HASHHUB_HOOK = BASE_DIR / "hook.toml"  # or HookSettings, or a Hook
+    HASHHUB_ON_HELD = store  # `on_held` of `open_hook`; not needed where the vault keeps what is held
+    HASHHUB_UPLOAD_ID = lambda request: …  # the app's own name for an upload: ACCOUNT/UPLOAD
 
 Each file of `request.FILES` was decided over while it came, and has its `decision`. What is refused is not in
 `request.FILES` at all; `request.hashhub` (`forms.Uploads`) tells what became of each file. Only what Django itself
@@ -24,7 +26,7 @@ from django.dispatch import Signal
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 
 from hashhub.hook import forms
-from hashhub.hook.adapters import opened
+from hashhub.hook.adapters import opened, refuse_to_lose
 from hashhub.hook.core import Hook, Upload
 from hashhub.hook.decision import Action, Decision
 from hashhub.hook.forms import Body, BodyRefused, CheckedFile, Ended, Memory, Uploads
@@ -104,7 +106,8 @@ class UploadHookHandler(FileUploadHandler):
         self._drop()
         if len(self._files) >= self._limits.max_files:
             raise RequestRefused(413, f"the form has more than {self._limits.max_files} files")
-        self._upload = self._hook.receive(door="django")
+        name = getattr(django_settings, "HASHHUB_UPLOAD_ID", None)
+        self._upload = self._hook.receive(door="django", upload_id=name(self.request) if name is not None else "")
         self._body = Body(self._memory, self._limits.max_request_bytes - self._size)
         raise StopFutureHandlers
 
@@ -156,10 +159,17 @@ class UploadHookMiddleware:
     """Answers in the view's place when a form has a file that is refused."""
 
     def __init__(self, get_response: Any) -> None:
+        """Raises HashHubError when the settings or what they name cannot be used: the server then does not start."""
         self._get_response = get_response
+        given = getattr(django_settings, "HASHHUB_HOOK", None)
+        if isinstance(given, Hook):
+            refuse_to_lose(given)
+        else:
+            _open(given).close()  # each process opens its own: a server may fork yet
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Go on."""
+        """Go on. With the first request of any kind the hook begins to start."""
+        _hook_of_this_process()
         return self._get_response(request)
 
     def process_view(self, request: HttpRequest, *_: Any) -> HttpResponse | None:
@@ -222,10 +232,14 @@ def _hook_of_this_process() -> tuple[Hook, Memory]:
         pid = os.getpid()
         if pid not in _opened:
             given = getattr(django_settings, "HASHHUB_HOOK", None)
-            hook = given if isinstance(given, Hook) else opened(None, given)
+            hook = given if isinstance(given, Hook) else _open(given)
             hook.start()  # while the upload still comes
             _opened[pid] = hook, Memory(hook.settings.app.max_total_bytes)
         return _opened[pid]
+
+
+def _open(given: Any) -> Hook:
+    return opened(None, given, getattr(django_settings, "HASHHUB_ON_HELD", None))
 
 
 def _let_make_no_file(handler: FileUploadHandler) -> None:

@@ -18,6 +18,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from hashhub.errors import FailedPrecondition
+from hashhub.hook.adapters import refuse_to_lose
 from hashhub.hook.core import Hook
 from hashhub.hook.decision import Decision, severest_of
 from hashhub.hook.forms import Uploads, answer_to
@@ -32,6 +33,8 @@ def checked(field: str, *, hook: Hook | None = None) -> Callable[[Request], Awai
     (`[app] on_hold = "app"`), and must store it unpublished. `hook`: None where the middleware checks. Without the
     middleware FastAPI has written files of more than 1 MB to a temporary directory before any dependency runs.
     """
+    if hook is not None:
+        refuse_to_lose(hook)
 
     async def decision(request: Request) -> Decision:
         uploads = request.scope.get("hashhub")

@@ -10,6 +10,7 @@ submit ── remembered? ── in hand? ── room to wait? ── a child �
 from __future__ import annotations
 
 import os
+import struct
 import threading
 import time
 from collections import OrderedDict
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
 _FAILURE_SECONDS: Final = 60.0
 _END_SECONDS: Final = 10.0  # within what a service manager leaves a process to end
 _REMEMBERED_BYTES: Final = 32 << 20
+_SIDE: Final = 64
+A_PICTURE: Final = struct.pack("<2sIII", b"BM", 54 + 3 * _SIDE**2, 0, 54) + struct.pack(
+    "<IiiHHIIiiII", 40, _SIDE, _SIDE, 1, 24, 0, 3 * _SIDE**2, 0, 0, 0, 0
+) + bytes(range(256)) * (3 * _SIDE**2 // 256)  # fmt: skip
+"""A file with a picture that nobody has uploaded: a bitmap."""
+
 _A_HASH: Final = 200  # bytes that one remembered hash takes, roughly
 
 
@@ -56,7 +63,7 @@ class Hashing:
         self._most = children + settings.max_waiting
         self._pool = MediaPool(
             children=children,
-            max_queued=0,
+            max_queued=children,  # for `warm_up` beside the first uploads
             seconds=settings.media_seconds,
             memory_bytes=settings.media_memory_bytes,
             limits=limits_of(settings),
@@ -75,9 +82,16 @@ class Hashing:
         self.hashed = 0
         """Contents that children were given."""
 
-    def start(self) -> None:
-        """Begin to start the children; return at once."""
-        self._pool.start()
+    def warm_up(self) -> None:
+        """Start the children, and have each hash a picture: libraries and kernels come with the first."""
+        places = self._pool.most_calls // 2
+        with ThreadPoolExecutor(places, "hook-warm") as threads:
+            for _ in range(places):
+                threads.submit(self._hash_a_picture)
+
+    def _hash_a_picture(self) -> None:
+        with suppress(HashHubError), self._pool.room() as place:  # the first upload will say what is wrong
+            place.hash(A_PICTURE, effort=self._effort)
 
     def submit(self, content: Content, *, is_wanted: Callable[[], bool] | None = None) -> Future[MediaHashes]:
         """Return what the content's hashes will be, or which HashHubError will say why there are none.

@@ -12,6 +12,7 @@ from hashhub.config import MEDIA_MEMORY_BYTES, MEDIA_SECONDS
 from hashhub.errors import FailedPrecondition, Reason
 from hashhub.hook.case_judge import CaseJudge
 from hashhub.hook.core import Hook, OnChecked
+from hashhub.hook.decision import Action
 from hashhub.hook.judges import Breaker, HubJudge
 from hashhub.hook.records import FILE_NAME, HOOK, Records
 from hashhub.hook.rounds import QueueRounds
@@ -20,8 +21,10 @@ from hashhub.hook.telling import AppUrl
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import IO
 
     from hashhub.errors import HashHubError
+    from hashhub.hook.decision import Checked
     from hashhub.hook.judges import Judge, Judged, MediaJudge
     from hashhub.hook.rechecks import OnRecheck
     from hashhub.hook.settings import HookSettings
@@ -31,12 +34,19 @@ if TYPE_CHECKING:
 _log: Final = logging.getLogger("hashhub.hook")
 
 
-def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, keeps_records: bool = True) -> Hook:
+def open_hook(
+    settings: HookSettings,
+    *,
+    on_held: OnChecked | None = None,
+    on_recheck: OnRecheck | None = None,
+    keeps_records: bool = True,
+) -> Hook:
     """Return the hook of these settings. Raises HashHubError when a file or directory that they name cannot be used.
 
-    `on_recheck`: is told what an upload without an answer turned out to be, in whichever process of those that share
-    the records finds out; the URL of the settings is called besides. `keeps_records`: False for a look that leaves
-    nothing behind.
+    `on_held`: keeps each upload that is HELD in the app's own store, before the app has the decision. `on_recheck`: is
+    told what an upload without an answer turned out to be, and what persons decided, in whichever process of those that
+    share the records finds out; the URL of the settings is called besides. `keeps_records`: False for a look that
+    leaves nothing behind.
     """
     if settings.hashing is Hashing.HERE and find_spec("PIL") is None:  # known now rather than at each upload
         raise FailedPrecondition(
@@ -68,6 +78,8 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
         judge = asked = _watched(hub, settings, records)
     rounds = QueueRounds(records, settings, judge, vault=vault) if records is not None else None
     listeners: list[OnChecked] = [vault.on_checked] if vault is not None else []
+    if on_held is not None:
+        listeners.append(_if_held(on_held))
     # Cases come first: they hold whatever the lists say, and without a hub.
     cases = None
     if records is not None or (directory / FILE_NAME).exists():
@@ -95,6 +107,14 @@ def open_hook(settings: HookSettings, *, on_recheck: OnRecheck | None = None, ke
         on_recheck=tell,
         queue_rounds=rounds,
     )
+
+
+def _if_held(on_held: OnChecked) -> OnChecked:
+    def told(checked: Checked, content: IO[bytes] | None) -> None:
+        if checked.decision.action is Action.HOLD:
+            on_held(checked, content)
+
+    return told
 
 
 def _say_what_differs(settings: HookSettings) -> None:

@@ -290,21 +290,7 @@ class Rechecks:
             if lacks:
                 reason = "it was allowed at first, so that its bytes were not kept"
                 self._records.note(actor=HOOK, kind="vault.not_kept", subject=reference, reason=reason)
-            for listener in (_CALLABLE, _URL) if self._settings.recheck.url else (_CALLABLE,):
-                told = Rechecked(
-                    reference=reference,
-                    upload_id=checked.upload_id,
-                    door=checked.door,
-                    time=now(),
-                    before=before,
-                    action=action,
-                    verdict=verdict,
-                )
-                at = time.time()
-                self._records.write(
-                    "INSERT INTO telling (due, since, attempts, listener, rechecked) VALUES (?, ?, 0, ?, ?)",
-                    (at, at, listener, msgspec.msgpack.encode(told)),
-                )
+            have_told(self._records, self._settings, checked, action, verdict)
 
     def _tell_app(self, listener: str, number: int, since: float, attempts: int, rechecked: Rechecked) -> None:
         try:
@@ -325,6 +311,27 @@ class Rechecks:
                 actor=HOOK, kind="app.not_told", subject=rechecked.reference, reason=f"for three days: {text}"
             )
         self._records.write("DELETE FROM telling WHERE number = ?", (number,))
+
+
+def have_told(records: Records, settings: HookSettings, checked: Checked, action: Action, verdict: Verdict) -> None:
+    """Have the app told what becomes of an upload now. `checked`: as it was before. Belongs into the transaction that
+    records it; whichever process runs a hook tells it.
+    """
+    told = Rechecked(
+        reference=checked.decision.reference,
+        upload_id=checked.upload_id,
+        door=checked.door,
+        time=now(),
+        before=checked.decision.action,
+        action=action,
+        verdict=verdict,
+    )
+    at = time.time()
+    for listener in (_CALLABLE, _URL) if settings.recheck.url else (_CALLABLE,):
+        records.write(
+            "INSERT INTO telling (due, since, attempts, listener, rechecked) VALUES (?, ?, 0, ?, ?)",
+            (at, at, listener, msgspec.msgpack.encode(told)),
+        )
 
 
 def _pending(reference: str, stored: bytes) -> Pending:

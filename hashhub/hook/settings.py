@@ -499,12 +499,13 @@ class RecordsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class OnHold(StrEnum):
     """What an adapter of a web framework does with an upload that is HOLD.
 
-    REFUSE: answers as for BLOCK; the app never sees it. ACCEPT: answers 202; the app never sees it, so choose it only
-    where the vault keeps what is held. APP: the app gets it with the decision, and stores it unpublished.
+    KEEP: the vault keeps it, or the app's own store (`on_held`), and the sender is answered with 202; without either
+    no adapter opens. REFUSE: it is refused as for BLOCK, AND LOST where there is no vault. APP: the app gets it with
+    the decision, and stores it unpublished.
     """
 
+    KEEP = "KEEP"
     REFUSE = "REFUSE"
-    ACCEPT = "ACCEPT"
     APP = "APP"
 
 
@@ -514,8 +515,8 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     block_status: int = 451
     """HTTP status of the answer to an upload that is not accepted; 400 to 599."""
 
-    on_hold: OnHold = OnHold.REFUSE
-    """What is done with an upload that is HOLD: REFUSE, ACCEPT or APP."""
+    on_hold: OnHold = OnHold.KEEP
+    """What is done with an upload that is HOLD: KEEP, REFUSE or APP."""
 
     max_request_bytes: int = 256 * 1024 * 1024
     """Bytes of the largest request body; a larger one gets 413. It is in memory until the app has read it."""

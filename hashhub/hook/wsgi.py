@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
 from hashhub.hook.adapters import opened
-from hashhub.hook.core import Hook
+from hashhub.hook.core import Hook, OnChecked
 from hashhub.hook.forms import (
     PIECE_BYTES,
     Answer,
@@ -51,16 +51,20 @@ class UploadHook:
         settings: HookSettings | Path | str | None = None,
         paths: Collection[str] | None = None,
         fields: Collection[str] | None = None,
+        on_held: OnChecked | None = None,
+        upload_id: Callable[[Environ], str] | None = None,
     ) -> None:
-        """Give either `hook`, or `settings` or the path of their file; `close` ends the hook that they make.
+        """Give either `hook`, or `settings` or the path of their file; `close` ends the hook that they make. `on_held`:
+        see `open_hook`. `upload_id`: gives the app's own name for the files of a request, by its environ:
+        ACCOUNT/UPLOAD, as the queue and `upload.rechecked` have it.
 
         `paths`: only requests to these paths, and to what is below them, are looked at. `fields`: only files in form
         fields of these names. None: all. Raises HashHubError when the settings or what they name cannot be used.
         """
         self._app = app
         self._is_own = hook is None
-        self._hook = opened(hook, settings)
-        self._paths, self._fields = paths, fields
+        self._hook = opened(hook, settings, on_held)
+        self._paths, self._fields, self._upload_id = paths, fields, upload_id
         self._limits = self._hook.settings.app
         self._memory = Memory(self._limits.max_total_bytes)
         self._is_started = False
@@ -96,6 +100,7 @@ class UploadHook:
                 content_types=[environ["CONTENT_TYPE"]] if environ.get("CONTENT_TYPE") else [],
                 content_encodings=[environ.get("HTTP_CONTENT_ENCODING", "")],
                 fields=self._fields,
+                upload_id=self._upload_id(environ) if self._upload_id is not None else "",
             )
             try:
                 return self._handled(environ, start_response, intake, self._take_in(intake, pieces, pace))

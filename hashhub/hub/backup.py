@@ -165,7 +165,8 @@ def restore(directory: Path, config: Config, withdrawals: Path | None, progress:
         newer = [path for path in (withdrawals, data / WITHDRAWALS) if path is not None and path.exists()]
         lines = _merged([directory / WITHDRAWALS, *newer])
         # Before the database: a start that finds it without them would let through what was withdrawn.
-        _write_whole(data / WITHDRAWALS, lines)
+        with written(data / WITHDRAWALS, replace=True) as log:
+            log.write(lines)
         backing.bring_back(
             directory, config.database_url() or data, lambda done, total: progress("database", done, total)
         )
@@ -253,11 +254,6 @@ def _settings(config: Config) -> str:
 def _toml(value: object) -> str:
     """A basic string, a truth value or a number is in TOML what it is in JSON."""
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
-
-
-def _write_whole(path: Path, text: bytes) -> None:
-    with written(path, replace=True) as out:
-        out.write(text)
 
 
 def _publish(aside: Path, target: Path) -> None:

@@ -8,7 +8,6 @@ is copied is what is there.
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import sqlite3
 import subprocess
@@ -26,6 +25,7 @@ from hashhub.store.engines import FILE_NAME, locate
 from hashhub.store.events import Position
 from hashhub.store.hash_tables import MERGE_LOCK
 from hashhub.store.reaching import reaching
+from hashhub.writing import written
 
 if TYPE_CHECKING:
     import psycopg
@@ -144,24 +144,12 @@ def _put_sqlite(path: Path, target: Path, progress: Progress) -> None:
             f"there is {' and '.join(there)} in {str(target.parent)!r} already, and a backup never replaces a "
             "database: name a new directory"
         )
-    aside = target.with_name(f"{target.name}.unfinished-{secrets.token_hex(4)}")
     total, done = path.stat().st_size, 0
-    file = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with path.open("rb") as source, os.fdopen(file, "wb") as copy:
-            while block := source.read(_BLOCK):
-                copy.write(block)
-                done += len(block)
-                progress(done, total)
-            copy.flush()
-            os.fsync(copy.fileno())
-        os.link(aside, target)  # unlike a rename it replaces nothing
-    except FileExistsError as e:
-        raise FailedPrecondition(
-            f"a database was made in {str(target.parent)!r} meanwhile: name a new directory"
-        ) from e
-    finally:
-        aside.unlink()
+    with path.open("rb") as source, written(target, taken="name a new directory") as copy:
+        while block := source.read(_BLOCK):
+            copy.write(block)
+            done += len(block)
+            progress(done, total)
 
 
 def _dump_postgresql(url: URL, target: Path, progress: Progress) -> Copied:

@@ -59,6 +59,7 @@ class ReasonCode(StrEnum):
     # What the hub adds about the query, its answer or the uploaded file.
     CIRCUIT_BREAKER = "CIRCUIT_BREAKER"
     WITHHELD = "WITHHELD"
+    HIT_BY_VARIANT = "HIT_BY_VARIANT"
     LOW_QUALITY = "LOW_QUALITY"
     EXACT_ONLY = "EXACT_ONLY"
     FRAMES_SKIPPED = "FRAMES_SKIPPED"

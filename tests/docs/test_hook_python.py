@@ -51,11 +51,11 @@ def run(command: Command, directory: Path, environment: dict[str, str], port: in
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
 def test_the_three_apps_take_what_is_unlisted_and_refuse_what_is_listed(tmp_path: Path) -> None:
     written = files()
-    assert set(written) == {"hook.toml", "function.py", *SERVERS}
+    assert set(written) == {"hook.toml", "function.py", "store.py", *SERVERS}
     page = commands(PAGE)
     setup = [command for command in page if not command.line.startswith("curl")]
     asking = [command for command in page if command.line.startswith("curl")]
-    assert (len(setup), [command.prints for command in asking]) == (9, [["200"], ["451"]])
+    assert (len(setup), [command.prints for command in asking]) == (10, [["200"], ["451"]])
     with running_hub(tmp_path / "hub") as hub:
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("HASHHUB_")},

@@ -17,7 +17,7 @@ from hashhub.hashing.signature import media_type_of
 from hashhub.testing.pictures import picture
 
 pillow_heif = pytest.importorskip("pillow_heif")
-FIRST: Final = ("JPEG", "MPO", "PNG", "APNG", "GIF", "WEBP", "BMP", "AVIF", "HEIF", "JPEG2000", "J2K")
+FIRST: Final = ("JPEG", "MPO", "PNG", "APNG", "GIF", "WEBP", "BMP", "AVIF", "HEIF", "JPEG2000", "J2K", "TIFF", "TIFFs")
 BEHIND: Final = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "HEIF")
 DIRECTLY_BEHIND: Final = ("BMP", "TIFF", "PCX", "SGI", "DIB", "XBM", "PPM")
 
@@ -31,6 +31,8 @@ def encoded(kind: str, seed: int = 1) -> bytes:
     match kind:
         case "MPO" | "GIF":
             options |= {"save_all": True, "append_images": [other]}
+        case "TIFFs":
+            options = {"format": "TIFF", "save_all": True, "append_images": [other], "compression": "jpeg"}
         case "APNG":
             options = {"format": "PNG", "save_all": True, "append_images": [other]}
         case "J2K":

@@ -18,6 +18,7 @@ from hashhub.client import Client
 from hashhub.hashing import DEFAULT_LIMITS, hash_media
 from hashhub.hashing.pool import MediaPool
 from hashhub.hook import Action, Hook, HookSettings, WithoutAnswer, open_hook
+from hashhub.hook.settings import AppSettings, OnHold
 from hashhub.model import TLP, Contributor, ContributorKind, HashSet, Marking, Principal, Purpose, Reliability, Role
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.pictures import picture
@@ -106,6 +107,7 @@ def make_settings(listed: Listed, tmp_path: Path) -> Callable[..., HookSettings]
             "data": str(tmp_path / "hook"),
             "hashing_processes": 1,
             "answer_seconds": 20.0,  # a loaded machine is no reason for another answer
+            "app": AppSettings(on_hold=OnHold.REFUSE),
         }
         return HookSettings(**usual | given)
 

@@ -222,7 +222,7 @@ def test_what_can_be_read_in_two_ways_is_refused(hook: Hook, judge: Known) -> No
         assert (app.calls, len(judge.asked)) == (0, asked)
 
 
-@pytest.mark.parametrize("on_hold", [OnHold.ACCEPT, OnHold.APP])
+@pytest.mark.parametrize("on_hold", [OnHold.KEEP, OnHold.APP])
 def test_what_is_held_goes_where_the_settings_say(hook: Hook, on_hold: OnHold) -> None:
     app = App()
     with changed(hook, on_hold=on_hold, block_status=403), serving_asgi(app.wrapped(hook)) as address:
@@ -565,32 +565,6 @@ def test_who_is_cancelled_by_somebody_else_as_well_is_cancelled(hook: Hook) -> N
 
     with changed(hook, slow_seconds=0.05):
         asyncio.run(run(App().wrapped(hook)))
-
-
-def test_however_many_senders_there_are_one_timer_watches_them_and_none_is_left(hook: Hook) -> None:
-    looks: list[float] = []
-
-    async def run(wrapped: UploadHook) -> None:
-        loop = asyncio.get_running_loop()
-        call_at = loop.call_at
-
-        def timed(when: float, callback: Callable[..., object], *arguments: Any, **named: Any) -> asyncio.TimerHandle:
-            if getattr(callback, "__name__", "") == "_look":
-                looks.append(when)
-            return call_at(when, callback, *arguments, **named)
-
-        loop.call_at = timed  # type: ignore[method-assign,assignment]
-        late = [asyncio.create_task(answer_to_late(wrapped, never)) for _ in range(40)]
-        assert [answers[0]["status"] for answers in await asyncio.gather(*late)] == [408] * 40
-        assert (await one_request(wrapped, form(File("a", "a", OTHER))))[0]["status"] == 200
-        [watch] = wrapped._watches.values()
-        assert watch._senders == set()
-
-    with changed(hook, slow_seconds=0.2):
-        wrapped = App().wrapped(hook)
-        asyncio.run(run(wrapped))
-        assert len(looks) <= 20
-        asyncio.run(run(wrapped))  # another loop has a watch of its own, and a closed one is forgotten
 
 
 def test_twenty_at_once_each_get_their_own_answer(hook: Hook) -> None:

@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import product
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from hashhub.hook import Action, Checked, Hook, NoAnswer, WithoutAnswer, load_se
 from hashhub.hook.examiner import Examined
 from hashhub.hook.judges import Judged
 from hashhub.hook.records import Records, UploadState
-from hashhub.model import Coverage, MatchResult, Query, ReasonLine, Verdict
+from hashhub.model import MatchResult, Query, Verdict
 from hashhub.testing.pictures import picture
 from hashhub.testing.videos import Clip, encoded
 from tests.hook.conftest import HELD, jpeg
@@ -637,42 +636,3 @@ def test_a_copy_that_cannot_answer_by_all_hashes_is_asked_by_digests(
         was, now = (hook.check(jpeg(3)) for hook in (asked_first, asked_once))
     assert (now.action, now.verdict, now.no_answer) == (was.action, was.verdict, was.no_answer)
     assert (now.action is Action.BLOCK) == (digests is Verdict.MATCH)
-
-
-def test_most_uploads_are_weighed_in_fewer_steps_and_as_all_are(
-    make_hook: MakeHook, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hook = make_hook(judge=OneVerdict(Verdict.NO_MATCH), without_answer=BLOCKED)
-    gap = ReasonLine(code="FRAMES_SKIPPED", text="")
-    judgements = [
-        None,
-        *(
-            Judged(
-                result=MatchResult(verdict=verdict),
-                policy="block@1",
-                revision=7,
-                at_least=at_least,
-                without_lists=without_lists,
-                is_past_limit=is_past_limit,
-            )
-            for verdict, at_least, without_lists, is_past_limit in product(
-                Verdict, Action, (False, True), (False, True)
-            )
-        ),
-    ]
-    every = [
-        Examined(
-            query=Query(hashes=()),
-            judged=judged,
-            causes=causes,
-            coverage=Coverage(gaps=gaps),
-            is_unhashed=is_unhashed,
-        )
-        for judged, causes, gaps, is_unhashed in product(
-            judgements, ((), *((cause,) for cause in NoAnswer)), ((), (gap,)), (False, True)
-        )
-    ]
-    weighed = [hook._weighed(examined) for examined in every]
-    assert (Action.ALLOW, Verdict.NO_MATCH, None) in weighed
-    monkeypatch.setattr("hashhub.hook.core._is_plain_miss", lambda _: False)
-    assert weighed == [hook._weighed(examined) for examined in every]

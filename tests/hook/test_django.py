@@ -169,7 +169,7 @@ def test_what_is_held_goes_where_the_settings_say_and_fails_the_form(hook: Hook,
             given = json.loads(ask(address, form(File("picture", "a", DOUBTED))).body)
             assert given["actions"] == ["HOLD"]
             assert given["errors"] == {"picture": ["This file was not accepted."]}
-        with changed(hook, on_hold=OnHold.ACCEPT):
+        with changed(hook, on_hold=OnHold.KEEP):
             assert ask(address, form(File("picture", "a", DOUBTED))).status == 202
 
 

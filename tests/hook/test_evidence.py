@@ -300,7 +300,7 @@ def test_days_are_those_of_utc_and_each_upload_is_counted_in_one(
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
-        monkeypatch.setattr("hashhub.hook.core._clock", lambda: datetime.timestamp(clock[0]))
+        monkeypatch.setattr("hashhub.hook.core.now", lambda: clock[0].astimezone(UTC))
         settings = make_settings()
         records = Records(Path(settings.data))
         with Hook(settings, judge=OneVerdict(Verdict.NO_MATCH), records=records) as hook:

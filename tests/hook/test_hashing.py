@@ -60,7 +60,7 @@ def stop_child(hashing: Hashing) -> Callable[[], None]:
     """Have the only child stand still, so that what it is given next does not come to its end; return what lets it go
     on. One that nobody wants an outcome of is killed all the same.
     """
-    hashing.start()
+    hashing.warm_up()
     child = hashing._pool._children.get(timeout=60)
     hashing._pool._children.put(child)
     os.kill(child._id[0], signal.SIGSTOP)

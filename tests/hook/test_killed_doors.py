@@ -54,9 +54,6 @@ key_file = "{place}/vault.key"
 country = "US"
 days_without_report = 90
 
-[app]
-on_hold = "accept"
-
 [sidecar]
 tusd_directory = "{place}"
 

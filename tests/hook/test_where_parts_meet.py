@@ -172,7 +172,7 @@ class TestTheVault:
         self, open_with: Callable[..., Hook], tmp_path: Path
     ) -> None:
         vault = msgspec.structs.replace(vault_of(tmp_path), max_upload_bytes=1000)
-        app = AppSettings(on_hold=OnHold.ACCEPT)
+        app = AppSettings(on_hold=OnHold.KEEP)
         hook = open_with(OneVerdict(Verdict.REVIEW), vault=vault, app=app)
         answer = answer_to(hook.check(b"\0large" * 500), app)
         assert answer is not None
@@ -187,7 +187,7 @@ class TestTheVault:
     ) -> None:
         """The vault is full. Whoever took 202 for an answer would have deleted the only copy."""
         vault = msgspec.structs.replace(vault_of(tmp_path), max_total_bytes=3000)
-        hook = open_with(OneVerdict(Verdict.REVIEW), vault=vault, app=AppSettings(on_hold=OnHold.ACCEPT))
+        hook = open_with(OneVerdict(Verdict.REVIEW), vault=vault, app=AppSettings(on_hold=OnHold.KEEP))
         testing = pytest.importorskip("starlette.testclient", reason="needs hashhub[hook]")
         from hashhub.hook.sidecar.application import Sidecar
 

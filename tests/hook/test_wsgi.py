@@ -159,7 +159,7 @@ def test_an_app_that_fails_leaves_nothing_in_memory(hook: Hook) -> None:
 
 def test_what_is_held_goes_where_the_settings_say(hook: Hook) -> None:
     echo = Echo()
-    for on_hold, status, calls in ((OnHold.ACCEPT, 202, 0), (OnHold.APP, 200, 1)):
+    for on_hold, status, calls in ((OnHold.KEEP, 202, 0), (OnHold.APP, 200, 1)):
         with changed(hook, on_hold=on_hold), serving_wsgi(echo.wrapped(hook)) as address:
             reply = ask(address, form(File("a", "a", DOUBTED)))
             assert (reply.status, echo.calls) == (status, calls)

@@ -18,7 +18,7 @@ import werkzeug.serving
 from hashhub.errors import Unavailable
 from hashhub.hook import Action, Hook, HookSettings, WithoutAnswer
 from hashhub.hook.judges import Judge, Judged
-from hashhub.hook.settings import AppSettings
+from hashhub.hook.settings import AppSettings, OnHold
 from hashhub.model import Effort, MatchResult, Query, Verdict
 
 BOUNDARY = b"----boundary7MA4YWxkTrZu0gW"
@@ -192,7 +192,7 @@ def hook_of(judge: Judge, *, without_answer: Action = Action.HOLD, max_bytes: in
         media_seconds=60.0,  # a loaded machine is no reason for another answer
         effort=Effort.PLAIN,
         max_bytes=max_bytes,
-        app=AppSettings(**app),
+        app=AppSettings(**{"on_hold": OnHold.REFUSE, **app}),
     )
     return Hook(settings, judge=judge)
 
@@ -205,7 +205,10 @@ def changed(hook: Hook, *, without_answer: Action | None = None, **app: Any) -> 
     if without_answer is not None:
         chosen = WithoutAnswer(**dict.fromkeys(WithoutAnswer.__struct_fields__, without_answer))
     hook.settings = msgspec.structs.replace(usual, without_answer=chosen, app=msgspec.structs.replace(usual.app, **app))
+    listeners = hook._listeners
+    if hook.settings.app.on_hold is OnHold.KEEP:
+        hook._listeners = (lambda _checked, _content: None,)  # somebody who keeps it
     try:
         yield hook
     finally:
-        hook.settings = usual
+        hook.settings, hook._listeners = usual, listeners

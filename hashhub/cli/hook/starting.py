@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +11,7 @@ import click
 
 from hashhub.cli.hook.group import hook
 from hashhub.cli.session import Session, command
-from hashhub.cli.terminal import print_json, say
+from hashhub.cli.terminal import note, print_json, say
 from hashhub.errors import InvalidArgument
 from hashhub.writing import written
 
@@ -33,6 +34,13 @@ _BECAUSE: Final = {
     "too_large": "a file can be made too large on purpose",
     "no_perceptual_hash": "else every document waits for a person; identical files are still found",
 }
+
+
+_LOST: Final = (
+    "IN PYTHON APPS, UPLOADS THAT ARE HELD ARE REFUSED, AND NOBODY KEEPS THEM: what is released later must be sent "
+    "again. To keep them, set up [vault] (docs/hook-vault.md), or give the hook the app's own store, and choose "
+    'on_hold = "keep" in [app] (docs/hook-python.md).'
+)
 
 
 @command(hook, "init", local=True)
@@ -83,8 +91,9 @@ def init(session: Session, *, policy: str | None, out: str, hashing: str, data: 
     with written(out, taken="edit it, or name another file with --out") as file:
         file.write(text.encode())
     if session.json:
-        print_json({"file": out})
+        print_json({"file": out, "on_hold": "refuse"})
     else:
+        note(_LOST)
         click.echo(f"{out} was written; try it: hashhub hook check --settings {out} FILE")
 
 
@@ -119,6 +128,7 @@ def settings_text(chosen: Mapping[str, str], *, hub: str, token_file: str, data:
         lines.append(f"token_file = {_quoted(token_file)}")
     lines += [f"data = {_quoted(data)}", f'hashing = "{hashing}"', "", "[without_answer]"]
     lines += [f'{name} = "{chosen[name]}"  # {told}' for name, told in _CASES.items()]
+    lines += ["", "[app]", *(f"# {line}" for line in textwrap.wrap(_LOST, 110)), 'on_hold = "refuse"']
     lines += ["", "# Uploads that were decided over are named in the records for ever, unless you choose for how long:"]
     lines += ["# [records]", "# keep_days = 365"]
     return "\n".join(lines) + "\n"

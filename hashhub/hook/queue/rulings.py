@@ -14,6 +14,7 @@ from hashhub.hook.queue.later_answers import LaterAnswers
 from hashhub.hook.queue.recorded import Recorded, hits_of, recorded
 from hashhub.hook.queue.reviews import Reviews
 from hashhub.hook.queue.view import Code, Queue
+from hashhub.hook.rechecks import have_told
 from hashhub.hook.records import HOOK, UploadState
 from hashhub.model import ReviewKind, now
 
@@ -66,6 +67,7 @@ class Rulings:
             if (proposal := self._queue.proposal(reference)) is not None:
                 self._end_proposal(reference, actor, f"{actor} confirmed the match that {proposal.actor} would release")
             self._rule(reference, UploadState.REMOVED, "CONFIRM", "", comment, (actor,))
+            have_told(self._records, self._settings, checked, Action.BLOCK, checked.decision.verdict)
             self._reviews.say(reference, checked, ReviewKind.CONFIRMED, was=state, becomes=UploadState.REMOVED)
         return UploadState.REMOVED
 
@@ -108,6 +110,7 @@ class Rulings:
             if not is_stale:
                 self._records.write("DELETE FROM proposal WHERE reference = ?", (reference,))
                 self._rule(reference, UploadState.RELEASED, "RELEASE", code, comment, actors)
+                have_told(self._records, self._settings, checked, Action.ALLOW, checked.decision.verdict)
                 self._reviews.say(reference, checked, _OBJECTIONS.get(code), was=state, becomes=UploadState.RELEASED)
         if is_stale:
             raise Conflict(

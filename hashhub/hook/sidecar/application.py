@@ -42,6 +42,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hashes import parse_pair
+from hashhub.hook.core import START_SECONDS
 from hashhub.hook.decision import Action, Decision, severest_of
 from hashhub.hook.forms import BodyRefused, Ended, Form
 from hashhub.hook.queue_api import queue_routes
@@ -87,7 +88,6 @@ _MOST_HASHES: Final = 64
 _MOST_UPLOAD_ID: Final = 200  # characters
 _MOST_FIELD: Final = 64 * 1024  # bytes of a form field that is text; a longer one is a file
 _SHOWN: Final = 200  # characters of a name that come back
-_START_SECONDS: Final = 2.0  # for a first answer of the hub, before the door opens without one
 _LOOK_SECONDS: Final = 5.0  # between looks whether the hub answers
 _STEP: Final = 1 << 20  # bytes of a stored file that are read at a time
 
@@ -180,7 +180,7 @@ class Sidecar:
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
-        await asyncio.to_thread(self._hook.start, wait_seconds=_START_SECONDS)
+        await asyncio.to_thread(self._hook.start, wait_seconds=START_SECONDS)
         looks = asyncio.create_task(self._look())
         try:
             yield

@@ -1,0 +1,244 @@
+"""What is held at the doors for Python apps is kept, and the app is told of it and of what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Any, Final
+
+import pytest
+from click.testing import CliRunner
+
+from hashhub.cli import main
+from hashhub.errors import FailedPrecondition, HashHubError
+from hashhub.hook import Action, Hook, HookSettings, load_settings, open_hook
+from hashhub.hook.asgi import UploadHook as AsgiHook
+from hashhub.hook.decision import Checked, Rechecked
+from hashhub.hook.decorator import UploadRefused, checked_upload
+from hashhub.hook.queue import Code, Rulings
+from hashhub.hook.records import Records, UploadState
+from hashhub.hook.settings import AppSettings, Encryption, OnHold, VaultSettings
+from hashhub.hook.vault_keys import make_key
+from hashhub.hook.wsgi import UploadHook as WsgiHook
+from tests.hook.conftest import HELD
+from tests.hook.web import File, ask, form, serving_asgi, serving_wsgi
+
+UPLOAD: Final = b"\0some bytes that nobody could look at"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> HookSettings:
+    """Of a hook whose hub is away, so that each upload is held."""
+    return HookSettings(
+        policy="block", hub="127.0.0.1:1", data=str(tmp_path / "hook"), without_answer=HELD, hashing_processes=1
+    )
+
+
+class Store:
+    """An app's own store."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[Checked, bytes]] = []
+        self.is_full = False
+
+    def __call__(self, checked: Checked, content: IO[bytes] | None) -> None:
+        if self.is_full:
+            raise OSError("no room")
+        self.kept.append((checked, content.read() if content is not None else b""))
+
+
+async def never(*_: Any) -> None:
+    raise AssertionError("what is held is for nobody")
+
+
+class TestNobodyLosesWithoutAWord:
+    def test_no_adapter_opens_by_default_where_nothing_keeps_what_is_held(self, settings: HookSettings) -> None:
+        pytest.importorskip("fastapi")
+        from hashhub.hook.fastapi import checked
+
+        with open_hook(settings) as hook:
+            opening: tuple[Callable[[], object], ...] = (
+                lambda: AsgiHook(never, settings=settings),
+                lambda: AsgiHook(never, hook=hook),
+                lambda: WsgiHook(never, settings=settings),  # type: ignore[arg-type]
+                lambda: WsgiHook(never, hook=hook),  # type: ignore[arg-type]
+                lambda: checked("file", hook=hook),
+                lambda: checked_upload(argument="file", hook=hook),
+                lambda: checked_upload(argument="file", hook=lambda: hook)(lambda file: file)(b"an upload"),
+            )
+            for opens in opening:
+                with pytest.raises(FailedPrecondition, match="would be lost"):
+                    opens()
+
+    @pytest.mark.parametrize("on_hold", [OnHold.REFUSE, OnHold.APP])
+    def test_what_was_chosen_opens(self, settings: HookSettings, on_hold: OnHold) -> None:
+        chosen = HookSettings(policy="block", data=settings.data, without_answer=HELD, app=AppSettings(on_hold=on_hold))
+        with closing(WsgiHook(never, settings=chosen)):  # type: ignore[arg-type]
+            pass
+
+    def test_init_says_it_in_capitals(self, tmp_path: Path) -> None:
+        out = tmp_path / "hook.toml"
+        chosen = ["--policy", "block", "--hub-away", "hold", "--unreadable", "hold", "--too-large", "hold"]
+        line = ["hook", "init", *chosen, "--no-perceptual-hash", "allow", "--out", str(out)]
+        done = CliRunner().invoke(main, line, catch_exceptions=False)
+        assert done.exit_code == 0
+        assert "UPLOADS THAT ARE HELD ARE REFUSED, AND NOBODY KEEPS THEM" in done.stderr
+        assert "UPLOADS THAT ARE HELD ARE REFUSED" in out.read_text()
+        assert load_settings(out, {}).app.on_hold is OnHold.REFUSE
+
+
+class TestTheAppsOwnStore:
+    def test_it_has_what_is_held_before_the_sender_is_told(self, settings: HookSettings) -> None:
+        store = Store()
+        wrapped = AsgiHook(never, settings=settings, on_held=store, upload_id=lambda scope: f"account-7{scope['path']}")
+        with serving_asgi(wrapped, lifespan="off") as address:
+            reply = ask(address, form(File("file", "a.bin", UPLOAD, "application/octet-stream")))
+            assert reply.status == 202
+            [(checked, content)] = store.kept
+            assert content == UPLOAD
+            assert checked.decision.reference.encode() in reply.body
+            assert checked.upload_id == "account-7/"
+            store.is_full = True
+            assert ask(address, form(File("file", "a.bin", UPLOAD + b"2", "application/octet-stream"))).status == 503
+        wrapped._hook.close()
+
+    def test_it_has_what_is_held_in_every_other_way(self, settings: HookSettings) -> None:
+        store = Store()
+        wrapped = WsgiHook(never, settings=settings, on_held=store)  # type: ignore[arg-type]
+        with closing(wrapped), serving_wsgi(wrapped) as address:
+            assert ask(address, form(File("file", "a.bin", UPLOAD, "application/octet-stream"))).status == 202
+        with open_hook(settings, on_held=store) as hook:
+            take = checked_upload(argument="file", hook=hook)(lambda file: file)
+            with pytest.raises(UploadRefused) as refused:
+                take(io.BytesIO(UPLOAD))
+            decision = hook.check(UPLOAD, upload_id="photo 7")
+        assert [content for _, content in store.kept] == [UPLOAD] * 3
+        references = [checked.decision.reference for checked, _ in store.kept]
+        assert references[1:] == [refused.value.decision.reference, decision.reference]
+        assert store.kept[2][0].upload_id == "photo 7"
+
+
+@pytest.mark.parametrize("does", ["release", "confirm"])
+def test_the_app_is_told_what_a_person_decided(settings: HookSettings, tmp_path: Path, does: str) -> None:
+    make_key(tmp_path / "vault.key")
+    vault = VaultSettings(
+        encryption=Encryption.KEY_FILE, key_file=str(tmp_path / "vault.key"), country="US", days_without_report=9
+    )
+    kept = HookSettings(
+        policy="block", hub="127.0.0.1:1", data=settings.data, without_answer=HELD, vault=vault, hashing_processes=1
+    )
+    told: list[Rechecked] = []
+    with open_hook(kept, on_recheck=told.append) as hook:
+        assert hook.keeps_uploads
+        decision = hook.check(UPLOAD, upload_id="photo 7")
+        assert (decision.action, decision.is_kept) == (Action.HOLD, True)
+        with closing(Records(Path(kept.data))) as records:  # as a command does
+            rulings = Rulings(records, kept)
+            if does == "release":
+                state = rulings.release(decision.reference, code=Code.DIFFERENT_PICTURE, actor="ann")
+            else:
+                state = rulings.confirm(decision.reference, actor="ann")
+        assert state is (UploadState.RELEASED if does == "release" else UploadState.REMOVED)
+        hook.recheck()
+    [one] = told
+    assert (one.reference, one.upload_id, one.before) == (decision.reference, "photo 7", Action.HOLD)
+    assert one.action is (Action.ALLOW if does == "release" else Action.BLOCK)
+
+
+class TestStart:
+    @pytest.mark.parametrize("lifespan", ["auto", "on"])
+    @pytest.mark.parametrize("wrong", ["hub_awya = 'hold'", "policy = 7", "token_file = '/nowhere'", ""])
+    def test_fastapi_does_not_start_with_broken_settings(self, tmp_path: Path, wrong: str, lifespan: str) -> None:
+        pytest.importorskip("fastapi")
+        choices = "hub_away = 'hold'\nunreadable = 'hold'\ntoo_large = 'hold'\nno_perceptual_hash = 'hold'\n"
+        policy = "" if "policy" in wrong else "policy = 'block'\n"
+        (tmp_path / "hook.toml").write_text(f"{wrong}\n{policy}[without_answer]\n{choices}")  # "": it keeps nothing
+        (tmp_path / "fast.py").write_text(
+            textwrap.dedent("""
+                from fastapi import FastAPI
+                from hashhub.hook.asgi import UploadHook
+
+                app = FastAPI()
+                app.add_middleware(UploadHook, settings="hook.toml")
+            """)
+        )
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        line = [sys.executable, "-m", "uvicorn", "fast:app", "--port", str(port), "--lifespan", lifespan]
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode != 0
+        assert "the upload hook: " in done.stderr
+        assert "Uvicorn running" not in done.stderr
+
+    def test_an_app_that_is_wrapped_where_it_is_written_raises_it_there(self, tmp_path: Path) -> None:
+        with pytest.raises(HashHubError):
+            AsgiHook(never, settings=tmp_path / "nowhere.toml")
+
+    def test_where_the_server_says_nothing_of_its_start_each_request_fails(self, tmp_path: Path) -> None:
+        async def made() -> AsgiHook:
+            return AsgiHook(never, settings=tmp_path / "nowhere.toml")
+
+        wrapped = asyncio.run(made())
+        with pytest.raises(HashHubError):
+            asyncio.run(wrapped({"type": "http"}, never, never))  # type: ignore[arg-type]
+
+    def test_django_does_not_start_with_broken_settings(self, tmp_path: Path) -> None:
+        pytest.importorskip("django")
+        code = """
+            from django.conf import settings
+            settings.configure(MIDDLEWARE=["hashhub.hook.django.UploadHookMiddleware"], HASHHUB_HOOK="nowhere.toml")
+            from django.core.wsgi import get_wsgi_application
+            get_wsgi_application()
+        """
+        line = [sys.executable, "-c", textwrap.dedent(code)]
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode != 0
+        assert "cannot be read" in done.stderr
+
+    def test_once_it_has_started_every_child_has_hashed(self, settings: HookSettings) -> None:
+        with Hook(settings, judge=Nobody()) as hook:
+            hook.start(wait_seconds=2.0)
+            assert hook._hashing is not None
+            children = _children(hook)
+            assert len(children) == 1
+            assert all(child._socket is not None and child._cpu_seconds > 0 for child in children)
+
+    def test_a_picture_is_taken_the_whole_way_once_the_hub_is_there(
+        self, make_settings: Callable[..., HookSettings]
+    ) -> None:
+        with open_hook(make_settings()) as hook:
+            hook.start(wait_seconds=60.0)
+            until = time.monotonic() + 60
+            while not hook._examiner._answers._answers and time.monotonic() < until:
+                time.sleep(0.01)
+            assert hook._examiner._answers._answers
+            assert hook._counts == {}
+            assert hook._records is not None
+            assert hook._records.rows("SELECT 1 FROM upload") == []
+
+
+class Nobody:
+    def judge(self, query: object) -> Any:
+        raise FailedPrecondition("nobody is asked")
+
+    def revision(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        pass
+
+
+def _children(hook: Hook) -> list[Any]:
+    pool = hook._hashing._pool  # type: ignore[union-attr]
+    children = [pool._children.get(timeout=60) for _ in range(pool._count)]
+    for child in children:
+        pool._children.put(child)
+    return children
