@@ -21,14 +21,6 @@ def children(process: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def template_of(hub: int) -> psutil.Process | None:
-    """Return the process that the hub's workers are forked from."""
-    templates = (child for child in children(psutil.Process(hub)) if "hashhub.server.template" in command(child))
-    return next(templates, None)
-
-
 def workers_of(hub: int) -> list[psutil.Process]:
-    """Return the hub's workers, in the order in which they were forked."""
-    template = template_of(hub)
-    forked = [] if template is None else children(template)
-    return [child for child in forked if "hashhub.server.template" in command(child)]
+    """Return the hub's workers, in the order in which they were started."""
+    return [child for child in children(psutil.Process(hub)) if "hashhub.server.worker" in command(child)]

@@ -2,9 +2,8 @@
 
 app            serve(): a hub's process, from start to drain
 workers        several of them, as their parent sees them
-template       the process that they are forked from, which has loaded the program
 worker         one of them
-line           what parent, template and workers say to each other
+line           what parent and workers say to each other
 addresses      where a hub listens
 doors          one process's ports: gRPC with health and reflection, HTTP; threads, limits, TLS
 health         which services can answer now

@@ -1,8 +1,7 @@
 """`serve`: a hub, in one process or several, from start to drain.
 
     one worker      this process: lock the data, open the hub and the doors, wait for a signal, drain
-    several         `workers`: this process holds the lock and the ports, and keeps the workers alive, which are forked
-                    from a process that loads the program (`template`)
+    several         `workers`: this process holds the lock and the ports, and keeps the workers alive
 
 Nothing heavy is imported here: with several workers, this process only looks after them.
 """
@@ -13,8 +12,6 @@ import contextlib
 import gc
 import logging
 import os
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -37,6 +34,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("hashhub.server")
 
+LOADING: Final = "loading the program"
 TOKEN_FILE: Final = "operator.token"  # noqa: S105 - the file's name, not a secret
 _LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(process)d %(name)s %(message)s"
 LINGER_SECONDS: Final = 5.0  # beyond the drain, before a process that does not end is ended
@@ -91,40 +89,10 @@ def _serve(config: Config, on_ready: OnReady, on_phase: OnPhase, stop: threading
         with lock_data(config.data), stopping_on_signals(stop.set, within=config.drain_seconds + LINGER_SECONDS):
             serve_here(config, on_ready=on_ready, on_phase=on_phase, stop=stop)
         return
-    with lock_data(config.data), stopping_on_signals(stop.set), contextlib.ExitStack() as ends:
-        process, control = begin_template()  # loads the program while this process loads what looks after workers
-        ends.callback(process.wait)
-        ends.callback(process.kill)
-        ends.callback(control.close)
+    with lock_data(config.data), stopping_on_signals(stop.set):
         from hashhub.server.workers import Parent
 
-        Parent(config, on_ready, on_phase, stop, process, control).run()
-
-
-def begin_template() -> tuple[subprocess.Popen[bytes], socket.socket]:
-    """Start the process that workers are forked from (`template`); return it and the socket to it.
-
-    Raises Unavailable when no process can be started.
-    """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    # The modules that this process sees, from the same places; not from wherever it happens to have been started.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    with theirs:
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "hashhub.server.template"],
-                stdin=theirs.fileno(),
-                env=environment,
-                # Ctrl-C is for this process, which has the others drain.
-                start_new_session=True,
-            )
-        except OSError as e:
-            ours.close()
-            raise Unavailable(
-                f"the process that workers are forked from cannot be started ({e.strerror}); check how many processes "
-                "and how much memory the hub may have, and start again"
-            ) from e
-    return process, ours
+        Parent(config, on_ready, on_phase, stop).run()
 
 
 def serve_here(
@@ -154,8 +122,7 @@ def serve_here(
         yield
         on_phase(Phase(what, time.perf_counter() - began, is_long=is_long, worker=worker))
 
-    # Workers are forked with it.
-    with contextlib.nullcontext() if shared else phase("loading the program"):
+    with contextlib.nullcontext() if shared else phase(LOADING):  # a worker has loaded it before
         has_kernels = load_program()
         from hashhub.hub import Hub
         from hashhub.matcher import warm_up

@@ -1,13 +1,9 @@
-"""What the parent of several workers, the template that they are forked from, and the workers say to each other.
+"""What the parent of several workers and a worker say to each other, over a socket for each worker.
 
-    parent ── Serving, Fork, End ──► template            over the control socket, one message a packet
-           ◄── Loaded, Ended ──
-
-    parent ── Go, Scraped ──► worker                     over its line, a socket of its own
+    parent ── Serving, Go, Scraped ──► worker
            ◄── Told, Opened, Ready, Failed, Counted ──
 
-The end of a line towards a worker tells it to drain. The end of it towards the parent says that the worker has ended,
-whatever has become of the template.
+The end of the line towards a worker tells it to drain; towards the parent it says that the worker has ended.
 """
 
 from __future__ import annotations
@@ -25,32 +21,11 @@ from hashhub.server.app import Phase
 
 
 class Serving(msgspec.Struct, frozen=True, tag=True):
-    """How all workers serve; the file of their counts comes beside it. The first message, and sent once."""
+    """How all workers serve, which one this is, and the descriptor of their counts. Sent first, and once."""
 
     config: Config
-
-
-class Fork(msgspec.Struct, frozen=True, tag=True):
-    """Fork this worker. Its end of the line comes beside the message."""
-
     index: int
-
-
-class End(msgspec.Struct, frozen=True, tag=True):
-    """Tell how the worker ended; kill it if it goes on for so many seconds."""
-
-    index: int
-    seconds: float
-
-
-class Loaded(msgspec.Struct, frozen=True, tag=True):
-    """The template is ready to fork."""
-
-
-class Ended(msgspec.Struct, frozen=True, tag=True):
-    """The worker's exit code; negative: the signal that ended it."""
-
-    code: int
+    counts: int
 
 
 class Go(msgspec.Struct, frozen=True, tag=True):
@@ -110,13 +85,8 @@ class Counted(msgspec.Struct, frozen=True, tag=True):
 FromWorker = Told | Opened | Ready | Failed | Counted
 
 ENCODER: Final = msgspec.msgpack.Encoder()
-TO_TEMPLATE: Final = msgspec.msgpack.Decoder(Serving | Fork | End)
-FROM_TEMPLATE: Final = msgspec.msgpack.Decoder(Loaded | Ended)
-TO_WORKER: Final = msgspec.msgpack.Decoder(Go | Scraped)
+TO_WORKER: Final = msgspec.msgpack.Decoder(Serving | Go | Scraped)
 FROM_WORKER: Final = msgspec.msgpack.Decoder(FromWorker)
-
-MOST_BYTES: Final = 1 << 16
-"""Bytes of the longest message to the template or from it."""
 
 
 def hang_up(line: connection.Connection) -> None:

@@ -1,26 +1,41 @@
-"""One of several workers: the process that the template forked, and its line to the parent.
+"""One of several workers, and its line to the parent.
 
-A worker that loses its parent stops: it would serve data that nobody holds the lock of. It stops as well when it loses
-the template, without which nobody could end it.
+    python -P -m hashhub.server.worker        started by `workers`, the line on stdin
+
+A worker that loses its parent stops: it would serve data that nobody holds the lock of.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
+import time
 from multiprocessing import connection
 from typing import TYPE_CHECKING, Final
 
 from hashhub.background import Background
 from hashhub.errors import HashHubError, Unavailable, missing_extra
-from hashhub.server.app import load_program, serve_here, set_up_logging
-from hashhub.server.line import ENCODER, TO_WORKER, Counted, Failed, FromWorker, Go, Opened, Ready, Told
+from hashhub.server.app import LOADING, Phase, load_program, serve_here, set_up_logging
+from hashhub.server.counts import Counts
+from hashhub.server.line import (
+    ENCODER,
+    TO_WORKER,
+    Counted,
+    Failed,
+    FromWorker,
+    Go,
+    Opened,
+    Ready,
+    Scraped,
+    Serving,
+    Told,
+)
 from hashhub.stopping import stopping_on_signals
 
 if TYPE_CHECKING:
     from hashhub.config import Config
-    from hashhub.server.counts import Counts
     from hashhub.server.doors import Doors
     from hashhub.server.metrics import Metrics
 
@@ -34,9 +49,8 @@ _SCRAPE_SECONDS: Final = 5.0  # a parent that takes longer to answer hangs
 class _Line:
     """The line to the parent, as a worker has it."""
 
-    def __init__(self, pipe: connection.Connection, life: int, stop: threading.Event) -> None:
+    def __init__(self, pipe: connection.Connection, stop: threading.Event) -> None:
         self._pipe = pipe
-        self._life = life
         self._stop = stop
         self._sending = threading.Lock()
         self._telling = threading.Lock()
@@ -69,12 +83,8 @@ class _Line:
         raise Unavailable("the process that gathers the metrics of all workers does not answer; try again")
 
     def _listen(self) -> None:
-        """Take one message. The end of the line means that the parent hung up, or died; that of the other descriptor
-        that the template did.
-        """
+        """Take one message. The end of the line means that the parent hung up, or died."""
         try:
-            if self._life in connection.wait([self._pipe, self._life]):
-                raise EOFError
             message = TO_WORKER.decode(self._pipe.recv_bytes())
         except (EOFError, OSError):
             self._stop.set()
@@ -84,23 +94,36 @@ class _Line:
         if isinstance(message, Go):
             self.go = message
             self.went.set()
-        else:
+        elif isinstance(message, Scraped):
             with self._answered:
                 self._texts.append(message.text)
                 self._answered.notify_all()
 
 
-def run_worker(config: Config, index: int, pipe: connection.Connection, life: int, counts: Counts) -> None:
-    """A worker process's main function. `life`: a descriptor that ends with the template."""
+def main() -> None:
+    """Run a worker until its parent hangs up, or a signal stops it."""
+    pipe = connection.Connection(os.dup(0))
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - as a descriptor
+        os.dup2(nothing.fileno(), 0)
+    try:
+        serving = TO_WORKER.decode(pipe.recv_bytes())
+    except (EOFError, OSError):  # the parent is gone
+        return
+    if isinstance(serving, Serving):
+        os.set_inheritable(serving.counts, False)
+        _run(serving.config, serving.index, pipe, Counts(serving.config.workers, file=serving.counts))
+
+
+def _run(config: Config, index: int, pipe: connection.Connection, counts: Counts) -> None:
     counts.worker = index
     set_up_logging()
     stop = threading.Event()
-    line = _Line(pipe, life, stop)
+    line = _Line(pipe, stop)
     with stopping_on_signals(stop.set):
         line.listener.start()
         try:
             # What takes time, while worker 0 opens the database; its own kernels wait until the others can open it too.
-            if load_program() and index > 0:
+            if _load(line, index) and index > 0:
                 from hashhub.matcher import warm_up
 
                 warm_up()
@@ -117,6 +140,15 @@ def run_worker(config: Config, index: int, pipe: connection.Connection, life: in
             _log.error("worker %d cannot go on: %s", index, error.message)
             line.send(Failed(error_to_status(error).SerializeToString()))
             raise SystemExit(1) from None
+
+
+def _load(line: _Line, index: int) -> bool:
+    """Load the program, and return whether its kernels are compiled already."""
+    began = time.perf_counter()
+    line.send(Told(Phase(LOADING, worker=index)))
+    has_kernels = load_program()
+    line.send(Told(Phase(LOADING, time.perf_counter() - began, worker=index)))
+    return has_kernels
 
 
 def _serve(config: Config, index: int, line: _Line, stop: threading.Event, counts: Counts, *, alone: bool) -> None:
@@ -147,3 +179,7 @@ def _serve(config: Config, index: int, line: _Line, stop: threading.Event, count
         )
     finally:
         counting.close()
+
+
+if __name__ == "__main__":
+    main()

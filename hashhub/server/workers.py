@@ -1,11 +1,8 @@
 """Several workers, as their parent sees them: they serve on ports that it holds, and it starts again what has died.
 
-    parent ──► template ── fork ──► worker 0..n-1
-       └────────── line ───────────────┘
-
-Workers are forked from a process that has loaded their program and does nothing else (`template`): grpc's threads do
-not survive a fork, and neither would this process's. Worker 0 goes first and alone, so that it alone migrates the
-database and makes the first token, and the others when it has. Worker 0 also publishes the matcher's snapshots.
+Each is a process of its own (`worker`), with a line to this one: grpc's threads do not survive a fork. Worker 0 goes
+first and alone, so that it alone migrates the database and makes the first token, and the others when it has. Worker 0
+also publishes the matcher's snapshots.
 
 What tokens take is counted in memory that all workers share (`counts`), made here before the first of them.
 
@@ -17,6 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hashhub.addresses import bind, with_port
-from hashhub.errors import HashHubError
-from hashhub.server.app import LINGER_SECONDS, OnPhase, OnReady, Phase
+from hashhub.errors import HashHubError, Unavailable
+from hashhub.server.app import LINGER_SECONDS, OnPhase, OnReady
 from hashhub.server.counts import Counts
 from hashhub.server.line import (
     ENCODER,
@@ -39,16 +39,13 @@ from hashhub.server.line import (
     Opened,
     Ready,
     Scraped,
+    Serving,
     Told,
     hang_up,
 )
 from hashhub.server.metrics import Ledger
-from hashhub.server.template import Template
 
 if TYPE_CHECKING:
-    import socket
-    import subprocess
-
     from hashhub.config import Config
 
 _log = logging.getLogger("hashhub.server")
@@ -57,15 +54,14 @@ _LOOK_SECONDS: Final = 0.2  # between looks whether to stop or to start a worker
 _FIRST_BACKOFF: Final = 0.5  # seconds before a worker that died is started again; doubles with each death
 _LONGEST_BACKOFF: Final = 30.0
 _HEALTHY_SECONDS: Final = 60.0  # a worker that lived for this long starts again from the first backoff
-_LOADING: Final = "loading the program"
 
 
 class _Worker:
     """A worker as its parent sees it: the line to it, and its history."""
 
-    def __init__(self, index: int, template: Template, counts: Counts) -> None:
+    def __init__(self, index: int, config: Config, counts: Counts) -> None:
         self.index = index
-        self._template = template
+        self._config = config
         self._counts = counts
         self.due = 0.0  # when to start it again; 0 while it runs
         self.may_go = False  # the database is there
@@ -73,19 +69,31 @@ class _Worker:
         self._backoff = _FIRST_BACKOFF
 
     def start(self, *, alone: bool) -> None:
-        """Have the process forked; let it open the hub if it may."""
-        self.line, theirs = connection.Pipe()
+        """Start the process; let it open the hub if it may. Raises Unavailable when no process can be started."""
+        # The modules that this process sees, from the same places; not from wherever it happens to have been started.
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         try:
-            self._template.fork(self.index, theirs)
-        except BaseException:
-            self.line.close()
-            raise
+            self.line, theirs = connection.Pipe()
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "hashhub.server.worker"],
+                    stdin=theirs.fileno(),
+                    env=environment,
+                    pass_fds=(self._counts.file,),
+                    start_new_session=True,  # Ctrl-C is for this process, which has the others drain
+                )
+        except OSError as e:
+            raise Unavailable(
+                f"worker {self.index} cannot be started ({e.strerror}); check how many processes, files and how much "
+                "memory the hub may have"
+            ) from e
         self.started = time.monotonic()
         self.due = 0.0
+        self.send(Serving(self._config, self.index, self._counts.file))
         if self.may_go:
             self.send(Go(alone))
 
-    def send(self, message: Go | Scraped) -> None:
+    def send(self, message: Serving | Go | Scraped) -> None:
         """Send a message; one that is dying needs none."""
         with contextlib.suppress(OSError):
             self.line.send_bytes(ENCODER.encode(message))
@@ -101,55 +109,44 @@ class _Worker:
     def died(self) -> None:
         """Note the death and when to start again."""
         # It may have closed its line and go on: nobody would hear of it.
-        code = self._template.end(self.index, time.monotonic() + LINGER_SECONDS)
+        code = self.end(time.monotonic() + LINGER_SECONDS)
         self._counts.clear(self.index)  # what its calls held
-        self.line.close()
         if self.is_ready and time.monotonic() - self.started >= _HEALTHY_SECONDS:
             self._backoff = _FIRST_BACKOFF
         self.is_ready = False
-        _log.error(
-            "worker %d ended%s; it starts again in %g s",
-            self.index,
-            " with the process that it was forked from" if code is None else f" with code {code}",
-            self._backoff,
-        )
+        self.put_off(f"worker {self.index} ended with code {code}")
+
+    def put_off(self, why: str) -> None:
+        """Note when to start it again."""
+        _log.error("%s; it starts again in %g s", why, self._backoff)
         self.due = time.monotonic() + self._backoff
         self._backoff = min(self._backoff * 2, _LONGEST_BACKOFF)
 
     def tell_to_end(self) -> None:
-        """Let the worker drain; it need not have been forked yet."""
+        """Let the worker drain."""
         hang_up(self.line)
 
-    def end(self, until: float) -> None:
-        """See the worker end; kill it if it goes on `until` then."""
-        self._template.end(self.index, until)
+    def end(self, until: float) -> int:
+        """See the worker end, and kill it if it goes on `until` then; return its exit code."""
         self.line.close()
+        try:
+            return self._process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
 
 
 class Parent:
     """Keeps `config.workers` workers alive on ports that it holds for them."""
 
-    def __init__(
-        self,
-        config: Config,
-        on_ready: OnReady,
-        on_phase: OnPhase,
-        stop: threading.Event,
-        process: subprocess.Popen[bytes],
-        control: socket.socket,
-    ) -> None:
-        """Nothing is done yet. `process` and `control`: the template, as it was begun; it may be ended here. Other
-        arguments as for `serve`.
-        """
-        self._process, self._control = process, control
+    def __init__(self, config: Config, on_ready: OnReady, on_phase: OnPhase, stop: threading.Event) -> None:
+        """Nothing is done yet. Arguments as for `serve`."""
         self._on_ready = on_ready
         self._on_phase = on_phase
         self._stop = stop
         self._reserved = contextlib.ExitStack()
         self._config = config
         self._workers: list[_Worker] = []
-        self._template: Template
-        self._began = time.perf_counter()
         self._was_ready = False
         self._ledger = Ledger()
 
@@ -165,10 +162,8 @@ class Parent:
                     actual = self._reserve(field, address)
                     self._config = msgspec.structs.replace(self._config, **{field: actual})
             counts = Counts(self._config.workers)
-            self._template = Template(self._process, self._control, self._config, counts)
-            self._workers = [_Worker(index, self._template, counts) for index in range(self._config.workers)]
+            self._workers = [_Worker(index, self._config, counts) for index in range(self._config.workers)]
             self._workers[0].may_go = True
-            self._on_phase(Phase(_LOADING))
             for worker in self._workers:
                 self._start(worker)
                 started.append(worker)
@@ -178,13 +173,9 @@ class Parent:
             until = time.monotonic() + self._config.drain_seconds + LINGER_SECONDS
             for worker in started:  # all of them drain at once
                 worker.tell_to_end()
-            if started and not self._template.is_loaded:
-                self._template.close()  # what it was to fork ends with it
             self._hear_out(started, until)
             for worker in started:
                 worker.end(until)
-            if started:
-                self._template.close()
             self._reserved.close()
 
     def _hear_out(self, workers: list[_Worker], until: float) -> None:
@@ -206,16 +197,12 @@ class Parent:
         worker.start(alone=not any(other.may_go for other in self._workers if other is not worker))
 
     def _look(self) -> None:
-        """Wait a moment for news of the template and the workers, and act on it."""
+        """Wait a moment for news of the workers, and act on it."""
         running: dict[object, _Worker] = {worker.line: worker for worker in self._workers if not worker.due}
-        heard = [*running, self._template.control] if self._template.control else [*running]
-        if not heard:
+        if not running:
             self._stop.wait(_LOOK_SECONDS)
-        for end in connection.wait(heard, timeout=_LOOK_SECONDS):  # type: ignore[arg-type]  # what has a descriptor
-            worker = running.get(end)
-            if worker is None:
-                self._hear_template()
-                continue
+        for end in connection.wait(running, timeout=_LOOK_SECONDS):  # type: ignore[arg-type]  # what has a descriptor
+            worker = running[end]
             try:
                 for message in worker.messages():
                     self._take(worker, message)
@@ -224,12 +211,10 @@ class Parent:
                     worker.died()
         for worker in self._workers:
             if worker.due and time.monotonic() >= worker.due and not self._stop.is_set():
-                self._start(worker)
-
-    def _hear_template(self) -> None:
-        self._template.hear()
-        if self._template.is_loaded and not self._was_ready:
-            self._on_phase(Phase(_LOADING, time.perf_counter() - self._began))
+                try:
+                    self._start(worker)
+                except Unavailable as e:
+                    worker.put_off(e.message)
 
     def _take(self, worker: _Worker, message: FromWorker) -> None:
         match message:

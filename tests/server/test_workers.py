@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import http.client
 import itertools
 import multiprocessing
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,24 +21,19 @@ import pytest
 from hashhub.client import Client
 from hashhub.config import Config
 from hashhub.errors import InvalidArgument
-from hashhub.server import Phase, serve, template
+from hashhub.server import Phase, serve
 from hashhub.server.line import (
     ENCODER,
-    FROM_TEMPLATE,
     FROM_WORKER,
-    MOST_BYTES,
     Counted,
-    End,
-    Ended,
     Family,
-    Fork,
     Sample,
     Scraped,
 )
 from hashhub.server.metrics import Metrics
 from hashhub.server.worker import _Line
 from hashhub.testing.hub_process import RunningHub, running_hub
-from tests.processes import children, command, template_of, workers_of
+from tests.processes import children, command, workers_of
 
 PATIENCE = 180.0
 
@@ -102,36 +95,6 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
-def test_what_workers_are_forked_from_has_one_thread_and_nothing_open(tmp_path: Path) -> None:
-    """Threads are lost in a fork, with whatever locks they hold; connections would be shared by all workers."""
-    with running_hub(tmp_path / "data", "--workers", "2") as hub:
-        parent = template_of(hub.pid)
-        assert parent is not None
-        assert parent.num_threads() == 1
-        assert not parent.net_connections("inet")
-        assert not [file for file in parent.open_files() if file.path != str(tmp_path / "data" / "hub.log")]
-        for worker in workers_of(hub.pid):
-            assert worker.ppid() == parent.pid
-
-
-def test_when_what_workers_are_forked_from_is_killed_the_hub_goes_on(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    with running_hub(data, "--workers", "2") as hub:
-        parent, before = template_of(hub.pid), workers_of(hub.pid)
-        assert parent is not None
-        parent.kill()
-        until(lambda: not any(lives(worker) for worker in before))
-        until(lambda: len(workers_of(hub.pid)) == 2)
-        until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 4)
-        ask(hub, 1)
-        os.kill(workers_of(hub.pid)[0].pid, signal.SIGKILL)
-        until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 5)
-    log = (data / "hub.log").read_text("utf-8")
-    assert "ended with the process that it was forked from" in log
-    assert "ended with code -9" in log
-    assert "Traceback" not in log
-
-
 def test_a_worker_that_hangs_is_killed_when_the_hub_has_drained(tmp_path: Path) -> None:
     data, settings = tmp_path / "data", tmp_path / "settings.toml"
     settings.write_text("drain_seconds = 0.1\n")
@@ -143,24 +106,19 @@ def test_a_worker_that_hangs_is_killed_when_the_hub_has_drained(tmp_path: Path) 
     assert "worker 0 does not end; it is killed" in (data / "hub.log").read_text("utf-8")
 
 
-def test_a_worker_that_cannot_be_forked_ends_none_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The machine may have no process left for a moment: the end of the line is as if the worker had died."""
-
-    def fork() -> int:
-        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-
-    monkeypatch.setattr(os, "fork", fork)
-    parent, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    line, end = socket.socketpair()
-    socket.send_fds(parent, [ENCODER.encode(Fork(0))], [end.fileno()])
-    parent.sendall(ENCODER.encode(End(0, 60.0)))
-    end.close()
-    parent.shutdown(socket.SHUT_WR)
-    assert template._forked(control) is None, "it goes on until the parent is gone"
-    assert line.recv(1) == b""
-    assert FROM_TEMPLATE.decode(parent.recv(MOST_BYTES)) == Ended(1)
-    for each in (parent, control, line):
-        each.close()
+def test_a_worker_that_cannot_be_started_again_is_tried_later(tmp_path: Path) -> None:
+    """The machine may have no process left for a moment: that ends neither the hub nor its other workers."""
+    data = tmp_path / "data"
+    with running_hub(data, "--workers", "2") as hub:
+        first, other = workers_of(hub.pid)
+        limits = psutil.Process(hub.pid).rlimit(psutil.RLIMIT_NOFILE)
+        psutil.Process(hub.pid).rlimit(psutil.RLIMIT_NOFILE, (3, limits[1]))
+        first.kill()
+        until(lambda: "cannot be started" in (data / "hub.log").read_text("utf-8"))
+        assert lives(other)
+        psutil.Process(hub.pid).rlimit(psutil.RLIMIT_NOFILE, limits)
+        until(lambda: len(workers_of(hub.pid)) == 2)
+        ask(hub, 1)
 
 
 @pytest.mark.parametrize("missing", ["granian", "prometheus_client", "sqlalchemy", "numba"])
@@ -182,9 +140,9 @@ def test_what_is_not_installed_is_told_once_and_not_as_a_traceback(tmp_path: Pat
     assert "Traceback" not in done.stderr
 
 
-def test_what_workers_are_forked_from_loads_what_all_need_and_nothing_else() -> None:
+def test_a_worker_loads_what_all_need_and_nothing_else() -> None:
     """What only some calls need is loaded by the first of them; each would make every start longer."""
-    code = "import sys; from hashhub.server import template; template._load(); print(*sys.modules)"
+    code = "import sys; from hashhub.server.app import load_program; load_program(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     modules = set(done.stdout.split())
     assert {"hashhub.hub", "hashhub.server.doors", "hashhub.matcher", "sqlalchemy", "numba", "grpc"} <= modules
@@ -196,14 +154,11 @@ def test_what_workers_are_forked_from_loads_what_all_need_and_nothing_else() -> 
         assert name not in modules, name
 
 
-@pytest.mark.parametrize("started", [template_of, workers_of])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_hub_that_is_stopped_while_it_starts_leaves_no_process(
-    tmp_path: Path, started: Callable[[int], object], number: signal.Signals
-) -> None:
+def test_a_hub_that_is_stopped_while_it_starts_leaves_no_process(tmp_path: Path, number: signal.Signals) -> None:
     """At whatever it is: the program is loaded for a second, and then each worker opens the hub."""
     with subprocess.Popen([*serving(tmp_path / "data"), "--workers", "2"], stderr=subprocess.PIPE, text=True) as hub:
-        until(lambda: started(hub.pid))
+        until(lambda: workers_of(hub.pid))
         processes = psutil.Process(hub.pid).children(recursive=True)
         hub.send_signal(number)
         _, log = hub.communicate(timeout=PATIENCE)
@@ -283,8 +238,7 @@ def test_of_two_readings_of_a_worker_the_older_one_never_comes_last() -> None:
 
     count, first, scraped = itertools.count(1.0), threading.Event(), threading.Event()
     ours, theirs = multiprocessing.Pipe()
-    life, alive = os.pipe()
-    line, metrics = _Line(theirs, life, threading.Event()), Slow()
+    line, metrics = _Line(theirs, threading.Event()), Slow()
     line.listener.start()
     threads = [
         threading.Thread(target=line.tell, args=(metrics,)),
@@ -306,8 +260,6 @@ def test_of_two_readings_of_a_worker_the_older_one_never_comes_last() -> None:
     ours.close()
     line.listener.close()
     theirs.close()
-    for descriptor in (life, alive):
-        os.close(descriptor)
     assert values == [1.0, 2.0]
 
 
