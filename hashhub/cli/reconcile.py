@@ -20,9 +20,9 @@ import msgspec
 from hashhub.cli.session import REFUSED, CommandGroup, Session, choice, chosen, command
 from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table, tell, width
 from hashhub.errors import FailedPrecondition
-from hashhub.model import OperationState
+from hashhub.model import OperationState, Reliability
 from hashhub.reconcile import tasks
-from hashhub.reconcile.results import Agreement, By, Engine, Gap, Link, Overlap, Share
+from hashhub.reconcile.results import Agreement, By, Engine, Gap, LeftOut, Link, Overlap, Share
 from hashhub.writing import TAKEN, check, make_directory, written
 
 if TYPE_CHECKING:
@@ -70,6 +70,45 @@ _near_option = click.option("--near", is_flag=True, help="Also by near perceptua
 _no_wait_option = click.option(
     "--no-wait", is_flag=True, help="Start it and tell its name; `hashhub operation get NAME` shows what came of it."
 )
+
+
+def _whose_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say whose hash sets are looked at."""
+    chosen_option = click.option(
+        "--contributors",
+        metavar="ID,...",
+        default="",
+        help="Look at the hash sets of these only, separated by commas. Default: of all that are rated.",
+    )
+    least_option = click.option(
+        "--min-reliability",
+        type=choice(Reliability),
+        help="Leave out who has a lower reliability. Default: e, so that who is not rated (f) takes no part, unless "
+        "nobody is; f with --contributors.",
+    )
+    return chosen_option(least_option(function))
+
+
+def _whose(contributors: str, min_reliability: str | None) -> dict[str, Any]:
+    return {
+        "contributors": tuple(name.strip() for name in contributors.split(",") if name.strip()),
+        "min_reliability": chosen(Reliability, min_reliability) if min_reliability else None,
+    }
+
+
+def _note_left_out(left_out: Sequence[LeftOut]) -> None:
+    """Say whom an answer leaves out, and why."""
+    for why, some in (
+        ("not asked for", [x for x in left_out if x.by_choice]),
+        ("too low a reliability", [x for x in left_out if not x.by_choice]),
+    ):
+        if some:
+            named = ", ".join(f"{x.contributor} ({x.reliability})" for x in some[:_SHOWN])
+            more = f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else ""
+            remedy = "" if some[0].by_choice else "; --min-reliability f takes all"
+            note(f"left out, {why}: {clean(named)}{more}{remedy}")
+
+
 _engine_option = click.option(
     "--engine",
     type=choice(Engine),
@@ -118,6 +157,7 @@ def extract(session: Session, *, directory: Path) -> None:
 @_engine_option
 @click.option("--svg", metavar="FILE", help="Also draw it into this file.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@_whose_options
 @_extract_option
 @_no_wait_option
 def overlap(
@@ -130,6 +170,7 @@ def overlap(
     force: bool,
     extract_directory: Path | None,
     no_wait: bool,
+    **whose: Any,
 ) -> None:
     """Count what hash sets, contributors or jurisdictions share.
 
@@ -138,7 +179,7 @@ def overlap(
     """
     if svg is not None:
         check(svg, replace=force, taken=TAKEN, field="svg")
-    task = tasks.ComputeOverlap(by=chosen(By, by), near=near, engine=chosen(Engine, engine))
+    task = tasks.ComputeOverlap(by=chosen(By, by), near=near, engine=chosen(Engine, engine), **_whose(**whose))
     with _answer(session, task, extract_directory, no_wait=no_wait) as answer:
         if answer is None:
             return
@@ -153,32 +194,43 @@ def overlap(
 @_near_option
 @click.option("--out", metavar="FILE", help="Write all of them: CSV, or JSON lines where the name ends in .jsonl.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@_whose_options
 @_extract_option
 @_no_wait_option
 def links(
-    session: Session, *, near: bool, out: str | None, force: bool, extract_directory: Path | None, no_wait: bool
+    session: Session,
+    *,
+    near: bool,
+    out: str | None,
+    force: bool,
+    extract_directory: Path | None,
+    no_wait: bool,
+    **whose: Any,
 ) -> None:
     """Find entries about the same media, each link with its reason.
 
     By an equal exact digest; with --near also by a perceptual hash that is near, which is weaker.
     """
-    _rows_command(session, tasks.FindLinks(near=near), out, extract_directory, force=force, no_wait=no_wait)
+    _rows_command(
+        session, tasks.FindLinks(near=near, **_whose(**whose)), out, extract_directory, force=force, no_wait=no_wait
+    )
 
 
 @command(reconcile, "agreement")
 @click.option("--confusions", is_flag=True, help="Also show what each states, by what the others' consensus is.")
 @_engine_option
+@_whose_options
 @_extract_option
 @_no_wait_option
 def agreement(
-    session: Session, *, confusions: bool, engine: str, extract_directory: Path | None, no_wait: bool
+    session: Session, *, confusions: bool, engine: str, extract_directory: Path | None, no_wait: bool, **whose: Any
 ) -> None:
     """Compare what several contributors state about the same items.
 
     Krippendorff's alpha by dimension, each contributor against the consensus of the others, and rows for a crosswalk
     that the data suggests. It suggests, and changes nothing.
     """
-    task = tasks.ComputeAgreement(engine=chosen(Engine, engine))
+    task = tasks.ComputeAgreement(engine=chosen(Engine, engine), **_whose(**whose))
     with _answer(session, task, extract_directory, no_wait=no_wait) as answer:
         if answer is None:
             return
@@ -193,6 +245,7 @@ def agreement(
 @click.option("--near", is_flag=True, help="What it holds by a near perceptual hash is not lacking either.")
 @click.option("--out", metavar="FILE", help="Write the work list: CSV, or JSON lines where the name ends in .jsonl.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@_whose_options
 @_extract_option
 @_no_wait_option
 def gaps(
@@ -204,10 +257,11 @@ def gaps(
     force: bool,
     extract_directory: Path | None,
     no_wait: bool,
+    **whose: Any,
 ) -> None:
     """Find items that others hold and a jurisdiction lacks, as a work list of names of entries, without digests."""
     code = jurisdiction.upper()
-    task = tasks.FindGaps(jurisdiction=code, near=near)
+    task = tasks.FindGaps(jurisdiction=code, near=near, **_whose(**whose))
     _rows_command(session, task, out, extract_directory, force=force, no_wait=no_wait)
     if extract_directory is None:
         with session.connect() as hub:
@@ -226,6 +280,7 @@ def gaps(
     help="Whose gaps are told; repeatable. Default: all.",
 )
 @_near_option
+@_whose_options
 @_extract_option
 @_no_wait_option
 def report(
@@ -237,9 +292,11 @@ def report(
     near: bool,
     extract_directory: Path | None,
     no_wait: bool,
+    **whose: Any,
 ) -> None:
     """Write one HTML page with tables and charts, to bring to a meeting. It holds no digest and loads nothing."""
-    task = tasks.WriteReport(title=title, jurisdictions=tuple(j.upper() for j in jurisdictions), near=near)
+    countries = tuple(j.upper() for j in jurisdictions)
+    task = tasks.WriteReport(title=title, jurisdictions=countries, near=near, **_whose(**whose))
     with _answer(session, task, extract_directory, no_wait=no_wait) as answer:
         if answer is None:
             return
@@ -249,7 +306,8 @@ def report(
             _copy(answer.files, out)
         files = [str(out / f.path) for f in answer.response.files]
     if session.json:
-        print_json({"files": files, "revision": answer.response.revision})
+        response = answer.response
+        print_json({"files": files, "revision": response.revision, "left_out": plain(response.left_out)})
     else:
         tell(f"as of revision {answer.response.revision}: {clean(', '.join(files))}")
 
@@ -297,30 +355,25 @@ def _answer(
         if no_wait:
             raise click.UsageError("--no-wait is about a hub; an extract on this machine is asked at once")
         with tempfile.TemporaryDirectory(prefix="hashhub-reconcile-") as out:
-            yield _local(task, extract_directory, Path(out))
+            answer = _local(task, extract_directory, Path(out))
+            _note_left_out(_left_out_of(answer.response))
+            yield answer
         return
     with session.connect() as hub:
-        calls = hub.reconciliation
-        match task:
-            case tasks.ComputeOverlap():
-                handle: OperationHandle[Any] = calls.overlap(task.by, near=task.near, engine=task.engine)
-            case tasks.ComputeAgreement():
-                handle = calls.agreement(engine=task.engine)
-            case tasks.FindLinks():
-                handle = calls.links(near=task.near)
-            case tasks.FindGaps():
-                handle = calls.gaps(task.jurisdiction, near=task.near)
-            case tasks.WriteReport():
-                handle = calls.report(title=task.title, jurisdictions=task.jurisdictions, near=task.near)
-            case tasks.ExtractEntries():
-                handle = calls.extract()
+        handle: OperationHandle[Any] = hub.reconciliation.start(task)
         if no_wait:
             _show_operations(session, [handle.operation])
             yield None
             return
         with progress(unit_bytes=False) as bar:
             response = _result(handle, bar)
+        _note_left_out(_left_out_of(response))
         yield _Answer(response, handle.rows, None, handle)
+
+
+def _left_out_of(response: Any) -> Sequence[LeftOut]:
+    left_out: Sequence[LeftOut] = (response.gaps if isinstance(response, tasks.GapsFound) else response).left_out
+    return left_out
 
 
 def _local(task: tasks.Task, directory: Path, out: Path) -> _Answer:
@@ -411,6 +464,7 @@ def _summary(response: tasks.LinksFound | tasks.GapsFound) -> dict[str, Any]:
             "exact": response.exact,
             "near": response.near,
             "cut": response.is_cut,
+            "left_out": plain(response.left_out),
         }
     gaps = response.gaps
     return {
@@ -420,6 +474,7 @@ def _summary(response: tasks.LinksFound | tasks.GapsFound) -> dict[str, Any]:
         "by_contributor": gaps.by_contributor,
         "by_verdict": gaps.by_verdict,
         "cut": response.is_cut,
+        "left_out": plain(gaps.left_out),
     }
 
 

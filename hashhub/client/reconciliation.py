@@ -25,7 +25,7 @@ from hashhub import v1, wire
 from hashhub.client.calls import Calls, request_id
 from hashhub.client.transport import Transport
 from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded, Reason, Unavailable
-from hashhub.model import Operation, OperationState
+from hashhub.model import Operation, OperationState, Reliability
 from hashhub.reconcile import tasks
 from hashhub.reconcile.results import Agreement, By, Engine, Gap, Link, Overlap, Progress
 from hashhub.reconcile.tasks import ExtractMade, File, GapsFound, LinksFound, ReportMade, Task
@@ -219,38 +219,80 @@ class ReconciliationCalls(Calls):
 
     def extract(self) -> OperationHandle[ExtractMade]:
         """Write an extract; `download` brings it here."""
-        return self._start("ReconciliationService/ExtractEntries", tasks.ExtractEntries())
+        return self.start(tasks.ExtractEntries())
 
     def overlap(
-        self, by: By = By.HASH_SET, *, near: bool = False, engine: Engine = Engine.DUCKDB
+        self,
+        by: By = By.HASH_SET,
+        *,
+        near: bool = False,
+        engine: Engine = Engine.DUCKDB,
+        contributors: Sequence[str] = (),
+        min_reliability: Reliability | None = None,
     ) -> OperationHandle[Overlap]:
-        """Count what hash sets, contributors or jurisdictions share."""
-        return self._start(
-            "ReconciliationService/ComputeOverlap", tasks.ComputeOverlap(by=by, near=near, engine=engine)
+        """Count what hash sets, contributors or jurisdictions share.
+
+        `contributors`, `min_reliability`: whose hash sets are looked at, as of the other calls; see `tasks.Compare`.
+        """
+        who = tuple(contributors)
+        return self.start(
+            tasks.ComputeOverlap(by=by, near=near, engine=engine, contributors=who, min_reliability=min_reliability)
         )
 
-    def agreement(self, *, engine: Engine = Engine.DUCKDB) -> OperationHandle[Agreement]:
+    def agreement(
+        self,
+        *,
+        engine: Engine = Engine.DUCKDB,
+        contributors: Sequence[str] = (),
+        min_reliability: Reliability | None = None,
+    ) -> OperationHandle[Agreement]:
         """Compare what several state about the same items."""
-        return self._start("ReconciliationService/ComputeAgreement", tasks.ComputeAgreement(engine=engine))
+        who = tuple(contributors)
+        return self.start(tasks.ComputeAgreement(engine=engine, contributors=who, min_reliability=min_reliability))
 
-    def links(self, *, near: bool = False) -> OperationHandle[LinksFound]:
+    def links(
+        self, *, near: bool = False, contributors: Sequence[str] = (), min_reliability: Reliability | None = None
+    ) -> OperationHandle[LinksFound]:
         """Find entries about the same media; `rows` gives them."""
-        return self._start("ReconciliationService/FindLinks", tasks.FindLinks(near=near))
+        return self.start(tasks.FindLinks(near=near, contributors=tuple(contributors), min_reliability=min_reliability))
 
-    def gaps(self, jurisdiction: str, *, near: bool = False) -> OperationHandle[GapsFound]:
+    def gaps(
+        self,
+        jurisdiction: str,
+        *,
+        near: bool = False,
+        contributors: Sequence[str] = (),
+        min_reliability: Reliability | None = None,
+    ) -> OperationHandle[GapsFound]:
         """Find what others hold and a jurisdiction lacks; `rows` gives the items."""
-        return self._start("ReconciliationService/FindGaps", tasks.FindGaps(jurisdiction=jurisdiction, near=near))
+        who = tuple(contributors)
+        return self.start(
+            tasks.FindGaps(jurisdiction=jurisdiction, near=near, contributors=who, min_reliability=min_reliability)
+        )
 
     def report(
-        self, *, title: str = "", jurisdictions: Sequence[str] = (), near: bool = False
+        self,
+        *,
+        title: str = "",
+        jurisdictions: Sequence[str] = (),
+        near: bool = False,
+        contributors: Sequence[str] = (),
+        min_reliability: Reliability | None = None,
     ) -> OperationHandle[ReportMade]:
         """Write a page for people; `download` brings it here."""
-        return self._start(
-            "ReconciliationService/WriteReport",
-            tasks.WriteReport(title=title, jurisdictions=tuple(jurisdictions), near=near),
+        return self.start(
+            tasks.WriteReport(
+                title=title,
+                jurisdictions=tuple(jurisdictions),
+                near=near,
+                contributors=tuple(contributors),
+                min_reliability=min_reliability,
+            )
         )
 
-    def _start(self, method: str, task: Task) -> OperationHandle[Any]:
+    def start(self, task: Task) -> OperationHandle[Any]:
+        """Start what a task asks for."""
+        method = f"ReconciliationService/{tasks.method_of(task)}"
         answer = self._transport.call(method, wire.task_to_pb(task, request_id()), v1.Operation)
         return OperationHandle(self._transport, _operation(answer))
 

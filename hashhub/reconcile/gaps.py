@@ -18,10 +18,9 @@ from hashhub.cancellation import check
 from hashhub.errors import InvalidArgument
 from hashhub.matcher import NearDigests
 from hashhub.model import Purpose
-from hashhub.reconcile import sharing
+from hashhub.reconcile import items, sharing
 from hashhub.reconcile.columns import bits_of
 from hashhub.reconcile.extract import arrow
-from hashhub.reconcile.links import stars
 from hashhub.reconcile.results import By, Gap, Gaps, Progress
 from hashhub.reconcile.sharing import PERCEPTUAL, Groups, insert
 from hashhub.schemes.dimensions import words
@@ -45,7 +44,7 @@ def gaps(
     """Return what a jurisdiction lacks of what others hold: the counts, and the items one by one, by the lowest number
     of their entries.
 
-    Entries that share an exact digest are one item, also by way of others. `near`: leave out what the jurisdiction
+    Entries are of one item as `reconcile.items` joins them. `near`: leave out what the jurisdiction
     holds by a near perceptual hash only. Read the items to their end, or close the iterator: until then it holds a
     connection. Raises InvalidArgument unless `jurisdiction` is an ISO 3166-1 alpha-2 code, and what `Extract.connect`
     raises.
@@ -81,7 +80,7 @@ def _work(extract: Extract, jurisdiction: str, *, near: bool, told: Progress) ->
             told(1 + step, steps, f"near {algorithm} hashes")
             _add_near(extract, own, partners, connection, algorithm)
         told(steps - 1, steps, "items")
-        _gather(extract, partners, rows, connection)
+        _gather(extract, jurisdiction, partners, rows, connection)
         yield _counted(extract, jurisdiction, connection, algorithms, groups, rows)
         yield from _items(connection, groups, rows)
 
@@ -105,14 +104,17 @@ def _add_near(extract: Extract, own: Groups, partners: Groups, connection: Any, 
     insert(connection, "held", arrow().table({"entry": np.unique(entries[is_near[places]])}))
 
 
-def _gather(extract: Extract, partners: Groups, rows: Mapping[str, Mapping[str, Any]], connection: Any) -> None:
+def _gather(
+    extract: Extract, jurisdiction: str, partners: Groups, rows: Mapping[str, Mapping[str, Any]], connection: Any
+) -> None:
     """Fill the table `gap`: each entry that the jurisdiction lacks, with its item, hash set and verdict."""
     lacking = "entry NOT IN (SELECT entry FROM held)"
-    shared = stars(sharing.exact_rows(extract, partners, where=f"{_CLAIMS} AND {lacking}"))
-    pairs = connection.sql(f"SELECT a, b FROM ({shared}) AS t (a, ga, b, gb, algorithms)").fetchnumpy()  # noqa: S608
-    ids, items = sharing.components(pairs["a"].astype(np.int64), pairs["b"].astype(np.int64))
-    connection.execute("CREATE TEMP TABLE item (entry BIGINT, item BIGINT)")
-    insert(connection, "item", arrow().table({"entry": ids, "item": items}))
+    purposes = ", ".join(f"'{purpose}'" for purpose in _PURPOSES)
+    theirs = f"purpose IN ({purposes}) AND jurisdiction <> '{jurisdiction}'"
+    items.join(extract, connection, items.exact_rows(theirs, f"{_CLAIMS} AND {lacking}"))
+    connection.execute(
+        "CREATE TEMP TABLE item AS SELECT entry, min(entry) OVER (PARTITION BY item) AS item FROM members"
+    )
     connection.execute("CREATE TEMP TABLE gap (item BIGINT, entry BIGINT, g INTEGER, verdict BIGINT)")
     for g, (name, files) in enumerate(zip(partners.names, partners.files, strict=True)):
         check()
@@ -151,7 +153,7 @@ def _counted(
         ),
     )
     # Distinct rows first, then their number: DuckDB counts distinct values of a group in memory only.
-    items = connection.execute("SELECT count(*) FROM (SELECT DISTINCT item FROM gap)").fetchone()[0]
+    count = connection.execute("SELECT count(*) FROM (SELECT DISTINCT item FROM gap)").fetchone()[0]
     by_contributor = connection.execute(
         "SELECT contributor, count(*) FROM (SELECT DISTINCT contributor, item FROM gap JOIN whose USING (g)) "
         "GROUP BY ALL ORDER BY ALL"
@@ -162,7 +164,7 @@ def _counted(
     return Gaps(
         jurisdiction=jurisdiction,
         revision=extract.revision,
-        items=items,
+        items=count,
         by_contributor=dict(by_contributor),
         by_verdict={_words(mask): count for mask, count in by_verdict},
         max_distances={name: PERCEPTUAL[name] for name in algorithms},

@@ -114,29 +114,38 @@ def read(extract: Extract, connection: Any, engine: Engine) -> Items:
     sets = connection.execute("SELECT contributor, takes_from FROM hash_sets").fetchall()
     contributors = tuple(sorted({name for name, _ in sets}))
     takes_from = {name: tuple(names or ()) for name, names in sets}
-    connection.execute("CREATE TEMP TABLE codes (contributor VARCHAR, code INTEGER)")
-    if contributors:
-        numbered = [[name, code] for code, name in enumerate(contributors)]
-        connection.executemany("INSERT INTO codes VALUES (?, ?)", numbered)
-    rows = f"SELECT * FROM ({_EXACT_ROWS}) JOIN codes USING (contributor)"  # noqa: S608 - our own text
-    connection.execute(f"CREATE TEMP VIEW exact AS {rows}")
-    _join(extract, connection, engine)
+    join(extract, connection, exact_rows(f"purpose <> '{Purpose.TEST}'"), engine)
     check()
     return _fetch(connection, contributors, takes_from)
 
 
-_EXACT_ROWS: Final = (
-    "SELECT * FROM digests SEMI JOIN "  # noqa: S608 - names of our own
-    f"(SELECT hash_set FROM hash_sets WHERE purpose <> '{Purpose.TEST}') AS chosen USING (hash_set) "
-    f"WHERE state = '{EntryState.ACTIVE}' AND algorithm IN ({', '.join(repr(a.name) for a in _EXACT)})"
-)
+def exact_rows(hash_sets: str, where: str = "true") -> str:
+    """Return a SELECT of the exact digests of ACTIVE entries. `hash_sets`, `where`: which, as conditions on rows of the
+    extract's hash sets and digests.
+    """
+    return (
+        "SELECT * FROM digests SEMI JOIN "  # noqa: S608 - names of our own
+        f"(SELECT hash_set FROM hash_sets WHERE {hash_sets}) AS chosen USING (hash_set) "
+        f"WHERE state = '{EntryState.ACTIVE}' AND algorithm IN ({', '.join(repr(a.name) for a in _EXACT)}) "
+        f"AND ({where})"
+    )
 
 
-def _join(extract: Extract, connection: Any, engine: Engine) -> None:
-    """Make the table `members` (entry, item): each entry that shares an item with another."""
+def join(extract: Extract, connection: Any, rows: str, engine: Engine = Engine.DUCKDB) -> None:
+    """Make the table `members` (entry, item) of rows as `exact_rows` gives them: each entry that shares an item with
+    another. Everything that speaks of items finds them so.
+    """
+    connection.execute(
+        "CREATE TEMP TABLE codes AS SELECT contributor, "
+        "(row_number() OVER (ORDER BY contributor) - 1)::INTEGER AS code "
+        "FROM (SELECT DISTINCT contributor FROM hash_sets)"
+    )
+    connection.execute(
+        f"CREATE TEMP VIEW exact AS SELECT * FROM ({rows}) JOIN codes USING (contributor)"  # noqa: S608 - our own text
+    )
     parts = max(1, -(-sum(f.rows for f in extract.files) // _ROWS_AT_ONCE))
     connection.execute("CREATE TEMP TABLE edges (entry BIGINT, low BIGINT, algorithm VARCHAR)")
-    for table in run(extract, [_edges(part, parts) for part in range(parts)], connection, engine):
+    for table in run(extract, [_edges(rows, part, parts) for part in range(parts)], connection, engine):
         connection.register("more", table)
         connection.execute("INSERT INTO edges SELECT entry, low, algorithm FROM more")
         connection.unregister("more")
@@ -159,7 +168,7 @@ def _join(extract: Extract, connection: Any, engine: Engine) -> None:
         _part(connection)
 
 
-def _edges(part: int, parts: int) -> str:
+def _edges(rows: str, part: int, parts: int) -> str:
     """Return a SELECT of the entries that share a digest: entry, the least entry that has it, the algorithm. Of the
     digests it looks at one part of `parts`.
     """
@@ -167,7 +176,7 @@ def _edges(part: int, parts: int) -> str:
     # Most digests are nobody else's: their 64-bit hashes tell that at a third of the cost of the digests themselves.
     return (
         "WITH d AS NOT MATERIALIZED "  # noqa: S608 - our own text
-        f"(SELECT entry, algorithm, digest, hash(digest) AS h FROM ({_EXACT_ROWS}{of_part})), "
+        f"(SELECT entry, algorithm, digest, hash(digest) AS h FROM ({rows}{of_part})), "
         "c AS (SELECT h FROM d GROUP BY h HAVING min(entry) <> max(entry)), "
         "r AS MATERIALIZED (SELECT entry, algorithm, digest FROM d SEMI JOIN c USING (h)), "
         "k AS (SELECT algorithm, digest, min(entry) AS low FROM r GROUP BY algorithm, digest "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,7 @@ from hashhub.reconcile.results import (
     Crosswalk,
     DimensionAgreement,
     Gaps,
+    LeftOut,
     Overlap,
     Share,
     SuggestedRow,
@@ -88,11 +90,14 @@ def write(
     gaps: Sequence[Gaps] | None = None,
     crosswalks: Sequence[Crosswalk] | None = None,
     names: Mapping[str, str] | None = None,
+    left_out: Sequence[LeftOut] = (),
+    time: datetime | None = None,
 ) -> Path:
     """Write the page into a directory, which is made if need be, and return where it is.
 
-    `names`: display names of contributors by id; what is None was not computed. The page is written aside and renamed,
-    so that an earlier one stays until this one is whole. Raises as `written` does.
+    `names`: display names of contributors by id; `left_out`: whose hash sets were not looked at; `time`: of what the
+    figures show; what is None was not computed. The page is written aside and renamed, so that an earlier one stays
+    until this one is whole. Raises as `written` does.
     """
     html = page(
         title=title,
@@ -103,6 +108,8 @@ def write(
         gaps=gaps,
         crosswalks=crosswalks,
         names=names,
+        left_out=left_out,
+        time=time,
     )
     target = directory / PAGE
     make_directory(directory, mode=0o777)
@@ -121,6 +128,8 @@ def page(
     gaps: Sequence[Gaps] | None = None,
     crosswalks: Sequence[Crosswalk] | None = None,
     names: Mapping[str, str] | None = None,
+    left_out: Sequence[LeftOut] = (),
+    time: datetime | None = None,
 ) -> str:
     """Return the page's HTML; the same for the same figures."""
     names = names or {}
@@ -135,7 +144,7 @@ def page(
         "gaps": ("What partners hold and a country lacks", _gaps(gaps, names)),
         "limits": ("Methods, and what the numbers do not say", _limits()),
     }
-    summary = _summary(revision, overlap, agreement, conflicts, gaps, names)
+    summary = _summary(revision, overlap, agreement, conflicts, gaps, names) + _unheard(left_out, names)
     contents = "".join(f'<li><a href="#{key}">{heading}</a></li>' for key, (heading, _) in sections.items())
     body = "".join(
         f'<section id="{key}"><h2>{heading}</h2>{inside}</section>' for key, (heading, inside) in sections.items()
@@ -148,7 +157,7 @@ def page(
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="referrer" content="no-referrer">'
         f"<title>{_t(title)}</title><style>{_STYLE}</style></head><body><header><h1>{_t(title)}</h1>"
-        f"<p>From a hashhub at revision {revision:,}.</p></header>"
+        f"<p>From a hashhub at revision {revision:,}{_as_of(time)}.</p></header>"
         f'<section id="summary"><h2>In short</h2>{summary}</section>'
         f'<nav aria-label="Contents"><ul>{contents}</ul></nav>'
         f"<main>{body}</main></body></html>\n"
@@ -199,6 +208,23 @@ def _summary(
     return "".join(f"<p>{_t(sentence)}</p>" for sentence in said)
 
 
+def _as_of(time: datetime | None) -> str:
+    return f", as it was on {time.day} {time:%B %Y} at {time:%H:%M} UTC" if time is not None else ""
+
+
+def _unheard(left_out: Sequence[LeftOut], names: Mapping[str, str]) -> str:
+    """Return whose hash sets were not looked at, and why."""
+    said = []
+    for why, by_choice in (("Others were chosen, so that the page leaves out", True), (_TOO_LOW, False)):
+        if some := [f"{_name(x.contributor, names)} ({x.reliability})" for x in left_out if x.by_choice is by_choice]:
+            said.append(_p(f"{why}: {_listed(some)}."))
+    return "".join(said)
+
+
+_TOO_LOW: Final = (
+    "Left out of all figures for their reliability, which the operator of the hub rates from A to E and which is F "
+    "where nobody has"
+)
 _NO_AGREEMENT: Final = (
     "How far they agree cannot be said: no item was classified by two contributors that are independent of each other."
 )

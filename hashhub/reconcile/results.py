@@ -31,6 +31,16 @@ class Engine(StrEnum):
     RAY = "RAY"
 
 
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+    """A contributor whose hash sets were not looked at: others were asked for (`by_choice`), or its reliability is too
+    low.
+    """
+
+    contributor: str
+    reliability: str
+    by_choice: bool = False
+
+
 class OverlapCell(msgspec.Struct, frozen=True, kw_only=True):
     """How many entries of `left` `right` holds, too: by an exact digest, and further ones by a near hash only."""
 
@@ -54,6 +64,7 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
     alone: dict[str, int]
     cells: tuple[OverlapCell, ...]
     max_distances: dict[str, int] = {}
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +156,7 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     confusions: tuple[Confusion, ...]
     drift: tuple[ContributorAgreement, ...]
     suggestions: tuple[SuggestedRow, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,6 +185,7 @@ class Gaps(msgspec.Struct, frozen=True, kw_only=True):
     by_contributor: dict[str, int]
     by_verdict: dict[str, int]
     max_distances: dict[str, int] = {}
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class ConflictCount(msgspec.Struct, frozen=True, kw_only=True):

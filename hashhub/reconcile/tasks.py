@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from hashhub.reconcile.results import Agreement, By, Engine, Gap, Gaps, Link, Overlap
+from hashhub.model import Reliability
+from hashhub.reconcile.results import Agreement, By, Engine, Gap, Gaps, LeftOut, Link, Overlap
 
 ROWS: Final = "rows.jsonl"
 """In a result's directory: a JSON object a line, each a Link or a Gap."""
@@ -23,7 +24,19 @@ class ExtractEntries(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Write an extract, to be downloaded."""
 
 
-class ComputeOverlap(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Compare(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose hash sets are looked at: those of these contributors, or of all, that have this reliability or a better
+    one.
+
+    Without `min_reliability`: of those that were asked for each one, and otherwise those that somebody has rated (A to
+    E), or all where nobody is.
+    """
+
+    contributors: tuple[str, ...] = ()
+    min_reliability: Reliability | None = None
+
+
+class ComputeOverlap(Compare, frozen=True, kw_only=True, tag=True):
     """Count what is held by several."""
 
     by: By = By.HASH_SET
@@ -31,26 +44,26 @@ class ComputeOverlap(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     engine: Engine = Engine.DUCKDB
 
 
-class ComputeAgreement(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class ComputeAgreement(Compare, frozen=True, kw_only=True, tag=True):
     """Compare what several state about the same items."""
 
     engine: Engine = Engine.DUCKDB
 
 
-class FindLinks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class FindLinks(Compare, frozen=True, kw_only=True, tag=True):
     """Find entries about the same media."""
 
     near: bool = False
 
 
-class FindGaps(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class FindGaps(Compare, frozen=True, kw_only=True, tag=True):
     """Find what others hold and a jurisdiction (ISO 3166-1 alpha-2) lacks."""
 
     jurisdiction: str
     near: bool = False
 
 
-class WriteReport(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class WriteReport(Compare, frozen=True, kw_only=True, tag=True):
     """Write a page for people. `jurisdictions`: whose gaps are told; empty: of all that there are."""
 
     title: str = ""
@@ -88,6 +101,7 @@ class LinksFound(msgspec.Struct, frozen=True, kw_only=True):
     near: int
     rows: int
     is_cut: bool = False
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class GapsFound(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +117,7 @@ class ReportMade(msgspec.Struct, frozen=True, kw_only=True):
 
     revision: int
     files: tuple[File, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 Response = ExtractMade | Overlap | Agreement | LinksFound | GapsFound | ReportMade

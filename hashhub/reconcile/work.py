@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hashhub import schemes
-from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
-from hashhub.model import DefinitionKind
+from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
+from hashhub.model import DefinitionKind, Reliability
 from hashhub.reconcile import tasks
-from hashhub.reconcile.results import By, ConflictSummary, Crosswalk, CrosswalkLine, Link, Progress
+from hashhub.reconcile.results import By, ConflictSummary, Crosswalk, CrosswalkLine, LeftOut, Link, Progress
 from hashhub.reconcile.tasks import Task
 from hashhub.schemes import alignment, picture
 from hashhub.schemes.stored import Stored
@@ -115,6 +115,7 @@ def compute(
     `hash_sets`: those that an extract is restricted to, None: it is whole. `left_out`: told with an extract. `names`:
     display names of contributors, for people. `conflicts`: what a report tells of them; None: nothing is known.
     """
+    extract, unheard = _choose(task, extract) if isinstance(task, tasks.Compare) else (extract, ())
     # Each is loaded only where it is asked for: some load the matcher's libraries.
     match task:
         case tasks.ExtractEntries():
@@ -124,11 +125,13 @@ def compute(
         case tasks.ComputeOverlap():
             from hashhub.reconcile import overlap
 
-            return overlap.compute(extract, task.by, near=task.near, engine=task.engine, progress=progress)
+            shared = overlap.compute(extract, task.by, near=task.near, engine=task.engine, progress=progress)
+            return msgspec.structs.replace(shared, left_out=unheard)
         case tasks.ComputeAgreement():
             from hashhub.reconcile import agreement
 
-            return agreement.compute(extract, registry, engine=task.engine, progress=progress)
+            agreed = agreement.compute(extract, registry, engine=task.engine, progress=progress)
+            return msgspec.structs.replace(agreed, left_out=unheard)
         case tasks.FindLinks():
             from hashhub.reconcile import links
 
@@ -136,16 +139,47 @@ def compute(
             rows = _counted(links.links(extract, near=task.near, progress=progress), kinds)
             count, is_cut = write_rows(rows, out)
             return tasks.LinksFound(
-                revision=extract.revision, exact=kinds[True], near=kinds[False], rows=count, is_cut=is_cut
+                revision=extract.revision,
+                exact=kinds[True],
+                near=kinds[False],
+                rows=count,
+                is_cut=is_cut,
+                left_out=unheard,
             )
         case tasks.FindGaps():
             from hashhub.reconcile import gaps
 
             counts, items = gaps.gaps(extract, task.jurisdiction, near=task.near, progress=progress)
             count, is_cut = write_rows(items, out)
+            counts = msgspec.structs.replace(counts, left_out=unheard)
             return tasks.GapsFound(gaps=counts, rows=count, is_cut=is_cut)
         case tasks.WriteReport():
-            return _report(task, extract, out / tasks.FILES, progress, registry, names or {}, conflicts)
+            return _report(task, extract, out / tasks.FILES, progress, registry, names or {}, conflicts, unheard)
+
+
+def _choose(task: tasks.Compare, extract: Extract) -> tuple[Extract, tuple[LeftOut, ...]]:
+    """Return the part of an extract that is looked at, and whom that leaves out.
+
+    Raises InvalidArgument for a contributor of which the extract has no hash set.
+    """
+    with extract.connect() as connection:
+        hash_sets = extract.hash_sets(connection)
+    reliability_of = {row["contributor"]: Reliability(row["reliability"]) for row in hash_sets}
+    if unknown := sorted(set(task.contributors) - reliability_of.keys()):
+        raise InvalidArgument.field(
+            "contributors", f"no hash set of {unknown[0][:63]!r} is among those that are compared", "NOT_FOUND"
+        )
+    is_rated = any(reliability < Reliability.F for reliability in reliability_of.values())
+    least = task.min_reliability or (Reliability.E if is_rated and not task.contributors else Reliability.F)
+    asked = task.contributors or reliability_of
+    left_out = tuple(
+        LeftOut(contributor=name, reliability=reliability, by_choice=name not in asked)
+        for name, reliability in sorted(reliability_of.items())
+        if name not in asked or reliability > least
+    )
+    gone = {x.contributor for x in left_out}
+    chosen = [row["hash_set"] for row in hash_sets if row["contributor"] not in gone]
+    return (extract.restricted(chosen) if gone else extract), left_out
 
 
 def _report(
@@ -156,6 +190,7 @@ def _report(
     registry: schemes.Registry,
     names: Mapping[str, str],
     conflicts: ConflictSummary | None,
+    left_out: tuple[LeftOut, ...],
 ) -> tasks.ReportMade:
     """Compute all that the page tells, and write it."""
     from hashhub.reconcile import agreement, gaps, overlap, report
@@ -175,6 +210,10 @@ def _report(
         counts, items = gaps.gaps(extract, jurisdiction, near=task.near)
         del items  # with it goes the connection that it holds
         lacking.append(counts)
+    if conflicts is not None:
+        heard = {row["contributor"] for row in hash_sets}
+        counted = tuple(c for c in conflicts.counts if {c.left, c.right} <= heard)
+        conflicts = msgspec.structs.replace(conflicts, counts=counted)
     progress(steps - 1, steps, "page")
     report.write(
         directory,
@@ -184,10 +223,12 @@ def _report(
         agreement=agreed,
         gaps=lacking,
         conflicts=conflicts,
+        left_out=left_out,
+        time=extract.manifest.create_time,
         crosswalks=_crosswalks(sorted({row["scheme"] for row in hash_sets if row["scheme"]}), registry),
-        names={name: names[name] for name in shared.names if name in names},
+        names={name: names[name] for name in (*shared.names, *(x.contributor for x in left_out)) if name in names},
     )
-    return tasks.ReportMade(revision=extract.revision, files=files_in(directory))
+    return tasks.ReportMade(revision=extract.revision, files=files_in(directory), left_out=left_out)
 
 
 def _crosswalks(names: Iterable[str], registry: schemes.Registry) -> list[Crosswalk]:

@@ -26,6 +26,7 @@ class ListedSet(msgspec.Struct, frozen=True, kw_only=True):
     takes_from: tuple[str, ...] = ()
     purpose: Purpose = Purpose.CSAM
     scheme: str = ""
+    reliability: str = "F"
 
     @property
     def contributor(self) -> str:
@@ -80,6 +81,7 @@ def write_tables(directory: Path, sets: Sequence[ListedSet], tables: Mapping[str
             "hash_set": s.name,
             "contributor": s.contributor,
             "jurisdiction": s.jurisdiction,
+            "reliability": s.reliability,
             "takes_from": list(s.takes_from),
             "purpose": s.purpose.value,
             "scheme": s.scheme,

@@ -202,6 +202,7 @@ from hashhub.v1.reconciliation_pb2 import (
     ComputeOverlapResponse as ComputeOverlapResponse,
     Confusion as Confusion,
     ContributorAgreement as ContributorAgreement,
+    ContributorLeftOut as ContributorLeftOut,
     DimensionAgreement as DimensionAgreement,
     Engine as Engine,
     EntryPair as EntryPair,

@@ -1,3 +1,4 @@
+from hashhub.v1 import resources_pb2 as _resources_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -49,6 +50,16 @@ class ExtractEntriesResponse(_message.Message):
     files: _containers.RepeatedCompositeFieldContainer[ResultFile]
     def __init__(self, extract_revision: _Optional[int] = ..., hash_sets: _Optional[_Iterable[str]] = ..., left_out: _Optional[_Iterable[str]] = ..., files: _Optional[_Iterable[_Union[ResultFile, _Mapping]]] = ...) -> None: ...
 
+class ContributorLeftOut(_message.Message):
+    __slots__ = ("contributor", "reliability", "by_choice")
+    CONTRIBUTOR_FIELD_NUMBER: _ClassVar[int]
+    RELIABILITY_FIELD_NUMBER: _ClassVar[int]
+    BY_CHOICE_FIELD_NUMBER: _ClassVar[int]
+    contributor: str
+    reliability: _resources_pb2.Reliability
+    by_choice: bool
+    def __init__(self, contributor: _Optional[str] = ..., reliability: _Optional[_Union[_resources_pb2.Reliability, str]] = ..., by_choice: _Optional[bool] = ...) -> None: ...
+
 class OverlapGroup(_message.Message):
     __slots__ = ("name", "entry_count", "alone_count")
     NAME_FIELD_NUMBER: _ClassVar[int]
@@ -72,7 +83,7 @@ class OverlapCell(_message.Message):
     def __init__(self, left: _Optional[str] = ..., right: _Optional[str] = ..., exact_count: _Optional[int] = ..., near_count: _Optional[int] = ...) -> None: ...
 
 class ComputeOverlapResponse(_message.Message):
-    __slots__ = ("by", "extract_revision", "groups", "cells", "max_distances")
+    __slots__ = ("by", "extract_revision", "groups", "cells", "max_distances", "left_out")
     class MaxDistancesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -85,12 +96,14 @@ class ComputeOverlapResponse(_message.Message):
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     CELLS_FIELD_NUMBER: _ClassVar[int]
     MAX_DISTANCES_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     by: ComparedBy
     extract_revision: int
     groups: _containers.RepeatedCompositeFieldContainer[OverlapGroup]
     cells: _containers.RepeatedCompositeFieldContainer[OverlapCell]
     max_distances: _containers.ScalarMap[str, int]
-    def __init__(self, by: _Optional[_Union[ComparedBy, str]] = ..., extract_revision: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[OverlapGroup, _Mapping]]] = ..., cells: _Optional[_Iterable[_Union[OverlapCell, _Mapping]]] = ..., max_distances: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    left_out: _containers.RepeatedCompositeFieldContainer[ContributorLeftOut]
+    def __init__(self, by: _Optional[_Union[ComparedBy, str]] = ..., extract_revision: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[OverlapGroup, _Mapping]]] = ..., cells: _Optional[_Iterable[_Union[OverlapCell, _Mapping]]] = ..., max_distances: _Optional[_Mapping[str, int]] = ..., left_out: _Optional[_Iterable[_Union[ContributorLeftOut, _Mapping]]] = ...) -> None: ...
 
 class Share(_message.Message):
     __slots__ = ("count", "item_count", "low", "high")
@@ -179,7 +192,7 @@ class SuggestedRow(_message.Message):
     def __init__(self, scheme: _Optional[str] = ..., value: _Optional[str] = ..., other_scheme: _Optional[str] = ..., other_value: _Optional[str] = ..., share: _Optional[_Union[Share, _Mapping]] = ..., relation: _Optional[str] = ..., examples: _Optional[_Iterable[_Union[EntryPair, _Mapping]]] = ..., contributors: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ComputeAgreementResponse(_message.Message):
-    __slots__ = ("extract_revision", "item_count", "dimensions", "contributors", "confusions", "drift", "suggestions")
+    __slots__ = ("extract_revision", "item_count", "dimensions", "contributors", "confusions", "drift", "suggestions", "left_out")
     EXTRACT_REVISION_FIELD_NUMBER: _ClassVar[int]
     ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
     DIMENSIONS_FIELD_NUMBER: _ClassVar[int]
@@ -187,6 +200,7 @@ class ComputeAgreementResponse(_message.Message):
     CONFUSIONS_FIELD_NUMBER: _ClassVar[int]
     DRIFT_FIELD_NUMBER: _ClassVar[int]
     SUGGESTIONS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     extract_revision: int
     item_count: int
     dimensions: _containers.RepeatedCompositeFieldContainer[DimensionAgreement]
@@ -194,7 +208,8 @@ class ComputeAgreementResponse(_message.Message):
     confusions: _containers.RepeatedCompositeFieldContainer[Confusion]
     drift: _containers.RepeatedCompositeFieldContainer[ContributorAgreement]
     suggestions: _containers.RepeatedCompositeFieldContainer[SuggestedRow]
-    def __init__(self, extract_revision: _Optional[int] = ..., item_count: _Optional[int] = ..., dimensions: _Optional[_Iterable[_Union[DimensionAgreement, _Mapping]]] = ..., contributors: _Optional[_Iterable[_Union[ContributorAgreement, _Mapping]]] = ..., confusions: _Optional[_Iterable[_Union[Confusion, _Mapping]]] = ..., drift: _Optional[_Iterable[_Union[ContributorAgreement, _Mapping]]] = ..., suggestions: _Optional[_Iterable[_Union[SuggestedRow, _Mapping]]] = ...) -> None: ...
+    left_out: _containers.RepeatedCompositeFieldContainer[ContributorLeftOut]
+    def __init__(self, extract_revision: _Optional[int] = ..., item_count: _Optional[int] = ..., dimensions: _Optional[_Iterable[_Union[DimensionAgreement, _Mapping]]] = ..., contributors: _Optional[_Iterable[_Union[ContributorAgreement, _Mapping]]] = ..., confusions: _Optional[_Iterable[_Union[Confusion, _Mapping]]] = ..., drift: _Optional[_Iterable[_Union[ContributorAgreement, _Mapping]]] = ..., suggestions: _Optional[_Iterable[_Union[SuggestedRow, _Mapping]]] = ..., left_out: _Optional[_Iterable[_Union[ContributorLeftOut, _Mapping]]] = ...) -> None: ...
 
 class Link(_message.Message):
     __slots__ = ("left", "right", "algorithm", "distance", "exact", "why")
@@ -213,18 +228,20 @@ class Link(_message.Message):
     def __init__(self, left: _Optional[str] = ..., right: _Optional[str] = ..., algorithm: _Optional[str] = ..., distance: _Optional[int] = ..., exact: _Optional[bool] = ..., why: _Optional[str] = ...) -> None: ...
 
 class FindLinksResponse(_message.Message):
-    __slots__ = ("extract_revision", "exact_count", "near_count", "row_count", "cut")
+    __slots__ = ("extract_revision", "exact_count", "near_count", "row_count", "cut", "left_out")
     EXTRACT_REVISION_FIELD_NUMBER: _ClassVar[int]
     EXACT_COUNT_FIELD_NUMBER: _ClassVar[int]
     NEAR_COUNT_FIELD_NUMBER: _ClassVar[int]
     ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     CUT_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     extract_revision: int
     exact_count: int
     near_count: int
     row_count: int
     cut: bool
-    def __init__(self, extract_revision: _Optional[int] = ..., exact_count: _Optional[int] = ..., near_count: _Optional[int] = ..., row_count: _Optional[int] = ..., cut: _Optional[bool] = ...) -> None: ...
+    left_out: _containers.RepeatedCompositeFieldContainer[ContributorLeftOut]
+    def __init__(self, extract_revision: _Optional[int] = ..., exact_count: _Optional[int] = ..., near_count: _Optional[int] = ..., row_count: _Optional[int] = ..., cut: _Optional[bool] = ..., left_out: _Optional[_Iterable[_Union[ContributorLeftOut, _Mapping]]] = ...) -> None: ...
 
 class Gap(_message.Message):
     __slots__ = ("entries", "jurisdictions", "contributors", "verdicts", "entry_count")
@@ -241,7 +258,7 @@ class Gap(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[str]] = ..., jurisdictions: _Optional[_Iterable[str]] = ..., contributors: _Optional[_Iterable[str]] = ..., verdicts: _Optional[_Iterable[str]] = ..., entry_count: _Optional[int] = ...) -> None: ...
 
 class FindGapsResponse(_message.Message):
-    __slots__ = ("jurisdiction", "extract_revision", "item_count", "counts_by_contributor", "counts_by_verdict", "row_count", "cut", "max_distances")
+    __slots__ = ("jurisdiction", "extract_revision", "item_count", "counts_by_contributor", "counts_by_verdict", "row_count", "cut", "max_distances", "left_out")
     class CountsByContributorEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -271,6 +288,7 @@ class FindGapsResponse(_message.Message):
     ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
     CUT_FIELD_NUMBER: _ClassVar[int]
     MAX_DISTANCES_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     jurisdiction: str
     extract_revision: int
     item_count: int
@@ -279,12 +297,15 @@ class FindGapsResponse(_message.Message):
     row_count: int
     cut: bool
     max_distances: _containers.ScalarMap[str, int]
-    def __init__(self, jurisdiction: _Optional[str] = ..., extract_revision: _Optional[int] = ..., item_count: _Optional[int] = ..., counts_by_contributor: _Optional[_Mapping[str, int]] = ..., counts_by_verdict: _Optional[_Mapping[str, int]] = ..., row_count: _Optional[int] = ..., cut: _Optional[bool] = ..., max_distances: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    left_out: _containers.RepeatedCompositeFieldContainer[ContributorLeftOut]
+    def __init__(self, jurisdiction: _Optional[str] = ..., extract_revision: _Optional[int] = ..., item_count: _Optional[int] = ..., counts_by_contributor: _Optional[_Mapping[str, int]] = ..., counts_by_verdict: _Optional[_Mapping[str, int]] = ..., row_count: _Optional[int] = ..., cut: _Optional[bool] = ..., max_distances: _Optional[_Mapping[str, int]] = ..., left_out: _Optional[_Iterable[_Union[ContributorLeftOut, _Mapping]]] = ...) -> None: ...
 
 class WriteReportResponse(_message.Message):
-    __slots__ = ("extract_revision", "files")
+    __slots__ = ("extract_revision", "files", "left_out")
     EXTRACT_REVISION_FIELD_NUMBER: _ClassVar[int]
     FILES_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     extract_revision: int
     files: _containers.RepeatedCompositeFieldContainer[ResultFile]
-    def __init__(self, extract_revision: _Optional[int] = ..., files: _Optional[_Iterable[_Union[ResultFile, _Mapping]]] = ...) -> None: ...
+    left_out: _containers.RepeatedCompositeFieldContainer[ContributorLeftOut]
+    def __init__(self, extract_revision: _Optional[int] = ..., files: _Optional[_Iterable[_Union[ResultFile, _Mapping]]] = ..., left_out: _Optional[_Iterable[_Union[ContributorLeftOut, _Mapping]]] = ...) -> None: ...

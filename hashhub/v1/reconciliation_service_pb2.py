@@ -25,9 +25,10 @@ _sym_db = _symbol_database.Default()
 from hashhub.v1 import conflicts_pb2 as hashhub_dot_v1_dot_conflicts__pb2
 from hashhub.v1 import operation_service_pb2 as hashhub_dot_v1_dot_operation__service__pb2
 from hashhub.v1 import reconciliation_pb2 as hashhub_dot_v1_dot_reconciliation__pb2
+from hashhub.v1 import resources_pb2 as hashhub_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hashhub/v1/reconciliation_service.proto\x12\nhashhub.v1\x1a\x1ahashhub/v1/conflicts.proto\x1a\"hashhub/v1/operation_service.proto\x1a\x1fhashhub/v1/reconciliation.proto\"+\n\x15\x45xtractEntriesRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"\x81\x01\n\x15\x43omputeOverlapRequest\x12\"\n\x02\x62y\x18\x01 \x01(\x0e\x32\x16.hashhub.v1.ComparedBy\x12\x0c\n\x04near\x18\x02 \x01(\x08\x12\"\n\x06\x65ngine\x18\x03 \x01(\x0e\x32\x12.hashhub.v1.Engine\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"Q\n\x17\x43omputeAgreementRequest\x12\"\n\x06\x65ngine\x18\x01 \x01(\x0e\x32\x12.hashhub.v1.Engine\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"4\n\x10\x46indLinksRequest\x12\x0c\n\x04near\x18\x01 \x01(\x08\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"I\n\x0f\x46indGapsRequest\x12\x14\n\x0cjurisdiction\x18\x01 \x01(\t\x12\x0c\n\x04near\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"\\\n\x12WriteReportRequest\x12\r\n\x05title\x18\x01 \x01(\t\x12\x15\n\rjurisdictions\x18\x02 \x03(\t\x12\x0c\n\x04near\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"H\n\x11ReadResultRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x7f\n\x12ReadResultResponse\x12\x1f\n\x05links\x18\x01 \x03(\x0b\x32\x10.hashhub.v1.Link\x12\x1d\n\x04gaps\x18\x02 \x03(\x0b\x32\x0f.hashhub.v1.Gap\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x03\"/\n\x10ReadFilesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05paths\x18\x02 \x03(\t\"=\n\x11ReadFilesResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\x32\x8c\x08\n\x15ReconciliationService\x12J\n\x0e\x45xtractEntries\x12!.hashhub.v1.ExtractEntriesRequest\x1a\x15.hashhub.v1.Operation\x12J\n\x0e\x43omputeOverlap\x12!.hashhub.v1.ComputeOverlapRequest\x1a\x15.hashhub.v1.Operation\x12N\n\x10\x43omputeAgreement\x12#.hashhub.v1.ComputeAgreementRequest\x1a\x15.hashhub.v1.Operation\x12@\n\tFindLinks\x12\x1c.hashhub.v1.FindLinksRequest\x1a\x15.hashhub.v1.Operation\x12>\n\x08\x46indGaps\x12\x1b.hashhub.v1.FindGapsRequest\x1a\x15.hashhub.v1.Operation\x12\x44\n\x0bWriteReport\x12\x1e.hashhub.v1.WriteReportRequest\x1a\x15.hashhub.v1.Operation\x12P\n\nReadResult\x12\x1d.hashhub.v1.ReadResultRequest\x1a\x1e.hashhub.v1.ReadResultResponse\"\x03\x90\x02\x01\x12J\n\tReadFiles\x12\x1c.hashhub.v1.ReadFilesRequest\x1a\x1d.hashhub.v1.ReadFilesResponse0\x01\x12Y\n\rListConflicts\x12 .hashhub.v1.ListConflictsRequest\x1a!.hashhub.v1.ListConflictsResponse\"\x03\x90\x02\x01\x12H\n\x0bGetConflict\x12\x1e.hashhub.v1.GetConflictRequest\x1a\x14.hashhub.v1.Conflict\"\x03\x90\x02\x01\x12h\n\x12SummariseConflicts\x12%.hashhub.v1.SummariseConflictsRequest\x1a&.hashhub.v1.SummariseConflictsResponse\"\x03\x90\x02\x01\x12I\n\x0e\x41ssignConflict\x12!.hashhub.v1.AssignConflictRequest\x1a\x14.hashhub.v1.Conflict\x12K\n\x0fResolveConflict\x12\".hashhub.v1.ResolveConflictRequest\x1a\x14.hashhub.v1.Conflictb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'hashhub/v1/reconciliation_service.proto\x12\nhashhub.v1\x1a\x1ahashhub/v1/conflicts.proto\x1a\"hashhub/v1/operation_service.proto\x1a\x1fhashhub/v1/reconciliation.proto\x1a\x1ahashhub/v1/resources.proto\"+\n\x15\x45xtractEntriesRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"\xc9\x01\n\x15\x43omputeOverlapRequest\x12\"\n\x02\x62y\x18\x01 \x01(\x0e\x32\x16.hashhub.v1.ComparedBy\x12\x0c\n\x04near\x18\x02 \x01(\x08\x12\"\n\x06\x65ngine\x18\x03 \x01(\x0e\x32\x12.hashhub.v1.Engine\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x14\n\x0c\x63ontributors\x18\x05 \x03(\t\x12\x30\n\x0fmin_reliability\x18\x06 \x01(\x0e\x32\x17.hashhub.v1.Reliability\"\x99\x01\n\x17\x43omputeAgreementRequest\x12\"\n\x06\x65ngine\x18\x01 \x01(\x0e\x32\x12.hashhub.v1.Engine\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontributors\x18\x03 \x03(\t\x12\x30\n\x0fmin_reliability\x18\x04 \x01(\x0e\x32\x17.hashhub.v1.Reliability\"|\n\x10\x46indLinksRequest\x12\x0c\n\x04near\x18\x01 \x01(\x08\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontributors\x18\x03 \x03(\t\x12\x30\n\x0fmin_reliability\x18\x04 \x01(\x0e\x32\x17.hashhub.v1.Reliability\"\x91\x01\n\x0f\x46indGapsRequest\x12\x14\n\x0cjurisdiction\x18\x01 \x01(\t\x12\x0c\n\x04near\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x14\n\x0c\x63ontributors\x18\x04 \x03(\t\x12\x30\n\x0fmin_reliability\x18\x05 \x01(\x0e\x32\x17.hashhub.v1.Reliability\"\xa4\x01\n\x12WriteReportRequest\x12\r\n\x05title\x18\x01 \x01(\t\x12\x15\n\rjurisdictions\x18\x02 \x03(\t\x12\x0c\n\x04near\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x14\n\x0c\x63ontributors\x18\x05 \x03(\t\x12\x30\n\x0fmin_reliability\x18\x06 \x01(\x0e\x32\x17.hashhub.v1.Reliability\"H\n\x11ReadResultRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x7f\n\x12ReadResultResponse\x12\x1f\n\x05links\x18\x01 \x03(\x0b\x32\x10.hashhub.v1.Link\x12\x1d\n\x04gaps\x18\x02 \x03(\x0b\x32\x0f.hashhub.v1.Gap\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\x03\"/\n\x10ReadFilesRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05paths\x18\x02 \x03(\t\"=\n\x11ReadFilesResponse\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x0c\n\x04last\x18\x03 \x01(\x08\x32\x8c\x08\n\x15ReconciliationService\x12J\n\x0e\x45xtractEntries\x12!.hashhub.v1.ExtractEntriesRequest\x1a\x15.hashhub.v1.Operation\x12J\n\x0e\x43omputeOverlap\x12!.hashhub.v1.ComputeOverlapRequest\x1a\x15.hashhub.v1.Operation\x12N\n\x10\x43omputeAgreement\x12#.hashhub.v1.ComputeAgreementRequest\x1a\x15.hashhub.v1.Operation\x12@\n\tFindLinks\x12\x1c.hashhub.v1.FindLinksRequest\x1a\x15.hashhub.v1.Operation\x12>\n\x08\x46indGaps\x12\x1b.hashhub.v1.FindGapsRequest\x1a\x15.hashhub.v1.Operation\x12\x44\n\x0bWriteReport\x12\x1e.hashhub.v1.WriteReportRequest\x1a\x15.hashhub.v1.Operation\x12P\n\nReadResult\x12\x1d.hashhub.v1.ReadResultRequest\x1a\x1e.hashhub.v1.ReadResultResponse\"\x03\x90\x02\x01\x12J\n\tReadFiles\x12\x1c.hashhub.v1.ReadFilesRequest\x1a\x1d.hashhub.v1.ReadFilesResponse0\x01\x12Y\n\rListConflicts\x12 .hashhub.v1.ListConflictsRequest\x1a!.hashhub.v1.ListConflictsResponse\"\x03\x90\x02\x01\x12H\n\x0bGetConflict\x12\x1e.hashhub.v1.GetConflictRequest\x1a\x14.hashhub.v1.Conflict\"\x03\x90\x02\x01\x12h\n\x12SummariseConflicts\x12%.hashhub.v1.SummariseConflictsRequest\x1a&.hashhub.v1.SummariseConflictsResponse\"\x03\x90\x02\x01\x12I\n\x0e\x41ssignConflict\x12!.hashhub.v1.AssignConflictRequest\x1a\x14.hashhub.v1.Conflict\x12K\n\x0fResolveConflict\x12\".hashhub.v1.ResolveConflictRequest\x1a\x14.hashhub.v1.Conflictb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,26 +43,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECONCILIATIONSERVICE'].methods_by_name['GetConflict']._serialized_options = b'\220\002\001'
   _globals['_RECONCILIATIONSERVICE'].methods_by_name['SummariseConflicts']._loaded_options = None
   _globals['_RECONCILIATIONSERVICE'].methods_by_name['SummariseConflicts']._serialized_options = b'\220\002\001'
-  _globals['_EXTRACTENTRIESREQUEST']._serialized_start=152
-  _globals['_EXTRACTENTRIESREQUEST']._serialized_end=195
-  _globals['_COMPUTEOVERLAPREQUEST']._serialized_start=198
-  _globals['_COMPUTEOVERLAPREQUEST']._serialized_end=327
-  _globals['_COMPUTEAGREEMENTREQUEST']._serialized_start=329
-  _globals['_COMPUTEAGREEMENTREQUEST']._serialized_end=410
-  _globals['_FINDLINKSREQUEST']._serialized_start=412
-  _globals['_FINDLINKSREQUEST']._serialized_end=464
-  _globals['_FINDGAPSREQUEST']._serialized_start=466
-  _globals['_FINDGAPSREQUEST']._serialized_end=539
-  _globals['_WRITEREPORTREQUEST']._serialized_start=541
-  _globals['_WRITEREPORTREQUEST']._serialized_end=633
-  _globals['_READRESULTREQUEST']._serialized_start=635
-  _globals['_READRESULTREQUEST']._serialized_end=707
-  _globals['_READRESULTRESPONSE']._serialized_start=709
-  _globals['_READRESULTRESPONSE']._serialized_end=836
-  _globals['_READFILESREQUEST']._serialized_start=838
-  _globals['_READFILESREQUEST']._serialized_end=885
-  _globals['_READFILESRESPONSE']._serialized_start=887
-  _globals['_READFILESRESPONSE']._serialized_end=948
-  _globals['_RECONCILIATIONSERVICE']._serialized_start=951
-  _globals['_RECONCILIATIONSERVICE']._serialized_end=1987
+  _globals['_EXTRACTENTRIESREQUEST']._serialized_start=180
+  _globals['_EXTRACTENTRIESREQUEST']._serialized_end=223
+  _globals['_COMPUTEOVERLAPREQUEST']._serialized_start=226
+  _globals['_COMPUTEOVERLAPREQUEST']._serialized_end=427
+  _globals['_COMPUTEAGREEMENTREQUEST']._serialized_start=430
+  _globals['_COMPUTEAGREEMENTREQUEST']._serialized_end=583
+  _globals['_FINDLINKSREQUEST']._serialized_start=585
+  _globals['_FINDLINKSREQUEST']._serialized_end=709
+  _globals['_FINDGAPSREQUEST']._serialized_start=712
+  _globals['_FINDGAPSREQUEST']._serialized_end=857
+  _globals['_WRITEREPORTREQUEST']._serialized_start=860
+  _globals['_WRITEREPORTREQUEST']._serialized_end=1024
+  _globals['_READRESULTREQUEST']._serialized_start=1026
+  _globals['_READRESULTREQUEST']._serialized_end=1098
+  _globals['_READRESULTRESPONSE']._serialized_start=1100
+  _globals['_READRESULTRESPONSE']._serialized_end=1227
+  _globals['_READFILESREQUEST']._serialized_start=1229
+  _globals['_READFILESREQUEST']._serialized_end=1276
+  _globals['_READFILESRESPONSE']._serialized_start=1278
+  _globals['_READFILESRESPONSE']._serialized_end=1339
+  _globals['_RECONCILIATIONSERVICE']._serialized_start=1342
+  _globals['_RECONCILIATIONSERVICE']._serialized_end=2378
 # @@protoc_insertion_point(module_scope)

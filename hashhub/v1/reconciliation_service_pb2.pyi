@@ -1,6 +1,7 @@
 from hashhub.v1 import conflicts_pb2 as _conflicts_pb2
 from hashhub.v1 import operation_service_pb2 as _operation_service_pb2
 from hashhub.v1 import reconciliation_pb2 as _reconciliation_pb2
+from hashhub.v1 import resources_pb2 as _resources_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -16,54 +17,74 @@ class ExtractEntriesRequest(_message.Message):
     def __init__(self, request_id: _Optional[str] = ...) -> None: ...
 
 class ComputeOverlapRequest(_message.Message):
-    __slots__ = ("by", "near", "engine", "request_id")
+    __slots__ = ("by", "near", "engine", "request_id", "contributors", "min_reliability")
     BY_FIELD_NUMBER: _ClassVar[int]
     NEAR_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTORS_FIELD_NUMBER: _ClassVar[int]
+    MIN_RELIABILITY_FIELD_NUMBER: _ClassVar[int]
     by: _reconciliation_pb2.ComparedBy
     near: bool
     engine: _reconciliation_pb2.Engine
     request_id: str
-    def __init__(self, by: _Optional[_Union[_reconciliation_pb2.ComparedBy, str]] = ..., near: _Optional[bool] = ..., engine: _Optional[_Union[_reconciliation_pb2.Engine, str]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    contributors: _containers.RepeatedScalarFieldContainer[str]
+    min_reliability: _resources_pb2.Reliability
+    def __init__(self, by: _Optional[_Union[_reconciliation_pb2.ComparedBy, str]] = ..., near: _Optional[bool] = ..., engine: _Optional[_Union[_reconciliation_pb2.Engine, str]] = ..., request_id: _Optional[str] = ..., contributors: _Optional[_Iterable[str]] = ..., min_reliability: _Optional[_Union[_resources_pb2.Reliability, str]] = ...) -> None: ...
 
 class ComputeAgreementRequest(_message.Message):
-    __slots__ = ("engine", "request_id")
+    __slots__ = ("engine", "request_id", "contributors", "min_reliability")
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTORS_FIELD_NUMBER: _ClassVar[int]
+    MIN_RELIABILITY_FIELD_NUMBER: _ClassVar[int]
     engine: _reconciliation_pb2.Engine
     request_id: str
-    def __init__(self, engine: _Optional[_Union[_reconciliation_pb2.Engine, str]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    contributors: _containers.RepeatedScalarFieldContainer[str]
+    min_reliability: _resources_pb2.Reliability
+    def __init__(self, engine: _Optional[_Union[_reconciliation_pb2.Engine, str]] = ..., request_id: _Optional[str] = ..., contributors: _Optional[_Iterable[str]] = ..., min_reliability: _Optional[_Union[_resources_pb2.Reliability, str]] = ...) -> None: ...
 
 class FindLinksRequest(_message.Message):
-    __slots__ = ("near", "request_id")
+    __slots__ = ("near", "request_id", "contributors", "min_reliability")
     NEAR_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTORS_FIELD_NUMBER: _ClassVar[int]
+    MIN_RELIABILITY_FIELD_NUMBER: _ClassVar[int]
     near: bool
     request_id: str
-    def __init__(self, near: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+    contributors: _containers.RepeatedScalarFieldContainer[str]
+    min_reliability: _resources_pb2.Reliability
+    def __init__(self, near: _Optional[bool] = ..., request_id: _Optional[str] = ..., contributors: _Optional[_Iterable[str]] = ..., min_reliability: _Optional[_Union[_resources_pb2.Reliability, str]] = ...) -> None: ...
 
 class FindGapsRequest(_message.Message):
-    __slots__ = ("jurisdiction", "near", "request_id")
+    __slots__ = ("jurisdiction", "near", "request_id", "contributors", "min_reliability")
     JURISDICTION_FIELD_NUMBER: _ClassVar[int]
     NEAR_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTORS_FIELD_NUMBER: _ClassVar[int]
+    MIN_RELIABILITY_FIELD_NUMBER: _ClassVar[int]
     jurisdiction: str
     near: bool
     request_id: str
-    def __init__(self, jurisdiction: _Optional[str] = ..., near: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+    contributors: _containers.RepeatedScalarFieldContainer[str]
+    min_reliability: _resources_pb2.Reliability
+    def __init__(self, jurisdiction: _Optional[str] = ..., near: _Optional[bool] = ..., request_id: _Optional[str] = ..., contributors: _Optional[_Iterable[str]] = ..., min_reliability: _Optional[_Union[_resources_pb2.Reliability, str]] = ...) -> None: ...
 
 class WriteReportRequest(_message.Message):
-    __slots__ = ("title", "jurisdictions", "near", "request_id")
+    __slots__ = ("title", "jurisdictions", "near", "request_id", "contributors", "min_reliability")
     TITLE_FIELD_NUMBER: _ClassVar[int]
     JURISDICTIONS_FIELD_NUMBER: _ClassVar[int]
     NEAR_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    CONTRIBUTORS_FIELD_NUMBER: _ClassVar[int]
+    MIN_RELIABILITY_FIELD_NUMBER: _ClassVar[int]
     title: str
     jurisdictions: _containers.RepeatedScalarFieldContainer[str]
     near: bool
     request_id: str
-    def __init__(self, title: _Optional[str] = ..., jurisdictions: _Optional[_Iterable[str]] = ..., near: _Optional[bool] = ..., request_id: _Optional[str] = ...) -> None: ...
+    contributors: _containers.RepeatedScalarFieldContainer[str]
+    min_reliability: _resources_pb2.Reliability
+    def __init__(self, title: _Optional[str] = ..., jurisdictions: _Optional[_Iterable[str]] = ..., near: _Optional[bool] = ..., request_id: _Optional[str] = ..., contributors: _Optional[_Iterable[str]] = ..., min_reliability: _Optional[_Union[_resources_pb2.Reliability, str]] = ...) -> None: ...
 
 class ReadResultRequest(_message.Message):
     __slots__ = ("name", "page_size", "page_token")

@@ -48,7 +48,7 @@ _KIND: Final = EnumMap(ConflictKind, v1.ConflictKind, "CONFLICT_KIND_")
 _SEVERITY: Final = EnumMap(Severity, v1.Severity, "SEVERITY_")
 _STATE: Final = EnumMap(ConflictState, v1.ConflictState, "CONFLICT_STATE_")
 _REASON: Final = EnumMap(ConflictReason, v1.ConflictReason, "CONFLICT_REASON_")
-_RELIABILITY: Final = EnumMap(Reliability, v1.Reliability, "RELIABILITY_", Reliability.F)
+RELIABILITY: Final = EnumMap(Reliability, v1.Reliability, "RELIABILITY_", Reliability.F)
 _PURPOSE: Final = EnumMap(Purpose, v1.Purpose, "PURPOSE_", Purpose.CSAM)
 _ENTRY_STATE: Final = EnumMap(EntryState, v1.EntryState, "ENTRY_STATE_")
 
@@ -186,7 +186,7 @@ def conflict_summary_to_pb(summary: ConflictSummary) -> v1.SummariseConflictsRes
             contributors=(
                 v1.ConflictingContributor(
                     contributor=names.contributor_name(c.contributor),
-                    reliability=_RELIABILITY.to_pb(c.reliability),
+                    reliability=RELIABILITY.to_pb(c.reliability),
                     conflict_count=c.conflicts,
                     item_count=c.items,
                     other_count=c.others,
@@ -215,7 +215,7 @@ def conflict_summary_from_pb(pb: v1.SummariseConflictsResponse) -> ConflictSumma
         "contributors": tuple(
             ConflictingContributor(
                 contributor=checked(wrong, names.parse_contributor, c.contributor, f"contributors[{i}]") or "",
-                reliability=_RELIABILITY.from_pb(c.reliability, f"contributors[{i}].reliability", wrong),
+                reliability=RELIABILITY.from_pb(c.reliability, f"contributors[{i}].reliability", wrong),
                 conflicts=c.conflict_count,
                 items=c.item_count,
                 others=c.other_count,
@@ -231,7 +231,7 @@ def _party_to_pb(party: ConflictParty) -> v1.ConflictParty:
     return v1.ConflictParty(
         hash_set=names.resource_name("HashSet", party.hash_set),
         jurisdiction=party.jurisdiction,
-        reliability=_RELIABILITY.to_pb(party.reliability),
+        reliability=RELIABILITY.to_pb(party.reliability),
         purpose=_PURPOSE.to_pb(party.purpose),
         entry_count=party.entry_count,
         statements=(
@@ -257,7 +257,7 @@ def _party_from_pb(pb: v1.ConflictParty, at: str, wrong: list[Violation]) -> Con
         hash_set=f"{contributor}/{hash_set}",
         contributor=contributor,
         jurisdiction=pb.jurisdiction,
-        reliability=_RELIABILITY.from_pb(pb.reliability, f"{at}.reliability", wrong),
+        reliability=RELIABILITY.from_pb(pb.reliability, f"{at}.reliability", wrong),
         purpose=_PURPOSE.from_pb(pb.purpose, f"{at}.purpose", wrong),
         entry_count=pb.entry_count,
         statements=tuple(_statement_from_pb(s, f"{at}.statements[{i}]", wrong) for i, s in enumerate(pb.statements)),

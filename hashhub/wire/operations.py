@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -10,11 +10,12 @@ from google.rpc.status_pb2 import Status
 
 from hashhub import v1
 from hashhub.errors import Code, HashHubError, InvalidArgument, Violation
-from hashhub.model import Actor, Failure, Operation, OperationState
+from hashhub.model import Actor, Failure, Operation, OperationState, Reliability
 from hashhub.reconcile import results as r
 from hashhub.reconcile import tasks
 from hashhub.wire import names
 from hashhub.wire.administration import ROLE
+from hashhub.wire.conflicts import RELIABILITY
 from hashhub.wire.fields import EnumMap, read_time, refuse, timestamp
 from hashhub.wire.status import error_of, error_to_status, status_pb_to_error
 
@@ -28,20 +29,33 @@ def task_from_pb(request: Any) -> tasks.Task:
     """Return what a request of one of the calls that start operations asks for."""
     wrong: list[Violation] = []
     task: tasks.Task
+    whose: dict[str, Any] = {}
+    if not isinstance(request, v1.ExtractEntriesRequest):
+        has_least = bool(request.min_reliability)
+        whose = {
+            "contributors": tuple(
+                names.parse_contributor(name, f"contributors[{i}]") for i, name in enumerate(request.contributors)
+            ),
+            "min_reliability": RELIABILITY.from_pb(request.min_reliability, "min_reliability", wrong)
+            if has_least
+            else None,
+        }
     match request:
         case v1.ExtractEntriesRequest():
             task = tasks.ExtractEntries()
         case v1.ComputeOverlapRequest():
             by, engine = _BY.from_pb(request.by, "by", wrong), _ENGINE.from_pb(request.engine, "engine", wrong)
-            task = tasks.ComputeOverlap(by=by, near=request.near, engine=engine)
+            task = tasks.ComputeOverlap(by=by, near=request.near, engine=engine, **whose)
         case v1.ComputeAgreementRequest():
-            task = tasks.ComputeAgreement(engine=_ENGINE.from_pb(request.engine, "engine", wrong))
+            task = tasks.ComputeAgreement(engine=_ENGINE.from_pb(request.engine, "engine", wrong), **whose)
         case v1.FindLinksRequest():
-            task = tasks.FindLinks(near=request.near)
+            task = tasks.FindLinks(near=request.near, **whose)
         case v1.FindGapsRequest():
-            task = tasks.FindGaps(jurisdiction=request.jurisdiction, near=request.near)
+            task = tasks.FindGaps(jurisdiction=request.jurisdiction, near=request.near, **whose)
         case v1.WriteReportRequest():
-            task = tasks.WriteReport(title=request.title, jurisdictions=tuple(request.jurisdictions), near=request.near)
+            task = tasks.WriteReport(
+                title=request.title, jurisdictions=tuple(request.jurisdictions), near=request.near, **whose
+            )
         case _:
             raise HashHubError("this request starts no operation")
     refuse(wrong)
@@ -50,23 +64,26 @@ def task_from_pb(request: Any) -> tasks.Task:
 
 def task_to_pb(task: tasks.Task, request_id: str) -> Any:
     """Return the request of the call that is named as the task."""
+    more: dict[str, Any] = {"request_id": request_id}
+    if isinstance(task, tasks.Compare):
+        more["contributors"] = map(names.contributor_name, task.contributors)
+        if task.min_reliability is not None:
+            more["min_reliability"] = RELIABILITY.to_pb(task.min_reliability)
     match task:
         case tasks.ExtractEntries():
-            return v1.ExtractEntriesRequest(request_id=request_id)
+            return v1.ExtractEntriesRequest(**more)
         case tasks.ComputeOverlap():
             return v1.ComputeOverlapRequest(
-                by=_BY.to_pb(task.by), near=task.near, engine=_ENGINE.to_pb(task.engine), request_id=request_id
+                by=_BY.to_pb(task.by), near=task.near, engine=_ENGINE.to_pb(task.engine), **more
             )
         case tasks.ComputeAgreement():
-            return v1.ComputeAgreementRequest(engine=_ENGINE.to_pb(task.engine), request_id=request_id)
+            return v1.ComputeAgreementRequest(engine=_ENGINE.to_pb(task.engine), **more)
         case tasks.FindLinks():
-            return v1.FindLinksRequest(near=task.near, request_id=request_id)
+            return v1.FindLinksRequest(near=task.near, **more)
         case tasks.FindGaps():
-            return v1.FindGapsRequest(jurisdiction=task.jurisdiction, near=task.near, request_id=request_id)
+            return v1.FindGapsRequest(jurisdiction=task.jurisdiction, near=task.near, **more)
         case tasks.WriteReport():
-            return v1.WriteReportRequest(
-                title=task.title, jurisdictions=task.jurisdictions, near=task.near, request_id=request_id
-            )
+            return v1.WriteReportRequest(title=task.title, jurisdictions=task.jurisdictions, near=task.near, **more)
 
 
 # Operations
@@ -180,6 +197,7 @@ def _response_to_pb(response: tasks.Response) -> v1.OperationResponse:
                     near_count=response.near,
                     row_count=response.rows,
                     cut=response.is_cut,
+                    left_out=map(_left_out_to_pb, response.left_out),
                 )
             )
         case tasks.GapsFound():
@@ -194,12 +212,15 @@ def _response_to_pb(response: tasks.Response) -> v1.OperationResponse:
                     row_count=response.rows,
                     cut=response.is_cut,
                     max_distances=gaps.max_distances,
+                    left_out=map(_left_out_to_pb, gaps.left_out),
                 )
             )
         case tasks.ReportMade():
             return v1.OperationResponse(
                 write_report=v1.WriteReportResponse(
-                    extract_revision=response.revision, files=map(_file_to_pb, response.files)
+                    extract_revision=response.revision,
+                    files=map(_file_to_pb, response.files),
+                    left_out=map(_left_out_to_pb, response.left_out),
                 )
             )
 
@@ -226,6 +247,7 @@ def _response_from_pb(pb: v1.OperationResponse) -> tasks.Response:
                 near=links.near_count,
                 rows=links.row_count,
                 is_cut=links.cut,
+                left_out=_left_out_from_pb(links.left_out),
             )
         case "find_gaps":
             gaps = pb.find_gaps
@@ -240,15 +262,40 @@ def _response_from_pb(pb: v1.OperationResponse) -> tasks.Response:
                     },
                     by_verdict=dict(sorted(gaps.counts_by_verdict.items())),
                     max_distances=dict(sorted(gaps.max_distances.items())),
+                    left_out=_left_out_from_pb(gaps.left_out),
                 ),
                 rows=gaps.row_count,
                 is_cut=gaps.cut,
             )
         case "write_report":
+            made_report = pb.write_report
             return tasks.ReportMade(
-                revision=pb.write_report.extract_revision, files=tuple(map(_file_from_pb, pb.write_report.files))
+                revision=made_report.extract_revision,
+                files=tuple(map(_file_from_pb, made_report.files)),
+                left_out=_left_out_from_pb(made_report.left_out),
             )
     raise InvalidArgument.field("response", "is of a kind that this version does not know", "UNKNOWN_VALUE")
+
+
+def _left_out_to_pb(x: r.LeftOut) -> v1.ContributorLeftOut:
+    reliability = RELIABILITY.to_pb(Reliability(x.reliability))
+    return v1.ContributorLeftOut(
+        contributor=names.contributor_name(x.contributor), reliability=reliability, by_choice=x.by_choice
+    )
+
+
+def _left_out_from_pb(pbs: Iterable[v1.ContributorLeftOut]) -> tuple[r.LeftOut, ...]:
+    wrong: list[Violation] = []
+    left_out = tuple(
+        r.LeftOut(
+            contributor=names.parse_contributor(pb.contributor),
+            reliability=RELIABILITY.from_pb(pb.reliability, "left_out.reliability", wrong),
+            by_choice=pb.by_choice,
+        )
+        for pb in pbs
+    )
+    refuse(wrong)
+    return left_out
 
 
 def _file_to_pb(file: tasks.File) -> v1.ResultFile:
@@ -297,6 +344,7 @@ def overlap_to_pb(overlap: r.Overlap) -> v1.ComputeOverlapResponse:
             for c in overlap.cells
         ),
         max_distances=overlap.max_distances,
+        left_out=map(_left_out_to_pb, overlap.left_out),
     )
 
 
@@ -317,6 +365,7 @@ def overlap_from_pb(pb: v1.ComputeOverlapResponse) -> r.Overlap:
             for c in pb.cells
         ),
         max_distances=dict(sorted(pb.max_distances.items())),
+        left_out=_left_out_from_pb(pb.left_out),
     )
 
 
@@ -361,6 +410,7 @@ def agreement_to_pb(agreement: r.Agreement) -> v1.ComputeAgreementResponse:
             )
             for s in agreement.suggestions
         ),
+        left_out=map(_left_out_to_pb, agreement.left_out),
     )
 
 
@@ -408,6 +458,7 @@ def agreement_from_pb(pb: v1.ComputeAgreementResponse) -> r.Agreement:
             )
             for s in pb.suggestions
         ),
+        left_out=_left_out_from_pb(pb.left_out),
     )
 
 

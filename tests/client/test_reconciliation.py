@@ -30,10 +30,10 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
-from hashhub.model import Contributor, ContributorKind, HashSet, Marking, OperationState, Principal, Role
+from hashhub.model import Contributor, ContributorKind, HashSet, Marking, OperationState, Principal, Reliability, Role
 from hashhub.reconcile import tasks
 from hashhub.reconcile.extract import Extract
-from hashhub.reconcile.results import By, Engine
+from hashhub.reconcile.results import By, Engine, LeftOut
 from hashhub.reconcile.work import alone
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.lists import list_file, random_items
@@ -318,3 +318,23 @@ def test_what_a_killed_server_was_at_is_told_by_the_next_one(warmed: Warm, tmp_p
         with pytest.raises(Conflict):
             client.get_operation(handle.id).result()
         assert client.get_operation(waiting.id).wait(180).state is OperationState.SUCCEEDED  # it had not begun
+
+
+def test_whose_word_counts_is_chosen_and_told(operator: Client) -> None:
+    """Nobody is rated here, so that all take part; whom an answer leaves out it names, over the wire too."""
+    assert operator.reconciliation.agreement().result().left_out == ()
+    left_out = (LeftOut(contributor="nl", reliability="F", by_choice=True),)
+    for handle in (
+        operator.reconciliation.overlap(contributors=["gb"]),
+        operator.reconciliation.agreement(contributors=["gb"]),
+        operator.reconciliation.links(contributors=["gb"]),
+        operator.reconciliation.report(contributors=["gb"]),
+    ):
+        assert handle.result(120).left_out == left_out
+    gaps = operator.reconciliation.gaps("NL", contributors=["gb"]).result(120).gaps
+    assert (gaps.items, gaps.left_out) == (20, left_out)
+    low = operator.reconciliation.overlap(min_reliability=Reliability.C).result(120)
+    assert [x.contributor for x in low.left_out] == ["gb", "nl"]
+    for nobody in ("nobody", "de"):
+        with pytest.raises(InvalidArgument, match=nobody):
+            operator.reconciliation.overlap(contributors=[nobody]).result(120)
