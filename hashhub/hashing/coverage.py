@@ -18,6 +18,23 @@ if TYPE_CHECKING:
     from hashhub.hashing.media import MediaHashes
 
 _EFFORTS: Final = tuple(Effort)  # the least first
+EXACT_UNSEARCHED: Final = ("copies that differ from a listed file in anything",)
+"""Which copies were not looked for where there are exact digests at most."""
+_TURNED: Final = "mirrored or turned copies"
+_FRAMED: Final = "copies in a border, on a screen or under a caption"
+_CUT: Final = "cut copies, and whole ones of what is listed cut"
+_IN_FRAMES: Final = "mirrored or turned copies, and copies in a part of the frames, such as a screen that plays them"
+_EXCERPTS: Final = "excerpts of less than four seconds"
+_NEVER: Final = "copies that are tilted, distorted, cut by a tenth or more, in a collage, or a photograph of a screen"
+"""What no effort looks for."""
+
+
+def unsearched(effort: Effort, *, is_video: bool = False) -> tuple[str, ...]:
+    """Return which altered copies of a picture, or of a video, are not looked for with an effort, in words."""
+    if is_video:
+        return (_IN_FRAMES, _EXCERPTS, _NEVER)
+    by_effort = {Effort.PLAIN: (_TURNED, _FRAMED, _CUT), Effort.STANDARD: (_CUT,), Effort.THOROUGH: ()}
+    return (*by_effort[effort], _NEVER)
 
 
 def coverage(
@@ -67,6 +84,11 @@ def coverage(
         frame_count=media.frame_count,
         frames_hashed=media.frames_hashed,
         gaps=tuple(gaps),
+        unsearched=unsearched(effort, is_video=True)
+        if media.video_frames
+        else EXACT_UNSEARCHED
+        if media.not_perceptual
+        else unsearched(effort),
     )
 
 
@@ -88,7 +110,14 @@ def _is_plain(media: MediaHashes) -> bool:
 
 @lru_cache(maxsize=64)  # for most pictures the same
 def _of_plain(effort: Effort, used: tuple[str, ...], variants: tuple[str, ...]) -> Coverage:
-    return Coverage(algorithms=_in_order(used), effort=effort, variants=variants, frame_count=1, frames_hashed=1)
+    return Coverage(
+        algorithms=_in_order(used),
+        effort=effort,
+        variants=variants,
+        frame_count=1,
+        frames_hashed=1,
+        unsearched=unsearched(effort),
+    )
 
 
 def _in_order(used: Collection[str]) -> tuple[str, ...]:
@@ -98,7 +127,7 @@ def _in_order(used: Collection[str]) -> tuple[str, ...]:
 def nothing_looked_for(reason: ReasonLine, effort: Effort, *, asked: Effort | None = None) -> Coverage:
     """Return the coverage of a file that could not be hashed, for this reason."""
     reduced = [] if asked is None else effort_reduced(effort, asked)
-    return Coverage(effort=effort, gaps=(*reduced, reason))
+    return Coverage(effort=effort, gaps=(*reduced, reason), unsearched=EXACT_UNSEARCHED)
 
 
 def remarked(result: MatchResult, covered: Coverage) -> MatchResult:

@@ -415,6 +415,7 @@ class Hook:
             policy=judged.policy if judged else "",
             revision=judged.revision if judged else 0,
             stale_since=judged.stale_since if judged else None,
+            coverage=examined.coverage,
         )
         state = _state(decision)
         if call.asks_again and action is not Action.ALLOW and state is UploadState.UNANSWERED:
@@ -433,7 +434,6 @@ class Hook:
             media_type=examined.media_type,
             hashes=examined.query.hashes,
             result=judged.result if judged else None,
-            coverage=examined.coverage,
         )
         if call.earlier and self._is_recorded_as(call.earlier, checked):
             self._count(call.door, checked.decision, checked.time.date().isoformat())

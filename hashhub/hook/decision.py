@@ -73,6 +73,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         policy: NAME@VERSION that judged; empty without an answer.
         revision: The hub's, at which the answer is true; 0 without one.
         stale_since: When the copy that answered last heard from its hub; None for the hub itself.
+        coverage: What was looked for, and what was not.
     """
 
     action: Action
@@ -84,6 +85,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     policy: str = ""
     revision: int = 0
     stale_since: datetime | None = None
+    coverage: Coverage = Coverage()
 
     @property
     def public(self) -> PublicDecision:
@@ -103,7 +105,6 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
         media_type: By signature; empty where unknown.
         hashes: The upload's own, without variants; exact digests first.
         result: The answer; None without one.
-        coverage: What was looked for.
     """
 
     decision: Decision
@@ -114,7 +115,6 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     media_type: str = ""
     hashes: tuple[Hash, ...] = ()
     result: MatchResult | None = None
-    coverage: Coverage = Coverage()
 
 
 def read_checked(stored: bytes, reference: str) -> Checked:

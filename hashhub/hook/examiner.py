@@ -21,7 +21,7 @@ from hashhub.hashes import SEARCHED
 from hashhub.hook.answers import Answer, Answers
 from hashhub.hook.decision import Action, NoAnswer, severest
 from hashhub.hook.judges import Judged, without_hub
-from hashhub.model import Coverage, Query, ReasonLine, Verdict
+from hashhub.model import Coverage, Effort, Query, ReasonLine, Verdict
 from hashhub.steps import Settling
 from hashhub.trust import ReasonCode
 
@@ -91,10 +91,11 @@ class Examiner:
     ) -> None:
         """See `Hook`."""
         # Imported here: no upload waits for it, and who opens no hook does without.
-        from hashhub.hashing.coverage import coverage
+        from hashhub.hashing.coverage import EXACT_UNSEARCHED, coverage, unsearched
         from hashhub.hashing.signature import media_type_of
 
         self._coverage, self._media_type_of = coverage, media_type_of
+        self._exact_only, self._unsearched = Coverage(unsearched=EXACT_UNSEARCHED), unsearched
         self._settings = settings
         self._judge = judge
         self._media_judge = media_judge
@@ -111,7 +112,8 @@ class Examiner:
         """Return what is known by hashes that were computed before, or by somebody else. `gaps`: what was not looked
         at then.
         """
-        covered = Coverage(gaps=gaps)
+        effort = self._settings.effort if query.variants else Effort.PLAIN
+        covered = Coverage(effort=effort, gaps=gaps, unsearched=self._unsearched(effort, is_video=bool(query.frames)))
         examined = Examined(query=query, coverage=covered, if_unknown=if_skipped(self._settings, covered))
         every = (*query.hashes, *(h for variant in query.variants for h in variant.hashes))
         if not query.frames and not any(SEARCHED[h.algorithm].is_perceptual for h in every if h.algorithm in SEARCHED):
@@ -153,7 +155,11 @@ class Examiner:
                 causes=remembered.causes,
             )
         # 2. Who knows its digests: unless they are asked about with its hashes.
-        examined = Examined(query=Query(hashes=content.digests), media_type=self._media_type_of(content.head))
+        examined = Examined(
+            query=Query(hashes=content.digests),
+            media_type=self._media_type_of(content.head),
+            coverage=self._exact_only,
+        )
         examined.is_unasked = self._is_asked_once(examined.media_type)
         if not examined.is_unasked:
             yield from self._ask(examined, is_on_loop=is_on_loop)
@@ -242,13 +248,15 @@ class Examiner:
     def _only_exact(self, examined: Examined, why: str) -> None:
         examined.lacks(NoAnswer.NO_PERCEPTUAL_HASH, _EXACT_ONLY, f"only identical files were looked for: {why}")
         examined.coverage = msgspec.structs.replace(
-            examined.coverage, algorithms=tuple(h.algorithm for h in examined.query.hashes), gaps=examined.lines[-1:]
+            self._exact_only, algorithms=tuple(h.algorithm for h in examined.query.hashes), gaps=examined.lines[-1:]
         )
         examined.if_unknown = self._settings.without_answer.no_perceptual_hash
 
     def _failed(self, examined: Examined, cause: NoAnswer, code: str, text: str) -> None:
         examined.lacks(cause, code, text)
-        examined.coverage = Coverage(effort=self._settings.effort, gaps=examined.lines[-1:])
+        examined.coverage = msgspec.structs.replace(
+            self._exact_only, effort=self._settings.effort, gaps=examined.lines[-1:]
+        )
         examined.if_unknown = self._settings.without_answer.action(cause)
         examined.is_unhashed = cause is NoAnswer.HUB_AWAY  # what cannot be hashed is as chosen
 

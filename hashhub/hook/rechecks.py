@@ -29,6 +29,7 @@ from hashhub.model import Query, Verdict, now
 if TYPE_CHECKING:
     from hashhub.hook.judges import Judge, Judged
     from hashhub.hook.settings import HookSettings
+    from hashhub.model import Coverage
 
 _log = logging.getLogger("hashhub.hook")
 OnRecheck = Callable[[Rechecked], None]
@@ -107,7 +108,7 @@ class Rechecks:
             "INSERT INTO recheck VALUES (?, ?, ?, ?)", (reference, at + seconds, at, msgspec.msgpack.encode(pending))
         )
 
-    def complete(self, reference: str, pending: Pending, **known: object) -> None:
+    def complete(self, reference: str, pending: Pending, coverage: Coverage, **known: object) -> None:
         """Put in what became known of an upload meanwhile; `known` are fields of its Checked."""
         with self._records.transaction():
             changed = self._records.write(
@@ -117,7 +118,8 @@ class Rechecks:
             recorded = self._records.get_upload(reference) if changed else None
             if recorded is not None:
                 state, checked = recorded
-                self._records.set_upload(state, msgspec.structs.replace(checked, **known))
+                decision = msgspec.structs.replace(checked.decision, coverage=coverage)
+                self._records.set_upload(state, msgspec.structs.replace(checked, decision=decision, **known))
 
     def round(self) -> int:
         """Ask about what is due, tell the app what is due, and return how many uploads got an answer. Asking stops at

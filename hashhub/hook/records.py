@@ -452,9 +452,7 @@ class Records:
                 return False
             decision = msgspec.structs.replace(checked.decision, reference=reference)
             hashes = tuple(dict.fromkeys((*recorded.hashes, *checked.hashes)))
-            more = msgspec.structs.replace(
-                recorded, decision=decision, hashes=hashes, result=checked.result, coverage=checked.coverage
-            )
+            more = msgspec.structs.replace(recorded, decision=decision, hashes=hashes, result=checked.result)
             self.set_upload(state, more)
             self.note(actor=HOOK, kind="upload.reasons_added", subject=reference, revision=decision.revision)
         return True

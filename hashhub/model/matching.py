@@ -171,6 +171,7 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
         frames_hashed: How many of them were hashed and looked for, or equal one that was.
         gaps: What was not looked for and why: EXACT_ONLY, LOW_QUALITY, FRAMES_SKIPPED and so on. Empty: all that was
             asked for was done.
+        unsearched: Which altered copies were not looked for, whatever was asked for, in words.
     """
 
     algorithms: tuple[str, ...] = ()
@@ -179,6 +180,7 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     frame_count: int = 0
     frames_hashed: int = 0
     gaps: tuple[ReasonLine, ...] = ()
+    unsearched: tuple[str, ...] = ()
 
 
 class MediaResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -207,20 +207,22 @@ class MatchMediaRequest(_message.Message):
     def __init__(self, media: _Optional[_Union[Media, _Mapping]] = ..., options: _Optional[_Union[MatchOptions, _Mapping]] = ...) -> None: ...
 
 class Coverage(_message.Message):
-    __slots__ = ("algorithms", "effort", "variants", "frame_count", "frames_hashed", "gaps")
+    __slots__ = ("algorithms", "effort", "variants", "frame_count", "frames_hashed", "gaps", "unsearched")
     ALGORITHMS_FIELD_NUMBER: _ClassVar[int]
     EFFORT_FIELD_NUMBER: _ClassVar[int]
     VARIANTS_FIELD_NUMBER: _ClassVar[int]
     FRAME_COUNT_FIELD_NUMBER: _ClassVar[int]
     FRAMES_HASHED_FIELD_NUMBER: _ClassVar[int]
     GAPS_FIELD_NUMBER: _ClassVar[int]
+    UNSEARCHED_FIELD_NUMBER: _ClassVar[int]
     algorithms: _containers.RepeatedScalarFieldContainer[str]
     effort: Effort
     variants: _containers.RepeatedScalarFieldContainer[str]
     frame_count: int
     frames_hashed: int
     gaps: _containers.RepeatedCompositeFieldContainer[ReasonLine]
-    def __init__(self, algorithms: _Optional[_Iterable[str]] = ..., effort: _Optional[_Union[Effort, str]] = ..., variants: _Optional[_Iterable[str]] = ..., frame_count: _Optional[int] = ..., frames_hashed: _Optional[int] = ..., gaps: _Optional[_Iterable[_Union[ReasonLine, _Mapping]]] = ...) -> None: ...
+    unsearched: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, algorithms: _Optional[_Iterable[str]] = ..., effort: _Optional[_Union[Effort, str]] = ..., variants: _Optional[_Iterable[str]] = ..., frame_count: _Optional[int] = ..., frames_hashed: _Optional[int] = ..., gaps: _Optional[_Iterable[_Union[ReasonLine, _Mapping]]] = ..., unsearched: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class MediaResult(_message.Message):
     __slots__ = ("result", "hashes", "quality", "media_type", "coverage")

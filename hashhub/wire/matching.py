@@ -441,6 +441,7 @@ def _coverage_to_pb(value: Coverage) -> v1.Coverage:
         frame_count=value.frame_count,
         frames_hashed=value.frames_hashed,
         gaps=map(reason_to_pb, value.gaps),
+        unsearched=value.unsearched,
     )
 
 
@@ -455,6 +456,7 @@ def _coverage_from_pb(pb: v1.Coverage, at: str) -> Coverage:
         frame_count=pb.frame_count,
         frames_hashed=pb.frames_hashed,
         gaps=tuple(reason_from_pb(r, f"{at}.gaps[{i}]") for i, r in enumerate(pb.gaps)),
+        unsearched=tuple(pb.unsearched),
     )
 
 

@@ -38,6 +38,7 @@ def check_files(session: Session, *, files: tuple[str, ...], settings_file: str 
     rows = []
     unread: list[str] = []
     is_allowed = True
+    unsearched: dict[str, None] = {}
     with open_hook(settings_of(settings_file), keeps_records=False) as checks:
         checks.connect()
         try:
@@ -52,6 +53,7 @@ def check_files(session: Session, *, files: tuple[str, ...], settings_file: str 
                         rows.append((file, "-", "-", e.message))
                     continue
                 is_allowed &= decision.action is Action.ALLOW
+                unsearched |= dict.fromkeys(decision.coverage.unsearched)
                 if session.json:
                     print_json({"file": file, "decision": plain(decision)})
                 else:
@@ -59,6 +61,8 @@ def check_files(session: Session, *, files: tuple[str, ...], settings_file: str 
         finally:
             if rows:
                 table(("file", "action", "verdict", "reason"), rows)
+            if unsearched and not session.json:
+                note(f"note: not looked for: {'; '.join(unsearched)}")
     if unread:
         note(f"error: {len(unread)} of {len(files)} files could not be read: nothing is known of them")
         raise click.exceptions.Exit(REFUSED)

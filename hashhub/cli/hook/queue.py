@@ -107,6 +107,8 @@ def get_upload(session: Session, *, reference: str, settings_file: str | None, p
     say(f"policy     {upload.policy or '-'} at revision {upload.revision}")
     for reason in upload.reasons:
         say(f"reason     {reason.code}: {clean(reason.text)}")
+    for copies in upload.coverage.unsearched:
+        say(f"unsearched {copies}")
     for digest in upload.hashes:
         say(f"hash       {digest if len(digest) <= _SHOWN_DIGEST else digest[:_SHOWN_DIGEST] + '…'}")
     for hit in upload.hits:

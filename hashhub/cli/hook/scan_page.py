@@ -52,6 +52,7 @@ class Findings:
         self._codes: Counter[tuple[str, str]] = Counter()
         self._lists: Counter[str] = Counter()
         self._policies: Counter[str] = Counter()
+        self._unsearched: dict[str, None] = {}
         self._revisions: tuple[int, int] | None = None
         self._stale_since: datetime | None = None
         self._hits: dict[Action, list[tuple[str, ...]]] = {action: [] for action in _RESTRICTED}
@@ -81,6 +82,7 @@ class Findings:
             _count(self._policies, decision.policy, _OTHERS)
         if decision.stale_since is not None:
             self._stale_since = min(self._stale_since or decision.stale_since, decision.stale_since)
+        self._unsearched |= dict.fromkeys(decision.coverage.unsearched)
         for code in {line.code for line in decision.reasons}:
             _count(self._codes, (decision.action, code), (decision.action, _OTHERS))
         if decision.action is Action.ALLOW:
@@ -105,6 +107,7 @@ class Findings:
             ("Revision of the hub", revision if high else "no answer was had"),
             ("Policy", ", ".join(sorted(self._policies)) or self._settings.policy),
             ("Effort", str(self._settings.effort)),
+            ("Not looked for", "; ".join(self._unsearched) or "see the reasons below"),
             ("Objects", f"{self.total:,}"),
             ("as in an earlier scan, not downloaded again", f"{self.not_downloaded:,}"),
             ("Bytes downloaded", f"{self.size:,}"),

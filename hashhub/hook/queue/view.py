@@ -25,7 +25,7 @@ from hashhub.hook.queue.later_answers import LaterAnswer, LaterAnswers
 from hashhub.hook.queue.recorded import CELLS, Hit, asked_again, hits_of, lists_of, read_cells, read_time, recorded
 from hashhub.hook.queue.reviews import Feedback, Reviews
 from hashhub.hook.records import UploadState
-from hashhub.model import Query, ReasonLine, Verdict, now
+from hashhub.model import Coverage, Query, ReasonLine, Verdict, now
 
 if TYPE_CHECKING:
     from hashhub.hook.decision import Checked
@@ -162,6 +162,7 @@ class QueuedUpload(msgspec.Struct, frozen=True, kw_only=True):
     policy: str
     revision: int
     reasons: tuple[ReasonLine, ...]
+    coverage: Coverage
     hashes: tuple[str, ...]
     hits: tuple[Hit, ...]
     lists: tuple[str, ...]
@@ -257,6 +258,7 @@ class Queue:
             policy=checked.decision.policy,
             revision=checked.decision.revision,
             reasons=checked.decision.reasons,
+            coverage=checked.decision.coverage,
             hashes=tuple(h.text for h in checked.hashes),
             hits=hits_of(checked),
             lists=lists_of(checked),
