@@ -17,14 +17,14 @@ import numpy as np
 from hashhub import cancellation
 from hashhub.answering import videos
 from hashhub.hashes import SEARCHED, VPDQ
-from hashhub.model import READINGS, Purpose
+from hashhub.model import READINGS, Purpose, Query
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from hashhub.answering.lists import EntryHit, Lists, PlayedVideo
     from hashhub.matcher import Matcher, Matches
-    from hashhub.model import Contributor, HashSet, MatchOptions, Query, VideoMatch
+    from hashhub.model import Contributor, HashSet, MatchOptions, VideoMatch
 
 MAX_JUDGED: Final = 20_000  # entries judged of one query: far above what honest lists give, and some 0.3 s of work
 _MAX_JUDGED_IN_CALL: Final = 200_000  # of all queries of a call together
@@ -259,6 +259,10 @@ def look_up(
     for i, query in enumerate(queries):
         if query.frames:
             _take_in_videos(view, matcher, i, query, options, caller, hits)
+        for variant in query.variants:
+            if variant.frames:
+                derived = Query(hashes=(), frames=variant.frames)
+                _take_in_videos(view, matcher, i, derived, options, None, hits, variant.variant)
     if played:
         _take_in_played(view, played, hits)
     # By itself a lookup takes microseconds, which a second index as large would double: who has a file asks for it.
@@ -491,8 +495,9 @@ def _take_in_videos(
     options: MatchOptions,
     caller: str | None,
     hits: _HitsByQuery,
+    variant: str = "",
 ) -> None:
-    """Add the videos that share enough frames with a queried one and that the caller may see.
+    """Add the videos that share enough frames with a queried one, or a variant of one, and that the caller may see.
 
     What may be seen and what may only be known of are looked for apart: neither counts towards the other's bounds.
     """
@@ -520,8 +525,8 @@ def _take_in_videos(
             distance, digest = o.nearest
             # What has most of the upload may be harm enough; to clear it, it must have the whole.
             is_part = hash_set.purpose is Purpose.BENIGN and not (o.query_share == _ALL and is_told_apart)
-            variant = videos.FRAME if is_part else o.variant
-            hits[asker].add(Hit(entry_hit, hash_set, VPDQ.name, distance, digest, variant, matches[o.entry_id]))
+            way = videos.FRAME if is_part else o.variant or variant
+            hits[asker].add(Hit(entry_hit, hash_set, VPDQ.name, distance, digest, way, matches[o.entry_id]))
 
 
 def _take_in_played(view: _View, played: Mapping[int, PlayedVideo], hits: _HitsByQuery) -> None:

@@ -24,6 +24,10 @@ TOLERANCE_MS: Final = 1_500
 """Both videos are sampled, at a frame a second and at cuts: two frames of one moment may be so far apart."""
 MAX_PAIRS: Final = 100_000
 """Beyond, every second query frame is left out, and so on: a still scene is like itself all over."""
+LEAST_MS: Final = 4_000
+"""How long two videos must go on together for that to count where neither has most of the other."""
+LEAST_FRAMES: Final = 4
+"""And how many different frames each must have of it: a still scene, such as a title, goes on with any other."""
 _ROUNDS: Final = 64  # differences of times looked at
 _JOINED: Final = 256  # runs, the longest, that may go on from each other: each is compared with each
 _MOST_ENDS: Final = 32  # times at which a stretch may end that are looked at
@@ -39,6 +43,14 @@ class _Run(NamedTuple):
     entry_begin: int
     entry_end: int
     frames: int
+
+
+def goes_on(stretch: TimeRange, frame_count: int, *, is_dense: bool) -> bool:
+    """Return whether a stretch is long enough to count. `frame_count`: of the different frames that are alike in it,
+    those of the video that has fewer. `is_dense`: half of its frames are alike, in one of the videos.
+    """
+    shorter = min(stretch.end_ms - stretch.begin_ms, stretch.entry_end_ms - stretch.entry_begin_ms)
+    return is_dense and shorter >= LEAST_MS and frame_count >= LEAST_FRAMES
 
 
 def usual_step(times: NDArray[np.int64]) -> int:

@@ -1,9 +1,11 @@
 """What a query hits among the frames of videos: a queried video by the share of frames, a picture as a frame.
 
 A video is hit where the entry has 80 % or more of the query's frames, or the query 80 % or more of the entry's: a clip
-cut out of a listed video is found, and a listed clip within a long compilation as well. vPDQ compares in both
-directions, too, and leaves it to its user which one counts (`hashhub.frames` has its other defaults). Frames are
-counted by distinct digests, as python-threatexchange does, so that a still scene weighs no more than its pictures.
+cut out of a listed video is found, and a listed clip within a long compilation as well. Where neither has as much, an
+excerpt is: a stretch in which both go on together, by the rule that holds for live streams (`stretches.goes_on`). vPDQ
+compares in both directions, too, and leaves it to its user which one counts (`hashhub.frames` has its other defaults).
+Frames are counted by distinct digests, as python-threatexchange does, so that a still scene weighs no more than its
+pictures.
 
 Where the entry has less than that of the query, only a part of the upload was hit: that counts as its variant `frame`,
 which clears nothing and, unless a policy says otherwise, is a reason to look and no more. A set of benign items clears
@@ -26,7 +28,7 @@ import msgspec
 import numpy as np
 
 from hashhub import cancellation, frames
-from hashhub.answering.stretches import GAP_MS, MAX_PAIRS, MAX_RANGES, ranges, usual_step
+from hashhub.answering.stretches import GAP_MS, LEAST_FRAMES, MAX_PAIRS, MAX_RANGES, goes_on, ranges, usual_step
 from hashhub.hashes import VPDQ
 from hashhub.model import TimeRange, VideoMatch
 
@@ -55,6 +57,7 @@ _SAMPLE: Final = 50  # frames that tell the share of all
 _MOST_OF_DIGEST: Final = 10_000  # entries that share one frame which are looked at
 _MOST_ROWS: Final = 200_000  # entries that share frames with one query, counted for each frame: some 0.3 s
 _MOST_COMPARED: Final = 100_000_000  # pairs that entries' shares are counted from: some 0.5 s
+_MOST_EXCERPTS: Final = 50  # entries that share few frames with a query of which it is looked whether they go on
 _LOCATED: Final = 100  # entries of which it is told where: some milliseconds each
 
 
@@ -70,6 +73,11 @@ class Overlap(NamedTuple):
     entry_share: float
     nearest: tuple[int, bytes]
     tripped: bool
+
+    @property
+    def is_most(self) -> bool:
+        """Whether either has most of the other."""
+        return max(self.query_share, self.entry_share) >= MIN_SHARE
 
     @property
     def variant(self) -> str:
@@ -130,12 +138,13 @@ class _Pairs:
 
 
 class NearFrames(NamedTuple):
-    """The frames of a queried video that match, their distinct digests (uint8[n, 32]), and which listed digests are
-    near these. `is_complete`, bool[n]: of which of them all are known.
+    """The frames of a queried video that match, their distinct digests (uint8[n, 32]), the number of each frame's among
+    these, and which listed digests are near them. `is_complete`, bool[n]: of which of them all are known.
     """
 
     columns: FrameColumns
     digests: NDArray[np.uint8]
+    numbers: NDArray[np.int64]
     pairs: _Pairs
     is_complete: NDArray[np.bool_]
 
@@ -145,13 +154,13 @@ def near_frames(matcher: Matcher, query: Query, max_distance: int | None, caller
     columns = matching_frames(query)
     if not len(columns.offsets):
         return None
-    digests = np.unique(columns.digests.reshape(-1).view(f"S{frames.DIGEST_BYTES}"))
+    digests, numbers = np.unique(columns.digests.reshape(-1).view(f"S{frames.DIGEST_BYTES}"), return_inverse=True)
     rows = digests.view(np.uint8).reshape(-1, frames.DIGEST_BYTES)
     pairs, is_complete = _search(matcher, rows, max_distance, caller)
     if not pairs.count and is_complete.all():
         return None
     pairs.sort()
-    return NearFrames(columns, rows, pairs, is_complete)
+    return NearFrames(columns, rows, numbers.reshape(-1), pairs, is_complete)
 
 
 def overlaps(entries: Entries, query: NearFrames, hash_sets: Iterable[Sequence[int]]) -> tuple[list[Overlap], bool]:
@@ -188,12 +197,35 @@ def _overlaps(entries: Entries, query: NearFrames, keys: Sequence[int], shares: 
             break
         by_entry[entry_id].append(near)
         digest_count[entry_id] = count
-    chosen = []
+    chosen, parts = [], []
     for entry_id, own in by_entry.items():
         overlap = _overlap(entry_id, own, digest_count[entry_id], query)
         if overlap is not None:
-            chosen.append(overlap)
-    return chosen, cut_short
+            (chosen if overlap.is_most else parts).append(overlap)
+    parts.sort(key=lambda o: (-o.query_share, o.nearest[0], o.entry_id))
+    most = _MOST_EXCERPTS // shares or 1
+    compared_parts = {o.entry_id: o for o in parts[:most]}
+    for entry_id, packed in entries.frames_of(sorted(compared_parts)):
+        cancellation.check()
+        if _is_excerpt(query, frames.columns(packed).matching()):
+            chosen.append(compared_parts[entry_id])
+    return chosen, cut_short or len(parts) > most
+
+
+def _is_excerpt(query: NearFrames, entry: FrameColumns) -> bool:
+    """Return whether a query and an entry go on together for a while."""
+    times = query.columns.offsets
+    for stretch in _where(times, query.numbers, entry, query.pairs):
+        own = query.numbers[(times >= stretch.begin_ms) & (times <= stretch.end_ms)]
+        is_in = (entry.offsets >= stretch.entry_begin_ms) & (entry.offsets <= stretch.entry_end_ms)
+        listed = {digest.tobytes() for digest in entry.digests[is_in]}
+        near = [query.pairs.numbers(query.pairs.near(digest), with_tripped=True) for digest in listed]
+        is_near = np.isin(own, np.concatenate(near))
+        shown = sum(bool(np.isin(numbers, own).any()) for numbers in near)
+        is_dense = 2 * int(is_near.sum()) >= len(own) or 2 * shown >= len(listed)
+        if goes_on(stretch, min(len(np.unique(own[is_near])), shown), is_dense=is_dense):
+            return True
+    return False
 
 
 def located(entries: Entries, listed: Sequence[Overlap], query: NearFrames) -> dict[int, VideoMatch]:
@@ -201,11 +233,10 @@ def located(entries: Entries, listed: Sequence[Overlap], query: NearFrames) -> d
     matches = {
         o.entry_id: VideoMatch(query_share=round(o.query_share, 1), entry_share=round(o.entry_share, 1)) for o in listed
     }
-    numbers = np.unique(query.columns.digests.reshape(-1).view(f"S{frames.DIGEST_BYTES}"), return_inverse=True)[1]
     for entry_id, packed in entries.frames_of(sorted(o.entry_id for o in listed[:_LOCATED])):
         cancellation.check()
         entry = frames.columns(packed).matching()
-        stretches = _where(query.columns.offsets, numbers.reshape(-1), entry, query.pairs)
+        stretches = _where(query.columns.offsets, query.numbers, entry, query.pairs)
         matches[entry_id] = msgspec.structs.replace(matches[entry_id], ranges=stretches)
     return matches
 
@@ -375,10 +406,13 @@ def _runs(offsets: NDArray[np.int64], chosen: NDArray[np.bool_]) -> list[tuple[i
 
 
 def frame_digests(query: Query) -> list[bytes]:
-    """Return the distinct digests of a queried video's frames that match, in the order of their times."""
-    if not query.frames:
+    """Return the distinct digests of a queried video's frames that match, in the order of their times, and then those
+    of its variants.
+    """
+    every = [query.frames, *[variant.frames for variant in query.variants]]
+    if not any(every):
         return []
-    flat = matching_frames(query).digests.tobytes()
+    flat = b"".join(frames.columns_of(shown).matching().digests.tobytes() for shown in every if shown)
     return list(dict.fromkeys(flat[at : at + frames.DIGEST_BYTES] for at in range(0, len(flat), frames.DIGEST_BYTES)))
 
 
@@ -422,8 +456,11 @@ def _search(
 
 
 def _overlap(entry_id: int, own: Sequence[slice], digest_count: int, query: NearFrames) -> Overlap | None:
-    """Return how far an entry overlaps with the query, if far enough; `own`: the pairs of its digests that were hit."""
+    """Return how far an entry overlaps with the query, if far enough or perhaps in an excerpt; `own`: the pairs of its
+    digests that were hit.
+    """
     pairs, complete = query.pairs, int(query.is_complete.sum())
+    part: Overlap | None = None
     for with_tripped in (False, True):
         is_hit = np.zeros(len(query.digests), np.bool_)
         reached = []
@@ -437,9 +474,13 @@ def _overlap(entry_id: int, own: Sequence[slice], digest_count: int, query: Near
             # Of the others nearer digests of somebody else may have hidden that they are near this entry's.
             query_share = max(query_share, 100 * int((is_hit & query.is_complete).sum()) / complete)
         entry_share = 100 * len(reached) / max(1, digest_count)
-        if max(query_share, entry_share) >= MIN_SHARE:
+        is_part = part is None and min(int(is_hit.sum()), len(reached)) >= LEAST_FRAMES
+        if is_part or max(query_share, entry_share) >= MIN_SHARE:
             distance, number = min(pairs.nearest(near, with_tripped=with_tripped) for near in reached)
-            return Overlap(
+            overlap = Overlap(
                 entry_id, query_share, entry_share, (distance, query.digests[number].tobytes()), with_tripped
             )
-    return None
+            if overlap.is_most:
+                return overlap
+            part = overlap
+    return part

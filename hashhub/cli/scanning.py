@@ -550,7 +550,7 @@ def _more(file: _File, covered: Coverage) -> dict[str, object]:
 
 def _parts(query: Query) -> int:
     """Return how many values of fields the query has in a message, or a few more."""
-    of_variants = sum(1 + len(variant.hashes) for variant in query.variants)
+    of_variants = sum(1 + len(variant.hashes) + len(variant.frames) for variant in query.variants)
     return 4 + 4 * (len(query.hashes) + of_variants + len(query.frames))
 
 

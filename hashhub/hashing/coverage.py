@@ -75,7 +75,7 @@ def coverage(
         gaps.append(ReasonLine(code=ReasonCode.FRAMES_SKIPPED.value, text=media.skipped))
     if media.variants_skipped:
         gaps.append(ReasonLine(code=ReasonCode.VARIANTS_SKIPPED.value, text=media.variants_skipped))
-    elif media.video_frames:
+    if media.video_frames:
         gaps.append(AS_THEY_ARE)
     return Coverage(
         algorithms=_in_order(used),

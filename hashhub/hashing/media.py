@@ -35,7 +35,7 @@ from hashhub.hashing.digest import DIGEST_ALGORITHMS, digests, read_chunks
 from hashhub.hashing.limits import DEFAULT_LIMITS, Limits, too_large
 from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS, perceptual_hashes
 from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of, stray_bytes
-from hashhub.hashing.variants import MOST_WINDOWS, derive, windows_a_frame
+from hashhub.hashing.variants import BORDER_REMOVED, MOST_WINDOWS, derive, windows_a_frame
 from hashhub.hashing.video import hash_video, require_extra
 from hashhub.model import Effort, Query, VariantHashes, VideoFrame
 
@@ -89,6 +89,8 @@ class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):
         frames: Of a picture, in file order. One whose hashes all equal an earlier frame's is left out.
         frames_hashed: Frames of a picture or video that were hashed, those left out of `frames` included.
         video_frames: Of a video, in the order of their times.
+        without_border: The same, of a long video fewer, without the border that all of them have, unless the effort is
+            PLAIN; empty if there is none.
         digests: Exact hashes of the bytes.
         not_perceptual: Why there are neither frames nor video frames, as a sentence for people; None if there are.
         skipped: What of the file was not looked at, such as a film behind a picture, as a sentence for people; None if
@@ -107,6 +109,7 @@ class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):
     not_perceptual: str | None
     frames_hashed: int = 0
     video_frames: tuple[VideoFrame, ...] = ()
+    without_border: tuple[VideoFrame, ...] = ()
     skipped: str | None = None
     variants_skipped: str | None = None
 
@@ -126,10 +129,13 @@ class MediaHashes(msgspec.Struct, frozen=True, kw_only=True):
         for frame in self.frames:
             for variant in frame.variants:
                 by_name.setdefault(variant.name, {}).update(dict.fromkeys(variant.hashes))
+        variants = [VariantHashes(name, tuple(hashes)) for name, hashes in by_name.items()]
+        if self.without_border:
+            variants.append(VariantHashes(BORDER_REMOVED, (), self.without_border))
         return Query(
             hashes=tuple(dict.fromkeys(chain(self.digests, own))),
             label=label,
-            variants=tuple([VariantHashes(name, tuple(hashes)) for name, hashes in by_name.items()]),
+            variants=tuple(variants),
             frames=self.video_frames,
         )
 
@@ -150,8 +156,8 @@ def hash_media(
             is needed.
         effort: Which further pictures to derive from each frame and hash, for queries (`hashing.variants`), but for
             PLAIN also the seven rotations and flips: by PDQ, with THOROUGH by all algorithms. They are the hashes of
-            the transformed pixels, not estimates (of PDQ, but for rounding). See `pdq_dihedral` for the estimate. Of a
-            video's frames none are derived.
+            the transformed pixels, not estimates (of PDQ, but for rounding). See `pdq_dihedral` for the estimate. A
+            video's frames are hashed without their common border as well.
         limits: Bounds on what a picture or video may cost.
 
     Raises:
@@ -227,7 +233,7 @@ def _hash_stream(stream: BinaryIO, wanted: frozenset[str], limits: Limits, effor
 
     is_video = media_type.startswith("video/")
     if is_video and "PDQ" in wanted and can_read_videos():
-        return _hash_video(stream, chain((head,), chunks), len(head), media_type, wanted, limits)
+        return _hash_video(stream, chain((head,), chunks), len(head), media_type, wanted, limits, effort)
 
     counter = _Counter()
     exact = digests(counter.count(chain((head,), chunks)), wanted)
@@ -267,7 +273,13 @@ def can_read_videos() -> bool:
 
 
 def _hash_video(
-    stream: BinaryIO, chunks: Iterator[bytes], read: int, media_type: str, wanted: frozenset[str], limits: Limits
+    stream: BinaryIO,
+    chunks: Iterator[bytes],
+    read: int,
+    media_type: str,
+    wanted: frozenset[str],
+    limits: Limits,
+    effort: Effort,
 ) -> MediaHashes:
     """Return digests, in one pass, and then frames, for which a video is read here and there.
 
@@ -283,7 +295,7 @@ def _hash_video(
         data = _collect(chunks, limits, "video")
         exact = digests(counter.count(iter((data,))), wanted)
         stream, begin, before = io.BytesIO(data), 0, None
-    video = hash_video(stream, media_type, limits)
+    video = hash_video(stream, media_type, limits, cuts_border=effort is not Effort.PLAIN)
     if _state(stream) != before or _length(stream, begin) != counter.total:
         raise InvalidArgument(
             "the file changed while it was read, so that digests and frames may be of different contents; hash it "
@@ -303,7 +315,9 @@ def _hash_video(
         not_perceptual=None if frames else f"the file ({media_type}) holds no video frames",
         frames_hashed=len(frames),
         video_frames=frames,
+        without_border=video.without_border if video is not None else (),
         skipped=video.skipped if video is not None else None,
+        variants_skipped=video.variants_skipped if video is not None else None,
     )
 
 

@@ -129,6 +129,19 @@ def _reduced(shown: Image.Image, factor: int) -> tuple[_Bytes, _Bytes]:
     return np.asarray(of_pillow), np.asarray(of_pillow.reduce(_HALVES))
 
 
+def common_border(darkest: _Bytes, lightest: _Bytes) -> Box:
+    """Return what is left of grey pictures without the border that all of them have: flat, and of one level in each.
+
+    `darkest`, `lightest`: of each pixel the least and the largest level in any of them, uint8[height, width].
+    """
+    import numpy as np
+
+    if min(darkest.shape) < _LEAST_SIDE:
+        return Box(0, 0, darkest.shape[1], darkest.shape[0])
+    pixels = np.stack((darkest, lightest, darkest), axis=2)
+    return _border(pixels, pixels[::_HALVES, ::_HALVES])
+
+
 def windows_a_frame(frames: int) -> int:
     """Return how many windows may be laid onto each frame of a file of which `frames` are hashed, so that all hashes of
     the file stay within a query.

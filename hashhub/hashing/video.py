@@ -83,6 +83,9 @@ _PATCHES: Final = (9, 16)  # rows and columns of what is compared
 _POINTS: Final = 4  # of a patch, each way
 # FFmpeg's formats whose first plane is brightness alone, in the lowest bits of whole bytes.
 _PLANAR: Final = re.compile(r"(?:yuva?j?4\d\dp|gray)(?:|8|9le|1[0-6]le)|nv12|nv21")
+_SMALL_SIDE: Final = 512  # pixels, the longer one, of the pictures by which a common border is found
+_AT_ONCE: Final = 512  # of these, some 75 MB
+_MOST_CUT: Final = 4_000  # frames without their border: with all others they must fit in a message
 _BYTE: Final = 8  # bits
 _BOX_HEADER: Final = 8  # bytes of length and type
 _TAIL_BYTES: Final = 1 << 18  # of a program stream: several of its longest packets
@@ -98,7 +101,8 @@ class Video(NamedTuple):
     """What was hashed of a video.
 
     `asked`: frames that the interval and the cuts ask for, of which `frames` may be fewer. `skipped`: what was not
-    looked at, as a sentence.
+    looked at, as a sentence. `without_border`: frames without the border that all of them have, if they have one.
+    `variants_skipped`: which of those were left out, as a sentence.
     """
 
     width: int
@@ -106,10 +110,14 @@ class Video(NamedTuple):
     asked: int
     frames: tuple[VideoFrame, ...]
     skipped: str | None
+    without_border: tuple[VideoFrame, ...] = ()
+    variants_skipped: str | None = None
 
 
-def hash_video(stream: BinaryIO, media_type: str, limits: Limits) -> Video | None:
+def hash_video(stream: BinaryIO, media_type: str, limits: Limits, *, cuts_border: bool = False) -> Video | None:
     """Return the hashes of the video that begins where the seekable stream stands; None if it holds sound alone.
+
+    `cuts_border`: also of its frames without the border that all of them have.
 
     Raises:
         InvalidArgument: UNREADABLE_MEDIA, for a file that is cut off or damaged, or in a codec not decoded here.
@@ -127,13 +135,15 @@ def hash_video(stream: BinaryIO, media_type: str, limits: Limits) -> Video | Non
                 return None
             seconds = _declared_seconds(container, chosen[0])
             if seconds:
-                return _Reading(container, *chosen, media_type, limits).hashed(seconds)
+                return _Reading(container, *chosen, media_type, limits, cuts_border=cuts_border).hashed(seconds)
             # What browsers record does not say how long it is. Reading without decoding takes a hundredth of the time.
             seconds = _measured_seconds(container, chosen[0])
         window.seek(0)
         with _opened(window, media_type, limits) as container:
             chosen = _chosen(container)
-            return None if chosen is None else _Reading(container, *chosen, media_type, limits).hashed(seconds)
+            if chosen is None:
+                return None
+            return _Reading(container, *chosen, media_type, limits, cuts_border=cuts_border).hashed(seconds)
 
 
 def require_extra() -> None:
@@ -390,7 +400,14 @@ class _Reading:
     """One video on its way to hashes."""
 
     def __init__(
-        self, container: InputContainer, video: VideoStream, others: int, media_type: str, limits: Limits
+        self,
+        container: InputContainer,
+        video: VideoStream,
+        others: int,
+        media_type: str,
+        limits: Limits,
+        *,
+        cuts_border: bool,
     ) -> None:
         codec: Any = video.codec_context  # None without a decoder, whatever its type says
         if codec is None or codec.codec.name not in _DECODERS:
@@ -402,6 +419,7 @@ class _Reading:
             )
         self._container, self._video, self._others, self._limits = container, video, others, limits
         self._media_type = media_type
+        self._border = _Border() if cuts_border else None
         self._size = (codec.width, codec.height)
         self._check_size(*self._size)
         codec.thread_count = 1
@@ -461,7 +479,12 @@ class _Reading:
         if self._others:
             streams = "stream, which was" if self._others == 1 else "streams, which were"
             sentences.append(f"the file has {self._others} more video {streams} not looked at")
-        return Video(*self._size, asked, tuple(progress.frames), "; ".join(sentences) or None)
+        skipped = "; ".join(sentences) or None
+        if self._border is None:
+            return Video(*self._size, asked, tuple(progress.frames), skipped)
+        cut, left_out = self._border.frames(), self._border.left_out
+        unsought = f"the last {left_out} frames were looked for with their border alone" if left_out else None
+        return Video(*self._size, asked, tuple(progress.frames), skipped, cut, unsought)
 
     def _run(self, progress: _Progress, *, by_key_frames: bool) -> None:
         """Decode what is needed: all frames that others build on, and those that are hashed."""
@@ -501,6 +524,8 @@ class _Reading:
         if is_sound and (progress.is_due() or is_cut):
             self._spend(pixels * _HASHED_COUNTS)
             progress.add(*_pdq(frame))
+            if self._border is not None:
+                self._border.add(progress.now_ms, frame)
 
     def _spend(self, pixels: int) -> None:
         self._spent += pixels
@@ -657,13 +682,18 @@ class _Progress:
             self._interval *= 2
             self.frames = self.frames[::2][: self._limits.max_video_frames - 1] or self.frames[:1]
         if len(self.frames) < self._limits.max_video_frames:
-            self.frames.append(VideoFrame(round(self._now), quality, digest))
+            self.frames.append(VideoFrame(self.now_ms, quality, digest))
         self._due = ((self._now + 0.5) // self._interval + 1) * self._interval
         if self._broken_until is not None and self._broken_until < self._due - self._interval:
             self._broken_until = None
 
     def _ask(self, at: float) -> None:
         self._slots.add(int((at + 0.5) // self._limits.video_interval_ms))
+
+    @property
+    def now_ms(self) -> int:
+        """When the frame is shown."""
+        return round(self._now)
 
     @property
     def _now(self) -> float:
@@ -679,6 +709,57 @@ class _Progress:
 
     def _lose(self, at: float) -> None:
         self.damage = self.damage or f"what it shows {at / 1000:.1f} s from its beginning cannot be decoded"
+
+
+class _Border:
+    """Cuts off the border that all frames have, and hashes what is left: letterboxes, bars, frames around a video.
+
+    A dark scene does not show where it ends. So small grey pictures are kept until there are many, and then cut by the
+    border that all frames have had so far.
+    """
+
+    def __init__(self) -> None:
+        self._shown: list[tuple[int, npt.NDArray[np.uint8]]] = []
+        self._extremes: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None = None
+        self._frames: list[VideoFrame] = []
+        self.left_out = 0
+
+    def add(self, offset_ms: int, frame: av.VideoFrame) -> None:
+        """Take in the next of the frames that are hashed."""
+        if len(self._frames) >= _MOST_CUT:
+            self.left_out += 1
+            return
+        factor = min(1.0, _SMALL_SIDE / max(frame.width, frame.height))
+        width, height = (max(1, round(side * factor)) for side in (frame.width, frame.height))
+        small = frame.reformat(width, height, "gray", interpolation="AREA", threads=1).to_ndarray()
+        if (self._shown and self._shown[0][1].shape != small.shape) or len(self._shown) == _AT_ONCE:
+            self._cut()
+        self._shown.append((offset_ms, small))
+
+    def frames(self) -> tuple[VideoFrame, ...]:
+        """Return the frames without their border, in order; none if there is no border."""
+        if self._shown:
+            self._cut()
+        return tuple(self._frames)
+
+    def _cut(self) -> None:
+        import numpy as np
+
+        from hashhub.hashing import pdq
+        from hashhub.hashing.variants import common_border
+
+        shown = [small for _, small in self._shown]
+        shape = shown[0].shape
+        darkest, lightest = np.minimum.reduce(shown), np.maximum.reduce(shown)
+        if self._extremes is not None and self._extremes[0].shape == shape:
+            darkest, lightest = np.minimum(darkest, self._extremes[0]), np.maximum(lightest, self._extremes[1])
+        self._extremes = darkest, lightest
+        left, top, right, bottom = common_border(darkest, lightest)
+        for offset_ms, small in self._shown if (bottom - top, right - left) != shape else ():
+            cut = np.repeat(small[top:bottom, left:right, None], 3, axis=2)
+            [(bits, quality)] = pdq.compute(cut, [(False, False)]).values()
+            self._frames.append(VideoFrame(offset_ms, quality, bits.to_bytes(32)))
+        self._shown = []
 
 
 def _patches(frame: av.VideoFrame) -> npt.NDArray[np.float32]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from hashhub import cancellation, frames
-from hashhub.answering.stretches import GAP_MS, MAX_RANGES, ending_at
+from hashhub.answering.stretches import GAP_MS, LEAST_FRAMES, LEAST_MS, MAX_RANGES, ending_at, goes_on
 from hashhub.answering.videos import FRAME, MIN_SHARE
 from hashhub.hashes import VPDQ
 from hashhub.model import TimeRange, VideoMatch
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
 
 WINDOW_MS: Final = 60_000
 """How far a stream is looked back at."""
-LEAST_MS: Final = 4_000
-"""How long a video and the stream must go on together to count."""
-LEAST_FRAMES: Final = 4
-"""And how many different frames each must have of it: a still scene, such as a title, goes on with any other."""
 WHOLE_MS: Final = 30_000
 """How long the window must be for a video to be more than a part of the stream."""
 _STEP_MS: Final = 500  # between two frames of the window: entries have a frame a second, and those at cuts
@@ -334,13 +330,8 @@ class _Shared:
         is_dense = 2 * len(places) >= len(window) - first or (
             2 * shown >= listed.distinct_between(stretch.entry_begin_ms, stretch.entry_end_ms)
         )
-        goes_on = (
-            stretch.end_ms - stretch.begin_ms >= LEAST_MS
-            and stretch.entry_end_ms - stretch.entry_begin_ms >= LEAST_MS
-            and min(len(own), shown) >= LEAST_FRAMES
-            and is_dense
-        )
-        if not goes_on and entry_share < MIN_SHARE:
+        is_excerpt = goes_on(stretch, min(len(own), shown), is_dense=is_dense)
+        if not is_excerpt and entry_share < MIN_SHARE:
             return None
         nearest = min((min(window[i].near[d] for d in reached[i]), window[i].digest) for i in places.tolist())
         is_long = times[-1] - times[0] >= WHOLE_MS
@@ -350,5 +341,5 @@ class _Shared:
             len(places),
             query_share,
             entry_share,
-            bool(goes_on and is_long and query_share >= MIN_SHARE),
+            bool(is_excerpt and is_long and query_share >= MIN_SHARE),
         )

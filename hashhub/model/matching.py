@@ -65,11 +65,12 @@ VARIANTS: Final = (
 class VariantHashes(msgspec.Struct, frozen=True):
     """The hashes of a further picture that was derived from an upload.
 
-    `variant`: how, as a policy's `variants` names it: a-z, 0-9 and -.
+    `variant`: how, as a policy's `variants` names it: a-z, 0-9 and -. `frames`: of a video that was derived so.
     """
 
     variant: str
     hashes: tuple[Hash, ...]
+    frames: tuple[VideoFrame, ...] = ()
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,12 +38,14 @@ EFFORT_STANDARD: Effort
 EFFORT_THOROUGH: Effort
 
 class VariantHashes(_message.Message):
-    __slots__ = ("variant", "hashes")
+    __slots__ = ("variant", "hashes", "frames")
     VARIANT_FIELD_NUMBER: _ClassVar[int]
     HASHES_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
     variant: str
     hashes: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Hash]
-    def __init__(self, variant: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ...) -> None: ...
+    frames: _containers.RepeatedCompositeFieldContainer[_resources_pb2.VideoFrame]
+    def __init__(self, variant: _Optional[str] = ..., hashes: _Optional[_Iterable[_Union[_resources_pb2.Hash, _Mapping]]] = ..., frames: _Optional[_Iterable[_Union[_resources_pb2.VideoFrame, _Mapping]]] = ...) -> None: ...
 
 class Query(_message.Message):
     __slots__ = ("label", "hashes", "variants", "frames")

@@ -96,6 +96,7 @@ REPEATED: Final[Mapping[str, int]] = {
     "Token.purposes": MAX_WORDS,
     "UpdateGroupRequest.add_members": MAX_MEMBERS,
     "UpdateGroupRequest.remove_members": MAX_MEMBERS,
+    "VariantHashes.frames": MAX_FRAMES,
     "VariantHashes.hashes": MAX_HASHES_PER_QUERY,
     "WriteReportRequest.contributors": MAX_NAMES,
     "WriteReportRequest.jurisdictions": MAX_NAMES,

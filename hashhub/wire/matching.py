@@ -66,7 +66,7 @@ def query_to_pb(query: Query) -> v1.Query:
         for value in query.hashes:
             add(algorithm=value.algorithm, digest=value.digest)
         for variant in query.variants:
-            pb.variants.add(variant=variant.variant, hashes=map(hash_to_pb, variant.hashes))
+            put_frames(pb.variants.add(variant=variant.variant, hashes=map(hash_to_pb, variant.hashes)), variant.frames)
         put_frames(pb, query.frames)
         return pb
 
@@ -213,17 +213,20 @@ def _variants(pb: v1.Query, at: str, wrong: list[Violation]) -> tuple[VariantHas
         text = f"a query and its variants must have at most {MAX_HASHES_PER_QUERY} hashes together, got {count}"
         wrong.append(Violation(field, text, "TOO_MANY"))
         return ()
+    if sum(len(v.frames) for v in pb.variants) > MAX_FRAMES:
+        wrong.append(Violation(field, f"must have at most {MAX_FRAMES} frames together", "TOO_MANY"))
+        return ()
     read = []
     for i, v in enumerate(pb.variants):
         if not _VARIANT.fullmatch(v.variant) or v.variant == _AS_SENT:
             text = f"must be 1 to 63 of a-z, 0-9 and -, and not {_AS_SENT}, got {v.variant[:20]!r}"
             wrong.append(Violation(f"{field}[{i}].variant", text, "PATTERN"))
         given = tuple([read_hash(h, f"{field}[{i}].hashes[{j}]", wrong) for j, h in enumerate(v.hashes)])
-        read.append(VariantHashes(v.variant, given))
+        read.append(VariantHashes(v.variant, given, _frames(v, f"{field}[{i}]", wrong) if v.frames else ()))
     return tuple(read)
 
 
-def _frames(pb: v1.Query, at: str, wrong: list[Violation]) -> tuple[VideoFrame, ...]:
+def _frames(pb: v1.Query | v1.VariantHashes, at: str, wrong: list[Violation]) -> tuple[VideoFrame, ...]:
     """Return the frames; of wrong ones the first is noted."""
     field = f"{at}.frames"
     if len(pb.frames) > MAX_FRAMES:

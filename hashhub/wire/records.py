@@ -113,7 +113,7 @@ def flags_from_pb(pb: v1.Flags) -> Flags:
     )
 
 
-def put_frames(pb: v1.Record | v1.Entry | v1.Query, frames: Iterable[VideoFrame]) -> None:
+def put_frames(pb: v1.Record | v1.Entry | v1.Query | v1.VariantHashes, frames: Iterable[VideoFrame]) -> None:
     """Set the frames of a message that has some."""
     add = pb.frames.add
     for frame in frames:

@@ -574,3 +574,23 @@ def test_all_other_streams_are_named() -> None:
             output.mux([*stream.encode(frame), *stream.encode(None)])
 
     assert hashed(_muxed("mp4", build)).skipped == "the file has 2 more video streams, which were not looked at"
+
+
+@pytest.mark.parametrize("edges", [(40, 0), (0, 50), (16, 24)])
+@pytest.mark.parametrize("level", [0, 235])
+def test_the_border_that_all_frames_have_is_cut(edges: tuple[int, int], level: int) -> None:
+    shown = clip(3, seconds=5)
+    down, across = edges
+    framed = [np.pad(f, ((down, down), (across, across), (0, 0)), constant_values=level) for f in shown.frames]
+    black, white = np.zeros_like(framed[0]), np.full_like(framed[0], 255)
+    framed[0] = black  # a fade
+    framed[-1] = black if level else white
+    data = encoded(shown._replace(frames=[np.ascontiguousarray(f) for f in framed]))
+    listed = hash_media(encoded(shown)).video_frames
+    cut = hash_media(data, effort=Effort.STANDARD)
+    assert hash_media(data).without_border == ()
+    near = [min(distance(f, own) for own in listed) for f in cut.without_border if f.quality >= 50]
+    assert len(near) >= 4
+    assert max(near) <= 20
+    assert cut.query().variants[0].variant == "border-removed"
+    assert hash_media(encoded(shown), effort=Effort.STANDARD).without_border == ()
