@@ -197,7 +197,8 @@ def _overlaps(entries: Entries, query: NearFrames, keys: Sequence[int], shares: 
             break
         by_entry[entry_id].append(near)
         digest_count[entry_id] = count
-    chosen, parts = [], []
+    chosen: list[Overlap] = []
+    parts: list[Overlap] = []
     for entry_id, own in by_entry.items():
         overlap = _overlap(entry_id, own, digest_count[entry_id], query)
         if overlap is not None:

@@ -731,7 +731,8 @@ class _Border:
             return
         factor = min(1.0, _SMALL_SIDE / max(frame.width, frame.height))
         width, height = (max(1, round(side * factor)) for side in (frame.width, frame.height))
-        small = frame.reformat(width, height, "gray", interpolation="AREA", threads=1).to_ndarray()
+        grey = frame.reformat(width, height, "gray", interpolation="AREA", threads=1)
+        small = cast("npt.NDArray[np.uint8]", grey.to_ndarray())
         if (self._shown and self._shown[0][1].shape != small.shape) or len(self._shown) == _AT_ONCE:
             self._cut()
         self._shown.append((offset_ms, small))
