@@ -300,6 +300,15 @@ class TestCommands:
         assert done.exit_code == 1
         assert received in ([], [b""])
 
+    @pytest.mark.parametrize("kind", STREAMED)
+    def test_put_no_mapping_beside_a_device(self, hub: RunningHub, tmp_path: Path, kind: str) -> None:
+        path = tmp_path / "out"
+        with standing(path, kind), read_along(path) as received:
+            done = _run(hub, "export", "--format", "csv", "--hash-set", "nl/known", "--out", str(path))
+        assert done.exit_code == 0, done.stderr
+        assert kind == "device" or received[0]
+        assert "out.mapping.toml" not in names(tmp_path)
+
     @pytest.mark.parametrize("kind", [*REFUSED, *STREAMED])
     def test_a_published_file_replaces_files_alone(self, tmp_path: Path, kind: str) -> None:
         for name in ("held", "public"):

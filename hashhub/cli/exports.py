@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
@@ -71,10 +72,9 @@ def export(
     writer = get_writer(format_)
     settings = settings_of(options, mapping)
     has_out = out != "-"
-    if has_out:
-        check(out, replace=force, taken=TAKEN)
-        if format_ == "csv" and "mapping" not in settings:
-            check(f"{out}.mapping.toml", replace=force, taken=TAKEN)
+    is_file = has_out and (not check(out, replace=force, taken=TAKEN) or Path(out).is_file())
+    if is_file and format_ == "csv" and "mapping" not in settings:  # beside a device nothing is put
+        check(f"{out}.mapping.toml", replace=force, taken=TAKEN)
     if losses is not None:
         check(losses, replace=force, taken=TAKEN, field="losses")
     with (
@@ -101,7 +101,7 @@ def export(
         if not is_refused:
             keep_file()
     reading = ""
-    if has_out and not is_refused:
+    if is_file and not is_refused:
         reading = _reading(report, out, force=force, has_mapping="mapping" in settings)
     _show(session, report, out, recipient, reading, is_refused=is_refused)
     if is_refused:
