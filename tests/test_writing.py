@@ -179,20 +179,12 @@ class TestMechanism:
         assert path.read_bytes() == b"some"
 
 
-_FREE: Final = frozenset(
-    {  # what these rename or write are files of their own, in directories of their own
-        *("writing.py", "places.py", "vault.py", "snapshot.py", "handing.py", "child.py", "apart.py", "result.py"),
-        *(
-            "housekeeping.py",
-            "hub/__init__.py",
-            "backup.py",
-            "extract.py",
-            "workers.py",
-            "scan_state.py",
-            "template.py",
-            "backing.py",
-        ),
-    }
+_FREE: Final = frozenset(  # what these rename or write are files of their own, in directories of their own
+    f"{name}.py"
+    for name in (
+        *("writing", "places", "vault", "snapshot", "handing", "child", "apart", "result", "housekeeping", "backup"),
+        *("hub/__init__", "extract", "workers", "scan_state", "template", "backing", "trying"),
+    )
 )
 
 
