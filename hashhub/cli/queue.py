@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Final
 
 import click
@@ -19,6 +20,7 @@ _WHAT: Final = {
     QueueKind.OVERDUE: "overdue list",
     QueueKind.WEBHOOK_FAILING: "webhook",
     QueueKind.DELETION_PENDING: "deletion",
+    QueueKind.CONFLICT: "conflict",
 }
 
 
@@ -35,8 +37,8 @@ def queue(session: Session, *, contributor: str) -> None:
     """Show what waits for you, and the command that goes on with it.
 
     Quarantined entries by reason, withdrawals that need a second person, objections to your entries, imports that were
-    never finished, and lists that are not renewed as usual. Operators and auditors see it for all contributors, or for
-    CONTRIBUTOR, with what waits for acceptance.
+    never finished, lists that are not renewed as usual, and conflicts that were assigned to you. Operators and auditors
+    see it for all contributors, or for CONTRIBUTOR, with what waits for acceptance.
     """
     with session.connect() as hub:
         items = list(hub.list_queue(contributor))
@@ -90,6 +92,8 @@ def next_commands(item: QueueItem) -> list[str]:
             return [f"hashhub webhook deliveries {item.name}", f"hashhub webhook test {item.name}"]
         case QueueKind.DELETION_PENDING:
             return [f"hashhub hash-set delete {item.name} --dry-run"]
+        case QueueKind.CONFLICT:
+            return [f"hashhub reconcile conflicts list --assignee {shlex.quote(item.reason)}"]
         case QueueKind.OPEN_IMPORT | QueueKind.OVERDUE:
             return [f"hashhub findings {item.hash_set}"]
 

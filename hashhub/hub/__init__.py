@@ -148,7 +148,7 @@ class Hub:
         self.operations = self.reconciliation.operations
         self.outbound = Outbound(config.webhook_allow, config.webhook_deny, config.webhook_ports)
         self.webhooks = Webhooks(store, self.outbound)
-        self.queue = Queue(store, self.renewals, self.webhooks)
+        self.queue = Queue(store, self.renewals, self.webhooks, self.conflicts)
         self.sender = Sender(store, self.outbound, config.webhook_gather_seconds)
 
     @classmethod

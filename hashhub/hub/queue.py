@@ -9,23 +9,26 @@ from typing import TYPE_CHECKING, Final
 from hashhub import cancellation
 from hashhub.errors import NotFound
 from hashhub.hub import access
-from hashhub.model import Principal, QueueItem, QueueKind, Role, now
+from hashhub.model import Conflict, ConflictFilter, ConflictState, Principal, QueueItem, QueueKind, Role, now
 from hashhub.store import WAITING_COUNTED
 
 if TYPE_CHECKING:
+    from hashhub.hub.conflicts import Conflicts
     from hashhub.hub.renewals import Renewals
     from hashhub.hub.webhooks import Webhooks
     from hashhub.store import Store, Waiting
 
 _LATE: Final = 1.0  # age over usual interval from which on a list is told to be overdue
+_CONFLICTS: Final = 1_000  # that are counted; of more it is told that there are more
 _PREPARING: Final = timedelta(minutes=10)  # an import that was opened since is going on
 
 
 class Queue:
     """What waits, looked up where it stands: nothing is kept for it."""
 
-    def __init__(self, store: Store, renewals: Renewals, webhooks: Webhooks) -> None:
+    def __init__(self, store: Store, renewals: Renewals, webhooks: Webhooks, conflicts: Conflicts) -> None:
         self._store = store
+        self._conflicts = conflicts
         self._webhooks = webhooks
         self._renewals = renewals
 
@@ -49,6 +52,7 @@ class Queue:
             *self._overdue(sets),
             *self._failing_webhooks(principal, of),
             *self._pending_deletions(sets),
+            *self._assigned_conflicts(principal, of),
         ]
         if sees_all:
             items += [_item(QueueKind.AWAITS_ACCEPTANCE, line) for line in self._store.waiting.unaccepted(of)]
@@ -114,6 +118,25 @@ class Queue:
                     actor=retention.asked_by,
                     since=retention.ask_time,
                 )
+
+    def _assigned_conflicts(self, principal: Principal, of: str) -> Iterator[QueueItem]:
+        """Yield the conflicts that wait for whom they were given to: one contributor, or, of all, anybody."""
+        wanted = ConflictFilter(states=(ConflictState.ASSIGNED,), assignee=f"contributors/{of}" if of else "")
+        conflicts, more = self._conflicts.list(principal, wanted, _CONFLICTS)
+        by_assignee: dict[str, list[Conflict]] = {}
+        for conflict in conflicts:
+            by_assignee.setdefault(conflict.assignee, []).append(conflict)
+        for assignee, given in by_assignee.items():
+            contributor = assignee.removeprefix("contributors/")
+            yield QueueItem(
+                kind=QueueKind.CONFLICT,
+                contributor=contributor if contributor != assignee else given[0].left.contributor,
+                reason=assignee,
+                count=len(given),
+                is_capped=bool(more),
+                name=given[0].name,
+                since=min((c.update_time for c in given if c.update_time is not None), default=None),
+            )
 
 
 def _item(kind: QueueKind, line: Waiting, *, is_capped: bool = False) -> QueueItem:

@@ -48,7 +48,7 @@ class QueueKind(StrEnum):
     for a second person. OBJECTION: entries that others object to. AWAITS_ACCEPTANCE: what waits for the operator's
     acceptance. OPEN_IMPORT: an import that was never committed. OVERDUE: a list that was not renewed when it usually
     is. WEBHOOK_FAILING: calls of a webhook that do not get through. DELETION_PENDING: a hash set whose deletion waits
-    for a second person.
+    for a second person. CONFLICT: conflicts that were given to somebody.
     """
 
     QUARANTINED = "QUARANTINED"
@@ -59,6 +59,7 @@ class QueueKind(StrEnum):
     OVERDUE = "OVERDUE"
     WEBHOOK_FAILING = "WEBHOOK_FAILING"
     DELETION_PENDING = "DELETION_PENDING"
+    CONFLICT = "CONFLICT"
 
 
 class EntryState(StrEnum):
@@ -269,7 +270,8 @@ class QueueItem(msgspec.Struct, frozen=True, kw_only=True):
     """Something that waits for somebody: what, where, how much of it, and one of the entries or the import concerned.
 
     `hash_set` is `CONTRIBUTOR/SET`, empty where no hash set is meant. `reason`: a reason code, or a review's kind.
-    `is_capped`: there are more than `count`. `since`: how long ago the oldest began, where that is known.
+    `is_capped`: there are more than `count`. `since`: how long ago the oldest began, where that is known. Of conflicts
+    `name` is the first one's, and `reason` to whom they were given.
     """
 
     kind: QueueKind

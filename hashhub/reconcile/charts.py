@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
+from textwrap import wrap
 from typing import Final, NamedTuple
 
 _FONT: Final = 'font-family="system-ui, Segoe UI, Helvetica, Arial, sans-serif"'
@@ -17,7 +18,8 @@ _HUE: Final = "#2f7fa8"  # text of either mode stays legible on it up to _STRONG
 _STRONGEST: Final = 0.5
 _WIDTH: Final = 780
 _CHARACTER: Final = 6.4  # width of one at 12 px, on average
-_LABEL: Final = 40  # characters of a label that are shown; the rest is in its title
+_LABEL: Final = 40  # characters of a label that stand in one line
+_LINE: Final = 14  # pixels from one line of a label to the next
 _DASHES: Final = ("", "7 3", "2 3", "9 3 2 3")
 _REFUSED: Final = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
@@ -80,8 +82,9 @@ def heat_map(
     row_labels = [f"{at}  {name}" if is_square else name for at, name in enumerate(rows, 1)]
     left = _label_width(row_labels)
     width = min(64.0, max(34.0, (_WIDTH - left - 10) / max(1, len(columns))))
-    top, height = 48, 26
-    below = 0 if is_square else 18 * len(columns) + 12
+    top, height = 48, 26 + _more(row_labels)
+    step = 18 + _more(columns)
+    below = 0 if is_square else step * len(columns) + 12
     parts = [
         _text(8, 16, f"rows: {rows_are}; columns: {columns_are}", small=True, whole=True),
     ]
@@ -90,13 +93,14 @@ def heat_map(
         for at, name in enumerate(columns)
     ]
     for at, label in enumerate(row_labels):
-        parts.append(_text(left - 8, top + height * at + 17, label, anchor="end"))
+        parts.append(_text(left - 8, top + height * (at + 0.5) + 4, label, anchor="end"))
         for column in range(len(columns)):
             cell = cells.get((at, column), Cell("", None, ""))
             parts.append(_cell(left + width * column, top + height * at, width, height, cell))
     if not is_square:
         parts += [
-            _text(left, top + height * len(rows) + 22 + 18 * at, f"{at + 1}  {name}") for at, name in enumerate(columns)
+            _text(left, top + height * len(rows) + 22 + (step - 18) / 2 + step * at, f"{at + 1}  {name}")
+            for at, name in enumerate(columns)
         ]
     wide = [_CHARACTER * len(rows_are + columns_are) + 120, left + (0 if is_square else _label_width(columns))]
     size = (max([left + width * len(columns) + 10, *wide]), top + height * len(rows) + 10 + below)
@@ -106,7 +110,8 @@ def heat_map(
 
 def intervals(title: str, rows: Sequence[Interval], *, low: float, high: float, marks: Sequence[float]) -> str:
     """Return points with their intervals on one scale from `low` to `high`; what lies outside ends at its edge."""
-    left, right, top, height = _label_width([row.label for row in rows]), 230, 34, 28
+    labels = [row.label for row in rows]
+    left, right, top, height = _label_width(labels), 230, 34, 28 + _more(labels)
     width = _WIDTH - left - right
 
     def place(value: float) -> float:
@@ -133,17 +138,18 @@ def intervals(title: str, rows: Sequence[Interval], *, low: float, high: float, 
 
 def bars(title: str, rows: Sequence[Bar]) -> str:
     """Return a bar for each row, the longest filling the width, with its number behind it."""
-    left, right, top, height = _label_width([row.label for row in rows]), 90, 8, 26
+    labels = [row.label for row in rows]
+    left, right, top, height = _label_width(labels), 90, 8, 26 + _more(labels)
     most = max((row.number for row in rows), default=0) or 1
     parts = []
     for at, row in enumerate(rows):
         y, width = top + height * at, (_WIDTH - left - right) * row.number / most
-        parts.append(_text(left - 8, y + 17, row.label, anchor="end"))
+        parts.append(_text(left - 8, y + height / 2 + 4, row.label, anchor="end"))
         parts.append(
             f'<rect x="{left:.1f}" y="{y + 4}" width="{width:.1f}" height="{height - 8}" fill="{_HUE}" '
             f'fill-opacity="{_STRONGEST}" stroke="currentColor" stroke-width="0.6"/>'
         )
-        parts.append(_text(left + width + 8, y + 17, f"{row.number:,}"))
+        parts.append(_text(left + width + 8, y + height / 2 + 4, f"{row.number:,}"))
     return _svg(title, f"{len(rows)} bars.", (_WIDTH, top + height * len(rows) + 8), parts)
 
 
@@ -174,7 +180,7 @@ def lines(title: str, places: Sequence[str], series: Mapping[str, Sequence[float
     )
     label_y, last = {}, float("-inf")
     for y, name in ends:
-        last = max(y, last + 15)
+        last = max(y, last + 15 + _more(list(series)))
         label_y[name] = last
     for number, (name, values) in enumerate(series.items()):
         dash = _DASHES[number % len(_DASHES)]
@@ -202,6 +208,16 @@ def _svg(title: str, described: str, size: tuple[float, float], parts: Sequence[
     )
 
 
+def _lines_of(text: str) -> list[str]:
+    """Return a label in lines: all of it, for what is cut cannot be read on paper."""
+    return wrap(text, _LABEL) or [text]
+
+
+def _more(labels: Sequence[str]) -> int:
+    """Return how much higher a row must be than for labels of one line."""
+    return _LINE * (max((len(_lines_of(label)) for label in labels), default=1) - 1)
+
+
 def _label_width(labels: Sequence[str]) -> float:
     return 24 + _CHARACTER * min(_LABEL, max((len(label) for label in labels), default=0))
 
@@ -217,11 +233,12 @@ def _text(
     bold: bool = False,
     whole: bool = False,
 ) -> str:
-    shown = text if whole or len(text) <= _LABEL else text[: _LABEL - 1] + "…"
-    title = title or (text if shown != text else "")
+    lines = [text] if whole else _lines_of(text)
+    y -= _LINE / 2 * (len(lines) - 1)
     style = ' font-size="11" fill-opacity="0.85"' * small + ' font-weight="600"' * bold
     inside = f"<title>{plain(title)}</title>" if title else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{style}>{inside}{plain(shown)}</text>'
+    shown = plain(lines[0]) + "".join(f'<tspan x="{x:.1f}" dy="{_LINE}">{plain(line)}</tspan>' for line in lines[1:])
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{style}>{inside}{shown}</text>'
 
 
 def _cell(x: float, y: float, width: float, height: float, cell: Cell) -> str:

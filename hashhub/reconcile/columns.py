@@ -16,7 +16,7 @@ from typing import Final
 
 from hashhub.schemes.dimensions import DIMENSIONS
 
-FORMAT: Final = 1  # of the manifest and the columns; a reader refuses another
+FORMAT: Final = 2  # of the manifest and the columns; a reader refuses another
 BLOCK_BITS: Final = 18  # a block holds the entries whose ids have the same bits above these
 
 DIGEST_COLUMNS: Final[dict[str, str]] = {
@@ -32,6 +32,7 @@ DIGEST_COLUMNS: Final[dict[str, str]] = {
     "is_unclassified": "boolean; true: its source could have classified it and did not, so only the listing is known",
     "revision": "int64, of the last change to the entry",
     "create_time": "timestamp in UTC, when the entry's import was committed",
+    "stated_time": "timestamp in UTC, the source's own time of the item; without one, create_time",
     **{
         f"d_{name}": "int64, bits of the values that remain possible (dimensions.parquet); 0: nothing is stated"
         for name in DIMENSIONS

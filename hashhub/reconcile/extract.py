@@ -38,7 +38,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hashes import ALGORITHMS
-from hashhub.model import Classification, Contributor, EntryState, HashSet, now
+from hashhub.model import Classification, Contributor, Definition, EntryState, HashSet, now
 from hashhub.reconcile.columns import BLOCK_BITS, DIGEST_COLUMNS, FORMAT, HASH_SET_COLUMNS, bits_of
 from hashhub.schemes.dimensions import DIMENSIONS
 from hashhub.store import Position
@@ -85,7 +85,8 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What an extract is: of which database, at which revision (with the history's head there), in which files.
 
-    It has what stood at `revision`. Something that was taken back a moment later may be missing already.
+    `schemes`: those that were put into the store, in an extract that was handed over. It has what stood at `revision`.
+    Something that was taken back a moment later may be missing already.
     """
 
     format: int
@@ -94,6 +95,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     head: str
     create_time: datetime
     files: tuple[File, ...]
+    schemes: tuple[Definition, ...] = ()
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -373,6 +375,7 @@ class _Rows:
         )
         imports, made = np.unique(column("imports"), return_inverse=True)
         times = [self._store.extracting.commit_of(key)[1] for key in imports.tolist()]
+        committed = pa.array(times, pa.timestamp("ms", "UTC")).take(pa.array(made))
         columns = {
             "entry": pa.array(ids[order]),
             "hash_set": always(self._hash_set),
@@ -383,7 +386,10 @@ class _Rows:
             "digest": binary,
             "revision": pa.array(column("revisions")),
             "is_unclassified": pa.array(column("is_unclassified")),
-            "create_time": pa.array(times, pa.timestamp("ms", "UTC")).take(pa.array(made)),
+            "create_time": committed,
+            "stated_time": committed
+            if parts[0][0].stated_times is None
+            else pa.array(column("stated_times"), pa.timestamp("ms", "UTC")),
             **self._stated.columns(column("classifications")),
         }
         return pa.table([columns[name] for name in DIGEST_COLUMNS], schema=self.schema)
@@ -440,6 +446,7 @@ def _digest_schema() -> Any:
         "digest": pa.binary(),
         "is_unclassified": pa.bool_(),
         "create_time": pa.timestamp("ms", "UTC"),
+        "stated_time": pa.timestamp("ms", "UTC"),
         "d_legal_status": pa.list_(pa.string()),
     }
     return pa.schema([(name, types.get(name, pa.int64())) for name in DIGEST_COLUMNS])
@@ -631,6 +638,7 @@ _SQL_TYPES: Final = {
         "digest": "BLOB",
         "is_unclassified": "BOOLEAN",
         "create_time": "TIMESTAMPTZ",
+        "stated_time": "TIMESTAMPTZ",
         "d_legal_status": "VARCHAR[]",
     }.get(name, "BIGINT" if name == "revision" or name.startswith("d_") else "VARCHAR")
     for name in DIGEST_COLUMNS

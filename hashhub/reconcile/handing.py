@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from hashhub.cancellation import check
+from hashhub.model import Definition
 from hashhub.reconcile.extract import MANIFEST, missing
 from hashhub.reconcile.tasks import ExtractMade
 from hashhub.reconcile.tasks import File as Handed
@@ -30,8 +31,11 @@ def hand_over(
     hash_sets: Collection[str] | None,
     left_out: tuple[str, ...],
     progress: Progress,
+    defined: Sequence[Definition] = (),
 ) -> ExtractMade:
-    """Put the extract's part for these hash sets (None: all) into a new directory. Raises FailedPrecondition."""
+    """Put the extract's part for these hash sets (None: all) into a new directory, with the schemes that were put into
+    the store. Raises FailedPrecondition.
+    """
     from hashhub.reconcile.work import digest_of, mapped
 
     with mapped():
@@ -51,7 +55,10 @@ def hand_over(
                 files.append(file)
             else:
                 files.append(_only(extract.directory / file.path, directory, frozenset(hash_sets), file))
-        manifest = msgspec.structs.replace(extract.manifest, files=tuple(sorted(files, key=lambda f: f.path)))
+        # What they say, and not who put them or answers for them.
+        said = tuple(Definition(kind=d.kind, id=d.id, version=d.version, text=d.text) for d in defined)
+        ordered = tuple(sorted(files, key=lambda f: f.path))
+        manifest = msgspec.structs.replace(extract.manifest, files=ordered, schemes=said)
         content = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
         (directory / MANIFEST).write_bytes(content)
         handed = [Handed(path=f.path, sha256=f.digest, size=f.size) for f in manifest.files]

@@ -258,7 +258,7 @@ def components(left: NDArray[np.int64], right: NDArray[np.int64]) -> tuple[NDArr
 
 def _fetch(connection: Any, contributors: tuple[str, ...], takes_from: Mapping[str, tuple[str, ...]]) -> Items:
     connection.execute(
-        "CREATE TEMP TABLE spoken AS SELECT entry, item, code, scheme, value, create_time, "  # noqa: S608 - ours
+        "CREATE TEMP TABLE spoken AS SELECT entry, item, code, scheme, value, stated_time, "  # noqa: S608 - ours
         + ", ".join(f"d_{name}::USMALLINT AS d_{name}" for name in COMPARED)
         + ", d_legal_status FROM exact JOIN members USING (entry, algorithm)"
     )
@@ -267,9 +267,9 @@ def _fetch(connection: Any, contributors: tuple[str, ...], takes_from: Mapping[s
         "FROM (SELECT item FROM spoken GROUP BY item HAVING min(code) <> max(code))"
     )
     connection.execute(
-        "CREATE TEMP TABLE quarters AS SELECT create_time, "
-        "(year(create_time AT TIME ZONE 'UTC') * 4 + quarter(create_time AT TIME ZONE 'UTC') - 1)::SMALLINT AS quarter "
-        "FROM (SELECT DISTINCT create_time FROM spoken)"
+        "CREATE TEMP TABLE quarters AS SELECT stated_time, "
+        "(year(stated_time AT TIME ZONE 'UTC') * 4 + quarter(stated_time AT TIME ZONE 'UTC') - 1)::SMALLINT AS quarter "
+        "FROM (SELECT DISTINCT stated_time FROM spoken)"
     )
     by_dimension = {name: _statements(connection, name) for name in COMPARED}
     by_dimension |= _legal_statements(connection)
@@ -287,7 +287,7 @@ def _fetch(connection: Any, contributors: tuple[str, ...], takes_from: Mapping[s
 def _statements(connection: Any, dimension: str) -> Statements:
     rows = connection.execute(
         f"SELECT number, code, d_{dimension} AS bits, quarter FROM spoken JOIN numbered USING (item) "  # noqa: S608
-        f"JOIN quarters USING (create_time) WHERE d_{dimension} <> 0"
+        f"JOIN quarters USING (stated_time) WHERE d_{dimension} <> 0"
     ).fetchnumpy()
     return _merged(rows, _masks_of_bits(dimension)[_plain(rows["bits"], np.int64)])
 
@@ -308,7 +308,7 @@ def _legal_statements(connection: Any) -> dict[str, Statements]:
         "SELECT number, code, quarter, entry, split_part(law, ':', 1) AS jurisdiction, "  # noqa: S608 - our own text
         f"bit_or(CASE split_part(law, ':', 2) WHEN '{_LEGAL[0]}' THEN 1 WHEN '{_LEGAL[1]}' THEN 2 ELSE 3 END) AS bits "
         "FROM (SELECT *, unnest(d_legal_status) AS law FROM spoken) JOIN numbered USING (item) "
-        "JOIN quarters USING (create_time) GROUP BY number, code, quarter, entry, jurisdiction"
+        "JOIN quarters USING (stated_time) GROUP BY number, code, quarter, entry, jurisdiction"
     ).fetchnumpy()
     bits = _plain(rows["bits"], np.int64).astype(np.uint16)
     bits[bits == 3] = 0  # noqa: PLR2004 - both: nothing is said

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
+from hashhub.model import Severity
 from hashhub.reconcile import charts
 from hashhub.reconcile.charts import Bar, Cell, Interval, plain
 from hashhub.reconcile.results import (
@@ -184,7 +185,9 @@ def _summary(
         said.append("Conflicts were not counted.")
     elif conflicts.counts:
         total = sum(c.count for c in conflicts.counts)
+        high = sum(c.count for c in conflicts.counts if c.severity == Severity.HIGH)
         said.append(f"{_number(total, 'conflict')} between them {_are(total)} not resolved.")
+        said.append(f"{f'{high:,}' if high else 'None'} of these {_are(high)} of high severity.")
     else:
         said.append("No conflict between them is open.")
     if agreement is None:
@@ -248,11 +251,14 @@ def _overlap_in_short(overlap: Overlap, names: Mapping[str, str]) -> str:
 
 
 def _agreement_in_short(agreement: Agreement) -> str:
-    first = agreement.dimensions[0]
     words = f"Several contributors classified {_number(agreement.items, 'item')}."
-    if first.alpha is None:
-        return f"{words} {_dimension(first.dimension)}: {_UNDEFINED}"
+    if agreement.dimensions[0].alpha is None:
+        words += f" {_dimension(agreement.dimensions[0].dimension)}: {_UNDEFINED}"
     defined = [d for d in agreement.dimensions if d.alpha is not None]
+    if not defined:
+        return words
+    first = next((d for d in defined if d.dimension == "verdict"), defined[0])
+    first = first if agreement.dimensions[0].alpha is None else agreement.dimensions[0]
     worst = min(defined, key=lambda d: d.alpha if d.alpha is not None else 1.0)
     words += f" Krippendorff's alpha for {_dimension(first.dimension).lower()} is {_alpha(first)}."
     if first.alpha == 1.0:
@@ -340,11 +346,13 @@ def _conflicts(conflicts: ConflictSummary | None, names: Mapping[str, str]) -> s
     people = sorted({name for pair in by_pair for name in pair})
     parts = [
         _figure(
-            charts.bars("Conflicts by kind", [Bar(_cut(kind), count) for kind, count in _most_first(by_kind)]),
+            charts.bars("Conflicts by kind", [Bar(_words(kind), count) for kind, count in _most_first(by_kind)]),
             "A conflict is two statements about one item that cannot both hold. Statements that are only less precise "
             "than others are none.",
         ),
-        _table("By severity", ["severity", "#conflicts"], [[s, _n(count)] for s, count in _most_first(by_severity)]),
+        _table(
+            "By severity", ["severity", "#conflicts"], [[_words(s), _n(count)] for s, count in _most_first(by_severity)]
+        ),
     ]
     if len(people) <= MAX_MATRIX:
         labels, most = [_shown(name, names) for name in people], max(by_pair.values())
@@ -360,7 +368,7 @@ def _conflicts(conflicts: ConflictSummary | None, names: Mapping[str, str]) -> s
             )
         )
     rows = [
-        [_shown(c.left, names), _shown(c.right, names), c.kind, c.severity, _n(c.count)]
+        [_shown(c.left, names), _shown(c.right, names), _words(c.kind), _words(c.severity), _n(c.count)]
         for c in sorted(conflicts.counts, key=lambda c: (-c.count, c.left, c.right, c.kind, c.severity))
     ]
     parts.append(_table("By pair, kind and severity", ["between", "and", "kind", "severity", "#conflicts"], rows))
@@ -706,6 +714,10 @@ def _shown(name: str, names: Mapping[str, str]) -> str:
 
 def _unique(label: str, name: str) -> str:
     return label if name in label else f"{label} ({name})"
+
+
+def _words(code: str) -> str:
+    return _cut(code.replace("_", " ").lower())
 
 
 def _dimension(name: str) -> str:

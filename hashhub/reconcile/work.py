@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import combinations, groupby, islice
 from pathlib import Path
@@ -20,7 +20,7 @@ import msgspec
 
 from hashhub import schemes
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
-from hashhub.model import DefinitionKind, Reliability
+from hashhub.model import Definition, DefinitionKind, Reliability
 from hashhub.reconcile import tasks
 from hashhub.reconcile.results import By, ConflictSummary, Crosswalk, CrosswalkLine, LeftOut, Link, Progress
 from hashhub.reconcile.tasks import Task
@@ -91,6 +91,7 @@ def work(job: Job, progress: Progress) -> tasks.Response:
             left_out=job.left_out,
             names=names,
             conflicts=job.conflicts,
+            defined=defined,
         )
 
 
@@ -109,11 +110,13 @@ def compute(
     left_out: tuple[str, ...] = (),
     names: Mapping[str, str] | None = None,
     conflicts: ConflictSummary | None = None,
+    defined: Sequence[Definition] = (),
 ) -> tasks.Response:
     """Do what is asked over an extract; `out`: an existing directory, for rows and files. Raises HashHubError.
 
     `hash_sets`: those that an extract is restricted to, None: it is whole. `left_out`: told with an extract. `names`:
     display names of contributors, for people. `conflicts`: what a report tells of them; None: nothing is known.
+    `defined`: the schemes that were put into the store, for whoever reads an extract elsewhere.
     """
     extract, unheard = _choose(task, extract) if isinstance(task, tasks.Compare) else (extract, ())
     # Each is loaded only where it is asked for: some load the matcher's libraries.
@@ -121,7 +124,7 @@ def compute(
         case tasks.ExtractEntries():
             from hashhub.reconcile import handing
 
-            return handing.hand_over(extract, out / tasks.FILES, hash_sets, left_out, progress)
+            return handing.hand_over(extract, out / tasks.FILES, hash_sets, left_out, progress, defined)
         case tasks.ComputeOverlap():
             from hashhub.reconcile import overlap
 

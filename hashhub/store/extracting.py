@@ -6,7 +6,8 @@ No Entry is built; a page of rows becomes a few arrays, as in `comparison`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from hashhub.store.database import Database, Row
 from hashhub.store.entries import Entries
 from hashhub.store.idset import IdSet
 from hashhub.store.outstanding import Outstanding
-from hashhub.store.packing import columns_of, cut, unpack_reasons
+from hashhub.store.packing import columns_of, cut, unpack_details, unpack_reasons
 from hashhub.store.resources import key_of_set
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, STAGED
 
@@ -38,7 +39,8 @@ class StandingEntries(NamedTuple):
     ids, revisions (of the last change), imports (keys) and classifications (keys; 0: none): int64[n]; is_active:
     bool[n], the others are QUARANTINED; is_unclassified: bool[n], their source could have classified them and did not;
     hashes: algorithm, which entries (int64[k], places in the columns) and their digests (uint8[k, digest_bytes]), in
-    pieces.
+    pieces; stated_times: milliseconds, the source's own time of each where it has one that is not later than its
+    import, otherwise that of the import (None: of all), int64[n].
     """
 
     ids: NDArray[np.int64]
@@ -48,6 +50,7 @@ class StandingEntries(NamedTuple):
     imports: NDArray[np.int64]
     classifications: NDArray[np.int64]
     hashes: Sequence[tuple[str, NDArray[np.int64], NDArray[np.uint8]]]
+    stated_times: NDArray[np.int64] | None = None
 
 
 class ChangedIds(NamedTuple):
@@ -89,7 +92,7 @@ class Extracting:
         set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         columns = (
             'e.id, e.state, e.classification, e.hashes, e.update_revision, e."import", e.expire_time, e.reasons, '
-            "(SELECT outstanding FROM metadata)"
+            "(SELECT outstanding FROM metadata), e.details"
         )
         for rows in self._db.standing_pages(columns, set_key, after=first - 1, before=last + 1, page=_PAGE):
             yield self._standing(rows, revision)
@@ -149,6 +152,7 @@ class Extracting:
                 for code, digests in columns_of(shape, matrix)
                 if code != FRAMES.code
             ],
+            stated_times=np.fromiter((_stated_time(row[9], self._imports[row[5]][1]) for row in rows), np.int64, count),
         )
 
     def _read_imports(self, keys: set[int]) -> None:
@@ -159,3 +163,12 @@ class Extracting:
         )
         for key, revision, time in self._db.by_keys(sql, "int8", (), sorted(keys)):
             self._imports[key] = revision, s.from_millis(time)
+
+
+def _stated_time(details: bytes | None, committed: datetime) -> int:
+    time = committed
+    if details and (text := unpack_details(details)["source_time"]):
+        with suppress(ValueError):  # whatever the source writes is kept
+            own = datetime.fromisoformat(text)
+            time = min(own if own.tzinfo else own.replace(tzinfo=UTC), committed)
+    return s.to_millis(time)

@@ -44,6 +44,7 @@ class ListedEntry(msgspec.Struct, frozen=True, kw_only=True):
     value: str | None = None
     state: EntryState = EntryState.ACTIVE
     create_time: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    stated_time: datetime | None = None
 
 
 def synthetic_digest(algorithm: str, text: str) -> bytes:
@@ -115,6 +116,7 @@ def _row(number: int, entry: ListedEntry, algorithm: str, text: str, jurisdictio
         "is_unclassified": False,
         "revision": number,
         "create_time": entry.create_time,
+        "stated_time": entry.stated_time or entry.create_time,
     }
     for dimension in DIMENSIONS:
         values = possible(dimension, entry.dimensions[dimension]) if dimension in entry.dimensions else ()

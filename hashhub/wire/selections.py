@@ -192,6 +192,8 @@ def _entry(name: str) -> str:
 
 
 def _example_name(item: QueueItem) -> str:
+    if item.kind is QueueKind.CONFLICT and "/" not in item.name:
+        return names.conflict_name(item.name)
     if item.kind is QueueKind.WEBHOOK_FAILING and "/" in item.name:
         return names.resource_name("Webhook", item.name)
     kinds = {1: "Contributor", 2: "HashSet", 3: "Import" if item.kind is QueueKind.OPEN_IMPORT else "Entry"}

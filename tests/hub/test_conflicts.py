@@ -38,6 +38,7 @@ from hashhub.model import (
     Marking,
     Principal,
     Purpose,
+    QueueKind,
     Reliability,
     Severity,
     Unclassified,
@@ -468,6 +469,32 @@ def test_others_withdrawn_statements_do_not_go_out_again(room: Room) -> None:
     assert "harmless" not in told.why
     assert told.ended_by == "WITHDRAWN"
     assert room.hub.conflicts.get(AUDITOR, name).right.statements[0].value == "harmless"
+
+
+def test_one_is_in_the_queue_of_whom_it_was_given_to(any_room: Room) -> None:
+    desk = any_room
+    desk.set("alpha/list")
+    desk.set("beta/list")
+    for n in (1, 2):
+        desk.state("alpha/list", n, "csam")
+        desk.state("beta/list", n, "harmless")
+    first, second = (c.name for c in desk.conflicts())
+
+    def waits(who: Principal, contributor: str = "") -> list[tuple[str, str, int, str]]:
+        items = desk.hub.queue.list(who, contributor)
+        return [(x.contributor, x.reason, x.count, x.name) for x in items if x.kind is QueueKind.CONFLICT]
+
+    assert waits(OPERATOR) == waits(writer("beta")) == []
+    for name in (first, second):
+        desk.hub.conflicts.assign(OPERATOR, name, "contributors/beta")
+    given = [("beta", "contributors/beta", 2, first)]
+    assert waits(writer("beta")) == waits(OPERATOR) == waits(AUDITOR, "beta") == given
+    assert waits(writer("alpha")) == waits(AUDITOR, "alpha") == []
+    desk.hub.conflicts.assign(OPERATOR, second, "Ann at the desk")
+    assert ("alpha", "Ann at the desk", 1, second) in waits(OPERATOR)
+    assert waits(writer("beta")) == [("beta", "contributors/beta", 1, first)]
+    desk.hub.conflicts.resolve(OPERATOR, first, ConflictReason.LEFT_STANDING, "seen")
+    assert waits(writer("beta")) == []
 
 
 def test_what_people_say_is_told_to_whom_it_concerns(room: Room) -> None:

@@ -41,6 +41,7 @@ from hashhub.model import (
 )
 from hashhub.reconcile import apart, tasks
 from hashhub.reconcile.extract import Extract
+from hashhub.reconcile.local import ask
 from hashhub.reconcile.results import By, Engine, Overlap, Progress
 from hashhub.reconcile.work import Job, work
 from hashhub.store import events
@@ -633,3 +634,11 @@ def test_a_report_tells_conflicts_and_crosswalks_of_schemes_that_were_put(open_h
     assert "ours@2014" in page
     assert "data:image/svg+xml" in page
     assert "were not computed" not in page
+    # An extract takes them along, and nobody's name with them.
+    operation = hub.reconciliation.start(ada, tasks.ExtractEntries())
+    hub.operations.round()
+    directory, out = hub.operations.directory(operation.id) / tasks.FILES, tmp_path / "out"
+    out.mkdir()
+    assert [(d.name, d.actor) for d in Extract.open(directory).manifest.schemes] == [("ours@2014", "")]
+    ask(tasks.WriteReport(), directory, out, progress=lambda *_: None)
+    assert "ours@2014 and vic-us" in (out / tasks.FILES / "report.html").read_text("utf-8")

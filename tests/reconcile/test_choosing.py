@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.model import Reliability
 from hashhub.reconcile import tasks
 from hashhub.reconcile.extract import Extract
-from hashhub.reconcile.results import Agreement, Gap, LeftOut, Overlap
+from hashhub.reconcile.results import Agreement, ConflictCount, ConflictSummary, Gap, LeftOut, Overlap
 from hashhub.reconcile.work import compute
 from hashhub.testing.extracts import ListedEntry, ListedSet, write_extract
 
@@ -120,3 +121,41 @@ def test_the_report_says_so_and_when(flooded: Extract, tmp_path: Path) -> None:
     assert "flood" not in page.partition("<main>")[2]
     at = flooded.manifest.create_time
     assert f"as it was on {at.day} {at:%B %Y}" in page
+
+
+def test_drift_goes_by_the_sources_own_time(tmp_path: Path) -> None:
+    def in_may(contributor: str, item: int) -> ListedEntry:
+        return msgspec.structs.replace(says(contributor, item, "csam"), stated_time=datetime(2019, 5, 1, tzinfo=UTC))
+
+    entries = [says(name, n, "csam") for name in "ab" for n in range(30)]
+    entries += [in_may(name, n) for name in "ab" for n in range(30, 60)]
+    agreement: Agreement = ask(tasks.ComputeAgreement(), write_extract(tmp_path / "x", SETS, entries), tmp_path / "out")
+    assert {d.period for d in agreement.drift} == {"2026-Q1", "2019-Q2"}
+
+
+def test_the_first_sentences_tell_what_can_be_told(tmp_path: Path) -> None:
+    """Nobody could differ about the first dimension: then the verdict's figure and the gravest conflicts are told."""
+    entries = [
+        msgspec.structs.replace(
+            says(name, n, VALUES[(n + (n % 7 == k)) % 3]),
+            dimensions={"age_band": ("prepubescent",), "verdict": (VALUES[(n + (n % 7 == k)) % 3],)},
+        )
+        for k, name in enumerate("ab")
+        for n in range(60)
+    ]
+    extract = write_extract(tmp_path / "x", SETS[:2], entries)
+    out = tmp_path / "out"
+    out.mkdir()
+    counts = tuple(
+        ConflictCount(kind="BENIGN_AGAINST_HARMFUL", severity=severity, left="a", right="b", count=n)
+        for severity, n in (("HIGH", 4), ("LOW", 3))
+    )
+    conflicts = ConflictSummary(revision=7, counts=counts)
+    compute(tasks.WriteReport(), extract, out, lambda *_: None, schemes.load(), conflicts=conflicts)
+    page = (out / tasks.FILES / "report.html").read_text()
+    short = page.partition("<nav")[0]
+    assert "Age band: Alpha is not defined" in short
+    assert "alpha for verdict is 0." in short
+    assert "7 conflicts between them are not resolved.</p><p>4 of these are of high severity." in short
+    assert "benign against harmful" in page
+    assert "BENIGN_AGAINST" not in page

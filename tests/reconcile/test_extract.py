@@ -147,6 +147,7 @@ def test_each_row_says_what_the_store_says(filled: Store, fill: Filler, here: Pa
                 "is_unclassified": "UNCLASSIFIED" in e.reasons,
                 "revision": e.update_revision,
                 "create_time": times[f"{e.contributor}/{e.hash_set}"],
+                "stated_time": times[f"{e.contributor}/{e.hash_set}"],
                 **mask,
                 "d_legal_status": list(stated.dimensions["legal_status"]) if stated else [],
             }
