@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from binascii import a2b_base64, a2b_hex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import IntEnum
 from functools import cache
@@ -32,7 +32,7 @@ from hashhub.columns import RecordColumns
 from hashhub.errors import InvalidArgument, Reason, Violation
 from hashhub.hashes import ALGORITHMS, Hash, HashError
 from hashhub.hygiene import Code
-from hashhub.model import Entry, HashFault, HashSet, Record, Reject
+from hashhub.model import Entry, HashFault, HashSet, Marking, Record, Reject
 from hashhub.schemes import Scheme
 
 GROUP: Final = "hashhub.connectors"  # of entry points that connectors are registered in
@@ -40,6 +40,10 @@ WRITER_GROUP: Final = "hashhub.writers"  # of entry points that writers are regi
 HEAD_BYTES: Final = 64 * 1024  # of a file, which `detect` is shown
 # Bytes. A longer "line" or field is no line of any supported format, and must not fill memory.
 MAX_LINE: Final = 1 << 20
+_NAMES_TOLD: Final = 100  # of fields that are left out
+_NAME_SHOWN: Final = 120  # characters of one
+SAYS_NOTHING: Final[tuple[object, ...]] = (None, "", [], {})
+"""Values by which a field says nothing."""
 _Format = TypeVar("_Format")
 
 # A tag `purpose:csam`, `purpose:exploitative` or `purpose:benign` is what the source itself says of all its items. The
@@ -48,6 +52,12 @@ _Format = TypeVar("_Format")
 PURPOSE_TAG: Final = "purpose:"
 # Intimate pictures of adults, shared without consent: the purpose of no hash set, so that they wait in each of them.
 NCII_TAG: Final = "purpose:ncii"
+
+
+_Read = TypeVar("_Read")
+_Made = TypeVar("_Made")
+Known = Mapping[str, "Known | None"]
+"""The fields that are read of an object, and of those in it; None: the value is read as it is."""
 
 
 class Option(msgspec.Struct, frozen=True):
@@ -78,7 +88,7 @@ class Connector(Protocol):
 
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
         """Yield one Record or Reject for each item of `source`, streaming; besides, a `partial` where the source says
-        it is incomplete.
+        it is incomplete. A generator that leaves fields out returns LeftOut.
 
         Raises MalformedSource where the source cannot be read any further, InvalidArgument for a wrong option.
         """
@@ -93,6 +103,15 @@ class ColumnReader(Protocol):
         """Yield what `read` yields, in the same order; any number of Records that follow each other may come as
         columns (`hashhub.columns`). Raises as `read`.
         """
+        ...
+
+
+@runtime_checkable
+class HasTerms(Protocol):
+    """What a connector offers beside `Connector` when its format states the terms under which items may be used."""
+
+    def terms(self, source: BinaryIO) -> tuple[Marking, ...]:
+        """Return the terms that the source states, each a floor for those of the hash set. Raises MalformedSource."""
         ...
 
 
@@ -317,6 +336,64 @@ def partial(position: str, detail: str) -> Reject:
     It stands for no item: the report notes it, and an import that was to replace the hash set is refused.
     """
     return Reject(position, Code.PARTIAL_SOURCE.value, detail)
+
+
+class LeftOut:
+    """Counts by name the fields of a source that are not kept.
+
+    A connector keeps a list of known fields. It calls `see` or `beyond` with what it meets besides, and returns this at
+    the end of `read`, so that nothing is left out in silence.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def see(self, name: str, times: int = 1) -> None:
+        """Count a field. Names may be anything: they are shortened, made printable, and beyond a hundred told as
+        one.
+        """
+        if not times:
+            return
+        if name not in self._counts:
+            name = "".join(c if c.isprintable() else "\ufffd" for c in name[:_NAME_SHOWN]).strip() or "without a name"
+            if name not in self._counts and len(self._counts) >= _NAMES_TOLD:
+                name = "of further names"
+        self._counts[name] = self._counts.get(name, 0) + times
+
+    def beyond(self, value: object, known: Known, path: str = "") -> None:
+        """Count what an object, or each one of an array, says in fields that `known` does not have. What is null or
+        empty says nothing.
+        """
+        for one in value if isinstance(value, list) else (value,):
+            for key, inside in one.items() if isinstance(one, dict) else ():
+                if key not in known:
+                    if inside not in SAYS_NOTHING:
+                        self.see(path + key)
+                elif (below := known[key]) is not None:
+                    self.beyond(inside, below, f"{path}{key}.")
+
+    def told(self) -> Iterator[Reject]:
+        """Yield what tells the hub of each field, in the order in which they were met. They stand for no items."""
+        for name, times in self._counts.items():
+            detail = f"left out {times:,} time{'s' * (times != 1)}: hashhub keeps no such field"
+            yield Reject(f"field {name}", Code.FIELD_LEFT_OUT.value, detail)
+
+
+Items = Generator[Record | Reject, None, LeftOut]
+"""What `read` of a connector gives that says what it left out."""
+
+
+def each(items: Iterable[_Read], make: Callable[[_Read], Iterable[_Made]]) -> Generator[_Made, None, LeftOut | None]:
+    """Yield what `make` gives of each item, and return what was left out, where `items` are of a generator that says
+    so.
+    """
+    iterator = iter(items)
+    while True:
+        try:
+            one = next(iterator)
+        except StopIteration as end:
+            return end.value if isinstance(end.value, LeftOut) else None
+        yield from make(one)
 
 
 def read_hash(label: str, text: str) -> Hash | HashFault:

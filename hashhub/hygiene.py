@@ -78,6 +78,10 @@ class Code(StrEnum):
             "set."
         ),
     )
+    FIELD_LEFT_OUT = (
+        "FIELD_LEFT_OUT",
+        "The source has a field of this name, which hashhub does not keep: nothing of it was stored.",
+    )
     TERMS_STATED = (
         "TERMS_STATED",
         "The source states handling terms of its items; they are noted, and those of the hash set hold.",
@@ -180,6 +184,10 @@ class Code(StrEnum):
         "The item states no opinion, which says nothing about what it is, and never that it is harmless.",
     )
     NO_ENTRY = "NO_ENTRY", "The item is only an opinion, and the hash set has no entry that it is about."
+
+
+ABOUT_SOURCE: Final = frozenset({Code.PARTIAL_SOURCE, Code.FIELD_LEFT_OUT})
+"""Reasons of a Reject that stands for no item: it is noted."""
 
 
 class Inspection(msgspec.Struct, frozen=True):

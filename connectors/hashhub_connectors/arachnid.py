@@ -13,7 +13,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO, Final
 
-from hashhub.connector import PURPOSE_TAG, Certainty, Guess, Option, check_options
+from hashhub.connector import (
+    PURPOSE_TAG,
+    SAYS_NOTHING,
+    Certainty,
+    Guess,
+    Items,
+    Known,
+    LeftOut,
+    Option,
+    check_options,
+)
 from hashhub.model import Action, HashFault, Record, RecordReview, Reject, ReviewKind
 from hashhub_connectors import items
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
@@ -30,6 +40,7 @@ _MATCHES: Final = {"exact": "exact match", "near": "near match"}
 _DIGESTS: Final = (("SHA1", "sha1_base32"), ("SHA256", "sha256_hex"))
 _MEDIA: Final = frozenset({"classification", "match_type", "size_bytes", *(key for _, key in _DIGESTS)})
 _READ: Final = _MEDIA - {"size_bytes"}
+_ANSWER: Final[Known] = dict.fromkeys(("classification", "match_type"))
 _EXPECTED: Final = (
     "expected an answer of Arachnid Shield: an object with scanned_hashes, or one with sha1_base32, sha256_hex and "
     "classification, or an array of such objects"
@@ -60,16 +71,17 @@ class Arachnid:
                 )
         return None
 
-    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
         """Yield one Record that is only a review, or one Reject, for each hash or media item of the answers.
 
         Raises MalformedSource for text that is not JSON or is cut off, and for another object than an answer.
         """
         check_options(self, options)
-        yield from _read(JSONReader(source, "answer 1"))
+        return (yield from _read(JSONReader(source, "answer 1")))
 
 
-def _read(reader: JSONReader) -> Iterator[Record | Reject]:
+def _read(reader: JSONReader) -> Items:
+    left_out = LeftOut()
     if not reader.peek():
         reader.fail(f"the file is empty; {_EXPECTED}")
     number = 0
@@ -77,15 +89,16 @@ def _read(reader: JSONReader) -> Iterator[Record | Reject]:
         if first == "[":
             for _ in reader.elements():
                 number += 1
-                yield from _answer(reader, number)
+                yield from _answer(reader, number, left_out)
         elif first == "{":
             number += 1
-            yield from _answer(reader, number)
+            yield from _answer(reader, number, left_out)
         else:
             reader.fail(_EXPECTED)
+    return left_out
 
 
-def _answer(reader: JSONReader, number: int) -> Iterator[Record | Reject]:
+def _answer(reader: JSONReader, number: int, left_out: LeftOut) -> Iterator[Record | Reject]:
     position = reader.where = f"answer {number}"
     if reader.peek() != "{":
         reader.skip()
@@ -100,14 +113,16 @@ def _answer(reader: JSONReader, number: int) -> Iterator[Record | Reject]:
                 reader.fail(f"scanned_hashes is no object of hashes; {_EXPECTED}")
             for index, text in enumerate(reader.members()):
                 reader.where = f"{position}: {_HASHES}[{index}]"
-                yield _of_hash(reader.where, text, _value(reader))
+                answer = _value(reader)
+                left_out.beyond(answer, _ANSWER)
+                yield _of_hash(reader.where, text, answer)
             reader.where = position
         elif key in _MEDIA:
             if key in fields:
                 fields.repeated.add(key)
             fields[key] = _value(reader)
         else:
-            reader.skip()
+            left_out.see(key, _value(reader) not in SAYS_NOTHING)
     if _HASHES in names and not fields:
         return
     if not fields or _HASHES in names:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import BinaryIO, Final
 
-from hashhub.connector import HEAD_BYTES, Certainty, Guess, Option, check_options
+from hashhub.connector import HEAD_BYTES, Certainty, Guess, Items, LeftOut, Option, check_options
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.hygiene import Code
 from hashhub.model import MAX_TEXT, Flags, HashFault, Record, Reject
 from hashhub_connectors import items
-from hashhub_connectors.delimited import Rows
+from hashhub_connectors.delimited import Rows, Unread
 from hashhub_connectors.mapping import Column, Columns, Layout, canonical, read_mapping
 from hashhub_connectors.proposal import HEX_LENGTHS, is_mangled, looks_like_a_digest, propose, propose_for
 from hashhub_connectors.source import BOMS, head_text, look_at
@@ -85,7 +85,7 @@ class MappedCSV:
         columns = ", ".join(f"{label} {name!r}" for label, name in proposed.digests[:4])
         return Guess(certainty, f"it is a table with digests: {columns}", {"mapping": proposed.text(unchecked=True)})
 
-    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
         """Yield one Record or Reject for each row that is not blank.
 
         Raises InvalidArgument for a wrong mapping, MalformedSource when the header lacks a mapped column or is an item,
@@ -96,13 +96,10 @@ class MappedCSV:
         rows = opened(source, mapping.layout, options.get("sheet", ""))
         if isinstance(rows, SheetRows):
             with rows:
-                yield from _read(rows, mapping, is_ragged=True)
-        else:
-            if options.get("sheet"):
-                raise InvalidArgument.field(
-                    "options.sheet", "is for Excel workbooks; this is delimited text", "INVALID"
-                )
-            yield from _read(rows, mapping, is_ragged=False)
+                return (yield from _read(rows, mapping, is_ragged=True))
+        if options.get("sheet"):
+            raise InvalidArgument.field("options.sheet", "is for Excel workbooks; this is delimited text", "INVALID")
+        return (yield from _read(rows, mapping, is_ragged=False))
 
 
 def opened(source: BinaryIO, layout: Layout, sheet: str = "", *, keeps_raw: bool = False) -> Rows | SheetRows:
@@ -131,18 +128,26 @@ def opened(source: BinaryIO, layout: Layout, sheet: str = "", *, keeps_raw: bool
     return rows
 
 
-def _read(rows: Rows | SheetRows, mapping: Columns, *, is_ragged: bool) -> Iterator[Record | Reject]:
+def _read(rows: Rows | SheetRows, mapping: Columns, *, is_ragged: bool) -> Items:
+    left_out = LeftOut()
     if mapping.layout.has_header:
         at = _places(rows, mapping)
         read = _RowReader(mapping, at, len(rows.header), is_ragged=is_ragged).read
+        unread = Unread(rows.header, at.values(), left_out)
         for row in rows:
-            yield row if isinstance(row, Reject) else read(*row)
-        return
+            if isinstance(row, Reject):
+                yield row
+                continue
+            unread.see(row[1])
+            yield read(*row)
+        return left_out
     # Without a header the first row that reaches the last column of the mapping tells how many cells a row has.
     at = {number: number - 1 for number in mapping.names if isinstance(number, int)}
     needed = max(at.values()) + 1
     reader = _RowReader(mapping, at, needed, is_ragged=True) if is_ragged else None
     for row in rows:
+        if not isinstance(row, Reject):
+            Unread([f"column {n}" for n in range(1, len(row[1]) + 1)], at.values(), left_out).see(row[1])
         if isinstance(row, Reject):
             yield row
         elif reader is not None:
@@ -152,6 +157,7 @@ def _read(rows: Rows | SheetRows, mapping: Columns, *, is_ragged: bool) -> Itera
         else:
             reader = _RowReader(mapping, at, len(row[1]), is_ragged=False)
             yield reader.read(*row)
+    return left_out
 
 
 def _places(rows: Rows | SheetRows, mapping: Columns) -> dict[Column, int]:

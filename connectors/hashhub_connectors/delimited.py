@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from typing import BinaryIO, Final
 
-from hashhub.connector import MAX_LINE
+from hashhub.connector import MAX_LINE, LeftOut
 from hashhub.errors import MalformedSource
 from hashhub.model import Reject
 from hashhub_connectors.source import lines
@@ -16,6 +16,20 @@ from hashhub_connectors.source import lines
 # The first line by which Excel is told the delimiter of a file; it is no row.
 _SEPARATOR: Final = re.compile(r"sep=(.)\r?", re.IGNORECASE)
 _LONG_CELLS: Final = threading.Lock()  # csv has one limit for all readers of a process
+
+
+class Unread:
+    """Counts the cells of columns that are not read. `names`: of all columns; `read`: places of those that are."""
+
+    def __init__(self, names: Sequence[str], read: Container[int], left_out: LeftOut) -> None:
+        self._names = {place: name for place, name in enumerate(names) if place not in read}
+        self._left_out = left_out
+
+    def see(self, cells: Sequence[str]) -> None:
+        """Count the cells of a row that say something."""
+        for place, name in self._names.items():
+            if place < len(cells) and cells[place]:
+                self._left_out.see(name)
 
 
 class Rows:

@@ -9,7 +9,6 @@ says what being in it means, goes out as `listed`: it reads back as an item with
 from __future__ import annotations
 
 import io
-import json
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -170,23 +169,6 @@ def as_written(value: object, label: str, faults: list[HashFault]) -> str:
     if isinstance(value, str) and len(value) <= MAX_TEXT and not _UNSTORABLE.search(value):
         return value
     return items.text(value, label, faults)
-
-
-def further(fields: dict[str, object], faults: list[HashFault]) -> str:
-    """Return what a source says beyond the hub's fields as a compact JSON object, or nothing where it is too long."""
-    if not fields:
-        return ""
-    names = items.listing(sorted(fields))
-    try:
-        text = json.dumps(fields, ensure_ascii=True, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except (ValueError, TypeError, RecursionError):
-        detail = f"{names} were left out; expected JSON without NaN and infinities, nested a few levels deep"
-    else:
-        if len(text) <= MAX_TEXT:
-            return text
-        detail = f"{names} had {len(text)} characters together and were left out; at most {MAX_TEXT} are kept"
-    faults.append(HashFault("extra", "BAD_FIELD", detail))
-    return ""
 
 
 def quality(value: object, label: str, faults: list[HashFault]) -> int | None:

@@ -9,12 +9,14 @@ every line has it.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import BinaryIO, Final, NamedTuple, cast
 
+from hashhub.connector import Items, LeftOut
 from hashhub.errors import MalformedSource
 from hashhub.model import HashFault, Record, Reject
 from hashhub_connectors import items
+from hashhub_connectors.delimited import Unread
 from hashhub_connectors.source import lines, read_block
 
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
@@ -50,12 +52,17 @@ class Head:
         return block
 
 
-def names_of(line: str) -> tuple[str, ...]:
-    """Return a header's column names in lower case; none for a line that is no CSV."""
+def _cells_of(line: str) -> tuple[str, ...]:
+    """Return a header's cells; none for a line that is no CSV."""
     try:
-        return tuple(name.strip().lower() for name in next(csv.reader([line.strip()], strict=True), ()))
+        return tuple(name.strip() for name in next(csv.reader([line.strip()], strict=True), ()))
     except csv.Error:
         return ()
+
+
+def names_of(line: str) -> tuple[str, ...]:
+    """Return a header's column names in lower case; none for a line that is no CSV."""
+    return tuple(name.lower() for name in _cells_of(line))
 
 
 def header_names(head: bytes) -> tuple[str, ...]:
@@ -70,9 +77,7 @@ def layout_of(names: Sequence[str], layouts: Sequence[Layout]) -> Layout | None:
     return next((layout for layout in layouts if set(layout.names) <= set(names)), None)
 
 
-def read_layout(
-    source: BinaryIO, layouts: Sequence[Layout], expected: str, tags: tuple[str, ...] = ()
-) -> Iterator[Record | Reject]:
+def read_layout(source: BinaryIO, layouts: Sequence[Layout], expected: str, tags: tuple[str, ...] = ()) -> Items:
     """Yield one Record or Reject for each line after the header that is not blank. `expected`: the header, in words.
 
     Raises MalformedSource for another header, and as `lines` does.
@@ -84,12 +89,14 @@ def read_layout(
     names: tuple[str, ...] = ()
     layout: Layout | None = None
     untold: dict[str, HashFault] = {}
+    left_out = LeftOut()
+    unread = Unread((), (), left_out)
     for number, line in lines(stream, encoding):
         if not line.strip():
             continue
         position = f"line {number}"
         if layout is not None:
-            yield _record(position, line, names, layout, tags, untold)
+            yield _record(position, line, names, layout, tags, untold, unread)
             continue
         names = names_of(line)
         layout = layout_of(names, layouts)
@@ -100,6 +107,8 @@ def read_layout(
             )
         if twice := sorted({name for name in names if names.count(name) > 1 and name in _read_names(layout)}):
             raise MalformedSource(f"the header names {', '.join(twice)} twice; expected it once", position=position)
+        read = {*_read_names(layout), *layout.left_out}
+        unread = Unread(_cells_of(line), {place for place, name in enumerate(names) if name in read}, left_out)
         untold = {
             name: HashFault(
                 name.upper(),
@@ -110,6 +119,7 @@ def read_layout(
         }
     if layout is None:
         raise MalformedSource(f"the file has blank lines only; expected {expected}", position="line 1")
+    return left_out
 
 
 def _read_names(layout: Layout) -> set[str]:
@@ -117,7 +127,13 @@ def _read_names(layout: Layout) -> set[str]:
 
 
 def _record(
-    position: str, line: str, names: Sequence[str], layout: Layout, tags: tuple[str, ...], untold: dict[str, HashFault]
+    position: str,
+    line: str,
+    names: Sequence[str],
+    layout: Layout,
+    tags: tuple[str, ...],
+    untold: dict[str, HashFault],
+    unread: Unread,
 ) -> Record | Reject:
     # Line by line, not as one text: an unmatched quote in a file name must not swallow the lines after it.
     try:
@@ -128,6 +144,7 @@ def _record(
         )
     if len(cells) != len(names):
         return Reject(position, "WRONG_COLUMN_COUNT", f"expected {len(names)} cells, found {len(cells)}")
+    unread.see(cells)
     cell_of = dict(zip(names, cells, strict=True))
     pairs = [(label, digest) for label, column in layout.digests if (digest := cell_of.get(column, "").strip())]
     faults: list[HashFault] = []

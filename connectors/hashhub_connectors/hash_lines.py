@@ -34,11 +34,11 @@ import json
 import re
 from binascii import a2b_base64
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import BinaryIO, Final, NamedTuple
 
 from hashhub import hashes
-from hashhub.connector import HEAD_BYTES, Certainty, Guess, Option, check_options
+from hashhub.connector import HEAD_BYTES, Certainty, Guess, Items, LeftOut, Option, check_options
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.hashes import ALGORITHMS
 from hashhub.hygiene import Code
@@ -52,7 +52,7 @@ _LABEL: Final = r"[A-Za-z][A-Za-z0-9/-]{1,20}"
 # spaces; a leading `\` marks an escaped name.
 _USUAL: Final = re.compile(rf"\\?({_DIGEST})([ \t].+)?", re.DOTALL)
 _TAGGED: Final = re.compile(rf"\\?({_LABEL}) ?\(.*\) ?= ?([0-9A-Za-z+/_-]+={{0,2}})", re.DOTALL)
-_LABELLED: Final = re.compile(rf"({_LABEL}):([0-9A-Za-z+/_,-]+={{0,2}})(?:[ \t].*)?", re.DOTALL)
+_LABELLED: Final = re.compile(rf"({_LABEL}):([0-9A-Za-z+/_,-]+={{0,2}})([ \t].*)?", re.DOTALL)
 _FRAME: Final = re.compile(r"([0-9]{1,9}),([0-9]{1,3}),([0-9A-Fa-f]{64})(?:,([0-9.eE+-]{1,20})?)?")
 _PDQ_TOOL: Final = re.compile(r"([0-9A-Fa-f]{64}),([0-9]{1,3})(?:,(.*))?")
 _FRAMES: Final = re.compile(r'\[\s*"[0-9A-Fa-f]{64},[0-9]{1,3},.*')  # vPDQ of a whole video, as a JSON array
@@ -80,7 +80,9 @@ _SHA256_LIST: Final = re.compile(r"(?:^|[^a-z0-9])sha-?256(?:sums?)?(?:[^a-z0-9]
 
 
 class _Line(NamedTuple):
-    """What a line is. `label`: the algorithm where the line says it. `ends`: the digest is the line's end."""
+    """What a line is. `label`: the algorithm where the line says it. `ends`: the digest is the line's end. `has_name`:
+    something stands beside it that is not kept.
+    """
 
     layout: str
     label: str = ""
@@ -89,6 +91,7 @@ class _Line(NamedTuple):
     quality: str = ""
     extra: str = ""
     ends: bool = False
+    has_name: bool = False
 
 
 class HashLines:
@@ -115,7 +118,7 @@ class HashLines:
         """Return a guess from the first lines; 64 digits without an algorithm are POSSIBLE at most."""
         return _detect(head, name)
 
-    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
         """Yield one Record or Reject for each line that is neither blank nor a comment.
 
         Raises InvalidArgument when the first item's algorithm is not told, or the algorithm, encoding or frames option
@@ -129,7 +132,8 @@ class HashLines:
             )
         algorithms = _algorithms(options.get("algorithm", ""))
         encoding = text_encoding("options.encoding", options.get("encoding") or "utf-8")
-        lines = _Lines(algorithms, takes_frames=bool(frames))
+        left_out = LeftOut()
+        lines = _Lines(algorithms, left_out, takes_frames=bool(frames))
         columns: tuple[str, ...] = ()
         expect_header = False
         for number, raw, end in ended_lines(source, encoding, may_be_nul=True):
@@ -151,18 +155,21 @@ class HashLines:
             elif not line or line.startswith("#"):
                 continue
             elif columns:
+                left_out.see("file name", "filename" in columns)
                 yield _hashdeep_item(position, raw.rstrip("\r"), columns)
             elif (item := lines.read(position, line, is_whole=bool(end))) is not None:
                 yield item
         if expect_header:
             raise MalformedSource("the file ends after the first hashdeep line; the file is cut off", position="line 2")
+        return left_out
 
 
 class _Lines:
     """Reads the lines of a file without hashdeep's header, in their order."""
 
-    def __init__(self, algorithms: tuple[str, ...], *, takes_frames: bool) -> None:
+    def __init__(self, algorithms: tuple[str, ...], left_out: LeftOut, *, takes_frames: bool) -> None:
         self._algorithms = algorithms
+        self._left_out = left_out
         self._takes_frames = takes_frames
         self._begun = False
         self._kinds: set[tuple[str, int]] = set()  # (layout, length of the digest) of the items so far
@@ -180,6 +187,7 @@ class _Lines:
                 return None
         if layout is not None and layout.layout == "index-header":
             return None
+        self._left_out.see("file name", layout is not None and layout.has_name)
         item = self._item(position, line, layout, is_whole=is_whole)
         self._begun = True
         self._kinds.add((layout.layout, len(layout.digest)) if layout else ("", 0))
@@ -297,11 +305,11 @@ def _layout(line: str) -> _Line | None:
     """Return what a line is by its shape, None where it has none that is known."""
     if usual := _USUAL.fullmatch(line):
         digest, name = usual.groups()
-        return _Line("named" if name else "bare", digest=digest, ends=not name)
+        return _Line("named" if name else "bare", digest=digest, ends=not name, has_name=bool(name))
     if tagged := _TAGGED.fullmatch(line):
-        return _Line("tagged", tagged[1], tagged[2])
+        return _Line("tagged", tagged[1], tagged[2], has_name=True)
     if (labelled := _LABELLED.fullmatch(line)) and (_is_known(labelled[1]) or _HEX.fullmatch(labelled[2])):
-        return _Line("labelled", labelled[1], labelled[2])
+        return _Line("labelled", labelled[1], labelled[2], has_name=bool(labelled[3]))
     if frame := _FRAME.fullmatch(line):
         number, quality, digest, time = frame.groups()
         if int(quality) <= _MAX_QUALITY:
@@ -311,7 +319,7 @@ def _layout(line: str) -> _Line | None:
         if int(quality) <= _MAX_QUALITY:
             if name and _NUMBER.fullmatch(name):
                 return _Line("frame", "PDQ", digest, quality=quality, extra=_about_frame("", name))
-            return _Line("pdq-tool", "PDQ", digest, quality=quality)
+            return _Line("pdq-tool", "PDQ", digest, quality=quality, has_name=bool(name))
     if _FRAMES.match(line):
         return _Line("frames", "PDQ")
     if index := _INDEX.fullmatch(line):
@@ -319,12 +327,13 @@ def _layout(line: str) -> _Line | None:
     if _INDEX_HEADER.fullmatch(line):
         return _Line("index-header")
     if sized := _SIZED.fullmatch(line):
-        return _Line("sized", digest=sized[2], size=sized[1])
+        return _Line("sized", digest=sized[2], size=sized[1], has_name=True)
     name, _, digest = line.rpartition("\t" if "\t" in line and line.rfind("\t") > line.rfind(" ") else " ")
     if name.strip() and _DIGEST_ALONE.fullmatch(digest := digest.removeprefix("*")):
-        return _Line("named", name.strip() if _is_known(name.strip()) else "", digest, ends=True)
+        label = name.strip() if _is_known(name.strip()) else ""
+        return _Line("named", label, digest, ends=True, has_name=not label)
     if odd := _ODD_SUM.fullmatch(line):
-        return _Line("odd-sum", digest=odd[1])
+        return _Line("odd-sum", digest=odd[1], has_name=True)
     if _BARE.fullmatch(line):
         return _Line("bare", digest=line, ends=True)
     return None

@@ -6,11 +6,10 @@ purpose says it. Layout: The Sleuth Kit, tsk/hashdb/hk.c; md5deep, files.cpp.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import BinaryIO, Final
 
-from hashhub.connector import Certainty, Guess, Option, check_options
-from hashhub.model import Record, Reject
+from hashhub.connector import Certainty, Guess, Items, Option, check_options
 from hashhub_connectors.forensic_csv import Layout, header_names, layout_of, read_layout
 
 _LAYOUTS: Final = (
@@ -39,7 +38,7 @@ class HashKeeper:
             return Guess(Certainty.CERTAIN, "its first line has HashKeeper's column names")
         return None
 
-    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
         """Yield one Record or Reject for each line after the header. Raises MalformedSource as `read_layout` does."""
         check_options(self, options)
-        yield from read_layout(source, _LAYOUTS, _EXPECTED)
+        return (yield from read_layout(source, _LAYOUTS, _EXPECTED))

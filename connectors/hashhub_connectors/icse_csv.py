@@ -8,14 +8,14 @@ the row's cells are shifted (an unquoted `;`), so a Baseline that is no flag ref
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import BinaryIO, Final
 
-from hashhub.connector import Certainty, Guess, Option, check_options, read_flag
+from hashhub.connector import Certainty, Guess, Items, LeftOut, Option, check_options, read_flag
 from hashhub.errors import MalformedSource
 from hashhub.model import HashFault, Record, Reject
 from hashhub_connectors import items
-from hashhub_connectors.delimited import Rows
+from hashhub_connectors.delimited import Rows, Unread
 from hashhub_connectors.source import head_text
 
 SCHEME: Final = "interpol-baseline"  # what the column Baseline is of
@@ -48,7 +48,7 @@ class ICSECSV:
             return Guess(Certainty.CERTAIN, "its header has the twelve columns of an ICSE export")
         return None
 
-    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
         """Yield one Record or Reject for each row that is not blank.
 
         Raises MalformedSource for a header without the twelve columns, and as `Rows` does.
@@ -70,9 +70,16 @@ class ICSECSV:
                 f"the header names {', '.join(twice)} twice; expected it once", position=rows.header_position
             )
         at = {name: names.index(name) for name in _HEADER}
+        left_out = LeftOut()
+        unread = Unread(rows.header, {at[name] for name in (*_READ, "media type")}, left_out)
         needed = 1 + max(at[name] for name in _READ)
         for row in rows:
-            yield row if isinstance(row, Reject) else _record(*row, at, needed)
+            if isinstance(row, Reject):
+                yield row
+                continue
+            unread.see(row[1])
+            yield _record(*row, at, needed)
+        return left_out
 
 
 def _record(position: str, cells: list[str], at: dict[str, int], needed: int) -> Record | Reject:

@@ -7,17 +7,20 @@ noted, not lost.
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from hashhub.connector import read_flag, read_hashes
+from hashhub.connector import SAYS_NOTHING, Known, LeftOut, read_flag, read_hashes
 from hashhub.hashes import Hash
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Flags, HashFault, Record, Reject
 
 MAX_TAGS: Final = 64  # far above what any format carries; bounds what one record can cost
+TAG_FIELDS: Final[Known] = dict.fromkeys(("Tag", "Name", "Text", "Value", "tag", "name", "text", "value"))
 MAX_SIZE: Final = 2**63 - 1  # bytes; the widest integer that both databases keep
 BROKEN: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
@@ -77,7 +80,7 @@ def text(value: object, label: str, faults: list[HashFault]) -> str:
 
 
 def tags(value: object, label: str, faults: list[HashFault]) -> tuple[str, ...]:
-    """Return the distinct tags of a comma-separated text, a list, or an object's values, in their order."""
+    """Return the distinct tags of a comma-separated text, a list, or an object's `TAG_FIELDS`, in their order."""
     if not value:
         return ()
     if isinstance(value, str) and len(value) <= _SHORT and (usual := _usual_tags(value)) is not None:
@@ -95,8 +98,9 @@ def _usual_tags(value: str) -> tuple[str, ...] | None:
 
 def _tags(value: object, label: str, faults: list[HashFault]) -> tuple[str, ...]:
     parts: Iterable[object] = (
-        value.split(",") if isinstance(value, str) else value.values() if isinstance(value, dict) else value
+        value.split(",") if isinstance(value, str) else value
         if isinstance(value, list)
+        else [value[key] for key in TAG_FIELDS if key in value] if isinstance(value, dict)
         else (value,)
     )  # fmt: skip
     distinct: dict[str, None] = {}
@@ -146,6 +150,85 @@ def _flags(*stated: object) -> tuple[Flags, tuple[int, ...]]:
     read = [read_flag(word) for word in stated]
     unread = (i for i, word in enumerate(stated) if read[i] is None and word is not None and str(word).strip())
     return Flags(**dict(zip(Flags.__struct_fields__, read, strict=False))), tuple(unread)
+
+
+# What a source may say of an item beyond the hub's fields: its own names, so that an export in the same format has it
+# again.
+EXTRA: Final[Known] = {
+    "IsPrecategorized": None,  # VICS
+    "PrecategorizationSource": None,
+    "Segments": {"MD5": None, "SegmentIndex": None, "Start": None, "End": None, "Category": None},
+    "sightings": None,  # STIX and MISP
+    "expirations": None,
+    "confidence": None,
+    "statements": None,
+    "opinions": {"owner": None, "status": None, "reaction": None},  # ThreatExchange
+    "first_descriptor_id": None,
+    "CSPFeedbacks": {"source": None, "feedbackValue": None, "tags": None},  # StopNCII
+    "hashRegions": None,
+    "frame": None,  # vPDQ
+    "timestamp": None,
+}
+
+
+def extra_of(said: Mapping[str, object], left_out: LeftOut, faults: list[HashFault]) -> str:
+    """Return what `EXTRA` has of these fields as a compact JSON object in ASCII, its keys sorted; nothing where they
+    say nothing.
+
+    Other fields are counted. What does not fit into MAX_TEXT characters is left out whole, with BAD_FIELD.
+    """
+    left_out.beyond(said, EXTRA)
+    parts: list[str] = []
+    too_long: list[str] = []
+    size = 1  # of the two braces, less the comma that the first part does not have
+    for key in sorted(said.keys() & EXTRA.keys()):
+        value = _known(said[key], EXTRA[key], key, left_out)
+        if value in SAYS_NOTHING:
+            continue
+        part = f'"{key}":{json.dumps(value, separators=(",", ":"), sort_keys=True)}'
+        if size + len(part) + 1 > MAX_TEXT:
+            too_long.append(key)
+            continue
+        size += len(part) + 1
+        parts.append(part)
+    if too_long:
+        detail = f"left out, since at most {MAX_TEXT} characters are kept together: {listing(too_long)}"
+        faults.append(HashFault("extra", "BAD_FIELD", detail))
+    return "{" + ",".join(parts) + "}" if parts else ""
+
+
+def read_extra(text: object, left_out: LeftOut, faults: list[HashFault]) -> str:
+    """Return what `extra_of` does of a JSON object that hashhub wrote."""
+    try:
+        said = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        said = None
+    if isinstance(said, dict):
+        return extra_of(said, left_out, faults)
+    left_out.see("extra", text not in SAYS_NOTHING)
+    return ""
+
+
+def _known(value: object, below: Known | None, path: str, left_out: LeftOut) -> object:
+    """Return what is known of a value: of objects their known fields, otherwise texts, numbers, booleans and lists of
+    them.
+    """
+    if isinstance(value, list):
+        left_out.see(path, sum(isinstance(one, list) for one in value))
+        read = [_known(one, below, path, left_out) for one in value if not isinstance(one, list)]
+        return [one for one in read if one not in SAYS_NOTHING]
+    if isinstance(value, dict) and below is not None:
+        read_fields = {key: _known(value[key], below[key], f"{path}.{key}", left_out) for key in below if key in value}
+        return {key: one for key, one in read_fields.items() if one not in SAYS_NOTHING}
+    if below is None and isinstance(value, str):
+        return text(value, path, [])
+    if below is None and (isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))):
+        return value
+    if isinstance(value, dict):
+        left_out.beyond(value, {}, f"{path}.")
+    else:
+        left_out.see(path, value not in SAYS_NOTHING)
+    return None
 
 
 def bad_field(label: str, expected: str, value: object) -> HashFault:

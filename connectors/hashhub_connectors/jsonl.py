@@ -13,7 +13,9 @@ The last line tells that nothing is missing. Fields that say nothing are left ou
 Whoever imports the file states it as a contributor of its own, and somebody else's statement is not its own. So the
 entries of the hash set that the option `hash_set` names are read as they were stated; those of all others with their
 contributor as `member`, and with its name and that of their hash set before their external id, so that two
-contributors' ids cannot be taken for one. Of a hash set's terms nothing is read: those of the importing hash set hold.
+contributors' ids cannot be taken for one. Reviews keep their authors, as members of the importer. The strictest terms
+of the file's hash sets are a floor for those of the importing one. Fields that stand in no list here are left out and
+counted.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ from hashhub.connector import (
     Certainty,
     Exported,
     Guess,
+    Items,
+    Known,
+    LeftOut,
     Loss,
     Option,
     check_options,
@@ -48,14 +53,17 @@ from hashhub.model import (
     Flags,
     HashFault,
     HashSet,
+    Marking,
     Record,
+    RecordReview,
     Reject,
+    ReviewKind,
     SchemeStatus,
     VideoFrame,
 )
 from hashhub.schemes import NO_REGION, is_name
 from hashhub_connectors import outgoing
-from hashhub_connectors.items import MAX_SIZE, MAX_TAGS
+from hashhub_connectors.items import MAX_SIZE, MAX_TAGS, read_extra
 from hashhub_connectors.outgoing import Output
 
 FORMAT: Final = "hashhub-entries"
@@ -76,6 +84,7 @@ class _Marking(msgspec.Struct, kw_only=True, omit_defaults=True):
     recipients: tuple[str, ...] = ()
     disclose_existence: bool = False
     bulk: bool = False
+    max_distances: dict[str, int] = {}
     expire_time: datetime | None = None
 
 
@@ -100,6 +109,12 @@ class _Withdrawal(msgspec.Struct, kw_only=True, omit_defaults=True):
     reason: str
     comment: str = ""
     revision: int = 0
+
+
+class _Review(msgspec.Struct, omit_defaults=True):
+    kind: ReviewKind
+    author: str
+    comment: str = ""
 
 
 class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -127,6 +142,7 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
     member: str = ""
     reasons: tuple[str, ...] = ()
     withdrawal: _Withdrawal | None = None
+    reviews: tuple[_Review, ...] = ()
     import_id: str = ""
     connector: str = ""
     connector_version: str = ""
@@ -138,17 +154,28 @@ class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 _encode: Final = msgspec.json.Encoder().encode
-_decode_head: Final = msgspec.json.Decoder(_Head).decode
-_decode_line: Final = msgspec.json.Decoder(_Line).decode
+_decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
+_KNOWN_LINE: Final[Known] = {
+    **dict.fromkeys(_Line.__struct_fields__),
+    "withdrawal": dict.fromkeys(_Withdrawal.__struct_fields__),
+    "reviews": dict.fromkeys(_Review.__struct_fields__),
+}
+_KNOWN_HEAD: Final[Known] = {
+    **dict.fromkeys(_Head.__struct_fields__),
+    "hash_sets": {
+        **dict.fromkeys(_HashSet.__struct_fields__),
+        "marking": dict.fromkeys(_Marking.__struct_fields__),
+    },
+}
 _FLAGS: Final = Flags.__struct_fields__
-_TEXTS: Final = ("value", "media_type", "series", "source_time", "extra")
+_TEXTS: Final = ("value", "media_type", "series", "source_time")
 
 
 class HashhubJSONL:
     """Reads hashhub's own JSON lines. Positions are `line 12`."""
 
     name = "hashhub-jsonl"
-    version = "2"
+    version = "3"
     summary = "hashhub's own JSON lines, with everything that entries say, and withdrawals"
     options: tuple[Option, ...] = (
         Option(
@@ -174,7 +201,20 @@ class HashhubJSONL:
             return Guess(Certainty.CERTAIN, f"its first line says that its format is {FORMAT}")
         return None
 
-    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+    def terms(self, source: BinaryIO) -> tuple[Marking, ...]:
+        """Return the terms of the file's hash sets. Raises as `read`."""
+        markings: list[Marking] = []
+        for told in _head(source, LeftOut()).hash_sets:
+            try:
+                markings.append(msgspec.convert(msgspec.to_builtins(told.marking), Marking))
+            except (msgspec.ValidationError, InvalidArgument) as e:
+                raise MalformedSource(
+                    f"the terms of {told.hash_set[:80]} cannot be read ({str(e)[:200]}); a newer hashhub may read them",
+                    position="line 1",
+                ) from e
+        return tuple(m for i, m in enumerate(markings) if m not in markings[:i])
+
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
         """Yield one Record or Reject for each entry, and a `partial` for a file that holds changes only.
 
         Raises MalformedSource for another first line, a missing last one, and what stands behind it; InvalidArgument
@@ -182,7 +222,8 @@ class HashhubJSONL:
         """
         check_options(self, options)
         own, has_values = _own(options), _has_classifications(options)
-        head = _head(source)
+        left_out = LeftOut()
+        head = _head(source, left_out)
         if not has_values and any(s.scheme for s in head.hash_sets):
             raise InvalidArgument.field(
                 "options.classifications",
@@ -198,7 +239,8 @@ class HashhubJSONL:
             if not line.strip():
                 continue
             try:
-                told = _decode_line(line)
+                said = _decode_object(line)
+                told = msgspec.convert(said, _Line)
             except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as e:
                 if not line.endswith(b"\n"):
                     raise _cut(position) from e
@@ -214,15 +256,16 @@ class HashhubJSONL:
                     raise MalformedSource("something stands behind the last line", position=position)
                 if head.is_delta:
                     yield partial("line 1", "the file holds changes since an earlier one, and not the full list")
-                return
+                return left_out
             count += 1
+            left_out.beyond(said, _KNOWN_LINE)
             if not has_values and (told.value or "UNCLASSIFIED" in told.reasons):
                 raise InvalidArgument.field(
                     "options.classifications",
                     f"is no, but {position} has a value or is undecided; leave the option out",
                     "WORD",
                 )
-            yield _record(position, told, own)
+            yield _record(position, told, own, left_out)
         raise _cut(f"line {number + 1}")
 
 
@@ -230,7 +273,7 @@ class HashhubJSONLWriter:
     """Writes hashhub's own JSON lines."""
 
     name = "hashhub-jsonl"
-    version = "2"
+    version = "3"
     summary = "hashhub's own JSON lines: everything that entries say, terms, deltas with withdrawals"
     options: tuple[Option, ...] = ()
     reads_back = "hashhub-jsonl"
@@ -265,6 +308,9 @@ class HashhubJSONLWriter:
             if refused is not None:
                 yield refused
                 continue
+            entry, loss = outgoing.with_known_extra(entry)  # noqa: PLW2901 - the same one, with less of it
+            if loss is not None:
+                yield loss
             output.put(_encode(_line(entry)).decode() + "\n")
             count += 1
         output.put(f'{{"end":{count}}}\n')
@@ -300,6 +346,7 @@ def _line(entry: Entry) -> _Line:
         extra=entry.extra,
         member=provenance.member,
         reasons=entry.reasons,
+        reviews=tuple(_Review(r.kind, r.author, r.comment) for r in entry.reviews),
         import_id=provenance.import_id,
         connector=provenance.connector,
         connector_version=provenance.connector_version,
@@ -325,12 +372,13 @@ def _line(entry: Entry) -> _Line:
     return line
 
 
-def _head(source: BinaryIO) -> _Head:
+def _head(source: BinaryIO, left_out: LeftOut) -> _Head:
     line = source.readline(MAX_LINE).removeprefix(b"\xef\xbb\xbf")
     if not line.strip():
         raise MalformedSource("the file is empty; expected a first line with its format", position="line 1")
     try:
-        head = _decode_head(line)
+        said = _decode_object(line)
+        head = msgspec.convert(said, _Head)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as e:
         raise MalformedSource(
             f'the first line is none of hashhub\'s JSON lines; expected {{"format":"{FORMAT}","version":1,…}}',
@@ -344,6 +392,7 @@ def _head(source: BinaryIO) -> _Head:
         )
     if not line.endswith(b"\n"):
         raise _cut("line 1")
+    left_out.beyond(said, _KNOWN_HEAD)
     return head
 
 
@@ -353,7 +402,7 @@ def _cut(position: str) -> MalformedSource:
     )
 
 
-def _record(position: str, told: _Line, own: str) -> Record | Reject:
+def _record(position: str, told: _Line, own: str, left_out: LeftOut) -> Record | Reject:
     name = _ENTRY.fullmatch(told.entry)
     if name is None:
         return Reject(position, "BAD_FIELD", "entry is no name of an entry; expected CONTRIBUTOR/SET/NUMBER")
@@ -390,10 +439,16 @@ def _record(position: str, told: _Line, own: str) -> Record | Reject:
     if not hashes and not frames:
         first = faults[0] if faults else HashFault("", "NO_HASH", "expected at least one hash")
         return Reject(position, first.reason, f"the item has no usable hash: {first.detail}")
+    noted: list[HashFault] = []
+    extra = read_extra(told.extra, left_out, noted)
+    reviews = told.reviews
+    if len(reviews) > MAX_HASHES_PER_ENTRY:  # doubt first: leaving it out would bring the item nearer to a match
+        reviews = tuple(r for r in reviews if r.kind is not ReviewKind.CONFIRMED)[:MAX_HASHES_PER_ENTRY]
+        noted.append(HashFault("reviews", "BAD_FIELD", f"of {len(told.reviews)} reviews {len(reviews)} were kept"))
     return Record(
         position=position,
         hashes=hashes,
-        faults=faults,
+        faults=(*faults, *noted),
         external_id=external_id,
         value=told.value,
         scheme=told.scheme if told.value else "",
@@ -407,7 +462,8 @@ def _record(position: str, told: _Line, own: str) -> Record | Reject:
         quality=told.quality,
         source_time=told.source_time,
         expire_time=told.expire_time,
-        extra=told.extra,
+        extra=extra,
+        reviews=tuple(RecordReview(r.kind, r.author, r.comment) for r in reviews),
         frames=frames,
     )
 
@@ -430,6 +486,8 @@ def _wrong(told: _Line, external_id: str, member: str) -> str:
         return "expire_time must say its offset from UTC"
     if not told.flags.keys() <= set(_FLAGS):
         return f"flags must be of {', '.join(_FLAGS)}"
+    if any(len(text) > MAX_TEXT or _LONE.search(text) for r in told.reviews for text in (r.author, r.comment)):
+        return f"authors and comments of reviews must be at most {MAX_TEXT} characters, without NUL"
     if told.value and not is_name(told.scheme):
         return "scheme must be ID or ID@VERSION where there is a value"
     return ""

@@ -7,12 +7,12 @@ purpose says it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import BinaryIO, Final
 
-from hashhub.connector import Certainty, Guess, Option, check_options
+from hashhub.connector import Certainty, Guess, Items, LeftOut, Option, check_options
 from hashhub.errors import MalformedSource
-from hashhub.model import HashFault, Record, Reject
+from hashhub.model import HashFault
 from hashhub_connectors import items, sqlite_file
 
 _PROPERTIES: Final = "db_properties"
@@ -38,7 +38,7 @@ class KDB:
             return Guess(Certainty.CERTAIN, "it is an SQLite database with the tables of Autopsy's hash sets")
         return None
 
-    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
         """Yield one Record or Reject for each row of `hashes`.
 
         Raises MalformedSource for another schema version, and as `sqlite_file.opened` does.
@@ -54,10 +54,12 @@ class KDB:
                     "set?",
                     position="its tables",
                 )
-            for position, row in database.rows(table, [column for _, column in digests]):
+            left_out, columns = LeftOut(), [column for _, column in digests]
+            for position, row in database.rows(table, columns, left_out, known=("id", _PROPERTIES)):
                 faults: list[HashFault] = []
                 pairs = sqlite_file.pairs([label for label, _ in digests], row, faults)
                 yield items.finish(position, pairs, faults)
+            return left_out
 
 
 def _check_version(database: sqlite_file.Database) -> None:

@@ -29,9 +29,13 @@ import msgspec
 from hashhub import hashes
 from hashhub.connector import (
     PURPOSE_TAG,
+    SAYS_NOTHING,
     Certainty,
     Exported,
     Guess,
+    Items,
+    Known,
+    LeftOut,
     Loss,
     Option,
     check_options,
@@ -55,7 +59,7 @@ from hashhub.model import (
 )
 from hashhub_connectors import exchange, items
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
-from hashhub_connectors.outgoing import withheld
+from hashhub_connectors.outgoing import with_known_extra, withheld
 
 TEMPLATE: Final = UUID("6e29e0f7-48c3-4fd5-b975-3809ecd5c400")  # of our object
 _OURS: Final = UUID("acfbcf93-b6c2-47a2-9929-4e5b2d093c3a")  # namespace of the ids that we make
@@ -77,6 +81,21 @@ _LOOKS: Final = re.compile(rb'"Event"\s*:\s*\{|"(?:Attribute|Object)"\s*:\s*\[')
 _LOOKS_TYPED: Final = re.compile(rb'"(?:to_ids|orgc_id|Orgc|threat_level_id|template_uuid|object_relation)"\s*:')
 _EVENT_KEYS: Final = frozenset({"Event", "response", "Attribute", "Object", "info"})  # one of which an event has
 _SHOWN_KEYS: Final = 8
+# All that is read, and what is of the event as a file.
+_OF_EVENT: Final = frozenset(
+    {"uuid", "id", "date", "timestamp", "published", "analysis", "threat_level_id", "distribution", "sharing_group_id"}
+)
+_ATTRIBUTE: Final[Known] = {
+    **dict.fromkeys(("uuid", "id", "type", "category", "value", "object_relation", "timestamp", "deleted", "to_ids")),
+    **dict.fromkeys(("distribution", "disable_correlation", "event_id", "object_id", "sharing_group_id")),
+    "Tag": {"name": None, "id": None, "colour": None, "exportable": None},
+    "Sighting": {"type": None, "source": None, "Organisation": {"name": None, "id": None, "uuid": None}},
+}
+_OBJECT: Final[Known] = {
+    **dict.fromkeys(("uuid", "id", "name", "meta-category", "description", "template_uuid", "template_version")),
+    **dict.fromkeys(("distribution", "sharing_group_id", "timestamp", "deleted", "event_id")),
+    "Attribute": _ATTRIBUTE,
+}
 _MAX_DEPTH: Final = 4  # response / element / Event
 _MAX_EVENTS: Final = 20_000
 _MAX_EVENT_TAGS: Final = 64
@@ -88,7 +107,7 @@ class MISP:
     """Reads MISP events. Positions are `Event.Object[3]`, `response[0].Event.Attribute[12]`."""
 
     name = "misp"
-    version = "1"
+    version = "2"
     summary = "MISP events in JSON and event files of a feed: objects and attributes with digests, tags, sightings"
     options: tuple[Option, ...] = (
         Option(
@@ -112,7 +131,7 @@ class MISP:
                 return Guess(Certainty.LIKELY, "it is JSON with an Event")
         return None
 
-    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
         """Yield one Record or Reject for each object and for each attribute outside objects.
 
         Raises MalformedSource for JSON that is cut off or holds no event, a feed's manifest.json and hashes.csv, and
@@ -141,7 +160,8 @@ class _Event:
         self.organisation = ""
 
 
-def _read(source: BinaryIO, *, is_classified: bool) -> Iterator[Record | Reject]:
+def _read(source: BinaryIO, *, is_classified: bool) -> Items:
+    left_out = LeftOut()
     with exchange.Source(source, twice=True) as stream:
         raw: Any = stream
         if _HASHES_CSV.match(stream.first):
@@ -151,11 +171,11 @@ def _read(source: BinaryIO, *, is_classified: bool) -> Iterator[Record | Reject]
             )
         events: dict[int, _Event] = {}
         # A file that cannot be read to its end gives no items at all: an event's tags come after them.
-        for part in _Walk(JSONReader(raw, "top level")).parts():
+        for part in _Walk(JSONReader(raw, "top level"), left_out).parts():
             _note(events, part)
         stream.again()
-        reading = _Reading(is_classified=is_classified)
-        walk = _Walk(JSONReader(raw, "top level"))
+        reading = _Reading(left_out, is_classified=is_classified)
+        walk = _Walk(JSONReader(raw, "top level"), LeftOut())
         for part in walk.parts():
             if part.kind == "Object":
                 yield reading.object(part, events.get(part.event, _NO_EVENT))
@@ -163,6 +183,7 @@ def _read(source: BinaryIO, *, is_classified: bool) -> Iterator[Record | Reject]
                 yield reading.attribute(part, events.get(part.event, _NO_EVENT))
         if walk.is_delta:
             yield exchange.changes_only()
+    return left_out
 
 
 _NO_EVENT: Final = _Event()
@@ -183,8 +204,9 @@ def _note(events: dict[int, _Event], part: _Part) -> None:
 class _Walk:
     """One way through the file. Events are numbered in their order."""
 
-    def __init__(self, reader: JSONReader) -> None:
+    def __init__(self, reader: JSONReader, left_out: LeftOut) -> None:
         self._reader = reader
+        self._left_out = left_out
         self._count = 0
         self.is_delta = False
 
@@ -247,7 +269,10 @@ class _Walk:
             elif key == exchange.CHANGES_ONLY and opening == "t":
                 self.is_delta |= reader.value() is True
             else:
-                reader.skip()
+                value = reader.value()
+                if value is LARGE:
+                    reader.skip()
+                self._left_out.see(key, key not in _OF_EVENT and value not in SAYS_NOTHING)
             reader.where = position or "top level"
         if not is_event and depth:
             yield _Part(event, position, "Object", None)
@@ -260,13 +285,15 @@ class _Walk:
 class _Reading:
     """The second way through: pieces to records."""
 
-    def __init__(self, *, is_classified: bool) -> None:
+    def __init__(self, left_out: LeftOut, *, is_classified: bool) -> None:
+        self._left_out = left_out
         self._is_classified = is_classified
         self._told: set[str] = set()  # terms that a finding has named
 
     def attribute(self, part: _Part, event: _Event) -> Record | Reject:
         """Read an attribute outside objects."""
         one = part.value
+        self._left_out.beyond(one, _ATTRIBUTE, "Attribute.")
         if refused := _refused(part.position, one, "an attribute"):
             return refused
         assert isinstance(one, dict)  # noqa: S101 - for the type checker; _refused has looked
@@ -284,6 +311,7 @@ class _Reading:
     def object(self, part: _Part, event: _Event) -> Record | Reject:
         """Read an object: its hashes are those of one file."""
         one = part.value
+        self._left_out.beyond(one, _OBJECT, "Object.")
         if refused := _refused(part.position, one, "an object"):
             return refused
         assert isinstance(one, dict)  # noqa: S101 - for the type checker; _refused has looked
@@ -300,6 +328,9 @@ class _Reading:
         tags: dict[str, None] = {}
         for a in attributes:
             pairs = _pairs(a, faults)
+            relation = str(a.get("object_relation") or a.get("type"))
+            if not pairs and relation not in _RELATIONS:
+                self._left_out.see(f"attribute {relation}")
             (gone if _is_deleted(a, faults) else standing).extend(pairs)
             if pairs:
                 tags.update(dict.fromkeys(_tag_names(a.get("Tag"), faults, as_written=is_ours)))
@@ -310,7 +341,11 @@ class _Reading:
         if not pairs and not any(f.reason != "BAD_FIELD" for f in faults):
             name = items.text(one.get("name"), "name", [])[:40]
             return Reject(part.position, "NO_HASH", f"the object {name!r} has no digest of a file")
-        fields = _own_fields(attributes, faults) if is_ours else _of_others(one, attributes, faults)
+        if is_ours:
+            fields = _own_fields(attributes, faults)
+            fields["extra"] = items.read_extra(fields["extra"], self._left_out, faults)
+        else:
+            fields = _of_others(one, attributes, faults)
         return self._finish(
             part, pairs, faults, fields, attributes, tuple(tags), event, is_deleted=is_deleted, is_ours=is_ours
         )
@@ -357,7 +392,7 @@ class _Reading:
         tags = tuple(dict.fromkeys((*tags, *(f"{PURPOSE_TAG}{p.lower()}" for p in purposes))))[: items.MAX_TAGS]
         reviews, counts = _sightings(attributes, faults)
         if not is_ours:
-            fields["extra"] = exchange.further(counts, faults)
+            fields["extra"] = items.extra_of(counts, self._left_out, faults)
         read = exchange.finish(
             position, pairs, faults, value=value, scheme=scheme, tags=tags, reviews=reviews, **fields
         )
@@ -490,6 +525,11 @@ def _relation(field: str) -> str:
     return field.replace("_", "-")
 
 
+_RELATIONS: Final = frozenset(
+    {"mimetype", "size-in-bytes", *map(_relation, (*_TEXTS, "quality", "media_size", "expire_time"))}
+).union(map(_relation, Flags.__struct_fields__))
+
+
 def _own_fields(attributes: list[dict[str, Any]], faults: list[HashFault]) -> dict[str, Any]:
     """Return the fields of an object of our own template."""
     by_relation = {
@@ -564,6 +604,9 @@ class _Events:
             if len(tags) != len(entry.tags) and entry.state is not EntryState.WITHDRAWN:
                 yield Loss(entry.name, "tags", "UNWRITABLE_TEXT", "a tag that means something here")
             yield from exchange.no_frames(entry, "MISP")
+            entry, loss = with_known_extra(entry)  # noqa: PLW2901 - the same one, with less of it
+            if loss is not None:
+                yield loss
             self._objects.add(exchange.encode(self._object(entry, tags)))
             self._count += 1
         self._close()

@@ -19,7 +19,18 @@ from typing import Any, BinaryIO, Final
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
-from hashhub.connector import MAX_LINE, PURPOSE_TAG, Certainty, Guess, Option, check_options, partial
+from hashhub.connector import (
+    MAX_LINE,
+    PURPOSE_TAG,
+    Certainty,
+    Guess,
+    Items,
+    Known,
+    LeftOut,
+    Option,
+    check_options,
+    partial,
+)
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Action, HashFault, Record, RecordReview, Reject, ReviewKind
 from hashhub_connectors import items
@@ -36,6 +47,23 @@ _ITEMS: Final = {
     "deletedVideo": ("video", Action.WITHDRAW),
 }
 _VOTES: Final = {"affirmativeFeedback": ReviewKind.CONFIRMED, "negativeFeedback": ReviewKind.FALSE_POSITIVE}
+# What is read of an entry: its elements and, with @, their attributes.
+_MEMBER: Final[Known] = {"@id": None, "@timestamp": None}
+_REASON: Final[Known] = {"@guid": None, "@name": None, "@type": None, "members": {"member": _MEMBER}}
+_VOTE: Final[Known] = {
+    "@type": None,
+    "@lastUpdateTimestamp": None,
+    "members": {"@timestamp": None, "member": _MEMBER},
+    "reasons": {"reason": _REASON, "members": {"@timestamp": None, "member": _MEMBER}, "member": _MEMBER},
+    "member": _MEMBER,
+}
+_ITEM: Final[Known] = {
+    "member": _MEMBER,
+    **{name: {} for name in ("timestamp", "id", "classification")},
+    "fingerprints": {"*": {"@rel": None, "@href": None}},  # each is an algorithm
+    "feedback": {"@lastUpdateTimestamp": None, **dict.fromkeys(_VOTES, _VOTE)},
+}
+_OF_LISTS: Final = frozenset({"count", "maxTimestamp"})
 _LISTS: Final = frozenset({"images", "videos"})
 _ITEM_LEVEL: Final = 3  # queryResult / images / image
 _MAX_DEPTH: Final = 32  # feedback, the deepest part of an entry, ends at level 8
@@ -76,6 +104,7 @@ class _Target:
         self.done: list[tuple[str, _Node]] = []
         self.position = "top level"
         self.has_more = False
+        self.left_out = LeftOut()
         self._open: list[_Node] = []
         self._count: dict[str, int] = {}
         self._nodes = self._characters = 0
@@ -89,6 +118,9 @@ class _Target:
         node = _Node(tag.removeprefix(f"{{{NAMESPACE}}}"), attributes)
         self._open.append(node)
         level = len(self._open)
+        if level < _ITEM_LEVEL:
+            for name in attributes.keys() - _OF_LISTS:
+                self.left_out.see(f"{node.name}@{name}")
         if level > _MAX_DEPTH:
             raise MalformedSource(f"elements are nested deeper than {_MAX_DEPTH}", position=self.position)
         if level == _ITEM_LEVEL - 1 and node.name not in {*_LISTS, "paging"}:
@@ -136,6 +168,18 @@ class _Target:
             raise MalformedSource(f"the entry is longer than {MAX_LINE} characters", position=self.position)
 
 
+def _see_unknown(node: _Node, known: Known, left_out: LeftOut, path: str = "") -> None:
+    """Count the attributes and elements of an element that are not read."""
+    for name in node.attributes:
+        left_out.see(f"{path}@{name}", f"@{name}" not in known)
+    for child in node.children:
+        below = known.get(child.name, known.get("*"))
+        if below is None:
+            left_out.see(path + child.name)
+        else:
+            _see_unknown(child, below, left_out, f"{path}{child.name}/")
+
+
 class NCMECXML:
     """Reads NCMEC's XML. Positions are `images[3]` and `videos[0]`; `external_id` is `MEMBER-ID/image|video/ID`."""
 
@@ -170,7 +214,7 @@ class NCMECXML:
             return Guess(Certainty.CERTAIN, f"its root element is queryResult in the namespace {NAMESPACE}")
         return Guess(Certainty.LIKELY, "its root element is queryResult, though not in the namespace of NCMEC's API v2")
 
-    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
         """Yield one Record or Reject for each child of images and videos. A paging/next makes the source partial.
 
         Raises MalformedSource for text that is not XML in UTF-8 or is cut off, another root or namespace, anything in
@@ -181,9 +225,11 @@ class NCMECXML:
         tags = _tags(options.get("environment", ""))
         target = _Target()
         for position, node in _entries(source, target):
+            _see_unknown(node, _ITEM, target.left_out)
             yield _record(position, node, tags)
         if target.has_more:
             yield partial("paging", "the document is one page of an answer, and says that another follows")
+        return target.left_out
 
 
 def _tags(environment: str) -> tuple[str, ...]:

@@ -11,12 +11,12 @@ hub matches.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import BinaryIO, Final, cast
 
-from hashhub.connector import PURPOSE_TAG, Certainty, Guess, Option, check_options
+from hashhub.connector import PURPOSE_TAG, Certainty, Guess, Items, LeftOut, Option, check_options
 from hashhub.errors import MalformedSource
-from hashhub.model import HashFault, Record, Reject
+from hashhub.model import HashFault, Record
 from hashhub_connectors import items, sqlite_file
 from hashhub_connectors.forensic_csv import Head, Layout, header_names, layout_of, read_layout
 from hashhub_connectors.source import READ_SIZE, read_block
@@ -71,26 +71,24 @@ class NSRL:
             return Guess(Certainty.CERTAIN, "its first line has the column names of NSRL's RDSv2")
         return None
 
-    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
         """Yield one Record or Reject for each line or row.
 
         Raises MalformedSource for another header, for an SQL script, and as `sqlite_file.opened` does.
         """
         check_options(self, options)
         if _begins_a_database(source):
-            yield from _read_database(source)
-            return
+            return (yield from _read_database(source))
         head = read_block(source, READ_SIZE)
         if head.startswith(sqlite_file.MAGIC):
-            yield from _read_database(cast("BinaryIO", Head(head, source)))
-            return
+            return (yield from _read_database(cast("BinaryIO", Head(head, source))))
         if _SQL.match(head):
             raise MalformedSource(
                 "the file is an SQL script, as NSRL's delta releases are, and hashhub executes none; apply it to the "
                 "full release with sqlite3, and import that database",
                 position="line 1",
             )
-        yield from read_layout(cast("BinaryIO", Head(head, source)), _LAYOUTS, _EXPECTED, _TAGS)
+        return (yield from read_layout(cast("BinaryIO", Head(head, source)), _LAYOUTS, _EXPECTED, _TAGS))
 
 
 def _begins_a_database(source: BinaryIO) -> bool:
@@ -101,7 +99,7 @@ def _begins_a_database(source: BinaryIO) -> bool:
     return peek is not None and bytes(peek(len(sqlite_file.MAGIC))).startswith(sqlite_file.MAGIC)
 
 
-def _read_database(source: BinaryIO) -> Iterator[Record | Reject]:
+def _read_database(source: BinaryIO) -> Items:
     with sqlite_file.opened(source) as database:
         tables = (table for name in _TABLES if (table := database.table(name)) is not None)
         for table in tables:
@@ -122,7 +120,8 @@ def _read_database(source: BinaryIO) -> Iterator[Record | Reject]:
             )
         sizes = [column for column in _SIZES if column in table.columns][:1]
         untold = [_NO_CRC32] if "crc32" in table.columns else []
-        for position, row in database.rows(table, [*(column for _, column in digests), *sizes]):
+        left_out, chosen = LeftOut(), [*(column for _, column in digests), *sizes]
+        for position, row in database.rows(table, chosen, left_out, known=("crc32",)):
             faults: list[HashFault] = []
             pairs = sqlite_file.pairs([label for label, _ in digests], row, faults)
             size = items.size(row[len(digests)], "file_size", faults) if sizes else None
@@ -130,3 +129,4 @@ def _read_database(source: BinaryIO) -> Iterator[Record | Reject]:
             if isinstance(result, Record):
                 untold = []
             yield result
+        return left_out

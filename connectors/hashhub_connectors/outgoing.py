@@ -9,22 +9,36 @@ The rules of every format:
     extra     only in the format that it came from
 
 Whatever is left out is a `Loss`. Its reasons: NO_PLACE (the format has none), OTHER_FORMAT, FOREIGN_SCHEME, TRANSLATED,
-RESPELLED, UNWRITABLE_TEXT, QUARANTINED, WITHDRAWN, NO_WITHDRAWALS, UNDECIDED, OTHER_CLAIM, NO_HASH, MORE_THAN_ONE, and
-those that a format explains.
+RESPELLED, UNWRITABLE_TEXT, UNKNOWN_FIELD, QUARANTINED, WITHDRAWN, NO_WITHDRAWALS, UNDECIDED, OTHER_CLAIM, NO_HASH,
+MORE_THAN_ONE, and those that a format explains.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from operator import attrgetter
 from typing import BinaryIO, Final, NamedTuple
 
-from hashhub.connector import Exported, Loss
+import msgspec
+
+from hashhub.connector import Exported, LeftOut, Loss
 from hashhub.errors import InvalidArgument
 from hashhub.hygiene import Code
-from hashhub.model import MAX_TEXT, NO_FLAGS, TLP, Classification, Entry, EntryState, HashSet, Marking, Purpose
+from hashhub.model import (
+    MAX_TEXT,
+    NO_FLAGS,
+    TLP,
+    Classification,
+    Entry,
+    EntryState,
+    HashFault,
+    HashSet,
+    Marking,
+    Purpose,
+)
 from hashhub.schemes.crosswalk import translate
-from hashhub_connectors.items import BROKEN
+from hashhub_connectors.items import BROKEN, read_extra
 
 _PIECE: Final = 1 << 16  # characters that are written at a time
 _REMEMBERED: Final = 4096  # values: entries have few, and a hostile list must not fill memory
@@ -92,6 +106,23 @@ def unwritable(entry: Entry, field: str) -> Loss:
         "UNWRITABLE_TEXT",
         "it has line breaks or other control characters, white space around it, or what the format separates with",
     )
+
+
+def with_known_extra(entry: Entry) -> tuple[Entry, Loss | None]:
+    """Return the entry, without what it says beyond the hub's fields in fields that no connector keeps; and that
+    loss.
+    """
+    if not entry.extra or entry.state is EntryState.WITHDRAWN or _is_known_extra(entry.extra):
+        return entry, None
+    loss = Loss(entry.name, "extra", "UNKNOWN_FIELD", "it has fields that hashhub does not keep")
+    return msgspec.structs.replace(entry, extra=""), loss
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _is_known_extra(text: str) -> bool:
+    left_out, faults = LeftOut(), list[HashFault]()
+    read = read_extra(text, left_out, faults)
+    return bool(read) and not faults and not any(left_out.told())
 
 
 class NoPlace:

@@ -19,7 +19,7 @@ from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple, cast
 
-from hashhub.connector import MAX_LINE
+from hashhub.connector import MAX_LINE, LeftOut
 from hashhub.errors import MalformedSource
 from hashhub.model import HashFault
 from hashhub_connectors import items
@@ -104,8 +104,11 @@ class Database:
             )
         return Table(name, columns)
 
-    def rows(self, table: Table, columns: Sequence[str]) -> Iterator[tuple[str, tuple[Value, ...]]]:
-        """Yield (position, values of `columns`) of each row, in the table's own order.
+    def rows(
+        self, table: Table, columns: Sequence[str], left_out: LeftOut | None = None, *, known: Sequence[str] = ()
+    ) -> Iterator[tuple[str, tuple[Value, ...]]]:
+        """Yield (position, values of `columns`) of each row, in the table's own order. Columns that are neither among
+        these nor `known` are counted, and so is each further table.
 
         Raises MalformedSource for a damaged file, and for one that has more rows than it can hold.
         """
@@ -125,6 +128,11 @@ class Database:
                 yield f"{where}{number}", row
         except _ERRORS as e:
             raise _damaged(e, f"{where}{number + 1}") from e
+        if left_out is not None:
+            for column in table.columns.keys() - {*columns, *known}:
+                left_out.see(table.columns[column], number)
+            for other in sorted({*self.plain.values()} - {table.name, *known}):
+                left_out.see(f"table {other}")
 
     def _select(self, sql: str) -> Iterator[tuple[Value, ...]]:
         self._looks = 0

@@ -32,9 +32,13 @@ import msgspec
 from hashhub import hashes
 from hashhub.connector import (
     PURPOSE_TAG,
+    SAYS_NOTHING,
     Certainty,
     Exported,
     Guess,
+    Items,
+    Known,
+    LeftOut,
     Loss,
     Option,
     check_options,
@@ -61,7 +65,7 @@ from hashhub.model import (
 )
 from hashhub_connectors import exchange, items
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
-from hashhub_connectors.outgoing import withheld
+from hashhub_connectors.outgoing import with_known_extra, withheld
 
 EXTENSION: Final = "extension-definition--a6af0206-0bc2-40c4-919b-20d1aa6da5f9"  # ours: what an entry states
 _OURS: Final = UUID("abfdb484-e604-4260-b1a2-c0b7f276dd5a")  # namespace of the ids that we make
@@ -89,6 +93,46 @@ _OPINIONS: Final = {
 }
 _CERTIFICATE: Final = "x509-certificate"  # its hashes are of no file
 _ITEMS: Final = frozenset({"file", "artifact", "indicator", "observed-data"})
+_OF_ALL: Final = dict.fromkeys(
+    ("type", "id", "spec_version", "created", "modified", "created_by_ref", "object_marking_refs", "revoked")
+)
+_OWN: Final[Known] = {
+    **dict.fromkeys(("extension_type", "stated_by_ref", "hash_set", "review_depth", "external_id", "member", "series")),
+    **dict.fromkeys(("source_time", "extra", "tags", "purpose", "undecided", "more_hashes", "quality", "media_type")),
+    **dict.fromkeys(("media_size", "expire_time")),
+    "classification": {"scheme": None, "value": None},
+    "flags": dict.fromkeys(Flags.__struct_fields__),
+}
+_FILE: Final[Known] = {
+    **_OF_ALL,
+    **dict.fromkeys(("hashes", "mime_type", "size", "confidence")),
+    "extensions": {EXTENSION: _OWN},
+}
+# All that is read of an object; its own extension stands in the one of another, too.
+_KNOWN: Final[dict[str, Known]] = {
+    "file": _FILE,
+    "artifact": _FILE,
+    "indicator": {
+        **_FILE,
+        **dict.fromkeys(("pattern", "pattern_type", "indicator_types", "labels", "valid_from", "valid_until")),
+    },
+    "observed-data": {**_OF_ALL, **dict.fromkeys(("objects", "number_observed", "first_observed", "last_observed"))},
+    "identity": {**_OF_ALL, "name": None, "identity_class": None},
+    "sighting": {**_OF_ALL, "count": None, "sighting_of_ref": None},
+    "opinion": {**_OF_ALL, **dict.fromkeys(("opinion", "object_refs", "explanation"))},
+    "marking-definition": {
+        **_OF_ALL,
+        "definition_type": None,
+        "name": None,
+        "definition": {"tlp": None, "statement": None},
+        "extensions": {_TLP_EXTENSION: {"extension_type": None, "tlp_2_0": None}},
+    },
+    "extension-definition": {
+        **_OF_ALL,
+        **dict.fromkeys(("name", "description", "schema", "version", "extension_types")),
+    },
+}
+_ENVELOPE: Final = frozenset({"type", "id", "spec_version", "objects", "more", "next", exchange.CHANGES_ONLY})
 _MAX_REFERENCES: Final = 100_000  # opinions, sightings, markings and identities: what is held of a bundle
 _MAX_NAME: Final = 200  # characters of what is held of one
 _COMPARISON: Final = re.compile(
@@ -111,7 +155,7 @@ class STIX:
     """Reads STIX 2.1. Positions are `objects[12]`, `objects[3].objects.0` in observed data, `[12]` in a bare array."""
 
     name = "stix"
-    version = "1"
+    version = "2"
     summary = "STIX 2.1 bundles and TAXII envelopes: file objects, indicators of file hashes, opinions, revocations"
     options: tuple[Option, ...] = (
         Option(
@@ -134,7 +178,7 @@ class STIX:
             return Guess(Certainty.CERTAIN, "it is JSON with objects whose ids are STIX's")
         return Guess(Certainty.LIKELY, "it is JSON whose ids look like STIX's")
 
-    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
         """Yield one Record or Reject for each object with digests of a file, and for each indicator.
 
         Raises MalformedSource for JSON that is cut off or is no bundle, envelope or array, and for more than a hundred
@@ -144,25 +188,27 @@ class STIX:
         return _read(source, is_classified=exchange.is_classified(options))
 
 
-def _read(source: BinaryIO, *, is_classified: bool) -> Iterator[Record | Reject]:
+def _read(source: BinaryIO, *, is_classified: bool) -> Items:
+    left_out = LeftOut()
     with exchange.Source(source, twice=True) as stream:
         raw: Any = stream
         references = _References()
         # A file that cannot be read to its end gives no items at all: what it says against them may be what is missing.
-        for _, one in _objects(JSONReader(raw, "top level"), []):
+        for _, one in _objects(JSONReader(raw, "top level"), [], left_out):
             references.add(one)
         stream.again()
         more: list[str] = []
-        items_of = _Reading(references, is_classified=is_classified)
-        for position, one in _objects(JSONReader(raw, "top level"), more):
+        items_of = _Reading(references, left_out, is_classified=is_classified)
+        for position, one in _objects(JSONReader(raw, "top level"), more, LeftOut()):
             yield from items_of.read(position, one)
         if exchange.CHANGES_ONLY in more:
             yield exchange.changes_only()
         elif more:
             yield partial(more[0], "the file is one page of a TAXII answer, and says that another follows")
+    return left_out
 
 
-def _objects(reader: JSONReader, more: list[str]) -> Iterator[tuple[str, object]]:
+def _objects(reader: JSONReader, more: list[str], left_out: LeftOut) -> Iterator[tuple[str, object]]:
     """Yield (position, object) of each STIX object, and add to `more` what says that the file is only a part."""
     if reader.peek() == "[":
         yield from exchange.elements(reader, "", _as_it_is)
@@ -190,6 +236,7 @@ def _objects(reader: JSONReader, more: list[str]) -> Iterator[tuple[str, object]
         if key == "type" and value != "bundle":
             reader.fail("the file is a single object, by its type no bundle; expected a bundle of STIX objects")
         is_bundle |= key == "type"
+        left_out.see(key, key not in _ENVELOPE and value not in SAYS_NOTHING)
         if (key in {"more", exchange.CHANGES_ONLY} and value is True) or (key == "next" and value):
             more.append(key)
     reader.end()
@@ -296,8 +343,9 @@ def _marking(one: Mapping[str, object]) -> tuple[str, str]:
 class _Reading:
     """The second pass: objects to records."""
 
-    def __init__(self, references: _References, *, is_classified: bool) -> None:
+    def __init__(self, references: _References, left_out: LeftOut, *, is_classified: bool) -> None:
         self._references = references
+        self._left_out = left_out
         self._is_classified = is_classified
         self._told: set[str] = set()  # markings that a finding has named
 
@@ -307,6 +355,10 @@ class _Reading:
             yield Reject(position, "NOT_AN_OBJECT", f"expected a STIX object, found {items.kind(one)}")
             return
         kind = one.get("type")
+        if isinstance(kind, str) and kind in _KNOWN:
+            self._left_out.beyond(one, _KNOWN[kind], f"{kind}.")
+        elif isinstance(kind, str):
+            self._left_out.see(f"object of the type {kind}")
         if not isinstance(kind, str) or not kind.strip():
             yield Reject(position, "NOT_AN_OBJECT", "the object has no type; expected a STIX object")
         elif kind == "bundle":
@@ -325,6 +377,7 @@ class _Reading:
             if isinstance(embedded, dict):
                 for index, inner in enumerate(embedded.values()):
                     if isinstance(inner, dict) and inner.get("type") in ("file", "artifact"):
+                        self._left_out.beyond(inner, _KNOWN["file"], "file.")
                         yield self._file(f"{position}.objects.{index}", inner, one)
         else:
             yield self._indicator(position, one) if kind == "indicator" else self._file(position, one, one)
@@ -389,6 +442,7 @@ class _Reading:
         markings = self._markings(outer)
         if isinstance(own, dict):
             fields = _own_fields(own, fields, pairs, faults)
+            fields["extra"] = items.read_extra(own.get("extra"), self._left_out, faults)
             if not self._is_classified and (fields["value"] or own.get("undecided") is True):
                 detail = "the object states a classification, or that there is none; read it without classified=no"
                 return Reject(position, "BAD_FIELD", detail)
@@ -462,7 +516,11 @@ def _of_others(
     confidence = one.get("confidence")
     if isinstance(confidence, int | float) and not isinstance(confidence, bool) and math.isfinite(confidence):
         beyond["confidence"] = confidence
-    return {**fields, "tags": tuple(dict.fromkeys(tags))[: items.MAX_TAGS], "extra": exchange.further(beyond, faults)}
+    return {
+        **fields,
+        "tags": tuple(dict.fromkeys(tags))[: items.MAX_TAGS],
+        "extra": items.extra_of(beyond, LeftOut(), faults),
+    }
 
 
 def _own_fields(
@@ -471,7 +529,7 @@ def _own_fields(
     """Return the fields that our extension states, with what stands beside it; add its further hashes to `pairs`."""
     texts = {
         name: exchange.as_written(own.get(name), name, faults)
-        for name in ("external_id", "member", "series", "source_time", "extra")
+        for name in ("external_id", "member", "series", "source_time")
     }
     classification = own.get("classification")
     value = scheme = ""
@@ -582,6 +640,9 @@ class _Bundle:
             else:
                 yield from self._about_hash_set(entry)
                 yield from exchange.no_frames(entry, "STIX")
+                entry, loss = with_known_extra(entry)  # noqa: PLW2901 - the same one, with less of it
+                if loss is not None:
+                    yield loss
                 self._add_entry(entry)
         changes = b',"%s":true' % exchange.CHANGES_ONLY.encode() if self._exported.is_delta else b""
         self._sink.write(b"\n]%s}\n" % changes)

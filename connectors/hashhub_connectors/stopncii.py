@@ -25,9 +25,13 @@ import msgspec
 from hashhub import hashes
 from hashhub.connector import (
     NCII_TAG,
+    SAYS_NOTHING,
     Certainty,
     Exported,
     Guess,
+    Items,
+    Known,
+    LeftOut,
     Loss,
     Option,
     check_options,
@@ -45,6 +49,13 @@ _TYPES: Final = {"imagepdq": ("PDQ", ""), "videomd5": ("MD5", "video")}
 _GONE: Final = frozenset({"withdrawn", "deleted"})
 _FEEDBACK: Final = {"Blocked": ReviewKind.CONFIRMED, "NotBlocked": ReviewKind.NOT_ILLEGAL_HERE}
 _FIELDS: Final = frozenset({"signalType", "hashValue", "hashStatus"})
+_RECORD: Final[Known] = {
+    **dict.fromkeys(("lastModtimestamp", *_FIELDS)),
+    **{name: items.EXTRA[name] for name in ("CSPFeedbacks", "hashRegions")},
+}
+_ENVELOPE: Final = frozenset(
+    {"count", "nextPageToken", "nextSetTimestamp", "hasMoreRecords", "hashRecords", exchange.CHANGES_ONLY}
+)
 _FORM: Final = "StopNCII"
 _MOMENT: Final = re.compile(r"[1-9][0-9]{0,17}")  # seconds or milliseconds; 0 says nothing
 _NO_PLACE: Final = (
@@ -56,7 +67,7 @@ class StopNCII:
     """Reads StopNCII hash records. Positions are `hashRecords[12]`, or `[12]` in a bare array."""
 
     name = SCHEME
-    version = "1"
+    version = "2"
     summary = "StopNCII hash records in JSON: adults' intimate pictures, kept apart from abuse material"
     options: tuple[Option, ...] = ()
 
@@ -71,7 +82,7 @@ class StopNCII:
             return Guess(Certainty.CERTAIN, "it is JSON with StopNCII's hashRecords")
         return None
 
-    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
         """Yield one Record or Reject for each hash record. Raises MalformedSource for JSON that is cut off or has no
         hashRecords.
         """
@@ -79,12 +90,18 @@ class StopNCII:
         return _read(JSONReader(source, "top level"))
 
 
-def _read(reader: JSONReader) -> Iterator[Record | Reject]:
+def _read(reader: JSONReader) -> Items:
+    left_out = LeftOut()
+
+    def read(one: object, position: str) -> Iterator[Record | Reject]:
+        left_out.beyond(one, _RECORD)
+        return _record(one, position, left_out)
+
     has_more = has_records = is_delta = False
     if reader.peek() == "[":
-        yield from exchange.elements(reader, "", _record)
+        yield from exchange.elements(reader, "", read)
         reader.end()
-        return
+        return left_out
     if reader.peek() != "{":
         reader.fail("the file is not StopNCII JSON; expected an object with hashRecords, or an array of them")
     for key in reader.members():
@@ -94,12 +111,13 @@ def _read(reader: JSONReader) -> Iterator[Record | Reject]:
             if reader.peek() != "[":
                 reader.fail("hashRecords is not an array; expected an array of records")
             has_records = True
-            yield from exchange.elements(reader, "hashRecords", _record)
+            yield from exchange.elements(reader, "hashRecords", read)
             reader.where = "top level"
             continue
         value = reader.value()
         if value is LARGE:
             reader.skip()
+        left_out.see(key, key not in _ENVELOPE and value not in SAYS_NOTHING)
         is_delta |= key == exchange.CHANGES_ONLY and value is True
         # A token for a further page says so as well as the flag does.
         has_more |= (key == "hasMoreRecords" and read_flag(value) is True) or (key == "nextPageToken" and bool(value))
@@ -110,9 +128,10 @@ def _read(reader: JSONReader) -> Iterator[Record | Reject]:
         yield partial("hasMoreRecords", "the file is one page of an answer, and says that another follows")
     if is_delta:
         yield exchange.changes_only()
+    return left_out
 
 
-def _record(one: object, position: str) -> Iterator[Record | Reject]:
+def _record(one: object, position: str, left_out: LeftOut) -> Iterator[Record | Reject]:
     if not isinstance(one, dict):
         yield Reject(position, "NOT_AN_OBJECT", f"expected an object with a hashValue, found {items.kind(one)}")
         return
@@ -153,7 +172,7 @@ def _record(one: object, position: str) -> Iterator[Record | Reject]:
         tags=(NCII_TAG,),
         source_time=items.text(one.get("lastModtimestamp") or "", "lastModtimestamp", faults),
         reviews=reviews,
-        extra=exchange.further(beyond, faults),
+        extra=items.extra_of(beyond, left_out, faults),
     )
 
 
@@ -318,4 +337,4 @@ def _own_extra(entry: Entry) -> dict[str, Any] | None:
     read = ({"CSPFeedbacks": unread} if unread else {}) | (
         {"hashRegions": own["hashRegions"]} if own.get("hashRegions") else {}
     )
-    return own if not reviews and not faults and exchange.further(read, []) == entry.extra else None
+    return own if not reviews and not faults and items.extra_of(read, LeftOut(), []) == entry.extra else None

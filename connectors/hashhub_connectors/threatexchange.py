@@ -32,9 +32,13 @@ import msgspec
 
 from hashhub import hashes, vpdq
 from hashhub.connector import (
+    SAYS_NOTHING,
     Certainty,
     Exported,
     Guess,
+    Items,
+    Known,
+    LeftOut,
     Loss,
     Option,
     check_options,
@@ -55,7 +59,7 @@ from hashhub.model import (
     VideoFrame,
 )
 from hashhub_connectors import exchange, items
-from hashhub_connectors.delimited import Rows
+from hashhub_connectors.delimited import Rows, Unread
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
 from hashhub_connectors.outgoing import withheld
 from hashhub_connectors.source import lines
@@ -89,7 +93,19 @@ _OWN_STATEMENT: Final = frozenset({"status", "raw_indicator"})  # a descriptor h
 _RECORD_FIELDS: Final = frozenset(
     {"indicator", "raw_indicator", "type", "should_delete", "descriptors", "status", "id"}
 )
+_OF_DESCRIPTOR: Final[Known] = {
+    **dict.fromkeys(("id", "raw_indicator", "type", "status", "added_on")),
+    "owner": {"id": None},
+    "tags": {"id": None, "text": None, "data": {"id": None, "text": None}},
+    "reactions": {"key": None, "value": None},
+}
+_KNOWN: Final[Known] = {
+    **_OF_DESCRIPTOR,
+    **dict.fromkeys(("indicator", "should_delete")),
+    "descriptors": {**_OF_DESCRIPTOR, "data": _OF_DESCRIPTOR},
+}
 _HEADER: Final = frozenset({"signal_type", "signal_str"})
+_COLUMNS: Final = _HEADER | {"collab", "category", "tags"}
 _TEXT_LINE: Final = re.compile(
     r"(?P<type>[A-Za-z][A-Za-z0-9_]*) (?P<signal>\[[^\[\]]*\]|\S+)"
     r"(?: (?P<collab>'[^']*'|\"[^\"]*\"))?(?: (?P<category>[A-Z][A-Z_]*)(?: (?P<tags>.*))?)?"
@@ -125,7 +141,7 @@ class ThreatExchange:
     """Reads ThreatExchange dumps. Positions are `[12]`, `data[12]`, `[2].data[12]` in JSON and `line 12` in text."""
 
     name = SCHEME
-    version = "2"
+    version = "3"
     summary = "ThreatExchange: threat_updates and descriptors in JSON, and what tx dataset prints, as CSV or text"
     options: tuple[Option, ...] = (
         Option(
@@ -154,7 +170,7 @@ class ThreatExchange:
             return Guess(Certainty.LIKELY, "it has the name of an older ThreatExchange cache", {"type": cache[1]})
         return None
 
-    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
         """Yield one Record or Reject for each indicator, descriptor, row or line.
 
         Raises MalformedSource for a pickle, for JSON that is cut off or is none of the shapes above, and for an empty
@@ -167,24 +183,26 @@ class ThreatExchange:
         return _read(source, owner, options.get("type", "").strip())
 
 
-def _read(source: BinaryIO, owner: str, stated_type: str) -> Iterator[Record | Reject]:
+def _read(source: BinaryIO, owner: str, stated_type: str) -> Items:
+    left_out = LeftOut()
     stream = exchange.Source(source)
     exchange.refuse_pickle(stream.head)
     raw: Any = stream
     if stream.first[:1] in {b"{", b"["}:
-        yield from _read_json(JSONReader(raw, "top level", limit=_LONGEST), owner)
+        yield from _read_json(JSONReader(raw, "top level", limit=_LONGEST), owner, left_out)
     elif _is_delimited(stream.first, stated_type):
-        yield from _read_rows(raw, stated_type)
+        yield from _read_rows(raw, stated_type, left_out)
     else:
         yield from _read_lines(raw, stated_type)
+    return left_out
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def _read_json(reader: JSONReader, owner: str) -> Iterator[Record | Reject]:
+def _read_json(reader: JSONReader, owner: str, left_out: LeftOut) -> Iterator[Record | Reject]:
     if reader.peek() == "{":
-        yield from _read_page(reader, "", owner)
+        yield from _read_page(reader, "", owner, left_out)
     else:
         for index in reader.elements():
             reader.where = f"[{index}]"
@@ -192,11 +210,11 @@ def _read_json(reader: JSONReader, owner: str) -> Iterator[Record | Reject]:
                 reader.skip()
                 yield Reject(f"[{index}]", "NOT_AN_OBJECT", "expected an object with an indicator, or a page of them")
                 continue
-            yield from _read_page(reader, f"[{index}]", owner)
+            yield from _read_page(reader, f"[{index}]", owner, left_out)
     reader.end()
 
 
-def _read_page(reader: JSONReader, position: str, owner: str) -> Iterator[Record | Reject]:
+def _read_page(reader: JSONReader, position: str, owner: str, left_out: LeftOut) -> Iterator[Record | Reject]:
     """Read the object at the cursor: a page, whose records are streamed, or one record."""
     fields = Object()
     is_page = has_more = is_delta = False
@@ -206,7 +224,9 @@ def _read_page(reader: JSONReader, position: str, owner: str) -> Iterator[Record
             if is_page:
                 reader.fail("data is given twice; expected it once")
             is_page = True
-            yield from exchange.elements(reader, f"{prefix}data", lambda te, where: iter([_record(where, te, owner)]))
+            yield from exchange.elements(
+                reader, f"{prefix}data", lambda te, where: iter([_record(where, te, owner, left_out)])
+            )
             reader.where = position or "top level"
             continue
         value = reader.value()
@@ -215,10 +235,12 @@ def _read_page(reader: JSONReader, position: str, owner: str) -> Iterator[Record
         is_delta |= key == exchange.CHANGES_ONLY and value is True
         if key == "paging":
             has_more |= isinstance(value, dict) and bool(value.get("next"))
-        elif key in _RECORD_FIELDS or key in {"owner", "tags", "reactions", "added_on"}:
+        elif key in _KNOWN:
             if key in fields:
                 fields.repeated.add(key)
             fields[key] = value
+        elif key != exchange.CHANGES_ONLY:
+            left_out.see(key, value not in SAYS_NOTHING)
     if has_more:
         yield partial(f"{prefix}paging", "the file is one page of an answer, and says that another follows")
     if is_delta:
@@ -229,12 +251,13 @@ def _read_page(reader: JSONReader, position: str, owner: str) -> Iterator[Record
                 "the file is not ThreatExchange JSON; expected an array of records with an indicator, or an object "
                 "with such an array as data"
             )
-        yield _record(position or "top level", fields, owner)
+        yield _record(position or "top level", fields, owner, left_out)
 
 
-def _record(position: str, te: object, owner: str) -> Record | Reject:
+def _record(position: str, te: object, owner: str, left_out: LeftOut) -> Record | Reject:
     if not isinstance(te, dict):
         return Reject(position, "NOT_AN_OBJECT", f"expected an object with an indicator, found {items.kind(te)}")
+    left_out.beyond(te, _KNOWN)
     if isinstance(te, Object) and (twice := sorted(te.repeated & _RECORD_FIELDS)):
         return Reject(position, "BAD_FIELD", f"given more than once, so nobody can tell what holds: {', '.join(twice)}")
     indicator = te.get("indicator", te.get("raw_indicator"))
@@ -280,7 +303,7 @@ def _record(position: str, te: object, owner: str) -> Record | Reject:
         tags=tags,
         source_time=items.text(own.added_on, "added_on", faults) if own else "",
         reviews=reviews,
-        extra=exchange.further({"opinions": unread} if unread else {}, faults),
+        extra=items.extra_of({"opinions": unread} if unread else {}, left_out, faults),
     )
 
 
@@ -440,7 +463,7 @@ def _is_delimited(first: bytes, stated_type: str) -> bool:
     return line.startswith((b"signal_type,", b'"signal_type",')) or (bool(stated_type) and b"," in line)
 
 
-def _read_rows(source: BinaryIO, stated_type: str) -> Iterator[Record | Reject]:
+def _read_rows(source: BinaryIO, stated_type: str, left_out: LeftOut) -> Iterator[Record | Reject]:
     rows = Rows(source, ",", longest=_LONGEST)
     names = [cell.casefold() for cell in rows.header]
     if not set(names) >= _HEADER:
@@ -450,10 +473,11 @@ def _read_rows(source: BinaryIO, stated_type: str) -> Iterator[Record | Reject]:
                 "type for a file without a header",
                 position=rows.header_position,
             )
-        yield _cache_row(rows.header_position, list(rows.header), stated_type)
+        yield _cache_row(rows.header_position, list(rows.header), stated_type, left_out)
         for row in rows:
-            yield row if isinstance(row, Reject) else _cache_row(*row, stated_type)
+            yield row if isinstance(row, Reject) else _cache_row(*row, stated_type, left_out)
         return
+    unread = Unread(rows.header, {place for place, name in enumerate(names) if name in _COLUMNS}, left_out)
     for row in rows:
         if isinstance(row, Reject):
             yield row
@@ -463,6 +487,7 @@ def _read_rows(source: BinaryIO, stated_type: str) -> Iterator[Record | Reject]:
             detail = f"the row has {len(cells)} columns, the header {len(names)}"
             yield Reject(position, "WRONG_COLUMN_COUNT", detail)
             continue
+        unread.see(cells)
         cell = {"category": "", "tags": "", "collab": "", **dict(zip(names, cells, strict=True))}
         labels = cell["tags"].split(" ")
         yield _signal(
@@ -470,15 +495,16 @@ def _read_rows(source: BinaryIO, stated_type: str) -> Iterator[Record | Reject]:
         )
 
 
-def _cache_row(position: str, cells: list[str], stated_type: str) -> Record | Reject:
+def _cache_row(position: str, cells: list[str], stated_type: str, left_out: LeftOut) -> Record | Reject:
     """Read a row of simple.TYPE.te: indicator, id of the first descriptor, its time, labels. It states no opinion."""
-    indicator, descriptor, added_on, labels = (*cells, "", "", "", "")[:4]
+    indicator, descriptor, added_on, labels, *further = (*cells, "", "", "", "")
+    left_out.see("further cells", any(further))
     record = _signal(position, stated_type, indicator, "", labels.split(" "))
     if isinstance(record, Reject):
         return record
     faults: list[HashFault] = []
     source_time = items.text(added_on, "added_on", faults)
-    beyond = exchange.further({"first_descriptor_id": descriptor} if descriptor.strip() else {}, faults)
+    beyond = items.extra_of({"first_descriptor_id": descriptor}, left_out, faults)
     return msgspec.structs.replace(record, source_time=source_time, extra=beyond, faults=(*record.faults, *faults))
 
 

@@ -1,15 +1,13 @@
 """VICS (Project VIC) hash sets and cases, data models 1.1 to 1.3 and 2.0, in OData JSON.
 
-Kept in fields of their own: hashes (MD5, SHA1, PhotoDNA in both of its places, AlternativeHashes), Category, the five
-flags, Series, Tags, MediaSize, MimeType, DateUpdated. What else an item says of itself, unknown keys included, goes
-into `extra`, so that an export in the same format has it again.
+Kept are the fields of `vics_media.MEDIA`: hashes (MD5, SHA1, PhotoDNA in both of its places, AlternativeHashes),
+Category, the five flags, Series, Tags, MediaSize, MimeType, DateUpdated; in `extra` IsPrecategorized,
+PrecategorizationSource and Segments, which have the categories of parts of a video, and no hash of the whole stands
+for.
 
-Dropped on purpose, at any depth, because they are case data or name people, and no other organisation may have them:
-MediaFiles and the fields of its files, Exifs, MediaMetadata, Comments, RelativeFilePath, Repositories, Identifiers,
-Cases, Contact…, everything of a Case but its Media. OData's annotations and MediaID are no statements about an item:
-MediaID counts within one file, and another export would count anew. Segments have the categories of parts of a video,
-which no hash of the whole stands for: they stay in `extra`. TotalMediaFiles is known to be wrong in real files and is
-not read.
+All else is left out and counted, whatever it is called: what VICS has besides (MediaFiles, Exifs, Comments,
+RelativeFilePath, everything of a Case but its Media …) is case data or names people, and no other organisation may have
+it.
 
 The context may stand behind `value`, and a bare array of items has none: its region is unknown, as with `Default`.
 """
@@ -17,17 +15,17 @@ The context may stand behind `value`, and a bare array of items has none: its re
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import BinaryIO, Final
 
 from hashhub.columns import RecordColumns
-from hashhub.connector import Certainty, Guess, Option, check_options, partial
+from hashhub.connector import SAYS_NOTHING, Certainty, Guess, LeftOut, Option, check_options, each, partial
 from hashhub.model import Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
 from hashhub_connectors.source import head_text
 from hashhub_connectors.vics_columns import ManyMedia
-from hashhub_connectors.vics_media import FIELDS, encoded, is_dropped, record_of
+from hashhub_connectors.vics_media import MEDIA, record_of
 
 _CONTEXTS: Final = {
     "odata.metadata": re.compile(r"https?://github\.com/ICMEC/ProjectVic/DataModels/1\.[123]\.xml#(?:Media|Cases)"),
@@ -49,8 +47,7 @@ _NEXT: Final = frozenset(
 _NEXT_MEDIA: Final = "Media@odata.nextLink"  # the same for the Media of a case
 _MEDIA_TWICE: Final = "Media is given twice; expected it once"
 _CONTEXT_TWICE: Final = "the context is given twice; expected it once"
-_MAX_KEYS: Final = 512  # of an item larger than the window, beside its fields
-_MORE: Final = "…"  # stands for the keys beyond them
+_OF_CASE: Final = dict.fromkeys(("Media", _NEXT_MEDIA, *_NEXT))
 _CONTEXT: Final = re.compile(r'"(odata\.metadata|@odata\.context)"\s*:\s*"((?:[^"\\]|\\.)*)"')
 _OF_VICS: Final = ("ICMEC/ProjectVic/", "VICSDATAMODEL/ProjectVic/")
 _MEDIA: Final = re.compile(
@@ -60,13 +57,16 @@ _MEDIA_DIGEST: Final = re.compile(r'"(?:MD5|SHA1)"\s*:\s*(?:"|null)')
 _ARRAY: Final = re.compile(r'\[\s*\{|\{\s*(?:"[^"@]{0,40}"\s*:\s*"[^"]{0,200}"\s*,\s*)*"value"\s*:\s*\[\s*\{')
 
 
+_Columns = Generator[Record | Reject | RecordColumns, None, LeftOut]
+
+
 class VICS:
     """Reads VICS JSON. Positions are `value[12]` in a hash set, `value[0].Media[3]` in a case, `[12]` in a bare array;
     `region` is the 2.0 context's.
     """
 
     name = "vics"
-    version = "5"
+    version = "6"
     summary = "VICS / Project VIC JSON, data models 1.1 to 1.3 and 2.0, hash sets and cases"
     options: tuple[Option, ...] = ()
 
@@ -100,13 +100,12 @@ class VICS:
         Raises MalformedSource for text that is not JSON or is cut off, for an unknown or missing context, and for one
         behind `value` where the source cannot be read twice.
         """
-        for one in self.read_columns(source, options):
-            if isinstance(one, RecordColumns):
-                yield from one.records()
-            else:
-                yield one
+        return each(
+            self.read_columns(source, options),
+            lambda one: one.records() if isinstance(one, RecordColumns) else (one,),
+        )
 
-    def read_columns(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject | RecordColumns]:
+    def read_columns(self, source: BinaryIO, options: Mapping[str, str]) -> _Columns:
         """Yield what `read` does, as columns where the Media of a hash set have no arrays and objects in them."""
         check_options(self, options)
         return _read(JSONReader(source, "top level"), _rereader(source))
@@ -130,15 +129,16 @@ def _rereader(source: BinaryIO) -> Callable[[], JSONReader] | None:
 
 def _read(
     reader: JSONReader, again: Callable[[], JSONReader] | None = None, late_region: str | None = None
-) -> Iterator[Record | Reject | RecordColumns]:
+) -> _Columns:
     """Yield the items. `late_region`: that of a context behind `value`, once it was looked for."""
     region = late_region
     seen = has_more = False
+    left_out = LeftOut()
     if (first := reader.peek()) == "[":
-        yield from _read_items(reader, "", "")
+        yield from _read_items(reader, "", "", left_out)
         reader.where = "top level"
         reader.end()
-        return
+        return left_out
     if first != "{":
         what = "is empty" if not first else "is not VICS JSON"
         reader.fail(
@@ -160,22 +160,22 @@ def _read(
                         f"give a file, or write the context first; {_EXPECTED}"
                     )
                 behind = _context_anywhere(again())
-                yield from _read(again(), None, behind)
-                return
+                return (yield from _read(again(), None, behind))
             seen = True
             if reader.peek() != "[":
                 reader.fail("value is not an array; expected an array of Media or Cases")
-            yield from _read_items(reader, "value", region)
+            yield from _read_items(reader, "value", region, left_out)
             reader.where = "top level"
         elif key in _NEXT:
             has_more |= _is_given(reader)
         else:
-            reader.skip()
+            left_out.see(key, _is_given(reader))
     reader.end()
     if not seen:
         reader.fail(f"the file has no value; expected an array of Media or Cases; {_EXPECTED}")
     if has_more:
         yield partial("nextLink", "the file is one page of a set, and says that another follows")
+    return left_out
 
 
 def _context_anywhere(reader: JSONReader) -> str:
@@ -204,7 +204,7 @@ def _is_given(reader: JSONReader) -> bool:
     value = reader.value()
     if value is LARGE:
         reader.skip()
-    return bool(value)
+    return value not in SAYS_NOTHING
 
 
 def _some_media(position: str) -> Reject:
@@ -220,10 +220,12 @@ def _region(reader: JSONReader, key: str) -> str:
     return version.group(1) if version.re.groups else ""
 
 
-def _read_items(reader: JSONReader, name: str, region: str) -> Iterator[Record | Reject | RecordColumns]:
+def _read_items(
+    reader: JSONReader, name: str, region: str, left_out: LeftOut
+) -> Iterator[Record | Reject | RecordColumns]:
     """Yield the items of the array at the cursor, which is called `name`."""
     scheme = _scheme(region)
-    many = ManyMedia(name, region, scheme)
+    many = ManyMedia(name, region, scheme, left_out)
     index = -1
     for _ in reader.elements():
         index += 1
@@ -238,14 +240,15 @@ def _read_items(reader: JSONReader, name: str, region: str) -> Iterator[Record |
         element = reader.value()
         many.see(element)
         if type(element) is dict and "Media" not in element and _NEXT_MEDIA not in element:
-            yield record_of(position, element, region, scheme)
+            yield record_of(position, element, region, scheme, left_out)
             continue
         if element is LARGE:
-            yield from _read_large(reader, position, region)
+            yield from _read_large(reader, position, region, left_out)
             continue
         if isinstance(element, dict) and element.get(_NEXT_MEDIA):
             yield _some_media(position)
         if isinstance(element, dict) and "Media" in element:
+            left_out.beyond(element, _OF_CASE)
             media = element["Media"]
             if isinstance(element, Object) and "Media" in element.repeated:
                 reader.fail(_MEDIA_TWICE)
@@ -253,9 +256,9 @@ def _read_items(reader: JSONReader, name: str, region: str) -> Iterator[Record |
                 yield from _no_media(position, media)
                 continue
             for i, medium in enumerate(media):
-                yield record_of(f"{position}.Media[{i}]", medium, region, scheme)
+                yield record_of(f"{position}.Media[{i}]", medium, region, scheme, left_out)
         else:
-            yield record_of(position, element, region, scheme)
+            yield record_of(position, element, region, scheme, left_out)
 
 
 def _no_media(position: str, media: object) -> Iterator[Reject]:
@@ -264,12 +267,12 @@ def _no_media(position: str, media: object) -> Iterator[Reject]:
         yield Reject(position, "BAD_FIELD", f"Media is {items.kind(media)}; expected an array")
 
 
-def _read_large(reader: JSONReader, position: str, region: str) -> Iterator[Record | Reject]:
+def _read_large(reader: JSONReader, position: str, region: str, left_out: LeftOut) -> Iterator[Record | Reject]:
     """Read an element of `value` that is longer than the window: a case, or one Media with a great many files."""
     scheme = _scheme(region)
     if reader.peek() != "{":
         reader.skip()
-        yield record_of(position, [], region, scheme)
+        yield record_of(position, [], region, scheme, left_out)
         return
     fields = Object()
     is_case = False
@@ -279,7 +282,7 @@ def _read_large(reader: JSONReader, position: str, region: str) -> Iterator[Reco
                 yield _some_media(position)
             continue
         if key != "Media":
-            _keep(reader, key, fields)
+            _keep(reader, key, fields, left_out)
             continue
         if is_case:
             reader.fail(_MEDIA_TWICE)
@@ -287,18 +290,20 @@ def _read_large(reader: JSONReader, position: str, region: str) -> Iterator[Reco
         if reader.peek() == "[":
             for index in reader.elements():
                 reader.where = f"{position}.Media[{index}]"
-                yield record_of(reader.where, _read_medium(reader), region, scheme)
+                yield record_of(reader.where, _read_medium(reader, left_out), region, scheme, left_out)
             reader.where = position
         else:
             media = reader.value()
             if media is LARGE:
                 reader.skip()
             yield from _no_media(position, media)
-    if not is_case:
-        yield record_of(position, fields, region, scheme)
+    if is_case:
+        left_out.beyond(fields, _OF_CASE)
+    else:
+        yield record_of(position, fields, region, scheme, left_out)
 
 
-def _read_medium(reader: JSONReader) -> object:
+def _read_medium(reader: JSONReader, left_out: LeftOut) -> object:
     medium = reader.value()
     if medium is not LARGE:
         return medium
@@ -307,28 +312,20 @@ def _read_medium(reader: JSONReader) -> object:
         return []
     fields = Object()
     for key in reader.members():
-        _keep(reader, key, fields)
+        _keep(reader, key, fields, left_out)
     return fields
 
 
-def _keep(reader: JSONReader, key: str, fields: Object) -> None:
-    """Go past the value of a member, and keep it where it is read or small enough for `extra`."""
-    is_field = key in FIELDS
-    if not is_field and is_dropped(key):
-        reader.skip()
+def _keep(reader: JSONReader, key: str, fields: Object, left_out: LeftOut) -> None:
+    """Go past the value of a member, and keep it where it is read."""
+    if key not in MEDIA:
+        left_out.see(key, _is_given(reader))
         return
     if key in fields:
         fields.repeated.add(key)
-    value = reader.value()
-    if value is LARGE:
+    fields[key] = reader.value()
+    if fields[key] is LARGE:
         reader.skip()
-    if not is_field:
-        if key not in fields and len(fields) >= _MAX_KEYS:
-            fields[_MORE] = LARGE
-            return
-        if encoded(value) is None:
-            value = LARGE
-    fields[key] = value
 
 
 def _scheme(region: str) -> str:

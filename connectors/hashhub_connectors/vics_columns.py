@@ -16,18 +16,17 @@ import msgspec
 from msgspec import UNSET
 
 from hashhub.columns import RecordColumns
-from hashhub.model import HashFault, Record, Reject
+from hashhub.connector import LeftOut
+from hashhub.model import Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.flat_objects import FlatObjects, Table
 from hashhub_connectors.json_stream import JSONReader
 from hashhub_connectors.vics_media import (
     DIGESTS,
-    FIELDS,
     KNOWN_KEPT,
+    MEDIA,
     SHARED_FIELDS,
     USUAL,
-    extra_of,
-    is_dropped,
     is_plain,
     is_usual,
     read_alone,
@@ -51,9 +50,10 @@ class ManyMedia:
     alone before the next one.
     """
 
-    def __init__(self, name: str, region: str, scheme: str) -> None:
+    def __init__(self, name: str, region: str, scheme: str, left_out: LeftOut) -> None:
         """`name`: of the array, in positions. `region`, `scheme`: as in `record_of`."""
         self._name, self._region, self._scheme = name, region, scheme
+        self._left_out = left_out
         self._failures = 0
         self.next_look = SEEN_FIRST
         self._objects = FlatObjects()
@@ -86,6 +86,9 @@ class ManyMedia:
             # What was in the way is among those that were tried, and must be seen before the next try.
             self._read_alone_until(first + sum(text.count("{") for text in tried))
             return 0, []
+        for key in layout.left_out:
+            values = table.columns[key]
+            self._left_out.see(key, len(values) - sum(map(values.count, (UNSET, None, ""))))
         return table.count, self._items(table, layout.media(table), first)
 
     def _items(self, table: Table, media: _Media, first: int) -> list[Record | Reject | RecordColumns]:
@@ -109,7 +112,8 @@ class ManyMedia:
         return read
 
     def _alone(self, table: Table, number: int, first: int) -> Record | Reject:
-        return record_of(f"{self._name}[{first + number}]", table.object(number), self._region, self._scheme)
+        position = f"{self._name}[{first + number}]"
+        return record_of(position, table.object(number), self._region, self._scheme, LeftOut())  # counted before
 
     def _read_alone_until(self, index: int) -> None:
         self.next_look = index + (SEEN_FIRST << self._failures)
@@ -122,7 +126,7 @@ def _is_usual_list(objects: FlatObjects) -> bool:
         objects.is_flat
         and any(objects.types(key) for key, _ in DIGESTS)
         and not any(objects.types(key) for key in _OF_CASES)
-        and objects.types("AlternativeHashes") <= _NOTHING
+        and objects.types("AlternativeHashes") | objects.types("Segments") <= _NOTHING
         and objects.types("MediaSize") <= _NOTHING | {int}
         and all(objects.types(key) <= _NOTHING | {str} for key in ("DateUpdated", *dict(DIGESTS)))
     )
@@ -174,10 +178,7 @@ class _Layout:
         keys = objects.keys
         self._digests = [(key, algorithm) for key, algorithm in DIGESTS if key in keys]
         self._shared = [key for key in keys if key in SHARED_FIELDS]
-        extra = sorted(key for key in keys if key not in FIELDS and not is_dropped(key))
-        # What others than shared fields add to `extra` differs from Media to Media.
-        self._extra = [] if SHARED_FIELDS.issuperset(extra) else extra
-        self._extras: dict[tuple[object, ...], str] = {}
+        self.left_out = [key for key in keys if key not in MEDIA]
         self._forget_templates()
 
     def media(self, table: Table) -> _Media:
@@ -202,9 +203,7 @@ class _Layout:
             if " " in together or not together.isprintable() or max(map(len, times)) > USUAL:
                 odd.update(number for number, time in enumerate(times) if not is_plain(time))
         template_of = self._templates_of(table, odd)
-        own["extra"] = (
-            self._extras_of(table, odd) if self._extra else list(map(self._template_extras.__getitem__, template_of))
-        )
+        own["extra"] = list(map(self._template_extras.__getitem__, template_of))
         return _Media(odd, self._templates, template_of, digests, own)
 
     def _forget_templates(self) -> None:
@@ -235,31 +234,13 @@ class _Layout:
         media = {key: value for key, value in zip(self._shared, values, strict=True) if value is not UNSET}
         if not all(map(is_usual, media.values())):
             return 0
-        record = read_alone("", {**media, "MD5": _ANY_MD5}, self._region, self._scheme)
+        record = read_alone("", {**media, "MD5": _ANY_MD5}, self._region, self._scheme, LeftOut())
         if isinstance(record, Reject) or record.faults:
             return 0
         number = self._numbers[values] = len(self._templates)
         self._templates.append(msgspec.structs.replace(record, hashes=(), extra=""))
         self._template_extras.append(record.extra)
         return number
-
-    def _extras_of(self, table: Table, odd: set[int]) -> list[str]:
-        """Return what each Media says beside the fields; those that say something unusual are odd."""
-        extras = []
-        for n, values in enumerate(zip(*map(table.columns.__getitem__, self._extra), strict=True)):
-            extra = self._extras.get(values)
-            if extra is None:
-                media = {key: value for key, value in zip(self._extra, values, strict=True) if value is not UNSET}
-                faults: list[HashFault] = []
-                extra = extra_of(media, tuple(media), faults, is_remembered=False)
-                if faults:
-                    odd.add(n)
-                elif all(map(is_usual, media.values())):
-                    if len(self._extras) >= KNOWN_KEPT:
-                        self._extras.clear()
-                    self._extras[values] = extra
-            extras.append(extra)
-        return extras
 
 
 def _digests(texts: dict[str, Sequence[str]]) -> bytes:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable
-from functools import lru_cache
 from operator import itemgetter
 from typing import Final, NamedTuple
 
 import msgspec
 
-from hashhub.connector import read_hashes
+from hashhub.connector import SAYS_NOTHING, Known, LeftOut, read_hashes
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, HashFault, Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.json_stream import Object
@@ -19,22 +17,22 @@ from hashhub_connectors.json_stream import Object
 _FLAGS: Final = ("VictimIdentified", "OffenderIdentified", "IsDistributed", "IsSuspected", "SelfGenerated")
 DIGESTS: Final = (("MD5", "MD5"), ("SHA1", "SHA1"), ("PhotoDNA", "PHOTODNA"))
 _OTHER_FIELDS: Final = frozenset({*_FLAGS, "Series", "Tags", "MediaSize", "MimeType", "DateUpdated"})
-SHARED_FIELDS: Final = frozenset({"Category", *_FLAGS, "Series", "Tags", "MimeType", "IsPrecategorized"})
-FIELDS: Final = frozenset({*(key for key, _ in DIGESTS), "AlternativeHashes", "Category", *_OTHER_FIELDS})
-# Keys in lower case that never get into `extra`, and how others begin that do not either; see the module's docstring.
-_DROPPED: Final = frozenset(
-    {
-        "mediaid", "mediafiles", "exifs", "mediametadata", "comments", "comment", "relativefilepath", "repositories",
-        "identifiers", "cases", "mediafileid", "filename", "filepath", "created", "written", "accessed", "unallocated",
-        "sourceid", "physicallocation", "deleted",
-    }
-)  # fmt: skip
-_DROPPED_BEGIN: Final = ("contact", "case", "exif", "parent", "odata.")
-_MAX_LEVELS: Final = 8  # of arrays and objects in a value that is kept in `extra`
+EXTRA: Final = ("IsPrecategorized", "PrecategorizationSource", "Segments")
+SHARED_FIELDS: Final = frozenset(
+    {"Category", *_FLAGS, "Series", "Tags", "MimeType", "IsPrecategorized", "PrecategorizationSource"}
+)
+# All that is read of a Media. MediaID counts within one file, and says nothing about the item.
+MEDIA: Final[Known] = {
+    **dict.fromkeys(("MediaID", "Category", *(key for key, _ in DIGESTS), *_OTHER_FIELDS, *EXTRA)),
+    "AlternativeHashes": {"MD5": None, "HashName": None, "HashValue": None},
+    "Series": items.TAG_FIELDS,
+    "Tags": items.TAG_FIELDS,
+}
+_STATED: Final = MEDIA.keys() - {"MediaID", *EXTRA}  # given twice, nobody can tell what an item says
+_ARRAYS: Final = frozenset({"AlternativeHashes", "Segments"})
 _SHAPES_KEPT: Final = 256
 KNOWN_KEPT: Final = 4_096
 _SHAPE_CHARACTERS: Final = 2_048  # in the keys of a shape that is remembered: bounds what they cost
-_EMPTY: Final = ("{}", "[]")
 USUAL: Final = 64  # characters of a text that may be remembered
 _LARGEST_USUAL: Final = (1 << 32) - 1  # of the numbers that may be
 
@@ -42,16 +40,14 @@ _LARGEST_USUAL: Final = (1 << 32) - 1  # of the numbers that may be
 class _Shape(NamedTuple):
     """What there is to do for items with the same keys in the same order.
 
-    `shared`: returns an item's values of the keys for which many items have the same; None where there is nothing to
-    gain by it. `has_own_extra`: whether `extra` depends on the values of other keys.
+    `left_out`: those that are not kept. `shared`: returns an item's values of the keys for which many items have the
+    same; None where there is nothing to gain by it.
     """
 
     number: int
     digests: tuple[tuple[str, str], ...]
     has_other_fields: bool
-    extra: tuple[str, ...]  # sorted
-    is_remembered: bool
-    has_own_extra: bool
+    left_out: tuple[str, ...]
     shared: Callable[[dict[str, object]], tuple[object, ...]] | None
 
 
@@ -72,17 +68,14 @@ _known: Final[dict[tuple[int, str, tuple[object, ...]], _Shared]] = {}  # by sha
 
 def _shape(keys: tuple[str, ...]) -> _Shape:
     present = frozenset(keys)
-    is_remembered = sum(map(len, keys)) <= _SHAPE_CHARACTERS
     shared = [key for key in keys if key in SHARED_FIELDS]
-    extra = tuple(sorted(key for key in present if key not in FIELDS and not is_dropped(key)))
+    is_remembered = sum(map(len, keys)) <= _SHAPE_CHARACTERS
     shape = _Shape(
         next(_shape_numbers),
         tuple((key, algorithm) for key, algorithm in DIGESTS if key in present),
         bool(present & _OTHER_FIELDS),
-        extra,
-        is_remembered,
-        not SHARED_FIELDS.issuperset(extra),
-        itemgetter(*shared) if is_remembered and len(shared) > 1 and "AlternativeHashes" not in present else None,
+        tuple(key for key in keys if key not in MEDIA),
+        itemgetter(*shared) if is_remembered and len(shared) > 1 and not present & _ARRAYS else None,
     )
     if is_remembered:
         if len(_shapes) >= _SHAPES_KEPT:
@@ -91,24 +84,18 @@ def _shape(keys: tuple[str, ...]) -> _Shape:
     return shape
 
 
-def is_dropped(key: str) -> bool:
-    """Whether a key that is no field of ours must not get into `extra`."""
-    name = key.lower()
-    return name in _DROPPED or name.startswith(_DROPPED_BEGIN) or "@" in name
-
-
-def record_of(position: str, media: object, region: str, scheme: str) -> Record | Reject:
+def record_of(position: str, media: object, region: str, scheme: str, left_out: LeftOut) -> Record | Reject:
     """Return what a Media says, by what was read of others with the same values. `region`, `scheme`: the list's."""
     if type(media) is not dict or (shape := _shapes.get(tuple(media))) is None or shape.shared is None:
-        return read_alone(position, media, region, scheme)
+        return read_alone(position, media, region, scheme, left_out)
     values = shape.shared(media)
     key = (shape.number, region, values)
     try:
         known = _known.get(key)
     except TypeError:  # an array or an object cannot be looked up
-        return read_alone(position, media, region, scheme)
+        return read_alone(position, media, region, scheme, left_out)
     if known is None:
-        record = read_alone(position, media, region, scheme)
+        record = read_alone(position, media, region, scheme, left_out)
         if isinstance(record, Record) and not record.faults and all(map(is_usual, values)):
             if len(_known) >= KNOWN_KEPT:
                 _known.clear()
@@ -119,7 +106,9 @@ def record_of(position: str, media: object, region: str, scheme: str) -> Record 
         return record
     own = _own(media, shape) if tuple(map(type, values)) == known.types else None
     if own is None:
-        return read_alone(position, media, region, scheme)
+        return read_alone(position, media, region, scheme, left_out)
+    for name in shape.left_out:
+        left_out.see(name, media[name] not in SAYS_NOTHING)
     return msgspec.structs.replace(known.record, position=position, **own)
 
 
@@ -139,17 +128,15 @@ def _own(media: dict[str, object], shape: _Shape) -> dict[str, object] | None:
     time = media.get("DateUpdated", "")
     if type(time) is not str or not is_plain(time):
         time = items.text(time, "DateUpdated", faults)
-    own: dict[str, object] = {"hashes": hashes, "media_size": size, "source_time": time}
-    if shape.has_own_extra:
-        own["extra"] = extra_of(media, shape.extra, faults, is_remembered=shape.is_remembered)
-    return None if faults else own
+    return None if faults else {"hashes": hashes, "media_size": size, "source_time": time}
 
 
-def read_alone(position: str, media: object, region: str, scheme: str) -> Record | Reject:
+def read_alone(position: str, media: object, region: str, scheme: str, left_out: LeftOut) -> Record | Reject:
     """Return what a Media says, by itself."""
     if not isinstance(media, dict):
         return Reject(position, "NOT_AN_OBJECT", f"expected an object with hashes, found {items.kind(media)}")
-    if isinstance(media, Object) and (twice := sorted(media.repeated & FIELDS)):
+    left_out.beyond(media, MEDIA)
+    if isinstance(media, Object) and (twice := sorted(media.repeated & _STATED)):
         return Reject(position, "BAD_FIELD", f"given more than once, so nobody can tell what holds: {', '.join(twice)}")
     get = media.get
     category = get("Category")
@@ -166,7 +153,7 @@ def read_alone(position: str, media: object, region: str, scheme: str) -> Record
             position, "BAD_FIELD", f"Category is {items.kind(category)}; expected a whole number, its text, or null"
         )
     keys = tuple(media)
-    _, digests, has_other_fields, extra_keys, is_remembered, *_ = _shapes.get(keys) or _shape(keys)
+    _, digests, has_other_fields, *_ = _shapes.get(keys) or _shape(keys)
     faults: list[HashFault] = []
     pairs: list[tuple[str, str]] = []
     for key, algorithm in digests:
@@ -178,7 +165,8 @@ def read_alone(position: str, media: object, region: str, scheme: str) -> Record
             faults.append(items.bad_field(key, "a text", digest))
     if alternatives := get("AlternativeHashes"):
         _alternatives(alternatives, get("MD5"), pairs, faults)
-    extra = extra_of(media, extra_keys, faults, is_remembered=is_remembered) if extra_keys else ""
+    said = {key: media[key] for key in EXTRA if key in media}
+    extra = items.extra_of(said, left_out, faults) if said else ""
     if not has_other_fields:
         return items.finish(position, pairs, faults, value=value, region=region, scheme=scheme, extra=extra)
     series = get("Series")
@@ -201,86 +189,11 @@ def read_alone(position: str, media: object, region: str, scheme: str) -> Record
     )
 
 
-def extra_of(media: dict[str, object], keys: tuple[str, ...], faults: list[HashFault], *, is_remembered: bool) -> str:
-    """Return the item's own other fields as one JSON object in ASCII, its keys sorted; nothing where none is given.
-
-    Fields that say nothing (null, an empty text, array or object) are not given. What does not fit into MAX_TEXT
-    characters, or is given twice, is left out whole and noted.
-    """
-    values = tuple([media[key] for key in keys])
-    is_remembered &= type(media) is dict and all(map(is_usual, values))
-    if is_remembered and (text := _usual_extra(keys, *values)) is not None:
-        return text
-    repeated = media.repeated if isinstance(media, Object) else frozenset()
-    parts: list[str] = []
-    left_out: list[str] = []
-    size = 1  # of the two braces, less the comma that the first part does not have
-    for key, value in zip(keys, values, strict=True):
-        if _says_nothing(value):
-            continue
-        part = None if key in repeated else encoded(value)
-        if part in _EMPTY:  # all that was in it is dropped
-            continue
-        name = json.dumps(key)
-        if part is None or size + len(name) + len(part) + 2 > MAX_TEXT:
-            left_out.append(key)
-            continue
-        size += len(name) + len(part) + 2
-        parts.append(f"{name}:{part}")
-    if left_out:
-        faults.append(
-            HashFault(
-                "extra",
-                "BAD_FIELD",
-                f"{len(left_out)} fields that the hub only passes on were left out: more than {MAX_TEXT} characters "
-                f"together, nested too deeply, no JSON, or given twice: {items.listing(left_out[:8])}",
-            )
-        )
-    return "{" + ",".join(parts) + "}" if parts else ""
-
-
 def is_usual(value: object) -> bool:
     """Whether a value may be remembered. A list could fill a dict with larger numbers that all have one hash value."""
     if isinstance(value, int):
         return -_LARGEST_USUAL <= value <= _LARGEST_USUAL
     return value is None or (isinstance(value, str) and len(value) <= USUAL)
-
-
-@lru_cache(maxsize=4096, typed=True)  # millions of records share a few; typed, since True == 1
-def _usual_extra(keys: tuple[str, ...], *values: object) -> str | None:
-    """Return what `extra_of` does where nothing is left out, or None."""
-    stated = {key: value for key, value in zip(keys, values, strict=True) if not _says_nothing(value)}
-    if not stated:
-        return ""
-    text = json.dumps(stated, separators=(",", ":"))
-    return text if len(text) <= MAX_TEXT else None
-
-
-def _says_nothing(value: object) -> bool:
-    return value is None or (isinstance(value, str | list | dict) and not value)
-
-
-def encoded(value: object) -> str | None:
-    """Return a value as compact JSON in ASCII without the fields that are dropped; None where that is too long or is
-    none.
-    """
-    if isinstance(value, str) and len(value) > MAX_TEXT:
-        return None
-    try:
-        text = json.dumps(_without_case_data(value), separators=(",", ":"), sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError):  # LARGE; NaN and infinities, which JSON does not have; too many levels
-        return None
-    return text if len(text) <= MAX_TEXT else None
-
-
-def _without_case_data(value: object, level: int = 0) -> object:
-    if level > _MAX_LEVELS:
-        raise ValueError
-    if isinstance(value, dict):
-        return {k: _without_case_data(v, level + 1) for k, v in value.items() if not is_dropped(k)}
-    if isinstance(value, list):
-        return [_without_case_data(v, level + 1) for v in value]
-    return value
 
 
 def _alternatives(listed: object, md5: object, pairs: list[tuple[str, str]], faults: list[HashFault]) -> None:

@@ -4,7 +4,7 @@ MD5 is the key of a Media, so that an entry without one is left out. Category is
 a table that the entry's classification fits: by its own scheme, or by translation; otherwise it is missing, which says
 that nobody has decided. What a VICS file said of an item beyond the hub's fields goes out again.
 
-Not written, because no entry states it: IsPrecategorized, TotalMediaFiles. MediaID counts the items of the file.
+Not written, because no entry states it: TotalMediaFiles. MediaID counts the items of the file.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from hashhub.hashes import Hash
 from hashhub.model import NO_FLAGS, Entry
 from hashhub_connectors import outgoing
 from hashhub_connectors.outgoing import NoPlace, Output, Values, is_plain
+from hashhub_connectors.vics_media import EXTRA
 
 _WHAT: Final = "VICS"
 _CONTEXT_20: Final = (
@@ -45,14 +46,6 @@ _FLAGS: Final = (
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,7})?(?:Z|[+-]\d\d:\d\d)")  # Edm.DateTimeOffset
 _MAX_CATEGORY: Final = 255  # Edm.Byte
 _ALTERNATIVE: Final = {"PHOTODNA": "PhotoDNA"}  # names of algorithms in AlternativeHashes, where they are not ours
-# Names that an item's other fields must not have: the format's own, and what is case data.
-_TAKEN: Final = frozenset(
-    {
-        "MediaID", "Category", "MD5", "SHA1", "PhotoDNA", "AlternativeHashes", "Series", "Tags", "MediaSize",
-        "MimeType", "DateUpdated", "MediaFiles", "Exifs", "MediaMetadata", "Comments", "RelativeFilePath",
-        "Repositories", "Identifiers", "Segments", "Cases", *(name for _, name in _FLAGS),
-    }
-)  # fmt: skip
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -60,7 +53,7 @@ class VICSWriter:
     """Writes VICS hash sets."""
 
     name = "vics"
-    version = "1"
+    version = "2"
     summary = "VICS / Project VIC JSON hash sets, data model 2.0, or 1.3 with version=1.3"
     options: tuple[Option, ...] = (
         Option("version", "the data model: 2.0, which is the default, or 1.3"),
@@ -172,23 +165,15 @@ def _put_fields(media: dict[str, Any], entry: Entry) -> Iterator[Loss]:
                 "DateUpdated is a time with its offset from UTC, and this is none",
             )
     if entry.extra:
-        if entry.provenance.connector != "vics":
-            yield Loss(entry.name, "extra", "OTHER_FORMAT", "what another format said goes out in that format only")
-        elif (extra := _extra(entry.extra)) is None:
+        try:
+            said = msgspec.json.decode(entry.extra, type=dict[str, Any])
+        except (msgspec.DecodeError, RecursionError):
+            said = {"": None}
+        media |= {key: said[key] for key in EXTRA if key in said}
+        if not said.keys() <= {*EXTRA} and entry.provenance.connector == "vics":
             yield outgoing.unwritable(entry, "extra")
-        else:
-            media |= extra
-
-
-def _extra(text: str) -> dict[str, Any] | None:
-    """Return an item's other fields, or None where they are none that may stand beside ours."""
-    try:
-        extra = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    if not isinstance(extra, dict) or any(key in _TAKEN or "odata." in key or "@" in key for key in extra):
-        return None
-    return extra
+        elif not said.keys() <= {*EXTRA}:
+            yield Loss(entry.name, "extra", "OTHER_FORMAT", "what another format said goes out in that format only")
 
 
 def _is_category(value: str) -> bool:

@@ -15,8 +15,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO, Final
 
+import msgspec
+
 from hashhub import vpdq
-from hashhub.connector import Certainty, Exported, Guess, Loss, Option, check_options
+from hashhub.connector import Certainty, Exported, Guess, Items, LeftOut, Loss, Option, check_options
 from hashhub.errors import MalformedSource
 from hashhub.hygiene import Code
 from hashhub.model import Entry, Record, Reject, VideoFrame
@@ -29,6 +31,7 @@ _LINE: Final = re.compile(rb"[0-9]{1,10},[0-9]{1,3},[0-9A-Fa-f]{64},[0-9][0-9.eE
 _HEADER: Final = re.compile(rb"frame_?(?:number)?,quality,\w*hash,time_?stamp", re.IGNORECASE)
 _ARRAY: Final = re.compile(rb'\[\s*"[0-9A-Fa-f]{64},[0-9]{1,3},[0-9]')
 _OBJECT: Final = re.compile(rb'\{\s*"[0-9]{1,10}"\s*:\s*\{[^{}]{0,200}"(?:quality|timestamp)"')
+_FRAME: Final = dict.fromkeys(("hash", "quality", "timestamp"))
 _NO_PLACE: Final = outgoing.NoPlace(
     "vPDQ's text",
     *("external_id", "flags", "media_type", "media_size", "series", "tags", "quality", "source_time", "expire_time"),
@@ -65,11 +68,12 @@ class VPDQ:
             return Guess(Certainty.CERTAIN, "its lines are frame number, quality, hash and time, as vPDQ writes them")
         return None
 
-    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject]:
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
         """Yield one Record or Reject for each video. Raises MalformedSource for a video of more than MAX_BYTES bytes
         and for a file that is not UTF-8.
         """
         check_options(self, options)
+        left_out = LeftOut()
         number = 0
         line = _line(source, 1)
         while line and not line.strip():
@@ -79,11 +83,11 @@ class VPDQ:
             while line:
                 number += 1
                 if line.strip():
-                    yield _video(f"line {number}", line)
+                    yield _video(f"line {number}", line, left_out)
                 line = _line(source, number + 1)
-            return
-        if line:
-            yield _video(f"line {number + 1}", _rest(source, line))
+        elif line:
+            yield _video(f"line {number + 1}", _rest(source, line), left_out)
+        return left_out
 
 
 class VPDQWriter:
@@ -133,13 +137,17 @@ def read_video(position: str, text: str) -> tuple[VideoFrame, ...] | Reject:
         return Reject(position, code.value, f"{e.position}: {e.message}")
 
 
-def _video(position: str, content: bytes) -> Record | Reject:
+def _video(position: str, content: bytes, left_out: LeftOut) -> Record | Reject:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         return Reject(position, Code.UNPARSABLE_LINE.value, "the text is not UTF-8; expected digits, commas and points")
     frames = read_video(position, text)
-    return frames if isinstance(frames, Reject) else Record(position=position, frames=frames)
+    if isinstance(frames, Reject):
+        return frames
+    if text.lstrip().startswith("{"):
+        left_out.beyond(list(msgspec.json.decode(text).values()), _FRAME)
+    return Record(position=position, frames=frames)
 
 
 def _line(source: BinaryIO, number: int) -> bytes:

@@ -83,7 +83,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FindingGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """All findings of one disposition and reason: how many, where the first ones are, and the sentence of the first."""
+    """All findings of one disposition and reason, and of one field that was left out: how many, where the first ones
+    are, and the sentence of the first.
+    """
 
     disposition: Disposition
     reason: str
@@ -162,6 +164,7 @@ def contribute(
         source_digest=digest,
         replace=replace,
         has_classifications=has_classifications(connector, options),
+        terms=map(wire.marking_to_pb, release.terms()),
     )
     request = v1.CreateImportRequest(parent=parent, request_id=request_id)
     getattr(request, "import").CopyFrom(wanted)  # a keyword of Python
@@ -219,7 +222,7 @@ def contribute(
 
 def report(name: str, source: Import) -> Steps[ImportReport]:
     """Read the report of the import with this resource name."""
-    groups: dict[tuple[Disposition, str], FindingGroup] = {}
+    groups: dict[tuple[Disposition, str, str], FindingGroup] = {}
     complete = True
     index = 0
     pages = findings(name, _REPORTED)
@@ -232,7 +235,9 @@ def report(name: str, source: Import) -> Steps[ImportReport]:
                 complete = False
                 break
             index += 1
-            key = (finding.disposition, finding.reason)
+            # What was left out is told field by field.
+            field = finding.position if finding.reason == Code.FIELD_LEFT_OUT else ""
+            key = (finding.disposition, finding.reason, field)
             g = groups.get(key)
             if g is None:
                 g = FindingGroup(

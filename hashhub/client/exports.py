@@ -215,6 +215,6 @@ class ExportCalls(Calls):
 def _entries(answers: Iterator[v1.ExportEntriesResponse]) -> Iterator[Entry]:
     for answer in answers:
         try:
-            yield from wire.entries_from_columns_pb(answer.columns)
+            yield from wire.exported_from_pb(answer)
         except InvalidArgument as e:
             raise Unavailable(f"the hub's answer cannot be read ({e.message}); is it of another version?") from e

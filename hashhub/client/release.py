@@ -20,9 +20,9 @@ import msgspec
 from hashhub import containers
 from hashhub.client.sources import ReadySource, name_of, ready
 from hashhub.columns import RecordColumns
-from hashhub.connector import HEAD_BYTES, ColumnReader, Connector
+from hashhub.connector import HEAD_BYTES, ColumnReader, Connector, HasTerms, each
 from hashhub.errors import InvalidArgument, MalformedSource
-from hashhub.model import Record, Reject
+from hashhub.model import Marking, Record, Reject
 
 _READ_BYTES: Final = 1024 * 1024
 _NAME_SHOWN: Final = 255  # characters: what file systems allow
@@ -106,6 +106,15 @@ class Release:
             self._heads.append(head)
         return self._ready[0].connector, self._ready[0].options
 
+    def terms(self) -> tuple[Marking, ...]:
+        """Return the terms that the parts state; `recognise` was called. Raises what the connector does."""
+        stated: list[Marking] = []
+        for given in self._ready:
+            if isinstance(given.connector, HasTerms):
+                given.stream.seek(0)
+                stated += given.connector.terms(given.stream)
+        return tuple(m for i, m in enumerate(stated) if m not in stated[:i])
+
     @property
     def why(self) -> str:
         """Why the first part is taken for what it is, and what it stands in, for people; empty where it was told."""
@@ -130,7 +139,17 @@ class Release:
                 if isinstance(connector, ColumnReader)
                 else connector.read(given.stream, given.options)
             )
+            items = _with_left_out(items)
             yield from items if len(self._sources) == 1 else _within(name, items)
+
+
+def _with_left_out(
+    items: Iterable[Record | Reject | RecordColumns],
+) -> Iterator[Record | Reject | RecordColumns]:
+    """Yield the items, and behind them what was left out of them."""
+    left_out = yield from each(items, lambda one: (one,))
+    if left_out is not None:
+        yield from left_out.told()
 
 
 def _within(name: str, items: Iterable[Record | Reject | RecordColumns]) -> Iterator[Record | Reject | RecordColumns]:

@@ -245,6 +245,7 @@ class Contribute:
                 partial(self._held_items, import_),
                 replace=import_.replace,
                 has_classifications=import_.has_classifications,
+                terms=import_.terms,
                 keep_alive=partial(self._go_on, import_id),
             )
             with self._tally.phase("decide"):

@@ -34,6 +34,8 @@ from hashhub.model import (
     HashSet,
     Principal,
     Purpose,
+    RecordReview,
+    ReviewKind,
     Role,
     Verdict,
     now,
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 
 _PIECE: Final = 2_000  # entries read, and sent, at a time
 _FRAMES: Final = 40_000  # of videos in one piece: clients of other languages refuse messages of more than 4 MiB
+_FRAMES_A_REVIEW: Final = 20  # that take as much room
 _ROWS: Final = 500  # of the feed, read at a time
 _IDS: Final = 100_000  # of one change, taken at a time
 _OUTSIDER: Final = Principal(name="", role=Role.CONSUMER)
@@ -306,14 +309,33 @@ class _Taken:
         """Yield the entries as they leave, with the frames of videos: no more of these at a time than a message may."""
         piece: list[Entry] = []
         framed = 0
+        said = self._reviews(e.id for e in entries if e.state is EntryState.ACTIVE)
         for e in entries:
-            if framed + e.frame_count > _FRAMES and framed:
+            reviews = said.get(e.id, ())
+            weight = e.frame_count + _FRAMES_A_REVIEW * len(reviews)
+            if framed + weight > _FRAMES and framed:
                 yield piece
                 piece, framed = [], 0
-            framed += e.frame_count
-            piece.append(disclosed(_OUTSIDER, self._store.entries.with_frames(e)))
+            framed += weight
+            told = msgspec.structs.replace(self._store.entries.with_frames(e), reviews=reviews)
+            piece.append(disclosed(_OUTSIDER, told))
         if piece:
             yield piece
+
+    def _reviews(self, ids: Iterable[int]) -> dict[int, tuple[RecordReview, ...]]:
+        """Return what is said of entries and weighs here: of each author the last word of each kind, in their order."""
+        people = self._store.resources.contributors()
+        told: dict[int, tuple[RecordReview, ...]] = {}
+        for entry, reviews in self._store.entries.reviews_of(ids).items():
+            last: dict[tuple[str, ReviewKind], RecordReview] = {}
+            for r in reviews:
+                author = people.get(r.author.partition("/")[0])
+                waits = r.awaits_acceptance and (author is None or r.revision > author.objections_accepted_revision)
+                if r.kind is not ReviewKind.SET_ASIDE and not waits:
+                    last.pop((r.author, r.kind), None)
+                    last[r.author, r.kind] = RecordReview(r.kind, r.author, r.comment)
+            told[entry] = tuple(last.values())
+        return told
 
     def _stated(self, ids: Sequence[int]) -> list[Entry]:
         """Return of the entries those that the export has, as it has them."""

@@ -282,9 +282,10 @@ class HashSets:
         """Take the masked fields over; `marking.X` names one of its terms.
 
         Raises NotFound; InvalidArgument for a field that cannot change, a recipient that does not exist, or terms that
-        cannot be.
+        cannot be; FailedPrecondition (TERMS_TOO_LOOSE) for terms that are looser than those of entries in it.
         """
         access.allow_writing(principal, hash_set.contributor)
+        self._store.commits.settle()  # which entries stand is asked of their rows
         return self._store.resources.update_hash_set(
             hash_set.contributor,
             hash_set.id,

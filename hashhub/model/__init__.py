@@ -70,6 +70,7 @@ from hashhub.model.entries import (
     Provenance,
     QueueItem,
     QueueKind,
+    RecordReview,
     Review,
     ReviewKind,
     Selection,
@@ -103,7 +104,6 @@ from hashhub.model.imports import (
     Import,
     ImportState,
     Record,
-    RecordReview,
     Reject,
 )
 from hashhub.model.live import (

@@ -156,6 +156,17 @@ class Withdrawal(msgspec.Struct, frozen=True, kw_only=True):
     pending: bool = False
 
 
+class RecordReview(msgspec.Struct, frozen=True, array_like=True):
+    """Somebody's statement about the record, carried by the source (NCMEC feedback): kept as a review of the entry.
+
+    `author` is whom the source names; the hub keeps it as `CONTRIBUTOR/author`, so that it can be nobody else's word.
+    """
+
+    kind: ReviewKind
+    author: str
+    comment: str = ""
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One media item as stated by one contributor in one hash set.
 
@@ -166,6 +177,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     replaced, and that replaced it; filled in where one entry is read, not in lists. At `expire_time` it is withdrawn.
     `extra`: as in Record. `frame_count`: how many frames it has, if it is a video; `frames` themselves are filled in
     where one entry is read, in feeds and in exports. `frames_digest`: SHA-256 of them; empty: none, or not told.
+    `reviews`: what is said of it, filled in in exports.
     """
 
     id: int
@@ -194,6 +206,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     frame_count: int = 0
     frames: tuple[VideoFrame, ...] = ()
     frames_digest: bytes = b""
+    reviews: tuple[RecordReview, ...] = ()
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -14,6 +15,12 @@ from hashhub.hashes import SEARCHED
 from hashhub.model.checks import SLUG, refuse, wrong_in_slug, wrong_in_text
 
 _RECIPIENT: Final = re.compile(rf"(?:contributors|groups)/{SLUG.pattern}|tokens/[a-z0-9-]{{1,63}}")
+# Of terms that are a permission, the option that takes it back.
+_PERMISSIONS: Final = {
+    "redistribution": "--no-redistribution",
+    "disclose_existence": "--conceal-existence",
+    "bulk": "--no-bulk",
+}
 MAX_RETENTION_DAYS: Final = 36_500  # a hundred years: catches typing errors
 
 
@@ -94,6 +101,38 @@ class Marking(msgspec.Struct, frozen=True, kw_only=True):
         if self.tlp is TLP.RED and not self.recipients:
             wrong.append(Violation("marking.recipients", "TLP:RED needs at least one named recipient", "REQUIRED"))
         refuse("marking", wrong)
+
+    def looser_than(self, floor: Marking, owner: str) -> dict[str, str]:
+        """Return the terms that let more than `floor`, with what each must be, as options of the command line.
+
+        Recipients of a floor may be named by another hub: of those here it allows the ones of the same name and the
+        owner of the entries, who has them.
+        """
+        must: dict[str, str] = {}
+        levels = list(TLP)
+        if levels.index(self.tlp) < levels.index(floor.tlp):
+            must["tlp"] = f"--tlp {floor.tlp.lower().replace('_', '-')}"
+        for term, option, also in (
+            ("permitted_purposes", "--permitted-purpose", ()),
+            ("recipients", "--recipient", (f"contributors/{owner}",)),
+        ):
+            own, allowed = getattr(self, term), (*getattr(floor, term), *also)
+            if getattr(floor, term) and not (own and set(own) <= {*allowed}):
+                must[term] = " ".join(f"{option} {shlex.quote(name)}" for name in dict.fromkeys(allowed))
+        if floor.legal_basis.strip() not in self.legal_basis:
+            both = "; ".join(filter(None, (self.legal_basis.strip(), floor.legal_basis.strip())))
+            must["legal_basis"] = f"--legal-basis {shlex.quote(both)}"
+        must |= {t: option for t, option in _PERMISSIONS.items() if getattr(self, t) and not getattr(floor, t)}
+        wide = {
+            name: floor.max_distances.get(name, SEARCHED[name].default_max_distance or 0)
+            for name, distance in self.max_distances.items()
+            if distance > floor.max_distances.get(name, SEARCHED[name].default_max_distance or 0)
+        }
+        if wide:
+            must["max_distances"] = " ".join(f"--max-distance {name}={distance}" for name, distance in wide.items())
+        if floor.expire_time is not None and (self.expire_time is None or self.expire_time > floor.expire_time):
+            must["expire_time"] = f"--terms-expire {floor.expire_time.isoformat()}"
+        return must
 
 
 class HashSet(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from hashhub.hashes import Hash
-from hashhub.model.entries import NO_FLAGS, Flags, ReviewKind, VideoFrame
+from hashhub.model.entries import NO_FLAGS, Flags, RecordReview, VideoFrame
+from hashhub.model.hash_sets import Marking
 
 MAX_BATCH: Final = 10_000  # records and rejects in one call: bounds what one call can hold in memory
 
@@ -58,17 +59,6 @@ class HashFault(msgspec.Struct, frozen=True, array_like=True):
     algorithm: str
     reason: str
     detail: str
-
-
-class RecordReview(msgspec.Struct, frozen=True, array_like=True):
-    """Somebody's statement about the record, carried by the source (NCMEC feedback): kept as a review of the entry.
-
-    `author` is whom the source names; the hub keeps it as `CONTRIBUTOR/author`, so that it can be nobody else's word.
-    """
-
-    kind: ReviewKind
-    author: str
-    comment: str = ""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -148,7 +138,8 @@ class Import(msgspec.Struct, frozen=True, kw_only=True):
     """One act of ingestion. `batch_count` batches with `item_count` items are stored; the next one has this index.
 
     `has_classifications`: whether the source's format carries classifications, so that an item without one says
-    nothing; None: the contributor did not say. `actor` is the token that opened it.
+    nothing; None: the contributor did not say. `terms`: what the source states of its items' terms, each a floor for
+    those of the hash set. `actor` is the token that opened it.
     """
 
     id: str
@@ -159,6 +150,7 @@ class Import(msgspec.Struct, frozen=True, kw_only=True):
     source_digest: str
     replace: bool = False
     has_classifications: bool | None = None
+    terms: tuple[Marking, ...] = ()
     state: ImportState = ImportState.OPEN
     batch_count: int = 0
     item_count: int = 0

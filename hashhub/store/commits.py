@@ -40,6 +40,7 @@ from hashhub.store import schema as s
 from hashhub.store.database import NO_ENTRY, Database
 from hashhub.store.entries import review_row
 from hashhub.store.events import append_event, decoded, facts_of, is_in
+from hashhub.store.floors import refuse_looser_than_list
 from hashhub.store.hash_tables import HashTables
 from hashhub.store.holds import HOLD_SQL, Origin, hold_of_row, lift_holds
 from hashhub.store.idset import IdSet, are_among, ascending, merged, runs
@@ -181,7 +182,8 @@ class Commits:
         as they are.
 
         Raises Conflict when another process has taken over the commit; Overtaken when what it was decided on has moved
-        since it began, so that it must be begun again; FailedPrecondition when its contributor was retired since.
+        since it began, so that it must be begun again; FailedPrecondition when its contributor was retired since, or
+        the hash set's terms became looser than the list's.
         """
         commit = self._leases.commit_of(import_id)
         self._stage.add_findings(import_id, findings)
@@ -195,6 +197,8 @@ class Commits:
                 self._leases.renew(c, commit)
                 check_active(c, commit.contributor)
                 self._refuse_overtaken(c, commit, unchanged)
+                terms = sa.select(s.imports.c.terms).where(s.imports.c.key == commit.key)
+                refuse_looser_than_list(c, commit.hash_set, c.scalar(terms))
                 over = self._expired(c, commit, ascending(np.concatenate([superseded, np.asarray(absent, np.int64)])))
                 if len(over):
                     counts = _without(counts, over, superseded, np.asarray(absent))

@@ -68,6 +68,8 @@ class StatedEntries(NamedTuple):
     as (scheme, value), or None; meaning_of: the number of each one's, int64[n]; are_undecided: bool[n]; reasons: of
     their state; shapes: the packed hashes as `packing.cut` gives them.
 
+    imports: the key of each one's import, int64[n].
+
     Of those whose rows were not read, which are ACTIVE, there are no `reasons`, no `external_ids` and no `shapes`:
     `keys_of` reads them. Of those that `keys_of` gives there are no `statements`, and neither meanings nor whether they
     are undecided.
@@ -82,6 +84,7 @@ class StatedEntries(NamedTuple):
     statements: NDArray[np.uint8]
     external_ids: Sequence[str] | None
     shapes: Shapes
+    imports: NDArray[np.int64]
 
     @property
     def are_withdrawn(self) -> NDArray[np.bool_]:
@@ -109,6 +112,7 @@ class StatedEntries(NamedTuple):
             np.compress(chosen, self.statements, axis=0),  # an eighth of what indexing takes
             None if external_ids is None else [external_ids[i] for i in np.flatnonzero(chosen).tolist()],
             [(shape, places[at[chosen[at]]], matrix[chosen[at]]) for shape, at, matrix in self.shapes],
+            self.imports[chosen],
         )
 
 
@@ -254,7 +258,7 @@ class Comparison:
         yield from self._live_rows(set_key, covered, NO_ENTRY)
 
     def _plain(
-        self, first: int, last: int, _: int, form: int, content: bytes, listed: str, odd: str | None
+        self, first: int, last: int, import_key: int, form: int, content: bytes, listed: str, odd: str | None
     ) -> tuple[StatedEntries, NDArray[np.int64]]:
         """Return the entries of a page of which the digests tell everything, and the ids of those to be read."""
         digests, classifications = unpacked(first, last, form, content)
@@ -280,6 +284,7 @@ class Comparison:
             statements=np.compress(is_plain, digests, axis=0),
             external_ids=None,
             shapes=(),
+            imports=np.full(count, import_key),
         )
         return page, np.sort(unread)
 
@@ -388,6 +393,7 @@ class Comparison:
             else np.zeros((len(rows), STATEMENT_BYTES), np.uint8),
             external_ids=[row[2] or "" for row in rows],
             shapes=shapes,
+            imports=np.fromiter((row[9] for row in rows), np.int64, len(rows)),
         )
 
     def _outstanding_among(self, rows: Sequence[Row]) -> set[int]:

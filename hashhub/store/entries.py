@@ -102,6 +102,7 @@ class _Source(NamedTuple):
     connector_version: str
     source_digest: str
     revision: int
+    terms: bytes | None  # JSON of model.Marking, several
 
 
 class Entries:
@@ -592,7 +593,7 @@ class Entries:
         source = self._sources.get(key)
         if source is None:
             sql = (
-                'SELECT id, connector, connector_version, source_digest, revision FROM "import" '
+                'SELECT id, connector, connector_version, source_digest, revision, terms FROM "import" '
                 "WHERE key = ? AND state = ?"
             )
             rows = self._db.fetch(self._db.sql(sql), (key, COMMITTED))

@@ -34,11 +34,13 @@ from hashhub.model import (
     Finding,
     Import,
     ImportState,
+    Marking,
     now,
 )
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.events import append_event
+from hashhub.store.floors import refuse_looser_than_list
 from hashhub.store.leases import LEASE, Leases
 from hashhub.store.reports import FindingRun, Reports
 from hashhub.store.requests import Request
@@ -76,7 +78,8 @@ class Imports:
         One that asks for withdrawals, too, is done only while nothing has become active in the hash set since: a
         deletion message that is sent again after its item was listed again deletes it again.
 
-        Raises LimitExceeded when a new one would be more than `most_open` of its contributor that are not committed.
+        Raises FailedPrecondition where the hash set's terms are looser than those of the list; LimitExceeded when a
+        new one would be more than `most_open` of its contributor that are not committed.
         """
         fresh = Import(
             id="",
@@ -87,6 +90,7 @@ class Imports:
             source_digest=new.source_digest,
             replace=new.replace,
             has_classifications=new.has_classifications,
+            terms=new.terms,
             actor=new.actor,
         )
         request = Request(request_id, "create_import", fresh, new.actor)
@@ -97,6 +101,8 @@ class Imports:
                 return first
             check_active(c, new.contributor)
             set_key = key_of_set(c, new.contributor, new.hash_set)
+            terms = to_json(new.terms) if new.terms else None
+            refuse_looser_than_list(c, set_key, terms)
             of_this_source = _import_rows(
                 c,
                 t.c.hash_set == set_key,
@@ -132,6 +138,7 @@ class Imports:
                     lease="",
                     lease_until=0,
                     has_classifications=created.has_classifications,
+                    terms=terms,
                     actor=created.actor,
                     open_revision=sa.select(s.metadata.c.revision).scalar_subquery(),
                 )
@@ -479,6 +486,7 @@ def _import_rows(c: Connection, *where: sa.ColumnElement[bool], limit: int | Non
             t.c.has_classifications,
             t.c.actor,
             t.c.staged_items,
+            t.c.terms,
         )
         .join(h, h.c.key == t.c.hash_set)
         .where(h.c.delete_revision == 0, *where)
@@ -503,6 +511,7 @@ def _import_rows(c: Connection, *where: sa.ColumnElement[bool], limit: int | Non
             commit_time=None if row[12] is None else s.from_millis(row[12]),
             has_classifications=row[13],
             actor=row[14],
+            terms=msgspec.json.decode(row[16] or b"[]", type=tuple[Marking, ...]),
         )
         for row in c.execute(query)
     ]

@@ -32,6 +32,7 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.events import Facts, append_event
+from hashhub.store.floors import refuse_looser_than_standing
 from hashhub.store.requests import Request
 
 _KINDS: Final = (Contributor, HashSet, Group, Definition)  # as _REGISTRY has their tables
@@ -384,7 +385,7 @@ class Resources:
         """Replace these fields of a hash set (`display_name`, `marking`, `marking.tlp`, …), in one transaction.
 
         `may_open`: whether its last recipient may go. Raises NotFound; InvalidArgument when a recipient does not exist,
-        or the terms that come out cannot be.
+        or the terms that come out cannot be; FailedPrecondition when they are looser than those of entries in it.
         """
         request = Request(request_id, "update_hash_set", (contributor, hash_set_id, fields), by.name)
         with self._db.write() as c:
@@ -402,6 +403,7 @@ class Resources:
                 )
             if after.marking != before.marking:
                 _check_terms(c, after.marking)
+                refuse_looser_than_standing(c, self._db, key_of_set(c, contributor, hash_set_id), after)
             if validate_only:
                 return after
             kind = EventKind.HASH_SET_UPDATED if after.marking == before.marking else EventKind.TERMS_CHANGED

@@ -342,6 +342,7 @@ imports: Final = _table(
     sa.Column("lease", sa.Text, nullable=False),  # who commits it; empty: nobody
     sa.Column("lease_until", sa.BigInteger, nullable=False),
     sa.Column("has_classifications", sa.Boolean),  # NULL: the contributor did not say
+    sa.Column("terms", sa.LargeBinary),  # JSON of model.Marking, several; NULL: the source states none
     sa.Column("actor", sa.Text, nullable=False, server_default=""),  # the token that opened it
     sa.Column("open_revision", sa.BigInteger, nullable=False, server_default="0"),  # the last one when it was opened
     # What an open import holds, and when it was last added to.

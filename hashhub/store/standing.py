@@ -25,6 +25,7 @@ from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import ENTRY_SQL, Entries
 from hashhub.store.events import append_event
+from hashhub.store.floors import refuse_restoring
 from hashhub.store.holds import Origin, lift_holds, put_holds, traces_of
 from hashhub.store.idset import IdSet, runs
 from hashhub.store.outstanding import Outstanding, put_withdrawals
@@ -651,10 +652,13 @@ class Standing:
     def stand_again(self, c: Connection, rows: Sequence[tuple[int, int, str | None]], revision: int) -> None:
         """Give withdrawn entries (id, state, reasons) the state and reasons that they had before, requests for a
         withdrawal included. What was said of their items meanwhile counts for them, too.
+
+        Raises FailedPrecondition where the hash set's terms are looser than those under which they were listed.
         """
         ids = sorted(row[0] for row in rows)
         if not ids:
             return
+        refuse_restoring(c, self._db, ids)
         self._writing.inherit_back(c, ids)
         asked_for = self.asked_for(c, ids)
         plain: list[int] = []

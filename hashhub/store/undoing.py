@@ -15,12 +15,13 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from hashhub.errors import Conflict
-from hashhub.model import Actor, DefinitionKind, EventKind, Review
+from hashhub.errors import Conflict, FailedPrecondition
+from hashhub.model import Actor, DefinitionKind, EventKind, HashSet, Review
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import REVIEW_SQL, review_of_row
 from hashhub.store.events import UNDOES, append_event, decoded, undoing
+from hashhub.store.floors import refuse_looser_than_standing
 from hashhub.store.idset import IdSet
 from hashhub.store.outstanding import Outstanding
 
@@ -215,6 +216,12 @@ class Undoing:
                     return f"{', '.join(changed)} was changed since"
                 restored = {name: value for name, value in current.items() if name not in fields or name in before}
                 restored |= {name: before[name] for name in fields if name in before}
+                if table is s.hash_set:
+                    key = c.execute(sa.select(s.hash_set.c.key).where(where)).scalar_one()
+                    try:
+                        refuse_looser_than_standing(c, self._db, key, msgspec.convert(restored, HashSet))
+                    except FailedPrecondition as e:
+                        return e.message
                 if not dry:
                     c.execute(sa.update(table).where(where).values(content=msgspec.json.encode(restored)))
             if not dry:

@@ -58,6 +58,7 @@ from hashhub.v1.contribution_service_pb2 import (
     Disposition as Disposition,
     EntryAction as EntryAction,
     EntryColumns as EntryColumns,
+    EntryReviews as EntryReviews,
     EntrySelection as EntrySelection,
     EraseEntryRequest as EraseEntryRequest,
     ExportEntriesRequest as ExportEntriesRequest,

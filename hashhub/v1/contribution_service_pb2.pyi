@@ -119,7 +119,7 @@ class ImportCounts(_message.Message):
     def __init__(self, item_count: _Optional[int] = ..., accepted_count: _Optional[int] = ..., quarantined_count: _Optional[int] = ..., rejected_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ..., unchanged_count: _Optional[int] = ..., withdrawn_count: _Optional[int] = ..., noted_count: _Optional[int] = ..., superseded_count: _Optional[int] = ..., absent_count: _Optional[int] = ..., stays_withdrawn_count: _Optional[int] = ...) -> None: ...
 
 class Import(_message.Message):
-    __slots__ = ("name", "connector", "connector_version", "source_digest", "replace", "state", "batch_count", "counts", "create_time", "commit_time", "commit_revision", "revision", "has_classifications", "actor", "takes_columns", "item_count")
+    __slots__ = ("name", "connector", "connector_version", "source_digest", "replace", "state", "batch_count", "counts", "create_time", "commit_time", "commit_revision", "revision", "has_classifications", "actor", "takes_columns", "item_count", "terms")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CONNECTOR_FIELD_NUMBER: _ClassVar[int]
     CONNECTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -136,6 +136,7 @@ class Import(_message.Message):
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     TAKES_COLUMNS_FIELD_NUMBER: _ClassVar[int]
     ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
     name: str
     connector: str
     connector_version: str
@@ -152,7 +153,8 @@ class Import(_message.Message):
     actor: str
     takes_columns: bool
     item_count: int
-    def __init__(self, name: _Optional[str] = ..., connector: _Optional[str] = ..., connector_version: _Optional[str] = ..., source_digest: _Optional[str] = ..., replace: _Optional[bool] = ..., state: _Optional[_Union[ImportState, str]] = ..., batch_count: _Optional[int] = ..., counts: _Optional[_Union[ImportCounts, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_revision: _Optional[int] = ..., revision: _Optional[int] = ..., has_classifications: _Optional[bool] = ..., actor: _Optional[str] = ..., takes_columns: _Optional[bool] = ..., item_count: _Optional[int] = ...) -> None: ...
+    terms: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Marking]
+    def __init__(self, name: _Optional[str] = ..., connector: _Optional[str] = ..., connector_version: _Optional[str] = ..., source_digest: _Optional[str] = ..., replace: _Optional[bool] = ..., state: _Optional[_Union[ImportState, str]] = ..., batch_count: _Optional[int] = ..., counts: _Optional[_Union[ImportCounts, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_revision: _Optional[int] = ..., revision: _Optional[int] = ..., has_classifications: _Optional[bool] = ..., actor: _Optional[str] = ..., takes_columns: _Optional[bool] = ..., item_count: _Optional[int] = ..., terms: _Optional[_Iterable[_Union[_resources_pb2.Marking, _Mapping]]] = ...) -> None: ...
 
 class HashFault(_message.Message):
     __slots__ = ("algorithm", "reason", "detail")
@@ -444,7 +446,7 @@ class EntryColumns(_message.Message):
     def __init__(self, templates: _Optional[_Iterable[_Union[_resources_pb2.Entry, _Mapping]]] = ..., template_indexes: _Optional[_Iterable[int]] = ..., entry_ids: _Optional[_Iterable[int]] = ..., sequences: _Optional[_Iterable[_Union[AlgorithmSequence, _Mapping]]] = ..., sequence_indexes: _Optional[_Iterable[int]] = ..., digests: _Optional[bytes] = ..., positions: _Optional[_Iterable[str]] = ..., external_ids: _Optional[_Iterable[str]] = ..., media_sizes: _Optional[_Iterable[int]] = ..., qualities: _Optional[_Iterable[int]] = ..., source_times: _Optional[_Iterable[str]] = ..., extras: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ExportEntriesResponse(_message.Message):
-    __slots__ = ("revision", "hash_sets", "left_out", "next_position", "entry_count", "delta", "columns")
+    __slots__ = ("revision", "hash_sets", "left_out", "next_position", "entry_count", "delta", "columns", "reviews")
     REVISION_FIELD_NUMBER: _ClassVar[int]
     HASH_SETS_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
@@ -452,6 +454,7 @@ class ExportEntriesResponse(_message.Message):
     ENTRY_COUNT_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    REVIEWS_FIELD_NUMBER: _ClassVar[int]
     revision: int
     hash_sets: _containers.RepeatedCompositeFieldContainer[_resources_pb2.HashSet]
     left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
@@ -459,7 +462,16 @@ class ExportEntriesResponse(_message.Message):
     entry_count: int
     delta: bool
     columns: EntryColumns
-    def __init__(self, revision: _Optional[int] = ..., hash_sets: _Optional[_Iterable[_Union[_resources_pb2.HashSet, _Mapping]]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., next_position: _Optional[str] = ..., entry_count: _Optional[int] = ..., delta: _Optional[bool] = ..., columns: _Optional[_Union[EntryColumns, _Mapping]] = ...) -> None: ...
+    reviews: _containers.RepeatedCompositeFieldContainer[EntryReviews]
+    def __init__(self, revision: _Optional[int] = ..., hash_sets: _Optional[_Iterable[_Union[_resources_pb2.HashSet, _Mapping]]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., next_position: _Optional[str] = ..., entry_count: _Optional[int] = ..., delta: _Optional[bool] = ..., columns: _Optional[_Union[EntryColumns, _Mapping]] = ..., reviews: _Optional[_Iterable[_Union[EntryReviews, _Mapping]]] = ...) -> None: ...
+
+class EntryReviews(_message.Message):
+    __slots__ = ("entry_index", "reviews")
+    ENTRY_INDEX_FIELD_NUMBER: _ClassVar[int]
+    REVIEWS_FIELD_NUMBER: _ClassVar[int]
+    entry_index: int
+    reviews: _containers.RepeatedCompositeFieldContainer[RecordReview]
+    def __init__(self, entry_index: _Optional[int] = ..., reviews: _Optional[_Iterable[_Union[RecordReview, _Mapping]]] = ...) -> None: ...
 
 class WithdrawEntryRequest(_message.Message):
     __slots__ = ("name", "request_id", "validate_only", "reason", "comment")

@@ -68,7 +68,7 @@ from hashhub.wire.entries import (
     withdrawal_reason_from_pb,
     withdrawal_reason_to_pb,
 )
-from hashhub.wire.exports import entries_from_columns_pb, entry_columns_to_pb
+from hashhub.wire.exports import entries_from_columns_pb, entry_columns_to_pb, exported_from_pb, exported_to_pb
 from hashhub.wire.feed import changed_entry_from_pb, changed_entry_to_pb, feed_page_to_pb
 from hashhub.wire.fields import drop_output_only, duration_in, read_text, time_in, timestamp
 from hashhub.wire.hash_sets import (
@@ -241,6 +241,8 @@ __all__ = [
     "event_from_pb",
     "event_name",
     "event_to_pb",
+    "exported_from_pb",
+    "exported_to_pb",
     "feed_page_to_pb",
     "finding_from_pb",
     "finding_to_pb",

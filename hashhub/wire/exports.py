@@ -17,9 +17,10 @@ from hashhub import hashes, item, v1
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash
 from hashhub.item import Kind
-from hashhub.model import Entry
+from hashhub.model import Entry, RecordReview
 from hashhub.wire.entries import entry_from_pb, entry_to_pb
-from hashhub.wire.fields import WIDTHS, unsendable
+from hashhub.wire.fields import WIDTHS, Violations, refuse, unsendable
+from hashhub.wire.records import REVIEW_KIND, put_reviews
 
 _NOT_STATED: Final = -1  # in a column of numbers
 _OWN: Final = tuple(f.name for f in item.OWN)
@@ -80,6 +81,30 @@ def entry_columns_to_pb(entries: Iterable[Entry]) -> v1.EntryColumns:
     except ValueError as e:
         raise unsendable("entries of an export") from e
     return pb
+
+
+def exported_to_pb(entries: Sequence[Entry]) -> v1.ExportEntriesResponse:
+    """Return the message of a piece of an export."""
+    pb = v1.ExportEntriesResponse(columns=entry_columns_to_pb(entries))
+    for index, entry in enumerate(entries):
+        if entry.reviews:
+            put_reviews(pb.reviews.add(entry_index=index), entry.reviews)
+    return pb
+
+
+def exported_from_pb(pb: v1.ExportEntriesResponse) -> list[Entry]:
+    """Return the entries of a piece of an export. Raises InvalidArgument for parts that do not fit together."""
+    entries = entries_from_columns_pb(pb.columns)
+    wrong = Violations()
+    for one in pb.reviews:
+        if one.entry_index >= len(entries):
+            raise InvalidArgument.field("reviews.entry_index", f"must be below {len(entries)}", "OUT_OF_RANGE")
+        reviews = tuple(
+            RecordReview(REVIEW_KIND.from_pb(r.kind, "reviews.kind", wrong), r.author, r.comment) for r in one.reviews
+        )
+        entries[one.entry_index] = msgspec.structs.replace(entries[one.entry_index], reviews=reviews)
+    refuse(wrong)
+    return entries
 
 
 def entries_from_columns_pb(pb: v1.EntryColumns, at: str = "columns") -> list[Entry]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from hashhub import v1
 from hashhub.errors import Violation
-from hashhub.model import Counts, Disposition, Finding, Import, ImportState, Reject
+from hashhub.model import Counts, Disposition, Finding, Import, ImportState, Marking, Reject
 from hashhub.wire import names
 from hashhub.wire.fields import (
     EnumMap,
@@ -16,12 +16,14 @@ from hashhub.wire.fields import (
     build,
     check_text,
     checked,
+    collect,
     enums,
     read_time,
     refuse,
     require,
     timestamp,
 )
+from hashhub.wire.hash_sets import marking_from_pb, marking_to_pb
 
 _IMPORT_STATE: Final = EnumMap(ImportState, v1.ImportState, "IMPORT_STATE_", ImportState.OPEN)
 _DISPOSITION: Final = EnumMap(Disposition, v1.Disposition, "DISPOSITION_")
@@ -58,6 +60,7 @@ def import_to_pb(value: Import) -> v1.Import:
             commit_time=timestamp(value.commit_time),
             commit_revision=value.revision,
             takes_columns=True,
+            terms=map(marking_to_pb, value.terms),
         )
 
 
@@ -96,6 +99,9 @@ def import_from_pb(pb: v1.Import, *, hash_set: tuple[str, str] | None = None, at
             stays_withdrawn=counts.stays_withdrawn_count,
         ),
         "has_classifications": pb.has_classifications if pb.HasField("has_classifications") else None,
+        "terms": tuple(
+            collect(wrong, marking_from_pb, one, f"{at}.terms[{i}]", Marking()) for i, one in enumerate(pb.terms)
+        ),
         "actor": checked(wrong, names.parse_token, pb.actor, f"{at}.actor") or "" if pb.actor else "",
         "revision": pb.commit_revision,
         "create_time": read_time(pb, "create_time", at, wrong),

@@ -66,8 +66,7 @@ def record_to_pb(record: Record) -> v1.Record:
         pb.action = _ACTION.to_pb(record.action)
         _put_fields(pb, record)
         put_frames(pb, record.frames)
-        for review in record.reviews:
-            pb.reviews.add(kind=REVIEW_KIND.to_pb(review.kind), author=review.author, comment=review.comment)
+        put_reviews(pb, record.reviews)
     except ValueError as e:
         raise unsendable(f"record at {record.position[:80]!r}") from e
     except (AttributeError, TypeError) as e:
@@ -123,6 +122,12 @@ def put_frames(pb: v1.Record | v1.Entry | v1.Query | v1.VariantHashes, frames: I
 def read_frames(pb: v1.Record | v1.Entry) -> tuple[VideoFrame, ...]:
     """Return the first MAX_FRAMES frames of a message as they stand there; hygiene says what is wrong with them."""
     return tuple([VideoFrame(f.offset_ms, f.quality, f.digest) for f in pb.frames[:MAX_FRAMES]])
+
+
+def put_reviews(pb: v1.Record | v1.EntryReviews, reviews: Iterable[RecordReview]) -> None:
+    """Set the reviews of a message."""
+    for review in reviews:
+        pb.reviews.add(kind=REVIEW_KIND.to_pb(review.kind), author=review.author, comment=review.comment)
 
 
 def _has_rare_parts(pb: v1.Record) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from hashhub.model import Record
+from hashhub.model import Record, Reject
 from hashhub.schemes import load
 from hashhub.testing import nations
 from hashhub_connectors.csv_mapping import MappedCSV
@@ -19,13 +19,14 @@ from hashhub_connectors.vics import VICS
 def read(name: str) -> Iterator[Record]:
     data = io.BytesIO(nations.files()[name][0])
     mapping = {"mapping": nations.files()["gb.toml"][0].decode()}
-    records = {
+    readers: dict[str, Callable[[], Iterator[Record | Reject]]] = {
         "us.json": lambda: VICS().read(data, {}),
         "gb.csv": lambda: MappedCSV().read(data, mapping),
         "nl.xml": lambda: NCMECXML().read(data, {}),
         "harmless.txt": lambda: HashLines().read(data, {}),
         "uploads.txt": lambda: HashLines().read(data, {}),
-    }[name]()
+    }
+    records = readers[name]()
     for record in records:
         assert isinstance(record, Record), record
         yield record

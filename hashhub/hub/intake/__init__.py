@@ -64,7 +64,7 @@ from hashhub.hub.intake.identity import same_item, same_items
 from hashhub.hub.intake.source import Source
 from hashhub.hub.intake.values import Values
 from hashhub.hygiene import Code
-from hashhub.model import Counts, EntryState, Finding, HashSet, Purpose, ReviewKind, Unclassified
+from hashhub.model import Counts, EntryState, Finding, HashSet, Marking, Purpose, ReviewKind, Unclassified
 from hashhub.store import EntryColumns
 from hashhub.store.packing import keys_of_texts, pack_reasons, unpack_hashes
 from hashhub.store.schema import ENTRY_STATES
@@ -115,12 +115,13 @@ class Intake:
         *,
         replace: bool,
         has_classifications: bool | None,
+        terms: tuple[Marking, ...] = (),
         keep_alive: Callable[[], object] = lambda: None,
     ) -> None:
         """`scheme` is the hash set's, or None. `holds`: those that may cover an item with one of the keys; None: all.
 
-        `has_classifications`: whether the source's format carries them; None: not stated. `keep_alive` is called every
-        now and then.
+        `has_classifications`: whether the source's format carries them; None: not stated. `terms`: what it states of
+        its items'. `keep_alive` is called every now and then.
         """
         self._store = store
         self._hash_set = hash_set
@@ -131,7 +132,7 @@ class Intake:
         self._values = Values(hash_set, scheme)
         self._decisions = Decisions(self._values, hash_set.name)
         self._source = Source(self._decisions)
-        self.compared = HashSetComparison(store, hash_set, self._source, keep_alive)
+        self.compared = HashSetComparison(store, hash_set, self._source, keep_alive, terms)
         self.counts = Counts()
         self.overtaken: NDArray[np.int64] = np.empty(0, np.int64)
 

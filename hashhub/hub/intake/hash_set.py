@@ -34,6 +34,7 @@ from hashhub.model import EntryState, Purpose, Record, RecordReview, ReviewKind
 from hashhub.store.comparison import EXTERNAL_ID
 from hashhub.store.idset import are_among, ascending
 from hashhub.store.packing import columns_of, keys_of_texts
+from hashhub.store.resources import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
     from hashhub.hub.intake.batch import Batch
     from hashhub.hub.intake.source import Source
-    from hashhub.model import Entry, HashSet
+    from hashhub.model import Entry, HashSet, Marking
     from hashhub.store import KnownBy, StatedEntries, Store
     from hashhub.store.holds import Hold
 
@@ -75,8 +76,16 @@ class HashSetComparison:
     `live_count`: live entries of the hash set before a replacing import.
     """
 
-    def __init__(self, store: Store, hash_set: HashSet, source: Source, keep_alive: Callable[[], object]) -> None:
-        """`keep_alive` is called every now and then."""
+    def __init__(
+        self,
+        store: Store,
+        hash_set: HashSet,
+        source: Source,
+        keep_alive: Callable[[], object],
+        terms: tuple[Marking, ...] = (),
+    ) -> None:
+        """`keep_alive` is called every now and then. `terms`: what the list states of its items'."""
+        self._terms = to_json(terms) if terms else None
         self._store = store
         self._hash_set = hash_set
         self._name = (hash_set.contributor, hash_set.id)
@@ -222,6 +231,10 @@ class HashSetComparison:
             & (meaning_of[d.kind[chosen]] == meanings[entries])
             & (lacks_value == undecided[entries])
         )
+        if self._terms is not None:  # what stands under other terms is stated anew under these
+            known = {key: self._store.entries.source(key) for key in set(page.imports.tolist())}
+            has_terms = [(s := known[key]) is not None and s.terms == self._terms for key in page.imports.tolist()]
+            is_same_statement &= np.array(has_terms, np.bool_)[entries]
         reasons_of = list(number)
         for at in np.flatnonzero(is_same_statement & (waits_for[entries] > 0)).tolist():
             is_same_statement[at] = d.waits_for(int(chosen[at]), reasons_of[waits_for[entries[at]]])

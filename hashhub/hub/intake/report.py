@@ -8,7 +8,7 @@ import numpy as np
 
 from hashhub.hub.intake.batch import CODE, DISPOSITIONS
 from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, REJECTED, UNCHANGED, WAITS
-from hashhub.hygiene import Code
+from hashhub.hygiene import ABOUT_SOURCE, Code
 from hashhub.model import Counts, Disposition, Finding
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ def findings(
                 entry = int(entry_of[place]) if first_entry and becomes_entry[place] else 0
                 yield from _lines(source, compared, batch, first + place, place, entry)
         for reject in batch.rejects:
-            is_aside = reject.reason == Code.PARTIAL_SOURCE
-            disposition = Disposition.NOTED if is_aside else Disposition.REJECTED
+            disposition = Disposition.NOTED if reject.reason in ABOUT_SOURCE else Disposition.REJECTED
             yield Finding(reject.position, disposition, reject.reason, reject.detail)
         first += len(batch)
         next_entry += int(becomes_entry.sum())

@@ -25,7 +25,7 @@ from hashhub.hub.intake.identity import (
     keys_of_hashes,
     lists_of,
 )
-from hashhub.hygiene import MAX_UNLIKE, Code, unlike_hashes
+from hashhub.hygiene import ABOUT_SOURCE, MAX_UNLIKE, Code, unlike_hashes
 from hashhub.item import Kind as FieldKind
 from hashhub.item import of_kind, union
 from hashhub.model import MAX_HASHES_PER_ENTRY, Record, Reject
@@ -206,11 +206,12 @@ class Source:
 
     def _read_rejects(self, rejects: Iterable[Reject]) -> None:
         for reject in rejects:
-            if reject.reason == Code.PARTIAL_SOURCE:  # about the source, and no item of it
-                self.partial = reject
+            if reject.reason in ABOUT_SOURCE:
                 self.noted += 1
             else:
                 self.reject_count += 1
+            if reject.reason == Code.PARTIAL_SOURCE:
+                self.partial = reject
 
     def _look_at_kinds(self) -> None:
         d, values = self.decisions, self.decisions.values

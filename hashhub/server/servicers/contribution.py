@@ -149,7 +149,7 @@ class Contribution:
                 return
             if self._is_stopping():
                 raise Unavailable("the server is stopping; discard what was written, and export again", retry_after=1.0)
-            yield v1.ExportEntriesResponse(columns=wire.entry_columns_to_pb(entries))
+            yield wire.exported_to_pb(entries)
 
     @served(WRITERS)
     def withdraw_entry(self, principal: Principal, request: v1.WithdrawEntryRequest) -> v1.Entry:

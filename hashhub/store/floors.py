@@ -1,0 +1,69 @@
+"""Terms that lists state of their items: a floor for those of the hash set while entries of such a list stand in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from hashhub.errors import FailedPrecondition, Reason
+from hashhub.model import TLP, HashSet, Marking
+from hashhub.store import schema as s
+from hashhub.store.database import Database
+from hashhub.store.schema import COMMITTED, UPSERT, WITHDRAWN
+
+_floors = msgspec.json.Decoder(tuple[Marking, ...]).decode
+
+
+def refuse_looser(hash_set: HashSet, floors: Iterable[Marking], whose: str) -> None:
+    """Raise FailedPrecondition (TERMS_TOO_LOOSE) where the terms of a hash set let more than one of the floors, and say
+    how to tighten them. `whose`: of what the floors are, in words.
+    """
+    must: dict[str, str] = {}
+    for floor in sorted(floors, key=lambda f: list(TLP).index(f.tlp)):
+        must |= hash_set.marking.looser_than(floor, hash_set.contributor)
+    if must:
+        name = hash_set.name
+        raise FailedPrecondition(
+            f"the terms of {name} must let no more than those {whose}; looser are {', '.join(must)}. To tighten them: "
+            f"hashhub hash-set update {name} {' '.join(must.values())}; or use another one for the list",
+            reason=Reason.TERMS_TOO_LOOSE,
+            metadata={"hashSet": name, "terms": ",".join(must)},
+        )
+
+
+def refuse_looser_than_list(c: Connection, set_key: int, terms: bytes | None) -> None:
+    """Raise as `refuse_looser` where the hash set cannot take a list of these terms."""
+    if terms is not None:
+        refuse_looser(_hash_set(c, set_key), _floors(terms), "that the list states of its items")
+
+
+def refuse_looser_than_standing(c: Connection, db: Database, set_key: int, after: HashSet) -> None:
+    """Raise as `refuse_looser` where the new terms of a hash set let more than those of an entry that stands in it."""
+    t = s.imports
+    of_set = sa.select(t.c.key, t.c.revision, t.c.terms).where(t.c.hash_set == set_key, t.c.terms.is_not(None))
+    standing = db.sql(
+        "SELECT 1 FROM change x CROSS JOIN entry e WHERE x.revision = ? AND x.kind = ? "
+        'AND e.id BETWEEN x.first_entry AND x.last_entry AND e."import" = ? AND e.state <> ? LIMIT 1'
+    )
+    for key, revision, terms in c.execute(of_set.where(t.c.state == COMMITTED)).all():
+        floors = [f for f in _floors(terms) if after.marking.looser_than(f, after.contributor)]
+        if floors and c.exec_driver_sql(standing, (revision, UPSERT, key, WITHDRAWN)).first() is not None:
+            refuse_looser(after, floors, "under which entries stand in it")
+
+
+def refuse_restoring(c: Connection, db: Database, ids: Sequence[int]) -> None:
+    """Raise as `refuse_looser` where withdrawn entries would stand again under looser terms than their own."""
+    sql = (
+        'SELECT DISTINCT e.hash_set, i.terms FROM entry e JOIN "import" i ON i.key = e."import" '
+        "WHERE i.terms IS NOT NULL AND e.id {keys}"
+    )
+    for set_key, terms in set(db.by_keys(sql, "int8", (), ids, c)):
+        refuse_looser(_hash_set(c, set_key), _floors(terms), "under which the entries were listed")
+
+
+def _hash_set(c: Connection, key: int) -> HashSet:
+    content = c.execute(sa.select(s.hash_set.c.content).where(s.hash_set.c.key == key)).scalar_one()
+    return msgspec.json.decode(content, type=HashSet)

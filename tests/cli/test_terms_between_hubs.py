@@ -1,0 +1,109 @@
+"""Hub, file, hub, file: terms hold at the receiver as a floor, and reviews keep their authors."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from hashhub.testing.lists import list_file, random_items
+
+Run = Callable[..., Result]
+AMBER = ("--permitted-purpose", "CHILD_PROTECTION", "--terms-expire", "2036-01-31", "--legal-basis", "an agreement")
+
+
+def done(run: Run, *arguments: str) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def told(run: Run, *arguments: str) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(done(run, *arguments, "--json"))
+    return made
+
+
+@pytest.fixture
+def handed_over(run: Run, hash_set: str, tmp_path: Path) -> Path:
+    """Return the file of a list under terms, with an objection of somebody else's to its first entry."""
+    listed = list_file("vics-2.0", random_items(5, seed=1, values=("1",)))
+    (tmp_path / "in.json").write_bytes(listed.data)
+    done(run, "import", str(tmp_path / "in.json"), "--format", "vics", "--hash-set", hash_set)
+    done(run, "hash-set", "update", hash_set, *AMBER)
+    entry = json.loads(done(run, "entry", "search", "--hash-set", hash_set, "--json").splitlines()[0])["name"]
+    done(run, "review", "add", entry, "--kind", "false-positive", "--comment", "not what it says")
+    out = tmp_path / "out.jsonl"
+    done(run, "export", "--format", "hashhub-jsonl", "--hash-set", hash_set, "--out", str(out),
+         *own_token(run, hash_set.partition("/")[0], tmp_path))  # fmt: skip
+    return out
+
+
+def own_token(run: Run, contributor: str, directory: Path) -> tuple[str, str]:
+    """Return the options that use a new token of the contributor, which may hand on what is its own."""
+    file = directory / f"{contributor}.token"
+    done(run, "token", "create", f"{contributor}-{abs(hash(directory))}", "--contributor", contributor,
+         "--role", "contributor", "--out", str(file))  # fmt: skip
+    return ("--token-file", str(file))
+
+
+def receiving(run: Run, name: str, *terms: str) -> str:
+    contributor = name.partition("/")[0]
+    run("contributor", "create", contributor, "--kind", "platform", "--jurisdiction", "FR")
+    done(run, "hash-set", "create", name, "--scheme", "vic-us", *terms)
+    return name
+
+
+def test_looser_terms_are_refused_with_what_to_do(run: Run, handed_over: Path) -> None:
+    name = receiving(run, "fr-a/partner")
+    for extra in ((), ("--dry-run",)):
+        refused = run("import", str(handed_over), "--hash-set", name, *extra)
+        assert refused.exit_code == 1
+        for said in ("permitted_purposes", "expire_time", "legal_basis", f"hashhub hash-set update {name}"):
+            assert said in refused.stderr
+    remedy = refused.stderr.partition("hashhub hash-set update ")[2].partition(";")[0]
+    done(run, "hash-set", "update", *shlex.split(remedy))
+    report = told(run, "import", str(handed_over), "--hash-set", name)
+    assert report["counts"]["accepted"] == 5
+
+
+def test_the_floor_holds_while_entries_stand_under_it(run: Run, handed_over: Path, tmp_path: Path) -> None:
+    name = receiving(run, "fr-b/partner", *AMBER)
+    first = told(run, "import", str(handed_over), "--hash-set", name)
+    for looser in (("--tlp", "green"), ("--clear-purposes",), ("--terms-expire", "never"), ("--disclose-existence",),
+                   ("--bulk",), ("--redistribution",), ("--legal-basis", "none")):  # fmt: skip
+        refused = run("hash-set", "update", name, *looser)
+        assert refused.exit_code == 1, looser
+        assert "TERMS_TOO_LOOSE" in refused.stderr or "under which entries stand" in refused.stderr
+    assert told(run, "import", str(handed_over), "--hash-set", name)["repeated"]
+    # The same statements under the same terms are unchanged, and those of a plain list lose no terms.
+    again = told(run, "export", "--format", "hashhub-jsonl", "--hash-set", name, "--out", str(tmp_path / "2.jsonl"),
+                 *own_token(run, "fr-b", tmp_path))  # fmt: skip
+    assert again["written"] == 5
+    head, *lines = (tmp_path / "2.jsonl").read_text().splitlines()
+    marking = json.loads(head)["hash_sets"][0]["marking"]
+    assert (marking["tlp"], marking["permitted_purposes"]) == ("AMBER", ["CHILD_PROTECTION"])
+    reviews = [r for line in lines for r in json.loads(line).get("reviews", [])]
+    assert [(r["kind"], r["comment"]) for r in reviews] == [("FALSE_POSITIVE", "not what it says")]
+    assert reviews[0]["author"].startswith("fr-")
+    done(run, "entry", "withdraw", "--import", f"{name}/{first['name'].rpartition('/')[2]}", "--reason", "error",
+         "--comment", "c", "--yes")  # fmt: skip
+    done(run, "hash-set", "update", name, "--tlp", "green")  # nothing stands under the floor
+    restored = run("entry", "restore", "--import", f"{name}/{first['name'].rpartition('/')[2]}", "--yes",
+                   "--comment", "c")  # fmt: skip
+    assert restored.exit_code == 1
+    assert "under which the entries were listed" in restored.stderr
+
+
+def test_reviews_arrive_as_those_of_members(run: Run, handed_over: Path) -> None:
+    name = receiving(run, "fr-c/partner", *AMBER)
+    done(run, "import", str(handed_over), "--hash-set", name)
+    found = done(run, "entry", "search", "--hash-set", name, "--json").splitlines()
+    entries = [json.loads(line)["name"] for line in found]
+    said = [json.loads(r) for e in entries for r in done(run, "review", "list", e, "--json").splitlines()]
+    assert [(r["kind"], r["comment"]) for r in said] == [("FALSE_POSITIVE", "not what it says")]
+    assert said[0]["author"].startswith("fr-")

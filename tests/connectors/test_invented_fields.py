@@ -1,0 +1,267 @@
+"""Fields that nobody has thought of: nothing of their values is kept, in any format, and each is told by name."""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from hashhub.columns import RecordColumns
+from hashhub.connector import LeftOut, get
+from hashhub.model import Record, Reject
+from hashhub_connectors.ncmec_xml import NAMESPACE
+
+MD5 = "7b4747409fe1f2e64f187eac679ea0cc"
+PDQ = "f8f8f0cce0f4a84f0e370a22028f67f0b36e2ed596623e1d33e6b39c4e9c9b22"
+SECRET = "SYNTHETIC PERSON 4711"  # noqa: S105 - none
+FIELD = "VictimName"
+V20 = "http://github.com/VICSDATAMODEL/ProjectVic/DataModels/2.0.xml/US/$metadata#Media"
+
+
+def read(name: str, data: bytes, options: dict[str, str]) -> tuple[list[Record | Reject], dict[str, str]]:
+    """Return what a connector reads, and what it says of fields that it left out."""
+    connector = get(name)
+    results = []
+    for way in ("read", "read_columns"):
+        if not hasattr(connector, way):
+            continue
+        generator: Iterator[Any] = getattr(connector, way)(io.BytesIO(data), options)
+        items: list[Record | Reject] = []
+        while True:
+            try:
+                one = next(generator)
+            except StopIteration as end:
+                left_out = end.value
+                break
+            items += one.records() if isinstance(one, RecordColumns) else [one]
+        assert isinstance(left_out, LeftOut), f"{name} says nothing of what it leaves out"
+        results.append((items, {r.position.removeprefix("field "): r.detail for r in left_out.told()}))
+    assert all(result == results[0] for result in results)
+    return results[0]
+
+
+def vics(**more: Any) -> bytes:
+    return json.dumps({"@odata.context": V20, "value": [{"MD5": MD5, **more}]}).encode()
+
+
+def jsonl(line: dict[str, Any], head: dict[str, Any] | None = None) -> bytes:
+    first = {"format": "hashhub-entries", "version": 2, "time": "2026-01-01T00:00:00Z", "is_delta": False}
+    return b"\n".join(
+        json.dumps(x).encode()
+        for x in ({**first, "hash_sets": [], **(head or {})}, {"entry": "nl/a/1", "hashes": [f"MD5:{MD5}"], **line},
+                  {"end": 1})
+    ) + b"\n"  # fmt: skip
+
+
+OWN = "extension-definition--a6af0206-0bc2-40c4-919b-20d1aa6da5f9"
+FILE = {
+    "type": "file",
+    "id": "file--5ba3c0d5-d3ae-5b6a-a1b2-4c1b7a5b1f00",
+    "spec_version": "2.1",
+    "hashes": {"MD5": MD5},
+}
+EXTRA = json.dumps({FIELD: SECRET})
+INVENTED = {FIELD: SECRET}
+MISP = {"type": "md5", "value": MD5, "object_relation": "md5", "category": "Other"}
+NCMEC = (
+    f'<queryResult xmlns="{NAMESPACE}"><images count="1"><image>%s<member id="1">M</member><id>a</id>%s'
+    "</image></images></queryResult>"
+)
+
+ICSE = (
+    "MD5;SHA1;PhotoDNA;Image ID;Is distributed;Victim identified;Offender identified;Series name;"
+    "Number of submissions;File Available;Media Type;Baseline"
+)
+RDS = "SHA-1,MD5,CRC32,FileName,FileSize,ProductCode,OpSystemCode,SpecialCode"
+
+CASES: list[tuple[str, bytes, dict[str, str]]] = [
+    ("vics", vics(**INVENTED), {}),
+    ("vics", vics(Segments=[{"Start": 1, **INVENTED}]), {}),
+    ("vics", vics(Segments=[{"Start": INVENTED}]), {}),
+    ("vics", vics(AlternativeHashes=[{"HashName": "SHA1", "HashValue": "00" * 20, **INVENTED}]), {}),
+    ("vics", vics(Tags=INVENTED), {}),
+    ("vics", vics(MediaFiles=[{"FileName": SECRET, "FilePath": SECRET}]), {}),
+    ("vics", vics(IsPrecategorized=INVENTED, PrecategorizationSource=[INVENTED]), {}),
+    ("vics", json.dumps({"@odata.context": V20, FIELD: SECRET, "value": [{"MD5": MD5}]}).encode(), {}),
+    ("vics", json.dumps({"@odata.context": V20, "value": [{FIELD: SECRET, "Media": [{"MD5": MD5}]}]}).encode(), {}),
+    (
+        "vics",
+        json.dumps(
+            {"@odata.context": V20, "value": [{"MD5": f"{n:032x}", FIELD: SECRET} for n in range(1, 999)]}
+        ).encode(),
+        {},
+    ),
+    ("vics", vics(**INVENTED, Filler=["x" * 100] * 20_000), {}),
+    ("hashhub-jsonl", jsonl(INVENTED), {}),
+    ("hashhub-jsonl", jsonl({"extra": EXTRA}), {}),
+    ("hashhub-jsonl", jsonl({}, INVENTED), {}),
+    ("hashhub-jsonl", jsonl({"reviews": [{"kind": "CONFIRMED", "author": "at", **INVENTED}]}), {}),
+    (
+        "stopncii",
+        json.dumps([{"signalType": "ImagePDQ", "hashValue": PDQ, "hashStatus": "Active", **INVENTED}]).encode(),
+        {},
+    ),
+    (
+        "stopncii",
+        json.dumps(
+            [
+                {
+                    "signalType": "ImagePDQ",
+                    "hashValue": PDQ,
+                    "hashStatus": "Active",
+                    "CSPFeedbacks": [{"source": "a", **INVENTED}],
+                }
+            ]
+        ).encode(),
+        {},
+    ),
+    (
+        "threatexchange",
+        json.dumps([{"indicator": MD5, "type": "HASH_MD5", "descriptors": [], **INVENTED}]).encode(),
+        {},
+    ),
+    (
+        "threatexchange",
+        json.dumps(
+            [
+                {
+                    "indicator": MD5,
+                    "type": "HASH_MD5",
+                    "descriptors": {"data": [{"owner": {"id": "1", FIELD: SECRET}, "status": "MALICIOUS", **INVENTED}]},
+                }
+            ]
+        ).encode(),
+        {},
+    ),
+    (
+        "threatexchange",
+        f"signal_type,signal_str,collab,category,tags,{FIELD}\nmd5,{MD5},c,POSITIVE_CLASS,t,{SECRET}\n".encode(),
+        {},
+    ),
+    ("stix", json.dumps({"type": "bundle", "objects": [{**FILE, **INVENTED}]}).encode(), {}),
+    ("stix", json.dumps({"type": "bundle", "objects": [{**FILE, "extensions": {OWN: INVENTED}}]}).encode(), {}),
+    ("stix", json.dumps({"type": "bundle", "objects": [{**FILE, "extensions": {OWN: {"extra": EXTRA}}}]}).encode(), {}),
+    (
+        "stix",
+        json.dumps(
+            {"type": "bundle", "objects": [FILE, {"type": "identity", "id": "identity--1", **INVENTED}]}
+        ).encode(),
+        {},
+    ),
+    ("misp", json.dumps({"Event": {"Attribute": [{**MISP, **INVENTED}]}}).encode(), {}),
+    ("misp", json.dumps({"Event": {FIELD: SECRET, "Attribute": [MISP]}}).encode(), {}),
+    (
+        "misp",
+        json.dumps(
+            {
+                "Event": {
+                    "Object": [
+                        {
+                            "name": "file",
+                            "Attribute": [MISP, {"type": "text", "object_relation": FIELD, "value": SECRET}],
+                        }
+                    ]
+                }
+            }
+        ).encode(),
+        {},
+    ),
+    (
+        "ncmec-xml",
+        (NCMEC % ("", f"<fingerprints><md5>{MD5}</md5></fingerprints><{FIELD}>{SECRET}</{FIELD}>")).encode(),
+        {},
+    ),
+    (
+        "ncmec-xml",
+        (
+            NCMEC % ("", f'<fingerprints><md5>{MD5}</md5></fingerprints><timestamp {FIELD}="{SECRET}">t</timestamp>')
+        ).encode(),
+        {},
+    ),
+    ("csv", f"md5,{FIELD}\n{MD5},{SECRET}\n".encode(), {"mapping": '[columns]\nmd5 = "md5"\n'}),
+    ("icse-csv", f"{ICSE};{FIELD}\n{MD5};;;1;n;n;n;;;;;Y;{SECRET}\n".encode(), {}),
+    (
+        "hashkeeper",
+        f"file_id,hashset_id,file_name,directory,hash,file_size,{FIELD}\n1,2,a,b,{MD5},7,{SECRET}\n".encode(),
+        {},
+    ),
+    ("ilook", f"V1Hash,HashType,SetDescription,FileName,FileSize,{FIELD}\n{MD5},1,d,a,7,{SECRET}\n".encode(), {}),
+    ("nsrl", f"{RDS},{FIELD}\n{'0a' * 20},{MD5},,a,7,1,1,,{SECRET}\n".encode(), {}),
+    (
+        "arachnid",
+        json.dumps(
+            {
+                "sha1_base32": "A" * 32,
+                "sha256_hex": "0b" * 32,
+                "classification": "csam",
+                "match_type": "exact",
+                **INVENTED,
+            }
+        ).encode(),
+        {},
+    ),
+    ("arachnid", json.dumps({"scanned_hashes": {PDQ: {"classification": "csam", **INVENTED}}}).encode(), {}),
+    ("vpdq", json.dumps({"0": {"quality": 100, "hash": PDQ, "timestamp": 0.0, **INVENTED}}).encode(), {}),
+]
+
+
+@pytest.mark.parametrize(("name", "data", "options"), CASES, ids=[f"{n}-{i}" for i, (n, *_) in enumerate(CASES)])
+def test_an_invented_field_is_told_and_not_kept(name: str, data: bytes, options: dict[str, str]) -> None:
+    items, told = read(name, data, options)
+    assert any(isinstance(one, Record) for one in items), items
+    assert SECRET not in msgspec.json.encode(items).decode()
+    assert SECRET not in str(told)
+    assert any(FIELD in field for field in told) or "MediaFiles" in told, told
+    if len(items) == 998:
+        assert told[FIELD].startswith("left out 998 times")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{MD5}  {SECRET}",
+        f"{MD5} *{SECRET}",
+        f"MD5 ({SECRET}) = {MD5}",
+        f"MD5:{MD5}  {SECRET}",
+        f"{PDQ},97,{SECRET}",
+        f"12345  {MD5}  {SECRET}",
+        f"{SECRET}  {MD5}",
+    ],
+)
+def test_file_names_are_told(line: str) -> None:
+    items, told = read("hash-lines", line.encode() + b"\n", {})
+    assert [type(one) for one in items] == [Record]
+    assert SECRET not in str(items)
+    assert told == {"file name": "left out 1 time: hashhub keeps no such field"}
+    hashdeep = f"%%%% HASHDEEP-1.0\n%%%% size,md5,filename\n7,{MD5},{SECRET}\n"
+    assert set(read("hash-lines", hashdeep.encode(), {})[1]) == {"file name"}
+
+
+def test_columns_and_tables_of_databases_are_told(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "x.kdb") as database:
+        database.executescript(
+            "CREATE TABLE db_properties (name TEXT, value TEXT);"  # noqa: S608 - our own
+            "INSERT INTO db_properties VALUES ('schema version','1');"
+            f"CREATE TABLE hashes (id INTEGER, md5 BLOB, {FIELD} TEXT);CREATE TABLE comments (comment TEXT);"
+            f"INSERT INTO hashes VALUES (1, x'{MD5}', '{SECRET}');INSERT INTO comments VALUES ('{SECRET}');"
+        )
+    database.close()
+    items, told = read("kdb", (tmp_path / "x.kdb").read_bytes(), {})
+    assert SECRET not in str(items)
+    assert set(told) == {FIELD, "table comments"}
+
+
+def test_names_are_bounded_and_printable() -> None:
+    hostile = {f"{'x' * 5000}{n}": 1 for n in range(20)} | {f"\x1b[31m\u202e\n{n}": 1 for n in range(500)}
+    _, told = read("vics", vics(**hostile, Nothing=None, Empty=""), {})
+    assert len(told) <= 101
+    assert all(len(name) <= 120 and name.isprintable() for name in told)
+    assert told["x" * 120].startswith("left out 20 times")
+    assert "Nothing" not in told
+    assert "Empty" not in told
