@@ -72,6 +72,7 @@ class Hit:
             SEARCHED[algorithm].is_perceptual,
             distance,
             variant,
+            entry_hit.hash_set,
             entry_hit.entry_id,
         )
         self.also = _NO_OTHER
@@ -141,7 +142,7 @@ class Hits:
         return hits
 
 
-_Rank = tuple[bool, bool, int, str, int]
+_Rank = tuple[bool, bool, int, str, str, int]
 
 
 def _rank(hit: Hit) -> _Rank:

@@ -6,8 +6,8 @@ its tables.
 The position moves in the transaction that applies the lines, so a copy that is killed anywhere goes on exactly where it
 was. When the hub does not know the position any more (its database was restored from a backup), the copy starts from
 nothing under a new generation, and drops what still belongs to the old one once the hub says that it is complete: at no
-moment does it lack what both held. Ids of entries repeat in another past, so what has one that is given to another item
-is set aside under an id of its own.
+moment does it lack what both held. Numbers of entries repeat in another past, so what has one that is given to another
+item is set aside under an id of its own.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hashes import VPDQ
-from hashhub.model import Contributor, Flags, HashSet, VideoFrame, now
+from hashhub.model import Contributor, Flags, HashSet, VideoFrame, id_in_set, now, number_of
 from hashhub.obstacles import is_in_the_way, misplaced, obstacle
 from hashhub.sqlite_files import connect
 
 FILE_NAME: Final = "mirror.db"
-SCHEMA_VERSION: Final = 2
-JOURNAL_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
+JOURNAL_VERSION: Final = 5
 """Of a copy with a journal: a hashhub that would not write it must not keep the copy."""
 _OWN_FILES: Final = frozenset({FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"})
 _PAGE: Final = 1000
@@ -58,10 +58,10 @@ _PATIENCE: Final = 60.0  # seconds for which one page is tried again
 _FIRST_PAUSE: Final = 1.0  # seconds before a stream that broke is taken up again; doubles each time
 _LONGEST_PAUSE: Final = 30.0
 _HEAD_SECONDS: Final = 60.0  # between two heads that are kept
-_SET_ASIDE: Final = 1 << 62  # ids from here on are of this copy; no hub comes so far
+_SET_ASIDE: Final = 1 << 62 | 1 << 31  # ids from here on are of this copy; no hub comes so far
 _FLAGS: Final = Flags.__struct_fields__
 _NO_FLAGS: Final = (None,) * len(_FLAGS)
-_PUT_ENTRY: Final = f"INSERT INTO entry VALUES ({', '.join('?' * 23)})"  # noqa: S608 - marks only
+_PUT_ENTRY: Final = f"INSERT INTO entry VALUES ({', '.join('?' * 24)})"  # noqa: S608 - marks only
 _HASH_SET_COLUMNS: Final = (
     "name", "contributor", "display_name", "scheme", "purpose", "review_depth", "unclassified", "accepted_revision",
     "tlp",
@@ -141,6 +141,7 @@ CREATE TABLE source (
 );
 CREATE TABLE entry (
     id INTEGER PRIMARY KEY,
+    number INTEGER NOT NULL,
     hash_set INTEGER NOT NULL,
     source INTEGER NOT NULL,
     position TEXT NOT NULL,
@@ -468,14 +469,19 @@ class Mirror:
         entries: dict[int, v1.Change | None] = {}
         for change in changes:
             if change.HasField("entry"):
-                entries[wire.parse_entry(change.entry.name)[2]] = change
+                entries[self._id_of(change.entry.name)] = change
             elif "/entries/" in change.name:
-                entries[wire.parse_entry(change.name)[2]] = None
+                entries[self._id_of(change.name)] = None
             else:
                 self._put_entries(entries)
                 entries = {}
                 self._take_registry(change)
         self._put_entries(entries)
+
+    def _id_of(self, name: str) -> int:
+        """Return an entry's id in this copy, by its hash set and its number there."""
+        contributor, set_id, number = wire.parse_entry(name)
+        return id_in_set(self._set_key(f"{contributor}/{set_id}"), number)
 
     def _put_entries(self, entries: dict[int, v1.Change | None]) -> None:
         if not entries:
@@ -520,13 +526,8 @@ class Mirror:
         put: an older generation's entries stay until the copy is complete, even where the hub has none with their id.
         """
         ids = ", ".join(map(str, entries))
-        older = dict(
-            self._rows(
-                "SELECT e.id, h.name FROM entry e JOIN hash_set h ON h.key = e.hash_set "  # noqa: S608 - our numbers
-                f"WHERE e.id IN ({ids}) AND e.generation < ?",
-                (self._generation,),
-            )
-        )
+        sql = f"SELECT id FROM entry WHERE id IN ({ids}) AND generation < ?"  # noqa: S608 - our numbers
+        older = {entry for (entry,) in self._rows(sql, (self._generation,))}
         if not older:
             return entries
         stated: defaultdict[int, set[tuple[str, bytes]]] = defaultdict(set)
@@ -537,9 +538,8 @@ class Mirror:
             stated[entry].add((algorithm, digest))
         others = [
             entry
-            for entry, set_name in older.items()
-            if (change := entries[entry]) is not None
-            and not (_set_of(change.entry) == set_name and stated[entry] <= _stated(change.entry))
+            for entry in sorted(older)
+            if (change := entries[entry]) is not None and not stated[entry] <= _stated(change.entry)
         ]
         [(last,)] = self._rows("SELECT max(?, coalesce(max(id), 0)) FROM entry", (_SET_ASIDE,))
         moves = [(last + number, entry) for number, entry in enumerate(others, 1)]
@@ -551,12 +551,13 @@ class Mirror:
             self._db.executemany(sql, moves)
         return {entry: change for entry, change in entries.items() if change is not None or entry not in older}
 
-    def _row(self, entry_id: int, e: v1.Entry) -> tuple[Any, ...]:
+    def _row(self, entry: int, e: v1.Entry) -> tuple[Any, ...]:
         p, has = e.provenance, e.HasField
         f = e.flags if has("flags") else None
         name = getattr(p, "import")
         return (
-            entry_id,
+            entry,
+            number_of(entry),
             self._set_key(_set_of(e)),
             self._sources.get(name) or self._new_source(name, p),
             p.position,

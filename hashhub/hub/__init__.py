@@ -25,12 +25,13 @@ tests call it alike.
 
 from __future__ import annotations
 
+import hmac
 import logging
 import secrets
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import hashhub
 from hashhub import structs, trust
@@ -91,6 +92,7 @@ class Hub:
         structs.prepare()
         self._store = store
         self._matcher = matcher
+        self.page_key: Final = hmac.digest(store.secret, b"hashhub page token", "sha256")  # seals where lists go on
         self.catalogue = Catalogue(
             store,
             load_schemes(Path(config.schemes) if config.schemes else None),

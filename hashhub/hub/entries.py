@@ -14,7 +14,7 @@ from hashhub.hub import access
 from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import same_item
 from hashhub.hygiene import Code
-from hashhub.model import MAX_TEXT, Entry, EntryState, Principal, Role, Withdrawal, WithdrawalReason
+from hashhub.model import MAX_TEXT, Entry, EntryState, Principal, Role, Withdrawal, WithdrawalReason, number_of
 from hashhub.store import DailyLimit, Origin, trace_of
 
 if TYPE_CHECKING:
@@ -89,12 +89,12 @@ class Entries:
         self._store = store
         self._follower = follower
 
-    def get(self, principal: Principal, contributor: str, hash_set: str, entry_id: int) -> Entry:
+    def get(self, principal: Principal, contributor: str, hash_set: str, number: int) -> Entry:
         """Return an entry, with its frames, and with the entries that it replaced and that replaced it. Raises
         NotFound.
         """
         access.allow_reading(principal, contributor)
-        entry = self._store.entries.get_entry(contributor, hash_set, entry_id)
+        entry = self._store.entries.get_entry(contributor, hash_set, number)
         return disclosed(principal, self._store.entries.with_frames(entry))
 
     def list(
@@ -120,7 +120,7 @@ class Entries:
         principal: Principal,
         contributor: str,
         hash_set: str,
-        entry_id: int,
+        number: int,
         reason: WithdrawalReason,
         comment: str = "",
         *,
@@ -138,7 +138,7 @@ class Entries:
         """
         access.allow_writing(principal, contributor)
         check_comment(comment, required=reason is WithdrawalReason.OTHER)
-        current = self._store.entries.get_entry(contributor, hash_set, entry_id)
+        current = self._store.entries.get_entry(contributor, hash_set, number)
         by_hand = withdrawal_of(principal, reason, comment)
         if validate_only:
             if current.state is EntryState.WITHDRAWN:
@@ -151,7 +151,7 @@ class Entries:
             own_sets = [x.id for x in self._store.resources.hash_sets().values() if x.contributor == contributor]
             also = same_item(self._store, current, hash_sets=own_sets)
         done = self._store.standing.withdraw_entry(
-            entry_id,
+            current.id,
             by_hand.asked,
             also=[e.id for e in also],
             origin=by_hand.origin,
@@ -168,7 +168,7 @@ class Entries:
         principal: Principal,
         contributor: str,
         hash_set: str,
-        entry_id: int,
+        number: int,
         comment: str = "",
         *,
         validate_only: bool = False,
@@ -183,7 +183,7 @@ class Entries:
         """
         access.allow_writing(principal, contributor)
         check_comment(comment, required=False)
-        current = self._store.entries.get_entry(contributor, hash_set, entry_id)
+        current = self._store.entries.get_entry(contributor, hash_set, number)
         lift: Sequence[int] = ()
         if current.state is EntryState.WITHDRAWN:
             if Code.ERASED in current.reasons:
@@ -199,17 +199,17 @@ class Entries:
         if validate_only:
             return msgspec.structs.replace(current, state=EntryState.ACTIVE, reasons=(), withdrawal=None)
         self._store.standing.restore_entries(
-            [entry_id], by=access.actor(principal), comment=comment, lift=lift, request_id=request_id
+            [current.id], by=access.actor(principal), comment=comment, lift=lift, request_id=request_id
         )
         self._follower.catch_up()
-        return self._store.entries.get_entry(contributor, hash_set, entry_id)
+        return self._store.entries.get_entry(contributor, hash_set, number)
 
     def quarantine(
         self,
         principal: Principal,
         contributor: str,
         hash_set: str,
-        entry_id: int,
+        number: int,
         *,
         validate_only: bool = False,
         request_id: str = "",
@@ -219,14 +219,14 @@ class Entries:
         Raises NotFound, FailedPrecondition.
         """
         access.allow(principal, Role.OPERATOR)
-        current = self._standing(contributor, hash_set, entry_id)
+        current = self._standing(contributor, hash_set, number)
         if validate_only:
             if current.state is EntryState.QUARANTINED:
                 return current
             return msgspec.structs.replace(
                 current, state=EntryState.QUARANTINED, reasons=(Code.QUARANTINED_BY_OPERATOR,)
             )
-        done = self._store.standing.quarantine_entry(entry_id, by=access.actor(principal), request_id=request_id)
+        done = self._store.standing.quarantine_entry(current.id, by=access.actor(principal), request_id=request_id)
         self._follower.catch_up()
         return done
 
@@ -235,7 +235,7 @@ class Entries:
         principal: Principal,
         contributor: str,
         hash_set: str,
-        entry_id: int,
+        number: int,
         *,
         validate_only: bool = False,
         request_id: str = "",
@@ -247,7 +247,7 @@ class Entries:
         the same item. One without a classification stays undecided: that it was released is no claim of harm.
         """
         access.allow(principal, Role.OPERATOR)
-        current = self._standing(contributor, hash_set, entry_id)
+        current = self._standing(contributor, hash_set, number)
         if current.state is EntryState.ACTIVE:
             return current
         if validate_only:
@@ -259,7 +259,7 @@ class Entries:
             if e.external_id == current.external_id and e.create_revision < current.create_revision
         ]
         done = self._store.standing.release_entry(
-            entry_id,
+            current.id,
             supersede=overtaken,
             lift=self._liftable(principal, current, EntryState.QUARANTINED),
             by=access.actor(principal),
@@ -269,7 +269,7 @@ class Entries:
         return done
 
     def erase(
-        self, principal: Principal, contributor: str, hash_set: str, entry_id: int, *, validate_only: bool = False
+        self, principal: Principal, contributor: str, hash_set: str, number: int, *, validate_only: bool = False
     ) -> Entry:
         """Clear everything that an entry says about its item, for ever. Doing it twice is a success. Raises NotFound.
 
@@ -277,18 +277,18 @@ class Entries:
         entries that it replaced are erased with it: they are its contributor's earlier statements about the same item.
         """
         access.allow(principal, Role.OPERATOR)
-        current = self._store.entries.get_entry(contributor, hash_set, entry_id)
+        current = self._store.entries.get_entry(contributor, hash_set, number)
         if validate_only:
             return current
         by = access.actor(principal)
         if current.state is not EntryState.WITHDRAWN:
             # First withdrawn, then erased: the matchers drop its digests while they can still be read.
             self._store.standing.withdraw_entries(
-                [entry_id], Code.WITHDRAWN_BY_OPERATOR, by=by, facts={"before": "erasure"}
+                [current.id], Code.WITHDRAWN_BY_OPERATOR, by=by, facts={"before": "erasure"}
             )
             self._follower.catch_up()
         self._store.imports.sweep_batches()  # a list that was just committed may still lie there as it was sent
-        done = self._store.standing.erase_entry(entry_id, secret=self._store.secret, by=by)
+        done = self._store.standing.erase_entry(current.id, secret=self._store.secret, by=by)
         for earlier in self._replaced_by(current):
             self._store.standing.erase_entry(earlier, secret=self._store.secret, by=by)
         self._follower.catch_up()
@@ -301,14 +301,14 @@ class Entries:
         while names:
             name = names.pop()
             if name not in reached:
-                contributor, hash_set, entry_id = name.split("/")
-                reached[name] = self._store.entries.get_entry(contributor, hash_set, int(entry_id))
+                contributor, hash_set, number = name.split("/")
+                reached[name] = self._store.entries.get_entry(contributor, hash_set, int(number))
                 names += reached[name].predecessors
         return sorted(e.id for e in reached.values() if e.state is EntryState.WITHDRAWN)
 
-    def _standing(self, contributor: str, hash_set: str, entry_id: int) -> Entry:
+    def _standing(self, contributor: str, hash_set: str, number: int) -> Entry:
         """Return an entry that is not withdrawn. Raises NotFound, FailedPrecondition."""
-        current = self._store.entries.get_entry(contributor, hash_set, entry_id)
+        current = self._store.entries.get_entry(contributor, hash_set, number)
         if current.state is EntryState.WITHDRAWN:
             raise FailedPrecondition(
                 f"entry {current.name} is withdrawn; restore it first, or contribute the item again",
@@ -320,9 +320,7 @@ class Entries:
     def _refuse_if_stated_again(self, entry: Entry) -> None:
         standing = [
             e.name
-            for e in self._store.entries.get_entries(
-                [int(name.rpartition("/")[2]) for name in entry.successors]
-            ).values()
+            for e in self._store.entries.get_entries(map(self._store.entries.id_of, entry.successors)).values()
             if e.state is not EntryState.WITHDRAWN
         ]
         standing += [e.name for e in same_item(self._store, entry) if e.name not in standing]
@@ -353,7 +351,7 @@ class Entries:
         erased = [hold for hold in holds if hold.is_of_erased]
         if erased:
             raise FailedPrecondition(
-                f"the item of {entry.name} was erased with entry {erased[0].entry_id}, and stays so",
+                f"the item of {entry.name} was erased with entry {number_of(erased[0].entry_id)}, and stays so",
                 reason=Reason.ENTRY_WITHDRAWN,
                 metadata={"entry": entry.name},
             )

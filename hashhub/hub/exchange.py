@@ -47,6 +47,7 @@ from hashhub.model import (
     HashSet,
     Principal,
     Review,
+    number_of,
 )
 from hashhub.store import Position
 
@@ -353,7 +354,9 @@ class _Page:
                 for entry_id in piece:
                     self._add(
                         ChangedEntry(
-                            revision=change.revision, kind=ChangeKind.WITHDRAW, entry_name=f"{name}/{entry_id}"
+                            revision=change.revision,
+                            kind=ChangeKind.WITHDRAW,
+                            entry_name=f"{name}/{number_of(entry_id)}",
                         )
                     )
             else:

@@ -419,7 +419,7 @@ class Revert:
         return f"{_entries(count)} {what}{rest}", True, count
 
     def _entry_of(self, event: Event) -> Any:
-        entry_id = int(event.subject.rpartition("/")[2])
+        entry_id = self._store.entries.id_of(event.subject.removeprefix("entries/"))
         return self._store.entries.get_entries([entry_id])[entry_id]
 
     def _state(self, entry_id: int, state: EntryState) -> EntryState:

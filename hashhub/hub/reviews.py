@@ -10,7 +10,7 @@ import msgspec
 from hashhub.errors import InvalidArgument, NotFound
 from hashhub.hub import access
 from hashhub.hub.intake import same_item
-from hashhub.model import Entry, EntryState, Principal, Review, ReviewKind, Role, now
+from hashhub.model import Entry, EntryState, Principal, Review, ReviewKind, Role, now, number_of
 from hashhub.store import OBJECTIONS
 from hashhub.store.writing import no_entry
 
@@ -41,7 +41,7 @@ class Reviews:
         principal: Principal,
         contributor: str,
         hash_set: str,
-        entry_id: int,
+        number: int,
         kind: ReviewKind,
         comment: str = "",
         *,
@@ -57,8 +57,8 @@ class Reviews:
         access.allow(principal, Role.OPERATOR, Role.CONTRIBUTOR)
         if kind is ReviewKind.SET_ASIDE:
             raise InvalidArgument.field("review.kind", "is made by setting a review aside", "NOT_ALLOWED")
-        entry = self._visible(principal, contributor, hash_set, entry_id)
-        review = self._of(principal, entry_id, kind, comment)
+        entry = self._visible(principal, contributor, hash_set, number)
+        review = self._of(principal, entry.id, kind, comment)
         if validate_only:
             return review
         # The entry may have been replaced since the author was shown it.
@@ -77,8 +77,8 @@ class Reviews:
         principal: Principal,
         contributor: str,
         hash_set: str,
-        entry_id: int,
-        review_id: int,
+        number: int,
+        review: int,
         comment: str,
         *,
         validate_only: bool = False,
@@ -93,33 +93,33 @@ class Reviews:
         access.allow(principal, Role.OPERATOR)
         if not comment.strip():
             raise InvalidArgument.field("comment", "must say why the objection weighs no more", "REQUIRED")
-        self._visible(principal, contributor, hash_set, entry_id)
-        reviews = self._store.entries.reviews_of([entry_id]).get(entry_id, [])
-        target = next((r for r in reviews if r.id == review_id), None)
+        entry = self._visible(principal, contributor, hash_set, number)
+        reviews = self._store.entries.reviews_of([entry.id]).get(entry.id, [])
+        target = next((r for r in reviews if number_of(r.id) == review), None)
         if target is None:
-            name = f"{contributor}/{hash_set}/{entry_id}/{review_id}"
+            name = f"{contributor}/{hash_set}/{number}/{review}"
             raise NotFound(f"there is no review {name[:150]!r}", kind="Review", name=name)
         if target.kind not in OBJECTIONS:
             raise InvalidArgument.field(
                 "name", f"only an objection can be set aside, this review is {target.kind}", "NOT_ALLOWED"
             )
-        review = msgspec.structs.replace(
-            self._of(principal, entry_id, ReviewKind.SET_ASIDE, comment), sets_aside=review_id
+        made = msgspec.structs.replace(
+            self._of(principal, entry.id, ReviewKind.SET_ASIDE, comment), sets_aside=target.id
         )
         if validate_only:
-            return review
-        return self._store.entries.add_review(review, by=access.actor(principal), request_id=request_id)
+            return made
+        return self._store.entries.add_review(made, by=access.actor(principal), request_id=request_id)
 
     def list(
-        self, principal: Principal, contributor: str, hash_set: str, entry_id: int, page_size: int, after: int
+        self, principal: Principal, contributor: str, hash_set: str, number: int, page_size: int, after: int
     ) -> tuple[list[Review], int]:
         """Return an entry's reviews after id `after`, oldest first, and where to go on (0: no more).
 
         Who belongs to another contributor than the author learns the author, not the token.
         """
         access.allow(principal, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
-        self._visible(principal, contributor, hash_set, entry_id)
-        reviews = self._store.entries.list_reviews(entry_id, page_size + 1, after)
+        entry = self._visible(principal, contributor, hash_set, number)
+        reviews = self._store.entries.list_reviews(entry.id, page_size + 1, after)
         page = [disclosed_review(principal, r) for r in reviews[:page_size]]
         return page, reviews[page_size - 1].id if len(reviews) > page_size else 0
 
@@ -135,17 +135,17 @@ class Reviews:
             create_time=now(),
         )
 
-    def _visible(self, principal: Principal, contributor: str, hash_set: str, entry_id: int) -> Entry:
+    def _visible(self, principal: Principal, contributor: str, hash_set: str, number: int) -> Entry:
         """Return the entry.
 
         Raises NotFound, in the same words whether it does not exist or the caller may not know of it.
         """
         visible = access.sight(principal, self._store.resources.registry(), access.WayOut.ANSWER).visible
         with suppress(NotFound):
-            entry = self._store.entries.get_entry(contributor, hash_set, entry_id)
+            entry = self._store.entries.get_entry(contributor, hash_set, number)
             if f"{contributor}/{hash_set}" in visible:
                 return entry
-        raise no_entry(f"{contributor}/{hash_set}/{entry_id}")
+        raise no_entry(f"{contributor}/{hash_set}/{number}")
 
 
 def disclosed_review(principal: Principal, review: Review) -> Review:

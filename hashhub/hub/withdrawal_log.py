@@ -315,7 +315,7 @@ class WithdrawalLog:
             chosen = [ids for kind, ids in changes if kind == "WITHDRAW"]
         if event.kind is EventKind.ENTRIES_WITHDRAWN and event.subject.startswith("entries/"):
             # One that was withdrawn already changes nothing but its hold.
-            own = int(event.subject.rpartition("/")[2])
+            own = self._store.entries.id_of(event.subject.removeprefix("entries/"))
             if not any(own in piece for ids in chosen for piece in ids.pieces(_PIECE)):
                 chosen = [*chosen, IdSet(own, own)]
         elif event.kind is EventKind.ENTRIES_WITHDRAWN and "held_again" in event.facts:

@@ -56,6 +56,7 @@ from hashhub.model.definitions import (
 from hashhub.model.entries import (
     MAX_FRAMES,
     MAX_HASHES_PER_ENTRY,
+    MAX_NUMBER,
     MAX_SELECTED,
     NO_FLAGS,
     ChangedEntry,
@@ -78,6 +79,8 @@ from hashhub.model.entries import (
     VideoFrame,
     Withdrawal,
     WithdrawalReason,
+    id_in_set,
+    number_of,
 )
 from hashhub.model.hash_sets import (
     MAX_RETENTION_DAYS,
@@ -167,6 +170,7 @@ __all__ = [
     "MAX_LIVE_PICTURE",
     "MAX_LIVE_RATE",
     "MAX_MEDIA",
+    "MAX_NUMBER",
     "MAX_QUERIES",
     "MAX_RETENTION_DAYS",
     "MAX_SELECTED",
@@ -267,5 +271,7 @@ __all__ = [
     "WebhookEvent",
     "Withdrawal",
     "WithdrawalReason",
+    "id_in_set",
     "now",
+    "number_of",
 ]

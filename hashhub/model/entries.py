@@ -16,6 +16,7 @@ from hashhub.model.hash_sets import HashSet
 
 MAX_HASHES_PER_ENTRY: Final = 64  # far above what any format carries; bounds what one record can cost
 MAX_FRAMES: Final = 20_000  # of one video: five and a half hours at one frame a second
+MAX_NUMBER: Final = (1 << 32) - 1  # of an entry in its hash set
 MAX_SELECTED: Final = 50_000  # entries named one by one in one call, by name, hash or external id
 
 
@@ -30,6 +31,18 @@ class WithdrawalReason(StrEnum):
     REQUESTED_BY_PERSON_SHOWN = "REQUESTED_BY_PERSON_SHOWN"
     ERROR = "ERROR"
     OTHER = "OTHER"
+
+
+def id_in_set(set_key: int, number: int) -> int:
+    """Return the id of an entry, or of a review, by the key of its hash set and its number there."""
+    return set_key << 32 | number
+
+
+def number_of(id_: int) -> int:
+    """Return the number in its hash set of an entry or a review: all of its id that anybody is told, since numbers that
+    all hash sets share would count what others contribute.
+    """
+    return id_ & MAX_NUMBER
 
 
 class EntryAction(StrEnum):
@@ -210,8 +223,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """`CONTRIBUTOR/SET/ID`: what answers and commands call it."""
-        return f"{self.contributor}/{self.hash_set}/{self.id}"
+        """`CONTRIBUTOR/SET/NUMBER`: what answers and commands call it."""
+        return f"{self.contributor}/{self.hash_set}/{number_of(self.id)}"
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from hashhub.cancellation import check
 from hashhub.errors import InvalidArgument
+from hashhub.model import number_of
 from hashhub.reconcile import items as reading
 from hashhub.reconcile.alpha import NOMINAL, ORDERED, ORDINAL, alpha
 from hashhub.reconcile.consensus import Independence, consensus, others, pairs
@@ -423,4 +424,4 @@ def _entry_names(connection: Any, entries: set[int]) -> dict[int, str]:
         "SELECT entry, any_value(hash_set) FROM digests WHERE entry IN "  # noqa: S608 - numbers
         f"({', '.join(map(str, sorted(entries)))}) GROUP BY entry"
     ).fetchall()
-    return {entry: f"{hash_set}/{entry}" for entry, hash_set in rows}
+    return {entry: f"{hash_set}/{number_of(entry)}" for entry, hash_set in rows}

@@ -3,7 +3,7 @@
     DIR/manifest.json                                     format, database, revision, and every file with its SHA-256
     DIR/hash_sets-SHA.parquet                             one row a hash set
     DIR/dimensions-SHA.parquet                            what each bit of a dimension's column stands for
-    DIR/digests/CONTRIBUTOR/SET/BLOCK-SHA.parquet         one row an entry and digest, by blocks of entry ids
+    DIR/digests/CONTRIBUTOR/SET/BLOCK-SHA.parquet         one row an entry and digest, by blocks of numbers
 
 SHA is the beginning of the file's SHA-256: other content has another name, and no file is ever written over.
 ACTIVE and QUARANTINED entries are in it, withdrawn ones are not: what was taken back does not go out again. External
@@ -17,10 +17,10 @@ from typing import Final
 from hashhub.schemes.dimensions import DIMENSIONS
 
 FORMAT: Final = 2  # of the manifest and the columns; a reader refuses another
-BLOCK_BITS: Final = 18  # a block holds the entries whose ids have the same bits above these
+BLOCK_BITS: Final = 18  # a block holds the entries whose numbers have the same bits above these
 
 DIGEST_COLUMNS: Final[dict[str, str]] = {
-    "entry": "int64; CONTRIBUTOR/SET/ENTRY is the entry's name",
+    "number": "int64; CONTRIBUTOR/SET/NUMBER is the entry's name",
     "hash_set": "text, CONTRIBUTOR/SET",
     "contributor": "text",
     "jurisdiction": "text, ISO 3166-1 alpha-2 of the contributor",

@@ -38,7 +38,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hashes import ALGORITHMS
-from hashhub.model import Classification, Contributor, Definition, EntryState, HashSet, now
+from hashhub.model import MAX_NUMBER, Classification, Contributor, Definition, EntryState, HashSet, now, number_of
 from hashhub.reconcile.columns import BLOCK_BITS, DIGEST_COLUMNS, FORMAT, HASH_SET_COLUMNS, bits_of
 from hashhub.schemes.dimensions import DIMENSIONS
 from hashhub.store import Position
@@ -313,8 +313,8 @@ class _Writer:
 
 def _blocks_of(ids: IdSet) -> Collection[int]:
     if ids.is_range:
-        return range(ids.first >> BLOCK_BITS, (ids.last >> BLOCK_BITS) + 1)
-    return {int(block) for piece in ids.pieces(1 << 20) for block in np.unique(piece >> BLOCK_BITS)}
+        return range(number_of(ids.first) >> BLOCK_BITS, (number_of(ids.last) >> BLOCK_BITS) + 1)
+    return {int(block) for piece in ids.pieces(1 << 20) for block in np.unique((piece & MAX_NUMBER) >> BLOCK_BITS)}
 
 
 class _Rows:
@@ -377,7 +377,7 @@ class _Rows:
         times = [self._store.extracting.commit_of(key)[1] for key in imports.tolist()]
         committed = pa.array(times, pa.timestamp("ms", "UTC")).take(pa.array(made))
         columns = {
-            "entry": pa.array(ids[order]),
+            "number": pa.array(ids[order] & MAX_NUMBER),
             "hash_set": always(self._hash_set),
             "contributor": always(self._hash_set.partition("/")[0]),
             "jurisdiction": always(self._jurisdiction),
@@ -541,7 +541,10 @@ class Extract:
 
     def source(self, files: Iterable[File]) -> str:
         """Return what stands for the rows of digest files in a FROM clause on a connection from `connect`."""
-        return f"read_parquet({_texts(str(self.directory.resolve() / f.path) for f in files)})"
+        parquet = f"read_parquet({_texts(str(self.directory.resolve() / f.path) for f in files)})"
+        # Numbers are of each hash set; what is asked needs one for each entry of them all.
+        columns = "SELECT d.*, k.key << 32 | d.number AS entry"
+        return f"({columns} FROM {parquet} d JOIN set_key k USING (hash_set))"
 
     def restricted(self, hash_sets: Collection[str]) -> Extract:
         """Return the part of this that has these hash sets (CONTRIBUTOR/SET) and no other; unknown ones add nothing."""
@@ -565,7 +568,8 @@ class Extract:
 
     @contextlib.contextmanager
     def connect(self, *, memory: str = _MEMORY, threads: int = _THREADS) -> Iterator[Any]:
-        """Give a DuckDB connection with the views `digests`, `hash_sets` and `dimensions`.
+        """Give a DuckDB connection with the views `digests`, `hash_sets` and `dimensions`. Rows of `digests` have a
+        number `entry` besides, another one for each entry.
 
         It reads the extract's files and nothing else on this machine, and keeps within `memory` (DuckDB's spelling,
         `1GB`) by going to a temporary directory, which ends with it. What DuckDB raises in the body comes out as an
@@ -595,13 +599,19 @@ class Extract:
         paths["digests"] = [str(self.directory.resolve() / f.path) for f in self.files]
         connection.execute("SET allowed_paths = " + _texts(p for some in paths.values() for p in some))
         connection.execute("SET enable_external_access = false")
+        names = sorted({f.hash_set for f in self.files})
+        connection.execute(
+            "CREATE TEMP TABLE set_key AS SELECT unnest($1::VARCHAR[]) AS hash_set, "
+            "generate_subscripts($1::VARCHAR[], 1) AS key",
+            [names],
+        )
         for name, files in paths.items():
             if files:
                 where = ""
                 if name == "hash_sets" and self.allowed is not None:
                     where = f" WHERE list_contains({_texts(sorted(self.allowed))}::VARCHAR[], hash_set)"
-                source = f"SELECT * FROM read_parquet({_texts(files)})"  # noqa: S608 - paths of our own making
-                connection.execute(f"CREATE VIEW {name} AS {source}{where}")
+                source = self.source(self.files) if name == "digests" else f"read_parquet({_texts(files)})"
+                connection.execute(f"CREATE VIEW {name} AS SELECT * FROM {source}{where}")  # noqa: S608 - ours
             else:  # no hash set has entries, or none may be looked at
                 columns = ", ".join(f"NULL::{kind} AS {column}" for column, kind in _SQL_TYPES.items())
                 connection.execute(f"CREATE VIEW {name} AS SELECT {columns} WHERE false")
@@ -635,13 +645,14 @@ class Extract:
 _SQL_TYPES: Final = {
     name: {
         "entry": "BIGINT",
+        "number": "BIGINT",
         "digest": "BLOB",
         "is_unclassified": "BOOLEAN",
         "create_time": "TIMESTAMPTZ",
         "stated_time": "TIMESTAMPTZ",
         "d_legal_status": "VARCHAR[]",
     }.get(name, "BIGINT" if name == "revision" or name.startswith("d_") else "VARCHAR")
-    for name in DIGEST_COLUMNS
+    for name in (*DIGEST_COLUMNS, "entry")
 }
 
 

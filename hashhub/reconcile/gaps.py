@@ -17,7 +17,7 @@ import numpy as np
 from hashhub.cancellation import check
 from hashhub.errors import InvalidArgument
 from hashhub.matcher import NearDigests
-from hashhub.model import Purpose
+from hashhub.model import Purpose, number_of
 from hashhub.reconcile import items, sharing
 from hashhub.reconcile.columns import bits_of
 from hashhub.reconcile.extract import arrow
@@ -208,7 +208,7 @@ def _items(connection: Any, groups: Groups, rows: Mapping[str, Mapping[str, Any]
                 item = _Item(number)
             item.count += 1
             if item.count <= MOST_NAMED:
-                item.entries.append(f"{groups.names[g]}/{entry}")
+                item.entries.append(f"{groups.names[g]}/{number_of(entry)}")
             item.sets.add(g)
             item.verdicts.add(verdict)
     if item is not None:

@@ -1,19 +1,22 @@
 """Page tokens: where a list goes on. Opaque to callers, and of use only for the list that gave them.
 
 A token is URL-safe base64 of a JSON array: a short digest of the question (method, parent, filters) and the position. A
-token for another question is refused, because going on from a foreign position would silently leave things out. Tokens
-are not
-signed: a caller that writes one itself starts where it likes in a list that it may read anyway. But what no list can
-have given is refused here, because the databases would fail on it.
+token for another question is refused, because going on from a foreign position would silently leave things out. What
+no list can have given is refused, too, because the databases would fail on it.
+
+Before a token leaves the hub it is sealed: positions are internal numbers, which count what others do.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import hmac
 import json
 import zlib
-from typing import Final, TypeGuard, TypeVar
+from collections.abc import Callable
+from typing import Any, Final, TypeGuard, TypeVar
 
 from hashhub.errors import InvalidArgument
 
@@ -21,6 +24,8 @@ DEFAULT_SIZE: Final = 100
 MAX_SIZE: Final = 1000
 _MAX_TOKEN: Final = 1024  # characters; the longest position is two ids of 63
 _MAX_INT64: Final = (1 << 63) - 1
+_NONCE: Final = 16  # bytes
+_STEP: Final = 64  # a sealed token's length says no more than that
 
 _T = TypeVar("_T", int, str)
 
@@ -53,6 +58,44 @@ def decode(token: str, first: _T, *question: object) -> _T:
     if type(after) is not type(first) or not (_is_number(after) or _is_name(after)):
         raise _wrong()
     return after
+
+
+def sealing(handle: Callable[..., Any], key: bytes) -> Callable[..., Any]:
+    """Return a servicer's method that lists, so that its tokens are sealed under a key outside of it."""
+
+    def call(principal: Any, request: Any, *rest: Any) -> Any:
+        request.page_token = _opened(request.page_token, key)
+        answer = handle(principal, request, *rest)
+        answer.next_page_token = _sealed(answer.next_page_token, key)
+        return answer
+
+    return call
+
+
+def _sealed(token: str, key: bytes) -> str:
+    if not token:
+        return ""
+    body = token.encode().ljust(-(-len(token) // _STEP) * _STEP)
+    nonce = hmac.digest(key, body, "sha256")[:_NONCE]
+    return base64.urlsafe_b64encode(nonce + _masked(body, key, nonce)).decode()
+
+
+def _opened(token: str, key: bytes) -> str:
+    if not token:
+        return ""
+    try:
+        sealed = base64.b64decode(token if len(token) <= 2 * _MAX_TOKEN else "", altchars=b"-_", validate=True)
+    except ValueError as e:
+        raise _wrong() from e
+    nonce, body = sealed[:_NONCE], _masked(sealed[_NONCE:], key, sealed[:_NONCE])
+    if not hmac.compare_digest(nonce, hmac.digest(key, body, "sha256")[:_NONCE]):
+        raise _wrong()
+    return body.decode().rstrip()
+
+
+def _masked(body: bytes, key: bytes, nonce: bytes) -> bytes:
+    mask = hashlib.shake_256(key + nonce).digest(len(body))
+    return (int.from_bytes(body) ^ int.from_bytes(mask)).to_bytes(len(body))
 
 
 def _read(token: str, question: tuple[object, ...]) -> object:

@@ -54,7 +54,7 @@ from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, UPSERT, WITHDRAW, 
 from hashhub.store.stage import Stage
 from hashhub.store.staging import PIECE, Commit
 from hashhub.store.standing import EXPIRED
-from hashhub.store.writing import CHANGE_IDS, Writing, note_loss
+from hashhub.store.writing import CHANGE_IDS, Writing, note_loss, take_ids
 
 _COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
 _CANCELLED: Final = s.IMPORT_STATES[ImportState.CANCELLED]
@@ -313,7 +313,7 @@ class Commits:
         """Write the reviews (entry id, author, kind, comment) that the list brings; each counts for its entry."""
         if not reviews:
             return
-        before: int = c.scalar(sa.select(sa.func.max(s.review.c.id))) or 0
+        first = take_ids(c, s.hash_set.c.next_review, commit.hash_set, len(reviews))
         made = Review(
             id=0,
             entry_id=0,
@@ -326,13 +326,21 @@ class Commits:
         c.execute(
             sa.insert(s.review),
             [
-                review_row(msgspec.structs.replace(made, entry_id=entry, author=author, kind=kind, comment=comment))
-                for entry, author, kind, comment in reviews
+                review_row(
+                    msgspec.structs.replace(
+                        made, id=first + at, entry_id=entry, author=author, kind=kind, comment=comment
+                    )
+                )
+                for at, (entry, author, kind, comment) in enumerate(reviews)
             ],
         )
         self._writing.add_changes(c, revision, [(REVIEWED, IdSet.of(entry for entry, *_ in reviews), 0)])
         new = sa.select(sa.literal(commit.hash_set), s.review.c.entry, s.review.c.id)
-        c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), new.where(s.review.c.id > before)))
+        c.execute(
+            sa.insert(s.reviewed).from_select(
+                list(s.reviewed.c), new.where(s.review.c.id.between(first, first + len(reviews) - 1))
+            )
+        )
 
     def _refuse_overtaken(self, c: Connection, commit: Commit, unchanged: NDArray[np.int64]) -> None:
         """Raise Overtaken when, since the commit began, another list of the hash set was committed, an entry that the

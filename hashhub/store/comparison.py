@@ -141,13 +141,14 @@ class Comparison:
 
     def has_live_entries(self, contributor: str, hash_set: str, more_than: int = 0) -> bool:
         """Whether a hash set has more than so many entries that are not WITHDRAWN; it counts no further."""
-        if self._db.fetch("SELECT next_entry FROM metadata")[0][0] <= more_than:  # fewer than these were ever stored
+        set_key, count = self._set_key(contributor, hash_set), 0
+        sql = self._db.sql("SELECT next_entry FROM hash_set WHERE key = ?")
+        if self._db.fetch(sql, (set_key,))[0][0] <= more_than:  # fewer than these were ever in it
             return False
         # On PostgreSQL a million that were just written take a second: it looks at each row.
         sql = self._db.sql(
             "SELECT count(*) FROM (SELECT 1 FROM entry e WHERE e.hash_set = ? AND e.state = ? LIMIT ?) counted"
         )
-        set_key, count = self._set_key(contributor, hash_set), 0
         for state in (ACTIVE, _QUARANTINED):
             count += self._db.fetch(sql, (set_key, state, more_than + 1 - count))[0][0]
             if count > more_than:

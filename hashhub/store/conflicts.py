@@ -23,6 +23,7 @@ from hashhub.model import (
     ConflictState,
     EventKind,
     Severity,
+    id_in_set,
     now,
 )
 from hashhub.store import schema as s
@@ -289,7 +290,8 @@ class Conflicts:
             conditions.append(t.c.revision >= query.since_revision)
         if query.entry is not None:
             member, of_set = s.conflict_entry.c, of({query.entry[0]})
-            on_side = sa.select(member.conflict).where(member.entry == query.entry[1])
+            ids = [id_in_set(key, query.entry[1]) for key in of_set]
+            on_side = sa.select(member.conflict).where(member.entry.in_(ids))
             conditions.append(
                 sa.or_(
                     sa.and_(t.c.left_set.in_(of_set), t.c.id.in_(on_side.where(member.side == 1))),

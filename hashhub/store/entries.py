@@ -37,7 +37,9 @@ from hashhub.model import (
     ReviewKind,
     Role,
     Withdrawal,
+    id_in_set,
     now,
+    number_of,
 )
 from hashhub.store import schema as s
 from hashhub.store import videos
@@ -56,7 +58,7 @@ from hashhub.store.packing import (
 from hashhub.store.requests import Request
 from hashhub.store.resources import key_of_set
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, ROLE_OF_CODE, STAGED_AROUND, STATE_OF_CODE, WITHDRAWN
-from hashhub.store.writing import PENDING, Writing, no_entry
+from hashhub.store.writing import PENDING, Writing, no_entry, take_ids
 
 _KEPT: Final = 10_000  # imports, and classifications, that are at hand: some megabytes
 _ID_PAGE: Final = 200_000  # ids read at a time
@@ -114,6 +116,7 @@ class Entries:
         self._writing = writing
         self._sources: dict[int, _Source] = {}
         self._set_names: dict[int, tuple[str, str]] = {}
+        self._set_keys: dict[tuple[str, str], int] = {}
         self._classifications: dict[int, Classification] = {}
 
     def entries_by_digests(
@@ -266,18 +269,31 @@ class Entries:
                 entries.setdefault(row[-1], []).append(entry)
         return entries
 
-    def get_entry(self, contributor: str, hash_set: str, entry_id: int) -> Entry:
-        """Return a visible entry in any state. Raises NotFound, also when it is in another hash set."""
-        entry = self.get_entries([entry_id]).get(entry_id)
-        if entry is None or (entry.contributor, entry.hash_set) != (contributor, hash_set):
-            raise no_entry(f"{contributor}/{hash_set}/{entry_id}")
-        predecessors, successors = self._neighbours(entry_id)
+    def get_entry(self, contributor: str, hash_set: str, number: int) -> Entry:
+        """Return a visible entry in any state. Raises NotFound."""
         name = f"{contributor}/{hash_set}"
+        wanted = self.id_of(f"{name}/{number}")
+        entry = self.get_entries([wanted]).get(wanted)
+        if entry is None:
+            raise no_entry(f"{name}/{number}")
+        predecessors, successors = self._neighbours(entry.id)
         return msgspec.structs.replace(
             entry,
-            predecessors=tuple(f"{name}/{i}" for i in predecessors),
-            successors=tuple(f"{name}/{i}" for i in successors),
+            predecessors=tuple(f"{name}/{number_of(i)}" for i in predecessors),
+            successors=tuple(f"{name}/{number_of(i)}" for i in successors),
         )
+
+    def id_of(self, name: str) -> int:
+        """Return the id of the entry called CONTRIBUTOR/SET/NUMBER, be it there or not; 0 where the hash set is not."""
+        contributor, hash_set, number = name.split("/")
+        place = (contributor, hash_set)
+        key = self._set_keys.get(place)
+        if key is None:
+            rows = self._db.fetch(self._db.sql("SELECT key FROM hash_set WHERE contributor = ? AND id = ?"), place)
+            if not rows:
+                return 0
+            key = self._set_keys[place] = rows[0][0]
+        return id_in_set(key, int(number))
 
     def get_entries(self, ids: Iterable[int]) -> dict[int, Entry]:
         """Return the visible entries with these ids, in any state, by id in ascending order; unknown ids are left
@@ -433,7 +449,7 @@ class Entries:
             if (first := request.replayed(c, Review)) is not None:
                 return first
             if not self._writing.visible_states(c, [review.entry_id]):
-                raise no_entry(str(review.entry_id))
+                raise no_entry(str(number_of(review.entry_id)))
             if most is not None:
                 self._check_repeated(c, review, most)
             at = now()
@@ -445,20 +461,22 @@ class Entries:
                 subject=self._writing.subject(c, review.entry_id),
                 reason=review.kind,
                 facts={
-                    **({"sets_aside": review.sets_aside} if review.sets_aside else {}),
+                    **({"sets_aside": number_of(review.sets_aside)} if review.sets_aside else {}),
                     **({"awaits_acceptance": 1} if awaits else {}),
                 },
                 details={"comment": review.comment},
                 at=at,
             )
             review = msgspec.structs.replace(review, create_time=at, revision=revision, awaits_acceptance=awaits)
-            key: int = c.execute(sa.insert(s.review).values(review_row(review)).returning(s.review.c.id)).scalar_one()
+            set_key = c.execute(sa.select(s.entry.c.hash_set).where(s.entry.c.id == review.entry_id)).scalar_one()
+            review = msgspec.structs.replace(review, id=take_ids(c, s.hash_set.c.next_review, set_key, 1))
+            c.execute(sa.insert(s.review).values(review_row(review)))
             about = self._counts_for(c, review, also)
             e = s.entry
-            chosen = sa.select(e.c.hash_set, e.c.id, sa.literal(key)).where(e.c.id.in_(about))
+            chosen = sa.select(e.c.hash_set, e.c.id, sa.literal(review.id)).where(e.c.id.in_(about))
             c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), chosen))
             self._writing.add_changes(c, revision, [(REVIEWED, IdSet.of(about), 0)])
-            return request.remember(c, msgspec.structs.replace(review, id=key))
+            return request.remember(c, review)
 
     def _counts_for(self, c: Connection, review: Review, also: Sequence[int]) -> list[int]:
         """Return the entries that a new review counts for."""
@@ -763,8 +781,9 @@ class Entries:
 
 
 def review_row(review: Review) -> dict[str, Any]:
-    """Return a row of the table `review`; its id is given by the database."""
+    """Return a row of the table `review`."""
     return {
+        "id": review.id,
         "entry": review.entry_id,
         "author": review.author,
         "kind": s.REVIEW_KINDS[review.kind],

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hashhub.hashes import FRAMES
 from hashhub.hygiene import Code
-from hashhub.model import Classification, EventKind, now
+from hashhub.model import Classification, EventKind, id_in_set, now, number_of
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.entries import Entries
@@ -70,22 +70,22 @@ class Extracting:
         self._imports: dict[int, tuple[int, datetime]] = {}
 
     def blocks(self, contributor: str, hash_set: str, bits: int) -> list[int]:
-        """Return the blocks of 2**bits entry ids, by number, in which a hash set may have entries that stand. Raises
+        """Return the blocks of 2**bits numbers of entries in which a hash set may have entries that stand. Raises
         NotFound.
         """
         set_key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
         blocks: list[int] = []
         after = -1
         while rows := next(self._db.standing_pages("e.id, e.state", set_key, after=after, page=1), None):
-            blocks.append(rows[0][0] >> bits)
-            after = ((blocks[-1] + 1) << bits) - 1
+            blocks.append(number_of(rows[0][0]) >> bits)
+            after = id_in_set(set_key, ((blocks[-1] + 1) << bits) - 1)
         return blocks
 
     def standing_entries(
         self, contributor: str, hash_set: str, first: int, last: int, *, revision: int
     ) -> Iterator[StandingEntries]:
-        """Yield the ACTIVE and QUARANTINED entries of a hash set with ids from `first` to `last` that were committed by
-        `revision`, a page at a time, by id.
+        """Yield the ACTIVE and QUARANTINED entries of a hash set with numbers from `first` to `last` that were
+        committed by `revision`, a page at a time, by id.
 
         What was withdrawn later than that, or has expired, is not among them either. Raises NotFound.
         """
@@ -94,7 +94,8 @@ class Extracting:
             'e.id, e.state, e.classification, e.hashes, e.update_revision, e."import", e.expire_time, e.reasons, '
             "(SELECT outstanding FROM metadata), e.details"
         )
-        for rows in self._db.standing_pages(columns, set_key, after=first - 1, before=last + 1, page=_PAGE):
+        after, before = id_in_set(set_key, first) - 1, id_in_set(set_key, last) + 1
+        for rows in self._db.standing_pages(columns, set_key, after=after, before=before, page=_PAGE):
             yield self._standing(rows, revision)
 
     def changed(self, after_revision: int, until: int) -> Iterator[ChangedIds]:

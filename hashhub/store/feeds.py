@@ -6,7 +6,7 @@ Matchers hold digests and ask the store about every hit, so they may be given mo
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from hashhub.frames import matching_digests
 from hashhub.hashes import SEARCHED, VPDQ
-from hashhub.model import ChangeKind, EntryState
+from hashhub.model import ChangeKind, EntryState, id_in_set
 from hashhub.store import schema as s
 from hashhub.store import videos
-from hashhub.store.database import Database
+from hashhub.store.database import Database, Row
 from hashhub.store.entries import Entries, code_list
 from hashhub.store.idset import IdSet
 from hashhub.store.outstanding import LARGE
@@ -76,7 +76,7 @@ class Feeds:
         self._entries = entries
         self._set_keys: dict[int, str] = {}
         self._authors: dict[int, set[str]] = {}
-        self._last_review = 0
+        self._last_review: Row = (0, 0)
         self._authors_lock = threading.Lock()
 
     def changes(self, revision: int, ordinal: int = 0, limit: int = 100) -> list[Change]:
@@ -114,14 +114,14 @@ class Feeds:
         Reviews are only ever added: new ones are read.
         """
         sql = self._db.sql(
-            "SELECT r.id, e.hash_set, r.author FROM review r JOIN entry e ON e.id = r.entry WHERE r.id > ? ORDER BY "
-            "r.id LIMIT ?"
+            "SELECT r.revision, r.id, e.hash_set, r.author FROM review r JOIN entry e ON e.id = r.entry "
+            "WHERE (r.revision, r.id) > (?, ?) ORDER BY r.revision, r.id LIMIT ?"
         )
         with self._authors_lock:
-            while rows := self._db.fetch(sql, (self._last_review, PAGE)):
-                for _, set_key, author in rows:
+            while rows := self._db.fetch(sql, (*self._last_review, PAGE)):
+                for *_, set_key, author in rows:
                     self._authors.setdefault(set_key, set()).add(author.partition("/")[0])
-                self._last_review = rows[-1][0]
+                self._last_review = rows[-1][:2]
             return {set_key: set(authors) for set_key, authors in self._authors.items()}
 
     def matcher_changes(self, after_revision: int, limit: int = 1000) -> list[MatcherChange]:
@@ -301,7 +301,7 @@ class Feeds:
         # What was announced as STAGED may not be in the table of hashes yet. An import that commits meanwhile is there
         # by then.
         staged = self._all_staged()
-        dead = self._dead_entries()
+        is_dead = self._dead_entries()
         sql = self._db.sql(
             "SELECT digest, entry FROM hash WHERE algorithm = ? AND (digest, entry) > (?, ?) ORDER BY digest, entry "
             "LIMIT ?"
@@ -318,7 +318,7 @@ class Feeds:
                 rows = self._db.fetch(sql, (code, *after, chunk))
                 matrix = np.frombuffer(b"".join([row[0] for row in rows]), np.uint8).reshape(-1, width)
                 entries = np.fromiter((row[1] for row in rows), np.int64, len(rows))
-                matrix = matrix[~dead[np.minimum(entries, len(dead) - 1)] | (entries >= len(dead))]
+                matrix = matrix[~is_dead(entries)]
                 upto = int(np.searchsorted(order, rows[-1][0], "right")) if len(rows) == chunk else len(order)
                 matrix = distinct(np.concatenate([matrix, waiting[taken:upto]]))
                 taken = upto
@@ -349,14 +349,25 @@ class Feeds:
                 parts_by_algorithm.setdefault(algorithm, []).append(rows)
         return {algorithm: distinct(np.concatenate(parts)) for algorithm, parts in parts_by_algorithm.items()}
 
-    def _dead_entries(self) -> NDArray[np.bool_]:
-        """Return for each entry id up to the last whether that entry is not ACTIVE."""
-        dead = np.zeros(self._db.fetch("SELECT next_entry FROM metadata")[0][0], np.bool_)
-        for (set_key,) in self._db.fetch("SELECT key FROM hash_set"):
+    def _dead_entries(self) -> Callable[[NDArray[np.int64]], NDArray[np.bool_]]:
+        """Return what says of ids of entries which ones are not ACTIVE, with a byte for each entry of now."""
+        rows = self._db.fetch("SELECT key, next_entry FROM hash_set ORDER BY key")
+        firsts = np.array([id_in_set(key, 0) for key, _ in rows], np.int64)  # of each hash set
+        counts = np.array([count for _, count in rows], np.int64)
+        starts = np.cumsum(counts) - counts  # of its bytes
+        dead = np.zeros(int(counts.sum()) + 1, np.bool_)  # the last one: of entries that came since
+
+        def places(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+            of_set = np.searchsorted(firsts, ids, "right") - 1
+            numbers = ids - firsts[of_set]
+            return np.where(numbers < counts[of_set], starts[of_set] + numbers, len(dead) - 1)
+
+        for set_key, _ in rows:
             for code in STATE_OF_CODE.keys() - {ACTIVE}:
                 for ids in self._entries.ids_in_state(set_key, code):
-                    dead[ids[ids < len(dead)]] = True
-        return dead
+                    dead[places(ids)] = True
+        dead[-1] = False
+        return lambda ids: dead[places(ids)] if len(ids) else np.zeros(0, np.bool_)
 
 
 def _marked(changes: Iterable[MatcherChange]) -> list[MatcherChange]:

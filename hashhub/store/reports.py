@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from hashhub.model import Disposition, Finding
+from hashhub.model import Disposition, Finding, number_of
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.leases import Leases
@@ -33,7 +33,7 @@ _DISPOSITIONS: Final = {code: disposition for disposition, code in s.DISPOSITION
 
 class FindingRun(NamedTuple):
     """Lines one after the other that differ in their position and in the entry that they name: the detail of each is
-    `before`, the entry's id and `after`. `entries`: int64[n].
+    `before`, the entry's number and `after`. `entries`: their ids, int64[n].
     """
 
     disposition: Disposition
@@ -46,7 +46,7 @@ class FindingRun(NamedTuple):
     def findings(self, first: int = 0) -> Iterator[Finding]:
         """Yield the lines from the one with the index `first` on."""
         for position, entry in zip(self.positions[first:], self.entries[first:].tolist(), strict=True):
-            yield Finding(position, self.disposition, self.reason, f"{self.before}{entry}{self.after}")
+            yield Finding(position, self.disposition, self.reason, f"{self.before}{number_of(entry)}{self.after}")
 
 
 class _Packed(msgspec.Struct, array_like=True, frozen=True):

@@ -154,7 +154,6 @@ metadata: Final = _table(
     sa.Column(
         "registry_revision", sa.BigInteger, nullable=False
     ),  # last change to what `Registry` holds, or to a token
-    sa.Column("next_entry", sa.BigInteger, nullable=False),
     sa.Column("head", sa.LargeBinary, nullable=False),  # SHA-256 of the history's last event
     sa.Column(
         "secret", sa.LargeBinary, nullable=False
@@ -180,6 +179,9 @@ hash_set: Final = _table(
     sa.Column("content", sa.LargeBinary, nullable=False),  # JSON of model.HashSet
     # The last revision at which an entry was withdrawn and no newer statement took its place.
     sa.Column("withdraw_revision", sa.BigInteger, nullable=False, server_default="0"),
+    # Numbers of the next entry and the next review, which are in their ids behind the key (model.entry_id).
+    sa.Column("next_entry", sa.BigInteger, nullable=False, server_default="1"),
+    sa.Column("next_review", sa.BigInteger, nullable=False, server_default="1"),
     sa.Column("retention", sa.LargeBinary),  # JSON of model.Retention; NULL: nothing is set
     # The revision that deleted it, 0: it is there. The row stays, so that its name and key are never given again.
     sa.Column("delete_revision", sa.BigInteger, nullable=False, server_default="0"),
@@ -451,7 +453,7 @@ statement_page: Final = _table(
 
 review: Final = _table(
     "review",
-    sa.Column("id", _Key, primary_key=True),
+    sa.Column("id", _Key, primary_key=True, autoincrement=False),
     sa.Column("entry", sa.BigInteger, nullable=False),  # the one that it was stated about
     sa.Column("author", sa.Text, nullable=False),
     sa.Column("kind", sa.SmallInteger, nullable=False),

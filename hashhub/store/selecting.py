@@ -1,31 +1,32 @@
 """Which entries a selection hits, read a piece at a time whatever their number.
 
 What names entries one by one (names, digests, external ids) or an import leads to them through an index; without that
-all entries of the hash sets in question are walked, and `Piece.looked_at` says how many that were.
+all entries of the hash sets in question are walked, and `Piece.looked_at` says how many that were. Of hash sets out of
+scope no row is read, and what the caller may not see of the others is not counted either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.errors import NotFound
-from hashhub.model import Entry, EntryState, Selection
+from hashhub.model import MAX_NUMBER, Entry, EntryState, Selection, id_in_set
 from hashhub.schemes.dimensions import is_within
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.entries import ENTRY_SQL, Entries
-from hashhub.store.idset import ascending
+from hashhub.store.idset import ascending, runs
 from hashhub.store.outstanding import Outstanding
 from hashhub.store.packing import unpack_details, unpack_reasons
-from hashhub.store.schema import ACTIVE, COMMITTED, UPSERT, WITHDRAWN
+from hashhub.store.schema import ACTIVE, COMMITTED, STAGED_AROUND, UPSERT, WITHDRAWN
 from hashhub.store.writing import PENDING
 
 _PIECE: Final = 2_000  # rows read at a time
-_FEW_SETS: Final = 16  # are walked one by one through the index; of more all entries are read in order
 
 
 class Scope(NamedTuple):
@@ -72,12 +73,14 @@ class Selecting:
         """
         keys = self._keys(scope)
         imports = self._imports(selection, keys)
+        sees = self._sees(keys, scope.shared)
         fits = self._fits(selection, keys, scope.shared, imports)
         looked_at = 0
-        for rows in self._candidates(selection, keys, imports, after, check):
+        for rows in self._candidates(selection, keys, scope.shared, imports, after, check):
             check()
-            looked_at += len(rows)
-            yield Piece([row for row in rows if fits(row)], rows[-1][0] if rows else after, looked_at)
+            seen = [row for row in rows if sees(row)]
+            looked_at += len(seen)
+            yield Piece([row for row in seen if fits(row)], rows[-1][0] if rows else after, looked_at)
 
     def choose(self, selection: Selection, scope: Scope, check: Callable[[], None] = lambda: None) -> Chosen:
         """Return all entries that fit."""
@@ -108,21 +111,11 @@ class Selecting:
         is_visible = self._visibility()
         missing: list[str] = []
         if selection.names:
-            by_id = {int(name.rpartition("/")[2]): name for name in selection.names}
-            there = {f"{e.contributor}/{e.hash_set}/{e.id}" for e in self._entries.get_entries(by_id).values()}
+            there = {e.name for e in self._entries.get_entries(_named(selection, keys)).values()}
             missing += [name for name in selection.names if name not in there]
-        has: set[object] = set()
-        for algorithm, digests in _by_algorithm(selection).items():
-            sql = (
-                'SELECT DISTINCT h.digest, e.hash_set, e."import" FROM hash h CROSS JOIN entry e '
-                "WHERE e.id = h.entry AND h.algorithm = ? AND h.digest {keys}"
-            )
-            code = s.ALGORITHM_CODES[algorithm]
-            for digest, set_key, import_key in self._db.by_keys(sql, "bytea", (code,), digests):
-                if set_key in keys and is_visible(import_key):
-                    has.add((algorithm, bytes(digest)))
-            check()
-        missing += [h.text for h in selection.hashes if (h.algorithm, h.digest) not in has]
+        columns = 'DISTINCT h.algorithm, h.digest, e."import" FROM hash h CROSS JOIN entry e WHERE e.id = h.entry AND'
+        has = {(row[0], bytes(row[1])) for row in self._by_hash(columns, selection, keys, check) if is_visible(row[2])}
+        missing += [h.text for h in selection.hashes if (s.ALGORITHM_CODES[h.algorithm], h.digest) not in has]
         if selection.external_ids:
             stated: set[str] = set()
             sql = 'SELECT DISTINCT e.external_id, e."import" FROM entry e WHERE e.hash_set = ? AND e.external_id {keys}'
@@ -157,6 +150,7 @@ class Selecting:
         self,
         selection: Selection,
         keys: Mapping[int, str],
+        shared: Collection[str],
         imports: Mapping[int, int],
         after: int,
         check: Callable[[], None],
@@ -173,32 +167,26 @@ class Selecting:
             return
         if imports:
             for first, last in self._ranges(imports):
-                yield from self._pages("e.id <= ? AND", (last,), max(after, first - 1))
-            return
-        if len(keys) > _FEW_SETS:
-            yield from self._pages("", (), after)
+                yield from self._pages(partial(_page_to, last), max(after, first - 1))
             return
         # Each hash set's states are in order in the index; what is WITHDRAWN may not say so in its row yet.
         codes = self._entries.codes_of(selection.states or tuple(EntryState))
-        walks = [
-            self._pages("e.hash_set = ? AND e.state = ? AND", (key, code), after) for key in keys for code in codes
-        ]
-        yield from _merged(walks)
+        for key in sorted(keys):
+            start = max(after, id_in_set(key, 0))
+            if start < id_in_set(key + 1, 0):
+                of_set = [ACTIVE] if keys[key] in shared else codes
+                yield from _merged([self._pages(partial(self._db.state_page, key, code), start) for code in of_set])
 
     def _by_values(self, selection: Selection, keys: Mapping[int, str], check: Callable[[], None]) -> NDArray[np.int64]:
         """Return the ids of the entries that have one of the names, of the hashes and of the external ids given."""
         chosen: list[NDArray[np.int64]] = []
         if selection.names:
-            chosen.append(np.array([int(name.rpartition("/")[2]) for name in selection.names], np.int64))
+            chosen.append(np.array(_named(selection, keys), np.int64))
         if selection.hashes:
-            ids: list[int] = []
-            for algorithm, digests in _by_algorithm(selection).items():
-                sql = "SELECT h.entry FROM hash h WHERE h.algorithm = ? AND h.digest {keys}"
-                ids += [row[0] for row in self._db.by_keys(sql, "bytea", (s.ALGORITHM_CODES[algorithm],), digests)]
-                check()
-            chosen.append(np.array(ids, np.int64))
+            rows = self._by_hash("h.entry FROM hash h WHERE", selection, keys, check)
+            chosen.append(np.fromiter((row[0] for row in rows), np.int64))
         if selection.external_ids:
-            ids = []
+            ids: list[int] = []
             sql = "SELECT e.id FROM entry e WHERE e.hash_set = ? AND e.external_id {keys}"
             wanted = sorted(set(selection.external_ids))
             for key in sorted(keys):
@@ -209,6 +197,19 @@ class Selecting:
         for other in chosen[1:]:
             common = np.intersect1d(common, other)
         return ascending(common)
+
+    def _by_hash(
+        self, columns: str, selection: Selection, keys: Mapping[int, str], check: Callable[[], None]
+    ) -> Iterator[Row]:
+        """Yield `columns` of the rows `h` of the selection's hashes in these hash sets."""
+        every = [row[0] for row in self._db.fetch("SELECT key FROM hash_set ORDER BY key")]
+        stretches = [(every[a], every[b]) for a, b in runs([i for i, key in enumerate(every) if key in keys])]
+        sql = f"SELECT {columns} h.algorithm = ? AND h.entry BETWEEN ? AND ? AND h.digest {{keys}}"
+        for algorithm, digests in _by_algorithm(selection).items():
+            for first, last in stretches:
+                check()
+                bounds = (s.ALGORITHM_CODES[algorithm], id_in_set(first, 0), id_in_set(last, MAX_NUMBER))
+                yield from self._db.by_keys(sql, "bytea", bounds, digests)
 
     def _ranges(self, imports: Mapping[int, int]) -> list[tuple[int, int]]:
         """Return the ranges of ids that imports gave to their entries: what their revisions made visible."""
@@ -221,13 +222,37 @@ class Selecting:
             for row in self._db.fetch(sql, (revision, UPSERT, key))
         )
 
-    def _pages(self, where: str, before: Row, after: int) -> Iterator[Sequence[Row]]:
-        sql = self._db.sql(f"{ENTRY_SQL} FROM entry e WHERE {where} e.id > ? ORDER BY e.id LIMIT {_PIECE}")
-        while rows := self._db.fetch(sql, (*before, after)):
-            yield rows
+    def _pages(self, page: Callable[[int], tuple[str, str, Row]], after: int) -> Iterator[Sequence[Row]]:
+        """Yield the rows that are not staged, page by page: those of `page` (condition, order, parameters) behind an
+        id.
+        """
+        while True:
+            condition, order, parameters = page(after)
+            rows = self._db.fetch(
+                self._db.sql(
+                    f"{ENTRY_SQL} FROM entry e WHERE {condition} AND NOT EXISTS ({STAGED_AROUND}) "
+                    f"ORDER BY {order} LIMIT {_PIECE}"
+                ),
+                parameters,
+            )
+            if rows:
+                yield rows
             if len(rows) < _PIECE:
                 return
             after = rows[-1][0]
+
+    def _sees(self, keys: Mapping[int, str], shared: Collection[str]) -> Callable[[Row], bool]:
+        is_visible = self._visibility()
+
+        def sees(row: Row) -> bool:
+            hash_set = keys.get(row[1])
+            return (
+                hash_set is not None
+                and is_visible(row[11])
+                and (hash_set not in shared or self._state(row)[0] == ACTIVE)
+            )
+
+        return sees
 
     def _fits(
         self,
@@ -236,14 +261,13 @@ class Selecting:
         shared: Collection[str],
         imports: Mapping[int, int],
     ) -> Callable[[Row], bool]:
-        names = {int(name.rpartition("/")[2]): name.rpartition("/")[0] for name in selection.names}
+        named = frozenset(_named(selection, keys))
         states = {s.ENTRY_STATES[state] for state in selection.states}
         reasons = frozenset(selection.reasons)
         by_classification: dict[int | None, bool] = {None: not selection.dimensions}
         reads_details = bool(selection.tags or selection.series or selection.text)
         text = selection.text.casefold()
         tags, series = frozenset(selection.tags), frozenset(selection.series)
-        is_visible = self._visibility()
 
         def is_classified(key: int | None) -> bool:
             known = by_classification.get(key)
@@ -255,19 +279,12 @@ class Selecting:
             return bool(known)
 
         def fits(row: Row) -> bool:
-            hash_set = keys.get(row[1])
-            if hash_set is None or not is_visible(row[11]):
-                return False
-            if names and names.get(row[0]) != hash_set:
-                return False
-            if imports and row[11] not in imports:
+            if (selection.names and row[0] not in named) or (imports and row[11] not in imports):
                 return False
             state, why = self._state(row)
             if (states and state not in states) or not is_classified(row[5]):
                 return False
-            if hash_set in shared:
-                if state != ACTIVE:
-                    return False
+            if keys[row[1]] in shared:
                 why = tuple(reason for reason in why if reason != PENDING)
             if reasons and reasons.isdisjoint(why):
                 return False
@@ -309,6 +326,17 @@ def _by_algorithm(selection: Selection) -> Mapping[str, list[bytes]]:
     for h in selection.hashes:
         digests.setdefault(h.algorithm, set()).add(h.digest)
     return {algorithm: sorted(values) for algorithm, values in digests.items()}
+
+
+def _named(selection: Selection, keys: Mapping[int, str]) -> list[int]:
+    """Return the ids that entries have which are given by name, of those in these hash sets."""
+    key_of = {name: key for key, name in keys.items()}
+    placed = (name.rpartition("/") for name in selection.names)
+    return [id_in_set(key_of[of], int(number)) for of, _, number in placed if of in key_of]
+
+
+def _page_to(last: int, after: int) -> tuple[str, str, Row]:
+    return "e.id > ? AND e.id <= ?", "e.id", (after, last)
 
 
 def _merged(walks: Sequence[Iterator[Sequence[Row]]]) -> Iterator[Sequence[Row]]:

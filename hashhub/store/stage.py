@@ -35,7 +35,7 @@ from hashhub.store.reports import FindingRun, Reports
 from hashhub.store.resources import to_json
 from hashhub.store.schema import STAGED
 from hashhub.store.staging import Commit
-from hashhub.store.writing import PAGE, Writing
+from hashhub.store.writing import PAGE, Writing, take_ids
 
 CLASSIFICATIONS_KEPT: Final = 10_000  # whose ids are at hand: some megabytes
 _PIECES_NOTED: Final = 10  # whose digests are at hand for whoever follows, who lets some gather
@@ -59,24 +59,20 @@ class Stage:
 
     def allocate_entries(self, import_id: str, n: int) -> int:
         """Reserve `n` consecutive entry ids for an import being committed and return the first; they are never given
-        again.
+        again. Raises LimitExceeded where the hash set has no numbers left.
         """
         commit = self._leases.commit_of(import_id)
-        m = s.metadata
         with self._db.write() as c:
             self._db.lock(c)
             self._leases.renew(c, commit)
-            after: int = c.execute(
-                sa.update(m).values(next_entry=m.c.next_entry + n).returning(m.c.next_entry)
-            ).scalar_one()
-            first = after - n
+            first = take_ids(c, s.hash_set.c.next_entry, commit.hash_set, n)
             if n:
                 c.execute(
                     sa.insert(s.allocation).values(
-                        {"first_entry": first, "last_entry": after - 1, "import": commit.key}
+                        {"first_entry": first, "last_entry": first + n - 1, "import": commit.key}
                     )
                 )
-        commit.allocations.append((first, after - 1))
+        commit.allocations.append((first, first + n - 1))
         return first
 
     def classification_ids(self, classifications: Sequence[Classification]) -> list[int]:

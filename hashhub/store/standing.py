@@ -20,7 +20,18 @@ from sqlalchemy.engine import Connection
 
 from hashhub.errors import Conflict, FailedPrecondition, Reason
 from hashhub.hashes import Hash
-from hashhub.model import SYSTEM, Actor, Entry, EntryState, EventKind, Role, Withdrawal, WithdrawalReason, now
+from hashhub.model import (
+    SYSTEM,
+    Actor,
+    Entry,
+    EntryState,
+    EventKind,
+    Role,
+    Withdrawal,
+    WithdrawalReason,
+    now,
+    number_of,
+)
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import ENTRY_SQL, Entries
@@ -322,7 +333,7 @@ class Standing:
             states = self._writing.visible_states(c, wanted)
             unknown = [i for i in wanted if i not in states]
             if unknown:
-                raise no_entry(str(unknown[0]))
+                raise no_entry(str(number_of(unknown[0])))
             live = [i for i in wanted if states[i] != WITHDRAWN]
             if not live:
                 return c.scalar(sa.select(s.metadata.c.revision)) or 0
@@ -594,7 +605,7 @@ class Standing:
         )
         row = c.exec_driver_sql(sql, (entry_id,)).first()
         if row is None:
-            raise no_entry(str(entry_id))
+            raise no_entry(str(number_of(entry_id)))
         return _Row(*row)
 
     def _read(self, c: Connection, entry_id: int) -> Entry:
@@ -602,7 +613,7 @@ class Standing:
         row = c.exec_driver_sql(self._db.sql(f"{ENTRY_SQL} FROM entry e WHERE e.id = ?"), (entry_id,)).one()
         entry = self._entries.of_row(tuple(row), c)
         if entry is None:
-            raise no_entry(str(entry_id))
+            raise no_entry(str(number_of(entry_id)))
         return entry
 
     def _pending(self, c: Connection, entry_id: int) -> Withdrawal | None:
@@ -727,5 +738,6 @@ def without_pending(packed: str | None) -> str | None:
 def _moved(entry_id: int, row: _Row, expected: EntryState) -> Conflict:
     state = STATE_OF_CODE[row.state]
     return Conflict(
-        f"entry {entry_id} is {state}, expected {expected}; read it again, then retry", metadata={"state": str(state)}
+        f"entry {number_of(entry_id)} is {state}, expected {expected}; read it again, then retry",
+        metadata={"state": str(state)},
     )

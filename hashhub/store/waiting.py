@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
-from hashhub.model import EventKind, ImportState, Purpose, ReviewKind
+from hashhub.model import EventKind, ImportState, Purpose, ReviewKind, number_of
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import OBJECTIONS
@@ -82,7 +82,9 @@ class WaitingLists:
             reason = next(iter(unpack_reasons(packed)), "")
             before = by_reason.get(reason, (0, first))
             by_reason[reason] = (before[0] + count, min(before[1], first))
-        return [Waiting(hash_set, why, n, f"{hash_set}/{first}") for why, (n, first) in sorted(by_reason.items())]
+        return [
+            Waiting(hash_set, why, n, f"{hash_set}/{number_of(first)}") for why, (n, first) in sorted(by_reason.items())
+        ]
 
     def requests(self, hash_set: str) -> list[Waiting]:
         """Return the withdrawals that wait for a second person, by who asked for them."""
@@ -91,7 +93,7 @@ class WaitingLists:
             "GROUP BY w.actor ORDER BY w.actor"
         )
         return [
-            Waiting(hash_set, "", n, f"{hash_set}/{first}", actor, s.from_millis(since))
+            Waiting(hash_set, "", n, f"{hash_set}/{number_of(first)}", actor, s.from_millis(since))
             for actor, n, first, since in self._db.fetch(sql, (self._key(hash_set),))
         ]
 
@@ -113,7 +115,7 @@ class WaitingLists:
         key = self._key(hash_set)
         rows = self._db.fetch(sql, (key, contributor, len(own), own, key))
         return [
-            Waiting(hash_set, _KIND_OF_CODE[kind], n, f"{hash_set}/{first}", "", s.from_millis(since))
+            Waiting(hash_set, _KIND_OF_CODE[kind], n, f"{hash_set}/{number_of(first)}", "", s.from_millis(since))
             for kind, n, first, since in rows
         ]
 

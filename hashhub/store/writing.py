@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from hashhub.errors import NotFound
+from hashhub.errors import LimitExceeded, NotFound, Reason
 from hashhub.hashes import Hash
+from hashhub.model import MAX_NUMBER, id_in_set, number_of
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.idset import IdSet, runs
@@ -102,13 +103,13 @@ class Writing:
         for set_key in sorted(ids_by_set):
             yield set_key, IdSet.of(ids_by_set[set_key])
 
-    def subject(self, c: Connection, entry_id: int) -> str:
-        """Return what an event calls an entry."""
+    def subject(self, c: Connection, entry: int) -> str:
+        """Return what an event calls the entry with this id."""
         e, h = s.entry, s.hash_set
         row = c.execute(
-            sa.select(h.c.contributor, h.c.id).join_from(e, h, h.c.key == e.c.hash_set).where(e.c.id == entry_id)
+            sa.select(h.c.contributor, h.c.id).join_from(e, h, h.c.key == e.c.hash_set).where(e.c.id == entry)
         ).one()
-        return f"entries/{row[0]}/{row[1]}/{entry_id}"
+        return f"entries/{row[0]}/{row[1]}/{number_of(entry)}"
 
     def inherit(self, c: Connection, hash_set: int, restated: NDArray[np.int64]) -> list[int]:
         """Let the reviews of the first of each pair of entries, int64[n, 2], count for the second too. Return the
@@ -253,6 +254,24 @@ class Writing:
         if revision is not None:
             values["update_revision"] = revision
         c.execute(sa.update(s.entry).where(s.entry.c.id == entry_id).values(values))
+
+
+def take_ids(c: Connection, counter: sa.Column[int], set_key: int, n: int) -> int:
+    """Reserve `n` consecutive ids of entries or reviews of a hash set and return the first. `counter`: of which.
+
+    Raises LimitExceeded when that many are not left.
+    """
+    t = s.hash_set
+    after: int = c.execute(
+        sa.update(t).where(t.c.key == set_key).values({counter: counter + n}).returning(counter)
+    ).scalar_one()
+    if after > MAX_NUMBER + 1:
+        raise LimitExceeded(
+            f"a hash set can have {MAX_NUMBER} entries and as many reviews in all its time; go on in another one",
+            reason=Reason.SHARE_EXCEEDED,
+            metadata={"share": str(counter.name), "most": str(MAX_NUMBER)},
+        )
+    return id_in_set(set_key, after - n)
 
 
 def note_loss(c: Connection, set_keys: Sequence[int], revision: int) -> None:

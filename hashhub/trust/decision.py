@@ -256,7 +256,7 @@ def _in_order(statements: Sequence[Statement]) -> tuple[list[Said], list[str]]:
     for contributor, hash_set, entry_id, i in keyed:
         if (key := (contributor, hash_set, entry_id)) != last:
             last = key
-            names.append(f"{contributor}/{hash_set}/{entry_id}")
+            names.append(statements[i].entry.name)
         ordered.append(Said(statements[i], len(names) - 1))
     return ordered, names
 

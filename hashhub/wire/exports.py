@@ -17,7 +17,7 @@ from hashhub import hashes, item, v1
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash
 from hashhub.item import Kind
-from hashhub.model import Entry, RecordReview
+from hashhub.model import Entry, RecordReview, number_of
 from hashhub.wire.entries import entry_from_pb, entry_to_pb
 from hashhub.wire.fields import WIDTHS, Violations, refuse, unsendable
 from hashhub.wire.records import REVIEW_KIND, put_reviews
@@ -60,7 +60,7 @@ def entry_columns_to_pb(entries: Iterable[Entry]) -> v1.EntryColumns:
         if number is None:
             number = sequences[algorithms] = len(sequences)
         sequence_indexes.append(number)
-        ids.append(entry.id)
+        ids.append(number_of(entry.id))
         digests.extend(map(_digest_of, entry.hashes))
         positions.append(entry.provenance.position)
         own.append(_own_of(entry))

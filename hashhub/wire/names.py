@@ -12,10 +12,11 @@ import re
 from typing import Final
 
 from hashhub.errors import InvalidArgument, Violation
+from hashhub.model import MAX_NUMBER, number_of
 
 _ID: Final = "([a-z0-9-]{1,63})"
 _OPAQUE: Final = "([A-Za-z0-9][A-Za-z0-9._@-]{0,127})"  # ids that the hub made, or that stand in data files
-_NUMBER: Final = "([1-9][0-9]{0,18})"  # 19 digits: what an int64 can hold, and the check below refuses the few above it
+_NUMBER: Final = "([1-9][0-9]{0,18})"  # 19 digits: what an int64 can hold, and the check below refuses those above it
 _MAX_INT64: Final = (1 << 63) - 1
 
 _HASH_SET: Final = f"contributors/{_ID}/hashSets/{_ID}"
@@ -84,11 +85,11 @@ def import_name(contributor: str, hash_set: str, import_id: str) -> str:
 
 
 def entry_name(contributor: str, hash_set: str, entry_id: int) -> str:
-    return f"contributors/{contributor}/hashSets/{hash_set}/entries/{entry_id}"
+    return f"contributors/{contributor}/hashSets/{hash_set}/entries/{number_of(entry_id)}"
 
 
 def review_name(contributor: str, hash_set: str, entry_id: int, review_id: int) -> str:
-    return f"contributors/{contributor}/hashSets/{hash_set}/entries/{entry_id}/reviews/{review_id}"
+    return f"{entry_name(contributor, hash_set, entry_id)}/reviews/{number_of(review_id)}"
 
 
 def webhook_name(contributor: str, webhook: str) -> str:
@@ -190,13 +191,14 @@ def parse_import(name: str, field: str = "name") -> tuple[str, str, str]:
 
 
 def parse_entry(name: str, field: str = "name") -> tuple[str, str, int]:
-    contributor, hash_set, entry_id = _parse(_ENTRY, name, field)
-    return contributor, hash_set, _int64(entry_id, _ENTRY, field)
+    contributor, hash_set, number = _parse(_ENTRY, name, field)
+    return contributor, hash_set, _number(number, _ENTRY, field, MAX_NUMBER)
 
 
 def parse_review(name: str, field: str = "name") -> tuple[str, str, int, int]:
-    contributor, hash_set, entry_id, review_id = _parse(_REVIEW, name, field)
-    return contributor, hash_set, _int64(entry_id, _REVIEW, field), _int64(review_id, _REVIEW, field)
+    contributor, hash_set, *numbers = _parse(_REVIEW, name, field)
+    entry, review = (_number(digits, _REVIEW, field, MAX_NUMBER) for digits in numbers)
+    return contributor, hash_set, entry, review
 
 
 def parse_webhook(name: str, field: str = "name") -> tuple[str, str]:
@@ -219,7 +221,7 @@ def parse_author(name: str, field: str = "author") -> str:
 
 
 def parse_event(name: str, field: str = "name") -> int:
-    return _int64(_parse(_EVENT, name, field)[0], _EVENT, field)
+    return _number(_parse(_EVENT, name, field)[0], _EVENT, field, _MAX_INT64)
 
 
 def parse_token(name: str, field: str = "name") -> str:
@@ -245,9 +247,9 @@ def _parse(shape: str, name: str, field: str) -> tuple[str, ...]:
     return parts.groups()
 
 
-def _int64(digits: str, shape: str, field: str) -> int:
+def _number(digits: str, shape: str, field: str, most: int) -> int:
     number = int(digits)
-    if number > _MAX_INT64:
+    if number > most:
         raise _wrong(shape, field, f"its number {digits} is too large")
     return number
 

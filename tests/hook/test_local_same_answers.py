@@ -28,6 +28,7 @@ from hashhub.model import (
     Verdict,
     VideoFrame,
     now,
+    number_of,
 )
 from tests.hook.local_copies import Local
 from tests.hub.conftest import OPERATOR, digest, item, near
@@ -170,7 +171,10 @@ def comparable(result: MatchResult) -> MatchResult:
             m,
             reviews=dict(sorted(m.reviews.items())),
             entry=msgspec.structs.replace(
-                m.entry, extra="", hashes=tuple(sorted(m.entry.hashes, key=lambda h: (h.algorithm, h.digest)))
+                m.entry,
+                id=number_of(m.entry.id),
+                extra="",
+                hashes=tuple(sorted(m.entry.hashes, key=lambda h: (h.algorithm, h.digest))),
             ),
         )
         for m in result.matches

@@ -22,7 +22,7 @@ from hashhub.model import (
 )
 from hashhub.store import Store
 
-Held = dict[int, tuple[Entry, tuple[tuple[int, str, str], ...]]]
+Held = dict[str, tuple[Entry, tuple[tuple[int, str, str], ...]]]
 
 
 def mirroring(role: Role = Role.CONSUMER, contributor: str = "receiver", **fields: Any) -> Principal:
@@ -70,14 +70,14 @@ class Receiver:
             self.sets.pop(line.hash_set_name, None)
             self.entries = {i: e for i, e in self.entries.items() if _set_of(e[0]) != line.hash_set_name}
         elif line.kind is ChangeKind.WITHDRAW:
-            name, _, entry_id = line.entry_name.rpartition("/")
+            name, _, _ = line.entry_name.rpartition("/")
             assert name in self.sets, "an entry of a hash set that the receiver was never told of"
-            self.entries.pop(int(entry_id), None)
+            self.entries.pop(line.entry_name, None)
         elif line.entry is not None:
             assert _set_of(line.entry) in self.sets, "an entry whose terms the receiver does not know"
             assert line.entry.contributor in self.contributors
             assert {r.author.partition("/")[0] for r in line.reviews} <= self.contributors.keys()
-            self.entries[line.entry.id] = (line.entry, _told(line.reviews))
+            self.entries[line.entry.name] = (line.entry, _told(line.reviews))
         elif line.hash_set is not None:
             self.sets[line.hash_set.name] = line.hash_set
         elif line.contributor is not None:
@@ -107,7 +107,7 @@ def entitled(hub: Hub, who: Principal, groups: dict[str, set[str]] | None = None
         while entries := store.entries.list_entries(contributor, set_id, (EntryState.ACTIVE,), 500, after):
             after = entries[-1].id
             reviews = store.entries.reviews_of(e.id for e in entries)
-            held |= {e.id: (e, _told(tuple(reviews.get(e.id, ())))) for e in entries}
+            held |= {e.name: (e, _told(tuple(reviews.get(e.id, ())))) for e in entries}
     return held, sets
 
 

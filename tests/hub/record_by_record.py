@@ -29,6 +29,7 @@ from hashhub.model import (
     Record,
     Review,
     Unclassified,
+    number_of,
 )
 from hashhub.schemes import Scheme
 from hashhub.store import Hold
@@ -288,7 +289,7 @@ class Model:
             live = [e for e in entries if e.state is not EntryState.WITHDRAWN]
             if item.withdrawn_by is not None and not live:
                 item.outcome, item.why = Disposition.STAYS_WITHDRAWN, []
-                name = f"{self.hash_set.name}/{item.withdrawn_by.entry_id}"
+                name = f"{self.hash_set.name}/{number_of(item.withdrawn_by.entry_id)}"
                 by = item.withdrawn_by.origin
                 who = "the contributor or an operator" if by in {"CONTRIBUTOR", "SOURCE"} else "only an operator"
                 why = "by a newer deletion message of the source" if by == "SOURCE" else "by hand"

@@ -50,6 +50,7 @@ from hashhub.model import (
     WebhookEvent,
     WithdrawalReason,
     now,
+    number_of,
 )
 from hashhub.reconcile.results import Progress
 from hashhub.reconcile.tasks import ROWS, ExtractEntries, ExtractMade, FindLinks, LinksFound, Task
@@ -266,7 +267,7 @@ def fill(desk: Desk) -> None:
     desk.contribute("alpha/list", item(1))
     (entry,) = desk.entries("alpha/list")
     objection = ReviewKind.FALSE_POSITIVE
-    assert desk.hub.reviews.create(OTHER, "alpha", "list", entry.id, objection).id == 1
+    assert number_of(desk.hub.reviews.create(OTHER, "alpha", "list", entry.id, objection).id) == 1
     desk.hub.tokens.create(OPERATOR, _token("spare"))
     desk.hub.tokens.create(OPERATOR, _token(OWNER.name, role=Role.CONTRIBUTOR))
     desk.hub.groups.create(OPERATOR, Group(id="allies", members=("beta",)))

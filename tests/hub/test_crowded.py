@@ -14,7 +14,7 @@ import pytest
 
 from hashhub.errors import LimitExceeded, Reason
 from hashhub.hub import reviews
-from hashhub.model import Event, EventKind, QueueItem, QueueKind, ReviewKind
+from hashhub.model import Event, EventKind, QueueItem, QueueKind, ReviewKind, number_of
 from hashhub.store.database import Database
 from tests.hub.conftest import OPERATOR, Desk, Open, item, writer
 
@@ -90,7 +90,7 @@ def test_an_objection_waits_until_it_is_set_aside_and_each_entry_by_itself(any_d
         _review(desk, entry, 2)
     for set_aside, (entry, waiting) in enumerate(((entries[0], 2), (entries[0], 1), (entries[1], 1), (entries[1], 0))):
         review = desk.hub.reviews.list(OPERATOR, "alpha", "list", entry, 100, 0)[0][set_aside % 2]
-        desk.hub.reviews.set_aside(OPERATOR, "alpha", "list", entry, review.id, "does not hold")
+        desk.hub.reviews.set_aside(OPERATOR, "alpha", "list", entry, number_of(review.id), "does not hold")
         assert sum(x.count for x in _objections(desk)) == waiting
 
 
@@ -132,7 +132,7 @@ def test_the_history_of_an_entry_since_a_time_walks_no_changes_before(
     desk.hash_set("alpha/list")
     desk.contribute("alpha/list", item(1))
     store, [entry] = desk.hub._store, desk.entries("alpha/list")
-    name = f"entries/alpha/list/{entry.id}"
+    name = f"entries/{entry.name}"
     first, count = store.revision(), 20_000
     with store._db.write() as c:  # what others did since, a second each
         c.exec_driver_sql(

@@ -26,7 +26,7 @@ _MOST_STEPS = 50_000  # of SQLite's machine, in tens: a change takes two of thes
 
 
 def _history(hub: Hub, entry: Entry, page_size: int) -> list[Event]:
-    subject = f"entries/{entry.contributor}/{entry.hash_set}/{entry.id}"
+    subject = f"entries/{entry.name}"
     page, before = hub.history.list(OPERATOR, subject, "", None, page_size, 0)
     events = [*page]
     while before:
@@ -45,7 +45,7 @@ def _expected(hub: Hub, entry: Entry) -> set[int]:
         for revision, kind, *ids in changes
         if kind != s.STAGED and revision >= entry.create_revision and entry.id in IdSet(*ids)
     }
-    subject = f"entries/{entry.contributor}/{entry.hash_set}/{entry.id}"
+    subject = f"entries/{entry.name}"
     named = {e.revision for e in store.history.list_events(subjects=[subject], limit=1000)}
     reviewed = {r.revision for r in store.entries.list_reviews(entry.id, 1000)}
     asked = {entry.withdrawal.revision} if entry.withdrawal is not None and entry.withdrawal.pending else set()
@@ -132,7 +132,7 @@ def test_a_page_costs_little_beside_many_changes(open_hub: Open, then: str) -> N
         desk.hub._store.standing.withdraw_entries([entry.id], "X")
     if then == "reviewed":
         desk.hub.reviews.create(writer("alpha"), "alpha", "one", entry.id, ReviewKind.CONFIRMED, "so")
-    subject = f"entries/{entry.contributor}/{entry.hash_set}/{entry.id}"
+    subject = f"entries/{entry.name}"
     revisions, before, pages = [], 0, 0
     while pages == 0 or before:
         with counted(desk.hub._store) as steps:

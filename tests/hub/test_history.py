@@ -122,7 +122,7 @@ class History(RuleBasedStateMachine):
         """A receiver goes on where it was, and then has exactly what is active."""
         self.receiver.hub = self.desk.hub
         self.receiver.catch_up(page_size)
-        assert {i: e for i, (e, _) in self.receiver.entries.items()} == {e.id: e for e in self._active()}
+        assert {i: e for i, (e, _) in self.receiver.entries.items()} == {e.name: e for e in self._active()}
 
     # What always holds
 

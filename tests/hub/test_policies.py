@@ -224,7 +224,7 @@ class TestExplaining:
             PLATFORM, Query(hashes=(digest("MD5", 2),)), MatchOptions(policy="block")
         )
         (needed,) = [d for d in trace.clauses[1].demands if d.key == "reliability"]
-        assert [(f.entry, f.why) for f in needed.failed] == [("beta/list/3", "its contributor is of reliability C")]
+        assert [(f.entry, f.why) for f in needed.failed] == [("beta/list/2", "its contributor is of reliability C")]
 
     def test_it_tells_of_nothing_that_the_caller_may_not_see(self, desk: Desk) -> None:
         desk.hash_set("alpha/list")

@@ -35,6 +35,7 @@ from hashhub.model import (
     VideoFrame,
     WithdrawalReason,
     now,
+    number_of,
 )
 from hashhub.store.events import Events
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, Stock, digest, item, near
@@ -220,15 +221,15 @@ class TestReviews:
         made = listed.hub.reviews.create(BETA, "alpha", "list", entry.id, ReviewKind.FALSE_POSITIVE)
         other = entry_of(listed, 2)
         with pytest.raises(InvalidArgument, match="why"):
-            listed.hub.reviews.set_aside(OPERATOR, "alpha", "list", entry.id, made.id, " ")
+            listed.hub.reviews.set_aside(OPERATOR, "alpha", "list", entry.id, number_of(made.id), " ")
         with pytest.raises(PermissionDenied):
-            listed.hub.reviews.set_aside(ALPHA, "alpha", "list", entry.id, made.id, "no")
+            listed.hub.reviews.set_aside(ALPHA, "alpha", "list", entry.id, number_of(made.id), "no")
         with pytest.raises(NotFound):
-            listed.hub.reviews.set_aside(OPERATOR, "alpha", "list", other.id, made.id, "no")
-        aside = listed.hub.reviews.set_aside(OPERATOR, "alpha", "list", entry.id, made.id, "we looked")
+            listed.hub.reviews.set_aside(OPERATOR, "alpha", "list", other.id, number_of(made.id), "no")
+        aside = listed.hub.reviews.set_aside(OPERATOR, "alpha", "list", entry.id, number_of(made.id), "we looked")
         assert (aside.kind, aside.sets_aside, aside.comment) == (ReviewKind.SET_ASIDE, made.id, "we looked")
         with pytest.raises(InvalidArgument, match="objection"):
-            listed.hub.reviews.set_aside(OPERATOR, "alpha", "list", entry.id, aside.id, "no")
+            listed.hub.reviews.set_aside(OPERATOR, "alpha", "list", entry.id, number_of(aside.id), "no")
         with pytest.raises(InvalidArgument, match="kind"):
             listed.hub.reviews.create(BETA, "alpha", "list", entry.id, ReviewKind.SET_ASIDE)
         listed.contribute("alpha/list", item(1, tags=("new",)))  # it goes with the item

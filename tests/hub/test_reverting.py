@@ -27,6 +27,7 @@ from hashhub.model import (
     ReviewKind,
     Role,
     now,
+    number_of,
 )
 from hashhub.store import IdSet
 from hashhub.store.standing import Standing
@@ -171,7 +172,7 @@ class TestReverting:
         hub.entries.release(MOLE, "alpha", "list", quarantined.id)
         restore(desk, withdrawn, MOLE)
         hub.entries.quarantine(MOLE, "alpha", "list", entry_of(desk, 3).id)
-        hub.reviews.set_aside(MOLE, "alpha", "list", objected.id, objection.id, "hush")
+        hub.reviews.set_aside(MOLE, "alpha", "list", objected.id, number_of(objection.id), "hush")
         for tlp in (TLP.GREEN, TLP.CLEAR):
             hub.hash_sets.update(MOLE, HashSet(contributor="alpha", id="list", marking=Marking(tlp=tlp)), ["marking"])
         hub.groups.update(MOLE, Group(id="allies"), ["members"])

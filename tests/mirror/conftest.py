@@ -17,12 +17,12 @@ import pytest
 from hashhub.client import Client
 from hashhub.config import Config
 from hashhub.hub import Hub
-from hashhub.model import Principal
+from hashhub.model import Principal, number_of
 from hashhub.server.doors import Doors
 from tests.hub.conftest import Desk
 from tests.hub.receiving import admit, entitled
 
-Content = dict[int, tuple[Any, ...]]
+Content = dict[str, tuple[Any, ...]]
 
 
 class Site:
@@ -79,7 +79,12 @@ def copied(directory: Path) -> tuple[Content, set[str]]:
         for row in c.execute("SELECT entry, id, author, kind, role FROM review ORDER BY 1, 2"):
             reviews.setdefault(row[0], []).append(row[1:])
         entries = {
-            row[0]: (*row[1:-2], *map(json.loads, row[-2:]), hashes.pop(row[0]), reviews.pop(row[0], []))
+            f"{row[1]}/{number_of(row[0])}": (
+                *row[1:-2],
+                *map(json.loads, row[-2:]),
+                hashes.pop(row[0]),
+                reviews.pop(row[0], []),
+            )
             for row in c.execute(
                 "SELECT e.id, h.name, s.import, e.position, e.external_id, c.value, c.scheme, e.suspected, "
                 "e.media_type, "
@@ -97,7 +102,7 @@ def copied(directory: Path) -> tuple[Content, set[str]]:
 def due(hub: Hub, who: Principal) -> tuple[Content, set[str]]:
     """What a copy should hold, in the same form."""
     held, sets = entitled(hub, who)
-    reviews = hub._store.entries.reviews_of(held)
+    reviews = hub._store.entries.reviews_of(e.id for e, _ in held.values())
     return {
         i: (
             f"{e.contributor}/{e.hash_set}",
@@ -116,7 +121,7 @@ def due(hub: Hub, who: Principal) -> tuple[Content, set[str]]:
             list(e.tags),
             list(e.reasons),
             sorted((h.algorithm, h.digest.hex()) for h in e.hashes),
-            [(r.id, r.author, str(r.kind), str(r.role)) for r in reviews.get(i, ())],
+            [(number_of(r.id), r.author, str(r.kind), str(r.role)) for r in reviews.get(e.id, ())],
         )
         for i, (e, _) in held.items()
     }, set(sets)

@@ -75,7 +75,7 @@ texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 filled = texts.filter(lambda t: t.strip() != "")
 int32s = st.integers(0, 2**31 - 1)
 int64s = st.integers(0, 2**63 - 1)
-ids = st.integers(1, 2**63 - 1)
+ids = st.integers(1, 2**32 - 1)
 import_ids = st.from_regex(r"imp-[0-9a-f]{6}", fullmatch=True)
 moments = st.datetimes(
     datetime(2000, 1, 1),  # noqa: DTZ001 - hypothesis wants them naive

@@ -21,7 +21,7 @@ from hashhub.reconcile import tasks
 TIME = datetime(2026, 11, 26, 3, 4, 5, 678_000, tzinfo=UTC)
 IDS = st.from_regex("[a-z0-9]{1,9}", fullmatch=True)
 SETS = st.builds("{}/{}".format, IDS, IDS)
-ENTRIES = st.builds("{}/{}".format, SETS, st.integers(1, 2**53))
+ENTRIES = st.builds("{}/{}".format, SETS, st.integers(1, 2**32 - 1))
 NUMBERS = st.integers(0, 2**53)
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 PARTS = st.floats(0, 1)

@@ -21,7 +21,7 @@ from hashhub.model import (
 
 SLUGS = st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True)
 SETS = st.builds("{}/{}".format, SLUGS, SLUGS)
-ENTRIES = st.builds("{}/{}".format, SETS, st.integers(1, 2**63 - 1))
+ENTRIES = st.builds("{}/{}".format, SETS, st.integers(1, 2**32 - 1))
 IMPORTS = st.builds("{}/imp-{}".format, SETS, st.from_regex("[0-9a-f]{16}", fullmatch=True))
 TEXTS = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=40)
 HASHES = st.sampled_from(sorted(ALGORITHMS)).flatmap(

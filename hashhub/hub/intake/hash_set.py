@@ -30,7 +30,7 @@ from hashhub.hub.intake.identity import (
     places_among,
 )
 from hashhub.hygiene import Code
-from hashhub.model import EntryState, Purpose, Record, RecordReview, ReviewKind
+from hashhub.model import EntryState, Purpose, Record, RecordReview, ReviewKind, number_of
 from hashhub.store.comparison import EXTERNAL_ID
 from hashhub.store.idset import are_among, ascending
 from hashhub.store.packing import columns_of, keys_of_texts
@@ -127,7 +127,7 @@ class HashSetComparison:
 
     def name_of(self, entry: int) -> str:
         """Return the name of an entry of the hash set."""
-        return f"{self._hash_set.name}/{entry}"
+        return f"{self._hash_set.name}/{number_of(entry)}"
 
     def _asked(self, batches: Iterable[Batch]) -> Iterator[StatedEntries]:
         """Yield the entries that have a key of the source, of which there are few; each once."""
@@ -396,7 +396,8 @@ class HashSetComparison:
         for item, hold in chosen.items():
             entry = names.get(hold.entry_id)
             d.keep_withdrawn(
-                item, _stays_withdrawn(hold, entry.name if entry else f"{self._hash_set.name}/{hold.entry_id}")
+                item,
+                _stays_withdrawn(hold, entry.name if entry else self.name_of(hold.entry_id)),
             )
 
     def _note_earlier(

@@ -16,6 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from hashhub import wire
 from hashhub.hub import Hub
+from hashhub.server import pages
 from hashhub.server.interceptors import Method
 from hashhub.server.roles import terms_of
 from hashhub.server.servicers.administration import Admin
@@ -103,6 +104,8 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
         servicer, name = servicers[service.name], _snake(rpc.name)
         handle = getattr(servicer, name)
         terms = terms_of(handle)
+        if "next_page_token" in rpc.output_type.fields_by_name:
+            handle = pages.sealing(handle, hub.page_key)
         return Method(
             name=f"{service.name}/{rpc.name}",
             request=GetMessageClass(rpc.input_type),

@@ -32,7 +32,6 @@ def upgrade() -> None:
             database_id=database_id,
             revision=0,
             registry_revision=0,
-            next_entry=1,
             secret=os.urandom(32),
             head=genesis(database_id),
         )
