@@ -53,8 +53,10 @@ def test_the_table_and_the_form(tmp_path: Path) -> None:
         "a picture that nobody listed": "ALLOW",
         "the listed picture, while the hub is off": "HOLD",
     }
-    # Whatever is allowed says what was not looked for.
-    assert found["in a PDF"]["not_looked_for"]
+    # Whatever is allowed says what was not looked for, and what was hit says by what.
+    assert all(o["not_looked_for"] for o in outcomes if o["action"] == "ALLOW")
+    assert "in a border" in found["in a border"]["why"][0]
+    assert "mirrored" in found["mirrored"]["why"][0]
     assert "<h2>BLOCK</h2>" in page
     assert "<h2>ALLOW</h2>" in other
     assert "Not looked for" in other

@@ -26,6 +26,7 @@ from hashhub.cli.hook.starting import PROPOSED, settings_text
 from hashhub.cli.session import Session, command
 from hashhub.cli.terminal import coloured, is_terminal, note, plain, print_json, say
 from hashhub.errors import InvalidArgument, Unavailable, missing_extra
+from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
 _COLOURS: Final = {"ALLOW": "green", "HOLD": "yellow", "BLOCK": "bold red"}
 _PLAIN_WIDTH: Final = 150  # columns of the table in a pipe
-_GAPS: Final = frozenset({"EXACT_ONLY", "FRAMES_SKIPPED", "VARIANTS_SKIPPED", "LOW_QUALITY", "EFFORT_REDUCED"})
 _CUT: Final = 0.03  # of the width and height, on each side
 _MOST_BYTES: Final = 64 * 1024 * 1024  # as a hook looks at by default
 _ANSWER_SECONDS: Final = 60.0
@@ -111,6 +111,7 @@ def try_hook(session: Session, *, listen: str, once: bool) -> None:
         _show(session, outcomes)
         if once:
             return
+        listening.listen()  # before anybody is told of it
         address = f"http://{shown(host, listening.getsockname()[1])}/"
         if session.json:
             print_json({"form": address, "sidecar": sidecar.url, "hub": hub.address})
@@ -199,11 +200,17 @@ def _outcome(upload: str, sidecar: str, content: bytes) -> _Outcome:
 
 
 def _told(upload: str, decision: Mapping[str, Any]) -> _Outcome:
-    """Return a decision in words; of several files in a form, that of the severest."""
-    lines = decision["reasons"]
-    gaps = [line["text"] for line in lines if line["code"] in _GAPS]
-    why = [line["text"] for line in lines if line["code"] not in _GAPS]
-    return _Outcome(upload=upload, action=decision["action"], why=tuple(why), not_looked_for=tuple(gaps))
+    """Return a decision in words, that by which it was hit first; of several files in a form, that of the severest."""
+    covered = decision["coverage"]
+    gaps = {gap["code"]: gap["text"] for gap in covered["gaps"]}
+    unsearched = ("anything: no list could be asked",) if decision["no_answer"] == "HUB_AWAY" else covered["unsearched"]
+    lines = sorted(decision["reasons"], key=lambda line: line["code"] != ReasonCode.HIT_BY_VARIANT)
+    return _Outcome(
+        upload=upload,
+        action=decision["action"],
+        why=tuple(line["text"] for line in lines if line["code"] not in gaps),
+        not_looked_for=(*gaps.values(), *unsearched),
+    )
 
 
 def _show(session: Session, outcomes: Sequence[_Outcome]) -> None:
