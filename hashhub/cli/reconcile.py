@@ -98,15 +98,10 @@ def _whose(contributors: str, min_reliability: str | None) -> dict[str, Any]:
 
 def _note_left_out(left_out: Sequence[LeftOut]) -> None:
     """Say whom an answer leaves out, and why."""
-    for why, some in (
-        ("not asked for", [x for x in left_out if x.by_choice]),
-        ("too low a reliability", [x for x in left_out if not x.by_choice]),
-    ):
-        if some:
-            named = ", ".join(f"{x.contributor} ({x.reliability})" for x in some[:_SHOWN])
+    for by_choice, why in ((True, "not asked for"), (False, "too low a reliability (--min-reliability f takes all)")):
+        if some := [f"{x.contributor} ({x.reliability})" for x in left_out if x.by_choice is by_choice]:
             more = f" and {len(some) - _SHOWN} more" if len(some) > _SHOWN else ""
-            remedy = "" if some[0].by_choice else "; --min-reliability f takes all"
-            note(f"left out, {why}: {clean(named)}{more}{remedy}")
+            note(f"left out, {why}: {clean(', '.join(some[:_SHOWN]))}{more}")
 
 
 _engine_option = click.option(

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypedDict, TypeVar, Unpack, cast
 
 import msgspec
 from google.protobuf.duration_pb2 import Duration
@@ -214,6 +214,13 @@ class OperationCalls(Calls):
                 yield OperationHandle(self._transport, _operation(pb))
 
 
+class Whose(TypedDict, total=False):
+    """Whose hash sets are looked at; see `tasks.Compare`."""
+
+    contributors: tuple[str, ...]
+    min_reliability: Reliability | None
+
+
 class ReconciliationCalls(Calls):
     """What databases share, and where they differ. Each call starts an operation and returns at once."""
 
@@ -222,73 +229,28 @@ class ReconciliationCalls(Calls):
         return self.start(tasks.ExtractEntries())
 
     def overlap(
-        self,
-        by: By = By.HASH_SET,
-        *,
-        near: bool = False,
-        engine: Engine = Engine.DUCKDB,
-        contributors: Sequence[str] = (),
-        min_reliability: Reliability | None = None,
+        self, by: By = By.HASH_SET, *, near: bool = False, engine: Engine = Engine.DUCKDB, **whose: Unpack[Whose]
     ) -> OperationHandle[Overlap]:
-        """Count what hash sets, contributors or jurisdictions share.
+        """Count what hash sets, contributors or jurisdictions share."""
+        return self.start(tasks.ComputeOverlap(by=by, near=near, engine=engine, **whose))
 
-        `contributors`, `min_reliability`: whose hash sets are looked at, as of the other calls; see `tasks.Compare`.
-        """
-        who = tuple(contributors)
-        return self.start(
-            tasks.ComputeOverlap(by=by, near=near, engine=engine, contributors=who, min_reliability=min_reliability)
-        )
-
-    def agreement(
-        self,
-        *,
-        engine: Engine = Engine.DUCKDB,
-        contributors: Sequence[str] = (),
-        min_reliability: Reliability | None = None,
-    ) -> OperationHandle[Agreement]:
+    def agreement(self, *, engine: Engine = Engine.DUCKDB, **whose: Unpack[Whose]) -> OperationHandle[Agreement]:
         """Compare what several state about the same items."""
-        who = tuple(contributors)
-        return self.start(tasks.ComputeAgreement(engine=engine, contributors=who, min_reliability=min_reliability))
+        return self.start(tasks.ComputeAgreement(engine=engine, **whose))
 
-    def links(
-        self, *, near: bool = False, contributors: Sequence[str] = (), min_reliability: Reliability | None = None
-    ) -> OperationHandle[LinksFound]:
+    def links(self, *, near: bool = False, **whose: Unpack[Whose]) -> OperationHandle[LinksFound]:
         """Find entries about the same media; `rows` gives them."""
-        return self.start(tasks.FindLinks(near=near, contributors=tuple(contributors), min_reliability=min_reliability))
+        return self.start(tasks.FindLinks(near=near, **whose))
 
-    def gaps(
-        self,
-        jurisdiction: str,
-        *,
-        near: bool = False,
-        contributors: Sequence[str] = (),
-        min_reliability: Reliability | None = None,
-    ) -> OperationHandle[GapsFound]:
+    def gaps(self, jurisdiction: str, *, near: bool = False, **whose: Unpack[Whose]) -> OperationHandle[GapsFound]:
         """Find what others hold and a jurisdiction lacks; `rows` gives the items."""
-        who = tuple(contributors)
-        return self.start(
-            tasks.FindGaps(jurisdiction=jurisdiction, near=near, contributors=who, min_reliability=min_reliability)
-        )
+        return self.start(tasks.FindGaps(jurisdiction=jurisdiction, near=near, **whose))
 
     def report(
-        self,
-        *,
-        title: str = "",
-        jurisdictions: Sequence[str] = (),
-        near: bool = False,
-        contributors: Sequence[str] = (),
-        min_reliability: Reliability | None = None,
+        self, *, title: str = "", jurisdictions: Sequence[str] = (), near: bool = False, **whose: Unpack[Whose]
     ) -> OperationHandle[ReportMade]:
         """Write a page for people; `download` brings it here."""
-        return self.start(
-            tasks.WriteReport(
-                title=title,
-                jurisdictions=tuple(jurisdictions),
-                near=near,
-                contributors=tuple(contributors),
-                min_reliability=min_reliability,
-            )
-        )
+        return self.start(tasks.WriteReport(title=title, jurisdictions=tuple(jurisdictions), near=near, **whose))
 
     def start(self, task: Task) -> OperationHandle[Any]:
         """Start what a task asks for."""

@@ -31,15 +31,9 @@ def task_from_pb(request: Any) -> tasks.Task:
     task: tasks.Task
     whose: dict[str, Any] = {}
     if not isinstance(request, v1.ExtractEntriesRequest):
-        has_least = bool(request.min_reliability)
-        whose = {
-            "contributors": tuple(
-                names.parse_contributor(name, f"contributors[{i}]") for i, name in enumerate(request.contributors)
-            ),
-            "min_reliability": RELIABILITY.from_pb(request.min_reliability, "min_reliability", wrong)
-            if has_least
-            else None,
-        }
+        whose["contributors"] = tuple(names.parse_contributor(x, "contributors") for x in request.contributors)
+        if request.min_reliability:
+            whose["min_reliability"] = RELIABILITY.from_pb(request.min_reliability, "min_reliability", wrong)
     match request:
         case v1.ExtractEntriesRequest():
             task = tasks.ExtractEntries()

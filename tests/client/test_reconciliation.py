@@ -325,16 +325,16 @@ def test_whose_word_counts_is_chosen_and_told(operator: Client) -> None:
     assert operator.reconciliation.agreement().result().left_out == ()
     left_out = (LeftOut(contributor="nl", reliability="F", by_choice=True),)
     for handle in (
-        operator.reconciliation.overlap(contributors=["gb"]),
-        operator.reconciliation.agreement(contributors=["gb"]),
-        operator.reconciliation.links(contributors=["gb"]),
-        operator.reconciliation.report(contributors=["gb"]),
+        operator.reconciliation.overlap(contributors=("gb",)),
+        operator.reconciliation.agreement(contributors=("gb",)),
+        operator.reconciliation.links(contributors=("gb",)),
+        operator.reconciliation.report(contributors=("gb",)),
     ):
         assert handle.result(120).left_out == left_out
-    gaps = operator.reconciliation.gaps("NL", contributors=["gb"]).result(120).gaps
+    gaps = operator.reconciliation.gaps("NL", contributors=("gb",)).result(120).gaps
     assert (gaps.items, gaps.left_out) == (20, left_out)
     low = operator.reconciliation.overlap(min_reliability=Reliability.C).result(120)
     assert [x.contributor for x in low.left_out] == ["gb", "nl"]
     for nobody in ("nobody", "de"):
         with pytest.raises(InvalidArgument, match=nobody):
-            operator.reconciliation.overlap(contributors=[nobody]).result(120)
+            operator.reconciliation.overlap(contributors=(nobody,)).result(120)
