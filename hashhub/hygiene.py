@@ -146,6 +146,13 @@ class Code(StrEnum):
         "DUPLICATE_IN_SOURCE",
         "The same item stands earlier in this source; its hashes were merged into that one.",
     )
+    REPEATED_DIGEST = (
+        "REPEATED_DIGEST",
+        (
+            "The source has so many items with one digest that not all of them are judged when it is asked about; each "
+            "is kept as an entry."
+        ),
+    )
     IDENTICAL_ENTRY = "IDENTICAL_ENTRY", "The hash set already holds an identical entry."
     SUPERSEDED = "SUPERSEDED", "A newer statement of the same contributor about the same item replaced the entry."
     ABSENT_FROM_LIST = "ABSENT_FROM_LIST", "The replacing list no longer holds the item."

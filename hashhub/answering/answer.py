@@ -143,9 +143,9 @@ def answer(
     verdict = seen_in_part(judgement.verdict, hits)
     if verdict is Verdict.NO_MATCH and not _is_turned(query):
         reasons.append(trust.AS_THEY_ARE)
-    limit = min(match_limit or _MATCHES, MAX_MATCHES)
+    told = _shared(seen, min(match_limit or _MATCHES, MAX_MATCHES))
     asked = frozenset(chain(query.hashes, *(variant.hashes for variant in query.variants)))
-    pictures = {hit.query_digest for hit, _ in seen[:limit] if hit.video is None and hit.variant == FRAME}
+    pictures = {hit.query_digest for hit, _ in told if hit.video is None and hit.variant == FRAME}
     columns = matching_frames(query) if pictures else None
     shown = {} if columns is None else {digest: picture_in(columns, digest) for digest in pictures}
     return MatchResult(
@@ -162,12 +162,24 @@ def answer(
                 variant=hit.variant,
                 video=hit.video or shown.get(hit.query_digest),
             )
-            for hit, entry in seen[:limit]
+            for hit, entry in told
         ),
         label=query.label,
-        truncated=hits.cut_short or len(seen) > limit,
+        truncated=hits.cut_short or len(told) < len(seen),
         withheld=hits.withheld,
     )
+
+
+def _shared(seen: Sequence[tuple[Hit, Entry]], limit: int) -> Sequence[tuple[Hit, Entry]]:
+    """Return what was hit, in its order; of more than the limit the nearest ones of each contributor, in turn."""
+    if len(seen) <= limit:
+        return seen
+    turns: Counter[str] = Counter()
+    in_turn = []
+    for place, (_, entry) in enumerate(seen):
+        in_turn.append((turns[entry.contributor], place))
+        turns[entry.contributor] += 1
+    return [seen[place] for place in sorted(place for _, place in sorted(in_turn)[:limit])]
 
 
 def remarks(hits: Hits) -> list[ReasonLine]:

@@ -49,20 +49,21 @@ class Seen(NamedTuple):
 class Entries(Protocol):
     """Reads entries, whoever may see them. Raises Unavailable when they cannot be read."""
 
-    def hits_by_digests(self, algorithm: str, digests: Iterable[bytes]) -> Iterator[EntryHit]:
-        """Yield the active entries that have one of the digests, unread, by digest, then id."""
+    def hits_by_digests(self, algorithm: str, wanted: Collection[tuple[bytes, int, int]]) -> Iterator[EntryHit]:
+        """Yield active entries that have a digest, unread, for each (digest, key of a hash set, most): of those that
+        have it there the first `most` and the last, by id. Where there may be more between them, an EntryHit without an
+        id (0) follows.
+        """
         ...
 
     def hits_by_ids(self, ids: Iterable[int]) -> Iterator[EntryHit]:
         """Yield those of the entries that are active, unread, by id."""
         ...
 
-    def entries_sharing_frames(
-        self, digests: Sequence[bytes], set_keys: Sequence[int], most: int
-    ) -> Iterator[tuple[bytes, int, int]]:
-        """Yield (digest, entry id, how many distinct digests its frames have) of the entries of these hash sets which
-        have a frame that matches with one of the digests (ascending), by digest, then id; at most `most` to a digest,
-        then -1 in place of an id.
+    def entries_sharing_frames(self, pairs: Sequence[tuple[bytes, int]], most: int) -> Iterator[tuple[bytes, int, int]]:
+        """Yield (digest, entry id, how many distinct digests its frames have) of entries which have a frame that
+        matches with a digest, for each (digest, key of a hash set): of those that have it there the first `most` and
+        the last; -1 in place of an id where there may be more.
         """
         ...
 
@@ -103,8 +104,8 @@ class Lists(Protocol):
         """Return whether there is a list of which the caller may know anything, as of the last look. Never waits."""
         ...
 
-    def hash_set_keys(self) -> Mapping[int, str]:
-        """Return the names (`CONTRIBUTOR/SET`) of all hash sets by the keys that `entries_sharing_frames` takes."""
+    def hash_set_keys(self, names: Collection[str]) -> Mapping[int, str]:
+        """Return the names (`CONTRIBUTOR/SET`) of hash sets, these among them, by the keys that `Entries` takes."""
         ...
 
     def disclosed(self, entry: Entry, asked: frozenset[Hash]) -> Entry:

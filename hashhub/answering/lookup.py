@@ -8,7 +8,8 @@ those of another.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -20,19 +21,24 @@ from hashhub.hashes import SEARCHED, VPDQ
 from hashhub.model import READINGS, Purpose, Query
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from hashhub.answering.lists import EntryHit, Lists, PlayedVideo
+    from hashhub.answering.lists import EntryHit, Lists, PlayedVideo, Seen
     from hashhub.matcher import Matcher, Matches
     from hashhub.model import Contributor, HashSet, MatchOptions, VideoMatch
 
 MAX_JUDGED: Final = 20_000  # entries judged of one query: far above what honest lists give, and some 0.3 s of work
+OF_CONTRIBUTOR: Final = 1_000  # of these, entries of one contributor, and its digests that are looked at: the nearest
+_FIRST_DIGESTS: Final = 200  # of these, for many queries at once; the few with more are searched for one by one
+# Entries of one digest that a contributor states first, and as many that it states last, which are looked at: of a file
+# that a list names again and again (in several series, under several ids) all, of a flood those that it cannot displace
+# and its newest word.
+ENDS: Final = 12
 _MAX_JUDGED_IN_CALL: Final = 200_000  # of all queries of a call together
 _MIN_JUDGED: Final = 1_000  # of one query, however many there are in a call
-_FIRST_DIGESTS: Final = 1_000  # nearest digests of each hash looked up at first: almost always all of them
-_GROWTH: Final = 32  # how many times as many digests a further round asks for
 _PIECE: Final = 1_000  # digests searched for at once, after which it is looked whether the answer is still wanted
-# After which a call begins no further round, and looks up no more frames: a distance may take in the whole index.
+_LOOKED_UP: Final = 256  # digests looked up at once, after which it is looked whose share is full
+# After which a call looks up nothing more, and frames only then no more: a distance may take in the whole index.
 _SECONDS: Final = 10.0
 _NO_OTHER: Final[dict[tuple[str, str], int]] = {}  # never written to
 _FRAME: Final = (videos.FRAME,)
@@ -100,10 +106,10 @@ class Hits:
     may see are among the hits.
     """
 
-    __slots__ = ("_by_contributor", "_limit", "cut_short", "tripped", "withheld")
+    __slots__ = ("_by_contributor", "_limit", "_share", "cut_short", "tripped", "withheld")
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self._limit, self._share = limit, min(limit, OF_CONTRIBUTOR)
         self._by_contributor: dict[str, dict[int, Hit]] = {}
         self.withheld = False
         self.tripped = False
@@ -119,25 +125,22 @@ class Hits:
         if known is not None:
             hit.add(known)
         own[hit.entry_id] = hit
-        if len(own) > 2 * self._limit:
+        if len(own) > 2 * self._share:
             self.cut_short = True
-            nearest = sorted(own.values(), key=_rank)[: self._limit]
+            nearest = sorted(own.values(), key=_rank)[: self._share]
             self._by_contributor[hit.hash_set.contributor] = {h.entry_id: h for h in nearest}
 
     def nearest(self, limit: int | None = None) -> list[Hit]:
-        """Return the hits, the nearest first. Beyond the limit, each contributor has an equal share of it. `limit`: a
-        smaller one than that of all.
+        """Return the hits, the nearest first: of each contributor the nearest ones, and beyond the limit an equal share
+        of it. `limit`: a smaller one than that of all.
         """
         limit = self._limit if limit is None else limit
-        hits = [hit for own in self._by_contributor.values() for hit in own.values()]
+        ranked = [sorted(own.values(), key=_rank) for own in self._by_contributor.values()]
+        hits = [hit for own in ranked for hit in own[: self._share]]
         if len(hits) > limit:
-            self.cut_short = True
-            turns = [
-                (turn, hit.rank, hit)
-                for own in self._by_contributor.values()
-                for turn, hit in enumerate(sorted(own.values(), key=_rank))
-            ]
+            turns = [(turn, hit.rank, hit) for own in ranked for turn, hit in enumerate(own[: self._share])]
             hits = [hit for _, _, hit in sorted(turns, key=lambda t: t[:2])[:limit]]
+        self.cut_short |= len(hits) < sum(map(len, ranked))
         hits.sort(key=_rank)
         return hits
 
@@ -237,12 +240,11 @@ def look_up(
     pictures are looked for among the frames of videos, too; None: if the options name a distance for VPDQ. `played`:
     entries that the first query is taken to hit as videos, as far as the caller sees them.
 
-    Every hash is first asked for its nearest _FIRST_DIGESTS, those of an algorithm in large pieces. The few with more
-    are then asked one by one, for more and more, so that all are looked up and memory is bounded by what one hash hits.
+    What hash sets have that the caller sees nothing of is left out by the matcher already, and so are all but the
+    nearest digests of each contributor, before a row is read.
     """
     hits = _HitsByQuery(min(MAX_JUDGED, max(_MIN_JUDGED, _MAX_JUDGED_IN_CALL // max(1, len(queries)))))
     view = _View(lists)
-    unfinished: list[tuple[str, _Asked]] = []
     until = time.monotonic() + _SECONDS
     for algorithm, asked in _asked(queries).items():
         for low in range(0, len(asked.digests), _PIECE):
@@ -252,11 +254,14 @@ def look_up(
                 for asker in set(piece.askers):
                     hits[asker].cut_short = True
                 continue
-            matches = _search(matcher, algorithm, piece, options, _FIRST_DIGESTS, caller)
+            matches = _search(view, matcher, algorithm, piece, options, caller, _FIRST_DIGESTS)
             if len(matches):
-                _take_in(view, algorithm, matches, piece, hits)
-                rest = np.flatnonzero(matches.truncated).tolist()
-                unfinished += [(algorithm, piece.piece(r, r + 1)) for r in rest]
+                crowded = np.flatnonzero(matches.truncated).tolist()
+                _take_in(view, algorithm, matches, piece, hits, until, set(crowded))
+                for r in crowded:
+                    one = piece.piece(r, r + 1)
+                    matches = _search(view, matcher, algorithm, one, options, caller, OF_CONTRIBUTOR)
+                    _take_in(view, algorithm, matches, one, hits, until)
     for i, query in enumerate(queries):
         if query.frames:
             _take_in_videos(view, matcher, i, query, options, caller, hits)
@@ -269,22 +274,6 @@ def look_up(
     # By itself a lookup takes microseconds, which a second index as large would double: who has a file asks for it.
     if among_frames or (among_frames is None and VPDQ.name in options.max_distances):
         _take_in_pictures(view, matcher, queries, options, caller, hits)
-    # Variants later, and the many frames of videos last: they take no time from what was sent.
-    unfinished.sort(key=lambda rest: (rest[1].variants[0] is _FRAME, rest[1].variants[0][0] not in _OWN_OR_READING))
-    until = time.monotonic() + _SECONDS
-    for algorithm, asked in unfinished:
-        limit = _FIRST_DIGESTS
-        is_truncated = True
-        looked_up: set[bytes] = set()
-        while is_truncated:
-            cancellation.check()
-            if time.monotonic() > until:
-                hits[asked.askers[0]].cut_short = True
-                break
-            limit *= _GROWTH
-            matches = _search(matcher, algorithm, asked, options, limit, caller)
-            _take_in(view, algorithm, matches, asked, hits, looked_up)
-            is_truncated = bool(matches.truncated[0])
     return hits, view.contributors
 
 
@@ -338,47 +327,98 @@ class _HitsByQuery(dict[int, Hits]):
         return hits
 
 
+class _Keys(NamedTuple):
+    """Keys of hash sets: of all, of those that a caller may know of, and these by whether it sees them and
+    contributor.
+    """
+
+    of_all: Mapping[int, str]
+    names: Mapping[int, str]
+    by_contributor: Mapping[tuple[bool, str], list[int]]
+
+
+_keys_held: Final[dict[tuple[int, frozenset[str], frozenset[str]], _Keys]] = {}
+_MOST_HELD: Final = 64
+
+
 class _View:
-    """Which hash sets the caller sees, by one look at the registry."""
+    """Which hash sets the caller sees, by one look at the registry, behind what was found: what an entry belongs to was
+    there before it.
+    """
 
     def __init__(self, lists: Lists) -> None:
         self.entries = lists.entries
-        self.contributors: Mapping[str, Contributor] = {}
         self._lists = lists
-        self._sets: Mapping[str, HashSet] = {}
-        self._visible: frozenset[str] = frozenset()
-        self._disclosed: frozenset[str] = frozenset()
+
+    @cached_property
+    def _seen(self) -> Seen:
+        return self._lists.seen()
+
+    @property
+    def contributors(self) -> Mapping[str, Contributor]:
+        """All contributors; none before anything was hit."""
+        return self._seen.contributors if "_seen" in self.__dict__ else {}
+
+    @cached_property
+    def _keys(self) -> _Keys:
+        visible, disclosed = self._seen.visible, self._seen.disclosed
+        known = visible | disclosed if disclosed else visible
+        of_all = self._lists.hash_set_keys(known)
+        held = _keys_held.get((id(of_all), visible, disclosed))
+        if held is None or held.of_all is not of_all:  # with a thousand hash sets that is half a millisecond
+            names = {key: name for key, name in of_all.items() if name in known}
+            by_contributor: defaultdict[tuple[bool, str], list[int]] = defaultdict(list)
+            for key, name in names.items():
+                by_contributor[name in visible, name.partition("/")[0]].append(key)
+            if len(_keys_held) >= _MOST_HELD:
+                _keys_held.clear()
+            held = _keys_held[id(of_all), visible, disclosed] = _Keys(of_all, names, by_contributor)
+        return held
+
+    @property
+    def names(self) -> Mapping[int, str]:
+        """The names of the hash sets of which the caller may know anything, by key."""
+        return self._keys.names
+
+    def is_visible(self, key: int) -> bool:
+        """Whether the caller sees the entries of one of these hash sets."""
+        return self.names[key] in self._seen.visible
 
     def keys(self, *, is_visible: bool) -> list[list[int]]:
         """Return by contributor the keys of the hash sets that the caller sees, or of those it may only know of."""
-        names = self._lists.hash_set_keys()
-        self.of("")  # looks at the registry
-        wanted = self._visible if is_visible else self._disclosed - self._visible
-        by_contributor: defaultdict[str, list[int]] = defaultdict(list)
-        for key, name in names.items():
-            if name in wanted:
-                by_contributor[name.partition("/")[0]].append(key)
-        return list(by_contributor.values())
+        return [keys for (is_seen, _), keys in self._keys.by_contributor.items() if is_seen == is_visible]
+
+    def known(self) -> list[list[int]]:
+        """Return `keys` of both sorts, each by contributor: neither counts towards the other's bounds."""
+        return list(self._keys.by_contributor.values())
 
     def of(self, name: str) -> tuple[HashSet | None, bool, bool]:
         """Return a hash set, whether the caller sees its entries, and whether it may know of them if it does not; None
         for one that was deleted.
         """
-        if name not in self._sets:
-            # Only now, behind the entries: what an entry belongs to was there before it.
-            self.contributors, self._sets, self._visible, self._disclosed = self._lists.seen()
-        # A hash set that was deleted is in the registry no more, and in nobody's sight.
-        return self._sets.get(name), name in self._visible, name in self._disclosed
+        return self._seen.hash_sets.get(name), name in self._seen.visible, name in self._seen.disclosed
 
 
 def _search(
-    matcher: Matcher, algorithm: str, asked: _Asked, options: MatchOptions, limit: int, caller: str | None
+    view: _View,
+    matcher: Matcher,
+    algorithm: str,
+    asked: _Asked,
+    options: MatchOptions,
+    caller: str | None,
+    limit: int,
 ) -> Matches:
     of = SEARCHED[algorithm]
     rows = np.frombuffer(b"".join(asked.digests), np.uint8).reshape(len(asked.digests), of.digest_bytes)
-    max_distance = options.max_distances.get(algorithm, of.default_max_distance)
-    stands_for = None if asked.stands_for == asked.digests else asked.stands_for
-    return matcher.search(algorithm, rows, max_distance=max_distance, limit=limit, caller=caller, stands_for=stands_for)
+    return matcher.search(
+        algorithm,
+        rows,
+        max_distance=options.max_distances.get(algorithm, of.default_max_distance),
+        limit=limit,
+        caller=caller,
+        stands_for=None if asked.stands_for == asked.digests else asked.stands_for,
+        among=view.known,
+    )
 
 
 def _take_in(
@@ -387,23 +427,28 @@ def _take_in(
     matches: Matches,
     asked: _Asked,
     hits: _HitsByQuery,
-    looked_up: set[bytes] | None = None,
+    until: float,
+    but_for: Collection[int] = (),
 ) -> None:
-    """Look up who has the digests that were matched, and add what the caller may see to the hits of the queries.
-
-    `looked_up`: digests of one query's hash that need no second look; those of this time are added.
+    """Look up who has the digests that were matched, the nearest first, and add what the caller may see to the hits of
+    the queries. `until`: when no further ones are looked up. `but_for`: places of digests asked about, which are left
+    out.
     """
     reached: defaultdict[bytes, list[tuple[int, int, bytes, tuple[str, ...], bool]]] = defaultdict(list)
+    owners: dict[bytes, frozenset[int] | None] = {}
     # Of the frames of a video the nearest: those of a still scene are near the same digests by the thousand.
     nearest: dict[tuple[int, bytes], tuple[bool, int, bytes]] = {}
     width = matches.digests.shape[1]
     matched = matches.digests.tobytes()
     lims, distances, tripped = matches.lims.tolist(), matches.distances.tolist(), matches.tripped.tolist()
     for r, (query_digest, asker, variants) in enumerate(zip(asked.digests, asked.askers, asked.variants, strict=True)):
+        if r in but_for:
+            continue
+        if matches.truncated[r]:
+            hits[asker].cut_short = True
         for k in range(lims[r], lims[r + 1]):
             digest = matched[k * width : (k + 1) * width]
-            if looked_up is not None and digest in looked_up:
-                continue
+            owners[digest] = matches.owners[k]
             if variants is _FRAME:
                 way = (tripped[k], distances[k], query_digest)
                 nearest[asker, digest] = min(way, nearest.get((asker, digest), way))
@@ -411,20 +456,58 @@ def _take_in(
                 reached[digest].append((asker, distances[k], query_digest, variants, tripped[k]))
     for (asker, digest), (is_tripped, distance, query_digest) in nearest.items():
         reached[digest].append((asker, distance, query_digest, _FRAME, is_tripped))
-    if looked_up is not None:
-        looked_up.update(reached)
-    for entry_hit in view.entries.hits_by_digests(algorithm, reached):
-        hash_set, is_visible, is_disclosed = view.of(entry_hit.hash_set)
-        if hash_set is None or not (is_visible or is_disclosed):
+    in_order = sorted(reached, key=lambda d: (min((way[3][0] not in _OWN_OR_READING, way[1]) for way in reached[d]), d))
+    taken: Counter[tuple[int, str]] = Counter()  # entries of each contributor, by query
+    for start in range(0, len(in_order), _LOOKED_UP):
+        cancellation.check()
+        part = in_order[start : start + _LOOKED_UP]
+        wanted = [w for d in part for w in _wanted(view, d, owners[d], {way[0] for way in reached[d]}, hits, taken)]
+        is_late = start > 0 and time.monotonic() > until
+        for entry_hit in () if is_late else view.entries.hits_by_digests(algorithm, wanted):
+            hash_set, is_visible, is_disclosed = view.of(entry_hit.hash_set)
+            if hash_set is None or not (is_visible or is_disclosed):
+                continue
+            for asker, distance, query_digest, variants, is_tripped in reached[entry_hit.digest]:
+                if not entry_hit.entry_id:
+                    hits[asker].cut_short |= is_visible
+                elif not is_visible:
+                    hits[asker].withheld = True
+                elif is_tripped:
+                    hits[asker].tripped = True
+                else:
+                    taken[asker, hash_set.contributor] += 1
+                    for variant in variants:
+                        hits[asker].add(Hit(entry_hit, hash_set, algorithm, distance, query_digest, variant))
+        if is_late:
+            for digest in part:
+                for asker, *_ in reached[digest]:
+                    hits[asker].cut_short = True
+
+
+def _wanted(
+    view: _View,
+    digest: bytes,
+    owners: frozenset[int] | None,
+    askers: Collection[int],
+    hits: _HitsByQuery,
+    taken: Mapping[tuple[int, str], int],
+) -> list[tuple[bytes, int, int]]:
+    """Return of which hash sets the entries with a digest are looked at, and how many: each contributor has its share,
+    until so many nearer ones were taken in that it is full.
+    """
+    keys_of: defaultdict[tuple[str, bool], list[int]] = defaultdict(list)
+    for key in view.names if owners is None else owners:
+        keys_of[view.names[key].partition("/")[0], view.is_visible(key)].append(key)
+    wanted = []
+    for (contributor, is_visible), keys in keys_of.items():
+        if not is_visible and all(asker in hits and hits[asker].withheld for asker in askers):
             continue
-        for asker, distance, query_digest, variants, is_tripped in reached[entry_hit.digest]:
-            if not is_visible:
-                hits[asker].withheld = True
-            elif is_tripped:
-                hits[asker].tripped = True
-            else:
-                for variant in variants:
-                    hits[asker].add(Hit(entry_hit, hash_set, algorithm, distance, query_digest, variant))
+        if is_visible and all(taken[asker, contributor] >= OF_CONTRIBUTOR for asker in askers):
+            for asker in askers:
+                hits[asker].cut_short = True
+        else:
+            wanted += [(digest, key, max(1, ENDS // len(keys))) for key in keys]
+    return wanted
 
 
 def _take_in_pictures(
@@ -447,26 +530,29 @@ def _take_in_pictures(
         asked.variants.extend([_FRAME] * len(own))
         asked.stands_for.extend(own[:1] * len(own))
     near: defaultdict[bytes, list[videos.NearPicture]] = defaultdict(list)
+    owners: dict[bytes, frozenset[int] | None] = {}
     for low in range(0, len(asked.digests), _PIECE):
         cancellation.check()
         piece = asked.piece(low, low + _PIECE)
-        matches = _search(matcher, VPDQ.name, piece, options, _FIRST_DIGESTS, caller)
+        matches = _search(view, matcher, VPDQ.name, piece, options, caller, OF_CONTRIBUTOR)
         for r in np.flatnonzero(matches.truncated).tolist():  # of thousands of frames the nearest are enough
             hits[piece.askers[r]].cut_short = True
         lims, distances, tripped = matches.lims.tolist(), matches.distances.tolist(), matches.tripped.tolist()
         for r, (query_digest, asker) in enumerate(zip(piece.digests, piece.askers, strict=True)):
             for k in range(lims[r], lims[r + 1]):
                 picture = videos.NearPicture(asker, distances[k], query_digest, tripped[k])
-                near[matches.digests[k].tobytes()].append(picture)
+                digest = matches.digests[k].tobytes()
+                near[digest].append(picture)
+                owners[digest] = matches.owners[k]
     if not near:
         return
     if disclosed := view.keys(is_visible=False):
-        by_asker, _ = videos.shown_in(view.entries, near, disclosed)
+        by_asker, _ = videos.shown_in(view.entries, near, owners, disclosed)
         known = {h.entry_id for h in view.entries.hits_by_ids(_ids_of(by_asker))}
         for asker, listed in by_asker.items():
             if any(s.entry_id in known for s in listed):
                 hits[asker].withheld = True
-    by_asker, cut_short = videos.shown_in(view.entries, near, view.keys(is_visible=True))
+    by_asker, cut_short = videos.shown_in(view.entries, near, owners, view.keys(is_visible=True))
     for asker in cut_short:
         hits[asker].cut_short = True
     seen = {hit.entry_id: hit for hit in view.entries.hits_by_ids(_ids_of(by_asker))}
@@ -502,7 +588,7 @@ def _take_in_videos(
 
     What may be seen and what may only be known of are looked for apart: neither counts towards the other's bounds.
     """
-    near = videos.near_frames(matcher, query, options.max_distances.get(VPDQ.name), caller)
+    near = videos.near_frames(matcher, query, options.max_distances.get(VPDQ.name), caller, view.known)
     if near is None:
         return
     if disclosed := view.keys(is_visible=False):

@@ -33,29 +33,29 @@ from hashhub.hashes import VPDQ
 from hashhub.model import TimeRange, VideoMatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from hashhub.answering.lists import Entries
     from hashhub.frames import FrameColumns
-    from hashhub.matcher import Matcher, Matches
+    from hashhub.matcher import HashSets, Matcher, Matches
     from hashhub.model import Query
 
 MIN_SHARE: Final = 80
 """Percent of the frames of either video that the other must have."""
 FRAME: Final = "frame"
 """The variant by which a part of a video is hit."""
-_FIRST: Final = 1_000  # nearest digests of each frame looked up at first
+_FIRST: Final = 1_000  # nearest digests of each contributor looked up at first for each frame
 _FIRST_PAIRS: Final = 1_000_000  # of all frames: of a very long video fewer of each are looked up
 _GROWTH: Final = 32  # how many times as many digests a further round asks for
 _PIECE: Final = 200  # frames searched for at once: the matcher holds all that they are near
-_MOST_PAIRS: Final = 2_000_000  # of frames that are near each other: some 2 s, and 30 MB
+_MOST_PAIRS: Final = 200_000  # of frames that are near each other, after which no further round begins: some 0.2 s
 _SPREAD: Final = 64  # every so many-th digest is searched for first, then those beside these
 _SECONDS: Final = 5.0  # after which no further piece is searched for, and no further frame for all that it is near
 _SAMPLE: Final = 50  # frames that tell the share of all
-_MOST_OF_DIGEST: Final = 10_000  # entries that share one frame which are looked at
-_MOST_ROWS: Final = 200_000  # entries that share frames with one query, counted for each frame: some 0.3 s
+_MOST_OF_DIGEST: Final = 10_000  # entries of a hash set that share a frame which are looked at: the first and the last
+_MOST_ROWS: Final = 100_000  # entries that share frames with one query, counted for each frame: some 0.15 s
 _MOST_COMPARED: Final = 100_000_000  # pairs that entries' shares are counted from: some 0.5 s
 _MOST_EXCERPTS: Final = 50  # entries that share few frames with a query of which it is looked whether they go on
 _LOCATED: Final = 100  # entries of which it is told where: some milliseconds each
@@ -92,6 +92,7 @@ class _Pairs:
 
     def __init__(self) -> None:
         self._places: dict[bytes, int] = {}
+        self.owners: dict[bytes, frozenset[int] | None] = {}  # by the listed digest, which hash sets may have it
         self._parts: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int16], NDArray[np.bool_]]] = []
         self.count = 0
 
@@ -99,7 +100,9 @@ class _Pairs:
         """Take in an answer about these of the query's digests. What is taken in twice counts once."""
         flat, width = answer.digests.tobytes(), frames.DIGEST_BYTES
         places = self._places
-        listed = [places.setdefault(flat[at : at + width], len(places)) for at in range(0, len(flat), width)]
+        digests = [flat[at : at + width] for at in range(0, len(flat), width)]
+        listed = [places.setdefault(digest, len(places)) for digest in digests]
+        self.owners.update(zip(digests, answer.owners, strict=True))
         numbers = np.repeat(rows.astype(np.int32), np.diff(answer.lims))
         self._parts.append((np.array(listed, np.int32), numbers, answer.distances.astype(np.int16), answer.tripped))
         self.count += len(listed)
@@ -113,11 +116,6 @@ class _Pairs:
         order = np.argsort(listed, kind="stable")
         self._numbers, self._distances, self._tripped = numbers[order], distances[order], tripped[order]
         self._ends = np.searchsorted(listed[order], np.arange(len(self._places) + 1)).tolist()
-
-    @property
-    def listed(self) -> list[bytes]:
-        """The listed digests."""
-        return list(self._places)
 
     def near(self, digest: bytes) -> slice:
         """Return where a listed digest's pairs are; nowhere for one that is not near the query."""
@@ -149,14 +147,20 @@ class NearFrames(NamedTuple):
     is_complete: NDArray[np.bool_]
 
 
-def near_frames(matcher: Matcher, query: Query, max_distance: int | None, caller: str | None) -> NearFrames | None:
-    """Return what the frames of a query are near; None: nothing. `caller`: as in `Matcher.search`."""
+def near_frames(
+    matcher: Matcher,
+    query: Query,
+    max_distance: int | None,
+    caller: str | None,
+    among: Callable[[], HashSets] | None = None,
+) -> NearFrames | None:
+    """Return what the frames of a query are near; None: nothing. `caller`, `among`: as in `Matcher.search`."""
     columns = matching_frames(query)
     if not len(columns.offsets):
         return None
     digests, numbers = np.unique(columns.digests.reshape(-1).view(f"S{frames.DIGEST_BYTES}"), return_inverse=True)
     rows = digests.view(np.uint8).reshape(-1, frames.DIGEST_BYTES)
-    pairs, is_complete = _search(matcher, rows, max_distance, caller)
+    pairs, is_complete = _search(matcher, rows, max_distance, caller, among)
     if not pairs.count and is_complete.all():
         return None
     pairs.sort()
@@ -185,7 +189,7 @@ def _overlaps(entries: Entries, query: NearFrames, keys: Sequence[int], shares: 
     by_entry: defaultdict[int, list[slice]] = defaultdict(list)
     digest_count: dict[int, int] = {}
     total = compared = 0
-    for digest, entry_id, count in entries.entries_sharing_frames(sorted(pairs.listed), keys, _MOST_OF_DIGEST):
+    for digest, entry_id, count in entries.entries_sharing_frames(of_sets(pairs.owners, keys), _MOST_OF_DIGEST // 2):
         if entry_id < 0:
             cut_short = True  # more have this frame
             continue
@@ -327,22 +331,30 @@ class NearPicture(NamedTuple):
     is_tripped: bool
 
 
+def of_sets(owners: Mapping[bytes, frozenset[int] | None], keys: Sequence[int]) -> list[tuple[bytes, int]]:
+    """Return each digest, ascending, with each of these hash sets that may have it."""
+    return [(d, key) for d in sorted(owners) for key in keys if (of := owners[d]) is None or key in of]
+
+
 def shown_in(
-    entries: Entries, near: Mapping[bytes, Sequence[NearPicture]], hash_sets: Iterable[Sequence[int]]
+    entries: Entries,
+    near: Mapping[bytes, Sequence[NearPicture]],
+    owners: Mapping[bytes, frozenset[int] | None],
+    hash_sets: Iterable[Sequence[int]],
 ) -> tuple[dict[int, list[Shown]], set[int]]:
     """Return by the number of a query the entries of these hash sets (their keys, by contributor) that have a frame
-    which is near it, the nearest first; and the numbers of those for which there may be more. `near`: by the listed
-    digest.
+    which is near it, the nearest first; and the numbers of those for which there may be more. `near`, `owners`: by
+    the listed digest.
 
     Each contributor has an equal share of the work, as in `overlaps`. They may not be visible any more: ask
     `Entries.hits_by_ids`.
     """
     parts = [sorted(keys) for keys in hash_sets]
-    best, cut_short = _shown_in(entries, near, sorted(key for keys in parts for key in keys), 1)
+    best, cut_short = _shown_in(entries, near, owners, sorted(key for keys in parts for key in keys), 1)
     if cut_short and len(parts) > 1:
         best, cut_short = {}, set()
         for keys in parts:
-            of_part, cut_short_in_part = _shown_in(entries, near, keys, len(parts))
+            of_part, cut_short_in_part = _shown_in(entries, near, owners, keys, len(parts))
             best |= of_part
             cut_short |= cut_short_in_part
     by_asker: defaultdict[int, list[Shown]] = defaultdict(list)
@@ -354,13 +366,17 @@ def shown_in(
 
 
 def _shown_in(
-    entries: Entries, near: Mapping[bytes, Sequence[NearPicture]], keys: Sequence[int], shares: int
+    entries: Entries,
+    near: Mapping[bytes, Sequence[NearPicture]],
+    owners: Mapping[bytes, frozenset[int] | None],
+    keys: Sequence[int],
+    shares: int,
 ) -> tuple[dict[tuple[int, int], Shown], set[int]]:
     """Look at one of so many equal shares of the work; return what is shown by query and entry."""
     best: dict[tuple[int, int], Shown] = {}
     cut_short: set[int] = set()
     total = 0
-    shared = entries.entries_sharing_frames(sorted(near), keys, _MOST_OF_DIGEST)
+    shared = entries.entries_sharing_frames(of_sets(owners, keys), _MOST_OF_DIGEST // 2)
     for digest, entry_id, count in shared:
         askers = near[digest]
         if entry_id < 0:
@@ -418,7 +434,11 @@ def frame_digests(query: Query) -> list[bytes]:
 
 
 def _search(
-    matcher: Matcher, rows: NDArray[np.uint8], max_distance: int | None, caller: str | None
+    matcher: Matcher,
+    rows: NDArray[np.uint8],
+    max_distance: int | None,
+    caller: str | None,
+    among: Callable[[], HashSets] | None,
 ) -> tuple[_Pairs, NDArray[np.bool_]]:
     """Return which listed digests are near the query's; and of which of these all are known, bool[n]."""
     pairs = _Pairs()
@@ -436,7 +456,13 @@ def _search(
         numbers = order[low : low + _PIECE]
         stands_for = [first] * len(numbers)
         answer = matcher.search(
-            VPDQ.name, rows[numbers], max_distance=max_distance, limit=limit, caller=caller, stands_for=stands_for
+            VPDQ.name,
+            rows[numbers],
+            max_distance=max_distance,
+            limit=limit,
+            caller=caller,
+            stands_for=stands_for,
+            among=among,
         )
         pairs.add(answer, numbers)
         is_complete[numbers] = ~answer.truncated
@@ -449,7 +475,7 @@ def _search(
                 return pairs, is_complete
             limit_of_one *= _GROWTH
             answer = matcher.search(
-                VPDQ.name, rows[at : at + 1], max_distance=max_distance, limit=limit_of_one, caller=None
+                VPDQ.name, rows[at : at + 1], max_distance=max_distance, limit=limit_of_one, caller=None, among=among
             )
             is_complete[at] = not answer.truncated[0]
         pairs.add(answer, np.array([at]))

@@ -81,9 +81,11 @@ class AsyncClient:
         """Close the connection; calls in progress are cancelled."""
         await self._transport.close()
 
-    async def match(self, query: Query, options: MatchOptions) -> Matched:
-        """Return the answer to one query. Many are answered faster by `match_hashes`. Roles: all but auditor."""
-        return await self._transport.ask(matching.one_match(query, options))
+    async def match(self, query: Query, options: MatchOptions, *, seconds: float | None = None) -> Matched:
+        """Return the answer to one query. Many are answered faster by `match_hashes`. `seconds`: for the answer; None:
+        as many as for any call. Roles: all but auditor.
+        """
+        return await self._transport.ask(matching.one_match(query, options, timeout=seconds))
 
     async def match_hashes(self, queries: Iterable[Query], options: MatchOptions) -> AsyncGenerator[Matched, None]:
         """Yield one answer for each query, in order. Any number of queries; they are sent in batches as they are

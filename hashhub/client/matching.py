@@ -65,9 +65,11 @@ class MatchCalls(Calls):
         for call in hash_batches(queries, options):
             yield from self._transport.ask(call)
 
-    def match(self, query: Query, options: MatchOptions) -> Matched:
-        """Return the answer to one query. Many are answered faster by `match_hashes`. Roles: all but auditor."""
-        return self._transport.ask(one_match(query, options))
+    def match(self, query: Query, options: MatchOptions, *, seconds: float | None = None) -> Matched:
+        """Return the answer to one query. Many are answered faster by `match_hashes`. `seconds`: for the answer; None:
+        as many as for any call. Roles: all but auditor.
+        """
+        return self._transport.ask(one_match(query, options, timeout=seconds))
 
     def match_media(
         self, media: Iterable[tuple[str, bytes]], options: MatchOptions, *, seconds: float = MATCH_TIMEOUT
@@ -113,7 +115,9 @@ def hash_batches(
         )
 
 
-def one_match(query: Query, options: MatchOptions) -> Call[v1.MatchHashesResponse, Matched]:
+def one_match(
+    query: Query, options: MatchOptions, *, timeout: float | None = None
+) -> Call[v1.MatchHashesResponse, Matched]:
     """Return the call that matches one query."""
     return Call(
         method="MatchService/MatchHashes",
@@ -122,6 +126,7 @@ def one_match(query: Query, options: MatchOptions) -> Call[v1.MatchHashesRespons
         read=lambda answer: Matched(
             result=wire.match_result_from_pb(answer.result), policy=answer.policy, revision=answer.revision
         ),
+        timeout=timeout,
     )
 
 

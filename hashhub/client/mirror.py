@@ -58,7 +58,8 @@ _PATIENCE: Final = 60.0  # seconds for which one page is tried again
 _FIRST_PAUSE: Final = 1.0  # seconds before a stream that broke is taken up again; doubles each time
 _LONGEST_PAUSE: Final = 30.0
 _HEAD_SECONDS: Final = 60.0  # between two heads that are kept
-_SET_ASIDE: Final = 1 << 62 | 1 << 31  # ids from here on are of this copy; no hub comes so far
+SET_ASIDE: Final = 1 << 62 | 1 << 31
+"""Ids from here on are of a copy of its own; no hub comes so far."""
 _FLAGS: Final = Flags.__struct_fields__
 _NO_FLAGS: Final = (None,) * len(_FLAGS)
 _PUT_ENTRY: Final = f"INSERT INTO entry VALUES ({', '.join('?' * 24)})"  # noqa: S608 - marks only
@@ -541,7 +542,7 @@ class Mirror:
             for entry in sorted(older)
             if (change := entries[entry]) is not None and not stated[entry] <= _stated(change.entry)
         ]
-        [(last,)] = self._rows("SELECT max(?, coalesce(max(id), 0)) FROM entry", (_SET_ASIDE,))
+        [(last,)] = self._rows("SELECT max(?, coalesce(max(id), 0)) FROM entry", (SET_ASIDE,))
         moves = [(last + number, entry) for number, entry in enumerate(others, 1)]
         tables = [("entry", "id"), ("hash", "entry"), ("frame", "entry"), ("review", "entry")]
         if self._journal is not None:

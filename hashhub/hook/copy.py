@@ -11,9 +11,11 @@ import itertools
 import queue
 import sqlite3
 import stat
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -24,10 +26,12 @@ from numpy.typing import NDArray
 
 from hashhub import frames, wire
 from hashhub.answering.lists import Seen
-from hashhub.client.mirror import FILE_NAME, JOURNAL_VERSION, KeptPolicy
+from hashhub.client.mirror import FILE_NAME, JOURNAL_VERSION, SET_ASIDE, KeptPolicy
 from hashhub.errors import DataLoss, Reason, Unavailable
 from hashhub.hashes import SEARCHED, VPDQ, Hash
+from hashhub.matcher.owners import ANY
 from hashhub.model import (
+    MAX_NUMBER,
     TLP,
     Classification,
     Contributor,
@@ -46,7 +50,9 @@ from hashhub.model import (
     SchemeStatus,
     Unclassified,
     VideoFrame,
+    id_in_set,
     now,
+    set_key_of,
 )
 from hashhub.obstacles import misplaced, obstacle
 
@@ -65,7 +71,24 @@ _ENTRY: Final = (
     's."import", s.connector, s.connector_version, s.source_digest, '
     "c.scheme, c.region, c.value, c.draft, c.dimensions "
     "FROM entry e JOIN hash_set h ON h.key = e.hash_set JOIN source s ON s.key = e.source "
-    "LEFT JOIN classification c ON c.key = e.classification WHERE e.id = ?"
+    "LEFT JOIN classification c ON c.key = e.classification "
+)
+
+
+_HITS: Final = (
+    "WITH own AS (SELECT entry FROM hash WHERE digest = ?1 AND algorithm = ?2 "  # noqa: S608 - likewise
+    "AND entry BETWEEN ?3 AND ?4) "
+    f"{_ENTRY} WHERE e.id IN ("
+    "SELECT entry FROM (SELECT entry FROM own ORDER BY entry LIMIT ?5) UNION "
+    "SELECT entry FROM (SELECT entry FROM own ORDER BY entry DESC LIMIT ?5)) ORDER BY e.id"
+)
+
+
+_SHARING: Final = (
+    "WITH own AS (SELECT DISTINCT entry FROM frame WHERE digest = ?1 AND quality >= ?2 AND entry BETWEEN ?3 AND ?4) "
+    "SELECT v.entry, v.digest_count FROM video v WHERE v.entry IN ("
+    "SELECT entry FROM (SELECT entry FROM own ORDER BY entry LIMIT ?5) UNION "
+    "SELECT entry FROM (SELECT entry FROM own ORDER BY entry DESC LIMIT ?5)) ORDER BY v.entry"
 )
 
 
@@ -85,6 +108,7 @@ class CopyHit(NamedTuple):
     digest: bytes
     entry_id: int
     hash_set: str
+    row: tuple[Any, ...]
 
 
 class _Registry(NamedTuple):
@@ -247,39 +271,50 @@ class Look:
             if algorithm in SEARCHED:
                 yield sequence, algorithm, _digests(algorithm, packed)
 
-    def holds(self, algorithm: str, digests: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Return which of the digests some entry has, bool[n]. For frames: one that matches."""
+    def holders(self, algorithm: str, digests: NDArray[np.uint8]) -> dict[int, NDArray[np.bool_]]:
+        """Return which of the digests some entry of each hash set has, bool[n] by the set's key. For frames: one that
+        matches.
+        """
         width = digests.shape[1]
         flat = np.ascontiguousarray(digests).tobytes()
         listed = [flat[at : at + width] for at in range(0, len(flat), width)]
+        values: tuple[object, ...]
         if algorithm == VPDQ.name:
             sql, values = (
-                "SELECT DISTINCT digest FROM frame WHERE quality >= ? AND digest {keys}",
+                "SELECT DISTINCT digest, entry >> 32 FROM frame WHERE quality >= ? AND digest {keys}",
                 (frames.MIN_QUALITY,),
             )
-            held = {row[0] for row in self.by_keys(sql, listed, values)}
             telling = frames.are_telling(digests)
-            return np.fromiter((d in held for d in listed), np.bool_, len(listed)) & telling
-        sql = "SELECT DISTINCT digest FROM hash WHERE algorithm = ? AND digest {keys}"
-        held = {row[0] for row in self.by_keys(sql, listed, (algorithm,))}
-        return np.fromiter((d in held for d in listed), np.bool_, len(listed))
+        else:
+            sql = "SELECT DISTINCT digest, entry >> 32 FROM hash WHERE algorithm = ? AND digest {keys}"
+            values, telling = (algorithm,), np.ones(len(digests), np.bool_)
+        held: defaultdict[int, set[bytes]] = defaultdict(set)
+        for digest, key in self.by_keys(sql, listed, values):
+            held[_known(key)].add(digest)
+        return {
+            key: np.fromiter((d in of_set for d in listed), np.bool_, len(listed)) & telling
+            for key, of_set in held.items()
+        }
 
-    def all_digests(self) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        """Yield the digests of all entries, (algorithm, uint8[n, digest_bytes]), in no order; they may repeat."""
-        parts: dict[str, list[bytes]] = {name: [] for name in SEARCHED}
-        rows = self._db.execute("SELECT algorithm, digest FROM hash")
+    def all_digests(self) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.int64]]]:
+        """Yield the digests of all entries, (algorithm, uint8[n, digest_bytes], the hash sets' keys int64[n]), in no
+        order; they may repeat.
+        """
+        parts: dict[str, list[tuple[bytes, int]]] = {name: [] for name in SEARCHED}
+        rows = self._db.execute("SELECT algorithm, digest, entry >> 32 FROM hash")
         while page := rows.fetchmany(_CHUNK):
-            for algorithm, digest in page:
+            for algorithm, digest, key in page:
                 if algorithm in parts:
-                    parts[algorithm].append(digest)
+                    parts[algorithm].append((digest, _known(key)))
             for algorithm, listed in parts.items():
                 if listed:
-                    yield algorithm, _digests(algorithm, b"".join(listed))
+                    yield algorithm, _digests(algorithm, b"".join([d for d, _ in listed])), _keys(listed)
                     listed.clear()
-        rows = self._db.execute("SELECT digest FROM frame WHERE quality >= ?", (frames.MIN_QUALITY,))
+        rows = self._db.execute("SELECT digest, entry >> 32 FROM frame WHERE quality >= ?", (frames.MIN_QUALITY,))
         while page := rows.fetchmany(_CHUNK):
             digests = _digests(VPDQ.name, b"".join([row[0] for row in page]))
-            yield VPDQ.name, digests[frames.are_telling(digests)]
+            telling = frames.are_telling(digests)
+            yield VPDQ.name, digests[telling], _keys([(d, _known(key)) for d, key in page])[telling]
 
     # Lists
 
@@ -315,7 +350,7 @@ class Look:
         seen = self.seen()
         return not self._copy.registry(self).with_entries.isdisjoint(seen.visible | seen.disclosed)
 
-    def hash_set_keys(self) -> Mapping[int, str]:
+    def hash_set_keys(self, names: Collection[str]) -> Mapping[int, str]:  # noqa: ARG002 - of the protocol
         """Return the names of all hash sets by the copy's keys."""
         return self._copy.registry(self).keys
 
@@ -324,50 +359,51 @@ class Look:
         del asked
         return entry
 
-    def hits_by_digests(self, algorithm: str, digests: Iterable[bytes]) -> Iterator[CopyHit]:
-        """Yield the entries that have one of the digests, unread, by digest, then id."""
-        sql = (
-            "SELECT x.digest, e.id, h.name FROM hash x JOIN entry e ON e.id = x.entry "
-            "JOIN hash_set h ON h.key = e.hash_set "
-            "WHERE x.algorithm = ? AND x.digest {keys} ORDER BY x.digest, x.entry"
-        )
-        for row in self.by_keys(sql, digests, (algorithm,)):
-            yield CopyHit(*row)
+    def hits_by_digests(self, algorithm: str, wanted: Collection[tuple[bytes, int, int]]) -> Iterator[CopyHit]:
+        """Yield entries that have a digest, unread, for each (digest, key of a hash set, most), as
+        `answering.lists.Entries` says.
+        """
+        # What was set aside has an id that says nothing of its hash set.
+        aside = {(digest, set_key_of(SET_ASIDE), most) for digest, _, most in wanted} if self._has_set_aside else ()
+        for digest, key, most in (*wanted, *aside):
+            values = digest, algorithm, id_in_set(key, 0), id_in_set(key, MAX_NUMBER), most
+            rows = self.rows(_HITS, values)
+            for row in rows:
+                yield CopyHit(digest, row[0], row[1], row)
+            if len(rows) == 2 * most:
+                yield CopyHit(digest, 0, rows[-1][1], ())
+
+    @cached_property
+    def _has_set_aside(self) -> bool:
+        return bool(self.rows("SELECT 1 FROM entry WHERE id >= ? LIMIT 1", (SET_ASIDE,)))
 
     def hits_by_ids(self, ids: Iterable[int]) -> Iterator[CopyHit]:
         """Yield those of the entries that the copy holds, unread, by id."""
-        sql = "SELECT e.id, h.name FROM entry e JOIN hash_set h ON h.key = e.hash_set WHERE e.id {keys} ORDER BY e.id"
-        for entry_id, name in self.by_keys(sql, ids):
-            yield CopyHit(b"", entry_id, name)
+        for row in self.by_keys(f"{_ENTRY} WHERE e.id {{keys}} ORDER BY e.id", ids):
+            yield CopyHit(b"", row[0], row[1], row)
 
-    def entries_sharing_frames(
-        self, digests: Sequence[bytes], set_keys: Sequence[int], most: int
-    ) -> Iterator[tuple[bytes, int, int]]:
+    def entries_sharing_frames(self, pairs: Sequence[tuple[bytes, int]], most: int) -> Iterator[tuple[bytes, int, int]]:
         """Yield (digest, entry id, how many distinct digests its frames have), as `answering.lists.Entries` says."""
-        listed = ", ".join(map(str, set_keys)) or "NULL"
-        sql = (
-            "SELECT DISTINCT f.digest, f.entry, v.digest_count FROM frame f "  # noqa: S608 - our own numbers
-            "JOIN entry e ON e.id = f.entry JOIN video v ON v.entry = f.entry "
-            f"WHERE f.digest = ? AND f.quality >= ? AND e.hash_set IN ({listed}) ORDER BY f.entry LIMIT ?"
-        )
-        for digest in digests:
-            rows = self.rows(sql, (digest, frames.MIN_QUALITY, most + 1))
-            yield from rows[:most]
-            if len(rows) > most:
+        aside = {(digest, set_key_of(SET_ASIDE)) for digest, _ in pairs} if self._has_set_aside else ()
+        for digest, key in (*pairs, *aside):
+            rows = self.rows(
+                _SHARING, (digest, frames.MIN_QUALITY, id_in_set(key, 0), id_in_set(key, MAX_NUMBER), most)
+            )
+            yield from ((digest, *row) for row in rows)
+            if len(rows) == 2 * most:
                 yield digest, -1, 0
 
     def frames_of(self, ids: Sequence[int]) -> Iterator[tuple[int, bytes]]:
         """Yield the entries that have frames, ascending by id, with these, packed."""
         sql = "SELECT f.entry, f.offset_ms, f.quality, f.digest FROM frame f WHERE f.entry = ? ORDER BY f.number"
-        for entry_id in sorted(set(ids)):
-            if rows := self.rows(sql, (entry_id,)):
-                yield entry_id, frames.pack(VideoFrame(*row[1:]) for row in rows)
+        for entry in sorted(set(ids)):
+            if rows := self.rows(sql, (entry,)):
+                yield entry, frames.pack(VideoFrame(*row[1:]) for row in rows)
 
     def read_entry(self, hit: CopyHit, /) -> Entry:
         """Return the entry."""
-        [row] = self.rows(_ENTRY, (hit.entry_id,))
         hashes = self.rows("SELECT algorithm, digest FROM hash WHERE entry = ?", (hit.entry_id,))
-        return _entry(row, hashes)
+        return _entry(hit.row, hashes)
 
     def with_frame_counts(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Return the entries with how many frames those have that are videos."""
@@ -500,6 +536,15 @@ def _classification(scheme: str, region: str, value: str, draft: int, dimensions
 
 def _digests(algorithm: str, packed: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(packed, np.uint8).reshape(-1, SEARCHED[algorithm].digest_bytes)
+
+
+def _known(key: int) -> int:
+    """Return the key of the hash set that an id says, or that it says none."""
+    return ANY if key == set_key_of(SET_ASIDE) else key
+
+
+def _keys(listed: Sequence[tuple[bytes, int]]) -> NDArray[np.int64]:
+    return np.fromiter((key for _, key in listed), np.int64, len(listed))
 
 
 def _texts(packed: str) -> tuple[str, ...]:

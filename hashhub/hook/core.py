@@ -382,6 +382,9 @@ class Hook:
         if examined.is_unhashed and self._cases is not None and self._cases.has_cases():
             # A case holds without a hub, and nobody could look.
             actions.append(Action.HOLD)
+        if examined.is_slow:
+            # No outage, through which everybody's uploads would have to go: somebody may have made it slow about this.
+            actions.append(Action.HOLD)
         cause = min(causes, key=_CAUSES.index, default=None)
         if cause is not None and cause is not NoAnswer.NO_PERCEPTUAL_HASH and verdict is not Verdict.REVIEW:
             verdict = Verdict.UNAVAILABLE  # something was not looked at

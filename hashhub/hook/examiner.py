@@ -65,6 +65,11 @@ class Examined(msgspec.Struct, kw_only=True):
     is_unasked: bool = False
     is_unhashed: bool = False
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether there is no answer although the hub is up."""
+        return any(line.code == Reason.HUB_SLOW for line in self.lines)
+
     def lacks(self, cause: NoAnswer, code: str, text: str) -> None:
         """Note why there is no answer, or less of one."""
         if cause not in self.causes:

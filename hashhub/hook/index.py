@@ -158,12 +158,16 @@ class Index:
         self._apply(look, parts, moment.page[0])
 
     def _apply(self, look: Look, parts: dict[str, list[NDArray[np.uint8]]], sequence: int) -> None:
-        add, withdraw = {}, {}
+        withdraw = {}
         for algorithm, listed in parts.items():
             digests = np.unique(np.concatenate(listed), axis=0)
-            is_held = look.holds(algorithm, digests)
-            add[algorithm], withdraw[algorithm] = digests[is_held], digests[~is_held]
-        self.matcher.apply(max(sequence, self.matcher.revision), add=add, withdraw=withdraw)
+            is_held = np.zeros(len(digests), np.bool_)
+            for key, of_set in look.holders(algorithm, digests).items():
+                is_held |= of_set
+                before = max(sequence - 1, self.matcher.revision)
+                self.matcher.apply(before, add={algorithm: digests[of_set]}, hash_set=key)
+            withdraw[algorithm] = digests[~is_held]
+        self.matcher.apply(max(sequence, self.matcher.revision), withdraw=withdraw)
 
     def _read_mark(self) -> tuple[int, bytes]:
         """Return the page of the mark; what cannot be read is no page of any copy."""

@@ -23,14 +23,18 @@ from hashhub.model import Effort, MatchOptions, MatchResult, MediaResult, Query
 from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
-    from hashhub.client import Client
+    from hashhub.client import Client, Matched
     from hashhub.hook.settings import HookSettings
 
 _log = logging.getLogger("hashhub.hook")
 _A = TypeVar("_A")
 _CONNECT_SECONDS: Final = 10.0
 _NOTHING_LISTED: Final = ReasonCode.NOTHING_LISTED.value
-_OF_THE_QUERY: Final = frozenset({Reason.TOO_LARGE, Reason.UNKNOWN_ALGORITHM, Reason.DISTANCE_REQUIRED})
+_ANSWER_SHARE: Final = 0.75  # of `answer_seconds`; in the rest a hub that has not answered shows whether it is up
+# The question is why, and not the hub: who is slow about one upload answers others.
+_OF_THE_QUERY: Final = frozenset(
+    {Reason.TOO_LARGE, Reason.UNKNOWN_ALGORITHM, Reason.DISTANCE_REQUIRED, Reason.HUB_SLOW}
+)
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,18 +146,41 @@ class HubJudge:
     def __init__(self, settings: HookSettings) -> None:
         """Connect lazily. Raises InvalidArgument when a file that the settings name cannot be read."""
         self._options = options_of(settings)
+        self._answer_seconds, self._slow_seconds = settings.answer_seconds, settings.slow_seconds
         self._media_seconds = settings.media_seconds
         self._revision = 0
         self._emptiness = Emptiness("the hub has no list that this token may see; ask its operator")
         self._client = client_of(settings, timeout=settings.answer_seconds, retry_seconds=0.0)
 
     def judge(self, query: Query) -> Judged:
-        """Answer one query. Raises HashHubError when the hub does not answer in time, or refuses."""
-        answer = self._client.match(query, self._options)
+        """Answer one query. Raises HashHubError when the hub does not answer in time, or refuses; with the reason
+        HUB_SLOW when it answers others meanwhile.
+        """
+        try:
+            answer = self._client.match(query, self._options, seconds=_ANSWER_SHARE * self._answer_seconds)
+        except Unavailable as e:
+            if e.reason is not Reason.DEADLINE_EXCEEDED:
+                raise
+            answer = self._ask_slow(query)
         self._revision = max(self._revision, answer.revision)
         judged = Judged(result=answer.result, policy=answer.policy, revision=answer.revision)
         self._emptiness.note(is_listed=judged.is_listed)
         return judged
+
+    def _ask_slow(self, query: Query) -> Matched:
+        """Ask again with patience, if the hub is up: it answers at once about what nobody has. Raises Unavailable,
+        with the reason HUB_SLOW if it is.
+        """
+        self._client.match(query_of_nothing(), self._options, seconds=(1 - _ANSWER_SHARE) * self._answer_seconds)
+        try:
+            return self._client.match(query, self._options, seconds=self._slow_seconds)
+        except Unavailable as e:
+            if e.reason is not Reason.DEADLINE_EXCEEDED:
+                raise
+            raise Unavailable(
+                f"the hub is up, and has not answered about this upload within {self._slow_seconds:g} seconds",
+                reason=Reason.HUB_SLOW,
+            ) from e
 
     def connect(self) -> None:
         """Connect, and wait for a first answer for up to 10 seconds: on a busy machine that takes longer than an upload

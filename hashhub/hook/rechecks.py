@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from hashhub.background import Background
-from hashhub.errors import DataLoss, HashHubError, InvalidArgument, Unavailable
+from hashhub.errors import DataLoss, HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hook.clock import is_believed
 from hashhub.hook.decision import Action, Checked, NoAnswer, Rechecked, damaged, severest
 from hashhub.hook.records import HOOK, Records, UploadState
@@ -202,6 +202,8 @@ class Rechecks:
                 _log.warning("an upload without an answer cannot be asked about: %s", e.message)
             else:
                 self._later(reference, self._settings.recheck.seconds)
+                if e.reason is Reason.HUB_SLOW:  # about this one; others are answered
+                    return False
                 raise Unavailable(e.message) from e
         if judged is not None and judged.without_lists:
             # A case was opened since: it stops what the choices let through, and the lists are still to be asked.

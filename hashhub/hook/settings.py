@@ -596,7 +596,12 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Which variants of an upload are looked for; see docs/variants.md."""
 
     answer_seconds: float = 0.4
-    """Seconds that the hub has for its answer to hashes before the upload counts as without one."""
+    """Seconds that the hub has for its answer to hashes, or for a sign that it is up, before the upload counts as
+    without an answer."""
+
+    slow_seconds: float = 5.0
+    """Seconds that a hub which is up has besides, before the upload counts as without an answer; it is then held at
+    least."""
 
     media_seconds: float = MEDIA_SECONDS
     """CPU seconds for hashing one upload here; seconds that the hub has for it where it hashes."""
@@ -662,6 +667,7 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             self,
             "",
             answer_seconds=0.01,
+            slow_seconds=0.01,
             media_seconds=0.01,
             media_memory_bytes=64 * 1024 * 1024,
             max_bytes=1,

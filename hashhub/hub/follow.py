@@ -1,9 +1,9 @@
 """Keeps this process's matcher at the store's revision, whoever commits: this process, another worker, or a second
 host.
 
-The matcher holds distinct digests only; whether an entry may match is decided by the store when a hit is fetched. So it
-does no harm when the matcher takes a staged import's digests in before the import is committed, and that is what makes
-a million entries matchable the moment their import commits.
+The matcher holds distinct digests, and which hash sets may have them; whether an entry may match is decided by the
+store when a hit is fetched. So it does no harm when the matcher takes a staged import's digests in before the import is
+committed, and that is what makes a million entries matchable the moment their import commits.
 
 For the same reason a large withdrawal, an update of half a list, holds up nobody: the revision is passed at once, and
 the digests that nobody lists any more are dropped afterwards, a piece at a time, between looks for changes (`sweep`).
@@ -29,7 +29,7 @@ import numpy as np
 
 from hashhub.background import Background
 from hashhub.errors import FailedPrecondition, Reason, Unavailable
-from hashhub.model import ChangeKind, EntryState
+from hashhub.model import ChangeKind, EntryState, set_key_of
 from hashhub.store import Position
 from hashhub.store.idset import ascending
 
@@ -409,7 +409,7 @@ class Follower:
         if time.monotonic() - self._held_up_since < _LONGEST_HOLD_UP:
             return True
         if self._spared is None or self._spared.is_old():
-            self._spared = _Spared(self._store.feeds.staged_digests())
+            self._spared = _Spared(digests for _, digests in self._store.feeds.staged_digests())
         return False
 
     def _look(self) -> None:
@@ -465,7 +465,7 @@ class Follower:
             if not all(map(self._store.feeds.have_digests, withdrawn)):
                 # What was erased or deleted since does not say any more what was dropped with it.
                 for digests in self._store.feeds.digests_of(change.ids, _PIECE, states=_ACTIVE):
-                    self._matcher.apply(before, add=digests)
+                    self._matcher.apply(before, add=digests, hash_set=set_key_of(change.ids.first))
                 return
             for ids in withdrawn:
                 for digests in self._store.feeds.digests_of(ids, _PIECE, states=_GONE):
@@ -475,11 +475,11 @@ class Follower:
                     self._matcher.apply(before, add=still_listed)
         else:
             for digests in self._store.feeds.digests_of(change.ids, _PIECE, states=_ACTIVE):
-                self._matcher.apply(before, add=digests)
+                self._matcher.apply(before, add=digests, hash_set=set_key_of(change.ids.first))
 
     def _apply_staged(self, changes: Sequence[MatcherChange]) -> None:
         """Take in the digests of staged entries, as many as may be together."""
-        before = changes[0].revision - 1
+        before, hash_set = changes[0].revision - 1, set_key_of(changes[0].ids.first)
         parts: dict[str, list[NDArray[np.uint8]]] = {}
         for digests in chain.from_iterable(map(self._staged_digests, changes)):
             if self._spared is not None:
@@ -487,10 +487,10 @@ class Follower:
             for name, rows in digests.items():
                 parts.setdefault(name, []).append(rows)
             if sum(len(rows) for some in parts.values() for rows in some) >= _MOST_GATHERED:
-                self._matcher.apply(before, add=_joined(parts))
+                self._matcher.apply(before, add=_joined(parts), hash_set=hash_set)
                 parts = {}
         if parts:
-            self._matcher.apply(before, add=_joined(parts))
+            self._matcher.apply(before, add=_joined(parts), hash_set=hash_set)
 
     def _staged_digests(self, change: MatcherChange) -> Iterable[Mapping[str, NDArray[np.uint8]]]:
         noted = self._store.stage.take_digests(change.ids.first)
@@ -498,14 +498,18 @@ class Follower:
 
 
 def _parts(changes: Sequence[MatcherChange]) -> Iterator[tuple[Sequence[MatcherChange], MatcherChange | None]]:
-    """Yield changes in order, each alone but for staged entries, up to a _PIECE of which come together, and the change
-    that follows.
+    """Yield changes in order, each alone but for staged entries of one hash set, up to a _PIECE of which come together,
+    and the change that follows.
     """
     start, count = 0, 0
     for number, change in enumerate(changes):
         count += len(change.ids)
         following = changes[number + 1] if number + 1 < len(changes) else None
-        goes_on = following is not None and change.kind == following.kind == "STAGED"
+        goes_on = (
+            following is not None
+            and change.kind == following.kind == "STAGED"
+            and set_key_of(change.ids.first) == set_key_of(following.ids.first)
+        )
         if not goes_on or count >= _PIECE:
             yield changes[start : number + 1], following
             start, count = number + 1, 0

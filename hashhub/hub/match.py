@@ -127,12 +127,12 @@ class Match:
 
         (1) Authorise; pick the policy.
         (2) Per hash algorithm, search all queries at once: exact digests and near hashes, in snapshot + tail -
-            withdrawn.
-        (3) Look up whose the digests hit are, and drop what the caller's terms do not let it see, before any limit
-            counts; keep "something exists" only where terms allow. A query without a hit touches no database. The store
-            decides what is active *now*, so that a withdrawn entry is gone the moment it is withdrawn, in every
-            process.
-        (4) Fetch the entries to judge, and their reviews: all of them, or of a flood the nearest of each contributor.
+            withdrawn. Drop what the caller's terms do not let it see, before any limit counts, and all but the nearest
+            of each contributor.
+        (3) Look up whose the digests hit are; keep "something exists" only where terms allow. A query without a hit
+            touches no database. The store decides what is active *now*, so that a withdrawn entry is gone the moment it
+            is withdrawn, in every process.
+        (4) Fetch the entries to judge, and their reviews.
         (5) Decide by the policy. A judgement cut short is REVIEW at least.
         (6) Answer with verdict, reasons, matches, revision; only here the caller's limit counts.
 

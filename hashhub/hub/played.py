@@ -24,7 +24,7 @@ import numpy as np
 
 from hashhub import cancellation, frames
 from hashhub.answering.stretches import GAP_MS, LEAST_FRAMES, LEAST_MS, MAX_RANGES, ending_at, goes_on
-from hashhub.answering.videos import FRAME, MIN_SHARE
+from hashhub.answering.videos import FRAME, MIN_SHARE, of_sets
 from hashhub.hashes import VPDQ
 from hashhub.model import TimeRange, VideoMatch
 
@@ -44,7 +44,7 @@ WHOLE_MS: Final = 30_000
 _STEP_MS: Final = 500  # between two frames of the window: entries have a frame a second, and those at cuts
 _FIRST: Final = 1_000  # nearest listed digests of a frame looked up at first
 _MOST: Final = 32_000  # and at most
-_MOST_OF_DIGEST: Final = 1_000  # entries that share one frame which are looked at
+_MOST_OF_DIGEST: Final = 1_000  # entries of a hash set that share a frame which are looked at: the first and the last
 _MOST_ROWS: Final = 2_000  # of one frame: some 10 ms, and 200 KB while it is in the window
 _MOST_CANDIDATES: Final = 1_000  # entries that share frames enough to be compared
 _COMPARED: Final = 20  # of these, as many of each contributor; about a millisecond each
@@ -258,7 +258,8 @@ class _Shared:
         """Look up who has what is near the newest frame; return of each how many different frames it has."""
         own: dict[int, list[bytes]] = {}
         digest_counts: dict[int, int] = {}
-        shared = self._store.entries.entries_sharing_frames(sorted(seen.near), sorted(set_keys), _MOST_OF_DIGEST)
+        pairs = of_sets(dict.fromkeys(seen.near), sorted(set_keys))
+        shared = self._store.entries.entries_sharing_frames(pairs, _MOST_OF_DIGEST // 2)
         for row, (digest, entry_id, count) in enumerate(shared):
             if row == _MOST_ROWS:
                 seen.is_cut_short = True

@@ -11,7 +11,7 @@ from hashhub.hub import access
 from hashhub.hub.entries import disclosed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from hashhub.hashes import Hash
     from hashhub.model import Entry, Principal
@@ -44,9 +44,9 @@ class SeenLists:
         sight = access.sight(self._principal, self._store.resources.held, access.WayOut.ANSWER)
         return bool(sight.visible or sight.disclosed)
 
-    def hash_set_keys(self) -> Mapping[int, str]:
-        """Return the names of all hash sets by their keys."""
-        return self._store.feeds.hash_set_keys()
+    def hash_set_keys(self, names: Collection[str]) -> Mapping[int, str]:
+        """Return the names of hash sets, these among them, by their keys."""
+        return self._store.feeds.hash_set_keys(names)
 
     def disclosed(self, entry: Entry, asked: frozenset[Hash]) -> Entry:
         """Return the entry as the principal may read it; one that it may not list has no digests but those asked

@@ -5,6 +5,7 @@ state.py      what searches read, and how it changes
 search.py     from segments to one answer in order
 compaction.py merges, snapshots and rebuilds, in the background
 snapshot.py   snapshots on disk
+owners.py     which hash sets have what
 index.py      immutable segments: build, look up, search
 plan.py       which engine answers, with which thresholds, and why nothing is missed
 pairs.py      which digests of a set are near one another
@@ -20,12 +21,13 @@ from hashhub.matcher.breaker import CircuitBreaker, Tripped
 from hashhub.matcher.live import AlgorithmStatus, Matcher, MatcherStatus, warm_up
 from hashhub.matcher.pairs import Near, NearDigests
 from hashhub.matcher.plan import Engine
-from hashhub.matcher.search import Matches, Plan
+from hashhub.matcher.search import HashSets, Matches, Plan
 
 __all__ = [
     "AlgorithmStatus",
     "CircuitBreaker",
     "Engine",
+    "HashSets",
     "Matcher",
     "MatcherStatus",
     "Matches",

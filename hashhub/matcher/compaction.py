@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,18 @@ from numpy.typing import NDArray
 from hashhub.background import Background
 from hashhub.errors import DataLoss, FailedPrecondition, HashHubError, LimitExceeded, Unavailable
 from hashhub.matcher.digests import packed_rows
-from hashhub.matcher.index import Bitmap, Progress, Rows, Segment, Source, build, sorted_rows, space
+from hashhub.matcher.index import (
+    Bitmap,
+    Progress,
+    Rows,
+    Segment,
+    Source,
+    build,
+    owners_from,
+    sorted_rows,
+    space,
+)
+from hashhub.matcher.owners import ANY, Owners
 from hashhub.matcher.plan import SCAN_BELOW
 from hashhub.matcher.recheck import Recheck, files_of
 from hashhub.matcher.snapshot import Directory, Snapshot
@@ -52,6 +63,13 @@ _RETRY_SECONDS: Final = 30.0
 """After a failed snapshot. The disk may be full: trying at every change would keep it busy for nothing."""
 _SPOOL_ROWS: Final = 1 << 22
 """Rows of a rebuild that wait in memory before they are sorted and merged with the rest."""
+_OWNED_AT_ONCE: Final = 1 << 16
+"""Rows whose owners are put together at once: what that takes besides is little then."""
+
+
+Chunk: TypeAlias = tuple[str, NDArray[np.uint8]] | tuple[str, NDArray[np.uint8], NDArray[np.int64]]
+"""Digests of one algorithm, and beside each the key of a hash set that has it; without keys: ANY."""
+_Owned: TypeAlias = tuple[Rows, Owners]
 
 
 class _ClosingError(Exception):
@@ -141,7 +159,7 @@ class Compaction:
     def rebuild(
         self,
         revision: int,
-        digests: Iterable[tuple[str, NDArray[np.uint8]]],
+        digests: Iterable[Chunk],
         progress: Progress | None = None,
         *,
         or_in_memory: bool = False,
@@ -164,10 +182,11 @@ class Compaction:
                     failure = e
                     self._publishes_in.clear()
             if failure or not self._publishes_in:
-                built = {
-                    name: (build(space(name), [Source(of_one, is_sorted=True)], self._threads, progress),)
-                    for name, of_one in rows.items()
-                }
+                built = {}
+                for name, (of_one, owners) in rows.items():
+                    segment = build(space(name), [Source(of_one, is_sorted=True)], self._threads, progress)
+                    segment.owners = owners
+                    built[name] = (segment,)
                 self._live.replace(built, None if failure else self._live.now.snapshot, revision, None)
             if self._publishes_in and self.damaged:
                 for older in self._publishes_in.names()[not failure :]:
@@ -304,7 +323,8 @@ class Compaction:
         standing, sources, since = self._live.sources(name, run)
         if len(standing) < 2 and not any(s.withdrawn for s in standing):  # noqa: PLR2004 - one alone is merged already
             return
-        self._live.exchange(name, standing, build(space(name), sources, threads, progress), since)
+        merged = build(space(name), sources, threads, progress, known=standing)
+        self._live.exchange(name, standing, merged, since)
 
     def _compact_to_disk(
         self, directory: Directory, threads: int, progress: Progress | None, ratio: int = _SNAPSHOT_RATIO
@@ -315,7 +335,7 @@ class Compaction:
         if state.snapshot is not None and not moment.pending and state.snapshot.revision == state.revision:
             return
         linked: dict[str, list[tuple[Segment, Bitmap]]] = {}
-        rewritten: dict[str, Rows] = {}
+        rewritten: dict[str, _Owned] = {}
         for name, segments in state.segments.items():
             first = _rewritten_from(segments, ratio)
             linked[name] = [(s, moment.dead[s]) for s in segments[:first]]
@@ -326,9 +346,8 @@ class Compaction:
                     self._note_damage(str(file))
                     raise DataLoss(str(file))
             if rest:
-                rewritten[name] = sorted_rows(
-                    [s.source(moment.dead[s]) for s in rest], space(name).words, threads, progress
-                )
+                rows = sorted_rows([s.source(moment.dead[s]) for s in rest], space(name).words, threads, progress)
+                rewritten[name] = rows, owners_from(rest, rows)
         self._publish(directory, state.revision, linked, rewritten, threads, progress, moment.since)
 
     def _publish(
@@ -336,7 +355,7 @@ class Compaction:
         directory: Directory,
         revision: int,
         linked: Mapping[str, Sequence[tuple[Segment, Bitmap]]],
-        rewritten: Mapping[str, Rows],
+        rewritten: Mapping[str, _Owned],
         threads: int,
         progress: Progress | None,
         since: int | None = None,
@@ -352,8 +371,8 @@ class Compaction:
                 for segment, dead in linked.get(name, ()):
                     assert self._live.now.snapshot is not None  # noqa: S101 - only its segments have files
                     writer.keep(segment, self._live.now.snapshot, dead)
-                if name in rewritten and len(rewritten[name]):
-                    writer.build(space(name), rewritten[name], threads, progress)
+                if name in rewritten and len(rewritten[name][0]):
+                    writer.build(space(name), *rewritten[name], threads, progress)
             snapshot = directory.publish(writer, self._live.now.snapshot)
             _touch(snapshot)
         except BaseException:
@@ -399,10 +418,8 @@ def _rewritten_from(segments: Sequence[Segment], ratio: int) -> int:
     return first
 
 
-def _gathered(
-    digests: Iterable[tuple[str, NDArray[np.uint8]]], threads: int, progress: Progress | None
-) -> dict[str, Rows]:
-    """Return the sorted distinct rows of a stream of chunks.
+def _gathered(digests: Iterable[Chunk], threads: int, progress: Progress | None) -> dict[str, _Owned]:
+    """Return the sorted distinct rows of a stream of chunks, with their owners.
 
     Chunks wait until they are as many as what is sorted already: the work stays linear, and repeats never take more
     than that. At most two copies of all are in memory.
@@ -413,23 +430,43 @@ def _gathered(
     total = 0
 
     def take_in(name: str, progress: Progress | None = None) -> None:
-        rows = sorted_rows(waiting[name], space(name).words, threads, progress)
+        rows = sorted_rows(waiting[name], space(name).words + 1, threads, progress)
         waiting[name].clear()  # before there are others of as many rows
         counts[name] = 0
         sources = [Source(rows, is_sorted=True)]
         if name in gathered:
             sources.append(Source(gathered[name], is_sorted=True))
-        gathered[name] = sorted_rows(sources, space(name).words)
+        gathered[name] = sorted_rows(sources, space(name).words + 1)
 
-    for name, chunk in digests:
+    for name, chunk, *keys in digests:
         if counts.get(name, 0) > _SPOOL_ROWS + len(gathered.get(name, ())):
             take_in(name)  # not before more come: the end takes in anyway
         rows = packed_rows(name, chunk)
+        # Keys as a last word: then they are sorted with what they belong to.
+        rows = np.column_stack([rows, keys[0].astype(np.uint64) if keys else np.full(len(rows), ANY, np.uint64)])
         waiting.setdefault(name, []).append(Source(rows))
         counts[name] = counts.get(name, 0) + len(rows)
         total += len(rows)
         if progress:
             progress(f"read {total:,} digests", 0.0)
+    owned = {}
     for name in waiting:
         take_in(name, progress)
-    return gathered
+        owned[name] = _owned(gathered.pop(name))
+    return owned
+
+
+def _owned(keyed: Rows) -> _Owned:
+    """Return the distinct rows of sorted ones that have the key of a hash set as their last word, and their owners."""
+    is_first = np.append(True, (keyed[1:, :-1] != keyed[:-1, :-1]).any(axis=1))[: len(keyed)]
+    firsts = np.flatnonzero(is_first)
+    rows, owners = np.ascontiguousarray(keyed[firsts, :-1]), Owners(len(firsts))
+    for start in range(0, len(keyed), _OWNED_AT_ONCE):
+        numbers = np.arange(start, min(start + _OWNED_AT_ONCE, len(keyed)))
+        row_of = np.searchsorted(firsts, numbers, "right") - 1
+        turns = numbers - firsts[row_of]  # the how-manieth hash set of its row
+        for turn in np.unique(turns).tolist():
+            of_turn = turns == turn
+            keys, which = np.unique(keyed[numbers[of_turn], -1], return_inverse=True)
+            owners.add(row_of[of_turn], [frozenset({key}) for key in keys.tolist()], which.astype(np.uint32))
+    return rows, owners

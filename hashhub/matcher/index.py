@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from hashhub.hashes import SEARCHED, Algorithm, Metric
 from hashhub.kernel_cache import compiled_for
 from hashhub.matcher import kernels
+from hashhub.matcher.owners import Owners
 from hashhub.matcher.plan import SCAN_BELOW, Engine, Layout, Part, choose, layout_for
 
 _BIG: Final = np.dtype(">u8")
@@ -207,9 +208,16 @@ class Segment:
     Readers need no lock: one writer at a time flips bits, each in one byte, and a search sees the old or the new one.
     """
 
-    def __init__(self, of: Space, parts: Parts, dead: Bitmap | None = None, name: str | None = None) -> None:
+    def __init__(
+        self,
+        of: Space,
+        parts: Parts,
+        dead: Bitmap | None = None,
+        name: str | None = None,
+        owners: Owners | None = None,
+    ) -> None:
         """Wrap finished arrays. dead: uint8[ceil(n / 8)], bit k % 8 of byte k // 8 for row k. name: of its files, if it
-        has any.
+        has any. owners: None: nothing is said of them yet.
         """
         self.space = of
         self.parts = parts
@@ -217,6 +225,7 @@ class Segment:
         self.count: int = parts.rows.shape[0]
         # Zeroed by the kernel on first touch: until something is withdrawn this costs address space only.
         self.dead = np.zeros(-(-self.count // 8), np.uint8) if dead is None else dead
+        self.owners = owners or Owners(self.count)
         self.withdrawn = 0 if dead is None else int(np.bitwise_count(dead).sum())
         self._prefix_bits = (len(parts.directory) - 1).bit_length() - 1
         self._layout = has_tables(of, self.count)
@@ -230,7 +239,7 @@ class Segment:
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays, mapped or not."""
-        return sum(part.nbytes for part in self.parts) + self.dead.nbytes
+        return sum(part.nbytes for part in self.parts) + self.dead.nbytes + self.owners.numbers.nbytes
 
     def source(self, dead: Bitmap) -> Source:
         """Return the rows, but those whose bit in `dead` is set, to take into another segment."""
@@ -245,9 +254,7 @@ class Segment:
 
     def locate(self, rows: Rows) -> NDArray[np.int64]:
         """Return where each row is, withdrawn or not, or -1."""
-        out = np.empty(len(rows), np.int64)
-        kernels.locate(rows, self.parts.rows, self.parts.directory, self._prefix_bits, out)
-        return out
+        return _located(rows, self.parts.rows, self.parts.directory)
 
     def contains(self, rows: Rows) -> NDArray[np.bool_]:
         """Return whether each row is here and not withdrawn."""
@@ -262,6 +269,7 @@ class Segment:
         time.
         """
         changed = int(kernels.set_bits(self.dead, at, True))
+        self.owners.forget(at)
         self.withdrawn += changed
         return changed
 
@@ -391,6 +399,22 @@ class Segment:
         return Hits(numbers[living], rows[living], distances[living])
 
 
+def _located(rows: Rows, among: Rows, directory: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """Return where each row is among sorted ones, of which this is the directory, or -1."""
+    out = np.empty(len(rows), np.int64)
+    kernels.locate(rows, among, directory, (len(directory) - 1).bit_length() - 1, out)
+    return out
+
+
+def owners_from(segments: Iterable[Segment], rows: Rows) -> Owners:
+    """Return what segments know of the owners of sorted rows."""
+    owners, directory = Owners(len(rows)), directory_of(rows)
+    for segment in segments:
+        known = segment.owners
+        owners.add(_located(segment.parts.rows, rows, directory), known.sets, known.numbers)
+    return owners
+
+
 @dataclass(slots=True)
 class _Kernel:
     """A search by a kernel of ours, which is called with the queries, `arguments` and room for its hits."""
@@ -480,10 +504,18 @@ class Source:
     is_sorted: bool = False
 
 
-def build(of: Space, sources: Iterable[Source], threads: int = 1, progress: Progress | None = None) -> Segment:
-    """Return a segment in memory with the distinct rows of all sources."""
+def build(
+    of: Space,
+    sources: Iterable[Source],
+    threads: int = 1,
+    progress: Progress | None = None,
+    *,
+    known: Sequence[Segment] = (),
+) -> Segment:
+    """Return a segment in memory with the distinct rows of all sources. known: what they are out of, with owners."""
     rows = sorted_rows(sources, of.words, threads, progress)
-    return Segment(of, Parts(rows, directory_of(rows), *_tables_in_memory(of, rows, threads)))
+    parts = Parts(rows, directory_of(rows), *_tables_in_memory(of, rows, threads))
+    return Segment(of, parts, owners=owners_from(known, rows))
 
 
 def sorted_rows(sources: Iterable[Source], words: int, threads: int = 1, progress: Progress | None = None) -> Rows:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +31,12 @@ from hashhub.hashes import SEARCHED, Metric
 from hashhub.kernel_cache import use_cache
 from hashhub.matcher import search
 from hashhub.matcher.breaker import Breaker, CircuitBreaker, Tripped
-from hashhub.matcher.compaction import Compaction
+from hashhub.matcher.compaction import Chunk, Compaction
 from hashhub.matcher.digests import check_widths, checked_distance, known_algorithm, packed_rows
 from hashhub.matcher.index import Progress, Source, sorted_rows, space
+from hashhub.matcher.owners import ANY
 from hashhub.matcher.plan import SCAN_BELOW, Engine
-from hashhub.matcher.search import Matches, Plan
+from hashhub.matcher.search import HashSets, Matches, Plan
 from hashhub.matcher.snapshot import Directory
 from hashhub.matcher.state import LiveState
 
@@ -180,8 +181,10 @@ class Matcher:
         *,
         add: Mapping[str, NDArray[np.uint8]] = _NOTHING,
         withdraw: Mapping[str, NDArray[np.uint8]] = _NOTHING,
+        hash_set: int = ANY,
     ) -> None:
-        """Bring the matcher to `revision`. add, withdraw: by algorithm name, uint8[n, digest_bytes].
+        """Bring the matcher to `revision`. add, withdraw: by algorithm name, uint8[n, digest_bytes]. `hash_set`: the
+        key of the one that has what is added; ANY: it is not known which.
 
         Sets: adding what is present and withdrawing what is absent do nothing; adding what was withdrawn adds it again.
         A digest in both is added. A surplus digest costs one look-up in the store; a missing one would be a missed
@@ -199,19 +202,19 @@ class Matcher:
             for name, digests in add.items()
             if len(digests)
         }
-        self._live.apply(revision, added, withdrawn)
+        self._live.apply(revision, added, withdrawn, hash_set)
         self._compaction.wake()
 
     def rebuild(
         self,
         revision: int,
-        digests: Iterable[tuple[str, NDArray[np.uint8]]],
+        digests: Iterable[Chunk],
         progress: Progress | None = None,
         *,
         or_in_memory: bool = False,
     ) -> None:
         """Replace everything by these digests: the store at `revision`, in chunks (algorithm name, uint8[n,
-        digest_bytes]) of any order.
+        digest_bytes], and beside each digest the key of a hash set that has it, int64[n]) of any order.
 
         Chunks may repeat digests. What is applied meanwhile at `revision` or later is kept. Searches see the old state
         until the new one is complete. Needs memory for the rows of the largest algorithm twice; tables are written one
@@ -255,6 +258,7 @@ class Matcher:
         limit: int | None = None,
         caller: str | None = "",
         stands_for: Sequence[bytes] | None = None,
+        among: Callable[[], HashSets] | None = None,
     ) -> Matches:
         """Return every digest within `max_distance` of each query.
 
@@ -264,10 +268,12 @@ class Matcher:
             max_distance: Inclusive; bits for Hamming metrics, the squared Euclidean distance for PHOTODNA, 0 for exact
                 algorithms. None takes the algorithm's default; PHOTODNA has none.
             limit: At most this many matches for each query, the nearest; `truncated` says where more were cut off. None
-                returns all.
+                returns all. With `among` each contributor has so many for itself.
             caller: Who asks: the circuit breaker counts, and marks, for each caller by itself. None: it does neither.
             stands_for: Beside each query the digest that the circuit breaker counts in its place: of a variant that of
                 the upload, so that an upload counts once, however many variants of it are asked about. None: its own.
+            among: Returns the keys of hash sets, by contributor: what others have does not count and is left out. Asked
+                for when something is hit. None: whoever has it.
 
         Raises:
             InvalidArgument: unknown algorithm, wrong shape, a distance out of range, a limit below 1, or
@@ -281,7 +287,7 @@ class Matcher:
         segments = self._live.now.segments.get(algorithm, ())
         hits = [(segment, search.search_segment(segment, rows, distance, self._pool)) for segment in segments]
         return search.assembled(
-            of, queries, hits, limit=limit, breaker=self._breaker, caller=caller, stands_for=stands_for
+            of, queries, hits, limit=limit, breaker=self._breaker, caller=caller, stands_for=stands_for, among=among
         )
 
     def hits_nothing(

@@ -108,9 +108,10 @@ class Recheck:
 
 def files_of(snapshot: Snapshot) -> Iterator[File]:
     """Yield the mapped files of a snapshot."""
-    parts = {segment.name: segment.parts for segments in snapshot.segments.values() for segment in segments}
+    by_name = {segment.name: segment for segments in snapshot.segments.values() for segment in segments}
     for entry in snapshot.manifest["segments"]:
         for part, described in entry["files"].items():
-            if part in Parts._fields:  # bits of withdrawn rows are in memory, and change
-                mapped = getattr(parts[entry["name"]], part)
+            segment = by_name[entry["name"]]
+            if part == "owners" or part in Parts._fields:  # bits of withdrawn rows are in memory, and change
+                mapped = segment.owners.as_written if part == "owners" else getattr(segment.parts, part)
                 yield File(entry["name"], part, entry["algorithm"], mapped, described["sha256"])

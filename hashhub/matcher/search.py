@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from itertools import chain
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,15 @@ from numpy.typing import NDArray
 from hashhub.hashes import Algorithm, Metric
 from hashhub.matcher.breaker import Breaker, counted
 from hashhub.matcher.index import Hits, Rows, Segment, space
+from hashhub.matcher.owners import ANY
 from hashhub.matcher.plan import Engine, Part, Thresholds
 
 _BLOCK: Final = 128
 """Queries handed to a thread at once."""
+
+HashSets: TypeAlias = Sequence[Collection[int]]
+"""Keys of hash sets, by contributor."""
+_Hit: TypeAlias = tuple[Segment, int, Hits]  # with the number of the segment's first row
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,8 @@ class Matches:
     lims: int64[q + 1]. distances: uint16[k], for PHOTODNA int32[k]. digests: uint8[k, digest_bytes]. truncated:
     bool[q], whether a limit cut off more distant matches. tripped: bool[k], whether the circuit breaker has tripped for
     this digest and caller; never at distance 0. ids: int64[k]: equal ids within one answer are equal digests; they mean
-    nothing beyond it. Within a query: ascending distance, then ascending digest, whatever the order and the chunking of
+    nothing beyond it. owners: beside each digest which hash sets may have it, of those that were asked for; None where
+    it is not known. Within a query: ascending distance, then ascending digest, whatever the order and the chunking of
     changes.
     """
 
@@ -37,6 +44,7 @@ class Matches:
     digests: NDArray[np.uint8]
     truncated: NDArray[np.bool_]
     tripped: NDArray[np.bool_]
+    owners: Sequence[frozenset[int] | None] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -94,16 +102,21 @@ def assembled(
     breaker: Breaker,
     caller: str | None,
     stands_for: Sequence[bytes] | None = None,
+    among: Callable[[], HashSets] | None = None,
 ) -> Matches:
     """Order the hits of all segments, cut them off at the limit and put them into CSR shape."""
     kind: type[np.uint16 | np.int32] = np.int32 if of.metric is Metric.SQUARED_EUCLIDEAN else np.uint16
     truncated = np.zeros(len(queries), np.bool_)
-    segments_hit: list[tuple[Segment, int, Hits]] = []
+    segments_hit: list[_Hit] = []
     first_id = 0
     for segment, hits in hits_by_segment:
         if len(hits.rows):
             segments_hit.append((segment, first_id, hits))
         first_id += segment.count
+    shares, owner = _Shares(), np.empty(0, np.int64)
+    if among is not None and segments_hit:
+        shares = _Shares(among())
+        segments_hit, owner = shares.seen(segments_hit)
     if not segments_hit:
         breaker.missed(of.name, counted(queries, stands_for), caller=caller)
         return Matches(
@@ -112,31 +125,86 @@ def assembled(
         )  # fmt: skip
     number = _joined([hits.queries for _, _, hits in segments_hit])
     distances = _joined([hits.distances for _, _, hits in segments_hit])
-    counts = np.bincount(number, minlength=len(queries))
-    if limit is not None and (truncated := counts > limit).any():
+    owner = owner if among is not None else np.zeros(len(number), np.int64)
+    if limit is not None and (np.bincount(number, minlength=len(queries)) > limit).any():
         # Drop what is certainly too far before anything costly is done: of a large cluster little is left.
-        near = _within_limit(number, distances, counts, limit)
+        near, truncated = shares.within(owner, number, distances, len(queries), limit, in_order=False)
         ends = np.cumsum([len(hits.rows) for _, _, hits in segments_hit])[:-1]
         segments_hit = [
             (segment, first, Hits(hits.queries[is_near], hits.rows[is_near], hits.distances[is_near]))
             for (segment, first, hits), is_near in zip(segments_hit, np.split(near, ends), strict=True)
         ]
-        number, distances = number[near], distances[near]
+        number, distances, owner = number[near], distances[near], owner[near]
     ids = _joined([hits.rows + first for _, first, hits in segments_hit])
     digests = _joined([segment.space.unpack(segment.parts.rows, hits.rows) for segment, _, hits in segments_hit])
     if len(ids) > 1:
         words = space(of.name).plain(digests)
         order = np.lexsort((*words.T[::-1], distances, number))
-        number, distances, ids, digests = number[order], distances[order], ids[order], digests[order]
+        number, distances, owner = number[order], distances[order], owner[order]
+        ids, digests = ids[order], digests[order]
     if limit is not None and truncated.any():
-        counts = np.bincount(number, minlength=len(queries))
-        within = np.arange(len(number)) - np.repeat(np.cumsum(counts) - counts, counts) < limit
-        distances, ids, digests = distances[within], ids[within], digests[within]
-        counts = np.minimum(counts, limit)
+        within, _ = shares.within(owner, number, distances, len(queries), limit, in_order=True)
+        number, distances, owner = number[within], distances[within], owner[within]
+        ids, digests = ids[within], digests[within]
+    counts = np.bincount(number, minlength=len(queries))
     lims = np.zeros(len(queries) + 1, np.int64)
     counts.cumsum(out=lims[1:])
     tripped = breaker.record(of.name, queries, lims, distances, digests, caller=caller, stands_for=stands_for)
-    return Matches(lims, distances.astype(kind), ids, digests, truncated, tripped)
+    owners = [shares.told[number] for number in owner.tolist()]
+    return Matches(lims, distances.astype(kind), ids, digests, truncated, tripped, owners)
+
+
+class _Shares:
+    """Who has what was hit, and each contributor's share of it. Without hash sets that are asked for all is one share.
+
+    told: by its number, which of these hash sets an owner is; None: that is not known.
+    """
+
+    def __init__(self, among: HashSets | None = None) -> None:
+        self._among = among
+        self.told: list[frozenset[int] | None] = [None] if among is None else []
+
+    def seen(self, segments_hit: Sequence[_Hit]) -> tuple[list[_Hit], NDArray[np.int64]]:
+        """Return the hits without those that only other hash sets have, and the number of each one's owner."""
+        wanted = frozenset(chain.from_iterable(self._among or ()))
+        left: list[_Hit] = []
+        parts: list[NDArray[np.int64]] = []
+        for segment, first, hits in segments_hit:
+            known, of = np.unique(segment.owners.numbers[hits.rows], return_inverse=True)
+            sets = [segment.owners.sets[number] for number in known.tolist()]
+            told = [None if not keys or ANY in keys else keys & wanted for keys in sets]
+            is_seen = np.array([keys is None or bool(keys) for keys in told], np.bool_)[of]
+            if is_seen.any():
+                hits = Hits(hits.queries[is_seen], hits.rows[is_seen], hits.distances[is_seen])  # noqa: PLW2901
+                left.append((segment, first, hits))
+                parts.append(of[is_seen] + len(self.told))
+                self.told += told
+        return left, _joined(parts) if parts else np.empty(0, np.int64)
+
+    def within(
+        self,
+        owner: NDArray[np.int64],
+        number: NDArray[np.int64],
+        distances: NDArray[np.int32],
+        queries: int,
+        limit: int,
+        *,
+        in_order: bool,
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return which hits are among the `limit` nearest of their query that one contributor has, and of which queries
+        there are more. Unless they come `in_order` all of the furthest distance are. What may be anybody's always is.
+        """
+        is_within = np.array([keys is None for keys in self.told], np.bool_)[owner]
+        is_cut = np.zeros(queries, np.bool_)
+        for share in self._among or ():
+            of_share = np.array([keys is not None and not keys.isdisjoint(share) for keys in self.told], np.bool_)
+            own = np.flatnonzero(of_share[owner])
+            near, is_cut_here = _nearest(number[own], distances[own], queries, limit, in_order=in_order)
+            is_within[own[near]] = True
+            is_cut |= is_cut_here
+        if self._among is None:
+            return _nearest(number, distances, queries, limit, in_order=in_order)
+        return is_within, is_cut
 
 
 def explain(of: Algorithm, segments: Sequence[Segment], max_distance: int) -> Plan:
@@ -152,14 +220,17 @@ def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _within_limit(
-    number: NDArray[np.int64], distances: NDArray[np.int32], counts: NDArray[np.int64], limit: int
-) -> NDArray[np.bool_]:
-    """Return which hits are no further than the `limit`-th nearest of their query; more than `limit` where distances
-    are equal.
+def _nearest(
+    number: NDArray[np.int64], distances: NDArray[np.int32], queries: int, limit: int, *, in_order: bool
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which hits are no further than the `limit`-th nearest of their query, and which queries have more; more
+    than `limit` where distances are equal, unless they come in order.
     """
+    counts = np.bincount(number, minlength=queries)
+    if in_order:
+        return np.arange(len(number)) - np.repeat(np.cumsum(counts) - counts, counts) < limit, counts > limit
     ordered = np.sort((number << 32) | distances)
     last = np.cumsum(counts) - counts + np.minimum(limit, counts) - 1
-    furthest = np.where(counts > 0, ordered[np.maximum(last, 0)] & 0xFFFFFFFF, 0)
+    furthest = np.where(counts > 0, ordered[np.maximum(last, 0)] & 0xFFFFFFFF, 0) if len(ordered) else counts
     near: NDArray[np.bool_] = distances <= furthest[number]
-    return near
+    return near, counts > limit

@@ -8,6 +8,7 @@
         manifest.json                  everything about the files below, and its own digest
         <segment>.rows  .directory  .start  .fingerprints  .ids
         <segment>.withdrawn            bitmap of withdrawn rows; absent when there are none
+        <segment>.owners               numbers of sets of hash sets' keys, which stand in the manifest
 
 A snapshot is a list of segments, oldest first. Segments never change, so a new snapshot hard-links the files of those
 it keeps and writes only what is new: publishing costs what changed, not what exists. The file system counts the links;
@@ -51,9 +52,10 @@ from hashhub.matcher.index import (
     space,
     tables,
 )
+from hashhub.matcher.owners import Owners
 from hashhub.obstacles import is_in_the_way, obstacle, open_file, read_file
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Changes whenever an older program could misread the files."""
 KEPT: Final = 2
 """Snapshots on disk: the current one, and the one before for processes that are about to open it and as a spare."""
@@ -64,6 +66,7 @@ _DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "fingerprints": np.dtype("<u2"),
     "ids": np.dtype("<u4"),
     "withdrawn": np.dtype("u1"),
+    "owners": np.dtype("<u4"),
 }
 _WRITE_BYTES: Final = 1 << 24
 """Bytes handed to one write and one digest update: large enough to be cheap, small enough to stay warm between the
@@ -323,13 +326,16 @@ class Writer:
         with disk_errors("writing a snapshot"):
             self._path.mkdir()
 
-    def build(self, of: Space, rows: Rows, threads: int, progress: Progress | None = None) -> None:
-        """Add a segment with these sorted distinct rows; only `threads` of its tables are in memory at a time."""
+    def build(self, of: Space, rows: Rows, owners: Owners, threads: int, progress: Progress | None = None) -> None:
+        """Add a segment with these sorted distinct rows and their owners; only `threads` of its tables are in memory at
+        a time.
+        """
         layout = has_tables(of, len(rows))
         entry = _entry(of, secrets.token_hex(8), len(rows))
         with disk_errors("writing a snapshot"):
             self._write(entry, "rows", rows)
             self._write(entry, "directory", directory_of(rows))
+            self._write_owners(entry, owners)
             if layout is not None:
                 names = ("start", "fingerprints", "ids")
                 files = [self._open(entry, part) for part in names]
@@ -345,17 +351,23 @@ class Writer:
         self._entries.append(entry)
 
     def keep(self, segment: Segment, older: Snapshot, dead: NDArray[np.uint8]) -> None:
-        """Add a segment of an older snapshot as it is, except for its withdrawn bits (uint8[ceil(n / 8)])."""
+        """Add a segment of an older snapshot as it is, except for its withdrawn bits (uint8[ceil(n / 8)]) and what
+        became known of its owners.
+        """
         before = next(e for e in older.manifest["segments"] if e["name"] == segment.name)
         entry = _entry(segment.space, str(before["name"]), segment.count)
         with disk_errors("writing a snapshot"):
             for part, described in before["files"].items():
-                if part != "withdrawn":
+                if part != "withdrawn" and not (part == "owners" and segment.owners.is_changed):
                     source = self._snapshots / older.name / f"{segment.name}.{part}"
                     _link(source, self._path / source.name)
                     entry["files"][part] = described
             if dead.any():
                 self._write(entry, "withdrawn", dead)
+            if segment.owners.is_changed:
+                self._write_owners(entry, segment.owners)
+            else:
+                entry["owners"] = before["owners"]
         self._entries.append(entry)
 
     def finish(self) -> str:
@@ -380,6 +392,10 @@ class Writer:
     def abandon(self) -> None:
         """Remove what was written; does nothing after `finish`."""
         shutil.rmtree(self._path, ignore_errors=True)
+
+    def _write_owners(self, entry: dict[str, Any], owners: Owners) -> None:
+        self._write(entry, "owners", owners.numbers.copy())  # before the sets, of which there may be more meanwhile
+        entry["owners"] = [sorted(keys) for keys in owners.sets]
 
     def _write(self, entry: dict[str, Any], part: str, values: NDArray[Any]) -> None:
         file = self._open(entry, part)
@@ -503,7 +519,10 @@ def _open_segment(path: Path, entry: dict[str, Any], of: Space, known: Parts | N
         mapped("fingerprints"),
         mapped("ids"),
     )
-    return Segment(of, parts, dead, name)
+    owners = Owners.stored(mapped("owners"), entry["owners"], mapped("owners"))
+    if len(owners.numbers) != count:
+        raise DataLoss("a snapshot's owners do not fit its rows; rebuild it from the store")
+    return Segment(of, parts, dead, name, owners)
 
 
 def _mapped(file: Path, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -96,14 +96,16 @@ class LiveState:
         self.now = State(snapshot.revision, snapshot.segments, snapshot)
         self.logged_from = snapshot.revision
 
-    def apply(self, revision: int, added: Mapping[str, Rows], withdrawn: Mapping[str, Rows]) -> None:
-        """Apply a change of the store, unless the state is beyond its revision. added: sorted and distinct."""
+    def apply(self, revision: int, added: Mapping[str, Rows], withdrawn: Mapping[str, Rows], hash_set: int) -> None:
+        """Apply a change of the store, unless the state is beyond its revision. added: sorted and distinct, of this
+        hash set.
+        """
         with self._changing:
             if revision < self.now.revision:
                 return
             self._log(Change(name, rows, revision, added=False) for name, rows in withdrawn.items())
             self._log(Change(name, rows, revision, added=True) for name, rows in added.items())
-            segments, changed = _applied(self.now.segments, added, withdrawn)
+            segments, changed = _applied(self.now.segments, added, withdrawn, hash_set)
             self.pending += changed
             if added or withdrawn:
                 self.changed_at = time.monotonic()
@@ -160,7 +162,8 @@ class LiveState:
                 return
             others = tuple(s for s in present if s not in run)
             with_merged = {**self.now.segments, name: (*others, merged) if merged.count else others}
-            caught_up = _caught_up(with_merged, [c for c in self._changes[since:] if c.algorithm == name])
+            later = [c for c in self._changes[since:] if c.algorithm == name]
+            caught_up = _caught_up(with_merged, later, self.now.segments)
             self.now = replace(self.now, segments=caught_up)
             if not self._keeps_log:
                 self._changes = []
@@ -175,16 +178,18 @@ class LiveState:
         with self._changing:
             later = self._changes[since:] if since is not None else [c.since(revision) for c in self._changes]
             later = [c for c in later if len(c.rows)]
-            segments = _caught_up(segments, later)
+            segments = _caught_up(segments, later, self.now.segments)
             self.now = State(max(self.now.revision, revision), segments, snapshot)
             self._changes = later if self._keeps_log else []
             self.logged_from = revision if self._keeps_log else self.now.revision
             self.pending = self.applied = sum(len(c.rows) for c in later)
 
 
-def _applied(segments: Segments, added: Mapping[str, Rows], withdrawn: Mapping[str, Rows]) -> tuple[Segments, int]:
-    """Return the segments after a change, and how many digests it touched. added: sorted and distinct. Withdrawing
-    comes first.
+def _applied(
+    segments: Segments, added: Mapping[str, Rows], withdrawn: Mapping[str, Rows], hash_set: int | None
+) -> tuple[Segments, int]:
+    """Return the segments after a change, and how many digests it touched. added: sorted and distinct, of this hash
+    set; None: nothing is said of their owners. Withdrawing comes first.
     """
     changed = 0
     for name, rows in withdrawn.items():
@@ -195,6 +200,8 @@ def _applied(segments: Segments, added: Mapping[str, Rows], withdrawn: Mapping[s
         present = result.get(name, ())
         for segment in present:
             at = segment.locate(rows)
+            if hash_set is not None:  # before they match
+                segment.owners.add_key(at, hash_set)
             changed += segment.restore(at)
             # Of rows of several words `compress` takes an eighth of what indexing does.
             rows = np.compress(at < 0, rows, axis=0)  # noqa: PLW2901 - what is left to add
@@ -204,7 +211,10 @@ def _applied(segments: Segments, added: Mapping[str, Rows], withdrawn: Mapping[s
             if len(rows) >= SCAN_BELOW:
                 small = []
             sources = [*(s.source(s.dead) for s in small), Source(rows, is_sorted=True)]
-            result[name] = (*(s for s in present if s not in small), build(space(name), sources))
+            built = build(space(name), sources, known=small)
+            if hash_set is not None:
+                built.owners.add_key(built.locate(rows), hash_set)
+            result[name] = (*(s for s in present if s not in small), built)
     return result, changed
 
 
@@ -235,11 +245,21 @@ def _gathered(changes: Sequence[Change]) -> list[Change]:
     return sorted(outcomes, key=lambda c: len(c.rows), reverse=True)
 
 
-def _caught_up(segments: Segments, changes: Sequence[Change]) -> Segments:
-    """Return the segments after the outcome of logged changes, so that nothing shows what was undone."""
+def _caught_up(segments: Segments, changes: Sequence[Change], known: Segments) -> Segments:
+    """Return the segments after the outcome of logged changes, so that nothing shows what was undone. known: those that
+    these changes were applied to, with the owners of what was added.
+    """
     added, withdrawn = {}, {}
     for name, of_one in _by_algorithm(changes).items():
         outcome = _outcome(of_one)
         is_added = np.broadcast_to(outcome.added, len(outcome.rows))
         added[name], withdrawn[name] = outcome.rows[is_added], outcome.rows[~is_added]
-    return _applied(segments, added, withdrawn)[0]
+    result = _applied(segments, added, withdrawn, None)[0]
+    for name, rows in added.items():
+        for before in known.get(name, ()):
+            at = before.locate(rows)
+            part, numbers = np.compress(at >= 0, rows, axis=0), before.owners.numbers[at[at >= 0]]
+            for segment in result.get(name, ()):
+                if segment is not before:
+                    segment.owners.add(segment.locate(part), before.owners.sets, numbers)
+    return result

@@ -81,6 +81,7 @@ from hashhub.model.entries import (
     WithdrawalReason,
     id_in_set,
     number_of,
+    set_key_of,
 )
 from hashhub.model.hash_sets import (
     MAX_RETENTION_DAYS,
@@ -274,4 +275,5 @@ __all__ = [
     "id_in_set",
     "now",
     "number_of",
+    "set_key_of",
 ]

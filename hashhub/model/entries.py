@@ -38,6 +38,11 @@ def id_in_set(set_key: int, number: int) -> int:
     return set_key << 32 | number
 
 
+def set_key_of(id_: int) -> int:
+    """Return the key of the hash set of an entry or a review."""
+    return id_ >> 32
+
+
 def number_of(id_: int) -> int:
     """Return the number in its hash set of an entry or a review: all of its id that anybody is told, since numbers that
     all hash sets share would count what others contribute.

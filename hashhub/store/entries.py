@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from operator import itemgetter
@@ -26,6 +25,7 @@ from hashhub.errors import LimitExceeded, Reason
 from hashhub.hashes import FRAMES, VPDQ
 from hashhub.hygiene import Code
 from hashhub.model import (
+    MAX_NUMBER,
     SYSTEM,
     Actor,
     Classification,
@@ -40,10 +40,11 @@ from hashhub.model import (
     id_in_set,
     now,
     number_of,
+    set_key_of,
 )
 from hashhub.store import schema as s
 from hashhub.store import videos
-from hashhub.store.database import Database, Row
+from hashhub.store.database import Database, Row, array_of
 from hashhub.store.events import MAX_REVISION, append_event
 from hashhub.store.idset import IdSet, ascending
 from hashhub.store.outstanding import Outstanding, Part
@@ -63,8 +64,10 @@ from hashhub.store.writing import PENDING, Writing, no_entry, take_ids
 _KEPT: Final = 10_000  # imports, and classifications, that are at hand: some megabytes
 _ID_PAGE: Final = 200_000  # ids read at a time
 _DENSE: Final = 4  # read a whole range and drop what is not asked for, up to so many times as much
+_DEEP: Final = 1_000  # entries at each end of a digest's that are looked at where some of the first ones were withdrawn
+_DEEP_LOOKS: Final = 4  # for one question: some 10 ms each
 _HIT_KEYS: Final = 512  # digests asked for in one statement
-_HIT_PAGE: Final = 10_000  # entries that have one of some digests read at a time
+_PAIR_SIZES: Final = (1, 8, 64, _HIT_KEYS)  # with their hash sets, of which SQLite gets few different statements
 
 _WITHDRAWAL_REASONS: Final = {code: reason for reason, code in s.WITHDRAWAL_REASONS.items()}
 _REVIEW_KINDS: Final = {code: k for k, code in s.REVIEW_KINDS.items()}
@@ -138,83 +141,89 @@ class Entries:
                 by_digest.setdefault(row[-1], []).append(entry)
         return by_digest
 
-    def hits_by_digests(self, algorithm: str, digests: Iterable[bytes]) -> Iterator[EntryHit]:
-        """Yield the visible ACTIVE entries that have one of the digests, unread (`read_entry`), by digest, then id.
-
-        A page at a time, so that it takes little memory however many there are: whoever wants few of them drops the
-        rest at once.
+    def hits_by_digests(self, algorithm: str, wanted: Collection[tuple[bytes, int, int]]) -> Iterator[EntryHit]:
+        """Yield visible ACTIVE entries that have a digest, unread (`read_entry`), for each (digest, key of a hash set,
+        most): of those that have it there the first `most` and the last, by id. Where there may be more between them,
+        an EntryHit without an id (0) follows.
         """
-        sql = (
-            f"{ENTRY_SQL}, h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.entry > ? "
-            f"AND h.digest {{keys}} AND e.state = {ACTIVE} ORDER BY h.digest, h.entry LIMIT {_HIT_PAGE}"
-        )
-        code = s.ALGORITHM_CODES[algorithm]
-        staged: set[int] = set()
+        code, looks = s.ALGORITHM_CODES[algorithm], _DEEP_LOOKS
+        by_most = itertools.groupby(sorted(wanted, key=lambda w: (w[2], *w[:2])), key=itemgetter(2))
+        for most, of_most in by_most:
+            pairs = [(digest, key) for digest, key, _ in of_most]
+            for start in range(0, len(pairs), _HIT_KEYS):
+                rows = self._ends(code, pairs[start : start + _HIT_KEYS], most)
+                for (digest, key), of_pair in itertools.groupby(rows, key=lambda row: (row[-1], set_key_of(row[0]))):
+                    own = list(of_pair)
+                    standing = list(filter(self._stands, own))
+                    is_cut = len(own) == 2 * most
+                    if is_cut and looks and len(standing) < len(own):
+                        looks -= 1  # withdrawn ones must not stand before those that stand
+                        own = self._ends(code, [(digest, key)], _DEEP)
+                        standing = list(filter(self._stands, own))
+                        is_cut = len(own) == 2 * _DEEP or len(standing) > 2 * most
+                    if len(standing) > 2 * most:
+                        standing = standing[:most] + standing[-most:]
+                    name = "/".join(self._set_name(key))
+                    yield from (EntryHit(digest, row[0], name, row) for row in standing)
+                    if is_cut:
+                        yield EntryHit(digest, 0, name, ())
 
-        def hits(rows: Sequence[Row]) -> Iterator[EntryHit]:
-            for row in rows:
-                if row[11] not in staged:
-                    if self.source(row[11]) is None:
-                        staged.add(row[11])
-                    elif self.withdrawn_by(row) is None:
-                        yield EntryHit(row[-1], row[0], "/".join(self._set_name(row[1])), row)
+    def _stands(self, row: Row) -> bool:
+        """Whether an entry is visible and ACTIVE."""
+        return row[2] == ACTIVE and self.source(row[11]) is not None and self.withdrawn_by(row) is None
 
-        keys = sorted(set(digests))
-        start = 0
-        while start < len(keys):
-            part = keys[start : start + _HIT_KEYS]
-            start += len(part)
-            rows = list(self._db.by_keys(sql, "bytea", (code, 0), part))
-            yield from hits(rows)
-            if len(rows) == _HIT_PAGE:
-                # First what is left of the digest at which the page ended, then the digests behind it.
-                last = rows[-1][-1]
-                start = bisect_right(keys, last)
-                while len(rows) == _HIT_PAGE:
-                    rows = list(self._db.by_keys(sql, "bytea", (code, rows[-1][0]), [last]))
-                    yield from hits(rows)
+    def entries_sharing_frames(self, pairs: Sequence[tuple[bytes, int]], most: int) -> Iterator[tuple[bytes, int, int]]:
+        """Yield (digest, entry id, how many distinct digests its frames have) of the entries whose rows are ACTIVE and
+        which have a frame with a digest in a hash set, for each (digest, key of the set), as `hits_by_digests` does;
+        where there may be more, a line with -1 in place of an id.
 
-    def entries_sharing_frames(
-        self, digests: Sequence[bytes], set_keys: Sequence[int], most: int
-    ) -> Iterator[tuple[bytes, int, int]]:
-        """Yield (digest, entry id, how many distinct digests its frames have) of the entries of these hash sets whose
-        rows are ACTIVE and which have a frame with one of the digests (ascending), by digest, then id.
-
-        At most `most` to a digest; where there are more, one line with -1 in place of an id follows. What is staged or
-        outstanding is among them: ask `hits_by_ids` which ones are visible.
+        What is staged or outstanding is among them: ask `hits_by_ids` which ones are visible.
         """
-        listed = code_list(set_keys)
-        sql = (
-            "SELECT h.digest, h.entry, f.digest_count FROM hash h JOIN entry e ON e.id = h.entry "  # noqa: S608 - ours
-            f"JOIN frames f ON f.entry = h.entry WHERE h.algorithm = {VPDQ.code} AND h.entry > ? AND h.digest {{keys}} "
-            f"AND e.state = {ACTIVE} AND e.hash_set IN ({listed}) ORDER BY h.digest, h.entry LIMIT {_HIT_PAGE}"
+        columns, frames_of = "SELECT e.id, e.state, f.digest_count", "JOIN frames f ON f.entry = e.id"
+        for start in range(0, len(pairs), _HIT_KEYS):
+            part = pairs[start : start + _HIT_KEYS]
+            rows = self._ends(VPDQ.code, part, most, columns, frames_of)
+            for (digest, _), of_pair in itertools.groupby(rows, key=lambda row: (row[-1], set_key_of(row[0]))):
+                own = list(of_pair)
+                yield from ((digest, row[0], row[2]) for row in own if row[1] == ACTIVE)
+                if len(own) == 2 * most:
+                    yield digest, -1, 0
+
+    def _ends(
+        self, code: int, pairs: Sequence[tuple[bytes, int]], most: int, columns: str = ENTRY_SQL, joined: str = ""
+    ) -> list[Row]:
+        """Return rows of a hash set's first and last `most` entries, in any state, that have a digest, for each
+        (digest, key of the set), with the digest behind the columns; by digest and id. Each end is found by the table's
+        order: nothing between them is read.
+        """
+        own = f"h.algorithm = {code} AND h.digest = w.digest AND h.entry BETWEEN w.low AND w.low + {MAX_NUMBER}"
+        ends = " UNION ".join(
+            "SELECT entry FROM (SELECT h.entry FROM hash h "  # noqa: S608 - our own numbers
+            f"WHERE {own} ORDER BY h.entry {order} LIMIT {most}) {order}_"
+            for order in ("ASC", "DESC")
         )
-        start = 0
-        while start < len(digests):
-            part = digests[start : start + _HIT_KEYS]
-            start += len(part)
-            rows = list(self._db.by_keys(sql, "bytea", (0,), part))
-            while rows:
-                is_full = len(rows) >= _HIT_PAGE
-                last = rows[-1][0]
-                for digest, of_digest in itertools.groupby(rows, key=itemgetter(0)):
-                    own = list(of_digest)
-                    while is_full and digest == last and len(own) <= most:
-                        more = list(self._db.by_keys(sql, "bytea", (own[-1][1],), [last]))
-                        own += more
-                        is_full = len(more) >= _HIT_PAGE
-                    yield from ((row[0], row[1], row[2]) for row in own[:most])
-                    if len(own) > most:
-                        yield digest, -1, 0
-                # What stands behind a page's last digest was not read.
-                part = part[bisect_right(part, last) :] if len(rows) >= _HIT_PAGE else ()
-                rows = list(self._db.by_keys(sql, "bytea", (0,), part)) if part else []
+        lows = [id_in_set(key, 0) for _, key in pairs]
+        if self._db.is_sqlite:
+            size = next(n for n in _PAIR_SIZES if n >= len(pairs))
+            flat = [x for pair in zip((digest for digest, _ in pairs), lows, strict=True) for x in pair]
+            sql = (
+                f"WITH w(digest, low) AS (VALUES {', '.join(['(?, ?)'] * size)}) {columns}, w.digest "
+                f"FROM w CROSS JOIN entry e {joined} WHERE e.id IN ({ends})"
+            )
+            rows = self._db.fetch(sql, (*flat, *[None] * (2 * (size - len(pairs)))))
+            return sorted(rows, key=lambda row: (row[-1], row[0]))
+        sql = (
+            f"{columns}, w.digest FROM unnest(%s::bytea[], %s::int8[]) w(digest, low) "
+            f"CROSS JOIN LATERAL ({ends}) h JOIN entry e ON e.id = h.entry {joined}"
+        )
+        rows = self._db.fetch(sql, (array_of("bytea", [d for d, _ in pairs]), array_of("int8", lows)))
+        return sorted(rows, key=lambda row: (row[-1], row[0]))
 
     def hits_by_ids(self, ids: Iterable[int]) -> Iterator[EntryHit]:
         """Yield those of the entries that are visible and ACTIVE, unread (`read_entry`), by id."""
         sql = f"{ENTRY_SQL} FROM entry e WHERE e.id {{keys}} AND e.state = {ACTIVE} ORDER BY e.id"
         for row in self._db.by_keys(sql, "int8", (), sorted(set(ids))):
-            if self.source(row[11]) is not None and self.withdrawn_by(row) is None:
+            if self._stands(row):
                 yield EntryHit(b"", row[0], "/".join(self._set_name(row[1])), row)
 
     def read_entry(self, hit: EntryHit) -> Entry:

@@ -6,7 +6,7 @@ Matchers hold digests and ask the store about every hit, so they may be given mo
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hashhub.frames import matching_digests
 from hashhub.hashes import SEARCHED, VPDQ
-from hashhub.model import ChangeKind, EntryState, id_in_set
+from hashhub.model import MAX_NUMBER, ChangeKind, EntryState, id_in_set, set_key_of
 from hashhub.store import schema as s
 from hashhub.store import videos
 from hashhub.store.database import Database, Row
@@ -26,6 +26,7 @@ from hashhub.store.schema import ACTIVE, STAGED, STATE_OF_CODE, WITHDRAW
 from hashhub.store.writing import PAGE
 
 LAST_REVISION: Final = 2**63 - 1
+_KEY_BYTES: Final = 8  # of a hash set's key behind a digest
 _CHANGE_PAGE: Final = 500  # rows of the feed, with their sets of ids, read at a time
 
 _CHANGE_KINDS: Final = {code: k for k, code in s.CHANGE_KINDS.items()}
@@ -75,6 +76,7 @@ class Feeds:
         self._db = database
         self._entries = entries
         self._set_keys: dict[int, str] = {}
+        self._set_names: frozenset[str] = frozenset()
         self._authors: dict[int, set[str]] = {}
         self._last_review: Row = (0, 0)
         self._authors_lock = threading.Lock()
@@ -99,14 +101,19 @@ class Feeds:
         sql = self._db.sql("SELECT ids FROM change WHERE revision = ? AND ordinal = ?")
         return IdSet(change.first, change.last, self._db.fetch(sql, (change.revision, change.ordinal))[0][0])
 
-    def hash_set_keys(self) -> dict[int, str]:
-        """Return the names (CONTRIBUTOR/SET) of all hash sets by key. Both are for ever: only new ones are read."""
+    def hash_set_keys(self, names: Collection[str] = ()) -> dict[int, str]:
+        """Return the names (CONTRIBUTOR/SET) of all hash sets by key. Both are for ever: only new ones are read.
+        `names`: where these are known nothing is read.
+        """
+        if names and self._set_names.issuperset(names):
+            return self._set_keys
         sql = self._db.sql("SELECT key, contributor, id FROM hash_set WHERE key > ? ORDER BY key")
-        names = self._set_keys
-        rows = self._db.fetch(sql, (max(names, default=0),))
+        keys = self._set_keys
+        rows = self._db.fetch(sql, (max(keys, default=0),))
         if rows:
-            names = self._set_keys = {**names, **{key: f"{contributor}/{set_id}" for key, contributor, set_id in rows}}
-        return names
+            self._set_keys = {**keys, **{key: f"{contributor}/{set_id}" for key, contributor, set_id in rows}}
+            self._set_names = frozenset(self._set_keys.values())
+        return self._set_keys
 
     def review_authors(self) -> dict[int, set[str]]:
         """Return by hash set's key the contributors that reviewed any of its entries.
@@ -290,9 +297,9 @@ class Feeds:
         active = {row[0] for row in self._db.by_keys(sql, "bytea", (code, ACTIVE), sorted(set(wanted)))}
         return np.fromiter((d in active for d in wanted), np.bool_, len(wanted))
 
-    def all_digests(self, chunk: int = 200_000) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        """Yield the distinct digests of all ACTIVE entries, visible or staged: (algorithm, uint8[n, digest_bytes]), n
-        <= chunk.
+    def all_digests(self, chunk: int = 200_000) -> Iterator[tuple[str, NDArray[np.uint8], NDArray[np.int64]]]:
+        """Yield the distinct digests of the ACTIVE entries of each hash set, visible or staged: (algorithm, uint8[n,
+        digest_bytes], the hash sets' keys int64[n]), n <= chunk.
 
         They come by algorithm, then in byte order, in bounded memory: a chunk, a byte for each entry ever stored, and
         the digests that are staged. It is not one snapshot: read `revision()` before, and follow `matcher_changes` from
@@ -309,8 +316,8 @@ class Feeds:
         for algorithm in SEARCHED:
             code = s.ALGORITHM_CODES[algorithm]
             width = WIDTHS[code]
-            waiting = staged.get(algorithm, np.empty((0, width), np.uint8))
-            order = waiting.view(f"S{width}").ravel()
+            waiting = staged.get(algorithm, np.empty((0, width + _KEY_BYTES), np.uint8))
+            order = waiting.view(f"S{width + _KEY_BYTES}").ravel()
             taken = 0
             after: tuple[bytes, int] = (b"", 0)
             emitted = b""
@@ -318,35 +325,39 @@ class Feeds:
                 rows = self._db.fetch(sql, (code, *after, chunk))
                 matrix = np.frombuffer(b"".join([row[0] for row in rows]), np.uint8).reshape(-1, width)
                 entries = np.fromiter((row[1] for row in rows), np.int64, len(rows))
+                matrix = _keyed(matrix, entries >> MAX_NUMBER.bit_length())
+                last = matrix[-1].tobytes() if len(rows) == chunk else b""
                 matrix = matrix[~is_dead(entries)]
-                upto = int(np.searchsorted(order, rows[-1][0], "right")) if len(rows) == chunk else len(order)
+                upto = int(np.searchsorted(order, last, "right")) if last else len(order)
                 matrix = distinct(np.concatenate([matrix, waiting[taken:upto]]))
                 taken = upto
-                # A digest's entries may lie on both sides of a page's end.
+                # A hash set's entries with a digest may lie on both sides of a page's end.
                 matrix = matrix[int(len(matrix) > 0 and matrix[0].tobytes() == emitted) :]
                 for start in range(0, len(matrix), chunk):
-                    yield algorithm, matrix[start : start + chunk]
+                    part = matrix[start : start + chunk]
+                    yield algorithm, part[:, :width], part[:, width:].copy().view(">i8").ravel().astype(np.int64)
                 if len(rows) < chunk:
                     break
                 emitted = matrix[-1].tobytes() if len(matrix) else emitted
                 after = rows[-1][0], rows[-1][1]
 
-    def staged_digests(self) -> Iterator[dict[str, NDArray[np.uint8]]]:
+    def staged_digests(self) -> Iterator[tuple[int, dict[str, NDArray[np.uint8]]]]:
         """Yield the distinct digests of the entries of uncommitted imports, as `digests_of_range` does, a piece at a
-        time. What is staged meanwhile may be left out.
+        time, behind the key of their hash set. What is staged meanwhile may be left out.
         """
         active = (EntryState.ACTIVE,)
         for first, last in self._db.fetch("SELECT first_entry, last_entry FROM allocation"):
             for low in range(first, last + 1, PAGE):
-                yield self.digests_of_range(low, min(low + PAGE - 1, last), states=active)
-            yield from self._frame_digests(first, last, active)
+                yield set_key_of(first), self.digests_of_range(low, min(low + PAGE - 1, last), states=active)
+            for digests in self._frame_digests(first, last, active):
+                yield set_key_of(first), digests
 
     def _all_staged(self) -> dict[str, NDArray[np.uint8]]:
-        """Return the distinct digests of the entries of uncommitted imports."""
+        """Return the distinct digests of the entries of uncommitted imports, each with its hash set (`_keyed`)."""
         parts_by_algorithm: dict[str, list[NDArray[np.uint8]]] = {}
-        for digests in self.staged_digests():
+        for key, digests in self.staged_digests():
             for algorithm, rows in digests.items():
-                parts_by_algorithm.setdefault(algorithm, []).append(rows)
+                parts_by_algorithm.setdefault(algorithm, []).append(_keyed(rows, np.full(len(rows), key)))
         return {algorithm: distinct(np.concatenate(parts)) for algorithm, parts in parts_by_algorithm.items()}
 
     def _dead_entries(self) -> Callable[[NDArray[np.int64]], NDArray[np.bool_]]:
@@ -368,6 +379,11 @@ class Feeds:
                     dead[places(ids)] = True
         dead[-1] = False
         return lambda ids: dead[places(ids)] if len(ids) else np.zeros(0, np.bool_)
+
+
+def _keyed(digests: NDArray[np.uint8], keys: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return digests, each followed by the key of a hash set, so that their order is one of bytes."""
+    return np.column_stack([digests, keys.astype(">i8").view(np.uint8).reshape(-1, _KEY_BYTES)])
 
 
 def _marked(changes: Iterable[MatcherChange]) -> list[MatcherChange]:

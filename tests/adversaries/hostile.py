@@ -32,6 +32,7 @@ from hashhub.model import (
     Role,
     Verdict,
     WithdrawalReason,
+    number_of,
 )
 from tests.adversaries.scene import OPERATOR, Item, World, digest, near, record, writer
 from tests.adversaries.sequences import Broken
@@ -260,7 +261,7 @@ class Hostile:
     def _item_of(self, entry: str) -> int:
         contributor, hash_set, number = entry.split("/")
         for e in self.world.entries(f"{contributor}/{hash_set}"):
-            if e.id == int(number):
+            if number_of(e.id) == int(number):
                 return int(e.external_id)
         raise AssertionError(entry)
 

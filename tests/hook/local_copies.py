@@ -58,7 +58,7 @@ class Local:
 
             def count(look: Any) -> None:
                 nonlocal lacking
-                for name, digests in look.all_digests():
+                for name, digests, _ in look.all_digests():
                     lacking += int(np.count_nonzero(~opened.matcher.contains(name, digests)))
 
             opened.look(count)

@@ -63,7 +63,7 @@ def digests_of(directory: Path) -> dict[str, set[bytes]]:
     """Every digest of a copy, read from its tables."""
     digests: dict[str, set[bytes]] = {}
     with closing(Copy(directory)) as copy, copy.look() as look:
-        for name, rows in look.all_digests():
+        for name, rows, _ in look.all_digests():
             digests.setdefault(name, set()).update(row.tobytes() for row in rows)
     return digests
 
@@ -78,7 +78,7 @@ def lacks_nothing(directory: Path) -> bool:
 
             def count(look: Look) -> None:
                 nonlocal lacking
-                for name, rows in look.all_digests():
+                for name, rows, _ in look.all_digests():
                     lacking += int(np.count_nonzero(~index.matcher.contains(name, rows)))
 
             is_read = index.look(count)

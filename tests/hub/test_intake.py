@@ -40,6 +40,7 @@ from hashhub.model import (
     Verdict,
     VideoFrame,
     WithdrawalReason,
+    number_of,
 )
 from hashhub.schemes import load
 from hashhub_connectors.csv_mapping import MappedCSV
@@ -753,7 +754,7 @@ class TestQuarantineThatAListEnds:
         waiting = [e.id for e in desk.entries("alpha/list", EntryState.QUARANTINED)]
         lines = [f for f in desk.report(again) if f.disposition is Disposition.QUARANTINED]
         assert [(f.reason, f.entry_id) for f in lines] == [("CONFLICTING_CATEGORIES", i) for i in waiting]
-        assert f"alpha/list/{waiting[0]} has stated this before, and waits as before" in lines[0].detail
+        assert f"alpha/list/{number_of(waiting[0])} has stated this before, and waits as before" in lines[0].detail
         checked = desk.contribute("alpha/list", one, *others, replace=replace, validate_only=True)
         corrected = desk.contribute("alpha/list", one, *others, replace=replace)
         for done in (checked, corrected):

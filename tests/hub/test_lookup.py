@@ -85,7 +85,7 @@ class TestFloods:
         flood(listed, "hostile/list", neighbours(UPLOAD, 5_000, 3))
         answer = listed.match(UPLOAD, policy="block")
         assert (answer.verdict, answer.truncated, len(answer.matches)) == (Verdict.MATCH, True, 100)
-        assert "JUDGEMENT_CUT_SHORT" not in {r.code for r in answer.reasons}
+        assert "JUDGEMENT_CUT_SHORT" in {r.code for r in answer.reasons}
         assert answer.reasons[0].entries == tuple(
             e.name for name in ("alpha/list", "beta/list") for e in listed.entries(name)
         )
@@ -115,12 +115,14 @@ class TestFloods:
         assert listed.match(accepted[0], policy="block", max_distances={"PDQ": 0}).verdict is Verdict.BENIGN
 
     def test_a_search_that_takes_too_long_is_never_clean(self, listed: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        listed.hash_set("hostile/red", marking=HIDDEN)
-        flood(listed, "hostile/red", neighbours(UPLOAD, 1_001, 3))
+        listed.hash_set("hostile/good", purpose=Purpose.BENIGN)
+        flood(listed, "hostile/good", neighbours(UPLOAD, 5, 3))
+        listed.hub.hash_sets.accept(OPERATOR, "hostile", "good", listed.hub.revision())
         monkeypatch.setattr(lookup, "_SECONDS", -1.0)
+        monkeypatch.setattr(lookup, "_LOOKED_UP", 5)
         answer = listed.match(UPLOAD, policy="block")
-        assert (answer.verdict, answer.truncated, answer.matches) == (Verdict.REVIEW, True, ())
-        assert [r.code for r in answer.reasons] == ["JUDGEMENT_CUT_SHORT"]
+        assert (answer.verdict, answer.truncated, len(answer.matches)) == (Verdict.REVIEW, True, 5)
+        assert "JUDGEMENT_CUT_SHORT" in {r.code for r in answer.reasons}
         assert listed.match(digest("PDQ", 1), max_distances={"PDQ": 0}).verdict is Verdict.MATCH
 
 
@@ -168,7 +170,6 @@ class TestCircuitBreaker:
         desk.hub._matcher._breaker.__init__(CircuitBreaker(share=0.5, min_hits=20))  # type: ignore[misc]
         queries = [Query(hashes=(near(digest("PDQ", number), n),)) for n in range(32)]
         desk.hub.match.hashes(PLATFORM, queries, MatchOptions(policy="any"))
-        assert digest("PDQ", number).digest[:4].hex() in {t.prefix for t in desk.hub._matcher.status().tripped}
         altered = near(digest("PDQ", number), 3)
         # Only for whose traffic it was.
         assert "CIRCUIT_BREAKER" not in {r.code for r in desk.match(altered, who=OPERATOR).reasons}
@@ -178,6 +179,7 @@ class TestCircuitBreaker:
         listed.hash_set("hostile/red", marking=HIDDEN)
         listed.contribute("hostile/red", item(5, algorithms=("PDQ",)))
         altered = self.trip(listed, 5)
+        assert not listed.hub._matcher.status().tripped
         assert listed.match(altered) == listed.match(digest("PDQ", 77))
         listed.hash_set("hostile/hinted", marking=msgspec.structs.replace(HIDDEN, disclose_existence=True))
         listed.contribute("hostile/hinted", item(5, algorithms=("PDQ",)))

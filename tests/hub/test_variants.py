@@ -241,23 +241,26 @@ class TestFloods:
     def test_a_search_that_takes_too_long_gives_its_time_to_the_upload(
         self, listed: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Further rounds are for the upload's own digests first, whatever their algorithm, then for variants."""
-        monkeypatch.setattr(lookup, "_FIRST_DIGESTS", 1)
-        asked: list[tuple[str, bytes, int]] = []
-        search = listed.hub._matcher.search
+        """Who has the digests near the upload's own is looked up first, then who has those near its variants'."""
+        monkeypatch.setattr(lookup, "_LOOKED_UP", 1)
+        asked: list[bytes] = []
+        entries = listed.hub._store.entries
+        look = entries.hits_by_digests
 
-        def noted(algorithm: str, rows: Any, **options: Any) -> Any:
-            asked.extend((algorithm, row.tobytes(), options["limit"]) for row in rows)
-            return search(algorithm, rows, **options)
+        def noted(algorithm: str, wanted: Any) -> Any:
+            asked.extend(w[0] for w in wanted if algorithm == "PDQ")
+            return look(algorithm, wanted)
 
-        monkeypatch.setattr(listed.hub._matcher, "search", noted)
+        monkeypatch.setattr(entries, "hits_by_digests", noted)
         for n in (3, 4):
             listed.contribute("alpha/list", item(n, hashes=(near(digest("PDQ", 1), n), near(digest("PHASH", 1), n))))
             listed.contribute("beta/list", item(n, hashes=(near(digest("PDQ", 2), n), near(digest("PHASH", 1), n - 1))))
         ask(listed, digest("PDQ", 1), digest("PHASH", 1), crop=digest("PDQ", 2), as_stored=near(digest("PDQ", 1), 1))
-        rounds = [(algorithm, value) for algorithm, value, limit in asked if limit > 1]
-        own = [("PDQ", digest("PDQ", 1).digest), ("PDQ", near(digest("PDQ", 1), 1).digest)]
-        assert rounds == [*own, ("PHASH", digest("PHASH", 1).digest), ("PDQ", digest("PDQ", 2).digest)]
+        own = [digest("PDQ", 1).digest, *(near(digest("PDQ", 1), n).digest for n in (3, 4))]
+        crops = [near(digest("PDQ", 2), n).digest for n in (3, 4)]
+        in_order = list(dict.fromkeys(asked))
+        assert in_order[0] == own[0]
+        assert (set(in_order[:3]), set(in_order[3:])) == (set(own), set(crops))
 
 
 class TestCircuitBreaker:

@@ -42,26 +42,30 @@ def test_a_digest_is_found_in_the_asked_states_only(filled: Store, fill: Any) ->
     assert filled.entries.entries_by_digests("PDQ", [fill.digest(1)], states=[]) == {}
 
 
-@pytest.mark.parametrize("page", [1, 3, 7, 10_000])
-def test_hits_are_read_page_by_page_and_are_of_visible_active_entries(
-    filled: Store, fill: Any, page: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("keys", [1, 3, 512])
+def test_hits_are_visible_active_entries_of_the_hash_sets_asked_for(
+    filled: Store, fill: Any, keys: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entries_module, "_HIT_PAGE", page)
+    monkeypatch.setattr(entries_module, "_HIT_KEYS", keys)
     fill.register(filled, "beta")
     numbers = [0, 1, 1, 1, 1, 1, 1, 1, 2, 5, 5, 5, 7]
     ids = fill.contribute(filled, numbers)
     theirs = fill.contribute(filled, [1, 5], "beta")
     filled.standing.withdraw_entries([ids[2]], "X")
     fill.stage(filled, fill.begin(filled), [1, 5])
+    own, other = (key for key, _ in sorted(filled.feeds.hash_set_keys().items(), key=lambda item: item[1]))
     expected = sorted(
         [(fill.digest(n), i, "alpha/list") for n, i in zip(numbers, ids, strict=True) if n != 7 and i != ids[2]]
         + [(fill.digest(n), i, "beta/list") for n, i in zip([1, 5], theirs, strict=True)]
     )
-    hits = list(filled.entries.hits_by_digests("PDQ", [fill.digest(n) for n in range(7)]))
-    assert [(h.digest, h.entry_id, h.hash_set) for h in hits] == expected
+    wanted = [(fill.digest(n), key, 9) for n in range(7) for key in (own, other)]
+    hits = list(filled.entries.hits_by_digests("PDQ", wanted))
+    assert sorted((h.digest, h.entry_id, h.hash_set) for h in hits) == expected
     assert [filled.entries.read_entry(h) for h in hits] == [
         filled.entries.get_entries([h.entry_id])[h.entry_id] for h in hits
     ]
+    few = list(filled.entries.hits_by_digests("PDQ", [(fill.digest(1), own, 2), (fill.digest(2), other, 2)]))
+    assert [h.entry_id for h in few] == [ids[1], ids[3], ids[6], ids[7], 0], "of the first two one is withdrawn"
     assert list(filled.entries.hits_by_digests("PDQ", [])) == []
 
 
@@ -221,7 +225,7 @@ def test_all_digests_are_those_of_active_entries_once_each(filled: Store, fill: 
     import_id = fill.begin(filled)
     fill.stage(filled, import_id, [9, 8, 9, 1])  # announced, and their hashes not written
     seen: dict[str, list[list[int]]] = {}
-    for algorithm, part in filled.feeds.all_digests(chunk):
+    for algorithm, part, _ in filled.feeds.all_digests(chunk):
         assert 0 < len(part) <= chunk
         seen.setdefault(algorithm, []).extend(part.tolist())
     assert seen["PDQ"] == rows(*(fill.digest(n) for n in (1, 2, 5, 6, 7, 8, 9)))

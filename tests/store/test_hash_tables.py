@@ -76,7 +76,7 @@ def test_only_a_large_import_gets_tables_and_they_answer_as_rows_do(tabled: Stor
     assert fill.found(tabled, 1) == small[:1]
     assert fill.found(tabled, 2) == [small[1], large[0]]
     assert fill.found(tabled, 7) == [large[-1]]
-    streamed = [digest.tobytes() for name, part in tabled.feeds.all_digests(2) for digest in part if name == "PDQ"]
+    streamed = [digest.tobytes() for name, part, _ in tabled.feeds.all_digests(2) for digest in part if name == "PDQ"]
     assert streamed == sorted(fill.digest(number) for number in range(1, 8))
 
 

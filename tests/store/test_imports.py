@@ -287,7 +287,7 @@ def test_a_commit_that_is_taken_over_starts_from_nothing(
     assert kept not in lost
     assert one.entries.get_entries([*lost, kept]).keys() == {kept}
     assert one.imports.findings(import_id, 10) == []
-    assert {name: len(rows) for name, rows in one.feeds.all_digests()} == {"MD5": 1, "PDQ": 1}
+    assert {name: len(rows) for name, rows, _ in one.feeds.all_digests()} == {"MD5": 1, "PDQ": 1}
     assert {c.kind for c in one.feeds.matcher_changes(0) if c.ids.first in lost} == set()
     one.close()
     other.close()

@@ -274,7 +274,7 @@ class Machine(RuleBasedStateMachine):
         self.store.standing._outstanding.settle()
         mine = {self.digest(n) for n in range(7)}
         rebuilt = {
-            row.tobytes() for name, part in self.store.feeds.all_digests(5) if name == "PDQ" for row in part
+            row.tobytes() for name, part, _ in self.store.feeds.all_digests(5) if name == "PDQ" for row in part
         } & mine
         active = {self.digest(e.number) for e in self.entries.values() if e.state is EntryState.ACTIVE}
         staged = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from hashhub.errors import DataLoss, NotFound, Unavailable
+from hashhub.errors import DataLoss, NotFound, Reason, Unavailable
 from hashhub.hook.clock import AHEAD
 from hashhub.hook.queue.recorded import asked_again, hits_of, recorded
 from hashhub.hook.records import HOOK, UploadState
@@ -74,7 +74,12 @@ class LaterAnswers:
             query = asked_again(checked)
             if query is None:
                 continue
-            judged = judge.judge(query)
+            try:
+                judged = judge.judge(query)
+            except Unavailable as e:
+                if e.reason is not Reason.HUB_SLOW:
+                    raise
+                continue  # others are answered
             if judged.result.verdict is Verdict.UNAVAILABLE or judged.stale_since is not None or judged.without_lists:
                 raise Unavailable("the answer is no current one; ask again when the hub, or its copy, is up to date")
             asked += 1

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
+from hashhub.answering.lookup import ENDS
 from hashhub.hashes import FRAMES, Hash
 from hashhub.hub.intake.batch import Batch, Kind, Remarks
 from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, UNCHANGED, WITHDRAWN, Decisions, Merged, listed
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from hashhub.hub.holds import HeldItems
     from hashhub.store.comparison import Keys
 
+MOST_OF_DIGEST: Final = 2 * ENDS  # items of one source with one digest, of which no more than that is said
 _LOOKUP: Final = 2_000  # keys asked of the store at a time
 # A source with a key for every so many entries of the hash set: reading all of them costs less than looking for each
 # key.
@@ -290,11 +292,13 @@ class Source:
         same_file = Groups()  # these, and items of one member about one file, which must not contradict each other
         member_of = d.values.codes(lambda kind, _: kind.member)
         bound_otherwise: set[int] = set()
+        repeated: list[Links] = []
         for column in self.digests.values():
             sharing = column.shared()
             if not len(sharing.rows):
                 continue
             self.is_shared[sharing.rows] = True
+            repeated.append(sharing)
             bound_otherwise |= self._check_bindings(sharing)
             # An external id is the identity; two members of a source may well state the same picture.
             unnamed = sharing.where(~self.is_named[sharing.rows])
@@ -305,6 +309,7 @@ class Source:
             sharing = column.shared()
             self.is_shared[sharing.rows] = True
             if column is self.hash_sets:
+                repeated.append(sharing)
                 sharing = sharing.where(~self.is_named[sharing.rows])
             same_item.join([sharing.keys], sharing.rows)
             same_file.join([sharing.keys], sharing.rows)
@@ -314,6 +319,25 @@ class Source:
         groups = lists_of(links.where(d.become_entries[links.rows]))
         if conflicts or groups:
             self._settle(groups, conflicts, bound_otherwise, batches)
+        for sharing in repeated:
+            self._note_repeated(sharing)
+
+    def _note_repeated(self, sharing: Links) -> None:
+        """Remark about what the source states more often than all of it can be judged."""
+        d = self.decisions
+        entries = sharing.where(d.become_entries[sharing.rows])
+        counts = np.bincount(entries.keys)
+        firsts = np.cumsum(counts) - counts
+        for key in np.flatnonzero(counts > MOST_OF_DIGEST).tolist():
+            item = int(entries.rows[firsts[key] + MOST_OF_DIGEST])
+            if item not in d.asides:
+                text = (
+                    f"{MOST_OF_DIGEST} items before it and {counts[key] - MOST_OF_DIGEST - 1} behind it have a digest "
+                    "in common with it; each is an entry, and when somebody asks about that digest, the hash set's "
+                    f"first {ENDS} entries and its last {ENDS} with it are judged"
+                )
+                d.asides[item] = Code.REPEATED_DIGEST, text
+                self.noted += 1
 
     def _check_bindings(self, sharing: Links) -> set[int]:
         """Quarantine the items of each key that come with two digests of one other exact algorithm; return them."""
