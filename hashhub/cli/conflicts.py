@@ -195,6 +195,19 @@ def resolve_conflict(
         _do_each(session, names, resolve)
 
 
+@command(conflicts, "reopen")
+@_NAMES
+@click.option("--comment", required=True, metavar="TEXT", help="Why, in your words. No case data.")
+@dry_run()
+def reopen_conflict(session: Session, *, names: tuple[str, ...], comment: str, validate_only: bool) -> None:
+    """Take back what closed conflicts, each on its own record: they wait for somebody again.
+
+    Needs an operator's token. What was said stays in the history.
+    """
+    with session.connect() as hub:
+        _do_each(session, names, lambda name: hub.reopen_conflict(name, comment, validate_only=validate_only))
+
+
 def _do_each(session: Session, names: tuple[str, ...], do: Callable[[str], Conflict]) -> None:
     """Do something to each conflict in turn, and show what was done, also where a later one is refused."""
     done: list[Conflict] = []

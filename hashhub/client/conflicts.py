@@ -18,7 +18,9 @@ _EVERYTHING: Final = ConflictFilter()
 
 
 class ConflictCalls(Calls):
-    """Conflicts: reading, assigning, resolving. A contributor knows those to which an entry of its own is a party."""
+    """Conflicts: reading, assigning, resolving, reopening. A contributor knows those to which an entry of its own is a
+    party.
+    """
 
     def list_conflicts(self, wanted: ConflictFilter = _EVERYTHING, *, limit: int | None = None) -> Iterator[Conflict]:
         """Yield conflicts, those that were opened last first, without statements and resolutions."""
@@ -95,3 +97,10 @@ class ConflictCalls(Calls):
         return wire.conflict_from_pb(
             self._transport.call("ReconciliationService/ResolveConflict", request, v1.Conflict)
         )
+
+    def reopen_conflict(self, name: str, comment: str, *, validate_only: bool = False) -> Conflict:
+        """Take back what closed a conflict; one that is open stays so. Role: operator."""
+        request = v1.ReopenConflictRequest(
+            name=names.conflict(name), comment=comment, validate_only=validate_only, request_id=request_id()
+        )
+        return wire.conflict_from_pb(self._transport.call("ReconciliationService/ReopenConflict", request, v1.Conflict))

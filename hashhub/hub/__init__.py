@@ -121,7 +121,7 @@ class Hub:
         self.tally = Tally()
         self.tokens = Tokens(store)
         self.groups = Groups(store)
-        self.hash_sets = HashSets(store, self.catalogue)
+        self.hash_sets = HashSets(store, self.catalogue, config.max_hash_sets)
         self.contribute = Contribute(
             store,
             self.catalogue,

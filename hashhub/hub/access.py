@@ -38,7 +38,7 @@ from hashhub.errors import (
     Unauthenticated,
     Violation,
 )
-from hashhub.model import SYSTEM, TLP, Actor, HashSet, Marking, Principal, Role, now
+from hashhub.model import SYSTEM, TLP, Actor, EventKind, HashSet, Marking, Principal, Role, now
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -285,6 +285,40 @@ def groups_named_by(contributor: str, registry: Registry) -> frozenset[str]:
     )
 
 
+def may_be_one_person(store: Store, one: str, other: str) -> bool:
+    """Whether one person may hold both tokens: one of them made the other, or gave it a secret, itself or by tokens
+    that it made; or somebody made both.
+
+    By a token that the hub itself made, the first one, everybody's is made: as a common maker it does not count.
+    """
+    lines = _line(store, one), _line(store, other)
+    return any(name in {one, other} or is_made for name, is_made in lines[0].items() if name in lines[1])
+
+
+def _line(store: Store, token: str) -> dict[str, bool]:
+    """Return the token and those whose holders may have had its secret; and whether each was made by another one."""
+    line: dict[str, bool] = {}
+    rest, seen = [(token, 0)], set()
+    while rest:
+        name, before = rest.pop()
+        if (name, before) in seen:
+            continue
+        seen.add((name, before))
+        line.setdefault(name, False)
+        at = before
+        while events := store.history.list_events(
+            subjects=[f"tokens/{name}"],
+            kinds=[EventKind.TOKEN_CREATED, EventKind.TOKEN_ROTATED],
+            before_revision=at,
+            limit=1000,
+        ):
+            at = events[-1].revision
+            makers = [(e.actor.name, e.revision) for e in events if e.actor.name not in {name, SYSTEM.name}]
+            line[name] |= bool(makers)
+            rest += makers
+    return line
+
+
 class Tokens:
     """Bearer tokens. Only the SHA-256 of a secret is kept."""
 
@@ -410,9 +444,8 @@ class Tokens:
         return token, secret
 
     def delete(self, principal: Principal, name: str) -> None:
-        """Delete a token.
-
-        Raises NotFound; FailedPrecondition (NAMED_BY_TERMS); InvalidArgument for the caller's own.
+        """Delete a token, also one that terms name: no other gets its name, so they mean nobody. Raises NotFound;
+        InvalidArgument for the caller's own.
         """
         allow(principal, Role.OPERATOR)
         if name == principal.name:

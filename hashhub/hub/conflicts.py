@@ -408,6 +408,19 @@ class Conflicts:
         )
         return self._told(principal, done)
 
+    def reopen(
+        self, principal: Principal, name: str, comment: str, *, validate_only: bool = False, request_id: str = ""
+    ) -> Conflict:
+        """Take back what closed a conflict. One that is open stays so. Raises NotFound; InvalidArgument without a
+        comment; FailedPrecondition when it has ENDED.
+        """
+        access.allow(principal, Role.OPERATOR)
+        _check_text("comment", comment, required=True)
+        done = self._store.conflicts.reopen(
+            name, comment, by=access.actor(principal), validate_only=validate_only, request_id=request_id
+        )
+        return self._told(principal, done)
+
     def _visible(self, principal: Principal, name: str) -> ConflictRow:
         """Return a conflict that the caller may know of. Raises NotFound."""
         row = self._store.conflicts.get(name)

@@ -203,18 +203,20 @@ class Groups:
 class HashSets:
     """The collections of contributors."""
 
-    def __init__(self, store: Store, catalogue: Catalogue) -> None:
+    def __init__(self, store: Store, catalogue: Catalogue, max_hash_sets: int) -> None:
+        """`max_hash_sets`: that one contributor may have."""
         self._store = store
         self._catalogue = catalogue
+        self._most = max_hash_sets
 
     def create(
         self, principal: Principal, hash_set: HashSet, *, validate_only: bool = False, request_id: str = ""
     ) -> HashSet:
         """Create a hash set; its scheme is pinned to a version.
 
-        Raises NotFound, AlreadyExists, FailedPrecondition (CONTRIBUTOR_RETIRED, SCHEME_RETIRED), InvalidArgument
-        (UNKNOWN_SCHEME; a recipient that does not exist), PermissionDenied when somebody else than an operator wants
-        unclassified items listed.
+        Raises NotFound, AlreadyExists, LimitExceeded, FailedPrecondition (CONTRIBUTOR_RETIRED, SCHEME_RETIRED),
+        InvalidArgument (UNKNOWN_SCHEME; a recipient that does not exist), PermissionDenied when somebody else than an
+        operator wants unclassified items listed.
         """
         access.allow_writing(principal, hash_set.contributor)
         if hash_set.unclassified is Unclassified.LISTED and principal.role is not Role.OPERATOR:
@@ -235,6 +237,7 @@ class HashSets:
             scheme = table.name
         created = self._store.resources.create_hash_set(
             msgspec.structs.replace(hash_set, scheme=scheme),
+            most=self._most,
             by=access.actor(principal),
             validate_only=validate_only,
             request_id=request_id,

@@ -1,5 +1,8 @@
 """Undoing what one token wrote: what an insider or a stolen token did, in one go, the newest first.
 
+Tokens that it made since then are its own, and those that they made: they are ended first, so that they write nothing
+more, and what they wrote is undone with the rest.
+
 Each event is undone by writes of its own, events of the operator's with the reason REVERT that tell which one they
 undo, so that a run that was cut off is gone on with by running it again: what was undone once is not undone again,
 whatever the undoing of older events made of it since, and the event that closes the run counts both. What somebody else
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
     from hashhub.model import Actor
     from hashhub.store import Past, Store
+    from hashhub.store.conflicts import Preview
 
 REASON: Final = "REVERT"
 _PIECE: Final = 50_000  # entries moved in one transaction
@@ -50,20 +54,27 @@ _PUT_BACK: Final = frozenset(
         EventKind.POLICY_RETIRED,
     }
 )
-_ENDS: Final = _PUT_BACK | {
-    EventKind.CONTRIBUTOR_CREATED,
-    EventKind.GROUP_CREATED,
-    EventKind.POLICY_PUT,
-    EventKind.RETENTION_CHANGED,
-    EventKind.SCHEME_PUT,
-}
+_OF_CONFLICTS: Final = {EventKind.CONFLICT_ASSIGNED, EventKind.CONFLICT_RESOLVED, EventKind.CONFLICT_REOPENED}
+_ENDS: Final = (
+    _PUT_BACK
+    | _OF_CONFLICTS
+    | {
+        EventKind.CONTRIBUTOR_CREATED,
+        EventKind.GROUP_CREATED,
+        EventKind.POLICY_PUT,
+        EventKind.RETENTION_CHANGED,
+        EventKind.SCHEME_PUT,
+    }
+)
 """Undone by a single write."""
 _FINAL: Final = {
     EventKind.ENTRY_ERASED: "what was erased cannot be brought back; have the item contributed again",
     EventKind.EVENT_REDACTED: "what was erased cannot be brought back",
     EventKind.ENTRIES_EXPORTED: "what has left the hub cannot be called back; tell whoever has the file",
     EventKind.TOKEN_DELETED: "the secret of a deleted token is gone; create another token",
-    EventKind.TOKEN_ROTATED: "secrets cannot be brought back; rotate the token again, or delete it",
+    EventKind.TOKEN_ROTATED: "secrets cannot be brought back; rotate the token again, or delete it, and revert what it "
+    "wrote since",
+    EventKind.CONFLICT_COMMENTED: "a party's view decides nothing, and stays on record",
     EventKind.WEBHOOK_ROTATED: "secrets cannot be brought back; rotate the webhook's secret again, or delete it",
     EventKind.WEBHOOK_DELETED: "the secret of a deleted webhook is gone; register another one",
     EventKind.HISTORY_MENDED: "that the history was mended stays on record",
@@ -77,10 +88,11 @@ _NO_IDS: Final = np.empty(0, np.int64)
 
 
 class _Told(NamedTuple):
-    """An event that told of a run: its revision, and since when (ms) the run undid what the token did."""
+    """An event that told of a run: its revision, since when (ms) the run undid what the token did, and which token."""
 
     revision: int
     since: int
+    token: str
 
 
 class Revert:
@@ -93,23 +105,25 @@ class Revert:
         self._run = store.undoing.begin(dry=dry)
         self._undoes = 0  # the revision of the event that is looked at
         self._since = 0  # in ms
-        self._actor = ""
+        self._actors: dict[str, None] = {}  # the token, and those that it made since, of which it is the first
         self._ours: list[int] = []
         self._undone: dict[int, list[Past]] = {}  # by revision what undid it
         self._done = _NO_IDS  # entries for which the event that is looked at was undone before
         self._moved: dict[int, int] = {}  # in a preview: entry id to the code of the state that it would be in
         self._contents: dict[str, dict[str, Any]] = {}  # in a preview: resources as they would be
         self._retentions: dict[str, Retention] = {}  # likewise
+        self._conflicts: Preview | None = {} if dry else None  # likewise
 
     def undo(self, actor: str, since: datetime, *, withdrawals_only: bool, comment: str) -> list[RevertedEvent]:
-        """Undo the token's events since a time, and say what became of each."""
+        """Undo the events of the token, and of tokens that it made, since a time, and say what became of each."""
         self._since = _millis(since)
-        self._actor = actor
+        self._actors[actor] = None
+        self._made(since)
         self._learn()
-        told = self._told(actor)
+        told = self._told()
         outcomes: list[RevertedEvent] = []
         events = entries = 0
-        for event in self._events(actor, since):
+        for event in self._events(since):
             if withdrawals_only and event.kind not in _WITHDRAWALS:
                 continue
             outcome, before = self._outcome(event, told)
@@ -122,14 +136,20 @@ class Revert:
                     EventKind.ACTOR_REVERTED,
                     subject=f"tokens/{actor}",
                     comment=comment,
-                    facts={"since": since.isoformat(), "events": events, "entries": entries},
+                    facts={
+                        "since": since.isoformat(),
+                        "events": events,
+                        "entries": entries,
+                        **({"tokens": tuple(list(self._actors)[1:])} if len(self._actors) > 1 else {}),
+                    },
                     by=self._by,
                 )
         return outcomes
 
     def _outcome(self, event: Event, told: Sequence[_Told]) -> tuple[RevertedEvent, list[Past]]:
         """Undo an event; return what became of it, and what other runs undid of it and could not tell."""
-        upto = max((note.revision for note in told if note.since <= _millis(event.time)), default=0)
+        tokens = {next(iter(self._actors)), event.actor.name}
+        upto = max((n.revision for n in told if n.since <= _millis(event.time) and n.token in tokens), default=0)
         while True:
             self._learn()
             untold = [
@@ -150,21 +170,27 @@ class Revert:
         to leave something as it is.
         """
         for past in self._run.learn(self._since):
-            if past.actor == self._actor or past.reason == REASON:
+            if past.actor in self._actors or past.reason == REASON:
                 self._ours.append(past.revision)
             if past.undoes:
                 self._undone.setdefault(past.undoes, []).append(past)
 
-    def _told(self, actor: str) -> list[_Told]:
-        """Return when it was told what was undone of the token's, and since when."""
+    def _told(self) -> list[_Told]:
+        """Return when it was told what was undone of the tokens', and since when."""
         notes: list[Event] = []
         before = 0
         while page := self._store.history.list_events(
-            subjects=[f"tokens/{actor}"], kinds=[EventKind.ACTOR_REVERTED], before_revision=before, limit=1000
+            subjects=[f"tokens/{actor}" for actor in self._actors],
+            kinds=[EventKind.ACTOR_REVERTED],
+            before_revision=before,
+            limit=1000,
         ):
             notes += page
             before = page[-1].revision
-        return [_Told(note.revision, _millis(datetime.fromisoformat(str(note.facts["since"])))) for note in notes]
+        return [
+            _Told(n.revision, _millis(datetime.fromisoformat(str(n.facts["since"]))), n.subject.removeprefix("tokens/"))
+            for n in notes
+        ]
 
     def _is_done(self, revision: int) -> bool:
         """Whether an event was undone before, and that was not undone itself."""
@@ -181,14 +207,37 @@ class Revert:
             done = np.union1d(done, np.setdiff1d(moved, self._done_of(past.revision)))
         return done
 
-    def _events(self, actor: str, since: datetime) -> Iterator[Event]:
-        before = 0
+    def _events(self, since: datetime) -> Iterator[Event]:
+        """Yield what made tokens, for these are to end before all else, then the other events, the newest first."""
+        ended: set[int] = set()
+        while made := [e for e in self._made(since) if e.revision not in ended]:
+            ended.update(e.revision for e in made)
+            yield from made
         # Read as a whole first: undoing writes events, too.
-        newest_first: list[Event] = []
-        while page := self._store.history.list_events(actor=actor, since=since, before_revision=before, limit=1000):
-            newest_first += page
+        rest = [e for actor in self._actors for e in self._of(actor, since)]
+        yield from sorted((e for e in rest if e.kind is not EventKind.TOKEN_CREATED), key=_newest_first)
+
+    def _made(self, since: datetime) -> list[Event]:
+        """Return by which events the tokens made others, and count these among them."""
+        made: list[Event] = []
+        rest = list(self._actors)
+        while rest:
+            made_by = self._of(rest.pop(), since, [EventKind.TOKEN_CREATED])
+            names = [e.subject.removeprefix("tokens/") for e in made_by]
+            rest += [name for name in names if name not in self._actors]
+            self._actors |= dict.fromkeys(names)
+            made += made_by
+        return sorted(made, key=_newest_first)
+
+    def _of(self, actor: str, since: datetime, kinds: Sequence[EventKind] = ()) -> list[Event]:
+        events: list[Event] = []
+        before = 0
+        while page := self._store.history.list_events(
+            actor=actor, since=since, kinds=kinds, before_revision=before, limit=1000
+        ):
+            events += page
             before = page[-1].revision
-        yield from newest_first
+        return events
 
     def _undo(self, event: Event) -> RevertedEvent:
         count = 0
@@ -203,6 +252,8 @@ class Revert:
             outcome, reverted = _DONE, False
         elif event.kind in _PUT_BACK:
             outcome, reverted = self._put_back(event)
+        elif event.kind in _OF_CONFLICTS:
+            outcome, reverted = self._store.conflicts.undo(event, by=self._by, reason=REASON, preview=self._conflicts)
         else:
             match event.kind:
                 case EventKind.ENTRIES_WITHDRAWN | EventKind.ENTRIES_EXPIRED | EventKind.WITHDRAWAL_ASKED:
@@ -494,7 +545,6 @@ class Revert:
             EventKind.SCHEME_PUT: EventKind.SCHEME_RETIRED,
             EventKind.GROUP_CREATED: EventKind.GROUP_UPDATED,
             EventKind.GROUP_DELETED: EventKind.GROUP_CREATED,
-            EventKind.TOKEN_CREATED: EventKind.TOKEN_UPDATED,
             EventKind.POLICY_PUT: EventKind.POLICY_RETIRED,
             EventKind.POLICY_RETIRED: EventKind.POLICY_PUT,
         }.get(event.kind, event.kind)
@@ -514,14 +564,8 @@ class Revert:
 
     def _token(self, event: Event) -> tuple[str, bool]:
         name = event.subject.removeprefix("tokens/")
-        token = next((t for t in self._store.tokens.list_tokens() if t.name == name), None)
-        if token is None:
+        if all(token.name != name for token in self._store.tokens.list_tokens()):
             return "the token was deleted before", False
-        is_named = any(event.subject in x.marking.recipients for x in self._store.resources.hash_sets().values())
-        if is_named:
-            content = msgspec.to_builtins(token)
-            why = self._replace(event, content, content | {"expire_time": _text(now())})
-            return (f"left as it is: {why}", False) if why else ("the token, which terms name, is expired", True)
         if not self._dry:
             self._store.tokens.delete_token(name, by=self._by)
         return "the token is deleted", True
@@ -588,6 +632,10 @@ class Revert:
         if standing:
             return f"{_entries(standing)} of others' imports in it; withdraw them, or change its terms", False
         return "nothing stands in it any more", True
+
+
+def _newest_first(event: Event) -> int:
+    return -event.revision
 
 
 def _millis(time: datetime) -> int:

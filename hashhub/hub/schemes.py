@@ -122,7 +122,8 @@ class Schemes:
         is a success.
 
         Raises InvalidArgument without a comment; NotFound where the store has no such version; FailedPrecondition for
-        one's own (SECOND_PERSON_NEEDED), a retired one (SCHEME_RETIRED), and one whose text says that it is a draft.
+        one that the same person may have put (SECOND_PERSON_NEEDED), a retired one (SCHEME_RETIRED), and one whose text
+        says that it is a draft.
         """
         access.allow(principal, Role.OPERATOR)
         if not comment.strip():
@@ -130,13 +131,19 @@ class Schemes:
         by = access.actor(principal)
         sign_off = SignOff(actor=by.name, contributor=by.contributor, time=now(), comment=comment)
 
+        put = self._catalogue.now().scheme_definitions.get(name)
+        is_own = put is not None and access.may_be_one_person(self._store, put.actor, by.name)
+
         def change(before: Definition) -> Definition:
             if any(s.actor == by.name for s in before.sign_offs):
                 return before
-            if before.actor == by.name:
+            if is_own:
+                how = (
+                    "this token" if before.actor == by.name else f"{before.actor}, which the same person may have made"
+                )
                 raise FailedPrecondition(
-                    f"{before.name} was put with this token, and a scheme on whose word matches block takes two "
-                    "people; let another operator sign it off, with a token of their own",
+                    f"{before.name} was put with {how}, and a scheme on whose word matches block takes two people; let "
+                    "another operator sign it off, with a token that the hub's first token made for them",
                     reason=Reason.SECOND_PERSON_NEEDED,
                 )
             if before.retire_time is not None:

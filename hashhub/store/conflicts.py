@@ -21,6 +21,7 @@ from hashhub.model import (
     ConflictReason,
     ConflictResolution,
     ConflictState,
+    Event,
     EventKind,
     Severity,
     id_in_set,
@@ -319,16 +320,7 @@ class Conflicts:
                 raise _closed(row)
             if validate_only or row.assignee == assignee:
                 return row
-            append_event(
-                c,
-                by,
-                EventKind.CONFLICT_ASSIGNED,
-                subject=f"conflicts/{name}",
-                facts={"kind": row.kind},
-                details={"assignee": assignee, "before": row.assignee},
-            )
-            state = ASSIGNED if assignee else OPEN
-            set_values(c, row.id, {"assignee": assignee, "state": state, "update_time": s.to_millis(now())})
+            self._give(c, row, assignee, by, "")
             request.remember(c, name)
             return self._of_name(c, name)
 
@@ -398,6 +390,116 @@ class Conflicts:
             request.remember(c, name)
             return self._of_name(c, name)
 
+    def reopen(
+        self, name: str, comment: str, *, by: Actor = SYSTEM, validate_only: bool = False, request_id: str = ""
+    ) -> ConflictRow:
+        """Take back what closed a conflict, and return it; one that is open already stays so.
+
+        Raises NotFound; FailedPrecondition when it has ENDED.
+        """
+        request = Request(request_id, "reopen_conflict", (name, comment), by.name)
+        with self._db.write() as c:
+            self._db.lock(c)
+            row = self._of_name(c, name)
+            if request.replayed(c, str) is not None:
+                return row
+            if row.state is ConflictState.ENDED:
+                raise _closed(row)
+            if row.state is not ConflictState.RESOLVED or validate_only:
+                return row
+            r = s.conflict_resolution
+            closing = sa.select(sa.func.max(r.c.revision)).where(r.c.conflict == row.id, r.c.closes)
+            self._take_back(c, row, c.execute(closing).scalar_one(), comment, "", by)
+            request.remember(c, name)
+            return self._of_name(c, name)
+
+    def undo(self, event: Event, *, by: Actor, reason: str, preview: Preview | None) -> tuple[str, bool]:
+        """Undo what was done to a conflict: that it was given to somebody, resolved, or reopened. Return what becomes
+        of it, and whether that is a change. `preview`: of a run that writes nothing, how it would have left conflicts.
+        """
+        r = s.conflict_resolution
+        with self._db.write() as c:
+            self._db.lock(c)
+            name = event.subject.removeprefix("conflicts/")
+            try:
+                row = self._of_name(c, name)
+            except NotFound:
+                return "the conflict is not on record any more", False
+            said = c.execute(sa.select(r.c.revision, r.c.grounds, r.c.closes).where(r.c.conflict == row.id)).all()
+            grounds = {x.revision: x.grounds for x in said}
+            closing = frozenset(x.revision for x in said if x.closes)
+            if preview is not None:
+                row, closing = preview.get(name, (row, closing))
+            told = event.facts.get("resolution")
+            revision = told if isinstance(told, int) else event.revision
+            if event.kind is EventKind.CONFLICT_ASSIGNED:
+                details = event.details or {}
+                if row.assignee != details.get("assignee"):
+                    return "left as it is: it was given to somebody else since", False
+                outcome, after = "it is with whom it was before", row._replace(assignee=details["before"])
+                if preview is None:
+                    self._give(c, row, after.assignee, by, reason)
+            elif event.kind is EventKind.CONFLICT_RESOLVED:
+                if revision not in closing:
+                    return "it was reopened since", False
+                outcome, after, closing = "the conflict is open again", _opened(row), closing - {revision}
+                if preview is None:
+                    self._take_back(c, row, revision, "", reason, by)
+            else:
+                if row.state is ConflictState.RESOLVED or grounds.get(revision) != row.grounds:
+                    return "left as it is: it was resolved, or the statements changed, since", False
+                outcome, closing = "it is resolved as it was", closing | {revision}
+                after = row if row.state is ConflictState.ENDED else row._replace(state=ConflictState.RESOLVED)
+                if preview is None:
+                    append_event(
+                        c,
+                        by,
+                        EventKind.CONFLICT_RESOLVED,
+                        subject=event.subject,
+                        reason=reason,
+                        facts={"kind": row.kind, "resolution": revision},
+                        details={},
+                    )
+                    c.execute(sa.update(r).where(r.c.revision == revision).values(closes=True))
+                    _set_state(c, after, resolved_grounds=row.grounds)
+            if preview is not None:
+                preview[name] = after, closing
+            return outcome, True
+
+    def _take_back(self, c: Connection, row: ConflictRow, revision: int, comment: str, reason: str, by: Actor) -> None:
+        """Let what somebody said at a revision close a conflict no more."""
+        append_event(
+            c,
+            by,
+            EventKind.CONFLICT_REOPENED,
+            subject=f"conflicts/{row.name}",
+            reason=reason,
+            facts={"kind": row.kind, "resolution": revision},
+            details={"comment": comment},
+        )
+        r, t = s.conflict_resolution, s.conflict
+        said = sa.and_(r.c.conflict == row.id, r.c.revision == revision)
+        c.execute(sa.update(r).where(said).values(closes=False))
+        closing = sa.and_(
+            t.c.id == row.id, t.c.resolved_grounds == sa.select(r.c.grounds).where(said).scalar_subquery()
+        )
+        if c.execute(sa.update(t).where(closing).values(resolved_grounds=b"")).rowcount:
+            _set_state(c, _opened(row))
+
+    def _give(self, c: Connection, row: ConflictRow, assignee: str, by: Actor, reason: str) -> None:
+        append_event(
+            c,
+            by,
+            EventKind.CONFLICT_ASSIGNED,
+            subject=f"conflicts/{row.name}",
+            reason=reason,
+            facts={"kind": row.kind},
+            details={"assignee": assignee, "before": row.assignee},
+        )
+        given = row._replace(assignee=assignee)
+        is_closed = row.state in {ConflictState.RESOLVED, ConflictState.ENDED}
+        _set_state(c, given if is_closed else given._replace(state=_waiting(assignee)), assignee=assignee)
+
     def _of_name(self, c: Connection, name: str) -> ConflictRow:
         row = c.execute(sa.select(s.conflict).where(s.conflict.c.name == name)).first()
         if row is None:
@@ -431,6 +533,24 @@ class Conflicts:
         )
 
 
+Preview = dict[str, tuple[ConflictRow, frozenset[int]]]
+"""Conflicts by name, and the revisions at which what closes each was said."""
+
+
+def _waiting(assignee: str) -> ConflictState:
+    return ConflictState.ASSIGNED if assignee else ConflictState.OPEN
+
+
+def _opened(row: ConflictRow) -> ConflictRow:
+    """Return a conflict without its resolution."""
+    return row._replace(state=_waiting(row.assignee)) if row.state is ConflictState.RESOLVED else row
+
+
+def _set_state(c: Connection, row: ConflictRow, **more: object) -> None:
+    values = {"state": s.CONFLICT_STATES[row.state], "update_time": s.to_millis(now()), **more}
+    set_values(c, row.id, values)
+
+
 def etag_of(row: ConflictRow) -> str:
     """Return what changes with a conflict's ground."""
     return hashlib.sha256(b"conflict etag\0" + row.grounds).hexdigest()[:_ETAG_DIGITS]
@@ -458,7 +578,8 @@ def _refuse_further_views(c: Connection, row: ConflictRow, contributor: str) -> 
 def _closed(row: ConflictRow) -> FailedPrecondition:
     state = "was resolved" if row.state is ConflictState.RESOLVED else "has ended"
     return FailedPrecondition(
-        f"conflict {row.name} {state}; it opens again by itself when a party states something else about the item",
+        f"conflict {row.name} {state}; it opens again by itself when a party states something else about the item"
+        + (", and an operator reopens it" if row.state is ConflictState.RESOLVED else ""),
         reason=Reason.CONFLICT_CLOSED,
     )
 

@@ -4,6 +4,7 @@ a whole, a Registry, which is kept until one changes.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -14,7 +15,15 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from hashhub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, Reason, Violation
+from hashhub.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    Reason,
+    Violation,
+)
 from hashhub.model import (
     SYSTEM,
     Actor,
@@ -321,21 +330,25 @@ class Resources:
         with self._db.write() as c:
             self._db.lock(c)
             before = _group(c, group_id)
-            check_unnamed(
-                c, f"groups/{group_id}", "change those terms first, or empty the group: then it admits nobody"
-            )
+            _check_unnamed(c, group_id)
             c.execute(sa.delete(s.contributor_group).where(s.contributor_group.c.id == group_id))
             registry_changed(c, by, EventKind.GROUP_DELETED, f"groups/{group_id}", before, None)
 
     # Hash sets
 
     def create_hash_set(
-        self, hash_set: HashSet, *, by: Actor = SYSTEM, validate_only: bool = False, request_id: str = ""
+        self,
+        hash_set: HashSet,
+        *,
+        most: int = sys.maxsize,
+        by: Actor = SYSTEM,
+        validate_only: bool = False,
+        request_id: str = "",
     ) -> HashSet:
-        """Store a hash set.
+        """Store a hash set. `most`: that its contributor may have.
 
-        Raises AlreadyExists when the name is taken, NotFound when there is no such contributor, FailedPrecondition when
-        that is retired, InvalidArgument when a recipient does not exist.
+        Raises LimitExceeded beyond that, AlreadyExists when the name is taken, NotFound when there is no such
+        contributor, FailedPrecondition when that is retired, InvalidArgument when a recipient does not exist.
         """
         hash_set = msgspec.structs.replace(hash_set, create_time=None, accepted_revision=0)
         request = Request(request_id, "create_hash_set", hash_set, by.name)
@@ -356,6 +369,13 @@ class Resources:
                     )
                 raise _taken("hash set", "HashSet", hash_set.name)
             _check_terms(c, hash_set.marking)
+            live = sa.select(sa.func.count()).where(t.c.contributor == hash_set.contributor, t.c.delete_revision == 0)
+            if c.execute(live).scalar_one() >= most:
+                raise LimitExceeded(
+                    f"contributor {hash_set.contributor} has {most} hash sets, and may have no more; list in one of "
+                    "them, delete one, or ask the operator (setting max_hash_sets)",
+                    reason=Reason.TOO_LARGE,
+                )
             hash_set = msgspec.structs.replace(hash_set, create_time=now())
             if validate_only:
                 return hash_set
@@ -402,7 +422,7 @@ class Resources:
                     "OPENS_HASH_SET",
                 )
             if after.marking != before.marking:
-                _check_terms(c, after.marking)
+                _check_terms(c, after.marking, named=before.marking.recipients)
                 refuse_looser_than_standing(c, self._db, key_of_set(c, contributor, hash_set_id), after)
             if validate_only:
                 return after
@@ -578,20 +598,21 @@ def check_active(c: Connection, contributor_id: str) -> None:
         )
 
 
-def check_unnamed(c: Connection, recipient: str, remedy: str) -> None:
-    """Raise FailedPrecondition when the terms of a hash set name this recipient."""
+def _check_unnamed(c: Connection, group_id: str) -> None:
+    """Raise FailedPrecondition when the terms of a hash set name this group."""
     contents = c.execute(
         sa.select(s.hash_set.c.content)
         .where(s.hash_set.c.delete_revision == 0)
         .order_by(s.hash_set.c.contributor, s.hash_set.c.id)
     ).scalars()
     hash_sets = [msgspec.json.decode(content, type=HashSet) for content in contents]
-    names = [x.name for x in hash_sets if recipient in x.marking.recipients]
+    names = [x.name for x in hash_sets if f"groups/{group_id}" in x.marking.recipients]
     if names:
         shown = ", ".join(names[:_NAMES_SHOWN])
         more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
         raise FailedPrecondition(
-            f"the terms of {shown}{more} name {recipient}; {remedy}",
+            f"the terms of {shown}{more} name groups/{group_id}; change those terms first, or empty the group: then it "
+            "admits nobody",
             reason=Reason.NAMED_BY_TERMS,
             metadata={"hashSets": shown, "hashSetCount": str(len(names))},
         )
@@ -617,8 +638,10 @@ def _check_members(c: Connection, group: Group) -> None:
     )
 
 
-def _check_terms(c: Connection, marking: Marking) -> None:
-    """Raise InvalidArgument unless every recipient exists and every purpose says something."""
+def _check_terms(c: Connection, marking: Marking, named: Sequence[str] = ()) -> None:
+    """Raise InvalidArgument unless every recipient exists, but for those `named` before, and every purpose says
+    something.
+    """
     columns = {"contributors": s.contributor.c.id, "groups": s.contributor_group.c.id, "tokens": s.token.c.name}
     wrong = [
         Violation(f"marking.permitted_purposes[{i}]", "must not be empty", "REQUIRED")
@@ -628,7 +651,7 @@ def _check_terms(c: Connection, marking: Marking) -> None:
     for i, recipient in enumerate(marking.recipients):
         collection, _, name = recipient.partition("/")
         column = columns[collection]
-        if c.execute(sa.select(column).where(column == name)).first() is None:
+        if recipient not in named and c.execute(sa.select(column).where(column == name)).first() is None:
             said = f"there is no {collection.removesuffix('s')} {name!r}; create it first"
             wrong.append(Violation(f"marking.recipients[{i}]", said, "NOT_FOUND"))
     _refuse(wrong)

@@ -16,7 +16,7 @@ from hashhub.errors import NotFound
 from hashhub.model import SYSTEM, Actor, EventKind, Principal
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
-from hashhub.store.resources import check_active, check_unnamed, check_unused, registry_changed, to_json
+from hashhub.store.resources import check_active, check_unused, registry_changed, to_json
 
 _SMALLEST: Final = 1_024  # 8 KB; the estimate is within some 3 percent
 
@@ -100,15 +100,10 @@ class Tokens:
             return token
 
     def delete_token(self, name: str, *, by: Actor = SYSTEM) -> None:
-        """Delete a token; its name is never used again. Raises NotFound, FailedPrecondition (NAMED_BY_TERMS)."""
+        """Delete a token; its name is never used again. Raises NotFound."""
         with self._db.write() as c:
             self._db.lock(c)
             before = _existing(c, name)
-            remedy = (
-                f"change those terms first; to stop it at once, `hashhub token rotate {name} --grace 0` or "
-                f"`hashhub token update {name} --expires now`"
-            )
-            check_unnamed(c, f"tokens/{name}", remedy)
             c.execute(sa.delete(s.secret).where(s.secret.c.token == name))
             c.execute(sa.delete(s.token).where(s.token.c.name == name))
             c.execute(sa.delete(s.learned).where(s.learned.c.token == name))

@@ -20,7 +20,7 @@ from hashhub.model import Actor, DefinitionKind, EventKind, HashSet, Review
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import REVIEW_SQL, review_of_row
-from hashhub.store.events import UNDOES, append_event, decoded, undoing
+from hashhub.store.events import UNDOES, Facts, append_event, decoded, undoing
 from hashhub.store.floors import refuse_looser_than_standing
 from hashhub.store.idset import IdSet
 from hashhub.store.outstanding import Outstanding
@@ -239,7 +239,7 @@ class Undoing:
                 c.execute(sa.update(s.metadata).values(registry_revision=revision))
         return ""
 
-    def note(self, kind: EventKind, *, subject: str, comment: str, facts: Mapping[str, str | int], by: Actor) -> int:
+    def note(self, kind: EventKind, *, subject: str, comment: str, facts: Facts, by: Actor) -> int:
         """Append an event that changes nothing by itself, and return its revision."""
         with self._db.write() as c:
             self._db.lock(c)

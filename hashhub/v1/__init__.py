@@ -40,6 +40,7 @@ from hashhub.v1.conflicts_pb2 import (
     GetConflictRequest as GetConflictRequest,
     ListConflictsRequest as ListConflictsRequest,
     ListConflictsResponse as ListConflictsResponse,
+    ReopenConflictRequest as ReopenConflictRequest,
     ResolveConflictRequest as ResolveConflictRequest,
     Severity as Severity,
     SummariseConflictsRequest as SummariseConflictsRequest,

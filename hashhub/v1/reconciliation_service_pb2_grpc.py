@@ -105,6 +105,11 @@ class ReconciliationServiceStub:
                 request_serializer=hashhub_dot_v1_dot_conflicts__pb2.ResolveConflictRequest.SerializeToString,
                 response_deserializer=hashhub_dot_v1_dot_conflicts__pb2.Conflict.FromString,
                 _registered_method=True)
+        self.ReopenConflict = channel.unary_unary(
+                '/hashhub.v1.ReconciliationService/ReopenConflict',
+                request_serializer=hashhub_dot_v1_dot_conflicts__pb2.ReopenConflictRequest.SerializeToString,
+                response_deserializer=hashhub_dot_v1_dot_conflicts__pb2.Conflict.FromString,
+                _registered_method=True)
 
 
 class ReconciliationServiceServicer:
@@ -208,6 +213,13 @@ class ReconciliationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReopenConflict(self, request, context):
+        """Takes back what closed a conflict. One that is open stays so. Roles: operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReconciliationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -274,6 +286,11 @@ def add_ReconciliationServiceServicer_to_server(servicer, server):
             'ResolveConflict': grpc.unary_unary_rpc_method_handler(
                     servicer.ResolveConflict,
                     request_deserializer=hashhub_dot_v1_dot_conflicts__pb2.ResolveConflictRequest.FromString,
+                    response_serializer=hashhub_dot_v1_dot_conflicts__pb2.Conflict.SerializeToString,
+            ),
+            'ReopenConflict': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReopenConflict,
+                    request_deserializer=hashhub_dot_v1_dot_conflicts__pb2.ReopenConflictRequest.FromString,
                     response_serializer=hashhub_dot_v1_dot_conflicts__pb2.Conflict.SerializeToString,
             ),
     }
@@ -631,6 +648,33 @@ class ReconciliationService:
             target,
             '/hashhub.v1.ReconciliationService/ResolveConflict',
             hashhub_dot_v1_dot_conflicts__pb2.ResolveConflictRequest.SerializeToString,
+            hashhub_dot_v1_dot_conflicts__pb2.Conflict.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReopenConflict(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hashhub.v1.ReconciliationService/ReopenConflict',
+            hashhub_dot_v1_dot_conflicts__pb2.ReopenConflictRequest.SerializeToString,
             hashhub_dot_v1_dot_conflicts__pb2.Conflict.FromString,
             options,
             channel_credentials,

@@ -138,9 +138,11 @@ class TestWithAHub:
         assert run("scheme", "show", "tried").exit_code == REFUSED
 
     def test_a_sign_off_that_is_only_tried_is_told_as_such(self, run: Run, tmp_path: Path) -> None:
-        assert run("scheme", "put", write(tmp_path / "it.toml", name="signed")).exit_code == DONE
-        token = tmp_path / "second.token"  # nobody signs off what they put themselves
-        token.write_text(run("token", "create", "second-operator", "--role", "operator").stdout)
+        for name in ("first", "second"):  # nobody signs off what they put themselves
+            token = tmp_path / f"{name}.token"
+            token.write_text(run("token", "create", f"{name}-operator", "--role", "operator").stdout)
+        file = write(tmp_path / "it.toml", name="signed")
+        assert run("scheme", "put", file, "--token-file", str(tmp_path / "first.token")).exit_code == DONE
         tried, done = (
             run("scheme", "sign-off", "signed@1", "--comment", "read", "--token-file", str(token), *options)
             for options in (["--dry-run"], [])

@@ -540,6 +540,24 @@ def test_what_people_say_is_told_to_whom_it_concerns(room: Room) -> None:
         EventKind.CONFLICT_RESOLVED, EventKind.CONFLICT_ASSIGNED, EventKind.CONFLICT_ASSIGNED,
         EventKind.CONFLICT_COMMENTED,
     ]  # fmt: skip
+    with pytest.raises(PermissionDenied):
+        conflicts.reopen(alpha, name, "ours")
+    with pytest.raises(InvalidArgument):
+        conflicts.reopen(OPERATOR, name, " ")
+    assert conflicts.reopen(OPERATOR, name, "tried", validate_only=True).state is ConflictState.RESOLVED
+    for _ in range(2):  # a repeated call does nothing more
+        opened = conflicts.reopen(OPERATOR, name, "a mistake", request_id="again")
+        assert (opened.state, opened.assignee) == (ConflictState.ASSIGNED, "contributors/beta")
+        assert [r.closes for r in opened.resolutions] == [False, False]
+    assert conflicts.get(beta, name).resolutions == ()
+    last, before = desk.hub.conflicts._store.history.list_events(limit=2)
+    assert (last.kind, last.subject, last.details) == (
+        EventKind.CONFLICT_REOPENED, f"conflicts/{name}", {"comment": "a mistake"},
+    )  # fmt: skip
+    assert last.facts == {"kind": opened.kind, "resolution": before.revision}
+    desk.look()
+    assert conflicts.get(OPERATOR, name).state is ConflictState.ASSIGNED
+    conflicts.resolve(OPERATOR, name, ConflictReason.OTHER, "at last")
     # It decides nothing: what matching says is what it was.
     assert desk.hub.conflicts.get(AUDITOR, name).left.statements[0].state is EntryState.ACTIVE
 

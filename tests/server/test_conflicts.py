@@ -121,6 +121,11 @@ def test_conflicts_over_the_wire(parties: Parties) -> None:
             ("left", 3, 3), ("right", 3, 3),
         ]  # fmt: skip
         assert next(operator.list_events(f"conflicts/{name}")).kind == "CONFLICT_RESOLVED"
+        assert operator.reopen_conflict(name, "a slip", validate_only=True).state is ConflictState.RESOLVED
+        assert operator.reopen_conflict(name, "a slip").state is ConflictState.ASSIGNED
+        assert operator.reopen_conflict(name, "a slip").state is ConflictState.ASSIGNED
+        assert next(operator.list_events(f"conflicts/{name}")).kind == "CONFLICT_REOPENED"
+        operator.resolve_conflict(name, ConflictReason.LEFT_STANDING, "both stand")
         # Somebody else's conflict is no conflict at all.
         assert list(third.list_conflicts()) == []
         assert third.summarise_conflicts().counts == ()

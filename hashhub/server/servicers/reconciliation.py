@@ -132,6 +132,19 @@ class Reconciliation:
             )
         )
 
+    @served(OPERATOR)
+    def reopen_conflict(self, principal: Principal, request: v1.ReopenConflictRequest) -> v1.Conflict:
+        """Take back what closed a conflict."""
+        return self._conflict(
+            self._hub.conflicts.reopen(
+                principal,
+                wire.parse_conflict(request.name),
+                wire.read_text(request.comment, "comment"),
+                validate_only=request.validate_only,
+                request_id=request_id_of(request),
+            )
+        )
+
     def _conflict(self, conflict: Conflict) -> v1.Conflict:
         pb = wire.conflict_to_pb(conflict)
         pb.revision = self._hub.revision()
