@@ -71,3 +71,15 @@ def is_loopback_host(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False  # a name can mean any address, and another one tomorrow
+
+
+def is_this_machine(host: str) -> bool:
+    """Whether every address of a host is one of this machine's own."""
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+        for family, kind, _, _, address in found:
+            with socket.socket(family, kind) as own:
+                own.bind(address)
+    except (OSError, UnicodeError):
+        return False
+    return bool(found)

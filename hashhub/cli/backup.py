@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,7 +14,7 @@ import click
 from hashhub import config
 from hashhub.cli.session import CommandGroup, Session, command
 from hashhub.cli.terminal import clean, note, plain, print_json, progress, say
-from hashhub.errors import missing_extra
+from hashhub.errors import FailedPrecondition, missing_extra
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -80,8 +81,15 @@ def verify(session: Session, *, directory: Path) -> None:
 @click.option(
     "--withdrawals", type=click.Path(path_type=Path), metavar="FILE", help="A newer withdrawals.log of the hub."
 )
+@click.option("--without-withdrawals", is_flag=True, help="Do not ask when there is no newer withdrawals.log.")
 def restore(
-    session: Session, *, directory: Path, withdrawals: Path | None, config_file: str | None, **options: object
+    session: Session,
+    *,
+    directory: Path,
+    withdrawals: Path | None,
+    without_withdrawals: bool,
+    config_file: str | None,
+    **options: object,
 ) -> None:
     """Write a backup to a data directory, and with PostgreSQL to a database, that has no hub in it.
 
@@ -90,6 +98,8 @@ def restore(
     """
     module = _module()
     settings = config.load(Path(config_file) if config_file else None, os.environ, **options)
+    if not (without_withdrawals or withdrawals or (Path(settings.data) / module.WITHDRAWALS).exists()):
+        _confirm_without_withdrawals()
     before = os.umask(0o077)
     try:
         with progress(unit_bytes=True) as advance:
@@ -106,6 +116,15 @@ def restore(
         database = " --database …, as here" if options.get("database") else ""
         for told, program in (("start the hub", "serve"), ("then check it", "doctor")):
             note(f"{told}: hashhub {program} {where}".rstrip() + database)
+
+
+def _confirm_without_withdrawals() -> None:
+    """Ask, on a terminal, whether what was withdrawn after the backup is to match again; refuse without one."""
+    missing = "no newer withdrawals.log was given: what was withdrawn after the backup will match again"
+    if not sys.stdin.isatty():
+        raise FailedPrecondition(f"{missing}; give --withdrawals FILE, or say --without-withdrawals")
+    note(missing)
+    click.confirm("Restore without it?", abort=True, err=True)
 
 
 def _module() -> ModuleType:

@@ -191,11 +191,13 @@ class Tally:
         source = click.get_current_context().get_parameter_source("policy")
         self._is_policy_assumed = source is click.core.ParameterSource.DEFAULT
         self.revision = 0
+        self._policy = options.policy  # with its version, once the hub has answered
 
     def show(self, result: MatchResult, policy: str, revision: int, *, more: Mapping[str, object] = {}) -> None:
         """Print one answer: an object in the documented shape, or a few lines for people. `more`: of the object."""
         self._verdicts[result.verdict] += 1
         self.revision = revision
+        self._policy = policy or self._policy
         if self._session.json:
             print_json({**as_json(result, policy, revision), **more})
             return
@@ -221,7 +223,7 @@ class Tally:
         what = one if total == 1 else many
         # Revision 0: the hub was not asked, because there was nothing that could be looked up.
         at = f", revision {self.revision}" if self.revision else ""
-        summary = f"{total:,} {what}: {counts}. Policy {clean(self._options.policy)}{chosen}{at}."
+        summary = f"{total:,} {what}: {counts}. Policy {clean(self._policy)}{chosen}{at}."
         self.remark(summary)
 
     def remark(self, text: str) -> None:

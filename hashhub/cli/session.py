@@ -26,6 +26,7 @@ from typing import IO, TYPE_CHECKING, Any, Concatenate, Final, TypeVar
 import click
 import msgspec
 
+from hashhub.addresses import is_this_machine
 from hashhub.cli.terminal import clean, note, print_json
 from hashhub.config import Config
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
@@ -78,7 +79,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
             ca = Path(self.ca_file).read_bytes() if self.ca_file else None
         except OSError as e:
             raise InvalidArgument.field("ca-file", f"cannot be read: {e.strerror or type(e).__name__}") from e
-        token = self._token(local=is_loopback(self.server))
+        host = self.server.rpartition(":")[0].strip("[]") or self.server
+        token = self._token(local=is_loopback(self.server) or (self.tls is not False and is_this_machine(host)))
         return Client(self.server, token, tls=self.tls, ca_certificates=ca, timeout=timeout)
 
     def _token(self, *, local: bool) -> str:

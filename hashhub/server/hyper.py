@@ -136,8 +136,9 @@ class Request:
     def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer, once; a second answer is ignored. A connection whose body was not read is closed after it."""
         self.has_answer = True
-        if not self.is_read:
-            # Without it hyper leaves the connection open and deaf, and the client sends its next request there.
+        if not self.is_read or self.length is None:
+            # Without it hyper leaves the connection open and deaf, and the client sends its next request there. Beside
+            # Transfer-Encoding hyper drops a Content-Length unsaid, and what a proxy took for the body may follow.
             headers = (*headers, ("connection", "close"))
         if self._gone is not None:
             self._gone.cancel()  # it would wait for ever

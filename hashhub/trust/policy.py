@@ -312,6 +312,8 @@ def _check(c: Clause, independent_from: Reliability) -> list[Violation]:
         refuse(
             f"jurisdictions must be ISO 3166-1 alpha-2 codes in capitals, such as NL, got {bad[0][:20]!r}", "PATTERN"
         )
+    if "UK" in c.jurisdictions:
+        refuse("jurisdictions must be GB for the United Kingdom, as ISO 3166-1 has it: no contributor can be of UK")
     _check_dimensions(c, refuse)
     if not 0 <= c.stated_within_days <= MAX_DAYS:
         refuse(f"stated_within_days must be between 1 and {MAX_DAYS}, or left out", "OUT_OF_RANGE")

@@ -265,7 +265,7 @@ def test_damage_to_any_file_is_noticed(tmp_path: Path, damage: str) -> None:
                 path.symlink_to(tmp_path / "sound" / name)
         refused = run("backup", "verify", copy)
         assert refused.exit_code == 1, (name, refused.stdout)
-        assert run("backup", "restore", copy, "--data", tmp_path / "new").exit_code == 1
+        assert run("backup", "restore", copy, "--data", tmp_path / "new", "--without-withdrawals").exit_code == 1
         assert not (tmp_path / "new").exists()
 
 
@@ -315,7 +315,10 @@ def test_what_a_restore_says_comes_next_is_about_the_restored_hub(tmp_path: Path
     """Without a directory, `doctor` would look at the hub that was lost, or at none."""
     backup.back_up(settled(tmp_path / "data"), tmp_path / "backup", nothing)
     new = tmp_path / "new hub"
-    restored = run("backup", "restore", tmp_path / "backup", "--data", new)
+    refused = run("backup", "restore", tmp_path / "backup", "--data", new)
+    assert (refused.exit_code, new.exists()) == (1, False)
+    assert "no newer withdrawals.log was given" in refused.stderr
+    restored = run("backup", "restore", tmp_path / "backup", "--data", new, "--without-withdrawals")
     assert restored.exit_code == 0, restored.stderr
     start, check = (line.partition(": hashhub ")[2] for line in restored.stderr.splitlines())
     assert start == f"serve --data '{new}'"

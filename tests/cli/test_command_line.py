@@ -7,6 +7,7 @@ import pty
 import re
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hashhub.cli import main
-from hashhub.cli.session import exit_code
+from hashhub.cli.session import Session, exit_code
 from hashhub.cli.terminal import clean, plain
 from hashhub.client import Client, Phase, Progress
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
@@ -349,6 +350,23 @@ class TestToken:
         )
         assert done.exit_code == REFUSED
         assert done.stderr.splitlines()[1].startswith("hint: give --token-file")
+
+    def test_an_address_of_this_machine_is_not_elsewhere(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The hub listens where it can be reached; on its own machine its operator's token is found all the same, and
+        sent encrypted only.
+        """
+        found: list[bool] = []
+
+        def token(_: Session, *, local: bool) -> str:
+            found.append(local)
+            return "hh_x"
+
+        monkeypatch.setattr(Session, "_token", token)
+        here, elsewhere = f"{socket.gethostname()}:8470", "192.0.2.1:8470"
+        for server, tls in ((here, None), (here, False), (elsewhere, None)):
+            asked = Session(server=server, json=False, verbose=False, token_file=None, tls=tls, ca_file=None)
+            asked.connect().close()
+        assert found == [True, False, False]
 
 
 class TestTerminal:

@@ -264,10 +264,10 @@ class TestMatching:
 
     def test_says_which_policy_was_assumed(self, run: Run, items: list[Item]) -> None:
         assumed = run("match", "--hash", f"MD5:{items[0].digest('MD5')}").stdout
-        assert "Policy any (the default of this command; programs must choose)" in assumed
+        assert "Policy any@1 (the default of this command; programs must choose)" in assumed
         for policy in ("block", "any"):
             query = ("match", "--hash", "MD5:" + "0c" * 16)
-            assert f"Policy {policy}, revision" in run(*query, "--policy", policy).stdout
+            assert f"Policy {policy}@1, revision" in run(*query, "--policy", policy).stdout
 
     def test_a_withdrawal_stops_matching(self, run: Run, items: list[Item]) -> None:
         query = ("match", "--hash", f"MD5:{items[0].digest('MD5')}", "--json")

@@ -182,6 +182,19 @@ def test_too_large_is_decided_as_chosen_without_reading_all_of_it(started: Start
             assert b"nothing was looked for" in answer
 
 
+@pytest.mark.parametrize("is_last", [False, True])
+def test_a_length_beside_chunks_is_refused(started: Start, is_last: bool) -> None:
+    sidecar = started()
+    host, port = sidecar.url.removeprefix("http://").split(":")
+    heads = [b"Content-Length: 5", b"Transfer-Encoding: chunked"]
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        head = b"\r\n".join([b"POST /check HTTP/1.1", b"Host: 127.0.0.1", *(heads[::-1] if is_last else heads)])
+        connection.sendall(head + b"\r\n\r\n1\r\nx\r\n0\r\n\r\n")
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 400"), answer
+    assert b"Transfer-Encoding" in answer
+
+
 def test_pict_rs_reads_the_status_alone(ask: httpx.Client, listed: Listed) -> None:
     """As pict-rs 0.5 sends it: a streamed body of no announced length, the media type, no other header."""
     for content, status in ((listed.known, 451), (listed.unknown, 200), (listed.known[:3000], 403)):

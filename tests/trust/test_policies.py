@@ -221,6 +221,7 @@ class TestFiles:
             ('legal_status = ["GB:illegal", "GB:not-illegal"]', "two statuses in GB"),
             ('legal_status = ["GB:illegal"]\ndimensions = { legal_status = ["GB:illegal"] }', "give it once"),
             ('jurisdictions = ["Netherlands"]', "ISO 3166-1"),
+            ('jurisdictions = ["NL", "UK"]', "must be GB"),
             ("stated_within_days = -1", "stated_within_days"),
             ("stated_within_days = 40000", "stated_within_days"),
             ('stated_within_days = "soon"', "stated_within_days"),

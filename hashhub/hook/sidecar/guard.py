@@ -46,7 +46,11 @@ class Guard:
             )
 
     def check(self, method: str, path: str, headers: Mapping[str, str]) -> None:
-        """Raise PermissionDenied for a web page, Unauthenticated without the secret."""
+        """Raise PermissionDenied for a web page, Unauthenticated without the secret, InvalidArgument for a body whose
+        end is told twice: a proxy in front may believe the other one.
+        """
+        if "content-length" in headers and "transfer-encoding" in headers:
+            raise InvalidArgument.field("Content-Length", "must not stand beside Transfer-Encoding; send one of them")
         own = headers.get("sec-fetch-site", "").lower() in _OWN_PAGES
         if not own or (method != "GET" and "origin" in headers) or not self._is_for_us(headers.get("host", "")):
             raise PermissionDenied(
