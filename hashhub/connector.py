@@ -269,8 +269,10 @@ def choose(guesses: list[tuple[str, Guess]], what: str = "") -> tuple[str, Guess
         message = f"cannot tell for sure what this file is: {candidates}. Say which it is with --format NAME"
     else:
         known = ", ".join(discover())
+        what, _, todo = what.partition("; ")
         message = (
-            f"this is {what}, which no installed connector reads; give a list in one of these formats: {known}"
+            f"this is {what}, which no installed connector reads; "
+            f"{todo or f'give a list in one of these formats: {known}'}"
             if what
             else f"no format fits this file; formats are {known}. Say which it is with --format NAME"
         )

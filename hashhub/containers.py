@@ -22,7 +22,7 @@ from hashhub.errors import InvalidArgument, MalformedSource, Violation
 _READ: Final = 1 << 18  # bytes asked of the unpacker at a time
 _HEAD: Final = 4096  # bytes of what is inside, to name it
 _GZIP: Final = b"\x1f\x8b"
-_ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
+_ZIP: Final = (b"PK\x03\x04", b"PK00PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")  # PK00: 8.5.4, in one piece after all
 _END: Final = b"PK\x05\x06"  # of a ZIP archive's directory: APPNOTE.TXT 4.3.16
 _END_BYTES: Final = 22
 _LOCATOR: Final = b"PK\x06\x07"  # of the record that follows it for large archives: 4.3.15
@@ -32,6 +32,27 @@ _MAX_COMMENT: Final = 0xFFFF
 _ENCRYPTED: Final = 0x1  # bit of a ZIP entry's flags
 # Folders and files that systems add to archives by themselves.
 _LITTER: Final = re.compile(r"(?:^|/)(?:__MACOSX/|\._|\.DS_Store$|Thumbs\.db$|desktop\.ini$)", re.IGNORECASE)
+
+
+# Lists that no connector reads.
+_BY_TEXT: Final = (
+    (
+        re.compile(rb"(?:<[?!][^>]{0,400}>\s*){0,8}<dfxml[\s>]"),
+        "DFXML, which lists the files of a disk; write their digests with hashdeep, or as CSV for a mapping",
+    ),
+    (
+        re.compile(rb"[\[{][^\0]{0,4000}?\"hash_digest\"\s*:"),
+        "Tech Against Terrorism's hash list (JSON); write hash_digest and algorithm as CSV, and import it by a mapping",
+    ),
+    (
+        re.compile(rb"\{[^\n]{0,60000}?\"(?:MD5|SHA1|MediaID)\"\s*:[^\n]{0,60000}\}\r?\n\s*\{"),
+        "JSON lines of Media; put them into one array, between [ and ] and with commas, for the format vics",
+    ),
+    (
+        re.compile(rb"[\t\x20-\xff]{1,4000}\r[\t\r\x20-\xff]*\Z"),
+        "a text whose lines end in CR alone; save it with line ends LF or CR LF",
+    ),
+)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +91,9 @@ def describe(head: bytes) -> str:
         return "a picture (HEIF or AVIF)" if head[8:12] in _HEIF_BRANDS else "a video (MP4 or QuickTime)"
     if head[:2] == b"BM" and head[6:10] == bytes(4):
         return "a picture (BMP)"
+    for pattern, what in _BY_TEXT:
+        if pattern.match(head.removeprefix(b"\xef\xbb\xbf").lstrip()):
+            return what
     if _PAGE.match(head.removeprefix(b"\xef\xbb\xbf").lstrip()[:64]):
         return "a web page (HTML); save what it shows as CSV"
     return ""

@@ -7,6 +7,7 @@ r"""One hash a line, as the sum tools, hashdeep, PDQ's tool, hashhub itself and 
     digest,quality,name     PDQ's tool
     %%%% HASHDEEP-1.0       hashdeep, by its header
     digest|offset           a Sleuth Kit index (.idx), whose provenance is lost; the first item has a note about it
+    MD5  digest  path       PowerShell's Get-FileHash, with its header
     digest                  plain lists; the first line may name the algorithm, as X-Ways has it
 
 A list whose items end in NUL (md5sum -z) is read as well, if a NUL stands before the first LF; its lines are counted by
@@ -53,6 +54,9 @@ _LABEL: Final = r"[A-Za-z][A-Za-z0-9/-]{1,20}"
 _USUAL: Final = re.compile(rf"\\?({_DIGEST})([ \t].+)?", re.DOTALL)
 _TAGGED: Final = re.compile(rf"\\?({_LABEL}) ?\(.*\) ?= ?([0-9A-Za-z+/_-]+={{0,2}})", re.DOTALL)
 _LABELLED: Final = re.compile(rf"({_LABEL}):([0-9A-Za-z+/_,-]+={{0,2}})([ \t].*)?", re.DOTALL)
+# PowerShell's Get-FileHash, as a table.
+_GET_FILEHASH: Final = re.compile(rf"(MD5|SHA1|SHA256|SHA384|SHA512)[ \t]+({_DIGEST})([ \t].*)?", re.DOTALL)
+_GET_FILEHASH_HEADER: Final = re.compile(r"Algorithm +Hash(?: +Path)?|-{3,}(?: +-{3,}){1,2}")
 _FRAME: Final = re.compile(r"([0-9]{1,9}),([0-9]{1,3}),([0-9A-Fa-f]{64})(?:,([0-9.eE+-]{1,20})?)?")
 _PDQ_TOOL: Final = re.compile(r"([0-9A-Fa-f]{64}),([0-9]{1,3})(?:,(.*))?")
 _FRAMES: Final = re.compile(r'\[\s*"[0-9A-Fa-f]{64},[0-9]{1,3},.*')  # vPDQ of a whole video, as a JSON array
@@ -98,7 +102,7 @@ class HashLines:
     """Reads lists of one hash a line. Positions are `line 12`."""
 
     name = "hash-lines"
-    version = "4"
+    version = "5"
     summary = "one hash a line: md5sum and its like, hashdeep, BSD sums, PDQ tool, ALGORITHM:digest, plain lists"
     options: tuple[Option, ...] = (
         Option(
@@ -310,6 +314,10 @@ def _layout(line: str) -> _Line | None:
         return _Line("tagged", tagged[1], tagged[2], has_name=True)
     if (labelled := _LABELLED.fullmatch(line)) and (_is_known(labelled[1]) or _HEX.fullmatch(labelled[2])):
         return _Line("labelled", labelled[1], labelled[2], has_name=bool(labelled[3]))
+    if table := _GET_FILEHASH.fullmatch(line):
+        return _Line("labelled", table[1], table[2], has_name=bool(table[3]))
+    if _GET_FILEHASH_HEADER.fullmatch(line):
+        return _Line("index-header")
     if frame := _FRAME.fullmatch(line):
         number, quality, digest, time = frame.groups()
         if int(quality) <= _MAX_QUALITY:
@@ -484,6 +492,7 @@ def _detect(head: bytes, name: str) -> Guess | None:
     declared = _declared(looked_at[0])
     if declared or _TOOL_HEADER.fullmatch(looked_at[0]):
         looked_at.pop(0)
+    looked_at = [line for line in looked_at if not _GET_FILEHASH_HEADER.fullmatch(line)]
     layouts = [layout for line in looked_at if (layout := _layout(line))]
     if not layouts or len(layouts) < _MOST * len(looked_at):
         return None

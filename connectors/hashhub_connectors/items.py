@@ -68,8 +68,9 @@ def text(value: object, label: str, faults: list[HashFault]) -> str:
             faults.append(bad_field(label, "a text", value))
             return ""
     value = value.strip()
-    if not value.isprintable():
+    if not value.isprintable() and BROKEN.search(value):
         value = BROKEN.sub(" ", value).strip()
+        faults.append(HashFault(label, "BAD_FIELD", f"{label} had control characters; spaces stand in their places"))
     if len(value) <= MAX_TEXT:
         return value
     end = MAX_TEXT - 1

@@ -292,7 +292,7 @@ def _feed(parser: Any, target: _Target, block: bytes) -> None:
         line, column = e.position
         what = str(e).partition(":")[0][:60]
         raise MalformedSource(
-            f"the text is not XML in UTF-8, or the file is cut off ({what})",
+            f"the text is not XML in UTF-8, or the file is cut off ({what}); convert one in another encoding",
             position=f"{target.position}, line {line}, column {column}",
         ) from e
 

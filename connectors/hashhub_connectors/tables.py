@@ -9,7 +9,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.model import Entry
 from hashhub_connectors.outgoing import is_plain, unwritable
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Cells:
@@ -26,7 +26,7 @@ class Cells:
             return "", None
         if not is_plain(text):
             return "", unwritable(entry, field)
-        if text.startswith(_FORMULA) and not self._keeps_formulas:
+        if text.startswith(FORMULA) and not self._keeps_formulas:
             return "", Loss(
                 entry.name,
                 field,

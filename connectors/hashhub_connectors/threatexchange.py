@@ -63,6 +63,7 @@ from hashhub_connectors.delimited import Rows, Unread
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
 from hashhub_connectors.outgoing import withheld
 from hashhub_connectors.source import lines
+from hashhub_connectors.tables import FORMULA
 from hashhub_connectors.vpdq import read_video
 
 SCHEME: Final = "threatexchange"
@@ -691,7 +692,7 @@ def _can_be_tag(tag: str, *, by_spaces: bool) -> bool:
         and exchange.survives(tag)
         and tag != _VIDEO_TAG
         and not tag.startswith((_CLASSIFICATION, _SIGNAL_TYPE))
-        and not (by_spaces and " " in tag)
+        and not (by_spaces and (" " in tag or tag.startswith(FORMULA)))
     )
 
 
@@ -782,6 +783,9 @@ def _write_csv(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -
         collab = entry.provenance.member
         if not exchange.survives(collab):
             yield Loss(entry.name, "member", "UNWRITABLE_TEXT", "the member holds characters that are not kept")
+            collab = ""
+        elif collab.startswith(FORMULA):
+            yield Loss(entry.name, "member", "FORMULA", "a spreadsheet would calculate the member's name")
             collab = ""
         category, tags = _CATEGORIES.get(written.status, ""), list(written.tags)
         if not category:  # told apart by the JSON only

@@ -27,7 +27,7 @@ from hashhub.connector import MAX_LINE
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub_connectors.source import READ_SIZE
 
-SIGNATURE: Final = b"PK\x03\x04"  # of a ZIP archive that is not empty
+SIGNATURE: Final = (b"PK\x03\x04", b"PK00PK\x03\x04")  # of a ZIP archive that is not empty
 OLE_SIGNATURE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # of .xls, and of an .xlsx with a password
 MAX_FILE: Final = 1 << 30  # bytes of the workbook, packed
 MAX_EXPANDED: Final = 4 << 30  # bytes of a sheet's XML: a million rows of twenty cells have about one GiB

@@ -68,6 +68,9 @@ _OUTCOMES: Final = (
     ),
 )
 
+# What became of items when the list was imported, which later lists may have changed.
+_THEN: Final = {"accepted": "matched from then on, until newer lists replaced or withdrew them"}
+
 
 @command(None, "import")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
@@ -132,7 +135,11 @@ def import_file(
         def show(p: Progress) -> None:
             nonlocal is_open
             is_open = is_open or p.phase != "CHECKSUM"
-            bar(p.done, p.total, _WORDS[p.phase] + (f" {p.items:,} items" if p.items else ""))
+            bar(
+                p.done,
+                None if p.phase == "COMMITTING" else p.total,
+                _WORDS[p.phase] + (f" {p.items:,} items" if p.items else ""),
+            )
 
         try:
             if format_ is None:
@@ -339,7 +346,11 @@ def show_report(session: Session, report: ImportReport) -> None:
     table(
         ("outcome", "count", "meaning"),
         [
-            (outcome.replace("_", " "), f"{count:,}", would_mean if report.validate_only else meaning)
+            (
+                outcome.replace("_", " "),
+                f"{count:,}",
+                would_mean if report.validate_only else _THEN.get(outcome, meaning) if report.repeated else meaning,
+            )
             for outcome, meaning, would_mean in _OUTCOMES
             if (count := getattr(source.counts, outcome)) or outcome in _ALWAYS_TOLD
         ],

@@ -346,7 +346,7 @@ def test_texts_are_cleaned_and_cut_with_a_note() -> None:
     assert item.tags == ("a", "b c")
     assert item.media_type == "image/jpeg"
     assert item.source_time == "2025-01-02T03:04:05.0000Z"
-    assert [(f.algorithm, f.reason) for f in item.faults] == [("Series", "BAD_FIELD")]
+    assert [(f.algorithm, f.reason) for f in item.faults] == [("Series", "BAD_FIELD"), ("Tags", "BAD_FIELD")]
     assert one(Tags=["a", "b,c", 7, None, {}], Series=["s", "t"]).tags == ("a", "b,c", "7")
     assert one(Series=["s", "t"]).series == "s, t"
     assert one(Tags={"Tag": "x"}).tags == ("x",)
