@@ -53,6 +53,8 @@ _LEAST_SIDE: Final = 48  # of the reduced picture, for a rectangle to be hashed
 _LEAST_SHARE: Final = 0.04  # of the picture, for the rectangle of a photograph
 _PHOTOGRAPHS: Final = 2  # on one screen, at most
 _SLIMMEST: Final = 5.0  # sides of a photograph
+_ROUNDEST: Final = 5  # corners of a fifth of the shorter side
+_LEAST_RADIUS: Final = 3
 
 
 class Box(NamedTuple):
@@ -103,7 +105,7 @@ def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
     boxes += [(CONTENT_BOX, box) for box in _content(pixels, halved) if not _is_near(box, border)]
     hashed: list[tuple[str, Box]] = []
     for name, box in boxes:
-        if derived := _hashed(name, pixels[box.top : box.bottom, box.left : box.right]):
+        if derived := _hashed(name, _squared(pixels[box.top : box.bottom, box.left : box.right])):
             hashed.append((name, box))
             yield from derived
     if windows:
@@ -149,6 +151,32 @@ def windows_a_frame(frames: int) -> int:
     algorithms, turns, readings = 3, 8, 2
     others = algorithms * (turns + readings) + turns * MOST_BOXES
     return max(0, min(MOST_WINDOWS, _MOST_IN_A_FILE // frames, (MAX_HASHES_PER_QUERY - _DIGESTS) // frames - others))
+
+
+def _squared(pixels: _Bytes) -> _Bytes:
+    """Return what a box holds with corners that were rounded filled from beside them: the ground in them moves some 15
+    of PDQ's bits.
+    """
+    import numpy as np
+
+    longest = min(pixels.shape[:2]) // _ROUNDEST
+    filled = pixels
+    for down, across in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+        corner = filled[::down, ::across][:longest, :longest]
+        off = _largest(corner.astype(np.int16) - corner[0, 0].astype(np.int16)) > _NOISE
+        runs = np.where(off.any(axis=1), off.argmax(axis=1), longest)  # of ground, from the corner, by line
+        radius = int(runs[0])
+        if not _LEAST_RADIUS <= radius < longest or (np.diff(runs[:radius]) > 1).any() or runs[radius] > 1:
+            continue
+        # Of a circle: a third of the way down, the ground reaches over a quarter of the way.
+        if not radius / 8 <= runs[radius // 3] <= radius / 2:
+            continue
+        if filled is pixels:
+            filled = pixels.copy()
+            corner = filled[::down, ::across][:longest, :longest]
+        for line, run in zip(corner, (runs[: radius + 1] + 2).tolist(), strict=False):
+            line[:run] = line[min(run, longest - 1)]
+    return filled
 
 
 def _hashed(name: str, pixels: _Bytes) -> list[Derived]:
@@ -267,6 +295,9 @@ _FEWEST_CELLS: Final = 4  # a side
 _GROUNDS: Final = 4  # colours of a screen's ground, at most
 _GROUND_SHARE: Final = 0.02  # of the picture that is flat and of such a colour
 _GROUND_NOISE: Final = 6
+_BANDS: Final = 0.75  # of all lines that begin and end alike where they make a ground
+_BAND_NOISE: Final = 10
+_BAND_CHANGE: Final = 24  # levels of red + green + blue
 _FLAT: Final = 8  # levels of red + 2 green + blue between neighbours
 _BARE: Final = 0.8  # of a line that is ground: outside the photograph
 _GAP: Final = 0.97  # of a line that is ground: between photographs
@@ -313,7 +344,8 @@ def _content(pixels: _Bytes, halved: _Bytes) -> list[Box]:
             boxes = [*boxes[:_PHOTOGRAPHS], *_photographs(_table(flat), size, most=1)]
     shown: list[Box] = []
     rims: list[Box] = []
-    for box in [*([edged] if edged else []), *boxes][: _PHOTOGRAPHS + 2]:
+    on_bands = _photographs(_table(bands), size, most=1) if (bands := _bands(halved)) is not None else []
+    for box in [*([edged] if edged else []), *on_bands, *boxes][: _PHOTOGRAPHS + 2]:
         if min(box.width, box.height) < _LEAST_SIDE // _HALVES:
             continue
         sharp = _sharpened(pixels, box, halved.shape)
@@ -322,6 +354,24 @@ def _content(pixels: _Bytes, halved: _Bytes) -> list[Box]:
             shown.append(peeled)
             rims += unpeeled
     return [*shown, *rims][:_MOST_CONTENTS]
+
+
+def _bands(halved: _Bytes) -> _Mask | None:
+    """Return which pixels, bool[height, width], are of the colour that their line has at both ends: a ground whose
+    colour changes from above to below, as behind stories. None if too few lines begin and end alike, or it does not
+    change.
+    """
+    import numpy as np
+
+    lines = halved[..., :3].astype(np.int16)
+    alike = _largest(lines[:, 0] - lines[:, -1]) <= _BAND_NOISE
+    if np.count_nonzero(alike) < _BANDS * len(alike):
+        return None
+    least, most = np.percentile(lines[alike, 0].sum(axis=1), (10, 90))
+    if most - least < _BAND_CHANGE:  # of one colour, which `_ground` knows
+        return None
+    bands: _Mask = (_largest(lines - lines[:, :1]) <= _BAND_NOISE) & alike[:, None]
+    return bands
 
 
 def _is_near(box: Box, other: Box) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hashing import MediaHashes, Transform, hash_media, variants
@@ -291,3 +291,23 @@ def test_the_heaviest_rectangle_and_the_shares_of_ground_are_those_of_adding_up_
     table = variants._table(ground)
     np.testing.assert_allclose(variants._down(table, left, right), ground[:, left:right].mean(axis=1))
     np.testing.assert_allclose(variants._across(table, top, bottom), ground[top:bottom].mean(axis=0))
+
+
+@pytest.mark.parametrize("radius", [12, 24, 40])
+@pytest.mark.parametrize("ground", [(0, 0, 0), (255, 255, 255), (21, 32, 43)])
+def test_round_corners_are_filled(radius: int, ground: tuple[int, int, int]) -> None:
+    for shown in PHOTOGRAPHS:
+        mask = Image.new("L", (shown.width * 4, shown.height * 4))
+        ImageDraw.Draw(mask).rounded_rectangle((0, 0, mask.width - 1, mask.height - 1), radius * 4, fill=255)
+        scene = Image.new("RGB", (shown.width + 60, shown.height + 300), ground)
+        scene.paste(shown, (30, 120), mask.resize(shown.size, Image.Resampling.LANCZOS))
+        assert nearest(screens.saved(scene, 85), pdq(shown)) <= WITHIN
+
+
+def test_a_picture_on_a_ground_that_changes_from_above_to_below_is_found() -> None:
+    for shown in PHOTOGRAPHS:
+        down = np.linspace(0, 1, shown.height + 500)[:, None, None]
+        ground = np.array([40, 90, 160]) * (1 - down) + np.array([190, 120, 60]) * down
+        scene = Image.fromarray(np.broadcast_to(ground, (len(down), shown.width + 80, 3)).astype(np.uint8))
+        scene.paste(shown, (40, 260))
+        assert nearest(screens.saved(scene, 85), pdq(shown)) <= WITHIN
