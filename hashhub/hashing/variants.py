@@ -55,6 +55,7 @@ _PHOTOGRAPHS: Final = 2  # on one screen, at most
 _SLIMMEST: Final = 5.0  # sides of a photograph
 _ROUNDEST: Final = 5  # corners of a fifth of the shorter side
 _LEAST_RADIUS: Final = 3
+_ROUND: Final = 0.8  # of a corner that is ground: outside of a circle
 
 
 class Box(NamedTuple):
@@ -164,17 +165,19 @@ def _squared(pixels: _Bytes) -> _Bytes:
     for down, across in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
         corner = filled[::down, ::across][:longest, :longest]
         off = _largest(corner.astype(np.int16) - corner[0, 0].astype(np.int16)) > _NOISE
-        runs = np.where(off.any(axis=1), off.argmax(axis=1), longest)  # of ground, from the corner, by line
-        radius = int(runs[0])
-        if not _LEAST_RADIUS <= radius < longest or (np.diff(runs[:radius]) > 1).any() or runs[radius] > 1:
+        ground = np.logical_and.accumulate(~off, axis=1)  # from the edge on
+        radius = round(math.sqrt(np.count_nonzero(ground) / (1 - math.pi / 4)))
+        if not _LEAST_RADIUS <= radius < longest:
             continue
-        # Of a circle: a third of the way down, the ground reaches over a quarter of the way.
-        if not radius / 8 <= runs[radius // 3] <= radius / 2:
+        at = radius - 0.5 - np.arange(radius)
+        runs = np.ceil(radius - np.sqrt(radius**2 - at**2)).astype(int)  # of what is outside of the circle, by line
+        outside = np.arange(longest) < np.pad(runs, (0, longest - radius))[:, None]
+        if np.count_nonzero(outside & ground) < _ROUND * max(np.count_nonzero(outside), np.count_nonzero(ground)):
             continue
         if filled is pixels:
             filled = pixels.copy()
             corner = filled[::down, ::across][:longest, :longest]
-        for line, run in zip(corner, (runs[: radius + 1] + 2).tolist(), strict=False):
+        for line, run in zip(corner, (runs + 2).tolist(), strict=False):
             line[:run] = line[min(run, longest - 1)]
     return filled
 
