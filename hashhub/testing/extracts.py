@@ -73,7 +73,7 @@ def write_tables(directory: Path, sets: Sequence[ListedSet], tables: Mapping[str
     files = []
     entries: dict[str, int] = {}
     for name, table in tables.items():
-        entries[name] = len(table["entry"].unique())
+        entries[name] = len(table["number"].unique())
         file = _write(directory, f"digests/{name}", "0", table)
         files.append(msgspec.structs.replace(file, hash_set=name, entries=entries[name], active_entries=entries[name]))
     about = [
@@ -104,7 +104,7 @@ def write_tables(directory: Path, sets: Sequence[ListedSet], tables: Mapping[str
 def _row(number: int, entry: ListedEntry, algorithm: str, text: str, jurisdiction: str) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(DIGEST_COLUMNS)
     row |= {
-        "entry": number,
+        "number": number,
         "hash_set": entry.hash_set,
         "contributor": entry.hash_set.partition("/")[0],
         "jurisdiction": jurisdiction,

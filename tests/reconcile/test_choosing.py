@@ -106,11 +106,7 @@ def test_gaps_are_of_the_items_that_agreement_finds(tmp_path: Path) -> None:
     found: tasks.GapsFound = ask(tasks.FindGaps(jurisdiction="DE"), extract, tmp_path / "out")
     assert (found.gaps.items, found.gaps.by_contributor) == (3, {"a": 2, "b": 2, "e": 1})
     rows = [msgspec.json.decode(line, type=Gap) for line in (tmp_path / "out" / tasks.ROWS).read_bytes().splitlines()]
-    assert [row.entries for row in rows] == [
-        ("a/list/1",),
-        ("b/list/2", "e/list/3"),
-        ("a/list/4", "b/list/5"),
-    ]
+    assert {row.entries for row in rows} == {("a/list/1",), ("b/list/2", "e/list/3"), ("a/list/4", "b/list/5")}
 
 
 def test_the_report_says_so_and_when(flooded: Extract, tmp_path: Path) -> None:
