@@ -198,6 +198,7 @@ def remarks(hits: Hits) -> list[ReasonLine]:
 _SHOWN: Final = {
     "border-removed": "a listed picture in a border",
     "content-box": "a listed picture on a screen, under a caption or beside other things",
+    "turned-box": "a listed picture in a border or on a screen, mirrored or turned",
     "crop": "a picture of which a part is listed",
     "mirror-pad": "a part of a listed picture",
     **dict.fromkeys(("rotate-90", "rotate-180", "rotate-270"), "a listed picture, turned"),
