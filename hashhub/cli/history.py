@@ -132,6 +132,7 @@ def revert(session: Session, *, actor: str, since: datetime, comment: str, yes: 
 @click.option("--config", "config_file", metavar="FILE", help="TOML file with the hub's settings.")
 @click.option("--head", metavar="REVISION:HASH", help="Fail unless the history contains this head.")
 @click.option("--mend", is_flag=True, help="Begin the chain anew behind a break, which stays on record.")
+@click.option("--full", is_flag=True, help="Compare all rows, not the next million entries only.")
 @click.option("--comment", default="", metavar="TEXT", help="With --mend: what broke it, and how that is known.")
 def doctor(
     session: Session,
@@ -139,10 +140,15 @@ def doctor(
     config_file: str | None,
     head: str | None,
     mend: bool,
+    full: bool,
     comment: str,
     **options: object,
 ) -> None:
-    """Check that the history is whole, on the hub's own machine.
+    """Check that the history is whole, and that what decides is what it says, on the hub's own machine.
+
+    Contributors, terms, tokens, policies, reviews, holds, entries and their digests are compared with what events left:
+    what was edited, added or removed underneath is named, row by row. Run it every night: each run compares the next
+    million entries.
 
     A head is what `hashhub history`, feed pages and the log tell: the last revision and the SHA-256 that the chain had
     there. Whoever kept one can tell whether the history was rewritten since. No hub has to run, and a running one is
@@ -155,7 +161,7 @@ def doctor(
         from hashhub.hub.examine import examine
     except ModuleNotFoundError as e:
         raise missing_extra(e, "server") from e
-    report = examine(settings, head=head, mend=comment if mend else "")
+    report = examine(settings, head=head, mend=comment if mend else "", is_full=full)
     if session.json:
         print_json(plain(report))
     else:

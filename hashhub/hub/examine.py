@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,11 +15,14 @@ import msgspec
 
 from hashhub.errors import DataLoss, InvalidArgument
 from hashhub.model import SYSTEM
-from hashhub.store import Position, Store
+from hashhub.store import Place, Position, Store
 
 if TYPE_CHECKING:
     from hashhub.config import Config
 
+MOST: Final = 1_000_000  # entries, and digests: a look of half a minute
+_PLACE: Final = "doctor.json"  # in the data directory: where the next look goes on
+_TOLD: Final = 100
 _HEAD: Final = re.compile(r"([0-9]{1,19}):([0-9a-f]{64})", re.IGNORECASE)
 
 
@@ -34,8 +39,10 @@ def head_text(position: Position) -> str:
     return f"{position.revision}:{position.digest.hex()}"
 
 
-def examine(config: Config, *, head: str | None = None, mend: str = "") -> Examination:
-    """Verify the history of the database that the configuration names. `head`: it must have been there once.
+def examine(config: Config, *, head: str | None = None, mend: str = "", is_full: bool = False) -> Examination:
+    """Verify the history of the database that the configuration names, and compare the rows that decide with it: of
+    entries and digests MOST, from where the last look ended, or with `is_full` all. `head`: it must have been there
+    once.
 
     `mend`: begin the chain anew behind a break, for this reason. Raises NotFound or FailedPrecondition when there is no
     database.
@@ -68,6 +75,29 @@ def examine(config: Config, *, head: str | None = None, mend: str = "") -> Exami
         if expected is not None:
             is_sound, line = _compared(store, expected, position)
             lines.append(line)
+        if damage := store.damage(is_full=is_full):
+            is_sound &= damage.startswith("warning")
+            lines.append(damage)
+        path = Path(config.data) / _PLACE
+        try:
+            place = Place() if is_full else msgspec.json.decode(path.read_bytes(), type=Place)
+        except (OSError, msgspec.MsgspecError):
+            place = Place()
+        began, look = time.monotonic(), store.examining(place)
+        different = list(islice(look.differences(None if is_full else MOST), _TOLD + 1))
+        lines += different[:_TOLD]
+        lines.append(
+            f"NOT as the history says: the {'first ' if different[_TOLD:] else ''}{len(different[:_TOLD])} above"
+            if different
+            else "the rows that decide are what the history says of them"
+        )
+        is_all = not (place.entry or look.place.entry or place.digest or look.place.digest)
+        how = "all" if is_all else "the next look goes on behind these; --full compares all"
+        lines.append(f"{look.entries} entries compared ({how}), in {time.monotonic() - began:.1f} s")
+        if not different:
+            with suppress(OSError):
+                path.write_bytes(msgspec.json.encode(look.place))
+        is_sound &= not different
         return Examination(is_sound=is_sound, head=head_text(position), lines=tuple(lines))
     finally:
         store.close()

@@ -11,6 +11,7 @@ from hashhub.store.conflict_pass import FoundConflict, Neighbourhood, Piece, Sid
 from hashhub.store.conflicts import ConflictQuery, ConflictRow, ConflictScope, PairCount, etag_of, no_conflict
 from hashhub.store.entries import OBJECTIONS, EntryHit
 from hashhub.store.events import Position
+from hashhub.store.examining import Place
 from hashhub.store.extracting import ChangedIds, StandingEntries
 from hashhub.store.feeds import Change, MatcherChange
 from hashhub.store.holds import Hold, Origin, trace_of
@@ -54,6 +55,7 @@ __all__ = [
     "PairCount",
     "Past",
     "Piece",
+    "Place",
     "Position",
     "Registry",
     "Request",

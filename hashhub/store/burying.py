@@ -19,6 +19,7 @@ from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.holds import Origin, traces_of
 from hashhub.store.idset import runs
+from hashhub.store.imprints import touch
 from hashhub.store.packing import unpack_hashes
 from hashhub.store.statements import clear
 from hashhub.store.videos import delete_frames
@@ -45,6 +46,8 @@ def bury(c: Connection, db: Database, set_key: int, rows: Sequence[Row], *, secr
     ranges = runs(ids)
     if not ranges:
         return Buried(0, 0, 0, 0)
+    for table in ("entry", "hold", "reviewed", "withdrawal"):
+        touch(c, table, ids)
     hashes = {row[0]: unpack_hashes(row[2]) for row in rows}
     held = _keep_holds(c, db, set_key, {row[0]: (row[1] or "", hashes[row[0]]) for row in rows}, ids, secret, all_holds)
     gone = [(s.ALGORITHM_CODES[h.algorithm], h.digest, entry) for entry, own in hashes.items() for h in own]
@@ -60,6 +63,7 @@ def bury(c: Connection, db: Database, set_key: int, rows: Sequence[Row], *, secr
         }
     )
     if reviews:
+        touch(c, "review", reviews)
         c.exec_driver_sql(
             db.sql("DELETE FROM reviewed WHERE hash_set = ? AND entry BETWEEN ? AND ?"),
             [(set_key, *ends) for ends in ranges],
@@ -116,4 +120,5 @@ def _keep_holds(
             }
         )
     c.execute(sa.insert(s.hold), held)
+    touch(c, "hold", [row["entry"] for row in held])
     return len(held)

@@ -45,6 +45,7 @@ from hashhub.store.hash_tables import HashTables
 from hashhub.store.holds import HOLD_SQL, Origin, hold_of_row, lift_holds
 from hashhub.store.idset import IdSet, are_among, ascending, merged, runs
 from hashhub.store.imports import Imports, closed, one_import, subject_of
+from hashhub.store.imprints import touch
 from hashhub.store.leases import LEASE, Leases
 from hashhub.store.outstanding import Outstanding, Part
 from hashhub.store.packing import pack_reasons, unpack_hashes
@@ -300,6 +301,7 @@ class Commits:
         if beyond:
             sql = self._db.sql("UPDATE entry SET reasons = ? WHERE id BETWEEN ? AND ? AND state = ?")
             remark = pack_reasons((AWAITS_ACCEPTANCE,))
+            touch(c, "entry", beyond)
             c.exec_driver_sql(sql, [(remark, first, last, ACTIVE) for first, last in runs(beyond)])
 
     def _add_reviews(
@@ -335,6 +337,8 @@ class Commits:
             ],
         )
         self._writing.add_changes(c, revision, [(REVIEWED, IdSet.of(entry for entry, *_ in reviews), 0)])
+        touch(c, "review", range(first, first + len(reviews)))
+        touch(c, "reviewed", [entry for entry, *_ in reviews])
         new = sa.select(sa.literal(commit.hash_set), s.review.c.entry, s.review.c.id)
         c.execute(
             sa.insert(s.reviewed).from_select(

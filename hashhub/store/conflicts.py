@@ -32,6 +32,7 @@ from hashhub.store.conflict_pass import ASSIGNED, ENDED, LEFT, OPEN, RESOLVED, R
 from hashhub.store.database import Database
 from hashhub.store.events import append_event
 from hashhub.store.feeds import Feeds
+from hashhub.store.imprints import touch
 from hashhub.store.requests import Request
 from hashhub.store.schema import ROLE_OF_CODE
 
@@ -369,6 +370,7 @@ class Conflicts:
                 details={"comment": resolution.comment},
                 at=at,
             )
+            touch(c, r.name, [row.id])
             c.execute(
                 sa.insert(r).values(
                     conflict=row.id,

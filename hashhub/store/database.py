@@ -109,6 +109,10 @@ class _Turns:
                     self._taken = False
 
 
+NOTES: Final = "notes"  # of a transaction, in its connection's `info`
+AT_END: Final = "at end"
+
+
 class Database:
     """Connections to one database. Thread-safe. Open it after forking, not before."""
 
@@ -270,12 +274,16 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """Open a transaction; commit it at the end, or roll it back when the body raises.
 
-        On SQLite nobody else can write meanwhile. On PostgreSQL call `lock` before reading what the writes depend on.
+        What is noted under AT_END in its `info[NOTES]` is called before the commit. On SQLite nobody else can write
+        meanwhile. On PostgreSQL call `lock` before reading what the writes depend on.
         """
         turn = self._turns.take() if self._turns else nullcontext()
         try:
             with mapped(), turn, self._writer.begin() as c:
+                notes = c.info[NOTES] = {}
                 yield c
+                if AT_END in notes:
+                    notes[AT_END](c)
         except (LimitExceeded, ReadOnly) as e:
             self._is_refusing |= isinstance(e, ReadOnly) or e.reason is Reason.DISK_FULL
             raise

@@ -27,6 +27,7 @@ from hashhub.store.burying import PIECE, Buried, bury
 from hashhub.store.database import Database
 from hashhub.store.events import append_event, decoded, is_in
 from hashhub.store.idset import IdSet, ascending
+from hashhub.store.imprints import touch, touch_resource, touched
 from hashhub.store.leases import Leases
 from hashhub.store.outstanding import Outstanding, Part
 from hashhub.store.packing import pack_reasons
@@ -63,6 +64,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     findings: int = 0
     reviews: int = 0
     holds: int = 0
+    touched: dict[str, list[int]] = {}  # what the last event is to tell of: reviews, and holds without an entry
 
     def plus(self, gone: Buried) -> Progress:
         """Count some entries in."""
@@ -132,6 +134,7 @@ class Deletions:
                 },
                 details={"comment": comment},
             )
+            touch_resource(c, f"hash-sets/{name}")
             pieces = [IdSet.of(live[at : at + CHANGE_IDS]) for at in range(0, len(live), CHANGE_IDS)]
             parts = [Part(revision, i, key, CODE, ids) for i, ids in enumerate(pieces)]
             self._writing.add_changes_of_sets(c, revision, [(WITHDRAW, ids, 0, key) for ids in pieces])
@@ -247,6 +250,7 @@ class Deletions:
             facts={"entries": live},
             details={"comment": comment},
         )
+        touch_resource(c, f"hash-sets/{counted.hash_set}")
         asked = msgspec.structs.replace(retention, asked_by=by.name, ask_time=now())
         c.execute(sa.update(s.hash_set).where(s.hash_set.c.key == key).values(retention=to_json(asked)))
         return msgspec.structs.replace(counted, pending=True, revision=revision)
@@ -276,7 +280,11 @@ class Deletions:
                 return False
             rows = list(deletable(self._db, rows))
             gone = bury(c, self._db, key, rows, secret=self._secret, all_holds=False)
-            _note(c, key, progress.plus(gone))
+            left = {
+                "review": [*progress.touched.get("review", ()), *touched(c, "review")],
+                "hold": [*progress.touched.get("hold", ()), *(n for n in touched(c, "hold") if n < 0)],
+            }
+            _note(c, key, msgspec.structs.replace(progress.plus(gone), touched=left))
             return True
 
     def _step_imports(self, key: int) -> bool:
@@ -341,7 +349,9 @@ class Deletions:
             h = s.hash_set
             row = c.execute(sa.select(h.c.contributor, h.c.id).where(h.c.key == key)).one()
             self._forget_answers(c, row.contributor, row.id)
-            counts = {f: getattr(progress, f) for f in progress.__struct_fields__ if f != "actor"}
+            counts = {f: getattr(progress, f) for f in progress.__struct_fields__ if f not in {"actor", "touched"}}
+            for table, leads in progress.touched.items():
+                touch(c, table, leads)
             append_event(
                 c,
                 progress.actor,

@@ -47,6 +47,7 @@ from hashhub.store import videos
 from hashhub.store.database import Database, Row, array_of
 from hashhub.store.events import MAX_REVISION, append_event
 from hashhub.store.idset import IdSet, ascending
+from hashhub.store.imprints import touch
 from hashhub.store.outstanding import Outstanding, Part
 from hashhub.store.packing import (
     pack_reasons,
@@ -481,6 +482,8 @@ class Entries:
             review = msgspec.structs.replace(review, id=take_ids(c, s.hash_set.c.next_review, set_key, 1))
             c.execute(sa.insert(s.review).values(review_row(review)))
             about = self._counts_for(c, review, also)
+            touch(c, "review", [review.id])
+            touch(c, "reviewed", about)
             e = s.entry
             chosen = sa.select(e.c.hash_set, e.c.id, sa.literal(review.id)).where(e.c.id.in_(about))
             c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), chosen))

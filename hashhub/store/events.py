@@ -4,7 +4,7 @@
              UTF-8)
 
              ["hashhub-event-1", revision, time in ms, actor, contributor, role, kind, subject, reason, facts,
-             commitment]
+             commitment, imprints]
 
     digest   SHA-256(digest of the event before, body); before the first one stands
              SHA-256("hashhub-history-1", 0x00, database id)
@@ -12,6 +12,8 @@
              is SHA-256(salt, content, 0x00, undo) in hexadecimal. Erasing the row leaves the chain whole. The salt
              keeps the details from being guessed and, since the commitment is part of the body, also what else is in
              it: digests are given to whoever reads the feed.
+    imprints digests of the rows that decide as the event left them (store.imprints): `imprints` in the body is the
+             SHA-256 of that column in hexadecimal, empty where there are none. They outlast an erasure.
 
 `facts` hold names and codes only: no digest of any item, no external id, no text that people wrote. docs/history.md
 tells all of this to whoever wants to verify a history without this program.
@@ -35,13 +37,15 @@ from sqlalchemy.engine import Connection
 from hashhub.errors import DataLoss, NotFound, Reason
 from hashhub.model import Actor, Event, EventKind, Role, now
 from hashhub.store import schema as s
-from hashhub.store.database import Database, Row
+from hashhub.store.database import AT_END, NOTES, Database, Row
+from hashhub.store.imprints import taken
 
 VERSION: Final = "hashhub-event-1"
 _SALT_BYTES: Final = 16
 _PAGE: Final = 10_000  # events read at a time
 _WALK: Final = 4  # events that are walked first for each that is wanted, before it is known how many there are
 MAX_REVISION: Final = (1 << 63) - 1
+_APPENDED: Final = "appended"  # to a transaction
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 UNDOES: Final = "undoes"
@@ -75,6 +79,7 @@ class Body(msgspec.Struct, frozen=True, array_like=True):
     reason: str
     facts: dict[str, str | int | tuple[str, ...]]
     commitment: str
+    imprints: str = ""
 
 
 def genesis(database_id: str) -> bytes:
@@ -114,9 +119,7 @@ def append_event(
     know of before.
     """
     m = s.metadata
-    revision: int
-    revision, head = c.execute(sa.update(m).values(revision=m.c.revision + 1).returning(m.c.revision, m.c.head)).one()
-    time = s.to_millis(at or now())
+    revision: int = c.execute(sa.update(m).values(revision=m.c.revision + 1).returning(m.c.revision)).scalar_one()
     salt = os.urandom(_SALT_BYTES)
     content = _encode({name: text for name, text in (details or {}).items() if text})
     before = None if undo is None else msgspec.msgpack.encode(undo)
@@ -126,29 +129,25 @@ def append_event(
         told[UNDOES] = undone
     commitment = _commitment(salt, content, before)
     c.execute(sa.insert(s.event_detail).values(revision=revision, salt=salt, content=content, undo=before))
-    body = _encode(
-        Body(
-            VERSION,
-            revision,
-            time,
-            by.name,
-            by.contributor,
-            by.role,
-            kind,
-            subject,
-            reason,
-            told,
-            commitment,
-        )
-    )
-    digest = hashlib.sha256(head + body).digest()
-    c.execute(
-        sa.insert(s.event).values(
-            revision=revision, time=time, actor=by.name, kind=kind, subject=subject, body=body, digest=digest
-        )
-    )
-    c.execute(sa.update(m).values(head=digest))
+    time = s.to_millis(at or now())
+    body = Body(VERSION, revision, time, by.name, by.contributor, by.role, kind, subject, reason, told, commitment)
+    c.info[NOTES].setdefault(_APPENDED, []).append(body)
+    c.info[NOTES][AT_END] = _seal
     return revision
+
+
+def _seal(c: Connection) -> None:
+    """Chain the events of a transaction at its end, the last one with what the rows that decide are then."""
+    head, secret = c.execute(sa.select(s.metadata.c.head, s.metadata.c.secret)).one()
+    bodies: list[Body] = c.info[NOTES][_APPENDED]
+    imprints = taken(c, secret)
+    for told in bodies:
+        kept = imprints if told is bodies[-1] else None
+        body = _encode(msgspec.structs.replace(told, imprints=_sha256(kept)))
+        head = hashlib.sha256(head + body).digest()
+        index = {name: getattr(told, name) for name in ("revision", "time", "actor", "kind", "subject")}
+        c.execute(sa.insert(s.event).values(**index, body=body, digest=head, imprints=kept))
+    c.execute(sa.update(s.metadata).values(head=head))
 
 
 class Events:
@@ -382,14 +381,14 @@ class Events:
         if mended:
             head, after = bytes.fromhex(str(mended[0].facts["head"])), mended[0].revision - 1
         sql = self._db.sql(
-            "SELECT e.revision, e.time, e.actor, e.kind, e.subject, e.body, e.digest, d.salt, d.content, d.undo "
-            "FROM event e LEFT JOIN event_detail d ON d.revision = e.revision "
+            "SELECT e.revision, e.time, e.actor, e.kind, e.subject, e.body, e.digest, e.imprints, "
+            "d.salt, d.content, d.undo FROM event e LEFT JOIN event_detail d ON d.revision = e.revision "
             "WHERE e.revision > ? AND e.revision <= ? ORDER BY e.revision LIMIT ?"
         )
         last = until.revision if until else MAX_REVISION
         missing: dict[int, str] = {}  # the subjects of events whose details are gone
         while rows := self._db.fetch(sql, (after, last, _PAGE)):
-            for revision, time, actor, kind, subject, body, digest, *details in rows:
+            for revision, time, actor, kind, subject, body, digest, imprints, *details in rows:
                 told = decoded(body)
                 if revision != after + 1:
                     raise _broken(after + 1, "its event is missing")
@@ -400,6 +399,8 @@ class Events:
                 head = hashlib.sha256(head + body).digest()
                 if head != digest:
                     raise _broken(revision, "its digest does not follow from the event before and what it says")
+                if told.imprints != _sha256(imprints):
+                    raise _broken(revision, "what it says of the rows that it left is not what was written")
                 if details[0] is None and told.commitment:
                     missing[revision] = subject
                 elif details[0] is not None and told.commitment != _commitment(*details):
@@ -482,6 +483,10 @@ def _hash_set_of(subject: str) -> str:
 def _commitment(salt: bytes, content: bytes, undo: bytes | None) -> str:
     # JSON holds no zero byte, so that nothing can be moved from one to the other.
     return hashlib.sha256(salt + content + b"\0" + (undo or b"")).hexdigest()
+
+
+def _sha256(imprints: bytes | None) -> str:
+    return "" if imprints is None else hashlib.sha256(imprints).hexdigest()
 
 
 def facts_of(body: bytes) -> Facts:

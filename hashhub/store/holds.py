@@ -25,6 +25,7 @@ from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.events import append_event
 from hashhub.store.idset import runs
+from hashhub.store.imprints import touch
 from hashhub.store.packing import unpack_hashes
 from hashhub.store.resources import key_of_set
 
@@ -155,6 +156,7 @@ class Holds:
                 c, by, EventKind.ENTRIES_WITHDRAWN, reason=reason, facts={"held_items": len(items), **facts}
             )
             last = min(c.scalar(sa.select(sa.func.min(s.hold.c.entry))) or 0, 0)
+            touch(c, "hold", range(last - len(items), last))
             effects = {
                 origin: s.ENTRY_STATES[EntryState.WITHDRAWN if origin is Origin.SOURCE else EntryState.QUARANTINED]
                 for origin in Origin
@@ -234,6 +236,7 @@ def put_holds(
         "revision = excluded.revision, source_time = excluded.source_time, traces = excluded.traces"
     )
     if ids:
+        touch(c, "hold", ids)
         code = s.ENTRY_STATES[effect]
         if source_times:
             ranges = [(time, entry, entry) for entry, time in zip(ids, source_times, strict=True)]
@@ -255,6 +258,7 @@ def lift_holds(
     What is left of an erased one stands.
     """
     if ids:
+        touch(c, "hold", ids)
         where, origin = ("", ()) if only is None else (" AND origin = ?", (str(only),))
         sql = db.sql(
             "DELETE FROM hold WHERE entry BETWEEN ? AND ? AND effect = ? "  # noqa: S608 - our own text

@@ -26,6 +26,7 @@ from hashhub.store.database import Database
 from hashhub.store.events import append_event
 from hashhub.store.holds import Origin, lift_holds, put_holds
 from hashhub.store.idset import IdSet, ascending, runs
+from hashhub.store.imprints import touch
 from hashhub.store.outstanding import Outstanding, Part, put_withdrawals
 from hashhub.store.packing import pack_reasons, replace_reasons, unpack_reasons
 from hashhub.store.requests import Request
@@ -303,6 +304,7 @@ class Moving:
                 ended = self._db.sql("DELETE FROM withdrawal WHERE entry BETWEEN ? AND ? AND pending")
                 if len(asked):
                     c.exec_driver_sql(ended, runs(asked.tolist()))
+                    touch(c, "withdrawal", asked.tolist())
                 self._standing.stand_again(c, self._rows(c, gone), revision)
                 lift_holds(c, self._db, [*ids.tolist(), *lift], EntryState.WITHDRAWN)
                 moved = msgspec.structs.replace(moved, revision=revision)
@@ -529,6 +531,7 @@ class Moving:
     def _agree(self, c: Connection, ids: Ids, revision: int, time: int) -> None:
         """Let requests for a withdrawal be carried out at a revision."""
         if len(ids):
+            touch(c, "withdrawal", ids.tolist())
             update = self._db.sql(
                 "UPDATE withdrawal SET pending = ?, revision = ?, time = ? WHERE entry BETWEEN ? AND ? AND pending"
             )
@@ -537,6 +540,7 @@ class Moving:
     def _forget_requests(self, c: Connection, ids: Ids, hash_sets: Sequence[int]) -> None:
         """Let no request wait any more for entries that are withdrawn anyway."""
         waiting = np.intersect1d(np.array(self._requests(c, hash_sets), np.int64), ids)
+        touch(c, "withdrawal", waiting.tolist())
         w = s.withdrawal
         for first, last in runs(waiting.tolist()):
             c.execute(sa.delete(w).where(w.c.entry.between(first, last), w.c.pending.is_(True)))
@@ -559,6 +563,7 @@ class Moving:
     def _release(self, c: Connection, plan: _ReleasePlan, revision: int) -> None:
         """Let entries be ACTIVE, with the remarks that they had before, and take the places of those they replace."""
         ids = plan.released.tolist()
+        touch(c, "entry", ids)
         asked_for = self._standing.asked_for(c, ids)
         c.exec_driver_sql(
             self._db.sql("UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id = ?"),

@@ -30,6 +30,7 @@ from hashhub.store import schema as s
 from hashhub.store.database import Database, array_of
 from hashhub.store.holds import Origin, put_holds
 from hashhub.store.idset import IdSet, runs
+from hashhub.store.imprints import touch
 from hashhub.store.packing import pack_reasons
 
 PIECE: Final = 5_000  # rows in one transaction: some 50 ms
@@ -91,6 +92,7 @@ class Outstanding:
         """
         if sum(len(p.ids) for p in parts) <= LARGE:
             for part in parts:
+                touch(c, "entry", _walk(part.ids))
                 self._write(c, part, list(_walk(part.ids)))
             return
         revision = parts[0].revision
@@ -288,6 +290,7 @@ def put_withdrawals(
     ranges = runs(ids)
     if not ranges:
         return
+    touch(c, "withdrawal", ids)
     c.exec_driver_sql(db.sql("DELETE FROM withdrawal WHERE entry BETWEEN ? AND ?"), ranges)
     sql = db.sql(
         "INSERT INTO withdrawal (entry, hash_set, reason, comment, actor, role, revision, time, pending) "

@@ -42,6 +42,7 @@ from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.events import Facts, append_event
 from hashhub.store.floors import refuse_looser_than_standing
+from hashhub.store.imprints import touch_resource
 from hashhub.store.requests import Request
 
 _KINDS: Final = (Contributor, HashSet, Group, Definition)  # as _REGISTRY has their tables
@@ -528,6 +529,7 @@ def registry_changed(
         name: new if before is None else old if after is None else f"{old} -> {new}"
         for name, (old, new) in changed.items()
     }
+    touch_resource(c, subject)
     revision = append_event(
         c,
         by,

@@ -22,6 +22,7 @@ from hashhub.store.burying import PIECE, bury
 from hashhub.store.database import Database
 from hashhub.store.events import Events, append_event
 from hashhub.store.idset import ascending
+from hashhub.store.imprints import touch_resource
 from hashhub.store.reports import named_entries
 from hashhub.store.resources import key_of_set, to_json
 from hashhub.store.schema import ACTIVE, COMMITTED, QUARANTINED, STAGED_AROUND, WITHDRAWN
@@ -74,6 +75,7 @@ class Retentions:
                     for name in ("days", "hold", "asked_by")
                     if getattr(before, name) != getattr(after, name)
                 }
+                touch_resource(c, f"hash-sets/{contributor}/{hash_set}")
                 append_event(
                     c,
                     by,

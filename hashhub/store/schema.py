@@ -26,8 +26,10 @@ one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -448,6 +450,9 @@ statement_page: Final = _table(
     sa.Column("form", sa.Integer, nullable=False),  # see store.statements
     sa.Column("content", sa.LargeBinary, nullable=False),  # likewise
     sa.Column("known_by", sa.LargeBinary),  # likewise
+    sa.Column(
+        "imprints", sa.LargeBinary, nullable=False
+    ),  # of its entries' rows as they were staged, see store.imprints
     sa.Index("statement_page_set", "hash_set", "first_entry"),
 )
 
@@ -575,6 +580,9 @@ event: Final = _table(
     sa.Column("subject", _Name, nullable=False),
     sa.Column("body", sa.LargeBinary, nullable=False),  # the canonical encoding, see store.events
     sa.Column("digest", sa.LargeBinary, nullable=False),  # SHA-256 of the one before and the body
+    sa.Column(
+        "imprints", sa.LargeBinary
+    ),  # see store.imprints; NULL: it left no row that decides otherwise than it was
     sa.Index("event_actor", "actor", "revision"),
     sa.Index("event_subject", "subject", "revision"),
     # Clocks go back, so that revisions are in no order of times. Whether a block has events since a time, or before it,
@@ -653,6 +661,72 @@ conflict_progress: Final = _table(
     sa.Column("entry", sa.BigInteger, nullable=False),
     sa.Column("sequence", sa.BigInteger, nullable=False),  # the last one given
 )
+
+
+class Deciding(NamedTuple):
+    """A table by whose rows it is decided what matches, who may what, and who sees what: `hashhub doctor` compares it
+    with the history. `lead`: the column that rows are told by, or several with something between; `left_out`: columns
+    that are not compared, and why.
+    """
+
+    lead: tuple[str, ...]
+    left_out: Mapping[str, str] = MappingProxyType({})
+
+
+_WORDS: Final = MappingProxyType({"comment": "words, which are erased with an entry"})
+DECIDING: Final[Mapping[str, Deciding]] = {
+    "contributor": Deciding(("id",)),
+    "hash_set": Deciding(
+        ("contributor", "/", "id"),
+        MappingProxyType(
+            {
+                "withdraw_revision": "spares readers of the feed a look at changes",
+                "next_entry": "a counter: a number that is given twice is refused by the tables",
+                "next_review": "likewise",
+                "deletion": "how far the deletion of its rows is",
+            }
+        ),
+    ),
+    "contributor_group": Deciding(("id",)),
+    "token": Deciding(("name",), MappingProxyType({"last_use_time": "told only"})),
+    "secret": Deciding(("token",)),
+    "definition": Deciding(("id", "@", "version")),
+    "webhook": Deciding(("contributor", "/", "id")),
+    "entry": Deciding(("id",)),
+    "statement_page": Deciding(("first_entry",)),
+    "review": Deciding(("id",), _WORDS),
+    "reviewed": Deciding(("entry",)),
+    "withdrawal": Deciding(("entry",), _WORDS),
+    "hold": Deciding(("entry",)),
+    "change": Deciding(("revision",)),
+    "conflict_resolution": Deciding(("conflict",), _WORDS),
+}
+COMPARED_OTHERWISE: Final[Mapping[str, str]] = {
+    "classification": "with its own digest, which an entry's imprint has",
+    "frames": "in the imprint of its entry",
+    "hash": "with the hashes in its entry's row",
+    "allocation": "with the imports that are committed",
+    "conflict": "a resolved one with the resolution; what was found is found anew from the entries",
+    "outstanding": "the entries that it is about with the changes",
+    "event": "the chain",
+    "event_detail": "the chain",
+    "metadata": "its head with the chain, its secret with every imprint; own_contributor is a default for new tokens",
+}
+UNDECIDING: Final[Mapping[str, str]] = {
+    "used_name": "refuses new names only",
+    "request": "answers to repeated calls, for a day",
+    "operation": "work that informs",
+    "learned": "how much tokens learned",
+    "delivery": "calls of webhooks, and how they ended",
+    "sender": "how far events were told",
+    "import": "what is visible is told by changes; a report's counts",
+    "staged_batch": "is checked as it comes in",
+    "finding": "a report",
+    "finding_run": "a report",
+    "succession": "which of two statements about an item is restored, which a person asks for",
+    "conflict_entry": "found anew from the entries",
+    "conflict_progress": "how far conflicts were looked for",
+}
 
 
 def to_millis(t: datetime) -> int:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import sqlalchemy as sa
@@ -29,6 +29,7 @@ from hashhub.store.database import Database
 from hashhub.store.events import append_event
 from hashhub.store.hash_tables import HashTables
 from hashhub.store.idset import IdSet
+from hashhub.store.imprints import touch, whole
 from hashhub.store.leases import Leases
 from hashhub.store.packing import EntryColumns, cut, unpack_hashes
 from hashhub.store.reports import FindingRun, Reports
@@ -38,6 +39,7 @@ from hashhub.store.staging import Commit
 from hashhub.store.writing import PAGE, Writing, take_ids
 
 CLASSIFICATIONS_KEPT: Final = 10_000  # whose ids are at hand: some megabytes
+_CLASSIFICATION: Final = list(s.entry.c).index(s.entry.c.classification)
 _PIECES_NOTED: Final = 10  # whose digests are at hand for whoever follows, who lets some gather
 _RUN: Final = 256 * 1024 * 1024  # bytes of gathered digests and ids that are sorted and written together
 
@@ -127,7 +129,8 @@ class Stage:
             entries.expire_times,
         )
         shapes = list(cut(entries.hashes))
-        page = statements.page_of(entries, shapes, commit.hash_set, commit.key)
+        imprints = self._imprints(entries, columns)
+        page = statements.page_of(entries, shapes, commit.hash_set, commit.key, imprints)
         with self._db.write() as c:
             self._db.insert_columns(c, s.entry, columns)
             self._db.insert(c, s.frames, videos.rows_of(entries))
@@ -138,6 +141,7 @@ class Stage:
             self._leases.renew(c, commit)
             revision = append_event(c, commit.by, EventKind.IMPORT_STAGED, subject=commit.subject)
             self._writing.add_changes(c, revision, [(STAGED, IdSet(first, last), commit.key)])
+            touch(c, "statement_page", [first])
         with commit.lock:
             # Only now: a run must not have hashes of entries that are not there, which a purge would not find.
             digests = commit.gather(entries, shapes)
@@ -147,6 +151,18 @@ class Stage:
             commit.ranges.append((first, last))
             if commit.size >= _RUN:
                 self.write_pieces(commit, self.run_of(commit))
+
+    def _imprints(self, entries: EntryColumns, columns: Sequence[Sequence[Any]]) -> list[bytes]:
+        """Return the imprints of entries' rows, given as the table's columns."""
+        secret = self._db.fetch("SELECT secret FROM metadata")[0][0]
+        frames = {row[0]: row[1:] for row in videos.rows_of(entries)}
+        sql = "SELECT k.id, k.content_digest FROM classification k WHERE k.id {keys}"
+        digests: dict[int, bytes] = dict(
+            self._db.by_keys(sql, "int8", (), sorted({x for x in entries.classifications if x is not None}))
+        )
+        none = (None, None, None)
+        rows = zip(*columns, strict=True)
+        return [whole(secret, [(*row, digests.get(row[_CLASSIFICATION]), *frames.get(row[0], none))]) for row in rows]
 
     def take_digests(self, first: int) -> dict[str, NDArray[np.uint8]] | None:
         """Return, once, the digests of the ACTIVE entries that this process has just staged as the piece that begins

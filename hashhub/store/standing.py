@@ -39,6 +39,7 @@ from hashhub.store.events import append_event
 from hashhub.store.floors import refuse_restoring
 from hashhub.store.holds import Origin, lift_holds, put_holds, traces_of
 from hashhub.store.idset import IdSet, runs
+from hashhub.store.imprints import touch
 from hashhub.store.outstanding import Outstanding, put_withdrawals
 from hashhub.store.packing import pack_reasons, reasons_before, replace_reasons, unpack_hashes, unpack_reasons
 from hashhub.store.requests import Request
@@ -213,6 +214,7 @@ class Standing:
                 if row[0] in set(asked):
                     self._writing.set_reasons(c, row[0], without_pending(row[2]))
                     c.execute(sa.delete(w).where(w.c.entry == row[0]))
+                    touch(c, w.name, [row[0]])
             self.stand_again(c, gone, revision)
             lift_holds(c, self._db, [*changed, *lift], EntryState.WITHDRAWN)
             return request.remember(c, changed)
@@ -292,6 +294,7 @@ class Standing:
                     reason=reason,
                     facts={"was": unpack_reasons(row.reasons)},
                 )
+                touch(c, "entry", [entry_id])
                 remaining = released_reasons(row.reasons, is_asked_for=self._pending(c, entry_id) is not None)
                 c.execute(
                     sa.update(s.entry)
@@ -447,6 +450,7 @@ class Standing:
 
     def _clear_statement(self, c: Connection, entry_id: int, hashes: Sequence[Hash], revision: int) -> None:
         """Leave of an entry that it was withdrawn because it was erased. `hashes`: all that it has."""
+        touch(c, "entry", [entry_id])
         c.execute(
             sa.update(s.entry)
             .where(s.entry.c.id == entry_id)
@@ -470,6 +474,7 @@ class Standing:
     def _clear_words(self, c: Connection, entry_id: int, subject: str) -> None:
         """Clear what findings, reviews, withdrawals and events about an entry alone say in words."""
         f, r, w = s.finding, s.review, s.withdrawal
+        touch(c, w.name, [entry_id])
         import_key = c.execute(sa.select(s.entry.c["import"]).where(s.entry.c.id == entry_id)).scalar_one()
         c.execute(sa.update(f).where(f.c["import"] == import_key, f.c.entry == entry_id).values(detail="", position=""))
         c.execute(sa.update(r).where(r.c.entry == entry_id).values(comment=""))
@@ -671,6 +676,8 @@ class Standing:
             return
         refuse_restoring(c, self._db, ids)
         self._writing.inherit_back(c, ids)
+        touch(c, "entry", ids)
+        touch(c, "withdrawal", ids)
         asked_for = self.asked_for(c, ids)
         plain: list[int] = []
         others: list[tuple[int, str | None, int, int]] = []

@@ -11,6 +11,7 @@ item tells whoever has the item that it was listed.
 content   digests, STATEMENT_BYTES each, then classifications as little-endian int32, 0 for none
 known_by  for each sort of key: a head, the places that have one as little-endian uint32 unless all have, the keys;
           NULL in a page of before there were any
+imprints  of the rows of entries as they were staged, WHOLE bytes each (store.imprints)
 form      which fields, and how, the digests are of; a page of another form is read as if all of it were zeros
 """
 
@@ -29,6 +30,7 @@ from sqlalchemy.engine import Connection
 from hashhub.item import COMPARED
 from hashhub.store import schema as s
 from hashhub.store.database import Row
+from hashhub.store.imprints import WHOLE, touch
 from hashhub.store.packing import EXACT, KEY_BYTES, STATEMENT_BYTES, WIDTHS, EntryColumns, Shapes, columns_of
 
 _VERSION: Final = 1  # raise it when `packing.statement` says the same fields otherwise
@@ -38,8 +40,10 @@ _HEAD: Final = struct.Struct("<BBI")  # of a sort of keys: the sort, whether eve
 _Keys = tuple[int, NDArray[np.uint8], NDArray[np.int64]]  # the sort, uint8[m, bytes], and the place of each, int64[m]
 
 
-def page_of(entries: EntryColumns, shapes: Shapes, set_key: int, import_key: int) -> Row:
-    """Return the row of a page for entries that are about to be written; `shapes`: their hashes."""
+def page_of(entries: EntryColumns, shapes: Shapes, set_key: int, import_key: int, imprints: Sequence[bytes]) -> Row:
+    """Return the row of a page for entries that are about to be written; `shapes`: their hashes; `imprints`: of their
+    rows.
+    """
     first, last = entries.ids[0], entries.ids[-1]
     places = np.asarray(entries.ids, np.int64) - first
     digests = np.zeros((last - first + 1, STATEMENT_BYTES), np.uint8)
@@ -47,8 +51,9 @@ def page_of(entries: EntryColumns, shapes: Shapes, set_key: int, import_key: int
     classifications = np.zeros(len(digests), "<i4")
     classifications[places] = [key or 0 for key in entries.classifications]
     content = digests.tobytes() + classifications.tobytes()
+    digests[places] = np.frombuffer(b"".join(imprints), np.uint8).reshape(-1, WHOLE)
     known_by = _packed(_keys_of(entries.names, shapes, places), len(digests))
-    return first, last, set_key, import_key, FORM, content, known_by
+    return first, last, set_key, import_key, FORM, content, known_by, digests.tobytes()
 
 
 def unpacked(first: int, last: int, form: int, content: bytes) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
@@ -110,7 +115,7 @@ def clear(c: Connection, ids: Sequence[int]) -> None:
     at = 0
     while at < len(ids):
         page = c.execute(
-            sa.select(t.c.first_entry, t.c.last_entry, t.c.content, t.c.known_by)
+            sa.select(t.c.first_entry, t.c.last_entry, t.c.content, t.c.known_by, t.c.imprints)
             .where(t.c.first_entry <= ids[at])
             .order_by(t.c.first_entry.desc())
             .limit(1)
@@ -126,11 +131,18 @@ def clear(c: Connection, ids: Sequence[int]) -> None:
         content = np.frombuffer(page.content, np.uint8).copy()
         content[: count * STATEMENT_BYTES].reshape(count, STATEMENT_BYTES)[places] = 0
         content[count * STATEMENT_BYTES :].reshape(count, -1)[places] = 0
+        imprints = np.frombuffer(page.imprints, np.uint8).copy()
+        imprints.reshape(count, WHOLE)[places] = 0
         own = t.c.first_entry == page.first_entry
+        touch(c, "statement_page", [page.first_entry])
         theirs = sa.select(e.c.id).where(e.c.id.between(page.first_entry, page.last_entry))
         if content.any() or c.scalar(theirs.limit(1)) is not None:
             known_by = None if page.known_by is None else _without(page.known_by, places, count)
-            c.execute(sa.update(t).where(own).values(content=content.tobytes(), known_by=known_by))
+            c.execute(
+                sa.update(t)
+                .where(own)
+                .values(content=content.tobytes(), known_by=known_by, imprints=imprints.tobytes())
+            )
         else:
             c.execute(sa.delete(t).where(own))
         at = end

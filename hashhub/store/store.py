@@ -49,6 +49,7 @@ from hashhub.store.deletion import Deletions
 from hashhub.store.engines import locate
 from hashhub.store.entries import Entries
 from hashhub.store.events import Events
+from hashhub.store.examining import Examining, Place
 from hashhub.store.extracting import Extracting
 from hashhub.store.feeds import Feeds
 from hashhub.store.hash_tables import HashTables
@@ -118,6 +119,22 @@ class Store:
         self.retention: Final = Retentions(database, self.history, self.secret)
         self.conflict_pass: Final = ConflictPass(database, self.entries, self.feeds, self.secret)
         self.conflicts: Final = Conflicts(database, self.feeds)
+
+    def examining(self, place: Place) -> Examining:
+        """Return a look, from a place on, at whether rows are what the history says of them."""
+        return Examining(self._db, self.secret, place)
+
+    def damage(self, *, is_full: bool) -> str:
+        """Return what SQLite finds wrong with its file, or a warning that PostgreSQL would not notice; or nothing."""
+        if self._db.is_sqlite:
+            said = str(self._db.fetch(f"PRAGMA {'integrity' if is_full else 'quick'}_check(1)")[0][0])
+            return "" if said == "ok" else f"the database file is damaged ({said[:200]}): restore a backup"
+        if self._db.fetch("SHOW data_checksums")[0][0] == "on":
+            return ""
+        return (
+            "warning: PostgreSQL keeps no checksums of its pages, so that what a bad disk changes is answered with; "
+            "stop it, and run pg_checksums --enable"
+        )
 
     @classmethod
     def open(cls, database: str | Path, *, create: bool = True) -> Store:

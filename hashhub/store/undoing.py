@@ -23,6 +23,7 @@ from hashhub.store.entries import REVIEW_SQL, review_of_row
 from hashhub.store.events import UNDOES, Facts, append_event, decoded, undoing
 from hashhub.store.floors import refuse_looser_than_standing
 from hashhub.store.idset import IdSet
+from hashhub.store.imprints import touch_resource
 from hashhub.store.outstanding import Outstanding
 
 _ENTRIES: Final = "entries"  # a fact of events that move many: how many
@@ -225,6 +226,7 @@ class Undoing:
                 if not dry:
                     c.execute(sa.update(table).where(where).values(content=msgspec.json.encode(restored)))
             if not dry:
+                touch_resource(c, subject)
                 revision = append_event(
                     c,
                     by,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +21,7 @@ from hashhub.model import MAX_NUMBER, id_in_set, number_of
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.idset import IdSet, runs
+from hashhub.store.imprints import touch
 from hashhub.store.outstanding import Outstanding
 from hashhub.store.packing import EXACT, pack_reasons, replace_reasons, unpack_hashes, unpack_reasons
 from hashhub.store.schema import ACTIVE, STAGED_AROUND, WITHDRAW, WITHDRAWN
@@ -56,6 +58,7 @@ class Writing:
             "state = ?, update_revision = ? WHERE id BETWEEN ? AND ? AND state <> ?"
         )
         packed = pack_reasons(reasons) or "[]"
+        touch(c, "entry", chain.from_iterable(range(first, last + 1) for first, last in ranges))
         c.exec_driver_sql(
             sql, [(ACTIVE, packed, packed, state, revision, first, last, state) for first, last in ranges]
         )
@@ -77,6 +80,7 @@ class Writing:
     def add_changes_of_sets(self, c: Connection, revision: int, by_set: Sequence[tuple[int, IdSet, int, int]]) -> None:
         """As `add_changes`, of rows that also say which hash set all their entries are in."""
         t = s.change
+        touch(c, t.name, [revision])
         ordinal: int = c.execute(sa.select(sa.func.count()).where(t.c.revision == revision)).scalar_one()
         self._db.insert(
             c,
@@ -139,6 +143,7 @@ class Writing:
         if rows:
             sql = self._db.sql("INSERT INTO reviewed (hash_set, entry, review) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
             c.exec_driver_sql(sql, rows)
+            touch(c, "reviewed", [row[1] for row in rows])
         return sorted({row[1] for row in rows})
 
     def inherit_back(self, c: Connection, ids: Sequence[int]) -> None:
@@ -245,12 +250,14 @@ class Writing:
             row = by_entry[earlier]._asdict() | {"entry": later}
             c.execute(sa.delete(w).where(w.c.entry.in_([earlier, later])))
             c.execute(sa.insert(w).values(row))
+            touch(c, w.name, [earlier, later])
             packed = c.scalar(sa.select(s.entry.c.reasons).where(s.entry.c.id == later))
             self.set_reasons(c, later, replace_reasons(packed, (*unpack_reasons(packed), PENDING)))
 
     def set_reasons(self, c: Connection, entry_id: int, packed: str | None, revision: int | None = None) -> None:
         """Replace an entry's packed reasons (see packing); with `revision` it counts as moved then."""
         values: dict[str, Any] = {"reasons": packed}
+        touch(c, "entry", [entry_id])
         if revision is not None:
             values["update_revision"] = revision
         c.execute(sa.update(s.entry).where(s.entry.c.id == entry_id).values(values))
