@@ -84,7 +84,8 @@ def examine(config: Config, *, head: str | None = None, mend: str = "", is_full:
         except (OSError, msgspec.MsgspecError):
             place = Place()
         began, look = time.monotonic(), store.examining(place)
-        different = list(islice(look.differences(None if is_full else MOST), _TOLD + 1))
+        # Of what stood in a broken part nothing is known any more: who mends it has looked at that.
+        different = [] if mend else list(islice(look.differences(None if is_full else MOST), _TOLD + 1))
         lines += different[:_TOLD]
         lines.append(
             f"NOT as the history says: the {'first ' if different[_TOLD:] else ''}{len(different[:_TOLD])} above"
