@@ -27,8 +27,8 @@ from bench import result
 from hashhub.hashing.pdq import compute
 from hashhub.hashing.perceptual import pdq_hashes_of
 from hashhub.hashing.variants import derive
-from hashhub.testing import screens
 from hashhub.testing.pictures import picture
+from tests import screens
 
 PACKAGES: Final = ("budgie-backgrounds", "lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "mate-backgrounds")
 _DRAWN: Final = (

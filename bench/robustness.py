@@ -2,7 +2,7 @@
 
     python -m bench.robustness --count 200 --uploads 2000 --listed 20000 --n 10000000
 
-Four questions, all about synthetic pictures that no tuning has seen (`hashhub.testing.screens` names templates for
+Four questions, all about synthetic pictures that no tuning has seen (`tests.screens` names templates for
 either half, and the seeds are apart):
 
 - recall: each picture is altered in each way and strength, and asked about as it comes (PLAIN), with its border removed
@@ -42,8 +42,8 @@ from bench.false_positives import upper_bound
 from hashhub.hashing import compiled, variants
 from hashhub.hashing.pdq import compute
 from hashhub.hygiene import MIN_PDQ_QUALITY
-from hashhub.testing import screens
 from hashhub.testing.pictures import picture
+from tests import screens
 
 _Digests = NDArray[np.uint8]
 _Picture = Image.Image

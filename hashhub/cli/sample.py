@@ -102,7 +102,7 @@ def _altered(listed: Image) -> dict[str, tuple[bytes, str]]:
     import PIL.ExifTags
     import PIL.Image
 
-    from hashhub.testing.screens import SCENES
+    from hashhub.testing.pictures import ALTERATIONS
 
     large = listed.resize((960, 720), PIL.Image.Resampling.BICUBIC)
     chance = Random(1)  # noqa: S311 - the same files each time
@@ -110,8 +110,8 @@ def _altered(listed: Image) -> dict[str, tuple[bytes, str]]:
     turned = PIL.Image.Exif()
     turned[PIL.ExifTags.Base.Orientation] = 6  # to be shown turned by 90 degrees
     pictures = {
-        "border": (SCENES["border"](large, chance), "the listed picture in a border"),
-        "screenshot": (SCENES["phone-feed"](large, chance), "the listed picture on a phone's screen"),
+        "border": (ALTERATIONS["border"](large, chance), "the listed picture in a border"),
+        "screenshot": (ALTERATIONS["screenshot"](large, chance), "the listed picture on a screen"),
         "cut": (
             large.crop((*cut, large.width - cut[0], large.height - cut[1])),
             "the listed picture, cut by 3 % on each side",

@@ -33,8 +33,8 @@ from hashhub.hashing.variants import (
 )
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import MAX_HASHES_PER_QUERY, TURNS, Effort
-from hashhub.testing import screens
 from hashhub.testing.pictures import picture
+from tests import screens
 
 UPRIGHT = (False, False)
 WITHIN = 31

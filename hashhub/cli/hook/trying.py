@@ -126,8 +126,7 @@ def _uploads() -> dict[str, bytes]:
     from PIL import ImageOps
     from PIL.Image import Resampling, Transpose
 
-    from hashhub.testing.pictures import picture
-    from hashhub.testing.screens import SCENES
+    from hashhub.testing.pictures import ALTERATIONS, picture
 
     listed = _listed()
     cut = round(listed.width * _CUT), round(listed.height * _CUT)
@@ -136,7 +135,7 @@ def _uploads() -> dict[str, bytes]:
     return {
         "the listed picture": _jpeg(listed),
         "saved again, smaller": _jpeg(listed.resize((400, 300), Resampling.BICUBIC), quality=60),
-        "in a border": _jpeg(SCENES["border"](listed, Random(1))),  # noqa: S311 - the same each time
+        "in a border": _jpeg(ALTERATIONS["border"](listed, Random(1))),  # noqa: S311 - the same each time
         "mirrored": _jpeg(ImageOps.mirror(listed)),
         "turned by 90 degrees": _jpeg(listed.transpose(Transpose.ROTATE_90)),
         "cut by 3 % on each side": _jpeg(listed.crop((*cut, listed.width - cut[0], listed.height - cut[1]))),
