@@ -23,7 +23,7 @@ from hashhub_connectors.mapping import Column, Columns, Layout, canonical, read_
 from hashhub_connectors.proposal import HEX_LENGTHS, is_mangled, looks_like_a_digest, propose, propose_for
 from hashhub_connectors.source import BOMS, head_text, look_at
 from hashhub_connectors.words import read_word, word
-from hashhub_connectors.workbook import OLE_SIGNATURE, SIGNATURE, SheetRows
+from hashhub_connectors.workbook import OLE_SIGNATURE, SIGNATURE, SheetRows, listed
 
 __all__ = ["Columns", "Layout", "MappedCSV", "opened", "propose", "read_mapping"]
 
@@ -50,11 +50,11 @@ class MappedCSV:
     """Reads a table by a mapping. Positions are `line 12`, where the row begins; in a workbook `row 12`."""
 
     name = "csv"
-    version = "4"
+    version = "5"
     summary = "tables: delimited text, or an Excel workbook (.xlsx), by a declared column mapping in TOML"
     options: tuple[Option, ...] = (
         Option("mapping", "the column mapping, as TOML text", required=True),
-        Option("sheet", "name of the workbook's sheet; the first one unless given"),
+        Option("sheet", "name of the workbook's sheet; unless given the first, or the only one that holds digests"),
     )
 
     def has_classifications(self, options: Mapping[str, str]) -> bool:
@@ -106,7 +106,7 @@ def opened(source: BinaryIO, layout: Layout, sheet: str = "", *, keeps_raw: bool
     """Return the rows of a table that is written like this. Raises as they do."""
     head, begun = look_at(source)
     if head.startswith(SIGNATURE):
-        return SheetRows(begun, sheet, has_header=layout.has_header, skip=layout.skip)
+        return SheetRows(begun, sheet, has_header=layout.has_header, skip=layout.skip, is_item=looks_like_a_digest)
     if head.startswith(OLE_SIGNATURE):
         raise MalformedSource(
             "an Excel file of the old form (.xls), or one with a password; save it as .xlsx without one, or as CSV",
@@ -172,9 +172,12 @@ def _places(rows: Rows | SheetRows, mapping: Columns) -> dict[Column, int]:
             )
     missing = [str(name) for name in mapping.names if name not in header]
     if missing:
-        delimited = f" with the delimiter {rows.delimiter!r}" if isinstance(rows, Rows) else ""
+        read = (
+            f" with the delimiter {rows.delimiter!r}" if isinstance(rows, Rows)
+            else f" in the sheet {listed((rows.sheet,))} of {listed(rows.sheets)} (--option sheet=NAME reads another)"
+        )  # fmt: skip
         raise MalformedSource(
-            f"the header lacks {items.listing(missing)}; found {items.listing(header)}{delimited}; change the mapping "
+            f"the header lacks {items.listing(missing)}; found {items.listing(header)}{read}; change the mapping "
             "or the file",
             position=rows.header_position,
         )

@@ -32,7 +32,7 @@ class ICSECSV:
     """
 
     name = "icse-csv"
-    version = "3"
+    version = "4"
     summary = "INTERPOL ICSE CSV export, delimiter ;, as read by IPED"
     options: tuple[Option, ...] = ()
 

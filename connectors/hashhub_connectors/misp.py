@@ -557,7 +557,7 @@ class MISPWriter:
     """
 
     name = "misp"
-    version = "1"
+    version = "2"
     summary = "MISP events in JSON: an object for each entry, classification and TLP as tags; withdrawals as deleted"
     options: tuple[Option, ...] = ()
     reads_back = "misp"

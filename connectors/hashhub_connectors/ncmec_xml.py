@@ -65,6 +65,8 @@ _ITEM: Final[Known] = {
 }
 _OF_LISTS: Final = frozenset({"count", "maxTimestamp"})
 _LISTS: Final = frozenset({"images", "videos"})
+_DECLARED: Final = re.compile(rb"""<\?xml[^>]{0,200}?encoding=["']([A-Za-z0-9._-]{1,40})["']""")
+_CONVERT: Final = "iconv -f {} -t UTF-8 FILE > NEW"
 _ITEM_LEVEL: Final = 3  # queryResult / images / image
 _MAX_DEPTH: Final = 32  # feedback, the deepest part of an entry, ends at level 8
 _MAX_NODES: Final = 20_000  # elements of one entry; a thousand members' feedback on every fingerprint stays below
@@ -105,6 +107,7 @@ class _Target:
         self.position = "top level"
         self.has_more = False
         self.left_out = LeftOut()
+        self.declared = ""  # the encoding that the document says to be in
         self._open: list[_Node] = []
         self._count: dict[str, int] = {}
         self._nodes = self._characters = 0
@@ -184,7 +187,7 @@ class NCMECXML:
     """Reads NCMEC's XML. Positions are `images[3]` and `videos[0]`; `external_id` is `MEMBER-ID/image|video/ID`."""
 
     name = "ncmec-xml"
-    version = "4"
+    version = "5"
     summary = "NCMEC Hash Sharing API v2, the XML of /v2/entries, with deletions and feedback"
     options: tuple[Option, ...] = (
         Option(
@@ -254,6 +257,7 @@ def _entries(source: BinaryIO, target: _Target) -> Iterator[tuple[str, _Node]]:
         block = read_block(source)
         if not fed:
             _refuse_other_encodings(block)
+            target.declared = m[1].decode().upper() if (m := _DECLARED.match(block)) else ""
         fed += len(block)
         try:
             _feed(parser, target, block)
@@ -272,7 +276,8 @@ def _refuse_other_encodings(block: bytes) -> None:
         raise MalformedSource("the file is empty; expected an XML document", position="line 1")
     if block[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in block[:4]:
         raise MalformedSource(
-            "the file looks like UTF-16; expected XML in UTF-8; convert it", position="line 1, byte 0"
+            f"the file looks like UTF-16; expected XML in UTF-8; convert it: {_CONVERT.format('UTF-16')}",
+            position="line 1, byte 0",
         )
 
 
@@ -291,8 +296,10 @@ def _feed(parser: Any, target: _Target, block: bytes) -> None:
     except ParseError as e:
         line, column = e.position
         what = str(e).partition(":")[0][:60]
+        is_other = target.declared not in {"", "UTF-8"}
+        said = f", as this says to be: {_CONVERT.format(target.declared)}" if is_other else ", such as Latin-1"
         raise MalformedSource(
-            f"the text is not XML in UTF-8, or the file is cut off ({what}); convert one in another encoding",
+            f"the text is not XML in UTF-8, or the file is cut off ({what}); convert one in another encoding{said}",
             position=f"{target.position}, line {line}, column {column}",
         ) from e
 

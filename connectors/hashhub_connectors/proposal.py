@@ -1,8 +1,8 @@
 """A mapping proposed for a table, from its header and its first rows, for a person to check.
 
-What a header calls a column counts, in the main European languages, as far as the cells below it agree; digests, dates
-and media types are told by their cells alone. What cannot be told stands in the proposal as a comment, and in `notes`:
-a proposal that is used as it is never quarantines a list in silence.
+What a header calls a column counts, in the main European languages and Japanese, as far as the cells below it agree;
+digests, dates and media types are told by their cells alone. What cannot be told stands in the proposal as a comment,
+and in `notes`: a proposal that is used as it is never quarantines a list in silence.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hashhub_connectors.delimited import Rows
 from hashhub_connectors.mapping import DIGESTS, FLAGS, MIXED, TEXTS, Layout, canonical
 from hashhub_connectors.source import BOMS, look_at, read_block
 from hashhub_connectors.words import fields_of, read_word, unread
-from hashhub_connectors.workbook import OLE_SIGNATURE, SIGNATURE, SheetRows
+from hashhub_connectors.workbook import OLE_SIGNATURE, SIGNATURE, SheetRows, listed
 
 SAMPLE_BYTES: Final = 256 << 10  # of a text that is looked at
 SAMPLE_ROWS: Final = 300
@@ -55,6 +55,11 @@ _SIZE: Final = re.compile(r"[0-9]{1,3}(?:[.,' \u00a0\u202f][0-9]{3})+(?:[.,]0+)?
 _NUMBER: Final = re.compile(r"[0-9]{1,3}(?:[.,][0-9]{1,9})?")
 _GROUPS_BY_POINT: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{3}){2,}|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+")
 _GROUPS_BY_COMMA: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3}){2,}|[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]+")
+# First bytes of the two of usual characters: kana, signs and level 1 of kanji, and the same of GB 2312.
+_LEADS: Final = {
+    "cp932": frozenset({*range(0x81, 0x84), *range(0x87, 0x99)}), "gbk": frozenset({0xA1, 0xA3, *range(0xB0, 0xD8)})
+}  # fmt: skip
+_SIGN_IN_LATIN: Final = re.compile(r"(?<=[A-Za-z])[^\x00-\x7f](?=[A-Za-z])")  # an accent that was read as a kanji
 _TICKS: Final = frozenset("x✓✔☑•●")  # what people put in a cell for yes
 # Letters of central and western Europe; what both code pages have at one place tells nothing.
 _CENTRAL: Final = frozenset("ąćęłńóśźżčďěňřšťůžýáéíúőűöüäľĺôâăîșşţțđ")
@@ -425,7 +430,7 @@ def propose_for(source: BinaryIO, sheet: str = "", *, is_cut: bool = False) -> P
     """
     head, begun = look_at(source)
     if head.startswith(SIGNATURE):
-        with SheetRows(begun, sheet, has_header=False) as rows:
+        with SheetRows(begun, sheet, has_header=False, is_item=looks_like_a_digest) as rows:
             numbered: list[tuple[int, list[str]]] = []
             for _, cells in rows:
                 numbered.append((rows.number, _Ragged(cells)))
@@ -433,7 +438,8 @@ def propose_for(source: BinaryIO, sheet: str = "", *, is_cut: bool = False) -> P
                     break
         if not numbered:
             raise MalformedSource("the sheet is empty; expected a header or items", position="row 1")
-        return Proposal(_Table(numbered, Layout(), []))
+        several = f"# The sheet {listed((rows.sheet,))} of {listed(rows.sheets)}; --option sheet=NAME reads another."
+        return Proposal(_Table(numbered, Layout(), [_one_line(several)] if len(rows.sheets) > 1 else []))
     if head.startswith(OLE_SIGNATURE):
         raise MalformedSource("an old or encrypted Excel file; save it as .xlsx, or as CSV", position="line 1")
     data = read_block(begun, SAMPLE_BYTES)
@@ -510,6 +516,8 @@ def _guess_encoding(data: bytes) -> tuple[str, str]:
     try:
         codecs.getincrementaldecoder("utf-8")().decode(data)
     except UnicodeDecodeError:
+        if name := _east_asian(data):
+            return name, "  # a guess: the file is not UTF-8"
         letters = [data.decode(name, "replace").lower() for name in ("cp1252", "cp1250")]
         western, central = (
             sum((c.isalpha() and c not in known) or c in "\u00b9\u00b3" for c in text if not c.isascii())
@@ -519,6 +527,22 @@ def _guess_encoding(data: bytes) -> tuple[str, str]:
         name = "cp1250" if central < western else "cp1252"
         return name, "  # a guess: the file is not UTF-8"
     return "utf-8", ""
+
+
+def _east_asian(data: bytes) -> str:
+    """Return the encoding in which most characters of two bytes are usual ones of Japanese or Chinese, if any is."""
+    best, most = "", _MOST
+    for name, leads in _LEADS.items():
+        try:
+            text = codecs.getincrementaldecoder(name)().decode(data)
+        except UnicodeDecodeError:
+            continue
+        pairs = [b for c in text if not c.isascii() and len(b := c.encode(name, "replace")) > 1]
+        usual = sum(b[0] in leads and (name != "gbk" or b[1] > 0xA0) for b in pairs)  # noqa: PLR2004
+        share = (usual - len(_SIGN_IN_LATIN.findall(text))) / max(len(pairs), 1)
+        if share > most:
+            best, most = name, share
+    return best
 
 
 def is_mangled(digest: str, lengths: Iterable[int] = ()) -> bool:

@@ -589,7 +589,7 @@ class STIXWriter:
     """
 
     name = "stix"
-    version = "1"
+    version = "2"
     summary = "STIX 2.1 bundle: file objects, statements in an extension, TLP 2.0; withdrawals as revoked indicators"
     options: tuple[Option, ...] = ()
     reads_back = "stix"

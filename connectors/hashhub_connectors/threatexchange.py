@@ -593,7 +593,7 @@ class ThreatExchangeCSVWriter:
     """
 
     name = "threatexchange-csv"
-    version = "2"
+    version = "3"
     summary = "ThreatExchange dataset in CSV, as tx dataset prints it: what claims harm, as POSITIVE_CLASS"
     options: tuple[Option, ...] = ()
     reads_back = SCHEME

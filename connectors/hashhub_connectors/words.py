@@ -1,4 +1,4 @@
-"""Words of the main European languages in tables: yes and no, and what columns are called.
+"""Words of the main European languages and of Japanese in tables: yes and no, and what columns are called.
 
 All are compared as `plain` gives them: lower case, without accents and punctuation. The lists hold a word only where it
 means the same in every language that has it; `x`, `o` or `s` are in none of them, because they mean yes, no and nothing
@@ -29,22 +29,22 @@ def word(text: str) -> str:
 
 
 # Danish, Dutch, English, Finnish, French, German, Hungarian, Italian, Norwegian, Polish, Portuguese, Romanian, Spanish,
-# Swedish; Baltic, Czech, Slovak, South Slavic, Greek, Russian, Ukrainian. Each line: yes and no, then the words that
-# spreadsheets write for TRUE and FALSE.
+# Swedish; Baltic, Czech, Slovak, South Slavic, Greek, Russian, Ukrainian, Japanese. Each line:
+# yes and no, then the words that spreadsheets write for TRUE and FALSE.
 _TRUE: Final = (
     "true t yes y "
-    "ja j oui si sim tak ano kylla igen da hai jah taip evet да так "
+    "ja j oui si sim tak ano kylla igen da hai jah taip evet да так はい "
     "\u03bd\u03b1\u03b9 "
     "wahr vrai verdadero verdadeiro vero waar prawda pravda sant sand sann tosi igaz adevarat αληθης истина"
 )
 _FALSE: Final = (
     "false f no n "
-    "nein nee nej nei non nao nie ne ei nem nu hayir oxi οχι нет ні не "
+    "nein nee nej nei non nao nie ne ei nem nu hayir oxi οχι нет ні не いいえ "
     "falsch faux falso onwaar falsz nepravda falskt falsk usann usand epatosi hamis fals ψευδης ложь"
 )
 _UNSAID: Final = (
     "unknown unbekannt inconnu desconocido desconhecido sconosciuto onbekend nieznane nieznany neznamo nezname okand "
-    "ukendt ukjent tuntematon ismeretlen necunoscut na ka null none nan"
+    "ukendt ukjent tuntematon ismeretlen necunoscut 不明 na ka null none nan"
 )
 
 
@@ -95,43 +95,45 @@ _NAMES: Final = {
     "empreintenumerique hachage sumaverificacion resumen huella huelladigital sumacontrol impronta improntahash "
     "sommadicontrollo hashwaarde controlegetal sumakontrolna skrot wartoscskrotu resumo somadeverificacao "
     "kontrollsumma hashvarde hashsumma kontrolnisoucet otisk hashvaerdi kontrolsum tiiviste tarkistussumma indicator "
-    "value wert valor valeur valore waarde wartosc varde hodnota",
+    "value wert valor valeur valore waarde wartosc varde hodnota ハッシュ ハッシュ値 ダイジェスト 哈希 哈希值",
     "algorithm": "algorithm hashtype hashalgorithm type typ hashtyp algorithmus hashalgorithmus algorithme "
     "typedehachage algoritmo tipohash tipodehash tipo algoritme hashsoort algorytm typskrotu algoritm "
-    "hashalgoritm algoritmus typhashe method verfahren signaltype",
+    "hashalgoritm algoritmus typhashe method verfahren signaltype アルゴリズム ハッシュ種別 ハッシュ方式",
     "value": "category classification class baseline grade level kategorie einstufung klassifikation klassifizierung "
     "bewertung stufe klasse einordnung categorie classe niveau categoria clasificacion nivel clase classificazione "
     "livello classificatie indeling kategoria klasyfikacja poziom klasa classificacao classificacion kategori "
     "klassificering klassning niva klasifikace trida uroven kategoriklasse klassifisering luokka luokitus besorolas "
-    "schweregrad severity gravite gravedad gravita ernst",
+    "schweregrad severity gravite gravedad gravita ernst カテゴリ カテゴリー 分類 区分 レベル 类别 分类",
     "external_id": "id imageid externalid reference ref uuid guid kennung aktenzeichen referenz bildid bildnummer "
     "lfdnr laufendenummer nummer nr identifiant numero idimage referencia identificador idimagen identificativo "
     "riferimento kenmerk referentie identifikator identyfikator numerreferencyjny sygnatura odniesienie "
     "referens lopnummer identifierare oznaceni cislo cislojednaci evidencnicislo identificacao tunniste azonosito "
-    "itemid entryid recordid dossiernummer zaaknummer",
+    "itemid entryid recordid dossiernummer zaaknummer 識別子 管理番号 整理番号 識別番号 番号 编号",
     "series": "series seriesname serie seriename serienname serienom serienamn nazwaserii seria nomserie nombreserie "
-    "nomeserie nomedaserie nomedellaserie sarja sorozat nazevserie",
+    "nomeserie nomedaserie nomedellaserie sarja sorozat nazevserie シリーズ シリーズ名",
     "media_size": "size filesize mediasize bytes groesse grosse dateigroesse dateigrosse bytegroesse taille "
     "tailledufichier tamano tamanio tamanoarchivo dimensione dimensionefile grootte bestandsgrootte rozmiar "
     "rozmiarpliku tamanho tamanhodoficheiro tamanhodoarquivo storlek filstorlek velikost velikostsouboru koko "
-    "tiedostokoko stoerrelse storrelse filstorrelse meret",
+    "tiedostokoko stoerrelse storrelse filstorrelse meret サイズ ファイルサイズ",
     "media_type": "mimetype mediatype contenttype mime dateityp medientyp typemime typedefichier tipomime tipomedia "
-    "tipodearchivo tipofile mimetyp bestandstype typpliku tipodeficheiro filtyp typsouboru",
+    "tipodearchivo tipofile mimetyp bestandstype typpliku tipodeficheiro filtyp typsouboru "
+    "ファイル形式 メディアタイプ",
     "source_time": "date dateadded dateupdated timestamp updated created datum erfasst erfasstam aufnahmedatum "
     "eingang eingangsdatum hinzugefuegt hinzugefugt hinzugefuegtam hinzugefugtam erstellt erstelltam aktualisiert "
     "datedajout dateajout ajoutele datedesaisie fecha fechaalta fechadealta data datainserimento dataaggiunta "
     "datumtoegevoegd toegevoegd toegevoegdop datadodania dodano datainclusao dataadicao datadeinclusao tillagd "
-    "datumtillagd registrerad datumpridani pridano vlozeno dato tilfoejet tilfojet lisatty paivamaara datum2",
+    "datumtillagd registrerad datumpridani pridano vlozeno dato tilfoejet tilfojet lisatty paivamaara datum2 "
+    "日付 登録日 追加日 作成日 更新日",
     "expire_time": "expires validuntil expiry expirydate gueltigbis gultigbis ablaufdatum ablauf loeschdatum "
     "loschdatum valablejusquau valablejusqua expiration dateexpiration datedexpiration expirele validohasta "
     "fechadecaducidad caducidad vence validofinoal scadenza datadiscadenza geldigtot vervaldatum vervalt waznedo "
     "terminwaznosci datawygasniecia validoate validade datadevalidade giltigtill utgangsdatum platnostdo platnedo "
-    "datumexpirace gyldigtil voimassa",
+    "datumexpirace gyldigtil voimassa 有効期限 期限",
     "quality": "quality pdqquality qualitaet qualitat pdqqualitaet pdqqualitat qualite calidad qualita kwaliteit "
     "jakosc qualidade kvalitet kvalita laatu",
     "tags": "tags tag keywords labels ageband schlagworte schlagwoerter schlagworter stichworte altersgruppe "
     "motscles etiquettes tranchedage etiquetas palabrasclave etichette parolechiave trefwoorden labels etykiety "
-    "slowakluczowe palavraschave nyckelord taggar stitky klicovaslova",
+    "slowakluczowe palavraschave nyckelord taggar stitky klicovaslova タグ キーワード",
     "victim_identified": "victimidentified opferidentifiziert opferbekannt victimeidentifiee victimaidentificada "
     "vittimaidentificata slachtoffergeidentificeerd ofiarazidentyfikowana ofiaraustalona vitimaidentificada "
     "offeridentifierat offeridentifierad obetidentifikovana obetztotoznena",
@@ -151,7 +153,7 @@ _NAMES: Final = {
 }
 
 FIELD_BY_NAME: Final = {
-    name: field for field, names in reversed(list(_NAMES.items())) for name in (*names.split(), plain(field))
+    name: field for field, names in reversed(list(_NAMES.items())) for name in map(plain, (*names.split(), field))
 }
 """The field that a column of this name, as `plain` gives it, holds; of two, the one that stands first above."""
 

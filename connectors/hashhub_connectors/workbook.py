@@ -18,8 +18,8 @@ import re
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
 from datetime import date, datetime, time, timedelta
 from typing import IO, Any, BinaryIO, Final, Self
 
@@ -40,6 +40,8 @@ _MAX_SHEETS: Final = 1_000
 _MAX_STYLES: Final = 70_000  # Excel's own limit is 65,490
 MAX_ROWS: Final = 1_048_576  # Excel's own limit
 MAX_COLUMNS: Final = 1_024  # far above what any list has; Excel's own limit is 16,384
+_MAX_TRIED: Final = 20  # sheets that are looked through for the list
+_TRIED: Final = 4  # blocks of XML of each: some hundred rows
 _IN_MEMORY: Final = 8 << 20  # bytes of a stream that are kept in memory; more goes to a temporary file
 _WORKBOOK: Final = "xl/workbook.xml"
 _REFERENCE: Final = re.compile(r"([A-Z]{1,3})([0-9]{1,7})")
@@ -70,14 +72,24 @@ class SheetRows:
     """The rows of a sheet, with the face of `delimited.Rows`. Positions are `row 12`.
 
     `begin` holds the values of the rows before the header, `header_values` those of the header, `sheet` the sheet's
-    name. The one given may be empty: the first sheet. Close it, or use it as a context manager.
+    name, `sheets` those of all. The one given may be empty: the first sheet, or the only one with a cell of which
+    `is_item` is true, where the first has none. Close it, or use it as a context manager.
 
     Raises MalformedSource where the source is no workbook or beyond the limits, InvalidArgument where it has no such
-    sheet.
+    sheet, or several may be meant.
     """
 
-    def __init__(self, source: BinaryIO, sheet: str = "", *, has_header: bool = True, skip: int = 0) -> None:
+    def __init__(
+        self,
+        source: BinaryIO,
+        sheet: str = "",
+        *,
+        has_header: bool = True,
+        skip: int = 0,
+        is_item: Callable[[str], bool] | None = None,
+    ) -> None:
         self._closing = ExitStack()
+        self._is_item = is_item
         try:
             self._rows = self._opened(source, sheet)
             self.number = 0
@@ -144,21 +156,52 @@ class SheetRows:
             ) from e
         if not parts:
             raise MalformedSource("the workbook has no sheet of cells", position="row 1")
+        self.sheets = tuple(parts)
         if sheet and sheet not in parts:
-            shown = ", ".join(repr(n[:40]) for n in list(parts)[:20])
-            raise InvalidArgument.field("options.sheet", f"is {sheet[:40]!r}; the workbook has {shown}", "UNKNOWN")
-        self.sheet = sheet or next(iter(parts))
+            raise InvalidArgument.field(
+                "options.sheet", f"is {sheet[:40]!r}; the workbook has {listed(parts)}", "UNKNOWN"
+            )
         try:
             strings = _Strings()
             _read(archive, "xl/sharedStrings.xml", strings)
             styles = _Styles()
             _read(archive, "xl/styles.xml", styles)
+
+            def handler() -> _Sheet:
+                return _Sheet(strings.texts, styles.dates, _DAYS_FROM[is_from_1904])
+
+            self.sheet = sheet or self._list_of(archive, parts, handler)
             xml = self._closing.enter_context(archive.open(parts[self.sheet]))
         except _damage() as e:
             raise MalformedSource(
                 "the workbook is damaged; open it in Excel and save it again", position="row 1"
             ) from e
-        return _rows(xml, _Sheet(strings.texts, styles.dates, _DAYS_FROM[is_from_1904]))
+        return _rows(xml, handler())
+
+    def _list_of(self, archive: zipfile.ZipFile, parts: dict[str, str], handler: Callable[[], _Sheet]) -> str:
+        """Return the name of the sheet that is the list: before it may stand a cover, without items."""
+        found: list[str] = []
+        is_item = self._is_item
+        for name, part in itertools.islice(parts.items(), _MAX_TRIED if len(parts) > 1 else 0):
+            # What is cut off, or damaged, shows as much as it can; its own reading tells.
+            with archive.open(part) as xml, suppress(MalformedSource, *_damage()):
+                if is_item and any(any(map(is_item, _cells(row))) for row in _rows(xml, handler(), _TRIED)):
+                    if not found and name == self.sheets[0]:
+                        return name
+                    found.append(name)
+        if len(found) > 1:
+            raise InvalidArgument.field(
+                "options.sheet",
+                f"is missing: the sheets {listed(found)} hold digests, the first has none; say which is the list with "
+                "--option sheet=NAME",
+                "REQUIRED",
+            )
+        return found[0] if found else self.sheets[0]
+
+
+def listed(sheets: Iterable[str]) -> str:
+    """Return the names of some sheets for a message."""
+    return ", ".join(repr(name[:40]) for name in itertools.islice(sheets, 20))
 
 
 def _cells(values: tuple[Value, ...]) -> list[str]:
@@ -260,10 +303,12 @@ def _parser(handler: _Handler) -> Any:
     return parser
 
 
-def _rows(xml: IO[bytes], sheet: _Sheet) -> Iterator[tuple[Value, ...]]:
-    """Yield the values of each row of a sheet, from the first on; rows that are not there are empty."""
+def _rows(xml: IO[bytes], sheet: _Sheet, blocks: int | None = None) -> Iterator[tuple[Value, ...]]:
+    """Yield the values of each row of a sheet, from the first on, in the whole or its first `blocks`; rows that are
+    not there are empty.
+    """
     number = 0
-    for _ in _events(xml, sheet):
+    for _ in itertools.islice(_events(xml, sheet), blocks):
         ready, sheet.ready = sheet.ready, []
         for place, values in ready:
             while number + 1 < place:

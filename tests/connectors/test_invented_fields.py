@@ -1,7 +1,10 @@
-"""Fields that nobody has thought of: nothing of their values is kept, in any format, and each is told by name."""
+"""Fields that nobody has thought of: nothing of their values is kept, in any format, and each is told by name. What is
+kept of the same bytes changes only with a connector's version.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sqlite3
@@ -13,7 +16,7 @@ import msgspec
 import pytest
 
 from hashhub.columns import RecordColumns
-from hashhub.connector import LeftOut, get
+from hashhub.connector import LeftOut, discover, get
 from hashhub.model import Record, Reject
 from hashhub_connectors.ncmec_xml import NAMESPACE
 
@@ -265,3 +268,49 @@ def test_names_are_bounded_and_printable() -> None:
     assert told["x" * 120].startswith("left out 20 times")
     assert "Nothing" not in told
     assert "Empty" not in told
+
+
+# Control characters in texts, which are noted.
+BELL = "a\x07b"
+MORE: list[tuple[str, bytes, dict[str, str]]] = [
+    ("csv", f"md5,series\n{MD5},{BELL}\n".encode(), {"mapping": '[columns]\nmd5 = "md5"\nseries = "series"\n'}),
+    ("icse-csv", f"{ICSE}\n{MD5};;;1;n;n;n;{BELL};;;;Y\n".encode(), {}),
+    (
+        "ncmec-xml",
+        (NCMEC % ("", f"<fingerprints><md5>{MD5}</md5></fingerprints><timestamp>a&#x85;b</timestamp>")).encode(),
+        {},
+    ),
+    ("hash-lines", f"MD5:{MD5}  name\nPDQ:{PDQ},97\nMD5  {MD5}  C:\\name\n".encode(), {}),
+]
+# Of each: its version, and the beginning of a digest of what it reads of these cases.
+READ = {
+    "arachnid": ("1", "cd57b820"),
+    "csv": ("5", "747579e3"),
+    "hash-lines": ("5", "6c520a98"),
+    "hashhub-jsonl": ("3", "dabb30d9"),
+    "hashkeeper": ("1", "a518d57a"),
+    "icse-csv": ("4", "59134857"),
+    "ilook": ("1", "a518d57a"),
+    "misp": ("2", "e67bcbc8"),
+    "ncmec-xml": ("5", "d316abf3"),
+    "nsrl": ("1", "db91d999"),
+    "stix": ("2", "c887cab9"),
+    "stopncii": ("2", "4a8885a9"),
+    "threatexchange": ("3", "51e61934"),
+    "vics": ("6", "e75d2d7e"),
+    "vpdq": ("1", "da6b587c"),
+}
+BINARY = {"encase", "kdb"}  # compared in test_forensic.py
+
+
+def test_every_connector_is_compared() -> None:
+    assert READ.keys() | BINARY == discover().keys()
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_it_reads_has_changed_only_with_its_version(name: str) -> None:
+    connector = get(name)
+    cases = [(data, options) for n, data, options in (*CASES, *MORE) if n == name]
+    read = [list(connector.read(io.BytesIO(data), options)) for data, options in cases]
+    digest = hashlib.sha256(msgspec.json.encode(read)).hexdigest()[:8]
+    assert (connector.version, digest) == READ[name], "give it a new version where the same bytes give other records"

@@ -206,11 +206,11 @@ def test_the_namespace_counts_and_the_prefix_does_not(prefix: str) -> None:
         (document(entry(own="&unknown;")), "not XML"),
         (document("<a>" * 40 + "</a>" * 40), "nested deeper"),
         (document(entry(more="<x/>" * 30_000)), "more than 20000 elements"),
-        (document(entry()).decode().encode("utf-16"), "UTF-16"),
+        (document(entry()).decode().encode("utf-16"), "UTF-16; expected XML in UTF-8; convert it: iconv -f UTF-16 "),
         (document(entry()).decode().encode("utf-16-be"), "UTF-16"),
         (document(entry(own="\xe9")).decode().encode("latin-1"), "not XML in UTF-8"),
         (b'<?xml version="1.0" encoding="ISO-8859-1"?>' + document(entry(own="\xe9")).decode().encode("latin-1"),
-         "not XML in UTF-8"),
+         "convert one in another encoding, as this says to be: iconv -f ISO-8859-1 -t UTF-8 FILE > NEW"),
     ],
 )  # fmt: skip
 def test_what_is_not_ncmecs_answer_is_refused(data: bytes, message: str) -> None:

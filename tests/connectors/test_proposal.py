@@ -41,6 +41,8 @@ LANGUAGES = {
             "Självgenererat", "Spritt"), "ja", "nej", "cp1252"),
     "cs": (("Otisk MD5", "SHA-1", "Kategorie", "Číslo jednací", "Velikost souboru", "Datum přidání", "Platnost do",
             "Vlastní výroby", "Šířeno"), "ano", "ne", "cp1250"),
+    "ja": (("MD5ハッシュ", "SHA-1", "カテゴリ", "管理番号", "ファイルサイズ", "登録日", "有効期限",
+            "Self generated", "Distributed"), "はい", "いいえ", "cp932"),
 }  # fmt: skip
 FIELDS = ("md5", "sha1", "value", "external_id", "media_size", "source_time", "expire_time")
 FLAGS = ("self_generated", "distributed")
@@ -140,6 +142,37 @@ def test_digests_are_told_by_their_cells(data: bytes, expected: dict[str, Any]) 
     mapping = proposed(data).text()
     assert tomllib.loads(mapping)["columns"] == expected
     assert all(isinstance(one, Record) and not one.faults for one in read(data, mapping))
+
+
+@pytest.mark.parametrize(
+    ("head", "value", "encoding"),
+    [
+        ("ハッシュ;カテゴリ", "A", "cp932"),
+        ("ハッシュ値,分類", "有害", "cp932"),
+        ("MD5;区分", "未", "cp932"),
+        ("MD5;備考|表示", "髙橋①", "cp932"),
+        ("哈希;类别", "一级", "gbk"),
+        ("MD5;分类", "甲", "gbk"),
+        ("MD5;Catégorie", "A", "cp1252"),
+        ("MD5;Date d\u2019ajout", "A", "cp1252"),
+        ("MD5;Größe", "Maßnahme \u2013 „grün“", "cp1252"),
+        ("MD5;Übergröße", "ÄÖÜ", "cp1252"),
+        ("MD5;Skrót źródła", "wartość", "cp1250"),
+        ("ハッシュ;Größe", "哈希", "utf-8"),
+    ],
+)
+def test_the_encoding_is_told_by_the_characters(head: str, value: str, encoding: str) -> None:
+    text = lines(head, "{md5}" + next(c for c in ";," if c in head) + value).decode()
+    proposal = proposed(text.encode(encoding)).text()
+    assert tomllib.loads(proposal)["encoding"] == encoding
+    assert ("# a guess: the file is not UTF-8" in proposal) == (encoding != "utf-8")
+    assert all(isinstance(one, Record) and not one.faults for one in read(text.encode(encoding), proposal))
+
+
+def test_a_japanese_table_is_read_as_proposed() -> None:
+    data = lines("管理番号,ハッシュ,カテゴリ", "JP-{i},{md5},A").decode().encode("cp932")
+    mapping = tomllib.loads(proposed(data).text())
+    assert mapping["columns"] == {"md5": "ハッシュ", "external_id": "管理番号", "value": "カテゴリ"}
 
 
 def test_digests_of_64_digits_that_nothing_tells_apart_are_left_to_a_person() -> None:

@@ -20,7 +20,7 @@ from hashhub.model import Flags, Record, Reject
 from hashhub.testing.connectors import ConnectorContract, Trickle
 from hashhub.testing.workbooks import Cell, sheet, workbook
 from hashhub_connectors import workbook as module
-from hashhub_connectors.csv_mapping import MappedCSV
+from hashhub_connectors.csv_mapping import MappedCSV, propose, read_mapping
 from hashhub_connectors.workbook import SheetRows, text_of
 
 MD5 = "7b4747409fe1f2e64f187eac679ea0cc"
@@ -103,6 +103,35 @@ def test_the_first_sheet_is_read_unless_one_is_named() -> None:
         read(data, mapping, sheet="Dritte")
     with pytest.raises(InvalidArgument, match="is for Excel workbooks"):
         read(b"MD5\n", mapping, sheet="Zweite")
+
+
+COVER = [("Liste der Meldestelle",), (), ("Kontakt", "list@hotline.example"), ("Stand", "2026-03-01"), ("Einträge", 3)]
+
+
+@pytest.mark.parametrize("order", [("Deckblatt", "Liste", "Hinweise"), ("Deckblatt", "Hinweise", "Liste")])
+def test_a_cover_is_passed_over(order: tuple[str, ...]) -> None:
+    sheets: dict[str, Any] = {"Deckblatt": COVER, "Hinweise": [("MD5", "Kategorie"), ("siehe", "Liste")], "Liste": ROWS}
+    data = workbook({name: sheets[name] for name in order})
+    assert read(data) == read(workbook({"Liste": ROWS}))
+    proposal = propose(data)
+    assert f"# The sheet 'Liste' of {', '.join(map(repr, order))}; --option sheet=NAME reads another." in proposal
+    assert read_mapping(proposal).digests == read_mapping(propose(workbook({"Liste": ROWS}))).digests
+    with pytest.raises(MalformedSource, match=r"in the sheet 'Deckblatt' of 'Deckblatt', .*--option sheet=NAME"):
+        read(data, sheet="Deckblatt")
+
+
+def test_which_sheet_is_the_list_is_asked_where_several_may_be() -> None:
+    data = workbook({"Deckblatt": COVER, "A": ROWS, "B": ROWS})
+    asked = "options.sheet: is missing: the sheets 'A', 'B' hold digests, the first has none; .* --option sheet=NAME"
+    for door in (read, propose):
+        with pytest.raises(InvalidArgument, match=asked):
+            door(data)
+    assert read(data, sheet="B") == read(workbook({"Liste": ROWS}))
+
+
+def test_a_damaged_sheet_before_the_list_is_no_list() -> None:
+    data = workbook({"x": [], "Liste": ROWS}, parts={"xl/worksheets/sheet1.xml": "<worksheet><sheetData><row"})
+    assert read(data) == read(workbook({"Liste": ROWS}))
 
 
 @pytest.mark.parametrize(
