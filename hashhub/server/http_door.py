@@ -87,7 +87,6 @@ _ENCODINGS: Final = {
     for packing in ("identity", connect.ACCEPTED_ENCODINGS)
 }
 _PLAIN_JSON: Final = _ENCODINGS[connect.JSON, "identity"]
-_PROTO: Final = _ENCODINGS[connect.PROTO, "identity"]
 _CALLS: Final = "POST /hashhub.v1.Service/Method, GET /healthz and GET /metrics; docs/api.md lists the calls"
 
 Submit = Callable[[Callable[[], None], Method | None, "Principal | None"], bool]
@@ -347,8 +346,6 @@ class _Call:
 
     def _answered_at_once(self, body: bytes) -> bytes | None:
         method = self._method
-        if method.bytes_at_once is not None and self._encoding is _PROTO:
-            return method.bytes_at_once(self._principal, body, method.parse)
         if method.at_once is None:
             return None
         request = self._decode(body)

@@ -56,8 +56,7 @@ class Method:
     """A call that can be made.
 
     `handle(principal, request)` returns the answer. `at_once(principal, request)` returns it too, without waiting for
-    anything, or None where that cannot be; most calls have none. `bytes_at_once(principal, body, parse)` does so from
-    encoded request to encoded answer, for requests without output-only fields. One in the room of media has
+    anything, or None where that cannot be; most calls have none. One in the room of media has
     `handle(principal, request, charge)`, where `charge(seconds)` counts CPU seconds to the token. One that `streams`
     has `handle(caller, request, is_wanted)`, which yields answers for as long as `is_wanted()`; `caller()` returns the
     principal as it is now, or raises once its token does not work any more. One that also `listens`, whose caller goes
@@ -72,7 +71,6 @@ class Method:
     handle: Callable[..., Any]
     bounds: wire.Bounds
     at_once: Callable[..., Any] | None = None
-    bytes_at_once: Callable[..., bytes | None] | None = None
     listens: bool = False
     room: RoomName = "calls"
 

@@ -101,7 +101,6 @@ from hashhub.wire.live import (
     live_start_to_pb,
 )
 from hashhub.wire.matching import (
-    LookupReader,
     match_result_from_pb,
     match_result_to_pb,
     match_results_to_pb,
@@ -188,7 +187,6 @@ from hashhub.wire.webhooks import delivery_from_pb, delivery_to_pb, webhook_from
 
 __all__ = [
     "Bounds",
-    "LookupReader",
     "bounds_of",
     "changed_entry_from_pb",
     "changed_entry_to_pb",

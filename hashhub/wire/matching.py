@@ -8,10 +8,8 @@ once.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, Final
-
-from google.protobuf.message import Message
+from collections.abc import Sequence
+from typing import Final
 
 from hashhub import cancellation, hashes, v1
 from hashhub.errors import Violation
@@ -49,8 +47,6 @@ _BETWEEN_LOOKS: Final = 1000  # queries, some 2 ms, between two looks whether th
 _VARIANT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")  # as policies name them
 _AS_SENT: Final = "none"  # what policies call the upload as it was sent
 _PDQ_BYTES: Final = WIDTHS["PDQ"]
-_FORMS: Final = 32  # lengths of requests, and requests of one length that differ in more than the digest
-_FORM_BYTES: Final = 512  # of a request that is remembered: a megabyte for all of them
 _MAX_QUALITY: Final = 100
 
 VERDICT: Final = EnumMap(Verdict, v1.Verdict, "VERDICT_", Verdict.UNAVAILABLE)
@@ -69,54 +65,6 @@ def query_to_pb(query: Query) -> v1.Query:
             put_frames(pb.variants.add(variant=variant.variant, hashes=map(hash_to_pb, variant.hashes)), variant.frames)
         put_frames(pb, query.frames)
         return pb
-
-
-class LookupReader:
-    """Reads encoded MatchHashes requests, most of them without parsing.
-
-    Most lookups differ in the digest alone. The algorithm and the options of a request with one hash are remembered by
-    the bytes around its digest. A later request with the same bytes around another digest asks the same about that one.
-
-    This is sound because a parser goes through the bytes in order: those before a digest decide where it begins and
-    ends, and its own bytes do not change how the rest is read. A request in which the digest's bytes stand twice is not
-    remembered: it cannot be told which of the two is the digest.
-
-    What is remembered is of all callers together: it holds no digest that was looked up, and who fills it with other
-    requests makes others' lookups slower by the time that parsing takes.
-    """
-
-    def __init__(self) -> None:
-        # By the request's length: where the digest stands, and by the bytes around it the algorithm and the options.
-        self._forms: dict[int, tuple[int, int, dict[bytes, tuple[str, MatchOptions]]]] = {}
-
-    def read(self, body: bytes, parse: Callable[[bytes], Message]) -> tuple[Query, MatchOptions]:
-        """Return what the request asks. `parse` makes a message of it; raises what that and `query_from_pb` raise."""
-        form = self._forms.get(len(body))
-        if form is not None:
-            start, end, known = form
-            said = known.get(body[:start] + body[end:])
-            if said is not None:
-                return Query(hashes=(Hash(said[0], body[start:end]),)), said[1]
-        request: Any = parse(body)
-        options = options_from_pb(request.options)
-        query = query_from_pb(request.query)
-        if len(query.hashes) == 1 and len(body) <= _FORM_BYTES and query == Query(hashes=query.hashes):
-            self._learn(body, query.hashes[0], options)
-        return query, options
-
-    def _learn(self, body: bytes, own: Hash, options: MatchOptions) -> None:
-        start = body.find(own.digest)
-        end = start + len(own.digest)
-        if body.find(own.digest, start + 1) >= 0:
-            return
-        form = self._forms.get(len(body))
-        if form is None or form[:2] != (start, end):
-            if len(self._forms) >= _FORMS:
-                self._forms.clear()
-            form = self._forms[len(body)] = (start, end, {})
-        elif len(form[2]) >= _FORMS:
-            form[2].clear()
-        form[2][body[:start] + body[end:]] = own.algorithm, options
 
 
 def queries_from_pb(request: v1.BatchMatchHashesRequest) -> list[Query]:

@@ -1,19 +1,18 @@
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
 import pytest
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hashhub import item, v1, wire
-from hashhub.errors import HashHubError, InvalidArgument
+from hashhub.errors import InvalidArgument
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.model import (
     MAX_HASHES_PER_QUERY,
@@ -705,124 +704,6 @@ def test_a_batch_is_read_as_its_queries_one_by_one(before: Any, odd: Any, after:
     assert encoded.endswith(fields)
     for sent in (encoded, fields + encoded[: -len(fields)]):  # the fields of a message may come in any order
         assert wire.queries_from_pb(v1.BatchMatchHashesRequest.FromString(sent)) == expected
-
-
-_LOOKUP_BOUNDS = wire.Bounds(1 << 20, 100_000)
-_FEW_DIGESTS = st.sampled_from([bytes([n] * 32) for n in (0, 1, 10, 255)]) | st.binary(min_size=32, max_size=32)
-_FEW_LOOKUPS = st.builds(
-    v1.MatchHashesRequest,
-    query=_FEW_DIGESTS.map(lambda d: v1.Query(hashes=[v1.Hash(algorithm="PDQ", digest=d)])),
-    options=st.sampled_from(["any", "block", "a" * 32, ""]).map(lambda p: v1.MatchOptions(policy=p)),
-)
-_LOOKUPS = _FEW_LOOKUPS | st.builds(v1.MatchHashesRequest, query=_ODD_QUERIES, options=options.map(wire.options_to_pb))
-
-
-@st.composite
-def _encoded_lookups(draw: st.DrawFn) -> list[bytes]:
-    """Requests one after the other, most of them alike, some with a few bytes changed, joined, or cut."""
-    bodies: list[bytes] = []
-    for _ in range(draw(st.integers(1, 12))):
-        body = draw(_LOOKUPS).SerializeToString()
-        how = draw(st.sampled_from(["as it is", "as it is", "again", "changed", "joined", "cut"]))
-        if bodies and how == "again":
-            body = draw(st.sampled_from(bodies))
-        elif bodies and how == "changed":
-            changed = bytearray(draw(st.sampled_from(bodies)))
-            for at in draw(st.lists(st.integers(0, max(0, len(changed) - 1)), max_size=3 if changed else 0)):
-                changed[at] = draw(st.integers(0, 255))
-            body = bytes(changed)
-        elif bodies and how == "joined":  # protobuf reads that as one message
-            body += draw(st.sampled_from(bodies))
-        elif how == "cut":
-            body = body[: draw(st.integers(0, len(body)))]
-        bodies.append(body)
-    return bodies
-
-
-def _parsed(body: bytes) -> v1.MatchHashesRequest:
-    request = wire.parse(v1.MatchHashesRequest, body, _LOOKUP_BOUNDS)
-    assert isinstance(request, v1.MatchHashesRequest)
-    return request
-
-
-def _lookup_or_error(read: Callable[[bytes], object], body: bytes) -> object:
-    try:
-        return read(body)
-    except (HashHubError, DecodeError) as e:
-        return type(e), str(e)
-
-
-def _read_alone(body: bytes) -> object:
-    request = _parsed(body)
-    asked = wire.options_from_pb(request.options)
-    return wire.query_from_pb(request.query), asked
-
-
-@given(_encoded_lookups())
-def test_a_lookup_is_read_the_same_whatever_was_read_before(bodies: list[bytes]) -> None:
-    lookups = wire.LookupReader()
-    for body in bodies:
-        assert _lookup_or_error(lambda b: lookups.read(b, _parsed), body) == _lookup_or_error(_read_alone, body)
-
-
-_DIGEST = bytes(range(7, 39))
-_OTHER = bytes(range(60, 92))
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    return bytes((number << 3 | 2, len(payload))) + payload
-
-
-@pytest.mark.parametrize(
-    "hash_",
-    [
-        _field(15, _DIGEST) + _field(1, b"PDQ") + _field(2, _DIGEST),  # in a field that nobody knows
-        _field(2, _DIGEST) + _field(1, b"PDQ") + _field(2, _DIGEST),  # twice: the last one counts
-        _field(1, b"PDQ") + _field(2, _DIGEST) + _field(15, _DIGEST),
-        _field(1, _DIGEST) + _field(1, b"PDQ") + _field(2, _DIGEST),  # as the name of an algorithm, which counts not
-    ],
-)
-def test_a_digest_that_stands_elsewhere_too_is_read_where_it_counts(hash_: bytes) -> None:
-    body = _field(1, _field(2, hash_)) + _field(2, _field(1, b"any"))
-    lookups = wire.LookupReader()
-    sent = [body, body]
-    for at in range(len(body) - 31):  # the digest, or what looks like it, replaced: each time by another
-        if body[at : at + 32] == _DIGEST:
-            sent += [body[:at] + _OTHER + body[at + 32 :], body]
-    for each in sent:
-        assert _lookup_or_error(lambda b: lookups.read(b, _parsed), each) == _lookup_or_error(_read_alone, each)
-    assert len({_read_alone(each) == _read_alone(body) for each in sent}) == 2  # one of the places counts
-
-
-def test_a_lookup_like_one_before_is_not_parsed() -> None:
-    lookups = wire.LookupReader()
-    first, second = (_pdq_lookup(digest, "any") for digest in (_DIGEST, _OTHER))
-    lookups.read(first, _parsed)
-
-    def parse(_: bytes) -> v1.MatchHashesRequest:
-        raise AssertionError
-
-    asked, _ = lookups.read(second, parse)
-    assert asked == Query(hashes=(Hash("PDQ", _OTHER),))
-    with pytest.raises(AssertionError):
-        lookups.read(_pdq_lookup(_OTHER, "ant"), parse)  # of the same length, by another policy
-
-
-def test_what_is_remembered_of_lookups_is_bounded() -> None:
-    lookups = wire.LookupReader()
-    tracemalloc.start()
-    try:
-        for n in range(3_000):
-            lookups.read(_pdq_lookup(_DIGEST, f"{n:0{300 + n % 100}d}"), _parsed)
-        held, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert held < 2_000_000
-
-
-def _pdq_lookup(digest: bytes, policy: str) -> bytes:
-    asked = v1.Query(hashes=[v1.Hash(algorithm="PDQ", digest=digest)])
-    return v1.MatchHashesRequest(query=asked, options=v1.MatchOptions(policy=policy)).SerializeToString()
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,6 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
             handle=handle,
             bounds=wire.bounds_of(rpc.input_type, max_message_bytes),
             at_once=getattr(servicer, f"{name}_at_once", None),
-            bytes_at_once=getattr(servicer, f"{name}_bytes_at_once", None),
         )
 
     calls = [

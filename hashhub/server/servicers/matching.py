@@ -6,12 +6,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from google.protobuf.message import Message
-
 from hashhub import v1, wire
 from hashhub.errors import Reason, Unavailable
 from hashhub.hub import Hub
-from hashhub.model import LivePicture, MatchOptions, MatchResult, Principal, Query, VideoFrame
+from hashhub.model import LivePicture, Principal, VideoFrame
 from hashhub.server.interceptors import Conversation
 from hashhub.server.live import Inbox, Pace, read_into
 from hashhub.server.roles import EVERYBODY, MATCHERS, served
@@ -26,10 +24,6 @@ def _size(frame: LivePicture | VideoFrame) -> int:
     return len(frame.content) if isinstance(frame, LivePicture) else 0
 
 
-def _miss_to_pb(result: MatchResult, policy: str, revision: int) -> v1.MatchHashesResponse:
-    return v1.MatchHashesResponse(result=wire.match_result_to_pb(result), policy=policy, revision=revision)
-
-
 class Match:
     """Matching."""
 
@@ -37,8 +31,6 @@ class Match:
         """`is_stopping` tells live streams to end."""
         self._hub = hub
         self._is_stopping = is_stopping
-        self._lookups = wire.LookupReader()
-        self._last_miss: tuple[MatchResult | None, str, int, bytes] = (None, "", 0, b"")
 
     @served(MATCHERS)
     def match_hashes(self, principal: Principal, request: v1.MatchHashesRequest) -> v1.MatchHashesResponse:
@@ -56,27 +48,16 @@ class Match:
     ) -> v1.MatchHashesResponse | None:
         """Match one item that hits nothing; None for any other. Never waits."""
         options = wire.options_from_pb(request.options)
-        missed = self._miss(principal, wire.query_from_pb(request.query), options)
-        return None if missed is None else _miss_to_pb(*missed)
-
-    def match_hashes_bytes_at_once(
-        self, principal: Principal, body: bytes, parse: Callable[[bytes], Message]
-    ) -> bytes | None:
-        """Do the same from encoded request to encoded answer: parsing and encoding take most of a miss's time."""
-        missed = self._miss(principal, *self._lookups.read(body, parse))
+        policy = self._hub.match.held_policy(principal, options.policy)
+        if policy is None:
+            return None
+        missed = self._hub.match.miss(principal, wire.query_from_pb(request.query), options)
         if missed is None:
             return None
-        result, policy, revision = missed
-        last = self._last_miss
-        # All that misses without a label is one object, which is encoded anew for another policy or revision.
-        if last[0] is not result or last[1] != policy or last[2] != revision:
-            self._last_miss = last = (result, policy, revision, _miss_to_pb(*missed).SerializeToString())
-        return last[3]
-
-    def _miss(self, principal: Principal, query: Query, options: MatchOptions) -> tuple[MatchResult, str, int] | None:
-        policy = self._hub.match.held_policy(principal, options.policy)
-        missed = None if policy is None else self._hub.match.miss(principal, query, options)
-        return None if policy is None or missed is None else (missed[0], policy.full_name, missed[1])
+        result, revision = missed
+        return v1.MatchHashesResponse(
+            result=wire.match_result_to_pb(result), policy=policy.full_name, revision=revision
+        )
 
     @served(MATCHERS)
     def batch_match_hashes(
