@@ -39,21 +39,19 @@ def scheme() -> None:
     """Classification schemes, and what their values mean in common dimensions."""
 
 
-@click.group("schemes", cls=CommandGroup, hidden=True)
-def schemes() -> None:
-    """The earlier name of `scheme list` and `scheme show`."""
-
-
 @command(scheme, "list")
 def list_schemes(session: Session) -> None:
     """List the schemes that the hub knows."""
-    _list(session)
-
-
-@command(schemes, "list")
-def list_schemes_by_the_earlier_name(session: Session) -> None:
-    """List the schemes that the hub knows, as `scheme list` does."""
-    _list(session)
+    with session.connect() as hub:
+        tables = list(hub.list_schemes())
+    if session.json:
+        for s in tables:
+            print_json(plain(s))
+        return
+    table(
+        ("scheme", "title", "region", "status", "values"),
+        [(s.id, s.title, s.region or "-", _status(s), ", ".join(v.value for v in s.values)) for s in tables],
+    )
 
 
 @command(scheme, "show")
@@ -68,26 +66,6 @@ def show_scheme(session: Session, *, id: str, toml: bool) -> None:  # noqa: A002
             click.echo(hub.get_scheme(id).text, nl=False)
         return
     _show(session, id)
-
-
-@command(schemes, "show")
-@click.argument("id")
-def show_scheme_by_the_earlier_name(session: Session, *, id: str) -> None:  # noqa: A002 - as in the help
-    """Show what each value of a scheme implies, as `scheme show` does."""
-    _show(session, id)
-
-
-def _list(session: Session) -> None:
-    with session.connect() as hub:
-        tables = list(hub.list_schemes())
-    if session.json:
-        for s in tables:
-            print_json(plain(s))
-        return
-    table(
-        ("scheme", "title", "region", "status", "values"),
-        [(s.id, s.title, s.region or "-", _status(s), ", ".join(v.value for v in s.values)) for s in tables],
-    )
 
 
 def _show(session: Session, name: str) -> None:
@@ -386,4 +364,4 @@ def _at(time: datetime | None) -> str:
     return f" at {plain(time)}" if time else ""
 
 
-COMMANDS: Final = (scheme, schemes)
+COMMANDS: Final = (scheme,)

@@ -173,11 +173,6 @@ def contribute(
     if current.state is ImportState.COMMITTED:
         before_now = yield from report(opened.name, current)
         return msgspec.structs.replace(before_now, repeated=True)
-    if current.batch_count and not current.item_count:
-        # An older hub's: it does not say how far the items go that it has, so all of them are sent again.
-        yield _asked("ContributionService/CancelImport", v1.CancelImportRequest(name=opened.name))
-        request.request_id = ""  # with which the hub would give the cancelled one once more
-        opened = yield _asked("ContributionService/CreateImport", request)
     stored = opened.batch_count
 
     # (3) and (4) Read, cut, send.

@@ -119,12 +119,10 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_checked(stored: bytes, reference: str) -> Checked:
     """Return what is on record of an upload. Raises DataLoss for what cannot be read."""
-    for decode in (msgspec.msgpack.decode, msgspec.json.decode):
-        try:
-            return decode(stored, type=Checked)
-        except msgspec.DecodeError:
-            continue
-    raise damaged(reference)
+    try:
+        return msgspec.msgpack.decode(stored, type=Checked)
+    except msgspec.DecodeError as e:
+        raise damaged(reference) from e
 
 
 def damaged(reference: str) -> DataLoss:

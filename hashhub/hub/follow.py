@@ -78,9 +78,8 @@ class Mark:
     def read(self) -> tuple[Position, int]:
         """Return what was written last: the position, and the revision up to which the snapshots were swept."""
         try:
-            revision, digest, *swept = self._path.read_text(encoding="ascii").split()
-            # An earlier version wrote none: it dropped at once what was withdrawn.
-            return Position(int(revision), bytes.fromhex(digest)), int(swept[0] if swept else revision)
+            revision, digest, swept = self._path.read_text(encoding="ascii").split()
+            return Position(int(revision), bytes.fromhex(digest)), int(swept)
         except (OSError, ValueError):  # also UnicodeDecodeError
             return Position(-1, b""), 0
 

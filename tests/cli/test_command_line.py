@@ -395,7 +395,7 @@ class TestTerminal:
         assert not (no_color and colours.search(shown))
 
     def test_a_reader_that_goes_away_is_no_error(self, start: Start) -> None:
-        process = start("schemes", "show", "vic-us")
+        process = start("scheme", "show", "vic-us")
         process.stdout.close()
         _, err = process.communicate(timeout=300)
         assert "Traceback" not in err
@@ -404,7 +404,7 @@ class TestTerminal:
     def test_output_that_cannot_be_written_is_said(self, start: Start, wrong: tuple[str, ...]) -> None:
         """A full disk behind `>` must not look like an answer (0), a match (1) or a mistake of ours (a traceback)."""
         with Path("/dev/full").open("w", encoding="utf-8") as full:
-            process = start("schemes", "list", "--json", *wrong, stdout=full)
+            process = start("scheme", "list", "--json", *wrong, stdout=full)
         _, err = process.communicate(timeout=300)
         assert process.returncode == UNAVAILABLE
         assert err.endswith(

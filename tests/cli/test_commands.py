@@ -463,10 +463,10 @@ class TestRecords:
             "vics", "ncmec-xml", "icse-csv", "csv", "hash-lines", "threatexchange", "stopncii", "stix", "misp",
         }  # fmt: skip
         assert "algorithm" in run("connectors", "list").stdout
-        schemes = objects(run("schemes", "list", "--json").stdout)
+        schemes = objects(run("scheme", "list", "--json").stdout)
         assert {s["id"].partition("@")[0] for s in schemes} >= {"vic-us", "uk-sap", "copine", "ncmec-industry"}
-        assert "Non-Pertinent" in run("schemes", "show", "vic-us").stdout
-        assert run("schemes", "show", "no-such-scheme").exit_code == REFUSED
+        assert "Non-Pertinent" in run("scheme", "show", "vic-us").stdout
+        assert run("scheme", "show", "no-such-scheme").exit_code == REFUSED
         assert [p["id"] for p in objects(run("policy", "list", "--json").stdout)] == ["any", "block"]
         assert "independent" in run("policy", "explain", "block").stdout
         assert run("policy", "explain", "no-such-policy").exit_code == REFUSED

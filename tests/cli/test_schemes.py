@@ -150,7 +150,3 @@ class TestWithAHub:
         assert (tried.exit_code, done.exit_code) == (DONE, DONE), tried.stderr + done.stderr
         assert "nothing was signed off" in tried.stderr
         assert "nothing was signed off" not in done.stderr
-
-    def test_the_earlier_name_still_works(self, run: Run) -> None:
-        for rest in (("list",), ("show", "vic-us")):
-            assert run("schemes", *rest).stdout == run("scheme", *rest).stdout
