@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hashhub.cancellation import check
 from hashhub.hashes import ALGORITHMS
 from hashhub.matcher import Near, NearDigests
+from hashhub.model import number_of
 from hashhub.reconcile import sharing
 from hashhub.reconcile.extract import arrow
 from hashhub.reconcile.results import By, Link, Progress
@@ -74,8 +75,8 @@ def _exact_links(connection: Any, groups: Groups) -> Iterator[Link]:
         for a, ga, b, gb, algorithms in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             shared = [name for name in _STRENGTH if algorithms >> EXACT.index(name) & 1]
             yield Link(
-                left=f"{groups.names[ga]}/{a}",
-                right=f"{groups.names[gb]}/{b}",
+                left=f"{groups.names[ga]}/{number_of(a)}",
+                right=f"{groups.names[gb]}/{number_of(b)}",
                 algorithm=shared[0],
                 distance=0,
                 is_exact=True,
@@ -177,8 +178,8 @@ def _told(connection: Any, groups: Groups, algorithm: str) -> Iterator[Link]:
             else:
                 why = f"their {algorithm} hashes are equal: pictures that look alike, perhaps the same one"
             yield Link(
-                left=f"{groups.names[ga]}/{a}",
-                right=f"{groups.names[gb]}/{b}",
+                left=f"{groups.names[ga]}/{number_of(a)}",
+                right=f"{groups.names[gb]}/{number_of(b)}",
                 algorithm=algorithm,
                 distance=distance,
                 is_exact=False,

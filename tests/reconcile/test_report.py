@@ -323,7 +323,7 @@ class TestWriting:
         def full(_file: int) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr("hashhub.reconcile.report.os.fsync", full)
+        monkeypatch.setattr("os.fsync", full)
         with pytest.raises(LimitExceeded, match="free some space"):
             report.write(tmp_path, title="second", revision=2)
         assert "first" in path.read_text("utf-8")
