@@ -21,12 +21,12 @@ time.sleep(600)
 """
 
 
-def test_a_killed_run_leaves_no_server_and_no_directory(tmp_path: Path) -> None:
+def test_a_killed_run_leaves_no_server_and_no_directory() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", _RUN],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     ) as run:
         assert run.stdout is not None
         directory = Path(run.stdout.readline().strip())

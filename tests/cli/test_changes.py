@@ -117,7 +117,8 @@ def test_a_mirror_is_made_and_kept(run: Run, read: Any, hash_set: str, tmp_path:
     assert state["is_complete"] is True
     with closing(sqlite3.connect(directory / "mirror.db")) as c:
         held = c.execute(
-            "SELECT e.id FROM entry e JOIN hash_set h ON h.key = e.hash_set WHERE h.name = ? ORDER BY e.id", (hash_set,)
+            "SELECT number FROM entry e JOIN hash_set h ON h.key = e.hash_set WHERE h.name = ? ORDER BY number",
+            (hash_set,),
         ).fetchall()
     assert [f"{hash_set}/{i}" for (i,) in held] == names[1:]
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hashhub import schemes
-from hashhub.errors import LimitExceeded, Unavailable
+from hashhub.errors import InvalidArgument, LimitExceeded
 from hashhub.reconcile import agreement as agreeing
 from hashhub.reconcile import charts, overlap, report
 from hashhub.reconcile.charts import Bar, Cell, Interval
@@ -331,7 +331,7 @@ class TestWriting:
 
     def test_says_where_it_cannot_write(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
-        with pytest.raises(Unavailable, match="name a directory"):
+        with pytest.raises(InvalidArgument, match="cannot be written"):
             report.write(tmp_path / "file", title="x", revision=1)
 
 
