@@ -2,9 +2,9 @@
 
 In the second world a contributor keeps hash sets that the curious are not admitted to: harmful and benign, the same
 digests and near ones, thousands of them. Whatever the curious do, at whatever time, both worlds answer alike: verdicts,
-reasons, matches, flags, errors, findings and counts of their own imports, lists, and the feed; all but for revisions,
-times and the numbers of entries and imports. Sets whose terms disclose that something exists are the one exception, and
-are not used here.
+reasons, matches, flags, errors, findings and counts of their own imports, lists, the feed, and the numbers of entries
+and reviews; all but for revisions, times and the random ids of imports. Sets whose terms disclose that something exists
+are the one exception, and are not used here.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ import msgspec
 from hashhub.errors import Code, HashHubError
 from hashhub.hashes import Hash
 from hashhub.hub.exports import Selection
-from hashhub.model import TLP, Action, EntryState, Event, Marking, Principal, Purpose, ReviewKind, Role, now
+from hashhub.model import TLP, Action, EntryState, Event, Marking, Principal, Purpose, ReviewKind, Role, now, number_of
 from tests.adversaries.scene import Item, World, digest, near, record, writer
 from tests.adversaries.sequences import Broken
 
-_NUMBERED: Final = {
-    "id", "entry_id", "revision", "create_revision", "update_revision", "commit_revision", "import_id",
-    "accepted_revision",
-    "objections_accepted_revision", "position", "head", "sets_aside",
+_IN_SET: Final = {"id", "entry_id", "sets_aside"}  # of which callers are told the number in the hash set
+_REVISIONS: Final = {
+    "revision", "create_revision", "update_revision", "commit_revision", "accepted_revision",
+    "objections_accepted_revision", "position", "head",
 }  # fmt: skip
 _TIMES: Final = {"create_time", "commit_time", "update_time", "last_use_time", "time"}
 _FLOOD: Final = 1_001
 
 
 def blurred(value: Any, field: str = "") -> Any:
-    """Return a value as the curious may compare it: without revisions, times and the numbers of entries and imports."""
+    """Return a value as the curious may compare it: without revisions, times and the random ids of imports."""
     match value:
         case Event():  # its digest chains it to what was before, and `content` is a salted commitment
             plain = msgspec.structs.replace(
@@ -48,12 +48,14 @@ def blurred(value: Any, field: str = "") -> Any:
             return [blurred(v, field) for v in value]
         case _ if field in _TIMES:
             return value is None
-        case int() if field in _NUMBERED and not isinstance(value, bool):
+        case int() if field in _IN_SET and not isinstance(value, bool):
+            return number_of(value)
+        case int() if field in _REVISIONS and not isinstance(value, bool):
             return "#" if value else 0
         case str() if field == "position" and not value.startswith("line"):
             return "#"
         case str():
-            return re.sub(r"imp-[0-9a-f]+", "imp-#", re.sub(r"(?<=/)\d+\b", "#", value))
+            return re.sub(r"imp-[0-9a-f]+", "imp-#", value)
         case bytes():
             return value.hex()
         case _:
@@ -129,7 +131,7 @@ class Curious:
         self.numbers += 1
         answers = [self._outcome(act, world, a, b, c) for world in self.worlds]
         if answers[0] != answers[1]:
-            raise Broken(f"{name}({a}, {b}, {c}) tells what is hidden: {_difference(*answers)}")
+            raise Broken(f"{name}({a}, {b}, {c}) tells what is hidden: {difference(*answers)}")
         return f"{name}({a}, {b}, {c}): {str(answers[0])[:150]}"
 
     def check(self) -> None:
@@ -270,7 +272,7 @@ class Curious:
     def _guess(self, world: World, a: int, b: int, c: int) -> Any:
         """Ask for a hidden entry by its true name."""
         hidden = self.secret_world.entries(f"{self.key}-s/hidden")
-        number = hidden[a % len(hidden)].id if hidden else 1
+        number = number_of(hidden[a % len(hidden)].id) if hidden else 1
         who, name = self.contributor, f"{self.key}-s/hidden/{number}"
         guesses: Sequence[Callable[[], Any]] = (
             lambda: world.review(name, ReviewKind.CONFIRMED, by=who),
@@ -331,7 +333,7 @@ class Curious:
         return [blurred(line) for line in lines if f"{self.key}-" in repr(line)], (b + c) * 0
 
 
-def _difference(first: Any, second: Any, where: str = "answer") -> str:
+def difference(first: Any, second: Any, where: str = "answer") -> str:
     """Say where two answers differ first."""
     if isinstance(first, dict) and isinstance(second, dict) and set(first) == set(second):
         pairs = [(first[k], second[k], f"{where}.{k}") for k in first]
@@ -339,4 +341,4 @@ def _difference(first: Any, second: Any, where: str = "answer") -> str:
         pairs = [(a, b, f"{where}[{i}]") for i, (a, b) in enumerate(zip(first, second, strict=True))]
     else:
         return f"{where}: {str(first)[:300]} without what is hidden, {str(second)[:300]} with it"
-    return next(_difference(a, b, at) for a, b, at in pairs if a != b)
+    return next(difference(a, b, at) for a, b, at in pairs if a != b)

@@ -182,6 +182,27 @@ class TestSearching:
                     change(stocked, who, WITHDRAW, **criteria)
         assert len(stocked.entries("alpha/list", EntryState.ACTIVE)) == 8
 
+    def test_looks_at_hidden_entries_no_more_than_at_unknown_ones(self, stocked: Desk) -> None:
+        stocked.contribute("alpha/list", *[item(n, external_id=f"hidden {n}") for n in range(1_000, 1_200)])
+        name = "alpha/list/{}".format
+
+        def answers(first: int, last: int) -> list[tuple[int, int, int]]:
+            asked: list[dict[str, Any]] = [
+                selected
+                for n in range(first, last)
+                for selected in (
+                    {"hashes": (digest("MD5", n),)},
+                    {"external_ids": (f"hidden {n}",)},
+                    {"names": (name(n - 990),)},  # of the hidden ones, 10 to 209
+                )
+            ]
+            pages = [stocked.hub.selections.search(BETA, Selection(**x), 10, 0) for x in asked]
+            return [(len(page.entries), page.after, page.looked_at) for page in pages]
+
+        assert stocked.hub.entries.get(ALPHA, "alpha", "list", 209).external_id == "hidden 1199"
+        hidden = answers(1_000, 1_200)
+        assert hidden == answers(5_000, 5_200) == [(0, 0, 0)] * 600
+
     def test_a_search_without_an_index_is_cut_into_pages(self, stocked: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("hashhub.hub.selections.LOOKED_AT", 3)
         monkeypatch.setattr("hashhub.store.selecting._PIECE", 2)
