@@ -76,10 +76,10 @@ def is_loopback_host(host: str) -> bool:
 def is_this_machine(host: str) -> bool:
     """Whether every address of a host is one of this machine's own."""
     try:
-        found = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
-        for family, kind, _, _, address in found:
+        addresses = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+        for family, kind, _, _, address in addresses:
             with socket.socket(family, kind) as own:
                 own.bind(address)
     except (OSError, UnicodeError):
         return False
-    return bool(found)
+    return bool(addresses)

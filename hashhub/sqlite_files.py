@@ -39,16 +39,16 @@ def open_regular(path: str | Path, *, folder: int | None = None, follow: bool = 
     `folder`: descriptor of the directory that the path begins in. `follow`: whether the last name may be a link.
     """
     # With O_PATH nothing is opened yet: closing it gives no lock up.
-    found = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW), dir_fd=folder)
+    handle = os.open(path, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW), dir_fd=folder)
     try:
-        status = os.fstat(found)
+        status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))
         if _is_database(status):
             raise OSError(errno.EBUSY, "it is a database that hashhub has open", str(path))
-        return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     finally:
-        os.close(found)
+        os.close(handle)
 
 
 def _is_database(status: os.stat_result) -> bool:

@@ -142,11 +142,11 @@ def _seal(c: Connection) -> None:
     bodies: list[Body] = c.info[NOTES][_APPENDED]
     imprints = taken(c, secret)
     for told in bodies:
-        kept = imprints if told is bodies[-1] else None
-        body = _encode(msgspec.structs.replace(told, imprints=_sha256(kept)))
+        left = imprints if told is bodies[-1] else None
+        body = _encode(msgspec.structs.replace(told, imprints=_sha256(left)))
         head = hashlib.sha256(head + body).digest()
         index = {name: getattr(told, name) for name in ("revision", "time", "actor", "kind", "subject")}
-        c.execute(sa.insert(s.event).values(**index, body=body, digest=head, imprints=kept))
+        c.execute(sa.insert(s.event).values(**index, body=body, digest=head, imprints=left))
     c.execute(sa.update(s.metadata).values(head=head))
 
 

@@ -95,8 +95,8 @@ def lead_of(table: str) -> sa.ColumnElement[Any]:
 @cache
 def rows_of(table: str) -> sa.Select[Any]:
     """Return the query for the rows of a table: the lead, then what an imprint is of."""
-    kept = [column for column in s.tables.tables[table].c if column.name not in s.DECIDING[table].left_out]
-    query = sa.select(lead_of(table).label("lead"), *kept)
+    compared = [column for column in s.tables.tables[table].c if column.name not in s.DECIDING[table].left_out]
+    query = sa.select(lead_of(table).label("lead"), *compared)
     if table == "entry":  # with what it refers to
         e, f, k = s.entry, s.frames, s.classification
         query = query.add_columns(k.c.content_digest, f.c.frame_count, f.c.digest_count, f.c.content)

@@ -358,7 +358,7 @@ def test_no_command_fetches_a_package_of_our_name() -> None:
 
 
 def test_a_page_that_needs_an_empty_hub_says_where_to_get_one() -> None:
-    """Pages share names, and entries are numbered through the hub: on one hub after another page, a page stops."""
+    """Pages share names: on one hub after another page, a page stops."""
     for page in sorted({f"docs/{name}.md" for name in {*HANDBOOK, "three-nations"}} | ELSEWHERE):
         if page in {"README.md", "docs/hook.md", "docs/install.md", "docs/operate.md"}:  # these start a hub themselves
             continue
