@@ -27,7 +27,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "json.md").read_text("utf-8")
 NOWHERE = "127.0.0.1:1"  # nothing listens on tcpmux
 NO_HUB = {
     "serve", "connectors list", "formats list", "formats detect", "sample", "doctor", "hash", "hook init",
-    "backup create", "backup verify", "backup restore", "hook case rules",
+    "backup create", "backup verify", "backup restore", "hook case rules", "hook try",
 }  # fmt: skip
 DONE, REFUSED, USAGE, UNAVAILABLE = 0, 1, 2, 3
 
