@@ -230,7 +230,8 @@ def test_a_name_alone_makes_nobody_a_second_person(tmp_path: Path) -> None:
         shell(f"queue people add {name} --out {tmp_path / name}")
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
     assert (
-        shell.json(f"queue people add eve --out {tmp_path / 'ann'}", status=1)[0]["error"]["reason"] == "RESOURCE_EXISTS"
+        shell.json(f"queue people add eve --out {tmp_path / 'ann'}", status=1)[0]["error"]["reason"]
+        == "RESOURCE_EXISTS"
     )
     assert [p["name"] for p in shell.json("queue people list")] == ["ann", "bob"], "no person without a file"
     (tmp_path / "made-up").write_text("ann\n")
