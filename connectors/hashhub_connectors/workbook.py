@@ -180,23 +180,23 @@ class SheetRows:
 
     def _list_of(self, archive: zipfile.ZipFile, parts: dict[str, str], handler: Callable[[], _Sheet]) -> str:
         """Return the name of the sheet that is the list: before it may stand a cover, without items."""
-        found: list[str] = []
+        lists: list[str] = []
         is_item = self._is_item
         for name, part in itertools.islice(parts.items(), _MAX_TRIED if len(parts) > 1 else 0):
             # What is cut off, or damaged, shows as much as it can; its own reading tells.
             with archive.open(part) as xml, suppress(MalformedSource, *_damage()):
                 if is_item and any(any(map(is_item, _cells(row))) for row in _rows(xml, handler(), _TRIED)):
-                    if not found and name == self.sheets[0]:
+                    if not lists and name == self.sheets[0]:
                         return name
-                    found.append(name)
-        if len(found) > 1:
+                    lists.append(name)
+        if len(lists) > 1:
             raise InvalidArgument.field(
                 "options.sheet",
-                f"is missing: the sheets {listed(found)} hold digests, the first has none; say which is the list with "
+                f"is missing: the sheets {listed(lists)} hold digests, the first has none; say which is the list with "
                 "--option sheet=NAME",
                 "REQUIRED",
             )
-        return found[0] if found else self.sheets[0]
+        return lists[0] if lists else self.sheets[0]
 
 
 def listed(sheets: Iterable[str]) -> str:
