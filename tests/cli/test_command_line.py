@@ -62,7 +62,7 @@ def test_every_command_of_the_design_is_there() -> None:
         "contributor create", "contributor list", "contributor get", "contributor update",
         "hash-set create", "hash-set list", "hash-set get", "hash-set update",
         "entry get", "entry list", "entry withdraw", "entry release", "entry quarantine",
-        "review add", "review list", "connectors list", "schemes list", "schemes show", "policy list", "policy explain",
+        "review add", "review list", "connectors list", "policy list", "policy explain",
         "policy show", "policy diff", "policy put", "policy retire", "policy simulate",
         "scheme list", "scheme show", "scheme put", "scheme diff", "scheme sign-off", "scheme retire",
         "reconcile crosswalk",

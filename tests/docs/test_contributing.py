@@ -157,7 +157,7 @@ def test_all_that_is_added_works_together(
     (place / "list.ledger").write_text(f"{SHA512};A\n{MD5};A\nnonsense;A\n{OTHER_SHA512};Z\n")
     with running_hub(place / "data", "--config", str(place / "hub.toml")) as hub:
         run = runner(hub, place, environment)
-        assert "example@1" in {s["id"] for s in run("schemes", "list", "--json")}
+        assert "example@1" in {s["id"] for s in run("scheme", "list", "--json")}
         assert "two" in {p["id"] for p in run("policy", "list", "--json")}
         for name in ("one", "other"):
             run("contributor", "create", name, "--kind", "hotline", "--jurisdiction", "CA", "--reliability", "b")
