@@ -11,13 +11,16 @@ touched: another package's kernels keep their own.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import hashlib
 import logging
 import os
 import stat
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -27,6 +30,9 @@ from numba.core.dispatcher import Dispatcher
 
 _log = logging.getLogger(__name__)
 _VARIABLE: Final = "HASHHUB_KERNEL_CACHE"
+_LOCK: Final = "compiling.lock"
+_LOOK_SECONDS: Final = 0.05
+_LONGEST_WAIT: Final = 300.0  # for another process, which may have been stopped
 _dispatchers: list[Any] = []
 
 
@@ -49,6 +55,33 @@ def use_cache() -> bool:
             dispatcher._cache = _KernelCache(dispatcher.py_func, directories)  # noqa: SLF001 - likewise
     sources = {_source(dispatcher.py_func) for dispatcher in _dispatchers}
     return all(any(_has_some(_of_source(path, source)) for path in directories) for source in sources)
+
+
+@contextlib.contextmanager
+def compiling() -> Iterator[bool]:
+    """Wait while another process compiles into the same directory, and let others wait for this block, which is to
+    compile or load; yield what `use_cache` returns then. Those that only load do not wait for each other.
+    """
+    has_some = use_cache()
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError, IndexError):  # no directory that can be written
+            lock = os.open(_directories()[0] / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            stack.callback(os.close, lock)
+            end = time.monotonic() + _LONGEST_WAIT
+            while not _is_taken(lock, fcntl.LOCK_SH if has_some else fcntl.LOCK_EX) and time.monotonic() < end:
+                time.sleep(_LOOK_SECONDS)
+                has_some = use_cache()
+        if not (has_some := use_cache()):
+            _log.info("compiling the kernels for this processor, once")
+        yield has_some
+
+
+def _is_taken(lock: int, how: int) -> bool:
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def compiled_for(kernel: Any, arguments: Sequence[Any]) -> Callable[..., Any]:

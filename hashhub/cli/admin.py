@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -242,6 +242,11 @@ def status(session: Session) -> None:
         [(a.algorithm, f"{a.digest_count:,}", f"{a.tail_count:,}", a.engine) for a in state.algorithms],
         empty="no digests",
     )
+    if state.backup_time is None:
+        tell("no backup by `hashhub backup` is known")
+    else:
+        days = (datetime.now(UTC) - state.backup_time) / timedelta(days=1)
+        tell(f"last backup {state.backup_time:%Y-%m-%d %H:%M}Z, {days:.1f} days ago")
     for warning in state.warnings:
         tell(f"warning: {clean(warning)}")
 

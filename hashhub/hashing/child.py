@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import resource
 import signal
@@ -139,7 +140,11 @@ def _compiler(control: socket.socket) -> int | None:
             control.close()
             with contextlib.suppress(OSError):
                 os.nice(_COMPILING_NICENESS)
-            compiled.load()
+            logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(name)s %(message)s")
+            from hashhub.kernel_cache import compiling
+
+            with compiling():
+                compiled.load()
         finally:
             os._exit(0)
     return process

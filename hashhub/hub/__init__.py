@@ -29,7 +29,7 @@ import hmac
 import logging
 import secrets
 from contextlib import nullcontext
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -39,6 +39,7 @@ from hashhub.errors import FailedPrecondition, LimitExceeded
 from hashhub.hashes import ALGORITHMS
 from hashhub.hub import access
 from hashhub.hub.access import Tokens
+from hashhub.hub.backup import last_backup
 from hashhub.hub.catalogue import Catalogue
 from hashhub.hub.condition import Condition, Need
 from hashhub.hub.conflicts import Conflicts, Finder
@@ -92,6 +93,7 @@ class Hub:
         structs.prepare()
         self._store = store
         self._matcher = matcher
+        self._data = Path(config.data)
         self.page_key: Final = hmac.digest(store.secret, b"hashhub page token", "sha256")  # seals where lists go on
         self.catalogue = Catalogue(
             store,
@@ -286,6 +288,10 @@ class Hub:
         """Return the number of the last visible write."""
         return self._store.revision()
 
+    def backup_time(self) -> datetime | None:
+        """Return when the last backup was taken, None when none is known."""
+        return last_backup(self._data, self._store.database_id)
+
     def status(self, principal: Principal) -> Status:
         """Return versions, revisions, counts and warnings. Roles: operator, auditor."""
         access.allow(principal, Role.OPERATOR, Role.AUDITOR)
@@ -343,6 +349,7 @@ class Hub:
             matcher_revision=matcher.revision,
             algorithms=tuple(lines),
             warnings=tuple(warnings),
+            backup_time=self.backup_time(),
         )
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -37,6 +37,7 @@ from hashhub.writing import written
 
 MANIFEST: Final = "manifest.json"
 SETTINGS: Final = "settings.toml"
+LAST: Final = "last-backup.json"  # in the data directory: the manifest of the last one
 _FORMAT: Final = 1
 _BLOCK: Final = 1 << 20
 _NOT_IN_IT: Final = (
@@ -121,10 +122,24 @@ def back_up(config: Config, target: Path, progress: OnProgress) -> Manifest:
                 _to_disk(path)
             _to_disk(aside)
             _publish(aside, target)
+            with (
+                suppress(OSError, LimitExceeded, InvalidArgument),
+                written(Path(config.data) / LAST, replace=True) as last,
+            ):
+                last.write(msgspec.json.encode(manifest))
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
     return manifest
+
+
+def last_backup(data: Path, database_id: str) -> datetime | None:
+    """Return when the last backup of this database was taken, as far as the data directory knows."""
+    try:
+        manifest = msgspec.json.decode((data / LAST).read_bytes(), type=Manifest)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return manifest.create_time if manifest.database_id == database_id else None
 
 
 def verify(directory: Path, progress: OnProgress) -> Manifest:

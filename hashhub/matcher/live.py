@@ -18,6 +18,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 
 from hashhub.errors import InvalidArgument, LimitExceeded
 from hashhub.hashes import SEARCHED, Metric
-from hashhub.kernel_cache import use_cache
+from hashhub.kernel_cache import compiling, use_cache
 from hashhub.matcher import search
 from hashhub.matcher.breaker import Breaker, CircuitBreaker, Tripped
 from hashhub.matcher.compaction import Chunk, Compaction
@@ -385,11 +386,18 @@ def _opened(path: Path, *, publisher: bool) -> tuple[Directory | None, str | Non
         return None, failure
 
 
-@functools.cache
-def warm_up() -> None:
+def warm_up(phase: Callable[[bool], AbstractContextManager[None]] = lambda _: nullcontext()) -> None:
     """Compile, or load from the cache, every kernel, so that no request has to wait for it: seconds at first, then
-    milliseconds; nothing the second time.
+    milliseconds; nothing the second time. Of several processes one compiles, and the others wait and load.
+
+    `phase` is told whether there are compiled ones by then, and is entered meanwhile.
     """
+    with compiling() as has_kernels, phase(has_kernels):
+        _warm_up()
+
+
+@functools.cache
+def _warm_up() -> None:
     random = np.random.default_rng(0)
     with Matcher(threads=1) as matcher:
         for name, of in SEARCHED.items():

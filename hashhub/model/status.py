@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import msgspec
 
 
@@ -17,7 +19,9 @@ class AlgorithmStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of a hub, for operators. `revision` is the store's; the matcher has caught up when both are equal."""
+    """The state of a hub, for operators. `revision` is the store's; the matcher has caught up when both are equal.
+    `backup_time`: of the last backup that `hashhub backup` took, None when none is known.
+    """
 
     version: str
     database: str
@@ -25,3 +29,4 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     matcher_revision: int
     algorithms: tuple[AlgorithmStatus, ...] = ()
     warnings: tuple[str, ...] = ()
+    backup_time: datetime | None = None

@@ -140,8 +140,7 @@ def serve_here(
             doors.start()
             # The doors are open meanwhile: health says NOT_SERVING, and matching raises Unavailable
             # (MATCHER_NOT_READY).
-            with phase("loading the kernels" if has_kernels else "compiling the kernels", is_long=not has_kernels):
-                warm_up()
+            warm_up(lambda has: phase("loading the kernels" if has else "compiling the kernels", is_long=not has))
             hub.start(wait=False)
             _catch_up(hub, phase, on_phase, stop, worker)
             if hub.is_ready:

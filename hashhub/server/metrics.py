@@ -29,6 +29,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 import hashhub
+from hashhub.model import now
 from hashhub.server.line import Family, Sample
 
 if TYPE_CHECKING:
@@ -128,6 +129,12 @@ DESCRIBED: Final = (
         "gauge",
         ("hash_set",),
         "This over the usual interval between its imports: above 1 it is late.",
+    ),
+    Described(
+        "hashhub_backup_age_seconds",
+        "gauge",
+        (),
+        "How long ago the last `hashhub backup` began; missing while none is known.",
     ),
     Described("hashhub_worker_starts_total", "counter", (), "How often the worker was started."),
     Described("hashhub_build_info", "gauge", ("version",), "Always 1."),
@@ -235,6 +242,7 @@ def _of_hub(hub: Hub, threads: Sequence[Background]) -> list[Family]:
     matcher = hub.matcher_status()
     algorithms = matcher.algorithms
     lists = hub.overdue()
+    backup = hub.backup_time()
     return [
         _family("hashhub_verdicts_total", counts["verdicts"]),
         _family("hashhub_hits_total", counts["hits"]),
@@ -256,6 +264,7 @@ def _of_hub(hub: Hub, threads: Sequence[Background]) -> list[Family]:
         _family("hashhub_background_failures_total", {thread.name: thread.failures for thread in threads}),
         _family("hashhub_list_age_seconds", {name: renewal.age for name, renewal in lists.items()}),
         _family("hashhub_list_overdue_ratio", {name: renewal.ratio for name, renewal in lists.items()}),
+        _family("hashhub_backup_age_seconds", {"": (now() - backup).total_seconds()} if backup else {}),
     ]
 
 

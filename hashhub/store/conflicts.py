@@ -462,6 +462,7 @@ class Conflicts:
                         facts={"kind": row.kind, "resolution": revision},
                         details={},
                     )
+                    touch(c, r.name, [row.id])
                     c.execute(sa.update(r).where(r.c.revision == revision).values(closes=True))
                     _set_state(c, after, resolved_grounds=row.grounds)
             if preview is not None:
@@ -481,6 +482,7 @@ class Conflicts:
         )
         r, t = s.conflict_resolution, s.conflict
         said = sa.and_(r.c.conflict == row.id, r.c.revision == revision)
+        touch(c, r.name, [row.id])
         c.execute(sa.update(r).where(said).values(closes=False))
         closing = sa.and_(
             t.c.id == row.id, t.c.resolved_grounds == sa.select(r.c.grounds).where(said).scalar_subquery()

@@ -118,7 +118,7 @@ def whole(secret: bytes, rows: Sequence[Sequence[Any]]) -> bytes:
 
 def imprint(secret: bytes, table: str, rows: Sequence[Sequence[Any]]) -> bytes:
     """Return the imprint of rows with one lead, of the columns of `rows_of`."""
-    rows = [tuple(bytes(x) if isinstance(x, memoryview) else x for x in row) for row in rows]
+    rows = sorted((tuple(bytes(x) if isinstance(x, memoryview) else x for x in row) for row in rows), key=_encode)
     fields = _fields(table, rows)
     hints = (hashlib.blake2b(_encode(fields[name]), digest_size=_HINT, key=secret).digest() for name in sorted(fields))
     return whole(secret, rows) + b"".join(hints)

@@ -146,17 +146,19 @@ class AlgorithmStatus(_message.Message):
     def __init__(self, algorithm: _Optional[str] = ..., digest_count: _Optional[int] = ..., tail_count: _Optional[int] = ..., engine: _Optional[str] = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("version", "database", "matcher_revision", "algorithms", "warnings", "revision")
+    __slots__ = ("version", "database", "matcher_revision", "algorithms", "warnings", "revision", "backup_time")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     DATABASE_FIELD_NUMBER: _ClassVar[int]
     MATCHER_REVISION_FIELD_NUMBER: _ClassVar[int]
     ALGORITHMS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    BACKUP_TIME_FIELD_NUMBER: _ClassVar[int]
     version: str
     database: str
     matcher_revision: int
     algorithms: _containers.RepeatedCompositeFieldContainer[AlgorithmStatus]
     warnings: _containers.RepeatedScalarFieldContainer[str]
     revision: int
-    def __init__(self, version: _Optional[str] = ..., database: _Optional[str] = ..., matcher_revision: _Optional[int] = ..., algorithms: _Optional[_Iterable[_Union[AlgorithmStatus, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., revision: _Optional[int] = ...) -> None: ...
+    backup_time: _timestamp_pb2.Timestamp
+    def __init__(self, version: _Optional[str] = ..., database: _Optional[str] = ..., matcher_revision: _Optional[int] = ..., algorithms: _Optional[_Iterable[_Union[AlgorithmStatus, _Mapping]]] = ..., warnings: _Optional[_Iterable[str]] = ..., revision: _Optional[int] = ..., backup_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

@@ -167,6 +167,7 @@ def status_to_pb(status: Status) -> v1.Status:
         ],
         warnings=status.warnings,
         revision=status.revision,
+        backup_time=timestamp(status.backup_time),
     )
 
 
@@ -183,4 +184,5 @@ def status_from_pb(pb: v1.Status) -> Status:
             for a in pb.algorithms
         ),
         warnings=tuple(pb.warnings),
+        backup_time=read_time(pb, "backup_time", "", []),
     )

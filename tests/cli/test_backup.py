@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import io
 import json
 import shlex
 import shutil
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -23,7 +26,7 @@ from hashhub.client import Client
 from hashhub.config import Config
 from hashhub.errors import FailedPrecondition, LimitExceeded
 from hashhub.hashes import parse
-from hashhub.hub import backup
+from hashhub.hub import Hub, backup
 from hashhub.model import (
     SYSTEM,
     Contributor,
@@ -31,7 +34,9 @@ from hashhub.model import (
     EntryState,
     HashSet,
     MatchOptions,
+    Principal,
     Query,
+    Role,
     Verdict,
     VideoFrame,
     WithdrawalReason,
@@ -40,6 +45,7 @@ from hashhub.store import Store, backing
 from hashhub.testing.hub_process import RunningHub, running_hub
 
 pytestmark = pytest.mark.usefixtures("programs")
+OPERATOR = Principal(name="operator", role=Role.OPERATOR, contributor="operator")
 NL = Contributor(id="nl", display_name="Hotline", kind=ContributorKind.HOTLINE, jurisdiction="NL")
 
 
@@ -91,6 +97,15 @@ def writing(hub: RunningHub) -> Iterator[None]:
         thread.join()
 
 
+def backup_age(hub: RunningHub) -> float | None:
+    connection = http.client.HTTPConnection(hub.http, timeout=60)
+    connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {hub.token}"})
+    text = connection.getresponse().read().decode()
+    connection.close()
+    lines = [line for line in text.splitlines() if line.startswith("hashhub_backup_age_seconds")]
+    return float(lines[0].split()[-1]) if lines else None
+
+
 def film(number: int) -> tuple[VideoFrame, ...]:
     random = Random(number)
     return tuple(VideoFrame(1000 * i, 90, random.randbytes(32)) for i in range(10))
@@ -124,8 +139,12 @@ def test_the_restore_drill(kind: str, tmp_path: Path, request: pytest.FixtureReq
         before, after, restored = (asked(client, n)[0] for n in (1, 2, 3))
         client.withdraw_entry(before, WithdrawalReason.ERROR)
         client.withdraw_entry(restored, WithdrawalReason.ERROR)
+        assert (client.status().backup_time, backup_age(hub)) == (None, None)
         with writing(hub):
             made = done("backup", copy, "--data", hub.data, *first)
+        taken = client.status().backup_time
+        assert taken == msgspec.convert(made["create_time"], datetime)
+        assert 0 <= (backup_age(hub) or -1) < 600
         assert done("backup", "verify", copy) == made
         # The hub goes on: a withdrawal by hand, one that is taken back, and a list that the backup does not have.
         client.withdraw_entry(after, WithdrawalReason.ERROR, "wrong item")
@@ -143,6 +162,7 @@ def test_the_restore_drill(kind: str, tmp_path: Path, request: pytest.FixtureReq
     with running_hub(data, *new) as hub, Client(hub.address, hub.token, timeout=60.0) as client:
         sound = done("doctor", "--data", data, *new, "--head", made["head"])
         assert sound["is_sound"]
+        assert client.status().backup_time is None, "of the lost machine's data directory"
         assert not asked(client, 1)
         assert not asked(client, 2), "what was withdrawn after the backup matches again"
         assert client.get_entry(after).state is EntryState.WITHDRAWN
@@ -219,6 +239,9 @@ def test_a_backup_never_replaces_anything(tmp_path: Path) -> None:
     target = tmp_path / "backup"
     backup.back_up(config, target, nothing)
     before = {p: p.read_bytes() for p in target.iterdir()}
+    first = json.loads((target / "manifest.json").read_bytes())
+    with Hub.open(config) as hub:  # also one that is started later
+        assert hub.status(OPERATOR).backup_time == msgspec.convert(first["create_time"], datetime)
     with pytest.raises(FailedPrecondition, match="never replaces"):
         backup.back_up(config, target, nothing)
     with pytest.raises(FailedPrecondition, match="never replaces"):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,16 @@ def test_what_one_process_compiled_the_next_one_loads(place: Path) -> None:
     assert run(str(place / "kernels")) == "False 0 1"
     assert run(str(place / "kernels")) == "True 1 0"
     assert (place / "kernels").stat().st_mode & 0o777 == 0o700
+
+
+def test_of_several_processes_one_compiles_and_the_others_load(place: Path) -> None:
+    together = ONE.replace("had_some = use_cache()\n", "").replace("import use_cache", "import compiling")
+    used = "kernel = kernels.is_set\n"
+    call = next(line for line in together.splitlines() if line.startswith("assert"))
+    together = together.replace(used, "").replace(call, f"with compiling() as had_some:\n    {used}    {call}")
+    with ThreadPoolExecutor() as threads:
+        said = threads.map(lambda _: run(str(place / "kernels"), code=together), range(3))
+    assert sorted(said) == ["False 0 1", "True 1 0", "True 1 0"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

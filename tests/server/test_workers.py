@@ -275,3 +275,17 @@ def test_a_start_tells_its_phases(tmp_path: Path) -> None:
         assert what in begun
         assert what in ended
     assert any("the kernels" in what for what in ended)
+
+
+def test_the_first_start_compiles_once_and_says_so(tmp_path: Path) -> None:
+    environment = os.environ | {"HASHHUB_KERNEL_CACHE": str(tmp_path / "kernels")}
+    command = [*serving(tmp_path / "data"), "--workers", "2"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as hub:
+        try:
+            assert hub.stdout is not None
+            assert "ready" in hub.stdout.readline()
+        finally:
+            hub.terminate()
+        said = hub.stderr.read() if hub.stderr else ""
+    assert said.count("compiling the kernels …") == 1
+    assert said.count("compiling the kernels for this processor, once") in {1, 2}, "those of pictures may come, too"
