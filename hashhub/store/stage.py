@@ -26,6 +26,7 @@ from hashhub.model import Classification, EventKind, Finding
 from hashhub.store import schema as s
 from hashhub.store import statements, videos
 from hashhub.store.database import Database
+from hashhub.store.driver_errors import mapped
 from hashhub.store.events import append_event
 from hashhub.store.hash_tables import HashTables
 from hashhub.store.idset import IdSet
@@ -129,7 +130,8 @@ class Stage:
             entries.expire_times,
         )
         shapes = list(cut(entries.hashes))
-        imprints = self._imprints(entries, columns)
+        with mapped():  # half a surrogate pair
+            imprints = self._imprints(entries, columns)
         page = statements.page_of(entries, shapes, commit.hash_set, commit.key, imprints)
         with self._db.write() as c:
             self._db.insert_columns(c, s.entry, columns)
