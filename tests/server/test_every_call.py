@@ -33,6 +33,8 @@ from hashhub import v1, wire
 from hashhub.errors import Code, HashHubError, InvalidArgument
 from hashhub.hashes import Hash
 from hashhub.model import TLP, Group, Marking, Principal, Purpose, ReviewKind, Role, Webhook, WebhookEvent
+from hashhub.reconcile.results import Progress
+from hashhub.reconcile.work import Job
 from hashhub.server.servicers import ROLES
 from tests.adversaries.curious import difference
 from tests.hub.conftest import OPERATOR, Desk, digest, item, writer
@@ -73,6 +75,7 @@ class World:
         self.served, self.has_hidden = served, has_hidden
         self.desk = Desk(served.hub)
         self.names: dict[str, str] = {}
+        self.steps: list[list[Any]] = []
         self._build()
 
     def _hide(self, act: Callable[[], Any]) -> None:
@@ -99,6 +102,17 @@ class World:
             made = self.served.call("OperationService/WaitOperation", wait, v1.Operation, who=who)
         assert made.HasField("response"), made
         self.names[name] = made.name
+
+    def _run(self, job: Job, progress: Progress) -> bytes:
+        """Do a job, and keep what is told of it on the way, which a caller may or may not look at in time."""
+        self.steps = []
+
+        def tell(done: int, total: int, doing: str) -> None:
+            if [done, total, doing] not in self.steps:
+                self.steps.append([done, total, doing])
+            progress(done, total, doing)
+
+        return here(job, tell)
 
     def _webhook(self, contributor: str) -> None:
         url, events = "https://hooks.invalid/", (WebhookEvent.ENTRY_DISPUTED,)
@@ -140,7 +154,7 @@ class World:
         self._hide(lambda: self._review("secret", "secret/fine", 2))
         self._review("home", "open/fine", 3)
         self.settle()
-        hub.reconciliation.run = here
+        hub.reconciliation.run = self._run
         self._hide(lambda: self._operation("hidden operation", "hidden", "FindLinks", v1.FindLinksRequest()))
         self._operation("links", "CONTRIBUTOR", "FindLinks", v1.FindLinksRequest())
         self._operation("extract", "CONTRIBUTOR", "ExtractEntries", v1.ExtractEntriesRequest())
@@ -321,6 +335,7 @@ class Pair:
         request = ParseDict(self._named(world, said), GetMessageClass(rpc.input_type)())
         served = world.served
         path, answer = f"/hashhub.v1.{call}", GetMessageClass(rpc.output_type)
+        steps: list[list[Any]] = []
         encode, metadata = type(request).SerializeToString, served.metadata(who)
         try:
             if rpc.client_streaming:
@@ -347,8 +362,9 @@ class Pair:
         while told and isinstance(told[-1], v1.Operation) and not told[-1].done:  # what it comes to is compared
             wait = v1.WaitOperationRequest(name=told[-1].name)
             told = [served.call("OperationService/WaitOperation", wait, v1.Operation, who=who)]
+            steps = world.steps
         ids: dict[str, str] = {}
-        return [_blurred(MessageToDict(one, preserving_proto_field_name=True), ids) for one in told], None
+        return [_blurred(MessageToDict(one, preserving_proto_field_name=True), ids) for one in told] + steps, None
 
     def _named(self, world: World, said: Any) -> Any:
         """Return a request with this world's names in it; what is hidden has the name that it has where it is."""
@@ -372,15 +388,17 @@ def _blurred(value: Any, ids: dict[str, str]) -> Any:
                 chained |= {"sha256", "digest", "size_bytes", "size"}  # they hold times
             if "data" in value:
                 value = {**value, "data": _content(value["path"], base64.b64decode(value["data"]))}
-            return {
-                k: bool(v) if _LEFT_OUT.fullmatch(k) or k in chained else _blurred(v, ids) for k, v in value.items()
-            }
+            return {k: bool(v) if _is_left_out(k, v) or k in chained else _blurred(v, ids) for k, v in value.items()}
         case list():
             return [_blurred(v, ids) for v in value]
         case str():
             value = _DIGESTS_FILE.sub(r"\1-#", value)
             return _RANDOM.sub(lambda found: ids.setdefault(found[0], f"#{len(ids)}"), value)
     return value
+
+
+def _is_left_out(name: str, value: Any) -> bool:
+    return _LEFT_OUT.fullmatch(name) is not None and not str(value).startswith("line ")  # a position in a source
 
 
 def _content(path: str, data: bytes) -> Any:
