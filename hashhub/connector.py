@@ -41,6 +41,7 @@ HEAD_BYTES: Final = 64 * 1024  # of a file, which `detect` is shown
 # Bytes. A longer "line" or field is no line of any supported format, and must not fill memory.
 MAX_LINE: Final = 1 << 20
 _NAMES_TOLD: Final = 100  # of fields that are left out
+_LEFT_OUT: Final = re.compile(r"left out ([0-9][0-9,]{0,18}) times?:")
 _NAME_SHOWN: Final = 120  # characters of one
 SAYS_NOTHING: Final[tuple[object, ...]] = (None, "", [], {})
 """Values by which a field says nothing."""
@@ -379,6 +380,12 @@ class LeftOut:
         for name, times in self._counts.items():
             detail = f"left out {times:,} time{'s' * (times != 1)}: hashhub keeps no such field"
             yield Reject(f"field {name}", Code.FIELD_LEFT_OUT.value, detail)
+
+    @staticmethod
+    def times(detail: str) -> int:
+        """Return how often a field was left out, as `told` says it."""
+        said = _LEFT_OUT.match(detail)
+        return int(said[1].replace(",", "")) if said else 1
 
 
 Items = Generator[Record | Reject, None, LeftOut]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shlex
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from hashhub.cli.session import CommandGroup, Session, command
+from hashhub.cli.session import CommandGroup, Session, command, terms_of
 from hashhub.cli.terminal import clean, plain, print_json, say, table
 from hashhub.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from hashhub.model import Marking
 
 
 @click.group("formats", cls=CommandGroup)
@@ -42,15 +45,21 @@ def detect_format(session: Session, *, file: str) -> None:
     Only its beginning is read, and nothing leaves this machine. Exit code 1 when no format fits.
     """
     from hashhub import connector
-    from hashhub.cli.imports import look_at
+    from hashhub.cli.imports import opened
+    from hashhub.client import sources
 
-    seen = look_at(file)
-    if not seen.guesses:
-        connector.choose([], seen.what)  # says so
-    try:
-        chosen = connector.choose(seen.guesses)[0]
-    except InvalidArgument:
-        chosen = ""
+    with opened(file) as source:
+        seen = sources.look(source, source.read(connector.HEAD_BYTES), sources.name_of(source))
+        if not seen.guesses:
+            connector.choose([], seen.what)  # says so
+        try:
+            chosen = connector.choose(seen.guesses)[0]
+        except InvalidArgument:
+            chosen = ""
+        terms: tuple[Marking, ...] = ()
+        if chosen and isinstance(reader := connector.get(chosen), connector.HasTerms):
+            seen.stream.seek(0)
+            terms = reader.terms(seen.stream)
     commands = {
         name: shlex.join(["hashhub", "import", file, *([] if name == chosen else ["--format", name])])
         + (" --mapping FILE.toml" if name == "csv" else "")
@@ -68,7 +77,7 @@ def detect_format(session: Session, *, file: str) -> None:
             }
             for name, guess in seen.guesses
         ]
-        print_json({"format": chosen, "container": seen.container, "candidates": candidates})
+        print_json({"format": chosen, "container": seen.container, "terms": plain(terms), "candidates": candidates})
         return
     if seen.container:
         say(f"a list in {seen.container}")
@@ -76,6 +85,8 @@ def detect_format(session: Session, *, file: str) -> None:
         ("format", "certainty", "why"),
         [(name, guess.certainty.name.lower(), guess.why) for name, guess in seen.guesses],
     )
+    for floor in terms:
+        say(clean(f"It states terms of its items, a floor for those of the hash set: {terms_of(floor)}"))
     if chosen:
         say(f"To import it: {clean(commands[chosen])}")
     else:

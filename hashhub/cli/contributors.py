@@ -9,7 +9,18 @@ import click
 import msgspec
 
 from hashhub.cli.matching import distances_of
-from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, dry_run, moment, spelled, unless_never
+from hashhub.cli.session import (
+    CommandGroup,
+    Session,
+    choice,
+    chosen,
+    command,
+    dry_run,
+    moment,
+    spelled,
+    terms_of,
+    unless_never,
+)
 from hashhub.cli.terminal import clean, note, plain, print_json, say, table, tell
 from hashhub.errors import InvalidArgument
 from hashhub.model import (
@@ -569,20 +580,10 @@ def _show_hash_sets(session: Session, hash_sets: list[HashSet]) -> None:
         for s in hash_sets:
             print_json(plain(s))
         return
-    rows = []
-    for s in hash_sets:
-        m = s.marking
-        terms = [f"TLP:{m.tlp.replace('_', '+')}"]
-        terms += [f"for {', '.join(m.permitted_purposes)}"] if m.permitted_purposes else []
-        terms += [f"only {', '.join(m.recipients)}"] if m.recipients else []
-        terms += ["bulk"] if m.bulk else []
-        terms += [f"up to {name} {distance}" for name, distance in sorted(m.max_distances.items())]
-        terms += ["may be passed on"] if m.redistribution else []
-        terms += ["existence disclosed"] if m.disclose_existence else []
-        terms += [f"until {m.expire_time:%Y-%m-%d %H:%MZ}"] if m.expire_time else []
-        rows.append(
-            (s.name, s.display_name, s.scheme or "-", spelled(s.purpose), s.review_depth or "-", "; ".join(terms))
-        )
+    rows = [
+        (s.name, s.display_name, s.scheme or "-", spelled(s.purpose), s.review_depth or "-", terms_of(s.marking))
+        for s in hash_sets
+    ]
     table(("hash set", "name", "scheme", "purpose", "reviewers", "terms"), rows, empty="no hash sets")
     if len(hash_sets) == 1 and (basis := hash_sets[0].marking.legal_basis):
         tell(clean(f"legal basis: {basis}"))  # a sentence: too long for a column

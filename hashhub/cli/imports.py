@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from hashhub.cli.selecting import import_called
-from hashhub.cli.session import REFUSED, Session, choice, chosen, command, dry_run, spelled
+from hashhub.cli.session import REFUSED, Session, choice, chosen, command, dry_run, spelled, terms_of
 from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table, tell
 from hashhub.errors import (
     Conflict,
@@ -31,7 +31,6 @@ from hashhub.writing import whole_file
 if TYPE_CHECKING:
     from hashhub.client import Client, ImportReport, Progress
     from hashhub.client.contribution import FindingGroup
-    from hashhub.client.sources import Look
     from hashhub_connectors.mapping import Layout
 
 _TABLES: Final = ("csv", "icse-csv")  # formats whose items are rows, beside which their outcome can stand
@@ -329,6 +328,7 @@ def show_report(session: Session, report: ImportReport) -> None:
                 "resumed_batches": report.resumed_batches,
                 "revision": source.revision,
                 "counts": plain(source.counts),
+                "terms": plain(source.terms),
                 "unclassified": report.unclassified,
                 "findings": plain(report.groups),
                 "findings_complete": report.groups_complete,
@@ -363,6 +363,8 @@ def show_report(session: Session, report: ImportReport) -> None:
                 for g in report.groups
             ],
         )
+    for floor in source.terms:
+        tell(clean(f"The list states terms of its items, a floor for the hash set's: {terms_of(floor)}"))
     _tell_what_to_do(report)
     if not report.groups_complete:
         tell("There are more findings than are counted here; `hashhub findings` lists all of them.")
@@ -443,15 +445,6 @@ def _shown_to_be(source: BinaryIO, told: str) -> tuple[str, str] | None:
         return None
     name, guess = guesses[0]
     return name, guess.why
-
-
-def look_at(file: str) -> Look:
-    """Return what FILE may be; its stream is closed."""
-    from hashhub.client import sources
-    from hashhub.connector import HEAD_BYTES
-
-    with opened(file) as source:
-        return sources.look(source, source.read(HEAD_BYTES), sources.name_of(source))
 
 
 @contextmanager

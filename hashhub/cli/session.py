@@ -33,6 +33,7 @@ from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason,
 
 if TYPE_CHECKING:
     from hashhub.client import Client
+    from hashhub.model import Marking
 
 DONE: Final = 0
 REFUSED: Final = 1
@@ -291,6 +292,19 @@ def choice(kind: type[StrEnum], *, but: StrEnum | None = None) -> click.Choice[s
 def spelled(value: StrEnum) -> str:
     """Return how an option writes this value."""
     return value.value.lower().replace("_", "-")
+
+
+def terms_of(marking: Marking) -> str:
+    """Return what terms say, in words; not their legal basis, which is a sentence of its own."""
+    terms = [f"TLP:{marking.tlp.replace('_', '+')}"]
+    terms += [f"for {', '.join(marking.permitted_purposes)}"] if marking.permitted_purposes else []
+    terms += [f"only {', '.join(marking.recipients)}"] if marking.recipients else []
+    terms += ["bulk"] if marking.bulk else []
+    terms += [f"up to {name} {distance}" for name, distance in sorted(marking.max_distances.items())]
+    terms += ["may be passed on"] if marking.redistribution else []
+    terms += ["existence disclosed"] if marking.disclose_existence else []
+    terms += [f"until {marking.expire_time:%Y-%m-%d %H:%MZ}"] if marking.expire_time else []
+    return "; ".join(terms)
 
 
 def chosen(kind: type[E], text: str) -> E:

@@ -25,7 +25,7 @@ from hashhub import v1, wire
 from hashhub.client.asking import Ahead, Call, Message, Pages, Steps, Waiting, listing
 from hashhub.client.release import Release
 from hashhub.columns import RecordColumns, columns_of, joined
-from hashhub.connector import Connector, check_options, has_classifications
+from hashhub.connector import Connector, LeftOut, check_options, has_classifications
 from hashhub.errors import (
     Conflict,
     FailedPrecondition,
@@ -83,8 +83,8 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FindingGroup(msgspec.Struct, frozen=True, kw_only=True):
-    """All findings of one disposition and reason, and of one field that was left out: how many, where the first ones
-    are, and the sentence of the first.
+    """All findings of one disposition and reason, and of one field that was left out: how many, or how often it was;
+    where the first ones are, and the sentence of the first.
     """
 
     disposition: Disposition
@@ -239,7 +239,8 @@ def report(name: str, source: Import) -> Steps[ImportReport]:
                     disposition=finding.disposition, reason=finding.reason, count=0, positions=(), detail=finding.detail
                 )
             more = (finding.position,) if len(g.positions) < _POSITIONS_SHOWN else ()
-            groups[key] = msgspec.structs.replace(g, count=g.count + 1, positions=g.positions + more)
+            times = LeftOut.times(finding.detail) if field else 1
+            groups[key] = msgspec.structs.replace(g, count=g.count + times, positions=g.positions + more)
         if not complete or not pages.turn(page):
             break
     order = sorted(groups.values(), key=lambda g: (_REPORTED.index(g.disposition), -g.count, g.reason))

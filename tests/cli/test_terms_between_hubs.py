@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shlex
 from collections.abc import Callable
@@ -107,3 +108,32 @@ def test_reviews_arrive_as_those_of_members(run: Run, handed_over: Path) -> None
     said = [json.loads(r) for e in entries for r in done(run, "review", "list", e, "--json").splitlines()]
     assert [(r["kind"], r["comment"]) for r in said] == [("FALSE_POSITIVE", "not what it says")]
     assert said[0]["author"].startswith("fr-")
+
+
+def test_what_a_file_states_is_told_before_it_is_imported(run: Run, handed_over: Path, tmp_path: Path) -> None:
+    words = "TLP:AMBER; for CHILD_PROTECTION; until 2036-01-31 00:00Z"
+    name = receiving(run, "fr-d/partner", *AMBER)
+    packed = tmp_path / "out.jsonl.gz"
+    packed.write_bytes(gzip.compress(handed_over.read_bytes()))
+    for file in (handed_over, packed):
+        assert words in done(run, "formats", "detect", str(file))
+        (terms,) = told(run, "formats", "detect", str(file))["terms"]
+        assert (terms["tlp"], terms["legal_basis"]) == ("AMBER", "an agreement")
+    for way in (("--dry-run",), ()):
+        assert words in done(run, "import", str(handed_over), "--hash-set", name, *way)
+        assert told(run, "import", str(handed_over), "--hash-set", name, *way)["terms"] == [terms]
+    assert words in done(run, "hash-set", "get", name)
+
+
+def test_how_often_a_field_was_left_out_is_a_number(run: Run, hash_set: str, tmp_path: Path) -> None:
+    listed = list_file("vics-2.0", random_items(1_200, seed=2, values=("1",)))
+    document = json.loads(listed.data)
+    for one in document["value"]:
+        one["Nickname"] = "nobody"
+    path = tmp_path / "in.json"
+    path.write_text(json.dumps(document))
+    for way in (("--dry-run",), ()):
+        found = told(run, "import", str(path), "--hash-set", hash_set, *way)["findings"]
+        groups = [f for f in found if f["reason"] == "FIELD_LEFT_OUT"]
+        assert {"field Nickname": 1_200}.items() <= {g["positions"][0]: g["count"] for g in groups}.items()
+        assert all(g["detail"].startswith("left out 1,200 times") for g in groups if g["count"] == 1_200)

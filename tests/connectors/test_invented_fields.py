@@ -14,6 +14,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hashhub.columns import RecordColumns
 from hashhub.connector import LeftOut, discover, get
@@ -223,6 +225,33 @@ def test_an_invented_field_is_told_and_not_kept(name: str, data: bytes, options:
     assert any(FIELD in field for field in told) or "MediaFiles" in told, told
     if len(items) == 998:
         assert told[FIELD].startswith("left out 998 times")
+
+
+@given(
+    st.sampled_from([case for case in CASES if len(case[1]) < 10_000]),
+    st.from_regex(r"Zq[A-Za-z]{3,30}", fullmatch=True),
+    st.from_regex(r"SYNTHETIC [A-Za-z0-9 ]{3,60}7", fullmatch=True),
+)
+def test_no_field_whatever_its_name_is_kept(case: tuple[str, bytes, dict[str, str]], field: str, secret: str) -> None:
+    name, data, options = case
+    items, told = read(
+        name, data.replace(FIELD.encode(), field.encode()).replace(SECRET.encode(), secret.encode()), options
+    )
+    assert any(isinstance(one, Record) for one in items), items
+    assert secret not in f"{msgspec.json.encode(items).decode()}{told}"
+    assert field not in msgspec.json.encode(items).decode()
+    counted = [LeftOut.times(detail) for one, detail in told.items() if field in one or one == "MediaFiles"]
+    assert counted
+    assert all(counted)
+
+
+def test_a_sentence_that_counts_nothing_counts_once() -> None:
+    left_out = LeftOut()
+    left_out.see("x", 1_234_567)
+    assert [LeftOut.times(r.detail) for r in left_out.told()] == [1_234_567]
+    assert [LeftOut.times(text) for text in ("", "left out , times:", "left out 9 times", "left out " + "9" * 99)] == [
+        1
+    ] * 4
 
 
 @pytest.mark.parametrize(
