@@ -10,7 +10,7 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -86,7 +86,6 @@ class CaseIndex:
     def __init__(self, cases: Cases, *, only: str = "") -> None:
         """`only`: the name of the one case that is looked for."""
         self._cases = cases
-        self._version_at_once = cases.version_at_once
         self._only = only
         self._lock = threading.Lock()
         self._change = 0
@@ -141,31 +140,6 @@ class CaseIndex:
             if line.code.startswith(_STOPPED) and (how := _HOW.fullmatch(line.text.rpartition(": ")[2])):
                 self._keep(best, line.clause, how[1], int(how[2] or 0), how[3] or "")
         return list(best.values())
-
-    def is_empty_at_once(self) -> bool:
-        """Whether no case stops uploads now, as far as that is known without waiting for whoever has the records.
-        Raises HashHubError as `hits` does.
-        """
-        if self._stops or not self._lock.acquire(blocking=False):
-            return False
-        try:
-            is_read = self._version_at_once() == self._version or self._is_unchanged_at_once()
-            return is_read and not self._stops
-        finally:
-            self._lock.release()
-
-    def _is_unchanged_at_once(self) -> bool:
-        """Whether it is known without waiting that no case has changed: most often it was a count that was written."""
-        if not self._cases.take():
-            return False
-        try:
-            version = self._cases.version()
-            if self._cases.last_change() != self._change:
-                return False
-            self._version = version
-        finally:
-            self._cases.give_back()
-        return True
 
     def has_cases(self) -> bool:
         """Whether a case stops uploads now. Raises HashHubError when the records cannot be read."""
@@ -338,13 +312,11 @@ class CaseJudge:
         settings: HookSettings,
         *,
         media_judge: MediaJudge | None = None,
-        judge_miss: Callable[[Query], Judged | None] | None = None,
         owns_records: bool = False,
     ) -> None:
-        """The judge is closed with it, and the records if `owns_records`. `judge_miss`: the judge's, if it has one."""
+        """The judge is closed with it, and the records if `owns_records`."""
         self._owns_records = owns_records
         self._media_judge = media_judge
-        self._judge_miss = judge_miss
         self._judge = judge
         self._records = records
         self._settings = settings
@@ -374,12 +346,6 @@ class CaseJudge:
             # What is done without an answer is chosen by the caller; a case makes it no milder.
             action = severest(action, self._settings.without_answer.hub_away)
         return msgspec.structs.replace(judged, at_least=action)
-
-    def judge_miss(self, query: Query) -> Judged | None:
-        """Return the answer where it takes some tenths of a millisecond, and waits for nobody: no case stops uploads,
-        and the judge knows nothing of this one. None: `judge` has it. Raises HashHubError as `judge` does.
-        """
-        return self._judge_miss(query) if self._judge_miss is not None and self._index.is_empty_at_once() else None
 
     def judge_media(self, label: str, content: bytes) -> JudgedMedia:
         """Let the hub hash an upload and answer. Raises HashHubError when no answer can be had."""

@@ -109,7 +109,6 @@ class Hook:
         connect: Callable[[], None] | None = None,
         holds: Callable[[Judged], bool] | None = None,
         is_ready: Callable[[], bool] | None = None,
-        judge_miss: Callable[[Query], Judged | None] | None = None,
         records: Records | None = None,
         on_checked: OnChecked | Sequence[OnChecked] | None = None,
         on_recheck: Sequence[OnRecheck] = (),
@@ -121,8 +120,7 @@ class Hook:
         `cases`: the judge again, where it is one of cases: they are asked beside answers that are remembered.
         `connect`: waits for the hub's first answer. `holds`: whether a remembered answer would be given now as well, by
         more than its revision. `is_ready`: whether the judge would answer now, without a hub; then it is asked once
-        about a picture, by all its hashes. `judge_miss`: gives the judge's answer where that waits for nobody, for an
-        event loop; None: `judge` has it.
+        about a picture, by all its hashes.
         `records`: the hook's own database, closed with it; None: nothing is recorded. `on_recheck`: who is told what an
         upload without an answer turned out to be. `queue_rounds`: started and closed with the hook.
         """
@@ -148,7 +146,6 @@ class Hook:
             cases=cases,
             holds=holds,
             is_ready=is_ready,
-            judge_miss=judge_miss,
         )
         self._is_local = is_ready is not None
         self._lock = threading.Lock()

@@ -92,7 +92,6 @@ class Examiner:
         cases: CaseJudge | None,
         holds: Callable[[Judged], bool] | None,
         is_ready: Callable[[], bool] | None,
-        judge_miss: Callable[[Query], Judged | None] | None,
     ) -> None:
         """See `Hook`."""
         # Imported here: no upload waits for it, and who opens no hook does without.
@@ -108,7 +107,6 @@ class Examiner:
         self._cases = cases
         self._holds = holds
         self._is_ready = is_ready if hashing is not None else None
-        self._judge_miss = judge_miss
         self._answers = Answers(most=settings.cache_entries, seconds=settings.cache_seconds)
         self._with_hub = threading.BoundedSemaphore(settings.max_waiting)
         self.is_closing = False
@@ -167,12 +165,12 @@ class Examiner:
         )
         examined.is_unasked = self._is_asked_once(examined.media_type)
         if not examined.is_unasked:
-            yield from self._ask(examined, is_on_loop=is_on_loop)
+            yield from self._ask(examined)
         # 3. Its hashes, and who knows them.
         if examined.judged is None or examined.judged.result.verdict is not Verdict.MATCH:
             yield from self._look(examined, content, begun, is_wanted, is_on_loop=is_on_loop)
         if examined.is_unasked:
-            yield from self._ask(examined, is_on_loop=is_on_loop)
+            yield from self._ask(examined)
             if examined.judged is None and examined.query.hashes != content.digests:
                 # Whatever it cannot answer about the others: a listed file is stopped.
                 with suppress(HashHubError):
@@ -210,18 +208,10 @@ class Examiner:
         """
         return self._is_ready is not None and media_type.startswith("image/") and self._is_ready()
 
-    def _ask(self, examined: Examined, *, is_on_loop: bool) -> Steps[None]:
+    def _ask(self, examined: Examined) -> Steps[None]:
         examined.is_unasked = False
         if not examined.query.hashes:
             return
-        if is_on_loop and self._judge_miss is not None:
-            try:
-                judged = self._judge_miss(examined.query)
-            except HashHubError:
-                judged = None  # the judge raises it as well
-            if judged is not None:
-                examined.judged = judged
-                return
         yield None
         try:
             examined.judged = self._judge.judge(examined.query)
@@ -313,7 +303,7 @@ class Examiner:
         ):
             return  # these are asked about yet, or were
         if not is_away:
-            yield from self._ask(examined, is_on_loop=is_on_loop)
+            yield from self._ask(examined)
             return
         yield None
         try:

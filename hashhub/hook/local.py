@@ -64,7 +64,6 @@ _START_SECONDS: Final = 10.0  # for a policy at the first start
 _CLOCKS: Final = 60.0  # seconds by which a clock may go wrong before the copy's age counts as unknown
 _JOURNAL_PAGES: Final = 1_000  # of the feed that the journal holds beyond the snapshot: some 100 MB at most
 _CALLER: Final = "hook"
-_FEW_VARIANTS: Final = 16  # of a picture at effort STANDARD; THOROUGH makes some 160, each with digests of its own
 _clock: Final = time.time
 
 
@@ -298,17 +297,6 @@ class LocalJudge:
             with self._copy.look() as look:
                 [result] = answers(look, matcher, [query], self._options, policy, caller=_CALLER).results
         return self._judged(result, state)
-
-    def judge_miss(self, query: Query) -> Judged | None:
-        """Return the answer where it takes some tenths of a millisecond, and no file is read: nothing is near any of a
-        few hashes. None: `judge` has it. Raises HashHubError as `judge` does.
-        """
-        if query.frames or len(query.variants) > _FEW_VARIANTS:
-            return None
-        state, _ = self._checked(query)
-        if not hits_nothing(self._index.matcher, query, self._options, caller=_CALLER):
-            return None
-        return self._judged(nothing(query, is_listed=state.is_listed), state)
 
     def _checked(self, query: Query) -> tuple[_Ready, Policy]:
         """Return what the query is answered by. Raises as `judge` does."""

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from hashhub.hook.rechecks import OnRecheck
     from hashhub.hook.settings import HookSettings
     from hashhub.hook.vault import Vault
-    from hashhub.model import Query
 
 _log: Final = logging.getLogger("hashhub.hook")
 
@@ -64,14 +63,13 @@ def open_hook(
     judge: Judge
     holds: Callable[[Judged], bool] | None = None
     is_ready: Callable[[], bool] | None = None
-    judge_miss: Callable[[Query], Judged | None] | None = None
     asked: MediaJudge | None = None
     connect = None
     if settings.mode is Mode.LOCAL:
         from hashhub.hook.local import LocalJudge
 
         judge = local = LocalJudge(settings)
-        holds, is_ready, judge_miss = local.holds, local.is_ready, local.judge_miss
+        holds, is_ready = local.holds, local.is_ready
     else:
         hub = HubJudge(settings)
         connect = hub.connect
@@ -88,11 +86,8 @@ def open_hook(
             records or Records(directory),
             settings,
             media_judge=asked,
-            judge_miss=judge_miss,
             owns_records=records is None,
         )
-        if judge_miss is not None:
-            judge_miss = cases.judge_miss
     return Hook(
         settings,
         judge=judge,
@@ -101,7 +96,6 @@ def open_hook(
         connect=connect,
         holds=holds,
         is_ready=is_ready,
-        judge_miss=judge_miss,
         records=records,
         on_checked=listeners,
         on_recheck=tell,

@@ -337,25 +337,6 @@ class Records:
             # The first is changed by what other connections commit, the second by what this one changes.
             return self._db.execute("PRAGMA data_version").fetchone()[0], self._db.total_changes
 
-    def version_at_once(self) -> Version | None:
-        """Return `version`; None where another thread has the file now."""
-        if not self._held.take():
-            return None
-        try:
-            return self.version()
-        finally:
-            self._held.give_back()
-
-    def take(self) -> bool:
-        """Have the file for this thread until `give_back`, so that nothing in between waits for another; False where
-        another one has it now.
-        """
-        return self._held.take()
-
-    def give_back(self) -> None:
-        """Let others have the file, after `take`."""
-        self._held.give_back()
-
     def write(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> int:
         """Carry a statement out, and return how many rows it changed."""
         with self._held:
@@ -544,15 +525,6 @@ class _Held:
             raise self._forked_off()
         if not self._lock.acquire(timeout=_WAIT_SECONDS):
             raise Unavailable("the hook's records are busy; check the disk, and who else has opened hook.db")
-
-    def take(self) -> bool:
-        """Have the file unless another thread has it. Raises FailedPrecondition behind a fork."""
-        if os.getpid() != self._process:
-            raise self._forked_off()
-        return self._lock.acquire(blocking=False)
-
-    def give_back(self) -> None:
-        self._lock.release()
 
     @contextmanager
     def for_closing(self) -> Iterator[None]:

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import msgspec
@@ -18,12 +17,10 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from hashhub.errors import Cancelled
-from hashhub.hashes import Hash
-from hashhub.hashing import hash_media
 from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, open_hook
 from hashhub.hook.asgi import UploadHook
 from hashhub.hook.records import UploadState
-from hashhub.model import Effort, Query, VariantHashes, Verdict
+from hashhub.model import Verdict
 from hashhub.steps import Wait, is_ready
 from tests.hook.conftest import Listed, jpeg
 from tests.hook.test_asgi import one_request
@@ -282,35 +279,6 @@ def test_two_loops_and_a_thread_share_one_child(hook: Hook, listed: Listed) -> N
         for loop in loops:
             assert loop.result(60) == [*[Action.ALLOW] * 6, Action.BLOCK]
         assert checked.result(60) == [Action.ALLOW] * 12
-
-
-def test_a_miss_that_is_told_at_once_is_what_the_judge_says(hook: Hook, listed: Listed) -> None:
-    known = hash_media(listed.known, effort=Effort.STANDARD)
-    [pdq] = [h for h in known.frames[0].hashes if h.algorithm == "PDQ"]
-    judge_miss = hook._examiner._judge_miss
-    assert judge_miss is not None
-    random = Random(7)
-    misses = 0
-    for bits in range(80):
-        digest = bytearray(pdq.digest)
-        for bit in random.sample(range(256), bits):
-            digest[bit // 8] ^= 1 << bit % 8
-        near = Hash("PDQ", bytes(digest))
-        other = Hash("PDQ", random.randbytes(32))
-        md5 = random.choice([Hash("MD5", random.randbytes(16)), *(h for h in known.hashes if h.algorithm == "MD5")])
-        for query in (
-            Query(hashes=(near,)),
-            Query(hashes=(md5, other)),
-            Query(hashes=(other,), variants=(VariantHashes(variant="turned", hashes=(near,)),)),
-        ):
-            at_once = judge_miss(query)
-            said = hook._judge.judge(query)
-            assert at_once in (None, said), query
-            misses += at_once is not None
-            assert at_once is None or said.result.verdict is Verdict.NO_MATCH
-            if bits <= 31 and near in query.hashes:
-                assert at_once is None
-    assert misses > 50
 
 
 def test_a_hook_that_is_closed_on_the_loop_does_not_wait_for_it_for_ever(settings: HookSettings) -> None:

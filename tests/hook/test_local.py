@@ -486,9 +486,8 @@ def test_hashes_that_no_hub_takes(local: Local, judges: list[LocalJudge]) -> Non
     ):
         variants = (VariantHashes("flipped", (known, wrong)),)
         for query in (Query(hashes=(wrong,)), Query(hashes=(known, wrong)), Query(hashes=(known,), variants=variants)):
-            for ask in (judges[0].judge, judges[0].judge_miss):
-                with pytest.raises(InvalidArgument):
-                    ask(query)
+            with pytest.raises(InvalidArgument):
+                judges[0].judge(query)
     for nothing in (Query(hashes=()), Query(hashes=(), variants=(VariantHashes("flipped", (known,)),))):
         with pytest.raises(InvalidArgument):
             judges[0].judge(nothing)
@@ -590,10 +589,7 @@ def test_a_copy_with_nothing_to_compare_with_says_so_with_each_answer(
         return sum(record.getMessage().startswith(warning) for record in caplog.records)
 
     assert told() == 1
-    empty = judges[0].judge(md5(1))
-    missed = judges[0].judge_miss(md5(99))
-    assert missed is not None
-    for judged in (empty, missed):
+    for judged in (judges[0].judge(md5(1)), judges[0].judge(md5(99))):
         assert [line.code for line in judged.result.reasons] == ["NOTHING_LISTED", "NOTHING_KNOWN"]
         assert not judged.is_listed
     for _ in range(3):

@@ -52,17 +52,17 @@ def records(tmp_path: Path) -> Iterator[Records]:
 def test_each_commit_of_another_process_is_seen_at_once(records: Records, tmp_path: Path) -> None:
     path = tmp_path / "hook" / FILE_NAME
     with writer(path) as process, closing(sqlite3.connect(path, isolation_level=None)) as oracle:
-        version, asked = records.version_at_once(), oracle.execute("PRAGMA data_version").fetchone()
+        version, asked = records.version(), oracle.execute("PRAGMA data_version").fetchone()
         for number in range(300):
             statement = STATEMENTS[number % len(STATEMENTS)]
             done_by(process, statement)
-            before, version = version, records.version_at_once()
+            before, version = version, records.version()
             asked_before, asked = asked, oracle.execute("PRAGMA data_version").fetchone()
             if asked != asked_before:
                 assert version != before, statement
             elif not statement.startswith("PRAGMA"):  # a journal that begins anew may show
                 assert version == before, statement
-            assert version == records.version() == records.version_at_once()
+            assert version == records.version()
         assert records.rows("SELECT count FROM tally") != []
 
 
@@ -70,8 +70,8 @@ def test_what_is_written_here_is_seen_before_it_is_committed(records: Records) -
     before = records.version()
     with records.transaction():
         records.write(COUNT)
-        within = records.version_at_once()
-        assert within not in {None, before}
+        within = records.version()
+        assert within != before
     assert records.version() != before
     after = records.version()
     with contextlib.suppress(ZeroDivisionError), records.transaction():
@@ -94,23 +94,6 @@ def test_another_connection_of_this_process_is_seen_and_may_be_closed(records: R
     assert records.version() != before
 
 
-def test_who_would_have_to_wait_is_told_nothing(records: Records) -> None:
-    is_taken, is_asked = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with records.transaction():
-            is_taken.set()
-            assert is_asked.wait(60)
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    assert is_taken.wait(60)
-    assert records.version_at_once() is None
-    is_asked.set()
-    thread.join(60)
-    assert records.version_at_once() is not None
-
-
 def test_closing_takes_nothing_from_under_who_reads(tmp_path: Path) -> None:
     for number in range(20):
         records = Records(tmp_path / str(number))
@@ -119,7 +102,7 @@ def test_closing_takes_nothing_from_under_who_reads(tmp_path: Path) -> None:
         def read(records: Records = records, is_reading: threading.Event = is_reading) -> None:
             try:
                 while True:
-                    records.version_at_once()
+                    records.version()
                     is_reading.set()
             except HashHubError as e:
                 outcomes.append(e)  # noqa: B023 - joined below
@@ -134,13 +117,12 @@ def test_closing_takes_nothing_from_under_who_reads(tmp_path: Path) -> None:
         assert len(outcomes) == 3
 
 
-@pytest.mark.parametrize("is_at_once", [False, True])
-def test_behind_a_fork_nothing_is_read(records: Records, *, is_at_once: bool) -> None:
+def test_behind_a_fork_nothing_is_read(records: Records) -> None:
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            records.version_at_once() if is_at_once else records.version()
+            records.version()
         except FailedPrecondition:
             code = 0
         finally:

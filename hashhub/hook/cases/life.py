@@ -119,8 +119,6 @@ class Cases:
         self._records = records
         self._settings = settings
         self.copies = Copies(records)
-        self.version_at_once = records.version_at_once
-        """Returns `version`; None where another thread has the records now."""
 
     def open(
         self,
@@ -288,14 +286,6 @@ class Cases:
     def version(self) -> Version:
         """Return what differs once a case has changed, in whichever process."""
         return self._records.version()
-
-    def take(self) -> bool:
-        """Have the records, as `Records.take`."""
-        return self._records.take()
-
-    def give_back(self) -> None:
-        """Let others have the records."""
-        self._records.give_back()
 
     def last_change(self) -> int:
         """Return the number of the last change of a case."""
