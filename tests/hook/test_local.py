@@ -589,7 +589,8 @@ def test_a_copy_with_nothing_to_compare_with_says_so_with_each_answer(
         return sum(record.getMessage().startswith(warning) for record in caplog.records)
 
     assert told() == 1
-    for judged in (judges[0].judge(md5(1)), judges[0].judge(md5(99))):
+    empty = judges[0].judge(md5(1))
+    for judged in (empty, judges[0].judge(md5(99))):
         assert [line.code for line in judged.result.reasons] == ["NOTHING_LISTED", "NOTHING_KNOWN"]
         assert not judged.is_listed
     for _ in range(3):
