@@ -35,7 +35,7 @@ from hashhub.errors import (
     MalformedSource,
     Unavailable,
 )
-from hashhub.hygiene import Code
+from hashhub.hygiene import ABOUT_SOURCE, Code
 from hashhub.item import OWN, Kind, of_kind
 from hashhub.model import Disposition, Finding, Import, ImportState, Record, Reject
 
@@ -419,7 +419,8 @@ def _counted(
     """Pass the items on, reporting progress about every thousand."""
     count = told = 0
     for item in items:
-        count += len(item) if isinstance(item, RecordColumns) else 1
+        is_aside = isinstance(item, Reject) and item.reason in ABOUT_SOURCE
+        count += len(item) if isinstance(item, RecordColumns) else not is_aside
         if count - told >= _TOLD_EVERY:
             told = count
             progress(Progress(phase=Phase.SENDING, done=min(source.tell(), total), total=total, items=count))

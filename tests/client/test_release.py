@@ -147,7 +147,7 @@ def test_parts_have_names_of_their_own(tmp_path: Path) -> None:
     memory = io.BytesIO(b"%032x  a\n" % 7)
     release = Release([*sources, memory])
     release.recognise(HashLines(), {})
-    items = [i for i in release.read() if not isinstance(i, RecordColumns)]
+    items = [i for i in release.read() if not isinstance(i, RecordColumns) and "field" not in i.position]
     assert [i.position for i in items] == [
         "same.txt: line 1",
         "same.txt: line 2",

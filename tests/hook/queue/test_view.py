@@ -88,14 +88,6 @@ def test_a_damaged_record_stands_first_and_hides_no_other(
         queue.get(damaged)
 
 
-def test_a_record_in_json_is_read_as_one(queue: Queue, records: Records) -> None:
-    reference = put(records, upload := checked(hit(A)))
-    before = queue.get(reference)
-    records.write("UPDATE upload SET checked = ? WHERE reference = ?", (msgspec.json.encode(upload), reference))
-    assert queue.get(reference) == before
-    assert records.get_upload(reference) is not None
-
-
 def test_who_uploads_much_does_not_bury_who_uploads_little(queue: Queue, records: Records) -> None:
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     for number in range(200):
