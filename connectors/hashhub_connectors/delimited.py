@@ -15,6 +15,8 @@ from hashhub_connectors.source import lines
 
 # The first line by which Excel is told the delimiter of a file; it is no row.
 _SEPARATOR: Final = re.compile(r"sep=(.)\r?", re.IGNORECASE)
+OUTCOME_COLUMNS: Final = ("hashhub outcome", "hashhub reason", "hashhub detail")
+"""What `hashhub findings --csv` puts in front of a table, which may stay when the table is imported again."""
 _LONG_CELLS: Final = threading.Lock()  # csv has one limit for all readers of a process
 
 
@@ -22,7 +24,9 @@ class Unread:
     """Counts the cells of columns that are not read. `names`: of all columns; `read`: places of those that are."""
 
     def __init__(self, names: Sequence[str], read: Container[int], left_out: LeftOut) -> None:
-        self._names = {place: name for place, name in enumerate(names) if place not in read}
+        self._names = {
+            place: name for place, name in enumerate(names) if place not in read and name not in OUTCOME_COLUMNS
+        }
         self._left_out = left_out
 
     def see(self, cells: Sequence[str]) -> None:

@@ -20,10 +20,9 @@ from hashhub.cli.session import spelled
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.model import Disposition, Finding, Reject
 from hashhub_connectors.csv_mapping import Layout, opened
-from hashhub_connectors.delimited import Rows
+from hashhub_connectors.delimited import OUTCOME_COLUMNS, Rows
 from hashhub_connectors.workbook import Number, SheetRows
 
-COLUMNS: Final = ("hashhub outcome", "hashhub reason", "hashhub detail")
 _PLACE: Final = re.compile(r"(?:line|row) ([0-9]{1,18})")
 _NUMBER: Final = re.compile(r"[0-9]+")
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to spreadsheets
@@ -176,7 +175,7 @@ def _write_text(rows: Rows, beside: _Beside, source: BinaryIO, target: BinaryIO,
     encoding = rows.encoding
     delimiter = rows.delimiter
     has_header = layout.has_header
-    has_columns = rows.header[: len(COLUMNS)] == COLUMNS  # it was written by us before
+    has_columns = rows.header[: len(OUTCOME_COLUMNS)] == OUTCOME_COLUMNS  # it was written by us before
     last_end = _last_end(source, encoding)
     pending = b""
 
@@ -191,7 +190,7 @@ def _write_text(rows: Rows, beside: _Beside, source: BinaryIO, target: BinaryIO,
         cells = delimiter.join(_quoted(cell, delimiter) for cell in added)
         if has_header:
             if has_columns:
-                raw = _behind(raw, delimiter, len(COLUMNS))
+                raw = _behind(raw, delimiter, len(OUTCOME_COLUMNS))
             return f"{cells}{delimiter}{raw}"
         # Columns have numbers: the outcome stands behind the widest row, so that no number changes.
         end = "\r" if raw.endswith("\r") else ""
@@ -203,7 +202,7 @@ def _write_text(rows: Rows, beside: _Beside, source: BinaryIO, target: BinaryIO,
     for line in rows.begin:
         put(line)
     if has_header:
-        put(join(COLUMNS, rows.raw, len(rows.header)))
+        put(join(OUTCOME_COLUMNS, rows.raw, len(rows.header)))
     for row in rows:
         position, cells = (row.position, None) if isinstance(row, Reject) else row
         if cells == []:
@@ -271,16 +270,16 @@ def _write_workbook(rows: SheetRows, beside: _Beside, target: BinaryIO, layout: 
     def put(added: Iterable[str], values: Iterable[object], count: int) -> None:
         old, new = [cell(v) for v in values], [cell(v) for v in added]
         if layout.has_header:
-            page.append([*new, *(old[len(COLUMNS) :] if has_columns else old)])
+            page.append([*new, *(old[len(OUTCOME_COLUMNS) :] if has_columns else old)])
         else:
             page.append([*old, *[None] * (width - count), *new])
 
-    has_columns = rows.header[: len(COLUMNS)] == COLUMNS
+    has_columns = rows.header[: len(OUTCOME_COLUMNS)] == OUTCOME_COLUMNS
     width = 0
     for values in rows.begin:
         page.append([cell(v) for v in values])
     if layout.has_header:
-        put(COLUMNS, rows.header_values, 0)
+        put(OUTCOME_COLUMNS, rows.header_values, 0)
     for values in rows.values():
         if not any(str(v).strip() for v in values if v is not None):
             page.append([])

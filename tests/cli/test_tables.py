@@ -17,7 +17,7 @@ import openpyxl
 import pytest
 from click.testing import Result
 
-from hashhub.cli.outcomes import COLUMNS, Outcomes, write_beside, write_positions
+from hashhub.cli.outcomes import OUTCOME_COLUMNS, Outcomes, write_beside, write_positions
 from hashhub.client import Client
 from hashhub.errors import FailedPrecondition, InvalidArgument
 from hashhub.model import Disposition, Finding
@@ -57,7 +57,7 @@ def imported(run: Run, hash_set: str, source: Path, mapping: str, *more: str) ->
 
 def outcomes(text: str, delimiter: str = ";") -> list[tuple[str, str]]:
     rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
-    assert tuple(rows[0][:3]) == COLUMNS
+    assert tuple(rows[0][:3]) == OUTCOME_COLUMNS
     return [(row[0], row[1]) for row in rows[1:] if row]
 
 
@@ -103,7 +103,7 @@ class TestBesideTheRows:
         assert counts["accepted"] + counts["unchanged"] + counts["duplicate"] == 6
         again = run("findings", imported(run, hash_set, out, MAPPING)["import"], "--csv", str(out))
         header = again.stdout_bytes.decode("cp1252").split("\r\n")[0]
-        assert header.split(";") == [*COLUMNS, "MD5", "Kategorie", "Bemerkung", "Selbst"], (
+        assert header.split(";") == [*OUTCOME_COLUMNS, "MD5", "Kategorie", "Bemerkung", "Selbst"], (
             "the old columns are replaced"
         )
 
@@ -117,7 +117,7 @@ class TestBesideTheRows:
         assert run("findings", report["import"], "--csv", str(source), "--out", str(out)).exit_code == DONE
         sheet = openpyxl.load_workbook(out)["Liste"]
         values = [[cell.value for cell in row] for row in sheet.iter_rows()]
-        assert values[0] == [*COLUMNS, "MD5", "Kategorie", "Bemerkung"]
+        assert values[0] == [*OUTCOME_COLUMNS, "MD5", "Kategorie", "Bemerkung"]
         assert [row[0] for row in values[1:]] == ["accepted", None, "rejected", "accepted"]
         assert values[3][1] == "EXCEL_MANGLED"
         assert values[1][3:] == [A, 1, "x=1"]
@@ -331,7 +331,7 @@ class TestJoining:
         layout = Layout(delimiter=";", encoding="" if encoding in {"utf-8-sig", "utf-16"} else encoding)
         text = io.BytesIO()
         write_beside(Outcomes(()), io.BytesIO(data), text, layout, sheet="", items=3)
-        head = ";".join(COLUMNS)
+        head = ";".join(OUTCOME_COLUMNS)
         expected = end.join([f"{head};{rows[0]}", *(f"accepted;;;{r}" if r else "" for r in rows[1:])])
         assert text.getvalue() == expected.encode(encoding)
 
