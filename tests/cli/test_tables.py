@@ -17,12 +17,13 @@ import openpyxl
 import pytest
 from click.testing import Result
 
-from hashhub.cli.outcomes import OUTCOME_COLUMNS, Outcomes, write_beside, write_positions
+from hashhub.cli.outcomes import Outcomes, write_beside, write_positions
 from hashhub.client import Client
 from hashhub.errors import FailedPrecondition, InvalidArgument
 from hashhub.model import Disposition, Finding
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.workbooks import workbook
+from hashhub_connectors.delimited import OUTCOME_COLUMNS
 from hashhub_connectors.mapping import Layout
 
 Run = Callable[..., Result]
