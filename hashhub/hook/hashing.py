@@ -58,7 +58,7 @@ class Hashing:
         from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS
         from hashhub.hashing.pool import MediaPool
 
-        children = settings.hashing_processes or len(os.sched_getaffinity(0))
+        self._children = children = settings.hashing_processes or len(os.sched_getaffinity(0))
         self._effort = settings.effort
         self._most = children + settings.max_waiting
         self._pool = MediaPool(
@@ -84,9 +84,8 @@ class Hashing:
 
     def warm_up(self) -> None:
         """Start the children, and have each hash a picture: libraries and kernels come with the first."""
-        places = self._pool.most_calls // 2
-        with ThreadPoolExecutor(places, "hook-warm") as threads:
-            for _ in range(places):
+        with ThreadPoolExecutor(self._children, "hook-warm") as threads:
+            for _ in range(self._children):
                 threads.submit(self._hash_a_picture)
 
     def _hash_a_picture(self) -> None:
