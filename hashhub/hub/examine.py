@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from hashhub.errors import DataLoss, InvalidArgument
+from hashhub.errors import DataLoss, HashHubError, InvalidArgument
 from hashhub.model import SYSTEM
 from hashhub.store import Place, Position, Store
+from hashhub.writing import written
 
 if TYPE_CHECKING:
     from hashhub.config import Config
@@ -96,8 +97,8 @@ def examine(config: Config, *, head: str | None = None, mend: str = "", is_full:
         how = "all" if is_all else "the next look goes on behind these; --full compares all"
         lines.append(f"{look.entries} entries compared ({how}), in {time.monotonic() - began:.1f} s")
         if not different:
-            with suppress(OSError):
-                path.write_bytes(msgspec.json.encode(look.place))
+            with suppress(HashHubError), written(path, replace=True) as file:
+                file.write(msgspec.json.encode(look.place))
         is_sound &= not different
         return Examination(is_sound=is_sound, head=head_text(position), lines=tuple(lines))
     finally:

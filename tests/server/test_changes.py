@@ -74,7 +74,8 @@ def test_pages_go_on_where_the_last_one_ended(fed: Served) -> None:
     position = fed.hub._store.history.position()
     assert second.head == f"{position.revision}:{position.digest.hex()}"
     entry = second.changes[-1].entry.name
-    fed.hub._store.standing.withdraw_entries([wire.parse_entry(entry)[2]], "X")
+    contributor, hash_set, number = wire.parse_entry(entry)
+    fed.hub._store.standing.withdraw_entries([fed.hub._store.entries.id_of(f"{contributor}/{hash_set}/{number}")], "X")
     third = page(fed, second.next_position)
     assert [(c.kind, c.name, c.HasField("entry")) for c in third.changes] == [
         (v1.ChangeKind.CHANGE_KIND_WITHDRAW, entry, False)
