@@ -282,6 +282,7 @@ class Model:
 
     def against_the_hash_set(self) -> None:
         replaced: set[int] = set()
+        taken: set[int] = set()
         for item in self.items:
             if not item.becomes_entry:
                 continue
@@ -296,7 +297,9 @@ class Model:
                 how = f"to restore it: hashhub entry restore {name} ({who})"
                 item.remark("STAYS_WITHDRAWN", f"{name} was withdrawn {why} and stays so; {how}")
                 continue
-            item.twin = next((e for e in live if self.is_identical(e, item)), None)
+            free = [e for e in live if e.state is EntryState.ACTIVE or e.id not in taken]
+            item.twin = next((e for e in free if self.is_identical(e, item)), None)
+            taken |= {item.twin.id} if item.twin is not None else set()
             waits = item.outcome is QUARANTINED if item.twin is None else item.twin.state is EntryState.QUARANTINED
             active = [e for e in live if waits and e.state is EntryState.ACTIVE]
             self.kept |= {e.id for e in active}

@@ -15,6 +15,7 @@ from hashhub.hashes import Hash
 from hashhub.hub import contribute
 from hashhub.model import (
     Action,
+    Counts,
     Disposition,
     EntryState,
     Flags,
@@ -173,6 +174,37 @@ class TestConservation:
             assert again.counts.accepted == 0
             assert not [e for e in desk.entries(name) if e.provenance.import_id == again.id]
             assert (again.counts.superseded, again.counts.absent) == (0, 0)
+
+    @pytest.mark.parametrize(("replace", "before"), [(False, 0), (False, 200), (True, 0)])
+    def test_lines_that_wait_are_each_one_entry_however_often_they_are_repeated(
+        self, any_desk: Desk, replace: bool, before: int
+    ) -> None:
+        name = any_desk.hash_set("gamma/list")
+        if before:  # so many that entries are looked for by the list's keys
+            any_desk.contribute(name, *map(item, range(10, 10 + before)))
+        otherwise = item(1, position="line 0", hashes=(digest("MD5", 1), digest("SHA1", 2)))
+        once, twice, thrice = (
+            [otherwise, *(item(1, position=f"line {n}") for n in range(1, copies + 1))] for copies in (1, 2, 3)
+        )
+        for items, fresh, superseded in [(twice, 3, 0), (twice, 0, 0), (thrice, 1, 0), (thrice, 0, 0), (once, 0, 2)]:
+            waited = {e.id for e in any_desk.entries(name, EntryState.QUARANTINED)}
+            done = any_desk.contribute(name, *items, replace=replace, batch=1)
+            waiting = {e.id for e in any_desk.entries(name, EntryState.QUARANTINED)}
+            assert done.counts == Counts(items=len(items), quarantined=len(items), superseded=superseded)
+            assert {f.entry_id for f in any_desk.report(done)} == waiting
+            assert (len(waiting - waited), len(waited - waiting)) == (fresh, superseded)
+        assert len(any_desk.entries(name, EntryState.ACTIVE)) == before
+
+    def test_one_released_line_settles_all_that_repeat_it(self, any_desk: Desk) -> None:
+        name = any_desk.hash_set("gamma/list")
+        otherwise = item(1, position="line 0", hashes=(digest("MD5", 1), digest("SHA1", 2)))
+        items = [otherwise, *(item(1, position=f"line {n}") for n in (1, 2))]
+        any_desk.contribute(name, *items)
+        released = next(e for e in any_desk.entries(name) if e.provenance.position == "line 1")
+        any_desk.hub.entries.release(OPERATOR, "gamma", "list", released.id)
+        for superseded in (1, 0):
+            counts = any_desk.contribute(name, *items).counts
+            assert counts == Counts(items=3, quarantined=1, unchanged=2, superseded=superseded)
 
 
 _numbers = iter(range(1_000_000))

@@ -23,7 +23,8 @@ all of the source:
 
     against the hash set's own entries
     IDENTICAL_ENTRY      it states this already: unchanged. What waits in quarantine is judged anew: it goes on waiting
-                         where the item waits for the same reasons, and is replaced otherwise
+                         where the item waits for the same reasons, and is replaced otherwise. Of items that repeat
+                         each other and wait, each is one entry; an active one settles all of them
     SUPERSEDED           it holds another statement about the item: replaced (by a quarantined one: on its release)
     ABSENT_FROM_LIST     a replacing list lacks it: withdrawn
     WITHDRAWN_BY_SOURCE  the item names the entry: withdrawn, unless a later item states it again

@@ -8,7 +8,7 @@ thousand.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -21,7 +21,6 @@ from hashhub.hub.intake.identity import (
     WIDTHS,
     Column,
     Links,
-    as_scalars,
     ascending_pairs,
     distinct,
     heads,
@@ -147,6 +146,11 @@ class HashSetComparison:
         item_heads = item_heads[order]
         del order, candidates
         meaning_of = self._meanings_of_kinds()
+        alike = self._alike(items, item_heads, meaning_of)
+        if alike:  # hardly ever
+            is_first = ~np.isin(items, [item for item, first in alike.items() if item != first])
+            items, item_heads = items[is_first], item_heads[is_first]
+        twins: dict[int, list[tuple[int, bool]]] = {first: [] for first in alike.values()}
         self._twin_waits = np.zeros(len(d.outcome), np.bool_)
         parts: list[_Others] = []
         unread: list[NDArray[np.int64]] = [_NO_IDS]  # entries that may share keys
@@ -156,14 +160,45 @@ class HashSetComparison:
             live = ~page.are_withdrawn
             if keeps_ids:
                 self._live.append(page.ids[live])
-            settles = self._settle_page(page, live, items, item_heads, meaning_of, displaced)
+            settles = self._settle_page(page, live, items, item_heads, meaning_of, displaced, twins)
             if page.external_ids is None:
                 unread.append(page.ids[~settles])
             else:
                 parts.append(self._others(page, ~settles))
+        self._share_out(alike, twins)
         parts += self._unsettled(np.concatenate(unread), np.array(displaced, np.int64))
         self._heads = {}
         return _joined(parts)
+
+    def _alike(
+        self, items: NDArray[np.uint32], item_heads: NDArray[np.uint64], meaning_of: NDArray[np.int64]
+    ) -> dict[int, int]:
+        """Return the first item that states what each does and waits for the same reasons, of items that several may
+        repeat; in the order of the source.
+        """
+        d = self._decisions
+        is_again = np.append(False, item_heads[1:] == item_heads[:-1])[: len(items)]
+        firsts: dict[object, int] = {}
+        alike: dict[int, int] = {}
+        for item in ascending(items[is_again | np.roll(is_again, -1)]).tolist():
+            stated = d.statements[item].tobytes(), meaning_of[d.kind[item]], d.lacks_value[item], d.outcome[item]
+            alike[item] = firsts.setdefault((*stated, frozenset(d.reasons(item))), item)
+        return alike
+
+    def _share_out(self, alike: dict[int, int], twins: dict[int, list[tuple[int, bool]]]) -> None:
+        """Let each of the items that several repeat refer to the first entry that states the same and is active, or
+        waits and is no other item's: what contradicts something stays visible on its own. `twins`: these entries and
+        whether they wait, by the first item.
+        """
+        d = self._decisions
+        left = {first: deque(sorted(entries)) for first, entries in twins.items()}
+        taken: set[int] = set()
+        for item, first in alike.items():
+            while left[first] and left[first][0][0] in taken:
+                left[first].popleft()
+            d.refers_to[item], self._twin_waits[item] = left[first][0] if left[first] else (-1, False)
+            if self._twin_waits[item]:
+                taken.add(int(d.refers_to[item]))
 
     def _unsettled(self, unread: NDArray[np.int64], displaced: NDArray[np.int64]) -> Iterator[_Others]:
         """Yield those that may share keys of entries whose rows were not read. `unread`: ACTIVE ones, ids in any order;
@@ -192,6 +227,7 @@ class HashSetComparison:
         item_heads: NDArray[np.uint64],
         meaning_of: NDArray[np.int64],
         displaced: list[int],
+        twins: dict[int, list[tuple[int, bool]]],
     ) -> NDArray[np.bool_]:
         """Return which entries of a page are what an item refers to and share no key with another item."""
         d = self._decisions
@@ -205,23 +241,10 @@ class HashSetComparison:
         number = {reasons: i for i, reasons in enumerate(dict.fromkeys(((), *waiting)))}
         waits_for = np.zeros(len(page.ids), np.int64)
         waits_for[: len(waiting)] = [number[reasons] for reasons in waiting]
-        # Of several that state the same, only the first can be what an item refers to.
-        order = np.argsort(page.ids)
-        order = order[live[order]]
-        entries = order
-        page_heads = heads(np.take(page.statements, order, axis=0))
-        if len(ascending(page_heads)) < len(order):  # hardly ever
-            words = np.concatenate(
-                [
-                    page.statements,
-                    meanings.view(np.uint8).reshape(-1, 8),
-                    undecided.view(np.uint8).reshape(-1, 1),
-                    waits_for.view(np.uint8).reshape(-1, 8),
-                ],
-                axis=1,
-            )[order]
-            _, firsts = np.unique(as_scalars(words), return_index=True)
-            entries, page_heads = order[firsts], page_heads[firsts]
+        entries = np.argsort(page.ids)
+        entries = entries[live[entries]]
+        page_heads = heads(np.take(page.statements, entries, axis=0))
+        has_several = len(ascending(page_heads)) < len(entries)  # hardly ever
         low, counts = _runs_of(item_heads, page_heads)
         places, entries = _expanded(low, counts, entries)
         chosen = items[places].astype(np.int64)
@@ -239,6 +262,15 @@ class HashSetComparison:
         for at in np.flatnonzero(is_same_statement & (waits_for[entries] > 0)).tolist():
             is_same_statement[at] = d.waits_for(int(chosen[at]), reasons_of[waits_for[entries[at]]])
         chosen, entries = chosen[is_same_statement], entries[is_same_statement]
+        if twins:
+            are_twins = np.isin(chosen, list(twins))
+            of = entries[are_twins]
+            waits = zip(page.ids[of].tolist(), (~page.are_active[of]).tolist(), strict=True)
+            for item, entry in zip(chosen[are_twins].tolist(), waits, strict=True):
+                twins[item].append(entry)
+        if has_several:  # only the first can be what an item refers to, but for what several items repeat
+            chosen, firsts = np.unique(chosen, return_index=True)
+            entries = entries[firsts]
         before, ids = d.refers_to[chosen], page.ids[entries]
         is_first = (before < 0) | (ids < before)
         displaced += ascending(before[is_first & (before >= 0)]).tolist()
