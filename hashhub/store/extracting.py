@@ -1,4 +1,4 @@
-"""Entries in bulk, for an extract: what stands, block by block of entry ids, and which blocks have changed.
+"""Entries in bulk, for an extract: what stands, block by block of numbers, and which blocks have changed.
 
 No Entry is built; a page of rows becomes a few arrays, as in `comparison`.
 """

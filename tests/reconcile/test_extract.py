@@ -7,7 +7,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from hashhub.model import (
     Withdrawal,
     WithdrawalReason,
     now,
+    number_of,
 )
 from hashhub.reconcile import extract as extracts
 from hashhub.reconcile.columns import DIGEST_COLUMNS, FORMAT, HASH_SET_COLUMNS, bits_of
@@ -63,7 +64,7 @@ CSAM = Classification(
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight entry ids a block, so that a few entries make several."""
+    """Eight numbers a block, so that a few entries make several."""
     monkeypatch.setattr(extracts, "BLOCK_BITS", 3)
 
 
@@ -78,6 +79,15 @@ def rows(extract: Extract) -> list[tuple[Any, ...]]:
         columns = ", ".join(DIGEST_COLUMNS)
         rows = f"SELECT {columns} FROM digests ORDER BY entry, algorithm, digest"  # noqa: S608
         return list(connection.execute(rows).fetchall())
+
+
+def ids_of(store: Store, told: Iterable[tuple[Any, ...]]) -> list[int]:
+    """Return the ids in the store of the entries that rows are of."""
+    return [store.entries.id_of(f"{row[1]}/{row[0]}") for row in told]
+
+
+def ids_in(store: Store, extract: Extract) -> set[int]:
+    return set(ids_of(store, rows(extract)))
 
 
 def standing(store: Store) -> dict[int, Entry]:
@@ -135,7 +145,7 @@ def test_each_row_says_what_the_store_says(filled: Store, fill: Filler, here: Pa
             mask["d_age_band"] = bits_of("age_band")["0-2"] | bits_of("age_band")["prepubescent"]
         for h in e.hashes:
             row: dict[str, Any] = {
-                "entry": e.id,
+                "number": number_of(e.id),
                 "hash_set": f"{e.contributor}/{e.hash_set}",
                 "contributor": e.contributor,
                 "jurisdiction": "GB",
@@ -152,9 +162,17 @@ def test_each_row_says_what_the_store_says(filled: Store, fill: Filler, here: Pa
                 "d_legal_status": list(stated.dimensions["legal_status"]) if stated else [],
             }
             expected.append(tuple(row[name] for name in DIGEST_COLUMNS))
-    assert rows(extract) == sorted(expected, key=lambda row: (row[0], row[5], row[6]))
+    told_rows = rows(extract)
+    assert told_rows == sorted(expected, key=lambda row: (row[1], row[0], row[5], row[6]))
+    assert set(ids_of(filled, told_rows)) == set(standing(filled))
     assert done.entries == 45
     with extract.connect() as connection:
+        # Both hash sets have the same numbers; `entry` is another one for each entry.
+        distinct = connection.execute(
+            "SELECT count(DISTINCT entry), count(DISTINCT (hash_set, number)), "
+            "count(DISTINCT (entry, hash_set, number)), count(DISTINCT number) FROM digests"
+        ).fetchone()
+        assert distinct == (45, 45, 45, 25)
         told_sets = {row["hash_set"]: row for row in extract.hash_sets(connection)}
         bits = connection.execute("SELECT dimension, value, bit FROM dimensions WHERE bit IS NOT NULL").fetchall()
     assert list(told_sets) == ["alpha/list", "beta/other"]
@@ -182,7 +200,7 @@ def test_only_what_changed_is_written_anew(filled: Store, fill: Filler, here: Pa
     filled.standing.quarantine_entry(ids[10], by=SYSTEM)
     moved = write(filled, here)
     assert [f for f in moved.manifest.files if f.hash_set and f not in first.manifest.files] == [
-        f for f in moved.manifest.files if (f.hash_set, f.block) == ("alpha/list", ids[10] >> 3)
+        f for f in moved.manifest.files if (f.hash_set, f.block) == ("alpha/list", number_of(ids[10]) >> 3)
     ]
     # A review changes nothing that stands here.
     filled.entries.add_review(Review(id=0, entry_id=ids[0], author="beta", kind=ReviewKind.CONFIRMED))
@@ -257,7 +275,7 @@ def test_an_extract_kept_up_to_date_equals_one_made_anew(
         write(filled, here)
         kept = Extract.open(here)
         kept.verify()
-        assert {row[0] for row in rows(kept)} == set(standing(filled))
+        assert ids_in(filled, kept) == set(standing(filled))
         fresh = tmp_path / f"fresh-{number}"
         write(filled, fresh)
         # A file's name holds part of its SHA-256: what has the same names has the same content.
@@ -272,7 +290,7 @@ def test_what_expires_is_not_in_it_even_before_it_is_swept(filled: Store, fill: 
     fill.contribute(filled, range(3), expire_time=now() - timedelta(seconds=1))
     kept = fill.contribute(filled, range(3, 6), expire_time=now() + timedelta(days=1))
     write(filled, here)
-    assert {row[0] for row in rows(Extract.open(here))} == set(kept)
+    assert ids_in(filled, Extract.open(here)) == set(kept)
 
 
 @pytest.mark.parametrize("times", [1, 2, 9])
@@ -297,7 +315,7 @@ def test_what_changes_while_it_is_written_is_taken_in(
     done = write(filled, here)
     extract = Extract.open(here)
     extract.verify()
-    ids = {row[0] for row in rows(extract)}
+    ids = ids_in(filled, extract)
     if times < 3:
         assert ids == at[filled.revision()] == at[extract.revision]
     else:
@@ -308,7 +326,7 @@ def test_what_changes_while_it_is_written_is_taken_in(
     monkeypatch.undo()
     monkeypatch.setattr(extracts, "BLOCK_BITS", 3)
     write(filled, here)
-    assert {row[0] for row in rows(Extract.open(here))} == set(standing(filled))
+    assert ids_in(filled, Extract.open(here)) == set(standing(filled))
 
 
 def test_a_large_withdrawal_that_no_row_says_yet(
@@ -321,7 +339,7 @@ def test_a_large_withdrawal_that_no_row_says_yet(
     import_id = fill.begin(filled)
     filled.commits.finish_commit(import_id, counts=extracted_counts(0), absent=ids[:15])
     write(filled, here)
-    assert {row[0] for row in rows(Extract.open(here))} == set(ids[15:])
+    assert ids_in(filled, Extract.open(here)) == set(ids[15:])
 
 
 def test_a_kill_at_any_moment_leaves_the_old_extract_or_the_new_one(
@@ -418,13 +436,14 @@ def test_a_restored_backup_or_another_database_means_all_anew(
     assert restored.revision() > first.manifest.revision
     done = write(restored, here)
     assert done.unchanged == 0
-    assert {row[0] for row in rows(Extract.open(here))} == set(standing(restored))
+    assert ids_in(restored, Extract.open(here)) == set(standing(restored))
     restored.close()
     other = Store.open(tmp_path / "other")
     fill.register(other)
     fill.contribute(other, range(3))
     assert write(other, here).unchanged == 0
-    assert len({row[0] for row in rows(Extract.open(here))}) == 3
+    assert ids_in(other, Extract.open(here)) == set(standing(other))
+    assert len(standing(other)) == 3
     other.close()
 
 
@@ -569,7 +588,7 @@ def test_what_is_not_ours_in_the_directory_stays(three: Store, here: Path) -> No
     notes = [here / "notes.txt", here / "digests" / "own.parquet", here / "mine-0123456789abcdef.parquet"]
     for path in notes:
         path.write_text("mine")
-    withdraw(three, 1)
+    withdraw(three, min(standing(three)))
     write(three, here)
     assert all(path.read_text() == "mine" for path in notes)
 
@@ -597,8 +616,9 @@ def test_hashes_of_all_shapes(filled: Store, fill: Filler, here: Path, monkeypat
     filled.commits.finish_commit(import_id, counts=extracted_counts(40))
     write(filled, here)
     told: dict[int, list[tuple[str, bytes]]] = {}
-    for row in rows(Extract.open(here)):
-        told.setdefault(row[0], []).append((row[5], row[6]))
+    told_rows = rows(Extract.open(here))
+    for id_, row in zip(ids_of(filled, told_rows), told_rows, strict=True):
+        told.setdefault(id_, []).append((row[5], row[6]))
     assert told == {n: sorted((h.algorithm, h.digest) for h in hashes) for n, hashes in stated.items()}
 
 
@@ -614,7 +634,8 @@ def test_pages_of_two_states_meet_every_entry_once(
         state = chance.choice([EntryState.ACTIVE, EntryState.QUARANTINED])
         fill.contribute(filled, range(chance.randint(1, 9)), state=state)
     write(filled, here)
-    assert [row[0] for row in rows(Extract.open(here)) if row[5] == "MD5"] == sorted(standing(filled))
+    told = [row for row in rows(Extract.open(here)) if row[5] == "MD5"]
+    assert ids_of(filled, told) == sorted(standing(filled))
 
 
 def test_changes_are_read_page_by_page(filled: Store, fill: Filler, monkeypatch: pytest.MonkeyPatch) -> None:
