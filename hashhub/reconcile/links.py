@@ -1,7 +1,8 @@
 """Entries about the same media: by equal exact digests, and, apart from that and weaker, by perceptual hashes.
 
-What many entries share is told as a star: the one with the lowest number, and each other one linked with it. So ten
-thousand entries with one digest give 9,999 links and not 50 million, and whoever follows links reaches them all.
+What many entries share is told as a star: the first one by hash set and number, and each other one linked with it.
+So ten thousand entries with one digest give 9,999 links and not 50 million, and whoever follows links reaches them
+all.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ _STRENGTH: Final = sorted(EXACT, key=lambda name: -ALGORITHMS[name].digest_bytes
 
 
 def links(extract: Extract, *, near: bool = True, progress: Progress | None = None) -> Iterator[Link]:
-    """Yield the links between ACTIVE entries, within hash sets and across them: first the exact ones, by the entries'
-    numbers, then for each perceptual hash algorithm the near ones. `left` is the entry with the lower number.
+    """Yield the links between ACTIVE entries, within hash sets and across them: first the exact ones, by hash set
+    and number, then for each perceptual hash algorithm the near ones. `left` is the entry that comes first by these.
 
     A near link is between entries that no exact digest connects, also not by way of others. Raises what
     `Extract.connect` raises.
