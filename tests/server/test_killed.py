@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hashhub.client import Client
-from hashhub.model import Contributor, ContributorKind, EntryState, HashSet, MatchOptions, Query, Verdict
+from hashhub.model import Contributor, ContributorKind, EntryState, HashSet, MatchOptions, Query, Verdict, number_of
 from hashhub.store import Store
 from hashhub.testing.lists import write_many_vics
 from tests.hub.test_follow import soon
@@ -55,7 +55,7 @@ def test_right_after_it_or_while_it_tidies_up(warmed: Warm, database: str, tmp_p
             queries = [Query(hashes=entry.hashes[:1]) for entry in stated.values()]
             for answer in client.match_hashes(queries, MatchOptions(policy="any")):
                 assert answer.result.verdict is Verdict.MATCH
-                assert {match.entry.id for match in answer.result.matches} <= set(ids)
+                assert {match.entry.id for match in answer.result.matches} <= set(map(number_of, ids))
             soon(lambda: not store.commits.unsettled(), 60)
             soon(lambda: not store._db.fetch("SELECT count(*) FROM staged_batch")[0][0], 60)
             assert store.entries.active_ids("alpha", "list").tolist() == ids
