@@ -97,7 +97,7 @@ def _table(
     parts = []
     for algorithm, digest in digests.items():
         columns = {
-            "entry": np.arange(before + 1, before + 1 + count),
+            "number": np.arange(before + 1, before + 1 + count),
             "hash_set": word(listed.name),
             "contributor": word(listed.contributor),
             "jurisdiction": word(listed.jurisdiction),

@@ -29,8 +29,9 @@ shutil.rmtree(directory, ignore_errors=True)
 
 def clean_up_after_this_process() -> None:
     """Put this process's temporary files into a directory of their own, which goes when the process ends, however."""
-    usual = tempfile.gettempdir()
-    directory = Path(tempfile.mkdtemp(prefix="hashhub-test-"))
+    # Not within that of the process that started this one: sockets' paths must be short.
+    usual = os.environ.get("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+    directory = Path(tempfile.mkdtemp(prefix="hh-", dir=usual))
     directory.chmod(0o711)  # PostgreSQL's user has to pass
     # What pytest keeps of the last three runs stays where people look for it.
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", usual)

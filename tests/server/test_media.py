@@ -127,7 +127,7 @@ def test_while_256_calls_with_media_are_sent_every_other_is_answered(serve_hub: 
 def test_hashing_ends_when_the_caller_has_gone(serve_hub: Serve, leave: str) -> None:
     served = serve_hub(media_workers=1)
     ask(served, good())
-    sent = send(served, costly(), timeout=5.0 if leave == "deadline" else None)
+    sent = send(served, costly(), timeout=1.0 if leave == "deadline" else None)
     eventually(lambda: calls(served) == 1 or sent.done())  # its time may be over before it is looked at
     if leave == "cancel":
         sent.cancel()
