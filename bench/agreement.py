@@ -109,7 +109,7 @@ def _table(
             "is_unclassified": np.zeros(count, np.bool_),
             "revision": np.full(count, 7),
             "create_time": pyarrow.array(_QUARTERS, pyarrow.timestamp("ms", "UTC")).take(pyarrow.array(quarter)),
-            "stated_time": pyarrow.nulls(count, pyarrow.timestamp("ms", "UTC")),
+            "stated_time": pyarrow.array(_QUARTERS, pyarrow.timestamp("ms", "UTC")).take(pyarrow.array(quarter)),
             **{f"d_{name}": masks.get(name, np.zeros(count, np.int64)) for name in DIMENSIONS},
             "d_legal_status": pyarrow.nulls(count, pyarrow.list_(pyarrow.string())),
         }
