@@ -126,6 +126,6 @@ def _scheme(pb: v1.Scheme) -> SchemeTable:
         actor=pb.actor.removeprefix("tokens/"),
         create_time=wire.time_in(pb, "create_time"),
         retire_time=wire.time_in(pb, "retire_time"),
-        sign_offs=wire.sign_offs_from_pb(pb.sign_offs),
+        sign_offs=wire.sign_offs_from_pb(pb),
         text=pb.text,
     )

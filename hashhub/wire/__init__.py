@@ -15,6 +15,7 @@ matching.py                                                          the match c
 live.py                                                              live streams
 policies.py                                                          versions of policies, explanations, trials
 fields.py                                                            how a field is read and refused
+codec.py, enums.py                                                   messages by a table of fields; enumerations
 names.py, status.py                                                  resource names; errors
 
 `from_pb` is a border: it collects *all* violations before it raises, each with the path that the client sees

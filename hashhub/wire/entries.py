@@ -19,12 +19,14 @@ from hashhub.model import (
     WithdrawalReason,
 )
 from hashhub.wire import names
-from hashhub.wire.administration import ROLE
-from hashhub.wire.fields import EnumMap, build, checked, collect, enums, read_hash, refuse
+from hashhub.wire.codec import Field, MessageCodec, name_of
+from hashhub.wire.enums import ENTRY_STATE, ROLE, WITHDRAWAL_REASON, enums
+from hashhub.wire.fields import build, checked, collect, read_hash, refuse
 from hashhub.wire.records import put_entry_fields, put_frames, read_entry_fields, read_frames
 
-_ENTRY_STATE: Final = EnumMap(EntryState, v1.EntryState, "ENTRY_STATE_")
-_WITHDRAWAL_REASON: Final = EnumMap(WithdrawalReason, v1.WithdrawalReason, "WITHDRAWAL_REASON_")
+
+def _read_role(pb: v1.Withdrawal, field: str, at: str, wrong: list[Violation]) -> Role:
+    return ROLE.from_pb(pb.role, f"{at}.{field}", wrong) if pb.actor else Role.CONTRIBUTOR
 
 
 def hash_to_pb(value: Hash) -> v1.Hash:
@@ -80,7 +82,7 @@ def put_entry(pb: v1.Entry, entry: Entry) -> None:
     """
     provenance = entry.provenance
     pb.name = names.entry_name(entry.contributor, entry.hash_set, entry.id)
-    pb.state = _ENTRY_STATE.to_pb(entry.state)
+    pb.state = ENTRY_STATE.to_pb(entry.state)
     if entry.reasons:
         pb.reasons.extend(entry.reasons)
     source = pb.provenance
@@ -119,7 +121,7 @@ def entry_from_pb(pb: v1.Entry, at: str = "entry") -> Entry:
         "contributor": contributor,
         "hash_set": hash_set,
         "hashes": tuple([read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes)]),
-        "state": _ENTRY_STATE.from_pb(pb.state, f"{at}.state", wrong),
+        "state": ENTRY_STATE.from_pb(pb.state, f"{at}.state", wrong),
         "provenance": Provenance(
             import_id=import_id,
             connector=pb.provenance.connector,
@@ -144,40 +146,31 @@ def entry_from_pb(pb: v1.Entry, at: str = "entry") -> Entry:
     return build(Entry, values, wrong, at, {})
 
 
+_WITHDRAWAL: Final = MessageCodec(
+    Withdrawal,
+    v1.Withdrawal,
+    at="withdrawal",
+    actor=name_of("Token"),
+    role=Field(ROLE.to_pb, _read_role),
+    revision="withdraw_revision",
+)
+withdrawal_from_pb = _WITHDRAWAL.from_pb
+"""Outsiders are not told by which token an entry was withdrawn."""
+
+
 def withdrawal_to_pb(withdrawal: Withdrawal) -> v1.Withdrawal:
-    return v1.Withdrawal(
-        reason=_WITHDRAWAL_REASON.to_pb(withdrawal.reason),
-        comment=withdrawal.comment,
-        actor=names.token_name(withdrawal.actor) if withdrawal.actor else "",
-        role=ROLE.to_pb(withdrawal.role) if withdrawal.actor else v1.Role.ROLE_UNSPECIFIED,
-        withdraw_revision=withdrawal.revision,
-        pending=withdrawal.pending,
-    )
-
-
-def withdrawal_from_pb(pb: v1.Withdrawal, at: str = "withdrawal") -> Withdrawal:
-    """Return who withdrew an entry by hand, and why; outsiders are not told by which token."""
-    wrong: list[Violation] = []
-    values = {
-        "reason": _WITHDRAWAL_REASON.from_pb(pb.reason, f"{at}.reason", wrong),
-        "comment": pb.comment,
-        "actor": checked(wrong, names.parse_token, pb.actor, f"{at}.actor") if pb.actor else "",
-        "role": ROLE.from_pb(pb.role, f"{at}.role", wrong) if pb.actor else Role.CONTRIBUTOR,
-        "revision": pb.withdraw_revision,
-        "pending": pb.pending,
-    }
-    return build(Withdrawal, values, wrong, at, {})
+    return _WITHDRAWAL.to_pb(withdrawal, **({} if withdrawal.actor else {"role": v1.Role.ROLE_UNSPECIFIED}))
 
 
 def withdrawal_reason_to_pb(reason: WithdrawalReason) -> v1.WithdrawalReason:
-    number: v1.WithdrawalReason = _WITHDRAWAL_REASON.to_pb(reason)
+    number: v1.WithdrawalReason = WITHDRAWAL_REASON.to_pb(reason)
     return number
 
 
 def withdrawal_reason_from_pb(number: int, at: str = "reason") -> WithdrawalReason:
     """Return why an entry is withdrawn. Raises InvalidArgument when it is not stated."""
     wrong: list[Violation] = []
-    reason = _WITHDRAWAL_REASON.from_pb(number, at, wrong)
+    reason = WITHDRAWAL_REASON.from_pb(number, at, wrong)
     refuse(wrong)
     return reason
 
@@ -188,8 +181,8 @@ def _entry_names(pb: Iterable[str], at: str, wrong: list[Violation]) -> tuple[st
 
 
 def entry_states_to_pb(states: Iterable[EntryState]) -> list[v1.EntryState]:
-    return [_ENTRY_STATE.to_pb(state) for state in states]
+    return [ENTRY_STATE.to_pb(state) for state in states]
 
 
 def entry_states_from_pb(states: Iterable[int], at: str = "states") -> tuple[EntryState, ...]:
-    return enums(_ENTRY_STATE, states, at)
+    return enums(ENTRY_STATE, states, at)

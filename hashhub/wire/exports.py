@@ -19,8 +19,9 @@ from hashhub.hashes import Hash
 from hashhub.item import Kind
 from hashhub.model import Entry, RecordReview, number_of
 from hashhub.wire.entries import entry_from_pb, entry_to_pb
+from hashhub.wire.enums import REVIEW_KIND
 from hashhub.wire.fields import WIDTHS, Violations, refuse, unsendable
-from hashhub.wire.records import REVIEW_KIND, put_reviews
+from hashhub.wire.records import put_reviews
 
 _NOT_STATED: Final = -1  # in a column of numbers
 _OWN: Final = tuple(f.name for f in item.OWN)

@@ -7,17 +7,17 @@ from typing import Final, TypeVar
 
 from hashhub import v1
 from hashhub.errors import Violation
-from hashhub.model import ChangedEntry, ChangeKind, Entry, FeedPage, Review
+from hashhub.model import ChangedEntry, Entry, FeedPage, Review
 from hashhub.wire import names
-from hashhub.wire.administration import ROLE
+from hashhub.wire.codec import MessageCodec, name_of
 from hashhub.wire.contributors import contributor_from_pb, contributor_to_pb
 from hashhub.wire.entries import entry_from_pb, put_entry
-from hashhub.wire.fields import EnumMap, checked, refuse
+from hashhub.wire.enums import CHANGE_KIND
+from hashhub.wire.fields import refuse
 from hashhub.wire.hash_sets import hash_set_from_pb, hash_set_to_pb
-from hashhub.wire.records import REVIEW_KIND
+from hashhub.wire.reviews import REVIEW_IDS, SETS_ASIDE
 
 _Answer = TypeVar("_Answer", v1.ListChangesResponse, v1.FollowChangesResponse)
-_CHANGE_KIND: Final = EnumMap(ChangeKind, v1.ChangeKind, "CHANGE_KIND_")
 
 
 def feed_page_to_pb(message: type[_Answer], page: FeedPage) -> _Answer:
@@ -38,7 +38,7 @@ def changed_entry_to_pb(change: ChangedEntry) -> v1.Change:
 def put_changed_entry(pb: v1.Change, change: ChangedEntry) -> None:
     """Set all of an empty message."""
     pb.change_revision = change.revision
-    pb.kind = _CHANGE_KIND.to_pb(change.kind)
+    pb.kind = CHANGE_KIND.to_pb(change.kind)
     if change.entry is not None:
         put_entry(pb.entry, change.entry)
         if change.reviews:
@@ -55,7 +55,7 @@ def put_changed_entry(pb: v1.Change, change: ChangedEntry) -> None:
 
 def changed_entry_from_pb(pb: v1.Change, at: str = "change") -> ChangedEntry:
     wrong: list[Violation] = []
-    kind = _CHANGE_KIND.from_pb(pb.kind, f"{at}.kind", wrong)
+    kind = CHANGE_KIND.from_pb(pb.kind, f"{at}.kind", wrong)
     refuse(wrong)
     has = pb.HasField
     entry_name = hash_set_name = ""
@@ -67,12 +67,23 @@ def changed_entry_from_pb(pb: v1.Change, at: str = "change") -> ChangedEntry:
         revision=pb.change_revision,
         kind=kind,
         entry=entry_from_pb(pb.entry, f"{at}.entry") if has("entry") else None,
-        reviews=tuple(_feed_review_from_pb(r, f"{at}.reviews[{i}]") for i, r in enumerate(pb.reviews)),
+        reviews=tuple(_REVIEW.from_pb(r, f"{at}.reviews[{i}]") for i, r in enumerate(pb.reviews)),
         hash_set=hash_set_from_pb(pb.hash_set, at=f"{at}.hash_set") if has("hash_set") else None,
         contributor=contributor_from_pb(pb.contributor, at=f"{at}.contributor") if has("contributor") else None,
         entry_name=entry_name,
         hash_set_name=hash_set_name,
     )
+
+
+_REVIEW: Final = MessageCodec(
+    Review,
+    v1.FeedReview,
+    ids=REVIEW_IDS,
+    without="comment actor create_time",
+    author=name_of("Author", is_required=True),
+    sets_aside=SETS_ASIDE,
+    revision="create_revision",
+)
 
 
 def _feed_reviews(entry: Entry, reviews: Iterable[Review]) -> list[v1.FeedReview]:
@@ -84,39 +95,6 @@ def _feed_reviews(entry: Entry, reviews: Iterable[Review]) -> list[v1.FeedReview
     def name(review_id: int) -> str:
         # A review may have been stated about an earlier entry about the same item.
         about = by_id[review_id].entry_id if review_id in by_id else entry.id
-        return names.review_name(entry.contributor, entry.hash_set, about, review_id)
+        return names.review_name(entry.contributor, entry.hash_set, about, review_id) if review_id else ""
 
-    return [
-        v1.FeedReview(
-            name=name(r.id),
-            author=names.author_name(r.author),
-            kind=REVIEW_KIND.to_pb(r.kind),
-            role=ROLE.to_pb(r.role),
-            sets_aside=name(r.sets_aside) if r.sets_aside else "",
-            awaits_acceptance=r.awaits_acceptance,
-            create_revision=r.revision,
-        )
-        for r in by_id.values()
-    ]
-
-
-def _feed_review_from_pb(pb: v1.FeedReview, at: str) -> Review:
-    wrong: list[Violation] = []
-    _, _, entry, review_id = checked(wrong, names.parse_review, pb.name, f"{at}.name") or ("", "", 0, 0)
-    aside = 0
-    if pb.sets_aside:
-        *_, aside = checked(wrong, names.parse_review, pb.sets_aside, f"{at}.sets_aside") or ("", "", 0, 0)
-    author = checked(wrong, names.parse_author, pb.author, f"{at}.author") or ""
-    kind = REVIEW_KIND.from_pb(pb.kind, f"{at}.kind", wrong)
-    role = ROLE.from_pb(pb.role, f"{at}.role", wrong)
-    refuse(wrong)
-    return Review(
-        id=review_id,
-        entry_id=entry,
-        author=author,
-        kind=kind,
-        role=role,
-        sets_aside=aside,
-        awaits_acceptance=pb.awaits_acceptance,
-        revision=pb.create_revision,
-    )
+    return [_REVIEW.to_pb(r, name=name(r.id), sets_aside=name(r.sets_aside)) for r in by_id.values()]

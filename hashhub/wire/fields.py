@@ -13,8 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from typing import Any, Final, Generic, Protocol, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
@@ -25,7 +24,6 @@ from hashhub.errors import MAX_VIOLATIONS, InvalidArgument, Violation
 from hashhub.hashes import ALGORITHMS, Hash, HashError
 from hashhub.model import MAX_TEXT
 
-_E = TypeVar("_E", bound=StrEnum)
 _T = TypeVar("_T")
 _P = TypeVar("_P")
 
@@ -51,49 +49,6 @@ _OUTPUT_ONLY: Final[Mapping[str, tuple[str, ...]]] = {
 """
 
 
-class _PbEnum(Protocol):
-    def items(self) -> list[tuple[str, Any]]: ...
-
-
-class _Numbers(dict[_E, Any]):
-    """Numbers on the wire by value; what is none of the values, as a program's author can pass it, is refused."""
-
-    def __init__(self, kind: type[_E], numbers: Mapping[_E, Any]) -> None:
-        super().__init__(numbers)
-        self._kind = kind
-
-    def __missing__(self, value: object) -> Any:
-        known = ", ".join(one.value for one in self._kind)
-        raise InvalidArgument.field(self._kind.__name__, f"must be one of {known}; got {str(value)[:40]!r}")
-
-
-class EnumMap(Generic[_E]):
-    """The two directions of one enumeration. `default` is what UNSPECIFIED reads as; None: it is refused."""
-
-    def __init__(self, kind: type[_E], wire: _PbEnum, prefix: str, default: _E | None = None) -> None:
-        numbers = {name.removeprefix(prefix): number for name, number in wire.items()}
-        # A value that the contract lacks is found at import, by every test, and not by the first caller who sends it.
-        self._to_pb: dict[_E, Any] = _Numbers(kind, {value: numbers[value.value] for value in kind})
-        self._from_pb: dict[int, _E] = {number: value for value, number in self._to_pb.items()}
-        if default is not None:
-            self._from_pb[0] = default
-        self.expected = ", ".join(f"{prefix}{value}" for value in kind)
-        self.to_pb = self._to_pb.__getitem__
-        self.get = self._from_pb.get
-
-    def from_pb(self, number: int, field: str, wrong: list[Violation]) -> _E:
-        """Return the value; for an unknown number note a violation and return any value, which the caller then
-        drops.
-        """
-        member = self._from_pb.get(number)
-        if member is not None:
-            return member
-        got = "it is not stated" if number == 0 else f"got {number}, which this version does not know"
-        expected = f"must be one of {self.expected}; {got}"
-        wrong.append(Violation(field, expected, "REQUIRED" if number == 0 else "UNKNOWN_VALUE"))
-        return next(iter(self._to_pb))
-
-
 def read_hash(pb: v1.Hash, at: str, wrong: list[Violation]) -> Hash:
     """Return the hash, under its algorithm's canonical name; where it is none, note why and return any, which the
     caller then drops.
@@ -111,14 +66,6 @@ def read_hash(pb: v1.Hash, at: str, wrong: list[Violation]) -> Hash:
     except InvalidArgument as e:
         wrong.append(Violation(f"{at}.algorithm", e.message, e.violations[0].reason))
     return Hash(name, digest)
-
-
-def enums(table: EnumMap[_E], numbers: Iterable[int], at: str) -> tuple[_E, ...]:
-    """Return the values of numbers. Raises InvalidArgument with the violations of all of them."""
-    wrong: list[Violation] = []
-    members = tuple(table.from_pb(number, f"{at}[{i}]", wrong) for i, number in enumerate(numbers))
-    refuse(wrong)
-    return members
 
 
 def checked(wrong: list[Violation], parse: Callable[[str, str], _T], text: str, field: str) -> _T | None:
@@ -153,6 +100,9 @@ def build(
         # A field that could not be read has any value here; what the model says of that is no news.
         wrong += [v for v in renamed if v.field not in seen]
         raise _invalid(wrong) from e
+    except (AttributeError, TypeError):
+        refuse(wrong)  # a part that could not be read is None here
+        raise
     refuse(wrong)
     return built
 

@@ -13,23 +13,11 @@ from hashhub.model import (
     LiveOptions,
     LivePicture,
     LiveRange,
-    Verdict,
     VideoFrame,
 )
+from hashhub.wire.codec import MessageCodec, name_of
 from hashhub.wire.fields import Sendable, build, check_text, collect, refuse
-from hashhub.wire.matching import (
-    VERDICT,
-    long_name,
-    match_result_from_pb,
-    match_result_to_pb,
-    options_from_pb,
-    options_to_pb,
-    reason_from_pb,
-    reason_to_pb,
-    short_name,
-    video_match_from_pb,
-    video_match_to_pb,
-)
+from hashhub.wire.matching import options_from_pb, options_to_pb
 
 _PDQ: Final = hashes.algorithm("PDQ").digest_bytes
 _BEST_QUALITY: Final = 100  # of PDQ
@@ -112,57 +100,9 @@ def live_frame_from_pb(pb: v1.MatchLiveRequest) -> LivePicture | VideoFrame:
     return VideoFrame(offset_ms, pb.frame.quality, pb.frame.digest)
 
 
-def live_answer_to_pb(answer: LiveAnswer) -> v1.MatchLiveResponse:
-    """Return the message of an answer."""
-    return v1.MatchLiveResponse(
-        offset_ms=answer.offset_ms,
-        verdict=VERDICT.to_pb(answer.verdict),
-        result=None if answer.result is None else match_result_to_pb(answer.result),
-        ranges=[
-            v1.LiveRange(
-                entry=long_name(r.entry),
-                begin_ms=r.begin_ms,
-                end_ms=r.end_ms,
-                hit_count=r.hit_count,
-                ended=r.is_ended,
-                video=None if r.video is None else video_match_to_pb(r.video),
-            )
-            for r in answer.ranges
-        ],
-        hit_count=answer.hit_count,
-        quality=answer.quality,
-        unread=None if answer.unread is None else reason_to_pb(answer.unread),
-        frames_hashed=answer.frames_hashed,
-        frames_unread=answer.frames_unread,
-        frames_skipped=answer.frames_skipped,
-        policy=answer.policy,
-        revision=answer.revision,
-    )
+MessageCodec(LiveRange, v1.LiveRange, entry=name_of("Entry", is_required=True), is_ended="ended")
+_ANSWER: Final = MessageCodec(LiveAnswer, v1.MatchLiveResponse)
 
-
-def live_answer_from_pb(pb: v1.MatchLiveResponse) -> LiveAnswer:
-    """Return an answer. A verdict that this version does not know is read as UNAVAILABLE, never as harmless."""
-    return LiveAnswer(
-        offset_ms=pb.offset_ms,
-        verdict=VERDICT.get(pb.verdict, Verdict.UNAVAILABLE),
-        result=match_result_from_pb(pb.result) if pb.HasField("result") else None,
-        ranges=tuple(
-            LiveRange(
-                entry=short_name(r.entry, f"ranges[{i}].entry"),
-                begin_ms=r.begin_ms,
-                end_ms=r.end_ms,
-                hit_count=r.hit_count,
-                is_ended=r.ended,
-                video=video_match_from_pb(r.video) if r.HasField("video") else None,
-            )
-            for i, r in enumerate(pb.ranges)
-        ),
-        hit_count=pb.hit_count,
-        quality=pb.quality if pb.HasField("quality") else None,
-        unread=reason_from_pb(pb.unread, "unread") if pb.HasField("unread") else None,
-        frames_hashed=pb.frames_hashed,
-        frames_unread=pb.frames_unread,
-        frames_skipped=pb.frames_skipped,
-        policy=pb.policy,
-        revision=pb.revision,
-    )
+live_answer_to_pb = _ANSWER.to_pb
+live_answer_from_pb = _ANSWER.from_pb
+"""A verdict that this version does not know is read as UNAVAILABLE, never as harmless."""

@@ -8,7 +8,7 @@ once.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from hashhub import cancellation, hashes, v1
@@ -27,18 +27,17 @@ from hashhub.model import (
     MediaResult,
     Query,
     ReasonLine,
+    ReviewKind,
     TimeRange,
     VariantHashes,
-    Verdict,
     VideoFrame,
     VideoMatch,
 )
-from hashhub.wire import names
-from hashhub.wire.administration import EFFORT
+from hashhub.wire.codec import Field, MessageCodec, names_of
 from hashhub.wire.entries import entry_from_pb, entry_to_pb, hash_to_pb
-from hashhub.wire.fields import WIDTHS, EnumMap, Sendable, Violations, check_text, checked, read_hash, refuse
-from hashhub.wire.hash_sets import marking_from_pb, marking_to_pb
-from hashhub.wire.records import REVIEW_KIND, put_frames
+from hashhub.wire.enums import EFFORT, REVIEW_KIND
+from hashhub.wire.fields import WIDTHS, Sendable, Violations, check_text, checked, collect, read_hash, refuse
+from hashhub.wire.records import put_frames
 
 DEFAULT_MATCH_LIMIT: Final = 100
 MAX_MATCH_LIMIT: Final = 1000
@@ -48,8 +47,6 @@ _VARIANT: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")  # as poli
 _AS_SENT: Final = "none"  # what policies call the upload as it was sent
 _PDQ_BYTES: Final = WIDTHS["PDQ"]
 _MAX_QUALITY: Final = 100
-
-VERDICT: Final = EnumMap(Verdict, v1.Verdict, "VERDICT_", Verdict.UNAVAILABLE)
 
 _QUERY: Final = "Query(hashes=…), and hashes a sequence of Hash: (hashhub.hashes.parse_pair('ALGORITHM:digest'),)"
 
@@ -240,18 +237,42 @@ def _algorithm(name: str, _field: str) -> str:
     return name if name == hashes.VPDQ.name else hashes.algorithm(name).name
 
 
-def match_result_to_pb(result: MatchResult) -> v1.MatchResult:
-    """Return the message of the answer to one query."""
-    pb = v1.MatchResult()
-    pb.label = result.label
-    pb.verdict = VERDICT.to_pb(result.verdict)
-    pb.truncated = result.truncated
-    pb.withheld = result.withheld
-    for reason in result.reasons:
-        pb.reasons.append(reason_to_pb(reason))
-    for match in result.matches:
-        pb.matches.append(_entry_match_to_pb(match))
-    return pb
+def _reviews_to_pb(counts: Mapping[ReviewKind, int]) -> list[v1.ReviewSummary]:
+    return [v1.ReviewSummary(kind=REVIEW_KIND.to_pb(kind), review_count=count) for kind, count in counts.items()]
+
+
+def _read_reviews(pb: v1.EntryMatch, field: str, at: str, wrong: list[Violation]) -> dict[ReviewKind, int]:
+    return {
+        REVIEW_KIND.from_pb(r.kind, f"{at}.{field}[{i}].kind", wrong): r.review_count for i, r in enumerate(pb.reviews)
+    }
+
+
+def _effort(number: int) -> Effort:
+    """Return how far somebody looked; the least where nothing is said, or what this version does not know."""
+    return EFFORT.get(number, Effort.PLAIN) if number else Effort.PLAIN
+
+
+_REASON: Final = MessageCodec(ReasonLine, v1.ReasonLine, entries=names_of("Entry"))
+MessageCodec(TimeRange, v1.TimeRange)
+MessageCodec(VideoMatch, v1.VideoMatch)
+MessageCodec(
+    EntryMatch,
+    v1.EntryMatch,
+    entry=Field(
+        entry_to_pb, lambda pb, field, at, wrong: collect(wrong, entry_from_pb, pb.entry, f"{at}.{field}", None)
+    ),
+    reviews=Field(_reviews_to_pb, _read_reviews),
+)
+_RESULT: Final = MessageCodec(MatchResult, v1.MatchResult, at="result")
+MessageCodec(Coverage, v1.Coverage, effort=Field(EFFORT.to_pb, lambda pb, *_: _effort(pb.effort)))
+_MEDIA: Final = MessageCodec(MediaResult, v1.MediaResult, at="result")
+
+reason_to_pb = _REASON.to_pb
+match_result_to_pb = _RESULT.to_pb
+match_result_from_pb = _RESULT.from_pb
+"""A verdict that this version does not know is read as UNAVAILABLE, never as harmless."""
+media_result_to_pb = _MEDIA.to_pb
+media_result_from_pb = _MEDIA.from_pb
 
 
 def match_results_to_pb(results: Sequence[MatchResult], policy: str, revision: int) -> v1.BatchMatchHashesResponse:
@@ -284,153 +305,3 @@ def match_results_to_pb(results: Sequence[MatchResult], policy: str, revision: i
     for i in labelled:
         into[i].label = results[i].label
     return answer
-
-
-def match_result_from_pb(pb: v1.MatchResult, at: str = "result") -> MatchResult:
-    """Return the answer to one query. A verdict that this version does not know is read as UNAVAILABLE, never as
-    harmless.
-    """
-    return MatchResult(
-        verdict=VERDICT.get(pb.verdict, Verdict.UNAVAILABLE),
-        reasons=tuple(reason_from_pb(r, f"{at}.reasons[{i}]") for i, r in enumerate(pb.reasons)),
-        matches=tuple(_entry_match_from_pb(m, f"{at}.matches[{i}]") for i, m in enumerate(pb.matches)),
-        label=pb.label,
-        truncated=pb.truncated,
-        withheld=pb.withheld,
-    )
-
-
-def reason_to_pb(reason: ReasonLine) -> v1.ReasonLine:
-    """Return the message of a reason."""
-    return v1.ReasonLine(
-        code=reason.code, clause=reason.clause, text=reason.text, entries=[long_name(e) for e in reason.entries]
-    )
-
-
-def reason_from_pb(pb: v1.ReasonLine, at: str) -> ReasonLine:
-    """Return a reason."""
-    return ReasonLine(
-        code=pb.code,
-        clause=pb.clause,
-        text=pb.text,
-        entries=tuple(short_name(e, f"{at}.entries") for e in pb.entries),
-    )
-
-
-def _entry_match_to_pb(match: EntryMatch) -> v1.EntryMatch:
-    return v1.EntryMatch(
-        entry=entry_to_pb(match.entry),
-        algorithm=match.algorithm,
-        distance=match.distance,
-        query_digest=match.query_digest,
-        reviews=[
-            v1.ReviewSummary(kind=REVIEW_KIND.to_pb(kind), review_count=count) for kind, count in match.reviews.items()
-        ],
-        marking=marking_to_pb(match.marking),
-        variant=match.variant,
-        video=None if match.video is None else video_match_to_pb(match.video),
-    )
-
-
-def video_match_to_pb(video: VideoMatch) -> v1.VideoMatch:
-    """Return how far two videos agree, as a message."""
-    return v1.VideoMatch(
-        query_share=video.query_share,
-        entry_share=video.entry_share,
-        ranges=[
-            v1.TimeRange(
-                begin_ms=r.begin_ms, end_ms=r.end_ms, entry_begin_ms=r.entry_begin_ms, entry_end_ms=r.entry_end_ms
-            )
-            for r in video.ranges
-        ],
-    )
-
-
-def video_match_from_pb(pb: v1.VideoMatch) -> VideoMatch:
-    """Return how far two videos agree."""
-    return VideoMatch(
-        query_share=pb.query_share,
-        entry_share=pb.entry_share,
-        ranges=tuple(TimeRange(r.begin_ms, r.end_ms, r.entry_begin_ms, r.entry_end_ms) for r in pb.ranges),
-    )
-
-
-def _entry_match_from_pb(pb: v1.EntryMatch, at: str) -> EntryMatch:
-    wrong: list[Violation] = []
-    reviews = {
-        REVIEW_KIND.from_pb(r.kind, f"{at}.reviews[{i}].kind", wrong): r.review_count for i, r in enumerate(pb.reviews)
-    }
-    refuse(wrong)
-    return EntryMatch(
-        entry=entry_from_pb(pb.entry, f"{at}.entry"),
-        algorithm=pb.algorithm,
-        distance=pb.distance,
-        query_digest=pb.query_digest,
-        reviews=reviews,
-        marking=marking_from_pb(pb.marking, f"{at}.marking"),
-        variant=pb.variant,
-        video=video_match_from_pb(pb.video) if pb.HasField("video") else None,
-    )
-
-
-def media_result_to_pb(value: MediaResult) -> v1.MediaResult:
-    """Return the message of the answer about one media file."""
-    return v1.MediaResult(
-        result=match_result_to_pb(value.result),
-        hashes=[hash_to_pb(h) for h in value.hashes],
-        quality=value.quality,
-        media_type=value.media_type,
-        coverage=_coverage_to_pb(value.coverage),
-    )
-
-
-def _coverage_to_pb(value: Coverage) -> v1.Coverage:
-    return v1.Coverage(
-        algorithms=value.algorithms,
-        effort=EFFORT.to_pb(value.effort),
-        variants=value.variants,
-        frame_count=value.frame_count,
-        frames_hashed=value.frames_hashed,
-        gaps=map(reason_to_pb, value.gaps),
-        unsearched=value.unsearched,
-    )
-
-
-def _coverage_from_pb(pb: v1.Coverage, at: str) -> Coverage:
-    """Return what was looked for. Where nothing is said, by an older hub, or an effort that this version does not know,
-    the least is read.
-    """
-    return Coverage(
-        algorithms=tuple(pb.algorithms),
-        effort=EFFORT.get(pb.effort, Effort.PLAIN) if pb.effort else Effort.PLAIN,
-        variants=tuple(pb.variants),
-        frame_count=pb.frame_count,
-        frames_hashed=pb.frames_hashed,
-        gaps=tuple(reason_from_pb(r, f"{at}.gaps[{i}]") for i, r in enumerate(pb.gaps)),
-        unsearched=tuple(pb.unsearched),
-    )
-
-
-def media_result_from_pb(pb: v1.MediaResult, at: str = "result") -> MediaResult:
-    """Return the answer about one media file."""
-    wrong: list[Violation] = []
-    computed = tuple(read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes))
-    refuse(wrong)
-    return MediaResult(
-        result=match_result_from_pb(pb.result, f"{at}.result"),
-        hashes=computed,
-        quality=pb.quality if pb.HasField("quality") else None,
-        media_type=pb.media_type,
-        coverage=_coverage_from_pb(pb.coverage, f"{at}.coverage"),
-    )
-
-
-def long_name(entry: str) -> str:
-    """`CONTRIBUTOR/SET/ID`, as the model names an entry, to its resource name."""
-    contributor, hash_set, entry_id = entry.split("/")
-    return names.entry_name(contributor, hash_set, int(entry_id))
-
-
-def short_name(name: str, field: str) -> str:
-    contributor, hash_set, entry_id = names.parse_entry(name, field)
-    return f"{contributor}/{hash_set}/{entry_id}"

@@ -64,6 +64,7 @@ _KINDS: Final = {
     "Import": _IMPORT,
     "Entry": _ENTRY,
     "Webhook": _WEBHOOK,
+    "Conflict": _CONFLICT,
     "Group": _GROUP,
     "Token": _TOKEN,
     "Policy": _POLICY,

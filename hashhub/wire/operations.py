@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -14,97 +14,73 @@ from hashhub.model import Actor, Failure, Operation, OperationState, Reliability
 from hashhub.reconcile import results as r
 from hashhub.reconcile import tasks
 from hashhub.wire import names
-from hashhub.wire.administration import ROLE
-from hashhub.wire.conflicts import RELIABILITY
-from hashhub.wire.fields import EnumMap, read_time, refuse, timestamp
+from hashhub.wire.codec import Field, MessageCodec, messages, name_of, names_of
+from hashhub.wire.enums import BY, RELIABILITY
+from hashhub.wire.fields import refuse
 from hashhub.wire.status import error_of, error_to_status, status_pb_to_error
 
-_BY: Final = EnumMap(r.By, v1.ComparedBy, "COMPARED_BY_", default=r.By.HASH_SET)
-_ENGINE: Final = EnumMap(r.Engine, v1.Engine, "ENGINE_", default=r.Engine.DUCKDB)
+_CONTRIBUTOR: Final = name_of("Contributor", is_required=True)
+_CONTRIBUTORS: Final = names_of("Contributor")
+_ENTRY: Final = name_of("Entry", is_required=True)
+_SCHEME: Final = name_of("Scheme", is_required=True)
 
 # Requests
+
+_REQUESTS: Final[dict[Any, Any]] = {
+    tasks.ExtractEntries: v1.ExtractEntriesRequest,
+    tasks.ComputeOverlap: v1.ComputeOverlapRequest,
+    tasks.ComputeAgreement: v1.ComputeAgreementRequest,
+    tasks.FindLinks: v1.FindLinksRequest,
+    tasks.FindGaps: v1.FindGapsRequest,
+    tasks.WriteReport: v1.WriteReportRequest,
+}
+_WHOSE: Final[dict[str, Any]] = {"contributors": _CONTRIBUTORS}
+_TASKS: Final[dict[Any, MessageCodec[Any, Any]]] = {
+    task: MessageCodec(task, request, **(_WHOSE if issubclass(task, tasks.Compare) else {}))
+    for task, request in _REQUESTS.items()
+}
 
 
 def task_from_pb(request: Any) -> tasks.Task:
     """Return what a request of one of the calls that start operations asks for."""
-    wrong: list[Violation] = []
-    task: tasks.Task
-    whose: dict[str, Any] = {}
-    if not isinstance(request, v1.ExtractEntriesRequest):
-        whose["contributors"] = tuple(names.parse_contributor(x, "contributors") for x in request.contributors)
-        if request.min_reliability:
-            whose["min_reliability"] = RELIABILITY.from_pb(request.min_reliability, "min_reliability", wrong)
-    match request:
-        case v1.ExtractEntriesRequest():
-            task = tasks.ExtractEntries()
-        case v1.ComputeOverlapRequest():
-            by, engine = _BY.from_pb(request.by, "by", wrong), _ENGINE.from_pb(request.engine, "engine", wrong)
-            task = tasks.ComputeOverlap(by=by, near=request.near, engine=engine, **whose)
-        case v1.ComputeAgreementRequest():
-            task = tasks.ComputeAgreement(engine=_ENGINE.from_pb(request.engine, "engine", wrong), **whose)
-        case v1.FindLinksRequest():
-            task = tasks.FindLinks(near=request.near, **whose)
-        case v1.FindGapsRequest():
-            task = tasks.FindGaps(jurisdiction=request.jurisdiction, near=request.near, **whose)
-        case v1.WriteReportRequest():
-            task = tasks.WriteReport(
-                title=request.title, jurisdictions=tuple(request.jurisdictions), near=request.near, **whose
-            )
-        case _:
-            raise HashHubError("this request starts no operation")
-    refuse(wrong)
-    return task
+    for task, kind in _REQUESTS.items():
+        if isinstance(request, kind):
+            asked: tasks.Task = _TASKS[task].from_pb(request)
+            return asked
+    raise HashHubError("this request starts no operation")
 
 
 def task_to_pb(task: tasks.Task, request_id: str) -> Any:
     """Return the request of the call that is named as the task."""
-    more: dict[str, Any] = {"request_id": request_id}
-    if isinstance(task, tasks.Compare):
-        more["contributors"] = map(names.contributor_name, task.contributors)
-        if task.min_reliability is not None:
-            more["min_reliability"] = RELIABILITY.to_pb(task.min_reliability)
-    match task:
-        case tasks.ExtractEntries():
-            return v1.ExtractEntriesRequest(**more)
-        case tasks.ComputeOverlap():
-            return v1.ComputeOverlapRequest(
-                by=_BY.to_pb(task.by), near=task.near, engine=_ENGINE.to_pb(task.engine), **more
-            )
-        case tasks.ComputeAgreement():
-            return v1.ComputeAgreementRequest(engine=_ENGINE.to_pb(task.engine), **more)
-        case tasks.FindLinks():
-            return v1.FindLinksRequest(near=task.near, **more)
-        case tasks.FindGaps():
-            return v1.FindGapsRequest(jurisdiction=task.jurisdiction, near=task.near, **more)
-        case tasks.WriteReport():
-            return v1.WriteReportRequest(title=task.title, jurisdictions=task.jurisdictions, near=task.near, **more)
+    return _TASKS[type(task)].to_pb(task, request_id=request_id)
 
 
 # Operations
 
+_ACTOR: Final = MessageCodec(
+    Actor,
+    v1.OperationMetadata,
+    name=name_of("Token", "actor", is_required=True),
+    contributor=name_of("Contributor"),
+)
+_OPERATION: Final = MessageCodec(
+    Operation,
+    v1.OperationMetadata,
+    without="id request actor state hash_sets response failure size",
+    done="done_count",
+    total="total_count",
+    is_cancelled="cancelled",
+)
+
 
 def operation_to_pb(operation: Operation, *, is_brief: bool = False) -> v1.Operation:
     """Return the message; `is_brief`: in a list, without what the response says."""
-    by = operation.actor
     pb = v1.Operation(
         name=names.operation_name(operation.id),
-        metadata=v1.OperationMetadata(
-            method=operation.method,
-            actor=names.token_name(by.name),
-            contributor=names.contributor_name(by.contributor) if by.contributor else "",
-            role=ROLE.to_pb(by.role),
-            waiting=operation.state is OperationState.WAITING,
-            done_count=operation.done,
-            total_count=operation.total,
-            doing=operation.doing,
-            create_time=timestamp(operation.create_time),
-            update_time=timestamp(operation.update_time),
-            end_time=timestamp(operation.end_time),
-            expire_time=timestamp(operation.expire_time),
-            cancelled=operation.is_cancelled,
-        ),
+        metadata=_OPERATION.to_pb(operation, waiting=operation.state is OperationState.WAITING),
         done=operation.has_ended,
     )
+    pb.metadata.MergeFrom(_ACTOR.to_pb(operation.actor))
     if operation.failure is not None:
         pb.error.CopyFrom(_status(operation.failure))
     elif operation.has_ended and is_brief:
@@ -117,16 +93,9 @@ def operation_to_pb(operation: Operation, *, is_brief: bool = False) -> v1.Opera
 
 def operation_from_pb(pb: v1.Operation, at: str = "operation") -> Operation:
     """Return an operation; `response` is JSON of what its method answers with."""
-    wrong: list[Violation] = []
-    about = pb.metadata
-    create_time = read_time(about, "create_time", f"{at}.metadata", wrong)
-    update_time = read_time(about, "update_time", f"{at}.metadata", wrong)
-    role = ROLE.from_pb(about.role, f"{at}.metadata.role", wrong)
+    about, path = pb.metadata, f"{at}.metadata"
     if about.method not in tasks.RESPONSE_OF:
-        wrong.append(Violation(f"{at}.metadata.method", f"is not known: {about.method[:40]!r}", "UNKNOWN_VALUE"))
-    if create_time is None or update_time is None:
-        wrong.append(Violation(f"{at}.metadata.create_time", "is missing", "REQUIRED"))
-    refuse(wrong)
+        refuse([Violation(f"{path}.method", f"is not known: {about.method[:40]!r}", "UNKNOWN_VALUE")])
     failure, response = None, b""
     state = OperationState.WAITING if about.waiting else OperationState.RUNNING
     match pb.WhichOneof("result"):
@@ -138,26 +107,15 @@ def operation_from_pb(pb: v1.Operation, at: str = "operation") -> Operation:
             state = OperationState.SUCCEEDED
             if pb.response.WhichOneof("response"):
                 response = msgspec.json.encode(_response_from_pb(pb.response))
-    return Operation(
+    return _OPERATION.from_pb(
+        about,
+        path,
         id=names.parse_operation(pb.name, f"{at}.name"),
-        method=about.method,
         request=b"",
-        actor=Actor(
-            names.parse_token(about.actor, f"{at}.metadata.actor"),
-            names.parse_contributor(about.contributor, f"{at}.metadata.contributor") if about.contributor else "",
-            role,
-        ),
+        actor=_ACTOR.from_pb(about, path),
         state=state,
-        done=about.done_count,
-        total=about.total_count,
-        doing=about.doing,
-        create_time=create_time,  # type: ignore[arg-type]  # refused above
-        update_time=update_time,  # type: ignore[arg-type]  # likewise
-        end_time=read_time(about, "end_time", f"{at}.metadata", wrong),
-        expire_time=read_time(about, "expire_time", f"{at}.metadata", wrong),
         response=response,
         failure=failure,
-        is_cancelled=about.cancelled,
     )
 
 
@@ -167,167 +125,87 @@ def _status(failure: Failure) -> Status:
 
 # Responses
 
-
-def _response_to_pb(response: tasks.Response) -> v1.OperationResponse:
-    match response:
-        case tasks.ExtractMade():
-            return v1.OperationResponse(
-                extract_entries=v1.ExtractEntriesResponse(
-                    extract_revision=response.revision,
-                    hash_sets=map(_hash_set_to_pb, response.hash_sets),
-                    left_out=map(_hash_set_to_pb, response.left_out),
-                    files=map(_file_to_pb, response.files),
-                )
-            )
-        case r.Overlap():
-            return v1.OperationResponse(compute_overlap=overlap_to_pb(response))
-        case r.Agreement():
-            return v1.OperationResponse(compute_agreement=agreement_to_pb(response))
-        case tasks.LinksFound():
-            return v1.OperationResponse(
-                find_links=v1.FindLinksResponse(
-                    extract_revision=response.revision,
-                    exact_count=response.exact,
-                    near_count=response.near,
-                    row_count=response.rows,
-                    cut=response.is_cut,
-                    left_out=map(_left_out_to_pb, response.left_out),
-                )
-            )
-        case tasks.GapsFound():
-            gaps = response.gaps
-            return v1.OperationResponse(
-                find_gaps=v1.FindGapsResponse(
-                    jurisdiction=gaps.jurisdiction,
-                    extract_revision=gaps.revision,
-                    item_count=gaps.items,
-                    counts_by_contributor={names.contributor_name(k): v for k, v in gaps.by_contributor.items()},
-                    counts_by_verdict=gaps.by_verdict,
-                    row_count=response.rows,
-                    cut=response.is_cut,
-                    max_distances=gaps.max_distances,
-                    left_out=map(_left_out_to_pb, gaps.left_out),
-                )
-            )
-        case tasks.ReportMade():
-            return v1.OperationResponse(
-                write_report=v1.WriteReportResponse(
-                    extract_revision=response.revision,
-                    files=map(_file_to_pb, response.files),
-                    left_out=map(_left_out_to_pb, response.left_out),
-                )
-            )
-
-
-def _response_from_pb(pb: v1.OperationResponse) -> tasks.Response:
-    match pb.WhichOneof("response"):
-        case "extract_entries":
-            made = pb.extract_entries
-            return tasks.ExtractMade(
-                revision=made.extract_revision,
-                hash_sets=tuple(map(_hash_set_from_pb, made.hash_sets)),
-                left_out=tuple(map(_hash_set_from_pb, made.left_out)),
-                files=tuple(map(_file_from_pb, made.files)),
-            )
-        case "compute_overlap":
-            return overlap_from_pb(pb.compute_overlap)
-        case "compute_agreement":
-            return agreement_from_pb(pb.compute_agreement)
-        case "find_links":
-            links = pb.find_links
-            return tasks.LinksFound(
-                revision=links.extract_revision,
-                exact=links.exact_count,
-                near=links.near_count,
-                rows=links.row_count,
-                is_cut=links.cut,
-                left_out=_left_out_from_pb(links.left_out),
-            )
-        case "find_gaps":
-            gaps = pb.find_gaps
-            return tasks.GapsFound(
-                gaps=r.Gaps(
-                    jurisdiction=gaps.jurisdiction,
-                    revision=gaps.extract_revision,
-                    items=gaps.item_count,
-                    by_contributor={
-                        names.parse_contributor(k): gaps.counts_by_contributor[k]
-                        for k in sorted(gaps.counts_by_contributor)
-                    },
-                    by_verdict=dict(sorted(gaps.counts_by_verdict.items())),
-                    max_distances=dict(sorted(gaps.max_distances.items())),
-                    left_out=_left_out_from_pb(gaps.left_out),
-                ),
-                rows=gaps.row_count,
-                is_cut=gaps.cut,
-            )
-        case "write_report":
-            made_report = pb.write_report
-            return tasks.ReportMade(
-                revision=made_report.extract_revision,
-                files=tuple(map(_file_from_pb, made_report.files)),
-                left_out=_left_out_from_pb(made_report.left_out),
-            )
-    raise InvalidArgument.field("response", "is of a kind that this version does not know", "UNKNOWN_VALUE")
+MessageCodec(
+    r.LeftOut,
+    v1.ContributorLeftOut,
+    contributor=_CONTRIBUTOR,
+    reliability=Field(
+        lambda value: RELIABILITY.to_pb(Reliability(value)),
+        lambda pb, field, at, wrong: RELIABILITY.from_pb(pb.reliability, f"{at}.{field}", wrong),
+    ),
+)
+MessageCodec(tasks.File, v1.ResultFile, size="size_bytes")
+MessageCodec(r.Share, v1.Share, items="item_count")
+MessageCodec(r.DimensionAgreement, v1.DimensionAgreement, items="item_count", contributors="contributor_count")
+MessageCodec(
+    r.ContributorAgreement, v1.ContributorAgreement, contributor=_CONTRIBUTOR, by_one_other="by_one_other_count"
+)
+MessageCodec(r.Confusion, v1.Confusion, contributor=_CONTRIBUTOR)
+MessageCodec(
+    r.SuggestedRow,
+    v1.SuggestedRow,
+    scheme=_SCHEME,
+    other_scheme=_SCHEME,
+    examples=Field(
+        lambda pairs: [v1.EntryPair(left=_ENTRY.put(a), right=_ENTRY.put(b)) for a, b in pairs],
+        lambda pb, field, at, wrong: tuple(
+            (_ENTRY.read(one, "left", at, wrong), _ENTRY.read(one, "right", at, wrong)) for one in getattr(pb, field)
+        ),
+    ),
+    contributors=_CONTRIBUTORS,
+)
+_AGREEMENT: Final = MessageCodec(
+    r.Agreement, v1.ComputeAgreementResponse, revision="extract_revision", items="item_count"
+)
+_EXTRACT: Final = MessageCodec(
+    tasks.ExtractMade,
+    v1.ExtractEntriesResponse,
+    revision="extract_revision",
+    hash_sets=names_of("HashSet"),
+    left_out=names_of("HashSet"),
+)
+_LINKS: Final = MessageCodec(
+    tasks.LinksFound,
+    v1.FindLinksResponse,
+    revision="extract_revision",
+    exact="exact_count",
+    near="near_count",
+    rows="row_count",
+    is_cut="cut",
+)
+_GAPS: Final = MessageCodec(
+    r.Gaps,
+    v1.FindGapsResponse,
+    revision="extract_revision",
+    items="item_count",
+    by_contributor=Field(
+        lambda counts: {names.contributor_name(k): v for k, v in counts.items()},
+        lambda pb, field, *_: {names.parse_contributor(k): v for k, v in sorted(getattr(pb, field).items())},
+        "counts_by_contributor",
+    ),
+    by_verdict="counts_by_verdict",
+)
+_REPORT: Final = MessageCodec(tasks.ReportMade, v1.WriteReportResponse, revision="extract_revision")
 
 
-def _left_out_to_pb(x: r.LeftOut) -> v1.ContributorLeftOut:
-    reliability = RELIABILITY.to_pb(Reliability(x.reliability))
-    return v1.ContributorLeftOut(
-        contributor=names.contributor_name(x.contributor), reliability=reliability, by_choice=x.by_choice
-    )
+def _gaps_to_pb(answer: tasks.GapsFound) -> v1.FindGapsResponse:
+    return _GAPS.to_pb(answer.gaps, row_count=answer.rows, cut=answer.is_cut)
 
 
-def _left_out_from_pb(pbs: Iterable[v1.ContributorLeftOut]) -> tuple[r.LeftOut, ...]:
-    wrong: list[Violation] = []
-    left_out = tuple(
-        r.LeftOut(
-            contributor=names.parse_contributor(pb.contributor),
-            reliability=RELIABILITY.from_pb(pb.reliability, "left_out.reliability", wrong),
-            by_choice=pb.by_choice,
-        )
-        for pb in pbs
-    )
-    refuse(wrong)
-    return left_out
+def _gaps_from_pb(pb: v1.FindGapsResponse) -> tasks.GapsFound:
+    return tasks.GapsFound(gaps=_GAPS.from_pb(pb), rows=pb.row_count, is_cut=pb.cut)
 
 
-def _file_to_pb(file: tasks.File) -> v1.ResultFile:
-    return v1.ResultFile(path=file.path, sha256=file.sha256, size_bytes=file.size)
-
-
-def _file_from_pb(pb: v1.ResultFile) -> tasks.File:
-    return tasks.File(path=pb.path, sha256=pb.sha256, size=pb.size_bytes)
-
-
-def _hash_set_to_pb(name: str) -> str:
-    return names.hash_set_name(*name.split("/"))
-
-
-def _hash_set_from_pb(name: str) -> str:
-    return "/".join(names.parse_hash_set(name))
-
-
-def _entry_to_pb(name: str) -> str:
-    contributor, hash_set, entry = name.split("/")
-    return names.entry_name(contributor, hash_set, int(entry))
-
-
-def _entry_from_pb(name: str) -> str:
-    return "/".join(map(str, names.parse_entry(name)))
-
-
-_NAMES: Final[dict[r.By, tuple[Callable[[str], str], Callable[[str], str]]]] = {
-    r.By.HASH_SET: (_hash_set_to_pb, _hash_set_from_pb),
-    r.By.CONTRIBUTOR: (names.contributor_name, names.parse_contributor),
-    r.By.JURISDICTION: (str, str),
-}
+_NAMES: Final = {r.By.HASH_SET: "HashSet", r.By.CONTRIBUTOR: "Contributor", r.By.JURISDICTION: ""}
+_LEFT_OUT: Final = messages(r.LeftOut)
 
 
 def overlap_to_pb(overlap: r.Overlap) -> v1.ComputeOverlapResponse:
-    named = _NAMES[overlap.by][0]
+    def named(name: str) -> str:
+        return names.resource_name(_NAMES[overlap.by], name)
+
     return v1.ComputeOverlapResponse(
-        by=_BY.to_pb(overlap.by),
+        by=BY.to_pb(overlap.by),
         extract_revision=overlap.revision,
         groups=(
             v1.OverlapGroup(name=named(n), entry_count=overlap.entries[n], alone_count=overlap.alone[n])
@@ -338,192 +216,68 @@ def overlap_to_pb(overlap: r.Overlap) -> v1.ComputeOverlapResponse:
             for c in overlap.cells
         ),
         max_distances=overlap.max_distances,
-        left_out=map(_left_out_to_pb, overlap.left_out),
+        left_out=_LEFT_OUT.put(overlap.left_out),
     )
 
 
 def overlap_from_pb(pb: v1.ComputeOverlapResponse) -> r.Overlap:
     wrong: list[Violation] = []
-    by = _BY.from_pb(pb.by, "by", wrong)
+    by = BY.from_pb(pb.by, "by", wrong)
+    kind = _NAMES[by]
+
+    def plain(one: v1.OverlapGroup | v1.OverlapCell, field: str) -> str:
+        name: str = name_of(kind, is_required=True).read(one, field, "", wrong) if kind else getattr(one, field)
+        return name
+
+    groups = [(plain(g, "name"), g) for g in pb.groups]
+    cells = tuple(
+        r.OverlapCell(left=plain(c, "left"), right=plain(c, "right"), exact=c.exact_count, near=c.near_count)
+        for c in pb.cells
+    )
+    left_out = _LEFT_OUT.read(pb, "left_out", "", wrong)
     refuse(wrong)
-    plain = _NAMES[by][1]
-    groups = [(plain(g.name), g) for g in pb.groups]
     return r.Overlap(
         by=by,
         revision=pb.extract_revision,
         names=tuple(name for name, _ in groups),
         entries={name: g.entry_count for name, g in groups},
         alone={name: g.alone_count for name, g in groups},
-        cells=tuple(
-            r.OverlapCell(left=plain(c.left), right=plain(c.right), exact=c.exact_count, near=c.near_count)
-            for c in pb.cells
-        ),
+        cells=cells,
         max_distances=dict(sorted(pb.max_distances.items())),
-        left_out=_left_out_from_pb(pb.left_out),
+        left_out=left_out,
     )
 
 
-def agreement_to_pb(agreement: r.Agreement) -> v1.ComputeAgreementResponse:
-    return v1.ComputeAgreementResponse(
-        extract_revision=agreement.revision,
-        item_count=agreement.items,
-        dimensions=(
-            v1.DimensionAgreement(
-                dimension=d.dimension,
-                item_count=d.items,
-                contributor_count=d.contributors,
-                metric=d.metric,
-                alpha=d.alpha,
-                low=d.low,
-                high=d.high,
-            )
-            for d in agreement.dimensions
-        ),
-        contributors=map(_agreeing_to_pb, agreement.contributors),
-        confusions=(
-            v1.Confusion(
-                contributor=names.contributor_name(c.contributor),
-                dimension=c.dimension,
-                consensus=c.consensus,
-                stated=c.stated,
-                share=_share_to_pb(c.share),
-            )
-            for c in agreement.confusions
-        ),
-        drift=map(_agreeing_to_pb, agreement.drift),
-        suggestions=(
-            v1.SuggestedRow(
-                scheme=f"schemes/{s.scheme}",
-                value=s.value,
-                other_scheme=f"schemes/{s.other_scheme}",
-                other_value=s.other_value,
-                share=_share_to_pb(s.share),
-                relation=s.relation,
-                examples=(v1.EntryPair(left=_entry_to_pb(a), right=_entry_to_pb(b)) for a, b in s.examples),
-                contributors=map(names.contributor_name, s.contributors),
-            )
-            for s in agreement.suggestions
-        ),
-        left_out=map(_left_out_to_pb, agreement.left_out),
-    )
+_RESPONSES: Final[dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], tasks.Response]]]] = {
+    tasks.ExtractMade: ("extract_entries", _EXTRACT.to_pb, _EXTRACT.from_pb),
+    r.Overlap: ("compute_overlap", overlap_to_pb, overlap_from_pb),
+    r.Agreement: ("compute_agreement", _AGREEMENT.to_pb, _AGREEMENT.from_pb),
+    tasks.LinksFound: ("find_links", _LINKS.to_pb, _LINKS.from_pb),
+    tasks.GapsFound: ("find_gaps", _gaps_to_pb, _gaps_from_pb),
+    tasks.ReportMade: ("write_report", _REPORT.to_pb, _REPORT.from_pb),
+}
+"""By type: where an answer stands in the message, and the two ways."""
 
 
-def agreement_from_pb(pb: v1.ComputeAgreementResponse) -> r.Agreement:
-    def optional(of: v1.DimensionAgreement, field: str) -> float | None:
-        return float(getattr(of, field)) if of.HasField(field) else None
-
-    return r.Agreement(
-        revision=pb.extract_revision,
-        items=pb.item_count,
-        dimensions=tuple(
-            r.DimensionAgreement(
-                dimension=d.dimension,
-                items=d.item_count,
-                contributors=d.contributor_count,
-                metric=d.metric,
-                alpha=optional(d, "alpha"),
-                low=optional(d, "low"),
-                high=optional(d, "high"),
-            )
-            for d in pb.dimensions
-        ),
-        contributors=tuple(map(_agreeing_from_pb, pb.contributors)),
-        confusions=tuple(
-            r.Confusion(
-                contributor=names.parse_contributor(c.contributor),
-                dimension=c.dimension,
-                consensus=c.consensus,
-                stated=c.stated,
-                share=_share_from_pb(c.share),
-            )
-            for c in pb.confusions
-        ),
-        drift=tuple(map(_agreeing_from_pb, pb.drift)),
-        suggestions=tuple(
-            r.SuggestedRow(
-                scheme=names.parse_scheme(s.scheme),
-                value=s.value,
-                other_scheme=names.parse_scheme(s.other_scheme),
-                other_value=s.other_value,
-                share=_share_from_pb(s.share),
-                relation=s.relation,
-                examples=tuple((_entry_from_pb(e.left), _entry_from_pb(e.right)) for e in s.examples),
-                contributors=tuple(names.parse_contributor(c) for c in s.contributors),
-            )
-            for s in pb.suggestions
-        ),
-        left_out=_left_out_from_pb(pb.left_out),
-    )
+def _response_to_pb(response: tasks.Response) -> v1.OperationResponse:
+    field, put, _ = _RESPONSES[type(response)]
+    return v1.OperationResponse(**{field: put(response)})
 
 
-def _agreeing_to_pb(value: r.ContributorAgreement) -> v1.ContributorAgreement:
-    return v1.ContributorAgreement(
-        contributor=names.contributor_name(value.contributor),
-        dimension=value.dimension,
-        share=_share_to_pb(value.share),
-        period=value.period,
-        by_one_other_count=value.by_one_other,
-    )
-
-
-def _agreeing_from_pb(pb: v1.ContributorAgreement) -> r.ContributorAgreement:
-    return r.ContributorAgreement(
-        contributor=names.parse_contributor(pb.contributor),
-        dimension=pb.dimension,
-        share=_share_from_pb(pb.share),
-        period=pb.period,
-        by_one_other=pb.by_one_other_count,
-    )
-
-
-def _share_to_pb(share: r.Share) -> v1.Share:
-    return v1.Share(count=share.count, item_count=share.items, low=share.low, high=share.high)
-
-
-def _share_from_pb(pb: v1.Share) -> r.Share:
-    return r.Share(count=pb.count, items=pb.item_count, low=pb.low, high=pb.high)
+def _response_from_pb(pb: v1.OperationResponse) -> tasks.Response:
+    held = pb.WhichOneof("response")
+    for field, _, read in _RESPONSES.values():
+        if field == held:
+            return read(getattr(pb, field))
+    raise InvalidArgument.field("response", "is of a kind that this version does not know", "UNKNOWN_VALUE")
 
 
 # Rows
 
+_LINK: Final = MessageCodec(r.Link, v1.Link, left=_ENTRY, right=_ENTRY, is_exact="exact")
+_GAP: Final = MessageCodec(r.Gap, v1.Gap, entries=names_of("Entry"), contributors=_CONTRIBUTORS)
 
-def link_to_pb(link: r.Link) -> v1.Link:
-    return v1.Link(
-        left=_entry_to_pb(link.left),
-        right=_entry_to_pb(link.right),
-        algorithm=link.algorithm,
-        distance=link.distance,
-        exact=link.is_exact,
-        why=link.why,
-    )
-
-
-def link_from_pb(pb: v1.Link) -> r.Link:
-    return r.Link(
-        left=_entry_from_pb(pb.left),
-        right=_entry_from_pb(pb.right),
-        algorithm=pb.algorithm,
-        distance=pb.distance,
-        is_exact=pb.exact,
-        why=pb.why,
-    )
-
-
-def gap_to_pb(gap: r.Gap) -> v1.Gap:
-    return v1.Gap(
-        entries=map(_entry_to_pb, gap.entries),
-        jurisdictions=gap.jurisdictions,
-        contributors=map(names.contributor_name, gap.contributors),
-        verdicts=gap.verdicts,
-        entry_count=gap.entry_count,
-    )
-
-
-def gap_from_pb(pb: v1.Gap) -> r.Gap:
-    return r.Gap(
-        entries=tuple(map(_entry_from_pb, pb.entries)),
-        jurisdictions=tuple(pb.jurisdictions),
-        contributors=tuple(names.parse_contributor(c) for c in pb.contributors),
-        verdicts=tuple(pb.verdicts),
-        entry_count=pb.entry_count,
-    )
+link_to_pb = _LINK.to_pb
+link_from_pb = _LINK.from_pb
+gap_to_pb = _GAP.to_pb
+gap_from_pb = _GAP.from_pb

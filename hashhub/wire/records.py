@@ -26,12 +26,11 @@ from hashhub.model import (
     HashFault,
     Record,
     RecordReview,
-    ReviewKind,
     VideoFrame,
 )
+from hashhub.wire.enums import ACTION, REVIEW_KIND
 from hashhub.wire.fields import (
     WIDTHS,
-    EnumMap,
     Violations,
     check_text,
     read_hash,
@@ -42,8 +41,6 @@ from hashhub.wire.fields import (
 )
 
 _BETWEEN_LOOKS: Final = 500  # records, some 5 ms, between two looks whether the answer is still wanted
-_ACTION: Final = EnumMap(Action, v1.Action, "ACTION_")
-REVIEW_KIND: Final = EnumMap(ReviewKind, v1.ReviewKind, "REVIEW_KIND_")
 
 
 def record_to_pb(record: Record) -> v1.Record:
@@ -63,7 +60,7 @@ def record_to_pb(record: Record) -> v1.Record:
             h.digest = value.digest
         for fault in record.faults:
             pb.faults.add(algorithm=fault.algorithm, reason=fault.reason, detail=fault.detail)
-        pb.action = _ACTION.to_pb(record.action)
+        pb.action = ACTION.to_pb(record.action)
         _put_fields(pb, record)
         put_frames(pb, record.frames)
         put_reviews(pb, record.reviews)
@@ -206,7 +203,7 @@ def _record(pb: v1.Record, at: str, index: int, wrong: list[Violation]) -> Recor
     texts = _texts_of(pb)
     tags = tuple(pb.tags[:])
     together = "".join((position, *texts, *tags))
-    action = _ACTION.get(pb.action)
+    action = ACTION.get(pb.action)
     if not is_usual or len(together) > MAX_TEXT or "\0" in together or _has_rare_parts(pb) or action is None:
         return _unusual_record(pb, f"{at}[{index}]", wrong)
     record = _usual_record(pb, position, tuple(hashes), action, tags, texts)
@@ -236,7 +233,7 @@ def _unusual_record(pb: v1.Record, at: str, wrong: list[Violation]) -> Record:
         position=pb.position,
         hashes=tuple(read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(hashes)),
         faults=tuple(HashFault(f.algorithm, f.reason, f.detail) for f in faults),
-        action=_ACTION.from_pb(pb.action, f"{at}.action", wrong),
+        action=ACTION.from_pb(pb.action, f"{at}.action", wrong),
         reviews=tuple(
             RecordReview(REVIEW_KIND.from_pb(r.kind, f"{at}.reviews[{i}].kind", wrong), r.author, r.comment)
             for i, r in enumerate(reviews)

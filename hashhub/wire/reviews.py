@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from hashhub import v1
 from hashhub.errors import Violation
 from hashhub.model import Review, ReviewKind
 from hashhub.wire import names
-from hashhub.wire.administration import ROLE
-from hashhub.wire.fields import Sendable, build, check_text, checked, read_time, refuse, timestamp
-from hashhub.wire.records import REVIEW_KIND
+from hashhub.wire.codec import Field, Ids, MessageCodec, name_of
+from hashhub.wire.enums import REVIEW_KIND
+from hashhub.wire.fields import check_text, checked, refuse
+
+
+def _read_aside(pb: v1.Review | v1.FeedReview, field: str, at: str, wrong: list[Violation]) -> int:
+    parts = checked(wrong, names.parse_review, getattr(pb, field), f"{at}.{field}") if getattr(pb, field) else None
+    return parts[3] if parts else 0
+
+
+def _no_name(*_: object) -> str:
+    """Return no name: `review_to_pb` and the feed know the hash set, which a review does not."""
+    return ""
+
+
+REVIEW_IDS: Final = Ids(("entry_id", "id"), _no_name, lambda name, field: names.parse_review(name, field)[2:])
+SETS_ASIDE: Final = Field(_no_name, _read_aside)
+_REVIEW: Final = MessageCodec(
+    Review,
+    v1.Review,
+    at="review",
+    sends="Review, its kind a ReviewKind",
+    ids=REVIEW_IDS,
+    author=name_of("Author", is_required=True),
+    actor=name_of("Token"),
+    sets_aside=SETS_ASIDE,
+    revision="create_revision",
+)
+
+review_from_pb = _REVIEW.from_pb
 
 
 def review_to_pb(review: Review, contributor: str, hash_set: str) -> v1.Review:
@@ -17,39 +46,7 @@ def review_to_pb(review: Review, contributor: str, hash_set: str) -> v1.Review:
     def name(review_id: int) -> str:
         return names.review_name(contributor, hash_set, review.entry_id, review_id) if review_id else ""
 
-    with Sendable("review", expected="Review, its kind a ReviewKind"):
-        return v1.Review(
-            name=name(review.id),
-            author=names.author_name(review.author) if review.author else "",
-            kind=REVIEW_KIND.to_pb(review.kind),
-            comment=review.comment,
-            create_time=timestamp(review.create_time),
-            actor=names.token_name(review.actor) if review.actor else "",
-            role=ROLE.to_pb(review.role),
-            sets_aside=name(review.sets_aside),
-            awaits_acceptance=review.awaits_acceptance,
-            create_revision=review.revision,
-        )
-
-
-def review_from_pb(pb: v1.Review, at: str = "review") -> Review:
-    wrong: list[Violation] = []
-    _, _, entry, review_id = checked(wrong, names.parse_review, pb.name, f"{at}.name") or ("", "", 0, 0)
-    aside = checked(wrong, names.parse_review, pb.sets_aside, f"{at}.sets_aside") if pb.sets_aside else None
-    values = {
-        "id": review_id,
-        "entry_id": entry,
-        "author": checked(wrong, names.parse_author, pb.author, f"{at}.author") or "",
-        "kind": REVIEW_KIND.from_pb(pb.kind, f"{at}.kind", wrong),
-        "comment": pb.comment,
-        "actor": (checked(wrong, names.parse_token, pb.actor, f"{at}.actor") or "") if pb.actor else "",
-        "role": ROLE.from_pb(pb.role, f"{at}.role", wrong),
-        "sets_aside": aside[3] if aside else 0,
-        "awaits_acceptance": pb.awaits_acceptance,
-        "create_time": read_time(pb, "create_time", at, wrong),
-        "revision": pb.create_revision,
-    }
-    return build(Review, values, wrong, at, {})
+    return _REVIEW.to_pb(review, name=name(review.id), sets_aside=name(review.sets_aside))
 
 
 def new_review_from_pb(pb: v1.Review, at: str = "review") -> tuple[ReviewKind, str]:

@@ -10,7 +10,6 @@ from hashhub.model import (
     MAX_TEXT,
     EntryAction,
     EntryChanges,
-    EntryState,
     QueueItem,
     QueueKind,
     Selection,
@@ -18,17 +17,15 @@ from hashhub.model import (
     WithdrawalReason,
 )
 from hashhub.wire import names
+from hashhub.wire.codec import Field, Ids, MessageCodec, name_of, names_of
 from hashhub.wire.entries import (
     entry_states_to_pb,
     hash_to_pb,
     withdrawal_reason_from_pb,
     withdrawal_reason_to_pb,
 )
-from hashhub.wire.fields import EnumMap, Sendable, build, checked, enums, read_hash, read_time, refuse, timestamp
-
-_ACTION: Final = EnumMap(EntryAction, v1.EntryAction, "ENTRY_ACTION_")
-_QUEUE_KIND: Final = EnumMap(QueueKind, v1.QueueKind, "QUEUE_KIND_")
-_ENTRY_STATE: Final = EnumMap(EntryState, v1.EntryState, "ENTRY_STATE_")
+from hashhub.wire.enums import ENTRY_ACTION, ENTRY_STATE, enums
+from hashhub.wire.fields import Sendable, checked, read_hash, refuse
 
 
 def selection_to_pb(selection: Selection) -> v1.EntrySelection:
@@ -75,7 +72,7 @@ def selection_from_pb(pb: v1.EntrySelection, at: str = "selection") -> Selection
                 wrong.append(Violation(f"{at}.{field}[{i}]", problem, "REQUIRED" if not text else "TOO_LONG"))
     hashes = tuple([read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes)])
     try:
-        states = enums(_ENTRY_STATE, pb.states, f"{at}.states")
+        states = enums(ENTRY_STATE, pb.states, f"{at}.states")
     except InvalidArgument as e:
         states = ()
         wrong += e.violations
@@ -97,14 +94,14 @@ def selection_from_pb(pb: v1.EntrySelection, at: str = "selection") -> Selection
 
 
 def entry_action_to_pb(action: EntryAction) -> v1.EntryAction:
-    number: v1.EntryAction = _ACTION.to_pb(action)
+    number: v1.EntryAction = ENTRY_ACTION.to_pb(action)
     return number
 
 
 def entry_action_from_pb(number: int, at: str = "action") -> EntryAction:
     """Return what is to be done. Raises InvalidArgument when it is not stated."""
     wrong: list[Violation] = []
-    action = _ACTION.from_pb(number, at, wrong)
+    action = ENTRY_ACTION.from_pb(number, at, wrong)
     refuse(wrong)
     return action
 
@@ -119,76 +116,45 @@ def optional_reason_from_pb(number: int) -> WithdrawalReason | None:
     return withdrawal_reason_from_pb(number) if number else None
 
 
-def entry_changes_to_pb(done: EntryChanges) -> v1.ChangeEntriesResponse:
-    return v1.ChangeEntriesResponse(
-        selected_count=done.selected,
-        changed_count=done.changed,
-        pending_count=done.pending,
-        also_count=done.also,
-        skipped=[
-            v1.SkippedEntries(
-                reason=x.reason, count=x.count, examples=[names.resource_name("Entry", n) for n in x.examples]
-            )
-            for x in done.skipped
-        ],
-        examples=[names.resource_name("Entry", name) for name in done.examples],
-        unmatched_count=done.unmatched,
-        unmatched_examples=done.unmatched_examples,
-        change_revision=done.revision,
-    )
+MessageCodec(SkippedEntries, v1.SkippedEntries, examples=names_of("Entry"))
+_CHANGES: Final = MessageCodec(
+    EntryChanges,
+    v1.ChangeEntriesResponse,
+    without="action validate_only",
+    selected="selected_count",
+    changed="changed_count",
+    pending="pending_count",
+    also="also_count",
+    examples=names_of("Entry"),
+    unmatched="unmatched_count",
+    revision="change_revision",
+)
+entry_changes_to_pb = _CHANGES.to_pb
 
 
 def entry_changes_from_pb(pb: v1.ChangeEntriesResponse, action: EntryAction, *, validate_only: bool) -> EntryChanges:
     """Return what was done; the action and whether it was only tried stand in the request."""
-    return EntryChanges(
-        action=action,
-        selected=pb.selected_count,
-        changed=pb.changed_count,
-        pending=pb.pending_count,
-        also=pb.also_count,
-        skipped=tuple(
-            SkippedEntries(reason=x.reason, count=x.count, examples=tuple(map(_entry, x.examples))) for x in pb.skipped
-        ),
-        examples=tuple(map(_entry, pb.examples)),
-        unmatched=pb.unmatched_count,
-        unmatched_examples=tuple(pb.unmatched_examples),
-        revision=pb.change_revision,
-        validate_only=validate_only,
-    )
+    return _CHANGES.from_pb(pb, action=action, validate_only=validate_only)
+
+
+def _read_parent(name: str, field: str) -> tuple[str, str]:
+    contributor, hash_set = _parse_parent(name, field)
+    return hash_set.partition("/")[0] or contributor, hash_set
+
+
+_ITEM: Final = MessageCodec(
+    QueueItem,
+    v1.QueueItem,
+    at="queue_item",
+    ids=Ids(("contributor", "hash_set"), lambda one, hash_set: _parent_name(hash_set or one), _read_parent, "parent"),
+    name=Field(lambda _: "", lambda pb, *_: "/".join(pb.example.split("/")[1::2]), "example"),
+    actor=name_of("Token"),
+)
+queue_item_from_pb = _ITEM.from_pb
 
 
 def queue_item_to_pb(item: QueueItem) -> v1.QueueItem:
-    return v1.QueueItem(
-        kind=_QUEUE_KIND.to_pb(item.kind),
-        parent=_parent_name(item.hash_set or item.contributor),
-        reason=item.reason,
-        count=item.count,
-        is_capped=item.is_capped,
-        example=_example_name(item),
-        actor=names.token_name(item.actor) if item.actor else "",
-        since=timestamp(item.since),
-    )
-
-
-def queue_item_from_pb(pb: v1.QueueItem, at: str = "queue_item") -> QueueItem:
-    wrong: list[Violation] = []
-    contributor, hash_set = checked(wrong, _parse_parent, pb.parent, f"{at}.parent") or ("", "")
-    values = {
-        "kind": _QUEUE_KIND.from_pb(pb.kind, f"{at}.kind", wrong),
-        "hash_set": hash_set,
-        "contributor": hash_set.partition("/")[0] or contributor,
-        "reason": pb.reason,
-        "count": pb.count,
-        "is_capped": pb.is_capped,
-        "name": "/".join(pb.example.split("/")[1::2]),
-        "actor": (checked(wrong, names.parse_token, pb.actor, f"{at}.actor") or "") if pb.actor else "",
-        "since": read_time(pb, "since", at, wrong),
-    }
-    return build(QueueItem, values, wrong, at, {})
-
-
-def _entry(name: str) -> str:
-    return "/".join(map(str, names.parse_entry(name)))
+    return _ITEM.to_pb(item, example=_example_name(item))
 
 
 def _example_name(item: QueueItem) -> str:
