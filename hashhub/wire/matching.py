@@ -1,8 +1,7 @@
 """Queries, options and answers: the messages of every match call, to the model and back.
 
 Like the other messages, and quick: a batch of a hundred queries that finds nothing may cost little more than its
-transport. So a batch whose queries are alike is cut out of its bytes, and an answer that is given again is encoded
-once.
+transport, so an answer that is given again is encoded once.
 """
 
 from __future__ import annotations
@@ -66,37 +65,7 @@ def query_to_pb(query: Query) -> v1.Query:
 
 def queries_from_pb(request: v1.BatchMatchHashesRequest) -> list[Query]:
     """Return the queries, or raise InvalidArgument with the violations of all of them. Each needs a hash."""
-    return _uniform_queries(request) or _any_queries(request.queries)
-
-
-def _uniform_queries(request: v1.BatchMatchHashesRequest) -> list[Query]:
-    """Return the queries of a batch if each has one hash of the same algorithm and no label; otherwise nothing.
-
-    Most batches are like that, and reading their fields one by one takes longer than all else that the hub does to
-    them. Here the first query is read, and the others are cut out of the encoded request. They must have the same
-    bytes, tags and lengths, up to the digest, whose length is the last of them; and all queries must follow each other
-    at that distance.
-    """
-    count = len(request.queries)
-    if not count or len(request.queries[0].hashes) != 1:
-        return []
-    if request.queries[0].variants or request.queries[0].frames:
-        return []
-    first = request.queries[0].hashes[0]
-    name, width = first.algorithm, len(first.digest)
-    one = v1.BatchMatchHashesRequest(queries=request.queries[:1]).SerializeToString()
-    head = one[:-width]
-    if request.queries[0].label or WIDTHS.get(name) != width or not one.endswith(first.digest):
-        return []
-    encoded = request.SerializeToString()
-    starts = range(0, count * len(one), len(one))
-    if {encoded[at : at + len(head)] for at in starts} != {head}:
-        return []
-    ends = range(len(one), count * len(one) + 1, len(one))
-    return [Query(hashes=(Hash(name, encoded[at - width : at]),)) for at in ends]
-
-
-def _any_queries(queries: Sequence[v1.Query]) -> list[Query]:
+    queries = request.queries
     wrong = Violations()
     read: list[Query] = []
     width = WIDTHS.get
