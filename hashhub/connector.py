@@ -28,7 +28,6 @@ from typing import Any, BinaryIO, Final, Protocol, TypeVar, runtime_checkable
 import msgspec
 
 from hashhub import hashes
-from hashhub.columns import RecordColumns
 from hashhub.errors import InvalidArgument, Reason, Violation
 from hashhub.hashes import ALGORITHMS, Hash, HashError
 from hashhub.hygiene import Code
@@ -92,17 +91,6 @@ class Connector(Protocol):
         it is incomplete. A generator that leaves fields out returns LeftOut.
 
         Raises MalformedSource where the source cannot be read any further, InvalidArgument for a wrong option.
-        """
-        ...
-
-
-@runtime_checkable
-class ColumnReader(Protocol):
-    """What a connector offers beside `Connector` when it reads many items at the cost of few."""
-
-    def read_columns(self, source: BinaryIO, options: Mapping[str, str]) -> Iterator[Record | Reject | RecordColumns]:
-        """Yield what `read` yields, in the same order; any number of Records that follow each other may come as
-        columns (`hashhub.columns`). Raises as `read`.
         """
         ...
 

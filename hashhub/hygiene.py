@@ -11,14 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from itertools import chain
 from operator import attrgetter
 from typing import Final, Self
 
 import msgspec
 
 from hashhub import item
-from hashhub.columns import RecordColumns
 from hashhub.hashes import ALGORITHMS, Hash, Metric
 from hashhub.item import Kind
 from hashhub.model import (
@@ -389,64 +387,6 @@ def unlike(digests: Iterable[bytes], within: int, most: int) -> int:
         if len(counted) < most and all((number ^ other).bit_count() > within for other in counted):
             counted.append(number)
     return len(counted)
-
-
-def plain(columns: RecordColumns) -> list[bool]:
-    """Return which records `inspect` accepts as they are, without a word; it must be asked about the others.
-
-    False may stand for such a record too: what is odd about many at once is not looked into here.
-    """
-    is_plain = _templates_and_own_fields_are_plain(columns)
-    digests, start = columns.digests, 0
-    parts = [tuple((name, ALGORITHMS[name].digest_bytes) for name in sequence) for sequence in columns.sequences]
-    usual = [
-        0 < len(sequence) <= MAX_HASHES_PER_ENTRY and len(set(sequence)) == len(sequence)
-        for sequence in columns.sequences
-    ]
-    widths = {width for part in parts for _, width in part}
-    # Digests that nothing of the kind is even a part of, wherever it begins, need no look at each.
-    if (
-        all(usual)
-        and _PERCEPTUAL.isdisjoint(chain.from_iterable(columns.sequences))
-        and not any(digest in digests for digest in _USELESS if len(digest) in widths)
-    ):
-        return is_plain
-    for number, sequence in enumerate(columns.sequence_of):
-        is_usual = usual[sequence]
-        for name, width in parts[sequence]:
-            digest = digests[start : start + width]
-            start += width
-            if digest in _USELESS or (name in _PERCEPTUAL and _suspicion(name, digest) is not None):
-                is_usual = False
-        if not is_usual:
-            is_plain[number] = False
-    return is_plain
-
-
-def _templates_and_own_fields_are_plain(columns: RecordColumns) -> list[bool]:
-    templates = [
-        record.action is Action.CONTRIBUTE
-        and not record.faults
-        and not record.reviews
-        and not record.frames
-        and not _bad_field(record)
-        for record in columns.templates
-    ]
-    is_plain = [templates[i] for i in columns.template_of]
-    for f in item.OWN:
-        values = columns.own.get(f.name, ())
-        if f.kind is Kind.TEXT:
-            together = "".join(values)
-            if together.isascii() and "\0" not in together and max(map(len, values), default=0) <= MAX_TEXT:
-                continue
-            odd = [number for number, text in enumerate(values) if _bad_text(text)]
-        else:
-            # A quality matters to PDQ only, which `inspect` tells.
-            least = MIN_PDQ_QUALITY if f.name == "quality" else 0
-            odd = [number for number, n in enumerate(values) if n is not None and not least <= n <= f.maximum]
-        for number in odd:
-            is_plain[number] = False
-    return is_plain
 
 
 def _bad_field(record: Record) -> str:

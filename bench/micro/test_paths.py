@@ -50,12 +50,12 @@ def test_inspect_2000_records(benchmark: Any, records: list[Record]) -> None:
 
 
 def test_send_2000_records(benchmark: Any, records: list[Record]) -> None:
-    benchmark(lambda: [batch.SerializeToString() for batch in cut(records, as_columns=False)])
+    benchmark(lambda: [batch.SerializeToString() for batch in cut(records)])
 
 
 def test_receive_2000_records(benchmark: Any, records: list[Record]) -> None:
-    [sent] = [batch.SerializeToString() for batch in cut(records, as_columns=False)]
-    benchmark(lambda: wire.records_from_pb(v1.AddRecordsRequest.FromString(sent).records))
+    [sent] = [batch.SerializeToString() for batch in cut(records)]
+    benchmark(lambda: wire.columns_from_pb(v1.AddRecordsRequest.FromString(sent).columns))
 
 
 def test_parse_a_hash(benchmark: Any) -> None:

@@ -2,7 +2,6 @@
 
 source.py       bytes -> text and lines, with bounded memory and exact positions
 json_stream.py  a pull reader for JSON that is larger than memory
-flat_objects.py many JSON objects of the same keys at once, as columns
 sqlite_file.py  databases of strangers -> rows, with nothing in them executed
 forensic_csv.py what the CSV of forensic tools has in common
 items.py        what a source gives -> one Record or one Reject
@@ -14,7 +13,7 @@ outgoing.py     what may be written of an entry, and losses: the rules that all 
 tables.py       cells of delimited text
 exchange.py     what may be written as a claim, and streams read twice: the formats of exchange platforms
 
-vics.py         with vics_media.py (one item) and vics_columns.py (many at once)
+vics.py         with vics_media.py (one item)
 ncmec_xml.py, icse_csv.py, csv_mapping.py, hash_lines.py, arachnid.py
 nsrl.py, kdb.py, encase.py, hashkeeper.py, ilook.py
 *_writer.py     the other direction, one module per format

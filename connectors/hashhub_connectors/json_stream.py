@@ -2,7 +2,7 @@
 
 It keeps a window of text and lets the standard library's scanner (in C) read each value that fits in the window. Only a
 value that does not fit is descended into, member by member. So a record costs one C call, nothing is read twice but the
-piece at a window's end and what `objects` is tried with, memory is bounded by MAX_LINE whatever the input, and every
+piece at a window's end, memory is bounded by MAX_LINE whatever the input, and every
 error knows its byte. Why not ijson: see docs/decisions/0004-reading-json.md.
 """
 
@@ -12,9 +12,9 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
-from typing import BinaryIO, Final, NoReturn, TypeVar
+from typing import BinaryIO, Final, NoReturn
 
 from hashhub.connector import MAX_LINE
 from hashhub.errors import MalformedSource
@@ -27,8 +27,6 @@ _LOOKAHEAD: Final = (
 _DIGITS: Final = 4300  # Python's own limit for reading an integer from text
 _WORDS: Final = ("true", "false", "null", "-Infinity", "NaN")  # a text that ends inside one is cut off, not wrong
 _SPACE: Final = re.compile(r"[ \t\r\n]*")
-_NEXT_OBJECT: Final = re.compile(r"[ \t\r\n]*,[ \t\r\n]*\{")
-_R = TypeVar("_R")
 
 
 class Large(Enum):
@@ -156,30 +154,6 @@ class JSONReader:
             if not self._more("]"):
                 return
             index += 1
-
-    def objects(self, read: Callable[[str], _R | None]) -> _R | None:
-        """Return what `read` makes of the next elements of an array of objects, given as an array of their own, and go
-        past them; None, staying before them, where it makes nothing of them or there are none of which the window holds
-        two.
-
-        Where they end is guessed by what stands between the first two: `read` must refuse what is not JSON.
-        """
-        if len(self._window) - self._at < self._block // 2 and not self._ended:
-            self._fill()
-        self.peek()
-        window, at = self._window, self._at
-        try:
-            _, first_end = _decode(window, at)
-        except (json.JSONDecodeError, RecursionError):
-            return None  # told by `value`
-        between = _NEXT_OBJECT.match(window, first_end)
-        if window[at] != "{" or between is None:
-            return None
-        end = window.rfind(window[first_end - 1 : between.end()], at) + 1
-        result = read(f"[{window[at:end]}]")
-        if result is not None:
-            self._at = end
-        return result
 
     def skip(self, depth: int = 0) -> None:
         """Go past the next value, however large."""

@@ -18,13 +18,11 @@ import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import BinaryIO, Final
 
-from hashhub.columns import RecordColumns
-from hashhub.connector import SAYS_NOTHING, Certainty, Guess, LeftOut, Option, check_options, each, partial
+from hashhub.connector import SAYS_NOTHING, Certainty, Guess, LeftOut, Option, check_options, partial
 from hashhub.model import Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
 from hashhub_connectors.source import head_text
-from hashhub_connectors.vics_columns import ManyMedia
 from hashhub_connectors.vics_media import MEDIA, record_of
 
 _CONTEXTS: Final = {
@@ -57,7 +55,7 @@ _MEDIA_DIGEST: Final = re.compile(r'"(?:MD5|SHA1)"\s*:\s*(?:"|null)')
 _ARRAY: Final = re.compile(r'\[\s*\{|\{\s*(?:"[^"@]{0,40}"\s*:\s*"[^"]{0,200}"\s*,\s*)*"value"\s*:\s*\[\s*\{')
 
 
-_Columns = Generator[Record | Reject | RecordColumns, None, LeftOut]
+_Items = Generator[Record | Reject, None, LeftOut]
 
 
 class VICS:
@@ -100,13 +98,6 @@ class VICS:
         Raises MalformedSource for text that is not JSON or is cut off, for an unknown or missing context, and for one
         behind `value` where the source cannot be read twice.
         """
-        return each(
-            self.read_columns(source, options),
-            lambda one: one.records() if isinstance(one, RecordColumns) else (one,),
-        )
-
-    def read_columns(self, source: BinaryIO, options: Mapping[str, str]) -> _Columns:
-        """Yield what `read` does, as columns where the Media of a hash set have no arrays and objects in them."""
         check_options(self, options)
         return _read(JSONReader(source, "top level"), _rereader(source))
 
@@ -127,9 +118,7 @@ def _rereader(source: BinaryIO) -> Callable[[], JSONReader] | None:
     return again
 
 
-def _read(
-    reader: JSONReader, again: Callable[[], JSONReader] | None = None, late_region: str | None = None
-) -> _Columns:
+def _read(reader: JSONReader, again: Callable[[], JSONReader] | None = None, late_region: str | None = None) -> _Items:
     """Yield the items. `late_region`: that of a context behind `value`, once it was looked for."""
     region = late_region
     seen = has_more = False
@@ -220,25 +209,13 @@ def _region(reader: JSONReader, key: str) -> str:
     return version.group(1) if version.re.groups else ""
 
 
-def _read_items(
-    reader: JSONReader, name: str, region: str, left_out: LeftOut
-) -> Iterator[Record | Reject | RecordColumns]:
+def _read_items(reader: JSONReader, name: str, region: str, left_out: LeftOut) -> Iterator[Record | Reject]:
     """Yield the items of the array at the cursor, which is called `name`."""
     scheme = _scheme(region)
-    many = ManyMedia(name, region, scheme, left_out)
-    index = -1
-    for _ in reader.elements():
-        index += 1
+    for index in reader.elements():
         position = f"{name}[{index}]"
         reader.where = position
-        if index >= many.next_look:
-            count, read = many.take(reader, index)
-            if count:
-                yield from read
-                index += count - 1
-                continue
         element = reader.value()
-        many.see(element)
         if type(element) is dict and "Media" not in element and _NEXT_MEDIA not in element:
             yield record_of(position, element, region, scheme, left_out)
             continue

@@ -11,11 +11,9 @@ program cut its batches. While batches are on their way the connector goes on re
 from __future__ import annotations
 
 import hashlib
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from io import UnsupportedOperation
-from itertools import accumulate, chain
 from operator import attrgetter
 from typing import BinaryIO, Final, TypeVar
 
@@ -24,7 +22,6 @@ import msgspec
 from hashhub import v1, wire
 from hashhub.client.asking import Ahead, Call, Message, Pages, Steps, Waiting, listing
 from hashhub.client.release import Release
-from hashhub.columns import RecordColumns, columns_of, joined
 from hashhub.connector import Connector, LeftOut, check_options, has_classifications
 from hashhub.errors import (
     Conflict,
@@ -36,7 +33,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hygiene import ABOUT_SOURCE, Code
-from hashhub.item import OWN, Kind, of_kind
+from hashhub.item import Kind, of_kind
 from hashhub.model import Disposition, Finding, Import, ImportState, Record, Reject
 
 M = TypeVar("M")
@@ -49,7 +46,6 @@ _HASH_BYTES: Final = 48  # of a hash on the wire, near enough
 # Of a frame, counted double: reading the four parts that it has takes a server as long as twice the bytes of a text.
 _FRAME_BYTES: Final = 96
 _texts_of: Final = attrgetter(*(f.name for f in of_kind(Kind.TEXT)))
-_OWN_TEXTS: Final = tuple(f.name for f in OWN if f.kind is Kind.TEXT)
 _TOLD_EVERY: Final = 1_000  # items
 _PATIENCE: Final = 120.0  # seconds to keep trying when the hub goes away in the middle: longer than a restart takes
 _COMMIT_TIMEOUT: Final = 3_600.0  # seconds; a commit writes every entry of the list
@@ -259,70 +255,34 @@ def findings(name: str, dispositions: Iterable[Disposition]) -> Pages[v1.ListFin
     )
 
 
-def cut(items: Iterable[Record | Reject | RecordColumns], *, as_columns: bool) -> Iterator[v1.AddRecordsRequest]:
+def cut(items: Iterable[Record | Reject]) -> Iterator[v1.AddRecordsRequest]:
     """Yield batches of at most BATCH_ITEMS items; one with more than BATCH_BYTES ends with the item that exceeded
-    it. The same ones whether or not records go `as_columns`, and come as columns.
+    it.
     """
-    columns: list[RecordColumns] = []
-    records: list[Record] = []  # behind all columns
+    records: list[Record] = []
     rejects: list[Reject] = []
-    record_sizes = _Sizes()
-    count = size = 0
+    size = 0
     for one in items:
         if isinstance(one, Record):
             records.append(one)
             size += _record_size(one)
-            count += 1
         elif isinstance(one, Reject):
             rejects.append(one)
             size += len(one.position) + len(one.reason) + len(one.detail)
-            count += 1
-        elif not isinstance(one, RecordColumns):
-            raise InvalidArgument.field("items", f"must be Record, Reject or RecordColumns, got {type(one).__name__}")
         else:
-            sizes, starts = list(accumulate(record_sizes.of(one), initial=0)), one.starts()
-            first = 0
-            while first < len(one):
-                if count == BATCH_ITEMS or size >= BATCH_BYTES:
-                    yield _batch(columns, records, rejects, as_columns=as_columns)
-                    columns, records, rejects, count, size = [], [], [], 0, 0
-                if records:
-                    columns.append(_columns_of(records))
-                    records = []
-                reaching = bisect_left(sizes, sizes[first] + BATCH_BYTES - size, first + 1)
-                last = min(first + BATCH_ITEMS - count, reaching, len(one))
-                columns.append(one.part(first, last, starts))
-                size += sizes[last] - sizes[first]
-                count += last - first
-                first = last
-        if count == BATCH_ITEMS or size >= BATCH_BYTES:
-            yield _batch(columns, records, rejects, as_columns=as_columns)
-            columns, records, rejects, count, size = [], [], [], 0, 0
-    if count:
-        yield _batch(columns, records, rejects, as_columns=as_columns)
+            raise InvalidArgument.field("items", f"must be Record or Reject, got {type(one).__name__}")
+        if len(records) + len(rejects) == BATCH_ITEMS or size >= BATCH_BYTES:
+            yield _batch(records, rejects)
+            records, rejects, size = [], [], 0
+    if records or rejects:
+        yield _batch(records, rejects)
 
 
-def _batch(
-    columns: list[RecordColumns], records: list[Record], rejects: list[Reject], *, as_columns: bool
-) -> v1.AddRecordsRequest:
-    """Return the request that adds the columns, the records behind them and the rejects."""
+def _batch(records: Sequence[Record], rejects: Sequence[Reject]) -> v1.AddRecordsRequest:
     batch = v1.AddRecordsRequest(rejects=map(wire.reject_to_pb, rejects))
-    if not as_columns:
-        rows = chain(*(part.records() for part in columns), records)
-        batch.records.extend(map(wire.record_to_pb, rows))
-        return batch
-    parts = [*columns, _columns_of(records)] if records else columns
-    if parts:
-        wire.columns_to_pb(joined(parts) if columns else parts[0], batch.columns)
+    if records:
+        wire.columns_to_pb(records, batch.columns)
     return batch
-
-
-def _columns_of(records: Sequence[Record]) -> RecordColumns:
-    """Return records as columns. Raises InvalidArgument where one holds what is no hash."""
-    try:
-        return columns_of(records)
-    except (AttributeError, TypeError) as e:
-        raise InvalidArgument.field("items", f"must be Record, its hashes a sequence of Hash ({e})") from e
 
 
 def _record_size(record: Record) -> int:
@@ -336,39 +296,10 @@ def _record_size(record: Record) -> int:
     return size + _FRAME_BYTES * len(record.frames)
 
 
-class _Sizes:
-    """What `_record_size` returns, of records that come as columns.
-
-    Parts of one list share their templates, of which each needs a few: the size of each is told once.
-    """
-
-    def __init__(self) -> None:
-        self._templates: Sequence[Record] = ()
-        self._size_of: dict[int, int] = {}  # by number
-
-    def of(self, columns: RecordColumns) -> Iterable[int]:
-        """Return the size of each record."""
-        if columns.templates is not self._templates:
-            self._templates, self._size_of = columns.templates, {}
-        for number in {*columns.template_of} - self._size_of.keys():
-            self._size_of[number] = _record_size(columns.templates[number])
-        sequences = [_HASH_BYTES * len(sequence) for sequence in columns.sequences]
-        texts = [columns.positions, *(columns.own[name] for name in _OWN_TEXTS if name in columns.own)]
-        return map(
-            sum,
-            zip(
-                map(self._size_of.__getitem__, columns.template_of),
-                map(sequences.__getitem__, columns.sequence_of),
-                *(map(len, column) for column in texts),
-                strict=True,
-            ),
-        )
-
-
-def _send_batches(opened: v1.Import, items: Iterable[Record | Reject | RecordColumns]) -> Steps[int]:
+def _send_batches(opened: v1.Import, items: Iterable[Record | Reject]) -> Steps[int]:
     """Send the items but those that are stored, and return how many batches there are."""
     count = opened.batch_count
-    for batch in cut(_behind(items, opened.item_count), as_columns=opened.takes_columns):
+    for batch in cut(_behind(items, opened.item_count)):
         batch.name = opened.name
         batch.batch_index = count
         yield Ahead(_asked("ContributionService/AddRecords", batch, retry_seconds=_PATIENCE))
@@ -377,16 +308,12 @@ def _send_batches(opened: v1.Import, items: Iterable[Record | Reject | RecordCol
     return count
 
 
-def _behind(items: Iterable[Record | Reject | RecordColumns], count: int) -> Iterator[Record | Reject | RecordColumns]:
+def _behind(items: Iterable[Record | Reject], count: int) -> Iterator[Record | Reject]:
     """Yield the items behind the first `count`. Raises Conflict when there are fewer."""
     left = count
     for one in items:
-        size = len(one) if isinstance(one, RecordColumns) else 1
-        if left >= size:
-            left -= size
-        elif left and isinstance(one, RecordColumns):
-            yield one.part(left, size, one.starts())
-            left = 0
+        if left:
+            left -= 1
         else:
             yield one
     if left:
@@ -414,13 +341,13 @@ def _as_it_is(answer: M) -> M:
 
 
 def _counted(
-    items: Iterable[Record | Reject | RecordColumns], source: Release, total: int, progress: Callable[[Progress], None]
-) -> Iterator[Record | Reject | RecordColumns]:
+    items: Iterable[Record | Reject], source: Release, total: int, progress: Callable[[Progress], None]
+) -> Iterator[Record | Reject]:
     """Pass the items on, reporting progress about every thousand."""
     count = told = 0
     for item in items:
         is_aside = isinstance(item, Reject) and item.reason in ABOUT_SOURCE
-        count += len(item) if isinstance(item, RecordColumns) else not is_aside
+        count += not is_aside
         if count - told >= _TOLD_EVERY:
             told = count
             progress(Progress(phase=Phase.SENDING, done=min(source.tell(), total), total=total, items=count))

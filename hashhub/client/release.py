@@ -19,8 +19,7 @@ import msgspec
 
 from hashhub import containers
 from hashhub.client.sources import ReadySource, name_of, ready
-from hashhub.columns import RecordColumns
-from hashhub.connector import HEAD_BYTES, ColumnReader, Connector, HasTerms, each
+from hashhub.connector import HEAD_BYTES, Connector, HasTerms, each
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.model import Marking, Record, Reject
 
@@ -126,40 +125,31 @@ class Release:
         """Return what the part that was read last is when it is no list, such as `a picture (JPEG)`, or nothing."""
         return containers.describe(self._heads[self._sources.index(self._current)])
 
-    def read(self) -> Iterator[Record | Reject | RecordColumns]:
-        """Yield what is read of each part, in their order, as columns where the connector gives some; `recognise` was
-        called. Raises what the connector does, naming the part.
+    def read(self) -> Iterator[Record | Reject]:
+        """Yield what is read of each part, in their order; `recognise` was called. Raises what the connector does,
+        naming the part.
         """
         for i, (given, name) in enumerate(zip(self._ready, self._names, strict=True)):
             self._current, self._before = self._sources[i], sum(self._sizes[:i])
             given.stream.seek(0)
-            connector = given.connector
-            items = (
-                connector.read_columns(given.stream, given.options)
-                if isinstance(connector, ColumnReader)
-                else connector.read(given.stream, given.options)
-            )
-            items = _with_left_out(items)
+            items = _with_left_out(given.connector.read(given.stream, given.options))
             yield from items if len(self._sources) == 1 else _within(name, items)
 
 
 def _with_left_out(
-    items: Iterable[Record | Reject | RecordColumns],
-) -> Iterator[Record | Reject | RecordColumns]:
+    items: Iterable[Record | Reject],
+) -> Iterator[Record | Reject]:
     """Yield the items, and behind them what was left out of them."""
     left_out = yield from each(items, lambda one: (one,))
     if left_out is not None:
         yield from left_out.told()
 
 
-def _within(name: str, items: Iterable[Record | Reject | RecordColumns]) -> Iterator[Record | Reject | RecordColumns]:
+def _within(name: str, items: Iterable[Record | Reject]) -> Iterator[Record | Reject]:
     """Yield the items with positions that begin with the part's name."""
     try:
         for one in items:
-            if isinstance(one, RecordColumns):
-                yield msgspec.structs.replace(one, positions=[f"{name}: {position}" for position in one.positions])
-            else:
-                yield msgspec.structs.replace(one, position=f"{name}: {one.position}")
+            yield msgspec.structs.replace(one, position=f"{name}: {one.position}")
     except MalformedSource as e:
         raise MalformedSource(e.message.removeprefix(f"{e.position}: "), position=f"{name}: {e.position}") from e
     except InvalidArgument as e:

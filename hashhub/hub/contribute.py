@@ -21,7 +21,6 @@ import msgspec
 
 from hashhub import cancellation
 from hashhub.background import Background
-from hashhub.columns import RecordColumns
 from hashhub.errors import (
     FailedPrecondition,
     HashHubError,
@@ -61,7 +60,6 @@ if TYPE_CHECKING:
     from hashhub.store import Store
     from hashhub.store.comparison import Keys
 
-Records = Sequence[Record] | RecordColumns
 DOUBTS_A_DAY: Final = 100
 """Of how many items a contributor's harmless verdicts weigh by themselves; those beyond wait for the operator's
 acceptance. An entry with several digests of one algorithm counts as often as these may be of different items
@@ -142,7 +140,7 @@ class Contribute:
         return self._store.imports.create_import(opened, request_id=request_id, most_open=self._max_open)
 
     def add(
-        self, principal: Principal, import_id: str, index: int, records: Records, rejects: Sequence[Reject]
+        self, principal: Principal, import_id: str, index: int, records: Sequence[Record], rejects: Sequence[Reject]
     ) -> Import:
         """Check the records of one batch and stage it, atomically.
 
@@ -156,11 +154,8 @@ class Contribute:
                 reason=Reason.TOO_LARGE,
             )
         stager = Stager()
-        if isinstance(records, RecordColumns):
-            stager.add_columns(records)
-        else:
-            for record in records:
-                stager.add(record)
+        for record in records:
+            stager.add(record)
         payload = stager.staged(rejects)
         with self._tally.phase("stage"):
             opened = self._store.imports.put_batch(

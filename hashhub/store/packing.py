@@ -172,25 +172,6 @@ def pack_details(record: Record) -> bytes | None:
     return _encode(details) if details != _NO_DETAILS_ROW else None
 
 
-def details_of_columns(
-    templates: Mapping[int, Record], template_of: Sequence[int], own: Mapping[str, Sequence[Any]]
-) -> tuple[list[bytes | None], list[bytes]]:
-    """Return the details of records as `pack_details` and as `compared_details` give them.
-
-    `templates`: what records have but for their `own` fields, by number; `template_of`: the number of each record's.
-    """
-    columns: dict[str, Sequence[Any]] = {}
-    for name in _DETAIL_NAMES:
-        if name in own:
-            columns[name] = own[name]
-        else:
-            values = {number: getattr(template, name) for number, template in templates.items()}
-            columns[name] = [values[number] for number in template_of]
-    details = zip(*(columns[name] for name in _DETAIL_NAMES), strict=True)
-    compared = zip(*(columns[name] for name in _COMPARED_DETAILS), strict=True)
-    return [None if row == _NO_DETAILS_ROW else _encode(row) for row in details], list(map(_encode, compared))
-
-
 def compared_details(packed: bytes | None) -> bytes:
     """Return those of the rarely used fields in which two statements may differ, as bytes."""
     return _NO_COMPARED_DETAILS if packed is None else _encode(_compared_details_of(_decode_details(packed)))
@@ -209,29 +190,6 @@ def statement(external_id: str, flags: int, expire_time: int | None, details: by
     """
     stated = _encode((external_id, flags, expire_time)) + details + hashes
     return hashlib.blake2b(stated, digest_size=STATEMENT_BYTES).digest()
-
-
-def statements_of_columns(
-    external_ids: Sequence[str],
-    shared: Mapping[int, tuple[int, int | None]],
-    shared_of: Sequence[int],
-    details: Iterable[bytes],
-    hashes: Iterable[bytes],
-) -> list[bytes]:
-    """Return what `statement` does, of each of many items.
-
-    `external_ids`: empty where no item has one. `shared`: flags and times of expiry by number; `shared_of`: the number
-    of each item's.
-    """
-    if external_ids:
-        heads = [_encode((name, *shared[i])) for name, i in zip(external_ids, shared_of, strict=True)]
-    else:
-        encoded = {i: _encode(("", *values)) for i, values in shared.items()}
-        heads = [encoded[i] for i in shared_of]
-    return [
-        hashlib.blake2b(head + stated + these, digest_size=STATEMENT_BYTES).digest()
-        for head, stated, these in zip(heads, details, hashes, strict=True)
-    ]
 
 
 def statement_of(record: Record) -> bytes:
@@ -258,11 +216,6 @@ def shape_of(packed: bytes) -> bytes:
     if at != end:
         raise _unreadable()
     return bytes(codes)
-
-
-def shape_of_algorithms(names: Iterable[str]) -> bytes:
-    """Return algorithms as packed hashes name them, one code after the other."""
-    return bytes(ALGORITHM_CODES[name] for name in names)
 
 
 def shape_width(shape: bytes) -> int:

@@ -21,8 +21,7 @@ from typing import Any, ClassVar, Final, NoReturn
 import msgspec
 
 from hashhub import item
-from hashhub.columns import RecordColumns
-from hashhub.connector import ColumnReader, Connector
+from hashhub.connector import Connector
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.hashes import Hash
 from hashhub.item import Kind
@@ -106,14 +105,6 @@ class ConnectorContract:
     def test_gives_the_same_twice(self) -> None:
         """The same bytes give the same records, also from one connector object."""
         assert self._read(self.sample) == self._read(self.sample)
-
-    def test_columns_are_the_same_records(self) -> None:
-        """A connector that gives columns gives in them what it gives one by one."""
-        if isinstance(self.connector, ColumnReader):
-            items: list[Record | Reject] = []
-            for one in self.connector.read_columns(io.BytesIO(self.sample), self.options):
-                items += one.records() if isinstance(one, RecordColumns) else [one]
-            assert items == self._read(self.sample)[0]
 
     def test_results_have_a_json_form(self) -> None:
         """Everything that comes out survives its JSON form, so that it can be sent and stored."""

@@ -119,7 +119,7 @@ class ImportCounts(_message.Message):
     def __init__(self, item_count: _Optional[int] = ..., accepted_count: _Optional[int] = ..., quarantined_count: _Optional[int] = ..., rejected_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ..., unchanged_count: _Optional[int] = ..., withdrawn_count: _Optional[int] = ..., noted_count: _Optional[int] = ..., superseded_count: _Optional[int] = ..., absent_count: _Optional[int] = ..., stays_withdrawn_count: _Optional[int] = ...) -> None: ...
 
 class Import(_message.Message):
-    __slots__ = ("name", "connector", "connector_version", "source_digest", "replace", "state", "batch_count", "counts", "create_time", "commit_time", "commit_revision", "revision", "has_classifications", "actor", "takes_columns", "item_count", "terms")
+    __slots__ = ("name", "connector", "connector_version", "source_digest", "replace", "state", "batch_count", "counts", "create_time", "commit_time", "commit_revision", "revision", "has_classifications", "actor", "item_count", "terms")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CONNECTOR_FIELD_NUMBER: _ClassVar[int]
     CONNECTOR_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -134,7 +134,6 @@ class Import(_message.Message):
     REVISION_FIELD_NUMBER: _ClassVar[int]
     HAS_CLASSIFICATIONS_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
-    TAKES_COLUMNS_FIELD_NUMBER: _ClassVar[int]
     ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
     TERMS_FIELD_NUMBER: _ClassVar[int]
     name: str
@@ -151,10 +150,9 @@ class Import(_message.Message):
     revision: int
     has_classifications: bool
     actor: str
-    takes_columns: bool
     item_count: int
     terms: _containers.RepeatedCompositeFieldContainer[_resources_pb2.Marking]
-    def __init__(self, name: _Optional[str] = ..., connector: _Optional[str] = ..., connector_version: _Optional[str] = ..., source_digest: _Optional[str] = ..., replace: _Optional[bool] = ..., state: _Optional[_Union[ImportState, str]] = ..., batch_count: _Optional[int] = ..., counts: _Optional[_Union[ImportCounts, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_revision: _Optional[int] = ..., revision: _Optional[int] = ..., has_classifications: _Optional[bool] = ..., actor: _Optional[str] = ..., takes_columns: _Optional[bool] = ..., item_count: _Optional[int] = ..., terms: _Optional[_Iterable[_Union[_resources_pb2.Marking, _Mapping]]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., connector: _Optional[str] = ..., connector_version: _Optional[str] = ..., source_digest: _Optional[str] = ..., replace: _Optional[bool] = ..., state: _Optional[_Union[ImportState, str]] = ..., batch_count: _Optional[int] = ..., counts: _Optional[_Union[ImportCounts, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., commit_revision: _Optional[int] = ..., revision: _Optional[int] = ..., has_classifications: _Optional[bool] = ..., actor: _Optional[str] = ..., item_count: _Optional[int] = ..., terms: _Optional[_Iterable[_Union[_resources_pb2.Marking, _Mapping]]] = ...) -> None: ...
 
 class HashFault(_message.Message):
     __slots__ = ("algorithm", "reason", "detail")

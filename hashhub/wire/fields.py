@@ -37,7 +37,7 @@ _OUTPUT_ONLY: Final[Mapping[str, tuple[str, ...]]] = {
     "hashhub.v1.HashSet": ("create_time", "revision", "accepted_revision"),
     "hashhub.v1.Import": (
         "state", "batch_count", "counts", "create_time", "commit_time", "commit_revision", "revision", "actor",
-        "takes_columns", "item_count",
+        "item_count",
     ),
     "hashhub.v1.Review": (
         "author", "create_time", "revision", "actor", "role", "sets_aside", "awaits_acceptance", "create_revision",

@@ -37,12 +37,9 @@ _IMPORT: Final = MessageCodec(
 _REJECT: Final = MessageCodec(Reject, v1.Reject, at="reject", sends="Reject")
 _FINDING: Final = MessageCodec(Finding, v1.Finding, at="finding", entry_id=Field(lambda _: "", _read_entry, "entry"))
 
+import_to_pb = _IMPORT.to_pb
 reject_to_pb = _REJECT.to_pb
 finding_from_pb = _FINDING.from_pb
-
-
-def import_to_pb(value: Import) -> v1.Import:
-    return _IMPORT.to_pb(value, takes_columns=True)
 
 
 def import_from_pb(pb: v1.Import, *, hash_set: tuple[str, str] | None = None, at: str = "import") -> Import:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from hashhub import v1, wire
 from hashhub.client import Client, Phase, Progress, contribution
-from hashhub.columns import RecordColumns, columns_of
 from hashhub.errors import (
     AlreadyExists,
     Conflict,
@@ -86,74 +85,9 @@ class Breaking(io.FileIO):
 item_sizes = st.lists(st.integers(0, 60), min_size=1, max_size=60)
 
 
-def _partly_as_columns(
-    items: list[Record | Reject], runs: list[tuple[int, bool]]
-) -> Iterator[Record | Reject | RecordColumns]:
-    """Yield the items, in runs of so many, those of some runs as columns as far as no Reject is among them."""
-    start = 0
-    for length, in_columns in [*runs, (len(items), True)]:
-        run = items[start : start + length]
-        start += length
-        records = [one for one in run if isinstance(one, Record)]
-        if in_columns and records and len(records) == len(run):
-            yield columns_of(records)
-        else:
-            yield from run
-
-
-def test_short_columns_of_many_templates_cost_what_their_own_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list in which every fifth item is odd comes in a thousand pieces, which share all their templates."""
-    records = [
-        Record(position=f"line {i}", hashes=(parse_pair("MD5:" + f"{i:032x}"),), series=str(i)) for i in range(90)
-    ]
-    whole = columns_of(records)
-    starts = whole.starts()
-    sized = []
-    size_of = contribution._record_size
-
-    def noted(record: Record) -> int:
-        sized.append(record)
-        return size_of(record)
-
-    monkeypatch.setattr(contribution, "_record_size", noted)
-    parts = (whole.part(first, first + 3, starts) for first in range(0, 90, 3))
-    assert list(contribution.cut(parts, as_columns=True)) == list(contribution.cut([whole], as_columns=True))
-    assert len(sized) == 2 * len(records)
-
-
-def test_templates_that_parts_share_are_sized_once_and_stay_those_of_their_list(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Two lists in turn, whose templates have the same numbers and say something else."""
-    records = [
-        Record(
-            position=f"line {i}",
-            hashes=(parse_pair("MD5:" + f"{i:032x}"),),
-            series=f"{'of the one' if i < 45 else 'the other'} {i % 5}",
-        )
-        for i in range(90)
-    ]
-    lists = [columns_of(records[:45]), columns_of(records[45:])]
-    parts = [one.part(first, first + 9, one.starts()) for first in range(0, 45, 9) for one in lists]
-    in_turn = [records[first + n] for first in range(0, 45, 9) for start in (0, 45) for n in range(start, start + 9)]
-    sized = []
-    size_of = contribution._record_size
-
-    def noted(record: Record) -> int:
-        sized.append(record)
-        return size_of(record)
-
-    assert [wire.columns_from_pb(b.columns).records() for b in contribution.cut(parts, as_columns=True)] == [in_turn]
-    monkeypatch.setattr(contribution, "_record_size", noted)
-    assert list(contribution.cut(parts[::2], as_columns=True)) == list(contribution.cut(lists[:1], as_columns=True))
-    assert len(sized) == 2 * 5
-
-
-@given(sizes=item_sizes, flip=st.integers(0, 7), runs=st.lists(st.tuples(st.integers(1, 30), st.booleans())))
+@given(sizes=item_sizes, flip=st.integers(0, 7))
 @settings(deadline=None)
-def test_batches_hold_every_item_once_and_are_cut_alike(
-    sizes: list[int], flip: int, runs: list[tuple[int, bool]]
-) -> None:
+def test_batches_hold_every_item_once_and_are_cut_alike(sizes: list[int], flip: int) -> None:
     hashes = (parse_pair("MD5:" + "ab" * 16),)
     items: list[Record | Reject] = [
         Reject(f"line {i}", "NO_HASH", "x" * size)
@@ -166,23 +100,17 @@ def test_batches_hold_every_item_once_and_are_cut_alike(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(contribution, "BATCH_ITEMS", 7)
         patch.setattr(contribution, "BATCH_BYTES", 5_000)
-        batches = list(contribution.cut(iter(items), as_columns=False))
-        again = list(contribution.cut(iter(items), as_columns=False))
-        columns = list(contribution.cut(iter(items), as_columns=True))
-        from_columns = list(contribution.cut(_partly_as_columns(items, runs), as_columns=True))
-        rows_from_columns = list(contribution.cut(_partly_as_columns(items, runs), as_columns=False))
-    assert batches == again == rows_from_columns
-    assert from_columns == columns
-    records = [wire.records_from_pb(b.records) for b in batches]
+        batches = list(contribution.cut(iter(items)))
+        again = list(contribution.cut(iter(items)))
+    assert batches == again
+    records = [wire.columns_from_pb(b.columns) for b in batches]
     rejects = [wire.rejects_from_pb(b.rejects) for b in batches]
     assert [r for part in records for r in part] == [i for i in items if isinstance(i, Record)]
     assert [r for part in rejects for r in part] == [i for i in items if isinstance(i, Reject)]
-    assert [wire.columns_from_pb(b.columns).records() for b in columns] == records
-    assert [wire.rejects_from_pb(b.rejects) for b in columns] == rejects
-    for batch in batches:
-        assert 1 <= len(batch.records) + len(batch.rejects) <= 7
+    for batch, read in zip(batches, records, strict=True):
+        assert 1 <= len(read) + len(batch.rejects) <= 7
         # Only the item that exceeded the limit may stand beyond it.
-        last = max((m.ByteSize() for m in (*batch.records, *batch.rejects)), default=0)
+        last = max((m.ByteSize() for m in (*map(wire.record_to_pb, read), *batch.rejects)), default=0)
         assert batch.ByteSize() <= 5_000 + last + 500
 
 
@@ -444,6 +372,4 @@ def test_names_are_checked_before_they_are_sent(operator: Client) -> None:
 
 
 def test_a_batch_is_what_the_contract_calls_one() -> None:
-    assert isinstance(
-        next(contribution.cut([Reject("line 1", "NO_HASH", "none")], as_columns=True)), v1.AddRecordsRequest
-    )
+    assert isinstance(next(contribution.cut([Reject("line 1", "NO_HASH", "none")])), v1.AddRecordsRequest)

@@ -72,10 +72,9 @@ def test_what_is_of_another_type_is_refused_in_every_call(said: str) -> None:
 @pytest.mark.parametrize(
     "item", [WRONG, None, Record(position="1", hashes=(WRONG,)), Record(position="1", hashes=WRONG)]
 )
-@pytest.mark.parametrize("as_columns", [False, True])
-def test_what_is_no_record_is_refused_before_it_is_sent(item: Any, *, as_columns: bool) -> None:
+def test_what_is_no_record_is_refused_before_it_is_sent(item: Any) -> None:
     with pytest.raises(InvalidArgument, match="must be Record"):
-        list(contribution.cut([item], as_columns=as_columns))
+        list(contribution.cut([item]))
 
 
 def test_the_client_for_event_loops_stands_beside_the_other() -> None:

@@ -1,4 +1,4 @@
-"""What the columns decide, compared with the rules said for one record after the other; rows and columns alike."""
+"""What the columns decide, compared with the rules said for one record after the other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from hashhub.columns import columns_of
 from hashhub.errors import FailedPrecondition, Reason
 from hashhub.hashes import Hash
 from hashhub.hub.holds import HeldItems
@@ -101,7 +100,8 @@ def staged(records: Iterable[Record], size: int) -> list[Batch]:
     batches = []
     for start in range(0, len(records), size):
         stager = Stager()
-        stager.add_columns(columns_of(records[start : start + size]))
+        for record in records[start : start + size]:
+            stager.add(record)
         batches.append(Batch.read(stager.staged([])))
     return batches
 
@@ -218,18 +218,6 @@ def test_what_a_list_was_decided_by_is_not_held_while_it_is_written(open_hub: Op
     assert held / 20_000 < 160, "with the digests it was 260"
 
 
-@settings(max_examples=150)
-@given(records=_LISTS)
-def test_rows_and_columns_are_staged_alike(records: list[Record]) -> None:
-    placed = _placed(records)
-    rows, columns = Stager(), Stager()
-    for record in placed:
-        rows.add(record)
-    columns.add_columns(columns_of(placed))
-    assert rows.staged([]) == columns.staged([])
-    assert columns_of(placed).records() == placed
-
-
 ODD: dict[str, dict[str, Any]] = {
     "useless digest": {"hashes": (Hash("MD5", bytes(16)), digest("SHA1", 1))},
     "only useless digests": {"hashes": (Hash("MD5", bytes(16)),)},
@@ -251,16 +239,6 @@ ODD: dict[str, dict[str, Any]] = {
     "too large": {"media_size": 1 << 70},
     "a withdrawal": {"action": Action.WITHDRAW},
 }
-
-
-@pytest.mark.parametrize("odd", ODD)
-def test_an_odd_record_among_usual_ones_is_staged_alike(odd: str) -> None:
-    records = [item(1), item(2, **ODD[odd]), item(3), item(4, **ODD[odd]), item(5)]
-    rows, columns = Stager(), Stager()
-    for record in records:
-        rows.add(record)
-    columns.add_columns(columns_of(records))
-    assert rows.staged([]) == columns.staged([])
 
 
 @pytest.mark.parametrize("odd", [name for name in ODD if "useless" not in name])

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hashhub import item, v1, wire
-from hashhub.columns import columns_of
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.item import Kind
@@ -41,15 +40,15 @@ _records = st.builds(
 @settings(max_examples=100)
 @given(records=st.lists(_records, max_size=8))
 def test_they_are_the_records_that_rows_are(records: list[Record]) -> None:
-    sent = wire.columns_to_pb(columns_of(records)).SerializeToString()
+    sent = wire.columns_to_pb(records).SerializeToString()
     received = wire.columns_from_pb(v1.RecordColumns.FromString(sent))
-    assert received.records() == records == wire.records_from_pb([wire.record_to_pb(r) for r in records])
+    assert received == records == wire.records_from_pb([wire.record_to_pb(r) for r in records])
 
 
 def usual(count: int = 3) -> v1.RecordColumns:
     hashes = [Hash("MD5", n.to_bytes(16)) for n in range(count)]
     records = [Record(position=f"line {n}", hashes=(h,), external_id=f"id {n}") for n, h in enumerate(hashes)]
-    return wire.columns_to_pb(columns_of(records))
+    return wire.columns_to_pb(records)
 
 
 def _break(change: Callable[[v1.RecordColumns], object]) -> v1.RecordColumns:

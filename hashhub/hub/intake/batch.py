@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub import frames, hygiene
-from hashhub.columns import RecordColumns
 from hashhub.connector import NCII_TAG, PURPOSE_TAG
 from hashhub.errors import FailedPrecondition, Reason
 from hashhub.item import stored_time
@@ -23,17 +22,12 @@ from hashhub.model import Action, Disposition, Purpose, Record, RecordReview, Re
 from hashhub.store.packing import (
     STATEMENT_BYTES,
     columns_of,
-    details_of_columns,
-    is_ordered,
-    ordered_hashes,
     pack_details,
     pack_flags,
     pack_hashes,
     shape_of,
-    shape_of_algorithms,
     shape_width,
     statement_of,
-    statements_of_columns,
     unpack_record,
 )
 from hashhub.store.schema import to_millis
@@ -210,50 +204,6 @@ class Stager:
         self._details.append(pack_details(record) or b"")
         self._statements.append(statement_of(record))
 
-    def add_columns(self, columns: RecordColumns) -> None:
-        """Append records that come as columns: what `add` does with each of them."""
-        is_plain = [*hygiene.plain(columns), False]
-        packed, starts = _packed_hashes(columns), columns.starts()
-        first, count = 0, len(columns)
-        while first < count:
-            if is_plain[first]:
-                last = is_plain.index(False, first)
-                self._add_plain(columns, range(first, last), packed)
-                first = last
-            else:
-                self.add(columns.record(first, starts[first]))
-                first += 1
-
-    def _add_plain(self, columns: RecordColumns, numbers: range, packed: Sequence[bytes]) -> None:
-        """Append records of which hygiene has nothing to say."""
-        here = slice(numbers.start, numbers.stop)
-        template_of, sequence_of = columns.template_of[here], columns.sequence_of[here]
-        used = dict.fromkeys(template_of)
-        templates = {i: _stored(columns.templates[i]) for i in used}
-        kinds = {i: self._kinds.setdefault(Kind.of(templates[i]), len(self._kinds)) for i in used}
-        flags = {i: pack_flags(templates[i].flags) for i in used}
-        times = {i: None if (t := templates[i].expire_time) is None else to_millis(t) for i in used}
-        shapes = {i: shape_of_algorithms(columns.sequences[i]) for i in dict.fromkeys(sequence_of)}
-        shape_numbers = {i: self._shapes.setdefault(shape, len(self._shapes)) for i, shape in shapes.items()}
-        own = {name: values[here] for name, values in columns.own.items()}
-        external_ids = own.get("external_id") or [""] * len(numbers)
-        hashes = packed[here]
-        details, compared = details_of_columns(templates, template_of, own)
-        self._positions += columns.positions[here]
-        self._external_ids += external_ids
-        self._kind_of += [kinds[i] for i in template_of]
-        self._dispositions += bytes([CODE[Disposition.ACCEPTED]]) * len(numbers)
-        self._flags += [flags[i] for i in template_of]
-        self._expire_times += [_NO_TIME if (time := times[i]) is None else time for i in template_of]
-        self._shape_of += [shape_numbers[i] for i in sequence_of]
-        self._hashes += hashes
-        self._details += [x or b"" for x in details]
-        ordered: Sequence[bytes] = hashes
-        if not all(map(is_ordered, shapes.values())):
-            ordered = [ordered_hashes(these, shapes[s]) for these, s in zip(hashes, sequence_of, strict=True)]
-        stated = {i: (flags[i], times[i]) for i in used}
-        self._statements += statements_of_columns(own.get("external_id", ()), stated, template_of, compared, ordered)
-
     def staged(self, rejects: Sequence[Reject]) -> bytes:
         """Return the batch, with the items that the connector refused, as it is kept until the commit."""
         has_times = any(time != _NO_TIME for time in self._expire_times)
@@ -285,33 +235,6 @@ def _stored(record: Record) -> Record:
     if record.expire_time is None or record.expire_time.tzinfo is None:
         return record
     return msgspec.structs.replace(record, expire_time=stored_time(record.expire_time))
-
-
-def _packed_hashes(columns: RecordColumns) -> list[bytes]:
-    """Return each record's hashes, packed."""
-    codes = [shape_of_algorithms(sequence) for sequence in columns.sequences]
-    sequence_of = np.array(columns.sequence_of, np.int64)
-    starts = np.array(columns.starts(), np.int64)
-    flat = np.frombuffer(columns.digests, np.uint8)
-    packed = [b""] * len(columns)
-    for number, shape in enumerate(codes):
-        rows = np.flatnonzero(sequence_of == number)
-        if not len(rows) or not shape:
-            continue
-        width = shape_width(shape)
-        is_code = np.zeros(width, np.bool_)
-        is_code[[shape_width(shape[:i]) for i in range(len(shape))]] = True
-        matrix = np.empty((len(rows), width), np.uint8)
-        matrix[:, is_code] = np.frombuffer(shape, np.uint8)
-        digests_width = width - len(shape)
-        if len(rows) == len(columns):  # usually
-            matrix[:, ~is_code] = flat.reshape(len(rows), digests_width)
-        else:
-            matrix[:, ~is_code] = flat[starts[rows][:, None] + np.arange(digests_width)]
-        together = matrix.tobytes()
-        for row, start in zip(rows.tolist(), range(0, len(together), width), strict=True):
-            packed[row] = together[start : start + width]
-    return packed
 
 
 class Batch:

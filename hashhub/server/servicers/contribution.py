@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from hashhub import v1, wire
-from hashhub.columns import RecordColumns
 from hashhub.errors import InvalidArgument, NotFound, Unavailable
 from hashhub.hub import Hub
 from hashhub.hub.exports import Selection
 from hashhub.hub.selections import Order
-from hashhub.model import Entry, Import, Principal, Record
+from hashhub.model import Entry, Import, Principal
 from hashhub.server.roles import EVERYBODY, OPERATOR, READERS, WRITERS, served
 from hashhub.server.servicers.requests import Page, client_paths, request_id_of
 
@@ -42,7 +41,7 @@ class Contribution:
             raise InvalidArgument.field(
                 "batch_index", f"must not be negative, got {request.batch_index}", "OUT_OF_RANGE"
             )
-        records: Sequence[Record] | RecordColumns = wire.records_from_pb(request.records)
+        records = wire.records_from_pb(request.records)
         if request.HasField("columns"):
             if records:
                 text = "must be empty where records come as columns"
