@@ -1,12 +1,8 @@
 """Where compiled kernels are kept, so that only the first start on a kind of processor has to compile them.
 
-`HASHHUB_KERNEL_CACHE` names directories, separated by colons; by default it is `$XDG_CACHE_HOME/hashhub/kernels`.
-Kernels are read from all of them and written to the first that can be written: a container image brings some along in
-a directory that it cannot write. What cannot be read is compiled, and what cannot be written is compiled again next
-time: no cache is a reason not to match.
-
-`matcher` and `hashing` define kernels with `jit`. Nothing is cached before `use_cache`, and no setting of Numba is
-touched: another package's kernels keep their own.
+`HASHHUB_KERNEL_CACHE` names directories, separated by colons; by default it is `$XDG_CACHE_HOME/hashhub/kernels`. Numba
+keeps what it compiled in the first that can be written; what the others have, which a container image brings along, is
+copied there. Without such a directory every start compiles: no cache is a reason not to match.
 """
 
 from __future__ import annotations
@@ -17,68 +13,85 @@ import functools
 import hashlib
 import logging
 import os
+import shutil
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Final, cast
+from types import ModuleType
+from typing import IO, Any, Final, cast
 
 import numba
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _Cache, _CacheLocator
-from numba.core.dispatcher import Dispatcher
+from llvmlite import binding
 
 _log = logging.getLogger(__name__)
 _VARIABLE: Final = "HASHHUB_KERNEL_CACHE"
 _LOCK: Final = "compiling.lock"
+_COMPLETE: Final = "complete"
 _LOOK_SECONDS: Final = 0.05
 _LONGEST_WAIT: Final = 300.0  # for another process, which may have been stopped
-_dispatchers: list[Any] = []
+_FREE_BYTES: Final = 64 << 20  # some ten times what is kept; Numba raises when the disk is full
 
 
 def jit(function: Callable[..., Any]) -> Any:
-    """Return the kernel of a function: without the GIL, compiled at its first call with arguments of a kind."""
-    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
-    _dispatchers.append(dispatcher)
-    return dispatcher
+    """Return the kernel of a function: without the GIL, compiled or loaded at its first call with arguments of a kind.
 
-
-def use_cache() -> bool:
-    """Read and write compiled kernels from now on; return whether there are some for these sources.
-
-    Counts for the kernels of all modules that are imported so far: every `Matcher` calls it, and so does the first
-    picture. Whether they are for this processor shows only when they are loaded.
+    Numba reads its setting when the kernel is made; other packages' kernels keep their own.
     """
-    directories = _directories()
-    for dispatcher in _dispatchers:
-        if not isinstance(dispatcher._cache, _KernelCache):  # noqa: SLF001 - what enable_caching sets
-            dispatcher._cache = _KernelCache(dispatcher.py_func, directories)  # noqa: SLF001 - likewise
-    sources = {_source(dispatcher.py_func) for dispatcher in _dispatchers}
-    return all(any(_has_some(_of_source(path, source)) for path in directories) for source in sources)
-
-
-@contextlib.contextmanager
-def compiling() -> Iterator[bool]:
-    """Wait while another process compiles into the same directory, and let others wait for this block, which is to
-    compile or load; yield what `use_cache` returns then. Those that only load do not wait for each other.
-    """
-    has_some = use_cache()
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError, IndexError):  # no directory that can be written
-            lock = os.open(_directories()[0] / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            stack.callback(os.close, lock)
-            end = time.monotonic() + _LONGEST_WAIT
-            while not _is_taken(lock, fcntl.LOCK_SH if has_some else fcntl.LOCK_EX) and time.monotonic() < end:
-                time.sleep(_LOOK_SECONDS)
-                has_some = use_cache()
-        if not (has_some := use_cache()):
-            _log.info("compiling the kernels for this processor, once")
-        yield has_some
-
-
-def _is_taken(lock: int, how: int) -> bool:
+    directory = _directory(Path(function.__code__.co_filename))
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(directory)
     try:
-        fcntl.flock(lock, how | fcntl.LOCK_NB)
+        return numba.njit(nogil=True, error_model="numpy", cache=directory is not None)(function)
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+def is_kept(*modules: ModuleType) -> bool:
+    """Whether all kernels of these modules are kept, as compiled for this processor."""
+    return all(path is not None and (path / _COMPLETE).exists() for path in _directories(modules))
+
+
+def load(
+    modules: Sequence[ModuleType],
+    use: Callable[[], object],
+    phase: Callable[[bool], AbstractContextManager[None]] = lambda _: nullcontext(),
+) -> None:
+    """Run `use`, which compiles or loads every kernel of these modules. Of several processes one compiles, and the
+    others wait and load. `phase` is told whether the kernels are kept, and is entered meanwhile.
+    """
+    directories = [path for path in _directories(modules) if path is not None]
+    with contextlib.ExitStack() as stack:
+        if directories and not is_kept(*modules):
+            with contextlib.suppress(OSError):
+                lock = stack.enter_context((directories[0].parent / _LOCK).open("w"))
+                end = time.monotonic() + _LONGEST_WAIT
+                while not _is_taken(lock) and time.monotonic() < end:
+                    time.sleep(_LOOK_SECONDS)
+            for path in directories:
+                _copy_from_others(path)
+        if not (has_some := is_kept(*modules)):
+            _log.info("compiling the kernels for this processor, once")
+        with phase(has_some):
+            try:
+                use()
+            except Exception as e:  # noqa: BLE001 - a damaged pickle can raise anything
+                _log.warning("the kept kernels cannot be used (%s); compiling them anew", type(e).__name__)
+                for path in directories:
+                    shutil.rmtree(path, ignore_errors=True)
+                use()
+                return  # those that had been loaded are missing there; the next start compiles them
+        if not has_some:
+            for path in directories:
+                with contextlib.suppress(OSError):
+                    (path / _COMPLETE).touch()
+
+
+def _is_taken(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -88,40 +101,10 @@ def compiled_for(kernel: Any, arguments: Sequence[Any]) -> Callable[..., Any]:
     """Return the kernel as it is compiled for arguments of these types, which is called with such alone: what a kernel
     does to find that out at each call takes 10 µs of code that is in no cache.
     """
-    if not isinstance(kernel, Dispatcher):  # Numba is told to compile nothing
+    if numba.config.DISABLE_JIT:
         return cast("Callable[..., Any]", kernel)
     compiled: Callable[..., Any] = kernel.compile(tuple(map(numba.typeof, arguments)))
     return compiled
-
-
-def load_without_blas() -> None:
-    """Load Numba without the linear algebra of SciPy, which takes 0.13 s to import and which no kernel of ours uses.
-
-    For a process of our own: another package's kernels that multiply matrices would not compile.
-    """
-    if "scipy.linalg" in sys.modules:
-        return
-    sys.modules["scipy.linalg"] = None  # type: ignore[assignment]  # says that there is none
-    try:
-        import numba.np.arraymath  # noqa: F401 - looks for it once
-    finally:
-        del sys.modules["scipy.linalg"]
-
-
-def is_kept(kernel: Any, arguments: tuple[Any, ...]) -> bool:
-    """Whether the kernel for arguments of these Numba types can be had without compiling; it is loaded then.
-
-    `use_cache` must have been called.
-    """
-    if kernel._cache.load_overload(arguments, kernel.targetctx) is None:  # noqa: SLF001 - as above
-        return False
-    kernel.compile(arguments)
-    return True
-
-
-@functools.cache
-def _directories() -> list[Path]:
-    return cache_directories()
 
 
 def cache_directories() -> list[Path]:
@@ -153,92 +136,28 @@ def _is_safe(path: Path) -> bool:
     return ours_or_roots and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and os.access(path, os.R_OK | os.X_OK)
 
 
-def _source(function: Callable[..., Any]) -> Path:
-    """Return the file that defines a kernel, and all that it calls."""
-    return Path(function.__code__.co_filename)
+def _directories(modules: Sequence[ModuleType]) -> list[Path | None]:
+    return [_directory(Path(str(module.__file__))) for module in modules]
 
 
 @functools.cache
-def _source_digest(source: Path) -> str:
-    """Return what changes with the kernels' source: unlike a file's time it outlives copying and packing."""
-    return hashlib.sha256(source.read_bytes()).hexdigest()[:16]
+def _directory(source: Path) -> Path | None:
+    """Return where the kernels of a source file are kept, by all that their code depends on; None if nowhere."""
+    cpu = (binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten())
+    chosen = (str(numba.config.CPU_NAME), str(numba.config.CPU_FEATURES))
+    parts = (numba.__version__, str(sys.implementation.cache_tag), *cpu, *chosen)
+    key = hashlib.sha256("\0".join(parts).encode() + source.read_bytes()).hexdigest()[:16]
+    for path in cache_directories():
+        if os.access(path, os.W_OK) and shutil.disk_usage(path).free >= _FREE_BYTES:
+            return path / key
+    return None
 
 
-def _of_source(directory: Path, source: Path) -> Path:
-    return directory / _source_digest(source)
-
-
-def _has_some(directory: Path) -> bool:
-    try:
-        return any(name.endswith(".nbc") for name in os.listdir(directory))  # noqa: PTH208 - closes what it opens
-    except OSError:
-        return False
-
-
-class _KernelCache(_Cache):  # type: ignore[misc]  # Numba is untyped
-    """The cache of one kernel over several directories; whatever goes wrong with it is the same as not having it."""
-
-    def __init__(self, function: Callable[..., Any], directories: Sequence[Path]) -> None:
-        self._name = function.__name__
-        self._caches = [_cache_in(_of_source(path, _source(function)), function) for path in directories]
-
-    @property
-    def cache_path(self) -> str:
-        return str(self._caches[0].cache_path) if self._caches else ""
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        for cache in self._caches:
-            try:
-                if (compiled := cache.load_overload(sig, target_context)) is not None:
-                    return compiled
-            except Exception as e:  # noqa: BLE001 - a damaged pickle can raise anything
-                _log.warning("a compiled kernel (%s) cannot be read: %s", self._name, type(e).__name__)
-        return None
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        for cache in self._caches:
-            try:
-                cache.save_overload(sig, data)
-            except Exception as e:  # noqa: BLE001 - a full or read-only disk, or a damaged index that is to be replaced
-                _log.debug("a compiled kernel (%s) cannot be written: %s", self._name, type(e).__name__)
-            else:
-                return
-
-    def enable(self) -> None:
-        for cache in self._caches:
-            cache.enable()
-
-    def disable(self) -> None:
-        for cache in self._caches:
-            cache.disable()
-
-    def flush(self) -> None:
-        for cache in self._caches:
-            cache.flush()
-
-
-def _cache_in(directory: Path, function: Callable[..., Any]) -> Any:
-    """Return Numba's own cache of a function, in this directory."""
-
-    class Locator(_CacheLocator):  # type: ignore[misc]  # as above
-        def get_cache_path(self) -> str:
-            return str(directory)
-
-        def get_source_stamp(self) -> str:
-            return _source_digest(_source(function))
-
-        def get_disambiguator(self) -> str:
-            return str(function.__code__.co_firstlineno)
-
-        @classmethod
-        def from_function(cls, py_func: Any, py_file: str) -> Any:
-            del py_func, py_file
-            return cls()
-
-    class Implementation(CompileResultCacheImpl):  # type: ignore[misc]  # as above
-        _locator_classes = (Locator,)
-
-    class Cache(FunctionCache):  # type: ignore[misc]  # as above
-        _impl_class = Implementation
-
-    return Cache(function)
+def _copy_from_others(directory: Path) -> None:
+    for path in cache_directories():
+        other = path / directory.name
+        if (other / _COMPLETE).exists() and not (directory / _COMPLETE).exists():
+            with contextlib.suppress(OSError):
+                shutil.rmtree(directory, ignore_errors=True)
+                copy = shutil.copytree(other, directory.with_suffix(".copy"), dirs_exist_ok=True)
+                copy.rename(directory)

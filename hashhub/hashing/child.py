@@ -141,10 +141,7 @@ def _compiler(control: socket.socket) -> int | None:
             with contextlib.suppress(OSError):
                 os.nice(_COMPILING_NICENESS)
             logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(process)d %(name)s %(message)s")
-            from hashhub.kernel_cache import compiling
-
-            with compiling():
-                compiled.load()
+            compiled.load()
         finally:
             os._exit(0)
     return process

@@ -60,14 +60,14 @@ def load(*, compiles: bool = True) -> bool:
 def _loaded(*, compiles: bool) -> bool:
     import_scipy_and_numba()
     from hashhub.hashing import grey_kernels, pdq_kernels, variant_kernels
-    from hashhub.kernel_cache import is_kept, use_cache
+    from hashhub.kernel_cache import is_kept
+    from hashhub.kernel_cache import load as load_kernels
 
-    use_cache()
-    for kernel, arguments in (*pdq_kernels.SIGNATURES, *grey_kernels.SIGNATURES, *variant_kernels.SIGNATURES):
-        if not is_kept(kernel, arguments):
-            if not compiles:
-                return False
-            kernel.compile(arguments)
+    modules = (pdq_kernels, grey_kernels, variant_kernels)
+    if not compiles and not is_kept(*modules):
+        return False
+    signatures = [signature for module in modules for signature in module.SIGNATURES]
+    load_kernels(modules, lambda: [kernel.compile(arguments) for kernel, arguments in signatures])
     return True
 
 

@@ -16,9 +16,8 @@ kernel_cache.py   where compiled loops are kept
 
 from __future__ import annotations
 
-from hashhub.kernel_cache import use_cache
 from hashhub.matcher.breaker import CircuitBreaker, Tripped
-from hashhub.matcher.live import AlgorithmStatus, Matcher, MatcherStatus, warm_up
+from hashhub.matcher.live import AlgorithmStatus, Matcher, MatcherStatus, has_kernels, warm_up
 from hashhub.matcher.pairs import Near, NearDigests
 from hashhub.matcher.plan import Engine
 from hashhub.matcher.search import HashSets, Matches, Plan
@@ -35,6 +34,6 @@ __all__ = [
     "NearDigests",
     "Plan",
     "Tripped",
-    "use_cache",
+    "has_kernels",
     "warm_up",
 ]

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 import time
 
-from hashhub.kernel_cache import cache_directories, use_cache
-from hashhub.matcher.live import warm_up
+from hashhub.kernel_cache import cache_directories
+from hashhub.matcher.live import has_kernels, warm_up
 
 
 def main() -> int:
@@ -18,7 +18,7 @@ def main() -> int:
     if not cache_directories():
         sys.stderr.write("there is no safe directory for compiled kernels; name one with HASHHUB_KERNEL_CACHE\n")
         return 1
-    had_some = use_cache()
+    had_some = has_kernels()
     warm_up()
     seconds = time.perf_counter() - began
     sys.stdout.write(f"kernels {'loaded' if had_some else 'compiled'} in {seconds:.1f} s\n")

@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from hashhub.errors import InvalidArgument, LimitExceeded
 from hashhub.hashes import SEARCHED, Metric
-from hashhub.kernel_cache import compiling, use_cache
-from hashhub.matcher import search
+from hashhub.kernel_cache import is_kept, load
+from hashhub.matcher import kernels, search
 from hashhub.matcher.breaker import Breaker, CircuitBreaker, Tripped
 from hashhub.matcher.compaction import Chunk, Compaction
 from hashhub.matcher.digests import check_widths, checked_distance, known_algorithm, packed_rows
@@ -113,7 +113,6 @@ class Matcher:
         """
         cores = threads or len(os.sched_getaffinity(0))
         self._breaker = Breaker(circuit_breaker or CircuitBreaker())
-        use_cache()
         opened, failure = _opened(directory, publisher=publisher) if directory else (None, None)
         self._pool = ThreadPoolExecutor(cores, "matcher") if cores > 1 else None
         self._live = LiveState(keeps_log=opened is not None)
@@ -392,8 +391,12 @@ def warm_up(phase: Callable[[bool], AbstractContextManager[None]] = lambda _: nu
 
     `phase` is told whether there are compiled ones by then, and is entered meanwhile.
     """
-    with compiling() as has_kernels, phase(has_kernels):
-        _warm_up()
+    load([kernels], _warm_up, phase)
+
+
+def has_kernels() -> bool:
+    """Whether the kernels are kept, so that `warm_up` compiles nothing."""
+    return is_kept(kernels)
 
 
 @functools.cache

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.cancellation import check
-from hashhub.kernel_cache import use_cache
 from hashhub.matcher.digests import checked_distance, known_algorithm, packed_rows
 from hashhub.matcher.index import Hits, Source, build, space
 
@@ -36,7 +35,6 @@ class NearDigests:
 
     def __init__(self, algorithm: str, digests: NDArray[np.uint8], *, threads: int | None = None) -> None:
         """`digests`: uint8[n, digest_bytes], repeated or not. Raises InvalidArgument as `Matcher.search` does."""
-        use_cache()
         self._algorithm = known_algorithm(algorithm)
         self._threads = threads or len(os.sched_getaffinity(0))
         self._segment = build(

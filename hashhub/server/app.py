@@ -168,11 +168,9 @@ def load_program() -> bool:
     gc.set_threshold(50_000, 20, 50)
     import hashhub.hub
     import hashhub.server.doors  # noqa: F401 - for its time
-    from hashhub.kernel_cache import load_without_blas
-    from hashhub.matcher import use_cache
+    from hashhub.matcher import has_kernels
 
-    load_without_blas()
-    return use_cache()
+    return has_kernels()
 
 
 def _catch_up(
