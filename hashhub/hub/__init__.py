@@ -126,6 +126,7 @@ class Hub:
         self.hash_sets = HashSets(store, self.catalogue, config.max_hash_sets)
         self.contribute = Contribute(
             store,
+            matcher,
             self.catalogue,
             self._follower,
             config.shrink_guard,
@@ -138,7 +139,7 @@ class Hub:
         self.contributors = Contributors(store, self.selections)
         self.retention = Retentions(store, self._follower)
         self.keeper = Keeper(store, self._follower, config)
-        self.reviews = Reviews(store)
+        self.reviews = Reviews(store, matcher)
         self.conflicts = Conflicts(store)
         self.history = History(store, self._follower)
         self.learned = Learned(store, config)

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -32,8 +32,10 @@ from hashhub.errors import (
     Violation,
 )
 from hashhub.hub import access
+from hashhub.hub.doubts import items_doubted
 from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Batch, Intake, NewEntries, Stager
+from hashhub.hub.reading import SeenLists
 from hashhub.model import (
     MAX_BATCH,
     Disposition,
@@ -49,24 +51,27 @@ from hashhub.model import (
     now,
 )
 from hashhub.store import EntryColumns, Origin, Overtaken, trace_of
+from hashhub.store.packing import unpack_hashes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from hashhub.hashes import Hash
     from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.follow import Follower
     from hashhub.hub.tally import Tally
+    from hashhub.matcher import Matcher
     from hashhub.schemes import Scheme
     from hashhub.store import Store
     from hashhub.store.comparison import Keys
 
 DOUBTS_A_DAY: Final = 100
 """Of how many items a contributor's harmless verdicts weigh by themselves; those beyond wait for the operator's
-acceptance. An entry with several digests of one algorithm counts as often as these may be of different items
-(`frames.reach`).
+acceptance. An entry counts as often as its hashes may be of different items (`items_doubted`), and of one list only
+the first so many are counted.
 
-Each counts when it is stated, whatever anybody else lists: then no order of statements makes more of them weigh, and
-the remark on an entry tells its contributor nothing of what others have.
+Each counts when it is stated, whether or not anybody lists the item: then no order of statements makes more of them
+weigh, and the remark on an entry tells its contributor nothing of what it may not see.
 """
 _FRAMES_BYTES: Final = 4096  # of frames that take about as long to write as an entry
 _TIMES: Final = 3  # that a commit is decided anew before its caller is told to come again
@@ -80,6 +85,7 @@ class Contribute:
     def __init__(
         self,
         store: Store,
+        matcher: Matcher,
         catalogue: Catalogue,
         follower: Follower,
         shrink_guard: float,
@@ -95,6 +101,7 @@ class Contribute:
         self._tally = tally
         self._max_open, self._max_staged = max_open_imports, max_staged_bytes
         self._store = store
+        self._matcher = matcher
         self._catalogue = catalogue
         self._follower = follower
         self._shrink_guard = shrink_guard
@@ -252,7 +259,7 @@ class Contribute:
                 return self._store.imports.cancel_import(import_id, counts=intake.counts, findings=report)
             first = self._store.stage.allocate_entries(import_id, intake.entry_count) if intake.entry_count else 0
             with self._tally.phase("write"):
-                reviews, harmless = self._write(import_id, intake, first)  # (6)
+                reviews, harmless = self._write(principal, import_, intake, first)  # (6)
             compared = intake.compared
             with self._tally.phase("publish"):
                 done = self._store.commits.finish_commit(  # (7)
@@ -372,14 +379,15 @@ class Contribute:
             )
 
     def _write(
-        self, import_id: str, intake: Intake, first: int
+        self, principal: Principal, import_: Import, intake: Intake, first: int
     ) -> tuple[Sequence[tuple[int, str, ReviewKind, str]], Sequence[tuple[int, int]]]:
         """Write entries, hashes and findings in pieces.
 
         Return the reviews that the source carries, by entry id, and the active entries that claim no harm, each with
         of how many items it may be.
         """
-        harmless: list[tuple[int, int]] = []
+        import_id, harmless = import_.id, list[int]()
+        counted: list[tuple[Sequence[Hash], bytes]] = []
         reviews = list(intake.compared.reviews)
         if intake.entry_count:
             ids = self._classification_ids(import_id, intake)
@@ -389,7 +397,10 @@ class Contribute:
                 staging: deque[Future[None]] = deque()
                 for piece in _pieces(intake.entries(self._batches(import_id), first)):
                     for new in piece:
-                        harmless += zip(new.harmless, new.reach, strict=True)
+                        columns, first_ones = new.columns, new.harmless[: DOUBTS_A_DAY - len(counted)]
+                        at = [columns.ids.index(entry) for entry in first_ones]
+                        counted += [(unpack_hashes(columns.hashes[i]), columns.frames[i] or b"") for i in at]
+                        harmless += new.harmless
                         reviews += new.reviews
                     columns = _joined(piece, ids)
                     if len(staging) == stage.writers:
@@ -402,7 +413,10 @@ class Contribute:
                     last.result()
             self._follower.catch_up()
         self._store.stage.add_findings(import_id, intake.findings(self._batches(import_id), first))
-        return reviews, harmless
+        as_contributor = msgspec.structs.replace(principal, role=Role.CONTRIBUTOR, contributor=import_.contributor)
+        lists = SeenLists(self._store, as_contributor)
+        counts = items_doubted(lists, self._matcher, import_.contributor, counted)
+        return reviews, list(zip_longest(harmless, counts, fillvalue=DOUBTS_A_DAY + 1))
 
     def _classification_ids(self, import_id: str, intake: Intake) -> Sequence[int | None]:
         """Return under which id each of the intake's classifications is stored, storing those that are new."""

@@ -9,18 +9,20 @@ import msgspec
 
 from hashhub.errors import InvalidArgument, NotFound
 from hashhub.hub import access
+from hashhub.hub.doubts import items_doubted
 from hashhub.hub.intake import same_item
+from hashhub.hub.reading import SeenLists
 from hashhub.model import Entry, EntryState, Principal, Review, ReviewKind, Role, now, number_of
 from hashhub.store import OBJECTIONS
 from hashhub.store.writing import no_entry
 
 if TYPE_CHECKING:
+    from hashhub.matcher import Matcher
     from hashhub.store import Store
 
 OBJECTIONS_A_DAY: Final = 100
 """Of how many items a contributor's objections against others' entries weigh by themselves; those beyond wait for the
-operator's acceptance. Against an entry with several digests of one algorithm it counts as often as these may be of
-different items (`frames.reach`)."""
+operator's acceptance. One counts as often as its entry's hashes may be of different items (`items_doubted`)."""
 
 REVIEWS_A_DAY: Final = 20
 """How often one contributor reviews one entry within a day: whoever is asked about its item reads all that was said."""
@@ -33,8 +35,8 @@ class Reviews:
     contributor states the item again, in the same hash set, be it as a newer statement or after a withdrawal.
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, matcher: Matcher) -> None:
+        self._store, self._matcher = store, matcher
 
     def create(
         self,
@@ -66,6 +68,7 @@ class Reviews:
         return self._store.entries.add_review(
             review,
             also=newer,
+            items=self._items(principal, entry) if kind in OBJECTIONS else 0,
             daily=None if principal.role is Role.OPERATOR else OBJECTIONS_A_DAY,
             most=None if principal.role is Role.OPERATOR else REVIEWS_A_DAY,
             by=access.actor(principal),
@@ -122,6 +125,13 @@ class Reviews:
         reviews = self._store.entries.list_reviews(entry.id, page_size + 1, after)
         page = [disclosed_review(principal, r) for r in reviews[:page_size]]
         return page, reviews[page_size - 1].id if len(reviews) > page_size else 0
+
+    def _items(self, principal: Principal, entry: Entry) -> int:
+        if entry.contributor == principal.contributor:
+            return 0
+        frames = b"".join(packed for _, packed in self._store.entries.frames_of([entry.id]))
+        lists = SeenLists(self._store, principal)
+        return items_doubted(lists, self._matcher, principal.contributor, [(entry.hashes, frames)])[0]
 
     def _of(self, principal: Principal, entry_id: int, kind: ReviewKind, comment: str) -> Review:
         return Review(

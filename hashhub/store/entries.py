@@ -439,6 +439,7 @@ class Entries:
         review: Review,
         *,
         also: Sequence[int] = (),
+        items: int = 0,
         daily: int | None = None,
         most: int | None = None,
         by: Actor = SYSTEM,
@@ -448,9 +449,9 @@ class Entries:
         LimitExceeded when its author made `most` reviews of the entry within a day.
 
         It counts for the entries `also` too, by which the contributor states the same item; a SET_ASIDE one for all for
-        which the review counts that it sets aside. An objection awaits the operator's acceptance where those that its
-        author made against others' entries within a day, and that weigh, would be about more than `daily` items
-        (`frames.reach`).
+        which the review counts that it sets aside. `items`: of how many the entry may be; 0: of its author's own. An
+        objection awaits the operator's acceptance where those that its author made within a day, and that weigh, would
+        be about more than `daily`.
         """
         review = msgspec.structs.replace(review, id=0, create_time=None, revision=0)
         request = Request(request_id, "add_review", review, by.name)
@@ -463,7 +464,7 @@ class Entries:
             if most is not None:
                 self._check_repeated(c, review, most)
             at = now()
-            awaits = daily is not None and review.kind in OBJECTIONS and self._has_objected(c, review, daily)
+            awaits = daily is not None and review.kind in OBJECTIONS and self._objected(c, review, items) > daily
             revision = append_event(
                 c,
                 by,
@@ -480,7 +481,7 @@ class Entries:
             review = msgspec.structs.replace(review, create_time=at, revision=revision, awaits_acceptance=awaits)
             set_key = c.execute(sa.select(s.entry.c.hash_set).where(s.entry.c.id == review.entry_id)).scalar_one()
             review = msgspec.structs.replace(review, id=take_ids(c, s.hash_set.c.next_review, set_key, 1))
-            c.execute(sa.insert(s.review).values(review_row(review)))
+            c.execute(sa.insert(s.review).values(review_row(review) | {"item_count": items}))
             about = self._counts_for(c, review, also)
             touch(c, "review", [review.id])
             touch(c, "reviewed", about)
@@ -523,36 +524,19 @@ class Entries:
                 metadata={"share": "reviews of an entry", "most": str(most)},
             )
 
-    def _has_objected(self, c: Connection, review: Review, items: int) -> bool:
-        """Whether what weighs of the author's objections within a day against others' entries would be about more than
-        so many items with this one.
-        """
-        # Whom a source names reviews that contributor's own entries only, so it is the contributor alone that counts.
-        r, e, h, f = s.review, s.entry, s.hash_set, s.frames
-        owner = sa.select(h.c.contributor).join(e, e.c.hash_set == h.c.key)
-        if c.scalar(owner.where(e.c.id == review.entry_id)) == review.author:
-            return False
-        recent = sa.select(r.c.entry).where(
+    def _objected(self, c: Connection, review: Review, items: int) -> int:
+        """Return about how many items of others the author's objections within a day are that weigh, with this one."""
+        r = s.review
+        recent = sa.select(r.c.entry, sa.func.max(r.c.item_count)).where(
             r.c.author == review.author,
             r.c.create_time > s.to_millis(now() - _DAY),
             r.c.kind.in_([s.REVIEW_KINDS[kind] for kind in OBJECTIONS]),
             r.c.role != s.ROLES[Role.OPERATOR],
             sa.not_(r.c.awaits_acceptance),
         )
-        # Of one that was counted already nothing more is doubted; each of the others counts at least once.
-        about = (
-            sa.select(e.c.hashes, f.c.content)
-            .join(h, h.c.key == e.c.hash_set)
-            .outerjoin(f, f.c.entry == e.c.id)
-            .where(sa.or_(e.c.id.in_(recent), e.c.id == review.entry_id), h.c.contributor != review.author)
-            .limit(items + 1)
-        )
-        left = items
-        for hashes, content in c.execute(about):
-            left -= frames.reach(unpack_hashes(hashes), content or b"", left + 1)
-            if left < 0:
-                return True
-        return False
+        # Of an entry that was counted already nothing more is doubted.
+        by_entry = {review.entry_id: items, **dict(map(tuple, c.execute(recent.group_by(r.c.entry))))}
+        return sum(by_entry.values())
 
     def reviews_of(self, entry_ids: Iterable[int]) -> dict[int, list[Review]]:
         """Return the reviews that count for the entries by entry id, the oldest first; entries without one are left

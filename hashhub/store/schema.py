@@ -469,6 +469,7 @@ review: Final = _table(
     sa.Column("role", sa.SmallInteger, nullable=False, server_default="1"),
     sa.Column("sets_aside", sa.BigInteger, nullable=False, server_default="0"),  # a review's id; 0: none
     sa.Column("awaits_acceptance", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("item_count", sa.Integer, nullable=False, server_default="0"),  # of how many it may be, of an objection
     sa.Index("review_author", "author", "create_time"),
 )
 

@@ -95,6 +95,61 @@ def test_harmless_verdicts_stated_before_anybody_lists_the_items_count_too(world
     assert (after.count(Verdict.REVIEW), after.count(Verdict.MATCH)) == (DAILY, MORE - DAILY)
 
 
+def crossed(items: list[Item]) -> list[list[Hash]]:
+    """Bind the MD5 of one item, the SHA1 of the next and the PDQ of the one after it, of three at a time."""
+    return [
+        [first.md5, second.sha1, third.pdq]
+        for first, second, third in zip(items[::3], items[1::3], items[2::3], strict=True)
+    ]
+
+
+def probed(world: World, items: list[Item]) -> list[Verdict]:
+    """Ask for each item by the digest of it that `crossed` binds."""
+    hashes = [(t.md5, t.sha1, t.pdq)[i % 3] for i, t in enumerate(items)]
+    return [answer.verdict for answer in world.ask([[h] for h in hashes], "block", by=CONSUMER)]
+
+
+@pytest.mark.parametrize("is_whole", [True, False], ids=["items", "single digests"])
+def test_a_harmless_verdict_counts_for_each_item_whose_digest_it_binds(world: World, is_whole: bool) -> None:
+    items = [Item(f"flood {i}") for i in range(MORE)]
+    for name in ("hotline/list", "stranger/list"):
+        listed_hashes = [t.hashes if is_whole else [(t.md5, t.sha1, t.pdq)[i % 3]] for i, t in enumerate(items)]
+        world.lists(name, [record(f"line {i}", h, value="1") for i, h in enumerate(listed_hashes)])
+    bound = [record(f"line {i}", h, value="0") for i, h in enumerate(crossed(items))]
+    for part in (bound[:20], bound[20:]):
+        world.lists("hostile/list", part)
+    assert probed(world, items).count(Verdict.REVIEW) == DAILY // 3 * 3
+    world.accept("hostile/list")
+    assert set(probed(world, items)) == {Verdict.REVIEW}
+
+
+def test_who_binds_all_of_it_in_one_entry_makes_it_no_cheaper(world: World) -> None:
+    items = listed(world, MORE)
+    world.contributor("accomplice", "C")
+    world.hash_set("accomplice/list", scheme="vic-us")
+    world.lists("accomplice/list", [record(f"line {i}", h, value="1") for i, h in enumerate(crossed(items))])
+    world.lists("hostile/list", [record(f"line {i}", h, value="0") for i, h in enumerate(crossed(items))])
+    assert probed(world, items).count(Verdict.REVIEW) == DAILY // 3 * 3
+
+
+def test_an_objection_to_an_entry_that_binds_many_items_counts_for_each(world: World) -> None:
+    items = listed(world, MORE)
+    world.contributor("accomplice", "C")
+    world.hash_set("accomplice/list", scheme="vic-us")
+    world.lists("accomplice/list", [record(f"line {i}", h, value="1") for i, h in enumerate(crossed(items))])
+    for entry in world.entries("accomplice/list"):
+        world.review(entry.name, ReviewKind.FALSE_POSITIVE, by=writer("hostile"))
+    assert probed(world, items).count(Verdict.REVIEW) == DAILY // 3 * 3
+
+
+def test_nobody_unreliable_makes_an_honest_verdict_cost_more(world: World) -> None:
+    items = listed(world, MORE)
+    pieces = [h for t in items for h in t.hashes]
+    world.lists("stranger/list", [record(f"line {i}", [h], value="1") for i, h in enumerate(pieces)])
+    world.lists("hostile/list", [record(f"line {i}", t.hashes, value="0") for i, t in enumerate(items)])
+    assert verdicts(world, items).count(Verdict.REVIEW) == DAILY
+
+
 def test_a_benign_set_says_nothing_until_it_is_accepted_and_then_nothing_new(world: World) -> None:
     items = listed(world, 4)
     world.hash_set("hostile/benign", purpose=Purpose.BENIGN)

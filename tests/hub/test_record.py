@@ -503,6 +503,25 @@ class TestHarmlessVerdicts:
         desk.hub.hash_sets.accept(OPERATOR, "gamma", "list", desk.hub.revision())
         assert all(desk.match(h, policy="block").verdict is Verdict.REVIEW for h in probes)
 
+    @pytest.mark.parametrize("is_seen", [True, False])
+    def test_what_others_list_counts_as_far_as_it_is_seen(
+        self, any_desk: Desk, monkeypatch: pytest.MonkeyPatch, is_seen: bool
+    ) -> None:
+        """A record that binds digests of two items: whether it waits tells nothing of lists that are hidden."""
+        from hashhub.hub import contribute
+
+        monkeypatch.setattr(contribute, "DOUBTS_A_DAY", 3)
+        red = Marking(tlp=TLP.RED, recipients=("contributors/alpha",))
+        any_desk.hash_set("beta/list", marking=Marking() if is_seen else red)
+        any_desk.hash_set("gamma/list", scheme="vic-us")
+        any_desk.contribute("beta/list", *(item(n) for n in range(1, 7)))
+        bound = [(digest("MD5", n), digest("SHA1", n + 1)) for n in (1, 3, 5)]
+        records = [Record(position=f"{i}", hashes=h, value="4") for i, h in enumerate(bound)]
+        for part in (records, [item(8, value="4")]):
+            any_desk.contribute("gamma/list", *part)
+        waits = ["AWAITS_ACCEPTANCE" in e.reasons for e in any_desk.entries("gamma/list")]
+        assert waits == ([False, True, True] if is_seen else [False] * 3) + [not is_seen]
+
     def test_a_video_counts_by_its_scenes(self, desk: Desk) -> None:
         desk.hash_set("gamma/list", scheme="vic-us")
 

@@ -56,7 +56,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from hashhub.errors import InvalidArgument
-from hashhub.frames import reach
 from hashhub.hub.intake import report
 from hashhub.hub.intake.batch import Batch, Stager
 from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, UNCHANGED, WAITS, Decisions
@@ -67,7 +66,7 @@ from hashhub.hub.intake.values import Values
 from hashhub.hygiene import Code
 from hashhub.model import Counts, EntryState, Finding, HashSet, Marking, Purpose, ReviewKind, Unclassified
 from hashhub.store import EntryColumns
-from hashhub.store.packing import keys_of_texts, pack_reasons, unpack_hashes
+from hashhub.store.packing import keys_of_texts, pack_reasons
 from hashhub.store.schema import ENTRY_STATES
 
 if TYPE_CHECKING:
@@ -83,20 +82,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "Intake", "NewEntries", "Stager", "same_item", "same_items"]
 
-_MOST_ITEMS: Final = 256  # of how many an entry may be is counted no further: more than weigh by themselves in a day
 _UNDECIDED: Final = pack_reasons((Code.UNCLASSIFIED.value,))
 
 
 class NewEntries(NamedTuple):
     """Entries to write, of one batch, as the store keeps them.
 
-    `harmless`: ids of active ones that claim no harm; `reach`: of how many items each of these may be. `reviews`: what
-    the source says about them, as (entry id, author, kind, comment).
+    `harmless`: ids of active ones that claim no harm. `reviews`: what the source says about them, as (entry id, author,
+    kind, comment).
     """
 
     columns: EntryColumns
     harmless: list[int]
-    reach: list[int]
     reviews: list[tuple[int, str, ReviewKind, str]]
 
 
@@ -249,9 +246,7 @@ class Intake:
             if d.reviews
             else []
         )
-        at_harmless = np.flatnonzero(is_harmless).tolist()
-        reaches = [reach(unpack_hashes(hashes[at]), frames[at] or b"", _MOST_ITEMS) for at in at_harmless]
-        return NewEntries(columns, [ids[at] for at in at_harmless], reaches, reviews)
+        return NewEntries(columns, [ids[at] for at in np.flatnonzero(is_harmless).tolist()], reviews)
 
     def _odd(self, items: NDArray[np.int64]) -> list[int]:
         """Return at which of the items an entry is not just what the batch has."""
