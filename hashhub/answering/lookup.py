@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from functools import cached_property
-from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
@@ -277,11 +276,10 @@ def look_up(
     return hits, view.contributors
 
 
-def set_keys(lists: Lists) -> tuple[list[int], list[int]]:
-    """Return the keys of the hash sets that the caller sees now, and of those it may only know of."""
+def set_keys(lists: Lists) -> tuple[list[list[int]], list[list[int]]]:
+    """Return by contributor the keys of the hash sets that the caller sees now, and of those it may only know of."""
     view = _View(lists)
-    visible, disclosed = view.keys(is_visible=True), view.keys(is_visible=False)
-    return list(chain.from_iterable(visible)), list(chain.from_iterable(disclosed))
+    return view.keys(is_visible=True), view.keys(is_visible=False)
 
 
 def hits_nothing(matcher: Matcher, query: Query, options: MatchOptions, *, caller: str | None) -> bool:

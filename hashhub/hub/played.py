@@ -18,22 +18,25 @@ touches no database.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
+from functools import cache
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from hashhub import cancellation, frames
+from hashhub.answering.lookup import ENDS, OF_CONTRIBUTOR
 from hashhub.answering.stretches import GAP_MS, LEAST_FRAMES, LEAST_MS, MAX_RANGES, ending_at, goes_on
 from hashhub.answering.videos import FRAME, MIN_SHARE, of_sets
 from hashhub.hashes import VPDQ
-from hashhub.model import TimeRange, VideoMatch
+from hashhub.model import TimeRange, VideoMatch, set_key_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from hashhub.matcher import Matcher
+    from hashhub.matcher import HashSets, Matcher, Matches
     from hashhub.model import VideoFrame
     from hashhub.store import Store
 
@@ -42,10 +45,8 @@ WINDOW_MS: Final = 60_000
 WHOLE_MS: Final = 30_000
 """How long the window must be for a video to be more than a part of the stream."""
 _STEP_MS: Final = 500  # between two frames of the window: entries have a frame a second, and those at cuts
-_FIRST: Final = 1_000  # nearest listed digests of a frame looked up at first
-_MOST: Final = 32_000  # and at most
-_MOST_OF_DIGEST: Final = 1_000  # entries of a hash set that share a frame which are looked at: the first and the last
-_MOST_ROWS: Final = 2_000  # of one frame: some 10 ms, and 200 KB while it is in the window
+_MOST_OF_DIGEST: Final = 2 * ENDS  # entries of a hash set that share a frame which are looked at: first and last ones
+_MOST_ROWS: Final = 2_000  # of one frame: some 10 ms, and 200 KB while it is in the window; in equal shares
 _MOST_CANDIDATES: Final = 1_000  # entries that share frames enough to be compared
 _COMPARED: Final = 20  # of these, as many of each contributor; about a millisecond each
 _CACHED_FRAMES: Final = 50_000  # of the entries compared last: some 4 MB
@@ -129,38 +130,36 @@ class Window:
         self._frames: deque[_Seen] = deque()
         self._visible, self._disclosed = _Shared(store), _Shared(store)
 
-    def frame(self, frame: VideoFrame, set_keys: Callable[[], tuple[Sequence[int], Sequence[int]]]) -> Playing:
+    def frame(self, frame: VideoFrame, set_keys: Callable[[], tuple[HashSets, HashSets]]) -> Playing:
         """Take in the next frame and return what it goes on with.
 
-        `set_keys`: returns the store's keys of the hash sets that the caller sees now, and of those it may only know
-        of. The entries may not stand any more: ask `Entries.hits_by_ids`.
+        `set_keys`: returns the store's keys, by contributor, of the hash sets that the caller sees now, and of those it
+        may only know of. The entries may not stand any more: ask `Entries.hits_by_ids`.
         """
         digest = np.frombuffer(frame.digest, np.uint8).reshape(1, -1)
         if frame.quality < frames.MIN_QUALITY or not frames.are_telling(digest)[0]:
             return Playing({})
-        near, cut_short = self._near(digest)
-        seen = _Seen(frame.offset_ms, frame.digest, near)
+        hash_sets = cache(set_keys)
+        # A stream's frames are nobody's traffic, and the circuit breaker marks nothing of them.
+        m = self._matcher.search(
+            VPDQ.name,
+            digest,
+            max_distance=self._max_distance,
+            limit=OF_CONTRIBUTOR,
+            caller=None,
+            among=lambda: [*hash_sets()[0], *hash_sets()[1]],
+        )
+        seen = _Seen(frame, m)
         self._take_in(seen)
-        if not near:
+        if not seen.near:
             return Playing({})
-        visible, disclosed = set_keys()
+        visible, disclosed = hash_sets()
         plays, more = self._visible.look(seen, self._frames, visible, self._gap_ms)
         withheld = False
         if disclosed:
             behind, _ = self._disclosed.look(seen, self._frames, disclosed, self._gap_ms)
             withheld = bool(behind)
-        return Playing(plays, withheld, cut_short or more)
-
-    def _near(self, digest: NDArray[np.uint8]) -> tuple[dict[bytes, int], bool]:
-        """Return the listed digests near one, each with its distance, and whether there are more."""
-        for limit in (_FIRST, _MOST):
-            # A stream's frames are nobody's traffic, and the circuit breaker marks nothing of them.
-            m = self._matcher.search(VPDQ.name, digest, max_distance=self._max_distance, limit=limit, caller=None)
-            if not m.truncated[0]:
-                break
-        flat, width = m.digests.tobytes(), frames.DIGEST_BYTES
-        near = {flat[k * width : (k + 1) * width]: distance for k, distance in enumerate(m.distances.tolist())}
-        return near, bool(m.truncated[0])
+        return Playing(plays, withheld, more)
 
     def _take_in(self, seen: _Seen) -> None:
         """Put the newest frame in the window, in place of the last one where that is too close to the one before."""
@@ -177,13 +176,16 @@ class Window:
 
 
 class _Seen:
-    """A frame of the window, and the listed digests near it."""
+    """A frame of the window, and the listed digests near it: of each the distance, and which hash sets may have it."""
 
-    __slots__ = ("digest", "is_cut_short", "near", "offset_ms")
+    __slots__ = ("digest", "is_cut_short", "near", "offset_ms", "owners")
 
-    def __init__(self, offset_ms: int, digest: bytes, near: Mapping[bytes, int]) -> None:
-        self.offset_ms, self.digest, self.near = offset_ms, digest, near
-        self.is_cut_short = False
+    def __init__(self, frame: VideoFrame, matches: Matches) -> None:
+        self.offset_ms, self.digest = frame.offset_ms, frame.digest
+        digests = [row.tobytes() for row in matches.digests]
+        self.near = dict(zip(digests, matches.distances.tolist(), strict=True))
+        self.owners = dict(zip(digests, matches.owners, strict=True))
+        self.is_cut_short = bool(matches.truncated[0])
 
 
 class _Listed:
@@ -240,12 +242,12 @@ class _Shared:
                 del self._reached[entry_id]
 
     def look(
-        self, seen: _Seen, window: Sequence[_Seen], set_keys: Sequence[int], gap_ms: float
+        self, seen: _Seen, window: Sequence[_Seen], hash_sets: HashSets, gap_ms: float
     ) -> tuple[dict[int, Play], bool]:
         """Return what goes on with the window's newest frame, and whether there may be more."""
-        digest_counts = self._add(seen, set_keys)
+        digest_counts = self._add(seen, hash_sets)
         candidates = [e for e, count in digest_counts.items() if self._may_go_on(e, count)]
-        chosen, is_cut_short = self._chosen(candidates)
+        chosen, is_cut_short = self._chosen(candidates, hash_sets)
         plays: dict[int, Play] = {}
         for entry_id, listed in self._read(chosen):
             cancellation.check()
@@ -254,25 +256,35 @@ class _Shared:
                 plays[entry_id] = play
         return plays, is_cut_short or self._is_cut_short
 
-    def _add(self, seen: _Seen, set_keys: Sequence[int]) -> dict[int, int]:
+    def _add(self, seen: _Seen, hash_sets: HashSets) -> dict[int, int]:
         """Look up who has what is near the newest frame; return of each how many different frames it has."""
         own: dict[int, list[bytes]] = {}
         digest_counts: dict[int, int] = {}
-        pairs = of_sets(dict.fromkeys(seen.near), sorted(set_keys))
-        shared = self._store.entries.entries_sharing_frames(pairs, _MOST_OF_DIGEST // 2)
-        for row, (digest, entry_id, count) in enumerate(shared):
-            if row == _MOST_ROWS:
-                seen.is_cut_short = True
-                break
-            if entry_id < 0:
-                seen.is_cut_short = True
-                continue
+        rows, is_cut = self._sharing(seen, [list(chain.from_iterable(hash_sets))])
+        if is_cut and len(hash_sets) > 1:
+            rows, is_cut = self._sharing(seen, hash_sets)
+        seen.is_cut_short |= is_cut
+        for digest, entry_id, count in rows:
             own.setdefault(entry_id, []).append(digest)
             digest_counts[entry_id] = count
         self._of[seen] = own
         for entry_id, digests in own.items():
             self._reached.setdefault(entry_id, Counter()).update(digests)
         return digest_counts
+
+    def _sharing(self, seen: _Seen, hash_sets: HashSets) -> tuple[list[tuple[bytes, int, int]], bool]:
+        """Return (digest, entry, how many different frames it has) of what is near a frame, and whether there is more;
+        each of these has an equal share.
+        """
+        parts = [pairs for keys in hash_sets if (pairs := of_sets(seen.owners, sorted(keys)))]
+        rows: list[tuple[bytes, int, int]] = []
+        is_cut = False
+        for pairs in parts:
+            shared = self._store.entries.entries_sharing_frames(pairs, _MOST_OF_DIGEST // 2)
+            own = list(islice(shared, _MOST_ROWS // len(parts) + 1))
+            is_cut |= len(own) > _MOST_ROWS // len(parts) or any(entry_id < 0 for _, entry_id, _ in own)
+            rows += [row for row in own if row[1] >= 0]
+        return rows, is_cut
 
     def _may_go_on(self, entry_id: int, digest_count: int) -> bool:
         count = len(self._reached[entry_id])
@@ -286,23 +298,23 @@ class _Shared:
         cut = [seen for seen in self._of if seen.is_cut_short]
         return len({seen.digest for seen in cut}) >= LEAST_FRAMES and cut[-1].offset_ms - cut[0].offset_ms >= LEAST_MS
 
-    def _chosen(self, candidates: Sequence[int]) -> tuple[list[int], bool]:
+    def _chosen(self, candidates: Sequence[int], hash_sets: HashSets) -> tuple[list[int], bool]:
         """Return those of the entries that are compared, and whether there are more: the same share of each
         contributor, first those with the most frames near the window's.
         """
         if not candidates:
             return [], False
-        near = sorted(candidates, key=lambda e: (-len(self._reached[e]), e))
-        turns: Counter[str] = Counter()
+        contributor_of = {key: number for number, keys in enumerate(hash_sets) for key in keys}
+        turns: Counter[int] = Counter()
         order: list[tuple[int, int, int]] = []
-        standing = {hit.entry_id: hit for hit in self._store.entries.hits_by_ids(near[:_MOST_CANDIDATES])}
-        for entry_id in near[:_MOST_CANDIDATES]:
-            if entry_id in standing:
-                contributor = standing[entry_id].hash_set.split("/")[0]
-                order.append((turns[contributor], len(order), entry_id))
-                turns[contributor] += 1
-        order.sort()
-        return [e for *_, e in order[:_COMPARED]], len(order) > _COMPARED or len(near) > _MOST_CANDIDATES
+        for entry_id in sorted(candidates, key=lambda e: (-len(self._reached[e]), e)):
+            contributor = contributor_of[set_key_of(entry_id)]
+            order.append((turns[contributor], len(order), entry_id))
+            turns[contributor] += 1
+        near = [entry_id for *_, entry_id in sorted(order)[:_MOST_CANDIDATES]]
+        standing = {hit.entry_id for hit in self._store.entries.hits_by_ids(near)}
+        chosen = [entry_id for entry_id in near if entry_id in standing]
+        return chosen[:_COMPARED], len(chosen) > _COMPARED or len(order) > _MOST_CANDIDATES
 
     def _read(self, entry_ids: Sequence[int]) -> Iterator[tuple[int, _Listed]]:
         """Yield the frames of the entries; those of the last ones are at hand."""

@@ -4,17 +4,22 @@ and what its caller may not see is not read at all.
 
 from __future__ import annotations
 
+import itertools
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from hashhub.answering.lookup import ENDS, OF_CONTRIBUTOR
 from hashhub.hashes import Hash
+from hashhub.hub import played
 from hashhub.hygiene import Code
-from hashhub.model import TLP, Disposition, Marking, Purpose, Verdict
+from hashhub.model import TLP, Disposition, Marking, Purpose, Record, Verdict, VideoFrame
 from hashhub.store.entries import Entries
 from tests.hub.conftest import OPERATOR, Desk, digest, item, near, writer
+from tests.hub.test_live_videos import Watched
+from tests.hub.test_videos import noisy, picture, video
 
 MANY = 400
 RED = Marking(tlp=TLP.RED, recipients=("contributors/flooder",))
@@ -157,3 +162,34 @@ def test_a_source_that_states_one_digest_too_often_is_told_and_kept(any_desk: De
         Disposition.NOTED, Code.REPEATED_DIGEST, f"row {2 * ENDS}"
     )  # fmt: skip
     assert str(MANY - 2 * ENDS - 1) in line.detail
+
+
+def planted(scene: int, at: int, count: int) -> Record:
+    """A video whose frames are nearer to a stream's frame than what is listed of the scene, and come before it."""
+    shown, target = noisy(picture(scene), 12, at), picture(scene)
+    nearer = (noisy(shown, 1 + n % 10, n) for n in range(10 * count))
+    before = itertools.islice(dict.fromkeys(d for d in nearer if d < target), count)
+    frames = tuple(VideoFrame(1000 * n, 90, d) for n, d in enumerate(before))
+    return Record(position=f"scene {scene}", external_id=f"scene {scene}", frames=frames)
+
+
+@pytest.mark.parametrize("is_seen", [True, False])
+def test_a_live_stream_is_answered_as_without_a_flood_around_its_frames(
+    crowd: Desk, rows_read: list[int], monkeypatch: pytest.MonkeyPatch, is_seen: bool
+) -> None:
+    monkeypatch.setattr(played, "_MOST_ROWS", 100)
+    crowd.contribute("hotline/list", Record(position="v", external_id="v", frames=video(range(60))))
+    crowd.hash_set("flooder/flood", purpose=Purpose.TEST, marking=Marking() if is_seen else RED)
+    copies = 4 if is_seen else 1
+    flood = [planted(20 + n, 1000 * n, 150) for n in range(12)]
+    for copy in range(copies):
+        again = [msgspec.structs.replace(r, external_id=f"{r.external_id} {copy}") for r in flood]
+        crowd.contribute("flooder/flood", *again)
+    watched = Watched(crowd)
+    rows_read.clear()
+    answer = watched.play(range(20, 32))[-1]
+    assert answer.verdict is Verdict.MATCH
+    assert [r.entry.split("/")[0] for r in answer.ranges if r.video].count("hotline") == 1
+    own = crowd.entries("hotline/list")[-1].id >> 32
+    assert len(rows_read) <= 12 * (2 * 150 * 4 + 10)
+    assert is_seen or set(rows_read) == {own}
