@@ -41,8 +41,8 @@ _PURPOSES: Final = {Purpose.CSAM.value: "csam", Purpose.EXPLOITATIVE.value: "exp
 def gaps(
     extract: Extract, jurisdiction: str, *, near: bool = False, progress: Progress | None = None
 ) -> tuple[Gaps, Iterator[Gap]]:
-    """Return what a jurisdiction lacks of what others hold: the counts, and the items one by one, by the lowest number
-    of their entries.
+    """Return what a jurisdiction lacks of what others hold: the counts, and the items one by one, by the first of
+    their entries by hash set and number.
 
     Entries are of one item as `reconcile.items` joins them. `near`: leave out what the jurisdiction
     holds by a near perceptual hash only. Read the items to their end, or close the iterator: until then it holds a
@@ -172,7 +172,7 @@ def _counted(
 
 
 class _Item:
-    """An item while its entries come in, by number."""
+    """An item while its entries come in, by hash set and number."""
 
     def __init__(self, number: int) -> None:
         self.number = number

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from hashhub.reconcile.extract import Extract
 
 MOST_NEAR: Final = 100
-"""Of a digest that is near to more digests of entries with lower numbers than this, the nearest so many are linked."""
+"""Of a digest that is near to more digests of entries before its own than this, the nearest so many are linked."""
 _STRENGTH: Final = sorted(EXACT, key=lambda name: -ALGORITHMS[name].digest_bytes)
 
 
@@ -91,7 +91,7 @@ def _listed(algorithms: Sequence[str]) -> str:
 
 
 def _items(connection: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the entries that exact digests connect, ascending, and for each the lowest that it is connected with."""
+    """Return the entries that exact digests connect, ascending, and for each the first that it is connected with."""
     columns = connection.sql("SELECT a, b FROM exact").fetchnumpy()
     return sharing.components(columns["a"].astype(np.int64), columns["b"].astype(np.int64))
 
@@ -115,7 +115,7 @@ def _near_links(
     at = np.searchsorted(ids, entries)
     at[at == len(ids)] = 0
     item = np.where(ids[at] == entries, items[at], entries) if len(ids) else entries
-    # Of each item one entry stands at a digest's place, and of all at a place the lowest one is its middle.
+    # Of each item one entry stands at a digest's place, and of all at a place the first one is its middle.
     order = np.lexsort((entries, item, places))
     entries, of_group, places, item = entries[order], of_group[order], places[order], item[order]
     stands = np.ones(len(places), np.bool_)
@@ -151,8 +151,8 @@ def _near_links(
 
 
 def _nearest(part: Near, lowest: NDArray[np.int64]) -> Near:
-    """Return what is near each digest among those of entries with lower numbers, the nearest MOST_NEAR of each.
-    `lowest`: the lowest entry at each place.
+    """Return what is near each digest among those of entries before its own, by hash set and number, the nearest
+    MOST_NEAR of each. `lowest`: the first entry at each place.
     """
     earlier = lowest[part.right] < lowest[part.left]
     left, right, distances = part.left[earlier], part.right[earlier], part.distances[earlier]

@@ -162,7 +162,7 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
     """An item that partners hold and a jurisdiction lacks: the entries by name, who holds it, what they state.
 
-    `entries` has the first thousand at most, by number; `entry_count` says how many there are.
+    `entries` has the first thousand at most, by hash set and number; `entry_count` says how many there are.
     """
 
     entries: tuple[str, ...]
