@@ -178,6 +178,7 @@ class Match:
         """
         access.allow(principal, *_MAY_MATCH)
         policy = policy or self.policy(principal, options.policy)
+        self.learned.check(principal, options.max_distances)  # before anything is hashed
         if len(media) > MAX_MEDIA:
             raise LimitExceeded(
                 f"a call takes at most {MAX_MEDIA} files, got {len(media)}; send several", reason=Reason.TOO_LARGE
