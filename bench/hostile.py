@@ -25,6 +25,7 @@ import grpc
 from bench.prober import bearer, connected, unary
 from hashhub import v1, wire
 from hashhub.client import Client
+from hashhub.client.connection import Connection
 from hashhub.client.transport import Transport
 from hashhub.model import HashSet, MatchOptions
 from hashhub.testing.pictures import picture
@@ -222,7 +223,9 @@ def _channels(address: str, count: int) -> Iterator[list[grpc.Channel]]:
 def _patient(target: Target) -> Transport:
     """Return the contributor's way to send what comes before a scene, however busy the hub still is."""
     return Transport(
-        target.address, target.contributor, tls=False, ca_certificates=None, timeout=20.0, retry_seconds=60.0
+        Connection(
+            target.address, target.contributor, tls=False, ca_certificates=None, timeout=20.0, retry_seconds=60.0
+        )
     )
 
 

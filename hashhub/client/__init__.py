@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hashhub.client.administration import AdministrationCalls
 from hashhub.client.changes import ChangeCalls
 from hashhub.client.conflicts import ConflictCalls
+from hashhub.client.connection import Connection
 from hashhub.client.contribution import FindingGroup, ImportReport, Phase, Progress
 from hashhub.client.contributors import ContributorCalls
 from hashhub.client.entries import EntryCalls
@@ -109,7 +110,14 @@ class Client(
         """Connect lazily. Raises InvalidArgument for an address or a token that cannot be one."""
         super().__init__(
             Transport(
-                address, token, tls=tls, ca_certificates=ca_certificates, timeout=timeout, retry_seconds=retry_seconds
+                Connection(
+                    address,
+                    token,
+                    tls=tls,
+                    ca_certificates=ca_certificates,
+                    timeout=timeout,
+                    retry_seconds=retry_seconds,
+                )
             )
         )
 

@@ -12,6 +12,7 @@ the mirror and exports, is made by `Client` in a thread: `await asyncio.to_threa
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
@@ -24,6 +25,7 @@ from hashhub.client.aio_transport import AsyncTransport
 from hashhub.client.connection import Connection
 from hashhub.client.contribution import ImportReport, Progress
 from hashhub.client.matching import Matched, MatchedMedia, PolicyText
+from hashhub.client.transport import Transport
 from hashhub.errors import Unavailable
 from hashhub.model import (
     Disposition,
@@ -70,6 +72,7 @@ class AsyncClient:
                 address, token, tls=tls, ca_certificates=ca_certificates, timeout=timeout, retry_seconds=retry_seconds
             )
         )
+        self._imports: set[Transport] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,6 +82,8 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connection; calls in progress are cancelled."""
+        for transport in self._imports:
+            transport.close()
         await self._transport.close()
 
     async def match(self, query: Query, options: MatchOptions, *, seconds: float | None = None) -> Matched:
@@ -208,7 +213,9 @@ class AsyncClient:
             if progress is not None:
                 loop.call_soon_threadsafe(progress, now)
 
-        steps = imports.importing(
+        transport = Transport(self._transport.connection)
+        contribute = functools.partial(
+            imports.ImportCalls(transport).import_source,
             source,
             hash_set=hash_set,
             connector=connector,
@@ -219,7 +226,19 @@ class AsyncClient:
             keep_on_failure=keep_on_failure,
             progress=tell,
         )
-        return await self._transport.carry_out(steps, stopped=stopped)
+        self._imports.add(transport)
+        running = asyncio.ensure_future(asyncio.to_thread(contribute))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            stopped.set()
+            transport.close()
+            await asyncio.wait([running])
+            running.exception()  # is looked at, or asyncio reports it
+            raise
+        finally:
+            self._imports.discard(transport)
+            transport.close()
 
     async def get_import(self, name: str) -> Import:
         """Return the import `CONTRIBUTOR/SET/IMPORT`. Raises NotFound. Roles: operator, auditor, contributor."""

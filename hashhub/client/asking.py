@@ -2,16 +2,12 @@
 
 `transport` makes them from threads, `aio_transport` on an event loop; neither knows what a call is about, so that it is
 said once.
-
-A call that leads to others is a generator: it yields what it wants done and is given the answer, so that the steps of
-an import are the same whoever carries them out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
-from enum import Enum
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -35,7 +31,7 @@ class Answer(Protocol):
         ...
 
 
-class _PagedRequest(Message, Protocol):
+class PagedRequest(Message, Protocol):
     """What all requests of List calls share."""
 
     page_size: int
@@ -80,7 +76,7 @@ class Pages(msgspec.Struct, Generic[A, R], frozen=True, kw_only=True):
 
 def listing(
     method: str,
-    request: _PagedRequest,
+    request: PagedRequest,
     answer: type[P],
     read: Callable[[P], Iterable[R]],
     *,
@@ -94,25 +90,3 @@ def listing(
         return bool(page.next_page_token)
 
     return Pages(call=Call(method=method, request=request, answer=answer, read=read), turn=turn)
-
-
-class Ahead(msgspec.Struct, frozen=True):
-    """A call whose answer is not waited for: the steps go on while it is made, in order with others of its kind. When
-    it fails, a later step of its kind, or ARRIVED, raises its error.
-    """
-
-    call: Call[Any, Any]
-
-
-class Waiting(Enum):
-    """What is to become of calls that were sent ahead: all are waited for, or no answer to them matters any more."""
-
-    ARRIVED = "arrived"
-    DROPPED = "dropped"
-
-
-IN_FLIGHT: Final = 2  # calls sent ahead at a time; more would only fill memory
-
-Step: TypeAlias = Call[Any, Any] | Ahead | Waiting
-Steps: TypeAlias = Generator[Step, Any, R]
-"""Steps that lead to an R. A Call is answered with what it reads, other steps with None."""

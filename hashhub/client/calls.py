@@ -4,30 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from typing import Protocol, TypeVar
 
-from hashhub.client.asking import PAGE
+from hashhub.client.asking import PAGE, P, PagedRequest, listing
 from hashhub.client.transport import Transport
 
 __all__ = ["PAGE", "Calls", "request_id"]
-
-
-class _Page(Protocol):
-    """What all answers of List calls share."""
-
-    next_page_token: str
-
-
-class _PagedRequest(Protocol):
-    """What all requests of List calls share."""
-
-    page_size: int
-    page_token: str
-
-    def SerializeToString(self) -> bytes: ...  # noqa: N802 - protobuf's name
-
-
-P = TypeVar("P", bound=_Page)
 
 
 class Calls:
@@ -36,15 +17,9 @@ class Calls:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def _pages(self, method: str, request: _PagedRequest, answer: type[P], *, size: int | None = None) -> Iterator[P]:
-        """Yield the pages of a list, to its end. `size`: of a page, where few of the list are wanted."""
-        request.page_size = min(size or PAGE, PAGE)
-        while True:
-            page = self._transport.call(method, request, answer)
-            yield page
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
+    def _pages(self, method: str, request: PagedRequest, answer: type[P], *, size: int | None = None) -> Iterator[P]:
+        """Return the pages of a list, to its end. `size`: of a page, where few of the list are wanted."""
+        return self._transport.items(listing(method, request, answer, lambda page: (page,), size=size))
 
 
 def request_id() -> str:

@@ -20,8 +20,9 @@ from typing import BinaryIO, Final, TypeVar
 import msgspec
 
 from hashhub import v1, wire
-from hashhub.client.asking import Ahead, Call, Message, Pages, Steps, Waiting, listing
+from hashhub.client.asking import Call, Message, Pages, listing
 from hashhub.client.release import Release
+from hashhub.client.transport import SendAhead, Transport
 from hashhub.connector import Connector, LeftOut, check_options, has_classifications
 from hashhub.errors import (
     Conflict,
@@ -124,6 +125,7 @@ class SourceChangedError(MalformedSource):
 
 
 def contribute(
+    transport: Transport,
     sources: Sequence[BinaryIO],
     *,
     connector: Connector | None,
@@ -135,7 +137,7 @@ def contribute(
     keep_on_failure: bool,
     request_id: str,
     progress: Callable[[Progress], None],
-) -> Steps[ImportReport]:
+) -> ImportReport:
     """Contribute all of seekable `sources` to the hash set named `parent`; see Client.import_source."""
     if connector is not None:
         check_options(connector, options)
@@ -164,10 +166,10 @@ def contribute(
     )
     request = v1.CreateImportRequest(parent=parent, request_id=request_id)
     getattr(request, "import").CopyFrom(wanted)  # a keyword of Python
-    opened: v1.Import = yield _asked("ContributionService/CreateImport", request)
+    opened = transport.ask(_asked("ContributionService/CreateImport", request))
     current = wire.import_from_pb(opened)
     if current.state is ImportState.COMMITTED:
-        before_now = yield from report(opened.name, current)
+        before_now = report(transport, opened.name, current)
         return msgspec.structs.replace(before_now, repeated=True)
     stored = opened.batch_count
 
@@ -175,7 +177,7 @@ def contribute(
     progress(Progress(phase=Phase.SENDING, done=0, total=total))  # who watches knows that the import is open
     try:
         items = release.read()
-        count = yield from _send_batches(opened, _counted(items, release, total, progress))
+        count = _send_batches(transport, opened, _counted(items, release, total, progress))
         if release.written() != before:
             raise SourceChangedError(
                 "the file changed while it was read; import a finished file", position="end of source"
@@ -185,60 +187,49 @@ def contribute(
             e.add_note(f"this is {what}")
         # The same bytes would fail again: nothing of it stays, unless somebody wants to look.
         if not keep_on_failure:
-            yield from _cancel(opened.name, e)
+            _cancel(transport, opened.name, e)
         raise
     except OSError as e:
         raise _unreadable(e) from e
 
     # (5) Commit: until here nobody sees anything of it.
     progress(Progress(phase=Phase.COMMITTING, done=total, total=total))
-    committed: v1.Import = yield _asked(
-        "ContributionService/CommitImport",
-        v1.CommitImportRequest(
-            name=opened.name, batch_count=count, allow_shrinking=allow_shrinking, validate_only=validate_only
-        ),
-        timeout=_COMMIT_TIMEOUT,
-        retry_seconds=_PATIENCE,
+    commit = v1.CommitImportRequest(
+        name=opened.name, batch_count=count, allow_shrinking=allow_shrinking, validate_only=validate_only
+    )
+    committed = transport.ask(
+        _asked("ContributionService/CommitImport", commit, timeout=_COMMIT_TIMEOUT, retry_seconds=_PATIENCE)
     )
 
     # (6) What happened to every item.
     done = wire.import_from_pb(committed)
     try:
-        done_report = yield from report(opened.name, done)
+        done_report = report(transport, opened.name, done)
     except (Unavailable, LimitExceeded):
         # What is committed is committed: a hub that stops or is too busy now must not make it look as if it were not.
         done_report = ImportReport(source=done, groups_complete=False)
     return msgspec.structs.replace(done_report, validate_only=validate_only, resumed_batches=stored)
 
 
-def report(name: str, source: Import) -> Steps[ImportReport]:
+def report(transport: Transport, name: str, source: Import) -> ImportReport:
     """Read the report of the import with this resource name."""
     groups: dict[tuple[Disposition, str, str], FindingGroup] = {}
     complete = True
-    index = 0
-    pages = findings(name, _REPORTED)
-    # The page is read here, so that the next one is asked for when it is wanted.
-    whole = Call(method=pages.call.method, request=pages.call.request, answer=v1.ListFindingsResponse, read=_as_it_is)
-    while True:
-        page: v1.ListFindingsResponse = yield whole
-        for finding in pages.call.read(page):
-            if index == FINDINGS_READ:
-                complete = False
-                break
-            index += 1
-            # What was left out is told field by field.
-            field = finding.position if finding.reason == Code.FIELD_LEFT_OUT else ""
-            key = (finding.disposition, finding.reason, field)
-            g = groups.get(key)
-            if g is None:
-                g = FindingGroup(
-                    disposition=finding.disposition, reason=finding.reason, count=0, positions=(), detail=finding.detail
-                )
-            more = (finding.position,) if len(g.positions) < _POSITIONS_SHOWN else ()
-            times = LeftOut.times(finding.detail) if field else 1
-            groups[key] = msgspec.structs.replace(g, count=g.count + times, positions=g.positions + more)
-        if not complete or not pages.turn(page):
+    for index, finding in enumerate(transport.items(findings(name, _REPORTED))):
+        if index == FINDINGS_READ:
+            complete = False
             break
+        # What was left out is told field by field.
+        field = finding.position if finding.reason == Code.FIELD_LEFT_OUT else ""
+        key = (finding.disposition, finding.reason, field)
+        g = groups.get(key)
+        if g is None:
+            g = FindingGroup(
+                disposition=finding.disposition, reason=finding.reason, count=0, positions=(), detail=finding.detail
+            )
+        more = (finding.position,) if len(g.positions) < _POSITIONS_SHOWN else ()
+        times = LeftOut.times(finding.detail) if field else 1
+        groups[key] = msgspec.structs.replace(g, count=g.count + times, positions=g.positions + more)
     order = sorted(groups.values(), key=lambda g: (_REPORTED.index(g.disposition), -g.count, g.reason))
     return ImportReport(
         source=source, groups=tuple(order), groups_complete=complete, validate_only=source.is_only_checked
@@ -296,15 +287,15 @@ def _record_size(record: Record) -> int:
     return size + _FRAME_BYTES * len(record.frames)
 
 
-def _send_batches(opened: v1.Import, items: Iterable[Record | Reject]) -> Steps[int]:
+def _send_batches(transport: Transport, opened: v1.Import, items: Iterable[Record | Reject]) -> int:
     """Send the items but those that are stored, and return how many batches there are."""
     count = opened.batch_count
-    for batch in cut(_behind(items, opened.item_count)):
-        batch.name = opened.name
-        batch.batch_index = count
-        yield Ahead(_asked("ContributionService/AddRecords", batch, retry_seconds=_PATIENCE))
-        count += 1
-    yield Waiting.ARRIVED
+    with SendAhead(transport) as ahead:
+        for batch in cut(_behind(items, opened.item_count)):
+            batch.name = opened.name
+            batch.batch_index = count
+            ahead.send(_asked("ContributionService/AddRecords", batch, retry_seconds=_PATIENCE))
+            count += 1
     return count
 
 
@@ -376,10 +367,9 @@ def _options_mark(options: Mapping[str, str]) -> str:
     return "+" + hashlib.sha256(text).hexdigest()[:12]
 
 
-def _cancel(name: str, cause: HashHubError) -> Steps[None]:
-    yield Waiting.DROPPED
+def _cancel(transport: Transport, name: str, cause: HashHubError) -> None:
     try:
-        yield _asked("ContributionService/CancelImport", v1.CancelImportRequest(name=name))
+        transport.ask(_asked("ContributionService/CancelImport", v1.CancelImportRequest(name=name)))
     except (Unavailable, FailedPrecondition, Conflict) as e:
         # The cause matters more; an import that stays open is invisible and is found again by its digest.
         cause.add_note(f"the import could not be cancelled either: {e.message}")

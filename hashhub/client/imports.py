@@ -10,7 +10,7 @@ from typing import BinaryIO
 from hashhub import connector as connectors
 from hashhub import v1, wire
 from hashhub.client import contribution, names
-from hashhub.client.asking import Call, Pages, Steps, listing
+from hashhub.client.asking import Call, Pages, listing
 from hashhub.client.calls import Calls, request_id
 from hashhub.client.contribution import ImportReport, Progress
 from hashhub.errors import NotFound
@@ -48,18 +48,21 @@ class ImportCalls(Calls):
         whole; the import is then cancelled and nothing of it stays, unless `keep_on_failure`. Raises Unavailable when
         the hub stays away; what it stored is kept for the resume.
         """
-        steps = importing(
-            source,
-            hash_set=hash_set,
-            connector=connector,
-            options=options,
-            replace=replace,
-            validate_only=validate_only,
-            allow_shrinking=allow_shrinking,
-            keep_on_failure=keep_on_failure,
-            progress=progress or _ignore,
-        )
-        return self._transport.carry_out(steps)
+        parts = [source] if isinstance(source, Path) or not isinstance(source, Sequence) else source
+        with ExitStack() as stack:
+            return contribution.contribute(
+                self._transport,
+                [stack.enter_context(_opened(part)) if isinstance(part, Path) else part for part in parts],
+                connector=None if connector is None else connectors.get(connector),
+                parent=names.hash_set(hash_set),
+                options=options or {},
+                replace=replace,
+                validate_only=validate_only,
+                allow_shrinking=allow_shrinking,
+                keep_on_failure=keep_on_failure,
+                request_id=request_id(),
+                progress=progress or _ignore,
+            )
 
     def get_import(self, name: str) -> Import:
         """Return the import `CONTRIBUTOR/SET/IMPORT`. Raises NotFound. Roles: operator, auditor, contributor."""
@@ -82,44 +85,13 @@ class ImportCalls(Calls):
 
         Roles: operator, auditor, contributor.
         """
-        return self._transport.carry_out(contribution.report(names.import_(name), self.get_import(name)))
+        return contribution.report(self._transport, names.import_(name), self.get_import(name))
 
     def list_findings(self, name: str, dispositions: Iterable[Disposition] = ()) -> Iterator[Finding]:
         """Yield what became of the items of `CONTRIBUTOR/SET/IMPORT`, in the order of the source; accepted ones are
         left out.
         """
         return self._transport.items(contribution.findings(names.import_(name), dispositions))
-
-
-def importing(
-    source: Path | BinaryIO | Sequence[Path | BinaryIO],
-    *,
-    hash_set: str,
-    connector: str | None,
-    options: Mapping[str, str] | None,
-    replace: bool,
-    validate_only: bool,
-    allow_shrinking: bool,
-    keep_on_failure: bool,
-    progress: Callable[[Progress], None],
-) -> Steps[ImportReport]:
-    """Open, contribute and close a source, or the parts of one; see Client.import_source."""
-    parts = [source] if isinstance(source, Path) or not isinstance(source, Sequence) else source
-    with ExitStack() as stack:
-        return (
-            yield from contribution.contribute(
-                [stack.enter_context(_opened(part)) if isinstance(part, Path) else part for part in parts],
-                connector=None if connector is None else connectors.get(connector),
-                parent=names.hash_set(hash_set),
-                options=options or {},
-                replace=replace,
-                validate_only=validate_only,
-                allow_shrinking=allow_shrinking,
-                keep_on_failure=keep_on_failure,
-                request_id=request_id(),
-                progress=progress,
-            )
-        )
 
 
 def one_import(name: str) -> Call[v1.Import, Import]:

@@ -15,15 +15,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 import grpc
 
-from hashhub.client.asking import IN_FLIGHT, Ahead, Answer, Call, Message, Pages, Steps, Waiting
+from hashhub.client.asking import Answer, Call, Message, Pages
 from hashhub.client.connection import CLOSED, OPTIONS, Connection, is_loopback
-from hashhub.errors import HashHubError, Unavailable
+from hashhub.errors import Unavailable
 
 __all__ = ["Transport", "is_loopback"]
+
+IN_FLIGHT: Final = 2  # calls sent ahead at a time; more would only fill memory
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -32,23 +34,10 @@ R = TypeVar("R")
 class Transport:
     """A thread-safe channel with a bearer token; what it takes is explained at Connection."""
 
-    def __init__(
-        self,
-        address: str,
-        token: str,
-        *,
-        tls: bool | None,
-        ca_certificates: bytes | None,
-        timeout: float,
-        retry_seconds: float,
-    ) -> None:
-        """Prepare the channel; nothing is sent before the first call. Raises InvalidArgument for an address without
-        port.
-        """
-        self._connection = Connection(
-            address, token, tls=tls, ca_certificates=ca_certificates, timeout=timeout, retry_seconds=retry_seconds
-        )
-        self.address = address
+    def __init__(self, connection: Connection) -> None:
+        """Prepare the channel; nothing is sent before the first call."""
+        self._connection = connection
+        self.address = address = connection.address
         if (credentials := self._connection.credentials) is not None:
             self._channel = grpc.secure_channel(address, credentials, OPTIONS)
         else:
@@ -151,42 +140,6 @@ class Transport:
         if failed:
             raise failed[0]
 
-    def carry_out(self, steps: Steps[R]) -> R:
-        """Do what steps want done, in their order, and return what they lead to. Raises HashHubError.
-
-        What is sent ahead is sent by another thread while the steps go on.
-        """
-        on_their_way: deque[Future[object]] = deque()
-        with ThreadPoolExecutor(1, "hashhub-ahead") as sender:
-            try:
-                step = next(steps)
-                while True:
-                    answer: object = None
-                    try:
-                        match step:
-                            case Call():
-                                answer = self.ask(step)
-                            case Ahead(call):
-                                if len(on_their_way) == IN_FLIGHT:
-                                    on_their_way.popleft().result()
-                                on_their_way.append(sender.submit(self.ask, call))
-                            case Waiting.ARRIVED:
-                                while on_their_way:
-                                    on_their_way.popleft().result()
-                            case Waiting.DROPPED:
-                                _drop(on_their_way)
-                    except HashHubError as e:
-                        step = steps.throw(e)
-                    else:
-                        step = steps.send(answer)
-            except StopIteration as e:
-                return cast("R", e.value)
-            except BaseException:
-                sender.shutdown(wait=False, cancel_futures=True)
-                raise
-            finally:
-                steps.close()
-
     def _method(
         self, method: str, request: Message, answer: type[object], *, stream: bool, listens: bool = False
     ) -> Callable[..., object]:
@@ -204,8 +157,28 @@ class Transport:
             return call
 
 
-def _drop(on_their_way: deque[Future[object]]) -> None:
-    """Take back what has not been sent yet; answers to the rest go nowhere."""
-    for future in on_their_way:
-        future.cancel()
-    on_their_way.clear()
+class SendAhead:
+    """Makes calls in order on a thread of its own, IN_FLIGHT at a time, while whoever sends them goes on. When one
+    fails, a later `send` or the end of the body raises its error; where the body raises, what is not yet sent is not.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._sender = ThreadPoolExecutor(1, "hashhub-ahead")
+        self._in_flight: deque[Future[object]] = deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def send(self, call: Call[Any, Any]) -> None:
+        """Make a call; wait while there are too many. Raises HashHubError, of a call before."""
+        if len(self._in_flight) == IN_FLIGHT:
+            self._in_flight.popleft().result()
+        self._in_flight.append(self._sender.submit(self._transport.ask, call))
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            while kind is None and self._in_flight:
+                self._in_flight.popleft().result()
+        finally:
+            self._sender.shutdown(cancel_futures=True)
