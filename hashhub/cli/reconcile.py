@@ -395,7 +395,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _drawn(response: Overlap) -> str:
     """Return the chart as a file. Raises FailedPrecondition where there are too many for one."""
-    from hashhub.reconcile import charts
+    from hashhub.pages import charts
     from hashhub.reconcile.report import MAX_MATRIX, overlap_map
 
     if len(response.names) > MAX_MATRIX:

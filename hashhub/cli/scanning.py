@@ -515,7 +515,7 @@ class _Run:
             bytes_hashed=self._bytes,
         )
         with replaced(self._state.directory, REPORT) as report:
-            report.writelines(
+            report.write(
                 scan_report.page(
                     findings,
                     paths=self._paths,

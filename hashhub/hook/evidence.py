@@ -5,7 +5,6 @@ was not recorded is said to be unknown, and nothing decided yet is no precision 
 from __future__ import annotations
 
 import heapq
-import html
 import math
 import random
 from collections import Counter
@@ -23,6 +22,7 @@ from hashhub.hook.decision import read_checked
 from hashhub.hook.records import broken
 from hashhub.hook.settings import Mode
 from hashhub.model import Verdict, now
+from hashhub.pages import render
 
 if TYPE_CHECKING:
     from hashhub.client import Client
@@ -488,100 +488,13 @@ def write_json(evidence: object, records: Records, out: IO[str], *, event_count:
 
 
 COMPARED_WITH_NOTHING: Final = "No list is in use: uploads are compared with nothing, so that none matches."
-_PRECISION: Final = """<p>Of what people have decided: how much they confirmed, with Wilson's interval of 95 %.
-What waits is not counted.</p>"""
 
 
 def page(evidence: Evidence) -> str:
     """Return the evidence as one HTML page, without scripts, to print."""
-    e = evidence
-    parts = [
-        f"<p>Written {_time(e.written)}. Mode {_t(e.mode)}, hub {_t(e.hub)}. Numbers are from this hook's records.</p>",
-        *(["<h2>Not known</h2>", _items(e.unknown)] if e.unknown else []),
-        "<h2>Lists in use</h2>",
-        *([] if e.lists or not e.are_lists_known else [f"<p>{COMPARED_WITH_NOTHING}</p>"]),
-        _table(
-            ("list", "by", "kind", "country", "reliability", "purpose", "terms", "ends", "last import"),
-            [
-                (
-                    *(x.name, x.contributor, x.contributor_kind, x.jurisdiction, x.reliability, x.purpose),
-                    ", ".join((x.tlp, *x.permitted_purposes, *([x.legal_basis] if x.legal_basis else []))),
-                    *(_time(x.expire_time), _time(x.last_import)),
-                )
-                for x in e.lists
-            ],
-        ),
-        "<p>Uploads on record that lists recognised:</p>",
-        _table(("list", "uploads"), list(e.recognised_by.items())),
-        "<h2>Policy</h2>",
-        f"<p>{_t(e.policy.name)}</p><pre>{_t(e.policy.explanation)}</pre><pre>{_t(e.policy.text)}</pre>"
-        if e.policy
-        else "<p>Not known.</p>",
-        "<h2>Choices</h2>",
-        _table(("setting", "chosen"), list(e.choices.items())),
-        "<h2>Precision</h2>",
-        _PRECISION,
-        _table(
-            ("of", "confirmed", "decided", "waiting", "share", "interval"),
-            [
-                (s.of, s.confirmed, s.decided, s.waiting, _percent(s.share), f"{_percent(s.low)} to {_percent(s.high)}")
-                for s in e.precision
-            ],
-        ),
-        f"<p>Decisions of persons; {e.decided_by_two} of them by two:</p>",
-        _table(("decision", "times"), list(e.rulings.items())),
-        "<h2>Samples</h2>",
-        _table(
-            ("sample", "drawn", "by", "seed", "of", "size", "decided", "confirmed"),
-            [(s.name, _time(s.time), s.actor, s.seed, s.frame, s.size, s.decided, s.confirmed) for s in e.samples],
-        ),
-        "<h2>Decisions by day</h2>",
-        _table(
-            ("day", "action", "verdict", "without an answer", "uploads"),
-            [tuple(row.values()) for row in e.decisions],
-        ),
-        "<h2>Outages</h2>",
-        "<p>Days on which uploads had no answer because the hub, or the copy, could not be asked.</p>",
-        _table(("day", "uploads without an answer", "of"), [tuple(row.values()) for row in e.outages]),
-        "<h2>Cases</h2>",
-        _table(
-            ("case", "purpose", "state", "received", "clocks", "stopped", "there", "removed"),
-            [
-                (
-                    *(c.name, c.purpose, c.state, _time(c.receive_time)),
-                    "; ".join(f"{k.rule} {_time(k.due)} {k.standing}" for k in c.clocks),
-                    *(c.stopped, c.copies_there, c.copies_removed),
-                )
-                for c in e.cases
-            ],
-        ),
-        "<h2>Record of what was done</h2>",
-        f"<p>{e.event_count} events; the chain is {_t(e.chain)}. All of them are in evidence.json.</p>",
-        _table(("kind", "events"), list(e.events.items())),
-    ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Evidence of upload checks</title>\n'
-        "<style>body{font:11pt/1.4 sans-serif;margin:2em;max-width:60em}table{border-collapse:collapse}"
-        "td,th{border:1px solid #999;padding:.2em .5em;text-align:left;vertical-align:top}"
-        "pre{white-space:pre-wrap;border:1px solid #999;padding:.5em}</style></head>\n<body>\n"
-        f"<h1>Evidence of upload checks</h1>\n{chr(10).join(parts)}\n</body></html>\n"
+    return render(
+        "hook/evidence.html", e=evidence, time=_time, percent=_percent, compared_with_nothing=COMPARED_WITH_NOTHING
     )
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    if not rows:
-        return "<p>None.</p>"
-    head = "".join(f"<th>{_t(column)}</th>" for column in columns)
-    body = "\n".join(f"<tr>{''.join(f'<td>{_t(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table>\n<tr>{head}</tr>\n{body}\n</table>"
-
-
-def _items(lines: Sequence[str]) -> str:
-    return f"<ul>{''.join(f'<li>{_t(line)}</li>' for line in lines)}</ul>"
-
-
-def _t(text: object) -> str:
-    return html.escape(str(text))
 
 
 def _time(time: datetime | None) -> str:

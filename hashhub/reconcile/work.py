@@ -218,8 +218,7 @@ def _report(
         counted = tuple(c for c in conflicts.counts if {c.left, c.right} <= heard)
         conflicts = msgspec.structs.replace(conflicts, counts=counted)
     progress(steps - 1, steps, "page")
-    report.write(
-        directory,
+    html = report.page(
         title=task.title or "What the databases share, and where they differ",
         revision=extract.revision,
         overlap=shared,
@@ -231,6 +230,7 @@ def _report(
         crosswalks=_crosswalks(sorted({row["scheme"] for row in hash_sets if row["scheme"]}), registry),
         names={name: names[name] for name in (*shared.names, *(x.contributor for x in left_out)) if name in names},
     )
+    report.write(directory, html)
     return tasks.ReportMade(revision=extract.revision, files=files_in(directory), left_out=left_out)
 
 

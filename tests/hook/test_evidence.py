@@ -24,7 +24,7 @@ from hashhub.hashes import Hash
 from hashhub.hook import Action, Hook, evidence
 from hashhub.hook.cases import CasePurpose, Cases, item_of_hashes
 from hashhub.hook.decision import Checked, Decision
-from hashhub.hook.evidence import collect, draw_sample, page, sampled, wilson
+from hashhub.hook.evidence import PolicyInUse, collect, draw_sample, page, sampled, wilson
 from hashhub.hook.records import Records
 from hashhub.hook.settings import CaseSettings
 from hashhub.model import Principal, ReasonLine, Role, Verdict
@@ -122,6 +122,35 @@ class _Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+
+
+def test_the_page_is_harmless_whatever_stands_in_it(
+    records: Records, make_settings: Callable[..., HookSettings]
+) -> None:
+    empty = collect(records, make_settings(), None)
+
+    def shown(text: str) -> _Page:
+        evidence = msgspec.structs.replace(
+            empty,
+            hub=text,
+            unknown=(text,),
+            policy=PolicyInUse(name=text, explanation=text, text=text),
+            choices={text: text},
+            recognised_by={text: 1},
+            rulings={text: 1},
+            decisions=({"day": text},),
+            outages=({"day": text},),
+            events={text: 1},
+            chain=text,
+        )
+        read = _Page()
+        read.feed(page(evidence))
+        return read
+
+    hostile = shown("<script>alert(1)</script>\"'\x1b\u202e</pre></title><img src=x onerror=y>")
+    assert hostile.tags == shown("x").tags
+    assert hostile.text.count("<script>alert(1)</script>") == 13
+    assert not {"\x1b", "\u202e"} & set(hostile.text)
 
 
 def test_an_empty_hook_claims_nothing(records: Records, make_settings: Callable[..., HookSettings]) -> None:

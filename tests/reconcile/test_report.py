@@ -6,6 +6,7 @@ import base64
 import errno
 import re
 from collections import Counter
+from html import escape
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -19,9 +20,10 @@ from hypothesis import strategies as st
 
 from hashhub import schemes
 from hashhub.errors import InvalidArgument, LimitExceeded
+from hashhub.pages import charts
+from hashhub.pages.charts import Bar, Cell, Interval
 from hashhub.reconcile import agreement as agreeing
-from hashhub.reconcile import charts, overlap, report
-from hashhub.reconcile.charts import Bar, Cell, Interval
+from hashhub.reconcile import overlap, report
 from hashhub.reconcile.results import (
     Agreement,
     By,
@@ -56,6 +58,7 @@ class Page(HTMLParser):
         self._open: list[str] = []
         self.feed(html)
         self.close()
+        self.text = " ".join(self.text.split())  # as it is shown
         assert not self._open
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -146,7 +149,7 @@ def everything(text: str = "alpha") -> dict[str, Any]:
                 scheme=text,
                 other_scheme="uk@1",
                 lines=(CrosswalkLine(value=text, other_value="", relation="NONE", why=text),),
-                picture=f"<svg xmlns='http://www.w3.org/2000/svg'><text>{charts.plain(text)}</text></svg>",
+                picture=f"<svg xmlns='http://www.w3.org/2000/svg'><text>{escape(text)}</text></svg>",
             )
         ],
         "names": {"a": text},
@@ -155,7 +158,7 @@ def everything(text: str = "alpha") -> dict[str, Any]:
 
 class TestPage:
     def test_says_in_sentences_what_it_shows(self, tmp_path: Path) -> None:
-        path = report.write(tmp_path / "new" / "place", **everything())
+        path = report.write(tmp_path / "new" / "place", report.page(**everything()))
         assert path.name == report.PAGE
         page = Page(path.read_text("utf-8"))
         for sentence in (
@@ -239,7 +242,7 @@ class TestPage:
                 "agreement": agreeing.compute(extract, schemes.load()),
                 "names": dict.fromkeys(("a", "b", "c"), f"The {form} desk"),
             }
-            html = report.write(tmp_path / "out", **parts).read_text("utf-8")
+            html = report.write(tmp_path / "out", report.page(**parts)).read_text("utf-8")
             assert "a/list/1 and " in Page(html).text  # evidence is entries by name
             assert not re.search(r"[0-9A-Fa-f]{32}", html)
             for digest in digests:
@@ -318,21 +321,21 @@ class TestWriting:
     def test_leaves_an_earlier_page_until_the_new_one_is_whole(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        path = report.write(tmp_path, title="first", revision=1)
+        path = report.write(tmp_path, "first")
 
         def full(_file: int) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr("os.fsync", full)
         with pytest.raises(LimitExceeded, match="free some space"):
-            report.write(tmp_path, title="second", revision=2)
+            report.write(tmp_path, "second")
         assert "first" in path.read_text("utf-8")
         assert list(tmp_path.iterdir()) == [path]
 
     def test_says_where_it_cannot_write(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(InvalidArgument, match="cannot be written"):
-            report.write(tmp_path / "file", title="x", revision=1)
+            report.write(tmp_path / "file", "x")
 
 
 # --- Charts -----------------------------------------------------------------------------------------------------------

@@ -7,14 +7,15 @@ comes, so that memory does not grow with the number of objects.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from hashhub.cli.scan_report import MOST_ROWS, bars, cut, head, table, text
+from hashhub.cli.scan_report import MOST_ROWS
 from hashhub.hook.decision import Action, NoAnswer
 from hashhub.hook.places import shown
 from hashhub.hook.records import UploadState
+from hashhub.pages import charts, render
+from hashhub.pages.charts import Bar
 
 if TYPE_CHECKING:
     from hashhub.hook.archive import Scanned
@@ -44,19 +45,19 @@ class Findings:
     """
 
     def __init__(self, place: str, settings: HookSettings) -> None:
-        self._place, self._settings = place, settings
-        self._begun = datetime.now(UTC)
+        self._place, self.settings = place, settings
+        self.begun = datetime.now(UTC)
         self.counts: Counter[str] = Counter()
         self.states: Counter[str] = Counter()
         self.total = self.not_downloaded = self.size = 0
-        self._codes: Counter[tuple[str, str]] = Counter()
-        self._lists: Counter[str] = Counter()
-        self._policies: Counter[str] = Counter()
-        self._unsearched: dict[str, None] = {}
-        self._revisions: tuple[int, int] | None = None
-        self._stale_since: datetime | None = None
-        self._hits: dict[Action, list[tuple[str, ...]]] = {action: [] for action in _RESTRICTED}
-        self._unread: list[tuple[str, str]] = []
+        self.codes: Counter[tuple[str, str]] = Counter()
+        self.lists: Counter[str] = Counter()
+        self.policies: Counter[str] = Counter()
+        self.unsearched: dict[str, None] = {}
+        self.revisions: tuple[int, int] | None = None
+        self.stale_since: datetime | None = None
+        self.hits: dict[Action, list[tuple[str, ...]]] = {action: [] for action in _RESTRICTED}
+        self.unread: list[tuple[str, str]] = []
 
     def add(self, scanned: Scanned) -> None:
         """Count one object."""
@@ -68,8 +69,8 @@ class Findings:
         decision = scanned.decision
         if decision is None:
             self.counts[UNREAD] += 1
-            if len(self._unread) < MOST_ROWS:
-                self._unread.append((shown(scanned.name), scanned.error.message if scanned.error else ""))
+            if len(self.unread) < MOST_ROWS:
+                self.unread.append((shown(scanned.name), scanned.error.message if scanned.error else ""))
             return
         self.counts[decision.action] += 1
         if decision.no_answer is not None:
@@ -77,82 +78,40 @@ class Findings:
         if scanned.state is not None:
             self.states[scanned.state] += 1
         if decision.revision:
-            low, high = self._revisions or (decision.revision, decision.revision)
-            self._revisions = (min(low, decision.revision), max(high, decision.revision))
-            _count(self._policies, decision.policy, _OTHERS)
+            low, high = self.revisions or (decision.revision, decision.revision)
+            self.revisions = (min(low, decision.revision), max(high, decision.revision))
+            _count(self.policies, decision.policy, _OTHERS)
         if decision.stale_since is not None:
-            self._stale_since = min(self._stale_since or decision.stale_since, decision.stale_since)
-        self._unsearched |= dict.fromkeys(decision.coverage.unsearched)
+            self.stale_since = min(self.stale_since or decision.stale_since, decision.stale_since)
+        self.unsearched |= dict.fromkeys(decision.coverage.unsearched)
         for code in {line.code for line in decision.reasons}:
-            _count(self._codes, (decision.action, code), (decision.action, _OTHERS))
+            _count(self.codes, (decision.action, code), (decision.action, _OTHERS))
         if decision.action is Action.ALLOW:
             return
         for hash_set in {entry.rpartition("/")[0] for line in decision.reasons for entry in line.entries}:
-            _count(self._lists, hash_set, _OTHERS)
-        rows = self._hits[decision.action]
+            _count(self.lists, hash_set, _OTHERS)
+        rows = self.hits[decision.action]
         if len(rows) < MOST_ROWS:
             rows.append((shown(scanned.name), decision.reference, *_why(decision), said(scanned.state)))
 
-    def page(self, *, gone: int) -> Iterator[str]:
-        """Yield the page, piece by piece. `gone`: objects of earlier scans that are not there any more."""
-        yield head("hashhub hook scan")
-        yield f"<h1>Scan of {text(shown(self._place))}</h1>\n"
-        low, high = self._revisions or (0, 0)
-        revision = f"{low}" if low == high else f"{low} to {high}"
-        rows = [
-            ("Begun", f"{self._begun:%Y-%m-%d %H:%M:%S} UTC"),
-            ("Ended", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"),
-            ("Lists", f"of the hub {self._settings.hub}" if self._settings.hub else "of the hub"),
-            ("Asked", "the hub" if self._settings.mode == "ONLINE" else "a copy of the lists on this machine"),
-            ("Revision of the hub", revision if high else "no answer was had"),
-            ("Policy", ", ".join(sorted(self._policies)) or self._settings.policy),
-            ("Effort", str(self._settings.effort)),
-            ("Not looked for", "; ".join(self._unsearched) or "see the reasons below"),
-            ("Objects", f"{self.total:,}"),
-            ("as in an earlier scan, not downloaded again", f"{self.not_downloaded:,}"),
-            ("Bytes downloaded", f"{self.size:,}"),
-            ("Objects of earlier scans that are gone", f"{gone:,}"),
-        ]
-        if self._stale_since is not None:
-            rows.append(("The copy was stale", f"since {self._stale_since:%Y-%m-%d %H:%M} UTC"))
-        yield table(("", ""), rows, numbers=())
-        yield (
-            "<p>An answer is true of the revision at which it was given: lists grow, so scan again. ALLOW means that "
-            "nothing of what was looked for is known, or that the settings allow what has no answer; UNREAD, that an "
-            "object could not be read. Neither says that an object is harmless. Nothing was moved.</p>\n"
+    def page(self, *, gone: int) -> str:
+        """Return the page. `gone`: objects of earlier scans that are not there any more."""
+        codes = sorted({code for _, code in self.codes})
+        return render(
+            "cli/hook/scan_page.html",
+            findings=self,
+            place=shown(self._place),
+            ended=datetime.now(UTC),
+            gone=gone,
+            answers=charts.bars(
+                "objects by answer",
+                [Bar(name, self.counts[name], colour) for name, colour in _COLOURS.items()],
+                whole=self.total,
+            ),
+            actions=[f"#{action}" for action in Action],
+            codes=[(code, *(by := [self.codes[a, code] for a in Action]), sum(by)) for code in codes],
+            lacking=[(name, self.counts[name]) for name in (*NoAnswer, UNREAD) if self.counts[name]],
         )
-        yield "<h2>Answers</h2>\n"
-        yield bars([(name, self.counts[name], colour) for name, colour in _COLOURS.items()])
-        yield table(
-            ("Reason", *Action, "Objects"),
-            [
-                (code, *(f"{self._codes[a, code]:,}" for a in Action), f"{sum(self._codes[a, code] for a in Action):,}")
-                for code in sorted({code for _, code in self._codes})
-            ],
-            numbers=range(1, 5),
-        )
-        yield table(
-            ("Hash set of entries that were hit", "Objects"),
-            [(name, f"{count:,}") for name, count in self._lists.most_common()],
-            numbers=(1,),
-        )
-        for action in _RESTRICTED:
-            yield f"<h2>{action}</h2>\n"
-            yield (
-                table(
-                    ("Object", "Reference", "Verdict", "Why", "Entries", "Decided"),
-                    self._hits[action],
-                    numbers=(),
-                    caption=cut(len(self._hits[action]), self.counts[action]),
-                )
-                or "<p>None.</p>\n"
-            )
-        yield "<h2>What was not looked at, or only in part</h2>\n"
-        lacking = [(name, f"{self.counts[name]:,}") for name in (*NoAnswer, UNREAD) if self.counts[name]]
-        yield table(("", "Objects"), lacking, numbers=(1,)) or "<p>Nothing.</p>\n"
-        caption = cut(len(self._unread), self.counts[UNREAD])
-        yield table(("Unread", "Why"), self._unread, numbers=(), caption=caption)
-        yield "</body></html>\n"
 
 
 def _why(decision: Decision) -> tuple[str, str, str]:

@@ -163,7 +163,7 @@ def scan(
             with text_written(directory / _SUMMARY) as file:
                 file.write(json_line({"place": place.url, **_summary(findings), "gone": gone}) + "\n")
             with text_written(directory / REPORT, encoding="ascii") as file:
-                file.writelines(findings.page(gone=gone))
+                file.write(findings.page(gone=gone))
     _tell(findings, gone)
     if fail_on_block and findings.counts[Action.ALLOW] < findings.total:
         raise click.exceptions.Exit(REFUSED)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import html
 import io
 import signal
 import socket
-import string
 import sys
 import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from importlib.resources import files
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +23,7 @@ from hashhub.cli.hook.starting import PROPOSED, settings_text
 from hashhub.cli.session import Session, command
 from hashhub.cli.terminal import coloured, is_terminal, note, plain, print_json, say
 from hashhub.errors import InvalidArgument, Unavailable, missing_extra
+from hashhub.pages import render
 from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
@@ -238,10 +236,12 @@ def _form(sidecar: str, listed: bytes) -> Starlette:
     from starlette.responses import HTMLResponse, Response
     from starlette.routing import Route
 
-    page = string.Template(files("hashhub.cli.hook").joinpath("try.html").read_text("utf-8"))
+    def page(action: str, why: Sequence[str] = (), not_looked_for: Sequence[str] = (), status: int = 200) -> Response:
+        values = {"action": action, "why": why, "not_looked_for": not_looked_for}
+        return HTMLResponse(render("cli/hook/try.html", **values), status)
 
     async def show(_request: Request) -> Response:
-        return HTMLResponse(page.substitute(outcome=""))
+        return page("")
 
     async def picture(_request: Request) -> Response:
         return Response(listed, media_type="image/jpeg")
@@ -251,26 +251,15 @@ def _form(sidecar: str, listed: bytes) -> Starlette:
         async for piece in request.stream():
             body += piece
             if len(body) > _MOST_BYTES:
-                return HTMLResponse(page.substitute(outcome=_section("HOLD", ["It has more than 64 MiB."], [])), 413)
+                return page("HOLD", ["It has more than 64 MiB."], status=413)
         try:
             decision = await run_in_threadpool(_ask, sidecar, bytes(body), request.headers.get("content-type", ""))
         except Unavailable as e:
-            return HTMLResponse(page.substitute(outcome=_section("HOLD", [e.message], [])), 503)
+            return page("HOLD", [e.message], status=503)
         outcome = _told("your file", decision)
-        return HTMLResponse(page.substitute(outcome=_section(outcome.action, outcome.why, outcome.not_looked_for)))
+        return page(outcome.action, outcome.why, outcome.not_looked_for)
 
     return Starlette(routes=[Route("/", show), Route("/", upload, methods=["POST"]), Route("/listed.jpg", picture)])
-
-
-def _section(action: str, why: Sequence[str], not_looked_for: Sequence[str]) -> str:
-    """Return what became of an upload as HTML."""
-    lists = [
-        f"<h3>{head}</h3><ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>"
-        for head, lines in (("Why", why), ("Not looked for", not_looked_for))
-        if lines
-    ]
-    name = html.escape(action)
-    return f'<section class="{name.lower()}" aria-live="polite"><h2>{name}</h2>{"".join(lists)}</section>'
 
 
 def _serve(app: Starlette, listening: socket.socket) -> None:

@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
-import html
 from functools import cache
 from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 import hashhub
 from hashhub.hook.decision import Action, Decision, NoAnswer
 from hashhub.model import Verdict
+from hashhub.pages import render
 
-_NO_STATUS: Final = 'Always 200, or by the setting `sidecar.status` = "451-on-block": ALLOW 200, HOLD 403, BLOCK 451.'
-_BYTES: Final = {"schema": {"type": "string", "format": "binary"}}
+_TEXT: Final = {"type": "string"}
+_BYTES: Final = {"type": "string", "format": "binary"}
+_DECISION: Final = {"$ref": "#/components/schemas/Decision"}
+
+
+def _object(**properties: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object that has all of these."""
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
 
 
 def _answer(what: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": what, "content": {"application/json": {"schema": schema}}}
+    return {"description": what, "content": _json(schema)}
+
+
+def _operation(name: str, summary: str, responses: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"operationId": name, "summary": summary, "responses": responses, **more}
+
+
+def _post(name: str, summary: str, content: dict[str, Any], responses: dict[str, Any], **more: Any) -> dict[str, Any]:
+    body = {"required": True, "content": content}
+    return {"post": _operation(name, summary, responses, requestBody=body, **more)}
 
 
 _ERROR: Final = {"$ref": "#/components/schemas/Error"}
@@ -36,6 +55,7 @@ _UPLOAD_ID: Final = {
     "description": "The app's own name for the upload, at most 200 characters; it comes back in the queue.",
     "schema": {"type": "string", "maxLength": 200},
 }
+_NO_STATUS: Final = 'Always 200, or by the setting `sidecar.status` = "451-on-block": ALLOW 200, HOLD 403, BLOCK 451.'
 
 
 def _decided(schema: dict[str, Any]) -> dict[str, Any]:
@@ -52,36 +72,17 @@ def description() -> dict[str, Any]:
     """Return the OpenAPI description. The schema of a decision is that of `Decision`."""
     _, components = msgspec.json.schema_components([Decision], ref_template="#/components/schemas/{name}")
     parts = msgspec.json.decode(msgspec.json.encode(components))  # defaults as JSON has them
-    decision = {"$ref": "#/components/schemas/Decision"}
-    form = {
-        "allOf": [
-            decision,
-            {
-                "type": "object",
-                "required": ["files", "not_checked"],
-                "properties": {
-                    "files": {
-                        "description": "Each file in the order of the form; the severest is told above.",
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "required": ["field", "file_name", "decision"],
-                            "properties": {
-                                "field": {"type": "string"},
-                                "file_name": {"type": "string"},
-                                "decision": decision,
-                            },
-                        },
-                    },
-                    "not_checked": {
-                        "description": "Fields of text up to 64 KiB, which are no files.",
-                        "type": "array",
-                        "items": {"type": "string"},
-                    },
-                },
-            },
-        ]
+    files = {
+        "description": "Each file in the order of the form; the severest is told above.",
+        "type": "array",
+        "items": _object(field=_TEXT, file_name=_TEXT, decision=_DECISION),
     }
+    fields = {"description": "Fields of text up to 64 KiB, which are no files.", "type": "array", "items": _TEXT}
+    form = {"allOf": [_DECISION, _object(files=files, not_checked=fields)]}
+    one_hash = {"type": "string", "examples": ["MD5:" + "0" * 32]}
+    hashes = _object(hashes={"type": "array", "minItems": 1, "maxItems": 64, "items": one_hash})
+    any_object = {"type": "object"}
+    raw = {"application/octet-stream": {"schema": _BYTES}}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -92,105 +93,64 @@ def description() -> dict[str, Any]:
         },
         "security": [{"secret": []}, {}],
         "paths": {
-            "/check": {
-                "post": {
-                    "operationId": "check",
-                    "summary": "Decide over an upload: its bytes as they are, or a form with files.",
-                    "parameters": [_UPLOAD_ID],
-                    "requestBody": {
-                        "required": True,
-                        "content": {
-                            "application/octet-stream": _BYTES,
-                            "multipart/form-data": {
-                                "schema": {"type": "object", "additionalProperties": _BYTES["schema"]}
-                            },
-                        },
-                    },
-                    "responses": _decided({"oneOf": [decision, form]}),
+            "/check": _post(
+                "check",
+                "Decide over an upload: its bytes as they are, or a form with files.",
+                {**raw, "multipart/form-data": {"schema": {"type": "object", "additionalProperties": _BYTES}}},
+                _decided({"oneOf": [_DECISION, form]}),
+                parameters=[_UPLOAD_ID],
+            ),
+            "/hashes": _post(
+                "hashes",
+                "Decide over the hashes of one upload.",
+                _json({**hashes, "additionalProperties": False}),
+                _decided(_DECISION),
+                parameters=[_UPLOAD_ID],
+            ),
+            "/pict-rs": _post(
+                "pictRs",
+                "For pict-rs, `media.external_validation`: 2xx is ALLOW, HOLD 403, BLOCK 451.",
+                raw,
+                {
+                    n: _answer(f"{action}.", _DECISION)
+                    for n, action in (("200", "ALLOW"), ("403", "HOLD"), ("451", "BLOCK"))
                 }
-            },
-            "/hashes": {
-                "post": {
-                    "operationId": "hashes",
-                    "summary": "Decide over the hashes of one upload.",
-                    "parameters": [_UPLOAD_ID],
-                    "requestBody": {
-                        "required": True,
-                        "content": {
-                            "application/json": {
-                                "schema": {
-                                    "type": "object",
-                                    "required": ["hashes"],
-                                    "additionalProperties": False,
-                                    "properties": {
-                                        "hashes": {
-                                            "type": "array",
-                                            "minItems": 1,
-                                            "maxItems": 64,
-                                            "items": {"type": "string", "examples": ["MD5:" + "0" * 32]},
-                                        }
-                                    },
-                                }
-                            }
-                        },
-                    },
-                    "responses": _decided(decision),
-                }
-            },
-            "/pict-rs": {
-                "post": {
-                    "operationId": "pictRs",
-                    "summary": "For pict-rs, `media.external_validation`: 2xx is ALLOW, HOLD 403, BLOCK 451.",
-                    "requestBody": {"required": True, "content": {"application/octet-stream": _BYTES}},
-                    "responses": {
-                        "200": _answer("ALLOW.", decision),
-                        "403": _answer("HOLD.", decision),
-                        "451": _answer("BLOCK.", decision),
-                        **_REFUSALS,
-                    },
-                }
-            },
-            "/tusd": {
-                "post": {
-                    "operationId": "tusd",
-                    "summary": "For tusd 2, `-hooks-http`: decides at `pre-finish` over the file that tusd stored.",
-                    "requestBody": {
-                        "required": True,
-                        "content": {"application/json": {"schema": {"type": "object", "required": ["Type", "Event"]}}},
-                    },
-                    "responses": {
-                        "200": _answer(
-                            "A hook response: empty for ALLOW, otherwise HTTPResponse for the uploader.",
-                            {"type": "object"},
-                        ),
-                        **_REFUSALS,
-                        "404": _answer("The file is not there.", _ERROR),
-                    },
-                }
-            },
+                | _REFUSALS,
+            ),
+            "/tusd": _post(
+                "tusd",
+                "For tusd 2, `-hooks-http`: decides at `pre-finish` over the file that tusd stored.",
+                _json({"type": "object", "required": ["Type", "Event"]}),
+                {
+                    **_REFUSALS,
+                    "200": _answer(
+                        "A hook response: empty for ALLOW, otherwise HTTPResponse for the uploader.", any_object
+                    ),
+                    "404": _answer("The file is not there.", _ERROR),
+                },
+            ),
             "/healthz": {
-                "get": {
-                    "operationId": "health",
-                    "summary": "Whether decisions are given, and whether they have answers behind them now.",
-                    "security": [{}],
-                    "responses": {
+                "get": _operation(
+                    "health",
+                    "Whether decisions are given, and whether they have answers behind them now.",
+                    {
                         "200": _answer(
-                            "SERVING; without `has_answers` uploads are decided as `without_answer` says.",
-                            {"type": "object"},
+                            "SERVING; without `has_answers` uploads are decided as `without_answer` says.", any_object
                         ),
-                        "503": _answer("STARTING or ENDING.", {"type": "object"}),
+                        "503": _answer("STARTING or ENDING.", any_object),
                     },
-                }
+                    security=[{}],
+                )
             },
             "/metrics": {
-                "get": {
-                    "operationId": "metrics",
-                    "summary": "Counts in Prometheus' text format.",
-                    "responses": {
-                        "200": {"description": "Counts.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+                "get": _operation(
+                    "metrics",
+                    "Counts in Prometheus' text format.",
+                    {
+                        "200": {"description": "Counts.", "content": {"text/plain": {"schema": _TEXT}}},
                         "401": _REFUSALS["401"],
                     },
-                }
+                )
             },
         },
         "components": {
@@ -203,18 +163,7 @@ def description() -> dict[str, Any]:
             },
             "schemas": {
                 **parts,
-                "Error": {
-                    "type": "object",
-                    "required": ["error", "action"],
-                    "properties": {
-                        "error": {
-                            "type": "object",
-                            "required": ["reason", "message"],
-                            "properties": {"reason": {"type": "string"}, "message": {"type": "string"}},
-                        },
-                        "action": {"const": "HOLD"},
-                    },
-                },
+                "Error": _object(error=_object(reason=_TEXT, message=_TEXT), action={"const": "HOLD"}),
             },
         },
     }
@@ -227,37 +176,10 @@ async def openapi(_request: Request) -> Response:
 
 async def docs(_request: Request) -> Response:
     """Answer with a page for people."""
-    return Response(_page(), media_type="text/html; charset=utf-8")
+    return HTMLResponse(_page())
 
 
 @cache
 def _page() -> str:
-    told = description()
-    rows = []
-    for path, methods in told["paths"].items():
-        for method, call in methods.items():
-            answers = "".join(
-                f"<li><code>{code}</code> {_text(answer['description'])}</li>"
-                for code, answer in sorted(call["responses"].items())
-            )
-            rows.append(
-                f"<h2><code>{method.upper()} {path}</code></h2><p>{_text(call['summary'])}</p><ul>{answers}</ul>"
-            )
-    words = "".join(
-        f"<li>{name}: {', '.join(f'<code>{word}</code>' for word in kind)}</li>"
-        for name, kind in (("action", Action), ("verdict", Verdict), ("no_answer", NoAnswer))
-    )
-    style = "body{max-width:50em;margin:2em auto;padding:0 1em;font:1em/1.5 sans-serif;color:#111;background:#fff}"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>hashhub hook</title><style>{style}</style>'
-        f"<h1>{_text(told['info']['title'])}</h1><p>{_text(told['info']['description'])}</p>"
-        f"<pre>curl --data-binary @FILE http://127.0.0.1:8472/check\ncurl -F picture=@FILE http://127.0.0.1:8472/check"
-        f"</pre><ul>{words}</ul>{''.join(rows)}"
-        '<p>For programs: <a href="/openapi.json">openapi.json</a>.</p></html>'
-    )
-
-
-def _text(text: str) -> str:
-    """Return HTML of a sentence with `code` in it."""
-    pieces = html.escape(text, quote=False).split("`")
-    return "".join(f"<code>{piece}</code>" if n % 2 else piece for n, piece in enumerate(pieces))
+    words = {"action": Action, "verdict": Verdict, "no_answer": NoAnswer}
+    return render("hook/sidecar/docs.html", title="hashhub hook", **description(), words=words)
