@@ -18,7 +18,7 @@ import click
 import msgspec
 
 from hashhub.cli.session import REFUSED, CommandGroup, Session, choice, chosen, command
-from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table, tell, width
+from hashhub.cli.terminal import clean, counted, note, plain, print_json, progress, say, table, tell, width
 from hashhub.errors import FailedPrecondition
 from hashhub.model import OperationState, Reliability
 from hashhub.reconcile import tasks
@@ -139,8 +139,8 @@ def extract(session: Session, *, directory: Path) -> None:
         )
         return
     tell(
-        f"{clean(str(directory))}: {_count(len(made.hash_sets), 'hash set')} as of revision {made.revision}; "
-        f"{_count(len(done.fetched), 'file')} fetched ({_count(done.size, 'byte')}), {done.unchanged} unchanged"
+        f"{clean(str(directory))}: {counted(len(made.hash_sets), 'hash set')} as of revision {made.revision}; "
+        f"{counted(len(done.fetched), 'file')} fetched ({counted(done.size, 'byte')}), {done.unchanged} unchanged"
     )
     if made.left_out:
         tell(f"left out, for their terms let nothing leave: {', '.join(made.left_out)}")
@@ -330,7 +330,7 @@ def _rows_command(
         print_json({"file": out, "rows": count, **_summary(answer.response)})
         return
     _say_summary(answer.response)
-    tell(f"{clean(out)}: {_count(count, 'row')}")
+    tell(f"{clean(out)}: {counted(count, 'row')}")
 
 
 def _result(handle: OperationHandle[Any], bar: Callable[[int, int | None, str], None]) -> Any:
@@ -476,13 +476,13 @@ def _summary(response: tasks.LinksFound | tasks.GapsFound) -> dict[str, Any]:
 def _say_summary(response: tasks.LinksFound | tasks.GapsFound) -> None:
     if isinstance(response, tasks.LinksFound):
         tell(
-            f"as of revision {response.revision}: {_count(response.exact, 'link')} by an exact digest, "
+            f"as of revision {response.revision}: {counted(response.exact, 'link')} by an exact digest, "
             f"{response.near:,} by a near hash"
         )
     else:
         gaps = response.gaps
         tell(
-            f"as of revision {gaps.revision}: {_count(gaps.items, 'item')} that others hold and "
+            f"as of revision {gaps.revision}: {counted(gaps.items, 'item')} that others hold and "
             f"{gaps.jurisdiction} lacks"
         )
         if gaps.by_contributor:
@@ -524,7 +524,7 @@ def _show_overlap(overlap: Overlap) -> None:
     """Print a matrix if it fits into a line, otherwise the pairs that share anything."""
     names = overlap.names
     one = overlap.by.lower().replace("_", " ")
-    tell(f"as of revision {overlap.revision}: {_count(len(names), one)}, ACTIVE entries")
+    tell(f"as of revision {overlap.revision}: {counted(len(names), one)}, ACTIVE entries")
     cells = {(c.left, c.right): c for c in overlap.cells}
     near = bool(overlap.max_distances)
 
@@ -646,14 +646,6 @@ def _show_agreement(agreement: Agreement, *, confusions: bool = False) -> None:
 
 def _interval(share: Share) -> str:
     return f"{100 * share.low:.0f} to {100 * share.high:.0f} %"
-
-
-def _count(count: int, what: str) -> str:
-    return (
-        f"{count:,} {what}"
-        if count == 1
-        else f"{count:,} {what.removesuffix('y')}{'ies' if what.endswith('y') else 's'}"
-    )
 
 
 # --- Operations -------------------------------------------------------------------------------------------------------
