@@ -68,7 +68,7 @@ class _Shape(NamedTuple):
     attributes: Mapping[str, str]
     lines: Sequence[str]
     title: str
-    parts: Sequence[_Shape]
+    parts: Sequence[_Shape] = ()
 
 
 def standalone(svg: Markup) -> str:
@@ -222,16 +222,14 @@ def _svg(title: str, described: str, size: tuple[float, float], shapes: Sequence
     )
 
 
-def _shape(
-    tag: str, *, lines: Sequence[str] = (), title: str = "", parts: Sequence[_Shape] = (), **attributes: Any
-) -> _Shape:
+def _shape(tag: str, *, lines: Sequence[str] = (), title: str = "", **attributes: Any) -> _Shape:
     """Return an element; of an attribute's name `_` stands for `-`, and coordinates have one decimal."""
     values = {
         name.replace("_", "-"): f"{value:.1f}" if isinstance(value, int | float) else value
         for name, value in attributes.items()
         if value != ""
     }
-    return _Shape(tag, values, lines, title, parts)
+    return _Shape(tag, values, lines, title)
 
 
 def _lines_of(text: str) -> list[str]:
@@ -263,7 +261,7 @@ def _cell(x: float, y: float, width: float, height: float, cell: Cell) -> _Shape
     box = _shape("rect", x=x, y=y, width=width, height=height, fill=_HUE, fill_opacity=f"{strength:.3f}",
                  stroke="currentColor", stroke_opacity="0.25")  # fmt: skip
     label = _shape("text", lines=[cell.text], x=x + width / 2, y=y + height / 2 + 4, text_anchor="middle")
-    return _shape("g", title=cell.title, parts=(box, label))
+    return _Shape("g", {}, (), cell.title, (box, label))
 
 
 def _line(x: float, y: float, to_x: float, to_y: float, dash: str = "") -> _Shape:

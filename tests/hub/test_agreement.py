@@ -9,7 +9,7 @@ from hashhub import schemes
 from hashhub.reconcile import extract as extracts
 from hashhub.reconcile.agreement import compute
 from hashhub.reconcile.extract import Extract
-from hashhub.reconcile.report import write
+from hashhub.reconcile.report import page
 from hashhub.schemes.crosswalk import Relation
 from tests.hub.conftest import Desk, item
 
@@ -42,8 +42,7 @@ def test_what_contributors_hand_over_is_what_is_compared(desk: Desk, tmp_path: P
     first = agreement.suggestions[0]
     assert first.relation == Relation.CONFLICT
     assert first.share.count == 25
-    page = write(tmp_path, title="Three databases", revision=extract.revision, agreement=agreement)
-    assert "classified 50 items" in page.read_text("utf-8")
+    assert "classified 50 items" in page(title="Three databases", revision=extract.revision, agreement=agreement)
     # A caller that may not see one of the lists gets what it would get if that list did not exist.
     seen = compute(extract.restricted(["us/list", "uk/list"]), schemes.load())
     assert {c.contributor for c in seen.contributors} == {"us", "uk"}
