@@ -101,7 +101,7 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 # A table's row cannot be wrapped, and what the generator of stubs writes is not ours to wrap.
-_WRITTEN_BY_PEOPLE = ("*.md", "*.py", "*.toml", "*.yaml", "*.yml", "*.proto", "Makefile", "Dockerfile")
+_WRITTEN_BY_PEOPLE = ("*.md", "*.py", "*.html", "*.toml", "*.yaml", "*.yml", "*.proto", "Makefile", "Dockerfile")
 
 
 def too_long(text: str, *, is_page: bool) -> list[int]:
