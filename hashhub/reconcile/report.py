@@ -282,7 +282,8 @@ def _change(dimension: str, drift: Sequence[ContributorAgreement], names: Mappin
 def _crosswalk(crosswalk: Crosswalk) -> tuple[list[str], str, list[tuple[str, str, str, str]]]:
     """Return the names of the schemes, the picture for an address, and the rows of the table."""
     rows = [(line.value, line.other_value or "-", line.relation, line.why) for line in crosswalk.lines]
-    return [_cut(crosswalk.scheme), _cut(crosswalk.other_scheme)], Markup(quote(_cut(crosswalk.picture))), rows  # noqa: S704
+    picture = Markup(quote(_cut(crosswalk.picture)))  # noqa: S704 - no character is left that HTML knows
+    return [_cut(crosswalk.scheme), _cut(crosswalk.other_scheme)], picture, rows
 
 
 def _suggestion(row: SuggestedRow) -> tuple[str, ...]:
