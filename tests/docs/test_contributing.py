@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from hashhub.server.servicers import ROLES
 from hashhub.testing.hub_process import RunningHub, running_hub
 
 ROOT = Path(__file__).parents[2]
@@ -65,27 +64,6 @@ def test_every_file_that_is_named_exists() -> None:
     assert len(names) >= 15
     for name in names:
         assert any(ROOT.glob(name)), f"CONTRIBUTING.md names {name}, which is not there"
-
-
-def test_every_call_has_the_places_that_the_page_names() -> None:
-    client = "".join(p.read_text("utf-8") for p in (ROOT / "hashhub/client").glob("*.py"))
-    servicers = "".join(p.read_text("utf-8") for p in (ROOT / "hashhub/server/servicers").glob("*.py"))
-    contract = "".join(p.read_text("utf-8") for p in (ROOT / "proto/hashhub/v1").glob("*.proto"))
-    for name in ROLES:
-        call = name.partition("/")[2]
-        batch = name.replace("/", "/Batch")  # of a call that has one, the client sends that
-        is_sent = f'"{name}"' in client or f'"{batch}"' in client or f"self.start(tasks.{call}(" in client
-        assert is_sent, f"no client method calls {name}"
-        assert re.search(rf"^  rpc {call}\(", contract, re.MULTILINE)
-        method = re.sub(r"(?<!^)(?=[A-Z])", "_", call).lower()
-        assert re.search(rf"^    @served\([^\n]+\)\n    def {method}\(", servicers, re.MULTILINE)
-
-
-def test_no_other_file_lists_the_calls() -> None:
-    for path in (ROOT / "hashhub").rglob("*.py"):
-        if not {"client", "v1"} & set(path.relative_to(ROOT).parts):
-            named = set(re.findall(r'"(\w+Service/\w+)"', path.read_text("utf-8"))) & set(ROLES)
-            assert not named, f"{path} is a further file to touch for {named}"
 
 
 # What a contributor would add, as the page has it.
