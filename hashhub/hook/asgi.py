@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from hashhub.errors import HashHubError
-from hashhub.hook.adapters import opened
+from hashhub.hook.adapters import ProcessHook
 from hashhub.hook.core import START_SECONDS, Hook, OnChecked
 from hashhub.hook.decision import Decision
 from hashhub.hook.forms import (
@@ -67,23 +67,23 @@ class UploadHook:
         `paths`: only requests to these paths, and to what is below them, are looked at. `fields`: only files in form
         fields of these names. None: all. Raises HashHubError when the settings or what they name cannot be used; in a
         running event loop, where FastAPI and Starlette make their middleware, the server is told at its start, and each
-        request raises it.
+        request raises it. Where no start is told (`--lifespan off`, an app mounted in another), wrap the app instead:
+        `UploadHook(app, settings=…)`.
         """
         self._app = app
-        self._is_own = hook is None
         self._paths, self._fields, self._upload_id = paths, fields, upload_id
         self._error: HashHubError | None = None
         try:
-            self._hook = opened(hook, settings, on_held)
+            self._process = ProcessHook(hook, settings, on_held)
         except HashHubError as e:
             if not _is_on_loop():
                 raise
             self._error = e
             return
-        self._limits = self._hook.settings.app
+        self._limits = self._process.settings.app
         self._memory = Memory(self._limits.max_total_bytes)
         self._threads = ThreadPoolExecutor(
-            min(_MOST_THREADS, self._hook.settings.max_waiting), thread_name_prefix="upload-hook"
+            min(_MOST_THREADS, self._process.settings.max_waiting), thread_name_prefix="upload-hook"
         )
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -93,14 +93,17 @@ class UploadHook:
                 raise self._error
             await receive()
             await send({"type": "lifespan.startup.failed", "message": f"the upload hook: {self._error.message}"})
-        elif scope["type"] == "lifespan":
+            return
+        if scope["type"] == "lifespan":
             await self._live(scope, receive, send)
-        elif scope["type"] != "http":
+            return
+        hook = self._process.get()
+        if scope["type"] != "http":
             await self._app(_without_own_headers(scope) if "headers" in scope else scope, receive, send)
         elif not is_looked_at(scope["path"], self._paths, mount=scope.get("root_path", "")):
             await self._app(_without_own_headers(scope), receive, send)
         else:
-            await self._answer(scope, receive, send)
+            await self._answer(hook, scope, receive, send)
 
     async def _live(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         # An app without a lifespan, such as Django, raises or returns at once, and requests come all the same.
@@ -117,7 +120,7 @@ class UploadHook:
             is_ending = is_ending or message["type"] == "lifespan.startup.failed"
             await send(message)
 
-        await asyncio.to_thread(self._hook.start, wait_seconds=START_SECONDS)
+        await asyncio.to_thread(lambda: self._process.get().start(wait_seconds=START_SECONDS))
         try:
             await self._app(scope, hear, tell)
         except asyncio.CancelledError:
@@ -125,12 +128,12 @@ class UploadHook:
             raise
         finally:
             if is_ending:
-                if self._is_own:
+                if self._process.is_own:
                     # Uploads that are decided over yet need the loop to come to their end.
-                    await asyncio.to_thread(self._hook.close)
+                    await asyncio.to_thread(self._process.close)
                 self._threads.shutdown(wait=False)
 
-    async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def _answer(self, hook: Hook, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         headers = _read_headers(scope)
         if not _has_body(scope, headers):
             # Not every server keeps to that: bridges of serverless platforms hand on the headers that they were left.
@@ -142,7 +145,7 @@ class UploadHook:
             if _length(headers) > self._limits.max_request_bytes:
                 raise too_large(self._limits.max_request_bytes)
             with Intake(
-                self._hook,
+                hook,
                 self._memory,
                 door="asgi",
                 content_types=headers[b"content-type"],

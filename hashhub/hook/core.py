@@ -42,6 +42,7 @@ from hashhub.hook.met_again import is_same, is_same_and_more
 from hashhub.hook.rechecks import OnRecheck, Pending, Rechecks
 from hashhub.hook.records import UploadState
 from hashhub.hook.settings import Hashing as WhereHashed
+from hashhub.hook.settings import OnHold
 from hashhub.model import Query, ReasonLine, Verdict, now
 from hashhub.sqlite_files import open_regular
 from hashhub.steps import acarry_out, carry_out
@@ -63,6 +64,7 @@ _log = logging.getLogger("hashhub.hook")
 _T = TypeVar("_T")
 _PIECE: Final = 1 << 20  # bytes read at a time
 _REFERENCE_BYTES: Final = 10
+_API: Final = "api"  # the door of an app's own code
 _MAX_UPLOAD_ID: Final = 1024
 _LATE_SECONDS: Final = 120.0  # for which an upload's digests are not asked about again because its hashes may come yet
 START_SECONDS: Final = 2.0  # for a first answer of the hub, before a door opens without one
@@ -152,6 +154,7 @@ class Hook:
         self._counts: Counter[tuple[str, str, str, str, str]] = Counter()
         self._threads: ThreadPoolExecutor | None = None
         self._is_closed = False
+        self._starting: tuple[int, threading.Thread, threading.Thread] | None = None
         self._rechecks: Rechecks | None = None
         self._queue_rounds = queue_rounds
         if queue_rounds is not None:
@@ -194,12 +197,16 @@ class Hook:
     def start(self, *, wait_seconds: float = 0.0) -> None:
         """Begin to start the processes that hash and to connect to the hub, so that the first upload is decided over as
         fast as the next. With `wait_seconds`, return once they hash and the hub has answered, for which it has so many
-        seconds. Call it after a fork.
+        seconds. Call it after a fork, as often as you like: it begins once.
         """
-        warming = threading.Thread(target=self._warm_up, name="hook-warm", daemon=True)
-        connecting = threading.Thread(target=self._go_along, args=(warming,), name="hook-connect", daemon=True)
-        warming.start()
-        connecting.start()
+        with self._lock:
+            if self._starting is None or self._starting[0] != os.getpid():
+                warming = threading.Thread(target=self._warm_up, name="hook-warm", daemon=True)
+                connecting = threading.Thread(target=self._go_along, args=(warming,), name="hook-connect", daemon=True)
+                warming.start()
+                connecting.start()
+                self._starting = os.getpid(), warming, connecting
+            _, warming, connecting = self._starting
         if wait_seconds:
             warming.join(_WARM_SECONDS)
             connecting.join(wait_seconds)
@@ -266,12 +273,15 @@ class Hook:
         upload: Checkable,
         *,
         upload_id: str = "",
-        door: str = "api",
+        door: str = _API,
         earlier: str = "",
         gaps: tuple[ReasonLine, ...] = (),
     ) -> Decision:
         """Decide over one upload: its bytes, a path, a stream (read from where it stands to its end), or its hashes.
         `earlier`: see `receive`. `gaps`: what was not looked at when the hashes of a query were computed.
+
+        What is HELD is kept by the vault, or by the app's own store (`on_held` of `open_hook`). Where neither can, as
+        of hashes, `is_kept` is false, unless `[app] on_hold` leaves it to the app.
 
         Never raises because of the upload's content, the hub or the network: what has no answer is decided as the
         settings say. Raises InvalidArgument for what cannot be an upload: a path that is no readable file, a stream of
@@ -292,7 +302,7 @@ class Hook:
         return self._decide_hashes(query, _Call(door=door, upload_id=upload_id, earlier=earlier))
 
     async def acheck(
-        self, upload: Checkable | AsyncIterable[bytes] | Any, *, upload_id: str = "", door: str = "api"
+        self, upload: Checkable | AsyncIterable[bytes] | Any, *, upload_id: str = "", door: str = _API
     ) -> Decision:
         """Decide over one upload as `check` does, without blocking the event loop. `upload` may also be an asynchronous
         iterable of pieces, or a stream whose `read` is awaited.
@@ -310,7 +320,7 @@ class Hook:
                 await self._in_thread(partial(receiving.write, piece))
             return await receiving.adecide()
 
-    def receive(self, *, upload_id: str = "", door: str = "api", asks_again: bool = False, earlier: str = "") -> Upload:
+    def receive(self, *, upload_id: str = "", door: str = _API, asks_again: bool = False, earlier: str = "") -> Upload:
         """Return an upload to be written as it streams in, and decided over at its end.
 
         `asks_again`: the caller keeps what is held without an answer, and has it decided over anew later: it is not
@@ -416,6 +426,7 @@ class Hook:
             revision=judged.revision if judged else 0,
             stale_since=judged.stale_since if judged else None,
             coverage=examined.coverage,
+            is_kept=action is not Action.HOLD or not self._leaves_to_its_caller(call, content),
         )
         state = _state(decision)
         if call.asks_again and action is not Action.ALLOW and state is UploadState.UNANSWERED:
@@ -442,6 +453,11 @@ class Hook:
         if self._cases is not None and self._records is not None:
             self._cases.note(checked)
         return self._recorded(checked, examined).decision
+
+    def _leaves_to_its_caller(self, call: _Call, content: Content | None) -> bool:
+        """Return whether the app's own code has the bytes alone, although what is held is to be kept."""
+        is_to_be_kept = call.door == _API and self.settings.app.on_hold is OnHold.KEEP
+        return is_to_be_kept and (content is None or not self._listeners)
 
     def _is_recorded_as(self, reference: str, checked: Checked) -> bool:
         """Return whether an upload is recorded already, with the same decision for the same reasons, and kept; see

@@ -13,7 +13,6 @@ parses is looked at: forms that are POSTed. For other bodies use the ASGI or WSG
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any, Final
 
@@ -26,7 +25,7 @@ from django.dispatch import Signal
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 
 from hashhub.hook import forms
-from hashhub.hook.adapters import opened, refuse_to_lose
+from hashhub.hook.adapters import ProcessHook
 from hashhub.hook.core import Hook, Upload
 from hashhub.hook.decision import Action, Decision
 from hashhub.hook.forms import Body, BodyRefused, CheckedFile, Ended, Memory, Uploads
@@ -71,7 +70,8 @@ class UploadHookHandler(FileUploadHandler):
 
     def __init__(self, request: Any = None) -> None:
         super().__init__(request)
-        self._hook, self._memory = _hook_of_this_process()
+        process, self._memory = _process_hook()
+        self._hook = process.get()
         self._limits = self._hook.settings.app
         self._size = 0
         self._files: list[CheckedFile] = []
@@ -161,15 +161,11 @@ class UploadHookMiddleware:
     def __init__(self, get_response: Any) -> None:
         """Raises HashHubError when the settings or what they name cannot be used: the server then does not start."""
         self._get_response = get_response
-        given = getattr(django_settings, "HASHHUB_HOOK", None)
-        if isinstance(given, Hook):
-            refuse_to_lose(given)
-        else:
-            _open(given).close()  # each process opens its own: a server may fork yet
+        self._process, _ = _process_hook()
 
     def __call__(self, request: HttpRequest) -> Any:
         """Go on. With the first request of any kind the hook begins to start."""
-        _hook_of_this_process()
+        self._process.get()
         return self._get_response(request)
 
     def process_view(self, request: HttpRequest, *_: Any) -> HttpResponse | None:
@@ -190,8 +186,7 @@ class UploadHookMiddleware:
                 raise ImproperlyConfigured("UploadHookMiddleware needs UploadHookHandler in FILE_UPLOAD_HANDLERS")
             # Of a form without a length Django asks no handler, and hands no file on.
             uploads = getattr(request, "hashhub", Uploads())
-            hook, _memory = _hook_of_this_process()
-            answer = forms.answer_to(uploads.severest, hook.settings.app)
+            answer = forms.answer_to(uploads.severest, self._process.get().settings.app)
         if answer is None:
             return None
         response = HttpResponse(answer.body, status=answer.status)
@@ -222,24 +217,27 @@ class AllowedImageField(django_forms.ImageField):
     default_validators = [*django_forms.ImageField.default_validators, validate_allowed]  # noqa: RUF012 - likewise
 
 
+def start(*, wait_seconds: float = 0.0) -> None:
+    """Begin to start in this process, rather than with the first request of any kind. `wait_seconds`: see `Hook.start`.
+    Raises HashHubError when the settings or what they name cannot be used.
+    """
+    process, _ = _process_hook()
+    process.get().start(wait_seconds=wait_seconds)
+
+
 _lock: Final = threading.Lock()
-_opened: dict[int, tuple[Hook, Memory]] = {}
+_made: list[tuple[ProcessHook, Memory]] = []
 
 
-def _hook_of_this_process() -> tuple[Hook, Memory]:
-    """Return the hook that the settings name, opened once in each process: a server forks after it has loaded them."""
+def _process_hook() -> tuple[ProcessHook, Memory]:
+    """Return the hook that the settings name, and the memory of request bodies."""
     with _lock:
-        pid = os.getpid()
-        if pid not in _opened:
+        if not _made:
             given = getattr(django_settings, "HASHHUB_HOOK", None)
-            hook = given if isinstance(given, Hook) else _open(given)
-            hook.start()  # while the upload still comes
-            _opened[pid] = hook, Memory(hook.settings.app.max_total_bytes)
-        return _opened[pid]
-
-
-def _open(given: Any) -> Hook:
-    return opened(None, given, getattr(django_settings, "HASHHUB_ON_HELD", None))
+            own = (None, given, getattr(django_settings, "HASHHUB_ON_HELD", None))
+            process = ProcessHook(given, None) if isinstance(given, Hook) else ProcessHook(*own)
+            _made.append((process, Memory(process.settings.app.max_total_bytes)))
+        return _made[0]
 
 
 def _let_make_no_file(handler: FileUploadHandler) -> None:

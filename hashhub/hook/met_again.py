@@ -13,7 +13,8 @@ def is_same(state: UploadState, recorded: Checked, checked: Checked) -> bool:
     What a person has decided stands for as long as nobody else speaks about the file, and nothing worse is to be done
     with what they released: the hub may say less of it since it was told of their decision, or more.
     """
-    if not recorded.decision.is_kept or _exact(recorded) != _exact(checked):
+    is_to_be_kept_yet = checked.decision.is_kept and not recorded.decision.is_kept
+    if is_to_be_kept_yet or _exact(recorded) != _exact(checked):
         return False
     if state in {UploadState.RELEASED, UploadState.REMOVED}:
         before, after = recorded.decision.action, checked.decision.action
@@ -27,7 +28,7 @@ def is_same_and_more(state: UploadState, recorded: Checked, checked: Checked) ->
     before, after = recorded.decision, checked.decision
     return (
         state in {UploadState.HELD, UploadState.BLOCKED}
-        and before.is_kept
+        and (before.is_kept or not after.is_kept)
         and _exact(recorded) == _exact(checked)
         and (before.action, before.verdict, before.no_answer) == (after.action, after.verdict, after.no_answer)
         and _speakers(recorded) < _speakers(checked)

@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
-from hashhub.hook.adapters import opened
+from hashhub.hook.adapters import ProcessHook
 from hashhub.hook.core import Hook, OnChecked
 from hashhub.hook.forms import (
     PIECE_BYTES,
@@ -54,7 +54,8 @@ class UploadHook:
         on_held: OnChecked | None = None,
         upload_id: Callable[[Environ], str] | None = None,
     ) -> None:
-        """Give either `hook`, or `settings` or the path of their file; `close` ends the hook that they make. `on_held`:
+        """Give either `hook`, or `settings` or the path of their file; `close` ends the hook that they make, of which
+        each process has its own: it may be forked yet. `on_held`:
         see `open_hook`. `upload_id`: gives the app's own name for the files of a request, by its environ:
         ACCOUNT/UPLOAD, as the queue and `upload.rechecked` have it.
 
@@ -62,23 +63,24 @@ class UploadHook:
         fields of these names. None: all. Raises HashHubError when the settings or what they name cannot be used.
         """
         self._app = app
-        self._is_own = hook is None
-        self._hook = opened(hook, settings, on_held)
+        self._process = ProcessHook(hook, settings, on_held)
         self._paths, self._fields, self._upload_id = paths, fields, upload_id
-        self._limits = self._hook.settings.app
+        self._limits = self._process.settings.app
         self._memory = Memory(self._limits.max_total_bytes)
-        self._is_started = False
+
+    def start(self, *, wait_seconds: float = 0.0) -> None:
+        """Begin to start in this process, rather than with the first request of any kind. `wait_seconds`: see
+        `Hook.start`.
+        """
+        self._process.get().start(wait_seconds=wait_seconds)
 
     def close(self) -> None:
-        """Close the hook unless it was given."""
-        if self._is_own:
-            self._hook.close()
+        """Close the hook of this process unless it was given."""
+        self._process.close()
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer one request."""
-        if not self._is_started:  # with the first request of any kind: servers fork once the app is loaded
-            self._is_started = True
-            self._hook.start()
+        hook = self._process.get()
         for name in [name for name in environ if name.upper().replace("-", "_").startswith(_OWN_VARIABLES)]:
             del environ[name]  # by these a sender would speak as the hook
         if not is_looked_at(_path(environ, "PATH_INFO"), self._paths, mount=_path(environ, "SCRIPT_NAME")):
@@ -94,7 +96,7 @@ class UploadHook:
                     return self._app(environ, start_response)
                 pieces = chain((first,), pieces)
             intake = Intake(
-                self._hook,
+                hook,
                 self._memory,
                 door="wsgi",
                 content_types=[environ["CONTENT_TYPE"]] if environ.get("CONTENT_TYPE") else [],

@@ -345,7 +345,7 @@ def test_where_an_app_has_no_lifespan_its_uploads_are_decided_over(make_settings
             reply = ask(address, jpeg(61), headers=[("Content-Type", "image/jpeg")])
             assert (reply.status, reply.body) == (200, b"ALLOW")
     finally:
-        wrapped._hook.close()
+        wrapped._process.close()
 
 
 def test_a_sender_that_goes_away_leaves_nothing(hook: Hook) -> None:

@@ -182,8 +182,9 @@ def test_the_loop_goes_on_while_the_hook_is_closed(settings: HookSettings) -> No
 
         living = asyncio.create_task(wrapped({"type": "lifespan"}, receive, None))  # type: ignore[arg-type]
         await one_request(wrapped, form(File("a", "a.jpg", jpeg(62))))  # the child is there
-        assert wrapped._hook._hashing is not None
-        hashes, hashed = wrapped._hook._hashing, wrapped._hook._hashing.hashed
+        hashes = wrapped._process.get()._hashing
+        assert hashes is not None
+        hashed = hashes.hashed
         deciding = asyncio.create_task(one_request(wrapped, form(File("a", "a.jpg", large(63)))))
         await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
         ends.set()

@@ -9,26 +9,31 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, Final
 
+import msgspec
 import pytest
 from click.testing import CliRunner
+from starlette.responses import Response
+from starlette.routing import Route, Router
 
 from hashhub.cli import main
 from hashhub.errors import FailedPrecondition, HashHubError
+from hashhub.hashes import Hash
 from hashhub.hook import Action, Hook, HookSettings, load_settings, open_hook
 from hashhub.hook.asgi import UploadHook as AsgiHook
 from hashhub.hook.decision import Checked, Rechecked
 from hashhub.hook.decorator import UploadRefused, checked_upload
+from hashhub.hook.opening import open_vault
 from hashhub.hook.queue import Code, Rulings
 from hashhub.hook.records import Records, UploadState
 from hashhub.hook.settings import AppSettings, Encryption, OnHold, VaultSettings
 from hashhub.hook.vault_keys import make_key
 from hashhub.hook.wsgi import UploadHook as WsgiHook
-from tests.hook.conftest import HELD
+from tests.hook.conftest import HELD, Listed, jpeg
 from tests.hook.web import File, ask, form, serving_asgi, serving_wsgi
 
 UPLOAD: Final = b"\0some bytes that nobody could look at"
@@ -108,7 +113,7 @@ class TestTheAppsOwnStore:
             assert checked.upload_id == "account-7/"
             store.is_full = True
             assert ask(address, form(File("file", "a.bin", UPLOAD + b"2", "application/octet-stream"))).status == 503
-        wrapped._hook.close()
+        wrapped._process.close()
 
     def test_it_has_what_is_held_in_every_other_way(self, settings: HookSettings) -> None:
         store = Store()
@@ -153,6 +158,52 @@ def test_the_app_is_told_what_a_person_decided(settings: HookSettings, tmp_path:
     assert one.action is (Action.ALLOW if does == "release" else Action.BLOCK)
 
 
+class TestCheck:
+    """The app's own code, without an adapter."""
+
+    def test_it_keeps_what_is_held(self, settings: HookSettings, tmp_path: Path) -> None:
+        make_key(tmp_path / "vault.key")
+        vault = VaultSettings(
+            encryption=Encryption.KEY_FILE, key_file=str(tmp_path / "vault.key"), country="US", days_without_report=9
+        )
+        kept = msgspec.structs.replace(settings, vault=vault)
+        contents = [b"\0" + bytes([i]) * 9 for i in range(6)]
+        path = tmp_path / "upload"
+        path.write_bytes(contents[1])
+
+        async def pieces() -> AsyncIterator[bytes]:
+            yield contents[4]
+
+        with open_hook(kept) as hook:
+            decisions = [
+                hook.check(contents[0]),
+                hook.check(path),
+                hook.check(io.BytesIO(contents[2])),
+                asyncio.run(hook.acheck(contents[3])),
+                asyncio.run(hook.acheck(pieces())),
+            ]
+            with hook.receive() as upload:
+                upload.write(contents[5])
+                decisions.append(upload.decide())
+            assert {(d.action, d.is_kept) for d in decisions} == {(Action.HOLD, True)}
+            with closing(Records(Path(kept.data))) as records:
+                opened = open_vault(kept, records)
+                assert opened is not None
+                assert [item.reference for item in opened.items()] == [d.reference for d in decisions]
+            # Of hashes there is nothing that could be kept.
+            decision = hook.check([Hash("MD5", bytes(16))])
+            assert (decision.action, decision.is_kept) == (Action.HOLD, False)
+            again = hook.check([Hash("MD5", bytes(16))], earlier=decision.reference)
+            assert (again.reference, again.is_kept) == (decision.reference, False)
+
+    @pytest.mark.parametrize(("on_hold", "is_kept"), [(OnHold.KEEP, False), (OnHold.APP, True), (OnHold.REFUSE, True)])
+    def test_it_says_what_is_left_to_its_caller(self, settings: HookSettings, on_hold: OnHold, is_kept: bool) -> None:
+        with open_hook(msgspec.structs.replace(settings, app=AppSettings(on_hold=on_hold))) as hook:
+            decision = hook.check(UPLOAD)
+            assert (decision.action, decision.is_kept) == (Action.HOLD, is_kept)
+            assert hook.state_of(decision.reference) is UploadState.UNANSWERED
+
+
 class TestStart:
     @pytest.mark.parametrize("lifespan", ["auto", "on"])
     @pytest.mark.parametrize("wrong", ["hub_awya = 'hold'", "policy = 7", "token_file = '/nowhere'", ""])
@@ -178,9 +229,20 @@ class TestStart:
         assert "the upload hook: " in done.stderr
         assert "Uvicorn running" not in done.stderr
 
-    def test_an_app_that_is_wrapped_where_it_is_written_raises_it_there(self, tmp_path: Path) -> None:
+    def test_where_no_start_is_told_an_app_that_is_wrapped_does_not_start(self, tmp_path: Path) -> None:
+        (tmp_path / "plain.py").write_text(
+            "from hashhub.hook.asgi import UploadHook\napp = UploadHook(None, settings='nowhere.toml')\n"
+        )
+        line = [sys.executable, "-m", "uvicorn", "plain:app", "--port", "0", "--lifespan", "off"]
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode != 0
+        assert "nowhere.toml" in done.stderr
+        assert "Uvicorn running" not in done.stderr
+
+    @pytest.mark.parametrize("door", [AsgiHook, WsgiHook], ids=["asgi", "wsgi"])
+    def test_an_app_that_is_wrapped_where_it_is_written_raises_it_there(self, door: Any, tmp_path: Path) -> None:
         with pytest.raises(HashHubError):
-            AsgiHook(never, settings=tmp_path / "nowhere.toml")
+            door(never, settings=tmp_path / "nowhere.toml")
 
     def test_where_the_server_says_nothing_of_its_start_each_request_fails(self, tmp_path: Path) -> None:
         async def made() -> AsgiHook:
@@ -203,6 +265,44 @@ class TestStart:
         assert done.returncode != 0
         assert "cannot be read" in done.stderr
 
+    @pytest.mark.parametrize("door", ["wsgi", "asgi", "django"])
+    def test_nothing_is_shared_with_workers_that_are_forked_once_the_app_is_loaded(
+        self, door: str, tmp_path: Path
+    ) -> None:
+        pytest.importorskip("django")
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(FORKING), door], cwd=tmp_path, capture_output=True, text=True,
+            timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == ["1", "thread", "202", "202"], done.stderr
+
+    @pytest.mark.parametrize("door", ["wsgi", "asgi"])
+    def test_the_first_upload_takes_as_long_as_the_next(
+        self, door: str, make_settings: Callable[..., HookSettings], listed: Listed
+    ) -> None:
+        settings = make_settings(app=AppSettings(on_hold=OnHold.REFUSE))
+        wsgi = WsgiHook(lambda _, start: (start("200 OK", []), [b""])[1], settings=settings)
+        asgi = AsgiHook(Router([Route("/", _empty, methods=["GET", "POST"])]), settings=settings)
+        wsgi.start(wait_seconds=10.0) if door == "wsgi" else None
+        with closing(wsgi), serving_wsgi(wsgi) if door == "wsgi" else serving_asgi(asgi) as address:
+            seconds = []
+            for seed in range(200, 206):
+                began = time.monotonic()
+                assert ask(address, jpeg(seed), headers=[("Content-Type", "image/jpeg")]).status == 200
+                seconds.append(time.monotonic() - began)
+        assert seconds[0] < 5 * max(seconds[1:]) + 0.3  # of a cold start: seconds
+
+    def test_where_no_start_is_told_the_first_request_is_one(self, settings: HookSettings) -> None:
+        wrapped = AsgiHook(Router([Route("/", _empty)]), settings=settings, on_held=Store())
+        with serving_asgi(wrapped, lifespan="off") as address:
+            assert ask(address, method="GET").status == 200
+            hook = wrapped._process.get()
+            assert hook._starting is not None
+            hook._starting[1].join(60)
+            assert [child._cpu_seconds > 0 for child in _children(hook)] == [True]
+        wrapped._process.close()
+
     def test_once_it_has_started_every_child_has_hashed(self, settings: HookSettings) -> None:
         with Hook(settings, judge=Nobody()) as hook:
             hook.start(wait_seconds=2.0)
@@ -210,6 +310,9 @@ class TestStart:
             children = _children(hook)
             assert len(children) == 1
             assert all(child._socket is not None and child._cpu_seconds > 0 for child in children)
+            seconds = [child._cpu_seconds for child in children]
+            hook.start(wait_seconds=2.0)
+            assert [child._cpu_seconds for child in _children(hook)] == seconds, "it starts once"
 
     def test_a_picture_is_taken_the_whole_way_once_the_hub_is_there(
         self, make_settings: Callable[..., HookSettings]
@@ -223,6 +326,71 @@ class TestStart:
             assert hook._counts == {}
             assert hook._records is not None
             assert hook._records.rows("SELECT 1 FROM upload") == []
+
+
+FORKING: Final = """
+    import asyncio, io, os, sys, threading
+    from hashhub.hook import Action, HookSettings, WithoutAnswer
+    from hashhub.hook.asgi import UploadHook as AsgiHook
+    from hashhub.hook.wsgi import UploadHook as WsgiHook
+
+    held = WithoutAnswer(**dict.fromkeys(("hub_away", "unreadable", "too_large", "no_perceptual_hash"), Action.HOLD))
+    settings = HookSettings(policy="block", hub="127.0.0.1:1", data="hook", without_answer=held, hashing_processes=1)
+    keep = lambda *_: None
+    kind = "multipart/form-data; boundary=b"
+    body = b'--b\\r\\nContent-Disposition: form-data; name="f"; filename="f"\\r\\n\\r\\n\\0bytes\\r\\n--b--\\r\\n'
+    if sys.argv[1] == "wsgi":
+        app = WsgiHook(None, settings=settings, on_held=keep)
+    elif sys.argv[1] == "asgi":
+        app = AsgiHook(None, settings=settings, on_held=keep)
+    else:
+        from types import ModuleType
+        from django.conf import settings as project
+        from django.urls import path
+        urls = ModuleType("urls")
+        urls.urlpatterns = [path("", lambda request: None)]
+        project.configure(
+            SECRET_KEY="of a test", ALLOWED_HOSTS=["*"], ROOT_URLCONF=urls, HASHHUB_HOOK=settings,
+            FILE_UPLOAD_HANDLERS=["hashhub.hook.django.UploadHookHandler"], HASHHUB_ON_HELD=keep,
+            MIDDLEWARE=["hashhub.hook.django.UploadHookMiddleware"],
+        )
+        from django.core.wsgi import get_wsgi_application
+        app = get_wsgi_application()
+
+    def status():
+        if sys.argv[1] != "asgi":
+            said = []
+            environ = {
+                "REQUEST_METHOD": "POST", "PATH_INFO": "/", "CONTENT_TYPE": kind, "CONTENT_LENGTH": str(len(body)),
+                "wsgi.input": io.BytesIO(body), "SERVER_NAME": "app", "SERVER_PORT": "80", "wsgi.url_scheme": "http",
+            }
+            app(environ, lambda status, headers, *_: said.append(status[:3]))
+            return said[0]
+        headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+        sent = []
+
+        async def receive():
+            return {"type": "http.request", "body": body}
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": "/", "headers": headers}
+        asyncio.run(app(scope, receive, send))
+        return sent[0]["status"]
+
+    print(threading.active_count(), "thread", flush=True)
+    for worker in range(2):
+        if not os.fork():
+            print(status(), flush=True)
+            os._exit(0)
+    for worker in range(2):
+        os.wait()
+"""
+
+
+async def _empty(_request: Any) -> Response:
+    return Response()
 
 
 class Nobody:
