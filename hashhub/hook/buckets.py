@@ -13,9 +13,7 @@ taken is what is published: whatever is written to the quarantine meanwhile is a
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
-import os
 import secrets
 import threading
 import time
@@ -31,6 +29,7 @@ import msgspec
 
 from hashhub import structs
 from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceeded, NotFound, Unavailable, Violation
+from hashhub.holders import end, has_ended, new_holder
 from hashhub.hook.bucket_events import EventQueue, Notice
 from hashhub.hook.decision import Action, Checked, Decision, NoAnswer
 from hashhub.hook.places import PARTIAL, Place, S3Place, Stored, Unlisted, is_folder, is_inside, mark, place_of
@@ -149,8 +148,7 @@ class BucketWorker:
         self._clock = clock
         self._lock = threading.RLock()
         self._records = Records(Path(hook.settings.data))
-        self._alive_file, self._alive = _registered(Path(hook.settings.data), settings.lease_seconds)
-        self._id = self._alive_file.name
+        self._id = new_holder()
         hook.start()
         self._jobs = ThreadPoolExecutor(settings.jobs, "hook-bucket")
         self._room = threading.BoundedSemaphore(2 * settings.jobs)
@@ -182,7 +180,7 @@ class BucketWorker:
         self._is_ending.set()
         self._jobs.shutdown(wait=True, cancel_futures=True)
         self._records.close()
-        self._alive.close()
+        end(self._id)
 
     def run(self, *, wake: threading.Event, on_trouble: Callable[[HashHubError, float], None]) -> None:
         """Look again and again until `stop` is called from elsewhere. `wake`: set when there is something new.
@@ -243,7 +241,6 @@ class BucketWorker:
 
     def _look(self) -> bool:
         """Hand out what there is; return whether there is more than one look takes."""
-        os.utime(self._alive_file)
         if self._is_turn_of_new:  # those that have waited may be what never gets an answer
             is_more = self._admit()
             self._resume()
@@ -291,10 +288,8 @@ class BucketWorker:
         worker = folder.partition("-")[0]
         if worker == self._id:
             return taken.name not in self._under_way
-        alive = _is_alive(Path(self._hook.settings.data), worker)
-        if alive is None:  # of another machine, which shows by time alone
-            return time.time() - taken.modified > self._settings.lease_seconds
-        return not alive
+        ended = has_ended(worker)
+        return time.time() - taken.modified > self._settings.lease_seconds if ended is None else ended
 
     def _admit(self) -> bool:
         """Take what has landed in the quarantine; return whether the listing goes on."""
@@ -811,45 +806,3 @@ class BucketWorker:
     @staticmethod
     def _address(place: Place, name: str) -> str:
         return f"{place.url.rstrip('/')}/{name}"
-
-
-def _registered(data: Path, lease_seconds: float) -> tuple[Path, contextlib.ExitStack]:
-    """Return the file that shows other workers of this machine that this one lives, as long as it is not closed.
-
-    What workers that have ended left is removed once the lease on all that they had taken is over.
-    """
-    folder = _workers(data)
-    for path in folder.iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - path.stat().st_mtime > lease_seconds and not _is_alive(data, path.name):
-                path.unlink()
-    path = folder / secrets.token_hex(4)
-    closing = contextlib.ExitStack()
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    closing.callback(os.close, file)
-    fcntl.flock(file, fcntl.LOCK_EX)
-    return path, closing
-
-
-def _is_alive(data: Path, worker: str) -> bool | None:
-    """Return whether a worker of this machine is running; None where none of the name is known here."""
-    if not worker.isalnum():
-        return None
-    try:
-        file = os.open(_workers(data) / worker, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(file)
-
-
-def _workers(data: Path) -> Path:
-    folder = data / "bucket-workers"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder

@@ -221,8 +221,7 @@ class Hub:
     def take_over(self) -> None:
         """Let commits that a killed hub left unfinished begin again at once. Only for the first process of a hub.
 
-        In PostgreSQL a lease may belong to a hub on another machine; there the database says whose holder has ended
-        (`store.presence`).
+        In PostgreSQL a lease may belong to a hub on another machine.
         """
         if self._store.kind == "SQLITE":  # in the data directory, which is locked: nobody else can be committing
             try:

@@ -24,6 +24,7 @@ import msgspec
 from hashhub import cancellation
 from hashhub.background import Background
 from hashhub.errors import Cancelled, Code, Conflict, HashHubError, PermissionDenied, Reason, Unauthenticated
+from hashhub.holders import new_holder
 from hashhub.hub import access
 from hashhub.model import EventKind, Failure, Operation, OperationState, Principal, Role, now
 from hashhub.reconcile.apart import failure_of
@@ -187,7 +188,7 @@ class Operations:
             self.tidy()
         if not self._store.operations.has_waiting():
             return
-        lease = self._store.operations.new_lease()
+        lease = new_holder()
         operation = self._store.operations.claim(lease)
         if operation is not None:
             self._do(operation, lease)

@@ -29,6 +29,7 @@ import msgspec
 
 from hashhub.background import Background
 from hashhub.errors import HashHubError, InvalidArgument, NotFound, PermissionDenied, Reason, Violation
+from hashhub.holders import new_holder
 from hashhub.hub import access
 from hashhub.model import DeliveryState, Principal, Role, Webhook, WebhookDelivery, WebhookEvent, now
 from hashhub.store import ConflictScope
@@ -238,7 +239,7 @@ class Sender:
     def _leads(self) -> bool:
         at = now()
         if self._renewed is None or not at - self._renewed < timedelta(seconds=10):
-            self._lease = self._lease or self._store.webhooks.new_lease()
+            self._lease = self._lease or new_holder()
             self._has_lease = self._store.webhooks.take_lease(self._lease)
             self._renewed = at if self._has_lease else None
         return self._has_lease

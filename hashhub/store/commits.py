@@ -23,6 +23,7 @@ from sqlalchemy.engine import Connection
 
 from hashhub.errors import Conflict, HashHubError
 from hashhub.hashes import Hash
+from hashhub.holders import new_holder
 from hashhub.model import (
     SYSTEM,
     Actor,
@@ -117,7 +118,7 @@ class Commits:
         t = s.imports
         if import_id in self._leases.commits:
             raise Conflict(f"import {import_id} is being committed; wait until it is done, then retry", retry_after=1.0)
-        lease = self._leases.presence.new_lease()
+        lease = new_holder()
         into = self._db.read(lambda c: c.scalar(sa.select(t.c.hash_set).where(t.c.id == import_id)))
         if into is not None:  # before there is a lease: millions of rows take longer than it lasts
             self._outstanding.prepare(into)

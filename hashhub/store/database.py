@@ -288,13 +288,6 @@ class Database:
             self._is_refusing |= isinstance(e, ReadOnly) or e.reason is Reason.DISK_FULL
             raise
 
-    def own_session(self) -> Connection:
-        """Return a connection that no pool counts, outside any transaction; close it."""
-        with mapped():
-            c = self._writer.connect().execution_options(isolation_level="AUTOCOMMIT")
-            c.detach()
-            return c
-
     def has_room(self) -> bool:
         """Whether writes fit on the disk and are taken, as far as is known: cheap enough to ask every second.
 

@@ -24,6 +24,7 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
+from hashhub.holders import new_holder
 from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
@@ -41,7 +42,7 @@ from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.events import append_event
 from hashhub.store.floors import refuse_looser_than_list
-from hashhub.store.leases import LEASE, Leases
+from hashhub.store.leases import LEASE, Leases, is_held
 from hashhub.store.reports import FindingRun, Reports
 from hashhub.store.requests import Request
 from hashhub.store.resources import check_active, key_of_set, to_json
@@ -319,7 +320,7 @@ class Imports:
         process is committing it.
         """
         t = s.imports
-        lease = self._leases.presence.new_lease()
+        lease = new_holder()
         with self._db.write() as c:
             self._db.lock(c)
             import_ = one_import(c, import_id)
@@ -331,8 +332,7 @@ class Imports:
                 sa.select(t.c.key, t.c.hash_set, t.c.lease, t.c.lease_until).where(t.c.id == import_id)
             ).one()
             ours = self._leases.commits.get(import_id)
-            is_held = not is_asked_for and self._leases.is_held(c, holder, until)
-            if is_held and (ours is None or ours.lease != holder):
+            if not is_asked_for and (ours is None or ours.lease != holder) and is_held(holder, until):
                 raise Conflict(
                     f"import {import_id} is being committed by another process; retry later", retry_after=1.0
                 )

@@ -1,7 +1,8 @@
 """Leases: only the process that began a commit may stage into it.
 
 Each step renews the lease and checks it in the same transaction, so a process that was taken for dead and is not cannot
-add to what its successor stages.
+add to what its successor stages. Leases end with their time, or with the process that holds them, as far as another
+can tell (`holders`).
 """
 
 from __future__ import annotations
@@ -16,15 +17,26 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import Conflict, HashHubError
+from hashhub.holders import end, has_ended
 from hashhub.model import ImportState, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.presence import Presence, has_run_out
 from hashhub.store.staging import Commit
 
-# Longer than any step of a commit. A crashed process's import waits this long, unless PostgreSQL tells at once.
+# Longer than any step of a commit. What a process on another machine had begun when it crashed waits this long.
 LEASE: Final = timedelta(seconds=60)
+_FURTHEST: Final = timedelta(minutes=10)  # that a lease ends ahead: a minute, and what clocks of two hosts may differ
 _COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
+
+
+def is_held(lease: str, until: int) -> bool:
+    """Whether the holder of a lease until then, in milliseconds, goes on as far as is known.
+
+    One that ends later than any does was taken while the clock stood ahead; it was set back since, and whoever holds
+    the lease renews it in seconds.
+    """
+    at = now()
+    return s.to_millis(at) < until <= s.to_millis(at + _FURTHEST) and not has_ended(lease)
 
 
 class Leases:
@@ -32,11 +44,8 @@ class Leases:
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self.presence = Presence(database)
         self.commits: dict[str, Commit] = {}
         """Of this process, by import."""
-        self.given_up: list[str] = []
-        """Leases that the database still shows as held, because giving them up could not be written."""
 
     def renew_commit(self, import_id: str) -> None:
         """Keep the lease through a step that takes long; call it every few seconds. Costs nothing while the lease is
@@ -45,7 +54,6 @@ class Leases:
         Raises Conflict when another process has taken over the commit.
         """
         commit = self.commit_of(import_id)
-        self.presence.keep()
         if time.monotonic() - commit.renewed > LEASE.total_seconds() / 4:
             with self._db.write() as c:
                 self.renew(c, commit)
@@ -72,14 +80,9 @@ class Leases:
                 s.UNDER_WAY,
                 t.c.state == _COMMITTING,
                 t.c.hash_set + 0 == set_key,
-                t.c.lease.not_in(self.given_up),
             )
         ).all()
-        return next((row.id for row in held if self.is_held(c, row.lease, row.lease_until)), None)
-
-    def is_held(self, c: Connection, lease: str, until: int) -> bool:
-        """Whether the commit with this lease goes on, as far as is known."""
-        return not has_run_out(until, now()) and not self.presence.is_gone(c, lease)
+        return next((row.id for row in held if is_held(row.lease, row.lease_until)), None)
 
     def commit_of(self, import_id: str) -> Commit:
         """Return what this process holds of an import. Raises Conflict when it is not committing it."""
@@ -109,14 +112,13 @@ class Leases:
     def release(self, commit: Commit) -> None:
         """Give up a lease."""
         t = s.imports
-        self.given_up.append(commit.lease)
+        end(commit.lease)  # should it not be written
         with self._db.write() as c:
             c.execute(
                 sa.update(t)
                 .where(t.c.key == commit.key, t.c.lease == commit.lease)
                 .values(lease="", lease_until=0, touch_time=s.to_millis(now()))
             )
-        self.given_up.remove(commit.lease)
 
     @contextmanager
     def releasing(self, commit: Commit) -> Iterator[None]:

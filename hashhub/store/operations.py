@@ -1,10 +1,10 @@
 """Long-running operations, in the database: any process of a hub starts one, one runs it, every one tells of it.
 
     WAITING ──claim──> RUNNING ──finish──> SUCCEEDED, FAILED, CANCELLED ──expire_time──> gone
-                          └── the lease runs out, or its holder is gone: FAILED (ABORTED), whoever looks first
+                          └── the lease runs out, or its holder has ended: FAILED (ABORTED), whoever looks first
 
-Whoever runs an operation renews its lease with its progress. A process that is killed renews nothing, and PostgreSQL
-tells that it is gone (`presence`); one that was taken for dead and is not learns so from its next `renew`.
+Whoever runs an operation renews its lease with its progress. A process that was taken for dead and is not learns so
+from its next `renew`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from hashhub.errors import Code, Conflict, FailedPrecondition, LimitExceeded, No
 from hashhub.model import Actor, Failure, Operation, OperationState, Role, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.presence import Presence, has_run_out
+from hashhub.store.leases import is_held
 from hashhub.store.requests import Request
 
 LEASE: Final = timedelta(seconds=60)  # above the time that a write may wait behind an import's
-SILENCE: Final = timedelta(seconds=5)  # without a renewal, of which there is one a second: a lock that is gone counts
 MAX_WAITING: Final = 8  # operations of a hub that wait
 MAX_WAITING_OF_CONTRIBUTORS: Final = 6  # of those; the rest is for operators and auditors
 MAX_WAITING_EACH: Final = 2  # operations that wait of one contributor that does not oversee the hub
@@ -47,9 +46,8 @@ _ABORTED: Final = Failure(
 class Operations:
     """The part of the Store that knows what is being worked on. Nothing here moves a revision."""
 
-    def __init__(self, database: Database, presence: Presence) -> None:
+    def __init__(self, database: Database) -> None:
         self._db = database
-        self._presence = presence
 
     def create(self, method: str, request: bytes, *, by: Actor, request_id: str = "") -> Operation:
         """Let an operation wait for its turn.
@@ -117,10 +115,6 @@ class Operations:
         """Whether one waits for its turn. A look through an index."""
         return bool(self._db.fetch(f"SELECT 1 FROM operation WHERE state = {_WAITING} LIMIT 1"))  # noqa: S608 - ours
 
-    def new_lease(self) -> str:
-        """Return the name of a lease to claim an operation by."""
-        return self._presence.new_lease()
-
     def claim(self, lease: str) -> Operation | None:
         """Begin the next operation, unless one runs: the oldest of the contributor whose turn was longest ago."""
         with self._db.write() as c:
@@ -160,7 +154,6 @@ class Operations:
         """Keep the lease, tell how far it is, and return whether to go on. Raises Conflict when it is not ours any
         more.
         """
-        self._presence.keep()
         at = now()
         values = {
             "lease_until": s.to_millis(at + LEASE),
@@ -279,13 +272,7 @@ class Operations:
     def _abandoned(self, c: Connection) -> dict[int, int]:
         """Return until when the lease is of each operation that nobody runs any more, by key."""
         running = c.execute(sa.select(_T.c.key, _T.c.lease_until, _T.c.lease).where(_T.c.state == _RUNNING)).all()
-        at = now()
-        silent = s.to_millis(at + LEASE - SILENCE)
-        return {
-            row.key: row.lease_until
-            for row in running
-            if has_run_out(row.lease_until, at) or (row.lease_until < silent and self._presence.is_gone(c, row.lease))
-        }
+        return {row.key: row.lease_until for row in running if not is_held(row.lease, row.lease_until)}
 
     def _end_abandoned(self, c: Connection) -> None:
         at = now()

@@ -113,7 +113,6 @@ class Stage:
         if not entries.ids:
             return
         commit = self._leases.commit_of(import_id)
-        self._leases.presence.keep()
         first, last = entries.ids[0], entries.ids[-1]
         if not any(a <= first <= last <= b for a, b in commit.allocations):
             raise InvalidArgument.field(
@@ -206,7 +205,6 @@ class Stage:
             raise
 
     def _write_piece(self, commit: Commit, piece: Callable[[Connection], None]) -> None:
-        self._leases.presence.keep()
         with self._db.write() as c:
             piece(c)
             self._leases.renew(c, commit)  # last: on PostgreSQL other pieces would wait for the import's row
@@ -225,7 +223,6 @@ class Stage:
                 hashes = [
                     (s.ALGORITHM_CODES[h.algorithm], h.digest, row[0]) for row in rows for h in unpack_hashes(row[1])
                 ]
-                self._leases.presence.keep()
                 with self._db.write() as c:
                     self._leases.renew(c, commit)
                     self._db.delete_hashes(c, hashes)

@@ -113,8 +113,8 @@ class Store:
         self.history: Final = Events(database)
         self.undoing: Final = Undoing(database, outstanding)
         self.waiting: Final = WaitingLists(database, self.resources)
-        self.operations: Final = Operations(database, self.leases.presence)
-        self.webhooks: Final = Webhooks(database, self.leases.presence)
+        self.operations: Final = Operations(database)
+        self.webhooks: Final = Webhooks(database)
         self.deletions: Final = Deletions(database, outstanding, writing, self.secret, self.leases)
         self.retention: Final = Retentions(database, self.history, self.secret)
         self.conflict_pass: Final = ConflictPass(database, self.entries, self.feeds, self.secret)
@@ -152,7 +152,6 @@ class Store:
 
     def close(self) -> None:
         """Close the connections."""
-        self.leases.presence.close()
         self._db.close()
 
     @property

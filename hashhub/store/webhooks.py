@@ -33,7 +33,7 @@ from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import OBJECTIONS
 from hashhub.store.events import decoded
-from hashhub.store.presence import Presence, has_run_out
+from hashhub.store.leases import is_held
 from hashhub.store.resources import check_active, registry_changed, to_json
 
 NAMES: Final = 100  # of entries or conflicts that one call names
@@ -109,9 +109,8 @@ class Failing(NamedTuple):
 class Webhooks:
     """The part of the Store that knows whom to call, and what was told."""
 
-    def __init__(self, database: Database, presence: Presence) -> None:
+    def __init__(self, database: Database) -> None:
         self._db = database
-        self._presence = presence
 
     # Webhooks
 
@@ -266,24 +265,17 @@ class Webhooks:
         """Whether there is no webhook at all."""
         return not self._db.fetch("SELECT 1 FROM webhook LIMIT 1")
 
-    def new_lease(self) -> str:
-        """Return the name of a lease to make the calls by."""
-        return self._presence.new_lease()
-
     def take_lease(self, lease: str) -> bool:
         """Let nobody else make the calls for a while; return False while somebody else does."""
         t = s.sender
-        self._presence.keep()
-        at = now()
         with self._db.write() as c:
             holder, until = c.execute(sa.select(t.c.lease, t.c.lease_until)).one()
-            free = [t.c.lease == lease]
-            if has_run_out(until, at):  # and was not renewed since it was looked at
-                free.append(t.c.lease_until == until)
-            if self._presence.is_gone(c, holder):
-                free.append(t.c.lease == holder)
+            if holder != lease and is_held(holder, until):
+                return False
             taken = c.execute(
-                sa.update(t).where(sa.or_(*free)).values(lease=lease, lease_until=s.to_millis(at + LEASE))
+                sa.update(t)
+                .where(t.c.lease == holder, t.c.lease_until == until)  # unless it was renewed since it was looked at
+                .values(lease=lease, lease_until=s.to_millis(now() + LEASE))
             )
             return bool(taken.rowcount)
 
