@@ -36,6 +36,7 @@ from hashhub.model import (
     WebhookEvent,
     now,
 )
+from hashhub.store import leases
 from hashhub.store import webhooks as store_module
 from tests.hub.conftest import AUDITOR, OPERATOR, Desk, item, writer
 from tests.hub.receiver import Receiver, receiver
@@ -60,7 +61,8 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr(module, "now", made)
-    monkeypatch.setattr(store_module, "now", made)
+    for part in (leases, store_module):
+        monkeypatch.setattr(part, "now", made)
     return made
 
 
