@@ -31,7 +31,7 @@ from hashhub import hashes
 from hashhub.errors import InvalidArgument, Reason, Violation
 from hashhub.hashes import ALGORITHMS, Hash, HashError
 from hashhub.hygiene import Code
-from hashhub.model import Entry, HashFault, HashSet, Marking, Record, Reject
+from hashhub.model import Entry, HashFault, HashSet, Record, Reject
 from hashhub.schemes import Scheme
 
 GROUP: Final = "hashhub.connectors"  # of entry points that connectors are registered in
@@ -97,10 +97,15 @@ class Connector(Protocol):
 
 @runtime_checkable
 class HasTerms(Protocol):
-    """What a connector offers beside `Connector` when its format states the terms under which items may be used."""
+    """What a connector offers beside `Connector` when its format states the terms under which items may be used.
 
-    def terms(self, source: BinaryIO) -> tuple[Marking, ...]:
-        """Return the terms that the source states, each a floor for those of the hash set. Raises MalformedSource."""
+    Its option `hash_set` names the hash set whose entries are the importer's own.
+    """
+
+    def hash_sets(self, source: BinaryIO) -> tuple[HashSet, ...]:
+        """Return the hash sets that the items come from. The terms of each are a floor, but for the very hash set that
+        they are imported into: the one of this name and `create_time`. Raises MalformedSource.
+        """
         ...
 
 

@@ -53,6 +53,7 @@ _BY_TEXT: Final = (
         "a text whose lines end in CR alone; save it with line ends LF or CR LF",
     ),
 )
+_UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,10 +92,13 @@ def describe(head: bytes) -> str:
         return "a picture (HEIF or AVIF)" if head[8:12] in _HEIF_BRANDS else "a video (MP4 or QuickTime)"
     if head[:2] == b"BM" and head[6:10] == bytes(4):
         return "a picture (BMP)"
+    text = head.decode("utf-16", "replace").encode() if head.startswith(_UTF16) else head.removeprefix(b"\xef\xbb\xbf")
+    if not (text := text.lstrip()):
+        return "an empty file"
     for pattern, what in _BY_TEXT:
-        if pattern.match(head.removeprefix(b"\xef\xbb\xbf").lstrip()):
+        if pattern.match(text):
             return what
-    if _PAGE.match(head.removeprefix(b"\xef\xbb\xbf").lstrip()[:64]):
+    if _PAGE.match(text[:64]):
         return "a web page (HTML); save what it shows as CSV"
     return ""
 

@@ -15,7 +15,6 @@ from typing import BinaryIO, Final
 
 from hashhub.connector import (
     PURPOSE_TAG,
-    SAYS_NOTHING,
     Certainty,
     Guess,
     Items,
@@ -26,7 +25,7 @@ from hashhub.connector import (
 )
 from hashhub.model import Action, HashFault, Record, RecordReview, Reject, ReviewKind
 from hashhub_connectors import items
-from hashhub_connectors.json_stream import LARGE, JSONReader, Object
+from hashhub_connectors.json_stream import JSONReader, Object
 
 AUTHOR: Final = "arachnid-shield"
 _HASHES: Final = "scanned_hashes"
@@ -113,29 +112,22 @@ def _answer(reader: JSONReader, number: int, left_out: LeftOut) -> Iterator[Reco
                 reader.fail(f"scanned_hashes is no object of hashes; {_EXPECTED}")
             for index, text in enumerate(reader.members()):
                 reader.where = f"{position}: {_HASHES}[{index}]"
-                answer = _value(reader)
+                answer = reader.read()
                 left_out.beyond(answer, _ANSWER)
                 yield _of_hash(reader.where, text, answer)
             reader.where = position
         elif key in _MEDIA:
             if key in fields:
                 fields.repeated.add(key)
-            fields[key] = _value(reader)
+            fields[key] = reader.read()
         else:
-            left_out.see(key, _value(reader) not in SAYS_NOTHING)
+            left_out.beyond({key: reader.read()}, {})
     if _HASHES in names and not fields:
         return
     if not fields or _HASHES in names:
         what = "an error" if "detail" in names else "something else"
         reader.fail(f"the object is {what}; {_EXPECTED}")
     yield _of_media(position, fields)
-
-
-def _value(reader: JSONReader) -> object:
-    value = reader.value()
-    if value is LARGE:
-        reader.skip()
-    return value
 
 
 def _of_hash(position: str, text: str, answer: object) -> Record | Reject:
@@ -166,8 +158,8 @@ def _opinion(
     faults: list[HashFault],
     size: int | None = None,
 ) -> Record | Reject:
-    if isinstance(answer, Object) and (twice := sorted(answer.repeated & _READ)):
-        return Reject(position, "BAD_FIELD", f"given more than once, so nobody can tell what holds: {', '.join(twice)}")
+    if refused := items.given_twice(position, answer, _READ):
+        return refused
     stated = answer.get("classification")
     if stated is not None and not isinstance(stated, str):
         return Reject(position, "BAD_FIELD", f"classification is {items.kind(stated)}; expected a text or null")

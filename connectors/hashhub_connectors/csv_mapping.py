@@ -130,6 +130,10 @@ def opened(source: BinaryIO, layout: Layout, sheet: str = "", *, keeps_raw: bool
 
 def _read(rows: Rows | SheetRows, mapping: Columns, *, is_ragged: bool) -> Items:
     left_out = LeftOut()
+    left_out.see("line before the table", mapping.layout.skip)
+    if isinstance(rows, SheetRows):
+        left_out.see("further sheet", len(rows.sheets) - 1)
+        left_out.see("comments on cells", rows.comments)
     if mapping.layout.has_header:
         at = _places(rows, mapping)
         read = _RowReader(mapping, at, len(rows.header), is_ragged=is_ragged).read

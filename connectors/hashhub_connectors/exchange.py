@@ -35,7 +35,7 @@ from hashhub.model import (
 )
 from hashhub.schemes import is_name
 from hashhub_connectors import items
-from hashhub_connectors.json_stream import LARGE, JSONReader
+from hashhub_connectors.json_stream import JSONReader
 from hashhub_connectors.source import READ_SIZE, read_block
 
 LISTED: Final = "listed"
@@ -279,10 +279,7 @@ def elements(reader: JSONReader, position: str, take: Callable[[object, str], It
     """Yield what `take` makes of each element of the array at the cursor; one longer than the window comes as LARGE."""
     for index in reader.elements():
         reader.where = f"{position}[{index}]"
-        element = reader.value()
-        if element is LARGE:
-            reader.skip()
-        yield from take(element, reader.where)
+        yield from take(reader.read(), reader.where)
 
 
 def changes_only() -> Reject:

@@ -11,7 +11,7 @@ r"""One hash a line, as the sum tools, hashdeep, PDQ's tool, hashhub itself and 
     digest                  plain lists; the first line may name the algorithm, as X-Ways has it
 
 A list whose items end in NUL (md5sum -z) is read as well, if a NUL stands before the first LF; its lines are counted by
-NULs. Lines that begin with `#` and blank ones are no items.
+NULs. Lines that begin with `#` and blank ones are no items; the former are counted.
 
 **The algorithm is never guessed.** The line, hashdeep's header, a first line or the option `algorithm` say it; without
 them, 32 hexadecimal digits are MD5 and 40 SHA-1, since no other algorithm of this hub has them. 64 digits are SHA-256
@@ -157,7 +157,7 @@ class HashLines:
                     "the hashdeep header is incomplete; expected a line %%%% with the column names", position=position
                 )
             elif not line or line.startswith("#"):
-                continue
+                left_out.see("comment line", bool(line))
             elif columns:
                 left_out.see("file name", "filename" in columns)
                 yield _hashdeep_item(position, raw.rstrip("\r"), columns)
@@ -190,6 +190,7 @@ class _Lines:
             if _TOOL_HEADER.fullmatch(line):
                 return None
         if layout is not None and layout.layout == "index-header":
+            self._left_out.see("name of the index", layout.has_name)
             return None
         self._left_out.see("file name", layout is not None and layout.has_name)
         item = self._item(position, line, layout, is_whole=is_whole)
@@ -332,8 +333,8 @@ def _layout(line: str) -> _Line | None:
         return _Line("frames", "PDQ")
     if index := _INDEX.fullmatch(line):
         return _Line("index", _BY_LENGTH[len(index[1])], index[1])
-    if _INDEX_HEADER.fullmatch(line):
-        return _Line("index-header")
+    if _INDEX_HEADER.fullmatch(line):  # the second of two has the name of what was indexed
+        return _Line("index-header", has_name=line[40] == "1")
     if sized := _SIZED.fullmatch(line):
         return _Line("sized", digest=sized[2], size=sized[1], has_name=True)
     name, _, digest = line.rpartition("\t" if "\t" in line and line.rfind("\t") > line.rfind(" ") else " ")
@@ -493,7 +494,7 @@ def _detect(head: bytes, name: str) -> Guess | None:
     if declared or _TOOL_HEADER.fullmatch(looked_at[0]):
         looked_at.pop(0)
     looked_at = [line for line in looked_at if not _GET_FILEHASH_HEADER.fullmatch(line)]
-    layouts = [layout for line in looked_at if (layout := _layout(line))]
+    layouts = [layout for line in looked_at if "\r" not in line and (layout := _layout(line))]
     if not layouts or len(layouts) < _MOST * len(looked_at):
         return None
     if declared:

@@ -11,13 +11,14 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
 from hashhub.connector import SAYS_NOTHING, Known, LeftOut, read_flag, read_hashes
 from hashhub.hashes import Hash
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Flags, HashFault, Record, Reject
+from hashhub_connectors.json_stream import Object
 
 MAX_TAGS: Final = 64  # far above what any format carries; bounds what one record can cost
 TAG_FIELDS: Final[Known] = dict.fromkeys(("Tag", "Name", "Text", "Value", "tag", "name", "text", "value"))
@@ -254,6 +255,14 @@ def kind(value: object) -> str:
             return "an object"
         case _:
             return "a value longer than expected"
+
+
+def given_twice(position: str, one: object, read: Collection[str] | None = None) -> Reject | None:
+    """Return the Reject for an object that has a key twice: one of those that are `read`, or any."""
+    if not isinstance(one, Object) or not (twice := one.repeated.intersection(one.repeated if read is None else read)):
+        return None
+    names = listing(sorted(twice)) if read is None else ", ".join(sorted(twice))
+    return Reject(position, "BAD_FIELD", f"given more than once, so nobody can tell what holds: {names}")
 
 
 def bad_id(position: str, external_id: str) -> Reject | None:

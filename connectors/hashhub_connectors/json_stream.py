@@ -125,6 +125,13 @@ class JSONReader:
                 self.fail(f"a single value is longer than {self._limit} characters")
             self._fill()
 
+    def read(self) -> object:
+        """Return the next value and go past it: LARGE for one that `value` stays before."""
+        value = self.value()
+        if value is LARGE:
+            self.skip()
+        return value
+
     def members(self) -> Iterator[str]:
         """Yield each key of the object at the cursor; the caller goes past its value before it asks for the next
         key.

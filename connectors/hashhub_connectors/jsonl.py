@@ -11,7 +11,8 @@ Frames of a video are written as vPDQ's text for ThreatExchange has them: hash, 
 The last line tells that nothing is missing. Fields that say nothing are left out.
 
 Whoever imports the file states it as a contributor of its own, and somebody else's statement is not its own. So the
-entries of the hash set that the option `hash_set` names are read as they were stated; those of all others with their
+entries of the hash set that the option `hash_set` names (unless given the one that the file is imported into, where it
+is the very one that the file was exported of) are read as they were stated; those of all others with their
 contributor as `member`, and with its name and that of their hash set before their external id, so that two
 contributors' ids cannot be taken for one. Reviews keep their authors, as members of the importer. The strictest terms
 of the file's hash sets are a floor for those of the importing one. Fields that stand in no list here are left out and
@@ -90,6 +91,7 @@ class _Marking(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 class _HashSet(msgspec.Struct, kw_only=True, omit_defaults=True):
     hash_set: str
+    create_time: datetime | None = None
     display_name: str = ""
     scheme: str = ""
     purpose: str
@@ -157,7 +159,7 @@ _encode: Final = msgspec.json.Encoder().encode
 _decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _KNOWN_LINE: Final[Known] = {
     **dict.fromkeys(_Line.__struct_fields__),
-    "withdrawal": dict.fromkeys(_Withdrawal.__struct_fields__),
+    "withdrawal": {"reason": None, "revision": None},
     "reviews": dict.fromkeys(_Review.__struct_fields__),
 }
 _KNOWN_HEAD: Final[Known] = {
@@ -201,18 +203,22 @@ class HashhubJSONL:
             return Guess(Certainty.CERTAIN, f"its first line says that its format is {FORMAT}")
         return None
 
-    def terms(self, source: BinaryIO) -> tuple[Marking, ...]:
-        """Return the terms of the file's hash sets. Raises as `read`."""
-        markings: list[Marking] = []
+    def hash_sets(self, source: BinaryIO) -> tuple[HashSet, ...]:
+        """Return the file's hash sets, with their terms. Raises as `read`."""
+        hash_sets: list[HashSet] = []
         for told in _head(source, LeftOut()).hash_sets:
+            contributor, _, own_id = told.hash_set.partition("/")
             try:
-                markings.append(msgspec.convert(msgspec.to_builtins(told.marking), Marking))
+                marking = msgspec.convert(msgspec.to_builtins(told.marking), Marking)
+                hash_sets.append(
+                    HashSet(contributor=contributor, id=own_id, marking=marking, create_time=told.create_time)
+                )
             except (msgspec.ValidationError, InvalidArgument) as e:
                 raise MalformedSource(
                     f"the terms of {told.hash_set[:80]} cannot be read ({str(e)[:200]}); a newer hashhub may read them",
                     position="line 1",
                 ) from e
-        return tuple(m for i, m in enumerate(markings) if m not in markings[:i])
+        return tuple(hash_sets)
 
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
         """Yield one Record or Reject for each entry, and a `partial` for a file that holds changes only.
@@ -273,7 +279,7 @@ class HashhubJSONLWriter:
     """Writes hashhub's own JSON lines."""
 
     name = "hashhub-jsonl"
-    version = "3"
+    version = "4"
     summary = "hashhub's own JSON lines: everything that entries say, terms, deltas with withdrawals"
     options: tuple[Option, ...] = ()
     reads_back = "hashhub-jsonl"
@@ -321,6 +327,7 @@ def _told(hash_set: HashSet) -> _HashSet:
     marking = hash_set.marking
     return _HashSet(
         hash_set=hash_set.name,
+        create_time=hash_set.create_time,
         display_name=hash_set.display_name,
         scheme=hash_set.scheme,
         purpose=hash_set.purpose,

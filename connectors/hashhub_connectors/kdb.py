@@ -45,7 +45,8 @@ class KDB:
         """
         check_options(self, options)
         with sqlite_file.opened(source) as database:
-            _check_version(database)
+            left_out = LeftOut()
+            _check_version(database, left_out)
             table = database.table("hashes")
             digests = [] if table is None else [d for d in _DIGESTS if d[1] in table.columns]
             if table is None or not digests:
@@ -54,7 +55,7 @@ class KDB:
                     "set?",
                     position="its tables",
                 )
-            left_out, columns = LeftOut(), [column for _, column in digests]
+            columns = [column for _, column in digests]
             for position, row in database.rows(table, columns, left_out, known=("id", _PROPERTIES)):
                 faults: list[HashFault] = []
                 pairs = sqlite_file.pairs([label for label, _ in digests], row, faults)
@@ -62,13 +63,15 @@ class KDB:
             return left_out
 
 
-def _check_version(database: sqlite_file.Database) -> None:
+def _check_version(database: sqlite_file.Database, left_out: LeftOut) -> None:
     table = database.table(_PROPERTIES)
     versions: set[str] = set()
     if table is not None and {"name", "value"} <= table.columns.keys():
         for _, (name, value) in database.rows(table, ["name", "value"]):
             if isinstance(name, str) and name.strip().lower() == _VERSION[0]:
                 versions.add(str(value).strip()[:20])
+            else:
+                left_out.see(f"{_PROPERTIES} {name}")
     if versions != {_VERSION[1]}:
         shown = ", ".join(sorted(versions)[:3]) or "none"
         raise MalformedSource(

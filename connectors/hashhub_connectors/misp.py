@@ -29,7 +29,6 @@ import msgspec
 from hashhub import hashes
 from hashhub.connector import (
     PURPOSE_TAG,
-    SAYS_NOTHING,
     Certainty,
     Exported,
     Guess,
@@ -58,7 +57,7 @@ from hashhub.model import (
     ReviewKind,
 )
 from hashhub_connectors import exchange, items
-from hashhub_connectors.json_stream import LARGE, JSONReader, Object
+from hashhub_connectors.json_stream import JSONReader
 from hashhub_connectors.outgoing import with_known_extra, withheld
 
 TEMPLATE: Final = UUID("6e29e0f7-48c3-4fd5-b975-3809ecd5c400")  # of our object
@@ -82,17 +81,20 @@ _LOOKS_TYPED: Final = re.compile(rb'"(?:to_ids|orgc_id|Orgc|threat_level_id|temp
 _EVENT_KEYS: Final = frozenset({"Event", "response", "Attribute", "Object", "info"})  # one of which an event has
 _SHOWN_KEYS: Final = 8
 # All that is read, and what is of the event as a file.
-_OF_EVENT: Final = frozenset(
-    {"uuid", "id", "date", "timestamp", "published", "analysis", "threat_level_id", "distribution", "sharing_group_id"}
+_OF_EVENT: Final[Known] = dict.fromkeys(
+    ("uuid", "id", "date", "timestamp", "published", "analysis", "threat_level_id", "distribution", "sharing_group_id")
 )
+_ORGANISATION: Final[Known] = dict.fromkeys(("name", "id", "uuid"))
+_TAG: Final[Known] = dict.fromkeys(("name", "id", "colour", "exportable"))
+_EVENT: Final[Known] = {"Tag": _TAG, "Orgc": _ORGANISATION}
 _ATTRIBUTE: Final[Known] = {
     **dict.fromkeys(("uuid", "id", "type", "category", "value", "object_relation", "timestamp", "deleted", "to_ids")),
     **dict.fromkeys(("distribution", "disable_correlation", "event_id", "object_id", "sharing_group_id")),
-    "Tag": {"name": None, "id": None, "colour": None, "exportable": None},
-    "Sighting": {"type": None, "source": None, "Organisation": {"name": None, "id": None, "uuid": None}},
+    "Tag": _TAG,
+    "Sighting": {"type": None, "source": None, "Organisation": _ORGANISATION},
 }
 _OBJECT: Final[Known] = {
-    **dict.fromkeys(("uuid", "id", "name", "meta-category", "description", "template_uuid", "template_version")),
+    **dict.fromkeys(("uuid", "id", "name", "meta-category", "template_uuid", "template_version")),
     **dict.fromkeys(("distribution", "sharing_group_id", "timestamp", "deleted", "event_id")),
     "Attribute": _ATTRIBUTE,
 }
@@ -257,22 +259,15 @@ class _Walk:
                     reader.fail(f"{key} is neither an array nor an object as expected, so that its items would be lost")
                 for index in reader.elements():
                     reader.where = f"{where}[{index}]"
-                    element = reader.value()
-                    if element is LARGE:
-                        reader.skip()
-                    yield _Part(event, f"{where}[{index}]", key, element)
-            elif key in {"Tag", "Orgc"}:
-                value = reader.value()
-                if value is LARGE:
-                    reader.skip()
+                    yield _Part(event, f"{where}[{index}]", key, reader.read())
+            elif key in _EVENT:
+                value = reader.read()
+                self._left_out.beyond({key: value}, _EVENT)
                 yield _Part(event, where, key, value)
             elif key == exchange.CHANGES_ONLY and opening == "t":
                 self.is_delta |= reader.value() is True
             else:
-                value = reader.value()
-                if value is LARGE:
-                    reader.skip()
-                self._left_out.see(key, key not in _OF_EVENT and value not in SAYS_NOTHING)
+                self._left_out.beyond({key: reader.read()}, _OF_EVENT)
             reader.where = position or "top level"
         if not is_event and depth:
             yield _Part(event, position, "Object", None)
@@ -298,7 +293,7 @@ class _Reading:
             return refused
         assert isinstance(one, dict)  # noqa: S101 - for the type checker; _refused has looked
         faults: list[HashFault] = []
-        pairs = _pairs(one, faults)
+        pairs = _pairs(one, faults, self._left_out)
         if not pairs and not faults:
             kind = items.text(one.get("type"), "type", [])[:40]
             return Reject(part.position, "NO_HASH", f"the attribute is of the type {kind!r}, which is no file's digest")
@@ -327,7 +322,7 @@ class _Reading:
         gone: list[tuple[str, str]] = []
         tags: dict[str, None] = {}
         for a in attributes:
-            pairs = _pairs(a, faults)
+            pairs = _pairs(a, faults, self._left_out)
             relation = str(a.get("object_relation") or a.get("type"))
             if not pairs and relation not in _RELATIONS:
                 self._left_out.see(f"attribute {relation}")
@@ -411,13 +406,10 @@ class _Reading:
 def _refused(position: str, one: object, expected: str) -> Reject | None:
     if not isinstance(one, dict):
         return Reject(position, "NOT_AN_OBJECT", f"expected {expected} of an event, found {items.kind(one)}")
-    if isinstance(one, Object) and one.repeated:
-        names = items.listing(sorted(one.repeated))
-        return Reject(position, "BAD_FIELD", f"given more than once, so nobody can tell what holds: {names}")
-    return None
+    return items.given_twice(position, one)
 
 
-def _pairs(attribute: Mapping[str, Any], faults: list[HashFault]) -> list[tuple[str, str]]:
+def _pairs(attribute: Mapping[str, Any], faults: list[HashFault], left_out: LeftOut) -> list[tuple[str, str]]:
     """Return the (label, digest) of an attribute, if it is one."""
     kind, value = attribute.get("type"), attribute.get("value")
     if not isinstance(kind, str):
@@ -438,7 +430,9 @@ def _pairs(attribute: Mapping[str, Any], faults: list[HashFault]) -> list[tuple[
     if not isinstance(value, str):
         faults.append(items.bad_field(kind[:40], "a text", value))
         return []
-    return [(label, value.rpartition("|")[2] if is_composite else value)]
+    file_name, _, digest = value.rpartition("|") if is_composite else ("", "", value)
+    left_out.see("file name", bool(file_name))
+    return [(label, digest)]
 
 
 def _is_deleted(one: Mapping[str, Any], faults: list[HashFault]) -> bool:

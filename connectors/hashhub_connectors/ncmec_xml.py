@@ -47,8 +47,9 @@ _ITEMS: Final = {
     "deletedVideo": ("video", Action.WITHDRAW),
 }
 _VOTES: Final = {"affirmativeFeedback": ReviewKind.CONFIRMED, "negativeFeedback": ReviewKind.FALSE_POSITIVE}
-# What is read of an entry: its elements and, with @, their attributes.
+# What is read of an entry: its elements, with @ their attributes, and as # their texts.
 _MEMBER: Final[Known] = {"@id": None, "@timestamp": None}
+_TEXT: Final[Known] = {"#": None}
 _REASON: Final[Known] = {"@guid": None, "@name": None, "@type": None, "members": {"member": _MEMBER}}
 _VOTE: Final[Known] = {
     "@type": None,
@@ -58,15 +59,14 @@ _VOTE: Final[Known] = {
     "member": _MEMBER,
 }
 _ITEM: Final[Known] = {
-    "member": _MEMBER,
-    **{name: {} for name in ("timestamp", "id", "classification")},
-    "fingerprints": {"*": {"@rel": None, "@href": None}},  # each is an algorithm
+    "member": {**_MEMBER, **_TEXT},
+    **dict.fromkeys(("timestamp", "id", "classification"), _TEXT),
+    "fingerprints": {"*": {"@rel": None, "@href": None, **_TEXT}},  # each is an algorithm
     "feedback": {"@lastUpdateTimestamp": None, **dict.fromkeys(_VOTES, _VOTE)},
 }
 _OF_LISTS: Final = frozenset({"count", "maxTimestamp"})
 _LISTS: Final = frozenset({"images", "videos"})
-_DECLARED: Final = re.compile(rb"""<\?xml[^>]{0,200}?encoding=["']([A-Za-z0-9._-]{1,40})["']""")
-_CONVERT: Final = "iconv -f {} -t UTF-8 FILE > NEW"
+_DECLARED: Final = re.compile(rb"""<\?xml[^>]{0,200}?encoding=["'](?!utf-?16)""", re.IGNORECASE)
 _ITEM_LEVEL: Final = 3  # queryResult / images / image
 _MAX_DEPTH: Final = 32  # feedback, the deepest part of an entry, ends at level 8
 _MAX_NODES: Final = 20_000  # elements of one entry; a thousand members' feedback on every fingerprint stays below
@@ -107,7 +107,6 @@ class _Target:
         self.position = "top level"
         self.has_more = False
         self.left_out = LeftOut()
-        self.declared = ""  # the encoding that the document says to be in
         self._open: list[_Node] = []
         self._count: dict[str, int] = {}
         self._nodes = self._characters = 0
@@ -151,8 +150,15 @@ class _Target:
         if len(self._open) > _ITEM_LEVEL:
             self._grow(len(text))
             self._open[-1].parts.append(text)
-        elif len(self._open) == _ITEM_LEVEL and not self._in_list():
-            self.has_more |= self._open[-1].name == "next" and not text.isspace()
+        elif not text.isspace():
+            self.has_more |= self._open[-1].name == "next"
+            self.left_out.see(f"text in {self._open[-1].name}", self._open[-1].name != "next")
+
+    def comment(self, text: str) -> None:
+        self.left_out.see("comment", bool(text.strip()))
+
+    def pi(self, target: str, data: str | None = None) -> None:  # noqa: ARG002 - the parser's interface
+        self.left_out.see("processing instruction")
 
     def end(self, tag: str) -> None:  # noqa: ARG002 - the parser's interface
         node = self._open.pop()
@@ -172,7 +178,8 @@ class _Target:
 
 
 def _see_unknown(node: _Node, known: Known, left_out: LeftOut, path: str = "") -> None:
-    """Count the attributes and elements of an element that are not read."""
+    """Count the attributes, texts and elements of an element that are not read."""
+    left_out.see(f"{path}text", "#" not in known and bool(node.text))
     for name in node.attributes:
         left_out.see(f"{path}@{name}", f"@{name}" not in known)
     for child in node.children:
@@ -187,7 +194,7 @@ class NCMECXML:
     """Reads NCMEC's XML. Positions are `images[3]` and `videos[0]`; `external_id` is `MEMBER-ID/image|video/ID`."""
 
     name = "ncmec-xml"
-    version = "5"
+    version = "6"
     summary = "NCMEC Hash Sharing API v2, the XML of /v2/entries, with deletions and feedback"
     options: tuple[Option, ...] = (
         Option(
@@ -220,7 +227,7 @@ class NCMECXML:
     def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
         """Yield one Record or Reject for each child of images and videos. A paging/next makes the source partial.
 
-        Raises MalformedSource for text that is not XML in UTF-8 or is cut off, another root or namespace, anything in
+        Raises MalformedSource for text that is not XML or is cut off, another root or namespace, anything in
         it beside images, videos and paging, a DTD, entities or external references, and an entry of more than MAX_LINE
         characters; InvalidArgument for a malformed environment.
         """
@@ -250,14 +257,16 @@ def _tags(environment: str) -> tuple[str, ...]:
 
 def _entries(source: BinaryIO, target: _Target) -> Iterator[tuple[str, _Node]]:
     """Yield (position, element) of each child of images and videos as soon as it is complete."""
-    # The encoding is given so that the document cannot choose another: NCMEC sends UTF-8.
-    parser: Any = DefusedXMLParser(target=target, encoding="utf-8", forbid_dtd=True)
-    fed, block = 0, b"the first"
-    while block:
-        block = read_block(source)
-        if not fed:
-            _refuse_other_encodings(block)
-            target.declared = m[1].decode().upper() if (m := _DECLARED.match(block)) else ""
+    block = read_block(source)
+    if not block:
+        raise MalformedSource("the file is empty; expected an XML document", position="line 1")
+    # The bytes decide about UTF-16, whatever the document says: programs declare it of files that they then save as
+    # UTF-8, which is what NCMEC sends.
+    is_wide = block[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in block[:4]
+    encoding = "utf-16" if is_wide else None if _DECLARED.match(block) else "utf-8"
+    parser: Any = DefusedXMLParser(target=target, encoding=encoding, forbid_dtd=True)
+    fed = 0
+    while True:
         fed += len(block)
         try:
             _feed(parser, target, block)
@@ -267,18 +276,11 @@ def _entries(source: BinaryIO, target: _Target) -> Iterator[tuple[str, _Node]]:
         yield from target.done
         target.done.clear()
         # The parser holds an unfinished tag in memory; text it hands over as it comes.
-        if block and fed - parser.parser.CurrentByteIndex > MAX_LINE + len(block):
+        if not block:
+            return
+        if fed - parser.parser.CurrentByteIndex > MAX_LINE + len(block):
             raise MalformedSource(f"a single tag is longer than {MAX_LINE} bytes", position=target.position)
-
-
-def _refuse_other_encodings(block: bytes) -> None:
-    if not block:
-        raise MalformedSource("the file is empty; expected an XML document", position="line 1")
-    if block[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in block[:4]:
-        raise MalformedSource(
-            f"the file looks like UTF-16; expected XML in UTF-8; convert it: {_CONVERT.format('UTF-16')}",
-            position="line 1, byte 0",
-        )
+        block = read_block(source)
 
 
 def _feed(parser: Any, target: _Target, block: bytes) -> None:
@@ -293,14 +295,13 @@ def _feed(parser: Any, target: _Target, block: bytes) -> None:
             "the document has a DTD, entities or external references, which are refused; remove its DOCTYPE",
             position=f"line {parser.parser.CurrentLineNumber}",
         ) from e
-    except ParseError as e:
-        line, column = e.position
+    except (ParseError, ValueError, LookupError) as e:  # the last two: Python cannot read the declared encoding
         what = str(e).partition(":")[0][:60]
-        is_other = target.declared not in {"", "UTF-8"}
-        said = f", as this says to be: {_CONVERT.format(target.declared)}" if is_other else ", such as Latin-1"
         raise MalformedSource(
-            f"the text is not XML in UTF-8, or the file is cut off ({what}); convert one in another encoding{said}",
-            position=f"{target.position}, line {line}, column {column}",
+            f"the text is not XML in UTF-8 or the encoding that it declares, or the file is cut off ({what}); convert "
+            "one in another: iconv -f ENCODING -t UTF-8 FILE > NEW, and take the encoding out of its first line",
+            position=f"{target.position}, line {parser.parser.CurrentLineNumber}, "
+            f"column {parser.parser.CurrentColumnNumber}",
         ) from e
 
 

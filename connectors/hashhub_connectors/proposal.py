@@ -55,10 +55,19 @@ _SIZE: Final = re.compile(r"[0-9]{1,3}(?:[.,' \u00a0\u202f][0-9]{3})+(?:[.,]0+)?
 _NUMBER: Final = re.compile(r"[0-9]{1,3}(?:[.,][0-9]{1,9})?")
 _GROUPS_BY_POINT: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{3}){2,}|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+")
 _GROUPS_BY_COMMA: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3}){2,}|[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]+")
-# First bytes of the two of usual characters: kana, signs and level 1 of kanji, and the same of GB 2312.
+# First bytes of the two of usual characters: signs, kana, Hangul, and the first level of kanji and hanzi.
 _LEADS: Final = {
-    "cp932": frozenset({*range(0x81, 0x84), *range(0x87, 0x99)}), "gbk": frozenset({0xA1, 0xA3, *range(0xB0, 0xD8)})
-}  # fmt: skip
+    "cp932": frozenset({*range(0x81, 0x84), *range(0x87, 0x99)}),
+    "gbk": frozenset({0xA1, 0xA3, *range(0xB0, 0xD8)}),
+    "euc_jp": frozenset({0xA1, 0xA3, 0xA4, 0xA5, *range(0xB0, 0xD0)}),
+    **dict.fromkeys(("euc_kr", "cp949"), frozenset({0xA1, 0xA3, *range(0xB0, 0xC9)})),
+    "big5": frozenset({0xA1, *range(0xA4, 0xC7)}),
+}
+_KOREAN: Final = ("euc_kr", "cp949")  # the second has the first in it
+_ANY_SECOND: Final = frozenset({"cp932", "big5"})  # whose second bytes may be ASCII
+_HANGUL: Final = 12  # different ones, which no twelve kanji or hanzi would all pass for
+_AS_MANY: Final = 0.95
+_KANA: Final = re.compile("[\u3041-\u30fe]")
 _SIGN_IN_LATIN: Final = re.compile(r"(?<=[A-Za-z])[^\x00-\x7f](?=[A-Za-z])")  # an accent that was read as a kanji
 _TICKS: Final = frozenset("x✓✔☑•●")  # what people put in a cell for yes
 # Letters of central and western Europe; what both code pages have at one place tells nothing.
@@ -444,7 +453,7 @@ def propose_for(source: BinaryIO, sheet: str = "", *, is_cut: bool = False) -> P
         raise MalformedSource("an old or encrypted Excel file; save it as .xlsx, or as CSV", position="line 1")
     data = read_block(begun, SAMPLE_BYTES)
     is_cut = is_cut or len(data) == SAMPLE_BYTES
-    encoding, note = _guess_encoding(data)
+    encoding, note, several = _guess_encoding(data)
     text = codecs.getincrementaldecoder(encoding)("replace").decode(data).removeprefix("\ufeff")
     lines = [line for line in text.split("\n", SAMPLE_ROWS * 4)[: SAMPLE_ROWS * 4] if len(line) <= MAX_LINE]
     if len(lines) > 2 and (is_cut or lines[-1]):  # noqa: PLR2004 - the header and one row
@@ -453,7 +462,10 @@ def propose_for(source: BinaryIO, sheet: str = "", *, is_cut: bool = False) -> P
         raise MalformedSource("there is no header; expected a first line of column names", position="line 1")
     delimiter, rows_ = _guess_delimiter("\n".join(lines))
     settings = [f"delimiter = {_toml(delimiter)}", f"encoding = {_toml(encoding)}{note}"]
-    return Proposal(_Table(rows_, Layout(delimiter=delimiter, encoding=encoding), settings))
+    proposal = Proposal(_Table(rows_, Layout(delimiter=delimiter, encoding=encoding), settings))
+    if len(several) > 1:
+        proposal.notes.append(f"the text may be in {' or '.join(several)}: say which as encoding, by how it reads")
+    return proposal
 
 
 def _guess_delimiter(text: str) -> tuple[str, list[tuple[int, list[str]]]]:
@@ -505,19 +517,20 @@ def _rows(text: str, delimiter: str) -> tuple[str, list[tuple[int, list[str]]]]:
     return source.delimiter, rows
 
 
-def _guess_encoding(data: bytes) -> tuple[str, str]:
-    """Return an encoding that the bytes can be read in, and a comment where it is a guess."""
+def _guess_encoding(data: bytes) -> tuple[str, str, list[str]]:
+    """Return an encoding that the bytes can be read in, a comment where it is a guess, and all that are as likely."""
     if marked := next((name for bom, name in BOMS if data.startswith(bom)), ""):
-        return marked, ""
+        return marked, "", []
     if data[1:2] == b"\0" and data[:1] != b"\0":
-        return "utf-16-le", "  # a guess: there is no byte order mark"
+        return "utf-16-le", "  # a guess: there is no byte order mark", []
     if data[:1] == b"\0" and data[1:2] not in {b"\0", b""}:
-        return "utf-16-be", "  # a guess: there is no byte order mark"
+        return "utf-16-be", "  # a guess: there is no byte order mark", []
     try:
         codecs.getincrementaldecoder("utf-8")().decode(data)
     except UnicodeDecodeError:
-        if name := _east_asian(data):
-            return name, "  # a guess: the file is not UTF-8"
+        if names := _east_asian(data):
+            said = f"; one of {', '.join(names)}" if len(names) > 1 else ""
+            return names[0], f"  # a guess: the file is not UTF-8{said}", names
         letters = [data.decode(name, "replace").lower() for name in ("cp1252", "cp1250")]
         western, central = (
             sum((c.isalpha() and c not in known) or c in "\u00b9\u00b3" for c in text if not c.isascii())
@@ -525,24 +538,32 @@ def _guess_encoding(data: bytes) -> tuple[str, str]:
             for text, known in zip(letters, (_WESTERN, _CENTRAL), strict=True)
         )
         name = "cp1250" if central < western else "cp1252"
-        return name, "  # a guess: the file is not UTF-8"
-    return "utf-8", ""
+        return name, "  # a guess: the file is not UTF-8", []
+    return "utf-8", "", []
 
 
-def _east_asian(data: bytes) -> str:
-    """Return the encoding in which most characters of two bytes are usual ones of Japanese or Chinese, if any is."""
-    best, most = "", _MOST
+def _east_asian(data: bytes) -> list[str]:
+    """Return the encodings in which most characters of two bytes are usual ones of Japanese, Chinese or Korean: the
+    one with most of them first, and only such as have nearly as many.
+    """
+    usual_by_name: dict[str, int] = {}
+    hangul = 0
     for name, leads in _LEADS.items():
         try:
             text = codecs.getincrementaldecoder(name)().decode(data)
         except UnicodeDecodeError:
             continue
         pairs = [b for c in text if not c.isascii() and len(b := c.encode(name, "replace")) > 1]
-        usual = sum(b[0] in leads and (name != "gbk" or b[1] > 0xA0) for b in pairs)  # noqa: PLR2004
-        share = (usual - len(_SIGN_IN_LATIN.findall(text))) / max(len(pairs), 1)
-        if share > most:
-            best, most = name, share
-    return best
+        usual = [b for b in pairs if b[0] in leads and (name in _ANY_SECOND or b[1] > 0xA0)]  # noqa: PLR2004
+        # The kana of EUC-JP are kana in GBK, too, and no Chinese has many.
+        count = len(usual) - len(_SIGN_IN_LATIN.findall(text)) - 3 * len(_KANA.findall(text)) * (name == "gbk")
+        if count > _MOST * len(pairs) and not (name == "cp949" and "euc_kr" in usual_by_name):
+            usual_by_name[name] = count
+            hangul = len(set(usual)) if name in _KOREAN else hangul
+    most = max(usual_by_name.values(), default=0)
+    names = [name for name, count in usual_by_name.items() if count >= _AS_MANY * most]
+    korean = [name for name in names if name in _KOREAN and hangul >= _HANGUL]
+    return korean or sorted(names, key=lambda name: -usual_by_name[name])
 
 
 def is_mangled(digest: str, lengths: Iterable[int] = ()) -> bool:

@@ -32,7 +32,6 @@ import msgspec
 from hashhub import hashes
 from hashhub.connector import (
     PURPOSE_TAG,
-    SAYS_NOTHING,
     Certainty,
     Exported,
     Guess,
@@ -64,7 +63,7 @@ from hashhub.model import (
     ReviewKind,
 )
 from hashhub_connectors import exchange, items
-from hashhub_connectors.json_stream import LARGE, JSONReader, Object
+from hashhub_connectors.json_stream import LARGE, JSONReader
 from hashhub_connectors.outgoing import with_known_extra, withheld
 
 EXTENSION: Final = "extension-definition--a6af0206-0bc2-40c4-919b-20d1aa6da5f9"  # ours: what an entry states
@@ -108,7 +107,8 @@ _FILE: Final[Known] = {
     **dict.fromkeys(("hashes", "mime_type", "size", "confidence")),
     "extensions": {EXTENSION: _OWN},
 }
-# All that is read of an object; its own extension stands in the one of another, too.
+_DEFINITION: Final = "extension-definition"
+# All that is read of an object by its type, of our own definition by its id.
 _KNOWN: Final[dict[str, Known]] = {
     "file": _FILE,
     "artifact": _FILE,
@@ -120,6 +120,7 @@ _KNOWN: Final[dict[str, Known]] = {
     "identity": {**_OF_ALL, "name": None, "identity_class": None},
     "sighting": {**_OF_ALL, "count": None, "sighting_of_ref": None},
     "opinion": {**_OF_ALL, **dict.fromkeys(("opinion", "object_refs", "explanation"))},
+    EXTENSION: {**_OF_ALL, **dict.fromkeys(("name", "description", "schema", "version", "extension_types"))},
     "marking-definition": {
         **_OF_ALL,
         "definition_type": None,
@@ -127,12 +128,8 @@ _KNOWN: Final[dict[str, Known]] = {
         "definition": {"tlp": None, "statement": None},
         "extensions": {_TLP_EXTENSION: {"extension_type": None, "tlp_2_0": None}},
     },
-    "extension-definition": {
-        **_OF_ALL,
-        **dict.fromkeys(("name", "description", "schema", "version", "extension_types")),
-    },
 }
-_ENVELOPE: Final = frozenset({"type", "id", "spec_version", "objects", "more", "next", exchange.CHANGES_ONLY})
+_ENVELOPE: Final[Known] = dict.fromkeys(("type", "id", "spec_version", "more", "next", exchange.CHANGES_ONLY))
 _MAX_REFERENCES: Final = 100_000  # opinions, sightings, markings and identities: what is held of a bundle
 _MAX_NAME: Final = 200  # characters of what is held of one
 _COMPARISON: Final = re.compile(
@@ -230,13 +227,11 @@ def _objects(reader: JSONReader, more: list[str], left_out: LeftOut) -> Iterator
                 yield reader.where, _skimmed(reader) if one is LARGE else one
             reader.where = "top level"
             continue
-        value = reader.value()
-        if value is LARGE:
-            reader.skip()
+        value = reader.read()
         if key == "type" and value != "bundle":
             reader.fail("the file is a single object, by its type no bundle; expected a bundle of STIX objects")
         is_bundle |= key == "type"
-        left_out.see(key, key not in _ENVELOPE and value not in SAYS_NOTHING)
+        left_out.beyond({key: value}, _ENVELOPE)
         if (key in {"more", exchange.CHANGES_ONLY} and value is True) or (key == "next" and value):
             more.append(key)
     reader.end()
@@ -255,9 +250,7 @@ def _skimmed(reader: JSONReader) -> object:
         return LARGE
     kind: object = None
     for key in reader.members():
-        value = reader.value()
-        if value is LARGE:
-            reader.skip()
+        value = reader.read()
         if key == "type":
             kind = value
     return {"type": kind, "": LARGE}
@@ -355,10 +348,7 @@ class _Reading:
             yield Reject(position, "NOT_AN_OBJECT", f"expected a STIX object, found {items.kind(one)}")
             return
         kind = one.get("type")
-        if isinstance(kind, str) and kind in _KNOWN:
-            self._left_out.beyond(one, _KNOWN[kind], f"{kind}.")
-        elif isinstance(kind, str):
-            self._left_out.see(f"object of the type {kind}")
+        self._count(one)
         if not isinstance(kind, str) or not kind.strip():
             yield Reject(position, "NOT_AN_OBJECT", "the object has no type; expected a STIX object")
         elif kind == "bundle":
@@ -369,18 +359,26 @@ class _Reading:
                 yield Reject(position, "BAD_FIELD", detail)
         elif one.get("") is LARGE:
             yield Reject(position, "BAD_FIELD", f"the {kind} is longer than a million characters and was not read")
-        elif isinstance(one, Object) and one.repeated:
-            names = items.listing(sorted(one.repeated))
-            yield Reject(position, "BAD_FIELD", f"given more than once, so nobody can tell what holds: {names}")
+        elif refused := items.given_twice(position, one):
+            yield refused
         elif kind == "observed-data":
             embedded = one.get("objects")
             if isinstance(embedded, dict):
                 for index, inner in enumerate(embedded.values()):
+                    self._count(inner)
                     if isinstance(inner, dict) and inner.get("type") in ("file", "artifact"):
-                        self._left_out.beyond(inner, _KNOWN["file"], "file.")
                         yield self._file(f"{position}.objects.{index}", inner, one)
         else:
             yield self._indicator(position, one) if kind == "indicator" else self._file(position, one, one)
+
+    def _count(self, one: object) -> None:
+        """Count what is not read of an object."""
+        kind = one.get("type") if isinstance(one, dict) else None
+        known = _KNOWN.get(str(one.get("id") if isinstance(one, dict) and kind == _DEFINITION else kind))
+        if known is not None:
+            self._left_out.beyond(one, known, f"{kind}.")
+        else:
+            self._left_out.see(f"object of the type {kind}" if isinstance(kind, str) else "object without a type")
 
     def _file(self, position: str, one: Mapping[str, Any], outer: Mapping[str, Any]) -> Record | Reject:
         """Read a file object; `outer` has its id, markings and revocation, and is the observed data that it is in."""

@@ -25,7 +25,6 @@ import msgspec
 from hashhub import hashes
 from hashhub.connector import (
     NCII_TAG,
-    SAYS_NOTHING,
     Certainty,
     Exported,
     Guess,
@@ -41,7 +40,7 @@ from hashhub.connector import (
 )
 from hashhub.model import MAX_TEXT, Action, Entry, EntryState, HashFault, Record, RecordReview, Reject, ReviewKind
 from hashhub_connectors import exchange, items
-from hashhub_connectors.json_stream import LARGE, JSONReader, Object
+from hashhub_connectors.json_stream import JSONReader
 from hashhub_connectors.outgoing import withheld
 
 SCHEME: Final = "stopncii"
@@ -53,8 +52,8 @@ _RECORD: Final[Known] = {
     **dict.fromkeys(("lastModtimestamp", *_FIELDS)),
     **{name: items.EXTRA[name] for name in ("CSPFeedbacks", "hashRegions")},
 }
-_ENVELOPE: Final = frozenset(
-    {"count", "nextPageToken", "nextSetTimestamp", "hasMoreRecords", "hashRecords", exchange.CHANGES_ONLY}
+_ENVELOPE: Final[Known] = dict.fromkeys(
+    ("count", "nextPageToken", "nextSetTimestamp", "hasMoreRecords", exchange.CHANGES_ONLY)
 )
 _FORM: Final = "StopNCII"
 _MOMENT: Final = re.compile(r"[1-9][0-9]{0,17}")  # seconds or milliseconds; 0 says nothing
@@ -114,10 +113,8 @@ def _read(reader: JSONReader) -> Items:
             yield from exchange.elements(reader, "hashRecords", read)
             reader.where = "top level"
             continue
-        value = reader.value()
-        if value is LARGE:
-            reader.skip()
-        left_out.see(key, key not in _ENVELOPE and value not in SAYS_NOTHING)
+        value = reader.read()
+        left_out.beyond({key: value}, _ENVELOPE)
         is_delta |= key == exchange.CHANGES_ONLY and value is True
         # A token for a further page says so as well as the flag does.
         has_more |= (key == "hasMoreRecords" and read_flag(value) is True) or (key == "nextPageToken" and bool(value))
@@ -135,9 +132,8 @@ def _record(one: object, position: str, left_out: LeftOut) -> Iterator[Record | 
     if not isinstance(one, dict):
         yield Reject(position, "NOT_AN_OBJECT", f"expected an object with a hashValue, found {items.kind(one)}")
         return
-    if isinstance(one, Object) and (twice := sorted(one.repeated & _FIELDS)):
-        detail = f"given more than once, so nobody can tell what holds: {', '.join(twice)}"
-        yield Reject(position, "BAD_FIELD", detail)
+    if refused := items.given_twice(position, one, _FIELDS):
+        yield refused
         return
     wrong = next((key for key in sorted(_FIELDS) if not isinstance(one.get(key), str | None)), "")
     status = one.get("hashStatus") or ""

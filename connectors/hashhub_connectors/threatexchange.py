@@ -32,7 +32,6 @@ import msgspec
 
 from hashhub import hashes, vpdq
 from hashhub.connector import (
-    SAYS_NOTHING,
     Certainty,
     Exported,
     Guess,
@@ -60,7 +59,7 @@ from hashhub.model import (
 )
 from hashhub_connectors import exchange, items
 from hashhub_connectors.delimited import Rows, Unread
-from hashhub_connectors.json_stream import LARGE, JSONReader, Object
+from hashhub_connectors.json_stream import JSONReader, Object
 from hashhub_connectors.outgoing import withheld
 from hashhub_connectors.source import lines
 from hashhub_connectors.tables import FORMULA
@@ -230,9 +229,7 @@ def _read_page(reader: JSONReader, position: str, owner: str, left_out: LeftOut)
             )
             reader.where = position or "top level"
             continue
-        value = reader.value()
-        if value is LARGE:
-            reader.skip()
+        value = reader.read()
         is_delta |= key == exchange.CHANGES_ONLY and value is True
         if key == "paging":
             has_more |= isinstance(value, dict) and bool(value.get("next"))
@@ -241,7 +238,7 @@ def _read_page(reader: JSONReader, position: str, owner: str, left_out: LeftOut)
                 fields.repeated.add(key)
             fields[key] = value
         elif key != exchange.CHANGES_ONLY:
-            left_out.see(key, value not in SAYS_NOTHING)
+            left_out.beyond({key: value}, {})
     if has_more:
         yield partial(f"{prefix}paging", "the file is one page of an answer, and says that another follows")
     if is_delta:
@@ -259,8 +256,8 @@ def _record(position: str, te: object, owner: str, left_out: LeftOut) -> Record 
     if not isinstance(te, dict):
         return Reject(position, "NOT_AN_OBJECT", f"expected an object with an indicator, found {items.kind(te)}")
     left_out.beyond(te, _KNOWN)
-    if isinstance(te, Object) and (twice := sorted(te.repeated & _RECORD_FIELDS)):
-        return Reject(position, "BAD_FIELD", f"given more than once, so nobody can tell what holds: {', '.join(twice)}")
+    if refused := items.given_twice(position, te, _RECORD_FIELDS):
+        return refused
     indicator = te.get("indicator", te.get("raw_indicator"))
     stated_type = te.get("type")
     if not isinstance(indicator, str) or not isinstance(stated_type, str):

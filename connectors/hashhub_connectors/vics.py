@@ -156,9 +156,9 @@ def _read(reader: JSONReader, again: Callable[[], JSONReader] | None = None, lat
             yield from _read_items(reader, "value", region, left_out)
             reader.where = "top level"
         elif key in _NEXT:
-            has_more |= _is_given(reader)
+            has_more |= reader.read() not in SAYS_NOTHING
         else:
-            left_out.see(key, _is_given(reader))
+            left_out.beyond({key: reader.read()}, {})
     reader.end()
     if not seen:
         reader.fail(f"the file has no value; expected an array of Media or Cases; {_EXPECTED}")
@@ -186,14 +186,6 @@ def _context_anywhere(reader: JSONReader) -> str:
     if region is None:
         reader.fail(f"the context is missing; {_EXPECTED}")
     return region
-
-
-def _is_given(reader: JSONReader) -> bool:
-    """Go past the next value, and tell whether it says anything."""
-    value = reader.value()
-    if value is LARGE:
-        reader.skip()
-    return value not in SAYS_NOTHING
 
 
 def _some_media(position: str) -> Reject:
@@ -255,7 +247,7 @@ def _read_large(reader: JSONReader, position: str, region: str, left_out: LeftOu
     is_case = False
     for key in reader.members():
         if key == _NEXT_MEDIA:
-            if _is_given(reader):
+            if reader.read():
                 yield _some_media(position)
             continue
         if key != "Media":
@@ -270,10 +262,7 @@ def _read_large(reader: JSONReader, position: str, region: str, left_out: LeftOu
                 yield record_of(reader.where, _read_medium(reader, left_out), region, scheme, left_out)
             reader.where = position
         else:
-            media = reader.value()
-            if media is LARGE:
-                reader.skip()
-            yield from _no_media(position, media)
+            yield from _no_media(position, reader.read())
     if is_case:
         left_out.beyond(fields, _OF_CASE)
     else:
@@ -295,14 +284,13 @@ def _read_medium(reader: JSONReader, left_out: LeftOut) -> object:
 
 def _keep(reader: JSONReader, key: str, fields: Object, left_out: LeftOut) -> None:
     """Go past the value of a member, and keep it where it is read."""
+    value = reader.read()
     if key not in MEDIA:
-        left_out.see(key, _is_given(reader))
+        left_out.beyond({key: value}, {})
         return
     if key in fields:
         fields.repeated.add(key)
-    fields[key] = reader.value()
-    if fields[key] is LARGE:
-        reader.skip()
+    fields[key] = value
 
 
 def _scheme(region: str) -> str:

@@ -136,8 +136,8 @@ def read_alone(position: str, media: object, region: str, scheme: str, left_out:
     if not isinstance(media, dict):
         return Reject(position, "NOT_AN_OBJECT", f"expected an object with hashes, found {items.kind(media)}")
     left_out.beyond(media, MEDIA)
-    if isinstance(media, Object) and (twice := sorted(media.repeated & _STATED)):
-        return Reject(position, "BAD_FIELD", f"given more than once, so nobody can tell what holds: {', '.join(twice)}")
+    if refused := items.given_twice(position, media, _STATED):
+        return refused
     get = media.get
     category = get("Category")
     if isinstance(category, float) and category.is_integer():

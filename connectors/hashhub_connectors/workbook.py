@@ -72,8 +72,9 @@ class SheetRows:
     """The rows of a sheet, with the face of `delimited.Rows`. Positions are `row 12`.
 
     `begin` holds the values of the rows before the header, `header_values` those of the header, `sheet` the sheet's
-    name, `sheets` those of all. The one given may be empty: the first sheet, or the only one with a cell of which
-    `is_item` is true, where the first has none. Close it, or use it as a context manager.
+    name, `sheets` those of all, `comments` how many parts of the workbook hold comments. The one given may be empty:
+    the first sheet, or the only one with a cell of which `is_item` is true, where the first has none. Close it, or use
+    it as a context manager.
 
     Raises MalformedSource where the source is no workbook or beyond the limits, InvalidArgument where it has no such
     sheet, or several may be meant.
@@ -157,6 +158,7 @@ class SheetRows:
         if not parts:
             raise MalformedSource("the workbook has no sheet of cells", position="row 1")
         self.sheets = tuple(parts)
+        self.comments = sum("comments" in name.lower() for name in archive.namelist())
         if sheet and sheet not in parts:
             raise InvalidArgument.field(
                 "options.sheet", f"is {sheet[:40]!r}; the workbook has {listed(parts)}", "UNKNOWN"

@@ -59,7 +59,8 @@ def detect_format(session: Session, *, file: str) -> None:
         terms: tuple[Marking, ...] = ()
         if chosen and isinstance(reader := connector.get(chosen), connector.HasTerms):
             seen.stream.seek(0)
-            terms = reader.terms(seen.stream)
+            stated = [s.marking for s in reader.hash_sets(seen.stream)]
+            terms = tuple(m for i, m in enumerate(stated) if m not in stated[:i])
     commands = {
         name: shlex.join(["hashhub", "import", file, *([] if name == chosen else ["--format", name])])
         + (" --mapping FILE.toml" if name == "csv" else "")

@@ -587,6 +587,8 @@ def _show_hash_sets(session: Session, hash_sets: list[HashSet]) -> None:
     table(("hash set", "name", "scheme", "purpose", "reviewers", "terms"), rows, empty="no hash sets")
     if len(hash_sets) == 1 and (basis := hash_sets[0].marking.legal_basis):
         tell(clean(f"legal basis: {basis}"))  # a sentence: too long for a column
+    for floor in hash_sets[0].floors if len(hash_sets) == 1 else ():
+        tell(clean(f"no looser than entries in it came with: {terms_of(floor)}"))
 
 
 COMMANDS: Final = (contributor, group, hash_set)

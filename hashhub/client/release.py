@@ -21,7 +21,7 @@ from hashhub import containers
 from hashhub.client.sources import ReadySource, name_of, ready
 from hashhub.connector import HEAD_BYTES, Connector, HasTerms, each
 from hashhub.errors import InvalidArgument, MalformedSource
-from hashhub.model import Marking, Record, Reject
+from hashhub.model import HashSet, Record, Reject
 
 _READ_BYTES: Final = 1024 * 1024
 _NAME_SHOWN: Final = 255  # characters: what file systems allow
@@ -105,14 +105,21 @@ class Release:
             self._heads.append(head)
         return self._ready[0].connector, self._ready[0].options
 
-    def terms(self) -> tuple[Marking, ...]:
-        """Return the terms that the parts state; `recognise` was called. Raises what the connector does."""
-        stated: list[Marking] = []
+    def hash_sets(self) -> list[HashSet]:
+        """Return the hash sets that the parts say they are of; `recognise` was called. Raises what the connector
+        does.
+        """
+        stated: list[HashSet] = []
         for given in self._ready:
             if isinstance(given.connector, HasTerms):
                 given.stream.seek(0)
-                stated += given.connector.terms(given.stream)
-        return tuple(m for i, m in enumerate(stated) if m not in stated[:i])
+                stated += given.connector.hash_sets(given.stream)
+        return stated
+
+    def read_as_own(self, hash_set: str) -> Mapping[str, str]:
+        """Read the entries of this hash set as the importer's own, unless the options name one. Return the options."""
+        self._ready = [given._replace(options={"hash_set": hash_set, **given.options}) for given in self._ready]
+        return self._ready[0].options
 
     @property
     def why(self) -> str:

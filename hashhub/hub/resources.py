@@ -252,7 +252,10 @@ class HashSets:
         name = f"{contributor}/{hash_set}"
         if name not in access.sight(principal, registry, WayOut.ANSWER).visible:
             raise NotFound(f"there is no hash set {name[:127]!r} that this token may see", kind="HashSet", name=name)
-        return registry.hash_sets[name]
+        floors = (
+            self._store.resources.floors(contributor, hash_set) if access.reads_all_of(principal, contributor) else ()
+        )
+        return msgspec.structs.replace(registry.hash_sets[name], floors=floors)
 
     def list(
         self, principal: Principal, contributor: str | None, page_size: int, after: str

@@ -140,9 +140,10 @@ class HashSet(msgspec.Struct, frozen=True, kw_only=True):
 
     `scheme` is `id@version` from the registry, or empty when the set's items carry no classification. `review_depth` is
     how many qualified people looked at each item before it was listed; 0 means not stated. `unclassified`: see there;
-    LISTED needs an operator. `accepted_revision`: what the set says against harm (a benign set's entries, harmless
-    verdicts beyond the daily number) weighs as far as an operator accepted it, which is up to this revision; 0: not at
-    all.
+    LISTED needs an operator. `floors`: terms that came with lists whose entries stand in it, which its own let no more
+    than; `get` tells them to its contributor, operators and auditors. `accepted_revision`: what the set says against
+    harm (a benign set's entries, harmless verdicts beyond the daily number) weighs as far as an operator accepted it,
+    which is up to this revision; 0: not at all.
     """
 
     contributor: str
@@ -153,6 +154,7 @@ class HashSet(msgspec.Struct, frozen=True, kw_only=True):
     review_depth: int = 0
     marking: Marking = Marking()
     unclassified: Unclassified = Unclassified.QUARANTINED
+    floors: tuple[Marking, ...] = ()
     accepted_revision: int = 0
     create_time: datetime | None = None
 

@@ -42,16 +42,23 @@ def refuse_looser_than_list(c: Connection, set_key: int, terms: bytes | None) ->
 
 def refuse_looser_than_standing(c: Connection, db: Database, set_key: int, after: HashSet) -> None:
     """Raise as `refuse_looser` where the new terms of a hash set let more than those of an entry that stands in it."""
+    refuse_looser(after, standing(c, db, set_key), "under which entries stand in it")
+
+
+def standing(c: Connection, db: Database, set_key: int) -> tuple[Marking, ...]:
+    """Return the floors under which entries stand in a hash set."""
     t = s.imports
     of_set = sa.select(t.c.key, t.c.revision, t.c.terms).where(t.c.hash_set == set_key, t.c.terms.is_not(None))
-    standing = db.sql(
+    has_entries = db.sql(
         "SELECT 1 FROM change x CROSS JOIN entry e WHERE x.revision = ? AND x.kind = ? "
         'AND e.id BETWEEN x.first_entry AND x.last_entry AND e."import" = ? AND e.state <> ? LIMIT 1'
     )
-    for key, revision, terms in c.execute(of_set.where(t.c.state == COMMITTED)).all():
-        floors = [f for f in _floors(terms) if after.marking.looser_than(f, after.contributor)]
-        if floors and c.exec_driver_sql(standing, (revision, UPSERT, key, WITHDRAWN)).first() is not None:
-            refuse_looser(after, floors, "under which entries stand in it")
+    floors: list[Marking] = []
+    for key, revision, terms in c.execute(of_set.where(t.c.state == COMMITTED).order_by(t.c.key.desc())).all():
+        new = [f for f in _floors(terms) if f not in floors]
+        if new and c.exec_driver_sql(has_entries, (revision, UPSERT, key, WITHDRAWN)).first() is not None:
+            floors += new
+    return tuple(floors)
 
 
 def refuse_restoring(c: Connection, db: Database, ids: Sequence[int]) -> None:

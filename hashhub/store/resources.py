@@ -41,7 +41,7 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.events import Facts, append_event
-from hashhub.store.floors import refuse_looser_than_standing
+from hashhub.store.floors import refuse_looser_than_standing, standing
 from hashhub.store.imprints import touch_resource
 from hashhub.store.requests import Request
 
@@ -351,7 +351,7 @@ class Resources:
         Raises LimitExceeded beyond that, AlreadyExists when the name is taken, NotFound when there is no such
         contributor, FailedPrecondition when that is retired, InvalidArgument when a recipient does not exist.
         """
-        hash_set = msgspec.structs.replace(hash_set, create_time=None, accepted_revision=0)
+        hash_set = msgspec.structs.replace(hash_set, create_time=None, accepted_revision=0, floors=())
         request = Request(request_id, "create_hash_set", hash_set, by.name)
         with self._db.write() as c:
             self._db.lock(c)
@@ -387,6 +387,10 @@ class Resources:
             )
             registry_changed(c, by, EventKind.HASH_SET_CREATED, f"hash-sets/{hash_set.name}", None, hash_set)
             return request.remember(c, hash_set)
+
+    def floors(self, contributor: str, hash_set: str) -> tuple[Marking, ...]:
+        """Return the terms that came with lists whose entries stand in the hash set. Raises NotFound."""
+        return self._db.read(lambda c: standing(c, self._db, key_of_set(c, contributor, hash_set)))
 
     def get_hash_set(self, contributor: str, hash_set: str) -> HashSet:
         """Return the hash set. Raises NotFound."""

@@ -211,7 +211,7 @@ class Marking(_message.Message):
     def __init__(self, tlp: _Optional[_Union[Tlp, str]] = ..., permitted_purposes: _Optional[_Iterable[str]] = ..., legal_basis: _Optional[str] = ..., redistribution: _Optional[bool] = ..., recipients: _Optional[_Iterable[str]] = ..., disclose_existence: _Optional[bool] = ..., bulk: _Optional[bool] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., max_distances: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class HashSet(_message.Message):
-    __slots__ = ("name", "display_name", "scheme", "purpose", "review_depth", "marking", "create_time", "revision", "unclassified", "accepted_revision")
+    __slots__ = ("name", "display_name", "scheme", "purpose", "review_depth", "marking", "create_time", "revision", "unclassified", "accepted_revision", "floors")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     SCHEME_FIELD_NUMBER: _ClassVar[int]
@@ -222,6 +222,7 @@ class HashSet(_message.Message):
     REVISION_FIELD_NUMBER: _ClassVar[int]
     UNCLASSIFIED_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_REVISION_FIELD_NUMBER: _ClassVar[int]
+    FLOORS_FIELD_NUMBER: _ClassVar[int]
     name: str
     display_name: str
     scheme: str
@@ -232,7 +233,8 @@ class HashSet(_message.Message):
     revision: int
     unclassified: Unclassified
     accepted_revision: int
-    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., scheme: _Optional[str] = ..., purpose: _Optional[_Union[Purpose, str]] = ..., review_depth: _Optional[int] = ..., marking: _Optional[_Union[Marking, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., unclassified: _Optional[_Union[Unclassified, str]] = ..., accepted_revision: _Optional[int] = ...) -> None: ...
+    floors: _containers.RepeatedCompositeFieldContainer[Marking]
+    def __init__(self, name: _Optional[str] = ..., display_name: _Optional[str] = ..., scheme: _Optional[str] = ..., purpose: _Optional[_Union[Purpose, str]] = ..., review_depth: _Optional[int] = ..., marking: _Optional[_Union[Marking, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revision: _Optional[int] = ..., unclassified: _Optional[_Union[Unclassified, str]] = ..., accepted_revision: _Optional[int] = ..., floors: _Optional[_Iterable[_Union[Marking, _Mapping]]] = ...) -> None: ...
 
 class Flags(_message.Message):
     __slots__ = ("victim_identified", "offender_identified", "distributed", "suspected", "self_generated")

@@ -65,6 +65,7 @@ REPEATED: Final[Mapping[str, int]] = {
     "FindGapsRequest.contributors": MAX_NAMES,
     "FindLinksRequest.contributors": MAX_NAMES,
     "Group.members": MAX_MEMBERS,
+    "HashSet.floors": MAX_NAMES,
     "Import.terms": MAX_NAMES,
     "ListEntriesRequest.states": MAX_WORDS,
     "ListFindingsRequest.dispositions": MAX_WORDS,

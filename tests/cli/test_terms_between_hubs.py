@@ -5,17 +5,40 @@ from __future__ import annotations
 import gzip
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 
+from hashhub.cli import main
+from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.lists import list_file, random_items
+from tests.warm import Warm
 
 Run = Callable[..., Result]
 AMBER = ("--permitted-purpose", "CHILD_PROTECTION", "--terms-expire", "2036-01-31", "--legal-basis", "an agreement")
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def hub(request: pytest.FixtureRequest, warmed: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
+    """A hub on each kind of database in turn."""
+    more = []
+    if request.param == "postgresql":
+        more = ["--database", request.getfixturevalue("postgresql").create_database()]
+    with warmed.hub(tmp_path_factory.mktemp("hub"), *more) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def police(hub: RunningHub) -> str:
+    """Return the name of a contributor that exists at this hub, and not only at that of other modules."""
+    environment = {"HASHHUB_SERVER": hub.address, "HASHHUB_TOKEN_FILE": str(hub.token_file)}
+    arguments = ["contributor", "create", "police-us", "--kind", "law-enforcement", "--jurisdiction", "US"]
+    made = CliRunner().invoke(main, arguments, env=environment, catch_exceptions=False)
+    assert made.exit_code == 0, made.stderr
+    return "police-us"
 
 
 def done(run: Run, *arguments: str) -> str:
@@ -44,11 +67,11 @@ def handed_over(run: Run, hash_set: str, tmp_path: Path) -> Path:
     return out
 
 
-def own_token(run: Run, contributor: str, directory: Path) -> tuple[str, str]:
+def own_token(run: Run, contributor: str, directory: Path, *more: str) -> tuple[str, str]:
     """Return the options that use a new token of the contributor, which may hand on what is its own."""
     file = directory / f"{contributor}.token"
     done(run, "token", "create", f"{contributor}-{abs(hash(directory))}", "--contributor", contributor,
-         "--role", "contributor", "--out", str(file))  # fmt: skip
+         "--role", "contributor", "--out", str(file), *more)  # fmt: skip
     return ("--token-file", str(file))
 
 
@@ -108,6 +131,82 @@ def test_reviews_arrive_as_those_of_members(run: Run, handed_over: Path) -> None
     said = [json.loads(r) for e in entries for r in done(run, "review", "list", e, "--json").splitlines()]
     assert [(r["kind"], r["comment"]) for r in said] == [("FALSE_POSITIVE", "not what it says")]
     assert said[0]["author"].startswith("fr-")
+
+
+def test_the_floor_is_shown_to_whom_it_binds(run: Run, handed_over: Path, tmp_path: Path) -> None:
+    name = receiving(run, "fr-e/partner", *AMBER)
+    assert told(run, "hash-set", "get", name)["floors"] == []
+    done(run, "import", str(handed_over), "--hash-set", name)
+    (floor,) = told(run, "hash-set", "get", name)["floors"]
+    assert (floor["tlp"], floor["permitted_purposes"], floor["legal_basis"]) == (
+        "AMBER", ["CHILD_PROTECTION"], "an agreement")  # fmt: skip
+    words = "no looser than entries in it came with: TLP:AMBER; for CHILD_PROTECTION; until 2036-01-31 00:00Z"
+    assert words in done(run, "hash-set", "get", name)
+    own = own_token(run, "fr-e", tmp_path)
+    assert words in done(run, "hash-set", "get", name, *own)
+    receiving(run, "fr-f/other")
+    others = own_token(run, "fr-f", tmp_path, "--purpose", "CHILD_PROTECTION")
+    assert told(run, "hash-set", "get", name, *others)["floors"] == []
+    (shown,) = [json.loads(x) for x in done(run, "hash-set", "list", "fr-e", "--json").splitlines()]
+    assert shown["name"] == name
+
+
+def test_an_export_that_comes_back_changes_nothing(run: Run, handed_over: Path, tmp_path: Path) -> None:
+    """Neither where it was exported nor at a receiver: the same statements are unchanged, whatever they say."""
+    listed = list_file("vics-2.0", random_items(9, seed=3, values=("1", "2", "")))
+    (tmp_path / "in.json").write_bytes(listed.data)
+    name = receiving(run, "fr-g/own", *AMBER)
+    counted = told(run, "import", str(tmp_path / "in.json"), "--format", "vics", "--hash-set", name)["counts"]
+    entry = json.loads(done(run, "entry", "search", "--hash-set", name, "--json").splitlines()[0])["name"]
+    done(run, "review", "add", entry, "--kind", "false-positive", "--comment", "not what it says")
+    own = own_token(run, "fr-g", tmp_path)
+    done(run, "review", "add", entry, "--kind", "confirmed", "--comment", "seen again", *own)
+    said = reviews_of(run, entry)
+    for number in range(3):
+        out = str(tmp_path / f"{number}.jsonl")
+        done(run, "export", "--format", "hashhub-jsonl", "--hash-set", name, "--out", out, *own)
+        for way in (("--dry-run",), ()):
+            counts = told(run, "import", out, "--hash-set", name, *way)["counts"]
+            assert (counts["unchanged"], counts["superseded"]) == (counts["items"], 0)
+            assert counts["items"] == counted["accepted"]
+    assert reviews_of(run, entry) == said
+    done(run, "hash-set", "update", name, "--tlp", "green")  # its own file is no floor for itself
+    changed = tmp_path / "changed.jsonl"
+    changed.write_text((tmp_path / "0.jsonl").read_text().replace('"position":', '"series":"a","position":', 1))
+    assert told(run, "import", str(changed), "--hash-set", name)["counts"]["superseded"] == 1
+
+    there = receiving(run, "fr-h/partner", *AMBER)
+    for number in range(3):
+        out = str(tmp_path / f"there-{number}.jsonl")
+        done(run, "export", "--format", "hashhub-jsonl", "--hash-set", name, "--out", out, *own)
+        counts = told(run, "import", out, "--hash-set", there)["counts"]
+        assert counts["unchanged" if number else "accepted"] == counts["items"]
+
+
+def reviews_of(run: Run, entry: str) -> list[tuple[str, str, str]]:
+    listed = map(json.loads, done(run, "review", "list", entry, "--json").splitlines())
+    return sorted((r["kind"], r["author"], r["comment"]) for r in listed)
+
+
+def test_a_hash_set_of_the_same_name_at_another_hub_is_another(
+    warmed: Warm, run: Run, handed_over: Path, hash_set: str, tmp_path: Path
+) -> None:
+    """It is no source of its own: what comes from elsewhere under its name comes under a floor."""
+    with warmed.hub(tmp_path / "other") as other:
+
+        def there(*arguments: str) -> Result:
+            environment = {"HASHHUB_SERVER": other.address, "HASHHUB_TOKEN_FILE": str(other.token_file)}
+            return CliRunner().invoke(main, arguments, env=environment, catch_exceptions=False)
+
+        contributor = hash_set.partition("/")[0]
+        done(there, "contributor", "create", contributor, "--kind", "platform", "--jurisdiction", "FR")
+        done(there, "hash-set", "create", hash_set, "--scheme", "vic-us", "--purpose", "csam", *AMBER)
+        assert told(there, "import", str(handed_over), "--hash-set", hash_set)["counts"]["accepted"] == 5
+        assert told(there, "hash-set", "get", hash_set)["floors"]
+        refused = there("hash-set", "update", hash_set, "--tlp", "green")
+        assert refused.exit_code == 1
+        counts = told(run, "import", str(handed_over), "--hash-set", hash_set)["counts"]
+        assert (counts["unchanged"], counts["superseded"]) == (5, 0)
 
 
 def test_what_a_file_states_is_told_before_it_is_imported(run: Run, handed_over: Path, tmp_path: Path) -> None:

@@ -313,7 +313,7 @@ READ = {
     "icse-csv": ("4", "59134857"),
     "ilook": ("1", "a518d57a"),
     "misp": ("2", "e67bcbc8"),
-    "ncmec-xml": ("5", "d316abf3"),
+    "ncmec-xml": ("6", "d316abf3"),
     "nsrl": ("1", "db91d999"),
     "stix": ("2", "c887cab9"),
     "stopncii": ("2", "4a8885a9"),

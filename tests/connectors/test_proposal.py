@@ -338,3 +338,38 @@ def test_any_rows_are_proposed_for_or_refused(rows: list[list[str]]) -> None:
     except MalformedSource:
         return
     tomllib.loads(text)
+
+
+JAPANESE = ("管理番号,ハッシュ値,分類,シリーズ", "JP-{i},{md5},A,さくら公園の写真その{i}")
+KOREAN = ("번호,해시값,분류,시리즈", "KR-{i},{md5},A,한국어로 쓴 시리즈 이름입니다 {i}")
+CHINESE = ("编号,哈希值,类别,系列", "CN-{i},{md5},A,这是一个中文的系列名称和说明文字 {i}")
+TAIWANESE = ("編號,雜湊,類別,系列", "TW-{i},{md5},A,這是一個繁體中文的系列名稱與說明文字 {i}")
+
+
+@pytest.mark.parametrize(
+    ("table", "encoding", "expected"),
+    [
+        (JAPANESE, "cp932", ["cp932"]),
+        (JAPANESE, "euc_jp", ["euc_jp"]),
+        (KOREAN, "euc_kr", ["euc_kr"]),
+        ((KOREAN[0], KOREAN[1] + " 똠방각하"), "cp949", ["cp949"]),
+        (CHINESE, "gbk", ["gbk"]),
+        (TAIWANESE, "big5", ["big5"]),
+        ((CHINESE[0], CHINESE[1] + " の"), "gbk", ["gbk", "euc_jp"]),
+        (("管理番号,分類", "{md5},甲"), "euc_jp", ["gbk", "euc_jp"]),
+        (("md5,분류", "{md5},가"), "euc_kr", ["gbk", "euc_jp", "euc_kr"]),
+    ],
+)
+def test_east_asian_encodings_are_told_apart_or_named(
+    table: tuple[str, str], encoding: str, expected: list[str]
+) -> None:
+    proposal = proposed(lines(*table).decode().encode(encoding))
+    text = proposal.text()
+    assert tomllib.loads(text)["encoding"] == expected[0]
+    assert "# a guess" in text
+    if len(expected) > 1:
+        assert f"one of {', '.join(expected)}" in text
+        assert any(" or ".join(expected) in note for note in proposal.notes)
+    else:
+        assert "one of" not in text
+        assert not any("encoding" in note for note in proposal.notes)

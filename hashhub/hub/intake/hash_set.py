@@ -481,10 +481,11 @@ class HashSetComparison:
                 continue
             known = self._store.entries.reviews_of(about[item])
             stated = {(r.kind, r.author, r.comment) for reviews in known.values() for r in reviews}
+            # An export that comes back repeats what others said: that is there as their own word.
             fresh = tuple(
                 v
                 for v in dict.fromkeys(d.reviews[item])
-                if (v.kind, self.attributed(v).author, v.comment) not in stated
+                if not stated & {(v.kind, author, v.comment) for author in (v.author, self.attributed(v).author)}
             )
             d.reviews[item] = fresh
             if twin >= 0:
