@@ -71,7 +71,7 @@ def _check_version(database: sqlite_file.Database, left_out: LeftOut) -> None:
             if isinstance(name, str) and name.strip().lower() == _VERSION[0]:
                 versions.add(str(value).strip()[:20])
             else:
-                left_out.see(f"{_PROPERTIES} {name}")
+                left_out.see(f"{_PROPERTIES} {name}" if isinstance(name, str) else _PROPERTIES)
     if versions != {_VERSION[1]}:
         shown = ", ".join(sorted(versions)[:3]) or "none"
         raise MalformedSource(

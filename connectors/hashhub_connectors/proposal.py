@@ -453,7 +453,7 @@ def propose_for(source: BinaryIO, sheet: str = "", *, is_cut: bool = False) -> P
         raise MalformedSource("an old or encrypted Excel file; save it as .xlsx, or as CSV", position="line 1")
     data = read_block(begun, SAMPLE_BYTES)
     is_cut = is_cut or len(data) == SAMPLE_BYTES
-    encoding, note, several = _guess_encoding(data)
+    encoding, note, likely = _guess_encoding(data)
     text = codecs.getincrementaldecoder(encoding)("replace").decode(data).removeprefix("\ufeff")
     lines = [line for line in text.split("\n", SAMPLE_ROWS * 4)[: SAMPLE_ROWS * 4] if len(line) <= MAX_LINE]
     if len(lines) > 2 and (is_cut or lines[-1]):  # noqa: PLR2004 - the header and one row
@@ -463,8 +463,8 @@ def propose_for(source: BinaryIO, sheet: str = "", *, is_cut: bool = False) -> P
     delimiter, rows_ = _guess_delimiter("\n".join(lines))
     settings = [f"delimiter = {_toml(delimiter)}", f"encoding = {_toml(encoding)}{note}"]
     proposal = Proposal(_Table(rows_, Layout(delimiter=delimiter, encoding=encoding), settings))
-    if len(several) > 1:
-        proposal.notes.append(f"the text may be in {' or '.join(several)}: say which as encoding, by how it reads")
+    if len(likely) > 1:
+        proposal.notes.append(f"the text may be in {' or '.join(likely)}: say which as encoding, by how it reads")
     return proposal
 
 
