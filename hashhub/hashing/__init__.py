@@ -21,7 +21,8 @@ from hashhub.hashing.decoding import quiet_pillow
 from hashhub.hashing.digest import DIGEST_ALGORITHMS
 from hashhub.hashing.limits import DEFAULT_LIMITS, Limits
 from hashhub.hashing.media import FrameHashes, MediaHashes, Variant, hash_media
-from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS, Transform, pdq_dihedral
+from hashhub.hashing.perceptual import PERCEPTUAL_ALGORITHMS, pdq_dihedral
+from hashhub.hashing.transform import Transform
 
 __all__ = [
     "DEFAULT_LIMITS",

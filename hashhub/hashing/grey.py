@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashhub.hashing import compiled, pdq
-from hashhub.hashing.perceptual import Transform
+from hashhub.hashing.transform import Transform
 
 if TYPE_CHECKING:
     from PIL import Image

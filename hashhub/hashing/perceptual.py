@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash
+from hashhub.hashing.transform import Transform
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,21 +17,6 @@ if TYPE_CHECKING:
     from hashhub.hashing.grey import Grey
 
 PERCEPTUAL_ALGORITHMS: Final = ("PDQ", "PHASH", "DHASH")
-
-
-class Transform(StrEnum):
-    """The seven rotations and flips. Rotations are counter-clockwise; TRANSVERSE is the other diagonal.
-
-    The names are Pillow's, the values what variants of an upload are called.
-    """
-
-    FLIP_LEFT_RIGHT = "flip-left-right"
-    FLIP_TOP_BOTTOM = "flip-top-bottom"
-    ROTATE_90 = "rotate-90"
-    ROTATE_180 = "rotate-180"
-    ROTATE_270 = "rotate-270"
-    TRANSPOSE = "transpose"
-    TRANSVERSE = "transverse"
 
 
 # Transposing swaps the axes, which PDQ treats alike but for the order of its sums: the hash of a transposed picture is

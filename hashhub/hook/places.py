@@ -164,13 +164,6 @@ def shown(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def is_inside(inner: str, outer: str) -> bool:
-    """Return whether a place is another, or in it."""
-    if "://" in inner or "://" in outer:
-        return f"{inner.rstrip('/')}/".startswith(f"{outer.rstrip('/')}/")
-    return Path(inner).resolve().is_relative_to(Path(outer).resolve())
-
-
 def is_folder(name: str, size: int) -> bool:
     """Return whether an object is what a console makes of a folder."""
     return name.endswith("/") and not size

@@ -20,7 +20,6 @@ from hashhub.config import MEDIA_MEMORY_BYTES, MEDIA_SECONDS
 from hashhub.converting import converted, refuse_misspelt
 from hashhub.errors import InvalidArgument, Violation
 from hashhub.hook.decision import Action, WithoutAnswer
-from hashhub.hook.places import is_inside
 from hashhub.model import Effort
 
 _PREFIX: Final = "HASHHUB_HOOK_"
@@ -696,6 +695,13 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         if self.mode is Mode.LOCAL and self.hashing is Hashing.HUB:
             wrong.append(Violation("hashing", "must be HERE in the mode LOCAL, which asks no hub", "NOT_ALLOWED"))
         _refuse(wrong)
+
+
+def is_inside(inner: str, outer: str) -> bool:
+    """Return whether a place is another, or in it."""
+    if "://" in inner or "://" in outer:
+        return f"{inner.rstrip('/')}/".startswith(f"{outer.rstrip('/')}/")
+    return Path(inner).resolve().is_relative_to(Path(outer).resolve())
 
 
 def load(file: Path | None, environment: Mapping[str, str]) -> HookSettings:

@@ -17,6 +17,7 @@ import msgspec
 from hashhub.cancellation import check
 from hashhub.model import Definition
 from hashhub.reconcile.extract import MANIFEST, missing
+from hashhub.reconcile.result_files import digest_of, mapped
 from hashhub.reconcile.tasks import ExtractMade
 from hashhub.reconcile.tasks import File as Handed
 
@@ -36,8 +37,6 @@ def hand_over(
     """Put the extract's part for these hash sets (None: all) into a new directory, with the schemes that were put into
     the store. Raises FailedPrecondition.
     """
-    from hashhub.reconcile.work import digest_of, mapped
-
     with mapped():
         directory.mkdir(parents=True)
         files: list[File] = []
@@ -78,8 +77,6 @@ def _link(source: Path, target: Path) -> None:
 
 def _only(source: Path, directory: Path, hash_sets: frozenset[str], file: File) -> File:
     """Write the rows of these hash sets, and return the file."""
-    from hashhub.reconcile.work import digest_of
-
     try:
         import pyarrow as pa
         from pyarrow import parquet

@@ -5,9 +5,7 @@ store ──(1) write──> BASE/extract ──(2) restrict──> (3) compute 
 
 from __future__ import annotations
 
-import errno
 import fcntl
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,9 +17,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hashhub import schemes
-from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
+from hashhub.errors import InvalidArgument, Unavailable
 from hashhub.model import Definition, DefinitionKind, Reliability
 from hashhub.reconcile import tasks
+from hashhub.reconcile.result_files import digest_of, mapped
 from hashhub.reconcile.results import By, ConflictSummary, Crosswalk, CrosswalkLine, LeftOut, Link, Progress
 from hashhub.reconcile.tasks import Task
 from hashhub.schemes import alignment, picture
@@ -277,20 +276,6 @@ def alone(base: Path, *, wait: bool = True) -> Iterator[None]:
         os.close(lock)
 
 
-@contextmanager
-def mapped() -> Iterator[None]:
-    """Turn what the disk says into our errors."""
-    try:
-        yield
-    except OSError as e:
-        if e.errno == errno.ENOSPC:
-            raise LimitExceeded(
-                "the disk of the data directory is full: free some space, then start the operation again",
-                reason=Reason.DISK_FULL,
-            ) from e
-        raise HashHubError(f"the data directory cannot be used ({e.strerror}); see its permissions") from e
-
-
 def _counted(rows: Iterable[Link], kinds: Counter[bool]) -> Iterator[Link]:
     for row in rows:
         kinds[row.is_exact] += 1
@@ -321,9 +306,3 @@ def files_in(directory: Path) -> tuple[tasks.File, ...]:
             for path in sorted(directory.rglob("*"))
             if path.is_file()
         )
-
-
-def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

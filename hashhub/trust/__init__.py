@@ -10,9 +10,10 @@ less demanding: what counts as a claim, as independent and as a standing review 
 
 from __future__ import annotations
 
+from hashhub.trust.clause import Clause
 from hashhub.trust.decision import AS_THEY_ARE, Judgement, ReasonCode, decide
 from hashhub.trust.hysteresis import Look, Shown, Span
-from hashhub.trust.policy import Clause, Dispute, Policy, check_variants, explain, load, parse
+from hashhub.trust.policy import Dispute, Policy, check_variants, explain, load, parse
 from hashhub.trust.statement import Closeness, Statement, Way
 from hashhub.trust.tracing import ClauseTrace, DemandTrace, EntryTrace, Failure, Trace, trace
 from hashhub.trust.trial import Example, Trial, VerdictChange

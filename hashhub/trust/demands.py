@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from hashhub.model import READINGS, Reliability, SchemeStatus
 from hashhub.schemes.dimensions import is_within, possible, words
+from hashhub.trust.clause import Clause
 from hashhub.trust.statement import Said, Statement, Way, is_draft, stated_until
-
-if TYPE_CHECKING:
-    from hashhub.trust.policy import Clause
 
 _REMEMBERED: Final = 4_096
 NO_VARIANT: Final = "none"  # in a clause's `variants`: the upload as it was sent

@@ -15,9 +15,10 @@ import msgspec
 
 from hashhub.hashes import Hash
 from hashhub.model import Contributor, ReasonLine, Verdict
+from hashhub.trust.clause import Clause
 from hashhub.trust.decision import Judgement, ReasonCode, Weighed, agree, conclude, contests, weigh
 from hashhub.trust.demands import said as in_words
-from hashhub.trust.policy import Clause, Policy
+from hashhub.trust.policy import Policy
 from hashhub.trust.statement import Closeness, Said, Statement
 
 _PAIRS: Final = 20  # of contributors that are no two voices: told of a clause

@@ -1,0 +1,31 @@
+"""Files of a result: what the disk says of them as our errors, and their digests."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hashhub.errors import HashHubError, LimitExceeded, Reason
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """Turn what the disk says into our errors."""
+    try:
+        yield
+    except OSError as e:
+        if e.errno == errno.ENOSPC:
+            raise LimitExceeded(
+                "the disk of the data directory is full: free some space, then start the operation again",
+                reason=Reason.DISK_FULL,
+            ) from e
+        raise HashHubError(f"the data directory cannot be used ({e.strerror}); see its permissions") from e
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

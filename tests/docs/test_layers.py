@@ -1,0 +1,45 @@
+"""No module needs itself by way of others, imports inside functions and for types included."""
+
+from __future__ import annotations
+
+import grimp
+
+
+def circles(graph: grimp.ImportGraph) -> list[list[str]]:
+    """Return the strongly connected components of more than one module (Tarjan's algorithm)."""
+    number: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    stack: list[str] = []
+    components: list[list[str]] = []
+
+    def visit(module: str) -> None:
+        number[module] = lowest[module] = len(number)
+        stack.append(module)
+        for other in graph.find_modules_directly_imported_by(module):
+            if other not in number:
+                visit(other)
+                lowest[module] = min(lowest[module], lowest[other])
+            elif other in stack:
+                lowest[module] = min(lowest[module], number[other])
+        if lowest[module] == number[module]:
+            at = stack.index(module)
+            if len(stack) - at > 1:
+                components.append(sorted(stack[at:]))
+            del stack[at:]
+
+    for module in graph.modules:
+        if module not in number:
+            visit(module)
+    return components
+
+
+def test_there_are_no_circles() -> None:
+    every = circles(grimp.build_graph("hashhub", "hashhub_connectors", include_external_packages=False))
+    assert [c for c in every if not c[0].startswith("hashhub.server.")] == []  # which has one still
+
+
+def test_a_circle_is_seen() -> None:
+    graph = grimp.ImportGraph()
+    for importer, imported in (("a", "b"), ("b", "c"), ("c", "b"), ("c", "d")):
+        graph.add_import(importer=importer, imported=imported)
+    assert circles(graph) == [["b", "c"]]
