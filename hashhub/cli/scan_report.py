@@ -31,17 +31,6 @@ _COLOURS: Final = {
 }
 
 
-class Hit(NamedTuple):
-    """One entry that a file hit."""
-
-    file: str
-    verdict: Verdict
-    entry: str
-    classification: str
-    how: str
-    tlp: str
-
-
 class Costs(NamedTuple):
     """What a run took. Seconds on the clock, except for `cpu_seconds`, which are of hashing in all processes."""
 
@@ -66,7 +55,7 @@ class Findings:
         self.variants: Counter[str] = Counter()
         self.folders: dict[str, Counter[Verdict]] = {}
         self.distances: Counter[int] = Counter()  # hits by PDQ, each file's nearest
-        self.hits: list[Hit] = []
+        self.hits: list[tuple[str, ...]] = []  # file, verdict, entry, classification, how, TLP
         self.hit_count = 0
         self.unread: list[tuple[str, str]] = []
         self.revisions: tuple[int, int] | None = None
@@ -97,19 +86,13 @@ class Findings:
         room = MOST_ROWS - len(self.hits)
         for match in result.matches[:room]:
             c = match.entry.classification
-            self.hits.append(
-                Hit(
-                    file=show_path(path),
-                    verdict=result.verdict,
-                    entry=match.entry.name,
-                    classification=c.text if c else "none",
-                    how="; ".join([how(match), *where(match)]),
-                    tlp=match.marking.tlp.replace("_", "+"),
-                )
-            )
+            means = c.text if c else "none"
+            by = "; ".join([how(match), *where(match)])
+            tlp = match.marking.tlp.replace("_", "+")
+            self.hits.append((show_path(path), result.verdict, match.entry.name, means, by, tlp))
         if not result.matches and room:
             told = "; ".join(reason.text or reason.code for reason in result.reasons)
-            self.hits.append(Hit(show_path(path), result.verdict, "", "", told, ""))
+            self.hits.append((show_path(path), result.verdict, "", "", told, ""))
 
     def _folder(self, path: Path) -> Counter[Verdict]:
         """Return the counts of the folder directly below what was scanned that the file is in."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -26,7 +26,6 @@ from hashhub.reconcile.results import (
     ConflictSummary,
     Confusion,
     ContributorAgreement,
-    Crosswalk,
     DimensionAgreement,
     Gaps,
     LeftOut,
@@ -35,6 +34,8 @@ from hashhub.reconcile.results import (
     Share,
     SuggestedRow,
 )
+from hashhub.schemes import Scheme, alignment
+from hashhub.schemes.picture import draw
 from hashhub.writing import make_directory, written
 
 PAGE: Final = "report.html"
@@ -76,7 +77,7 @@ def page(
     agreement: Agreement | None = None,
     conflicts: ConflictSummary | None = None,
     gaps: Sequence[Gaps] | None = None,
-    crosswalks: Sequence[Crosswalk] | None = None,
+    crosswalks: Sequence[tuple[Scheme, Scheme]] | None = None,
     names: Mapping[str, str] | None = None,
     left_out: Sequence[LeftOut] = (),
     time: datetime | None = None,
@@ -99,7 +100,7 @@ def page(
         agreement=agreement,
         conflicts=conflicts,
         gaps=gaps,
-        crosswalks=None if crosswalks is None else [_crosswalk(crosswalk) for crosswalk in crosswalks],
+        crosswalks=None if crosswalks is None else [_crosswalk(*schemes) for schemes in crosswalks],
         other_revisions=[f"{r:,}" for r in sorted({part.revision for part in parts} - {revision})],
         not_chosen=[who for who, by_choice in unheard if by_choice],
         too_low=[who for who, by_choice in unheard if not by_choice],
@@ -279,11 +280,17 @@ def _change(dimension: str, drift: Sequence[ContributorAgreement], names: Mappin
     return title, chart, len(by_name) - len(chosen)
 
 
-def _crosswalk(crosswalk: Crosswalk) -> tuple[list[str], str, list[tuple[str, str, str, str]]]:
+def _crosswalk(left: Scheme, right: Scheme) -> tuple[list[str], Markup, list[tuple[str, str, str, str]]]:
     """Return the names of the schemes, the picture for an address, and the rows of the table."""
-    rows = [(line.value, line.other_value or "-", line.relation, line.why) for line in crosswalk.lines]
-    picture = Markup(quote(_cut(crosswalk.picture)))  # noqa: S704 - no character is left that HTML knows
-    return [_cut(crosswalk.scheme), _cut(crosswalk.other_scheme)], picture, rows
+    rows = list(alignment.rows(left, right))
+    picture = Markup(quote(_cut(draw(left, right, rows))))  # noqa: S704 - no character is left that HTML knows
+    lines: list[tuple[str, str, str, str]] = []
+    for value, of_value in groupby(rows, key=lambda row: row.left):
+        told = [row for row in of_value if row.relation is not alignment.Correspondence.INCOMPARABLE]
+        lines += [(value, row.right, row.relation.lower(), row.why) for row in told] or [
+            (value, "-", "incomparable", "no value there says anything about what this one says")
+        ]
+    return [left.name, right.name], picture, lines
 
 
 def _suggestion(row: SuggestedRow) -> tuple[str, ...]:

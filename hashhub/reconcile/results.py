@@ -203,25 +203,3 @@ class ConflictSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     revision: int
     counts: tuple[ConflictCount, ...]
-
-
-class CrosswalkLine(msgspec.Struct, frozen=True, kw_only=True):
-    """How a value of one scheme stands to a value of another, in a word and in a sentence; empty where there is none
-    that it could stand to.
-    """
-
-    value: str
-    other_value: str
-    relation: str
-    why: str
-
-
-class Crosswalk(msgspec.Struct, frozen=True, kw_only=True):
-    """What the tables of two schemes, ID@VERSION, say of each other's values. `picture`: SVG, empty where there is
-    none.
-    """
-
-    scheme: str
-    other_scheme: str
-    lines: tuple[CrosswalkLine, ...]
-    picture: str = ""

@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import combinations, groupby, islice
+from itertools import combinations, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,9 +21,9 @@ from hashhub.errors import InvalidArgument, Unavailable
 from hashhub.model import Definition, DefinitionKind, Reliability
 from hashhub.reconcile import tasks
 from hashhub.reconcile.result_files import digest_of, mapped
-from hashhub.reconcile.results import By, ConflictSummary, Crosswalk, CrosswalkLine, LeftOut, Link, Progress
+from hashhub.reconcile.results import By, ConflictSummary, LeftOut, Link, Progress
 from hashhub.reconcile.tasks import Task
-from hashhub.schemes import alignment, picture
+from hashhub.schemes import alignment
 from hashhub.schemes.stored import Stored
 
 if TYPE_CHECKING:
@@ -233,30 +233,12 @@ def _report(
     return tasks.ReportMade(revision=extract.revision, files=files_in(directory), left_out=left_out)
 
 
-def _crosswalks(names: Iterable[str], registry: schemes.Registry) -> list[Crosswalk]:
-    """Return what the tables say of each two of these schemes, the first MAX_CROSSWALKS; nothing of a scheme that is
-    not known here.
-    """
+def _crosswalks(names: Iterable[str], registry: schemes.Registry) -> list[tuple[schemes.Scheme, schemes.Scheme]]:
+    """Return each two of these schemes, the first MAX_CROSSWALKS; none that is not known here or has too many pairs."""
     by_name = {scheme.name: scheme for scheme in registry.list()}
     known = [by_name[name] for name in names if name in by_name]
-    crosswalks = []
-    for left, right in islice(combinations(known, 2), MAX_CROSSWALKS):
-        if alignment.row_count(left, right) > _MAX_PAIRS:
-            continue
-        rows = list(alignment.rows(left, right))
-        lines: list[CrosswalkLine] = []
-        for value, of_value in groupby(rows, key=lambda row: row.left):
-            told = [row for row in of_value if row.relation is not alignment.Correspondence.INCOMPARABLE]
-            lines += [
-                CrosswalkLine(value=value, other_value=row.right, relation=row.relation.lower(), why=row.why)
-                for row in told
-            ]
-            if not told:
-                why = "no value there says anything about what this one says"
-                lines.append(CrosswalkLine(value=value, other_value="", relation="incomparable", why=why))
-        drawn = picture.draw(left, right, rows)
-        crosswalks.append(Crosswalk(scheme=left.name, other_scheme=right.name, lines=tuple(lines), picture=drawn))
-    return crosswalks
+    couples = islice(combinations(known, 2), MAX_CROSSWALKS)
+    return [(left, right) for left, right in couples if alignment.row_count(left, right) <= _MAX_PAIRS]
 
 
 @contextmanager

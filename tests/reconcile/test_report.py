@@ -6,7 +6,7 @@ import base64
 import errno
 import re
 from collections import Counter
-from html import escape
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -31,8 +31,6 @@ from hashhub.reconcile.results import (
     ConflictSummary,
     Confusion,
     ContributorAgreement,
-    Crosswalk,
-    CrosswalkLine,
     DimensionAgreement,
     Gaps,
     Overlap,
@@ -40,6 +38,7 @@ from hashhub.reconcile.results import (
     Share,
     SuggestedRow,
 )
+from hashhub.schemes import Scheme, SchemeValue
 from hashhub.testing.extracts import ListedEntry, ListedSet, synthetic_digest, write_extract
 
 HOSTILE: Final = "<script>alert(1)</script>\"'&\x00\u202e</title></svg><img src=x onerror=alert(1)>"
@@ -82,6 +81,11 @@ class Page(HTMLParser):
 
 def share(count: int = 3, items: int = 4) -> Share:
     return agreeing.wilson(count, items)
+
+
+def scheme_of(text: str) -> Scheme:
+    value = SchemeValue(value=text, title=text, dimensions={"verdict": ("csam",)})
+    return replace(schemes.load().get("vic-us"), id=text, title=text, source=(text,), values={text: value})
 
 
 def everything(text: str = "alpha") -> dict[str, Any]:
@@ -144,14 +148,7 @@ def everything(text: str = "alpha") -> dict[str, Any]:
             Gaps(jurisdiction="NL", revision=1234, items=8, by_contributor={text: 8}, by_verdict={text: 8}),
             Gaps(jurisdiction="GB", revision=1234, items=0, by_contributor={}, by_verdict={}),
         ],
-        "crosswalks": [
-            Crosswalk(
-                scheme=text,
-                other_scheme="uk@1",
-                lines=(CrosswalkLine(value=text, other_value="", relation="NONE", why=text),),
-                picture=f"<svg xmlns='http://www.w3.org/2000/svg'><text>{escape(text)}</text></svg>",
-            )
-        ],
+        "crosswalks": [(scheme_of(text), schemes.load().get("uk-sap"))],
         "names": {"a": text},
     }
 
