@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hashhub.hygiene import Code
 from hashhub.store import schema as s
-from hashhub.store.database import NO_ENTRY, Database, Row
+from hashhub.store.database import Database, Row
 from hashhub.store.entries import Entries
 from hashhub.store.holds import HOLD_SQL, Hold, hold_of_row
 from hashhub.store.outstanding import Outstanding
@@ -205,21 +205,8 @@ class Comparison:
             page = self._stated([row for row in rows if row[1] == WITHDRAWN or row[11]])
             yield page.where(page.are_withdrawn)
 
-    def _live_rows(self, set_key: int, after: int, before: int) -> Iterator[StatedEntries]:
-        """Yield the live entries with ids behind `after` and before `before`, by their rows."""
-        for state in (ACTIVE, _QUARANTINED):
-            for rows in self._db.pages(after, partial(self._live_page, set_key, state, before)):
-                yield self._stated(rows, lambda _: set())
-
-    def _live_page(self, set_key: int, state: int, before: int, after: int) -> Sequence[Row]:
-        condition, order, parameters = self._db.state_page(set_key, state, after, before)
-        sql = f"{_SQL} entry e WHERE {condition} ORDER BY {order} LIMIT {_PAGE}"
-        return self._db.fetch(self._db.sql(sql), parameters)
-
     def _by_digests(self, set_key: int) -> Iterator[StatedEntries]:
-        """Yield the live entries: those that have a place in a page nearly all without a look at their rows.
-
-        Others are of before there were pages, or were written by a server of that version beside newer ones.
+        """Yield the live entries by their pages, nearly all without a look at their rows.
 
         A page is read in one statement with the ids of its entries that are not simply ACTIVE without remarks, so that
         both are of one moment: those that are withdrawn, told by a minus, are left out, and the other ones are read. So
@@ -240,13 +227,9 @@ class Comparison:
             f"AND (EXISTS ({live} = {ACTIVE}) OR EXISTS ({live} = {_QUARANTINED})) "
             f"ORDER BY first_entry LIMIT {_DIGEST_PAGES}"
         )
-        covered = 0  # no live entry up to this one is left
         for rows in self._db.pages(0, lambda after: self._db.fetch(sql, (since, set_key, after))):
             unread: list[NDArray[np.int64]] = []
             for row in rows:
-                if row[0] > covered + 1:
-                    yield from self._live_rows(set_key, covered, row[0])
-                covered = row[1]
                 if self._entries.source(row[2]) is not None:
                     page, odd = self._plain(*row)
                     unread.append(odd)
@@ -256,7 +239,6 @@ class Comparison:
             )
             for page in self._pages(by_id, lambda _: set()):
                 yield page.where(~page.are_withdrawn)
-        yield from self._live_rows(set_key, covered, NO_ENTRY)
 
     def _plain(
         self, first: int, last: int, import_key: int, form: int, content: bytes, listed: str, odd: str | None
@@ -316,7 +298,7 @@ class Comparison:
         """
         set_key = self._set_key(contributor, hash_set)
         page_of = self._db.sql(
-            f"SELECT first_entry, CASE WHEN form = {FORM} AND known_by IS NOT NULL THEN last_entry END "  # noqa: S608
+            f"SELECT first_entry, CASE WHEN form = {FORM} THEN last_entry END "  # noqa: S608
             "FROM statement_page WHERE hash_set = ? AND first_entry <= ? ORDER BY first_entry DESC LIMIT 1"
         )
         known_by = self._db.sql("SELECT known_by FROM statement_page WHERE first_entry = ?")

@@ -439,8 +439,7 @@ frames: Final = _table(
     sa.Column("content", sa.LargeBinary, nullable=False),  # see hashhub.frames
 )
 
-# What the entries of one piece of an import state, as digests (store.statements). Those that were written before there
-# were pages have none.
+# What the entries of one piece of an import state, as digests (store.statements).
 statement_page: Final = _table(
     "statement_page",
     sa.Column("first_entry", _Key, primary_key=True, autoincrement=False),
@@ -449,7 +448,7 @@ statement_page: Final = _table(
     sa.Column("import", sa.Integer, nullable=False),
     sa.Column("form", sa.Integer, nullable=False),  # see store.statements
     sa.Column("content", sa.LargeBinary, nullable=False),  # likewise
-    sa.Column("known_by", sa.LargeBinary),  # likewise
+    sa.Column("known_by", sa.LargeBinary, nullable=False),  # likewise
     sa.Column(
         "imprints", sa.LargeBinary, nullable=False
     ),  # of its entries' rows as they were staged, see store.imprints
@@ -541,9 +540,7 @@ change: Final = _table(
     sa.Column("last_entry", sa.BigInteger, nullable=False),
     sa.Column("ids", sa.LargeBinary),
     sa.Column("import", sa.BigInteger, nullable=False),  # 0: not from an import's commit
-    sa.Column(
-        "hash_set", sa.Integer, nullable=False
-    ),  # of all its entries; 0: written before hashhub knew, for matchers only
+    sa.Column("hash_set", sa.Integer, nullable=False),  # of all its entries
 )
 sa.Index(
     "change_staged",

@@ -9,8 +9,7 @@ A place is cleared by whatever changes what an entry states, and by what erases 
 item tells whoever has the item that it was listed.
 
 content   digests, STATEMENT_BYTES each, then classifications as little-endian int32, 0 for none
-known_by  for each sort of key: a head, the places that have one as little-endian uint32 unless all have, the keys;
-          NULL in a page of before there were any
+known_by  for each sort of key: a head, the places that have one as little-endian uint32 unless all have, the keys
 imprints  of the rows of entries as they were staged, WHOLE bytes each (store.imprints)
 form      which fields, and how, the digests are of; a page of another form is read as if all of it were zeros
 """
@@ -137,7 +136,7 @@ def clear(c: Connection, ids: Sequence[int]) -> None:
         touch(c, "statement_page", [page.first_entry])
         theirs = sa.select(e.c.id).where(e.c.id.between(page.first_entry, page.last_entry))
         if content.any() or c.scalar(theirs.limit(1)) is not None:
-            known_by = None if page.known_by is None else _without(page.known_by, places, count)
+            known_by = _without(page.known_by, places, count)
             c.execute(
                 sa.update(t)
                 .where(own)

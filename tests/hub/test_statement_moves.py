@@ -36,12 +36,10 @@ from tests.hub.test_statement_pages import (
     DecidedTwice,
     _everything_is_large,  # noqa: F401 - a fixture that is used by itself
     check_places,
-    forget,
     places,
 )
 
 _FILES = 9  # so few that most lists are about what was moved
-_WITHOUT_KEYS = 25
 COLLEAGUE = Principal(name="alpha-night", role=Role.CONTRIBUTOR, contributor="alpha")
 
 
@@ -128,9 +126,7 @@ def test_a_list_means_the_same_by_pages_and_by_rows_whatever_was_moved(
     chance = Moves(any_desk, Random(seed))
     before = DecidedTwice.times
     store = any_desk.hub._store
-    for number in range(50):
-        if number == _WITHOUT_KEYS:
-            forget(store, "UPDATE statement_page SET known_by = NULL")
+    for _ in range(50):
         chance.step()
         check_places(store)
     assert DecidedTwice.times > before + 5

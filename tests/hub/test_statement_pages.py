@@ -5,7 +5,7 @@ of what is gone.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -21,15 +21,12 @@ from hashhub.hub.intake.identity import WIDTHS
 from hashhub.model import Action, Record, RecordReview, ReviewKind, Unclassified, WithdrawalReason, now
 from hashhub.store import Store, comparison, outstanding, statements
 from hashhub.store.comparison import Comparison
-from hashhub.store.database import NO_ENTRY
 from hashhub.store.packing import keys_of_texts, unpack_hashes
 from hashhub.store.schema import ALGORITHM_CODES
 from tests.hub.conftest import OPERATOR, Desk, item, writer
 from tests.hub.test_videos import video
 
-_UPGRADED = 10  # after so many steps
-_OTHER_FORM = 20
-_WITHOUT_KEYS = 30
+_OTHER_FORM = 20  # after so many steps
 SETS = ("alpha/list", "alpha/other")
 DECIDED = ("outcome", "refers_to", "lacks_value", "kind")
 COMPARED = ("superseded", "absent", "withdrawn", "restated", "earlier", "live_count", "deletion_times", "reviews")
@@ -57,6 +54,13 @@ def decided(intake: Intake) -> dict[str, Any]:
     return {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in values.items()}
 
 
+def _by_rows(self: Comparison, set_key: int) -> Iterator[comparison.StatedEntries]:
+    """Yield the live entries of a hash set by their rows alone."""
+    sql = self._db.sql(f"{comparison._SQL} entry e WHERE e.hash_set = ? AND e.state = ? ORDER BY e.id")
+    for state in (1, 2):
+        yield self._stated(self._db.fetch(sql, (set_key, state)), lambda _: set())
+
+
 class DecidedTwice(Intake):
     """Decides by the rows of the entries, too, and compares."""
 
@@ -69,7 +73,7 @@ class DecidedTwice(Intake):
     def decide(self, batches: Any) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(comparison, "_WORTH_A_PAGE", 1_000_000)
-            patch.setattr(Comparison, "_by_digests", lambda self, set_key: self._live_rows(set_key, 0, NO_ENTRY))
+            patch.setattr(Comparison, "_by_digests", _by_rows)
             self._by_rows.decide(batches)
         super().decide(batches)
         assert decided(self) == decided(self._by_rows)
@@ -91,7 +95,7 @@ def places(store: Store) -> dict[int, tuple[bytes, int]]:
 def keys_told(store: Store) -> dict[int, set[tuple[int, bytes]]]:
     """What the pages say that entries are known by: (sort, key), by id."""
     told: dict[int, set[tuple[int, bytes]]] = defaultdict(set)
-    sql = "SELECT first_entry, known_by FROM statement_page WHERE known_by IS NOT NULL"
+    sql = "SELECT first_entry, known_by FROM statement_page"
     for first, packed in store._db.fetch(sql):
         for sort, keys, at in statements.unpacked_keys(packed):
             for key, place in zip(keys, at.tolist(), strict=True):
@@ -220,43 +224,12 @@ def test_a_list_means_the_same_for_digests_and_for_rows(
     chance = Chance(any_desk, Random(seed))
     store = any_desk.hub._store
     for number in range(40):
-        if number == _UPGRADED:  # what was there before the table has no page
-            forget(store, "DELETE FROM statement_page")
-        if number == _WITHOUT_KEYS:  # nor of before there were keys
-            forget(store, "UPDATE statement_page SET known_by = NULL")
         if number == _OTHER_FORM:
             forget(store, "UPDATE statement_page SET form = form - 1")
         chance.step()
         check_places(store)
     assert DecidedTwice.times > before + 5
     assert places(store)
-
-
-def test_a_hub_that_is_upgraded_compares_what_has_no_page(any_desk: Desk) -> None:
-    any_desk.hash_set("alpha/list")
-    any_desk.contribute("alpha/list", *map(item, range(6)))
-    store = any_desk.hub._store
-    forget(store, "DELETE FROM statement_page")
-    second = any_desk.contribute("alpha/list", *map(item, range(4)), item(4, media_size=1), item(7))
-    assert (second.counts.unchanged, second.counts.accepted) == (4, 2)
-    assert len(places(store)) == 2
-    third = any_desk.contribute("alpha/list", *map(item, range(4)), item(4, media_size=1), item(7), source="again")
-    assert third.counts.unchanged == 6
-
-
-@pytest.mark.parametrize("without", [(0,), (1,), (2,), (0, 2), (0, 1, 2)])
-def test_what_an_older_server_writes_beside_newer_ones_is_compared(any_desk: Desk, without: tuple[int, ...]) -> None:
-    """It writes no pages: its entries have none, whether others come behind them or not."""
-    any_desk.hash_set("alpha/list")
-    for numbers in (range(2), range(2, 4), range(4, 6)):
-        any_desk.contribute("alpha/list", *map(item, numbers), source=str(numbers))
-    store = any_desk.hub._store
-    firsts = sorted(places(store))[::2]
-    for at in without:
-        forget(store, f"DELETE FROM statement_page WHERE first_entry = {firsts[at]}")  # noqa: S608 - our own number
-    assert len(places(store)) == 6 - 2 * len(without)
-    done = any_desk.contribute("alpha/list", *map(item, range(5)), item(7), replace=True, source="again")
-    assert (done.counts.unchanged, done.counts.accepted, done.counts.absent) == (5, 1, 1)
 
 
 @pytest.mark.parametrize("is_bare", [False, True])
