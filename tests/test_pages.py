@@ -38,7 +38,7 @@ def test_what_turns_or_ends_a_text_is_replaced_and_languages_stay_readable() -> 
     assert clean("a\x00b\u202ec\ud800d\u2028e\x1bf") == "a\ufffdb\ufffdc\ufffdd\ufffde\ufffdf"
 
 
-@pytest.mark.parametrize("text", [HOSTILE, HOSTILE * 9])
+@pytest.mark.parametrize("text", [HOSTILE, HOSTILE * 9], ids=["short", "long"])
 def test_a_chart_holds_any_text(text: str) -> None:
     svg = charts.bars(text, [Bar(text, 1)])
     root = ElementTree.fromstring(svg)

@@ -234,6 +234,7 @@ class TestPage:
             form(digests[0]) for form in (bytes.hex, lambda d: d.hex().upper(), lambda d: base64.b64encode(d).decode())
         ]
         for form in forms:
+            assert form not in report.page(**everything(form))
             parts = everything(form) | {
                 "overlap": overlap.compute(extract, By.CONTRIBUTOR),
                 "agreement": agreeing.compute(extract, schemes.load()),
