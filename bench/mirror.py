@@ -72,7 +72,7 @@ def measure(entries: int, directory: Path) -> dict[str, Any]:
             with closing(Store.open(hub.data)) as store:
                 ids = store.entries.active_ids("bench", "list")[:: max(1, entries // _CHANGES)][:_CHANGES]
                 for i in ids.tolist():
-                    store.standing.withdraw_entries([i], "FALSE_POSITIVE")
+                    store.transitions.withdraw([i], "FALSE_POSITIVE")
             changes = result.timed(copy.update)
             assert copy.state().entries == entries - len(ids)
             client.import_source(more, connector="vics", hash_set="bench/list")

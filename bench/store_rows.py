@@ -115,8 +115,7 @@ def through_store(store: Store, n: int) -> dict[str, float]:
         "revision_microseconds": seconds(store.revision, repeat=1000) * 1e6,
         "all_digests_per_second": 3 * n / seconds(lambda: sum(len(rows) for _, rows, _ in store.feeds.all_digests())),
         "digests_of_range_per_second": 3 * n / seconds(lambda: store.feeds.digests_of_range(first, first + n)),
-        "withdraw_milliseconds": seconds(lambda: store.standing.withdraw_entries([next(ids)], "BENCH"), repeat=100)
-        * 1e3,
+        "withdraw_milliseconds": seconds(lambda: store.transitions.withdraw([next(ids)], "BENCH"), repeat=100) * 1e3,
         "import_memory_mebibytes": peak - before,
     }
 

@@ -3,8 +3,9 @@
     access      roles, ownership, handling terms, tokens        contribute  imports: open, add, commit (contribute path)
     resources   contributors, groups and hash sets              intake      what becomes of every item of an import
     entries     withdraw, restore, quarantine, erase            holds       what no list brings back
-    reviews     what others say about entries               selections  many entries at once: search, move
-    queue       what waits for somebody                     webhooks    whom to call, and the calls; outbound: to where
+    entry_rules  who may move entries, what goes with it    selections  many entries at once: search, move
+    reviews     what others say about entries               queue       what waits for somebody
+    webhooks    whom to call, and the calls                 outbound    to where
     match       verdicts (the match path)                       live        what a live stream shows
                                                                 lookup      hits among what the caller may see
     catalogue   the schemes and policies that hold now          schemes     versions, signed off and laid side by side
@@ -313,7 +314,7 @@ class Hub:
         warnings += [
             f"{contributor} withdrew {n} entries at the request of persons shown within a day, to which no second "
             f"person agrees: see `hashhub history contributors/{contributor} --since 24h`, and ask it"
-            for contributor, n in sorted(self._store.standing.wishes_today().items())
+            for contributor, n in sorted(self._store.transitions.wishes_today().items())
         ]
         warnings += [
             f"{e.subject} expired with {e.facts['items']} records that were never committed: ask its contributor to "

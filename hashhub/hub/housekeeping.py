@@ -82,8 +82,8 @@ class Housekeeping:
             self._head_due = time.monotonic() + _HEAD_SECONDS
         self._renewals.look()
         self._look_for_leftovers()
-        expired = self._store.standing.expire_entries(now())
-        told = self._store.standing.note_expired_terms(now())
+        expired = self._store.transitions.expire(now())
+        told = self._store.transitions.note_expired_terms(now())
         if expired or told:
             _log.info("%d entries and the terms of %d hash sets have expired", expired, len(told))
             self._follower.catch_up()

@@ -10,7 +10,7 @@ import msgspec
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason, Violation
 from hashhub.hub import access
 from hashhub.hub.access import WayOut
-from hashhub.hub.entries import check_comment
+from hashhub.hub.entry_rules import check_comment
 from hashhub.hub.selections import Order
 from hashhub.model import (
     Contributor,

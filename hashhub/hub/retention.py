@@ -181,7 +181,7 @@ class Keeper:
             ids = self._store.retention.aged(contributor, hash_set, before)[:_PIECE].tolist()
             if not ids:
                 break
-            self._store.standing.withdraw_entries(
+            self._store.transitions.withdraw(
                 ids,
                 Code.EXPIRED_BY_AGE,
                 kind=EventKind.ENTRIES_EXPIRED,

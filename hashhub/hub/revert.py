@@ -22,7 +22,7 @@ import numpy as np
 
 from hashhub.hygiene import Code
 from hashhub.model import EntryState, Event, EventKind, Retention, RevertedEvent, Review, ReviewKind, now
-from hashhub.store import EntriesMoved, IdSet, Origin
+from hashhub.store import EntriesMoved, IdSet, Origin, TransitionCommand
 from hashhub.trust.statement import set_aside
 
 if TYPE_CHECKING:
@@ -37,6 +37,13 @@ if TYPE_CHECKING:
 REASON: Final = "REVERT"
 _PIECE: Final = 50_000  # entries moved in one transaction
 _WITHDRAWALS: Final = frozenset({EventKind.ENTRIES_WITHDRAWN, EventKind.WITHDRAWAL_ASKED})
+_OF_ENTRIES: Final = _WITHDRAWALS | {
+    EventKind.ENTRIES_EXPIRED,
+    EventKind.ENTRIES_QUARANTINED,
+    EventKind.ENTRIES_RELEASED,
+    EventKind.ENTRIES_RESTORED,
+    EventKind.IMPORT_COMMITTED,
+}
 _PUT_BACK: Final = frozenset(
     {
         EventKind.CONTRIBUTOR_UPDATED,
@@ -81,9 +88,7 @@ _FINAL: Final = {
     EventKind.ACTOR_REVERTED: "what it undid is listed event by event",
 }
 _DONE: Final = "it was undone before"
-_CODE: Final = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}
-
-
+_ACTIVE, _QUARANTINED, _WITHDRAWN = 1, 2, 3  # codes of states
 _NO_IDS: Final = np.empty(0, np.int64)
 
 
@@ -252,20 +257,12 @@ class Revert:
             outcome, reverted = _DONE, False
         elif event.kind in _PUT_BACK:
             outcome, reverted = self._put_back(event)
+        elif event.kind in _OF_ENTRIES:
+            outcome, reverted, count = self._moves(event)
         elif event.kind in _OF_CONFLICTS:
             outcome, reverted = self._store.conflicts.undo(event, by=self._by, reason=REASON, preview=self._conflicts)
         else:
             match event.kind:
-                case EventKind.ENTRIES_WITHDRAWN | EventKind.ENTRIES_EXPIRED | EventKind.WITHDRAWAL_ASKED:
-                    outcome, reverted, count = self._withdrawal(event)
-                case EventKind.IMPORT_COMMITTED:
-                    outcome, reverted, count = self._import(event)
-                case EventKind.ENTRIES_RESTORED:
-                    outcome, reverted, count = self._restoring(event)
-                case EventKind.ENTRIES_QUARANTINED:
-                    outcome, reverted, count = self._quarantine(event)
-                case EventKind.ENTRIES_RELEASED:
-                    outcome, reverted, count = self._release(event)
                 case EventKind.ENTRIES_REVIEWED:
                     outcome, reverted = self._reviews(event)
                 case EventKind.CONTRIBUTOR_CREATED:
@@ -292,136 +289,76 @@ class Revert:
 
     # Entries
 
-    def _withdrawal(self, event: Event) -> tuple[str, bool, int]:
-        if event.kind is EventKind.WITHDRAWAL_ASKED and not event.subject.startswith("entries/"):
-            waiting = self._store.moving.requests_at(event.revision)
-            if waiting and not self._dry:
-                with self._run.undoing(event.revision, waiting):  # at most store.moving.MOST
-                    self._store.standing.restore_entries(
-                        waiting, by=self._by, subject=self._set_of(waiting[0]), reason=REASON
-                    )
-            if waiting:
-                return f"{_entries(len(waiting))}: the request is taken back", True, len(waiting)
-            return "the requests do not stand any more", False, 0
-        if event.kind is EventKind.WITHDRAWAL_ASKED:
-            entry = self._entry_of(event)
-            is_gone = self._state(entry.id, entry.state) is EntryState.WITHDRAWN
-            if is_gone or self._store.undoing.request_about(entry.id) != event.revision:
-                return "the request does not stand any more", False, 0
-            if not self._dry:
-                with self._run.undoing(event.revision, [entry.id]):
-                    self._store.standing.restore_entries([entry.id], by=self._by, reason=REASON)
-            return "the request is taken back", True, 1
-        if event.facts.get("before") == "erasure":
-            return _FINAL[EventKind.ENTRY_ERASED], False, 0
-        restored, left = self._restore(
-            ids for kind, ids in self._store.undoing.changes_at(event.revision) if kind == "WITHDRAW"
-        )
-        return self._said("restored", restored, left)
+    def _moves(self, event: Event) -> tuple[str, bool, int]:
+        """Undo what an event did to entries by the inverse of each of its changes."""
+        changes: dict[str, list[IdSet]] = {}
+        for kind, ids in self._store.undoing.changes_at(event.revision):
+            changes.setdefault(kind, []).append(ids)
+        standing, gone = changes.get("UPSERT", []), changes.get("WITHDRAW", [])
+        # What was done to one entry that was named is undone likewise.
+        command = TransitionCommand(self._by, reason=REASON, is_single=event.subject.startswith("entries/"))
+        transitions = self._store.transitions
+        aside = 0
+        match event.kind:
+            case EventKind.WITHDRAWAL_ASKED:
+                return self._requests(event)
+            case _ if event.facts.get("before") == "erasure":
+                return _FINAL[EventKind.ENTRY_ERASED], False, 0
+            case EventKind.ENTRIES_RESTORED if not changes:
+                return "a request for a withdrawal was taken back; make it again if it was right", False, 0
+            case EventKind.ENTRIES_QUARANTINED if not changes:
+                return "it waited in quarantine before; look at it and release it", False, 0
+            case EventKind.ENTRIES_RESTORED:
+                standing += changes.get("REVIEWED", [])
+                done = self._withdraw(standing, Code.WITHDRAWN_BY_OPERATOR, Origin.OPERATOR)
+                return self._said("withdrawn again, for an operator to restore", *done)
+            case EventKind.ENTRIES_QUARANTINED:
+                done = self._move(gone, [_QUARANTINED], _ACTIVE, lambda ids: transitions.release(ids, command).changed)
+                return self._said("released", *done)
+            case EventKind.ENTRIES_WITHDRAWN | EventKind.ENTRIES_EXPIRED:
+                return self._said("restored", *self._restore(gone))
+            case EventKind.ENTRIES_RELEASED:
+                count, left = self._move(
+                    standing, [_ACTIVE], _QUARANTINED, lambda ids: transitions.quarantine(ids, command).changed
+                )
+                # Where somebody else moved what was released, what it had replaced stays as it is, too.
+                restored, also_left = self._restore(gone) if count or not left else (0, 0)
+                what = "in quarantine again" + (f", {restored} that they had replaced restored" if restored else "")
+            case _:  # an import
+                count, left = self._withdraw(standing, Code.REVERTED, None)
+                restored, also_left = self._restore(gone)
+                aside = sum(self._set_aside(r) for r in self._store.undoing.reviews_at(event.revision))
+                what = f"withdrawn, {restored} that it had ended restored"
+                what += f", {aside} reviews set aside" if aside else ""
+        outcome, reverted, _ = self._said(what, count, left + also_left, or_else=restored + aside)
+        return outcome, reverted, count + restored
 
-    def _import(self, event: Event) -> tuple[str, bool, int]:
-        changes = self._store.undoing.changes_at(event.revision)
-        entries = (ids for kind, ids in changes if kind == "UPSERT")
-        withdrawn, left = self._withdraw(entries, Code.REVERTED, None)
-        restored, also_left = self._restore(ids for kind, ids in changes if kind == "WITHDRAW")
-        aside = sum(self._set_aside(r) for r in self._store.undoing.reviews_at(event.revision))
-        what = f"withdrawn, {restored} that it had ended restored"
-        if aside:
-            what += f", {aside} reviews set aside"
-        outcome, reverted, _ = self._said(what, withdrawn, left + also_left, or_else=restored + aside)
-        return outcome, reverted, withdrawn + restored
-
-    def _restoring(self, event: Event) -> tuple[str, bool, int]:
-        changes = [
-            ids for kind, ids in self._store.undoing.changes_at(event.revision) if kind in {"UPSERT", "REVIEWED"}
-        ]
-        if not changes:
-            return "a request for a withdrawal was taken back; make it again if it was right", False, 0
-        withdrawn, left = self._withdraw(changes, Code.WITHDRAWN_BY_OPERATOR, Origin.OPERATOR)
-        return self._said("withdrawn again, for an operator to restore", withdrawn, left)
-
-    def _quarantine(self, event: Event) -> tuple[str, bool, int]:
-        if not event.subject.startswith("entries/"):
-            moved = (ids for kind, ids in self._store.undoing.changes_at(event.revision) if kind == "WITHDRAW")
-            return self._said("released", *self._release_many(moved))
-        entry = self._entry_of(event)
-        if event.facts.get("was") != EntryState.ACTIVE:
-            return "it waited in quarantine before; look at it and release it", False, 0
-        if self._state(entry.id, entry.state) is not EntryState.QUARANTINED or not self._stands(entry):
-            return "it was moved since", False, 0
-        if self._dry:
-            self._moved[entry.id] = _CODE[EntryState.ACTIVE]
-        else:
-            with self._run.undoing(event.revision, [entry.id]):
-                self._store.standing.release_entry(entry.id, by=self._by, reason=REASON)
-        return "released", True, 1
-
-    def _release(self, event: Event) -> tuple[str, bool, int]:
-        if not event.subject.startswith("entries/"):
-            changes = self._store.undoing.changes_at(event.revision)
-            done, left = self._quarantine_many(ids for kind, ids in changes if kind == "UPSERT")
-            restored, also_left = self._restore(ids for kind, ids in changes if kind == "WITHDRAW")
-            what = "in quarantine again" + (f", {restored} that they had replaced restored" if restored else "")
-            outcome, reverted, _ = self._said(what, done, left + also_left, or_else=restored)
-            return outcome, reverted, done + restored
-        entry = self._entry_of(event)
-        if self._state(entry.id, entry.state) is not EntryState.ACTIVE or not self._stands(entry):
-            return "it was moved since", False, 0
-        if self._dry:
-            self._moved[entry.id] = _CODE[EntryState.QUARANTINED]
-        else:
-            with self._run.undoing(event.revision, [entry.id]):
-                self._store.standing.quarantine_entry(entry.id, by=self._by, reason=REASON)
-        restored, left = self._restore(
-            ids for kind, ids in self._store.undoing.changes_at(event.revision) if kind == "WITHDRAW"
-        )
-        outcome, _, _ = self._said("in quarantine again", 1, left)
-        return outcome + (f"; {restored} that it had replaced restored" if restored else ""), True, 1 + restored
-
-    def _release_many(self, sets: Iterable[IdSet]) -> tuple[int, int]:
-        """Release those that nobody has moved since; return how many, and how many others stay as they are."""
-
-        def release(chosen: list[int]) -> int:
-            as_chosen = self._store.selecting.as_chosen(chosen)
-            self._store.moving.release(as_chosen, by=self._by, supersede={}, skipped={}, reason=REASON)
-            return len(chosen)
-
-        return self._move(sets, {EntryState.QUARANTINED}, EntryState.ACTIVE, release)
-
-    def _quarantine_many(self, sets: Iterable[IdSet]) -> tuple[int, int]:
-        """Quarantine those that nobody has moved since; return how many, and how many others stay as they are."""
-
-        def quarantine(chosen: list[int]) -> int:
-            as_chosen = self._store.selecting.as_chosen(chosen)
-            self._store.moving.quarantine(as_chosen, by=self._by, code=Code.QUARANTINED_BY_OPERATOR, reason=REASON)
-            return len(chosen)
-
-        return self._move(sets, {EntryState.ACTIVE}, EntryState.QUARANTINED, quarantine)
+    def _requests(self, event: Event) -> tuple[str, bool, int]:
+        waiting = [i for i in self._store.transitions.requests_at(event.revision) if self._moved.get(i) != _WITHDRAWN]
+        if not waiting:
+            return "the request does not stand any more", False, 0
+        if not self._dry:
+            with self._run.undoing(event.revision, waiting):  # at most store.entry_transitions.MOST
+                self._store.transitions.restore(waiting, TransitionCommand(self._by, reason=REASON))
+        return f"{_entries(len(waiting))}: the request is taken back", True, len(waiting)
 
     def _restore(self, sets: Iterable[IdSet]) -> tuple[int, int]:
-        """Restore those that nobody has moved since; return how many, and how many others stay as they are."""
-
-        def restore(chosen: list[int]) -> int:
-            restored = self._store.standing.restore_entries(
-                chosen, by=self._by, subject=self._set_of(chosen[0]), reason=REASON
-            )
-            return len(restored)
-
-        return self._move(sets, {EntryState.WITHDRAWN}, EntryState.ACTIVE, restore)
+        command = TransitionCommand(self._by, reason=REASON)
+        return self._move(
+            sets, [_WITHDRAWN], _ACTIVE, lambda ids: self._store.transitions.restore(ids, command).changed
+        )
 
     def _withdraw(self, sets: Iterable[IdSet], code: str, origin: Origin | None) -> tuple[int, int]:
-        """Withdraw those that nobody has moved since; return how many, and how many others stay as they are."""
+        def withdraw(ids: list[int]) -> int:
+            [entry] = self._store.entries.get_entries(ids[:1]).values()
+            subject = f"hash-sets/{entry.contributor}/{entry.hash_set}"
+            self._store.transitions.withdraw(ids, code, by=self._by, subject=subject, reason=REASON, origin=origin)
+            return len(ids)
 
-        def withdraw(chosen: list[int]) -> int:
-            self._store.standing.withdraw_entries(
-                chosen, code, by=self._by, subject=self._set_of(chosen[0]), reason=REASON, origin=origin
-            )
-            return len(chosen)
-
-        return self._move(sets, {EntryState.ACTIVE, EntryState.QUARANTINED}, EntryState.WITHDRAWN, withdraw)
+        return self._move(sets, [_ACTIVE, _QUARANTINED], _WITHDRAWN, withdraw)
 
     def _move(
-        self, sets: Iterable[IdSet], states: set[EntryState], to: EntryState, write: Callable[[list[int]], int]
+        self, sets: Iterable[IdSet], states: Sequence[int], to: int, write: Callable[[list[int]], int]
     ) -> tuple[int, int]:
         """Move those in one of the states that nobody has moved since, by `write`, which returns how many it moved;
         return how many, and how many others stay as they are. What somebody moves meanwhile is looked at again.
@@ -430,7 +367,7 @@ class Revert:
         for chosen, others in self._standing(sets, states):
             left += others
             if self._dry:
-                self._moved.update(dict.fromkeys(chosen, _CODE[to]))
+                self._moved.update(dict.fromkeys(chosen, to))
                 done += len(chosen)
             elif chosen:
                 try:
@@ -445,11 +382,10 @@ class Revert:
                     left += also_left
         return done, left
 
-    def _standing(self, sets: Iterable[IdSet], states: set[EntryState]) -> Iterator[tuple[list[int], int]]:
+    def _standing(self, sets: Iterable[IdSet], states: Sequence[int]) -> Iterator[tuple[list[int], int]]:
         """Yield, piece by piece, the entries in one of the states that only the token or a revert has moved, and for
         which the event was not undone before; and how many others moved.
         """
-        codes = np.array([_CODE[state] for state in states])
         for ids in sets:
             for ids_, now_in, revisions in self._store.undoing.standings(ids):
                 if self._moved:
@@ -457,7 +393,7 @@ class Revert:
                         [self._moved.get(i, code) for i, code in zip(ids_.tolist(), now_in.tolist(), strict=True)],
                         np.int64,
                     )
-                is_there = np.isin(now_in, codes) & ~np.isin(ids_, self._done)
+                is_there = np.isin(now_in, states) & ~np.isin(ids_, self._done)
                 is_ours = np.isin(revisions, self._ours)
                 yield ids_[is_there & is_ours].tolist(), int((is_there & ~is_ours).sum())
 
@@ -468,21 +404,6 @@ class Revert:
             return f"{_entries(left)} changed by others since", False, 0
         rest = f"; {_entries(left)} changed by others since, or replaced, and left as before" if left else ""
         return f"{_entries(count)} {what}{rest}", True, count
-
-    def _entry_of(self, event: Event) -> Any:
-        entry_id = self._store.entries.id_of(event.subject.removeprefix("entries/"))
-        return self._store.entries.get_entries([entry_id])[entry_id]
-
-    def _state(self, entry_id: int, state: EntryState) -> EntryState:
-        code = self._moved.get(entry_id)
-        return state if code is None else next(s for s, c in _CODE.items() if c == code)
-
-    def _stands(self, entry: Any) -> bool:
-        return entry.update_revision in self._ours and entry.id not in self._done
-
-    def _set_of(self, entry_id: int) -> str:
-        entry = self._store.entries.get_entries([entry_id])[entry_id]
-        return f"hash-sets/{entry.contributor}/{entry.hash_set}"
 
     # Reviews and resources
 
@@ -628,7 +549,7 @@ class Revert:
     def _hash_set(self, event: Event) -> tuple[str, bool]:
         contributor, _, hash_set = event.subject.removeprefix("hash-sets/").partition("/")
         ids = self._store.entries.active_ids(contributor, hash_set, states=(EntryState.ACTIVE, EntryState.QUARANTINED))
-        standing = sum(1 for i in ids.tolist() if self._moved.get(i) != _CODE[EntryState.WITHDRAWN])
+        standing = sum(1 for i in ids.tolist() if self._moved.get(i) != _WITHDRAWN)
         if standing:
             return f"{_entries(standing)} of others' imports in it; withdraw them, or change its terms", False
         return "nothing stands in it any more", True

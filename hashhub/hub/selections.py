@@ -7,7 +7,6 @@ none of these numbers.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -16,10 +15,8 @@ import numpy as np
 from hashhub import cancellation
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, Reason, Violation
 from hashhub.hub import access
-from hashhub.hub.entries import check_comment, disclosed, withdrawal_of
-from hashhub.hub.holds import HeldItems
-from hashhub.hub.intake import same_items
-from hashhub.hygiene import Code
+from hashhub.hub.entries import disclosed
+from hashhub.hub.entry_rules import EntryRules, check_comment
 from hashhub.model import (
     MAX_SELECTED,
     MAX_TEXT,
@@ -34,24 +31,21 @@ from hashhub.model import (
     WithdrawalReason,
 )
 from hashhub.schemes.dimensions import possible
-from hashhub.store import Chosen, Moved, Request, Scope, trace_of
+from hashhub.store import Chosen, Moved, Request, Scope, TransitionCommand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from hashhub.hub.follow import Follower
     from hashhub.store import Store
-    from hashhub.store.holds import Hold
 
 LOOKED_AT: Final = 100_000
 """Entries that one page of a search looks at where no index leads to those that fit: it may then be short, even empty,
 and go on all the same.
 """
-_PIECE: Final = 1_000
 _EXAMPLES: Final = 5
-ERASED: Final = "ERASED"
-OPERATOR_ONLY: Final = "ROLE_NOT_ALLOWED"
-STATED_AGAIN: Final = "SUPERSEDED"
 # Which states an action is about where none is named; entries that are named one by one are looked at in any.
 _STATES: Final = {
     EntryAction.WITHDRAW: (EntryState.ACTIVE, EntryState.QUARANTINED),
@@ -88,7 +82,7 @@ class Selections:
 
     def __init__(self, store: Store, follower: Follower) -> None:
         self._store = store
-        self._follower = follower
+        self._rules = EntryRules(store, follower)
 
     def search(self, principal: Principal, selection: Selection, page_size: int, after: int) -> Hits:
         """Return the entries behind id `after` that fit, by id, among those that the caller may see: its own in any
@@ -142,7 +136,7 @@ class Selections:
             selection = msgspec.structs.replace(selection, states=_STATES[order.action])
         chosen = self._store.selecting.choose(selection, scope, cancellation.check)
         if pending_too and not named:
-            chosen = _restorable(chosen, self._store.moving.waiting(np.unique(chosen.hash_sets).tolist()))
+            chosen = _restorable(chosen, self._store.transitions.waiting(chosen.ids))
         self._refuse_several(chosen)
         if order.expected_count is not None and len(chosen.ids) > order.expected_count:
             raise FailedPrecondition(
@@ -153,81 +147,13 @@ class Selections:
             )
         missing = self._store.selecting.unmatched(selection, scope, cancellation.check) if named else []
         if order.limit:
-            chosen = Chosen(
-                chosen.ids[: order.limit],
-                chosen.states[: order.limit],
-                chosen.hash_sets[: order.limit],
-                chosen.revision,
-            )
+            chosen = Chosen(chosen.ids[: order.limit], chosen.states[: order.limit], chosen.revision)
         asked = (msgspec.to_builtins(selection, builtin_types=(bytes,)), order)
         request = Request(request_id, "change_entries", asked, principal.name) if request_id else None
-        moved = self._moved(principal, chosen, order, _described(selection), request, dry=validate_only)
-        if not validate_only and moved.revision:
-            self._store.commits.settle()
-            self._follower.catch_up()
+        by, described = access.actor(principal), _described(selection)
+        command = TransitionCommand(by, comment=order.comment, selection=described, dry=validate_only, request=request)
+        moved = self._rules.move(principal, chosen, order.action, command, reason=order.reason)
         return self._said(order.action, moved, missing, validate_only=validate_only)
-
-    def _moved(
-        self,
-        principal: Principal,
-        chosen: Chosen,
-        order: Order,
-        selection: str,
-        request: Request | None,
-        *,
-        dry: bool,
-    ) -> Moved:
-        by = access.actor(principal)
-        match order.action:
-            case EntryAction.WITHDRAW:
-                by_hand = withdrawal_of(principal, order.reason or WithdrawalReason.OTHER, order.comment)
-                return self._store.moving.withdraw(
-                    chosen,
-                    by_hand.asked,
-                    origin=by_hand.origin,
-                    code=by_hand.code,
-                    limit=by_hand.limit,
-                    by=by,
-                    also=self._same_items(chosen) if by_hand.is_wish else (),
-                    selection=selection,
-                    request=request,
-                    dry=dry,
-                )
-            case EntryAction.QUARANTINE:
-                return self._store.moving.quarantine(
-                    chosen,
-                    by=by,
-                    code=Code.QUARANTINED_BY_OPERATOR,
-                    comment=order.comment,
-                    selection=selection,
-                    request=request,
-                    dry=dry,
-                )
-            case EntryAction.RELEASE:
-                supersede, lift, skipped = self._releasable(chosen)
-                return self._store.moving.release(
-                    chosen,
-                    by=by,
-                    supersede=supersede,
-                    lift=lift,
-                    skipped=skipped,
-                    comment=order.comment,
-                    selection=selection,
-                    request=request,
-                    dry=dry,
-                )
-            case EntryAction.RESTORE:
-                lift, skipped = self._liftable(principal, chosen)
-                return self._store.moving.restore(
-                    chosen,
-                    by=by,
-                    lift=lift,
-                    skipped=skipped,
-                    comment=order.comment,
-                    selection=selection,
-                    request=request,
-                    dry=dry,
-                )
 
     # Where a selection looks
 
@@ -269,7 +195,7 @@ class Selections:
     def _refuse_several(self, chosen: Chosen) -> None:
         keys = self._store.feeds.hash_set_keys()
         counts: dict[str, int] = {}
-        for key, count in zip(*np.unique(chosen.hash_sets, return_counts=True), strict=True):
+        for key, count in zip(*np.unique(chosen.ids >> 32, return_counts=True), strict=True):
             owner = keys[int(key)].partition("/")[0]
             counts[owner] = counts.get(owner, 0) + int(count)
         if len(counts) > 1:
@@ -280,104 +206,6 @@ class Selections:
                 "contributor's history, so name one of them, and then the next",
                 "SEVERAL_CONTRIBUTORS",
             )
-
-    # What one entry's rules say of each
-
-    def _entries(self, chosen: Chosen, state: EntryState) -> Iterator[list[Entry]]:
-        """Yield the entries of a state, some at a time."""
-        code = {EntryState.ACTIVE: 1, EntryState.QUARANTINED: 2, EntryState.WITHDRAWN: 3}[state]
-        ids = chosen.ids[chosen.states == code].tolist()
-        for start in range(0, len(ids), _PIECE):
-            cancellation.check()
-            yield list(self._store.entries.get_entries(ids[start : start + _PIECE]).values())
-
-    def _same_items(self, chosen: Chosen) -> list[int]:
-        """Return the live entries about the same items in all hash sets of the contributor."""
-        own_sets: dict[str, list[str]] = {}
-        for x in self._store.resources.hash_sets().values():
-            own_sets.setdefault(x.contributor, []).append(x.id)
-        also: set[int] = set()
-        for state in EntryState:
-            for entries in self._entries(chosen, state):
-                about = same_items(self._store, entries, hash_sets=own_sets[entries[0].contributor])
-                also.update(e.id for group in about.values() for e in group)
-        return sorted(also)
-
-    def _held(self, entries: Sequence[Entry], traced: dict[str, list[Hold]]) -> dict[int, list[Hold]]:
-        """Return the holds that cover each of some entries, by id; `traced` keeps those known by traces only.
-
-        Only what is near these entries is read: a hash set of which all was withdrawn has a hold for each entry.
-        """
-        by_set: dict[tuple[str, str], list[Entry]] = {}
-        for entry in entries:
-            if Code.ERASED not in entry.reasons:
-                by_set.setdefault((entry.contributor, entry.hash_set), []).append(entry)
-        covering: dict[int, list[Hold]] = {}
-        for (contributor, hash_set), own in by_set.items():
-            name = f"{contributor}/{hash_set}"
-            if name not in traced:
-                traced[name] = self._store.holds.by_traces(contributor, hash_set)
-            holds = [*traced[name], *self._store.holds.near(contributor, hash_set, own)]
-            held = HeldItems(holds, partial(trace_of, self._store.secret))
-            covering |= {entry.id: held.about(entry) for entry in own}
-        return covering
-
-    def _releasable(self, chosen: Chosen) -> tuple[Mapping[int, Sequence[int]], list[int], Mapping[str, list[int]]]:
-        """Return what each entry replaces when it is released, which holds are lifted, and which entries stay."""
-        supersede: dict[int, list[int]] = {}
-        lift: list[int] = []
-        skipped: dict[str, list[int]] = {}
-        traced: dict[str, list[Hold]] = {}
-        for entries in self._entries(chosen, EntryState.QUARANTINED):
-            about = same_items(self._store, entries)
-            held = self._held(entries, traced)
-            for entry in entries:
-                holds = [h for h in held.get(entry.id, ()) if h.effect is EntryState.QUARANTINED or h.entry_id < 0]
-                if any(h.is_of_erased for h in holds):
-                    skipped.setdefault(ERASED, []).append(entry.id)
-                    continue
-                lift += [h.entry_id for h in holds]
-                supersede[entry.id] = [
-                    e.id
-                    for e in about.get(entry.id, ())
-                    if e.external_id == entry.external_id and e.create_revision < entry.create_revision
-                ]
-        return supersede, lift, skipped
-
-    def _liftable(self, principal: Principal, chosen: Chosen) -> tuple[list[int], Mapping[str, list[int]]]:
-        """Return which holds are lifted with the entries, and which entries stay withdrawn, by reason."""
-        lift: list[int] = []
-        skipped: dict[str, list[int]] = {}
-        traced: dict[str, list[Hold]] = {}
-        for entries in self._entries(chosen, EntryState.WITHDRAWN):
-            about = same_items(self._store, entries)
-            held = self._held(entries, traced)
-            for entry in entries:
-                covering = held.get(entry.id, ())
-                why, holds = self._kept_by(principal, entry, about.get(entry.id, ()), covering)
-                if why:
-                    skipped.setdefault(why, []).append(entry.id)
-                else:
-                    lift += [h.entry_id for h in holds]
-        return lift, skipped
-
-    def _kept_by(
-        self, principal: Principal, entry: Entry, about: Sequence[Entry], covering: Sequence[Hold]
-    ) -> tuple[str, Sequence[Hold]]:
-        """Return why an entry stays withdrawn, or an empty text and the holds that are lifted with it."""
-        holds = [h for h in covering if h.effect is EntryState.WITHDRAWN or h.entry_id < 0]
-        if Code.ERASED in entry.reasons or any(h.is_of_erased for h in holds):
-            return ERASED, ()
-        if about:
-            return STATED_AGAIN, ()
-        if principal.role is not Role.OPERATOR:
-            is_quarantined = any(
-                h.effect is EntryState.QUARANTINED and h.entry_id != entry.id and h.entry_id > 0 for h in covering
-            )
-            is_operators = any(h.origin.is_operators for h in holds) or Code.WITHDRAWN_BY_OPERATOR in entry.reasons
-            if is_quarantined or is_operators:
-                return OPERATOR_ONLY, ()
-        return "", holds
 
     def _said(self, action: EntryAction, moved: Moved, missing: Sequence[str], *, validate_only: bool) -> EntryChanges:
         told = [*moved.examples, *(i for _, ids in moved.skipped.values() for i in ids)]
@@ -416,10 +244,10 @@ def _wanted(selection: Selection, names: frozenset[str]) -> frozenset[str]:
     return names
 
 
-def _restorable(chosen: Chosen, waiting: Sequence[int]) -> Chosen:
+def _restorable(chosen: Chosen, waiting: NDArray[np.int64]) -> Chosen:
     """Return those that are withdrawn, or of which that was asked."""
-    is_meant = (chosen.states == 3) | np.isin(chosen.ids, np.array(waiting, np.int64))  # noqa: PLR2004 - WITHDRAWN
-    return Chosen(chosen.ids[is_meant], chosen.states[is_meant], chosen.hash_sets[is_meant], chosen.revision)
+    is_meant = (chosen.states == 3) | np.isin(chosen.ids, waiting)  # noqa: PLR2004 - WITHDRAWN
+    return Chosen(chosen.ids[is_meant], chosen.states[is_meant], chosen.revision)
 
 
 def _checked(selection: Selection) -> Selection:

@@ -38,7 +38,7 @@ from hashhub.frames import known_by
 from hashhub.hub.holds import HeldItems
 from hashhub.hygiene import Code
 from hashhub.model import SYSTEM, EntryState, EventKind, Principal, Role, Withdrawal, WithdrawalReason, now
-from hashhub.store import BY_SOURCE, IdSet, Origin, Position, trace_of
+from hashhub.store import BY_SOURCE, IdSet, Origin, Position, TransitionCommand, WithdrawalByHand, trace_of
 from hashhub.store.holds import HeldItem, Hold, traces_of
 
 if TYPE_CHECKING:
@@ -508,13 +508,13 @@ class _Again:
             own_sets = [set_id for owner, set_id in sets if owner == contributor]
             held += self._choose_by_item(contributor, own_sets, items)
         for entry_id in self._erased:
-            self._store.standing.erase_entry(entry_id, secret=self._store.secret, by=SYSTEM, reason=REAPPLIED)
+            self._store.transitions.erase(entry_id, secret=self._store.secret, by=SYSTEM, reason=REAPPLIED)
         count = len(self._erased)
         for (name, cause), chosen in self._ids.items():
             ids = sorted(chosen.difference(self._erased))
             count += len(ids)
             for low in range(0, len(ids), _PIECE):
-                self._store.standing.withdraw_entries(
+                self._store.transitions.withdraw(
                     ids[low : low + _PIECE],
                     cause.code,
                     by=SYSTEM,
@@ -529,8 +529,10 @@ class _Again:
             if withdrawal is not None and one.cause.origin is not None:
                 # Refused where a newer statement stands: that one has a line of its own if it was withdrawn, too.
                 with contextlib.suppress(FailedPrecondition):
-                    self._store.standing.withdraw_entry(
-                        one.entry_id, withdrawal, origin=one.cause.origin, code=one.cause.code, limit=None, by=SYSTEM
+                    self._store.transitions.withdraw_by_hand(
+                        [one.entry_id],
+                        WithdrawalByHand(withdrawal, one.cause.origin, one.cause.code),
+                        TransitionCommand(SYSTEM, is_single=True),
                     )
         if held:
             self._store.holds.hold_items(

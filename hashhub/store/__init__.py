@@ -10,19 +10,18 @@ from hashhub.store.comparison import KnownBy, StatedEntries
 from hashhub.store.conflict_pass import FoundConflict, Neighbourhood, Piece, Side, Stated
 from hashhub.store.conflicts import ConflictQuery, ConflictRow, ConflictScope, PairCount, etag_of, no_conflict
 from hashhub.store.entries import OBJECTIONS, EntryHit
+from hashhub.store.entry_transitions import DailyLimit, Moved, TransitionCommand, WithdrawalByHand
 from hashhub.store.events import Position
 from hashhub.store.examining import Place
 from hashhub.store.extracting import ChangedIds, StandingEntries
 from hashhub.store.feeds import Change, MatcherChange
 from hashhub.store.holds import Hold, Origin, trace_of
 from hashhub.store.idset import IdSet
-from hashhub.store.moving import Moved
 from hashhub.store.packing import EntryColumns
 from hashhub.store.reports import FindingRun
 from hashhub.store.requests import Request
 from hashhub.store.resources import Registry
 from hashhub.store.selecting import Chosen, Scope
-from hashhub.store.standing import DailyLimit
 from hashhub.store.store import Store
 from hashhub.store.undoing import EntriesMoved, Past
 from hashhub.store.waiting import COUNTED as WAITING_COUNTED
@@ -65,7 +64,9 @@ __all__ = [
     "Stated",
     "StatedEntries",
     "Store",
+    "TransitionCommand",
     "Waiting",
+    "WithdrawalByHand",
     "etag_of",
     "no_conflict",
     "trace_of",

@@ -24,6 +24,7 @@ from sqlalchemy.engine import Connection
 from hashhub.errors import Conflict, HashHubError
 from hashhub.hashes import Hash
 from hashhub.holders import new_holder
+from hashhub.hygiene import Code
 from hashhub.model import (
     SYSTEM,
     Actor,
@@ -55,7 +56,6 @@ from hashhub.store.resources import check_active, to_json
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, UPSERT, WITHDRAW, WITHDRAWN
 from hashhub.store.stage import Stage
 from hashhub.store.staging import PIECE, Commit
-from hashhub.store.standing import EXPIRED
 from hashhub.store.writing import CHANGE_IDS, Writing, note_loss, take_ids
 
 _COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
@@ -400,7 +400,7 @@ class Commits:
         chosen = sa.select(t.c.revision, t.c.body).where(
             t.c.revision > commit.since, t.c.kind == str(EventKind.ENTRIES_EXPIRED)
         )
-        return {row.revision for row in c.execute(chosen) if decoded(row.body).reason == EXPIRED}
+        return {row.revision for row in c.execute(chosen) if decoded(row.body).reason == Code.EXPIRED}
 
     def _expired(self, c: Connection, commit: Commit, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return those of the entries (ascending) that have expired since the commit began, and stand no more.

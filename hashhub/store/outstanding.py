@@ -85,12 +85,12 @@ class Outstanding:
         self._update = database.sql(updated.format(keys=keys))
         self._update_range = database.sql(updated.format(keys="BETWEEN ? AND ?"))
 
-    def withdraw(self, c: Connection, parts: Sequence[Part]) -> None:
+    def withdraw(self, c: Connection, parts: Sequence[Part], *, at_once: bool = False) -> None:
         """Let the entries of the parts, all of one revision, be WITHDRAWN in the transaction that makes it visible.
 
-        When they are few their rows say so at once; otherwise call `settle` afterwards.
+        When they are few, or with `at_once`, their rows say so at once; otherwise call `settle` afterwards.
         """
-        if sum(len(p.ids) for p in parts) <= LARGE:
+        if at_once or sum(len(p.ids) for p in parts) <= LARGE:
             for part in parts:
                 touch(c, "entry", _walk(part.ids))
                 self._write(c, part, list(_walk(part.ids)))

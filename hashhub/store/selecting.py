@@ -52,7 +52,6 @@ class Chosen(NamedTuple):
 
     ids: NDArray[np.int64]
     states: NDArray[np.int64]
-    hash_sets: NDArray[np.int64]
     revision: int
 
 
@@ -85,21 +84,12 @@ class Selecting:
     def choose(self, selection: Selection, scope: Scope, check: Callable[[], None] = lambda: None) -> Chosen:
         """Return all entries that fit."""
         revision: int = self._db.fetch("SELECT revision FROM metadata")[0][0]
-        ids, states, sets = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        ids, states = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for piece in self.walk(selection, scope, check=check):
             n = len(piece.rows)
             ids.append(np.fromiter((row[0] for row in piece.rows), np.int64, n))
             states.append(np.fromiter((self._state(row)[0] for row in piece.rows), np.int64, n))
-            sets.append(np.fromiter((row[1] for row in piece.rows), np.int64, n))
-        return Chosen(np.concatenate(ids), np.concatenate(states), np.concatenate(sets), revision)
-
-    def as_chosen(self, ids: Sequence[int]) -> Chosen:
-        """Return entries with these ids as though a selection had hit them."""
-        revision: int = self._db.fetch("SELECT revision FROM metadata")[0][0]
-        sql = f"{ENTRY_SQL} FROM entry e WHERE e.id {{keys}} ORDER BY e.id"
-        rows = list(self._db.by_keys(sql, "int8", (), sorted(set(ids))))
-        table = np.array([(row[0], self._state(row)[0], row[1]) for row in rows], np.int64).reshape(-1, 3)
-        return Chosen(table[:, 0], table[:, 1], table[:, 2], revision)
+        return Chosen(np.concatenate(ids), np.concatenate(states), revision)
 
     def read(self, rows: Sequence[Row]) -> list[Entry]:
         """Return the entries of rows that `walk` gave."""

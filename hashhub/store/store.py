@@ -9,10 +9,9 @@
     stage          rows that nobody sees before a commit
     commits        from there to entries that are seen
     comparison     entries as columns, for a list to be compared with
-    standing       withdrawal, restoring, quarantine, erasure
     holds          what lists must not bring back
     selecting      which entries a selection hits
-    moving         many entries at once
+    transitions    withdrawal, restoring, quarantine, release, expiry, erasure
     waiting        what waits for somebody
     feeds          the change feed; changes and digests for matchers
     history        one chained event a revision
@@ -48,6 +47,7 @@ from hashhub.store.definitions import Definitions
 from hashhub.store.deletion import Deletions
 from hashhub.store.engines import locate
 from hashhub.store.entries import Entries
+from hashhub.store.entry_transitions import EntryTransitions
 from hashhub.store.events import Events
 from hashhub.store.examining import Examining, Place
 from hashhub.store.extracting import Extracting
@@ -56,7 +56,6 @@ from hashhub.store.hash_tables import HashTables
 from hashhub.store.holds import Holds
 from hashhub.store.imports import Imports
 from hashhub.store.leases import Leases
-from hashhub.store.moving import Moving
 from hashhub.store.operations import Operations
 from hashhub.store.outstanding import Outstanding
 from hashhub.store.reports import Reports
@@ -64,7 +63,6 @@ from hashhub.store.resources import Resources
 from hashhub.store.retention import Retentions
 from hashhub.store.selecting import Selecting
 from hashhub.store.stage import Stage
-from hashhub.store.standing import Standing
 from hashhub.store.tokens import Tokens
 from hashhub.store.undoing import Undoing
 from hashhub.store.waiting import WaitingLists
@@ -95,9 +93,8 @@ class Store:
         self.definitions: Final = Definitions(database)
         self.tokens: Final = Tokens(database)
         self.entries: Final = Entries(database, outstanding, writing)
-        self.standing: Final = Standing(database, outstanding, writing, self.entries, self.resources)
         self.selecting: Final = Selecting(database, outstanding, self.entries)
-        self.moving: Final = Moving(database, outstanding, writing, self.standing)
+        self.transitions: Final = EntryTransitions(database, outstanding, writing, self.entries, self.resources)
         self.holds: Final = Holds(database)
         self.comparison: Final = Comparison(database, outstanding, self.entries)
         self.extracting: Final = Extracting(database, outstanding, self.entries)

@@ -162,14 +162,6 @@ class Undoing:
             table = table[np.isin(table[:, 0], piece, assume_unique=True)]
             yield Standings(table[:, 0], table[:, 1], table[:, 2])
 
-    def request_about(self, entry_id: int) -> int:
-        """Return the revision of the request for an entry's withdrawal that waits for a second person, 0 without
-        one.
-        """
-        sql = self._db.sql("SELECT revision FROM withdrawal WHERE entry = ? AND pending")
-        rows = self._db.fetch(sql, (entry_id,))
-        return rows[0][0] if rows else 0
-
     def reviews_at(self, revision: int) -> list[Review]:
         """Return the reviews that a revision made."""
         sql = self._db.sql(f"{REVIEW_SQL} WHERE r.revision = ? AND e.id = r.entry ORDER BY r.id")

@@ -17,14 +17,14 @@ from sqlalchemy.engine import Connection
 
 from hashhub.errors import LimitExceeded, NotFound, Reason
 from hashhub.hashes import Hash
-from hashhub.model import MAX_NUMBER, id_in_set, number_of
+from hashhub.model import MAX_NUMBER, id_in_set, number_of, set_key_of
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
-from hashhub.store.idset import IdSet, runs
+from hashhub.store.idset import IdSet
 from hashhub.store.imprints import touch
 from hashhub.store.outstanding import Outstanding
 from hashhub.store.packing import EXACT, pack_reasons, replace_reasons, unpack_hashes, unpack_reasons
-from hashhub.store.schema import ACTIVE, STAGED_AROUND, WITHDRAW, WITHDRAWN
+from hashhub.store.schema import ACTIVE, STAGED_AROUND
 
 CHANGE_IDS: Final = 50_000  # entries in one row of the feed, unless they are one range: bounds what a page must read
 PAGE: Final = 10_000  # rows read or purged at a time where the caller did not say
@@ -38,13 +38,6 @@ class Writing:
     def __init__(self, database: Database, outstanding: Outstanding) -> None:
         self._db = database
         self._outstanding = outstanding
-
-    def withdraw(self, c: Connection, ids: Sequence[int], reason: str, revision: int, import_key: int) -> None:
-        """Set entries to WITHDRAWN and write their change rows; `ids` are distinct and ascending."""
-        ranges = runs(ids)
-        if ranges:
-            self.push_state(c, ranges, WITHDRAWN, (reason,), revision)
-            self.add_changes(c, revision, [(WITHDRAW, IdSet.of(ids), import_key)])
 
     def push_state(
         self, c: Connection, ranges: Sequence[tuple[int, int]], state: int, reasons: tuple[str, ...], revision: int
@@ -72,7 +65,7 @@ class Writing:
         by_set = [
             (kind, part, import_key, set_key)
             for kind, ids, import_key in rows
-            for set_key, of_set in self._by_set(c, ids, import_key)
+            for set_key, of_set in _by_set(ids)
             for part in of_set.parts(CHANGE_IDS)
         ]
         self.add_changes_of_sets(c, revision, by_set)
@@ -90,22 +83,6 @@ class Writing:
                 for i, (kind, ids, import_key, set_key) in enumerate(by_set)
             ],
         )
-
-    def _by_set(self, c: Connection, ids: IdSet, import_key: int) -> Iterator[tuple[int, IdSet]]:
-        """Yield the hash sets that the entries belong to, each with its part of them; those of one import are in one
-        set.
-        """
-        if import_key:
-            t = s.imports
-            yield c.execute(sa.select(t.c.hash_set).where(t.c.key == import_key)).scalar_one(), ids
-            return
-        sql = "SELECT e.id, e.hash_set FROM entry e WHERE e.id {keys}"
-        ids_by_set: dict[int, list[int]] = {}
-        for piece in ids.pieces(PAGE):
-            for entry_id, set_key in self._db.by_keys(sql, "int8", (), piece.tolist(), c):
-                ids_by_set.setdefault(set_key, []).append(entry_id)
-        for set_key in sorted(ids_by_set):
-            yield set_key, IdSet.of(ids_by_set[set_key])
 
     def subject(self, c: Connection, entry: int) -> str:
         """Return what an event calls the entry with this id."""
@@ -153,7 +130,7 @@ class Writing:
         """
         some = self._db.sql("SELECT 1 FROM reviewed WHERE hash_set = ? LIMIT 1")
         reviews = "SELECT a.entry, a.review FROM reviewed a WHERE a.hash_set = ? AND a.entry {keys}"
-        for set_key in self.sets_of(c, ids):
+        for set_key in sets_of(ids):
             if c.exec_driver_sql(some, (set_key,)).first() is None:
                 continue
             # In pieces, so that neither the entries nor the hash set's reviews are in memory all at once.
@@ -218,11 +195,6 @@ class Writing:
         """Note which entry took the place of which: distinct pairs (earlier, later), int64[n, 2]."""
         self._db.insert_numbers(c, s.succession, pairs)
 
-    def sets_of(self, c: Connection, ids: Sequence[int]) -> list[int]:
-        """Return the keys of the hash sets that the entries are in."""
-        sql = "SELECT DISTINCT e.hash_set FROM entry e WHERE e.id {keys}"
-        return sorted({row[0] for row in self._db.by_keys(sql, "int8", (), ids, c)})
-
     def visible_states(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
         """Return the states of those of the entries that are visible, by id, with what is outstanding about them
         written.
@@ -261,6 +233,22 @@ class Writing:
         if revision is not None:
             values["update_revision"] = revision
         c.execute(sa.update(s.entry).where(s.entry.c.id == entry_id).values(values))
+
+
+def sets_of(ids: Iterable[int] | NDArray[np.int64]) -> list[int]:
+    """Return the keys of the hash sets that the entries are in, ascending."""
+    keys: list[int] = np.unique(np.array(ids, np.int64) >> 32).tolist()
+    return keys
+
+
+def _by_set(ids: IdSet) -> Iterator[tuple[int, IdSet]]:
+    """Yield the keys of the hash sets that the entries are in, each with its part of them."""
+    if set_key_of(ids.first) == set_key_of(ids.last):
+        yield set_key_of(ids.first), ids
+        return
+    every = np.concatenate(list(ids.pieces(PAGE)))
+    for set_key in sets_of(every):
+        yield set_key, IdSet.of(every[every >> 32 == set_key])
 
 
 def take_ids(c: Connection, counter: sa.Column[int], set_key: int, n: int) -> int:

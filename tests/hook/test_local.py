@@ -98,7 +98,7 @@ def test_what_changes_reaches_who_reads_without_a_restart(
         for step in range(4):
             site.desk.contribute("alpha/one", item(100 + step, algorithms=("MD5", "PDQ"), quality=90))
             gone = site.desk.entries("alpha/one", EntryState.ACTIVE)[0]
-            site.hub._store.standing.withdraw_entries([gone.id], "FALSE_POSITIVE")
+            site.hub._store.transitions.withdraw([gone.id], "FALSE_POSITIVE")
             site.hub._follower.catch_up()
             sync.update()
             if step == 2:
@@ -117,7 +117,7 @@ def test_what_changes_reaches_who_reads_without_a_restart(
 def test_a_digest_that_nobody_lists_any_more_leaves_the_index(site: Site, local: Local) -> None:
     local.sync()
     ids = [e.id for name in ("alpha/one", "beta/one") for e in site.desk.entries(name, EntryState.ACTIVE)[:4]]
-    site.hub._store.standing.withdraw_entries(ids, "FALSE_POSITIVE")
+    site.hub._store.transitions.withdraw(ids, "FALSE_POSITIVE")
     site.desk.contribute("alpha/one", Record(position="1", frames=video(range(5))))
     local.sync()
     with Sync(local.settings) as sync:

@@ -97,7 +97,7 @@ class World:
 
     def withdraw(self) -> None:
         if ids := [e.id for e in self._entries(EntryState.ACTIVE)]:
-            self.site.hub._store.standing.withdraw_entries(self.random.sample(ids, min(len(ids), 4)), "FALSE_POSITIVE")
+            self.site.hub._store.transitions.withdraw(self.random.sample(ids, min(len(ids), 4)), "FALSE_POSITIVE")
 
     def quarantine(self) -> None:
         if entries := self._entries(EntryState.ACTIVE):

@@ -59,7 +59,7 @@ def eventful(any_desk: Desk) -> Desk:
     desk.hash_set("alpha/list", marking=SHARED)
     desk.contribute("alpha/list", *(item(n) for n in range(1, 7)), item(7, algorithms=("MD5", "PDQ"), quality=1))
     ids = {e.provenance.position: e.id for e in desk.entries("alpha/list")}
-    desk.hub._store.standing.withdraw_entries([ids["line 2"]], "X")
+    desk.hub._store.transitions.withdraw([ids["line 2"]], "X")
     desk.hub.entries.quarantine(OPERATOR, "alpha", "list", ids["line 3"])
     desk.hub.entries.release(OPERATOR, "alpha", "list", ids["line 3"])
     desk.hub.entries.quarantine(OPERATOR, "alpha", "list", ids["line 4"])
@@ -88,7 +88,7 @@ def test_a_receiver_goes_on_inside_an_import(any_desk: Desk, size: int) -> None:
     assert told(lines) == [("UPSERT", f"line {n}") for n in range(50)]
     assert {line.revision for line in lines} == {done.revision}
     gone = any_desk.entries("alpha/list")[::2]
-    any_desk.hub._store.standing.withdraw_entries([e.id for e in gone], "X")
+    any_desk.hub._store.transitions.withdraw([e.id for e in gone], "X")
     assert told(receiver.catch_up(size)) == [("WITHDRAW", e.name) for e in gone]
     holds_what_it_may(receiver)
 
@@ -141,7 +141,7 @@ def test_a_change_of_terms_reaches_the_receiver(
     receiver.catch_up(size)
     terms(any_desk, "alpha/list", **without)
     entry = any_desk.entries("alpha/list")[0]
-    any_desk.hub._store.standing.withdraw_entries([entry.id], "X")
+    any_desk.hub._store.transitions.withdraw([entry.id], "X")
     # What becomes of its entries after that is nothing that it is told of.
     assert told(receiver.catch_up(size)) == [
         ("WITHDRAW", "alpha/list"), ("UPSERT", "beta"), ("UPSERT", "beta/list"),
@@ -162,7 +162,7 @@ def test_terms_that_change_back_unseen_cost_nothing(desk: Desk) -> None:
     receiver.catch_up()
     terms(desk, "alpha/list", bulk=False)
     ids = [e.id for e in desk.entries("alpha/list")]
-    desk.hub._store.standing.withdraw_entries(ids[:1], "X")
+    desk.hub._store.transitions.withdraw(ids[:1], "X")
     terms(desk, "alpha/list", bulk=True)
     assert told(receiver.catch_up()) == [("WITHDRAW", f"alpha/list/{number_of(ids[0])}")]
     holds_what_it_may(receiver)
@@ -261,7 +261,7 @@ def test_two_worlds_that_differ_in_what_is_hidden_read_alike(open_hub: Open, tmp
             if secret:
                 desk.contribute("gamma/hidden", item(n), item(n + 20))
                 hidden = desk.entries("gamma/hidden")
-                desk.hub._store.standing.withdraw_entries([hidden[0].id], "X")
+                desk.hub._store.transitions.withdraw([hidden[0].id], "X")
                 desk.hub.reviews.create(OPERATOR, "gamma", "hidden", hidden[1].id, ReviewKind.FALSE_POSITIVE)
                 terms(desk, "gamma/hidden", legal_basis=str(n))
             lines += receiver.catch_up(3)
@@ -457,7 +457,7 @@ def test_withdraw_lines_carry_the_name_only(eventful: Desk) -> None:
     receiver = Receiver(eventful.hub, OUTSIDER)
     receiver.catch_up()
     entry = eventful.entries("alpha/list")[0]
-    eventful.hub._store.standing.withdraw_entries([entry.id], "X")
+    eventful.hub._store.transitions.withdraw([entry.id], "X")
     assert receiver.catch_up() == [
         ChangedEntry(revision=eventful.hub.revision(), kind=ChangeKind.WITHDRAW, entry_name=entry.name)
     ]

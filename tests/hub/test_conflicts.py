@@ -815,7 +815,7 @@ def test_an_entry_that_expires_ends_it(any_room: Room) -> None:
     any_room.state("alpha/list", 1, "csam")
     any_room.state("beta/list", 1, "harmless", expire_time=tomorrow)
     any_room.only()
-    any_room.hub.conflicts._store.standing.expire_entries(tomorrow + timedelta(seconds=1))
+    any_room.hub.conflicts._store.transitions.expire(tomorrow + timedelta(seconds=1))
     any_room.look()
     ended = any_room.only(states=[ConflictState.ENDED])
     assert (ended.ended_by, ended.ended_side) == ("EXPIRED", "beta/list")

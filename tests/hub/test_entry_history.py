@@ -129,7 +129,7 @@ def test_a_page_costs_little_beside_many_changes(open_hub: Open, then: str) -> N
     (entry,) = desk.entries("alpha/one")
     _many_changes(desk.hub, entry, 100_000)
     if then == "moved":
-        desk.hub._store.standing.withdraw_entries([entry.id], "X")
+        desk.hub._store.transitions.withdraw([entry.id], "X")
     if then == "reviewed":
         desk.hub.reviews.create(writer("alpha"), "alpha", "one", entry.id, ReviewKind.CONFIRMED, "so")
     subject = f"entries/{entry.name}"

@@ -160,9 +160,9 @@ class TestMoved:
     def test_what_expires_and_is_stated_again_is_listed(self, listed: Desk, meanwhile: Meanwhile) -> None:
         """It would be missing for good: the same list again would be one that is done already."""
         one = entry_of(listed, "alpha/list", 2)
-        standing = listed.hub._store.standing
+        transitions = listed.hub._store.transitions
         meanwhile(
-            lambda: standing.withdraw_entries(
+            lambda: transitions.withdraw(
                 [one.id], Code.EXPIRED_BY_AGE, kind=EventKind.ENTRIES_EXPIRED, reason="RETENTION"
             )
         )
@@ -177,7 +177,7 @@ class TestMoved:
         until = now() + timedelta(hours=1)
         listed.contribute("alpha/list", *stated(7, expire_time=until))
         begun.clear()
-        meanwhile(lambda: listed.hub._store.standing.expire_entries(until))
+        meanwhile(lambda: listed.hub._store.transitions.expire(until))
         done = listed.contribute("alpha/list", *stated(7, expire_time=until), *stated(8))
         assert (done.counts.unchanged, done.counts.accepted, len(begun)) == (1, 1, 1)
 
@@ -198,7 +198,7 @@ class TestMoved:
         until = now() + timedelta(hours=1)
         listed.contribute("alpha/list", *stated(7, 8, expire_time=until))
         one, other = entry_of(listed, "alpha/list", 7), entry_of(listed, "alpha/list", 8)
-        meanwhile(lambda: listed.hub._store.standing.expire_entries(until))
+        meanwhile(lambda: listed.hub._store.transitions.expire(until))
         done = listed.contribute("alpha/list", *stated(1, 2, 7, tags=("new",)), replace=is_full, allow_shrinking=True)
         # 3 and 8 are no longer in a full list; 8 had expired.
         assert (done.counts.superseded, done.counts.absent) == (2, 1 if is_full else 0)

@@ -30,7 +30,7 @@ from hashhub.model import (
     number_of,
 )
 from hashhub.store import IdSet
-from hashhub.store.standing import Standing
+from hashhub.store.entry_transitions import EntryTransitions
 from hashhub.store.undoing import Standings, Undoing
 from tests.hub.conftest import AUDITOR, OPERATOR, Desk, Stock, item
 from tests.hub.test_entries import ALPHA, BETA, entry_of, restore, withdraw
@@ -202,16 +202,16 @@ class TestReverting:
         since = now()
         for number in (1, 2, 3):
             withdraw(desk, number, THIEF)
-        real = Standing.restore_entries
+        real = EntryTransitions.restore
         left = [1]
 
-        def restore_once(self: Standing, *args: Any, **options: Any) -> Any:
+        def restore_once(self: EntryTransitions, *args: Any, **options: Any) -> Any:
             if not left:
                 raise KeyboardInterrupt
             left.pop()
             return real(self, *args, **options)
 
-        monkeypatch.setattr(Standing, "restore_entries", restore_once)
+        monkeypatch.setattr(EntryTransitions, "restore", restore_once)
         with pytest.raises(KeyboardInterrupt):
             desk.hub.history.revert(OPERATOR, "thief", since, comment="x")
         monkeypatch.undo()
@@ -402,19 +402,19 @@ class TestMeanwhile:
         withdraw(listed, 1, ALPHA)
         asked = withdraw(listed, 2, THIEF)
         assert asked.state is EntryState.ACTIVE
-        look = Undoing.request_about
+        look = EntryTransitions.requests_at
         left = [1]
 
-        def request_about(self: Undoing, entry_id: int) -> int:
-            request = look(self, entry_id)
+        def requests_at(self: EntryTransitions, revision: int) -> list[int]:
+            requests = look(self, revision)
             while left:
                 left.pop()
                 other = threading.Thread(target=lambda: withdraw(listed, 2, ALPHA))
                 other.start()
                 other.join()
-            return request
+            return requests
 
-        monkeypatch.setattr(Undoing, "request_about", request_about)
+        monkeypatch.setattr(EntryTransitions, "requests_at", requests_at)
         (done,) = listed.hub.history.revert(OPERATOR, "thief", since, comment="x")
         assert (done.reverted, done.outcome) == (False, "the request does not stand any more")
         assert listed.known(2) == []

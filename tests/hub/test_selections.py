@@ -417,7 +417,7 @@ class TestLarge:
         for name in ("outstanding.LARGE", "feeds.LARGE"):
             monkeypatch.setattr(f"hashhub.store.{name}", 5)
         monkeypatch.setattr("hashhub.store.outstanding.PIECE", 3)
-        monkeypatch.setattr("hashhub.store.moving.CHANGE_IDS", 7)
+        monkeypatch.setattr("hashhub.store.entry_transitions.CHANGE_IDS", 7)
         any_desk.hash_set("alpha/list")
         any_desk.contribute("alpha/list", *(item(n) for n in range(20)))
         return any_desk

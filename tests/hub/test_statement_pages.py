@@ -193,7 +193,7 @@ class Chance:
         self.began = now()
 
     def expire(self) -> None:
-        self.desk.hub._store.standing.expire_entries(datetime(2200, 1, 1, 12, tzinfo=UTC))
+        self.desk.hub._store.transitions.expire(datetime(2200, 1, 1, 12, tzinfo=UTC))
 
     def tidy(self) -> None:
         self.desk.hub._store.commits.tidy()
@@ -217,7 +217,7 @@ def test_a_list_means_the_same_for_digests_and_for_rows(
     monkeypatch.setattr(contribute, "Intake", DecidedTwice)
     monkeypatch.setattr(any_desk.hub.contribute.tidying, "wake", lambda: None)  # chance says when
     if seed % 2:  # what an item that expired states is another thing once it is restored
-        monkeypatch.setattr("hashhub.store.standing.now", lambda: datetime(2200, 1, 1, 13, tzinfo=UTC))
+        monkeypatch.setattr("hashhub.store.entry_transitions.now", lambda: datetime(2200, 1, 1, 13, tzinfo=UTC))
     any_desk.hash_set(SETS[0], scheme="vic-us", unclassified=Unclassified.LISTED)
     any_desk.hash_set(SETS[1])
     before = DecidedTwice.times
@@ -299,8 +299,8 @@ def test_an_entry_whose_page_says_nothing_more_is_still_compared(
     entry = any_desk.entries("alpha/list")[-1]
     assert entry.expire_time is not None
     store = any_desk.hub._store
-    store.standing.expire_entries(datetime(2200, 1, 1, 12, tzinfo=UTC))
-    monkeypatch.setattr("hashhub.store.standing.now", lambda: datetime(2200, 1, 1, 13, tzinfo=UTC))
+    store.transitions.expire(datetime(2200, 1, 1, 12, tzinfo=UTC))
+    monkeypatch.setattr("hashhub.store.entry_transitions.now", lambda: datetime(2200, 1, 1, 13, tzinfo=UTC))
     any_desk.hub.entries.restore(OPERATOR, "alpha", "list", entry.id, "it stands")
     assert [e.id for e in any_desk.entries("alpha/list")][-1] == entry.id
     done = any_desk.contribute("alpha/list", *map(item, (1, 2, 3)))

@@ -135,14 +135,14 @@ def test_cut_off_after_some_rows_nobody_sees_a_difference(
     cut_off(rows)
     done = second_edition(desk, replace=replace)
     assert (done.counts.superseded, done.counts.absent) == (6, 6 if replace else 0)
-    assert desk.hub._store.standing._outstanding.listed() == str(done.revision)
+    assert desk.hub._store.transitions._outstanding.listed() == str(done.revision)
     before = shown(desk)
     assert before["matched"] == [*(n for n in MANY if n % 2 and not replace), *(100 + n for n in MANY if n % 2 == 0)]
     # Another process, and one that starts now, see the same.
     assert shown(Desk(open_hub(publisher=False))) == before
     monkeypatch.undo()
     desk.hub._store.commits.tidy()
-    assert not desk.hub._store.standing._outstanding.listed()
+    assert not desk.hub._store.transitions._outstanding.listed()
     assert shown(desk) == before
 
 
@@ -180,10 +180,10 @@ def test_entries_that_were_read_too_long_ago_are_not_taken_for_active(
     monkeypatch.setattr(outstanding.Outstanding, "_settle", lambda *_, **__: None)
     second_edition(desk)
     listed = store.commits.unsettled()
-    part = next(store.standing._outstanding.parts(listed))
+    part = next(store.transitions._outstanding.parts(listed))
     ids = np.array([part.ids.first], np.int64)
-    assert store.standing._outstanding.is_withdrawn(listed, ids, none_moved).all()
-    settle(store.standing._outstanding)
+    assert store.transitions._outstanding.is_withdrawn(listed, ids, none_moved).all()
+    settle(store.transitions._outstanding)
     desk.hash_set("beta/list")
     for n in (200, 300):
         desk.contribute("beta/list", *(item(n + m, external_id=f"x{m}") for m in MANY))
@@ -318,7 +318,7 @@ class TestWhatACommitLeavesToDo:
         changed = [item(100 + n, external_id=f"x{n}") for n in MANY]
         desk.contribute("alpha/list", *changed)
         store = desk.hub._store
-        soon(lambda: not store.standing._outstanding.listed() and not batches_kept(store))
+        soon(lambda: not store.transitions._outstanding.listed() and not batches_kept(store))
         assert desk.known(*MANY, *(100 + n for n in MANY)) == [100 + n for n in MANY]
 
     def test_a_hub_that_starts_does_what_one_that_was_killed_left(self, open_hub: Open) -> None:
@@ -327,10 +327,10 @@ class TestWhatACommitLeavesToDo:
         first_edition(desk)
         desk.contribute("alpha/list", *(item(100 + n, external_id=f"x{n}") for n in MANY))
         store = desk.hub._store
-        assert store.standing._outstanding.listed()
+        assert store.transitions._outstanding.listed()
         assert batches_kept(store)
         open_hub(publisher=False)
-        soon(lambda: not store.standing._outstanding.listed() and not batches_kept(store))
+        soon(lambda: not store.transitions._outstanding.listed() and not batches_kept(store))
 
     def test_what_a_process_that_ended_left_is_done_by_one_that_lives(
         self, open_hub: Open, monkeypatch: pytest.MonkeyPatch
@@ -420,9 +420,9 @@ class TestWhatACommitLeavesToDo:
         desk.contribute("alpha/list", *(item(100 + n, external_id=f"x{n}") for n in MANY))
         soon(lambda: any("tidied up" in warning for warning in desk.hub.status(OPERATOR).warnings))
         store = desk.hub._store
-        assert store.standing._outstanding.listed()
+        assert store.transitions._outstanding.listed()
         cut_off(10**9)
-        soon(lambda: not store.standing._outstanding.listed() and not desk.hub.contribute.tidying.warning)
+        soon(lambda: not store.transitions._outstanding.listed() and not desk.hub.contribute.tidying.warning)
 
     def test_nothing_counts_as_erased_while_a_list_as_it_was_sent_may_have_it(
         self, open_hub: Open, monkeypatch: pytest.MonkeyPatch

@@ -73,7 +73,7 @@ class World:
         ids = [e.id for e in self._entries(EntryState.ACTIVE, EntryState.QUARANTINED)]
         if ids:
             chosen = self.random.sample(ids, self.random.randrange(1, min(len(ids), 12) + 1))
-            self.site.hub._store.standing.withdraw_entries(chosen, "FALSE_POSITIVE")
+            self.site.hub._store.transitions.withdraw(chosen, "FALSE_POSITIVE")
 
     def move(self) -> None:
         state, move = self.random.choice(((EntryState.ACTIVE, "quarantine"), (EntryState.QUARANTINED, "release")))
@@ -205,7 +205,7 @@ def test_an_import_of_a_hundred_thousand_is_taken_in_by_runs_that_are_killed(sit
             process.wait()
             kills += 1
             ids = [int(i) for i in site.hub._store.entries.active_ids("alpha", "one")]
-            site.hub._store.standing.withdraw_entries(random.sample(ids, 500), "X")
+            site.hub._store.transitions.withdraw(random.sample(ids, 500), "X")
             if kills > 12:
                 assert _run(site, secret, directory).wait(timeout=120) == 0
                 break
@@ -268,7 +268,7 @@ def test_what_a_restored_hub_withdraws_takes_no_other_item_of_its_id_out_of_a_co
         if len(held) == 4:  # alpha's are read, and beta's are not
             # In this past another item has the number and is withdrawn at once; the same one comes pages later.
             site.desk.contribute("beta/one", item(200))
-            site.hub._store.standing.withdraw_entries([site.hub._store.entries.id_of(last)], "X")
+            site.hub._store.transitions.withdraw([site.hub._store.entries.id_of(last)], "X")
             site.desk.contribute("beta/one", item(50))
 
     with site.client(secret) as client, client.mirror(directory) as copy:

@@ -42,7 +42,7 @@ from hashhub.model import (
 from hashhub.reconcile import extract as extracts
 from hashhub.reconcile.columns import DIGEST_COLUMNS, FORMAT, HASH_SET_COLUMNS, bits_of
 from hashhub.reconcile.extract import MANIFEST, Extract, Manifest, write
-from hashhub.store import Origin, Store
+from hashhub.store import Origin, Store, TransitionCommand, WithdrawalByHand
 from hashhub.store import outstanding as outstanding_module
 from hashhub.store.extracting import Extracting
 from tests.store.conftest import Filler
@@ -107,14 +107,8 @@ def files(directory: Path) -> dict[str, bytes]:
 
 
 def withdraw(store: Store, entry_id: int) -> None:
-    store.standing.withdraw_entry(
-        entry_id,
-        Withdrawal(reason=WithdrawalReason.ERROR),
-        origin=Origin.OPERATOR,
-        code="WITHDRAWN_BY_OPERATOR",
-        limit=None,
-        by=SYSTEM,
-    )
+    by_hand = WithdrawalByHand(Withdrawal(reason=WithdrawalReason.ERROR), Origin.OPERATOR, "WITHDRAWN_BY_OPERATOR")
+    store.transitions.withdraw_by_hand([entry_id], by_hand, TransitionCommand(SYSTEM))
 
 
 def test_each_row_says_what_the_store_says(filled: Store, fill: Filler, here: Path) -> None:
@@ -197,7 +191,7 @@ def test_only_what_changed_is_written_anew(filled: Store, fill: Filler, here: Pa
     again = write(filled, here)
     assert again.written == 2  # the two small tables, which come out the same
     assert again.manifest.files == first.manifest.files
-    filled.standing.quarantine_entry(ids[10], by=SYSTEM)
+    filled.transitions.quarantine([ids[10]], TransitionCommand(SYSTEM))
     moved = write(filled, here)
     assert [f for f in moved.manifest.files if f.hash_set and f not in first.manifest.files] == [
         f for f in moved.manifest.files if (f.hash_set, f.block) == ("alpha/list", number_of(ids[10]) >> 3)
@@ -248,15 +242,15 @@ def test_an_extract_kept_up_to_date_equals_one_made_anew(
             case "withdraw":
                 withdraw(filled, e.id)
             case "quarantine" if e.state is EntryState.ACTIVE:
-                filled.standing.quarantine_entry(e.id, by=SYSTEM)
+                filled.transitions.quarantine([e.id], TransitionCommand(SYSTEM))
             case "release" if e.state is EntryState.QUARANTINED:
-                filled.standing.release_entry(e.id, by=SYSTEM)
+                filled.transitions.release([e.id], TransitionCommand(SYSTEM))
             case "erase":
                 withdraw(filled, e.id)
-                filled.standing.erase_entry(e.id, secret=filled.secret, by=SYSTEM)
+                filled.transitions.erase(e.id, secret=filled.secret, by=SYSTEM)
                 erased.extend(h.digest for h in e.hashes)
             case "many":
-                filled.standing.withdraw_entries([x.id for x in live[:5]], "EXPIRED")
+                filled.transitions.withdraw([x.id for x in live[:5]], "EXPIRED")
             case "review":
                 filled.entries.add_review(Review(id=0, entry_id=e.id, author="beta", kind=ReviewKind.CONFIRMED))
 
@@ -264,7 +258,7 @@ def test_an_extract_kept_up_to_date_equals_one_made_anew(
         gone = filled.entries.list_entries(*chance.choice(sets), (EntryState.WITHDRAWN,), 1000)
         alive = [e.id for e in gone if e.hashes and e.reasons != ("SUPERSEDED",)]
         if alive:
-            filled.standing.restore_entries(chance.sample(alive, 1), by=SYSTEM)
+            filled.transitions.restore(chance.sample(alive, 1), TransitionCommand(SYSTEM))
 
     for number in range(9 if filled.kind == "SQLITE" else 5):
         for _ in range(chance.randint(1, 3)):

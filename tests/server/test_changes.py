@@ -75,7 +75,7 @@ def test_pages_go_on_where_the_last_one_ended(fed: Served) -> None:
     assert second.head == f"{position.revision}:{position.digest.hex()}"
     entry = second.changes[-1].entry.name
     contributor, hash_set, number = wire.parse_entry(entry)
-    fed.hub._store.standing.withdraw_entries([fed.hub._store.entries.id_of(f"{contributor}/{hash_set}/{number}")], "X")
+    fed.hub._store.transitions.withdraw([fed.hub._store.entries.id_of(f"{contributor}/{hash_set}/{number}")], "X")
     third = page(fed, second.next_position)
     assert [(c.kind, c.name, c.HasField("entry")) for c in third.changes] == [
         (v1.ChangeKind.CHANGE_KIND_WITHDRAW, entry, False)

@@ -8,7 +8,7 @@ import pytest
 
 from hashhub.errors import NotFound
 from hashhub.model import SYSTEM, ChangeKind, Counts, EntryState
-from hashhub.store import IdSet, Store
+from hashhub.store import IdSet, Store, TransitionCommand
 from hashhub.store import entries as entries_module
 from hashhub.store import stage as module
 from hashhub.store.holds import HeldItem, Origin
@@ -30,7 +30,7 @@ def test_a_digest_is_found_in_the_asked_states_only(filled: Store, fill: Any) ->
     [active, withdrawn] = fill.stage(filled, import_id, [1, 1])
     [quarantined] = fill.stage(filled, import_id, [1], state=EntryState.QUARANTINED)
     filled.commits.finish_commit(import_id, counts=Counts())
-    filled.standing.withdraw_entries([withdrawn], "X")
+    filled.transitions.withdraw([withdrawn], "X")
     by_state = {EntryState.ACTIVE: active, EntryState.QUARANTINED: quarantined, EntryState.WITHDRAWN: withdrawn}
     for state, entry_id in by_state.items():
         entries_by_digest = filled.entries.entries_by_digests("PDQ", [fill.digest(1)], states=[state])
@@ -51,7 +51,7 @@ def test_hits_are_visible_active_entries_of_the_hash_sets_asked_for(
     numbers = [0, 1, 1, 1, 1, 1, 1, 1, 2, 5, 5, 5, 7]
     ids = fill.contribute(filled, numbers)
     theirs = fill.contribute(filled, [1, 5], "beta")
-    filled.standing.withdraw_entries([ids[2]], "X")
+    filled.transitions.withdraw([ids[2]], "X")
     fill.stage(filled, fill.begin(filled), [1, 5])
     own, other = (key for key, _ in sorted(filled.feeds.hash_set_keys().items(), key=lambda item: item[1]))
     expected = sorted(
@@ -81,7 +81,7 @@ def test_pages_join_to_the_whole_list_while_others_write(filled: Store, fill: An
         after = seen[-1]
         if len(seen) < 60:
             before += fill.contribute(filled, range(5))
-            filled.standing.withdraw_entries([before[2]], "X")
+            filled.transitions.withdraw([before[2]], "X")
     assert seen == before
     with pytest.raises(NotFound):
         filled.entries.list_entries("alpha", "none")
@@ -92,7 +92,7 @@ def test_external_ids_are_found_in_their_hash_set(filled: Store, fill: Any) -> N
     [one] = fill.contribute(filled, [1], external_id="x")
     [other] = fill.contribute(filled, [1], "beta", external_id="x")
     assert filled.entries.existing_by_external_ids("alpha", "list", ["x", "y", ""])["x"][-1].id == one
-    filled.standing.withdraw_entries([one], "X")
+    filled.transitions.withdraw([one], "X")
     assert filled.entries.existing_by_external_ids("alpha", "list", ["x"]) == {}
     assert filled.entries.existing_by_external_ids("beta", "list", ["x"])["x"][-1].id == other
 
@@ -100,14 +100,14 @@ def test_external_ids_are_found_in_their_hash_set(filled: Store, fill: Any) -> N
 def test_withdrawing_many_is_one_change_or_none(filled: Store, fill: Any) -> None:
     ids = fill.contribute(filled, range(10))
     with pytest.raises(NotFound):
-        filled.standing.withdraw_entries([ids[0], 999], "X")
+        filled.transitions.withdraw([ids[0], 999], "X")
     assert filled.entries.entry_count("alpha", "list") == 10
-    revision = filled.standing.withdraw_entries([ids[0], ids[1], ids[2], ids[5]], "X")
+    revision = filled.transitions.withdraw([ids[0], ids[1], ids[2], ids[5]], "X")
     rows = [
         (c.revision, c.ordinal, c.kind, filled.feeds.change_ids(c).after(0, 9)) for c in filled.feeds.changes(revision)
     ]
     assert rows == [(revision, 0, ChangeKind.WITHDRAW, [ids[0], ids[1], ids[2], ids[5]])]
-    assert filled.standing.withdraw_entries(ids[:3], "Y") == revision
+    assert filled.transitions.withdraw(ids[:3], "Y") == revision
     assert filled.entries.get_entries([ids[0]])[ids[0]].reasons == ("X",)
 
 
@@ -115,7 +115,7 @@ def test_a_withdrawal_from_several_hash_sets_is_a_row_for_each(filled: Store, fi
     fill.register(filled, "beta")
     ids = fill.contribute(filled, range(4))
     others = fill.contribute(filled, range(4, 8), contributor="beta")
-    revision = filled.standing.withdraw_entries([ids[0], others[1], ids[2], others[3]], "X")
+    revision = filled.transitions.withdraw([ids[0], others[1], ids[2], others[3]], "X")
     keys = filled.feeds.hash_set_keys()
     rows = [(keys[c.hash_set], filled.feeds.change_ids(c).after(0, 9)) for c in filled.feeds.changes(revision)]
     assert rows == [("alpha/list", [ids[0], ids[2]]), ("beta/list", [others[1], others[3]])]
@@ -129,7 +129,7 @@ def test_the_feed_goes_on_behind_any_row(filled: Store, fill: Any) -> None:
     assert filled.feeds.changes(c.revision, c.ordinal) == filled.feeds.changes(c.revision) == [c]
     assert filled.feeds.changes(c.revision, c.ordinal + 1) == filled.feeds.changes(c.revision + 1) == []
     for i in ids[::2]:
-        filled.standing.withdraw_entries([i], "X")
+        filled.transitions.withdraw([i], "X")
     walked = []
     position = (0, 0)
     while page := filled.feeds.changes(*position, limit=2):
@@ -140,7 +140,7 @@ def test_the_feed_goes_on_behind_any_row(filled: Store, fill: Any) -> None:
 
 def test_an_update_of_many_is_one_row(filled: Store, fill: Any) -> None:
     ids = fill.contribute(filled, range(3000))
-    revision = filled.standing.withdraw_entries(ids[::2], "X")
+    revision = filled.transitions.withdraw(ids[::2], "X")
     [c] = filled.feeds.changes(revision)
     changed = filled.feeds.change_ids(c)
     assert changed.after(0, 9999) == ids[::2]
@@ -160,7 +160,7 @@ def test_an_update_of_many_is_one_row(filled: Store, fill: Any) -> None:
 
 def test_matchers_get_whole_revisions(filled: Store, fill: Any) -> None:
     ids = fill.contribute(filled, range(20))
-    filled.standing.withdraw_entries(ids[::2], "X")
+    filled.transitions.withdraw(ids[::2], "X")
     changes = []
     revision = 0
     while page := filled.feeds.matcher_changes(revision, 1):
@@ -170,8 +170,8 @@ def test_matchers_get_whole_revisions(filled: Store, fill: Any) -> None:
     staged, upsert = changes[:2]
     assert staged.ids.after(0, 99) == upsert.ids.after(0, 99) == ids
     assert staged.import_key == upsert.import_key != 0
-    filled.standing.quarantine_entry(ids[1], by=SYSTEM)
-    filled.standing.release_entry(ids[1], by=SYSTEM)
+    filled.transitions.quarantine([ids[1]], TransitionCommand(SYSTEM))
+    filled.transitions.release([ids[1]], TransitionCommand(SYSTEM))
     last = filled.feeds.matcher_changes(revision)
     assert [(x.kind, x.ids.first, x.import_key) for x in last] == [("WITHDRAW", ids[1], 0), ("UPSERT", ids[1], 0)]
 
@@ -182,7 +182,7 @@ def rows(*digests: bytes) -> list[list[int]]:
 
 def test_digests_of_a_range_are_distinct_and_of_the_asked_states(filled: Store, fill: Any) -> None:
     ids = fill.contribute(filled, [1, 2, 1, 3, 4])
-    filled.standing.withdraw_entries([ids[1]], "X")
+    filled.transitions.withdraw([ids[1]], "X")
     digests_by_algorithm = filled.feeds.digests_of_range(ids[0], ids[3])
     assert digests_by_algorithm.keys() == {"MD5", "PDQ"}
     assert digests_by_algorithm["PDQ"].tolist() == rows(fill.digest(1), fill.digest(3))
@@ -200,11 +200,11 @@ def test_a_matcher_can_tell_what_a_withdrawal_took_from_a_staged_import(
     # It drops a digest when its last visible entry is withdrawn; a staged entry's must come back with the commit.
     monkeypatch.setattr(module, "_RUN", run)
     [before, old] = fill.contribute(filled, [1, 2])
-    filled.standing.withdraw_entries([before], "X")
+    filled.transitions.withdraw([before], "X")
     import_id = fill.begin(filled)
     revision = filled.revision()
     fill.stage(filled, import_id, [2])
-    filled.standing.withdraw_entries([old], "X")
+    filled.transitions.withdraw([old], "X")
     filled.commits.finish_commit(import_id, counts=Counts())
     staged, withdraw, upsert = filled.feeds.matcher_changes(revision)
     assert (staged.kind, withdraw.kind, upsert.kind) == ("STAGED", "WITHDRAW", "UPSERT")
@@ -216,8 +216,8 @@ def test_a_matcher_can_tell_what_a_withdrawal_took_from_a_staged_import(
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1000])
 def test_all_digests_are_those_of_active_entries_once_each(filled: Store, fill: Any, chunk: int) -> None:
     ids = fill.contribute(filled, [1, 2, 3, 1, 2, 4, 5])
-    filled.standing.withdraw_entries([ids[0], ids[2]], "X")  # 1 has another entry, 3 has not
-    filled.standing.quarantine_entry(ids[5], by=SYSTEM)
+    filled.transitions.withdraw([ids[0], ids[2]], "X")  # 1 has another entry, 3 has not
+    filled.transitions.quarantine([ids[5]], TransitionCommand(SYSTEM))
     import_id = fill.begin(filled)
     fill.stage(filled, import_id, [6])
     filled.leases.release_commit(import_id)
@@ -269,16 +269,16 @@ def test_an_item_is_held_without_an_entry_until_that_is_lifted(filled: Store, fi
     assert len({h.entry_id for h in held}) == 3
     assert not any(h.is_of_erased for h in held)
     assert filled.holds.of_set("beta", "list") == []
-    filled.standing.erase_entry(first, secret=filled.secret, by=SYSTEM)
+    filled.transitions.erase(first, secret=filled.secret, by=SYSTEM)
     assert len(filled.holds.erased_traces(first)) == 1
     assert filled.holds.erased_traces(second) == frozenset()
     fill.stage(filled, fill.begin(filled), [4])  # nobody sees it yet
-    filled.standing.quarantine_entry(third, by=SYSTEM)
+    filled.transitions.quarantine([third], TransitionCommand(SYSTEM))
     assert {x.entry_id: x.hashes[-1].digest for x in filled.holds.live_items("alpha", "list")} == {
         second: fill.digest(2),
         third: fill.digest(3),
     }
-    filled.standing.release_entry(third, lift=[h.entry_id for h in held], by=SYSTEM)
+    filled.transitions.release([third], TransitionCommand(SYSTEM), lift=[h.entry_id for h in held])
     # A release ends what kept the item in quarantine, and not what its source withdrew.
     left = filled.holds.of_set("alpha", "list")
     assert [(h.entry_id, h.effect, h.is_of_erased) for h in left] == [

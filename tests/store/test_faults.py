@@ -131,7 +131,7 @@ def test_revisions_become_visible_in_order(store: Store, fill: Any) -> None:
 
     def withdraw(mine: list[int]) -> None:
         for entry_id in mine:
-            store.standing.withdraw_entries([entry_id], "X")
+            store.transitions.withdraw([entry_id], "X")
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -189,7 +189,7 @@ def test_a_full_disk_is_reported_and_leaves_nothing(
     # The commit can still be given up, and small writes fit again.
     store.leases.release_commit(opened.id)
     store.imports.cancel_import(opened.id)
-    store.standing.withdraw_entries(kept, "X")
+    store.transitions.withdraw(kept, "X")
     store.close()
 
 
@@ -233,7 +233,7 @@ def test_a_database_that_goes_away_and_comes_back(postgresql: Any, postgresql_ur
     assert fill.found(store, 1) == [kept]
     postgresql.stop()
     postgresql.start()
-    revision = store.standing.withdraw_entries([kept], "X")
+    revision = store.transitions.withdraw([kept], "X")
     # Away: said so, with advice.
     postgresql.stop()
     for call in (store.revision, lambda: fill.found(store, 1), lambda: store.tokens.delete_token("x")):
@@ -426,7 +426,7 @@ def test_other_writers_do_not_wait_for_a_large_import(store: Store, fill: Any, m
 
     def withdraw() -> None:
         while wanted.acquire() and not done.is_set():
-            store.standing.withdraw_entries([entry_id], "X")
+            store.transitions.withdraw([entry_id], "X")
             through.release()
 
     real = store._db.write
@@ -588,7 +588,7 @@ def test_a_withdrawn_entry_survives_a_kill_right_after_the_answer(sqlite_directo
     store.close()
     code = (
         "import os, sys; from hashhub.store import Store; s = Store.open(sys.argv[1]); "
-        f"s.standing.withdraw_entries([{entry_id}], 'X'); os.kill(os.getpid(), 9)"
+        f"s.transitions.withdraw([{entry_id}], 'X'); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(sqlite_directory)], check=False)
     store = Store.open(sqlite_directory)

@@ -121,7 +121,7 @@ def test_first_and_last_bytes_of_every_value_are_merged(
 def test_erased_and_deleted_entries_leave_no_digest_in_any_table(tabled: Store, fill: Any) -> None:
     fill_tables(tabled, fill, 2)
     [entry_id] = fill.found(tabled, 7)
-    tabled.standing.erase_entry(entry_id, by=SYSTEM, secret=tabled.secret)
+    tabled.transitions.erase(entry_id, by=SYSTEM, secret=tabled.secret)
     assert entry_id not in {row[2] for row in rows(tabled)}
     assert len(rows(tabled)) == 2 * 11
     import_id = fill.begin(tabled)

@@ -28,7 +28,7 @@ from hashhub.model import (
     SchemeStatus,
     number_of,
 )
-from hashhub.store import FindingRun, Store, comparison, entries, hash_tables, staging
+from hashhub.store import FindingRun, Store, TransitionCommand, comparison, entries, hash_tables, staging
 from hashhub.store import schema as s
 from hashhub.store import stage as module
 from hashhub.store.database import Database
@@ -169,9 +169,9 @@ def test_nothing_staged_is_visible(filled: Store, fill: Any, monkeypatch: pytest
     assert filled.feeds.changes(revision + 1) == []
     assert filled.imports.findings(import_id, 10) == []
     with pytest.raises(NotFound):
-        filled.standing.withdraw_entries(staged, "X")
+        filled.transitions.withdraw(staged, "X")
     with pytest.raises(NotFound):
-        filled.standing.quarantine_entry(staged[0], by=SYSTEM)
+        filled.transitions.quarantine(staged[:1], TransitionCommand(SYSTEM, is_single=True))
     filled.commits.finish_commit(import_id, counts=Counts())
     assert fill.found(filled, 1) == [old, staged[0]]
     assert [e.id for e in filled.entries.list_entries("alpha", "list")] == [old, *staged]
@@ -214,7 +214,7 @@ def statements_of_a_commit(store: Store, fill: Any, count: int) -> int:
     until = datetime.now(UTC) + timedelta(milliseconds=1)
     stated = fill.contribute(store, range(count), expire_time=until)
     import_id = fill.begin(store)
-    assert store.standing.expire_entries(until + timedelta(seconds=1)) == count
+    assert store.transitions.expire(until + timedelta(seconds=1)) == count
     statements: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -235,7 +235,7 @@ def test_what_expires_during_a_commit_is_not_read_while_others_wait(filled: Stor
 
 def test_a_commit_leaves_alone_what_was_withdrawn_before(filled: Store, fill: Any) -> None:
     [entry_id] = fill.contribute(filled, [1])
-    revision = filled.standing.withdraw_entries([entry_id], "FIRST")
+    revision = filled.transitions.withdraw([entry_id], "FIRST")
     import_id = fill.begin(filled)
     filled.commits.finish_commit(import_id, counts=Counts(), absent=[entry_id])
     entry = filled.entries.get_entries([entry_id])[entry_id]

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from hashhub.errors import Conflict, NotFound
 from hashhub.model import SYSTEM, ChangeKind, Counts, EntryState, ImportState, Review, ReviewKind
-from hashhub.store import IdSet, Store, hash_tables, outstanding
+from hashhub.store import IdSet, Store, TransitionCommand, hash_tables, outstanding
 from hashhub.store import commits as commits_module
 from hashhub.store import stage as module
 from hashhub.store.commits import Commits
@@ -135,12 +135,14 @@ class Machine(RuleBasedStateMachine):
     def move(self, data: st.DataObject, state: EntryState) -> None:
         entry_id = data.draw(st.sampled_from(sorted(self.entries)))
         entry = self.entries[entry_id]
-        move = self.store.standing.release_entry if state is EntryState.ACTIVE else self.store.standing.quarantine_entry
+        transitions, command = self.store.transitions, TransitionCommand(SYSTEM, is_single=True)
+        move = transitions.release if state is EntryState.ACTIVE else transitions.quarantine
         if entry.state is EntryState.WITHDRAWN:
             with pytest.raises(Conflict):
-                move(entry_id, by=SYSTEM)
+                move([entry_id], command)
             return
-        moved = move(entry_id, by=SYSTEM)
+        moved = move([entry_id], command).entry
+        assert moved is not None
         assert moved.state is state
         if entry.state is not state:
             assert moved.update_revision == self.store.revision()
@@ -152,7 +154,7 @@ class Machine(RuleBasedStateMachine):
         """What is restored is what it was before it was withdrawn; what was said of its item counts for it."""
         ids = data.draw(st.lists(st.sampled_from(sorted(self.entries)), min_size=1, unique=True))
         withdrawn = sorted(i for i in ids if self.entries[i].state is EntryState.WITHDRAWN)
-        assert self.store.standing.restore_entries(ids, by=SYSTEM) == withdrawn
+        assert self.store.transitions.restore(ids, TransitionCommand(SYSTEM)).changed == len(withdrawn)
         for entry_id in withdrawn:
             entry = self.entries[entry_id]
             entry.state, entry.revision = entry.before, self.store.revision()
@@ -169,7 +171,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def settle(self) -> None:
         """Do what the next start does about withdrawals that a process left behind."""
-        self.store.standing._outstanding.settle()
+        self.store.transitions._outstanding.settle()
 
     @rule()
     def merge(self) -> None:
@@ -181,9 +183,9 @@ class Machine(RuleBasedStateMachine):
         ids = data.draw(st.lists(st.sampled_from(sorted(self.entries)), min_size=1, unique=True))
         if stranger:
             with pytest.raises(NotFound):
-                self.store.standing.withdraw_entries([*ids, 10**9], "X")
+                self.store.transitions.withdraw([*ids, 10**9], "X")
             return
-        revision = self.store.standing.withdraw_entries(ids, "X")
+        revision = self.store.transitions.withdraw(ids, "X")
         for entry_id in ids:
             self.entries[entry_id].withdraw(revision)
 
@@ -271,7 +273,7 @@ class Machine(RuleBasedStateMachine):
         # A matcher that followed has what one that starts now gets, and all that may match.
         self.follow(2)
         self.feed_consumer(3)
-        self.store.standing._outstanding.settle()
+        self.store.transitions._outstanding.settle()
         mine = {self.digest(n) for n in range(7)}
         rebuilt = {
             row.tobytes() for name, part, _ in self.store.feeds.all_digests(5) if name == "PDQ" for row in part

@@ -28,7 +28,7 @@ from hashhub.model import (
     WithdrawalReason,
     now,
 )
-from hashhub.store import Origin, Store
+from hashhub.store import Origin, Request, Store, TransitionCommand, WithdrawalByHand
 
 
 def contributor(name: str, **fields: Any) -> Contributor:
@@ -280,9 +280,12 @@ def test_withdrawing_again_changes_nothing(filled: Store, fill: Any) -> None:
     asked = Withdrawal(reason=WithdrawalReason.OTHER, comment="gone", actor="alice")
 
     def withdraw(entry_id: int, request_id: str = "") -> Entry:
-        return filled.standing.withdraw_entry(
-            entry_id, asked, origin=Origin.CONTRIBUTOR, code="GONE", limit=None, by=SYSTEM, request_id=request_id
-        )
+        request = Request(request_id, "withdraw", entry_id, SYSTEM.name)
+        by_hand = WithdrawalByHand(asked, Origin.CONTRIBUTOR, "GONE")
+        command = TransitionCommand(SYSTEM, is_single=True, request=request)
+        done = filled.transitions.withdraw_by_hand([entry_id], by_hand, command).entry
+        assert done is not None
+        return done
 
     entry = withdraw(entry_id, "r")
     assert (entry.state, entry.reasons, entry.update_revision) == (EntryState.WITHDRAWN, ("GONE",), filled.revision())
@@ -303,7 +306,7 @@ def test_threads_share_one_store(filled: Store, fill: Any) -> None:
     def work(mine: list[int]) -> None:
         try:
             for entry_id in mine:
-                revisions.append(filled.standing.withdraw_entries([entry_id], "TEST"))
+                revisions.append(filled.transitions.withdraw([entry_id], "TEST"))
                 assert filled.entries.get_entries([entry_id])[entry_id].state is EntryState.WITHDRAWN
         except Exception as e:  # noqa: BLE001 - shown by the assertion below
             failures.append(e)

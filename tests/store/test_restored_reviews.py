@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from hashhub.model import SYSTEM
-from hashhub.store import Store
+from hashhub.store import Store, TransitionCommand
 from hashhub.store import schema as s
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def test_they_count_in_pieces(filled: Store, fill: Filler, monkeypatch: pytest.M
     chance = Random(1)
     chosen = sorted(chance.sample(every, 12))
     _review(filled, chosen)
-    filled.standing.withdraw_entries(every, "X")
+    filled.transitions.withdraw(every, "X")
     restored = [*lists[0], *lists[2]]
     most = 0
 
@@ -44,7 +44,7 @@ def test_they_count_in_pieces(filled: Store, fill: Filler, monkeypatch: pytest.M
             most = max(most, len(rows))
 
     sa.event.listen(filled._db._writer, "after_cursor_execute", watch)
-    filled.standing.restore_entries(restored, by=SYSTEM)
+    filled.transitions.restore(restored, TransitionCommand(SYSTEM))
     sa.event.remove(filled._db._writer, "after_cursor_execute", watch)
     counting: dict[int, set[int]] = {}
     for entry, review in filled._db.fetch("SELECT entry, review FROM reviewed"):

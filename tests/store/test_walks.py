@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hashhub.model import SYSTEM, EntryState, now
-from hashhub.store import Store
+from hashhub.store import Store, TransitionCommand
 from hashhub.store.database import NO_ENTRY, Database, array_of
 from hashhub.store.engines import locate
 from hashhub.store.schema import ACTIVE, QUARANTINED
@@ -111,7 +111,7 @@ def test_what_expires_is_looked_for_among_what_can_expire(
             )
             c.exec_driver_sql("DROP TABLE entry")
             c.exec_driver_sql("ALTER TABLE fresh RENAME TO entry")
-    [plan] = _plans_of(crowded, monkeypatch, lambda store: store.standing.expire_entries(now()))
+    [plan] = _plans_of(crowded, monkeypatch, lambda store: store.transitions.expire(now()))
     assert "expire_time_idx" in plan or "entry_expire_time" in plan
     assert "pkey on entry" not in plan
     assert "Parallel" not in plan, "it would take the processors that lookups need"
@@ -152,8 +152,8 @@ def test_an_entry_that_is_moved_meanwhile_is_met_once(
         rows = fetch(database, sql, parameters)
         if " entry e" in sql:
             monkeypatch.undo()
-            filled.standing.release_entry(released[0], by=SYSTEM)
-            filled.standing.quarantine_entry(quarantined[0], by=SYSTEM)
+            filled.transitions.release(released, TransitionCommand(SYSTEM))
+            filled.transitions.quarantine(quarantined, TransitionCommand(SYSTEM))
         return rows
 
     monkeypatch.setattr(Database, "fetch", moved_behind_the_first)

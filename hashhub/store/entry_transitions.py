@@ -1,0 +1,1023 @@
+"""Moves entries after their import: withdrawal and its undoing, quarantine and release, expiry, erasure.
+
+    ACTIVE ──quarantine──> QUARANTINED ──release──> ACTIVE
+       └──────withdraw──────────┴──> WITHDRAWN ──restore──> what it was before (after the entry's reasons, see packing)
+
+A transition takes a set of entries, a single one as a set of one, and is one transaction, one event and one revision.
+What was read before, in pieces, is read again under the lock where it moved since. A withdrawal by hand and an
+operator's quarantine write a hold, so that no list undoes them. Withdrawals of many are only noted (store.outstanding);
+other transitions move at most MOST entries and write them at once.
+
+A request for a withdrawal is an event of its own, which others do not see: a call that withdraws some entries and asks
+for others has two revisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.engine import Connection
+
+from hashhub.errors import Conflict, FailedPrecondition, LimitExceeded, Reason
+from hashhub.hashes import Hash
+from hashhub.hygiene import Code
+from hashhub.model import (
+    SYSTEM,
+    Actor,
+    Entry,
+    EntryState,
+    EventKind,
+    Role,
+    Withdrawal,
+    WithdrawalReason,
+    now,
+    number_of,
+)
+from hashhub.store import schema as s
+from hashhub.store.database import Database
+from hashhub.store.entries import ENTRY_SQL, Entries
+from hashhub.store.events import Facts, append_event
+from hashhub.store.floors import refuse_restoring
+from hashhub.store.holds import Origin, lift_holds, put_holds, traces_of
+from hashhub.store.idset import IdSet, ascending, runs
+from hashhub.store.imprints import touch
+from hashhub.store.outstanding import Outstanding, Part, put_withdrawals
+from hashhub.store.packing import pack_reasons, reasons_before, replace_reasons, unpack_hashes, unpack_reasons
+from hashhub.store.requests import Request
+from hashhub.store.resources import Resources
+from hashhub.store.schema import (
+    ACTIVE,
+    QUARANTINED,
+    REVIEWED,
+    STAGED,
+    STAGED_AROUND,
+    STATE_OF_CODE,
+    UPSERT,
+    WITHDRAW,
+    WITHDRAWN,
+)
+from hashhub.store.selecting import Chosen
+from hashhub.store.statements import clear
+from hashhub.store.videos import delete_frames
+from hashhub.store.writing import CHANGE_IDS, PAGE, PENDING, Writing, no_entry, note_loss, sets_of
+
+MOST: Final = 50_000
+"""Entries that one call moves other than by withdrawing them: their rows are written in one transaction."""
+_DAY: Final = timedelta(days=1)
+_TOLD: Final = 100  # names that an event holds
+_EXAMPLES: Final = 5
+WISHES_A_DAY: Final = 100
+"""Entries that a contributor's tokens withdraw at the request of persons shown in a day before events and the hub's
+status say so: no second person need agree to these, so that whoever misuses the reason must be seen.
+"""
+_PERSON_SHOWN: Final = s.WITHDRAWAL_REASONS[WithdrawalReason.REQUESTED_BY_PERSON_SHOWN]
+# A later withdrawal of what is withdrawn already counts if it holds more firmly.
+_FIRMNESS: Final = {"": 0, Origin.SOURCE: 1, Origin.CONTRIBUTOR: 2, Origin.PERSON_SHOWN: 3, Origin.OPERATOR: 3}
+
+Ids = NDArray[np.int64]
+_Row = tuple[int, int, str | None]  # id, code of the state, packed reasons
+_NO_IDS: Final = np.empty(0, np.int64)
+_REASON_OF_CODE: Final = {code: reason for reason, code in s.WITHDRAWAL_REASONS.items()}
+
+
+class DailyLimit(NamedTuple):
+    """How many entries of a hash set may be withdrawn by hand in a day without a second person: `entries`, and `share`
+    of the set.
+    """
+
+    entries: int
+    share: float
+
+
+class WithdrawalByHand(NamedTuple):
+    """What is asked, the origin of its hold, the reason that entries get, and how many in a day need no second person
+    (None: any number).
+    """
+
+    asked: Withdrawal
+    origin: Origin
+    code: str
+    limit: DailyLimit | None = None
+
+    @property
+    def is_wish(self) -> bool:
+        """Whether the person shown wishes it: it then concerns every entry of the item."""
+        return self.asked.reason is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN
+
+
+class TransitionCommand(NamedTuple):
+    """Who moves entries, and what the event says of it.
+
+    `selection`: how they were chosen. `is_single`: one entry was named: its event has no numbers, what cannot be done
+    is raised, and the entry is returned as the transaction leaves it. `dry`: only say what would be done.
+    """
+
+    by: Actor
+    reason: str = ""
+    comment: str = ""
+    selection: str = ""
+    is_single: bool = False
+    dry: bool = False
+    request: Request | None = None
+
+
+class Moved(msgspec.Struct, frozen=True, kw_only=True):
+    """What a call did: how many entries it moved, asked to withdraw, and left, by reason, with some ids of each."""
+
+    selected: int = 0
+    changed: int = 0
+    pending: int = 0
+    also: int = 0
+    skipped: dict[str, tuple[int, tuple[int, ...]]] = {}
+    examples: tuple[int, ...] = ()
+    revision: int = 0
+    entry: Entry | None = None
+
+
+class _Withdrawals(NamedTuple):
+    """What becomes of the entries of a withdrawal, by id; who asked for those that are agreed to, and why."""
+
+    withdrawn: Ids
+    agreed: Ids
+    asked: Ids
+    again: Ids
+    also: Ids
+    skipped: Mapping[str, Ids]
+    askers: Sequence[str]
+    reason: WithdrawalReason
+
+
+class _Releases(NamedTuple):
+    """What becomes of the entries of a release, by id. `pairs`, int64[n, 2]: an entry that a released one replaces, and
+    that one. `overtaken`: of these, those that stand. `replaced`: what waits, and is replaced by another of these.
+    """
+
+    released: Ids
+    overtaken: Ids
+    replaced: Ids
+    pairs: NDArray[np.int64]
+    skipped: Mapping[str, Ids]
+
+
+class EntryTransitions:
+    """The part of the Store that moves entries by hand or by time.
+
+    Entries are given by id, or as a selection hit them.
+    """
+
+    def __init__(
+        self, database: Database, outstanding: Outstanding, writing: Writing, entries: Entries, resources: Resources
+    ) -> None:
+        self._db = database
+        self._outstanding = outstanding
+        self._writing = writing
+        self._entries = entries
+        self._resources = resources
+
+    def withdraw_by_hand(
+        self,
+        entries: Chosen | Sequence[int],
+        by_hand: WithdrawalByHand,
+        command: TransitionCommand,
+        *,
+        also: Sequence[int] = (),
+    ) -> Moved:
+        """Withdraw entries of one contributor with a hold, or note that it was asked for.
+
+        Those of a hash set of which more than the limit would be withdrawn today stay as they are, with the remark
+        WITHDRAWAL_PENDING, until somebody else than who asked withdraws them too: an operator, or another token of the
+        contributor. What is withdrawn already stays as it is, unless the new hold is firmer than the one before.
+        `also`: entries about the same items, withdrawn with them for the same reason in the same event.
+
+        Raises LimitExceeded when more than MOST would be asked for; of a single entry NotFound, and FailedPrecondition
+        (ENTRY_WITHDRAWN) when a newer statement has taken its place.
+        """
+
+        def act(c: Connection, chosen: Chosen) -> Moved:
+            plan = self._plan_withdrawal(c, chosen, by_hand, command, also)
+            parts = (plan.withdrawn, plan.agreed, plan.asked, plan.again)
+            moved = _moved(chosen, plan.skipped, *parts, pending=len(plan.asked), also=len(plan.also))
+            revision = 0
+            if moved.changed and not command.dry:
+                revision = self._withdraw(c, chosen, plan, by_hand, command)
+            if moved.pending and not command.dry:
+                revision = self._ask(c, plan.asked, by_hand.asked, command)
+            return msgspec.structs.replace(moved, revision=revision)
+
+        return self._run(entries, command, act)
+
+    def quarantine(
+        self,
+        entries: Chosen | Sequence[int],
+        command: TransitionCommand,
+        *,
+        code: str = "QUARANTINED_BY_OPERATOR",
+    ) -> Moved:
+        """Keep visible entries, and what their contributor states about the items next, from matching. `code` becomes
+        their reason.
+
+        Those that wait in quarantine for another reason are held there from now on. Raises LimitExceeded; of a single
+        entry NotFound, and Conflict when it is WITHDRAWN.
+        """
+
+        def act(c: Connection, chosen: Chosen) -> Moved:
+            active, waiting, gone = _by_state(chosen)
+            if command.is_single and len(gone):
+                raise _conflict(chosen, EntryState.ACTIVE)
+            held = self._held(c, waiting, EntryState.QUARANTINED)
+            holding = np.array([i for i in waiting.tolist() if i not in held], np.int64)
+            moved = _moved(chosen, {"WITHDRAWN": gone, "QUARANTINED": _without(waiting, holding)}, active, holding)
+            _refuse_too_many(moved.changed)
+            if command.dry or not moved.changed:
+                return moved
+            ids = ascending(np.concatenate([active, holding]))
+            was = STATE_OF_CODE[int(chosen.states[0])] if command.is_single else EntryState.ACTIVE
+            revision = self._append(c, EventKind.ENTRIES_QUARANTINED, ids, command, {"was": str(was)})
+            # Nobody has said what an undecided item is by putting it into quarantine.
+            rows = self._rows(c, active)
+            undecided = np.array([i for i, _, packed in rows if Code.UNCLASSIFIED in unpack_reasons(packed)], np.int64)
+            for part, codes in ((_without(active, undecided), (code,)), (undecided, (code, Code.UNCLASSIFIED))):
+                if len(part):
+                    self._writing.push_state(c, runs(part.tolist()), QUARANTINED, codes, revision)
+            if len(active):
+                self._writing.add_changes(c, revision, [(WITHDRAW, IdSet.of(active), 0)])
+            put_holds(c, self._db, ids.tolist(), Origin.OPERATOR, EntryState.QUARANTINED, revision)
+            return msgspec.structs.replace(moved, revision=revision)
+
+        return self._run(entries, command, act)
+
+    def release(
+        self,
+        entries: Chosen | Sequence[int],
+        command: TransitionCommand,
+        *,
+        supersede: Mapping[int, Sequence[int]] = {},
+        lift: Sequence[int] = (),
+        skipped: Mapping[str, Sequence[int]] = {},
+    ) -> Moved:
+        """Let quarantined entries match; what holds them there is lifted, and the holds `lift` about the same items.
+
+        What was no claim of harm is none afterwards: the remark UNCLASSIFIED stays, and so do those that it had before
+        the quarantine. `supersede`: by entry those of its hash set, about the same item, that are withdrawn with the
+        reason SUPERSEDED; their reviews count for it too. `skipped`: entries that stay, by reason. Raises
+        LimitExceeded; of a single entry NotFound, and Conflict when it is WITHDRAWN.
+        """
+
+        def act(c: Connection, chosen: Chosen) -> Moved:
+            if command.is_single and chosen.states[0] == WITHDRAWN:
+                raise _conflict(chosen, EntryState.QUARANTINED)
+            plan = self._plan_release(c, chosen, supersede, skipped)
+            also = len(_without(plan.overtaken, plan.replaced))
+            moved = _moved(chosen, plan.skipped, plan.released, also=also)
+            if command.dry or not moved.changed:
+                return moved
+            rows = self._rows(c, plan.released)
+            facts = {"was": unpack_reasons(rows[0][2])} if command.is_single else {}
+            revision = self._append(c, EventKind.ENTRIES_RELEASED, plan.released, command, facts)
+            self._release(c, plan, rows, revision)
+            lift_holds(c, self._db, [*plan.released.tolist(), *lift], EntryState.QUARANTINED)
+            return msgspec.structs.replace(moved, revision=revision)
+
+        return self._run(entries, command, act)
+
+    def restore(
+        self,
+        entries: Chosen | Sequence[int],
+        command: TransitionCommand,
+        *,
+        lift: Sequence[int] = (),
+        skipped: Mapping[str, Sequence[int]] = {},
+    ) -> Moved:
+        """Take withdrawals, and requests for one, back.
+
+        Each is what it was before, its hold is lifted, and an expiry that has passed is cleared. `lift`: further holds
+        about the same items; `skipped`: entries that stay withdrawn, by reason. So do those that were erased, or
+        replaced by one that stands. Raises LimitExceeded; of a single entry NotFound.
+        """
+
+        def act(c: Connection, chosen: Chosen) -> Moved:
+            left = _among(chosen, skipped)
+            active, waiting, gone = _by_state(chosen)
+            gone = _without(gone, *left.values())
+            replaced = np.array(sorted(self._replaced(c, gone.tolist())), np.int64)
+            left[Code.SUPERSEDED] = ascending(np.concatenate([replaced, left.get(Code.SUPERSEDED, _NO_IDS)]))
+            gone = _without(gone, replaced)
+            asked = _ids(self._requests(c, ascending(np.concatenate([active, waiting]))))
+            left["ACTIVE"], left["QUARANTINED"] = _without(active, asked), _without(waiting, asked)
+            _refuse_too_many(len(gone) + len(asked))
+            rows = [row for row in self._rows(c, gone) if unpack_reasons(row[2]) != (Code.ERASED,)]
+            gone = _ids(rows)
+            moved = _moved(chosen, left, gone, asked)
+            if command.dry or not moved.changed:
+                return moved
+            facts: Facts = {
+                "entries": moved.changed,
+                # Outsiders are not told that a withdrawal was asked for, whatever the reason for taking that back.
+                **({} if len(gone) else {"request": "TAKEN_BACK"}),
+            }
+            ids = ascending(np.concatenate([gone, asked]))
+            reason = command.reason or ("" if len(gone) else "REQUEST_TAKEN_BACK")
+            revision = self._append(c, EventKind.ENTRIES_RESTORED, ids, command, facts, reason=reason)
+            for entry_id, _, packed in self._rows(c, asked):
+                self._writing.set_reasons(c, entry_id, without_pending(packed))
+            self._end_requests(c, asked)
+            self._stand_again(c, rows, revision)
+            lift_holds(c, self._db, [*ids.tolist(), *lift], EntryState.WITHDRAWN)
+            return msgspec.structs.replace(moved, revision=revision)
+
+        return self._run(entries, command, act)
+
+    def waiting(self, ids: Ids) -> Ids:
+        """Return those of the entries, by id, whose withdrawal waits for a second person."""
+        return self._db.read(lambda c: _ids(self._requests(c, ids)))
+
+    def requests_at(self, revision: int) -> list[int]:
+        """Return the entries whose withdrawal was asked for at a revision and still waits for a second person."""
+        sql = self._db.sql("SELECT entry FROM withdrawal WHERE pending AND revision = ? ORDER BY entry")
+        return [row[0] for row in self._db.fetch(sql, (revision,))]
+
+    def withdraw(
+        self,
+        ids: Iterable[int],
+        code: str,
+        *,
+        by: Actor = SYSTEM,
+        kind: EventKind = EventKind.ENTRIES_WITHDRAWN,
+        reason: str = "",
+        subject: str = "",
+        facts: Facts | None = None,
+        origin: Origin | None = None,
+        withdrawal: Withdrawal | None = None,
+    ) -> int:
+        """Withdraw visible entries, all at one revision, and return that; those WITHDRAWN already stay as they are.
+
+        `code` becomes the entries' reason, and the event's without `reason`. With `origin` they are held, with
+        `withdrawal` it is on record who withdrew them. Raises NotFound when there is no such entry; then none is
+        withdrawn.
+        """
+        wanted = sorted(set(ids))
+        with self._db.write() as c:
+            self._db.lock(c)
+            states = self._writing.visible_states(c, wanted)
+            unknown = [i for i in wanted if i not in states]
+            if unknown:
+                raise no_entry(str(number_of(unknown[0])))
+            live = np.array([i for i in wanted if states[i] != WITHDRAWN], np.int64)
+            if not len(live):
+                return c.scalar(sa.select(s.metadata.c.revision)) or 0
+            at = now()
+            revision = append_event(
+                c,
+                by,
+                kind,
+                subject=subject or (self._writing.subject(c, int(live[0])) if len(live) == 1 else ""),
+                reason=reason or code,
+                facts={"entries": len(live), **({"origin": str(origin)} if origin else {}), **(facts or {})},
+                at=at,
+            )
+            # At once, however many: who asked goes on with what the rows say.
+            parts = _parts(revision, [(live, code, str(origin or ""), withdrawal)], s.to_millis(at))
+            self._withdraw_parts(c, parts, at_once=True)
+            note_loss(c, sets_of(live), revision)
+            return revision
+
+    def expire(self, at: datetime) -> int:
+        """Withdraw the visible entries whose time has passed, a page at a revision; return how many."""
+        # Spelt out as the partial index has it, so that it serves: it holds no withdrawn entries.
+        sql = self._db.sql(
+            "SELECT e.id FROM entry e "  # noqa: S608 - our own text
+            "WHERE e.expire_time IS NOT NULL AND e.state != 3 AND e.expire_time <= ? "
+            f"AND NOT EXISTS ({STAGED_AROUND}) ORDER BY e.expire_time, e.id LIMIT {PAGE}"
+        )
+        count = 0
+        while rows := self._db.fetch(sql, (s.to_millis(at),)):
+            self.withdraw([row[0] for row in rows], Code.EXPIRED, kind=EventKind.ENTRIES_EXPIRED)
+            count += len(rows)
+        return count
+
+    def note_expired_terms(self, at: datetime) -> list[str]:
+        """Append an event for each hash set whose terms have run out since the last call; return the sets' names."""
+        expired = {
+            x.name: s.to_millis(x.marking.expire_time)
+            for x in self._resources.hash_sets().values()
+            if x.marking.expire_time is not None and x.marking.expire_time <= at
+        }
+        told: list[str] = []
+        for name, millis in expired.items():
+            subject = f"hash-sets/{name}"
+            with self._db.write() as c:
+                self._db.lock(c)
+                t = s.event
+                last = c.scalar(
+                    sa.select(sa.func.max(t.c.revision)).where(
+                        t.c.subject == subject,
+                        t.c.kind == EventKind.TERMS_EXPIRED,
+                        # One for each time that the terms had: prolonged terms expire again.
+                        t.c.time >= millis,
+                    )
+                )
+                if last is None:
+                    append_event(c, SYSTEM, EventKind.TERMS_EXPIRED, subject=subject, facts={"expire_time": millis})
+                    told.append(name)
+        return told
+
+    def erase(self, entry_id: int, *, secret: bytes, by: Actor, reason: str = "") -> Entry:
+        """Clear everything that an entry says about its item, for ever; return what is left of it.
+
+        It is WITHDRAWN with the reason ERASED, and a hold with keyed traces keeps its contributor's lists from bringing
+        the item back. The comments of its reviews and of its withdrawal go, and the details of events about it alone.
+        Erasing twice is a success. `secret`: `Store.secret`. Raises NotFound.
+        """
+        with self._db.write() as c:
+            self._db.lock(c)
+            row = next(iter(self._rows(c, np.array([entry_id]))), None)
+            if row is None:
+                raise no_entry(str(number_of(entry_id)))
+            if unpack_reasons(row[2]) == (Code.ERASED,):
+                return self._read(c, entry_id)
+            subject = self._writing.subject(c, entry_id)
+            stored = c.execute(sa.select(s.entry.c.external_id, s.entry.c.hashes).where(s.entry.c.id == entry_id)).one()
+            hashes = unpack_hashes(stored.hashes)
+            comments = self._comments(c, entry_id)
+            revision = append_event(c, by, EventKind.ENTRY_ERASED, subject=subject, reason=reason)
+            # Also of one that was withdrawn before: whoever keeps a copy of what was said of it drops that.
+            self._writing.add_changes(c, revision, [(WITHDRAW, IdSet(entry_id, entry_id), 0)])
+            note_loss(c, sets_of([entry_id]), revision)
+            self._clear_statement(c, entry_id, hashes, revision)
+            self._clear_words(c, entry_id, subject)
+            lift_holds(c, self._db, [entry_id], EntryState.QUARANTINED)
+            put_holds(
+                c,
+                self._db,
+                [entry_id],
+                Origin.OPERATOR,
+                EntryState.WITHDRAWN,
+                revision,
+                traces=b"".join(sorted(traces_of(secret, stored.external_id or "", hashes))),
+            )
+            texts = [text.encode() for text in (stored.external_id or "", *comments) if text]
+            self._forget_answers(c, [*(h.digest for h in hashes), *texts])
+            entry = self._read(c, entry_id)
+        self._db.scrub()
+        return entry
+
+    def wishes_today(self) -> dict[str, int]:
+        """Return how many entries each contributor's tokens have withdrawn within a day at the request of persons
+        shown, if more than WISHES_A_DAY.
+        """
+        counts = self._db.read(self._wishes_counted)
+        return {contributor: n for contributor, n in counts.items() if n > WISHES_A_DAY}
+
+    # The parts
+
+    def _run(
+        self,
+        entries: Chosen | Sequence[int],
+        command: TransitionCommand,
+        act: Callable[[Connection, Chosen], Moved],
+    ) -> Moved:
+        """Move entries in one transaction, or return what the first call with the same request id did."""
+        request = command.request or Request("", "", None, "")
+        with self._db.write() as c:
+            self._db.lock(c)
+            if (first := request.replayed(c, Moved)) is not None:
+                return first
+            chosen = self._as_now(c, entries, command)
+            moved = act(c, chosen)
+            if command.dry:
+                return moved
+            if command.is_single:
+                moved = msgspec.structs.replace(moved, entry=self._read(c, int(chosen.ids[0])))
+            return request.remember(c, moved)
+
+    def _as_now(self, c: Connection, entries: Chosen | Sequence[int], command: TransitionCommand) -> Chosen:
+        """Return entries with their states as they are under the lock: those that moved since are read again."""
+        if not isinstance(entries, Chosen):
+            fresh = self._writing.visible_states(c, sorted(set(entries)))
+            if command.is_single and not fresh:
+                raise no_entry(str(number_of(entries[0])))
+            return Chosen(np.array(sorted(fresh), np.int64), np.array([fresh[i] for i in sorted(fresh)], np.int64), 0)
+        chosen = entries
+        sql = self._db.sql(
+            "SELECT first_entry, last_entry, ids FROM change WHERE revision > ? AND kind <> ? ORDER BY revision"
+        )
+        moved = np.zeros(len(chosen.ids), np.bool_)
+        for first, last, packed in c.exec_driver_sql(sql, (chosen.revision, STAGED)).all():
+            for piece in IdSet(first, last, packed).pieces(1 << 20):
+                moved |= np.isin(chosen.ids, piece, assume_unique=True)
+        if not moved.any():
+            return chosen
+        fresh = self._writing.visible_states(c, chosen.ids[moved].tolist())
+        states = chosen.states.copy()
+        states[moved] = [fresh.get(i, 0) for i in chosen.ids[moved].tolist()]
+        return Chosen(chosen.ids[states > 0], states[states > 0], chosen.revision)
+
+    def _append(
+        self, c: Connection, kind: EventKind, ids: Ids, command: TransitionCommand, facts: Facts, **options: Any
+    ) -> int:
+        """Append the event of a transition of these entries, all of one contributor, and return its revision. It names
+        the smallest thing that holds them.
+        """
+        names = self._names_of_sets(c, ids) if len(ids) > 1 else []
+        if not names:
+            subject = self._writing.subject(c, int(ids[0]))
+        else:
+            subject = f"hash-sets/{names[0]}" if len(names) == 1 else f"contributors/{names[0].partition('/')[0]}"
+        numbers: Facts = {} if command.is_single else {"entries": len(ids)}
+        sets: Facts = {"hash_sets": tuple(names[:_TOLD])} if len(names) > 1 else {}
+        details = {"comment": command.comment, "selection": command.selection}
+        told = {**numbers, **sets, **facts}
+        options = {"reason": command.reason, **options}
+        return append_event(c, command.by, kind, subject=subject, facts=told, details=details, **options)
+
+    def _plan_withdrawal(
+        self,
+        c: Connection,
+        chosen: Chosen,
+        by_hand: WithdrawalByHand,
+        command: TransitionCommand,
+        also: Sequence[int],
+    ) -> _Withdrawals:
+        live, gone = chosen.ids[chosen.states != WITHDRAWN], chosen.ids[chosen.states == WITHDRAWN]
+        requests = self._requests(c, live)
+        own = _ids([row for row in requests if row[1] == command.by.name])
+        others = [row for row in requests if row[1] != command.by.name]
+        # What is carried out then is what was asked for, unless the person shown asks.
+        agreed = _NO_IDS if by_hand.is_wish else _ids(others)
+        withdrawn, to_ask, waits = [_NO_IDS], [_NO_IDS], [_NO_IDS]
+        for set_key, of_set in _by_set(live):
+            rest = _without(of_set, agreed)  # what is agreed to counts for the day as well
+            if by_hand.limit is not None and len(rest) and self._is_beyond(c, set_key, by_hand.limit, len(of_set)):
+                waits.append(np.intersect1d(rest, own))
+                to_ask.append(_without(rest, own))
+            else:
+                withdrawn.append(rest)
+        states = self._writing.visible_states(c, sorted(set(also))) if also else {}
+        with_them = _without(np.array([i for i in sorted(states) if states[i] != WITHDRAWN], np.int64), live)
+        replaced = self._replaced(c, gone.tolist()) if len(gone) else {}
+        if replaced and command.is_single:
+            raise self._superseded(c, *next(iter(replaced.items())))
+        held = self._held(c, gone, EntryState.WITHDRAWN)
+        again = np.array(
+            [
+                i
+                for i in gone.tolist()
+                if (_FIRMNESS[by_hand.origin] > _FIRMNESS[held.get(i, "")] or (command.is_single and len(with_them)))
+                and i not in replaced
+            ],
+            np.int64,
+        )
+        asked = ascending(np.concatenate(to_ask))
+        if len(asked) + len(agreed) + len(again) > MOST:
+            raise LimitExceeded(
+                f"a withdrawal that needs a second person takes at most {MOST:,} entries at once, this one has "
+                f"{len(asked) + len(agreed) + len(again):,}; choose fewer with --limit, or ask the operator to "
+                "withdraw them",
+                reason=Reason.TOO_LARGE,
+            )
+        superseded = np.array(sorted(replaced), np.int64)
+        return _Withdrawals(
+            withdrawn=ascending(np.concatenate(withdrawn)),
+            agreed=agreed,
+            asked=asked,
+            again=again,
+            also=with_them,
+            skipped={
+                "WITHDRAWN": _without(gone, again, superseded),
+                Code.SUPERSEDED: superseded,
+                PENDING: ascending(np.concatenate(waits)),
+            },
+            askers=sorted({row[1] for row in others}) if len(agreed) or command.is_single else (),
+            reason=_REASON_OF_CODE[others[0][2]] if len(agreed) and command.is_single else by_hand.asked.reason,
+        )
+
+    def _withdraw(
+        self, c: Connection, chosen: Chosen, plan: _Withdrawals, by_hand: WithdrawalByHand, command: TransitionCommand
+    ) -> int:
+        every = ascending(np.concatenate([plan.withdrawn, plan.agreed, plan.again, plan.also]))
+        at = now()
+        again = IdSet.of(plan.again) if len(plan.again) and not command.is_single else None
+        revision = self._append(
+            c,
+            EventKind.ENTRIES_WITHDRAWN,
+            chosen.ids if command.is_single else every,
+            command,
+            self._withdrawal_facts(c, plan, every, by_hand.origin, command),
+            reason=plan.reason,
+            undo=None if again is None else {"again": (again.first, again.last, again.packed)},
+            at=at,
+        )
+        time = s.to_millis(at)
+        for entry_id, _, packed in self._rows(c, plan.again):
+            self._writing.set_reasons(c, entry_id, replace_reasons(packed, (by_hand.code,)), revision)
+        put_withdrawals(c, self._db, plan.again.tolist(), by_hand.asked, revision, time)
+        put_holds(c, self._db, plan.again.tolist(), by_hand.origin, EntryState.WITHDRAWN, revision)
+        if len(plan.agreed):
+            touch(c, "withdrawal", plan.agreed.tolist())
+            update = self._db.sql(
+                "UPDATE withdrawal SET pending = ?, revision = ?, time = ? WHERE entry BETWEEN ? AND ? AND pending"
+            )
+            c.exec_driver_sql(update, [(False, revision, time, *ends) for ends in runs(plan.agreed.tolist())])
+        fresh = ascending(np.concatenate([plan.withdrawn, plan.also]))
+        self._end_requests(c, _ids(self._requests(c, fresh)))
+        groups = [
+            (fresh, by_hand.code, str(by_hand.origin), by_hand.asked),
+            (plan.agreed, "WITHDRAWN_BY_CONTRIBUTOR", str(Origin.CONTRIBUTOR), None),
+        ]
+        parts = _parts(revision, groups, time)
+        if parts:
+            self._withdraw_parts(c, parts)
+            note_loss(c, sorted({part.hash_set for part in parts}), revision)
+        return revision
+
+    def _withdrawal_facts(
+        self, c: Connection, plan: _Withdrawals, every: Ids, origin: Origin, command: TransitionCommand
+    ) -> Facts:
+        """Return the facts of the event of a withdrawal. `every`: all entries that it moves."""
+        facts: dict[str, str | int | tuple[str, ...]] = {"origin": str(origin)}
+        askers = tuple(f"tokens/{name}" for name in plan.askers)
+        if command.is_single and len(plan.agreed):
+            facts["origin"] = str(Origin.CONTRIBUTOR)
+        if askers:
+            facts["asked_by"] = askers[0] if command.is_single else askers
+        if len(plan.again):
+            facts["again" if command.is_single else "held_again"] = len(plan.again)
+        if len(plan.also):
+            facts["entries"] = len(every)
+            facts["also"] = tuple(self._writing.subject(c, i) for i in plan.also[:_TOLD].tolist())
+        if origin is Origin.PERSON_SHOWN and command.by.role is Role.CONTRIBUTOR:
+            today = self._wishes_counted(c).get(command.by.contributor, 0) + len(every)
+            if today > WISHES_A_DAY:
+                facts["requests_of_persons_shown_today"] = today
+        return facts
+
+    def _ask(self, c: Connection, ids: Ids, asked: Withdrawal, command: TransitionCommand) -> int:
+        """Note that withdrawals were asked for. No change of the feed: only the contributor and operators are told."""
+        at = now()
+        revision = self._append(c, EventKind.WITHDRAWAL_ASKED, ids, command, {}, reason=asked.reason, at=at)
+        for entry_id, _, packed in self._rows(c, ids):
+            reasons = (*unpack_reasons(packed), PENDING)
+            self._writing.set_reasons(c, entry_id, replace_reasons(packed, reasons))
+        pending = msgspec.structs.replace(asked, pending=True)
+        put_withdrawals(c, self._db, ids.tolist(), pending, revision, s.to_millis(at))
+        return revision
+
+    def _withdraw_parts(self, c: Connection, parts: Sequence[Part], *, at_once: bool = False) -> None:
+        """Let entries be WITHDRAWN at the revision of the parts, and say so in the feed."""
+        changes = [(WITHDRAW, part.ids, 0, part.hash_set) for part in parts]
+        self._writing.add_changes_of_sets(c, parts[0].revision, changes)
+        self._outstanding.withdraw(c, parts, at_once=at_once)
+
+    def _plan_release(
+        self,
+        c: Connection,
+        chosen: Chosen,
+        supersede: Mapping[int, Sequence[int]],
+        skipped: Mapping[str, Sequence[int]],
+    ) -> _Releases:
+        left = _among(chosen, skipped)
+        active, waiting, gone = _by_state(chosen)
+        waiting = _without(waiting, *left.values())
+        _refuse_too_many(len(waiting))
+        pairs = np.array(
+            [(i, later) for later in waiting.tolist() for i in supersede.get(later, ())], np.int64
+        ).reshape(-1, 2)
+        # One that another of these replaces is not released.
+        replaced = waiting[np.isin(waiting, pairs[:, 0])]
+        released = _without(waiting, replaced)
+        pairs = pairs[np.isin(pairs[:, 1], released)]
+        states = self._writing.visible_states(c, np.unique(pairs[:, 0]).tolist()) if len(pairs) else {}
+        return _Releases(
+            released=released,
+            overtaken=np.array([i for i in sorted(states) if states[i] != WITHDRAWN], np.int64),
+            replaced=replaced,
+            pairs=pairs,
+            skipped={"ACTIVE": active, "WITHDRAWN": gone, Code.SUPERSEDED: replaced, **left},
+        )
+
+    def _release(self, c: Connection, plan: _Releases, rows: Sequence[_Row], revision: int) -> None:
+        """Let entries be ACTIVE, with the remarks that they had before, and take the places of those they replace."""
+        touch(c, "entry", plan.released.tolist())
+        asked_for = set(_ids(self._requests(c, plan.released)).tolist())
+        c.exec_driver_sql(
+            self._db.sql("UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id = ?"),
+            [
+                (ACTIVE, pack_reasons(_released_reasons(packed, is_asked_for=i in asked_for)), revision, i)
+                for i, _, packed in rows
+            ],
+        )
+        self._writing.add_changes(c, revision, [(UPSERT, IdSet.of(plan.released), 0)])
+        if len(plan.overtaken):
+            self._withdraw_parts(c, _parts(revision, [(plan.overtaken, Code.SUPERSEDED, "", None)]), at_once=True)
+        for set_key in sets_of(plan.released):
+            self._writing.inherit(c, set_key, plan.pairs)
+        successions = plan.pairs[np.isin(plan.pairs[:, 0], plan.overtaken)]
+        self._writing.add_successions(c, np.unique(successions, axis=0) if len(successions) else successions)
+
+    def _stand_again(self, c: Connection, rows: Sequence[_Row], revision: int) -> None:
+        """Give withdrawn entries (id, state, reasons) the state and reasons that they had before, requests for a
+        withdrawal included. What was said of their items meanwhile counts for them, too.
+
+        Raises FailedPrecondition where the hash set's terms are looser than those under which they were listed.
+        """
+        ids = sorted(row[0] for row in rows)
+        if not ids:
+            return
+        refuse_restoring(c, self._db, ids)
+        self._writing.inherit_back(c, ids)
+        touch(c, "entry", ids)
+        touch(c, "withdrawal", ids)
+        asked_for = set(_ids(self._requests(c, np.array(ids))).tolist())
+        plain: list[int] = []
+        others: list[tuple[int, str | None, int, int]] = []
+        for entry_id, _, packed in rows:
+            state, before = reasons_before(packed)
+            if state == ACTIVE and before is None:
+                plain.append(entry_id)
+            else:
+                others.append((state, before if entry_id in asked_for else without_pending(before), revision, entry_id))
+        if plain:
+            sql = self._db.sql(
+                "UPDATE entry SET state = ?, reasons = NULL, update_revision = ? WHERE id BETWEEN ? AND ? AND state = ?"
+            )
+            ranges = [(ACTIVE, revision, first, last, WITHDRAWN) for first, last in runs(plain)]
+            c.exec_driver_sql(sql, ranges)
+        if others:
+            sql = self._db.sql("UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id = ?")
+            c.exec_driver_sql(sql, others)
+        ended = self._db.sql("DELETE FROM withdrawal WHERE entry BETWEEN ? AND ? AND NOT pending")
+        c.exec_driver_sql(ended, runs(ids))
+        sql = "SELECT e.id FROM entry e WHERE e.expire_time <= ? AND e.id {keys}"
+        expired = sorted(row[0] for row in self._db.by_keys(sql, "int8", (s.to_millis(now()),), ids, c))
+        if expired:
+            c.exec_driver_sql(
+                self._db.sql("UPDATE entry SET expire_time = NULL WHERE id BETWEEN ? AND ?"), runs(expired)
+            )
+            clear(c, expired)  # they state something else now
+        active = sorted([*plain, *(row[3] for row in others if row[0] == ACTIVE)])
+        if active:
+            self._writing.add_changes(c, revision, [(UPSERT, IdSet.of(active), 0)])
+        waiting = sorted(row[3] for row in others if row[0] != ACTIVE)
+        if waiting:
+            self._writing.add_changes(c, revision, [(REVIEWED, IdSet.of(waiting), 0)])
+
+    def _forget_answers(self, c: Connection, values: Sequence[bytes]) -> None:
+        """Forget the remembered answers to calls that hold one of the values: a repeated call is then a new one."""
+        t = s.request
+        after = ""
+        while rows := c.execute(sa.select(t.c.id, t.c.result).where(t.c.id > after).order_by(t.c.id).limit(1000)).all():
+            after = rows[-1][0]
+            told = [row[0] for row in rows if any(value in row[1] for value in values)]
+            if told:
+                c.execute(sa.delete(t).where(t.c.id.in_(told)))
+
+    def _requests(self, c: Connection, ids: Ids) -> list[tuple[int, str, int]]:
+        """Return the requests (entry, actor, code of the reason) that wait for a second person, of these entries
+        (ascending).
+        """
+        sql = self._db.sql(
+            "SELECT entry, actor, reason FROM withdrawal "
+            "WHERE pending AND hash_set = ? AND entry BETWEEN ? AND ? ORDER BY entry"
+        )
+        rows = [
+            (row[0], row[1], row[2])
+            for set_key, of_set in _by_set(ids)
+            for row in c.exec_driver_sql(sql, (set_key, int(of_set[0]), int(of_set[-1])))
+        ]
+        return [row for row, is_meant in zip(rows, np.isin(_ids(rows), ids), strict=True) if is_meant]
+
+    def _end_requests(self, c: Connection, ids: Ids) -> None:
+        """Let no request wait for a second person any more, about entries (ascending) that have one."""
+        if len(ids):
+            touch(c, "withdrawal", ids.tolist())
+            ended = self._db.sql("DELETE FROM withdrawal WHERE entry BETWEEN ? AND ? AND pending")
+            c.exec_driver_sql(ended, runs(ids.tolist()))
+
+    def _held(self, c: Connection, ids: Ids, effect: EntryState) -> Mapping[int, str]:
+        """Return the origins of entries' own holds with this effect, by id."""
+        sql = "SELECT h.entry, h.origin FROM hold h WHERE h.effect = ? AND h.entry {keys}"
+        rows = self._db.by_keys(sql, "int8", (s.ENTRY_STATES[effect],), ids.tolist(), c)
+        return {row[0]: row[1] for row in rows}
+
+    def _rows(self, c: Connection, ids: Ids) -> list[_Row]:
+        """Return visible entries as this transaction sees them."""
+        if not len(ids):
+            return []
+        self._outstanding.settle_these(c, ids.tolist())
+        sql = (
+            "SELECT e.id, e.state, e.reasons FROM entry e "  # noqa: S608 - our own text
+            f"WHERE e.id {{keys}} AND NOT EXISTS ({STAGED_AROUND})"
+        )
+        return [(row[0], row[1], row[2]) for row in self._db.by_keys(sql, "int8", (), ids.tolist(), c)]
+
+    def _names_of_sets(self, c: Connection, ids: Ids) -> list[str]:
+        """Return the names (CONTRIBUTOR/SET) of the hash sets that entries are in, in order."""
+        t = s.hash_set
+        rows = c.execute(sa.select(t.c.contributor, t.c.id).where(t.c.key.in_(sets_of(ids)))).all()
+        return sorted(f"{row[0]}/{row[1]}" for row in rows)
+
+    def _superseded(self, c: Connection, entry_id: int, successor: int) -> FailedPrecondition:
+        name = self._writing.subject(c, successor).removeprefix("entries/")
+        return FailedPrecondition(
+            f"the entry was superseded by {name}, which stands; withdraw that one",
+            reason=Reason.ENTRY_WITHDRAWN,
+            metadata={"entry": self._writing.subject(c, entry_id).removeprefix("entries/"), "successor": name},
+        )
+
+    def _replaced(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
+        """Return which of the entries were replaced by one that is ACTIVE, and by which."""
+        later = self._db.by_keys("SELECT x.later FROM succession x WHERE x.earlier {keys}", "int8", (), ids, c)
+        self._outstanding.settle_these(c, [row[0] for row in later])
+        sql = (
+            "SELECT x.earlier, x.later FROM succession x "  # noqa: S608 - our own numbers
+            "JOIN entry e ON e.id = x.later "
+            f"WHERE e.state = {ACTIVE} AND NOT EXISTS ({STAGED_AROUND}) AND x.earlier {{keys}}"
+        )
+        return {row[0]: row[1] for row in self._db.by_keys(sql, "int8", (), ids, c)}
+
+    def _is_beyond(self, c: Connection, set_key: int, limit: DailyLimit, more: int = 1) -> bool:
+        """Whether so many more withdrawals by hand in a hash set need a second person today.
+
+        A single one that is the first of a day never does.
+        """
+        w = s.withdrawal
+        today = c.execute(
+            sa.select(sa.func.count()).where(
+                w.c.hash_set == set_key,
+                w.c.time > s.to_millis(now() - _DAY),
+                w.c.pending.is_(False),
+                w.c.role == s.ROLES[Role.CONTRIBUTOR],
+                w.c.reason != _PERSON_SHOWN,
+            )
+        ).scalar_one()
+        # Those whose rows are still to be written count as well, some perhaps twice: that is on the safe side.
+        today += self._outstanding.withdrawn_by_hand(c, set_key, s.to_millis(now() - _DAY))
+        if not today and more == 1:
+            return False
+        if today + more > limit.entries:
+            return True
+        # Of those active now and those withdrawn today; no more are counted than decide.
+        enough = int(np.ceil((today + more) / limit.share)) - today
+        e = s.entry
+        active = sa.select(e.c.id).where(e.c.hash_set == set_key, e.c.state == ACTIVE).limit(enough).subquery()
+        count: int = c.execute(sa.select(sa.func.count()).select_from(active)).scalar_one()
+        return count < enough
+
+    def _wishes_counted(self, c: Connection) -> dict[str, int]:
+        """Return how many entries each contributor's tokens have withdrawn within a day at the request of persons
+        shown.
+        """
+        w, x = s.withdrawal, s.hash_set
+        rows = c.execute(
+            sa.select(x.c.contributor, sa.func.count())
+            .join(w, w.c.hash_set == x.c.key)
+            .where(
+                w.c.time > s.to_millis(now() - _DAY),
+                w.c.pending.is_(False),
+                w.c.role == s.ROLES[Role.CONTRIBUTOR],
+                w.c.reason == _PERSON_SHOWN,
+            )
+            .group_by(x.c.contributor)
+        )
+        return {row[0]: row[1] for row in rows}
+
+    def _read(self, c: Connection, entry_id: int) -> Entry:
+        """Return the entry as this transaction leaves it."""
+        row = c.exec_driver_sql(self._db.sql(f"{ENTRY_SQL} FROM entry e WHERE e.id = ?"), (entry_id,)).one()
+        entry = self._entries.of_row(tuple(row), c)
+        if entry is None:
+            raise no_entry(str(number_of(entry_id)))
+        return entry
+
+    def _comments(self, c: Connection, entry_id: int) -> list[str]:
+        """Return what people said of an entry: in its reviews, and when it was withdrawn."""
+        r, w = s.review, s.withdrawal
+        return [
+            *c.execute(sa.select(r.c.comment).where(r.c.entry == entry_id)).scalars(),
+            *c.execute(sa.select(w.c.comment).where(w.c.entry == entry_id)).scalars(),
+        ]
+
+    def _clear_statement(self, c: Connection, entry_id: int, hashes: Sequence[Hash], revision: int) -> None:
+        """Leave of an entry that it was withdrawn because it was erased. `hashes`: all that it has."""
+        touch(c, "entry", [entry_id])
+        c.execute(
+            sa.update(s.entry)
+            .where(s.entry.c.id == entry_id)
+            .values(
+                state=WITHDRAWN,
+                position="",
+                external_id=None,
+                classification=None,
+                flags=0,
+                hashes=b"",
+                details=None,
+                reasons=pack_reasons((Code.ERASED,)),
+                update_revision=revision,
+                expire_time=None,
+            )
+        )
+        delete_frames(c, self._db, [entry_id])
+        clear(c, [entry_id])
+        self._db.delete_hashes(c, [(s.ALGORITHM_CODES[h.algorithm], h.digest, entry_id) for h in hashes])
+
+    def _clear_words(self, c: Connection, entry_id: int, subject: str) -> None:
+        """Clear what findings, reviews, withdrawals and events about an entry alone say in words."""
+        f, r, w = s.finding, s.review, s.withdrawal
+        touch(c, w.name, [entry_id])
+        import_key = c.execute(sa.select(s.entry.c["import"]).where(s.entry.c.id == entry_id)).scalar_one()
+        c.execute(sa.update(f).where(f.c["import"] == import_key, f.c.entry == entry_id).values(detail="", position=""))
+        c.execute(sa.update(r).where(r.c.entry == entry_id).values(comment=""))
+        c.execute(sa.update(w).where(w.c.entry == entry_id).values(comment="", pending=False))
+        about = sa.select(s.event.c.revision).where(s.event.c.subject == subject)
+        c.execute(sa.delete(s.event_detail).where(s.event_detail.c.revision.in_(about)))
+
+
+def _released_reasons(packed: str | None, *, is_asked_for: bool) -> tuple[str, ...]:
+    """Return the remarks of a quarantined entry once it is released: those that it had before, and UNCLASSIFIED where
+    it waits for that. `is_asked_for`: whether a withdrawal of it waits for a second person.
+    """
+    state, remarks = reasons_before(packed)
+    before = unpack_reasons(remarks) if state == ACTIVE else ()
+    undecided = (
+        (Code.UNCLASSIFIED,) if Code.UNCLASSIFIED in unpack_reasons(packed) and Code.UNCLASSIFIED not in before else ()
+    )
+    remaining = (*undecided, *(reason for reason in before if reason != PENDING))
+    return (*remaining, PENDING) if is_asked_for else remaining
+
+
+def without_pending(packed: str | None) -> str | None:
+    """Return packed reasons without the remark that a withdrawal waits for a second person."""
+    reasons = unpack_reasons(packed)
+    return replace_reasons(packed, tuple(r for r in reasons if r != PENDING)) if PENDING in reasons else packed
+
+
+def _moved(chosen: Chosen, skipped: Mapping[str, Ids], *parts: Ids, pending: int = 0, also: int = 0) -> Moved:
+    """Return what a call does that moves these parts of the entries. `pending`: how many are only asked for."""
+    return Moved(
+        selected=len(chosen.ids),
+        changed=sum(map(len, parts)) - pending,
+        pending=pending,
+        also=also,
+        skipped={str(why): (len(ids), tuple(ids[:_EXAMPLES].tolist())) for why, ids in skipped.items() if len(ids)},
+        examples=tuple(np.concatenate([part[:_EXAMPLES] for part in parts])[:_EXAMPLES].tolist()),
+    )
+
+
+def _by_state(chosen: Chosen) -> Iterator[Ids]:
+    """Yield the entries that are ACTIVE, QUARANTINED and WITHDRAWN."""
+    return (chosen.ids[chosen.states == state] for state in (ACTIVE, QUARANTINED, WITHDRAWN))
+
+
+def _by_set(ids: Ids) -> Iterator[tuple[int, Ids]]:
+    """Yield the hash sets that the entries are in, by key, each with its part of them."""
+    keys = ids >> 32
+    return ((key, ids[keys == key]) for key in np.unique(keys).tolist())
+
+
+def _parts(revision: int, groups: Iterable[tuple[Ids, str, str, Withdrawal | None]], time: int = 0) -> list[Part]:
+    """Return what a revision withdraws. `groups`: entries, their reason, the origin of their hold, and who withdraws
+    them.
+    """
+    parts: list[Part] = []
+    for ids, code, origin, withdrawal in groups:
+        for set_key, of_set in _by_set(ids):
+            for start in range(0, len(of_set), CHANGE_IDS):
+                piece = IdSet.of(of_set[start : start + CHANGE_IDS])
+                parts.append(Part(revision, len(parts), set_key, code, piece, origin, (), withdrawal, time))
+    return parts
+
+
+def _among(chosen: Chosen, skipped: Mapping[str, Sequence[int]]) -> dict[str, Ids]:
+    """Return those of the entries that were chosen which are skipped, by reason."""
+    return {why: np.intersect1d(chosen.ids, np.array(ids, np.int64)) for why, ids in skipped.items()}
+
+
+def _without(ids: Ids, *others: Ids) -> Ids:
+    return ids[~np.isin(ids, np.concatenate([_NO_IDS, *others]))]
+
+
+def _ids(rows: Sequence[tuple[int, Any, Any]]) -> Ids:
+    return np.array([row[0] for row in rows], np.int64)
+
+
+def _refuse_too_many(count: int) -> None:
+    if count > MOST:
+        raise LimitExceeded(
+            f"one call moves at most {MOST:,} entries in this way, this one would move {count:,}; choose fewer with "
+            "--limit, and run it again until none is left",
+            reason=Reason.TOO_LARGE,
+        )
+
+
+def _conflict(chosen: Chosen, expected: EntryState) -> Conflict:
+    state = STATE_OF_CODE[int(chosen.states[0])]
+    return Conflict(
+        f"entry {number_of(int(chosen.ids[0]))} is {state}, expected {expected}; read it again, then retry",
+        metadata={"state": str(state)},
+    )
