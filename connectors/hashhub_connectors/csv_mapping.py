@@ -134,33 +134,23 @@ def _read(rows: Rows | SheetRows, mapping: Columns, *, is_ragged: bool) -> Items
     if isinstance(rows, SheetRows):
         left_out.see("further sheet", len(rows.sheets) - 1)
         left_out.see("comments on cells", rows.comments)
-    if mapping.layout.has_header:
-        at = _places(rows, mapping)
-        read = _RowReader(mapping, at, len(rows.header), is_ragged=is_ragged).read
-        unread = Unread(rows.header, at.values(), left_out)
-        for row in rows:
-            if isinstance(row, Reject):
-                yield row
-                continue
-            unread.see(row[1])
-            yield read(*row)
-        return left_out
     # Without a header the first row that reaches the last column of the mapping tells how many cells a row has.
-    at = {number: number - 1 for number in mapping.names if isinstance(number, int)}
+    is_named = mapping.layout.has_header
+    at = _places(rows, mapping) if is_named else {n: n - 1 for n in mapping.names if isinstance(n, int)}
     needed = max(at.values()) + 1
-    reader = _RowReader(mapping, at, needed, is_ragged=True) if is_ragged else None
+    width = len(rows.header) if is_named else needed if is_ragged else 0
+    reader = _RowReader(mapping, at, width, is_ragged=is_ragged) if width else None
+    unread = Unread(rows.header, at.values(), left_out)
     for row in rows:
-        if not isinstance(row, Reject):
-            Unread([f"column {n}" for n in range(1, len(row[1]) + 1)], at.values(), left_out).see(row[1])
         if isinstance(row, Reject):
             yield row
-        elif reader is not None:
-            yield reader.read(*row)
-        elif len(row[1]) < needed:
+            continue
+        unread.see(row[1])
+        if reader is None and len(row[1]) < needed:
             yield Reject(row[0], "WRONG_COLUMN_COUNT", f"expected at least {needed} cells, found {len(row[1])}")
-        else:
-            reader = _RowReader(mapping, at, len(row[1]), is_ragged=False)
-            yield reader.read(*row)
+            continue
+        reader = reader or _RowReader(mapping, at, len(row[1]), is_ragged=False)
+        yield reader.read(*row)
     return left_out
 
 

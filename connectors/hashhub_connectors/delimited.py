@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import threading
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, Final
 
 from hashhub.connector import MAX_LINE, LeftOut
@@ -23,17 +23,16 @@ _LONG_CELLS: Final = threading.Lock()  # csv has one limit for all readers of a 
 class Unread:
     """Counts the cells of columns that are not read. `names`: of all columns; `read`: places of those that are."""
 
-    def __init__(self, names: Sequence[str], read: Container[int], left_out: LeftOut) -> None:
-        self._names = {
-            place: name for place, name in enumerate(names) if place not in read and name not in OUTCOME_COLUMNS
-        }
+    def __init__(self, names: Sequence[str], read: Iterable[int], left_out: LeftOut) -> None:
+        self._names = names
+        self._read = {*read, *(place for place, name in enumerate(names) if name in OUTCOME_COLUMNS)}
         self._left_out = left_out
 
     def see(self, cells: Sequence[str]) -> None:
         """Count the cells of a row that say something."""
-        for place, name in self._names.items():
-            if place < len(cells) and cells[place]:
-                self._left_out.see(name)
+        for place, cell in enumerate(cells):
+            if cell and place not in self._read:
+                self._left_out.see(self._names[place] if place < len(self._names) else f"column {place + 1}")
 
 
 class Rows:

@@ -21,6 +21,7 @@ from hashhub.connector import Exported, Loss, partial, read_flag
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.hygiene import Code
 from hashhub.model import (
+    MAX_HASHES_PER_ENTRY,
     MAX_TEXT,
     NO_FLAGS,
     Classification,
@@ -159,6 +160,15 @@ def finish(
     if len(reviews) > MAX_REVIEWS:
         return Reject(position, Code.BAD_FIELD.value, f"more than {MAX_REVIEWS} opinions about one item")
     return items.finish(position, pairs, faults, reviews=reviews, **fields)
+
+
+def with_terms(read: Record, label: str, new: Iterable[str]) -> Record:
+    """Return the record with a note of the terms that the file states from it on, where there are any."""
+    words = "; ".join(sorted(new))[:200]
+    if not words or len(read.hashes) + len(read.faults) >= MAX_HASHES_PER_ENTRY:
+        return read
+    detail = f"from here on the file states {words} of items; the terms of the hash set hold"
+    return msgspec.structs.replace(read, faults=(*read.faults, HashFault(label, Code.TERMS_STATED.value, detail)))
 
 
 # --- Texts, times, further fields -------------------------------------------------------------------------------------

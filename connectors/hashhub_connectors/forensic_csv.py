@@ -9,18 +9,16 @@ every line has it.
 from __future__ import annotations
 
 import csv
+from codecs import BOM_UTF8
 from collections.abc import Sequence
-from typing import BinaryIO, Final, NamedTuple, cast
+from typing import BinaryIO, NamedTuple
 
 from hashhub.connector import Items, LeftOut
 from hashhub.errors import MalformedSource
 from hashhub.model import HashFault, Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.delimited import Unread
-from hashhub_connectors.source import lines, read_block
-
-_UTF8_MARK: Final = b"\xef\xbb\xbf"
-_UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+from hashhub_connectors.source import head_encoding, head_text, lines, look_at
 
 
 class Layout(NamedTuple):
@@ -34,22 +32,6 @@ class Layout(NamedTuple):
     digests: tuple[tuple[str, str], ...]
     size: str
     left_out: tuple[str, ...] = ()
-
-
-class Head:
-    """A stream of which the first bytes were read already: they come again."""
-
-    def __init__(self, head: bytes, source: BinaryIO) -> None:
-        self._head = head
-        self._source = source
-
-    def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes."""
-        if not self._head:
-            return self._source.read(size)
-        size = len(self._head) if size < 0 else size
-        block, self._head = self._head[:size], self._head[size:]
-        return block
 
 
 def _cells_of(line: str) -> tuple[str, ...]:
@@ -67,9 +49,7 @@ def names_of(line: str) -> tuple[str, ...]:
 
 def header_names(head: bytes) -> tuple[str, ...]:
     """Return the column names in a file's first line, for `detect`."""
-    encoding = "utf-16" if head.startswith(_UTF16_MARKS) else "latin-1"
-    text = head.removeprefix(_UTF8_MARK).decode(encoding, "replace")
-    return names_of(text.partition("\n")[0])
+    return names_of(head_text(head).partition("\n")[0])
 
 
 def layout_of(names: Sequence[str], layouts: Sequence[Layout]) -> Layout | None:
@@ -82,16 +62,16 @@ def read_layout(source: BinaryIO, layouts: Sequence[Layout], expected: str, tags
 
     Raises MalformedSource for another header, and as `lines` does.
     """
-    head = read_block(source, 3)
+    head, begun = look_at(source)
     # Names are in whatever encoding the examined disk had, and are not kept: each byte may pass for a character.
-    encoding = "utf-16" if head.startswith(_UTF16_MARKS) else "iso8859-1"
-    stream = cast("BinaryIO", Head(head.removeprefix(_UTF8_MARK), source))
+    encoding = "utf-16" if head_encoding(head) != "utf-8" else "iso8859-1"
+    begun.read(len(head) - len(head.removeprefix(BOM_UTF8)))
     names: tuple[str, ...] = ()
     layout: Layout | None = None
     untold: dict[str, HashFault] = {}
     left_out = LeftOut()
     unread = Unread((), (), left_out)
-    for number, line in lines(stream, encoding):
+    for number, line in lines(begun, encoding):
         if not line.strip():
             continue
         position = f"line {number}"

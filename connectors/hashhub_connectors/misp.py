@@ -24,8 +24,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, Final, NamedTuple
 from uuid import UUID, uuid5
 
-import msgspec
-
 from hashhub import hashes
 from hashhub.connector import (
     PURPOSE_TAG,
@@ -396,11 +394,7 @@ class _Reading:
     def _with_terms(self, read: Record, tags: Iterable[str]) -> Record:
         new = {t.lower() for t in tags if _TLP.fullmatch(t)} - self._told
         self._told |= new
-        if not new or len(read.hashes) + len(read.faults) >= MAX_HASHES_PER_ENTRY:
-            return read
-        words = ", ".join(sorted(new))[:200]
-        detail = f"from here on the file states {words} of items; the terms of the hash set hold"
-        return msgspec.structs.replace(read, faults=(*read.faults, HashFault("Tag", Code.TERMS_STATED.value, detail)))
+        return exchange.with_terms(read, "Tag", new)
 
 
 def _refused(position: str, one: object, expected: str) -> Reject | None:

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final
 
 from hashhub.connector import PURPOSE_TAG, Certainty, Guess, Items, LeftOut, Option, check_options
 from hashhub.errors import MalformedSource
 from hashhub.model import HashFault, Record
 from hashhub_connectors import items, sqlite_file
-from hashhub_connectors.forensic_csv import Head, Layout, header_names, layout_of, read_layout
-from hashhub_connectors.source import READ_SIZE, read_block
+from hashhub_connectors.forensic_csv import Layout, header_names, layout_of, read_layout
+from hashhub_connectors.source import READ_SIZE, look_at
 
 _LAYOUTS: Final = (
     Layout(
@@ -79,16 +79,16 @@ class NSRL:
         check_options(self, options)
         if _begins_a_database(source):
             return (yield from _read_database(source))
-        head = read_block(source, READ_SIZE)
+        head, begun = look_at(source, READ_SIZE)
         if head.startswith(sqlite_file.MAGIC):
-            return (yield from _read_database(cast("BinaryIO", Head(head, source))))
+            return (yield from _read_database(begun))
         if _SQL.match(head):
             raise MalformedSource(
                 "the file is an SQL script, as NSRL's delta releases are, and hashhub executes none; apply it to the "
                 "full release with sqlite3, and import that database",
                 position="line 1",
             )
-        return (yield from read_layout(cast("BinaryIO", Head(head, source)), _LAYOUTS, _EXPECTED, _TAGS))
+        return (yield from read_layout(begun, _LAYOUTS, _EXPECTED, _TAGS))
 
 
 def _begins_a_database(source: BinaryIO) -> bool:

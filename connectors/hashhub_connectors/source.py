@@ -45,15 +45,12 @@ def head_text(head: bytes) -> str:
 
 
 class _Begun(io.RawIOBase):
-    """A stream whose first bytes have been looked at: `head`, a few."""
+    """A stream whose first bytes have been looked at: `head`."""
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: BinaryIO, size: int) -> None:
         super().__init__()
         self._source = source
-        self.head = b""
-        while len(self.head) < _LOOKED_AT and (part := source.read(_LOOKED_AT - len(self.head))):
-            self.head += part
-        self._rest = self.head
+        self.head = self._rest = read_block(source, size)
 
     def read(self, size: int = -1, /) -> bytes:
         """Return up to `size` bytes."""
@@ -63,9 +60,9 @@ class _Begun(io.RawIOBase):
         return first
 
 
-def look_at(source: BinaryIO) -> tuple[bytes, BinaryIO]:
-    """Return the first few bytes of a stream, and a stream that gives them again."""
-    begun = _Begun(source)
+def look_at(source: BinaryIO, size: int = _LOOKED_AT) -> tuple[bytes, BinaryIO]:
+    """Return the first bytes of a stream, and a stream that gives them again."""
+    begun = _Begun(source, size)
     return begun.head, cast("BinaryIO", begun)
 
 

@@ -27,8 +27,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, BinaryIO, Final
 from uuid import UUID, uuid5
 
-import msgspec
-
 from hashhub import hashes
 from hashhub.connector import (
     PURPOSE_TAG,
@@ -463,11 +461,7 @@ class _Reading:
         if isinstance(read, Record):
             new = {told for marking, tag, words in markings if (told := tag or words) and marking not in self._told}
             self._told |= {marking for marking, _, _ in markings}
-            if new and len(read.hashes) + len(read.faults) < MAX_HASHES_PER_ENTRY:
-                words = "; ".join(sorted(new))[:_MAX_NAME]
-                detail = f"from here on the file states {words} of items; the terms of the hash set hold"
-                fault = HashFault("object_marking_refs", Code.TERMS_STATED.value, detail)
-                read = msgspec.structs.replace(read, faults=(*read.faults, fault))
+            return exchange.with_terms(read, "object_marking_refs", new)
         return read
 
     def _markings(self, outer: Mapping[str, Any]) -> list[tuple[str, str, str]]:

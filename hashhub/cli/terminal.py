@@ -258,7 +258,11 @@ def progress(*, unit_bytes: bool) -> Iterator[Advance]:
         shown = "starting"
 
         def advance(done: int, total: int | None, what: str) -> None:
-            nonlocal shown
+            nonlocal shown, task
+            (before,) = bar.tasks
+            if done < before.completed or (total is None) != (before.total is None):  # a stage with a speed of its own
+                bar.remove_task(task)
+                task = bar.add_task(what, total=total)
             bar.update(task, completed=done, total=total, description=what)
             if what != shown:  # a stage shorter than a tenth of a second is drawn as well
                 shown = what

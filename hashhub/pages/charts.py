@@ -190,7 +190,7 @@ def lines(title: str, places: Sequence[str], series: Mapping[str, Sequence[float
         y = bottom - height * mark
         shapes.append(_faint_line(left, y, left + width, y))
         shapes.append(_note(left - 6, y + 4, f"{100 * mark:.0f} %", text_anchor="end"))
-    every = -(-len(places) // 12) or 1
+    every = 1 + int(len(places) * (_CHARACTER * max(map(len, places), default=0) + 8) // width)
     shapes += [_note(x_of(at), bottom + 18, places[at], text_anchor="middle") for at in range(0, len(places), every)]
     # Names stand beside the ends of their lines, moved apart where they would lie on each other.
     ends = sorted(

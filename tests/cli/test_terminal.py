@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import sys
+import time
 import unicodedata
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashhub.cli.terminal import clean, counted, plain, print_json
+from hashhub.cli.terminal import clean, counted, plain, print_json, progress
 from hashhub.model import Contributor, ContributorKind
 
 HOSTILE = (
@@ -85,3 +89,29 @@ def test_a_noun_is_in_the_number_of_what_is_counted() -> None:
     told = [counted(n, "copy", "copies") for n in (0, 1, 2, 1000)]
     assert told == ["0 copies", "1 copy", "2 copies", "1,000 copies"]
     assert counted(2, "upload") == "2 uploads"
+
+
+def test_each_stage_of_a_long_import_has_a_remaining_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checksum takes a thousandth of what the import does, which must not count as done, nor as its speed."""
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with progress(unit_bytes=True) as advance:
+        for done in range(0, 1_000_001, 100_000):
+            advance(done, 1_000_000, "checksum")
+        for done in range(0, 5_001, 1_000):
+            advance(done, 1_000_000, f"importing {done} items")
+            time.sleep(0.12)
+        advance(1_000_000, None, "committing")
+        time.sleep(0.12)
+    lines = re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue()))
+    importing = [line for line in lines if line.startswith("importing 5000")]
+    assert importing
+    assert all(re.search(r" 0:0[1-9]:[0-9]{2}", line) for line in importing), importing
+    assert not any(line.rstrip().endswith(" 0:00:00") for line in lines if line.startswith(("importing", "committing")))

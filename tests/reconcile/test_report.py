@@ -402,6 +402,15 @@ class TestCharts:
         assert svg.count("<circle") == 1
         assert "not defined" in texts(svg)
 
+    @pytest.mark.parametrize("quarters", [1, 2, 5, 12, 13, 40])
+    def test_labels_of_quarters_do_not_lie_on_each_other(self, quarters: int) -> None:
+        periods = [f"{2000 + n // 4}-Q{n % 4 + 1}" for n in range(quarters)]
+        series: dict[str, list[float | None]] = {"a name that goes on and on": [0.5] * quarters}
+        root = ElementTree.fromstring(charts.lines("l", periods, series))
+        at = [float(e.get("x", "")) for e in root.iter() if "".join(e.itertext()).strip() in periods]
+        assert at
+        assert all(two - one > 7 * 6.2 for one, two in pairwise(at))
+
     def test_lines_are_told_apart_without_colour_and_broken_where_nothing_is(self) -> None:
         svg = charts.lines("l", ["1", "2", "3"], {"a": [0.5, None, 0.5], "b": [0.1, 0.2, 0.3]})
         drawn = ElementTree.fromstring(svg)
