@@ -136,7 +136,9 @@ def _read(rows: Rows | SheetRows, mapping: Columns, *, is_ragged: bool) -> Items
         left_out.see("comments on cells", rows.comments)
     # Without a header the first row that reaches the last column of the mapping tells how many cells a row has.
     is_named = mapping.layout.has_header
-    at = _places(rows, mapping) if is_named else {n: n - 1 for n in mapping.names if isinstance(n, int)}
+    at: dict[Column, int] = {n: n - 1 for n in mapping.names if isinstance(n, int)}
+    if is_named:
+        at = _places(rows, mapping)
     needed = max(at.values()) + 1
     width = len(rows.header) if is_named else needed if is_ragged else 0
     reader = _RowReader(mapping, at, width, is_ragged=is_ragged) if width else None

@@ -139,6 +139,7 @@ class _Target:
             self._nodes = self._characters = 0
         elif level == _ITEM_LEVEL:
             self.has_more |= node.name == "next" and bool(attributes)
+            self.left_out.see(f"paging/{node.name}", node.name != "next")
         elif level > _ITEM_LEVEL:
             self._open[-2].children.append(node)
             self._nodes += 1
