@@ -14,6 +14,8 @@ from hashhub.hashing.limits import Limits, too_large
 from hashhub.hashing.signature import SIGNATURE_BYTES, media_type_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     import numpy.typing as npt
     from PIL import Image
@@ -69,30 +71,20 @@ def scan_count(data: bytes, begin: int, limits: Limits) -> int:
 
     Raises LimitExceeded (MEDIA_TOO_LARGE): more than `max_scans`, or too many blocks before the first.
     """
-    at = _check_jpeg_header(data, begin)
     count = 0
-    while (marker := _MARKER.search(data, at)) is not None:
-        code = data[marker.end() - 1]
-        at = marker.end()
+    for code, _, _ in _segments(data, _check_jpeg_header(data, begin)):
         if code == _END:
             break
         if code == _SCAN:
             count += 1
             if count > limits.max_scans:
                 raise too_large("max_scans", limits.max_scans, "scans", "the JPEG has more scans")
-        if code not in _ALONE:
-            at += _segment_bytes(data, at)
     return count
 
 
 def jpeg_end(data: bytes, begin: int) -> int:
     """Return where the marker is that ends the JPEG which begins at `begin`, or the length of the data."""
-    at = begin + 2
-    while (marker := _MARKER.search(data, at)) is not None and data[marker.end() - 1] != _END:
-        at = marker.end()
-        if data[at - 1] not in _ALONE:
-            at += _segment_bytes(data, at)
-    return len(data) if marker is None else marker.start()
+    return next((at for code, at, _ in _segments(data, begin + 2) if code == _END), len(data))
 
 
 def film_behind(data: bytes) -> int:
@@ -288,18 +280,25 @@ def _segment_bytes(data: bytes, at: int) -> int:
     return max(2, int.from_bytes(data[at : at + 2]))
 
 
+def _segments(data: bytes, at: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the code of each marker of a JPEG, from `at` on, where it stands, and where its segment ends."""
+    while (marker := _MARKER.search(data, at)) is not None:
+        code, at = data[marker.end() - 1], marker.end()
+        if code not in _ALONE:
+            at += _segment_bytes(data, at)
+        yield code, marker.start(), at
+
+
 def _check_jpeg_header(data: bytes, begin: int) -> int:
     """Return where the first scan's marker is, or the length of the data if there is none."""
-    at = begin + 2
-    left = _MAX_BLOCKS
-    while (marker := _MARKER.search(data, at)) is not None:
-        left -= 1 + marker.start() - at
+    at, left = begin + 2, _MAX_BLOCKS
+    for code, start, end in _segments(data, at):
+        left -= 1 + start - at
         if left < 0:
             break
-        code = data[marker.end() - 1]
         if code == _SCAN:
-            return marker.start()
-        at = marker.end() + (0 if code in _ALONE else _segment_bytes(data, marker.end()))
+            return start
+        at = end
     if len(data) - at > left:
         raise too_large("blocks", _MAX_BLOCKS, "blocks", "the JPEG has more segments or stray bytes before its picture")
     return len(data)

@@ -132,16 +132,16 @@ def _reduced(shown: Image.Image, factor: int) -> tuple[_Bytes, _Bytes]:
     return np.asarray(of_pillow), np.asarray(of_pillow.reduce(_HALVES))
 
 
-def common_border(darkest: _Bytes, lightest: _Bytes) -> Box:
+def common_border(least: _Levels, most: _Levels) -> Box:
     """Return what is left of grey pictures without the border that all of them have: flat, and of one level in each.
 
-    `darkest`, `lightest`: of each pixel the least and the largest level in any of them, uint8[height, width].
+    `least`, `most`: of each pixel how far it is above its own picture's edge, in any of them: int16[height, width].
     """
     import numpy as np
 
-    if min(darkest.shape) < _LEAST_SIDE:
-        return Box(0, 0, darkest.shape[1], darkest.shape[0])
-    pixels = np.stack((darkest, lightest, darkest), axis=2)
+    if min(least.shape) < _LEAST_SIDE:
+        return Box(0, 0, least.shape[1], least.shape[0])
+    pixels = np.stack((least, most, least), axis=2)
     return _border(pixels, pixels[::_HALVES, ::_HALVES])
 
 
@@ -203,7 +203,7 @@ _SPARSE: Final = 3  # of so many pixels of a line one is looked at where edges a
 _PIECE: Final = 16  # lines looked at together
 
 
-def _border(pixels: _Bytes, halved: _Bytes) -> Box:
+def _border(pixels: _Bytes | _Levels, halved: _Bytes | _Levels) -> Box:
     """Return what is left of a picture, (height, width, 3 or 4), without a frame of one colour a side, of any width.
 
     `halved`: the same picture, reduced by 2.
@@ -226,7 +226,7 @@ def _border(pixels: _Bytes, halved: _Bytes) -> Box:
     return _sharpened(pixels, Box(left, top, right, bottom), halved.shape)
 
 
-def _flat_lines(lines: _Bytes) -> int:
+def _flat_lines(lines: _Bytes | _Levels) -> int:
     """Return how many lines, from the first, are of one colour; 0 if all are, for then there is no picture."""
     import numpy as np
 
@@ -252,7 +252,7 @@ def _largest(differences: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     return np.maximum(largest, away[..., 2], out=largest)
 
 
-def _colour(line: _Bytes) -> npt.NDArray[np.int16]:
+def _colour(line: _Bytes | _Levels) -> npt.NDArray[np.int16]:
     """Return the colour of a line that is to be of one: its median, by channel."""
     import numpy as np
 
@@ -260,7 +260,7 @@ def _colour(line: _Bytes) -> npt.NDArray[np.int16]:
     return median
 
 
-def _sharpened(pixels: _Bytes, box: Box, within: tuple[int, ...]) -> Box:
+def _sharpened(pixels: _Bytes | _Levels, box: Box, within: tuple[int, ...]) -> Box:
     """Return a box that was found on the halved picture, (height, width, …) = `within`, with the edges that the picture
     itself has there; an edge of the picture stays one.
     """
@@ -276,7 +276,7 @@ def _sharpened(pixels: _Bytes, box: Box, within: tuple[int, ...]) -> Box:
     return Box(left, top, right, bottom)
 
 
-def _step(lines: _Bytes, edge: int) -> int:
+def _step(lines: _Bytes | _Levels, edge: int) -> int:
     """Return where, within a JPEG block of `edge`, the picture begins: behind the largest step between lines."""
     import numpy as np
 
@@ -608,16 +608,12 @@ def _edged(light: _Levels) -> Box | None:
     if not len(at[0]):
         return None
     x0, x1, y0, y1 = (lines.at[of] for lines, of in zip((lefts, rights, tops, bottoms), at, strict=True))
-    weight = ((x1 - x0) * (y1 - y0)).astype(np.float64)
-    area = weight
+    area = ((x1 - x0) * (y1 - y0)).astype(np.float64)
     bare = ground[y1, x1] - ground[y0, x1] - ground[y1, x0] + ground[y0, x0]
-    weight = area - _STILL_COSTS * bare
-    best = int(np.argmax(weight))
-    return (
-        Box(int(x0[best]), int(y0[best]), int(x1[best]), int(y1[best]))
-        if _GROUND_COSTS * bare[best] < area[best]
-        else None
-    )
+    best = int(np.argmax(area - _STILL_COSTS * bare))
+    if _GROUND_COSTS * bare[best] >= area[best]:
+        return None
+    return Box(int(x0[best]), int(y0[best]), int(x1[best]), int(y1[best]))
 
 
 def _still(light: _Levels) -> _Mask:

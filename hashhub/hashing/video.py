@@ -84,6 +84,7 @@ _POINTS: Final = 4  # of a patch, each way
 # FFmpeg's formats whose first plane is brightness alone, in the lowest bits of whole bytes.
 _PLANAR: Final = re.compile(r"(?:yuva?j?4\d\dp|gray)(?:|8|9le|1[0-6]le)|nv12|nv21")
 _SMALL_SIDE: Final = 512  # pixels, the longer one, of the pictures by which a common border is found
+_ONE_COLOUR: Final = 14  # levels from the darkest to the lightest pixel of a frame that shows nothing
 _AT_ONCE: Final = 512  # of these, some 75 MB
 _MOST_CUT: Final = 4_000  # frames without their border: with all others they must fit in a message
 _BYTE: Final = 8  # bits
@@ -128,22 +129,19 @@ def hash_video(stream: BinaryIO, media_type: str, limits: Limits, *, cuts_border
     with _errors_of_the_family(media_type):
         window = _Window(stream)
         _check_extent(window, media_type)
-        window.seek(0)
-        with _opened(window, media_type, limits) as container:
-            chosen = _chosen(container)
-            if chosen is None:
-                return None
-            seconds = _declared_seconds(container, chosen[0])
-            if seconds:
-                return _Reading(container, *chosen, media_type, limits, cuts_border=cuts_border).hashed(seconds)
-            # What browsers record does not say how long it is. Reading without decoding takes a hundredth of the time.
-            seconds = _measured_seconds(container, chosen[0])
-        window.seek(0)
-        with _opened(window, media_type, limits) as container:
-            chosen = _chosen(container)
-            if chosen is None:
-                return None
-            return _Reading(container, *chosen, media_type, limits, cuts_border=cuts_border).hashed(seconds)
+        seconds = 0.0
+        while True:
+            window.seek(0)
+            with _opened(window, media_type, limits) as container:
+                chosen = _chosen(container)
+                if chosen is None:
+                    return None
+                seconds = seconds or _declared_seconds(container, chosen[0])
+                if seconds:
+                    return _Reading(container, *chosen, media_type, limits, cuts_border=cuts_border).hashed(seconds)
+                # What browsers record does not say how long it is. Reading without decoding takes a hundredth of the
+                # time.
+                seconds = _measured_seconds(container, chosen[0])
 
 
 def require_extra() -> None:
@@ -157,6 +155,10 @@ def require_extra() -> None:
             reason=Reason.MISSING_EXTRA,
             metadata={"extra": "video"},
         ) from e
+
+
+def _unreadable(what: str, **metadata: str) -> InvalidArgument:
+    return InvalidArgument(what, reason=Reason.UNREADABLE_MEDIA, metadata=metadata)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -186,10 +188,7 @@ class _Window:
 
 
 def _refuse(_url: str, _flags: int, _options: object) -> Any:
-    raise InvalidArgument(
-        "the video refers to another file, which is not opened; send one that holds its own frames",
-        reason=Reason.UNREADABLE_MEDIA,
-    )
+    raise _unreadable("the video refers to another file, which is not opened; send one that holds its own frames")
 
 
 @contextmanager
@@ -229,10 +228,9 @@ def _chosen(container: InputContainer) -> tuple[VideoStream, int] | None:
     videos = [v for v in container.streams.video if not v.disposition & Disposition.attached_pic]
     if not videos:
         if not container.streams.audio:
-            raise InvalidArgument(
+            raise _unreadable(
                 "the file has neither pictures nor sound that can be read: it is truncated, damaged or no video; send "
-                "the complete file",
-                reason=Reason.UNREADABLE_MEDIA,
+                "the complete file"
             )
         return None
     default = next((v for v in videos if v.disposition & Disposition.default), videos[0])
@@ -278,11 +276,10 @@ def _check_extent(window: _Window, media_type: str) -> None:
         case _:
             end = 0
     if end > window.size:
-        raise InvalidArgument(
+        raise _unreadable(
             f"the {media_type} file is cut off: it ends at byte {window.size:,} and should go on to {end:,} at least; "
             "send the complete file",
-            reason=Reason.UNREADABLE_MEDIA,
-            metadata={"mediaType": media_type},
+            mediaType=media_type,
         )
 
 
@@ -412,10 +409,9 @@ class _Reading:
         codec: Any = video.codec_context  # None without a decoder, whatever its type says
         if codec is None or codec.codec.name not in _DECODERS:
             name = codec.codec.name if codec is not None else "this"
-            raise InvalidArgument(
+            raise _unreadable(
                 f"videos in {name} codec cannot be decoded here; convert the video to H.264 in MP4",
-                reason=Reason.UNREADABLE_MEDIA,
-                metadata={"mediaType": media_type},
+                mediaType=media_type,
             )
         self._container, self._video, self._others, self._limits = container, video, others, limits
         self._media_type = media_type
@@ -446,26 +442,15 @@ class _Reading:
         progress = _Progress(interval, self._limits, self._frame_ms, by_key_frames=by_key_frames)
         self._run(progress, by_key_frames=by_key_frames)
         progress.finish()
+        what, declared = "", self._video.frames
         if progress.damage:
-            raise InvalidArgument(
-                f"the {self._media_type} file is damaged: {progress.damage}; send the complete file",
-                reason=Reason.UNREADABLE_MEDIA,
-                metadata={"mediaType": self._media_type},
-            )
-        declared = self._video.frames
-        if _DEMUXERS[self._media_type] == "mov" and self._packets < declared:
-            raise InvalidArgument(
-                f"the {self._media_type} file is cut off: {self._packets:,} of its {declared:,} frames are there; send "
-                "the complete file",
-                reason=Reason.UNREADABLE_MEDIA,
-                metadata={"mediaType": self._media_type},
-            )
-        if not progress.frames and self._packets:
-            raise InvalidArgument(
-                f"none of the frames of the {self._media_type} file can be decoded; send the complete file",
-                reason=Reason.UNREADABLE_MEDIA,
-                metadata={"mediaType": self._media_type},
-            )
+            what = f"the {self._media_type} file is damaged: {progress.damage}"
+        elif _DEMUXERS[self._media_type] == "mov" and self._packets < declared:
+            what = f"the {self._media_type} file is cut off: {self._packets:,} of its {declared:,} frames are there"
+        elif not progress.frames and self._packets:
+            what = f"none of the frames of the {self._media_type} file can be decoded"
+        if what:
+            raise _unreadable(f"{what}; send the complete file", mediaType=self._media_type)
         return self._told(progress, by_key_frames=by_key_frames)
 
     def _told(self, progress: _Progress, *, by_key_frames: bool) -> Video:
@@ -480,9 +465,7 @@ class _Reading:
             streams = "stream, which was" if self._others == 1 else "streams, which were"
             sentences.append(f"the file has {self._others} more video {streams} not looked at")
         skipped = "; ".join(sentences) or None
-        if self._border is None:
-            return Video(*self._size, asked, tuple(progress.frames), skipped)
-        cut, left_out = self._border.frames(), self._border.left_out
+        cut, left_out = (self._border.frames(), self._border.left_out) if self._border is not None else ((), 0)
         unsought = f"the last {left_out} frames were looked for with their border alone" if left_out else None
         return Video(*self._size, asked, tuple(progress.frames), skipped, cut, unsought)
 
@@ -715,17 +698,20 @@ class _Border:
     """Cuts off the border that all frames have, and hashes what is left: letterboxes, bars, frames around a video.
 
     A dark scene does not show where it ends. So small grey pictures are kept until there are many, and then cut by the
-    border that all frames have had so far.
+    border that all frames have had so far. What counts is how far a pixel is from its own frame's edge: borders fade
+    with the frame, and a frame of one colour says nothing of a border.
     """
 
     def __init__(self) -> None:
         self._shown: list[tuple[int, npt.NDArray[np.uint8]]] = []
-        self._extremes: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]] | None = None
+        self._apart: tuple[npt.NDArray[np.int16], npt.NDArray[np.int16]] | None = None  # least and most so far
         self._frames: list[VideoFrame] = []
         self.left_out = 0
 
     def add(self, offset_ms: int, frame: av.VideoFrame) -> None:
         """Take in the next of the frames that are hashed."""
+        import numpy as np
+
         if len(self._frames) >= _MOST_CUT:
             self.left_out += 1
             return
@@ -736,6 +722,13 @@ class _Border:
         if (self._shown and self._shown[0][1].shape != small.shape) or len(self._shown) == _AT_ONCE:
             self._cut()
         self._shown.append((offset_ms, small))
+        if np.ptp(small) <= _ONE_COLOUR:
+            return
+        edge = min((small[0], small[-1], small[:, 0], small[:, -1]), key=np.ptp)  # the most like one of a border
+        apart = small - np.int16(np.median(edge))
+        least, most = self._apart or (apart, apart)
+        is_alike = least.shape == apart.shape
+        self._apart = (np.minimum(least, apart), np.maximum(most, apart)) if is_alike else (apart, apart)
 
     def frames(self) -> tuple[VideoFrame, ...]:
         """Return the frames without their border, in order; none if there is no border."""
@@ -749,13 +742,11 @@ class _Border:
         from hashhub.hashing import pdq
         from hashhub.hashing.variants import common_border
 
-        shown = [small for _, small in self._shown]
-        shape = shown[0].shape
-        darkest, lightest = np.minimum.reduce(shown), np.maximum.reduce(shown)
-        if self._extremes is not None and self._extremes[0].shape == shape:
-            darkest, lightest = np.minimum(darkest, self._extremes[0]), np.maximum(lightest, self._extremes[1])
-        self._extremes = darkest, lightest
-        left, top, right, bottom = common_border(darkest, lightest)
+        shape = self._shown[0][1].shape
+        if self._apart is not None and self._apart[0].shape == shape:
+            left, top, right, bottom = common_border(*self._apart)
+        else:
+            left, top, (bottom, right) = 0, 0, shape
         for offset_ms, small in self._shown if (bottom - top, right - left) != shape else ():
             cut = np.repeat(small[top:bottom, left:right, None], 3, axis=2)
             [(bits, quality)] = pdq.compute(cut, [(False, False)]).values()
@@ -812,9 +803,8 @@ def _errors_of_the_family(media_type: str) -> Iterator[None]:
             metadata={"limit": "memory", "mediaType": media_type},
         ) from e
     except Exception as e:  # FFmpeg has dozens of errors for hostile bytes, and none may pass
-        raise InvalidArgument(
+        raise _unreadable(
             f"the {media_type} file cannot be read as a video ({type(e).__name__}): it is truncated, damaged or in an "
             "unsupported variant; send the complete file",
-            reason=Reason.UNREADABLE_MEDIA,
-            metadata={"mediaType": media_type},
+            mediaType=media_type,
         ) from e

@@ -582,7 +582,9 @@ def test_the_border_that_all_frames_have_is_cut(edges: tuple[int, int], level: i
     shown = clip(3, seconds=5)
     down, across = edges
     framed = [np.pad(f, ((down, down), (across, across), (0, 0)), constant_values=level) for f in shown.frames]
-    framed[0] = framed[-1] = np.zeros_like(framed[0])  # fades
+    black, white = np.zeros_like(framed[0]), np.full_like(framed[0], 255)
+    framed[0] = black  # a fade
+    framed[-1] = black if level else white
     data = encoded(shown._replace(frames=[np.ascontiguousarray(f) for f in framed]))
     listed = hash_media(encoded(shown)).video_frames
     cut = hash_media(data, effort=Effort.STANDARD)
@@ -592,3 +594,55 @@ def test_the_border_that_all_frames_have_is_cut(edges: tuple[int, int], level: i
     assert max(near) <= 20
     assert cut.query().variants[0].variant == "border-removed"
     assert hash_media(encoded(shown), effort=Effort.STANDARD).without_border == ()
+
+
+def _faded(frame: Any, colour: int, share: float) -> Any:
+    return (frame * (1 - share) + colour * share).astype(np.uint8)
+
+
+_BARS: dict[str, Any] = {
+    "fades in from black and out to white": lambda frames: [
+        _faded(f, 0 if i < 10 else 255, max(1 - i / 10, (i - 39) / 10, 0)) for i, f in enumerate(frames)
+    ],
+    "is white at times": lambda frames: [np.full_like(f, 255) if i in {20, 30} else f for i, f in enumerate(frames)],
+    "has titles on black and on white": lambda frames: [
+        _title(frames[0], 0),
+        *frames[1:-10],
+        *[_title(frames[0], 235)] * 10,
+    ],
+    "stands between pillars": lambda frames: [f.transpose(1, 0, 2) for f in frames],
+    "has a mark on its picture": lambda frames: [_marked(f) for f in frames],
+}
+
+
+def _title(frame: Any, colour: int) -> Any:
+    card = np.full_like(frame, colour)
+    card[90:110, 100:220] = 255 - colour
+    return card
+
+
+def _marked(frame: Any) -> Any:
+    frame = frame.copy()
+    frame[50:60, 280:310] = 255
+    return frame
+
+
+@pytest.mark.parametrize("what", _BARS)
+def test_a_letterboxed_video_that(what: str) -> None:
+    shown = clip(5, seconds=5)
+    barred = [np.pad(f, ((40, 40), (0, 0), (0, 0))) for f in shown.frames]
+    frames = [np.ascontiguousarray(f) for f in _BARS[what](barred)]
+    upright = what != "stands between pillars"
+    listed = hash_media(
+        encoded(shown if upright else shown._replace(frames=[f.transpose(1, 0, 2) for f in shown.frames]))
+    ).video_frames
+    cut = hash_media(encoded(shown._replace(frames=frames)), effort=Effort.STANDARD).without_border
+    near = [min(distance(f, own) for own in listed) for f in cut if f.quality >= 50]
+    assert sum(bits <= 31 for bits in near) >= 3
+
+
+def test_a_border_of_a_part_is_not_cut() -> None:
+    shown = clip(5, seconds=5)
+    barred = [np.pad(f[40:-40], ((40, 40), (0, 0), (0, 0))) if i < 30 else f for i, f in enumerate(shown.frames)]
+    data = encoded(shown._replace(frames=[np.ascontiguousarray(f) for f in barred]))
+    assert hash_media(data, effort=Effort.STANDARD).without_border == ()
