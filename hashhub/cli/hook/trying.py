@@ -9,7 +9,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import Random
@@ -37,25 +37,19 @@ if TYPE_CHECKING:
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it
 _COLOURS: Final = {"ALLOW": "green", "HOLD": "yellow", "BLOCK": "bold red"}
 _PLAIN_WIDTH: Final = 150  # columns of the table in a pipe
-_CUT: Final = 0.03  # of the width and height, on each side
+_LISTED: Final = "the listed picture"
 _MOST_BYTES: Final = 64 * 1024 * 1024  # as a hook looks at by default
 _ANSWER_SECONDS: Final = 60.0
+_FILE: Final = "application/octet-stream"
 
 
-class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of an upload.
-
-    Attributes:
-        upload: What it is.
-        action: ALLOW, HOLD or BLOCK.
-        why: The reasons, in words.
-        not_looked_for: What could have been looked for and was not, in words.
-    """
+class _Outcome(msgspec.Struct, frozen=True):
+    """What became of an upload: ALLOW, HOLD or BLOCK, why, and what could have been looked for and was not."""
 
     upload: str
     action: str
     why: tuple[str, ...]
-    not_looked_for: tuple[str, ...]
+    not_looked_for: tuple[str, ...] = ()
 
 
 @command(hook, "try", local=True)
@@ -87,24 +81,19 @@ def try_hook(session: Session, *, listen: str, once: bool) -> None:
         listening = stack.enter_context(bind("listen", listen))
         place = tempfile.TemporaryDirectory(prefix="hashhub-try-", dir=_MEMORY if _MEMORY.is_dir() else None)
         directory = Path(stack.enter_context(place))
-        uploads = _uploads()
+        *uploads, while_off = _uploads().items()
         note("starting a hub and a sidecar …")
         with ExitStack() as first:
             hub = first.enter_context(running_hub(directory / "hub"))
-            _fill(hub, uploads["the listed picture"], directory / "hook.token")
-            settings = directory / "hook.toml"
+            token, settings = directory / "hook.token", directory / "hook.toml"
+            token.write_text(_listing(hub, uploads[0][1]), "ascii")
+            chosen = {"policy": "block", **PROPOSED}
             settings.write_text(
-                settings_text(
-                    {"policy": "block", **PROPOSED},
-                    hub=hub.address,
-                    token_file=str(directory / "hook.token"),
-                    data=str(directory / "hook"),
-                ),
-                "utf-8",
+                settings_text(chosen, hub=hub.address, token_file=str(token), data=str(directory / "hook")), "utf-8"
             )
             sidecar = stack.enter_context(running_sidecar(settings, "--quiet"))
-            outcomes = [_outcome(what, sidecar.url, content) for what, content in uploads.items()]
-        outcomes.append(_outcome("the listed picture, while the hub is off", sidecar.url, _jpeg(_listed(), quality=70)))
+            outcomes = [_outcome(sidecar.url, content, _FILE, what) for what, content in uploads]
+        outcomes.append(_outcome(sidecar.url, while_off[1], _FILE, while_off[0]))
         stack.enter_context(running_hub(directory / "hub", "--listen", hub.address, "--http", hub.http))
         _show(session, outcomes)
         if once:
@@ -116,46 +105,39 @@ def try_hook(session: Session, *, listen: str, once: bool) -> None:
         else:
             say(f"\nUpload a file of your own: {coloured(address, 'bold cyan')}")
             note(f"sidecar: {sidecar.url}/docs; hub: {hub.address}; Ctrl-C ends all of it, and nothing stays")
-        _serve(_form(sidecar.url, uploads["the listed picture"]), listening)
+        _serve(_form(sidecar.url, uploads[0][1]), listening)
 
 
 def _uploads() -> dict[str, bytes]:
-    """Return the listed picture, and what people make of it, by what each is."""
+    """Return the listed picture, and what people make of it, by what each is; the last is for a hub that is off."""
     from PIL import ImageOps
-    from PIL.Image import Resampling, Transpose
 
     from hashhub.testing.pictures import ALTERATIONS, picture
 
-    listed = _listed()
-    cut = round(listed.width * _CUT), round(listed.height * _CUT)
-    document = io.BytesIO()
-    listed.save(document, "PDF")
+    def jpeg(image: Image, quality: int = 90) -> bytes:
+        image.save(out := io.BytesIO(), "JPEG", quality=quality)
+        return out.getvalue()
+
+    def altered(by: str, quality: int = 90) -> bytes:
+        return jpeg(ALTERATIONS[by](listed, Random(1)), quality)  # noqa: S311 - the same each time
+
+    listed = picture(1, (800, 600))
+    listed.save(document := io.BytesIO(), "PDF")
     return {
-        "the listed picture": _jpeg(listed),
-        "saved again, smaller": _jpeg(listed.resize((400, 300), Resampling.BICUBIC), quality=60),
-        "in a border": _jpeg(ALTERATIONS["border"](listed, Random(1))),  # noqa: S311 - the same each time
-        "mirrored": _jpeg(ImageOps.mirror(listed)),
-        "turned by 90 degrees": _jpeg(listed.transpose(Transpose.ROTATE_90)),
-        "cut by 3 % on each side": _jpeg(listed.crop((*cut, listed.width - cut[0], listed.height - cut[1]))),
+        _LISTED: jpeg(listed),
+        "saved again, smaller": altered("resize-half", quality=60),
+        "in a border": altered("border"),
+        "mirrored": altered("flip"),
+        "turned by 90 degrees": altered("rotate-90"),
+        "cut by 3 % on each side": jpeg(ImageOps.crop(listed, (24, 18))),
         "in a PDF": document.getvalue(),
-        "a picture that nobody listed": _jpeg(picture(2, listed.size)),
+        "a picture that nobody listed": jpeg(picture(2, listed.size)),
+        f"{_LISTED}, while the hub is off": jpeg(listed, quality=70),
     }
 
 
-def _listed() -> Image:
-    from hashhub.testing.pictures import picture
-
-    return picture(1, (800, 600))
-
-
-def _jpeg(image: Image, quality: int = 90) -> bytes:
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=quality)
-    return out.getvalue()
-
-
-def _fill(hub: RunningHub, listed: bytes, token_file: Path) -> None:
-    """Give the hub a hotline that lists the picture, and write a token with which a hook may ask it."""
+def _listing(hub: RunningHub, listed: bytes) -> str:
+    """Give the hub a hotline that lists the picture, and return a token with which a hook may ask it."""
     from hashhub.client import Client
     from hashhub.hashing import hash_media
     from hashhub.model import Contributor, ContributorKind, HashSet, Principal, Purpose, Reliability, Role
@@ -163,25 +145,22 @@ def _fill(hub: RunningHub, listed: bytes, token_file: Path) -> None:
 
     hashes = hash_media(listed, algorithms=("MD5", "SHA1", "PDQ")).hashes
     made = list_file("vics-2.0", [item(hashes, "1", external_id="sample-1")])
-    source = token_file.with_name(made.file_name)
-    source.write_bytes(made.data)
+    hotline = Contributor(id="nl", display_name="Hotline", kind=ContributorKind.HOTLINE, jurisdiction="NL",
+                          reliability=Reliability.A)  # fmt: skip
+    app = Contributor(id="app", display_name="App", kind=ContributorKind.PLATFORM, jurisdiction="IE")
     with Client(hub.address, hub.token, retry_seconds=10.0) as operator:
-        hotline = Contributor(id="nl", display_name="Hotline", kind=ContributorKind.HOTLINE, jurisdiction="NL",
-                              reliability=Reliability.A)  # fmt: skip
         operator.create_contributor(hotline)
-        operator.create_contributor(
-            Contributor(id="app", display_name="App", kind=ContributorKind.PLATFORM, jurisdiction="IE")
-        )
-        hash_set = operator.create_hash_set(
-            HashSet(contributor="nl", id="known", scheme="vic-us", purpose=Purpose.CSAM)
-        )
-        operator.import_source(source, connector=made.connector, hash_set=hash_set.name, options=made.options)
-        secret = operator.create_token(Principal(name="app-hook", role=Role.CONSUMER, contributor="app"))
-    token_file.write_text(secret, "ascii")
+        operator.create_contributor(app)
+        known = operator.create_hash_set(HashSet(contributor="nl", id="known", scheme="vic-us", purpose=Purpose.CSAM))
+        source = io.BytesIO(made.data)
+        operator.import_source(source, connector=made.connector, hash_set=known.name, options=made.options)
+        return operator.create_token(Principal(name="app-hook", role=Role.CONSUMER, contributor="app"))
 
 
-def _ask(sidecar: str, body: bytes, content_type: str) -> dict[str, Any]:
-    """Return the sidecar's answer to an upload. Raises Unavailable where it gives none."""
+def _outcome(sidecar: str, body: bytes, content_type: str, upload: str = "") -> _Outcome:
+    """Return the sidecar's answer in words, that by which it was hit first; of several files in a form, that of the
+    severest. Raises Unavailable where it gives none.
+    """
     headers = {"Content-Type": content_type}
     request = urllib.request.Request(f"{sidecar}/check", data=body, headers=headers)  # noqa: S310 - ours
     try:
@@ -189,25 +168,12 @@ def _ask(sidecar: str, body: bytes, content_type: str) -> dict[str, Any]:
             decision: dict[str, Any] = msgspec.json.decode(answer.read())
     except OSError as e:
         raise Unavailable(f"the sidecar gave no answer: {e}") from e
-    return decision
-
-
-def _outcome(upload: str, sidecar: str, content: bytes) -> _Outcome:
-    return _told(upload, _ask(sidecar, content, "application/octet-stream"))
-
-
-def _told(upload: str, decision: Mapping[str, Any]) -> _Outcome:
-    """Return a decision in words, that by which it was hit first; of several files in a form, that of the severest."""
     covered = decision["coverage"]
     gaps = {gap["code"]: gap["text"] for gap in covered["gaps"]}
     unsearched = ("anything: no list could be asked",) if decision["no_answer"] == "HUB_AWAY" else covered["unsearched"]
     lines = sorted(decision["reasons"], key=lambda line: line["code"] != ReasonCode.HIT_BY_VARIANT)
-    return _Outcome(
-        upload=upload,
-        action=decision["action"],
-        why=tuple(line["text"] for line in lines if line["code"] not in gaps),
-        not_looked_for=(*gaps.values(), *unsearched),
-    )
+    why = tuple(line["text"] for line in lines if line["code"] not in gaps)
+    return _Outcome(upload, decision["action"], why, (*gaps.values(), *unsearched))
 
 
 def _show(session: Session, outcomes: Sequence[_Outcome]) -> None:
@@ -220,13 +186,11 @@ def _show(session: Session, outcomes: Sequence[_Outcome]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    rows = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for head in ("upload", "action", "why", "not looked for"):
-        rows.add_column(head)
+    rows = Table("upload", "action", "why", "not looked for", box=box.SIMPLE_HEAD, pad_edge=False)
     for outcome in outcomes:
         action = Text(outcome.action, _COLOURS[outcome.action])
         rows.add_row(outcome.upload, action, "\n".join(outcome.why), "\n".join(outcome.not_looked_for))
-    Console(width=None if is_terminal(sys.stdout) else _PLAIN_WIDTH, highlight=False).print(rows)
+    Console(width=None if is_terminal(sys.stdout) else _PLAIN_WIDTH, highlight=False, markup=False).print(rows)
 
 
 def _form(sidecar: str, listed: bytes) -> Starlette:
@@ -236,12 +200,11 @@ def _form(sidecar: str, listed: bytes) -> Starlette:
     from starlette.responses import HTMLResponse, Response
     from starlette.routing import Route
 
-    def page(action: str, why: Sequence[str] = (), not_looked_for: Sequence[str] = (), status: int = 200) -> Response:
-        values = {"action": action, "why": why, "not_looked_for": not_looked_for}
-        return HTMLResponse(render("cli/hook/try.html", **values), status)
+    def page(outcome: _Outcome | None = None, status: int = 200) -> Response:
+        return HTMLResponse(render("cli/hook/try.html", outcome=outcome), status)
 
     async def show(_request: Request) -> Response:
-        return page("")
+        return page()
 
     async def picture(_request: Request) -> Response:
         return Response(listed, media_type="image/jpeg")
@@ -251,13 +214,12 @@ def _form(sidecar: str, listed: bytes) -> Starlette:
         async for piece in request.stream():
             body += piece
             if len(body) > _MOST_BYTES:
-                return page("HOLD", ["It has more than 64 MiB."], status=413)
+                return page(_Outcome("", "HOLD", ("It has more than 64 MiB.",)), 413)
+        content_type = request.headers.get("content-type", "")
         try:
-            decision = await run_in_threadpool(_ask, sidecar, bytes(body), request.headers.get("content-type", ""))
+            return page(await run_in_threadpool(_outcome, sidecar, bytes(body), content_type))
         except Unavailable as e:
-            return page("HOLD", [e.message], status=503)
-        outcome = _told("your file", decision)
-        return page(outcome.action, outcome.why, outcome.not_looked_for)
+            return page(_Outcome("", "HOLD", (e.message,)), 503)
 
     return Starlette(routes=[Route("/", show), Route("/", upload, methods=["POST"]), Route("/listed.jpg", picture)])
 
