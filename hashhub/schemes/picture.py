@@ -16,45 +16,21 @@ from hashhub.pages import render
 from hashhub.schemes import Scheme
 from hashhub.schemes.alignment import Correspondence, Row
 
-SIGNS: Final = {
-    Correspondence.CORRESPONDS: "=",
-    Correspondence.BROADER: ">",
-    Correspondence.NARROWER: "<",
-    Correspondence.OVERLAPS: "~",
-    Correspondence.CONFLICTS: "x",
-    Correspondence.INCOMPARABLE: ".",
+_LOOKS: Final = {  # the sign of each relation, the dashes of its line if it has one, and what it means
+    Correspondence.CORRESPONDS: ("=", "none", "both say the same"),
+    Correspondence.BROADER: (">", "12 4", "the left takes in more"),
+    Correspondence.NARROWER: ("<", "5 4", "the right takes in more"),
+    Correspondence.OVERLAPS: ("~", "1 5", "an item can be of both, or of one"),
+    Correspondence.CONFLICTS: ("x", "", "no item is of both"),
+    Correspondence.INCOMPARABLE: (".", "", "nothing is told by both"),
 }
-"""The sign of each relation."""
-
-MEANINGS: Final = {
-    Correspondence.CORRESPONDS: "both say the same",
-    Correspondence.BROADER: "the left takes in more",
-    Correspondence.NARROWER: "the right takes in more",
-    Correspondence.OVERLAPS: "an item can be of both, or of one",
-    Correspondence.CONFLICTS: "no item is of both",
-    Correspondence.INCOMPARABLE: "nothing is told by both",
-}
-"""What each relation means, in a few words."""
-
-_DASHES: Final = {  # of the lines: solid and thick, long, short, dotted
-    Correspondence.CORRESPONDS: "none",
-    Correspondence.BROADER: "12 4",
-    Correspondence.NARROWER: "5 4",
-    Correspondence.OVERLAPS: "1 5",
-}
+SIGNS: Final = {relation: sign for relation, (sign, _, _) in _LOOKS.items()}
 
 
 def draw(left: Scheme, right: Scheme, rows: Iterable[Row]) -> str:
     """Return the picture of a crosswalk, `alignment.rows` of the two schemes."""
     by_pair = {(row.left, row.right): row for row in rows}
     counts = Counter(row.relation for row in by_pair.values())
-    return render(
-        "schemes/picture.svg",
-        left=left,
-        right=right,
-        by_pair=by_pair,
-        relations=[(r, SIGNS[r], MEANINGS[r], counts[r]) for r in Correspondence],
-        signs=SIGNS,
-        dashes=_DASHES,
-        longest=max(len(value) for value in left.values),
-    )
+    longest = max(len(value) for value in left.values)
+    values = {"left": left, "right": right, "by_pair": by_pair, "counts": counts, "looks": _LOOKS, "longest": longest}
+    return render("schemes/picture.svg", **values)
