@@ -16,17 +16,14 @@ but for hash sets and tokens, of which a scrape tells at most some.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from prometheus_client import generate_latest
+from prometheus_client import Counter, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 import hashhub
 from hashhub.model import now
@@ -38,7 +35,6 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)  # seconds
-_BOUNDS: Final = (*map(floatToGoString, _BUCKETS), "+Inf")
 _CALLS: Final = "hashhub_call_seconds"
 _GROWING: Final = frozenset({"counter", "histogram"})
 _WORKER: Final = "worker"
@@ -148,37 +144,13 @@ DESCRIBED: Final = (
 _BY_NAME: Final = {described.name: described for described in DESCRIBED}
 
 
-class _Calls:
-    """How long the calls of one method with one outcome took."""
-
-    __slots__ = ("counts", "seconds")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(_BUCKETS) + 1)  # by bucket; the last is of those beyond all bounds
-        self.seconds = 0.0
-
-    def samples(self, method: str, code: str) -> list[Sample]:
-        """Return them as Prometheus has a histogram: each bucket holds those below, too."""
-        labels = {"method": method, "code": code}
-        below = list(accumulate(self.counts))
-        return [
-            *(
-                Sample(f"{_CALLS}_bucket", {**labels, "le": bound}, float(count))
-                for bound, count in zip(_BOUNDS, below, strict=True)
-            ),
-            Sample(f"{_CALLS}_count", labels, float(below[-1])),
-            Sample(f"{_CALLS}_sum", labels, self.seconds),
-        ]
-
-
 class Metrics:
     """What one process counts, and what it reads off the hub when it is asked."""
 
     def __init__(self) -> None:
         """Start at zero. `families` has what `watch` and `rooms` name from then on."""
-        self._lock = threading.Lock()
-        self._calls: dict[tuple[str, str], _Calls] = {}
-        self._refusals: dict[str, int] = {}
+        self._calls = Histogram(_CALLS, "", ("method", "code"), buckets=_BUCKETS, registry=None)
+        self._refusals = Counter("hashhub_refusals", "", ("reason",), registry=None)
         self._hub: Hub | None = None
         self._is_up: Callable[[], Mapping[str, bool]] = dict
         self._rooms: Callable[[], Mapping[str, tuple[int, int]]] = dict
@@ -189,14 +161,9 @@ class Metrics:
         """Count one call that ended with `code`, and for `reason`, after `seconds`. All but the last are of closed
         sets.
         """
-        with self._lock:
-            calls = self._calls.get((method, code))
-            if calls is None:
-                calls = self._calls[method, code] = _Calls()
-            calls.counts[bisect_left(_BUCKETS, seconds)] += 1
-            calls.seconds += seconds
-            if reason:
-                self._refusals[reason] = self._refusals.get(reason, 0) + 1
+        self._calls.labels(method, code).observe(seconds)
+        if reason:
+            self._refusals.labels(reason).inc()
 
     def watch(
         self,
@@ -215,17 +182,9 @@ class Metrics:
 
     def families(self) -> list[Family]:
         """Return all that this process has to tell, without the label `worker`."""
-        with self._lock:
-            refusals = dict(self._refusals)
-            calls = [s for labels, counted in self._calls.items() for s in counted.samples(*labels)]
-        families = [Family(_CALLS, calls)]
+        families = [Family(_CALLS, _samples(self._calls)), Family("hashhub_refusals_total", _samples(self._refusals))]
+        families += [Family(sample.name, [sample]) for sample in _samples(self._processes)]
         families += [
-            Family(s.name, [Sample(s.name, dict(s.labels), s.value)])
-            for metric in self._processes.collect()
-            for s in metric.samples
-        ]
-        families += [
-            _family("hashhub_refusals_total", refusals),
             _family("hashhub_build_info", {hashhub.__version__: 1}),
             _family("hashhub_service_up", self._is_up()),
         ]
@@ -266,6 +225,12 @@ def _of_hub(hub: Hub, threads: Sequence[Background]) -> list[Family]:
         _family("hashhub_list_overdue_ratio", {name: renewal.ratio for name, renewal in lists.items()}),
         _family("hashhub_backup_age_seconds", {"": (now() - backup).total_seconds()} if backup else {}),
     ]
+
+
+def _samples(collector: Collector) -> list[Sample]:
+    """Return what is counted, but for the times at which counting began."""
+    samples = (s for metric in collector.collect() for s in metric.samples)
+    return [Sample(s.name, dict(s.labels), s.value) for s in samples if not s.name.endswith("_created")]
 
 
 def _family(name: str, values: Mapping[str, float]) -> Family:
