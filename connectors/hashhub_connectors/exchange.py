@@ -31,21 +31,19 @@ from hashhub.model import (
     HashSet,
     Purpose,
     Record,
-    RecordReview,
     Reject,
 )
 from hashhub.schemes import is_name
 from hashhub_connectors import items
 from hashhub_connectors.json_stream import JSONReader
+from hashhub_connectors.outgoing import Output
 from hashhub_connectors.source import READ_SIZE, read_block
 
 LISTED: Final = "listed"
 # A member of the outermost object of files that we write: they hold changes, and are no list to replace one with.
 CHANGES_ONLY: Final = "x_hashhub_changes_only"
-MAX_REVIEWS: Final = 10_000  # of one item: bounds what a record can cost
 _HARM: Final = frozenset({"csam", "exploitative"})
 _PURPOSES: Final = {Purpose.CSAM: frozenset({"csam"}), Purpose.EXPLOITATIVE: frozenset({"exploitative"})}
-_HELD: Final = 64 * 1024  # bytes that are gathered before they are written
 _MAX_QUALITY: Final = 100  # of PDQ
 _PICKLE: Final = re.compile(rb"\x80[\x00-\x05]|[\]})]q\x00|(?:\(dp|\(lp|ccopy_reg\n|c__builtin__\n|c__main__\n)")
 _ESCAPED: Final = re.compile(r"%([0-9A-F]{2})")
@@ -146,20 +144,6 @@ def unspell(word: str) -> tuple[str, str] | None:
 
 
 # --- Items -----------------------------------------------------------------------------------------------------------
-
-
-def finish(
-    position: str,
-    pairs: list[tuple[str, str]],
-    faults: list[HashFault],
-    *,
-    reviews: tuple[RecordReview, ...],
-    **fields: Any,
-) -> Record | Reject:
-    """Return what `items.finish` does, or the Reject for an item of which too many speak for one record."""
-    if len(reviews) > MAX_REVIEWS:
-        return Reject(position, Code.BAD_FIELD.value, f"more than {MAX_REVIEWS} opinions about one item")
-    return items.finish(position, pairs, faults, reviews=reviews, **fields)
 
 
 def with_terms(read: Record, label: str, new: Iterable[str]) -> Record:
@@ -297,39 +281,16 @@ def changes_only() -> Reject:
     return partial(CHANGES_ONLY, "the file was exported as changes since an earlier one")
 
 
-class Sink:
-    """A target that bytes are gathered for, so that each write is of some size."""
-
-    def __init__(self, target: BinaryIO) -> None:
-        self._target = target
-        self._parts: list[bytes] = []
-        self._size = 0
-
-    def write(self, data: bytes) -> None:
-        """Take `data`; it is written when enough has come together."""
-        self._parts.append(data)
-        self._size += len(data)
-        if self._size >= _HELD:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what is held."""
-        if self._parts:
-            self._target.write(b"".join(self._parts))
-            self._parts.clear()
-            self._size = 0
-
-
 class Listing:
     """A JSON array that is written element by element, one on each line."""
 
-    def __init__(self, sink: Sink) -> None:
+    def __init__(self, sink: Output) -> None:
         self._sink = sink
         self._is_empty = True
 
     def add(self, element: bytes) -> None:
         """Write one element."""
-        self._sink.write((b"\n" if self._is_empty else b",\n") + element)
+        self._sink.put((b"\n" if self._is_empty else b",\n") + element)
         self._is_empty = False
 
 

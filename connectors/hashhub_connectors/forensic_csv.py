@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import csv
 from codecs import BOM_UTF8
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
-from hashhub.connector import Items, LeftOut
+from hashhub.connector import Certainty, Guess, Items, LeftOut, Option, check_options
 from hashhub.errors import MalformedSource
 from hashhub.model import HashFault, Record, Reject
 from hashhub_connectors import items
@@ -32,6 +32,30 @@ class Layout(NamedTuple):
     digests: tuple[tuple[str, str], ...]
     size: str
     left_out: tuple[str, ...] = ()
+
+
+class LayoutCSV:
+    """Reads CSV that has one of some layouts. Positions are `line 12`. `whose`: as in "HashKeeper's"."""
+
+    name = summary = whose = expected = ""
+    version = "1"
+    options: tuple[Option, ...] = ()
+    layouts: tuple[Layout, ...] = ()
+
+    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
+        """Return False: the file has no place for them."""
+        return False
+
+    def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content says it
+        """Return a guess by the header's names."""
+        if layout_of(header_names(head), self.layouts):
+            return Guess(Certainty.CERTAIN, f"its first line has {self.whose} column names")
+        return None
+
+    def read(self, source: BinaryIO, options: Mapping[str, str]) -> Items:
+        """Yield one Record or Reject for each line after the header. Raises MalformedSource as `read_layout` does."""
+        check_options(self, options)
+        return (yield from read_layout(source, self.layouts, f"{self.whose}: {self.expected}"))
 
 
 def _cells_of(line: str) -> tuple[str, ...]:

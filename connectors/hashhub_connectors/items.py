@@ -17,11 +17,21 @@ from typing import Any, Final
 
 from hashhub.connector import SAYS_NOTHING, Known, LeftOut, read_flag, read_hashes
 from hashhub.hashes import Hash
-from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Flags, HashFault, Record, Reject
+from hashhub.model import (
+    MAX_HASHES_PER_ENTRY,
+    MAX_TEXT,
+    Flags,
+    HashFault,
+    Record,
+    RecordReview,
+    Reject,
+    ReviewKind,
+)
 from hashhub_connectors.json_stream import Object
 
 MAX_TAGS: Final = 64  # far above what any format carries; bounds what one record can cost
 TAG_FIELDS: Final[Known] = dict.fromkeys(("Tag", "Name", "Text", "Value", "tag", "name", "text", "value"))
+_MAX_REVIEWS: Final = 10_000  # of one item that are looked at
 MAX_SIZE: Final = 2**63 - 1  # bytes; the widest integer that both databases keep
 BROKEN: Final = re.compile(
     r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
@@ -36,6 +46,10 @@ def finish(position: str, pairs: list[tuple[str, str]], faults: list[HashFault],
     `faults` are what the connector found already; those of the pairs come after them. An item with `frames` among its
     fields and no pairs is a video, and needs no hash besides.
     """
+    if reviews := fields.get("reviews"):
+        if len(reviews) > _MAX_REVIEWS:
+            return Reject(position, "BAD_FIELD", f"more than {_MAX_REVIEWS} opinions about one item")
+        fields["reviews"] = as_many_reviews(reviews, faults)
     if faults:  # what is wrong many times over in one field is told once, and is no reason to refuse the hashes
         faults = list({(f.algorithm, f.reason): f for f in reversed(faults)}.values())[::-1]
     if len(pairs) + len(faults) > MAX_HASHES_PER_ENTRY:
@@ -52,6 +66,17 @@ def finish(position: str, pairs: list[tuple[str, str]], faults: list[HashFault],
         )
         return Reject(position, reason, f"the item has no usable hash: {detail}")
     return Record(position=position, hashes=hashes, faults=(*faults, *bad), **fields)
+
+
+def as_many_reviews(reviews: tuple[RecordReview, ...], faults: list[HashFault]) -> tuple[RecordReview, ...]:
+    """Return as many reviews as a record may have. Doubt comes first: leaving it out would bring the item nearer to a
+    match.
+    """
+    if len(reviews) <= MAX_HASHES_PER_ENTRY:
+        return reviews
+    detail = f"of {len(reviews)} reviews {MAX_HASHES_PER_ENTRY} were kept, those that confirm it last"
+    faults.append(HashFault("reviews", "BAD_FIELD", detail))
+    return tuple(sorted(reviews, key=lambda r: r.kind is ReviewKind.CONFIRMED)[:MAX_HASHES_PER_ENTRY])
 
 
 def text(value: object, label: str, faults: list[HashFault]) -> str:

@@ -64,7 +64,7 @@ from hashhub.model import (
 )
 from hashhub.schemes import NO_REGION, is_name
 from hashhub_connectors import outgoing
-from hashhub_connectors.items import MAX_SIZE, MAX_TAGS, read_extra
+from hashhub_connectors.items import MAX_SIZE, MAX_TAGS, as_many_reviews, read_extra
 from hashhub_connectors.outgoing import Output
 
 FORMAT: Final = "hashhub-entries"
@@ -177,7 +177,7 @@ class HashhubJSONL:
     """Reads hashhub's own JSON lines. Positions are `line 12`."""
 
     name = "hashhub-jsonl"
-    version = "3"
+    version = "4"
     summary = "hashhub's own JSON lines, with everything that entries say, and withdrawals"
     options: tuple[Option, ...] = (
         Option(
@@ -303,7 +303,7 @@ class HashhubJSONLWriter:
             is_delta=exported.is_delta,
             hash_sets=tuple(_told(s) for _, s in sorted(exported.hash_sets.items())),
         )
-        output.put(_encode(head).decode() + "\n")
+        output.put(_encode(head) + b"\n")
         count = 0
         for entry in entries:
             refused = outgoing.withheld(entry, exported, has_withdrawals=True)
@@ -317,7 +317,7 @@ class HashhubJSONLWriter:
             entry, loss = outgoing.with_known_extra(entry)  # noqa: PLW2901 - the same one, with less of it
             if loss is not None:
                 yield loss
-            output.put(_encode(_line(entry)).decode() + "\n")
+            output.put(_encode(_line(entry)) + b"\n")
             count += 1
         output.put(f'{{"end":{count}}}\n')
         output.flush()
@@ -448,10 +448,7 @@ def _record(position: str, told: _Line, own: str, left_out: LeftOut) -> Record |
         return Reject(position, first.reason, f"the item has no usable hash: {first.detail}")
     noted: list[HashFault] = []
     extra = read_extra(told.extra, left_out, noted)
-    reviews = told.reviews
-    if len(reviews) > MAX_HASHES_PER_ENTRY:  # doubt first: leaving it out would bring the item nearer to a match
-        reviews = tuple(r for r in reviews if r.kind is not ReviewKind.CONFIRMED)[:MAX_HASHES_PER_ENTRY]
-        noted.append(HashFault("reviews", "BAD_FIELD", f"of {len(told.reviews)} reviews {len(reviews)} were kept"))
+    reviews = as_many_reviews(tuple(RecordReview(r.kind, r.author, r.comment) for r in told.reviews), noted)
     return Record(
         position=position,
         hashes=hashes,
@@ -470,7 +467,7 @@ def _record(position: str, told: _Line, own: str, left_out: LeftOut) -> Record |
         source_time=told.source_time,
         expire_time=told.expire_time,
         extra=extra,
-        reviews=tuple(RecordReview(r.kind, r.author, r.comment) for r in reviews),
+        reviews=reviews,
         frames=frames,
     )
 

@@ -56,7 +56,7 @@ from hashhub.model import (
 )
 from hashhub_connectors import exchange, items
 from hashhub_connectors.json_stream import JSONReader
-from hashhub_connectors.outgoing import with_known_extra, withheld
+from hashhub_connectors.outgoing import Output, with_known_extra, withheld
 
 TEMPLATE: Final = UUID("6e29e0f7-48c3-4fd5-b975-3809ecd5c400")  # of our object
 _OURS: Final = UUID("acfbcf93-b6c2-47a2-9929-4e5b2d093c3a")  # namespace of the ids that we make
@@ -107,7 +107,7 @@ class MISP:
     """Reads MISP events. Positions are `Event.Object[3]`, `response[0].Event.Attribute[12]`."""
 
     name = "misp"
-    version = "2"
+    version = "3"
     summary = "MISP events in JSON and event files of a feed: objects and attributes with digests, tags, sightings"
     options: tuple[Option, ...] = (
         Option(
@@ -386,9 +386,7 @@ class _Reading:
         reviews, counts = _sightings(attributes, faults)
         if not is_ours:
             fields["extra"] = items.extra_of(counts, self._left_out, faults)
-        read = exchange.finish(
-            position, pairs, faults, value=value, scheme=scheme, tags=tags, reviews=reviews, **fields
-        )
+        read = items.finish(position, pairs, faults, value=value, scheme=scheme, tags=tags, reviews=reviews, **fields)
         return self._with_terms(read, stated) if isinstance(read, Record) else read
 
     def _with_terms(self, read: Record, tags: Iterable[str]) -> Record:
@@ -565,7 +563,7 @@ class _Events:
 
     def __init__(self, target: BinaryIO, exported: Exported) -> None:
         self._exported = exported
-        self._sink = exchange.Sink(target)
+        self._sink = Output(target)
         self._events = 0
         self._objects: exchange.Listing | None = None  # of the event that is open
         self._of = ""  # its hash set
@@ -574,7 +572,7 @@ class _Events:
 
     def write(self, entries: Iterable[Entry]) -> Iterator[Loss]:
         """Write all of them, and yield what is lost."""
-        self._sink.write(b'{"response":[')
+        self._sink.put(b'{"response":[')
         for entry in entries:
             if (loss := withheld(entry, self._exported, has_withdrawals=True)) is not None:
                 yield loss
@@ -599,7 +597,7 @@ class _Events:
             self._count += 1
         self._close()
         changes = b',"%s":true' % exchange.CHANGES_ONLY.encode() if self._exported.is_delta else b""
-        self._sink.write(b"\n]%s}\n" % changes)
+        self._sink.put(b"\n]%s}\n" % changes)
         self._sink.flush()
 
     def _open(self, entry: Entry, name: str) -> None:
@@ -623,15 +621,15 @@ class _Events:
             "Orgc": {"name": entry.contributor, "uuid": str(uuid5(_OURS, entry.contributor))},
             "Tag": [{"name": tag} for tag in tags],
         }
-        self._sink.write(b",\n" if self._events else b"\n")
-        self._sink.write(b'{"Event":' + exchange.encode(event)[:-1] + b',"Object":[')
+        self._sink.put(b",\n" if self._events else b"\n")
+        self._sink.put(b'{"Event":' + exchange.encode(event)[:-1] + b',"Object":[')
         self._objects = exchange.Listing(self._sink)
         self._events += 1
         self._count, self._of = 0, name
 
     def _close(self) -> None:
         if self._objects is not None:
-            self._sink.write(b"]}}")
+            self._sink.put(b"]}}")
             self._objects = None
 
     def _terms(self, name: str) -> Iterator[Loss]:

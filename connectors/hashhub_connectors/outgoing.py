@@ -40,7 +40,7 @@ from hashhub.model import (
 from hashhub.schemes.crosswalk import translate
 from hashhub_connectors.items import BROKEN, read_extra
 
-_PIECE: Final = 1 << 16  # characters that are written at a time
+_PIECE: Final = 1 << 16  # bytes that are written at a time
 _REMEMBERED: Final = 4096  # values: entries have few, and a hostile list must not fill memory
 _SHOWN: Final = 3  # of several reasons why there is no value
 _VERDICTS: Final[Mapping[Purpose, frozenset[str]]] = {
@@ -72,23 +72,23 @@ _PATHS: Final = {"member": "provenance.member"}
 
 
 class Output:
-    """Text on its way to a binary stream, in pieces."""
+    """Text, or its bytes, on its way to a binary stream in pieces."""
 
     def __init__(self, target: BinaryIO) -> None:
         self._target = target
-        self._parts: list[str] = []
+        self._parts: list[bytes] = []
         self._length = 0
 
-    def put(self, text: str) -> None:
+    def put(self, text: str | bytes) -> None:
         """Write the text, some time."""
-        self._parts.append(text)
+        self._parts.append(text.encode() if isinstance(text, str) else text)
         self._length += len(text)
         if self._length >= _PIECE:
             self.flush()
 
     def flush(self) -> None:
         """Write all that was put."""
-        self._target.write("".join(self._parts).encode())
+        self._target.write(b"".join(self._parts))
         self._parts.clear()
         self._length = 0
 

@@ -62,7 +62,7 @@ from hashhub.model import (
 )
 from hashhub_connectors import exchange, items
 from hashhub_connectors.json_stream import LARGE, JSONReader
-from hashhub_connectors.outgoing import with_known_extra, withheld
+from hashhub_connectors.outgoing import Output, with_known_extra, withheld
 
 EXTENSION: Final = "extension-definition--a6af0206-0bc2-40c4-919b-20d1aa6da5f9"  # ours: what an entry states
 _OURS: Final = UUID("abfdb484-e604-4260-b1a2-c0b7f276dd5a")  # namespace of the ids that we make
@@ -150,7 +150,7 @@ class STIX:
     """Reads STIX 2.1. Positions are `objects[12]`, `objects[3].objects.0` in observed data, `[12]` in a bare array."""
 
     name = "stix"
-    version = "2"
+    version = "3"
     summary = "STIX 2.1 bundles and TAXII envelopes: file objects, indicators of file hashes, opinions, revocations"
     options: tuple[Option, ...] = (
         Option(
@@ -206,7 +206,7 @@ def _read(source: BinaryIO, *, is_classified: bool) -> Items:
 def _objects(reader: JSONReader, more: list[str], left_out: LeftOut) -> Iterator[tuple[str, object]]:
     """Yield (position, object) of each STIX object, and add to `more` what says that the file is only a part."""
     if reader.peek() == "[":
-        yield from exchange.elements(reader, "", _as_it_is)
+        yield from exchange.elements(reader, "", lambda one, position: iter([(position, one)]))
         reader.end()
         return
     if reader.peek() != "{":
@@ -235,10 +235,6 @@ def _objects(reader: JSONReader, more: list[str], left_out: LeftOut) -> Iterator
     reader.end()
     if not has_objects and not is_bundle:
         reader.fail("the file has no objects; expected a STIX bundle or a TAXII envelope")
-
-
-def _as_it_is(one: object, position: str) -> Iterator[tuple[str, object]]:
-    yield position, one
 
 
 def _skimmed(reader: JSONReader) -> object:
@@ -457,7 +453,7 @@ class _Reading:
                 external_id=fields.get("external_id", ""),
             )
         reviews = self._references.reviews(outer.get("id"))
-        read = exchange.finish(position, pairs, faults, reviews=reviews, **fields)
+        read = items.finish(position, pairs, faults, reviews=reviews, **fields)
         if isinstance(read, Record):
             new = {told for marking, tag, words in markings if (told := tag or words) and marking not in self._told}
             self._told |= {marking for marking, _, _ in markings}
@@ -613,7 +609,7 @@ class _Bundle:
     def __init__(self, library: Any, target: BinaryIO, exported: Exported) -> None:
         self._library = library
         self._exported = exported
-        self._sink = exchange.Sink(target)
+        self._sink = Output(target)
         self._listing = exchange.Listing(self._sink)
         self._written: set[str] = set()  # ids of identities and markings
         self._about: dict[str, tuple[str, list[str]]] = {}  # by hash set: identity and markings
@@ -622,7 +618,7 @@ class _Bundle:
         """Write all of it, and yield what is lost."""
         names = " ".join(sorted(self._exported.hash_sets))
         bundle = uuid5(_OURS, f"{exchange.time_text(self._exported.time)} {names}")
-        self._sink.write(b'{"type":"bundle","id":"bundle--%s","objects":[' % str(bundle).encode())
+        self._sink.put(b'{"type":"bundle","id":"bundle--%s","objects":[' % str(bundle).encode())
         self._add_definition()
         for entry in entries:
             if (loss := withheld(entry, self._exported, has_withdrawals=True)) is not None:
@@ -637,7 +633,7 @@ class _Bundle:
                     yield loss
                 self._add_entry(entry)
         changes = b',"%s":true' % exchange.CHANGES_ONLY.encode() if self._exported.is_delta else b""
-        self._sink.write(b"\n]%s}\n" % changes)
+        self._sink.put(b"\n]%s}\n" % changes)
         self._sink.flush()
 
     def _add(self, kind: str, **properties: Any) -> None:

@@ -41,7 +41,7 @@ from hashhub.connector import (
 from hashhub.model import MAX_TEXT, Action, Entry, EntryState, HashFault, Record, RecordReview, Reject, ReviewKind
 from hashhub_connectors import exchange, items
 from hashhub_connectors.json_stream import JSONReader
-from hashhub_connectors.outgoing import withheld
+from hashhub_connectors.outgoing import Output, withheld
 
 SCHEME: Final = "stopncii"
 _TYPES: Final = {"imagepdq": ("PDQ", ""), "videomd5": ("MD5", "video")}
@@ -66,7 +66,7 @@ class StopNCII:
     """Reads StopNCII hash records. Positions are `hashRecords[12]`, or `[12]` in a bare array."""
 
     name = SCHEME
-    version = "2"
+    version = "3"
     summary = "StopNCII hash records in JSON: adults' intimate pictures, kept apart from abuse material"
     options: tuple[Option, ...] = ()
 
@@ -158,7 +158,7 @@ def _record(one: object, position: str, left_out: LeftOut) -> Iterator[Record | 
     beyond: dict[str, object] = {"CSPFeedbacks": unread} if unread else {}
     if one.get("hashRegions"):
         beyond["hashRegions"] = one["hashRegions"]
-    yield exchange.finish(
+    yield items.finish(
         position,
         pairs,
         faults,
@@ -217,9 +217,9 @@ class StopNCIIWriter:
 
 
 def _write(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -> Iterator[Loss]:
-    sink = exchange.Sink(target)
+    sink = Output(target)
     time = int(exported.time.timestamp())
-    sink.write(b'{"nextPageToken":null,"hasMoreRecords":false,"nextSetTimestamp":%d,"hashRecords":[' % time)
+    sink.put(b'{"nextPageToken":null,"hasMoreRecords":false,"nextSetTimestamp":%d,"hashRecords":[' % time)
     listing = exchange.Listing(sink)
     count = 0
     is_first = True
@@ -264,7 +264,7 @@ def _write(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -> It
             )
             count += 1
     changes = b',"%s":true' % exchange.CHANGES_ONLY.encode() if exported.is_delta else b""
-    sink.write(b'\n],"count":%d%s}\n' % (count, changes))
+    sink.put(b'\n],"count":%d%s}\n' % (count, changes))
     sink.flush()
 
 

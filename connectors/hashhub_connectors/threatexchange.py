@@ -60,7 +60,7 @@ from hashhub.model import (
 from hashhub_connectors import exchange, items
 from hashhub_connectors.delimited import Rows, Unread
 from hashhub_connectors.json_stream import JSONReader, Object
-from hashhub_connectors.outgoing import withheld
+from hashhub_connectors.outgoing import Output, withheld
 from hashhub_connectors.source import lines
 from hashhub_connectors.tables import FORMULA
 from hashhub_connectors.vpdq import read_video
@@ -141,7 +141,7 @@ class ThreatExchange:
     """Reads ThreatExchange dumps. Positions are `[12]`, `data[12]`, `[2].data[12]` in JSON and `line 12` in text."""
 
     name = SCHEME
-    version = "3"
+    version = "4"
     summary = "ThreatExchange: threat_updates and descriptors in JSON, and what tx dataset prints, as CSV or text"
     options: tuple[Option, ...] = (
         Option(
@@ -288,7 +288,7 @@ def _record(position: str, te: object, owner: str, left_out: LeftOut) -> Record 
     others = [o for o in opinions if o is not own]
     value, scheme, tags = _value(own.status if own else "", tags)
     reviews, unread = _reviews(own, others, descriptors)
-    return exchange.finish(
+    return items.finish(
         position,
         told.pairs,
         faults,
@@ -698,8 +698,8 @@ def _terms() -> Loss:
 
 
 def _write_json(entries: Iterable[Entry], target: BinaryIO, exported: Exported, owner: str) -> Iterator[Loss]:
-    sink = exchange.Sink(target)
-    sink.write(b'{"data":[' if exported.is_delta else b"[")
+    sink = Output(target)
+    sink.put(b'{"data":[' if exported.is_delta else b"[")
     listing = exchange.Listing(sink)
     time = int(exported.time.timestamp())
     is_first = True
@@ -747,7 +747,7 @@ def _write_json(entries: Iterable[Entry], target: BinaryIO, exported: Exported, 
                     descriptor["added_on"] = entry.source_time
                 record["descriptors"] = {"data": [descriptor]}
             listing.add(exchange.encode(record))
-    sink.write(b'\n],"%s":true}\n' % exchange.CHANGES_ONLY.encode() if exported.is_delta else b"\n]\n")
+    sink.put(b'\n],"%s":true}\n' % exchange.CHANGES_ONLY.encode() if exported.is_delta else b"\n]\n")
     sink.flush()
 
 
@@ -760,7 +760,7 @@ def _kept_back(entry: Entry, exported: Exported, *, has_withdrawals: bool) -> Lo
 
 
 def _write_csv(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -> Iterator[Loss]:
-    sink = exchange.Sink(target)
+    sink = Output(target)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(["signal_type", "signal_str", "collab", "category", "tags"])
@@ -790,8 +790,8 @@ def _write_csv(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -
             tags += [f"{_CLASSIFICATION}{exchange.spell(entry.classification)}"] if entry.classification else []
         for kind, digest in written.signals:
             writer.writerow([kind, digest, collab, category, " ".join(tags)])
-        sink.write(text.getvalue().encode())
+        sink.put(text.getvalue().encode())
         text.seek(0)
         text.truncate()
-    sink.write(text.getvalue().encode())
+    sink.put(text.getvalue().encode())
     sink.flush()

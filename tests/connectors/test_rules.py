@@ -18,7 +18,17 @@ from hashhub.connector import Connector, recognise
 from hashhub.errors import HashHubError, MalformedSource
 from hashhub.hashes import parse
 from hashhub.hygiene import inspect
-from hashhub.model import Action, Flags, HashSet, Marking, Record, Reject
+from hashhub.model import (
+    MAX_HASHES_PER_ENTRY,
+    Action,
+    Flags,
+    HashSet,
+    Marking,
+    Record,
+    RecordReview,
+    Reject,
+    ReviewKind,
+)
 from hashhub.testing.lists import list_file, random_items
 from hashhub_connectors import items
 from hashhub_connectors.csv_mapping import MappedCSV
@@ -218,3 +228,14 @@ def test_one_character_is_no_plural() -> None:
     for text in ("a", "?"):
         with pytest.raises(HashHubError, match=r"\b1 character\b"):
             parse("MD5", text)
+
+
+def test_of_too_many_reviews_the_doubts_are_kept() -> None:
+    """A record has as many as the hub takes; leaving a doubt out would bring the item nearer to a match."""
+    confirmed = [RecordReview(ReviewKind.CONFIRMED, f"c{n}", "") for n in range(MAX_HASHES_PER_ENTRY)]
+    doubts = [RecordReview(ReviewKind.FALSE_POSITIVE, f"d{n}", "") for n in range(9)]
+    record = items.finish("p", [("MD5", MD5)], [], reviews=(*confirmed, *doubts))
+    assert isinstance(record, Record)
+    assert record.reviews == (*doubts, *confirmed[: MAX_HASHES_PER_ENTRY - 9])
+    assert [(f.algorithm, f.reason) for f in record.faults] == [("reviews", "BAD_FIELD")]
+    assert "of 73 reviews 64 were kept" in record.faults[0].detail
