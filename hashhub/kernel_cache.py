@@ -142,13 +142,17 @@ def _directories(modules: Sequence[ModuleType]) -> list[Path | None]:
 
 @functools.cache
 def _directory(source: Path) -> Path | None:
-    """Return where the kernels of a source file are kept, by all that their code depends on; None if nowhere."""
+    """Return where the kernels of a source file are kept; None if nowhere.
+
+    By all that Numba finds them by: their code, where it is, versions and the processor.
+    """
     cpu = (binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten())
     chosen = (str(numba.config.CPU_NAME), str(numba.config.CPU_FEATURES))
-    parts = (numba.__version__, str(sys.implementation.cache_tag), *cpu, *chosen)
+    parts = (str(source), numba.__version__, str(sys.implementation.cache_tag), *cpu, *chosen)
     key = hashlib.sha256("\0".join(parts).encode() + source.read_bytes()).hexdigest()[:16]
     for path in cache_directories():
-        if os.access(path, os.W_OK) and shutil.disk_usage(path).free >= _FREE_BYTES:
+        has_room = (path / key / _COMPLETE).exists() or shutil.disk_usage(path).free >= _FREE_BYTES
+        if has_room and os.access(path, os.W_OK):
             return path / key
     return None
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,15 @@ def test_what_one_process_compiled_the_next_one_loads(place: Path) -> None:
     assert (place / "kernels").stat().st_mode & 0o777 == 0o700
 
 
+def test_another_installation_compiles_its_own(place: Path) -> None:
+    """Numba keeps kernels by where their source is."""
+    with tempfile.TemporaryDirectory(prefix="hashhub-") as directory:
+        shutil.copy(place / "kernels_of_a_test.py", directory)
+        for installation in (place, Path(directory)):
+            assert run(installation, str(place / "kernels")) == "False 0 1"
+            assert run(installation, str(place / "kernels")) == "True 1 0"
+
+
 def test_of_several_processes_one_compiles_and_the_others_load(place: Path) -> None:
     with ThreadPoolExecutor() as threads:
         said = threads.map(lambda _: run(place, str(place / "kernels")), range(3))
@@ -117,12 +128,17 @@ def test_what_is_damaged_is_compiled_anew(place: Path, part: str) -> None:
 def test_a_full_disk_is_no_reason_not_to_match(place: Path) -> None:
     disk = place / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k,mode=0700", "tmpfs", disk], check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs", disk], check=False)
     if mounted.returncode:
         pytest.skip("mounting is not allowed here")
     try:
-        (disk / "filler").write_bytes(bytes(4096))
-        assert run(place, str(disk)).endswith("0 1")
+        assert run(place, str(disk)) == "False 0 1"
+        assert not list(disk.iterdir()), "it would be full before all are kept"
+        run(place, str(place / "kernels"))
+        shutil.copytree(place / "kernels", disk, dirs_exist_ok=True)
+        with suppress(OSError):
+            (disk / "filler").write_bytes(bytes(4 << 20))
+        assert run(place, str(disk)) == "True 1 0"
     finally:
         subprocess.run(["umount", disk], check=True)
 
