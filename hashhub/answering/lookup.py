@@ -37,6 +37,7 @@ _MAX_JUDGED_IN_CALL: Final = 200_000  # of all queries of a call together
 _MIN_JUDGED: Final = 1_000  # of one query, however many there are in a call
 _PIECE: Final = 1_000  # digests searched for at once, after which it is looked whether the answer is still wanted
 _LOOKED_UP: Final = 256  # digests looked up at once, after which it is looked whose share is full
+_LOOKED_UP_BESIDE_ONE: Final = 64  # of those near one that is asked about: each may have 2 * ENDS of one contributor
 # After which a call looks up nothing more, and frames only then no more: a distance may take in the whole index.
 _SECONDS: Final = 10.0
 _NO_OTHER: Final[dict[tuple[str, str], int]] = {}  # never written to
@@ -253,9 +254,10 @@ def look_up(
                 for asker in set(piece.askers):
                     hits[asker].cut_short = True
                 continue
-            matches = _search(view, matcher, algorithm, piece, options, caller, _FIRST_DIGESTS)
+            most = _FIRST_DIGESTS if len(piece.digests) > 1 else OF_CONTRIBUTOR
+            matches = _search(view, matcher, algorithm, piece, options, caller, most)
             if len(matches):
-                crowded = np.flatnonzero(matches.truncated).tolist()
+                crowded = np.flatnonzero(matches.truncated).tolist() if most < OF_CONTRIBUTOR else []
                 _take_in(view, algorithm, matches, piece, hits, until, set(crowded))
                 for r in crowded:
                     one = piece.piece(r, r + 1)
@@ -456,9 +458,10 @@ def _take_in(
         reached[digest].append((asker, distance, query_digest, _FRAME, is_tripped))
     in_order = sorted(reached, key=lambda d: (min((way[3][0] not in _OWN_OR_READING, way[1]) for way in reached[d]), d))
     taken: Counter[tuple[int, str]] = Counter()  # entries of each contributor, by query
-    for start in range(0, len(in_order), _LOOKED_UP):
+    at_once = _LOOKED_UP if len(asked.digests) > 1 else min(_LOOKED_UP, _LOOKED_UP_BESIDE_ONE)
+    for start in range(0, len(in_order), at_once):
         cancellation.check()
-        part = in_order[start : start + _LOOKED_UP]
+        part = in_order[start : start + at_once]
         wanted = [w for d in part for w in _wanted(view, d, owners[d], {way[0] for way in reached[d]}, hits, taken)]
         is_late = start > 0 and time.monotonic() > until
         for entry_hit in () if is_late else view.entries.hits_by_digests(algorithm, wanted):
