@@ -58,6 +58,7 @@ def event_to_pb(event: Event) -> v1.Event:
     actor = event.actor
     return _EVENT.to_pb(
         event,
+        name=names.event_name(event.revision),
         contributor=names.contributor_name(actor.contributor) if actor.contributor else "",
         role=ROLE.to_pb(actor.role),
         redacted=event.details is None,

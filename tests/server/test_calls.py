@@ -421,3 +421,15 @@ def test_a_request_id_must_be_short(served: Served) -> None:
     with pytest.raises(InvalidArgument) as caught:
         served.call("ContributionService/WithdrawEntry", request, v1.Entry)
     assert caught.value.violations[0].field == "request_id"
+
+
+def test_an_event_has_the_name_by_which_its_details_are_erased(served: Served) -> None:
+    served.new_contributor("named-in-an-event")
+    [event] = served.call(
+        "HistoryService/ListEvents",
+        v1.ListEventsRequest(subject="contributors/named-in-an-event"),
+        v1.ListEventsResponse,
+    ).events
+    assert event.name == f"events/{event.event_revision}"
+    redacted = served.call("HistoryService/RedactEvent", v1.RedactEventRequest(name=event.name), v1.Event)
+    assert (redacted.name, redacted.redacted) == (event.name, True)
