@@ -13,12 +13,12 @@ from typing import Any, Final
 import click
 
 from hashhub import hashes
-from hashhub.cli.scan_tree import opened
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, choice, chosen, command, exit_code, spelled
 from hashhub.cli.terminal import COLOURS, clean, coloured, note, plain, print_json, say, show_path, tell
 from hashhub.errors import HashHubError, InvalidArgument, MalformedSource, NotFound, Reason
 from hashhub.hits import how, where
 from hashhub.model import Effort, EntryMatch, MatchOptions, MatchResult, Query, Verdict
+from hashhub.scans.tree import opened
 from hashhub.trust import ReasonCode
 
 _DEFAULT_POLICY: Final = "any"

@@ -14,11 +14,11 @@ from msgspec.structs import replace
 
 from hashhub.cli.history import TIME
 from hashhub.cli.matching import distances_of, queries_in
-from hashhub.cli.scan_tree import opened
 from hashhub.cli.session import CommandGroup, Session, command, dry_run
 from hashhub.cli.terminal import COLOURS, clean, coloured, note, plain, print_json, progress, say, table, tell
 from hashhub.errors import InvalidArgument, NotFound
 from hashhub.model import Effort, MatchOptions, Query, ReasonLine, Verdict
+from hashhub.scans.tree import opened
 
 if TYPE_CHECKING:
     from hashhub.client import Client, PolicyVersion

@@ -18,11 +18,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import IO, TYPE_CHECKING, Final, Self
+from typing import IO, TYPE_CHECKING, Final, TypeAlias
 
 import click
 import msgspec
@@ -30,20 +28,25 @@ from msgspec.structs import replace
 
 from hashhub.cli import scan_report
 from hashhub.cli.matching import DISTANCES, FAIL_ON, LIMIT, POLICY, Tally, as_json, match_options
-from hashhub.cli.scan_state import PARTIAL, REPORT, RESULTS, ScanState, replaced, scan_state
-from hashhub.cli.scan_tree import Stamp, Tree, Unlisted, check_regular, opened
+from hashhub.cli.scan_directory import PARTIAL, REPORT, RESULTS, replaced, scan_directory
 from hashhub.cli.session import Session, choice, chosen, command, spelled
 from hashhub.cli.terminal import Advance, clean, is_terminal, json_line, note, plain, progress, show_path
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import VPDQ
 from hashhub.model import Coverage, Effort, MatchOptions, MatchResult, Query, ReasonLine, Verdict
+from hashhub.scans.engine import Done, Listed, ScanEngine
+from hashhub.scans.memory import Known, ScanMemory
+from hashhub.scans.tree import Tree, Unlisted, listed, opened
 from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
+    from hashhub.cli.scan_directory import FileHashes
     from hashhub.client import Client
     from hashhub.client.matching import Matched
     from hashhub.hashing import MediaHashes
     from hashhub.hashing.pool import MediaPool
+
+    _Read: TypeAlias = Done["_File", FileHashes, None]
 
 _GROUP: Final = 256  # files matched in one call at most
 _GROUP_PARTS: Final = 90_000  # of one call's message; the hub takes 100,000, and a video of MAX_FRAMES has 80,000
@@ -125,27 +128,31 @@ def scan(
         options.max_distances.setdefault(VPDQ.name, VPDQ.default_max_distance or 0)
     workers = jobs or len(os.sched_getaffinity(0))
     with contextlib.ExitStack() as stack:
-        state = own = None
+        memory = own = None
         if directory is not None:
-            state = stack.enter_context(scan_state(directory, effort=wanted))
+            memory = stack.enter_context(scan_directory(directory))
             status = directory.stat()
             own = (status.st_dev, status.st_ino)
         hub = stack.enter_context(session.connect())
-        hashers = stack.enter_context(_Hashers(workers, file_seconds))
+        pool = _pool(workers, file_seconds)
         tally = Tally(session, options, fail_on)
         run = _Run(
             paths=paths,
             tree=Tree(paths, own=own),
-            hashers=hashers,
-            state=state,
+            pool=pool,
+            directory=directory,
+            memory=memory,
             ask=_Asking(hub, options, patience),
             tally=tally,
             effort=wanted,
+            jobs=workers,
         )
+        stack.enter_context(run.engine)
+        stack.callback(pool.close)  # before the threads that wait for it are
         try:
             with contextlib.ExitStack() as files:
-                if state is not None:
-                    run.results = files.enter_context(replaced(state.directory, RESULTS, under=PARTIAL))
+                if directory is not None:
+                    run.results = files.enter_context(replaced(directory, RESULTS, under=PARTIAL))
                 with progress(unit_bytes=False) as bar, _counted(paths, own) as total:
                     run.go(bar, total)
         except (KeyboardInterrupt, HashHubError):
@@ -161,94 +168,25 @@ def scan(
     tally.end()
 
 
-class _Hashed(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a file in the hands of a hasher; either `media` or `error`. `begun_ns`: of the clock."""
+def _pool(children: int, seconds: float) -> MediaPool:
+    from hashhub.hashing import DEFAULT_LIMITS
+    from hashhub.hashing.pool import MediaPool
 
-    media: MediaHashes | None = None
-    error: HashHubError | None = None
-    stamp: Stamp | None = None
-    begun_ns: int = 0
-    cpu_seconds: float = 0.0
+    return MediaPool(children=children, max_queued=0, seconds=seconds, memory_bytes=_FILE_MEMORY, limits=DEFAULT_LIMITS)
 
 
 class _File(msgspec.Struct, kw_only=True):
     """A file on its way. `thorough`: its hashes of effort THOROUGH, once they are wanted. `is_missed`: nothing of
-    `media` is known. `error`: why there are no hashes.
+    `media` is known. `error`: why there are no hashes. `is_new`: they were computed just now.
     """
 
     path: Path
     media: MediaHashes | None = None
     thorough: MediaHashes | None = None
-    stamp: Stamp | None = None
     error: HashHubError | None = None
     is_missed: bool = False
-
-
-class _Hashers:
-    """Threads that open files and hand them to child processes, and what has come back from them."""
-
-    def __init__(self, count: int, seconds: float) -> None:
-        from hashhub.hashing import DEFAULT_LIMITS
-        from hashhub.hashing.pool import MediaPool
-
-        self.count = count
-        self._pool: MediaPool = MediaPool(
-            children=count, max_queued=0, seconds=seconds, memory_bytes=_FILE_MEMORY, limits=DEFAULT_LIMITS
-        )
-        self._threads = ThreadPoolExecutor(count, "hashhub-scan")
-        self._done: SimpleQueue[tuple[_File, _Hashed]] = SimpleQueue()
-        self._is_ending = threading.Event()
-        self.under_way = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_ending.set()
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        self._pool.close()
-
-    @property
-    def has_room(self) -> bool:
-        """Whether another file should be handed out."""
-        return self.under_way < self.count * _AHEAD
-
-    def hand_out(self, file: _File, effort: Effort) -> None:
-        """Have a file hashed; `take` gives what became of it."""
-        self.under_way += 1
-        self._threads.submit(self._work, file, effort)
-
-    def take(self, seconds: float) -> tuple[_File, _Hashed] | None:
-        """Return a file that is done; None if there is none in that time. Raises HashHubError when hashing is not
-        possible at all.
-        """
-        try:
-            file, hashed = self._done.get(timeout=seconds) if seconds > 0 else self._done.get_nowait()
-        except Empty:
-            return None
-        self.under_way -= 1
-        if hashed.error is not None and hashed.error.reason is Reason.MISSING_EXTRA:
-            raise hashed.error
-        return file, hashed
-
-    def _work(self, file: _File, effort: Effort) -> None:
-        self._done.put((file, self._hashed(file.path, effort)))
-
-    def _hashed(self, path: Path, effort: Effort) -> _Hashed:
-        cpu_seconds = 0.0
-        try:
-            with opened(path) as stream, self._pool.room() as place:
-                begun_ns = time.time_ns()
-                stamp = Stamp.of(os.fstat(stream.fileno()))
-                try:
-                    media = place.hash(stream, effort=effort, is_wanted=lambda: not self._is_ending.is_set())
-                finally:
-                    cpu_seconds = place.cpu_seconds
-        except HashHubError as e:
-            return _Hashed(error=e, cpu_seconds=cpu_seconds)
-        except Exception as e:  # noqa: BLE001 - a thread that ended would leave its file without an answer
-            return _Hashed(error=HashHubError(f"the file could not be hashed ({type(e).__name__}); see --verbose"))
-        return _Hashed(media=media, stamp=stamp, begun_ns=begun_ns, cpu_seconds=cpu_seconds)
+    is_new: bool = False
+    cpu_seconds: float = 0.0
 
 
 class _Asking:
@@ -292,21 +230,25 @@ class _Run:
         *,
         paths: tuple[str, ...],
         tree: Tree,
-        hashers: _Hashers,
-        state: ScanState | None,
+        pool: MediaPool,
+        directory: Path | None,
+        memory: ScanMemory[FileHashes] | None,
         ask: _Asking,
         tally: Tally,
         effort: Effort,
+        jobs: int,
     ) -> None:
         self._paths = paths
         self._tree = tree
-        self._hashers = hashers
-        self._state = state
+        self._pool = pool
+        self._directory = directory
+        self._memory = memory
         self._ask = ask
         self._tally = tally
         self._effort = effort
         self._first_effort = Effort.PLAIN if effort is Effort.PLAIN else Effort.STANDARD
-        self._ready: list[_File] = []
+        self.engine = ScanEngine(self._listing(), self._read, memory=memory, jobs=jobs, ahead=_AHEAD)
+        self._ready: list[_Read] = []
         self._parts = 0
         self._begun = time.monotonic()
         self._done = 0
@@ -320,79 +262,82 @@ class _Run:
 
     def go(self, bar: Advance, total: Callable[[], int | None]) -> None:
         """Answer for every file. Raises HashHubError when no further one can be answered for."""
-        walk = iter(self._tree)
-        is_at_end = False
         since = shown = time.monotonic()
         rate = ""
-        while not is_at_end or self._hashers.under_way or self._ready:
-            while not is_at_end and self._hashers.has_room and not self._is_full:
-                path = next(walk, None)
-                if path is None:
-                    is_at_end = True
-                else:
-                    self._begin(path)
+        for read in self.engine:
             now = time.monotonic()
-            may_wait = self._hashers.under_way and not self._is_full and (is_at_end or not self._hashers.has_room)
-            # With nothing to tell yet there is no hurry, but Ctrl-C wants to be noticed.
-            seconds = max(0.0, since + _GROUP_SECONDS - now) if self._ready else _GROUP_SECONDS
-            if may_wait and (taken := self._hashers.take(seconds)) is not None:
+            if read is not None:
                 if not self._ready:
-                    since = time.monotonic()
-                self._take(*taken)
-            is_due = self._ready and time.monotonic() - since >= _GROUP_SECONDS
-            if self._is_full or is_due or (is_at_end and self._ready and not self._hashers.under_way):
+                    since = now
+                self._take(read)
+            is_full = len(self._ready) >= _GROUP or self._parts >= _GROUP_PARTS
+            if self._ready and (is_full or now - since >= _GROUP_SECONDS or not self.engine.under_way):
                 self._match()
-                since = time.monotonic()
-            if (now := time.monotonic()) - shown >= 1:
+            if now - shown >= 1:
                 shown = now
                 rate = f" ({self._done / (now - self._begun):,.0f} files/s)"
             bar(self._done, total(), f"scanning{rate}")
 
-    @property
-    def _is_full(self) -> bool:
-        return len(self._ready) >= _GROUP or self._parts >= _GROUP_PARTS
+    def _listing(self) -> Iterator[Listed[_File]]:
+        for path in self._tree:
+            if isinstance(path, Unlisted):
+                yield Listed(_File(path=path.path, error=path.error), os.path.abspath(path.path))  # noqa: PTH100
+            else:
+                yield listed(path, _File(path=path))
 
-    def _begin(self, path: Path | Unlisted) -> None:
-        if isinstance(path, Unlisted):
-            self._be_ready(_File(path=path.path, error=path.error))
+    def _read(self, file: _File, known: Known[FileHashes]) -> None:
+        """Give a file its hashes, or say why there are none."""
+        if file.error is not None:
             return
-        file = _File(path=path)
-        if self._state is not None:
-            with contextlib.suppress(OSError, ValueError, InvalidArgument):  # opening it says what is wrong
-                status = os.stat(path)  # noqa: PTH116 - as it is opened
-                check_regular(status)
-                stamp = Stamp.of(status)
-                if (remembered := self._state.recall(path, stamp)) is not None:
-                    file.media, file.thorough, file.stamp = remembered.media, remembered.thorough, stamp
-                    self._reused += 1
-                    self._be_ready(file)
-                    return
-        self._hashers.hand_out(file, self._first_effort)
-
-    def _take(self, file: _File, hashed: _Hashed) -> None:
-        """Take a file from its hasher."""
-        self._cpu_seconds += hashed.cpu_seconds
-        media = hashed.media
-        if media is None:
-            file.error = hashed.error
-        elif not file.is_missed:
-            file.media, file.stamp = media, hashed.stamp
-            self._hashed += 1
-            self._bytes += media.size_bytes
-        elif file.media is not None and media.digests == file.media.digests:
-            file.thorough = media
+        if not file.is_missed and known.hashes is not None and known.hashes[0] in {self._first_effort, Effort.STANDARD}:
+            _, file.media, file.thorough = known.hashes
+            if self._effort is Effort.PLAIN:  # without the variants that an earlier run wanted
+                frames = tuple(replace(frame, variants=()) for frame in file.media.frames)
+                file.media = replace(file.media, frames=frames)
+            return
+        try:
+            media = self._hash(file, Effort.THOROUGH if file.is_missed else self._first_effort)
+        except HashHubError as e:
+            file.error = e
+        except Exception as e:  # noqa: BLE001 - one file's trouble is no other's
+            file.error = HashHubError(f"the file could not be hashed ({type(e).__name__}); see --verbose")
         else:
-            file.error = InvalidArgument(
-                "the file changed while it was scanned; treat it as not checked, and scan it again",
-                reason=Reason.UNREADABLE_MEDIA,
-            )
-        if self._state is not None and file.error is None and media is not None and hashed.stamp == file.stamp:
-            assert hashed.stamp is not None  # noqa: S101 - for mypy: it comes with the media
-            self._state.keep(file.path, hashed.stamp, media, begun_ns=hashed.begun_ns, thorough=file.is_missed)
-        self._be_ready(file)
+            file.is_new = True
+            if not file.is_missed:
+                file.media = media
+            elif file.media is not None and media.digests == file.media.digests:
+                file.thorough = media
+            else:
+                file.error = InvalidArgument(
+                    "the file changed while it was scanned; treat it as not checked, and scan it again",
+                    reason=Reason.UNREADABLE_MEDIA,
+                )
 
-    def _be_ready(self, file: _File) -> None:
-        self._ready.append(file)
+    def _hash(self, file: _File, effort: Effort) -> MediaHashes:
+        with opened(file.path) as stream, self._pool.room() as place:
+            try:
+                return place.hash(stream, effort=effort)
+            finally:
+                file.cpu_seconds += place.cpu_seconds
+
+    def _take(self, read: _Read) -> None:
+        """Take a file that was read. Raises HashHubError when hashing is not possible at all."""
+        file = read.listed.item
+        if file.error is not None:
+            if file.error.reason is Reason.MISSING_EXTRA:
+                raise file.error
+        elif file.media is not None:
+            if file.is_new:
+                self.engine.remember(read, (self._first_effort, file.media, file.thorough))
+            if not file.is_missed:
+                self._hashed += file.is_new
+                self._bytes += file.media.size_bytes if file.is_new else 0
+                self._reused += not file.is_new
+        self._be_ready(read)
+
+    def _be_ready(self, read: _Read) -> None:
+        self._ready.append(read)
+        file = read.listed.item
         media = (file.thorough if file.is_missed else file.media) if file.error is None else None
         if media is not None:
             self._parts += _parts(media.query())
@@ -400,20 +345,19 @@ class _Run:
     def _match(self) -> None:
         """Match what is ready, and tell the answers, except where a miss is not the last word."""
         group, self._ready, self._parts = self._ready, [], 0
-        asked = [self._query(file) for file in group if file.error is None]
+        asked = [self._query(read.listed.item) for read in group if read.listed.item.error is None]
         answers = iter(zip(self._answers([query for query, _ in asked]), asked, strict=True))
-        for file in group:
+        for read in group:
+            file = read.listed.item
             if file.error is not None:
                 self._tell_error(file, file.error)
                 continue
             answer, (_, covered) = next(answers)
-            if answer.result.verdict is Verdict.NO_MATCH and self._look_closer(file):
+            if answer.result.verdict is Verdict.NO_MATCH and self._look_closer(read):
                 continue
             self._tell(file, answer.result, covered, answer.policy, answer.revision)
         if self.results is not None:
             self.results.flush()
-        if self._state is not None:
-            self._state.commit()
 
     def _answers(self, queries: list[Query]) -> Iterator[Matched]:
         """Yield the answers, in order, of as many calls as it takes."""
@@ -438,15 +382,16 @@ class _Run:
         query = media.query()
         return query, coverage(media, self._effort, query=query)
 
-    def _look_closer(self, file: _File) -> bool:
+    def _look_closer(self, read: _Read) -> bool:
         """Go on with the crops of a missed picture, if they are wanted; return whether that is so."""
+        file = read.listed.item
         if self._effort is not Effort.THOROUGH or file.is_missed or file.media is None or not file.media.frames:
             return False
         file.is_missed = True
         if file.thorough is not None:
-            self._be_ready(file)
+            self._be_ready(read)
         else:
-            self._hashers.hand_out(file, Effort.THOROUGH)
+            self.engine.submit(read.listed, read.known)
         return True
 
     def _tell_error(self, file: _File, error: HashHubError) -> None:
@@ -461,6 +406,7 @@ class _Run:
         from hashhub.hashing.coverage import remarked
 
         self._done += 1
+        self._cpu_seconds += file.cpu_seconds
         result = replace(remarked(result, covered), label=show_path(file.path))
         for gap in covered.gaps:
             self._extras.update(dict.fromkeys(_EXTRA.findall(gap.text)))
@@ -469,17 +415,15 @@ class _Run:
         self.findings.add(file.path, result, covered, policy, revision)
         if self.results is not None:
             self.results.write(json_line({**as_json(result, policy, revision or self._tally.revision), **more}) + "\n")
-        if self._state is not None:
-            self._state.see(file.path)
 
     def cut_short(self) -> None:
         """Say what there is of a run that does not come to its end, and how to go on."""
         if self._done:
             self._tally.summarise("file", "files")
-        if self._state is not None:
+        if self._directory is not None:
             self._tally.remark(
                 "The scan was cut short. Run the same command again to continue: what was hashed is not hashed again. "
-                f"Answers so far: {clean(show_path(self._state.directory / PARTIAL))}."
+                f"Answers so far: {clean(show_path(self._directory / PARTIAL))}."
             )
 
     def finish(self, settings: dict[str, str]) -> None:
@@ -498,14 +442,15 @@ class _Run:
             self._tally.remark(f"Not scanned: {count:,} {what}.")
         for extra in self._extras:
             self._tally.remark(f"More could be looked for with a further library: {extra}.")
-        if self._state is None:
+        if self._directory is None or self._memory is None:
             return
         gone: list[str] = []
         gone_count = 0
-        for path in self._state.gone(self._paths):
-            gone_count += 1
-            if len(gone) < scan_report.MOST_ROWS:
-                gone.append(show_path(path))
+        for path in self._memory.gone(map(os.path.abspath, self._paths)):
+            if _is_gone(path):
+                gone_count += 1
+                if len(gone) < scan_report.MOST_ROWS:
+                    gone.append(show_path(Path(path)))
         costs = scan_report.Costs(
             seconds=time.monotonic() - self._begun,
             cpu_seconds=self._cpu_seconds,
@@ -514,7 +459,7 @@ class _Run:
             reused=self._reused,
             bytes_hashed=self._bytes,
         )
-        with replaced(self._state.directory, REPORT) as report:
+        with replaced(self._directory, REPORT) as report:
             report.write(
                 scan_report.page(
                     findings,
@@ -531,7 +476,7 @@ class _Run:
             named = ", ".join(clean(name) for name in islice(gone, _GONE_SHOWN))
             more = ", …" if gone_count > _GONE_SHOWN else ""
             self._tally.remark(f"Gone since an earlier run: {gone_count:,} ({named}{more}).")
-        self._tally.remark(f"Report: {clean(show_path(self._state.directory / REPORT))}")
+        self._tally.remark(f"Report: {clean(show_path(self._directory / REPORT))}")
 
 
 def _more(file: _File, covered: Coverage) -> dict[str, object]:
@@ -552,6 +497,16 @@ def _parts(query: Query) -> int:
     """Return how many values of fields the query has in a message, or a few more."""
     of_variants = sum(1 + len(variant.hashes) + len(variant.frames) for variant in query.variants)
     return 4 + 4 * (len(query.hashes) + of_variants + len(query.frames))
+
+
+def _is_gone(path: str) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False  # it cannot be looked at, which its directory's own answer says
+    return False
 
 
 def _is_utf8(name: bytes) -> bool:

@@ -9,22 +9,23 @@ not. An object that is held or blocked anew, for the same reasons, is the same u
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
-from hashhub.errors import Conflict, HashHubError, Unavailable
+from hashhub.errors import HashHubError, Unavailable
 from hashhub.hashes import SEARCHED
 from hashhub.hook.decision import Decision, NoAnswer
 from hashhub.hook.places import Place, Stored, Unlisted
-from hashhub.hook.scan_memory import Known, ScanMemory, gaps_among
+from hashhub.hook.scan_memory import Hashed, HookMemory, gaps_among
+from hashhub.scans.engine import Listed, ScanEngine
+from hashhub.scans.memory import Known, hold
 
 if TYPE_CHECKING:
     from hashhub.hook.core import Hook
@@ -59,16 +60,13 @@ def only_scan(settings: HookSettings) -> Iterator[None]:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            raise Conflict("another scan is under way with this data directory; wait until it is done") from e
+        hold(lock, "another scan is under way with this data directory; wait until it is done")
         yield
     finally:
         os.close(lock)
 
 
-def scan_storage(hook: Hook, place: Place, *, memory: ScanMemory | None = None, jobs: int = 4) -> Iterator[Scanned]:
+def scan_storage(hook: Hook, place: Place, *, memory: HookMemory | None = None, jobs: int = 4) -> Iterator[Scanned]:
     """Check every object of a place, in the order in which they are done.
 
     Nothing is written but what `memory` remembers, and moved nothing at all. Objects beyond the hook's limit of bytes
@@ -77,62 +75,51 @@ def scan_storage(hook: Hook, place: Place, *, memory: ScanMemory | None = None, 
     Raises Unavailable when the place cannot be reached, or the hub has not answered several times in a row: what was
     not scanned then must not look as if it was.
     """
-    listing = place.objects()
-    under_way: dict[Future[tuple[Scanned, Query | None]], tuple[Stored, float]] = {}
     misses = 0
-    is_at_end = False
-    threads = ThreadPoolExecutor(jobs, "hook-scan")
-    try:
-        while not is_at_end or under_way:
-            while not is_at_end and len(under_way) < 2 * jobs:
-                item = next(listing, None)
-                if item is None:
-                    is_at_end = True
-                elif isinstance(item, Unlisted):
-                    yield Scanned(name=item.name, where=_where(place, item.name), error=item.error)
-                else:
-                    known = memory.recall(_where(place, item.name), item.stamp) if memory is not None else Known()
-                    under_way[threads.submit(_scanned, hook, place, item, known)] = (item, time.time())
-            done, _ = wait(under_way, return_when=FIRST_COMPLETED)
-            for future in done:
-                item, begun = under_way.pop(future)
-                scanned, query = future.result()
-                if isinstance(scanned.error, Unavailable):
-                    raise scanned.error
-                if memory is not None and scanned.decision is not None:
-                    reference = scanned.decision.reference if scanned.state is not None else ""
-                    memory.remember(
-                        scanned.where,
-                        item.stamp,
-                        query,
-                        reference=reference,
-                        gaps=gaps_among(scanned.decision.reasons),
-                        modified=item.modified,
-                        begun=begun,
-                    )
-                is_away = scanned.decision is not None and scanned.decision.no_answer is NoAnswer.HUB_AWAY
-                misses = misses + 1 if is_away else 0
-                yield scanned
-                if misses >= _AWAY_AFTER:
-                    raise Unavailable(
-                        f"the hub did not answer for {misses} objects in a row; run the same command again when it "
-                        "does: what was downloaded is remembered"
-                    )
-    finally:
-        threads.shutdown(wait=True, cancel_futures=True)
-        close = getattr(listing, "close", None)
-        if close is not None:
-            close()
+    with ScanEngine(listed_in(place), partial(_scanned, hook, place), memory=memory, jobs=jobs) as engine:
+        for done in engine:
+            if done is None or done.result is None:
+                continue
+            scanned, hashed = done.result
+            if isinstance(scanned.error, Unavailable) and isinstance(done.listed.item, Stored):
+                raise scanned.error
+            if scanned.decision is not None:
+                reference = scanned.decision.reference if scanned.state is not None else ""
+                engine.remember(done, hashed, reference=reference)
+                misses = misses + 1 if scanned.decision.no_answer is NoAnswer.HUB_AWAY else 0
+            yield scanned
+            if misses >= _AWAY_AFTER:
+                raise Unavailable(
+                    f"the hub did not answer for {misses} objects in a row; run the same command again when it does: "
+                    "what was downloaded is remembered"
+                )
 
 
-def _scanned(hook: Hook, place: Place, stored: Stored, known: Known) -> tuple[Scanned, Query | None]:
-    where = _where(place, stored.name)
-    query = known.query
-    try:
-        if query is not None:
-            decision = hook.check(query, upload_id=where, door=DOOR, earlier=known.reference, gaps=known.gaps)
+def listed_in(place: Place) -> Iterator[Listed[Stored | Unlisted]]:
+    """Yield the objects of a place for a scan."""
+    for item in place.objects():
+        address = f"{place.url.rstrip('/')}/{item.name}"
+        if isinstance(item, Unlisted):
+            yield Listed(item, address)
         else:
-            with hook.receive(upload_id=where, door=DOOR, earlier=known.reference) as upload:
+            yield Listed(item, address, item.stamp, item.modified)
+
+
+def _scanned(
+    hook: Hook, place: Place, stored: Stored | Unlisted, known: Known[Hashed]
+) -> tuple[Scanned, Hashed | None]:
+    scanned = Scanned(name=stored.name, where=f"{place.url.rstrip('/')}/{stored.name}")
+    if isinstance(stored, Unlisted):
+        return replace(scanned, error=stored.error), None
+    scanned = replace(scanned, size=stored.size)
+    try:
+        if (hashed := known.hashes) is not None:
+            decision = hook.check(
+                hashed.query, upload_id=scanned.where, door=DOOR, earlier=known.reference, gaps=hashed.gaps
+            )
+            query: Query | None = hashed.query
+        else:
+            with hook.receive(upload_id=scanned.where, door=DOOR, earlier=known.reference) as upload:
                 if stored.size > hook.settings.max_bytes:
                     upload.pass_over(stored.size)
                 else:
@@ -142,16 +129,9 @@ def _scanned(hook: Hook, place: Place, stored: Stored, known: Known) -> tuple[Sc
                 query = upload.query if upload.query is not None and _is_whole(upload.query, decision) else None
         state = hook.state_of(decision.reference)
     except HashHubError as e:
-        return Scanned(name=stored.name, where=where, size=stored.size, error=e), None
-    scanned = Scanned(
-        name=stored.name,
-        where=where,
-        size=stored.size,
-        decision=decision,
-        is_remembered=known.query is not None,
-        state=state,
-    )
-    return scanned, query
+        return replace(scanned, error=e), None
+    scanned = replace(scanned, decision=decision, is_remembered=known.hashes is not None, state=state)
+    return scanned, None if query is None else Hashed(query, gaps_among(decision.reasons))
 
 
 def _is_whole(query: Query, decision: Decision) -> bool:
@@ -161,7 +141,3 @@ def _is_whole(query: Query, decision: Decision) -> bool:
         or bool(query.frames)
         or any(SEARCHED[h.algorithm].is_perceptual for h in query.hashes)
     )
-
-
-def _where(place: Place, name: str) -> str:
-    return f"{place.url.rstrip('/')}/{name}"

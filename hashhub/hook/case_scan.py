@@ -8,43 +8,34 @@ as looked at in part.
 from __future__ import annotations
 
 import os
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason
+from hashhub.hook.archive import listed_in
 from hashhub.hook.case_judge import CaseIndex
 from hashhub.hook.cases import Cases, Item, Partial, Scan, item_of
 from hashhub.hook.hashing import limits_of
 from hashhub.hook.places import Unlisted, shown
-from hashhub.hook.scan_memory import ScanMemory, gaps_among
+from hashhub.hook.scan_memory import Hashed, gaps_among, scan_memory
 from hashhub.model import Effort, Query, ReasonLine, now
+from hashhub.scans.engine import Listed, ScanEngine
+from hashhub.scans.memory import Known
 
 if TYPE_CHECKING:
     from hashhub.hashing.media import MediaHashes
     from hashhub.hashing.pool import MediaPool
-    from hashhub.hook.places import Place
-    from hashhub.hook.places import Stored as PlaceObject
+    from hashhub.hook.places import Place, Stored
     from hashhub.hook.settings import HookSettings
 
 _MOST_NAMED: Final = 1_000  # unread, and looked at in part; all of them are counted
 
 
-class Stored(NamedTuple):
-    """A file that was uploaded before. `place`: its name in records. `stamp`: changes whenever its content may have.
-    `modified`: when that was last, in seconds since 1970.
-
-    `open` raises HashHubError where it cannot be read; so does a directory that cannot be listed.
-    """
-
-    place: str
-    stamp: str
-    modified: float
-    open: Callable[[], IO[bytes]]
+Source: TypeAlias = Callable[[], IO[bytes]] | str
+"""What opens a file that was uploaded before, or why that cannot be; opening it may raise HashHubError."""
 
 
 class Unread(NamedTuple):
@@ -63,22 +54,24 @@ class ScanOutcome(NamedTuple):
     unread: tuple[Unread, ...]
 
 
-def stored_in(place: Place, max_bytes: int) -> Iterator[Stored | Unread]:
+def stored_in(place: Place, max_bytes: int) -> Iterator[Listed[Source]]:
     """Yield the objects of a bucket or folder. One of more than `max_bytes` is not downloaded, and is unread.
 
     Raises HashHubError when the place cannot be listed.
     """
-    for item in place.objects():
-        where = shown(f"{place.url.rstrip('/')}/{item.name}")
+    for listed in listed_in(place):
+        item = listed.item
+        source: Source
         if isinstance(item, Unlisted):
-            yield Unread(where, item.error.message)
+            source = item.error.message
         elif item.size > max_bytes:
-            yield Unread(where, f"larger than {max_bytes} bytes (max_bytes): it was not downloaded")
+            source = f"larger than {max_bytes} bytes (max_bytes): it was not downloaded"
         else:
-            yield Stored(where, item.stamp, item.modified, partial(_downloaded, place, item))
+            source = partial(_downloaded, place, item)
+        yield Listed(source, listed.address, listed.stamp, listed.modified)
 
 
-def _downloaded(place: Place, item: PlaceObject) -> IO[bytes]:
+def _downloaded(place: Place, item: Stored) -> IO[bytes]:
     """Return an object's bytes in memory that no file system has: nothing of an archive is written to disk."""
     file = os.fdopen(os.memfd_create("stored", os.MFD_CLOEXEC), "w+b")
     try:
@@ -96,7 +89,7 @@ def scan_for_case(
     settings: HookSettings,
     cases: Cases,
     case: str,
-    stored: Iterable[Stored | Unread],
+    listing: Iterable[Listed[Source]],
     *,
     place: str,
     actor: str,
@@ -109,55 +102,28 @@ def scan_for_case(
     stays.
     """
     look = _Look(cases, case, actor)
-    memory = ScanMemory(settings)
     children = settings.hashing_processes or 2
-    pool = _pool(settings, children, max_queued=2 * children)
     begin_time = now()
-    hashing: deque[tuple[Stored, float, Future[_Hashed]]] = deque()  # what, since when
-
-    def finish() -> None:
-        item, begun, future = hashing.popleft()
-        try:
-            hashed = future.result()
-        except HashHubError as e:
-            look.leave(Unread(item.place, e.message))
-            return
-        look.compare(item.place, hashed.query, hashed.gaps)
-        if hashed.why_unread:
-            look.leave(Unread(item.place, hashed.why_unread))
-        else:
-            memory.remember(
-                item.place,
-                item.stamp,
-                hashed.query,
-                reference=None,
-                gaps=hashed.gaps,
-                modified=item.modified,
-                begun=begun,
-            )
-
-    try:
-        with ThreadPoolExecutor(children) as workers:
-            for item in stored:
-                look.looked += 1
-                if progress is not None:
-                    progress(look.looked, item.place)
-                if isinstance(item, Unread):
-                    look.leave(item)
-                    continue
-                known = memory.recall(item.place, item.stamp)
-                if known.query is not None:
-                    look.remembered += 1
-                    look.compare(item.place, known.query, known.gaps)
-                    continue
-                hashing.append((item, time.time(), workers.submit(_hashed, pool, item, settings.effort)))
-                if len(hashing) > 2 * children:
-                    finish()
-            while hashing:
-                finish()
-    finally:
-        pool.close()
-        memory.close()
+    with (
+        scan_memory(settings) as memory,
+        closing(_pool(settings, children, max_queued=2 * children)) as pool,
+        ScanEngine(listing, partial(_read, pool, settings.effort), memory=memory, jobs=children) as engine,
+    ):
+        for done in engine:
+            if done is None or done.result is None:
+                continue
+            name = shown(done.listed.address)
+            hashed, why = done.result
+            look.looked += 1
+            look.remembered += done.known.hashes is not None
+            if progress is not None:
+                progress(look.looked, name)
+            if hashed is not None:
+                look.compare(name, hashed.query, hashed.gaps)
+            if why:
+                look.leave(Unread(name, why))
+            elif done.known.hashes is None:
+                engine.remember(done, hashed)
     scan = Scan(
         place=place,
         begin_time=begin_time,
@@ -210,31 +176,31 @@ class _Look:
             self.unread.append(file)
 
 
-class _Hashed(NamedTuple):
-    """The hashes of a file. `gaps`: what of it was not looked at. `why_unread`: why it was not read as what it is."""
-
-    query: Query
-    gaps: tuple[ReasonLine, ...] = ()
-    why_unread: str = ""
-
-
-def _hashed(pool: MediaPool, stored: Stored, effort: Effort) -> _Hashed:
-    """Return what is to be known of a file; exact digests there are in any case."""
+def _read(pool: MediaPool, effort: Effort, source: Source, known: Known[Hashed]) -> tuple[Hashed | None, str]:
+    """Return what is to be known of a file, and why it was not read as what it is; of what can be opened there are
+    exact digests in any case.
+    """
     from hashhub.hashing.coverage import coverage
 
-    with stored.open() as content:
-        try:
-            with pool.room() as room:
-                media = room.hash(content, effort=effort)
-        except HashHubError as e:
-            content.seek(0)
-            return _Hashed(_digests(content), why_unread=e.message)
+    if known.hashes is not None:
+        return known.hashes, ""
+    if isinstance(source, str):
+        return None, source
+    try:
+        with source() as content:
+            try:
+                with pool.room() as room:
+                    media = room.hash(content, effort=effort)
+            except HashHubError as e:
+                content.seek(0)
+                return Hashed(_digests(content)), e.message
+    except HashHubError as e:
+        return None, e.message
     query = media.query()
     gaps = coverage(media, effort, query=query).gaps
     # A video is looked at without its frames where nothing reads them. Of what is neither picture nor video there is
     # nothing else to be looked for.
-    in_part = gaps_among(gaps) or (gaps if _lacks_reader(media) else ())
-    return _Hashed(query, in_part)
+    return Hashed(query, gaps_among(gaps) or (gaps if _lacks_reader(media) else ())), ""
 
 
 def _lacks_reader(media: MediaHashes) -> bool:

@@ -38,6 +38,7 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
+from hashhub.scans.tree import stamp_of
 from hashhub.sqlite_files import open_regular
 
 if TYPE_CHECKING:
@@ -614,8 +615,7 @@ def _close(folder: int, entries: Any) -> None:
 
 def of_file(name: str, status: os.stat_result) -> Stored:
     """Return a file by what is known of it without reading it."""
-    stamp = f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-    return Stored(name=name, size=status.st_size, stamp=stamp, modified=status.st_mtime)
+    return Stored(name=name, size=status.st_size, stamp=stamp_of(status), modified=status.st_mtime)
 
 
 def _pieces(file: int) -> Iterator[bytes]:

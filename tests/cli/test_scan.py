@@ -23,8 +23,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from hashhub import v1, vpdq, wire
-from hashhub.cli import scan_report, scan_state, scan_tree, scanning
-from hashhub.cli.scan_tree import LINKED_DIRECTORIES, Tree, Unlisted
+from hashhub.cli import scan_report, scanning
+from hashhub.cli.scan_directory import scan_directory
 from hashhub.cli.session import DONE, INTERRUPTED, REFUSED, UNAVAILABLE, USAGE
 from hashhub.client import Client
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, NotFound, Reason, Unavailable
@@ -38,6 +38,8 @@ from hashhub.model import (
     Verdict,
     VideoFrame,
 )
+from hashhub.scans import tree as scan_tree
+from hashhub.scans.tree import LINKED_DIRECTORIES, Tree, Unlisted
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.pictures import picture
 from hashhub.testing.videos import clip, encoded
@@ -78,13 +80,13 @@ def paint(path: Path, seed: int, size: tuple[int, int] = (128, 96)) -> Path:
 def handed_out(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Effort]]:
     """What is hashed: the name of each file, and how thoroughly. Cleared by the test."""
     files: list[tuple[str, Effort]] = []
-    hand_out = scanning._Hashers.hand_out
+    hash_ = scanning._Run._hash
 
-    def noted(self: Any, file: Any, effort: Effort) -> None:
+    def noted(self: Any, file: Any, effort: Effort) -> MediaHashes:
         files.append((file.path.name, effort))
-        hand_out(self, file, effort)
+        return hash_(self, file, effort)
 
-    monkeypatch.setattr(scanning._Hashers, "hand_out", noted)
+    monkeypatch.setattr(scanning._Run, "_hash", noted)
     return files
 
 
@@ -93,8 +95,7 @@ class _Place:
 
     cpu_seconds = 0.0
 
-    def hash(self, stream: Any, *, effort: Effort, is_wanted: Any) -> MediaHashes:
-        assert is_wanted()
+    def hash(self, stream: Any, *, effort: Effort) -> MediaHashes:
         return hash_media(stream, effort=effort)
 
 
@@ -373,7 +374,7 @@ class TestManyFiles:
         most: Counter[str] = Counter()
         lock = threading.Lock()
         opened = scan_tree.opened
-        begin = scanning._Run._begin
+        take = scanning._Run._take
         now_open = 0
 
         def counted(path: Path) -> Any:
@@ -399,13 +400,13 @@ class TestManyFiles:
                 most["open"] = max(most["open"], now_open)
             return File()
 
-        def noted(self: Any, path: Any) -> None:
-            begin(self, path)
-            most["under way"] = max(most["under way"], self._hashers.under_way)
+        def noted(self: Any, read: Any) -> None:
+            take(self, read)
+            most["under way"] = max(most["under way"], self.engine.under_way)
             most["ready"] = max(most["ready"], len(self._ready))
 
         monkeypatch.setattr(scanning, "opened", counted)
-        monkeypatch.setattr(scanning._Run, "_begin", noted)
+        monkeypatch.setattr(scanning._Run, "_take", noted)
         out = tmp_path / "out"
         done = run("scan", str(tmp_path / "files"), "--jobs", "2", "--out", str(out))
         assert done.exit_code == DONE, done.stderr
@@ -614,7 +615,8 @@ class TestRunAgain:
 
 KILL = """
 import os, signal, sys
-from hashhub.cli import main, scan_report, scan_state, scanning
+from hashhub.cli import main, scan_report
+from hashhub.scans import memory
 owner, name, count = {owner}, {name!r}, {count}
 original = getattr(owner, name)
 def killing(*arguments, **options):
@@ -632,7 +634,7 @@ class TestCutShort:
     @pytest.mark.parametrize(
         ("owner", "name", "count", "hashed_before"),
         [
-            ("scan_state.ScanState", "keep", 6, 5),
+            ("memory.ScanMemory", "remember", 6, 5),
             ("scan_report", "page", 1, 10),
         ],
     )
@@ -661,7 +663,7 @@ class TestCutShort:
             check=False,
         )
         assert killed.returncode == -signal.SIGKILL, killed.stderr
-        if name == "keep":
+        if name == "remember":
             assert not (tmp_path / "out" / "results.jsonl").exists()
             with (tmp_path / "out" / "results.partial.jsonl").open("ab") as torn:
                 torn.write(b'{"file": "/tor')
@@ -765,7 +767,7 @@ class TestDirectory:
 
     def test_one_run_at_a_time(self, run: Run, tree: Path, tmp_path: Path) -> None:
         out = tmp_path / "out"
-        with scan_state.scan_state(out, effort=Effort.PLAIN):
+        with scan_directory(out):
             refused = run("scan", str(tree), "--out", str(out))
             assert refused.exit_code == REFUSED
             assert "another scan is writing into this directory" in refused.stderr

@@ -24,13 +24,12 @@ from hashhub.errors import Conflict, PermissionDenied, Unavailable
 from hashhub.hashing import hash_media
 from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, open_hook
 from hashhub.hook.archive import Scanned, only_scan, scan_storage
-from hashhub.hook.case_scan import Stored as CaseStored
 from hashhub.hook.case_scan import scan_for_case, stored_in
 from hashhub.hook.cases import Cases, item_of
 from hashhub.hook.places import FolderPlace, S3Place, Stored, place_of
 from hashhub.hook.queue import Code, Queue, Rulings
 from hashhub.hook.records import Records, UploadState
-from hashhub.hook.scan_memory import ScanMemory
+from hashhub.hook.scan_memory import scan_memory
 from hashhub.model import (
     TLP,
     Contributor,
@@ -75,7 +74,7 @@ class Archive:
             os.utime(self.scene.root / "incoming" / name, (OLD, OLD))
 
     def scan(self) -> dict[str, Scanned]:
-        with only_scan(self.hook.settings), ScanMemory(self.hook.settings) as memory:
+        with only_scan(self.hook.settings), scan_memory(self.hook.settings) as memory:
             scanned = {s.name: s for s in scan_storage(self.hook, self.place, memory=memory, jobs=2)}
             self.gone = memory.end(self.place.url, len(scanned))
             return scanned
@@ -84,7 +83,7 @@ class Archive:
 @pytest.fixture
 def archive(scene: Scene, tmp_path: Path, hashers: MediaPool, monkeypatch: pytest.MonkeyPatch) -> Archive:
     if scene.kind != "folder":
-        monkeypatch.setattr("hashhub.hook.scan_memory._YOUNG_SECONDS", -60.0)  # the store's objects are of this moment
+        monkeypatch.setattr("hashhub.scans.memory._YOUNG_SECONDS", -60.0)  # the store's objects are of this moment
     return Archive(scene, tmp_path / "data", hashers)
 
 
@@ -129,7 +128,7 @@ def test_every_object_is_checked_and_downloaded_once(archive: Archive, monkeypat
 def test_a_scan_that_is_cut_short_is_continued(archive: Archive) -> None:
     for number in range(12):
         archive.put(f"{number:02}.jpg", jpeg(2, (96, 64)) + bytes([number]))
-    with ScanMemory(archive.hook.settings) as memory:
+    with scan_memory(archive.hook.settings) as memory:
         cut = list(itertools.islice(scan_storage(archive.hook, archive.place, memory=memory, jobs=1), 7))
     rest = archive.scan()
     assert len(rest) == 12
@@ -214,7 +213,7 @@ def test_an_unchanged_object_is_one_upload_until_the_answer_changes(
         listed.operator.import_source(io.BytesIO(lines), hash_set=f"{contributor}/known", connector="hash-lines")
 
     def scan() -> dict[str, Scanned]:
-        with open_hook(settings) as hook, ScanMemory(settings) as memory:
+        with open_hook(settings) as hook, scan_memory(settings) as memory:
             scanned = {s.name: s for s in scan_storage(hook, place, memory=memory, jobs=2)}
             memory.end(place.url, len(scanned))
             return scanned
@@ -274,7 +273,7 @@ def test_what_a_later_answer_released_is_not_said_to_be_released_by_a_person(
 
     def scan(**changes: Any) -> Scanned:
         settings = make_settings(**changes)
-        with open_hook(settings) as hook, ScanMemory(settings) as memory:
+        with open_hook(settings) as hook, scan_memory(settings) as memory:
             [scanned] = scan_storage(hook, FolderPlace(str(folder)), memory=memory, jobs=1)
         return scanned
 
@@ -295,7 +294,7 @@ def test_a_case_is_looked_for_by_what_a_scan_has_hashed_and_beside_one(archive: 
     content = jpeg(2, (96, 64))
     archive.put("a.jpg", content)
     settings = archive.hook.settings
-    with only_scan(settings), ScanMemory(settings) as memory:
+    with only_scan(settings), scan_memory(settings) as memory:
         scanning = scan_storage(archive.hook, archive.place, memory=memory, jobs=1)
         for _ in scanning:
             pass
@@ -330,7 +329,7 @@ def test_an_object_that_both_scans_look_at_is_in_the_queue_once(
     place = FolderPlace(str(folder))
 
     def scan() -> Scanned:
-        with open_hook(settings) as hook, ScanMemory(settings) as memory:
+        with open_hook(settings) as hook, scan_memory(settings) as memory:
             [scanned] = scan_storage(hook, place, memory=memory, jobs=1)
             memory.end(place.url, 1)
             return scanned
@@ -340,15 +339,15 @@ def test_an_object_that_both_scans_look_at_is_in_the_queue_once(
     case = opened(cases, item_of(hash_media(listed.known, effort=Effort.STANDARD))).name
     look = partial(scan_for_case, settings, cases, case, place=place.url, actor="ann")
     [stored] = stored_in(place, settings.max_bytes)
-    assert isinstance(stored, CaseStored)
-    read = stored.open
+    read = stored.item
+    assert not isinstance(read, str)
     scans: list[Scanned] = []
 
     def opened_beside_a_scan() -> IO[bytes]:
         scans.append(scan())
         return read()
 
-    assert look([stored._replace(open=opened_beside_a_scan)]).scan.copies == 1
+    assert look([msgspec.structs.replace(stored, item=opened_beside_a_scan)]).scan.copies == 1
     scans.append(scan())
     assert {s.state for s in scans} == {UploadState.BLOCKED}
     assert records.count(UploadState.HELD, UploadState.BLOCKED) == 1
@@ -364,10 +363,9 @@ def test_an_object_that_both_scans_look_at_is_in_the_queue_once(
     # Another file in its place is no upload that was recorded.
     path.write_bytes(listed.known + b"another file")
     [stored] = stored_in(place, settings.max_bytes)
-    assert isinstance(stored, CaseStored)
     look([stored])
-    with ScanMemory(settings) as memory:
-        assert memory.recall(stored.place, stored.stamp).reference == ""
+    with scan_memory(settings) as memory:
+        assert memory.recall(stored.address, stored.stamp).reference == ""
     records.close()
 
 

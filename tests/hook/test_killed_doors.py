@@ -27,7 +27,7 @@ from hashhub.hook.judges import Judged
 from hashhub.hook.places import FolderPlace, Stored
 from hashhub.hook.records import FILE_NAME, Records
 from hashhub.hook.scan_memory import FILE_NAME as SCAN_FILE
-from hashhub.hook.scan_memory import ScanMemory
+from hashhub.hook.scan_memory import scan_memory
 from hashhub.hook.vault import Vault
 from hashhub.hook.vault_keys import make_key
 from hashhub.model import MatchResult, Query, Verdict
@@ -281,7 +281,7 @@ def test_no_database_is_opened_as_an_upload(place: Place) -> None:
 
 
 def test_no_database_is_read_as_an_object_of_a_folder(place: Place) -> None:
-    with open_hook(load_settings(place.settings, {})) as hook, ScanMemory(hook.settings):
+    with open_hook(load_settings(place.settings, {})) as hook, scan_memory(hook.settings):
         hook.check(b"an upload")
         folder = FolderPlace(str(place.path))
         unread = set()

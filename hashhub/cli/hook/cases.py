@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,18 +16,19 @@ import click
 
 from hashhub.cli.hook.group import SETTINGS, hook
 from hashhub.cli.hook.queue import PERSON, account, actor_of, opened
-from hashhub.cli.scan_tree import Tree, Unlisted
-from hashhub.cli.scan_tree import opened as opened_file
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, moment, spelled
 from hashhub.cli.terminal import counted, note, plain, print_json, progress, say, show_path, table, tell
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
 from hashhub.hook.cases import Case, CaseOutcome, CasePurpose, Cases, CaseState, Clock, Standing, rules
 from hashhub.hook.settings import HookSettings
 from hashhub.model import Purpose
+from hashhub.scans.engine import Listed
+from hashhub.scans.tree import Tree, Unlisted, listed
+from hashhub.scans.tree import opened as opened_file
 from hashhub.writing import written
 
 if TYPE_CHECKING:
-    from hashhub.hook.case_scan import Stored, Unread
+    from hashhub.hook.case_scan import Source
 
 _REASON = click.option("--reason", required=True, metavar="TEXT", help="Why; stands in the record.")
 
@@ -215,7 +217,7 @@ def scan_case(session: Session, *, case: str, paths: tuple[str, ...], settings_f
             settings,
             cases,
             case,
-            _stored(paths, settings),
+            _listing(paths, settings),
             place=", ".join(p if _is_bucket(p) else show_path(_absolute(p)) for p in paths),
             actor=account(),
             progress=lambda done, what: advance(done, None, what[-40:]),
@@ -371,9 +373,9 @@ def _absolute(path: str) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - a link stays one
 
 
-def _stored(paths: tuple[str, ...], settings: HookSettings) -> Iterator[Stored | Unread]:
-    from hashhub.hook.case_scan import Stored, Unread, stored_in
-    from hashhub.hook.places import of_file, place_of
+def _listing(paths: tuple[str, ...], settings: HookSettings) -> Iterator[Listed[Source]]:
+    from hashhub.hook.case_scan import stored_in
+    from hashhub.hook.places import place_of
 
     for bucket in filter(_is_bucket, paths):
         yield from stored_in(place_of(bucket, settings.bucket), settings.max_bytes)
@@ -382,27 +384,19 @@ def _stored(paths: tuple[str, ...], settings: HookSettings) -> Iterator[Stored |
     for path in Tree(map(str, tops), on_link=links.append):
         yield from _behind(links, tops)
         if isinstance(path, Unlisted):
-            yield Unread(show_path(path.path), path.error.message)
-            continue
-        place = show_path(path)
-        try:
-            stored = of_file(str(path), os.stat(path))  # noqa: PTH116 - as Tree does
-        except (OSError, ValueError) as e:
-            yield Unread(place, f"cannot be looked at: {type(e).__name__}")
-            continue
-        yield Stored(place, stored.stamp, stored.modified, lambda path=path: opened_file(path))  # type: ignore[misc]
+            yield Listed(path.error.message, str(path.path))
+        else:
+            yield listed(path, partial(opened_file, path))
     yield from _behind(links, tops)
 
 
-def _behind(links: deque[str], tops: Sequence[Path]) -> Iterator[Unread]:
+def _behind(links: deque[str], tops: Sequence[Path]) -> Iterator[Listed[Source]]:
     """Yield the links to directories that are not looked through by their own names either."""
-    from hashhub.hook.case_scan import Unread
-
     while links:
-        link = Path(links.popleft())
-        target = os.path.realpath(link)
-        if not any(Path(target).is_relative_to(os.path.realpath(top)) for top in tops):
-            yield Unread(show_path(link), "is a link to a directory, and is not followed; name that directory as well")
+        link = links.popleft()
+        target = Path(os.path.realpath(link))
+        if not any(target.is_relative_to(os.path.realpath(top)) for top in tops):
+            yield Listed("is a link to a directory, and is not followed; name that directory as well", link)
 
 
 def _check_there(paths: Sequence[str], settings: HookSettings) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
-from hashhub.cli.scan_state import REPORT, RESULTS
+from hashhub.cli.scan_directory import REPORT, RESULTS
 from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, command
 from hashhub.cli.terminal import clean, counted, json_line, note, plain, print_json, progress, say
 from hashhub.hook.places import shown
@@ -132,7 +132,7 @@ def scan(
     from hashhub.hook import Action, open_hook
     from hashhub.hook.archive import only_scan, scan_storage
     from hashhub.hook.places import place_of
-    from hashhub.hook.scan_memory import ScanMemory
+    from hashhub.hook.scan_memory import scan_memory
 
     settings = settings_of(settings_file)
     place = place_of(where, settings.bucket)
@@ -145,7 +145,7 @@ def scan(
             results = stack.enter_context(text_written(directory / RESULTS))
         checks = stack.enter_context(open_hook(settings))
         stack.enter_context(only_scan(settings))
-        memory = stack.enter_context(ScanMemory(settings))
+        memory = stack.enter_context(scan_memory(settings))
         before = memory.objects(place.url)
         bar = stack.enter_context(progress(unit_bytes=False))
         for scanned in scan_storage(checks, place, memory=memory, jobs=jobs or settings.bucket.jobs):

@@ -18,11 +18,13 @@ from hashhub.errors import FailedPrecondition, LimitExceeded, NotFound
 from hashhub.hashing import hash_media
 from hashhub.hashing.media import MediaHashes
 from hashhub.hook import HookSettings
-from hashhub.hook.case_scan import ScanOutcome, Stored, Unread, scan_for_case
+from hashhub.hook.case_scan import ScanOutcome, Source, scan_for_case
 from hashhub.hook.cases import MOST_COPIES, CaseOutcome, Cases, CopyState, Item, Standing, page
 from hashhub.hook.records import Records
-from hashhub.hook.scan_memory import Known, ScanMemory
+from hashhub.hook.scan_memory import Hashed, scan_memory
 from hashhub.model import Effort
+from hashhub.scans.engine import Listed
+from hashhub.scans.memory import Known
 from hashhub.testing.pictures import picture
 from tests.hashing.assets import MP4
 from tests.hook import bucket_server
@@ -48,9 +50,9 @@ class InThisProcess:
 
 
 class TestScan:
-    def files(self, directory: Path) -> list[Stored | Unread]:
-        def stored(path: Path) -> Stored:
-            return Stored(str(path), str(path.stat().st_mtime_ns), 0.0, lambda: path.open("rb"))
+    def files(self, directory: Path) -> list[Listed[Source]]:
+        def stored(path: Path) -> Listed[Source]:
+            return Listed(lambda: path.open("rb"), str(path), str(path.stat().st_mtime_ns))
 
         return [stored(path) for path in sorted(directory.iterdir())]
 
@@ -100,7 +102,7 @@ class TestScan:
             (archive / name).write_bytes(jpeg(seed))
         case = opened(cases, item)
 
-        def cut() -> Iterator[Stored | Unread]:
+        def cut() -> Iterator[Listed[Source]]:
             yield from self.files(archive)
             raise KeyboardInterrupt
 
@@ -123,7 +125,7 @@ class TestScan:
             (archive / f"{number}.png").write_bytes(copy)
         case = opened(cases, item)
 
-        def ended_meanwhile() -> Iterator[Stored | Unread]:
+        def ended_meanwhile() -> Iterator[Listed[Source]]:
             *files, last = self.files(archive)
             yield from files
             cases.close(case.name, CaseOutcome.REJECTED, actor="bob", reason="not ours")
@@ -208,7 +210,7 @@ class TestScan:
             (archive / name).write_bytes(jpeg(7) + MP4)
         case = opened(cases, item)
 
-        def cut() -> Iterator[Stored | Unread]:
+        def cut() -> Iterator[Listed[Source]]:
             yield from self.files(archive)
             raise KeyboardInterrupt
 
@@ -240,7 +242,7 @@ def test_copies_in_a_bucket_are_found_and_what_is_too_large_is_unread(
 ) -> None:
     for name, value in bucket_server.KEYS.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("hashhub.hook.scan_memory._YOUNG_SECONDS", -60.0)  # the files are of this moment
+    monkeypatch.setattr("hashhub.scans.memory._YOUNG_SECONDS", -60.0)  # the files are of this moment
     app = bucket_server.client(store)
     app.create_bucket(Bucket="cases")
     contents = {
@@ -297,12 +299,12 @@ def test_what_was_remembered_before_gaps_were_is_read_again(tmp_path: Path) -> N
     """Of such an object nobody can say whether all of it was looked at."""
     settings = HookSettings(policy="block", without_answer=HELD, data=str(tmp_path))
     asked = query(jpeg(7, (96, 64)))
-    with ScanMemory(settings) as memory:
-        memory.remember("a.jpg", "1", asked, reference="upload-1")
-    with ScanMemory(settings) as memory:
-        assert memory.recall("a.jpg", "1") == Known(asked, "upload-1")
+    with scan_memory(settings) as memory:
+        memory.remember("a.jpg", "1", Hashed(asked), reference="upload-1")
+    with scan_memory(settings) as memory:
+        assert memory.recall("a.jpg", "1") == Known(Hashed(asked), "upload-1")
     with sqlite3.connect(tmp_path / "scan.db") as database:
-        database.execute("UPDATE object SET query = ?", (msgspec.msgpack.encode(asked),))
+        database.execute("UPDATE object SET hashes = ?", (msgspec.msgpack.encode(asked),))
     database.close()
-    with ScanMemory(settings) as memory:
+    with scan_memory(settings) as memory:
         assert memory.recall("a.jpg", "1") == Known(reference="upload-1")

@@ -19,11 +19,12 @@ from hashhub.hashes import Hash, parse
 from hashhub.hashing import DEFAULT_LIMITS, hash_media
 from hashhub.hook import Action
 from hashhub.hook.case_judge import CaseIndex, _Near
-from hashhub.hook.case_scan import Stored, scan_for_case
+from hashhub.hook.case_scan import Source, scan_for_case
 from hashhub.hook.cases import Cases, Item, item_of, item_of_hashes, page
 from hashhub.hook.records import Records
 from hashhub.hook.settings import CaseSettings
 from hashhub.model import Effort, Query, Verdict, VideoFrame
+from hashhub.scans.engine import Listed as ListedFile
 from hashhub.testing.pictures import picture
 from hashhub.testing.videos import ALTERATIONS, clip
 from tests.hashing.assets import MP4
@@ -185,8 +186,8 @@ class TestPicturesAndVideos:
         pictured = opened(cases, item_of(hash_media(still(footage()))))
         recorded = opened(cases, item_of(hash_media(film())))
         paths = (tmp_path / name for name in ("other.mp4", "shown.mp4", "still.png"))
-        stored = [
-            Stored(path.name, "1", 0.0, lambda path=path: path.open("rb"))  # type: ignore[misc]
+        stored: list[ListedFile[Source]] = [
+            ListedFile(lambda path=path: path.open("rb"), path.name, "1")  # type: ignore[misc]
             for path in paths
         ]
         for case in (pictured, recorded):

@@ -1,4 +1,4 @@
-"""The files at and below the paths that `scan` is given, one after another.
+"""The files at and below the paths that a scan is given, one after another.
 
 Memory does not grow with how many files there are: of each directory on the way down, at most `_BATCH` names are held.
 """
@@ -12,29 +12,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, TypeVar
 
 from hashhub.errors import HashHubError, InvalidArgument, NotFound, Reason
+from hashhub.scans.engine import Listed
 from hashhub.sqlite_files import open_regular
+
+_T = TypeVar("_T")
 
 LINKED_DIRECTORIES: Final = "links to directories"
 OWN_REPORT: Final = "the directory of this report"
 
 _BATCH: Final = 65_536  # names of a directory held at a time; in between, a larger one has no order
-
-
-class Stamp(NamedTuple):
-    """What tells a file from what it was before. The time of the last change (ctime) cannot be set by its owner."""
-
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Stamp:
-        """Return the stamp of an open file, or of one at a path."""
-        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 class Unlisted(NamedTuple):
@@ -139,13 +128,28 @@ class _Directory:
             self._entries.close()  # type: ignore[attr-defined]
 
 
+def stamp_of(status: os.stat_result) -> str:
+    """Return what tells a file from what it was before. Its owner cannot set the time of the last change (ctime)."""
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def listed(path: Path, item: _T) -> Listed[_T]:
+    """Return a file for a scan, as it is now."""
+    address = os.path.abspath(path)  # noqa: PTH100 - Path.absolute keeps ".."
+    try:
+        status = os.stat(path)  # noqa: PTH116 - as it is opened
+    except (OSError, ValueError):  # opening it says what is wrong
+        return Listed(item, address)
+    return Listed(item, address, stamp_of(status), status.st_mtime)
+
+
 def opened(path: Path) -> BinaryIO:
     """Open a regular file for reading. What could be read for ever, such as a pipe or a device, is refused unopened.
 
     Raises NotFound, or InvalidArgument (UNREADABLE_MEDIA).
     """
     try:
-        check_regular(os.stat(path))  # noqa: PTH116 - with the next line
+        _check_regular(os.stat(path))  # noqa: PTH116 - with the next line
         return os.fdopen(open_regular(path), "rb", buffering=0)
     except FileNotFoundError as e:
         raise NotFound("there is no file at this path any more, or none that a link points to; check the path") from e
@@ -156,7 +160,7 @@ def opened(path: Path) -> BinaryIO:
         ) from e
 
 
-def check_regular(status: os.stat_result) -> None:
+def _check_regular(status: os.stat_result) -> None:
     """Raise InvalidArgument (UNREADABLE_MEDIA) for anything but a regular file."""
     if not stat.S_ISREG(status.st_mode):
         raise InvalidArgument("not a regular file, so it was not read", reason=Reason.UNREADABLE_MEDIA)

@@ -1,0 +1,131 @@
+"""The way that objects take in every scan: listed, recalled or read by a thread, taken in the order in which they are
+done. What is held does not grow with how many there are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
+from typing import Final, Generic, Self, TypeVar
+
+import msgspec
+
+from hashhub.scans.memory import Known, ScanMemory
+
+_T = TypeVar("_T")  # what is scanned
+_H = TypeVar("_H")  # its hashes, as memory keeps them
+_R = TypeVar("_R")  # what reading gives
+_PAUSE: Final = 0.25  # for which nothing is done until who waits is told so
+
+
+class Listed(msgspec.Struct, Generic[_T], frozen=True):
+    """What a listing came upon. `address`: by which memory knows it. `stamp`: changes whenever its content may have;
+    empty where that is not known. `modified`: when that was last, in seconds since 1970.
+    """
+
+    item: _T
+    address: str
+    stamp: str = ""
+    modified: float = 0.0
+
+
+class Done(msgspec.Struct, Generic[_T, _H, _R]):
+    """An object that was read. `begun`: when, in seconds since 1970."""
+
+    listed: Listed[_T]
+    known: Known[_H]
+    begun: float
+    result: _R | None = None
+    error: BaseException | None = None
+
+
+class ScanEngine(Generic[_T, _H, _R]):
+    """One scan of a listing. For one thread; use it as a context manager, which ends the threads that read."""
+
+    def __init__(
+        self,
+        listing: Iterable[Listed[_T]],
+        read: Callable[[_T, Known[_H]], _R],
+        *,
+        memory: ScanMemory[_H] | None,
+        jobs: int,
+        ahead: int = 2,
+    ) -> None:
+        """`read`: called in threads, so many at a time, also for what is known. `ahead`: objects handed out for each,
+        so that none is idle while somebody answers about others.
+        """
+        self._listing = iter(listing)
+        self._read = read
+        self._memory = memory
+        self._most = jobs * ahead
+        self._threads = ThreadPoolExecutor(jobs, "hashhub-scan")
+        self._done: SimpleQueue[Done[_T, _H, _R]] = SimpleQueue()
+        self.under_way = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        close = getattr(self._listing, "close", None)
+        if close is not None:
+            close()
+
+    def __iter__(self) -> Iterator[Done[_T, _H, _R] | None]:
+        """Yield objects that are done; None when there is none for a while, and at the end, when others may still be
+        submitted.
+        """
+        is_at_end = False
+        while True:
+            while not is_at_end and self.under_way < self._most:
+                listed = next(self._listing, None)
+                if listed is None:
+                    is_at_end = True
+                else:
+                    self.submit(listed, self._recall(listed))
+            if not self.under_way:
+                yield None
+            if not self.under_way:
+                return
+            try:
+                done = self._done.get(timeout=_PAUSE)
+            except Empty:
+                yield None
+                continue
+            self.under_way -= 1
+            if done.error is not None:
+                raise done.error
+            yield done
+
+    def submit(self, listed: Listed[_T], known: Known[_H]) -> None:
+        """Have an object read."""
+        self.under_way += 1
+        self._threads.submit(self._work, Done(listed, known, time.time()))
+
+    def remember(self, done: Done[_T, _H, _R], hashes: _H | None, *, reference: str | None = None) -> None:
+        """Keep what is known of an object now; see `ScanMemory.remember`."""
+        if self._memory is not None:
+            listed = done.listed
+            self._memory.remember(
+                listed.address,
+                listed.stamp,
+                hashes,
+                reference=reference,
+                modified=listed.modified,
+                begun=done.begun,
+            )
+
+    def _recall(self, listed: Listed[_T]) -> Known[_H]:
+        if self._memory is None:
+            return Known()
+        self._memory.see(listed.address)
+        return self._memory.recall(listed.address, listed.stamp)
+
+    def _work(self, done: Done[_T, _H, _R]) -> None:
+        try:
+            done.result = self._read(done.listed.item, done.known)
+        except BaseException as e:  # noqa: BLE001 - raised where the object is taken
+            done.error = e
+        self._done.put(done)

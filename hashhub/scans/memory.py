@@ -1,0 +1,221 @@
+"""What scans remember of the objects that they came upon, so that one that is as it was is not read again.
+
+An object is read again when its stamp or what hashes it has changed. Answers are not remembered, since lists grow. What
+is remembered is on the disk at once: a scan that is killed is continued by the next.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Generic, Self, TypeVar
+
+import msgspec
+
+from hashhub.errors import Conflict, DataLoss, FailedPrecondition, LimitExceeded, Reason, Unavailable
+from hashhub.sqlite_files import connect
+
+_T = TypeVar("_T")
+_FORMAT: Final = 3
+_APPLICATION: Final = 0x68687363  # "hhsc", so that no other program's database is taken for one of these
+# Written to again within a tick of the file system's clock, a file can change and look as before: one this young is
+# read again next time. Two seconds is the coarsest clock, FAT's.
+_YOUNG_SECONDS: Final = 2.0
+_BUSY_SECONDS: Final = 30.0  # for another scan to write what it has
+
+_SCHEMA: Final = """
+CREATE TABLE scan (number INTEGER NOT NULL);
+INSERT INTO scan VALUES (0);
+CREATE TABLE place (address BLOB PRIMARY KEY, objects INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE object (
+    address BLOB PRIMARY KEY,
+    scan INTEGER NOT NULL,
+    stamp TEXT NOT NULL,
+    hashed_by TEXT NOT NULL,
+    hashes BLOB,
+    reference TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+# By the number of the last scan that began, not by the own one: what is seen now is not gone for that one either.
+_SEE: Final = """
+INSERT INTO object SELECT ?, number, '', '', NULL, '' FROM scan WHERE TRUE
+ON CONFLICT (address) DO UPDATE SET scan = excluded.scan
+"""
+_PUT: Final = """
+INSERT INTO object SELECT ?1, number, ?2, ?3, ?4, coalesce(?5, '') FROM scan WHERE TRUE
+ON CONFLICT (address) DO UPDATE SET scan = excluded.scan, stamp = excluded.stamp, hashed_by = excluded.hashed_by,
+    hashes = excluded.hashes,
+    reference = CASE WHEN ?5 IS NULL AND stamp = excluded.stamp THEN reference ELSE excluded.reference END
+"""
+_UNSEEN: Final = "FROM object WHERE address > ? AND address < ? AND scan < ?"
+
+
+class Known(msgspec.Struct, Generic[_T], frozen=True):
+    """What is known of an object that is as it was. `hashes`: None: it must be read. `reference`: of the upload as
+    which it was recorded; empty where it was not.
+    """
+
+    hashes: _T | None = None
+    reference: str = ""
+
+
+class ScanMemory(Generic[_T]):
+    """The memory of one scan. For one thread; use it as a context manager."""
+
+    def __init__(self, path: Path, kind: Any, *, hashed_by: str, is_shared: bool) -> None:
+        """`kind`: the type of the hashes. `hashed_by`: what hashes here; hashes by anything else are not given.
+        `is_shared`: whether other scans may have the file open.
+
+        Raises HashHubError when the file cannot be used.
+        """
+        self._name = path.name
+        self._hashed_by = hashed_by
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(kind)
+        with self._mapped():
+            self._database = connect(path, isolation_level=None, timeout=_BUSY_SECONDS)
+            try:
+                self._prepare(is_shared=is_shared)
+                [(self._scan,)] = self._database.execute("UPDATE scan SET number = number + 1 RETURNING number")
+            except BaseException:
+                self._database.close()
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def recall(self, address: str, stamp: str) -> Known[_T]:
+        """Return what is known of an object, if its stamp says that it is as it was."""
+        row = self._run("SELECT stamp, hashed_by, hashes, reference FROM object WHERE address = ?", _key(address))
+        if not row or not stamp or row[0][0] != stamp:
+            return Known()
+        [(_, hashed_by, hashes, reference)] = row
+        if hashed_by != self._hashed_by or hashes is None:
+            return Known(reference=reference)
+        try:
+            return Known(self._decoder.decode(hashes), reference)
+        except msgspec.MsgspecError:  # by a version that called itself the same; it is read again
+            return Known(reference=reference)
+
+    def see(self, address: str) -> None:
+        """Note that the object is there in this scan."""
+        self._run(_SEE, _key(address))
+
+    def remember(
+        self,
+        address: str,
+        stamp: str,
+        hashes: _T | None,
+        *,
+        reference: str | None = None,
+        modified: float = 0.0,
+        begun: float = float("inf"),
+    ) -> None:
+        """Keep what is known of an object now, as in Known; `reference` None: of a scan that records nothing, beside
+        which another may have recorded the object. `modified`, `begun`: when it was changed last and when reading it
+        began, in seconds since 1970: hashes are not kept where a change in between may not show in the stamp.
+        """
+        encoded = None if hashes is None or modified > begun - _YOUNG_SECONDS else self._encoder.encode(hashes)
+        if encoded is not None or reference:
+            self._run(_PUT, _key(address), stamp, self._hashed_by, encoded, reference)
+
+    def gone(self, tops: Iterable[str]) -> Iterator[str]:
+        """Yield what earlier scans came upon below these addresses, and this one has not."""
+        last = ""
+        for top in sorted(f"{top.rstrip('/')}/" for top in tops):
+            if last and top.startswith(last):
+                continue
+            last = top
+            with self._mapped():
+                for (address,) in self._database.execute(
+                    f"SELECT address {_UNSEEN} ORDER BY address", self._below(top)
+                ):
+                    yield address.decode("utf-8", "surrogateescape")
+
+    def objects(self, place: str) -> int:
+        """Return how many objects the last complete scan of a place came upon."""
+        row = self._run("SELECT objects FROM place WHERE address = ?", _key(place))
+        return row[0][0] if row else 0
+
+    def end(self, place: str, objects: int) -> int:
+        """Note that the scan of a place came to its end, with so many objects; forget what is gone, and return how many
+        that were.
+        """
+        with self._mapped():
+            gone = self._database.execute(f"DELETE {_UNSEEN}", self._below(place)).rowcount
+        self._run("INSERT OR REPLACE INTO place VALUES (?, ?)", _key(place), objects)
+        return gone
+
+    def _below(self, top: str) -> tuple[bytes, bytes, int]:
+        key = _key(top).rstrip(b"/")
+        return key + b"/", key + b"0", self._scan  # 0 comes after /
+
+    def _run(self, sql: str, *values: object) -> list[Any]:
+        with self._mapped():
+            return self._database.execute(sql, values).fetchall()
+
+    def _prepare(self, *, is_shared: bool) -> None:
+        run = self._database.execute
+        if not is_shared:
+            # Held by this process alone, write-ahead logging needs no memory shared between processes, which network
+            # file systems do not have.
+            run("PRAGMA locking_mode = EXCLUSIVE").close()
+        run("PRAGMA journal_mode = WAL").close()
+        run("PRAGMA synchronous = NORMAL").close()
+        run("BEGIN IMMEDIATE")
+        [kind] = run("SELECT a.application_id, v.user_version FROM pragma_application_id a, pragma_user_version v")
+        [(tables,)] = run("SELECT count(*) FROM sqlite_master")
+        if kind == (0, 0) and not tables:
+            for statement in _SCHEMA.split(";"):
+                run(statement)
+            run(f"PRAGMA application_id = {_APPLICATION}")
+            run(f"PRAGMA user_version = {_FORMAT}")
+        elif kind != (_APPLICATION, _FORMAT):
+            raise FailedPrecondition(
+                f"{self._name} is another program's, or another version's of hashhub; remove it, and everything is "
+                "read again, or name another directory"
+            )
+        run("COMMIT")
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as e:
+            match getattr(e, "sqlite_errorcode", 0) & 0xFF:
+                case sqlite3.SQLITE_FULL:
+                    raise LimitExceeded(
+                        f"the disk of {self._name} is full: free some space, then run the command again",
+                        reason=Reason.DISK_FULL,
+                    ) from e
+                case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+                    raise DataLoss(
+                        f"{self._name} is damaged: remove it and run the command again; everything is then read again"
+                    ) from e
+                case _:
+                    raise Unavailable(
+                        f"{self._name} cannot be used ({e}); end what else uses it, and check the disk and its "
+                        "permissions"
+                    ) from e
+
+
+def hold(lock: int, refusal: str) -> None:
+    """Hold a file for this scan until it is closed. Raises Conflict while another one does."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        raise Conflict(refusal) from e
+
+
+def _key(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
