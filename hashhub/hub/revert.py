@@ -182,16 +182,7 @@ class Revert:
 
     def _told(self) -> list[_Told]:
         """Return when it was told what was undone of the tokens', and since when."""
-        notes: list[Event] = []
-        before = 0
-        while page := self._store.history.list_events(
-            subjects=[f"tokens/{actor}" for actor in self._actors],
-            kinds=[EventKind.ACTOR_REVERTED],
-            before_revision=before,
-            limit=1000,
-        ):
-            notes += page
-            before = page[-1].revision
+        notes = self._read(subjects=[f"tokens/{actor}" for actor in self._actors], kinds=[EventKind.ACTOR_REVERTED])
         return [
             _Told(n.revision, _millis(datetime.fromisoformat(str(n.facts["since"]))), n.subject.removeprefix("tokens/"))
             for n in notes
@@ -219,7 +210,7 @@ class Revert:
             ended.update(e.revision for e in made)
             yield from made
         # Read as a whole first: undoing writes events, too.
-        rest = [e for actor in self._actors for e in self._of(actor, since)]
+        rest = [e for actor in self._actors for e in self._read(actor=actor, since=since)]
         yield from sorted((e for e in rest if e.kind is not EventKind.TOKEN_CREATED), key=_newest_first)
 
     def _made(self, since: datetime) -> list[Event]:
@@ -227,19 +218,18 @@ class Revert:
         made: list[Event] = []
         rest = list(self._actors)
         while rest:
-            made_by = self._of(rest.pop(), since, [EventKind.TOKEN_CREATED])
+            made_by = self._read(actor=rest.pop(), since=since, kinds=[EventKind.TOKEN_CREATED])
             names = [e.subject.removeprefix("tokens/") for e in made_by]
             rest += [name for name in names if name not in self._actors]
             self._actors |= dict.fromkeys(names)
             made += made_by
         return sorted(made, key=_newest_first)
 
-    def _of(self, actor: str, since: datetime, kinds: Sequence[EventKind] = ()) -> list[Event]:
+    def _read(self, **chosen: Any) -> list[Event]:
+        """Return all events that `Events.list_events` gives, the newest first."""
         events: list[Event] = []
         before = 0
-        while page := self._store.history.list_events(
-            actor=actor, since=since, kinds=kinds, before_revision=before, limit=1000
-        ):
+        while page := self._store.history.list_events(before_revision=before, limit=1000, **chosen):
             events += page
             before = page[-1].revision
         return events

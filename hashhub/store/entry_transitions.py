@@ -153,18 +153,6 @@ class _Withdrawals(NamedTuple):
     reason: WithdrawalReason
 
 
-class _Releases(NamedTuple):
-    """What becomes of the entries of a release, by id. `pairs`, int64[n, 2]: an entry that a released one replaces, and
-    that one. `overtaken`: of these, those that stand. `replaced`: what waits, and is replaced by another of these.
-    """
-
-    released: Ids
-    overtaken: Ids
-    replaced: Ids
-    pairs: NDArray[np.int64]
-    skipped: Mapping[str, Ids]
-
-
 class EntryTransitions:
     """The part of the Store that moves entries by hand or by time.
 
@@ -231,7 +219,7 @@ class EntryTransitions:
             if command.is_single and len(gone):
                 raise _conflict(chosen, EntryState.ACTIVE)
             held = self._held(c, waiting, EntryState.QUARANTINED)
-            holding = np.array([i for i in waiting.tolist() if i not in held], np.int64)
+            holding = _array(i for i in waiting.tolist() if i not in held)
             moved = _moved(chosen, {"WITHDRAWN": gone, "QUARANTINED": _without(waiting, holding)}, active, holding)
             _refuse_too_many(moved.changed)
             if command.dry or not moved.changed:
@@ -240,8 +228,8 @@ class EntryTransitions:
             was = STATE_OF_CODE[int(chosen.states[0])] if command.is_single else EntryState.ACTIVE
             revision = self._append(c, EventKind.ENTRIES_QUARANTINED, ids, command, {"was": str(was)})
             # Nobody has said what an undecided item is by putting it into quarantine.
-            rows = self._rows(c, active)
-            undecided = np.array([i for i, _, packed in rows if Code.UNCLASSIFIED in unpack_reasons(packed)], np.int64)
+            rows = self._writing.visible_rows(c, active.tolist())
+            undecided = _array(i for i, _, packed in rows if Code.UNCLASSIFIED in unpack_reasons(packed))
             for part, codes in ((_without(active, undecided), (code,)), (undecided, (code, Code.UNCLASSIFIED))):
                 if len(part):
                     self._writing.push_state(c, runs(part.tolist()), QUARANTINED, codes, revision)
@@ -270,18 +258,33 @@ class EntryTransitions:
         """
 
         def act(c: Connection, chosen: Chosen) -> Moved:
-            if command.is_single and chosen.states[0] == WITHDRAWN:
+            left = _among(chosen, skipped)
+            active, waiting, gone = _by_state(chosen)
+            if command.is_single and len(gone):
                 raise _conflict(chosen, EntryState.QUARANTINED)
-            plan = self._plan_release(c, chosen, supersede, skipped)
-            also = len(_without(plan.overtaken, plan.replaced))
-            moved = _moved(chosen, plan.skipped, plan.released, also=also)
+            waiting = _without(waiting, *left.values())
+            _refuse_too_many(len(waiting))
+            pairs = np.array([(i, later) for later in waiting.tolist() for i in supersede.get(later, ())], np.int64)
+            pairs = pairs.reshape(-1, 2)
+            # One that another of these replaces is not released.
+            replaced = waiting[np.isin(waiting, pairs[:, 0])]
+            released = _without(waiting, replaced)
+            pairs = pairs[np.isin(pairs[:, 1], released)]
+            overtaken = self._live(c, pairs[:, 0].tolist())
+            left = {"ACTIVE": active, "WITHDRAWN": gone, Code.SUPERSEDED: replaced, **left}
+            moved = _moved(chosen, left, released, also=len(_without(overtaken, replaced)))
             if command.dry or not moved.changed:
                 return moved
-            rows = self._rows(c, plan.released)
+            rows = self._writing.visible_rows(c, released.tolist())
             facts = {"was": unpack_reasons(rows[0][2])} if command.is_single else {}
-            revision = self._append(c, EventKind.ENTRIES_RELEASED, plan.released, command, facts)
-            self._release(c, plan, rows, revision)
-            lift_holds(c, self._db, [*plan.released.tolist(), *lift], EntryState.QUARANTINED)
+            revision = self._append(c, EventKind.ENTRIES_RELEASED, released, command, facts)
+            self._stand(c, rows, revision)
+            if len(overtaken):
+                self._withdraw_parts(c, _parts(revision, [(overtaken, Code.SUPERSEDED, "", None)]), at_once=True)
+            for set_key in sets_of(released):
+                self._writing.inherit(c, set_key, pairs)
+            self._writing.add_successions(c, np.unique(pairs[np.isin(pairs[:, 0], overtaken)], axis=0))
+            lift_holds(c, self._db, [*released.tolist(), *lift], EntryState.QUARANTINED)
             return msgspec.structs.replace(moved, revision=revision)
 
         return self._run(entries, command, act)
@@ -305,14 +308,16 @@ class EntryTransitions:
             left = _among(chosen, skipped)
             active, waiting, gone = _by_state(chosen)
             gone = _without(gone, *left.values())
-            replaced = np.array(sorted(self._replaced(c, gone.tolist())), np.int64)
+            replaced = _array(sorted(self._replaced(c, gone.tolist())))
             left[Code.SUPERSEDED] = ascending(np.concatenate([replaced, left.get(Code.SUPERSEDED, _NO_IDS)]))
             gone = _without(gone, replaced)
-            asked = _ids(self._requests(c, ascending(np.concatenate([active, waiting]))))
+            asked = _array(self._requests(c, ascending(np.concatenate([active, waiting]))))
             left["ACTIVE"], left["QUARANTINED"] = _without(active, asked), _without(waiting, asked)
             _refuse_too_many(len(gone) + len(asked))
-            rows = [row for row in self._rows(c, gone) if unpack_reasons(row[2]) != (Code.ERASED,)]
-            gone = _ids(rows)
+            rows = [
+                row for row in self._writing.visible_rows(c, gone.tolist()) if unpack_reasons(row[2]) != (Code.ERASED,)
+            ]
+            gone = _array(row[0] for row in rows)
             moved = _moved(chosen, left, gone, asked)
             if command.dry or not moved.changed:
                 return moved
@@ -324,7 +329,7 @@ class EntryTransitions:
             ids = ascending(np.concatenate([gone, asked]))
             reason = command.reason or ("" if len(gone) else "REQUEST_TAKEN_BACK")
             revision = self._append(c, EventKind.ENTRIES_RESTORED, ids, command, facts, reason=reason)
-            for entry_id, _, packed in self._rows(c, asked):
+            for entry_id, _, packed in self._writing.visible_rows(c, asked.tolist()):
                 self._writing.set_reasons(c, entry_id, without_pending(packed))
             self._end_requests(c, asked)
             self._stand_again(c, rows, revision)
@@ -335,7 +340,7 @@ class EntryTransitions:
 
     def waiting(self, ids: Ids) -> Ids:
         """Return those of the entries, by id, whose withdrawal waits for a second person."""
-        return self._db.read(lambda c: _ids(self._requests(c, ids)))
+        return self._db.read(lambda c: _array(self._requests(c, ids)))
 
     def requests_at(self, revision: int) -> list[int]:
         """Return the entries whose withdrawal was asked for at a revision and still waits for a second person."""
@@ -436,7 +441,7 @@ class EntryTransitions:
         """
         with self._db.write() as c:
             self._db.lock(c)
-            row = next(iter(self._rows(c, np.array([entry_id]))), None)
+            row = next(iter(self._writing.visible_rows(c, [entry_id])), None)
             if row is None:
                 raise no_entry(str(number_of(entry_id)))
             if unpack_reasons(row[2]) == (Code.ERASED,):
@@ -502,7 +507,7 @@ class EntryTransitions:
             fresh = self._writing.visible_states(c, sorted(set(entries)))
             if command.is_single and not fresh:
                 raise no_entry(str(number_of(entries[0])))
-            return Chosen(np.array(sorted(fresh), np.int64), np.array([fresh[i] for i in sorted(fresh)], np.int64), 0)
+            return Chosen(_array(sorted(fresh)), _array(fresh[i] for i in sorted(fresh)), 0)
         chosen = entries
         sql = self._db.sql(
             "SELECT first_entry, last_entry, ids FROM change WHERE revision > ? AND kind <> ? ORDER BY revision"
@@ -546,10 +551,10 @@ class EntryTransitions:
     ) -> _Withdrawals:
         live, gone = chosen.ids[chosen.states != WITHDRAWN], chosen.ids[chosen.states == WITHDRAWN]
         requests = self._requests(c, live)
-        own = _ids([row for row in requests if row[1] == command.by.name])
-        others = [row for row in requests if row[1] != command.by.name]
+        own = _array(i for i, (actor, _) in requests.items() if actor == command.by.name)
+        others = {i: request for i, request in requests.items() if request[0] != command.by.name}
         # What is carried out then is what was asked for, unless the person shown asks.
-        agreed = _NO_IDS if by_hand.is_wish else _ids(others)
+        agreed = _NO_IDS if by_hand.is_wish else _array(others)
         withdrawn, to_ask, waits = [_NO_IDS], [_NO_IDS], [_NO_IDS]
         for set_key, of_set in _by_set(live):
             rest = _without(of_set, agreed)  # what is agreed to counts for the day as well
@@ -558,20 +563,16 @@ class EntryTransitions:
                 to_ask.append(_without(rest, own))
             else:
                 withdrawn.append(rest)
-        states = self._writing.visible_states(c, sorted(set(also))) if also else {}
-        with_them = _without(np.array([i for i in sorted(states) if states[i] != WITHDRAWN], np.int64), live)
+        with_them = _without(self._live(c, also), live)
         replaced = self._replaced(c, gone.tolist()) if len(gone) else {}
         if replaced and command.is_single:
             raise self._superseded(c, *next(iter(replaced.items())))
         held = self._held(c, gone, EntryState.WITHDRAWN)
-        again = np.array(
-            [
-                i
-                for i in gone.tolist()
-                if (_FIRMNESS[by_hand.origin] > _FIRMNESS[held.get(i, "")] or (command.is_single and len(with_them)))
-                and i not in replaced
-            ],
-            np.int64,
+        is_firmer = command.is_single and len(with_them)
+        again = _array(
+            i
+            for i in gone.tolist()
+            if i not in replaced and (is_firmer or _FIRMNESS[by_hand.origin] > _FIRMNESS[held.get(i, "")])
         )
         asked = ascending(np.concatenate(to_ask))
         if len(asked) + len(agreed) + len(again) > MOST:
@@ -581,7 +582,7 @@ class EntryTransitions:
                 "withdraw them",
                 reason=Reason.TOO_LARGE,
             )
-        superseded = np.array(sorted(replaced), np.int64)
+        superseded = _array(sorted(replaced))
         return _Withdrawals(
             withdrawn=ascending(np.concatenate(withdrawn)),
             agreed=agreed,
@@ -593,8 +594,8 @@ class EntryTransitions:
                 Code.SUPERSEDED: superseded,
                 PENDING: ascending(np.concatenate(waits)),
             },
-            askers=sorted({row[1] for row in others}) if len(agreed) or command.is_single else (),
-            reason=_REASON_OF_CODE[others[0][2]] if len(agreed) and command.is_single else by_hand.asked.reason,
+            askers=sorted({actor for actor, _ in others.values()}) if len(agreed) or command.is_single else (),
+            reason=others[int(agreed[0])][1] if len(agreed) and command.is_single else by_hand.asked.reason,
         )
 
     def _withdraw(
@@ -614,7 +615,7 @@ class EntryTransitions:
             at=at,
         )
         time = s.to_millis(at)
-        for entry_id, _, packed in self._rows(c, plan.again):
+        for entry_id, _, packed in self._writing.visible_rows(c, plan.again.tolist()):
             self._writing.set_reasons(c, entry_id, replace_reasons(packed, (by_hand.code,)), revision)
         put_withdrawals(c, self._db, plan.again.tolist(), by_hand.asked, revision, time)
         put_holds(c, self._db, plan.again.tolist(), by_hand.origin, EntryState.WITHDRAWN, revision)
@@ -625,7 +626,7 @@ class EntryTransitions:
             )
             c.exec_driver_sql(update, [(False, revision, time, *ends) for ends in runs(plan.agreed.tolist())])
         fresh = ascending(np.concatenate([plan.withdrawn, plan.also]))
-        self._end_requests(c, _ids(self._requests(c, fresh)))
+        self._end_requests(c, _array(self._requests(c, fresh)))
         groups = [
             (fresh, by_hand.code, str(by_hand.origin), by_hand.asked),
             (plan.agreed, "WITHDRAWN_BY_CONTRIBUTOR", str(Origin.CONTRIBUTOR), None),
@@ -661,7 +662,7 @@ class EntryTransitions:
         """Note that withdrawals were asked for. No change of the feed: only the contributor and operators are told."""
         at = now()
         revision = self._append(c, EventKind.WITHDRAWAL_ASKED, ids, command, {}, reason=asked.reason, at=at)
-        for entry_id, _, packed in self._rows(c, ids):
+        for entry_id, _, packed in self._writing.visible_rows(c, ids.tolist()):
             reasons = (*unpack_reasons(packed), PENDING)
             self._writing.set_reasons(c, entry_id, replace_reasons(packed, reasons))
         pending = msgspec.structs.replace(asked, pending=True)
@@ -674,51 +675,18 @@ class EntryTransitions:
         self._writing.add_changes_of_sets(c, parts[0].revision, changes)
         self._outstanding.withdraw(c, parts, at_once=at_once)
 
-    def _plan_release(
-        self,
-        c: Connection,
-        chosen: Chosen,
-        supersede: Mapping[int, Sequence[int]],
-        skipped: Mapping[str, Sequence[int]],
-    ) -> _Releases:
-        left = _among(chosen, skipped)
-        active, waiting, gone = _by_state(chosen)
-        waiting = _without(waiting, *left.values())
-        _refuse_too_many(len(waiting))
-        pairs = np.array(
-            [(i, later) for later in waiting.tolist() for i in supersede.get(later, ())], np.int64
-        ).reshape(-1, 2)
-        # One that another of these replaces is not released.
-        replaced = waiting[np.isin(waiting, pairs[:, 0])]
-        released = _without(waiting, replaced)
-        pairs = pairs[np.isin(pairs[:, 1], released)]
-        states = self._writing.visible_states(c, np.unique(pairs[:, 0]).tolist()) if len(pairs) else {}
-        return _Releases(
-            released=released,
-            overtaken=np.array([i for i in sorted(states) if states[i] != WITHDRAWN], np.int64),
-            replaced=replaced,
-            pairs=pairs,
-            skipped={"ACTIVE": active, "WITHDRAWN": gone, Code.SUPERSEDED: replaced, **left},
-        )
-
-    def _release(self, c: Connection, plan: _Releases, rows: Sequence[_Row], revision: int) -> None:
-        """Let entries be ACTIVE, with the remarks that they had before, and take the places of those they replace."""
-        touch(c, "entry", plan.released.tolist())
-        asked_for = set(_ids(self._requests(c, plan.released)).tolist())
+    def _stand(self, c: Connection, rows: Sequence[_Row], revision: int) -> None:
+        """Let quarantined entries be ACTIVE, with the remarks that they had before."""
+        ids = _array(row[0] for row in rows)
+        touch(c, "entry", ids.tolist())
+        asked_for = self._requests(c, ids)
+        update = self._db.sql("UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id = ?")
+        remarks = [_released_reasons(packed, is_asked_for=i in asked_for) for i, _, packed in rows]
         c.exec_driver_sql(
-            self._db.sql("UPDATE entry SET state = ?, reasons = ?, update_revision = ? WHERE id = ?"),
-            [
-                (ACTIVE, pack_reasons(_released_reasons(packed, is_asked_for=i in asked_for)), revision, i)
-                for i, _, packed in rows
-            ],
+            update,
+            [(ACTIVE, pack_reasons(left), revision, row[0]) for row, left in zip(rows, remarks, strict=True)],
         )
-        self._writing.add_changes(c, revision, [(UPSERT, IdSet.of(plan.released), 0)])
-        if len(plan.overtaken):
-            self._withdraw_parts(c, _parts(revision, [(plan.overtaken, Code.SUPERSEDED, "", None)]), at_once=True)
-        for set_key in sets_of(plan.released):
-            self._writing.inherit(c, set_key, plan.pairs)
-        successions = plan.pairs[np.isin(plan.pairs[:, 0], plan.overtaken)]
-        self._writing.add_successions(c, np.unique(successions, axis=0) if len(successions) else successions)
+        self._writing.add_changes(c, revision, [(UPSERT, IdSet.of(ids), 0)])
 
     def _stand_again(self, c: Connection, rows: Sequence[_Row], revision: int) -> None:
         """Give withdrawn entries (id, state, reasons) the state and reasons that they had before, requests for a
@@ -733,7 +701,7 @@ class EntryTransitions:
         self._writing.inherit_back(c, ids)
         touch(c, "entry", ids)
         touch(c, "withdrawal", ids)
-        asked_for = set(_ids(self._requests(c, np.array(ids))).tolist())
+        asked_for = self._requests(c, _array(ids))
         plain: list[int] = []
         others: list[tuple[int, str | None, int, int]] = []
         for entry_id, _, packed in rows:
@@ -777,20 +745,21 @@ class EntryTransitions:
             if told:
                 c.execute(sa.delete(t).where(t.c.id.in_(told)))
 
-    def _requests(self, c: Connection, ids: Ids) -> list[tuple[int, str, int]]:
-        """Return the requests (entry, actor, code of the reason) that wait for a second person, of these entries
-        (ascending).
+    def _requests(self, c: Connection, ids: Ids) -> dict[int, tuple[str, WithdrawalReason]]:
+        """Return which of the entries (ascending) wait for a second person to agree to their withdrawal, by id; who
+        asked for it, and why.
         """
         sql = self._db.sql(
             "SELECT entry, actor, reason FROM withdrawal "
             "WHERE pending AND hash_set = ? AND entry BETWEEN ? AND ? ORDER BY entry"
         )
         rows = [
-            (row[0], row[1], row[2])
+            row
             for set_key, of_set in _by_set(ids)
             for row in c.exec_driver_sql(sql, (set_key, int(of_set[0]), int(of_set[-1])))
         ]
-        return [row for row, is_meant in zip(rows, np.isin(_ids(rows), ids), strict=True) if is_meant]
+        is_meant = np.isin([row[0] for row in rows], ids)
+        return {row[0]: (row[1], _REASON_OF_CODE[row[2]]) for row, is_one in zip(rows, is_meant, strict=True) if is_one}
 
     def _end_requests(self, c: Connection, ids: Ids) -> None:
         """Let no request wait for a second person any more, about entries (ascending) that have one."""
@@ -805,16 +774,10 @@ class EntryTransitions:
         rows = self._db.by_keys(sql, "int8", (s.ENTRY_STATES[effect],), ids.tolist(), c)
         return {row[0]: row[1] for row in rows}
 
-    def _rows(self, c: Connection, ids: Ids) -> list[_Row]:
-        """Return visible entries as this transaction sees them."""
-        if not len(ids):
-            return []
-        self._outstanding.settle_these(c, ids.tolist())
-        sql = (
-            "SELECT e.id, e.state, e.reasons FROM entry e "  # noqa: S608 - our own text
-            f"WHERE e.id {{keys}} AND NOT EXISTS ({STAGED_AROUND})"
-        )
-        return [(row[0], row[1], row[2]) for row in self._db.by_keys(sql, "int8", (), ids.tolist(), c)]
+    def _live(self, c: Connection, ids: Iterable[int]) -> Ids:
+        """Return those of the entries that are visible and not WITHDRAWN, by id."""
+        rows = self._writing.visible_rows(c, sorted(set(ids)))
+        return _array(sorted(row[0] for row in rows if row[1] != WITHDRAWN))
 
     def _names_of_sets(self, c: Connection, ids: Ids) -> list[str]:
         """Return the names (CONTRIBUTOR/SET) of the hash sets that entries are in, in order."""
@@ -1002,8 +965,8 @@ def _without(ids: Ids, *others: Ids) -> Ids:
     return ids[~np.isin(ids, np.concatenate([_NO_IDS, *others]))]
 
 
-def _ids(rows: Sequence[tuple[int, Any, Any]]) -> Ids:
-    return np.array([row[0] for row in rows], np.int64)
+def _array(ids: Iterable[int]) -> Ids:
+    return np.fromiter(ids, np.int64)
 
 
 def _refuse_too_many(count: int) -> None:

@@ -195,16 +195,22 @@ class Writing:
         """Note which entry took the place of which: distinct pairs (earlier, later), int64[n, 2]."""
         self._db.insert_numbers(c, s.succession, pairs)
 
-    def visible_states(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
-        """Return the states of those of the entries that are visible, by id, with what is outstanding about them
-        written.
+    def visible_rows(self, c: Connection, ids: Sequence[int]) -> list[tuple[int, int, str | None]]:
+        """Return id, state and packed reasons of those of the entries (ascending) that are visible, with what is
+        outstanding about them written.
         """
+        if not ids:
+            return []
         self._outstanding.settle_these(c, ids)
         sql = (
-            "SELECT e.id, e.state FROM entry e "  # noqa: S608 - our own text
+            "SELECT e.id, e.state, e.reasons FROM entry e "  # noqa: S608 - our own text
             f"WHERE e.id {{keys}} AND NOT EXISTS ({STAGED_AROUND})"
         )
-        return {row[0]: row[1] for row in self._db.by_keys(sql, "int8", (), ids, c)}
+        return [(row[0], row[1], row[2]) for row in self._db.by_keys(sql, "int8", (), ids, c)]
+
+    def visible_states(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
+        """Return the states of those of the entries (ascending) that are visible, by id."""
+        return {row[0]: row[1] for row in self.visible_rows(c, ids)}
 
     def inherit_requests(
         self, c: Connection, set_key: int, pairs: NDArray[np.int64], replaced: NDArray[np.int64]
