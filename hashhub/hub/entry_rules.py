@@ -25,7 +25,15 @@ from hashhub.model import (
     WithdrawalReason,
     number_of,
 )
-from hashhub.store import Chosen, DailyLimit, Moved, Origin, TransitionCommand, WithdrawalByHand, trace_of
+from hashhub.store import (
+    DailyLimit,
+    Origin,
+    SelectedEntries,
+    TransitionCommand,
+    TransitionResult,
+    WithdrawalByHand,
+    trace_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,12 +87,12 @@ class EntryRules:
     def move(
         self,
         principal: Principal,
-        entries: Chosen | Entry,
+        entries: SelectedEntries | Entry,
         action: EntryAction,
         command: TransitionCommand,
         *,
         reason: WithdrawalReason | None = None,
-    ) -> Moved:
+    ) -> TransitionResult:
         """Do to entries of one contributor what an action says. `reason`: of a withdrawal.
 
         Of a single entry it raises FailedPrecondition or PermissionDenied where it stays as it is.
@@ -110,7 +118,7 @@ class EntryRules:
             self._follower.catch_up()
         return moved
 
-    def _pieces(self, entries: Chosen | Entry, state: EntryState) -> Iterator[list[Entry]]:
+    def _pieces(self, entries: SelectedEntries | Entry, state: EntryState) -> Iterator[list[Entry]]:
         """Yield the entries in a state, some at a time."""
         if isinstance(entries, Entry):
             yield from [[entries]] if entries.state is state else []
@@ -121,7 +129,7 @@ class EntryRules:
             cancellation.check()
             yield list(self._store.entries.get_entries(ids[start : start + _PIECE]).values())
 
-    def _same_items(self, entries: Chosen | Entry) -> list[int]:
+    def _same_items(self, entries: SelectedEntries | Entry) -> list[int]:
         """Return the live entries about the same items in all hash sets of the contributor."""
         own_sets: dict[str, list[str]] = {}
         for x in self._store.resources.hash_sets().values():
@@ -133,7 +141,7 @@ class EntryRules:
                 also.update(e.id for group in about.values() for e in group)
         return sorted(also)
 
-    def _moves(self, principal: Principal, entries: Chosen | Entry, state: EntryState) -> _Moves:
+    def _moves(self, principal: Principal, entries: SelectedEntries | Entry, state: EntryState) -> _Moves:
         """Return what goes with letting the entries in a state stand, and which of them stay as they are."""
         moves = _Moves({}, [], {})
         traced: dict[str, list[Hold]] = {}

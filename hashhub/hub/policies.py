@@ -327,7 +327,7 @@ class Policies:
     def _standing(self, names: frozenset[str], after: int, options: MatchOptions) -> _Chosen:
         """Return the next active entries of the hash sets."""
         total = 0 if after else sum(self._count(name) for name in names)
-        walk = self._store.selecting.walk(
+        walk = self._store.selector.walk(
             Selection(states=(EntryState.ACTIVE,)), Scope(names), after=after, check=cancellation.check
         )
         rows: list[tuple[Any, ...]] = []
@@ -337,7 +337,7 @@ class Policies:
                 break
         taken = rows[:MAX_TRIED]
         next_after = taken[-1][0] if len(rows) > MAX_TRIED else 0
-        entries = list(map(self._store.entries.with_frames, self._store.selecting.read(taken)))
+        entries = list(map(self._store.entries.with_frames, self._store.selector.read(taken)))
         return _Chosen(_queries(entries, options), next_after, total)
 
     def _count(self, name: str) -> int:

@@ -1,4 +1,4 @@
-"""Undoing what one token wrote: what an insider or a stolen token did, in one go, the newest first.
+"""EventEffects what one token wrote: what an insider or a stolen token did, in one go, the newest first.
 
 Tokens that it made since then are its own, and those that they made: they are ended first, so that they write nothing
 more, and what they wrote is undone with the rest.
@@ -8,7 +8,8 @@ undo, so that a run that was cut off is gone on with by running it again: what w
 whatever the undoing of older events made of it since, and the event that closes the run counts both. What somebody else
 has changed since stays as it is, and is told. Entries are looked at and moved in sets, some ten thousand in a
 transaction: an import of a million is undone without stopping other writes. What somebody writes between a look and
-the write that follows it is noticed by that write (store.undoing.Run): of two runs at the same moment one goes on.
+the write that follows it is noticed by that write (store.event_effects.RevertRun): of two runs at the same moment one
+goes on.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hashhub.model import Actor
-    from hashhub.store import Past, Store
+    from hashhub.store import EventEffect, Store
     from hashhub.store.conflicts import Preview
 
 REASON: Final = "REVERT"
@@ -92,8 +93,8 @@ _ACTIVE, _QUARANTINED, _WITHDRAWN = 1, 2, 3  # codes of states
 _NO_IDS: Final = np.empty(0, np.int64)
 
 
-class _Told(NamedTuple):
-    """An event that told of a run: its revision, since when (ms) the run undid what the token did, and which token."""
+class _PriorRevert(NamedTuple):
+    """An event that closed an earlier run: its revision, since when (ms) that undid, and what which token had done."""
 
     revision: int
     since: int
@@ -107,12 +108,12 @@ class Revert:
         self._store = store
         self._by = by
         self._dry = dry
-        self._run = store.undoing.begin(dry=dry)
+        self._run = store.event_effects.begin(dry=dry)
         self._undoes = 0  # the revision of the event that is looked at
         self._since = 0  # in ms
         self._actors: dict[str, None] = {}  # the token, and those that it made since, of which it is the first
         self._ours: list[int] = []
-        self._undone: dict[int, list[Past]] = {}  # by revision what undid it
+        self._undone: dict[int, list[EventEffect]] = {}  # by revision what undid it
         self._done = _NO_IDS  # entries for which the event that is looked at was undone before
         self._moved: dict[int, int] = {}  # in a preview: entry id to the code of the state that it would be in
         self._contents: dict[str, dict[str, Any]] = {}  # in a preview: resources as they would be
@@ -125,7 +126,7 @@ class Revert:
         self._actors[actor] = None
         self._made(since)
         self._learn()
-        told = self._told()
+        told = self._prior_reverts()
         outcomes: list[RevertedEvent] = []
         events = entries = 0
         for event in self._events(since):
@@ -137,7 +138,7 @@ class Revert:
             entries += outcome.entry_count + sum(map(_entries_of, before))
         if not self._dry and events:
             with self._run.undoing(0):
-                self._store.undoing.note(
+                self._store.event_effects.note(
                     EventKind.ACTOR_REVERTED,
                     subject=f"tokens/{actor}",
                     comment=comment,
@@ -151,7 +152,7 @@ class Revert:
                 )
         return outcomes
 
-    def _outcome(self, event: Event, told: Sequence[_Told]) -> tuple[RevertedEvent, list[Past]]:
+    def _outcome(self, event: Event, told: Sequence[_PriorRevert]) -> tuple[RevertedEvent, list[EventEffect]]:
         """Undo an event; return what became of it, and what other runs undid of it and could not tell."""
         tokens = {next(iter(self._actors)), event.actor.name}
         upto = max((n.revision for n in told if n.since <= _millis(event.time) and n.token in tokens), default=0)
@@ -180,11 +181,13 @@ class Revert:
             if past.undoes:
                 self._undone.setdefault(past.undoes, []).append(past)
 
-    def _told(self) -> list[_Told]:
+    def _prior_reverts(self) -> list[_PriorRevert]:
         """Return when it was told what was undone of the tokens', and since when."""
         notes = self._read(subjects=[f"tokens/{actor}" for actor in self._actors], kinds=[EventKind.ACTOR_REVERTED])
         return [
-            _Told(n.revision, _millis(datetime.fromisoformat(str(n.facts["since"]))), n.subject.removeprefix("tokens/"))
+            _PriorRevert(
+                n.revision, _millis(datetime.fromisoformat(str(n.facts["since"]))), n.subject.removeprefix("tokens/")
+            )
             for n in notes
         ]
 
@@ -198,7 +201,7 @@ class Revert:
         for past in self._undone.get(revision, ()):
             if past.kind is EventKind.ENTRIES_REVIEWED:
                 continue
-            changes = self._store.undoing.changes_at(past.revision)
+            changes = self._store.event_effects.changes_at(past.revision)
             moved = np.concatenate([_NO_IDS, *(piece for _, ids in changes for piece in ids.pieces(_PIECE))])
             done = np.union1d(done, np.setdiff1d(moved, self._done_of(past.revision)))
         return done
@@ -282,7 +285,7 @@ class Revert:
     def _moves(self, event: Event) -> tuple[str, bool, int]:
         """Undo what an event did to entries by the inverse of each of its changes."""
         changes: dict[str, list[IdSet]] = {}
-        for kind, ids in self._store.undoing.changes_at(event.revision):
+        for kind, ids in self._store.event_effects.changes_at(event.revision):
             changes.setdefault(kind, []).append(ids)
         standing, gone = changes.get("UPSERT", []), changes.get("WITHDRAW", [])
         # What was done to one entry that was named is undone likewise.
@@ -317,7 +320,7 @@ class Revert:
             case _:  # an import
                 count, left = self._withdraw(standing, Code.REVERTED, None)
                 restored, also_left = self._restore(gone)
-                aside = sum(self._set_aside(r) for r in self._store.undoing.reviews_at(event.revision))
+                aside = sum(self._set_aside(r) for r in self._store.event_effects.reviews_at(event.revision))
                 what = f"withdrawn, {restored} that it had ended restored"
                 what += f", {aside} reviews set aside" if aside else ""
         outcome, reverted, _ = self._said(what, count, left + also_left, or_else=restored + aside)
@@ -377,7 +380,7 @@ class Revert:
         which the event was not undone before; and how many others moved.
         """
         for ids in sets:
-            for ids_, now_in, revisions in self._store.undoing.standings(ids):
+            for ids_, now_in, revisions in self._store.event_effects.standings(ids):
                 if self._moved:
                     now_in = np.array(  # noqa: PLW2901 - the preview's view of the same column
                         [self._moved.get(i, code) for i, code in zip(ids_.tolist(), now_in.tolist(), strict=True)],
@@ -398,7 +401,7 @@ class Revert:
     # Reviews and resources
 
     def _reviews(self, event: Event) -> tuple[str, bool]:
-        done = [self._set_aside(r) for r in self._store.undoing.reviews_at(event.revision)]
+        done = [self._set_aside(r) for r in self._store.event_effects.reviews_at(event.revision)]
         if any(done):
             return "the review is set aside", True
         return "the review was set aside before", False
@@ -459,7 +462,7 @@ class Revert:
             EventKind.POLICY_PUT: EventKind.POLICY_RETIRED,
             EventKind.POLICY_RETIRED: EventKind.POLICY_PUT,
         }.get(event.kind, event.kind)
-        return self._store.undoing.put_back(event.subject, after, before, kind=kind, by=self._by, dry=self._dry)
+        return self._store.event_effects.put_back(event.subject, after, before, kind=kind, by=self._by, dry=self._dry)
 
     def _scheme(self, event: Event) -> tuple[str, bool]:
         """Retire a version that was put: no new hash set takes it. Those that have it go on, or their contributors
@@ -553,7 +556,7 @@ def _millis(time: datetime) -> int:
     return round(time.timestamp() * 1000)
 
 
-def _entries_of(past: Past) -> int:
+def _entries_of(past: EventEffect) -> int:
     # One that is put into quarantine, or released, alone: its event has no number.
     return past.entries or int(past.kind in {EventKind.ENTRIES_QUARANTINED, EventKind.ENTRIES_RELEASED})
 

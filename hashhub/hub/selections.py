@@ -31,7 +31,7 @@ from hashhub.model import (
     WithdrawalReason,
 )
 from hashhub.schemes.dimensions import possible
-from hashhub.store import Chosen, Moved, Request, Scope, TransitionCommand
+from hashhub.store import Request, Scope, SelectedEntries, TransitionCommand, TransitionResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,9 +96,9 @@ class Selections:
         scope = self._readable(principal, selection)
         hits: list[Entry] = []
         looked_at = 0
-        for piece in self._store.selecting.walk(selection, scope, after=after, check=cancellation.check):
+        for piece in self._store.selector.walk(selection, scope, after=after, check=cancellation.check):
             rows = piece.rows[: page_size + 1 - len(hits)]
-            hits += [disclosed(principal, e) for e in self._store.selecting.read(rows)]
+            hits += [disclosed(principal, e) for e in self._store.selector.read(rows)]
             if len(hits) > page_size:
                 return Hits(hits[:page_size], hits[page_size - 1].id, piece.looked_at)
             looked_at = piece.looked_at
@@ -134,7 +134,7 @@ class Selections:
         named = selection.has_values
         if not selection.states and not named and not pending_too:
             selection = msgspec.structs.replace(selection, states=_STATES[order.action])
-        chosen = self._store.selecting.choose(selection, scope, cancellation.check)
+        chosen = self._store.selector.choose(selection, scope, cancellation.check)
         if pending_too and not named:
             chosen = _restorable(chosen, self._store.transitions.waiting(chosen.ids))
         self._refuse_several(chosen)
@@ -145,9 +145,9 @@ class Selections:
                 reason=Reason.SELECTION_GREW,
                 metadata={"count": str(len(chosen.ids)), "expectedCount": str(order.expected_count)},
             )
-        missing = self._store.selecting.unmatched(selection, scope, cancellation.check) if named else []
+        missing = self._store.selector.unmatched(selection, scope, cancellation.check) if named else []
         if order.limit:
-            chosen = Chosen(chosen.ids[: order.limit], chosen.states[: order.limit], chosen.revision)
+            chosen = SelectedEntries(chosen.ids[: order.limit], chosen.states[: order.limit], chosen.revision)
         asked = (msgspec.to_builtins(selection, builtin_types=(bytes,)), order)
         request = Request(request_id, "change_entries", asked, principal.name) if request_id else None
         by, described = access.actor(principal), _described(selection)
@@ -192,7 +192,7 @@ class Selections:
         )
         return Scope(_wanted(selection, writable))
 
-    def _refuse_several(self, chosen: Chosen) -> None:
+    def _refuse_several(self, chosen: SelectedEntries) -> None:
         keys = self._store.feeds.hash_set_keys()
         counts: dict[str, int] = {}
         for key, count in zip(*np.unique(chosen.ids >> 32, return_counts=True), strict=True):
@@ -207,7 +207,9 @@ class Selections:
                 "SEVERAL_CONTRIBUTORS",
             )
 
-    def _said(self, action: EntryAction, moved: Moved, missing: Sequence[str], *, validate_only: bool) -> EntryChanges:
+    def _said(
+        self, action: EntryAction, moved: TransitionResult, missing: Sequence[str], *, validate_only: bool
+    ) -> EntryChanges:
         told = [*moved.examples, *(i for _, ids in moved.skipped.values() for i in ids)]
         names = {i: e.name for i, e in self._store.entries.get_entries(told).items()}
 
@@ -244,10 +246,10 @@ def _wanted(selection: Selection, names: frozenset[str]) -> frozenset[str]:
     return names
 
 
-def _restorable(chosen: Chosen, waiting: NDArray[np.int64]) -> Chosen:
+def _restorable(chosen: SelectedEntries, waiting: NDArray[np.int64]) -> SelectedEntries:
     """Return those that are withdrawn, or of which that was asked."""
     is_meant = (chosen.states == 3) | np.isin(chosen.ids, waiting)  # noqa: PLR2004 - WITHDRAWN
-    return Chosen(chosen.ids[is_meant], chosen.states[is_meant], chosen.revision)
+    return SelectedEntries(chosen.ids[is_meant], chosen.states[is_meant], chosen.revision)
 
 
 def _checked(selection: Selection) -> Selection:

@@ -305,7 +305,7 @@ class WithdrawalLog:
         if event.kind in _OF_ACCESS:
             yield self._line_about_access(event)
             return
-        changes = self._store.undoing.changes_at(event.revision)
+        changes = self._store.event_effects.changes_at(event.revision)
         if event.kind is EventKind.ENTRIES_RESTORED:
             chosen = [ids for kind, ids in changes if kind in {"UPSERT", "REVIEWED"}]
         elif event.kind is EventKind.IMPORT_COMMITTED:

@@ -10,7 +10,9 @@ from hashhub.store.comparison import KnownBy, StatedEntries
 from hashhub.store.conflict_pass import FoundConflict, Neighbourhood, Piece, Side, Stated
 from hashhub.store.conflicts import ConflictQuery, ConflictRow, ConflictScope, PairCount, etag_of, no_conflict
 from hashhub.store.entries import OBJECTIONS, EntryHit
-from hashhub.store.entry_transitions import DailyLimit, Moved, TransitionCommand, WithdrawalByHand
+from hashhub.store.entry_selector import Scope, SelectedEntries
+from hashhub.store.entry_transitions import DailyLimit, TransitionCommand, TransitionResult, WithdrawalByHand
+from hashhub.store.event_effects import EntriesMoved, EventEffect
 from hashhub.store.events import Position
 from hashhub.store.examining import Place
 from hashhub.store.extracting import ChangedIds, StandingEntries
@@ -21,9 +23,7 @@ from hashhub.store.packing import EntryColumns
 from hashhub.store.reports import FindingRun
 from hashhub.store.requests import Request
 from hashhub.store.resources import Registry
-from hashhub.store.selecting import Chosen, Scope
 from hashhub.store.store import Store
-from hashhub.store.undoing import EntriesMoved, Past
 from hashhub.store.waiting import COUNTED as WAITING_COUNTED
 from hashhub.store.waiting import Waiting
 
@@ -33,7 +33,6 @@ __all__ = [
     "WAITING_COUNTED",
     "Change",
     "ChangedIds",
-    "Chosen",
     "ConflictQuery",
     "ConflictRow",
     "ConflictScope",
@@ -41,30 +40,31 @@ __all__ = [
     "EntriesMoved",
     "EntryColumns",
     "EntryHit",
+    "EventEffect",
     "FindingRun",
     "FoundConflict",
     "Hold",
     "IdSet",
     "KnownBy",
     "MatcherChange",
-    "Moved",
     "Neighbourhood",
     "Origin",
     "Overtaken",
     "PairCount",
-    "Past",
     "Piece",
     "Place",
     "Position",
     "Registry",
     "Request",
     "Scope",
+    "SelectedEntries",
     "Side",
     "StandingEntries",
     "Stated",
     "StatedEntries",
     "Store",
     "TransitionCommand",
+    "TransitionResult",
     "Waiting",
     "WithdrawalByHand",
     "etag_of",

@@ -41,6 +41,7 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.database import NO_ENTRY, Database
 from hashhub.store.entries import review_row
+from hashhub.store.entry_writes import CHANGE_IDS, EntryWrites, note_loss, take_ids
 from hashhub.store.events import append_event, decoded, facts_of, is_in
 from hashhub.store.floors import refuse_looser_than_list
 from hashhub.store.hash_tables import HashTables
@@ -56,7 +57,6 @@ from hashhub.store.resources import check_active, to_json
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, UPSERT, WITHDRAW, WITHDRAWN
 from hashhub.store.stage import Stage
 from hashhub.store.staging import PIECE, Commit
-from hashhub.store.writing import CHANGE_IDS, Writing, note_loss, take_ids
 
 _COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
 _CANCELLED: Final = s.IMPORT_STATES[ImportState.CANCELLED]
@@ -89,7 +89,7 @@ class Commits:
         self,
         database: Database,
         outstanding: Outstanding,
-        writing: Writing,
+        writes: EntryWrites,
         leases: Leases,
         stage: Stage,
         imports: Imports,
@@ -97,7 +97,7 @@ class Commits:
     ) -> None:
         self._db = database
         self._outstanding = outstanding
-        self._writing = writing
+        self._writes = writes
         self._leases = leases
         self._stage = stage
         self._imports = imports
@@ -221,23 +221,23 @@ class Commits:
                     at=at,
                 )
                 gone = [part._replace(revision=revision) for part in gone]
-                self._writing.add_changes(c, revision, [(WITHDRAW, part.ids, commit.key) for part in gone])
+                self._writes.add_changes(c, revision, [(WITHDRAW, part.ids, commit.key) for part in gone])
                 self._outstanding.withdraw(c, gone)
                 if len(withdraw) or len(absent):
                     note_loss(c, [commit.hash_set], revision)
                 lift_holds(c, self._db, np.asarray(lift).tolist(), EntryState.WITHDRAWN, only=Origin.SOURCE)
                 self._remark_beyond(c, beyond)
-                self._writing.add_changes(
+                self._writes.add_changes(
                     c,
                     revision,
                     [(UPSERT, IdSet(first, last), commit.key) for first, last in merged(commit.ranges)],
                 )
                 # Of what stays nothing else says that a withdrawn one's reviews count for it from now on.
                 first_new = min((first for first, _ in commit.allocations), default=NO_ENTRY)
-                gaining = [entry for entry in self._writing.inherit(c, commit.hash_set, restated) if entry < first_new]
+                gaining = [entry for entry in self._writes.inherit(c, commit.hash_set, restated) if entry < first_new]
                 if gaining:
-                    self._writing.add_changes(c, revision, [(REVIEWED, IdSet.of(gaining), 0)])
-                self._writing.inherit_requests(c, commit.hash_set, restated, superseded)
+                    self._writes.add_changes(c, revision, [(REVIEWED, IdSet.of(gaining), 0)])
+                self._writes.inherit_requests(c, commit.hash_set, restated, superseded)
                 self._add_reviews(c, commit, reviews, revision, at)
                 _close(c, commit, counts, revision, at)
         self._leases.commits.pop(import_id, None)
@@ -295,7 +295,7 @@ class Commits:
         if len(pairs):
             pairs = pairs[np.concatenate(([True], (pairs[1:] != pairs[:-1]).any(axis=1)))]
         for start in range(0, len(pairs), PIECE):
-            yield partial(self._writing.add_successions, pairs=pairs[start : start + PIECE])
+            yield partial(self._writes.add_successions, pairs=pairs[start : start + PIECE])
 
     def _remark_beyond(self, c: Connection, beyond: Sequence[int]) -> None:
         """Remark on these new entries that they await the operator's acceptance."""
@@ -337,7 +337,7 @@ class Commits:
                 for at, (entry, author, kind, comment) in enumerate(reviews)
             ],
         )
-        self._writing.add_changes(c, revision, [(REVIEWED, IdSet.of(entry for entry, *_ in reviews), 0)])
+        self._writes.add_changes(c, revision, [(REVIEWED, IdSet.of(entry for entry, *_ in reviews), 0)])
         touch(c, "review", range(first, first + len(reviews)))
         touch(c, "reviewed", [entry for entry, *_ in reviews])
         new = sa.select(sa.literal(commit.hash_set), s.review.c.entry, s.review.c.id)

@@ -25,6 +25,7 @@ from hashhub.model import Actor, Deletion, EventKind, HashSet, ImportState, Rete
 from hashhub.store import schema as s
 from hashhub.store.burying import PIECE, Buried, bury
 from hashhub.store.database import Database
+from hashhub.store.entry_writes import CHANGE_IDS, EntryWrites, note_loss
 from hashhub.store.events import append_event, decoded, is_in
 from hashhub.store.idset import IdSet, ascending
 from hashhub.store.imprints import touch, touch_resource, touched
@@ -35,7 +36,6 @@ from hashhub.store.resources import key_of_set, to_json
 from hashhub.store.retention import last_revision
 from hashhub.store.schema import CANCELLED, STAGED_AROUND, WITHDRAW
 from hashhub.store.videos import deletable
-from hashhub.store.writing import CHANGE_IDS, Writing, note_loss
 
 CODE: Final = "HASH_SET_DELETED"
 _FINDINGS: Final = 20_000  # lines deleted in one transaction
@@ -81,11 +81,11 @@ class Deletions:
     """The part of the Store that deletes hash sets."""
 
     def __init__(
-        self, database: Database, outstanding: Outstanding, writing: Writing, secret: bytes, leases: Leases
+        self, database: Database, outstanding: Outstanding, writes: EntryWrites, secret: bytes, leases: Leases
     ) -> None:
         self._db = database
         self._outstanding = outstanding
-        self._writing = writing
+        self._writes = writes
         self._secret = secret
         self._leases = leases
 
@@ -137,7 +137,7 @@ class Deletions:
             touch_resource(c, f"hash-sets/{name}")
             pieces = [IdSet.of(live[at : at + CHANGE_IDS]) for at in range(0, len(live), CHANGE_IDS)]
             parts = [Part(revision, i, key, CODE, ids) for i, ids in enumerate(pieces)]
-            self._writing.add_changes_of_sets(c, revision, [(WITHDRAW, ids, 0, key) for ids in pieces])
+            self._writes.add_changes_of_sets(c, revision, [(WITHDRAW, ids, 0, key) for ids in pieces])
             if parts:
                 self._outstanding.withdraw(c, parts)
             note_loss(c, [key], revision)

@@ -45,6 +45,7 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store import videos
 from hashhub.store.database import Database, Row, array_of
+from hashhub.store.entry_writes import PENDING, EntryWrites, no_entry, take_ids
 from hashhub.store.events import MAX_REVISION, append_event
 from hashhub.store.idset import IdSet, ascending
 from hashhub.store.imprints import touch
@@ -60,7 +61,6 @@ from hashhub.store.packing import (
 from hashhub.store.requests import Request
 from hashhub.store.resources import key_of_set
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, ROLE_OF_CODE, STAGED_AROUND, STATE_OF_CODE, WITHDRAWN
-from hashhub.store.writing import PENDING, Writing, no_entry, take_ids
 
 _KEPT: Final = 10_000  # imports, and classifications, that are at hand: some megabytes
 _ID_PAGE: Final = 200_000  # ids read at a time
@@ -114,10 +114,10 @@ class _Source(NamedTuple):
 class Entries:
     """The part of the Store that knows entries and reviews."""
 
-    def __init__(self, database: Database, outstanding: Outstanding, writing: Writing) -> None:
+    def __init__(self, database: Database, outstanding: Outstanding, writes: EntryWrites) -> None:
         self._db = database
         self._outstanding = outstanding
-        self._writing = writing
+        self._writes = writes
         self._sources: dict[int, _Source] = {}
         self._set_names: dict[int, tuple[str, str]] = {}
         self._set_keys: dict[tuple[str, str], int] = {}
@@ -459,7 +459,7 @@ class Entries:
             self._db.lock(c)
             if (first := request.replayed(c, Review)) is not None:
                 return first
-            if not self._writing.visible_states(c, [review.entry_id]):
+            if not self._writes.visible_states(c, [review.entry_id]):
                 raise no_entry(str(number_of(review.entry_id)))
             if most is not None:
                 self._check_repeated(c, review, most)
@@ -469,7 +469,7 @@ class Entries:
                 c,
                 by,
                 EventKind.ENTRIES_REVIEWED,
-                subject=self._writing.subject(c, review.entry_id),
+                subject=self._writes.subject(c, review.entry_id),
                 reason=review.kind,
                 facts={
                     **({"sets_aside": number_of(review.sets_aside)} if review.sets_aside else {}),
@@ -488,7 +488,7 @@ class Entries:
             e = s.entry
             chosen = sa.select(e.c.hash_set, e.c.id, sa.literal(review.id)).where(e.c.id.in_(about))
             c.execute(sa.insert(s.reviewed).from_select(list(s.reviewed.c), chosen))
-            self._writing.add_changes(c, revision, [(REVIEWED, IdSet.of(about), 0)])
+            self._writes.add_changes(c, revision, [(REVIEWED, IdSet.of(about), 0)])
             return request.remember(c, review)
 
     def _counts_for(self, c: Connection, review: Review, also: Sequence[int]) -> list[int]:

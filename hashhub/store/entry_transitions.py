@@ -42,6 +42,8 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import ENTRY_SQL, Entries
+from hashhub.store.entry_selector import SelectedEntries
+from hashhub.store.entry_writes import CHANGE_IDS, PAGE, PENDING, EntryWrites, no_entry, note_loss, sets_of
 from hashhub.store.events import Facts, append_event
 from hashhub.store.floors import refuse_restoring
 from hashhub.store.holds import Origin, lift_holds, put_holds, traces_of
@@ -62,10 +64,8 @@ from hashhub.store.schema import (
     WITHDRAW,
     WITHDRAWN,
 )
-from hashhub.store.selecting import Chosen
 from hashhub.store.statements import clear
 from hashhub.store.videos import delete_frames
-from hashhub.store.writing import CHANGE_IDS, PAGE, PENDING, Writing, no_entry, note_loss, sets_of
 
 MOST: Final = 50_000
 """Entries that one call moves other than by withdrawing them: their rows are written in one transaction."""
@@ -127,7 +127,7 @@ class TransitionCommand(NamedTuple):
     request: Request | None = None
 
 
-class Moved(msgspec.Struct, frozen=True, kw_only=True):
+class TransitionResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a call did: how many entries it moved, asked to withdraw, and left, by reason, with some ids of each."""
 
     selected: int = 0
@@ -160,22 +160,22 @@ class EntryTransitions:
     """
 
     def __init__(
-        self, database: Database, outstanding: Outstanding, writing: Writing, entries: Entries, resources: Resources
+        self, database: Database, outstanding: Outstanding, writes: EntryWrites, entries: Entries, resources: Resources
     ) -> None:
         self._db = database
         self._outstanding = outstanding
-        self._writing = writing
+        self._writes = writes
         self._entries = entries
         self._resources = resources
 
     def withdraw_by_hand(
         self,
-        entries: Chosen | Sequence[int],
+        entries: SelectedEntries | Sequence[int],
         by_hand: WithdrawalByHand,
         command: TransitionCommand,
         *,
         also: Sequence[int] = (),
-    ) -> Moved:
+    ) -> TransitionResult:
         """Withdraw entries of one contributor with a hold, or note that it was asked for.
 
         Those of a hash set of which more than the limit would be withdrawn today stay as they are, with the remark
@@ -187,7 +187,7 @@ class EntryTransitions:
         (ENTRY_WITHDRAWN) when a newer statement has taken its place.
         """
 
-        def act(c: Connection, chosen: Chosen) -> Moved:
+        def act(c: Connection, chosen: SelectedEntries) -> TransitionResult:
             plan = self._plan_withdrawal(c, chosen, by_hand, command, also)
             parts = (plan.withdrawn, plan.agreed, plan.asked, plan.again)
             moved = _moved(chosen, plan.skipped, *parts, pending=len(plan.asked), also=len(plan.also))
@@ -202,11 +202,11 @@ class EntryTransitions:
 
     def quarantine(
         self,
-        entries: Chosen | Sequence[int],
+        entries: SelectedEntries | Sequence[int],
         command: TransitionCommand,
         *,
         code: str = "QUARANTINED_BY_OPERATOR",
-    ) -> Moved:
+    ) -> TransitionResult:
         """Keep visible entries, and what their contributor states about the items next, from matching. `code` becomes
         their reason.
 
@@ -214,7 +214,7 @@ class EntryTransitions:
         entry NotFound, and Conflict when it is WITHDRAWN.
         """
 
-        def act(c: Connection, chosen: Chosen) -> Moved:
+        def act(c: Connection, chosen: SelectedEntries) -> TransitionResult:
             active, waiting, gone = _by_state(chosen)
             if command.is_single and len(gone):
                 raise _conflict(chosen, EntryState.ACTIVE)
@@ -228,13 +228,13 @@ class EntryTransitions:
             was = STATE_OF_CODE[int(chosen.states[0])] if command.is_single else EntryState.ACTIVE
             revision = self._append(c, EventKind.ENTRIES_QUARANTINED, ids, command, {"was": str(was)})
             # Nobody has said what an undecided item is by putting it into quarantine.
-            rows = self._writing.visible_rows(c, active.tolist())
+            rows = self._writes.visible_rows(c, active.tolist())
             undecided = _array(i for i, _, packed in rows if Code.UNCLASSIFIED in unpack_reasons(packed))
             for part, codes in ((_without(active, undecided), (code,)), (undecided, (code, Code.UNCLASSIFIED))):
                 if len(part):
-                    self._writing.push_state(c, runs(part.tolist()), QUARANTINED, codes, revision)
+                    self._writes.push_state(c, runs(part.tolist()), QUARANTINED, codes, revision)
             if len(active):
-                self._writing.add_changes(c, revision, [(WITHDRAW, IdSet.of(active), 0)])
+                self._writes.add_changes(c, revision, [(WITHDRAW, IdSet.of(active), 0)])
             put_holds(c, self._db, ids.tolist(), Origin.OPERATOR, EntryState.QUARANTINED, revision)
             return msgspec.structs.replace(moved, revision=revision)
 
@@ -242,13 +242,13 @@ class EntryTransitions:
 
     def release(
         self,
-        entries: Chosen | Sequence[int],
+        entries: SelectedEntries | Sequence[int],
         command: TransitionCommand,
         *,
         supersede: Mapping[int, Sequence[int]] = {},
         lift: Sequence[int] = (),
         skipped: Mapping[str, Sequence[int]] = {},
-    ) -> Moved:
+    ) -> TransitionResult:
         """Let quarantined entries match; what holds them there is lifted, and the holds `lift` about the same items.
 
         What was no claim of harm is none afterwards: the remark UNCLASSIFIED stays, and so do those that it had before
@@ -257,7 +257,7 @@ class EntryTransitions:
         LimitExceeded; of a single entry NotFound, and Conflict when it is WITHDRAWN.
         """
 
-        def act(c: Connection, chosen: Chosen) -> Moved:
+        def act(c: Connection, chosen: SelectedEntries) -> TransitionResult:
             left = _among(chosen, skipped)
             active, waiting, gone = _by_state(chosen)
             if command.is_single and len(gone):
@@ -275,15 +275,15 @@ class EntryTransitions:
             moved = _moved(chosen, left, released, also=len(_without(overtaken, replaced)))
             if command.dry or not moved.changed:
                 return moved
-            rows = self._writing.visible_rows(c, released.tolist())
+            rows = self._writes.visible_rows(c, released.tolist())
             facts = {"was": unpack_reasons(rows[0][2])} if command.is_single else {}
             revision = self._append(c, EventKind.ENTRIES_RELEASED, released, command, facts)
             self._stand(c, rows, revision)
             if len(overtaken):
                 self._withdraw_parts(c, _parts(revision, [(overtaken, Code.SUPERSEDED, "", None)]), at_once=True)
             for set_key in sets_of(released):
-                self._writing.inherit(c, set_key, pairs)
-            self._writing.add_successions(c, np.unique(pairs[np.isin(pairs[:, 0], overtaken)], axis=0))
+                self._writes.inherit(c, set_key, pairs)
+            self._writes.add_successions(c, np.unique(pairs[np.isin(pairs[:, 0], overtaken)], axis=0))
             lift_holds(c, self._db, [*released.tolist(), *lift], EntryState.QUARANTINED)
             return msgspec.structs.replace(moved, revision=revision)
 
@@ -291,12 +291,12 @@ class EntryTransitions:
 
     def restore(
         self,
-        entries: Chosen | Sequence[int],
+        entries: SelectedEntries | Sequence[int],
         command: TransitionCommand,
         *,
         lift: Sequence[int] = (),
         skipped: Mapping[str, Sequence[int]] = {},
-    ) -> Moved:
+    ) -> TransitionResult:
         """Take withdrawals, and requests for one, back.
 
         Each is what it was before, its hold is lifted, and an expiry that has passed is cleared. `lift`: further holds
@@ -304,7 +304,7 @@ class EntryTransitions:
         replaced by one that stands. Raises LimitExceeded; of a single entry NotFound.
         """
 
-        def act(c: Connection, chosen: Chosen) -> Moved:
+        def act(c: Connection, chosen: SelectedEntries) -> TransitionResult:
             left = _among(chosen, skipped)
             active, waiting, gone = _by_state(chosen)
             gone = _without(gone, *left.values())
@@ -315,7 +315,7 @@ class EntryTransitions:
             left["ACTIVE"], left["QUARANTINED"] = _without(active, asked), _without(waiting, asked)
             _refuse_too_many(len(gone) + len(asked))
             rows = [
-                row for row in self._writing.visible_rows(c, gone.tolist()) if unpack_reasons(row[2]) != (Code.ERASED,)
+                row for row in self._writes.visible_rows(c, gone.tolist()) if unpack_reasons(row[2]) != (Code.ERASED,)
             ]
             gone = _array(row[0] for row in rows)
             moved = _moved(chosen, left, gone, asked)
@@ -329,8 +329,8 @@ class EntryTransitions:
             ids = ascending(np.concatenate([gone, asked]))
             reason = command.reason or ("" if len(gone) else "REQUEST_TAKEN_BACK")
             revision = self._append(c, EventKind.ENTRIES_RESTORED, ids, command, facts, reason=reason)
-            for entry_id, _, packed in self._writing.visible_rows(c, asked.tolist()):
-                self._writing.set_reasons(c, entry_id, without_pending(packed))
+            for entry_id, _, packed in self._writes.visible_rows(c, asked.tolist()):
+                self._writes.set_reasons(c, entry_id, without_pending(packed))
             self._end_requests(c, asked)
             self._stand_again(c, rows, revision)
             lift_holds(c, self._db, [*ids.tolist(), *lift], EntryState.WITHDRAWN)
@@ -369,7 +369,7 @@ class EntryTransitions:
         wanted = sorted(set(ids))
         with self._db.write() as c:
             self._db.lock(c)
-            states = self._writing.visible_states(c, wanted)
+            states = self._writes.visible_states(c, wanted)
             unknown = [i for i in wanted if i not in states]
             if unknown:
                 raise no_entry(str(number_of(unknown[0])))
@@ -381,7 +381,7 @@ class EntryTransitions:
                 c,
                 by,
                 kind,
-                subject=subject or (self._writing.subject(c, int(live[0])) if len(live) == 1 else ""),
+                subject=subject or (self._writes.subject(c, int(live[0])) if len(live) == 1 else ""),
                 reason=reason or code,
                 facts={"entries": len(live), **({"origin": str(origin)} if origin else {}), **(facts or {})},
                 at=at,
@@ -441,18 +441,18 @@ class EntryTransitions:
         """
         with self._db.write() as c:
             self._db.lock(c)
-            row = next(iter(self._writing.visible_rows(c, [entry_id])), None)
+            row = next(iter(self._writes.visible_rows(c, [entry_id])), None)
             if row is None:
                 raise no_entry(str(number_of(entry_id)))
             if unpack_reasons(row[2]) == (Code.ERASED,):
                 return self._read(c, entry_id)
-            subject = self._writing.subject(c, entry_id)
+            subject = self._writes.subject(c, entry_id)
             stored = c.execute(sa.select(s.entry.c.external_id, s.entry.c.hashes).where(s.entry.c.id == entry_id)).one()
             hashes = unpack_hashes(stored.hashes)
             comments = self._comments(c, entry_id)
             revision = append_event(c, by, EventKind.ENTRY_ERASED, subject=subject, reason=reason)
             # Also of one that was withdrawn before: whoever keeps a copy of what was said of it drops that.
-            self._writing.add_changes(c, revision, [(WITHDRAW, IdSet(entry_id, entry_id), 0)])
+            self._writes.add_changes(c, revision, [(WITHDRAW, IdSet(entry_id, entry_id), 0)])
             note_loss(c, sets_of([entry_id]), revision)
             self._clear_statement(c, entry_id, hashes, revision)
             self._clear_words(c, entry_id, subject)
@@ -483,15 +483,15 @@ class EntryTransitions:
 
     def _run(
         self,
-        entries: Chosen | Sequence[int],
+        entries: SelectedEntries | Sequence[int],
         command: TransitionCommand,
-        act: Callable[[Connection, Chosen], Moved],
-    ) -> Moved:
+        act: Callable[[Connection, SelectedEntries], TransitionResult],
+    ) -> TransitionResult:
         """Move entries in one transaction, or return what the first call with the same request id did."""
         request = command.request or Request("", "", None, "")
         with self._db.write() as c:
             self._db.lock(c)
-            if (first := request.replayed(c, Moved)) is not None:
+            if (first := request.replayed(c, TransitionResult)) is not None:
                 return first
             chosen = self._as_now(c, entries, command)
             moved = act(c, chosen)
@@ -501,13 +501,15 @@ class EntryTransitions:
                 moved = msgspec.structs.replace(moved, entry=self._read(c, int(chosen.ids[0])))
             return request.remember(c, moved)
 
-    def _as_now(self, c: Connection, entries: Chosen | Sequence[int], command: TransitionCommand) -> Chosen:
+    def _as_now(
+        self, c: Connection, entries: SelectedEntries | Sequence[int], command: TransitionCommand
+    ) -> SelectedEntries:
         """Return entries with their states as they are under the lock: those that moved since are read again."""
-        if not isinstance(entries, Chosen):
-            fresh = self._writing.visible_states(c, sorted(set(entries)))
+        if not isinstance(entries, SelectedEntries):
+            fresh = self._writes.visible_states(c, sorted(set(entries)))
             if command.is_single and not fresh:
                 raise no_entry(str(number_of(entries[0])))
-            return Chosen(_array(sorted(fresh)), _array(fresh[i] for i in sorted(fresh)), 0)
+            return SelectedEntries(_array(sorted(fresh)), _array(fresh[i] for i in sorted(fresh)), 0)
         chosen = entries
         sql = self._db.sql(
             "SELECT first_entry, last_entry, ids FROM change WHERE revision > ? AND kind <> ? ORDER BY revision"
@@ -518,10 +520,10 @@ class EntryTransitions:
                 moved |= np.isin(chosen.ids, piece, assume_unique=True)
         if not moved.any():
             return chosen
-        fresh = self._writing.visible_states(c, chosen.ids[moved].tolist())
+        fresh = self._writes.visible_states(c, chosen.ids[moved].tolist())
         states = chosen.states.copy()
         states[moved] = [fresh.get(i, 0) for i in chosen.ids[moved].tolist()]
-        return Chosen(chosen.ids[states > 0], states[states > 0], chosen.revision)
+        return SelectedEntries(chosen.ids[states > 0], states[states > 0], chosen.revision)
 
     def _append(
         self, c: Connection, kind: EventKind, ids: Ids, command: TransitionCommand, facts: Facts, **options: Any
@@ -531,7 +533,7 @@ class EntryTransitions:
         """
         names = self._names_of_sets(c, ids) if len(ids) > 1 else []
         if not names:
-            subject = self._writing.subject(c, int(ids[0]))
+            subject = self._writes.subject(c, int(ids[0]))
         else:
             subject = f"hash-sets/{names[0]}" if len(names) == 1 else f"contributors/{names[0].partition('/')[0]}"
         numbers: Facts = {} if command.is_single else {"entries": len(ids)}
@@ -544,7 +546,7 @@ class EntryTransitions:
     def _plan_withdrawal(
         self,
         c: Connection,
-        chosen: Chosen,
+        chosen: SelectedEntries,
         by_hand: WithdrawalByHand,
         command: TransitionCommand,
         also: Sequence[int],
@@ -599,7 +601,12 @@ class EntryTransitions:
         )
 
     def _withdraw(
-        self, c: Connection, chosen: Chosen, plan: _Withdrawals, by_hand: WithdrawalByHand, command: TransitionCommand
+        self,
+        c: Connection,
+        chosen: SelectedEntries,
+        plan: _Withdrawals,
+        by_hand: WithdrawalByHand,
+        command: TransitionCommand,
     ) -> int:
         every = ascending(np.concatenate([plan.withdrawn, plan.agreed, plan.again, plan.also]))
         at = now()
@@ -615,8 +622,8 @@ class EntryTransitions:
             at=at,
         )
         time = s.to_millis(at)
-        for entry_id, _, packed in self._writing.visible_rows(c, plan.again.tolist()):
-            self._writing.set_reasons(c, entry_id, replace_reasons(packed, (by_hand.code,)), revision)
+        for entry_id, _, packed in self._writes.visible_rows(c, plan.again.tolist()):
+            self._writes.set_reasons(c, entry_id, replace_reasons(packed, (by_hand.code,)), revision)
         put_withdrawals(c, self._db, plan.again.tolist(), by_hand.asked, revision, time)
         put_holds(c, self._db, plan.again.tolist(), by_hand.origin, EntryState.WITHDRAWN, revision)
         if len(plan.agreed):
@@ -651,7 +658,7 @@ class EntryTransitions:
             facts["again" if command.is_single else "held_again"] = len(plan.again)
         if len(plan.also):
             facts["entries"] = len(every)
-            facts["also"] = tuple(self._writing.subject(c, i) for i in plan.also[:_TOLD].tolist())
+            facts["also"] = tuple(self._writes.subject(c, i) for i in plan.also[:_TOLD].tolist())
         if origin is Origin.PERSON_SHOWN and command.by.role is Role.CONTRIBUTOR:
             today = self._wishes_counted(c).get(command.by.contributor, 0) + len(every)
             if today > WISHES_A_DAY:
@@ -662,9 +669,9 @@ class EntryTransitions:
         """Note that withdrawals were asked for. No change of the feed: only the contributor and operators are told."""
         at = now()
         revision = self._append(c, EventKind.WITHDRAWAL_ASKED, ids, command, {}, reason=asked.reason, at=at)
-        for entry_id, _, packed in self._writing.visible_rows(c, ids.tolist()):
+        for entry_id, _, packed in self._writes.visible_rows(c, ids.tolist()):
             reasons = (*unpack_reasons(packed), PENDING)
-            self._writing.set_reasons(c, entry_id, replace_reasons(packed, reasons))
+            self._writes.set_reasons(c, entry_id, replace_reasons(packed, reasons))
         pending = msgspec.structs.replace(asked, pending=True)
         put_withdrawals(c, self._db, ids.tolist(), pending, revision, s.to_millis(at))
         return revision
@@ -672,7 +679,7 @@ class EntryTransitions:
     def _withdraw_parts(self, c: Connection, parts: Sequence[Part], *, at_once: bool = False) -> None:
         """Let entries be WITHDRAWN at the revision of the parts, and say so in the feed."""
         changes = [(WITHDRAW, part.ids, 0, part.hash_set) for part in parts]
-        self._writing.add_changes_of_sets(c, parts[0].revision, changes)
+        self._writes.add_changes_of_sets(c, parts[0].revision, changes)
         self._outstanding.withdraw(c, parts, at_once=at_once)
 
     def _stand(self, c: Connection, rows: Sequence[_Row], revision: int) -> None:
@@ -686,7 +693,7 @@ class EntryTransitions:
             update,
             [(ACTIVE, pack_reasons(left), revision, row[0]) for row, left in zip(rows, remarks, strict=True)],
         )
-        self._writing.add_changes(c, revision, [(UPSERT, IdSet.of(ids), 0)])
+        self._writes.add_changes(c, revision, [(UPSERT, IdSet.of(ids), 0)])
 
     def _stand_again(self, c: Connection, rows: Sequence[_Row], revision: int) -> None:
         """Give withdrawn entries (id, state, reasons) the state and reasons that they had before, requests for a
@@ -698,7 +705,7 @@ class EntryTransitions:
         if not ids:
             return
         refuse_restoring(c, self._db, ids)
-        self._writing.inherit_back(c, ids)
+        self._writes.inherit_back(c, ids)
         touch(c, "entry", ids)
         touch(c, "withdrawal", ids)
         asked_for = self._requests(c, _array(ids))
@@ -730,10 +737,10 @@ class EntryTransitions:
             clear(c, expired)  # they state something else now
         active = sorted([*plain, *(row[3] for row in others if row[0] == ACTIVE)])
         if active:
-            self._writing.add_changes(c, revision, [(UPSERT, IdSet.of(active), 0)])
+            self._writes.add_changes(c, revision, [(UPSERT, IdSet.of(active), 0)])
         waiting = sorted(row[3] for row in others if row[0] != ACTIVE)
         if waiting:
-            self._writing.add_changes(c, revision, [(REVIEWED, IdSet.of(waiting), 0)])
+            self._writes.add_changes(c, revision, [(REVIEWED, IdSet.of(waiting), 0)])
 
     def _forget_answers(self, c: Connection, values: Sequence[bytes]) -> None:
         """Forget the remembered answers to calls that hold one of the values: a repeated call is then a new one."""
@@ -776,7 +783,7 @@ class EntryTransitions:
 
     def _live(self, c: Connection, ids: Iterable[int]) -> Ids:
         """Return those of the entries that are visible and not WITHDRAWN, by id."""
-        rows = self._writing.visible_rows(c, sorted(set(ids)))
+        rows = self._writes.visible_rows(c, sorted(set(ids)))
         return _array(sorted(row[0] for row in rows if row[1] != WITHDRAWN))
 
     def _names_of_sets(self, c: Connection, ids: Ids) -> list[str]:
@@ -786,11 +793,11 @@ class EntryTransitions:
         return sorted(f"{row[0]}/{row[1]}" for row in rows)
 
     def _superseded(self, c: Connection, entry_id: int, successor: int) -> FailedPrecondition:
-        name = self._writing.subject(c, successor).removeprefix("entries/")
+        name = self._writes.subject(c, successor).removeprefix("entries/")
         return FailedPrecondition(
             f"the entry was superseded by {name}, which stands; withdraw that one",
             reason=Reason.ENTRY_WITHDRAWN,
-            metadata={"entry": self._writing.subject(c, entry_id).removeprefix("entries/"), "successor": name},
+            metadata={"entry": self._writes.subject(c, entry_id).removeprefix("entries/"), "successor": name},
         )
 
     def _replaced(self, c: Connection, ids: Sequence[int]) -> dict[int, int]:
@@ -920,9 +927,11 @@ def without_pending(packed: str | None) -> str | None:
     return replace_reasons(packed, tuple(r for r in reasons if r != PENDING)) if PENDING in reasons else packed
 
 
-def _moved(chosen: Chosen, skipped: Mapping[str, Ids], *parts: Ids, pending: int = 0, also: int = 0) -> Moved:
+def _moved(
+    chosen: SelectedEntries, skipped: Mapping[str, Ids], *parts: Ids, pending: int = 0, also: int = 0
+) -> TransitionResult:
     """Return what a call does that moves these parts of the entries. `pending`: how many are only asked for."""
-    return Moved(
+    return TransitionResult(
         selected=len(chosen.ids),
         changed=sum(map(len, parts)) - pending,
         pending=pending,
@@ -932,7 +941,7 @@ def _moved(chosen: Chosen, skipped: Mapping[str, Ids], *parts: Ids, pending: int
     )
 
 
-def _by_state(chosen: Chosen) -> Iterator[Ids]:
+def _by_state(chosen: SelectedEntries) -> Iterator[Ids]:
     """Yield the entries that are ACTIVE, QUARANTINED and WITHDRAWN."""
     return (chosen.ids[chosen.states == state] for state in (ACTIVE, QUARANTINED, WITHDRAWN))
 
@@ -956,7 +965,7 @@ def _parts(revision: int, groups: Iterable[tuple[Ids, str, str, Withdrawal | Non
     return parts
 
 
-def _among(chosen: Chosen, skipped: Mapping[str, Sequence[int]]) -> dict[str, Ids]:
+def _among(chosen: SelectedEntries, skipped: Mapping[str, Sequence[int]]) -> dict[str, Ids]:
     """Return those of the entries that were chosen which are skipped, by reason."""
     return {why: np.intersect1d(chosen.ids, np.array(ids, np.int64)) for why, ids in skipped.items()}
 
@@ -978,7 +987,7 @@ def _refuse_too_many(count: int) -> None:
         )
 
 
-def _conflict(chosen: Chosen, expected: EntryState) -> Conflict:
+def _conflict(chosen: SelectedEntries, expected: EntryState) -> Conflict:
     state = STATE_OF_CODE[int(chosen.states[0])]
     return Conflict(
         f"entry {number_of(int(chosen.ids[0]))} is {state}, expected {expected}; read it again, then retry",

@@ -19,11 +19,11 @@ from hashhub.store import schema as s
 from hashhub.store import videos
 from hashhub.store.database import Database, Row
 from hashhub.store.entries import Entries, code_list
+from hashhub.store.entry_writes import PAGE
 from hashhub.store.idset import IdSet
 from hashhub.store.outstanding import LARGE
 from hashhub.store.packing import WIDTHS, digests_by_algorithm, distinct
 from hashhub.store.schema import ACTIVE, STAGED, STATE_OF_CODE, WITHDRAW
-from hashhub.store.writing import PAGE
 
 LAST_REVISION: Final = 2**63 - 1
 _KEY_BYTES: Final = 8  # of a hash set's key behind a digest

@@ -27,6 +27,7 @@ from hashhub.store import schema as s
 from hashhub.store import statements, videos
 from hashhub.store.database import Database
 from hashhub.store.driver_errors import mapped
+from hashhub.store.entry_writes import PAGE, EntryWrites, take_ids
 from hashhub.store.events import append_event
 from hashhub.store.hash_tables import HashTables
 from hashhub.store.idset import IdSet
@@ -37,7 +38,6 @@ from hashhub.store.reports import FindingRun, Reports
 from hashhub.store.resources import to_json
 from hashhub.store.schema import STAGED
 from hashhub.store.staging import Commit
-from hashhub.store.writing import PAGE, Writing, take_ids
 
 CLASSIFICATIONS_KEPT: Final = 10_000  # whose ids are at hand: some megabytes
 _CLASSIFICATION: Final = list(s.entry.c).index(s.entry.c.classification)
@@ -49,11 +49,11 @@ class Stage:
     """The part of the Store that writes what an import brings."""
 
     def __init__(
-        self, database: Database, hash_tables: HashTables, writing: Writing, leases: Leases, reports: Reports
+        self, database: Database, hash_tables: HashTables, writes: EntryWrites, leases: Leases, reports: Reports
     ) -> None:
         self._db = database
         self._hash_tables = hash_tables
-        self._writing = writing
+        self._writes = writes
         self._leases = leases
         self._reports = reports
         self._classification_ids: dict[bytes, int] = {}
@@ -141,7 +141,7 @@ class Stage:
             self._db.lock(c)  # after the rows: on PostgreSQL others can write meanwhile
             self._leases.renew(c, commit)
             revision = append_event(c, commit.by, EventKind.IMPORT_STAGED, subject=commit.subject)
-            self._writing.add_changes(c, revision, [(STAGED, IdSet(first, last), commit.key)])
+            self._writes.add_changes(c, revision, [(STAGED, IdSet(first, last), commit.key)])
             touch(c, "statement_page", [first])
         with commit.lock:
             # Only now: a run must not have hashes of entries that are not there, which a purge would not find.

@@ -10,12 +10,12 @@
     commits        from there to entries that are seen
     comparison     entries as columns, for a list to be compared with
     holds          what lists must not bring back
-    selecting      which entries a selection hits
+    selector       which entries a selection hits
     transitions    withdrawal, restoring, quarantine, release, expiry, erasure
     waiting        what waits for somebody
     feeds          the change feed; changes and digests for matchers
     history        one chained event a revision
-    undoing        what a revert looks at
+    event_effects  what a revert looks at
     conflict_pass  finds what two hash sets state that cannot both hold
     conflicts      what people do with that
     operations     work that outlives a call
@@ -24,7 +24,7 @@
     deletions      hash sets, with all that hangs on them
     retention      how long things are kept
 
-Parts know each other only where one is handed to the other; what several of them write is in `writing`.
+Parts know each other only where one is handed to the other; what several of them write is in `entry_writes`.
 
 Revision: one counter. Every visible write increases it in its own transaction, appends its event and holds the lock
 until the commit, so that the order of revisions is the order in which they became visible, on both databases.
@@ -47,7 +47,10 @@ from hashhub.store.definitions import Definitions
 from hashhub.store.deletion import Deletions
 from hashhub.store.engines import locate
 from hashhub.store.entries import Entries
+from hashhub.store.entry_selector import EntrySelector
 from hashhub.store.entry_transitions import EntryTransitions
+from hashhub.store.entry_writes import EntryWrites
+from hashhub.store.event_effects import EventEffects
 from hashhub.store.events import Events
 from hashhub.store.examining import Examining, Place
 from hashhub.store.extracting import Extracting
@@ -61,13 +64,10 @@ from hashhub.store.outstanding import Outstanding
 from hashhub.store.reports import Reports
 from hashhub.store.resources import Resources
 from hashhub.store.retention import Retentions
-from hashhub.store.selecting import Selecting
 from hashhub.store.stage import Stage
 from hashhub.store.tokens import Tokens
-from hashhub.store.undoing import Undoing
 from hashhub.store.waiting import WaitingLists
 from hashhub.store.webhooks import Webhooks
-from hashhub.store.writing import Writing
 
 
 class Store:
@@ -88,31 +88,29 @@ class Store:
         self.secret: bytes = row[1]
         """Known to this hub's processes only: signs feed positions."""
         outstanding = Outstanding(database)
-        writing = Writing(database, outstanding)
+        writes = EntryWrites(database, outstanding)
         self.resources: Final = Resources(database)
         self.definitions: Final = Definitions(database)
         self.tokens: Final = Tokens(database)
-        self.entries: Final = Entries(database, outstanding, writing)
-        self.selecting: Final = Selecting(database, outstanding, self.entries)
-        self.transitions: Final = EntryTransitions(database, outstanding, writing, self.entries, self.resources)
+        self.entries: Final = Entries(database, outstanding, writes)
+        self.selector: Final = EntrySelector(database, outstanding, self.entries)
+        self.transitions: Final = EntryTransitions(database, outstanding, writes, self.entries, self.resources)
         self.holds: Final = Holds(database)
         self.comparison: Final = Comparison(database, outstanding, self.entries)
         self.extracting: Final = Extracting(database, outstanding, self.entries)
         self.leases: Final = Leases(database)
         reports = Reports(database, self.leases)
         hash_tables = HashTables(database)
-        self.stage: Final = Stage(database, hash_tables, writing, self.leases, reports)
+        self.stage: Final = Stage(database, hash_tables, writes, self.leases, reports)
         self.imports: Final = Imports(database, self.leases, self.stage, reports)
-        self.commits: Final = Commits(
-            database, outstanding, writing, self.leases, self.stage, self.imports, hash_tables
-        )
+        self.commits: Final = Commits(database, outstanding, writes, self.leases, self.stage, self.imports, hash_tables)
         self.feeds: Final = Feeds(database, self.entries)
         self.history: Final = Events(database)
-        self.undoing: Final = Undoing(database, outstanding)
+        self.event_effects: Final = EventEffects(database, outstanding)
         self.waiting: Final = WaitingLists(database, self.resources)
         self.operations: Final = Operations(database)
         self.webhooks: Final = Webhooks(database)
-        self.deletions: Final = Deletions(database, outstanding, writing, self.secret, self.leases)
+        self.deletions: Final = Deletions(database, outstanding, writes, self.secret, self.leases)
         self.retention: Final = Retentions(database, self.history, self.secret)
         self.conflict_pass: Final = ConflictPass(database, self.entries, self.feeds, self.secret)
         self.conflicts: Final = Conflicts(database, self.feeds)

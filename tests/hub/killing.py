@@ -30,7 +30,7 @@ from hashhub.hub import retention as ages
 from hashhub.matcher import warm_up
 from hashhub.model import Principal, Role, now
 from hashhub.store import database as sql_database
-from hashhub.store import deletion, engines, imports, outstanding, undoing
+from hashhub.store import deletion, engines, event_effects, imports, outstanding
 from hashhub.store import retention as purging
 from tests import statements
 
@@ -44,7 +44,7 @@ ACTOR: Final = "alpha-desk"
 def make_small(replace: Callable[[Any, str, int], None]) -> None:
     """Have all that is done in pieces done in small ones."""
     replace(outstanding, "LARGE", 10)
-    for module, name in ((outstanding, "PIECE"), (undoing, "_PIECE"), (ages, "_PIECE")):
+    for module, name in ((outstanding, "PIECE"), (event_effects, "_PIECE"), (ages, "_PIECE")):
         replace(module, name, _PIECE)
     replace(purging, "PIECE", 8)
     for name, size in {"PIECE": 30, "_FINDINGS": 30, "_DETAILS": 10}.items():

@@ -1,4 +1,4 @@
-"""Undoing what a token did."""
+"""EventEffects what a token did."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from hashhub.model import (
 )
 from hashhub.store import IdSet
 from hashhub.store.entry_transitions import EntryTransitions
-from hashhub.store.undoing import Standings, Undoing
+from hashhub.store.event_effects import EntryStates, EventEffects
 from tests.hub.conftest import AUDITOR, OPERATOR, Desk, Stock, item
 from tests.hub.test_entries import ALPHA, BETA, entry_of, restore, withdraw
 from tests.hub.test_record import fill, history, kinds
@@ -65,7 +65,7 @@ def revert_untold(desk: Desk, actor: str, since: Any, monkeypatch: pytest.Monkey
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Undoing, "note", note)
+        patch.setattr(EventEffects, "note", note)
         with pytest.raises(KeyboardInterrupt):
             desk.hub.history.revert(OPERATOR, actor, since, comment="x")
     assert "ACTOR_REVERTED" not in kinds(history(desk))
@@ -280,12 +280,12 @@ class TestMeanwhile:
         """Return a function that has something done right behind the next look at entries, after so many others, by
         another thread.
         """
-        look = Undoing.standings
+        look = EventEffects.standings
 
         def have_done(act: Callable[[], object], looks_before: int = 0) -> None:
             left = [False] * looks_before + [True]
 
-            def standings(self: Undoing, ids: IdSet) -> Iterator[Standings]:
+            def standings(self: EventEffects, ids: IdSet) -> Iterator[EntryStates]:
                 for piece in look(self, ids):
                     if threading.current_thread() is runs_in and left and left.pop(0):
                         other = threading.Thread(target=act)
@@ -294,7 +294,7 @@ class TestMeanwhile:
                     yield piece
 
             runs_in = threading.current_thread()
-            monkeypatch.setattr(Undoing, "standings", standings)
+            monkeypatch.setattr(EventEffects, "standings", standings)
 
         return have_done
 
@@ -325,7 +325,7 @@ class TestMeanwhile:
 
         def cut_off() -> None:
             with monkeypatch.context() as patch:
-                patch.setattr(Undoing, "note", lambda *_, **__: 1 / 0)
+                patch.setattr(EventEffects, "note", lambda *_, **__: 1 / 0)
                 with pytest.raises(ZeroDivisionError):
                     revert_plainly(stolen, since)
 

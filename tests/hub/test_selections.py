@@ -205,7 +205,7 @@ class TestSearching:
 
     def test_a_search_without_an_index_is_cut_into_pages(self, stocked: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("hashhub.hub.selections.LOOKED_AT", 3)
-        monkeypatch.setattr("hashhub.store.selecting._PIECE", 2)
+        monkeypatch.setattr("hashhub.store.entry_selector._PIECE", 2)
         first = stocked.hub.selections.search(ALPHA, Selection(hash_set="alpha/list", tags=("t8",)), 10, 0)
         assert (first.entries, first.looked_at) == ([], 4)
         assert first.after
@@ -402,6 +402,20 @@ class TestTakingBack:
         states = [(i, state) for i, state, _ in before]
         assert [(e.id, e.state) for e in stocked.entries("alpha/list")] == states
 
+    def test_a_request_under_a_quarantine_is_taken_back(self, stocked: Desk) -> None:
+        """It waited on, and the remark came back with the release."""
+        since = stocked.hub.history.list(AUDITOR, "", "", None, 1, 0)[0][0].time
+        assert change(stocked, ALPHA, WITHDRAW, external_ids=("id-2", "id-3"), hash_set="alpha/list").pending == 2
+        change(stocked, OPERATOR, QUARANTINE, external_ids=("id-2",), hash_set="alpha/list")
+        (line,) = stocked.hub.history.revert(OPERATOR, ALPHA.name, since, comment="stolen", withdrawals_only=True)
+        assert (line.reverted, line.entry_count) == (True, 2)
+        assert not [kind for kind, *_ in queue(stocked, ALPHA) if kind is QueueKind.WITHDRAWAL_PENDING]
+        (event,) = [e for e in stocked.hub.history.list(AUDITOR, "", "", None, 3, 0)[0] if e.reason == "REVERT"]
+        assert event.facts["entries"] == 2
+        change(stocked, OPERATOR, RELEASE, external_ids=("id-2",), hash_set="alpha/list")
+        assert stocked.known(2, 3) == [2, 3]
+        assert not [e for e in stocked.entries("alpha/list") if "WITHDRAWAL_PENDING" in e.reasons]
+
     def test_a_revert_takes_requests_back(self, stocked: Desk) -> None:
         since = stocked.hub.history.list(AUDITOR, "", "", None, 1, 0)[0][0].time
         change(stocked, ALPHA, WITHDRAW, hash_set="alpha/list")
@@ -451,14 +465,14 @@ class TestLarge:
         self, many: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         entries = many.entries("alpha/list")
-        choose = many.hub._store.selecting.choose
+        choose = many.hub._store.selector.choose
 
         def choose_late(*arguments: Any) -> Any:
             chosen = choose(*arguments)
             many.hub.entries.withdraw(OPERATOR, "alpha", "list", entries[0].id, WithdrawalReason.FALSE_POSITIVE)
             return chosen
 
-        monkeypatch.setattr(many.hub._store.selecting, "choose", choose_late)
+        monkeypatch.setattr(many.hub._store.selector, "choose", choose_late)
         done = change(many, OPERATOR, WITHDRAW, hash_set="alpha/list")
         assert (done.selected, done.changed, skipped(done)) == (20, 19, {"WITHDRAWN": 1})
         first = many.hub.entries.get(OPERATOR, "alpha", "list", entries[0].id)

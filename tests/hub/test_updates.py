@@ -28,7 +28,7 @@ from hashhub.model import (
     Verdict,
     WithdrawalReason,
 )
-from hashhub.store import Store, commits, feeds, outstanding, writing
+from hashhub.store import Store, commits, entry_writes, feeds, outstanding
 from hashhub.store.database import Database
 from hashhub.store.entries import Entries
 from hashhub.store.schema import WITHDRAWN
@@ -45,7 +45,7 @@ def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outstanding, "LARGE", 2)
     monkeypatch.setattr(feeds, "LARGE", 2)
     monkeypatch.setattr(outstanding, "PIECE", 1)
-    for module in (writing, commits):
+    for module in (entry_writes, commits):
         monkeypatch.setattr(module, "CHANGE_IDS", 5)
 
 

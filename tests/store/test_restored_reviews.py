@@ -27,7 +27,7 @@ def _review(store: Store, entries: list[int]) -> None:
 
 def test_they_count_in_pieces(filled: Store, fill: Filler, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither all entries nor all reviews of their hash set are read at once."""
-    monkeypatch.setattr("hashhub.store.writing.PAGE", 3)
+    monkeypatch.setattr("hashhub.store.entry_writes.PAGE", 3)
     lists = [fill.contribute(filled, range(8)) for _ in range(4)]
     every = [entry for ids in lists for entry in ids]
     chance = Random(1)

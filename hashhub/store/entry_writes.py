@@ -1,4 +1,4 @@
-"""What the small and the large writes have in common: states of entries, rows of the feed, what goes on to successors.
+"""SQL that several writes share: states of entries, rows of the feed, what goes on to successors.
 
 Each function works inside its caller's transaction, which holds the lock and has taken the revision.
 """
@@ -32,7 +32,7 @@ PENDING: Final = "WITHDRAWAL_PENDING"
 """The remark on an entry whose withdrawal waits for a second person."""
 
 
-class Writing:
+class EntryWrites:
     """Writes that are part of a larger one."""
 
     def __init__(self, database: Database, outstanding: Outstanding) -> None:

@@ -20,11 +20,11 @@ from hashhub.schemes.dimensions import is_within
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.entries import ENTRY_SQL, Entries
+from hashhub.store.entry_writes import PENDING
 from hashhub.store.idset import ascending, runs
 from hashhub.store.outstanding import Outstanding
 from hashhub.store.packing import unpack_details, unpack_reasons
 from hashhub.store.schema import ACTIVE, COMMITTED, STAGED_AROUND, UPSERT, WITHDRAWN
-from hashhub.store.writing import PENDING
 
 _PIECE: Final = 2_000  # rows read at a time
 
@@ -47,7 +47,7 @@ class Piece(NamedTuple):
     looked_at: int
 
 
-class Chosen(NamedTuple):
+class SelectedEntries(NamedTuple):
     """Entries that a selection hit, by id: int64[n] each. `revision`: what moved behind it is to be looked at again."""
 
     ids: NDArray[np.int64]
@@ -55,7 +55,7 @@ class Chosen(NamedTuple):
     revision: int
 
 
-class Selecting:
+class EntrySelector:
     """The part of the Store that knows which entries fit a selection."""
 
     def __init__(self, database: Database, outstanding: Outstanding, entries: Entries) -> None:
@@ -81,7 +81,7 @@ class Selecting:
             looked_at += len(seen)
             yield Piece([row for row in seen if fits(row)], rows[-1][0] if rows else after, looked_at)
 
-    def choose(self, selection: Selection, scope: Scope, check: Callable[[], None] = lambda: None) -> Chosen:
+    def choose(self, selection: Selection, scope: Scope, check: Callable[[], None] = lambda: None) -> SelectedEntries:
         """Return all entries that fit."""
         revision: int = self._db.fetch("SELECT revision FROM metadata")[0][0]
         ids, states = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
@@ -89,7 +89,7 @@ class Selecting:
             n = len(piece.rows)
             ids.append(np.fromiter((row[0] for row in piece.rows), np.int64, n))
             states.append(np.fromiter((self._state(row)[0] for row in piece.rows), np.int64, n))
-        return Chosen(np.concatenate(ids), np.concatenate(states), revision)
+        return SelectedEntries(np.concatenate(ids), np.concatenate(states), revision)
 
     def read(self, rows: Sequence[Row]) -> list[Entry]:
         """Return the entries of rows that `walk` gave."""

@@ -1,6 +1,4 @@
-"""What undoing an event needs: what it changed, whether that still stands as it left it, and resources put back as they
-were.
-"""
+"""What an event changed, whether that still stands, and resources put back as they were: all that a revert needs."""
 
 from __future__ import annotations
 
@@ -31,7 +29,7 @@ _PIECE: Final = 50_000  # entries looked at together
 _KIND_OF_CODE: Final = {code: kind for kind, code in s.CHANGE_KINDS.items()}
 
 
-class Standings(NamedTuple):
+class EntryStates(NamedTuple):
     """How entries stand, by id ascending: their ids, codes of states as in schema.ENTRY_STATES, and revisions of their
     last change.
     """
@@ -41,8 +39,8 @@ class Standings(NamedTuple):
     revisions: NDArray[np.int64]
 
 
-class Past(NamedTuple):
-    """An event as an undoing looks at it. `undoes`: the revision of the event that it undid, 0: none; `entries`: how
+class EventEffect(NamedTuple):
+    """An event as a revert looks at it. `undoes`: the revision of the event that it undid, 0: none; `entries`: how
     many entries it moved.
     """
 
@@ -58,7 +56,7 @@ class EntriesMoved(Conflict):
     """Somebody moved one of the entries between a run's look at them and its write: look again."""
 
 
-class Run:
+class RevertRun:
     """One run of a revert among whatever else is written meanwhile.
 
     What a run looks at may have moved until it writes. Each of its writes therefore asks, in its own transaction and
@@ -74,7 +72,7 @@ class Run:
         self._is_begun = False
         self.seen = 0
 
-    def learn(self, millis: int) -> Iterator[Past]:
+    def learn(self, millis: int) -> Iterator[EventEffect]:
         """Yield the events of a time or later that were not yielded before. Raises Conflict when another run has
         undone something since the first call.
         """
@@ -111,7 +109,7 @@ class Run:
         with undoing(joins):
             yield
 
-    def _refuse_another(self, past: Past) -> None:
+    def _refuse_another(self, past: EventEffect) -> None:
         is_undoing = past.undoes or past.kind is EventKind.ACTOR_REVERTED
         if self._is_begun and not self._dry and is_undoing and past.revision not in self._own:
             raise Conflict(
@@ -132,8 +130,8 @@ class Run:
                 raise EntriesMoved("the entries were moved meanwhile; look at them again")
 
 
-class Undoing:
-    """The part of the Store that an undoing looks at, and puts resources back with."""
+class EventEffects:
+    """The part of the Store that reads what events did, and puts resources back."""
 
     def __init__(self, database: Database, outstanding: Outstanding) -> None:
         self._db = database
@@ -146,7 +144,7 @@ class Undoing:
         )
         return [(_KIND_OF_CODE[kind], IdSet(*row)) for kind, *row in self._db.fetch(sql, (revision,))]
 
-    def standings(self, ids: IdSet) -> Iterator[Standings]:
+    def standings(self, ids: IdSet) -> Iterator[EntryStates]:
         """Yield how entries stand, piece by piece. The revision of one that never changed is that of its import."""
         self._outstanding.settle()
         sql = self._db.sql(
@@ -160,16 +158,16 @@ class Undoing:
                 rows += [(row[0], row[1], row[2]) for row in self._db.fetch(sql, (first, last))]
             table = np.array(rows, np.int64).reshape(-1, 3)
             table = table[np.isin(table[:, 0], piece, assume_unique=True)]
-            yield Standings(table[:, 0], table[:, 1], table[:, 2])
+            yield EntryStates(table[:, 0], table[:, 1], table[:, 2])
 
     def reviews_at(self, revision: int) -> list[Review]:
         """Return the reviews that a revision made."""
         sql = self._db.sql(f"{REVIEW_SQL} WHERE r.revision = ? AND e.id = r.entry ORDER BY r.id")
         return [review_of_row(row) for row in self._db.fetch(sql, (revision,))]
 
-    def begin(self, *, dry: bool) -> Run:
+    def begin(self, *, dry: bool) -> RevertRun:
         """Return a run that has seen nothing yet; with `dry` it writes nothing, and what others write is in no way."""
-        return Run(self._db, dry=dry)
+        return RevertRun(self._db, dry=dry)
 
     def put_back(
         self,
@@ -240,10 +238,10 @@ class Undoing:
             return append_event(c, by, kind, subject=subject, facts=facts, details={"comment": comment})
 
 
-def _past(revision: int, body: bytes) -> Past:
+def _past(revision: int, body: bytes) -> EventEffect:
     told = decoded(body)
     undoes, entries = (n if isinstance(n := told.facts.get(name), int) else 0 for name in (UNDOES, _ENTRIES))
-    return Past(revision, told.actor, told.reason, EventKind(told.kind), undoes, entries)
+    return EventEffect(revision, told.actor, told.reason, EventKind(told.kind), undoes, entries)
 
 
 def _spans(piece: NDArray[np.int64]) -> list[tuple[int, int]]:
