@@ -491,14 +491,17 @@ class EntryTransitions:
         request = command.request or Request("", "", None, "")
         with self._db.write() as c:
             self._db.lock(c)
-            if (first := request.replayed(c, TransitionResult)) is not None:
+            # The answer about one entry is remembered as the entry: so it is known whose it is where that is deleted.
+            if command.is_single and (entry := request.replayed(c, Entry)) is not None:
+                return TransitionResult(entry=entry)
+            if not command.is_single and (first := request.replayed(c, TransitionResult)) is not None:
                 return first
             chosen = self._as_now(c, entries, command)
             moved = act(c, chosen)
             if command.dry:
                 return moved
             if command.is_single:
-                moved = msgspec.structs.replace(moved, entry=self._read(c, int(chosen.ids[0])))
+                return msgspec.structs.replace(moved, entry=request.remember(c, self._read(c, int(chosen.ids[0]))))
             return request.remember(c, moved)
 
     def _as_now(
