@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 
 import hashhub
 from hashhub.model import now
-from hashhub.server.line import Family, Sample
+from hashhub.server.messages import Family, Sample
 
 if TYPE_CHECKING:
     from hashhub.background import Background
