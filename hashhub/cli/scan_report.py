@@ -1,54 +1,35 @@
-"""The page that `scan --out DIR` writes for people: what was looked for, what was not, and what was hit.
-
-One file without pictures, scripts or anything from elsewhere. It names files and entries, and no digest: results.jsonl
-has those. What is counted is counted as it comes, so that memory does not grow with the number of files.
-"""
+"""The page that `scan --out DIR` writes for people: what was looked for, what was not, and what was hit."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from hashhub.cli.terminal import show_path
 from hashhub.hits import how, where
 from hashhub.model import Coverage, MatchResult, Verdict
-from hashhub.pages import charts, render
-from hashhub.pages.charts import Bar
+from hashhub.pages import charts
+from hashhub.scans.findings import GREEN, GREY, MOST_COUNTED, MOST_ROWS, RED, VIOLET, YELLOW, Findings
 
-MOST_ROWS: Final = 1_000  # of a table; results.jsonl has all
-_MOST_FOLDERS: Final = 200  # counted apart; files in further ones are counted together
 _OTHER_FOLDERS: Final = "other folders"
 _DISTANCES: Final = 32  # PDQ's default limit is 31
-_COLOURS: Final = {
-    Verdict.MATCH: "#b3261e",
-    Verdict.REVIEW: "#c98a00",
-    Verdict.BENIGN: "#2e7d32",
-    Verdict.NO_MATCH: "#9aa0a6",
-    Verdict.UNAVAILABLE: "#8e24aa",
+_COLOURS: Final[dict[str, str]] = {
+    Verdict.MATCH: RED,
+    Verdict.REVIEW: YELLOW,
+    Verdict.BENIGN: GREEN,
+    Verdict.NO_MATCH: GREY,
+    Verdict.UNAVAILABLE: VIOLET,
 }
 
 
-class Costs(NamedTuple):
-    """What a run took. Seconds on the clock, except for `cpu_seconds`, which are of hashing in all processes."""
-
-    seconds: float
-    cpu_seconds: float
-    match_seconds: float
-    hashed: int
-    reused: int
-    bytes_hashed: int
-
-
-class Findings:
-    """What a run has come to so far, as far as a page can show it."""
+class FileFindings(Findings):
+    """What a scan of files has come to. `cpu_seconds`: of hashing, in all processes."""
 
     def __init__(self, paths: Sequence[str]) -> None:
+        super().__init__()
         self._tops = [Path(path) for path in paths]
-        self.begun = datetime.now(UTC)
-        self.verdicts: Counter[Verdict] = Counter()
         self.gaps: Counter[str] = Counter()  # files by the code of what was not looked for
         self.unavailable: Counter[str] = Counter()  # files by the code of why there is no answer
         self.algorithms: Counter[str] = Counter()  # files by what was looked for
@@ -56,25 +37,18 @@ class Findings:
         self.folders: dict[str, Counter[Verdict]] = {}
         self.distances: Counter[int] = Counter()  # hits by PDQ, each file's nearest
         self.hits: list[tuple[str, ...]] = []  # file, verdict, entry, classification, how, TLP
-        self.hit_count = 0
-        self.unread: list[tuple[str, str]] = []
-        self.revisions: tuple[int, int] | None = None
-        self.policies: dict[str, None] = {}
+        self.hit_count = self.hashed = 0
+        self.cpu_seconds = 0.0
 
     def add(self, path: Path, result: MatchResult, covered: Coverage, policy: str, revision: int) -> None:
         """Count one answer. `revision`: 0 where the hub was not asked."""
-        self.verdicts[result.verdict] += 1
+        self.count(result.verdict, policy, revision)
         self._folder(path)[result.verdict] += 1
         self.algorithms.update(covered.algorithms)
         self.variants.update(covered.variants)
-        if revision:
-            low, high = self.revisions or (revision, revision)
-            self.revisions = (min(low, revision), max(high, revision))
-            self.policies[policy] = None
         if result.verdict is Verdict.UNAVAILABLE:
             self.unavailable.update({reason.code for reason in result.reasons})
-            if len(self.unread) < MOST_ROWS:
-                self.unread.append((show_path(path), "; ".join(r.text or r.code for r in result.reasons)))
+            self.leave(show_path(path), "; ".join(r.text or r.code for r in result.reasons))
         else:
             self.gaps.update({gap.code for gap in covered.gaps})
         if result.verdict not in {Verdict.MATCH, Verdict.REVIEW}:
@@ -102,49 +76,46 @@ class Findings:
                 below = path.relative_to(top).parts
                 name = show_path(top / below[0] if len(below) > 1 else top)
                 break
-        if name not in self.folders and len(self.folders) >= _MOST_FOLDERS:
+        if name not in self.folders and len(self.folders) >= MOST_COUNTED:
             name = _OTHER_FOLDERS
         return self.folders.setdefault(name, Counter())
 
-
-def page(
-    findings: Findings,
-    *,
-    paths: Sequence[str],
-    options: Mapping[str, str],
-    costs: Costs,
-    skipped: Mapping[str, int],
-    gone: Sequence[str],
-    gone_count: int,
-) -> str:
-    """Return the page. `gone`: the first of `gone_count` files of earlier runs that are not there."""
-    files = sum(findings.verdicts.values())
-    most = max(_DISTANCES, *findings.distances, 0)
-    by_folder = sorted(findings.folders.items(), key=lambda folder: (folder[0] == _OTHER_FOLDERS, folder[0]))
-    return render(
-        "cli/scan_report.html",
-        findings=findings,
-        paths=[show_path(Path(path)) for path in paths],
-        options=options,
-        costs=costs,
-        gone=gone,
-        gone_count=gone_count,
-        ended=datetime.now(UTC),
-        files=files,
-        rate=files / costs.seconds if costs.seconds else 0.0,
-        answers=charts.bars(
-            "files by verdict", [Bar(v, findings.verdicts[v], _COLOURS[v]) for v in Verdict], whole=files
-        ),
-        distances=charts.columns("files by distance", [findings.distances[d] for d in range(most + 1)]),
-        verdicts=[f"#{verdict}" for verdict in Verdict],
-        folders=[(name, *(counts[v] for v in Verdict), counts.total()) for name, counts in by_folder],
-        looked_for=[
-            *findings.algorithms.most_common(),
-            *((f"variant {name}", count) for name, count in findings.variants.most_common()),
-        ],
-        not_looked_for=[
-            *findings.gaps.most_common(),
-            *((f"unavailable: {code}", count) for code, count in findings.unavailable.most_common()),
-            *((f"skipped: {what}", count) for what, count in sorted(skipped.items())),
-        ],
-    )
+    def page(
+        self,
+        options: Mapping[str, str],
+        *,
+        seconds: float,
+        match_seconds: float,
+        skipped: Mapping[str, int],
+        gone: Sequence[str],
+        gone_count: int,
+    ) -> str:
+        """Return the page. `seconds`: on the clock, `match_seconds` of them waiting for the hub. `gone`: the first of
+        `gone_count` files of earlier runs that are not there.
+        """
+        most = max(_DISTANCES, *self.distances, 0)
+        by_folder = sorted(self.folders.items(), key=lambda folder: (folder[0] == _OTHER_FOLDERS, folder[0]))
+        return self.rendered(
+            "cli/scan_report.html",
+            "files by verdict",
+            _COLOURS,
+            command="scan",
+            place=", ".join(map(show_path, self._tops)),
+            options=options,
+            seconds=seconds,
+            match_seconds=match_seconds,
+            gone=gone,
+            gone_count=gone_count,
+            distances=charts.columns("files by distance", [self.distances[d] for d in range(most + 1)]),
+            verdicts=[f"#{verdict}" for verdict in Verdict],
+            folders=[(name, *(counts[v] for v in Verdict), counts.total()) for name, counts in by_folder],
+            looked_for=[
+                *self.algorithms.most_common(),
+                *((f"variant {name}", count) for name, count in self.variants.most_common()),
+            ],
+            not_looked_for=[
+                *self.gaps.most_common(),
+                *((f"unavailable: {code}", count) for code, count in self.unavailable.most_common()),
+                *((f"skipped: {what}", count) for what, count in sorted(skipped.items())),
+            ],
+        )

@@ -26,15 +26,16 @@ import click
 import msgspec
 from msgspec.structs import replace
 
-from hashhub.cli import scan_report
 from hashhub.cli.matching import DISTANCES, FAIL_ON, LIMIT, POLICY, Tally, as_json, match_options
 from hashhub.cli.scan_directory import PARTIAL, REPORT, RESULTS, replaced, scan_directory
+from hashhub.cli.scan_report import FileFindings
 from hashhub.cli.session import Session, choice, chosen, command, spelled
 from hashhub.cli.terminal import Advance, clean, is_terminal, json_line, note, plain, progress, show_path
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import VPDQ
 from hashhub.model import Coverage, Effort, MatchOptions, MatchResult, Query, ReasonLine, Verdict
 from hashhub.scans.engine import Done, Listed, ScanEngine
+from hashhub.scans.findings import MOST_ROWS
 from hashhub.scans.memory import Known, ScanMemory
 from hashhub.scans.tree import Tree, Unlisted, listed, opened
 from hashhub.trust import ReasonCode
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     _Read: TypeAlias = Done["_File", FileHashes, None]
 
 _GROUP: Final = 256  # files matched in one call at most
-_GROUP_PARTS: Final = 90_000  # of one call's message; the hub takes 100,000, and a video of MAX_FRAMES has 80,000
+_GROUP_PARTS: Final = 15_000  # of a call's message, of which the hub takes 100,000; a video more has 80,000 at most
 _GROUP_SECONDS: Final = 1.0  # for which a file waits for others: verdicts, and a wrong token or policy, show early
 _AHEAD: Final = 4  # files handed out for each child, so that none is idle while answers are waited for
 _FILE_SECONDS: Final = 300.0  # CPU time for one file; a feature film's frames take as long
@@ -188,6 +189,13 @@ class _File(msgspec.Struct, kw_only=True):
     is_new: bool = False
     cpu_seconds: float = 0.0
 
+    @property
+    def wanted(self) -> MediaHashes:
+        """The hashes to ask about; only of a file without an error."""
+        media = self.thorough if self.is_missed else self.media
+        assert media is not None  # noqa: S101 - for mypy
+        return media
+
 
 class _Asking:
     """The hub, asked again for a while when it goes away in the middle. `seconds`: spent waiting for it so far."""
@@ -251,13 +259,8 @@ class _Run:
         self._ready: list[_Read] = []
         self._parts = 0
         self._begun = time.monotonic()
-        self._done = 0
-        self._hashed = 0
-        self._reused = 0
-        self._bytes = 0
-        self._cpu_seconds = 0.0
         self._extras: dict[str, None] = {}
-        self.findings = scan_report.Findings(paths)
+        self.findings = FileFindings(paths)
         self.results: IO[str] | None = None
 
     def go(self, bar: Advance, total: Callable[[], int | None]) -> None:
@@ -275,8 +278,8 @@ class _Run:
                 self._match()
             if now - shown >= 1:
                 shown = now
-                rate = f" ({self._done / (now - self._begun):,.0f} files/s)"
-            bar(self._done, total(), f"scanning{rate}")
+                rate = f" ({self.findings.total / (now - self._begun):,.0f} files/s)"
+            bar(self.findings.total, total(), f"scanning{rate}")
 
     def _listing(self) -> Iterator[Listed[_File]]:
         for path in self._tree:
@@ -287,7 +290,7 @@ class _Run:
 
     def _read(self, file: _File, known: Known[FileHashes]) -> None:
         """Give a file its hashes, or say why there are none."""
-        if file.error is not None:
+        if file.error is not None or file.thorough is not None:
             return
         if not file.is_missed and known.hashes is not None and known.hashes[0] in {self._first_effort, Effort.STANDARD}:
             _, file.media, file.thorough = known.hashes
@@ -322,31 +325,31 @@ class _Run:
 
     def _take(self, read: _Read) -> None:
         """Take a file that was read. Raises HashHubError when hashing is not possible at all."""
-        file = read.listed.item
+        file, findings = read.listed.item, self.findings
+        self._ready.append(read)
         if file.error is not None:
             if file.error.reason is Reason.MISSING_EXTRA:
                 raise file.error
-        elif file.media is not None:
-            if file.is_new:
-                self.engine.remember(read, (self._first_effort, file.media, file.thorough))
-            if not file.is_missed:
-                self._hashed += file.is_new
-                self._bytes += file.media.size_bytes if file.is_new else 0
-                self._reused += not file.is_new
-        self._be_ready(read)
-
-    def _be_ready(self, read: _Read) -> None:
-        self._ready.append(read)
-        file = read.listed.item
-        media = (file.thorough if file.is_missed else file.media) if file.error is None else None
-        if media is not None:
-            self._parts += _parts(media.query())
+            return
+        media = file.wanted
+        self._parts += _parts(media.query())
+        if file.is_new:
+            self.engine.remember(read, (self._first_effort, file.media or media, file.thorough))
+        if file.is_missed:
+            return
+        if file.is_new:
+            findings.hashed += 1
+            findings.size += media.size_bytes
+        else:
+            findings.known += 1
 
     def _match(self) -> None:
         """Match what is ready, and tell the answers, except where a miss is not the last word."""
         group, self._ready, self._parts = self._ready, [], 0
         asked = [self._query(read.listed.item) for read in group if read.listed.item.error is None]
-        answers = iter(zip(self._answers([query for query, _ in asked]), asked, strict=True))
+        # Without labels: a file's name may be case data, and stays here.
+        queries = [query for query, _ in asked]
+        answers = iter(zip(self._ask(queries) if queries else (), asked, strict=True))
         for read in group:
             file = read.listed.item
             if file.error is not None:
@@ -359,28 +362,12 @@ class _Run:
         if self.results is not None:
             self.results.flush()
 
-    def _answers(self, queries: list[Query]) -> Iterator[Matched]:
-        """Yield the answers, in order, of as many calls as it takes."""
-        # Without labels: a file's name may be case data, and stays here.
-        batch: list[Query] = []
-        parts = 0
-        for query in queries:
-            if batch and parts + _parts(query) > _GROUP_PARTS:
-                yield from self._ask(batch)
-                batch, parts = [], 0
-            batch.append(query)
-            parts += _parts(query)
-        if batch:
-            yield from self._ask(batch)
-
     def _query(self, file: _File) -> tuple[Query, Coverage]:
         """Return what to ask about a file, and what is looked for with it."""
         from hashhub.hashing.coverage import coverage
 
-        media = file.thorough if file.is_missed else file.media
-        assert media is not None  # noqa: S101 - for mypy: a file without an error has hashes
-        query = media.query()
-        return query, coverage(media, self._effort, query=query)
+        query = file.wanted.query()
+        return query, coverage(file.wanted, self._effort, query=query)
 
     def _look_closer(self, read: _Read) -> bool:
         """Go on with the crops of a missed picture, if they are wanted; return whether that is so."""
@@ -388,10 +375,7 @@ class _Run:
         if self._effort is not Effort.THOROUGH or file.is_missed or file.media is None or not file.media.frames:
             return False
         file.is_missed = True
-        if file.thorough is not None:
-            self._be_ready(read)
-        else:
-            self.engine.submit(read.listed, read.known)
+        self.engine.submit(read.listed, read.known)
         return True
 
     def _tell_error(self, file: _File, error: HashHubError) -> None:
@@ -405,8 +389,7 @@ class _Run:
     def _tell(self, file: _File, result: MatchResult, covered: Coverage, policy: str, revision: int) -> None:
         from hashhub.hashing.coverage import remarked
 
-        self._done += 1
-        self._cpu_seconds += file.cpu_seconds
+        self.findings.cpu_seconds += file.cpu_seconds
         result = replace(remarked(result, covered), label=show_path(file.path))
         for gap in covered.gaps:
             self._extras.update(dict.fromkeys(_EXTRA.findall(gap.text)))
@@ -418,7 +401,7 @@ class _Run:
 
     def cut_short(self) -> None:
         """Say what there is of a run that does not come to its end, and how to go on."""
-        if self._done:
+        if self.findings.total:
             self._tally.summarise("file", "files")
         if self._directory is not None:
             self._tally.remark(
@@ -449,29 +432,19 @@ class _Run:
         for path in self._memory.gone(map(os.path.abspath, self._paths)):
             if _is_gone(path):
                 gone_count += 1
-                if len(gone) < scan_report.MOST_ROWS:
+                if len(gone) < MOST_ROWS:
                     gone.append(show_path(Path(path)))
-        costs = scan_report.Costs(
+        page = findings.page(
+            settings,
             seconds=time.monotonic() - self._begun,
-            cpu_seconds=self._cpu_seconds,
             match_seconds=self._ask.seconds,
-            hashed=self._hashed,
-            reused=self._reused,
-            bytes_hashed=self._bytes,
+            skipped=self._tree.skipped,
+            gone=gone,
+            gone_count=gone_count,
         )
         with replaced(self._directory, REPORT) as report:
-            report.write(
-                scan_report.page(
-                    findings,
-                    paths=self._paths,
-                    options=settings,
-                    costs=costs,
-                    skipped=self._tree.skipped,
-                    gone=gone,
-                    gone_count=gone_count,
-                )
-            )
-        self._tally.remark(f"Hashed {self._hashed:,}; {self._reused:,} had not changed since they were hashed.")
+            report.write(page)
+        self._tally.remark(f"Hashed {findings.hashed:,}; {findings.known:,} had not changed since they were hashed.")
         if gone_count:
             named = ", ".join(clean(name) for name in islice(gone, _GONE_SHOWN))
             more = ", …" if gone_count > _GONE_SHOWN else ""
@@ -481,11 +454,11 @@ class _Run:
 
 def _more(file: _File, covered: Coverage) -> dict[str, object]:
     """Return what an answer about a file says beside one about hashes."""
-    name = os.fsencode(file.path)
+    name, shown = os.fsencode(file.path), show_path(file.path)
     media = file.media
     return {
-        "file": show_path(file.path),
-        "file_bytes": None if _is_utf8(name) else name.hex(),
+        "file": shown,
+        "file_bytes": None if shown.encode() == name else name.hex(),
         "size": None if media is None else media.size_bytes,
         "media_type": "" if media is None else media.media_type,
         "digests": [] if media is None else plain(media.digests),
@@ -507,14 +480,6 @@ def _is_gone(path: str) -> bool:
     except OSError:
         return False  # it cannot be looked at, which its directory's own answer says
     return False
-
-
-def _is_utf8(name: bytes) -> bool:
-    try:
-        name.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 @contextlib.contextmanager

@@ -23,8 +23,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from hashhub import v1, vpdq, wire
-from hashhub.cli import scan_report, scanning
+from hashhub.cli import scanning
 from hashhub.cli.scan_directory import scan_directory
+from hashhub.cli.scan_report import FileFindings
 from hashhub.cli.session import DONE, INTERRUPTED, REFUSED, UNAVAILABLE, USAGE
 from hashhub.client import Client
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, NotFound, Reason, Unavailable
@@ -238,21 +239,14 @@ class TestAnswers:
 
     def test_no_call_is_larger_than_the_hub_takes(self) -> None:
         frames = tuple(VideoFrame(n, 100, b"\1" * 32) for n in range(MAX_FRAMES))
-        queries = [Query(hashes=hash_media(b"%d" % n).digests, frames=frames[:: 1 + n % 3]) for n in range(7)]
-        asked: list[list[Query]] = []
+        video = Query(hashes=hash_media(b"synthetic").digests, frames=frames)
+        queries = [video, *[hash_media(b"%d" % n).query() for n in range(scanning._GROUP - 1)]]
+        small = scanning._parts(queries[1])
+        queries[:] = queries[: 1 + scanning._GROUP_PARTS // small]  # one more file was ready, and the group is full
+        message = v1.BatchMatchHashesRequest(queries=map(wire.query_to_pb, queries))
         descriptor: Any = v1.BatchMatchHashesRequest.DESCRIPTOR
-
-        def ask(batch: list[Query]) -> list[Query]:
-            message = v1.BatchMatchHashesRequest(queries=map(wire.query_to_pb, batch))
-            wire.parse(type(message), message.SerializeToString(), wire.bounds_of(descriptor, 1 << 25))
-            asked.append(batch)
-            return batch
-
-        run: Any = object.__new__(scanning._Run)
-        run._ask = ask
-        assert list(run._answers(queries)) == queries
-        assert 1 < len(asked) < len(queries)
-        assert list(run._answers([])) == []
+        wire.parse(type(message), message.SerializeToString(), wire.bounds_of(descriptor, 1 << 25))
+        assert scanning._GROUP_PARTS + scanning._parts(video) < 100_000
 
 
 class TestTree:
@@ -615,8 +609,9 @@ class TestRunAgain:
 
 KILL = """
 import os, signal, sys
-from hashhub.cli import main, scan_report
-from hashhub.scans import memory
+from hashhub.cli import main
+from hashhub.cli.scan_report import FileFindings
+from hashhub.scans.memory import ScanMemory
 owner, name, count = {owner}, {name!r}, {count}
 original = getattr(owner, name)
 def killing(*arguments, **options):
@@ -634,8 +629,8 @@ class TestCutShort:
     @pytest.mark.parametrize(
         ("owner", "name", "count", "hashed_before"),
         [
-            ("memory.ScanMemory", "remember", 6, 5),
-            ("scan_report", "page", 1, 10),
+            ("ScanMemory", "remember", 6, 5),
+            ("FileFindings", "page", 1, 10),
         ],
     )
     def test_killed_at_any_moment_it_is_continued(
@@ -844,15 +839,12 @@ class TestDirectory:
 
 class TestReport:
     def test_its_tables_are_bounded_and_say_so(self) -> None:
-        findings = scan_report.Findings(["top"])
+        findings = FileFindings(["top"])
         for n in range(1_500):
             path = Path("top", f"folder {n}", "file")
             findings.add(path, MatchResult(verdict=Verdict.UNAVAILABLE), Coverage(), "any", 0)
             findings.add(path, MatchResult(verdict=Verdict.REVIEW), Coverage(), "any@1", n + 1)
-        costs = scan_report.Costs(1.0, 1.0, 0.0, 3_000, 0, 0)
-        page = scan_report.page(
-            findings, paths=["top"], options={}, costs=costs, skipped={}, gone=["one"], gone_count=2
-        )
+        page = findings.page({}, seconds=1.0, match_seconds=0.0, skipped={}, gone=["one"], gone_count=2)
         assert page.count("<tr>") < 2_300
         assert page.count("The first 1,000 of 1,500") == 2
         assert "other folders" in page

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from hashhub.cli import main
-from hashhub.cli.hook.scan_page import Findings
+from hashhub.cli.hook.scan_page import ObjectFindings
 from hashhub.errors import Conflict, PermissionDenied, Unavailable
 from hashhub.hashing import hash_media
 from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, open_hook
@@ -468,7 +468,7 @@ def test_the_command_reports(listed: Listed, tmp_path: Path) -> None:
 def test_the_page_escapes_names_and_does_not_grow(make_settings: Callable[..., HookSettings]) -> None:
     hostile = "<script>alert(1)</script><img src=x onerror=y>\x1b[2J\u202e.jpg"
     line = ReasonLine(code="CLAUSE_MET", text=f"listed {hostile}", entries=tuple(f"a/b/{hostile}{n}" for n in range(9)))
-    findings = Findings(f"s3://app/{hostile}", make_settings(policy="block"))
+    findings = ObjectFindings(f"s3://app/{hostile}", make_settings(policy="block"))
 
     def add(number: int) -> None:
         decision = Decision(

@@ -19,7 +19,7 @@ from hashhub.stopping import stopping_on_signals
 from hashhub.writing import check, make_directory, text_written
 
 if TYPE_CHECKING:
-    from hashhub.cli.hook.scan_page import Findings
+    from hashhub.cli.hook.scan_page import ObjectFindings
     from hashhub.errors import HashHubError
     from hashhub.hook.archive import Scanned
     from hashhub.hook.buckets import BucketWorker, Handled
@@ -128,7 +128,7 @@ def scan(
     are printed for what is not allowed, with --json for everything. What could not be read makes the exit code 3. An
     unchanged object about which nothing new is said is in the queue once, and stays as a person has decided.
     """
-    from hashhub.cli.hook.scan_page import UNREAD, Findings
+    from hashhub.cli.hook.scan_page import UNREAD, ObjectFindings
     from hashhub.hook import Action, open_hook
     from hashhub.hook.archive import only_scan, scan_storage
     from hashhub.hook.places import place_of
@@ -136,7 +136,7 @@ def scan(
 
     settings = settings_of(settings_file)
     place = place_of(where, settings.bucket)
-    findings = Findings(place.url, settings)
+    findings = ObjectFindings(place.url, settings)
     with contextlib.ExitStack() as stack:
         if directory is not None:
             make_directory(directory)
@@ -171,23 +171,23 @@ def scan(
         raise click.exceptions.Exit(UNAVAILABLE)
 
 
-def _summary(findings: Findings) -> dict[str, object]:
+def _summary(findings: ObjectFindings) -> dict[str, object]:
     return {
         "objects": findings.total,
         "counts": dict(sorted(findings.counts.items())),
         "states": dict(sorted(findings.states.items())),
-        "not_downloaded": findings.not_downloaded,
+        "not_downloaded": findings.known,
         "bytes": findings.size,
     }
 
 
-def _tell(findings: Findings, gone: int) -> None:
+def _tell(findings: ObjectFindings, gone: int) -> None:
     """Say what a scan came to, and what persons had decided over before."""
     from hashhub.hook.records import UploadState
 
     said = ", ".join(f"{count:,} {name}" for name, count in sorted(findings.counts.items()))
     note(
-        f"{counted(findings.total, 'object')}: {said or 'none'}; {findings.not_downloaded:,} not downloaded again, "
+        f"{counted(findings.total, 'object')}: {said or 'none'}; {findings.known:,} not downloaded again, "
         f"{gone:,} gone since the last scan."
     )
     released, removed = findings.states[UploadState.RELEASED], findings.states[UploadState.REMOVED]
