@@ -75,7 +75,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 def cpu_seconds() -> float:
     """Return the CPU seconds of this thread and of those that decide over uploads."""
-    deciding = [t.ident for t in threading.enumerate() if t.name.startswith("upload-hook") and t.ident is not None]
+    names = ("hook-check", "hook-hashing")
+    deciding = [t.ident for t in threading.enumerate() if t.name.startswith(names) and t.ident is not None]
     return time.thread_time() + sum(time.clock_gettime(time.pthread_getcpuclockid(ident)) for ident in deciding)
 
 
@@ -122,7 +123,7 @@ def hashing(pool: MediaPool, content: bytes, effort: Effort) -> tuple[float, flo
     pieces = tuple(content[start : start + _PIECE] for start in range(0, len(content), _PIECE))
     start, cpu = time.perf_counter(), time.thread_time()
     with pool.room() as place:
-        place.hash(pieces, effort=effort, is_wanted=lambda: True)
+        place.hash(pieces, effort=effort)
     taken = time.perf_counter() - start, time.thread_time() - cpu, place.cpu_seconds
     return taken[0] * 1e3, taken[1] * 1e3, taken[2] * 1e3
 

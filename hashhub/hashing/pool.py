@@ -40,7 +40,6 @@ from hashhub.hashing import child as protocol
 from hashhub.hashing.limits import Limits
 from hashhub.hashing.media import MediaHashes
 from hashhub.model import Effort
-from hashhub.steps import LOOK_SECONDS, Steps, Wait, carry_out, is_ready
 
 _log = logging.getLogger("hashhub.hashing")
 
@@ -50,6 +49,7 @@ Content: TypeAlias = bytes | tuple[Buffer, ...] | IO[bytes]
 begin.
 """
 
+_LOOK_SECONDS: Final = 0.05  # between looks whether the answer is still wanted
 _WALL: Final = 3  # seconds on the clock for one of CPU time; a child that gets no more of a core is stopped, too
 _STREAM_BYTES_A_SECOND: Final = 32 << 20  # the three digests take 300 MB/s; the rest is for slow disks
 _ANSWER_SECONDS: Final = 10.0  # for an answer of some KB once it has begun to come
@@ -193,31 +193,25 @@ class MediaPool:
         is_wanted: Callable[[], bool],
         *,
         effort: Effort,
-    ) -> Steps[protocol.Outcome]:
+    ) -> protocol.Outcome:
         extra = 0.0
         if not isinstance(content, (bytes, tuple)):
             # A file that is digested as a stream, whatever its size, takes time by its length.
             extra = os.fstat(content.fileno()).st_size / _STREAM_BYTES_A_SECOND
         task = protocol.Task(effort, self._limits, extra, self._algorithms)
-        child = yield from self._idle_child(is_wanted)
+        child = self._idle_child(is_wanted)
         try:
-            outcome = yield from child.hash(content, task, self._seconds + extra, is_wanted)
+            outcome = child.hash(content, task, self._seconds + extra, is_wanted)
         finally:
             self._put_back(child)
         with self._lock:
             self._mean += _WEIGHT * (outcome.cpu_seconds - self._mean)
         return outcome
 
-    def _idle_child(self, is_wanted: Callable[[], bool]) -> Steps[_Child]:
-        if is_wanted():
-            try:
-                return self._children.get_nowait()
-            except queue.Empty:
-                pass
-        yield None
+    def _idle_child(self, is_wanted: Callable[[], bool]) -> _Child:
         while is_wanted():
             with contextlib.suppress(queue.Empty):
-                return self._children.get(timeout=LOOK_SECONDS)
+                return self._children.get(timeout=_LOOK_SECONDS)
         raise _unwanted()
 
 
@@ -258,19 +252,7 @@ class Place:
                 memory.
             Unavailable: MEDIA_PROCESS_DIED; DEADLINE_EXCEEDED, if nobody waits any more.
         """
-        return carry_out(self.hash_in_steps(content, effort=effort, is_wanted=is_wanted))
-
-    def hash_in_steps(
-        self,
-        content: Content,
-        *,
-        effort: Effort = Effort.PLAIN,
-        is_wanted: Callable[[], bool] = lambda: True,
-    ) -> Steps[MediaHashes]:
-        """Hash one file as `hash` does, which an event loop can wait for as well."""
-        outcome = yield from self._pool._hash(  # noqa: SLF001 - its part
-            content, is_wanted, effort=effort
-        )
+        outcome = self._pool._hash(content, is_wanted, effort=effort)  # noqa: SLF001 - its part
         self.cpu_seconds += outcome.cpu_seconds
         if outcome.hashes is not None:
             return outcome.hashes
@@ -289,19 +271,13 @@ class _Child:
 
     def start(self) -> socket.socket:
         """Return the socket to the process, which is forked unless there is one. Raises Unavailable."""
-        if (connected := self._connected()) is not None:
-            return connected
         if self._socket is not None:
-            self.disconnect()
+            if not _is_ready(self._socket, select.POLLIN, 0):
+                return self._socket
+            self.disconnect()  # what says something has ended
             self._template.end(self._id)
         self._id, self._socket = self._template.fork()
         self._cpu_seconds = 0.0
-        return self._socket
-
-    def _connected(self) -> socket.socket | None:
-        """Return the socket to a process that is there."""
-        if self._socket is None or is_ready(self._socket.fileno(), select.POLLIN, 0):  # what says something has ended
-            return None
         return self._socket
 
     def disconnect(self) -> None:
@@ -312,16 +288,13 @@ class _Child:
 
     def hash(
         self, content: Content, task: protocol.Task, seconds: float, is_wanted: Callable[[], bool]
-    ) -> Steps[protocol.Outcome]:
+    ) -> protocol.Outcome:
         """Return what became of the file. Raises Unavailable when no process can be had."""
-        connected = self._connected()
-        if connected is None:
-            yield None
-            connected = self.start()
+        connected = self.start()
         until = time.monotonic() + seconds * _WALL
         error: HashHubError | None = None
         try:
-            outcome = yield from _exchange(connected, content, task, until, is_wanted)
+            outcome = _exchange(connected, content, task, until, is_wanted)
         except (OSError, EOFError, msgspec.MsgspecError) as e:
             if isinstance(e, TimeoutError):
                 error = _too_costly(seconds)
@@ -333,11 +306,7 @@ class _Child:
         else:
             self._cpu_seconds += outcome.cpu_seconds
             return outcome
-        try:
-            yield None
-        finally:  # also where nobody takes a further step
-            outcome = self._ended(error, seconds)
-        return outcome
+        return self._ended(error, seconds)
 
     def _ended(self, error: HashHubError | None, seconds: float) -> protocol.Outcome:
         """Kill the process, put another in its place, and say what became of the file. `error`: why it was killed;
@@ -365,7 +334,7 @@ class _UnwantedError(EOFError):
 
 def _exchange(
     child: socket.socket, content: Content, task: protocol.Task, until: float, is_wanted: Callable[[], bool]
-) -> Steps[protocol.Outcome]:
+) -> protocol.Outcome:
     """Send a file and return what the child answers. Raises TimeoutError, _UnwantedError, or OSError or EOFError where
     the child has ended.
     """
@@ -373,27 +342,21 @@ def _exchange(
     if isinstance(content, (bytes, tuple)):
         pieces = [content] if isinstance(content, bytes) else content
         request = protocol.REQUEST.pack(len(header), sum(map(len, pieces))) + header
-        yield from _send(child, [request, *pieces], until)
+        _send(child, [request, *pieces], until)
     else:
         request = protocol.REQUEST.pack(len(header), protocol.DESCRIPTOR) + header
         sent = socket.send_fds(child, [request], [content.fileno()])  # at once: the child wakes at the first byte
         if sent < len(request):
-            yield from _send(child, [request[sent:]], until)
-    answering = Wait(child.fileno(), select.POLLIN)
+            _send(child, [request[sent:]], until)
     answer = bytearray()
     size = protocol.ANSWER.size
     while len(answer) < size:
-        while not answer and not (yield answering):
+        while not _is_ready(child, select.POLLIN, _LOOK_SECONDS):
             if time.monotonic() > until:
                 raise TimeoutError
-            if not is_wanted():
+            if not answer and not is_wanted():
                 raise _UnwantedError
-        try:
-            part = child.recv(_PART_BYTES)
-        except BlockingIOError:
-            if answer:
-                yield from _further(answering, until)
-            continue  # an event loop may take what a closed descriptor of this number had for this one's
+        part = child.recv(_PART_BYTES)
         if not answer:
             until = time.monotonic() + _ANSWER_SECONDS
         elif time.monotonic() > until:
@@ -408,14 +371,14 @@ def _exchange(
     return msgspec.msgpack.decode(memoryview(answer)[protocol.ANSWER.size :], type=protocol.Outcome)
 
 
-def _send(child: socket.socket, pieces: list[Buffer], until: float) -> Steps[None]:
+def _send(child: socket.socket, pieces: list[Buffer], until: float) -> None:
     while pieces:
         if time.monotonic() > until:
             raise TimeoutError
         try:
             sent = child.sendmsg(pieces[:_MOST_PIECES])
         except BlockingIOError:
-            yield from _further(Wait(child.fileno(), select.POLLOUT), until)
+            _is_ready(child, select.POLLOUT, _LOOK_SECONDS)
             continue
         while pieces and sent >= len(pieces[0]):
             sent -= len(pieces.pop(0))
@@ -423,11 +386,11 @@ def _send(child: socket.socket, pieces: list[Buffer], until: float) -> Steps[Non
             pieces[0] = memoryview(pieces[0])[sent:]
 
 
-def _further(wait: Wait, until: float) -> Steps[None]:
-    """Wait for the child in the middle of something. Raises TimeoutError."""
-    while not (yield wait):
-        if time.monotonic() > until:
-            raise TimeoutError
+def _is_ready(child: socket.socket, event: int, seconds: float) -> bool:
+    """Wait for POLLIN or POLLOUT, for so many seconds at most; return whether it came."""
+    poll = select.poll()  # unlike select.select, it takes descriptors beyond 1,023
+    poll.register(child, event)
+    return bool(poll.poll(seconds * 1000))
 
 
 class _Template:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -40,7 +39,6 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
-_MOST_THREADS: Final = 64  # each waits for a child process or the hub
 _OWN_HEADERS: Final = b"hashhub-"
 _BODY_HEADERS: Final = (b"content-type", b"content-encoding", b"content-length", b"transfer-encoding")
 
@@ -82,9 +80,6 @@ class UploadHook:
             return
         self._limits = self._process.settings.app
         self._memory = Memory(self._limits.max_total_bytes)
-        self._threads = ThreadPoolExecutor(
-            min(_MOST_THREADS, self._process.settings.max_waiting), thread_name_prefix="upload-hook"
-        )
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one connection."""
@@ -127,11 +122,9 @@ class UploadHook:
             is_ending = True
             raise
         finally:
-            if is_ending:
-                if self._process.is_own:
-                    # Uploads that are decided over yet need the loop to come to their end.
-                    await asyncio.to_thread(self._process.close)
-                self._threads.shutdown(wait=False)
+            if is_ending and self._process.is_own:
+                # Requests whose uploads are decided over yet need the loop to come to their end.
+                await asyncio.to_thread(self._process.close)
 
     async def _answer(self, hook: Hook, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         headers = _read_headers(scope)
@@ -187,7 +180,7 @@ class UploadHook:
                         intake.end()
                     for ended in intake.take():
                         patience.reschedule(None)  # it cannot go on meanwhile
-                        files.append(await ended.adecide(self._threads))
+                        files.append(await ended.adecide())
                         pace.restart()
                     patience.reschedule(pace.deadline)
         except TimeoutError as e:

@@ -8,8 +8,7 @@ bytes, as they come ── digests ── remembered? ── who knows the diges
 `examiner` finds out what can be known of an upload. What is decided is kept (`records`), and told to who keeps more of
 it (`OnChecked`), before the app gets it.
 
-Deciding is in steps (`hashhub.steps`): a thread takes them all; an event loop takes those that wait for nobody but a
-child process, which are all where a copy answers at once that nothing is known.
+Deciding waits, so it is done in a thread: the caller's, or for an event loop one of `max_waiting` of the hook's own.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -45,7 +44,6 @@ from hashhub.hook.settings import Hashing as WhereHashed
 from hashhub.hook.settings import OnHold
 from hashhub.model import Query, ReasonLine, Verdict, now
 from hashhub.sqlite_files import open_regular
-from hashhub.steps import acarry_out, carry_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +54,6 @@ if TYPE_CHECKING:
     from hashhub.hook.records import Records
     from hashhub.hook.rounds import QueueRounds
     from hashhub.hook.settings import HookSettings
-    from hashhub.steps import Steps
 
 __all__ = ["Hook", "OnChecked", "Readable", "Upload", "severest"]
 
@@ -64,6 +61,7 @@ _log = logging.getLogger("hashhub.hook")
 _T = TypeVar("_T")
 _PIECE: Final = 1 << 20  # bytes read at a time
 _REFERENCE_BYTES: Final = 10
+_MOST_THREADS: Final = 64  # each waits for a child process or the hub
 _API: Final = "api"  # the door of an app's own code
 _MAX_UPLOAD_ID: Final = 1024
 _LATE_SECONDS: Final = 120.0  # for which an upload's digests are not asked about again because its hashes may come yet
@@ -153,6 +151,7 @@ class Hook:
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, str, str, str, str]] = Counter()
         self._threads: ThreadPoolExecutor | None = None
+        self._under_way: dict[bytes, asyncio.Future[bool]] = {}  # by content: what an event loop has decided over
         self._is_closed = False
         self._starting: tuple[int, threading.Thread, threading.Thread] | None = None
         self._rechecks: Rechecks | None = None
@@ -331,13 +330,11 @@ class Hook:
         return Upload(self, _Call(door=door, upload_id=upload_id, asks_again=asks_again, earlier=earlier))
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(self._own_threads(), work)
-
-    def _own_threads(self) -> Executor:
         with self._lock:
             if self._threads is None:
-                self._threads = ThreadPoolExecutor(self.settings.max_waiting, thread_name_prefix="hook-check")
-            return self._threads
+                count = min(_MOST_THREADS, self.settings.max_waiting)
+                self._threads = ThreadPoolExecutor(count, thread_name_prefix="hook-check")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _receive_all(self, read: Callable[[int], bytes], *, upload_id: str, door: str, earlier: str) -> Decision:
         with self.receive(upload_id=upload_id, door=door, earlier=earlier) as receiving:
@@ -346,20 +343,7 @@ class Hook:
             return receiving.decide()
 
     def _decide_hashes(self, query: Query, call: _Call, gaps: tuple[ReasonLine, ...] = ()) -> Decision:
-        return carry_out(self._decided(self._examiner.examine_hashes(query, gaps), call, None))
-
-    def _decide_content(
-        self,
-        content: Content,
-        call: _Call,
-        *,
-        is_wanted: Callable[[], bool],
-        on_query: Callable[[Query], None],
-        is_on_loop: bool,
-    ) -> Steps[Decision]:
-        examined = yield from self._examiner.examine(content, is_wanted=is_wanted, is_on_loop=is_on_loop)
-        on_query(examined.query)
-        return (yield from self._decided(examined, call, content))
+        return self._decided(self._examiner.examine_hashes(query, gaps), call, None)
 
     def _weighed(self, examined: Examined) -> tuple[Action, Verdict, NoAnswer | None]:
         """Return what becomes of the upload, by which verdict, and why that says less than it could.
@@ -405,9 +389,7 @@ class Hook:
         by_answer = severest(examined.judged.at_least, self.settings.on_review if is_for_review else Action.ALLOW)
         return action is not by_answer
 
-    def _decided(self, examined: Examined, call: _Call, content: Content | None) -> Steps[Decision]:
-        if examined.is_unhashed:
-            yield None  # for a look at the cases
+    def _decided(self, examined: Examined, call: _Call, content: Content | None) -> Decision:
         action, verdict, cause = self._weighed(examined)
         judged = examined.judged
         reasons = judged.result.reasons if judged is not None else ()
@@ -434,7 +416,6 @@ class Hook:
         if state is None and not (call.earlier or self._listeners):  # most uploads: all that is kept is a number
             self._count(call.door, decision, now().date().isoformat())
             return decision
-        yield None
         checked = Checked(
             decision=decision,
             time=now(),
@@ -616,41 +597,47 @@ class Upload:
         """
         self._content.pass_over(count)
 
-    def _take_query(self, query: Query) -> None:
-        self.query = query
-
     def decide(self) -> Decision:
         """Decide over what was written; call it once, at the end. Raises Cancelled when it was abandoned meanwhile."""
-        return carry_out(self._steps(is_on_loop=False))
+        if not self._is_wanted:
+            raise given_up()
+        hook = self._hook
+        self._content.hold()
+        try:
+            examined = hook._examiner.examine(self._content, is_wanted=lambda: self._is_wanted)  # noqa: SLF001 - of one piece
+            self.query = examined.query
+            return hook._decided(examined, self._call, self._content)  # noqa: SLF001 - of one piece
+        finally:
+            self._content.drop()
 
     def try_out(self) -> None:
         """Find out what would be decided by, and decide nothing. Raises HashHubError."""
         examiner = self._hook._examiner  # noqa: SLF001 - of one piece
-        carry_out(examiner.examine(self._content, is_wanted=lambda: not examiner.is_closing, is_on_loop=False))
+        examiner.examine(self._content, is_wanted=lambda: not examiner.is_closing)
 
-    def _steps(self, *, is_on_loop: bool) -> Steps[Decision]:
-        if not self._is_wanted:
-            raise given_up()
-        self._content.hold()
-        try:
-            return (
-                yield from self._hook._decide_content(  # noqa: SLF001 - of one piece
-                    self._content,
-                    self._call,
-                    is_wanted=lambda: self._is_wanted,
-                    on_query=self._take_query,
-                    is_on_loop=is_on_loop,
-                )
-            )
-        finally:
-            self._content.drop()
+    async def adecide(self) -> Decision:
+        """Decide as `decide` does, without blocking the event loop. A task that is cancelled abandons it.
 
-    async def adecide(self, threads: Executor | None = None) -> Decision:
-        """Decide as `decide` does, without blocking the event loop: what may take long is done in one of `threads`, by
-        default of the hook's own. A task that is cancelled abandons it.
+        One file that takes long can be sent many times: while it is decided over once, the others wait here, and leave
+        the threads to other files.
         """
-        threads = threads or self._hook._own_threads()  # noqa: SLF001 - of one piece
-        return await acarry_out(self._steps(is_on_loop=True), threads, self.abandon)
+        hook, key = self._hook, self._content.key
+        loop = asyncio.get_running_loop()
+        under_way: asyncio.Future[bool] = loop.create_future()
+        while (first := hook._under_way.setdefault(key, under_way)) is not under_way:  # noqa: SLF001 - of one piece
+            if first.get_loop() is not loop or await asyncio.shield(first):
+                break
+        is_decided = False
+        try:
+            decision = await hook._in_thread(self.decide)  # noqa: SLF001 - of one piece
+            is_decided = True
+        finally:
+            if not is_decided:
+                self.abandon()
+            if first is under_way:
+                del hook._under_way[key]  # noqa: SLF001 - of one piece
+                first.set_result(is_decided)
+        return decision
 
     def abandon(self) -> None:
         """Say, from any thread, that nobody waits for the decision: hashing ends, and nothing is recorded."""

@@ -117,11 +117,11 @@ def checked_upload(
         if inspect.isgeneratorfunction(function):
 
             @functools.wraps(function)
-            def called_in_steps(*args: P.args, **kwargs: P.kwargs) -> Any:
+            def called_as_generator(*args: P.args, **kwargs: P.kwargs) -> Any:
                 with checked(*args, **kwargs) as bound:  # a copy in memory stays until it has ended
                     return (yield from function(*bound.args, **bound.kwargs))
 
-            return cast("Callable[P, R]", called_in_steps)
+            return cast("Callable[P, R]", called_as_generator)
 
         @functools.wraps(function)
         def called(*args: P.args, **kwargs: P.kwargs) -> R:

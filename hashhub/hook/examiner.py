@@ -22,7 +22,6 @@ from hashhub.hook.answers import Answer, Answers
 from hashhub.hook.decision import Action, NoAnswer, severest
 from hashhub.hook.judges import Judged, without_hub
 from hashhub.model import Coverage, Effort, Query, ReasonLine, Verdict
-from hashhub.steps import Settling
 from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
@@ -34,11 +33,10 @@ if TYPE_CHECKING:
     from hashhub.hook.hashing import Hashing
     from hashhub.hook.judges import Judge, MediaJudge
     from hashhub.hook.settings import HookSettings
-    from hashhub.steps import Steps
 
 _AWAY_SECONDS: Final = 0.42  # of the half second in which an upload is decided over while the hub is away
 _LEAST_WAIT: Final = 0.02  # for hashes that are remembered, or as good as there
-_LOOK_SECONDS: Final = 0.1  # between looks whether somebody still waits
+_LOOK_SECONDS: Final = 0.05  # between looks whether somebody still waits
 _TOO_LARGE: Final = frozenset({Reason.MEDIA_TOO_LARGE, Reason.MEDIA_TOO_COSTLY, Reason.TOO_LARGE})
 _UNREADABLE: Final = frozenset({Reason.UNREADABLE_MEDIA, Reason.MEDIA_PROCESS_DIED, Reason.MISSING_EXTRA})
 _EXACT_ONLY: Final = ReasonCode.EXACT_ONLY.value
@@ -141,14 +139,11 @@ class Examiner:
             return None
         return examined
 
-    def examine(self, content: Content, *, is_wanted: Callable[[], bool], is_on_loop: bool) -> Steps[Examined]:
-        """Return what is known of an upload. Raises Cancelled once it `is_wanted` no more.
-
-        `is_on_loop`: the steps are taken by an event loop, which waits for child processes by itself.
-        """
+    def examine(self, content: Content, *, is_wanted: Callable[[], bool]) -> Examined:
+        """Return what is known of an upload. Raises Cancelled once it `is_wanted` no more."""
         begun, key = time.monotonic(), content.key
         # 1. What is remembered of these very bytes.
-        remembered = yield from self._remembered(key)
+        remembered = self._remembered(key)
         if remembered is not None:
             return Examined(
                 query=remembered.query,
@@ -165,12 +160,12 @@ class Examiner:
         )
         examined.is_unasked = self._is_asked_once(examined.media_type)
         if not examined.is_unasked:
-            yield from self._ask(examined)
+            self._ask(examined)
         # 3. Its hashes, and who knows them.
         if examined.judged is None or examined.judged.result.verdict is not Verdict.MATCH:
-            yield from self._look(examined, content, begun, is_wanted, is_on_loop=is_on_loop)
+            self._look(examined, content, begun, is_wanted)
         if examined.is_unasked:
-            yield from self._ask(examined)
+            self._ask(examined)
             if examined.judged is None and examined.query.hashes != content.digests:
                 # Whatever it cannot answer about the others: a listed file is stopped.
                 with suppress(HashHubError):
@@ -189,17 +184,15 @@ class Examiner:
             self._answers.put(key, answer, asked=begun)
         return examined
 
-    def _remembered(self, key: bytes) -> Steps[Answer | None]:
+    def _remembered(self, key: bytes) -> Answer | None:
         if not key:
             return None
         answer = self._answers.get(key, self._judge.revision())
         if answer is None or (self._holds is not None and not self._holds(answer.judged)):
             return None
-        if self._cases is not None:
-            yield None
-            # A case may have been opened since; it stops what the lists allowed a moment ago.
-            if self._cases.is_stopped(answer.query, answer.media_type):
-                return None
+        # A case may have been opened since; it stops what the lists allowed a moment ago.
+        if self._cases is not None and self._cases.is_stopped(answer.query, answer.media_type):
+            return None
         return answer
 
     def _is_asked_once(self, media_type: str) -> bool:
@@ -208,19 +201,16 @@ class Examiner:
         """
         return self._is_ready is not None and media_type.startswith("image/") and self._is_ready()
 
-    def _ask(self, examined: Examined) -> Steps[None]:
+    def _ask(self, examined: Examined) -> None:
         examined.is_unasked = False
         if not examined.query.hashes:
             return
-        yield None
         try:
             examined.judged = self._judge.judge(examined.query)
         except HashHubError as e:
             examined.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
 
-    def _look(
-        self, examined: Examined, content: Content, begun: float, is_wanted: Callable[[], bool], *, is_on_loop: bool
-    ) -> Steps[None]:
+    def _look(self, examined: Examined, content: Content, begun: float, is_wanted: Callable[[], bool]) -> None:
         """Find out more than digests tell."""
         if content.is_too_large:
             sought = "only identical files were looked for" if content.digests else "nothing was looked for"
@@ -234,10 +224,9 @@ class Examiner:
             examined.lacks(NoAnswer.HUB_AWAY, Reason.TOO_MANY_REQUESTS, text)
         elif self._hashing is not None:
             examined.is_unhashed = True
-            yield from self._hash_here(self._hashing, examined, content, begun, is_wanted, is_on_loop=is_on_loop)
+            self._hash_here(self._hashing, examined, content, begun, is_wanted)
         else:
             examined.is_unhashed = True
-            yield None
             self._hash_at_hub(examined, content)
 
     def _only_exact(self, examined: Examined, why: str) -> None:
@@ -256,35 +245,16 @@ class Examiner:
         examined.is_unhashed = cause is NoAnswer.HUB_AWAY  # what cannot be hashed is as chosen
 
     def _hash_here(
-        self,
-        hashing: Hashing,
-        examined: Examined,
-        content: Content,
-        begun: float,
-        is_wanted: Callable[[], bool],
-        *,
-        is_on_loop: bool,
-    ) -> Steps[None]:
+        self, hashing: Hashing, examined: Examined, content: Content, begun: float, is_wanted: Callable[[], bool]
+    ) -> None:
         is_away = not examined.is_unasked and (examined.judged is None or examined.judged.without_lists)
         try:
-            future, is_joining, media = yield from hashing.submit_in_steps(
-                content, is_wanted=None if is_away else is_wanted, is_on_loop=is_on_loop
-            )
+            future = hashing.submit(content)
         except LimitExceeded as e:
             examined.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
             return
         try:
-            if media is None and future.done():
-                media = future.result()
-            elif media is None:
-                # One file that takes long can be sent many times: who joins waits on the loop, and leaves others a
-                # thread.
-                if not is_joining:
-                    yield None
-                media = yield from self._awaited(future, begun, is_wanted, is_away=is_away)
-        except GeneratorExit:
-            hashing.give_up(content, future)
-            raise
+            media = self._awaited(future, begun, is_wanted, is_away=is_away)
         except (FutureTimeoutError, CancelledError):
             if not is_wanted():
                 hashing.give_up(content, future)
@@ -303,9 +273,8 @@ class Examiner:
         ):
             return  # these are asked about yet, or were
         if not is_away:
-            yield from self._ask(examined)
+            self._ask(examined)
             return
-        yield None
         try:
             with without_hub():
                 examined.judged = self._judge.judge(examined.query)
@@ -316,7 +285,7 @@ class Examiner:
 
     def _awaited(
         self, future: Future[MediaHashes], begun: float, is_wanted: Callable[[], bool], *, is_away: bool
-    ) -> Steps[MediaHashes]:
+    ) -> MediaHashes:
         """Return the hashes. Raises TimeoutError when the decision waits no longer, and what hashing raises."""
         at = time.monotonic()
         until = max(begun + _AWAY_SECONDS, at + _LEAST_WAIT) if is_away else at + self._settings.waiting_seconds
@@ -324,12 +293,11 @@ class Examiner:
             wait = until - time.monotonic()
             if wait <= 0 and (is_away or not future.running() or self.is_closing):
                 return future.result(timeout=0)
-            # Once it is being hashed the limits of the child processes hold; but who closes the hook may do so on the
-            # event loop that it is hashed on.
-            if not future.done() and is_wanted():
-                yield Settling(future, wait if wait > 0 else _LOOK_SECONDS)
-            if future.done() or not is_wanted():
-                return future.result(timeout=0)
+            # Once it is being hashed the limits of the child processes hold.
+            with suppress(FutureTimeoutError):
+                return future.result(timeout=min(wait, _LOOK_SECONDS) if wait > 0 else _LOOK_SECONDS)
+            if not is_wanted():
+                raise FutureTimeoutError
 
     def _not_hashed(self, examined: Examined, error: HashHubError) -> None:
         if error.reason in _UNREADABLE:

@@ -26,8 +26,6 @@ from hashhub.hook.decision import Action, Decision, NoAnswer, severest_of
 from hashhub.hook.settings import AppSettings, OnHold
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     from hashhub.hook.core import Hook, Upload
 
 PIECE_BYTES: Final = 64 * 1024
@@ -310,10 +308,10 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
         finally:
             self.upload.close()
 
-    async def adecide(self, threads: Executor) -> CheckedFile:
-        """Decide as `decide` does, on the event loop: what may take long is done in one of the threads."""
+    async def adecide(self) -> CheckedFile:
+        """Decide as `decide` does, without blocking the event loop."""
         try:
-            decision = await self.upload.adecide(threads)
+            decision = await self.upload.adecide()
             return CheckedFile(field=self.field, filename=self.filename, decision=decision)
         finally:
             self.upload.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -27,7 +26,6 @@ from hashhub.hashing import child as protocol
 from hashhub.hashing.decoding import load_decoders
 from hashhub.hashing.pool import Content, MediaPool, _send
 from hashhub.model import Effort
-from hashhub.steps import Steps, Wait, carry_out, is_ready
 from hashhub.testing.pictures import picture
 
 GIB = 1 << 30
@@ -495,7 +493,7 @@ class TestSending:
         with theirs:
             with ours:
                 ours.setblocking(False)
-                carry_out(_send(ours, list(pieces), time.monotonic() + 180))
+                _send(ours, list(pieces), time.monotonic() + 180)
             reading.join()
         assert received == b"".join(pieces)
 
@@ -513,34 +511,7 @@ class TestSending:
             ours.setblocking(False)
             begun = time.monotonic()
             with pytest.raises(TimeoutError):
-                carry_out(_send(ours, [bytes(1 << 28)], begun + 0.5))
+                _send(ours, [bytes(1 << 28)], begun + 0.5)
             assert time.monotonic() - begun < 10
             is_over.set()
             reading.join()
-
-
-def test_an_event_of_what_had_the_same_number_is_no_answer_that_has_begun(
-    new_pool: Callable[..., MediaPool], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hashhub.hashing.pool._ANSWER_SECONDS", 0.0)  # from the first byte on
-    pool = new_pool()
-    hashed(pool, good())  # the child is there
-    content = encoded(picture(4, (1632, 1224)), "JPEG")
-
-    def misled(steps: Steps[MediaHashes]) -> Steps[MediaHashes]:
-        """Take them, told three times of an answer that is not there."""
-        try:
-            wait = next(steps)
-            for _ in range(3):
-                assert isinstance(wait, Wait)
-                assert wait.event == select.POLLIN
-                assert not is_ready(wait.descriptor, wait.event, 0)
-                wait = steps.send(True)
-            while True:
-                wait = steps.send((yield wait))
-        except StopIteration as end:
-            hashes: MediaHashes = end.value
-            return hashes
-
-    with pool.room() as place:
-        assert carry_out(misled(place.hash_in_steps(content))) == hash_media(content)

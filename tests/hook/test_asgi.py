@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -480,9 +480,9 @@ def test_a_sender_has_time_while_a_file_is_decided_over_and_none_for_ever_behind
 ) -> None:
     decide = Ended.adecide
 
-    async def decide_late(ended: Ended, threads: Executor) -> CheckedFile:
+    async def decide_late(ended: Ended) -> CheckedFile:
         await asyncio.sleep(2.5)  # some windows
-        return await decide(ended, threads)
+        return await decide(ended)
 
     monkeypatch.setattr(Ended, "adecide", decide_late)
     app = App()

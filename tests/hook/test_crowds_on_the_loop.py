@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +21,6 @@ from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, open_ho
 from hashhub.hook.asgi import UploadHook
 from hashhub.hook.records import UploadState
 from hashhub.model import Verdict
-from hashhub.steps import Wait, is_ready
 from tests.hook.conftest import Listed, jpeg
 from tests.hook.test_asgi import one_request
 from tests.hook.test_hashing import large, stop_child, wait_for
@@ -31,26 +30,26 @@ from tests.hook.web import File, form
 __all__ = ["hook", "settings"]
 
 
-@pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2, thread_name_prefix="deciding") as threads:
-        yield threads
+@pytest.fixture(autouse=True)
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few, so that a crowd has them all."""
+    monkeypatch.setattr("hashhub.hook.core._MOST_THREADS", 2)
 
 
-async def crowd(hook: Hook, threads: ThreadPoolExecutor, content: bytes, count: int) -> list[asyncio.Task[Decision]]:
-    """Let so many upload the same, of which the first is hashed on the loop, and the others have all threads. The test
-    has the child stand still before, so that it is not hashed too soon.
+async def crowd(hook: Hook, content: bytes, count: int) -> list[asyncio.Task[Decision]]:
+    """Let so many upload the same, of which the first is hashed, and the others wait. The test has the child stand
+    still before, so that it is not hashed too soon.
     """
     assert hook._hashing is not None
     hashes, hashed = hook._hashing, hook._hashing.hashed
-    tasks = [asyncio.create_task(deciding(hook, threads, content))]
+    tasks = [asyncio.create_task(deciding(hook, content))]
     await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
-    tasks += [asyncio.create_task(deciding(hook, threads, content)) for _ in range(count - 1)]
+    tasks += [asyncio.create_task(deciding(hook, content)) for _ in range(count - 1)]
     await asyncio.sleep(0.05)
     return tasks
 
 
-def test_those_who_wait_have_all_threads_and_the_child_dies(hook: Hook, threads: ThreadPoolExecutor) -> None:
+def test_several_wait_for_one_file_and_the_child_dies(hook: Hook) -> None:
     assert hook._hashing is not None
     [child] = [hook._hashing._pool._children.get()]
     hook._hashing._pool._children.put(child)
@@ -58,34 +57,33 @@ def test_those_who_wait_have_all_threads_and_the_child_dies(hook: Hook, threads:
     stop_child(hook._hashing)
 
     async def run() -> list[Decision]:
-        tasks = await crowd(hook, threads, large(21), 5)
+        tasks = await crowd(hook, large(21), 5)
         os.kill(child._id[0], signal.SIGKILL)
         async with asyncio.timeout(60):
             return await asyncio.gather(*tasks)
 
-    for decision in asyncio.run(run()):
-        assert (decision.action, decision.no_answer) == (Action.HOLD, NoAnswer.UNREADABLE)
-    assert asyncio.run(deciding(hook, threads, jpeg(121))).action is Action.ALLOW
+    first, *others = asyncio.run(run())
+    assert (first.action, first.no_answer) == (Action.HOLD, NoAnswer.UNREADABLE)
+    assert [decision.action for decision in others] == [Action.ALLOW] * 4  # by another child
+    assert asyncio.run(deciding(hook, jpeg(121))).action is Action.ALLOW
 
 
-def test_those_who_wait_have_all_threads_and_the_first_leaves(hook: Hook, threads: ThreadPoolExecutor) -> None:
+def test_several_wait_for_one_file_and_the_first_leaves(hook: Hook) -> None:
     assert hook._hashing is not None
     go_on = stop_child(hook._hashing)
 
     async def run() -> list[Decision]:
-        first, *others = await crowd(hook, threads, large(22), 5)
+        first, *others = await crowd(hook, large(22), 5)
         first.cancel()
         go_on()
         async with asyncio.timeout(60):
             return await asyncio.gather(*others)
 
     assert [decision.action for decision in asyncio.run(run())] == [Action.ALLOW] * 4
-    assert asyncio.run(deciding(hook, threads, jpeg(122))).action is Action.ALLOW
+    assert asyncio.run(deciding(hook, jpeg(122))).action is Action.ALLOW
 
 
-def test_those_who_wait_for_one_file_leave_the_threads_to_others(
-    settings: HookSettings, threads: ThreadPoolExecutor
-) -> None:
+def test_those_who_wait_for_one_file_leave_the_threads_to_others(settings: HookSettings) -> None:
     """One file that takes long, sent again and again, must not be what all other uploads wait for."""
     choices = msgspec.structs.replace(settings.without_answer, no_perceptual_hash=Action.HOLD)
     with open_hook(msgspec.structs.replace(settings, without_answer=choices)) as hook:
@@ -94,10 +92,10 @@ def test_those_who_wait_for_one_file_leave_the_threads_to_others(
         go_on = stop_child(hook._hashing)
 
         async def run() -> tuple[Decision, list[Decision]]:
-            tasks = await crowd(hook, threads, large(26), 8)
+            tasks = await crowd(hook, large(26), 8)
             try:
                 async with asyncio.timeout(20):
-                    other = await deciding(hook, threads, b"no picture")  # is recorded, which takes a thread
+                    other = await deciding(hook, b"no picture")  # is recorded, which takes a thread
                 assert not any(task.done() for task in tasks)
             finally:
                 go_on()
@@ -110,38 +108,36 @@ def test_those_who_wait_for_one_file_leave_the_threads_to_others(
         assert hook._hashing.hashed == 2
 
 
-def test_all_who_wait_leave_at_once(hook: Hook, threads: ThreadPoolExecutor) -> None:
+def test_all_who_wait_leave_at_once(hook: Hook) -> None:
     assert hook._hashing is not None
     stop_child(hook._hashing)
 
     async def run() -> None:
-        for task in (tasks := await crowd(hook, threads, large(23), 40)):
+        for task in (tasks := await crowd(hook, large(23), 40)):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     asyncio.run(run())
     hashing = hook._hashing
-    wait_for(lambda: hook.memory_bytes == 0 and hashing._idle == 1)
+    wait_for(lambda: hook.memory_bytes == 0 and not hashing._in_hand)
     assert (hashing._in_hand, hashing._wanted, hashing._pool.calls) == ({}, {}, 0)
-    assert asyncio.run(deciding(hook, threads, jpeg(123))).action is Action.ALLOW
+    assert asyncio.run(deciding(hook, jpeg(123))).action is Action.ALLOW
 
 
-def test_more_than_may_wait_all_get_their_answer(settings: HookSettings, threads: ThreadPoolExecutor) -> None:
+def test_more_than_may_wait_all_get_their_answer(settings: HookSettings) -> None:
     contents = [jpeg(200 + seed, (96, 64)) for seed in range(40)]
     with open_hook(msgspec.structs.replace(settings, max_waiting=2)) as hook:
         hook.check(jpeg(100))
 
         async def run() -> list[Decision]:
-            return await asyncio.gather(*(deciding(hook, threads, content) for content in contents))
+            return await asyncio.gather(*(deciding(hook, content) for content in contents))
 
         assert {(decision.action, decision.verdict) for decision in asyncio.run(run())} == {
             (Action.ALLOW, Verdict.NO_MATCH)
         }
 
 
-def test_who_joined_is_not_let_down_when_another_thread_abandons_the_first(
-    hook: Hook, threads: ThreadPoolExecutor
-) -> None:
+def test_who_joined_is_not_let_down_when_another_thread_abandons_the_first(hook: Hook) -> None:
     assert hook._hashing is not None
     hashes, hashed, content = hook._hashing, hook._hashing.hashed, large(24)
     go_on = stop_child(hashes)
@@ -149,9 +145,9 @@ def test_who_joined_is_not_let_down_when_another_thread_abandons_the_first(
     async def run() -> Decision:
         with hook.receive(door="asgi") as upload:
             upload.write(content)
-            first = asyncio.create_task(upload.adecide(threads))
+            first = asyncio.create_task(upload.adecide())
             await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
-            joined = asyncio.create_task(deciding(hook, threads, content))
+            joined = asyncio.create_task(deciding(hook, content))
             await asyncio.sleep(0)
             await asyncio.to_thread(upload.abandon)
             with pytest.raises(Cancelled):
@@ -160,7 +156,6 @@ def test_who_joined_is_not_let_down_when_another_thread_abandons_the_first(
             return await joined
 
     assert asyncio.run(run()).action is Action.ALLOW
-    assert hashes.hashed == hashed + 1
 
 
 def test_the_loop_goes_on_while_the_hook_is_closed(settings: HookSettings) -> None:
@@ -200,9 +195,9 @@ def test_the_loop_goes_on_while_the_hook_is_closed(settings: HookSettings) -> No
     assert asyncio.run(run()) < 5, "closing waited for hashes that wait for the loop"
 
 
-async def given_up_at_once(hook: Hook, threads: ThreadPoolExecutor, content: bytes, turns: int) -> None:
+async def given_up_at_once(hook: Hook, content: bytes, turns: int) -> None:
     """Upload, and leave after so many turns of the loop."""
-    task = asyncio.create_task(deciding(hook, threads, content))
+    task = asyncio.create_task(deciding(hook, content))
     for _ in range(turns):
         await asyncio.sleep(0)
     task.cancel()
@@ -210,7 +205,7 @@ async def given_up_at_once(hook: Hook, threads: ThreadPoolExecutor, content: byt
         await task
 
 
-def test_a_thousand_who_leave_leave_nothing(hook: Hook, threads: ThreadPoolExecutor, listed: Listed) -> None:
+def test_a_thousand_who_leave_leave_nothing(hook: Hook, listed: Listed) -> None:
     assert hook._hashing is not None
     hashing = hook._hashing
     unknown, mirrored = jpeg(131, (96, 64)), jpeg(132, (96, 64))
@@ -219,14 +214,11 @@ def test_a_thousand_who_leave_leave_nothing(hook: Hook, threads: ThreadPoolExecu
         every = (unknown, listed.known, mirrored)
         for some in range(0, count, 50):
             await asyncio.gather(
-                *(
-                    given_up_at_once(hook, threads, every[n % 3] + bytes(str(n), "ascii"), n % 7)
-                    for n in range(some, some + 50)
-                )
+                *(given_up_at_once(hook, every[n % 3] + bytes(str(n), "ascii"), n % 7) for n in range(some, some + 50))
             )
 
     def is_quiet() -> bool:
-        return hook.memory_bytes == 0 and hashing._idle == 1 and not threads._work_queue.qsize()
+        return hook.memory_bytes == 0 and not hashing._in_hand and not hook._under_way
 
     def taken() -> tuple[int, int]:
         return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
@@ -239,40 +231,17 @@ def test_a_thousand_who_leave_leave_nothing(hook: Hook, threads: ThreadPoolExecu
     descriptors, count = taken()
     assert descriptors <= before[0] + 2
     assert count <= before[1] + 2
-    assert (hashing._in_hand, hashing._wanted, hashing._queue, hashing._pool.calls) == ({}, {}, {}, 0)
-    assert asyncio.run(deciding(hook, threads, jpeg(133))).action is Action.ALLOW
-
-
-@pytest.mark.parametrize("at", range(6))
-def test_steps_that_nobody_takes_further_leave_nothing(hook: Hook, at: int) -> None:
-    """Also on a loop that is closed in the middle: what waited is dropped."""
-    assert hook._hashing is not None
-    hashing = hook._hashing
-    for content in (jpeg(140 + at), jpeg(150 + at)[:3000]):
-        with hook.receive(door="asgi") as upload:
-            upload.write(content)
-            steps = upload._steps(is_on_loop=True)
-            with suppress(StopIteration):
-                wait = next(steps)
-                for _ in range(at):
-                    is_there = isinstance(wait, Wait) and is_ready(wait.descriptor, wait.event, 0.02)
-                    wait = steps.send(is_there)
-            steps.close()
-    wait_for(lambda: hook.memory_bytes == 0 and hashing._idle == 1)
     assert (hashing._in_hand, hashing._wanted, hashing._pool.calls) == ({}, {}, 0)
-    assert hook.check(jpeg(140 + at)).action is Action.ALLOW
+    assert asyncio.run(deciding(hook, jpeg(133))).action is Action.ALLOW
 
 
 def test_two_loops_and_a_thread_share_one_child(hook: Hook, listed: Listed) -> None:
     def on_a_loop(first: int) -> list[Action]:
-        threads = ThreadPoolExecutor(2)
-
         async def run() -> list[Decision]:
             contents = [jpeg(first + n, (96, 64)) for n in range(6)] + [listed.known]
-            return await asyncio.gather(*(deciding(hook, threads, content) for content in contents))
+            return await asyncio.gather(*(deciding(hook, content) for content in contents))
 
-        with threads:
-            return [decision.action for decision in asyncio.run(run())]
+        return [decision.action for decision in asyncio.run(run())]
 
     with ThreadPoolExecutor(3) as callers:
         loops = [callers.submit(on_a_loop, first) for first in (300, 303)]  # three of them are the same
@@ -290,6 +259,7 @@ def test_a_hook_that_is_closed_on_the_loop_does_not_wait_for_it_for_ever(setting
         await hook.acheck(jpeg(65))
         assert hook._hashing is not None
         hashes, hashed = hook._hashing, hook._hashing.hashed
+        stop_child(hashes)
         tasks = [asyncio.create_task(hook.acheck(pieces())) for _ in range(2)]
         await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
         await asyncio.sleep(0.2)

@@ -1,4 +1,4 @@
-"""Uploads hashed by real child processes in the thread that waits: given up, joined, closed meanwhile."""
+"""Uploads hashed by real child processes: given up, joined, closed meanwhile."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from PIL import Image
 
 from hashhub.errors import Cancelled, Reason, Unavailable
 from hashhub.hashing import hash_media
+from hashhub.hashing.media import MediaHashes
 from hashhub.hook import HookSettings
 from hashhub.hook.content import _FEW_BYTES, Content, Memory
 from hashhub.hook.hashing import Hashing
@@ -67,79 +68,79 @@ def stop_child(hashing: Hashing) -> Callable[[], None]:
     return lambda: os.kill(child._id[0], signal.SIGCONT)
 
 
-class Waiting:
-    """One that hashes in its own thread for as long as it is wanted, by a child that stands still until `go_on`."""
-
-    def __init__(self, hashing: Hashing, threads: ThreadPoolExecutor, content: Content) -> None:
-        self.is_wanted = True
-        self.go_on = stop_child(hashing)
-        begun = hashing.hashed
-        self.submitted = threads.submit(lambda: hashing.submit(content, is_wanted=lambda: self.is_wanted))
-        wait_for(lambda: hashing.hashed > begun)
-
-    def future(self) -> Future[object]:
-        future = self.submitted.result(timeout=60)
-        assert future.done(), "who hashes in its own thread has an outcome on return"
-        return future  # type: ignore[return-value]
+def submitted(hashing: Hashing, content: Content) -> tuple[Future[MediaHashes], Callable[[], None]]:
+    """Have a content hashed by a child that stands still; return what lets it go on besides."""
+    go_on, begun = stop_child(hashing), hashing.hashed
+    future = hashing.submit(content)
+    wait_for(lambda: hashing.hashed > begun)
+    return future, go_on
 
 
-def test_who_is_gone_stops_the_child_and_nobody_else(hashing: Hashing, threads: ThreadPoolExecutor) -> None:
+def test_who_is_gone_stops_the_child_and_nobody_else(hashing: Hashing) -> None:
     content = content_of(large(1))
-    waiting = Waiting(hashing, threads, content)
-    waiting.is_wanted = False
-    error = waiting.future().exception()
+    future, _ = submitted(hashing, content)
+    hashing.give_up(content, future)
+    error = future.exception(timeout=60)
     assert isinstance(error, Unavailable)
     assert error.reason is Reason.DEADLINE_EXCEEDED
     # It says nothing about the content, which the next one gets hashed, by another child.
-    future = hashing.submit(content, is_wanted=lambda: True)
-    assert {h.algorithm for h in future.result(timeout=0).hashes} >= {"PDQ", "MD5"}
+    assert {h.algorithm for h in hashing.submit(content).result(timeout=60).hashes} >= {"PDQ", "MD5"}
     content.drop()
 
 
-def test_who_joins_is_not_let_down_by_the_one_in_whose_thread_it_is(
-    hashing: Hashing, threads: ThreadPoolExecutor
-) -> None:
+def test_who_joins_is_not_let_down_by_the_first(hashing: Hashing) -> None:
     content, same_content = content_of(large(2)), content_of(large(2))
-    waiting = Waiting(hashing, threads, content)
-    joined = hashing.submit(same_content, is_wanted=lambda: True)
-    assert not joined.done()
-    waiting.is_wanted = False
+    future, go_on = submitted(hashing, content)
+    joined = hashing.submit(same_content)
+    hashing.give_up(content, future)
     content.drop()
-    waiting.go_on()
+    go_on()
     assert joined.result(timeout=60).frames
-    assert waiting.future() is joined
     assert hashing.hashed == 1
     same_content.drop()
 
 
-def test_who_joined_and_leaves_stops_nothing(hashing: Hashing, threads: ThreadPoolExecutor) -> None:
+def test_who_joined_and_leaves_stops_nothing(hashing: Hashing) -> None:
     content = content_of(large(3))
-    waiting = Waiting(hashing, threads, content)
-    joined = hashing.submit(content)
-    hashing.give_up(content, joined)
-    waiting.go_on()
-    assert waiting.future().exception() is None
+    future, go_on = submitted(hashing, content)
+    hashing.give_up(content, hashing.submit(content))
+    go_on()
+    assert future.result(timeout=60).frames
     # When both leave, nobody is waited for.
     other = content_of(large(4))
-    waiting = Waiting(hashing, threads, other)
-    joined = hashing.submit(other)
-    hashing.give_up(other, joined)
-    waiting.is_wanted = False
-    assert isinstance(waiting.future().exception(), Unavailable)
+    future, _ = submitted(hashing, other)
+    hashing.give_up(other, hashing.submit(other))
+    hashing.give_up(other, future)
+    assert isinstance(future.exception(timeout=60), Unavailable)
     content.drop()
     other.drop()
 
 
-def test_closing_waits_for_what_is_in_hand_and_in_the_queue(hashing: Hashing, threads: ThreadPoolExecutor) -> None:
+def test_what_waits_and_is_given_up_is_not_hashed(hashing: Hashing) -> None:
     content, queued_content = content_of(large(5)), content_of(jpeg(6))
-    waiting = Waiting(hashing, threads, content)
-    queued = hashing.submit(queued_content, is_wanted=lambda: True)
+    future, go_on = submitted(hashing, content)
+    queued = hashing.submit(queued_content)
+    hashing.give_up(queued_content, queued)
+    assert queued.cancelled()
+    again = hashing.submit(queued_content)
+    go_on()
+    assert again.result(timeout=60).frames
+    assert future.done(), "first come, first served"
+    assert hashing.hashed == 2
+    content.drop()
+    queued_content.drop()
+
+
+def test_closing_waits_for_what_is_in_hand_and_in_the_queue(hashing: Hashing) -> None:
+    content, queued_content = content_of(large(5)), content_of(jpeg(6))
+    future, go_on = submitted(hashing, content)
+    queued = hashing.submit(queued_content)
     assert not queued.running(), "the only child is busy"
-    waiting.go_on()
+    go_on()
     hashing.close()
-    assert waiting.future().exception() is None
+    assert future.result(timeout=0).frames
     assert queued.result(timeout=0).frames
-    assert isinstance(hashing.submit(content_of(b""), is_wanted=lambda: True).exception(timeout=0), Unavailable)
+    assert isinstance(hashing.submit(content_of(b"")).exception(timeout=0), Unavailable)
     content.drop()
     queued_content.drop()
 
@@ -157,7 +158,7 @@ def test_a_decision_that_is_abandoned_while_it_is_hashed_is_none(
         upload.abandon()
         with pytest.raises(Cancelled):
             deciding.result(timeout=60)
-    assert hook.memory_bytes == 0
+    wait_for(lambda: hook.memory_bytes == 0)
     assert hook._counts.total() == 0
     assert hook.check(jpeg(8)).no_answer is None
 
@@ -203,7 +204,7 @@ class TestContent:
         assert len(few.pieces()) == 3
         assert not filed.pieces()
         for content, of in ((few, given), (filed, jpeg(10))):
-            media = hashing.submit(content, is_wanted=lambda: True).result(timeout=0)
+            media = hashing.submit(content).result(timeout=60)
             assert media.query() == hash_media(of, effort=Effort.STANDARD).query()
             content.drop()
 
@@ -216,7 +217,7 @@ def test_threads_that_hash_leave_none_behind(hashing: Hashing, threads: ThreadPo
     def hash_some(start: int) -> None:
         barrier.wait()
         for content in contents[start::4]:
-            assert hashing.submit(content, is_wanted=lambda: True).result(timeout=60).frames
+            assert hashing.submit(content).result(timeout=60).frames
             content.drop()
 
     for done in [threads.submit(hash_some, start) for start in range(4)]:

@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -41,37 +40,26 @@ def hook(settings: HookSettings) -> Iterator[Hook]:
         yield hook
 
 
-@pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(4, thread_name_prefix="deciding") as threads:
-        yield threads
-
-
-async def deciding(hook: Hook, threads: ThreadPoolExecutor, content: bytes) -> Decision:
+async def deciding(hook: Hook, content: bytes) -> Decision:
     with hook.receive(door="asgi") as upload:
         upload.write(content)
-        return await upload.adecide(threads)
+        return await upload.adecide()
 
 
-def began(threads: ThreadPoolExecutor) -> int:
-    """Return how many threads were needed so far."""
-    return len(threads._threads)
-
-
-def test_what_nothing_is_known_of_and_what_is_listed(hook: Hook, threads: ThreadPoolExecutor, listed: Listed) -> None:
+def test_what_nothing_is_known_of_and_what_is_listed(hook: Hook, listed: Listed) -> None:
     for content in (listed.unknown, jpeg(101)):
-        decision = asyncio.run(deciding(hook, threads, content))
+        decision = asyncio.run(deciding(hook, content))
         assert (decision.action, decision.verdict) == (Action.ALLOW, Verdict.NO_MATCH)
-    decision = asyncio.run(deciding(hook, threads, listed.known))
+    decision = asyncio.run(deciding(hook, listed.known))
     assert (decision.action, decision.verdict) == (Action.BLOCK, Verdict.MATCH)
     assert hook.state_of(decision.reference) is UploadState.BLOCKED
-    decision = asyncio.run(deciding(hook, threads, jpeg(109)[:3000]))  # held as chosen: recorded
+    decision = asyncio.run(deciding(hook, jpeg(109)[:3000]))  # held as chosen: recorded
     assert (decision.action, hook.state_of(decision.reference)) == (Action.HOLD, UploadState.HELD)
 
 
-def test_a_case_stops_the_next_upload(hook: Hook, threads: ThreadPoolExecutor, settings: HookSettings) -> None:
+def test_a_case_stops_the_next_upload(hook: Hook, settings: HookSettings) -> None:
     content = jpeg(103)
-    assert asyncio.run(deciding(hook, threads, jpeg(104))).action is Action.ALLOW
+    assert asyncio.run(deciding(hook, jpeg(104))).action is Action.ALLOW
     records = Records(Path(settings.data))  # as another process has them
     try:
         item = item_of(hash_media(content, effort=Effort.STANDARD))
@@ -85,12 +73,12 @@ def test_a_case_stops_the_next_upload(hook: Hook, threads: ThreadPoolExecutor, s
         )
     finally:
         records.close()
-    decision = asyncio.run(deciding(hook, threads, content))
+    decision = asyncio.run(deciding(hook, content))
     assert (decision.action, decision.reasons[0].clause) == (Action.HOLD, case.name)
-    assert asyncio.run(deciding(hook, threads, jpeg(105))).action is Action.ALLOW
+    assert asyncio.run(deciding(hook, jpeg(105))).action is Action.ALLOW
 
 
-def test_the_loop_does_not_wait_for_who_has_the_records(hook: Hook, threads: ThreadPoolExecutor) -> None:
+def test_the_loop_does_not_wait_for_who_has_the_records(hook: Hook) -> None:
     records = hook._records
     assert records is not None
     is_held, go_on = threading.Event(), threading.Event()
@@ -101,8 +89,8 @@ def test_the_loop_does_not_wait_for_who_has_the_records(hook: Hook, threads: Thr
             assert go_on.wait(180)
 
     async def run() -> Decision:
-        task = asyncio.create_task(deciding(hook, threads, jpeg(106)))
-        await asyncio.to_thread(wait_for, lambda: began(threads) > 0)  # only a loop that goes on gets further
+        task = asyncio.create_task(deciding(hook, jpeg(106)))
+        await asyncio.sleep(0.2)  # only a loop that goes on gets further
         assert not task.done()
         go_on.set()
         return await task
@@ -117,14 +105,14 @@ def test_the_loop_does_not_wait_for_who_has_the_records(hook: Hook, threads: Thr
         holder.join()
 
 
-def test_a_task_that_is_cancelled_leaves_nothing(hook: Hook, threads: ThreadPoolExecutor) -> None:
+def test_a_task_that_is_cancelled_leaves_nothing(hook: Hook) -> None:
     assert hook._hashing is not None
     hashes, hashed, counted = hook._hashing, hook._hashing.hashed, hook._counts.total()
 
     stop_child(hashes)
 
     async def run() -> None:
-        task = asyncio.create_task(deciding(hook, threads, large(11)))
+        task = asyncio.create_task(deciding(hook, large(11)))
         await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -133,17 +121,17 @@ def test_a_task_that_is_cancelled_leaves_nothing(hook: Hook, threads: ThreadPool
     asyncio.run(run())
     wait_for(lambda: hook.memory_bytes == 0)
     assert hook._counts.total() <= counted  # they may have been written meanwhile
-    assert asyncio.run(deciding(hook, threads, jpeg(107))).action is Action.ALLOW
+    assert asyncio.run(deciding(hook, jpeg(107))).action is Action.ALLOW
 
 
-def test_one_that_another_thread_abandons_ends(hook: Hook, threads: ThreadPoolExecutor) -> None:
+def test_one_that_another_thread_abandons_ends(hook: Hook) -> None:
     assert hook._hashing is not None
     stop_child(hook._hashing)
 
     async def run() -> None:
         with hook.receive(door="asgi") as upload:
             upload.write(large(12))
-            task = asyncio.create_task(upload.adecide(threads))
+            task = asyncio.create_task(upload.adecide())
             await asyncio.sleep(0.05)
             await asyncio.to_thread(upload.abandon)
             with pytest.raises(Cancelled):
@@ -153,7 +141,7 @@ def test_one_that_another_thread_abandons_ends(hook: Hook, threads: ThreadPoolEx
     wait_for(lambda: hook.memory_bytes == 0)
 
 
-def test_a_child_that_dies_takes_its_upload_only(hook: Hook, threads: ThreadPoolExecutor) -> None:
+def test_a_child_that_dies_takes_its_upload_only(hook: Hook) -> None:
     assert hook._hashing is not None
     [child] = [hook._hashing._pool._children.get()]
     hook._hashing._pool._children.put(child)
@@ -161,20 +149,20 @@ def test_a_child_that_dies_takes_its_upload_only(hook: Hook, threads: ThreadPool
     stop_child(hashes)
 
     async def run() -> Decision:
-        task = asyncio.create_task(deciding(hook, threads, large(13)))
+        task = asyncio.create_task(deciding(hook, large(13)))
         await asyncio.to_thread(wait_for, lambda: hashes.hashed > hashed)
         os.kill(child._id[0], signal.SIGKILL)
         return await task
 
     decision = asyncio.run(run())
     assert (decision.action, decision.no_answer) == (Action.HOLD, NoAnswer.UNREADABLE)
-    assert asyncio.run(deciding(hook, threads, jpeg(108))).action is Action.ALLOW
+    assert asyncio.run(deciding(hook, jpeg(108))).action is Action.ALLOW
 
 
-def test_several_at_once_each_get_their_own(hook: Hook, threads: ThreadPoolExecutor, listed: Listed) -> None:
+def test_several_at_once_each_get_their_own(hook: Hook, listed: Listed) -> None:
     async def run() -> list[Decision]:
         contents = [jpeg(110), listed.known, jpeg(111), jpeg(110), jpeg(112)]
-        return await asyncio.gather(*(deciding(hook, threads, content) for content in contents))
+        return await asyncio.gather(*(deciding(hook, content) for content in contents))
 
     actions = [decision.action for decision in asyncio.run(run())]
     assert actions == [Action.ALLOW, Action.BLOCK, Action.ALLOW, Action.ALLOW, Action.ALLOW]
@@ -182,10 +170,10 @@ def test_several_at_once_each_get_their_own(hook: Hook, threads: ThreadPoolExecu
 
 
 def test_what_the_system_takes_in_parts_only_is_hashed_all_the_same(
-    settings: HookSettings, threads: ThreadPoolExecutor, listed: Listed, monkeypatch: pytest.MonkeyPatch
+    settings: HookSettings, listed: Listed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "_SEND_BYTES", 4096)
     with open_hook(settings) as hook:
         for content, action in ((listed.known, Action.BLOCK), (jpeg(113, (1600, 1200)), Action.ALLOW)):
-            assert asyncio.run(deciding(hook, threads, content)).action is action
-            assert hook.check(content + b"\0").action is asyncio.run(deciding(hook, threads, content + b"\1")).action
+            assert asyncio.run(deciding(hook, content)).action is action
+            assert hook.check(content + b"\0").action is asyncio.run(deciding(hook, content + b"\1")).action
