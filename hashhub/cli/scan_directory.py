@@ -1,10 +1,9 @@
 """The directory of `scan --out DIR`, held by one run.
 
-    DIR/state.sqlite            each file's stamp and hashes (`hashhub.scans.memory`)
+    DIR/state.sqlite            each file's stamp and hashes; SQLite's lock holds it for one run
     DIR/results.partial.jsonl   the answers of the run under way, or of one that was cut short
     DIR/results.jsonl           the answers of the last complete run
     DIR/report.html             the same for people
-    DIR/lock                    held by the run under way; the kernel drops it with the process
 
 It belongs to one user and nobody else can write into it, since whoever could would decide what is looked up.
 """
@@ -20,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Final, TypeAlias
 
 from hashhub.errors import InvalidArgument
 from hashhub.model import Effort
-from hashhub.scans.memory import ScanMemory, hold
+from hashhub.scans.memory import ScanMemory
 from hashhub.writing import put
 
 if TYPE_CHECKING:
@@ -33,8 +32,7 @@ STATE: Final = "state.sqlite"
 RESULTS: Final = "results.jsonl"
 PARTIAL: Final = "results.partial.jsonl"
 REPORT: Final = "report.html"
-_LOCK: Final = "lock"
-_OWN: Final = frozenset({STATE, f"{STATE}-wal", f"{STATE}-shm", f"{STATE}-journal", RESULTS, PARTIAL, REPORT, _LOCK})
+_OWN: Final = frozenset({STATE, f"{STATE}-wal", f"{STATE}-shm", f"{STATE}-journal", RESULTS, PARTIAL, REPORT})
 
 
 @contextmanager
@@ -50,36 +48,30 @@ def scan_directory(directory: Path) -> Iterator[ScanMemory[FileHashes]]:
     from hashhub.hashing.software import software
 
     _check_directory(directory)
-    lock = _open(directory, _LOCK, os.O_RDWR | os.O_CREAT)
-    try:
-        hold(lock, "another scan is writing into this directory; wait until it is done, or name another with --out")
-        for name in (STATE, RESULTS, REPORT):  # before hours of hashing
-            with suppress(FileNotFoundError):
-                _check_own(name, (directory / name).lstat())
-        kind = tuple[Effort, MediaHashes, MediaHashes | None]
-        memory: ScanMemory[FileHashes] = ScanMemory(directory / STATE, kind, hashed_by=software(), is_shared=False)
-        with memory:
-            yield memory
-    finally:
-        os.close(lock)
+    for name in (STATE, RESULTS, REPORT):  # before hours of hashing
+        with suppress(FileNotFoundError):
+            _check_own(name, (directory / name).lstat())
+    kind = tuple[Effort, MediaHashes, MediaHashes | None]
+    memory: ScanMemory[FileHashes] = ScanMemory(directory / STATE, kind, hashed_by=software(), is_shared=False)
+    with memory:
+        yield memory
 
 
 @contextmanager
-def replaced(directory: Path, name: str, *, under: str = "") -> Iterator[IO[str]]:
-    """Write a file of the directory anew, in ASCII. It takes its place, whole, when the block ends without an error.
-
-    `under`: its name until then.
-    """
-    aside = under or f"{name}.new"
-    with suppress(FileNotFoundError):
-        (directory / aside).unlink()
-    with os.fdopen(
-        _open(directory, aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="ascii", errors="xmlcharrefreplace"
-    ) as file:
+def partial_results(directory: Path) -> Iterator[IO[str]]:
+    """Write results, in ASCII, which take the place of those of the last run when the block ends without an error."""
+    partial = directory / PARTIAL
+    try:
+        partial.unlink(missing_ok=True)
+        file = partial.open("x", encoding="ascii")
+    except OSError as e:
+        raise _unusable(f"has a file {PARTIAL} that cannot be used ({e.strerror}); name another directory") from e
+    with file:
+        partial.chmod(0o600)
         yield file
         file.flush()
         os.fsync(file.fileno())
-    put(directory / aside, directory / name)
+    put(partial, directory / RESULTS)
 
 
 def _check_directory(directory: Path) -> None:
@@ -91,7 +83,7 @@ def _check_directory(directory: Path) -> None:
             raise _unusable("is not a directory")
         if status.st_uid != os.geteuid():
             raise _unusable(f"belongs to another user (uid {status.st_uid}); name one of your own")
-        strangers = [name for name in os.listdir(directory) if name.removesuffix(".new") not in _OWN]  # noqa: PTH208
+        strangers = [name for name in os.listdir(directory) if name not in _OWN]  # noqa: PTH208
         if strangers and not (directory / STATE).exists():
             raise _unusable("holds other files than those of a scan; name an empty or a new one")
         if stat.S_IMODE(status.st_mode) & 0o077:
@@ -101,21 +93,6 @@ def _check_directory(directory: Path) -> None:
     except (OSError, ValueError) as e:
         cause = e.strerror if isinstance(e, OSError) and e.strerror else type(e).__name__
         raise _unusable(f"cannot be used: {cause}") from e
-
-
-def _open(directory: Path, name: str, flags: int) -> int:
-    """Open a file of the directory that is this user's alone. Raises InvalidArgument."""
-    try:
-        file = os.open(directory / name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
-    except OSError as e:
-        raise _unusable(f"has a file {name} that cannot be used ({e.strerror}); name another directory") from e
-    try:
-        _check_own(name, os.fstat(file))
-        os.fchmod(file, 0o600)
-    except BaseException:
-        os.close(file)
-        raise
-    return file
 
 
 def _check_own(name: str, status: os.stat_result) -> None:

@@ -27,18 +27,19 @@ import msgspec
 from msgspec.structs import replace
 
 from hashhub.cli.matching import DISTANCES, FAIL_ON, LIMIT, POLICY, Tally, as_json, match_options
-from hashhub.cli.scan_directory import PARTIAL, REPORT, RESULTS, replaced, scan_directory
+from hashhub.cli.scan_directory import PARTIAL, REPORT, partial_results, scan_directory
 from hashhub.cli.scan_report import FileFindings
 from hashhub.cli.session import Session, choice, chosen, command, spelled
 from hashhub.cli.terminal import Advance, clean, is_terminal, json_line, note, plain, progress, show_path
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import VPDQ
 from hashhub.model import Coverage, Effort, MatchOptions, MatchResult, Query, ReasonLine, Verdict
-from hashhub.scans.engine import Done, Listed, ScanEngine
+from hashhub.scans.engine import Done, ScanEngine
 from hashhub.scans.findings import MOST_ROWS
-from hashhub.scans.memory import Known, ScanMemory
-from hashhub.scans.tree import Tree, Unlisted, listed, opened
+from hashhub.scans.memory import Known, Listed, ScanMemory, Unlisted
+from hashhub.scans.tree import Tree, listed, opened
 from hashhub.trust import ReasonCode
+from hashhub.writing import text_written
 
 if TYPE_CHECKING:
     from hashhub.cli.scan_directory import FileHashes
@@ -153,7 +154,7 @@ def scan(
         try:
             with contextlib.ExitStack() as files:
                 if directory is not None:
-                    run.results = files.enter_context(replaced(directory, RESULTS, under=PARTIAL))
+                    run.results = files.enter_context(partial_results(directory))
                 with progress(unit_bytes=False) as bar, _counted(paths, own) as total:
                     run.go(bar, total)
         except (KeyboardInterrupt, HashHubError):
@@ -284,7 +285,7 @@ class _Run:
     def _listing(self) -> Iterator[Listed[_File]]:
         for path in self._tree:
             if isinstance(path, Unlisted):
-                yield Listed(_File(path=path.path, error=path.error), os.path.abspath(path.path))  # noqa: PTH100
+                yield Listed(_File(path=Path(path.name), error=path.error), os.path.abspath(path.name))  # noqa: PTH100
             else:
                 yield listed(path, _File(path=path))
 
@@ -333,8 +334,9 @@ class _Run:
             return
         media = file.wanted
         self._parts += _parts(media.query())
-        if file.is_new:
-            self.engine.remember(read, (self._first_effort, file.media or media, file.thorough))
+        if file.is_new and self._memory is not None:
+            hashes = self._first_effort, file.media or media, file.thorough
+            self._memory.remember(read.listed, hashes, begun=read.begun)
         if file.is_missed:
             return
         if file.is_new:
@@ -442,7 +444,7 @@ class _Run:
             gone=gone,
             gone_count=gone_count,
         )
-        with replaced(self._directory, REPORT) as report:
+        with text_written(self._directory / REPORT, encoding="ascii") as report:
             report.write(page)
         self._tally.remark(f"Hashed {findings.hashed:,}; {findings.known:,} had not changed since they were hashed.")
         if gone_count:

@@ -9,6 +9,7 @@ not. An object that is held or blocked anew, for the same reasons, is the same u
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,13 +20,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
-from hashhub.errors import HashHubError, Unavailable
+from hashhub.errors import Conflict, HashHubError, Unavailable
 from hashhub.hashes import SEARCHED
 from hashhub.hook.decision import Decision, NoAnswer
-from hashhub.hook.places import Place, Stored, Unlisted
+from hashhub.hook.places import Place, Stored
 from hashhub.hook.scan_memory import Hashed, HookMemory, gaps_among
-from hashhub.scans.engine import Listed, ScanEngine
-from hashhub.scans.memory import Known, hold
+from hashhub.scans.engine import ScanEngine
+from hashhub.scans.memory import Known, Listed, Unlisted
 
 if TYPE_CHECKING:
     from hashhub.hook.core import Hook
@@ -60,7 +61,10 @@ def only_scan(settings: HookSettings) -> Iterator[None]:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        hold(lock, "another scan is under way with this data directory; wait until it is done")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise Conflict("another scan is under way with this data directory; wait until it is done") from e
         yield
     finally:
         os.close(lock)
@@ -85,7 +89,8 @@ def scan_storage(hook: Hook, place: Place, *, memory: HookMemory | None = None, 
                 raise scanned.error
             if scanned.decision is not None:
                 reference = scanned.decision.reference if scanned.state is not None else ""
-                engine.remember(done, hashed, reference=reference)
+                if memory is not None:
+                    memory.remember(done.listed, hashed, begun=done.begun, reference=reference)
                 misses = misses + 1 if scanned.decision.no_answer is NoAnswer.HUB_AWAY else 0
             yield scanned
             if misses >= _AWAY_AFTER:

@@ -19,11 +19,11 @@ from hashhub.hook.archive import listed_in
 from hashhub.hook.case_judge import CaseIndex
 from hashhub.hook.cases import Cases, Item, Partial, Scan, item_of
 from hashhub.hook.hashing import limits_of
-from hashhub.hook.places import Unlisted, shown
+from hashhub.hook.places import shown
 from hashhub.hook.scan_memory import Hashed, gaps_among, scan_memory
 from hashhub.model import Effort, Query, ReasonLine, now
-from hashhub.scans.engine import Listed, ScanEngine
-from hashhub.scans.memory import Known
+from hashhub.scans.engine import ScanEngine
+from hashhub.scans.memory import Known, Listed, Unlisted
 
 if TYPE_CHECKING:
     from hashhub.hashing.media import MediaHashes
@@ -38,20 +38,13 @@ Source: TypeAlias = Callable[[], IO[bytes]] | str
 """What opens a file that was uploaded before, or why that cannot be; opening it may raise HashHubError."""
 
 
-class Unread(NamedTuple):
-    """A file of which nothing is known, and why."""
-
-    place: str
-    why: str
-
-
 class ScanOutcome(NamedTuple):
     """What a look through gave. `unread`: the first _MOST_NAMED of them. `remembered`: files not read again."""
 
     scan: Scan
     new_copies: int
     remembered: int
-    unread: tuple[Unread, ...]
+    unread: tuple[Partial, ...]
 
 
 def stored_in(place: Place, max_bytes: int) -> Iterator[Listed[Source]]:
@@ -121,9 +114,10 @@ def scan_for_case(
             if hashed is not None:
                 look.compare(name, hashed.query, hashed.gaps)
             if why:
-                look.leave(Unread(name, why))
+                look.unread_count += 1
+                _name(look.unread, name, why)
             elif done.known.hashes is None:
-                engine.remember(done, hashed)
+                memory.remember(done.listed, hashed, begun=done.begun)
     scan = Scan(
         place=place,
         begin_time=begin_time,
@@ -147,7 +141,7 @@ class _Look:
         self._actor = actor
         self._index = CaseIndex(cases, only=case)
         self.looked = self.remembered = self.copies = self.new_copies = self.unread_count = self.partly = 0
-        self.unread: list[Unread] = []
+        self.unread: list[Partial] = []
         self.partial: list[Partial] = []
 
     def compare(self, place: str, query: Query, gaps: tuple[ReasonLine, ...]) -> None:
@@ -157,8 +151,7 @@ class _Look:
         """
         if gaps:
             self.partly += 1
-            if len(self.partial) < _MOST_NAMED:
-                self.partial.append(Partial(place=place, why="; ".join(line.text for line in gaps)))
+            _name(self.partial, place, "; ".join(line.text for line in gaps))
         hits = self._index.hits(query)
         if not self._index.has_cases():
             raise FailedPrecondition(
@@ -169,11 +162,10 @@ class _Look:
             self.copies += 1
             self.new_copies += self._cases.copies.add(self._case, place, hits[0].how, actor=self._actor)
 
-    def leave(self, file: Unread) -> None:
-        """Count a file as unread."""
-        self.unread_count += 1
-        if len(self.unread) < _MOST_NAMED:
-            self.unread.append(file)
+
+def _name(files: list[Partial], place: str, why: str) -> None:
+    if len(files) < _MOST_NAMED:
+        files.append(Partial(place=place, why=why))
 
 
 def _read(pool: MediaPool, effort: Effort, source: Source, known: Known[Hashed]) -> tuple[Hashed | None, str]:

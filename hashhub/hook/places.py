@@ -38,6 +38,7 @@ from hashhub.errors import (
     Reason,
     Unavailable,
 )
+from hashhub.scans.memory import Unlisted
 from hashhub.scans.tree import stamp_of
 from hashhub.sqlite_files import open_regular
 
@@ -75,13 +76,6 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     stamp: str
     modified: float
-
-
-class Unlisted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a listing came upon and cannot be read: a folder that may not be listed, a link, a device."""
-
-    name: str
-    error: HashHubError
 
 
 class Place(Protocol):

@@ -12,23 +12,12 @@ from typing import Final, Generic, Self, TypeVar
 
 import msgspec
 
-from hashhub.scans.memory import Known, ScanMemory
+from hashhub.scans.memory import Known, Listed, ScanMemory
 
 _T = TypeVar("_T")  # what is scanned
 _H = TypeVar("_H")  # its hashes, as memory keeps them
 _R = TypeVar("_R")  # what reading gives
 _PAUSE: Final = 0.25  # for which nothing is done until who waits is told so
-
-
-class Listed(msgspec.Struct, Generic[_T], frozen=True):
-    """What a listing came upon. `address`: by which memory knows it. `stamp`: changes whenever its content may have;
-    empty where that is not known. `modified`: when that was last, in seconds since 1970.
-    """
-
-    item: _T
-    address: str
-    stamp: str = ""
-    modified: float = 0.0
 
 
 class Done(msgspec.Struct, Generic[_T, _H, _R]):
@@ -104,24 +93,11 @@ class ScanEngine(Generic[_T, _H, _R]):
         self.under_way += 1
         self._threads.submit(self._work, Done(listed, known, time.time()))
 
-    def remember(self, done: Done[_T, _H, _R], hashes: _H | None, *, reference: str | None = None) -> None:
-        """Keep what is known of an object now; see `ScanMemory.remember`."""
-        if self._memory is not None:
-            listed = done.listed
-            self._memory.remember(
-                listed.address,
-                listed.stamp,
-                hashes,
-                reference=reference,
-                modified=listed.modified,
-                begun=done.begun,
-            )
-
     def _recall(self, listed: Listed[_T]) -> Known[_H]:
         if self._memory is None:
             return Known()
         self._memory.see(listed.address)
-        return self._memory.recall(listed.address, listed.stamp)
+        return self._memory.recall(listed)
 
     def _work(self, done: Done[_T, _H, _R]) -> None:
         try:

@@ -6,18 +6,19 @@ is remembered is on the disk at once: a scan that is killed is continued by the 
 
 from __future__ import annotations
 
-import fcntl
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Generic, Self, TypeVar
 
 import msgspec
 
-from hashhub.errors import Conflict, DataLoss, FailedPrecondition, LimitExceeded, Reason, Unavailable
+from hashhub.errors import Conflict, DataLoss, FailedPrecondition, HashHubError, LimitExceeded, Reason, Unavailable
 from hashhub.sqlite_files import connect
 
+_I = TypeVar("_I")
 _T = TypeVar("_T")
 _FORMAT: Final = 3
 _APPLICATION: Final = 0x68687363  # "hhsc", so that no other program's database is taken for one of these
@@ -53,6 +54,24 @@ ON CONFLICT (address) DO UPDATE SET scan = excluded.scan, stamp = excluded.stamp
 _UNSEEN: Final = "FROM object WHERE address > ? AND address < ? AND scan < ?"
 
 
+class Listed(msgspec.Struct, Generic[_I], frozen=True):
+    """What a listing came upon. `address`: by which memory knows it. `stamp`: changes whenever its content may have;
+    empty where that is not known. `modified`: when that was last, in seconds since 1970.
+    """
+
+    item: _I
+    address: str
+    stamp: str = ""
+    modified: float = 0.0
+
+
+class Unlisted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a listing came upon and cannot be read: a folder that may not be listed, a link, a device."""
+
+    name: str
+    error: HashHubError
+
+
 class Known(msgspec.Struct, Generic[_T], frozen=True):
     """What is known of an object that is as it was. `hashes`: None: it must be read. `reference`: of the upload as
     which it was recorded; empty where it was not.
@@ -76,7 +95,7 @@ class ScanMemory(Generic[_T]):
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(kind)
         with self._mapped():
-            self._database = connect(path, isolation_level=None, timeout=_BUSY_SECONDS)
+            self._database = connect(path, isolation_level=None, timeout=_BUSY_SECONDS if is_shared else 0.0)
             try:
                 self._prepare(is_shared=is_shared)
                 [(self._scan,)] = self._database.execute("UPDATE scan SET number = number + 1 RETURNING number")
@@ -94,40 +113,34 @@ class ScanMemory(Generic[_T]):
         """Close the file."""
         self._database.close()
 
-    def recall(self, address: str, stamp: str) -> Known[_T]:
+    def recall(self, listed: Listed[Any]) -> Known[_T]:
         """Return what is known of an object, if its stamp says that it is as it was."""
-        row = self._run("SELECT stamp, hashed_by, hashes, reference FROM object WHERE address = ?", _key(address))
-        if not row or not stamp or row[0][0] != stamp:
+        row = self._run(
+            "SELECT stamp, hashed_by, hashes, reference FROM object WHERE address = ?", _key(listed.address)
+        )
+        if not row or not listed.stamp or row[0][0] != listed.stamp:
             return Known()
         [(_, hashed_by, hashes, reference)] = row
-        if hashed_by != self._hashed_by or hashes is None:
-            return Known(reference=reference)
-        try:
-            return Known(self._decoder.decode(hashes), reference)
-        except msgspec.MsgspecError:  # by a version that called itself the same; it is read again
-            return Known(reference=reference)
+        known = None
+        if hashed_by == self._hashed_by and hashes is not None:
+            with suppress(msgspec.MsgspecError):  # by a version that called itself the same; it is read again
+                known = self._decoder.decode(hashes)
+        return Known(known, reference)
 
     def see(self, address: str) -> None:
         """Note that the object is there in this scan."""
         self._run(_SEE, _key(address))
 
     def remember(
-        self,
-        address: str,
-        stamp: str,
-        hashes: _T | None,
-        *,
-        reference: str | None = None,
-        modified: float = 0.0,
-        begun: float = float("inf"),
+        self, listed: Listed[Any], hashes: _T | None, *, begun: float = math.inf, reference: str | None = None
     ) -> None:
         """Keep what is known of an object now, as in Known; `reference` None: of a scan that records nothing, beside
-        which another may have recorded the object. `modified`, `begun`: when it was changed last and when reading it
-        began, in seconds since 1970: hashes are not kept where a change in between may not show in the stamp.
+        which another may have recorded the object. `begun`: when reading it began, in seconds since 1970: hashes are
+        not kept where a change since may not show in the stamp.
         """
-        encoded = None if hashes is None or modified > begun - _YOUNG_SECONDS else self._encoder.encode(hashes)
+        encoded = None if hashes is None or listed.modified > begun - _YOUNG_SECONDS else self._encoder.encode(hashes)
         if encoded is not None or reference:
-            self._run(_PUT, _key(address), stamp, self._hashed_by, encoded, reference)
+            self._run(_PUT, _key(listed.address), listed.stamp, self._hashed_by, encoded, reference)
 
     def gone(self, tops: Iterable[str]) -> Iterator[str]:
         """Yield what earlier scans came upon below these addresses, and this one has not."""
@@ -202,19 +215,13 @@ class ScanMemory(Generic[_T]):
                     raise DataLoss(
                         f"{self._name} is damaged: remove it and run the command again; everything is then read again"
                     ) from e
-                case _:
-                    raise Unavailable(
-                        f"{self._name} cannot be used ({e}); end what else uses it, and check the disk and its "
-                        "permissions"
+                case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+                    raise Conflict(
+                        f"another scan writes into this directory, or a program into {self._name}; wait until it is "
+                        "done, or name another directory"
                     ) from e
-
-
-def hold(lock: int, refusal: str) -> None:
-    """Hold a file for this scan until it is closed. Raises Conflict while another one does."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as e:
-        raise Conflict(refusal) from e
+                case _:
+                    raise Unavailable(f"{self._name} cannot be used ({e}); check the disk and its permissions") from e
 
 
 def _key(text: str) -> bytes:

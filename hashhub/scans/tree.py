@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
-from hashhub.errors import HashHubError, InvalidArgument, NotFound, Reason
-from hashhub.scans.engine import Listed
+from hashhub.errors import InvalidArgument, NotFound, Reason
+from hashhub.scans.memory import Listed, Unlisted
 from hashhub.sqlite_files import open_regular
 
 _T = TypeVar("_T")
@@ -24,13 +24,6 @@ LINKED_DIRECTORIES: Final = "links to directories"
 OWN_REPORT: Final = "the directory of this report"
 
 _BATCH: Final = 65_536  # names of a directory held at a time; in between, a larger one has no order
-
-
-class Unlisted(NamedTuple):
-    """A directory that could not be listed to its end, so that what is in it is not known."""
-
-    path: Path
-    error: HashHubError
 
 
 class Tree:
@@ -167,14 +160,12 @@ def _check_regular(status: os.stat_result) -> None:
 
 
 def _unlisted(path: str, error: OSError) -> Unlisted:
-    return Unlisted(
-        Path(path),
-        InvalidArgument(
-            f"the directory cannot be listed ({type(error).__name__}), so files in it may not have been looked at; "
-            "expected one that this user can read",
-            reason=Reason.UNREADABLE_MEDIA,
-        ),
+    why = InvalidArgument(
+        f"the directory cannot be listed ({type(error).__name__}), so files in it may not have been looked at; "
+        "expected one that this user can read",
+        reason=Reason.UNREADABLE_MEDIA,
     )
+    return Unlisted(name=path, error=why)
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

@@ -40,7 +40,8 @@ from hashhub.model import (
     VideoFrame,
 )
 from hashhub.scans import tree as scan_tree
-from hashhub.scans.tree import LINKED_DIRECTORIES, Tree, Unlisted
+from hashhub.scans.memory import Unlisted
+from hashhub.scans.tree import LINKED_DIRECTORIES, Tree
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.pictures import picture
 from hashhub.testing.videos import clip, encoded
@@ -668,7 +669,7 @@ class TestCutShort:
         assert results(tmp_path / "out") == results(tmp_path / "undisturbed")
         assert len(results(tmp_path / "out")) == 11
         assert {path.name for path in (tmp_path / "out").iterdir()} == {
-            "lock", "report.html", "results.jsonl", "state.sqlite",
+            "report.html", "results.jsonl", "state.sqlite",
         }  # fmt: skip
 
     @pytest.mark.usefixtures("quick")
@@ -765,13 +766,13 @@ class TestDirectory:
         with scan_directory(out):
             refused = run("scan", str(tree), "--out", str(out))
             assert refused.exit_code == REFUSED
-            assert "another scan is writing into this directory" in refused.stderr
+            assert "another scan writes into this directory" in refused.stderr
             assert refused.stdout == ""
         assert run("scan", str(tree), "--out", str(out)).exit_code == UNAVAILABLE
 
     @pytest.mark.parametrize(
         "how",
-        ["writable", "other files", "a file", "link for state", "link for results", "hard link", "pipe for lock"],
+        ["writable", "other files", "a file", "link for state", "link for results", "hard link", "pipe for state"],
     )
     def test_what_others_could_have_made_is_refused(self, run: Run, tree: Path, tmp_path: Path, how: str) -> None:
         out = tmp_path / "out"
@@ -788,7 +789,6 @@ class TestDirectory:
             case "link for state":
                 (out / "state.sqlite").symlink_to(elsewhere)
             case "link for results":
-                (out / "report.html.new").symlink_to(elsewhere)
                 (out / "results.partial.jsonl").symlink_to(elsewhere)
                 assert run("scan", str(tree), "--out", str(out)).exit_code == UNAVAILABLE  # put aside, not followed
                 assert elsewhere.read_bytes() == b""
@@ -796,8 +796,8 @@ class TestDirectory:
                 return
             case "hard link":
                 os.link(elsewhere, out / "state.sqlite")
-            case "pipe for lock":
-                os.mkfifo(out / "lock")
+            case "pipe for state":
+                os.mkfifo(out / "state.sqlite")
         refused = run("scan", str(tree), "--out", str(out))
         assert refused.exit_code == REFUSED
         assert refused.stderr.startswith("error: out: ")

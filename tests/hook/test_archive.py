@@ -365,7 +365,7 @@ def test_an_object_that_both_scans_look_at_is_in_the_queue_once(
     [stored] = stored_in(place, settings.max_bytes)
     look([stored])
     with scan_memory(settings) as memory:
-        assert memory.recall(stored.address, stored.stamp).reference == ""
+        assert memory.recall(stored).reference == ""
     records.close()
 
 

@@ -11,8 +11,9 @@ from hashhub.errors import PermissionDenied
 from hashhub.hook import Action, WithoutAnswer
 from hashhub.hook.buckets import BucketWorker, Outcome
 from hashhub.hook.judges import Judged
-from hashhub.hook.places import FolderPlace, S3Place, Stored, Unlisted
+from hashhub.hook.places import FolderPlace, S3Place, Stored
 from hashhub.model import Query
+from hashhub.scans.memory import Unlisted
 from tests.hook.bucket_parts import Bench, digest_of
 from tests.hook.conftest import HELD
 

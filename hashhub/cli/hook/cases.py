@@ -22,8 +22,8 @@ from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
 from hashhub.hook.cases import Case, CaseOutcome, CasePurpose, Cases, CaseState, Clock, Standing, rules
 from hashhub.hook.settings import HookSettings
 from hashhub.model import Purpose
-from hashhub.scans.engine import Listed
-from hashhub.scans.tree import Tree, Unlisted, listed
+from hashhub.scans.memory import Listed, Unlisted
+from hashhub.scans.tree import Tree, listed
 from hashhub.scans.tree import opened as opened_file
 from hashhub.writing import written
 
@@ -384,7 +384,7 @@ def _listing(paths: tuple[str, ...], settings: HookSettings) -> Iterator[Listed[
     for path in Tree(map(str, tops), on_link=links.append):
         yield from _behind(links, tops)
         if isinstance(path, Unlisted):
-            yield Listed(path.error.message, str(path.path))
+            yield Listed(path.error.message, path.name)
         else:
             yield listed(path, partial(opened_file, path))
     yield from _behind(links, tops)

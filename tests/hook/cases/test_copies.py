@@ -23,8 +23,7 @@ from hashhub.hook.cases import MOST_COPIES, CaseOutcome, Cases, CopyState, Item,
 from hashhub.hook.records import Records
 from hashhub.hook.scan_memory import Hashed, scan_memory
 from hashhub.model import Effort
-from hashhub.scans.engine import Listed
-from hashhub.scans.memory import Known
+from hashhub.scans.memory import Known, Listed
 from hashhub.testing.pictures import picture
 from tests.hashing.assets import MP4
 from tests.hook import bucket_server
@@ -299,12 +298,13 @@ def test_what_was_remembered_before_gaps_were_is_read_again(tmp_path: Path) -> N
     """Of such an object nobody can say whether all of it was looked at."""
     settings = HookSettings(policy="block", without_answer=HELD, data=str(tmp_path))
     asked = query(jpeg(7, (96, 64)))
+    listed = Listed(None, "a.jpg", "1")
     with scan_memory(settings) as memory:
-        memory.remember("a.jpg", "1", Hashed(asked), reference="upload-1")
+        memory.remember(listed, Hashed(asked), reference="upload-1")
     with scan_memory(settings) as memory:
-        assert memory.recall("a.jpg", "1") == Known(Hashed(asked), "upload-1")
+        assert memory.recall(listed) == Known(Hashed(asked), "upload-1")
     with sqlite3.connect(tmp_path / "scan.db") as database:
         database.execute("UPDATE object SET hashes = ?", (msgspec.msgpack.encode(asked),))
     database.close()
     with scan_memory(settings) as memory:
-        assert memory.recall("a.jpg", "1") == Known(reference="upload-1")
+        assert memory.recall(listed) == Known(reference="upload-1")

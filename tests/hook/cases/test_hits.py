@@ -24,7 +24,7 @@ from hashhub.hook.cases import Cases, Item, item_of, item_of_hashes, page
 from hashhub.hook.records import Records
 from hashhub.hook.settings import CaseSettings
 from hashhub.model import Effort, Query, Verdict, VideoFrame
-from hashhub.scans.engine import Listed as ListedFile
+from hashhub.scans.memory import Listed as ListedFile
 from hashhub.testing.pictures import picture
 from hashhub.testing.videos import ALTERATIONS, clip
 from tests.hashing.assets import MP4
