@@ -36,9 +36,9 @@ from hashhub.hashes import parse
 from hashhub.hashing.limits import Limits
 from hashhub.hashing.pool import MediaPool
 from hashhub.hook import Action, Checked, Decision, Hook, HookSettings, NoAnswer, WithoutAnswer, open_hook
-from hashhub.hook.content import Content, Memory
 from hashhub.hook.judges import Judged
 from hashhub.hook.records import Records, UploadState
+from hashhub.hook.upload_bytes import ByteBudget, UploadBytes
 from hashhub.model import Effort, MatchResult, Query, Verdict, now
 from hashhub.testing.hub_process import running_hub
 from hashhub.testing.pictures import picture
@@ -221,7 +221,7 @@ def besides(uploads: int) -> list[dict[str, object]]:
 
 
 def _digest(data: bytes) -> None:
-    content = Content(Memory(1 << 30), 1 << 30)
+    content = UploadBytes(ByteBudget(1 << 30), 1 << 30)
     content.write(data)
     _ = content.digests
     content.drop()

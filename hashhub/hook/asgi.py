@@ -20,11 +20,9 @@ from hashhub.hook.core import START_SECONDS, Hook, OnChecked
 from hashhub.hook.decision import Decision
 from hashhub.hook.forms import (
     Answer,
-    Body,
     BodyRefused,
     CheckedFile,
     Intake,
-    Memory,
     Pace,
     Uploads,
     answer_to,
@@ -33,6 +31,7 @@ from hashhub.hook.forms import (
     too_large,
 )
 from hashhub.hook.settings import HookSettings
+from hashhub.hook.upload_bytes import ByteBudget, UploadBytes
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -79,7 +78,7 @@ class UploadHook:
             self._error = e
             return
         self._limits = self._process.settings.app
-        self._memory = Memory(self._limits.max_total_bytes)
+        self._memory = ByteBudget(self._limits.max_total_bytes)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one connection."""
@@ -201,17 +200,17 @@ def _is_on_loop() -> bool:
 class _Replay:
     """`receive` for the app: the body as it came, then what the server says."""
 
-    def __init__(self, body: Body, receive: Receive) -> None:
+    def __init__(self, body: UploadBytes, receive: Receive) -> None:
         self._body, self._receive = body, receive
         self._is_done = False
 
     async def __call__(self) -> Message:
         if self._is_done:
             return await self._receive()
-        if self._body.is_closed:  # the app has answered; the rest was dropped
+        if not self._body.is_kept:  # the app has answered; the rest was dropped
             return {"type": "http.disconnect"}
         piece = self._body.take_piece()
-        self._is_done = self._body.size == 0
+        self._is_done = self._body.taken == 0
         return {"type": "http.request", "body": piece, "more_body": not self._is_done}
 
 

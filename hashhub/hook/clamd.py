@@ -38,8 +38,8 @@ from hashhub.hook.records import Records
 from hashhub.hook.settings import HeldStream, WithoutClamd
 
 if TYPE_CHECKING:
-    from hashhub.hook.content import Piece
     from hashhub.hook.core import Hook, Upload
+    from hashhub.hook.upload_bytes import Piece
 
 _log = logging.getLogger("hashhub.hook")
 

@@ -32,7 +32,6 @@ from hashhub import structs
 from hashhub.background import Background
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import Hash
-from hashhub.hook.content import Content, Memory, Piece
 from hashhub.hook.decision import Action, Checked, Decision, NoAnswer, severest
 from hashhub.hook.examiner import Examined, Examiner, given_up, if_skipped
 from hashhub.hook.hashing import A_PICTURE
@@ -42,6 +41,7 @@ from hashhub.hook.rechecks import OnRecheck, Pending, Rechecks
 from hashhub.hook.records import UploadState
 from hashhub.hook.settings import Hashing as WhereHashed
 from hashhub.hook.settings import OnHold
+from hashhub.hook.upload_bytes import ByteBudget, Piece, UploadBytes
 from hashhub.model import Query, ReasonLine, Verdict, now
 from hashhub.sqlite_files import open_regular
 
@@ -131,7 +131,7 @@ class Hook:
         self._connect = connect
         self._records = records
         self._listeners = () if on_checked is None else (on_checked,) if callable(on_checked) else tuple(on_checked)
-        self._memory = Memory(settings.max_total_bytes)
+        self._memory = ByteBudget(settings.max_total_bytes)
         self._hashing: Hashing | None = None
         if settings.hashing is WhereHashed.HERE:
             # The libraries that hash are loaded by its child processes only.
@@ -389,7 +389,7 @@ class Hook:
         by_answer = severest(examined.judged.at_least, self.settings.on_review if is_for_review else Action.ALLOW)
         return action is not by_answer
 
-    def _decided(self, examined: Examined, call: _Call, content: Content | None) -> Decision:
+    def _decided(self, examined: Examined, call: _Call, content: UploadBytes | None) -> Decision:
         action, verdict, cause = self._weighed(examined)
         judged = examined.judged
         reasons = judged.result.reasons if judged is not None else ()
@@ -435,7 +435,7 @@ class Hook:
             self._cases.note(checked)
         return self._recorded(checked, examined).decision
 
-    def _leaves_to_its_caller(self, call: _Call, content: Content | None) -> bool:
+    def _leaves_to_its_caller(self, call: _Call, content: UploadBytes | None) -> bool:
         """Return whether the app's own code has the bytes alone, although what is held is to be kept."""
         is_to_be_kept = call.door == _API and self.settings.app.on_hold is OnHold.KEEP
         return is_to_be_kept and (content is None or not self._listeners)
@@ -457,7 +457,7 @@ class Hook:
         except HashHubError:
             return False  # recording it anew fails as well, and then it is held
 
-    def _told(self, checked: Checked, content: Content | None) -> Checked:
+    def _told(self, checked: Checked, content: UploadBytes | None) -> Checked:
         for listener in self._listeners:
             file = content.open() if content is not None else None
             try:
@@ -554,7 +554,7 @@ class Upload:
     def __init__(self, hook: Hook, call: _Call) -> None:
         self._hook = hook
         self._call = call
-        self._content = Content(hook._memory, hook.settings.max_bytes)  # noqa: SLF001 - of one piece
+        self._content = UploadBytes(hook._memory, hook.settings.max_bytes)  # noqa: SLF001 - of one piece
         self._is_wanted = True
         self._is_closed = False
         self.query: Query | None = None

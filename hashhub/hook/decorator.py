@@ -12,7 +12,6 @@ import asyncio
 import functools
 import inspect
 import io
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, R
 from hashhub.hook.adapters import refuse_to_lose
 from hashhub.hook.core import Hook
 from hashhub.hook.decision import Action, Decision, severest_of
-from hashhub.hook.forms import PIECE_BYTES
+from hashhub.hook.upload_bytes import PIECE_BYTES, ByteBudget, UploadBytes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -168,16 +167,15 @@ def _check(hook: Hook, name: str, upload: Any, copies: list[IO[bytes]]) -> tuple
 
 def _copy(stream: IO[bytes], most: int) -> IO[bytes]:
     """Return what is left of a stream, in memory that no file system has. Raises LimitExceeded beyond `most` bytes."""
-    copy = os.fdopen(os.memfd_create("upload", os.MFD_CLOEXEC), "w+b")
-    size = 0
-    while piece := stream.read(PIECE_BYTES):
-        size += len(piece)
-        if size > most:
-            copy.close()
+    kept = UploadBytes(ByteBudget(most), most, is_digested=False)
+    try:
+        while kept.is_kept and (piece := stream.read(PIECE_BYTES)):
+            kept.write(piece)
+        if (copy := kept.open()) is None:
             raise LimitExceeded(
                 f"the upload has more than {most} bytes; give a path, or a stream that can seek",
                 reason=Reason.TOO_LARGE,
             )
-        copy.write(piece)
-    copy.seek(0)
-    return copy
+        return copy
+    finally:
+        kept.drop()

@@ -28,7 +28,8 @@ from hashhub.hook import forms
 from hashhub.hook.adapters import ProcessHook
 from hashhub.hook.core import Hook, Upload
 from hashhub.hook.decision import Action, Decision
-from hashhub.hook.forms import Body, BodyRefused, CheckedFile, Ended, Memory, Uploads
+from hashhub.hook.forms import BodyRefused, CheckedFile, Ended, Uploads
+from hashhub.hook.upload_bytes import PIECE_BYTES, ByteBudget, UploadBytes
 
 upload_checked: Final = Signal()
 """Sent once a file is decided over, before the view is called: `request`, and `file`, a `forms.CheckedFile`."""
@@ -44,9 +45,9 @@ class CheckedUpload(UploadedFile):
     `decision` is None for a file without a byte.
     """
 
-    def __init__(self, body: Body, decision: Decision | None, handler: FileUploadHandler) -> None:
+    def __init__(self, body: UploadBytes, decision: Decision | None, handler: FileUploadHandler) -> None:
         super().__init__(
-            file=body.content,
+            file=body.open(),
             name=handler.file_name,
             content_type=handler.content_type,
             size=body.size,
@@ -58,7 +59,8 @@ class CheckedUpload(UploadedFile):
 
     def close(self) -> None:
         """Drop the bytes."""
-        self._body.close()
+        super().close()
+        self._body.drop()
 
 
 class UploadHookHandler(FileUploadHandler):
@@ -66,7 +68,7 @@ class UploadHookHandler(FileUploadHandler):
     before it must make none.
     """
 
-    chunk_size = forms.PIECE_BYTES
+    chunk_size = PIECE_BYTES
 
     def __init__(self, request: Any = None) -> None:
         super().__init__(request)
@@ -76,7 +78,7 @@ class UploadHookHandler(FileUploadHandler):
         self._size = 0
         self._files: list[CheckedFile] = []
         self._upload: Upload | None = None
-        self._body: Body | None = None
+        self._body: UploadBytes | None = None
         self.is_interrupted = False
 
     def handle_raw_input(
@@ -108,7 +110,7 @@ class UploadHookHandler(FileUploadHandler):
             raise RequestRefused(413, f"the form has more than {self._limits.max_files} files")
         name = getattr(django_settings, "HASHHUB_UPLOAD_ID", None)
         self._upload = self._hook.receive(door="django", upload_id=name(self.request) if name is not None else "")
-        self._body = Body(self._memory, self._limits.max_request_bytes - self._size)
+        self._body = UploadBytes(self._memory, self._limits.max_request_bytes - self._size, is_digested=False)
         raise StopFutureHandlers
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
@@ -116,7 +118,7 @@ class UploadHookHandler(FileUploadHandler):
         assert self._upload is not None  # noqa: S101 - Django begins a file first
         assert self._body is not None  # noqa: S101 - likewise
         try:
-            self._body.write(raw_data)
+            forms.write_body(self._body, raw_data)
         except BodyRefused as e:
             raise RequestRefused(e.status, e.message) from e
         self._upload.write(raw_data)
@@ -151,7 +153,7 @@ class UploadHookHandler(FileUploadHandler):
         if self._upload is not None:
             self._upload.close()
         if self._body is not None:
-            self._body.close()
+            self._body.drop()
         self._upload = self._body = None
 
 
@@ -226,17 +228,17 @@ def start(*, wait_seconds: float = 0.0) -> None:
 
 
 _lock: Final = threading.Lock()
-_made: list[tuple[ProcessHook, Memory]] = []
+_made: list[tuple[ProcessHook, ByteBudget]] = []
 
 
-def _process_hook() -> tuple[ProcessHook, Memory]:
+def _process_hook() -> tuple[ProcessHook, ByteBudget]:
     """Return the hook that the settings name, and the memory of request bodies."""
     with _lock:
         if not _made:
             given = getattr(django_settings, "HASHHUB_HOOK", None)
             own = (None, given, getattr(django_settings, "HASHHUB_ON_HELD", None))
             process = ProcessHook(given, None) if isinstance(given, Hook) else ProcessHook(*own)
-            _made.append((process, Memory(process.settings.app.max_total_bytes)))
+            _made.append((process, ByteBudget(process.settings.app.max_total_bytes)))
         return _made[0]
 
 

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from hashhub.hashing.media import MediaHashes
     from hashhub.hook.case_judge import CaseJudge
-    from hashhub.hook.content import Content
     from hashhub.hook.hashing import Hashing
     from hashhub.hook.judges import Judge, MediaJudge
     from hashhub.hook.settings import HookSettings
+    from hashhub.hook.upload_bytes import UploadBytes
 
 _AWAY_SECONDS: Final = 0.42  # of the half second in which an upload is decided over while the hub is away
 _LEAST_WAIT: Final = 0.02  # for hashes that are remembered, or as good as there
@@ -139,7 +139,7 @@ class Examiner:
             return None
         return examined
 
-    def examine(self, content: Content, *, is_wanted: Callable[[], bool]) -> Examined:
+    def examine(self, content: UploadBytes, *, is_wanted: Callable[[], bool]) -> Examined:
         """Return what is known of an upload. Raises Cancelled once it `is_wanted` no more."""
         begun, key = time.monotonic(), content.key
         # 1. What is remembered of these very bytes.
@@ -210,7 +210,7 @@ class Examiner:
         except HashHubError as e:
             examined.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
 
-    def _look(self, examined: Examined, content: Content, begun: float, is_wanted: Callable[[], bool]) -> None:
+    def _look(self, examined: Examined, content: UploadBytes, begun: float, is_wanted: Callable[[], bool]) -> None:
         """Find out more than digests tell."""
         if content.is_too_large:
             sought = "only identical files were looked for" if content.digests else "nothing was looked for"
@@ -245,7 +245,7 @@ class Examiner:
         examined.is_unhashed = cause is NoAnswer.HUB_AWAY  # what cannot be hashed is as chosen
 
     def _hash_here(
-        self, hashing: Hashing, examined: Examined, content: Content, begun: float, is_wanted: Callable[[], bool]
+        self, hashing: Hashing, examined: Examined, content: UploadBytes, begun: float, is_wanted: Callable[[], bool]
     ) -> None:
         is_away = not examined.is_unasked and (examined.judged is None or examined.judged.without_lists)
         try:
@@ -316,7 +316,7 @@ class Examiner:
         if not media.frames and not media.video_frames:
             self._only_exact(examined, media.not_perceptual or "it has no frames")
 
-    def _hash_at_hub(self, examined: Examined, content: Content) -> None:
+    def _hash_at_hub(self, examined: Examined, content: UploadBytes) -> None:
         if examined.judged is None or examined.judged.without_lists:
             return  # the hub is away
         if content.size > MEDIA_BYTES:

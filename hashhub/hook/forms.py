@@ -10,13 +10,9 @@ text is a file, whatever its headers call it.
 from __future__ import annotations
 
 import codecs
-import contextlib
-import os
 import re
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import IO, TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 
 import msgspec
@@ -24,14 +20,11 @@ import msgspec
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
 from hashhub.hook.decision import Action, Decision, NoAnswer, severest_of
 from hashhub.hook.settings import AppSettings, OnHold
+from hashhub.hook.upload_bytes import ByteBudget, UploadBytes
 
 if TYPE_CHECKING:
     from hashhub.hook.core import Hook, Upload
 
-PIECE_BYTES: Final = 64 * 1024
-"""Bytes in which a buffered body is read and handed on."""
-
-_SMALL_BYTES: Final = 4096  # a piece below is joined to others, so that what Python needs for each is a hundredth
 _MOST_HEADER_BYTES: Final = 16 * 1024  # of one part; browsers send some 200
 # Of one part, and of one line: what python-multipart takes, by which Starlette and FastAPI read forms.
 _MOST_HEADERS: Final = 8
@@ -154,27 +147,6 @@ def answer_to_refused(refused: BodyRefused) -> Answer:
     return Answer(status=refused.status, body=msgspec.json.encode({"error": error}), retry_after=retry_after)
 
 
-class Memory:
-    """How many bytes all request bodies have in memory; shared by the requests of one adapter."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._lock = threading.Lock()
-        self.taken = 0
-
-    def take(self, count: int) -> None:
-        """Count bytes in. Raises BodyRefused when there is no room."""
-        with self._lock:
-            if self.taken + count > self._most:
-                raise BodyRefused(503, "too many uploads are under way; try again in some seconds")
-            self.taken += count
-
-    def give_back(self, count: int) -> None:
-        """Count bytes out."""
-        with self._lock:
-            self.taken -= count
-
-
 class Pace:
     """Whether a sender is fast enough. One that sends next to nothing would hold memory that others need.
 
@@ -211,82 +183,13 @@ class Pace:
         self._start, self._came = self._clock(), 0
 
 
-class Body:
-    """A request's body in memory that no file system has: as the pieces that came, or, once asked for, as a file."""
-
-    def __init__(self, memory: Memory, most: int) -> None:
-        self._memory = memory
-        self._most = most
-        self.size = 0
-        self._pieces: deque[bytes | bytearray | memoryview] = deque()
-        self._file: IO[bytes] | None = None
-        self.is_closed = False
-
-    def write(self, piece: bytes) -> None:
-        """Append. Raises BodyRefused beyond the request's or everybody's limit."""
-        count = len(piece)
-        if self.size + count > self._most:
-            raise too_large(self._most)
-        self._memory.take(count)
-        self.size += count
-        if count >= _SMALL_BYTES:
-            self._pieces.append(bytes(piece))  # copies nothing but what could still be changed
-            return
-        # An object for each of a million pieces of one byte would take far more memory than is counted.
-        last = self._pieces[-1] if self._pieces else b""
-        if not isinstance(last, bytearray) or len(last) >= PIECE_BYTES:
-            last = bytearray()
-            self._pieces.append(last)
-        last += piece
-
-    def pieces(self) -> Iterator[bytes]:
-        """Give what came so far, in pieces."""
-        for piece in self._pieces:
-            yield bytes(piece)
-
-    def head(self, count: int) -> bytes:
-        """Return the first bytes, `count` at most."""
-        head = b""
-        for piece in self.pieces():
-            head += piece[: count - len(head)]
-            if len(head) == count:
-                break
-        return head
-
-    def take_piece(self) -> bytes:
-        """Give the next piece, of `PIECE_BYTES` at most, and drop it here; empty behind the last."""
-        if not self._pieces:
-            return b""
-        whole = self._pieces.popleft()
-        count = len(whole)
-        if count > PIECE_BYTES:
-            view = memoryview(whole)
-            self._pieces.appendleft(view[PIECE_BYTES:])
-            whole, count = view[:PIECE_BYTES], PIECE_BYTES
-        self.size -= count
-        self._memory.give_back(count)
-        return bytes(whole)
-
-    @property
-    def content(self) -> IO[bytes]:
-        """All that came, as a file at its begin. Nothing can be written behind it any more."""
-        if self._file is None:
-            self._file = os.fdopen(os.memfd_create("body", os.MFD_CLOEXEC), "w+b")
-            while self._pieces:
-                self._file.write(self._pieces.popleft())
-            self._file.flush()
-            self._file.seek(0)
-        return self._file
-
-    def close(self) -> None:
-        """Drop the bytes; may be called twice."""
-        if not self.is_closed:
-            self.is_closed = True
-            self._pieces.clear()
-            self._memory.give_back(self.size)
-            if self._file is not None:
-                with contextlib.suppress(OSError):  # of a flush that finds no memory: it is dropped anyway
-                    self._file.close()
+def write_body(body: UploadBytes, piece: bytes) -> None:
+    """Append to a request's body. Raises BodyRefused beyond its or everybody's limit."""
+    body.write(piece)
+    if body.is_too_large:
+        raise too_large(body.most)
+    if body.is_crowded_out:
+        raise BodyRefused(503, "too many uploads are under way; try again in some seconds")
 
 
 def too_large(most: int) -> BodyRefused:
@@ -331,7 +234,7 @@ class Intake:
     def __init__(
         self,
         hook: Hook,
-        memory: Memory,
+        memory: ByteBudget,
         *,
         door: str,
         content_types: Sequence[str],
@@ -353,7 +256,8 @@ class Intake:
         def receive() -> Upload:
             return hook.receive(door=door, upload_id=upload_id)
 
-        self.body = Body(memory, app.max_request_bytes)
+        self.body = UploadBytes(memory, app.max_request_bytes, is_digested=False)
+        self._file: IO[bytes] | None = None
         self._taken: list[Ended] = []
         self._reader: Form | _Whole
         if "multipart" in content_type.lower():
@@ -378,7 +282,7 @@ class Intake:
         """Take the next bytes in. Raises BodyRefused."""
         if piece:
             piece = bytes(piece)  # some servers give other buffers, in which Python searches for nothing
-            self.body.write(piece)
+            write_body(self.body, piece)
             self._reader.write(piece)
 
     def end(self) -> None:
@@ -391,6 +295,12 @@ class Intake:
         self._taken += ended
         return ended
 
+    def open_body(self) -> IO[bytes]:
+        """Return the body as a file at its begin, which is closed with this."""
+        self._file = self.body.open()
+        assert self._file is not None  # noqa: S101 - what is not kept was refused
+        return self._file
+
     @property
     def unchecked(self) -> Sequence[str]:
         """Form fields with files that were not looked at."""
@@ -401,7 +311,9 @@ class Intake:
         self._reader.close()
         for ended in self._taken:
             ended.upload.close()
-        self.body.close()
+        if self._file is not None:
+            self._file.close()
+        self.body.drop()
 
 
 def boundary_of(content_type: str) -> bytes:
@@ -470,7 +382,7 @@ class _Whole:
 
     unchecked: Final = ()
 
-    def __init__(self, content_type: str, receive: Callable[[], Upload], body: Body) -> None:
+    def __init__(self, content_type: str, receive: Callable[[], Upload], body: UploadBytes) -> None:
         self._receive = receive
         self._body = body
         self._is_ended = False
@@ -493,7 +405,10 @@ class _Whole:
             self._upload.write(piece)
 
     def end(self) -> None:
-        if self._upload is None and (not self._text.ends_here() or _is_text_picture(self._body.head(_HEAD_BYTES))):
+        head = bytearray()
+        for piece in self._body.pieces():
+            head += piece[: _HEAD_BYTES - len(head)]
+        if self._upload is None and (not self._text.ends_here() or _is_text_picture(head)):
             self._promote()
         self._is_ended = self._body.size > 0
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
-from hashhub.hook.content import Content
+from hashhub.hook.upload_bytes import UploadBytes
 
 if TYPE_CHECKING:
     from hashhub.hashing.limits import Limits
@@ -35,6 +35,7 @@ A_PICTURE: Final = struct.pack("<2sIII", b"BM", 54 + 3 * _SIDE**2, 0, 54) + stru
 ) + bytes(range(256)) * (3 * _SIDE**2 // 256)  # fmt: skip
 """A file with a picture that nobody has uploaded: a bitmap."""
 
+_FEW_BYTES: Final = 4 << 20  # that are sent to a child; more are read by it, from memory that the system gives pages to
 _A_HASH: Final = 200  # bytes that one remembered hash takes, roughly
 
 
@@ -84,7 +85,7 @@ class Hashing:
         with suppress(HashHubError), self._pool.room() as place:  # the first upload will say what is wrong
             place.hash(A_PICTURE, effort=self._effort)
 
-    def submit(self, content: Content) -> Future[MediaHashes]:
+    def submit(self, content: UploadBytes) -> Future[MediaHashes]:
         """Return what the content's hashes will be, or which HashHubError will say why there are none.
 
         The content is held until then. A future that was given up by all who asked (`give_up`) may be cancelled.
@@ -113,7 +114,7 @@ class Hashing:
             future.add_done_callback(lambda done: self._finish(key, content) if done.cancelled() else None)
             return future
 
-    def give_up(self, content: Content, future: Future[MediaHashes]) -> None:
+    def give_up(self, content: UploadBytes, future: Future[MediaHashes]) -> None:
         """Say that one who submitted the content does not wait for it any more. When nobody does, it is not hashed."""
         with self._lock:
             if self._in_hand.get(content.key) is not future:
@@ -133,7 +134,7 @@ class Hashing:
         self._pool.close()
         self._threads.shutdown(wait=True)
 
-    def _hash(self, key: bytes, content: Content) -> MediaHashes:
+    def _hash(self, key: bytes, content: UploadBytes) -> MediaHashes:
         while True:  # once more for who came after a child was stopped because all others had left
             try:
                 media = self._hash_in_child(key, content)
@@ -144,8 +145,8 @@ class Hashing:
                 self._finish(key, content, media)
                 return media
 
-    def _hash_in_child(self, key: bytes, content: Content) -> MediaHashes:
-        pieces = content.pieces()
+    def _hash_in_child(self, key: bytes, content: UploadBytes) -> MediaHashes:
+        pieces = content.pieces() if content.size <= _FEW_BYTES else ()
         file = None if pieces else content.open()
         if not pieces and file is None:
             raise Unavailable("the upload's bytes are gone")
@@ -156,7 +157,7 @@ class Hashing:
         return msgspec.structs.replace(media, digests=content.digests)  # of the same bytes, taken as they came
 
     def _finish(
-        self, key: bytes, content: Content, media: MediaHashes | None = None, error: BaseException | None = None
+        self, key: bytes, content: UploadBytes, media: MediaHashes | None = None, error: BaseException | None = None
     ) -> bool:
         """Let go of a content, and remember what became of it; neither `media` nor `error`: nobody wants it. Return
         False, and do nothing, where hashing it was stopped because nobody wanted it, and somebody does now.

@@ -17,12 +17,10 @@ from typing import IO, Any, Final, TypeAlias
 from hashhub.hook.adapters import ProcessHook
 from hashhub.hook.core import Hook, OnChecked
 from hashhub.hook.forms import (
-    PIECE_BYTES,
     Answer,
     BodyRefused,
     CheckedFile,
     Intake,
-    Memory,
     Pace,
     Uploads,
     answer_to,
@@ -31,6 +29,7 @@ from hashhub.hook.forms import (
     too_large,
 )
 from hashhub.hook.settings import HookSettings
+from hashhub.hook.upload_bytes import PIECE_BYTES, ByteBudget
 
 Environ: TypeAlias = dict[str, Any]
 App: TypeAlias = Callable[[Any, Any], Iterable[bytes]]
@@ -66,7 +65,7 @@ class UploadHook:
         self._process = ProcessHook(hook, settings, on_held)
         self._paths, self._fields, self._upload_id = paths, fields, upload_id
         self._limits = self._process.settings.app
-        self._memory = Memory(self._limits.max_total_bytes)
+        self._memory = ByteBudget(self._limits.max_total_bytes)
 
     def start(self, *, wait_seconds: float = 0.0) -> None:
         """Begin to start in this process, rather than with the first request of any kind. `wait_seconds`: see
@@ -141,7 +140,7 @@ class UploadHook:
         if uploads.severest is not None:
             environ["HTTP_HASHHUB_ACTION"] = str(uploads.severest.action)
             environ["HTTP_HASHHUB_REFERENCE"] = uploads.severest.reference
-        environ["wsgi.input"] = intake.body.content
+        environ["wsgi.input"] = intake.open_body()
         environ["wsgi.input_terminated"] = True
         environ["CONTENT_LENGTH"] = str(intake.body.size)
         environ.pop("HTTP_TRANSFER_ENCODING", None)

@@ -15,8 +15,9 @@ from PIL import Image
 from python_multipart.multipart import MultipartParser
 
 from hashhub.hook import Action, Decision, WithoutAnswer, forms
-from hashhub.hook.forms import PIECE_BYTES, Body, BodyRefused, Intake, Memory, Pace, is_looked_at
+from hashhub.hook.forms import BodyRefused, Intake, Pace, is_looked_at
 from hashhub.hook.settings import AppSettings, HookSettings
+from hashhub.hook.upload_bytes import PIECE_BYTES, ByteBudget, UploadBytes
 from hashhub.model import Verdict
 from tests.hook.web import BOUNDARY, FORM_TYPE, File, form
 
@@ -63,7 +64,7 @@ def files_of(
 ) -> list[bytes]:
     """Return the contents of the files that are decided over. Whatever happens, nothing stays in memory."""
     hook: Any = Kept(app or AppSettings())
-    memory = Memory(hook.settings.app.max_total_bytes)
+    memory = ByteBudget(hook.settings.app.max_total_bytes)
     types = [] if content_type is None else [content_type]
     try:
         with Intake(hook, memory, door="test", content_types=types, **named) as intake:
@@ -74,7 +75,7 @@ def files_of(
             intake.end()
             for ended in intake.take():
                 ended.decide()
-            assert intake.body.content.read() == body  # what the app gets is what came
+            assert intake.open_body().read() == body  # what the app gets is what came
     finally:
         assert (memory.taken, hook.open) == (0, 0)
     return list(hook.contents)
@@ -125,7 +126,7 @@ def test_each_file_is_seen_in_whatever_a_server_gives_pieces(kind: Callable[[byt
     body = form(File("a", "a.jpg", JPEG), File("b", "b.jpg", JPEG[::-1]), File("c", "c.jpg", JPEG * 2))
     kept = Kept(AppSettings())
     files = []
-    with Intake(kept, Memory(1 << 30), door="asgi", content_types=[FORM_TYPE]) as intake:  # type: ignore[arg-type]
+    with Intake(kept, ByteBudget(1 << 30), door="asgi", content_types=[FORM_TYPE]) as intake:  # type: ignore[arg-type]
         for start in range(0, len(body), cut):
             intake.write(kind(body[start : start + cut]))
             files += [ended.decide() for ended in intake.take()]
@@ -539,34 +540,39 @@ def test_paths_are_compared_as_widely_as_any_framework_does() -> None:
 
 class TestBody:
     def test_a_body_gives_what_came_in_pieces_of_bounded_size_and_gives_its_memory_back(self) -> None:
-        memory = Memory(1 << 20)
+        memory = ByteBudget(1 << 20)
         came = [b"a", b"bc", bytes(3 * PIECE_BYTES + 1), b"d" * 5000, b"e", b"f"]
-        body = Body(memory, 1 << 20)
+        body = UploadBytes(memory, 1 << 20, is_digested=False)
         for piece in came:
             body.write(piece)
         assert (b"".join(body.pieces()), body.size, memory.taken) == (b"".join(came), *[len(b"".join(came))] * 2)
         taken = []
-        while body.size:
+        while body.taken:
             taken.append(body.take_piece())
         assert b"".join(taken) == b"".join(came)
         assert max(map(len, taken)) <= PIECE_BYTES
         assert memory.taken == 0
         assert body.take_piece() == b""
+        body.drop()
+        assert memory.taken == 0
 
     def test_bytes_that_come_one_by_one_are_joined(self) -> None:
-        body = Body(Memory(1 << 20), 1 << 20)
+        body = UploadBytes(ByteBudget(1 << 20), 1 << 20)
         for _ in range(10_000):
             body.write(b"x")
-        assert len(list(body.pieces())) == 1
+        assert len(body.pieces()) == 1
 
     def test_a_body_can_be_had_as_a_file(self) -> None:
-        memory = Memory(1 << 20)
-        body = Body(memory, 1 << 20)
+        memory = ByteBudget(1 << 20)
+        body = UploadBytes(memory, 1 << 20, is_digested=False)
         body.write(b"ab")
         body.write(bytes(5000))
-        assert body.content.read() == b"ab" + bytes(5000)
-        body.close()
-        body.close()
+        file = body.open()
+        assert file is not None
+        with file:
+            assert file.read() == b"ab" + bytes(5000)
+        body.drop()
+        body.drop()
         assert memory.taken == 0
 
 

@@ -17,8 +17,8 @@ from hashhub.errors import Cancelled, Reason, Unavailable
 from hashhub.hashing import hash_media
 from hashhub.hashing.media import MediaHashes
 from hashhub.hook import HookSettings
-from hashhub.hook.content import _FEW_BYTES, Content, Memory
-from hashhub.hook.hashing import Hashing
+from hashhub.hook.hashing import _FEW_BYTES, Hashing
+from hashhub.hook.upload_bytes import ByteBudget, UploadBytes
 from hashhub.model import Effort
 from tests.hook.conftest import HELD, MakeHook, jpeg
 
@@ -30,8 +30,8 @@ def large(shade: int) -> bytes:
     return out.getvalue()
 
 
-def content_of(given: bytes) -> Content:
-    content = Content(Memory(1 << 30), 1 << 28)
+def content_of(given: bytes) -> UploadBytes:
+    content = UploadBytes(ByteBudget(1 << 30), 1 << 28)
     content.write(given)
     return content
 
@@ -68,7 +68,7 @@ def stop_child(hashing: Hashing) -> Callable[[], None]:
     return lambda: os.kill(child._id[0], signal.SIGCONT)
 
 
-def submitted(hashing: Hashing, content: Content) -> tuple[Future[MediaHashes], Callable[[], None]]:
+def submitted(hashing: Hashing, content: UploadBytes) -> tuple[Future[MediaHashes], Callable[[], None]]:
     """Have a content hashed by a child that stands still; return what lets it go on besides."""
     go_on, begun = stop_child(hashing), hashing.hashed
     future = hashing.submit(content)
@@ -163,15 +163,15 @@ def test_a_decision_that_is_abandoned_while_it_is_hashed_is_none(
     assert hook.check(jpeg(8)).no_answer is None
 
 
-class TestContent:
+class TestUploadBytes:
     """However it came, a child and who asks for a file get what was digested."""
 
     @pytest.mark.parametrize("count", [0, 1, 5000, _FEW_BYTES - 1, _FEW_BYTES, _FEW_BYTES + 1])
     @pytest.mark.parametrize("cut", [100, 4096, 70_000])
     def test_pieces_and_file_are_the_same(self, count: int, cut: int) -> None:
         given = bytes(range(256)) * (count // 256 + 1)
-        memory = Memory(1 << 30)
-        content = Content(memory, 1 << 28)
+        memory = ByteBudget(1 << 30)
+        content = UploadBytes(memory, 1 << 28)
         reused = bytearray(cut)
         for number, start in enumerate(range(0, count, cut)):
             piece = given[start : min(start + cut, count)]
@@ -181,9 +181,8 @@ class TestContent:
             view.release()
             reused[:] = bytes(cut)  # as a caller with one buffer does
         pieces = content.pieces()
-        assert bool(pieces) == (0 < count <= _FEW_BYTES)
-        assert not pieces or b"".join(pieces) == given[:count]
-        assert len(pieces) <= _FEW_BYTES / 4096 * 2
+        assert b"".join(pieces) == given[:count]
+        assert len(pieces) <= count / 4096 * 2 + 1
         for _ in range(2):
             file = content.open()
             assert file is not None

@@ -19,7 +19,6 @@ from hashhub.hashes import Hash
 from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, Rechecked, WithoutAnswer
 from hashhub.hook.case_judge import CaseJudge
 from hashhub.hook.cases import CaseOutcome, CasePurpose, Cases, item_of_hashes
-from hashhub.hook.content import Content, Memory
 from hashhub.hook.decorator import UploadRefused, checked_upload
 from hashhub.hook.forms import answer_to
 from hashhub.hook.judges import JudgedMedia
@@ -34,6 +33,7 @@ from hashhub.hook.settings import (
     RecheckSettings,
     VaultSettings,
 )
+from hashhub.hook.upload_bytes import ByteBudget, UploadBytes
 from hashhub.hook.vault_keys import make_key
 from hashhub.hook.wsgi import UploadHook
 from hashhub.model import MatchResult, MediaResult, ReasonLine, Verdict
@@ -85,10 +85,10 @@ def open_with(make_settings: MakeSettings) -> Iterator[Callable[..., Hook]]:
 
 def report(hook: Hook, content: bytes = REPORTED, **settings: Any) -> str:
     """Open a case about these bytes, and return its name."""
-    return of_hashes(hook, Content(Memory(1 << 20), 1 << 20), content, **settings)
+    return of_hashes(hook, UploadBytes(ByteBudget(1 << 20), 1 << 20), content, **settings)
 
 
-def of_hashes(hook: Hook, content: Content, given: bytes, **settings: Any) -> str:
+def of_hashes(hook: Hook, content: UploadBytes, given: bytes, **settings: Any) -> str:
     content.write(given)
     case = Cases(records_of(hook), CaseSettings(**settings)).open(
         item_of_hashes(content.digests),
@@ -250,7 +250,7 @@ class TestACase:
                 media = MediaResult(result=result, media_type="image/jpeg", hashes=reported)
                 return JudgedMedia(media=media, policy="block@1", revision=7)
 
-        content = Content(Memory(1 << 20), 1 << 20)
+        content = UploadBytes(ByteBudget(1 << 20), 1 << 20)
         content.write(listed.unknown)
         reported = content.digests
         content.drop()

@@ -1,10 +1,11 @@
-"""An upload's bytes while it is looked at: in memory that no file system has, bounded for one and for all together."""
+"""The bytes of an upload or a request: in memory that no file system has, bounded for one and for all together."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator
 from io import FileIO
 from typing import IO, Final, TypeAlias
@@ -18,18 +19,15 @@ _EMPTY: Final = tuple(
     for name, of in (("MD5", "md5"), ("SHA1", "sha1"), ("SHA256", "sha256"))
 )
 Piece: TypeAlias = bytes | bytearray | memoryview
-_FEW_BYTES: Final = 4 << 20
-"""Of an upload that stays in the pieces that came. To a file in memory the system must give pages, and take them back:
-0.18 ms for the 450 KB of a picture of 2 megapixels, where to send as much to a child takes 0.03 ms.
-"""
+PIECE_BYTES: Final = 64 * 1024
+"""Bytes in which bytes that are kept are read and handed on."""
 _BUFFERS: Final = (bytes, bytearray, memoryview)
 _SMALL_BYTES: Final = 4096  # a piece below is joined to others: an object for each byte would take far more memory
-_READ_BACK_BYTES: Final = 1 << 18
 _HEAD_BYTES: Final = 4096  # enough for every signature
 
 
-class Memory:
-    """Bytes that the uploads of one hook may have in memory, all together."""
+class ByteBudget:
+    """Bytes that several may have, all together. Safe to be shared by threads."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -50,28 +48,28 @@ class Memory:
             self.taken -= size
 
 
-class Content:
-    """The bytes of one upload, as they come: digested all, and remembered as long as they stay within the bounds.
+class UploadBytes:
+    """The bytes of one upload or request, as they come: digested all, and kept as long as they stay within the bounds.
 
-    Several may hold it (the upload, and who still hashes it): it is freed when the last lets go.
+    Several may hold them (the upload, and who still hashes it): they are freed when the last lets go.
 
-    `is_too_large`: more than `max_bytes` came; `is_crowded_out`: all uploads together had no room for it. Of either
-    there are digests only.
+    `size`: bytes that came. `is_too_large`: more than `most` came; `is_crowded_out`: all together had no room for them.
+    Of either there are digests only. `is_kept`: they can be read.
     """
 
-    def __init__(self, memory: Memory, max_bytes: int) -> None:
+    def __init__(self, budget: ByteBudget, most: int, *, is_digested: bool = True) -> None:
         self.size = 0
+        self.most = most
         self.is_too_large = self.is_crowded_out = False
+        self.is_kept = True
         self.head = b""
-        self._memory = memory
-        self._max_bytes = max_bytes
-        self._taken = self._reserved = 0  # the latter is a part of the former
-        self._states = [(name, state.copy()) for name, state in _EMPTY]
+        self._budget = budget
+        self.taken = self._reserved = 0  # of the budget; the latter is a part of the former
+        self._states = [(name, state.copy()) for name, state in _EMPTY] if is_digested else []
         self._digests: tuple[Hash, ...] | None = None
         self._lock = threading.Lock()
         self._holders = 1
-        self._is_kept = True
-        self._pieces: list[Piece] = []
+        self._pieces: deque[Piece] = deque()
         self._file: FileIO | None = None  # in place of the pieces
 
     def write(self, piece: Piece) -> None:
@@ -88,26 +86,23 @@ class Content:
         if len(self.head) < _HEAD_BYTES:
             self.head += bytes(piece[: _HEAD_BYTES - len(self.head)])
         self.size += size
-        if not self._is_kept:
+        if not self.is_kept:
             return
-        if self.size > self._max_bytes:
+        if self.size > self.most:
             self.is_too_large = True
         elif not self._has_room(size):
             self.is_crowded_out = True
         else:
             with self._lock:
-                if self._taken > _FEW_BYTES:
-                    _write(self._as_file(), piece)
-                else:
-                    self._keep(piece, size)
+                self._keep(piece, size)
             return
         self._free()
 
     def reserve(self, size: int) -> bool:
         """Take room for the next `size` bytes, which come in one piece; return whether they will be kept."""
-        if not self._is_kept or self.size + size > self._max_bytes or not self._memory.take(size):
+        if not self.is_kept or self.size + size > self.most or not self._budget.take(size):
             return False
-        self._taken += size
+        self.taken += size
         self._reserved = size
         return True
 
@@ -115,18 +110,20 @@ class Content:
         if self._reserved == size:
             self._reserved = 0
             return True
-        if not self._memory.take(size):
+        if not self._budget.take(size):
             return False
-        self._taken += size
+        self.taken += size
         return True
 
     def _keep(self, piece: Piece, size: int) -> None:
         if self._file is not None:
             _write(self._file, piece)
         elif size < _SMALL_BYTES:
-            if not (self._pieces and isinstance(self._pieces[-1], bytearray)):
-                self._pieces.append(bytearray())
-            self._pieces[-1] += piece  # type: ignore[operator]
+            last = self._pieces[-1] if self._pieces else b""
+            if not isinstance(last, bytearray) or len(last) >= PIECE_BYTES:
+                last = bytearray()
+                self._pieces.append(last)
+            last += piece
         elif isinstance(piece, memoryview) and isinstance(piece.obj, bytes):
             self._pieces.append(piece.cast("B"))  # the caller may release its own
         else:
@@ -135,9 +132,8 @@ class Content:
     def _as_file(self) -> FileIO:
         if self._file is None:
             self._file = FileIO(os.memfd_create("upload", os.MFD_CLOEXEC), "w+b")
-            for piece in self._pieces:
-                _write(self._file, piece)
-            self._pieces.clear()
+            while self._pieces:
+                _write(self._file, self._pieces.popleft())
         return self._file
 
     def pass_over(self, count: int) -> None:
@@ -168,14 +164,27 @@ class Content:
         Each caller has a place in them of its own.
         """
         with self._lock:
-            if not self._is_kept:
+            if not self.is_kept:
                 return None
             return open(f"/proc/self/fd/{self._as_file().fileno()}", "rb")  # noqa: PTH123 - the caller closes it
 
     def pieces(self) -> tuple[Piece, ...]:
-        """Return the bytes in pieces, where they are few and nobody has had them as a file; else nothing."""
+        """Return the bytes in pieces, where nobody has had them as a file; else nothing."""
         with self._lock:
             return tuple(self._pieces)
+
+    def take_piece(self) -> bytes:
+        """Give the next piece, of PIECE_BYTES at most, and drop it here; empty behind the last."""
+        with self._lock:
+            if not self._pieces:
+                return b""
+            whole = memoryview(self._pieces.popleft())
+            if len(whole) > PIECE_BYTES:
+                self._pieces.appendleft(whole[PIECE_BYTES:])
+            piece = bytes(whole[:PIECE_BYTES])
+            self.taken -= len(piece)
+        self._budget.give_back(len(piece))
+        return piece
 
     def read_back(self) -> Iterator[Piece]:
         """Yield what is kept, from its begin. Raises OSError."""
@@ -183,7 +192,7 @@ class Content:
             yield from pieces
         elif self.size and (file := self.open()) is not None:
             with file:
-                while piece := file.read(_READ_BACK_BYTES):
+                while piece := file.read(PIECE_BYTES):
                     yield piece
 
     def hold(self) -> None:
@@ -192,22 +201,22 @@ class Content:
             self._holders += 1
 
     def drop(self) -> None:
-        """Let go of the bytes."""
+        """Let go of the bytes; more often than they are held does no harm."""
         with self._lock:
             self._holders -= 1
-            is_last = self._holders == 0
+            is_last = self._holders <= 0
         if is_last:
             self._free()
 
     def _free(self) -> None:
         with self._lock:
-            self._is_kept = False
+            self.is_kept = False
             file, self._file = self._file, None
-            self._pieces = []
-            taken, self._taken = self._taken, 0
+            self._pieces.clear()
+            taken, self.taken = self.taken, 0
         if file is not None:
             file.close()
-        self._memory.give_back(taken)
+        self._budget.give_back(taken)
 
 
 def _write(file: FileIO, piece: Piece) -> None:
