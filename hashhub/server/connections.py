@@ -18,6 +18,7 @@ import resource
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from email.utils import formatdate
 from typing import Any, Final
 
 import uvicorn
@@ -176,8 +177,9 @@ class HTTPServer:
             self._are_gone.set()
 
     async def _look(self) -> None:
-        """Close connections whose next request does not come."""
+        """Close connections whose next request does not come, and tell the time in answers."""
         while True:
+            self._state.default_headers[:] = [(b"date", formatdate(usegmt=True).encode())]
             await asyncio.sleep(min(_LOOK_SECONDS, self._header_seconds / 4))
             before = time.monotonic() - self._header_seconds
             for connection in list(self._connections()):

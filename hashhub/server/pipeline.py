@@ -24,7 +24,6 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import Any, Final, NoReturn, Self, TypeVar
@@ -41,6 +40,7 @@ from hashhub.server.live import Pace
 from hashhub.server.metrics import Metrics
 from hashhub.server.rooms import Room, RoomName
 from hashhub.server.shares import Admission, TokenShares
+from hashhub.server.threads import CallThreads
 
 _log = logging.getLogger("hashhub.server")
 _OK: Final = "OK"
@@ -136,6 +136,10 @@ class Envelope(msgspec.Struct):
     has_gone: bool = False
     """Whether nobody waits for the answer any more; whoever learns of that says so here."""
 
+    def leave(self) -> None:
+        """Note that nobody waits for the answer any more."""
+        self.has_gone = True
+
     def is_wanted(self) -> bool:
         """Whether somebody still waits for the answer."""
         return not self.has_gone
@@ -205,11 +209,11 @@ class Pipeline:
         self.callers = Callers()
         self._failed = FailedCalls()
         self.lookups = Room("tokens", _LOOKUPS, rooms["calls"].capacity, retry_seconds=rooms["calls"].retry_seconds)
-        self._threads = _started(sum(room.working for room in (*rooms.values(), self.lookups)))
+        self._threads = CallThreads(sum(room.working for room in (*rooms.values(), self.lookups)))
 
     def close(self) -> None:
         """Begin no further work."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     async def call(
         self,
@@ -298,15 +302,7 @@ class Pipeline:
         """Return what `work` returns on a thread. It learns by `cancellation` when its caller has gone, and is waited
         for all the same: its thread belongs to the place that the call has.
         """
-        future = self._threads.submit(_in_scope, envelope, work)
-        try:
-            return await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            envelope.has_gone = True
-            while not future.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait({_ended(future)})
-            return future.result()
+        return await self._threads.run(functools.partial(_in_scope, envelope, work), envelope.leave)
 
     def _observed(self, name: str, envelope: Envelope, *, reads: bool) -> _Observed:
         return _Observed(self._metrics, self._failed, name, envelope, reads)
@@ -378,39 +374,6 @@ def _in_scope(envelope: Envelope, work: Callable[[], _T]) -> _T:
     _check_deadline(envelope)
     with cancellation.scope(envelope.is_wanted, envelope.remaining):
         return work()
-
-
-def _ended(future: Future[Any]) -> asyncio.Future[None]:
-    """Return a future of this event loop that is done when the other one is, and whose end does not end that."""
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
-
-    def end(_: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed over it
-            loop.call_soon_threadsafe(ended.set_result, None)
-
-    future.add_done_callback(end)
-    return ended
-
-
-def _started(count: int) -> ThreadPoolExecutor:
-    """Return so many threads that run. None is started later: a call that found none to be had would have to be
-    refused, with its work in the queue.
-    """
-    threads = ThreadPoolExecutor(count, "calls")
-    together = threading.Barrier(count + 1)
-    try:
-        for _ in range(count):
-            threads.submit(together.wait)
-    except RuntimeError as e:
-        together.abort()
-        threads.shutdown(wait=False)
-        raise Unavailable(
-            f"the system has no {count} threads to give; raise the limit on threads, or set lower `threads` and "
-            "`max_live_streams`"
-        ) from e
-    together.wait()
-    return threads
 
 
 class _Observed:

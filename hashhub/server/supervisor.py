@@ -114,16 +114,18 @@ class _Worker:
         except OSError as e:
             raise EOFError from e
 
-    def take_pulse(self, seconds: float) -> None:
-        """Ping the worker if that is due, and kill it when it is silent. `seconds`: since the last look."""
+    def take_pulse(self, seconds: float) -> bool:
+        """Ping the worker if that is due; kill it when it is silent, and say so. `seconds`: since the last look."""
         self._quiet += min(seconds, _LONGEST_LOOK)
         if self._quiet >= _SILENT_SECONDS + _PING_SECONDS:
             _log.error("worker %d has not answered for %g s; it is killed", self.index, _SILENT_SECONDS)
             self._process.kill()
             self.has_answered()
-        elif self._quiet >= _PING_SECONDS and not self._is_pinged:
+            return True
+        if self._quiet >= _PING_SECONDS and not self._is_pinged:
             self._is_pinged = True
             self.send(Ping())
+        return False
 
     def has_answered(self) -> None:
         """Note that its event loop goes round."""
@@ -236,8 +238,8 @@ class Supervisor:
                     worker.died()
         seconds, self._looked = time.monotonic() - self._looked, time.monotonic()
         for worker in self._workers:
-            if worker.is_ready:
-                worker.take_pulse(seconds)
+            if worker.is_ready and worker.take_pulse(seconds):
+                self._ledger.killed(worker.index)
             if worker.due and time.monotonic() >= worker.due and not self._stop.is_set():
                 try:
                     self._start(worker)

@@ -119,6 +119,7 @@ def test_a_worker_that_stands_still_is_killed_and_lookups_go_on(tmp_path: Path) 
         until(lambda: len(workers_of(hub.pid)) == 2)
         ask(hub, 20)
         until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 3)
+        assert scrape(hub)['hashhub_worker_kills_total{worker="0"}'] == 1
     log = (data / "hub.log").read_text("utf-8")
     assert "has not answered for 10 s; it is killed" in log
     assert "ended with code -9" in log
