@@ -137,7 +137,7 @@ class Deletions:
             touch_resource(c, f"hash-sets/{name}")
             pieces = [IdSet.of(live[at : at + CHANGE_IDS]) for at in range(0, len(live), CHANGE_IDS)]
             parts = [Part(revision, i, key, CODE, ids) for i, ids in enumerate(pieces)]
-            self._writes.add_changes_of_sets(c, revision, [(WITHDRAW, ids, 0, key) for ids in pieces])
+            self._writes.add_changes(c, revision, [(WITHDRAW, ids, 0) for ids in pieces])
             if parts:
                 self._outstanding.withdraw(c, parts)
             note_loss(c, [key], revision)

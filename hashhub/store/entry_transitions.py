@@ -681,8 +681,7 @@ class EntryTransitions:
 
     def _withdraw_parts(self, c: Connection, parts: Sequence[Part], *, at_once: bool = False) -> None:
         """Let entries be WITHDRAWN at the revision of the parts, and say so in the feed."""
-        changes = [(WITHDRAW, part.ids, 0, part.hash_set) for part in parts]
-        self._writes.add_changes_of_sets(c, parts[0].revision, changes)
+        self._writes.add_changes(c, parts[0].revision, [(WITHDRAW, part.ids, 0) for part in parts])
         self._outstanding.withdraw(c, parts, at_once=at_once)
 
     def _stand(self, c: Connection, rows: Sequence[_Row], revision: int) -> None:

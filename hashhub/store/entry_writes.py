@@ -68,10 +68,6 @@ class EntryWrites:
             for set_key, of_set in _by_set(ids)
             for part in of_set.parts(CHANGE_IDS)
         ]
-        self.add_changes_of_sets(c, revision, by_set)
-
-    def add_changes_of_sets(self, c: Connection, revision: int, by_set: Sequence[tuple[int, IdSet, int, int]]) -> None:
-        """As `add_changes`, of rows that also say which hash set all their entries are in."""
         t = s.change
         touch(c, t.name, [revision])
         ordinal: int = c.execute(sa.select(sa.func.count()).where(t.c.revision == revision)).scalar_one()
