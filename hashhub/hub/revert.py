@@ -89,6 +89,7 @@ _FINAL: Final = {
     EventKind.ACTOR_REVERTED: "what it undid is listed event by event",
 }
 _DONE: Final = "it was undone before"
+_MOVED: Final = "it was moved since"
 _ACTIVE, _QUARANTINED, _WITHDRAWN = 1, 2, 3  # codes of states
 _NO_IDS: Final = np.empty(0, np.int64)
 
@@ -289,7 +290,8 @@ class Revert:
             changes.setdefault(kind, []).append(ids)
         standing, gone = changes.get("UPSERT", []), changes.get("WITHDRAW", [])
         # What was done to one entry that was named is undone likewise.
-        command = TransitionCommand(self._by, reason=REASON, is_single=event.subject.startswith("entries/"))
+        is_single = event.subject.startswith("entries/")
+        command = TransitionCommand(self._by, reason=REASON, is_single=is_single)
         transitions = self._store.transitions
         aside = 0
         match event.kind:
@@ -307,6 +309,8 @@ class Revert:
                 return self._said("withdrawn again, for an operator to restore", *done)
             case EventKind.ENTRIES_QUARANTINED:
                 done = self._move(gone, [_QUARANTINED], _ACTIVE, lambda ids: transitions.release(ids, command).changed)
+                if is_single:
+                    return ("released", True, 1) if done[0] else (_MOVED, False, 0)
                 return self._said("released", *done)
             case EventKind.ENTRIES_WITHDRAWN | EventKind.ENTRIES_EXPIRED:
                 return self._said("restored", *self._restore(gone))
@@ -316,7 +320,10 @@ class Revert:
                 )
                 # Where somebody else moved what was released, what it had replaced stays as it is, too.
                 restored, also_left = self._restore(gone) if count or not left else (0, 0)
-                what = "in quarantine again" + (f", {restored} that they had replaced restored" if restored else "")
+                more = "; {} that it had replaced restored" if is_single else ", {} that they had replaced restored"
+                what = "in quarantine again" + (more.format(restored) if restored else "")
+                if is_single and not count and not restored:
+                    return _MOVED, False, 0
             case _:  # an import
                 count, left = self._withdraw(standing, Code.REVERTED, None)
                 restored, also_left = self._restore(gone)
@@ -328,12 +335,14 @@ class Revert:
 
     def _requests(self, event: Event) -> tuple[str, bool, int]:
         waiting = [i for i in self._store.transitions.requests_at(event.revision) if self._moved.get(i) != _WITHDRAWN]
+        is_single = event.subject.startswith("entries/")
         if not waiting:
-            return "the request does not stand any more", False, 0
+            return f"the {'request does' if is_single else 'requests do'} not stand any more", False, 0
         if not self._dry:
             with self._run.undoing(event.revision, waiting):  # at most store.entry_transitions.MOST
                 self._store.transitions.restore(waiting, TransitionCommand(self._by, reason=REASON))
-        return f"{_entries(len(waiting))}: the request is taken back", True, len(waiting)
+        counted = "" if is_single else f"{_entries(len(waiting))}: "
+        return f"{counted}the request is taken back", True, len(waiting)
 
     def _restore(self, sets: Iterable[IdSet]) -> tuple[int, int]:
         command = TransitionCommand(self._by, reason=REASON)
