@@ -38,6 +38,7 @@ class FileFindings(Findings):
         self.distances: Counter[int] = Counter()  # hits by PDQ, each file's nearest
         self.hits: list[tuple[str, ...]] = []  # file, verdict, entry, classification, how, TLP
         self.hit_count = self.hashed = 0
+        self.lost: list[str] = []  # of earlier runs; the first MOST_ROWS
         self.cpu_seconds = 0.0
 
     def add(self, path: Path, result: MatchResult, covered: Coverage, policy: str, revision: int) -> None:
@@ -68,6 +69,12 @@ class FileFindings(Findings):
             told = "; ".join(reason.text or reason.code for reason in result.reasons)
             self.hits.append((show_path(path), result.verdict, "", "", told, ""))
 
+    def lose(self, name: str) -> None:
+        """Count a file of an earlier run that is not there any more."""
+        self.gone += 1
+        if len(self.lost) < MOST_ROWS:
+            self.lost.append(name)
+
     def _folder(self, path: Path) -> Counter[Verdict]:
         """Return the counts of the folder directly below what was scanned that the file is in."""
         name = show_path(path.parent)
@@ -87,12 +94,8 @@ class FileFindings(Findings):
         seconds: float,
         match_seconds: float,
         skipped: Mapping[str, int],
-        gone: Sequence[str],
-        gone_count: int,
     ) -> str:
-        """Return the page. `seconds`: on the clock, `match_seconds` of them waiting for the hub. `gone`: the first of
-        `gone_count` files of earlier runs that are not there.
-        """
+        """Return the page. `seconds`: on the clock, `match_seconds` of them waiting for the hub."""
         most = max(_DISTANCES, *self.distances, 0)
         by_folder = sorted(self.folders.items(), key=lambda folder: (folder[0] == _OTHER_FOLDERS, folder[0]))
         return self.rendered(
@@ -104,8 +107,6 @@ class FileFindings(Findings):
             options=options,
             seconds=seconds,
             match_seconds=match_seconds,
-            gone=gone,
-            gone_count=gone_count,
             distances=charts.columns("files by distance", [self.distances[d] for d in range(most + 1)]),
             verdicts=[f"#{verdict}" for verdict in Verdict],
             folders=[(name, *(counts[v] for v in Verdict), counts.total()) for name, counts in by_folder],

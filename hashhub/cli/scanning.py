@@ -18,7 +18,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, TypeAlias
 
@@ -35,7 +34,6 @@ from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import VPDQ
 from hashhub.model import Coverage, Effort, MatchOptions, MatchResult, Query, ReasonLine, Verdict
 from hashhub.scans.engine import Done, ScanEngine
-from hashhub.scans.findings import MOST_ROWS
 from hashhub.scans.memory import Known, Listed, ScanMemory, Unlisted
 from hashhub.scans.tree import Tree, listed, opened
 from hashhub.trust import ReasonCode
@@ -429,28 +427,22 @@ class _Run:
             self._tally.remark(f"More could be looked for with a further library: {extra}.")
         if self._directory is None or self._memory is None:
             return
-        gone: list[str] = []
-        gone_count = 0
         for path in self._memory.gone(map(os.path.abspath, self._paths)):
             if _is_gone(path):
-                gone_count += 1
-                if len(gone) < MOST_ROWS:
-                    gone.append(show_path(Path(path)))
+                findings.lose(show_path(Path(path)))
         page = findings.page(
             settings,
             seconds=time.monotonic() - self._begun,
             match_seconds=self._ask.seconds,
             skipped=self._tree.skipped,
-            gone=gone,
-            gone_count=gone_count,
         )
         with text_written(self._directory / REPORT, encoding="ascii") as report:
             report.write(page)
         self._tally.remark(f"Hashed {findings.hashed:,}; {findings.known:,} had not changed since they were hashed.")
-        if gone_count:
-            named = ", ".join(clean(name) for name in islice(gone, _GONE_SHOWN))
-            more = ", …" if gone_count > _GONE_SHOWN else ""
-            self._tally.remark(f"Gone since an earlier run: {gone_count:,} ({named}{more}).")
+        if findings.gone:
+            named = ", ".join(map(clean, findings.lost[:_GONE_SHOWN]))
+            more = ", …" if findings.gone > _GONE_SHOWN else ""
+            self._tally.remark(f"Gone since an earlier run: {findings.gone:,} ({named}{more}).")
         self._tally.remark(f"Report: {clean(show_path(self._directory / REPORT))}")
 
 

@@ -58,9 +58,6 @@ class ScanEngine(Generic[_T, _H, _R]):
 
     def __exit__(self, *_: object) -> None:
         self._threads.shutdown(wait=True, cancel_futures=True)
-        close = getattr(self._listing, "close", None)
-        if close is not None:
-            close()
 
     def __iter__(self) -> Iterator[Done[_T, _H, _R] | None]:
         """Yield objects that are done; None when there is none for a while, and at the end, when others may still be

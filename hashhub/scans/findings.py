@@ -26,13 +26,13 @@ VIOLET: Final = "#8e24aa"
 
 class Findings:
     """What all scans count. `counts`: objects by answer, among others. `known`: of them were not read again. `size`:
-    bytes that were read. `hits`, `unread`: the first MOST_ROWS of a table.
+    bytes that were read. `gone`: objects of earlier scans. `unread`: the first MOST_ROWS.
     """
 
     def __init__(self) -> None:
         self.begun = datetime.now(UTC)
         self.counts: Counter[str] = Counter()
-        self.total = self.known = self.size = 0
+        self.total = self.known = self.size = self.gone = 0
         self.policies: Counter[str] = Counter()
         self.revisions: tuple[int, int] | None = None
         self.unread: list[tuple[str, str]] = []

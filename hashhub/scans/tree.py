@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
@@ -59,66 +59,32 @@ class Tree:
                 yield Path(given)
 
     def _below(self, top: str) -> Iterator[Path | Unlisted]:
-        way = [_Directory(top)]  # not recursive: a path has room for more directories than Python has frames
-        try:
-            while way:
-                here = way[-1]
-                if here.directories:
-                    way.append(_Directory(here.directories.popleft()))
-                    continue
-                try:
-                    if self._is_own(here):
-                        self.skipped[OWN_REPORT] += 1
-                        way.pop()
-                        continue
-                    batch = here.batch()
-                except OSError as e:
-                    way.pop().close()
-                    yield _unlisted(here.path, e)
-                    continue
-                if not batch:
-                    way.pop()
-                for entry in batch:
-                    if _is_directory(entry):
-                        here.directories.append(entry.path)
-                    elif _is_linked_directory(entry):
-                        self.skipped[LINKED_DIRECTORIES] += 1
-                        self._on_link(entry.path)
-                    else:
-                        yield Path(entry.path)
-        finally:
-            for directory in way:
-                directory.close()
+        way = [(top, self._entries(top))]  # not recursive: a path has room for more directories than Python has frames
+        while way:
+            path, entries = way[-1]
+            try:
+                entry = next(entries, None)
+            except OSError as e:
+                yield _unlisted(path, e)
+                entry = None
+            if entry is None:
+                way.pop()
+            elif _is_directory(entry):
+                way.append((entry.path, self._entries(entry.path)))
+            elif _is_linked_directory(entry):
+                self.skipped[LINKED_DIRECTORIES] += 1
+                self._on_link(entry.path)
+            else:
+                yield Path(entry.path)
 
-    def _is_own(self, directory: _Directory) -> bool:
-        if self._own is None or directory.is_open:
-            return False
-        status = os.stat(directory.path)  # noqa: PTH116 - a text, as scandir takes it
-        return (status.st_dev, status.st_ino) == self._own
-
-
-class _Directory:
-    """A directory on the way down. `directories`: those directly in it that come next."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.directories: deque[str] = deque()
-        self._entries: Iterator[os.DirEntry[str]] | None = None
-
-    @property
-    def is_open(self) -> bool:
-        return self._entries is not None
-
-    def batch(self) -> list[os.DirEntry[str]]:
-        """Return what comes next in it, sorted by name; nothing at its end. Raises OSError."""
-        if self._entries is None:
-            self._entries = os.scandir(self.path)
-        return sorted(islice(self._entries, _BATCH), key=lambda entry: entry.name)
-
-    def close(self) -> None:
-        """Give its descriptor back, if it was not read to its end."""
-        if self._entries is not None:
-            self._entries.close()  # type: ignore[attr-defined]
+    def _entries(self, path: str) -> Iterator[os.DirEntry[str]]:
+        status = os.stat(path)  # noqa: PTH116 - a text, as scandir takes it
+        if (status.st_dev, status.st_ino) == self._own:
+            self.skipped[OWN_REPORT] += 1
+            return
+        with closing(os.scandir(path)) as entries:  # at its end it closes itself, however deep the way goes on
+            while batch := sorted(islice(entries, _BATCH), key=lambda entry: entry.name):
+                yield from batch
 
 
 def stamp_of(status: os.stat_result) -> str:

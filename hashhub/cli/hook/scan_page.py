@@ -73,8 +73,8 @@ class ObjectFindings(Findings):
         if len(rows) < MOST_ROWS:
             rows.append((shown(scanned.name), decision.reference, *_why(decision), said(scanned.state)))
 
-    def page(self, *, gone: int) -> str:
-        """Return the page. `gone`: objects of earlier scans that are not there any more."""
+    def page(self) -> str:
+        """Return the page."""
         codes = sorted({code for _, code in self.codes})
         return self.rendered(
             "cli/hook/scan_page.html",
@@ -82,7 +82,6 @@ class ObjectFindings(Findings):
             _COLOURS,
             command="hook scan",
             place=shown(self._place),
-            gone=gone,
             actions=[f"#{action}" for action in Action],
             codes=[(code, *(by := [self.codes[a, code] for a in Action]), sum(by)) for code in codes],
             lacking=[(name, self.counts[name]) for name in (*NoAnswer, UNREAD) if self.counts[name]],

@@ -158,13 +158,13 @@ def scan(
             elif scanned.decision is None or scanned.decision.action is not Action.ALLOW:
                 say("  ".join(clean(part) for part in _words(scanned) if part))
             bar(findings.total, max(before, findings.total) or None, f"scanning {place.url}")
-        gone = memory.end(place.url, findings.total)
+        findings.gone = memory.end(place.url, findings.total)
         if directory is not None:
             with text_written(directory / _SUMMARY) as file:
-                file.write(json_line({"place": place.url, **_summary(findings), "gone": gone}) + "\n")
+                file.write(json_line({"place": place.url, **_summary(findings)}) + "\n")
             with text_written(directory / REPORT, encoding="ascii") as file:
-                file.write(findings.page(gone=gone))
-    _tell(findings, gone)
+                file.write(findings.page())
+    _tell(findings)
     if fail_on_block and findings.counts[Action.ALLOW] < findings.total:
         raise click.exceptions.Exit(REFUSED)
     if findings.counts[UNREAD]:
@@ -178,17 +178,18 @@ def _summary(findings: ObjectFindings) -> dict[str, object]:
         "states": dict(sorted(findings.states.items())),
         "not_downloaded": findings.known,
         "bytes": findings.size,
+        "gone": findings.gone,
     }
 
 
-def _tell(findings: ObjectFindings, gone: int) -> None:
+def _tell(findings: ObjectFindings) -> None:
     """Say what a scan came to, and what persons had decided over before."""
     from hashhub.hook.records import UploadState
 
     said = ", ".join(f"{count:,} {name}" for name, count in sorted(findings.counts.items()))
     note(
         f"{counted(findings.total, 'object')}: {said or 'none'}; {findings.known:,} not downloaded again, "
-        f"{gone:,} gone since the last scan."
+        f"{findings.gone:,} gone since the last scan."
     )
     released, removed = findings.states[UploadState.RELEASED], findings.states[UploadState.REMOVED]
     if released + removed:
