@@ -35,7 +35,8 @@ _STALL_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.5  # between looks at all connections
 _OWN_SHARE: Final = 2  # of the files that the process may open, connections get one in so many
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"})
-_HTTP2: Final = b"PRI * HTTP/2.0"
+_HTTP2: Final = b"PRI"  # as its connections begin
+LONG_HEADER: Final = f"the header of a request may have at most {_HEADER_BYTES} bytes; send shorter ones"
 
 
 class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # a class that is chosen when it is imported
@@ -57,7 +58,7 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # a class
             self._header_bytes += len(data)
         super().data_received(data)
         if self.idle_since is not None and self._header_bytes > _HEADER_BYTES and not self.is_in_request:
-            self.refuse("431 Request Header Fields Too Large", f"a header may have {_HEADER_BYTES} bytes")
+            self.refuse("431 Request Header Fields Too Large", LONG_HEADER)
 
     def on_headers_complete(self) -> None:
         """Begin the request, whose headers are whole: a body in chunks may bring trailers, which are not among them."""
@@ -69,9 +70,11 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # a class
         """Whether a request has begun and has no whole answer yet."""
         return self.cycle is not None and not self.cycle.response_complete
 
-    def begin(self) -> None:
-        """Note that a request is worked on."""
-        self.idle_since, self._header_bytes = None, 0
+    def begin(self) -> bool:
+        """Note that a request is worked on; False: its header is too long."""
+        received, self._header_bytes, self.idle_since = self._header_bytes, 0, None
+        headers = self.scope["headers"] if received > _HEADER_BYTES else ()  # a body may have come with it
+        return sum(len(name) + len(value) for name, value in headers) <= _HEADER_BYTES
 
     def end(self) -> None:
         """Note that its answer was given."""
@@ -95,7 +98,7 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # a class
     def _is_request(self, data: bytes) -> bool:
         """Whether it can be one of HTTP/1; refuse it otherwise."""
         method, space, _ = data[:32].partition(b" ")
-        if data.startswith(_HTTP2):
+        if method == _HTTP2:
             self.refuse("505 HTTP Version Not Supported", "this address speaks HTTP/1.1; gRPC has another one")
         elif space and method.isalpha() and method.isupper() and method not in _METHODS:
             self.refuse("405 Method Not Allowed", "the method must be one of GET, HEAD, POST")
@@ -163,9 +166,9 @@ class HTTPServer:
             try:
                 accepted, _ = await loop.sock_accept(self._listener)
                 await loop.connect_accepted_socket(self._connection, accepted)
-            except OSError as e:  # it has gone already, or there is no file to be had for it
+            except Exception as e:  # noqa: BLE001 - whatever it is, such as no file to be had, there are further ones
                 self._places.release()
-                _log.warning("a connection over HTTP was not accepted: %s", e.strerror)
+                _log.warning("a connection over HTTP was not accepted: %s", e)
                 await asyncio.sleep(_LOOK_SECONDS)
 
     def _connection(self) -> Connection:

@@ -32,7 +32,7 @@ from hashhub.errors import Code, HashHubError, InvalidArgument, NotFound, Reason
 from hashhub.server import connect
 from hashhub.server.bodies import Body, ByteBudget, drain
 from hashhub.server.connect import Encoding, Unimplemented
-from hashhub.server.connections import HTTPServer
+from hashhub.server.connections import LONG_HEADER, HTTPServer
 from hashhub.server.metrics import CONTENT_TYPE
 from hashhub.server.pipeline import Envelope, Method, Pipeline
 from hashhub.server.servicers import FILES
@@ -109,9 +109,9 @@ class HTTPListener:
         }
         self._server: HTTPServer | None = None
 
-    def open(self, listener: socket.socket, *, connections: int, header_seconds: float = _HEADER_SECONDS) -> None:
+    def open(self, listener: socket.socket, *, connections: int) -> None:
         """Take connections from now on, so many at a time."""
-        self._server = HTTPServer(self, listener, connections=connections, header_seconds=header_seconds)
+        self._server = HTTPServer(self, listener, connections=connections, header_seconds=_HEADER_SECONDS)
 
     async def close(self, drain_seconds: float) -> None:
         """Take no more connections, let calls in progress end, and stop."""
@@ -121,10 +121,13 @@ class HTTPListener:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request: an application by ASGI."""
         connection = scope["state"]["connection"]
-        connection.begin()
+        is_short = connection.begin()
         request = Request(scope, receive, send)
         try:
-            await self._answer(request)
+            if is_short:
+                await self._answer(request)
+            else:
+                await self.refuse_json(request, _wrong("header", LONG_HEADER), 431)
         except Exception:  # noqa: BLE001 - nothing above this says it in words that are safe to show
             _log.exception("unexpected error over HTTP")
             await request.answer(500, (), b"")
@@ -339,7 +342,7 @@ class _Call:
             pipeline.refuse(self._method, envelope, e)
         if self._encoding.packing == "identity":  # how large it is unpacked is seen as it is unpacked
             envelope.size = len(message)
-        watching = asyncio.get_running_loop().call_later(_WATCHED_SECONDS, self._watch)
+        watching = asyncio.get_running_loop().call_later(_WATCHED_SECONDS, self._watch, asyncio.current_task())
 
         async def receive() -> bytes:
             return message
@@ -360,12 +363,13 @@ class _Call:
                 headers = (*headers, ("content-encoding", "gzip"), ("vary", "accept-encoding"))
         await self._request.answer(200, headers, answer)
 
-    def _watch(self) -> None:
-        """Learn when the sender goes."""
+    def _watch(self, call: asyncio.Task[Any] | None) -> None:
+        """Cancel the call when its sender goes."""
 
         async def watch() -> None:
             await self._request.wait_until_gone()
-            self._envelope.has_gone = True
+            if call is not None:
+                call.cancel()
 
         self._watcher = asyncio.create_task(watch())
 

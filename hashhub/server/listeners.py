@@ -159,6 +159,8 @@ class Listeners:
         self._probes = Probes(
             self._health, services, watchers=config.max_connections, seconds=config.slow_sender_seconds
         )
+        # What it says of calls whose callers have gone has no bound; ours are written down by the pipeline.
+        logging.getLogger("grpc").setLevel(logging.CRITICAL)
         self._handlers = Handlers(self._methods, self._pipeline, config.slow_sender_seconds)
         self._grpc = grpc.aio.server(handlers=[self._handlers, self._probes], options=_options(config, shared=shared))
         host, port = parse_address("listen", address)
