@@ -57,9 +57,9 @@ _OF_FIELD: Final = {
 }  # fmt: skip
 _SELDOM: Final = {"page_token": 0.0, "page_size": 0.3, "validate_only": 0.2, "request_id": 0.1, "etag": 0.05}
 _KEPT: Final = re.compile(
-    r"contributors/(home|open|secret|platform|further)|.*/hashSets/(list|fine|one|formats|pictures)|tokens/(?!spare).*"
+    r"contributors/(home|open|secret|platform|further)|.*/hashSets/(list|fine|one|formats|pictures)|(tokens|schemes|policies)/(?!spare).*"
 )
-_TAKES: Final = re.compile(r"/(Delete|Retire|Rotate|UpdateToken|Cancel)")
+_TAKES: Final = re.compile(r"/(Delete|Retire|Rotate|UpdateToken|Cancel|SignOff)")
 _POLICY: Final = """
 name = "{name}"
 title = "Of a run"
@@ -154,7 +154,9 @@ class Requests:
         name = request.get("name", "")
         told = name[0] if isinstance(name, Pair) else str(name)
         if _TAKES.search(call) and _KEPT.fullmatch(told):
-            request["name"] = f"{told.rpartition('/')[0]}/spare-{self._random.randint(1, 9)}"
+            spare = [one for names in self._names.values() for one in names if one[0].startswith(self._place(told))]
+            number = self._random.randint(1, 9)
+            request["name"] = self._random.choice(spare) if spare else f"{told.rpartition('/')[0]}/spare-{number}"
         if call.endswith("RevertActor"):
             request["validate_only"] = True
         if call.endswith("ListConflicts"):  # whose order goes by when the hub came upon them
@@ -162,6 +164,11 @@ class Requests:
         if "records" in request:
             request.pop("columns", None)
         return request
+
+    @staticmethod
+    def _place(name: str) -> str:
+        """Return what the names of spare things beside this one begin with."""
+        return f"{name.rpartition('/')[0]}/spare-"
 
     def _maybe(self, call: str, field: FieldDescriptor) -> Any:
         is_named = field.name in _OF_CALL or (field.message_type is not None and field.name != "since")
@@ -179,7 +186,7 @@ class Requests:
             return f"spare-{random.randint(1, 9)}"
         if name == "expire_time":
             return "2099-01-01T00:00:00Z"
-        if name == "position" and (met := self._comparison.met.get("position")):
+        if name == "position" and random.random() < 0.4 and (met := self._comparison.met.get("position")):
             return Pair(random.choice(met[-20:]))
         kind = _OF_CALL.get(name, {}).get(re.sub(r"^[A-Z][a-z]+", "", call.partition("/")[2])) or _OF_FIELD.get(name)
         if kind is not None and field.message_type is None:
@@ -214,8 +221,8 @@ class Requests:
                 taken = f"{random.randint(1, 10**9):064x}"
                 return {"connector": "test", "connector_version": "1", "source_digest": taken}
             case "FieldMask":
-                paths = ("displayName", "description", "url", "reliability", "marking", "members", "*", "maxEffort")
-                return random.choice(paths)
+                of = next(f.message_type for f in RPCS[call].input_type.fields if f.message_type not in {None, message})
+                return random.choice([f.json_name for f in of.fields if f.name not in {"name", "etag"}])
             case "Contributor" | "Group" | "Token":
                 made = {
                     f.name: v
@@ -224,7 +231,9 @@ class Requests:
                     and (v := self._value(call, f)) is not None
                 }  # fmt: skip
                 if call.partition("/")[2].startswith("Update"):
-                    made["name"] = f"{message.name.lower()}s/spare-{random.randint(1, 9)}"
+                    kind = message.name.lower()
+                    spare = [one for one in self._names[kind] if one[0].startswith(f"{kind}s/spare-")]
+                    made["name"] = random.choice(spare) if spare else f"{kind}s/spare-1"
                 return made
         if message.name not in VALUES:
             nested = (f for f in message.fields if random.random() < 0.6)

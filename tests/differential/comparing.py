@@ -20,7 +20,7 @@ _OPAQUE: Final = re.compile(
     r"|(?P<key>(?<=file:)[0-9a-f]{16}\b)|(?P<conflict>(?<![:0-9a-f])[0-9a-f]{16}\b)"
     r"|(?P<secret>\b(?:hh|whsec)_[0-9A-Za-z_+/=-]{16,})"
     r"|(?P<uuid>\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b)|(?P<reference>\b[0-9a-f]{20}\b)"
-    r"|(?P<time>\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z| ?UTC|[+]00:00)?)"
+    r"|(?P<time>\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z| ?UTC|[+]00:00)?|\b[1-4]\d{9}\b)"
 )
 # Fields whose whole text is one.
 _OPAQUE_FIELDS: Final = {
@@ -28,6 +28,7 @@ _OPAQUE_FIELDS: Final = {
     "nextPosition": "position", "databaseId": "database", "database_id": "database", "secret": "secret",
     "sha256": "file",     "requestId": "request", "request_id": "request", "commitment": "salted",
 }  # fmt: skip
+_LEAST_POSITION: Final = 40  # characters of one in the feed
 # What says how long something took, or how far what is done behind the writes had come.
 _TIMED: Final = {
     *("seconds", "lookedRevision", "extractRevision", "doneCount", "totalCount", "doing", "sizeBytes", "size_bytes"),
@@ -41,7 +42,10 @@ _SOON: Final = timedelta(days=2)
 
 def _time(text: str, began: datetime) -> str:
     """Return a moment of the run or set off from it as how far off it is, any other as it is."""
-    moment = datetime.fromisoformat(re.sub(r" ?(Z|UTC|\+00:00)$", "", text)).replace(tzinfo=UTC)
+    if text.isdecimal():  # of Unix
+        moment = datetime.fromtimestamp(int(text), UTC)
+    else:
+        moment = datetime.fromisoformat(re.sub(r" ?(Z|UTC|\+00:00)$", "", text)).replace(tzinfo=UTC)
     if abs(moment - began) < _SOON:
         return "now"
     if timedelta(0) < moment - began < timedelta(days=10_000):
@@ -49,7 +53,8 @@ def _time(text: str, began: datetime) -> str:
     return text
 
 
-def _without_opaque(value: Any) -> str:
+def without_opaque(value: Any) -> str:
+    """Return a value as text without what may differ, to sort by."""
     return _OPAQUE.sub("#", json.dumps(value))
 
 
@@ -94,7 +99,7 @@ class Comparison:
                     yield f"{path}.{name}", old.get(name, "(nothing)"), new.get(name, "(nothing)")
         elif isinstance(old, list) and isinstance(new, list):
             if old and isinstance(old[0], dict) and "severity" in old[0]:  # conflicts, whose order goes by their ids
-                old, new = (sorted(one, key=_without_opaque) for one in (old, new))
+                old, new = (sorted(one, key=without_opaque) for one in (old, new))
             for number, (a, b) in enumerate(zip(old, new, strict=False)):
                 yield from self.differences(a, b, f"{path}[{number}]")
             shorter = min(len(old), len(new))
@@ -102,11 +107,13 @@ class Comparison:
                 yield f"{path}[{shorter}:]", old[shorter:], new[shorter:]
         elif isinstance(old, str) and isinstance(new, str):
             kind = _OPAQUE_FIELDS.get(key, "")
+            if kind == "position" and len(old) < _LEAST_POSITION:  # an item's, in its source
+                kind = ""
             if _SALTED.search(path) and len(old) > 40:  # an event's, and not that of a file
                 kind = "salted"
             if not (self._is_pair(kind, old, new) if kind and old and new else self._alike(old, new)):
                 yield path, old, new
-        elif old != new:
+        elif old != new and not (isinstance(old, int) and isinstance(new, int) and self._alike(f"{old}", f"{new}")):
             yield path, old, new
 
     def of_new(self, text: str) -> str:

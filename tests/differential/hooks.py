@@ -27,6 +27,7 @@ token_file = "{directory}/consumer.token"
 hub = "{hub}"
 data = "{directory}/{name}"
 hashing_processes = 1
+waiting_seconds = 60.0
 answer_seconds = 20.0
 on_match = "{on_match}"
 without_answer = {{hub_away = "hold", unreadable = "hold", too_large = "hold", no_perceptual_hash = "allow"}}
@@ -38,6 +39,7 @@ quarantine = "{directory}/{name}-in"
 held = "{directory}/{name}-held"
 public = "{directory}/{name}-out"
 settle_seconds = 0.1
+jobs = 1
 """
 
 
@@ -222,7 +224,7 @@ def _filled(player: Player, made: Uploads, count: int, place: str) -> None:
 def _bucket(player: Player, settings: str, made: Uploads, count: int) -> None:
     _filled(player, made, count, "bucket-in")
     for _ in range(2):
-        player.run("operator", "hook", "watch", "--settings", settings, "--once", "--json")
+        player.run("operator", "hook", "watch", "--settings", settings, "--once", "--json", ordered=False)
 
         def files(side: Side) -> list[str]:
             places = (side.directory / f"bucket-{place}" for place in ("in", "held", "out"))
@@ -234,9 +236,20 @@ def _bucket(player: Player, settings: str, made: Uploads, count: int) -> None:
 def _scan(player: Player, settings: str, made: Uploads, count: int) -> None:
     _filled(player, made, count, "archive")
     for _ in range(2):
-        player.run("operator", "hook", "scan", "DIRECTORY/archive", "--settings", settings, "--json")
-    player.run("consumer", "scan", "DIRECTORY/archive", "--policy", "any", "--json")
-    player.run("operator", "hook", "check", "DIRECTORY/archive", "--settings", settings, "--json")
+        player.run(
+            "operator",
+            "hook",
+            "scan",
+            "DIRECTORY/archive",
+            "--jobs",
+            "1",
+            "--settings",
+            settings,
+            "--json",
+            ordered=False,
+        )
+    player.run("consumer", "scan", "DIRECTORY/archive", "--policy", "any", "--jobs", "1", "--json", ordered=False)
+    player.run("operator", "hook", "check", "DIRECTORY/archive", "--settings", settings, "--json", ordered=False)
 
 
 _DOORS: Final = {

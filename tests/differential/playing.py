@@ -18,7 +18,7 @@ from pyarrow import parquet
 
 from hashhub.server.servicers import ROLES
 from tests.differential.asking import Pair, Requests
-from tests.differential.comparing import Comparison
+from tests.differential.comparing import Comparison, without_opaque
 from tests.differential.sides import Side
 from tests.server.calls import RPCS
 
@@ -100,14 +100,15 @@ class Player:
             self.answered[call, who] += 1
         return answers
 
-    def run(self, who: str, *arguments: str | Pair, reads: bool = False) -> tuple[Any, Any]:
-        """Run a command."""
+    def run(self, who: str, *arguments: str | Pair, reads: bool = False, ordered: bool = True) -> tuple[Any, Any]:
+        """Run a command; `ordered`: whether its lines come in an order that is told."""
 
         def ask(side: Side) -> Any:
             environment = {"HASHHUB_SERVER": side.grpc, "HASHHUB_TOKEN": side.tokens.get(who, "")}
             given = [self.of_side(a, side) for a in arguments]
             told = side.agent("commands", arguments=given, environment=environment, directory=str(side.directory))
-            return told | {name: _lines(told[name]) for name in ("stdout", "stderr") if name in told}
+            lines = {name: _lines(told[name]) for name in ("stdout", "stderr") if name in told}
+            return told | (lines if ordered else {n: sorted(of, key=without_opaque) for n, of in lines.items()})
 
         what = " ".join(a[0] if isinstance(a, Pair) else a for a in arguments)
         return self.both(f"{who}: hashhub {what}", ask, reads=reads)
@@ -173,11 +174,12 @@ class Player:
         for _ in range(count):
             calls = calls or self.random.sample(sorted(RPCS), len(RPCS))
             call = calls.pop()
-            may = [who for who, role in CALLERS.items() if role in ROLES[call]]
+            may = [who for who, role in CALLERS.items() if role in ROLES[call] for _ in range(_TURNS.get(who, 1))]
             others = [who for who in CALLERS if who not in may]
             yield call, self.random.choice(may if (may and self.random.random() < 0.85) or not others else others)
 
 
+_TURNS: Final = {"operator": 3, "contributor": 2}
 CALLERS: Final = {
     "operator": "OPERATOR", "contributor": "CONTRIBUTOR", "open": "CONTRIBUTOR", "consumer": "CONSUMER",
     "auditor": "AUDITOR", "anonymous": "", "stranger": "",
