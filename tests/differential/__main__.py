@@ -48,6 +48,9 @@ def play(player: Player, steps: int) -> None:
     chapters.terms(player, 2 * share)
     chapters.exports(player, 3 * share)
     chapters.decisions(player, 6 * share)
+    chapters.restated(player)
+    chapters.disputed(player)
+    chapters.mirrored(player)
     doors = hooks.DOORS if share > 1 else tuple(player.random.sample(hooks.DOORS, 2))
     hooks.uploads(player, 4 * share, doors)
     chapters.killed(player)
@@ -70,7 +73,7 @@ def _is(difference: Difference, declared: dict[str, str]) -> bool:
 
 
 def _show(difference: Difference) -> None:
-    say(coloured(f"\nstep {difference.step}: {difference.what[:1000]}", "bold yellow"))
+    say(coloured(f"\nstep {difference.step}: {difference.what[:300]}", "bold yellow"))
     say(f"  at {difference.path or 'the whole'}")
     for name, value, colour in (("old", difference.old, "red"), ("new", difference.new, "green")):
         say(coloured(f"  {name}: {value if isinstance(value, str) else json.dumps(value)}"[:2000], colour))

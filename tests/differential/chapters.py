@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import signal
+import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -221,6 +223,57 @@ def decisions(player: Player, count: int) -> None:
             player.run(who, "entry", verb, *which, *reason.get(verb, ()), "--comment", "x", "--yes", *dry, "--json")
         if random.random() < 0.5:
             player.run("operator", "entry", "list", name, "--json", reads=True)
+
+
+def restated(player: Player) -> None:
+    """Let lists state again what was withdrawn, quarantined, erased and restored by hand, by whom and how it may be."""
+    random = player.random
+    name, items = "home/held", [_item(player.random, n, ("1", "2")) for n in range(100, 115)]
+    player.run("operator", "hash-set", "create", name, "--scheme", "vic-us", "--bulk", "--json")
+    _import(player, name, items)
+    why = ("error", "false-positive", "not-illegal-here", "requested-by-person-shown")
+    for number in random.sample(range(1, 16), 9):
+        who, verb = random.choice(("contributor", "operator")), random.choice(("withdraw", "withdraw", "quarantine"))
+        reason = ("--reason", random.choice(why)) if verb == "withdraw" else ()
+        player.run(who, "entry", verb, f"{name}/{number}", *reason, "--comment", "x", "--json")
+        if random.random() < 0.3:
+            player.run("operator", "entry", "erase", f"{name}/{number}", "--comment", "x", "--yes", "--json")
+    changed = [msgspec.structs.replace(one, series="T", external_id="") for one in items]
+    for listed, mode in ((items, ()), (changed, ("--replace", "--allow-shrinking"))):
+        _import(player, name, listed, *mode)
+        player.run("operator", "entry", "list", name, "--json", reads=True)
+        hashes = [hashed for n in range(100, 115) for hashed in ("--hash", digest("MD5", n).text)]
+        player.run("contributor", "match", *hashes, "--policy", "any", "--json", reads=True)
+        player.run("operator", "entry", "restore", "--hash-set", name, "--comment", "x", "--yes", "--json")
+
+
+def disputed(player: Player) -> None:
+    """Let what speaks against harm come from contributors of every reliability, accepted and not."""
+    numbers = (1, 2, 4, 5, 20, 25)
+    hashes = [hashed for n in numbers for hashed in ("--hash", digest("MD5", n).text)]
+    for reliability in (*player.random.sample("abdef", 2), "c"):
+        player.run("operator", "contributor", "update", "open", "--reliability", reliability, "--json")
+        if player.random.random() < 0.6:
+            player.run("operator", "hash-set", "accept", "open/fine", "--comment", "x", "--json")
+        entry = f"home/list/{player.random.randint(1, 28)}"
+        kind = player.random.choice(("false-positive", "false-positive", "confirmed", "misclassified"))
+        player.run("open", "review", "add", entry, "--kind", kind, "--comment", "x", "--json")
+        for policy in ("any", "block"):
+            player.run("operator", "match", *hashes, "--policy", policy, "--json", reads=True)
+            player.run("operator", "policy", "explain", policy, *hashes[:2], "--json", reads=True)
+
+
+def mirrored(player: Player) -> None:
+    """Keep a copy of what a token may hold, and compare its tables."""
+    for who in ("consumer", "open"):
+        player.run(who, "mirror", f"DIRECTORY/mirror-{who}", "--json")
+
+        def rows(side: Side, who: str) -> Any:
+            with closing(sqlite3.connect(side.directory / f"mirror-{who}" / "mirror.db")) as db:
+                tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+                return {t: sorted(map(repr, db.execute(f"SELECT * FROM {t}"))) for t in tables if t != "meta"}  # noqa: S608
+
+        player.both(f"the copy of {who}", rows, who)
 
 
 def reverts(player: Player) -> None:

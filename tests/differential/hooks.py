@@ -16,6 +16,7 @@ from hashhub.hashing import hash_media
 from hashhub.testing.lists import item, list_file
 from hashhub.testing.pictures import ALTERATIONS, picture
 from tests.differential.asking import Pair
+from tests.differential.comparing import without_opaque
 from tests.differential.playing import Player
 from tests.differential.sides import Side
 from tests.hook.web import FORM_TYPE, File, form
@@ -228,7 +229,8 @@ def _bucket(player: Player, settings: str, made: Uploads, count: int) -> None:
 
         def files(side: Side) -> list[str]:
             places = (side.directory / f"bucket-{place}" for place in ("in", "held", "out"))
-            return sorted(str(p.relative_to(side.directory)) for d in places for p in d.rglob("*") if p.is_file())
+            names = (str(p.relative_to(side.directory)) for d in places for p in d.rglob("*") if p.is_file())
+            return sorted(names, key=without_opaque)
 
         player.both("the places", files)
 
