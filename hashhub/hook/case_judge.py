@@ -38,10 +38,7 @@ VIDEO_SHARE: Final = 0.8
 Source: the vPDQ extension of python-threatexchange matches from 80 % of a query's frames on.
 """
 _FRAME: Final = "frame"  # the variant that an upload is hit by where a picture is one of a video's frames
-_WORDS: Final = 16  # of 16 bits, in a digest: two that differ by two bits in each are beyond MAX_DISTANCE
-_VALUES: Final = 1 << 16
-_PIECE: Final = 256  # digests looked for at once
-_MOST_PAIRS: Final = 1_000_000  # compared at once: some 100 MB
+_MOST_PAIRS: Final = 1_000_000  # compared at once, and near one another at most: some 50 MB
 _ENDING_SECONDS: Final = 60.0  # between two tries to end what nobody confirmed
 _VIDEO: Final = 1 << 32  # more than a video has frames
 _FAR: Final = 1 << 62
@@ -80,7 +77,7 @@ class _Stops(NamedTuple):
 class CaseIndex:
     """The digests of cases, in memory; brought up to date with the records before each answer.
 
-    Memory: some 400 bytes a digest, and 4 MB. Safe to be shared by threads.
+    Memory: some 300 bytes a digest. Safe to be shared by threads.
     """
 
     def __init__(self, cases: Cases, *, only: str = "") -> None:
@@ -205,11 +202,7 @@ class CaseIndex:
 
 
 class _Near:
-    """Digests of 32 bytes, and all of them within MAX_DISTANCE of others.
-
-    Of two digests at most MAX_DISTANCE bits apart one of the 16 words of 16 bits differs by one bit or none, so that
-    only digests which share such a word are compared: of 20,000 some 80.
-    """
+    """Digests of 32 bytes, and all of them within MAX_DISTANCE of others."""
 
     def __init__(self, named: Iterable[tuple[str, bytes]] = ()) -> None:
         numbers: dict[str, int] = {}
@@ -221,18 +214,13 @@ class _Near:
         self.names = list(numbers)
         self.is_empty = not digests
         if digests:
+            import faiss
             import numpy as np
 
-            self._digests = np.frombuffer(b"".join(digests), np.uint64).reshape(len(digests), 4)
+            self._digests = faiss.IndexBinaryFlat(256)
+            self._digests.add(_table(digests))
             self._owners = np.array(owners)
             self._sizes = np.bincount(self._owners)
-            words = self._digests.view(np.uint16)
-            # By word and value: where the digests that have it begin among all that are ordered so.
-            self._ordered = np.concatenate(
-                [np.argsort(words[:, i], kind="stable").astype(np.int32) for i in range(_WORDS)]
-            )
-            counts = [np.bincount(words[:, i], minlength=_VALUES) for i in range(_WORDS)]
-            self._starts = np.concatenate(([0], np.cumsum(np.concatenate(counts)))).astype(np.int32)
 
     def nearest(self, digests: Sequence[bytes]) -> list[tuple[str, int, int]]:
         """Return the names with a digest near one of these: the least distance, and the number of the one that is at
@@ -268,30 +256,23 @@ class _Near:
         return [(self.names[i], int(least[i])) for i in np.flatnonzero(is_alike).tolist()]
 
     def _pairs(self, digests: Sequence[bytes]) -> Iterator[tuple[NDArray[np.int64], ...]]:
-        """Yield which of the digests are near which rows, and how far, int64[n] each. A pair may come several times."""
+        """Yield which of the digests are near which rows, and how far, int64[n] each."""
+        import faiss
         import numpy as np
 
-        asked = np.frombuffer(b"".join(digests), np.uint64).reshape(len(digests), 4)
-        flips = np.array([0, *(1 << bit for bit in range(16))], np.uint16)
-        first = (np.arange(_WORDS) * _VALUES)[:, None]
-        for low in range(0, len(asked), _PIECE):
-            words = asked[low : low + _PIECE].view(np.uint16)
-            places = ((words[:, :, None] ^ flips) + first).reshape(len(words), -1)
-            starts = self._starts[places].astype(np.int64)
-            counts = self._starts[places + 1] - starts
-            ends = np.cumsum(counts.sum(axis=1))
-            begin = 0
-            while begin < len(words):
-                done = int(ends[begin - 1]) if begin else 0
-                end = max(begin + 1, int(np.searchsorted(ends, done + _MOST_PAIRS, "right")))
-                lengths = counts[begin:end].ravel()
-                shift = starts[begin:end].ravel() - (np.cumsum(lengths) - lengths)
-                rows = self._ordered[np.repeat(shift, lengths) + np.arange(lengths.sum())].astype(np.int64)
-                numbers = np.repeat(np.arange(low + begin, low + end), counts[begin:end].sum(axis=1))
-                distances = np.bitwise_count(asked[numbers] ^ self._digests[rows]).sum(axis=1, dtype=np.int64)
-                is_near = distances <= MAX_DISTANCE
-                yield numbers[is_near], rows[is_near], distances[is_near]
-                begin = end
+        faiss.omp_set_num_threads(1)  # of this thread: uploads are decided over side by side
+        step = max(1, _MOST_PAIRS // len(self._owners))
+        for low in range(0, len(digests), step):
+            # FAISS takes what is below, we what is within.
+            ends, distances, rows = self._digests.range_search(_table(digests[low : low + step]), MAX_DISTANCE + 1)
+            counts = np.diff(ends.astype(np.int64))
+            yield low + np.repeat(np.arange(len(counts)), counts), rows, distances.astype(np.int64)
+
+
+def _table(digests: Sequence[bytes]) -> NDArray[np.uint8]:
+    import numpy as np
+
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
 
 
 def _hashes(query: Query) -> Iterable[tuple[Hash, str]]:

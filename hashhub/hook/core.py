@@ -40,7 +40,7 @@ from hashhub.hook.met_again import is_same, is_same_and_more
 from hashhub.hook.rechecks import OnRecheck, Pending, Rechecks
 from hashhub.hook.records import UploadState
 from hashhub.hook.settings import Hashing as WhereHashed
-from hashhub.hook.settings import OnHold
+from hashhub.hook.settings import Mode, OnHold
 from hashhub.hook.upload_bytes import ByteBudget, Piece, UploadBytes
 from hashhub.model import Query, ReasonLine, Verdict, now
 from hashhub.sqlite_files import open_regular
@@ -108,7 +108,6 @@ class Hook:
         cases: CaseJudge | None = None,
         connect: Callable[[], None] | None = None,
         holds: Callable[[Judged], bool] | None = None,
-        is_ready: Callable[[], bool] | None = None,
         records: Records | None = None,
         on_checked: OnChecked | Sequence[OnChecked] | None = None,
         on_recheck: Sequence[OnRecheck] = (),
@@ -119,8 +118,7 @@ class Hook:
         `judge`: who is asked; closed with the hook. `media_judge`: who hashes uploads where the settings say HUB.
         `cases`: the judge again, where it is one of cases: they are asked beside answers that are remembered.
         `connect`: waits for the hub's first answer. `holds`: whether a remembered answer would be given now as well, by
-        more than its revision. `is_ready`: whether the judge would answer now, without a hub; then it is asked once
-        about a picture, by all its hashes.
+        more than its revision.
         `records`: the hook's own database, closed with it; None: nothing is recorded. `on_recheck`: who is told what an
         upload without an answer turned out to be. `queue_rounds`: started and closed with the hook.
         """
@@ -145,9 +143,7 @@ class Hook:
             hashing=self._hashing,
             cases=cases,
             holds=holds,
-            is_ready=is_ready,
         )
-        self._is_local = is_ready is not None
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, str, str, str, str]] = Counter()
         self._threads: ThreadPoolExecutor | None = None
@@ -230,7 +226,7 @@ class Hook:
 
     def _go_along(self, warming: threading.Thread) -> None:
         """Take a picture the whole way of an upload but its record, once there is somebody to ask."""
-        if not self.connect() and not self._is_local:
+        if not self.connect() and self.settings.mode is not Mode.LOCAL:
             return
         warming.join()
         with self.receive() as upload, suppress(HashHubError):

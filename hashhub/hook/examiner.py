@@ -47,9 +47,8 @@ class Examined(msgspec.Struct, kw_only=True):
     """What is known of one upload so far.
 
     `query`: what is asked about it, or could be. `if_unknown`: see Pending. `causes`: why there is no answer, or less
-    of one; `lines` say so. `late`: its hashes, where the decision does not wait for them. `is_unasked`: there is an
-    answer to be had, and nobody was asked yet. `is_unhashed`: it is a picture or video of which nobody has computed
-    more than digests yet: a case may be about it.
+    of one; `lines` say so. `late`: its hashes, where the decision does not wait for them. `is_unhashed`: it is a
+    picture or video of which nobody has computed more than digests yet: a case may be about it.
     """
 
     media_type: str = ""
@@ -60,7 +59,6 @@ class Examined(msgspec.Struct, kw_only=True):
     lines: tuple[ReasonLine, ...] = ()
     if_unknown: Action = Action.HOLD
     late: Future[MediaHashes] | None = None
-    is_unasked: bool = False
     is_unhashed: bool = False
 
     @property
@@ -89,7 +87,6 @@ class Examiner:
         hashing: Hashing | None,
         cases: CaseJudge | None,
         holds: Callable[[Judged], bool] | None,
-        is_ready: Callable[[], bool] | None,
     ) -> None:
         """See `Hook`."""
         # Imported here: no upload waits for it, and who opens no hook does without.
@@ -104,7 +101,6 @@ class Examiner:
         self._hashing = hashing
         self._cases = cases
         self._holds = holds
-        self._is_ready = is_ready if hashing is not None else None
         self._answers = Answers(most=settings.cache_entries, seconds=settings.cache_seconds)
         self._with_hub = threading.BoundedSemaphore(settings.max_waiting)
         self.is_closing = False
@@ -152,24 +148,16 @@ class Examiner:
                 judged=remembered.judged,
                 causes=remembered.causes,
             )
-        # 2. Who knows its digests: unless they are asked about with its hashes.
+        # 2. Who knows its digests.
         examined = Examined(
             query=Query(hashes=content.digests),
             media_type=self._media_type_of(content.head),
             coverage=self._exact_only,
         )
-        examined.is_unasked = self._is_asked_once(examined.media_type)
-        if not examined.is_unasked:
-            self._ask(examined)
+        self._ask(examined)
         # 3. Its hashes, and who knows them.
         if examined.judged is None or examined.judged.result.verdict is not Verdict.MATCH:
             self._look(examined, content, begun, is_wanted)
-        if examined.is_unasked:
-            self._ask(examined)
-            if examined.judged is None and examined.query.hashes != content.digests:
-                # Whatever it cannot answer about the others: a listed file is stopped.
-                with suppress(HashHubError):
-                    examined.judged = self._judge.judge(Query(hashes=content.digests))
         if not is_wanted():
             raise given_up()
         # 4. It is remembered.
@@ -195,14 +183,7 @@ class Examiner:
             return None
         return answer
 
-    def _is_asked_once(self, media_type: str) -> bool:
-        """Whether the judge is asked by all hashes at once. Asking a hub about the digests first tells in time that it
-        is away; a copy knows. A listed video is better told by its digests than read for seconds.
-        """
-        return self._is_ready is not None and media_type.startswith("image/") and self._is_ready()
-
     def _ask(self, examined: Examined) -> None:
-        examined.is_unasked = False
         if not examined.query.hashes:
             return
         try:
@@ -247,7 +228,7 @@ class Examiner:
     def _hash_here(
         self, hashing: Hashing, examined: Examined, content: UploadBytes, begun: float, is_wanted: Callable[[], bool]
     ) -> None:
-        is_away = not examined.is_unasked and (examined.judged is None or examined.judged.without_lists)
+        is_away = examined.judged is None or examined.judged.without_lists
         try:
             future = hashing.submit(content)
         except LimitExceeded as e:
@@ -268,10 +249,8 @@ class Examiner:
             self._not_hashed(examined, e)
             return
         self._hashed(examined, media)
-        if examined.is_unasked or (
-            examined.query.hashes == content.digests and not examined.query.frames and not examined.query.variants
-        ):
-            return  # these are asked about yet, or were
+        if examined.query.hashes == content.digests and not examined.query.frames and not examined.query.variants:
+            return  # these were asked about
         if not is_away:
             self._ask(examined)
             return

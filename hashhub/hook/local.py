@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from hashhub.client.mirror import OnPage
     from hashhub.hook.copy import Look, Moment
     from hashhub.hook.settings import HookSettings
-    from hashhub.model import MatchResult, Query
+    from hashhub.model import Query
     from hashhub.trust import Policy
 
 _log = logging.getLogger(__name__)
@@ -247,12 +247,6 @@ class LocalJudge:
         """
         self._options = options_of(settings)
         check_queries((query_of_nothing(),), self._options)  # from here on it is the query that may be wrong
-        # Of digests that can be asked about without a distance to be named.
-        self._widths = {
-            name: of.digest_bytes
-            for name, of in SEARCHED.items()
-            if of.default_max_distance is not None or name in self._options.max_distances
-        }
         self._stale_after = settings.local.stale_after_seconds
         self._stale_limit = settings.local.stale_limit_seconds
         directory = Path(settings.data) / COPY
@@ -289,38 +283,18 @@ class LocalJudge:
         Raises Unavailable while the copy was never complete, or cannot be read; InvalidArgument for hashes that no hub
         takes.
         """
-        state, policy = self._checked(query)
+        cancellation.check()
+        _check_digests(query)
+        check_queries((query,), self._options)
+        state = self._ready()
+        if state.policy is None:
+            raise Unavailable(state.fault, reason=Reason.POLICY_UNREADABLE)
         matcher = self._index.matcher
         if not query.frames and hits_nothing(matcher, query, self._options, caller=_CALLER):
             result = nothing(query, is_listed=state.is_listed)
         else:
             with self._copy.look() as look:
-                [result] = answers(look, matcher, [query], self._options, policy, caller=_CALLER).results
-        return self._judged(result, state)
-
-    def _checked(self, query: Query) -> tuple[_Ready, Policy]:
-        """Return what the query is answered by. Raises as `judge` does."""
-        cancellation.check()
-        if not self._is_usual(query):
-            _check_digests(query)
-            check_queries((query,), self._options)
-        state = self._ready()
-        if state.policy is None:
-            raise Unavailable(state.fault, reason=Reason.POLICY_UNREADABLE)
-        return state, state.policy
-
-    def _is_usual(self, query: Query) -> bool:
-        """Whether there is nothing to refuse, as far as a short look tells; for others it is said what is wrong."""
-        for h in query.hashes:
-            if self._widths.get(h.algorithm) != len(h.digest):
-                return False
-        for variant in query.variants:
-            for h in variant.hashes:
-                if self._widths.get(h.algorithm) != len(h.digest):
-                    return False
-        return bool(query.hashes or query.frames)
-
-    def _judged(self, result: MatchResult, state: _Ready) -> Judged:
+                [result] = answers(look, matcher, [query], self._options, state.policy, caller=_CALLER).results
         stale_since, is_past_limit = self._age(state)
         return Judged(
             result=result,
@@ -329,13 +303,6 @@ class LocalJudge:
             stale_since=stale_since,
             is_past_limit=is_past_limit,
         )
-
-    def is_ready(self) -> bool:
-        """Whether the copy can be read now, and there is a policy to decide by."""
-        try:
-            return self._ready().policy is not None
-        except HashHubError:
-            return False
 
     def revision(self) -> int:
         """Return the hub's revision that the copy is at; 0 before it was complete."""

@@ -62,14 +62,13 @@ def open_hook(
     vault = open_vault(settings, records) if records is not None else None
     judge: Judge
     holds: Callable[[Judged], bool] | None = None
-    is_ready: Callable[[], bool] | None = None
     asked: MediaJudge | None = None
     connect = None
     if settings.mode is Mode.LOCAL:
         from hashhub.hook.local import LocalJudge
 
         judge = local = LocalJudge(settings)
-        holds, is_ready = local.holds, local.is_ready
+        holds = local.holds
     else:
         hub = HubJudge(settings)
         connect = hub.connect
@@ -95,7 +94,6 @@ def open_hook(
         cases=cases,
         connect=connect,
         holds=holds,
-        is_ready=is_ready,
         records=records,
         on_checked=listeners,
         on_recheck=tell,
