@@ -74,6 +74,17 @@ class Unpacked(NamedTuple):
     container: str
 
 
+def is_empty(head: bytes) -> bool:
+    """Whether a file that begins like this holds no text: nothing, white space, or a byte order mark."""
+    return not _text(head)
+
+
+def _text(head: bytes) -> bytes:
+    """Return the text behind a byte order mark and white space."""
+    text = head.decode("utf-16", "replace").encode() if head.startswith(_UTF16) else head.removeprefix(b"\xef\xbb\xbf")
+    return text.lstrip()
+
+
 def describe(head: bytes) -> str:
     """Return what a file is that is no list, and what to do with it, by its first bytes: `a picture (JPEG)`,
     `a SQLite database`. Empty where it may be a list.
@@ -92,9 +103,7 @@ def describe(head: bytes) -> str:
         return "a picture (HEIF or AVIF)" if head[8:12] in _HEIF_BRANDS else "a video (MP4 or QuickTime)"
     if head[:2] == b"BM" and head[6:10] == bytes(4):
         return "a picture (BMP)"
-    text = head.decode("utf-16", "replace").encode() if head.startswith(_UTF16) else head.removeprefix(b"\xef\xbb\xbf")
-    if not (text := text.lstrip()):
-        return "an empty file"
+    text = _text(head)
     for pattern, what in _BY_TEXT:
         if pattern.match(text):
             return what

@@ -56,7 +56,7 @@ def look(source: BinaryIO, head: bytes, name: str) -> Look:
             inside = unpacked.stream.read(HEAD_BYTES)
             unpacked.stream.seek(0)
             return Look(connectors.recognise(inside, unpacked.name), unpacked.stream, unpacked.container, "")
-    return Look(guesses, source, "", _named(head) if head else "an empty file")
+    return Look(guesses, source, "", "an empty file" if containers.is_empty(head) else _named(head))
 
 
 def ready(
