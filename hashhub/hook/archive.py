@@ -82,7 +82,7 @@ def scan_storage(hook: Hook, place: Place, *, memory: HookMemory | None = None, 
     misses = 0
     with ScanEngine(listed_in(place), partial(_scanned, hook, place), memory=memory, jobs=jobs) as engine:
         for done in engine:
-            if done is None or done.result is None:
+            if done is None:
                 continue
             scanned, hashed = done.result
             if isinstance(scanned.error, Unavailable) and isinstance(done.listed.item, Stored):

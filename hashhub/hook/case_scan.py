@@ -103,7 +103,7 @@ def scan_for_case(
         ScanEngine(listing, partial(_read, pool, settings.effort), memory=memory, jobs=children) as engine,
     ):
         for done in engine:
-            if done is None or done.result is None:
+            if done is None:
                 continue
             name = shown(done.listed.address)
             hashed, why = done.result

@@ -20,14 +20,13 @@ _R = TypeVar("_R")  # what reading gives
 _PAUSE: Final = 0.25  # for which nothing is done until who waits is told so
 
 
-class Done(msgspec.Struct, Generic[_T, _H, _R]):
+class Done(msgspec.Struct, Generic[_T, _H, _R], frozen=True):
     """An object that was read. `begun`: when, in seconds since 1970."""
 
     listed: Listed[_T]
     known: Known[_H]
     begun: float
-    result: _R | None = None
-    error: BaseException | None = None
+    result: _R
 
 
 class ScanEngine(Generic[_T, _H, _R]):
@@ -50,7 +49,7 @@ class ScanEngine(Generic[_T, _H, _R]):
         self._memory = memory
         self._most = jobs * ahead
         self._threads = ThreadPoolExecutor(jobs, "hashhub-scan")
-        self._done: SimpleQueue[Done[_T, _H, _R]] = SimpleQueue()
+        self._done: SimpleQueue[Done[_T, _H, _R] | BaseException] = SimpleQueue()
         self.under_way = 0
 
     def __enter__(self) -> Self:
@@ -81,14 +80,14 @@ class ScanEngine(Generic[_T, _H, _R]):
                 yield None
                 continue
             self.under_way -= 1
-            if done.error is not None:
-                raise done.error
+            if isinstance(done, BaseException):
+                raise done
             yield done
 
     def submit(self, listed: Listed[_T], known: Known[_H]) -> None:
         """Have an object read."""
         self.under_way += 1
-        self._threads.submit(self._work, Done(listed, known, time.time()))
+        self._threads.submit(self._work, listed, known)
 
     def _recall(self, listed: Listed[_T]) -> Known[_H]:
         if self._memory is None:
@@ -96,9 +95,9 @@ class ScanEngine(Generic[_T, _H, _R]):
         self._memory.see(listed.address)
         return self._memory.recall(listed)
 
-    def _work(self, done: Done[_T, _H, _R]) -> None:
+    def _work(self, listed: Listed[_T], known: Known[_H]) -> None:
+        begun = time.time()
         try:
-            done.result = self._read(done.listed.item, done.known)
+            self._done.put(Done(listed, known, begun, self._read(listed.item, known)))
         except BaseException as e:  # noqa: BLE001 - raised where the object is taken
-            done.error = e
-        self._done.put(done)
+            self._done.put(e)

@@ -44,7 +44,7 @@ class Findings:
         if revision:
             low, high = self.revisions or (revision, revision)
             self.revisions = (min(low, revision), max(high, revision))
-            count(self.policies, policy, "others")
+            tally(self.policies, policy, "others")
 
     def leave(self, name: str, why: str) -> None:
         """Name an object that could not be read."""
@@ -63,6 +63,6 @@ class Findings:
         )
 
 
-def count(counter: Counter[_K], key: _K, otherwise: _K) -> None:
+def tally(counter: Counter[_K], key: _K, otherwise: _K) -> None:
     """Count up, by a key of which there may be any number, up to MOST_COUNTED."""
     counter[key if key in counter or len(counter) < MOST_COUNTED else otherwise] += 1

@@ -217,8 +217,7 @@ class ScanMemory(Generic[_T]):
                     ) from e
                 case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
                     raise Conflict(
-                        f"another scan writes into this directory, or a program into {self._name}; wait until it is "
-                        "done, or name another directory"
+                        "another scan is writing into this directory; wait until it is done, or name another directory"
                     ) from e
                 case _:
                     raise Unavailable(f"{self._name} cannot be used ({e}); check the disk and its permissions") from e

@@ -596,6 +596,7 @@ class TestRunAgain:
         done = run(*command)
         assert f"Gone since an earlier run: 2 ({tree}/cut.png, {tree}/text.txt)." in done.stdout
         assert str(tree / "text.txt") not in results(out)
+        assert "Gone since an earlier run: 2 " in run("scan", str(tree / "deep"), str(tree), "--out", str(out)).stdout
         assert "text.txt" in (out / "report.html").read_text("ascii")
         # Another part of the tree says nothing of it.
         assert "Gone" not in run("scan", str(tree / "deep"), "--out", str(out)).stdout
@@ -766,7 +767,7 @@ class TestDirectory:
         with scan_directory(out):
             refused = run("scan", str(tree), "--out", str(out))
             assert refused.exit_code == REFUSED
-            assert "another scan writes into this directory" in refused.stderr
+            assert "another scan is writing into this directory" in refused.stderr
             assert refused.stdout == ""
         assert run("scan", str(tree), "--out", str(out)).exit_code == UNAVAILABLE
 

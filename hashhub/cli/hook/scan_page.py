@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from hashhub.hook.decision import Action, NoAnswer
 from hashhub.hook.places import shown
 from hashhub.hook.records import UploadState
-from hashhub.scans.findings import GREY, MOST_ROWS, RED, VIOLET, YELLOW, Findings, count
+from hashhub.scans.findings import GREY, MOST_ROWS, RED, VIOLET, YELLOW, Findings, tally
 
 if TYPE_CHECKING:
     from hashhub.hook.archive import Scanned
@@ -64,11 +64,11 @@ class ObjectFindings(Findings):
             self.stale_since = min(self.stale_since or decision.stale_since, decision.stale_since)
         self.unsearched |= dict.fromkeys(decision.coverage.unsearched)
         for code in {line.code for line in decision.reasons}:
-            count(self.codes, (decision.action, code), (decision.action, _OTHERS))
+            tally(self.codes, (decision.action, code), (decision.action, _OTHERS))
         if decision.action is Action.ALLOW:
             return
         for hash_set in {entry.rpartition("/")[0] for line in decision.reasons for entry in line.entries}:
-            count(self.lists, hash_set, _OTHERS)
+            tally(self.lists, hash_set, _OTHERS)
         rows = self.hits[decision.action]
         if len(rows) < MOST_ROWS:
             rows.append((shown(scanned.name), decision.reference, *_why(decision), said(scanned.state)))
