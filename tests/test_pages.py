@@ -47,9 +47,13 @@ def test_a_chart_holds_any_text(text: str) -> None:
     assert "{{ 7 * 7 }}" in svg
 
 
+def outcome(why: list[str]) -> dict[str, object]:
+    return {"action": "HOLD", "why": why, "not_looked_for": []}
+
+
 @given(st.text(max_size=40))
 def test_a_page_holds_any_text(text: str) -> None:
-    page = render("cli/hook/try.html", action="HOLD", why=[text], not_looked_for=[])
-    plain = render("cli/hook/try.html", action="HOLD", why=["x"], not_looked_for=[])
+    page = render("cli/hook/try.html", outcome=outcome([text]))
+    plain = render("cli/hook/try.html", outcome=outcome(["x"]))
     assert page.count("<") == plain.count("<")
     assert clean(text) in html.unescape(page) or not text.strip()
