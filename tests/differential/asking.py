@@ -217,6 +217,8 @@ class Requests:
                     {"position": f"line {n}", "hashes": hashes, "action": "ACTION_CONTRIBUTE", "value": "1"}
                     for n in range(1, random.randint(2, 4))
                 ]
+            case "Reject":
+                return {"position": f"line {random.randint(10, 20)}", "reason": "NO_HASH", "detail": "it has none"}
             case "Import":
                 taken = f"{random.randint(1, 10**9):064x}"
                 return {"connector": "test", "connector_version": "1", "source_digest": taken}
