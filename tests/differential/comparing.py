@@ -20,6 +20,7 @@ _OPAQUE: Final = re.compile(
     r"|(?P<key>(?<=file:)[0-9a-f]{16}\b)|(?P<conflict>(?<![:0-9a-f])[0-9a-f]{16}\b)"
     r"|(?P<secret>\b(?:hh|whsec)_[0-9A-Za-z_+/=-]{16,})"
     r"|(?P<uuid>\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b)|(?P<reference>\b[0-9a-f]{20}\b)"
+    r"|(?P<said>\b\d{1,2} [A-Z][a-z]+ 20\d\d at \d\d:\d\d UTC)"
     r"|(?P<time>\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:Z| ?UTC|[+]00:00)?|\b[1-4]\d{9}\b)"
 )
 # Fields whose whole text is one.
@@ -131,6 +132,8 @@ class Comparison:
         )
 
     def _is_pair(self, kind: str, old: str, new: str) -> bool:
+        if kind == "said":  # in a sentence, to the minute
+            return True
         if kind == "time":
             return _time(old, self._began) == _time(new, self._began)
         if (kind, old) not in self._new and (kind, new) not in self._old:
