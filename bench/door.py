@@ -10,20 +10,20 @@ after the load a sample of answers is read whole, over `connect` and over gRPC.
 
 The generator shares the cores. `generator_cores` is what it takes, which a client on another machine would not.
 
-Then one lookup in this process, step by step, without any socket: `hub` is the hub's own work, `pipeline` adds
-authentication, roles, counting, both codecs and the way to a thread and back.
+Then one lookup in this process, step by step, without any socket: `hub` is the hub's own work, `gate` adds
+authentication, roles, counting and both codecs, `door` adds what the HTTP door does around the gate.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
+import functools
 import http.client
 import multiprocessing
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
@@ -33,15 +33,21 @@ from hashhub.config import Config
 from hashhub.hub import Hub
 from hashhub.model import MatchOptions, Principal, Role
 from hashhub.server import servicers
+from hashhub.server.http_door import HTTPDoor
+from hashhub.server.interceptors import Envelope, Gate
+from hashhub.server.lanes import Callers
 from hashhub.server.metrics import Metrics
-from hashhub.server.pipeline import Envelope, Pipeline
 from hashhub.server.rooms import rooms_of
 from hashhub.server.shares import TokenShares
 from hashhub.testing.hub_process import running_hub
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from google.protobuf.message import Message
 
+    from hashhub.server.hyper import Request
+    from hashhub.server.interceptors import Method
     from hashhub.testing.hub_process import RunningHub
 
 _TARGET: Final = 12_000.0  # calls a second with two workers, on two cores that the generator shares
@@ -83,6 +89,36 @@ def verify(hub: RunningHub, digests: server.Digests) -> None:
             assert said == ((False, [12]) if i < len(near) else (True, [])), "the HTTP door's answers are wrong"
 
 
+class _Sent:
+    """A request that has arrived whole, for the door to answer."""
+
+    verb, path, query = "POST", _PATH, ""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._headers = {
+            "authorization": f"Bearer {_SECRET}", "content-type": "application/proto",
+            "connect-protocol-version": "1", "content-length": str(len(body)),
+        }  # fmt: skip
+        self.header = self._headers.get
+        self.length = len(body)
+        self.status = 0
+        self.is_read = False
+
+    def describe(self) -> str:
+        return "bench"
+
+    def collect(self, then: Any) -> None:
+        then(lambda: self._body)
+
+    def watch(self) -> Callable[[], bool]:
+        return lambda: True
+
+    def answer(self, status: int, headers: object, body: bytes) -> None:
+        del headers, body
+        self.status = status
+
+
 def steps(data: Path, digests: server.Digests, count: int) -> list[dict[str, Any]]:
     """Return the median microseconds of one lookup up to each step, all of them in turn in each round."""
     requests = server.single_requests(server.sample_queries(digests, count, count // 100, result.SEED + 2))
@@ -92,29 +128,46 @@ def steps(data: Path, digests: server.Digests, count: int) -> list[dict[str, Any
         operator = Principal(name="bench", role=Role.OPERATOR)
         config = Config()
         shares = TokenShares(config, cores=1)
-        pipeline = Pipeline(lambda _: operator, Metrics(), rooms_of(config), shares, lambda _: operator)
+        gate = Gate(lambda _: operator, Metrics(), rooms_of(config), shares, lambda _: operator)
         method = servicers.methods(hub, lambda: False, config.max_message_bytes)[_PATH]
+        door = HTTPDoor(
+            gate,
+            {_PATH: method},
+            _run,
+            health=lambda: (True, b"{}"),
+            scrape=str,
+            max_message_bytes=1 << 20,
+            body_bytes=1 << 30,
+            callers=Callers(),
+        )
         envelope = Envelope(authorization=f"Bearer {_SECRET}", peer=str)
 
         def by_hub() -> None:
             for query in models:
                 hub.match.hashes(operator, [query], options)
 
-        async def call_all() -> None:
+        def by_gate() -> None:
             for body in requests:
+                gate.call(method, envelope, functools.partial(method.request.FromString, body), _serialized)
 
-                async def receive(body: bytes = body) -> bytes:
-                    return body
-
-                await pipeline.call(method, envelope, receive, method.parse, _serialized)
+        def by_door() -> None:
+            for body in requests:
+                sent = _Sent(body)
+                door.handle(cast("Request", sent))
+                assert sent.status == 200, "the door refused a lookup"
 
         models = [wire.query_from_pb(v1.MatchHashesRequest.FromString(body).query) for body in requests]
-        taken: dict[str, list[float]] = {"hub": [], "pipeline": []}
+        taken: dict[str, list[float]] = {"hub": [], "gate": [], "door": []}
         for _ in range(_ROUNDS):
-            for name, work in (("hub", by_hub), ("pipeline", lambda: asyncio.run(call_all()))):
+            for name, work in (("hub", by_hub), ("gate", by_gate), ("door", by_door)):
                 taken[name].append(result.timed(work) / count * 1e6)
-        pipeline.close()
+        door.close(0)
     return [{"step": name, "us": float(np.median(times))} for name, times in taken.items()]
+
+
+def _run(work: Callable[[], None], _: Method | None, __: Principal | None) -> bool:
+    work()
+    return True
 
 
 def _serialized(message: Message) -> bytes:
@@ -142,7 +195,7 @@ def main() -> None:
         taken = steps(data, digests, options.lookups)
         result.show(taken)
     parameters = {"seconds": options.seconds, "processes": options.processes, "concurrency": _CONCURRENCY}
-    packages = ("uvicorn", "httptools", "grpcio", "protobuf", "numpy", "numba", "faiss-cpu")
+    packages = ("granian", "grpcio", "protobuf", "numpy", "numba", "faiss-cpu")
     result.save(f"door-{options.entries}", parameters, [*rows, *taken], out=options.out, packages=packages)
 
 

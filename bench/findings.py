@@ -50,7 +50,7 @@ from hashhub.model import (
     Role,
     Verdict,
 )
-from hashhub.server.listeners import Listeners
+from hashhub.server.doors import Doors
 from hashhub_connectors.vics import VICS
 
 OPERATOR: Final = Principal(name="operator", role=Role.OPERATOR, contributor="operator")
@@ -406,7 +406,7 @@ def _stream(desk: Desk, reader: Principal) -> Line:
     config = Config(data="", listen="127.0.0.1:0", http="", drain_seconds=0.0)
     made: Any = desk.hub.tokens.create(OPERATOR, reader)
     secret = made if isinstance(made, str) else made[1]
-    doors = Listeners(desk.hub, config, listen=config.listen, http="")
+    doors = Doors(desk.hub, config, listen=config.listen, http="")
     doors.start()
     try:
         with grpc.insecure_channel(doors.grpc_address) as channel:

@@ -1,26 +1,27 @@
-"""The server: a hub on the network.
+"""The server: a hub's doors to the network.
 
-app            serve(): a hub, from start to drain
-process        one process of it
-supervisor     several of them, kept alive; `worker`: one of these; `messages`: what they tell each other
-startup        what is told of a start
-listeners      one process's ports, on one event loop: `grpc_listener`, `http_listener`, `probes`
-connections    connections of HTTP; `connect`: the Connect protocol's requests and errors
-pipeline       the way of every call: log and metrics, errors, roles, limits
-rooms          places for each kind of work, and whose turn it is
-shares         what one token may take of the hub, and `counts`, where all workers count it
-bodies         requests' bytes: how many, how slowly
-servicers      the calls, a module for each service: convert, ask the hub, convert
-live           frames of live streams on their way in: the newest, at a pace
-roles, pages   who may call what; page tokens
+app            serve(): a hub's process, from start to drain
+workers        several of them, as their parent sees them
+worker         one of them
+line           what parent and workers say to each other
+addresses      where a hub listens
+doors          one process's ports: gRPC with health and reflection, HTTP; threads, limits, TLS
 health         which services can answer now
 metrics        what a scrape shows: all workers in one
-exposure       which addresses need TLS; `locking`: the data directory is of one server
+interceptors   the way of every call: log and metrics, errors, roles, limits
+http_door      the Connect protocol and plain JSON over HTTP, to the same servicers
+connect        the Connect protocol's requests and errors
+bodies         request bodies: how much, how slowly
+hyper          the HTTP server underneath
+servicers      the calls, a module for each service: convert, ask the hub, convert
+live           frames of live streams on their way in: the newest, at a pace
+shares         what one token may take of the hub, and `counts`, where all workers count it
+rooms, lanes   places for each kind of work, and whose turn it is
+roles, pages   who may call what; page tokens
 """
 
 from __future__ import annotations
 
-from hashhub.server.app import serve
-from hashhub.server.startup import Phase
+from hashhub.server.app import Phase, serve
 
 __all__ = ["Phase", "serve"]

@@ -1,6 +1,6 @@
 """The Connect protocol, unary calls (https://connectrpc.com/docs/protocol): what its requests and errors look like.
 
-Pure: headers and queries in, facts and bytes out. `http_listener` serves them.
+Pure: headers and queries in, facts and bytes out. `http_door` serves them.
 
     POST /hashhub.v1.Service/Method                                            any call
     GET  /hashhub.v1.Service/Method?connect=v1&encoding=json&message={…}       calls without side effects

@@ -16,7 +16,6 @@ but for hash sets and tokens, of which a scrape tells at most some.
 from __future__ import annotations
 
 import threading
-from collections import Counter as Counted
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +27,7 @@ from prometheus_client.registry import Collector
 
 import hashhub
 from hashhub.model import now
-from hashhub.server.messages import Family, Sample
+from hashhub.server.line import Family, Sample
 
 if TYPE_CHECKING:
     from hashhub.background import Background
@@ -134,7 +133,6 @@ DESCRIBED: Final = (
         "How long ago the last `hashhub backup` began; missing while none is known.",
     ),
     Described("hashhub_worker_starts_total", "counter", (), "How often the worker was started."),
-    Described("hashhub_worker_kills_total", "counter", (), "How often it was killed because it did not answer."),
     Described("hashhub_build_info", "gauge", ("version",), "Always 1."),
     Described("process_resident_memory_bytes", "gauge", (), "Memory of the process."),
     Described("process_virtual_memory_bytes", "gauge", (), "Address space of the process, snapshots included."),
@@ -248,24 +246,18 @@ class Ledger:
         self._lock = threading.Lock()
         self._told: dict[int, list[Family]] = {}
         self._of_the_dead: dict[int, dict[tuple[str, str, tuple[tuple[str, str], ...]], float]] = {}
-        self._of_workers: Counted[tuple[str, int]] = Counted()  # by metric and worker
+        self._starts: dict[int, int] = {}
 
     def started(self, worker: int) -> None:
         """Count a worker's start; what its predecessor had counted stays."""
         with self._lock:
-            self._of_workers["hashhub_worker_starts_total", worker] += 1
-            self._of_workers["hashhub_worker_kills_total", worker] += 0
+            self._starts[worker] = self._starts.get(worker, 0) + 1
             counted = self._of_the_dead.setdefault(worker, {})
             for family in self._told.pop(worker, []):
                 if _BY_NAME[family.name].kind in _GROWING and not family.name.startswith("process_"):
                     for sample in family.samples:
                         key = family.name, sample.name, tuple(sample.labels.items())
                         counted[key] = counted.get(key, 0.0) + sample.value
-
-    def killed(self, worker: int) -> None:
-        """Count that a worker was killed."""
-        with self._lock:
-            self._of_workers["hashhub_worker_kills_total", worker] += 1
 
     def put(self, worker: int, families: list[Family]) -> None:
         """Take what a worker tells now in place of what it told before."""
@@ -289,8 +281,9 @@ class Ledger:
                     for sample in family.samples:
                         key = sample.name, (*sample.labels.items(), (_WORKER, str(worker)))
                         lines[key] = sample.value + (lines.get(key, 0.0) if is_growing else 0.0)
-            for (name, worker), count in self._of_workers.items():
-                values.setdefault(name, {})[name, ((_WORKER, str(worker)),)] = count
+            starts = values.setdefault("hashhub_worker_starts_total", {})
+            for worker, count in self._starts.items():
+                starts["hashhub_worker_starts_total", ((_WORKER, str(worker)),)] = count
         metrics = []
         for described in DESCRIBED:
             metric = Metric(described.name.removesuffix("_total"), described.text, described.kind)

@@ -12,26 +12,23 @@
     webhooks  test calls, which wait for somebody else's server for up to 10 s
     trials    what another policy would change, one at a time: some seconds a piece, most of them at rest
 
-A call says its room beside its roles (`roles.served`). In a room so many calls work at a time, each on a thread, and so
-many more wait on the event loop; one beyond those is told at once when to come again. Rooms are each worker's own, as
-its threads and memory are. Both listeners use the same rooms.
-
-No token can take a room for itself: it works on three quarters of the places at most, and works and waits in three
-quarters of all. Tokens take turns; the last eighth of the places, one at least, is for tokens with nothing working.
+A call says its room beside its roles (`roles.served`). In a room so many calls work at a time and so many more wait;
+one beyond those is told at once when to come again. Rooms are each worker's own, as its threads and memory are. Both
+doors use the same rooms.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter, deque
+import threading
 from typing import TYPE_CHECKING, Final, Literal
 
-from hashhub.errors import LimitExceeded, Reason, Unavailable
-from hashhub.server.bodies import ByteBudget
+from hashhub import cancellation
+from hashhub.errors import LimitExceeded
 
 if TYPE_CHECKING:
     from hashhub.config import Config
 
+_LOOK_SECONDS: Final = 0.2  # how soon a call that waits for its turn notices that its caller has gone
 RoomName = Literal[
     "calls", "pages", "imports", "commits", "media", "feeds", "live", "waits", "exports", "webhooks", "trials"
 ]
@@ -39,126 +36,97 @@ FOLLOWERS: Final = 64  # followed feeds in one process; each holds a thread that
 
 
 class Room:
-    """Places for one kind of work. All but `depth` is for the event loop's thread.
+    """Places for one kind of work.
 
     `working`: calls at a time. `waiting`: further ones that wait for a place. `retry_seconds`: how long the others are
-    told to stay away: about what one call takes. `budget`: of the bytes of requests that are read or worked on.
+    told to stay away: about what one call takes. `budget`: bytes of requests that are read or worked on; 0: no limit
+    but the places. One token works on three quarters of the places at most: however slowly it sends and however long
+    its calls take, somebody else finds a place.
     """
 
-    def __init__(
-        self, name: str, working: int, waiting: int, *, retry_seconds: float, budget: ByteBudget | None = None
-    ) -> None:
-        self.name, self.working, self.capacity = name, working, working + waiting
+    def __init__(self, name: RoomName, working: int, waiting: int, *, retry_seconds: float, budget: int = 0) -> None:
+        self.name, self.working, self.waiting = name, working, waiting
         self.retry_seconds, self.budget = retry_seconds, budget
+        self._changed = threading.Condition()
         self.most_each = max(1, working * 3 // 4)
-        self._most_of_one = max(1, self.capacity * 3 // 4)
-        # So that one token alone gets its three quarters, too. Without a queue nobody could use what is spared.
-        self._spared = min(max(1, working // 8), working - self.most_each) if waiting else 0
-        self._working: Counter[str] = Counter()
-        self._queues: dict[str, deque[asyncio.Future[None]]] = {}  # in the order of turns
-        self._working_count = self._waiting_count = 0
+        self._inside = self._queued = self._bytes = 0
+        self._inside_by_token: dict[str, int] = {}
 
     @property
     def depth(self) -> tuple[int, int]:
         """How many calls work, and how many wait."""
-        return self._working_count, self._waiting_count
+        return self._inside, self._queued
 
-    def in_progress_of(self, token: str) -> int:
-        """Return how many calls of a token work or wait here."""
-        return self._working[token] + len(self._queues.get(token, ()))
-
-    async def enter(self, token: str) -> None:
+    def enter(self, token: str) -> None:
         """Wait for a place and take it; `leave` gives it back.
 
-        Raises LimitExceeded when as many wait already as may, of all or of this token; Unavailable when the caller goes
-        while it waits.
+        Raises LimitExceeded when as many wait already as may; Unavailable when the answer is not wanted any more.
         """
-        if (
-            self._working_count + self._waiting_count >= self.capacity
-            or self.in_progress_of(token) >= self._most_of_one
-        ):
+        with self._changed:
+            by_token = self._inside_by_token
+            if self._inside >= self.working or by_token.get(token, 0) >= self.most_each:
+                self._wait(token)
+            self._inside += 1
+            by_token[token] = by_token.get(token, 0) + 1
+
+    def _wait(self, token: str) -> None:
+        if self._queued >= self.waiting:
             raise self.full()
-        if self._may_begin(token):
-            self._take(token)
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queues.setdefault(token, deque()).append(turn)
-        self._waiting_count += 1
+        self._queued += 1
         try:
-            await turn
-        except asyncio.CancelledError as e:
-            if turn.cancelled():
-                self._forget(token, turn)
-            else:
-                self.leave(token)
-            raise Unavailable(
-                "the caller cancelled the call or went away; nothing was done", reason=Reason.CALLER_GONE
-            ) from e
+            while self._inside >= self.working or self._inside_by_token.get(token, 0) >= self.most_each:
+                self._changed.wait(_LOOK_SECONDS)
+                cancellation.check()
+        finally:
+            self._queued -= 1
 
     def leave(self, token: str) -> None:
         """Give the place back."""
-        self._working_count -= 1
-        self._working[token] -= 1
-        if not self._working[token]:
-            del self._working[token]
-        self._begin_next()
+        with self._changed:
+            self._inside -= 1
+            rest = self._inside_by_token.pop(token) - 1
+            if rest:
+                self._inside_by_token[token] = rest
+            if self._queued:
+                self._changed.notify_all()  # the first may be one whose token has places enough
 
     def full(self) -> LimitExceeded:
         """Return the refusal of a call for which there is no place."""
+        return self._refusal("has as many calls in progress and waiting as it takes")
+
+    def take_bytes(self, count: int) -> None:
+        """Set so many bytes aside, or, below 0, give them back. Raises LimitExceeded when the budget does not hold
+        them.
+        """
+        if not self.budget:
+            return
+        with self._changed:
+            if count > 0 and self._bytes and self._bytes + count > self.budget:
+                raise self._refusal("is reading as many bytes of requests as it takes")
+            self._bytes += count
+
+    def _refusal(self, why: str) -> LimitExceeded:
         return LimitExceeded(
-            f"the server has as many calls in progress and waiting as it takes (room: {self.name}); retry in "
-            f"{self.retry_seconds:g} s, with fewer at once",
+            f"the server {why} (room: {self.name}); retry in {self.retry_seconds:g} s, with fewer at once",
             retry_after=self.retry_seconds,
             metadata={"room": self.name},
         )
 
-    def _may_begin(self, token: str) -> bool:
-        own = self._working[token]
-        most = self.working - self._spared if own else self.working
-        return own < self.most_each and self._working_count < most
-
-    def _take(self, token: str) -> None:
-        self._working_count += 1
-        self._working[token] += 1
-
-    def _begin_next(self) -> None:
-        """Give free places to tokens in turn, first to those with nothing working."""
-        while ready := [token for token in self._queues if self._may_begin(token)]:
-            token = next((token for token in ready if not self._working[token]), ready[0])
-            queue = self._queues.pop(token)
-            turn = queue.popleft()
-            if queue:
-                self._queues[token] = queue
-            self._waiting_count -= 1
-            if not turn.done():
-                self._take(token)
-                turn.set_result(None)
-
-    def _forget(self, token: str, turn: asyncio.Future[None]) -> None:
-        queue = self._queues.get(token, deque())
-        if turn in queue:
-            queue.remove(turn)
-            self._waiting_count -= 1
-        if not queue:
-            self._queues.pop(token, None)
-
 
 def rooms_of(config: Config) -> dict[RoomName, Room]:
     """Return the rooms of one process, by name."""
-
-    def budget() -> ByteBudget:
-        return ByteBudget(config.max_bytes_in_progress, config.max_message_bytes)
-
-    return {
-        "calls": Room("calls", config.threads, max(0, config.max_concurrent_calls - config.threads), retry_seconds=0.5),
-        "pages": Room("pages", 4, 60, retry_seconds=1.0),
-        "imports": Room("imports", 4, 28, retry_seconds=0.5, budget=budget()),
-        "commits": Room("commits", 1, config.max_waiting_commits, retry_seconds=2.0),
-        "media": Room("media", config.media_children(), config.max_queued_media, retry_seconds=1.0, budget=budget()),
-        "feeds": Room("feeds", FOLLOWERS, 0, retry_seconds=5.0),
-        "live": Room("live", config.max_live_streams, 0, retry_seconds=5.0, budget=budget()),
-        "waits": Room("waits", 16, 0, retry_seconds=2.0),
-        "exports": Room("exports", 4, 8, retry_seconds=5.0),
-        "webhooks": Room("webhooks", 2, 4, retry_seconds=5.0),
-        "trials": Room("trials", 1, 3, retry_seconds=2.0),
-    }
+    bytes_in_progress = config.max_bytes_in_progress
+    rooms = (
+        Room("calls", config.threads, max(0, config.max_concurrent_calls - config.threads), retry_seconds=0.5),
+        Room("pages", 4, 60, retry_seconds=1.0),
+        Room("imports", 4, 28, retry_seconds=0.5, budget=bytes_in_progress),
+        Room("commits", 1, config.max_waiting_commits, retry_seconds=2.0),
+        Room("media", config.media_children(), config.max_queued_media, retry_seconds=1.0, budget=bytes_in_progress),
+        Room("feeds", FOLLOWERS, 0, retry_seconds=5.0),
+        Room("live", config.max_live_streams, 0, retry_seconds=5.0, budget=bytes_in_progress),
+        Room("waits", 16, 0, retry_seconds=2.0),
+        Room("exports", 4, 8, retry_seconds=5.0),
+        Room("webhooks", 2, 4, retry_seconds=5.0),
+        Room("trials", 1, 3, retry_seconds=2.0),
+    )
+    return {room.name: room for room in rooms}

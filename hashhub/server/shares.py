@@ -3,7 +3,7 @@
     call ──> the token's share of calls ──> a place in the room ──> bytes: the room's budget, the token's share ──> read
 
 A **share** is what one token may take at a time of what all share; an operator can give a token another share than the
-settings say. Both listeners ask here, so that it does not matter by which of them a call came, and all workers count
+settings say. Both doors ask here, so that it does not matter by which of them a call came, and all workers count
 together (`counts`), so that it does not matter at which of them it came. Rooms are about a worker's own threads and
 memory, and are each worker's own. A refusal is LimitExceeded with a time to retry after.
 """
@@ -21,8 +21,6 @@ from hashhub.server.counts import Counts
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-    from google.protobuf.message import Message
 
     from hashhub.config import Config
     from hashhub.model import Principal
@@ -138,8 +136,9 @@ class TokenShares:
 class Admission:
     """A call that is let in, for as long as the body runs.
 
-    `most_bytes`: the most that its request may have; so many are set aside until `settle` says how many it has.
-    Entering raises LimitExceeded, and Unavailable when the caller goes while it waits.
+    `share`: what it is counted by, empty where that is done. `most_bytes`: the most that its request may have; so many
+    are set aside until `settle` says how many it has.
+    Entering raises LimitExceeded, and Unavailable when the answer is not wanted any more.
     """
 
     __slots__ = ("_bytes", "_principal", "_room", "_share", "_shares")
@@ -148,52 +147,58 @@ class Admission:
         self._shares, self._principal, self._room, self._share = shares, principal, room, share
         self._bytes = most_bytes if room.budget else 0
 
-    async def __aenter__(self) -> Self:
-        self._shares.take(self._principal, self._share)
+    def __enter__(self) -> Self:
+        if self._share:
+            self._shares.take(self._principal, self._share)
         try:
-            await self._enter_room()
+            self._enter_room()
         except BaseException:
-            self._shares.give(self._principal.name, self._share)
+            self._give_share()
             raise
         return self
 
-    async def _enter_room(self) -> None:
+    def _give_share(self) -> None:
+        if self._share:
+            self._shares.give(self._principal.name, self._share)
+
+    def _enter_room(self) -> None:
         try:
-            await self._room.enter(self._principal.name)
+            self._room.enter(self._principal.name)
         except LimitExceeded:
             self._shares.count_refusal(self._room.name)
             raise
+        if not self._bytes:
+            return
         try:
-            self._take_bytes()
+            self._shares.take(self._principal, "message_bytes", self._bytes)
+            try:
+                self._room.take_bytes(self._bytes)
+            except LimitExceeded:
+                self._shares.give(self._principal.name, "message_bytes", self._bytes)
+                self._shares.count_refusal(self._room.name)
+                raise
         except BaseException:
             self._room.leave(self._principal.name)
             raise
 
-    def _take_bytes(self) -> None:
-        if not self._bytes or self._room.budget is None:
-            return
-        self._shares.take(self._principal, "message_bytes", self._bytes)
-        try:
-            self._room.budget.take(self._principal.name, self._bytes)
-        except LimitExceeded:
-            self._shares.give(self._principal.name, "message_bytes", self._bytes)
-            self._shares.count_refusal(self._room.name)
-            raise
+    @property
+    def is_counted(self) -> bool:
+        """Whether its bytes are."""
+        return self._bytes > 0
 
-    def settle(self, message: Message) -> None:
-        """Give back what was set aside beyond the request's real size. May be called on any thread."""
-        if self._bytes > (size := message.ByteSize() if self._bytes else 0):
-            self._give_bytes(self._bytes - size)
+    def settle(self, size: int) -> None:
+        """Give back what was set aside beyond the request's real size."""
+        beyond = self._bytes - size
+        if beyond > 0:
             self._bytes = size
+            self._room.take_bytes(-beyond)
+            self._shares.give(self._principal.name, "message_bytes", beyond)
 
-    def _give_bytes(self, count: int) -> None:
-        if count > 0 and self._room.budget is not None:
-            self._room.budget.give(self._principal.name, count)
-            self._shares.give(self._principal.name, "message_bytes", count)
-
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._give_bytes(self._bytes)
+        if self._bytes:
+            self._room.take_bytes(-self._bytes)
+            self._shares.give(self._principal.name, "message_bytes", self._bytes)
         self._room.leave(self._principal.name)
-        self._shares.give(self._principal.name, self._share)
+        self._give_share()

@@ -13,7 +13,7 @@ from hashhub import v1, wire
 from hashhub.config import Config
 from hashhub.errors import Code, HashHubError, InvalidArgument, PermissionDenied, Reason, Unauthenticated
 from hashhub.model import Role
-from hashhub.server.pipeline import Method
+from hashhub.server.interceptors import Method
 from hashhub.server.roles import READERS, terms_of
 from hashhub.server.roles import served as served_in
 from hashhub.server.rooms import RoomName, rooms_of

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from hashhub import v1
 from hashhub.errors import HashHubError
 from hashhub.hub.renewals import MOST_SETS, Renewals, renewals
-from hashhub.server.messages import Family, Sample
+from hashhub.server.line import Family, Sample
 from hashhub.server.metrics import DESCRIBED, Ledger, Metrics
 from tests.hub.conftest import Desk, item
 

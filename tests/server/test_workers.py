@@ -22,7 +22,7 @@ from hashhub.client import Client
 from hashhub.config import Config
 from hashhub.errors import InvalidArgument
 from hashhub.server import Phase, serve
-from hashhub.server.messages import (
+from hashhub.server.line import (
     ENCODER,
     FROM_WORKER,
     Counted,
@@ -31,7 +31,7 @@ from hashhub.server.messages import (
     Scraped,
 )
 from hashhub.server.metrics import Metrics
-from hashhub.server.worker import _Supervisor
+from hashhub.server.worker import _Line
 from hashhub.testing.hub_process import RunningHub, running_hub
 from tests.processes import children, command, workers_of
 
@@ -106,33 +106,6 @@ def test_a_worker_that_hangs_is_killed_when_the_hub_has_drained(tmp_path: Path) 
     assert "worker 0 does not end; it is killed" in (data / "hub.log").read_text("utf-8")
 
 
-def test_a_worker_that_stands_still_is_killed_and_lookups_go_on(tmp_path: Path) -> None:
-    """It took its lookups with it for as long as it stood still, and nobody noticed."""
-    data = tmp_path / "data"
-    with running_hub(data, "--workers", "2") as hub:
-        victim, other = workers_of(hub.pid)
-        stopped = time.monotonic()
-        victim.suspend()
-        until(lambda: not lives(victim))
-        assert time.monotonic() - stopped > 8
-        assert lives(other)
-        until(lambda: len(workers_of(hub.pid)) == 2)
-        ask(hub, 20)
-        until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 3)
-        assert scrape(hub)['hashhub_worker_kills_total{worker="0"}'] == 1
-    log = (data / "hub.log").read_text("utf-8")
-    assert "has not answered for 10 s; it is killed" in log
-    assert "ended with code -9" in log
-
-
-def test_a_worker_that_works_answers(tmp_path: Path) -> None:
-    """Nor is one killed while nobody asks anything of it."""
-    with running_hub(tmp_path / "data", "--workers", "2") as hub:
-        before = {worker.pid for worker in workers_of(hub.pid)}
-        time.sleep(15)
-        assert {worker.pid for worker in workers_of(hub.pid)} == before
-
-
 def test_a_worker_that_cannot_be_started_again_is_tried_later(tmp_path: Path) -> None:
     """The machine may have no process left for a moment: that ends neither the hub nor its other workers."""
     data = tmp_path / "data"
@@ -148,7 +121,7 @@ def test_a_worker_that_cannot_be_started_again_is_tried_later(tmp_path: Path) ->
         ask(hub, 1)
 
 
-@pytest.mark.parametrize("missing", ["uvicorn", "prometheus_client", "sqlalchemy", "numba"])
+@pytest.mark.parametrize("missing", ["granian", "prometheus_client", "sqlalchemy", "numba"])
 def test_what_is_not_installed_is_told_once_and_not_as_a_traceback(tmp_path: Path, missing: str) -> None:
     """Whichever process misses it first."""
     package = tmp_path / "packages" / missing
@@ -169,13 +142,13 @@ def test_what_is_not_installed_is_told_once_and_not_as_a_traceback(tmp_path: Pat
 
 def test_a_worker_loads_what_all_need_and_nothing_else() -> None:
     """What only some calls need is loaded by the first of them; each would make every start longer."""
-    code = "import sys; from hashhub.server.process import load_program; load_program(); print(*sys.modules)"
+    code = "import sys; from hashhub.server.app import load_program; load_program(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     modules = set(done.stdout.split())
-    assert {"hashhub.hub", "hashhub.server.listeners", "hashhub.matcher", "sqlalchemy", "numba", "grpc"} <= modules
+    assert {"hashhub.hub", "hashhub.server.doors", "hashhub.matcher", "sqlalchemy", "numba", "grpc"} <= modules
     for name in (
-        *("PIL", "alembic", "av", "cryptography", "duckdb", "faiss", "imagehash", "pandas", "psycopg"),
-        *("pyarrow", "ray", "rich", "scipy.linalg", "starlette"),
+        *("PIL", "alembic", "av", "click", "cryptography", "duckdb", "faiss", "imagehash", "pandas", "psycopg"),
+        *("pyarrow", "ray", "rich", "scipy.linalg", "uvicorn", "starlette"),
         *("hashhub.cli", "hashhub.client", "hashhub.hook", "hashhub_connectors"),
     ):
         assert name not in modules, name
@@ -265,11 +238,11 @@ def test_of_two_readings_of_a_worker_the_older_one_never_comes_last() -> None:
 
     count, first, scraped = itertools.count(1.0), threading.Event(), threading.Event()
     ours, theirs = multiprocessing.Pipe()
-    supervisor, metrics = _Supervisor(theirs, threading.Event()), Slow()
-    supervisor.thread.start()
+    line, metrics = _Line(theirs, threading.Event()), Slow()
+    line.listener.start()
     threads = [
-        threading.Thread(target=supervisor.tell, args=(metrics,)),
-        threading.Thread(target=supervisor.scrape, args=(metrics,)),
+        threading.Thread(target=line.tell, args=(metrics,)),
+        threading.Thread(target=line.scrape, args=(metrics,)),
     ]
     threads[0].start()
     assert first.wait(PATIENCE)
@@ -285,7 +258,7 @@ def test_of_two_readings_of_a_worker_the_older_one_never_comes_last() -> None:
     for thread in threads:
         thread.join(PATIENCE)
     ours.close()
-    supervisor.thread.close()
+    line.listener.close()
     theirs.close()
     assert values == [1.0, 2.0]
 

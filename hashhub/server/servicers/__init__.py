@@ -17,7 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hashhub import wire
 from hashhub.hub import Hub
 from hashhub.server import pages
-from hashhub.server.pipeline import Method
+from hashhub.server.interceptors import Method
 from hashhub.server.roles import terms_of
 from hashhub.server.servicers.administration import Admin
 from hashhub.server.servicers.changes import Changes

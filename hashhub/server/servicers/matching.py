@@ -10,8 +10,8 @@ from hashhub import v1, wire
 from hashhub.errors import Reason, Unavailable
 from hashhub.hub import Hub
 from hashhub.model import LivePicture, Principal, VideoFrame
+from hashhub.server.interceptors import Conversation
 from hashhub.server.live import Inbox, Pace, read_into
-from hashhub.server.pipeline import Conversation
 from hashhub.server.roles import EVERYBODY, MATCHERS, served
 from hashhub.server.servicers.requests import Page
 

@@ -1,9 +1,9 @@
-"""Messages between the supervisor of several workers and a worker, over a pipe for each worker.
+"""What the parent of several workers and a worker say to each other, over a socket for each worker.
 
-    supervisor ── Assignment, OpenHub, Ping, Scraped ──► worker
-               ◄── Phase, Opened, Ready, Failed, Pong, Counted ──
+    parent ── Serving, Go, Scraped ──► worker
+           ◄── Told, Opened, Ready, Failed, Counted ──
 
-The end of the pipe towards a worker tells it to drain; towards the supervisor it says that the worker has ended.
+The end of the line towards a worker tells it to drain; towards the parent it says that the worker has ended.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Final
 import msgspec
 
 from hashhub.config import Config
-from hashhub.server.startup import Phase
+from hashhub.server.app import Phase
 
 
-class Assignment(msgspec.Struct, frozen=True, tag=True):
+class Serving(msgspec.Struct, frozen=True, tag=True):
     """How all workers serve, which one this is, and the descriptor of their counts. Sent first, and once."""
 
     config: Config
@@ -28,14 +28,10 @@ class Assignment(msgspec.Struct, frozen=True, tag=True):
     counts: int
 
 
-class OpenHub(msgspec.Struct, frozen=True, tag=True):
+class Go(msgspec.Struct, frozen=True, tag=True):
     """Open the hub. `alone`: no other process serves the data."""
 
     alone: bool
-
-
-class Ping(msgspec.Struct, frozen=True, tag=True):
-    """Answer, if the event loop that serves goes round."""
 
 
 class Scraped(msgspec.Struct, frozen=True, tag=True):
@@ -44,16 +40,18 @@ class Scraped(msgspec.Struct, frozen=True, tag=True):
     text: str
 
 
+class Told(msgspec.Struct, frozen=True, tag=True):
+    """A step of the worker's start begins or ends."""
+
+    phase: Phase
+
+
 class Opened(msgspec.Struct, frozen=True, tag=True):
     """The database is there, migrated, and so is the first token: others can open it."""
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
     """The worker has caught up and answers."""
-
-
-class Pong(msgspec.Struct, frozen=True, tag=True):
-    """The answer to Ping."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
@@ -84,15 +82,14 @@ class Counted(msgspec.Struct, frozen=True, tag=True):
     is_asked_for: bool = False
 
 
-FromWorker = Phase | Opened | Ready | Failed | Pong | Counted
-ToWorker = Assignment | OpenHub | Ping | Scraped
+FromWorker = Told | Opened | Ready | Failed | Counted
 
 ENCODER: Final = msgspec.msgpack.Encoder()
-TO_WORKER: Final = msgspec.msgpack.Decoder(ToWorker)
+TO_WORKER: Final = msgspec.msgpack.Decoder(Serving | Go | Scraped)
 FROM_WORKER: Final = msgspec.msgpack.Decoder(FromWorker)
 
 
-def hang_up(pipe: connection.Connection) -> None:
-    """End the pipe towards its other side, which can go on sending. One that has ended already stays so."""
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(pipe.fileno())) as end:
+def hang_up(line: connection.Connection) -> None:
+    """End the line towards its other side, which can go on sending. One that has ended already stays so."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(line.fileno())) as end:
         end.shutdown(socket.SHUT_WR)

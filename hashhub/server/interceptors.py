@@ -1,29 +1,27 @@
-"""Every call's way in, by whichever listener it came.
+"""Every call's way in, whatever door it came by.
 
-    log and metrics  ->  errors  ->  authentication and roles  ->  shares and rooms  ->  read  ->  on a thread: decode,
-    servicer, encode
+    log and metrics  ->  errors  ->  authentication and roles  ->  shares and rooms  ->  read, decode  ->  servicer  ->
+    encode
 
-What waits, waits on the event loop: for a token, a place, the request's bytes. What may ask the database or compute
-runs on a thread, of which there is one for each place in each room. Nothing of a request but its headers is read before
-its caller is known and there is room for it.
+Nothing of a request but its headers is read before its caller is known and there is room for it: `decode` reads it.
 
 Failed calls are written down with the token that made them, but of each token only so many a minute: a hostile caller
 must not fill the disk, nor drown what others do.
 
-`Pipeline` is that way. gRPC and HTTP differ only in the `Envelope` that they fill in and in how they read, decode and
-encode. It is one function and not a chain of interceptors of gRPC's because HTTP has no gRPC to run them.
+`Gate` is that way. gRPC and HTTP differ only in the `Envelope` that they fill in and in how they decode and
+encode. It is one function and not a chain of `grpc.ServerInterceptor`s for two reasons: those run on grpc's single
+polling thread, where a look-up of a token in the database would stop every other call; and HTTP has no grpc to
+run them.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import functools
 import logging
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from time import monotonic, perf_counter
 from typing import Any, Final, NoReturn, Self, TypeVar
@@ -35,12 +33,10 @@ from hashhub import cancellation, wire
 from hashhub.errors import Code, HashHubError, InvalidArgument, Reason, Unauthenticated, Unavailable
 from hashhub.hub import access
 from hashhub.model import Principal, Role
-from hashhub.server.callers import Callers
 from hashhub.server.live import Pace
 from hashhub.server.metrics import Metrics
 from hashhub.server.rooms import Room, RoomName
 from hashhub.server.shares import Admission, TokenShares
-from hashhub.server.threads import CallThreads
 
 _log = logging.getLogger("hashhub.server")
 _OK: Final = "OK"
@@ -51,7 +47,6 @@ _READS: Final = (
 _REFUSALS: Final = frozenset({Code.UNAUTHENTICATED, Code.PERMISSION_DENIED, Code.RESOURCE_EXHAUSTED})
 _FAILURES_A_MINUTE: Final = 30  # lines for each token; some 6 KB
 _MINUTE: Final = 60.0
-_LOOKUPS: Final = 2  # at a time, into the database for who makes a call
 
 _T = TypeVar("_T")
 
@@ -121,33 +116,21 @@ class Conversation:
     take_frame: Callable[[Pace], float]
 
 
-class Envelope(msgspec.Struct):
+class Envelope(msgspec.Struct, frozen=True):
     """What came with a call besides its body.
 
-    `until`: the monotonic time of its deadline, None when it has none. `size`: bytes of the request, None when that is
-    not known before it is read. `check` raises what the caller may not be let in for.
+    `remaining`: seconds until its deadline, None when it has none. `is_wanted`: whether somebody still waits for the
+    answer. `size`: bytes of the request, None when that is not known before it is read. `known`: what is told whose
+    call it is. `counted`: the token whose share of calls holds this one already.
     """
 
     authorization: str
     peer: Callable[[], str]
-    until: float | None = None
+    remaining: float | None = None
+    is_wanted: Callable[[], bool] = lambda: True
     size: int | None = None
-    check: Callable[[Principal], None] | None = None
-    has_gone: bool = False
-    """Whether nobody waits for the answer any more; whoever learns of that says so here."""
-
-    def leave(self) -> None:
-        """Note that nobody waits for the answer any more."""
-        self.has_gone = True
-
-    def is_wanted(self) -> bool:
-        """Whether somebody still waits for the answer."""
-        return not self.has_gone
-
-    @property
-    def remaining(self) -> float | None:
-        """Seconds until its deadline."""
-        return None if self.until is None else self.until - monotonic()
+    known: Callable[[Principal], None] | None = None
+    counted: str = ""
 
 
 class FailedCalls:
@@ -187,7 +170,7 @@ class FailedCalls:
                 )
 
 
-class Pipeline:
+class Gate:
     """Lets calls through to the servicers. Whatever goes wrong leaves it as a HashHubError that is safe to show."""
 
     def __init__(
@@ -199,110 +182,93 @@ class Pipeline:
         recall: Callable[[str], Principal | None] = lambda _: None,
     ) -> None:
         """`authenticate` returns who holds a secret, or raises Unauthenticated. `recall` returns who it is where that
-        needs no look into the database, or None. Raises Unavailable where the system has too few threads to give.
+        needs no look into the database, or None.
         """
         self._authenticate = authenticate
         self._recall = recall
         self._metrics = metrics
         self.rooms = rooms
         self.shares = shares
-        self.callers = Callers()
         self._failed = FailedCalls()
-        self.lookups = Room("tokens", _LOOKUPS, rooms["calls"].capacity, retry_seconds=rooms["calls"].retry_seconds)
-        self._threads = CallThreads(sum(room.working for room in (*rooms.values(), self.lookups)))
 
-    def close(self) -> None:
-        """Begin no further work."""
-        self._threads.close()
+    def call(
+        self, method: Method, envelope: Envelope, decode: Callable[[], Message], encode: Callable[[Message], _T]
+    ) -> _T:
+        """Make a unary call and return its encoded answer. `decode` reads the request, and is called when its caller is
+        let in.
+        """
+        with self._observed(method.name, envelope, reads=method.reads) as observed:
+            principal = self._authorise(observed, method.roles)
+            _check_deadline(envelope)
+            with (
+                cancellation.scope(envelope.is_wanted, envelope.remaining),
+                self._admitted(method, envelope, principal) as admission,
+            ):
+                request = _decoded(decode, admission)
+                if method.room == "media":
+                    charge = functools.partial(self.shares.charge_media, principal)
+                    return encode(method.handle(principal, request, charge))
+                return encode(method.handle(principal, request))
 
-    async def call(
+    def recall(self, authorization: str) -> Principal | None:
+        """Return who sends this `authorization` header where that needs no waiting, None otherwise or if nobody."""
+        scheme, _, secret = authorization.partition(" ")
+        return self._recall(secret.strip()) if scheme.lower() == "bearer" else None
+
+    def stream(
+        self, method: Method, envelope: Envelope, decode: Callable[[], Message], encode: Callable[[Message], _T]
+    ) -> Iterator[_T]:
+        """Make a streaming call and yield its encoded answers."""
+        with self._observed(method.name, envelope, reads=method.reads) as observed:
+            principal = self._authorise(observed, method.roles)
+            _check_deadline(envelope)
+            caller = functools.partial(self.authorise, envelope.authorization, method.roles)
+            with (
+                cancellation.scope(envelope.is_wanted, envelope.remaining),
+                self._admitted(method, envelope, principal) as admission,
+            ):
+                request = _decoded(decode, admission)
+                yield from map(encode, method.handle(caller, request, envelope.is_wanted))
+
+    def converse(
         self,
         method: Method,
         envelope: Envelope,
-        receive: Callable[[], Awaitable[bytes]],
-        decode: Callable[[bytes], Message],
-        encode: Callable[[Message], bytes],
-    ) -> bytes:
-        """Make a unary call and return its encoded answer. `receive` reads the request, and is called when its caller
-        is let in; `decode` and `encode` are called on the call's thread.
+        decode: Callable[[], Message],
+        rest: Iterator[Message],
+        encode: Callable[[Message], _T],
+    ) -> Iterator[_T]:
+        """Make a call whose caller goes on sending, and yield its encoded answers.
+
+        `decode` reads the first request. The bytes that one may have are set aside for as long as the call lasts.
         """
         with self._observed(method.name, envelope, reads=method.reads) as observed:
-            principal = await self._let_in(observed, method.roles)
-            async with self._admitted(method, envelope, principal) as admission:
-                body = await receive()
+            principal = self._authorise(observed, method.roles)
+            _check_deadline(envelope)
+            caller = functools.partial(self.authorise, envelope.authorization, method.roles)
+            with (
+                cancellation.scope(envelope.is_wanted, envelope.remaining),
+                self._admitted(method, envelope, principal),
+            ):
+                conversation = Conversation(
+                    rest,
+                    envelope.is_wanted,
+                    functools.partial(self.shares.check_media, principal),
+                    functools.partial(self.shares.charge_media, principal),
+                    functools.partial(self.shares.take_frame, principal),
+                )
+                yield from map(encode, method.handle(caller, decode(), conversation))
 
-                def work() -> bytes:
-                    request = _decoded(decode, body, admission)
-                    if method.room == "media":
-                        charge = functools.partial(self.shares.charge_media, principal)
-                        return encode(method.handle(principal, request, charge))
-                    return encode(method.handle(principal, request))
-
-                return await self.run(envelope, work)
-
-    async def stream(
-        self,
-        method: Method,
-        envelope: Envelope,
-        receive: Callable[[], Awaitable[bytes]],
-        decode: Callable[[bytes], Message],
-        send: Callable[[bytes], None],
-        following: Iterator[Message],
-    ) -> None:
-        """Make a streaming call. `send` gives an encoded answer to the caller, and `following` the caller's further
-        requests; both are used on threads.
-        """
-        with self._observed(method.name, envelope, reads=method.reads) as observed:
-            principal = await self._let_in(observed, method.roles)
-            caller = functools.partial(self._caller, envelope.authorization, method.roles)
-            async with self._admitted(method, envelope, principal) as admission:
-                body = await receive()
-
-                def work() -> None:
-                    # The bytes that one message may have stay set aside for as long as a caller goes on sending.
-                    request = decode(body) if method.listens else _decoded(decode, body, admission)
-                    asked: Any = self._conversation(principal, envelope, following)
-                    with contextlib.closing(
-                        method.handle(caller, request, asked if method.listens else envelope.is_wanted)
-                    ) as answers:
-                        for answer in answers:
-                            send(answer.SerializeToString())
-
-                await self.run(envelope, work)
-
-    def _conversation(self, principal: Principal, envelope: Envelope, following: Iterator[Message]) -> Conversation:
-        return Conversation(
-            following,
-            envelope.is_wanted,
-            functools.partial(self.shares.check_media, principal),
-            functools.partial(self.shares.charge_media, principal),
-            functools.partial(self.shares.take_frame, principal),
-        )
-
-    async def metrics(self, envelope: Envelope, scrape: Callable[[], str]) -> str:
+    def metrics(self, envelope: Envelope, scrape: Callable[[], str]) -> str:
         """Return what `scrape` returns, for operators and auditors."""
         with self._observed("metrics", envelope, reads=True) as observed:
-            await self._let_in(observed, frozenset({Role.OPERATOR, Role.AUDITOR}))
-            return await self._look(envelope, scrape)
+            self._authorise(observed, frozenset({Role.OPERATOR, Role.AUDITOR}))
+            return scrape()
 
     def refuse(self, method: Method, envelope: Envelope, error: Exception) -> NoReturn:
         """Count and raise `error` for a call that is not let in at all."""
         with self._observed(method.name, envelope, reads=method.reads):
             raise error
-
-    async def authorise(self, envelope: Envelope, roles: frozenset[Role]) -> Principal:
-        """Return who makes a call. Raises Unauthenticated; PermissionDenied for another role; LimitExceeded where too
-        many wait to be looked up.
-        """
-        principal = await self._principal(envelope)
-        access.allow(principal, *sorted(roles))
-        return principal
-
-    async def run(self, envelope: Envelope, work: Callable[[], _T]) -> _T:
-        """Return what `work` returns on a thread. It learns by `cancellation` when its caller has gone, and is waited
-        for all the same: its thread belongs to the place that the call has.
-        """
-        return await self._threads.run(functools.partial(_in_scope, envelope, work), envelope.leave)
 
     def _observed(self, name: str, envelope: Envelope, *, reads: bool) -> _Observed:
         return _Observed(self._metrics, self._failed, name, envelope, reads)
@@ -311,69 +277,34 @@ class Pipeline:
         if method.room == "media":
             self.shares.check_media(principal)
         size = method.bounds.bytes if envelope.size is None else min(envelope.size, method.bounds.bytes)
-        share = "streams" if method.streams else "calls"
+        share = "streams" if method.streams else "" if envelope.counted == principal.name else "calls"
         return Admission(self.shares, principal, self.rooms[method.room], share, size)
 
-    async def _let_in(self, observed: _Observed, roles: frozenset[Role]) -> Principal:
-        """Note and return who makes the call. Raises as `authorise`; Unavailable when its deadline has passed."""
-        # Noted before the role is looked at, so that a refusal says whose token it was.
-        envelope = observed.envelope
-        principal = observed.principal = await self._principal(envelope)
-        access.allow(principal, *sorted(roles))
-        if envelope.check is not None:
-            envelope.check(principal)
-        _check_deadline(envelope)
-        return principal
-
-    async def _principal(self, envelope: Envelope) -> Principal:
-        secret = _secret(envelope.authorization)
-        principal = self._recall(secret)
-        if principal is not None:
-            return principal
-        if not secret:
-            return self._authenticate(secret)  # nothing is looked up for none
-        try:
-            principal = await self._look(envelope, functools.partial(self._looked_up, secret))
-        except Unauthenticated:
-            self.callers.forget(envelope.authorization)
-            raise
-        self.callers.note(envelope.authorization, principal.name)
-        return principal
-
-    async def _look(self, envelope: Envelope, work: Callable[[], _T]) -> _T:
-        """Do what may wait for another process and is no call's own work. A token that was seen before waits beside
-        the strangers, and not behind them.
+    def _authorise(self, observed: _Observed, roles: frozenset[Role]) -> Principal:
+        """Note and return who sends the `authorization` header. Raises Unauthenticated; PermissionDenied for another
+        role.
         """
-        room, name = self.lookups, self.callers.name(envelope.authorization)
-        await room.enter(name)
-        try:
-            return await self.run(envelope, work)
-        finally:
-            room.leave(name)
-
-    def _looked_up(self, secret: str) -> Principal:
-        principal = self._authenticate(secret)
-        self.shares.prepare(principal.name)  # before the event loop takes from them
-        return principal
-
-    def _caller(self, authorization: str, roles: frozenset[Role]) -> Principal:
-        """Return who makes a call that goes on, as it is now. Raises Unauthenticated, PermissionDenied."""
-        principal = self._looked_up(_secret(authorization))
+        # Noted before the role is looked at, so that a refusal says whose token it was.
+        principal = observed.principal = self.authenticate(observed.envelope.authorization)
+        if observed.envelope.known is not None:
+            observed.envelope.known(principal)
         access.allow(principal, *sorted(roles))
         return principal
 
+    def authorise(self, authorization: str, roles: frozenset[Role]) -> Principal:
+        """Return who sends this `authorization` header. Raises Unauthenticated; PermissionDenied for another role."""
+        principal = self.authenticate(authorization)
+        access.allow(principal, *sorted(roles))
+        return principal
 
-def _secret(authorization: str) -> str:
-    scheme, _, secret = authorization.partition(" ")
-    if authorization and scheme.lower() != "bearer":
-        raise Unauthenticated("the authorization header must be `Bearer <token>`", reason=Reason.TOKEN_UNKNOWN)
-    return secret.strip()
-
-
-def _in_scope(envelope: Envelope, work: Callable[[], _T]) -> _T:
-    _check_deadline(envelope)
-    with cancellation.scope(envelope.is_wanted, envelope.remaining):
-        return work()
+    def authenticate(self, authorization: str) -> Principal:
+        """Return who sends this `authorization` header. Raises Unauthenticated."""
+        scheme, _, secret = authorization.partition(" ")
+        if authorization and scheme.lower() != "bearer":
+            raise Unauthenticated("the authorization header must be `Bearer <token>`", reason=Reason.TOKEN_UNKNOWN)
+        principal = self._authenticate(secret.strip())
+        self.shares.prepare(principal.name)  # before grpc's polling thread takes from them for the token's next call
+        return principal
 
 
 class _Observed:
@@ -402,8 +333,6 @@ class _Observed:
         request_id = ""
         if isinstance(error, HashHubError):
             shown = error
-        elif isinstance(error, asyncio.CancelledError):
-            shown = Unavailable("the caller cancelled the call or went away", reason=Reason.CALLER_GONE)
         elif isinstance(error, Exception):
             request_id = secrets.token_hex(8)
             _log.error("unexpected error method=%s request=%s", self._name, request_id, exc_info=error)
@@ -443,14 +372,15 @@ class _Observed:
 
 def _check_deadline(envelope: Envelope) -> None:
     """Raise Unavailable when the call has waited in the queue past its deadline."""
-    if envelope.until is not None and envelope.until <= monotonic():
+    if envelope.remaining is not None and envelope.remaining <= 0:
         raise Unavailable(
             "the deadline passed before the call was begun; allow more time", reason=Reason.DEADLINE_EXCEEDED
         )
 
 
-def _decoded(decode: Callable[[bytes], Message], body: bytes, admission: Admission) -> Message:
-    request = decode(body)
-    admission.settle(request)
+def _decoded(decode: Callable[[], Message], admission: Admission) -> Message:
+    request = decode()
+    if admission.is_counted:
+        admission.settle(request.ByteSize())
     wire.drop_output_only(request)
     return request
