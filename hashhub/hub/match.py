@@ -10,10 +10,11 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from hashhub import cancellation, trust
-from hashhub.answering.answer import answer, answers, check_queries, standing
+from hashhub.answering.answer import answer, answers, check_queries, nothing, standing
 from hashhub.answering.evidence import gather
-from hashhub.answering.lookup import Hits
+from hashhub.answering.lookup import Hits, hits_nothing
 from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
+from hashhub.hashes import SEARCHED
 from hashhub.hashing import Limits, MediaHashes
 from hashhub.hashing.coverage import best_quality, coverage, least, nothing_looked_for, remarked
 from hashhub.hashing.limits import video_pixels
@@ -84,13 +85,39 @@ class Match:
             ),
         )
 
+    def miss(self, principal: Principal, query: Query, options: MatchOptions) -> tuple[MatchResult, int] | None:
+        """Answer as `hashes` does where that needs the matcher only and takes microseconds, by a policy that there is.
+
+        None when something is hit, or when the caller chose distances above an algorithm's default, which may take in
+        the whole index. Never waits. Raises as `hashes`.
+        """
+        access.allow(principal, *_MAY_MATCH)
+        check_queries((query,), options)
+        self._follower.require_ready()
+        revision = self._matcher.revision
+        if (
+            not _are_usual(options.max_distances)
+            or query.frames
+            or not hits_nothing(self._matcher, query, options, caller=caller(principal))
+        ):
+            return None
+        result = nothing(query, is_listed=SeenLists(self._store, principal).has_any())
+        self._tally.answered((result,), ())
+        return result, revision
+
+    def held_policy(self, principal: Principal, reference: str) -> Policy | None:
+        """Return the policy that `NAME` or `NAME@VERSION` means, as this process knows it; None where `policy` has to
+        look. Never waits.
+        """
+        access.allow(principal, *_MAY_MATCH)
+        return self._catalogue.held().policies.known(reference)
+
     def policy(self, principal: Principal, reference: str) -> Policy:
         """Return the policy that `NAME` (the newest version) or `NAME@VERSION` means.
 
         Raises InvalidArgument when there is none or it was retired; Unavailable when its text cannot be read.
         """
-        access.allow(principal, *_MAY_MATCH)
-        held = self._catalogue.held().policies.known(reference)  # what another process puts counts here after a poll
+        held = self.held_policy(principal, reference)  # what another process puts or retires counts here after a poll
         return self._catalogue.now().policies.get(reference) if held is None else held
 
     def hashes(
@@ -278,6 +305,11 @@ class Match:
         access.allow(principal, *Role)
         currents = self._catalogue.now().policies.currents()
         return [(v.name, p.title, trust.explain(p)) if (p := v.policy) else (v.name, "", v.fault) for v in currents]
+
+
+def _are_usual(max_distances: Mapping[str, int]) -> bool:
+    """Whether none of these distances is above its algorithm's default."""
+    return all(distance <= (SEARCHED[name].default_max_distance or 0) for name, distance in max_distances.items())
 
 
 class _File:

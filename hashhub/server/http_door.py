@@ -9,8 +9,8 @@ whoever keeps its position.
     header  ->  who sends it (`Gate.authorise`)  ->  body, within the budget (`bodies`)  ->  `Gate.call`  ->  answer
 
 Nothing of a body is kept before its sender is known; a refused request's connection is closed, and of its body at most
-64 KiB are thrown away before that. One thread brings all requests and never waits: it answers `/healthz` and refuses.
-Calls, and whatever else may have to ask the database, run in a room:
+64 KiB are thrown away before that. One thread brings all requests and never waits: it answers `/healthz`, refuses, and
+answers lookups that hit nothing (`Gate.call_at_once`), which most do. Whatever has to ask the database runs in a room:
 a look for a token that was not seen just now in one, calls in another, so that no call keeps a lookup waiting for its
 token. Looks for a token that was seen before wait in a lane of its own, so that no stranger keeps them waiting either.
 Several such threads would be slower: each would wait for Python's lock, and passing that on costs more than it gains
@@ -76,6 +76,7 @@ STATUS: Final[Mapping[Code, int]] = {
 _SHOWN: Final = 300  # characters of what the JSON parser says
 _EXTRA: Final = 64 * 1024  # bytes that JSON may take beyond base64
 _THREADS: Final = 1  # that brings requests
+_SHORT: Final = 4096  # bytes of a message that is decoded on that thread; some 60 hashes
 _HEADER_SECONDS: Final = 30.0  # also how long a connection is kept between two requests
 _RETRY_SECONDS: Final = 0.5  # advice to a caller that found the server full: a few times the longest usual call
 _COMMON: Final = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"), ("server", "hashhub"))
@@ -321,13 +322,36 @@ class _Call:
             self._until = time.monotonic() + allowed
 
     def _received(self, body: bytes) -> None:
-        """Make the call in its room."""
+        """Answer at once where that can be, or in the room for calls."""
+        if self._method.at_once is not None and len(body) <= _SHORT and self._encoding.packing == "identity":
+            assert self._principal is not None  # noqa: S101 - nothing is read before that
+            try:
+                answer = self._door.gate.call_at_once(
+                    self._method, self._envelope(), self._principal, lambda: self._answered_at_once(body)
+                )
+            except HashHubError as e:
+                self._end()
+                self._refuse(e)
+                return
+            if answer is not None:
+                self._end()
+                self._answer(answer)
+                return
         try:
             if not self._door.submit(lambda: self._make(body), self._method, self._principal):
                 raise _full()
         except LimitExceeded as e:
             self._end()
             self._refuse_counted(e)
+
+    def _answered_at_once(self, body: bytes) -> bytes | None:
+        method = self._method
+        if method.at_once is None:
+            return None
+        request = self._decode(body)
+        wire.drop_output_only(request)
+        answer = method.at_once(self._principal, request)
+        return None if answer is None else self._encoder()(answer)
 
     def _make(self, body: bytes) -> None:
         """Make the call and answer."""

@@ -55,9 +55,10 @@ _T = TypeVar("_T")
 class Method:
     """A call that can be made.
 
-    `handle(principal, request)` returns the answer. One in the room of media has `handle(principal, request, charge)`,
-    where `charge(seconds)` counts CPU seconds to the token. One that `streams` has
-    `handle(caller, request, is_wanted)`, which yields answers for as long as `is_wanted()`; `caller()` returns the
+    `handle(principal, request)` returns the answer. `at_once(principal, request)` returns it too, without waiting for
+    anything, or None where that cannot be; most calls have none. One in the room of media has
+    `handle(principal, request, charge)`, where `charge(seconds)` counts CPU seconds to the token. One that `streams`
+    has `handle(caller, request, is_wanted)`, which yields answers for as long as `is_wanted()`; `caller()` returns the
     principal as it is now, or raises once its token does not work any more. One that also `listens`, whose caller goes
     on sending, has `handle(caller, request, conversation)`.
     """
@@ -69,6 +70,7 @@ class Method:
     roles: frozenset[Role]
     handle: Callable[..., Any]
     bounds: wire.Bounds
+    at_once: Callable[..., Any] | None = None
     listens: bool = False
     room: RoomName = "calls"
 
@@ -210,6 +212,25 @@ class Gate:
                     return encode(method.handle(principal, request, charge))
                 return encode(method.handle(principal, request))
 
+    def call_at_once(
+        self,
+        method: Method,
+        envelope: Envelope,
+        principal: Principal,
+        answer: Callable[[], _T | None],
+    ) -> _T | None:
+        """Make a unary call for a principal that was just recalled, by `answer`, which waits for nothing.
+
+        Returns None, as `answer` does, and counts nothing, when `call` has to make it.
+        """
+        with self._observed(method.name, envelope, reads=method.reads) as observed:
+            observed.principal = principal
+            access.allow(principal, *method.roles)
+            _check_deadline(envelope)
+            encoded = answer()
+            observed.is_counted = encoded is not None
+        return encoded
+
     def recall(self, authorization: str) -> Principal | None:
         """Return who sends this `authorization` header where that needs no waiting, None otherwise or if nobody."""
         scheme, _, secret = authorization.partition(" ")
@@ -310,7 +331,7 @@ class Gate:
 class _Observed:
     """The outer two layers of a call: a line of log, one count, and no foreign exception beyond this point."""
 
-    __slots__ = ("_failed", "_metrics", "_name", "_reads", "_started", "envelope", "principal")
+    __slots__ = ("_failed", "_metrics", "_name", "_reads", "_started", "envelope", "is_counted", "principal")
 
     def __init__(
         self,
@@ -324,11 +345,14 @@ class _Observed:
         self._started = perf_counter()
         self.envelope = envelope
         self.principal: Principal | None = None
+        self.is_counted = True
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None and not self.is_counted:
+            return
         shown: HashHubError | None = None
         request_id = ""
         if isinstance(error, HashHubError):

@@ -200,6 +200,10 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
         lambda h, p, *_: h.match.hashes(p, [Query(hashes=(digest("MD5", 1),))], MatchOptions(policy="any")),
         EVERYBODY - {"auditor"},
     ),
+    "match.miss": (
+        lambda h, p, *_: h.match.miss(p, Query(hashes=(digest("MD5", 1),)), MatchOptions(policy="any")),
+        EVERYBODY - {"auditor"},
+    ),
     "match.media": (
         lambda h, p, *_: h.match.media(p, [("x", b"x")], MatchOptions(policy="any")), EVERYBODY - {"auditor"},
     ),
@@ -216,6 +220,7 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
         lambda h, p, *_: h.policies.try_out(p, "any", "block", since=Since()), {"operator", "auditor"},
     ),
     "match.policy": (lambda h, p, *_: h.match.policy(p, "any"), EVERYBODY - {"auditor"}),
+    "match.held_policy": (lambda h, p, *_: h.match.held_policy(p, "any"), EVERYBODY - {"auditor"}),
     "match.effort": (lambda h, p, *_: h.match.effort(p, MatchOptions(policy="any")), EVERYBODY),
     "match.judge": (
         lambda h, p, *_: h.match.judge(

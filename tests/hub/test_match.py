@@ -133,7 +133,8 @@ class TestCalls:
         def codes(*numbers: int) -> set[tuple[str, ...]]:
             hashes = [digest("MD5", n) for n in numbers]
             queries = [Query(hashes=(h,)) for h in hashes]
-            results, _ = desk.hub.match.hashes(PLATFORM, queries, ANY)
+            missed = [desk.hub.match.miss(PLATFORM, query, ANY) for query in queries]
+            results = [*desk.hub.match.hashes(PLATFORM, queries, ANY)[0], *(m[0] for m in missed if m is not None)]
             return {tuple(line.code for line in result.reasons) for result in results}
 
         assert codes(99) == {("NOTHING_LISTED", "NOTHING_KNOWN")}

@@ -425,6 +425,8 @@ class TestEveryProcess:
         store.resources._db.fetch = counted  # type: ignore[method-assign, assignment]
         try:
             for _ in range(3):
+                query = Query(hashes=(digest("MD5", 99),))
+                assert there.hub.match.miss(PLATFORM, query, MatchOptions(policy="any")) is not None
                 assert verdict(there.hub, 99, "any") is Verdict.NO_MATCH
         finally:
             store.resources._db.fetch = fetch  # type: ignore[method-assign]

@@ -30,6 +30,7 @@ from hashhub.model import (
     Role,
     VariantHashes,
     Verdict,
+    VideoFrame,
 )
 from hashhub.testing.pictures import picture
 from hashhub.trust import ReasonCode
@@ -195,6 +196,15 @@ class TestSearch:
             for a in answers
         ] == (expected)
         assert sum(map(len, expected)) > 300
+        for query, nearest in zip(queries, expected, strict=True):
+            missed = desk.hub.match.miss(PLATFORM, query, ANY)
+            assert (missed is None) is bool(nearest), "what is answered at once knows of variants, too"
+
+    def test_what_has_frames_is_not_answered_at_once(self, desk: Desk) -> None:
+        query = Query(hashes=(digest("MD5", 1),))
+        assert desk.hub.match.miss(PLATFORM, query, ANY) is not None
+        video = msgspec.structs.replace(query, frames=(VideoFrame(0, 100, bytes(32)),))
+        assert desk.hub.match.miss(PLATFORM, video, ANY) is None
 
     def test_what_may_not_be_seen_is_not_seen_through_a_variant(self, listed: Desk) -> None:
         listed.hash_set("secret/red", marking=HIDDEN)
@@ -292,11 +302,11 @@ class TestCircuitBreaker:
             ask(touchy, h, crop=[digest("PDQ", 1_000 * (n + 1) + i) for i in range(100)])
         assert len(touchy.hub.status(OPERATOR).warnings) == 1
 
-    def test_misses_count_once(self, touchy: Desk) -> None:
+    def test_misses_answered_at_once_count_once(self, touchy: Desk) -> None:
         for n in range(30):
             far = tuple(digest("PDQ", 1_000 * (n + 1) + i) for i in range(50))
             query = Query(hashes=(far[0],), variants=(VariantHashes("crop", far[1:]),))
-            assert touchy.hub.match.hashes(PLATFORM, [query], ANY)[0][0].verdict is Verdict.NO_MATCH
+            assert touchy.hub.match.miss(PLATFORM, query, ANY) is not None
         for h in neighbours(digest("PDQ", 1), 35, 4):
             ask(touchy, h)
         assert len(touchy.hub.status(OPERATOR).warnings) == 1

@@ -308,6 +308,20 @@ def test_strangers_leave_room_for_the_look_for_a_token_that_was_seen(
         assert answered(connection)[0] == 200
 
 
+def test_a_lookup_that_hits_nothing_waits_for_no_room(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = serve_hub()
+    door = served.doors._http
+    assert door is not None
+    assert ask(served, MATCH, QUERY).status == 200
+    submit = door.submit
+    monkeypatch.setattr(door, "submit", lambda work, method, who: method is None and submit(work, None, who))
+    for _ in range(5):
+        assert ask(served, MATCH, QUERY).status == 200
+    wide = {**QUERY, "options": {"policy": "any", "maxDistances": {"PDQ": 200}}}
+    assert ask(served, MATCH, wide).status == 429  # may take long: a matter for the room
+    assert ask(served, "/healthz", verb="GET", who=None).status == 200
+
+
 def test_further_connections_than_allowed_wait(serve_hub: Serve) -> None:
     served = serve_hub(max_connections=3)
     with contextlib.ExitStack() as stack:

@@ -116,6 +116,7 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
             room=terms.room,
             handle=handle,
             bounds=wire.bounds_of(rpc.input_type, max_message_bytes),
+            at_once=getattr(servicer, f"{name}_at_once", None),
         )
 
     calls = [

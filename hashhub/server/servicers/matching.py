@@ -43,6 +43,22 @@ class Match:
             result=wire.match_result_to_pb(result), policy=policy.full_name, revision=revision
         )
 
+    def match_hashes_at_once(
+        self, principal: Principal, request: v1.MatchHashesRequest
+    ) -> v1.MatchHashesResponse | None:
+        """Match one item that hits nothing; None for any other. Never waits."""
+        options = wire.options_from_pb(request.options)
+        policy = self._hub.match.held_policy(principal, options.policy)
+        if policy is None:
+            return None
+        missed = self._hub.match.miss(principal, wire.query_from_pb(request.query), options)
+        if missed is None:
+            return None
+        result, revision = missed
+        return v1.MatchHashesResponse(
+            result=wire.match_result_to_pb(result), policy=policy.full_name, revision=revision
+        )
+
     @served(MATCHERS)
     def batch_match_hashes(
         self, principal: Principal, request: v1.BatchMatchHashesRequest
