@@ -317,7 +317,7 @@ class EntryTransitions:
             rows = [
                 row for row in self._writes.visible_rows(c, gone.tolist()) if unpack_reasons(row[2]) != (Code.ERASED,)
             ]
-            gone = _array(row[0] for row in rows)
+            gone = _array(sorted(row[0] for row in rows))
             moved = _moved(chosen, left, gone, asked)
             if command.dry or not moved.changed:
                 return moved

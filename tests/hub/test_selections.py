@@ -586,3 +586,10 @@ def test_verdicts_are_those_of_single_withdrawals(desk: Desk) -> None:
     desk.contribute("alpha/list", *(item(n) for n in range(3)))
     change(desk, OPERATOR, WITHDRAW, hash_set="alpha/list")
     assert {desk.verdict(n) for n in range(3)} == {Verdict.NO_MATCH}
+
+
+def test_examples_come_in_the_order_of_their_numbers_whatever_order_the_database_has(stocked: Desk) -> None:
+    for number in (7, 3, 5, 1):  # by which PostgreSQL keeps the rows anew
+        change(stocked, OPERATOR, WITHDRAW, external_ids=(f"id-{number}",))
+    restored = change(stocked, OPERATOR, RESTORE, hash_set="alpha/list", states=(EntryState.WITHDRAWN,))
+    assert [int(name.rpartition("/")[2]) for name in restored.examples] == [1, 3, 5, 7]
