@@ -183,7 +183,9 @@ TEXT: Final = Field(_unchanged, _read_text)
 TEXTS: Final = Field(_unchanged, _read_texts)
 _PLAIN_TEXTS: Final = Field(_unchanged, lambda pb, field, *_: tuple(getattr(pb, field)))
 _OPTIONAL: Final = Field(_unchanged, lambda pb, field, *_: getattr(pb, field) if pb.HasField(field) else None)
-_MAPPING: Final = Field(lambda value: dict(sorted(value.items())), lambda pb, field, *_: dict(getattr(pb, field)))
+_MAPPING: Final = Field(
+    lambda value: dict(sorted(value.items())), lambda pb, field, *_: dict(sorted(getattr(pb, field).items()))
+)
 _USUAL: Final[dict[Any, Field]] = {
     **dict.fromkeys((str, int, bool, bytes, float), PLAIN),
     **dict.fromkeys((int | None, bool | None, float | None), _OPTIONAL),

@@ -147,7 +147,7 @@ def test_so_does_one_into_postgresql(small_database: tuple[Path, str], tmp_path:
         sent = send(desk)
         failed = 0
         for number in itertools.count():
-            filler = fill(disk, leave=number * 32 * 1024)
+            filler = fill(disk, leave=number * 16 * 1024)
             try:
                 done = desk.commit(sent)
             except LimitExceeded as e:

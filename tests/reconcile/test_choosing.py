@@ -152,6 +152,6 @@ def test_the_first_sentences_tell_what_can_be_told(tmp_path: Path) -> None:
     short = page.partition("<nav")[0]
     assert "Age band: Alpha is not defined" in short
     assert "alpha for verdict is 0." in short
-    assert "7 conflicts between them are not resolved.</p><p>4 of these are of high severity." in short
+    assert "7 conflicts between them are not resolved.</p>\n<p>4 of these are of high severity." in short
     assert "benign against harmful" in page
     assert "BENIGN_AGAINST" not in page

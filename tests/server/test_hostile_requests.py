@@ -246,8 +246,11 @@ def _set(request: Any, way: tuple[FieldDescriptor, ...], seconds: int, nanos: in
 
 
 def _is_output_only(way: tuple[FieldDescriptor, ...]) -> bool:
-    message = way[-1].containing_type
-    return message is not None and way[-1].name in fields._OUTPUT_ONLY.get(message.full_name, ())
+    """Whether it is, or stands in what is."""
+    return any(
+        field.containing_type is not None and field.name in fields._OUTPUT_ONLY.get(field.containing_type.full_name, ())
+        for field in way
+    )
 
 
 def test_times_that_are_none_are_refused_or_ignored(anywhere: Served) -> None:

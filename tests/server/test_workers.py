@@ -288,4 +288,5 @@ def test_the_first_start_compiles_once_and_says_so(tmp_path: Path) -> None:
             hub.terminate()
         said = hub.stderr.read() if hub.stderr else ""
     assert said.count("compiling the kernels …") == 1
-    assert said.count("compiling the kernels for this processor, once") in {1, 2}, "those of pictures may come, too"
+    # Those of pictures may come, too, and begin again by the other worker where the hub is stopped meanwhile.
+    assert said.count("compiling the kernels for this processor, once") in {1, 2, 3}
