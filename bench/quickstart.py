@@ -1,7 +1,7 @@
 """Do the guides of the upload hook work for somebody who has nothing yet, and within fifteen minutes?
 
     python -m bench.quickstart                      every guide
-    python -m bench.quickstart hook-python          one
+    python -m bench.quickstart python          one
 
 Each guide is followed literally, as a person with its page and a shell would: in an empty directory with an empty home
 and a new virtual environment, its files are written as they stand, its commands are run in their order, what is to run
@@ -70,7 +70,7 @@ for name in ("listed.png", "unlisted.png"):
     store.upload_file(f"uploads/{name}", "app-media", f"incoming/anna/{name}")
 """
 # What the reader of a guide has before its settings: a bucket with two uploads.
-_BEFORE: Final = {"hook-bucket": (_STORE, f"{sys.executable} -c {shlex.quote(_PUT)}")}
+_BEFORE: Final = {"bucket": (_STORE, f"{sys.executable} -c {shlex.quote(_PUT)}")}
 _INSTALLING: Final = ("PIP_", "UV_", "SSL_", "NPM_", "NODE_")  # what a machine says of its package indexes
 _INSTALL: Final = "pip install '.[server,hook-local,hook-bucket]'"
 _MOMENT: Final = 3.0
@@ -332,9 +332,9 @@ def followed(guide: str, shared: Path, *, keep: bool) -> dict[str, Any]:
 
     `shared`: the virtual environment of guides that install nothing but hashhub.
     """
-    if guide == "hook-clamd" and shutil.which("clamd", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+    if guide == "clamd" and shutil.which("clamd", path=f"{os.environ['PATH']}:/usr/sbin") is None:
         return {"guide": guide, "steps": 0, "seconds": 0.0, "left_out": "clamd"}
-    page = (ROOT / "docs" / f"{guide}.md").read_text("utf-8")
+    page = (ROOT / "docs/hook" / f"{guide}.md").read_text("utf-8")
     todo = steps(page)
     directory = Path(tempfile.mkdtemp(prefix=f"{guide}-"))
     begun = time.monotonic()
@@ -354,7 +354,7 @@ def followed(guide: str, shared: Path, *, keep: bool) -> dict[str, Any]:
             already = (environment / "seconds").exists()
             times.append((reader.install(environment), _INSTALL))
             begun -= times[0][0] if already else 0.0
-            if guide == "hook-clamd":
+            if guide == "clamd":
                 stack.enter_context(_clamd(directory))
             for step in todo:
                 at = time.monotonic()
@@ -377,7 +377,7 @@ def followed(guide: str, shared: Path, *, keep: bool) -> dict[str, Any]:
 def main() -> None:
     """Follow the guides."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    guides = sorted(path.stem for path in (ROOT / "docs").glob("hook*.md"))
+    guides = sorted(path.stem for path in (ROOT / "docs/hook").glob("*.md"))
     parser.add_argument("guides", nargs="*", default=guides, help=f"which of {', '.join(guides)} (all)")
     parser.add_argument("--keep", action="store_true", help="leave the directories as they are at the end")
     parser.add_argument("--out", type=Path, help="where to write the result; default: bench/results/quickstart.json")

@@ -537,7 +537,8 @@ _PAGE: Final = """\
 `python -m bench.robustness` wrote this page from `results/robustness.json`: commit `{commit}`, {day}, {processor}.
 Recall is of {pictures} pictures a line, false positives are of {uploads:,} uploads against {all_listed:,} digests, and
 {screens} screens of each template; the seed is {seed}. Every picture is synthetic. What the efforts look for stands in
-[variants](../docs/variants.md). The search was tuned on other templates and other pictures than those that measure it.
+[variants](../docs/match/variants.md). The search was tuned on other templates and other pictures than those that
+measure it.
 
 ## Aims
 

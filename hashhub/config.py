@@ -120,7 +120,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_effort: Literal["plain", "standard", "thorough"] = "thorough"
     """Which variants of an upload any caller may have looked for: none, those that are quick to make (`standard`), or
     crops, too (`thorough`; only of what is not known otherwise). A token can be given less. Whoever asks for more gets
-    this, and is told (EFFORT_REDUCED). docs/match.md says what each costs.
+    this, and is told (EFFORT_REDUCED). docs/match/README.md says what each costs.
     """
 
     max_photodna_distance: int = 0
@@ -324,4 +324,4 @@ def load(file: Path | None, environment: Mapping[str, str], **options: object) -
         return f"{file}: {setting}" if file is not None else setting
 
     # Not strict: the environment has only strings, and "4" must become 4.
-    return converted(values, Config, called=called, hint="docs/config.md has each setting", strict=False)
+    return converted(values, Config, called=called, hint="docs/operate/config.md has each setting", strict=False)

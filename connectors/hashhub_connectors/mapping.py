@@ -1,4 +1,5 @@
-r"""The mapping language: which column of a table holds what, in TOML. docs/csv.md explains it to those who write one.
+r"""The mapping language: which column of a table holds what, in TOML. docs/contribute/csv.md explains it to those who
+write one.
 
     delimiter = ";"                  # one character; "\t" for a tab. Not said: that of Excel's line `sep=;`, or a comma
     encoding = "cp1252"              # not said: that of the byte order mark, or UTF-8

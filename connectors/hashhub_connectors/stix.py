@@ -650,7 +650,7 @@ class _Bundle:
             created_by_ref=_HUB,
             name="hashhub entry",
             description="What one contributor states of one item: classification in its own scheme, flags, tags, ids.",
-            schema="docs/formats.md of hashhub, section stix",
+            schema="docs/contribute/formats.md of hashhub, section stix",
             version="1.0.0",
             extension_types=["property-extension"],
         )

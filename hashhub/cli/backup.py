@@ -29,7 +29,7 @@ def backup() -> None:
     """Back a hub up, check a backup, restore it.
 
     `hashhub backup DIR` is short for `hashhub backup create DIR`. Run it as the hub's user on the hub's own machine;
-    docs/operate.md has the drill.
+    docs/operate/README.md has the drill.
     """
 
 

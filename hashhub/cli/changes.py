@@ -77,8 +77,8 @@ def _show(session: Session, change: ChangedEntry) -> None:
 def mirror(session: Session, *, directory: Path, follow: bool, start_over: bool) -> None:
     """Keep a local copy of what this token may hold, as a SQLite database in DIRECTORY.
 
-    It goes on where the last run ended, wherever that was. docs/mirror.md describes its tables. The token must have
-    been made with --may-mirror.
+    It goes on where the last run ended, wherever that was. docs/match/mirror.md describes its tables. The token must
+    have been made with --may-mirror.
     """
     ended = threading.Event()
     with Interrupts() as interrupts, session.connect() as hub, hub.mirror(directory) as copy:

@@ -84,7 +84,9 @@ _THEN: Final = {"accepted": "matched from then on, until newer lists replaced or
 @click.option("--replace", is_flag=True, help="FILE is the full list: withdraw the entries that it lacks.")
 @click.option("--allow-shrinking", is_flag=True, help="With --replace: go on although the list became much shorter.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Setting of the connector; repeatable.")
-@click.option("--mapping", metavar="FILE.toml", help="Column mapping for --format csv; docs/csv.md explains it.")
+@click.option(
+    "--mapping", metavar="FILE.toml", help="Column mapping for --format csv; docs/contribute/csv.md explains it."
+)
 @click.option(
     "--propose-mapping", is_flag=True, help="Only print a mapping proposed from FILE's first rows, to be checked."
 )

@@ -87,7 +87,7 @@ def _files() -> dict[str, tuple[bytes, str]]:
         },
         "known.txt": (_known(lists.random_items(_LISTED, seed=9)), "20 known files as NSRL lists them"),
         "opinions.json": (_opinions(hashes), "an answer of Arachnid Shield about the picture that list.json holds"),
-        "liste.csv": (_german_csv(_GERMAN_ROWS), "a German Excel export with rows to correct (docs/csv.md)"),
+        "liste.csv": (_german_csv(_GERMAN_ROWS), "a German Excel export with rows to correct (docs/contribute/csv.md)"),
         "liste.xlsx": (workbook({"Liste": _typed(_GERMAN_ROWS)}), "the same as an Excel workbook"),
         "liste.toml": (_GERMAN_MAPPING.encode(), "the column mapping for both"),
         **{f"nations/{name}": file for name, file in nations.files().items()},

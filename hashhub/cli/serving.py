@@ -41,8 +41,8 @@ _WORTH_TELLING: Final = 0.1  # seconds; shorter steps are left out of the sum
 def serve(session: Session, *, config_file: str | None, **options: object) -> None:
     """Run a hub until it is stopped.
 
-    Settings come from options, then the environment (HASHHUB_DATA, …), then the file, then defaults (docs/config.md).
-    The first start writes an operator's token to DIR/operator.token.
+    Settings come from options, then the environment (HASHHUB_DATA, …), then the file, then defaults
+    (docs/operate/config.md). The first start writes an operator's token to DIR/operator.token.
     """
     # gRPC's core writes a line for each malformed header that a stranger sends, past our own log and its bounds. It
     # reads this when it is loaded, which is below, and in each worker.

@@ -37,9 +37,10 @@ class ChangeCalls(Calls):
         yield from map(call.read, self._transport.stream(call.method, call.request, call.answer))
 
     def mirror(self, directory: Path, *, journal: bool = False) -> Mirror:
-        """Return the local copy in `directory` of what the token may hold; close it in the end. See docs/mirror.md.
+        """Return the local copy in `directory` of what the token may hold; close it in the end. See
+        docs/match/mirror.md.
 
-        `journal`: note which digests change, for an index beside it (docs/hook-local.md).
+        `journal`: note which digests change, for an index beside it (docs/hook/local.md).
         """
         return Mirror(directory, self._transport, journal=journal)
 

@@ -1,5 +1,5 @@
-"""A local copy of what a token may hold, in SQLite, kept up to date through the change feed. docs/mirror.md documents
-its tables.
+"""A local copy of what a token may hold, in SQLite, kept up to date through the change feed. docs/match/mirror.md
+documents its tables.
 
     hub ──ListChanges, FollowChanges──> page ──one transaction──> mirror.db: the page's lines, and the position behind
 
@@ -189,7 +189,7 @@ CREATE TABLE review (
 ) WITHOUT ROWID;
 """
 
-# What a hook in local mode needs besides; see docs/hook-local.md.
+# What a hook in local mode needs besides; see docs/hook/local.md.
 _JOURNAL: Final = """
 CREATE TABLE journal_page (sequence INTEGER PRIMARY KEY, mark BLOB NOT NULL);
 CREATE TABLE journal (

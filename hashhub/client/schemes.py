@@ -29,7 +29,7 @@ class SchemeTable(msgspec.Struct, frozen=True, kw_only=True):
 
     `stored`: somebody put it into the hub's store, where `actor`, `create_time`, `sign_offs` and `retire_time` say who
     did what with it; which token it was is told to operators and auditors. `text`: its TOML, where one scheme was asked
-    for. The rest is as in its file (docs/schemes.md).
+    for. The rest is as in its file (docs/reconcile/schemes.md).
     """
 
     id: str

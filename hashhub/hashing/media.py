@@ -14,7 +14,7 @@ PDQ is computed on the decoded pixels at full size, as the C++ reference does it
 LOAD_TRUNCATED_IMAGES, so are files that end early, with what Pillow makes of them.
 What differs from tools that hand a file's pixels over as they are stored: EXIF orientation is applied, and transparency
 is laid on white, so that the hash is of the picture that people see. From Effort.STANDARD on, what those tools hash is
-hashed beside it (`decoding.Frame.readings`). docs/media.md has formats, limits and what is an error.
+hashed beside it (`decoding.Frame.readings`). docs/match/media.md has formats, limits and what is an error.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ or cut. PDQ forgives none of that (a border of 3 % moves 70 bits of 256), so the
 and hashed again. Everything is done on the reduced picture, whose PDQ is within a few bits of the whole one's.
 
 What is refused: a rectangle that is small, that is mostly one flat colour (cards, buttons, keyboards) or that PDQ finds
-too little in. `docs/variants.md` says what each variant finds and costs; `bench.robustness` measures it, and how far
-from everything else these hashes stay.
+too little in. `docs/match/variants.md` says what each variant finds and costs; `bench.robustness` measures it, and how
+far from everything else these hashes stay.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def refuse_to_lose(hook: Hook) -> None:
     """Raise FailedPrecondition for a hook by which uploads that are HELD would be lost although nobody chose that."""
     if hook.settings.app.on_hold is OnHold.KEEP and not hook.keeps_uploads:
         raise FailedPrecondition(
-            "uploads that are HELD would be lost, since nothing keeps them: set up [vault] (docs/hook-vault.md), give "
+            "uploads that are HELD would be lost, since nothing keeps them: set up [vault] (docs/hook/vault.md), give "
             'on_held=… to the adapter or to open_hook, or choose [app] on_hold = "app" or "refuse" '
-            "(docs/hook-python.md)"
+            "(docs/hook/python.md)"
         )

@@ -143,7 +143,7 @@ class EventQueue:
                 raise FailedPrecondition(f"{self._url}: there is no such queue; check bucket.events") from e
             if "AccessDenied" in code:
                 raise PermissionDenied(
-                    f"{self._url}: access is denied; see docs/hook-bucket.md for what the worker must do"
+                    f"{self._url}: access is denied; see docs/hook/bucket.md for what the worker must do"
                 ) from e
             raise Unavailable(
                 f"{self._url}: the queue cannot be asked ({code}); check the network and the credentials"

@@ -1,4 +1,4 @@
-"""Local mode: a hook decides in its own process, by a copy of what its token may hold. docs/hook-local.md.
+"""Local mode: a hook decides in its own process, by a copy of what its token may hold. docs/hook/local.md.
 
     hub ── feed ──> Sync ──> copy/mirror.db, copy/index ──> LocalJudge, in each of an app's processes
                     (one process at a time)

@@ -719,7 +719,7 @@ def _mapped(url: str) -> Iterator[None]:
             raise NotFound(f"{url}: it is not there") from e
         if status == HTTPStatus.FORBIDDEN or isinstance(e, PermissionError):
             raise PermissionDenied(
-                f"{url}: access is denied; see docs/hook-bucket.md for what the worker must do"
+                f"{url}: access is denied; see docs/hook/bucket.md for what the worker must do"
             ) from e
         if isinstance(e, OSError) and not code:
             if e.errno in {errno.ENOSPC, errno.EDQUOT}:

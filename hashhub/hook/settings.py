@@ -253,7 +253,7 @@ class HeldStream(StrEnum):
 
 
 class ClamdSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The clamd door; see docs/hook-clamd.md. Sizes and seconds have the defaults of ClamAV 1.4 where it has them."""
+    """The clamd door; see docs/hook/clamd.md. Sizes and seconds have the defaults of ClamAV 1.4 where it has them."""
 
     chained: str = ""
     """The real clamd: HOST:PORT, or the path of its socket. `none`: there is none, and viruses are not looked for. The
@@ -509,7 +509,7 @@ class OnHold(StrEnum):
 
 
 class AppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The adapters for Python's web frameworks; see docs/hook-python.md."""
+    """The adapters for Python's web frameworks; see docs/hook/python.md."""
 
     block_status: int = 451
     """HTTP status of the answer to an upload that is not accepted; 400 to 599."""
@@ -592,7 +592,7 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Where media are hashed: HERE, or at the HUB, which then gets the upload itself."""
 
     effort: Effort = Effort.STANDARD
-    """Which variants of an upload are looked for; see docs/variants.md."""
+    """Which variants of an upload are looked for; see docs/match/variants.md."""
 
     answer_seconds: float = 0.4
     """Seconds that the hub has for its answer to hashes, or for a sign that it is up, before the upload counts as
@@ -748,7 +748,7 @@ def parse(text: str, environment: Mapping[str, str], *, file: str = "settings") 
         _in_capitals(values, HookSettings),
         HookSettings,
         called=called,
-        hint="docs/hook-settings.md has each setting and what it may be",
+        hint="docs/hook/settings.md has each setting and what it may be",
         strict=False,  # the environment has only strings, and "4" must become 4
     )
 

@@ -233,7 +233,7 @@ def open_keys(settings: VaultSettings, *, data: Path, identity_file: str = "") -
     if settings.encryption is Encryption.KMS:
         return Kms(settings.kms_key)
     raise FailedPrecondition(
-        "the vault is off; choose [vault] encryption, and see docs/hook-vault.md", reason=Reason.VAULT_OFF
+        "the vault is off; choose [vault] encryption, and see docs/hook/vault.md", reason=Reason.VAULT_OFF
     )
 
 

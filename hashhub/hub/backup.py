@@ -256,7 +256,7 @@ def _settings(config: Config) -> str:
     values = {name: getattr(config, name) for name in Config.__struct_fields__}
     usual = Config()
     lines = [
-        "# The settings in force at the backup, without passwords. docs/config.md explains them.",
+        "# The settings in force at the backup, without passwords. docs/operate/config.md explains them.",
         *(
             f"{name} = {_toml(backing.without_password(value) if name == 'database' else value)}"
             for name, value in values.items()

@@ -42,7 +42,7 @@ READINGS: Final = frozenset({"as-stored", "without-alpha", "grey-clipped"})
 """Variants that are the upload as it was sent, read as reference tools read such a file: not turned as its EXIF
 orientation says or by the numbers of its palette (`as-stored`), its transparency left out, its 16-bit grey clipped. A
 list made with those tools holds exactly these hashes of the file, so a hit by one of them is a hit by the upload
-itself. See docs/media.md."""
+itself. See docs/match/media.md."""
 TURNS: Final = frozenset(
     {"flip-left-right", "flip-top-bottom", "rotate-90", "rotate-180", "rotate-270", "transpose", "transverse"}
 )

@@ -1,8 +1,9 @@
 """Classification schemes as data: what a contributor's raw value means in the common dimensions.
 
 One TOML file per scheme and version, in `data/` or in a directory that the operator names; adding one needs no code.
-`docs/schemes.md` lists them and describes the file. A raw value never travels without scheme, version and region: VICS
-0 and 5 swap meaning between `vic-us` and `vic-us-legacy`, and the UK's A has nothing to do with the industry's A1.
+`docs/reconcile/schemes.md` lists them and describes the file. A raw value never travels without scheme, version and
+region: VICS 0 and 5 swap meaning between `vic-us` and `vic-us-legacy`, and the UK's A has nothing to do with the
+industry's A1.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _VERSION: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,18}){0,7}")
 _REGION: Final = re.compile(r"[A-Z]{2}")
 _MOST_DOTS: Final = 200  # in a line: tomllib takes the square of a dotted key's parts, 35 s for 30,000
-_HINT: Final = "docs/schemes.md has each key"
+_HINT: Final = "docs/reconcile/schemes.md has each key"
 _LONGEST_WHY: Final = 300  # characters of what a parser says, which may repeat what it was given
 NO_REGION: Final = "ZZ"  # ISO 3166-1 user-assigned: international, or of no country
 # Regions that VICS files carry and that name no region (formats in the field: the last path segment of

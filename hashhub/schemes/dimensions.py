@@ -178,7 +178,7 @@ DIMENSIONS: Final[Mapping[str, Dimension]] = MappingProxyType(
         )
     }
 )
-"""By name, in the order in which people are shown them. docs/schemes.md explains each."""
+"""By name, in the order in which people are shown them. docs/reconcile/schemes.md explains each."""
 
 # Shorthand for scheme files: `age_band = "<18"`.
 GROUPS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = MappingProxyType(

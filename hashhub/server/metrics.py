@@ -9,8 +9,8 @@ few seconds of a killed worker are lost. With one worker there is no parent, and
 library's own way with several processes: that maps files, and a process that writes to a mapped file on a full disk is
 killed.
 
-`DESCRIBED` names every metric; docs/metrics.md has its table. All labels are from closed sets, whatever clients send,
-but for hash sets and tokens, of which a scrape tells at most some.
+`DESCRIBED` names every metric; docs/operate/metrics.md has its table. All labels are from closed sets, whatever clients
+send, but for hash sets and tokens, of which a scrape tells at most some.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@
     imprints digests of the rows that decide as the event left them (store.imprints): `imprints` in the body is the
              SHA-256 of that column in hexadecimal, empty where there are none. They outlast an erasure.
 
-`facts` hold names and codes only: no digest of any item, no external id, no text that people wrote. docs/history.md
-tells all of this to whoever wants to verify a history without this program.
+`facts` hold names and codes only: no digest of any item, no external id, no text that people wrote.
+docs/operate/history.md tells all of this to whoever wants to verify a history without this program.
 """
 
 from __future__ import annotations

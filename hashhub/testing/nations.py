@@ -128,7 +128,7 @@ def files() -> dict[str, tuple[bytes, str]]:
         "nl.xml": (list_file("ncmec-xml", nl).data, f"the Netherlands: NCMEC XML, {len(nl)} items"),
         "harmless.txt": (_lines(benign), "20 files that the United Kingdom knows to be harmless"),
         "uploads.txt": (_lines(uploads), "hashes of 60 uploads, 40 of them in the invented world"),
-        "careful.toml": (_CAREFUL.encode(), "a policy to try on them (docs/three-nations.md)"),
+        "careful.toml": (_CAREFUL.encode(), "a policy to try on them (docs/reconcile/three-nations.md)"),
     }
 
 

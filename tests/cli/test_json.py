@@ -203,7 +203,7 @@ def shown(own_hub: RunningHub, tmp_path_factory: pytest.TempPathFactory) -> Call
     run_json("webhook", "create", "hotline/desk", "--url", "https://hooks.hotline.example/hashhub")
     tested = CliRunner().invoke(main, ["webhook", "test", "hotline/desk"], env=environment, catch_exceptions=False)
     assert tested.exit_code == REFUSED  # no such host
-    assert "ping" in tested.stdout.split()  # as docs/webhooks.md calls it
+    assert "ping" in tested.stdout.split()  # as docs/contribute/webhooks.md calls it
     return run_json
 
 

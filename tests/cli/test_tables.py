@@ -166,7 +166,8 @@ class TestBesideTheRows:
 
 
 def test_the_sample_goes_as_its_page_tells(run: Run, police: str, tmp_path: Path) -> None:
-    """The counts that docs/csv.md tells, and what is left after its corrections: one row that has no category."""
+    """The counts that docs/contribute/csv.md tells, and what is left after its corrections: one row that has no
+    category."""
     hash_set = f"{police}/sample-table"
     assert run("hash-set", "create", hash_set, "--purpose", "csam", "--scheme", "interpol-baseline").exit_code == DONE
     assert run("sample", str(tmp_path)).exit_code == DONE
@@ -175,7 +176,7 @@ def test_the_sample_goes_as_its_page_tells(run: Run, police: str, tmp_path: Path
     assert (counts["items"], counts["accepted"], counts["quarantined"], counts["rejected"]) == (8, 4, 2, 2)
     checked = tmp_path / "liste-checked.csv"
     assert run("findings", hash_set, "--csv", str(tmp_path / "liste.csv"), "--out", str(checked)).exit_code == DONE
-    page = (Path(__file__).parents[2] / "docs/csv.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs/contribute/csv.md").read_text("utf-8")
     corrections = re.findall(r"^sed -i 's/([^/]*)/([^/]*)/' liste-checked.csv$", page, re.MULTILINE)
     data = checked.read_bytes()
     for wrong, right in corrections:

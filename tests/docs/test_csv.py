@@ -1,4 +1,4 @@
-"""docs/csv.md: its commands do what it says, its mappings are mappings, its lists are whole."""
+"""docs/contribute/csv.md: its commands do what it says, its mappings are mappings, its lists are whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hashhub_connectors import workbook
 from hashhub_connectors.mapping import FLAGS, read_mapping
 from hashhub_connectors.words import FALSE_WORDS, TRUE_WORDS, plain
 
-PAGE = (Path(__file__).parents[2] / "docs/csv.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/contribute/csv.md").read_text("utf-8")
 MAPPINGS = re.findall(r"^```toml mapping\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 
@@ -34,7 +34,7 @@ def test_whatever_the_proposal_asks_is_answered_or_left_open_in_words(tmp_path: 
     questions = [line for line in proposed.stdout.splitlines() if ": say " in line]
     asked = set(re.findall('"([^"]+)"', "\n".join(questions)))
     assert asked == {"x", "unklar", "ja", "nein", "fraglich"}
-    for page in ("csv", "analyst"):
+    for page in ("contribute/csv", "contribute/analyst"):
         text = (Path(__file__).parents[2] / f"docs/{page}.md").read_text("utf-8")
         for word in asked:
             assert re.search(rf"[`*]{word}[`*]", text), f"docs/{page}.md does not say what becomes of {word}"

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_every_setting_is_documented() -> None:
-    page = (ROOT / "docs/config.md").read_text("utf-8")
+    page = (ROOT / "docs/operate/config.md").read_text("utf-8")
     assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == set(Config.__struct_fields__)
 
 

@@ -1,4 +1,4 @@
-"""docs/extract.md: its tables say what the code does, and its examples run as they stand."""
+"""docs/reconcile/extract.md: its tables say what the code does, and its examples run as they stand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hashhub.reconcile.sharing import PERCEPTUAL
 from tests.reconcile.small import Small, small_extract
 from tests.reconcile.test_sharing import JURISDICTIONS, MD5, PDQ, SETS
 
-PAGE = (Path(__file__).parents[2] / "docs/extract.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/reconcile/extract.md").read_text("utf-8")
 
 
 @pytest.fixture
@@ -73,14 +73,14 @@ def test_every_query_gives_an_answer(beside: Path) -> None:
 
 def test_the_python_runs(beside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (plain,) = blocks("python")
-    exec(compile(plain, "docs/extract.md", "exec"), {})  # noqa: S102 - what the page shows
+    exec(compile(plain, "docs/reconcile/extract.md", "exec"), {})  # noqa: S102 - what the page shows
     assert "delta/a" in capsys.readouterr().out
 
 
 def test_pandas_reads_it(beside: Path) -> None:
     pytest.importorskip("pandas")
     (shown,) = blocks("python pandas")
-    exec(compile(shown, "docs/extract.md", "exec"), {"Path": Path})  # noqa: S102 - likewise
+    exec(compile(shown, "docs/reconcile/extract.md", "exec"), {"Path": Path})  # noqa: S102 - likewise
 
 
 def test_r_reads_it(beside: Path) -> None:

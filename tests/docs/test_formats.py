@@ -1,4 +1,4 @@
-"""docs/formats.md: its table has every format, and says of each what the code does."""
+"""docs/contribute/formats.md: its table has every format, and says of each what the code does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hashhub.model import Classification, HashSet, Purpose, SchemeStatus
 from hashhub.testing.writers import TIME, as_video, known_schemes, random_entry, written
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/formats.md").read_text("utf-8")
+PAGE = (ROOT / "docs/contribute/formats.md").read_text("utf-8")
 FIELDS = {
     *("external_id", "member", "flags", "media_type", "media_size", "series", "tags", "quality", "source_time"),
     *("expire_time", "extra"),
@@ -111,16 +111,16 @@ def test_who_checked_it_does_so_in_a_test() -> None:
 
 
 def test_the_page_of_exports_has_every_format_that_is_written() -> None:
-    table = (ROOT / "docs/export.md").read_text("utf-8").split("\n## Formats\n")[1]
+    table = (ROOT / "docs/contribute/export.md").read_text("utf-8").split("\n## Formats\n")[1]
     assert set(re.findall(r"^\| `([a-z][\w-]+)` \|", table, re.MULTILINE)) == set(connector.writers())
 
 
 def test_every_reason_of_a_loss_is_explained() -> None:
     """Reasons are told by what the writers say of entries of any kind, and by the words of their sources."""
-    page = (ROOT / "docs/export.md").read_text("utf-8").split("## Losses")[1].split("## Formats")[0]
+    page = (ROOT / "docs/contribute/export.md").read_text("utf-8").split("## Losses")[1].split("## Formats")[0]
     sources = "".join(p.read_text("utf-8") for p in (ROOT / "connectors/hashhub_connectors").glob("*.py"))
     given = set(re.findall(r'(?:Loss|Said)\([^()"]*(?:"[a-z]*",\s*)*"([A-Z]+(?:_[A-Z]+)*)"', sources))
     assert {"NO_PLACE", "NO_HARM_CLAIM", "TRANSLATED", "WITHDRAWAL_OF_ALL", "NO_HASH"} <= given
     told = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)*)`", page))
-    assert given <= told, f"docs/export.md does not explain {sorted(given - told)}"
+    assert given <= told, f"docs/contribute/export.md does not explain {sorted(given - told)}"
     assert {"NO_WITHDRAWALS", "ANOTHER_PURPOSE", "HASHES_PARTED"} <= told

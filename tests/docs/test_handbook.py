@@ -21,7 +21,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -32,41 +32,62 @@ if TYPE_CHECKING:
     from tests.conftest import PostgreSQL
 
 ROOT = Path(__file__).parents[2]
-HANDBOOK = ("install", "operate", "contribute", "match", "live", "video")
-ELSEWHERE = {"README.md", "docs/terms.md", "docs/history.md", "docs/mirror.md", "docs/api.md", "docs/formats.md"} | {
-    "docs/analyst.md", "docs/csv.md", "docs/export.md", "docs/entries.md", "docs/schemes.md", "docs/policies.md",
-    "docs/conflicts.md", "docs/reconcile.md", "docs/retention.md", "docs/webhooks.md", "docs/hook.md",
-}  # fmt: skip
-ON_ITS_OWN = {"three-nations", "hook-clamd"}  # pages with a test file of their name
+HANDBOOK = ("operate/install", "operate/README", "contribute/README", "match/README", "match/live", "match/video")
+ELSEWHERE = {
+    "README.md",
+    "docs/api.md",
+    "docs/contribute/analyst.md",
+    "docs/contribute/csv.md",
+    "docs/contribute/entries.md",
+    "docs/contribute/export.md",
+    "docs/contribute/formats.md",
+    "docs/contribute/webhooks.md",
+    "docs/hook/README.md",
+    "docs/match/mirror.md",
+    "docs/operate/history.md",
+    "docs/operate/retention.md",
+    "docs/policies.md",
+    "docs/reconcile/README.md",
+    "docs/reconcile/conflicts.md",
+    "docs/reconcile/schemes.md",
+    "docs/terms.md",
+}
+ON_ITS_OWN = {"reconcile/three-nations": "test_three_nations.py", "hook/clamd": "test_hook_clamd.py"}
 # Pages that need more than a hub: tests/hook has the test.
 OF_THE_HOOK = {
-    "hook-bucket": "test_buckets_page.py",
-    "hook-cases": "test_case_pages.py",
-    "hook-incident": "test_incident_page.py",
-    "hook-local": "test_local_page.py",
-    "hook-python": "../docs/test_hook_python.py",
-    "hook-queue": "test_queue_pages.py",
-    "hook-reports": "test_case_pages.py",
-    "hook-sidecar": "test_sidecar_page.py",
-    "hook-vault": "test_queue_pages.py",
+    "hook/bucket": "test_buckets_page.py",
+    "hook/cases": "test_case_pages.py",
+    "hook/incident": "test_incident_page.py",
+    "hook/local": "test_local_page.py",
+    "hook/python": "../docs/test_hook_python.py",
+    "hook/queue": "test_queue_pages.py",
+    "hook/reports": "test_case_pages.py",
+    "hook/sidecar": "test_sidecar_page.py",
+    "hook/vault": "test_queue_pages.py",
 }
 
 # By page and first line of the block: why no test runs it, and what stands in.
 NOT_RUN = {
-    ("install", "make venv"): "built the environment that runs this test",
-    ("install", "/opt/hashhub/bin/pip install --require-hashes -r docker/requirements.lock"): (
+    ("operate/install", "make venv"): "built the environment that runs this test",
+    ("operate/install", "/opt/hashhub/bin/pip install --require-hashes -r docker/requirements.lock"): (
         "fetches 400 MB; `make venv` runs the same, and the test lends the environment its packages"
     ),
-    ("install", "python3 -m venv client"): "fetches packages from an index",
+    ("operate/install", "python3 -m venv client"): "fetches packages from an index",
     (
-        "install",
+        "operate/install",
         "useradd --system --home-dir /var/lib/hashhub --shell /usr/sbin/nologin hashhub",
     ): "changes the machine",
-    ("install", "systemctl daemon-reload"): "needs systemd; the unit itself is checked below",
-    ("install", "docker build -f docker/Dockerfile -t hashhub ."): "needs Docker; the files are checked elsewhere",
-    ("operate", "chown root:hashhub /etc/hashhub/server.key"): "changes owners on the machine",
-    ("operate", "systemctl enable --now hashhub"): "needs systemd; the test runs the unit's ExecStart",
-    ("operate", "systemctl start hashhub"): "needs systemd; the test runs the unit's ExecStart on the new directory",
+    ("operate/install", "systemctl daemon-reload"): "needs systemd; the unit itself is checked below",
+    (
+        "operate/install",
+        "docker build -f docker/Dockerfile -t hashhub .",
+    ): "needs Docker; the files are checked elsewhere",
+    ("operate/README", "chown root:hashhub /etc/hashhub/server.key"): "changes owners on the machine",
+    ("operate/README", "systemctl enable --now hashhub"): "needs systemd; the test runs the unit's ExecStart",
+    (
+        "operate/README",
+        "systemctl start hashhub",
+    ): "needs systemd; the test runs the unit's ExecStart on the new directory",
 }
 NEEDS = {"go": "go run ", "node": "node ", "openssl": "openssl "}
 
@@ -176,7 +197,9 @@ def free_port() -> int:
 
 @pytest.mark.usefixtures("warm")
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize(("page", "least"), [("contribute", 11), ("match", 6), ("live", 3), ("video", 5)])
+@pytest.mark.parametrize(
+    ("page", "least"), [("contribute/README", 11), ("match/README", 6), ("match/live", 3), ("match/video", 5)]
+)
 def test_the_page_works_as_written(page: str, least: int, tmp_path: Path) -> None:
     with running_hub(tmp_path / "hashhub-data") as hub:
         http = f"http://{hub.http}"
@@ -187,7 +210,7 @@ def test_the_page_works_as_written(page: str, least: int, tmp_path: Path) -> Non
 
 
 def exec_start() -> list[str]:
-    unit = next(b for b in blocks("install") if b.file.endswith(".service"))
+    unit = next(b for b in blocks("operate/install") if b.file.endswith(".service"))
     return shlex.split(re.search(r"^ExecStart=(.*)$", unit.text, re.MULTILINE)[1])  # type: ignore[index] # it is there
 
 
@@ -234,8 +257,8 @@ def test_the_first_hour_and_the_drill_are_as_written(tmp_path: Path, postgresql:
         "0.0.0.0:": "127.0.0.1:",
     }
     (tmp_path / "etc").mkdir()
-    reader = Reader("operate", tmp_path, places, PGHOST=sockets, PGUSER="postgres")
-    page = blocks("operate")
+    reader = Reader("operate/README", tmp_path, places, PGHOST=sockets, PGUSER="postgres")
+    page = blocks("operate/README")
     starts = [i for i, b in enumerate(page) if b.first.startswith("systemctl ")]
     assert len(starts) == 2
     # What stands behind the drill on the page (monitoring, a stolen token) is of the first hub.
@@ -268,22 +291,22 @@ def test_the_first_hour_and_the_drill_are_as_written(tmp_path: Path, postgresql:
 
 def test_every_extra_is_explained() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
-    page = (ROOT / "docs/install.md").read_text("utf-8")
+    page = (ROOT / "docs/operate/install.md").read_text("utf-8")
     rows = "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
     assert set(re.findall(r"`([\w-]+)`", rows)) == set(extras)
 
 
 def test_the_service_is_started_once_it_has_settings() -> None:
     """By the page that writes them: install.md ends before."""
-    assert not any("systemctl enable" in b.text or "systemctl start" in b.text for b in blocks("install"))
-    commands = [b.text for b in blocks("operate")]
-    settings = next(i for i, b in enumerate(blocks("operate")) if b.file == "/etc/hashhub/hashhub.toml")
+    assert not any("systemctl enable" in b.text or "systemctl start" in b.text for b in blocks("operate/install"))
+    commands = [b.text for b in blocks("operate/README")]
+    settings = next(i for i, b in enumerate(blocks("operate/README")) if b.file == "/etc/hashhub/hashhub.toml")
     assert settings < commands.index("systemctl enable --now hashhub\n")
 
 
 def test_programs_are_on_the_path_before_they_are_typed() -> None:
     """The package stands in an environment of its own, which is on nobody's path."""
-    page = "".join(b.text for b in blocks("operate"))
+    page = "".join(b.text for b in blocks("operate/README"))
     before, _, _ = page.partition("\nhashhub ")
     assert "export PATH=/opt/hashhub/bin:$PATH\n" in before
 
@@ -298,8 +321,10 @@ def test_the_wheel_installs_as_written(tmp_path: Path) -> None:
             shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(path, source)
-    reader = Reader("install", source, {"/opt/hashhub": str(tmp_path / "opt"), "/etc/systemd": str(tmp_path / "etc")})
-    page = blocks("install")
+    reader = Reader(
+        "operate/install", source, {"/opt/hashhub": str(tmp_path / "opt"), "/etc/systemd": str(tmp_path / "etc")}
+    )
+    page = blocks("operate/install")
     made = next(i for i, b in enumerate(page) if b.first == "python3 -m venv /opt/hashhub") + 1
     reader.follow(page[:made])
     wheel = next((source / "dist").glob("hashhub-*.whl"))
@@ -312,7 +337,7 @@ def test_the_wheel_installs_as_written(tmp_path: Path) -> None:
 
 
 def test_the_unit_is_one_that_systemd_takes(tmp_path: Path) -> None:
-    unit = next(b for b in blocks("install") if b.file.endswith(".service"))
+    unit = next(b for b in blocks("operate/install") if b.file.endswith(".service"))
     parsed = configparser.ConfigParser(strict=False, interpolation=None)
     parsed.optionxform = str  # type: ignore[assignment,method-assign] # the documented way to let case be
     parsed.read_string(unit.text)
@@ -359,16 +384,17 @@ def test_no_command_fetches_a_package_of_our_name() -> None:
 
 def test_a_page_that_needs_an_empty_hub_says_where_to_get_one() -> None:
     """Pages share names: on one hub after another page, a page stops."""
-    for page in sorted({f"docs/{name}.md" for name in {*HANDBOOK, "three-nations"}} | ELSEWHERE):
-        if page in {"README.md", "docs/hook.md", "docs/install.md", "docs/operate.md"}:  # these start a hub themselves
-            continue
-        assert "](README.md#a-hub-to-try-it-on)" in (ROOT / page).read_text("utf-8"), page
+    for page in sorted({f"docs/{name}.md" for name in {*HANDBOOK, "reconcile/three-nations"}} | ELSEWHERE):
+        if page in {"README.md", "docs/hook/README.md", "docs/operate/install.md", "docs/operate/README.md"}:
+            continue  # these start a hub themselves
+        up = "../" * (page.count("/") - 1)
+        assert f"]({up}README.md#a-hub-to-try-it-on)" in (ROOT / page).read_text("utf-8"), page
 
 
 def test_the_contents_page_leads_to_every_page() -> None:
     linked = set(re.findall(r"\]\(([^)#]+)", (ROOT / "docs/README.md").read_text("utf-8")))
-    pages = {p.name for p in (ROOT / "docs").glob("*.md")} - {"README.md"}
-    assert pages <= linked
+    pages = {p.relative_to(ROOT / "docs").as_posix() for p in (ROOT / "docs").rglob("*.md")}
+    assert {p for p in pages if p.partition("/")[0] not in {"decisions", "reference", "README.md"}} <= linked
 
 
 def anchors(page: Path) -> set[str]:
@@ -395,14 +421,13 @@ def test_pages_elsewhere_have_a_test_that_runs_them() -> None:
     runner = (ROOT / "tests/docs/test_readme.py").read_text("utf-8")
     for page in ELSEWHERE:
         assert f'("{page}",' in runner, page
-    for page in ON_ITS_OWN:
-        own = (ROOT / f"tests/docs/test_{page.replace('-', '_')}.py").read_text("utf-8")
+    for page, test in ON_ITS_OWN.items():
+        own = (ROOT / "tests/docs" / test).read_text("utf-8")
         assert f'reader.follow(blocks("{page}"))' in own, page
     for name, test in OF_THE_HOOK.items():
         assert f'"docs/{name}.md"' in (ROOT / "tests/hook" / test).read_text("utf-8"), name
-    for path in (ROOT / "docs").glob("*.md"):
-        commands: list[Any] = [b for b in blocks(path.stem) if not b.language and b.text.startswith("hashhub ")]
-        # test_hook_python.py runs the last.
-        is_run = path.stem in {*HANDBOOK, *ON_ITS_OWN, *OF_THE_HOOK, "hook-python"}
-        is_run = is_run or f"docs/{path.name}" in ELSEWHERE
-        assert is_run or not commands or path.stem == "cli", f"no test runs the commands of docs/{path.name}"
+    run = {*ELSEWHERE, *(f"docs/{page}.md" for page in (*HANDBOOK, *ON_ITS_OWN, *OF_THE_HOOK)), "docs/cli.md"}
+    for path in (ROOT / "docs").rglob("*.md"):
+        page = path.relative_to(ROOT / "docs").with_suffix("").as_posix()
+        shown = any(not b.language and b.text.startswith("hashhub ") for b in blocks(page))
+        assert f"docs/{page}.md" in run or not shown, f"no test runs the commands of docs/{page}.md"

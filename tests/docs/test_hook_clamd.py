@@ -1,4 +1,4 @@
-"""docs/hook-clamd.md, followed literally, with the real clamd where the page has it; and the command's end."""
+"""docs/hook/clamd.md, followed literally, with the real clamd where the page has it; and the command's end."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_page_works_as_written(tmp_path: Path) -> None:
             )
             reader.doors = []
             try:
-                reader.follow(blocks("hook-clamd"))
+                reader.follow(blocks("hook/clamd"))
             finally:
                 reader.close()
             assert reader.told == {"listen": f"127.0.0.1:{port}", "socket": "", "chained": real.path}
@@ -84,7 +84,7 @@ def test_the_page_works_as_written(tmp_path: Path) -> None:
 
 
 def test_the_page_has_every_setting_and_its_default() -> None:
-    page = (ROOT / "docs/hook-clamd.md").read_text("utf-8")
+    page = (ROOT / "docs/hook/clamd.md").read_text("utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \| .* \|$", page.split("\n## Settings\n")[1], re.MULTILINE))
     usual = ClamdSettings()
     assert rows.keys() == set(ClamdSettings.__struct_fields__)

@@ -1,4 +1,4 @@
-"""The apps of docs/hook-python.md, as they stand, under the servers that the page names, asked as it says."""
+"""The apps of docs/hook/python.md, as they stand, under the servers that the page names, asked as it says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hashhub.hook.settings import AppSettings
 from hashhub.testing.hub_process import running_hub
 from tests.docs.test_readme import ROOT, Command, commands
 
-PAGE = "docs/hook-python.md"
+PAGE = "docs/hook/python.md"
 SERVERS = {
     "fast.py": ("uvicorn", "fast:app", "--port"),
     "flasked.py": ("flask", "--app", "flasked", "run", "--port"),

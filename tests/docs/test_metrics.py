@@ -1,4 +1,4 @@
-"""docs/metrics.md has every metric, and no other; the alert rules use what exists."""
+"""docs/operate/metrics.md has every metric, and no other; the alert rules use what exists."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hashhub.server.health import NEEDS
 from hashhub.server.metrics import DESCRIBED
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/metrics.md").read_text("utf-8")
+PAGE = (ROOT / "docs/operate/metrics.md").read_text("utf-8")
 
 
 def test_the_table_is_what_a_scrape_has() -> None:

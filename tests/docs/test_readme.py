@@ -49,8 +49,8 @@ def commands(page: str) -> list[Command]:
 
 
 def test_what_is_run_is_what_the_page_shows() -> None:
-    day = commands("docs/analyst.md")
-    page = (ROOT / "docs/analyst.md").read_text("utf-8")
+    day = commands("docs/contribute/analyst.md")
+    page = (ROOT / "docs/contribute/analyst.md").read_text("utf-8")
     assert sum(c.line.startswith("hashhub ") for c in day) == len(re.findall(r"^hashhub ", page, re.MULTILINE))
     assert sum(bool(c.prints) for c in day) == len(re.findall(r"^```text$", page, re.MULTILINE)) >= 10
 
@@ -62,21 +62,21 @@ def test_what_is_run_is_what_the_page_shows() -> None:
     [
         ("README.md", 8),
         ("docs/terms.md", 8),
-        ("docs/history.md", 8),
-        ("docs/mirror.md", 8),
+        ("docs/operate/history.md", 8),
+        ("docs/match/mirror.md", 8),
         ("docs/api.md", 2),
-        ("docs/formats.md", 15),
-        ("docs/schemes.md", 18),
-        ("docs/analyst.md", 35),
-        ("docs/csv.md", 12),
-        ("docs/export.md", 15),
-        ("docs/entries.md", 18),
-        ("docs/reconcile.md", 27),
-        ("docs/webhooks.md", 11),
-        ("docs/retention.md", 15),
-        ("docs/conflicts.md", 17),
+        ("docs/contribute/formats.md", 15),
+        ("docs/reconcile/schemes.md", 18),
+        ("docs/contribute/analyst.md", 35),
+        ("docs/contribute/csv.md", 12),
+        ("docs/contribute/export.md", 15),
+        ("docs/contribute/entries.md", 18),
+        ("docs/reconcile/README.md", 27),
+        ("docs/contribute/webhooks.md", 11),
+        ("docs/operate/retention.md", 15),
+        ("docs/reconcile/conflicts.md", 17),
         ("docs/policies.md", 22),
-        ("docs/hook.md", 10),
+        ("docs/hook/README.md", 10),
     ],
 )
 def test_every_command_works_as_written(tmp_path: Path, page: str, least: int) -> None:

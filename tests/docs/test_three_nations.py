@@ -1,4 +1,5 @@
-"""docs/three-nations.md, followed literally; and what it says was put into the files is what was, by brute force."""
+"""docs/reconcile/three-nations.md, followed literally; and what it says was put into the files is what was, by brute
+force."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from hashhub.testing.hub_process import running_hub
 from tests.docs.test_handbook import Reader, blocks
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/three-nations.md").read_text("utf-8")
+PAGE = (ROOT / "docs/reconcile/three-nations.md").read_text("utf-8")
 NUMBER = re.compile(r"(?<![\w.@/-])-?\d+(?:\.\d+)?(?!\w|\.\w)")
 
 
@@ -68,19 +69,19 @@ def test_what_was_put_in_is_what_the_page_says() -> None:
 @pytest.mark.timeout(280)
 def test_the_story_is_as_written(tmp_path: Path) -> None:
     with running_hub(tmp_path / "hashhub-data") as hub:
-        reader = Reader("three-nations", tmp_path, {}, HASHHUB_SERVER=hub.address)
-        reader.follow(blocks("three-nations"))
+        reader = Reader("reconcile/three-nations", tmp_path, {}, HASHHUB_SERVER=hub.address)
+        reader.follow(blocks("reconcile/three-nations"))
         # What is between the two others is not told to the third.
         reader.run("hashhub reconcile conflicts summary --token-file nl.token")
         assert reader.printed
         assert not [line for line in reader.printed if re.match(r"(gb|us) +(gb|us) |(gb|us) \(", line)]
     assert reader.ran >= 24
-    assert (tmp_path / "overlap.svg").read_bytes() == (ROOT / "docs/three-nations-overlap.svg").read_bytes()
+    assert (tmp_path / "overlap.svg").read_bytes() == (ROOT / "docs/reconcile/three-nations-overlap.svg").read_bytes()
 
 
 def test_the_figures_in_the_sentences_are_those_of_the_commands() -> None:
     """The blocks are what the commands print, by the test above; the truth is what was put in."""
-    shown = [line for b in blocks("three-nations") if b.language == "text" for line in b.text.splitlines()]
+    shown = [line for b in blocks("reconcile/three-nations") if b.language == "text" for line in b.text.splitlines()]
     seen = {n for line in [*shown, *truth().values()] for n in NUMBER.findall(line.replace("+", " "))}
     sentences = re.sub(r"^```.*?^```$|^\|.*?\|$|^#.*?$", "", PAGE, flags=re.DOTALL | re.MULTILINE)
     sentences = re.sub(r"\]\([^)]*\)|section \d", "", sentences)

@@ -1,4 +1,4 @@
-"""docs/video.md: its tables are those of the code, its text is vPDQ's. `test_handbook.py` runs what it shows."""
+"""docs/match/video.md: its tables are those of the code, its text is vPDQ's. `test_handbook.py` runs what it shows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from hashhub import vpdq
 from hashhub.hashing import DEFAULT_LIMITS, limits, video
 
-PAGE = (Path(__file__).parents[2] / "docs/video.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/match/video.md").read_text("utf-8")
 
 
 def test_the_types_and_demuxers_are_those_of_the_code() -> None:

@@ -1,4 +1,4 @@
-"""docs/hook-bucket.md, literally: its settings, policies, presigned URL and commands, against moto's server."""
+"""docs/hook/bucket.md, literally: its settings, policies, presigned URL and commands, against moto's server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.docs.test_readme import commands
 from tests.hook import bucket_server
 from tests.hook.conftest import Listed
 
-PAGE = "docs/hook-bucket.md"
+PAGE = "docs/hook/bucket.md"
 TEXT = (Path(__file__).parents[2] / PAGE).read_text("utf-8")
 TRIAL = TEXT.partition("\n## Try it with folders\n")[2].partition("\n## ")[0]
 

@@ -124,8 +124,8 @@ def test_no_choice_weakens_a_verdict(make_hook: MakeHook, listed: Listed, chosen
 
 
 def test_every_answer_and_every_case_weigh_as_they_are_told(make_hook: MakeHook) -> None:
-    """All there are: verdicts, what went wrong, two choices for each; told in docs/hook.md, worked out here by rules of
-    its own.
+    """All there are: verdicts, what went wrong, two choices for each; told in docs/hook/README.md, worked out here by
+    rules of its own.
     """
     order = [Action.ALLOW, Action.HOLD, Action.BLOCK]
     cases = list(NoAnswer)

@@ -1,4 +1,4 @@
-"""docs/hook-settings.md has the table that is made from the settings, and the programs of docs/hook.md run."""
+"""docs/hook/settings.md has the table that is made from the settings, and the programs of docs/hook/README.md run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.hook.conftest import Listed
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGE = DOCS / "hook-settings.md"
+PAGE = DOCS / "hook/settings.md"
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "": settings.HookSettings,
     "without_answer": WithoutAnswer,
@@ -83,7 +83,7 @@ def test_the_programs_run(
     (tmp_path / "uploads" / "listed.png").write_bytes(listed.known)
     monkeypatch.chdir(tmp_path)
     first, streamed = re.findall(
-        r"^```python\n(.*?)^```$", (DOCS / "hook.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+        r"^```python\n(.*?)^```$", (DOCS / "hook/README.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
     )
     exec(first, {})  # noqa: S102 - as a reader would
     assert capsys.readouterr().out.startswith("BLOCK ")

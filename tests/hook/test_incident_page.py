@@ -1,4 +1,4 @@
-"""docs/hook-incident.md, followed as it stands: a hub and doors in terminals of their own, stopped where it says so."""
+"""docs/hook/incident.md, followed as it stands: a hub and doors in terminals of their own, stopped where it says so."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytest.importorskip("s3fs", reason="the worker needs hashhub[hook-bucket]")
 pytest.importorskip("cryptography", reason="the vault needs hashhub[hook]")
 
 ROOT = Path(__file__).parents[2]
-PAGE = "docs/hook-incident.md"
+PAGE = "docs/hook/incident.md"
 STEPS = steps((ROOT / PAGE).read_text("utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""docs/hook-local.md: its commands run as written, its settings load, its tables are those of a copy."""
+"""docs/hook/local.md: its commands run as written, its settings load, its tables are those of a copy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from hashhub.testing.hub_process import running_hub
 from tests.docs.test_readme import ROOT, commands
 
-PAGE: Final = "docs/hook-local.md"
+PAGE: Final = "docs/hook/local.md"
 
 
 @pytest.mark.usefixtures("warm")
@@ -58,7 +58,7 @@ def test_every_command_works_as_written(tmp_path: Path) -> None:
                 columns = {row[1] for row in c.execute(f"PRAGMA table_info({table})")}
                 assert columns <= set(re.findall(r"`(\w+)`", described)), table
             known = {row[0] for row in c.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert set(tables) == known - set(re.findall(r"\*\*(\w+)\*\*", (ROOT / "docs/mirror.md").read_text("utf-8")))
+    assert set(tables) == known - set(re.findall(r"\*\*(\w+)\*\*", (ROOT / "docs/match/mirror.md").read_text("utf-8")))
 
 
 def _fits(printed: dict[str, Any]) -> None:

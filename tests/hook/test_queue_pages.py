@@ -30,7 +30,7 @@ def page(name: str) -> str:
 @pytest.mark.timeout(240)
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed here")
 def test_the_queue_is_as_told(reader: Reader) -> None:
-    printed = {step.text: reader.follow(step) for step in steps(page("docs/hook-queue.md"))}
+    printed = {step.text: reader.follow(step) for step in steps(page("docs/hook/queue.md"))}
     reader.close()
     upload = reader.environment["UPLOAD"]
     assert upload in printed["hashhub hook queue list"]
@@ -45,13 +45,13 @@ def test_the_queue_is_as_told(reader: Reader) -> None:
 @pytest.mark.timeout(240)
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed here")
 def test_the_vault_is_as_told(reader: Reader) -> None:
-    printed = {step.text: reader.follow(step) for step in steps(page("docs/hook-vault.md"))}
+    printed = {step.text: reader.follow(step) for step in steps(page("docs/hook/vault.md"))}
     assert reader.environment["UPLOAD"] in printed["hashhub hook vault list"]
     assert (reader.work / "evidence.bin").read_bytes() == (reader.work / "uploads/listed.png").read_bytes()
 
 
 def test_the_tables_have_what_there_is() -> None:
-    queue, vault = page("docs/hook-queue.md"), page("docs/hook-vault.md")
+    queue, vault = page("docs/hook/queue.md"), page("docs/hook/vault.md")
     for state in UploadState:
         assert f"`{state}`" in queue
     for code in Code:

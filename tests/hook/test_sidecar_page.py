@@ -1,4 +1,4 @@
-"""docs/hook-sidecar.md: its commands, its files and its table, as they stand."""
+"""docs/hook/sidecar.md: its commands, its files and its table, as they stand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.hook.conftest import Listed, Start
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/hook-sidecar.md").read_text("utf-8")
+PAGE = (ROOT / "docs/hook/sidecar.md").read_text("utf-8")
 BLOCKS = re.findall(r"^```(\w*) ?([^\n]*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 
 

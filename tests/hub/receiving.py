@@ -43,7 +43,7 @@ def admit(store: Store, who: Principal) -> str:
 
 
 class Receiver:
-    """Takes pages in, as docs/mirror.md says that a receiver should."""
+    """Takes pages in, as docs/match/mirror.md says that a receiver should."""
 
     def __init__(self, hub: Hub, who: Principal) -> None:
         self.hub, self.who = hub, who

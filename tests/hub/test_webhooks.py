@@ -153,12 +153,12 @@ def test_an_objection_is_told_signed_and_without_anything_but_names(hooked: Desk
 
 
 def test_the_page_says_what_to_do_about_every_failure() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "contribute/webhooks.md").read_text("utf-8")
     assert set(re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE)) == set(DeliveryError)
 
 
 def test_the_receiver_that_the_page_shows_takes_what_the_hub_sends(hooked: Desk, somebody: Receiver) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "contribute/webhooks.md").read_text("utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     shown: dict[str, Any] = {}
     exec(code, shown)  # noqa: S102 - our own page

@@ -1,4 +1,4 @@
-"""docs/mirror.md names every table and column of a copy, and its queries run."""
+"""docs/match/mirror.md names every table and column of a copy, and its queries run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.hub.conftest import digest, item
 from tests.hub.receiving import mirroring
 from tests.mirror.conftest import Site
 
-PAGE: Final = (Path(__file__).parents[2] / "docs" / "mirror.md").read_text("utf-8")
+PAGE: Final = (Path(__file__).parents[2] / "docs" / "match/mirror.md").read_text("utf-8")
 
 
 def test_every_table_and_column_is_documented(site: Site, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ class TestTheTables:
         }
 
     def test_every_scheme_is_documented_as_it_is(self) -> None:
-        page = (Path(__file__).parents[2] / "docs" / "schemes.md").read_text(encoding="utf-8")
+        page = (Path(__file__).parents[2] / "docs" / "reconcile/schemes.md").read_text(encoding="utf-8")
         for scheme in REGISTRY.list():
             row = next(line for line in page.splitlines() if line.startswith(f"| `{scheme.name}` |"))
             assert f"| {scheme.status.lower()} |" in row

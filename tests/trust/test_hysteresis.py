@@ -42,7 +42,7 @@ def settings() -> st.SearchStrategy[Hysteresis]:
 
 def oracle(stream: list[Frame], key: str, s: Hysteresis) -> Span | None:
     """Whether, and since when, the stream shows the key at its end: worked out from the whole of it, by the words of
-    docs/live.md.
+    docs/match/live.md.
     """
     time = 0
     at = []

@@ -20,7 +20,7 @@ _DESCRIPTORS: Final = 8192  # a connection has up to 12: its own, and two for ea
 def serve_clamd(session: Session, *, settings_file: str | None) -> None:
     """Answer clients of clamd until it is stopped: uploads are checked, and scanned by the real clamd behind.
 
-    The section [clamd] of the settings says where clients come in, and where the real clamd is: docs/hook-clamd.md.
+    The section [clamd] of the settings says where clients come in, and where the real clamd is: docs/hook/clamd.md.
     """
     from hashhub.hook import open_hook
     from hashhub.hook.clamd import serve

@@ -20,7 +20,7 @@ SETTINGS: Final = click.option(
     "settings_file",
     metavar="FILE",
     envvar="HASHHUB_HOOK_SETTINGS",
-    help="TOML file with the hook's settings (HASHHUB_HOOK_SETTINGS); see docs/hook-settings.md.",
+    help="TOML file with the hook's settings (HASHHUB_HOOK_SETTINGS); see docs/hook/settings.md.",
 )
 
 

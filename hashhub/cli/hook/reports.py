@@ -27,7 +27,7 @@ def report_group() -> None:
 @click.argument("references", nargs=-1, required=True, metavar="REFERENCE…")
 @click.option("--to", "recipient", required=True, type=choice(Recipient), help="Who it is for.")
 @click.option("--out", required=True, metavar="DIR", help="Where the draft is written; files that are there stay.")
-@click.option("--facts", metavar="FILE", help="TOML with what a person states; see docs/hook-reports.md.")
+@click.option("--facts", metavar="FILE", help="TOML with what a person states; see docs/hook/reports.md.")
 @SETTINGS
 def draft_report(
     session: Session,

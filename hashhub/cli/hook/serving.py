@@ -24,7 +24,7 @@ def serve(session: Session, *, settings_file: str | None, listen: str | None, qu
     """Run the sidecar until it is stopped: POST an upload's bytes to /check, get a decision.
 
     One line of JSON for each request goes to stderr: path, status, decision, no names of files. See
-    docs/hook-sidecar.md.
+    docs/hook/sidecar.md.
     """
     settings = settings_of(settings_file)
     if listen is not None:

@@ -38,8 +38,8 @@ _BECAUSE: Final = {
 
 _LOST: Final = (
     "IN PYTHON APPS, UPLOADS THAT ARE HELD ARE REFUSED, AND NOBODY KEEPS THEM: what is released later must be sent "
-    "again. To keep them, set up [vault] (docs/hook-vault.md), or give the hook the app's own store, and choose "
-    'on_hold = "keep" in [app] (docs/hook-python.md).'
+    "again. To keep them, set up [vault] (docs/hook/vault.md), or give the hook the app's own store, and choose "
+    'on_hold = "keep" in [app] (docs/hook/python.md).'
 )
 
 
@@ -120,7 +120,7 @@ def _ask_for_token(given: str) -> str:
 def settings_text(chosen: Mapping[str, str], *, hub: str, token_file: str, data: str, hashing: str = "here") -> str:
     """Return the text of a settings file with the policy, and what happens without an answer, as chosen."""
     lines = [
-        "# Settings of a hashhub upload hook. Every key is explained in docs/hook-settings.md.",
+        "# Settings of a hashhub upload hook. Every key is explained in docs/hook/settings.md.",
         f"policy = {_quoted(chosen['policy'])}",
         f"hub = {_quoted(hub)}",
     ]

@@ -34,7 +34,7 @@ def watch(session: Session, *, settings_file: str | None, once: bool) -> None:
     """Check uploads in a bucket or folder, and publish what is allowed.
 
     The section [bucket] of the settings says where uploads land, where only this worker writes, and where what is
-    allowed goes; see docs/hook-bucket.md. Any number of workers may share the places. A line is printed for each upload
+    allowed goes; see docs/hook/bucket.md. Any number of workers may share the places. A line is printed for each upload
     that is not simply published; with --json for each.
     """
     from hashhub.hook import open_hook

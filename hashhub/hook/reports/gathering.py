@@ -93,7 +93,7 @@ def _section(values: Any, kind: type[T], section: str) -> T:
     def called(key: str) -> str:
         return f"facts: {section}.{key}" if key else f"facts: {section}"
 
-    return converted(values, kind, called=called, hint="docs/hook-reports.md has what may be stated")
+    return converted(values, kind, called=called, hint="docs/hook/reports.md has what may be stated")
 
 
 def _expanded(records: Records, references: Sequence[str]) -> Iterator[str]:
