@@ -21,7 +21,7 @@ class AdministrationCalls(Calls):
         """Create a token and return its secret, which cannot be had again. Role: operator. Not retried: see
         list_tokens.
         """
-        request = v1.CreateTokenRequest(token=wire.token_to_pb(principal), token_id=principal.name)
+        request = v1.CreateTokenRequest(token=wire.TOKEN.to_pb(principal), token_id=principal.name)
         return self._transport.call(
             "AdminService/CreateToken", request, v1.CreateTokenResponse, repeatable=False
         ).secret
@@ -29,12 +29,12 @@ class AdministrationCalls(Calls):
     def list_tokens(self) -> Iterator[Principal]:
         """Yield the tokens, without their secrets, in order of name."""
         for page in self._pages("AdminService/ListTokens", v1.ListTokensRequest(), v1.ListTokensResponse):
-            yield from map(wire.token_from_pb, page.tokens)
+            yield from map(wire.TOKEN.from_pb, page.tokens)
 
     def update_token(self, token: Principal, fields: Sequence[str]) -> Principal:
         """Set the named fields of a token to the values that `token` has. Role: operator."""
-        request = v1.UpdateTokenRequest(token=wire.token_to_pb(token), update_mask=FieldMask(paths=fields))
-        return wire.token_from_pb(self._transport.call("AdminService/UpdateToken", request, v1.Token))
+        request = v1.UpdateTokenRequest(token=wire.TOKEN.to_pb(token), update_mask=FieldMask(paths=fields))
+        return wire.TOKEN.from_pb(self._transport.call("AdminService/UpdateToken", request, v1.Token))
 
     def rotate_token(self, name: str, grace: timedelta | None = None) -> str:
         """Give a token a new secret and return it; the old one works on for `grace`, by default a day. Not retried.
@@ -59,5 +59,5 @@ class AdministrationCalls(Calls):
 def status() -> Call[v1.Status, Status]:
     """Return the call that reads the state of the hub."""
     return Call(
-        method="AdminService/GetStatus", request=v1.GetStatusRequest(), answer=v1.Status, read=wire.status_from_pb
+        method="AdminService/GetStatus", request=v1.GetStatusRequest(), answer=v1.Status, read=wire.STATUS.from_pb
     )

@@ -24,9 +24,9 @@ class ConflictCalls(Calls):
 
     def list_conflicts(self, wanted: ConflictFilter = _EVERYTHING, *, limit: int | None = None) -> Iterator[Conflict]:
         """Yield conflicts, those that were opened last first, without statements and resolutions."""
-        request = v1.ListConflictsRequest(filter=wire.conflict_filter_to_pb(wanted))
+        request = v1.ListConflictsRequest(filter=wire.CONFLICT_FILTER.to_pb(wanted))
         pages = self._pages("ReconciliationService/ListConflicts", request, v1.ListConflictsResponse, size=limit)
-        yield from islice((wire.conflict_from_pb(pb) for page in pages for pb in page.conflicts), limit)
+        yield from islice((wire.CONFLICT.from_pb(pb) for page in pages for pb in page.conflicts), limit)
 
     def await_conflicts(self, timeout: float = 60.0) -> bool:
         """Wait until conflicts were looked for up to the hub's revision at the call; return False after `timeout`
@@ -52,12 +52,12 @@ class ConflictCalls(Calls):
     def get_conflict(self, name: str) -> Conflict:
         """Return a conflict with what each side states, and what was said of it."""
         request = v1.GetConflictRequest(name=names.conflict(name))
-        return wire.conflict_from_pb(self._transport.call("ReconciliationService/GetConflict", request, v1.Conflict))
+        return wire.CONFLICT.from_pb(self._transport.call("ReconciliationService/GetConflict", request, v1.Conflict))
 
     def summarise_conflicts(self, wanted: ConflictFilter = _EVERYTHING) -> ConflictSummary:
         """Return how many conflicts there are, by pair of contributors, kind, severity and state."""
-        request = v1.SummariseConflictsRequest(filter=wire.conflict_filter_to_pb(wanted))
-        return wire.conflict_summary_from_pb(
+        request = v1.SummariseConflictsRequest(filter=wire.CONFLICT_FILTER.to_pb(wanted))
+        return wire.CONFLICT_SUMMARY.from_pb(
             self._transport.call("ReconciliationService/SummariseConflicts", request, v1.SummariseConflictsResponse)
         )
 
@@ -68,7 +68,7 @@ class ConflictCalls(Calls):
         request = v1.AssignConflictRequest(
             name=names.conflict(name), assignee=assignee, validate_only=validate_only, request_id=request_id()
         )
-        return wire.conflict_from_pb(self._transport.call("ReconciliationService/AssignConflict", request, v1.Conflict))
+        return wire.CONFLICT.from_pb(self._transport.call("ReconciliationService/AssignConflict", request, v1.Conflict))
 
     def resolve_conflict(
         self,
@@ -87,14 +87,14 @@ class ConflictCalls(Calls):
         """
         request = v1.ResolveConflictRequest(
             name=names.conflict(name),
-            reason=wire.conflict_reason_to_pb(reason),
+            reason=wire.CONFLICT_REASON.to_pb(reason),
             comment=comment,
             decided_for=names.contributor(decided_for) if decided_for else "",
             etag=etag,
             validate_only=validate_only,
             request_id=request_id(),
         )
-        return wire.conflict_from_pb(
+        return wire.CONFLICT.from_pb(
             self._transport.call("ReconciliationService/ResolveConflict", request, v1.Conflict)
         )
 
@@ -103,4 +103,4 @@ class ConflictCalls(Calls):
         request = v1.ReopenConflictRequest(
             name=names.conflict(name), comment=comment, validate_only=validate_only, request_id=request_id()
         )
-        return wire.conflict_from_pb(self._transport.call("ReconciliationService/ReopenConflict", request, v1.Conflict))
+        return wire.CONFLICT.from_pb(self._transport.call("ReconciliationService/ReopenConflict", request, v1.Conflict))

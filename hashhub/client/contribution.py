@@ -158,7 +158,7 @@ def contribute(
     name = "/".join(wire.parse_hash_set(parent))
     if name in {s.name for s in stated}:
         asked = v1.GetHashSetRequest(name=parent)
-        here = wire.hash_set_from_pb(transport.call("ContributorService/GetHashSet", asked, v1.HashSet))
+        here = wire.HASH_SET.from_pb(transport.call("ContributorService/GetHashSet", asked, v1.HashSet))
         others = [s for s in stated if (s.name, s.create_time) != (name, here.create_time)]
         if len(others) < len(stated):  # exported of this very hash set: its own statements, and no floor for itself
             stated, options = others, release.read_as_own(name)
@@ -171,12 +171,12 @@ def contribute(
         source_digest=digest,
         replace=replace,
         has_classifications=has_classifications(connector, options),
-        terms=[wire.marking_to_pb(m) for i, m in enumerate(terms) if m not in terms[:i]],
+        terms=[wire.MARKING.to_pb(m) for i, m in enumerate(terms) if m not in terms[:i]],
     )
     request = v1.CreateImportRequest(parent=parent, request_id=request_id)
     getattr(request, "import").CopyFrom(wanted)  # a keyword of Python
     opened = transport.ask(_asked("ContributionService/CreateImport", request))
-    current = wire.import_from_pb(opened)
+    current = wire.IMPORT.from_pb(opened)
     if current.state is ImportState.COMMITTED:
         before_now = report(transport, opened.name, current)
         return msgspec.structs.replace(before_now, repeated=True)
@@ -211,7 +211,7 @@ def contribute(
     )
 
     # (6) What happened to every item.
-    done = wire.import_from_pb(committed)
+    done = wire.IMPORT.from_pb(committed)
     try:
         done_report = report(transport, opened.name, done)
     except (Unavailable, LimitExceeded):
@@ -249,9 +249,9 @@ def findings(name: str, dispositions: Iterable[Disposition]) -> Pages[v1.ListFin
     """Return the call that lists the findings of the import with this resource name, in the order of the source."""
     return listing(
         "ContributionService/ListFindings",
-        v1.ListFindingsRequest(parent=name, dispositions=wire.dispositions_to_pb(dispositions)),
+        v1.ListFindingsRequest(parent=name, dispositions=map(wire.DISPOSITION.to_pb, dispositions)),
         v1.ListFindingsResponse,
-        lambda page: map(wire.finding_from_pb, page.findings),
+        lambda page: map(wire.FINDING.from_pb, page.findings),
     )
 
 
@@ -279,7 +279,7 @@ def cut(items: Iterable[Record | Reject]) -> Iterator[v1.AddRecordsRequest]:
 
 
 def _batch(records: Sequence[Record], rejects: Sequence[Reject]) -> v1.AddRecordsRequest:
-    batch = v1.AddRecordsRequest(rejects=map(wire.reject_to_pb, rejects))
+    batch = v1.AddRecordsRequest(rejects=map(wire.REJECT.to_pb, rejects))
     if records:
         wire.columns_to_pb(records, batch.columns)
     return batch

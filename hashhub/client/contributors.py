@@ -21,19 +21,19 @@ class ContributorCalls(Calls):
     def create_contributor(self, contributor: Contributor, *, validate_only: bool = False) -> Contributor:
         """Create a contributor. Role: operator."""
         request = v1.CreateContributorRequest(
-            contributor=wire.contributor_to_pb(contributor),
+            contributor=wire.CONTRIBUTOR.to_pb(contributor),
             contributor_id=contributor.id,
             validate_only=validate_only,
             request_id=request_id(),
         )
-        return wire.contributor_from_pb(
+        return wire.CONTRIBUTOR.from_pb(
             self._transport.call("ContributorService/CreateContributor", request, v1.Contributor)
         )
 
     def get_contributor(self, contributor: str) -> Contributor:
         """Return the contributor. Raises NotFound. Roles: operator, auditor, contributor."""
         request = v1.GetContributorRequest(name=names.contributor(contributor))
-        return wire.contributor_from_pb(
+        return wire.CONTRIBUTOR.from_pb(
             self._transport.call("ContributorService/GetContributor", request, v1.Contributor)
         )
 
@@ -45,19 +45,19 @@ class ContributorCalls(Calls):
         for page in self._pages(
             "ContributorService/ListContributors", v1.ListContributorsRequest(), v1.ListContributorsResponse
         ):
-            yield from map(wire.contributor_from_pb, page.contributors)
+            yield from map(wire.CONTRIBUTOR.from_pb, page.contributors)
 
     def update_contributor(
         self, contributor: Contributor, fields: Sequence[str], *, validate_only: bool = False
     ) -> Contributor:
         """Set the named fields of a contributor to the values that `contributor` has. Role: operator."""
         request = v1.UpdateContributorRequest(
-            contributor=wire.contributor_to_pb(contributor),
+            contributor=wire.CONTRIBUTOR.to_pb(contributor),
             update_mask=FieldMask(paths=fields),
             validate_only=validate_only,
             request_id=request_id(),
         )
-        return wire.contributor_from_pb(
+        return wire.CONTRIBUTOR.from_pb(
             self._transport.call("ContributorService/UpdateContributor", request, v1.Contributor)
         )
 
@@ -70,7 +70,7 @@ class ContributorCalls(Calls):
         request = v1.RetireContributorRequest(
             name=names.contributor(contributor), comment=comment, entries=withdrawn if withdraw_entries else stands
         )
-        return wire.contributor_from_pb(
+        return wire.CONTRIBUTOR.from_pb(
             self._transport.call("ContributorService/RetireContributor", request, v1.Contributor, timeout=_LARGE)
         )
 
@@ -79,26 +79,26 @@ class ContributorCalls(Calls):
         request = v1.AcceptObjectionsRequest(
             name=names.contributor(contributor), accepted_revision=revision, comment=comment
         )
-        return wire.contributor_from_pb(
+        return wire.CONTRIBUTOR.from_pb(
             self._transport.call("ContributorService/AcceptObjections", request, v1.Contributor)
         )
 
     def create_group(self, group: Group, *, validate_only: bool = False) -> Group:
         """Create a group. Role: operator."""
         request = v1.CreateGroupRequest(
-            group=wire.group_to_pb(group), group_id=group.id, validate_only=validate_only, request_id=request_id()
+            group=wire.GROUP.to_pb(group), group_id=group.id, validate_only=validate_only, request_id=request_id()
         )
-        return wire.group_from_pb(self._transport.call("ContributorService/CreateGroup", request, v1.Group))
+        return wire.GROUP.from_pb(self._transport.call("ContributorService/CreateGroup", request, v1.Group))
 
     def get_group(self, group: str) -> Group:
         """Return the group. Raises NotFound. Roles: operator, auditor, contributor."""
         request = v1.GetGroupRequest(name=names.group(group))
-        return wire.group_from_pb(self._transport.call("ContributorService/GetGroup", request, v1.Group))
+        return wire.GROUP.from_pb(self._transport.call("ContributorService/GetGroup", request, v1.Group))
 
     def list_groups(self) -> Iterator[Group]:
         """Yield the groups in order of name. Roles: operator, auditor, contributor."""
         for page in self._pages("ContributorService/ListGroups", v1.ListGroupsRequest(), v1.ListGroupsResponse):
-            yield from map(wire.group_from_pb, page.groups)
+            yield from map(wire.GROUP.from_pb, page.groups)
 
     def update_group(
         self,
@@ -115,14 +115,14 @@ class ContributorCalls(Calls):
         """
         request = v1.UpdateGroupRequest(
             # Without a mask what is set would be taken over.
-            group=wire.group_to_pb(group if fields else Group(id=group.id)),
+            group=wire.GROUP.to_pb(group if fields else Group(id=group.id)),
             update_mask=FieldMask(paths=fields),
             add_members=map(wire.contributor_name, add_members),
             remove_members=map(wire.contributor_name, remove_members),
             validate_only=validate_only,
             request_id=request_id(),
         )
-        return wire.group_from_pb(self._transport.call("ContributorService/UpdateGroup", request, v1.Group))
+        return wire.GROUP.from_pb(self._transport.call("ContributorService/UpdateGroup", request, v1.Group))
 
     def delete_group(self, group: str) -> None:
         """Delete a group, which no terms may name; its name is never used again. Role: operator."""

@@ -107,8 +107,8 @@ class EntryCalls(Calls):
         """
         request = v1.ChangeEntriesRequest(
             selection=wire.selection_to_pb(selection),
-            action=wire.entry_action_to_pb(action),
-            reason=wire.optional_reason_to_pb(reason),
+            action=wire.ENTRY_ACTION.to_pb(action),
+            reason=wire.WITHDRAWAL_REASON.to_pb(reason) if reason else None,
             comment=comment,
             limit=limit,
             expected_count=expected_count,
@@ -118,14 +118,14 @@ class EntryCalls(Calls):
         answer = self._transport.call(
             "ContributionService/ChangeEntries", request, v1.ChangeEntriesResponse, timeout=_MANY_TIMEOUT
         )
-        return wire.entry_changes_from_pb(answer, action, validate_only=validate_only)
+        return wire.ENTRY_CHANGES.from_pb(answer, action=action, validate_only=validate_only)
 
     def list_queue(self, contributor: str = "") -> Iterator[QueueItem]:
         """Yield what waits for the caller, or what waits of one contributor. Roles: operator, auditor, contributor."""
         parent = names.contributor(contributor) if contributor else "contributors/-"
         request = v1.ListQueueItemsRequest(parent=parent)
         for page in self._pages("ContributionService/ListQueueItems", request, v1.ListQueueItemsResponse):
-            yield from map(wire.queue_item_from_pb, page.queue_items)
+            yield from map(wire.QUEUE_ITEM.from_pb, page.queue_items)
 
     def create_review(
         self,
@@ -144,7 +144,7 @@ class EntryCalls(Calls):
         request = v1.SetAsideReviewRequest(
             name=f"{names.entry(entry)}/reviews/{review_id}", comment=comment, request_id=new_request_id()
         )
-        return wire.review_from_pb(self._transport.call("ReviewService/SetAsideReview", request, v1.Review))
+        return wire.REVIEW.from_pb(self._transport.call("ReviewService/SetAsideReview", request, v1.Review))
 
     def list_reviews(self, entry: str) -> Iterator[Review]:
         """Yield the reviews of `CONTRIBUTOR/SET/ENTRY`, oldest first. Roles: operator, auditor, contributor."""
@@ -160,7 +160,7 @@ def entries(hash_set: str, states: Iterable[EntryState]) -> Pages[v1.ListEntries
     """Return the call that lists the entries of a hash set."""
     return listing(
         "ContributionService/ListEntries",
-        v1.ListEntriesRequest(parent=names.hash_set(hash_set), states=wire.entry_states_to_pb(states)),
+        v1.ListEntriesRequest(parent=names.hash_set(hash_set), states=map(wire.ENTRY_STATE.to_pb, states)),
         v1.ListEntriesResponse,
         lambda page: map(wire.entry_from_pb, page.entries),
     )
@@ -183,7 +183,7 @@ def withdrawal(name: str, reason: WithdrawalReason, comment: str, *, validate_on
     """Return the call that withdraws an entry."""
     request = v1.WithdrawEntryRequest(
         name=names.entry(name),
-        reason=wire.withdrawal_reason_to_pb(reason),
+        reason=wire.WITHDRAWAL_REASON.to_pb(reason),
         comment=comment,
         validate_only=validate_only,
         request_id=new_request_id(),
@@ -210,7 +210,7 @@ def new_review(
         # What was only checked was not made, so it has no name, number or time.
         if validate_only:
             return msgspec.structs.replace(review, author=wire.parse_author(answer.author))
-        return wire.review_from_pb(answer)
+        return wire.REVIEW.from_pb(answer)
 
     request = v1.CreateReviewRequest(
         parent=names.entry(entry_name),
@@ -225,7 +225,7 @@ def reviews(entry_name: str) -> Pages[v1.ListReviewsResponse, Review]:
     """Return the call that lists the reviews of an entry."""
     request = v1.ListReviewsRequest(parent=names.entry(entry_name))
     return listing(
-        "ReviewService/ListReviews", request, v1.ListReviewsResponse, lambda p: map(wire.review_from_pb, p.reviews)
+        "ReviewService/ListReviews", request, v1.ListReviewsResponse, lambda p: map(wire.REVIEW.from_pb, p.reviews)
     )
 
 

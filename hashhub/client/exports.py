@@ -107,7 +107,7 @@ class ExportCalls(Calls):
             raise Unavailable("the hub ended the export before it began; try again")
         return Export(
             revision=head.revision,
-            hash_sets=tuple(wire.hash_set_from_pb(s, at=f"hash_sets[{i}]") for i, s in enumerate(head.hash_sets)),
+            hash_sets=tuple(wire.HASH_SET.from_pb(s, f"hash_sets[{i}]") for i, s in enumerate(head.hash_sets)),
             left_out=tuple(
                 ("/".join(wire.parse_hash_set(x.hash_set, f"left_out[{i}]")), x.entry_count)
                 for i, x in enumerate(head.left_out)

@@ -30,12 +30,12 @@ class HistoryCalls(Calls):
             subject=names.subject(name), actor=names.token(actor) if actor else "", since=wire.timestamp(since)
         )
         pages = self._pages("HistoryService/ListEvents", request, v1.ListEventsResponse, size=limit)
-        yield from islice((wire.event_from_pb(event) for page in pages for event in page.events), limit)
+        yield from islice((wire.EVENT.from_pb(event) for page in pages for event in page.events), limit)
 
     def redact_event(self, revision: int) -> Event:
         """Erase the details of an event; the chain still verifies. Role: operator."""
         request = v1.RedactEventRequest(name=wire.event_name(revision))
-        return wire.event_from_pb(self._transport.call("HistoryService/RedactEvent", request, v1.Event))
+        return wire.EVENT.from_pb(self._transport.call("HistoryService/RedactEvent", request, v1.Event))
 
     def revert_actor(
         self,
@@ -61,4 +61,4 @@ class HistoryCalls(Calls):
         answer = self._transport.call(
             "HistoryService/RevertActor", request, v1.RevertActorResponse, timeout=_REVERT_TIMEOUT
         )
-        return [wire.reverted_event_from_pb(pb) for pb in answer.events]
+        return [wire.REVERTED_EVENT.from_pb(pb) for pb in answer.events]

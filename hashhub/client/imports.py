@@ -78,7 +78,7 @@ class ImportCalls(Calls):
         Roles: operator, contributor.
         """
         request = v1.CancelImportRequest(name=names.import_(name))
-        return wire.import_from_pb(self._transport.call("ContributionService/CancelImport", request, v1.Import))
+        return wire.IMPORT.from_pb(self._transport.call("ContributionService/CancelImport", request, v1.Import))
 
     def report(self, name: str) -> ImportReport:
         """Return once more what became of every item of `CONTRIBUTOR/SET/IMPORT`.
@@ -100,7 +100,7 @@ def one_import(name: str) -> Call[v1.Import, Import]:
         method="ContributionService/GetImport",
         request=v1.GetImportRequest(name=names.import_(name)),
         answer=v1.Import,
-        read=wire.import_from_pb,
+        read=wire.IMPORT.from_pb,
     )
 
 
@@ -110,7 +110,7 @@ def imports(hash_set: str) -> Pages[v1.ListImportsResponse, Import]:
         "ContributionService/ListImports",
         v1.ListImportsRequest(parent=names.hash_set(hash_set)),
         v1.ListImportsResponse,
-        lambda page: map(wire.import_from_pb, page.imports),
+        lambda page: map(wire.IMPORT.from_pb, page.imports),
     )
 
 

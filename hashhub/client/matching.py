@@ -124,7 +124,7 @@ def one_match(
         request=v1.MatchHashesRequest(query=wire.query_to_pb(query), options=wire.options_to_pb(options)),
         answer=v1.MatchHashesResponse,
         read=lambda answer: Matched(
-            result=wire.match_result_from_pb(answer.result), policy=answer.policy, revision=answer.revision
+            result=wire.MATCH_RESULT.from_pb(answer.result), policy=answer.policy, revision=answer.revision
         ),
         timeout=timeout,
     )
@@ -151,7 +151,7 @@ def live(options: LiveOptions) -> Call[v1.MatchLiveResponse, LiveAnswer]:
         method="MatchService/MatchLive",
         request=wire.live_start_to_pb(options),
         answer=v1.MatchLiveResponse,
-        read=wire.live_answer_from_pb,
+        read=wire.LIVE_ANSWER.from_pb,
         repeatable=False,
     )
 
@@ -177,13 +177,13 @@ def policies() -> Pages[v1.ListPoliciesResponse, PolicyText]:
 def _matched(queries: int, answer: v1.BatchMatchHashesResponse) -> Iterator[Matched]:
     _check_count(len(answer.results), queries)
     for result in answer.results:
-        yield Matched(result=wire.match_result_from_pb(result), policy=answer.policy, revision=answer.revision)
+        yield Matched(result=wire.MATCH_RESULT.from_pb(result), policy=answer.policy, revision=answer.revision)
 
 
 def _matched_media(files: int, answer: v1.BatchMatchMediaResponse) -> Iterator[MatchedMedia]:
     _check_count(len(answer.results), files)
     for result in answer.results:
-        yield MatchedMedia(media=wire.media_result_from_pb(result), policy=answer.policy, revision=answer.revision)
+        yield MatchedMedia(media=wire.MEDIA_RESULT.from_pb(result), policy=answer.policy, revision=answer.revision)
 
 
 def _check_count(answers: int, queries: int) -> None:

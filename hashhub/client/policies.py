@@ -157,7 +157,7 @@ class _Taken:
         self._last: Trial | None = None
 
     def add(self, answer: v1.SimulatePolicyResponse) -> None:
-        trial = wire.trial_from_pb(answer)
+        trial = wire.TRIAL.from_pb(answer)
         self._last = self._last or trial
         for c in trial.changes:
             self._counts[c.before, c.after] += c.count

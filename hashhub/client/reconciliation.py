@@ -112,8 +112,8 @@ class OperationHandle(Calls, Generic[T]):
         """Yield the links or gaps that it found."""
         request = v1.ReadResultRequest(name=self._name)
         for page in self._pages("ReconciliationService/ReadResult", request, v1.ReadResultResponse):
-            yield from map(wire.link_from_pb, page.links)
-            yield from map(wire.gap_from_pb, page.gaps)
+            yield from map(wire.LINK.from_pb, page.links)
+            yield from map(wire.GAP.from_pb, page.gaps)
 
     def download(self, directory: Path, *, progress: Progress | None = None) -> Downloaded:
         """Put the files of its result into a directory, those that are not there yet; a manifest comes last.

@@ -92,13 +92,13 @@ class SchemeCalls(Calls):
         """
         request = v1.CompareSchemesRequest(name=f"schemes/{scheme}", other_name=f"schemes/{other}")
         for page in self._pages("SchemeService/CompareSchemes", request, v1.CompareSchemesResponse):
-            yield from map(wire.crosswalk_row_from_pb, page.rows)
+            yield from map(wire.CROSSWALK_ROW.from_pb, page.rows)
 
     def diff_schemes(self, old: str, new: str) -> Difference:
         """Return what differs between two schemes, or two versions of one. Raises NotFound."""
         request = v1.DiffSchemesRequest(name=f"schemes/{old}", other_name=f"schemes/{new}")
         answer = self._transport.call("SchemeService/DiffSchemes", request, v1.DiffSchemesResponse)
-        return wire.difference_from_pb(answer)
+        return wire.DIFFERENCE.from_pb(answer)
 
 
 def _scheme(pb: v1.Scheme) -> SchemeTable:

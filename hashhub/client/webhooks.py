@@ -24,7 +24,7 @@ class WebhookCalls(Calls):
         Roles: operator; contributor for itself.
         """
         request = v1.CreateWebhookRequest(
-            webhook=wire.webhook_to_pb(webhook),
+            webhook=wire.WEBHOOK.to_pb(webhook),
             parent=wire.contributor_name(webhook.contributor),
             webhook_id=webhook.id,
         )
@@ -35,18 +35,18 @@ class WebhookCalls(Calls):
     def get_webhook(self, webhook: str) -> Webhook:
         """Return the webhook `CONTRIBUTOR/WEBHOOK`. Raises NotFound."""
         request = v1.GetWebhookRequest(name=names.webhook(webhook))
-        return wire.webhook_from_pb(self._transport.call("WebhookService/GetWebhook", request, v1.Webhook))
+        return wire.WEBHOOK.from_pb(self._transport.call("WebhookService/GetWebhook", request, v1.Webhook))
 
     def list_webhooks(self, contributor: str | None = None) -> Iterator[Webhook]:
         """Yield the webhooks of one contributor, or of all that the token may read, in order of name."""
         request = v1.ListWebhooksRequest(parent=names.contributor("-" if contributor is None else contributor))
         for page in self._pages("WebhookService/ListWebhooks", request, v1.ListWebhooksResponse):
-            yield from map(wire.webhook_from_pb, page.webhooks)
+            yield from map(wire.WEBHOOK.from_pb, page.webhooks)
 
     def update_webhook(self, webhook: Webhook, fields: Sequence[str]) -> Webhook:
         """Set the named fields (`url`, `events`, `description`) of a webhook to the values that `webhook` has."""
-        request = v1.UpdateWebhookRequest(webhook=wire.webhook_to_pb(webhook), update_mask=FieldMask(paths=fields))
-        return wire.webhook_from_pb(self._transport.call("WebhookService/UpdateWebhook", request, v1.Webhook))
+        request = v1.UpdateWebhookRequest(webhook=wire.WEBHOOK.to_pb(webhook), update_mask=FieldMask(paths=fields))
+        return wire.WEBHOOK.from_pb(self._transport.call("WebhookService/UpdateWebhook", request, v1.Webhook))
 
     def rotate_webhook_secret(self, webhook: str, grace: timedelta | None = None) -> str:
         """Give a webhook a new secret and return it; for `grace`, by default a day, calls are signed with both. Not
@@ -65,7 +65,7 @@ class WebhookCalls(Calls):
     def test_webhook(self, webhook: str) -> WebhookDelivery:
         """Have a webhook called once, now, and return what came of it."""
         request = v1.TestWebhookRequest(name=names.webhook(webhook))
-        return wire.delivery_from_pb(
+        return wire.DELIVERY.from_pb(
             self._transport.call("WebhookService/TestWebhook", request, v1.WebhookDelivery, repeatable=False)
         )
 
@@ -75,4 +75,4 @@ class WebhookCalls(Calls):
         pages = self._pages(
             "WebhookService/ListWebhookDeliveries", request, v1.ListWebhookDeliveriesResponse, size=limit
         )
-        yield from islice((wire.delivery_from_pb(x) for page in pages for x in page.deliveries), limit)
+        yield from islice((wire.DELIVERY.from_pb(x) for page in pages for x in page.deliveries), limit)

@@ -15,13 +15,23 @@ def _facts(facts: dict[str, Any]) -> dict[str, str]:
     return {name: ", ".join(value) if isinstance(value, tuple) else str(value) for name, value in facts.items()}
 
 
+def _event_fields(event: Event) -> dict[str, Any]:
+    actor = event.actor
+    return {
+        "name": names.event_name(event.revision),
+        "contributor": names.contributor_name(actor.contributor) if actor.contributor else "",
+        "role": ROLE.to_pb(actor.role),
+        "redacted": event.details is None,
+    }
+
+
 _ACTOR: Final = MessageCodec(
     Actor,
     v1.Event,
     name=Field(str, lambda pb, *_: pb.actor.removeprefix("tokens/"), "actor"),
     contributor=name_of("Contributor"),
 )
-_EVENT: Final = MessageCodec(
+EVENT: Final = MessageCodec(
     Event,
     v1.Event,
     at="event",
@@ -35,10 +45,11 @@ _EVENT: Final = MessageCodec(
     subject=name_of("Subject"),
     facts=Field(_facts, lambda pb, *_: dict(pb.facts)),
     details=Field(lambda details: details or {}, lambda pb, *_: None if pb.redacted else dict(pb.details)),
+    derived=_event_fields,
 )
 _SHARES: Final = message(Shares)
 MessageCodec(Shares, v1.TokenShares, inner="shares.")
-_TOKEN: Final = MessageCodec(
+TOKEN: Final = MessageCodec(
     Principal,
     v1.Token,
     at="token",
@@ -51,30 +62,5 @@ _TOKEN: Final = MessageCodec(
     shares=Field(lambda shares: None if shares == Shares() else _SHARES.put(shares), _SHARES.read),
 )
 MessageCodec(AlgorithmStatus, v1.AlgorithmStatus)
-_STATUS: Final = MessageCodec(Status, v1.Status)
-
-
-def event_to_pb(event: Event) -> v1.Event:
-    actor = event.actor
-    return _EVENT.to_pb(
-        event,
-        name=names.event_name(event.revision),
-        contributor=names.contributor_name(actor.contributor) if actor.contributor else "",
-        role=ROLE.to_pb(actor.role),
-        redacted=event.details is None,
-    )
-
-
-_REVERTED: Final = MessageCodec(RevertedEvent, v1.RevertedEvent, event=Field(event_to_pb, message(Event).read))
-
-event_from_pb = _EVENT.from_pb
-reverted_event_to_pb = _REVERTED.to_pb
-reverted_event_from_pb = _REVERTED.from_pb
-token_to_pb = _TOKEN.to_pb
-status_to_pb = _STATUS.to_pb
-status_from_pb = _STATUS.from_pb
-
-
-def token_from_pb(pb: v1.Token, *, token_id: str | None = None, at: str = "token") -> Principal:
-    """Return the token's principal. `token_id`: the id that a create request gives instead of a name."""
-    return _TOKEN.from_pb(pb, at) if token_id is None else _TOKEN.from_pb(pb, at, name=token_id)
+STATUS: Final = MessageCodec(Status, v1.Status)
+REVERTED_EVENT: Final = MessageCodec(RevertedEvent, v1.RevertedEvent, event=message(Event))

@@ -52,12 +52,13 @@ class Field(NamedTuple):
 
 
 class Ids(NamedTuple):
-    """A resource name that holds several fields of the model."""
+    """A resource name that holds several fields of the model. `created`: where a create request has these instead."""
 
     fields: tuple[str, ...]
     name: Callable[..., str]
     parse: Callable[[str, str], tuple[Any, ...]]
     wire: str = "name"
+    created: tuple[str, ...] = ()
 
 
 class MessageCodec(Generic[_M, _P]):
@@ -74,12 +75,13 @@ class MessageCodec(Generic[_M, _P]):
         ids: Ids | None = None,
         without: str = "",
         inner: str = "",
+        derived: Callable[[_M], Mapping[str, Any]] = lambda _: {},
         **fields: str | Field,
     ) -> None:
         """`at`: the message's path in errors, unless the caller says another. `sends`: what a program's author must
         pass, for the error of what cannot be sent; empty: only what protobuf refuses is an error; None: the hub itself
         sends it. `without`: fields that no message holds. `inner`: what the model puts before its fields' names in
-        errors.
+        errors. `derived`: fields of the message that follow from the value as a whole.
         """
         self._kind = kind
         self._message = message
@@ -88,6 +90,7 @@ class MessageCodec(Generic[_M, _P]):
         self._ids = ids
         self._without = {*without.split(), *(ids.fields if ids is not None else ())}
         self._inner = inner
+        self._derived = derived
         self._given = fields
         _CODECS[kind] = self
 
@@ -114,6 +117,7 @@ class MessageCodec(Generic[_M, _P]):
             return self._made(value, more)
 
     def _made(self, value: _M, more: Mapping[str, Any]) -> _P:
+        more = {**self._derived(value), **more}
         made = {f.wire: f.put(getattr(value, name)) for name, f in self._fields.items() if f.wire not in more}
         if self._ids is not None and self._ids.wire not in more:
             made[self._ids.wire] = self._ids.name(*(getattr(value, name) for name in self._ids.fields))
@@ -147,6 +151,13 @@ class MessageCodec(Generic[_M, _P]):
                 values[name] = f.read(pb, f.wire, at, wrong)
         return build(self._kind, values | given, wrong, at, called)
 
+    def created(self, pb: Any, *ids: str, wrong: list[Violation] | None = None) -> _M:
+        """Return the value that a create request has, its name made of `ids`; see from_pb."""
+        if self._ids is None:
+            raise TypeError(f"{self._message} has no name")
+        paths = dict(zip(self._ids.fields, self._ids.created, strict=False))
+        return self.from_pb(pb, wrong=wrong, paths=paths, **dict(zip(self._ids.fields, ids, strict=True)))
+
 
 def _unchanged(value: Any) -> Any:
     return value
@@ -176,11 +187,19 @@ def _read_required_time(pb: Any, field: str, at: str, wrong: list[Violation]) ->
     return time or datetime.fromtimestamp(0, UTC)
 
 
+def _read_not_negative(pb: Any, field: str, at: str, wrong: list[Violation]) -> int:
+    number: int = getattr(pb, field)
+    if number < 0:
+        wrong.append(Violation(_path(at, field), f"must not be negative, got {number}", "OUT_OF_RANGE"))
+    return number
+
+
 PLAIN: Final = Field(_unchanged, lambda pb, field, *_: getattr(pb, field))
 """As it is; nobody but the hub sends it, or the model looks at it."""
 TEXT: Final = Field(_unchanged, _read_text)
 """Text of a caller, which may not be endless."""
 TEXTS: Final = Field(_unchanged, _read_texts)
+NOT_NEGATIVE: Final = Field(_unchanged, _read_not_negative)
 _PLAIN_TEXTS: Final = Field(_unchanged, lambda pb, field, *_: tuple(getattr(pb, field)))
 _OPTIONAL: Final = Field(_unchanged, lambda pb, field, *_: getattr(pb, field) if pb.HasField(field) else None)
 _MAPPING: Final = Field(

@@ -5,22 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 from hashhub import v1
-from hashhub.errors import Violation
 from hashhub.model import (
     Conflict,
     ConflictCount,
     ConflictFilter,
     ConflictingContributor,
     ConflictParty,
-    ConflictReason,
     ConflictResolution,
     ConflictStatement,
     ConflictSummary,
 )
 from hashhub.wire import names
-from hashhub.wire.codec import TEXT, Ids, MessageCodec, name_of
-from hashhub.wire.enums import CONFLICT_REASON
-from hashhub.wire.fields import refuse
+from hashhub.wire.codec import NOT_NEGATIVE, TEXT, Ids, MessageCodec, name_of
 
 MessageCodec(ConflictStatement, v1.ConflictStatement, entry=name_of("Entry", is_required=True))
 MessageCodec(
@@ -41,7 +37,7 @@ MessageCodec(
     decided_for=name_of("Contributor"),
     revision="create_revision",
 )
-_CONFLICT: Final = MessageCodec(
+CONFLICT: Final = MessageCodec(
     Conflict,
     v1.Conflict,
     at="conflict",
@@ -50,7 +46,7 @@ _CONFLICT: Final = MessageCodec(
     revision="conflict_revision",
     ended_side=name_of("HashSet"),
 )
-_FILTER: Final = MessageCodec(
+CONFLICT_FILTER: Final = MessageCodec(
     ConflictFilter,
     v1.ConflictFilter,
     at="filter",
@@ -59,6 +55,7 @@ _FILTER: Final = MessageCodec(
     other=name_of("Contributor"),
     hash_set=name_of("HashSet"),
     jurisdiction=TEXT,
+    since_revision=NOT_NEGATIVE,
     assignee=TEXT,
     entry=name_of("Entry"),
 )
@@ -76,34 +73,6 @@ MessageCodec(
     items="item_count",
     others="other_count",
 )
-_SUMMARY: Final = MessageCodec(
+CONFLICT_SUMMARY: Final = MessageCodec(
     ConflictSummary, v1.SummariseConflictsResponse, at="summary", sends="", looked_upto="looked_revision"
 )
-
-conflict_to_pb = _CONFLICT.to_pb
-conflict_from_pb = _CONFLICT.from_pb
-conflict_filter_to_pb = _FILTER.to_pb
-conflict_summary_to_pb = _SUMMARY.to_pb
-conflict_summary_from_pb = _SUMMARY.from_pb
-
-
-def conflict_filter_from_pb(pb: v1.ConflictFilter) -> ConflictFilter:
-    """Return the filter. Raises InvalidArgument with all that is wrong."""
-    wrong = []
-    if pb.since_revision < 0:
-        text = f"must not be negative, got {pb.since_revision}"
-        wrong.append(Violation("filter.since_revision", text, "OUT_OF_RANGE"))
-    return _FILTER.from_pb(pb, wrong=wrong)
-
-
-def conflict_reason_to_pb(reason: ConflictReason) -> v1.ConflictReason:
-    number: v1.ConflictReason = CONFLICT_REASON.to_pb(reason)
-    return number
-
-
-def conflict_reason_from_pb(number: int, at: str = "reason") -> ConflictReason:
-    """Return what a conflict comes to. Raises InvalidArgument when it is not stated."""
-    wrong: list[Violation] = []
-    reason = CONFLICT_REASON.from_pb(number, at, wrong)
-    refuse(wrong)
-    return reason

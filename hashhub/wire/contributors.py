@@ -26,38 +26,24 @@ def _read_members(pb: v1.Group, field: str, at: str, wrong: list[Violation]) -> 
     return collect(wrong, contributors_from_pb, getattr(pb, field), f"{at}.{field}", nobody)
 
 
-_CONTRIBUTOR: Final = MessageCodec(
+CONTRIBUTOR: Final = MessageCodec(
     Contributor,
     v1.Contributor,
     at="contributor",
     sends="Contributor",
-    ids=Ids(("id",), names.contributor_name, lambda name, field: (names.parse_contributor(name, field),)),
+    ids=Ids(
+        ("id",),
+        names.contributor_name,
+        lambda name, field: (names.parse_contributor(name, field),),
+        created=("contributor_id",),
+    ),
     takes_from=names_of("Contributor"),
 )
-_GROUP: Final = MessageCodec(
+GROUP: Final = MessageCodec(
     Group,
     v1.Group,
     at="group",
     sends="Group, its members a sequence of ids",
-    ids=Ids(("id",), names.group_name, lambda name, field: (names.parse_group(name, field),)),
+    ids=Ids(("id",), names.group_name, lambda name, field: (names.parse_group(name, field),), created=("group_id",)),
     members=Field(names_of("Contributor").put, _read_members),
 )
-
-contributor_to_pb = _CONTRIBUTOR.to_pb
-group_to_pb = _GROUP.to_pb
-
-
-def contributor_from_pb(
-    pb: v1.Contributor, *, contributor_id: str | None = None, at: str = "contributor"
-) -> Contributor:
-    """Return the contributor. `contributor_id`: the id that a create request gives instead of a name."""
-    if contributor_id is None:
-        return _CONTRIBUTOR.from_pb(pb, at)
-    return _CONTRIBUTOR.from_pb(pb, at, id=contributor_id, paths={"id": "contributor_id"})
-
-
-def group_from_pb(pb: v1.Group, *, group_id: str | None = None, at: str = "group") -> Group:
-    """Return the group. `group_id`: the id that a create request gives instead of a name."""
-    if group_id is None:
-        return _GROUP.from_pb(pb, at)
-    return _GROUP.from_pb(pb, at, id=group_id, paths={"id": "group_id"})

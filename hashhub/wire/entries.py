@@ -11,17 +11,15 @@ from hashhub.hashes import Hash
 from hashhub.model import (
     Classification,
     Entry,
-    EntryState,
     Provenance,
     Role,
     SchemeStatus,
     Withdrawal,
-    WithdrawalReason,
 )
 from hashhub.wire import names
 from hashhub.wire.codec import Field, MessageCodec, name_of
-from hashhub.wire.enums import ENTRY_STATE, ROLE, WITHDRAWAL_REASON, enums
-from hashhub.wire.fields import build, checked, collect, read_hash, refuse
+from hashhub.wire.enums import ENTRY_STATE, ROLE
+from hashhub.wire.fields import build, checked, collect, read_hash
 from hashhub.wire.records import put_entry_fields, put_frames, read_entry_fields, read_frames
 
 
@@ -101,7 +99,7 @@ def put_entry(pb: v1.Entry, entry: Entry) -> None:
     if entry.classification is not None:
         put_classification(pb.classification, entry.classification)
     if entry.withdrawal is not None:
-        pb.withdrawal.CopyFrom(withdrawal_to_pb(entry.withdrawal))
+        pb.withdrawal.CopyFrom(_WITHDRAWAL.to_pb(entry.withdrawal))
     if entry.frame_count:
         pb.frame_count = entry.frame_count
         put_frames(pb, entry.frames)
@@ -135,7 +133,7 @@ def entry_from_pb(pb: v1.Entry, at: str = "entry") -> Entry:
         "create_revision": pb.create_revision,
         "update_revision": pb.update_revision,
         **read_entry_fields(pb, at, wrong),
-        "withdrawal": collect(wrong, withdrawal_from_pb, pb.withdrawal, f"{at}.withdrawal", None)
+        "withdrawal": collect(wrong, _WITHDRAWAL.from_pb, pb.withdrawal, f"{at}.withdrawal", None)
         if pb.HasField("withdrawal")
         else None,
         "predecessors": _entry_names(pb.predecessors, f"{at}.predecessors", wrong),
@@ -153,36 +151,11 @@ _WITHDRAWAL: Final = MessageCodec(
     actor=name_of("Token"),
     role=Field(ROLE.to_pb, _read_role),
     revision="withdraw_revision",
+    # Outsiders are not told by which token an entry was withdrawn.
+    derived=lambda withdrawal: {} if withdrawal.actor else {"role": v1.Role.ROLE_UNSPECIFIED},
 )
-withdrawal_from_pb = _WITHDRAWAL.from_pb
-"""Outsiders are not told by which token an entry was withdrawn."""
-
-
-def withdrawal_to_pb(withdrawal: Withdrawal) -> v1.Withdrawal:
-    return _WITHDRAWAL.to_pb(withdrawal, **({} if withdrawal.actor else {"role": v1.Role.ROLE_UNSPECIFIED}))
-
-
-def withdrawal_reason_to_pb(reason: WithdrawalReason) -> v1.WithdrawalReason:
-    number: v1.WithdrawalReason = WITHDRAWAL_REASON.to_pb(reason)
-    return number
-
-
-def withdrawal_reason_from_pb(number: int, at: str = "reason") -> WithdrawalReason:
-    """Return why an entry is withdrawn. Raises InvalidArgument when it is not stated."""
-    wrong: list[Violation] = []
-    reason = WITHDRAWAL_REASON.from_pb(number, at, wrong)
-    refuse(wrong)
-    return reason
 
 
 def _entry_names(pb: Iterable[str], at: str, wrong: list[Violation]) -> tuple[str, ...]:
     parsed = [checked(wrong, names.parse_entry, name, f"{at}[{i}]") or ("", "", 0) for i, name in enumerate(pb)]
     return tuple(f"{contributor}/{hash_set}/{entry_id}" for contributor, hash_set, entry_id in parsed)
-
-
-def entry_states_to_pb(states: Iterable[EntryState]) -> list[v1.EntryState]:
-    return [ENTRY_STATE.to_pb(state) for state in states]
-
-
-def entry_states_from_pb(states: Iterable[int], at: str = "states") -> tuple[EntryState, ...]:
-    return enums(ENTRY_STATE, states, at)

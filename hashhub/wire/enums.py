@@ -94,40 +94,43 @@ class EnumMap(Generic[_E]):
         wrong.append(Violation(field, expected, "REQUIRED" if number == 0 else "UNKNOWN_VALUE"))
         return next(iter(self._to_pb))
 
+    def read(self, number: int, at: str) -> _E:
+        """Return the value. Raises InvalidArgument when it is not stated or not known."""
+        wrong: list[Violation] = []
+        member = self.from_pb(number, at, wrong)
+        refuse(wrong)
+        return member
 
-def enums(table: EnumMap[_E], numbers: Iterable[int], at: str) -> tuple[_E, ...]:
-    """Return the values of numbers. Raises InvalidArgument with the violations of all of them."""
-    wrong: list[Violation] = []
-    members = tuple(table.from_pb(number, f"{at}[{i}]", wrong) for i, number in enumerate(numbers))
-    refuse(wrong)
-    return members
+    def read_all(self, numbers: Iterable[int], at: str) -> tuple[_E, ...]:
+        """Return the values of numbers. Raises InvalidArgument with the violations of all of them."""
+        wrong: list[Violation] = []
+        members = tuple(self.from_pb(number, f"{at}[{i}]", wrong) for i, number in enumerate(numbers))
+        refuse(wrong)
+        return members
 
+
+for _kind in (
+    ConflictKind, ConflictState, ContributorKind, Correspondence, DeliveryState, QueueKind, Severity, WebhookEvent,
+):  # fmt: skip
+    EnumMap(_kind, getattr(v1, _kind.__name__))
+EnumMap(ChangeOfValue, v1.ValueChange)
+EnumMap(Engine, v1.Engine, Engine.DUCKDB)
+EnumMap(ImportState, v1.ImportState, ImportState.OPEN)
+EnumMap(TLP, v1.Tlp, TLP.AMBER)
+EnumMap(Unclassified, v1.Unclassified, Unclassified.QUARANTINED)
 
 ACTION: Final = EnumMap(Action, v1.Action)
 BY: Final = EnumMap(By, v1.ComparedBy, By.HASH_SET)
 CHANGE_KIND: Final = EnumMap(ChangeKind, v1.ChangeKind)
-CHANGE_OF_VALUE: Final = EnumMap(ChangeOfValue, v1.ValueChange)
-CONFLICT_KIND: Final = EnumMap(ConflictKind, v1.ConflictKind)
 CONFLICT_REASON: Final = EnumMap(ConflictReason, v1.ConflictReason)
-CONFLICT_STATE: Final = EnumMap(ConflictState, v1.ConflictState)
-CONTRIBUTOR_KIND: Final = EnumMap(ContributorKind, v1.ContributorKind)
-CORRESPONDENCE: Final = EnumMap(Correspondence, v1.Correspondence)
-DELIVERY_STATE: Final = EnumMap(DeliveryState, v1.DeliveryState)
 DISPOSITION: Final = EnumMap(Disposition, v1.Disposition)
 EFFORT: Final = EnumMap(Effort, v1.Effort, Effort.STANDARD)
-ENGINE: Final = EnumMap(Engine, v1.Engine, Engine.DUCKDB)
 ENTRY_ACTION: Final = EnumMap(EntryAction, v1.EntryAction)
 ENTRY_STATE: Final = EnumMap(EntryState, v1.EntryState)
-IMPORT_STATE: Final = EnumMap(ImportState, v1.ImportState, ImportState.OPEN)
 PURPOSE: Final = EnumMap(Purpose, v1.Purpose, Purpose.CSAM)
-QUEUE_KIND: Final = EnumMap(QueueKind, v1.QueueKind)
 RELIABILITY: Final = EnumMap(Reliability, v1.Reliability, Reliability.F)
 REVIEW_KIND: Final = EnumMap(ReviewKind, v1.ReviewKind)
 ROLE: Final = EnumMap(Role, v1.Role)
-SEVERITY: Final = EnumMap(Severity, v1.Severity)
-TLP_: Final = EnumMap(TLP, v1.Tlp, TLP.AMBER)
-UNCLASSIFIED: Final = EnumMap(Unclassified, v1.Unclassified, Unclassified.QUARANTINED)
 # One that this version does not know is never read as harmless.
 VERDICT: Final = EnumMap(Verdict, v1.Verdict, Verdict.UNAVAILABLE, unknown=Verdict.UNAVAILABLE)
-WEBHOOK_EVENT: Final = EnumMap(WebhookEvent, v1.WebhookEvent)
 WITHDRAWAL_REASON: Final = EnumMap(WithdrawalReason, v1.WithdrawalReason)

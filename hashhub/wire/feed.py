@@ -10,11 +10,11 @@ from hashhub.errors import Violation
 from hashhub.model import ChangedEntry, Entry, FeedPage, Review
 from hashhub.wire import names
 from hashhub.wire.codec import MessageCodec, name_of
-from hashhub.wire.contributors import contributor_from_pb, contributor_to_pb
+from hashhub.wire.contributors import CONTRIBUTOR
 from hashhub.wire.entries import entry_from_pb, put_entry
 from hashhub.wire.enums import CHANGE_KIND
 from hashhub.wire.fields import refuse
-from hashhub.wire.hash_sets import hash_set_from_pb, hash_set_to_pb
+from hashhub.wire.hash_sets import HASH_SET
 from hashhub.wire.reviews import REVIEW_IDS, SETS_ASIDE
 
 _Answer = TypeVar("_Answer", v1.ListChangesResponse, v1.FollowChangesResponse)
@@ -44,9 +44,9 @@ def put_changed_entry(pb: v1.Change, change: ChangedEntry) -> None:
         if change.reviews:
             pb.reviews.extend(_feed_reviews(change.entry, change.reviews))
     elif change.hash_set is not None:
-        pb.hash_set.CopyFrom(hash_set_to_pb(change.hash_set))
+        pb.hash_set.CopyFrom(HASH_SET.to_pb(change.hash_set))
     elif change.contributor is not None:
-        pb.contributor.CopyFrom(contributor_to_pb(change.contributor))
+        pb.contributor.CopyFrom(CONTRIBUTOR.to_pb(change.contributor))
     elif change.entry_name:
         pb.name = names.resource_name("Entry", change.entry_name)
     else:
@@ -68,8 +68,8 @@ def changed_entry_from_pb(pb: v1.Change, at: str = "change") -> ChangedEntry:
         kind=kind,
         entry=entry_from_pb(pb.entry, f"{at}.entry") if has("entry") else None,
         reviews=tuple(_REVIEW.from_pb(r, f"{at}.reviews[{i}]") for i, r in enumerate(pb.reviews)),
-        hash_set=hash_set_from_pb(pb.hash_set, at=f"{at}.hash_set") if has("hash_set") else None,
-        contributor=contributor_from_pb(pb.contributor, at=f"{at}.contributor") if has("contributor") else None,
+        hash_set=HASH_SET.from_pb(pb.hash_set, f"{at}.hash_set") if has("hash_set") else None,
+        contributor=CONTRIBUTOR.from_pb(pb.contributor, f"{at}.contributor") if has("contributor") else None,
         entry_name=entry_name,
         hash_set_name=hash_set_name,
     )

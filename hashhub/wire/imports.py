@@ -7,10 +7,9 @@ from typing import Any, Final
 
 from hashhub import v1
 from hashhub.errors import Violation
-from hashhub.model import Counts, Disposition, Finding, Import, Reject
+from hashhub.model import Counts, Finding, Import, Reject
 from hashhub.wire import names
 from hashhub.wire.codec import Field, Ids, MessageCodec, name_of
-from hashhub.wire.enums import DISPOSITION, enums
 from hashhub.wire.fields import Violations, check_text, checked, refuse, require
 
 
@@ -21,7 +20,7 @@ def _read_entry(pb: v1.Finding, field: str, at: str, wrong: list[Violation]) -> 
 
 _COUNTS: Final[dict[str, Any]] = {name: f"{name}_count" for name in Counts.__struct_fields__}
 MessageCodec(Counts, v1.ImportCounts, **(_COUNTS | {"items": "item_count"}))
-_IMPORT: Final = MessageCodec(
+IMPORT: Final = MessageCodec(
     Import,
     v1.Import,
     at="import",
@@ -34,21 +33,8 @@ _IMPORT: Final = MessageCodec(
     actor=name_of("Token"),
     revision="commit_revision",
 )
-_REJECT: Final = MessageCodec(Reject, v1.Reject, at="reject", sends="Reject")
-_FINDING: Final = MessageCodec(Finding, v1.Finding, at="finding", entry_id=Field(lambda _: "", _read_entry, "entry"))
-
-import_to_pb = _IMPORT.to_pb
-reject_to_pb = _REJECT.to_pb
-finding_from_pb = _FINDING.from_pb
-
-
-def import_from_pb(pb: v1.Import, *, hash_set: tuple[str, str] | None = None, at: str = "import") -> Import:
-    """Return the import. `hash_set`: the contributor's and hash set's ids from a create request's parent; the id is
-    then empty.
-    """
-    if hash_set is None:
-        return _IMPORT.from_pb(pb, at)
-    return _IMPORT.from_pb(pb, at, contributor=hash_set[0], hash_set=hash_set[1], id="")
+REJECT: Final = MessageCodec(Reject, v1.Reject, at="reject", sends="Reject")
+FINDING: Final = MessageCodec(Finding, v1.Finding, at="finding", entry_id=Field(lambda _: "", _read_entry, "entry"))
 
 
 def rejects_from_pb(rejects: Iterable[v1.Reject], at: str = "rejects") -> list[Reject]:
@@ -67,12 +53,4 @@ def rejects_from_pb(rejects: Iterable[v1.Reject], at: str = "rejects") -> list[R
 def finding_to_pb(finding: Finding, contributor: str, hash_set: str) -> v1.Finding:
     """Return the message of a finding of an import into this hash set."""
     entry = names.entry_name(contributor, hash_set, finding.entry_id) if finding.entry_id else ""
-    return _FINDING.to_pb(finding, entry=entry)
-
-
-def dispositions_to_pb(dispositions: Iterable[Disposition]) -> list[v1.Disposition]:
-    return [DISPOSITION.to_pb(value) for value in dispositions]
-
-
-def dispositions_from_pb(dispositions: Iterable[int], at: str = "dispositions") -> tuple[Disposition, ...]:
-    return enums(DISPOSITION, dispositions, at)
+    return FINDING.to_pb(finding, entry=entry)

@@ -101,8 +101,5 @@ def live_frame_from_pb(pb: v1.MatchLiveRequest) -> LivePicture | VideoFrame:
 
 
 MessageCodec(LiveRange, v1.LiveRange, entry=name_of("Entry", is_required=True), is_ended="ended")
-_ANSWER: Final = MessageCodec(LiveAnswer, v1.MatchLiveResponse)
-
-live_answer_to_pb = _ANSWER.to_pb
-live_answer_from_pb = _ANSWER.from_pb
+LIVE_ANSWER: Final = MessageCodec(LiveAnswer, v1.MatchLiveResponse)
 """A verdict that this version does not know is read as UNAVAILABLE, never as harmless."""

@@ -221,7 +221,7 @@ def _effort(number: int) -> Effort:
     return EFFORT.get(number, Effort.PLAIN) if number else Effort.PLAIN
 
 
-_REASON: Final = MessageCodec(ReasonLine, v1.ReasonLine, entries=names_of("Entry"))
+REASON: Final = MessageCodec(ReasonLine, v1.ReasonLine, entries=names_of("Entry"))
 MessageCodec(TimeRange, v1.TimeRange)
 MessageCodec(VideoMatch, v1.VideoMatch)
 MessageCodec(
@@ -232,16 +232,10 @@ MessageCodec(
     ),
     reviews=Field(_reviews_to_pb, _read_reviews),
 )
-_RESULT: Final = MessageCodec(MatchResult, v1.MatchResult, at="result")
+MATCH_RESULT: Final = MessageCodec(MatchResult, v1.MatchResult, at="result")
 MessageCodec(Coverage, v1.Coverage, effort=Field(EFFORT.to_pb, lambda pb, *_: _effort(pb.effort)))
-_MEDIA: Final = MessageCodec(MediaResult, v1.MediaResult, at="result")
-
-reason_to_pb = _REASON.to_pb
-match_result_to_pb = _RESULT.to_pb
-match_result_from_pb = _RESULT.from_pb
+MEDIA_RESULT: Final = MessageCodec(MediaResult, v1.MediaResult, at="result")
 """A verdict that this version does not know is read as UNAVAILABLE, never as harmless."""
-media_result_to_pb = _MEDIA.to_pb
-media_result_from_pb = _MEDIA.from_pb
 
 
 def match_results_to_pb(results: Sequence[MatchResult], policy: str, revision: int) -> v1.BatchMatchHashesResponse:
@@ -262,7 +256,7 @@ def match_results_to_pb(results: Sequence[MatchResult], policy: str, revision: i
             or result.truncated is not last.truncated
             or result.withheld is not last.withheld
         ):
-            pb = match_result_to_pb(result)
+            pb = MATCH_RESULT.to_pb(result)
             pb.ClearField("label")
             chunk, last = v1.BatchMatchHashesResponse(results=[pb]).SerializeToString(), result
         chunks.append(chunk)

@@ -9,6 +9,7 @@ InvalidArgument for another shape. Whether the thing exists is for the hub to sa
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Final
 
 from hashhub.errors import InvalidArgument, Violation
@@ -73,16 +74,17 @@ _KINDS: Final = {
 }
 
 
-def contributor_name(contributor: str) -> str:
-    return f"contributors/{contributor}"
-
-
-def hash_set_name(contributor: str, hash_set: str) -> str:
-    return f"contributors/{contributor}/hashSets/{hash_set}"
-
-
-def import_name(contributor: str, hash_set: str, import_id: str) -> str:
-    return f"contributors/{contributor}/hashSets/{hash_set}/imports/{import_id}"
+contributor_name = "contributors/{}".format
+group_name = "groups/{}".format
+hash_set_name = "contributors/{}/hashSets/{}".format
+import_name = "contributors/{}/hashSets/{}/imports/{}".format
+webhook_name = "contributors/{}/webhooks/{}".format
+conflict_name = "conflicts/{}".format
+event_name = "events/{}".format
+token_name = "tokens/{}".format
+operation_name = "operations/{}".format
+policy_name = "policies/{}".format
+scheme_name = "schemes/{}@{}".format
 
 
 def entry_name(contributor: str, hash_set: str, entry_id: int) -> str:
@@ -93,28 +95,12 @@ def review_name(contributor: str, hash_set: str, entry_id: int, review_id: int) 
     return f"{entry_name(contributor, hash_set, entry_id)}/reviews/{number_of(review_id)}"
 
 
-def webhook_name(contributor: str, webhook: str) -> str:
-    return f"contributors/{contributor}/webhooks/{webhook}"
-
-
-def conflict_name(conflict: str) -> str:
-    return f"conflicts/{conflict}"
-
-
-def group_name(group: str) -> str:
-    return f"groups/{group}"
-
-
 def author_name(author: str) -> str:
     """Return the resource name of who states a review: a contributor, or `CONTRIBUTOR/MEMBER` for whom its source
     names.
     """
     contributor, slash, member = author.partition("/")
     return f"contributors/{contributor}/members/{member}" if slash else f"contributors/{contributor}"
-
-
-def event_name(revision: int) -> str:
-    return f"events/{revision}"
 
 
 def subject_name(subject: str) -> str:
@@ -146,22 +132,6 @@ def parse_subject(name: str, field: str = "subject") -> str:
     raise _wrong(" or ".join(_SUBJECTS), field, f"got {name[:120]!r}")
 
 
-def token_name(token: str) -> str:
-    return f"tokens/{token}"
-
-
-def operation_name(operation: str) -> str:
-    return f"operations/{operation}"
-
-
-def policy_name(policy: str) -> str:
-    return f"policies/{policy}"
-
-
-def scheme_name(scheme: str, version: str) -> str:
-    return f"schemes/{scheme}@{version}"
-
-
 def resource_name(kind: str, name: str) -> str:
     """Return the resource name of what the model calls `name` (`alpha/list/7`); `name` itself if it says too little for
     one.
@@ -172,8 +142,17 @@ def resource_name(kind: str, name: str) -> str:
     return "/".join(f"{collection}/{one}" for collection, one in zip(collections, ids, strict=True))
 
 
-def parse_contributor(name: str, field: str = "name") -> str:
-    return _parse(_CONTRIBUTOR, name, field)[0]
+def _parse_id(shape: str, name: str, field: str = "name") -> str:
+    return _parse(shape, name, field)[0]
+
+
+parse_contributor = partial(_parse_id, _CONTRIBUTOR)
+parse_conflict = partial(_parse_id, _CONFLICT)
+parse_group = partial(_parse_id, _GROUP)
+parse_token = partial(_parse_id, _TOKEN)
+parse_operation = partial(_parse_id, _OPERATION)
+parse_policy = partial(_parse_id, _POLICY)
+parse_scheme = partial(_parse_id, _SCHEME)
 
 
 def parse_contributor_or_all(name: str, field: str = "parent") -> str | None:
@@ -207,14 +186,6 @@ def parse_webhook(name: str, field: str = "name") -> tuple[str, str]:
     return contributor, webhook
 
 
-def parse_conflict(name: str, field: str = "name") -> str:
-    return _parse(_CONFLICT, name, field)[0]
-
-
-def parse_group(name: str, field: str = "name") -> str:
-    return _parse(_GROUP, name, field)[0]
-
-
 def parse_author(name: str, field: str = "author") -> str:
     """Return who states a review, as `author_name` takes it."""
     contributor, member = _parse(_AUTHOR, name, field)
@@ -223,22 +194,6 @@ def parse_author(name: str, field: str = "author") -> str:
 
 def parse_event(name: str, field: str = "name") -> int:
     return _number(_parse(_EVENT, name, field)[0], _EVENT, field, _MAX_INT64)
-
-
-def parse_token(name: str, field: str = "name") -> str:
-    return _parse(_TOKEN, name, field)[0]
-
-
-def parse_operation(name: str, field: str = "name") -> str:
-    return _parse(_OPERATION, name, field)[0]
-
-
-def parse_policy(name: str, field: str = "name") -> str:
-    return _parse(_POLICY, name, field)[0]
-
-
-def parse_scheme(name: str, field: str = "name") -> str:
-    return _parse(_SCHEME, name, field)[0]
 
 
 def _parse(shape: str, name: str, field: str) -> tuple[str, ...]:

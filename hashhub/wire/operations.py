@@ -274,10 +274,5 @@ def _response_from_pb(pb: v1.OperationResponse) -> tasks.Response:
 
 # Rows
 
-_LINK: Final = MessageCodec(r.Link, v1.Link, left=_ENTRY, right=_ENTRY, is_exact="exact")
-_GAP: Final = MessageCodec(r.Gap, v1.Gap, entries=names_of("Entry"), contributors=_CONTRIBUTORS)
-
-link_to_pb = _LINK.to_pb
-link_from_pb = _LINK.from_pb
-gap_to_pb = _GAP.to_pb
-gap_from_pb = _GAP.from_pb
+LINK: Final = MessageCodec(r.Link, v1.Link, left=_ENTRY, right=_ENTRY, is_exact="exact")
+GAP: Final = MessageCodec(r.Gap, v1.Gap, entries=names_of("Entry"), contributors=_CONTRIBUTORS)

@@ -9,13 +9,13 @@ from hashhub.model import ReasonLine, Verdict
 from hashhub.trust import ClauseTrace, DemandTrace, EntryTrace, Example, Failure, Judgement, Trial, VerdictChange
 from hashhub.wire import names
 from hashhub.wire.codec import Field, MessageCodec, messages, name_of, names_of
-from hashhub.wire.matching import reason_to_pb
+from hashhub.wire.matching import REASON
 
 MAX_TOLD: Final = 1_000  # entries in one list of an explanation
 
 
 def _shortened(line: ReasonLine) -> v1.ReasonLine:
-    pb = reason_to_pb(line)
+    pb = REASON.to_pb(line)
     del pb.entries[MAX_TOLD:]
     return pb
 
@@ -47,7 +47,13 @@ _TRACE: Final = MessageCodec(
 )
 MessageCodec(Example, v1.VerdictChangeExample, before="before_reasons", after="after_reasons")
 MessageCodec(VerdictChange, v1.VerdictChange, count="query_count")
-_TRIAL: Final = MessageCodec(Trial, v1.SimulatePolicyResponse, without="next_after since_revision", total="entry_count")
+TRIAL: Final = MessageCodec(
+    Trial,
+    v1.SimulatePolicyResponse,
+    without="next_after since_revision",
+    total="entry_count",
+    derived=lambda trial: {"revision": trial.revision},
+)
 _VERSION: Final = MessageCodec(
     trust.Version, v1.Policy, at="policy", without="name policy", actor=name_of("Token"), is_current="current"
 )
@@ -87,12 +93,3 @@ def trace_to_pb(trace: trust.Trace, verdict: Verdict, revision: int) -> v1.Expla
 def trace_from_pb(pb: v1.ExplainMatchResponse) -> trust.Trace:
     """Return an explanation. A verdict that this version does not know is read as UNAVAILABLE, never as harmless."""
     return _TRACE.from_pb(pb, judgement=_JUDGEMENT.from_pb(pb))
-
-
-def trial_to_pb(trial: Trial, next_page_token: str) -> v1.SimulatePolicyResponse:
-    """Return the message of what a policy would change."""
-    return _TRIAL.to_pb(trial, next_page_token=next_page_token, revision=trial.revision)
-
-
-trial_from_pb = _TRIAL.from_pb
-"""Where the next answer goes on stays with the caller."""

@@ -25,7 +25,7 @@ def _no_name(*_: object) -> str:
 
 REVIEW_IDS: Final = Ids(("entry_id", "id"), _no_name, lambda name, field: names.parse_review(name, field)[2:])
 SETS_ASIDE: Final = Field(_no_name, _read_aside)
-_REVIEW: Final = MessageCodec(
+REVIEW: Final = MessageCodec(
     Review,
     v1.Review,
     at="review",
@@ -37,8 +37,6 @@ _REVIEW: Final = MessageCodec(
     revision="create_revision",
 )
 
-review_from_pb = _REVIEW.from_pb
-
 
 def review_to_pb(review: Review, contributor: str, hash_set: str) -> v1.Review:
     """Return the message of a review of an entry in this hash set; a review without an id has no name yet."""
@@ -46,7 +44,7 @@ def review_to_pb(review: Review, contributor: str, hash_set: str) -> v1.Review:
     def name(review_id: int) -> str:
         return names.review_name(contributor, hash_set, review.entry_id, review_id) if review_id else ""
 
-    return _REVIEW.to_pb(review, name=name(review.id), sets_aside=name(review.sets_aside))
+    return REVIEW.to_pb(review, name=name(review.id), sets_aside=name(review.sets_aside))
 
 
 def new_review_from_pb(pb: v1.Review, at: str = "review") -> tuple[ReviewKind, str]:

@@ -19,7 +19,7 @@ MessageCodec(SignOff, v1.SignOff, actor=name_of("Token"), contributor=name_of("C
 MessageCodec(Line, v1.DimensionLine, relation="correspondence", left="first", right="second")
 MessageCodec(Change, v1.TextChange, what="field")
 MessageCodec(ValueDifference, v1.ValueDifference, lines="dimensions", changes="texts")
-_ROW: Final = MessageCodec(
+CROSSWALK_ROW: Final = MessageCodec(
     Row,
     v1.CrosswalkRow,
     at="row",
@@ -31,7 +31,7 @@ _ROW: Final = MessageCodec(
     is_written="written",
     is_written_back="written_back",
 )
-_DIFFERENCE: Final = MessageCodec(
+DIFFERENCE: Final = MessageCodec(
     Difference,
     v1.DiffSchemesResponse,
     at="difference",
@@ -40,11 +40,6 @@ _DIFFERENCE: Final = MessageCodec(
     new=name_of("Scheme", "other_name", is_required=True),
     changes="texts",
 )
-
-crosswalk_row_to_pb = _ROW.to_pb
-crosswalk_row_from_pb = _ROW.from_pb
-difference_to_pb = _DIFFERENCE.to_pb
-difference_from_pb = _DIFFERENCE.from_pb
 
 
 def scheme_to_pb(scheme: Scheme, definition: Definition | None, *, with_text: bool = False) -> v1.Scheme:

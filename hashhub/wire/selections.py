@@ -8,23 +8,16 @@ from hashhub import v1
 from hashhub.errors import InvalidArgument, Violation
 from hashhub.model import (
     MAX_TEXT,
-    EntryAction,
     EntryChanges,
     QueueItem,
     QueueKind,
     Selection,
     SkippedEntries,
-    WithdrawalReason,
 )
 from hashhub.wire import names
 from hashhub.wire.codec import Field, Ids, MessageCodec, name_of, names_of
-from hashhub.wire.entries import (
-    entry_states_to_pb,
-    hash_to_pb,
-    withdrawal_reason_from_pb,
-    withdrawal_reason_to_pb,
-)
-from hashhub.wire.enums import ENTRY_ACTION, ENTRY_STATE, enums
+from hashhub.wire.entries import hash_to_pb
+from hashhub.wire.enums import ENTRY_STATE
 from hashhub.wire.fields import Sendable, checked, read_hash, refuse
 
 
@@ -40,7 +33,7 @@ def selection_to_pb(selection: Selection) -> v1.EntrySelection:
             hashes=map(hash_to_pb, selection.hashes),
             external_ids=selection.external_ids,
             imports=[names.resource_name("Import", name) for name in selection.imports],
-            states=entry_states_to_pb(selection.states),
+            states=map(ENTRY_STATE.to_pb, selection.states),
             reasons=selection.reasons,
             dimensions=[
                 v1.DimensionCriterion(dimension=name, values=values) for name, values in selection.dimensions.items()
@@ -72,7 +65,7 @@ def selection_from_pb(pb: v1.EntrySelection, at: str = "selection") -> Selection
                 wrong.append(Violation(f"{at}.{field}[{i}]", problem, "REQUIRED" if not text else "TOO_LONG"))
     hashes = tuple([read_hash(h, f"{at}.hashes[{i}]", wrong) for i, h in enumerate(pb.hashes)])
     try:
-        states = enums(ENTRY_STATE, pb.states, f"{at}.states")
+        states = ENTRY_STATE.read_all(pb.states, f"{at}.states")
     except InvalidArgument as e:
         states = ()
         wrong += e.violations
@@ -93,31 +86,8 @@ def selection_from_pb(pb: v1.EntrySelection, at: str = "selection") -> Selection
     )
 
 
-def entry_action_to_pb(action: EntryAction) -> v1.EntryAction:
-    number: v1.EntryAction = ENTRY_ACTION.to_pb(action)
-    return number
-
-
-def entry_action_from_pb(number: int, at: str = "action") -> EntryAction:
-    """Return what is to be done. Raises InvalidArgument when it is not stated."""
-    wrong: list[Violation] = []
-    action = ENTRY_ACTION.from_pb(number, at, wrong)
-    refuse(wrong)
-    return action
-
-
-def optional_reason_to_pb(reason: WithdrawalReason | None) -> v1.WithdrawalReason:
-    unstated: v1.WithdrawalReason = v1.WithdrawalReason.WITHDRAWAL_REASON_UNSPECIFIED
-    return unstated if reason is None else withdrawal_reason_to_pb(reason)
-
-
-def optional_reason_from_pb(number: int) -> WithdrawalReason | None:
-    """Return why entries are withdrawn, None when that is not stated."""
-    return withdrawal_reason_from_pb(number) if number else None
-
-
 MessageCodec(SkippedEntries, v1.SkippedEntries, examples=names_of("Entry"))
-_CHANGES: Final = MessageCodec(
+ENTRY_CHANGES: Final = MessageCodec(
     EntryChanges,
     v1.ChangeEntriesResponse,
     without="action validate_only",
@@ -129,32 +99,12 @@ _CHANGES: Final = MessageCodec(
     unmatched="unmatched_count",
     revision="change_revision",
 )
-entry_changes_to_pb = _CHANGES.to_pb
-
-
-def entry_changes_from_pb(pb: v1.ChangeEntriesResponse, action: EntryAction, *, validate_only: bool) -> EntryChanges:
-    """Return what was done; the action and whether it was only tried stand in the request."""
-    return _CHANGES.from_pb(pb, action=action, validate_only=validate_only)
+"""The action and whether it was only tried stand in the request."""
 
 
 def _read_parent(name: str, field: str) -> tuple[str, str]:
     contributor, hash_set = _parse_parent(name, field)
     return hash_set.partition("/")[0] or contributor, hash_set
-
-
-_ITEM: Final = MessageCodec(
-    QueueItem,
-    v1.QueueItem,
-    at="queue_item",
-    ids=Ids(("contributor", "hash_set"), lambda one, hash_set: _parent_name(hash_set or one), _read_parent, "parent"),
-    name=Field(lambda _: "", lambda pb, *_: "/".join(pb.example.split("/")[1::2]), "example"),
-    actor=name_of("Token"),
-)
-queue_item_from_pb = _ITEM.from_pb
-
-
-def queue_item_to_pb(item: QueueItem) -> v1.QueueItem:
-    return _ITEM.to_pb(item, example=_example_name(item))
 
 
 def _example_name(item: QueueItem) -> str:
@@ -176,3 +126,14 @@ def _parse_parent(name: str, field: str) -> tuple[str, str]:
     if "/hashSets/" in name:
         return "", "/".join(names.parse_hash_set(name, field))
     return names.parse_contributor(name, field), ""
+
+
+QUEUE_ITEM: Final = MessageCodec(
+    QueueItem,
+    v1.QueueItem,
+    at="queue_item",
+    ids=Ids(("contributor", "hash_set"), lambda one, hash_set: _parent_name(hash_set or one), _read_parent, "parent"),
+    name=Field(lambda _: "", lambda pb, *_: "/".join(pb.example.split("/")[1::2]), "example"),
+    actor=name_of("Token"),
+    derived=lambda item: {"example": _example_name(item)},
+)

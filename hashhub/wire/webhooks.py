@@ -17,36 +17,22 @@ def _read_events(pb: v1.Webhook, field: str, at: str, wrong: list[Violation]) ->
     return tuple(dict.fromkeys(_events.read(pb, field, at, wrong)))
 
 
-_WEBHOOK: Final = MessageCodec(
+WEBHOOK: Final = MessageCodec(
     Webhook,
     v1.Webhook,
     at="webhook",
     sends="Webhook",
-    ids=Ids(("contributor", "id"), names.webhook_name, names.parse_webhook),
+    ids=Ids(("contributor", "id"), names.webhook_name, names.parse_webhook, created=("parent", "webhook_id")),
     without="create_revision",
     url=TEXT,
     events=Field(_events.put, _read_events),
     description=TEXT,
     actor=name_of("Token"),
 )
-_DELIVERY: Final = MessageCodec(
+DELIVERY: Final = MessageCodec(
     WebhookDelivery,
     v1.WebhookDelivery,
     at="delivery",
     ids=Ids(("contributor", "webhook"), names.webhook_name, names.parse_webhook, "webhook"),
     error=word(DeliveryError, is_optional=True),
 )
-
-webhook_to_pb = _WEBHOOK.to_pb
-delivery_to_pb = _DELIVERY.to_pb
-delivery_from_pb = _DELIVERY.from_pb
-
-
-def webhook_from_pb(
-    pb: v1.Webhook, *, contributor: str | None = None, webhook_id: str | None = None, at: str = "webhook"
-) -> Webhook:
-    """Return the webhook. `contributor` and `webhook_id`: what a create request gives instead of a name."""
-    if contributor is None or webhook_id is None:
-        return _WEBHOOK.from_pb(pb, at)
-    paths = {"contributor": "parent", "id": "webhook_id"}
-    return _WEBHOOK.from_pb(pb, at, contributor=contributor, id=webhook_id, paths=paths)

@@ -79,7 +79,7 @@ def test_a_write_is_repeated_with_the_same_request_id() -> None:
         ids.append(v1.CreateContributorRequest.FromString(request).request_id)
         if len(ids) < 3:
             return refuse(context, Unavailable("restarting"))
-        return wire.contributor_to_pb(NEW)
+        return wire.CONTRIBUTOR.to_pb(NEW)
 
     with served(answer) as address, Client(address, "t") as client:
         assert client.create_contributor(NEW) == NEW

@@ -76,7 +76,7 @@ class Stream:
 
     def answer(self) -> LiveAnswer:
         try:
-            return wire.live_answer_from_pb(next(self.call))
+            return wire.LIVE_ANSWER.from_pb(next(self.call))
         except grpc.RpcError as e:
             raise wire.status_to_error(e) from e
 
@@ -91,7 +91,7 @@ class Stream:
     def end(self) -> list[LiveAnswer]:
         self._outgoing.put(None)
         try:
-            return [wire.live_answer_from_pb(pb) for pb in self.call]
+            return [wire.LIVE_ANSWER.from_pb(pb) for pb in self.call]
         except grpc.RpcError as e:
             raise wire.status_to_error(e) from e
 

@@ -227,7 +227,7 @@ def test_every_door_says_what_was_looked_for_and_what_was_not(served: Served) ->
         async with AsyncClient(served.doors.grpc_address, token) as client:
             return [answer.media async for answer in client.match_media(files, options)]
 
-    assert asyncio.run(asynchronously()) == told == [wire.media_result_from_pb(r) for r in by_grpc.results]
+    assert asyncio.run(asynchronously()) == told == [wire.MEDIA_RESULT.from_pb(r) for r in by_grpc.results]
     text_file, cut = told
     assert text_file.result.verdict is Verdict.NO_MATCH
     assert [r.code for r in text_file.result.reasons] == ["NOTHING_KNOWN", "EFFORT_REDUCED", "EXACT_ONLY"]

@@ -365,26 +365,26 @@ def _first(from_pbs: Callable[..., list[Any]]) -> Callable[[Any], Any]:
 
 
 ROUND_TRIPS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], Message], Callable[[Any], Any]]] = {
-    "group": (groups, wire.group_to_pb, wire.group_from_pb),
-    "contributor": (contributors, wire.contributor_to_pb, wire.contributor_from_pb),
-    "hash set": (hash_sets, wire.hash_set_to_pb, wire.hash_set_from_pb),
-    "marking": (markings, wire.marking_to_pb, wire.marking_from_pb),
+    "group": (groups, wire.GROUP.to_pb, wire.GROUP.from_pb),
+    "contributor": (contributors, wire.CONTRIBUTOR.to_pb, wire.CONTRIBUTOR.from_pb),
+    "hash set": (hash_sets, wire.HASH_SET.to_pb, wire.HASH_SET.from_pb),
+    "marking": (markings, wire.MARKING.to_pb, wire.MARKING.from_pb),
     "flags": (flag_sets, wire.flags_to_pb, wire.flags_from_pb),
     "classification": (classifications, wire.classification_to_pb, wire.classification_from_pb),
     "entry": (entries, wire.entry_to_pb, wire.entry_from_pb),
-    "import": (imports, wire.import_to_pb, wire.import_from_pb),
+    "import": (imports, wire.IMPORT.to_pb, wire.IMPORT.from_pb),
     "record": (records, wire.record_to_pb, _first(wire.records_from_pb)),
-    "reject": (rejects, wire.reject_to_pb, _first(wire.rejects_from_pb)),
-    "finding": (findings, lambda f: wire.finding_to_pb(f, "a", "b"), wire.finding_from_pb),
-    "review": (reviews, lambda r: wire.review_to_pb(r, "a", "b"), wire.review_from_pb),
+    "reject": (rejects, wire.REJECT.to_pb, _first(wire.rejects_from_pb)),
+    "finding": (findings, lambda f: wire.finding_to_pb(f, "a", "b"), wire.FINDING.from_pb),
+    "review": (reviews, lambda r: wire.review_to_pb(r, "a", "b"), wire.REVIEW.from_pb),
     "change": (changes, wire.changed_entry_to_pb, wire.changed_entry_from_pb),
-    "token": (tokens, wire.token_to_pb, wire.token_from_pb),
+    "token": (tokens, wire.TOKEN.to_pb, wire.TOKEN.from_pb),
     "query": (queries, wire.query_to_pb, wire.query_from_pb),
     "queries": (queries, wire.query_to_pb, _first(lambda pbs: wire.queries_from_pb(_batch(pbs)))),
     "options": (options, wire.options_to_pb, wire.options_from_pb),
-    "result": (results, wire.match_result_to_pb, wire.match_result_from_pb),
-    "media result": (media_results, wire.media_result_to_pb, wire.media_result_from_pb),
-    "status": (statuses, wire.status_to_pb, wire.status_from_pb),
+    "result": (results, wire.MATCH_RESULT.to_pb, wire.MATCH_RESULT.from_pb),
+    "media result": (media_results, wire.MEDIA_RESULT.to_pb, wire.MEDIA_RESULT.from_pb),
+    "status": (statuses, wire.STATUS.to_pb, wire.STATUS.from_pb),
 }
 
 
@@ -514,7 +514,7 @@ def test_hexadecimal_sent_as_base64_is_recognised(name: str) -> None:
 
 def test_a_contributor_reports_the_models_violations_by_the_clients_paths() -> None:
     pb = v1.Contributor(display_name=" ", jurisdiction="gb", takes_from=["contributors/b", "c"])
-    assert _violations(lambda: wire.contributor_from_pb(pb, contributor_id="NOT OK")) == {
+    assert _violations(lambda: wire.CONTRIBUTOR.created(pb, "NOT OK")) == {
         "contributor_id": "PATTERN",
         "contributor.display_name": "REQUIRED",
         "contributor.kind": "REQUIRED",
@@ -526,7 +526,7 @@ def test_a_contributor_reports_the_models_violations_by_the_clients_paths() -> N
 def test_a_hash_set_reports_its_markings_violations_too() -> None:
     red = v1.Marking(tlp=v1.Tlp.TLP_RED)
     pb = v1.HashSet(review_depth=500, marking=red, purpose=77)  # type: ignore[arg-type]  # unknown
-    assert _violations(lambda: wire.hash_set_from_pb(pb, contributor="a", hash_set_id="_")) == {
+    assert _violations(lambda: wire.new_hash_set_from_pb(pb, "a", "_")) == {
         "hash_set_id": "PATTERN",
         "hash_set.review_depth": "OUT_OF_RANGE",
         "hash_set.marking.recipients": "REQUIRED",
@@ -536,7 +536,7 @@ def test_a_hash_set_reports_its_markings_violations_too() -> None:
 
 def test_a_name_that_cannot_be_read_is_the_only_violation_of_its_field() -> None:
     wrong = _violations(
-        lambda: wire.contributor_from_pb(
+        lambda: wire.CONTRIBUTOR.from_pb(
             v1.Contributor(name="x", display_name="X", kind=v1.ContributorKind.CONTRIBUTOR_KIND_NGO, jurisdiction="ZZ")
         )
     )
@@ -544,14 +544,13 @@ def test_a_name_that_cannot_be_read_is_the_only_violation_of_its_field() -> None
 
 
 def test_unstated_values_get_the_defaults_that_the_contract_documents() -> None:
-    marking = wire.marking_from_pb(v1.Marking())
+    marking = wire.MARKING.from_pb(v1.Marking())
     assert marking.tlp == "AMBER"
     stated = v1.HashSet(purpose=v1.Purpose.PURPOSE_TEST)
-    hash_set = wire.hash_set_from_pb(stated, contributor="a", hash_set_id="b")
+    hash_set = wire.new_hash_set_from_pb(stated, "a", "b")
     assert (hash_set.purpose, hash_set.marking.tlp) == ("TEST", "AMBER")
-    contributor = wire.contributor_from_pb(
-        v1.Contributor(display_name="A", kind=v1.ContributorKind.CONTRIBUTOR_KIND_NGO, jurisdiction="ZZ"),
-        contributor_id="a",
+    contributor = wire.CONTRIBUTOR.created(
+        v1.Contributor(display_name="A", kind=v1.ContributorKind.CONTRIBUTOR_KIND_NGO, jurisdiction="ZZ"), "a"
     )
     assert contributor.reliability == "F"
     assert wire.records_from_pb([v1.Record(action=CONTRIBUTE, position="1")])[0].flags is NO_FLAGS
@@ -559,7 +558,7 @@ def test_unstated_values_get_the_defaults_that_the_contract_documents() -> None:
 
 def test_a_purpose_that_is_not_stated_is_no_purpose() -> None:
     with pytest.raises(InvalidArgument, match="PURPOSE_CSAM, PURPOSE_EXPLOITATIVE, PURPOSE_BENIGN, PURPOSE_TEST") as e:
-        wire.hash_set_from_pb(v1.HashSet(), contributor="a", hash_set_id="b")
+        wire.new_hash_set_from_pb(v1.HashSet(), "a", "b")
     assert [(v.field, v.reason) for v in e.value.violations] == [("hash_set.purpose", "REQUIRED")]
 
 
@@ -585,7 +584,7 @@ def test_the_author_of_a_review_is_named_alike_wherever_it_is_read(author: str) 
 @pytest.mark.parametrize("number", [0, 6, 1000])
 def test_an_unknown_verdict_is_never_harmless(number: int) -> None:
     pb = v1.MatchResult(verdict=number)  # type: ignore[arg-type]  # what a newer server might send
-    assert wire.match_result_from_pb(pb).verdict is Verdict.UNAVAILABLE
+    assert wire.MATCH_RESULT.from_pb(pb).verdict is Verdict.UNAVAILABLE
 
 
 def test_options_clamp_the_limit_and_refuse_what_cannot_be() -> None:
@@ -604,11 +603,11 @@ def test_an_unknown_effort_is_the_usual_one_when_asked_for_and_the_least_when_to
     options = v1.MatchOptions(effort=number)  # type: ignore[arg-type]  # what a newer client might send
     assert wire.options_from_pb(options).effort is Effort.STANDARD
     told = v1.MediaResult(result=v1.MatchResult(), coverage=v1.Coverage(effort=number))  # type: ignore[arg-type]
-    assert wire.media_result_from_pb(told).coverage.effort is Effort.PLAIN
+    assert wire.MEDIA_RESULT.from_pb(told).coverage.effort is Effort.PLAIN
 
 
 def test_an_older_hub_says_nothing_of_what_it_looked_for() -> None:
-    assert wire.media_result_from_pb(v1.MediaResult(result=v1.MatchResult())).coverage == Coverage()
+    assert wire.MEDIA_RESULT.from_pb(v1.MediaResult(result=v1.MatchResult())).coverage == Coverage()
 
 
 def test_what_a_query_of_variants_and_frames_may_hold() -> None:
@@ -713,7 +712,7 @@ def test_a_batch_is_read_as_its_queries_one_by_one(before: Any, odd: Any, after:
         lambda: wire.record_to_pb(Record(position="\ud800")),
         lambda: wire.record_to_pb(Record(position="1", media_size=1 << 63)),
         lambda: wire.record_to_pb(Record(position="1", quality=1 << 40)),
-        lambda: wire.token_to_pb(Principal(name="\udcff", role="OPERATOR")),  # type: ignore[arg-type]  # bytes
+        lambda: wire.TOKEN.to_pb(Principal(name="\udcff", role="OPERATOR")),  # type: ignore[arg-type]  # bytes
     ],
     ids=["text", "position", "int64", "int32", "command line"],
 )
@@ -754,7 +753,7 @@ def test_a_batch_of_answers_is_made_of_its_answers(one: MatchResult, other: Matc
     distinct.append(change(bare, verdict=other.verdict))
     batch = [change(distinct[which], label=f"{i}" if i % 3 else "") for i, which in enumerate(order)]
     answer = wire.match_results_to_pb(batch, "any", 7)
-    assert list(answer.results) == [wire.match_result_to_pb(r) for r in batch]
+    assert list(answer.results) == [wire.MATCH_RESULT.to_pb(r) for r in batch]
     assert (answer.policy, answer.revision) == ("any", 7)
 
 

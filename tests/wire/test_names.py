@@ -50,7 +50,7 @@ PARSERS: list[Callable[[str, str], Any]] = [
 ]
 
 
-@pytest.mark.parametrize("parse", PARSERS, ids=lambda p: p.__name__)
+@pytest.mark.parametrize("parse", PARSERS)
 @given(text=st.text() | st.from_regex(r"contributors/.*/hashSets/.*/entries/.*"))
 def test_any_text_is_a_name_or_an_error_with_its_field(parse: Callable[[str, str], Any], text: str) -> None:
     try:

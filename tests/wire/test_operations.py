@@ -137,13 +137,13 @@ def test_every_response_arrives_as_it_was(response: Any) -> None:
 @given(st.builds(r.Link, left=ENTRIES, right=ENTRIES, algorithm=IDS, distance=st.integers(0, 256),
                  is_exact=st.booleans(), why=WORDS))  # fmt: skip
 def test_links(link: r.Link) -> None:
-    assert wire.link_from_pb(wire.link_to_pb(link)) == link
+    assert wire.LINK.from_pb(wire.LINK.to_pb(link)) == link
 
 
 @given(st.builds(r.Gap, entries=several(ENTRIES), jurisdictions=several(COUNTRIES), contributors=several(IDS),
                  verdicts=several(WORDS), entry_count=NUMBERS))  # fmt: skip
 def test_gaps(gap: r.Gap) -> None:
-    assert wire.gap_from_pb(wire.gap_to_pb(gap)) == gap
+    assert wire.GAP.from_pb(wire.GAP.to_pb(gap)) == gap
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,8 @@ def test_a_selection_comes_back_as_it_was(selection: Selection) -> None:
     )
 )
 def test_what_was_done_comes_back_as_it_was(done: EntryChanges) -> None:
-    pb = wire.entry_changes_to_pb(done)
-    assert wire.entry_changes_from_pb(pb, done.action, validate_only=done.validate_only) == done
+    pb = wire.ENTRY_CHANGES.to_pb(done)
+    assert wire.ENTRY_CHANGES.from_pb(pb, action=done.action, validate_only=done.validate_only) == done
 
 
 @pytest.mark.parametrize("kind", list(QueueKind))
@@ -97,9 +97,9 @@ def test_what_waits_comes_back_as_it_was(kind: QueueKind) -> None:
         name=names.get(kind, "alpha/list/12"),
         actor="desk",
     )
-    assert wire.queue_item_from_pb(wire.queue_item_to_pb(item)) == item
+    assert wire.QUEUE_ITEM.from_pb(wire.QUEUE_ITEM.to_pb(item)) == item
     of_all = QueueItem(kind=kind, contributor="alpha", name="alpha")
-    assert wire.queue_item_from_pb(wire.queue_item_to_pb(of_all)) == of_all
+    assert wire.QUEUE_ITEM.from_pb(wire.QUEUE_ITEM.to_pb(of_all)) == of_all
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
@@ -124,5 +124,4 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 
 def test_an_action_must_be_stated() -> None:
     with pytest.raises(InvalidArgument):
-        wire.entry_action_from_pb(0)
-    assert wire.optional_reason_from_pb(0) is None
+        wire.ENTRY_ACTION.read(0, "action")

@@ -30,9 +30,9 @@ class Admin:
     @served(OPERATOR)
     def create_token(self, principal: Principal, request: v1.CreateTokenRequest) -> v1.CreateTokenResponse:
         """Create a token and show its secret, this once."""
-        wanted = wire.token_from_pb(request.token, token_id=request.token_id)
+        wanted = wire.TOKEN.created(request.token, request.token_id)
         token, secret = self._hub.tokens.create(principal, wanted)
-        return v1.CreateTokenResponse(token=wire.token_to_pb(token), secret=secret, revision=self._hub.revision())
+        return v1.CreateTokenResponse(token=wire.TOKEN.to_pb(token), secret=secret, revision=self._hub.revision())
 
     @served(OVERSEERS)
     def list_tokens(self, principal: Principal, request: v1.ListTokensRequest) -> v1.ListTokensResponse:
@@ -40,7 +40,7 @@ class Admin:
         page = Page("tokens", request)
         tokens, token = page.of(self._hub.tokens.list(principal), lambda t: t.name)
         return v1.ListTokensResponse(
-            tokens=map(wire.token_to_pb, tokens), next_page_token=token, revision=self._hub.revision()
+            tokens=map(wire.TOKEN.to_pb, tokens), next_page_token=token, revision=self._hub.revision()
         )
 
     @served(OPERATOR)
@@ -49,14 +49,14 @@ class Admin:
         mask = mask_of(request.update_mask, request.token, _TOKEN_FIELDS)
         # A token has no terms that hang together: what the mask leaves out is read as well, and not taken over.
         patched = only_masked(request.token, mask, v1.Token(role=v1.Role.ROLE_AUDITOR))
-        return self._token(self._hub.tokens.update(principal, wire.token_from_pb(patched), mask))
+        return self._token(self._hub.tokens.update(principal, wire.TOKEN.from_pb(patched), mask))
 
     @served(EVERYBODY)
     def rotate_token(self, principal: Principal, request: v1.RotateTokenRequest) -> v1.RotateTokenResponse:
         """Give a token a new secret and show it, this once."""
         name, grace = wire.parse_token(request.name), wire.duration_in(request, "grace")
         token, secret = self._hub.tokens.rotate(principal, name, grace)
-        return v1.RotateTokenResponse(token=wire.token_to_pb(token), secret=secret, revision=self._hub.revision())
+        return v1.RotateTokenResponse(token=wire.TOKEN.to_pb(token), secret=secret, revision=self._hub.revision())
 
     @served(OPERATOR)
     def delete_token(self, principal: Principal, request: v1.DeleteTokenRequest) -> v1.DeleteTokenResponse:
@@ -68,9 +68,9 @@ class Admin:
     def get_status(self, principal: Principal, request: v1.GetStatusRequest) -> v1.Status:
         """Get the state of the hub."""
         del request
-        return wire.status_to_pb(self._hub.status(principal))
+        return wire.STATUS.to_pb(self._hub.status(principal))
 
     def _token(self, value: Principal) -> v1.Token:
-        pb = wire.token_to_pb(value)
+        pb = wire.TOKEN.to_pb(value)
         pb.revision = self._hub.revision()
         return pb

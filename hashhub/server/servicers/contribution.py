@@ -26,7 +26,7 @@ class Contribution:
     def create_import(self, principal: Principal, request: v1.CreateImportRequest) -> v1.Import:
         """Open an import, or find the one of the same source."""
         parent = wire.parse_hash_set(request.parent, "parent")
-        wanted = wire.import_from_pb(getattr(request, "import"), hash_set=parent)
+        wanted = wire.IMPORT.created(getattr(request, "import"), *parent, "")
         with client_paths(request, "import"):
             opened = self._hub.contribute.open(
                 principal, wanted, validate_only=request.validate_only, request_id=request_id_of(request)
@@ -81,7 +81,7 @@ class Contribution:
         page = Page("imports", request, *parent)
         imports, after = self._hub.contribute.list(principal, *parent, page.size, page.after(""))
         return v1.ListImportsResponse(
-            imports=map(wire.import_to_pb, imports), next_page_token=page.token(after), revision=self._hub.revision()
+            imports=map(wire.IMPORT.to_pb, imports), next_page_token=page.token(after), revision=self._hub.revision()
         )
 
     @served(READERS, room="pages")
@@ -89,7 +89,7 @@ class Contribution:
         """List what became of an import's items."""
         contributor, hash_set, _ = wire.parse_import(request.parent, "parent")
         import_id = self._named(principal, request.parent, "parent")
-        dispositions = wire.dispositions_from_pb(request.dispositions)
+        dispositions = wire.DISPOSITION.read_all(request.dispositions, "dispositions")
         page = Page("findings", request, import_id, *dispositions)
         findings, after = self._hub.contribute.findings(principal, import_id, page.size, page.after(0), dispositions)
         return v1.ListFindingsResponse(
@@ -107,7 +107,7 @@ class Contribution:
     def list_entries(self, principal: Principal, request: v1.ListEntriesRequest) -> v1.ListEntriesResponse:
         """List a hash set's entries."""
         parent = wire.parse_hash_set(request.parent, "parent")
-        states = wire.entry_states_from_pb(request.states)
+        states = wire.ENTRY_STATE.read_all(request.states, "states")
         page = Page("entries", request, *parent, *states)
         entries, after = self._hub.entries.list(principal, *parent, states, page.size, page.after(0))
         return v1.ListEntriesResponse(
@@ -134,7 +134,7 @@ class Contribution:
         )
         yield v1.ExportEntriesResponse(
             revision=export.revision,
-            hash_sets=map(wire.hash_set_to_pb, export.hash_sets),
+            hash_sets=map(wire.HASH_SET.to_pb, export.hash_sets),
             left_out=(
                 v1.LeftOut(hash_set=wire.hash_set_name(*name.split("/")), entry_count=count)
                 for name, count in export.left_out
@@ -157,7 +157,7 @@ class Contribution:
             self._hub.entries.withdraw(
                 principal,
                 *wire.parse_entry(request.name),
-                wire.withdrawal_reason_from_pb(request.reason),
+                wire.WITHDRAWAL_REASON.read(request.reason, "reason"),
                 request.comment,
                 validate_only=request.validate_only,
                 request_id=request_id_of(request),
@@ -210,13 +210,13 @@ class Contribution:
     def change_entries(self, principal: Principal, request: v1.ChangeEntriesRequest) -> v1.ChangeEntriesResponse:
         """Withdraw, restore, quarantine or release what a selection hits."""
         order = Order(
-            action=wire.entry_action_from_pb(request.action),
-            reason=wire.optional_reason_from_pb(request.reason),
+            action=wire.ENTRY_ACTION.read(request.action, "action"),
+            reason=wire.WITHDRAWAL_REASON.read(request.reason, "reason") if request.reason else None,
             comment=request.comment,
             limit=request.limit,
             expected_count=request.expected_count if request.HasField("expected_count") else None,
         )
-        pb = wire.entry_changes_to_pb(
+        pb = wire.ENTRY_CHANGES.to_pb(
             self._hub.selections.change(
                 principal,
                 wire.selection_from_pb(request.selection),
@@ -237,7 +237,7 @@ class Contribution:
         start = page.after(0)
         end = start + page.size
         return v1.ListQueueItemsResponse(
-            queue_items=map(wire.queue_item_to_pb, items[start:end]),
+            queue_items=map(wire.QUEUE_ITEM.to_pb, items[start:end]),
             next_page_token=page.token(end if len(items) > end else 0),
             revision=self._hub.revision(),
         )
@@ -268,7 +268,7 @@ class Contribution:
         return import_id
 
     def _import(self, value: Import) -> v1.Import:
-        pb = wire.import_to_pb(value)
+        pb = wire.IMPORT.to_pb(value)
         pb.revision = self._hub.revision()
         return pb
 

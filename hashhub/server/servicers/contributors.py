@@ -31,7 +31,7 @@ class Contributors:
     @served(OPERATOR)
     def create_contributor(self, principal: Principal, request: v1.CreateContributorRequest) -> v1.Contributor:
         """Create a contributor."""
-        wanted = wire.contributor_from_pb(request.contributor, contributor_id=request.contributor_id)
+        wanted = wire.CONTRIBUTOR.created(request.contributor, request.contributor_id)
         with client_paths(request, "contributor"):
             made = self._hub.contributors.create(
                 principal, wanted, validate_only=request.validate_only, request_id=request_id_of(request)
@@ -51,7 +51,7 @@ class Contributors:
         page = Page("contributors", request)
         contributors, after = self._hub.contributors.list(principal, page.size, page.after(""))
         return v1.ListContributorsResponse(
-            contributors=map(wire.contributor_to_pb, contributors),
+            contributors=map(wire.CONTRIBUTOR.to_pb, contributors),
             next_page_token=page.token(after),
             revision=self._hub.revision(),
         )
@@ -60,7 +60,7 @@ class Contributors:
     def update_contributor(self, principal: Principal, request: v1.UpdateContributorRequest) -> v1.Contributor:
         """Update the fields of a contributor that the mask names."""
         mask = mask_of(request.update_mask, request.contributor, _CONTRIBUTOR_FIELDS)
-        wanted = wire.contributor_from_pb(only_masked(request.contributor, mask, _ANY_CONTRIBUTOR))
+        wanted = wire.CONTRIBUTOR.from_pb(only_masked(request.contributor, mask, _ANY_CONTRIBUTOR))
         with client_paths(request, "contributor"):
             made = self._hub.contributors.update(
                 principal, wanted, mask, validate_only=request.validate_only, request_id=request_id_of(request)
@@ -86,7 +86,7 @@ class Contributors:
     @served(OPERATOR)
     def create_group(self, principal: Principal, request: v1.CreateGroupRequest) -> v1.Group:
         """Create a group."""
-        wanted = wire.group_from_pb(request.group, group_id=request.group_id)
+        wanted = wire.GROUP.created(request.group, request.group_id)
         with client_paths(request, "group"):
             made = self._hub.groups.create(
                 principal, wanted, validate_only=request.validate_only, request_id=request_id_of(request)
@@ -104,14 +104,14 @@ class Contributors:
         page = Page("groups", request)
         groups, after = self._hub.groups.list(principal, page.size, page.after(""))
         return v1.ListGroupsResponse(
-            groups=map(wire.group_to_pb, groups), next_page_token=page.token(after), revision=self._hub.revision()
+            groups=map(wire.GROUP.to_pb, groups), next_page_token=page.token(after), revision=self._hub.revision()
         )
 
     @served(OPERATOR)
     def update_group(self, principal: Principal, request: v1.UpdateGroupRequest) -> v1.Group:
         """Update the fields of a group that the mask names."""
         mask = mask_of(request.update_mask, request.group, _GROUP_FIELDS)
-        wanted = wire.group_from_pb(only_masked(request.group, mask, v1.Group()))
+        wanted = wire.GROUP.from_pb(only_masked(request.group, mask, v1.Group()))
         with client_paths(request, "group"):
             made = self._hub.groups.update(
                 principal,
@@ -134,7 +134,7 @@ class Contributors:
     def create_hash_set(self, principal: Principal, request: v1.CreateHashSetRequest) -> v1.HashSet:
         """Create a hash set."""
         contributor = wire.parse_contributor(request.parent, "parent")
-        wanted = wire.hash_set_from_pb(request.hash_set, contributor=contributor, hash_set_id=request.hash_set_id)
+        wanted = wire.new_hash_set_from_pb(request.hash_set, contributor, request.hash_set_id)
         with client_paths(request, "hash_set"):
             made = self._hub.hash_sets.create(
                 principal, wanted, validate_only=request.validate_only, request_id=request_id_of(request)
@@ -153,7 +153,7 @@ class Contributors:
         page = Page("hashSets", request, contributor)
         hash_sets, after = self._hub.hash_sets.list(principal, contributor, page.size, page.after(""))
         return v1.ListHashSetsResponse(
-            hash_sets=map(wire.hash_set_to_pb, hash_sets),
+            hash_sets=map(wire.HASH_SET.to_pb, hash_sets),
             next_page_token=page.token(after),
             revision=self._hub.revision(),
         )
@@ -162,7 +162,7 @@ class Contributors:
     def update_hash_set(self, principal: Principal, request: v1.UpdateHashSetRequest) -> v1.HashSet:
         """Update the fields of a hash set that the mask names."""
         mask = mask_of(request.update_mask, request.hash_set, _HASH_SET_FIELDS, _HASH_SET_FIXED)
-        wanted = wire.hash_set_from_pb(only_masked(request.hash_set, mask, _ANY_HASH_SET))
+        wanted = wire.HASH_SET.from_pb(only_masked(request.hash_set, mask, _ANY_HASH_SET))
         with client_paths(request, "hash_set"):
             made = self._hub.hash_sets.update(
                 principal, wanted, mask, validate_only=request.validate_only, request_id=request_id_of(request)
@@ -180,7 +180,7 @@ class Contributors:
         """Delete a hash set with everything that hangs on it, or ask for it."""
         name, comment = wire.parse_hash_set(request.name), wire.read_text(request.comment, "comment")
         deleted = self._hub.retention.delete(principal, *name, comment=comment, validate_only=request.validate_only)
-        pb = wire.deletion_to_pb(deleted)
+        pb = wire.DELETION.to_pb(deleted)
         pb.revision = self._hub.revision()
         return pb
 
@@ -204,21 +204,21 @@ class Contributors:
         return self._retention(request.name, updated)
 
     def _retention(self, name: str, value: Retention) -> v1.Retention:
-        pb = wire.retention_to_pb(value, name)
+        pb = wire.RETENTION.to_pb(value, name=name)
         pb.revision = self._hub.revision()
         return pb
 
     def _group(self, value: Group) -> v1.Group:
-        pb = wire.group_to_pb(value)
+        pb = wire.GROUP.to_pb(value)
         pb.revision = self._hub.revision()
         return pb
 
     def _contributor(self, value: Contributor) -> v1.Contributor:
-        pb = wire.contributor_to_pb(value)
+        pb = wire.CONTRIBUTOR.to_pb(value)
         pb.revision = self._hub.revision()
         return pb
 
     def _hash_set(self, value: HashSet) -> v1.HashSet:
-        pb = wire.hash_set_to_pb(value)
+        pb = wire.HASH_SET.to_pb(value)
         pb.revision = self._hub.revision()
         return pb

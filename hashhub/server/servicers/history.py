@@ -25,13 +25,13 @@ class History:
         page = Page("events", request, subject, actor, since)
         events, after = self._hub.history.list(principal, subject, actor, since, page.size, page.after(0))
         return v1.ListEventsResponse(
-            events=map(wire.event_to_pb, events), next_page_token=page.token(after), revision=self._hub.revision()
+            events=map(wire.EVENT.to_pb, events), next_page_token=page.token(after), revision=self._hub.revision()
         )
 
     @served(OPERATOR)
     def redact_event(self, principal: Principal, request: v1.RedactEventRequest) -> v1.Event:
         """Erase the details of an event."""
-        return wire.event_to_pb(self._hub.history.redact(principal, wire.parse_event(request.name)))
+        return wire.EVENT.to_pb(self._hub.history.redact(principal, wire.parse_event(request.name)))
 
     @served(OPERATOR, room="commits")
     def revert_actor(self, principal: Principal, request: v1.RevertActorRequest) -> v1.RevertActorResponse:
@@ -47,4 +47,4 @@ class History:
             comment=request.comment,
             validate_only=request.validate_only,
         )
-        return v1.RevertActorResponse(events=map(wire.reverted_event_to_pb, events), revision=self._hub.revision())
+        return v1.RevertActorResponse(events=map(wire.REVERTED_EVENT.to_pb, events), revision=self._hub.revision())

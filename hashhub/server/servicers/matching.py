@@ -40,7 +40,7 @@ class Match:
         policy = self._hub.match.policy(principal, options.policy)
         (result,), revision = self._hub.match.hashes(principal, [query], options, policy=policy)
         return v1.MatchHashesResponse(
-            result=wire.match_result_to_pb(result), policy=policy.full_name, revision=revision
+            result=wire.MATCH_RESULT.to_pb(result), policy=policy.full_name, revision=revision
         )
 
     def match_hashes_at_once(
@@ -56,7 +56,7 @@ class Match:
             return None
         result, revision = missed
         return v1.MatchHashesResponse(
-            result=wire.match_result_to_pb(result), policy=policy.full_name, revision=revision
+            result=wire.MATCH_RESULT.to_pb(result), policy=policy.full_name, revision=revision
         )
 
     @served(MATCHERS)
@@ -81,7 +81,7 @@ class Match:
         (result,), revision = self._hub.match.media(
             principal, media, options, single=True, charge=charge, policy=policy
         )
-        return v1.MatchMediaResponse(result=wire.media_result_to_pb(result), policy=policy.full_name, revision=revision)
+        return v1.MatchMediaResponse(result=wire.MEDIA_RESULT.to_pb(result), policy=policy.full_name, revision=revision)
 
     @served(MATCHERS, room="media")
     def batch_match_media(
@@ -93,7 +93,7 @@ class Match:
         policy = self._hub.match.policy(principal, options.policy)
         results, revision = self._hub.match.media(principal, media, options, single=False, charge=charge, policy=policy)
         return v1.BatchMatchMediaResponse(
-            results=map(wire.media_result_to_pb, results), policy=policy.full_name, revision=revision
+            results=map(wire.MEDIA_RESULT.to_pb, results), policy=policy.full_name, revision=revision
         )
 
     @served(MATCHERS, room="live")
@@ -122,9 +122,9 @@ class Match:
                     charge_media=conversation.charge_media,
                 )
             if answer is not None:
-                yield wire.live_answer_to_pb(answer)
+                yield wire.LIVE_ANSWER.to_pb(answer)
         if (answer := stream.end()) is not None:
-            yield wire.live_answer_to_pb(answer)
+            yield wire.LIVE_ANSWER.to_pb(answer)
 
     def _check(self, inbox: Inbox[LivePicture | VideoFrame], ends_at: float) -> None:
         """Raise Unavailable when the stream is to end here."""

@@ -98,7 +98,7 @@ class Policies:
             max_distances=options.max_distances,
         )
         token = page.token(f"{trial.next_after}:{trial.since_revision}") if trial.next_after else ""
-        return wire.trial_to_pb(trial, token)
+        return wire.TRIAL.to_pb(trial, next_page_token=token)
 
     def _policy(self, principal: Principal, version: Version) -> v1.Policy:
         tells_actor = principal.role in OVERSEERS  # names of operators' tokens are their own affair

@@ -57,8 +57,8 @@ class Reconciliation:
         page = Page("rows", request, operation_id)
         rows, after = self._hub.reconciliation.rows(principal, operation_id, page.size, page.after(0))
         return v1.ReadResultResponse(
-            links=(wire.link_to_pb(row) for row in rows if isinstance(row, Link)),
-            gaps=(wire.gap_to_pb(row) for row in rows if isinstance(row, Gap)),
+            links=(wire.LINK.to_pb(row) for row in rows if isinstance(row, Link)),
+            gaps=(wire.GAP.to_pb(row) for row in rows if isinstance(row, Gap)),
             next_page_token=page.token(after),
             revision=self._hub.revision(),
         )
@@ -77,11 +77,11 @@ class Reconciliation:
     @served(READERS, room="pages")
     def list_conflicts(self, principal: Principal, request: v1.ListConflictsRequest) -> v1.ListConflictsResponse:
         """List conflicts."""
-        wanted = wire.conflict_filter_from_pb(request.filter)
+        wanted = wire.CONFLICT_FILTER.from_pb(request.filter)
         page = Page("conflicts", request, wanted)
         conflicts, after = self._hub.conflicts.list(principal, wanted, page.size, page.after(""))
         return v1.ListConflictsResponse(
-            conflicts=map(wire.conflict_to_pb, conflicts),
+            conflicts=map(wire.CONFLICT.to_pb, conflicts),
             next_page_token=page.token(after),
             looked_revision=self._hub.conflicts.looked_upto(principal),
             revision=self._hub.revision(),
@@ -97,8 +97,8 @@ class Reconciliation:
         self, principal: Principal, request: v1.SummariseConflictsRequest
     ) -> v1.SummariseConflictsResponse:
         """Count conflicts."""
-        pb = wire.conflict_summary_to_pb(
-            self._hub.conflicts.summarise(principal, wire.conflict_filter_from_pb(request.filter))
+        pb = wire.CONFLICT_SUMMARY.to_pb(
+            self._hub.conflicts.summarise(principal, wire.CONFLICT_FILTER.from_pb(request.filter))
         )
         pb.revision = self._hub.revision()
         return pb
@@ -123,7 +123,7 @@ class Reconciliation:
             self._hub.conflicts.resolve(
                 principal,
                 wire.parse_conflict(request.name),
-                wire.conflict_reason_from_pb(request.reason),
+                wire.CONFLICT_REASON.read(request.reason, "reason"),
                 wire.read_text(request.comment, "comment"),
                 decided_for=wire.parse_contributor(request.decided_for, "decided_for") if request.decided_for else "",
                 etag=wire.read_text(request.etag, "etag"),
@@ -146,7 +146,7 @@ class Reconciliation:
         )
 
     def _conflict(self, conflict: Conflict) -> v1.Conflict:
-        pb = wire.conflict_to_pb(conflict)
+        pb = wire.CONFLICT.to_pb(conflict)
         pb.revision = self._hub.revision()
         return pb
 

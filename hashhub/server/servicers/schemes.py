@@ -72,7 +72,7 @@ class Schemes:
         return v1.CompareSchemesResponse(
             name=wire.scheme_name(a.id, a.version),
             other_name=wire.scheme_name(b.id, b.version),
-            rows=map(wire.crosswalk_row_to_pb, rows),
+            rows=map(wire.CROSSWALK_ROW.to_pb, rows),
             next_page_token=page.token(after),
             revision=self._hub.revision(),
         )
@@ -81,7 +81,7 @@ class Schemes:
     def diff_schemes(self, principal: Principal, request: v1.DiffSchemesRequest) -> v1.DiffSchemesResponse:
         """Say what differs between two schemes."""
         old, new = wire.parse_scheme(request.name), wire.parse_scheme(request.other_name, "other_name")
-        pb = wire.difference_to_pb(self._hub.schemes.diff(principal, old, new))
+        pb = wire.DIFFERENCE.to_pb(self._hub.schemes.diff(principal, old, new))
         pb.revision = self._hub.revision()
         return pb
 

@@ -24,10 +24,10 @@ class Webhooks:
     def create_webhook(self, principal: Principal, request: v1.CreateWebhookRequest) -> v1.CreateWebhookResponse:
         """Register a webhook and show its secret, this once."""
         contributor = wire.parse_contributor(request.parent, "parent")
-        wanted = wire.webhook_from_pb(request.webhook, contributor=contributor, webhook_id=request.webhook_id)
+        wanted = wire.WEBHOOK.created(request.webhook, contributor, request.webhook_id)
         webhook, secret = self._hub.webhooks.create(principal, wanted, validate_only=request.validate_only)
         return v1.CreateWebhookResponse(
-            webhook=wire.webhook_to_pb(webhook), secret=secret, revision=self._hub.revision()
+            webhook=wire.WEBHOOK.to_pb(webhook), secret=secret, revision=self._hub.revision()
         )
 
     @served(READERS)
@@ -42,14 +42,14 @@ class Webhooks:
         page = Page("webhooks", request, contributor)
         webhooks, token = page.of(self._hub.webhooks.list(principal, contributor), lambda w: w.name)
         return v1.ListWebhooksResponse(
-            webhooks=map(wire.webhook_to_pb, webhooks), next_page_token=token, revision=self._hub.revision()
+            webhooks=map(wire.WEBHOOK.to_pb, webhooks), next_page_token=token, revision=self._hub.revision()
         )
 
     @served(WRITERS)
     def update_webhook(self, principal: Principal, request: v1.UpdateWebhookRequest) -> v1.Webhook:
         """Update the fields of a webhook that the mask names."""
         mask = mask_of(request.update_mask, request.webhook, _WEBHOOK_FIELDS, ("all_contributors",))
-        wanted = wire.webhook_from_pb(only_masked(request.webhook, mask, _ANY_WEBHOOK))
+        wanted = wire.WEBHOOK.from_pb(only_masked(request.webhook, mask, _ANY_WEBHOOK))
         return self._webhook(self._hub.webhooks.update(principal, wanted, mask, validate_only=request.validate_only))
 
     @served(WRITERS)
@@ -66,13 +66,13 @@ class Webhooks:
         name, grace = wire.parse_webhook(request.name), wire.duration_in(request, "grace")
         webhook, secret = self._hub.webhooks.rotate(principal, *name, grace)
         return v1.RotateWebhookSecretResponse(
-            webhook=wire.webhook_to_pb(webhook), secret=secret, revision=self._hub.revision()
+            webhook=wire.WEBHOOK.to_pb(webhook), secret=secret, revision=self._hub.revision()
         )
 
     @served(WRITERS, room="webhooks")
     def test_webhook(self, principal: Principal, request: v1.TestWebhookRequest) -> v1.WebhookDelivery:
         """Call a webhook once, now."""
-        return wire.delivery_to_pb(self._hub.webhooks.test(principal, *wire.parse_webhook(request.name)))
+        return wire.DELIVERY.to_pb(self._hub.webhooks.test(principal, *wire.parse_webhook(request.name)))
 
     @served(READERS, room="pages")
     def list_webhook_deliveries(
@@ -83,12 +83,12 @@ class Webhooks:
         page = Page("webhookDeliveries", request, *name)
         deliveries, after = self._hub.webhooks.deliveries(principal, *name, page.size, page.after(0))
         return v1.ListWebhookDeliveriesResponse(
-            deliveries=map(wire.delivery_to_pb, deliveries),
+            deliveries=map(wire.DELIVERY.to_pb, deliveries),
             next_page_token=page.token(after),
             revision=self._hub.revision(),
         )
 
     def _webhook(self, value: Webhook) -> v1.Webhook:
-        pb = wire.webhook_to_pb(value)
+        pb = wire.WEBHOOK.to_pb(value)
         pb.revision = self._hub.revision()
         return pb
