@@ -80,10 +80,8 @@ bench: venv ## Measure on this machine (needs a C++ compiler), ARGS=--quick for 
 protos: venv ## Generate hashhub/v1 from proto/
 	$(BIN)/python proto/generate.py
 
-reference: venv ## Write docs/cli.md, docs/openapi.json and docs/reference from the code
-	$(BIN)/python tests/cli/reference.py > docs/cli.md
-	$(BIN)/python proto/openapi.py > docs/openapi.json
-	$(BIN)/python tests/docs/reference.py docs/reference
+reference: venv ## Write the API of Python, openapi.json and samples of --json into build/reference
+	$(BIN)/python -m tests.docs.reference build/reference
 
 # What runs and what tests has wheels, so that nobody needs a compiler; what measures need not.
 RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -1,5 +1,5 @@
 """Write docs/openapi.json, the OpenAPI 3.1 page of the HTTP door, from the contract: `python proto/openapi.py >
-docs/openapi.json`, which `make reference` does; a test compares the two.
+openapi.json`, which `make reference` does.
 
 Descriptors say what there is, the comments in `proto/` what it means, the server's own tables who may call it and how
 much a request may hold. Nothing is written by hand for one call, so that a new one is on the page by itself. The JSON
@@ -69,8 +69,8 @@ _WELL_KNOWN: dict[str, Schema] = {
 DESCRIPTION = """\
 The calls of a hub as plain JSON over HTTP: each is a POST with its request as the body. Names are in lowerCamelCase,
 bytes in base64, 64-bit integers are strings, enumerations go by name, and what is empty is left out, of answers too.
-The media type must be `application/json`. Calls that stream are gRPC's alone, and are not here. The page api.md beside
-this one says what is common to all calls: names, pages, limits, errors.
+The media type must be `application/json`. Calls that stream are gRPC's alone, and are not here. docs/api.md says
+what is common to all calls: names, pages, limits, errors.
 """
 _STATUS_SCHEMA: Schema = {
     "type": "object",

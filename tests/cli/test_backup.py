@@ -43,6 +43,7 @@ from hashhub.model import (
 )
 from hashhub.store import Store, backing
 from hashhub.testing.hub_process import RunningHub, running_hub
+from tests.json_samples import SAMPLES
 
 pytestmark = pytest.mark.usefixtures("programs")
 OPERATOR = Principal(name="operator", role=Role.OPERATOR, contributor="operator")
@@ -188,9 +189,8 @@ def settled(data: Path) -> Config:
     return Config(data=str(data))
 
 
-def test_the_page_shows_what_is_printed(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs/json.md").read_text("utf-8")
-    shown = json.loads(page.split("### `hashhub backup create DIR`")[1].split("```json\n")[1].split("```")[0])
+def test_the_sample_shows_what_is_printed(tmp_path: Path) -> None:
+    shown = SAMPLES["backup create DIR"]
     made = done("backup", tmp_path / "backup", "--data", settled(tmp_path / "data").data)
     assert list(made) == list(shown)
     assert list(made["files"][0]) == list(shown["files"][0])

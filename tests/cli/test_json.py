@@ -1,11 +1,11 @@
-"""What `--json` promises of every command: errors as JSON, names by the same word, the shapes that docs/json.md shows;
+"""What `--json` promises of every command: errors as JSON, names by the same word, the recorded shapes of what is
+printed;
 and of tables that they fit.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from hashhub.client import mirror as mirroring
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.lists import list_file, random_items
 from hashhub.testing.pictures import picture
+from tests.json_samples import ALIKE, SAMPLES
 from tests.warm import Warm
 
 Run = Callable[..., Result]
-PAGE = (Path(__file__).parents[2] / "docs" / "json.md").read_text("utf-8")
 NOWHERE = "127.0.0.1:1"  # nothing listens on tcpmux
 NO_HUB = {
     "serve", "connectors list", "formats list", "formats detect", "sample", "doctor", "hash", "hook init",
@@ -164,7 +164,7 @@ def test_what_was_not_confirmed_is_told_in_json(run: Run, hash_set: str) -> None
     assert (done.exit_code, error_of(done)["reason"]) == (REFUSED, "NOT_CONFIRMED")
 
 
-# The page
+# Samples
 
 
 @pytest.fixture(scope="module")
@@ -226,22 +226,17 @@ OPEN = {
     "by_verdict",
     "response",
 }  # objects whose keys are data
-EXAMPLES = {
-    title: json.loads(text)
-    for title, text in re.findall(r"^### `hashhub ([^`]+)`\n.*?```json\n(.*?)\n```", PAGE, re.MULTILINE | re.DOTALL)
-}
 
 
 def command_of(title: str) -> str:
     return max((name for name in LEAVES if f"{title} ".startswith(f"{name} ")), key=len)
 
 
-def test_the_page_shows_every_command() -> None:
-    told = {command_of(title) for title in EXAMPLES}
-    alike = dict(re.findall(r"^\| `hashhub ([a-z -]+)` \| `hashhub ([a-z -]+)` \|", PAGE, re.MULTILINE))
-    assert told | set(alike) == set(LEAVES)
-    assert set(alike.values()) <= told
-    assert not told & set(alike)
+def test_there_is_a_sample_of_every_command() -> None:
+    told = {command_of(title) for title in SAMPLES}
+    assert told | set(ALIKE) == set(LEAVES)
+    assert set(ALIKE.values()) <= told
+    assert not told & set(ALIKE)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +325,7 @@ def test_the_examples_have_the_shape_of_what_is_printed(
     printed = shown(*line.format(**values).split())
     assert printed
     for one in printed:
-        assert fits(one, EXAMPLES[title]), one
+        assert fits(one, SAMPLES[title]), one
 
 
 def test_what_has_a_name_says_it_as_commands_take_it(shown: Callable[..., list[dict[str, Any]]]) -> None:

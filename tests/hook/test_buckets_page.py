@@ -16,10 +16,11 @@ import pytest
 
 from bench.quickstart import Reader, steps
 from hashhub.hook.settings import BucketSettings
-from tests.cli.test_json import EXAMPLES, fits
+from tests.cli.test_json import fits
 from tests.docs.test_readme import commands
 from tests.hook import bucket_server
 from tests.hook.conftest import Listed
+from tests.json_samples import SAMPLES
 
 PAGE = "docs/hook/bucket.md"
 TEXT = (Path(__file__).parents[2] / PAGE).read_text("utf-8")
@@ -99,7 +100,7 @@ def test_the_page_works_as_written(store: str, listed: Listed, tmp_path: Path, m
         for line in command.prints:
             assert any(printed.startswith(line) for printed in done.stdout.splitlines()), told
         if "--json" in command.line:
-            assert all(fits(json.loads(line), EXAMPLES["hook scan PLACE"]) for line in done.stdout.splitlines())
+            assert all(fits(json.loads(line), SAMPLES["hook scan PLACE"]) for line in done.stdout.splitlines())
     assert list(bucket_server.contents(app, "app-media").values()).count(listed.unknown) == 1
     published = [k for k in bucket_server.contents(app, "app-media") if k.startswith("public/")]
     assert len(published) == 1
