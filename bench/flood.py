@@ -20,10 +20,11 @@ from random import Random
 from typing import Final
 
 from hashhub.config import Config
+from hashhub.desk.decision import Action, WithoutAnswer
+from hashhub.desk.settings import Mode
 from hashhub.hashes import Hash
-from hashhub.hook.decision import Action, WithoutAnswer
 from hashhub.hook.local import LocalJudge, Sync
-from hashhub.hook.settings import HookSettings, LocalSettings, Mode
+from hashhub.hook.settings import HookSettings, LocalSettings
 from hashhub.hub import Hub
 from hashhub.model import (
     TLP,

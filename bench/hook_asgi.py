@@ -31,13 +31,14 @@ from typing import Any, Final
 import numpy as np
 
 from bench import result
+from hashhub.desk.hub import Judged
+from hashhub.desk.settings import Mode
 from hashhub.hashing.digest import digests
 from hashhub.hashing.limits import Limits
 from hashhub.hashing.pool import MediaPool
 from hashhub.hook import Action, Hook, HookSettings, WithoutAnswer, open_hook
 from hashhub.hook.asgi import UploadHook
-from hashhub.hook.judges import Judged
-from hashhub.hook.settings import AppSettings, LocalSettings, Mode, OnHold
+from hashhub.hook.settings import AppSettings, LocalSettings, OnHold
 from hashhub.model import Effort, MatchResult, Query, Verdict
 from hashhub.testing.pictures import picture
 

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import result
+from hashhub.desk.cases import Cases, Item, item_of
+from hashhub.desk.cases.index import CaseIndex
+from hashhub.desk.records import Records
+from hashhub.desk.settings import CaseSettings
 from hashhub.hashing import hash_media
-from hashhub.hook.case_judge import CaseIndex
-from hashhub.hook.cases import Cases, Item, item_of
-from hashhub.hook.records import Records
-from hashhub.hook.settings import CaseSettings
 from hashhub.model import Effort, Query, VideoFrame
 from hashhub.testing.pictures import picture
 

@@ -32,12 +32,12 @@ import msgspec
 import numpy as np
 
 from bench import result
+from hashhub.desk.hub import Judged
+from hashhub.desk.records import Records, UploadState
 from hashhub.hashes import parse
 from hashhub.hashing.limits import Limits
 from hashhub.hashing.pool import MediaPool
 from hashhub.hook import Action, Checked, Decision, Hook, HookSettings, NoAnswer, WithoutAnswer, open_hook
-from hashhub.hook.judges import Judged
-from hashhub.hook.records import Records, UploadState
 from hashhub.hook.upload_bytes import ByteBudget, UploadBytes
 from hashhub.model import Effort, MatchResult, Query, Verdict, now
 from hashhub.testing.hub_process import running_hub

@@ -32,11 +32,12 @@ import psutil
 from bench import result
 from hashhub.client import Client
 from hashhub.client.mirror import KeptPolicy
+from hashhub.desk.settings import Mode
 from hashhub.errors import HashHubError
 from hashhub.hashes import Hash
 from hashhub.hook import Action, HookSettings, WithoutAnswer
 from hashhub.hook.local import LocalJudge, Sync
-from hashhub.hook.settings import LocalSettings, Mode
+from hashhub.hook.settings import LocalSettings
 from hashhub.model import (
     Contributor,
     ContributorKind,

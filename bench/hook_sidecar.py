@@ -33,9 +33,9 @@ import psutil
 
 from bench import result
 from hashhub.client import Client
+from hashhub.desk.hub import Judged
 from hashhub.hashing import hash_media
 from hashhub.hook import Action, Hook, HookSettings, WithoutAnswer
-from hashhub.hook.judges import Judged
 from hashhub.model import (
     TLP,
     Contributor,

@@ -17,9 +17,9 @@ from click.testing import CliRunner, Result
 
 import hashhub
 from hashhub.cli import main
+from hashhub.desk.vault_keys import make_key
 from hashhub.errors import AlreadyExists, HashHubError, InvalidArgument
 from hashhub.hook.places import FolderPlace
-from hashhub.hook.vault_keys import make_key
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.lists import list_file, random_items
 from hashhub.writing import put, text_written, whole_file, written

@@ -1,8 +1,8 @@
-"""The upload hook: what stands in an upload's way.
+"""The upload hook: what decides over an upload, and the adapters by which uploads come to it.
 
-sidecar, clamd, bucket, asgi, wsgi, django ── the doors
+sidecar, clamd, bucket, asgi, wsgi, django
           └── core ── judges: the hub, or (local) a copy of its lists
-                └── records ── vault, queue, cases, evidence ── what comes after a decision
+                └── hashhub.desk, which keeps what was decided and what comes after it
 
 from hashhub.hook import Action, load_settings, open_hook
 
@@ -13,9 +13,9 @@ with open_hook(load_settings(Path("hook.toml"))) as hook:
 
 from __future__ import annotations
 
+from hashhub.desk.decision import Action, Checked, Decision, NoAnswer, PublicDecision, Rechecked, WithoutAnswer
 from hashhub.hook.core import Hook, Upload
-from hashhub.hook.decision import Action, Checked, Decision, NoAnswer, PublicDecision, Rechecked, WithoutAnswer
-from hashhub.hook.opening import open_hook
+from hashhub.hook.factory import open_hook
 from hashhub.hook.settings import HookSettings
 from hashhub.hook.settings import load as load_settings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hashhub.errors import FailedPrecondition, InvalidArgument
 from hashhub.hook.core import Hook, OnChecked
-from hashhub.hook.opening import open_hook
+from hashhub.hook.factory import open_hook
 from hashhub.hook.settings import HookSettings, OnHold, load
 
 SETTINGS_VARIABLE = "HASHHUB_HOOK_SETTINGS"

@@ -8,8 +8,8 @@ from collections import OrderedDict
 
 import msgspec
 
-from hashhub.hook.decision import NoAnswer
-from hashhub.hook.judges import Judged
+from hashhub.desk.decision import NoAnswer
+from hashhub.desk.hub import Judged
 from hashhub.model import Coverage, Query
 
 

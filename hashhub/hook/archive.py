@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec.structs import replace
 
+from hashhub.desk.decision import Decision, NoAnswer
 from hashhub.errors import Conflict, HashHubError, Unavailable
 from hashhub.hashes import SEARCHED
-from hashhub.hook.decision import Decision, NoAnswer
 from hashhub.hook.places import Place, Stored
 from hashhub.hook.scan_memory import Hashed, HookMemory, gaps_among
 from hashhub.scans.engine import ScanEngine
 from hashhub.scans.memory import Known, Listed, Unlisted
 
 if TYPE_CHECKING:
+    from hashhub.desk.records import UploadState
     from hashhub.hook.core import Hook
-    from hashhub.hook.records import UploadState
     from hashhub.hook.settings import HookSettings
     from hashhub.model import Query
 

@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMap
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from hashhub.desk.decision import Decision
 from hashhub.errors import HashHubError
 from hashhub.hook.adapters import ProcessHook
 from hashhub.hook.core import START_SECONDS, Hook, OnChecked
-from hashhub.hook.decision import Decision
 from hashhub.hook.forms import (
     Answer,
     BodyRefused,

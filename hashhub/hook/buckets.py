@@ -28,12 +28,12 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from hashhub import structs
+from hashhub.desk.decision import Action, Checked, Decision, NoAnswer
+from hashhub.desk.records import Records, UploadState
 from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceeded, NotFound, Unavailable, Violation
 from hashhub.holders import end, has_ended, new_holder
 from hashhub.hook.bucket_events import EventQueue, Notice
-from hashhub.hook.decision import Action, Checked, Decision, NoAnswer
 from hashhub.hook.places import PARTIAL, Place, S3Place, Stored, is_folder, mark, place_of
-from hashhub.hook.records import Records, UploadState
 from hashhub.hook.settings import is_inside
 from hashhub.model import ReasonLine, now
 from hashhub.scans.memory import Unlisted

@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
+from hashhub.desk.cases import Cases, Item, Partial, Scan, item_of
+from hashhub.desk.cases.index import CaseIndex
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason
 from hashhub.hook.archive import listed_in
-from hashhub.hook.case_judge import CaseIndex
-from hashhub.hook.cases import Cases, Item, Partial, Scan, item_of
 from hashhub.hook.hashing import limits_of
 from hashhub.hook.places import shown
 from hashhub.hook.scan_memory import Hashed, gaps_among, scan_memory

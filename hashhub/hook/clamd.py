@@ -30,11 +30,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hashhub import __version__
 from hashhub.client import is_loopback
+from hashhub.desk.decision import Action, Decision
+from hashhub.desk.records import Records
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason
 from hashhub.hook.clamd_chain import LENGTH, Chain, ChainAnswer, ChainScan, Kind, host_and_port
 from hashhub.hook.core import START_SECONDS
-from hashhub.hook.decision import Action, Decision
-from hashhub.hook.records import Records
 from hashhub.hook.settings import HeldStream, WithoutClamd
 
 if TYPE_CHECKING:

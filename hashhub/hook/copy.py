@@ -212,6 +212,21 @@ class Copy:
         return registry
 
 
+def copied_lists(data: Path) -> list[tuple[HashSet, Mapping[str, Contributor]]]:
+    """Return the lists of the copy in this directory, each with the contributors by id. Raises Unavailable unless the
+    copy is complete.
+    """
+    copy = Copy(data / COPY)
+    try:
+        with copy.look() as look:
+            if look.moment.complete_time is None:
+                raise Unavailable("the copy of the hub's lists is not complete yet")
+            seen = look.seen()
+            return [(seen.hash_sets[name], seen.contributors) for name in sorted(look.lists())]
+    finally:
+        copy.close()
+
+
 class Look:
     """One look at the copy: reads entries for answers (`answering.lists.Lists` and its `Entries`), and what an index
     follows.

@@ -30,17 +30,19 @@ import msgspec
 
 from hashhub import structs
 from hashhub.background import Background
+from hashhub.desk.decision import Action, Checked, Decision, NoAnswer, severest
+from hashhub.desk.decision_dedup import is_same, is_same_and_more
+from hashhub.desk.hub import Judge, Judged
+from hashhub.desk.rechecks import OnRecheck, Pending, Rechecks
+from hashhub.desk.records import UploadState
+from hashhub.desk.settings import Hashing as WhereHashed
+from hashhub.desk.settings import Mode
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import Hash
-from hashhub.hook.decision import Action, Checked, Decision, NoAnswer, severest
 from hashhub.hook.examiner import Examined, Examiner, given_up, if_skipped
 from hashhub.hook.hashing import A_PICTURE
-from hashhub.hook.judges import Judge, Judged, MediaJudge, query_of_nothing
-from hashhub.hook.met_again import is_same, is_same_and_more
-from hashhub.hook.rechecks import OnRecheck, Pending, Rechecks
-from hashhub.hook.records import UploadState
-from hashhub.hook.settings import Hashing as WhereHashed
-from hashhub.hook.settings import Mode, OnHold
+from hashhub.hook.judges import MediaJudge, query_of_nothing
+from hashhub.hook.settings import OnHold
 from hashhub.hook.upload_bytes import ByteBudget, Piece, UploadBytes
 from hashhub.model import Query, ReasonLine, Verdict, now
 from hashhub.sqlite_files import open_regular
@@ -48,11 +50,11 @@ from hashhub.sqlite_files import open_regular
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from hashhub.desk.records import Records
+    from hashhub.desk.rounds import QueueRounds
     from hashhub.hashing.media import MediaHashes
     from hashhub.hook.case_judge import CaseJudge
     from hashhub.hook.hashing import Hashing
-    from hashhub.hook.records import Records
-    from hashhub.hook.rounds import QueueRounds
     from hashhub.hook.settings import HookSettings
 
 __all__ = ["Hook", "OnChecked", "Readable", "Upload", "severest"]
@@ -113,7 +115,7 @@ class Hook:
         on_recheck: Sequence[OnRecheck] = (),
         queue_rounds: QueueRounds | None = None,
     ) -> None:
-        """See `opening.open_hook`.
+        """See `factory.open_hook`.
 
         `judge`: who is asked; closed with the hook. `media_judge`: who hashes uploads where the settings say HUB.
         `cases`: the judge again, where it is one of cases: they are asked beside answers that are remembered.

@@ -24,10 +24,10 @@ from django.core.files.uploadhandler import FileUploadHandler, StopFutureHandler
 from django.dispatch import Signal
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 
+from hashhub.desk.decision import Action, Decision
 from hashhub.hook import forms
 from hashhub.hook.adapters import ProcessHook
 from hashhub.hook.core import Hook, Upload
-from hashhub.hook.decision import Action, Decision
 from hashhub.hook.forms import BodyRefused, CheckedFile, Ended, Uploads
 from hashhub.hook.upload_bytes import PIECE_BYTES, ByteBudget, UploadBytes
 

@@ -16,21 +16,23 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from hashhub.config import MEDIA_BYTES
+from hashhub.desk.decision import Action, NoAnswer, severest
+from hashhub.desk.hub import Judged
 from hashhub.errors import Cancelled, HashHubError, LimitExceeded, Reason
 from hashhub.hashes import SEARCHED
 from hashhub.hook.answers import Answer, Answers
-from hashhub.hook.decision import Action, NoAnswer, severest
-from hashhub.hook.judges import Judged, without_hub
+from hashhub.hook.judges import without_hub
 from hashhub.model import Coverage, Effort, Query, ReasonLine, Verdict
 from hashhub.trust import ReasonCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hashhub.desk.hub import Judge
     from hashhub.hashing.media import MediaHashes
     from hashhub.hook.case_judge import CaseJudge
     from hashhub.hook.hashing import Hashing
-    from hashhub.hook.judges import Judge, MediaJudge
+    from hashhub.hook.judges import MediaJudge
     from hashhub.hook.settings import HookSettings
     from hashhub.hook.upload_bytes import UploadBytes
 

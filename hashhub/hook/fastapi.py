@@ -17,10 +17,10 @@ from fastapi import HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
+from hashhub.desk.decision import Decision, severest_of
 from hashhub.errors import FailedPrecondition
 from hashhub.hook.adapters import refuse_to_lose
 from hashhub.hook.core import Hook
-from hashhub.hook.decision import Decision, severest_of
 from hashhub.hook.forms import Uploads, answer_to
 
 _NO_FILE = 422  # as FastAPI answers what is missing

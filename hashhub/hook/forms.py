@@ -17,8 +17,8 @@ from typing import IO, TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 
 import msgspec
 
+from hashhub.desk.decision import Action, Decision, NoAnswer, severest_of
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
-from hashhub.hook.decision import Action, Decision, NoAnswer, severest_of
 from hashhub.hook.settings import AppSettings, OnHold
 from hashhub.hook.upload_bytes import ByteBudget, UploadBytes
 

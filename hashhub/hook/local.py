@@ -23,6 +23,7 @@ from hashhub.answering.answer import answers, check_queries, nothing
 from hashhub.answering.lookup import hits_nothing
 from hashhub.background import Background
 from hashhub.client.mirror import KeptPolicy
+from hashhub.desk.hub import Judged, client_of
 from hashhub.errors import (
     FailedPrecondition,
     HashHubError,
@@ -36,7 +37,7 @@ from hashhub.errors import (
 from hashhub.hashes import SEARCHED
 from hashhub.hook.copy import COPY, SYNC, Copy
 from hashhub.hook.index import DIRECTORY, Index
-from hashhub.hook.judges import Emptiness, Judged, client_of, options_of, query_of_nothing
+from hashhub.hook.judges import Emptiness, options_of, query_of_nothing
 from hashhub.matcher import warm_up
 from hashhub.model import now
 from hashhub.obstacles import is_in_the_way, obstacle

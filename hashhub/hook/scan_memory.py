@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
-from hashhub.hook.settings import Hashing
+from hashhub.desk.settings import Hashing
 from hashhub.model import Query, ReasonLine
 from hashhub.scans.memory import ScanMemory
 from hashhub.trust import ReasonCode

@@ -12,48 +12,18 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import msgspec
 
 from hashhub.config import MEDIA_MEMORY_BYTES, MEDIA_SECONDS
 from hashhub.converting import converted, refuse_misspelt
+from hashhub.desk.decision import Action
+from hashhub.desk.settings import DeskSettings, Hashing, Mode, refuse, too_small
 from hashhub.errors import InvalidArgument, Violation
-from hashhub.hook.decision import Action, WithoutAnswer
-from hashhub.model import Effort
 
 _PREFIX: Final = "HASHHUB_HOOK_"
 _OTHER_VARIABLES: Final = (f"{_PREFIX}SETTINGS", f"{_PREFIX}PERSON_FILE")  # of commands
-
-
-def _too_small(section: msgspec.Struct, name: str, **least: float) -> list[Violation]:
-    """Return which of a section's numbers are below their least ones, inclusive."""
-    prefix = f"{name}." if name else ""
-    return [
-        Violation(prefix + key, f"must be at least {at_least}, got {getattr(section, key)}", "OUT_OF_RANGE")
-        for key, at_least in least.items()
-        if not getattr(section, key) >= at_least  # nan is no number of seconds either
-    ]
-
-
-def _refuse(wrong: list[Violation]) -> None:
-    """Raise InvalidArgument for what is wrong, if there is something."""
-    if wrong:
-        raise InvalidArgument("; ".join(f"{v.field} {v.description}" for v in wrong), violations=tuple(wrong))
-
-
-class Mode(StrEnum):
-    """Who is asked. ONLINE: the hub, for each upload. LOCAL: a copy of what its terms allow, in this process."""
-
-    ONLINE = "ONLINE"
-    LOCAL = "LOCAL"
-
-
-class Hashing(StrEnum):
-    """Where media are hashed. HERE: only hashes leave. HUB: the upload itself is sent to the hub, in memory only."""
-
-    HERE = "HERE"
-    HUB = "HUB"
 
 
 class LocalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,172 +37,6 @@ class LocalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     follow: bool = True
     """Whether a process with a hook keeps the copy itself while no other does; false: only `hashhub hook sync` does."""
-
-
-class Encryption(StrEnum):
-    """Who can open what the vault holds. OFF: there is no vault."""
-
-    OFF = "OFF"
-    AGE = "AGE"
-    KEY_FILE = "KEY_FILE"
-    KMS = "KMS"
-
-
-class Clock(StrEnum):
-    """What the time for which something is kept counts from."""
-
-    HELD = "HELD"
-    REPORTED = "REPORTED"
-
-
-class VaultSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The vault: encrypted copies of uploads that were held or blocked. Off unless chosen."""
-
-    encryption: Encryption = Encryption.OFF
-    """OFF; AGE to public keys, KEY_FILE by a key in a file, KMS by a key service."""
-
-    recipients_file: str = ""
-    """AGE: file with public keys (age1…), one a line. Who has the identity of any of them can open."""
-
-    key_file: str = ""
-    """KEY_FILE: made by `hashhub hook vault key`, outside of the data directory."""
-
-    kms_key: str = ""
-    """KMS: awskms:///alias/NAME?region=…"""
-
-    country: str = ""
-    """Whose rule says how long a reported upload is kept (ISO 3166-1); where there is none, choose `days`."""
-
-    days: int = 0
-    """Days for which an upload is kept from `clock` on, and at least as long as the country's rule says."""
-
-    clock: Clock = Clock.REPORTED
-    """What `days` count from: HELD or REPORTED. A country's rule has its own."""
-
-    days_without_report: int = 0
-    """Days after which an upload that nobody reported is erased. No default: it is evidence, and a risk to keep."""
-
-    days_after_release: int = 7
-    """Days after which an upload that was released is erased: a wrong release can be noticed within them."""
-
-    max_upload_bytes: int = 64 * 1024 * 1024
-    """Bytes of the largest upload that is kept."""
-
-    max_total_bytes: int = 10 * 1024 * 1024 * 1024
-    """Bytes of all uploads that are kept together."""
-
-    exports_a_day: int = 20
-    """How many uploads one person may take out within 24 hours."""
-
-    def __post_init__(self) -> None:
-        """Raise InvalidArgument for a vault that cannot work."""
-        wrong = _too_small(
-            self,
-            "vault",
-            days=0,
-            days_without_report=0,
-            days_after_release=0,
-            max_upload_bytes=1,
-            max_total_bytes=1,
-            exports_a_day=0,
-        )
-        for encryption, name in (
-            (Encryption.AGE, "recipients_file"),
-            (Encryption.KEY_FILE, "key_file"),
-            (Encryption.KMS, "kms_key"),
-        ):
-            if self.encryption is encryption and not getattr(self, name):
-                wrong.append(Violation(f"vault.{name}", f"must be given with {encryption}", "REQUIRED"))
-            elif self.encryption is not encryption and getattr(self, name):
-                wrong.append(Violation(f"vault.{name}", f"is for {encryption}, not {self.encryption}", "NOT_ALLOWED"))
-        if self.encryption is not Encryption.OFF and not self.days_without_report:
-            wrong.append(
-                Violation("vault.days_without_report", "must say when what nobody reported is erased", "REQUIRED")
-            )
-        _refuse(wrong)
-
-
-class QueueSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The queue of uploads that wait for a person."""
-
-    two_person_release: bool = False
-    """Whether two persons must say the same before an upload is released."""
-
-    over_http: bool = False
-    """Whether the sidecar also answers under /queue, to persons by their own tokens."""
-
-    review_token_file: str = ""
-    """File with a contributor's token of the hub, by which decisions go back as reviews. Empty: the hook's own token,
-    which may not review where it is a consumer's."""
-
-
-class CaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Cases: reports about one item whose copies are stopped and removed."""
-
-    complaint: Action = Action.HOLD
-    """What an open case does with copies before a person has confirmed it: HOLD, or BLOCK."""
-
-    confirmed: Action = Action.BLOCK
-    """What a case that a person has confirmed does with copies: BLOCK, or HOLD."""
-
-    people: tuple[str, ...] = ()
-    """Persons who may work on cases; system accounts, while there are no persons. Empty: all."""
-
-    two_persons: bool = False
-    """Whether a case is confirmed by another person than the one who opened it."""
-
-    unconfirmed_days: int = 30
-    """Days after which a case that nobody confirmed holds nothing any more."""
-
-    max_open: int = 1_000
-    """Cases that may be open or disputed at once."""
-
-    def __post_init__(self) -> None:
-        """Raise InvalidArgument for values that cannot work."""
-        for name in ("complaint", "confirmed"):
-            if getattr(self, name) is Action.ALLOW:
-                raise InvalidArgument.field(f"case.{name}", "must be HOLD or BLOCK: a case stops copies")
-        _refuse(_too_small(self, "case", unconfirmed_days=1, max_open=1))
-
-
-class ReporterSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Who reports, in drafts. Nothing of it is sent anywhere."""
-
-    company: str = ""
-    """The company's name."""
-
-    platform: str = ""
-    """The full name of the app or service."""
-
-    first_name: str = ""
-    """Of the person who reports."""
-
-    last_name: str = ""
-    """Of the person who reports."""
-
-    email: str = ""
-    """Of the person who reports. NCMEC asks for it."""
-
-    country: str = ""
-    """Where the company is (ISO 3166-1)."""
-
-    legal_url: str = ""
-    """Page for law enforcement."""
-
-    company_text: str = ""
-    """What stands in each report: how legal process is served, an emergency number."""
-
-    terms: str = ""
-    """The part of your terms of service that matters."""
-
-    industry_mou: bool = False
-    """Whether the company has signed NCMEC's industry hash sharing memorandum; drafts classify files only then."""
-
-    c3p_provider_id: str = ""
-    """The identifier that the Canadian Centre for Child Protection gave the company."""
-
-    nca_organisation: str = ""
-    """The name under which the company is registered with the UK's National Crime Agency."""
 
 
 class WithoutClamd(StrEnum):
@@ -298,7 +102,7 @@ class ClamdSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""
-        wrong = _too_small(
+        wrong = too_small(
             self,
             "clamd",
             stream_max_length=1,
@@ -320,7 +124,7 @@ class ClamdSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             wrong.append(
                 Violation("clamd.socket_mode", f"must be three octal digits, got {self.socket_mode!r}", "INVALID")
             )
-        _refuse(wrong)
+        refuse(wrong)
 
     @property
     def is_chained(self) -> bool:
@@ -392,7 +196,7 @@ class SidecarSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             for name, kind in self.__annotations__.items()
             if kind in {"int", "float"} and not getattr(self, name) > 0  # nan is no number of seconds either
         ]
-        _refuse(wrong)
+        refuse(wrong)
 
 
 class BucketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -445,7 +249,7 @@ class BucketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""
-        wrong = _too_small(
+        wrong = too_small(
             self,
             "bucket",
             jobs=1,
@@ -468,31 +272,7 @@ class BucketSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             wrong.append(Violation("bucket.events", "is for a quarantine in a bucket: s3://…", "NOT_ALLOWED"))
         if len({place.startswith("s3://") for place in places.values()}) > 1:
             wrong.append(Violation("bucket.public", "must be of the kind of the other places", "NOT_ALLOWED"))
-        _refuse(wrong)
-
-
-class RecheckSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is done once the hub answers again about uploads that had no answer."""
-
-    url: str = ""
-    """Your app's own URL, which is called with what such an upload turned out to be: https, or http on this machine."""
-
-    secret_file: str = ""
-    """File with the secret by which those calls are signed; needed with `url`."""
-
-    seconds: float = 5.0
-    """Seconds between two looks for uploads that wait for an answer."""
-
-    keep_days: int = 30
-    """Days for which digests of uploads that could not be read, and were allowed, are looked up again each day."""
-
-
-class RecordsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long the hook's records name uploads that are decided over."""
-
-    keep_days: int = 0
-    """Days without anything done, after which an upload that was released or removed loses its row: its name, its
-    hashes, what it hit. 0: never. Events stay."""
+        refuse(wrong)
 
 
 class OnHold(StrEnum):
@@ -540,59 +320,17 @@ class AppSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""
-        wrong = _too_small(
+        wrong = too_small(
             self, "app", max_request_bytes=1, max_total_bytes=1, max_files=1, slow_seconds=0.01, max_fields=0,
             max_field_bytes=0, slow_bytes=0,
         )  # fmt: skip
         if not 400 <= self.block_status <= 599:  # noqa: PLR2004 - errors of HTTP
             wrong.append(Violation("app.block_status", "must be 400 to 599", "OUT_OF_RANGE"))
-        _refuse(wrong)
+        refuse(wrong)
 
 
-class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class HookSettings(DeskSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Settings of a hook."""
-
-    CHOICES: ClassVar = {"on_match": (Action.HOLD.value, Action.BLOCK.value)}
-
-    policy: str
-    """Policy that judges: NAME or NAME@VERSION. No default: which statements suffice is a safety decision."""
-
-    without_answer: WithoutAnswer
-    """What is done with an upload of which nothing, or too little, can be known. No defaults."""
-
-    on_match: Action = Action.BLOCK
-    """What MATCH means for an upload: BLOCK, or HOLD to let a person decide."""
-
-    on_review: Action = Action.HOLD
-    """What REVIEW means for an upload."""
-
-    on_frames_skipped: Action = Action.ALLOW
-    """What becomes at least of an upload of which not all was looked at (the film of a motion photo, frames of a long
-    animation), unless it is a MATCH; see above."""
-
-    data: str = "hashhub-hook"
-    """Directory of the hook's own records, vault and copy; for its owner only."""
-
-    hub: str = "127.0.0.1:8470"
-    """The hub's gRPC address."""
-
-    insecure_hub: bool = False
-    """Ask a hub on another machine in plain text: the network between is yours alone, or encrypts by itself."""
-
-    token_file: str = ""
-    """File with a token of the hub; one of a contributor or consumer. Empty: HASHHUB_TOKEN."""
-
-    ca_file: str = ""
-    """PEM file with the authorities to trust instead of the system's."""
-
-    mode: Mode = Mode.ONLINE
-    """Who is asked: ONLINE, the hub; LOCAL, a copy of its lists in this process."""
-
-    hashing: Hashing = Hashing.HERE
-    """Where media are hashed: HERE, or at the HUB, which then gets the upload itself."""
-
-    effort: Effort = Effort.STANDARD
-    """Which variants of an upload are looked for; see docs/match/variants.md."""
 
     answer_seconds: float = 0.4
     """Seconds that the hub has for its answer to hashes, or for a sign that it is up, before the upload counts as
@@ -640,17 +378,7 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Uploads without an answer that are recorded at most, and as many others that are held or blocked. What finds no
     room is held at least."""
 
-    recheck: RecheckSettings = RecheckSettings()
-
-    records: RecordsSettings = RecordsSettings()
-
     local: LocalSettings = LocalSettings()
-    case: CaseSettings = CaseSettings()
-    reporter: ReporterSettings = ReporterSettings()
-
-    vault: VaultSettings = VaultSettings()
-
-    queue: QueueSettings = QueueSettings()
 
     clamd: ClamdSettings = ClamdSettings()
 
@@ -662,7 +390,7 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for values that cannot work."""
-        wrong = _too_small(
+        wrong = too_small(
             self,
             "",
             answer_seconds=0.01,
@@ -680,8 +408,8 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             breaker_seconds=0.01,
             max_records=1,
         )
-        wrong += _too_small(self.recheck, "recheck", seconds=0.01, keep_days=0)
-        wrong += _too_small(self.records, "records", keep_days=0)
+        wrong += too_small(self.recheck, "recheck", seconds=0.01, keep_days=0)
+        wrong += too_small(self.records, "records", keep_days=0)
         if bool(self.recheck.url) != bool(self.recheck.secret_file):
             wrong.append(
                 Violation(
@@ -694,7 +422,7 @@ class HookSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             wrong.append(Violation("on_match", "must be BLOCK or HOLD: known material is never allowed", "NOT_ALLOWED"))
         if self.mode is Mode.LOCAL and self.hashing is Hashing.HUB:
             wrong.append(Violation("hashing", "must be HERE in the mode LOCAL, which asks no hub", "NOT_ALLOWED"))
-        _refuse(wrong)
+        refuse(wrong)
 
 
 def is_inside(inner: str, outer: str) -> bool:

@@ -12,8 +12,8 @@ from PIL import Image
 
 from hashhub.cli import main
 from hashhub.client import Client
+from hashhub.desk.settings import Hashing
 from hashhub.hook import Action, load_settings
-from hashhub.hook.settings import Hashing
 from hashhub.model import Contributor, ContributorKind, HashSet, Principal, Role
 from hashhub.testing.hub_process import RunningHub
 from tests.warm import Warm

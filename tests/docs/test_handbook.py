@@ -53,17 +53,17 @@ ELSEWHERE = {
     "docs/terms.md",
 }
 ON_ITS_OWN = {"reconcile/three-nations": "test_three_nations.py", "hook/clamd": "test_hook_clamd.py"}
-# Pages that need more than a hub: tests/hook has the test.
+# Pages that need more than a hub: tests/hook or tests/desk has the test.
 OF_THE_HOOK = {
     "hook/bucket": "test_buckets_page.py",
-    "hook/cases": "test_case_pages.py",
-    "hook/incident": "test_incident_page.py",
+    "hook/cases": "../desk/test_case_pages.py",
+    "hook/incident": "../desk/test_incident_page.py",
     "hook/local": "test_local_page.py",
     "hook/python": "../docs/test_hook_python.py",
-    "hook/queue": "test_queue_pages.py",
-    "hook/reports": "test_case_pages.py",
+    "hook/queue": "../desk/test_queue_pages.py",
+    "hook/reports": "../desk/test_case_pages.py",
     "hook/sidecar": "test_sidecar_page.py",
-    "hook/vault": "test_queue_pages.py",
+    "hook/vault": "../desk/test_queue_pages.py",
 }
 
 # By page and first line of the block: why no test runs it, and what stands in.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hashhub.desk.hub import Judged
+from hashhub.desk.records import Records
 from hashhub.errors import Unavailable
 from hashhub.hook import Hook, HookSettings
 from hashhub.hook.buckets import BucketWorker, Handled, Outcome
-from hashhub.hook.judges import Judged
-from hashhub.hook.records import Records
 from hashhub.hook.settings import BucketSettings
 from hashhub.model import MatchResult, Query, Verdict
 from tests.hook import bucket_server

@@ -19,11 +19,11 @@ from typing import IO, Any, NamedTuple
 
 import pytest
 
+from hashhub.desk.hub import Judged
 from hashhub.errors import Unavailable
 from hashhub.hook import Checked, Hook, HookSettings
 from hashhub.hook.clamd import ClamdDoor
 from hashhub.hook.core import OnChecked
-from hashhub.hook.judges import Judged
 from hashhub.hook.settings import ClamdSettings
 from hashhub.model import MatchResult, Query, Verdict
 

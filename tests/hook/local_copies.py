@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from hashhub.desk.settings import Mode
 from hashhub.hook.copy import COPY, Copy
 from hashhub.hook.index import DIRECTORY, Index
 from hashhub.hook.local import LocalJudge, Sync
-from hashhub.hook.settings import HookSettings, LocalSettings, Mode
+from hashhub.hook.settings import HookSettings, LocalSettings
 from tests.hook.conftest import HELD
 from tests.mirror.conftest import Site
 

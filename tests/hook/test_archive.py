@@ -20,15 +20,15 @@ from click.testing import CliRunner
 
 from hashhub.cli import main
 from hashhub.cli.hook.scan_page import ObjectFindings
+from hashhub.desk.cases import Cases, item_of
+from hashhub.desk.queue import Code, Queue, Rulings
+from hashhub.desk.records import Records, UploadState
 from hashhub.errors import Conflict, PermissionDenied, Unavailable
 from hashhub.hashing import hash_media
 from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, open_hook
 from hashhub.hook.archive import Scanned, only_scan, scan_storage
 from hashhub.hook.case_scan import scan_for_case, stored_in
-from hashhub.hook.cases import Cases, item_of
 from hashhub.hook.places import FolderPlace, S3Place, Stored, place_of
-from hashhub.hook.queue import Code, Queue, Rulings
-from hashhub.hook.records import Records, UploadState
 from hashhub.hook.scan_memory import scan_memory
 from hashhub.model import (
     TLP,
@@ -42,9 +42,9 @@ from hashhub.model import (
     Reliability,
     Verdict,
 )
+from tests.desk.cases.parts import opened
 from tests.hashing.assets import MP4
 from tests.hook.bucket_parts import Answers, Scene
-from tests.hook.cases.parts import opened
 from tests.hook.conftest import HELD, Listed, jpeg
 
 if TYPE_CHECKING:

@@ -25,11 +25,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 
+from hashhub.desk.hub import Judged
 from hashhub.hook import Action, Decision, Hook, HookSettings
 from hashhub.hook.asgi import UploadHook
 from hashhub.hook.fastapi import checked
 from hashhub.hook.forms import CheckedFile, Ended
-from hashhub.hook.judges import Judged
 from hashhub.hook.settings import OnHold
 from hashhub.model import Query
 from tests.hook.conftest import jpeg

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from hashhub.desk.hub import Judged
 from hashhub.errors import HashHubError, InvalidArgument, Unauthenticated, Unavailable
 from hashhub.hashes import parse
-from hashhub.hook.judges import Breaker, Judged, JudgedMedia, without_hub
+from hashhub.hook.judges import Breaker, JudgedMedia, without_hub
 from hashhub.model import MatchResult, MediaResult, Query, Verdict
 
 QUERY = Query(hashes=(parse("MD5", "ab" * 16),))

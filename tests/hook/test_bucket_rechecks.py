@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from hashhub.desk.hub import Judged
 from hashhub.errors import PermissionDenied
 from hashhub.hook import Action, WithoutAnswer
 from hashhub.hook.buckets import BucketWorker, Outcome
-from hashhub.hook.judges import Judged
 from hashhub.hook.places import FolderPlace, S3Place, Stored
 from hashhub.model import Query
 from hashhub.scans.memory import Unlisted

@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from hashhub.desk.decision import Checked
+from hashhub.desk.queue import Code, Rulings
+from hashhub.desk.records import Records, UploadState
+from hashhub.desk.settings import RecheckSettings
 from hashhub.errors import PermissionDenied
 from hashhub.hook import Action, Hook
 from hashhub.hook.buckets import Outcome
-from hashhub.hook.decision import Checked
 from hashhub.hook.places import Stored
-from hashhub.hook.queue import Code, Rulings
-from hashhub.hook.records import Records, UploadState
-from hashhub.hook.settings import RecheckSettings
 from hashhub.model import now
 from tests.hook.bucket_parts import Bench, digest_of
 from tests.hook.conftest import HELD

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from hashhub.desk.queue import Code, Queue, Rulings
+from hashhub.desk.records import Records
 from hashhub.errors import Conflict, FailedPrecondition, HashHubError, InvalidArgument, PermissionDenied, Unavailable
 from hashhub.hook import HookSettings, NoAnswer
 from hashhub.hook.buckets import BucketWorker, Outcome
 from hashhub.hook.places import FolderPlace, S3Place, Stored
-from hashhub.hook.queue import Code, Queue, Rulings
-from hashhub.hook.records import Records
 from hashhub.hook.settings import BucketSettings
 from hashhub.model import now
 from tests.hook import bucket_server

@@ -20,12 +20,12 @@ from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
+from hashhub.desk.records import Records
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, Reason
 from hashhub.hook import Action, Checked, Hook, HookSettings, WithoutAnswer, load_settings
 from hashhub.hook.clamd import _Incoming, _SizeLimitError
 from hashhub.hook.clamd_chain import Chain
 from hashhub.hook.core import Upload
-from hashhub.hook.records import Records
 from hashhub.hook.settings import ClamdSettings
 from tests.hook.clamd_parts import (
     CLEAN,

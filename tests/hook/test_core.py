@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 from hashhub.config import Config
+from hashhub.desk.hub import Judged
+from hashhub.desk.records import Records, UploadState
 from hashhub.errors import Cancelled, InvalidArgument, Unavailable
 from hashhub.hashes import parse
 from hashhub.hook import Action, Checked, Hook, NoAnswer, WithoutAnswer, load_settings, open_hook
 from hashhub.hook.examiner import Examined
-from hashhub.hook.judges import Judged
-from hashhub.hook.records import Records, UploadState
 from hashhub.model import MatchResult, Query, Verdict
 from hashhub.testing.pictures import picture
 from hashhub.testing.videos import Clip, encoded

@@ -16,10 +16,10 @@ import msgspec
 import pytest
 from starlette.responses import PlainTextResponse
 
+from hashhub.desk.records import UploadState
 from hashhub.errors import Cancelled
 from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, open_hook
 from hashhub.hook.asgi import UploadHook
-from hashhub.hook.records import UploadState
 from hashhub.model import Verdict
 from tests.hook.conftest import Listed, jpeg
 from tests.hook.test_asgi import one_request

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from hashhub.desk.decision import WithoutAnswer
+from hashhub.desk.settings import DeskSettings, RecheckSettings, RecordsSettings
 from hashhub.hook import settings
-from hashhub.hook.decision import WithoutAnswer
 
 if TYPE_CHECKING:
     import pytest
@@ -26,8 +27,8 @@ PAGE = DOCS / "hook/settings.md"
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "": settings.HookSettings,
     "without_answer": WithoutAnswer,
-    "recheck": settings.RecheckSettings,
-    "records": settings.RecordsSettings,
+    "recheck": RecheckSettings,
+    "records": RecordsSettings,
 }
 
 
@@ -50,7 +51,7 @@ def rows() -> Iterator[str]:
     yield "| key | default | |"
     yield "|---|---|---|"
     for section, of in SECTIONS.items():
-        told = _told(of)
+        told = _told(of) if of is not settings.HookSettings else _told(DeskSettings) | _told(of)
         for field in msgspec.structs.fields(of):
             if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
                 continue

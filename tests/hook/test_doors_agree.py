@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from hashhub.desk.settings import Mode
 from hashhub.hashes import Hash
 from hashhub.hashing import hash_media
 from hashhub.hashing.coverage import coverage, remarked
 from hashhub.hook.judges import HubJudge
-from hashhub.hook.settings import Mode
 from hashhub.model import Effort, Marking, Purpose, Record, Verdict
 from hashhub.testing.videos import ALTERATIONS, Clip, clip, encoded
 from tests.hook.conftest import jpeg

@@ -21,17 +21,18 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from hashhub.cli import main
+from hashhub.desk.decision import Checked, Rechecked
+from hashhub.desk.queue import Code, Rulings
+from hashhub.desk.records import Records, UploadState
+from hashhub.desk.settings import Encryption, VaultSettings
+from hashhub.desk.vault_keys import make_key
 from hashhub.errors import FailedPrecondition, HashHubError
 from hashhub.hashes import Hash
 from hashhub.hook import Action, Hook, HookSettings, load_settings, open_hook
 from hashhub.hook.asgi import UploadHook as AsgiHook
-from hashhub.hook.decision import Checked, Rechecked
 from hashhub.hook.decorator import UploadRefused, checked_upload
-from hashhub.hook.opening import open_vault
-from hashhub.hook.queue import Code, Rulings
-from hashhub.hook.records import Records, UploadState
-from hashhub.hook.settings import AppSettings, Encryption, OnHold, VaultSettings
-from hashhub.hook.vault_keys import make_key
+from hashhub.hook.factory import open_vault
+from hashhub.hook.settings import AppSettings, OnHold
 from hashhub.hook.wsgi import UploadHook as WsgiHook
 from tests.hook.conftest import HELD, Listed, jpeg
 from tests.hook.web import File, ask, form, serving_asgi, serving_wsgi

@@ -20,16 +20,16 @@ from unittest import mock
 
 import pytest
 
+from hashhub.desk.hub import Judged
+from hashhub.desk.records import FILE_NAME, Records
+from hashhub.desk.vault import Vault
+from hashhub.desk.vault_keys import make_key
 from hashhub.errors import HashHubError
-from hashhub.hook import HookSettings, load_settings, open_hook, opening
+from hashhub.hook import HookSettings, factory, load_settings, open_hook
 from hashhub.hook.buckets import BucketWorker, Handled
-from hashhub.hook.judges import Judged
 from hashhub.hook.places import FolderPlace, Stored
-from hashhub.hook.records import FILE_NAME, Records
 from hashhub.hook.scan_memory import FILE_NAME as SCAN_FILE
 from hashhub.hook.scan_memory import scan_memory
-from hashhub.hook.vault import Vault
-from hashhub.hook.vault_keys import make_key
 from hashhub.model import MatchResult, Query, Verdict
 from tests.hook.clamd_parts import stream, until_closed
 from tests.hook.web import File, ask, form, serving_asgi, serving_wsgi
@@ -99,7 +99,7 @@ def serve(kind: str, settings: str) -> None:
                 _write(hook.check(line.encode()).reference)
     elif kind == "bucket":
         # What has no answer yet is asked about again, and on record only then.
-        with mock.patch.object(opening, "HubJudge", Doubting), open_hook(load_settings(Path(settings), {})) as hook:
+        with mock.patch.object(factory, "HubJudge", Doubting), open_hook(load_settings(Path(settings), {})) as hook:
 
             def tell(handled: Handled) -> None:
                 assert handled.decision is not None

@@ -69,7 +69,7 @@ def test_a_machine_that_has_less_memory_than_one_file_may_take_is_warned_of(
 ) -> None:
     pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": gib << 18}
     monkeypatch.setattr("os.sysconf", pages.__getitem__)
-    monkeypatch.setattr("hashhub.hook.opening.Path.read_text", lambda *_: "0::/none\nmax")
+    monkeypatch.setattr("hashhub.hook.factory.Path.read_text", lambda *_: "0::/none\nmax")
     with open_hook(make_settings()):
         pass
     assert (f"there are {gib << 30} here" in caplog.text) == is_said
@@ -78,7 +78,7 @@ def test_a_machine_that_has_less_memory_than_one_file_may_take_is_warned_of(
 def test_who_sets_it_otherwise_is_told_what_that_means(
     make_settings: Callable[..., HookSettings], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hashhub.hook.opening._memory_bytes", lambda: 1 << 40)
+    monkeypatch.setattr("hashhub.hook.factory._memory_bytes", lambda: 1 << 40)
     with caplog.at_level(logging.INFO, "hashhub.hook"), open_hook(make_settings()):
         pass
     assert "media_" not in caplog.text

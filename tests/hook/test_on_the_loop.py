@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from hashhub.desk.cases import CasePurpose, Cases, item_of
+from hashhub.desk.records import Records, UploadState
+from hashhub.desk.settings import Mode
 from hashhub.errors import Cancelled
 from hashhub.hashing import hash_media, pool
 from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, open_hook
-from hashhub.hook.cases import CasePurpose, Cases, item_of
 from hashhub.hook.local import Sync
-from hashhub.hook.records import Records, UploadState
-from hashhub.hook.settings import LocalSettings, Mode
+from hashhub.hook.settings import LocalSettings
 from hashhub.model import Effort, Verdict, now
 from tests.hook.conftest import Listed, jpeg
 from tests.hook.test_hashing import large, stop_child, wait_for

@@ -7,11 +7,11 @@ from __future__ import annotations
 import pytest
 
 from hashhub.client import Matched
+from hashhub.desk.decision import NoAnswer, WithoutAnswer
 from hashhub.errors import Reason, Unavailable
 from hashhub.hashes import parse
 from hashhub.hook import Action
 from hashhub.hook.core import Hook
-from hashhub.hook.decision import NoAnswer, WithoutAnswer
 from hashhub.hook.judges import Breaker, HubJudge
 from hashhub.hook.settings import HookSettings
 from hashhub.model import MatchOptions, MatchResult, Query, Verdict

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from hashhub.desk.queue import Queue
+from hashhub.desk.records import Records
 from hashhub.hashing import hash_media
 from hashhub.hook import Action, HookSettings, WithoutAnswer, open_hook
-from hashhub.hook.queue import Queue
-from hashhub.hook.records import Records
 from hashhub.model import Effort, Query
 from hashhub.testing.videos import clip, encoded
 from tests.hook.conftest import Listed, MakeHook, jpeg

@@ -14,27 +14,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from hashhub.desk.cases import CaseOutcome, CasePurpose, Cases, item_of_hashes
+from hashhub.desk.records import Records, UploadState
+from hashhub.desk.settings import CaseSettings, Encryption, Hashing, RecheckSettings, VaultSettings
+from hashhub.desk.vault_keys import make_key
 from hashhub.errors import FailedPrecondition, HashHubError, Reason
 from hashhub.hashes import Hash
 from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, Rechecked, WithoutAnswer
 from hashhub.hook.case_judge import CaseJudge
-from hashhub.hook.cases import CaseOutcome, CasePurpose, Cases, item_of_hashes
 from hashhub.hook.decorator import UploadRefused, checked_upload
+from hashhub.hook.factory import open_vault
 from hashhub.hook.forms import answer_to
 from hashhub.hook.judges import JudgedMedia
-from hashhub.hook.opening import open_vault
-from hashhub.hook.records import Records, UploadState
-from hashhub.hook.settings import (
-    AppSettings,
-    CaseSettings,
-    Encryption,
-    Hashing,
-    OnHold,
-    RecheckSettings,
-    VaultSettings,
-)
+from hashhub.hook.settings import AppSettings, OnHold
 from hashhub.hook.upload_bytes import ByteBudget, UploadBytes
-from hashhub.hook.vault_keys import make_key
 from hashhub.hook.wsgi import UploadHook
 from hashhub.model import MatchResult, MediaResult, ReasonLine, Verdict
 from tests.hook.conftest import jpeg
@@ -458,7 +451,7 @@ class TestTheRecords:
         self, open_with: Callable[..., Hook], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Eight uploads that are to be recorded, one after the other, would wait eight times as long."""
-        monkeypatch.setattr("hashhub.hook.records._WAIT_SECONDS", 0.5)
+        monkeypatch.setattr("hashhub.desk.records._WAIT_SECONDS", 0.5)
         hook = open_with(OneVerdict(Verdict.MATCH))
         blocker = sqlite3.connect(Path(hook.settings.data) / "hook.db", isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")

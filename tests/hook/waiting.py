@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
+from hashhub.desk.records import Records
 from hashhub.hashes import Hash
 from hashhub.hook import Action, Checked, Decision, HookSettings, NoAnswer
-from hashhub.hook.records import Records
 from hashhub.model import Entry, EntryMatch, EntryState, MatchResult, Provenance, ReasonLine, Verdict, now
 
 AWAY = Decision(

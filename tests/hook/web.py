@@ -15,9 +15,9 @@ import msgspec
 import uvicorn
 import werkzeug.serving
 
+from hashhub.desk.hub import Judge, Judged
 from hashhub.errors import Unavailable
 from hashhub.hook import Action, Hook, HookSettings, WithoutAnswer
-from hashhub.hook.judges import Judge, Judged
 from hashhub.hook.settings import AppSettings, OnHold
 from hashhub.model import Effort, MatchResult, Query, Verdict
 

@@ -18,8 +18,8 @@ from hashhub.cli.hook.group import SETTINGS, hook
 from hashhub.cli.hook.queue import PERSON, account, actor_of, opened
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, moment, spelled
 from hashhub.cli.terminal import counted, note, plain, print_json, progress, say, show_path, table, tell
+from hashhub.desk.cases import Case, CaseOutcome, CasePurpose, Cases, CaseState, Clock, Standing, rules
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
-from hashhub.hook.cases import Case, CaseOutcome, CasePurpose, Cases, CaseState, Clock, Standing, rules
 from hashhub.hook.settings import HookSettings
 from hashhub.model import Purpose
 from hashhub.scans.memory import Listed, Unlisted
@@ -92,9 +92,9 @@ def open_case(
     """Open a case about one item, given as a FILE, which is hashed and not kept, or by its hashes. From now on its
     copies are held back, with the hub or without it.
     """
+    from hashhub.desk.cases import Item, item_of_hashes
     from hashhub.hashes import parse
     from hashhub.hook.case_scan import item_of_file
-    from hashhub.hook.cases import Item, item_of_hashes
 
     if bool(files) == bool(texts):
         raise click.UsageError("give the files of one item, or its hashes with --hash")
@@ -159,7 +159,7 @@ def list_cases(session: Session, *, states: tuple[str, ...], ids: bool, settings
 @SETTINGS
 def get_case(session: Session, *, case: str, page_file: str | None, settings_file: str | None) -> None:
     """Show what was done about CASE, when and by whom, and what is missing."""
-    from hashhub.hook.cases import page
+    from hashhub.desk.cases import page
 
     with _cases(settings_file) as (cases, _):
         record = cases.record(case)
@@ -300,7 +300,7 @@ def close_case(
     person_file: str | None,
 ) -> None:
     """End a case. Upheld, its copies stay stopped; otherwise its hashes are erased and nothing is stopped any more."""
-    from hashhub.hook.cases import page
+    from hashhub.desk.cases import page
 
     with _acting(settings_file, person_file) as (cases, _, actor):
         record = cases.close(case, chosen(CaseOutcome, outcome), actor=actor, reason=reason, incomplete=incomplete)

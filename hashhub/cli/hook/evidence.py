@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ from hashhub.writing import make_directory, text_written
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hashhub.hook.records import Records
+    from hashhub.desk.records import Records
     from hashhub.hook.settings import HookSettings
 
 _HUB_SECONDS: Final = 20.0
@@ -32,7 +33,7 @@ def evidence_group() -> None:
 
 @contextmanager
 def _records(settings: HookSettings) -> Iterator[Records]:
-    from hashhub.hook.records import Records
+    from hashhub.desk.records import Records
 
     records = Records(Path(settings.data))
     try:
@@ -48,14 +49,20 @@ def write_evidence(session: Session, *, out: str, settings_file: str | None) -> 
     """Write the evidence as one page and as data. Numbers come from the records; what is not known is said so. The hub
     is that of the settings; it shows its lists to an auditor's or contributor's token, which --token-file names.
     """
-    from hashhub.hook.evidence import COMPARED_WITH_NOTHING, collect, page, write_json
-    from hashhub.hook.judges import client_of
+    from hashhub.desk.evidence import COMPARED_WITH_NOTHING, collect, page, write_json
+    from hashhub.desk.hub import client_of
+    from hashhub.desk.settings import Mode
 
     settings = settings_of(settings_file)
     with _records(settings) as records:
         client = client_of(settings, timeout=_HUB_SECONDS, token_file=session.token_file or "")
         try:
-            evidence = collect(records, settings, client)
+            lists_of_copy = None
+            if settings.mode is Mode.LOCAL:
+                from hashhub.hook.copy import copied_lists
+
+                lists_of_copy = partial(copied_lists, Path(settings.data))
+            evidence = collect(records, settings, client, lists_of_copy)
         finally:
             client.close()
         directory = Path(out)
@@ -86,7 +93,7 @@ def sample_uploads(
     """Draw uploads that were held or blocked, by chance, for people to decide over; or show a sample and how far it is
     decided.
     """
-    from hashhub.hook.evidence import draw_sample, sampled
+    from hashhub.desk.evidence import draw_sample, sampled
 
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,62}", name):
         raise click.BadParameter("a sample's name has a-z, 0-9, '.' and '-'")

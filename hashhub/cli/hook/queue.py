@@ -12,13 +12,13 @@ import click
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command
 from hashhub.cli.terminal import clean, counted, note, plain, print_json, say, table
-from hashhub.hook.queue import WAITING, Code, FeedbackState, LaterAnswers, Queue, Reviews, Rulings
-from hashhub.hook.records import UploadState
+from hashhub.desk.queue import WAITING, Code, FeedbackState, LaterAnswers, Queue, Reviews, Rulings
+from hashhub.desk.records import UploadState
 
 if TYPE_CHECKING:
+    from hashhub.desk.queue import Group
+    from hashhub.desk.records import Records
     from hashhub.hook import HookSettings
-    from hashhub.hook.queue import Group
-    from hashhub.hook.records import Records
 
 PERSON: Final = click.option(
     "--person-file",
@@ -254,7 +254,7 @@ def forget_uploads(session: Session, *, settings_file: str | None) -> None:
     """Delete the rows of uploads that were decided over so long ago that the settings say so (`records.keep_days`). A
     running hook does so each hour.
     """
-    from hashhub.hook.forgetting import forget
+    from hashhub.desk.record_expiry import forget
 
     records, settings = opened(settings_file)
     count = forget(records, settings, actor=account())
@@ -274,8 +274,8 @@ def _verdict(group: Group) -> str:
 @click.option("--days", type=click.IntRange(1, 366), default=90, show_default=True, help="Days until it ends.")
 def add_person(session: Session, *, name: str, settings_file: str | None, out: str, days: int) -> None:
     """Let a person decide. Hand them the file, and keep no copy: whoever holds it is that person."""
-    from hashhub.hook.people import People
-    from hashhub.hook.vault_keys import write_private
+    from hashhub.desk.people import People
+    from hashhub.desk.vault_keys import write_private
 
     records, _ = opened(settings_file)
     with records.transaction():  # no person without a file
@@ -287,7 +287,7 @@ def add_person(session: Session, *, name: str, settings_file: str | None, out: s
 @SETTINGS
 def list_people(session: Session, *, settings_file: str | None) -> None:
     """List who may decide, and until when."""
-    from hashhub.hook.people import People
+    from hashhub.desk.people import People
 
     records, _ = opened(settings_file)
     everybody = People(records).everybody()
@@ -307,7 +307,7 @@ def list_people(session: Session, *, settings_file: str | None) -> None:
 @SETTINGS
 def remove_person(session: Session, *, name: str, settings_file: str | None) -> None:
     """End a person's token at once, and what they proposed."""
-    from hashhub.hook.people import People
+    from hashhub.desk.people import People
 
     records, _ = opened(settings_file)
     People(records).remove(name, actor=account())
@@ -316,7 +316,7 @@ def remove_person(session: Session, *, name: str, settings_file: str | None) -> 
 
 def opened(settings_file: str | None) -> tuple[Records, HookSettings]:
     """Return the hook's records and settings. Raises HashHubError."""
-    from hashhub.hook.records import Records
+    from hashhub.desk.records import Records
 
     settings = settings_of(settings_file)
     return Records(Path(settings.data)), settings
@@ -324,8 +324,8 @@ def opened(settings_file: str | None) -> tuple[Records, HookSettings]:
 
 def person_of(records: Records, file: str | None, *, needed: bool = False) -> str:
     """Return whose token the file holds; without a file nobody's name, unless one is needed. Raises HashHubError."""
-    from hashhub.hook.people import People
-    from hashhub.hook.vault_keys import private_text
+    from hashhub.desk.people import People
+    from hashhub.desk.vault_keys import private_text
 
     if not file and not needed:
         return ""
@@ -336,7 +336,7 @@ def actor_of(records: Records, file: str | None) -> str:
     """Return whose token the file holds. While nobody has one yet, the account acts; once somebody has, no command is
     taken for theirs, or for nobody's. Raises HashHubError.
     """
-    from hashhub.hook.people import People
+    from hashhub.desk.people import People
 
     if not file and not People(records).everybody():
         return account()
@@ -347,7 +347,7 @@ def account() -> str:
     """Return the account of this machine that runs the command, as an actor: no person, and no option and no variable
     changes it.
     """
-    from hashhub.hook.people import ACCOUNT
+    from hashhub.desk.people import ACCOUNT
 
     try:
         return f"{ACCOUNT}{pwd.getpwuid(os.getuid()).pw_name}"

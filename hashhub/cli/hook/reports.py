@@ -11,8 +11,8 @@ from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.hook.queue import account
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command
 from hashhub.cli.terminal import note, plain, print_json, say
+from hashhub.desk.reports import NOT_FILED, Recipient, gather, render
 from hashhub.errors import InvalidArgument
-from hashhub.hook.reports import NOT_FILED, Recipient, gather, render
 from hashhub.writing import check, make_directory, written
 
 _MOST_FACTS = 1 << 20  # bytes
@@ -41,7 +41,7 @@ def draft_report(
     """Draft a report about uploads, or about what a case stopped, from their records and what a person states. What
     the recipient does not take is left out and named beside the draft.
     """
-    from hashhub.hook.records import Records
+    from hashhub.desk.records import Records
 
     settings = settings_of(settings_file)
     to = chosen(Recipient, recipient)

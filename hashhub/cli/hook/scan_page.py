@@ -6,14 +6,14 @@ from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from hashhub.hook.decision import Action, NoAnswer
+from hashhub.desk.decision import Action, NoAnswer
+from hashhub.desk.records import UploadState
 from hashhub.hook.places import shown
-from hashhub.hook.records import UploadState
 from hashhub.scans.findings import GREY, MOST_ROWS, RED, VIOLET, YELLOW, Findings, tally
 
 if TYPE_CHECKING:
+    from hashhub.desk.decision import Decision
     from hashhub.hook.archive import Scanned
-    from hashhub.hook.decision import Decision
     from hashhub.hook.settings import HookSettings
 
 UNREAD: Final = "UNREAD"

@@ -184,7 +184,7 @@ def _summary(findings: ObjectFindings) -> dict[str, object]:
 
 def _tell(findings: ObjectFindings) -> None:
     """Say what a scan came to, and what persons had decided over before."""
-    from hashhub.hook.records import UploadState
+    from hashhub.desk.records import UploadState
 
     said = ", ".join(f"{count:,} {name}" for name, count in sorted(findings.counts.items()))
     note(

@@ -13,7 +13,7 @@ from hashhub.cli.session import REFUSED, CommandGroup, Session, command
 from hashhub.cli.terminal import clean, note, plain, print_json, say, show_path, table
 
 if TYPE_CHECKING:
-    from hashhub.hook.vault import Vault
+    from hashhub.desk.vault import Vault
 
 _REASON: Final = click.option("--reason", required=True, metavar="TEXT", help="Why; stays on record.")
 _IDENTITY: Final = click.option(
@@ -36,7 +36,7 @@ hook.add_command(vault)
 @click.option("--out", required=True, metavar="FILE", help="New file for the key, for its owner only.")
 def make_key(session: Session, *, out: str) -> None:
     """Make a key file. Keep a copy of it elsewhere: without it nobody opens anything."""
-    from hashhub.hook import vault_keys
+    from hashhub.desk import vault_keys
 
     vault_keys.make_key(Path(out))
     print_json({"file": out}) if session.json else say(f"{show_path(Path(out))} has a new key; keep a copy elsewhere")
@@ -150,8 +150,8 @@ def sweep(session: Session, *, settings_file: str | None, person_file: str | Non
     """Erase what is due. A running hook does so each hour. After the clock went ahead by days, nothing is erased until
     the machine has run for a day by it, or somebody says that it is right; that can be said without a vault, too.
     """
-    from hashhub.hook.clock import believe, is_believed
-    from hashhub.hook.settings import Encryption
+    from hashhub.desk.clock import believe, is_believed
+    from hashhub.desk.settings import Encryption
 
     records, settings = opened(settings_file)
     is_there = not clock_is_right or settings.vault.encryption is not Encryption.OFF
@@ -208,7 +208,7 @@ def _vault(
     rotating: bool = False,
     sweep_first: bool = True,
 ) -> Vault:
-    from hashhub.hook.vault import Vault
+    from hashhub.desk.vault import Vault
 
     records, settings = opened(settings_file)
     return Vault(

@@ -32,6 +32,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from hashhub import structs
+from hashhub.desk.decision import Action, Decision, severest_of
+from hashhub.desk.queue_api import queue_routes
+from hashhub.desk.records import Records
 from hashhub.errors import (
     Code,
     HashHubError,
@@ -43,10 +46,7 @@ from hashhub.errors import (
 )
 from hashhub.hashes import parse_pair
 from hashhub.hook.core import START_SECONDS
-from hashhub.hook.decision import Action, Decision, severest_of
 from hashhub.hook.forms import BodyRefused, Ended, Form
-from hashhub.hook.queue_api import queue_routes
-from hashhub.hook.records import Records
 from hashhub.hook.settings import Status
 from hashhub.hook.sidecar import pages, shapes
 from hashhub.hook.sidecar.bodies import Body

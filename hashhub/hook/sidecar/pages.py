@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 import hashhub
-from hashhub.hook.decision import Action, Decision, NoAnswer
+from hashhub.desk.decision import Action, Decision, NoAnswer
 from hashhub.model import Verdict
 from hashhub.pages import render
 

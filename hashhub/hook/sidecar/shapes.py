@@ -12,8 +12,8 @@ from typing import IO, Any, Final
 
 import msgspec
 
+from hashhub.desk.decision import Action, Decision
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
-from hashhub.hook.decision import Action, Decision
 from hashhub.sqlite_files import open_regular
 
 STATUS: Final = {Action.ALLOW: 200, Action.HOLD: 403, Action.BLOCK: 451}

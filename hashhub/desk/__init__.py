@@ -1,0 +1,12 @@
+"""The desk: what comes after a match, for the persons who decide.
+
+A hook hands over what it decided, and the bytes; the desk knows no hook and no door.
+
+hook ── records ─┬─ vault (sealed bytes) ── retention, legal holds, exports
+                 ├─ queue ── what persons decide ── reviews to the hub, calls to the app
+                 ├─ cases ── whose copies are stopped
+                 ├─ rechecks ── what had no answer is asked again
+                 └─ reports, evidence ── what is said to others
+"""
+
+from __future__ import annotations

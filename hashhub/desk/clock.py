@@ -1,0 +1,209 @@
+"""Whether the machine's clock is believed, by which what is due is erased. A clock that is set forward by a year would
+make all due that falls due within it, and what was erased does not come back.
+
+Each look is put on record. Time that passed within one run of the machine is proven by its uptime; a clock that went
+ahead by more than that, and by more than days, is doubted: it was set, or the machine was off. It is believed again
+after a day of running, in which somebody can notice, or when a person says that it is right.
+
+What was put on record by a clock that was behind looks older than it is once that is right again. So a clock that went
+back by days is an event, too, and `Times` tells by these events how late such a time may truly be.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+
+from hashhub.desk.records import HOOK
+from hashhub.model import now
+
+if TYPE_CHECKING:
+    from hashhub.desk.records import Records
+
+_LOG: Final = logging.getLogger("hashhub.hook")
+AHEAD: Final = timedelta(days=1)
+"""What is on record with a time that is still further ahead was put there by a clock that was wrong."""
+_MOST_AHEAD: Final = timedelta(days=2).total_seconds()  # a machine is off for a night, or a day
+_MARGIN: Final = timedelta(days=1)  # nobody looks at the clock for longer while the hook runs
+_GRACE: Final = timedelta(days=1).total_seconds()
+_MOST_EXPLAINED: Final = timedelta(days=31).total_seconds()  # the uptime may be another machine's
+_UNSET: Final = datetime(2025, 1, 1, tzinfo=UTC)  # a machine without a clock of its own starts in 1970, 2000 or so
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What the clock said, seconds since the machine was started, and which start that was; empty: not known.
+
+    `doubted`: seconds that the machine ran since the clock was doubted; None: it is believed.
+    """
+
+    time: datetime
+    uptime: float
+    boot: str
+    doubted: float | None = None
+
+
+def after(last: Look, new: Look) -> Look:
+    """Return the new look with whether the clock is doubted, by the one before; the one before again where the clock
+    has not been set yet.
+    """
+    if new.time < _UNSET:
+        return last
+    passed = (new.time - last.time).total_seconds()
+    is_one_start = last.boot == new.boot and new.uptime >= last.uptime
+    ran = new.uptime - last.uptime if is_one_start else new.uptime  # since then, at least
+    proven = ran if is_one_start and new.boot else 0.0
+    doubted = last.doubted
+    # Once somebody was told of a doubt, an uptime explains as much: where the start is unknown, or not the last one's.
+    explained = proven if doubted is None else max(proven, min(ran, _MOST_EXPLAINED))
+    if passed - explained > _MOST_AHEAD:
+        doubted = 0.0
+    elif doubted is not None:
+        doubted += proven or max(0.0, min(passed, ran))
+        if doubted >= _GRACE:
+            doubted = None
+    return msgspec.structs.replace(new, doubted=doubted)
+
+
+def is_believed(records: Records) -> bool:
+    """Look at the clock, and return whether what is due by it may be erased. What changes is an event."""
+    with records.transaction():
+        last = _last(records)
+        new = after(last, _look())
+        _write(records, new)
+        if new is not last and _was_unset(records):
+            text = "the clock has been set; what stands before this is by one that had not been"
+            records.note(actor=HOOK, kind="clock.set", subject="clock", reason=text)
+        days = (new.time - last.time).days
+        ran = max(0.0, new.uptime - last.uptime) if last.boot == new.boot else 0.0
+        if new.doubted == 0.0 and days > 0:
+            records.note(
+                actor=HOOK,
+                kind="clock.doubted",
+                subject="clock",
+                reason=f"it is {days} days ahead of when it was last looked at; was it set, or the machine off?",
+                last_time=last.time.isoformat(),
+                ran=round(ran),
+            )
+        elif (new.time - last.time).total_seconds() - ran < -_MOST_AHEAD:
+            records.note(
+                actor=HOOK,
+                kind="clock.set_back",
+                subject="clock",
+                reason="it is days behind of when it was last looked at",
+                last_time=last.time.isoformat(),
+                ran=round(ran),
+            )
+        elif last.doubted is not None and new.doubted is None:
+            records.note(actor=HOOK, kind="clock.believed", subject="clock", reason="the machine ran for a day by it")
+    if new.doubted is not None:
+        _LOG.warning(
+            "nothing is erased: the clock went ahead by days. It is believed after %.1f more hours of running; if it "
+            "is right: hashhub hook vault sweep --clock-is-right",
+            (_GRACE - new.doubted) / 3600,
+        )
+    return new.doubted is None
+
+
+def believe(records: Records, *, actor: str) -> None:
+    """Put on record that a person says that the clock is right."""
+    with records.transaction():
+        _write(records, _look())
+        records.note(actor=actor, kind="clock.believed", subject="clock", reason="a person says that it is right")
+
+
+class _Behind(NamedTuple):
+    """While the clock was behind, it said times from `begin` to `end`; when it was set forward, `right`."""
+
+    begin: datetime
+    end: datetime
+    right: datetime
+
+
+class Times:
+    """When that was, at the latest, which is on record with a time of the machine's clock."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self._behind = _times_behind(records)
+
+    def latest(self, at: datetime, subject: str) -> datetime:
+        """Return the latest that a time may truly be. `subject`: of the event of which it is the time."""
+        if at < _UNSET:
+            return self._first_known(subject)
+        return max([at, *(behind.right for behind in self._behind if behind.begin <= at <= behind.end)])
+
+    def _first_known(self, subject: str) -> datetime:
+        """Return the first time on record after those of a clock that had not been set."""
+        rows = self._records.rows(
+            "SELECT time FROM event WHERE time >= :unset AND number > "
+            "(SELECT coalesce(max(number), 0) FROM event WHERE subject = :subject AND time < :unset) "
+            "ORDER BY number LIMIT 1",
+            {"unset": _UNSET.isoformat(), "subject": subject},
+        )
+        return datetime.fromisoformat(rows[0][0]) if rows else now()
+
+
+def _times_behind(records: Records) -> list[_Behind]:
+    times: list[_Behind] = []
+    begin = end = before = mistake = None
+    most_ahead = timedelta(seconds=_MOST_AHEAD)
+    for kind, text, details in records.rows(
+        "SELECT kind, time, details FROM event WHERE subject = 'clock' ORDER BY number"
+    ):
+        if kind == "clock.believed":
+            mistake = None
+        if kind not in {"clock.set_back", "clock.doubted"}:
+            continue
+        at, said = datetime.fromisoformat(text), msgspec.json.decode(details)
+        last = datetime.fromisoformat(said["last_time"])
+        margin = max(_MARGIN, timedelta(seconds=said.get("ran", 0)))
+        end = last + margin if end is None else max(end, last + margin)
+        if kind == "clock.doubted" and begin is not None and before is not None:
+            times.append(_Behind(begin, end, at))
+            if at >= before - most_ahead:
+                begin = end = before = None
+        elif kind == "clock.doubted":
+            mistake, end = last, None
+        elif begin is None and mistake is not None and at >= mistake - most_ahead:
+            mistake = end = None  # it had been set forward by mistake, and is as before
+        elif begin is None:
+            begin, end, before = at - margin, at, last
+        else:
+            begin = min(begin, at - margin)
+    return times
+
+
+def _look() -> Look:
+    try:
+        boot = _BOOT.read_text("ascii").strip()
+    except OSError:
+        boot = ""
+    return Look(time=now(), uptime=time.clock_gettime(time.CLOCK_BOOTTIME), boot=boot)
+
+
+def _was_unset(records: Records) -> bool:
+    """Return whether the last event has a time that cannot be."""
+    rows = records.rows("SELECT time FROM event ORDER BY number DESC LIMIT 1")
+    return bool(rows) and datetime.fromisoformat(rows[0][0]) < _UNSET
+
+
+def _last(records: Records) -> Look:
+    rows = records.rows("SELECT time, uptime, boot, doubted FROM clock")
+    if rows:
+        at, uptime, boot, doubted = rows[0]
+        return Look(datetime.fromisoformat(at), uptime, boot, doubted)
+    events = records.rows("SELECT time FROM event ORDER BY number DESC LIMIT 1")
+    return Look(datetime.fromisoformat(events[0][0]) if events else now(), 0.0, "")
+
+
+def _write(records: Records, look: Look) -> None:
+    records.write(
+        "INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?, ?)",
+        (look.time.isoformat(), look.uptime, look.boot, look.doubted),
+    )

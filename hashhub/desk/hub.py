@@ -1,0 +1,92 @@
+"""The hub, or a copy of its lists, as a desk asks it: the answer to a query, who gives one, and a client."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from hashhub.desk.decision import Action
+from hashhub.errors import InvalidArgument
+from hashhub.model import MatchResult, Query
+from hashhub.trust import ReasonCode
+
+if TYPE_CHECKING:
+    from hashhub.client import Client
+    from hashhub.desk.settings import DeskSettings
+
+_NOTHING_LISTED: Final = ReasonCode.NOTHING_LISTED.value
+
+
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to one query: by which policy (NAME@VERSION), at which revision of the hub.
+
+    `stale_since`: when the copy that answered last heard from its hub, once that is longer ago than the settings call
+    current. `is_past_limit`: so long ago that what the copy does not hold allows nothing any more. `at_least`: what is
+    done with the upload at least, whatever the verdict means by the settings. `without_lists`: the verdict comes from a
+    case alone, as the hub, or a copy that is current enough, gave no answer; it is still to be asked.
+    """
+
+    result: MatchResult
+    policy: str
+    revision: int
+    stale_since: datetime | None = None
+    is_past_limit: bool = False
+    at_least: Action = Action.ALLOW
+    without_lists: bool = False
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether there was a list to compare with; without one everything is unknown."""
+        return all(line.code != _NOTHING_LISTED for line in self.result.reasons)
+
+
+class Judge(Protocol):
+    """Answers who knows an upload, by the policy of the settings. Safe to be shared by threads."""
+
+    def judge(self, query: Query) -> Judged:
+        """Answer one query. Raises HashHubError when no answer can be had."""
+        ...
+
+    def revision(self) -> int:
+        """Return the newest revision that this judge is known to answer by; an answer that was remembered counts only
+        at that revision. Never waits.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and files."""
+        ...
+
+
+def client_of(settings: DeskSettings, *, timeout: float, retry_seconds: float = 2.0, token_file: str = "") -> Client:
+    """Return a client of the hub that the settings name, with their token or that of another file; it connects lazily.
+
+    Raises InvalidArgument when a file that they name cannot be read.
+    """
+    from hashhub.client import Client
+
+    file = token_file or settings.token_file
+    token = _bytes_of("token_file", file).decode("utf-8", "replace") if file else os.environ.get("HASHHUB_TOKEN", "")
+    return Client(
+        settings.hub,
+        token.strip(),
+        tls=False if settings.insecure_hub else None,
+        ca_certificates=_bytes_of("ca_file", settings.ca_file) if settings.ca_file else None,
+        timeout=timeout,
+        retry_seconds=retry_seconds,
+    )
+
+
+def _bytes_of(setting: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as e:  # ValueError: a NUL in the path
+        why = getattr(e, "strerror", None) or "it is no path"
+        begins = "" if Path(path).is_absolute() else f", which is taken from {str(Path.cwd())!r},"
+        raise InvalidArgument.field(
+            setting, f"{path!r} cannot be read: {why}; check the path{begins} and its permissions"
+        ) from e

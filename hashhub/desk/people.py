@@ -1,0 +1,121 @@
+"""The persons who decide over uploads: each has a token of their own, of which the hook keeps a digest only.
+
+A name alone says nothing: who acts is told by the token that they hold, so that nobody is two persons by an option.
+Who may write the hook's database may make persons, and each that is made or removed is an event.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from hashhub.desk.records import HOOK
+from hashhub.errors import AlreadyExists, InvalidArgument, NotFound, Reason, Unauthenticated
+from hashhub.model import now
+
+if TYPE_CHECKING:
+    from hashhub.desk.records import Records
+
+PREFIX: Final = "hhp_"
+ACCOUNT: Final = "account:"
+"""Begins the name of an actor that is an account of the machine, and no person."""
+_TOKEN_BYTES: Final = 32  # 256 random bits need no slow hash: there is nothing to guess
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_MAX_DAYS: Final = 366
+_OF_A_PERSON: Final = {"tokenOf": "person"}  # in errors, so that nobody is told what helps with a hub's token
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True):
+    """Who may decide, from when until when."""
+
+    name: str
+    add_time: datetime
+    expire_time: datetime
+
+
+class People:
+    """Who may decide, and by which token."""
+
+    def __init__(self, records: Records) -> None:
+        self._records = records
+
+    def add(self, name: str, *, days: int, actor: str) -> str:
+        """Return the token of a new person, which is told this once. Raises InvalidArgument or AlreadyExists."""
+        if not _NAME.fullmatch(name):
+            raise InvalidArgument.field(
+                "name", "must be 1 to 63 of a-z, 0-9, '.', '_' and '-', a letter or digit first"
+            )
+        if name == HOOK:
+            raise InvalidArgument.field("name", "is the one by which the records tell what the hook did by itself")
+        if not 1 <= days <= _MAX_DAYS:
+            raise InvalidArgument.field("days", f"must be 1 to {_MAX_DAYS}", "OUT_OF_RANGE")
+        token = PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
+        at = now()
+        with self._records.transaction():
+            if self._records.rows("SELECT 1 FROM person WHERE name = ?", (name,)):
+                raise AlreadyExists(f"there is a person {name!r} already; remove them first, or use another name")
+            self._records.write(
+                "INSERT INTO person VALUES (?, ?, ?, ?)",
+                (name, _digest(token), at.isoformat(), (at + timedelta(days=days)).isoformat()),
+            )
+            self._records.note(actor=actor, kind="person.added", subject=name, days=days)
+        return token
+
+    def remove(self, name: str, *, actor: str) -> None:
+        """End a person's token at once, and withdraw what they proposed. Raises NotFound."""
+        with self._records.transaction():
+            if not self._records.write("DELETE FROM person WHERE name = ?", (name,)):
+                raise NotFound(f"there is no person {name[:63]!r}; see `hashhub hook queue people list`")
+            self._records.note(actor=actor, kind="person.removed", subject=name)
+            for (reference,) in self._records.rows("SELECT reference FROM proposal WHERE actor = ?", (name,)):
+                self._records.write("DELETE FROM proposal WHERE reference = ?", (reference,))
+                self._records.note(
+                    actor=actor, kind="release.withdrawn", subject=reference, reason="who proposed it was removed"
+                )
+
+    def everybody(self) -> list[Person]:
+        """Return the persons by name."""
+        rows = self._records.rows("SELECT name, add_time, expire_time FROM person ORDER BY name")
+        return [_person(row) for row in rows]
+
+    def who(self, token: str) -> Person:
+        """Return whose token this is. Raises Unauthenticated."""
+        if not token:
+            raise Unauthenticated(
+                "this needs a person's token: name the file with yours by --person-file, or by "
+                "HASHHUB_HOOK_PERSON_FILE; `hashhub hook queue people add NAME --out FILE` makes one",
+                reason=Reason.TOKEN_MISSING,
+                metadata=_OF_A_PERSON,
+            )
+        rows = self._records.rows(
+            "SELECT name, add_time, expire_time FROM person WHERE token_digest = ?", (_digest(token),)
+        )
+        if not rows:
+            raise Unauthenticated(
+                "this token is no person's, or they were removed; "
+                "`hashhub hook queue people add NAME --out FILE` makes one",
+                reason=Reason.TOKEN_UNKNOWN,
+                metadata=_OF_A_PERSON,
+            )
+        person = _person(rows[0])
+        if person.expire_time <= now():
+            raise Unauthenticated(
+                "this person's token has ended; remove the person and add them again",
+                reason=Reason.TOKEN_EXPIRED,
+                metadata=_OF_A_PERSON,
+            )
+        return person
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()
+
+
+def _person(row: tuple[str, str, str]) -> Person:
+    name, added, expires = row
+    return Person(name=name, add_time=datetime.fromisoformat(added), expire_time=datetime.fromisoformat(expires))

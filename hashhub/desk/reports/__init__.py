@@ -1,0 +1,42 @@
+"""Drafts of reports, for a person to check and file. Nothing here reaches a network, and nothing is ever filed.
+
+records, case, settings, what a person states ── a common draft ── a renderer for each recipient ── files
+                                                                        └── what it left out, and why
+
+A draft says only what was recorded or stated. Whether somebody looked at a file is never derived: in the United States
+it decides what a search is.
+"""
+
+from __future__ import annotations
+
+from hashhub.desk.reports.assembly import gather
+from hashhub.desk.reports.draft import (
+    NOT_FILED,
+    Draft,
+    Dropped,
+    Incident,
+    IpEvent,
+    Rendered,
+    Reported,
+    Reporter,
+    Seen,
+    Subject,
+)
+from hashhub.desk.reports.recipients import RECIPIENTS, Recipient, render
+
+__all__ = [
+    "NOT_FILED",
+    "RECIPIENTS",
+    "Draft",
+    "Dropped",
+    "Incident",
+    "IpEvent",
+    "Recipient",
+    "Rendered",
+    "Reported",
+    "Reporter",
+    "Seen",
+    "Subject",
+    "gather",
+    "render",
+]

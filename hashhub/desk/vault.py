@@ -1,0 +1,505 @@
+"""The vault: encrypted copies of uploads that were held or blocked. Off unless chosen; no route and no call of any
+server gives out what it holds.
+
+    DATA/vault/ab/<random>   the content, in chunks (`sealing`), by a key of its own
+    hook.db, vault_item      that key, wrapped for the operator (`vault_keys`)
+
+Erasing destroys the wrapped key and then the file, so that what a medium or a backup still has of either alone is of no
+use. A file is locked from before its first byte until its row is written: one without row and lock was left by a
+process that died, and nobody has its key.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final
+
+import msgspec
+
+from hashhub.desk.clock import AHEAD, Times, is_believed
+from hashhub.desk.decision import Action, Checked
+from hashhub.desk.records import HOOK, UploadState
+from hashhub.desk.retention import Retention
+from hashhub.desk.sealing import seal, unseal
+from hashhub.desk.vault_keys import KeyFile, lost, open_keys
+from hashhub.errors import (
+    DataLoss,
+    FailedPrecondition,
+    HashHubError,
+    InvalidArgument,
+    LimitExceeded,
+    NotFound,
+    Reason,
+    Unavailable,
+)
+from hashhub.model import Verdict, now
+from hashhub.writing import check, written
+
+if TYPE_CHECKING:
+    from hashhub.desk.records import Records
+    from hashhub.desk.settings import DeskSettings
+    from hashhub.desk.vault_keys import Keys
+
+_LOG: Final = logging.getLogger("hashhub.hook")
+_NAME_BYTES: Final = 16
+_SWEEP_ITEMS: Final = 1000  # erased in one go, so that an upload never waits for a year's worth
+_PART: Final = ".part"
+MAX_REASON: Final = 1000
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """What the vault says of an upload that it keeps. `due_time`: None while a legal hold stands."""
+
+    reference: str
+    size_bytes: int
+    time: datetime
+    key_id: str
+    due_time: datetime | None
+    due_why: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that cannot be opened as it should."""
+
+    reference: str
+    reason: str
+    message: str
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check of the vault brought to light."""
+
+    items: int
+    opened: int
+    problems: tuple[Problem, ...]
+
+
+class Vault:
+    """Keeps uploads, and lets a person with the key and a reason take one out. Safe to be shared by threads."""
+
+    def __init__(
+        self,
+        records: Records,
+        settings: DeskSettings,
+        *,
+        identity_file: str = "",
+        old_key: str = "",
+        rotating: bool = False,
+        sweep_first: bool = True,
+    ) -> None:
+        """Open it, try the key, clear away what a killed process left, and erase what is due by a believed clock.
+
+        `rotating`: it is opened for `rotate` or for a `check` before or amid one, by the key file `old_key`, or by an
+        age identity that is no recipient any more. Raises FailedPrecondition when none is chosen (VAULT_OFF), or when
+        the key is not the one for which things were kept (VAULT_KEY_LOST).
+        """
+        self._records = records
+        self._settings = settings.vault
+        data = Path(settings.data)
+        self._directory = data / "vault"
+        self._keys: Keys = open_keys(settings.vault, data=data, identity_file=identity_file)
+        self._retention = Retention(settings.vault)
+        self._old_keys: Keys = KeyFile(old_key, data=data) if old_key else self._keys
+        with _disk():
+            self._directory.mkdir(mode=0o700, exist_ok=True)
+        self._try_keys(rotating=rotating)
+        self._recover()
+        if sweep_first:
+            self.sweep()
+
+    # Keeping
+
+    def on_checked(self, checked: Checked, content: IO[bytes] | None) -> None:
+        """Keep an upload that others are not to see. What is allowed is never kept, and hashes have no content.
+
+        Raises HashHubError when it could not be kept: nothing of it was.
+        """
+        if checked.decision.action is Action.ALLOW or (content is None and not checked.size_bytes):
+            return
+        try:
+            if content is None:
+                raise LimitExceeded(
+                    f"the upload's {checked.size_bytes} bytes were not received, as they are more than max_bytes, or "
+                    "than max_total_bytes left room for; nothing of it was kept",
+                    reason=Reason.TOO_LARGE,
+                )
+            content.seek(0)
+            # Half the room is for what somebody knows: files that nobody can read cost nothing to make.
+            is_known = checked.decision.verdict is not Verdict.UNAVAILABLE
+            most = self._settings.max_total_bytes if is_known else self._settings.max_total_bytes // 2
+            self.store(checked.decision.reference, content, size=checked.size_bytes, most=most)
+        except HashHubError as e:
+            with suppress(HashHubError):
+                self._records.note(
+                    actor=HOOK, kind="vault.not_kept", subject=checked.decision.reference, reason=e.reason
+                )
+            raise
+
+    def store(self, reference: str, content: IO[bytes], *, size: int, most: int) -> None:
+        """Keep `size` bytes under this reference, durably. `most`: bytes that may be kept then, all together.
+
+        Raises LimitExceeded (DISK_FULL, TOO_LARGE) or Unavailable; nothing is kept then.
+        """
+        if self._records.rows("SELECT 1 FROM vault_item WHERE reference = ?", (reference,)):
+            return
+        self._check_room(size, most)
+        name = secrets.token_hex(_NAME_BYTES)
+        key, wrapped = self._keys.new(name)
+        path = self._path(name)
+        part = path.with_name(name + _PART)
+        with _disk():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            try:
+                with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    written = seal(content, file, key, name, max_bytes=self._settings.max_upload_bytes)
+                    if written != size:
+                        raise LimitExceeded(
+                            f"only {written} of the upload's {size} bytes were received, as it is larger than "
+                            "max_bytes; nothing of it was kept",
+                            reason=Reason.TOO_LARGE,
+                        )
+                    file.flush()
+                    os.fsync(file.fileno())
+                    part.rename(path)
+                    _sync(path.parent)
+                    with self._records.transaction():
+                        self._check_room(size, most)
+                        self._records.write(
+                            "INSERT INTO vault_item VALUES (?, ?, ?, ?, ?, ?, NULL)",
+                            (name, reference, size, now().isoformat(), self._keys.id, wrapped),
+                        )
+                        self._records.note(actor=HOOK, kind="vault.stored", subject=reference, size_bytes=size)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+                raise
+
+    def _check_room(self, size: int, most: int) -> None:
+        [(total,)] = self._records.rows("SELECT bytes FROM vault_size")
+        if total + size > most:
+            raise LimitExceeded(
+                f"the vault is full: it may hold {self._settings.max_total_bytes} bytes, and half of them where nobody "
+                "could say what an upload is; nothing of the upload was kept. Decide over what waits, or raise "
+                "vault.max_total_bytes",
+                reason=Reason.DISK_FULL,
+            )
+
+    # Reading
+
+    def items(self) -> list[Item]:
+        """Return what is kept, the soonest to be erased first, legal holds last."""
+        times = Times(self._records)
+        items = [self._item(row, times) for row in self._rows()]
+        return sorted(items, key=lambda i: (i.due_time is None, i.due_time or i.time, i.reference))
+
+    def export(self, reference: str, out: Path, *, actor: str, reason: str) -> int:
+        """Write an upload to a new file for its owner only, and return its size. That it is opened is on record before
+        the first byte is read.
+
+        Raises NotFound, AlreadyExists for a file that is there, InvalidArgument for a missing reason, LimitExceeded
+        beyond what one person may take out a day, FailedPrecondition (VAULT_KEY_LOST), DataLoss (VAULT_DAMAGED).
+        Nothing is written then.
+        """
+        _check_reason(reason)
+        name, wrapped = self._kept_item(reference)
+        check(out)
+        with self._records.transaction():
+            at = now()
+            [(count,)] = self._records.rows(
+                "SELECT count(*) FROM event WHERE kind = 'vault.opened' AND actor = ? AND time > ? AND time <= ?",
+                (actor, (at - timedelta(days=1)).isoformat(), (at + AHEAD).isoformat()),
+            )
+            if count >= self._settings.exports_a_day:
+                raise LimitExceeded(
+                    f"{actor} has opened {count} uploads within 24 hours, as many as vault.exports_a_day allows"
+                )
+            self._records.note(actor=actor, kind="vault.opened", subject=reference, reason=reason)
+        key = self._keys.unwrap(wrapped, name)
+        with _disk(), self._open(reference, name) as source, os.fdopen(os.memfd_create("export"), "w+b") as content:
+            size = unseal(source, content, key, name)
+            content.seek(0)
+            with written(out) as file:  # only now: a pipe takes nothing back
+                shutil.copyfileobj(content, file)
+        self._records.note(actor=actor, kind="vault.exported", subject=reference, reason=reason, size_bytes=size)
+        return size
+
+    def check(self, *, actor: str) -> Check:
+        """Open everything that is kept, each with the key that it is for, let nothing out, and say what cannot be
+        opened.
+        """
+        problems = []
+        rows = self._rows()
+        self._records.note(actor=actor, kind="vault.check_begun", subject="vault", items=len(rows))
+        for name, reference, _, _, key_id, wrapped in rows:
+            keys = self._old_keys if key_id == self._old_keys.id else self._keys
+            try:
+                with _disk(), self._open(reference, name) as source, Path(os.devnull).open("wb") as nowhere:
+                    unseal(source, nowhere, keys.unwrap(wrapped, name), name)
+            except HashHubError as e:
+                problems.append(Problem(reference=reference, reason=e.reason, message=e.message))
+        opened = len(rows) - len(problems)
+        self._records.note(actor=actor, kind="vault.checked", subject="vault", opened=opened, failed=len(problems))
+        return Check(items=len(rows), opened=opened, problems=tuple(problems))
+
+    # Time
+
+    def hold(self, references: list[str], *, case: str, actor: str, reason: str) -> int:
+        """Keep these uploads whatever the time, until the hold is lifted; return how many were not held for this case
+        before. Raises NotFound for one that is not kept: nothing is held then.
+        """
+        _check_reason(reason)
+        count = 0
+        with self._records.transaction():
+            for reference in references:
+                self._kept_item(reference)
+                if self._records.write(
+                    "INSERT OR IGNORE INTO legal_hold VALUES (?, ?, ?, ?, ?)",
+                    (reference, case, actor, reason, now().isoformat()),
+                ):
+                    count += 1
+                    self._records.note(actor=actor, kind="legal_hold.set", subject=reference, reason=reason, case=case)
+        return count
+
+    def lift(self, *, case: str, reference: str | None, actor: str, reason: str) -> int:
+        """End a hold: of one upload, or of all of a case; return how many. Raises NotFound when there is none."""
+        _check_reason(reason)
+        with self._records.transaction():
+            which, values = ("", [case]) if reference is None else (" AND reference = ?", [case, reference])
+            sql = f"SELECT reference FROM legal_hold WHERE case_name = ?{which}"  # noqa: S608 - no value in it
+            held = self._records.rows(sql, values)
+            if not held:
+                raise NotFound("there is no such legal hold; see `hashhub hook vault list`")
+            for (one,) in held:
+                self._records.write("DELETE FROM legal_hold WHERE case_name = ? AND reference = ?", (case, one))
+                self._records.note(actor=actor, kind="legal_hold.lifted", subject=one, reason=reason, case=case)
+        return len(held)
+
+    def sweep(self, *, actor: str = HOOK) -> list[str]:
+        """Erase what is due, at most 1,000 items, and return their references; nothing while the clock is doubted."""
+        if not is_believed(self._records):
+            return []
+        at, times = now(), Times(self._records)
+        due = []
+        for row in self._rows():
+            item = self._item(row, times)
+            if item.due_time is not None and item.due_time <= at:
+                due.append((row[0], item))
+        erased = [(name, item) for name, item in due[:_SWEEP_ITEMS] if self._erase(name, item, actor)]
+        if erased:
+            # The write-ahead log still holds the pages with the keys; with a reader in between it stays until later.
+            self._records.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+            for name, _ in erased:
+                self._unlink(name)
+        return [item.reference for _, item in erased]
+
+    def rotate(self, *, actor: str) -> tuple[int, int]:
+        """Wrap the keys of what was kept for another key anew for this one, each by itself, so that it can be stopped
+        and started again. Return how many were, and how many could not be opened.
+        """
+        done = failed = 0
+        rows = [row for row in self._rows() if row[4] != self._keys.id]
+        # Before the first key is opened: one that is killed has opened some.
+        self._records.note(
+            actor=actor, kind="vault.rotation_begun", subject="vault", key=self._keys.id, items=len(rows)
+        )
+        for name, reference, _, _, _, wrapped in rows:
+            try:
+                anew = self._keys.wrap(self._old_keys.unwrap(wrapped, name), name)
+            except HashHubError as e:
+                _LOG.warning("the vault's key of %s was not rotated: %s", reference, e.message)
+                failed += 1
+                continue
+            # Not what was erased, or rotated by somebody else, meanwhile.
+            done += self._records.write(
+                "UPDATE vault_item SET key_id = ?, wrapped_key = ? WHERE name = ? AND wrapped_key = ?",
+                (self._keys.id, anew, name, wrapped),
+            )
+        self._records.note(
+            actor=actor, kind="vault.rotated", subject="vault", key=self._keys.id, rotated=done, failed=failed
+        )
+        self._records.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        return done, failed
+
+    # Within
+
+    def _rows(self) -> list[tuple[str, str, int, str, str, bytes]]:
+        return [
+            (name, reference, size, at, key_id, wrapped)
+            for name, reference, size, at, key_id, wrapped in self._records.rows(
+                "SELECT name, reference, size, time, key_id, wrapped_key FROM vault_item WHERE erase_time IS NULL "
+                "ORDER BY time, name"
+            )
+        ]
+
+    def _kept_item(self, reference: str) -> tuple[str, bytes]:
+        rows = self._records.rows(
+            "SELECT name, wrapped_key FROM vault_item WHERE reference = ? AND erase_time IS NULL", (reference,)
+        )
+        if not rows:
+            raise NotFound(f"the vault keeps nothing under {reference[:40]!r}; see `hashhub hook vault list`")
+        name, wrapped = rows[0]
+        return name, wrapped
+
+    def _item(self, row: tuple[str, str, int, str, str, bytes], times: Times) -> Item:
+        _, reference, size, at, key_id, _ = row
+        held = datetime.fromisoformat(at)
+        holds = self._records.rows("SELECT case_name FROM legal_hold WHERE reference = ?", (reference,))
+        due: datetime | None
+        if holds:
+            due, why = None, "legal hold" + "".join(f" {case}" for (case,) in holds if case)
+        else:
+            rows = self._records.rows("SELECT time FROM filed_report WHERE reference = ?", (reference,))
+            reported = [times.latest(datetime.fromisoformat(time), reference) for (time,) in rows]
+            due, why = self._retention.due(
+                held=times.latest(held, reference),
+                reported=max(reported, default=None),
+                released=self._release_time(reference, times),
+            )
+        return Item(reference=reference, size_bytes=size, time=held, key_id=key_id, due_time=due, due_why=why)
+
+    def _release_time(self, reference: str, times: Times) -> datetime | None:
+        """Return when the upload was released, by persons or by a later answer; None where it is not."""
+        if not self._records.rows(
+            "SELECT 1 FROM upload WHERE reference = ? AND state = ?", (reference, UploadState.RELEASED)
+        ):
+            return None
+        rows = self._records.rows(
+            "SELECT time FROM event WHERE subject = ? AND kind IN ('upload.released', 'upload.rechecked')",
+            (reference,),
+        )
+        return max((times.latest(datetime.fromisoformat(time), reference) for (time,) in rows), default=None)
+
+    def _erase(self, name: str, item: Item, actor: str) -> bool:
+        with self._records.transaction():
+            # Looked at again in the transaction: a hold may have been set, or a report filed, meanwhile.
+            row = self._records.rows(
+                "SELECT name, reference, size, time, key_id, wrapped_key FROM vault_item "
+                "WHERE name = ? AND erase_time IS NULL",
+                (name,),
+            )
+            still = self._item(row[0], Times(self._records)).due_time if row else None
+            if still is None or still > now():
+                return False
+            self._records.write(
+                "UPDATE vault_item SET wrapped_key = NULL, erase_time = ? WHERE name = ?", (now().isoformat(), name)
+            )
+            self._records.note(actor=actor, kind="vault.erased", subject=item.reference, reason=item.due_why)
+        return True
+
+    def _unlink(self, name: str) -> None:
+        [(erased,)] = self._records.rows("SELECT erase_time FROM vault_item WHERE name = ?", (name,))
+        if erased is not None:
+            with _disk():
+                self._path(name).unlink(missing_ok=True)
+                _sync(self._path(name).parent)
+
+    def _try_keys(self, *, rotating: bool) -> None:
+        name = "self-test"
+        key, wrapped = self._keys.new(name)
+        if self._keys.can_open and not rotating and self._keys.unwrap(wrapped, name) != key:
+            raise lost()
+        others = [row for row in self._rows() if row[4] != self._keys.id]
+        if not others or rotating:
+            return
+        if isinstance(self._keys, KeyFile):
+            raise FailedPrecondition(
+                f"{len(others)} uploads were kept for another key ({others[0][4]}), and this one ({self._keys.id}) "
+                "does not open them; name the old key file again, or run `hashhub hook vault rotate --old-key FILE` "
+                "(`hashhub hook vault check --old-key FILE` says before whether they open)",
+                reason=Reason.VAULT_KEY_LOST,
+            )
+        _LOG.warning(
+            "%d uploads in the vault were kept for another key than %s; run `hashhub hook vault rotate`, and "
+            "`hashhub hook vault check` to see whether they open",
+            len(others),
+            self._keys.id,
+        )
+
+    def _recover(self) -> None:
+        """Finish what a killed process had begun, and say so."""
+        rows = self._records.rows("SELECT name, reference, erase_time FROM vault_item")
+        erased = {name for name, _, erase_time in rows if erase_time is not None}
+        names = {name for name, _, _ in rows}
+        present = set()
+        orphans = 0
+        with _disk():
+            for path in self._directory.glob("[0-9a-f][0-9a-f]/*"):
+                if path.name in erased:
+                    path.unlink(missing_ok=True)
+                elif path.name in names:
+                    present.add(path.name)
+                else:
+                    orphans += self._remove_orphan(path)
+        if orphans:
+            _LOG.warning("%d files in the vault were left unfinished by a process that died; removed", orphans)
+            self._records.note(actor=HOOK, kind="vault.orphans_removed", subject="vault", files=orphans)
+        for name, reference, erase_time in rows:
+            if erase_time is None and name not in present and not self._path(name).exists():
+                if not self._records.rows(
+                    "SELECT 1 FROM event WHERE kind = 'vault.file_missing' AND subject = ?", (reference,)
+                ):
+                    self._records.note(actor=HOOK, kind="vault.file_missing", subject=reference)
+                _LOG.error("the vault's file of %s is missing; restore it from a backup", reference)
+
+    def _remove_orphan(self, path: Path) -> int:
+        try:
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Locked by nobody else now; its row may have been written since the rows were read.
+                if self._records.rows("SELECT 1 FROM vault_item WHERE name = ?", (path.name,)):
+                    return 0
+                path.unlink(missing_ok=True)
+                return 1
+        except (BlockingIOError, FileNotFoundError):
+            return 0  # its process is at work, or was until now
+
+    @contextmanager
+    def _open(self, reference: str, name: str) -> Iterator[IO[bytes]]:
+        try:
+            file = self._path(name).open("rb")
+        except FileNotFoundError as e:
+            raise DataLoss(
+                f"the vault's file of {reference} is missing; restore it from a backup", reason=Reason.VAULT_DAMAGED
+            ) from e
+        with file:
+            yield file
+
+    def _path(self, name: str) -> Path:
+        return self._directory / name[:2] / name
+
+
+def _check_reason(reason: str) -> None:
+    if not reason.strip() or len(reason) > MAX_REASON or not reason.isprintable():
+        raise InvalidArgument.field(
+            "reason", f"must say why, in one line of at most {MAX_REASON} characters", "REQUIRED"
+        )
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        if e.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise LimitExceeded(
+                "the disk is full: nothing of the upload was kept; make room", reason=Reason.DISK_FULL
+            ) from e
+        raise Unavailable(f"the vault cannot be used now ({e.strerror}); check the disk and the rights") from e

@@ -1,0 +1,296 @@
+"""Who can open what the vault holds: each upload has a key of its own, and that key is wrapped for the operator.
+
+AGE       to public keys: the machine that stores cannot read; who has an identity can
+KEY_FILE  by a key in a file, which the operator keeps apart from the data
+KMS       by a key that never leaves a key service (`awskms:///alias/NAME?region=…`)
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import parse_qs, urlsplit
+
+from hashhub.addresses import is_loopback_host
+from hashhub.desk.sealing import KEY_BYTES, cipher_of
+from hashhub.desk.settings import Encryption
+from hashhub.errors import FailedPrecondition, InvalidArgument, Reason, Unavailable
+from hashhub.writing import written
+
+if TYPE_CHECKING:
+    from hashhub.desk.settings import VaultSettings
+
+_NONCE_BYTES: Final = 12
+_KEY_PREFIX: Final = "hashhub-vault-key-1:"
+_KMS_SECONDS: Final = 2.0
+_MAX_FILE: Final = 1 << 16
+
+
+class Keys(Protocol):
+    """Wraps the keys of uploads. `id` names the wrapping key and tells nothing about it; it is kept with each item."""
+
+    id: str
+
+    def new(self, name: str) -> tuple[bytes, bytes]:
+        """Return a fresh key for the item `name`, plain and wrapped. Raises Unavailable when the service is away."""
+        ...
+
+    def unwrap(self, wrapped: bytes, name: str) -> bytes:
+        """Return the plain key. Raises FailedPrecondition (VAULT_KEY_LOST) when this is not who can open it."""
+        ...
+
+    def wrap(self, key: bytes, name: str) -> bytes:
+        """Return the key wrapped anew."""
+        ...
+
+    @property
+    def can_open(self) -> bool:
+        """Whether `unwrap` can work here at all."""
+        ...
+
+
+class KeyFile:
+    """AES-256-GCM by the key of a file."""
+
+    def __init__(self, path: str, *, data: Path) -> None:
+        """Raises InvalidArgument for a file that is missing, malformed, within `data` or readable by others."""
+        file = Path(path)
+        if file.resolve().is_relative_to(data.resolve()):
+            raise InvalidArgument.field(
+                "vault.key_file", "lies within the data directory, whose backups would hold key and content; move it"
+            )
+        text = private_text(file, "vault.key_file")
+        try:
+            key = base64.b64decode(text.removeprefix(_KEY_PREFIX), validate=True)
+        except binascii.Error:
+            key = b""
+        if not text.startswith(_KEY_PREFIX) or len(key) != KEY_BYTES:
+            raise InvalidArgument.field(
+                "vault.key_file", "is no key of a vault; make one with `hashhub hook vault key --out FILE`"
+            )
+        self._cipher = cipher_of(key)
+        self.id = f"file:{hashlib.sha256(b'hashhub-vault-key-id' + key).hexdigest()[:16]}"
+        self.can_open = True
+
+    def new(self, name: str) -> tuple[bytes, bytes]:
+        """Return a fresh key, plain and wrapped."""
+        key = secrets.token_bytes(KEY_BYTES)
+        return key, self.wrap(key, name)
+
+    def wrap(self, key: bytes, name: str) -> bytes:
+        """Return the key wrapped."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, key, name.encode())
+
+    def unwrap(self, wrapped: bytes, name: str) -> bytes:
+        """Return the plain key."""
+        from cryptography.exceptions import InvalidTag
+
+        try:
+            return self._cipher.decrypt(wrapped[:_NONCE_BYTES], wrapped[_NONCE_BYTES:], name.encode())
+        except (InvalidTag, ValueError) as e:
+            raise lost() from e
+
+
+class Age:
+    """age (https://age-encryption.org/v1), X25519 and what else pyrage reads as recipients."""
+
+    def __init__(self, recipients_file: str, identity_file: str = "") -> None:
+        """Raises InvalidArgument for a file that cannot be read or holds something else."""
+        pyrage = _pyrage()
+        self._pyrage = pyrage
+        self._recipients = []
+        lines = _lines(_text(Path(recipients_file), "vault.recipients_file"))
+        for line in lines:
+            try:
+                self._recipients.append(pyrage.x25519.Recipient.from_str(line))
+            except pyrage.RecipientError as e:
+                raise InvalidArgument.field(
+                    "vault.recipients_file", "has a line that is no age recipient (age1…); `age-keygen -y` prints it"
+                ) from e
+        if not self._recipients:
+            raise InvalidArgument.field("vault.recipients_file", "names nobody, so that nobody could open anything")
+        self._identities = []
+        if identity_file:
+            for line in _lines(private_text(Path(identity_file), "identity")):
+                try:
+                    self._identities.append(pyrage.x25519.Identity.from_str(line))
+                except pyrage.IdentityError as e:
+                    raise InvalidArgument.field("identity", "is no age identity (AGE-SECRET-KEY-…)") from e
+        self.id = f"age:{hashlib.sha256(' '.join(sorted(lines)).encode()).hexdigest()[:16]}"
+        self.can_open = bool(self._identities)
+
+    def new(self, name: str) -> tuple[bytes, bytes]:
+        """Return a fresh key, plain and wrapped."""
+        key = secrets.token_bytes(KEY_BYTES)
+        return key, self.wrap(key, name)
+
+    def wrap(self, key: bytes, name: str) -> bytes:
+        """Return the key wrapped, with the item's name, which age has no place for beside it."""
+        wrapped: bytes = self._pyrage.encrypt(key + name.encode(), self._recipients)
+        return wrapped
+
+    def unwrap(self, wrapped: bytes, name: str) -> bytes:
+        """Return the plain key."""
+        if not self._identities:
+            raise FailedPrecondition(
+                "this machine cannot open what it keeps; give the file with the age identity by --identity",
+                reason=Reason.VAULT_KEY_LOST,
+            )
+        try:
+            plain: bytes = self._pyrage.decrypt(wrapped, self._identities)
+        except self._pyrage.DecryptError as e:
+            raise lost() from e
+        if plain[KEY_BYTES:] != name.encode():
+            raise lost()
+        return plain[:KEY_BYTES]
+
+
+class Kms:
+    """AWS KMS: data keys that the service makes and wraps, for the item's name as encryption context."""
+
+    can_open = True  # where the service's own rules let this machine
+
+    def __init__(self, url: str) -> None:
+        """Ask for a data key, so that a key which is missing or disabled is known at once.
+
+        Raises InvalidArgument for an address of another kind, Unavailable when the service gives none.
+        """
+        parts = urlsplit(url)
+        self._key = parts.path.lstrip("/")
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        endpoint = query.pop("endpoint", None)
+        region = query.pop("region", None)
+        if parts.scheme != "awskms" or parts.netloc or not self._key or query:
+            raise InvalidArgument.field(
+                "vault.kms_key", "must be like awskms:///alias/NAME?region=eu-west-1 (or a key's id or ARN)"
+            )
+        if endpoint is not None and not _is_safe(endpoint):
+            raise InvalidArgument.field("vault.kms_key", "has an endpoint that is neither https nor on this machine")
+        try:
+            import botocore.session
+            from botocore.config import Config
+            from botocore.exceptions import BotoCoreError, ClientError
+        except ImportError as e:
+            raise FailedPrecondition(
+                "a KMS is reached by botocore; pip install 'hashhub[hook-bucket]'", reason=Reason.MISSING_EXTRA
+            ) from e
+        self._errors = (BotoCoreError, ClientError)
+        try:
+            self._client: Any = botocore.session.get_session().create_client(
+                "kms",
+                region_name=region,
+                endpoint_url=endpoint,
+                config=Config(
+                    connect_timeout=_KMS_SECONDS, read_timeout=_KMS_SECONDS, retries={"total_max_attempts": 2}
+                ),
+            )
+        except self._errors as e:
+            raise InvalidArgument.field("vault.kms_key", f"cannot be used: {type(e).__name__}") from e
+        self.id = f"kms:{hashlib.sha256(self._key.encode()).hexdigest()[:16]}"
+        self.new("self-test")
+
+    def new(self, name: str) -> tuple[bytes, bytes]:
+        """Return a fresh key, plain and wrapped."""
+        answer = self._ask("generate_data_key", KeyId=self._key, KeySpec="AES_256", EncryptionContext=_context(name))
+        return answer["Plaintext"], answer["CiphertextBlob"]
+
+    def wrap(self, key: bytes, name: str) -> bytes:
+        """Return the key wrapped."""
+        wrapped: bytes = self._ask("encrypt", KeyId=self._key, Plaintext=key, EncryptionContext=_context(name))[
+            "CiphertextBlob"
+        ]
+        return wrapped
+
+    def unwrap(self, wrapped: bytes, name: str) -> bytes:
+        """Return the plain key."""
+        plain: bytes = self._ask("decrypt", CiphertextBlob=wrapped, EncryptionContext=_context(name))["Plaintext"]
+        return plain
+
+    def _ask(self, call: str, **given: Any) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = getattr(self._client, call)(**given)
+        except self._errors as e:
+            code = getattr(e, "response", {}).get("Error", {}).get("Code", type(e).__name__)
+            if code in {"InvalidCiphertextException", "IncorrectKeyException"}:
+                raise lost() from e
+            raise Unavailable(
+                f"the key service does not answer as it must ({code}); check the key, its state and the credentials"
+            ) from e
+        return answer
+
+
+def open_keys(settings: VaultSettings, *, data: Path, identity_file: str = "") -> Keys:
+    """Return what the settings choose. Raises InvalidArgument, Unavailable or FailedPrecondition."""
+    if settings.encryption is Encryption.AGE:
+        return Age(settings.recipients_file, identity_file)
+    if settings.encryption is Encryption.KEY_FILE:
+        return KeyFile(settings.key_file, data=data)
+    if settings.encryption is Encryption.KMS:
+        return Kms(settings.kms_key)
+    raise FailedPrecondition(
+        "the vault is off; choose [vault] encryption, and see docs/hook/vault.md", reason=Reason.VAULT_OFF
+    )
+
+
+def make_key(path: Path) -> None:
+    """Write a new key to a file that does not exist yet. Raises as `write_private` does."""
+    write_private(path, _KEY_PREFIX + base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a secret to a new file for its owner only. Raises AlreadyExists and InvalidArgument."""
+    with written(path, taken="a secret is never written over another file") as file:
+        file.write(text.encode())
+
+
+def private_text(path: Path, field: str) -> str:
+    """Return the text of a file that only its owner may read. Raises InvalidArgument."""
+    text = _text(path, field)
+    if path.stat().st_mode & 0o077:
+        raise InvalidArgument.field(field, "can be read by others; chmod 600 it")
+    return text
+
+
+def lost() -> FailedPrecondition:
+    """Return the error for a key that does not open what it should."""
+    return FailedPrecondition(
+        "the key given is not the one for which this was kept; find the old one (see `hashhub hook vault check`)",
+        reason=Reason.VAULT_KEY_LOST,
+    )
+
+
+def _text(path: Path, field: str) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_FILE).decode("utf-8").strip()
+    except (OSError, ValueError) as e:
+        cause = e.strerror if isinstance(e, OSError) else "it is no text"
+        raise InvalidArgument.field(field, f"cannot be read: {cause}") from e
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def _context(name: str) -> dict[str, str]:
+    return {"hashhub-vault-item": name}
+
+
+def _is_safe(endpoint: str) -> bool:
+    parts = urlsplit(endpoint)
+    return parts.scheme == "https" or is_loopback_host(parts.hostname or "")
+
+
+def _pyrage() -> Any:
+    try:
+        import pyrage
+    except ImportError as e:
+        raise FailedPrecondition(
+            "age needs the library pyrage; pip install 'hashhub[hook]'", reason=Reason.MISSING_EXTRA
+        ) from e
+    return pyrage

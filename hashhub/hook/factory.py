@@ -1,0 +1,160 @@
+"""A hook put together from its settings: who is asked, what is kept, who is told. Every door opens its hook here."""
+
+from __future__ import annotations
+
+import logging
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from hashhub.config import MEDIA_MEMORY_BYTES, MEDIA_SECONDS
+from hashhub.desk.app_webhook import AppUrl
+from hashhub.desk.decision import Action
+from hashhub.desk.records import FILE_NAME, HOOK, Records
+from hashhub.desk.rounds import QueueRounds
+from hashhub.desk.settings import Encryption, Hashing, Mode
+from hashhub.errors import FailedPrecondition, Reason
+from hashhub.hook.case_judge import CaseJudge
+from hashhub.hook.core import Hook, OnChecked
+from hashhub.hook.judges import Breaker, HubJudge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import IO
+
+    from hashhub.desk.decision import Checked
+    from hashhub.desk.hub import Judge, Judged
+    from hashhub.desk.rechecks import OnRecheck
+    from hashhub.desk.vault import Vault
+    from hashhub.errors import HashHubError
+    from hashhub.hook.judges import MediaJudge
+    from hashhub.hook.settings import HookSettings
+
+_log: Final = logging.getLogger("hashhub.hook")
+
+
+def open_hook(
+    settings: HookSettings,
+    *,
+    on_held: OnChecked | None = None,
+    on_recheck: OnRecheck | None = None,
+    keeps_records: bool = True,
+) -> Hook:
+    """Return the hook of these settings. Raises HashHubError when a file or directory that they name cannot be used.
+
+    `on_held`: keeps each upload that is HELD in the app's own store, before the app has the decision. `on_recheck`: is
+    told what an upload without an answer turned out to be, and what persons decided, in whichever process of those that
+    share the records finds out; the URL of the settings is called besides. `keeps_records`: False for a look that
+    leaves nothing behind.
+    """
+    if settings.hashing is Hashing.HERE and find_spec("PIL") is None:  # known now rather than at each upload
+        raise FailedPrecondition(
+            "uploads are to be hashed here, and the libraries for that are not installed; run: pip install "
+            "'hashhub[hook]', or set hashing = \"hub\"",
+            reason=Reason.MISSING_EXTRA,
+        )
+    _say_what_differs(settings)
+    tell = [on_recheck] if on_recheck is not None else []
+    if settings.recheck.url:
+        tell.append(AppUrl(settings.recheck.url, settings.recheck.secret_file))
+    directory = Path(settings.data)
+    records = Records(directory) if keeps_records else None
+    vault = open_vault(settings, records) if records is not None else None
+    judge: Judge
+    holds: Callable[[Judged], bool] | None = None
+    asked: MediaJudge | None = None
+    connect = None
+    if settings.mode is Mode.LOCAL:
+        from hashhub.hook.local import LocalJudge
+
+        judge = local = LocalJudge(settings)
+        holds = local.holds
+    else:
+        hub = HubJudge(settings)
+        connect = hub.connect
+        judge = asked = _watched(hub, settings, records)
+    rounds = QueueRounds(records, settings, judge, vault=vault) if records is not None else None
+    listeners: list[OnChecked] = [vault.on_checked] if vault is not None else []
+    if on_held is not None:
+        listeners.append(_if_held(on_held))
+    # Cases come first: they hold whatever the lists say, and without a hub.
+    cases = None
+    if records is not None or (directory / FILE_NAME).exists():
+        judge = asked = cases = CaseJudge(
+            judge,
+            records or Records(directory),
+            settings,
+            media_judge=asked,
+            owns_records=records is None,
+        )
+    return Hook(
+        settings,
+        judge=judge,
+        media_judge=asked,
+        cases=cases,
+        connect=connect,
+        holds=holds,
+        records=records,
+        on_checked=listeners,
+        on_recheck=tell,
+        queue_rounds=rounds,
+    )
+
+
+def _if_held(on_held: OnChecked) -> OnChecked:
+    def told(checked: Checked, content: IO[bytes] | None) -> None:
+        if checked.decision.action is Action.HOLD:
+            on_held(checked, content)
+
+    return told
+
+
+def _say_what_differs(settings: HookSettings) -> None:
+    for name, usual in (("media_seconds", MEDIA_SECONDS), ("media_memory_bytes", MEDIA_MEMORY_BYTES)):
+        if (here := getattr(settings, name)) != usual:
+            _log.info(
+                "%s is %.12g here, and %.12g at a hub that does not set it: unless both are alike, one may give up a "
+                "file that the other hashes",
+                name,
+                here,
+                usual,
+            )
+    if settings.hashing is Hashing.HERE and settings.media_memory_bytes > (memory := _memory_bytes()):
+        _log.warning(
+            "one upload may take %d bytes of memory, and there are %d here: one that does may end the hook; lower "
+            "media_memory_bytes, at the hub too",
+            settings.media_memory_bytes,
+            memory,
+        )
+
+
+def _memory_bytes() -> int:
+    """Return what memory there is: the machine's, or what a container or unit may take of it."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        _, is_unified, group = Path("/proc/self/cgroup").read_text("ascii").rpartition("0::")
+        most = Path(f"/sys/fs/cgroup{group.strip()}/memory.max").read_text("ascii").strip() if is_unified else "max"
+    except (OSError, UnicodeDecodeError):
+        return memory
+    return min(memory, int(most)) if most.isdecimal() else memory
+
+
+def open_vault(settings: HookSettings, records: Records) -> Vault | None:
+    """Return the vault, None where there is none. Raises HashHubError when its key or its directory cannot be used."""
+    if settings.vault.encryption is Encryption.OFF:
+        return None
+    from hashhub.desk.vault import Vault
+
+    return Vault(records, settings)
+
+
+def _watched(hub: HubJudge, settings: HookSettings, records: Records | None) -> Breaker:
+    """Return the hub, which is not asked for a while once it fails; the record says when that was."""
+
+    def note(error: HashHubError | None) -> None:
+        if records is not None:
+            kind, reason = ("hub.back", "") if error is None else ("hub.away", error.reason)
+            records.note(actor=HOOK, kind=kind, subject=settings.hub, reason=reason)
+
+    return Breaker(hub, failures=settings.breaker_failures, seconds=settings.breaker_seconds, on_change=note)

@@ -1,0 +1,33 @@
+"""Cases in records of their own, and the item that is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hashhub.desk.cases import Cases, Item, item_of
+from hashhub.desk.records import Records
+from hashhub.desk.settings import CaseSettings
+from hashhub.hashing import hash_media
+from hashhub.model import Effort
+from tests.desk.cases.parts import SEED
+from tests.hook.conftest import jpeg
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Iterator[Records]:
+    records = Records(tmp_path / "hook")
+    yield records
+    records.close()
+
+
+@pytest.fixture
+def cases(records: Records) -> Cases:
+    return Cases(records, CaseSettings())
+
+
+@pytest.fixture(scope="module")
+def item() -> Item:
+    return item_of(hash_media(jpeg(SEED), effort=Effort.STANDARD))
