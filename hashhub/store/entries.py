@@ -207,9 +207,10 @@ class Entries:
         if self._db.is_sqlite:
             size = next(n for n in _PAIR_SIZES if n >= len(pairs))
             flat = [x for pair in zip((digest for digest, _ in pairs), lows, strict=True) for x in pair]
+            # CROSS keeps this order: with another table first, the ends would be looked for once for each of its rows.
             sql = (
                 f"WITH w(digest, low) AS (VALUES {', '.join(['(?, ?)'] * size)}) {columns}, w.digest "
-                f"FROM w CROSS JOIN entry e {joined} WHERE e.id IN ({ends})"
+                f"FROM w CROSS JOIN entry e {joined and f'CROSS {joined}'} WHERE e.id IN ({ends})"
             )
             rows = self._db.fetch(sql, (*flat, *[None] * (2 * (size - len(pairs)))))
             return sorted(rows, key=lambda row: (row[-1], row[0]))
