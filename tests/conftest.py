@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import inspect
 import logging
 import os
 import re
@@ -32,12 +33,13 @@ from tests.leftovers import clean_up_after_this_process
 from tests.templates import Templates
 from tests.warm import Warm
 
-# `ci` makes the same examples every time; `dev` looks further. HYPOTHESIS_PROFILE chooses.
+# `ci` makes the same examples every time, `quick` fewer of them; `dev` looks further. HYPOTHESIS_PROFILE chooses.
 _SHARED: dict[str, Any] = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 }
 settings.register_profile("ci", derandomize=True, print_blob=True, **_SHARED)
+settings.register_profile("quick", max_examples=25, derandomize=True, print_blob=True, **_SHARED)
 settings.register_profile("dev", max_examples=500, **_SHARED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "180")  # a first start reads it from a disk that is busy
@@ -79,10 +81,55 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slowest. With one of them at the end, all workers but one would have nothing left to do."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+# What a test is marked with follows from the fixtures and names that it uses; `make test` leaves out what is marked.
+# `process` starts programs or servers, `postgresql` needs that server, `docs` runs the commands of pages, and `deep`
+# measures, plays long sequences, or is one of many cases. Nothing in tests/smoke is marked: it stands for all of them.
+_STARTING: Final = re.compile(
+    r"\b(subprocess|multiprocessing|psutil|ray|running_hub|running_sidecar|killable|killing|serving(_\w+)?|open_door"
+    r"|make_server|ThreadingHTTPServer|create_connection)\b"
+)
+_STARTED: Final = frozenset({"warmed", "serve_hub"})
+_MEASURING: Final = re.compile(r"\b(tracemalloc|perf_counter|process_time|thread_time|getrusage)\b")
+_CASES: Final = 8  # of one test function
+
+
+def _marks(item: pytest.Function, directory: str) -> Iterator[str]:
+    source = inspect.getsource(item.function)
+    if (
+        not _STARTED.isdisjoint(item.fixturenames)
+        or "bucket" in item.name
+        or any(map(_STARTING.fullmatch, vars(item.module)))
+        or _STARTING.search(source)
+    ):
+        yield "process"
+    if "postgresql" in item.name or not {"postgresql", "postgresql_url"}.isdisjoint(item.fixturenames):
+        yield "postgresql"
+    if directory == "docs" or item.path.stem.endswith("_page"):
+        yield "docs"
+    if directory in {"bench", "adversaries"} or _MEASURING.search(source):
+        yield "deep"
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark the tests. Of many cases of one function, some evenly spread ones stay unmarked."""
+    quick: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        directory, *_ = item.path.relative_to(Path(__file__).parent).parts
+        if directory != "smoke":
+            for mark in (marks := list(_marks(item, directory))):
+                item.add_marker(mark)
+            if not marks:
+                quick.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for cases in quick.values():
+        for number, item in enumerate(cases):
+            if len(cases) > _CASES and number * _CASES // len(cases) == (number - 1) * _CASES // len(cases):
+                item.add_marker("deep")
+    yield
+    # With one that takes long at the end, all workers but one would have nothing left to do.
+    short = {item for cases in quick.values() for item in cases}
+    items.sort(key=lambda item: item in short)
 
 
 @pytest.fixture(autouse=True)

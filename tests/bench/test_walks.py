@@ -7,12 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.slow
 def test_each_walk_has_the_files_whose_functions_it_calls() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bench.walks", "--idle", "1", "--json"],

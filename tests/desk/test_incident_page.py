@@ -26,7 +26,6 @@ PAGE = "docs/hook/incident.md"
 STEPS = steps((ROOT / PAGE).read_text("utf-8"))
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed here")
 def test_the_incident_goes_as_told_with_the_hub_switched_off_twice(reader: Reader) -> None:

@@ -219,7 +219,6 @@ forget(Records(directory), settings(directory), is_wanted=lambda: bool(sys.stdin
 """
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_uploads_go_on_beside_a_sweep_of_100_000_rows_and_a_killed_one_is_continued(
     records: Records, tmp_path: Path

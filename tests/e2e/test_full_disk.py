@@ -120,7 +120,6 @@ def test_a_restart_on_a_full_disk_matches_as_before(
     assert "Traceback" not in (data / "hub.log").read_text("utf-8")
 
 
-@pytest.mark.slow
 def test_without_a_snapshot_it_is_rebuilt_in_memory_and_written_when_there_is_room(
     disk: Path,
     wait_until: Callable[..., None],

@@ -6,7 +6,7 @@ import io
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -54,9 +54,10 @@ def jpeg(seed: int, size: tuple[int, int] = (512, 384)) -> bytes:
     return out.getvalue()
 
 
-@pytest.fixture(scope="session")
-def listed(warmed: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listed]:
-    with warmed.hub(tmp_path_factory.mktemp("hub")) as hub, Client(hub.address, hub.token, timeout=60.0) as operator:
+@contextmanager
+def listed_at(hub: RunningHub) -> Iterator[Listed]:
+    """List the picture at the hub, and make the tokens."""
+    with Client(hub.address, hub.token, timeout=60.0) as operator:
         operator.create_contributor(
             Contributor(id="app", display_name="App", kind=ContributorKind.PLATFORM, jurisdiction="IE")
         )
@@ -87,6 +88,12 @@ def listed(warmed: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
             known=known,
             unknown=jpeg(2),
         )
+
+
+@pytest.fixture(scope="session")
+def listed(warmed: Warm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listed]:
+    with warmed.hub(tmp_path_factory.mktemp("hub")) as hub, listed_at(hub) as listed:
+        yield listed
 
 
 MakeHook = Callable[..., Hook]

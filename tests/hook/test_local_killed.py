@@ -94,7 +94,6 @@ def listed(site: Site) -> set[bytes]:
     return {h.digest for e in entries for h in e.hashes if h.algorithm == "MD5"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("is_first", [True, False], ids=["first", "later"])
 def test_whatever_step_it_was_at(
     site: Site, local: Local, syncing: Killable, monkeypatch: pytest.MonkeyPatch, is_first: bool

@@ -172,7 +172,6 @@ def test_a_deleted_token_ends_it(serve_hub: Serve) -> None:
     assert sum(received) < 9_000
 
 
-@pytest.mark.slow
 def test_many_entries_take_little_memory(serve_hub: Serve) -> None:
     """30,000 entries go through; what the server holds of them at a time is a few pieces, and their ids."""
     served: Served = serve_hub()

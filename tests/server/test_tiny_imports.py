@@ -129,7 +129,6 @@ def files(hub: RunningHub) -> set[str]:
     return {path.name for path in hub.data.rglob("*") if not path.name.startswith("hashhub.db-")}
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_nothing_grows_but_what_they_state(tmp_path: Path) -> None:
     data = tmp_path / "hub"
