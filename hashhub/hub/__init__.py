@@ -238,7 +238,6 @@ class Hub:
         self._follower.start(wait=wait)
         if self._housekeeping is not None:
             self._housekeeping.thread.start()
-            self._housekeeping.merging.start(at_once=False)  # uploads come first
             self.sender.thread.start()
             self.keeper.thread.start()
         self.operations.thread.start()
@@ -268,7 +267,7 @@ class Hub:
             self.contribute.tidying,
         ]
         if self._housekeeping is not None:
-            threads += [self._housekeeping.thread, self._housekeeping.merging, self.sender.thread, self.keeper.thread]
+            threads += [self._housekeeping.thread, self.sender.thread, self.keeper.thread]
         if self.finder is not None:
             threads.append(self.finder.thread)
         return threads
@@ -362,7 +361,6 @@ class Hub:
         if self.finder is not None:
             self.finder.thread.close()
         if self._housekeeping is not None:
-            self._housekeeping.merging.close()
             self._housekeeping.thread.close()
         self.condition.thread.close()
         self._follower.close()

@@ -29,13 +29,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _SECONDS: Final = 5.0  # between two rounds; each costs two look-ups through an index
-_MERGE_SECONDS: Final = 30.0  # between two looks whether it is quiet, and there is something to merge
 _LEFT_SECONDS: Final = 30.0  # longer than a process that lives mostly takes
 _HEAD_SECONDS: Final = 24 * 3600.0
 
 
 class Housekeeping:
-    """One round of what is due, and the threads that make them."""
+    """One round of what is due, and the thread that makes them."""
 
     def __init__(
         self,
@@ -67,12 +66,6 @@ class Housekeeping:
             self.round,
             complaint="expired and erased entries are not looked after",
             pause=_SECONDS,
-        )
-        self.merging = Background(  # by itself: it may take minutes, and entries expire meanwhile
-            "merge",
-            lambda: store.commits.merge_tables(self.merging.wait),
-            complaint="tables of digests are not merged",
-            pause=_MERGE_SECONDS,
         )
 
     def round(self) -> None:

@@ -23,7 +23,6 @@ from hashhub.errors import DataLoss, FailedPrecondition, Reason, Unavailable
 from hashhub.store.driver_errors import mapped
 from hashhub.store.engines import FILE_NAME, locate
 from hashhub.store.events import Position
-from hashhub.store.hash_tables import MERGE_LOCK
 from hashhub.store.reaching import reaching
 from hashhub.writing import written
 
@@ -162,7 +161,6 @@ def _dump_postgresql(url: URL, target: Path, progress: Progress) -> Copied:
             reason=Reason.MISSING_EXTRA,
         )
     with _connected(url) as c:
-        c.execute(f"SELECT pg_advisory_lock_shared({MERGE_LOCK})")  # pg_dump fails where a table that it lists is gone
         c.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         if c.execute("SELECT to_regclass('metadata')").fetchone() == (None,):
             raise FailedPrecondition("there are no tables of hashhub in this database: correct --database")

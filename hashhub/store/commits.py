@@ -44,7 +44,6 @@ from hashhub.store.entries import review_row
 from hashhub.store.entry_writes import CHANGE_IDS, EntryWrites, note_loss, take_ids
 from hashhub.store.events import append_event, decoded, facts_of, is_in
 from hashhub.store.floors import refuse_looser_than_list
-from hashhub.store.hash_tables import HashTables
 from hashhub.store.holds import HOLD_SQL, Origin, hold_of_row, lift_holds
 from hashhub.store.idset import IdSet, are_among, ascending, merged, runs
 from hashhub.store.imports import Imports, closed, one_import, subject_of
@@ -69,8 +68,6 @@ _DAY: Final = timedelta(days=1)
 _REST: Final = 20.0  # times what a piece of tidying took, while lists come in: they have the database and the processor
 _LONGEST_REST: Final = 2.0  # seconds
 _MOST_REST: Final = 60.0  # seconds in one go: what is left to do must not grow for as long as somebody keeps sending
-QUIET: Final = timedelta(minutes=1)
-"""How long no list has come in when tables of digests are merged."""
 AWAITS_ACCEPTANCE: Final = "AWAITS_ACCEPTANCE"
 # Facts of an import's event: how many entries its source's deletion messages withdrew, which are then the first of its
 # changes; of how many items, by themselves, its entries speak for the harmlessness.
@@ -93,7 +90,6 @@ class Commits:
         leases: Leases,
         stage: Stage,
         imports: Imports,
-        hash_tables: HashTables,
     ) -> None:
         self._db = database
         self._outstanding = outstanding
@@ -101,7 +97,6 @@ class Commits:
         self._leases = leases
         self._stage = stage
         self._imports = imports
-        self._hash_tables = hash_tables
 
     def begin_commit(self, import_id: str, *, by: Actor = SYSTEM) -> Import:
         """Take an OPEN import to COMMITTING, or take over one whose commit was left unfinished, and return it.
@@ -256,12 +251,6 @@ class Commits:
             self._outstanding.settle(is_alone=True, is_stopping=is_stopping)
         finally:
             self._imports.sweep_batches(is_stopping)
-
-    def merge_tables(self, wait: Callable[[float], bool] = lambda _: False) -> None:
-        """Merge tables of digests, once no list has come in for a minute: a large merge takes some minutes of a core,
-        and those who match would wait. Where there are very many tables, do so at once. `wait`: as of `tidy`.
-        """
-        self._hash_tables.merge(self._resting(wait), lambda: self._imports.have_come_in(QUIET))
 
     def settle(self) -> None:
         """Write what earlier commits have withdrawn into the rows of those entries. It never fails the write before it,

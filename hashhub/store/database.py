@@ -52,7 +52,6 @@ _T = TypeVar("_T")
 
 _COPY_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # no flags, no extension
 _COPY_END: Final = b"\xff\xff"
-_COPY_OPTIONS: Final = "FORMAT BINARY"
 _COPIED_AT_ONCE: Final = 4_096  # rows: other threads wait while bytes are copied
 _IN_SIZES: Final = (1, 8, 64, 512)  # keys in one statement on SQLite
 _ROWS_AT_ONCE: Final = 250  # in one INSERT on SQLite, which takes 32,766 values at most: some 0.5 ms
@@ -397,16 +396,6 @@ class Database:
             return
         self._copy_arrays(c, tables.tables["hash"], (np.full(len(digests), code), digests, entries))
 
-    def fill_hashes(
-        self, c: Connection, table: str, code: int, digests: NDArray[np.uint8], entries: NDArray[np.int64]
-    ) -> None:
-        """As `insert_hashes`, on PostgreSQL into another table with the columns of `hash`, which was created in this
-        transaction: nothing has to be noted for others who might see it, and nobody will have to look at its rows again
-        to know that all may.
-        """
-        columns = (np.full(len(digests), code), digests, entries)
-        self._copy_arrays(c, tables.tables["hash"], columns, into=table, options="FORMAT BINARY, FREEZE")
-
     def delete_hashes(self, c: Connection, hashes: Iterable[tuple[int, bytes, int]]) -> None:
         """Delete rows of the table `hash`: codes of algorithms, digests and entries."""
         if self.is_sqlite:
@@ -414,7 +403,6 @@ class Database:
             if rows:
                 c.exec_driver_sql("DELETE FROM hash WHERE algorithm = ? AND digest = ? AND entry = ?", rows)
             return
-        # Many with one statement: each looks at every table of digests, and has to be made ready for all of them.
         sql = (
             "DELETE FROM hash h USING unnest(%s::bytea[], %s::int8[]) AS gone (digest, entry) "
             "WHERE h.algorithm = %s AND h.digest = gone.digest AND h.entry = gone.entry"
@@ -433,18 +421,9 @@ class Database:
         else:
             self._copy_arrays(c, table, rows.T)
 
-    def _copy_arrays(
-        self,
-        c: Connection,
-        table: sa.Table,
-        columns: Iterable[NDArray[Any]],
-        *,
-        into: str | None = None,
-        options: str = _COPY_OPTIONS,
-    ) -> None:
+    def _copy_arrays(self, c: Connection, table: sa.Table, columns: Iterable[NDArray[Any]]) -> None:
         """Write columns of numbers, or of bytes of one width, uint8[n, bytes], in PostgreSQL's binary form of COPY: of
         each row the number of fields, then the length and the value of each. The driver would look at each value.
-        `into`: another table with the same columns.
         """
         values_of = {column.name: values for column, values in zip(table.columns, columns, strict=True)}
         row: list[tuple[str, Any]] = [("count of fields", ">i2")]
@@ -456,7 +435,7 @@ class Database:
         block["count of fields"] = len(values_of)
         for name, values in values_of.items():
             block[f"length of {name}"], block[name] = block.dtype[name].itemsize, values
-        with _copying(c, into or table.name, list(table.columns), options) as copy:
+        with _copying(c, table, list(table.columns)) as copy:
             copy.write(_COPY_HEAD)
             for start in range(0, len(block), _COPIED_AT_ONCE):
                 copy.write(block[start : start + _COPIED_AT_ONCE].tobytes())
@@ -483,21 +462,16 @@ class Database:
 
 
 @contextmanager
-def _copying(
-    c: Connection, table: str, columns: Sequence[sa.Column[Any]], options: str = _COPY_OPTIONS
-) -> Iterator[Any]:
+def _copying(c: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]]) -> Iterator[Any]:
     """Open a binary COPY into these columns of a table, on PostgreSQL."""
     names = ", ".join(f'"{column.name}"' for column in columns)
     raw: Any = c.connection.driver_connection
-    with (
-        raw.cursor() as cursor,
-        cursor.copy(f'COPY "{table}" ({names}) FROM STDIN ({options})') as copy,
-    ):
+    with raw.cursor() as cursor, cursor.copy(f'COPY "{table.name}" ({names}) FROM STDIN (FORMAT BINARY)') as copy:
         yield copy
 
 
 def _copy_rows(c: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]], rows: Iterable[Row]) -> None:
-    with _copying(c, table.name, columns) as copy:
+    with _copying(c, table, columns) as copy:
         copy.set_types([_copy_type(column.type) for column in columns])
         for row in rows:
             copy.write_row(row)

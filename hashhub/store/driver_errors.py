@@ -97,11 +97,6 @@ def _translate(e: BaseException) -> HashHubError:
     return _refused(e)
 
 
-def is_lock_timeout(e: sa.exc.DBAPIError) -> bool:
-    """Whether PostgreSQL gave up waiting for a lock (`lock_timeout`)."""
-    return getattr(e.orig, "sqlstate", None) == "55P03"
-
-
 class ReadOnly(Unavailable):
     """The database can be read, and takes no writes."""
 

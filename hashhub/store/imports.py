@@ -415,11 +415,6 @@ class Imports:
         active = sa.select(t.c.key).where(s.UNDER_WAY, sa.not_(sa.and_(*_untouched_since(recent))))
         return self._db.read(lambda c: c.execute(active.limit(1)).first()) is not None
 
-    def have_come_in(self, within: timedelta) -> bool:
-        """Whether lists are coming in, or one was committed within that time."""
-        committed = sa.select(s.imports.c.key).where(s.imports.c.commit_time > s.to_millis(now() - within))
-        return self.are_coming_in() or self._db.read(lambda c: c.execute(committed.limit(1)).first()) is not None
-
     def sweep_batches(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
         """Delete the batches of imports that are done with, a few at a time; also those that a crash left behind.
 

@@ -13,11 +13,10 @@
          │                      └──> classification             shared rows
          └──< token ──< secret, learned    contributor_group       used_name: ids that are never given again
     event ── event_detail: the history, by revision      change: the feed, by revision      request: replayed calls
-    definition: versions of schemes and policies         operation: work that outlives the call that started it
+    operation: work that outlives the call that started it
     definition: versions of schemes and policies     webhook ──< delivery     sender: who makes the calls, how far it is
     conflict ──< conflict_entry, conflict_resolution      conflict_progress: one row, how far conflicts were looked for
     metadata: one row of counters, the chain's head and the hub's own secret
-    On PostgreSQL other tables may inherit from hash: see hash_tables.
 
 Only small tables have foreign keys: checking one for each of some million rows would cost more than writing the rows,
 and the store is the only writer. Times are milliseconds since 1970 in UTC. Codes are written to disk: never renumber

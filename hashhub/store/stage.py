@@ -29,7 +29,6 @@ from hashhub.store.database import Database
 from hashhub.store.driver_errors import mapped
 from hashhub.store.entry_writes import PAGE, EntryWrites, take_ids
 from hashhub.store.events import append_event
-from hashhub.store.hash_tables import HashTables
 from hashhub.store.idset import IdSet
 from hashhub.store.imprints import touch, whole
 from hashhub.store.leases import Leases
@@ -48,11 +47,8 @@ _RUN: Final = 256 * 1024 * 1024  # bytes of gathered digests and ids that are so
 class Stage:
     """The part of the Store that writes what an import brings."""
 
-    def __init__(
-        self, database: Database, hash_tables: HashTables, writes: EntryWrites, leases: Leases, reports: Reports
-    ) -> None:
+    def __init__(self, database: Database, writes: EntryWrites, leases: Leases, reports: Reports) -> None:
         self._db = database
-        self._hash_tables = hash_tables
         self._writes = writes
         self._leases = leases
         self._reports = reports
@@ -178,12 +174,7 @@ class Stage:
 
     def run_of(self, commit: Commit) -> Iterator[Callable[[Connection], None]]:
         """Yield what writes the gathered hashes, in order, a piece each."""
-        run = commit.take_run()
-        if self._hash_tables.is_worthwhile(run.count):
-            for part in run.parts(self._db.writers):
-                yield partial(self._hash_tables.write, digests=part)
-            return
-        for code, digests, entries in run.pieces():
+        for code, digests, entries in commit.take_run():
             yield partial(self._db.insert_hashes, code=code, digests=digests, entries=entries)
 
     def write_pieces(self, commit: Commit, pieces: Iterable[Callable[[Connection], None]]) -> None:

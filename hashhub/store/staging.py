@@ -8,7 +8,6 @@ runs.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 import threading
 import time
@@ -103,58 +102,18 @@ class Commit:
         active.pop(FRAMES.code, None)
         return {NAMES[code]: np.concatenate(digests) for code, digests in active.items()}
 
-    def take_run(self) -> Run:
-        """Hand over the gathered hashes."""
+    def take_run(self) -> Iterator[Piece]:
+        """Hand over the gathered hashes in pieces, ordered by algorithm and digest. Each algorithm's memory is freed
+        before the next.
+        """
         gathered, self.hashes, self.size = self.hashes, {}, 0
-        return Run(gathered)
-
-
-class Run:
-    """Hashes that were gathered, to be written in the order of algorithms and digests, once."""
-
-    def __init__(self, gathered: dict[int, list[tuple[NDArray[np.uint8], NDArray[np.int64]]]]) -> None:
-        """`gathered`: as in `Commit`; it is emptied."""
-        self._gathered = gathered
-        self.count = sum(len(ids) for parts in gathered.values() for _, ids in parts)
-
-    def pieces(self) -> Iterator[Piece]:
-        """Yield all of them; what was gathered of an algorithm is given back before the next."""
-        for code in sorted(self._gathered):
-            yield from _Column(code, self._gathered.pop(code)).pieces()
-
-    def parts(self, n: int) -> list[Iterator[Piece]]:
-        """Return the pieces of each of `n` equal parts, which may be written at once."""
-        bounds = [self.count * i // n for i in range(n + 1)]
-        columns = [_Column(code, self._gathered.pop(code)) for code in sorted(self._gathered)]
-        return [_between(columns, first, last) for first, last in itertools.pairwise(bounds)]
-
-
-class _Column:
-    """A run's hashes of one algorithm."""
-
-    def __init__(self, code: int, parts: list[tuple[NDArray[np.uint8], NDArray[np.int64]]]) -> None:
-        self._code = code
-        self._matrix = np.concatenate([digests for digests, _ in parts])
-        self._entries = np.concatenate([ids for _, ids in parts])
-        # The heads order digests well enough: only the locality of the writes depends on it.
-        self._order = np.argsort(heads_of(self._matrix))
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def pieces(self, first: int = 0, last: int | None = None) -> Iterator[Piece]:
-        """Yield those from `first` to before `last`."""
-        order = self._order[first:last]
-        for start in range(0, len(order), PIECE):
-            rows = order[start : start + PIECE]
-            yield self._code, np.take(self._matrix, rows, axis=0), self._entries[rows]  # a fifth of what indexing takes
-
-
-def _between(columns: Sequence[_Column], first: int, last: int) -> Iterator[Piece]:
-    """Yield the hashes from `first` to before `last` of all columns together."""
-    for column in columns:
-        yield from column.pieces(max(0, first), max(0, last))
-        first, last = first - len(column), last - len(column)
+        for code in sorted(gathered):
+            digests, entries = map(np.concatenate, zip(*gathered.pop(code), strict=True))
+            # The heads order digests well enough: only the locality of the writes depends on it.
+            order = np.argsort(heads_of(digests))
+            for start in range(0, len(order), PIECE):
+                rows = order[start : start + PIECE]
+                yield code, np.take(digests, rows, axis=0), entries[rows]  # a fifth of what indexing takes
 
 
 def _elements(values: Sequence[object]) -> bytes:

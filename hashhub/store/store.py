@@ -55,7 +55,6 @@ from hashhub.store.events import Events
 from hashhub.store.examining import Examining, Place
 from hashhub.store.extracting import Extracting
 from hashhub.store.feeds import Feeds
-from hashhub.store.hash_tables import HashTables
 from hashhub.store.holds import Holds
 from hashhub.store.imports import Imports
 from hashhub.store.leases import Leases
@@ -100,10 +99,9 @@ class Store:
         self.extracting: Final = Extracting(database, outstanding, self.entries)
         self.leases: Final = Leases(database)
         reports = Reports(database, self.leases)
-        hash_tables = HashTables(database)
-        self.stage: Final = Stage(database, hash_tables, writes, self.leases, reports)
+        self.stage: Final = Stage(database, writes, self.leases, reports)
         self.imports: Final = Imports(database, self.leases, self.stage, reports)
-        self.commits: Final = Commits(database, outstanding, writes, self.leases, self.stage, self.imports, hash_tables)
+        self.commits: Final = Commits(database, outstanding, writes, self.leases, self.stage, self.imports)
         self.feeds: Final = Feeds(database, self.entries)
         self.history: Final = Events(database)
         self.event_effects: Final = EventEffects(database, outstanding)

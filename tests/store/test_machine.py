@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from hashhub.errors import Conflict, NotFound
 from hashhub.model import SYSTEM, ChangeKind, Counts, EntryState, ImportState, Review, ReviewKind
-from hashhub.store import IdSet, Store, TransitionCommand, hash_tables, outstanding
+from hashhub.store import IdSet, Store, TransitionCommand, outstanding
 from hashhub.store import commits as commits_module
 from hashhub.store import stage as module
 from hashhub.store.commits import Commits
@@ -173,10 +173,6 @@ class Machine(RuleBasedStateMachine):
         """Do what the next start does about withdrawals that a process left behind."""
         self.store.transitions._outstanding.settle()
 
-    @rule()
-    def merge(self) -> None:
-        self.store.commits._hash_tables.merge(lambda: False)
-
     @precondition(lambda self: self.entries)
     @rule(data=st.data(), stranger=st.booleans())
     def withdraw(self, data: st.DataObject, stranger: bool) -> None:
@@ -305,9 +301,6 @@ def test_the_store_agrees_with_a_model(
 ) -> None:
     """`is_large`: every commit's withdrawals are large ones, and its process ends before they are in the rows."""
     monkeypatch.setattr(module, "_RUN", run)
-    if run == 1:  # each on PostgreSQL in a table of its own
-        monkeypatch.setattr(hash_tables, "LEAST", 1)
-        monkeypatch.setattr(hash_tables, "MERGED_AT", 2)
     if is_large:
         monkeypatch.setattr(outstanding, "LARGE", 0)
         monkeypatch.setattr(outstanding, "PIECE", 1)
