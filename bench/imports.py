@@ -32,7 +32,7 @@ from bench import result, store_rows
 from hashhub.client import Client, Progress
 from hashhub.hashes import parse
 from hashhub.model import Contributor, ContributorKind, Counts, HashSet, MatchOptions, Query, Verdict
-from hashhub.store.engines import FILE_NAME
+from hashhub.store.drivers import FILE_NAME
 from hashhub.testing.hub_process import RunningHub, running_hub
 from hashhub.testing.lists import write_many_vics
 

@@ -35,7 +35,7 @@ from hashhub.reconcile import extract as extracts
 from hashhub.reconcile import overlap
 from hashhub.reconcile.results import By, Engine
 from hashhub.store import Position, Store
-from hashhub.store.extracting import StandingEntries
+from hashhub.store.extract import StandingEntries
 from hashhub.testing.rows import EntryRow, pack_entries
 
 _POOLED: Final = 0.3  # of a set's entries that are from the pool

@@ -35,7 +35,7 @@ from hashhub.model import (
     SchemeStatus,
 )
 from hashhub.store import Store
-from hashhub.store.engines import WRITER_PRAGMAS
+from hashhub.store.drivers import WRITER_PRAGMAS
 from hashhub.testing.rows import EntryRow, pack_entries
 
 PIECE: Final = 10_000

@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, settings
 
 import hashhub
 from hashhub.hashing import pool
-from hashhub.store import Store, engines
+from hashhub.store import Store, drivers
 from tests import statements
 from tests.leftovers import clean_up_after_this_process
 from tests.templates import Templates
@@ -171,14 +171,14 @@ def warm(warmed: Warm, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _unsynchronised() -> Iterator[None]:
     """Do not wait for the disk at each commit of a store: what is there after a power cut is no test's question."""
-    set_up = engines._set_up_sqlite_writer
+    set_up = drivers._set_up_sqlite_writer
 
     def set_up_unsynchronised(connection: sqlite3.Connection, record: object) -> None:
         set_up(connection, record)
         connection.execute("PRAGMA synchronous = OFF")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engines, "_set_up_sqlite_writer", set_up_unsynchronised)
+        patch.setattr(drivers, "_set_up_sqlite_writer", set_up_unsynchronised)
         yield
 
 

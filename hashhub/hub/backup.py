@@ -32,7 +32,7 @@ from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitE
 from hashhub.hub.examine import head_text
 from hashhub.hub.withdrawal_log import FILE_NAME as WITHDRAWALS
 from hashhub.model import now
-from hashhub.store import backing
+from hashhub.store import database_copy
 from hashhub.writing import written
 
 MANIFEST: Final = "manifest.json"
@@ -96,7 +96,7 @@ def back_up(config: Config, target: Path, progress: OnProgress) -> Manifest:
     with _filesystem("the backup cannot be written"):
         aside.mkdir(mode=0o700, parents=True)
         try:
-            copied = backing.copy_out(database, aside, lambda done, total: progress("database", done, total))
+            copied = database_copy.copy_out(database, aside, lambda done, total: progress("database", done, total))
             # After the database: what was withdrawn meanwhile may stand in it, and is withdrawn again at a restore.
             _copy_lines(Path(config.data) / WITHDRAWALS, aside / WITHDRAWALS)
             for name, directory in (("policies", config.policies), ("schemes", config.schemes)):
@@ -107,7 +107,7 @@ def back_up(config: Config, target: Path, progress: OnProgress) -> Manifest:
                 format=_FORMAT,
                 create_time=now(),
                 hashhub_version=__version__,
-                database=backing.kind_of(database),
+                database=database_copy.kind_of(database),
                 database_id=copied.database_id,
                 revision=copied.position.revision,
                 head=head_text(copied.position),
@@ -158,7 +158,7 @@ def verify(directory: Path, progress: OnProgress) -> Manifest:
         for one in _files(directory, progress):
             if one != told[one.name]:
                 raise DataLoss(f"{one.name} is not what was written: it was damaged or changed; take another backup")
-        copied = backing.examine_copy(directory)
+        copied = database_copy.examine_copy(directory)
         if copied is not None and head_text(copied.position) != manifest.head:
             raise DataLoss("the database is not at the head that the manifest tells; take another backup")
     return manifest
@@ -182,7 +182,7 @@ def restore(directory: Path, config: Config, withdrawals: Path | None, progress:
         # Before the database: a start that finds it without them would let through what was withdrawn.
         with written(data / WITHDRAWALS, replace=True) as log:
             log.write(lines)
-        backing.bring_back(
+        database_copy.bring_back(
             directory, config.database_url() or data, lambda done, total: progress("database", done, total)
         )
         _to_disk(data)
@@ -258,7 +258,7 @@ def _settings(config: Config) -> str:
     lines = [
         "# The settings in force at the backup, without passwords. docs/operate/config.md explains them.",
         *(
-            f"{name} = {_toml(backing.without_password(value) if name == 'database' else value)}"
+            f"{name} = {_toml(database_copy.without_password(value) if name == 'database' else value)}"
             for name, value in values.items()
             if value != getattr(usual, name)
         ),

@@ -11,8 +11,8 @@ from hashhub.hub import access
 from hashhub.hub.entries import TOLD
 from hashhub.hub.revert import Revert
 from hashhub.model import Actor, Entry, Event, EventKind, Principal, RevertedEvent, Role
-from hashhub.store.entry_writes import no_entry
 from hashhub.store.events import MAX_REVISION
+from hashhub.store.names import no_entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

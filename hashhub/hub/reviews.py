@@ -14,7 +14,7 @@ from hashhub.hub.intake import same_item
 from hashhub.hub.reading import SeenLists
 from hashhub.model import Entry, EntryState, Principal, Review, ReviewKind, Role, now, number_of
 from hashhub.store import OBJECTIONS
-from hashhub.store.entry_writes import no_entry
+from hashhub.store.names import no_entry
 
 if TYPE_CHECKING:
     from hashhub.matcher import Matcher

@@ -535,7 +535,7 @@ class _Again:
                         TransitionCommand(SYSTEM, is_single=True),
                     )
         if held:
-            self._store.holds.hold_items(
+            self._store.transitions.hold_items(
                 held, by=SYSTEM, reason=REAPPLIED, facts={"lost_revision": self._last_revision}
             )
         return count, len(held)

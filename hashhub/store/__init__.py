@@ -9,23 +9,23 @@ from hashhub.store.commits import BY_SOURCE, Overtaken
 from hashhub.store.comparison import KnownBy, StatedEntries
 from hashhub.store.conflict_pass import FoundConflict, Neighbourhood, Piece, Side, Stated
 from hashhub.store.conflicts import ConflictQuery, ConflictRow, ConflictScope, PairCount, etag_of, no_conflict
-from hashhub.store.entries import OBJECTIONS, EntryHit
-from hashhub.store.entry_selector import Scope, SelectedEntries
+from hashhub.store.entries import OBJECTIONS, EntryHit, SelectedEntries
+from hashhub.store.entry_selector import Scope
 from hashhub.store.entry_transitions import DailyLimit, TransitionCommand, TransitionResult, WithdrawalByHand
 from hashhub.store.event_effects import EntriesMoved, EventEffect
 from hashhub.store.events import Position
-from hashhub.store.examining import Place
-from hashhub.store.extracting import ChangedIds, StandingEntries
+from hashhub.store.examination import Place
+from hashhub.store.extract import ChangedIds, StandingEntries
 from hashhub.store.feeds import Change, MatcherChange
 from hashhub.store.holds import Hold, Origin, trace_of
 from hashhub.store.idset import IdSet
 from hashhub.store.packing import EntryColumns
+from hashhub.store.pending import COUNTED as WAITING_COUNTED
+from hashhub.store.pending import Waiting
 from hashhub.store.reports import FindingRun
 from hashhub.store.requests import Request
 from hashhub.store.resources import Registry
 from hashhub.store.store import Store
-from hashhub.store.waiting import COUNTED as WAITING_COUNTED
-from hashhub.store.waiting import Waiting
 
 __all__ = [
     "BY_SOURCE",

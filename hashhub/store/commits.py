@@ -41,21 +41,19 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.database import NO_ENTRY, Database
 from hashhub.store.entries import review_row
-from hashhub.store.entry_writes import CHANGE_IDS, EntryWrites, note_loss, take_ids
+from hashhub.store.entry_writes import CHANGE_IDS, EntryWrites, Outstanding, Part, note_loss, take_ids
 from hashhub.store.events import append_event, decoded, facts_of, is_in
 from hashhub.store.floors import refuse_looser_than_list
 from hashhub.store.holds import HOLD_SQL, Origin, hold_of_row, lift_holds
 from hashhub.store.idset import IdSet, are_among, ascending, merged, runs
 from hashhub.store.imports import Imports, closed, one_import, subject_of
 from hashhub.store.imprints import touch
-from hashhub.store.leases import LEASE, Leases
-from hashhub.store.outstanding import Outstanding, Part
+from hashhub.store.leases import LEASE, PIECE, Commit, Leases
 from hashhub.store.packing import pack_reasons, unpack_hashes
 from hashhub.store.reports import FindingRun
 from hashhub.store.resources import check_active, to_json
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, UPSERT, WITHDRAW, WITHDRAWN
 from hashhub.store.stage import Stage
-from hashhub.store.staging import PIECE, Commit
 
 _COMMITTING: Final = s.IMPORT_STATES[ImportState.COMMITTING]
 _CANCELLED: Final = s.IMPORT_STATES[ImportState.CANCELLED]

@@ -18,8 +18,9 @@ from hashhub.hygiene import Code
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.entries import Entries
+from hashhub.store.entry_writes import Outstanding
 from hashhub.store.holds import HOLD_SQL, Hold, hold_of_row
-from hashhub.store.outstanding import Outstanding
+from hashhub.store.names import key_of_set
 from hashhub.store.packing import (
     NAMES,
     STATEMENT_BYTES,
@@ -31,7 +32,6 @@ from hashhub.store.packing import (
     statement,
     unpack_reasons,
 )
-from hashhub.store.resources import key_of_set
 from hashhub.store.schema import ACTIVE, WITHDRAWN
 from hashhub.store.statements import FORM, NAMED, unpacked, unpacked_keys
 

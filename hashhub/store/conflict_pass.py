@@ -29,7 +29,7 @@ from hashhub.model import Classification, ConflictKind, ConflictState, Flags, Se
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import Entries
-from hashhub.store.feeds import Feeds
+from hashhub.store.entry_writes import Outstanding
 from hashhub.store.holds import trace_of
 from hashhub.store.idset import IdSet
 from hashhub.store.packing import digests_by_algorithm, unpack_flags, unpack_hashes, unpack_reasons
@@ -151,10 +151,10 @@ _SELECT: Final = f"SELECT {_COLUMNS} FROM conflict t"  # noqa: S608 - our own co
 class ConflictPass:
     """The part of the Store that finds what may contradict, and writes what does."""
 
-    def __init__(self, database: Database, entries: Entries, feeds: Feeds, secret: bytes) -> None:
+    def __init__(self, database: Database, entries: Entries, outstanding: Outstanding, secret: bytes) -> None:
         self._db = database
         self._entries = entries
-        self._feeds = feeds
+        self._outstanding = outstanding
         self._secret = secret
 
     def progress(self) -> Progress:
@@ -163,7 +163,7 @@ class ConflictPass:
 
     def looked_upto(self) -> int:
         """Return the revision up to which conflicts were looked for."""
-        settled = self._feeds.settled_revision()
+        settled = self._outstanding.settled_revision()
         at = self.progress()
         sql = self._db.sql(
             "SELECT min(revision) FROM change WHERE (revision, ordinal) >= (?, ?) "  # noqa: S608 - our own numbers
@@ -185,7 +185,7 @@ class ConflictPass:
         )
         ids: set[int] = set()
         at = before
-        rows = self._db.fetch(sql, (at.revision, at.ordinal, self._feeds.settled_revision(), _CHANGE_PAGE))
+        rows = self._db.fetch(sql, (at.revision, at.ordinal, self._outstanding.settled_revision(), _CHANGE_PAGE))
         for revision, ordinal, *ends in rows:
             after = at.entry if (revision, ordinal) == (at.revision, at.ordinal) else 0
             room = size - len(ids)

@@ -33,17 +33,23 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import URL, Connection
 
 from hashhub.errors import FailedPrecondition, LimitExceeded, Reason
-from hashhub.store.driver_errors import QUEUE_SECONDS, ReadOnly, away, mapped, missing
-from hashhub.store.engines import (
+from hashhub.store.drivers import (
     BUSY_POLL_SECONDS,
     BUSY_SECONDS,
+    NOTES,
+    QUEUE_SECONDS,
     ROOM_BYTES,
+    ReadOnly,
+    away,
     hold_reserve,
+    mapped,
+    missing,
     postgresql_engines,
+    reaching,
     release_reserve,
     sqlite_engines,
+    tell,
 )
-from hashhub.store.reaching import reaching, tell
 from hashhub.store.schema import ACTIVE, QUARANTINED, SCHEMA_VERSION, metadata, request, tables
 
 _log = logging.getLogger("hashhub.store")
@@ -108,7 +114,6 @@ class _Turns:
                     self._taken = False
 
 
-NOTES: Final = "notes"  # of a transaction, in its connection's `info`
 AT_END: Final = "at end"
 
 

@@ -23,16 +23,16 @@ from sqlalchemy.engine import Connection
 from hashhub.errors import Conflict, FailedPrecondition, Reason
 from hashhub.model import Actor, Deletion, EventKind, HashSet, ImportState, Retention, Role, now
 from hashhub.store import schema as s
-from hashhub.store.burying import PIECE, Buried, bury
 from hashhub.store.database import Database
-from hashhub.store.entry_writes import CHANGE_IDS, EntryWrites, note_loss
+from hashhub.store.entry_writes import CHANGE_IDS, EntryWrites, Outstanding, Part, note_loss
 from hashhub.store.events import append_event, decoded, is_in
 from hashhub.store.idset import IdSet, ascending
 from hashhub.store.imprints import touch, touch_resource, touched
 from hashhub.store.leases import Leases
-from hashhub.store.outstanding import Outstanding, Part
+from hashhub.store.names import key_of_set
 from hashhub.store.packing import pack_reasons
-from hashhub.store.resources import key_of_set, to_json
+from hashhub.store.purge import PIECE, Buried, bury
+from hashhub.store.resources import to_json
 from hashhub.store.retention import last_revision
 from hashhub.store.schema import CANCELLED, STAGED_AROUND, WITHDRAW
 from hashhub.store.videos import deletable

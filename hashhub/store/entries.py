@@ -45,11 +45,11 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store import videos
 from hashhub.store.database import Database, Row, array_of
-from hashhub.store.entry_writes import PENDING, EntryWrites, no_entry, take_ids
+from hashhub.store.entry_writes import PENDING, EntryWrites, Outstanding, Part, take_ids
 from hashhub.store.events import MAX_REVISION, append_event
 from hashhub.store.idset import IdSet, ascending
 from hashhub.store.imprints import touch
-from hashhub.store.outstanding import Outstanding, Part
+from hashhub.store.names import key_of_set, no_entry
 from hashhub.store.packing import (
     pack_reasons,
     reasons_before,
@@ -59,7 +59,6 @@ from hashhub.store.packing import (
     unpack_reasons,
 )
 from hashhub.store.requests import Request
-from hashhub.store.resources import key_of_set
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, ROLE_OF_CODE, STAGED_AROUND, STATE_OF_CODE, WITHDRAWN
 
 _KEPT: Final = 10_000  # imports, and classifications, that are at hand: some megabytes
@@ -98,6 +97,14 @@ class EntryHit(NamedTuple):
     entry_id: int
     hash_set: str
     row: Row
+
+
+class SelectedEntries(NamedTuple):
+    """Entries that a selection hit, by id: int64[n] each. `revision`: what moved behind it is to be looked at again."""
+
+    ids: NDArray[np.int64]
+    states: NDArray[np.int64]
+    revision: int
 
 
 class _Source(NamedTuple):

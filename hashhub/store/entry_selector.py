@@ -19,10 +19,9 @@ from hashhub.model import MAX_NUMBER, Entry, EntryState, Selection, id_in_set
 from hashhub.schemes.dimensions import is_within
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
-from hashhub.store.entries import ENTRY_SQL, Entries
-from hashhub.store.entry_writes import PENDING
+from hashhub.store.entries import ENTRY_SQL, Entries, SelectedEntries
+from hashhub.store.entry_writes import PENDING, Outstanding
 from hashhub.store.idset import ascending, runs
-from hashhub.store.outstanding import Outstanding
 from hashhub.store.packing import unpack_details, unpack_reasons
 from hashhub.store.schema import ACTIVE, COMMITTED, STAGED_AROUND, UPSERT, WITHDRAWN
 
@@ -45,14 +44,6 @@ class Piece(NamedTuple):
     rows: Sequence[Row]
     upto: int
     looked_at: int
-
-
-class SelectedEntries(NamedTuple):
-    """Entries that a selection hit, by id: int64[n] each. `revision`: what moved behind it is to be looked at again."""
-
-    ids: NDArray[np.int64]
-    states: NDArray[np.int64]
-    revision: int
 
 
 class EntrySelector:

@@ -41,15 +41,24 @@ from hashhub.model import (
 )
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.entries import ENTRY_SQL, Entries
-from hashhub.store.entry_selector import SelectedEntries
-from hashhub.store.entry_writes import CHANGE_IDS, PAGE, PENDING, EntryWrites, no_entry, note_loss, sets_of
+from hashhub.store.entries import ENTRY_SQL, Entries, SelectedEntries
+from hashhub.store.entry_writes import (
+    CHANGE_IDS,
+    PAGE,
+    PENDING,
+    EntryWrites,
+    Outstanding,
+    Part,
+    note_loss,
+    put_withdrawals,
+    sets_of,
+)
 from hashhub.store.events import Facts, append_event
 from hashhub.store.floors import refuse_restoring
-from hashhub.store.holds import Origin, lift_holds, put_holds, traces_of
+from hashhub.store.holds import HeldItem, Origin, lift_holds, put_holds, traces_of
 from hashhub.store.idset import IdSet, ascending, runs
 from hashhub.store.imprints import touch
-from hashhub.store.outstanding import Outstanding, Part, put_withdrawals
+from hashhub.store.names import key_of_set, no_entry
 from hashhub.store.packing import pack_reasons, reasons_before, replace_reasons, unpack_hashes, unpack_reasons
 from hashhub.store.requests import Request
 from hashhub.store.resources import Resources
@@ -463,6 +472,42 @@ class EntryTransitions:
             entry = self._read(c, entry_id)
         self._db.scrub()
         return entry
+
+    def hold_items(
+        self, items: Sequence[HeldItem], *, by: Actor, reason: str, facts: Mapping[str, str | int | tuple[str, ...]]
+    ) -> None:
+        """Hold items of which there is no entry, all at one revision.
+
+        What a list states of one waits in quarantine, where an operator can release it; an older list of the source
+        does not bring back what the source deleted.
+        """
+        with self._db.write() as c:
+            self._db.lock(c)
+            revision = append_event(
+                c, by, EventKind.ENTRIES_WITHDRAWN, reason=reason, facts={"held_items": len(items), **facts}
+            )
+            last = min(c.scalar(sa.select(sa.func.min(s.hold.c.entry))) or 0, 0)
+            touch(c, "hold", range(last - len(items), last))
+            effects = {
+                origin: s.ENTRY_STATES[EntryState.WITHDRAWN if origin is Origin.SOURCE else EntryState.QUARANTINED]
+                for origin in Origin
+            }
+            c.execute(
+                sa.insert(s.hold),
+                [
+                    {
+                        "entry": last - number,
+                        "contributor": item.contributor,
+                        "hash_set": key_of_set(c, item.contributor, item.hash_set) if item.hash_set else 0,
+                        "effect": effects[item.origin],
+                        "origin": str(item.origin),
+                        "revision": revision,
+                        "source_time": "",
+                        "traces": b"".join(sorted(item.traces)),
+                    }
+                    for number, item in enumerate(items, 1)
+                ],
+            )
 
     def wishes_today(self) -> dict[str, int]:
         """Return how many entries each contributor's tokens have withdrawn within a day at the request of persons

@@ -18,11 +18,11 @@ from hashhub.model import Actor, DefinitionKind, EventKind, HashSet, Review
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import REVIEW_SQL, review_of_row
+from hashhub.store.entry_writes import Outstanding
 from hashhub.store.events import UNDOES, Facts, append_event, decoded, undoing
 from hashhub.store.floors import refuse_looser_than_standing
 from hashhub.store.idset import IdSet
 from hashhub.store.imprints import touch_resource
-from hashhub.store.outstanding import Outstanding
 
 _ENTRIES: Final = "entries"  # a fact of events that move many: how many
 _PIECE: Final = 50_000  # entries looked at together

@@ -37,7 +37,8 @@ from sqlalchemy.engine import Connection
 from hashhub.errors import DataLoss, NotFound, Reason
 from hashhub.model import Actor, Event, EventKind, Role, now
 from hashhub.store import schema as s
-from hashhub.store.database import AT_END, NOTES, Database, Row
+from hashhub.store.database import AT_END, Database, Row
+from hashhub.store.drivers import NOTES
 from hashhub.store.imprints import taken
 
 VERSION: Final = "hashhub-event-1"

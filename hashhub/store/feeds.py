@@ -19,9 +19,8 @@ from hashhub.store import schema as s
 from hashhub.store import videos
 from hashhub.store.database import Database, Row
 from hashhub.store.entries import Entries, code_list
-from hashhub.store.entry_writes import PAGE
+from hashhub.store.entry_writes import LARGE, PAGE, Outstanding
 from hashhub.store.idset import IdSet
-from hashhub.store.outstanding import LARGE
 from hashhub.store.packing import WIDTHS, digests_by_algorithm, distinct
 from hashhub.store.schema import ACTIVE, STAGED, STATE_OF_CODE, WITHDRAW
 
@@ -72,8 +71,9 @@ class MatcherChange(NamedTuple):
 class Feeds:
     """The part of the Store that tells in which order changes became visible."""
 
-    def __init__(self, database: Database, entries: Entries) -> None:
+    def __init__(self, database: Database, outstanding: Outstanding, entries: Entries) -> None:
         self._db = database
+        self._outstanding = outstanding
         self._entries = entries
         self._set_keys: dict[int, str] = {}
         self._set_names: frozenset[str] = frozenset()
@@ -173,10 +173,8 @@ class Feeds:
         return after_revision, []
 
     def settled_revision(self) -> int:
-        """Return the last revision up to which every row says what became of its entry (see store.outstanding)."""
-        revision: int
-        revision, listed = self._db.fetch("SELECT revision, outstanding FROM metadata")[0]
-        return min([revision, *(int(r) - 1 for r in listed.split(",") if r)])
+        """Return the last revision up to which every row says what became of its entry."""
+        return self._outstanding.settled_revision()
 
     def is_staging(self) -> bool:
         """Whether entries are staged that are not visible yet."""

@@ -11,23 +11,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.frames import known_by
 from hashhub.hashes import Hash, is_exact
-from hashhub.model import Actor, Entry, EntryState, EventKind, ImportState
+from hashhub.model import Entry, EntryState, ImportState
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
-from hashhub.store.events import append_event
 from hashhub.store.idset import runs
 from hashhub.store.imprints import touch
+from hashhub.store.names import key_of_set
 from hashhub.store.packing import unpack_hashes
-from hashhub.store.resources import key_of_set
 
 TRACE_BYTES: Final = 16
 _PAGE: Final = 10_000  # entries read at a time
@@ -141,42 +139,6 @@ class Holds:
         )
         rows = self._db.by_keys(sql, "int8", (contributor, key), sorted(ids))
         return [hold_of_row(row, hash_set) for row in rows]
-
-    def hold_items(
-        self, items: Sequence[HeldItem], *, by: Actor, reason: str, facts: Mapping[str, str | int | tuple[str, ...]]
-    ) -> None:
-        """Hold items of which there is no entry, all at one revision.
-
-        What a list states of one waits in quarantine, where an operator can release it; an older list of the source
-        does not bring back what the source deleted.
-        """
-        with self._db.write() as c:
-            self._db.lock(c)
-            revision = append_event(
-                c, by, EventKind.ENTRIES_WITHDRAWN, reason=reason, facts={"held_items": len(items), **facts}
-            )
-            last = min(c.scalar(sa.select(sa.func.min(s.hold.c.entry))) or 0, 0)
-            touch(c, "hold", range(last - len(items), last))
-            effects = {
-                origin: s.ENTRY_STATES[EntryState.WITHDRAWN if origin is Origin.SOURCE else EntryState.QUARANTINED]
-                for origin in Origin
-            }
-            c.execute(
-                sa.insert(s.hold),
-                [
-                    {
-                        "entry": last - number,
-                        "contributor": item.contributor,
-                        "hash_set": key_of_set(c, item.contributor, item.hash_set) if item.hash_set else 0,
-                        "effect": effects[item.origin],
-                        "origin": str(item.origin),
-                        "revision": revision,
-                        "source_time": "",
-                        "traces": b"".join(sorted(item.traces)),
-                    }
-                    for number, item in enumerate(items, 1)
-                ],
-            )
 
     def erased_traces(self, entry_id: int) -> frozenset[bytes]:
         """Return what is left of an erased entry's item, nothing of another entry's."""

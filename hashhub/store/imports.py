@@ -42,13 +42,13 @@ from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.events import append_event
 from hashhub.store.floors import refuse_looser_than_list
-from hashhub.store.leases import LEASE, Leases, is_held
+from hashhub.store.leases import LEASE, Commit, Leases, is_held
+from hashhub.store.names import key_of_set
 from hashhub.store.reports import FindingRun, Reports
 from hashhub.store.requests import Request
-from hashhub.store.resources import check_active, key_of_set, to_json
+from hashhub.store.resources import check_active, to_json
 from hashhub.store.schema import CANCELLED, COMMITTED
 from hashhub.store.stage import Stage
-from hashhub.store.staging import Commit
 
 _IMPORT_STATES: Final = {code: state for state, code in s.IMPORT_STATES.items()}
 _DISPOSITIONS: Final = {code: d for d, code in s.DISPOSITIONS.items()}

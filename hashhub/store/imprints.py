@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from hashhub.store import schema as s
-from hashhub.store.database import NOTES
+from hashhub.store.drivers import NOTES
 
 Imprints = Mapping[str, Mapping[int | str, bytes]]
 """By table and lead; empty bytes where there is no row."""

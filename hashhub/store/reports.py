@@ -25,8 +25,7 @@ from sqlalchemy.engine import Connection
 from hashhub.model import Disposition, Finding, number_of
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
-from hashhub.store.leases import Leases
-from hashhub.store.staging import PIECE, Commit
+from hashhub.store.leases import PIECE, Commit, Leases
 
 _DISPOSITIONS: Final = {code: disposition for disposition, code in s.DISPOSITIONS.items()}
 

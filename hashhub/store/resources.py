@@ -43,6 +43,7 @@ from hashhub.store.database import Database
 from hashhub.store.events import Facts, append_event
 from hashhub.store.floors import refuse_looser_than_standing, standing
 from hashhub.store.imprints import touch_resource
+from hashhub.store.names import key_of_set, no_hash_set, set_is
 from hashhub.store.requests import Request
 
 _KINDS: Final = (Contributor, HashSet, Group, Definition)  # as _REGISTRY has their tables
@@ -506,7 +507,7 @@ class Resources:
         facts: Facts | None = None,
         details: Mapping[str, str] | None = None,
     ) -> None:
-        c.execute(sa.update(s.hash_set).where(_set_is(after.contributor, after.id)).values(content=to_json(after)))
+        c.execute(sa.update(s.hash_set).where(set_is(after.contributor, after.id)).values(content=to_json(after)))
         registry_changed(c, by, kind, f"hash-sets/{after.name}", before, after, facts=facts, details=details)
 
 
@@ -566,11 +567,6 @@ def _contributor_is(contributor_id: str) -> sa.ColumnElement[bool]:
     return s.contributor.c.id == contributor_id
 
 
-def _set_is(contributor: str, hash_set: str) -> sa.ColumnElement[bool]:
-    t = s.hash_set.c
-    return sa.and_(t.contributor == contributor, t.id == hash_set, t.delete_revision == 0)
-
-
 def _contributor(c: Connection, contributor_id: str) -> Contributor:
     contributor = _read(c, Contributor, _contributor_is(contributor_id))
     if contributor is None:
@@ -588,9 +584,9 @@ def _group(c: Connection, group_id: str) -> Group:
 
 
 def _hash_set(c: Connection, contributor: str, hash_set_id: str) -> HashSet:
-    hash_set = _read(c, HashSet, _set_is(contributor, hash_set_id))
+    hash_set = _read(c, HashSet, set_is(contributor, hash_set_id))
     if hash_set is None:
-        raise _no_hash_set(contributor, hash_set_id)
+        raise no_hash_set(contributor, hash_set_id)
     return hash_set
 
 
@@ -718,14 +714,6 @@ def _plain(value: object) -> str:
     )
 
 
-def key_of_set(c: Connection, contributor: str, hash_set: str) -> int:
-    """Return the number that rows refer to a hash set by. Raises NotFound."""
-    key: int | None = c.scalar(sa.select(s.hash_set.c.key).where(_set_is(contributor, hash_set)))
-    if key is None:
-        raise _no_hash_set(contributor, hash_set)
-    return key
-
-
 def to_json(value: object) -> bytes:
     """Return canonical JSON: equal values give equal bytes."""
     return msgspec.json.encode(value, order="deterministic")
@@ -733,8 +721,3 @@ def to_json(value: object) -> bytes:
 
 def _taken(what: str, kind: str, name: str) -> AlreadyExists:
     return AlreadyExists(f"{what} {name} exists already; update it or choose another id", kind=kind, name=name)
-
-
-def _no_hash_set(contributor: str, hash_set: str) -> NotFound:
-    name = f"{contributor}/{hash_set}"
-    return NotFound(f"there is no hash set {name[:127]!r}; create it first", kind="HashSet", name=name)

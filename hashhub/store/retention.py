@@ -18,13 +18,14 @@ from sqlalchemy.engine import Connection
 
 from hashhub.model import SYSTEM, Actor, Disposition, Event, EventKind, Retention
 from hashhub.store import schema as s
-from hashhub.store.burying import PIECE, bury
 from hashhub.store.database import Database
 from hashhub.store.events import Events, append_event
 from hashhub.store.idset import ascending
 from hashhub.store.imprints import touch_resource
+from hashhub.store.names import key_of_set
+from hashhub.store.purge import PIECE, bury
 from hashhub.store.reports import named_entries
-from hashhub.store.resources import key_of_set, to_json
+from hashhub.store.resources import to_json
 from hashhub.store.schema import ACTIVE, COMMITTED, QUARANTINED, STAGED_AROUND, WITHDRAWN
 from hashhub.store.videos import deletable
 

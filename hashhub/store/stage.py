@@ -26,17 +26,16 @@ from hashhub.model import Classification, EventKind, Finding
 from hashhub.store import schema as s
 from hashhub.store import statements, videos
 from hashhub.store.database import Database
-from hashhub.store.driver_errors import mapped
+from hashhub.store.drivers import mapped
 from hashhub.store.entry_writes import PAGE, EntryWrites, take_ids
 from hashhub.store.events import append_event
 from hashhub.store.idset import IdSet
 from hashhub.store.imprints import touch, whole
-from hashhub.store.leases import Leases
+from hashhub.store.leases import Commit, Leases
 from hashhub.store.packing import EntryColumns, cut, unpack_hashes
 from hashhub.store.reports import FindingRun, Reports
 from hashhub.store.resources import to_json
 from hashhub.store.schema import STAGED
-from hashhub.store.staging import Commit
 
 CLASSIFICATIONS_KEPT: Final = 10_000  # whose ids are at hand: some megabytes
 _CLASSIFICATION: Final = list(s.entry.c).index(s.entry.c.classification)

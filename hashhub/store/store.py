@@ -45,27 +45,26 @@ from hashhub.store.conflicts import Conflicts
 from hashhub.store.database import Database
 from hashhub.store.definitions import Definitions
 from hashhub.store.deletion import Deletions
-from hashhub.store.engines import locate
+from hashhub.store.drivers import locate
 from hashhub.store.entries import Entries
 from hashhub.store.entry_selector import EntrySelector
 from hashhub.store.entry_transitions import EntryTransitions
-from hashhub.store.entry_writes import EntryWrites
+from hashhub.store.entry_writes import EntryWrites, Outstanding
 from hashhub.store.event_effects import EventEffects
 from hashhub.store.events import Events
-from hashhub.store.examining import Examining, Place
-from hashhub.store.extracting import Extracting
+from hashhub.store.examination import Examining, Place
+from hashhub.store.extract import Extracting
 from hashhub.store.feeds import Feeds
 from hashhub.store.holds import Holds
 from hashhub.store.imports import Imports
 from hashhub.store.leases import Leases
 from hashhub.store.operations import Operations
-from hashhub.store.outstanding import Outstanding
+from hashhub.store.pending import WaitingLists
 from hashhub.store.reports import Reports
 from hashhub.store.resources import Resources
 from hashhub.store.retention import Retentions
 from hashhub.store.stage import Stage
 from hashhub.store.tokens import Tokens
-from hashhub.store.waiting import WaitingLists
 from hashhub.store.webhooks import Webhooks
 
 
@@ -102,7 +101,7 @@ class Store:
         self.stage: Final = Stage(database, writes, self.leases, reports)
         self.imports: Final = Imports(database, self.leases, self.stage, reports)
         self.commits: Final = Commits(database, outstanding, writes, self.leases, self.stage, self.imports)
-        self.feeds: Final = Feeds(database, self.entries)
+        self.feeds: Final = Feeds(database, outstanding, self.entries)
         self.history: Final = Events(database)
         self.event_effects: Final = EventEffects(database, outstanding)
         self.waiting: Final = WaitingLists(database, self.resources)
@@ -110,7 +109,7 @@ class Store:
         self.webhooks: Final = Webhooks(database)
         self.deletions: Final = Deletions(database, outstanding, writes, self.secret, self.leases)
         self.retention: Final = Retentions(database, self.history, self.secret)
-        self.conflict_pass: Final = ConflictPass(database, self.entries, self.feeds, self.secret)
+        self.conflict_pass: Final = ConflictPass(database, self.entries, outstanding, self.secret)
         self.conflicts: Final = Conflicts(database, self.feeds)
 
     def examining(self, place: Place) -> Examining:

@@ -41,7 +41,7 @@ from hashhub.model import (
     VideoFrame,
     WithdrawalReason,
 )
-from hashhub.store import Store, backing
+from hashhub.store import Store, database_copy
 from hashhub.testing.hub_process import RunningHub, running_hub
 from tests.json_samples import SAMPLES
 
@@ -294,7 +294,7 @@ def test_damage_to_any_file_is_noticed(tmp_path: Path, damage: str) -> None:
 
 def test_a_copy_is_of_one_moment_however_much_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each piece of the copy is followed by a write. It never begins anew, and holds what was there at first."""
-    monkeypatch.setattr(backing, "_PAGES", 3)
+    monkeypatch.setattr(database_copy, "_PAGES", 3)
     store = Store.open(tmp_path / "data")
     (tmp_path / "copy").mkdir()
     try:
@@ -309,7 +309,7 @@ def test_a_copy_is_of_one_moment_however_much_is_written(tmp_path: Path, monkeyp
                 by=SYSTEM,
             )
 
-        copied = backing.copy_out(tmp_path / "data", tmp_path / "copy", progress)
+        copied = database_copy.copy_out(tmp_path / "data", tmp_path / "copy", progress)
         assert copied.position == at
         assert len(steps) > 10
         assert steps == sorted(set(steps))

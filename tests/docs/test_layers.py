@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import grimp
+import pytest
 
 
 def circles(graph: grimp.ImportGraph) -> list[list[str]]:
@@ -43,3 +46,20 @@ def test_a_circle_is_seen() -> None:
     for importer, imported in (("a", "b"), ("b", "c"), ("c", "b"), ("c", "d")):
         graph.add_import(importer=importer, imported=imported)
     assert circles(graph) == [["b", "c"]]
+
+
+def floors(graph: grimp.ImportGraph, package: str) -> int:
+    """Return how many modules of a package stand on one another, the longest chain of imports."""
+    inside = {m for m in graph.modules if m.startswith(f"{package}.")}
+
+    @cache
+    def floor(module: str) -> int:
+        below = graph.find_modules_directly_imported_by(module) & inside
+        return 1 + max(map(floor, below), default=0)
+
+    return max(map(floor, inside))
+
+
+@pytest.mark.parametrize(("package", "most"), [("hashhub.store", 8), ("hashhub.hub", 12)])
+def test_a_package_is_not_deep(package: str, most: int) -> None:
+    assert floors(grimp.build_graph("hashhub", include_external_packages=False), package) <= most

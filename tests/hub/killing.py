@@ -30,7 +30,7 @@ from hashhub.hub import retention as ages
 from hashhub.matcher import warm_up
 from hashhub.model import Principal, Role, now
 from hashhub.store import database as sql_database
-from hashhub.store import deletion, engines, event_effects, imports, outstanding
+from hashhub.store import deletion, drivers, entry_writes, event_effects, imports
 from hashhub.store import retention as purging
 from tests import statements
 
@@ -43,8 +43,8 @@ ACTOR: Final = "alpha-desk"
 
 def make_small(replace: Callable[[Any, str, int], None]) -> None:
     """Have all that is done in pieces done in small ones."""
-    replace(outstanding, "LARGE", 10)
-    for module, name in ((outstanding, "PIECE"), (event_effects, "_PIECE"), (ages, "_PIECE")):
+    replace(entry_writes, "LARGE", 10)
+    for module, name in ((entry_writes, "PIECE"), (event_effects, "_PIECE"), (ages, "_PIECE")):
         replace(module, name, _PIECE)
     replace(purging, "PIECE", 8)
     for name, size in {"PIECE": 30, "_FINDINGS": 30, "_DETAILS": 10}.items():
@@ -121,7 +121,7 @@ class Killing:
 def _serve() -> None:
     warm_up()
     make_small(setattr)
-    engines._set_up_sqlite_writer = _unsynchronised(engines._set_up_sqlite_writer)
+    drivers._set_up_sqlite_writer = _unsynchronised(drivers._set_up_sqlite_writer)
     statements.share(pytest.MonkeyPatch())
     for line in sys.stdin:
         what, data, database, killed_behind = json.loads(line)

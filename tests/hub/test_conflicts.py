@@ -788,9 +788,9 @@ def test_a_pass_goes_on_where_it_was_cut_off_and_two_do_no_harm(any_room: Room) 
 
 
 def test_large_updates_are_seen_when_their_rows_say_so(any_room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hashhub.store import outstanding
+    from hashhub.store import entry_writes
 
-    monkeypatch.setattr(outstanding, "LARGE", 3)
+    monkeypatch.setattr(entry_writes, "LARGE", 3)
     desk = any_room
     desk.set("alpha/list")
     desk.set("beta/list")

@@ -29,7 +29,7 @@ from hashhub.model import (
 )
 from hashhub.store import Place
 from hashhub.store import schema as s
-from hashhub.store.engines import locate
+from hashhub.store.drivers import locate
 from tests.hub.conftest import OPERATOR, item, writer
 from tests.hub.test_conflicts import Room, _room
 from tests.hub.test_schemes import put

@@ -119,7 +119,7 @@ class TestHeld:
     def test_nor_where_so_many_are_withdrawn_that_their_rows_are_written_later(
         self, listed: Desk, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("hashhub.store.outstanding.LARGE", 1)
+        monkeypatch.setattr("hashhub.store.entry_writes.LARGE", 1)
         order = Order(EntryAction.WITHDRAW, WithdrawalReason.ERROR)
         chosen = Selection(hash_set="alpha/list", states=(EntryState.ACTIVE,))
         meanwhile(lambda: listed.hub.selections.change(OPERATOR, chosen, order))
@@ -194,7 +194,7 @@ class TestMoved:
     ) -> None:
         """Its time was over, and nothing took its place, as if the list had come a moment later."""
         if large is not None:
-            monkeypatch.setattr("hashhub.store.outstanding.LARGE", large)
+            monkeypatch.setattr("hashhub.store.entry_writes.LARGE", large)
         until = now() + timedelta(hours=1)
         listed.contribute("alpha/list", *stated(7, 8, expire_time=until))
         one, other = entry_of(listed, "alpha/list", 7), entry_of(listed, "alpha/list", 8)

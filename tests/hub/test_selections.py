@@ -430,7 +430,7 @@ class TestLarge:
         """As though 20 entries were many: what is large is settled afterwards."""
         for name in ("outstanding.LARGE", "feeds.LARGE"):
             monkeypatch.setattr(f"hashhub.store.{name}", 5)
-        monkeypatch.setattr("hashhub.store.outstanding.PIECE", 3)
+        monkeypatch.setattr("hashhub.store.entry_writes.PIECE", 3)
         monkeypatch.setattr("hashhub.store.entry_transitions.CHANGE_IDS", 7)
         any_desk.hash_set("alpha/list")
         any_desk.contribute("alpha/list", *(item(n) for n in range(20)))
@@ -438,7 +438,7 @@ class TestLarge:
 
     def test_reads_as_it_will_be_written(self, many: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr("hashhub.store.outstanding.Outstanding._settle", lambda *_: None)  # as if it were killed
+            patch.setattr("hashhub.store.entry_writes.Outstanding._settle", lambda *_: None)  # as if it were killed
             done = change(many, OPERATOR, WITHDRAW, hash_set="alpha/list")
             assert done.changed == 20
             assert many.known(*range(20)) == []
@@ -457,7 +457,7 @@ class TestLarge:
     ) -> None:
         many.hash_set("alpha/second")
         with monkeypatch.context() as patch:
-            patch.setattr("hashhub.store.outstanding.Outstanding._settle", lambda *_: None)
+            patch.setattr("hashhub.store.entry_writes.Outstanding._settle", lambda *_: None)
             change(many, OPERATOR, WITHDRAW, hash_set="alpha/list")
         assert many.contribute("alpha/second", item(3), item(40)).counts.stays_withdrawn == 1
 

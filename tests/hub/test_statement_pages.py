@@ -19,7 +19,7 @@ from hashhub.hub import contribute
 from hashhub.hub.intake import Intake, source
 from hashhub.hub.intake.identity import WIDTHS
 from hashhub.model import Action, Record, RecordReview, ReviewKind, Unclassified, WithdrawalReason, now
-from hashhub.store import Store, comparison, outstanding, statements
+from hashhub.store import Store, comparison, entry_writes, statements
 from hashhub.store.comparison import Comparison
 from hashhub.store.packing import keys_of_texts, unpack_hashes
 from hashhub.store.schema import ALGORITHM_CODES
@@ -41,8 +41,8 @@ def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(comparison, "_DIGEST_PAGES", 2)
     monkeypatch.setattr(comparison, "_WORTH_A_PAGE", 1)
     monkeypatch.setattr(comparison, "_PAGE", 4)
-    monkeypatch.setattr(outstanding, "LARGE", 2)
-    monkeypatch.setattr(outstanding, "PIECE", 2)
+    monkeypatch.setattr(entry_writes, "LARGE", 2)
+    monkeypatch.setattr(entry_writes, "PIECE", 2)
     monkeypatch.setattr(source, "STREAMED_SHARE", 1_000_000)
 
 

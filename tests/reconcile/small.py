@@ -15,7 +15,7 @@ from hashhub.model import Classification, Contributor, ContributorKind, HashSet,
 from hashhub.reconcile import extract as extracts
 from hashhub.reconcile.extract import Extract
 from hashhub.store import Position
-from hashhub.store.extracting import StandingEntries
+from hashhub.store.extract import StandingEntries
 
 TIME = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -43,8 +43,8 @@ from hashhub.reconcile import extract as extracts
 from hashhub.reconcile.columns import DIGEST_COLUMNS, FORMAT, HASH_SET_COLUMNS, bits_of
 from hashhub.reconcile.extract import MANIFEST, Extract, Manifest, write
 from hashhub.store import Origin, Store, TransitionCommand, WithdrawalByHand
-from hashhub.store import outstanding as outstanding_module
-from hashhub.store.extracting import Extracting
+from hashhub.store import entry_writes as outstanding_module
+from hashhub.store.extract import Extracting
 from tests.store.conftest import Filler
 
 CSAM = Classification(
@@ -619,9 +619,9 @@ def test_hashes_of_all_shapes(filled: Store, fill: Filler, here: Path, monkeypat
 def test_pages_of_two_states_meet_every_entry_once(
     filled: Store, fill: Filler, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hashhub.store import extracting
+    from hashhub.store import extract
 
-    monkeypatch.setattr(extracting, "_PAGE", 3)
+    monkeypatch.setattr(extract, "_PAGE", 3)
     monkeypatch.setattr(extracts, "BLOCK_BITS", 10)
     chance = random.Random(3)
     for _ in range(12):
@@ -633,9 +633,9 @@ def test_pages_of_two_states_meet_every_entry_once(
 
 
 def test_changes_are_read_page_by_page(filled: Store, fill: Filler, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hashhub.store import extracting
+    from hashhub.store import extract
 
-    monkeypatch.setattr(extracting, "_CHANGE_PAGE", 2)
+    monkeypatch.setattr(extract, "_CHANGE_PAGE", 2)
     start = filled.revision()
     ids = [i for n in range(5) for i in fill.contribute(filled, [n, n + 100])]
     upto = filled.revision()

@@ -259,7 +259,7 @@ def test_an_item_is_held_without_an_entry_until_that_is_lifted(filled: Store, fi
     everywhere = HeldItem("alpha", "", Origin.OPERATOR, frozenset({b"a" * 16, b"b" * 16}))
     in_the_list = [HeldItem("alpha", "list", o, frozenset({b"c" * 16})) for o in (Origin.CONTRIBUTOR, Origin.SOURCE)]
     for items in ([everywhere], in_the_list):
-        filled.holds.hold_items(items, by=SYSTEM, reason="TOLD", facts={})
+        filled.transitions.hold_items(items, by=SYSTEM, reason="TOLD", facts={})
     held = filled.holds.of_set("alpha", "list")
     assert [(h.entry_id < 0, h.hash_set, h.effect, h.traces) for h in held] == [
         (True, "list", EntryState.WITHDRAWN, in_the_list[0].traces),

@@ -33,7 +33,7 @@ from hashhub.errors import (
 )
 from hashhub.model import Contributor, ContributorKind, Counts, EntryState, ImportState, id_in_set
 from hashhub.server.locking import lock_data
-from hashhub.store import Store, engines
+from hashhub.store import Store, drivers
 from hashhub.store import database as database_module
 from hashhub.store import stage as module
 from hashhub.store.schema import SCHEMA_VERSION, tables
@@ -400,7 +400,7 @@ def test_what_a_database_refuses_stands_in_the_log(store: Store, caplog: pytest.
 def test_a_writer_that_holds_the_database_too_long_is_unavailable(
     sqlite_directory: Path, fill: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "BUSY_SECONDS", 0.1)
+    monkeypatch.setattr(drivers, "BUSY_SECONDS", 0.1)
     store = Store.open(sqlite_directory)
     fill.register(store)
     other = sqlite3.connect(sqlite_directory / "hashhub.db", isolation_level=None)

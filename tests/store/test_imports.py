@@ -28,7 +28,7 @@ from hashhub.model import (
     SchemeStatus,
     number_of,
 )
-from hashhub.store import FindingRun, Store, TransitionCommand, comparison, entries, staging
+from hashhub.store import FindingRun, Store, TransitionCommand, comparison, entries, leases
 from hashhub.store import schema as s
 from hashhub.store import stage as module
 from hashhub.store.database import Database
@@ -601,7 +601,7 @@ def test_entries_that_are_alike_but_for_some_of_them_are_kept_as_they_were_stage
 def test_when_one_of_two_writers_fails_nothing_of_the_run_stays(
     filled: Store, fill: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staging, "PIECE", 3)
+    monkeypatch.setattr(leases, "PIECE", 3)
     numbers = range(1000, 1020)
     import_id = fill.begin(filled)
     fill.stage(filled, import_id, numbers)

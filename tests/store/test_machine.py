@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 
 from hashhub.errors import Conflict, NotFound
 from hashhub.model import SYSTEM, ChangeKind, Counts, EntryState, ImportState, Review, ReviewKind
-from hashhub.store import IdSet, Store, TransitionCommand, outstanding
+from hashhub.store import IdSet, Store, TransitionCommand, entry_writes
 from hashhub.store import commits as commits_module
 from hashhub.store import stage as module
 from hashhub.store.commits import Commits
@@ -302,8 +302,8 @@ def test_the_store_agrees_with_a_model(
     """`is_large`: every commit's withdrawals are large ones, and its process ends before they are in the rows."""
     monkeypatch.setattr(module, "_RUN", run)
     if is_large:
-        monkeypatch.setattr(outstanding, "LARGE", 0)
-        monkeypatch.setattr(outstanding, "PIECE", 1)
+        monkeypatch.setattr(entry_writes, "LARGE", 0)
+        monkeypatch.setattr(entry_writes, "PIECE", 1)
         monkeypatch.setattr(commits_module, "CHANGE_IDS", 1)
         monkeypatch.setattr(Commits, "settle", lambda *_: None)
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Unavailable
 from hashhub.store import Store
-from hashhub.store.reaching import _explained
+from hashhub.store.drivers import _explained
 
 PASSWORD = "hunter2"  # noqa: S105 - of nobody
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hashhub.store.staging import PIECE, Piece, Run
+from hashhub.store.leases import PIECE, Piece, ordered_pieces
 
 Gathered = dict[int, list[tuple[NDArray[np.uint8], NDArray[np.int64]]]]
 WIDTHS = {1: 16, 2: 20, 3: 32, 9: 144}
@@ -36,26 +36,17 @@ def _joined(pieces: list[Piece]) -> dict[int, tuple[list[bytes], list[int]]]:
     return joined
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3, 7])
 @pytest.mark.parametrize("most", [2, 500, 12_000])
-def test_a_run_hands_over_all_hashes_in_the_order_of_algorithms_and_digests(most: int, parts: int) -> None:
+def test_a_run_hands_over_all_hashes_in_the_order_of_algorithms_and_digests(most: int) -> None:
     gathered = _gathered(most)
     expected = {}
     for code, columns in gathered.items():
         pairs = [(row.tobytes(), int(i)) for digests, ids in columns for row, i in zip(digests, ids, strict=True)]
         pairs.sort()
         expected[code] = [digest for digest, _ in pairs], [i for _, i in pairs]
-    whole, cut = Run({code: list(columns) for code, columns in gathered.items()}), Run(gathered)
-    count = whole.count
-    assert count == sum(len(ids) for _, ids in expected.values())
-    pieces = list(whole.pieces())
+    pieces = list(ordered_pieces(gathered))
     assert _joined(pieces) == expected
     assert list(dict.fromkeys(code for code, _, _ in pieces)) == sorted(WIDTHS)
-    one_after_another = [list(part) for part in cut.parts(parts)]
-    assert _joined([piece for part in one_after_another for piece in part]) == expected
-    sizes = [sum(len(entries) for _, _, entries in part) for part in one_after_another]
-    assert sum(sizes) == count
-    assert max(sizes) - min(sizes) <= 1
 
 
 def test_a_run_puts_one_algorithm_in_order_at_a_time_and_gives_it_back() -> None:
@@ -63,10 +54,9 @@ def test_a_run_puts_one_algorithm_in_order_at_a_time_and_gives_it_back() -> None
     tracemalloc.start()
     try:
         gathered = _gathered(100_000, dict.fromkeys(range(8), 32))
-        run = Run(gathered)
         held, _ = tracemalloc.get_traced_memory()
         tracemalloc.reset_peak()
-        during = [tracemalloc.get_traced_memory()[0] for _ in run.pieces()]
+        during = [tracemalloc.get_traced_memory()[0] for _ in ordered_pieces(gathered)]
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

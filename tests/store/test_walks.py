@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hashhub.model import SYSTEM, EntryState, now
 from hashhub.store import Store, TransitionCommand
 from hashhub.store.database import NO_ENTRY, Database, array_of
-from hashhub.store.engines import locate
+from hashhub.store.drivers import locate
 from hashhub.store.schema import ACTIVE, QUARANTINED
 
 

@@ -20,10 +20,10 @@ from hashhub.hashes import VPDQ
 from hashhub.model import ConflictState, EventKind, number_of
 from hashhub.store import schema as s
 from hashhub.store.database import NO_ENTRY, Database
+from hashhub.store.entry_writes import LARGE
 from hashhub.store.holds import Origin
 from hashhub.store.idset import IdSet
 from hashhub.store.imprints import WHOLE, differing, imprint, lead_of, names_of, rows_of, unpacked, whole
-from hashhub.store.outstanding import LARGE
 from hashhub.store.packing import (
     NAMES,
     compared_details,

@@ -20,10 +20,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from hashhub.errors import DataLoss, FailedPrecondition, Reason, Unavailable
-from hashhub.store.driver_errors import mapped
-from hashhub.store.engines import FILE_NAME, locate
+from hashhub.store.drivers import FILE_NAME, locate, mapped, reaching
 from hashhub.store.events import Position
-from hashhub.store.reaching import reaching
 from hashhub.writing import written
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from hashhub.model import Classification, EventKind, id_in_set, now, number_of
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.entries import Entries
+from hashhub.store.entry_writes import Outstanding
 from hashhub.store.idset import IdSet
-from hashhub.store.outstanding import Outstanding
+from hashhub.store.names import key_of_set
 from hashhub.store.packing import columns_of, cut, unpack_details, unpack_reasons
-from hashhub.store.resources import key_of_set
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, STAGED
 
 _UNCLASSIFIED: Final = Code.UNCLASSIFIED
