@@ -114,7 +114,7 @@ def staged(target: Target, operator: Client, contributor: str) -> list[str]:
             getattr(opening, "import").MergeFrom(
                 v1.Import(connector="bench", connector_version="1", source_digest=source)
             )
-            name = transport.call("ContributionService/CreateImport", opening, v1.Import).name
+            name = transport.call(opening).name
             for index in range(target.scaled(20_000 // _BATCH)):
                 records = [
                     v1.Record(
@@ -125,7 +125,7 @@ def staged(target: Target, operator: Client, contributor: str) -> list[str]:
                     for n in range(_BATCH)
                 ]
                 batch = v1.AddRecordsRequest(name=name, batch_index=index, records=records)
-                transport.call("ContributionService/AddRecords", batch, v1.Import)
+                transport.call(batch)
             names.append(name)
     return names
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hashhub.client.administration import AdministrationCalls
 from hashhub.client.changes import ChangeCalls
 from hashhub.client.conflicts import ConflictCalls
-from hashhub.client.connection import Connection
+from hashhub.client.connection import Connection, is_loopback
 from hashhub.client.contribution import FindingGroup, ImportReport, Phase, Progress
 from hashhub.client.contributors import ContributorCalls
 from hashhub.client.entries import EntryCalls
@@ -33,7 +33,7 @@ from hashhub.client.mirror import Mirror, MirrorState
 from hashhub.client.policies import Explained, PolicyCalls, PolicyVersion
 from hashhub.client.reconciliation import Downloaded, OperationCalls, OperationHandle, ReconciliationCalls
 from hashhub.client.schemes import SchemeCalls, SchemeTable
-from hashhub.client.transport import Transport, is_loopback
+from hashhub.client.transport import Transport
 from hashhub.client.webhooks import WebhookCalls
 
 if TYPE_CHECKING:

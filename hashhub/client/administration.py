@@ -9,8 +9,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from hashhub import v1, wire
 from hashhub.client import names
-from hashhub.client.asking import Call
-from hashhub.client.calls import Calls
+from hashhub.client.calls import Calls, secret_of
 from hashhub.model import Principal, Status
 
 
@@ -22,19 +21,16 @@ class AdministrationCalls(Calls):
         list_tokens.
         """
         request = v1.CreateTokenRequest(token=wire.TOKEN.to_pb(principal), token_id=principal.name)
-        return self._transport.call(
-            "AdminService/CreateToken", request, v1.CreateTokenResponse, repeatable=False
-        ).secret
+        return self._ask(request, secret_of, repeatable=False)
 
     def list_tokens(self) -> Iterator[Principal]:
         """Yield the tokens, without their secrets, in order of name."""
-        for page in self._pages("AdminService/ListTokens", v1.ListTokensRequest(), v1.ListTokensResponse):
-            yield from map(wire.TOKEN.from_pb, page.tokens)
+        return self._list(v1.ListTokensRequest(), "tokens", wire.TOKEN.from_pb)
 
     def update_token(self, token: Principal, fields: Sequence[str]) -> Principal:
         """Set the named fields of a token to the values that `token` has. Role: operator."""
         request = v1.UpdateTokenRequest(token=wire.TOKEN.to_pb(token), update_mask=FieldMask(paths=fields))
-        return wire.TOKEN.from_pb(self._transport.call("AdminService/UpdateToken", request, v1.Token))
+        return self._ask(request, wire.TOKEN.from_pb)
 
     def rotate_token(self, name: str, grace: timedelta | None = None) -> str:
         """Give a token a new secret and return it; the old one works on for `grace`, by default a day. Not retried.
@@ -42,22 +38,12 @@ class AdministrationCalls(Calls):
         Roles: operator; any token for itself.
         """
         request = v1.RotateTokenRequest(name=names.token(name), grace=grace)
-        return self._transport.call(
-            "AdminService/RotateToken", request, v1.RotateTokenResponse, repeatable=False
-        ).secret
+        return self._ask(request, secret_of, repeatable=False)
 
     def delete_token(self, name: str) -> None:
         """Delete a token: it stops working within a second. Role: operator."""
-        request = v1.DeleteTokenRequest(name=names.token(name))
-        self._transport.call("AdminService/DeleteToken", request, v1.DeleteTokenResponse, repeatable=False)
+        self._transport.call(v1.DeleteTokenRequest(name=names.token(name)), repeatable=False)
 
     def status(self) -> Status:
         """Return the state of the hub. Roles: operator, auditor."""
-        return self._transport.ask(status())
-
-
-def status() -> Call[v1.Status, Status]:
-    """Return the call that reads the state of the hub."""
-    return Call(
-        method="AdminService/GetStatus", request=v1.GetStatusRequest(), answer=v1.Status, read=wire.STATUS.from_pb
-    )
+        return self._ask(v1.GetStatusRequest(), wire.STATUS.from_pb)

@@ -13,41 +13,67 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import threading
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Concatenate, Final, ParamSpec, Self, TypeVar, cast
 
-from hashhub import v1, wire
-from hashhub.client import administration, changes, contribution, entries, imports, matching, names
+from hashhub import wire
+from hashhub.client.administration import AdministrationCalls
 from hashhub.client.aio_transport import AsyncTransport
+from hashhub.client.calls import Calls
+from hashhub.client.changes import ChangeCalls
 from hashhub.client.connection import Connection
 from hashhub.client.contribution import ImportReport, Progress
-from hashhub.client.matching import Matched, MatchedMedia, PolicyText
+from hashhub.client.entries import EntryCalls
+from hashhub.client.imports import ImportCalls
+from hashhub.client.matching import MatchCalls, live
 from hashhub.client.transport import Transport
 from hashhub.errors import Unavailable
-from hashhub.model import (
-    Disposition,
-    Entry,
-    EntryState,
-    FeedPage,
-    Finding,
-    Import,
-    LiveAnswer,
-    LiveOptions,
-    LivePicture,
-    MatchOptions,
-    Query,
-    Review,
-    ReviewKind,
-    Selection,
-    Status,
-    VideoFrame,
-    WithdrawalReason,
-)
+from hashhub.model import LiveAnswer, LiveOptions, LivePicture, VideoFrame
 
-__all__ = ["AsyncClient"]
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class _Deferred:
+    """Stands in for a transport: gives each call back, to be made by another one."""
+
+    def __getattr__(self, name: str) -> Callable[..., Callable[[Any], Any]]:
+        return lambda *arguments: lambda transport: getattr(transport, name)(*arguments)
+
+
+_CALLS: Final = Calls(cast("Transport", _Deferred()))
+
+
+def _deferred(call: Callable[..., Any], answers: Callable[[str], str]) -> Any:
+    """Return a method of AsyncClient that makes the call which a method of Client makes."""
+
+    @functools.wraps(call)
+    def method(self: AsyncClient, *args: Any, **kwargs: Any) -> Any:
+        return call(_CALLS, *args, **kwargs)(self._transport)
+
+    signature = inspect.signature(call)
+    method.__signature__ = signature.replace(  # type: ignore[attr-defined] # what inspect goes by
+        return_annotation=answers(str(signature.return_annotation))
+    )
+    return method
+
+
+def _awaited(
+    call: Callable[Concatenate[Any, _P], _R],
+) -> Callable[Concatenate[AsyncClient, _P], Coroutine[Any, Any, _R]]:
+    return cast("Callable[Concatenate[AsyncClient, _P], Coroutine[Any, Any, _R]]", _deferred(call, str))
+
+
+def _yielded(
+    call: Callable[Concatenate[Any, _P], Iterator[_R]],
+) -> Callable[Concatenate[AsyncClient, _P], AsyncGenerator[_R, None]]:
+    return cast(
+        "Callable[Concatenate[AsyncClient, _P], AsyncGenerator[_R, None]]",
+        _deferred(call, lambda of: f"AsyncGenerator[{of.removeprefix('Iterator[')[:-1]}, None]"),
+    )
 
 
 class AsyncClient:
@@ -86,104 +112,31 @@ class AsyncClient:
             transport.close()
         await self._transport.close()
 
-    async def match(self, query: Query, options: MatchOptions, *, seconds: float | None = None) -> Matched:
-        """Return the answer to one query. Many are answered faster by `match_hashes`. `seconds`: for the answer; None:
-        as many as for any call. Roles: all but auditor.
-        """
-        return await self._transport.ask(matching.one_match(query, options, timeout=seconds))
+    match = _awaited(MatchCalls.match)
+    match_hashes = _yielded(MatchCalls.match_hashes)
+    match_media = _yielded(MatchCalls.match_media)
+    list_policies = _yielded(MatchCalls.list_policies)
+    get_entry = _awaited(EntryCalls.get_entry)
+    list_entries = _yielded(EntryCalls.list_entries)
+    search_entries = _yielded(EntryCalls.search_entries)
+    withdraw_entry = _awaited(EntryCalls.withdraw_entry)
+    restore_entry = _awaited(EntryCalls.restore_entry)
+    create_review = _awaited(EntryCalls.create_review)
+    list_reviews = _yielded(EntryCalls.list_reviews)
+    get_import = _awaited(ImportCalls.get_import)
+    list_imports = _yielded(ImportCalls.list_imports)
+    list_findings = _yielded(ImportCalls.list_findings)
+    list_changes = _yielded(ChangeCalls.list_changes)
+    follow_changes = _yielded(ChangeCalls.follow_changes)
+    status = _awaited(AdministrationCalls.status)
 
-    async def match_hashes(self, queries: Iterable[Query], options: MatchOptions) -> AsyncGenerator[Matched, None]:
-        """Yield one answer for each query, in order. Any number of queries; they are sent in batches as they are
-        consumed. Roles: all but auditor.
-        """
-        for call in matching.hash_batches(queries, options):
-            async with aclosing(self._transport.each(call)) as answers:
-                async for one in answers:
-                    yield one
-
-    async def match_media(
-        self, media: Iterable[tuple[str, bytes]], options: MatchOptions, *, seconds: float = matching.MATCH_TIMEOUT
-    ) -> AsyncGenerator[MatchedMedia, None]:
-        """Yield one answer for each (label, content), in order, hashed by the hub; see Client.match_media.
-
-        Roles: all but auditor.
-        """
-        for call in matching.media_batches(media, options, timeout=seconds):
-            async with aclosing(self._transport.each(call)) as answers:
-                async for one in answers:
-                    yield one
-
-    async def match_live(
+    def match_live(
         self, frames: AsyncIterable[LivePicture | VideoFrame], options: LiveOptions
     ) -> AsyncGenerator[LiveAnswer, None]:
         """Send the frames of a live stream, as they come, and yield what the hub says that it shows; see
         Client.match_live. Roles: all but auditor.
         """
-
-        async def messages() -> AsyncGenerator[v1.MatchLiveRequest, None]:
-            async for frame in frames:
-                yield wire.live_frame_to_pb(frame)
-
-        async with aclosing(self._transport.converse(matching.live(options), messages())) as answers:
-            async for one in answers:
-                yield one
-
-    def list_policies(self) -> AsyncGenerator[PolicyText, None]:
-        """Yield the policies in order of name."""
-        return self._transport.items(matching.policies())
-
-    async def get_entry(self, name: str) -> Entry:
-        """Return the entry `CONTRIBUTOR/SET/ENTRY`; see Client.get_entry. Raises NotFound."""
-        return await self._transport.ask(entries.entry(name))
-
-    def list_entries(self, hash_set: str, states: Iterable[EntryState] = ()) -> AsyncGenerator[Entry, None]:
-        """Yield the entries of `CONTRIBUTOR/SET` in order of id; no states mean all of them."""
-        return self._transport.items(entries.entries(hash_set, states))
-
-    async def search_entries(
-        self, selection: Selection, *, limit: int | None = None, looked_at: Callable[[int], None] = entries.ignore
-    ) -> AsyncGenerator[Entry, None]:
-        """Yield the entries that fit, in order of id, wherever the caller may list them; see Client.search_entries."""
-        if limit is not None and limit <= 0:
-            return
-        count = 0
-        pages = entries.search(selection, limit=limit, looked_at=looked_at)
-        async with aclosing(self._transport.items(pages)) as hits:
-            async for one in hits:
-                yield one
-                count += 1
-                if count == limit:
-                    return
-
-    async def withdraw_entry(
-        self, name: str, reason: WithdrawalReason, comment: str = "", *, validate_only: bool = False
-    ) -> Entry:
-        """Withdraw `CONTRIBUTOR/SET/ENTRY`: it stops matching, its history stays, and no list brings it back; see
-        Client.withdraw_entry.
-        """
-        return await self._transport.ask(entries.withdrawal(name, reason, comment, validate_only=validate_only))
-
-    async def restore_entry(self, name: str, comment: str = "", *, validate_only: bool = False) -> Entry:
-        """Take the withdrawal of `CONTRIBUTOR/SET/ENTRY`, or a request for it, back. Roles: operator, contributor."""
-        return await self._transport.ask(entries.restoration(name, comment, validate_only=validate_only))
-
-    async def create_review(
-        self,
-        entry: str,
-        kind: ReviewKind,
-        comment: str = "",
-        *,
-        validate_only: bool = False,
-        request_id: str = "",
-    ) -> Review:
-        """Add a statement of the caller about `CONTRIBUTOR/SET/ENTRY`. Roles: operator, contributor."""
-        return await self._transport.ask(
-            entries.new_review(entry, kind, comment, validate_only=validate_only, request_id=request_id)
-        )
-
-    def list_reviews(self, entry: str) -> AsyncGenerator[Review, None]:
-        """Yield the reviews of `CONTRIBUTOR/SET/ENTRY`, oldest first. Roles: operator, auditor, contributor."""
-        return self._transport.items(entries.reviews(entry))
+        return self._transport.stream(live(options), frames, wire.live_frame_to_pb)
 
     async def import_source(
         self,
@@ -215,7 +168,7 @@ class AsyncClient:
 
         transport = Transport(self._transport.connection)
         contribute = functools.partial(
-            imports.ImportCalls(transport).import_source,
+            ImportCalls(transport).import_source,
             source,
             hash_set=hash_set,
             connector=connector,
@@ -239,33 +192,3 @@ class AsyncClient:
         finally:
             self._imports.discard(transport)
             transport.close()
-
-    async def get_import(self, name: str) -> Import:
-        """Return the import `CONTRIBUTOR/SET/IMPORT`. Raises NotFound. Roles: operator, auditor, contributor."""
-        return await self._transport.ask(imports.one_import(name))
-
-    def list_imports(self, hash_set: str) -> AsyncGenerator[Import, None]:
-        """Yield the imports of `CONTRIBUTOR/SET`, newest first. Roles: operator, auditor, contributor."""
-        return self._transport.items(imports.imports(hash_set))
-
-    def list_findings(self, name: str, dispositions: Iterable[Disposition] = ()) -> AsyncGenerator[Finding, None]:
-        """Yield what became of the items of `CONTRIBUTOR/SET/IMPORT`, in the order of the source; accepted ones are
-        left out.
-        """
-        return self._transport.items(contribution.findings(names.import_(name), dispositions))
-
-    def list_changes(self, position: str = "", *, from_now: bool = False) -> AsyncGenerator[FeedPage, None]:
-        """Yield the pages of the change feed behind a position, up to the first that is complete; see
-        Client.list_changes.
-        """
-        return self._transport.items(changes.changes(position, from_now=from_now))
-
-    def follow_changes(self, position: str = "", *, from_now: bool = False) -> AsyncGenerator[FeedPage, None]:
-        """Yield the pages of the change feed behind a position, and then those to come; an empty one is a sign of life;
-        see Client.follow_changes.
-        """
-        return self._transport.stream(changes.following(position, from_now=from_now))
-
-    async def status(self) -> Status:
-        """Return the state of the hub. Roles: operator, auditor."""
-        return await self._transport.ask(administration.status())

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
-from typing import Any, Final, TypeVar, cast
+from contextlib import aclosing
+from itertools import islice
+from typing import Any, Final, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
-from hashhub.client.asking import Answer, Call, Message, Pages
 from hashhub.client.connection import CLOSED, OPTIONS, Connection
+from hashhub.client.rpc import Rpc, stub, unread
 from hashhub.errors import FailedPrecondition, Unavailable
 
 _PIECE: Final = 50  # answers that are converted before others on the loop have their turn: some milliseconds
 
-A = TypeVar("A")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class AsyncTransport:
@@ -27,7 +30,7 @@ class AsyncTransport:
         self.connection = connection
         self._channel: grpc.aio.Channel | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._methods: dict[str, Callable[..., Any]] = {}
+        self._stubs: dict[str, Callable[..., Any]] = {}
         self._is_closed = False
 
     async def close(self) -> None:
@@ -36,59 +39,51 @@ class AsyncTransport:
         if self._channel is not None:
             await self._channel.close()
 
-    async def ask(self, call: Call[A, R]) -> R:
+    async def ask(self, rpc: Rpc[R]) -> R:
         """Make a call and return what its answer means. Raises HashHubError."""
-        return call.read(await self._answer(call))
+        return rpc.read(await self._answer(rpc))
 
-    async def each(self, call: Call[A, Iterable[R]]) -> AsyncGenerator[R, None]:
-        """Make a call and yield what its answer holds, piece by piece. Raises HashHubError."""
-        async for one in _in_pieces(call.read(await self._answer(call))):
-            yield one
-
-    async def items(self, pages: Pages[A, R]) -> AsyncGenerator[R, None]:
-        """Yield what is on the pages of a list, a page at a time as it is consumed. Raises HashHubError."""
-        while True:
-            answer = await self._answer(pages.call)
-            async for one in _in_pieces(pages.call.read(answer)):
-                yield one
-            if not pages.turn(answer):
+    async def items(self, rpc: Rpc[Iterable[R]], limit: int | None = None) -> AsyncGenerator[R, None]:
+        """Yield what is on the pages of a list, at most `limit`, a page at a time as it is consumed. Raises
+        HashHubError.
+        """
+        count = 0
+        while limit is None or count < limit:
+            answer = await self._answer(rpc)
+            for item in islice(rpc.read(answer), None if limit is None else limit - count):
+                yield item
+                count += 1
+                if count % _PIECE == 0:
+                    await asyncio.sleep(0)
+            if not rpc.turn(answer):
                 return
 
-    async def stream(self, call: Call[A, R]) -> AsyncGenerator[R, None]:
-        """Make a streaming call and yield what its answers mean until either side ends it. Raises HashHubError."""
-        answers = self._method(call.method, call.request, call.answer, stream=True)(
-            call.request, metadata=self.connection.metadata
-        )
-        try:
-            async for answer in answers:
-                yield call.read(cast("A", answer))
-        except grpc.RpcError as e:
-            raise self.connection.error(e) from e
-        except asyncio.CancelledError as e:
-            self._raise_unless_cancelled(e)
-        finally:
-            answers.cancel()
+    async def each(self, rpcs: Iterable[Rpc[Iterable[R]]]) -> AsyncGenerator[R, None]:
+        """Make calls one after the other, as they are consumed, and yield what their answers hold."""
+        for rpc in rpcs:
+            async with aclosing(self.items(rpc)) as items:
+                async for one in items:
+                    yield one
 
-    async def converse(self, call: Call[A, R], rest: AsyncIterable[Message]) -> AsyncGenerator[R, None]:
-        """Make a call that goes on sending: its request, then the rest as it comes. Yield what its answers mean until
-        either side ends it. Raises HashHubError, and what taking the rest raises.
-        """
+    async def stream(
+        self, rpc: Rpc[R], rest: AsyncIterable[T] | None = None, put: Callable[[T], Message] = unread
+    ) -> AsyncGenerator[R, None]:
+        """Make a streaming call and yield what its answers mean until either side ends it; see Transport.stream."""
         failed: list[Exception] = []
 
-        async def requests() -> AsyncGenerator[Message, None]:
+        async def requests(rest: AsyncIterable[T]) -> AsyncGenerator[Message, None]:
             try:
-                yield call.request
+                yield rpc.request
                 async for one in rest:
-                    yield one
+                    yield put(one)
             except Exception as e:  # noqa: BLE001 - raised below, where the answers end
                 failed.append(e)
 
-        answers = self._method(call.method, call.request, call.answer, stream=True, listens=True)(
-            requests(), metadata=self.connection.metadata
-        )
+        sent = rpc.request if rest is None else requests(rest)
+        answers = self._stub(rpc.request)(sent, metadata=self.connection.metadata)
         try:
             async for answer in answers:
-                yield call.read(cast("A", answer))
+                yield rpc.read(answer)
         except grpc.RpcError as e:
             raise self.connection.error(e) from e
         except asyncio.CancelledError as e:
@@ -98,14 +93,14 @@ class AsyncTransport:
         if failed:
             raise failed[0]
 
-    async def _answer(self, call: Call[A, Any]) -> A:
-        send = self._method(call.method, call.request, call.answer, stream=False)
+    async def _answer(self, rpc: Rpc[Any]) -> Any:
+        send = self._stub(rpc.request)
         attempts = self.connection.attempts(
-            timeout=call.timeout, retry_seconds=call.retry_seconds, repeatable=call.repeatable
+            timeout=rpc.timeout, retry_seconds=rpc.retry_seconds, repeatable=rpc.repeatable
         )
         while True:
             try:
-                return cast("A", await send(call.request, timeout=attempts.timeout, metadata=self.connection.metadata))
+                return await send(rpc.request, timeout=attempts.timeout, metadata=self.connection.metadata)
             except grpc.RpcError as e:
                 pause = attempts.pause(self.connection.error(e))
             except grpc.aio.UsageError as e:
@@ -121,9 +116,7 @@ class AsyncTransport:
             raise error
         raise Unavailable(CLOSED if self._is_closed else "the call was ended before it was answered") from error
 
-    def _method(
-        self, method: str, request: Message, answer: type[object], *, stream: bool, listens: bool = False
-    ) -> Callable[..., Any]:
+    def _stub(self, request: Message) -> Callable[..., Any]:
         loop = asyncio.get_running_loop()
         if self._is_closed:
             raise Unavailable(CLOSED)
@@ -137,21 +130,8 @@ class AsyncTransport:
             )
         elif loop is not self._loop:
             raise FailedPrecondition("this client belongs to another event loop; open one for each loop")
-        call = self._methods.get(method)
-        if call is None:
-            make: Callable[..., Any] = self._channel.unary_unary
-            if stream:
-                make = self._channel.stream_stream if listens else self._channel.unary_stream
-            call = self._methods[method] = make(
-                f"/hashhub.v1.{method}",
-                request_serializer=type(request).SerializeToString,
-                response_deserializer=cast("type[Answer]", answer).FromString,
-            )
-        return call
-
-
-async def _in_pieces(items: Iterable[R]) -> AsyncGenerator[R, None]:
-    for count, item in enumerate(items, 1):
-        yield item
-        if count % _PIECE == 0:
-            await asyncio.sleep(0)
+        name = request.DESCRIPTOR.full_name
+        send = self._stubs.get(name)
+        if send is None:
+            send = self._stubs[name] = stub(self._channel, request)
+        return send

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
-from hashhub.client.asking import PAGE, P, PagedRequest, listing
+from google.protobuf.message import Message
+
+from hashhub.client.rpc import PagedRequest, Rpc, listing
 from hashhub.client.transport import Transport
 
-__all__ = ["PAGE", "Calls", "request_id"]
+R = TypeVar("R")
 
 
 class Calls:
@@ -17,9 +20,23 @@ class Calls:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def _pages(self, method: str, request: PagedRequest, answer: type[P], *, size: int | None = None) -> Iterator[P]:
-        """Return the pages of a list, to its end. `size`: of a page, where few of the list are wanted."""
-        return self._transport.items(listing(method, request, answer, lambda page: (page,), size=size))
+    def _ask(
+        self, request: Message, read: Callable[[Any], R], *, timeout: float | None = None, repeatable: bool = True
+    ) -> R:
+        """Make a call and return what its answer means."""
+        return self._transport.ask(Rpc(request=request, read=read, timeout=timeout, repeatable=repeatable))
+
+    def _list(
+        self, request: PagedRequest, field: str, read: Callable[[Any], R], limit: int | None = None
+    ) -> Iterator[R]:
+        """Yield what a field of a list's answers holds, page by page as it is consumed; at most `limit` of it."""
+        pages = listing(request, lambda page: map(read, getattr(page, field)), size=limit)
+        return self._transport.items(pages, limit)
+
+
+def secret_of(answer: Any) -> str:
+    """Return the secret in an answer."""
+    return str(answer.secret)
 
 
 def request_id() -> str:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hashhub import v1, wire
-from hashhub.client.asking import PAGE, Call, Pages
 from hashhub.client.calls import Calls
 from hashhub.client.mirror import Mirror
+from hashhub.client.rpc import PAGE, Rpc
 from hashhub.errors import InvalidArgument
 from hashhub.model import FeedPage
 
@@ -25,7 +25,13 @@ class ChangeCalls(Calls):
         FailedPrecondition (POSITION_UNKNOWN) when the hub's database was restored from an older backup: start again
         from nothing.
         """
-        yield from self._transport.items(changes(position, from_now=from_now))
+        request = v1.ListChangesRequest(position=_position(position), page_size=PAGE, from_now=from_now)
+
+        def turn(answer: v1.ListChangesResponse) -> bool:
+            request.position, request.from_now = answer.next_position, False
+            return not answer.complete
+
+        return self._transport.items(Rpc(request=request, read=lambda answer: (_feed_page(answer),), turn=turn))
 
     def follow_changes(self, position: str = "", *, from_now: bool = False) -> Iterator[FeedPage]:
         """Yield the pages of the change feed behind a position, and then those to come; an empty one is a sign of life.
@@ -33,8 +39,8 @@ class ChangeCalls(Calls):
         Position and errors as in `list_changes`; also raises Unavailable when the hub goes away, and Unauthenticated or
         PermissionDenied once the token does not allow it any more.
         """
-        call = following(position, from_now=from_now)
-        yield from map(call.read, self._transport.stream(call.method, call.request, call.answer))
+        request = v1.FollowChangesRequest(position=_position(position), from_now=from_now)
+        return self._transport.stream(Rpc(request=request, read=_feed_page))
 
     def mirror(self, directory: Path, *, journal: bool = False) -> Mirror:
         """Return the local copy in `directory` of what the token may hold; close it in the end. See
@@ -43,35 +49,6 @@ class ChangeCalls(Calls):
         `journal`: note which digests change, for an index beside it (docs/hook/local.md).
         """
         return Mirror(directory, self._transport, journal=journal)
-
-
-def changes(position: str, *, from_now: bool) -> Pages[v1.ListChangesResponse, FeedPage]:
-    """Return the call that lists the change feed, to the first page that is complete."""
-    request = v1.ListChangesRequest(position=_position(position), page_size=PAGE, from_now=from_now)
-
-    def turn(answer: v1.ListChangesResponse) -> bool:
-        request.position, request.from_now = answer.next_position, False
-        return not answer.complete
-
-    return Pages(
-        call=Call(
-            method="ChangeService/ListChanges",
-            request=request,
-            answer=v1.ListChangesResponse,
-            read=lambda answer: (_feed_page(answer),),
-        ),
-        turn=turn,
-    )
-
-
-def following(position: str, *, from_now: bool) -> Call[v1.FollowChangesResponse, FeedPage]:
-    """Return the streaming call that follows the change feed."""
-    return Call(
-        method="ChangeService/FollowChanges",
-        request=v1.FollowChangesRequest(position=_position(position), from_now=from_now),
-        answer=v1.FollowChangesResponse,
-        read=_feed_page,
-    )
 
 
 def _position(text: str) -> str:

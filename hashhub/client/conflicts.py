@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from itertools import islice
 from typing import Final
 
 from hashhub import v1, wire
@@ -25,8 +24,7 @@ class ConflictCalls(Calls):
     def list_conflicts(self, wanted: ConflictFilter = _EVERYTHING, *, limit: int | None = None) -> Iterator[Conflict]:
         """Yield conflicts, those that were opened last first, without statements and resolutions."""
         request = v1.ListConflictsRequest(filter=wire.CONFLICT_FILTER.to_pb(wanted))
-        pages = self._pages("ReconciliationService/ListConflicts", request, v1.ListConflictsResponse, size=limit)
-        yield from islice((wire.CONFLICT.from_pb(pb) for page in pages for pb in page.conflicts), limit)
+        return self._list(request, "conflicts", wire.CONFLICT.from_pb, limit)
 
     def await_conflicts(self, timeout: float = 60.0) -> bool:
         """Wait until conflicts were looked for up to the hub's revision at the call; return False after `timeout`
@@ -36,7 +34,7 @@ class ConflictCalls(Calls):
         until = time.monotonic() + timeout
         target: int | None = None
         while True:
-            page = self._transport.call("ReconciliationService/ListConflicts", request, v1.ListConflictsResponse)
+            page = self._transport.call(request)
             target = page.revision if target is None else target
             if not page.HasField("looked_revision"):
                 raise PermissionDenied(
@@ -52,14 +50,12 @@ class ConflictCalls(Calls):
     def get_conflict(self, name: str) -> Conflict:
         """Return a conflict with what each side states, and what was said of it."""
         request = v1.GetConflictRequest(name=names.conflict(name))
-        return wire.CONFLICT.from_pb(self._transport.call("ReconciliationService/GetConflict", request, v1.Conflict))
+        return self._ask(request, wire.CONFLICT.from_pb)
 
     def summarise_conflicts(self, wanted: ConflictFilter = _EVERYTHING) -> ConflictSummary:
         """Return how many conflicts there are, by pair of contributors, kind, severity and state."""
         request = v1.SummariseConflictsRequest(filter=wire.CONFLICT_FILTER.to_pb(wanted))
-        return wire.CONFLICT_SUMMARY.from_pb(
-            self._transport.call("ReconciliationService/SummariseConflicts", request, v1.SummariseConflictsResponse)
-        )
+        return self._ask(request, wire.CONFLICT_SUMMARY.from_pb)
 
     def assign_conflict(self, name: str, assignee: str, *, validate_only: bool = False) -> Conflict:
         """Give a conflict to a party (`contributors/ID`) or to a person by any name; empty: to nobody. Role:
@@ -68,7 +64,7 @@ class ConflictCalls(Calls):
         request = v1.AssignConflictRequest(
             name=names.conflict(name), assignee=assignee, validate_only=validate_only, request_id=request_id()
         )
-        return wire.CONFLICT.from_pb(self._transport.call("ReconciliationService/AssignConflict", request, v1.Conflict))
+        return self._ask(request, wire.CONFLICT.from_pb)
 
     def resolve_conflict(
         self,
@@ -94,13 +90,11 @@ class ConflictCalls(Calls):
             validate_only=validate_only,
             request_id=request_id(),
         )
-        return wire.CONFLICT.from_pb(
-            self._transport.call("ReconciliationService/ResolveConflict", request, v1.Conflict)
-        )
+        return self._ask(request, wire.CONFLICT.from_pb)
 
     def reopen_conflict(self, name: str, comment: str, *, validate_only: bool = False) -> Conflict:
         """Take back what closed a conflict; one that is open stays so. Role: operator."""
         request = v1.ReopenConflictRequest(
             name=names.conflict(name), comment=comment, validate_only=validate_only, request_id=request_id()
         )
-        return wire.CONFLICT.from_pb(self._transport.call("ReconciliationService/ReopenConflict", request, v1.Conflict))
+        return self._ask(request, wire.CONFLICT.from_pb)

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from io import UnsupportedOperation
 from operator import attrgetter
-from typing import BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final
 
 import msgspec
 
 from hashhub import v1, wire
-from hashhub.client.asking import Call, Message, Pages, listing
 from hashhub.client.release import Release
+from hashhub.client.rpc import Rpc, listing, unread
 from hashhub.client.transport import SendAhead, Transport
 from hashhub.connector import Connector, LeftOut, check_options, has_classifications
 from hashhub.errors import (
@@ -36,8 +36,6 @@ from hashhub.errors import (
 from hashhub.hygiene import ABOUT_SOURCE, Code
 from hashhub.item import Kind, of_kind
 from hashhub.model import Disposition, Finding, Import, ImportState, Record, Reject
-
-M = TypeVar("M")
 
 # The rule of the cut: a run may go on behind batches that were cut by another.
 BATCH_ITEMS: Final = 4_000
@@ -158,7 +156,7 @@ def contribute(
     name = "/".join(wire.parse_hash_set(parent))
     if name in {s.name for s in stated}:
         asked = v1.GetHashSetRequest(name=parent)
-        here = wire.HASH_SET.from_pb(transport.call("ContributorService/GetHashSet", asked, v1.HashSet))
+        here = wire.HASH_SET.from_pb(transport.call(asked))
         others = [s for s in stated if (s.name, s.create_time) != (name, here.create_time)]
         if len(others) < len(stated):  # exported of this very hash set: its own statements, and no floor for itself
             stated, options = others, release.read_as_own(name)
@@ -175,7 +173,7 @@ def contribute(
     )
     request = v1.CreateImportRequest(parent=parent, request_id=request_id)
     getattr(request, "import").CopyFrom(wanted)  # a keyword of Python
-    opened = transport.ask(_asked("ContributionService/CreateImport", request))
+    opened: v1.Import = transport.call(request)
     current = wire.IMPORT.from_pb(opened)
     if current.state is ImportState.COMMITTED:
         before_now = report(transport, opened.name, current)
@@ -206,9 +204,7 @@ def contribute(
     commit = v1.CommitImportRequest(
         name=opened.name, batch_count=count, allow_shrinking=allow_shrinking, validate_only=validate_only
     )
-    committed = transport.ask(
-        _asked("ContributionService/CommitImport", commit, timeout=_COMMIT_TIMEOUT, retry_seconds=_PATIENCE)
-    )
+    committed = transport.call(commit, timeout=_COMMIT_TIMEOUT, retry_seconds=_PATIENCE)
 
     # (6) What happened to every item.
     done = wire.IMPORT.from_pb(committed)
@@ -245,14 +241,10 @@ def report(transport: Transport, name: str, source: Import) -> ImportReport:
     )
 
 
-def findings(name: str, dispositions: Iterable[Disposition]) -> Pages[v1.ListFindingsResponse, Finding]:
+def findings(name: str, dispositions: Iterable[Disposition]) -> Rpc[Iterable[Finding]]:
     """Return the call that lists the findings of the import with this resource name, in the order of the source."""
-    return listing(
-        "ContributionService/ListFindings",
-        v1.ListFindingsRequest(parent=name, dispositions=map(wire.DISPOSITION.to_pb, dispositions)),
-        v1.ListFindingsResponse,
-        lambda page: map(wire.FINDING.from_pb, page.findings),
-    )
+    request = v1.ListFindingsRequest(parent=name, dispositions=[wire.DISPOSITION.to_pb(one) for one in dispositions])
+    return listing(request, lambda page: map(wire.FINDING.from_pb, page.findings))
 
 
 def cut(items: Iterable[Record | Reject]) -> Iterator[v1.AddRecordsRequest]:
@@ -303,7 +295,7 @@ def _send_batches(transport: Transport, opened: v1.Import, items: Iterable[Recor
         for batch in cut(_behind(items, opened.item_count)):
             batch.name = opened.name
             batch.batch_index = count
-            ahead.send(_asked("ContributionService/AddRecords", batch, retry_seconds=_PATIENCE))
+            ahead.send(Rpc(request=batch, read=unread, retry_seconds=_PATIENCE))
             count += 1
     return count
 
@@ -321,23 +313,6 @@ def _behind(items: Iterable[Record | Reject], count: int) -> Iterator[Record | R
             f"the import holds {count} items, and the source gives only {count - left}: the format reads it otherwise "
             "now; cancel the import and import the source again"
         )
-
-
-def _asked(
-    method: str, request: Message, *, timeout: float | None = None, retry_seconds: float | None = None
-) -> Call[v1.Import, v1.Import]:
-    return Call(
-        method=method,
-        request=request,
-        answer=v1.Import,
-        read=_as_it_is,
-        timeout=timeout,
-        retry_seconds=retry_seconds,
-    )
-
-
-def _as_it_is(answer: M) -> M:
-    return answer
 
 
 def _counted(
@@ -378,7 +353,7 @@ def _options_mark(options: Mapping[str, str]) -> str:
 
 def _cancel(transport: Transport, name: str, cause: HashHubError) -> None:
     try:
-        transport.ask(_asked("ContributionService/CancelImport", v1.CancelImportRequest(name=name)))
+        transport.call(v1.CancelImportRequest(name=name))
     except (Unavailable, FailedPrecondition, Conflict) as e:
         # The cause matters more; an import that stays open is invisible and is found again by its digest.
         cause.add_note(f"the import could not be cancelled either: {e.message}")

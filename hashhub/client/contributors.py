@@ -26,26 +26,19 @@ class ContributorCalls(Calls):
             validate_only=validate_only,
             request_id=request_id(),
         )
-        return wire.CONTRIBUTOR.from_pb(
-            self._transport.call("ContributorService/CreateContributor", request, v1.Contributor)
-        )
+        return self._ask(request, wire.CONTRIBUTOR.from_pb)
 
     def get_contributor(self, contributor: str) -> Contributor:
         """Return the contributor. Raises NotFound. Roles: operator, auditor, contributor."""
         request = v1.GetContributorRequest(name=names.contributor(contributor))
-        return wire.CONTRIBUTOR.from_pb(
-            self._transport.call("ContributorService/GetContributor", request, v1.Contributor)
-        )
+        return self._ask(request, wire.CONTRIBUTOR.from_pb)
 
     def list_contributors(self) -> Iterator[Contributor]:
         """Yield the contributors in order of name, a page at a time as they are consumed.
 
         Roles: operator, auditor, contributor.
         """
-        for page in self._pages(
-            "ContributorService/ListContributors", v1.ListContributorsRequest(), v1.ListContributorsResponse
-        ):
-            yield from map(wire.CONTRIBUTOR.from_pb, page.contributors)
+        return self._list(v1.ListContributorsRequest(), "contributors", wire.CONTRIBUTOR.from_pb)
 
     def update_contributor(
         self, contributor: Contributor, fields: Sequence[str], *, validate_only: bool = False
@@ -57,9 +50,7 @@ class ContributorCalls(Calls):
             validate_only=validate_only,
             request_id=request_id(),
         )
-        return wire.CONTRIBUTOR.from_pb(
-            self._transport.call("ContributorService/UpdateContributor", request, v1.Contributor)
-        )
+        return self._ask(request, wire.CONTRIBUTOR.from_pb)
 
     def retire_contributor(self, contributor: str, comment: str = "", *, withdraw_entries: bool) -> Contributor:
         """Retire a contributor, for good: its tokens stop working; what it stated stands, or is withdrawn.
@@ -70,35 +61,30 @@ class ContributorCalls(Calls):
         request = v1.RetireContributorRequest(
             name=names.contributor(contributor), comment=comment, entries=withdrawn if withdraw_entries else stands
         )
-        return wire.CONTRIBUTOR.from_pb(
-            self._transport.call("ContributorService/RetireContributor", request, v1.Contributor, timeout=_LARGE)
-        )
+        return self._ask(request, wire.CONTRIBUTOR.from_pb, timeout=_LARGE)
 
     def accept_objections(self, contributor: str, revision: int, comment: str = "") -> Contributor:
         """Let a contributor's objections beyond the daily number weigh up to a revision. Role: operator."""
         request = v1.AcceptObjectionsRequest(
             name=names.contributor(contributor), accepted_revision=revision, comment=comment
         )
-        return wire.CONTRIBUTOR.from_pb(
-            self._transport.call("ContributorService/AcceptObjections", request, v1.Contributor)
-        )
+        return self._ask(request, wire.CONTRIBUTOR.from_pb)
 
     def create_group(self, group: Group, *, validate_only: bool = False) -> Group:
         """Create a group. Role: operator."""
         request = v1.CreateGroupRequest(
             group=wire.GROUP.to_pb(group), group_id=group.id, validate_only=validate_only, request_id=request_id()
         )
-        return wire.GROUP.from_pb(self._transport.call("ContributorService/CreateGroup", request, v1.Group))
+        return self._ask(request, wire.GROUP.from_pb)
 
     def get_group(self, group: str) -> Group:
         """Return the group. Raises NotFound. Roles: operator, auditor, contributor."""
         request = v1.GetGroupRequest(name=names.group(group))
-        return wire.GROUP.from_pb(self._transport.call("ContributorService/GetGroup", request, v1.Group))
+        return self._ask(request, wire.GROUP.from_pb)
 
     def list_groups(self) -> Iterator[Group]:
         """Yield the groups in order of name. Roles: operator, auditor, contributor."""
-        for page in self._pages("ContributorService/ListGroups", v1.ListGroupsRequest(), v1.ListGroupsResponse):
-            yield from map(wire.GROUP.from_pb, page.groups)
+        return self._list(v1.ListGroupsRequest(), "groups", wire.GROUP.from_pb)
 
     def update_group(
         self,
@@ -122,9 +108,9 @@ class ContributorCalls(Calls):
             validate_only=validate_only,
             request_id=request_id(),
         )
-        return wire.GROUP.from_pb(self._transport.call("ContributorService/UpdateGroup", request, v1.Group))
+        return self._ask(request, wire.GROUP.from_pb)
 
     def delete_group(self, group: str) -> None:
         """Delete a group, which no terms may name; its name is never used again. Role: operator."""
         request = v1.DeleteGroupRequest(name=names.group(group))
-        self._transport.call("ContributorService/DeleteGroup", request, v1.DeleteGroupResponse, repeatable=False)
+        self._transport.call(request, repeatable=False)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from typing import Final
 
 import msgspec
 
 from hashhub import v1, wire
 from hashhub.client import names
-from hashhub.client.asking import Call, Message, Pages, listing
 from hashhub.client.calls import Calls
 from hashhub.client.calls import request_id as new_request_id
+from hashhub.client.rpc import listing
 from hashhub.model import (
     Entry,
     EntryAction,
@@ -40,11 +39,14 @@ class EntryCalls(Calls):
 
         Raises NotFound, also for one that the terms do not let the caller see. Roles: operator, auditor, contributor.
         """
-        return self._transport.ask(entry(name))
+        return self._ask(v1.GetEntryRequest(name=names.entry(name)), wire.entry_from_pb)
 
     def list_entries(self, hash_set: str, states: Iterable[EntryState] = ()) -> Iterator[Entry]:
         """Yield the entries of `CONTRIBUTOR/SET` in order of id; no states mean all of them."""
-        yield from self._transport.items(entries(hash_set, states))
+        request = v1.ListEntriesRequest(
+            parent=names.hash_set(hash_set), states=[wire.ENTRY_STATE.to_pb(state) for state in states]
+        )
+        return self._list(request, "entries", wire.entry_from_pb)
 
     def withdraw_entry(
         self, name: str, reason: WithdrawalReason, comment: str = "", *, validate_only: bool = False
@@ -55,30 +57,40 @@ class EntryCalls(Calls):
         OTHER needs a comment. Beyond the daily number it is only asked for (`withdrawal.pending`): the entry matches
         until an operator, or another token of the contributor, withdraws it too.
         """
-        return self._transport.ask(withdrawal(name, reason, comment, validate_only=validate_only))
+        request = v1.WithdrawEntryRequest(
+            name=names.entry(name),
+            reason=wire.WITHDRAWAL_REASON.to_pb(reason),
+            comment=comment,
+            validate_only=validate_only,
+            request_id=new_request_id(),
+        )
+        return self._ask(request, wire.entry_from_pb)
 
     def restore_entry(self, name: str, comment: str = "", *, validate_only: bool = False) -> Entry:
         """Take the withdrawal of `CONTRIBUTOR/SET/ENTRY`, or a request for it, back. Roles: operator, contributor."""
-        return self._transport.ask(restoration(name, comment, validate_only=validate_only))
+        request = v1.RestoreEntryRequest(
+            name=names.entry(name), comment=comment, validate_only=validate_only, request_id=new_request_id()
+        )
+        return self._ask(request, wire.entry_from_pb)
 
     def erase_entry(self, name: str, *, validate_only: bool = False) -> Entry:
         """Erase everything that `CONTRIBUTOR/SET/ENTRY` says about its item, for ever. Role: operator."""
         request = v1.EraseEntryRequest(name=names.entry(name), validate_only=validate_only)
-        return wire.entry_from_pb(self._transport.call("ContributionService/EraseEntry", request, v1.Entry))
+        return self._ask(request, wire.entry_from_pb)
 
     def release_entry(self, name: str, *, validate_only: bool = False) -> Entry:
         """Release the quarantined `CONTRIBUTOR/SET/ENTRY`: it matches from now on. Role: operator."""
         request = v1.ReleaseEntryRequest(
             name=names.entry(name), validate_only=validate_only, request_id=new_request_id()
         )
-        return wire.entry_from_pb(self._transport.call("ContributionService/ReleaseEntry", request, v1.Entry))
+        return self._ask(request, wire.entry_from_pb)
 
     def quarantine_entry(self, name: str, *, validate_only: bool = False) -> Entry:
         """Quarantine the active `CONTRIBUTOR/SET/ENTRY`: it stops matching until it is released. Role: operator."""
         request = v1.QuarantineEntryRequest(
             name=names.entry(name), validate_only=validate_only, request_id=new_request_id()
         )
-        return wire.entry_from_pb(self._transport.call("ContributionService/QuarantineEntry", request, v1.Entry))
+        return self._ask(request, wire.entry_from_pb)
 
     def search_entries(
         self, selection: Selection, *, limit: int | None = None, looked_at: Callable[[int], None] = ignore
@@ -87,7 +99,13 @@ class EntryCalls(Calls):
 
         `looked_at` is told how many entries the hub read for each page. Roles: operator, auditor, contributor.
         """
-        yield from islice(self._transport.items(search(selection, limit=limit, looked_at=looked_at)), limit)
+
+        def read(page: v1.SearchEntriesResponse) -> Iterator[Entry]:
+            looked_at(page.looked_at_count)
+            yield from map(wire.entry_from_pb, page.entries)
+
+        request = v1.SearchEntriesRequest(selection=wire.selection_to_pb(selection))
+        return self._transport.items(listing(request, read, size=limit), limit)
 
     def change_entries(
         self,
@@ -108,24 +126,23 @@ class EntryCalls(Calls):
         request = v1.ChangeEntriesRequest(
             selection=wire.selection_to_pb(selection),
             action=wire.ENTRY_ACTION.to_pb(action),
-            reason=wire.WITHDRAWAL_REASON.to_pb(reason) if reason else None,
+            reason=None if reason is None else wire.WITHDRAWAL_REASON.to_pb(reason),
             comment=comment,
             limit=limit,
             expected_count=expected_count,
             validate_only=validate_only,
             request_id=new_request_id(),
         )
-        answer = self._transport.call(
-            "ContributionService/ChangeEntries", request, v1.ChangeEntriesResponse, timeout=_MANY_TIMEOUT
+        return self._ask(
+            request,
+            lambda pb: wire.ENTRY_CHANGES.from_pb(pb, action=action, validate_only=validate_only),
+            timeout=_MANY_TIMEOUT,
         )
-        return wire.ENTRY_CHANGES.from_pb(answer, action=action, validate_only=validate_only)
 
     def list_queue(self, contributor: str = "") -> Iterator[QueueItem]:
         """Yield what waits for the caller, or what waits of one contributor. Roles: operator, auditor, contributor."""
         parent = names.contributor(contributor) if contributor else "contributors/-"
-        request = v1.ListQueueItemsRequest(parent=parent)
-        for page in self._pages("ContributionService/ListQueueItems", request, v1.ListQueueItemsResponse):
-            yield from map(wire.QUEUE_ITEM.from_pb, page.queue_items)
+        return self._list(v1.ListQueueItemsRequest(parent=parent), "queue_items", wire.QUEUE_ITEM.from_pb)
 
     def create_review(
         self,
@@ -136,98 +153,33 @@ class EntryCalls(Calls):
         validate_only: bool = False,
         request_id: str = "",
     ) -> Review:
-        """Add a statement of the caller about `CONTRIBUTOR/SET/ENTRY`. Roles: operator, contributor."""
-        return self._transport.ask(new_review(entry, kind, comment, validate_only=validate_only, request_id=request_id))
+        """Add a statement of the caller about `CONTRIBUTOR/SET/ENTRY`. With the `request_id` of one that was made, it
+        makes no second. Roles: operator, contributor.
+        """
+        contributor, hash_set, entry_id = wire.parse_entry(names.entry(entry))
+        review = Review(id=0, entry_id=entry_id, author="", kind=kind, comment=comment)
+
+        def read(answer: v1.Review) -> Review:
+            # What was only checked was not made, so it has no name, number or time.
+            if validate_only:
+                return msgspec.structs.replace(review, author=wire.parse_author(answer.author))
+            return wire.REVIEW.from_pb(answer)
+
+        request = v1.CreateReviewRequest(
+            parent=names.entry(entry),
+            review=wire.review_to_pb(review, contributor, hash_set),
+            validate_only=validate_only,
+            request_id=request_id or new_request_id(),
+        )
+        return self._ask(request, read)
 
     def set_aside_review(self, entry: str, review_id: int, comment: str) -> Review:
         """Let an objection to `CONTRIBUTOR/SET/ENTRY` weigh no more; it stays on record. Role: operator."""
         request = v1.SetAsideReviewRequest(
             name=f"{names.entry(entry)}/reviews/{review_id}", comment=comment, request_id=new_request_id()
         )
-        return wire.REVIEW.from_pb(self._transport.call("ReviewService/SetAsideReview", request, v1.Review))
+        return self._ask(request, wire.REVIEW.from_pb)
 
     def list_reviews(self, entry: str) -> Iterator[Review]:
         """Yield the reviews of `CONTRIBUTOR/SET/ENTRY`, oldest first. Roles: operator, auditor, contributor."""
-        yield from self._transport.items(reviews(entry))
-
-
-def entry(name: str) -> Call[v1.Entry, Entry]:
-    """Return the call that reads an entry."""
-    return _one("ContributionService/GetEntry", v1.GetEntryRequest(name=names.entry(name)))
-
-
-def entries(hash_set: str, states: Iterable[EntryState]) -> Pages[v1.ListEntriesResponse, Entry]:
-    """Return the call that lists the entries of a hash set."""
-    return listing(
-        "ContributionService/ListEntries",
-        v1.ListEntriesRequest(parent=names.hash_set(hash_set), states=map(wire.ENTRY_STATE.to_pb, states)),
-        v1.ListEntriesResponse,
-        lambda page: map(wire.entry_from_pb, page.entries),
-    )
-
-
-def search(
-    selection: Selection, *, limit: int | None, looked_at: Callable[[int], None]
-) -> Pages[v1.SearchEntriesResponse, Entry]:
-    """Return the call that searches entries; `limit`: where no more than so many are wanted."""
-
-    def read(page: v1.SearchEntriesResponse) -> Iterator[Entry]:
-        looked_at(page.looked_at_count)
-        yield from map(wire.entry_from_pb, page.entries)
-
-    request = v1.SearchEntriesRequest(selection=wire.selection_to_pb(selection))
-    return listing("ContributionService/SearchEntries", request, v1.SearchEntriesResponse, read, size=limit)
-
-
-def withdrawal(name: str, reason: WithdrawalReason, comment: str, *, validate_only: bool) -> Call[v1.Entry, Entry]:
-    """Return the call that withdraws an entry."""
-    request = v1.WithdrawEntryRequest(
-        name=names.entry(name),
-        reason=wire.WITHDRAWAL_REASON.to_pb(reason),
-        comment=comment,
-        validate_only=validate_only,
-        request_id=new_request_id(),
-    )
-    return _one("ContributionService/WithdrawEntry", request)
-
-
-def restoration(name: str, comment: str, *, validate_only: bool) -> Call[v1.Entry, Entry]:
-    """Return the call that takes a withdrawal back."""
-    request = v1.RestoreEntryRequest(
-        name=names.entry(name), comment=comment, validate_only=validate_only, request_id=new_request_id()
-    )
-    return _one("ContributionService/RestoreEntry", request)
-
-
-def new_review(
-    entry_name: str, kind: ReviewKind, comment: str, *, validate_only: bool, request_id: str = ""
-) -> Call[v1.Review, Review]:
-    """Return the call that adds a review; with the `request_id` of one that was made, it makes no second."""
-    contributor, hash_set, entry_id = wire.parse_entry(names.entry(entry_name))
-    review = Review(id=0, entry_id=entry_id, author="", kind=kind, comment=comment)
-
-    def read(answer: v1.Review) -> Review:
-        # What was only checked was not made, so it has no name, number or time.
-        if validate_only:
-            return msgspec.structs.replace(review, author=wire.parse_author(answer.author))
-        return wire.REVIEW.from_pb(answer)
-
-    request = v1.CreateReviewRequest(
-        parent=names.entry(entry_name),
-        review=wire.review_to_pb(review, contributor, hash_set),
-        validate_only=validate_only,
-        request_id=request_id or new_request_id(),
-    )
-    return Call(method="ReviewService/CreateReview", request=request, answer=v1.Review, read=read)
-
-
-def reviews(entry_name: str) -> Pages[v1.ListReviewsResponse, Review]:
-    """Return the call that lists the reviews of an entry."""
-    request = v1.ListReviewsRequest(parent=names.entry(entry_name))
-    return listing(
-        "ReviewService/ListReviews", request, v1.ListReviewsResponse, lambda p: map(wire.REVIEW.from_pb, p.reviews)
-    )
-
-
-def _one(method: str, request: Message) -> Call[v1.Entry, Entry]:
-    return Call(method=method, request=request, answer=v1.Entry, read=wire.entry_from_pb)
+        return self._list(v1.ListReviewsRequest(parent=names.entry(entry)), "reviews", wire.REVIEW.from_pb)

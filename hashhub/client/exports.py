@@ -16,12 +16,12 @@ import msgspec
 from hashhub import schemes, v1, wire
 from hashhub.client import names
 from hashhub.client.calls import Calls
+from hashhub.client.rpc import Rpc, unread
+from hashhub.client.schemes import SchemeCalls
 from hashhub.connector import Exported, Loss, Writer, check_options, get_writer, reading_options
 from hashhub.errors import InvalidArgument, Unavailable
-from hashhub.model import Entry, HashSet, SchemeStatus, now
+from hashhub.model import Entry, HashSet, now
 from hashhub.schemes import Scheme, SchemeValue
-
-_METHOD: Final = "ContributionService/ExportEntries"
 
 
 class Export(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +101,7 @@ class ExportCalls(Calls):
             format=file_format,
             recipient=recipient,
         )
-        answers = self._transport.stream(_METHOD, request, v1.ExportEntriesResponse)
+        answers = self._transport.stream(Rpc(request=request, read=unread))
         head = next(answers, None)
         if head is None:
             raise Unavailable("the hub ended the export before it began; try again")
@@ -192,22 +192,17 @@ class ExportCalls(Calls):
     def _schemes(self) -> dict[str, Scheme]:
         """Return by id the schemes that come with hashhub, and those that the hub's operator added."""
         known = {s.name: s for s in schemes.load().list()}
-        for page in self._pages("MatchService/ListSchemes", v1.ListSchemesRequest(), v1.ListSchemesResponse):
-            for pb in page.schemes:
-                name = wire.parse_scheme(pb.name)
-                if name not in known:
-                    known[name] = schemes.of_values(
-                        name,
-                        region=pb.region,
-                        status=SchemeStatus.DRAFT if pb.draft else SchemeStatus.VERIFIED,
-                        title=pb.title,
-                        source=pb.source,
-                        values=(
-                            SchemeValue(value=v.value, title=v.title, dimensions=wire.dimensions_from_pb(v.dimensions))
-                            for v in pb.values
-                        ),
-                        is_retired=pb.HasField("retire_time"),
-                    )
+        for table in SchemeCalls(self._transport).list_schemes():
+            if table.id not in known:
+                known[table.id] = schemes.of_values(
+                    table.id,
+                    region=table.region,
+                    status=table.status,
+                    title=table.title,
+                    source=table.source,
+                    values=(SchemeValue(value=v.value, title=v.title, dimensions=v.dimensions) for v in table.values),
+                    is_retired=table.retire_time is not None,
+                )
         registry = schemes.Registry(known.values())
         return {s.id: registry.get(s.id) for s in registry.list()}
 

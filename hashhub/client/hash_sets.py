@@ -27,12 +27,12 @@ class HashSetCalls(Calls):
             validate_only=validate_only,
             request_id=request_id(),
         )
-        return wire.HASH_SET.from_pb(self._transport.call("ContributorService/CreateHashSet", request, v1.HashSet))
+        return self._ask(request, wire.HASH_SET.from_pb)
 
     def get_hash_set(self, hash_set: str) -> HashSet:
         """Return the hash set `CONTRIBUTOR/SET`. Raises NotFound. Roles: operator, auditor, contributor."""
         request = v1.GetHashSetRequest(name=names.hash_set(hash_set))
-        return wire.HASH_SET.from_pb(self._transport.call("ContributorService/GetHashSet", request, v1.HashSet))
+        return self._ask(request, wire.HASH_SET.from_pb)
 
     def list_hash_sets(self, contributor: str | None = None) -> Iterator[HashSet]:
         """Yield the hash sets of one contributor, or of all, in order of name.
@@ -40,8 +40,7 @@ class HashSetCalls(Calls):
         Roles: operator, auditor, contributor.
         """
         request = v1.ListHashSetsRequest(parent=names.contributor("-" if contributor is None else contributor))
-        for page in self._pages("ContributorService/ListHashSets", request, v1.ListHashSetsResponse):
-            yield from map(wire.HASH_SET.from_pb, page.hash_sets)
+        return self._list(request, "hash_sets", wire.HASH_SET.from_pb)
 
     def update_hash_set(self, hash_set: HashSet, fields: Sequence[str], *, validate_only: bool = False) -> HashSet:
         """Set the named fields (`display_name`, `marking.tlp`, …) of a hash set to the values that `hash_set` has."""
@@ -51,12 +50,12 @@ class HashSetCalls(Calls):
             validate_only=validate_only,
             request_id=request_id(),
         )
-        return wire.HASH_SET.from_pb(self._transport.call("ContributorService/UpdateHashSet", request, v1.HashSet))
+        return self._ask(request, wire.HASH_SET.from_pb)
 
     def accept_hash_set(self, hash_set: str, revision: int, comment: str = "") -> HashSet:
         """Let what `CONTRIBUTOR/SET` says against harm weigh up to a revision. Role: operator."""
         request = v1.AcceptHashSetRequest(name=names.hash_set(hash_set), accepted_revision=revision, comment=comment)
-        return wire.HASH_SET.from_pb(self._transport.call("ContributorService/AcceptHashSet", request, v1.HashSet))
+        return self._ask(request, wire.HASH_SET.from_pb)
 
     def delete_hash_set(self, hash_set: str, comment: str = "", *, validate_only: bool = False) -> Deletion:
         """Delete `CONTRIBUTOR/SET` with everything that hangs on it, or ask for it; with `validate_only` say what would
@@ -65,20 +64,12 @@ class HashSetCalls(Calls):
         Roles: operator; contributor its own.
         """
         request = v1.DeleteHashSetRequest(name=names.hash_set(hash_set), comment=comment, validate_only=validate_only)
-        return wire.DELETION.from_pb(
-            self._transport.call(
-                "ContributorService/DeleteHashSet",
-                request,
-                v1.DeleteHashSetResponse,
-                timeout=_LARGE,
-                repeatable=validate_only,
-            )
-        )
+        return self._ask(request, wire.DELETION.from_pb, timeout=_LARGE, repeatable=validate_only)
 
     def get_retention(self, hash_set: str) -> Retention:
         """Return how long the entries of `CONTRIBUTOR/SET` are kept. Raises NotFound."""
         request = v1.GetRetentionRequest(name=names.hash_set(hash_set))
-        return wire.RETENTION.from_pb(self._transport.call("ContributorService/GetRetention", request, v1.Retention))
+        return self._ask(request, wire.RETENTION.from_pb)
 
     def update_retention(
         self,
@@ -99,4 +90,4 @@ class HashSetCalls(Calls):
             drop_deletion_request=drop_deletion_request,
             comment=comment,
         )
-        return wire.RETENTION.from_pb(self._transport.call("ContributorService/UpdateRetention", request, v1.Retention))
+        return self._ask(request, wire.RETENTION.from_pb)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import islice
 from typing import Final
 
 from hashhub import v1, wire
@@ -29,13 +28,12 @@ class HistoryCalls(Calls):
         request = v1.ListEventsRequest(
             subject=names.subject(name), actor=names.token(actor) if actor else "", since=wire.timestamp(since)
         )
-        pages = self._pages("HistoryService/ListEvents", request, v1.ListEventsResponse, size=limit)
-        yield from islice((wire.EVENT.from_pb(event) for page in pages for event in page.events), limit)
+        return self._list(request, "events", wire.EVENT.from_pb, limit)
 
     def redact_event(self, revision: int) -> Event:
         """Erase the details of an event; the chain still verifies. Role: operator."""
         request = v1.RedactEventRequest(name=wire.event_name(revision))
-        return wire.EVENT.from_pb(self._transport.call("HistoryService/RedactEvent", request, v1.Event))
+        return self._ask(request, wire.EVENT.from_pb)
 
     def revert_actor(
         self,
@@ -58,7 +56,6 @@ class HistoryCalls(Calls):
             validate_only=validate_only,
             comment=comment,
         )
-        answer = self._transport.call(
-            "HistoryService/RevertActor", request, v1.RevertActorResponse, timeout=_REVERT_TIMEOUT
+        return self._ask(
+            request, lambda answer: list(map(wire.REVERTED_EVENT.from_pb, answer.events)), timeout=_REVERT_TIMEOUT
         )
-        return [wire.REVERTED_EVENT.from_pb(pb) for pb in answer.events]

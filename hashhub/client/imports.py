@@ -10,7 +10,6 @@ from typing import BinaryIO
 from hashhub import connector as connectors
 from hashhub import v1, wire
 from hashhub.client import contribution, names
-from hashhub.client.asking import Call, Pages, listing
 from hashhub.client.calls import Calls, request_id
 from hashhub.client.contribution import ImportReport, Progress
 from hashhub.errors import NotFound
@@ -66,11 +65,11 @@ class ImportCalls(Calls):
 
     def get_import(self, name: str) -> Import:
         """Return the import `CONTRIBUTOR/SET/IMPORT`. Raises NotFound. Roles: operator, auditor, contributor."""
-        return self._transport.ask(one_import(name))
+        return self._ask(v1.GetImportRequest(name=names.import_(name)), wire.IMPORT.from_pb)
 
     def list_imports(self, hash_set: str) -> Iterator[Import]:
         """Yield the imports of `CONTRIBUTOR/SET`, newest first. Roles: operator, auditor, contributor."""
-        yield from self._transport.items(imports(hash_set))
+        return self._list(v1.ListImportsRequest(parent=names.hash_set(hash_set)), "imports", wire.IMPORT.from_pb)
 
     def cancel_import(self, name: str) -> Import:
         """End the import `CONTRIBUTOR/SET/IMPORT`, which must not be committed; nothing of it stays.
@@ -78,7 +77,7 @@ class ImportCalls(Calls):
         Roles: operator, contributor.
         """
         request = v1.CancelImportRequest(name=names.import_(name))
-        return wire.IMPORT.from_pb(self._transport.call("ContributionService/CancelImport", request, v1.Import))
+        return self._ask(request, wire.IMPORT.from_pb)
 
     def report(self, name: str) -> ImportReport:
         """Return once more what became of every item of `CONTRIBUTOR/SET/IMPORT`.
@@ -92,26 +91,6 @@ class ImportCalls(Calls):
         left out.
         """
         return self._transport.items(contribution.findings(names.import_(name), dispositions))
-
-
-def one_import(name: str) -> Call[v1.Import, Import]:
-    """Return the call that reads an import."""
-    return Call(
-        method="ContributionService/GetImport",
-        request=v1.GetImportRequest(name=names.import_(name)),
-        answer=v1.Import,
-        read=wire.IMPORT.from_pb,
-    )
-
-
-def imports(hash_set: str) -> Pages[v1.ListImportsResponse, Import]:
-    """Return the call that lists the imports of a hash set."""
-    return listing(
-        "ContributionService/ListImports",
-        v1.ListImportsRequest(parent=names.hash_set(hash_set)),
-        v1.ListImportsResponse,
-        lambda page: map(wire.IMPORT.from_pb, page.imports),
-    )
 
 
 def _opened(path: Path) -> BinaryIO:

@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from hashhub import v1, wire
-from hashhub.client.asking import Call, Pages, listing
 from hashhub.client.calls import Calls
+from hashhub.client.rpc import Rpc
 from hashhub.errors import HashHubError, InvalidArgument
 from hashhub.model import (
     LiveAnswer,
@@ -62,14 +62,19 @@ class MatchCalls(Calls):
         """Yield one answer for each query, in order. Any number of queries; they are sent in batches as they are
         consumed. Roles: all but auditor.
         """
-        for call in hash_batches(queries, options):
-            yield from self._transport.ask(call)
+        return self._transport.each(_hash_batches(queries, options))
 
     def match(self, query: Query, options: MatchOptions, *, seconds: float | None = None) -> Matched:
         """Return the answer to one query. Many are answered faster by `match_hashes`. `seconds`: for the answer; None:
         as many as for any call. Roles: all but auditor.
         """
-        return self._transport.ask(one_match(query, options, timeout=seconds))
+        request = v1.MatchHashesRequest(query=wire.query_to_pb(query), options=wire.options_to_pb(options))
+
+        def read(answer: v1.MatchHashesResponse) -> Matched:
+            result = wire.MATCH_RESULT.from_pb(answer.result)
+            return Matched(result=result, policy=answer.policy, revision=answer.revision)
+
+        return self._ask(request, read, timeout=seconds)
 
     def match_media(
         self, media: Iterable[tuple[str, bytes]], options: MatchOptions, *, seconds: float = MATCH_TIMEOUT
@@ -79,8 +84,7 @@ class MatchCalls(Calls):
         The contents travel to the hub, which keeps them in memory only. A file that it cannot read has the verdict
         UNAVAILABLE. `seconds`: for each batch. Roles: all but auditor.
         """
-        for call in media_batches(media, options, timeout=seconds):
-            yield from self._transport.ask(call)
+        return self._transport.each(_media_batches(media, options, seconds))
 
     def match_live(self, frames: Iterable[LivePicture | VideoFrame], options: LiveOptions) -> Iterator[LiveAnswer]:
         """Send the frames of a live stream, as they come, and yield what the hub says that it shows.
@@ -90,87 +94,42 @@ class MatchCalls(Calls):
         that breaks off raises what it broke off with, and is not begun again here: what was shown meanwhile was not
         watched, so that it is the caller's to open another one, and its verdict starts anew. Roles: all but auditor.
         """
-        yield from self._transport.converse(live(options), map(wire.live_frame_to_pb, frames))
+        return self._transport.stream(live(options), frames, wire.live_frame_to_pb)
 
     def list_policies(self) -> Iterator[PolicyText]:
         """Yield the policies in order of name."""
-        yield from self._transport.items(policies())
+        return self._list(v1.ListPoliciesRequest(), "policies", _policy)
 
 
-def hash_batches(
-    queries: Iterable[Query], options: MatchOptions
-) -> Iterator[Call[v1.BatchMatchHashesResponse, Iterable[Matched]]]:
+def _hash_batches(queries: Iterable[Query], options: MatchOptions) -> Iterator[Rpc[Iterable[Matched]]]:
     """Yield the calls that match any number of queries, in order; a query is taken when its batch is."""
     wanted = wire.options_to_pb(options)
     if isinstance(queries, Query | str):
         raise InvalidArgument.field("queries", "must be a sequence of Query, and not one alone; `match` asks about one")
     rest = iter(queries)
     while batch := list(islice(rest, MATCH_BATCH)):
-        yield Call(
-            method="MatchService/BatchMatchHashes",
-            request=v1.BatchMatchHashesRequest(queries=map(wire.query_to_pb, batch), options=wanted),
-            answer=v1.BatchMatchHashesResponse,
-            read=partial(_matched, len(batch)),
-            timeout=MATCH_TIMEOUT,
-        )
+        request = v1.BatchMatchHashesRequest(queries=map(wire.query_to_pb, batch), options=wanted)
+        yield Rpc(request=request, read=partial(_matched, len(batch)), timeout=MATCH_TIMEOUT)
 
 
-def one_match(
-    query: Query, options: MatchOptions, *, timeout: float | None = None
-) -> Call[v1.MatchHashesResponse, Matched]:
-    """Return the call that matches one query."""
-    return Call(
-        method="MatchService/MatchHashes",
-        request=v1.MatchHashesRequest(query=wire.query_to_pb(query), options=wire.options_to_pb(options)),
-        answer=v1.MatchHashesResponse,
-        read=lambda answer: Matched(
-            result=wire.MATCH_RESULT.from_pb(answer.result), policy=answer.policy, revision=answer.revision
-        ),
-        timeout=timeout,
-    )
-
-
-def media_batches(
-    media: Iterable[tuple[str, bytes]], options: MatchOptions, *, timeout: float = MATCH_TIMEOUT
-) -> Iterator[Call[v1.BatchMatchMediaResponse, Iterable[MatchedMedia]]]:
+def _media_batches(
+    media: Iterable[tuple[str, bytes]], options: MatchOptions, timeout: float
+) -> Iterator[Rpc[Iterable[MatchedMedia]]]:
     """Yield the calls that match media, in order; a file is taken when its batch is."""
     wanted = wire.options_to_pb(options)
-    for batch in _media_batches(media):
-        yield Call(
-            method="MatchService/BatchMatchMedia",
-            request=v1.BatchMatchMediaRequest(media=batch, options=wanted),
-            answer=v1.BatchMatchMediaResponse,
-            read=partial(_matched_media, len(batch)),
-            timeout=timeout,
-        )
+    for batch in _cut(media):
+        request = v1.BatchMatchMediaRequest(media=batch, options=wanted)
+        yield Rpc(request=request, read=partial(_matched_media, len(batch)), timeout=timeout)
 
 
-def live(options: LiveOptions) -> Call[v1.MatchLiveResponse, LiveAnswer]:
+def live(options: LiveOptions) -> Rpc[LiveAnswer]:
     """Return the call that watches a live stream."""
-    return Call(
-        method="MatchService/MatchLive",
-        request=wire.live_start_to_pb(options),
-        answer=v1.MatchLiveResponse,
-        read=wire.LIVE_ANSWER.from_pb,
-        repeatable=False,
-    )
+    return Rpc(request=wire.live_start_to_pb(options), read=wire.LIVE_ANSWER.from_pb)
 
 
-def policies() -> Pages[v1.ListPoliciesResponse, PolicyText]:
-    """Return the call that lists policies."""
-    return listing(
-        "MatchService/ListPolicies",
-        v1.ListPoliciesRequest(),
-        v1.ListPoliciesResponse,
-        lambda page: (
-            PolicyText(
-                id=wire.parse_policy(pb.name),
-                display_name=pb.display_name,
-                explanation=pb.explanation,
-                version=pb.version,
-            )
-            for pb in page.policies
-        ),
+def _policy(pb: v1.Policy) -> PolicyText:
+    return PolicyText(
+        id=wire.parse_policy(pb.name), display_name=pb.display_name, explanation=pb.explanation, version=pb.version
     )
 
 
@@ -192,7 +151,7 @@ def _check_count(answers: int, queries: int) -> None:
         raise HashHubError(f"the hub gave {answers} answers to {queries} queries; nothing can be concluded from them")
 
 
-def _media_batches(media: Iterable[tuple[str, bytes]]) -> Iterator[list[v1.Media]]:
+def _cut(media: Iterable[tuple[str, bytes]]) -> Iterator[list[v1.Media]]:
     """Cut into batches of at most 100 files and 16 MiB; a larger file is a batch of its own."""
     batch: list[v1.Media] = []
     size = 0

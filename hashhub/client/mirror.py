@@ -31,6 +31,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from hashhub import v1, wire
+from hashhub.client.rpc import Rpc, unread
 from hashhub.client.transport import Transport
 from hashhub.errors import (
     Cancelled,
@@ -307,7 +308,7 @@ class Mirror:
             try:
                 self.update(on_page)
                 request = v1.FollowChangesRequest(position=self._position)
-                for answer in self._transport.stream("ChangeService/FollowChanges", request, v1.FollowChangesResponse):
+                for answer in self._transport.stream(Rpc(request=request, read=unread)):
                     self._apply(answer, on_page)
                     pause = _FIRST_PAUSE
             except Cancelled:
@@ -777,7 +778,7 @@ def _frame_digests(given: Iterable[VideoFrame]) -> set[bytes]:
 def _page(transport: Transport, position: str) -> v1.ListChangesResponse:
     request = v1.ListChangesRequest(position=position, page_size=_PAGE)
     try:
-        return transport.call("ChangeService/ListChanges", request, v1.ListChangesResponse, retry_seconds=_PATIENCE)
+        answer: v1.ListChangesResponse = transport.call(request, retry_seconds=_PATIENCE)
     except InvalidArgument as e:
         if position and any(v.field == "position" for v in e.violations):
             raise InvalidArgument(
@@ -786,6 +787,7 @@ def _page(transport: Transport, position: str) -> v1.ListChangesResponse:
                 violations=e.violations,
             ) from e
         raise
+    return answer
 
 
 def _prepare(directory: Path) -> Path:

@@ -55,33 +55,31 @@ class PolicyCalls(Calls):
     def get_policy(self, reference: str) -> PolicyVersion:
         """Return the version that `NAME` (the newest that is not retired) or `NAME@VERSION` means."""
         request = v1.GetPolicyRequest(name=names.policy(reference))
-        return _version(self._transport.call("PolicyService/GetPolicy", request, v1.Policy))
+        return self._ask(request, _version)
 
     def list_policy_versions(self, name: str) -> Iterator[PolicyVersion]:
         """Yield all versions of a policy, the oldest first, retired ones included."""
         request = v1.ListPolicyVersionsRequest(parent=names.policy(name))
-        for page in self._pages("PolicyService/ListPolicyVersions", request, v1.ListPolicyVersionsResponse):
-            yield from map(_version, page.policies)
+        return self._list(request, "policies", _version)
 
     def put_policy(self, text: str, comment: str = "", *, validate_only: bool = False) -> PolicyVersion:
         """Put the next version of the policy that the TOML text names. It holds at once for whoever pins no other.
         Role: operator.
         """
         request = v1.PutPolicyRequest(text=text, comment=comment, validate_only=validate_only, request_id=request_id())
-        return _version(self._transport.call("PolicyService/PutPolicy", request, v1.Policy))
+        return self._ask(request, _version)
 
     def retire_policy(self, reference: str, comment: str = "", *, validate_only: bool = False) -> PolicyVersion:
         """Retire `NAME@VERSION`; where it was the newest, the one before is current again. Role: operator."""
         request = v1.RetirePolicyRequest(
             name=names.policy(reference), comment=comment, validate_only=validate_only, request_id=request_id()
         )
-        return _version(self._transport.call("PolicyService/RetirePolicy", request, v1.Policy))
+        return self._ask(request, _version)
 
     def explain_match(self, query: Query, options: MatchOptions) -> Explained:
         """Return how the policy of the options comes to its verdict about one item."""
         request = v1.ExplainMatchRequest(query=wire.query_to_pb(query), options=wire.options_to_pb(options))
-        answer = self._transport.call("PolicyService/ExplainMatch", request, v1.ExplainMatchResponse)
-        return Explained(trace=wire.trace_from_pb(answer), revision=answer.revision)
+        return self._ask(request, lambda pb: Explained(trace=wire.trace_from_pb(pb), revision=pb.revision))
 
     def simulate_policy(
         self,
@@ -138,9 +136,7 @@ class PolicyCalls(Calls):
             request.page_token = answer.next_page_token
 
     def _tried(self, request: v1.SimulatePolicyRequest) -> v1.SimulatePolicyResponse:
-        answer = self._transport.call(
-            "PolicyService/SimulatePolicy", request, v1.SimulatePolicyResponse, timeout=_TRIAL_TIMEOUT
-        )
+        answer: v1.SimulatePolicyResponse = self._transport.call(request, timeout=_TRIAL_TIMEOUT)
         # All batches are judged by the versions that the first was judged by, whatever is put meanwhile.
         request.before = answer.before
         if not request.text:

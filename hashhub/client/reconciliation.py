@@ -23,6 +23,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from hashhub import v1, wire
 from hashhub.client.calls import Calls, request_id
+from hashhub.client.rpc import Rpc, listing, unread
 from hashhub.client.transport import Transport
 from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded, Reason, Unavailable
 from hashhub.model import Operation, OperationState, Reliability
@@ -57,9 +58,7 @@ class OperationHandle(Calls, Generic[T]):
 
     def refresh(self) -> Operation:
         """Ask how far it is."""
-        self.operation = _operation(
-            self._transport.call("OperationService/GetOperation", v1.GetOperationRequest(name=self._name), v1.Operation)
-        )
+        self.operation = self._ask(v1.GetOperationRequest(name=self._name), _operation)
         return self.operation
 
     def wait(self, timeout: float | None = None, *, progress: Progress | None = None) -> Operation:
@@ -80,9 +79,7 @@ class OperationHandle(Calls, Generic[T]):
             seconds = min(left, 1.0 if progress is not None else _WAIT_SECONDS)
             request = v1.WaitOperationRequest(name=self._name, timeout=_duration(seconds))
             try:
-                answer = self._transport.call(
-                    "OperationService/WaitOperation", request, v1.Operation, timeout=45.0, retry_seconds=_AWAY_SECONDS
-                )
+                answer = self._transport.call(request, timeout=45.0, retry_seconds=_AWAY_SECONDS)
             except LimitExceeded:  # as many wait at the hub as may: look again in a while
                 time.sleep(min(left, _LOOK_SECONDS))
                 self.refresh()
@@ -111,9 +108,7 @@ class OperationHandle(Calls, Generic[T]):
     def rows(self) -> Iterator[Link | Gap]:
         """Yield the links or gaps that it found."""
         request = v1.ReadResultRequest(name=self._name)
-        for page in self._pages("ReconciliationService/ReadResult", request, v1.ReadResultResponse):
-            yield from map(wire.LINK.from_pb, page.links)
-            yield from map(wire.GAP.from_pb, page.gaps)
+        return self._transport.items(listing(request, _rows))
 
     def download(self, directory: Path, *, progress: Progress | None = None) -> Downloaded:
         """Put the files of its result into a directory, those that are not there yet; a manifest comes last.
@@ -148,7 +143,7 @@ class OperationHandle(Calls, Generic[T]):
 
     def _fetch(self, directory: Path, files: Sequence[File]) -> Iterator[File]:
         request = v1.ReadFilesRequest(name=self._name, paths=[f.path for f in files])
-        answers = self._transport.stream("ReconciliationService/ReadFiles", request, v1.ReadFilesResponse)
+        answers = self._transport.stream(Rpc(request=request, read=unread))
         for file in files:
             part = directory / f".part-{secrets.token_hex(8)}"
             digest = hashlib.sha256()
@@ -174,14 +169,12 @@ class OperationHandle(Calls, Generic[T]):
 
     def cancel(self) -> Operation:
         """Ask for its end."""
-        request = v1.CancelOperationRequest(name=self._name)
-        self.operation = _operation(self._transport.call("OperationService/CancelOperation", request, v1.Operation))
+        self.operation = self._ask(v1.CancelOperationRequest(name=self._name), _operation)
         return self.operation
 
     def delete(self) -> None:
         """Delete it, once it has ended, with its result."""
-        request = v1.DeleteOperationRequest(name=self._name)
-        self._transport.call("OperationService/DeleteOperation", request, v1.DeleteOperationResponse, repeatable=False)
+        self._transport.call(v1.DeleteOperationRequest(name=self._name), repeatable=False)
 
     @property
     def _name(self) -> str:
@@ -203,15 +196,12 @@ class OperationCalls(Calls):
         """Return an operation. Raises NotFound."""
         name = wire.operation_name(operation_id)
         wire.parse_operation(name)
-        answer = self._transport.call("OperationService/GetOperation", v1.GetOperationRequest(name=name), v1.Operation)
-        return OperationHandle(self._transport, _operation(answer))
+        return OperationHandle(self._transport, self._ask(v1.GetOperationRequest(name=name), _operation))
 
     def list_operations(self) -> Iterator[OperationHandle[Any]]:
         """Yield operations, the newest first."""
-        request = v1.ListOperationsRequest()
-        for page in self._pages("OperationService/ListOperations", request, v1.ListOperationsResponse):
-            for pb in page.operations:
-                yield OperationHandle(self._transport, _operation(pb))
+        operations = self._list(v1.ListOperationsRequest(), "operations", _operation)
+        return (OperationHandle(self._transport, operation) for operation in operations)
 
 
 class Whose(TypedDict, total=False):
@@ -254,9 +244,7 @@ class ReconciliationCalls(Calls):
 
     def start(self, task: Task) -> OperationHandle[Any]:
         """Start what a task asks for."""
-        method = f"ReconciliationService/{tasks.method_of(task)}"
-        answer = self._transport.call(method, wire.task_to_pb(task, request_id()), v1.Operation)
-        return OperationHandle(self._transport, _operation(answer))
+        return OperationHandle(self._transport, self._ask(wire.task_to_pb(task, request_id()), _operation))
 
 
 def _operation(pb: v1.Operation) -> Operation:
@@ -264,6 +252,11 @@ def _operation(pb: v1.Operation) -> Operation:
         return wire.operation_from_pb(pb)
     except InvalidArgument as e:
         raise Unavailable(f"the hub's answer cannot be read ({e.message}); is it of another version?") from e
+
+
+def _rows(page: v1.ReadResultResponse) -> Iterator[Link | Gap]:
+    yield from map(wire.LINK.from_pb, page.links)
+    yield from map(wire.GAP.from_pb, page.gaps)
 
 
 def _duration(seconds: float) -> Duration:

@@ -57,48 +57,45 @@ class SchemeCalls(Calls):
 
     def list_schemes(self) -> Iterator[SchemeTable]:
         """Yield the classification schemes in order of name."""
-        for page in self._pages("MatchService/ListSchemes", v1.ListSchemesRequest(), v1.ListSchemesResponse):
-            yield from map(_scheme, page.schemes)
+        return self._list(v1.ListSchemesRequest(), "schemes", _scheme)
 
     def get_scheme(self, scheme: str) -> SchemeTable:
         """Return a scheme with its text. Raises NotFound."""
         request = v1.GetSchemeRequest(name=f"schemes/{scheme}")
-        return _scheme(self._transport.call("SchemeService/GetScheme", request, v1.Scheme))
+        return self._ask(request, _scheme)
 
     def put_scheme(self, text: str, comment: str = "", *, validate_only: bool = False) -> SchemeTable:
         """Put a version of a scheme, given as TOML, into the store. It is a draft until somebody else signs it off.
         Raises AlreadyExists when there is that version. Role: operator.
         """
         request = v1.PutSchemeRequest(text=text, comment=comment, validate_only=validate_only, request_id=request_id())
-        return _scheme(self._transport.call("SchemeService/PutScheme", request, v1.Scheme))
+        return self._ask(request, _scheme)
 
     def sign_off_scheme(self, scheme: str, comment: str, *, validate_only: bool = False) -> SchemeTable:
         """Answer for a version that another token put. Role: operator."""
         request = v1.SignOffSchemeRequest(
             name=f"schemes/{scheme}", comment=comment, validate_only=validate_only, request_id=request_id()
         )
-        return _scheme(self._transport.call("SchemeService/SignOffScheme", request, v1.Scheme))
+        return self._ask(request, _scheme)
 
     def retire_scheme(self, scheme: str, comment: str = "", *, validate_only: bool = False) -> SchemeTable:
         """Let no new hash set take a version of the store. Role: operator."""
         request = v1.RetireSchemeRequest(
             name=f"schemes/{scheme}", comment=comment, validate_only=validate_only, request_id=request_id()
         )
-        return _scheme(self._transport.call("SchemeService/RetireScheme", request, v1.Scheme))
+        return self._ask(request, _scheme)
 
     def compare_schemes(self, scheme: str, other: str) -> Iterator[Row]:
         """Yield how every value of one scheme stands to every value of another, in the order of the schemes. Raises
         NotFound.
         """
         request = v1.CompareSchemesRequest(name=f"schemes/{scheme}", other_name=f"schemes/{other}")
-        for page in self._pages("SchemeService/CompareSchemes", request, v1.CompareSchemesResponse):
-            yield from map(wire.CROSSWALK_ROW.from_pb, page.rows)
+        return self._list(request, "rows", wire.CROSSWALK_ROW.from_pb)
 
     def diff_schemes(self, old: str, new: str) -> Difference:
         """Return what differs between two schemes, or two versions of one. Raises NotFound."""
         request = v1.DiffSchemesRequest(name=f"schemes/{old}", other_name=f"schemes/{new}")
-        answer = self._transport.call("SchemeService/DiffSchemes", request, v1.DiffSchemesResponse)
-        return wire.DIFFERENCE.from_pb(answer)
+        return self._ask(request, wire.DIFFERENCE.from_pb)
 
 
 def _scheme(pb: v1.Scheme) -> SchemeTable:

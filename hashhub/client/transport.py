@@ -15,20 +15,20 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, Self, TypeVar, cast
+from itertools import islice
+from typing import Any, Final, Self, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
-from hashhub.client.asking import Answer, Call, Message, Pages
-from hashhub.client.connection import CLOSED, OPTIONS, Connection, is_loopback
+from hashhub.client.connection import CLOSED, OPTIONS, Connection
+from hashhub.client.rpc import Rpc, stub, unread
 from hashhub.errors import Unavailable
-
-__all__ = ["Transport", "is_loopback"]
 
 IN_FLIGHT: Final = 2  # calls sent ahead at a time; more would only fill memory
 
-A = TypeVar("A")
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Transport:
@@ -38,12 +38,11 @@ class Transport:
         """Prepare the channel; nothing is sent before the first call."""
         self._connection = connection
         self.address = address = connection.address
-        if (credentials := self._connection.credentials) is not None:
+        if (credentials := connection.credentials) is not None:
             self._channel = grpc.secure_channel(address, credentials, OPTIONS)
         else:
             self._channel = grpc.insecure_channel(address, OPTIONS)
-        self._methods: dict[str, Callable[..., object]] = {}
-        self._lock = threading.Lock()
+        self._stubs: dict[str, Callable[..., Any]] = {}
         self._is_closed = threading.Event()
 
     def close(self) -> None:
@@ -53,108 +52,87 @@ class Transport:
 
     def call(
         self,
-        method: str,
         request: Message,
-        answer: type[A],
         *,
         timeout: float | None = None,
         retry_seconds: float | None = None,
         repeatable: bool = True,
-    ) -> A:
-        """Call `Service/Method` and return its answer.
+    ) -> Any:
+        """Make the call of a request and return its answer.
 
         Each attempt has `timeout` seconds; new attempts begin until `retry_seconds` have passed, see Attempts. Raises
         HashHubError.
         """
-        send = self._method(method, request, answer, stream=False)
+        send = self._stub(request)
         attempts = self._connection.attempts(timeout=timeout, retry_seconds=retry_seconds, repeatable=repeatable)
         while True:
             try:
-                return cast("A", send(request, timeout=attempts.timeout, metadata=self._connection.metadata))
+                return send(request, timeout=attempts.timeout, metadata=self._connection.metadata)
             except grpc.RpcError as e:
                 pause = attempts.pause(self._connection.error(e))
             except ValueError as e:
                 raise Unavailable(CLOSED) from e
             self._is_closed.wait(pause)
 
-    def ask(self, call: Call[A, R]) -> R:
+    def ask(self, rpc: Rpc[R]) -> R:
         """Make a call and return what its answer means. Raises HashHubError."""
-        return call.read(
-            self.call(
-                call.method,
-                call.request,
-                call.answer,
-                timeout=call.timeout,
-                retry_seconds=call.retry_seconds,
-                repeatable=call.repeatable,
-            )
+        return rpc.read(
+            self.call(rpc.request, timeout=rpc.timeout, retry_seconds=rpc.retry_seconds, repeatable=rpc.repeatable)
         )
 
-    def items(self, pages: Pages[A, R]) -> Iterator[R]:
-        """Yield what is on the pages of a list, a page at a time as it is consumed. Raises HashHubError."""
-        call = pages.call
+    def items(self, rpc: Rpc[Iterable[R]], limit: int | None = None) -> Iterator[R]:
+        """Yield what is on the pages of a list, at most `limit`, a page at a time as it is consumed. Raises
+        HashHubError.
+        """
+        return islice(self._items(rpc), limit)
+
+    def _items(self, rpc: Rpc[Iterable[R]]) -> Iterator[R]:
         while True:
-            answer = self.call(call.method, call.request, call.answer, timeout=call.timeout)
-            yield from call.read(answer)
-            if not pages.turn(answer):
+            answer = self.call(rpc.request, timeout=rpc.timeout)
+            yield from rpc.read(answer)
+            if not rpc.turn(answer):
                 return
 
-    def stream(self, method: str, request: Message, answer: type[A]) -> Iterator[A]:
-        """Call a streaming `Service/Method` and yield its answers until either side ends it. Raises HashHubError."""
-        try:
-            answers = self._method(method, request, answer, stream=True)(request, metadata=self._connection.metadata)
-        except ValueError as e:
-            raise Unavailable(CLOSED) from e
-        try:
-            yield from cast("Iterator[A]", answers)
-        except grpc.RpcError as e:
-            raise self._connection.error(e) from e
-        finally:
-            cast("grpc.RpcContext", answers).cancel()
+    def each(self, rpcs: Iterable[Rpc[Iterable[R]]]) -> Iterator[R]:
+        """Make calls one after the other, as they are consumed, and yield what their answers hold."""
+        for rpc in rpcs:
+            yield from self._items(rpc)
 
-    def converse(self, call: Call[A, R], rest: Iterable[Message]) -> Iterator[R]:
-        """Make a call that goes on sending: its request, then the rest, which another thread takes as it comes. Yield
-        what its answers mean until either side ends it. Raises HashHubError, and what taking the rest raises.
+    def stream(self, rpc: Rpc[R], rest: Iterable[T] | None = None, put: Callable[[T], Message] = unread) -> Iterator[R]:
+        """Make a streaming call and yield what its answers mean until either side ends it. Raises HashHubError.
+
+        `rest`: what is sent after the request, as `put` makes messages of it, where the call goes on sending; another
+        thread takes it as it comes, and what taking it raises is raised here.
         """
         failed: list[Exception] = []
 
-        def requests() -> Iterator[Message]:
+        def requests(rest: Iterable[T]) -> Iterator[Message]:
             try:
-                yield call.request
-                yield from rest
+                yield rpc.request
+                yield from map(put, rest)
             except Exception as e:  # noqa: BLE001 - raised below, where the answers end: grpc would log it and hide it
                 failed.append(e)
 
-        send = self._method(call.method, call.request, call.answer, stream=True, listens=True)
+        sent = rpc.request if rest is None else requests(rest)
         try:
-            answers = send(requests(), metadata=self._connection.metadata)
+            answers = self._stub(rpc.request)(sent, metadata=self._connection.metadata)
         except ValueError as e:
             raise Unavailable(CLOSED) from e
         try:
-            for answer in cast("Iterator[A]", answers):
-                yield call.read(answer)
+            yield from map(rpc.read, answers)
         except grpc.RpcError as e:
             raise self._connection.error(e) from e
         finally:
-            cast("grpc.RpcContext", answers).cancel()
+            answers.cancel()
         if failed:
             raise failed[0]
 
-    def _method(
-        self, method: str, request: Message, answer: type[object], *, stream: bool, listens: bool = False
-    ) -> Callable[..., object]:
-        with self._lock:
-            call = self._methods.get(method)
-            if call is None:
-                make: Callable[..., Callable[..., object]] = self._channel.unary_unary
-                if stream:
-                    make = self._channel.stream_stream if listens else self._channel.unary_stream
-                call = self._methods[method] = make(
-                    f"/hashhub.v1.{method}",
-                    request_serializer=type(request).SerializeToString,
-                    response_deserializer=cast("type[Answer]", answer).FromString,
-                )
-            return call
+    def _stub(self, request: Message) -> Callable[..., Any]:
+        name = request.DESCRIPTOR.full_name
+        send = self._stubs.get(name)
+        if send is None:
+            send = self._stubs[name] = stub(self._channel, request)
+        return send
 
 
 class SendAhead:
@@ -170,11 +148,11 @@ class SendAhead:
     def __enter__(self) -> Self:
         return self
 
-    def send(self, call: Call[Any, Any]) -> None:
+    def send(self, rpc: Rpc[Any]) -> None:
         """Make a call; wait while there are too many. Raises HashHubError, of a call before."""
         if len(self._in_flight) == IN_FLIGHT:
             self._in_flight.popleft().result()
-        self._in_flight.append(self._sender.submit(self._transport.ask, call))
+        self._in_flight.append(self._sender.submit(self._transport.ask, rpc))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:

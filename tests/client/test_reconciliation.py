@@ -107,15 +107,11 @@ def test_rows_come_page_by_page(operator: Client, monkeypatch: pytest.MonkeyPatc
     whole = list(links.rows())
     assert len(whole) == 10
     for size in (1, 3, 5, 10):
-        monkeypatch.setattr("hashhub.client.calls.PAGE", size)
+        monkeypatch.setattr("hashhub.client.rpc.PAGE", size)
         assert list(links.rows()) == whole
     for token in ("x", "W10", "WzEsMV0"):
         with pytest.raises(InvalidArgument):
-            operator._transport.call(
-                "ReconciliationService/ReadResult",
-                v1.ReadResultRequest(name=f"operations/{links.id}", page_token=token),
-                v1.ReadResultResponse,
-            )
+            operator._transport.call(v1.ReadResultRequest(name=f"operations/{links.id}", page_token=token))
 
 
 def test_another_program_goes_on_with_it(operator: Client, contributor: Client) -> None:
@@ -242,11 +238,11 @@ def test_where_the_hub_has_no_place_to_wait_it_is_asked_again(
     handle = operator.reconciliation.overlap()
     call, refused = operator._transport.call, []
 
-    def full(method: str, *arguments: Any, **more: Any) -> Any:
-        if method.endswith("/WaitOperation"):
-            refused.append(method)
+    def full(request: Any, **more: Any) -> Any:
+        if isinstance(request, v1.WaitOperationRequest):
+            refused.append(request)
             raise LimitExceeded("full", retry_after=1.0)
-        return call(method, *arguments, **more)
+        return call(request, **more)
 
     monkeypatch.setattr(operator._transport, "call", full)
     monkeypatch.setattr("hashhub.client.reconciliation._LOOK_SECONDS", 0.1)
@@ -268,9 +264,7 @@ def test_a_consumer_has_nothing_of_it(own_hub: RunningHub, operator: Client) -> 
 
 def test_a_repeated_start_starts_once(operator: Client) -> None:
     request = v1.ComputeOverlapRequest(request_id=request_id())
-    first, second = (
-        operator._transport.call("ReconciliationService/ComputeOverlap", request, v1.Operation) for _ in range(2)
-    )
+    first, second = (operator._transport.call(request) for _ in range(2))
     assert first.name == second.name
     operator.get_operation(first.name.partition("/")[2]).wait(180)
 
