@@ -76,7 +76,7 @@ interop: $(INTEROP)/tests ## Let others' software judge (needs a C++ compiler; h
 	$(INTEROP)/bin/python -m pytest -n 2 tests/interop tests/connectors tests/hygiene tests/hashing/test_video.py \
 	  tests/hook/test_clamd*.py tests/docs/test_hook_clamd.py $(PYTEST_ARGS)
 
-bench: venv ## Measure on this machine (needs a C++ compiler), ARGS=--quick for three minutes of it; see bench/README.md
+bench: venv ## Measure on this machine (needs a C++ compiler), ARGS=--quick for two minutes of it; see bench/README.md
 	$(PIP) --require-hashes -r bench/requirements.lock
 	$(BIN)/python -m bench $(ARGS)
 

@@ -1,108 +1,176 @@
-"""Every benchmark, one after the other: `make bench`, or `python -m bench`.
+"""Measure what is promised, and print each figure beside its target: `make bench`, or `python -m bench`.
 
-Without options at full size, which renews bench/results, the page and its charts: for a machine that has nothing else
-to do. With --quick everything is small, and results, page and charts go to bench/data/quick, beside nothing that is
-committed.
+    python -m bench                 at full size, for a machine that has nothing else to do: a quarter of an hour
+    python -m bench --quick         small sizes, two minutes: shows that all of it runs; its figures say little
+    python -m bench --from DIR      only the table, of results that are there
+    python -m bench --json          the table as JSON, too, on the last line
+
+Results are in bench/results, with --quick in bench/data/quick, and the table beside them as promises.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from bench import result
 
 _ROOT: Final = Path(__file__).parent.parent
-_MICRO: Final = ["pytest", "bench/micro", "-q", "-p", "no:randomly", "--benchmark-columns=min,median,ops"]
-QUICK: Final = result.DATA / "quick"
+_QUICK: Final = result.DATA / "quick"
+
+Row = dict[str, Any]
 
 
-def full() -> list[list[str]]:
-    """Return the commands at full size, each after `python -m`."""
+class Promise(NamedTuple):
+    """A figure that is promised. `of` takes it from the rows of a result."""
+
+    name: str
+    result: str
+    of: Callable[[list[Row]], float]
+    target: float
+    at_most: bool = True
+
+    def is_kept(self, value: float) -> bool:
+        return value <= self.target if self.at_most else value >= self.target
+
+
+def _ours(rows: list[Row]) -> Row:
+    return next(row for row in rows if row["engine"] == "hashhub" and row["max_distance"] == 31)
+
+
+def _times(rows: list[Row], engine: str = "") -> float:
+    """Return how many times our time an engine takes: this one, or the fastest of those that find everything."""
+    peers = [row for row in rows if row.get("recall") == 1 and row["max_distance"] == 31 and row["engine"] != "hashhub"]
+    fastest: float = min(row["p50_us"] for row in peers if not engine or row["engine"] == engine)
+    return fastest / float(_ours(rows)["p50_us"])
+
+
+def _calls(kind: str) -> Callable[[list[Row]], float]:
+    return lambda rows: max(row["calls_per_second"] for row in rows if row["calls"] == kind and not row["offered"])
+
+
+def _step(rows: list[Row], step: str) -> Row:
+    return next(row for row in rows if row["step"] == step)
+
+
+def _sqlite(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row["database"] == "sqlite"]
+
+
+def _update(rows: list[Row]) -> float:
+    return max(
+        float(_step(of, "half changed")["seconds"] / _step(of, "import")["seconds"])
+        for of in ([row for row in rows if row["database"] == kind] for kind in {row["database"] for row in rows})
+    )
+
+
+def _of_pdqhash(rows: list[Row]) -> float:
+    return max(float(row["of_pdqhash"]) for row in rows if row["step"].startswith("file: PDQ"))
+
+
+PROMISES: Final = (
+    Promise("matcher, 1 M digests: p50 of a query, µs", "matchers", lambda r: _ours(r)["p50_us"], 30),
+    Promise("p99 / p50", "matchers", lambda r: _ours(r)["p99_us"] / _ours(r)["p50_us"], 3),
+    Promise("recall", "matchers", lambda r: _ours(r)["recall"], 1, at_most=False),
+    Promise("times faster than FAISS", "matchers", lambda r: _times(r, "faiss-flat"), 35, at_most=False),
+    Promise("than the fastest exact peer", "matchers", _times, 10, at_most=False),
+    Promise("build, s", "matchers", lambda r: _ours(r)["build_s"], 1),
+    Promise("open a snapshot, ms", "matchers", lambda r: _ours(r)["open_ms"], 50),
+    Promise("add one, ms", "matchers", lambda r: _ours(r)["add_ms"], 1),
+    Promise("withdraw one, ms", "matchers", lambda r: _ours(r)["withdraw_ms"], 1),
+    Promise("single lookups a second by Connect, 1 M, two workers", "door", _calls("connect"), 10_000, at_most=False),
+    Promise("by plain JSON", "door", _calls("json"), 6_000, at_most=False),
+    Promise(
+        "entries a second, imported",
+        "imports",
+        lambda r: _step(_sqlite(r), "import")["entries_per_second"],
+        40_000,
+        at_most=False,
+    ),
+    Promise("times an import's time: a list with half changed", "imports", _update, 1.5),
+    Promise(
+        "p99 of lookups meanwhile, ms",
+        "imports",
+        lambda r: max(row["lookup_p99_ms"] for row in r if "lookup_p99_ms" in row),
+        25,
+    ),
+    Promise(
+        "s until a killed hub is ready",
+        "imports",
+        lambda r: max(row["ready_seconds"] for row in r if "ready_seconds" in row),
+        5,
+    ),
+    Promise("of pdqhash's time: hashing a picture", "hashing", _of_pdqhash, 0.6),
+    Promise("ms of the hook itself, an upload", "hook_asgi", lambda r: r[0]["rest_ms"], 5),
+)
+
+
+def steps(out: Path, *, is_quick: bool) -> list[list[str]]:
+    """Return the benchmarks that the promises need, each after `python -m`."""
+    if is_quick:
+        return [
+            ["bench.matchers", "--n", "100000", "--queries", "200", "--engines", "hashhub,faiss-flat",
+             "--name", "matchers", "--out", str(out)],
+            ["bench.door", "--entries", "100000", "--seconds", "1", "--out", str(out / "door.json")],
+            ["bench.imports", "--entries", "20000", "--databases", "sqlite", "--out", str(out / "imports.json")],
+            ["bench.hashing", "--small", "--rounds", "3", "--out", str(out / "hashing.json")],
+            ["bench.hook_asgi", "--count", "10", "--out", str(out / "hook_asgi.json")],
+        ]  # fmt: skip
     return [
-        ["bench.reference_hashes"],
-        ["bench.identity"],
-        ["bench.hashing"],
-        ["bench.pictures"],
-        ["bench.matchers", "--n", "1000000,10000000"],
-        ["bench.matchers", "--n", "100000000", "--engines", "hashhub,faiss-flat", "--queries", "300",
-         "--timeout", "3600"],
-        ["bench.matchers", "--n", "1000000,10000000", "--workloads", "pdq,clustered", "--max-distance", "0,8,16,24,31",
-         "--engines", "hashhub"],
-        ["bench.matchers", "--n", "1000000", "--workloads", "phash", "--max-distance", "0,4,8,10",
-         "--engines", "hashhub,faiss-flat"],
-        ["bench.imports", "--entries", "1000000", "--databases", "sqlite,postgresql", "--variants", "plain,mixed"],
-        ["bench.overhead", "--sizes", "100000,1000000"],
-        ["bench.terms"],
-        ["bench.updates", "--entries", "1000000"],
-        ["bench.exports", "--entries", "1000000"],
-        ["bench.reconcile"],
-        ["bench.agreement"],
-        ["bench.conflicts", "--entries", "1000000"],
-        ["bench.video_matching"],
-        ["bench.day", "--entries", "1000000"],
-        ["bench.server", "--n", "10000000", "--workers", "1,2"],
-        ["bench.door", "--entries", "10000000"],
-        ["bench.hook_core"],
-        ["bench.false_positives"],
-        ["bench.alterations"],
-        ["bench.robustness", "--count", "200", "--uploads", "5000", "--listed", "50000", "--n", "10000000"],
-        ["bench.video"],
-        ["bench.findings"],
-        ["bench.adversaries", "--sequences", "10000"],
-        [*_MICRO, "--benchmark-warmup=on"],
-        ["bench.report"],
-    ]  # fmt: skip
+        ["bench.matchers", "--n", "1000000", "--name", "matchers", "--out", str(out)],
+        ["bench.door", "--entries", "1000000", "--out", str(out / "door.json")],
+        ["bench.imports", "--entries", "1000000", "--out", str(out / "imports.json")],
+        ["bench.hashing", "--out", str(out / "hashing.json")],
+        ["bench.hook_asgi", "--out", str(out / "hook_asgi.json")],
+    ]
 
 
-def quick(out: Path) -> list[list[str]]:
-    """Return the commands for a machine that is needed again in three minutes; nothing but `out` and bench/data is
-    written to.
-    """
-    return [
-        ["bench.reference_hashes"],
-        ["bench.identity", "--count", "1000", "--out", str(out / "identity.json")],
-        ["bench.hashing", "--small", "--rounds", "3", "--out", str(out / "hashing.json")],
-        ["bench.pictures", "--count", "8192"],
-        ["bench.matchers", "--n", "50000", "--queries", "200", "--timeout", "30", "--out", str(out)],
-        ["bench.matchers", "--n", "200000", "--queries", "200", "--engines", "hashhub,faiss-flat", "--out", str(out)],
-        ["bench.imports", "--entries", "20000", "--variants", "plain", "--out", str(out / "imports.json")],
-        ["bench.overhead", "--sizes", "20000", "--rounds", "3", "--out", str(out / "overhead.json")],
-        ["bench.terms", "--rounds", "300", "--out", str(out / "terms.json")],
-        ["bench.exports", "--entries", "5000", "--out", str(out / "exports.json")],
-        ["bench.reconcile", "--entries", "5000", "--near", "2000", "--stored", "5000", "--runs", "1",
-         "--out", str(out / "reconcile.json")],
-        ["bench.agreement", "--items", "2000", "--runs", "1", "--out", str(out / "agreement.json")],
-        ["bench.conflicts", "--entries", "5000", "--out", str(out / "conflicts-sqlite.json")],
-        ["bench.video_matching", "--frames", "50000", "--videos", "20", "--rounds", "3",
-         "--out", str(out / "video-matching.json")],
-        ["bench.day", "--entries", "10000", "--seconds", "2", "--share", "0.05", "--out", str(out / "day.json")],
-        ["bench.server", "--n", "100000", "--seconds", "1", "--out", str(out / "server.json")],
-        ["bench.door", "--entries", "100000", "--seconds", "1", "--out", str(out / "door.json")],
-        ["bench.false_positives", "--n", "100000", "--seconds", "1", "--out", str(out / "false-positives.json")],
-        ["bench.alterations", "--count", "20", "--out", str(out / "alterations.json")],
-        ["bench.robustness", "--count", "2", "--uploads", "20", "--listed", "300", "--screens", "1", "--n", "20000",
-         "--out", str(out / "robustness")],
-        ["bench.video", "--loops", "1", "--height", "180", "--out", str(out / "video.json")],
-        ["bench.findings"],
-        ["bench.adversaries", "--sequences", "40", "--out", str(out / "adversaries.json")],
-        [*_MICRO, "--benchmark-max-time=0.1"],
-        ["bench.report", "--results", str(out), "--out", str(out)],
-    ]  # fmt: skip
+def figures(directory: Path) -> list[Row]:
+    """Return each promise beside what the results in a directory say; `measured` is None where they say nothing."""
+    told = []
+    for promise in PROMISES:
+        path = directory / f"{promise.result}.json"
+        try:
+            value: float | None = promise.of(json.loads(path.read_text("utf-8"))["rows"] if path.exists() else [])
+        except (StopIteration, ValueError, IndexError, KeyError):
+            value = None
+        told.append(
+            {
+                "promise": promise.name,
+                "target": f"{'≤' if promise.at_most else '≥'} {promise.target:,g}",
+                "measured": None if value is None else float(f"{value:.4g}"),
+                "kept": None if value is None else promise.is_kept(value),
+            }
+        )
+    return told
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes; results go to bench/data/quick")
-    begin = time.monotonic()
-    for step in quick(QUICK) if parser.parse_args().quick else full():
-        print(f"\n[{time.monotonic() - begin:.0f} s] python -m {' '.join(step)}", flush=True)
-        subprocess.run([sys.executable, "-m", *step], cwd=_ROOT, check=True)
-    print(f"\nall of it took {time.monotonic() - begin:.0f} s", flush=True)
+    parser.add_argument("--from", dest="directory", type=Path, help="print the table of these results, run nothing")
+    parser.add_argument("--json", action="store_true", help="print the table as JSON, too")
+    options = parser.parse_args()
+    out = options.directory or (_QUICK if options.quick else result.RESULTS)
+    if options.directory is None:
+        begin = time.monotonic()
+        for step in steps(out, is_quick=options.quick):
+            print(f"\n[{time.monotonic() - begin:.0f} s] python -m {' '.join(step)}", flush=True)
+            done = subprocess.run([sys.executable, "-m", *step], cwd=_ROOT, check=False)
+            if done.returncode:
+                print(f"{step[0]} failed; its figures are missing", flush=True)
+        print()
+    told = figures(out)
+    result.show(told)
+    (out / "promises.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    if options.json:
+        print(json.dumps(told))
 
 
 if __name__ == "__main__":

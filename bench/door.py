@@ -1,70 +1,279 @@
-"""Single lookups through each door of one hub, in one run, and where the time of one goes.
+"""Single lookups through each interface of one hub, under load.
 
-    python -m bench.door --entries 10000000 --workers 2 --data DIR
+    python -m bench.door --entries 1000000 --workers 2 --data DIR
 
-The hub and its entries are those of `bench.server`, which also sends the load. A lookup is MatchHashes with one PDQ
-hash; one of a hundred is near an entry. `connect`: the Connect protocol with binary messages, the door that is meant
-for this; `single`: gRPC; `json`: plain JSON. Each first closed loop, as many as the server takes; then `connect` at
-70 % of the target at fixed times. Of each answer the load generator reads the status and the length only: before and
-after the load a sample of answers is read whole, over `connect` and over gRPC.
+The hub holds random PDQ digests, one an entry; one query of a hundred is near one of them. Entries are written through
+the store, as the commit of an import writes them, and the matcher's snapshot is built from the same digests. With
+--data the filled directory is kept, and used again as it is.
+
+A lookup is MatchHashes with one hash. `connect`: the Connect protocol with binary messages; `single`: gRPC; `json`:
+plain JSON. Each first closed loop, as many as the server takes; then `connect` at 70 % of what is promised, at fixed
+times. Of each answer the load generator (bench/load.py) reads the status and the length only: before and after the
+load a sample of answers is read whole, over `connect` and over gRPC.
 
 The generator shares the cores. `generator_cores` is what it takes, which a client on another machine would not.
-
-Then one lookup in this process, step by step, without any socket: `hub` is the hub's own work, `gate` adds
-authentication, roles, counting and both codecs, `door` adds what the HTTP door does around the gate.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
-import functools
 import http.client
+import json
 import multiprocessing
 import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.pool import Pool
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bench import result, server
+from bench import load, result
 from hashhub import v1, wire
-from hashhub.config import Config
-from hashhub.hub import Hub
-from hashhub.model import MatchOptions, Principal, Role
-from hashhub.server import servicers
-from hashhub.server.http_door import HTTPDoor
-from hashhub.server.interceptors import Envelope, Gate
-from hashhub.server.lanes import Callers
-from hashhub.server.metrics import Metrics
-from hashhub.server.rooms import rooms_of
-from hashhub.server.shares import TokenShares
-from hashhub.testing.hub_process import running_hub
+from hashhub.client import Client
+from hashhub.hashes import Hash
+from hashhub.hub.follow import Mark
+from hashhub.matcher import Matcher
+from hashhub.model import (
+    Contributor,
+    ContributorKind,
+    Counts,
+    EntryState,
+    HashSet,
+    Import,
+    MatchOptions,
+    Query,
+    Record,
+    Verdict,
+)
+from hashhub.store import Store
+from hashhub.testing.hub_process import RunningHub, running_hub
+from hashhub.testing.rows import EntryRow, pack_entries
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+Digests = NDArray[np.uint8]
 
-    from google.protobuf.message import Message
-
-    from hashhub.server.hyper import Request
-    from hashhub.server.interceptors import Method
-    from hashhub.testing.hub_process import RunningHub
-
-_TARGET: Final = 12_000.0  # calls a second with two workers, on two cores that the generator shares
+_PIECE: Final = 10_000  # entries that the store is given at a time
+_REQUESTS: Final = {"single": 20_000, "connect": 20_000, "json": 5_000}  # different ones
+_TARGET: Final = 10_000.0  # calls a second by Connect, two workers on two cores that the generator shares
 _SHARE: Final = 0.7
 _CONCURRENCY: Final = 32
-_PATH: Final = "/hashhub.v1.MatchService/MatchHashes"
-_ROUNDS: Final = 5
+_CONNECTIONS: Final = 16  # the kernel deals them to the workers
 _VERIFIED: Final = 100  # answers of each kind
-_SECRET: Final = "hh_bench"  # noqa: S105 - of a token that exists in this process only
+_PATH: Final = "/hashhub.v1.MatchService/MatchHashes"
+_DOORS: Final[dict[str, Callable[[str, str, str], load.Connection]]] = {"connect": load.Connect, "json": load.JSON}
+_OPTIONS: Final = MatchOptions(policy="any")
+_STARTING: Final = 0.5  # seconds for the generators to connect, before they begin together
 
 
-def load(data: Path, digests: server.Digests, workers: int, seconds: float, processes: int) -> list[dict[str, Any]]:
-    """Measure each door of one hub."""
+# The hub
+
+
+def fill(data: Path, digests: Digests) -> float:
+    """Write an entry for each digest and the matcher's snapshot into `data`, and return the seconds it took, now or
+    when it was filled.
+    """
+    label = {"n": len(digests), "seed": result.SEED}
+    marker = data / "bench.json"
+    if marker.exists():
+        found = json.loads(marker.read_text("utf-8"))
+        if found.items() >= label.items():
+            return float(found["seconds"])
+        msg = f"--data holds {found['n']:,} entries, not {len(digests):,}; name another directory"
+        raise SystemExit(msg)
+    data.mkdir(parents=True, exist_ok=True)
+    if any(data.iterdir()):
+        msg = "--data is neither empty nor filled by an earlier run that ended well; name another directory"
+        raise SystemExit(msg)
+    seconds = result.timed(lambda: _write(data, digests))
+    marker.write_text(json.dumps({**label, "seconds": seconds}), "utf-8")
+    return seconds
+
+
+def _write(data: Path, digests: Digests) -> None:
+    store = Store.open(data)
+    try:
+        store.resources.create_contributor(
+            Contributor(id="bench", display_name="Bench", kind=ContributorKind.HOTLINE, jurisdiction="ZZ")
+        )
+        store.resources.create_hash_set(HashSet(contributor="bench", id="pdq"))
+        new = Import(
+            id="", contributor="bench", hash_set="pdq", connector="bench", connector_version="1", source_digest="0"
+        )
+        opened = store.imports.create_import(new).id
+        store.commits.begin_commit(opened)
+        first = store.stage.allocate_entries(opened, len(digests))
+        for start in range(0, len(digests), _PIECE):
+            rows = [
+                EntryRow(
+                    first + i,
+                    EntryState.ACTIVE,
+                    Record(position=f"line {i + 1}", hashes=(Hash("PDQ", digests[i].tobytes()),)),
+                )
+                for i in range(start, min(start + _PIECE, len(digests)))
+            ]
+            store.stage.stage_entries(opened, pack_entries(rows))
+        store.commits.finish_commit(opened, counts=Counts(items=len(digests), accepted=len(digests)))
+        with Matcher(data / "matcher" / store.database_id) as matcher:
+            matcher.rebuild(store.revision(), [("PDQ", digests)])
+        # As the hub's follower leaves it: without it the first hub to open this would not know whose snapshot it is,
+        # and build it anew.
+        mark = Mark(data / "matcher" / store.database_id / "POSITION", publisher=True)
+        mark.write(store.history.position(), store.revision())
+    finally:
+        store.close()
+
+
+def sample_queries(digests: NDArray[np.uint8], count: int, hits: int, seed: int) -> NDArray[np.uint8]:
+    """Return `count` random queries, of which `hits` are stored digests with 12 bits flipped."""
+    rng = np.random.default_rng([seed, 1])  # not the stream that the digests came from
+    queries = rng.integers(0, 256, (count, digests.shape[1]), np.uint8)
+    for at in rng.choice(count, hits, replace=False):
+        near = digests[rng.integers(len(digests))].copy()
+        for bit in rng.choice(8 * len(near), 12, replace=False):
+            near[bit // 8] ^= 1 << (bit % 8)
+        queries[at] = near
+    return queries
+
+
+def verify(hub: RunningHub, digests: Digests) -> None:
+    """Check a sample of answers, by gRPC and by the Connect protocol: what is near an entry is found with it, what is
+    near none is not.
+    """
+    rows = np.random.default_rng(result.SEED).choice(len(digests), 100, replace=False)
+    near = [sample_queries(digests[i : i + 1], 1, 1, int(i))[0] for i in rows]
+    far = list(sample_queries(digests, 100, 0, result.SEED + 1))
+    queries = [Query(hashes=(Hash("PDQ", q.tobytes()),)) for q in (*near, *far)]
+    with Client(hub.address, hub.token) as client:
+        answers = list(client.match_hashes(queries, _OPTIONS))
+        assert [client.match(q, _OPTIONS).result for q in queries[:10]] == [a.result for a in answers[:10]]
+    for i, answer in zip(rows, answers, strict=False):
+        found = [(m.entry.hashes[0].digest, m.distance) for m in answer.result.matches]
+        assert found == [(digests[i].tobytes(), 12)], "the hub's answers are wrong"
+    assert all(a.result.verdict is Verdict.NO_MATCH for a in answers[len(near) :])
+    near_requests = single_requests(sample_queries(digests, _VERIFIED, _VERIFIED, result.SEED))
+    far_requests = single_requests(sample_queries(digests, _VERIFIED, 0, result.SEED + 1))
+    headers = {"Authorization": f"Bearer {hub.token}", "Content-Type": "application/proto"}
+    with contextlib.closing(http.client.HTTPConnection(hub.http.removeprefix("http://"))) as connection:
+        for i, request in enumerate((*near_requests, *far_requests)):
+            connection.request("POST", _PATH, request, headers)
+            told = v1.MatchHashesResponse.FromString(connection.getresponse().read())
+            is_miss = told.result.verdict == v1.Verdict.VERDICT_NO_MATCH
+            said = is_miss, [match.distance for match in told.result.matches]
+            assert said == ((False, [12]) if i < len(near_requests) else (True, [])), "the answers over HTTP are wrong"
+
+
+# The load
+
+
+def _requests(digests: Digests, kind: str) -> list[bytes]:
+    """Return different requests of one kind; one query of a hundred is near an entry."""
+    count = _REQUESTS[kind]
+    queries = sample_queries(digests, count, count // 100, result.SEED)
+    if kind == "json":
+        options = {"policy": _OPTIONS.policy}
+        digest = [base64.b64encode(q.tobytes()).decode() for q in queries]
+        return [
+            json.dumps({"query": {"hashes": [{"algorithm": "PDQ", "digest": d}]}, "options": options}).encode()
+            for d in digest
+        ]
+    return single_requests(queries)
+
+
+def single_requests(queries: NDArray[np.uint8]) -> list[bytes]:
+    """Return the bytes of a MatchHashes request for each query."""
+    sent = wire.options_to_pb(_OPTIONS)
+    return [
+        v1.MatchHashesRequest(
+            query=wire.query_to_pb(Query(hashes=(Hash("PDQ", q.tobytes()),))), options=sent
+        ).SerializeToString()
+        for q in queries
+    ]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one process sends: either `concurrency` calls at a time or `rate` a second, from `begin` (of perf_counter)
+    on.
+    """
+
+    kind: str
+    address: str
+    token: str
+    requests: Sequence[bytes]
+    connections: int
+    seconds: float
+    begin: float
+    concurrency: int = 0
+    rate: float = 0.0
+
+
+def _send(task: Task) -> tuple[load.Outcome, float]:
+    """Generate load in this process; return also the processor time that took."""
+    door = _DOORS.get(task.kind, load.GRPC)
+    with load.connected(door, task.connections, task.address, _PATH, task.token) as opened:
+        time.sleep(max(0.0, task.begin - time.perf_counter()))
+        before = time.process_time()
+        outcome = load.run(opened, task.requests, task.seconds, concurrency=task.concurrency, rate=task.rate)
+        return outcome, time.process_time() - before
+
+
+class Bench:
+    """One hub under one load after another."""
+
+    def __init__(self, hub: RunningHub, pool: Pool, processes: int, digests: Digests) -> None:
+        """`pool`: of fresh processes, as many as generate load together."""
+        self._hub = hub
+        self._pool = pool
+        self._processes = processes
+        self._requests = {kind: _requests(digests, kind) for kind in _REQUESTS}
+
+    def tasks(self, kind: str, seconds: float, *, rate: float = 0.0, concurrency: int = 0) -> list[Task]:
+        """Divide one load among the processes."""
+        address = self._hub.http.removeprefix("http://") if kind in _DOORS else self._hub.address
+        requests, parts = self._requests[kind], self._processes
+        return [
+            Task(
+                kind, address, self._hub.token, requests[i::parts],
+                max(1, min(_CONNECTIONS, concurrency or _CONNECTIONS) // parts),
+                seconds, time.perf_counter() + _STARTING, concurrency=concurrency // parts, rate=rate / parts,
+            )
+            for i in range(parts)
+        ]  # fmt: skip
+
+    def run(self, kind: str, tasks: list[Task]) -> dict[str, Any]:
+        """Send these tasks at once, and return what came of them."""
+        hub = result.family(self._hub.pid)
+        served = sum(map(result.cpu_seconds, hub))
+        sent = self._pool.map(_send, tasks, chunksize=1)
+        served = sum(map(result.cpu_seconds, hub)) - served
+        outcomes = [outcome for outcome, _ in sent]
+        latencies = np.concatenate([np.asarray(o.latencies) for o in outcomes])
+        failures = sum((o.errors for o in outcomes), Counter[str]())
+        seconds = max(o.seconds for o in outcomes)
+        return {
+            "calls": kind,
+            "offered": sum(t.rate for t in tasks) or None,
+            "calls_per_second": sum(len(o.latencies) / o.seconds for o in outcomes),
+            **{name.replace("_us", "_ms"): value / 1e3 for name, value in result.percentiles(latencies).items()},
+            "errors": failures.total() / max(len(latencies) + failures.total(), 1),
+            "failures": dict(failures),
+            "server_cores": served / seconds,
+            "generator_cores": sum(took for _, took in sent) / seconds,
+        }
+
+
+def measure(data: Path, digests: Digests, workers: int, seconds: float, processes: int) -> list[dict[str, Any]]:
+    """Measure each interface of one hub."""
     spawn = multiprocessing.get_context("spawn")
     with running_hub(data, "--workers", str(workers)) as hub, spawn.Pool(processes) as pool:
         verify(hub, digests)
-        bench = server.Bench(hub, pool, processes, digests)
+        bench = Bench(hub, pool, processes, digests)
         rows = []
         for kind in ("single", "json", "connect"):
             bench.run(kind, bench.tasks(kind, min(2.0, seconds), concurrency=_CONCURRENCY))  # warm
@@ -74,113 +283,12 @@ def load(data: Path, digests: server.Digests, workers: int, seconds: float, proc
     return [{"n": len(digests), "workers": workers, **row} for row in rows]
 
 
-def verify(hub: RunningHub, digests: server.Digests) -> None:
-    """Check a sample of answers of both doors: what is near an entry is found, and nothing else."""
-    server.verify(hub, digests)
-    near = server.single_requests(server.sample_queries(digests, _VERIFIED, _VERIFIED, result.SEED))
-    far = server.single_requests(server.sample_queries(digests, _VERIFIED, 0, result.SEED + 1))
-    headers = {"Authorization": f"Bearer {hub.token}", "Content-Type": "application/proto"}
-    with contextlib.closing(http.client.HTTPConnection(hub.http.removeprefix("http://"))) as connection:
-        for i, request in enumerate((*near, *far)):
-            connection.request("POST", _PATH, request, headers)
-            answer = v1.MatchHashesResponse.FromString(connection.getresponse().read())
-            is_miss = answer.result.verdict == v1.Verdict.VERDICT_NO_MATCH
-            said = is_miss, [match.distance for match in answer.result.matches]
-            assert said == ((False, [12]) if i < len(near) else (True, [])), "the HTTP door's answers are wrong"
-
-
-class _Sent:
-    """A request that has arrived whole, for the door to answer."""
-
-    verb, path, query = "POST", _PATH, ""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self._headers = {
-            "authorization": f"Bearer {_SECRET}", "content-type": "application/proto",
-            "connect-protocol-version": "1", "content-length": str(len(body)),
-        }  # fmt: skip
-        self.header = self._headers.get
-        self.length = len(body)
-        self.status = 0
-        self.is_read = False
-
-    def describe(self) -> str:
-        return "bench"
-
-    def collect(self, then: Any) -> None:
-        then(lambda: self._body)
-
-    def watch(self) -> Callable[[], bool]:
-        return lambda: True
-
-    def answer(self, status: int, headers: object, body: bytes) -> None:
-        del headers, body
-        self.status = status
-
-
-def steps(data: Path, digests: server.Digests, count: int) -> list[dict[str, Any]]:
-    """Return the median microseconds of one lookup up to each step, all of them in turn in each round."""
-    requests = server.single_requests(server.sample_queries(digests, count, count // 100, result.SEED + 2))
-    options = MatchOptions(policy="any")
-    with Hub.open(Config(data=str(data))) as hub:
-        hub.start()
-        operator = Principal(name="bench", role=Role.OPERATOR)
-        config = Config()
-        shares = TokenShares(config, cores=1)
-        gate = Gate(lambda _: operator, Metrics(), rooms_of(config), shares, lambda _: operator)
-        method = servicers.methods(hub, lambda: False, config.max_message_bytes)[_PATH]
-        door = HTTPDoor(
-            gate,
-            {_PATH: method},
-            _run,
-            health=lambda: (True, b"{}"),
-            scrape=str,
-            max_message_bytes=1 << 20,
-            body_bytes=1 << 30,
-            callers=Callers(),
-        )
-        envelope = Envelope(authorization=f"Bearer {_SECRET}", peer=str)
-
-        def by_hub() -> None:
-            for query in models:
-                hub.match.hashes(operator, [query], options)
-
-        def by_gate() -> None:
-            for body in requests:
-                gate.call(method, envelope, functools.partial(method.request.FromString, body), _serialized)
-
-        def by_door() -> None:
-            for body in requests:
-                sent = _Sent(body)
-                door.handle(cast("Request", sent))
-                assert sent.status == 200, "the door refused a lookup"
-
-        models = [wire.query_from_pb(v1.MatchHashesRequest.FromString(body).query) for body in requests]
-        taken: dict[str, list[float]] = {"hub": [], "gate": [], "door": []}
-        for _ in range(_ROUNDS):
-            for name, work in (("hub", by_hub), ("gate", by_gate), ("door", by_door)):
-                taken[name].append(result.timed(work) / count * 1e6)
-        door.close(0)
-    return [{"step": name, "us": float(np.median(times))} for name, times in taken.items()]
-
-
-def _run(work: Callable[[], None], _: Method | None, __: Principal | None) -> bool:
-    work()
-    return True
-
-
-def _serialized(message: Message) -> bytes:
-    return message.SerializeToString()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entries", type=int, default=100_000, help="in the hub (100,000)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes of the server (2)")
     parser.add_argument("--seconds", type=float, default=5.0, help="of each run (5)")
     parser.add_argument("--processes", type=int, default=1, help="that generate load (1)")
-    parser.add_argument("--lookups", type=int, default=5_000, help="of each round of the steps (5,000)")
     parser.add_argument(
         "--data", type=Path, help="the hub's directory, kept for further runs; default: a temporary one"
     )
@@ -189,14 +297,12 @@ def main() -> None:
     digests = np.frombuffer(np.random.default_rng(result.SEED).bytes(32 * options.entries), np.uint8).reshape(-1, 32)
     with tempfile.TemporaryDirectory(prefix="hashhub-bench-") as name:
         data = options.data or Path(name)
-        server.fill(data, digests)
-        rows = load(data, digests, options.workers, options.seconds, options.processes)
+        fill(data, digests)
+        rows = measure(data, digests, options.workers, options.seconds, options.processes)
         result.show(rows, [c for c in rows[0] if c != "failures"])
-        taken = steps(data, digests, options.lookups)
-        result.show(taken)
     parameters = {"seconds": options.seconds, "processes": options.processes, "concurrency": _CONCURRENCY}
     packages = ("granian", "grpcio", "protobuf", "numpy", "numba", "faiss-cpu")
-    result.save(f"door-{options.entries}", parameters, [*rows, *taken], out=options.out, packages=packages)
+    result.save(f"door-{options.entries}", parameters, rows, out=options.out, packages=packages)
 
 
 if __name__ == "__main__":

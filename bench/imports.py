@@ -1,49 +1,48 @@
-"""How fast a list becomes matchable: file -> real client -> real server -> committed -> found, beside the bare driver.
+"""How fast a list becomes matchable, what it costs when it comes again, and what everybody else notices of it.
 
-    python -m bench.imports --entries 1000000 --databases sqlite,postgresql --variants plain,mixed
+    python -m bench.imports --entries 1000000 --databases sqlite,postgresql --workers 2
 
-plain    VICS records with MD5 and SHA1
-mixed    the same with PhotoDNA beside them
-
-Then the list comes again: unchanged; with a tenth of it changed; with half of it changed.
-
-The bare driver writes the rows of entries and hashes that the import wrote, packed and sorted already, through
-sqlite3's executemany or psycopg's COPY, once the hub has dropped the staged batches and rests: what is left is the
-price of the protocol, of checking, staging, packing, sorting, leases and accounting. On a busy machine compare
-processor times: an import has two processes at work, the bare driver one. Memory beyond the index is how far the
-server's peak lies above what it had before, minus what the matcher holds for the entries at the end.
+A VICS list is imported, then comes again: with every second item changed, with every tenth, with all, and unchanged.
+Meanwhile another process looks a digest up every 20 ms by the clock (bench/prober.py), and others watch for how long
+the machine itself stands still. Then the hub is killed while it takes the next list in, while it commits it and after
+that, and the time is taken until it is ready again. `--base` entries of another hash set are in the hub before, which
+is given time to tidy up after them: until the machine is idle, fifteen minutes at most.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sqlite3
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import psycopg
-
-from bench import result, store_rows
+from bench import result
+from bench.prober import asking, summary
 from hashhub.client import Client, Progress
 from hashhub.hashes import parse
-from hashhub.model import Contributor, ContributorKind, Counts, HashSet, MatchOptions, Query, Verdict
-from hashhub.store.drivers import FILE_NAME
+from hashhub.model import Contributor, ContributorKind, HashSet, MatchOptions, Query, Verdict
 from hashhub.testing.hub_process import RunningHub, running_hub
 from hashhub.testing.lists import write_many_vics
 
-_TIDY_SECONDS: Final = 300.0
-_INDEX_BYTES: Final = {
-    "plain": 24 + 16 + 2,
-    "mixed": 24 + 16 + 144 + 3,
-}  # rows (whole words) and directory of an entry's digests
-
-# The editions of each version of the list (`write_many_vics`); one differs from the version before by the last of them.
-_UPDATES: Final[dict[str, tuple[int, ...]]] = {"unchanged": (), "tenth": (10,), "half": (10, 2)}
+_STEPS: Final[tuple[tuple[str, tuple[int, ...]], ...]] = (
+    ("import", ()),
+    ("half changed", (2,)),
+    ("tenth changed", (2, 10)),
+    ("all changed", (2, 10, 1)),
+    ("unchanged", (2, 10, 1)),
+)
+_SETTLE_SECONDS: Final = 900.0
+_IDLE_SECONDS: Final = 5.0
+_IDLE_SHARE: Final = 0.9
 
 
 @contextmanager
@@ -56,123 +55,105 @@ def database(kind: str) -> Iterator[str]:
             yield url
 
 
-class _Run(NamedTuple):
-    """What one import took: wall and CPU seconds by phase, and memory."""
-
-    seconds: dict[str, tuple[float, float, float]]  # at the beginning of each phase: wall, client's CPU, server's CPU
-    counts: Counts
-    server_peak_mib: float
-    server_before_mib: float
-    client_peak_mib: float
-    client_before_mib: float
-
-    def took(self, first: str, then: str, which: int = 0) -> float:
-        return self.seconds[then][which] - self.seconds[first][which]
-
-
-def _import(client: Client, hub: RunningHub, source: Path) -> _Run:
-    """Import a file and wait until its last item is matchable."""
-    query, options = Query(hashes=(parse("MD5", last_md5(source)),)), MatchOptions(policy="any")
-    started: dict[str, tuple[float, float, float]] = {}
-
-    def mark(name: str) -> None:
-        if name not in started:
-            started[name] = (time.perf_counter(), result.cpu_seconds(), result.cpu_seconds(hub.pid))
+def import_list(client: Client, source: Path, hash_set: str) -> dict[str, Any]:
+    """Import a VICS file into `CONTRIBUTOR/SET`, and return what became of its items and how long it took."""
+    at: dict[str, float] = {}
 
     def progress(p: Progress) -> None:
-        mark(p.phase)
+        at.setdefault(p.phase, time.perf_counter())
 
-    before = result.resident_mib()
-    result.reset_peak()
-    with result.watched_memory(hub.pid) as memory:
-        mark("START")
-        report = client.import_source(source, connector="vics", hash_set="bench/list", progress=progress)
-        mark("DONE")
-        while next(iter(client.match_hashes([query], options))).result.verdict is Verdict.NO_MATCH:
-            time.sleep(0.001)
-        mark("MATCHABLE")
-    return _Run(started, report.source.counts, memory[1], memory[0], result.peak_mib(), before)
-
-
-def _wait_until_tidy(url: str, directory: Path) -> None:
-    """Wait until the hub has nothing to drop any more: it would write beside whatever is measured next."""
-    look = "SELECT count(*) FROM staged_batch"
-    deadline = time.monotonic() + _TIDY_SECONDS
-    with ExitStack() as opened:
-        if url:
-            c: Any = opened.enter_context(psycopg.connect(url.replace("+psycopg", ""), autocommit=True))
-        else:
-            c = opened.enter_context(closing(sqlite3.connect(directory / FILE_NAME)))
-        while c.execute(look).fetchone() != (0,):
-            assert time.monotonic() < deadline, "the hub does not drop the staged batches"
-            time.sleep(0.1)
+    begun = time.perf_counter()
+    report = client.import_source(source, connector="vics", hash_set=hash_set, progress=progress)
+    done = time.perf_counter()
+    counts = report.source.counts
+    return {
+        "accepted": counts.accepted,
+        "unchanged": counts.unchanged,
+        "superseded": counts.superseded,
+        "seconds": done - begun,
+        "commit_seconds": done - at["COMMITTING"],
+    }
 
 
-def measure(kind: str, variant: str, entries: int, updates: Sequence[str], directory: Path) -> dict[str, Any]:
-    """Import one list into a fresh hub, then its updates, and return what it took."""
-    source = directory / "list.json"
+def write_list(
+    directory: Path, name: str, entries: int, seed: int, changed_every: Sequence[int] = (), *, copy: int = 0
+) -> Path:
+    """Write a list as it is after some editions (see `write_many_vics`). `copy`: another file for each number, which
+    is not known as sent before.
+    """
+    source = directory / f"{name}.json"
+    with source.open("wb") as out:
+        write_many_vics(out, entries, seed=seed, changed_every=changed_every)
+        out.write(b"\n" * copy)
+    return source
 
-    def write(editions: Sequence[int] = (), end: bytes = b"") -> None:
-        with source.open("wb") as out:
-            write_many_vics(out, entries, seed=result.SEED, photodna=variant == "mixed", changed_every=editions)
-            out.write(end)
 
-    write()
-    with (
-        database(kind) as url,
-        running_hub(directory / "hub", *(["--database", url] if url else [])) as hub,
-        Client(hub.address, hub.token) as client,
-    ):
-        client.create_contributor(
-            Contributor(id="bench", display_name="Bench", kind=ContributorKind.LAW_ENFORCEMENT, jurisdiction="US")
-        )
-        client.create_hash_set(HashSet(contributor="bench", id="list", scheme="vic-us"))
-        query, options = Query(hashes=(parse("MD5", last_md5(source)),)), MatchOptions(policy="any")
-        [before] = client.match_hashes([query], options)  # also makes the server load what it loads lazily
-        assert before.result.verdict is Verdict.NO_MATCH
-        run = _import(client, hub, source)
-        assert run.counts.accepted == entries, run.counts
-        digests = sum(a.digest_count for a in client.status().algorithms)
-        _wait_until_tidy(url, directory / "hub")
-        bare = store_rows.bare_postgresql(url) if url else store_rows.bare_sqlite(directory / "hub")
-        total = run.took("START", "MATCHABLE")
-        index_mib = entries * _INDEX_BYTES[variant] / 2**20
-        row = {
-            "database": kind,
-            "variant": variant,
-            "entries": entries,
-            "file_mib": source.stat().st_size / 2**20,
-            "digests": digests,
-            "entries_per_second": entries / total,
-            "bare_entries_per_second": bare.entries_per_second,
-            "bare_cpu_seconds": bare.cpu_seconds,
-            "times_bare": total / (entries / bare.entries_per_second),
-            "total_seconds": total,
-            "checksum_seconds": run.took("CHECKSUM", "SENDING"),
-            "sending_seconds": run.took("SENDING", "COMMITTING"),
-            "commit_seconds": run.took("COMMITTING", "DONE"),
-            "until_matchable_seconds": run.took("DONE", "MATCHABLE"),
-            "client_cpu_seconds": run.took("START", "MATCHABLE", 1),
-            "server_cpu_seconds": run.took("START", "MATCHABLE", 2),
-            "server_cpu_sending": run.took("SENDING", "COMMITTING", 2),
-            "server_cpu_commit": run.took("COMMITTING", "DONE", 2),
-            "server_peak_mib": run.server_peak_mib,
-            "server_idle_mib": run.server_before_mib,
-            "server_beyond_index_mib": run.server_peak_mib - run.server_before_mib - index_mib,
-            "client_peak_mib": run.client_peak_mib,
-            "client_idle_mib": run.client_before_mib,
-        }
-        for name in updates:
-            editions = _UPDATES[name]
-            write(editions, end=b"\n" * len(row))  # other bytes than before, whatever they state
-            update = _import(client, hub, source)
-            changed = -(-entries // editions[-1]) if editions else 0
-            assert (update.counts.accepted, update.counts.unchanged) == (changed, entries - changed), update.counts
-            row[f"{name}_seconds"] = update.took("START", "MATCHABLE")
-            row[f"{name}_times_first"] = update.took("START", "MATCHABLE") / total
-            row[f"{name}_commit_seconds"] = update.took("COMMITTING", "DONE")
-            row[f"{name}_bytes_an_item"] = (update.server_peak_mib - update.server_before_mib) * 2**20 / entries
-    return row
+def measure(
+    kind: str, entries: int, base: int, workers: int, directory: Path, rest: float, filled: Path | None = None
+) -> list[dict[str, Any]]:
+    """Import, update and kill one hub. `rest`: seconds between two lists; `filled`: a directory that bench.door has
+    filled, of which a copy is used.
+    """
+    if filled is not None:
+        shutil.copytree(filled, directory / "hub")
+        base = json.loads((filled / "bench.json").read_text("utf-8"))["n"]
+    rows: list[dict[str, Any]] = []
+    with database(kind) as url:
+        arguments = ["--workers", str(workers), *(["--database", url] if url else [])]
+        with running_hub(directory / "hub", *arguments) as hub, Client(hub.address, hub.token) as client:
+            if filled is None:
+                client.create_contributor(
+                    Contributor(
+                        id="bench", display_name="Bench", kind=ContributorKind.LAW_ENFORCEMENT, jurisdiction="US"
+                    )
+                )
+            for name in ("list", "base"):
+                client.create_hash_set(HashSet(contributor="bench", id=name, scheme="vic-us"))
+            if base and filled is None:
+                import_list(client, write_list(directory, "base", base, result.SEED + 1), "bench/base")
+                await_idleness()
+            known = last_md5(write_list(directory, "first", 10, result.SEED + 2))
+            for number, (name, changed) in enumerate(_STEPS):
+                source = write_list(directory, "list", entries, result.SEED, changed, copy=number)
+                row: dict[str, Any] = {
+                    "database": kind,
+                    "workers": workers,
+                    "base": base,
+                    "entries": entries,
+                    "step": name,
+                }
+                with (
+                    result.watched_machine() as stalls,
+                    asking(hub.address, hub.token, {f"MD5:{known}": Verdict.NO_MATCH}) as answers,
+                ):
+                    row |= import_list(client, source, "bench/list")
+                lookups = summary(answers.lookups, 50, 99)
+                row |= {f"lookup_{name}": lookups[name] for name in ("p50_ms", "p99_ms", "max_ms")}
+                row |= {"lookups": lookups["count"], "lookups_failed": lookups["failed"]}
+                row["machine_stall_ms"] = max((core.longest for core in stalls), default=None)
+                row["machine_stalls_ms"] = max((core.together for core in stalls), default=None)
+                rows.append(row | {"entries_per_second": entries / row["seconds"]})
+                rows[-1]["changed_per_second"] = (row["superseded"] or row["accepted"]) / row["seconds"]
+                print(json.dumps(result.rounded(rows[-1])), flush=True)
+                time.sleep(rest)
+        for number, moment in enumerate(("SENDING", "COMMITTING", "DONE")):
+            source = write_list(directory, "list", entries, result.SEED, (2, 10, 1, 2), copy=number)
+            listed = last_md5(source)
+            row = {"database": kind, "workers": workers, "base": base, "entries": entries}
+            row["step"] = f"killed while {moment.lower()}" if moment != "DONE" else "killed after it"
+            with running_hub(directory / "hub", *arguments) as hub:
+                assert kill_at(hub, source, moment, 0 if moment == "DONE" else 1.5), f"it never came to {moment}"
+            begun = time.perf_counter()
+            with running_hub(directory / "hub", *arguments) as hub:
+                row["ready_seconds"] = time.perf_counter() - begun
+                with Client(hub.address, hub.token) as client:
+                    query = Query(hashes=(parse("MD5", listed),))
+                    [answer] = client.match_hashes([query], MatchOptions(policy="any"))
+                    assert answer.result.verdict is Verdict.MATCH
+                    row["matched_after_seconds"] = time.perf_counter() - begun
+            rows.append(row)
+            print(json.dumps(result.rounded(row)), flush=True)
+    return rows
 
 
 def last_md5(source: Path) -> str:
@@ -183,23 +164,82 @@ def last_md5(source: Path) -> str:
     return tail.rpartition('"MD5":"')[2][:32]
 
 
+def await_idleness() -> None:
+    """Return once the machine's processors were idle for nine tenths of some seconds, or after some minutes."""
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    is_idle = False
+    while not is_idle and time.monotonic() < deadline:
+        before = os.times().elapsed, _idle_seconds()
+        time.sleep(_IDLE_SECONDS)
+        passed = (os.times().elapsed - before[0]) * (os.cpu_count() or 1)
+        is_idle = _idle_seconds() - before[1] > _IDLE_SHARE * passed
+
+
+def _idle_seconds() -> float:
+    """Return for how long the processors were idle, all together, since the machine started."""
+    spent = Path("/proc/stat").read_text("ascii").split("\n", 1)[0].split()[1:]  # user, nice, system, idle, …
+    return int(spent[3]) / os.sysconf("SC_CLK_TCK")
+
+
+def kill_at(hub: RunningHub, source: Path, moment: str, seconds: float) -> bool:
+    """Import into bench/list from another process, and kill the hub, all its processes, so many seconds after a phase
+    has begun. Return whether the import came so far; the hub is killed in any case.
+    """
+    reached = False
+    with subprocess.Popen(
+        [sys.executable, "-c", _IMPORTER, hub.address, hub.token, str(source)], stdout=subprocess.PIPE, text=True
+    ) as importer:
+        assert importer.stdout is not None
+        for line in importer.stdout:
+            if line.strip() == moment:
+                reached = True
+                time.sleep(seconds)
+                break
+        for pid in result.family(hub.pid):
+            os.kill(pid, signal.SIGKILL)
+        importer.kill()
+    return reached
+
+
+_IMPORTER: Final = """
+import sys
+from pathlib import Path
+from hashhub.client import Client
+seen = set()
+def progress(p):
+    if p.phase not in seen:
+        seen.add(p.phase)
+        print(p.phase, flush=True)
+with Client(sys.argv[1], sys.argv[2]) as client:
+    client.import_source(Path(sys.argv[3]), connector="vics", hash_set="bench/list", progress=progress)
+print("DONE", flush=True)
+"""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--entries", type=int, default=100_000, help="records in the list (100,000)")
+    parser.add_argument("--entries", type=int, default=100_000, help="items in the list (100,000)")
+    parser.add_argument("--base", type=int, default=0, help="entries of another hash set in the hub (none)")
+    parser.add_argument("--data", type=Path, help="a SQLite hub that bench.door has filled; a copy of it is used")
+    parser.add_argument(
+        "--rest",
+        type=float,
+        default=1.0,
+        help="seconds between two lists, in which the hub tidies up; the next one waits for what is left of it (1)",
+    )
     parser.add_argument("--databases", default="sqlite,postgresql", help="which of sqlite,postgresql (both)")
-    parser.add_argument("--variants", default="plain,mixed", help="which of plain,mixed (both)")
-    parser.add_argument("--updates", default="unchanged,tenth,half", help="which of unchanged,tenth,half (all)")
+    parser.add_argument("--workers", type=int, default=2, help="processes of the hub (2)")
     parser.add_argument("--out", type=Path, help="where to write the result; default: bench/results/imports.json")
     options = parser.parse_args()
-    updates = [name for name in options.updates.split(",") if name]
     rows = []
     for kind in options.databases.split(","):
-        for variant in options.variants.split(","):
-            with tempfile.TemporaryDirectory(prefix="hashhub-bench-") as directory:
-                rows.append(measure(kind, variant, options.entries, updates, Path(directory)))
-            print(json.dumps({k: result.rounded(v) for k, v in rows[-1].items()}, indent=1), flush=True)
+        with tempfile.TemporaryDirectory(prefix="hashhub-bench-") as directory:
+            rows += measure(
+                kind, options.entries, options.base, options.workers, Path(directory), options.rest, options.data
+            )
+    parameters = {"entries": options.entries, "base": options.base, "workers": options.workers, "rest": options.rest}
     packages = ("grpcio", "protobuf", "msgspec", "sqlalchemy", "psycopg", "numpy", "numba")
-    result.save("imports", {"entries": options.entries}, rows, out=options.out, packages=packages)
+    result.save("imports", parameters, rows, out=options.out, packages=packages)
 
 
 if __name__ == "__main__":

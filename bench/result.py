@@ -7,7 +7,6 @@ import os
 import platform
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -23,8 +22,7 @@ RESULTS: Final = Path(__file__).parent / "results"
 DATA: Final = Path(__file__).parent / "data"
 SEED: Final = 20_261_125
 _MIB: Final = 1024 * 1024
-_WRITTEN: Final = (":!bench/results", ":!bench/charts", ":!bench/*.md")
-_LOOK_SECONDS: Final = 0.02  # between looks at a process that is watched
+_WRITTEN: Final = (":!bench/results",)
 
 
 def machine() -> dict[str, Any]:
@@ -127,39 +125,9 @@ def resident_mib(pid: int | None = None) -> float:
     return _status(pid or os.getpid(), "VmRSS")
 
 
-def shared_mib(pids: Sequence[int]) -> float:
-    """Return the memory of processes together, in MiB: pages that they share, mapped files among them, count once
-    (proc(5), Pss).
-    """
-    lines = [line for pid in pids for line in Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()]
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / _MIB
-
-
 def reset_peak() -> None:
     """Start this process's peak anew (Linux: proc(5), clear_refs)."""
     Path("/proc/self/clear_refs").write_text("5", "ascii")
-
-
-@contextmanager
-def watched_memory(pid: int) -> Iterator[list[float]]:
-    """Watch a process's own memory in MiB while the body runs: what it had before, then the most it had.
-
-    Mapped files are not counted: their pages are the system's cache, which it takes back when it needs them.
-    """
-    seen = [_status(pid, "RssAnon")] * 2
-    ended = threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(_LOOK_SECONDS):
-            seen[1] = max(seen[1], _status(pid, "RssAnon"))
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        ended.set()
-        watcher.join()
 
 
 class Stalls(NamedTuple):

@@ -14,8 +14,7 @@ either half, and the seeds are apart):
   where the photograph is listed, and where another screenshot is.
 - cost: CPU time of each effort on top of hashing the picture plainly.
 
-The figures go to bench/results, the page and its heat maps to bench/robustness.md and bench/charts. --page: only write
-the page anew.
+The figures go to bench/results; docs/match/variants.md has those that a reader needs.
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
 from bench import result, workloads
-from bench.false_positives import upper_bound
 from hashhub.hashing import compiled, variants
 from hashhub.hashing.pdq import compute
 from hashhub.hygiene import MIN_PDQ_QUALITY
@@ -58,9 +56,9 @@ _SMALL: Final = (128, 96)  # of pictures that are only to be unlike one another
 _UPRIGHT: Final = (False, False)
 _EFFORTS: Final = ("PLAIN", "STANDARD", "THOROUGH")
 _WITHIN: Final = {"PDQ": 31, "PHASH": 10, "DHASH": 10}
+_DEVIATIONS: Final = 1.96  # of the normal distribution: 95 % lie within
 _PIECE: Final = 64  # pictures that a process does at a time
 _THREADS: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-_OUT: Final = Path(__file__).parent
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -222,6 +220,13 @@ def _original(seed: int, size: tuple[int, int]) -> _Picture:
     if seed not in _ORIGINALS:
         _ORIGINALS[seed] = picture(seed, size)
     return _ORIGINALS[seed]
+
+
+def upper_bound(hits: int, queries: int) -> float:
+    """Return the upper end of Wilson's interval for a share of which `hits` of `queries` were observed."""
+    share, z2 = hits / queries, _DEVIATIONS**2
+    spread = _DEVIATIONS * (share * (1 - share) / queries + z2 / (4 * queries**2)) ** 0.5
+    return float((share + z2 / (2 * queries) + spread) / (1 + z2 / queries))
 
 
 def recall(pool: Any, count: int) -> list[dict[str, Any]]:
@@ -413,213 +418,6 @@ def _cpu_ms(work: Callable[[], object]) -> float:
     return (time.process_time() - begin) * 1e3
 
 
-# ----------------------------------------------------------------------------------------------------------------------
-# The page
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
-
-
-def table(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
-    every = [head, ["---"] * len(head), *lines]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in every)
-
-
-# By kind: the share that is to be found, with which effort, and at which strengths; None: at all of them.
-_AIMS: Final[tuple[tuple[str, float, str, frozenset[str] | None], ...]] = (
-    ("border", 0.99, "STANDARD", None),
-    ("letterbox", 0.99, "STANDARD", None),
-    ("screenshot", 0.95, "STANDARD", None),
-    ("phone", 0.90, "STANDARD", None),
-    ("crop a side", 0.85, "THOROUGH", frozenset({"0.03"})),
-)
-_MOST_MS: Final = 8.0  # that STANDARD may add
-_PAIRS: Final = 1e9  # of unrelated pictures' digests, of which none may be within reach
-
-
-def aims(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
-    """Yield for each aim what it is, what was measured, the worst line of it, and whether it is met."""
-    for kind, least, effort, strengths in _AIMS:
-        of_kind = {
-            r["strength"]: r["recall"]
-            for r in rows
-            if r["question"] == "recall" and r["half"] == "measured" and r["alteration"] == kind
-            and (r["algorithm"], r["effort"]) == ("PDQ", effort) and (strengths is None or r["strength"] in strengths)
-        }  # fmt: skip
-        mean = sum(of_kind.values()) / len(of_kind)
-        worst = min(of_kind, key=lambda strength: of_kind[strength])
-        yield (
-            f"{kind}: {percent(least)} with {effort}", percent(mean), f"{worst}: {percent(of_kind[worst])}",
-            _met(is_met=mean >= least, is_met_by_all=of_kind[worst] >= least),
-        )  # fmt: skip
-    unlike = [r for r in rows if r["question"] == "unrelated" and r["list"] == "pictures"]
-    hits, pairs = sum(r["within_31"] for r in unlike), sum(r["pairs"] for r in unlike)
-    nearest_one = min(r["nearest"] for r in unlike)
-    yield (
-        f"none of {_PAIRS:.0e} unrelated pairs within 31", f"{hits} of {pairs:.3g}", f"nearest: {nearest_one}",
-        _met(is_met=not hits and pairs >= _PAIRS),
-    )  # fmt: skip
-    screen = [r for r in rows if r["question"] == "same screen"]
-    hits = sum(r[f"{way}_within_31"] for r in screen for way in ("box", "window"))
-    nearest_one = min(r[f"{way}_nearest"] for r in screen for way in ("box", "window"))
-    yield (
-        "none by a variant on the same screen", f"{hits} of {sum(r['pairs'] for r in screen):,}",
-        f"nearest: {nearest_one}", _met(is_met=not hits),
-    )  # fmt: skip
-    costs = [r for r in rows if r["question"] == "cost" and 1.9e6 < r["width"] * r["height"] < 2.1e6]
-    worst_cost = max(costs, key=lambda r: float(r["standard_ms"]))
-    yield (
-        f"STANDARD adds at most {_MOST_MS:g} ms at 2 megapixels", f"{min(r['standard_ms'] for r in costs):.3g} ms",
-        f"{worst_cost['shown']}: {worst_cost['standard_ms']:.3g} ms",
-        _met(is_met=worst_cost["standard_ms"] <= _MOST_MS),
-    )  # fmt: skip
-
-
-def _met(*, is_met: bool, is_met_by_all: bool = True) -> str:
-    return "**missed**" if not is_met else "yes" if is_met_by_all else "on average; the worst line misses it"
-
-
-def page(rows: Sequence[dict[str, Any]], facts: dict[str, Any]) -> str:
-    """Return the page about one run as Markdown."""
-
-    def of(question: str, **wanted: object) -> list[dict[str, Any]]:
-        return [r for r in rows if r["question"] == question and all(r[k] == v for k, v in wanted.items())]
-
-    def recall_table(half: str) -> str:
-        lines: dict[tuple[str, str], list[str]] = {}
-        for row in of("recall", half=half):
-            lines.setdefault((row["alteration"], row["strength"]), []).append(percent(row["recall"]))
-        head = ("alteration", "strength", "PDQ plain", "PDQ standard", "PDQ thorough", "pHash plain", "dHash plain")
-        return table(head, [(*what, *cells) for what, cells in lines.items()])
-
-    unrelated_lines = [
-        (r["list"], f"{r['listed']:,}", r["variant"], f"{r['hashes']:,}", f"{r['pairs']:.3g}", r["within_31"],
-         f"{r['below']:.2g}", "-" if r["nearest"] is None else r["nearest"])
-        for r in of("unrelated")
-    ]  # fmt: skip
-    pictures = of("unrelated", list="pictures")
-    all_pairs = sum(r["pairs"] for r in pictures)
-    same_lines = [
-        (r["template"], r["listed"], r["pairs"], *(f"{r[f'{way}_within_31']} ({r[f'{way}_nearest']})"
-         for way in ("plain", "box", "window")))
-        for r in of("same screen")
-    ]  # fmt: skip
-    cost_lines = [
-        (f"{r['width']} x {r['height']}", r["shown"], f"{r['pdq_ms']:.3g}", f"{r['standard_ms']:.3g}",
-         f"{r['thorough_ms']:.3g}", r["hashes_standard"], r["hashes_thorough"])
-        for r in of("cost")
-    ]  # fmt: skip
-    text = _PAGE.format(
-        commit=facts["commit"][:11], day=facts["time"][:10], processor=facts["machine"]["processor"],
-        seed=facts["seed"], screens=of("same screen")[0]["pairs"] // 2,
-        kernels="with the compiled kernels" if all(r["kernels"] for r in of("cost")) else "without compiled kernels",
-        aims=table(("aim", "measured", "worst", "met"), list(aims(rows))),
-        all_listed=sum({r["list"]: r["listed"] for r in of("unrelated")}.values()),
-        pictures=of("recall")[0]["pictures"], measured=recall_table("measured"), tuned=recall_table("tuned"),
-        uploads=pictures[0]["uploads"], listed=pictures[0]["listed"], pairs=all_pairs,
-        picture_pairs=pictures[0]["picture_pairs"],
-        unrelated=table(
-            ("list", "digests", "variant", "asked", "pairs", "within 31", "rate below", "nearest"), unrelated_lines
-        ),
-        same=table(("template", "listed", "pairs", "plain", "box", "window"), same_lines),
-        cost=table(
-            ("pixels", "shown", "PDQ", "STANDARD adds", "THOROUGH adds", "hashes", "hashes, thorough"), cost_lines
-        ),
-    )  # fmt: skip
-    parts = text.split("\n\n")
-    return "\n\n".join(part if part.startswith(("|", "#", "!")) else _wrapped(part) for part in parts)
-
-
-_PAGE: Final = """\
-# How far an upload may be from what is listed
-
-`python -m bench.robustness` wrote this page from `results/robustness.json`: commit `{commit}`, {day}, {processor}.
-Recall is of {pictures} pictures a line, false positives are of {uploads:,} uploads against {all_listed:,} digests, and
-{screens} screens of each template; the seed is {seed}. Every picture is synthetic. What the efforts look for stands in
-[variants](../docs/match/variants.md). The search was tuned on other templates and other pictures than those that
-measure it.
-
-## Aims
-
-Measured: the mean of the kind's lines below, of the measuring templates only; worst: its worst line.
-
-{aims}
-
-## Recall
-
-Share of {pictures} pictures that are found: PDQ within 31 bits, pHash and dHash within 10. Listed: the altered picture
-is the one listed, and the whole one is asked about.
-
-![recall](charts/robustness.svg)
-
-{measured}
-
-On the templates that it was tuned on:
-
-{tuned}
-
-## False positives: unrelated pictures
-
-All digests of {uploads:,} uploads, every other one in a border or on a screen, against those of {listed:,} other
-pictures: {pairs:.3g} pairs of digests, {picture_pairs:.3g} of pictures; and against padding, which has their statistics
-but fewer near pairs than pictures have. Rate below: with 95 % confidence; none seen is not a rate of zero.
-
-{unrelated}
-
-## False positives: the same screen
-
-Different photographs in one template with the very same words, colours and buttons around them. In each cell: pairs
-within 31 bits (and the nearest). Plain: of the screenshot as it comes; box and window: pairs that match by a variant
-and not plainly. An "original" is listed as it is, a "screenshot" as the other screen shows it.
-
-{same}
-
-## Cost
-
-CPU milliseconds on one core, beside PDQ of the whole picture, {kernels}; the best of 25 rounds. THOROUGH includes
-STANDARD.
-
-{cost}
-"""
-
-
-def _wrapped(words: str) -> str:
-    import textwrap
-
-    ending = "\n" if words.endswith("\n") else ""
-    return textwrap.fill(words, 120, break_long_words=False, break_on_hyphens=False) + ending
-
-
-def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw recall by alteration and effort as heat maps: one for either half of the templates."""
-    import matplotlib as mpl
-    from matplotlib import pyplot as plt
-
-    mpl.use("svg")
-    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "hashhub", "font.size": 8})
-    columns = [*(("PDQ", effort) for effort in _EFFORTS), ("PHASH", "PLAIN"), ("DHASH", "PLAIN")]
-    shown = [r for r in rows if r["question"] == "recall" and r["half"] == "measured"]
-    labels = list(dict.fromkeys(f"{r['alteration']} · {r['strength']}" for r in shown))
-    values = np.full((len(labels), len(columns)), np.nan)
-    for r in shown:
-        values[labels.index(f"{r['alteration']} · {r['strength']}"), columns.index((r["algorithm"], r["effort"]))] = (
-            100 * r["recall"]
-        )
-    half = -(-len(labels) // 2)
-    figure, panels = plt.subplots(1, 2, figsize=(11, 0.22 * half + 1.2), layout="constrained")
-    for axes, part in zip(panels, (slice(0, half), slice(half, None)), strict=True):
-        axes.imshow(values[part], cmap="RdYlGn", vmin=0, vmax=100, aspect="auto")
-        axes.set_xticks(range(len(columns)), [f"{a}\n{e.lower()}" for a, e in columns])
-        axes.set_yticks(range(len(labels[part])), labels[part])
-        axes.tick_params(length=0)
-        for (y, x), value in np.ndenumerate(values[part]):
-            axes.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=7)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
-
-
 _QUESTIONS: Final = ("cost", "same screen", "recall", "unrelated")
 
 
@@ -639,36 +437,30 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1_000_000, help="digests in the padded list (1,000,000)")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core")
     parser.add_argument("--questions", default=",".join(_QUESTIONS), help="others keep their figures (all)")
-    parser.add_argument("--page", action="store_true", help="only write the page and the chart, from the result")
-    parser.add_argument("--out", type=Path, default=_OUT, help="where results, charts and page go; default: bench")
+    parser.add_argument("--out", type=Path, help="where to write the result; default: bench/results/robustness.json")
     options = parser.parse_args()
-    path = options.out / "results" / "robustness.json"
+    path = options.out or result.RESULTS / "robustness.json"
     asked = options.questions.split(",")
-    if not options.page:
-        facts = {
-            "efforts": _EFFORTS, "max_distances": _WITHIN, "windows": variants.MOST_WINDOWS,
-            "count": options.count, "uploads": options.uploads, "listed": options.listed,
-            "screens": options.screens, "n": options.n, "questions": asked,
-        }  # fmt: skip
-        packages = ("Pillow", "numpy", "imagehash")
-        rows = _others_of(path, asked)
-        os.environ |= dict.fromkeys(_THREADS, "1")  # of the workers: as in the processes that hash for a hub
-        with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
-            works: dict[str, Callable[[], list[dict[str, Any]]]] = {
-                "cost": partial(pool.apply, cost),
-                "same screen": partial(same_screen, pool, options.screens),
-                "recall": partial(recall, pool, options.count),
-                "unrelated": partial(unrelated, pool, options.uploads, options.listed, options.n),
-            }
-            for question in asked:
-                rows += works[question]()
-                result.save("robustness", facts, rows, out=path, packages=packages, seed=_MEASURING_SEED)
-                print(f"{question}: done", flush=True)
-    document = json.loads(path.read_text("utf-8"))
-    if missing := set(_QUESTIONS) - {row["question"] for row in document["rows"]}:
-        parser.exit(0, f"the page waits for: {', '.join(sorted(missing))}\n")
-    draw(document["rows"], options.out / "charts" / "robustness.svg")
-    (options.out / "robustness.md").write_text(page(document["rows"], document), "utf-8")
+    facts = {
+        "efforts": _EFFORTS, "max_distances": _WITHIN, "windows": variants.MOST_WINDOWS,
+        "count": options.count, "uploads": options.uploads, "listed": options.listed,
+        "screens": options.screens, "n": options.n, "questions": asked,
+    }  # fmt: skip
+    rows = _others_of(path, asked)
+    os.environ |= dict.fromkeys(_THREADS, "1")  # of the workers: as in the processes that hash for a hub
+    with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
+        works: dict[str, Callable[[], list[dict[str, Any]]]] = {
+            "cost": partial(pool.apply, cost),
+            "same screen": partial(same_screen, pool, options.screens),
+            "recall": partial(recall, pool, options.count),
+            "unrelated": partial(unrelated, pool, options.uploads, options.listed, options.n),
+        }
+        for question in asked:
+            rows += works[question]()
+            result.show([row for row in rows if row["question"] == question])
+            result.save(
+                "robustness", facts, rows, out=path, packages=("Pillow", "numpy", "imagehash"), seed=_MEASURING_SEED
+            )
 
 
 if __name__ == "__main__":

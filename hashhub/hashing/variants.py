@@ -877,7 +877,7 @@ def _transform() -> _Floats:
     return rows
 
 
-# Chosen from 575 by bench.windows, on its own pictures: each adds the most to what those before it find.
+# Chosen from 575, on pictures of their own: each adds the most to what those before it find.
 WINDOWS: Final = tuple(itertools.starmap(Window, (
     (-25, -25, -25, -25), (25, 25, 25, 25), (-40, -40, -40, -40), (125, 0, 125, 0), (50, 50, 50, 50),
     (95, 95, 95, 95), (15, 30, 0, 30), (-15, -15, -15, -30), (40, 0, 40, 0), (-40, 0, -40, 0), (0, 0, 90, 0),

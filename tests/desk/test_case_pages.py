@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.quickstart import needs_hub, steps
 from hashhub.desk.cases import rules
 from tests.desk.test_reports import SCHEMA
+from tests.hook.guide import needs_hub, steps
 
 if TYPE_CHECKING:
-    from bench.quickstart import Reader
+    from tests.hook.guide import Reader
 
 ROOT = Path(__file__).parents[2]
 HEADINGS = (

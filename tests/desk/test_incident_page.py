@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.quickstart import Step, steps
 from hashhub.desk.records import Records, UploadState
 from tests.desk.test_reports import SCHEMA
+from tests.hook.guide import Step, steps
 
 if TYPE_CHECKING:
-    from bench.quickstart import Reader
+    from tests.hook.guide import Reader
 
 pytest.importorskip("starlette", reason="the sidecar needs hashhub[hook]")
 pytest.importorskip("s3fs", reason="the worker needs hashhub[hook-bucket]")

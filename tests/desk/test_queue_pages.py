@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from bench.quickstart import steps
 from hashhub.desk import settings
 from hashhub.desk.queue import Code
 from hashhub.desk.records import Records, UploadState
 from hashhub.desk.retention import rules
 from tests.docs.test_readme import ROOT
+from tests.hook.guide import steps
 
 if TYPE_CHECKING:
-    from bench.quickstart import Reader
+    from tests.hook.guide import Reader
 
 pytest.importorskip("starlette", reason="the sidecar needs hashhub[hook]")
 pytest.importorskip("cryptography", reason="the vault needs hashhub[hook]")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from bench.quickstart import Reader
 from hashhub.client import Client
 from hashhub.hashing import DEFAULT_LIMITS, hash_media
 from hashhub.hashing.pool import MediaPool
@@ -23,6 +22,7 @@ from hashhub.model import TLP, Contributor, ContributorKind, HashSet, Marking, P
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.pictures import picture
 from hashhub.testing.sidecar_process import RunningSidecar, running_sidecar
+from tests.hook.guide import Reader
 from tests.warm import Warm
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
-from bench.quickstart import Reader, steps
 from hashhub.hook.settings import BucketSettings
 from tests.cli.test_json import fits
 from tests.docs.test_readme import commands
 from tests.hook import bucket_server
 from tests.hook.conftest import Listed
+from tests.hook.guide import Reader, steps
 from tests.json_samples import SAMPLES
 
 PAGE = "docs/hook/bucket.md"

@@ -355,7 +355,7 @@ class TestHubAway:
     def test_fifty_at_once_are_decided_over_while_it_hangs(
         self, make_hook: MakeHook, listed: Listed, make_settings: Callable[..., HookSettings]
     ) -> None:
-        """Each waits for one answer at most; the bound here is for a loaded machine, bench/hook_core.py has figures."""
+        """Each waits for one answer at most; the bound here is for a loaded machine."""
         with hanging_server() as address:
             hook = make_hook(hub=address, answer_seconds=3.0)
             uploads = [jpeg(100 + i, (64, 48)) for i in range(50)]

@@ -53,7 +53,7 @@ def test_every_command_works_as_written(tmp_path: Path, monkeypatch: pytest.Monk
             if language:
                 continue
             for line in block.replace("\\\n", " ").splitlines():
-                # Node's packages come from an index, and `bench.quickstart` fetches them; the middleware is run below.
+                # Node's packages come from an index, which no test asks; the middleware is run below.
                 if line.startswith(("npm ", "node ")) or ":8000/" in line:
                     said = ""
                     continue
