@@ -301,7 +301,7 @@ def main() -> None:
         rows = measure(data, digests, options.workers, options.seconds, options.processes)
         result.show(rows, [c for c in rows[0] if c != "failures"])
     parameters = {"seconds": options.seconds, "processes": options.processes, "concurrency": _CONCURRENCY}
-    packages = ("granian", "grpcio", "protobuf", "numpy", "numba", "faiss-cpu")
+    packages = ("uvicorn", "httptools", "uvloop", "grpcio", "protobuf", "numpy", "numba", "faiss-cpu")
     result.save(f"door-{options.entries}", parameters, rows, out=options.out, packages=packages)
 
 

@@ -41,7 +41,7 @@ from hashhub.model import (
     Role,
     Verdict,
 )
-from hashhub.server.doors import Doors
+from hashhub.server.listeners import Listeners
 
 _OPERATOR: Final = Principal(name="operator", role=Role.OPERATOR, contributor="operator")
 _PLATFORM: Final = Principal(name="platform", role=Role.CONSUMER, contributor="hotline")
@@ -134,7 +134,7 @@ def main() -> None:
         place = {"database": given.database} if given.database else {}
         config = Config(data=f"{directory}/hub", listen="127.0.0.1:0", http="", poll_interval=0.05, **place)
         hub = Hub.open(config)
-        doors = Doors(hub, config, listen=config.listen, http=config.http)
+        doors = Listeners(hub, config, listen=config.listen, http=config.http)
         doors.start()
         hub.start()
         try:

@@ -84,8 +84,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     slow_sender_seconds: float = 60.0
-    """Seconds within which a request must have come whole, from when its caller was let in. For an answer over gRPC, or
-    a piece of an export or feed, its reader has ten times as long.
+    """Seconds within which a request must have come whole, from when its caller was let in. For a piece of an export or
+    feed its reader has ten times as long.
     """
 
     token_calls: int = 128

@@ -151,7 +151,7 @@ def _load(module: str, arguments: list[str]) -> None:
         importlib.import_module(name)
     from hashhub import connector
     from hashhub.matcher import warm_up
-    from hashhub.server.app import load_program
+    from hashhub.server.process import load_program
 
     connector.discover()
     connector.writers()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from hashhub.answering.evidence import Evidence
     from hashhub.answering.lists import Lists
-    from hashhub.answering.lookup import Hit, Hits
+    from hashhub.answering.lookup import Hit, Hits, SearchedBefore
     from hashhub.matcher import Matcher
     from hashhub.model import Entry, MatchOptions, Query, Review
     from hashhub.trust import Policy
@@ -47,10 +47,11 @@ def answers(
     *,
     caller: str | None,
     among_frames: bool | None = None,
+    searched: SearchedBefore | None = None,
 ) -> Answers:
     """Answer queries that `check_queries` has let through: search and look up, read, decide, answer.
 
-    `caller`, `among_frames`: as in `lookup.look_up`.
+    `caller`, `among_frames`, `searched`: as in `lookup.look_up`.
     """
     evidence = gather(
         lists,
@@ -60,6 +61,7 @@ def answers(
         stated_times=policy.reads_statement_times,
         caller=caller,
         among_frames=among_frames,
+        searched=searched,
     )
     if not evidence.hits:
         is_listed = lists.has_any()

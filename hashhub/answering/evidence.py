@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from hashhub.answering.lookup import Hit, Hits, look_up
+from hashhub.answering.lookup import Hit, Hits, SearchedBefore, look_up
 from hashhub.trust import Statement, Way
 
 if TYPE_CHECKING:
@@ -72,10 +72,11 @@ def gather(
     caller: str | None,
     among_frames: bool | None = None,
     played: Mapping[int, PlayedVideo] | None = None,
+    searched: SearchedBefore | None = None,
 ) -> Evidence:
     """Return what the queries hit among what the caller may see. One that hits nothing touches no database.
 
-    `caller`, `among_frames`, `played`: as in `look_up`.
+    `caller`, `among_frames`, `played`, `searched`: as in `look_up`.
     """
     hits, contributors = look_up(
         lists,
@@ -85,6 +86,7 @@ def gather(
         caller=caller,
         among_frames=among_frames,
         played=played or {},
+        searched=searched or {},
     )
     if not hits:
         return Evidence({}, {}, {}, {}, contributors, {})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from hashhub.answering.lists import EntryHit, Lists, PlayedVideo, Seen
-    from hashhub.matcher import Matcher, Matches
+    from hashhub.matcher import Matcher, Matches, SegmentHits
     from hashhub.model import Contributor, HashSet, MatchOptions, VideoMatch
 
 MAX_JUDGED: Final = 20_000  # entries judged of one query: far above what honest lists give, and some 0.3 s of work
@@ -44,6 +44,9 @@ _NO_OTHER: Final[dict[tuple[str, str], int]] = {}  # never written to
 _FRAME: Final = (videos.FRAME,)
 _ALL: Final = 100  # percent
 _NONE_PLAYED: Final[dict[int, PlayedVideo]] = {}  # never written to
+SearchedBefore: TypeAlias = "Mapping[str, Sequence[SegmentHits]]"
+"""What of a query was searched before, by algorithm."""
+_NOT_SEARCHED: Final[SearchedBefore] = {}
 _OWN: Final = ("",)  # the variants that a digest of the upload as it was sent is of
 _OWN_OR_READING: Final = READINGS | {""}
 
@@ -232,13 +235,15 @@ def look_up(
     caller: str | None,
     among_frames: bool | None = None,
     played: Mapping[int, PlayedVideo] = _NONE_PLAYED,
+    searched: SearchedBefore = _NOT_SEARCHED,
 ) -> tuple[dict[int, Hits], Mapping[str, Contributor]]:
     """Return what each query hit, by its number, and all contributors. A query that hit nothing its caller may know of
     is left out.
 
     `caller`: whose traffic the queries are, at which the circuit breaker looks; None: nobody's. `among_frames`:
     pictures are looked for among the frames of videos, too; None: if the options name a distance for VPDQ. `played`:
-    entries that the first query is taken to hit as videos, as far as the caller sees them.
+    entries that the first query is taken to hit as videos, as far as the caller sees them. `searched`: what
+    `hits_nothing` took in of the only query.
 
     What hash sets have that the caller sees nothing of is left out by the matcher already, and so are all but the
     nearest digests of each contributor, before a row is read.
@@ -255,7 +260,10 @@ def look_up(
                     hits[asker].cut_short = True
                 continue
             most = _FIRST_DIGESTS if len(piece.digests) > 1 else OF_CONTRIBUTOR
-            matches = _search(view, matcher, algorithm, piece, options, caller, most)
+            before = searched.get(algorithm) if len(asked.digests) <= _PIECE else None
+            if before is not None and not before:
+                continue
+            matches = _search(view, matcher, algorithm, piece, options, caller, most, before)
             if len(matches):
                 crowded = np.flatnonzero(matches.truncated).tolist() if most < OF_CONTRIBUTOR else []
                 _take_in(view, algorithm, matches, piece, hits, until, set(crowded))
@@ -274,7 +282,7 @@ def look_up(
         _take_in_played(view, played, hits)
     # By itself a lookup takes microseconds, which a second index as large would double: who has a file asks for it.
     if among_frames or (among_frames is None and VPDQ.name in options.max_distances):
-        _take_in_pictures(view, matcher, queries, options, caller, hits)
+        _take_in_pictures(view, matcher, queries, options, caller, hits, searched)
     return hits, view.contributors
 
 
@@ -284,35 +292,40 @@ def set_keys(lists: Lists) -> tuple[list[list[int]], list[list[int]]]:
     return view.keys(is_visible=True), view.keys(is_visible=False)
 
 
-def hits_nothing(matcher: Matcher, query: Query, options: MatchOptions, *, caller: str | None) -> bool:
+def hits_nothing(
+    matcher: Matcher,
+    query: Query,
+    options: MatchOptions,
+    *,
+    caller: str | None,
+    searched: dict[str, Sequence[SegmentHits]] | None = None,
+) -> bool:
     """Whether no hash of the query is near any digest, whoever's: what `look_up` asks first, without the database.
-    `caller`: as there; pictures are looked for among frames if the options name a distance for VPDQ.
+    False for one with frames, which are not looked for here.
 
-    A query that does hit something is asked for again by `look_up`. The circuit breaker then counts it once as a hit,
-    and those of its hashes that hit nothing twice as queries, which makes a trip harder: the harmless direction.
+    `caller`: as in `look_up`; pictures are looked for among frames if the options name a distance for VPDQ. `searched`
+    takes in what was searched, up to the first algorithm by which something was hit, for `look_up`.
     """
-    distance_of = options.max_distances.get
-    for h in query.hashes:
-        algorithm = h.algorithm
-        if not matcher.hits_nothing(algorithm, (h.digest,), max_distance=distance_of(algorithm), caller=caller):
+    searched = {} if searched is None else searched
+    if query.frames or any(variant.frames for variant in query.variants):
+        return False
+
+    def is_miss(algorithm: str, digests: Sequence[bytes], stands_for: Sequence[bytes] | None) -> bool:
+        hits: list[SegmentHits] = []
+        searched[algorithm] = hits
+        distance = options.max_distances.get(algorithm)
+        return matcher.hits_nothing(
+            algorithm, digests, max_distance=distance, caller=caller, stands_for=stands_for, hits=hits
+        )
+
+    has_variants = bool(query.variants)
+    for algorithm, asked in _asked((query,)).items():
+        if not is_miss(algorithm, asked.digests, asked.stands_for if has_variants else None):
             return False
-    if query.variants or query.frames:
-        by_algorithm: defaultdict[str, list[bytes]] = defaultdict(list)
-        for algorithm, digest in variants_by_hash(query):
-            by_algorithm[algorithm].append(digest)
-        if shown := videos.frame_digests(query):
-            by_algorithm["PDQ"] += shown
-            by_algorithm[VPDQ.name] = shown
-        # Not counted: a variant counts as the upload, which was counted.
-        for algorithm, digests in by_algorithm.items():
-            if not matcher.hits_nothing(algorithm, digests, max_distance=distance_of(algorithm), caller=None):
-                return False
-    distance = distance_of(VPDQ.name)
+    distance = options.max_distances.get(VPDQ.name)
     if distance is None or not (own := _picture_digests(query)):
         return True
-    return matcher.hits_nothing(VPDQ.name, own[:1], max_distance=distance, caller=caller) and (
-        len(own) == 1 or matcher.hits_nothing(VPDQ.name, own[1:], max_distance=distance, caller=None)
-    )
+    return is_miss(VPDQ.name, own, own[:1] * len(own))
 
 
 class _HitsByQuery(dict[int, Hits]):
@@ -407,6 +420,7 @@ def _search(
     options: MatchOptions,
     caller: str | None,
     limit: int,
+    before: Sequence[SegmentHits] | None = None,
 ) -> Matches:
     of = SEARCHED[algorithm]
     rows = np.frombuffer(b"".join(asked.digests), np.uint8).reshape(len(asked.digests), of.digest_bytes)
@@ -418,6 +432,7 @@ def _search(
         caller=caller,
         stands_for=None if asked.stands_for == asked.digests else asked.stands_for,
         among=view.known,
+        hits=before,
     )
 
 
@@ -518,6 +533,7 @@ def _take_in_pictures(
     options: MatchOptions,
     caller: str | None,
     hits: _HitsByQuery,
+    searched: SearchedBefore,
 ) -> None:
     """Add the videos that have a frame near a picture and that the caller may see.
 
@@ -535,7 +551,8 @@ def _take_in_pictures(
     for low in range(0, len(asked.digests), _PIECE):
         cancellation.check()
         piece = asked.piece(low, low + _PIECE)
-        matches = _search(view, matcher, VPDQ.name, piece, options, caller, OF_CONTRIBUTOR)
+        before = searched.get(VPDQ.name) if len(asked.digests) <= _PIECE else None
+        matches = _search(view, matcher, VPDQ.name, piece, options, caller, OF_CONTRIBUTOR, before)
         for r in np.flatnonzero(matches.truncated).tolist():  # of thousands of frames the nearest are enough
             hits[piece.askers[r]].cut_short = True
         lims, distances, tripped = matches.lims.tolist(), matches.distances.tolist(), matches.tripped.tolist()

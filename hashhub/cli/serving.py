@@ -18,7 +18,7 @@ from hashhub.cli.terminal import is_terminal, note, print_json, say
 if TYPE_CHECKING:
     from rich.status import Status
 
-    from hashhub.server import Phase
+    from hashhub.server import StartPhase
 
 _WORTH_TELLING: Final = 0.1  # seconds; shorter steps are left out of the sum
 
@@ -87,12 +87,12 @@ class _Steps:
         self._status: Status | None = None
         self._is_terminal = is_terminal(sys.stderr)
 
-    def show(self, phase: Phase) -> None:
+    def show(self, phase: StartPhase) -> None:
         """Show that a step begins, goes on or has ended."""
         with suppress(OSError):
             self._show(phase)
 
-    def _show(self, phase: Phase) -> None:
+    def _show(self, phase: StartPhase) -> None:
         what = phase.what if phase.worker == 0 else f"worker {phase.worker}: {phase.what}"
         if phase.seconds is not None:
             self._seconds[what] = phase.seconds

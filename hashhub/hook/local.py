@@ -291,7 +291,7 @@ class LocalJudge:
         if state.policy is None:
             raise Unavailable(state.fault, reason=Reason.POLICY_UNREADABLE)
         matcher = self._index.matcher
-        if not query.frames and hits_nothing(matcher, query, self._options, caller=_CALLER):
+        if hits_nothing(matcher, query, self._options, caller=_CALLER):
             result = nothing(query, is_listed=state.is_listed)
         else:
             with self._copy.look() as look:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -45,12 +46,20 @@ if TYPE_CHECKING:
     from hashhub.hub.learned import Learned
     from hashhub.hub.played import Played
     from hashhub.hub.tally import Tally
-    from hashhub.matcher import Matcher
+    from hashhub.matcher import Matcher, SegmentHits
     from hashhub.store import Store
     from hashhub.trust import Policy
 
 MEDIA_SECONDS: Final = 30.0  # of hashing in one call; a single file takes a few at most
 _MAY_MATCH: Final = (Role.OPERATOR, Role.CONSUMER, Role.CONTRIBUTOR)
+
+
+@dataclass(slots=True)
+class SearchedAt:
+    """What of a query was searched in the matcher's memory, by algorithm, and at which revision."""
+
+    revision: int = 0
+    by_algorithm: dict[str, Sequence[SegmentHits]] = field(default_factory=dict)
 
 
 class Match:
@@ -85,20 +94,21 @@ class Match:
             ),
         )
 
-    def miss(self, principal: Principal, query: Query, options: MatchOptions) -> tuple[MatchResult, int] | None:
+    def miss(
+        self, principal: Principal, query: Query, options: MatchOptions, searched: SearchedAt | None = None
+    ) -> tuple[MatchResult, int] | None:
         """Answer as `hashes` does where that needs the matcher only and takes microseconds, by a policy that there is.
 
         None when something is hit, or when the caller chose distances above an algorithm's default, which may take in
-        the whole index. Never waits. Raises as `hashes`.
+        the whole index; `searched` then takes in what was searched, for `hashes`. Never waits. Raises as `hashes`.
         """
         access.allow(principal, *_MAY_MATCH)
         check_queries((query,), options)
         self._follower.require_ready()
-        revision = self._matcher.revision
-        if (
-            not _are_usual(options.max_distances)
-            or query.frames
-            or not hits_nothing(self._matcher, query, options, caller=caller(principal))
+        searched = searched or SearchedAt()
+        revision = searched.revision = self._matcher.revision
+        if not _are_usual(options.max_distances) or not hits_nothing(
+            self._matcher, query, options, caller=caller(principal), searched=searched.by_algorithm
         ):
             return None
         result = nothing(query, is_listed=SeenLists(self._store, principal).has_any())
@@ -121,7 +131,13 @@ class Match:
         return self._catalogue.now().policies.get(reference) if held is None else held
 
     def hashes(
-        self, principal: Principal, queries: Sequence[Query], options: MatchOptions, *, policy: Policy | None = None
+        self,
+        principal: Principal,
+        queries: Sequence[Query],
+        options: MatchOptions,
+        *,
+        policy: Policy | None = None,
+        searched: SearchedAt | None = None,
     ) -> tuple[list[MatchResult], int]:
         """Answer each query, in order, and return the revision that the answers are true of.
 
@@ -138,7 +154,8 @@ class Match:
 
         Raises InvalidArgument (unknown policy, no hashes, PHOTODNA without a distance), LimitExceeded (more than
         MAX_QUERIES), PermissionDenied (DISTANCE_NOT_ALLOWED among them), Unavailable while the matcher has not caught
-        up. `policy`: the one that the options name, where it was picked before.
+        up. `policy`: the one that the options name, where it was picked before. `searched`: what `miss` took in of the
+        only query.
         """
         access.allow(principal, *_MAY_MATCH)  # (1)
         policy = policy or self.policy(principal, options.policy)
@@ -146,7 +163,7 @@ class Match:
             raise LimitExceeded(
                 f"a call takes at most {MAX_QUERIES} queries, got {len(queries)}; send several", reason=Reason.TOO_LARGE
             )
-        results, revision, hit_by = self._judged(principal, queries, options, policy)
+        results, revision, hit_by = self._judged(principal, queries, options, policy, searched=searched)
         self._tally.answered(results, chain.from_iterable(hit_by.values()))
         return results, revision
 
@@ -158,12 +175,13 @@ class Match:
         policy: Policy,
         *,
         among_frames: bool | None = None,
+        searched: SearchedAt | None = None,
     ) -> tuple[list[MatchResult], int, Mapping[int, Sequence[str]]]:
         """Take the steps of `hashes` from (2) on, and return besides by which algorithms each query hit entries."""
         check_queries(queries, options)
         self.learned.check(principal, options.max_distances)
         self._follower.require_ready()
-        revision = self._matcher.revision
+        revision = searched.revision if searched and searched.by_algorithm else self._matcher.revision
         results, hit_by = answers(  # (2) to (6)
             SeenLists(self._store, principal),
             self._matcher,
@@ -172,6 +190,7 @@ class Match:
             policy,
             caller=caller(principal),
             among_frames=among_frames,
+            searched=None if searched is None else searched.by_algorithm,
         )
         if hit_by:
             self.learned.note_answers(principal, results)

@@ -20,7 +20,7 @@ from hashhub.matcher.breaker import CircuitBreaker, Tripped
 from hashhub.matcher.live import AlgorithmStatus, Matcher, MatcherStatus, has_kernels, warm_up
 from hashhub.matcher.pairs import Near, NearDigests
 from hashhub.matcher.plan import Engine
-from hashhub.matcher.search import HashSets, Matches, Plan
+from hashhub.matcher.search import HashSets, Matches, Plan, SegmentHits
 
 __all__ = [
     "AlgorithmStatus",
@@ -33,6 +33,7 @@ __all__ = [
     "Near",
     "NearDigests",
     "Plan",
+    "SegmentHits",
     "Tripped",
     "has_kernels",
     "warm_up",

@@ -294,20 +294,22 @@ class Segment:
         """
         return self._engine(max_distance).collect_bounded(queries, most)
 
-    def count_hits(self, queries: Rows, max_distance: int) -> int:
-        """Return how many hits `search` would return: all that most lookups want to know, for less. `queries`: made by
-        `Space`, no part of other rows.
+    def search_few(self, queries: Rows, max_distance: int) -> Hits | None:
+        """As `search`, in fewer steps, None where nothing is hit, as mostly. `queries`: made by `Space`, no part of
+        other rows.
         """
-        return (self._engines.get(max_distance) or self._engine(max_distance)).count_own(queries)
+        return (self._engines.get(max_distance) or self._engine(max_distance)).collect_own(queries)
 
-    def has_any(self, digests: Sequence[bytes]) -> bool:
-        """Return whether one of a few digests is here and not withdrawn, where `Space` moves no bits. By Python alone:
-        where other work has used the caches, one takes half of what it takes with NumPy and a kernel.
+    def look_up_few(self, digests: Sequence[bytes]) -> Hits | None:
+        """Return which of a few digests are here and not withdrawn, None where none is; only where `Space` moves no
+        bits. By Python alone: where other work has used the caches, one takes half of what it takes with NumPy and a
+        kernel.
         """
         rows, directory, dead = self._looked_at
         words, shift = self.space.words, 64 - self._prefix_bits
         unpack = _big_words(words).unpack
-        for digest in digests:
+        numbers, found = [], []
+        for number, digest in enumerate(digests):
             wanted = [*unpack(digest.ljust(8 * words, b"\0"))]
             prefix = wanted[0] >> shift
             low, end = directory[prefix], directory[prefix + 1]
@@ -320,8 +322,11 @@ class Segment:
                     high = middle
             is_here = low < end and rows[low * words : (low + 1) * words].tolist() == wanted
             if is_here and not dead[low >> 3] >> (low & 7) & 1:
-                return True
-        return False
+                numbers.append(number)
+                found.append(low)
+        if not found:
+            return None
+        return Hits(np.array(numbers, np.int64), np.array(found, np.int64), np.zeros(len(found), np.int32))
 
     @cached_property
     def _looked_at(self) -> tuple[memoryview, memoryview, memoryview]:
@@ -422,19 +427,22 @@ class _Kernel:
     kernel: Callable[..., int]
     arguments: tuple[Any, ...]
     as_bytes: bool = False
-    _own: Callable[..., int] | None = None  # the kernel as `count_own` calls it
+    _own: Callable[..., int] | None = None  # the kernel as `collect_own` calls it
 
     def count(self, queries: Rows) -> int:
         given = queries.view(np.uint8) if self.as_bytes else queries
         return self.kernel(given, *self.arguments, *_scratch.room)
 
-    def count_own(self, queries: Rows) -> int:
-        """As `count`, of rows in an array of their own."""
+    def collect_own(self, queries: Rows) -> Hits | None:
+        """As `collect`, of rows in an array of their own; None where nothing is hit."""
         given = (queries.view(np.uint8) if self.as_bytes else queries, *self.arguments, *_scratch.room)
         own = self._own
         if own is None:
             own = self._own = compiled_for(self.kernel, given)
-        return own(*given)
+        total = own(*given)
+        if not total:
+            return None
+        return _collected(total) if total <= len(_scratch.room[1]) else self.collect(queries)
 
     def collect(self, queries: Rows) -> Hits:
         hits = self.collect_bounded(queries, sys.maxsize)
@@ -446,15 +454,19 @@ class _Kernel:
             total = self.count(queries)
             if total > most and len(queries) > 1:
                 return None
-            numbers, rows, distances = _scratch.room
-            if total <= len(rows):
-                break
+            if total <= len(_scratch.room[1]):
+                return _collected(total)
             # Rows withdrawn or restored meanwhile can change the number a little.
             _scratch.grow(total + total // 8 + 64)
-        hits = Hits(numbers[:total].copy(), rows[:total].copy(), distances[:total].copy())
-        if len(rows) > _MOST_RESULTS:
-            _scratch.grow(_FIRST_RESULTS)
-        return hits
+
+
+def _collected(total: int) -> Hits:
+    """Return so many hits that a kernel left in this thread's room."""
+    numbers, rows, distances = _scratch.room
+    hits = Hits(numbers[:total].copy(), rows[:total].copy(), distances[:total].copy())
+    if len(rows) > _MOST_RESULTS:
+        _scratch.grow(_FIRST_RESULTS)
+    return hits
 
 
 class _Faiss(NamedTuple):
@@ -466,8 +478,9 @@ class _Faiss(NamedTuple):
     def count(self, queries: Rows) -> int:
         return len(self.collect(queries).rows)
 
-    def count_own(self, queries: Rows) -> int:
-        return self.count(queries)
+    def collect_own(self, queries: Rows) -> Hits | None:
+        hits = self.collect(queries)
+        return hits if len(hits.rows) else None
 
     def collect(self, queries: Rows) -> Hits:
         return self.segment.scan_with_faiss(queries, self.max_distance)

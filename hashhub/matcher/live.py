@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import operator
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +38,7 @@ from hashhub.matcher.digests import check_widths, checked_distance, known_algori
 from hashhub.matcher.index import Progress, Source, sorted_rows, space
 from hashhub.matcher.owners import ANY
 from hashhub.matcher.plan import SCAN_BELOW, Engine
-from hashhub.matcher.search import HashSets, Matches, Plan
+from hashhub.matcher.search import HashSets, Matches, Plan, SegmentHits
 from hashhub.matcher.snapshot import Directory
 from hashhub.matcher.state import LiveState
 
@@ -259,6 +260,7 @@ class Matcher:
         caller: str | None = "",
         stands_for: Sequence[bytes] | None = None,
         among: Callable[[], HashSets] | None = None,
+        hits: Sequence[SegmentHits] | None = None,
     ) -> Matches:
         """Return every digest within `max_distance` of each query.
 
@@ -274,6 +276,7 @@ class Matcher:
                 the upload, so that an upload counts once, however many variants of it are asked about. None: its own.
             among: Returns the keys of hash sets, by contributor: what others have does not count and is left out. Asked
                 for when something is hit. None: whoever has it.
+            hits: What `hits_nothing` took in of these queries, within the same distance; they are not searched again.
 
         Raises:
             InvalidArgument: unknown algorithm, wrong shape, a distance out of range, a limit below 1, or
@@ -283,18 +286,27 @@ class Matcher:
         distance = checked_distance(of, max_distance)
         if limit is not None and limit < 1:
             raise InvalidArgument.field("limit", f"must be at least 1 or absent, got {limit}", "OUT_OF_RANGE")
-        rows = packed_rows(algorithm, queries)
-        segments = self._live.now.segments.get(algorithm, ())
-        hits = [(segment, search.search_segment(segment, rows, distance, self._pool)) for segment in segments]
+        if hits is None:
+            rows = packed_rows(algorithm, queries)
+            segments = self._live.now.segments.get(algorithm, ())
+            hits = [(segment, search.search_segment(segment, rows, distance, self._pool)) for segment in segments]
         return search.assembled(
             of, queries, hits, limit=limit, breaker=self._breaker, caller=caller, stands_for=stands_for, among=among
         )
 
     def hits_nothing(
-        self, algorithm: str, queries: Sequence[bytes], *, max_distance: int | None, caller: str | None = ""
+        self,
+        algorithm: str,
+        queries: Sequence[bytes],
+        *,
+        max_distance: int | None,
+        caller: str | None = "",
+        stands_for: Sequence[bytes] | None = None,
+        hits: list[SegmentHits] | None = None,
     ) -> bool:
         """Whether no digest is within `max_distance` of any query: `search` without its answer, for the many lookups
-        that hit nothing, one at a time. Arguments and errors as there, but for the queries: digests.
+        that hit nothing, one at a time. Arguments and errors as there, but for the queries: digests. `hits` takes in
+        what was hit, for `search`, which then counts the queries.
         """
         # What is usual is looked at here: each function that is called after other work took the caches costs some
         # microseconds, and a picture is asked about by seven algorithms.
@@ -306,17 +318,21 @@ class Matcher:
         for digest in queries:
             if len(digest) != width:
                 check_widths(of, queries)
+        hits = [] if hits is None else hits
         if segments := self._live.now.segments.get(algorithm):
             if of.metric is Metric.EXACT and len(queries) <= _FEW:
                 for segment in segments:
-                    if segment.has_any(queries):
-                        return False
+                    if (own := segment.look_up_few(queries)) is not None:
+                        hits.append((segment, own))
             else:
                 rows = space(algorithm).pack_few(queries)
                 for segment in segments:
-                    if segment.count_hits(rows, distance):
-                        return False
-        self._breaker.missed(algorithm, len(queries), caller=caller)
+                    if (own := segment.search_few(rows, distance)) is not None:
+                        hits.append((segment, own))
+        if hits:
+            return False
+        count = len(queries) if stands_for is None else sum(map(operator.eq, queries, stands_for))
+        self._breaker.missed(algorithm, count, caller=caller)
         return True
 
     def contains(self, algorithm: str, digests: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -22,6 +22,7 @@ _BLOCK: Final = 128
 
 HashSets: TypeAlias = Sequence[Collection[int]]
 """Keys of hash sets, by contributor."""
+SegmentHits: TypeAlias = tuple[Segment, Hits]
 _Hit: TypeAlias = tuple[Segment, int, Hits]  # with the number of the segment's first row
 
 
@@ -96,7 +97,7 @@ def search_segment(segment: Segment, rows: Rows, max_distance: int, pool: Thread
 def assembled(
     of: Algorithm,
     queries: NDArray[np.uint8],
-    hits_by_segment: Sequence[tuple[Segment, Hits]],
+    hits_by_segment: Sequence[SegmentHits],
     *,
     limit: int | None,
     breaker: Breaker,

@@ -1,27 +1,18 @@
-"""The server: a hub's doors to the network.
+"""The server: a hub on the network.
 
-app            serve(): a hub's process, from start to drain
-workers        several of them, as their parent sees them
-worker         one of them
-line           what parent and workers say to each other
-addresses      where a hub listens
-doors          one process's ports: gRPC with health and reflection, HTTP; threads, limits, TLS
-health         which services can answer now
-metrics        what a scrape shows: all workers in one
-interceptors   the way of every call: log and metrics, errors, roles, limits
-http_door      the Connect protocol and plain JSON over HTTP, to the same servicers
-connect        the Connect protocol's requests and errors
-bodies         request bodies: how much, how slowly
-hyper          the HTTP server underneath
-servicers      the calls, a module for each service: convert, ask the hub, convert
-live           frames of live streams on their way in: the newest, at a pace
-shares         what one token may take of the hub, and `counts`, where all workers count it
-rooms, lanes   places for each kind of work, and whose turn it is
-roles, pages   who may call what; page tokens
+app, process       serve(): a hub from start to drain; one process of it
+supervisor         several worker processes, kept alive; `worker`: one of them; `messages`: between them
+listeners          the ports of one process on one event loop: `grpc_listener`, `http_listener`, `probes`
+connections        connections of HTTP; `connect`: the Connect protocol
+pipeline           what every call goes through, whichever way it came
+limiters, quotas   how many calls of a kind at a time; how much of the hub one token may use
+servicers          the calls, a module for each service
+metrics, health    what a scrape shows; which services can answer
 """
 
 from __future__ import annotations
 
-from hashhub.server.app import Phase, serve
+from hashhub.server.app import serve
+from hashhub.server.startup import StartPhase
 
-__all__ = ["Phase", "serve"]
+__all__ = ["StartPhase", "serve"]

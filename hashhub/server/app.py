@@ -1,68 +1,33 @@
 """`serve`: a hub, in one process or several, from start to drain.
 
-    one worker      this process: lock the data, open the hub and the doors, wait for a signal, drain
-    several         `workers`: this process holds the lock and the ports, and keeps the workers alive
+    one worker      this process: lock the data, open the hub and its listeners, wait for a signal, drain
+    several         `supervisor`: this process holds the lock and the ports, and keeps the workers alive
 
 Nothing heavy is imported here: with several workers, this process only looks after them.
 """
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import logging
-import os
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from hashhub.errors import HashHubError, Unavailable, missing_extra
+from hashhub.errors import missing_extra
+from hashhub.server.exposure import check_exposure
+from hashhub.server.locking import lock_data
+from hashhub.server.process import serve_here, set_up_logging
+from hashhub.server.startup import LINGER_SECONDS, OnPhase, OnReady, StartPhase
 from hashhub.stopping import stopping_on_signals
 
 if TYPE_CHECKING:
     from hashhub.config import Config
-    from hashhub.hub import Hub
-    from hashhub.server.counts import Counts
-    from hashhub.server.doors import Doors
-    from hashhub.server.metrics import Metrics
-
-_log = logging.getLogger("hashhub.server")
-
-LOADING: Final = "loading the program"
-TOKEN_FILE: Final = "operator.token"  # noqa: S105 - the file's name, not a secret
-_LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(process)d %(name)s %(message)s"
-LINGER_SECONDS: Final = 5.0  # beyond the drain, before a process that does not end is ended
-_TURN_SECONDS: Final = 0.000_5
-_LOOK_SECONDS: Final = 0.05  # between looks whether the matcher has caught up
-_TOLD_SECONDS: Final = 0.5  # between words on how far it has
-
-OnReady = Callable[[str, str], None]
 
 
-class Phase(msgspec.Struct, frozen=True):
-    """A step of a start. `seconds` is None while it goes on; `is_long` says that it may take more than a moment."""
-
-    what: str
-    seconds: float | None = None
-    is_long: bool = False
-    worker: int = 0
-
-
-OnPhase = Callable[[Phase], None]
-
-
-def _say_nothing(_: Phase) -> None:
+def _report_nothing(_: StartPhase) -> None:
     """Report no progress."""
 
 
 def serve(
-    config: Config, *, on_ready: OnReady, on_phase: OnPhase = _say_nothing, stop: threading.Event | None = None
+    config: Config, *, on_ready: OnReady, on_phase: OnPhase = _report_nothing, stop: threading.Event | None = None
 ) -> None:
     """Serve a hub until SIGTERM or SIGINT (or until `stop` is set), then drain.
 
@@ -80,9 +45,6 @@ def serve(
 
 
 def _serve(config: Config, on_ready: OnReady, on_phase: OnPhase, stop: threading.Event) -> None:
-    from hashhub.server.exposure import check_exposure
-    from hashhub.server.locking import lock_data
-
     set_up_logging()
     check_exposure(config)
     if config.workers == 1:
@@ -90,141 +52,6 @@ def _serve(config: Config, on_ready: OnReady, on_phase: OnPhase, stop: threading
             serve_here(config, on_ready=on_ready, on_phase=on_phase, stop=stop)
         return
     with lock_data(config.data), stopping_on_signals(stop.set):
-        from hashhub.server.workers import Parent
+        from hashhub.server.supervisor import Supervisor
 
-        Parent(config, on_ready, on_phase, stop).run()
-
-
-def serve_here(
-    config: Config,
-    *,
-    on_ready: OnReady,
-    on_phase: OnPhase,
-    stop: threading.Event,
-    on_opened: Callable[[], None] = lambda: None,
-    on_doors: Callable[[Doors], None] = lambda _: None,
-    alone: bool = True,
-    shared: bool = False,
-    worker: int = 0,
-    scrape: Callable[[Metrics], str] | None = None,
-    counts: Counts | None = None,
-) -> None:
-    """Open the hub and the doors in this process, and serve until `stop`.
-
-    `alone`: no other process serves the data yet. `on_opened` is called when the database is there and the first token
-    written, `on_doors` when the doors are made. `shared`, `scrape` and `counts`: as for `Doors`.
-    """
-
-    @contextmanager
-    def phase(what: str, *, is_long: bool = False) -> Iterator[None]:
-        began = time.perf_counter()
-        on_phase(Phase(what, is_long=is_long, worker=worker))
-        yield
-        on_phase(Phase(what, time.perf_counter() - began, is_long=is_long, worker=worker))
-
-    with contextlib.nullcontext() if shared else phase(LOADING):  # a worker has loaded it before
-        has_kernels = load_program()
-        from hashhub.hub import Hub
-        from hashhub.matcher import warm_up
-        from hashhub.server.doors import Doors
-
-    with Hub.open(config, publisher=worker == 0, phase=phase) as hub:
-        if alone:
-            hub.take_over()
-        if worker == 0:
-            _write_first_token(hub, Path(config.data))
-        on_opened()
-        doors = Doors(hub, config, listen=config.listen, http=config.http, shared=shared, scrape=scrape, counts=counts)
-        try:
-            on_doors(doors)
-            doors.start()
-            # The doors are open meanwhile: health says NOT_SERVING, and matching raises Unavailable
-            # (MATCHER_NOT_READY).
-            warm_up(lambda has: phase("loading the kernels" if has else "compiling the kernels", is_long=not has))
-            hub.start(wait=False)
-            _catch_up(hub, phase, on_phase, stop, worker)
-            if hub.is_ready:
-                if not has_kernels:
-                    gc.collect()  # compiling leaves much behind; without it there are some hundred objects, for 90 ms
-                gc.freeze()
-                _take_short_turns()
-                on_ready(doors.grpc_address, doors.http_address)
-                # Not before: its processes take as long to load as this one. A file that comes first starts them too.
-                hub.match.media_pool.start()
-            stop.wait()
-            _log.info("draining for at most %g seconds", config.drain_seconds)
-        finally:
-            doors.close()
-
-
-def load_program() -> bool:
-    """Import what a hub needs; return whether its kernels are compiled already. For processes that only serve.
-
-    From here on the garbage collector looks less often, and `serve_here` exempts what is there when the hub is ready. A
-    call makes tens of thousands of short-lived objects and no cycles. With Python's defaults the collector took nearly
-    half of an import's commit and a fifth of a start, and a full collection, which walks all modules, stopped every
-    call for as long as hundreds of lookups take.
-    """
-    gc.set_threshold(50_000, 20, 50)
-    import hashhub.hub
-    import hashhub.server.doors  # noqa: F401 - for its time
-    from hashhub.matcher import has_kernels
-
-    return has_kernels()
-
-
-def _catch_up(
-    hub: Hub,
-    phase: Callable[[str], AbstractContextManager[None]],
-    on_phase: OnPhase,
-    stop: threading.Event,
-    worker: int,
-) -> None:
-    """Wait until the matcher has caught up, and tell how far it is."""
-    with phase("catching up"):
-        due = time.monotonic() + _TOLD_SECONDS
-        while not hub.is_ready and not stop.wait(_LOOK_SECONDS):
-            if time.monotonic() >= due:
-                with contextlib.suppress(HashHubError):
-                    done, total = hub.progress()
-                    on_phase(Phase(f"catching up: revision {done} of {total}", is_long=True, worker=worker))
-                due = time.monotonic() + _TOLD_SECONDS
-
-
-def _take_short_turns() -> None:
-    """Let threads of this process take turns ten times as often as Python's default.
-
-    A thread that computes, a commit's for example, keeps the interpreter for one interval before another gets it, and a
-    match needs it several times. Measured while a commit of 200,000 records ran on two busy cores, a match every 20 ms:
-    p99 120 to 410 ms with the default of 5 ms, 36 to 59 ms with this; the commit took no longer.
-    """
-    sys.setswitchinterval(_TURN_SECONDS)
-
-
-def set_up_logging() -> None:
-    """One line an event on stderr, unless the caller has set logging up already."""
-    if not logging.root.handlers:
-        logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
-        logging.getLogger("alembic").setLevel(logging.WARNING)  # tells its plugins one by one
-
-
-def _write_first_token(hub: Hub, data: Path) -> None:
-    """Make the operator's token if none works: first the file, then the database, so that a process that is killed in
-    between leaves no token that nobody knows.
-    """
-
-    def keep(secret: str) -> None:
-        try:
-            # Created for its owner only; a file that is there already belongs to a database that is gone.
-            with contextlib.suppress(FileNotFoundError):
-                (data / TOKEN_FILE).unlink()
-            file = os.open(data / TOKEN_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(file, "w", encoding="ascii") as out:
-                out.write(secret + "\n")
-        except OSError as e:
-            raise Unavailable(
-                f"cannot write the operator's token to {TOKEN_FILE} in the data directory ({e.strerror}); correct that "
-                "and start again"
-            ) from e
-
-    hub.tokens.bootstrap(keep)
+        Supervisor(config, on_ready, on_phase, stop).run()

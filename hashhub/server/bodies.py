@@ -1,65 +1,59 @@
-"""Request bodies: how many bytes of them are held at a time, how long they may take, and how they are unpacked.
+"""Bytes of requests: how many are held at a time, how long they may take to come, and how they are unpacked.
 
-A body is kept after its sender was authenticated, and only when the budget has room for it; its bytes stay in the
-budget until the call has ended. Reading holds no thread. A body of known length takes its room at once, so that it is
-refused before it is sent and not in the middle; one of unknown length takes room as it comes. A sender must keep up
-`_SLOWEST` bytes a second, after a grace of `_GRACE` seconds.
+A body over HTTP is kept only after its sender was authenticated and only within the budget, until its call has ended.
+One of known length takes its part at once, so that it is refused before it is sent and not in the middle. Of a refused
+request's body a little is read and thrown away: a client that is still sending would see its connection break instead
+of the answer.
 
-Of a refused request's body a little is read and thrown away: a client that is still sending sees its connection break
-instead of the answer.
+gRPC would unpack each message to the size of the largest one before anybody knows whose it is: 30 KB of a stranger
+became 31 MB. So it hands messages on as they come, and `unpacked` unpacks them.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any, Final
 
-from hashhub.background import Background
-from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
-from hashhub.server.hyper import BrokenBody, CancelledBody, Request
+from hashhub.errors import InvalidArgument, LimitExceeded, Reason, Unavailable
 
-_AT_ONCE: Final = 64 * 1024  # bytes; a body of at most so many is read in one step
+_AT_ONCE: Final = 64 * 1024  # bytes; a sender of at most so many need not keep a pace besides the grace
 _GRACE: Final = 10.0  # seconds
 _SLOWEST: Final = 16 * 1024  # bytes a second; 128 kbit/s
-_REST_SECONDS: Final = 1.0
-_LOOK_SECONDS: Final = 0.25
+_DRAIN_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 1.0
-_SMALL: Final = 4 * 1024  # bytes; a piece is joined to the one before up to so many: a chunk may have one byte or two
 _FREE: Final = 4 * 1024  # bytes; shorter bodies take no room: the number of connections bounds them
 _SHARE: Final = 2  # one token gets one in so many bytes of the budget
 _UNPACKED: Final = 1 << 20  # bytes unpacked at a time
 _GZIP: Final = 16 + zlib.MAX_WBITS
+_GZIP_BEGINS: Final = b"\x1f\x8b"  # no message of protobuf begins so: there is no wire type 7
 _MOST_MEMBERS: Final = 1_000  # of gzip in one body; block by block, as bgzip packs, 32 MiB are 512
 
-Then = Callable[[bytes], None]
-Refuse = Callable[[HashHubError], None]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-class Budget:
-    """Bytes that may be held at a time, in all and for one token."""
+class ByteBudget:
+    """Bytes that may be held at a time, in all and for one token. Thread-safe."""
 
     def __init__(self, total: int, largest: int) -> None:
         """`total` bytes, of which one token gets half; both at least `largest`, so that every body fits sometime."""
         self._total = max(total, largest)
         self._most = max(self._total // _SHARE, largest)
-        self._held = 0
         self._by_token: Counter[str] = Counter()
         self._lock = threading.Lock()
-
-    @property
-    def held(self) -> int:
+        self.held = 0
         """How many bytes are taken now."""
-        return self._held
 
     def take(self, token: str, nbytes: int) -> None:
         """Take room for so many bytes. Raises LimitExceeded when there is none."""
         with self._lock:
-            if self._held + nbytes <= self._total and self._by_token[token] + nbytes <= self._most:
-                self._held += nbytes
+            if self.held + nbytes <= self._total and self._by_token[token] + nbytes <= self._most:
+                self.held += nbytes
                 self._by_token[token] += nbytes
                 return
             own = self._by_token[token] + nbytes > self._most
@@ -69,146 +63,88 @@ class Budget:
             retry_after=_RETRY_SECONDS,
         )
 
-    def release(self, token: str, nbytes: int) -> None:
+    def give(self, token: str, nbytes: int) -> None:
         """Give back what was taken."""
         with self._lock:
-            self._held -= nbytes
+            self.held -= nbytes
             self._by_token[token] -= nbytes
             if self._by_token[token] <= 0:
                 del self._by_token[token]
 
 
-class Reading:
-    """One body on its way. `start` calls either `then` with its bytes or `refuse` with what is wrong, once."""
+class Body:
+    """The body of one HTTP request: read within the budget, until `release`."""
 
-    __slots__ = (
-        "_begin", "_budget", "_clock", "_expected", "_limit", "_pieces", "_received", "_refuse", "_request", "_taken",
-        "_then", "_token", "_until",
-    )  # fmt: skip
+    __slots__ = ("_budget", "_length", "_limit", "_receive", "_taken", "_token", "_until")
 
-    def __init__(self, request: Request, budget: Budget, token: str, *, limit: int, until: float | None) -> None:
-        """`limit`: bytes. `until`: the monotonic time by which the caller wants its answer."""
-        self._request = request
-        self._budget = budget
-        self._token = token
-        self._limit = limit
-        self._until = until
-        self._begin = time.monotonic()
-        self._expected = request.length
-        self._received = 0
-        self._pieces: list[bytes] = []
+    def __init__(
+        self,
+        receive: Receive,
+        length: int | None,
+        budget: ByteBudget,
+        token: str,
+        *,
+        limit: int,
+        until: float | None,
+    ) -> None:
+        """`length`: None where the sender does not tell it beforehand. `limit`: bytes. `until`: the monotonic time by
+        which the caller wants its answer.
+        """
+        self._receive, self._length = receive, length
+        self._budget, self._token, self._limit, self._until = budget, token, limit, until
         self._taken = 0
 
-    def start(self, clock: Clock, then: Then, refuse: Refuse) -> None:
-        """Read. Raises LimitExceeded at once for a body that is known to be too large or to find no room."""
-        length = self._expected
-        if length == 0:
-            then(b"")
-            return
-        if length is not None:
-            self._check(length)
-            self._take(length)
-        self._clock, self._then, self._refuse = clock, then, refuse
-        clock.add(self)
-        if length is not None and length <= _AT_ONCE:
-            self._request.collect(self._whole)
-        else:
-            self._request.chunk(self._piece)
+    async def read(self) -> bytes:
+        """Return the whole body.
+
+        Raises LimitExceeded, at once for a body that is known to be too large or to find no room; Unavailable for a
+        sender who is too slow; InvalidArgument when it breaks off.
+        """
+        if self._length == 0:
+            return b""
+        if self._length is not None:
+            self._check(self._length)
+            self._take(self._length)
+        begun = time.monotonic()
+        body = bytearray()
+        try:
+            async with asyncio.timeout(None) as patience:
+                while True:
+                    self._allow(patience, begun, len(body))
+                    message = await self._receive()
+                    if message["type"] != "http.request":
+                        raise InvalidArgument.field("body", "ended before it was complete; send it again", "INCOMPLETE")
+                    piece = message.get("body", b"")
+                    if self._length is None:
+                        self._check(len(body) + len(piece))
+                        self._take(len(piece))
+                    body += piece
+                    if not message.get("more_body", False):
+                        return bytes(body)
+        except TimeoutError:
+            raise self._late() from None
+
+    def _allow(self, patience: asyncio.Timeout, begun: float, received: int) -> None:
+        """Give the sender the time that its next bytes may take."""
+        seen = self._length if self._length is not None and self._length <= _AT_ONCE else received
+        until = begun + _GRACE + seen / _SLOWEST
+        if self._until is not None:
+            until = min(until, self._until)
+        patience.reschedule(asyncio.get_running_loop().time() + until - time.monotonic())
 
     def gunzip(self, data: bytes) -> bytes:
         """Return what was packed; it takes room, too. Raises LimitExceeded when that is too large or finds no room,
         InvalidArgument for what is not whole members.
         """
-        pieces: list[bytes] = []
-        size = 0
-        try:
-            for piece in gunzipped(data):
-                size += len(piece)
-                if size > self._limit:
-                    raise too_large(self._limit, "more when unpacked")
-                self._take(len(piece))
-                pieces.append(piece)
-        except zlib.error as e:
-            raise _no_gzip() from e
-        return b"".join(pieces)
+        return _unpacked(data, self._limit, self._take, "body")
 
-    def end(self) -> None:
+    def release(self) -> None:
         """Give the body's room back."""
         taken, self._taken = self._taken, 0
         if taken:
-            self._budget.release(self._token, taken)
+            self._budget.give(self._token, taken)
 
-    def is_late(self, at: float) -> bool:
-        """Whether the sender is too slow, or the answer would come too late in any case."""
-        if self._until is not None and at >= self._until:
-            return True
-        # What is read in one step is not seen coming; it then counts as a whole.
-        seen = self._expected if self._expected is not None and self._expected <= _AT_ONCE else self._received
-        return at > self._begin + _GRACE + seen / _SLOWEST
-
-    def cancel(self) -> None:
-        """Stop waiting for the sender, who is then told."""
-        self._request.cancel()
-
-    def _whole(self, result: Callable[[], bytes]) -> None:
-        try:
-            body = result()
-        except (BrokenBody, CancelledBody) as e:
-            self._fail(e)
-            return
-        self._finish(body)
-
-    def _piece(self, result: Callable[[], bytes]) -> None:
-        try:
-            piece = result()
-            self._received += len(piece)
-            if self._pieces and len(self._pieces[-1]) + len(piece) <= _SMALL:
-                self._pieces[-1] += piece
-            else:
-                self._pieces.append(piece)
-            if self._expected is None:
-                self._check(self._received)
-                self._take(len(piece))
-            # An empty piece is the end, or what is left of a body that was cut off; so it is asked for once more.
-            if self._received != self._expected and self._request.chunk(self._piece if piece else self._after_end):
-                return
-            if self._expected is not None and self._received != self._expected:
-                raise BrokenBody
-        except (HashHubError, BrokenBody, CancelledBody) as e:
-            self._fail(e)
-            return
-        body = b"".join(self._pieces)
-        self._pieces.clear()
-        self._finish(body)
-
-    def _after_end(self, result: Callable[[], bytes]) -> None:
-        del result
-        self._fail(BrokenBody())
-
-    def _finish(self, body: bytes) -> None:
-        self._request.is_read = True
-        then = self._then
-        self._leave()
-        then(body)
-
-    def _fail(self, error: Exception) -> None:
-        refuse = self._refuse
-        self._leave()
-        self._pieces.clear()
-        self.end()
-        refuse(error if isinstance(error, HashHubError) else self._why(error))
-
-    def _leave(self) -> None:
-        self._clock.remove(self)
-        # Whoever reads refers to this object: a cycle, which would keep the request until the collector comes by and
-        # stops all calls for as long as it takes.
-        del self._then, self._refuse
-
-    def _why(self, error: Exception) -> HashHubError:
-        if isinstance(error, BrokenBody):
-            # Of a body in chunks granian says the same when it was cut off and when trailers follow it.
-            how = ", without trailers" if self._expected is None else ""
-            return InvalidArgument.field("body", f"ended before it was complete; send it again{how}", "INCOMPLETE")
+    def _late(self) -> Unavailable:
         if self._until is not None and time.monotonic() >= self._until:
             return Unavailable(
                 "the deadline passed before the body had arrived; allow more time", reason=Reason.DEADLINE_EXCEEDED
@@ -220,91 +156,62 @@ class Reading:
 
     def _check(self, length: int) -> None:
         if length > self._limit:
-            raise too_large(self._limit, str(length) if self._expected is not None else "more")
+            raise too_large(self._limit, str(length) if self._length is not None else "more")
 
     def _take(self, nbytes: int) -> None:
-        if nbytes <= _FREE and self._expected is not None:
+        if nbytes <= _FREE and self._length is not None:
             return
         self._budget.take(self._token, nbytes)
         self._taken += nbytes
 
 
-class Rest:
-    """The body of a request that is refused: at most `_AT_ONCE` bytes of it are thrown away, for at most a second."""
-
-    def __init__(self, request: Request, then: Callable[[], None]) -> None:
-        """`then` answers the request."""
-        self._request = request
-        self._then = then
-        self._expected = request.length
-        self._received = 0
-        self._until = time.monotonic() + _REST_SECONDS
-
-    def start(self, clock: Clock) -> None:
-        """Answer, now if nothing is to come, or more than is worth waiting for."""
-        request = self._request
-        if request.is_read or request.is_begun or (self._expected is not None and self._expected > _AT_ONCE):
-            self._then()
-            return
-        self._clock = clock
-        clock.add(self)
-        request.chunk(self._piece)
-
-    def is_late(self, at: float) -> bool:
-        """Whether it is time to answer without the rest."""
-        return at > self._until
-
-    def cancel(self) -> None:
-        """Stop waiting; the answer follows."""
-        self._request.cancel()
-
-    def _piece(self, result: Callable[[], bytes]) -> None:
-        try:
-            piece = result()
-        except (BrokenBody, CancelledBody):
-            self._end()
-            return
-        self._received += len(piece)
-        if self._received == self._expected:
-            self._request.is_read = True
-        elif self._received <= _AT_ONCE and piece:
-            if self._request.chunk(self._piece):
-                return
-        elif not piece:
-            self._request.is_read = not self._request.chunk(lambda _: None)
-        self._end()
-
-    def _end(self) -> None:
-        self._clock.remove(self)
-        self._then()
+async def drain(receive: Receive, length: int | None) -> bool:
+    """Throw a refused body away, as far as it is short and comes soon; return whether that was all of it."""
+    if length == 0:
+        return True
+    if length is not None and length > _AT_ONCE:
+        return False
+    received = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while received <= _AT_ONCE:
+                message = await receive()
+                received += len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return True
+    return False
 
 
-class Clock:
-    """Ends readings whose senders are late: one thread for all of them."""
+def unpacked(body: bytes, most: int) -> bytes:
+    """Return a message of protobuf, which may have come as gzip and have at most so many bytes.
 
-    def __init__(self) -> None:
-        """Start its thread."""
-        self._readings: dict[int, Reading | Rest] = {}
-        self.thread = Background("bodies", self._look, complaint="slow senders are not cut off", pause=_LOOK_SECONDS)
-        self.thread.start()
+    Raises LimitExceeded (TOO_LARGE), InvalidArgument for what is not whole members.
+    """
+    return _unpacked(body, most, lambda _: None, "request") if is_packed(body) else body
 
-    def add(self, reading: Reading | Rest) -> None:
-        """Watch the reading from now on."""
-        self._readings[id(reading)] = reading
 
-    def remove(self, reading: Reading | Rest) -> None:
-        """Watch it no more. Removing it twice is fine."""
-        self._readings.pop(id(reading), None)
+def is_packed(body: bytes) -> bool:
+    """Whether a message of protobuf came as gzip."""
+    return body.startswith(_GZIP_BEGINS)
 
-    def close(self) -> None:
-        """Stop looking."""
-        self.thread.close()
 
-    def _look(self) -> None:
-        at = time.monotonic()
-        for reading in list(self._readings.values()):
-            if reading.is_late(at):
-                reading.cancel()
+def _unpacked(data: bytes, most: int, take: Callable[[int], None], field: str) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        for piece in gunzipped(data):
+            size += len(piece)
+            if size > most:
+                raise too_large(most, "more when unpacked")
+            take(len(piece))
+            pieces.append(piece)
+    except zlib.error as e:
+        raise InvalidArgument.field(
+            field,
+            f"is not gzip, as it says, or not all of it, or more than {_MOST_MEMBERS} members of it; send it again",
+            "NOT_GZIP",
+        ) from e
+    return b"".join(pieces)
 
 
 def gunzipped(data: bytes) -> Iterator[bytes]:
@@ -336,12 +243,4 @@ def too_large(limit: int, got: str) -> LimitExceeded:
     """Return the error for a body or message above `limit` bytes."""
     return LimitExceeded(
         f"the body must be at most {limit} bytes, got {got}; send smaller batches", reason=Reason.TOO_LARGE
-    )
-
-
-def _no_gzip() -> InvalidArgument:
-    return InvalidArgument.field(
-        "body",
-        f"is not gzip, as its encoding says, or not all of it, or more than {_MOST_MEMBERS} members of it",
-        "NOT_GZIP",
     )

@@ -1,6 +1,6 @@
 """The Connect protocol, unary calls (https://connectrpc.com/docs/protocol): what its requests and errors look like.
 
-Pure: headers and queries in, facts and bytes out. `http_door` serves them.
+Pure: headers and queries in, facts and bytes out. `http_listener` serves them.
 
     POST /hashhub.v1.Service/Method                                            any call
     GET  /hashhub.v1.Service/Method?connect=v1&encoding=json&message={…}       calls without side effects
@@ -62,7 +62,7 @@ _STATUS: Final[Mapping[str, int]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Encoding:
+class MessageEncoding:
     """How a message is written, and how it is packed: `identity` or `gzip`."""
 
     media_type: str
@@ -109,7 +109,7 @@ def seconds_allowed(milliseconds: str) -> float | None:
     return int(milliseconds) / 1000
 
 
-def read_query(query: str) -> tuple[Encoding, bytes]:
+def read_query(query: str) -> tuple[MessageEncoding, bytes]:
     """Return how the message of a GET is written, and its bytes. Raises InvalidArgument; Unimplemented."""
     try:
         # Bytes that are no UTF-8 come through as they are: a message need not be text.
@@ -130,7 +130,7 @@ def read_query(query: str) -> tuple[Encoding, bytes]:
             pass
         case _:
             raise InvalidArgument.field("base64", "must be 1 or left out", "OUT_OF_RANGE")
-    return Encoding(media_type, packing), message
+    return MessageEncoding(media_type, packing), message
 
 
 def pack(body: bytes, accepted: str) -> tuple[bytes, bool]:

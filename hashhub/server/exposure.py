@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check_exposure(config: Config) -> None:
-    """Raise InvalidArgument when a door would be open to other machines in clear text and nobody said that this is
+    """Raise InvalidArgument when a listener would be open to other machines in clear text and nobody said that this is
     intended.
     """
     for field, address, secured in (

@@ -1,11 +1,10 @@
-"""Frames of live streams on their way in: the newest are kept, and each stream has a pace.
+"""Frames of live streams on their way in: the newest are kept, and each stream has a rate.
 
-    client ──> Reader, a thread ──> Inbox: few frames, the newest ──> the stream's own thread, when there is time
+    client ──> reader, a thread ──> Inbox: few frames, the newest ──> the stream's own thread, when there is time
 
-A live stream does not wait: a frame that is looked up late is worth less than the one after it. So the reader goes on
-whether or not there is time, and what there is no time for is dropped, the oldest first, and counted. It reads no
-faster than a live stream has reason to send; beyond that, the sender waits. Memory is bounded by what an Inbox holds,
-the one frame that is being read, and the one that is being looked up.
+A frame that is looked up late is worth less than the one after it. So the reader goes on whether or not there is time,
+and what there is no time for is dropped, the oldest first, and counted. It reads no faster than a live stream has
+reason to send. Memory is bounded by what an Inbox holds and two frames besides.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _READ_BURST: Final = 1_000.0
 _READ_BYTES: Final = 65_536
 
 
-class Pace:
+class FrameRate:
     """So many a second, and those of one second at once. Not thread-safe."""
 
     def __init__(self, rate: float, burst: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,7 +47,7 @@ class Pace:
         self._left -= count
 
 
-class Taken(NamedTuple, Generic[F]):
+class NextFrame(NamedTuple, Generic[F]):
     """What came of looking into an Inbox: a frame, or none yet, and how many were left out since the last look."""
 
     frame: F | None
@@ -94,7 +93,7 @@ class Inbox(Generic[F]):
             self._is_open, self._error = False, error
             self._changed.notify()
 
-    def take(self, seconds: float, may_take: Callable[[], float]) -> Taken[F]:
+    def take(self, seconds: float, may_take: Callable[[], float]) -> NextFrame[F]:
         """Return the next frame, waiting so long for one. `may_take` takes it, or tells how long there may be none.
 
         The oldest comes first, but for those that waited for longer than _STALE_SECONDS where there are newer ones, and
@@ -111,18 +110,18 @@ class Inbox(Generic[F]):
                     self._drop_all_but_newest()
                     wait = min(wait, pause)
                 elif not self._is_open:
-                    return Taken(None, self._left_out())
+                    return NextFrame(None, self._left_out())
                 if until <= self._clock():
-                    return Taken(None, self._left_out())
+                    return NextFrame(None, self._left_out())
                 self._changed.wait(max(0.0, wait))
 
-    def _pop(self) -> Taken[F]:
+    def _pop(self) -> NextFrame[F]:
         stale = self._clock() - _STALE_SECONDS
         while len(self._frames) > 1 and self._frames[0][1] < stale:
             self._drop()
         frame, _ = self._frames.popleft()
         self._bytes -= self._size(frame)
-        return Taken(frame, self._left_out())
+        return NextFrame(frame, self._left_out())
 
     def _drop_all_but_newest(self) -> None:
         while len(self._frames) > 1:
@@ -145,7 +144,7 @@ def read_into(inbox: Inbox[F], frames: Iterable[F], size: Callable[[F], int]) ->
     """
 
     def run() -> None:
-        pace = Pace(_READ_RATE, _READ_BURST)
+        pace = FrameRate(_READ_RATE, _READ_BURST)
         try:
             for frame in frames:
                 inbox.put(frame)

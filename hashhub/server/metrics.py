@@ -1,21 +1,20 @@
 """What a scrape shows: all workers of a hub in one answer, whichever of them is asked.
 
-    worker  Metrics ── families() ──► parent  Ledger ── text() ──► worker ──► /metrics
+    worker  Metrics ── families() ──► parent  MergedMetrics ── text() ──► worker ──► /metrics
                      every few seconds, and before each scrape
 
-Each process counts in its own memory. The parent keeps what each worker told last, and adds up what its predecessors
-of the same number had counted when they died, so that a counter neither vanishes nor counts twice; at most the last
-few seconds of a killed worker are lost. With one worker there is no parent, and it keeps its own ledger. Not the
-library's own way with several processes: that maps files, and a process that writes to a mapped file on a full disk is
-killed.
+The parent adds up what the predecessors of a worker had counted when they died, so that a counter neither vanishes nor
+counts twice. The library's own way with several processes maps files, and a process that writes to a mapped file on a
+full disk is killed (docs/decisions/0029).
 
-`DESCRIBED` names every metric; docs/operate/metrics.md has its table. All labels are from closed sets, whatever clients
-send, but for hash sets and tokens, of which a scrape tells at most some.
+`DESCRIPTIONS` names every metric; docs/operate/metrics.md has its table. All labels are from closed sets but for hash
+sets and tokens, of which a scrape shows a bounded number.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import Counter as Counted
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +26,7 @@ from prometheus_client.registry import Collector
 
 import hashhub
 from hashhub.model import now
-from hashhub.server.line import Family, Sample
+from hashhub.server.messages import MetricFamily, MetricSample
 
 if TYPE_CHECKING:
     from hashhub.background import Background
@@ -40,7 +39,7 @@ _GROWING: Final = frozenset({"counter", "histogram"})
 _WORKER: Final = "worker"
 
 
-class Described(msgspec.Struct, frozen=True):
+class MetricDescription(msgspec.Struct, frozen=True):
     """A metric: its name as a scrape has it, its kind, its labels besides `worker`, and what it says."""
 
     name: str
@@ -49,111 +48,124 @@ class Described(msgspec.Struct, frozen=True):
     text: str
 
 
-DESCRIBED: Final = (
-    Described(
+DESCRIPTIONS: Final = (
+    MetricDescription(
         "hashhub_call_seconds", "histogram", ("method", "code"), "How long calls took, by method and how they ended."
     ),
-    Described("hashhub_refusals_total", "counter", ("reason",), "Calls that did not end with OK, by reason."),
-    Described("hashhub_verdicts_total", "counter", ("verdict",), "Answers to queries and media, by verdict."),
-    Described(
+    MetricDescription("hashhub_refusals_total", "counter", ("reason",), "Calls that did not end with OK, by reason."),
+    MetricDescription("hashhub_verdicts_total", "counter", ("verdict",), "Answers to queries and media, by verdict."),
+    MetricDescription(
         "hashhub_hits_total",
         "counter",
         ("algorithm",),
         "Entries that answers were judged by, by what they were hit with.",
     ),
-    Described(
+    MetricDescription(
         "hashhub_live_frames_total",
         "counter",
         ("outcome",),
         "Frames of live streams: HASHED and looked for, UNREAD, or SKIPPED for newer ones.",
     ),
-    Described(
+    MetricDescription(
         "hashhub_learned_entries",
         "gauge",
         ("token",),
         "Entries that the token was told of today (UTC), of hash sets that it may not list.",
     ),
-    Described("hashhub_import_batches_total", "counter", (), "Batches of imports that were staged."),
-    Described("hashhub_import_bytes_total", "counter", (), "Bytes of them as they are staged."),
-    Described(
+    MetricDescription("hashhub_import_batches_total", "counter", (), "Batches of imports that were staged."),
+    MetricDescription("hashhub_import_bytes_total", "counter", (), "Bytes of them as they are staged."),
+    MetricDescription(
         "hashhub_import_items_total",
         "counter",
         ("disposition",),
         "Items of committed imports, and entries they withdrew, by what became of them.",
     ),
-    Described(
+    MetricDescription(
         "hashhub_import_phase_seconds_total",
         "counter",
         ("phase",),
         "Time spent in imports: stage, decide, write, publish, follow.",
     ),
-    Described("hashhub_import_phases_total", "counter", ("phase",), "How often each of these phases was gone through."),
-    Described("hashhub_calls_in_progress", "gauge", ("room",), "Calls that run or wait, by the room that they have."),
-    Described("hashhub_calls_limit", "gauge", ("room",), "How many there may be before further ones are refused."),
-    Described("hashhub_matcher_digests", "gauge", ("algorithm",), "Digests that match."),
-    Described("hashhub_matcher_tail_digests", "gauge", ("algorithm",), "Of them, those that no snapshot has yet."),
-    Described("hashhub_matcher_bytes", "gauge", ("algorithm",), "Bytes of the index, mapped or in memory."),
-    Described("hashhub_matcher_revision", "gauge", (), "The revision up to which the matcher knows everything."),
-    Described(
+    MetricDescription(
+        "hashhub_import_phases_total", "counter", ("phase",), "How often each of these phases was gone through."
+    ),
+    MetricDescription(
+        "hashhub_calls_in_progress", "gauge", ("room",), "Calls that run or wait, by the limiter that they have."
+    ),
+    MetricDescription(
+        "hashhub_calls_limit", "gauge", ("room",), "How many there may be before further ones are refused."
+    ),
+    MetricDescription("hashhub_matcher_digests", "gauge", ("algorithm",), "Digests that match."),
+    MetricDescription(
+        "hashhub_matcher_tail_digests", "gauge", ("algorithm",), "Of them, those that no snapshot has yet."
+    ),
+    MetricDescription("hashhub_matcher_bytes", "gauge", ("algorithm",), "Bytes of the index, mapped or in memory."),
+    MetricDescription(
+        "hashhub_matcher_revision", "gauge", (), "The revision up to which the matcher knows everything."
+    ),
+    MetricDescription(
         "hashhub_matcher_revisions_behind",
         "gauge",
         (),
         "How many revisions the database was ahead of it, when looked at last.",
     ),
-    Described(
+    MetricDescription(
         "hashhub_matcher_seconds_behind", "gauge", (), "For how long the matcher has not been known to have everything."
     ),
-    Described(
+    MetricDescription(
         "hashhub_matcher_damages_total",
         "counter",
         (),
         "How often the index was found damaged; nothing is answered then until it is rebuilt.",
     ),
-    Described("hashhub_service_up", "gauge", ("service",), "1 while the service can answer: what health says."),
-    Described(
+    MetricDescription("hashhub_service_up", "gauge", ("service",), "1 while the service can answer: what health says."),
+    MetricDescription(
         "hashhub_background_failing", "gauge", ("thread",), "1 while the last round of this background work failed."
     ),
-    Described("hashhub_background_failures_total", "counter", ("thread",), "Rounds of it that failed."),
-    Described(
+    MetricDescription("hashhub_background_failures_total", "counter", ("thread",), "Rounds of it that failed."),
+    MetricDescription(
         "hashhub_list_age_seconds",
         "gauge",
         ("hash_set",),
         "How long ago the hash set's last import was committed; once its interval is known.",
     ),
-    Described(
+    MetricDescription(
         "hashhub_list_overdue_ratio",
         "gauge",
         ("hash_set",),
         "This over the usual interval between its imports: above 1 it is late.",
     ),
-    Described(
+    MetricDescription(
         "hashhub_backup_age_seconds",
         "gauge",
         (),
         "How long ago the last `hashhub backup` began; missing while none is known.",
     ),
-    Described("hashhub_worker_starts_total", "counter", (), "How often the worker was started."),
-    Described("hashhub_build_info", "gauge", ("version",), "Always 1."),
-    Described("process_resident_memory_bytes", "gauge", (), "Memory of the process."),
-    Described("process_virtual_memory_bytes", "gauge", (), "Address space of the process, snapshots included."),
-    Described("process_cpu_seconds_total", "counter", (), "Time of processors that the process has used."),
-    Described("process_open_fds", "gauge", (), "Files and connections that the process has open."),
-    Described("process_max_fds", "gauge", (), "How many it may have open."),
-    Described("process_start_time_seconds", "gauge", (), "When the process began, in seconds since 1970."),
+    MetricDescription("hashhub_worker_starts_total", "counter", (), "How often the worker was started."),
+    MetricDescription(
+        "hashhub_worker_kills_total", "counter", (), "How often it was killed because it did not answer."
+    ),
+    MetricDescription("hashhub_build_info", "gauge", ("version",), "Always 1."),
+    MetricDescription("process_resident_memory_bytes", "gauge", (), "Memory of the process."),
+    MetricDescription("process_virtual_memory_bytes", "gauge", (), "Address space of the process, snapshots included."),
+    MetricDescription("process_cpu_seconds_total", "counter", (), "Time of processors that the process has used."),
+    MetricDescription("process_open_fds", "gauge", (), "Files and connections that the process has open."),
+    MetricDescription("process_max_fds", "gauge", (), "How many it may have open."),
+    MetricDescription("process_start_time_seconds", "gauge", (), "When the process began, in seconds since 1970."),
 )
-_BY_NAME: Final = {described.name: described for described in DESCRIBED}
+_BY_NAME: Final = {described.name: described for described in DESCRIPTIONS}
 
 
 class Metrics:
     """What one process counts, and what it reads off the hub when it is asked."""
 
     def __init__(self) -> None:
-        """Start at zero. `families` has what `watch` and `rooms` name from then on."""
+        """Start at zero. `families` has what `watch` and `limiters` name from then on."""
         self._calls = Histogram(_CALLS, "", ("method", "code"), buckets=_BUCKETS, registry=None)
         self._refusals = Counter("hashhub_refusals", "", ("reason",), registry=None)
         self._hub: Hub | None = None
         self._is_up: Callable[[], Mapping[str, bool]] = dict
-        self._rooms: Callable[[], Mapping[str, tuple[int, int]]] = dict
+        self._limiters: Callable[[], Mapping[str, tuple[int, int]]] = dict
         self._threads: Callable[[], Sequence[Background]] = list
         self._processes = ProcessCollector(registry=None)
 
@@ -170,33 +182,36 @@ class Metrics:
         hub: Hub,
         *,
         is_up: Callable[[], Mapping[str, bool]],
-        rooms: Callable[[], Mapping[str, tuple[int, int]]],
+        limiters: Callable[[], Mapping[str, tuple[int, int]]],
         threads: Callable[[], Sequence[Background]],
     ) -> None:
         """Show the state of a hub, too.
 
-        `is_up`: by service; `rooms`: calls in progress and their limit by room; `threads`: what goes on in the
+        `is_up`: by service; `limiters`: calls in progress and their limit by limiter; `threads`: what goes on in the
         background.
         """
-        self._hub, self._is_up, self._rooms, self._threads = hub, is_up, rooms, threads
+        self._hub, self._is_up, self._limiters, self._threads = hub, is_up, limiters, threads
 
-    def families(self) -> list[Family]:
+    def families(self) -> list[MetricFamily]:
         """Return all that this process has to tell, without the label `worker`."""
-        families = [Family(_CALLS, _samples(self._calls)), Family("hashhub_refusals_total", _samples(self._refusals))]
-        families += [Family(sample.name, [sample]) for sample in _samples(self._processes)]
+        families = [
+            MetricFamily(_CALLS, _samples(self._calls)),
+            MetricFamily("hashhub_refusals_total", _samples(self._refusals)),
+        ]
+        families += [MetricFamily(sample.name, [sample]) for sample in _samples(self._processes)]
         families += [
             _family("hashhub_build_info", {hashhub.__version__: 1}),
             _family("hashhub_service_up", self._is_up()),
         ]
-        rooms = self._rooms()
+        limiters = self._limiters()
         families += [
-            _family("hashhub_calls_in_progress", {name: running for name, (running, _) in rooms.items()}),
-            _family("hashhub_calls_limit", {name: most for name, (_, most) in rooms.items()}),
+            _family("hashhub_calls_in_progress", {name: running for name, (running, _) in limiters.items()}),
+            _family("hashhub_calls_limit", {name: most for name, (_, most) in limiters.items()}),
         ]
         return families if self._hub is None else families + _of_hub(self._hub, self._threads())
 
 
-def _of_hub(hub: Hub, threads: Sequence[Background]) -> list[Family]:
+def _of_hub(hub: Hub, threads: Sequence[Background]) -> list[MetricFamily]:
     counts = hub.tally.read()
     matcher = hub.matcher_status()
     algorithms = matcher.algorithms
@@ -227,46 +242,54 @@ def _of_hub(hub: Hub, threads: Sequence[Background]) -> list[Family]:
     ]
 
 
-def _samples(collector: Collector) -> list[Sample]:
+def _samples(collector: Collector) -> list[MetricSample]:
     """Return what is counted, but for the times at which counting began."""
     samples = (s for metric in collector.collect() for s in metric.samples)
-    return [Sample(s.name, dict(s.labels), s.value) for s in samples if not s.name.endswith("_created")]
+    return [MetricSample(s.name, dict(s.labels), s.value) for s in samples if not s.name.endswith("_created")]
 
 
-def _family(name: str, values: Mapping[str, float]) -> Family:
+def _family(name: str, values: Mapping[str, float]) -> MetricFamily:
     """Return the lines of a metric with one label, or with none."""
     labels = _BY_NAME[name].labels
-    return Family(name, [Sample(name, {labels[0]: key} if labels else {}, float(n)) for key, n in values.items()])
+    return MetricFamily(
+        name, [MetricSample(name, {labels[0]: key} if labels else {}, float(n)) for key, n in values.items()]
+    )
 
 
-class Ledger:
-    """What all workers have told, by worker. Thread-safe."""
+class MergedMetrics:
+    """What all workers have reported, by worker. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._told: dict[int, list[Family]] = {}
+        self._latest: dict[int, list[MetricFamily]] = {}
         self._of_the_dead: dict[int, dict[tuple[str, str, tuple[tuple[str, str], ...]], float]] = {}
-        self._starts: dict[int, int] = {}
+        self._of_workers: Counted[tuple[str, int]] = Counted()  # by metric and worker
 
     def started(self, worker: int) -> None:
         """Count a worker's start; what its predecessor had counted stays."""
         with self._lock:
-            self._starts[worker] = self._starts.get(worker, 0) + 1
+            self._of_workers["hashhub_worker_starts_total", worker] += 1
+            self._of_workers["hashhub_worker_kills_total", worker] += 0
             counted = self._of_the_dead.setdefault(worker, {})
-            for family in self._told.pop(worker, []):
+            for family in self._latest.pop(worker, []):
                 if _BY_NAME[family.name].kind in _GROWING and not family.name.startswith("process_"):
                     for sample in family.samples:
                         key = family.name, sample.name, tuple(sample.labels.items())
                         counted[key] = counted.get(key, 0.0) + sample.value
 
-    def put(self, worker: int, families: list[Family]) -> None:
+    def killed(self, worker: int) -> None:
+        """Count that a worker was killed."""
+        with self._lock:
+            self._of_workers["hashhub_worker_kills_total", worker] += 1
+
+    def put(self, worker: int, families: list[MetricFamily]) -> None:
         """Take what a worker tells now in place of what it told before."""
         with self._lock:
-            self._told[worker] = families
+            self._latest[worker] = families
 
     def text(self) -> str:
         """Return a scrape in Prometheus' text format."""
-        return generate_latest(_Collected(self._metrics())).decode()
+        return generate_latest(_Collector(self._metrics())).decode()
 
     def _metrics(self) -> list[Metric]:
         values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
@@ -274,18 +297,17 @@ class Ledger:
             for worker, counted in self._of_the_dead.items():
                 for (family_name, name, labels), value in counted.items():
                     values.setdefault(family_name, {})[name, (*labels, (_WORKER, str(worker)))] = value
-            for worker, families in self._told.items():
+            for worker, families in self._latest.items():
                 for family in families:
                     lines = values.setdefault(family.name, {})
                     is_growing = _BY_NAME[family.name].kind in _GROWING
                     for sample in family.samples:
                         key = sample.name, (*sample.labels.items(), (_WORKER, str(worker)))
                         lines[key] = sample.value + (lines.get(key, 0.0) if is_growing else 0.0)
-            starts = values.setdefault("hashhub_worker_starts_total", {})
-            for worker, count in self._starts.items():
-                starts["hashhub_worker_starts_total", ((_WORKER, str(worker)),)] = count
+            for (name, worker), count in self._of_workers.items():
+                values.setdefault(name, {})[name, ((_WORKER, str(worker)),)] = count
         metrics = []
-        for described in DESCRIBED:
+        for described in DESCRIPTIONS:
             metric = Metric(described.name.removesuffix("_total"), described.text, described.kind)
             for (name, labels), value in values.get(described.name, {}).items():
                 metric.add_sample(name, dict(labels), value)
@@ -293,7 +315,7 @@ class Ledger:
         return metrics
 
 
-class _Collected(Collector):
+class _Collector(Collector):
     def __init__(self, metrics: list[Metric]) -> None:
         self._metrics = metrics
 

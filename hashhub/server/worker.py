@@ -1,8 +1,8 @@
-"""One of several workers, and its line to the parent.
+"""One of several workers, and its pipe to the supervisor.
 
-    python -P -m hashhub.server.worker        started by `workers`, the line on stdin
+    python -P -m hashhub.server.worker        started by `supervisor`, the pipe on stdin
 
-A worker that loses its parent stops: it would serve data that nobody holds the lock of.
+A worker that loses its supervisor stops: it would serve data that nobody holds the lock of.
 """
 
 from __future__ import annotations
@@ -17,37 +17,40 @@ from typing import TYPE_CHECKING, Final
 
 from hashhub.background import Background
 from hashhub.errors import HashHubError, Unavailable, missing_extra
-from hashhub.server.app import LOADING, Phase, load_program, serve_here, set_up_logging
-from hashhub.server.counts import Counts
-from hashhub.server.line import (
+from hashhub.server.messages import (
     ENCODER,
     TO_WORKER,
-    Counted,
-    Failed,
+    Assignment,
+    DatabaseNotice,
     FromWorker,
-    Go,
-    Opened,
-    Ready,
-    Scraped,
-    Serving,
-    Told,
+    MetricsReport,
+    MetricsText,
+    OpenCommand,
+    Ping,
+    Pong,
+    ReadyNotice,
+    StartFailure,
 )
+from hashhub.server.process import load_program, serve_here, set_up_logging
+from hashhub.server.quota_counts import QuotaCounts
+from hashhub.server.startup import LOADING, StartPhase
 from hashhub.stopping import stopping_on_signals
 
 if TYPE_CHECKING:
     from hashhub.config import Config
-    from hashhub.server.doors import Doors
+    from hashhub.server.listeners import Listeners
     from hashhub.server.metrics import Metrics
 
 _log = logging.getLogger("hashhub.server")
 
 _LOOK_SECONDS: Final = 0.2  # between looks whether to stop
 _COUNT_SECONDS: Final = 3.0  # between two reports of what was counted: what a killed worker can take with it
-_SCRAPE_SECONDS: Final = 5.0  # a parent that takes longer to answer hangs
+_SCRAPE_SECONDS: Final = 5.0  # a supervisor that takes longer to answer hangs
+_PING_SECONDS: Final = 5.0  # an event loop that takes longer is not answered for
 
 
-class _Line:
-    """The line to the parent, as a worker has it."""
+class _Supervisor:
+    """The supervisor, as a worker sees it."""
 
     def __init__(self, pipe: connection.Connection, stop: threading.Event) -> None:
         self._pipe = pipe
@@ -57,19 +60,20 @@ class _Line:
         self._scraping = threading.Lock()
         self._answered = threading.Condition()
         self._texts: list[str] = []
-        self.go: Go | None = None
-        self.went = threading.Event()
-        self.listener = Background("parent", self._listen, complaint="the parent is not heard", pause=0.0)
+        self.listeners: Listeners | None = None
+        self.order: OpenCommand | None = None
+        self.has_ordered = threading.Event()
+        self.thread = Background("supervisor", self._take, complaint="the supervisor is not heard", pause=0.0)
 
     def send(self, message: FromWorker) -> None:
-        """Send a message; a parent that is gone needs no news."""
+        """Send a message; a supervisor that is gone needs no news."""
         with self._sending, contextlib.suppress(OSError):
             self._pipe.send_bytes(ENCODER.encode(message))
 
     def tell(self, metrics: Metrics, *, is_asked_for: bool = False) -> None:
         """Send what was counted. Of two readings the older one never comes last: counters would go back."""
         with self._telling:
-            self.send(Counted(metrics.families(), is_asked_for=is_asked_for))
+            self.send(MetricsReport(metrics.families(), is_asked_for=is_asked_for))
 
     def scrape(self, metrics: Metrics) -> str:
         """Return the metrics of all workers. Raises Unavailable when the parent does not answer."""
@@ -82,99 +86,104 @@ class _Line:
                     return self._texts.pop()
         raise Unavailable("the process that gathers the metrics of all workers does not answer; try again")
 
-    def _listen(self) -> None:
-        """Take one message. The end of the line means that the parent hung up, or died."""
+    def _take(self) -> None:
+        """Take one message. The end of the pipe means that the supervisor wants no more of this worker, or died."""
         try:
             message = TO_WORKER.decode(self._pipe.recv_bytes())
         except (EOFError, OSError):
             self._stop.set()
-            self.went.set()
-            self.listener.tell_to_stop()
+            self.has_ordered.set()
+            self.thread.tell_to_stop()
             return
-        if isinstance(message, Go):
-            self.go = message
-            self.went.set()
-        elif isinstance(message, Scraped):
+        if isinstance(message, OpenCommand):
+            self.order = message
+            self.has_ordered.set()
+        elif isinstance(message, Ping) and self.listeners is not None:
+            goes_round = threading.Event()
+            self.listeners.ping(goes_round.set)
+            if goes_round.wait(_PING_SECONDS):
+                self.send(Pong())
+        elif isinstance(message, MetricsText):
             with self._answered:
                 self._texts.append(message.text)
                 self._answered.notify_all()
 
 
 def main() -> None:
-    """Run a worker until its parent hangs up, or a signal stops it."""
+    """Run a worker until its supervisor wants no more of it, or a signal stops it."""
     pipe = connection.Connection(os.dup(0))
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - as a descriptor
         os.dup2(nothing.fileno(), 0)
     try:
-        serving = TO_WORKER.decode(pipe.recv_bytes())
-    except (EOFError, OSError):  # the parent is gone
+        given = TO_WORKER.decode(pipe.recv_bytes())
+    except (EOFError, OSError):  # the supervisor is gone
         return
-    if isinstance(serving, Serving):
-        os.set_inheritable(serving.counts, False)
-        _run(serving.config, serving.index, pipe, Counts(serving.config.workers, file=serving.counts))
+    if isinstance(given, Assignment):
+        os.set_inheritable(given.counts, False)
+        _run(given.config, given.index, pipe, QuotaCounts(given.config.workers, file=given.counts))
 
 
-def _run(config: Config, index: int, pipe: connection.Connection, counts: Counts) -> None:
+def _run(config: Config, index: int, pipe: connection.Connection, counts: QuotaCounts) -> None:
     counts.worker = index
     set_up_logging()
     stop = threading.Event()
-    line = _Line(pipe, stop)
+    supervisor = _Supervisor(pipe, stop)
     with stopping_on_signals(stop.set):
-        line.listener.start()
+        supervisor.thread.start()
         try:
             # What takes time, while worker 0 opens the database; its own kernels wait until the others can open it too.
-            if _load(line, index) and index > 0:
+            if _load(supervisor, index) and index > 0:
                 from hashhub.matcher import warm_up
 
                 warm_up()
-            while not line.went.wait(_LOOK_SECONDS):
+            while not supervisor.has_ordered.wait(_LOOK_SECONDS):
                 if stop.is_set():
                     return
-            if line.go is None:
+            if supervisor.order is None:
                 return
-            _serve(config, index, line, stop, counts, alone=line.go.alone)
+            _serve(config, index, supervisor, stop, counts, alone=supervisor.order.alone)
         except (HashHubError, ModuleNotFoundError) as e:
             from hashhub.wire import error_to_status
 
             error = e if isinstance(e, HashHubError) else missing_extra(e, "server", what="serving")
             _log.error("worker %d cannot go on: %s", index, error.message)
-            line.send(Failed(error_to_status(error).SerializeToString()))
+            supervisor.send(StartFailure(error_to_status(error).SerializeToString()))
             raise SystemExit(1) from None
 
 
-def _load(line: _Line, index: int) -> bool:
+def _load(supervisor: _Supervisor, index: int) -> bool:
     """Load the program, and return whether its kernels are compiled already."""
     began = time.perf_counter()
-    line.send(Told(Phase(LOADING, worker=index)))
+    supervisor.send(StartPhase(LOADING, worker=index))
     has_kernels = load_program()
-    line.send(Told(Phase(LOADING, time.perf_counter() - began, worker=index)))
+    supervisor.send(StartPhase(LOADING, time.perf_counter() - began, worker=index))
     return has_kernels
 
 
-def _serve(config: Config, index: int, line: _Line, stop: threading.Event, counts: Counts, *, alone: bool) -> None:
-    shown: list[Metrics] = []
-
+def _serve(
+    config: Config, index: int, supervisor: _Supervisor, stop: threading.Event, counts: QuotaCounts, *, alone: bool
+) -> None:
     def count() -> None:
-        for metrics in shown:
-            line.tell(metrics)
+        if supervisor.listeners is not None:
+            supervisor.tell(supervisor.listeners.metrics)
 
-    def begin_counting(doors: Doors) -> None:
-        shown.append(doors.metrics)
+    def begin_counting(listeners: Listeners) -> None:
+        supervisor.listeners = listeners
         counting.start()
 
     counting = Background("metrics", count, complaint="metrics are not told", pause=_COUNT_SECONDS)
     try:
         serve_here(
             config,
-            on_ready=lambda *_: line.send(Ready()),
-            on_phase=lambda phase: line.send(Told(phase)),
-            on_opened=lambda: line.send(Opened()),
-            on_doors=begin_counting,
+            on_ready=lambda *_: supervisor.send(ReadyNotice()),
+            on_phase=supervisor.send,
+            on_opened=lambda: supervisor.send(DatabaseNotice()),
+            on_listeners=begin_counting,
             stop=stop,
             alone=alone,
             shared=True,
             worker=index,
-            scrape=line.scrape,
+            scrape=supervisor.scrape,
             counts=counts,
         )
     finally:

@@ -40,13 +40,13 @@ _OPENED = {
     "hub": """
 import sys
 from hashhub.config import Config
-from hashhub.server.doors import Doors
+from hashhub.server.listeners import Listeners
 from hashhub.hub import Hub
 from hashhub import structs
 
 config = Config(data=sys.argv[1])
 with Hub.open(config) as hub:
-    doors = Doors(hub, config, listen="127.0.0.1:0", http="127.0.0.1:0")
+    doors = Listeners(hub, config, listen="127.0.0.1:0", http="127.0.0.1:0")
     print([s.__qualname__ for s in structs.unprepared()])
     doors.close()
 """,

@@ -96,7 +96,7 @@ def test_help_needs_the_base_install_only() -> None:
     code = (
         "import sys\n"
         "for name in ('numpy', 'faiss', 'numba', 'sqlalchemy', 'PIL', 'imagehash', 'grpc', 'rich', "
-        "'granian'):\n"
+        "'uvicorn'):\n"
         "    sys.modules[name] = None\n"
         "from hashhub.cli import main\n"
         "main(['--help'])"
@@ -136,7 +136,7 @@ def test_serve_is_loaded_without_the_other_commands_and_the_program() -> None:
     assert "hashhub.cli.serving" in modules
     for name in ("hashhub.cli.parts", "hashhub.client", "hashhub.connector", "hashhub.hub", "hashhub.trust", "rich"):
         assert name not in modules
-    for name in ("numpy", "sqlalchemy", "grpc", "numba", "granian", "prometheus_client", "asyncio"):
+    for name in ("numpy", "sqlalchemy", "grpc", "numba", "uvicorn", "prometheus_client", "asyncio"):
         assert name not in modules
 
 

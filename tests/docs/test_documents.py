@@ -141,7 +141,7 @@ class TestContainers:
 class TestLightness:
     """The base install is light: what a client or a hook does not need is not loaded."""
 
-    heavy = ("faiss", "numpy", "numba", "sqlalchemy", "alembic", "PIL", "granian", "psycopg")
+    heavy = ("faiss", "numpy", "numba", "sqlalchemy", "alembic", "PIL", "uvicorn", "psycopg")
 
     @pytest.mark.parametrize(
         "code",

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from hashhub.server.health import NEEDS
-from hashhub.server.metrics import DESCRIBED
+from hashhub.server.metrics import DESCRIPTIONS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/operate/metrics.md").read_text("utf-8")
@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs/operate/metrics.md").read_text("utf-8")
 def test_the_table_is_what_a_scrape_has() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (.*?) \| (.*) \|$", PAGE, re.MULTILINE)
     told = [(name, kind, tuple(re.findall(r"`(\w+)`", labels)), text) for name, kind, labels, text in rows]
-    assert told == [(d.name, d.kind, d.labels, d.text) for d in DESCRIBED]
+    assert told == [(d.name, d.kind, d.labels, d.text) for d in DESCRIPTIONS]
 
 
 def test_every_service_has_its_needs_told() -> None:
@@ -33,10 +33,10 @@ def rules() -> list[dict[str, Any]]:
 
 def test_alerts_name_metrics_and_labels_that_exist() -> None:
     """That a scrape has each of them is shown by tests/server/test_metrics.py."""
-    known = {d.name for d in DESCRIBED} | {
-        f"{d.name}_{part}" for d in DESCRIBED if d.kind == "histogram" for part in ("bucket", "count", "sum")
+    known = {d.name for d in DESCRIPTIONS} | {
+        f"{d.name}_{part}" for d in DESCRIPTIONS if d.kind == "histogram" for part in ("bucket", "count", "sum")
     }
-    labels = {"worker", "le", "job", "instance", *(label for d in DESCRIBED for label in d.labels)}
+    labels = {"worker", "le", "job", "instance", *(label for d in DESCRIPTIONS for label in d.labels)}
     used: set[str] = set()
     for rule in rules():
         names = set(re.findall(r"\b(?:hashhub|process)_\w+", rule["expr"]))

@@ -18,7 +18,7 @@ from hashhub.client import Client
 from hashhub.config import Config
 from hashhub.hub import Hub
 from hashhub.model import Principal, number_of
-from hashhub.server.doors import Doors
+from hashhub.server.listeners import Listeners
 from tests.hub.conftest import Desk
 from tests.hub.receiving import admit, entitled
 
@@ -36,7 +36,7 @@ class Site:
     def open(self) -> None:
         config = Config(data=str(self.data), listen="127.0.0.1:0", http="", drain_seconds=0.2, poll_interval=0.05)
         self.hub = Hub.open(config)
-        self.doors = Doors(self.hub, config, listen=config.listen, http=config.http)
+        self.doors = Listeners(self.hub, config, listen=config.listen, http=config.http)
         self.doors.start()
         self.hub.start()
         self.desk = Desk(self.hub)

@@ -16,7 +16,7 @@ from hashhub.errors import HashHubError
 from hashhub.hub import Hub
 from hashhub.matcher import warm_up
 from hashhub.model import Contributor, ContributorKind, Principal, Role
-from hashhub.server.doors import Doors
+from hashhub.server.listeners import Listeners
 
 OPERATOR = Principal(name="operator", role=Role.OPERATOR)
 
@@ -26,7 +26,7 @@ class Served:
     """A hub, its doors, and a channel to them. `who` is a role, whose token is then sent, or a token."""
 
     hub: Hub
-    doors: Doors
+    doors: Listeners
     channel: grpc.Channel
     tokens: dict[str, str] = field(default_factory=dict)
 
@@ -97,7 +97,7 @@ def _serve(data: Path, *, start: bool = True, **settings: Any) -> Served:
     secret = hub.tokens.bootstrap()
     assert secret is not None
     try:
-        doors = Doors(hub, config, listen=config.listen, http=config.http)
+        doors = Listeners(hub, config, listen=config.listen, http=config.http)
     except HashHubError:
         hub.close()
         raise

@@ -13,10 +13,10 @@ from hashhub import v1, wire
 from hashhub.config import Config
 from hashhub.errors import Code, HashHubError, InvalidArgument, PermissionDenied, Reason, Unauthenticated
 from hashhub.model import Role
-from hashhub.server.interceptors import Method
+from hashhub.server.limiters import LimiterName, limiters_of
+from hashhub.server.pipeline import Method
 from hashhub.server.roles import READERS, terms_of
 from hashhub.server.roles import served as served_in
-from hashhub.server.rooms import RoomName, rooms_of
 from hashhub.server.servicers import FILES, ROLES, methods
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ def test_every_call_says_who_may_make_it_and_in_which_room(served: Served) -> No
     assert sorted(ROLES) == RPCS
     assert all(ROLES.values())
     of_calls = methods(served.hub, lambda: False, 1 << 20).values()
-    assert {method.room for method in of_calls} == set(rooms_of(Config())), "and no room is nobody's"
-    assert set(rooms_of(Config())) == set(get_args(RoomName))
-    # In a room of streams a token is counted by its streams, in another by its calls.
-    assert {m.room for m in of_calls if m.streams} == {"feeds", "live", "exports"}
-    assert not {m.room for m in of_calls if m.streams} & {m.room for m in of_calls if not m.streams}
+    assert {method.limiter for method in of_calls} == set(limiters_of(Config())), "and no limiter is nobody's"
+    assert set(limiters_of(Config())) == set(get_args(LimiterName))
+    # In a limiter of streams a token is counted by its streams, in another by its calls.
+    assert {m.limiter for m in of_calls if m.streams} == {"feeds", "live", "exports"}
+    assert not {m.limiter for m in of_calls if m.streams} & {m.limiter for m in of_calls if not m.streams}
 
 
 def test_a_method_that_does_not_say_who_may_call_it_cannot_be_served() -> None:
@@ -69,9 +69,9 @@ def test_a_method_that_does_not_say_who_may_call_it_cannot_be_served() -> None:
 
 
 def test_a_method_in_a_room_that_there_is_not_cannot_be_defined() -> None:
-    with pytest.raises(ValueError, match="no room 'page'"):
+    with pytest.raises(ValueError, match="no limiter 'page'"):
 
-        @served_in(READERS, room="page")  # type: ignore[arg-type]
+        @served_in(READERS, limiter="page")  # type: ignore[arg-type]
         def misspelt(principal: object, request: object) -> None: ...
 
 

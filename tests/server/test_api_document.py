@@ -21,7 +21,7 @@ from hashhub.model import (
     MAX_TEXT,
     Role,
 )
-from hashhub.server import bodies, doors, http_door, hyper, pages, rooms
+from hashhub.server import bodies, connections, http_listener, limiters, listeners, pages
 from hashhub.server.servicers import FILES, ROLES
 from hashhub.wire.bounds import REPEATED
 
@@ -71,7 +71,7 @@ def test_reasons_are_stable() -> None:
 
 def test_every_code_is_there_with_its_http_code() -> None:
     stated = _rows(r"^\| ([A-Z_]+) \| (\d+)")
-    assert stated == {code: str(status) for code, status in http_door.STATUS.items()}
+    assert stated == {code: str(status) for code, status in http_listener.STATUS.items()}
 
 
 @pytest.mark.parametrize(
@@ -84,18 +84,18 @@ def test_every_code_is_there_with_its_http_code() -> None:
             f"`max_bytes_in_progress`, {Config().max_bytes_in_progress >> 20} MiB; half of it for one token",
         ),
         ("gRPC connections of one process", f"`max_connections`, {Config().max_connections}"),
-        ("the beginning of a gRPC connection, with TLS or without", f"{doors._HANDSHAKE_SECONDS:g} s"),
+        ("the beginning of a gRPC connection, with TLS or without", f"{listeners._HANDSHAKE_SECONDS:g} s"),
         ("HTTP connections of one process", f"`max_connections`, {Config().max_connections}"),
         (
             "the header of an HTTP request",
-            f"{hyper._HEADER_BYTES >> 10} KiB, within {http_door._HEADER_SECONDS:g} s, as is the next one",
+            f"{connections._HEADER_BYTES >> 10} KiB, within {http_listener._HEADER_SECONDS:g} s, as is the next one",
         ),
         ("the pace of an HTTP body", f"{bodies._SLOWEST >> 10} KiB a second, after {bodies._GRACE:g} s"),
         (
             "calls with media in one process",
             f"`max_queued_media`, {Config().max_queued_media}, and as many as `media_workers`",
         ),
-        ("followed feeds in one process", str(rooms.FOLLOWERS)),
+        ("followed feeds in one process", str(limiters.FOLLOWERS)),
         ("live streams in one process", f"`max_live_streams`, {Config().max_live_streams}"),
         ("frames a second of a live stream", LIVE_RATES),
         ("a frame of a live stream as a picture", f"{MAX_LIVE_PICTURE >> 20} MiB"),

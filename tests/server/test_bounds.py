@@ -15,8 +15,8 @@ from grpc_health.v1 import health_pb2
 
 from hashhub import v1, wire
 from hashhub.errors import InvalidArgument, LimitExceeded, Reason
-from hashhub.server.interceptors import Method
-from hashhub.server.packed import unpacked
+from hashhub.server.bodies import unpacked
+from hashhub.server.pipeline import Method
 from hashhub.wire import bounds
 from tests.server.calls import (
     MATCH,

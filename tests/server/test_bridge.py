@@ -243,6 +243,24 @@ def test_calls_in_progress_end_while_draining(serve_hub: Serve, monkeypatch: pyt
         socket.create_connection((host, int(port)), timeout=2)
 
 
+def test_http2_is_refused_in_words(served: Served) -> None:
+    """The connection was closed without one."""
+    host, _, port = served.doors.http_address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert answer.status == 505
+        assert "HTTP/1.1" in json.loads(answer.read())["message"]
+
+
+@pytest.mark.parametrize("verb", ["BREW", "PROPFIND", "M-SEARCH"])
+def test_methods_that_nobody_knows_are_refused_in_words(served: Served, verb: str) -> None:
+    answer = ask(served, MATCH, verb=verb)
+    assert answer.status in {400, 405}
+    assert answer.status == 405 or verb == "M-SEARCH"
+
+
 def test_there_is_no_bridge_unless_asked_for(serve_hub: Serve) -> None:
     served = serve_hub(http="")
     assert served.doors.http_address == ""

@@ -16,7 +16,6 @@ import pytest
 from hashhub import cancellation, v1
 from hashhub.client import Client
 from hashhub.hub import contribute
-from hashhub.server.doors import _Handlers
 from tests.server.calls import (
     ASKED,
     MATCH,
@@ -75,23 +74,19 @@ def test_nothing_is_left_of_calls_that_end_at_any_step(
             connection.sendall(b"".join(frame(3, 0, n, RESET) for n in streams))
         if step == "vanished":  # the kernel sends a reset, and no FIN
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    doors = served.doors
-    grpcs: Any = doors._grpc
-    (handlers,) = (one for one in grpcs._state.generic_handlers if isinstance(one, _Handlers))
+    doors, pipeline = served.doors, served.doors._pipeline
 
     def left() -> dict[str, object]:
-        taken = doors._gate.shares.taken
+        taken = pipeline.quotas.taken
         names, shares = ("operator", "consumer"), ("calls", "streams", "message_bytes")
+        rooms = pipeline.limiters.values()
         kept: dict[str, object] = {
-            "threads": {name: threads.in_progress for name, threads in doors._threads.items() if threads.in_progress},
-            "rooms": {name: room.depth for name, room in doors._gate.rooms.items() if any(room.depth) or room._bytes},
+            "rooms": {room.name: room.depth for room in rooms if any(room.depth)},
+            "bytes": {room.name: room.budget.held for room in rooms if room.budget and room.budget.held},
             "shares": {(name, share): n for name in names for share in shares if (n := taken(name, share))},
-            "answers": dict(handlers._answers._bytes),
-            "reading": doors._slow._reading,
-            "probes": doors._probes._threads.in_progress,
-            "waited for": doors._probes._waited_for,
+            "answers": dict(doors._handlers._untaken),
+            "probes": dict(doors._probes._open),
             "watchers": doors._probes._watchers,
-            "grpc's": grpcs._state.rpc_states,
         }
         return {name: what for name, what in kept.items() if what}
 
@@ -120,7 +115,7 @@ def test_a_batch_whose_caller_has_gone_stops(serve_hub: Serve, monkeypatch: pyte
     )
     assert searched.acquire(timeout=180)
     call.cancel()
-    wait_until(lambda: served.doors._threads["calls"].in_progress == 0)
+    wait_until(lambda: sum(served.doors._pipeline.limiters["calls"].depth) == 0)
     pieces = 1
     while searched.acquire(blocking=False):
         pieces += 1
@@ -157,7 +152,7 @@ def test_a_commit_whose_caller_has_gone_leaves_nothing_and_can_be_made_again(
     )
     assert staged.acquire(timeout=180)
     call.cancel()
-    wait_until(lambda: served.doors._gate.rooms["commits"].depth == (0, 0))
+    wait_until(lambda: served.doors._pipeline.limiters["commits"].depth == (0, 0))
     assert not staged.acquire(blocking=False)
     monkeypatch.setattr(served.hub._store.stage, "stage_entries", stage)
     listed = v1.ListEntriesRequest(parent=SET)

@@ -26,10 +26,10 @@ from hashhub import v1
 from hashhub.errors import Code, HashHubError, InvalidArgument
 from hashhub.hashes import Hash
 from hashhub.model import Record
-from hashhub.server import connect, http_door
-from hashhub.server.bodies import Reading
+from hashhub.server import connect, http_listener, pipeline
+from hashhub.server.bodies import Body
 from hashhub.server.connect import Unimplemented
-from hashhub.server.hyper import Request
+from hashhub.server.http_listener import HTTPRequest
 from hashhub.server.servicers import FILES
 from tests.hub.conftest import Desk
 from tests.server.test_bridge import MATCH, QUERY, RPCS
@@ -149,7 +149,7 @@ def test_a_lookup_like_one_before_needs_a_token_of_its_own(served: Served, role:
 )
 def test_a_call_leaves_nothing_for_the_collector(served: Served, body: bytes, kind: str, status: int) -> None:
     def held() -> int:
-        return sum(type(known) in {Reading, Request} for known in gc.get_objects())
+        return sum(type(known) in {Body, HTTPRequest} for known in gc.get_objects())
 
     gc.collect()
     gc.disable()
@@ -358,12 +358,13 @@ def test_a_call_that_comes_too_late_is_not_begun(serve_hub: Serve, monkeypatch: 
         thread.start()
         return thread
 
-    threads, late = served.doors._threads["calls"], [0.0]
-    monkeypatch.setattr(http_door, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late[0]))
+    room, late = served.doors._pipeline.limiters["calls"], [0.0]
+    monkeypatch.setattr(http_listener, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late[0]))
+    monkeypatch.setattr(pipeline, "monotonic", lambda: time.monotonic() + late[0])
     first = ask("first", Connect_Timeout_Ms="60000")
     assert entered.wait(180)
     second = ask("second", Connect_Timeout_Ms="60000")
-    eventually(lambda: threads.in_progress == 2)
+    eventually(lambda: room.depth == (1, 1))
     late[0] = 60.0
     release.set()
     for thread in (first, second):
@@ -400,7 +401,7 @@ def test_every_error_has_the_protocols_code_and_gets_the_http_code_of_plain_json
         error = kind("wrong", **needed)
         code = "canceled" if error.code is Code.CANCELLED else error.code.lower()  # as the protocol spells it
         assert json.loads(connect.error_json(error))["code"] == code
-        assert connect.status_of(error) == http_door.STATUS[error.code]
+        assert connect.status_of(error) == http_listener.STATUS[error.code]
 
 
 def _family(kind: type[HashHubError]) -> list[Any]:

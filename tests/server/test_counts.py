@@ -17,9 +17,9 @@ import pytest
 from hashhub.config import Config
 from hashhub.errors import LimitExceeded
 from hashhub.model import Principal, Role, Shares
-from hashhub.server.counts import Counts
-from hashhub.server.live import Pace
-from hashhub.server.shares import TokenShares
+from hashhub.server.live import FrameRate
+from hashhub.server.quota_counts import QuotaCounts
+from hashhub.server.quotas import TokenQuotas
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -28,7 +28,7 @@ SPAWN = get_context("spawn")
 PATIENCE = 180.0
 
 
-def begin(work: Callable[..., None], counts: Counts, worker: int, *args: Any) -> SpawnProcess:
+def begin(work: Callable[..., None], counts: QuotaCounts, worker: int, *args: Any) -> SpawnProcess:
     process = SPAWN.Process(target=_as_worker, args=(work, _Passed(counts), worker, *args))
     process.start()
     return process
@@ -37,19 +37,19 @@ def begin(work: Callable[..., None], counts: Counts, worker: int, *args: Any) ->
 class _Passed:
     """Counts on their way to a process of these tests."""
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, counts: QuotaCounts) -> None:
         self._counts = counts
 
-    def __reduce__(self) -> tuple[Callable[..., Counts], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Callable[..., QuotaCounts], tuple[Any, ...]]:
         counts = self._counts
         return _attached, (counts._workers, counts._most_rows, DupFd(counts.file))
 
 
-def _attached(workers: int, most_rows: int, file: Any) -> Counts:
-    return Counts(workers, most_rows=most_rows, file=file.detach())
+def _attached(workers: int, most_rows: int, file: Any) -> QuotaCounts:
+    return QuotaCounts(workers, most_rows=most_rows, file=file.detach())
 
 
-def _as_worker(work: Callable[..., None], counts: Counts, worker: int, *args: Any) -> None:
+def _as_worker(work: Callable[..., None], counts: QuotaCounts, worker: int, *args: Any) -> None:
     counts.worker = worker
     work(counts, *args)
 
@@ -60,7 +60,7 @@ def ended(*processes: SpawnProcess) -> None:
         assert process.exitcode == 0
 
 
-def _crowd(counts: Counts, begins: Any, places: Any, got: Any) -> None:
+def _crowd(counts: QuotaCounts, begins: Any, places: Any, got: Any) -> None:
     begins.wait(PATIENCE)
     taken = 0
     end = time.monotonic() + 2
@@ -75,7 +75,7 @@ def _crowd(counts: Counts, begins: Any, places: Any, got: Any) -> None:
 
 def test_workers_never_take_more_than_the_share_together() -> None:
     workers = 5
-    counts = Counts(workers)
+    counts = QuotaCounts(workers)
     begins, places, got = SPAWN.Barrier(workers), SPAWN.Semaphore(3), SPAWN.Queue()
     processes = [begin(_crowd, counts, worker, begins, places, got) for worker in range(workers)]
     ended(*processes)
@@ -83,7 +83,7 @@ def test_workers_never_take_more_than_the_share_together() -> None:
     assert counts.held("one", "calls") == 0
 
 
-def _take_all(counts: Counts, tokens: list[str], begins: Any) -> None:
+def _take_all(counts: QuotaCounts, tokens: list[str], begins: Any) -> None:
     random.shuffle(tokens)
     begins.wait(PATIENCE)
     for token in tokens:
@@ -91,7 +91,7 @@ def _take_all(counts: Counts, tokens: list[str], begins: Any) -> None:
 
 
 def test_workers_agree_on_the_row_of_each_of_many_tokens() -> None:
-    counts = Counts(3)
+    counts = QuotaCounts(3)
     tokens = [f"token-{number}" for number in range(2_000)]
     begins = SPAWN.Barrier(2)
     ended(begin(_take_all, counts, 0, tokens, begins), begin(_take_all, counts, 1, tokens, begins))
@@ -104,7 +104,7 @@ def test_workers_agree_on_the_row_of_each_of_many_tokens() -> None:
     assert not counts.take(tokens[0], "message_bytes", 1, 5)
 
 
-def _hold(counts: Counts, is_holding: Any) -> None:
+def _hold(counts: QuotaCounts, is_holding: Any) -> None:
     for number in range(100):
         assert counts.take(f"token-{number}", "calls", 3, 3)
         assert counts.take(f"token-{number}", "message_bytes", 1 << 40, 1 << 40)
@@ -113,7 +113,7 @@ def _hold(counts: Counts, is_holding: Any) -> None:
 
 
 def test_what_a_killed_worker_held_is_free_again_and_nothing_else_is() -> None:
-    counts = Counts(3)
+    counts = QuotaCounts(3)
     is_holding = SPAWN.Event()
     process = begin(_hold, counts, 1, is_holding)
     assert is_holding.wait(PATIENCE)
@@ -128,7 +128,7 @@ def test_what_a_killed_worker_held_is_free_again_and_nothing_else_is() -> None:
     assert counts.held("token-7", "streams") == 2, "another worker's"
 
 
-def _make_rows(counts: Counts, prefix: str) -> None:
+def _make_rows(counts: QuotaCounts, prefix: str) -> None:
     number = 0
     while True:
         counts.take(f"{prefix}-{number}", "calls", 1, 1)
@@ -138,7 +138,7 @@ def _make_rows(counts: Counts, prefix: str) -> None:
 
 @pytest.mark.parametrize("attempt", range(3))
 def test_a_worker_killed_while_it_makes_rows_keeps_nobody_from_making_some(attempt: int) -> None:
-    counts = Counts(2)
+    counts = QuotaCounts(2)
     process = begin(_make_rows, counts, 1, f"{attempt}")
     end = time.monotonic() + PATIENCE
     while not counts._cells[0]:
@@ -153,13 +153,13 @@ def test_a_worker_killed_while_it_makes_rows_keeps_nobody_from_making_some(attem
     assert {counts.held(f"{attempt}-{number}", "calls") for number in range(300)} == {1}
 
 
-def _stop_in_the_middle(counts: Counts) -> None:
+def _stop_in_the_middle(counts: QuotaCounts) -> None:
     with counts._alone():
         os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def test_a_worker_stopped_while_it_writes_what_is_not_its_own_keeps_nobody_waiting() -> None:
-    counts = Counts(2)
+    counts = QuotaCounts(2)
     counts.give("one", "calls", counts.take("one", "calls", 1, 1))
     process = begin(_stop_in_the_middle, counts, 1)
     try:
@@ -191,14 +191,14 @@ def test_a_worker_stopped_while_it_writes_what_is_not_its_own_keeps_nobody_waiti
     assert counts._cells[0] == 2, "it is in the memory of all again, as the first"
 
 
-def _take_beyond(counts: Counts) -> None:
+def _take_beyond(counts: QuotaCounts) -> None:
     for number in range(40):
         assert counts.take(f"token-{number}", "calls", 1, 2)
         assert counts.take(f"token-{number}", "calls", 1, 2) == (number >= 4), "those in memory count both workers"
 
 
 def test_beyond_the_bound_tokens_are_counted_by_each_worker_and_nobody_is_shut_out() -> None:
-    counts = Counts(2, most_rows=4)
+    counts = QuotaCounts(2, most_rows=4)
     for number in range(40):
         assert counts.take(f"token-{number}", "calls", 1, 2)
     ended(begin(_take_beyond, counts, 1))
@@ -210,23 +210,23 @@ def test_beyond_the_bound_tokens_are_counted_by_each_worker_and_nobody_is_shut_o
     assert counts.take("token-3", "calls", 1, 2)
 
 
-def _shares(counts: Counts | None = None) -> TokenShares:
+def _shares(counts: QuotaCounts | None = None) -> TokenQuotas:
     config = Config(token_media_seconds=60, token_live_frames_per_second=10.0)
-    return TokenShares(config, cores=2, counts=counts)
+    return TokenQuotas(config, cores=2, counts=counts)
 
 
 ONE = Principal(name="one", role=Role.CONSUMER)
 OTHER = Principal(name="other", role=Role.CONSUMER)
 
 
-def _charge(counts: Counts, now: float) -> None:
+def _charge(counts: QuotaCounts, now: float) -> None:
     shares = _shares(counts)
     shares._clock = lambda: now
     shares.charge_media(ONE, 40.0)
 
 
 def test_media_seconds_of_all_workers_add_up_and_time_pays_them_whoever_dies() -> None:
-    counts = Counts(3)
+    counts = QuotaCounts(3)
     now = [time.monotonic()]
     ended(begin(_charge, counts, 0, now[0]))
     shares = _shares(counts)
@@ -245,7 +245,7 @@ def test_media_seconds_of_all_workers_add_up_and_time_pays_them_whoever_dies() -
 
 
 def test_a_tokens_own_share_of_media_seconds_counts_at_all_workers() -> None:
-    counts = Counts(2)
+    counts = QuotaCounts(2)
     generous = Principal(name="one", role=Role.CONSUMER, shares=Shares(media_seconds=600))
     shares, now = _shares(counts), time.monotonic()
     shares._clock = lambda: now
@@ -257,21 +257,21 @@ def test_a_tokens_own_share_of_media_seconds_counts_at_all_workers() -> None:
         shares.check_media(generous)
 
 
-def _look_at_frames(counts: Counts, now: float) -> None:
+def _look_at_frames(counts: QuotaCounts, now: float) -> None:
     shares = _shares(counts)
     shares._clock = lambda: now
     for _ in range(6):
-        assert shares.take_frame(ONE, Pace(100.0)) == 0.0
+        assert shares.take_frame(ONE, FrameRate(100.0)) == 0.0
 
 
 def test_frames_of_all_workers_have_one_pace() -> None:
-    counts = Counts(2)
+    counts = QuotaCounts(2)
     now = [time.monotonic()]
     shares = _shares(counts)
     shares._clock = lambda: now[0]
     ended(begin(_look_at_frames, counts, 0, now[0]))
     counts.worker = 1
-    own = Pace(100.0)
+    own = FrameRate(100.0)
     assert [shares.take_frame(ONE, own) == 0.0 for _ in range(6)] == [True] * 4 + [False] * 2
     assert 0.0 < shares.take_frame(ONE, own) <= 0.1
     assert shares.take_frame(OTHER, own) == 0.0
@@ -281,7 +281,7 @@ def test_frames_of_all_workers_have_one_pace() -> None:
 
 
 def test_one_process_counts_as_several_do() -> None:
-    counts = Counts()
+    counts = QuotaCounts()
     assert [counts.take("one", "calls", 1, 2) for _ in range(3)] == [True, True, False]
     assert counts.take("other", "calls", 1, 2)
     counts.give("one", "calls", 1)

@@ -38,7 +38,7 @@ from hashhub.model import (
     VideoFrame,
 )
 from hashhub.server import live
-from hashhub.server.live import Inbox, Pace
+from hashhub.server.live import FrameRate, Inbox
 from hashhub.server.servicers import matching as servicer
 from hashhub.testing.pictures import picture
 from tests.hub.conftest import OPERATOR, Desk, digest, near
@@ -257,7 +257,7 @@ def test_a_reader_that_does_not_read_fills_no_memory_and_is_cut_off(
     settings = [("grpc.http2.bdp_probe", 0), ("grpc.use_local_subchannel_pool", 1)]
     channel = grpc.insecure_channel(served.doors.grpc_address, settings)
     stream = Stream(dataclasses.replace(served, channel=channel), options, timeout=None)
-    room = served.doors._gate.rooms["live"]
+    room = served.doors._pipeline.limiters["live"]
     eventually(lambda: room.depth == (1, 0))
     until = time.monotonic() + 300
     while room.depth != (0, 0):  # nothing is read here
@@ -330,14 +330,14 @@ def test_streams_have_places_of_their_own(serve: Callable[..., Served]) -> None:
     streams = [Stream(served, ANY, who=who) for who in ("CONSUMER", "OPERATOR") for _ in range(2)]
     for stream in streams:
         stream.shown(OTHER)
-    assert served.doors._gate.rooms["live"].depth == (4, 0)
+    assert served.doors._pipeline.limiters["live"].depth == (4, 0)
     served.call("MatchService/ListPolicies", v1.ListPoliciesRequest(), v1.ListPoliciesResponse)
     with pytest.raises(LimitExceeded) as caught:
         Stream(served, ANY, who="CONSUMER").answer()
     assert caught.value.reason in {Reason.SHARE_EXCEEDED, Reason.TOO_MANY_REQUESTS}
     for stream in streams:
         stream.call.cancel()
-    eventually(lambda: served.doors._threads["live"].in_progress == 0)
+    eventually(lambda: sum(served.doors._pipeline.limiters["live"].depth) == 0)
     eventually(lambda: not [t for t in threading.enumerate() if t.name == "live-reader"])
     assert Stream(served, ANY).shown(OTHER).verdict is Verdict.NO_MATCH
 
@@ -476,7 +476,7 @@ def test_an_inbox_that_broke_off_says_why() -> None:
 @given(st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=50), st.floats(0.5, 20))
 def test_a_pace_is_never_exceeded(steps: list[tuple[float, bool]], rate: float) -> None:
     now = [0.0]
-    pace = Pace(rate, clock=lambda: now[0])
+    pace = FrameRate(rate, clock=lambda: now[0])
     taken = 0
     for seconds, is_wanted in steps:
         now[0] += seconds

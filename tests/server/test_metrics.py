@@ -1,4 +1,4 @@
-"""Metrics: everything that DESCRIBED names is in a scrape, all workers are in one, and no caller can make them grow."""
+"""Metrics: all that DESCRIPTIONS names is in a scrape, all workers are in one, and no caller can make them grow."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from hashhub import v1
 from hashhub.errors import HashHubError
 from hashhub.hub.renewals import MOST_SETS, Renewals, renewals
-from hashhub.server.line import Family, Sample
-from hashhub.server.metrics import DESCRIBED, Ledger, Metrics
+from hashhub.server.messages import MetricFamily, MetricSample
+from hashhub.server.metrics import DESCRIPTIONS, MergedMetrics, Metrics
 from tests.hub.conftest import Desk, item
 
 if TYPE_CHECKING:
@@ -99,14 +99,14 @@ def test_a_scrape_has_exactly_what_is_described(serve_hub: Serve, monkeypatch: p
     )
     served.hub.learned.write()
     text = served.doors._own_scrape(served.doors.metrics)
-    for described in DESCRIBED:
+    for described in DESCRIPTIONS:
         suffix = "_count" if described.kind == "histogram" else ""
         lines = [labels for name, labels in scrape(served) if name == described.name + suffix]
         assert lines, f"nothing tells {described.name}"
         assert {key for key, _ in lines[0]} == {*described.labels, "worker"}, described.name
         assert f"# HELP {described.name} {described.text}" in text
     assert {name.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum") for name, _ in scrape(served)} == {
-        described.name for described in DESCRIBED
+        described.name for described in DESCRIPTIONS
     }
 
 
@@ -129,7 +129,7 @@ def test_no_caller_can_make_them_grow(served: Served) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["count", "tell", "die"]), st.integers(1, 5))))
 def test_a_dead_worker_s_counters_neither_vanish_nor_count_twice(steps: list[tuple[int, str, int]]) -> None:
-    ledger = Ledger()
+    ledger = MergedMetrics()
     workers = {index: Metrics() for index in range(3)}
     told = dict.fromkeys(workers, 0)  # what the ledger knows of each, over all its lives
     lost = dict.fromkeys(workers, 0)  # what it counted since
@@ -157,9 +157,9 @@ def test_a_dead_worker_s_counters_neither_vanish_nor_count_twice(steps: list[tup
 
 
 def test_gauges_of_a_dead_worker_vanish() -> None:
-    ledger = Ledger()
+    ledger = MergedMetrics()
     ledger.started(0)
-    ledger.put(0, [Family("hashhub_matcher_revision", [Sample("hashhub_matcher_revision", {}, 7.0)])])
+    ledger.put(0, [MetricFamily("hashhub_matcher_revision", [MetricSample("hashhub_matcher_revision", {}, 7.0)])])
     assert ("hashhub_matcher_revision", frozenset({("worker", "0")})) in values(ledger.text())
     ledger.started(0)
     assert ("hashhub_matcher_revision", frozenset({("worker", "0")})) not in values(ledger.text())

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import socket
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest.mock import Mock
 
 import grpc
 import pytest
@@ -21,7 +22,8 @@ from hashhub import v1
 from hashhub.errors import Code, LimitExceeded, Reason
 from hashhub.hub.condition import Need
 from hashhub.model import Principal, Role, Shares
-from hashhub.server.doors import _Handlers
+from hashhub.server import listeners
+from hashhub.server.grpc_listener import Handlers
 from tests.hub.conftest import OPERATOR, Desk, item
 from tests.server.calls import (
     ASKED,
@@ -54,6 +56,59 @@ print(*(call.exception().code().name for call in calls))
 """
 
 
+_FLOOD = """
+import selectors, socket, sys
+from tests.server.calls import call_headers, frame
+host, _, port = sys.argv[1].rpartition(":")
+headers = call_headers("/hashhub.v1.MatchService/MatchHashes", "")
+chosen = selectors.DefaultSelector()
+for _ in range(8):
+    connection = socket.create_connection((host, int(port)))
+    begun = b"".join(frame(1, 5, stream, headers) for stream in range(1, 400, 2))
+    connection.sendall(b"PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n" + frame(4, 0, 0, b"") + begun)
+    chosen.register(connection, selectors.EVENT_READ, [b"", 401])
+while True:
+    for key, _ in chosen.select():
+        came, answer = key.data[0] + key.fileobj.recv(1 << 18), b""
+        while len(came) >= 9 and len(came) >= 9 + (size := int.from_bytes(came[:3], "big")):
+            kind, flags = came[3], came[4]
+            if kind == 4 and not flags & 1:
+                answer += frame(4, 1, 0, b"")
+            elif kind == 6 and not flags & 1:
+                answer += frame(6, 1, 0, came[9 : 9 + size])
+            elif kind == 3 or (kind == 1 and flags & 1):
+                answer += frame(1, 5, key.data[1], headers)
+                key.data[1] += 2
+            came = came[9 + size :]
+        key.data[0] = came
+        key.fileobj.sendall(answer)
+"""
+
+
+def test_a_member_waits_for_no_more_strangers_than_came_before(serve_hub: Serve) -> None:
+    """Eight connections with 200 streams each, and each that ends is opened anew: others waited for 1.5 to 2.2 s."""
+    served = serve_hub()
+    match_hashes(served)
+
+    def refused() -> int:
+        samples = [s for family in served.doors.metrics.families() for s in family.samples]
+        return int(sum(s.value for s in samples if s.labels.get("reason") == "TOKEN_MISSING"))
+
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
+    with subprocess.Popen([sys.executable, "-c", _FLOOD, served.doors.grpc_address], env=environment) as flood:
+        try:
+            wait_until(lambda: refused() > 5_000)
+            seconds = []
+            for _ in range(9):
+                before, begun = refused(), time.monotonic()
+                match_hashes(served)
+                seconds.append(time.monotonic() - begun)
+                assert refused() - before < 2_000, "of 1,600 that are open at a time"
+            assert sorted(seconds)[len(seconds) // 2] < 0.5
+        finally:
+            flood.kill()
+
+
 def test_without_a_token_large_messages_are_not_read(served: Served) -> None:
     """30 requests of 31 MB: they filled a gigabyte, because each was read before its token was looked at."""
     match_hashes(served)
@@ -73,23 +128,22 @@ def test_slow_senders_are_cut_off_and_stop_nobody(serve_hub: Serve) -> None:
     assert match_hashes(served).result.verdict == v1.Verdict.VERDICT_NO_MATCH
     secret = served.tokens["OPERATOR"]
     path = "/hashhub.v1.MatchService/MatchHashes"
-    room = served.doors._gate.rooms["calls"]
+    room = served.doors._pipeline.limiters["calls"]
     slow = [slow_call(served, path, f"Bearer {secret}") for _ in range(16)]
     try:
         wait_until(lambda: room.depth[0] == 3)  # three quarters of four threads: the rest is for somebody else
         for _ in range(20):
             match_hashes(served)
         # Every one of them is cut off in its turn, and nobody is let in in their place for longer.
-        wait_until(lambda: served.doors._threads["calls"].in_progress == 0)
+        wait_until(lambda: sum(served.doors._pipeline.limiters["calls"].depth) == 0)
     finally:
         for connection in slow:
             connection.close()
 
 
-@pytest.mark.parametrize("goes", [True, False])
-def test_answers_that_nobody_takes_are_bounded_and_end(serve_hub: Serve, *, goes: bool) -> None:
+def test_answers_that_nobody_takes_are_bounded_and_end_with_their_connection(serve_hub: Serve) -> None:
     """Each answer waited in memory for as long as its reader liked, in no share: 360 took 320 MB."""
-    served = serve_hub(slow_sender_seconds=600.0 if goes else 2.0)
+    served = serve_hub(slow_sender_seconds=600.0)
     desk = Desk(served.hub)
     desk.hash_set("alpha/list")
     desk.contribute("alpha/list", *(item(n, series=f"{n}" + "s" * 1000) for n in range(1000)))
@@ -103,23 +157,22 @@ def test_answers_that_nobody_takes_are_bounded_and_end(serve_hub: Serve, *, goes
         return answer
 
     assert page(secret).ByteSize() > 1 << 20
-    threads = served.doors._threads["pages"]
+    room = served.doors._pipeline.limiters["pages"]
     before = resident_bytes()
     deaf: list[socket.socket] = []
     try:
         for _ in range(10):
             call = f"/hashhub.v1.{path}"
             deaf.append(deaf_calls(served, call, f"Bearer {secret}", request.SerializeToString(), 10))
-            wait_until(lambda: threads.in_progress == 0)
+            wait_until(lambda: room.depth == (0, 0))
         with pytest.raises(LimitExceeded) as refused:
             page(secret)
         assert refused.value.reason is Reason.SHARE_EXCEEDED
         assert refused.value.metadata["share"] == "message_bytes"
         assert len(page("OPERATOR").entries) == 1000
         assert resident_bytes() - before < 90 << 20
-        if goes:
-            for connection in deaf:
-                connection.close()
+        for connection in deaf:
+            connection.close()
 
         def is_let_in() -> bool:
             try:
@@ -133,13 +186,35 @@ def test_answers_that_nobody_takes_are_bounded_and_end(serve_hub: Serve, *, goes
             connection.close()
 
 
+def test_who_takes_nothing_of_an_answer_is_cut_off_once_its_connection_is_old(
+    serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listeners, "_OLD_SECONDS", 1.0)
+    monkeypatch.setattr(listeners, "_LAST_CALLS_SECONDS", 1.0)
+    served = serve_hub()
+    desk = Desk(served.hub)
+    desk.hash_set("alpha/list")
+    desk.contribute("alpha/list", *(item(n, series=f"{n}" + "s" * 1000) for n in range(1000)))
+    request = v1.ListEntriesRequest(parent="contributors/alpha/hashSets/list", page_size=1000)
+    path = "ContributionService/ListEntries"
+    authorization = f"Bearer {served.tokens['OPERATOR']}"
+    deaf = deaf_calls(served, f"/hashhub.v1.{path}", authorization, request.SerializeToString(), 10)
+    untaken = served.doors._handlers._untaken
+    with deaf:
+        wait_until(lambda: untaken["operator"] > 10 << 20)
+        begun = time.monotonic()
+        while time.monotonic() - begun < 5.0:  # longer than a connection lasts
+            assert len(served.call(path, request, v1.ListEntriesResponse).entries) == 1000
+        wait_until(lambda: untaken["operator"] < 10 << 20, 60)
+
+
 def test_nothing_of_a_slow_stranger_is_waited_for(serve_hub: Serve) -> None:
     served = serve_hub(threads=1)
     slow = [slow_call(served, "/hashhub.v1.MatchService/MatchHashes", "Bearer hh_wrong") for _ in range(100)]
     try:
         for _ in range(5):
             match_hashes(served)
-        wait_until(lambda: served.doors._threads["calls"].in_progress == 0)
+        wait_until(lambda: sum(served.doors._pipeline.limiters["calls"].depth) == 0)
     finally:
         for connection in slow:
             connection.close()
@@ -161,7 +236,6 @@ def test_probes_that_never_come_whole_stop_neither_health_nor_refusals(served: S
             assert check_health(served) == health_pb2.HealthCheckResponse.SERVING
         error = refusal_of(served, "MatchService/MatchHashes", MATCH, who="hh_wrong")
         assert error.code is Code.UNAUTHENTICATED
-        assert served.doors._threads["small"].in_progress == 0, "nobody is read on the threads that refuse"
     finally:
         for connection in slow:
             connection.close()
@@ -174,11 +248,10 @@ def test_reflection_that_takes_no_answer_stops_no_probe(served: Served) -> None:
     calls = (frame(1, 4, n, headers) + frame(0, 0, n, asked) for n in range(1, 401, 2))
     no_window = (4).to_bytes(2, "big") + bytes(4)
     with begin_http2(served, no_window, b"".join(calls)):
-        wait_until(lambda: served.doors._probes._threads.in_progress > 64)
+        wait_until(lambda: sum(served.doors._probes._open.values()) >= 200)
         for _ in range(3):
             assert check_health(served, 30) == health_pb2.HealthCheckResponse.SERVING
-    wait_until(lambda: served.doors._probes._threads.in_progress == 0)
-    assert not served.doors._probes._waited_for
+    wait_until(lambda: not served.doors._probes._open)
 
 
 def test_reflection_that_goes_on_asking_stops_no_probe(served: Served) -> None:
@@ -205,7 +278,7 @@ def test_reflection_that_goes_on_asking_stops_no_probe(served: Served) -> None:
         for thread in threads:
             thread.start()
         try:
-            wait_until(lambda: served.doors._probes._threads.in_progress > 64)
+            wait_until(lambda: sum(served.doors._probes._open.values()) >= 200)
             assert check_health(served, 30) == health_pb2.HealthCheckResponse.SERVING
         finally:
             over.set()
@@ -213,57 +286,26 @@ def test_reflection_that_goes_on_asking_stops_no_probe(served: Served) -> None:
                 connection.shutdown(socket.SHUT_RDWR)
             for thread in threads:
                 thread.join(60)
-    wait_until(lambda: served.doors._probes._threads.in_progress == 0)
+    wait_until(lambda: not served.doors._probes._open)
 
 
-def test_the_more_probes_wait_the_sooner_slow_ones_give_way(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    """7,000 that sent no request kept a health check waiting for 52 s: up to a second for every 64 of them."""
-    monkeypatch.setattr("hashhub.server.probes._PATIENCE_SECONDS", 6_000.0)
-    probes = serve_hub().doors._probes
-    probes.close()  # nobody else looks
-    probes._waited_for[slow := Mock()] = probes._clock.now() - 600
-    probes._threads.in_progress = 65
-    probes._cut_off()
-    slow.cancel.assert_not_called()
-    probes._threads.in_progress = 6400
-    probes._cut_off()
-    slow.cancel.assert_called_once_with()
-    probes._waited_for[quick := Mock()] = probes._clock.now() + 5
-    probes._cut_off()
-    quick.cancel.assert_not_called()
-
-
-@pytest.mark.parametrize(("in_progress", "looks"), [(65, 39), (6_400, 2)])
-def test_while_the_process_stands_still_nobodys_patience_runs_out(
-    serve_hub: Serve, monkeypatch: pytest.MonkeyPatch, in_progress: int, looks: int
-) -> None:
-    """Requests that had come meanwhile were not read yet: on a busy machine honest probes were cut off."""
-    time_now = 1_000.0
-    probes = serve_hub().doors._probes
-    probes.close()  # nobody else looks
-    monkeypatch.setattr("hashhub.server.probes.time", Mock(monotonic=lambda: time_now))
-    # Of this time only: the other one goes on from the machine's start, and after hours two ticks are rounded up.
-    monkeypatch.setattr(probes, "_clock", type(probes._clock)())
-    with probes._waiting_for(honest := Mock()):
-        probes._threads.in_progress = in_progress
-        for _ in range(2):
-            time_now += 60.0
-            probes._cut_off()
-        honest.cancel.assert_not_called()
-    with probes._waiting_for(slow := Mock()):
-        for _ in range(looks - 1):
-            time_now += 0.025
-            probes._cut_off()
-        slow.cancel.assert_not_called()
+def test_each_connection_has_its_part_of_the_probes(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that opens thousands and takes no answer leaves places to another."""
+    monkeypatch.setattr("hashhub.server.probes._MOST_OPEN", 64)
+    served = serve_hub()
+    headers = call_headers(REFLECTION, "")
+    asked = b"\0" + len(ASKED).to_bytes(4, "big") + ASKED
+    calls = (frame(1, 4, n, headers) + frame(0, 0, n, asked) for n in range(1, 401, 2))
+    no_window = (4).to_bytes(2, "big") + bytes(4)
+    probes = served.doors._probes
+    with begin_http2(served, no_window, b"".join(calls)):
+        wait_until(lambda: sum(probes._open.values()) == 64)
         for _ in range(3):
-            time_now += 0.025
-            probes._cut_off()
-        slow.cancel.assert_called()
-    honest.cancel.assert_not_called()
+            assert check_health(served, 30) == health_pb2.HealthCheckResponse.SERVING
+    wait_until(lambda: not probes._open)
 
 
-def test_many_probes_at_once_are_all_answered(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hashhub.server.probes._PATIENCE_SECONDS", 600.0)  # as on a machine that reads them in time
+def test_many_probes_at_once_are_all_answered(served: Served) -> None:
     stub = health_pb2_grpc.HealthStub(served.channel)
     calls = [stub.Check.future(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(200)]
     assert {call.result().status for call in calls} == {health_pb2.HealthCheckResponse.SERVING}
@@ -348,8 +390,7 @@ def test_watchers_come_and_go_while_health_changes_and_the_doors_close(
     stub = health_pb2_grpc.HealthStub(served.channel)
     answers = itertools.cycle([frozenset(), frozenset(Need)])
     monkeypatch.setattr(served.doors._health, "_met", lambda: next(answers))
-    monkeypatch.setattr(served.doors._probes.thread, "_pause", 0.0)
-    served.doors._probes.thread.wake()
+    monkeypatch.setattr("hashhub.server.probes._LOOK_SECONDS", 0.0)
     for _ in range(20):
         watching = [stub.Watch(health_pb2.HealthCheckRequest(), timeout=60) for _ in range(20)]
         for one in watching:
@@ -371,7 +412,7 @@ def test_a_connection_without_calls_makes_place_and_is_opened_anew(
     serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that forgets its connections took one place after another, for ever."""
-    monkeypatch.setattr("hashhub.server.doors._IDLE_SECONDS", 0.2)
+    monkeypatch.setattr("hashhub.server.listeners._IDLE_SECONDS", 0.2)
     served = serve_hub()
     match_hashes(served)
     idle = begin_http2(served, b"", frame(4, 1, 0, b""))
@@ -383,8 +424,8 @@ def test_a_connection_whose_other_end_has_vanished_makes_place(
     serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing told it from one that is silent, for two hours."""
-    monkeypatch.setattr("hashhub.server.doors._SILENT_SECONDS", 1.0)
-    monkeypatch.setattr("hashhub.server.doors._PING_SECONDS", 5.0)  # a client of a busy machine answers in that
+    monkeypatch.setattr("hashhub.server.listeners._SILENT_SECONDS", 1.0)
+    monkeypatch.setattr("hashhub.server.listeners._PING_SECONDS", 5.0)  # a client of a busy machine answers in that
     served = serve_hub()
     watch = frame(1, 4, 1, call_headers("/grpc.health.v1.Health/Watch", "")) + frame(0, 0, 1, bytes(5))
     vanished = begin_http2(served, b"", frame(4, 1, 0, b"") + watch)
@@ -431,14 +472,14 @@ def test_a_burst_of_calls_that_are_opened_and_reset_cancels_nobodys(
     """gRPC cancels calls, whosever they are, while more wait to be looked at than it is told to keep."""
     served = serve_hub()
     match_hashes(served)  # whose token it is, is known
-    look = _Handlers.service
+    look = Handlers.service
     has_come = threading.Event()
 
-    def look_later(self: _Handlers, details: grpc.HandlerCallDetails) -> Any:
+    def look_later(self: Handlers, details: grpc.HandlerCallDetails) -> Any:
         assert has_come.wait(180)
         return look(self, details)
 
-    monkeypatch.setattr(_Handlers, "service", look_later)
+    monkeypatch.setattr(Handlers, "service", look_later)
     headers = call_headers("/hashhub.v1.MatchService/MatchHashes", "Bearer hh_wrong")
     calls = (frame(1, 4, n, headers) + frame(3, 0, n, (8).to_bytes(4, "big")) for n in range(1, 401, 2))
     burst = b"".join(calls) + frame(6, 0, 0, bytes(8))  # the answer to this ping says that all before it was read

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from hashhub import v1
 from hashhub.errors import InvalidArgument
-from hashhub.server import doors
+from hashhub.server import listeners
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve
@@ -72,7 +72,7 @@ def test_connections_that_stop_midway_make_place_for_others(
     serve_hub: Serve, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, *, is_plain: bool
 ) -> None:
     """Nobody knows yet who they are: as many as there may be would keep everybody else out."""
-    monkeypatch.setattr(doors, "_HANDSHAKE_SECONDS", 1.0)
+    monkeypatch.setattr(listeners, "_HANDSHAKE_SECONDS", 1.0)
     chain, key = certificate
     files = {} if is_plain else {"tls_certificate": str(chain), "tls_key": str(key)}
     served = serve_hub(max_connections=4, **files)

@@ -21,17 +21,17 @@ import pytest
 from hashhub.client import Client
 from hashhub.config import Config
 from hashhub.errors import InvalidArgument
-from hashhub.server import Phase, serve
-from hashhub.server.line import (
+from hashhub.server import StartPhase, serve
+from hashhub.server.messages import (
     ENCODER,
     FROM_WORKER,
-    Counted,
-    Family,
-    Sample,
-    Scraped,
+    MetricFamily,
+    MetricSample,
+    MetricsReport,
+    MetricsText,
 )
 from hashhub.server.metrics import Metrics
-from hashhub.server.worker import _Line
+from hashhub.server.worker import _Supervisor
 from hashhub.testing.hub_process import RunningHub, running_hub
 from tests.processes import children, command, workers_of
 
@@ -106,6 +106,33 @@ def test_a_worker_that_hangs_is_killed_when_the_hub_has_drained(tmp_path: Path) 
     assert "worker 0 does not end; it is killed" in (data / "hub.log").read_text("utf-8")
 
 
+def test_a_worker_that_stands_still_is_killed_and_lookups_go_on(tmp_path: Path) -> None:
+    """It took its lookups with it for as long as it stood still, and nobody noticed."""
+    data = tmp_path / "data"
+    with running_hub(data, "--workers", "2") as hub:
+        victim, other = workers_of(hub.pid)
+        stopped = time.monotonic()
+        victim.suspend()
+        until(lambda: not lives(victim))
+        assert time.monotonic() - stopped > 8
+        assert lives(other)
+        until(lambda: len(workers_of(hub.pid)) == 2)
+        ask(hub, 20)
+        until(lambda: sum(v for k, v in scrape(hub).items() if k.startswith("hashhub_worker_starts_total")) == 3)
+        assert scrape(hub)['hashhub_worker_kills_total{worker="0"}'] == 1
+    log = (data / "hub.log").read_text("utf-8")
+    assert "has not answered for 10 s; it is killed" in log
+    assert "ended with code -9" in log
+
+
+def test_a_worker_that_works_answers(tmp_path: Path) -> None:
+    """Nor is one killed while nobody asks anything of it."""
+    with running_hub(tmp_path / "data", "--workers", "2") as hub:
+        before = {worker.pid for worker in workers_of(hub.pid)}
+        time.sleep(15)
+        assert {worker.pid for worker in workers_of(hub.pid)} == before
+
+
 def test_a_worker_that_cannot_be_started_again_is_tried_later(tmp_path: Path) -> None:
     """The machine may have no process left for a moment: that ends neither the hub nor its other workers."""
     data = tmp_path / "data"
@@ -121,7 +148,7 @@ def test_a_worker_that_cannot_be_started_again_is_tried_later(tmp_path: Path) ->
         ask(hub, 1)
 
 
-@pytest.mark.parametrize("missing", ["granian", "prometheus_client", "sqlalchemy", "numba"])
+@pytest.mark.parametrize("missing", ["uvicorn", "prometheus_client", "sqlalchemy", "numba"])
 def test_what_is_not_installed_is_told_once_and_not_as_a_traceback(tmp_path: Path, missing: str) -> None:
     """Whichever process misses it first."""
     package = tmp_path / "packages" / missing
@@ -142,13 +169,13 @@ def test_what_is_not_installed_is_told_once_and_not_as_a_traceback(tmp_path: Pat
 
 def test_a_worker_loads_what_all_need_and_nothing_else() -> None:
     """What only some calls need is loaded by the first of them; each would make every start longer."""
-    code = "import sys; from hashhub.server.app import load_program; load_program(); print(*sys.modules)"
+    code = "import sys; from hashhub.server.process import load_program; load_program(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     modules = set(done.stdout.split())
-    assert {"hashhub.hub", "hashhub.server.doors", "hashhub.matcher", "sqlalchemy", "numba", "grpc"} <= modules
+    assert {"hashhub.hub", "hashhub.server.listeners", "hashhub.matcher", "sqlalchemy", "numba", "grpc"} <= modules
     for name in (
-        *("PIL", "alembic", "av", "click", "cryptography", "duckdb", "faiss", "imagehash", "pandas", "psycopg"),
-        *("pyarrow", "ray", "rich", "scipy.linalg", "uvicorn", "starlette"),
+        *("PIL", "alembic", "av", "cryptography", "duckdb", "faiss", "imagehash", "pandas", "psycopg"),
+        *("pyarrow", "ray", "rich", "scipy.linalg", "starlette"),
         *("hashhub.cli", "hashhub.client", "hashhub.hook", "hashhub_connectors"),
     ):
         assert name not in modules, name
@@ -229,8 +256,10 @@ def test_of_two_readings_of_a_worker_the_older_one_never_comes_last() -> None:
     """It tells what it has counted every few seconds, and when it is scraped: a counter would go back."""
 
     class Slow(Metrics):
-        def families(self) -> list[Family]:
-            family = Family("hashhub_import_batches_total", [Sample("hashhub_import_batches_total", {}, next(count))])
+        def families(self) -> list[MetricFamily]:
+            family = MetricFamily(
+                "hashhub_import_batches_total", [MetricSample("hashhub_import_batches_total", {}, next(count))]
+            )
             if not first.is_set():
                 first.set()
                 scraped.wait(1.0)  # a scrape must wait for this reading instead of overtaking it
@@ -238,11 +267,11 @@ def test_of_two_readings_of_a_worker_the_older_one_never_comes_last() -> None:
 
     count, first, scraped = itertools.count(1.0), threading.Event(), threading.Event()
     ours, theirs = multiprocessing.Pipe()
-    line, metrics = _Line(theirs, threading.Event()), Slow()
-    line.listener.start()
+    supervisor, metrics = _Supervisor(theirs, threading.Event()), Slow()
+    supervisor.thread.start()
     threads = [
-        threading.Thread(target=line.tell, args=(metrics,)),
-        threading.Thread(target=line.scrape, args=(metrics,)),
+        threading.Thread(target=supervisor.tell, args=(metrics,)),
+        threading.Thread(target=supervisor.scrape, args=(metrics,)),
     ]
     threads[0].start()
     assert first.wait(PATIENCE)
@@ -251,20 +280,20 @@ def test_of_two_readings_of_a_worker_the_older_one_never_comes_last() -> None:
     for _ in threads:
         assert ours.poll(PATIENCE)
         told = FROM_WORKER.decode(ours.recv_bytes())
-        assert isinstance(told, Counted)
+        assert isinstance(told, MetricsReport)
         values.append(told.families[0].samples[0].value)
         scraped.set()
-    ours.send_bytes(ENCODER.encode(Scraped("")))
+    ours.send_bytes(ENCODER.encode(MetricsText("")))
     for thread in threads:
         thread.join(PATIENCE)
     ours.close()
-    line.listener.close()
+    supervisor.thread.close()
     theirs.close()
     assert values == [1.0, 2.0]
 
 
 def test_a_start_tells_its_phases(tmp_path: Path) -> None:
-    told: list[Phase] = []
+    told: list[StartPhase] = []
     stop = threading.Event()
     config = Config(data=str(tmp_path), listen="127.0.0.1:0", http="", drain_seconds=0.1)
     serve(config, on_ready=lambda *_: stop.set(), on_phase=told.append, stop=stop)

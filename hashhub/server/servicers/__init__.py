@@ -17,7 +17,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hashhub import wire
 from hashhub.hub import Hub
 from hashhub.server import pages
-from hashhub.server.interceptors import Method
+from hashhub.server.pipeline import Method
 from hashhub.server.roles import terms_of
 from hashhub.server.servicers.administration import Admin
 from hashhub.server.servicers.changes import Changes
@@ -112,8 +112,8 @@ def methods(hub: Hub, is_stopping: Callable[[], bool], max_message_bytes: int) -
             answer=GetMessageClass(rpc.output_type),
             streams=rpc.server_streaming,
             listens=rpc.client_streaming,
-            roles=terms.roles,
-            room=terms.room,
+            roles=tuple(sorted(terms.roles)),
+            limiter=terms.limiter,
             handle=handle,
             bounds=wire.bounds_of(rpc.input_type, max_message_bytes),
             at_once=getattr(servicer, f"{name}_at_once", None),

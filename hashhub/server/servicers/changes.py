@@ -25,14 +25,14 @@ class Changes:
         self._hub = hub
         self._is_stopping = is_stopping
 
-    @served(EVERYBODY, room="pages")
+    @served(EVERYBODY, limiter="pages")
     def list_changes(self, principal: Principal, request: v1.ListChangesRequest) -> v1.ListChangesResponse:
         """List changes behind a position."""
         size = pages.size(request.page_size)
         page = self._hub.changes.page(principal, request.position, from_now=request.from_now, page_size=size)
         return wire.feed_page_to_pb(v1.ListChangesResponse, page)
 
-    @served(EVERYBODY, room="feeds")
+    @served(EVERYBODY, limiter="feeds")
     def follow_changes(
         self, caller: Callable[[], Principal], request: v1.FollowChangesRequest, is_wanted: Callable[[], bool]
     ) -> Iterator[v1.FollowChangesResponse]:

@@ -33,7 +33,7 @@ class Contribution:
             )
         return self._import(opened)
 
-    @served(WRITERS, room="imports")
+    @served(WRITERS, limiter="imports")
     def add_records(self, principal: Principal, request: v1.AddRecordsRequest) -> v1.Import:
         """Add one batch of records."""
         import_id = self._named(principal, request.name)
@@ -50,7 +50,7 @@ class Contribution:
         rejects = wire.rejects_from_pb(request.rejects)
         return self._import(self._hub.contribute.add(principal, import_id, request.batch_index, records, rejects))
 
-    @served(WRITERS, room="commits")
+    @served(WRITERS, limiter="commits")
     def commit_import(self, principal: Principal, request: v1.CommitImportRequest) -> v1.Import:
         """Make the import's entries visible."""
         import_id = self._named(principal, request.name)
@@ -84,7 +84,7 @@ class Contribution:
             imports=map(wire.IMPORT.to_pb, imports), next_page_token=page.token(after), revision=self._hub.revision()
         )
 
-    @served(READERS, room="pages")
+    @served(READERS, limiter="pages")
     def list_findings(self, principal: Principal, request: v1.ListFindingsRequest) -> v1.ListFindingsResponse:
         """List what became of an import's items."""
         contributor, hash_set, _ = wire.parse_import(request.parent, "parent")
@@ -103,7 +103,7 @@ class Contribution:
         """Get an entry."""
         return self._entry(self._hub.entries.get(principal, *wire.parse_entry(request.name)))
 
-    @served(READERS, room="pages")
+    @served(READERS, limiter="pages")
     def list_entries(self, principal: Principal, request: v1.ListEntriesRequest) -> v1.ListEntriesResponse:
         """List a hash set's entries."""
         parent = wire.parse_hash_set(request.parent, "parent")
@@ -114,7 +114,7 @@ class Contribution:
             entries=map(wire.entry_to_pb, entries), next_page_token=page.token(after), revision=self._hub.revision()
         )
 
-    @served(EVERYBODY, room="exports")
+    @served(EVERYBODY, limiter="exports")
     def export_entries(
         self, caller: Callable[[], Principal], request: v1.ExportEntriesRequest, is_wanted: Callable[[], bool]
     ) -> Iterator[v1.ExportEntriesResponse]:
@@ -193,7 +193,7 @@ class Contribution:
         """Put an active entry into quarantine."""
         return self._move(self._hub.entries.quarantine, principal, request)
 
-    @served(READERS, room="pages")
+    @served(READERS, limiter="pages")
     def search_entries(self, principal: Principal, request: v1.SearchEntriesRequest) -> v1.SearchEntriesResponse:
         """Search entries wherever the caller may list them."""
         selection = wire.selection_from_pb(request.selection)
@@ -206,7 +206,7 @@ class Contribution:
             looked_at_count=looked_at,
         )
 
-    @served(WRITERS, room="pages")
+    @served(WRITERS, limiter="pages")
     def change_entries(self, principal: Principal, request: v1.ChangeEntriesRequest) -> v1.ChangeEntriesResponse:
         """Withdraw, restore, quarantine or release what a selection hits."""
         order = Order(
@@ -228,7 +228,7 @@ class Contribution:
         pb.revision = self._hub.revision()
         return pb
 
-    @served(READERS, room="pages")
+    @served(READERS, limiter="pages")
     def list_queue_items(self, principal: Principal, request: v1.ListQueueItemsRequest) -> v1.ListQueueItemsResponse:
         """List what waits for the caller."""
         contributor = wire.parse_contributor_or_all(request.parent) or ""

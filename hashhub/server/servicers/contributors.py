@@ -67,7 +67,7 @@ class Contributors:
             )
         return self._contributor(made)
 
-    @served(OPERATOR, room="commits")
+    @served(OPERATOR, limiter="commits")
     def retire_contributor(self, principal: Principal, request: v1.RetireContributorRequest) -> v1.Contributor:
         """Retire a contributor."""
         name = wire.parse_contributor(request.name)
@@ -175,7 +175,7 @@ class Contributors:
         name, comment = wire.parse_hash_set(request.name), wire.read_text(request.comment, "comment")
         return self._hash_set(self._hub.hash_sets.accept(principal, *name, request.accepted_revision, comment))
 
-    @served(WRITERS, room="commits")
+    @served(WRITERS, limiter="commits")
     def delete_hash_set(self, principal: Principal, request: v1.DeleteHashSetRequest) -> v1.DeleteHashSetResponse:
         """Delete a hash set with everything that hangs on it, or ask for it."""
         name, comment = wire.parse_hash_set(request.name), wire.read_text(request.comment, "comment")

@@ -16,7 +16,7 @@ class History:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    @served(READERS, room="pages")
+    @served(READERS, limiter="pages")
     def list_events(self, principal: Principal, request: v1.ListEventsRequest) -> v1.ListEventsResponse:
         """List events, the newest first."""
         subject = wire.parse_subject(request.subject)
@@ -33,7 +33,7 @@ class History:
         """Erase the details of an event."""
         return wire.EVENT.to_pb(self._hub.history.redact(principal, wire.parse_event(request.name)))
 
-    @served(OPERATOR, room="commits")
+    @served(OPERATOR, limiter="commits")
     def revert_actor(self, principal: Principal, request: v1.RevertActorRequest) -> v1.RevertActorResponse:
         """Undo what a token wrote since a time."""
         since = wire.time_in(request, "since")

@@ -9,11 +9,13 @@ from typing import Final
 from hashhub import v1, wire
 from hashhub.errors import Reason, Unavailable
 from hashhub.hub import Hub
-from hashhub.model import LivePicture, Principal, VideoFrame
-from hashhub.server.interceptors import Conversation
-from hashhub.server.live import Inbox, Pace, read_into
+from hashhub.hub.match import SearchedAt
+from hashhub.model import LivePicture, MatchResult, Principal, VideoFrame
+from hashhub.server.live import FrameRate, Inbox, read_into
+from hashhub.server.pipeline import Conversation
 from hashhub.server.roles import EVERYBODY, MATCHERS, served
 from hashhub.server.servicers.requests import Page
+from hashhub.trust import Policy
 
 _LOOK_SECONDS: Final = 0.5  # how soon a stream notices that its caller has gone or the server stops
 _IDLE_SECONDS: Final = 30.0  # without a frame, after which a stream is ended
@@ -22,6 +24,10 @@ _LONGEST_SECONDS: Final = 12 * 3600.0
 
 def _size(frame: LivePicture | VideoFrame) -> int:
     return len(frame.content) if isinstance(frame, LivePicture) else 0
+
+
+def _answer(result: MatchResult, revision: int, policy: Policy) -> v1.MatchHashesResponse:
+    return v1.MatchHashesResponse(result=wire.MATCH_RESULT.to_pb(result), policy=policy.full_name, revision=revision)
 
 
 class Match:
@@ -39,25 +45,26 @@ class Match:
         query = wire.query_from_pb(request.query)
         policy = self._hub.match.policy(principal, options.policy)
         (result,), revision = self._hub.match.hashes(principal, [query], options, policy=policy)
-        return v1.MatchHashesResponse(
-            result=wire.MATCH_RESULT.to_pb(result), policy=policy.full_name, revision=revision
-        )
+        return _answer(result, revision, policy)
 
     def match_hashes_at_once(
         self, principal: Principal, request: v1.MatchHashesRequest
-    ) -> v1.MatchHashesResponse | None:
-        """Match one item that hits nothing; None for any other. Never waits."""
+    ) -> v1.MatchHashesResponse | Callable[[], v1.MatchHashesResponse]:
+        """Match one item that hits nothing; of any other return what matches it and may wait. Never waits itself."""
         options = wire.options_from_pb(request.options)
         policy = self._hub.match.held_policy(principal, options.policy)
         if policy is None:
-            return None
-        missed = self._hub.match.miss(principal, wire.query_from_pb(request.query), options)
-        if missed is None:
-            return None
-        result, revision = missed
-        return v1.MatchHashesResponse(
-            result=wire.MATCH_RESULT.to_pb(result), policy=policy.full_name, revision=revision
-        )
+            return lambda: self.match_hashes(principal, request)
+        query, searched = wire.query_from_pb(request.query), SearchedAt()
+        missed = self._hub.match.miss(principal, query, options, searched)
+        if missed is not None:
+            return _answer(*missed, policy)
+
+        def match() -> v1.MatchHashesResponse:
+            (result,), revision = self._hub.match.hashes(principal, [query], options, policy=policy, searched=searched)
+            return _answer(result, revision, policy)
+
+        return match
 
     @served(MATCHERS)
     def batch_match_hashes(
@@ -70,7 +77,7 @@ class Match:
         results, revision = self._hub.match.hashes(principal, queries, options, policy=policy)
         return wire.match_results_to_pb(results, policy.full_name, revision)
 
-    @served(MATCHERS, room="media")
+    @served(MATCHERS, limiter="media")
     def match_media(
         self, principal: Principal, request: v1.MatchMediaRequest, charge: Callable[[float], None]
     ) -> v1.MatchMediaResponse:
@@ -83,7 +90,7 @@ class Match:
         )
         return v1.MatchMediaResponse(result=wire.MEDIA_RESULT.to_pb(result), policy=policy.full_name, revision=revision)
 
-    @served(MATCHERS, room="media")
+    @served(MATCHERS, limiter="media")
     def batch_match_media(
         self, principal: Principal, request: v1.BatchMatchMediaRequest, charge: Callable[[float], None]
     ) -> v1.BatchMatchMediaResponse:
@@ -96,7 +103,7 @@ class Match:
             results=map(wire.MEDIA_RESULT.to_pb, results), policy=policy.full_name, revision=revision
         )
 
-    @served(MATCHERS, room="live")
+    @served(MATCHERS, limiter="live")
     def match_live(
         self, caller: Callable[[], Principal], request: v1.MatchLiveRequest, conversation: Conversation
     ) -> Iterator[v1.MatchLiveResponse]:
@@ -105,7 +112,7 @@ class Match:
         stream = self._hub.live.open(principal, wire.live_start_from_pb(request))
         inbox: Inbox[LivePicture | VideoFrame] = Inbox(_size)
         read_into(inbox, map(wire.live_frame_from_pb, conversation.requests), _size)
-        pace = Pace(self._hub.live.rate)
+        pace = FrameRate(self._hub.live.rate)
         ends_at = time.monotonic() + _LONGEST_SECONDS
         while conversation.is_wanted() and not inbox.is_over:
             self._check(inbox, ends_at)

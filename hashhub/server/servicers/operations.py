@@ -24,7 +24,7 @@ class Operations:
         """Get an operation."""
         return operation_answer(self._hub, self._hub.operations.get(principal, wire.parse_operation(request.name)))
 
-    @served(READERS, room="pages")
+    @served(READERS, limiter="pages")
     def list_operations(self, principal: Principal, request: v1.ListOperationsRequest) -> v1.ListOperationsResponse:
         """List operations, the newest first."""
         page = Page("operations", request)
@@ -35,7 +35,7 @@ class Operations:
             revision=self._hub.revision(),
         )
 
-    @served(READERS, room="waits")
+    @served(READERS, limiter="waits")
     def wait_operation(self, principal: Principal, request: v1.WaitOperationRequest) -> v1.Operation:
         """Get an operation once it has ended, or as it is after a time."""
         timeout = wire.duration_in(request, "timeout")

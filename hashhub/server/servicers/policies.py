@@ -73,7 +73,7 @@ class Policies:
         trace, verdict, revision = self._hub.policies.explain(principal, wire.query_from_pb(request.query), options)
         return wire.trace_to_pb(trace, verdict, revision)
 
-    @served(OVERSEERS, room="trials")
+    @served(OVERSEERS, limiter="trials")
     def simulate_policy(self, principal: Principal, request: v1.SimulatePolicyRequest) -> v1.SimulatePolicyResponse:
         """Say what a policy would change."""
         time = wire.time_in(request, "since_time")

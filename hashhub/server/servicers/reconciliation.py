@@ -50,7 +50,7 @@ class Reconciliation:
         """Start to write a page for people."""
         return self._start(principal, request)
 
-    @served(READERS, room="pages")
+    @served(READERS, limiter="pages")
     def read_result(self, principal: Principal, request: v1.ReadResultRequest) -> v1.ReadResultResponse:
         """Read rows of a result."""
         operation_id = wire.parse_operation(request.name)
@@ -63,7 +63,7 @@ class Reconciliation:
             revision=self._hub.revision(),
         )
 
-    @served(READERS, room="exports")
+    @served(READERS, limiter="exports")
     def read_files(
         self, caller: Callable[[], Principal], request: v1.ReadFilesRequest, is_wanted: Callable[[], bool]
     ) -> Iterator[v1.ReadFilesResponse]:
@@ -74,7 +74,7 @@ class Reconciliation:
                 return
             yield v1.ReadFilesResponse(path=piece.path, data=piece.data, last=piece.is_last)
 
-    @served(READERS, room="pages")
+    @served(READERS, limiter="pages")
     def list_conflicts(self, principal: Principal, request: v1.ListConflictsRequest) -> v1.ListConflictsResponse:
         """List conflicts."""
         wanted = wire.CONFLICT_FILTER.from_pb(request.filter)
@@ -92,7 +92,7 @@ class Reconciliation:
         """Get a conflict with what each side states."""
         return self._conflict(self._hub.conflicts.get(principal, wire.parse_conflict(request.name)))
 
-    @served(READERS, room="pages")
+    @served(READERS, limiter="pages")
     def summarise_conflicts(
         self, principal: Principal, request: v1.SummariseConflictsRequest
     ) -> v1.SummariseConflictsResponse:

@@ -60,7 +60,7 @@ class Schemes:
             )
         )
 
-    @served(EVERYBODY, room="pages")
+    @served(EVERYBODY, limiter="pages")
     def compare_schemes(self, principal: Principal, request: v1.CompareSchemesRequest) -> v1.CompareSchemesResponse:
         """Lay two schemes side by side."""
         first = wire.parse_scheme(request.name)
@@ -77,7 +77,7 @@ class Schemes:
             revision=self._hub.revision(),
         )
 
-    @served(EVERYBODY, room="pages")
+    @served(EVERYBODY, limiter="pages")
     def diff_schemes(self, principal: Principal, request: v1.DiffSchemesRequest) -> v1.DiffSchemesResponse:
         """Say what differs between two schemes."""
         old, new = wire.parse_scheme(request.name), wire.parse_scheme(request.other_name, "other_name")

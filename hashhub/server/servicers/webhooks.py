@@ -69,12 +69,12 @@ class Webhooks:
             webhook=wire.WEBHOOK.to_pb(webhook), secret=secret, revision=self._hub.revision()
         )
 
-    @served(WRITERS, room="webhooks")
+    @served(WRITERS, limiter="webhooks")
     def test_webhook(self, principal: Principal, request: v1.TestWebhookRequest) -> v1.WebhookDelivery:
         """Call a webhook once, now."""
         return wire.DELIVERY.to_pb(self._hub.webhooks.test(principal, *wire.parse_webhook(request.name)))
 
-    @served(READERS, room="pages")
+    @served(READERS, limiter="pages")
     def list_webhook_deliveries(
         self, principal: Principal, request: v1.ListWebhookDeliveriesRequest
     ) -> v1.ListWebhookDeliveriesResponse:

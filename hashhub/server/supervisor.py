@@ -1,13 +1,11 @@
-"""Several workers, as their parent sees them: they serve on ports that it holds, and it starts again what has died.
+"""Supervises several workers: they serve on ports that it holds, and it starts again what has died.
 
-Each is a process of its own (`worker`), with a line to this one: grpc's threads do not survive a fork. Worker 0 goes
-first and alone, so that it alone migrates the database and makes the first token, and the others when it has. Worker 0
-also publishes the matcher's snapshots.
+Each is a process of its own with a pipe to this one. Worker 0 goes first and alone, so that it alone makes the database
+and the first token, and the others when it has; it also publishes the matcher's snapshots.
 
-What tokens take is counted in memory that all workers share (`counts`), made here before the first of them.
-
-One that dies is started again, after a pause that doubles, during the start as well: only what it could not start for,
-and says (`Failed`), would come again and stops the hub. One that is to end has ended when its line has.
+A worker that dies is started again after a pause that doubles, unless it says what it cannot start for
+(`StartFailure`). One that serves is pinged, and its event loop has to answer: one that is silent for ten seconds is
+killed, and so started again.
 """
 
 from __future__ import annotations
@@ -27,23 +25,25 @@ import msgspec
 
 from hashhub.addresses import bind, with_port
 from hashhub.errors import HashHubError, Unavailable
-from hashhub.server.app import LINGER_SECONDS, OnPhase, OnReady
-from hashhub.server.counts import Counts
-from hashhub.server.line import (
+from hashhub.server.messages import (
     ENCODER,
     FROM_WORKER,
-    Counted,
-    Failed,
+    Assignment,
+    DatabaseNotice,
     FromWorker,
-    Go,
-    Opened,
-    Ready,
-    Scraped,
-    Serving,
-    Told,
+    MetricsReport,
+    MetricsText,
+    OpenCommand,
+    Ping,
+    Pong,
+    ReadyNotice,
+    StartFailure,
+    ToWorker,
     hang_up,
 )
-from hashhub.server.metrics import Ledger
+from hashhub.server.metrics import MergedMetrics
+from hashhub.server.quota_counts import QuotaCounts
+from hashhub.server.startup import LINGER_SECONDS, OnPhase, OnReady, StartPhase
 
 if TYPE_CHECKING:
     from hashhub.config import Config
@@ -54,26 +54,31 @@ _LOOK_SECONDS: Final = 0.2  # between looks whether to stop or to start a worker
 _FIRST_BACKOFF: Final = 0.5  # seconds before a worker that died is started again; doubles with each death
 _LONGEST_BACKOFF: Final = 30.0
 _HEALTHY_SECONDS: Final = 60.0  # a worker that lived for this long starts again from the first backoff
+_PING_SECONDS: Final = 2.0  # between an answer and the next ping
+_SILENT_SECONDS: Final = 10.0
+_LONGEST_LOOK: Final = 1.0  # of the seconds between two looks; of more, this process stood still as well
 
 
 class _Worker:
-    """A worker as its parent sees it: the line to it, and its history."""
+    """A worker as its supervisor sees it: the pipe to it, and its history."""
 
-    def __init__(self, index: int, config: Config, counts: Counts) -> None:
+    def __init__(self, index: int, config: Config, counts: QuotaCounts) -> None:
         self.index = index
         self._config = config
         self._counts = counts
         self.due = 0.0  # when to start it again; 0 while it runs
-        self.may_go = False  # the database is there
+        self.may_open = False  # the database is there
         self.is_ready = False
         self._backoff = _FIRST_BACKOFF
+        self._quiet = 0.0  # seconds since its last answer to a ping
+        self._is_pinged = False
 
     def start(self, *, alone: bool) -> None:
         """Start the process; let it open the hub if it may. Raises Unavailable when no process can be started."""
         # The modules that this process sees, from the same places; not from wherever it happens to have been started.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         try:
-            self.line, theirs = connection.Pipe()
+            self.pipe, theirs = connection.Pipe()
             with theirs:
                 self._process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "hashhub.server.worker"],
@@ -89,31 +94,49 @@ class _Worker:
             ) from e
         self.started = time.monotonic()
         self.due = 0.0
-        self.send(Serving(self._config, self.index, self._counts.file))
-        if self.may_go:
-            self.send(Go(alone))
+        self.send(Assignment(self._config, self.index, self._counts.file))
+        if self.may_open:
+            self.send(OpenCommand(alone))
 
-    def send(self, message: Serving | Go | Scraped) -> None:
+    def send(self, message: ToWorker) -> None:
         """Send a message; one that is dying needs none."""
         with contextlib.suppress(OSError):
-            self.line.send_bytes(ENCODER.encode(message))
+            self.pipe.send_bytes(ENCODER.encode(message))
 
     def messages(self) -> Iterator[FromWorker]:
         """Yield what it has sent; raises EOFError when it is gone."""
         try:
-            while self.line.poll():
-                yield FROM_WORKER.decode(self.line.recv_bytes())
+            while self.pipe.poll():
+                yield FROM_WORKER.decode(self.pipe.recv_bytes())
         except OSError as e:
             raise EOFError from e
 
+    def take_pulse(self, seconds: float) -> bool:
+        """Ping the worker if that is due; kill it when it is silent, and say so. `seconds`: since the last look."""
+        self._quiet += min(seconds, _LONGEST_LOOK)
+        if self._quiet >= _SILENT_SECONDS + _PING_SECONDS:
+            _log.error("worker %d has not answered for %g s; it is killed", self.index, _SILENT_SECONDS)
+            self._process.kill()
+            self.has_answered()
+            return True
+        if self._quiet >= _PING_SECONDS and not self._is_pinged:
+            self._is_pinged = True
+            self.send(Ping())
+        return False
+
+    def has_answered(self) -> None:
+        """Note that its event loop goes round."""
+        self._quiet, self._is_pinged = 0.0, False
+
     def died(self) -> None:
         """Note the death and when to start again."""
-        # It may have closed its line and go on: nobody would hear of it.
+        # It may have closed its pipe and go on: nobody would hear of it.
         code = self.end(time.monotonic() + LINGER_SECONDS)
         self._counts.clear(self.index)  # what its calls held
         if self.is_ready and time.monotonic() - self.started >= _HEALTHY_SECONDS:
             self._backoff = _FIRST_BACKOFF
         self.is_ready = False
+        self.has_answered()
         self.put_off(f"worker {self.index} ended with code {code}")
 
     def put_off(self, why: str) -> None:
@@ -124,11 +147,11 @@ class _Worker:
 
     def tell_to_end(self) -> None:
         """Let the worker drain."""
-        hang_up(self.line)
+        hang_up(self.pipe)
 
     def end(self, until: float) -> int:
         """See the worker end, and kill it if it goes on `until` then; return its exit code."""
-        self.line.close()
+        self.pipe.close()
         try:
             return self._process.wait(max(0.0, until - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -136,7 +159,7 @@ class _Worker:
             return self._process.wait()
 
 
-class Parent:
+class Supervisor:
     """Keeps `config.workers` workers alive on ports that it holds for them."""
 
     def __init__(self, config: Config, on_ready: OnReady, on_phase: OnPhase, stop: threading.Event) -> None:
@@ -148,7 +171,8 @@ class Parent:
         self._config = config
         self._workers: list[_Worker] = []
         self._was_ready = False
-        self._ledger = Ledger()
+        self._looked = time.monotonic()
+        self._ledger = MergedMetrics()
 
     def run(self) -> None:
         """Reserve the ports, start the workers, and look after them until told to stop.
@@ -161,9 +185,9 @@ class Parent:
                 if address := getattr(self._config, field):
                     actual = self._reserve(field, address)
                     self._config = msgspec.structs.replace(self._config, **{field: actual})
-            counts = Counts(self._config.workers)
+            counts = QuotaCounts(self._config.workers)
             self._workers = [_Worker(index, self._config, counts) for index in range(self._config.workers)]
-            self._workers[0].may_go = True
+            self._workers[0].may_open = True
             for worker in self._workers:
                 self._start(worker)
                 started.append(worker)
@@ -179,26 +203,26 @@ class Parent:
             self._reserved.close()
 
     def _hear_out(self, workers: list[_Worker], until: float) -> None:
-        """Wait for the ends of the lines of workers that were told to end. What they say until then must be taken, so
+        """Wait for the ends of the pipes of workers that were told to end. What they say until then must be taken, so
         that none of them waits.
         """
-        draining: dict[object, _Worker] = {worker.line: worker for worker in workers if not worker.line.closed}
+        draining: dict[object, _Worker] = {worker.pipe: worker for worker in workers if not worker.pipe.closed}
         while draining and time.monotonic() < until:
-            for line in connection.wait(draining, timeout=until - time.monotonic()):  # type: ignore[arg-type]
+            for pipe in connection.wait(draining, timeout=until - time.monotonic()):  # type: ignore[arg-type]
                 try:
-                    draining[line].line.recv_bytes()
+                    draining[pipe].pipe.recv_bytes()
                 except (EOFError, OSError):
-                    del draining[line]
+                    del draining[pipe]
         for worker in draining.values():
             _log.error("worker %d does not end; it is killed", worker.index)
 
     def _start(self, worker: _Worker) -> None:
         self._ledger.started(worker.index)
-        worker.start(alone=not any(other.may_go for other in self._workers if other is not worker))
+        worker.start(alone=not any(other.may_open for other in self._workers if other is not worker))
 
     def _look(self) -> None:
         """Wait a moment for news of the workers, and act on it."""
-        running: dict[object, _Worker] = {worker.line: worker for worker in self._workers if not worker.due}
+        running: dict[object, _Worker] = {worker.pipe: worker for worker in self._workers if not worker.due}
         if not running:
             self._stop.wait(_LOOK_SECONDS)
         for end in connection.wait(running, timeout=_LOOK_SECONDS):  # type: ignore[arg-type]  # what has a descriptor
@@ -209,7 +233,10 @@ class Parent:
             except EOFError:
                 if not self._stop.is_set():
                     worker.died()
+        seconds, self._looked = time.monotonic() - self._looked, time.monotonic()
         for worker in self._workers:
+            if worker.is_ready and worker.take_pulse(seconds):
+                self._ledger.killed(worker.index)
             if worker.due and time.monotonic() >= worker.due and not self._stop.is_set():
                 try:
                     self._start(worker)
@@ -218,27 +245,29 @@ class Parent:
 
     def _take(self, worker: _Worker, message: FromWorker) -> None:
         match message:
-            case Told():
+            case StartPhase():
                 if not self._was_ready:
-                    self._on_phase(message.phase)
-            case Opened():
+                    self._on_phase(message)
+            case Pong():
+                worker.has_answered()
+            case DatabaseNotice():
                 for other in self._workers:
-                    if not other.may_go:
-                        other.may_go = True
+                    if not other.may_open:
+                        other.may_open = True
                         if not other.due:
-                            other.send(Go(alone=False))
-            case Ready():
+                            other.send(OpenCommand(alone=False))
+            case ReadyNotice():
                 worker.is_ready = True
                 if not self._was_ready and all(other.is_ready for other in self._workers):
                     self._was_ready = True
                     self._on_ready(self._config.listen, self._config.http)
-            case Failed():
+            case StartFailure():
                 if not self._was_ready:
                     raise _failure(message.status)
-            case Counted():
+            case MetricsReport():
                 self._ledger.put(worker.index, message.families)
                 if message.is_asked_for:
-                    worker.send(Scraped(self._ledger.text()))
+                    worker.send(MetricsText(self._ledger.text()))
 
     def _reserve(self, field: str, address: str) -> str:
         """Hold the port without listening on it, and return the address with the actual port."""

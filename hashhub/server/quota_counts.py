@@ -1,22 +1,14 @@
-"""What each token has taken, counted by all workers in memory that they share.
+"""What each token has in use, counted by all workers in memory that they share.
 
     used rows │ digests of the tokens' names │ row of token 0: calls    of worker 0, 1, … n-1
               │                              │                 streams  of worker 0, 1, … n-1
               │                              │                 bytes    of worker 0, 1, … n-1
               │                              │                 when its media seconds are paid, and its frames
-              │                              │ row of token 1 …
 
-**Held** counts have a column for each worker, in which it alone writes. It adds first, looks at all columns then, and
-takes back what was too much: two workers may refuse each other at the edge of a share, and never exceed it together.
-Nobody holds a lock over it, so a worker that is killed or stopped at any point keeps nobody from counting; the parent
-clears the column of one that died. **Paid** ones are points in time, and time itself gives back what a dead worker
-took. These, and new rows, are written under a lock on the file, which the kernel takes from a process that dies. One
-that is stopped keeps it: others wait for a moment only, then write points in time without it, and count new tokens as
-those beyond the bound.
-
-Rows are found by the whole SHA-256 of a name, so no two tokens share one. Only tokens that there are have rows, and
-they keep them until the hub stops. Beyond the bound, each process counts further tokens by itself, as one process alone
-counts all.
+**Held** counts have a column for each worker, which alone writes it: no lock is held over it, and the parent clears the
+column of a worker that died. **Paid** ones are points in time. They and new rows are written under a lock on the file,
+which others wait for only briefly in case its holder was stopped. Beyond `MOST_ROWS` tokens each process counts for
+itself.
 """
 
 from __future__ import annotations
@@ -47,7 +39,7 @@ _DISTRUST_SECONDS: Final = 5.0  # how soon that is
 _LOOK_SECONDS: Final = 0.001
 
 
-class Counts:
+class QuotaCounts:
     """The counts as one process sees them."""
 
     def __init__(self, workers: int = 1, *, most_rows: int = MOST_ROWS, file: int | None = None) -> None:

@@ -16,7 +16,7 @@ import pytest
 from hashhub import v1
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated
 from hashhub.model import Principal, Role, Shares
-from hashhub.server.lanes import STRANGERS
+from hashhub.server.token_names import ANONYMOUS
 from tests.server.calls import (
     MATCH,
     crowd,
@@ -62,69 +62,65 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[object, str], He
         one.release.set()
 
 
-def test_one_token_has_one_lane_however_its_header_is_written(serve_hub: Serve) -> None:
-    """With one more space a header was a stranger's: a token took the threads of its own lane and all the others."""
+def test_one_token_has_its_places_however_its_header_is_written(serve_hub: Serve) -> None:
+    """With one more space a header was a stranger's: a token took its own places and those of strangers."""
     served = serve_hub(threads=4, slow_sender_seconds=600.0)
     for who in ("CONSUMER", "OPERATOR"):
         match_hashes(served, who)
     secret = served.tokens["CONSUMER"]
     path = "/hashhub.v1.MatchService/MatchHashes"
-    threads = served.doors._threads["calls"]
+    room = served.doors._pipeline.limiters["calls"]
     headers = ["Bearer " + secret] * 4 + [f"{'bearer' if n % 2 else 'BEARER'} {' ' * n}{secret}" for n in range(8)]
     slow = []
     try:
         for count, header in enumerate(headers, 1):
             slow.append(slow_call(served, path, header))
-            wait_until(lambda count=count: threads.in_progress == count)  # type: ignore[misc]
+            wait_until(lambda count=count: sum(room.depth) == count)  # type: ignore[misc]
         match_hashes(served, "OPERATOR")
-        assert threads.lane("consumer").in_progress == len(headers)
+        assert room.in_progress_of("consumer") == len(headers)
     finally:
         for connection in slow:
             connection.close()
-    wait_until(lambda: threads.in_progress == 0 and served.doors._gate.shares.taken("consumer", "calls") == 0)
+    wait_until(lambda: room.depth == (0, 0) and served.doors._pipeline.quotas.taken("consumer", "calls") == 0)
 
 
-def test_the_first_calls_of_a_header_leave_threads_to_the_others(
+def test_the_first_calls_of_a_header_leave_places_to_the_others(
     serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They had three quarters of them as a stranger's, and the rest as soon as its token was known."""
     served = serve_hub(threads=4, slow_sender_seconds=600.0)
     match_hashes(served, "OPERATOR")
-    gate, threads = served.doors._gate, served.doors._threads["calls"]
+    pipeline, room = served.doors._pipeline, served.doors._pipeline.limiters["calls"]
     secret = served.tokens["CONSUMER"]
-    authenticate, may_go_on = gate._authenticate, threading.Event()
+    authenticate, may_go_on = pipeline._authenticate, threading.Event()
 
     def look_up(sent: str) -> Principal:
         assert sent != secret or may_go_on.wait(180)
         return authenticate(sent)
 
-    monkeypatch.setattr(gate, "_authenticate", look_up)
+    monkeypatch.setattr(pipeline, "_authenticate", look_up)
     slow: list[socket.socket] = []
 
     def begin(count: int) -> None:
         slow.extend(slow_call(served, "/hashhub.v1.MatchService/MatchHashes", f"Bearer {secret}") for _ in range(count))
-        wait_until(lambda: threads.in_progress == len(slow))
 
     try:
         begin(32)
-        wait_until(lambda: threads.lane(STRANGERS).working == 2)
+        wait_until(lambda: pipeline.lookups.in_progress_of(ANONYMOUS) == 32)
         match_hashes(served, "OPERATOR")
-        assert threads.lane(STRANGERS).working == 2
         may_go_on.set()
-        wait_until(lambda: threads.lane("consumer").working == 3)
+        wait_until(lambda: room.depth == (3, 29))
         match_hashes(served, "OPERATOR")
         begin(32)
         for who in ("OPERATOR", "CONTRIBUTOR"):  # and a stranger
             match_hashes(served, who)
-        assert threads.lane("consumer").working == 3
-        wait_until(lambda: threads.lane("consumer").in_progress == 64)
-        assert threads.lane(STRANGERS).in_progress == 0
+        wait_until(lambda: room.depth == (3, 61))
+        assert room.in_progress_of("consumer") == 64
     finally:
         may_go_on.set()
         for connection in slow:
             connection.close()
-    wait_until(lambda: threads.in_progress == 0 and gate.shares.taken("consumer", "calls") == 0)
-    assert all(lane.working == lane.in_progress == 0 for lane in threads._lanes.values())
+    wait_until(lambda: room.depth == (0, 0) and pipeline.quotas.taken("consumer", "calls") == 0)
 
 
 def test_while_eighteen_commits_queue_a_match_is_answered(
@@ -153,16 +149,14 @@ def test_while_eighteen_commits_queue_a_match_is_answered(
         assert commits.begun == 1
         commits.release.set()
         assert sum(type(a.result(60)) is InvalidArgument for a in asked) == 5
-    assert served.doors._gate.rooms["commits"].depth == (0, 0)
+    assert served.doors._pipeline.limiters["commits"].depth == (0, 0)
 
 
-def test_a_call_that_waits_in_its_lane_is_in_progress_once(
-    serve_hub: Serve, held: Callable[[object, str], Held]
-) -> None:
-    """Three of four threads work on calls of one token, and its fourth call waits in its lane."""
+def test_a_call_that_waits_is_in_progress_once(serve_hub: Serve, held: Callable[[object, str], Held]) -> None:
+    """Three of four threads work on calls of one token, and its fourth call waits."""
     served = serve_hub(threads=4)
     matching = held(served.hub.match, "hashes")
-    room = served.doors._gate.rooms["calls"]
+    room = served.doors._pipeline.limiters["calls"]
     request = v1.BatchMatchHashesRequest(queries=[MATCH.query], options=MATCH.options)
     with ThreadPoolExecutor(4) as pool:
         asked = []
@@ -170,8 +164,7 @@ def test_a_call_that_waits_in_its_lane_is_in_progress_once(
             asked.append(pool.submit(outcome_of, served, "MatchService/BatchMatchHashes", request, "CONSUMER"))
             wait_until(lambda begun=begun: matching.begun == begun)  # type: ignore[misc]
         asked.append(pool.submit(outcome_of, served, "MatchService/BatchMatchHashes", request, "CONSUMER"))
-        wait_until(lambda: served.doors._threads["calls"].in_progress == 4)
-        assert room.depth == (3, 0)
+        wait_until(lambda: room.depth == (3, 1))
         in_progress = {
             sample.labels["room"]: sample.value
             for family in served.doors.metrics.families()
@@ -197,7 +190,7 @@ def test_while_media_queue_every_match_is_answered(serve_hub: Serve, held: Calla
         hashing.release.set()
         errors = [a.result(60) for a in asked]
     assert all(isinstance(e, InvalidArgument) or (isinstance(e, LimitExceeded) and e.retry_after) for e in errors)
-    assert served.doors._gate.shares.refused
+    assert served.doors._pipeline.quotas.refused
 
 
 def test_a_token_has_its_share_of_calls_and_the_others_theirs(
@@ -226,13 +219,13 @@ def test_a_token_has_its_share_of_calls_and_the_others_theirs(
                 assert isinstance(refused, LimitExceeded)
                 assert refused.reason is Reason.SHARE_EXCEEDED
                 assert refused.retry_after
-        assert served.doors._gate.shares.refused["calls"] == 28
+        assert served.doors._pipeline.quotas.refused["calls"] == 28
         assert match_hashes(served).result.verdict == v1.Verdict.VERDICT_NO_MATCH  # somebody else's
         calls.release.set()
         for of_token in asked.values():
             for a in of_token:
                 a.result(60)
-    shares = served.doors._gate.shares
+    shares = served.doors._pipeline.quotas
     wait_until(lambda: (shares.taken("operator", "calls"), shares.taken("auditor", "calls")) == (0, 0))
 
 
@@ -240,7 +233,7 @@ def test_calls_that_wait_are_in_the_share_whatever_their_rooms(
     serve_hub: Serve, held: Callable[[object, str], Held]
 ) -> None:
     served = serve_hub(threads=8, token_calls=7)
-    taken = served.doors._gate.shares.taken
+    taken = served.doors._pipeline.quotas.taken
     get = v1.GetContributorRequest(name="contributors/home")
     served.call("ContributorService/GetContributor", get, v1.Contributor)
     calls = held(served.hub.contributors, "get")
@@ -268,11 +261,11 @@ def test_a_secret_that_was_replaced_takes_nothing_of_its_tokens_share(
     served.call(name, get, v1.Contributor, who=stolen)
     _, secret = served.hub.tokens.rotate(Principal(name="operator", role=Role.OPERATOR), "contributor", timedelta(0))
     wait_until(lambda: isinstance(outcome_of(served, name, get, stolen), Unauthenticated))
-    wait_until(lambda: served.doors._gate.shares.taken("contributor", "calls") == 0)
+    wait_until(lambda: served.doors._pipeline.quotas.taken("contributor", "calls") == 0)
     served.call(name, get, v1.Contributor, who=secret)  # from then on it has a lane
     entered = threading.Semaphore(0)
     go_on = threading.Event()
-    authenticate = served.doors._gate._authenticate
+    authenticate = served.doors._pipeline._authenticate
 
     def slowly(secret: str) -> Principal:
         if secret == stolen:
@@ -280,11 +273,11 @@ def test_a_secret_that_was_replaced_takes_nothing_of_its_tokens_share(
             assert go_on.wait(180)
         return authenticate(secret)
 
-    served.doors._gate._authenticate = slowly
+    served.doors._pipeline._authenticate = slowly
     with ThreadPoolExecutor(5) as pool:
         flood = [pool.submit(outcome_of, served, name, get, stolen) for _ in range(5)]
         assert entered.acquire(timeout=180)
-        assert served.doors._gate.shares.taken("contributor", "calls") == 0
+        assert served.doors._pipeline.quotas.taken("contributor", "calls") == 0
         assert served.call(name, get, v1.Contributor, who=secret).display_name == "Home"
         go_on.set()
         assert all(isinstance(a.result(60), HashHubError) for a in flood)
@@ -292,7 +285,7 @@ def test_a_secret_that_was_replaced_takes_nothing_of_its_tokens_share(
 
 def test_media_seconds_are_a_share_that_time_gives_back(serve_hub: Serve) -> None:
     served = serve_hub(token_media_seconds=30)
-    shares, now = served.doors._gate.shares, [time.monotonic()]
+    shares, now = served.doors._pipeline.quotas, [time.monotonic()]
     shares._clock = lambda: now[0]
     media = v1.MatchMediaRequest(media=v1.Media(content=b"x"), options=v1.MatchOptions(policy="any"))
     consumer = served.hub.tokens.authenticate(served.tokens["CONSUMER"])

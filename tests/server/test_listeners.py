@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -34,16 +35,13 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.model import Principal, Role
-from hashhub.server import exposure, rooms
-from hashhub.server.counts import Counts
-from hashhub.server.interceptors import Envelope, FailedCalls, Gate, Method
-from hashhub.server.lanes import Threads
+from hashhub.server import exposure, limiters, listeners
+from hashhub.server.limiters import Limiter, limiters_of
 from hashhub.server.metrics import Metrics
-from hashhub.server.rooms import rooms_of
-from hashhub.server.shares import Admission, TokenShares
-from hashhub.server.slow import Answers
+from hashhub.server.pipeline import Envelope, FailureLog, Method, Pipeline
+from hashhub.server.quota_counts import QuotaCounts
+from hashhub.server.quotas import TokenQuotas
 from tests.hub.receiving import admit, mirroring
-from tests.server.calls import wait_until
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve, Served
@@ -143,45 +141,41 @@ def _broken(*_: object, **__: object) -> None:
 @pytest.mark.parametrize(
     "outcome", ["answered", "invalid", "stranger", "denied", "broken", "room is full", "answers wait", "share is taken"]
 )
-def test_a_call_over_grpc_leaves_nothing_for_the_collector(
-    served: Served, monkeypatch: pytest.MonkeyPatch, path: str, outcome: str
+def test_a_call_over_grpc_keeps_no_place_on_its_connection(
+    serve_hub: Serve, monkeypatch: pytest.MonkeyPatch, path: str, outcome: str
 ) -> None:
-    """What a call left for it kept the call's place on its connection: of a token that was refused some 500 times
-    between two of the collector's looks, the next call was reset, whichever it was.
+    """Until the collector came by: of a token that was refused some 500 times between two of its looks, the next call
+    was reset, whichever it was.
     """
+    monkeypatch.setattr(listeners, "_STREAMS", 1)
+    served = serve_hub(token_calls=8, token_streams=2)
     if outcome == "broken":
         monkeypatch.setattr(logging.getLogger("hashhub.server"), "disabled", True)  # pytest keeps what was logged
         monkeypatch.setattr(served.hub.contributors, "get", _broken)
         monkeypatch.setattr(served.hub.changes, "page", _broken)
     elif outcome == "room is full":
-        monkeypatch.setattr(Threads, "is_full", True)
+        monkeypatch.setattr(Limiter, "enter", _full)
     elif outcome == "answers wait":
-        monkeypatch.setattr(Answers, "untaken", lambda *_: 1 << 60)
+        monkeypatch.setattr(TokenQuotas, "most", lambda *_: 0)
     elif outcome == "share is taken":
-        monkeypatch.setattr(TokenShares, "take", _taken)
+        monkeypatch.setattr(TokenQuotas, "take", _taken)
     body = b"\xff" if outcome == "invalid" else GET[1].SerializeToString() if path == GET[0] else b""
     who = {"stranger": "hh_nobody", "denied": "CONTRIBUTOR"}.get(outcome, "OPERATOR")
     ask: grpc.UnaryStreamMultiCallable[bytes, bytes] = served.channel.unary_stream(f"/hashhub.v1.{path}", None, None)
-
-    def held() -> int:
-        return sum(type(known).__name__ == "_Context" for known in gc.get_objects())
-
-    def call() -> None:
-        answers = ask(body, metadata=served.metadata(who), timeout=30)
-        with contextlib.suppress(grpc.RpcError):
-            next(answers)
-        answers.cancel()
-
-    call()  # the first of a token's is counted among those of strangers
-    gc.collect()
     gc.disable()
     try:
-        before = held()
-        for _ in range(5):
-            call()
-        wait_until(lambda: held() <= before)
+        for _ in range(40):  # of 20 at a time
+            answers = ask(body, metadata=served.metadata(who), timeout=30)
+            with contextlib.suppress(grpc.RpcError):
+                next(answers)
+            answers.cancel()
+        _until(lambda: _health(served) == health_pb2.HealthCheckResponse.SERVING)
     finally:
         gc.enable()
+
+
+async def _full(room: Limiter, _: str) -> None:
+    raise room.full()
 
 
 def _taken(*_: object) -> None:
@@ -235,7 +229,7 @@ def test_refusals_are_written_down_with_the_tokens_name(serve_hub: Serve, caplog
 def test_a_hostile_caller_cannot_fill_the_disk(serve_hub: Serve, caplog: pytest.LogCaptureFixture) -> None:
     served = serve_hub()
     clock = [0.0]
-    served.doors._gate._failed = FailedCalls(lambda: clock[0])
+    served.doors._pipeline._failed = FailureLog(lambda: clock[0])
 
     def knock(who: str | None, times: int) -> list[str]:
         caplog.clear()
@@ -274,12 +268,12 @@ def test_a_call_whose_deadline_passed_in_the_queue_is_not_begun(
 ) -> None:
     served = serve_hub(threads=1)
     gate = slow(served)
-    threads = served.doors._threads["calls"]
+    room = served.doors._pipeline.limiters["calls"]
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(served.call, *GET)
         assert gate.entered.acquire(timeout=180)
         second = pool.submit(served.call, *GET, timeout=0.5)
-        _until(lambda: threads.in_progress == 2 or second.done())
+        _until(lambda: sum(room.depth) == 2 or second.done())
         queued = time.monotonic()
         with pytest.raises(Unavailable) as caught:
             second.result()
@@ -292,7 +286,7 @@ def test_a_call_whose_deadline_passed_in_the_queue_is_not_begun(
     assert gate.calls == 2
 
 
-def test_the_gate_begins_no_call_that_nobody_waits_for() -> None:
+def test_no_call_is_begun_that_nobody_waits_for() -> None:
     # grpc drops most of them by itself; this is for those whose time runs out between the queue and here.
     begun: list[object] = []
     method = Method(
@@ -300,16 +294,21 @@ def test_the_gate_begins_no_call_that_nobody_waits_for() -> None:
         v1.GetStatusRequest,
         v1.Status,
         streams=False,
-        roles=frozenset(Role),
+        roles=tuple(Role),
         handle=begun.append,
         bounds=wire.Bounds(1_000, 1_000),
     )
     metrics = Metrics()
-    shares = TokenShares(Config(), cores=2)
-    gate = Gate(lambda _: Principal(name="t", role=Role.OPERATOR), metrics, rooms_of(Config()), shares)
-    envelope = Envelope(authorization="Bearer t", peer=str, remaining=0.0)
+    shares = TokenQuotas(Config(), cores=2)
+    pipeline = Pipeline(lambda _: Principal(name="t", role=Role.OPERATOR), metrics, limiters_of(Config()), shares)
+    envelope = Envelope(authorization="Bearer t", peer=str, until=time.monotonic())
+
+    async def receive(_: str) -> bytes:
+        return b""
+
     with pytest.raises(Unavailable) as caught:
-        gate.call(method, envelope, v1.GetStatusRequest, lambda answer: answer)
+        asyncio.run(pipeline.call(method, envelope, receive, v1.GetStatusRequest.FromString, lambda _: b""))
+    pipeline.close()
     assert caught.value.reason is Reason.DEADLINE_EXCEEDED
     assert begun == []
     assert counted(metrics, "A/B", "UNAVAILABLE") == 1
@@ -321,12 +320,14 @@ def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
     served = serve_hub(threads=1, max_concurrent_calls=4)
     for who in ("OPERATOR", "AUDITOR"):  # until a token was seen, its calls wait among those of strangers
         served.call(*GET, who=who)
-    _until(lambda: served.doors._threads["calls"].in_progress == 0)  # a caller is answered before its place is free
+    _until(
+        lambda: sum(served.doors._pipeline.limiters["calls"].depth) == 0
+    )  # a caller is answered before its place is free
     gate = slow(served)
     with ThreadPoolExecutor(4) as pool:
         waiting = [pool.submit(served.call, *GET, who=who) for who in ("OPERATOR", "OPERATOR", "AUDITOR", "AUDITOR")]
         assert gate.entered.acquire(timeout=180)
-        _until(lambda: served.doors._threads["calls"].in_progress == 4)
+        _until(lambda: sum(served.doors._pipeline.limiters["calls"].depth) == 4)
         # Whoever waited for the one busy thread would wait until the test lets it go, below.
         with pytest.raises(LimitExceeded) as caught:
             served.call(*GET)
@@ -335,21 +336,21 @@ def test_a_full_server_refuses_at_once_with_advice_and_stays_healthy(
         assert _health(served) == health_pb2.HealthCheckResponse.SERVING
         gate.release.set()
         assert all(w.result(60).display_name == "Home" for w in waiting)
-    _until(lambda: served.doors._threads["calls"].in_progress == 0)
+    _until(lambda: sum(served.doors._pipeline.limiters["calls"].depth) == 0)
     assert served.call(*GET).display_name == "Home"
 
 
 def test_followers_have_their_own_threads_and_their_own_limit(
     serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rooms, "FOLLOWERS", 4)
+    monkeypatch.setattr(limiters, "FOLLOWERS", 4)
     served = serve_hub(threads=1, token_streams=2)
     secret = admit(served.hub._store, mirroring())
     follow: grpc.UnaryStreamMultiCallable[bytes, bytes] = served.channel.unary_stream(
         "/hashhub.v1.ChangeService/FollowChanges", None, None
     )
     streams = [follow(b"", metadata=served.metadata(secret), timeout=300) for _ in range(2)]
-    _until(lambda: served.doors._gate.rooms["feeds"].depth == (2, 0))
+    _until(lambda: served.doors._pipeline.limiters["feeds"].depth == (2, 0))
     assert served.call(*GET).display_name == "Home"
     with pytest.raises(grpc.RpcError) as caught:
         next(follow(b"", metadata=served.metadata(secret), timeout=300))
@@ -360,15 +361,17 @@ def test_followers_have_their_own_threads_and_their_own_limit(
         "2",
     )
     assert refusal.retry_after
-    _until(lambda: served.doors._threads["feeds"].in_progress == 2)  # the thread that refused it has its place back
+    _until(
+        lambda: sum(served.doors._pipeline.limiters["feeds"].depth) == 2
+    )  # the thread that refused it has its place back
     streams += [follow(b"", metadata=served.metadata(), timeout=300) for _ in range(2)]
-    _until(lambda: served.doors._gate.rooms["feeds"].depth == (4, 0))
+    _until(lambda: served.doors._pipeline.limiters["feeds"].depth == (4, 0))
     with pytest.raises(grpc.RpcError) as caught:
         next(follow(b"", metadata=served.metadata("CONSUMER"), timeout=300))
     assert wire.status_to_error(caught.value).reason is Reason.TOO_MANY_REQUESTS
     for stream in streams:
         stream.cancel()
-    _until(lambda: served.doors._threads["feeds"].in_progress == 0)
+    _until(lambda: sum(served.doors._pipeline.limiters["feeds"].depth) == 0)
 
 
 def test_where_the_system_has_no_more_threads_to_give_every_room_answers(
@@ -378,7 +381,7 @@ def test_where_the_system_has_no_more_threads_to_give_every_room_answers(
     start = threading.Thread.start
 
     def only_others(thread: threading.Thread) -> None:
-        if thread.name.partition("-")[0] in served.doors._threads:
+        if thread.name.startswith("calls"):
             raise RuntimeError("can't start new thread")
         start(thread)
 
@@ -389,33 +392,22 @@ def test_where_the_system_has_no_more_threads_to_give_every_room_answers(
     assert served.call(*GET, timeout=30).display_name == "Home"
 
 
-def test_the_thread_that_takes_all_calls_makes_no_place_for_a_new_token(
-    serve_hub: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_event_loop_makes_no_place_for_a_new_token(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """That may wait for another worker, which was stopped while it did the same."""
     served = serve_hub(threads=3)
     made_by: list[str] = []
-    known, both = threading.Event(), threading.Barrier(2)
-    make, let_in = Counts._row, Gate._admitted
+    make = QuotaCounts._row
 
-    def noted(counts: Counts, token: str) -> memoryview:
+    def noted(counts: QuotaCounts, token: str) -> memoryview:
         made_by.append(threading.current_thread().name)
         return make(counts, token)
 
-    def together(*arguments: Any) -> Admission:
-        known.set()
-        both.wait(180)
-        return let_in(*arguments)
-
-    monkeypatch.setattr(Counts, "_row", noted)
-    monkeypatch.setattr(Gate, "_admitted", together)
+    monkeypatch.setattr(QuotaCounts, "_row", noted)
     with ThreadPoolExecutor(2) as pool:
-        calls = [pool.submit(served.call, *GET)]
-        assert known.wait(180)
-        calls.append(pool.submit(served.call, *GET))
+        calls = [pool.submit(served.call, *GET) for _ in range(2)]
         assert [call.result(60).display_name for call in calls] == ["Home", "Home"]
     assert made_by
-    assert all(name.startswith("calls-") for name in made_by)
+    assert all(name.startswith("calls") for name in made_by)
 
 
 def test_calls_in_progress_end_and_new_ones_are_refused_while_draining(

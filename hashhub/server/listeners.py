@@ -1,0 +1,252 @@
+"""One process's listeners: gRPC with health and reflection, and HTTP, on one event loop in a thread of its own.
+
+The loop waits for nothing but the network: what may ask the database or compute runs on the pipeline's threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import ssl
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import grpc
+import uvloop
+
+from hashhub import structs
+from hashhub.addresses import bind, parse_address, shown, taken, with_port
+from hashhub.errors import InvalidArgument
+from hashhub.server import servicers
+from hashhub.server.grpc_listener import Handlers
+from hashhub.server.health import Health
+from hashhub.server.http_listener import HTTPListener
+from hashhub.server.limiters import limiters_of
+from hashhub.server.metrics import MergedMetrics, Metrics
+from hashhub.server.pipeline import Pipeline
+from hashhub.server.probes import Probes
+from hashhub.server.quotas import TokenQuotas
+
+if TYPE_CHECKING:
+    import socket
+
+    from hashhub.config import Config
+    from hashhub.hub import Hub
+    from hashhub.server.quota_counts import QuotaCounts
+
+_log = logging.getLogger("hashhub.server")
+
+_HANDSHAKE_SECONDS: Final = 30.0  # until it is known what a connection speaks; gRPC's own is two minutes
+_IDLE_SECONDS: Final = 600.0  # until a connection without calls makes place; clients open it anew with their next call
+# A connection with calls whose other end has vanished is noticed after both of these. gRPC's own first is two hours.
+_SILENT_SECONDS: Final = 60.0
+_PING_SECONDS: Final = 120.0  # its answer waits behind what is on a slow line
+# Each connection ends when it is old, after the calls that it has then, of which a live stream may take 12 hours: one
+# whose reader takes no answer, and answers pings, would stay for ever. Clients open another without noticing.
+_OLD_SECONDS: Final = 3600.0
+_LAST_CALLS_SECONDS: Final = 13 * 3600.0
+_STREAMS: Final = 512
+# Calls of all connections that wait to be looked at: beyond the first number gRPC cancels some, whosever they are,
+# beyond the second all. Its own 1,000 and 3,000 are what two connections may have; these wait a second or two.
+_PENDING: Final = (4096, 8192)
+_WINDOW_BYTES: Final = 65_536
+_ANSWER_BYTES: Final = -1  # no limit of ours: what a caller may ask for is limited in items
+_GZIP: Final = 0b101  # algorithms as gRPC numbers them: none, gzip; deflate's first byte could be a message's
+_LINGER_SECONDS: Final = 1.0  # for gRPC, beyond the drain
+
+_T = TypeVar("_T")
+
+
+class Listeners:
+    """The listeners of one process: made open, served from `start` on, drained by `close`."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        config: Config,
+        *,
+        listen: str,
+        http: str,
+        shared: bool = False,
+        scrape: Callable[[Metrics], str] | None = None,
+        counts: QuotaCounts | None = None,
+    ) -> None:
+        """Take the ports.
+
+        `listen` and `http`: addresses as in the configuration, with the actual ports where the parent chose them.
+        `shared`: other processes serve the same ports; `scrape` then gives the metrics of all, and in `counts` all
+        count what tokens take. Raises FailedPrecondition when a port is taken, InvalidArgument for unusable TLS files.
+        """
+        self._config = config
+        self._stopping = threading.Event()
+        self.metrics = Metrics()
+        limiters = limiters_of(config)
+        self._condition = hub.condition
+        self._health = Health(hub.condition.met)
+        quotas = TokenQuotas(config, cores=os.cpu_count() or 1, counts=counts)
+        self._pipeline = Pipeline(hub.tokens.authenticate, self.metrics, limiters, quotas, hub.tokens.recall)
+        self._methods = servicers.methods(hub, self._stopping.is_set, config.max_message_bytes)
+        structs.prepare()
+        self.metrics.watch(
+            hub,
+            is_up=self._health.up,
+            limiters=lambda: {name: (sum(limiter.depth), limiter.capacity) for name, limiter in limiters.items()},
+            threads=hub.threads,
+        )
+        self._ledger = MergedMetrics()
+        self._ledger.started(0)
+        self._http: HTTPListener | None = None
+        self.http_address = ""
+        self._tasks: list[asyncio.Task[None]] = []
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="listeners", daemon=True)
+        self._thread.start()
+        try:
+            with contextlib.ExitStack() as undo:
+                listener = undo.enter_context(bind("http", http, shared=shared)) if http else None
+                self.grpc_address = self._run(self._listen(listen, shared=shared))
+                undo.pop_all()
+            if listener is not None:
+                self.http_address = with_port("http", http, listener.getsockname()[1])
+                self._run(self._open_http(listener, functools.partial(scrape or self._own_scrape, self.metrics)))
+        except BaseException:
+            self._end_loop()
+            raise
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether the hub matches and nothing is closing: what health says."""
+        return self._health.is_serving
+
+    def start(self) -> None:
+        """Take calls over gRPC too (HTTP does already), and say from now on which services can answer."""
+        self._condition.thread.start()
+        self._health.open()
+        self._run(self._start())
+
+    def ping(self, answer: Callable[[], None]) -> None:
+        """Have the event loop call `answer`, which shows that it goes round. Returns at once."""
+        self._loop.call_soon_threadsafe(answer)
+
+    def close(self) -> None:
+        """Drain: take no new calls, give those in progress `drain_seconds`, then cut them off. Closing twice is
+        fine.
+        """
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._run(self._close())
+            self._end_loop()
+
+    def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        if tasks := asyncio.all_tasks(self._loop):
+            for task in tasks:
+                task.cancel()
+            self._loop.run_until_complete(asyncio.wait(tasks, timeout=_LINGER_SECONDS))
+        self._loop.close()
+        self._pipeline.close()
+
+    async def _listen(self, address: str, *, shared: bool) -> str:
+        config = self._config
+        services = sorted({path.split("/")[1] for path in self._methods})
+        self._probes = Probes(
+            self._health, services, watchers=config.max_connections, seconds=config.slow_sender_seconds
+        )
+        # What it says of calls whose callers have gone has no bound; ours are written down by the pipeline.
+        logging.getLogger("grpc").setLevel(logging.CRITICAL)
+        self._handlers = Handlers(self._methods, self._pipeline, config.slow_sender_seconds)
+        self._grpc = grpc.aio.server(handlers=[self._handlers, self._probes], options=_options(config, shared=shared))
+        host, port = parse_address("listen", address)
+        target = shown(host, port)
+        try:
+            if config.tls_certificate:
+                bound = self._grpc.add_secure_port(target, _credentials(config))
+            else:
+                bound = self._grpc.add_insecure_port(target)
+        except RuntimeError as e:
+            raise taken("listen", address) from e
+        return shown(host, bound)
+
+    async def _open_http(self, listener: socket.socket, scrape: Callable[[], str]) -> None:
+        self._http = HTTPListener(
+            self._pipeline,
+            self._methods,
+            health=self._health.page,
+            scrape=scrape,
+            max_message_bytes=self._config.max_message_bytes,
+            body_bytes=self._config.max_bytes_in_progress,
+        )
+        self._http.open(listener, connections=self._config.max_connections)
+
+    async def _start(self) -> None:
+        await self._grpc.start()
+        self._tasks.append(asyncio.create_task(self._probes.watch_health()))
+
+    async def _close(self) -> None:
+        seconds = self._config.drain_seconds
+        closing = [asyncio.ensure_future(self._grpc.stop(seconds))]
+        if self._http is not None:
+            closing.append(asyncio.ensure_future(self._http.close(seconds)))
+        await asyncio.sleep(0)  # after which neither takes anything new
+        self._health.close()
+        self._probes.tell_watchers()
+        await asyncio.wait(closing, timeout=seconds + _LINGER_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+
+    def _own_scrape(self, metrics: Metrics) -> str:
+        self._ledger.put(0, metrics.families())
+        return self._ledger.text()
+
+
+def _options(config: Config, *, shared: bool) -> list[tuple[str, int]]:
+    """Return what the gRPC server is told of connections and messages."""
+    return [
+        ("grpc.max_receive_message_length", config.max_message_bytes),
+        ("grpc.max_send_message_length", _ANSWER_BYTES),
+        ("grpc.per_message_decompression", 0),
+        ("grpc.compression_enabled_algorithms_bitset", _GZIP),
+        ("grpc.so_reuseport", int(shared)),
+        ("grpc.max_allowed_incoming_connections", config.max_connections),
+        ("grpc.server_handshake_timeout_ms", round(_HANDSHAKE_SECONDS * 1000)),
+        ("grpc.max_connection_idle_ms", round(_IDLE_SECONDS * 1000)),
+        ("grpc.keepalive_time_ms", round(_SILENT_SECONDS * 1000)),
+        ("grpc.http2.ping_timeout_ms", round(_PING_SECONDS * 1000)),
+        ("grpc.max_connection_age_ms", round(_OLD_SECONDS * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(_LAST_CALLS_SECONDS * 1000)),
+        # Of one connection: twice what a token may have, since gRPC counts a call that has been answered or reset until
+        # nothing of it is left, and refuses the one too many.
+        ("grpc.max_concurrent_streams", max(_STREAMS, 2 * (config.token_calls + config.token_streams))),
+        ("grpc.server.max_pending_requests", _PENDING[0]),
+        ("grpc.server.max_pending_requests_hard_limit", _PENDING[1]),
+        # What a stream may send before its request is asked for: fixed, and not what a fast sender makes of it.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
+    ]
+
+
+def _credentials(config: Config) -> grpc.ServerCredentials:
+    try:
+        # grpc says nothing useful about bad files; the standard library does.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.tls_certificate, config.tls_key)
+        chain, key = Path(config.tls_certificate).read_bytes(), Path(config.tls_key).read_bytes()
+    except ssl.SSLError as e:
+        raise InvalidArgument.field(
+            "tls_certificate",
+            f"is no PEM chain that fits tls_key ({e.reason or 'unreadable'}); check both files",
+            "TLS",
+        ) from e
+    except OSError as e:
+        raise InvalidArgument.field(
+            "tls_certificate", f"or tls_key cannot be read ({e.strerror}); check both files", "TLS"
+        ) from e
+    return grpc.ssl_server_credentials([(key, chain)])
