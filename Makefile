@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo serve test test-all static check format interop bench protos reference lock clean
+.PHONY: help venv demo serve test test-all static check format interop bench protos reference release record lock clean
 
 help: ## Explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,9 +51,7 @@ static: venv ## Format, lint, types, import layers, contract, generated code
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
 	$(BIN)/buf format --diff --exit-code
-	@if git cat-file -e origin/main:buf.yaml 2>/dev/null; then \
-	  echo $(BIN)/buf breaking --against .git#branch=origin/main; $(BIN)/buf breaking --against '.git#ref=origin/main'; \
-	else echo "buf breaking: no main branch to compare the contract with yet"; fi
+	$(BIN)/buf breaking --against $(lastword $(sort $(wildcard proto/released/*.binpb)))
 	@tmp=$$(mktemp -d) && trap 'rm -rf "$$tmp"' EXIT && $(BIN)/python proto/generate.py "$$tmp" && \
 	  diff -r -x __pycache__ "$$tmp/hashhub/v1" hashhub/v1 && echo "generated code is up to date"
 
@@ -85,6 +83,15 @@ protos: venv ## Generate hashhub/v1 from proto/
 
 reference: venv ## Write the API of Python, openapi.json and samples of --json into build/reference
 	$(BIN)/python -m tests.docs.reference build/reference
+
+release: venv ## Build wheel, sdist and SBOM into dist, and try them in empty environments
+	rm -rf dist
+	$(BIN)/python -m tests.release dist
+
+# Once, for a version that is released: from then on nothing may break either.
+record: venv ## Record this version's contract and databases, which later versions are held to
+	$(BIN)/buf build --exclude-source-info -o proto/released/$$($(BIN)/python -c 'import hashhub; print(hashhub.__version__)').binpb
+	$(BIN)/python -m tests.recorded
 
 # What runs and what tests has wheels, so that nobody needs a compiler; what measures need not.
 RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -1,0 +1,37 @@
+"""What earlier releases have written is opened by this version, and says what it said then."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.recorded import answers
+
+if TYPE_CHECKING:
+    from tests.conftest import PostgreSQL
+
+RELEASES = sorted(path for path in Path(__file__).parent.iterdir() if (path / "expected.json").exists())
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("release", RELEASES, ids=lambda path: path.name)
+def test_a_release_is_opened_and_answers_as_it_did(release: Path, tmp_path: Path, postgresql: PostgreSQL) -> None:
+    expected = json.loads((release / "expected.json").read_text("utf-8"))
+    answered = json.loads(json.dumps(answers.of(release, tmp_path, postgresql)))
+    assert answered.keys() == expected.keys()
+    for part, told in expected.items():
+        assert answered[part] == told, part
+    for hub in ("hub", "hub-postgresql"):
+        assert {state for _, state, *_ in expected[hub]["entries"]} == {"ACTIVE", "WITHDRAWN", "QUARANTINED"}
+        assert {verdict for _, verdict, _ in expected[hub]["verdicts"]} == {"MATCH", "REVIEW", "NO_MATCH"}
+    assert expected["doctor"] == [True, True]
+    assert expected["hook"]["vault"]
+    assert expected["mirror"]
+
+
+def test_there_is_a_record_of_this_release_and_it_is_small() -> None:
+    assert RELEASES
+    assert sum(path.stat().st_size for release in RELEASES for path in release.iterdir()) < 1_000_000 * len(RELEASES)

@@ -1,0 +1,47 @@
+"""What is released installs into an empty environment and works there, and ships under known licences."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from hashhub import __version__
+from tests.release import __main__ as release
+from tests.release import licences
+
+
+@pytest.mark.timeout(400)
+def test_wheel_and_source_install_and_run_the_quick_starts(tmp_path: Path) -> None:
+    """With the dependencies of this environment; `make release` fetches them by the lock."""
+    for number, distribution in enumerate(release.build(tmp_path / "dist")):
+        programs = release.install(distribution, tmp_path / f"environment-{number}", is_lent=True)
+        work = tmp_path / f"work-{number}"
+        work.mkdir()
+        assert release.follow(programs, work) > 15
+
+
+def test_the_sbom_is_written(tmp_path: Path) -> None:
+    import sys
+
+    assert release.sbom(Path(sys.executable), tmp_path).stat().st_size > 10_000
+
+
+def test_nothing_ships_under_a_licence_that_is_not_known() -> None:
+    told = {name: licences.licences_of(name) for name in licences.shipped()}
+    assert len(told) > 60
+    assert {name for name, named in told.items() if named is None} <= {"tzdata"}, "install requirements.lock"
+    assert {name for name, named in told.items() if named == set()} == set()
+    unknown = {name: named - licences.ALLOWED for name, named in told.items() if named and named - licences.ALLOWED}
+    assert unknown == {}
+
+
+def test_the_version_stands_in_one_place_and_the_changelog_names_it() -> None:
+    root = licences.ROOT
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["dynamic"] == ["version"]
+    assert re.search(rf"^## {re.escape(__version__)}\b", (root / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert (root / f"proto/released/{__version__}.binpb").stat().st_size > 10_000
+    assert (root / f"tests/recorded/{__version__}/expected.json").exists()
