@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from hashhub.hashing import compiled, pdq
+from hashhub.hashing import compiled
 from hashhub.hashing.transform import Transform
 
 if TYPE_CHECKING:
@@ -59,14 +59,6 @@ class Grey:
         if min(height, width) < _LEAST_SIDE or height > width * _TALLEST:
             return Image.fromarray(self._of).resize((columns, rows), Image.Resampling.LANCZOS)
         return Image.fromarray(_resized(self._of, columns, rows))
-
-
-def room_beside_pdq(pixels: _Bytes) -> _Bytes | None:
-    """Return room for the grey picture of an RGB picture that `pdq.compute` can write to; None where it cannot."""
-    height, width, _ = pixels.shape
-    if not (pdq.is_filtered(height, width) and compiled.are_used() and _agrees_with_pillow()):
-        return None
-    return np.empty((height, width), np.uint8)
 
 
 _TURNS: Final = {

@@ -30,7 +30,7 @@ _Floats = npt.NDArray[np.float32]
 _UPRIGHT: Final = (False, False)
 _SAMPLES: Final = 64  # a side, after the filter
 _SIDE: Final = 16  # of the DCT's part that is kept
-_LONGEST: Final = 1 << 16  # beyond, the kernels' 16 rows would be much memory; no decoder here gives more
+_LONGEST: Final = 1 << 16  # beyond, the kernels' rows would be much memory; no decoder here gives more
 _LEAST_SIDE: Final = 5  # the reference gives smaller pictures the hash 0 and the quality 0
 _TILE: Final = (512, 16)  # rows and columns turned at a time: what is touched stays in the caches, the page tables' too
 _LINE: Final = 16  # floats in a cache line
@@ -49,7 +49,7 @@ _DCT: Final = np.array(
 
 
 def compute(
-    pixels: npt.NDArray[np.uint8], mirrors: Iterable[tuple[bool, bool]], grey: npt.NDArray[np.uint8] | None = None
+    pixels: npt.NDArray[np.uint8], mirrors: Iterable[tuple[bool, bool]]
 ) -> dict[tuple[bool, bool], tuple[int, int]]:
     """Return (hash, quality) of an RGB picture, (height, width, 3), after each of `mirrors`: (left to right, top to
     bottom).
@@ -60,23 +60,14 @@ def compute(
 
     The hash is a big-endian integer: its bit 16 * i + j is element (i, j) of the 16 x 16 matrix. The quality is 0 to
     100.
-
-    `grey`: uint8[height, width], for a picture that `is_filtered`; it gets the picture in grey as Pillow makes it. Both
-    in one go take little more than half of what they take one after the other.
     """
     wanted = sorted(mirrors)
     height, width, _ = pixels.shape
     if min(height, width) < _LEAST_SIDE:
         return dict.fromkeys(wanted, (0, 0))
     if compiled.are_used() and max(height, width) <= _LONGEST:
-        return _compute_with_kernels(pixels, wanted, grey)
+        return _compute_with_kernels(pixels, wanted)
     return compute_with_numpy(pixels, wanted)
-
-
-def is_filtered(height: int, width: int) -> bool:
-    """Whether the kernels, where they are used, filter such a picture as it is, whatever its mirrors."""
-    shorter, longer = sorted((height, width))
-    return shorter >= _SAMPLES and _SAMPLES < longer <= _LONGEST
 
 
 def _mirrored(pixels: npt.NDArray[np.uint8], form: tuple[bool, bool]) -> npt.NDArray[np.uint8]:
@@ -85,7 +76,7 @@ def _mirrored(pixels: npt.NDArray[np.uint8], form: tuple[bool, bool]) -> npt.NDA
 
 
 def _compute_with_kernels(
-    pixels: npt.NDArray[np.uint8], wanted: list[tuple[bool, bool]], grey: npt.NDArray[np.uint8] | None = None
+    pixels: npt.NDArray[np.uint8], wanted: list[tuple[bool, bool]]
 ) -> dict[tuple[bool, bool], tuple[int, int]]:
     from hashhub.hashing import pdq_kernels
 
@@ -100,7 +91,7 @@ def _compute_with_kernels(
         squares[0, 1] = squares[0, 0, ::-1]
         squares[1] = squares[0, :, :, ::-1]
     else:
-        pdq_kernels.samples(read, wanted != [_UPRIGHT], squares, np.empty((0, 0), np.uint8) if grey is None else grey)
+        pdq_kernels.samples(read, wanted != [_UPRIGHT], squares)
     hashes = {}
     for left_right, top_bottom in wanted:
         gradient = pdq_kernels.transform(squares[int(left_right), int(top_bottom)], _DCT, values)

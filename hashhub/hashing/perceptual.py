@@ -110,39 +110,28 @@ def perceptual_hashes(
     }
     quality = None
     pixels = rgb_pixels(picture)
-    needs_grey = not wanted.isdisjoint(("PHASH", "DHASH"))
-    grey: npt.NDArray[np.uint8] | None = None
     if "PDQ" in wanted:
-        if needs_grey:
-            from hashhub.hashing.grey import room_beside_pdq
-
-            grey = room_beside_pdq(pixels)
-        pdq_hashes, quality = pdq_hashes_of(pixels, grey, is_turned="PDQ" in turned)
+        pdq_hashes, quality = pdq_hashes_of(pixels, is_turned="PDQ" in turned)
         for transform, value in pdq_hashes.items():
             hashes[transform].append(value)
-    if needs_grey:
+    if not wanted.isdisjoint(("PHASH", "DHASH")):
         from hashhub.hashing.grey import Grey
 
         turned_imagehashes = wanted.intersection(turned) - {"PDQ"}
-        # What imagehash would do first, once for all.
-        of_picture = Grey.of(picture, pixels) if grey is None else Grey(grey)
+        grey = Grey.of(picture, pixels)  # what imagehash would do first, once for all
         for transform, of_transform in hashes.items():
             if transform is None:
-                of_transform.extend(_imagehashes(of_picture, wanted))
+                of_transform.extend(_imagehashes(grey, wanted))
             elif turned_imagehashes:
-                of_transform.extend(_imagehashes(of_picture.turned(transform), turned_imagehashes))
+                of_transform.extend(_imagehashes(grey.turned(transform), turned_imagehashes))
     return {transform: tuple(of_transform) for transform, of_transform in hashes.items()}, quality
 
 
-def pdq_hashes_of(
-    pixels: npt.NDArray[np.uint8], grey: npt.NDArray[np.uint8] | None = None, *, is_turned: bool
-) -> tuple[dict[Transform | None, Hash], int]:
-    """Return the PDQ hash, by transform if `is_turned`, and the quality of the picture as it is. `grey`: as of
-    `pdq.compute`.
-    """
+def pdq_hashes_of(pixels: npt.NDArray[np.uint8], *, is_turned: bool) -> tuple[dict[Transform | None, Hash], int]:
+    """Return the PDQ hash, by transform if `is_turned`, and the quality of the picture as it is."""
     from hashhub.hashing import pdq
 
-    computed = pdq.compute(pixels, _MIRRORS.values() if is_turned else [_MIRRORS[None]], grey)
+    computed = pdq.compute(pixels, _MIRRORS.values() if is_turned else [_MIRRORS[None]])
     bits = {transform: computed[mirror][0] for transform, mirror in _MIRRORS.items() if mirror in computed}
     if is_turned:
         bits |= {turned: _transpose(bits[mirrored]) for turned, mirrored in _TRANSPOSED.items()}

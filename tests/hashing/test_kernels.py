@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import imagehash
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,9 +18,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from hashhub.hashing import DEFAULT_LIMITS, Transform, compiled, hash_media, pdq, pdq_kernels, variants
+from hashhub.hashing import DEFAULT_LIMITS, Transform, compiled, hash_media, pdq, variants
 from hashhub.hashing import pixels as of_pillow
-from hashhub.hashing.grey import Grey, _agrees_with_pillow, room_beside_pdq
+from hashhub.hashing.grey import Grey, _agrees_with_pillow
 from hashhub.hashing.pixels import pixels_in_place, reduced, rgb_pixels
 from hashhub.hashing.pool import MediaPool
 from hashhub.model import TURNS, Effort
@@ -197,77 +195,11 @@ def test_pixels_that_pillow_has_in_several_pieces_are_copied() -> None:
     assert np.array_equal(rgb_pixels(picture), np.asarray(picture))
 
 
-def test_luminance_is_divided_by_a_thousand_as_floats_are() -> None:
-    assert compiled.load()
-    counts = np.arange(255_001)
-    ours = [pdq_kernels._thousandth(np.float32(count)) for count in counts]
-    assert np.array_equal(np.array(ours, np.float32), counts.astype(np.float32) / np.float32(1000))
-
-
-def quotients(totals: NDArray[np.float32], size: int, out: NDArray[np.float32]) -> None:
-    divisor = np.float32(size)
-    reciprocal = np.float32(1) / divisor
-    for i in range(len(totals)):
-        out[i] = pdq_kernels._quotient(totals[i], divisor, reciprocal)
-
-
-def test_sums_of_a_window_are_divided_as_floats_are() -> None:
-    """By each number of rows or columns that a window may have: a 128th of 65,536, and fewer at the edges."""
-    divide: Any = numba.njit(error_model="numpy")(quotients)
-    rng = np.random.default_rng(8)
-    for size in range(1, 513):
-        # Sums of a window, what is left of one by rounding, and the floats around whole and half quotients.
-        sums = rng.integers(0, 255_000 * size, 3000).astype(np.float32) / np.float32(1000)
-        residues = rng.uniform(-1, 1, 1000).astype(np.float32) * np.float32(2.0) ** rng.integers(-40, -4, 1000)
-        near = rng.integers(1, 1 << 24, 3000).astype(np.float32) * np.float32(2.0) ** rng.integers(-30, 0, 3000)
-        near = (near.astype(np.float64) * size).astype(np.float32)
-        halves = ((rng.integers(1 << 23, 1 << 24, 3000) + 0.5) * size).astype(np.float32)
-        around = [np.nextafter(part, np.float32(to)) for part in (near, halves) for to in (-np.inf, np.inf)]
-        totals = np.concatenate([[0.0], sums, residues, near, halves, *around]).astype(np.float32)
-        ours = np.empty_like(totals)
-        divide(totals, size, ours)
-        assert np.array_equal(ours.view(np.uint32), (totals / np.float32(size)).view(np.uint32)), size
-
-
-@pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="all others do it in one step")
-def test_a_processor_that_does_not_multiply_and_add_in_one_step_divides(tmp_path: Path) -> None:
-    """Of it, Numba compiles a division; a call of the C library's would take a hundred times as long."""
-    code = """
-import numba
-from hashhub.hashing import pdq_kernels
-from numba import float32
-divide = numba.njit(float32(float32, float32, float32))(lambda a, b, c: pdq_kernels._quotient(a, b, c))
-assembly = str(*divide.inspect_asm().values())
-print("fmaf" in assembly or "vfm" in assembly, "divss" in assembly, divide(1.0, 3.0, 0.0))
-"""
-    features = {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
-    is_fused, is_division, third = run(code, cache=tmp_path, **features).split()
-    assert (is_fused, is_division) == ("False", "True")
-    assert np.float32(third) == np.float32(1) / np.float32(3)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(64, 700), st.integers(64, 700), st.integers(0, 2**32), st.booleans(), st.booleans(), st.booleans())
-def test_grey_beside_pdq_is_pillows(
-    width: int, height: int, seed: int, extreme: bool, in_place: bool, is_mirrored: bool
-) -> None:
-    assert compiled.load()
-    picture = noise(width, height, seed, extreme=extreme)
-    pixels = rgb_pixels(picture) if in_place else np.asarray(picture)
-    forms = [(False, False), (True, False), (False, True), (True, True)] if is_mirrored else [(False, False)]
-    grey = room_beside_pdq(pixels)
-    assert (grey is None) is ((width, height) == (64, 64)), "which is not filtered"
-    assert pdq.compute(pixels, forms, grey) == pdq.compute_with_numpy(np.asarray(picture), forms)
-    if grey is not None:
-        assert np.array_equal(grey, np.asarray(picture.convert("L")))
-
-
-@pytest.mark.parametrize("size", [(63, 900), (900, 63), (5, 5), (64, 64), (65_537, 64)])
-def test_pictures_that_are_not_filtered_as_they_are_have_no_room_beside(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("size", [(63, 900), (900, 63), (5, 5), (64, 64), (300, 200), (65_537, 64)])
+def test_grey_is_pillows(size: tuple[int, int]) -> None:
     assert compiled.load()
     picture = Image.new("RGB", size, (10, 100, 200))
     pixels = np.asarray(picture)
-    assert room_beside_pdq(pixels) is None
     assert Grey.of(picture, pixels).resized(9, 8).tobytes() == picture.convert("L").resize((9, 8)).tobytes()
 
 
