@@ -29,7 +29,7 @@ from typing import Any, Final
 import numpy as np
 
 from bench import result
-from hashhub.desk.hub import Judged
+from hashhub.desk.hub import HubAnswer
 from hashhub.desk.settings import Mode
 from hashhub.hashing.digest import digests
 from hashhub.hashing.limits import Limits
@@ -48,9 +48,9 @@ _BOUNDARY: Final = b"----bench7MA4YWxkTrZu0gW"
 class Instant:
     """A judge that knows nothing, at once."""
 
-    def judge(self, query: Query) -> Judged:
+    def judge(self, query: Query) -> HubAnswer:
         assert query.hashes
-        return Judged(result=MatchResult(verdict=Verdict.NO_MATCH), policy="block@1", revision=1)
+        return HubAnswer(result=MatchResult(verdict=Verdict.NO_MATCH), policy="block@1", revision=1)
 
     def revision(self) -> int:
         return 1

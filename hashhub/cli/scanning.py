@@ -34,7 +34,7 @@ from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import VPDQ
 from hashhub.model import Coverage, Effort, MatchOptions, MatchResult, Query, ReasonLine, Verdict
 from hashhub.scans.engine import Done, ScanEngine
-from hashhub.scans.memory import Known, Listed, ScanMemory, Unlisted
+from hashhub.scans.memory import KnownFile, ListedFile, ScanMemory, Unlisted
 from hashhub.scans.tree import Tree, listed, opened
 from hashhub.trust import ReasonCode
 from hashhub.writing import text_written
@@ -280,14 +280,14 @@ class _Run:
                 rate = f" ({self.findings.total / (now - self._begun):,.0f} files/s)"
             bar(self.findings.total, total(), f"scanning{rate}")
 
-    def _listing(self) -> Iterator[Listed[_File]]:
+    def _listing(self) -> Iterator[ListedFile[_File]]:
         for path in self._tree:
             if isinstance(path, Unlisted):
-                yield Listed(_File(path=Path(path.name), error=path.error), os.path.abspath(path.name))  # noqa: PTH100
+                yield ListedFile(_File(path=Path(path.name), error=path.error), os.path.abspath(path.name))  # noqa: PTH100
             else:
                 yield listed(path, _File(path=path))
 
-    def _read(self, file: _File, known: Known[FileHashes]) -> None:
+    def _read(self, file: _File, known: KnownFile[FileHashes]) -> None:
         """Give a file its hashes, or say why there are none."""
         if file.error is not None or file.thorough is not None:
             return

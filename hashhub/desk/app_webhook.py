@@ -18,7 +18,7 @@ from hashhub.addresses import is_loopback_host
 from hashhub.errors import InvalidArgument, Unavailable
 
 if TYPE_CHECKING:
-    from hashhub.desk.decision import Rechecked
+    from hashhub.desk.decision import FollowUp
 
 _SECONDS: Final = 10.0
 _SECRET_BYTES: Final = 16  # fewer could be guessed
@@ -58,7 +58,7 @@ class AppUrl:
         self._host, self._port, self._is_tls = parts.hostname, port, parts.scheme == "https"
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
-    def __call__(self, rechecked: Rechecked) -> None:
+    def __call__(self, rechecked: FollowUp) -> None:
         """Tell it. Raises Unavailable unless it answers with 200 to 299 within 10 seconds."""
         body = msgspec.json.encode({"type": "upload.rechecked", "timestamp": rechecked.time, "data": rechecked})
         # The same however often this is told, and another where an upload turns out to be something else later.

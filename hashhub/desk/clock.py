@@ -1,12 +1,10 @@
-"""Whether the machine's clock is believed, by which what is due is erased. A clock that is set forward by a year would
-make all due that falls due within it, and what was erased does not come back.
+"""Guards scheduled erasure against a wrong system clock, since what was erased does not come back.
 
-Each look is put on record. Time that passed within one run of the machine is proven by its uptime; a clock that went
-ahead by more than that, and by more than days, is doubted: it was set, or the machine was off. It is believed again
-after a day of running, in which somebody can notice, or when a person says that it is right.
+Readings are recorded. Uptime proves time that passes while the machine runs; a clock that is days ahead of that is
+doubted, and nothing is erased until the machine has run for a day or a person confirms the time.
 
-What was put on record by a clock that was behind looks older than it is once that is right again. So a clock that went
-back by days is an event, too, and `Times` tells by these events how late such a time may truly be.
+What was recorded while the clock was behind looks older once it is right again. So a clock that goes back by days is an
+event, by which `Times` tells how late a recorded time may truly be.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ _UNSET: Final = datetime(2025, 1, 1, tzinfo=UTC)  # a machine without a clock of
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
-class Look(msgspec.Struct, frozen=True):
+class ClockReading(msgspec.Struct, frozen=True):
     """What the clock said, seconds since the machine was started, and which start that was; empty: not known.
 
     `doubted`: seconds that the machine ran since the clock was doubted; None: it is believed.
@@ -48,7 +46,7 @@ class Look(msgspec.Struct, frozen=True):
     doubted: float | None = None
 
 
-def after(last: Look, new: Look) -> Look:
+def after(last: ClockReading, new: ClockReading) -> ClockReading:
     """Return the new look with whether the clock is doubted, by the one before; the one before again where the clock
     has not been set yet.
     """
@@ -179,12 +177,12 @@ def _times_behind(records: Records) -> list[_Behind]:
     return times
 
 
-def _look() -> Look:
+def _look() -> ClockReading:
     try:
         boot = _BOOT.read_text("ascii").strip()
     except OSError:
         boot = ""
-    return Look(time=now(), uptime=time.clock_gettime(time.CLOCK_BOOTTIME), boot=boot)
+    return ClockReading(time=now(), uptime=time.clock_gettime(time.CLOCK_BOOTTIME), boot=boot)
 
 
 def _was_unset(records: Records) -> bool:
@@ -193,16 +191,16 @@ def _was_unset(records: Records) -> bool:
     return bool(rows) and datetime.fromisoformat(rows[0][0]) < _UNSET
 
 
-def _last(records: Records) -> Look:
+def _last(records: Records) -> ClockReading:
     rows = records.rows("SELECT time, uptime, boot, doubted FROM clock")
     if rows:
         at, uptime, boot, doubted = rows[0]
-        return Look(datetime.fromisoformat(at), uptime, boot, doubted)
+        return ClockReading(datetime.fromisoformat(at), uptime, boot, doubted)
     events = records.rows("SELECT time FROM event ORDER BY number DESC LIMIT 1")
-    return Look(datetime.fromisoformat(events[0][0]) if events else now(), 0.0, "")
+    return ClockReading(datetime.fromisoformat(events[0][0]) if events else now(), 0.0, "")
 
 
-def _write(records: Records, look: Look) -> None:
+def _write(records: Records, look: ClockReading) -> None:
     records.write(
         "INSERT OR REPLACE INTO clock VALUES (1, ?, ?, ?, ?)",
         (look.time.isoformat(), look.uptime, look.boot, look.doubted),

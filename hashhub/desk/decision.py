@@ -93,7 +93,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         return PublicDecision(action=self.action, reference=self.reference)
 
 
-class Checked(msgspec.Struct, frozen=True, kw_only=True):
+class DecisionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A decision with what it rests on, for what comes after it: records, vault, queue, cases.
 
     Attributes:
@@ -117,10 +117,10 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     result: MatchResult | None = None
 
 
-def read_checked(stored: bytes, reference: str) -> Checked:
+def read_checked(stored: bytes, reference: str) -> DecisionRecord:
     """Return what is on record of an upload. Raises DataLoss for what cannot be read."""
     try:
-        return msgspec.msgpack.decode(stored, type=Checked)
+        return msgspec.msgpack.decode(stored, type=DecisionRecord)
     except msgspec.DecodeError as e:
         raise damaged(reference) from e
 
@@ -132,7 +132,7 @@ def damaged(reference: str) -> DataLoss:
     )
 
 
-class Rechecked(msgspec.Struct, frozen=True, kw_only=True):
+class FollowUp(msgspec.Struct, frozen=True, kw_only=True):
     """What an upload without an answer turned out to be, once there was one; or what a person decided over one.
 
     Attributes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hashhub.desk.decision import Checked, severest
+from hashhub.desk.decision import DecisionRecord, severest
 from hashhub.desk.records import UploadState
 from hashhub.hashes import is_exact
 
 
-def is_same(state: UploadState, recorded: Checked, checked: Checked) -> bool:
+def is_same(state: UploadState, recorded: DecisionRecord, checked: DecisionRecord) -> bool:
     """Return whether a decision says of a file what is recorded of it already.
 
     What a person has decided stands for as long as nobody else speaks about the file, and nothing worse is to be done
@@ -23,7 +23,7 @@ def is_same(state: UploadState, recorded: Checked, checked: Checked) -> bool:
     return _said(recorded) == _said(checked)
 
 
-def is_same_and_more(state: UploadState, recorded: Checked, checked: Checked) -> bool:
+def is_same_and_more(state: UploadState, recorded: DecisionRecord, checked: DecisionRecord) -> bool:
     """Return whether a decision says of a file that waits for a person all that is recorded of it, and more."""
     before, after = recorded.decision, checked.decision
     return (
@@ -35,11 +35,11 @@ def is_same_and_more(state: UploadState, recorded: Checked, checked: Checked) ->
     )
 
 
-def _exact(checked: Checked) -> frozenset[str]:
+def _exact(checked: DecisionRecord) -> frozenset[str]:
     return frozenset(h.text for h in checked.hashes if is_exact(h.algorithm))
 
 
-def _speakers(checked: Checked) -> frozenset[str]:
+def _speakers(checked: DecisionRecord) -> frozenset[str]:
     """Return the entries and cases that speak about an upload."""
     if checked.result is None:
         return frozenset()
@@ -47,7 +47,7 @@ def _speakers(checked: Checked) -> frozenset[str]:
     return frozenset([*(m.entry.name for m in checked.result.matches), *cases])
 
 
-def _said(checked: Checked) -> tuple[object, ...]:
+def _said(checked: DecisionRecord) -> tuple[object, ...]:
     """Return what was decided, and by whose statements. Sentences may tell times, and revisions move on."""
     decision, result = checked.decision, checked.result
     if result is None:

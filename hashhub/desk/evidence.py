@@ -24,8 +24,8 @@ from hashhub.pages import render
 
 if TYPE_CHECKING:
     from hashhub.client import Client
-    from hashhub.desk.decision import Checked
-    from hashhub.desk.records import Event, Records
+    from hashhub.desk.decision import DecisionRecord
+    from hashhub.desk.records import DeskEvent, Records
     from hashhub.desk.settings import DeskSettings
     from hashhub.model import Contributor, HashSet
 
@@ -69,7 +69,7 @@ class PolicyInUse(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
-class Share(msgspec.Struct, frozen=True, kw_only=True):
+class Proportion(msgspec.Struct, frozen=True, kw_only=True):
     """A share of what people decided, with Wilson's interval of 95 %. None where nothing was decided."""
 
     of: str
@@ -81,7 +81,7 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     high: float | None
 
 
-class Sample(msgspec.Struct, frozen=True, kw_only=True):
+class EvidenceSample(msgspec.Struct, frozen=True, kw_only=True):
     """A sample of what was held or blocked, drawn by chance; how many of it people have decided by now."""
 
     name: str
@@ -94,7 +94,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+class EvidenceReport(msgspec.Struct, frozen=True, kw_only=True):
     """All of it.
 
     `are_lists_known`: whether `lists` are all; then none means that uploads are compared with nothing.
@@ -112,10 +112,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     recognised_by: dict[str, int]
     policy: PolicyInUse | None
     choices: dict[str, str]
-    precision: tuple[Share, ...]
+    precision: tuple[Proportion, ...]
     rulings: dict[str, int]
     decided_by_two: int
-    samples: tuple[Sample, ...]
+    samples: tuple[EvidenceSample, ...]
     uploads: dict[str, int]
     forgotten: int
     decisions: tuple[dict[str, Any], ...]
@@ -210,7 +210,7 @@ def sampled(records: Records, name: str) -> list[tuple[str, str]]:
 
 def collect(
     records: Records, settings: DeskSettings, client: Client | None, lists_of_copy: ListsOfCopy | None = None
-) -> Evidence:
+) -> EvidenceReport:
     """Return the evidence; what the hub cannot be asked now is said to be unknown. Never raises for the hub's sake.
     `lists_of_copy`: reads the lists of the copy by which a hook in the mode LOCAL decides.
     """
@@ -218,7 +218,7 @@ def collect(
     policy = _policy(client, settings, unknown)
     lists, are_lists_known = _lists(client, lists_of_copy, unknown)
     kinds: Counter[str] = Counter()
-    drawn: list[Event] = []
+    drawn: list[DeskEvent] = []
     chain = "unbroken"
     for count, (event, is_whole) in enumerate(records.chain(), 1):
         kinds[event.kind] += 1
@@ -245,7 +245,7 @@ def collect(
         unknown.append("no sample was drawn (`hashhub hook evidence sample`)")
     cases = Cases(records, settings.case).listed()
     standings = Counter(clock.standing.value for case in cases for clock in case.clocks)
-    return Evidence(
+    return EvidenceReport(
         written=now(),
         hub=settings.hub,
         mode=settings.mode,
@@ -366,7 +366,7 @@ def _tally(records: Records) -> tuple[tuple[dict[str, Any], ...], tuple[dict[str
     return decisions, tuple({"day": day, "without_answer": away[day], "of": total[day]} for day in sorted(away))
 
 
-def _of_uploads(records: Records) -> tuple[tuple[Share, ...], dict[str, int]]:
+def _of_uploads(records: Records) -> tuple[tuple[Proportion, ...], dict[str, int]]:
     """Return how many of the policy's MATCH and REVIEW, and of the cases' holds, people agreed with; and how many
     uploads each list recognised.
 
@@ -398,7 +398,7 @@ def _of_uploads(records: Records) -> tuple[tuple[Share, ...], dict[str, int]]:
     for of in ("MATCH", "REVIEW", "CASE"):
         bounds = wilson(confirmed[of], decided[of])
         shares.append(
-            Share(
+            Proportion(
                 of=of,
                 confirmed=confirmed[of],
                 decided=decided[of],
@@ -411,7 +411,7 @@ def _of_uploads(records: Records) -> tuple[tuple[Share, ...], dict[str, int]]:
     return tuple(shares), dict(sorted(recognised.items()))
 
 
-def kind_of(checked: Checked) -> str:
+def kind_of(checked: DecisionRecord) -> str:
     """Return of what an upload's ruling is a judgement: MATCH, REVIEW, or CASE; empty: of none of them."""
     decision = checked.decision
     if decision.verdict is Verdict.REVIEW and any(line.code.startswith("CASE_") for line in decision.reasons):
@@ -419,7 +419,7 @@ def kind_of(checked: Checked) -> str:
     return decision.verdict if decision.verdict in {Verdict.MATCH, Verdict.REVIEW} else ""
 
 
-def lists_of(checked: Checked) -> set[str]:
+def lists_of(checked: DecisionRecord) -> set[str]:
     """Return the lists that recognised an upload."""
     matches = checked.result.matches if checked.result is not None else ()
     return {f"{m.entry.contributor}/{m.entry.hash_set}" for m in matches}
@@ -436,7 +436,7 @@ def _rulings(records: Records) -> tuple[dict[str, int], int]:
     return dict(rows), by_two
 
 
-def _samples(records: Records, events: Sequence[Event]) -> tuple[Sample, ...]:
+def _samples(records: Records, events: Sequence[DeskEvent]) -> tuple[EvidenceSample, ...]:
     samples = []
     for event in events:
         name = event.subject.removeprefix("sample-")
@@ -448,7 +448,7 @@ def _samples(records: Records, events: Sequence[Event]) -> tuple[Sample, ...]:
             )
         ]
         samples.append(
-            Sample(
+            EvidenceSample(
                 name=name,
                 size=len(rulings),
                 decided=sum(ruling is not None for ruling in rulings),
@@ -482,7 +482,7 @@ def write_json(evidence: object, records: Records, out: IO[str], *, event_count:
 COMPARED_WITH_NOTHING: Final = "No list is in use: uploads are compared with nothing, so that none matches."
 
 
-def page(evidence: Evidence) -> str:
+def page(evidence: EvidenceReport) -> str:
     """Return the evidence as one HTML page, without scripts, to print."""
     return render(
         "desk/evidence.html", e=evidence, time=_time, percent=_percent, compared_with_nothing=COMPARED_WITH_NOTHING

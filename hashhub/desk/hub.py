@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NOTHING_LISTED: Final = ReasonCode.NOTHING_LISTED.value
 
 
-class Judged(msgspec.Struct, frozen=True, kw_only=True):
+class HubAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to one query: by which policy (NAME@VERSION), at which revision of the hub.
 
     `stale_since`: when the copy that answered last heard from its hub, once that is longer ago than the settings call
@@ -47,7 +47,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 class Judge(Protocol):
     """Answers who knows an upload, by the policy of the settings. Safe to be shared by threads."""
 
-    def judge(self, query: Query) -> Judged:
+    def judge(self, query: Query) -> HubAnswer:
         """Answer one query. Raises HashHubError when no answer can be had."""
         ...
 

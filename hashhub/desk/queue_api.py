@@ -25,7 +25,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from hashhub.desk.people import People
-from hashhub.desk.queue import WAITING, Code, Queue, Reviews, Rulings
+from hashhub.desk.queue import WAITING, ReviewQueue, ReviewSender, RulingCode, Rulings
 from hashhub.desk.records import UploadState
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unauthenticated
 
@@ -57,7 +57,7 @@ class _Confirmed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Released(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    code: Code
+    code: RulingCode
     comment: str = ""
     etag: str = ""
 
@@ -94,9 +94,9 @@ _Do = Callable[[Request, str, bytes], Any]
 class _Api:
     def __init__(self, records: Records, settings: DeskSettings) -> None:
         self._people = People(records)
-        self._queue = Queue(records, settings)
+        self._queue = ReviewQueue(records, settings)
         self._rulings = Rulings(records, settings, queue=self._queue)
-        self._reviews = Reviews(records, settings)
+        self._reviews = ReviewSender(records, settings)
 
     def answer(self, do: _Do) -> Callable[[Request], Awaitable[Response]]:
         """Return an endpoint: who asks, then the body in its bounds, then what is done, in a thread of its own."""

@@ -20,19 +20,19 @@ import msgspec
 from hashhub.background import Background
 from hashhub.desk.app_webhook import AppUrl
 from hashhub.desk.clock import is_believed
-from hashhub.desk.decision import Action, Checked, NoAnswer, Rechecked, damaged, severest
+from hashhub.desk.decision import Action, DecisionRecord, FollowUp, NoAnswer, damaged, severest
 from hashhub.desk.records import HOOK, Records, UploadState
 from hashhub.desk.settings import Encryption
 from hashhub.errors import DataLoss, HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.model import Query, Verdict, now
 
 if TYPE_CHECKING:
-    from hashhub.desk.hub import Judge, Judged
+    from hashhub.desk.hub import HubAnswer, Judge
     from hashhub.desk.settings import DeskSettings
     from hashhub.model import Coverage
 
 _log = logging.getLogger("hashhub.hook")
-OnRecheck = Callable[[Rechecked], None]
+OnRecheck = Callable[[FollowUp], None]
 """Tells the app; what it raises is logged, and it is called again later."""
 
 _BATCH: Final = 20
@@ -109,7 +109,7 @@ class Rechecks:
         )
 
     def complete(self, reference: str, pending: Pending, coverage: Coverage, **known: object) -> None:
-        """Put in what became known of an upload meanwhile; `known` are fields of its Checked."""
+        """Put in what became known of an upload meanwhile; `known` are fields of its DecisionRecord."""
         with self._records.transaction():
             changed = self._records.write(
                 "UPDATE recheck SET pending = ?, due = min(due, ?) WHERE reference = ?",
@@ -159,7 +159,7 @@ class Rechecks:
             while batch := self._take("telling", "number, since, attempts, rechecked", listener):
                 for number, since, attempts, blob in batch:
                     try:
-                        rechecked = msgspec.msgpack.decode(blob, type=Rechecked)
+                        rechecked = msgspec.msgpack.decode(blob, type=FollowUp)
                     except msgspec.DecodeError:
                         damage = DataLoss(
                             f"what the app is to be told (telling {number} in hook.db) is damaged; keep the file as it "
@@ -194,7 +194,7 @@ class Rechecks:
                 self._records.write("DELETE FROM telling WHERE listener = ? AND since < ?", values)
 
     def _ask(self, reference: str, since: float, pending: Pending) -> bool:
-        judged: Judged | None = None
+        judged: HubAnswer | None = None
         try:
             judged = self._judge.judge(pending.query)
         except HashHubError as e:
@@ -257,7 +257,7 @@ class Rechecks:
         reference: str,
         action: Action,
         verdict: Verdict,
-        judged: Judged | None,
+        judged: HubAnswer | None,
         pending: Pending,
         *,
         is_last: bool = True,
@@ -296,7 +296,7 @@ class Rechecks:
                 self._records.note(actor=HOOK, kind="vault.not_kept", subject=reference, reason=reason)
             have_told(self._records, self._settings, checked, action, verdict)
 
-    def _tell_app(self, listener: str, number: int, since: float, attempts: int, rechecked: Rechecked) -> None:
+    def _tell_app(self, listener: str, number: int, since: float, attempts: int, rechecked: FollowUp) -> None:
         try:
             for tell in self._tell[listener]:
                 tell(rechecked)
@@ -317,11 +317,13 @@ class Rechecks:
         self._records.write("DELETE FROM telling WHERE number = ?", (number,))
 
 
-def have_told(records: Records, settings: DeskSettings, checked: Checked, action: Action, verdict: Verdict) -> None:
+def have_told(
+    records: Records, settings: DeskSettings, checked: DecisionRecord, action: Action, verdict: Verdict
+) -> None:
     """Have the app told what becomes of an upload now. `checked`: as it was before. Belongs into the transaction that
     records it; whichever process runs a hook tells it.
     """
-    told = Rechecked(
+    told = FollowUp(
         reference=checked.decision.reference,
         upload_id=checked.upload_id,
         door=checked.door,
@@ -347,8 +349,8 @@ def _pending(reference: str, stored: bytes) -> Pending:
 
 
 def _answered(
-    checked: Checked, action: Action, verdict: Verdict, judged: Judged | None, pending: Pending | None
-) -> Checked:
+    checked: DecisionRecord, action: Action, verdict: Verdict, judged: HubAnswer | None, pending: Pending | None
+) -> DecisionRecord:
     """Return what is known of the upload now. `pending`: what was asked; None while the lists are still to be asked."""
     is_whole = pending is not None and pending.if_unknown is Action.ALLOW and judged is not None
     decision = msgspec.structs.replace(

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Final
 from hashhub.desk.clock import Times, is_believed
 from hashhub.desk.decision import read_checked
 from hashhub.desk.evidence import LAST_RULING, kind_of, lists_of
-from hashhub.desk.queue import Queue
+from hashhub.desk.queue import ReviewQueue
 from hashhub.desk.records import HOOK, UploadState
 from hashhub.errors import DataLoss
 from hashhub.model import now
 
 if TYPE_CHECKING:
-    from hashhub.desk.decision import Checked
+    from hashhub.desk.decision import DecisionRecord
     from hashhub.desk.records import Records
     from hashhub.desk.settings import DeskSettings
 
@@ -54,7 +54,7 @@ def forget(
     if not days or not is_believed(records):
         return 0
     before = (now() - timedelta(days=days)).isoformat()
-    queue, times = Queue(records, settings), Times(records)
+    queue, times = ReviewQueue(records, settings), Times(records)
     sql = (
         f"SELECT u.time, u.reference, u.checked, {LAST_RULING}, {_STAYS} FROM upload u "  # noqa: S608 - our own text
         "WHERE u.state = :state AND (u.time, u.reference) > (:time, :reference) AND u.time <= :before "
@@ -93,7 +93,7 @@ def _last_deed(records: Records, reference: str, time_recorded: str, times: Time
 
 def _delete(
     records: Records,
-    due: list[tuple[str, Checked, str | None]],
+    due: list[tuple[str, DecisionRecord, str | None]],
     state: UploadState,
     before: str,
     changes: int,
@@ -140,7 +140,7 @@ def _pending_cases(records: Records) -> set[str]:
     return {name for (name,) in records.rows("SELECT id FROM hook_case WHERE state <> 'CLOSED'")}
 
 
-def _is_about(checked: Checked, queue: Queue, cases: set[str]) -> bool:
+def _is_about(checked: DecisionRecord, queue: ReviewQueue, cases: set[str]) -> bool:
     """Return whether one of the cases stopped the upload, or is about it now."""
     stopped_by = {line.clause for line in checked.decision.reasons}
     return bool(stopped_by & cases) or any(hit.case in cases for hit in queue.cases_of(checked))

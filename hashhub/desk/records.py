@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from hashhub.desk.decision import Checked, read_checked
+from hashhub.desk.decision import DecisionRecord, read_checked
 from hashhub.errors import (
     DataLoss,
     FailedPrecondition,
@@ -224,7 +224,7 @@ class UploadState(StrEnum):
     REMOVED = "REMOVED"
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class DeskEvent(msgspec.Struct, frozen=True, kw_only=True):
     """Something that was done: when, by whom, what, to what, why. `subject` is a reference or a name."""
 
     number: int
@@ -342,12 +342,12 @@ class Records:
         with self._held:
             return self._db.execute(sql, values).rowcount
 
-    def note(self, *, actor: str, kind: str, subject: str, reason: str = "", **details: object) -> Event:
+    def note(self, *, actor: str, kind: str, subject: str, reason: str = "", **details: object) -> DeskEvent:
         """Append an event to the chain. What it is about belongs into the same `transaction`."""
         with self.transaction():
             last = self.rows("SELECT number, digest FROM event ORDER BY number DESC LIMIT 1")
             number, before = last[0] if last else (0, b"")
-            event = Event(
+            event = DeskEvent(
                 number=number + 1, time=now(), actor=actor, kind=kind, subject=subject, reason=reason, details=details
             )
             self.write(
@@ -375,7 +375,7 @@ class Records:
         counts = dict(self.rows("SELECT state, count FROM upload_count"))
         return sum(counts.get(state, 0) for state in states)
 
-    def add_upload(self, checked: Checked, state: UploadState, *, max_records: int) -> None:
+    def add_upload(self, checked: DecisionRecord, state: UploadState, *, max_records: int) -> None:
         """Record an upload that was not simply allowed, and that it was. Raises LimitExceeded when there are so many
         without an answer, or so many held and blocked, that there is no room for it. Of what is held, half the room is
         for what somebody knows: files that nobody can read cost nothing to make.
@@ -406,21 +406,21 @@ class Records:
                 noAnswer=decision.no_answer or "",
             )
 
-    def get_upload(self, reference: str) -> tuple[UploadState, Checked] | None:
+    def get_upload(self, reference: str) -> tuple[UploadState, DecisionRecord] | None:
         """Return an upload's state and what was known of it; None if it is not recorded. Raises DataLoss."""
         rows = self.rows("SELECT state, checked FROM upload WHERE reference = ?", (reference,))
         if not rows:
             return None
         return UploadState(rows[0][0]), read_checked(rows[0][1], reference)
 
-    def set_upload(self, state: UploadState, checked: Checked) -> None:
+    def set_upload(self, state: UploadState, checked: DecisionRecord) -> None:
         """Replace an upload's state and what is known of it. The event belongs into the same `transaction`."""
         self.write(
             "UPDATE upload SET state = ?, checked = ? WHERE reference = ?",
             (state, msgspec.msgpack.encode(checked), checked.decision.reference),
         )
 
-    def add_reasons(self, state: UploadState, recorded: Checked, checked: Checked) -> bool:
+    def add_reasons(self, state: UploadState, recorded: DecisionRecord, checked: DecisionRecord) -> bool:
         """Record with an upload that is in this state what else speaks about it by a later decision; return False where
         something else is recorded of it meanwhile, or a person has looked at it or said something: whatever they say
         next is about what they saw.
@@ -442,7 +442,7 @@ class Records:
         """Return whether a person has decided over an upload."""
         return bool(self.rows("SELECT 1 FROM ruling WHERE reference = ? LIMIT 1", (reference,)))
 
-    def events(self, *, subject: str | None = None) -> list[Event]:
+    def events(self, *, subject: str | None = None) -> list[DeskEvent]:
         """Return the events, the oldest first: all, or those about one subject. All may be more than memory holds; see
         `chain`.
         """
@@ -457,7 +457,7 @@ class Records:
             yield from rows
             values = {**values, "after": rows[-1][0]}
 
-    def chain(self) -> Iterator[tuple[Event, bool]]:
+    def chain(self) -> Iterator[tuple[DeskEvent, bool]]:
         """Yield the events that there are now, the oldest first, each with whether the chain is whole up to it."""
         before = b""
         is_whole = True
@@ -489,9 +489,9 @@ def broken(number: int) -> DataLoss:
     )
 
 
-def _event(row: Sequence[Any]) -> Event:
+def _event(row: Sequence[Any]) -> DeskEvent:
     number, time, actor, kind, subject, reason, details, _ = row
-    return Event(
+    return DeskEvent(
         number=number,
         time=datetime.fromisoformat(time),
         actor=actor,
@@ -502,7 +502,7 @@ def _event(row: Sequence[Any]) -> Event:
     )
 
 
-def _link(before: bytes, event: Event) -> bytes:
+def _link(before: bytes, event: DeskEvent) -> bytes:
     return hashlib.sha256(before + msgspec.json.encode(event, order="sorted")).digest()
 
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hashhub.desk.settings import Clock
+from hashhub.desk.settings import RetentionStart
 from hashhub.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from hashhub.desk.settings import VaultSettings
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RetentionRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """For how long, counted from what, by which rule. `source` is where it can be read."""
 
-    clock: Clock
+    clock: RetentionStart
     rule: str
     says: str
     source: str
@@ -35,13 +35,13 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return later + timedelta(days=self.days)
 
 
-def rules() -> dict[str, Rule]:
+def rules() -> dict[str, RetentionRule]:
     """Return the rules that are known, by country."""
     data = resources.files("hashhub.desk").joinpath("data/retention.toml").read_text("utf-8")
-    return msgspec.convert(tomllib.loads(data), dict[str, Rule])
+    return msgspec.convert(tomllib.loads(data), dict[str, RetentionRule])
 
 
-class Retention:
+class RetentionPeriod:
     """When what a vault holds is to be erased, by its settings."""
 
     def __init__(self, settings: VaultSettings) -> None:
@@ -63,10 +63,10 @@ class Retention:
         ends = []
         if reported is not None:
             if self.rule is not None:
-                begin = reported if self.rule.clock is Clock.REPORTED else held
+                begin = reported if self.rule.clock is RetentionStart.REPORTED else held
                 ends.append((self.rule.end(begin), f"{self._settings.country}: {self.rule.rule}"))
             if self._settings.days:
-                begin = reported if self._settings.clock is Clock.REPORTED else held
+                begin = reported if self._settings.clock is RetentionStart.REPORTED else held
                 ends.append((begin + chosen, f"{self._settings.days} days from {self._settings.clock}"))
         elif released is not None:
             days = self._settings.days_after_release
@@ -74,6 +74,6 @@ class Retention:
         else:
             days = self._settings.days_without_report
             ends.append((held + timedelta(days=days), f"{days} days without a report"))
-            if self._settings.days and self._settings.clock is Clock.HELD:
+            if self._settings.days and self._settings.clock is RetentionStart.HELD:
                 ends.append((held + chosen, f"{self._settings.days} days from HELD"))
         return max(ends)

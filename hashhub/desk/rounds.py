@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from hashhub.background import Background
 from hashhub.desk.cases import Cases
 from hashhub.desk.clock import is_believed
-from hashhub.desk.queue import LaterAnswers, Reviews
+from hashhub.desk.queue import LaterAnswers, ReviewSender
 from hashhub.desk.record_expiry import forget
 from hashhub.errors import DataLoss, HashHubError
 
@@ -41,7 +41,7 @@ class QueueRounds:
 
     def __init__(self, records: Records, settings: DeskSettings, judge: Judge, *, vault: Vault | None = None) -> None:
         self._records, self._settings = records, settings
-        self._reviews, self._later = Reviews(records, settings), LaterAnswers(records)
+        self._reviews, self._later = ReviewSender(records, settings), LaterAnswers(records)
         self._judge = judge
         self._vault = vault
         self._next_recheck = self._next_erasure = 0.0

@@ -35,7 +35,7 @@ class Mode(StrEnum):
     LOCAL = "LOCAL"
 
 
-class Hashing(StrEnum):
+class HashingSite(StrEnum):
     """Where media are hashed. HERE: only hashes leave. HUB: the upload itself is sent to the hub, in memory only."""
 
     HERE = "HERE"
@@ -51,7 +51,7 @@ class Encryption(StrEnum):
     KMS = "KMS"
 
 
-class Clock(StrEnum):
+class RetentionStart(StrEnum):
     """What the time for which something is kept counts from."""
 
     HELD = "HELD"
@@ -79,7 +79,7 @@ class VaultSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     days: int = 0
     """Days for which an upload is kept from `clock` on, and at least as long as the country's rule says."""
 
-    clock: Clock = Clock.REPORTED
+    clock: RetentionStart = RetentionStart.REPORTED
     """What `days` count from: HELD or REPORTED. A country's rule has its own."""
 
     days_without_report: int = 0
@@ -271,7 +271,7 @@ class DeskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     mode: Mode = Mode.ONLINE
     """Who is asked: ONLINE, the hub; LOCAL, a copy of its lists in this process."""
 
-    hashing: Hashing = Hashing.HERE
+    hashing: HashingSite = HashingSite.HERE
     """Where media are hashed: HERE, or at the HUB, which then gets the upload itself."""
 
     effort: Effort = Effort.STANDARD

@@ -26,9 +26,9 @@ from typing import IO, TYPE_CHECKING, Final
 import msgspec
 
 from hashhub.desk.clock import AHEAD, Times, is_believed
-from hashhub.desk.decision import Action, Checked
+from hashhub.desk.decision import Action, DecisionRecord
 from hashhub.desk.records import HOOK, UploadState
-from hashhub.desk.retention import Retention
+from hashhub.desk.retention import RetentionPeriod
 from hashhub.desk.sealing import seal, unseal
 from hashhub.desk.vault_keys import KeyFile, lost, open_keys
 from hashhub.errors import (
@@ -56,7 +56,7 @@ _PART: Final = ".part"
 MAX_REASON: Final = 1000
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
+class VaultItem(msgspec.Struct, frozen=True, kw_only=True):
     """What the vault says of an upload that it keeps. `due_time`: None while a legal hold stands."""
 
     reference: str
@@ -107,7 +107,7 @@ class Vault:
         data = Path(settings.data)
         self._directory = data / "vault"
         self._keys: Keys = open_keys(settings.vault, data=data, identity_file=identity_file)
-        self._retention = Retention(settings.vault)
+        self._retention = RetentionPeriod(settings.vault)
         self._old_keys: Keys = KeyFile(old_key, data=data) if old_key else self._keys
         with _disk():
             self._directory.mkdir(mode=0o700, exist_ok=True)
@@ -118,7 +118,7 @@ class Vault:
 
     # Keeping
 
-    def on_checked(self, checked: Checked, content: IO[bytes] | None) -> None:
+    def on_checked(self, checked: DecisionRecord, content: IO[bytes] | None) -> None:
         """Keep an upload that others are not to see. What is allowed is never kept, and hashes have no content.
 
         Raises HashHubError when it could not be kept: nothing of it was.
@@ -196,7 +196,7 @@ class Vault:
 
     # Reading
 
-    def items(self) -> list[Item]:
+    def items(self) -> list[VaultItem]:
         """Return what is kept, the soonest to be erased first, legal holds last."""
         times = Times(self._records)
         items = [self._item(row, times) for row in self._rows()]
@@ -350,7 +350,7 @@ class Vault:
         name, wrapped = rows[0]
         return name, wrapped
 
-    def _item(self, row: tuple[str, str, int, str, str, bytes], times: Times) -> Item:
+    def _item(self, row: tuple[str, str, int, str, str, bytes], times: Times) -> VaultItem:
         _, reference, size, at, key_id, _ = row
         held = datetime.fromisoformat(at)
         holds = self._records.rows("SELECT case_name FROM legal_hold WHERE reference = ?", (reference,))
@@ -365,7 +365,7 @@ class Vault:
                 reported=max(reported, default=None),
                 released=self._release_time(reference, times),
             )
-        return Item(reference=reference, size_bytes=size, time=held, key_id=key_id, due_time=due, due_why=why)
+        return VaultItem(reference=reference, size_bytes=size, time=held, key_id=key_id, due_time=due, due_why=why)
 
     def _release_time(self, reference: str, times: Times) -> datetime | None:
         """Return when the upload was released, by persons or by a later answer; None where it is not."""
@@ -379,7 +379,7 @@ class Vault:
         )
         return max((times.latest(datetime.fromisoformat(time), reference) for (time,) in rows), default=None)
 
-    def _erase(self, name: str, item: Item, actor: str) -> bool:
+    def _erase(self, name: str, item: VaultItem, actor: str) -> bool:
         with self._records.transaction():
             # Looked at again in the transaction: a hold may have been set, or a report filed, meanwhile.
             row = self._records.rows(

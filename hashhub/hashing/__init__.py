@@ -5,14 +5,11 @@
       ├── decoding     a picture's frames as people see them; structure: its blocks walked first; limits
       ├── video        a video's frames, one a second, to PDQ
       ├── perceptual   PDQ (pdq), pHash and dHash (grey) of a frame, and of its rotations and flips
-      │     └── compiled   whether the loops of pdq_kernels, grey_kernels and variant_kernels do it: the same bits, many
-      │                    times sooner; pixels: what they read, without a copy where Pillow allows it
+      │     └── compiled   whether the compiled loops (…_kernels) do it: the same bits, sooner
       └── digest       MD5, SHA-1, SHA-256
-    pool         the same in child processes (child), for bytes that strangers send: what a server uses
+    pool         the same in child processes (child), for bytes that strangers send
 
-`pdq_dihedral` derives the hashes of a picture's rotations and flips when only its PDQ hash is known. Needs
-`pip install 'hashhub[hashing]'` for perceptual hashes, with `hashhub[kernels]` in a fraction of the time;
-`hashhub[video]` for those of videos.
+Perceptual hashes need `hashhub[hashing]`, videos `hashhub[video]`; `hashhub[kernels]` makes both faster.
 """
 
 from __future__ import annotations

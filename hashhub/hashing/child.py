@@ -5,12 +5,10 @@
     template   single-threaded; forks a child for each socket that it is handed, ends one when told to, and says how it
        │       ended; when its control socket closes, the hub is gone, and it ends them all
        ├── child   hashes one file after another from its socket, under limits of memory and of CPU time for each file
-       └── compiler   where compiled kernels can be had but are not kept yet: makes and keeps them, and ends
+       └── compiler   compiles and keeps the kernels where there are none yet
 
-A child that is killed, or that a decoder crashes, takes nothing with it but its file; another is forked within
-milliseconds. Children read hostile bytes, so they have nothing else: not the hub's environment, none of its sockets and
-no file but the one in hand, no right to write a file or a core dump. So kernels are loaded from where they are kept,
-before the fork where that is possible; until there are some, children do without, and the answers are the same.
+Children read hostile bytes, so they have no environment, socket or file but the one in hand, and may not write any.
+Kernels are loaded before the fork where possible; until there are some, children do without. docs/decisions/0011.
 """
 
 from __future__ import annotations
@@ -62,7 +60,7 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
     algorithms: tuple[str, ...] | None = None
 
 
-class Failure(msgspec.Struct, frozen=True, array_like=True):
+class ChildFailure(msgspec.Struct, frozen=True, array_like=True):
     """An error of the family on its way to the hub."""
 
     code: Code
@@ -71,16 +69,16 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
     metadata: dict[str, str]
 
     @classmethod
-    def of(cls, error: HashHubError) -> Failure:
+    def of(cls, error: HashHubError) -> ChildFailure:
         """Return what is told of the error."""
         return cls(error.code, error.reason, error.message, error.metadata)
 
 
-class Outcome(msgspec.Struct, frozen=True, array_like=True):
+class ChildResult(msgspec.Struct, frozen=True, array_like=True):
     """What became of one file, one of the two, and the CPU seconds that it took."""
 
     hashes: MediaHashes | None
-    failure: Failure | None
+    failure: ChildFailure | None
     cpu_seconds: float
 
 
@@ -229,12 +227,14 @@ def _request(hub: socket.socket) -> tuple[int, int, int | None] | None:
     return task_bytes, file_bytes, descriptors[0] if file_bytes == DESCRIPTOR else None
 
 
-def _outcome(hub: socket.socket, task: Task, file_bytes: int, descriptor: int | None, seconds: float) -> Outcome | None:
+def _outcome(
+    hub: socket.socket, task: Task, file_bytes: int, descriptor: int | None, seconds: float
+) -> ChildResult | None:
     """Receive a file, unless its descriptor came, and hash it; None when the hub is gone."""
     compiled.load(compiles=False)  # compiled since this process was forked
     begun = _cpu_seconds()
     hashes: MediaHashes | None = None
-    failure: Failure | None = None
+    failure: ChildFailure | None = None
     try:
         file = _received(hub, file_bytes) if descriptor is None else os.fdopen(descriptor, "rb")
         if file is None:
@@ -246,16 +246,16 @@ def _outcome(hub: socket.socket, task: Task, file_bytes: int, descriptor: int | 
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
     except HashHubError as e:
-        failure = Failure.of(e)
+        failure = ChildFailure.of(e)
     except MemoryError:
-        failure = Failure.of(
+        failure = ChildFailure.of(
             LimitExceeded(
                 "the file needs more memory than there is; send a smaller one",
                 reason=Reason.MEDIA_TOO_LARGE,
                 metadata={"limit": "memory"},
             )
         )
-    return Outcome(hashes, failure, _cpu_seconds() - begun)
+    return ChildResult(hashes, failure, _cpu_seconds() - begun)
 
 
 def _of_file(file: BinaryIO, task: Task) -> MediaHashes:

@@ -1,20 +1,13 @@
-"""Pictures and videos to perceptual hashes, and the door for media of any kind: `hash_media`.
+"""Pictures and videos to perceptual hashes, and the entry for media of any kind: `hash_media`.
 
     bytes ── signature ──┬─ a picture: decode within limits ── upright, opaque, 8-bit RGB ── PDQ, pHash, dHash per frame
                          │                                                            └─ variants, if asked for: PDQ
                          ├─ a video: exact digests as a stream ── PDQ of a frame a second (`hashing.video`)
                          └─ anything else: exact digests, and a sentence that says why there is no more
 
-The signature (the first bytes) alone decides what is a picture or a video, and one decoder is asked for that one
-format. So "not a picture" is an answer, and "a picture that cannot be decoded" is an error: a damaged upload is never
-mistaken for a harmless one.
-
-PDQ is computed on the decoded pixels at full size, as the C++ reference does it: nothing is resampled first
-(`hashing.pdq`). A file that lacks only bytes after its last pixel is hashed; if the application has set Pillow's
-LOAD_TRUNCATED_IMAGES, so are files that end early, with what Pillow makes of them.
-What differs from tools that hand a file's pixels over as they are stored: EXIF orientation is applied, and transparency
-is laid on white, so that the hash is of the picture that people see. From Effort.STANDARD on, what those tools hash is
-hashed beside it (`decoding.Frame.readings`). docs/match/media.md has formats, limits and what is an error.
+The signature alone decides what is a picture or video, and one decoder is asked for that format. So "not a picture" is
+an answer, and "a picture that cannot be decoded" is an error. PDQ is of the decoded pixels at full size.
+docs/match/media.md has formats, limits, readings and what is an error.
 """
 
 from __future__ import annotations

@@ -3,15 +3,9 @@
     RGB ── luminance ── tent filter: twice (box along rows, box along columns) ── 64 x 64 samples
         ── DCT, 16 x 16 of it ── above the median?
 
-Why not the reference itself, which `pdqhash` wraps and whose answers the tests compare with: it needs a compiler to
-install; it holds the interpreter's lock throughout, so that one large picture stops every other call of a process; and
-it takes ten times as long. Where Numba is installed (the extra `kernels`), the loops of `pdq_kernels` compute it;
-otherwise NumPy: the filter's running sums go down all columns at once, a row at a time, and the samples alone are
-computed in the second round.
-
-Every sum is taken in the reference's order and every step rounded to its type: float32 has no associative law, and a
-flat picture's hash is nothing but rounding. Where a compiler fuses multiplications into additions (not on x86-64), the
-reference itself differs in such bits.
+The reference's wrapper, `pdqhash`, needs a compiler, holds the interpreter's lock and takes several times as long.
+`pdq_kernels` computes it where Numba is installed, NumPy otherwise. Every sum is taken in the reference's order and
+every step rounded to its type: a flat picture's hash is nothing but rounding.
 """
 
 from __future__ import annotations

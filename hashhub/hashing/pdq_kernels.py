@@ -1,12 +1,10 @@
 """The compiled loops of PDQ, to the bit what `hashing.pdq` computes with NumPy, in a fraction of the time.
 
 Sums are taken in the reference's order, many side by side: down the columns for all columns of a row, along the rows
-for `LANES` rows, which are turned into columns before. Of the filtered rows only those of one window are kept. Numba
-compiles with neither fast-math nor contraction, so no multiplication is fused into an addition.
+for `LANES` rows, which are turned into columns before. Of the filtered rows only those of one window are kept.
 
 Mirrored pictures share all but the last sums. A window of an odd size is the same from both sides; one of an even size
-is, seen from the other side, the window of the number before. So one more mean in front of each row, and one more row
-above, are all that they need.
+is, seen from the other side, the window of the number before: one more mean in front of each row, and one more row.
 """
 
 from __future__ import annotations

@@ -131,11 +131,11 @@ class MediaPool:
         """Begin to start the children, so that the first files need not wait for it; return at once."""
         threading.Thread(target=self._start_children, name="media-start", daemon=True).start()
 
-    def room(self) -> Place:
+    def room(self) -> ChildSlot:
         """Return a place for one call, however many files it has, to be entered. That raises LimitExceeded, with a
         retry time, when all are taken.
         """
-        return Place(self)
+        return ChildSlot(self)
 
     def _enter(self) -> None:
         with self._lock:
@@ -193,7 +193,7 @@ class MediaPool:
         is_wanted: Callable[[], bool],
         *,
         effort: Effort,
-    ) -> protocol.Outcome:
+    ) -> protocol.ChildResult:
         extra = 0.0
         if not isinstance(content, (bytes, tuple)):
             # A file that is digested as a stream, whatever its size, takes time by its length.
@@ -215,7 +215,7 @@ class MediaPool:
         raise _unwanted()
 
 
-class Place:
+class ChildSlot:
     """One call's place in the pool.
 
     `cpu_seconds`: what its files have taken so far, also those that could not be hashed.
@@ -256,7 +256,7 @@ class Place:
         self.cpu_seconds += outcome.cpu_seconds
         if outcome.hashes is not None:
             return outcome.hashes
-        failure = outcome.failure or protocol.Failure.of(_died())
+        failure = outcome.failure or protocol.ChildFailure.of(_died())
         raise _FAMILY[failure.code](failure.message, reason=failure.reason, metadata=failure.metadata)
 
 
@@ -288,7 +288,7 @@ class _Child:
 
     def hash(
         self, content: Content, task: protocol.Task, seconds: float, is_wanted: Callable[[], bool]
-    ) -> protocol.Outcome:
+    ) -> protocol.ChildResult:
         """Return what became of the file. Raises Unavailable when no process can be had."""
         connected = self.start()
         until = time.monotonic() + seconds * _WALL
@@ -308,7 +308,7 @@ class _Child:
             return outcome
         return self._ended(error, seconds)
 
-    def _ended(self, error: HashHubError | None, seconds: float) -> protocol.Outcome:
+    def _ended(self, error: HashHubError | None, seconds: float) -> protocol.ChildResult:
         """Kill the process, put another in its place, and say what became of the file. `error`: why it was killed;
         None if it ended by itself.
         """
@@ -322,7 +322,9 @@ class _Child:
             ending.signal_number,
             ending.cpu_seconds - self._cpu_seconds,
         )
-        outcome = protocol.Outcome(None, protocol.Failure.of(error), max(0.0, ending.cpu_seconds - self._cpu_seconds))
+        outcome = protocol.ChildResult(
+            None, protocol.ChildFailure.of(error), max(0.0, ending.cpu_seconds - self._cpu_seconds)
+        )
         with contextlib.suppress(HashHubError):  # the next file tries again
             self.start()
         return outcome
@@ -334,7 +336,7 @@ class _UnwantedError(EOFError):
 
 def _exchange(
     child: socket.socket, content: Content, task: protocol.Task, until: float, is_wanted: Callable[[], bool]
-) -> protocol.Outcome:
+) -> protocol.ChildResult:
     """Send a file and return what the child answers. Raises TimeoutError, _UnwantedError, or OSError or EOFError where
     the child has ended.
     """
@@ -368,7 +370,7 @@ def _exchange(
             size += protocol.ANSWER.unpack_from(answer)[0]
             if size > _MOST_ANSWER:
                 raise EOFError
-    return msgspec.msgpack.decode(memoryview(answer)[protocol.ANSWER.size :], type=protocol.Outcome)
+    return msgspec.msgpack.decode(memoryview(answer)[protocol.ANSWER.size :], type=protocol.ChildResult)
 
 
 def _send(child: socket.socket, pieces: list[Buffer], until: float) -> None:

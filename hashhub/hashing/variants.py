@@ -1,17 +1,12 @@
-"""Further pictures that an upload may stand for, and their PDQ hashes: its border taken off, the picture that a screen
-shows, and, if asked to look hard, crops of it and the picture around it.
+"""PDQ hashes of further pictures that an upload may stand for: without border, shown by a screen, cropped.
 
     the frame ── reduced to some 220,000 pixels ──┬─ edges of a border ────────────── border-removed
                                                   ├─ the rectangle of a photograph ── content-box
                                                   └─ a grid of windows onto either ── crop, mirror-pad
 
-A list holds the hash of a photograph; people send it with a border, in a letterbox, in a screenshot, under a caption,
-or cut. PDQ forgives none of that (a border of 3 % moves 70 bits of 256), so the photograph is looked for in the upload
-and hashed again. Everything is done on the reduced picture, whose PDQ is within a few bits of the whole one's.
-
-What is refused: a rectangle that is small, that is mostly one flat colour (cards, buttons, keyboards) or that PDQ finds
-too little in. `docs/match/variants.md` says what each variant finds and costs; `bench.robustness` measures it, and how
-far from everything else these hashes stay.
+PDQ forgives no border (3 % moves 70 bits of 256), so the photograph is looked for in the upload and hashed again, on
+the reduced picture, whose PDQ is within a few bits of the whole one's. Rectangles that are small, mostly one flat
+colour, or in which PDQ finds too little are refused. docs/match/variants.md says what each variant finds and costs.
 """
 
 from __future__ import annotations
@@ -775,7 +770,7 @@ _SAMPLES: Final = 64
 _KEPT: Final = 16
 
 
-class Window(NamedTuple):
+class CropWindow(NamedTuple):
     """What is taken off each side of a picture, in thousandths of its width or height; negative: mirrored and added."""
 
     left: int
@@ -784,14 +779,16 @@ class Window(NamedTuple):
     bottom: int
 
 
-def _onto(reduced: Image.Image, box: Box, windows: tuple[Window, ...]) -> Iterator[Derived]:
+def _onto(reduced: Image.Image, box: Box, windows: tuple[CropWindow, ...]) -> Iterator[Derived]:
     bits, qualities = window_hashes(reduced, box, windows)
     for window, digest, quality in zip(windows, bits, qualities, strict=True):
         if quality >= MIN_PDQ_QUALITY:
             yield Derived(MIRROR_PAD if min(window) < 0 else CROP, Hash("PDQ", digest.tobytes()), int(quality))
 
 
-def window_hashes(picture: Image.Image, box: Box, windows: tuple[Window, ...]) -> tuple[_Bytes, npt.NDArray[np.int64]]:
+def window_hashes(
+    picture: Image.Image, box: Box, windows: tuple[CropWindow, ...]
+) -> tuple[_Bytes, npt.NDArray[np.int64]]:
     """Return the PDQ hashes, uint8[n, 32], and qualities of windows onto a rectangle of an RGB picture.
 
     Every step of PDQ until the median is linear, and alike for rows and columns: with D the DCT, A and B the weights by
@@ -834,7 +831,7 @@ def _qualities(samples: _Floats) -> npt.NDArray[np.int64]:
 
 @lru_cache(maxsize=4)
 def _grid(
-    windows: tuple[Window, ...],
+    windows: tuple[CropWindow, ...],
 ) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
     """Return the distinct ranges of columns and of rows, and which of them each window has."""
     across = {(w.left, w.right): 0 for w in windows}
@@ -878,7 +875,7 @@ def _transform() -> _Floats:
 
 
 # Chosen from 575, on pictures of their own: each adds the most to what those before it find.
-WINDOWS: Final = tuple(itertools.starmap(Window, (
+WINDOWS: Final = tuple(itertools.starmap(CropWindow, (
     (-25, -25, -25, -25), (25, 25, 25, 25), (-40, -40, -40, -40), (125, 0, 125, 0), (50, 50, 50, 50),
     (95, 95, 95, 95), (15, 30, 0, 30), (-15, -15, -15, -30), (40, 0, 40, 0), (-40, 0, -40, 0), (0, 0, 90, 0),
     (100, 0, 0, 0), (0, -80, 0, 0), (0, 80, 0, 0), (0, 0, 0, -80), (0, 140, 0, 140), (0, 0, -110, 0), (-110, 0, 0, 0),

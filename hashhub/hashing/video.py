@@ -3,17 +3,12 @@
     container within the file ── the one demuxer of its type ── the default video stream
         ── frames by their time ── decode errors counted ── PDQ of each at full size
 
-**As vPDQ's reference does it** (facebook/ThreatExchange, vpdq/cpp): a frame is hashed as it was decoded, at full size,
-converted to RGB with BT.601's coefficients whatever the file says of its colours, neither turned as its display matrix
-says nor deinterlaced, alpha left out. So hashes of a frame are those of the reference, bit for bit. The reference
-counts frames (`int(seconds * rate)` frames apart) where here the presentation time counts, and it takes none at cuts.
+Frames are hashed as vPDQ's reference does (facebook/ThreatExchange, vpdq/cpp): as decoded, at full size, by BT.601's
+coefficients, neither turned nor deinterlaced, without alpha. The reference counts frames where here times count, and
+takes none at cuts.
 
-**What a file cannot hide.** Edit lists are not followed: frames that a player would leave out are hashed. A time that
-is missing, goes back or leaps by more than an hour counts as one frame's length, and frames after cuts are hashed
-whatever the times say. Damage is an error, unless the second that it is in has a sound frame (`_Progress`).
-
-Containers are opened with one demuxer each, a list of decoders, and no protocol: no file, address or playlist that a
-video names is opened.
+Edit lists are not followed, so that they hide no frames. A time that is missing, goes back or leaps by more than an
+hour counts as one frame's length. Damage is an error unless its second has a sound frame (`_Progress`).
 """
 
 from __future__ import annotations

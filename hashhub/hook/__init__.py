@@ -13,7 +13,7 @@ with open_hook(load_settings(Path("hook.toml"))) as hook:
 
 from __future__ import annotations
 
-from hashhub.desk.decision import Action, Checked, Decision, NoAnswer, PublicDecision, Rechecked, WithoutAnswer
+from hashhub.desk.decision import Action, Decision, DecisionRecord, FollowUp, NoAnswer, PublicDecision, WithoutAnswer
 from hashhub.hook.core import Hook, Upload
 from hashhub.hook.factory import open_hook
 from hashhub.hook.settings import HookSettings
@@ -21,13 +21,13 @@ from hashhub.hook.settings import load as load_settings
 
 __all__ = [
     "Action",
-    "Checked",
     "Decision",
+    "DecisionRecord",
+    "FollowUp",
     "Hook",
     "HookSettings",
     "NoAnswer",
     "PublicDecision",
-    "Rechecked",
     "Upload",
     "WithoutAnswer",
     "load_settings",

@@ -23,10 +23,10 @@ from msgspec.structs import replace
 from hashhub.desk.decision import Decision, NoAnswer
 from hashhub.errors import Conflict, HashHubError, Unavailable
 from hashhub.hashes import SEARCHED
-from hashhub.hook.places import Place, Stored
+from hashhub.hook.places import ObjectPlace, StoredObject
 from hashhub.hook.scan_memory import Hashed, HookMemory, gaps_among
 from hashhub.scans.engine import ScanEngine
-from hashhub.scans.memory import Known, Listed, Unlisted
+from hashhub.scans.memory import KnownFile, ListedFile, Unlisted
 
 if TYPE_CHECKING:
     from hashhub.desk.records import UploadState
@@ -70,7 +70,9 @@ def only_scan(settings: HookSettings) -> Iterator[None]:
         os.close(lock)
 
 
-def scan_storage(hook: Hook, place: Place, *, memory: HookMemory | None = None, jobs: int = 4) -> Iterator[Scanned]:
+def scan_storage(
+    hook: Hook, place: ObjectPlace, *, memory: HookMemory | None = None, jobs: int = 4
+) -> Iterator[Scanned]:
     """Check every object of a place, in the order in which they are done.
 
     Nothing is written but what `memory` remembers, and moved nothing at all. Objects beyond the hook's limit of bytes
@@ -85,7 +87,7 @@ def scan_storage(hook: Hook, place: Place, *, memory: HookMemory | None = None, 
             if done is None:
                 continue
             scanned, hashed = done.result
-            if isinstance(scanned.error, Unavailable) and isinstance(done.listed.item, Stored):
+            if isinstance(scanned.error, Unavailable) and isinstance(done.listed.item, StoredObject):
                 raise scanned.error
             if scanned.decision is not None:
                 reference = scanned.decision.reference if scanned.state is not None else ""
@@ -100,18 +102,18 @@ def scan_storage(hook: Hook, place: Place, *, memory: HookMemory | None = None, 
                 )
 
 
-def listed_in(place: Place) -> Iterator[Listed[Stored | Unlisted]]:
+def listed_in(place: ObjectPlace) -> Iterator[ListedFile[StoredObject | Unlisted]]:
     """Yield the objects of a place for a scan."""
     for item in place.objects():
         address = f"{place.url.rstrip('/')}/{item.name}"
         if isinstance(item, Unlisted):
-            yield Listed(item, address)
+            yield ListedFile(item, address)
         else:
-            yield Listed(item, address, item.stamp, item.modified)
+            yield ListedFile(item, address, item.stamp, item.modified)
 
 
 def _scanned(
-    hook: Hook, place: Place, stored: Stored | Unlisted, known: Known[Hashed]
+    hook: Hook, place: ObjectPlace, stored: StoredObject | Unlisted, known: KnownFile[Hashed]
 ) -> tuple[Scanned, Hashed | None]:
     scanned = Scanned(name=stored.name, where=f"{place.url.rstrip('/')}/{stored.name}")
     if isinstance(stored, Unlisted):

@@ -19,11 +19,11 @@ from hashhub.errors import HashHubError
 from hashhub.hook.adapters import ProcessHook
 from hashhub.hook.core import START_SECONDS, Hook, OnChecked
 from hashhub.hook.forms import (
-    Answer,
     BodyRefused,
     CheckedFile,
-    Intake,
-    Pace,
+    RefusalResponse,
+    RequestIntake,
+    SenderPace,
     Uploads,
     answer_to,
     answer_to_refused,
@@ -136,7 +136,7 @@ class UploadHook:
         try:
             if _length(headers) > self._limits.max_request_bytes:
                 raise too_large(self._limits.max_request_bytes)
-            with Intake(
+            with RequestIntake(
                 hook,
                 self._memory,
                 door="asgi",
@@ -158,11 +158,11 @@ class UploadHook:
             answer = answer_to_refused(e)
         await _send(answer, send)
 
-    async def _take_in(self, intake: Intake, receive: Receive) -> list[CheckedFile] | None:
+    async def _take_in(self, intake: RequestIntake, receive: Receive) -> list[CheckedFile] | None:
         """Return what was decided over each file; None when the sender has gone before the end. Raises BodyRefused when
         the sender is too slow.
         """
-        pace, is_more = Pace(self._limits, asyncio.get_running_loop().time), True
+        pace, is_more = SenderPace(self._limits, asyncio.get_running_loop().time), True
         files: list[CheckedFile] = []
         try:
             async with asyncio.timeout_at(pace.deadline) as patience:
@@ -268,7 +268,7 @@ def _told(scope: MutableMapping[str, Any], uploads: Uploads, severest: Decision 
     return told
 
 
-async def _send(answer: Answer, send: Send) -> None:
+async def _send(answer: RefusalResponse, send: Send) -> None:
     headers = [(name.encode("ascii"), value.encode("ascii")) for name, value in answer.headers]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})

@@ -5,9 +5,8 @@
                                        │                                      └─ BLOCK ── held/block/REFERENCE/NAME
                                        └─ no answer from the hub: stays, and is checked again
 
-What becomes of an upload shows in where it is, so that a worker that is killed anywhere goes on where it was, and any
-number of workers can share the places. Each step copies before it removes. What is read is what was taken, and what was
-taken is what is published: whatever is written to the quarantine meanwhile is another upload.
+The place of an upload is its state, so that workers can share the places, and a killed one resumes. Each step copies
+before it removes. The copy that was read is the one that is published.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from hashhub import structs
-from hashhub.desk.decision import Action, Checked, Decision, NoAnswer
+from hashhub.desk.decision import Action, Decision, DecisionRecord, NoAnswer
 from hashhub.desk.records import Records, UploadState
 from hashhub.errors import Conflict, HashHubError, InvalidArgument, LimitExceeded, NotFound, Unavailable, Violation
 from hashhub.holders import end, has_ended, new_holder
 from hashhub.hook.bucket_events import EventQueue, Notice
-from hashhub.hook.places import PARTIAL, Place, S3Place, Stored, is_folder, mark, place_of
+from hashhub.hook.places import PARTIAL, ObjectPlace, S3Place, StoredObject, is_folder, mark, place_of
 from hashhub.hook.settings import is_inside
 from hashhub.model import ReasonLine, now
 from hashhub.scans.memory import Unlisted
@@ -63,7 +62,7 @@ _CLOCKS_SECONDS: Final = 86_400.0  # by which a store's clock and ours may diffe
 _LONGEST_PAUSE: Final = 60.0
 
 
-class Outcome(StrEnum):
+class ObjectOutcome(StrEnum):
     """What was done with an upload.
 
     WAITING: no answer from the hub, it is checked again. NAME_TAKEN: allowed, but another object has its name; it is
@@ -85,7 +84,7 @@ class Handled(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one upload. `name`: below the quarantine. `where`: its address now."""
 
     name: str
-    outcome: Outcome
+    outcome: ObjectOutcome
     where: str
     decision: Decision | None = None
     reason: str = ""
@@ -158,7 +157,7 @@ class BucketWorker:
         self._waiting: dict[str, _Try] = {}
         self._failed: OrderedDict[tuple[str, str], _Try] = OrderedDict()
         self._resting: dict[str, _Resting] = {}
-        self._listing: Iterator[Stored | Unlisted] | None = None
+        self._listing: Iterator[StoredObject | Unlisted] | None = None
         self._listed_since = float("-inf")  # by the clock, when the last listing began
         self._hears = False  # whether the queue of events could be asked the last time
         self._deletes = True  # whether it has not been said yet that messages may not be deleted
@@ -169,7 +168,7 @@ class BucketWorker:
         self._next_probe = 0.0
         self._trouble: HashHubError | None = None
         self._is_ending = threading.Event()
-        self.outcomes: Counter[Outcome] = Counter()
+        self.outcomes: Counter[ObjectOutcome] = Counter()
 
     def __enter__(self) -> Self:
         return self
@@ -285,7 +284,7 @@ class BucketWorker:
         if stored is not None and folder.split("-")[1:2] == [mark(self.quarantine, stored)]:
             self.quarantine.remove(stored)
 
-    def _is_abandoned(self, folder: str, taken: Stored) -> bool:
+    def _is_abandoned(self, folder: str, taken: StoredObject) -> bool:
         """Return whether nobody is at work on what was taken."""
         worker = folder.partition("-")[0]
         if worker == self._id:
@@ -423,7 +422,7 @@ class BucketWorker:
                 self._deletes = False
                 on_trouble(e, 0.0)
 
-    def _is_settled(self, item: Stored) -> bool:
+    def _is_settled(self, item: StoredObject) -> bool:
         """Return whether a file of a folder has rested; an object of a bucket is there at once, or not."""
         if isinstance(self.quarantine, S3Place):
             return True
@@ -495,7 +494,7 @@ class BucketWorker:
 
     # One upload
 
-    def _take(self, stored: Stored) -> Handled | None:
+    def _take(self, stored: StoredObject) -> Handled | None:
         """Take an upload out of the quarantine and check it."""
         refused = self.held.refuses(stored.name, prefix=_LONGEST_PREFIX) or self.public.refuses(stored.name)
         if refused:
@@ -519,7 +518,7 @@ class BucketWorker:
             with self._lock:
                 self._under_way.discard(name)
 
-    def _check(self, taken: Stored, name: str, *, is_resumed: bool = False) -> Handled:
+    def _check(self, taken: StoredObject, name: str, *, is_resumed: bool = False) -> Handled:
         """Decide over what was taken, and bring it where it belongs."""
         earlier = self._recorded_before(taken, name) if is_resumed else ""
         decision, hashes = self._decide(self.held, taken, name, asks_again=True, earlier=earlier)
@@ -528,7 +527,7 @@ class BucketWorker:
                 text = decision.reasons[0].text if decision.reasons else ""
                 return Handled(
                     name=name,
-                    outcome=Outcome.WAITING,
+                    outcome=ObjectOutcome.WAITING,
                     where=f"{self.held.url.rstrip('/')}/{taken.name}",
                     decision=decision,
                     reason=text,
@@ -547,9 +546,11 @@ class BucketWorker:
         if not is_published:
             self._queue_name_taken(taken, name, decision, hashes)
             return self._keep(taken, name, decision, _FOLDERS[Action.HOLD], reason=_NAME_TAKEN)
-        return Handled(name=name, outcome=Outcome.PUBLISHED, where=self._address(self.public, name), decision=decision)
+        return Handled(
+            name=name, outcome=ObjectOutcome.PUBLISHED, where=self._address(self.public, name), decision=decision
+        )
 
-    def _recorded_before(self, taken: Stored, name: str) -> str:
+    def _recorded_before(self, taken: StoredObject, name: str) -> str:
         """Return the reference under which a worker recorded this upload before it was killed, and did not bring it
         where that says; empty where none did. Without it persons would have the upload twice, once of nowhere.
         """
@@ -572,7 +573,7 @@ class BucketWorker:
             "INSERT OR REPLACE INTO bucket_unanswered VALUES (?, ?, ?)", (self.public.url, name, now().isoformat())
         )
 
-    def _publish(self, taken: Stored, name: str) -> bool:
+    def _publish(self, taken: StoredObject, name: str) -> bool:
         try:
             if not self.held.publish(taken.name, self.public, name, overwrite=self._settings.overwrite):
                 return False
@@ -581,7 +582,7 @@ class BucketWorker:
         self.held.remove(taken)
         return True
 
-    def _keep(self, taken: Stored, name: str, decision: Decision, folder: str, *, reason: str = "") -> Handled:
+    def _keep(self, taken: StoredObject, name: str, decision: Decision, folder: str, *, reason: str = "") -> Handled:
         """Keep an upload where only the worker and who decides over it can see it."""
         kept_as = f"{folder}/{decision.reference}/{name}"
         where = self._address(self.held, kept_as)
@@ -596,19 +597,21 @@ class BucketWorker:
             )
         if not self.held.move(taken.name, kept_as):
             raise Conflict(f"{name!r} was taken over by another worker")
-        outcome = Outcome.BLOCKED if folder == _FOLDERS[Action.BLOCK] else Outcome.HELD
+        outcome = ObjectOutcome.BLOCKED if folder == _FOLDERS[Action.BLOCK] else ObjectOutcome.HELD
         if reason:
-            outcome = Outcome.NAME_TAKEN
+            outcome = ObjectOutcome.NAME_TAKEN
         text = _TAKEN_TEXT if reason else (decision.reasons[0].text if decision.reasons else "")
         return Handled(name=name, outcome=outcome, where=where, decision=decision, reason=text)
 
-    def _queue_name_taken(self, taken: Stored, name: str, decision: Decision, hashes: tuple[Hash, ...]) -> None:
+    def _queue_name_taken(self, taken: StoredObject, name: str, decision: Decision, hashes: tuple[Hash, ...]) -> None:
         """Let persons see, and release, an upload that was allowed and could not be published. One that had no answer
         is in the queue already.
         """
         line = ReasonLine(code=_NAME_TAKEN, text=f"allowed, but {_TAKEN_TEXT}")
         held = msgspec.structs.replace(decision, action=Action.HOLD, reasons=(line, *decision.reasons))
-        checked = Checked(decision=held, time=now(), door=DOOR, upload_id=name, size_bytes=taken.size, hashes=hashes)
+        checked = DecisionRecord(
+            decision=held, time=now(), door=DOOR, upload_id=name, size_bytes=taken.size, hashes=hashes
+        )
         with self._records.transaction():
             if self._records.get_upload(decision.reference) is None:
                 most = self._hook.settings.max_records
@@ -616,7 +619,7 @@ class BucketWorker:
                     self._records.add_upload(checked, UploadState.HELD, max_records=most)
 
     def _decide(
-        self, place: Place, stored: Stored, name: str, *, asks_again: bool = False, earlier: str = ""
+        self, place: ObjectPlace, stored: StoredObject, name: str, *, asks_again: bool = False, earlier: str = ""
     ) -> tuple[Decision, tuple[Hash, ...]]:
         """Return what was decided, and the hashes of what was read."""
         with self._hook.receive(upload_id=name, door=DOOR, asks_again=asks_again, earlier=earlier) as upload:
@@ -694,7 +697,7 @@ class BucketWorker:
             self._take_back(stored, name, decision)
         return True
 
-    def _take_back(self, stored: Stored, name: str, decision: Decision) -> None:
+    def _take_back(self, stored: StoredObject, name: str, decision: Decision) -> None:
         kept_as = f"{_FOLDERS[decision.action]}/{decision.reference}/{name}"
         where = self._address(self.held, kept_as)
         self._records.note(
@@ -710,7 +713,7 @@ class BucketWorker:
         )
         if not is_gone:
             raise Conflict(f"{name!r} has changed; it is checked again")
-        self._tell(Handled(name=name, outcome=Outcome.TAKEN_BACK, where=where, decision=decision))
+        self._tell(Handled(name=name, outcome=ObjectOutcome.TAKEN_BACK, where=where, decision=decision))
 
     def _release(self) -> None:
         """Publish what people have released. What they have removed stays where it is: it may have to be kept. What
@@ -751,7 +754,7 @@ class BucketWorker:
                     (UploadState.HELD, reference, UploadState.RELEASED),
                 ):
                     self._records.note(actor=_ACTOR, kind="bucket.not_released", subject=reference, reason=_NAME_TAKEN)
-            self._tell(Handled(name=name, outcome=Outcome.NAME_TAKEN, where=left, reason=_TAKEN_TEXT))
+            self._tell(Handled(name=name, outcome=ObjectOutcome.NAME_TAKEN, where=left, reason=_TAKEN_TEXT))
             return
         with self._records.transaction():
             self._records.write("DELETE FROM bucket_to_release WHERE reference = ?", (reference,))
@@ -763,7 +766,7 @@ class BucketWorker:
                     reason="" if where else "NOT_PUBLISHED",
                 )
         if where:
-            self._tell(Handled(name=name, outcome=Outcome.RELEASED, where=where))
+            self._tell(Handled(name=name, outcome=ObjectOutcome.RELEASED, where=where))
 
     def _is_released(self, reference: str) -> bool:
         sql = "SELECT 1 FROM upload WHERE reference = ? AND state = ?"
@@ -796,15 +799,15 @@ class BucketWorker:
                 self._failed.popitem(last=False)
         if before is None:
             where = where or self._address(self.held if key.startswith(_CHECKING) else self.quarantine, key)
-            self._tell(Handled(name=name or key, outcome=Outcome.FAILED, where=where, reason=error.message))
+            self._tell(Handled(name=name or key, outcome=ObjectOutcome.FAILED, where=where, reason=error.message))
 
     def _tell(self, handled: Handled) -> None:
         with self._lock:
             self.outcomes[handled.outcome] += 1
-            if handled.outcome not in {Outcome.FAILED, Outcome.WAITING}:
+            if handled.outcome not in {ObjectOutcome.FAILED, ObjectOutcome.WAITING}:
                 self._failed.pop(("", handled.name), None)
             self._on_handled(handled)
 
     @staticmethod
-    def _address(place: Place, name: str) -> str:
+    def _address(place: ObjectPlace, name: str) -> str:
         return f"{place.url.rstrip('/')}/{name}"

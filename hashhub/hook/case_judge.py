@@ -13,10 +13,10 @@ import msgspec
 
 from hashhub.desk.cases import CaseIndex, Cases
 from hashhub.desk.cases.index import STOPPED
-from hashhub.desk.decision import Action, Checked, severest
-from hashhub.desk.hub import Judge, Judged
+from hashhub.desk.decision import Action, DecisionRecord, severest
+from hashhub.desk.hub import HubAnswer, Judge
 from hashhub.errors import HashHubError, Unavailable
-from hashhub.hook.judges import JudgedMedia, MediaJudge
+from hashhub.hook.judges import MediaAnswer, MediaJudge
 from hashhub.model import MatchResult, Query, ReasonLine, Verdict
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class CaseJudge:
         self._cases = Cases(records, settings.case)
         self._index = CaseIndex(self._cases)
 
-    def judge(self, query: Query) -> Judged:
+    def judge(self, query: Query) -> HubAnswer:
         """Answer one query. Raises HashHubError when the judge has no answer and no case stops the upload."""
         action, lines = self.stops(query)
         try:
@@ -57,7 +57,7 @@ class CaseJudge:
                 raise
             away = ReasonLine(code=e.reason, text=e.message)
             result = MatchResult(verdict=Verdict.REVIEW, reasons=(*lines, away), label=query.label)
-            judged = Judged(result=result, policy="", revision=self._judge.revision(), without_lists=True)
+            judged = HubAnswer(result=result, policy="", revision=self._judge.revision(), without_lists=True)
         else:
             if not lines:
                 return judged
@@ -71,7 +71,7 @@ class CaseJudge:
             action = severest(action, self._settings.without_answer.hub_away)
         return msgspec.structs.replace(judged, at_least=action)
 
-    def judge_media(self, label: str, content: bytes) -> JudgedMedia:
+    def judge_media(self, label: str, content: bytes) -> MediaAnswer:
         """Let the hub hash an upload and answer. Raises HashHubError when no answer can be had."""
         if self._media_judge is None:
             raise Unavailable("nobody hashes uploads for this hook; set hashing to here, or mode to online")
@@ -127,7 +127,7 @@ class CaseJudge:
         )
         return action, lines
 
-    def note(self, checked: Checked) -> None:
+    def note(self, checked: DecisionRecord) -> None:
         """Count an upload in the cases that stopped it: once, however often they were asked about it."""
         names = {line.clause: None for line in checked.decision.reasons if line.code.startswith(STOPPED)}
         if names:

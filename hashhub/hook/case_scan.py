@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
-from hashhub.desk.cases import Cases, Item, Partial, Scan, item_of
+from hashhub.desk.cases import CaseItem, Cases, Partial, Scan, item_of
 from hashhub.desk.cases.index import CaseIndex
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason
 from hashhub.hook.archive import listed_in
@@ -23,12 +23,12 @@ from hashhub.hook.places import shown
 from hashhub.hook.scan_memory import Hashed, gaps_among, scan_memory
 from hashhub.model import Effort, Query, ReasonLine, now
 from hashhub.scans.engine import ScanEngine
-from hashhub.scans.memory import Known, Listed, Unlisted
+from hashhub.scans.memory import KnownFile, ListedFile, Unlisted
 
 if TYPE_CHECKING:
     from hashhub.hashing.media import MediaHashes
     from hashhub.hashing.pool import MediaPool
-    from hashhub.hook.places import Place, Stored
+    from hashhub.hook.places import ObjectPlace, StoredObject
     from hashhub.hook.settings import HookSettings
 
 _MOST_NAMED: Final = 1_000  # unread, and looked at in part; all of them are counted
@@ -47,7 +47,7 @@ class ScanOutcome(NamedTuple):
     unread: tuple[Partial, ...]
 
 
-def stored_in(place: Place, max_bytes: int) -> Iterator[Listed[Source]]:
+def stored_in(place: ObjectPlace, max_bytes: int) -> Iterator[ListedFile[Source]]:
     """Yield the objects of a bucket or folder. One of more than `max_bytes` is not downloaded, and is unread.
 
     Raises HashHubError when the place cannot be listed.
@@ -61,10 +61,10 @@ def stored_in(place: Place, max_bytes: int) -> Iterator[Listed[Source]]:
             source = f"larger than {max_bytes} bytes (max_bytes): it was not downloaded"
         else:
             source = partial(_downloaded, place, item)
-        yield Listed(source, listed.address, listed.stamp, listed.modified)
+        yield ListedFile(source, listed.address, listed.stamp, listed.modified)
 
 
-def _downloaded(place: Place, item: Stored) -> IO[bytes]:
+def _downloaded(place: ObjectPlace, item: StoredObject) -> IO[bytes]:
     """Return an object's bytes in memory that no file system has: nothing of an archive is written to disk."""
     file = os.fdopen(os.memfd_create("stored", os.MFD_CLOEXEC), "w+b")
     try:
@@ -82,7 +82,7 @@ def scan_for_case(
     settings: HookSettings,
     cases: Cases,
     case: str,
-    listing: Iterable[Listed[Source]],
+    listing: Iterable[ListedFile[Source]],
     *,
     place: str,
     actor: str,
@@ -168,7 +168,7 @@ def _name(files: list[Partial], place: str, why: str) -> None:
         files.append(Partial(place=place, why=why))
 
 
-def _read(pool: MediaPool, effort: Effort, source: Source, known: Known[Hashed]) -> tuple[Hashed | None, str]:
+def _read(pool: MediaPool, effort: Effort, source: Source, known: KnownFile[Hashed]) -> tuple[Hashed | None, str]:
     """Return what is to be known of a file, and why it was not read as what it is; of what can be opened there are
     exact digests in any case.
     """
@@ -223,7 +223,7 @@ def _digests(content: IO[bytes]) -> Query:
         raise InvalidArgument("the file could not be read to its end", reason=Reason.UNREADABLE_MEDIA) from e
 
 
-def item_of_file(settings: HookSettings, path: Path) -> Item:
+def item_of_file(settings: HookSettings, path: Path) -> CaseItem:
     """Hash a file that a complaint is about in a process of its own, and return what stops its copies. Nothing is kept
     of the file. Raises HashHubError for one that cannot be read.
     """

@@ -1,16 +1,14 @@
-"""The clamd door: products that have uploads scanned by ClamAV talk to it as to clamd, and it to the real one.
+"""A clamd server for products that have uploads scanned by ClamAV; the real clamd can stand behind it.
 
     a client ── INSTREAM, in chunks ──┬── the hook's decision, recorded before it is answered ──┬── FOUND, OK or ERROR
                                       └── the real clamd (`clamd_chain`), of the whole upload ──┘
 
-The real clamd takes few connections at once: one is held while an upload is passed on and scanned, and not while its
-client sends it. An upload of which not all can be kept is passed on as it comes, from then on.
+A connection to the real clamd is held only while an upload is passed on and scanned. An upload that does not fit in
+memory is passed on as it comes.
 
-Products delete and notify on FOUND. So the hook decides, and keeps what it keeps, before anything is answered, also
-where the real clamd has found a virus; what could not be kept is answered with ERROR.
-
-The protocol is clamd(8)'s of ClamAV 1.4, but for what would be another's business here: no path and no descriptor is
-read, nothing is reloaded or shut down.
+Products delete and notify on FOUND, so the upload is decided over and kept before any answer, also where the real clamd
+found a virus. What could not be kept is answered with ERROR. Of clamd(8)'s protocol in ClamAV 1.4, commands that read
+paths, take descriptors, reload or shut down are refused.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ from hashhub.client import is_loopback
 from hashhub.desk.decision import Action, Decision
 from hashhub.desk.records import Records
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, Reason
-from hashhub.hook.clamd_chain import LENGTH, Chain, ChainAnswer, ChainScan, Kind, host_and_port
+from hashhub.hook.clamd_chain import LENGTH, Chain, ChainAnswer, ChainScan, ReplyKind, host_and_port
 from hashhub.hook.core import START_SECONDS
 from hashhub.hook.settings import HeldStream, WithoutClamd
 
@@ -644,7 +642,7 @@ class ClamdDoor:
         if not decision.is_kept:
             _log.error("clamd: ERROR, nothing could be kept of an upload: reference=%s", decision.reference)
             return _NO_ANSWER
-        if chained is not None and chained.kind is Kind.FOUND:
+        if chained is not None and chained.kind is ReplyKind.FOUND:
             _log.info("clamd: the real clamd found something: reference=%s %r", decision.reference, chained.text)
             return chained.text
         if decision.action is not Action.ALLOW:
@@ -652,10 +650,10 @@ class ClamdDoor:
             status = "ERROR" if is_error else "FOUND"
             _log.info("clamd: %s %s reference=%s", decision.action, status, decision.reference)
             return f"stream: {SIGNATURE}{decision.reference} {status}".encode()
-        if chained is not None and chained.kind is Kind.ERROR:
+        if chained is not None and chained.kind is ReplyKind.ERROR:
             _log.warning("clamd: the real clamd answered an error: %r", chained.text)
             return chained.text
-        if chained is not None and chained.kind is Kind.AWAY:
+        if chained is not None and chained.kind is ReplyKind.AWAY:
             if self._settings.without_clamd == WithoutClamd.HASHHUB_ONLY:
                 _log.warning("clamd: OK without the real clamd: reference=%s", decision.reference)
                 return b"stream: OK"

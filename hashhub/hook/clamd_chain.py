@@ -1,13 +1,12 @@
-"""The real clamd behind the clamd door: an upload goes to it once it is there, and its answer comes back as it is.
+"""The real clamd behind ours: each upload is passed on to it, and its answer comes back as it is.
 
 FOUND     it found something; passed on unchanged
 OK        it has read the whole stream and found nothing
-ERROR     it said so, what it said was not understood, it said nothing of a stream that it had begun to take, or it is
-          there and takes no further connection
-AWAY      it could not be reached, and has seen nothing of the stream
+ERROR     it reported one, could not be understood, broke off a stream that it had begun to read, or is full
+AWAY      it could not be reached, and has read nothing of the stream
 
-Only AWAY is for the caller to choose about. What happens after the first byte may be the upload's doing: one that is
-longer than the real clamd takes resets the connection, and others slow or crash it.
+Only after AWAY may the caller choose. What happens after the first byte may be the upload's doing: one that is too long
+resets the connection, and others slow clamd down or crash it.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _VERSION_AGE_SECONDS: Final = 1.0  # for which an answer to VERSION is given aga
 _ANSWER_BYTES: Final = 1 << 16  # a line with the name of what it found
 
 
-class Kind(StrEnum):
+class ReplyKind(StrEnum):
     """What the real clamd's answer means."""
 
     OK = "OK"
@@ -48,15 +47,15 @@ class Kind(StrEnum):
 class ChainAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a stream, and its words (`stream: NAME FOUND`), without what ends them; empty where it is AWAY."""
 
-    kind: Kind
+    kind: ReplyKind
     text: bytes = b""
 
 
-_AWAY: Final = ChainAnswer(kind=Kind.AWAY)
-_BUSY: Final = ChainAnswer(kind=Kind.ERROR, text=b"stream: the virus scanner is busy. ERROR")
-_NO_ANSWER: Final = ChainAnswer(kind=Kind.ERROR, text=b"stream: the virus scanner gave no answer. ERROR")
+_AWAY: Final = ChainAnswer(kind=ReplyKind.AWAY)
+_BUSY: Final = ChainAnswer(kind=ReplyKind.ERROR, text=b"stream: the virus scanner is busy. ERROR")
+_NO_ANSWER: Final = ChainAnswer(kind=ReplyKind.ERROR, text=b"stream: the virus scanner gave no answer. ERROR")
 _NOT_UNDERSTOOD: Final = ChainAnswer(
-    kind=Kind.ERROR, text=b"stream: the virus scanner's answer was not understood. ERROR"
+    kind=ReplyKind.ERROR, text=b"stream: the virus scanner's answer was not understood. ERROR"
 )
 
 
@@ -200,11 +199,11 @@ class ChainScan:
     def _understood(self, text: bytes) -> ChainAnswer:
         is_line = all(byte >= ord(" ") for byte in text)
         if is_line and text.startswith(b"stream: ") and text.endswith(b" FOUND"):
-            return ChainAnswer(kind=Kind.FOUND, text=text)
+            return ChainAnswer(kind=ReplyKind.FOUND, text=text)
         if is_line and text.endswith(b" ERROR"):
-            return ChainAnswer(kind=Kind.ERROR, text=text)
+            return ChainAnswer(kind=ReplyKind.ERROR, text=text)
         if text == b"stream: OK" and self._is_whole:
-            return ChainAnswer(kind=Kind.OK, text=text)
+            return ChainAnswer(kind=ReplyKind.OK, text=text)
         _log.warning("clamd: the real clamd's answer was not understood: %r", text[:200])
         return _NOT_UNDERSTOOD
 

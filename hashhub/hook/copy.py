@@ -92,7 +92,7 @@ _SHARING: Final = (
 )
 
 
-class Moment(NamedTuple):
+class CopyMoment(NamedTuple):
     """The moment of a look. `revision`: the hub's, at which the copy was complete last; `complete_time`: when that
     was; None: never yet. `page`: the last page that was applied, and its mark.
     """
@@ -118,7 +118,7 @@ class _Registry(NamedTuple):
     with_entries: frozenset[str]
 
 
-class Copy:
+class ListCopy:
     """The copy's file. Safe to be shared by threads, and by processes that open it each for itself."""
 
     def __init__(self, directory: Path) -> None:
@@ -138,13 +138,13 @@ class Copy:
                 return
 
     @contextmanager
-    def look(self) -> Iterator[Look]:
+    def look(self) -> Iterator[CopyReader]:
         """Look at the copy as it is now. Raises Unavailable when it is not there, DataLoss when it is damaged."""
         with _mapped():
             file, db = self._connection()
             try:
                 db.execute("BEGIN")
-                yield Look(self, db)
+                yield CopyReader(self, db)
                 db.execute("COMMIT")
             except BaseException:
                 db.close()
@@ -202,7 +202,7 @@ class Copy:
             raise
         return db
 
-    def registry(self, look: Look) -> _Registry:
+    def registry(self, look: CopyReader) -> _Registry:
         """Return contributors and hash sets; read anew only when a page was applied."""
         page = look.moment.page
         known, registry = self._registry
@@ -216,7 +216,7 @@ def copied_lists(data: Path) -> list[tuple[HashSet, Mapping[str, Contributor]]]:
     """Return the lists of the copy in this directory, each with the contributors by id. Raises Unavailable unless the
     copy is complete.
     """
-    copy = Copy(data / COPY)
+    copy = ListCopy(data / COPY)
     try:
         with copy.look() as look:
             if look.moment.complete_time is None:
@@ -227,24 +227,24 @@ def copied_lists(data: Path) -> list[tuple[HashSet, Mapping[str, Contributor]]]:
         copy.close()
 
 
-class Look:
+class CopyReader:
     """One look at the copy: reads entries for answers (`answering.lists.Lists` and its `Entries`), and what an index
     follows.
     """
 
-    def __init__(self, copy: Copy, db: sqlite3.Connection) -> None:
+    def __init__(self, copy: ListCopy, db: sqlite3.Connection) -> None:
         self._copy, self._db = copy, db
-        self._moment: Moment | None = None
+        self._moment: CopyMoment | None = None
 
     @property
-    def moment(self) -> Moment:
+    def moment(self) -> CopyMoment:
         """The moment that is looked at."""
         if self._moment is None:
             [(revision, complete_time, sequence, mark)] = self.rows(
                 "SELECT m.complete_revision, m.complete_time, p.sequence, p.mark FROM meta m, journal_page p "
                 "WHERE p.sequence = (SELECT max(sequence) FROM journal_page)"
             )
-            self._moment = Moment(revision, _time(complete_time), (sequence, mark))
+            self._moment = CopyMoment(revision, _time(complete_time), (sequence, mark))
         return self._moment
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -334,7 +334,7 @@ class Look:
     # Lists
 
     @property
-    def entries(self) -> Look:
+    def entries(self) -> CopyReader:
         """Reads them."""
         return self
 
@@ -454,7 +454,7 @@ class Look:
         return {}
 
 
-def _read_registry(look: Look) -> _Registry:
+def _read_registry(look: CopyReader) -> _Registry:
     contributors = {
         row[0]: Contributor(
             id=row[0],

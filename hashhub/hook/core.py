@@ -1,14 +1,12 @@
-"""`Hook`: an upload in, a decision out. No framework, no wire; every door asks it.
+"""`Hook`: an upload in, a decision out. No framework, no wire; every adapter asks it.
 
 bytes, as they come ── digests ── remembered? ── who knows the digests? ── hashed ── who knows the hashes? ── action
    │                                                │ MATCH decides            │ UNREADABLE, TOO_LARGE
    └── memory that no file system has               └ no answer: HUB_AWAY, in half a second; hashing goes on for
        (TOO_LARGE, or no room: digests only)          the record, and it is asked again later (`rechecks`)
 
-`examiner` finds out what can be known of an upload. What is decided is kept (`records`), and told to who keeps more of
-it (`OnChecked`), before the app gets it.
-
-Deciding waits, so it is done in a thread: the caller's, or for an event loop one of `max_waiting` of the hook's own.
+`examiner` collects the evidence; the decision is recorded and handed to listeners (`OnChecked`) before the app gets it.
+Deciding blocks a thread: the caller's, or for an event loop one of `max_waiting` of the hook's own.
 """
 
 from __future__ import annotations
@@ -30,16 +28,15 @@ import msgspec
 
 from hashhub import structs
 from hashhub.background import Background
-from hashhub.desk.decision import Action, Checked, Decision, NoAnswer, severest
+from hashhub.desk.decision import Action, Decision, DecisionRecord, NoAnswer, severest
 from hashhub.desk.decision_dedup import is_same, is_same_and_more
-from hashhub.desk.hub import Judge, Judged
+from hashhub.desk.hub import HubAnswer, Judge
 from hashhub.desk.rechecks import OnRecheck, Pending, Rechecks
 from hashhub.desk.records import UploadState
-from hashhub.desk.settings import Hashing as WhereHashed
-from hashhub.desk.settings import Mode
+from hashhub.desk.settings import HashingSite, Mode
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import Hash
-from hashhub.hook.examiner import Examined, Examiner, given_up, if_skipped
+from hashhub.hook.examiner import Examiner, UploadEvidence, given_up, if_skipped
 from hashhub.hook.hashing import A_PICTURE
 from hashhub.hook.judges import MediaJudge, query_of_nothing
 from hashhub.hook.settings import OnHold
@@ -54,7 +51,7 @@ if TYPE_CHECKING:
     from hashhub.desk.rounds import QueueRounds
     from hashhub.hashing.media import MediaHashes
     from hashhub.hook.case_judge import CaseJudge
-    from hashhub.hook.hashing import Hashing
+    from hashhub.hook.hashing import UploadHasher
     from hashhub.hook.settings import HookSettings
 
 __all__ = ["Hook", "OnChecked", "Readable", "Upload", "severest"]
@@ -71,7 +68,7 @@ START_SECONDS: Final = 2.0  # for a first answer of the hub, before a door opens
 _WARM_SECONDS: Final = 30.0  # for the processes that hash, which load libraries and kernels
 _TALLY_SECONDS: Final = 2.0  # a hook that is killed loses so much of its counts, and nothing else
 
-OnChecked = Callable[[Checked, IO[bytes] | None], None]
+OnChecked = Callable[[DecisionRecord, IO[bytes] | None], None]
 """Is told of each decision before the app is, with the upload's bytes where there are some. What it raises makes the
 decision HOLD at least: what should have been kept was not.
 """
@@ -109,7 +106,7 @@ class Hook:
         media_judge: MediaJudge | None = None,
         cases: CaseJudge | None = None,
         connect: Callable[[], None] | None = None,
-        holds: Callable[[Judged], bool] | None = None,
+        holds: Callable[[HubAnswer], bool] | None = None,
         records: Records | None = None,
         on_checked: OnChecked | Sequence[OnChecked] | None = None,
         on_recheck: Sequence[OnRecheck] = (),
@@ -132,12 +129,12 @@ class Hook:
         self._records = records
         self._listeners = () if on_checked is None else (on_checked,) if callable(on_checked) else tuple(on_checked)
         self._memory = ByteBudget(settings.max_total_bytes)
-        self._hashing: Hashing | None = None
-        if settings.hashing is WhereHashed.HERE:
+        self._hashing: UploadHasher | None = None
+        if settings.hashing is HashingSite.HERE:
             # The libraries that hash are loaded by its child processes only.
-            from hashhub.hook.hashing import Hashing
+            from hashhub.hook.hashing import UploadHasher
 
-            self._hashing = Hashing(settings)
+            self._hashing = UploadHasher(settings)
         self._examiner = Examiner(
             settings,
             judge=judge,
@@ -343,7 +340,7 @@ class Hook:
     def _decide_hashes(self, query: Query, call: _Call, gaps: tuple[ReasonLine, ...] = ()) -> Decision:
         return self._decided(self._examiner.examine_hashes(query, gaps), call, None)
 
-    def _weighed(self, examined: Examined) -> tuple[Action, Verdict, NoAnswer | None]:
+    def _weighed(self, examined: UploadEvidence) -> tuple[Action, Verdict, NoAnswer | None]:
         """Return what becomes of the upload, by which verdict, and why that says less than it could.
 
         A verdict stands above the choices: they never weaken it.
@@ -379,7 +376,7 @@ class Hook:
             verdict = Verdict.UNAVAILABLE  # something was not looked at
         return severest(Action.ALLOW, *actions), verdict, cause
 
-    def _is_by_choice(self, examined: Examined, action: Action, cause: NoAnswer | None) -> bool:
+    def _is_by_choice(self, examined: UploadEvidence, action: Action, cause: NoAnswer | None) -> bool:
         """Whether this becomes of the upload because something is not known of it, rather than by what is known."""
         if cause is None or examined.judged is None:
             return False
@@ -387,7 +384,7 @@ class Hook:
         by_answer = severest(examined.judged.at_least, self.settings.on_review if is_for_review else Action.ALLOW)
         return action is not by_answer
 
-    def _decided(self, examined: Examined, call: _Call, content: UploadBytes | None) -> Decision:
+    def _decided(self, examined: UploadEvidence, call: _Call, content: UploadBytes | None) -> Decision:
         action, verdict, cause = self._weighed(examined)
         judged = examined.judged
         reasons = judged.result.reasons if judged is not None else ()
@@ -414,7 +411,7 @@ class Hook:
         if state is None and not (call.earlier or self._listeners):  # most uploads: all that is kept is a number
             self._count(call.door, decision, now().date().isoformat())
             return decision
-        checked = Checked(
+        checked = DecisionRecord(
             decision=decision,
             time=now(),
             door=call.door,
@@ -438,7 +435,7 @@ class Hook:
         is_to_be_kept = call.door == _API and self.settings.app.on_hold is OnHold.KEEP
         return is_to_be_kept and (content is None or not self._listeners)
 
-    def _is_recorded_as(self, reference: str, checked: Checked) -> bool:
+    def _is_recorded_as(self, reference: str, checked: DecisionRecord) -> bool:
         """Return whether an upload is recorded already, with the same decision for the same reasons, and kept; see
         `receive`.
         """
@@ -455,7 +452,7 @@ class Hook:
         except HashHubError:
             return False  # recording it anew fails as well, and then it is held
 
-    def _told(self, checked: Checked, content: UploadBytes | None) -> Checked:
+    def _told(self, checked: DecisionRecord, content: UploadBytes | None) -> DecisionRecord:
         for listener in self._listeners:
             file = content.open() if content is not None else None
             try:
@@ -467,7 +464,7 @@ class Hook:
                     file.close()
         return checked
 
-    def _recorded(self, checked: Checked, examined: Examined) -> Checked:
+    def _recorded(self, checked: DecisionRecord, examined: UploadEvidence) -> DecisionRecord:
         if self._records is None or self._rechecks is None:
             return checked
         decision = checked.decision
@@ -499,7 +496,7 @@ class Hook:
         with self._lock:
             self._counts[key] += 1
 
-    def _pending(self, examined: Examined, decision: Decision) -> Pending | None:
+    def _pending(self, examined: UploadEvidence, decision: Decision) -> Pending | None:
         cause = decision.no_answer
         if cause is NoAnswer.HUB_AWAY or (
             cause in {NoAnswer.UNREADABLE, NoAnswer.TOO_LARGE} and decision.action is Action.ALLOW
@@ -507,7 +504,9 @@ class Hook:
             return Pending(query=examined.query, if_unknown=examined.if_unknown, cause=cause)
         return None
 
-    def _complete(self, rechecks: Rechecks, checked: Checked, examined: Examined, late: Future[MediaHashes]) -> None:
+    def _complete(
+        self, rechecks: Rechecks, checked: DecisionRecord, examined: UploadEvidence, late: Future[MediaHashes]
+    ) -> None:
         """Put hashes that came after the decision beside it."""
         # Nothing that the decision rests on is changed: it was given.
         later = self._examiner.examine_late(examined.query, late)
@@ -664,7 +663,7 @@ def _state(decision: Decision) -> UploadState | None:
     return UploadState.UNANSWERED if decision.verdict is Verdict.UNAVAILABLE else None
 
 
-def _held_at_least(checked: Checked, error: Exception, what: str) -> Checked:
+def _held_at_least(checked: DecisionRecord, error: Exception, what: str) -> DecisionRecord:
     is_ours = isinstance(error, HashHubError)
     if not is_ours:
         _log.error("%s", what, exc_info=error)

@@ -28,7 +28,7 @@ from hashhub.desk.decision import Action, Decision
 from hashhub.hook import forms
 from hashhub.hook.adapters import ProcessHook
 from hashhub.hook.core import Hook, Upload
-from hashhub.hook.forms import BodyRefused, CheckedFile, Ended, Uploads
+from hashhub.hook.forms import BodyRefused, CheckedFile, ReceivedFile, Uploads
 from hashhub.hook.upload_bytes import PIECE_BYTES, ByteBudget, UploadBytes
 
 upload_checked: Final = Signal()
@@ -132,7 +132,7 @@ class UploadHookHandler(FileUploadHandler):
             upload.close()
             decision = None
         else:
-            file = Ended(field=str(self.field_name), filename=str(self.file_name), upload=upload).decide()
+            file = ReceivedFile(field=str(self.field_name), filename=str(self.file_name), upload=upload).decide()
             self._files.append(file)
             self.request.hashhub = Uploads(files=tuple(self._files))
             upload_checked.send_robust(sender=type(self), request=self.request, file=file)
@@ -180,7 +180,7 @@ class UploadHookMiddleware:
             if getattr(request.upload_handlers[-1], "is_interrupted", False):
                 raise UnreadablePostError
         except BodyRefused as e:
-            answer: forms.Answer | None = forms.answer_to_refused(e)
+            answer: forms.RefusalResponse | None = forms.answer_to_refused(e)
         except UnreadablePostError:
             answer = forms.answer_to_refused(BodyRefused(400, "the body was cut off"))
         else:

@@ -17,10 +17,10 @@ import msgspec
 
 from hashhub.config import MEDIA_BYTES
 from hashhub.desk.decision import Action, NoAnswer, severest
-from hashhub.desk.hub import Judged
+from hashhub.desk.hub import HubAnswer
 from hashhub.errors import Cancelled, HashHubError, LimitExceeded, Reason
 from hashhub.hashes import SEARCHED
-from hashhub.hook.answers import Answer, Answers
+from hashhub.hook.answers import AnswerCache, CachedAnswer
 from hashhub.hook.judges import without_hub
 from hashhub.model import Coverage, Effort, Query, ReasonLine, Verdict
 from hashhub.trust import ReasonCode
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hashhub.desk.hub import Judge
     from hashhub.hashing.media import MediaHashes
     from hashhub.hook.case_judge import CaseJudge
-    from hashhub.hook.hashing import Hashing
+    from hashhub.hook.hashing import UploadHasher
     from hashhub.hook.judges import MediaJudge
     from hashhub.hook.settings import HookSettings
     from hashhub.hook.upload_bytes import UploadBytes
@@ -45,7 +45,7 @@ _EXACT_ONLY: Final = ReasonCode.EXACT_ONLY.value
 _FRAMES_SKIPPED: Final = ReasonCode.FRAMES_SKIPPED.value
 
 
-class Examined(msgspec.Struct, kw_only=True):
+class UploadEvidence(msgspec.Struct, kw_only=True):
     """What is known of one upload so far.
 
     `query`: what is asked about it, or could be. `if_unknown`: see Pending. `causes`: why there is no answer, or less
@@ -56,7 +56,7 @@ class Examined(msgspec.Struct, kw_only=True):
     media_type: str = ""
     query: Query
     coverage: Coverage = Coverage()
-    judged: Judged | None = None
+    judged: HubAnswer | None = None
     causes: tuple[NoAnswer, ...] = ()
     lines: tuple[ReasonLine, ...] = ()
     if_unknown: Action = Action.HOLD
@@ -86,9 +86,9 @@ class Examiner:
         *,
         judge: Judge,
         media_judge: MediaJudge | None,
-        hashing: Hashing | None,
+        hashing: UploadHasher | None,
         cases: CaseJudge | None,
-        holds: Callable[[Judged], bool] | None,
+        holds: Callable[[HubAnswer], bool] | None,
     ) -> None:
         """See `Hook`."""
         # Imported here: no upload waits for it, and who opens no hook does without.
@@ -103,17 +103,17 @@ class Examiner:
         self._hashing = hashing
         self._cases = cases
         self._holds = holds
-        self._answers = Answers(most=settings.cache_entries, seconds=settings.cache_seconds)
+        self._answers = AnswerCache(most=settings.cache_entries, seconds=settings.cache_seconds)
         self._with_hub = threading.BoundedSemaphore(settings.max_waiting)
         self.is_closing = False
 
-    def examine_hashes(self, query: Query, gaps: tuple[ReasonLine, ...] = ()) -> Examined:
+    def examine_hashes(self, query: Query, gaps: tuple[ReasonLine, ...] = ()) -> UploadEvidence:
         """Return what is known by hashes that were computed before, or by somebody else. `gaps`: what was not looked
         at then.
         """
         effort = self._settings.effort if query.variants else Effort.PLAIN
         covered = Coverage(effort=effort, gaps=gaps, unsearched=self._unsearched(effort, is_video=bool(query.frames)))
-        examined = Examined(query=query, coverage=covered, if_unknown=if_skipped(self._settings, covered))
+        examined = UploadEvidence(query=query, coverage=covered, if_unknown=if_skipped(self._settings, covered))
         every = (*query.hashes, *(h for variant in query.variants for h in variant.hashes))
         if not query.frames and not any(SEARCHED[h.algorithm].is_perceptual for h in every if h.algorithm in SEARCHED):
             self._only_exact(examined, "only exact digests were given")
@@ -123,12 +123,12 @@ class Examiner:
             examined.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
         return examined
 
-    def examine_late(self, query: Query, late: Future[MediaHashes]) -> Examined | None:
+    def examine_late(self, query: Query, late: Future[MediaHashes]) -> UploadEvidence | None:
         """Return what hashes tell that came after the decision, of which nobody was asked; None if they never came.
 
         `query`: what is known without them.
         """
-        examined = Examined(query=query)
+        examined = UploadEvidence(query=query)
         try:
             self._hashed(examined, late.result(timeout=0))
         except HashHubError as e:
@@ -137,13 +137,13 @@ class Examiner:
             return None
         return examined
 
-    def examine(self, content: UploadBytes, *, is_wanted: Callable[[], bool]) -> Examined:
+    def examine(self, content: UploadBytes, *, is_wanted: Callable[[], bool]) -> UploadEvidence:
         """Return what is known of an upload. Raises Cancelled once it `is_wanted` no more."""
         begun, key = time.monotonic(), content.key
         # 1. What is remembered of these very bytes.
         remembered = self._remembered(key)
         if remembered is not None:
-            return Examined(
+            return UploadEvidence(
                 query=remembered.query,
                 media_type=remembered.media_type,
                 coverage=remembered.coverage,
@@ -151,7 +151,7 @@ class Examiner:
                 causes=remembered.causes,
             )
         # 2. Who knows its digests.
-        examined = Examined(
+        examined = UploadEvidence(
             query=Query(hashes=content.digests),
             media_type=self._media_type_of(content.head),
             coverage=self._exact_only,
@@ -164,7 +164,7 @@ class Examiner:
             raise given_up()
         # 4. It is remembered.
         if key and examined.judged is not None and _is_to_be_remembered(examined.judged, examined.causes):
-            answer = Answer(
+            answer = CachedAnswer(
                 judged=examined.judged,
                 query=examined.query,
                 media_type=examined.media_type,
@@ -174,7 +174,7 @@ class Examiner:
             self._answers.put(key, answer, asked=begun)
         return examined
 
-    def _remembered(self, key: bytes) -> Answer | None:
+    def _remembered(self, key: bytes) -> CachedAnswer | None:
         if not key:
             return None
         answer = self._answers.get(key, self._judge.revision())
@@ -185,7 +185,7 @@ class Examiner:
             return None
         return answer
 
-    def _ask(self, examined: Examined) -> None:
+    def _ask(self, examined: UploadEvidence) -> None:
         if not examined.query.hashes:
             return
         try:
@@ -193,7 +193,9 @@ class Examiner:
         except HashHubError as e:
             examined.lacks(NoAnswer.HUB_AWAY, e.reason, e.message)
 
-    def _look(self, examined: Examined, content: UploadBytes, begun: float, is_wanted: Callable[[], bool]) -> None:
+    def _look(
+        self, examined: UploadEvidence, content: UploadBytes, begun: float, is_wanted: Callable[[], bool]
+    ) -> None:
         """Find out more than digests tell."""
         if content.is_too_large:
             sought = "only identical files were looked for" if content.digests else "nothing was looked for"
@@ -212,14 +214,14 @@ class Examiner:
             examined.is_unhashed = True
             self._hash_at_hub(examined, content)
 
-    def _only_exact(self, examined: Examined, why: str) -> None:
+    def _only_exact(self, examined: UploadEvidence, why: str) -> None:
         examined.lacks(NoAnswer.NO_PERCEPTUAL_HASH, _EXACT_ONLY, f"only identical files were looked for: {why}")
         examined.coverage = msgspec.structs.replace(
             self._exact_only, algorithms=tuple(h.algorithm for h in examined.query.hashes), gaps=examined.lines[-1:]
         )
         examined.if_unknown = self._settings.without_answer.no_perceptual_hash
 
-    def _failed(self, examined: Examined, cause: NoAnswer, code: str, text: str) -> None:
+    def _failed(self, examined: UploadEvidence, cause: NoAnswer, code: str, text: str) -> None:
         examined.lacks(cause, code, text)
         examined.coverage = msgspec.structs.replace(
             self._exact_only, effort=self._settings.effort, gaps=examined.lines[-1:]
@@ -228,7 +230,12 @@ class Examiner:
         examined.is_unhashed = cause is NoAnswer.HUB_AWAY  # what cannot be hashed is as chosen
 
     def _hash_here(
-        self, hashing: Hashing, examined: Examined, content: UploadBytes, begun: float, is_wanted: Callable[[], bool]
+        self,
+        hashing: UploadHasher,
+        examined: UploadEvidence,
+        content: UploadBytes,
+        begun: float,
+        is_wanted: Callable[[], bool],
     ) -> None:
         is_away = examined.judged is None or examined.judged.without_lists
         try:
@@ -280,7 +287,7 @@ class Examiner:
             if not is_wanted():
                 raise FutureTimeoutError
 
-    def _not_hashed(self, examined: Examined, error: HashHubError) -> None:
+    def _not_hashed(self, examined: UploadEvidence, error: HashHubError) -> None:
         if error.reason in _UNREADABLE:
             self._failed(examined, NoAnswer.UNREADABLE, error.reason, error.message)
         elif isinstance(error, LimitExceeded) and error.reason in _TOO_LARGE:
@@ -288,7 +295,7 @@ class Examiner:
         else:
             examined.lacks(NoAnswer.HUB_AWAY, error.reason, error.message)
 
-    def _hashed(self, examined: Examined, media: MediaHashes) -> None:
+    def _hashed(self, examined: UploadEvidence, media: MediaHashes) -> None:
         examined.query = media.query()
         examined.media_type = media.media_type
         examined.coverage = self._coverage(media, self._settings.effort, query=examined.query)
@@ -297,7 +304,7 @@ class Examiner:
         if not media.frames and not media.video_frames:
             self._only_exact(examined, media.not_perceptual or "it has no frames")
 
-    def _hash_at_hub(self, examined: Examined, content: UploadBytes) -> None:
+    def _hash_at_hub(self, examined: UploadEvidence, content: UploadBytes) -> None:
         if examined.judged is None or examined.judged.without_lists:
             return  # the hub is away
         if content.size > MEDIA_BYTES:
@@ -334,7 +341,9 @@ class Examiner:
             self._failed(examined, cause, line.code, line.text)
             return
         at_least = severest(examined.judged.at_least, judged.at_least)
-        examined.judged = Judged(result=media.result, policy=judged.policy, revision=judged.revision, at_least=at_least)
+        examined.judged = HubAnswer(
+            result=media.result, policy=judged.policy, revision=judged.revision, at_least=at_least
+        )
         examined.query = Query(hashes=media.hashes)
         examined.coverage, examined.media_type = media.coverage, media.media_type
         examined.if_unknown = if_skipped(self._settings, examined.coverage)
@@ -356,7 +365,7 @@ def given_up() -> Cancelled:
     return Cancelled("the upload was given up before it was decided over")
 
 
-def _is_to_be_remembered(judged: Judged, causes: tuple[NoAnswer, ...]) -> bool:
+def _is_to_be_remembered(judged: HubAnswer, causes: tuple[NoAnswer, ...]) -> bool:
     return (
         judged.result.verdict is not Verdict.UNAVAILABLE
         and judged.stale_since is None

@@ -13,18 +13,18 @@ from hashhub.desk.app_webhook import AppUrl
 from hashhub.desk.decision import Action
 from hashhub.desk.records import FILE_NAME, HOOK, Records
 from hashhub.desk.rounds import QueueRounds
-from hashhub.desk.settings import Encryption, Hashing, Mode
+from hashhub.desk.settings import Encryption, HashingSite, Mode
 from hashhub.errors import FailedPrecondition, Reason
 from hashhub.hook.case_judge import CaseJudge
 from hashhub.hook.core import Hook, OnChecked
-from hashhub.hook.judges import Breaker, HubJudge
+from hashhub.hook.judges import HubBreaker, HubJudge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import IO
 
-    from hashhub.desk.decision import Checked
-    from hashhub.desk.hub import Judge, Judged
+    from hashhub.desk.decision import DecisionRecord
+    from hashhub.desk.hub import HubAnswer, Judge
     from hashhub.desk.rechecks import OnRecheck
     from hashhub.desk.vault import Vault
     from hashhub.errors import HashHubError
@@ -48,7 +48,7 @@ def open_hook(
     share the records finds out; the URL of the settings is called besides. `keeps_records`: False for a look that
     leaves nothing behind.
     """
-    if settings.hashing is Hashing.HERE and find_spec("PIL") is None:  # known now rather than at each upload
+    if settings.hashing is HashingSite.HERE and find_spec("PIL") is None:  # known now rather than at each upload
         raise FailedPrecondition(
             "uploads are to be hashed here, and the libraries for that are not installed; run: pip install "
             "'hashhub[hook]', or set hashing = \"hub\"",
@@ -62,7 +62,7 @@ def open_hook(
     records = Records(directory) if keeps_records else None
     vault = open_vault(settings, records) if records is not None else None
     judge: Judge
-    holds: Callable[[Judged], bool] | None = None
+    holds: Callable[[HubAnswer], bool] | None = None
     asked: MediaJudge | None = None
     connect = None
     if settings.mode is Mode.LOCAL:
@@ -103,7 +103,7 @@ def open_hook(
 
 
 def _if_held(on_held: OnChecked) -> OnChecked:
-    def told(checked: Checked, content: IO[bytes] | None) -> None:
+    def told(checked: DecisionRecord, content: IO[bytes] | None) -> None:
         if checked.decision.action is Action.HOLD:
             on_held(checked, content)
 
@@ -120,7 +120,7 @@ def _say_what_differs(settings: HookSettings) -> None:
                 here,
                 usual,
             )
-    if settings.hashing is Hashing.HERE and settings.media_memory_bytes > (memory := _memory_bytes()):
+    if settings.hashing is HashingSite.HERE and settings.media_memory_bytes > (memory := _memory_bytes()):
         _log.warning(
             "one upload may take %d bytes of memory, and there are %d here: one that does may end the hook; lower "
             "media_memory_bytes, at the hub too",
@@ -149,7 +149,7 @@ def open_vault(settings: HookSettings, records: Records) -> Vault | None:
     return Vault(records, settings)
 
 
-def _watched(hub: HubJudge, settings: HookSettings, records: Records | None) -> Breaker:
+def _watched(hub: HubJudge, settings: HookSettings, records: Records | None) -> HubBreaker:
     """Return the hub, which is not asked for a while once it fails; the record says when that was."""
 
     def note(error: HashHubError | None) -> None:
@@ -157,4 +157,4 @@ def _watched(hub: HubJudge, settings: HookSettings, records: Records | None) -> 
             kind, reason = ("hub.back", "") if error is None else ("hub.away", error.reason)
             records.note(actor=HOOK, kind=kind, subject=settings.hub, reason=reason)
 
-    return Breaker(hub, failures=settings.breaker_failures, seconds=settings.breaker_seconds, on_change=note)
+    return HubBreaker(hub, failures=settings.breaker_failures, seconds=settings.breaker_seconds, on_change=note)

@@ -100,7 +100,7 @@ class Uploads(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(file.decision for file in self.files if file.field == field)
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class RefusalResponse(msgspec.Struct, frozen=True, kw_only=True):
     """What the sender is told in the app's place: a status, and a body that says nothing about the upload."""
 
     status: int
@@ -119,7 +119,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def answer_to(decision: Decision | None, app: AppSettings) -> Answer | None:
+def answer_to(decision: Decision | None, app: AppSettings) -> RefusalResponse | None:
     """Return what the sender is told about an upload that the app does not get; None when the app gets it."""
     if decision is None or decision.action is Action.ALLOW:
         return None
@@ -131,23 +131,25 @@ def answer_to(decision: Decision | None, app: AppSettings) -> Answer | None:
             if decision.reasons[-1].code == Reason.TOO_LARGE and decision.no_answer is not NoAnswer.HUB_AWAY:
                 return answer_to_refused(BodyRefused(413, "the upload is larger than what is taken in"))
             return answer_to_refused(BodyRefused(503, "the upload could not be taken in now; send it again later"))
-        return Answer(status=202, body=msgspec.json.encode({"status": "received", "reference": decision.reference}))
+        return RefusalResponse(
+            status=202, body=msgspec.json.encode({"status": "received", "reference": decision.reference})
+        )
     error = {
         "reason": "UPLOAD_REFUSED",
         "message": "the upload was not accepted; name the reference when you ask why",
         "reference": decision.reference,
     }
-    return Answer(status=app.block_status, body=msgspec.json.encode({"error": error}))
+    return RefusalResponse(status=app.block_status, body=msgspec.json.encode({"error": error}))
 
 
-def answer_to_refused(refused: BodyRefused) -> Answer:
+def answer_to_refused(refused: BodyRefused) -> RefusalResponse:
     """Return what the sender of a refused request is told."""
     error = {"reason": "REQUEST_REFUSED", "message": refused.message}
     retry_after = 10 if refused.status == 503 else None  # noqa: PLR2004 - Service Unavailable
-    return Answer(status=refused.status, body=msgspec.json.encode({"error": error}), retry_after=retry_after)
+    return RefusalResponse(status=refused.status, body=msgspec.json.encode({"error": error}), retry_after=retry_after)
 
 
-class Pace:
+class SenderPace:
     """Whether a sender is fast enough. One that sends next to nothing would hold memory that others need.
 
     `seconds`: of a window.
@@ -197,7 +199,7 @@ def too_large(most: int) -> BodyRefused:
     return BodyRefused(413, f"the request is larger than {most} bytes; send fewer or smaller files at once")
 
 
-class Ended(msgspec.Struct, frozen=True, kw_only=True):
+class ReceivedFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file that has come to its end and waits to be decided over."""
 
     field: str
@@ -220,7 +222,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
             self.upload.close()
 
 
-class Intake:
+class RequestIntake:
     """One request's body. Write each piece, decide over what `take` returns, then `end`; close it in any case.
 
     with Intake(…) as intake:
@@ -258,10 +260,10 @@ class Intake:
 
         self.body = UploadBytes(memory, app.max_request_bytes, is_digested=False)
         self._file: IO[bytes] | None = None
-        self._taken: list[Ended] = []
-        self._reader: Form | _Whole
+        self._taken: list[ReceivedFile] = []
+        self._reader: FormReader | _Whole
         if "multipart" in content_type.lower():
-            self._reader = Form(
+            self._reader = FormReader(
                 content_type,
                 lambda _: receive(),
                 fields=fields,
@@ -289,7 +291,7 @@ class Intake:
         """Take note that the body ends here. Raises BodyRefused when it may not."""
         self._reader.end()
 
-    def take(self) -> list[Ended]:
+    def take(self) -> list[ReceivedFile]:
         """Return the files that have ended since, to be decided over."""
         ended = self._reader.take()
         self._taken += ended
@@ -412,10 +414,10 @@ class _Whole:
             self._promote()
         self._is_ended = self._body.size > 0
 
-    def take(self) -> list[Ended]:
+    def take(self) -> list[ReceivedFile]:
         if self._upload is None or not self._is_ended:
             return []
-        ended = Ended(field=_BODY_FIELD, filename="", upload=self._upload)
+        ended = ReceivedFile(field=_BODY_FIELD, filename="", upload=self._upload)
         self._upload = None
         return [ended]
 
@@ -424,7 +426,7 @@ class _Whole:
             self._upload.close()
 
 
-class Form:
+class FormReader:
     """A body of multipart/form-data as it streams: `write` each piece, decide over what `take` returns, then `end`;
     close it in any case. All of them raise BodyRefused.
 
@@ -446,12 +448,12 @@ class Form:
         """
         self._receive, self._fields = receive, fields
         self._max_files, self._max_fields, self._max_field_bytes = max_files, max_fields, max_field_bytes
-        self._ended: list[Ended] = []
+        self._ended: list[ReceivedFile] = []
         self.unchecked: list[str] = []
         self.not_files: list[str] = []
         self._marker = b"--" + boundary_of(content_type)
         self._line = b"\r\n" + self._marker
-        self._read: _Reading = Form._read_begin
+        self._read: _Reading = FormReader._read_begin
         self._held = b""  # of what came last, and makes sense only with what comes next
         self._parts = self._files = self._other_parts = 0
         self._field = self._filename = ""
@@ -490,7 +492,7 @@ class Form:
         if self._marker in lines:
             raise _misplaced_marker()
         self._begin_part(_part(lines))
-        self._read = Form._read_data
+        self._read = FormReader._read_data
         return end + len(_BLANK_LINE)
 
     def _read_data(self, data: bytes, begin: int) -> int:
@@ -519,12 +521,12 @@ class Form:
             return self._hold(data, line)
         else:
             raise _misplaced_marker()
-        if self._read is Form._read_data:
+        if self._read is FormReader._read_data:
             self._end_part()
         if is_last:
-            self._read = Form._read_rest
+            self._read = FormReader._read_rest
             return end + 2
-        self._read = Form._read_headers
+        self._read = FormReader._read_headers
         return end
 
     def _read_rest(self, data: bytes, begin: int) -> int:
@@ -538,13 +540,13 @@ class Form:
 
     def end(self) -> None:
         """Take note that the body ends here."""
-        if self._read is Form._read_begin and not self._held:
+        if self._read is FormReader._read_begin and not self._held:
             return  # nothing in it can be a file; what it lacks is for the app to say
         # Behind the last marker is the end of its line at most, so that no other parser takes more parts.
-        if self._read is not Form._read_rest or self._held not in {b"", b"\r\n"}:
+        if self._read is not FormReader._read_rest or self._held not in {b"", b"\r\n"}:
             raise _not_ended()
 
-    def take(self) -> list[Ended]:
+    def take(self) -> list[ReceivedFile]:
         """Return the files that have ended since; whoever takes them decides or closes them."""
         ended, self._ended = self._ended, []
         return ended
@@ -613,11 +615,11 @@ class Form:
         elif self._upload is None:
             self.unchecked.append(self._field)
         else:
-            self._ended.append(Ended(field=self._field, filename=self._filename, upload=self._upload))
+            self._ended.append(ReceivedFile(field=self._field, filename=self._filename, upload=self._upload))
             self._upload = None
 
 
-_Reading: TypeAlias = Callable[[Form, bytes, int], int]  # what reads on where one is in a form
+_Reading: TypeAlias = Callable[[FormReader, bytes, int], int]  # what reads on where one is in a form
 
 
 def _misplaced_marker() -> BodyRefused:

@@ -46,7 +46,7 @@ def limits_of(settings: HookSettings) -> Limits:
     return Limits(max_bytes=settings.max_bytes, max_video_pixels=video_pixels(settings.media_seconds))
 
 
-class Hashing:
+class UploadHasher:
     """Hashes what uploads hold. Safe to be shared by threads."""
 
     def __init__(self, settings: HookSettings) -> None:

@@ -4,10 +4,8 @@
     copy/index/snapshots/   the matcher's; written by the process that syncs, mapped by all
     copy/index/mark         the last page of the copy of which the snapshots may know anything
 
-The copy decides about every hit, so a digest too many costs a look. One too few would be a missed match: an index is
-believed only where the copy has been at the page of its mark, and has a journal of all pages behind the index. Whatever
-else is there (a copy that was made anew, put back from a backup, or lost its last pages in a power cut) is indexed from
-its entries again.
+A surplus digest costs a look-up in the copy; a missing one would be a missed match. So an index is used only if the
+copy has been at the page of its mark and has a journal of all later pages. Otherwise it is built anew from the entries.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from hashhub.obstacles import is_in_the_way, obstacle, open_file, read_file, sho
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hashhub.hook.copy import Copy, Look, Moment
+    from hashhub.hook.copy import CopyMoment, CopyReader, ListCopy
 
 DIRECTORY: Final = "index"
 _MARK: Final = "mark"
@@ -43,7 +41,7 @@ class Index:
     in memory.
     """
 
-    def __init__(self, copy: Copy, directory: Path, *, publisher: bool) -> None:
+    def __init__(self, copy: ListCopy, directory: Path, *, publisher: bool) -> None:
         """Raises FailedPrecondition (DATA_IN_USE) when another process publishes here, Unavailable when the directory
         cannot be used.
         """
@@ -59,7 +57,7 @@ class Index:
         """Let go of the files."""
         self.matcher.close()
 
-    def catch_up(self, look: Look) -> bool:
+    def catch_up(self, look: CopyReader) -> bool:
         """Bring the index to the moment of this look; False when the copy was never complete. Only `fresh` looks: the
         snapshot must not be newer.
 
@@ -73,7 +71,7 @@ class Index:
         self._follow(look, moment)
         return True
 
-    def look(self, then: Callable[[Look], None] = lambda _: None) -> bool:
+    def look(self, then: Callable[[CopyReader], None] = lambda _: None) -> bool:
         """Look at the copy, bring the index to that moment, and then do something with the look; False when the copy
         was never complete, and then nothing is done.
         """
@@ -95,14 +93,14 @@ class Index:
         # Queries come one at a time, and threads of an app's worker must not wait for each other in a pool.
         return Matcher(self._path, publisher=self._is_publisher, threads=None if self._is_publisher else 1)
 
-    def _is_of(self, look: Look) -> bool:
+    def _is_of(self, look: CopyReader) -> bool:
         """Whether the matcher was made from this copy's past, and can follow from where it is."""
         page = self._page if self._page != _NOWHERE else self._read_mark()
         if self.matcher.revision == 0 or self.matcher.status().damaged:
             return False
         return look.has_been_at(page) and look.has_page(self.matcher.revision)
 
-    def _renew(self, look: Look, moment: Moment) -> None:
+    def _renew(self, look: CopyReader, moment: CopyMoment) -> None:
         if self._is_publisher:
             self._build(look, moment)
             return
@@ -115,7 +113,7 @@ class Index:
                 reason=Reason.MATCHER_NOT_READY,
             )
 
-    def _build(self, look: Look, moment: Moment) -> None:
+    def _build(self, look: CopyReader, moment: CopyMoment) -> None:
         # The mark first: snapshots without one are believed by nobody. Then the lock is let go of.
         self._remove(_MARK)
         self._remove("CURRENT")
@@ -132,7 +130,7 @@ class Index:
         self._write_mark(moment.page)
         self.matcher.rebuild(moment.page[0], look.all_digests(), or_in_memory=True)
 
-    def _follow(self, look: Look, moment: Moment) -> None:
+    def _follow(self, look: CopyReader, moment: CopyMoment) -> None:
         if not self._is_sound:
             try:
                 self.matcher.verify()
@@ -157,7 +155,7 @@ class Index:
                 count = 0
         self._apply(look, parts, moment.page[0])
 
-    def _apply(self, look: Look, parts: dict[str, list[NDArray[np.uint8]]], sequence: int) -> None:
+    def _apply(self, look: CopyReader, parts: dict[str, list[NDArray[np.uint8]]], sequence: int) -> None:
         withdraw = {}
         for algorithm, listed in parts.items():
             digests = np.unique(np.concatenate(listed), axis=0)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 import msgspec
 
 from hashhub.desk.decision import Action
-from hashhub.desk.hub import Judged, client_of
+from hashhub.desk.hub import HubAnswer, client_of
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import VPDQ, parse
 from hashhub.model import Effort, MatchOptions, MediaResult, Query
@@ -35,9 +35,9 @@ _OF_THE_QUERY: Final = frozenset(
 )
 
 
-class JudgedMedia(msgspec.Struct, frozen=True, kw_only=True):
+class MediaAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The answer about an upload that the hub hashed: by which policy (NAME@VERSION), at which revision. `at_least` as
-    in Judged.
+    in HubAnswer.
     """
 
     media: MediaResult
@@ -49,7 +49,7 @@ class JudgedMedia(msgspec.Struct, frozen=True, kw_only=True):
 class MediaJudge(Protocol):
     """Hashes uploads, too: where the hook does not."""
 
-    def judge_media(self, label: str, content: bytes) -> JudgedMedia:
+    def judge_media(self, label: str, content: bytes) -> MediaAnswer:
         """Hash one upload and answer. Raises HashHubError when no answer can be had."""
         ...
 
@@ -81,7 +81,7 @@ def query_of_nothing() -> Query:
     return Query(hashes=(parse("SHA256", secrets.token_hex(32)),))
 
 
-class Emptiness:
+class EmptyListWarning:
     """Says in the log that uploads are compared with nothing, once for each time that this begins."""
 
     def __init__(self, why: str) -> None:
@@ -106,10 +106,10 @@ class HubJudge:
         self._answer_seconds, self._slow_seconds = settings.answer_seconds, settings.slow_seconds
         self._media_seconds = settings.media_seconds
         self._revision = 0
-        self._emptiness = Emptiness("the hub has no list that this token may see; ask its operator")
+        self._emptiness = EmptyListWarning("the hub has no list that this token may see; ask its operator")
         self._client = client_of(settings, timeout=settings.answer_seconds, retry_seconds=0.0)
 
-    def judge(self, query: Query) -> Judged:
+    def judge(self, query: Query) -> HubAnswer:
         """Answer one query. Raises HashHubError when the hub does not answer in time, or refuses; with the reason
         HUB_SLOW when it answers others meanwhile.
         """
@@ -120,7 +120,7 @@ class HubJudge:
                 raise
             answer = self._ask_slow(query)
         self._revision = max(self._revision, answer.revision)
-        judged = Judged(result=answer.result, policy=answer.policy, revision=answer.revision)
+        judged = HubAnswer(result=answer.result, policy=answer.policy, revision=answer.revision)
         self._emptiness.note(is_listed=judged.is_listed)
         return judged
 
@@ -153,11 +153,11 @@ class HubJudge:
             else:
                 return
 
-    def judge_media(self, label: str, content: bytes) -> JudgedMedia:
+    def judge_media(self, label: str, content: bytes) -> MediaAnswer:
         """Let the hub hash an upload and answer. Raises HashHubError when it does not in time, or refuses."""
         [answer] = self._client.match_media([(label, content)], self._options, seconds=self._media_seconds)
         self._revision = max(self._revision, answer.revision)
-        return JudgedMedia(media=answer.media, policy=answer.policy, revision=answer.revision)
+        return MediaAnswer(media=answer.media, policy=answer.policy, revision=answer.revision)
 
     def revision(self) -> int:
         """Return the newest revision that the hub has answered with."""
@@ -168,7 +168,7 @@ class HubJudge:
         self._client.close()
 
 
-class Breaker:
+class HubBreaker:
     """Asks another judge, until that fails so often in a row that it is not asked for some seconds: who waits for a hub
     that is away would else wait for each upload. One question is let through then, and its answer decides.
 
@@ -198,11 +198,11 @@ class Breaker:
         """Whether the hub counts as away: it is asked at most once in so many seconds."""
         return self._is_open
 
-    def judge(self, query: Query) -> Judged:
+    def judge(self, query: Query) -> HubAnswer:
         """Answer one query. Raises HashHubError; at once while the hub is not asked."""
         return self._ask(lambda: self._judge.judge(query))
 
-    def judge_media(self, label: str, content: bytes) -> JudgedMedia:
+    def judge_media(self, label: str, content: bytes) -> MediaAnswer:
         """Let the hub hash and answer. Raises HashHubError; at once while the hub is not asked."""
         return self._ask(lambda: self._judge.judge_media(label, content))
 

@@ -23,7 +23,7 @@ from hashhub.answering.answer import answers, check_queries, nothing
 from hashhub.answering.lookup import hits_nothing
 from hashhub.background import Background
 from hashhub.client.mirror import KeptPolicy
-from hashhub.desk.hub import Judged, client_of
+from hashhub.desk.hub import HubAnswer, client_of
 from hashhub.errors import (
     FailedPrecondition,
     HashHubError,
@@ -35,9 +35,9 @@ from hashhub.errors import (
     Violation,
 )
 from hashhub.hashes import SEARCHED
-from hashhub.hook.copy import COPY, SYNC, Copy
+from hashhub.hook.copy import COPY, SYNC, ListCopy
 from hashhub.hook.index import DIRECTORY, Index
-from hashhub.hook.judges import Emptiness, options_of, query_of_nothing
+from hashhub.hook.judges import EmptyListWarning, options_of, query_of_nothing
 from hashhub.matcher import warm_up
 from hashhub.model import now
 from hashhub.obstacles import is_in_the_way, obstacle
@@ -45,7 +45,7 @@ from hashhub.obstacles import is_in_the_way, obstacle
 if TYPE_CHECKING:
     from hashhub.client import Client
     from hashhub.client.mirror import OnPage
-    from hashhub.hook.copy import Look, Moment
+    from hashhub.hook.copy import CopyMoment, CopyReader
     from hashhub.hook.settings import HookSettings
     from hashhub.model import Query
     from hashhub.trust import Policy
@@ -73,7 +73,7 @@ def _running() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-class CopyState(msgspec.Struct, frozen=True, kw_only=True):
+class ListCopyState(msgspec.Struct, frozen=True, kw_only=True):
     """What a copy holds. `policy`: NAME@VERSION; `index_digests`: how many different digests can be hit."""
 
     revision: int
@@ -96,7 +96,7 @@ class Sync:
         """
         directory = Path(settings.data) / COPY
         self._reference = settings.policy
-        self._copy = Copy(directory)
+        self._copy = ListCopy(directory)
         self._policy_at = float("-inf")
         self._policy_revision = -1
         self._trimmed = 0
@@ -159,13 +159,13 @@ class Sync:
         """Bring them up to date and keep them so, through restarts of the hub, until `stop`."""
         self._mirror.follow(self._then(on_page), stop=self._is_stopped)
 
-    def state(self) -> CopyState:
+    def state(self) -> ListCopyState:
         """Return what there is now."""
         copied = self._mirror.state()
         policies: list[KeptPolicy | None] = []
         self._index.look(lambda look: policies.append(look.policy(self._reference)))
         policy = policies[0] if policies else None
-        return CopyState(
+        return ListCopyState(
             revision=copied.complete_revision,
             complete_time=copied.complete_time,
             policy=policy.name if policy is not None else "",
@@ -226,7 +226,7 @@ class Sync:
 class _Ready(NamedTuple):
     """What answers are given by, as of the last look at the copy."""
 
-    moment: Moment
+    moment: CopyMoment
     heard: datetime  # by the hub's copy: when it was last complete
     heard_at: float  # the same in seconds since 1970
     born: float  # by `_running`, when the copy was complete last, as the clock said when this process saw that first
@@ -251,11 +251,11 @@ class LocalJudge:
         self._stale_after = settings.local.stale_after_seconds
         self._stale_limit = settings.local.stale_limit_seconds
         directory = Path(settings.data) / COPY
-        self._copy = Copy(directory)
+        self._copy = ListCopy(directory)
         self._check_policy(settings)
         self._parsed: tuple[KeptPolicy | None, Policy | None, str] = (None, None, "")
         self._state: _Ready | None = None
-        self._emptiness = Emptiness(f"the copy has no entry, or only such whose terms have ended. {IN_BULK}")
+        self._emptiness = EmptyListWarning(f"the copy has no entry, or only such whose terms have ended. {IN_BULK}")
         self._failure: HashHubError | None = None
         self._looked = time.monotonic()
         self._process = os.getpid()
@@ -278,7 +278,7 @@ class LocalJudge:
         if self._following is not None:
             self._following.start()
 
-    def judge(self, query: Query) -> Judged:
+    def judge(self, query: Query) -> HubAnswer:
         """Answer one query.
 
         Raises Unavailable while the copy was never complete, or cannot be read; InvalidArgument for hashes that no hub
@@ -297,7 +297,7 @@ class LocalJudge:
             with self._copy.look() as look:
                 [result] = answers(look, matcher, [query], self._options, state.policy, caller=_CALLER).results
         stale_since, is_past_limit = self._age(state)
-        return Judged(
+        return HubAnswer(
             result=result,
             policy=state.policy_name,
             revision=state.moment.revision,
@@ -310,7 +310,7 @@ class LocalJudge:
         state = self._state
         return 0 if state is None else state.moment.revision
 
-    def holds(self, judged: Judged) -> bool:
+    def holds(self, judged: HubAnswer) -> bool:
         """Whether an answer of before would be given now: a policy changes, and a copy grows old, at one revision."""
         try:
             state = self._ready()
@@ -353,7 +353,7 @@ class LocalJudge:
             self._failure = e
             raise
 
-    def _take_in(self, look: Look) -> None:
+    def _take_in(self, look: CopyReader) -> None:
         stored = look.policy(self._options.policy)
         if stored != self._parsed[0]:
             self._parsed = (stored, *_parsed(stored, self._options.policy))

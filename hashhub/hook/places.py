@@ -67,7 +67,7 @@ _CREDENTIALS: Final = frozenset(
 )
 
 
-class Stored(msgspec.Struct, frozen=True, kw_only=True):
+class StoredObject(msgspec.Struct, frozen=True, kw_only=True):
     """An object as it was when it was looked at. `name`: below its place. `stamp`: another one where it has changed.
     `modified`: seconds since 1970.
     """
@@ -78,7 +78,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     modified: float
 
 
-class Place(Protocol):
+class ObjectPlace(Protocol):
     """Objects below one prefix. Safe to be shared by threads.
 
     Every method raises Unavailable when the store cannot be reached or refuses the credentials, and PermissionDenied
@@ -87,23 +87,23 @@ class Place(Protocol):
 
     url: str
 
-    def objects(self, below: str = "") -> Iterator[Stored | Unlisted]:
+    def objects(self, below: str = "") -> Iterator[StoredObject | Unlisted]:
         """Yield what is there, as it is listed. Raises NotFound when the folder is not there, FailedPrecondition when
         the bucket is not.
         """
         ...
 
-    def look(self, name: str) -> Stored | None:
+    def look(self, name: str) -> StoredObject | None:
         """Return the object as it is now; None if it is not there."""
         ...
 
-    def read(self, stored: Stored) -> Iterator[bytes]:
+    def read(self, stored: StoredObject) -> Iterator[bytes]:
         """Yield its bytes. Raises Conflict when it is not, or not any more, what was looked at, InvalidArgument for an
         object of which readers are shown other bytes.
         """
         ...
 
-    def take(self, stored: Stored, into: Any, name: str) -> bool:
+    def take(self, stored: StoredObject, into: Any, name: str) -> bool:
         """Copy the object to another place of the same kind under a name that was never used before. Return False when
         it is not there any more, or not what was looked at. `read` and `publish` of the copy see its bytes as they are.
         Raises InvalidArgument as `read` does.
@@ -124,7 +124,7 @@ class Place(Protocol):
         """Return whether another name has the same upload already: a move that was cut short leaves both."""
         ...
 
-    def remove(self, stored: Stored) -> bool:
+    def remove(self, stored: StoredObject) -> bool:
         """Remove the object if it still is what was looked at; return whether this did. Of several that remove a file
         at once one is told so; of several that remove an object of a bucket mostly one.
         """
@@ -135,7 +135,7 @@ class Place(Protocol):
         ...
 
 
-def place_of(where: str, settings: BucketSettings) -> Place:
+def place_of(where: str, settings: BucketSettings) -> ObjectPlace:
     """Return the place of an address: `s3://BUCKET/PREFIX`, or a folder. Nothing is asked yet.
 
     Raises InvalidArgument for another address, FailedPrecondition when s3fs is missing.
@@ -148,7 +148,7 @@ def place_of(where: str, settings: BucketSettings) -> Place:
     return S3Place(where, settings)
 
 
-def mark(place: Place, stored: Stored) -> str:
+def mark(place: ObjectPlace, stored: StoredObject) -> str:
     """Return what one upload is known by: its place, name and stamp, in 32 hex digits that tell none of them."""
     text = f"{place.url}\0{stored.name}\0{stored.stamp}"
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
@@ -178,7 +178,7 @@ class S3Place:
         """Begin a new session: credentials are looked for anew."""
         self._store.refresh()
 
-    def objects(self, below: str = "") -> Iterator[Stored | Unlisted]:
+    def objects(self, below: str = "") -> Iterator[StoredObject | Unlisted]:
         """Yield what is there, in the store's order, a page of the listing at a time."""
         last = ""
         token: dict[str, str] = {}
@@ -205,12 +205,12 @@ class S3Place:
         """Return the name of an object by its key in the bucket; empty for one that is not of this place."""
         return key.removeprefix(self._prefix) if key.startswith(self._prefix) else ""
 
-    def look(self, name: str) -> Stored | None:
+    def look(self, name: str) -> StoredObject | None:
         """Return the object as it is now; None if it is not there."""
         head = self._head(name)
         return None if head is None else self._stored(self._prefix + name, head["ContentLength"], head)
 
-    def read(self, stored: Stored) -> Iterator[bytes]:
+    def read(self, stored: StoredObject) -> Iterator[bytes]:
         """Yield its bytes, in one request."""
         from fsspec.asyn import sync
 
@@ -235,7 +235,7 @@ class S3Place:
             with contextlib.suppress(Exception):  # the answer is had, or an error is on its way
                 sync(self._store.files.loop, _closed, body)
 
-    def take(self, stored: Stored, into: S3Place, name: str) -> bool:
+    def take(self, stored: StoredObject, into: S3Place, name: str) -> bool:
         """Copy the object within the store, with its headers and a mark by which the published copy is known again."""
         head = self._head(stored.name)
         if head is None or self._stored(self._prefix + stored.name, head["ContentLength"], head).stamp != stored.stamp:
@@ -283,7 +283,7 @@ class S3Place:
         marks = [(self._head(one) or {}).get("Metadata", {}).get(_MARK) for one in (name, to)]
         return bool(marks[0]) and marks[0] == marks[1]
 
-    def remove(self, stored: Stored) -> bool:
+    def remove(self, stored: StoredObject) -> bool:
         """Remove it on condition of its ETag, where the store knows conditions. A bucket with versions keeps the
         content as an older version: removing that, too, would bring the one before it back.
         """
@@ -314,11 +314,11 @@ class S3Place:
         except NotFound:
             return None
 
-    def _stored(self, key: str, size: int, item: dict[str, Any]) -> Stored:
+    def _stored(self, key: str, size: int, item: dict[str, Any]) -> StoredObject:
         # A listing tells milliseconds in some stores, and a header seconds.
         modified = int(item["LastModified"].astimezone(UTC).timestamp())
         etag = item["ETag"].strip('"')
-        return Stored(
+        return StoredObject(
             name=key.removeprefix(self._prefix),
             size=size,
             stamp=f"{etag} {size} {modified}",
@@ -370,7 +370,7 @@ class FolderPlace:
         self._root = Path(path).absolute()
         self.url = str(self._root)
 
-    def objects(self, below: str = "") -> Iterator[Stored | Unlisted]:
+    def objects(self, below: str = "") -> Iterator[StoredObject | Unlisted]:
         """Yield the files, a folder's entries as they are read."""
         try:
             top = self._folder(Path(below).parts)
@@ -409,7 +409,7 @@ class FolderPlace:
             for _, folder, entries in open_folders:
                 _close(folder, entries)
 
-    def look(self, name: str) -> Stored | None:
+    def look(self, name: str) -> StoredObject | None:
         """Return the file as it is now; None if it is not there."""
         try:
             with self._opened(name) as file:
@@ -417,7 +417,7 @@ class FolderPlace:
         except NotFound:
             return None
 
-    def read(self, stored: Stored) -> Iterator[bytes]:
+    def read(self, stored: StoredObject) -> Iterator[bytes]:
         """Yield its bytes; at the end, too, it must be as it was."""
         try:
             with self._opened(stored.name) as file:
@@ -432,7 +432,7 @@ class FolderPlace:
         except NotFound as e:
             raise Conflict(f"{stored.name!r} is not there any more") from e
 
-    def take(self, stored: Stored, into: FolderPlace, name: str) -> bool:
+    def take(self, stored: StoredObject, into: FolderPlace, name: str) -> bool:
         """Copy the bytes into a file that nobody else has open."""
         try:
             into._write(name, self.read(stored), mode=0o600, folder_mode=0o700)
@@ -472,7 +472,7 @@ class FolderPlace:
         files = [self.look(one) for one in (name, to)]
         return None not in files and len({one.stamp for one in files if one is not None}) == 1
 
-    def remove(self, stored: Stored) -> bool:
+    def remove(self, stored: StoredObject) -> bool:
         """Remove the file if it still is what was looked at."""
         *folders, name = Path(stored.name).parts
         try:
@@ -607,9 +607,9 @@ def _close(folder: int, entries: Any) -> None:
     os.close(folder)
 
 
-def of_file(name: str, status: os.stat_result) -> Stored:
+def of_file(name: str, status: os.stat_result) -> StoredObject:
     """Return a file by what is known of it without reading it."""
-    return Stored(name=name, size=status.st_size, stamp=stamp_of(status), modified=status.st_mtime)
+    return StoredObject(name=name, size=status.st_size, stamp=stamp_of(status), modified=status.st_mtime)
 
 
 def _pieces(file: int) -> Iterator[bytes]:
@@ -638,7 +638,7 @@ def _refuse_encoded(head: dict[str, Any]) -> None:
         )
 
 
-def _etag(stored: Stored) -> str:
+def _etag(stored: StoredObject) -> str:
     return f'"{stored.stamp.split(" ")[0]}"'
 
 

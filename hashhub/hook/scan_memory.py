@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
-from hashhub.desk.settings import Hashing
+from hashhub.desk.settings import HashingSite
 from hashhub.model import Query, ReasonLine
 from hashhub.scans.memory import ScanMemory
 from hashhub.trust import ReasonCode
@@ -38,7 +38,7 @@ def scan_memory(settings: HookSettings) -> HookMemory:
 
     directory = Path(settings.data)
     make_directory(directory, field="data")
-    at_hub = ", at the hub" if settings.hashing is Hashing.HUB else ""
+    at_hub = ", at the hub" if settings.hashing is HashingSite.HUB else ""
     return ScanMemory(
         directory / FILE_NAME, Hashed, hashed_by=f"{software()}, {settings.effort}{at_hub}", is_shared=True
     )

@@ -19,7 +19,7 @@ import msgspec
 from hashhub.config import MEDIA_MEMORY_BYTES, MEDIA_SECONDS
 from hashhub.converting import converted, refuse_misspelt
 from hashhub.desk.decision import Action
-from hashhub.desk.settings import DeskSettings, Hashing, Mode, refuse, too_small
+from hashhub.desk.settings import DeskSettings, HashingSite, Mode, refuse, too_small
 from hashhub.errors import InvalidArgument, Violation
 
 _PREFIX: Final = "HASHHUB_HOOK_"
@@ -132,7 +132,7 @@ class ClamdSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return self.chained not in {"", "none"}
 
 
-class Status(StrEnum):
+class StatusRule(StrEnum):
     """What the sidecar says by the status of its answer, besides the answer itself.
 
     ALWAYS_200: nothing; an app reads `action`. 451_ON_BLOCK: ALLOW is 200, BLOCK is 451 and HOLD is 403, so that an app
@@ -156,7 +156,7 @@ class SidecarSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     insecure_listen: bool = False
     """Listen beyond this machine without a secret: whoever reaches the address may ask."""
 
-    status: Status = Status.ALWAYS_200
+    status: StatusRule = StatusRule.ALWAYS_200
     """What the status of an answer says: ALWAYS_200, or 451_ON_BLOCK (then HOLD is 403)."""
 
     tusd_directory: str = ""
@@ -420,7 +420,7 @@ class HookSettings(DeskSettings, frozen=True, kw_only=True, forbid_unknown_field
             wrong.append(Violation("policy", "must name a policy of the hub, such as `block`", "REQUIRED"))
         if self.on_match is Action.ALLOW:
             wrong.append(Violation("on_match", "must be BLOCK or HOLD: known material is never allowed", "NOT_ALLOWED"))
-        if self.mode is Mode.LOCAL and self.hashing is Hashing.HUB:
+        if self.mode is Mode.LOCAL and self.hashing is HashingSite.HUB:
             wrong.append(Violation("hashing", "must be HERE in the mode LOCAL, which asks no hub", "NOT_ALLOWED"))
         refuse(wrong)
 

@@ -17,11 +17,11 @@ from typing import IO, Any, Final, TypeAlias
 from hashhub.hook.adapters import ProcessHook
 from hashhub.hook.core import Hook, OnChecked
 from hashhub.hook.forms import (
-    Answer,
     BodyRefused,
     CheckedFile,
-    Intake,
-    Pace,
+    RefusalResponse,
+    RequestIntake,
+    SenderPace,
     Uploads,
     answer_to,
     answer_to_refused,
@@ -86,7 +86,7 @@ class UploadHook:
             return self._app(environ, start_response)
         try:
             length = self._length(environ)
-            pace = Pace(self._limits)
+            pace = SenderPace(self._limits)
             pieces = _pieces(environ["wsgi.input"], length, is_ended=_is_ended(environ))
             if not length:
                 first = next(pieces, b"")
@@ -94,7 +94,7 @@ class UploadHook:
                     environ[KEY] = Uploads(app=self._limits)
                     return self._app(environ, start_response)
                 pieces = chain((first,), pieces)
-            intake = Intake(
+            intake = RequestIntake(
                 hook,
                 self._memory,
                 door="wsgi",
@@ -129,7 +129,7 @@ class UploadHook:
         return None if _is_ended(environ) else 0  # HTTP/2 needs no length either
 
     def _handled(
-        self, environ: Environ, start_response: Callable[..., Any], intake: Intake, files: list[CheckedFile]
+        self, environ: Environ, start_response: Callable[..., Any], intake: RequestIntake, files: list[CheckedFile]
     ) -> Iterable[bytes]:
         uploads = Uploads(files=tuple(files), unchecked=tuple(intake.unchecked), app=self._limits)
         answer = answer_to(uploads.severest, self._limits)
@@ -146,7 +146,7 @@ class UploadHook:
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         return _Closing(self._app(environ, start_response), intake)
 
-    def _take_in(self, intake: Intake, pieces: Iterable[bytes], pace: Pace) -> list[CheckedFile]:
+    def _take_in(self, intake: RequestIntake, pieces: Iterable[bytes], pace: SenderPace) -> list[CheckedFile]:
         files: list[CheckedFile] = []
         for piece in pieces:
             intake.write(piece)
@@ -189,7 +189,7 @@ def _path(environ: Environ, name: str) -> str:
 class _Closing:
     """An app's answer; the body's memory is freed with it."""
 
-    def __init__(self, answer: Iterable[bytes], intake: Intake) -> None:
+    def __init__(self, answer: Iterable[bytes], intake: RequestIntake) -> None:
         self._answer, self._intake = answer, intake
 
     def __iter__(self) -> Iterator[bytes]:
@@ -204,7 +204,7 @@ class _Closing:
             self._intake.close()
 
 
-def _send(answer: Answer, start_response: Callable[..., Any]) -> Iterable[bytes]:
+def _send(answer: RefusalResponse, start_response: Callable[..., Any]) -> Iterable[bytes]:
     try:
         phrase = HTTPStatus(answer.status).phrase
     except ValueError:  # a status of the settings that no standard names

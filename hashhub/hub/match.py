@@ -19,7 +19,7 @@ from hashhub.hashes import SEARCHED
 from hashhub.hashing import Limits, MediaHashes
 from hashhub.hashing.coverage import best_quality, coverage, least, nothing_looked_for, remarked
 from hashhub.hashing.limits import video_pixels
-from hashhub.hashing.pool import MediaPool, Place
+from hashhub.hashing.pool import ChildSlot, MediaPool
 from hashhub.hub import access
 from hashhub.hub.reading import SeenLists, caller
 from hashhub.model import (
@@ -357,7 +357,7 @@ class _File:
 class _Hasher:
     """Hashes the files of one call, until its time is over."""
 
-    def __init__(self, place: Place, *, single: bool, charge: Callable[[float], None]) -> None:
+    def __init__(self, place: ChildSlot, *, single: bool, charge: Callable[[float], None]) -> None:
         self._place = place
         self._single = single
         self._charge = charge

@@ -12,7 +12,7 @@ from typing import Final, Generic, Self, TypeVar
 
 import msgspec
 
-from hashhub.scans.memory import Known, Listed, ScanMemory
+from hashhub.scans.memory import KnownFile, ListedFile, ScanMemory
 
 _T = TypeVar("_T")  # what is scanned
 _H = TypeVar("_H")  # its hashes, as memory keeps them
@@ -23,8 +23,8 @@ _PAUSE: Final = 0.25  # for which nothing is done until who waits is told so
 class Done(msgspec.Struct, Generic[_T, _H, _R], frozen=True):
     """An object that was read. `begun`: when, in seconds since 1970."""
 
-    listed: Listed[_T]
-    known: Known[_H]
+    listed: ListedFile[_T]
+    known: KnownFile[_H]
     begun: float
     result: _R
 
@@ -34,8 +34,8 @@ class ScanEngine(Generic[_T, _H, _R]):
 
     def __init__(
         self,
-        listing: Iterable[Listed[_T]],
-        read: Callable[[_T, Known[_H]], _R],
+        listing: Iterable[ListedFile[_T]],
+        read: Callable[[_T, KnownFile[_H]], _R],
         *,
         memory: ScanMemory[_H] | None,
         jobs: int,
@@ -84,18 +84,18 @@ class ScanEngine(Generic[_T, _H, _R]):
                 raise done
             yield done
 
-    def submit(self, listed: Listed[_T], known: Known[_H]) -> None:
+    def submit(self, listed: ListedFile[_T], known: KnownFile[_H]) -> None:
         """Have an object read."""
         self.under_way += 1
         self._threads.submit(self._work, listed, known)
 
-    def _recall(self, listed: Listed[_T]) -> Known[_H]:
+    def _recall(self, listed: ListedFile[_T]) -> KnownFile[_H]:
         if self._memory is None:
-            return Known()
+            return KnownFile()
         self._memory.see(listed.address)
         return self._memory.recall(listed)
 
-    def _work(self, listed: Listed[_T], known: Known[_H]) -> None:
+    def _work(self, listed: ListedFile[_T], known: KnownFile[_H]) -> None:
         begun = time.time()
         try:
             self._done.put(Done(listed, known, begun, self._read(listed.item, known)))

@@ -54,7 +54,7 @@ ON CONFLICT (address) DO UPDATE SET scan = excluded.scan, stamp = excluded.stamp
 _UNSEEN: Final = "FROM object WHERE address > ? AND address < ? AND scan < ?"
 
 
-class Listed(msgspec.Struct, Generic[_I], frozen=True):
+class ListedFile(msgspec.Struct, Generic[_I], frozen=True):
     """What a listing came upon. `address`: by which memory knows it. `stamp`: changes whenever its content may have;
     empty where that is not known. `modified`: when that was last, in seconds since 1970.
     """
@@ -72,7 +72,7 @@ class Unlisted(msgspec.Struct, frozen=True, kw_only=True):
     error: HashHubError
 
 
-class Known(msgspec.Struct, Generic[_T], frozen=True):
+class KnownFile(msgspec.Struct, Generic[_T], frozen=True):
     """What is known of an object that is as it was. `hashes`: None: it must be read. `reference`: of the upload as
     which it was recorded; empty where it was not.
     """
@@ -113,26 +113,26 @@ class ScanMemory(Generic[_T]):
         """Close the file."""
         self._database.close()
 
-    def recall(self, listed: Listed[Any]) -> Known[_T]:
+    def recall(self, listed: ListedFile[Any]) -> KnownFile[_T]:
         """Return what is known of an object, if its stamp says that it is as it was."""
         row = self._run(
             "SELECT stamp, hashed_by, hashes, reference FROM object WHERE address = ?", _key(listed.address)
         )
         if not row or not listed.stamp or row[0][0] != listed.stamp:
-            return Known()
+            return KnownFile()
         [(_, hashed_by, hashes, reference)] = row
         known = None
         if hashed_by == self._hashed_by and hashes is not None:
             with suppress(msgspec.MsgspecError):  # by a version that called itself the same; it is read again
                 known = self._decoder.decode(hashes)
-        return Known(known, reference)
+        return KnownFile(known, reference)
 
     def see(self, address: str) -> None:
         """Note that the object is there in this scan."""
         self._run(_SEE, _key(address))
 
     def remember(
-        self, listed: Listed[Any], hashes: _T | None, *, begun: float = math.inf, reference: str | None = None
+        self, listed: ListedFile[Any], hashes: _T | None, *, begun: float = math.inf, reference: str | None = None
     ) -> None:
         """Keep what is known of an object now, as in Known; `reference` None: of a scan that records nothing, beside
         which another may have recorded the object. `begun`: when reading it began, in seconds since 1970: hashes are

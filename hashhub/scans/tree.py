@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
 from hashhub.errors import InvalidArgument, NotFound, Reason
-from hashhub.scans.memory import Listed, Unlisted
+from hashhub.scans.memory import ListedFile, Unlisted
 from hashhub.sqlite_files import open_regular
 
 _T = TypeVar("_T")
@@ -92,14 +92,14 @@ def stamp_of(status: os.stat_result) -> str:
     return f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
-def listed(path: Path, item: _T) -> Listed[_T]:
+def listed(path: Path, item: _T) -> ListedFile[_T]:
     """Return a file for a scan, as it is now."""
     address = os.path.abspath(path)  # noqa: PTH100 - Path.absolute keeps ".."
     try:
         status = os.stat(path)  # noqa: PTH116 - as it is opened
     except (OSError, ValueError):  # opening it says what is wrong
-        return Listed(item, address)
-    return Listed(item, address, stamp_of(status), status.st_mtime)
+        return ListedFile(item, address)
+    return ListedFile(item, address, stamp_of(status), status.st_mtime)
 
 
 def opened(path: Path) -> BinaryIO:

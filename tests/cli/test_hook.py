@@ -12,7 +12,7 @@ from PIL import Image
 
 from hashhub.cli import main
 from hashhub.client import Client
-from hashhub.desk.settings import Hashing
+from hashhub.desk.settings import HashingSite
 from hashhub.hook import Action, load_settings
 from hashhub.model import Contributor, ContributorKind, HashSet, Principal, Role
 from hashhub.testing.hub_process import RunningHub
@@ -44,7 +44,7 @@ def test_a_file_that_a_hook_reads_is_written(tmp_path: Path) -> None:
     settings = load_settings(out, {})
     chosen = settings.without_answer
     assert (chosen.hub_away, chosen.too_large, chosen.no_perceptual_hash) == (Action.HOLD, Action.BLOCK, Action.ALLOW)
-    assert (settings.hub, settings.token_file, settings.hashing) == ("hub.example:8470", 'C:\\"a"', Hashing.HUB)
+    assert (settings.hub, settings.token_file, settings.hashing) == ("hub.example:8470", 'C:\\"a"', HashingSite.HUB)
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
     before = out.read_text()
     again = run(*CHOSEN, "--no-perceptual-hash", "block", "--out", str(out))

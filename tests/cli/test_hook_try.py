@@ -17,14 +17,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from hashhub.cli.hook import trying
+from hashhub.cli.hook import trial
 from hashhub.hook import Action, load_settings
 
 HASHHUB = (sys.executable, "-m", "hashhub.cli")
 
 
 def test_the_table_and_the_form(tmp_path: Path) -> None:
-    places = [Path(tempfile.gettempdir()), trying._MEMORY]
+    places = [Path(tempfile.gettempdir()), trial._MEMORY]
     before = {path for place in places for path in place.glob("hashhub-try-*")}
     with subprocess.Popen(
         [*HASHHUB, "hook", "try", "--json"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

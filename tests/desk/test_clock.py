@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hashhub.desk.cases import CasePurpose, Cases, CaseState, item_of_hashes
-from hashhub.desk.clock import Look, Times, after, believe, is_believed
+from hashhub.desk.clock import ClockReading, Times, after, believe, is_believed
 from hashhub.desk.record_expiry import forget
 from hashhub.desk.records import Records
 from hashhub.desk.settings import CaseSettings
@@ -23,8 +23,8 @@ DAY = 86_400.0
 BEGIN = datetime(2027, 1, 1, tzinfo=UTC)
 
 
-def look(days: float, *, uptime: float, boot: str = "one", doubted: float | None = None) -> Look:
-    return Look(BEGIN + timedelta(days=days), uptime, boot, doubted)
+def look(days: float, *, uptime: float, boot: str = "one", doubted: float | None = None) -> ClockReading:
+    return ClockReading(BEGIN + timedelta(days=days), uptime, boot, doubted)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def look(days: float, *, uptime: float, boot: str = "one", doubted: float | None
         (look(0, uptime=0, doubted=0.0), look(-365, uptime=0.5 * DAY), 0.5 * DAY),  # set right again
     ],
 )
-def test_a_clock_is_doubted_for_a_day_of_running(last: Look, new: Look, doubted: float | None) -> None:
+def test_a_clock_is_doubted_for_a_day_of_running(last: ClockReading, new: ClockReading, doubted: float | None) -> None:
     seen = after(last, new)
     assert seen.doubted == (pytest.approx(doubted) if doubted is not None else None)
     assert (seen.time, seen.uptime, seen.boot) == (new.time, new.uptime, new.boot)
@@ -66,7 +66,7 @@ def test_a_clock_is_doubted_for_a_day_of_running(last: Look, new: Look, doubted:
     ],
 )
 def test_where_somebody_looks_once_a_week_it_is_not_doubted_for_ever(
-    last: Look, new: Look, doubted: float | None
+    last: ClockReading, new: ClockReading, doubted: float | None
 ) -> None:
     assert after(last, new).doubted == doubted
 
@@ -77,7 +77,7 @@ def test_a_machine_that_starts_before_it_is_told_the_time_is_not_doubted_each_da
     year: int, doubted: float | None
 ) -> None:
     last = look(0, uptime=0.9 * DAY, doubted=doubted)
-    unset = after(last, Look(datetime(year, 1, 1, tzinfo=UTC), 20, "two"))
+    unset = after(last, ClockReading(datetime(year, 1, 1, tzinfo=UTC), 20, "two"))
     assert unset == last
     told = after(unset, look(0.6, uptime=0.55 * DAY, boot="two"))
     assert told.doubted is None

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hashhub.cli import main
 from hashhub.desk import evidence
 from hashhub.desk.cases import CasePurpose, Cases, item_of_hashes
-from hashhub.desk.decision import Checked, Decision
+from hashhub.desk.decision import Decision, DecisionRecord
 from hashhub.desk.evidence import PolicyInUse, collect, draw_sample, page, sampled, wilson
 from hashhub.desk.records import Records
 from hashhub.desk.settings import CaseSettings
@@ -50,7 +50,7 @@ def keep(
 ) -> None:
     reasons = (ReasonLine(code="CASE_HOLD", clause=case),) if case else ()
     at = datetime.now(UTC)
-    checked = Checked(
+    checked = DecisionRecord(
         decision=Decision(action=Action.HOLD, verdict=verdict, reasons=reasons, reference=reference),
         time=at,
         door="api",

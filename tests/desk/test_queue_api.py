@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from hashhub.cli import main
 from hashhub.desk.clock import is_believed
 from hashhub.desk.people import People
-from hashhub.desk.queue import Queue
+from hashhub.desk.queue import ReviewQueue
 from hashhub.desk.records import Records
 from hashhub.desk.settings import QueueSettings
 from hashhub.hook import Action, HookSettings, load_settings, open_hook
@@ -91,7 +91,7 @@ def test_without_a_person_s_token_nothing_is_told(
             answer: httpx.Response = api.request(method, path, headers=headers)
             assert answer.status_code == 401
             assert reference not in answer.text
-    assert Queue(records, HookSettings(policy="block", without_answer=HELD)).get(reference).state == "HELD"
+    assert ReviewQueue(records, HookSettings(policy="block", without_answer=HELD)).get(reference).state == "HELD"
     People(records).remove("ann", actor="account:root")  # a token that was stolen
     assert api.get("/queue", headers=people["ann"]).status_code == 401
 
@@ -116,7 +116,7 @@ def test_who_was_removed_decides_nothing_by_a_request_that_was_begun_before(
     scope |= {"headers": headers, "query_string": b""}
     asyncio.run(queue_router(records, settings)(scope, receive, send))
     assert told[0]["status"] == 401
-    assert Queue(records, settings).get(reference).state == "HELD"
+    assert ReviewQueue(records, settings).get(reference).state == "HELD"
 
 
 def test_a_release_that_a_confirmation_overtook_is_refused_over_http(

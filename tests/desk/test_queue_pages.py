@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from hashhub.desk import settings
-from hashhub.desk.queue import Code
+from hashhub.desk.queue import RulingCode
 from hashhub.desk.records import Records, UploadState
 from hashhub.desk.retention import rules
 from tests.docs.test_readme import ROOT
@@ -54,7 +54,7 @@ def test_the_tables_have_what_there_is() -> None:
     queue, vault = page("docs/hook/queue.md"), page("docs/hook/vault.md")
     for state in UploadState:
         assert f"`{state}`" in queue
-    for code in Code:
+    for code in RulingCode:
         assert f"| `{code.lower().replace('_', '-')}` |" in queue
     for section, text in ((settings.VaultSettings, vault), (settings.QueueSettings, queue)):
         table = text[text.index("| setting | default |") :]

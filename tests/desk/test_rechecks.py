@@ -21,13 +21,13 @@ import pytest
 from hashhub.answering.answer import nothing
 from hashhub.desk.app_webhook import AppUrl
 from hashhub.desk.clock import believe, is_believed
-from hashhub.desk.hub import Judged
-from hashhub.desk.queue import Code, Rulings
+from hashhub.desk.hub import HubAnswer
+from hashhub.desk.queue import RulingCode, Rulings
 from hashhub.desk.rechecks import Rechecks
 from hashhub.desk.records import Records, UploadState
 from hashhub.desk.settings import QueueSettings, RecheckSettings
 from hashhub.errors import Conflict, DataLoss, InvalidArgument, Unavailable
-from hashhub.hook import Action, Hook, NoAnswer, Rechecked, WithoutAnswer
+from hashhub.hook import Action, FollowUp, Hook, NoAnswer, WithoutAnswer
 from hashhub.model import Query, Verdict, now
 from hashhub.testing.pictures import picture
 from tests.hook.conftest import HELD
@@ -47,7 +47,7 @@ ALLOWED = WithoutAnswer(
 RARELY = RecheckSettings(seconds=3600.0)  # than by `recheck`, in a test
 
 
-def opened(settings: HookSettings, judge: OneVerdict, told: list[Rechecked] | None = None) -> Hook:
+def opened(settings: HookSettings, judge: OneVerdict, told: list[FollowUp] | None = None) -> Hook:
     tell = () if told is None else (told.append,)
     return Hook(settings, judge=judge, records=Records(Path(settings.data)), on_recheck=tell)
 
@@ -73,7 +73,7 @@ def test_what_had_no_answer_gets_one_and_the_app_is_told_once(
     choice: WithoutAnswer,
 ) -> None:  # fmt: skip
     settings = make_settings(recheck=RARELY, without_answer=choice)
-    judge, told = away(verdict), list[Rechecked]()
+    judge, told = away(verdict), list[FollowUp]()
     with opened(settings, judge, told) as hook:
         decision = hook.check(listed.unknown, upload_id="photo 7", door="test")
         assert decision.no_answer is NoAnswer.HUB_AWAY
@@ -112,7 +112,7 @@ def test_what_is_damaged_keeps_no_other_from_its_answer(
     with opened(settings, away(Verdict.MATCH)) as hook:
         damaged, *others = [hook.check(listed.unknown + bytes([i])).reference for i in range(30)]
     records = Records(Path(settings.data))
-    told: list[Rechecked] = []
+    told: list[FollowUp] = []
     rechecks = Rechecks(settings, records, OneVerdict(Verdict.MATCH), (told.append,))
     if "telling" in damage:
         values = (0.0, time.time(), "callable", b"")
@@ -132,7 +132,7 @@ def test_a_restart_in_the_middle_goes_on(make_settings: MakeSettings, listed: Li
     settings = make_settings(recheck=RARELY)
     with opened(settings, away(Verdict.MATCH)) as hook:
         references = [hook.check(listed.unknown + bytes([i])).reference for i in range(30)]
-    told: list[Rechecked] = []
+    told: list[FollowUp] = []
     with opened(settings, OneVerdict(Verdict.MATCH), told) as hook:
         _make_due(hook)
         hook.recheck()
@@ -150,7 +150,7 @@ def test_one_that_never_gets_an_answer_keeps_no_other_from_having_one(make_setti
         assert recorded is not None
         never, answer = recorded[1].hashes, judge.judge
 
-        def fails_for_one(query: Query) -> Judged:
+        def fails_for_one(query: Query) -> HubAnswer:
             if query.hashes == never:
                 raise Unavailable("the answer takes too long")
             return answer(query)
@@ -181,7 +181,7 @@ def test_nothing_is_forgotten_by_a_clock_that_jumped(make_settings: MakeSettings
 
 def test_two_processes_ask_once_about_each(make_settings: MakeSettings, listed: Listed) -> None:
     settings = make_settings(recheck=RARELY)
-    told: list[Rechecked] = []
+    told: list[FollowUp] = []
     first, second = away(Verdict.MATCH), away(Verdict.MATCH)
     with opened(settings, first, told) as one, opened(settings, second, told) as other:
         for i in range(50):
@@ -214,7 +214,7 @@ def test_digests_alone_clear_no_picture(make_settings: MakeSettings, listed: Lis
 
 def test_what_a_person_decided_meanwhile_stays(make_settings: MakeSettings, listed: Listed) -> None:
     settings = make_settings(recheck=RARELY)
-    judge, told = away(Verdict.MATCH), list[Rechecked]()
+    judge, told = away(Verdict.MATCH), list[FollowUp]()
     with opened(settings, judge, told) as hook:
         reference = hook.check(b"a text").reference
         assert hook._records is not None
@@ -233,7 +233,7 @@ def test_an_unreadable_upload_that_was_allowed_is_looked_up_each_day_for_a_while
     make_settings: MakeSettings, listed: Listed
 ) -> None:
     settings = make_settings(recheck=RARELY, without_answer=ALLOWED)
-    judge, told = OneVerdict(Verdict.NO_MATCH), list[Rechecked]()
+    judge, told = OneVerdict(Verdict.NO_MATCH), list[FollowUp]()
     with opened(settings, judge, told) as hook:
         first = hook.check(listed.known[:3000]).reference
         assert _state(hook, first) is UploadState.UNANSWERED
@@ -254,9 +254,9 @@ def test_an_unreadable_upload_that_was_allowed_is_looked_up_each_day_for_a_while
 
 def test_an_app_that_fails_is_told_again(make_settings: MakeSettings) -> None:
     settings = make_settings(recheck=RARELY)
-    judge, calls = away(Verdict.NO_MATCH), list[Rechecked]()
+    judge, calls = away(Verdict.NO_MATCH), list[FollowUp]()
 
-    def tell(rechecked: Rechecked) -> None:
+    def tell(rechecked: FollowUp) -> None:
         calls.append(rechecked)
         if len(calls) == 1:
             raise RuntimeError("the app's database is locked")
@@ -291,7 +291,7 @@ def test_the_url_is_called_signed(tmp_path: Path) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     key = bytes(range(24))
     (tmp_path / "secret").write_text("whsec_" + base64.b64encode(key).decode() + "\n")
-    rechecked = Rechecked(
+    rechecked = FollowUp(
         reference="ab12", upload_id="7", door="api", time=now(), before=Action.HOLD, action=Action.ALLOW,
         verdict=Verdict.NO_MATCH,
     )  # fmt: skip
@@ -400,7 +400,7 @@ def test_what_becomes_of_an_upload_of_which_not_all_was_looked_at_is_chosen(
 
 def test_what_was_not_looked_at_is_held_also_when_the_answer_comes_later(make_settings: MakeSettings) -> None:
     settings = make_settings(recheck=RARELY, on_frames_skipped=Action.HOLD)
-    judge, told = away(Verdict.NO_MATCH), list[Rechecked]()
+    judge, told = away(Verdict.NO_MATCH), list[FollowUp]()
     with opened(settings, judge, told) as hook:
         decision = hook.check(animation(33))
         assert decision.no_answer is NoAnswer.HUB_AWAY
@@ -415,12 +415,12 @@ def test_what_was_not_looked_at_is_held_also_when_the_answer_comes_later(make_se
 def test_nothing_is_released_by_an_answer_without_a_list_behind_it(make_settings: MakeSettings) -> None:
     """A copy was begun anew with a token that holds nothing in bulk."""
     settings = make_settings(recheck=RARELY)
-    judge, told = away(Verdict.NO_MATCH), list[Rechecked]()
+    judge, told = away(Verdict.NO_MATCH), list[FollowUp]()
     with opened(settings, judge, told) as hook:
         reference = hook.check(b"a text").reference
         answer = judge.judge
         judge.is_away = False
-        judge.judge = lambda query: Judged(  # type: ignore[method-assign]
+        judge.judge = lambda query: HubAnswer(  # type: ignore[method-assign]
             result=nothing(query, is_listed=False), policy="block@1", revision=7
         )
         for judged, state in ((judge.judge, UploadState.UNANSWERED), (answer, UploadState.RELEASED)):
@@ -443,7 +443,7 @@ def test_a_release_that_was_proposed_before_the_answer_came_ends_with_it(
         rulings = Rulings(hook._records, settings)
 
         def release(actor: str) -> UploadState:
-            return rulings.release(reference, code=Code.OTHER, comment="it may be seen", actor=actor)
+            return rulings.release(reference, code=RulingCode.OTHER, comment="it may be seen", actor=actor)
 
         release("ann")
         judge.is_away = False

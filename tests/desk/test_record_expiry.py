@@ -16,7 +16,7 @@ import pytest
 
 from hashhub.desk.cases import CaseOutcome, CasePurpose, Cases, item_of_hashes
 from hashhub.desk.evidence import collect, draw_sample, sampled
-from hashhub.desk.queue import Code, Queue, Rulings
+from hashhub.desk.queue import ReviewQueue, RulingCode, Rulings
 from hashhub.desk.rechecks import Pending
 from hashhub.desk.record_expiry import forget
 from hashhub.desk.records import Records, UploadState
@@ -61,7 +61,7 @@ def at_work(records: Records, *, at: datetime = LONG_AGO, state: str = "REMOVED"
 
 
 def test_a_row_goes_and_what_was_done_stays(records: Records, tmp_path: Path) -> None:
-    queue = Queue(records, settings(tmp_path / "hook"))
+    queue = ReviewQueue(records, settings(tmp_path / "hook"))
     gone = [at_work(records), at_work(records, state="RELEASED")]
     recent = at_work(records, at=now() - timedelta(days=364))
     waiting = [at_work(records, state=state) for state in ("HELD", "BLOCKED", "UNANSWERED")]
@@ -87,7 +87,7 @@ def test_a_row_goes_and_what_was_done_stays(records: Records, tmp_path: Path) ->
 
 def test_no_personal_data_of_an_upload_is_left_in_the_file(records: Records, tmp_path: Path) -> None:
     reference = at_work(records, hashes=(Hash("SHA256", bytes(range(32))),))
-    Queue(records, settings(tmp_path / "hook")).get(reference, actor="ann")
+    ReviewQueue(records, settings(tmp_path / "hook")).get(reference, actor="ann")
     assert forget(records, settings(tmp_path / "hook")) == 1
     records.close()
     content = b"".join(path.read_bytes() for path in (tmp_path / "hook").iterdir())
@@ -185,9 +185,9 @@ def test_a_decision_that_is_taken_back_meanwhile_counts(
     real = forget.__globals__["_delete"]
 
     def late(*given: Any) -> Any:
-        etag = Queue(records, settings(tmp_path / "hook")).get(reference).etag
+        etag = ReviewQueue(records, settings(tmp_path / "hook")).get(reference).etag
         rulings = Rulings(records, settings(tmp_path / "hook"))
-        rulings.release(reference, code=Code.DIFFERENT_PICTURE, actor="bob", etag=etag)
+        rulings.release(reference, code=RulingCode.DIFFERENT_PICTURE, actor="bob", etag=etag)
         return real(*given)
 
     monkeypatch.setitem(forget.__globals__, "_delete", late)

@@ -12,13 +12,13 @@ import pytest
 
 from hashhub.desk.records import FILE_NAME, Records, UploadState
 from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded
-from hashhub.hook import Action, Checked, Decision
+from hashhub.hook import Action, Decision, DecisionRecord
 from hashhub.model import Verdict, now
 
 
-def checked(reference: str) -> Checked:
+def checked(reference: str) -> DecisionRecord:
     decision = Decision(action=Action.BLOCK, verdict=Verdict.MATCH, reasons=(), reference=reference)
-    return Checked(decision=decision, time=now(), door="test")
+    return DecisionRecord(decision=decision, time=now(), door="test")
 
 
 def test_counts_by_state_are_those_of_the_rows(tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hashhub.cli import main
-from hashhub.desk.decision import Checked, Decision
+from hashhub.desk.decision import Decision, DecisionRecord
 from hashhub.desk.records import Records
 from hashhub.desk.reports import (
     NOT_FILED,
+    ContentView,
     Draft,
     Incident,
     IpEvent,
@@ -27,7 +28,6 @@ from hashhub.desk.reports import (
     Rendered,
     Reported,
     Reporter,
-    Seen,
     Subject,
     gather,
     render,
@@ -81,7 +81,7 @@ def reported(draw: st.DrawFn) -> Reported:
         media_type="image/jpeg",
         size_bytes=draw(st.integers(0, 10)),
         hashes=tuple(draw(st.lists(hashes, max_size=70, unique=True))),
-        seen=draw(st.sampled_from([(), (Seen(hash_set="a/b", algorithm="PDQ", distance=3),)])),
+        seen=draw(st.sampled_from([(), (ContentView(hash_set="a/b", algorithm="PDQ", distance=3),)])),
         viewed=viewed,
         exif_viewed=draw(st.sampled_from([None, True, False])) if viewed else None,
         public=draw(st.sampled_from([None, True, False])),
@@ -294,7 +294,7 @@ def _draft() -> Draft:
                 reference="0123456789abcdef0123", time=AT, upload_id="post-1.jpg", media_type="image/jpeg",
                 size_bytes=1234, url="https://example.invalid/1.jpg",
                 hashes=(Hash("MD5", bytes(range(16))), Hash("PDQ", bytes(range(32)))),
-                seen=(Seen(hash_set="police-nl/known", algorithm="MD5", distance=0),),
+                seen=(ContentView(hash_set="police-nl/known", algorithm="MD5", distance=0),),
                 annotations=(FileAnnotation.GENERATIVE_AI,), classification=IndustryClassification.A1,
             ),
         ),
@@ -309,7 +309,7 @@ def _draft() -> Draft:
 def _keep(records: Records, reference: str, *, upload_id: str = "post-1", case: str = "", state: str = "HELD") -> None:
     """Keep an upload's record as the core does."""
     reasons = (ReasonLine(code="CASE_HOLD", clause=case, text="a copy"),) if case else ()
-    checked = Checked(
+    checked = DecisionRecord(
         decision=Decision(action=Action.HOLD, verdict=Verdict.REVIEW, reasons=reasons, reference=reference),
         time=AT,
         door="api",

@@ -21,12 +21,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hashhub.desk.queue import Code, Rulings
+from hashhub.desk.queue import RulingCode, Rulings
 from hashhub.desk.records import Records
-from hashhub.desk.retention import Retention, rules
+from hashhub.desk.retention import RetentionPeriod, rules
 from hashhub.desk.rounds import QueueRounds
 from hashhub.desk.sealing import CHUNK_BYTES, seal, unseal
-from hashhub.desk.settings import Clock, Encryption, QueueSettings, VaultSettings
+from hashhub.desk.settings import Encryption, QueueSettings, RetentionStart, VaultSettings
 from hashhub.desk.vault import Vault
 from hashhub.desk.vault_keys import make_key, write_private
 from hashhub.errors import (
@@ -578,7 +578,7 @@ class TestTime:
         reference, wrong = keep(vault), keep(vault)
         for one in (reference, wrong):
             put(place.records(), checked_as(one))
-            rulings.release(one, code=Code.DIFFERENT_PICTURE, actor="eve")
+            rulings.release(one, code=RulingCode.DIFFERENT_PICTURE, actor="eve")
         self.pass_(6)
         assert vault.sweep() == []
         rulings.confirm(wrong, actor="ann")  # an insider's release was noticed
@@ -592,7 +592,7 @@ class TestTime:
         reference = keep(vault)
         put(place.records(), checked_as(reference))
         rulings.reported(reference, recipient="ncmec", filed_as="1", actor="ann")
-        rulings.release(reference, code=Code.DIFFERENT_PICTURE, actor="eve")
+        rulings.release(reference, code=RulingCode.DIFFERENT_PICTURE, actor="eve")
         self.pass_(300)
         assert vault.sweep() == []
 
@@ -780,9 +780,9 @@ def test_retention_that_nobody_chose_is_refused(place: Place) -> None:
 def test_a_country_s_rule_is_a_least(place: Place) -> None:
     held, reported = datetime(2028, 2, 1, tzinfo=UTC), datetime(2028, 2, 29, tzinfo=UTC)
     for days, end in ((10, datetime(2029, 3, 1, tzinfo=UTC)), (730, reported + timedelta(days=730))):
-        retention = Retention(place.settings(days=days).vault)
+        retention = RetentionPeriod(place.settings(days=days).vault)
         assert retention.due(held=held, reported=reported, released=None)[0] == end
-    own = Retention(place.settings(country="", days=30, clock=Clock.HELD).vault)
+    own = RetentionPeriod(place.settings(country="", days=30, clock=RetentionStart.HELD).vault)
     assert own.due(held=held, reported=reported, released=None)[0] == held + timedelta(days=30)
 
 

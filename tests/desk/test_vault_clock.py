@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hashhub.desk.clock import Look
-from hashhub.desk.queue import Code, Rulings
+from hashhub.desk.clock import ClockReading
+from hashhub.desk.queue import RulingCode, Rulings
 from hashhub.desk.vault import Vault
 from hashhub.errors import LimitExceeded
 from hashhub.model import now
@@ -30,7 +30,7 @@ class Machine:
         self.uptime, self.boot = 1000.0, "one"
         for module in ("clock", "vault", *QUEUE, "records"):
             monkeypatch.setattr(f"hashhub.desk.{module}.now", lambda: self.at)
-        monkeypatch.setattr("hashhub.desk.clock._look", lambda: Look(self.at, self.uptime, self.boot))
+        monkeypatch.setattr("hashhub.desk.clock._look", lambda: ClockReading(self.at, self.uptime, self.boot))
 
     def run(self, hours: float, vault: Vault | None = None) -> list[str]:
         """Run for so long, sweeping each hour, or twice a day where it is long; return what was erased."""
@@ -97,7 +97,9 @@ class TestWrongClock:
         machine.run(30, vault)
         machine.set_clock(-100, is_restarted=False)
         put(place.records(), checked_as(reference))
-        Rulings(place.records(), place.settings()).release(reference, code=Code.OTHER, comment="seen", actor="ann")
+        Rulings(place.records(), place.settings()).release(
+            reference, code=RulingCode.OTHER, comment="seen", actor="ann"
+        )
         machine.run(3, vault)
         machine.set_clock(100, is_restarted=False)
         assert machine.run(39 * 24, vault) == []

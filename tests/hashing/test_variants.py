@@ -26,7 +26,7 @@ from hashhub.hashing.variants import (
     TURNED_BOX,
     WINDOWS,
     Box,
-    Window,
+    CropWindow,
     derive,
     window_hashes,
     windows_a_frame,
@@ -178,7 +178,7 @@ def test_crops_are_found_both_ways() -> None:
 
 @CHEAP
 @given(st.sampled_from(PHOTOGRAPHS), st.sampled_from([w for w in WINDOWS if min(w) >= 0]))
-def test_a_window_is_hashed_as_the_crop_would_be(shown: Image.Image, window: Window) -> None:
+def test_a_window_is_hashed_as_the_crop_would_be(shown: Image.Image, window: CropWindow) -> None:
     width, height = shown.size
     crop = shown.crop(
         (
@@ -196,7 +196,7 @@ def test_a_window_is_hashed_as_the_crop_would_be(shown: Image.Image, window: Win
 
 @CHEAP
 @given(st.sampled_from(PHOTOGRAPHS), st.sampled_from([w for w in WINDOWS if min(w) < 0]))
-def test_a_window_that_is_larger_sees_the_picture_mirrored_at_its_edges(shown: Image.Image, window: Window) -> None:
+def test_a_window_that_is_larger_sees_the_picture_mirrored_at_its_edges(shown: Image.Image, window: CropWindow) -> None:
     width, height = shown.size
     left, right = (round(width * -taken / 1000) for taken in (window.left, window.right))
     top, bottom = (round(height * -taken / 1000) for taken in (window.top, window.bottom))

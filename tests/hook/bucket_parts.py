@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hashhub.desk.hub import Judged
+from hashhub.desk.hub import HubAnswer
 from hashhub.desk.records import Records
 from hashhub.errors import Unavailable
 from hashhub.hook import Hook, HookSettings
-from hashhub.hook.buckets import BucketWorker, Handled, Outcome
+from hashhub.hook.buckets import BucketWorker, Handled, ObjectOutcome
 from hashhub.hook.settings import BucketSettings
 from hashhub.model import MatchResult, Query, Verdict
 from tests.hook import bucket_server
@@ -28,13 +28,13 @@ class Answers:
         self.cannot_answer: set[str] = set()
         self.asked = 0
 
-    def judge(self, query: Query) -> Judged:
+    def judge(self, query: Query) -> HubAnswer:
         self.asked += 1
         hashes = {h.text for h in query.hashes}
         if self.is_away or hashes & self.cannot_answer:
             raise Unavailable("the hub is away")
         verdict = Verdict.MATCH if hashes & self.known else Verdict.NO_MATCH
-        return Judged(result=MatchResult(verdict=verdict, reasons=()), policy="block@1", revision=1)
+        return HubAnswer(result=MatchResult(verdict=verdict, reasons=()), policy="block@1", revision=1)
 
     def revision(self) -> int:
         return 1
@@ -130,7 +130,7 @@ class Bench:
         self._open.append(worker)
         return worker
 
-    def outcomes(self) -> list[tuple[str, Outcome]]:
+    def outcomes(self) -> list[tuple[str, ObjectOutcome]]:
         return sorted((h.name, h.outcome) for h in self.handled)
 
     def close(self) -> None:

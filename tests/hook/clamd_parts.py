@@ -19,9 +19,9 @@ from typing import IO, Any, NamedTuple
 
 import pytest
 
-from hashhub.desk.hub import Judged
+from hashhub.desk.hub import HubAnswer
 from hashhub.errors import Unavailable
-from hashhub.hook import Checked, Hook, HookSettings
+from hashhub.hook import DecisionRecord, Hook, HookSettings
 from hashhub.hook.clamd import ClamdDoor
 from hashhub.hook.core import OnChecked
 from hashhub.hook.settings import ClamdSettings
@@ -47,7 +47,7 @@ class ListedDigests:
         """Know another one."""
         self._listed.add(hashlib.sha256(content).digest())
 
-    def judge(self, query: Query) -> Judged:
+    def judge(self, query: Query) -> HubAnswer:
         self.before()
         self.asked += 1
         if self.is_away:
@@ -58,7 +58,7 @@ class ListedDigests:
             verdict = Verdict.MATCH
         elif digests & {hashlib.sha256(DOUBTED).digest()}:
             verdict = Verdict.REVIEW
-        return Judged(result=MatchResult(verdict=verdict, reasons=(), matches=()), policy="block@1", revision=1)
+        return HubAnswer(result=MatchResult(verdict=verdict, reasons=(), matches=()), policy="block@1", revision=1)
 
     def revision(self) -> int:
         return 1
@@ -73,7 +73,7 @@ class Told:
     def __init__(self) -> None:
         self.does: OnChecked = lambda _checked, _content: None
 
-    def __call__(self, checked: Checked, content: IO[bytes] | None) -> None:
+    def __call__(self, checked: DecisionRecord, content: IO[bytes] | None) -> None:
         self.does(checked, content)
 
 

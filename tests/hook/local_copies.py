@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from hashhub.desk.settings import Mode
-from hashhub.hook.copy import COPY, Copy
+from hashhub.hook.copy import COPY, ListCopy
 from hashhub.hook.index import DIRECTORY, Index
 from hashhub.hook.local import LocalJudge, Sync
 from hashhub.hook.settings import HookSettings, LocalSettings
@@ -52,7 +52,7 @@ class Local:
 
     def missing(self, index: Index | None = None) -> int:
         """Return how many digests of the copy an index that is opened now lacks, once it has caught up."""
-        copy = Copy(self.directory)
+        copy = ListCopy(self.directory)
         opened = index or Index(copy, self.directory / DIRECTORY, publisher=False)
         try:
             lacking = 0

@@ -21,14 +21,14 @@ from click.testing import CliRunner
 from hashhub.cli import main
 from hashhub.cli.hook.scan_page import ObjectFindings
 from hashhub.desk.cases import Cases, item_of
-from hashhub.desk.queue import Code, Queue, Rulings
+from hashhub.desk.queue import ReviewQueue, RulingCode, Rulings
 from hashhub.desk.records import Records, UploadState
 from hashhub.errors import Conflict, PermissionDenied, Unavailable
 from hashhub.hashing import hash_media
 from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, open_hook
 from hashhub.hook.archive import Scanned, only_scan, scan_storage
 from hashhub.hook.case_scan import scan_for_case, stored_in
-from hashhub.hook.places import FolderPlace, S3Place, Stored, place_of
+from hashhub.hook.places import FolderPlace, S3Place, StoredObject, place_of
 from hashhub.hook.scan_memory import scan_memory
 from hashhub.model import (
     TLP,
@@ -97,7 +97,7 @@ def test_every_object_is_checked_and_downloaded_once(archive: Archive, monkeypat
     place = type(archive.place)
     whole = place.read
 
-    def counted(self: Any, stored: Stored) -> Iterator[bytes]:
+    def counted(self: Any, stored: StoredObject) -> Iterator[bytes]:
         reads.append(stored.name)
         return whole(self, stored)
 
@@ -152,7 +152,7 @@ def test_an_object_that_cannot_be_read_is_said_to_be_unread(archive: Archive, mo
     place = type(archive.place)
     whole = place.read
 
-    def refusing(self: Any, stored: Stored) -> Iterator[bytes]:
+    def refusing(self: Any, stored: StoredObject) -> Iterator[bytes]:
         if stored.name == "denied.jpg":
             raise PermissionDenied("access is denied")
         return whole(self, stored)
@@ -230,12 +230,12 @@ def test_an_unchanged_object_is_one_upload_until_the_answer_changes(
         decision(first, name).reference for name in second
     ]
     records = Records(Path(settings.data))
-    queue = Queue(records, settings)
+    queue = ReviewQueue(records, settings)
     rulings = Rulings(records, settings, queue=queue)
     assert records.count(UploadState.HELD, UploadState.BLOCKED) == 3  # what nobody could read, too
     recorded = len(records.events())
     reference = decision(first).reference
-    rulings.release(reference, code=Code.OTHER, actor="ann", comment="may stay")
+    rulings.release(reference, code=RulingCode.OTHER, actor="ann", comment="may stay")
     for _ in range(2):  # neither back in the queue nor allowed: it is said who has decided what
         after = scan()
         assert (decision(after).reference, decision(after).action) == (reference, Action.BLOCK)
@@ -352,7 +352,7 @@ def test_an_object_that_both_scans_look_at_is_in_the_queue_once(
     assert {s.state for s in scans} == {UploadState.BLOCKED}
     assert records.count(UploadState.HELD, UploadState.BLOCKED) == 1
     [reference] = {s.decision.reference for s in scans if s.decision is not None}
-    queued = Queue(records, settings).get(reference)
+    queued = ReviewQueue(records, settings).get(reference)
     # The first scan knew it by its digest and had no reason to decode it; the case had.
     assert {hit.algorithm for hit in queued.hits} == {"MD5", "PDQ"}
     assert [about.case for about in queued.cases] == [case]
@@ -409,7 +409,7 @@ def test_a_listing_is_read_as_it_comes(archive: Archive, monkeypatch: pytest.Mon
     assert stored is not None
     listed = 0
 
-    def endless(self: Any, below: str = "") -> Iterator[Stored]:
+    def endless(self: Any, below: str = "") -> Iterator[StoredObject]:
         nonlocal listed
         while True:
             listed += 1
@@ -453,7 +453,7 @@ def test_the_command_reports(listed: Listed, tmp_path: Path) -> None:
     assert all(f"{name}/known</td>" in page for name in ("police-nl", "hotline-de"))
     records = Records(tmp_path / "data")
     hook_settings = HookSettings(policy="block", without_answer=HELD)
-    Rulings(records, hook_settings).release(reference, code=Code.OTHER, actor="ann", comment="may stay")
+    Rulings(records, hook_settings).release(reference, code=RulingCode.OTHER, actor="ann", comment="may stay")
     records.close()
     done = CliRunner().invoke(main, command, catch_exceptions=False)
     assert f"BLOCK  {reference}  known.jpg" in done.output

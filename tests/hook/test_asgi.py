@@ -25,11 +25,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, StreamingRespon
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 
-from hashhub.desk.hub import Judged
+from hashhub.desk.hub import HubAnswer
 from hashhub.hook import Action, Decision, Hook, HookSettings
 from hashhub.hook.asgi import UploadHook
 from hashhub.hook.fastapi import checked
-from hashhub.hook.forms import CheckedFile, Ended
+from hashhub.hook.forms import CheckedFile, ReceivedFile
 from hashhub.hook.settings import OnHold
 from hashhub.model import Query
 from tests.hook.conftest import jpeg
@@ -370,7 +370,7 @@ def test_a_request_that_is_cancelled_while_it_waits_for_its_turn_leaves_nothing(
     is_asked, go_on = threading.Event(), threading.Event()
 
     class Waiting(Known):
-        def judge(self, query: Query) -> Judged:
+        def judge(self, query: Query) -> HubAnswer:
             is_asked.set()
             assert go_on.wait(180)
             return super().judge(query)
@@ -405,7 +405,7 @@ def test_a_request_does_not_wait_for_a_decision_that_was_given_up() -> None:
     is_asked, go_on = threading.Event(), threading.Event()
 
     class Waiting(Known):
-        def judge(self, query: Query) -> Judged:
+        def judge(self, query: Query) -> HubAnswer:
             if not is_asked.is_set():
                 is_asked.set()
                 assert go_on.wait(180)
@@ -478,13 +478,13 @@ def test_a_slow_sender_is_answered(hook: Hook) -> None:
 def test_a_sender_has_time_while_a_file_is_decided_over_and_none_for_ever_behind_it(
     hook: Hook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decide = Ended.adecide
+    decide = ReceivedFile.adecide
 
-    async def decide_late(ended: Ended) -> CheckedFile:
+    async def decide_late(ended: ReceivedFile) -> CheckedFile:
         await asyncio.sleep(2.5)  # some windows
         return await decide(ended)
 
-    monkeypatch.setattr(Ended, "adecide", decide_late)
+    monkeypatch.setattr(ReceivedFile, "adecide", decide_late)
     app = App()
     body = form(File("a", "a.jpg", b"\x00a"), File("b", "b.jpg", b"\x00b"))
     first = body.index(b"\x00b")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hashhub.desk.hub import Judged
+from hashhub.desk.hub import HubAnswer
 from hashhub.errors import HashHubError, InvalidArgument, Unauthenticated, Unavailable
 from hashhub.hashes import parse
-from hashhub.hook.judges import Breaker, JudgedMedia, without_hub
+from hashhub.hook.judges import HubBreaker, MediaAnswer, without_hub
 from hashhub.model import MatchResult, MediaResult, Query, Verdict
 
 QUERY = Query(hashes=(parse("MD5", "ab" * 16),))
@@ -19,14 +19,14 @@ class Hub:
     error: HashHubError | None = None
     asked = 0
 
-    def judge(self, query: Query) -> Judged:
+    def judge(self, query: Query) -> HubAnswer:
         self._count()
-        return Judged(result=MatchResult(verdict=Verdict.NO_MATCH), policy="block@1", revision=1)
+        return HubAnswer(result=MatchResult(verdict=Verdict.NO_MATCH), policy="block@1", revision=1)
 
-    def judge_media(self, label: str, content: bytes) -> JudgedMedia:
+    def judge_media(self, label: str, content: bytes) -> MediaAnswer:
         self._count()
         media = MediaResult(result=MatchResult(verdict=Verdict.NO_MATCH))
-        return JudgedMedia(media=media, policy="block@1", revision=1)
+        return MediaAnswer(media=media, policy="block@1", revision=1)
 
     def _count(self) -> None:
         self.asked += 1
@@ -40,7 +40,7 @@ class Hub:
         pass
 
 
-def fail(breaker: Breaker, times: int) -> None:
+def fail(breaker: HubBreaker, times: int) -> None:
     for _ in range(times):
         with pytest.raises(HashHubError):
             breaker.judge(QUERY)
@@ -51,7 +51,7 @@ def test_it_stops_asking_and_tries_again(monkeypatch: pytest.MonkeyPatch, error:
     clock = [100.0]
     monkeypatch.setattr("hashhub.hook.judges.time.monotonic", lambda: clock[0])
     hub, changes = Hub(), list[HashHubError | None]()
-    breaker = Breaker(hub, failures=3, seconds=2, on_change=changes.append)  # type: ignore[arg-type]
+    breaker = HubBreaker(hub, failures=3, seconds=2, on_change=changes.append)  # type: ignore[arg-type]
     hub.error = error
     fail(breaker, 20)
     assert (hub.asked, changes, breaker.is_open) == (3, [error], True)
@@ -67,7 +67,7 @@ def test_it_stops_asking_and_tries_again(monkeypatch: pytest.MonkeyPatch, error:
 
 def test_uploads_that_the_hub_hashes_count_as_questions_do() -> None:
     hub = Hub()
-    breaker = Breaker(hub, failures=3, seconds=600)  # type: ignore[arg-type]
+    breaker = HubBreaker(hub, failures=3, seconds=600)  # type: ignore[arg-type]
     assert breaker.judge_media("", b"picture").media.result.verdict is Verdict.NO_MATCH
     hub.error = Unavailable("away")
     for _ in range(5):
@@ -79,7 +79,7 @@ def test_uploads_that_the_hub_hashes_count_as_questions_do() -> None:
 
 def test_a_success_between_ends_the_row() -> None:
     hub = Hub()
-    breaker = Breaker(hub, failures=3, seconds=600)  # type: ignore[arg-type]
+    breaker = HubBreaker(hub, failures=3, seconds=600)  # type: ignore[arg-type]
     for _ in range(5):
         hub.error = Unavailable("late")
         fail(breaker, 2)
@@ -92,14 +92,14 @@ def test_questions_that_the_hub_refuses_cut_nobody_off() -> None:
     """An uploader can make queries that are refused, as many as they like."""
     hub = Hub()
     hub.error = InvalidArgument("too many hashes")
-    breaker = Breaker(hub, failures=3, seconds=600)  # type: ignore[arg-type]
+    breaker = HubBreaker(hub, failures=3, seconds=600)  # type: ignore[arg-type]
     fail(breaker, 50)
     assert (hub.asked, breaker.is_open) == (50, False)
 
 
 def test_the_hub_is_not_asked_twice_about_one_upload() -> None:
     hub = Hub()
-    breaker = Breaker(hub, failures=3, seconds=600)  # type: ignore[arg-type]
+    breaker = HubBreaker(hub, failures=3, seconds=600)  # type: ignore[arg-type]
     with without_hub():
         fail(breaker, 1)
     assert hub.asked == 0
@@ -112,6 +112,6 @@ def test_who_cannot_be_told_of_a_change_stops_nobody() -> None:
 
     hub = Hub()
     hub.error = Unavailable("away")
-    breaker = Breaker(hub, failures=1, seconds=600, on_change=full)  # type: ignore[arg-type]
+    breaker = HubBreaker(hub, failures=1, seconds=600, on_change=full)  # type: ignore[arg-type]
     with pytest.raises(Unavailable, match="away"):
         breaker.judge(QUERY)

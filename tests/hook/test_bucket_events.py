@@ -18,7 +18,7 @@ import pytest
 
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument
 from hashhub.hook.bucket_events import keys_of
-from hashhub.hook.buckets import BucketWorker, Outcome
+from hashhub.hook.buckets import BucketWorker, ObjectOutcome
 from hashhub.hook.places import S3Place
 from hashhub.hook.settings import BucketSettings
 from tests.hook import bucket_server
@@ -210,7 +210,7 @@ def test_while_the_hub_is_away_messages_wait_as_well(at_work: Bench, pictures: t
         until(lambda: told.left() == 0)
         for name in names:
             at_work.scene.upload(name, unknown + name.encode())
-        until(lambda: [h.outcome for h in at_work.handled].count(Outcome.WAITING) >= 3)
+        until(lambda: [h.outcome for h in at_work.handled].count(ObjectOutcome.WAITING) >= 3)
         time.sleep(1)
         assert told.left() >= 5  # not looked at, so not deleted
         at_work.judge.is_away = False
@@ -250,7 +250,7 @@ def test_a_message_stays_until_what_it_names_was_taken(
         go_on.set()
         until(lambda: told.names("public"))
         until(lambda: told.left() == 0)
-    assert [h.outcome for h in at_work.handled] == [Outcome.PUBLISHED]
+    assert [h.outcome for h in at_work.handled] == [ObjectOutcome.PUBLISHED]
 
 
 def test_a_queue_that_is_not_there_or_goes_away(at_work: Bench, pictures: tuple[bytes, bytes]) -> None:

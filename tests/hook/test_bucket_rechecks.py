@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from hashhub.desk.hub import Judged
+from hashhub.desk.hub import HubAnswer
 from hashhub.errors import PermissionDenied
 from hashhub.hook import Action, WithoutAnswer
-from hashhub.hook.buckets import BucketWorker, Outcome
-from hashhub.hook.places import FolderPlace, S3Place, Stored
+from hashhub.hook.buckets import BucketWorker, ObjectOutcome
+from hashhub.hook.places import FolderPlace, S3Place, StoredObject
 from hashhub.model import Query
 from hashhub.scans.memory import Unlisted
 from tests.hook.bucket_parts import Bench, digest_of
@@ -38,7 +38,7 @@ def test_what_was_published_without_an_answer_is_taken_back_when_it_is_known(
     fresh.look_once()
     assert scene.contents("public") == {"new.jpg": unknown}
     assert scene.held_names() == ["block/known.jpg"]
-    assert Outcome.TAKEN_BACK in {h.outcome for h in at_work.handled}
+    assert ObjectOutcome.TAKEN_BACK in {h.outcome for h in at_work.handled}
     asked = at_work.judge.asked
     fresh.look_once()
     assert at_work.judge.asked == asked
@@ -105,13 +105,13 @@ def test_what_takes_the_name_of_an_upload_while_that_is_checked_again_is_checked
     asks = at_work.judge.judge
     has_come: list[bool] = []
 
-    def comes_meanwhile(query: Query) -> Judged:
+    def comes_meanwhile(query: Query) -> HubAnswer:
         if not has_come:
             has_come.append(True)
             at_work.judge.is_away = True
             scene.upload("a.jpg", known)
             for item in list(other.quarantine.objects()):
-                assert isinstance(item, Stored)
+                assert isinstance(item, StoredObject)
                 other._take(item)
             at_work.judge.is_away = False
             assert scene.contents("public") == {"a.jpg": known}
@@ -185,4 +185,4 @@ def test_what_changes_while_it_is_taken_back_is_checked_again(
         worker.look_once()
     assert scene.contents("public") == {}
     assert scene.held_names() == ["block/a.jpg"]
-    assert at_work.outcomes() == [("a.jpg", Outcome.TAKEN_BACK)]
+    assert at_work.outcomes() == [("a.jpg", ObjectOutcome.TAKEN_BACK)]

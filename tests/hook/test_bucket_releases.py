@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from hashhub.desk.decision import Checked
-from hashhub.desk.queue import Code, Rulings
+from hashhub.desk.decision import DecisionRecord
+from hashhub.desk.queue import RulingCode, Rulings
 from hashhub.desk.records import Records, UploadState
 from hashhub.desk.settings import RecheckSettings
 from hashhub.errors import PermissionDenied
 from hashhub.hook import Action, Hook
-from hashhub.hook.buckets import Outcome
-from hashhub.hook.places import Stored
+from hashhub.hook.buckets import ObjectOutcome
+from hashhub.hook.places import StoredObject
 from hashhub.model import now
 from tests.hook.bucket_parts import Bench, digest_of
 from tests.hook.conftest import HELD
@@ -57,7 +57,7 @@ def test_waiting_uploads_fill_no_records_and_looks_pass_over_what_was_released(
     for _ in range(6):
         at_work.now += 700
         worker.look_once()
-    assert ("new.jpg", Outcome.WAITING) in at_work.outcomes()
+    assert ("new.jpg", ObjectOutcome.WAITING) in at_work.outcomes()
     assert records.count(*UploadState) == 0
     assert records.events() == []
     at_work.judge.is_away = False
@@ -87,17 +87,17 @@ def test_what_the_store_refuses_keeps_nothing_else_from_being_released(
     worker.look_once()
     records = Records(at_work.data)
     for handled in at_work.handled:
-        if handled.decision is not None and handled.outcome is Outcome.BLOCKED:
-            checked = Checked(decision=handled.decision, time=now(), door="bucket", upload_id=handled.name)
+        if handled.decision is not None and handled.outcome is ObjectOutcome.BLOCKED:
+            checked = DecisionRecord(decision=handled.decision, time=now(), door="bucket", upload_id=handled.name)
             with records.transaction():
                 records.add_upload(checked, UploadState.BLOCKED, max_records=10)
     for (reference,) in records.rows("SELECT reference FROM upload"):
-        Rulings(records, worker._hook.settings).release(reference, code=Code.OTHER, actor="ann", comment="x")
+        Rulings(records, worker._hook.settings).release(reference, code=RulingCode.OTHER, actor="ann", comment="x")
     of = type(worker.public)
     first = records.rows("SELECT upload_id FROM bucket_to_release JOIN upload USING (reference) LIMIT 1")[0][0]
     read, publish = of.read, of.publish
 
-    def refuse_read(self: Any, stored: Stored) -> Iterator[bytes]:
+    def refuse_read(self: Any, stored: StoredObject) -> Iterator[bytes]:
         if stored.name == "c.jpg":
             raise PermissionDenied("access is denied")
         return read(self, stored)
@@ -113,8 +113,8 @@ def test_what_the_store_refuses_keeps_nothing_else_from_being_released(
     at_work.handled.clear()
     for _ in range(3):
         worker.look_once()
-    refused = [("c.jpg" if place == "public" else first, Outcome.FAILED)]
-    released = [(n, Outcome.RELEASED) for n in ("a.jpg", "b.jpg") if (n, Outcome.FAILED) not in refused]
+    refused = [("c.jpg" if place == "public" else first, ObjectOutcome.FAILED)]
+    released = [(n, ObjectOutcome.RELEASED) for n in ("a.jpg", "b.jpg") if (n, ObjectOutcome.FAILED) not in refused]
     assert at_work.outcomes() == sorted(refused + released), "told once, and the others are there"
     monkeypatch.undo()
     at_work.now += 1000
@@ -137,10 +137,10 @@ def test_what_is_removed_after_all_while_others_are_published_is_not_published(
     rulings = Rulings(worker._records, worker._hook.settings)
     references = {h.name: h.decision.reference for h in at_work.handled if h.decision is not None}
     for reference in references.values():
-        rulings.release(reference, code=Code.OTHER, comment="it may be seen", actor="ann")
+        rulings.release(reference, code=RulingCode.OTHER, comment="it may be seen", actor="ann")
     publish, removed = worker._publish, set[str]()
 
-    def publish_while_another_is_removed(taken: Stored, name: str) -> bool:
+    def publish_while_another_is_removed(taken: StoredObject, name: str) -> bool:
         if not removed:
             [other] = names - {name}
             rulings.confirm(references[other], actor="ben")

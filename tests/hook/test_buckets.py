@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hashhub.desk.queue import Code, Queue, Rulings
+from hashhub.desk.queue import ReviewQueue, RulingCode, Rulings
 from hashhub.desk.records import Records
 from hashhub.errors import Conflict, FailedPrecondition, HashHubError, InvalidArgument, PermissionDenied, Unavailable
 from hashhub.hook import HookSettings, NoAnswer
-from hashhub.hook.buckets import BucketWorker, Outcome
-from hashhub.hook.places import FolderPlace, S3Place, Stored
+from hashhub.hook.buckets import BucketWorker, ObjectOutcome
+from hashhub.hook.places import FolderPlace, S3Place, StoredObject
 from hashhub.hook.settings import BucketSettings
 from hashhub.model import now
 from tests.hook import bucket_server
@@ -48,7 +48,7 @@ def test_what_is_allowed_is_published_and_what_is_not_stays_private(
     assert scene.held_names() == ["block/a/known.jpg", "hold/cut.jpg"]
     assert scene.contents("incoming") == {}
     for handled in at_work.handled:  # where it is said to be, it is
-        if handled.outcome in {Outcome.BLOCKED, Outcome.HELD}:
+        if handled.outcome in {ObjectOutcome.BLOCKED, ObjectOutcome.HELD}:
             assert handled.decision is not None
             assert handled.decision.reference in handled.where
             assert handled.where.endswith(handled.name)
@@ -262,9 +262,9 @@ def test_a_name_that_is_taken_is_not_replaced_unless_it_may_be(at_work: Bench, p
     at_work.worker().look_once()
     assert scene.contents("public") == {"a.jpg": one, "a.jpg.d/b.jpg": other}
     assert scene.held_names() == ["hold/a.jpg"]
-    assert ("a.jpg", Outcome.NAME_TAKEN) in at_work.outcomes()
+    assert ("a.jpg", ObjectOutcome.NAME_TAKEN) in at_work.outcomes()
     worker = at_work.worker()
-    queue = Queue(worker._records, worker._hook.settings)
+    queue = ReviewQueue(worker._records, worker._hook.settings)
     rulings = Rulings(worker._records, worker._hook.settings, queue=queue)
     [waiting] = queue.page().groups
     reference = waiting.uploads[0].reference
@@ -272,12 +272,12 @@ def test_a_name_that_is_taken_is_not_replaced_unless_it_may_be(at_work: Bench, p
     assert (held.upload_id, held.size_bytes, held.reasons[0].code) == ("a.jpg", len(other), "NAME_TAKEN")
     assert digest_of(other) in held.hashes
     for _ in range(2):  # the name is still taken: it waits for a person again, and is lost at no time
-        rulings.release(reference, code=Code.OTHER, actor="ann", comment="it may be published")
+        rulings.release(reference, code=RulingCode.OTHER, actor="ann", comment="it may be published")
         worker.look_once()
         assert queue.get(reference).state == "HELD"
         assert scene.held_names() == ["hold/a.jpg"]
     scene.remove("public", "a.jpg")
-    rulings.release(reference, code=Code.OTHER, actor="ann", comment="the other one is gone")
+    rulings.release(reference, code=RulingCode.OTHER, actor="ann", comment="the other one is gone")
     worker.look_once()
     assert queue.get(reference).state == "RELEASED"
     assert scene.contents("public")["a.jpg"] == other
@@ -313,7 +313,7 @@ def test_names_of_strangers(at_work: Bench, pictures: tuple[bytes, bytes], tmp_p
     published = scene.contents("public")
     assert set(names) <= set(published)
     assert set(published.values()) == {unknown}
-    failed = [name for name, outcome in at_work.outcomes() if outcome is Outcome.FAILED]
+    failed = [name for name, outcome in at_work.outcomes() if outcome is ObjectOutcome.FAILED]
     if scene.kind == "folder":
         assert failed == ["folder", "link.jpg", "pipe"]
         assert long in published
@@ -335,7 +335,7 @@ def test_an_object_beyond_the_limit_is_not_downloaded(
     worker.look_once()
     [handled] = at_work.handled
     assert handled.decision is not None
-    assert (handled.outcome, handled.decision.no_answer) == (Outcome.HELD, NoAnswer.TOO_LARGE)
+    assert (handled.outcome, handled.decision.no_answer) == (ObjectOutcome.HELD, NoAnswer.TOO_LARGE)
     assert scene.held_names() == ["hold/large.bin"]
     assert at_work.judge.asked == 0
 
@@ -350,7 +350,7 @@ def test_one_object_that_may_not_be_read_does_not_stop_the_rest(
     whole = place.take
     tries = []
 
-    def refusing(self: Any, stored: Stored, into: Any, name: str) -> bool:
+    def refusing(self: Any, stored: StoredObject, into: Any, name: str) -> bool:
         if stored.name == "b.jpg":
             tries.append(stored.name)
             raise PermissionDenied("access is denied")
@@ -362,7 +362,7 @@ def test_one_object_that_may_not_be_read_does_not_stop_the_rest(
         worker.look_once()
     assert set(scene.contents("public")) == {"a.jpg", "c.jpg"}
     assert set(scene.contents("incoming")) == {"b.jpg"}
-    assert (len(tries), at_work.outcomes().count(("b.jpg", Outcome.FAILED))) == (1, 1)
+    assert (len(tries), at_work.outcomes().count(("b.jpg", ObjectOutcome.FAILED))) == (1, 1)
     at_work.now += 11
     worker.look_once()
     assert len(tries) == 2
@@ -375,7 +375,7 @@ def test_a_name_that_is_no_text_is_refused(at_work: Bench, pictures: tuple[bytes
     worker = at_work.worker()
     worker.look_once()
     [handled] = at_work.handled
-    assert (handled.outcome, "UTF-8" in handled.reason) == (Outcome.FAILED, True)
+    assert (handled.outcome, "UTF-8" in handled.reason) == (ObjectOutcome.FAILED, True)
     assert path.read_bytes() == pictures[0]
 
 
@@ -494,7 +494,7 @@ def test_what_a_reader_would_decode_into_other_bytes_is_not_published(
     assert scene.contents("public") == {"c.jpg": unknown}
     assert set(scene.contents("incoming")) == {"a.jpg", "b.jpg"}
     told = {handled.name: handled for handled in at_work.handled}
-    assert told["a.jpg"].outcome is told["b.jpg"].outcome is Outcome.FAILED
+    assert told["a.jpg"].outcome is told["b.jpg"].outcome is ObjectOutcome.FAILED
     assert "Content-Encoding" in told["a.jpg"].reason
 
 
@@ -546,7 +546,7 @@ def test_two_workers_that_took_one_upload_do_not_both_go_on(
     monkeypatch.setattr(place, "take", both_have)
     remove, turn = place.remove, threading.Lock()
 
-    def one_after_the_other(self: Any, stored: Stored) -> bool:
+    def one_after_the_other(self: Any, stored: StoredObject) -> bool:
         with turn:
             return remove(self, stored)
 

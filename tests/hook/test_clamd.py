@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from hashhub.desk.records import Records
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, Reason
-from hashhub.hook import Action, Checked, Hook, HookSettings, WithoutAnswer, load_settings
+from hashhub.hook import Action, DecisionRecord, Hook, HookSettings, WithoutAnswer, load_settings
 from hashhub.hook.clamd import _Incoming, _SizeLimitError
 from hashhub.hook.clamd_chain import Chain
 from hashhub.hook.core import Upload
@@ -251,7 +251,7 @@ def test_found_is_answered_after_it_was_recorded(one_door: OpenDoor) -> None:
     recorded: list[tuple[str, bytes, bool]] = []
     answers: list[bytes] = []
 
-    def record(checked: Checked, content: IO[bytes] | None) -> None:
+    def record(checked: DecisionRecord, content: IO[bytes] | None) -> None:
         assert content is not None
         content.seek(0)
         recorded.append((checked.decision.reference, content.read(), bool(answers)))
@@ -266,7 +266,7 @@ def test_found_is_answered_after_it_was_recorded(one_door: OpenDoor) -> None:
 
 @pytest.mark.parametrize("error", [LimitExceeded("no room", reason=Reason.DISK_FULL), OSError(28, "no room")])
 def test_what_cannot_be_kept_is_neither_found_nor_ok(one_door: OpenDoor, error: Exception) -> None:
-    def fail(_checked: Checked, _content: IO[bytes] | None) -> None:
+    def fail(_checked: DecisionRecord, _content: IO[bytes] | None) -> None:
         raise error
 
     one_door.told.does = fail
@@ -368,7 +368,7 @@ def test_an_upload_whose_client_has_left_is_decided_over(settings: Settings) -> 
     recorded: list[str] = []
     may_go, is_in = threading.Event(), threading.Event()
 
-    def record(checked: Checked, _content: IO[bytes] | None) -> None:
+    def record(checked: DecisionRecord, _content: IO[bytes] | None) -> None:
         recorded.append(checked.decision.action)
 
     def wait() -> None:

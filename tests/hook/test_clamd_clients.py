@@ -22,7 +22,7 @@ import msgspec
 import pytest
 
 from hashhub.errors import InvalidArgument, LimitExceeded
-from hashhub.hook import Action, Checked, HookSettings, WithoutAnswer, clamd_chain
+from hashhub.hook import Action, DecisionRecord, HookSettings, WithoutAnswer, clamd_chain
 from hashhub.hook.clamd_chain import Chain, ChainAnswer
 from tests.hook.clamd_parts import (
     CLEAN,
@@ -120,7 +120,7 @@ def test_the_client_clamav_client(chained: OpenDoor, tmp_path: Path) -> None:
         assert (result.state, result.passed) == ("FOUND", False)
         assert re.fullmatch(name, result.details)
 
-    def fail(_checked: Checked, _content: IO[bytes] | None) -> None:
+    def fail(_checked: DecisionRecord, _content: IO[bytes] | None) -> None:
         raise LimitExceeded("no room")
 
     chained.told.does = fail

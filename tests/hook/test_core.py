@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 from hashhub.config import Config
-from hashhub.desk.hub import Judged
+from hashhub.desk.hub import HubAnswer
 from hashhub.desk.records import Records, UploadState
 from hashhub.errors import Cancelled, InvalidArgument, Unavailable
 from hashhub.hashes import parse
-from hashhub.hook import Action, Checked, Hook, NoAnswer, WithoutAnswer, load_settings, open_hook
-from hashhub.hook.examiner import Examined
+from hashhub.hook import Action, DecisionRecord, Hook, NoAnswer, WithoutAnswer, load_settings, open_hook
+from hashhub.hook.examiner import UploadEvidence
 from hashhub.model import MatchResult, Query, Verdict
 from hashhub.testing.pictures import picture
 from hashhub.testing.videos import Clip, encoded
@@ -51,13 +51,13 @@ class OneVerdict:
         self.at = 7
         self.is_away = False
 
-    def judge(self, query: Query) -> Judged:
+    def judge(self, query: Query) -> HubAnswer:
         self.queries.append(query)
         if self.is_away:
             raise Unavailable("away")
         is_exact = all(h.algorithm in {"MD5", "SHA1", "SHA256"} for h in query.hashes)
         verdict = self.of_digests if is_exact else self.verdict
-        return Judged(result=MatchResult(verdict=verdict), policy="block@1", revision=self.at, **self.judged)
+        return HubAnswer(result=MatchResult(verdict=verdict), policy="block@1", revision=self.at, **self.judged)
 
     def revision(self) -> int:
         return self.at
@@ -135,12 +135,12 @@ def test_every_answer_and_every_case_weigh_as_they_are_told(make_hook: MakeHook)
             for at_least in order:
                 for bits in range(2 ** len(cases)):
                     causes = tuple(case for i, case in enumerate(cases) if bits >> i & 1)
-                    judged = verdict and Judged(
+                    judged = verdict and HubAnswer(
                         result=MatchResult(verdict=verdict), policy="block@1", revision=1, at_least=at_least
                     )
                     if judged is None and NoAnswer.HUB_AWAY not in causes:
                         continue
-                    examined = Examined(query=Query(hashes=()), judged=judged, causes=causes)
+                    examined = UploadEvidence(query=Query(hashes=()), judged=judged, causes=causes)
                     action, weighed, cause = hook._weighed(examined)
                     floor = [at_least] if judged else []
                     if verdict is Verdict.MATCH:
@@ -382,7 +382,7 @@ class TestHubAway:
         """A judge that knows some hashes by itself is asked by all of them, also when the hub is away."""
 
         class Own(OneVerdict):
-            def judge(self, query: Query) -> Judged:
+            def judge(self, query: Query) -> HubAnswer:
                 if any(h.algorithm == "PDQ" for h in query.hashes):
                     return super().judge(query)
                 raise Unavailable("away")
@@ -448,7 +448,7 @@ class TestKeeping:
     def test_a_listener_that_fails_holds_the_upload(
         self, make_settings: Callable[..., HookSettings], listed: Listed, error: Exception
     ) -> None:
-        def fail(checked: Checked, content: IO[bytes] | None) -> None:
+        def fail(checked: DecisionRecord, content: IO[bytes] | None) -> None:
             raise error
 
         with Hook(make_settings(), judge=OneVerdict(Verdict.NO_MATCH), on_checked=fail) as hook:
@@ -461,7 +461,7 @@ class TestKeeping:
     ) -> None:
         contents: list[bytes] = []
 
-        def keep(checked: Checked, content: IO[bytes] | None) -> None:
+        def keep(checked: DecisionRecord, content: IO[bytes] | None) -> None:
             assert content is not None
             contents.append(content.read())
 
@@ -500,7 +500,7 @@ class TestAsync:
         entered, go_on = threading.Event(), threading.Event()
 
         class Waiting(OneVerdict):
-            def judge(self, query: Query) -> Judged:
+            def judge(self, query: Query) -> HubAnswer:
                 entered.set()
                 assert go_on.wait(180)
                 return super().judge(query)

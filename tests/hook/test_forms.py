@@ -15,7 +15,7 @@ from PIL import Image
 from python_multipart.multipart import MultipartParser
 
 from hashhub.hook import Action, Decision, WithoutAnswer, forms
-from hashhub.hook.forms import BodyRefused, Intake, Pace, is_looked_at
+from hashhub.hook.forms import BodyRefused, RequestIntake, SenderPace, is_looked_at
 from hashhub.hook.settings import AppSettings, HookSettings
 from hashhub.hook.upload_bytes import PIECE_BYTES, ByteBudget, UploadBytes
 from hashhub.model import Verdict
@@ -67,7 +67,7 @@ def files_of(
     memory = ByteBudget(hook.settings.app.max_total_bytes)
     types = [] if content_type is None else [content_type]
     try:
-        with Intake(hook, memory, door="test", content_types=types, **named) as intake:
+        with RequestIntake(hook, memory, door="test", content_types=types, **named) as intake:
             for start in range(0, len(body), cut):
                 intake.write(body[start : start + cut])
                 for ended in intake.take():
@@ -126,7 +126,7 @@ def test_each_file_is_seen_in_whatever_a_server_gives_pieces(kind: Callable[[byt
     body = form(File("a", "a.jpg", JPEG), File("b", "b.jpg", JPEG[::-1]), File("c", "c.jpg", JPEG * 2))
     kept = Kept(AppSettings())
     files = []
-    with Intake(kept, ByteBudget(1 << 30), door="asgi", content_types=[FORM_TYPE]) as intake:  # type: ignore[arg-type]
+    with RequestIntake(kept, ByteBudget(1 << 30), door="asgi", content_types=[FORM_TYPE]) as intake:  # type: ignore[arg-type]
         for start in range(0, len(body), cut):
             intake.write(kind(body[start : start + cut]))
             files += [ended.decide() for ended in intake.take()]
@@ -520,7 +520,7 @@ def test_what_a_request_and_all_of_them_take_is_bounded() -> None:
 
 def test_a_sender_must_go_on() -> None:
     clock = iter([0.0, 5.0, 11.0, 11.0, 12.0, 25.0])
-    pace = Pace(AppSettings(slow_seconds=10, slow_bytes=100), clock=lambda: next(clock))
+    pace = SenderPace(AppSettings(slow_seconds=10, slow_bytes=100), clock=lambda: next(clock))
     pace.came(60)
     pace.came(60)  # enough within its window; the next begins
     pace.came(99)
@@ -579,10 +579,10 @@ class TestBody:
 class TestPatience:
     def test_a_window_with_enough_bytes_is_followed_by_one_without(self) -> None:
         times = iter([2.0, 4.0])
-        pace = Pace(AppSettings(slow_seconds=10, slow_bytes=100), clock=lambda: next(times))
+        pace = SenderPace(AppSettings(slow_seconds=10, slow_bytes=100), clock=lambda: next(times))
         assert pace.deadline == 12
         pace.came(100)
         assert pace.deadline == 22
 
     def test_who_need_not_send_anything_is_never_too_slow(self) -> None:
-        assert Pace(AppSettings(slow_seconds=10, slow_bytes=0)).deadline is None
+        assert SenderPace(AppSettings(slow_seconds=10, slow_bytes=0)).deadline is None

@@ -17,7 +17,7 @@ from hashhub.errors import Cancelled, Reason, Unavailable
 from hashhub.hashing import hash_media
 from hashhub.hashing.media import MediaHashes
 from hashhub.hook import HookSettings
-from hashhub.hook.hashing import _FEW_BYTES, Hashing
+from hashhub.hook.hashing import _FEW_BYTES, UploadHasher
 from hashhub.hook.upload_bytes import ByteBudget, UploadBytes
 from hashhub.model import Effort
 from tests.hook.conftest import HELD, MakeHook, jpeg
@@ -44,9 +44,9 @@ def wait_for(is_so: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def hashing() -> Iterator[Hashing]:
+def hashing() -> Iterator[UploadHasher]:
     settings = HookSettings(policy="block", without_answer=HELD, hub="127.0.0.1:1", hashing_processes=1)
-    hashing = Hashing(settings)
+    hashing = UploadHasher(settings)
     yield hashing
     hashing.close()
 
@@ -57,7 +57,7 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-def stop_child(hashing: Hashing) -> Callable[[], None]:
+def stop_child(hashing: UploadHasher) -> Callable[[], None]:
     """Have the only child stand still, so that what it is given next does not come to its end; return what lets it go
     on. One that nobody wants an outcome of is killed all the same.
     """
@@ -68,7 +68,7 @@ def stop_child(hashing: Hashing) -> Callable[[], None]:
     return lambda: os.kill(child._id[0], signal.SIGCONT)
 
 
-def submitted(hashing: Hashing, content: UploadBytes) -> tuple[Future[MediaHashes], Callable[[], None]]:
+def submitted(hashing: UploadHasher, content: UploadBytes) -> tuple[Future[MediaHashes], Callable[[], None]]:
     """Have a content hashed by a child that stands still; return what lets it go on besides."""
     go_on, begun = stop_child(hashing), hashing.hashed
     future = hashing.submit(content)
@@ -76,7 +76,7 @@ def submitted(hashing: Hashing, content: UploadBytes) -> tuple[Future[MediaHashe
     return future, go_on
 
 
-def test_who_is_gone_stops_the_child_and_nobody_else(hashing: Hashing) -> None:
+def test_who_is_gone_stops_the_child_and_nobody_else(hashing: UploadHasher) -> None:
     content = content_of(large(1))
     future, _ = submitted(hashing, content)
     hashing.give_up(content, future)
@@ -88,7 +88,7 @@ def test_who_is_gone_stops_the_child_and_nobody_else(hashing: Hashing) -> None:
     content.drop()
 
 
-def test_who_joins_is_not_let_down_by_the_first(hashing: Hashing) -> None:
+def test_who_joins_is_not_let_down_by_the_first(hashing: UploadHasher) -> None:
     content, same_content = content_of(large(2)), content_of(large(2))
     future, go_on = submitted(hashing, content)
     joined = hashing.submit(same_content)
@@ -100,7 +100,7 @@ def test_who_joins_is_not_let_down_by_the_first(hashing: Hashing) -> None:
     same_content.drop()
 
 
-def test_who_joined_and_leaves_stops_nothing(hashing: Hashing) -> None:
+def test_who_joined_and_leaves_stops_nothing(hashing: UploadHasher) -> None:
     content = content_of(large(3))
     future, go_on = submitted(hashing, content)
     hashing.give_up(content, hashing.submit(content))
@@ -116,7 +116,7 @@ def test_who_joined_and_leaves_stops_nothing(hashing: Hashing) -> None:
     other.drop()
 
 
-def test_what_waits_and_is_given_up_is_not_hashed(hashing: Hashing) -> None:
+def test_what_waits_and_is_given_up_is_not_hashed(hashing: UploadHasher) -> None:
     content, queued_content = content_of(large(5)), content_of(jpeg(6))
     future, go_on = submitted(hashing, content)
     queued = hashing.submit(queued_content)
@@ -131,7 +131,7 @@ def test_what_waits_and_is_given_up_is_not_hashed(hashing: Hashing) -> None:
     queued_content.drop()
 
 
-def test_closing_waits_for_what_is_in_hand_and_in_the_queue(hashing: Hashing) -> None:
+def test_closing_waits_for_what_is_in_hand_and_in_the_queue(hashing: UploadHasher) -> None:
     content, queued_content = content_of(large(5)), content_of(jpeg(6))
     future, go_on = submitted(hashing, content)
     queued = hashing.submit(queued_content)
@@ -192,7 +192,7 @@ class TestUploadBytes:
         content.drop()
         assert (content.open(), content.pieces(), memory.taken) == (None, (), 0)
 
-    def test_a_child_takes_pieces_as_it_takes_a_file(self, hashing: Hashing) -> None:
+    def test_a_child_takes_pieces_as_it_takes_a_file(self, hashing: UploadHasher) -> None:
         given = jpeg(9)
         few, filed = content_of(given[:20]), content_of(jpeg(10))
         few.write(memoryview(given)[20:9000])
@@ -208,7 +208,7 @@ class TestUploadBytes:
             content.drop()
 
 
-def test_threads_that_hash_leave_none_behind(hashing: Hashing, threads: ThreadPoolExecutor) -> None:
+def test_threads_that_hash_leave_none_behind(hashing: UploadHasher, threads: ThreadPoolExecutor) -> None:
     """More uploads than children, from threads that wait: each has its outcome, whoever it came from."""
     contents = [content_of(jpeg(20 + number % 3, (256, 192))) for number in range(12)]
     barrier = threading.Barrier(4)
@@ -224,7 +224,7 @@ def test_threads_that_hash_leave_none_behind(hashing: Hashing, threads: ThreadPo
     assert hashing.hashed == 3, "the same content is hashed once"
 
 
-def test_who_joins_what_was_just_given_up_has_it_hashed(hashing: Hashing, threads: ThreadPoolExecutor) -> None:
+def test_who_joins_what_was_just_given_up_has_it_hashed(hashing: UploadHasher, threads: ThreadPoolExecutor) -> None:
     """The child is about to be stopped for the one that left; that says nothing to the one that came since."""
     content = content_of(large(7))
     joined: list[Future[object]] = []

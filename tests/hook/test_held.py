@@ -21,8 +21,8 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from hashhub.cli import main
-from hashhub.desk.decision import Checked, Rechecked
-from hashhub.desk.queue import Code, Rulings
+from hashhub.desk.decision import DecisionRecord, FollowUp
+from hashhub.desk.queue import RulingCode, Rulings
 from hashhub.desk.records import Records, UploadState
 from hashhub.desk.settings import Encryption, VaultSettings
 from hashhub.desk.vault_keys import make_key
@@ -52,10 +52,10 @@ class Store:
     """An app's own store."""
 
     def __init__(self) -> None:
-        self.kept: list[tuple[Checked, bytes]] = []
+        self.kept: list[tuple[DecisionRecord, bytes]] = []
         self.is_full = False
 
-    def __call__(self, checked: Checked, content: IO[bytes] | None) -> None:
+    def __call__(self, checked: DecisionRecord, content: IO[bytes] | None) -> None:
         if self.is_full:
             raise OSError("no room")
         self.kept.append((checked, content.read() if content is not None else b""))
@@ -141,7 +141,7 @@ def test_the_app_is_told_what_a_person_decided(settings: HookSettings, tmp_path:
     kept = HookSettings(
         policy="block", hub="127.0.0.1:1", data=settings.data, without_answer=HELD, vault=vault, hashing_processes=1
     )
-    told: list[Rechecked] = []
+    told: list[FollowUp] = []
     with open_hook(kept, on_recheck=told.append) as hook:
         assert hook.keeps_uploads
         decision = hook.check(UPLOAD, upload_id="photo 7")
@@ -149,7 +149,7 @@ def test_the_app_is_told_what_a_person_decided(settings: HookSettings, tmp_path:
         with closing(Records(Path(kept.data))) as records:  # as a command does
             rulings = Rulings(records, kept)
             if does == "release":
-                state = rulings.release(decision.reference, code=Code.DIFFERENT_PICTURE, actor="ann")
+                state = rulings.release(decision.reference, code=RulingCode.DIFFERENT_PICTURE, actor="ann")
             else:
                 state = rulings.confirm(decision.reference, actor="ann")
         assert state is (UploadState.RELEASED if does == "release" else UploadState.REMOVED)

@@ -247,7 +247,7 @@ def test_a_bucket_worker_is_stopped_also_while_what_wakes_it_is_locked(tmp_path:
     code = (
         "import os, sys, threading\n"
         "from types import SimpleNamespace\n"
-        "from hashhub.cli.hook.storing import _run\n"
+        "from hashhub.cli.hook.storage import _run\n"
         "ended = threading.Event()\n"
         "def run(*, wake, on_trouble):\n"
         "    with wake._cond:\n"

@@ -20,14 +20,14 @@ from unittest import mock
 
 import pytest
 
-from hashhub.desk.hub import Judged
+from hashhub.desk.hub import HubAnswer
 from hashhub.desk.records import FILE_NAME, Records
 from hashhub.desk.vault import Vault
 from hashhub.desk.vault_keys import make_key
 from hashhub.errors import HashHubError
 from hashhub.hook import HookSettings, factory, load_settings, open_hook
 from hashhub.hook.buckets import BucketWorker, Handled
-from hashhub.hook.places import FolderPlace, Stored
+from hashhub.hook.places import FolderPlace, StoredObject
 from hashhub.hook.scan_memory import FILE_NAME as SCAN_FILE
 from hashhub.hook.scan_memory import scan_memory
 from hashhub.model import MatchResult, Query, Verdict
@@ -77,8 +77,8 @@ class Doubting:
     def __init__(self, settings: HookSettings) -> None:
         pass
 
-    def judge(self, query: Query) -> Judged:
-        return Judged(result=MatchResult(verdict=Verdict.REVIEW), policy="block@1", revision=1)
+    def judge(self, query: Query) -> HubAnswer:
+        return HubAnswer(result=MatchResult(verdict=Verdict.REVIEW), policy="block@1", revision=1)
 
     def connect(self) -> None:
         pass
@@ -286,7 +286,7 @@ def test_no_database_is_read_as_an_object_of_a_folder(place: Place) -> None:
         folder = FolderPlace(str(place.path))
         unread = set()
         for stored in folder.objects():
-            assert isinstance(stored, Stored)
+            assert isinstance(stored, StoredObject)
             try:
                 list(folder.read(stored))
             except HashHubError as e:

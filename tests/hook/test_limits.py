@@ -14,7 +14,7 @@ from hashhub.hashing.coverage import least
 from hashhub.hashing.limits import Limits
 from hashhub.hook import HookSettings, open_hook
 from hashhub.hook.case_scan import item_of_file
-from hashhub.hook.hashing import Hashing
+from hashhub.hook.hashing import UploadHasher
 from hashhub.hub.match import Match
 from hashhub.model import Effort, MatchOptions
 
@@ -44,7 +44,7 @@ def test_a_hook_gives_a_file_what_a_hub_gives_it(pools: Pools, make_settings: Ca
     settings = make_settings(max_bytes=config.max_media_bytes)
     none = cast("Any", None)
     Match(none, none, none, none, config, none, none)
-    hashing = Hashing(settings)
+    hashing = UploadHasher(settings)
     hashing._threads.shutdown()
     with pytest.raises(AttributeError):  # there is no pool
         item_of_file(settings, none)

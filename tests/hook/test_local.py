@@ -26,7 +26,7 @@ from hashhub.hook import Action, Hook, NoAnswer, open_hook
 from hashhub.hook import copy as copies
 from hashhub.hook import local as local_module
 from hashhub.hook.case_judge import CaseJudge
-from hashhub.hook.copy import Copy
+from hashhub.hook.copy import ListCopy
 from hashhub.hook.index import DIRECTORY, Index
 from hashhub.hook.local import LocalJudge, Sync
 from hashhub.model import EntryState, Marking, Query, Record, VariantHashes, Verdict, now
@@ -571,7 +571,7 @@ def test_a_plain_mirror_of_a_hooks_copy_goes_on_with_its_journal(site: Site, loc
     with site.client(f"hh_{_WHO.name}") as client, client.mirror(local.directory) as plain:
         plain.update()
     assert local.missing() == 0
-    copy = Copy(local.directory)
+    copy = ListCopy(local.directory)
     with copy.look() as look:
         assert [n for n, _, _ in look.touched(0)]
     copy.close()

@@ -23,7 +23,7 @@ import pytest
 
 from hashhub.client import mirror
 from hashhub.errors import DataLoss, Unavailable
-from hashhub.hook.copy import Copy, Look
+from hashhub.hook.copy import CopyReader, ListCopy
 from hashhub.hook.index import DIRECTORY, Index
 from hashhub.hook.local import Sync, _make
 from hashhub.hook.settings import HookSettings
@@ -62,7 +62,7 @@ def syncing() -> Iterator[Killable]:
 def digests_of(directory: Path) -> dict[str, set[bytes]]:
     """Every digest of a copy, read from its tables."""
     digests: dict[str, set[bytes]] = {}
-    with closing(Copy(directory)) as copy, copy.look() as look:
+    with closing(ListCopy(directory)) as copy, copy.look() as look:
         for name, rows, _ in look.all_digests():
             digests.setdefault(name, set()).update(row.tobytes() for row in rows)
     return digests
@@ -72,11 +72,11 @@ def lacks_nothing(directory: Path) -> bool:
     """Whether who reads the copy now is given all that it holds; False where it is told that it cannot be read."""
     _make(directory)
     lacking = 0
-    with closing(Copy(directory)) as copy, ExitStack() as stack:
+    with closing(ListCopy(directory)) as copy, ExitStack() as stack:
         try:
             index = stack.enter_context(closing(Index(copy, directory / DIRECTORY, publisher=False)))
 
-            def count(look: Look) -> None:
+            def count(look: CopyReader) -> None:
                 nonlocal lacking
                 for name, rows, _ in look.all_digests():
                     lacking += int(np.count_nonzero(~index.matcher.contains(name, rows)))

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from hashhub.errors import Cancelled
 from hashhub.hook import Decision
-from hashhub.hook.forms import BodyRefused, Ended, Form
+from hashhub.hook.forms import BodyRefused, FormReader, ReceivedFile
 from hashhub.hook.settings import SidecarSettings
 from hashhub.hook.sidecar import Sidecar
 
@@ -294,13 +294,13 @@ class Written:
         self.is_closed = True
 
 
-def read_form(body: bytes, cuts: list[int], uploads: list[Written]) -> list[Ended]:
+def read_form(body: bytes, cuts: list[int], uploads: list[Written]) -> list[ReceivedFile]:
     def receive(_: int) -> Any:
         uploads.append(Written())
         return uploads[-1]
 
-    form = Form("multipart/form-data; boundary=X", receive, max_files=8, max_fields=8, max_field_bytes=100)
-    files: list[Ended] = []
+    form = FormReader("multipart/form-data; boundary=X", receive, max_files=8, max_fields=8, max_field_bytes=100)
+    files: list[ReceivedFile] = []
     try:
         for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True):
             if end > start:
@@ -342,7 +342,7 @@ def test_a_form_is_read_alike_however_it_is_cut(contents: list[bytes], data: st.
 @given(body=st.binary(max_size=300) | st.text('-X\r\n:;="ContentDispositionform-data ', max_size=300).map(str.encode))
 def test_no_form_raises_anything_but_the_family_or_leaves_an_upload_open(body: bytes) -> None:
     uploads: list[Written] = []
-    files: list[Ended] = []
+    files: list[ReceivedFile] = []
     with suppress(BodyRefused):
         files = read_form(b"--X\r\n" + body, [], uploads)
     taken: list[Any] = [file.upload for file in files]

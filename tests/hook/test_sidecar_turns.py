@@ -13,8 +13,8 @@ import pytest
 
 from hashhub.errors import LimitExceeded, Reason, Unavailable
 from hashhub.hook.settings import SidecarSettings
-from hashhub.hook.sidecar.bodies import Body
-from hashhub.hook.sidecar.counts import Counts
+from hashhub.hook.sidecar.bodies import RequestBody
+from hashhub.hook.sidecar.counts import SidecarMetrics
 from hashhub.hook.sidecar.turns import Turns
 from tests.hook.test_sidecar_adversaries import HEAD, connected, memory_bytes, until
 
@@ -71,7 +71,7 @@ class Place:
 
     def __init__(self, *, most_lent_bytes: int = 1 << 30, **given: Any) -> None:
         self.settings = SidecarSettings(**given)
-        self.counts = Counts()
+        self.counts = SidecarMetrics()
         self.turns = Turns(self.settings, self.counts, most_lent_bytes=most_lent_bytes)
         self.most_at_once = 0
 
@@ -79,7 +79,7 @@ class Place:
         """Receive an upload and decide over it; return how long that took."""
         began = asyncio.get_running_loop().time()
         with self.turns.turn() as turn:
-            body = Body(receive, self.settings, most=1 << 30, turn=turn)
+            body = RequestBody(receive, self.settings, most=1 << 30, turn=turn)
             async for _ in body.pieces():
                 self.most_at_once = max(self.most_at_once, self.counts.in_progress)
                 assert turn.has_place

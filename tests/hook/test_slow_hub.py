@@ -12,7 +12,7 @@ from hashhub.errors import Reason, Unavailable
 from hashhub.hashes import parse
 from hashhub.hook import Action
 from hashhub.hook.core import Hook
-from hashhub.hook.judges import Breaker, HubJudge
+from hashhub.hook.judges import HubBreaker, HubJudge
 from hashhub.hook.settings import HookSettings
 from hashhub.model import MatchOptions, MatchResult, Query, Verdict
 
@@ -39,7 +39,7 @@ class SlowClient:
         pass
 
 
-def hook_of(client: SlowClient, choice: Action) -> tuple[Hook, Breaker]:
+def hook_of(client: SlowClient, choice: Action) -> tuple[Hook, HubBreaker]:
     settings = HookSettings(
         policy="block",
         slow_seconds=3.0,
@@ -49,7 +49,7 @@ def hook_of(client: SlowClient, choice: Action) -> tuple[Hook, Breaker]:
     )
     hub = HubJudge(settings)
     hub._client = client  # type: ignore[assignment]
-    breaker = Breaker(hub, failures=3, seconds=600)
+    breaker = HubBreaker(hub, failures=3, seconds=600)
     return Hook(settings, judge=breaker), breaker
 
 

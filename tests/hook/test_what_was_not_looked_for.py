@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hashhub.desk.queue import Queue
+from hashhub.desk.queue import ReviewQueue
 from hashhub.desk.records import Records
 from hashhub.hashing import hash_media
 from hashhub.hook import Action, HookSettings, WithoutAnswer, open_hook
@@ -52,7 +52,7 @@ def test_of_what_waits_for_a_person(make_settings: Callable[..., HookSettings], 
     assert decision.action is Action.HOLD
     records = Records(Path(settings.data))
     try:
-        seen = Queue(records, settings).get(decision.reference)
+        seen = ReviewQueue(records, settings).get(decision.reference)
     finally:
         records.close()
     assert seen.coverage == decision.coverage

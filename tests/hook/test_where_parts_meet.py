@@ -16,16 +16,16 @@ import pytest
 
 from hashhub.desk.cases import CaseOutcome, CasePurpose, Cases, item_of_hashes
 from hashhub.desk.records import Records, UploadState
-from hashhub.desk.settings import CaseSettings, Encryption, Hashing, RecheckSettings, VaultSettings
+from hashhub.desk.settings import CaseSettings, Encryption, HashingSite, RecheckSettings, VaultSettings
 from hashhub.desk.vault_keys import make_key
 from hashhub.errors import FailedPrecondition, HashHubError, Reason
 from hashhub.hashes import Hash
-from hashhub.hook import Action, Decision, Hook, HookSettings, NoAnswer, Rechecked, WithoutAnswer
+from hashhub.hook import Action, Decision, FollowUp, Hook, HookSettings, NoAnswer, WithoutAnswer
 from hashhub.hook.case_judge import CaseJudge
 from hashhub.hook.decorator import UploadRefused, checked_upload
 from hashhub.hook.factory import open_vault
 from hashhub.hook.forms import answer_to
-from hashhub.hook.judges import JudgedMedia
+from hashhub.hook.judges import MediaAnswer
 from hashhub.hook.settings import AppSettings, OnHold
 from hashhub.hook.upload_bytes import ByteBudget, UploadBytes
 from hashhub.hook.wsgi import UploadHook
@@ -54,7 +54,7 @@ def open_with(make_settings: MakeSettings) -> Iterator[Callable[..., Hook]]:
     """Return a function that opens a hook as `open_hook` does, over a judge of the test's own."""
     made: list[Hook] = []
 
-    def opened(judge: Any, *, told: list[Rechecked] | None = None, **given: Any) -> Hook:
+    def opened(judge: Any, *, told: list[FollowUp] | None = None, **given: Any) -> Hook:
         settings = make_settings(**{"recheck": RARELY, "cache_seconds": 0.0} | given)
         records = Records(Path(settings.data))
         vault = open_vault(settings, records)
@@ -234,27 +234,27 @@ class TestACase:
         self, open_with: Callable[..., Hook], listed: Listed
     ) -> None:
         class Unread(OneVerdict):
-            def judge_media(self, label: str, content: bytes) -> JudgedMedia:
+            def judge_media(self, label: str, content: bytes) -> MediaAnswer:
                 del label, content
                 result = MatchResult(
                     verdict=Verdict.UNAVAILABLE,
                     reasons=(ReasonLine(code=Reason.UNREADABLE_MEDIA, text="cannot be decoded"),),
                 )
                 media = MediaResult(result=result, media_type="image/jpeg", hashes=reported)
-                return JudgedMedia(media=media, policy="block@1", revision=7)
+                return MediaAnswer(media=media, policy="block@1", revision=7)
 
         content = UploadBytes(ByteBudget(1 << 20), 1 << 20)
         content.write(listed.unknown)
         reported = content.digests
         content.drop()
-        hook = open_with(Unread(Verdict.NO_MATCH), without_answer=STRICT, hashing=Hashing.HUB)
+        hook = open_with(Unread(Verdict.NO_MATCH), without_answer=STRICT, hashing=HashingSite.HUB)
         report(hook, listed.unknown)
         decision = hook.check(listed.unknown)
         assert (decision.action, decision.no_answer) == (Action.BLOCK, NoAnswer.UNREADABLE)
 
     def test_the_lists_are_asked_later(self, open_with: Callable[..., Hook]) -> None:
         """The case holds it at once; who else knows it is asked when that can be."""
-        judge, told = OneVerdict(Verdict.MATCH), list[Rechecked]()
+        judge, told = OneVerdict(Verdict.MATCH), list[FollowUp]()
         judge.is_away = True
         hook = open_with(judge, told=told)
         report(hook)
@@ -271,7 +271,7 @@ class TestACase:
         assert state_of(hook, reference) is UploadState.HELD  # a person decides
 
     def test_one_that_is_opened_meanwhile_stops_what_had_no_answer(self, open_with: Callable[..., Hook]) -> None:
-        judge, told = OneVerdict(Verdict.MATCH), list[Rechecked]()
+        judge, told = OneVerdict(Verdict.MATCH), list[FollowUp]()
         judge.is_away = True
         hook = open_with(judge, told=told, without_answer=LAX)
         reference = hook.check(REPORTED).reference
@@ -288,7 +288,7 @@ class TestACase:
 
     def test_when_it_ends_the_queue_still_holds(self, open_with: Callable[..., Hook]) -> None:
         """The app is told nothing milder than what the queue says."""
-        judge, told = OneVerdict(Verdict.NO_MATCH), list[Rechecked]()
+        judge, told = OneVerdict(Verdict.NO_MATCH), list[FollowUp]()
         judge.is_away = True
         hook = open_with(judge, told=told)
         name = report(hook)
@@ -306,7 +306,7 @@ class TestACase:
     ) -> None:
         judge = OneVerdict(Verdict.NO_MATCH)
         judge.is_away = why != "no room"
-        given: dict[str, Any] = {"max_total_bytes": 1000} if why == "no room" else {"hashing": Hashing.HUB}
+        given: dict[str, Any] = {"max_total_bytes": 1000} if why == "no room" else {"hashing": HashingSite.HUB}
         hook = open_with(judge, without_answer=LAX, **given)
         assert hook.check(listed.unknown).action is Action.ALLOW
         report(hook)
@@ -331,7 +331,7 @@ class TestAPersonsWord:
     def test_a_later_answer_publishes_nothing_that_it_keeps_back(
         self, open_with: Callable[..., Hook], state: UploadState, told_action: Action
     ) -> None:
-        judge, told = OneVerdict(Verdict.NO_MATCH), list[Rechecked]()
+        judge, told = OneVerdict(Verdict.NO_MATCH), list[FollowUp]()
         judge.is_away = True
         hook = open_with(judge, told=told)
         reference = hook.check(b"a text").reference
@@ -348,7 +348,7 @@ class TestAPersonsWord:
 class TestSeveralProcesses:
     def test_the_app_is_told_whoever_finds_out(self, open_with: Callable[..., Hook]) -> None:
         """The clamd door shares the records with an app that has a callable; the door has none."""
-        judge, told = OneVerdict(Verdict.MATCH), list[Rechecked]()
+        judge, told = OneVerdict(Verdict.MATCH), list[FollowUp]()
         judge.is_away = True
         door, app = open_with(judge), open_with(judge, told=told)
         reference = door.check(b"a text").reference
@@ -374,7 +374,7 @@ class TestSeveralProcesses:
         assert not records_of(hook).rows("SELECT 1 FROM telling")
 
     def test_a_clock_that_was_wrong_puts_nothing_off_for_years(self, open_with: Callable[..., Hook]) -> None:
-        judge, told = OneVerdict(Verdict.MATCH), list[Rechecked]()
+        judge, told = OneVerdict(Verdict.MATCH), list[FollowUp]()
         judge.is_away = True
         hook = open_with(judge, told=told)
         hook.check(b"a text")

@@ -11,7 +11,7 @@ import msgspec
 
 from hashhub.desk.records import Records
 from hashhub.hashes import Hash
-from hashhub.hook import Action, Checked, Decision, HookSettings, NoAnswer
+from hashhub.hook import Action, Decision, DecisionRecord, HookSettings, NoAnswer
 from hashhub.model import Entry, EntryMatch, EntryState, MatchResult, Provenance, ReasonLine, Verdict, now
 
 AWAY = Decision(
@@ -47,7 +47,7 @@ def hit(entry: str, algorithm: str = "MD5", distance: int = 0, variant: str = ""
     )
 
 
-def checked(*hits: EntryMatch, verdict: Verdict = Verdict.MATCH, upload_id: str = "", **given: Any) -> Checked:
+def checked(*hits: EntryMatch, verdict: Verdict = Verdict.MATCH, upload_id: str = "", **given: Any) -> DecisionRecord:
     """A decision with these hits; without any, one without an answer."""
     reference = secrets.token_hex(10)
     if hits:
@@ -68,10 +68,10 @@ def checked(*hits: EntryMatch, verdict: Verdict = Verdict.MATCH, upload_id: str 
         "hashes": (Hash("SHA256", secrets.token_bytes(32)),),
         "upload_id": upload_id,
     }
-    return Checked(decision=decision, result=result, **usual | given)
+    return DecisionRecord(decision=decision, result=result, **usual | given)
 
 
-def put(records: Records, one: Checked, state: str = "HELD", time: datetime | None = None) -> str:
+def put(records: Records, one: DecisionRecord, state: str = "HELD", time: datetime | None = None) -> str:
     """Write the row that the core writes, and return its reference."""
     reference = one.decision.reference
     records.write(

@@ -15,7 +15,7 @@ import msgspec
 import uvicorn
 import werkzeug.serving
 
-from hashhub.desk.hub import Judge, Judged
+from hashhub.desk.hub import HubAnswer, Judge
 from hashhub.errors import Unavailable
 from hashhub.hook import Action, Hook, HookSettings, WithoutAnswer
 from hashhub.hook.settings import AppSettings, OnHold
@@ -33,7 +33,7 @@ class Known:
         self.is_away = False
         self.asked: list[bytes] = []  # the SHA-256 of each file
 
-    def judge(self, query: Query) -> Judged:
+    def judge(self, query: Query) -> HubAnswer:
         [digest] = [h.digest for h in query.hashes if h.algorithm == "SHA256"]
         if self.is_away:
             raise Unavailable("the hub is away")
@@ -43,7 +43,7 @@ class Known:
             verdict = Verdict.MATCH
         elif digest in self._doubted:
             verdict = Verdict.REVIEW
-        return Judged(result=MatchResult(verdict=verdict), policy="block@1", revision=1)
+        return HubAnswer(result=MatchResult(verdict=verdict), policy="block@1", revision=1)
 
     def revision(self) -> int:
         return 1

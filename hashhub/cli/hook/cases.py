@@ -18,11 +18,11 @@ from hashhub.cli.hook.group import SETTINGS, hook
 from hashhub.cli.hook.queue import PERSON, account, actor_of, opened
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, moment, spelled
 from hashhub.cli.terminal import counted, note, plain, print_json, progress, say, show_path, table, tell
-from hashhub.desk.cases import Case, CaseOutcome, CasePurpose, Cases, CaseState, Clock, Standing, rules
+from hashhub.desk.cases import Case, CaseOutcome, CasePurpose, Cases, CaseState, Deadline, Standing, rules
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound
 from hashhub.hook.settings import HookSettings
 from hashhub.model import Purpose
-from hashhub.scans.memory import Listed, Unlisted
+from hashhub.scans.memory import ListedFile, Unlisted
 from hashhub.scans.tree import Tree, listed
 from hashhub.scans.tree import opened as opened_file
 from hashhub.writing import written
@@ -92,7 +92,7 @@ def open_case(
     """Open a case about one item, given as a FILE, which is hashed and not kept, or by its hashes. From now on its
     copies are held back, with the hub or without it.
     """
-    from hashhub.desk.cases import Item, item_of_hashes
+    from hashhub.desk.cases import CaseItem, item_of_hashes
     from hashhub.hashes import parse
     from hashhub.hook.case_scan import item_of_file
 
@@ -107,7 +107,7 @@ def open_case(
             item = item_of_hashes(hashes)
         else:
             items = [item_of_file(settings, Path(file)) for file in files]
-            item = Item(
+            item = CaseItem(
                 hashes=tuple(dict(pair for one in items for pair in one.hashes).items()),
                 not_searched=tuple(dict.fromkeys(line for one in items for line in one.not_searched)),
             )
@@ -373,7 +373,7 @@ def _absolute(path: str) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - a link stays one
 
 
-def _listing(paths: tuple[str, ...], settings: HookSettings) -> Iterator[Listed[Source]]:
+def _listing(paths: tuple[str, ...], settings: HookSettings) -> Iterator[ListedFile[Source]]:
     from hashhub.hook.case_scan import stored_in
     from hashhub.hook.places import place_of
 
@@ -384,19 +384,19 @@ def _listing(paths: tuple[str, ...], settings: HookSettings) -> Iterator[Listed[
     for path in Tree(map(str, tops), on_link=links.append):
         yield from _behind(links, tops)
         if isinstance(path, Unlisted):
-            yield Listed(path.error.message, path.name)
+            yield ListedFile(path.error.message, path.name)
         else:
             yield listed(path, partial(opened_file, path))
     yield from _behind(links, tops)
 
 
-def _behind(links: deque[str], tops: Sequence[Path]) -> Iterator[Listed[Source]]:
+def _behind(links: deque[str], tops: Sequence[Path]) -> Iterator[ListedFile[Source]]:
     """Yield the links to directories that are not looked through by their own names either."""
     while links:
         link = links.popleft()
         target = Path(os.path.realpath(link))
         if not any(target.is_relative_to(os.path.realpath(top)) for top in tops):
-            yield Listed("is a link to a directory, and is not followed; name that directory as well", link)
+            yield ListedFile("is a link to a directory, and is not followed; name that directory as well", link)
 
 
 def _check_there(paths: Sequence[str], settings: HookSettings) -> None:
@@ -427,7 +427,7 @@ def _show(session: Session, case: Case) -> None:
         say(f"  {clock.rule}: {due}")
 
 
-def _running(case: Case) -> list[Clock]:
+def _running(case: Case) -> list[Deadline]:
     return [c for c in case.clocks if c.due is not None and c.standing in {Standing.RUNNING, Standing.OVERDUE}]
 
 

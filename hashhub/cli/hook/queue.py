@@ -12,11 +12,11 @@ import click
 from hashhub.cli.hook.group import SETTINGS, hook, settings_of
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command
 from hashhub.cli.terminal import clean, counted, note, plain, print_json, say, table
-from hashhub.desk.queue import WAITING, Code, FeedbackState, LaterAnswers, Queue, Reviews, Rulings
+from hashhub.desk.queue import WAITING, FeedbackState, LaterAnswers, ReviewQueue, ReviewSender, RulingCode, Rulings
 from hashhub.desk.records import UploadState
 
 if TYPE_CHECKING:
-    from hashhub.desk.queue import Group
+    from hashhub.desk.queue import UploadGroup
     from hashhub.desk.records import Records
     from hashhub.hook import HookSettings
 
@@ -57,7 +57,7 @@ def list_queue(session: Session, *, settings_file: str | None, states: tuple[str
     answer.
     """
     records, settings = opened(settings_file)
-    listing = Queue(records, settings).page(
+    listing = ReviewQueue(records, settings).page(
         states=tuple(chosen(UploadState, one) for one in states) or WAITING, limit=limit, skip=skip
     )
     if listing.damaged:
@@ -95,7 +95,7 @@ def list_queue(session: Session, *, settings_file: str | None, states: tuple[str
 def get_upload(session: Session, *, reference: str, settings_file: str | None, person_file: str | None) -> None:
     """Show one upload: which entries it hit and how, reasons, hashes, decisions and what happened."""
     records, settings = opened(settings_file)
-    upload = Queue(records, settings).get(reference, actor=person_of(records, person_file))
+    upload = ReviewQueue(records, settings).get(reference, actor=person_of(records, person_file))
     if session.json:
         print_json(plain(upload))
         return
@@ -141,7 +141,7 @@ def get_upload(session: Session, *, reference: str, settings_file: str | None, p
 @click.argument("decision", type=click.Choice(["confirm", "release", "withdraw", "escalate"]))
 @SETTINGS
 @PERSON
-@click.option("--code", type=choice(Code), help="Why it is released.")
+@click.option("--code", type=choice(RulingCode), help="Why it is released.")
 @click.option("--comment", default="", metavar="TEXT", help="Why, in your words; stays with the hook.")
 @click.option("--etag", default="", metavar="TEXT", help="As `get` showed it. Refused when it is another by now.")
 @click.option("--no-send", is_flag=True, help="Leave the reviews for `hashhub hook queue send`.")
@@ -167,16 +167,16 @@ def decide(
         raise click.UsageError("a release needs --code, and nothing else takes one")
     records, settings = opened(settings_file)
     actor = person_of(records, person_file, needed=True)
-    queued = Queue(records, settings)
+    queued = ReviewQueue(records, settings)
     rulings = Rulings(records, settings, queue=queued)
     if decision == "release":
-        rulings.release(reference, code=chosen(Code, str(code)), actor=actor, comment=comment, etag=etag)
+        rulings.release(reference, code=chosen(RulingCode, str(code)), actor=actor, comment=comment, etag=etag)
     elif decision == "confirm":
         rulings.confirm(reference, actor=actor, comment=comment, etag=etag)
     else:
         {"withdraw": rulings.withdraw, "escalate": rulings.escalate}[decision](reference, actor=actor, comment=comment)
     if not no_send:
-        Reviews(records, settings).send()
+        ReviewSender(records, settings).send()
     upload = queued.get(reference)
     if session.json:
         print_json(plain(upload))
@@ -219,7 +219,7 @@ def reported(
 def send(session: Session, *, settings_file: str | None, again: bool) -> None:
     """Send the reviews that wait to the hub, each once."""
     records, settings = opened(settings_file)
-    reviews = Reviews(records, settings)
+    reviews = ReviewSender(records, settings)
     if again:
         reviews.resend(actor=account())
     fates = reviews.send()
@@ -261,7 +261,7 @@ def forget_uploads(session: Session, *, settings_file: str | None) -> None:
     print_json({"forgotten": count}) if session.json else say(f"{count} forgotten")
 
 
-def _verdict(group: Group) -> str:
+def _verdict(group: UploadGroup) -> str:
     first = group.uploads[0]
     verdict = group.no_answer or group.verdict
     return f"{verdict}, now {first.verdict_now}" if first.verdict_now not in {"", verdict} else verdict

@@ -44,7 +44,7 @@ class Standing(StrEnum):
     ENDED = "ENDED"
 
 
-class Rule(msgspec.Struct, frozen=True, kw_only=True):
+class DeadlineRule(msgspec.Struct, frozen=True, kw_only=True):
     """By when something is due, and where that is written. `hours`: None where the source names no number."""
 
     name: str
@@ -56,7 +56,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     hours: int | None = None
 
 
-class Clock(msgspec.Struct, frozen=True, kw_only=True):
+class Deadline(msgspec.Struct, frozen=True, kw_only=True):
     """One rule's time for one case. `due` is None for a rule without a number of hours."""
 
     rule: str
@@ -68,15 +68,15 @@ class Clock(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @cache
-def rules() -> dict[str, Rule]:
+def rules() -> dict[str, DeadlineRule]:
     """Return the rules by their ids."""
     table = tomllib.loads(files("hashhub.desk").joinpath("data/case_rules.toml").read_text("utf-8"))
-    return {name: msgspec.convert({"name": name, **fields}, Rule) for name, fields in table["rules"].items()}
+    return {name: msgspec.convert({"name": name, **fields}, DeadlineRule) for name, fields in table["rules"].items()}
 
 
 def clocks_of(
     names: Sequence[str], records: Records, *, case: str, receive_time: datetime, done: datetime | None, is_ended: bool
-) -> tuple[Clock, ...]:
+) -> tuple[Deadline, ...]:
     """Return where a case stands with each of these rules. `done`: when the last thing was done that it asks for; None
     while something is missing. `is_ended`: it was closed, and not upheld.
     """
@@ -96,7 +96,7 @@ def clocks_of(
             standing = Standing.MET if is_proven else Standing.UNPROVEN
         else:
             standing = Standing.RUNNING if now() <= due else Standing.OVERDUE
-        clocks.append(Clock(rule=name, title=rule.title, due=due, standing=standing, source=rule.source))
+        clocks.append(Deadline(rule=name, title=rule.title, due=due, standing=standing, source=rule.source))
     return tuple(clocks)
 
 

@@ -30,7 +30,7 @@ class CopyState(StrEnum):
     STAYS = "STAYS"
 
 
-class Copy(msgspec.Struct, frozen=True, kw_only=True):
+class CaseCopy(msgspec.Struct, frozen=True, kw_only=True):
     """A place where a copy is or was. `how`: by what it was noticed. `time`, `actor`, `reason`: of the last step."""
 
     place: str
@@ -74,13 +74,13 @@ class Copies:
     def __init__(self, records: Records) -> None:
         self._records = records
 
-    def listed(self, name: str) -> list[Copy]:
+    def listed(self, name: str) -> list[CaseCopy]:
         """Return the copies that a case lists, by their places."""
         rows = self._records.rows(
             "SELECT place, how, state, time, actor, reason FROM case_copy WHERE case_id = ? ORDER BY place", (name,)
         )
         return [
-            Copy(place=p, how=h, state=CopyState(s), time=datetime.fromisoformat(t), actor=a, reason=r)
+            CaseCopy(place=p, how=h, state=CopyState(s), time=datetime.fromisoformat(t), actor=a, reason=r)
             for p, h, s, t, a, r in rows
         ]
 

@@ -23,7 +23,7 @@ MOST_HASHES: Final = 512
 _NOT_HASHED: Final = frozenset({ReasonCode.FRAMES_SKIPPED, ReasonCode.VARIANTS_SKIPPED})
 
 
-class Item(msgspec.Struct, frozen=True, kw_only=True):
+class CaseItem(msgspec.Struct, frozen=True, kw_only=True):
     """The digests that stop copies of an item, each with the variant that it is of; empty for the item itself.
 
     `not_searched`: what was left out and why, in sentences.
@@ -33,7 +33,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     not_searched: tuple[str, ...] = ()
 
 
-def item_of(media: MediaHashes) -> Item:
+def item_of(media: MediaHashes) -> CaseItem:
     """Return what stops copies of a file: its digests, and PDQ of the picture, its turns and what is in its border.
 
     A picture with too little in it has a PDQ that strangers' pictures have as well; it is looked for as that file only.
@@ -60,7 +60,7 @@ def item_of(media: MediaHashes) -> Item:
     return _bounded(hashes, left_out)
 
 
-def item_of_hashes(given: Sequence[Hash]) -> Item:
+def item_of_hashes(given: Sequence[Hash]) -> CaseItem:
     """Return what stops copies of an item of which only hashes are known."""
     hashes: dict[Hash, str] = {}
     left_out: list[str] = []
@@ -89,11 +89,11 @@ def _why_useless(h: Hash, quality: int | None) -> str | None:
     return inspection.notes[0][1] if inspection.notes else "it would match unrelated files"
 
 
-def _bounded(hashes: dict[Hash, str], left_out: list[str]) -> Item:
+def _bounded(hashes: dict[Hash, str], left_out: list[str]) -> CaseItem:
     if not hashes:
         why = "; ".join(left_out) or "there are none"
         raise InvalidArgument.field("hashes", f"none of them can be looked for: {why}")
     taken = sorted(hashes.items(), key=lambda pair: (not is_exact(pair[0].algorithm), pair[1]))
     if len(taken) > MOST_HASHES:
         left_out.append(f"{len(taken) - MOST_HASHES} further digests: a case has {MOST_HASHES} at most")
-    return Item(hashes=tuple(taken[:MOST_HASHES]), not_searched=tuple(left_out))
+    return CaseItem(hashes=tuple(taken[:MOST_HASHES]), not_searched=tuple(left_out))

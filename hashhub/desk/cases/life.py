@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from hashhub.desk.cases.clocks import CasePurpose, Clock, Standing, check_receive_time, check_rules, clocks_of
-from hashhub.desk.cases.copies import MOST_PLACE, Copies, Copy, CopyState, Scan
+from hashhub.desk.cases.clocks import CasePurpose, Deadline, Standing, check_receive_time, check_rules, clocks_of
+from hashhub.desk.cases.copies import MOST_PLACE, CaseCopy, Copies, CopyState, Scan
 from hashhub.desk.clock import Times, is_believed
 from hashhub.desk.decision import Action
 from hashhub.desk.people import ACCOUNT
@@ -23,8 +23,8 @@ from hashhub.hashes import ALGORITHMS, VPDQ, Hash, is_exact
 from hashhub.model import now
 
 if TYPE_CHECKING:
-    from hashhub.desk.cases.item import Item
-    from hashhub.desk.records import Event, Records, Version
+    from hashhub.desk.cases.item import CaseItem
+    from hashhub.desk.records import DeskEvent, Records, Version
     from hashhub.desk.settings import CaseSettings
 
 _MOST_TEXT: Final = 2_000
@@ -88,7 +88,7 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     open_time: datetime
     opened_by: str
     action: Action
-    clocks: tuple[Clock, ...]
+    clocks: tuple[Deadline, ...]
     outcome: CaseOutcome | None = None
     until: datetime | None = None
     exact_only: bool = False
@@ -104,7 +104,7 @@ class CaseRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What was taken down when, by whom. `missing`: what keeps the record from being complete, in sentences."""
 
     case: Case
-    copies: tuple[Copy, ...]
+    copies: tuple[CaseCopy, ...]
     scans: tuple[Scan, ...]
     history: tuple[dict[str, Any], ...]
     missing: tuple[str, ...]
@@ -122,7 +122,7 @@ class Cases:
 
     def open(
         self,
-        item: Item,
+        item: CaseItem,
         *,
         purpose: CasePurpose,
         complaint: str,
@@ -471,7 +471,7 @@ class Cases:
         )
 
 
-def _missing(case: Case, copies: list[Copy], scans: list[Scan], *, closing: bool) -> tuple[str, ...]:
+def _missing(case: Case, copies: list[CaseCopy], scans: list[Scan], *, closing: bool) -> tuple[str, ...]:
     missing = []
     if case.state is CaseState.CLOSED and case.outcome is not CaseOutcome.UPHELD:
         return ()
@@ -510,7 +510,7 @@ def _name(actor: str) -> str:
     return actor.removeprefix(ACCOUNT)
 
 
-def _shown(event: Event) -> dict[str, Any]:
+def _shown(event: DeskEvent) -> dict[str, Any]:
     return {
         "number": event.number,
         "time": event.time.isoformat().replace("+00:00", "Z"),

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from hashhub.desk.cases.clocks import in_utc
 
 if TYPE_CHECKING:
-    from hashhub.desk.cases.clocks import Clock
-    from hashhub.desk.cases.copies import Copy, Scan
+    from hashhub.desk.cases.clocks import Deadline
+    from hashhub.desk.cases.copies import CaseCopy, Scan
     from hashhub.desk.cases.life import CaseRecord
 
 
@@ -60,7 +60,7 @@ def page(record: CaseRecord) -> str:
     return "\n".join(lines)
 
 
-def _copies(copies: Sequence[Copy]) -> list[str]:
+def _copies(copies: Sequence[CaseCopy]) -> list[str]:
     if not copies:
         return ["None were noticed."]
     return [
@@ -89,11 +89,11 @@ def _looked_at_in_part(scans: Sequence[Scan]) -> list[str]:
     ]
 
 
-def _due(clock: Clock) -> str:
+def _due(clock: Deadline) -> str:
     return in_utc(clock.due) if clock.due else "no number of hours"
 
 
-def _standing(clock: Clock) -> str:
+def _standing(clock: Deadline) -> str:
     return clock.standing.lower() if clock.due else "-"
 
 

@@ -12,9 +12,9 @@ from hashhub.desk.queue.stored_decision import hits_of
 
 if TYPE_CHECKING:
     from hashhub.desk.cases.index import CaseHit
-    from hashhub.desk.decision import Checked
+    from hashhub.desk.decision import DecisionRecord
     from hashhub.desk.queue.later_answers import LaterAnswer
-    from hashhub.desk.records import Event, Records, UploadState
+    from hashhub.desk.records import DeskEvent, Records, UploadState
 
 _MOST_TOLD: Final = 3
 _CHANGES: Final = frozenset(
@@ -30,7 +30,7 @@ _CHANGES: Final = frozenset(
 )
 
 
-def facts_of(state: UploadState, checked: Checked, later: LaterAnswer | None, cases: Sequence[CaseHit]) -> bytes:
+def facts_of(state: UploadState, checked: DecisionRecord, later: LaterAnswer | None, cases: Sequence[CaseHit]) -> bytes:
     """Return a digest of all that is known of an upload, which a proposed release rests on, too. A later answer that
     says the same is no other fact.
     """
@@ -61,7 +61,7 @@ def is_of_now(records: Records, reference: str, etag: str, facts: bytes) -> bool
     return etag.partition("-")[2] == _digest(records, reference, facts)
 
 
-def changes_since(records: Records, reference: str, etag: str) -> list[Event]:
+def changes_since(records: Records, reference: str, etag: str) -> list[DeskEvent]:
     """Return the last events that changed what a decision rests on, of those since the etag; of all, without one."""
     number = etag.partition("-")[0]
     after = int(number) if number.isascii() and number.isdecimal() and len(number) < 19 else 0  # noqa: PLR2004 - int64

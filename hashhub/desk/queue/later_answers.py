@@ -16,8 +16,8 @@ from hashhub.errors import DataLoss, NotFound, Reason, Unavailable
 from hashhub.model import Verdict, now
 
 if TYPE_CHECKING:
-    from hashhub.desk.decision import Checked
-    from hashhub.desk.hub import Judge, Judged
+    from hashhub.desk.decision import DecisionRecord
+    from hashhub.desk.hub import HubAnswer, Judge
     from hashhub.desk.records import Records
 
 _MOST_ASKED: Final = 1000
@@ -88,7 +88,7 @@ class LaterAnswers:
             raise damage
         return asked, changed
 
-    def _note_answer(self, reference: str, checked: Checked, judged: Judged) -> bool:
+    def _note_answer(self, reference: str, checked: DecisionRecord, judged: HubAnswer) -> bool:
         entries = sorted({match.entry.name for match in judged.result.matches})
         with self._records.transaction():
             last = self._records.rows("SELECT verdict, entries FROM later_answer WHERE reference = ?", (reference,))
@@ -110,7 +110,7 @@ class LaterAnswers:
                 )
         return is_new
 
-    def of(self, reference: str, checked: Checked) -> LaterAnswer | None:
+    def of(self, reference: str, checked: DecisionRecord) -> LaterAnswer | None:
         """Return the last answer about an upload, beside what it hit at first; None: it was not asked about."""
         rows = self._records.rows(
             "SELECT time, verdict, revision, entries FROM later_answer WHERE reference = ?", (reference,)

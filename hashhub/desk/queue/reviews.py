@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from hashhub.desk.queue.stored_decision import Hit, hits_of
+from hashhub.desk.queue.stored_decision import RecordedHit, hits_of
 from hashhub.desk.records import HOOK, UploadState
 from hashhub.errors import HashHubError, LimitExceeded, NotFound, Unavailable
 from hashhub.model import ReviewKind, now
 
 if TYPE_CHECKING:
     from hashhub.client import Client
-    from hashhub.desk.decision import Checked
+    from hashhub.desk.decision import DecisionRecord
     from hashhub.desk.records import Records
     from hashhub.desk.settings import DeskSettings
 
@@ -52,7 +52,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
-class Reviews:
+class ReviewSender:
     """The reviews that decisions became, until the hub has them."""
 
     def __init__(self, records: Records, settings: DeskSettings) -> None:
@@ -69,10 +69,16 @@ class Reviews:
         )
 
     def say(
-        self, reference: str, checked: Checked, kind: ReviewKind | None, *, was: UploadState, becomes: UploadState
+        self,
+        reference: str,
+        checked: DecisionRecord,
+        kind: ReviewKind | None,
+        *,
+        was: UploadState,
+        becomes: UploadState,
     ) -> None:
         """Queue what the hub is told about each entry that was hit: once for each entry, however many copies come."""
-        hits: dict[str, Hit] = {}
+        hits: dict[str, RecordedHit] = {}
         for hit in hits_of(checked):  # the exact one of several, else the nearest
             if hit.entry not in hits or (hit.exact and not hits[hit.entry].exact):
                 hits[hit.entry] = hit
@@ -192,7 +198,7 @@ def _review_client(settings: DeskSettings) -> Client:
     return client_of(settings, timeout=_SEND_SECONDS, retry_seconds=0.0, token_file=settings.queue.review_token_file)
 
 
-def _fate(hit: Hit, was: UploadState, becomes: UploadState) -> str:
+def _fate(hit: RecordedHit, was: UploadState, becomes: UploadState) -> str:
     """Return what the hub is told: the hit and the hold's fate; nothing of who sent the upload or who decided."""
     how = (
         f"has this entry's {hit.algorithm}"

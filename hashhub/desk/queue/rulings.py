@@ -9,9 +9,9 @@ from hashhub.desk.decision import Action
 from hashhub.desk.people import ACCOUNT
 from hashhub.desk.queue.etags import changes_since, facts_of, is_of_now
 from hashhub.desk.queue.later_answers import LaterAnswers
-from hashhub.desk.queue.reviews import Reviews
-from hashhub.desk.queue.stored_decision import Recorded, hits_of, recorded
-from hashhub.desk.queue.view import Code, Queue
+from hashhub.desk.queue.reviews import ReviewSender
+from hashhub.desk.queue.stored_decision import StoredDecision, hits_of, recorded
+from hashhub.desk.queue.view import ReviewQueue, RulingCode
 from hashhub.desk.rechecks import have_told
 from hashhub.desk.records import HOOK, UploadState
 from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, NotFound, Reason
@@ -20,15 +20,15 @@ from hashhub.model import ReviewKind, now
 
 if TYPE_CHECKING:
     from hashhub.desk.cases.index import CaseHit
-    from hashhub.desk.decision import Checked
+    from hashhub.desk.decision import DecisionRecord
     from hashhub.desk.records import Records
     from hashhub.desk.settings import DeskSettings
 
 MAX_COMMENT: Final = 1000
 _MAX_NAME: Final = 200
 _OBJECTIONS: Final = {
-    Code.FALSE_POSITIVE: ReviewKind.FALSE_POSITIVE,
-    Code.NOT_ILLEGAL_HERE: ReviewKind.NOT_ILLEGAL_HERE,
+    RulingCode.FALSE_POSITIVE: ReviewKind.FALSE_POSITIVE,
+    RulingCode.NOT_ILLEGAL_HERE: ReviewKind.NOT_ILLEGAL_HERE,
 }
 
 
@@ -43,13 +43,13 @@ class _FirstWord(NamedTuple):
 class Rulings:
     """What persons decide. Safe to be shared by threads."""
 
-    def __init__(self, records: Records, settings: DeskSettings, *, queue: Queue | None = None) -> None:
+    def __init__(self, records: Records, settings: DeskSettings, *, queue: ReviewQueue | None = None) -> None:
         """`queue`: one of the same records, whose memory of cases is used."""
         self._records = records
         self._settings = settings
-        self._queue = queue or Queue(records, settings)
+        self._queue = queue or ReviewQueue(records, settings)
         self._later = LaterAnswers(records)
-        self._reviews = Reviews(records, settings)
+        self._reviews = ReviewSender(records, settings)
 
     def confirm(self, reference: str, *, actor: str, comment: str = "", etag: str = "") -> UploadState:
         """Say that the upload is what was found: it is removed, and a proposed release ends. `etag`: as it was read.
@@ -71,7 +71,9 @@ class Rulings:
             self._reviews.say(reference, checked, ReviewKind.CONFIRMED, was=state, becomes=UploadState.REMOVED)
         return UploadState.REMOVED
 
-    def release(self, reference: str, *, code: Code, actor: str, comment: str = "", etag: str = "") -> UploadState:
+    def release(
+        self, reference: str, *, code: RulingCode, actor: str, comment: str = "", etag: str = ""
+    ) -> UploadState:
         """Let an upload go; return its state, which stays where a second person must say the same. `etag`: as it was
         read; what was removed is released by its etag only, by whoever has read that it was.
 
@@ -81,7 +83,7 @@ class Rulings:
         (SECOND_PERSON_NEEDED) when one person says it twice, and when a confirmed case blocks it: that is disputed or
         closed first, unless this is only a near picture.
         """
-        _check_comment(comment, needed=code is Code.OTHER)
+        _check_comment(comment, needed=code is RulingCode.OTHER)
         is_stale = False
         with self._records.transaction():
             upload = recorded(self._records, reference)
@@ -150,7 +152,7 @@ class Rulings:
             ):
                 self._records.note(actor=actor, kind="report.filed", subject=reference, reason=recipient, id=filed_as)
 
-    def _facts(self, reference: str, upload: Recorded, cases: Sequence[CaseHit]) -> bytes:
+    def _facts(self, reference: str, upload: StoredDecision, cases: Sequence[CaseHit]) -> bytes:
         return facts_of(upload.state, upload.checked, self._later.of(reference, upload.checked), cases)
 
     def _refuse_overtaken(self, reference: str, etag: str, facts: bytes) -> None:
@@ -219,7 +221,7 @@ class Rulings:
         self._records.note(actor=actor, kind="release.withdrawn", subject=reference, reason=why)
 
 
-def _check_code(code: Code, checked: Checked) -> None:
+def _check_code(code: RulingCode, checked: DecisionRecord) -> None:
     """Raise InvalidArgument for a word about the listed file where the upload is not that file."""
     if code in _OBJECTIONS and not any(hit.exact for hit in hits_of(checked)):
         raise InvalidArgument.field(
@@ -230,10 +232,10 @@ def _check_code(code: Code, checked: Checked) -> None:
         )
 
 
-def _refuse_while_blocked(code: Code, cases: Sequence[CaseHit]) -> None:
+def _refuse_while_blocked(code: RulingCode, cases: Sequence[CaseHit]) -> None:
     """Raise FailedPrecondition where a case blocks the upload, unless that is said to be only near."""
     for hit in cases:
-        is_near = code is Code.DIFFERENT_PICTURE and not is_exact(hit.algorithm)
+        is_near = code is RulingCode.DIFFERENT_PICTURE and not is_exact(hit.algorithm)
         if hit.action is Action.BLOCK and not is_near:
             raise FailedPrecondition(
                 f"{hit.case} is about this upload ({hit.how}) and blocks its copies; dispute or close the case "
@@ -241,7 +243,7 @@ def _refuse_while_blocked(code: Code, cases: Sequence[CaseHit]) -> None:
             )
 
 
-def _check_agreed(reference: str, first: _FirstWord, actor: str, code: Code) -> None:
+def _check_agreed(reference: str, first: _FirstWord, actor: str, code: RulingCode) -> None:
     """Raise unless another person than the first says the same."""
     if first.actor == actor:
         raise FailedPrecondition(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from hashhub.desk.decision import Checked, damaged, read_checked
+from hashhub.desk.decision import DecisionRecord, damaged, read_checked
 from hashhub.desk.records import UploadState
 from hashhub.errors import NotFound
 from hashhub.hashes import VPDQ, Hash, is_exact
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CELLS: Final = "u.state, CAST(u.time AS BLOB), CAST(u.door AS BLOB), CAST(u.upload_id AS BLOB), CAST(u.checked AS BLOB)"
 
 
-class Hit(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedHit(msgspec.Struct, frozen=True, kw_only=True):
     """An entry that an upload hit: `exact`, by a digest of the file itself."""
 
     entry: str
@@ -31,17 +31,17 @@ class Hit(msgspec.Struct, frozen=True, kw_only=True):
     exact: bool = False
 
 
-class Recorded(NamedTuple):
+class StoredDecision(NamedTuple):
     """The row of an upload."""
 
     state: UploadState
     time: datetime
     door: str
     upload_id: str
-    checked: Checked
+    checked: DecisionRecord
 
 
-def recorded(records: Records, reference: str) -> Recorded:
+def recorded(records: Records, reference: str) -> StoredDecision:
     """Return what is on record of an upload. Raises NotFound."""
     sql = f"SELECT {CELLS} FROM upload u WHERE reference = ?"  # noqa: S608 - no value in it
     rows = records.rows(sql, (reference,))
@@ -50,10 +50,10 @@ def recorded(records: Records, reference: str) -> Recorded:
     return read_cells(reference, *rows[0])
 
 
-def read_cells(reference: str, state: str, time: bytes, door: bytes, upload_id: bytes, stored: bytes) -> Recorded:
+def read_cells(reference: str, state: str, time: bytes, door: bytes, upload_id: bytes, stored: bytes) -> StoredDecision:
     """Return the row of an upload, read by `CELLS`. Raises DataLoss for what cannot be read."""
     try:
-        return Recorded(
+        return StoredDecision(
             *(UploadState(state), read_time(time), door.decode(), upload_id.decode()),
             checked=read_checked(stored, reference),
         )
@@ -69,12 +69,12 @@ def read_time(cell: bytes) -> datetime:
     return time
 
 
-def hits_of(checked: Checked) -> tuple[Hit, ...]:
+def hits_of(checked: DecisionRecord) -> tuple[RecordedHit, ...]:
     """Return the entries that an upload hit, in the answer's order."""
     if checked.result is None:
         return ()
     return tuple(
-        Hit(
+        RecordedHit(
             entry=match.entry.name,
             algorithm=match.algorithm,
             distance=match.distance,
@@ -85,12 +85,12 @@ def hits_of(checked: Checked) -> tuple[Hit, ...]:
     )
 
 
-def lists_of(checked: Checked) -> tuple[str, ...]:
+def lists_of(checked: DecisionRecord) -> tuple[str, ...]:
     """Return the lists that have an entry which an upload hit, in the answer's order."""
     return tuple(dict.fromkeys(hit.entry.rpartition("/")[0] for hit in hits_of(checked)))
 
 
-def asked_again(checked: Checked) -> Query | None:
+def asked_again(checked: DecisionRecord) -> Query | None:
     """Return what to ask about an upload by what is kept of it; None where that is not what was hit."""
     matches = checked.result.matches if checked.result is not None else ()
     is_picture = checked.media_type.startswith("image/")

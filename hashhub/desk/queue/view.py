@@ -20,10 +20,10 @@ from hashhub.desk.clock import AHEAD
 from hashhub.desk.decision import Action
 from hashhub.desk.queue.etags import etag_of, facts_of
 from hashhub.desk.queue.later_answers import LaterAnswer, LaterAnswers
-from hashhub.desk.queue.reviews import Feedback, Reviews
+from hashhub.desk.queue.reviews import Feedback, ReviewSender
 from hashhub.desk.queue.stored_decision import (
     CELLS,
-    Hit,
+    RecordedHit,
     asked_again,
     hits_of,
     lists_of,
@@ -37,8 +37,8 @@ from hashhub.hashes import is_exact
 from hashhub.model import Coverage, Query, ReasonLine, Verdict, now
 
 if TYPE_CHECKING:
-    from hashhub.desk.decision import Checked
-    from hashhub.desk.records import Event, Records
+    from hashhub.desk.decision import DecisionRecord
+    from hashhub.desk.records import DeskEvent, Records
     from hashhub.desk.settings import DeskSettings
 
 MAX_LISTED: Final = 1000
@@ -63,7 +63,7 @@ DAMAGED: Final = "RECORD_DAMAGED"
 WAITING: Final = (UploadState.BLOCKED, UploadState.HELD, UploadState.UNANSWERED)
 
 
-class Code(StrEnum):
+class RulingCode(StrEnum):
     """Why an upload is released.
 
     FALSE_POSITIVE: the upload is the listed file, and is not what the list says. NOT_ILLEGAL_HERE: it is, and is legal
@@ -76,11 +76,11 @@ class Code(StrEnum):
     OTHER = "OTHER"
 
 
-class Proposal(msgspec.Struct, frozen=True, kw_only=True):
+class RulingProposal(msgspec.Struct, frozen=True, kw_only=True):
     """A release that a second person must confirm."""
 
     actor: str
-    code: Code
+    code: RulingCode
     comment: str
     time: datetime
 
@@ -104,7 +104,7 @@ class Filed(msgspec.Struct, frozen=True, kw_only=True):
     time: datetime
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class QueueRow(msgspec.Struct, frozen=True, kw_only=True):
     """An upload in a listing. `time` is None where a damaged record does not say. `verdict_now`: the hub's, when it was
     asked again; empty: it was not.
     """
@@ -119,7 +119,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     verdict_now: str = ""
 
 
-class Group(msgspec.Struct, frozen=True, kw_only=True):
+class UploadGroup(msgspec.Struct, frozen=True, kw_only=True):
     """Uploads that hit the same entries, or have the same file digest: told once, with ten of them, of each source in
     turn. One whose record is damaged is a group of its own, with RECORD_DAMAGED for `no_answer`.
     """
@@ -130,15 +130,15 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
     no_answer: str
     lists: tuple[str, ...]
     oldest: datetime | None
-    uploads: tuple[Row, ...]
+    uploads: tuple[QueueRow, ...]
 
 
-class Listing(msgspec.Struct, frozen=True, kw_only=True):
+class QueuePage(msgspec.Struct, frozen=True, kw_only=True):
     """A page of the queue. `waiting`: uploads in it; `not_read`: waiting ones beyond what a listing looks at;
     `damaged`: those of which the record cannot be read, whether on this page or not.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[UploadGroup, ...]
     group_count: int
     waiting: int
     not_read: int
@@ -173,27 +173,27 @@ class QueuedUpload(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[ReasonLine, ...]
     coverage: Coverage
     hashes: tuple[str, ...]
-    hits: tuple[Hit, ...]
+    hits: tuple[RecordedHit, ...]
     lists: tuple[str, ...]
     cases: tuple[AboutCase, ...]
     later_answer: LaterAnswer | None
-    proposal: Proposal | None
+    proposal: RulingProposal | None
     rulings: tuple[Ruling, ...]
     reports: tuple[Filed, ...]
     feedback: tuple[Feedback, ...]
-    events: tuple[Event, ...]
+    events: tuple[DeskEvent, ...]
 
 
-class Queue:
+class ReviewQueue:
     """What persons see of uploads. Safe to be shared by threads."""
 
     def __init__(self, records: Records, settings: DeskSettings) -> None:
         self._records = records
         self._cases = CaseIndex(Cases(records, settings.case))
         self._later = LaterAnswers(records)
-        self._reviews = Reviews(records, settings)
+        self._reviews = ReviewSender(records, settings)
 
-    def page(self, *, states: Sequence[UploadState] = WAITING, limit: int = 50, skip: int = 0) -> Listing:
+    def page(self, *, states: Sequence[UploadState] = WAITING, limit: int = 50, skip: int = 0) -> QueuePage:
         """Return groups of uploads: matches first, then what is to be reviewed, then what has no answer; within each,
         the sources take turns (see `_source`), and the oldest come first. What is damaged may be a match, and stands
         with them.
@@ -214,7 +214,7 @@ class Queue:
             "ORDER BY u.time, u.reference",
             [*values, *([MAX_READ] if waiting > MAX_READ else [])],
         )
-        by_key: dict[str, list[tuple[Row, tuple[str, ...]]]] = {}
+        by_key: dict[str, list[tuple[QueueRow, tuple[str, ...]]]] = {}
         damaged_count = 0
         for name, *cells, now_said in rows:
             reference, verdict_now = _readable(name), _readable(now_said)
@@ -225,7 +225,7 @@ class Queue:
                 row = _damaged_row(reference, cells, verdict_now)
                 by_key.setdefault(f"{DAMAGED} {reference}", []).append((row, ()))
                 continue
-            row = Row(
+            row = QueueRow(
                 reference=reference,
                 state=state,
                 verdict=checked.decision.verdict,
@@ -239,7 +239,7 @@ class Queue:
         gathered = [_gathered(key, members) for key, members in by_key.items()]
         skip = min(skip, MAX_READ)
         page = islice(_in_order(gathered), skip, skip + limit)
-        return Listing(
+        return QueuePage(
             groups=tuple(page),
             group_count=len(gathered),
             waiting=waiting,
@@ -286,7 +286,7 @@ class Queue:
             events=tuple(self._records.events(subject=reference)),
         )
 
-    def cases_of(self, checked: Checked) -> list[CaseHit]:
+    def cases_of(self, checked: DecisionRecord) -> list[CaseHit]:
         """Return the cases that are about an upload now, by what is kept of it: hashes, and which cases stopped it."""
         query = asked_again(checked) or Query(hashes=checked.hashes)
         hits: dict[str, CaseHit] = {}
@@ -295,13 +295,13 @@ class Queue:
                 hits[hit.case] = hit
         return list(hits.values())
 
-    def proposal(self, reference: str) -> Proposal | None:
+    def proposal(self, reference: str) -> RulingProposal | None:
         """Return the release of an upload that a second person must confirm."""
         rows = self._records.rows("SELECT actor, code, comment, time FROM proposal WHERE reference = ?", (reference,))
         if not rows:
             return None
         actor, code, comment, time = rows[0]
-        return Proposal(actor=actor, code=Code(code), comment=comment, time=datetime.fromisoformat(time))
+        return RulingProposal(actor=actor, code=RulingCode(code), comment=comment, time=datetime.fromisoformat(time))
 
     def _rulings(self, reference: str) -> Iterable[Ruling]:
         for ruling, code, comment, actors, time in self._records.rows(
@@ -326,7 +326,7 @@ class Queue:
                 self._records.note(actor=actor, kind="upload.viewed", subject=reference)
 
 
-def _group_key(checked: Checked, reference: str) -> str:
+def _group_key(checked: DecisionRecord, reference: str) -> str:
     """Return what uploads of one group have in common: the entries hit, else the file's digest, else nothing."""
     entries = sorted({hit.entry for hit in hits_of(checked)})
     if entries:
@@ -336,14 +336,14 @@ def _group_key(checked: Checked, reference: str) -> str:
     return hashlib.sha256(f"{checked.decision.no_answer} {exact}".encode()).hexdigest()[:16]
 
 
-def _damaged_row(reference: str, cells: Sequence[Any], verdict_now: str) -> Row:
+def _damaged_row(reference: str, cells: Sequence[Any], verdict_now: str) -> QueueRow:
     """Return what can still be said of an upload whose record is damaged, by its cells."""
     state, time, door, upload_id, _ = cells
     try:
         at = read_time(time)
     except ValueError:
         at = None
-    return Row(
+    return QueueRow(
         reference=reference,
         state=UploadState(state),
         verdict=Verdict.UNAVAILABLE,
@@ -359,7 +359,7 @@ def _readable(cell: bytes) -> str:
     return cell.decode(errors="replace")
 
 
-def _source(row: Row) -> str:
+def _source(row: QueueRow) -> str:
     """Return whose upload it is, as far as the app says: what stands before the first `/` of its own name for it."""
     return row.upload_id.partition("/")[0] if "/" in row.upload_id else ""
 
@@ -367,16 +367,16 @@ def _source(row: Row) -> str:
 class _Gathered(NamedTuple):
     """A group, whose uploads are in it, and whether it comes with matches (0), reviews (1) or the rest (2)."""
 
-    group: Group
+    group: UploadGroup
     sources: frozenset[str]
     rank: int
 
 
-def _gathered(key: str, members: Sequence[tuple[Row, tuple[str, ...]]]) -> _Gathered:
+def _gathered(key: str, members: Sequence[tuple[QueueRow, tuple[str, ...]]]) -> _Gathered:
     """Return a group of these uploads, the oldest first, of which some are shown: one of each source in turn."""
     first, lists = members[0]
     rows = [row for row, _ in members]
-    group = Group(
+    group = UploadGroup(
         key=key,
         count=len(rows),
         verdict=first.verdict,
@@ -390,7 +390,7 @@ def _gathered(key: str, members: Sequence[tuple[Row, tuple[str, ...]]]) -> _Gath
     return _Gathered(group, frozenset(map(_source, rows)), rank)
 
 
-def _in_order(gathered: Sequence[_Gathered]) -> Iterator[Group]:
+def _in_order(gathered: Sequence[_Gathered]) -> Iterator[UploadGroup]:
     """Yield matches and what is damaged, then reviews, then the rest; within each, one group of each source in turn, so
     that whoever uploads ten thousand pictures delays each other group by one place, and by no more.
     """

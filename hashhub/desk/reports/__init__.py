@@ -12,6 +12,7 @@ from __future__ import annotations
 from hashhub.desk.reports.assembly import gather
 from hashhub.desk.reports.draft import (
     NOT_FILED,
+    ContentView,
     Draft,
     Dropped,
     Incident,
@@ -19,7 +20,6 @@ from hashhub.desk.reports.draft import (
     Rendered,
     Reported,
     Reporter,
-    Seen,
     Subject,
 )
 from hashhub.desk.reports.recipients import RECIPIENTS, Recipient, render
@@ -27,6 +27,7 @@ from hashhub.desk.reports.recipients import RECIPIENTS, Recipient, render
 __all__ = [
     "NOT_FILED",
     "RECIPIENTS",
+    "ContentView",
     "Draft",
     "Dropped",
     "Incident",
@@ -35,7 +36,6 @@ __all__ = [
     "Rendered",
     "Reported",
     "Reporter",
-    "Seen",
     "Subject",
     "gather",
     "render",

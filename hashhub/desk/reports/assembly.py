@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from hashhub.converting import converted
-from hashhub.desk.decision import Checked, read_checked
-from hashhub.desk.reports.draft import UNSAID, Draft, Incident, Reported, Reporter, Seen, Subject
+from hashhub.desk.decision import DecisionRecord, read_checked
+from hashhub.desk.reports.draft import UNSAID, ContentView, Draft, Incident, Reported, Reporter, Subject
 from hashhub.errors import InvalidArgument, NotFound
 from hashhub.model import TLP, now
 
@@ -119,18 +119,18 @@ def _printed(text: str) -> str:
     return UNSAID.sub("\N{REPLACEMENT CHARACTER}", text)[:_MOST_NAME]
 
 
-def _checked(records: Records, reference: str) -> Checked:
+def _checked(records: Records, reference: str) -> DecisionRecord:
     rows = records.rows("SELECT checked FROM upload WHERE reference = ?", (reference,))
     if not rows:
         raise NotFound(f"no upload {reference[:40]!r} is on record")
     return read_checked(rows[0][0], reference)
 
 
-def _seen(checked: Checked) -> tuple[Seen, ...]:
+def _seen(checked: DecisionRecord) -> tuple[ContentView, ...]:
     if checked.result is None:
         return ()
     by_set = {
-        (m.entry.contributor, m.entry.hash_set, m.algorithm): Seen(
+        (m.entry.contributor, m.entry.hash_set, m.algorithm): ContentView(
             hash_set=f"{m.entry.contributor}/{m.entry.hash_set}" if m.marking.tlp in _NAMED else _UNNAMED,
             algorithm=m.algorithm,
             distance=m.distance,

@@ -178,7 +178,7 @@ class Subject(_Part, frozen=True, kw_only=True):
     ip_events: tuple[IpEvent, ...] = ()
 
 
-class Seen(_Part, frozen=True, kw_only=True):
+class ContentView(_Part, frozen=True, kw_only=True):
     """By which list a file was recognised. `distance`: in bits; 0: the very digest."""
 
     hash_set: str
@@ -198,7 +198,7 @@ class Reported(_Part, frozen=True, kw_only=True):
     media_type: str = ""
     size_bytes: int = 0
     hashes: tuple[Hash, ...] = ()
-    seen: tuple[Seen, ...] = ()
+    seen: tuple[ContentView, ...] = ()
     viewed: bool | None = None
     exif_viewed: bool | None = None
     public: bool | None = None

@@ -20,7 +20,7 @@ from hashhub.desk.reports.draft import (
     Reported,
     zoned,
 )
-from hashhub.desk.reports.omissions import Leaving
+from hashhub.desk.reports.omissions import OmissionTracker
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash, is_exact
 
@@ -33,7 +33,7 @@ _NOT_ASKED: Final = "the CyberTipline has no place for it"
 
 def render(draft: Draft, *, industry_mou: bool) -> Rendered:
     """Return the report and the details of its files. Raises InvalidArgument for what the schema would refuse."""
-    out = Leaving(draft)
+    out = OmissionTracker(draft)
     if draft.incident.type is None:
         names = "; ".join(IncidentType)
         raise InvalidArgument.field("incident.type", f"NCMEC takes no report without one; state which it is: {names}")
@@ -54,7 +54,7 @@ def render(draft: Draft, *, industry_mou: bool) -> Rendered:
     return Rendered(files=files, dropped=out.dropped(_NOT_ASKED), missing=missing)
 
 
-def _report(draft: Draft, out: Leaving) -> list[Node]:
+def _report(draft: Draft, out: OmissionTracker) -> list[Node]:
     incident, reporter = draft.incident, draft.reporter
     if len(incident.urgent) > _MOST_URGENT:
         raise InvalidArgument.field("incident.urgent", f"must have at most {_MOST_URGENT} characters for NCMEC")
@@ -100,7 +100,7 @@ def _report(draft: Draft, out: Leaving) -> list[Node]:
     return report
 
 
-def _subject(draft: Draft, out: Leaving) -> Iterator[Node]:
+def _subject(draft: Draft, out: OmissionTracker) -> Iterator[Node]:
     subject = draft.subject
     out.takes("subject")
     person: list[Node] = [
@@ -130,7 +130,7 @@ def _ip_event(event: IpEvent) -> Node:
     )
 
 
-def _details(number: int, file: Reported, out: Leaving, *, industry_mou: bool) -> list[Node]:
+def _details(number: int, file: Reported, out: OmissionTracker, *, industry_mou: bool) -> list[Node]:
     at = f"files[{number}]"
     for field in ("file_name", "upload_id", "time", "url", "viewed", "exif_viewed", "public", "relevance", "note"):
         out.takes(f"{at}.{field}")
@@ -177,7 +177,7 @@ def _details(number: int, file: Reported, out: Leaving, *, industry_mou: bool) -
     return details
 
 
-def _hashes(at: str, file: Reported, out: Leaving) -> Iterator[Node]:
+def _hashes(at: str, file: Reported, out: OmissionTracker) -> Iterator[Node]:
     exact: list[Hash] = []
     perceptual: list[Hash] = []
     for i, h in enumerate(file.hashes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashhub.desk.reports.draft import Draft, Dropped, said
 
 
-class Leaving:
+class OmissionTracker:
     """What became of each thing that a draft says. What nobody took is dropped; there is no third way."""
 
     def __init__(self, draft: Draft) -> None:

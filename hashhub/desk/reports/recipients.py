@@ -13,7 +13,7 @@ import msgspec
 
 from hashhub.desk.reports import ncmec
 from hashhub.desk.reports.draft import NOT_FILED, Draft, Rendered, Reported, zoned
-from hashhub.desk.reports.omissions import Leaving
+from hashhub.desk.reports.omissions import OmissionTracker
 
 
 class Recipient(StrEnum):
@@ -36,7 +36,7 @@ def _nca(draft: Draft) -> Rendered:
     """Under the headings of Schedule 1 of SI 2025/368. These regulations were revoked and made anew as SI 2026/268, in
     force from 7 April 2026, whose schedule was not at hand: a person compares the headings before filing.
     """
-    out = Leaving(draft)
+    out = OmissionTracker(draft)
     reporter, incident, subject = draft.reporter, draft.incident, draft.subject
     out.takes("reporter", "incident", "subject", "files", "note", "declaration", "case", "created")
     for field in ("c3p_provider_id", "company_text", "terms"):
@@ -109,7 +109,7 @@ def _nca(draft: Draft) -> Rendered:
 
 def _c3p(draft: Draft) -> Rendered:
     """Only Internet addresses, SOR/2011-292 section 3."""
-    out = Leaving(draft)
+    out = OmissionTracker(draft)
     addresses: dict[str, None] = {}
     for number, url in enumerate(draft.incident.urls):
         if _is_address(url):
@@ -141,7 +141,7 @@ def _c3p(draft: Draft) -> Rendered:
 
 def _hotline(draft: Draft) -> Rendered:
     """URL, time, type and a comment: what hotlines ask for. Nothing of the person who uploaded."""
-    out = Leaving(draft)
+    out = OmissionTracker(draft)
     out.takes("incident.time", "incident.urls", "incident.description", "reporter.email", "reporter.company", "note")
     reports = []
     for number, file in enumerate(draft.files):

@@ -9,6 +9,6 @@ app ── guard (secret, no browsers) ── bodies (bounded, as they stream) �
 from __future__ import annotations
 
 from hashhub.hook.sidecar.application import Sidecar
-from hashhub.hook.sidecar.serving import serve
+from hashhub.hook.sidecar.server import serve
 
 __all__ = ["Sidecar", "serve"]

@@ -46,11 +46,11 @@ from hashhub.errors import (
 )
 from hashhub.hashes import parse_pair
 from hashhub.hook.core import START_SECONDS
-from hashhub.hook.forms import BodyRefused, Ended, Form
-from hashhub.hook.settings import Status
+from hashhub.hook.forms import BodyRefused, FormReader, ReceivedFile
+from hashhub.hook.settings import StatusRule
 from hashhub.hook.sidecar import pages, shapes
-from hashhub.hook.sidecar.bodies import Body
-from hashhub.hook.sidecar.counts import Counts
+from hashhub.hook.sidecar.bodies import RequestBody
+from hashhub.hook.sidecar.counts import SidecarMetrics
 from hashhub.hook.sidecar.guard import Guard
 from hashhub.hook.sidecar.turns import Turns
 from hashhub.model import Query, now
@@ -101,7 +101,7 @@ class Sidecar:
         self._hook = hook
         self._settings = hook.settings.sidecar
         self._guard = Guard(self._settings, for_persons=_QUEUE if hook.settings.queue.over_http else "")
-        self._counts = Counts()
+        self._counts = SidecarMetrics()
         most_lent = hook.settings.max_total_bytes // 4
         self._turns = Turns(self._settings, self._counts, most_lent_bytes=most_lent)
         self._threads = ThreadPoolExecutor(self._settings.max_uploads, thread_name_prefix="sidecar")
@@ -226,9 +226,9 @@ class Sidecar:
         body = self._body(request, turn)
         files: list[dict[str, Any]] = []
         decisions: list[Decision] = []
-        taken: list[Ended] = []
+        taken: list[ReceivedFile] = []
         most = self._settings.max_parts
-        form = Form(content_type, receive, max_files=most, max_fields=most, max_field_bytes=_MOST_FIELD)
+        form = FormReader(content_type, receive, max_files=most, max_fields=most, max_field_bytes=_MOST_FIELD)
         try:
             async for piece in body.pieces():
                 self._counts.bytes_received += len(piece)
@@ -288,7 +288,7 @@ class Sidecar:
                 decision = await self._decided(request, None, upload, "tusd")
         return _json(200, shapes.tusd_answer(decision))
 
-    def _body(self, request: Request, turn: Turn | None = None) -> Body:
+    def _body(self, request: Request, turn: Turn | None = None) -> RequestBody:
         encodings = request.headers.getlist("content-encoding")
         if any(encoding.strip().lower() not in {"", "identity"} for encoding in encodings):
             raise InvalidArgument.field("Content-Encoding", "is not read; send the file's bytes as they are")
@@ -296,9 +296,9 @@ class Sidecar:
         is_larger = announced.isdecimal() and int(announced) > self._most
         # One that says so itself is read until it is too large for the hook, and no further.
         most = self._hook.settings.max_bytes if is_larger else self._most
-        return Body(request.receive, self._settings, most=most, turn=turn)
+        return RequestBody(request.receive, self._settings, most=most, turn=turn)
 
-    async def _decided(self, request: Request, body: Body | None, upload: Upload, door: str) -> Decision:
+    async def _decided(self, request: Request, body: RequestBody | None, upload: Upload, door: str) -> Decision:
         """Decide in a thread. Raises Cancelled when the caller goes meanwhile, as far as that can be seen: while the
         body still comes, going shows at the next piece.
         """
@@ -324,7 +324,7 @@ class Sidecar:
         return decision
 
     def _answered(self, decision: Decision, content: object) -> Response:
-        is_told = self._settings.status is Status.ON_BLOCK_451
+        is_told = self._settings.status is StatusRule.ON_BLOCK_451
         return _json(shapes.STATUS[decision.action] if is_told else 200, content)
 
     # Health

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SLOWEST: Final = 16  # a sender for whose place nobody waits may be so many times slower than others
 
 
-class Body:
+class RequestBody:
     """A request's body. `size`: bytes so far; `is_whole`: it came to its end."""
 
     def __init__(self, receive: Receive, settings: SidecarSettings, *, most: int, turn: Turn | None = None) -> None:

@@ -31,7 +31,7 @@ class _Times:
         return [*lines, f"{name}_sum {self._sum:.6f}", f"{name}_count {total}"]
 
 
-class Counts:
+class SidecarMetrics:
     """Counts of one sidecar since it started. Safe to be shared by threads."""
 
     def __init__(self) -> None:

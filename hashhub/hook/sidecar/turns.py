@@ -17,7 +17,7 @@ from hashhub.hook.upload_bytes import ByteBudget
 
 if TYPE_CHECKING:
     from hashhub.hook.settings import SidecarSettings
-    from hashhub.hook.sidecar.counts import Counts
+    from hashhub.hook.sidecar.counts import SidecarMetrics
 
 _RETRY_SECONDS: Final = 1
 _BEHIND_SECONDS: Final = 0.25
@@ -30,7 +30,7 @@ _LOOK_SECONDS: Final = 0.05  # between looks who is behind, while somebody waits
 class Turns:
     """The places, who has them and who waits. Belongs to one event loop."""
 
-    def __init__(self, settings: SidecarSettings, counts: Counts, *, most_lent_bytes: int) -> None:
+    def __init__(self, settings: SidecarSettings, counts: SidecarMetrics, *, most_lent_bytes: int) -> None:
         """`most_lent_bytes`: of uploads that have lent their places; one that would be beyond is cut off instead."""
         self._settings = settings
         self._counts = counts

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hashhub.desk.cases import Cases, Item, item_of
+from hashhub.desk.cases import CaseItem, Cases, item_of
 from hashhub.desk.records import Records
 from hashhub.desk.settings import CaseSettings
 from hashhub.hashing import hash_media
@@ -29,5 +29,5 @@ def cases(records: Records) -> Cases:
 
 
 @pytest.fixture(scope="module")
-def item() -> Item:
+def item() -> CaseItem:
     return item_of(hash_media(jpeg(SEED), effort=Effort.STANDARD))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hashhub.desk.cases import Case, CasePurpose, Cases, Item
-from hashhub.desk.hub import Judged
+from hashhub.desk.cases import Case, CaseItem, CasePurpose, Cases
+from hashhub.desk.hub import HubAnswer
 from hashhub.errors import Unavailable
 from hashhub.hashing import hash_media
 from hashhub.model import Effort, MatchResult, Query, Verdict
@@ -21,7 +21,7 @@ from hashhub.testing.videos import Clip, clip
 SEED = 41  # of the picture that is reported; on no list
 
 
-def opened(cases: Cases, item: Item, **given: Any) -> Case:
+def opened(cases: Cases, item: CaseItem, **given: Any) -> Case:
     usual: dict[str, Any] = {
         "purpose": CasePurpose.INTIMATE_IMAGE,
         "complaint": "T-1",
@@ -67,10 +67,10 @@ class Fixed:
     def __init__(self, verdict: Verdict | None) -> None:
         self.verdict = verdict
 
-    def judge(self, query: Query) -> Judged:
+    def judge(self, query: Query) -> HubAnswer:
         if self.verdict is None:
             raise Unavailable("the hub is away")
-        return Judged(result=MatchResult(verdict=self.verdict, label=query.label), policy="block@1", revision=7)
+        return HubAnswer(result=MatchResult(verdict=self.verdict, label=query.label), policy="block@1", revision=7)
 
     def revision(self) -> int:
         return 7

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from hashhub.desk.cases import CaseOutcome, Cases, Item, Scan, Standing, rules
+from hashhub.desk.cases import CaseItem, CaseOutcome, Cases, Scan, Standing, rules
 from tests.desk.cases.parts import opened
 
 
@@ -17,7 +17,7 @@ class TestClocks:
             if rule.hours is None:
                 assert "No number of hours" in rule.text
 
-    def test_the_clock_runs_from_when_the_complaint_came(self, cases: Cases, item: Item) -> None:
+    def test_the_clock_runs_from_when_the_complaint_came(self, cases: Cases, item: CaseItem) -> None:
         came = datetime.now(UTC) - timedelta(hours=47)
         case = opened(cases, item, receive_time=came, by_rules=("us-take-it-down", "eu-dsa-16"))
         [us, eu] = case.clocks
@@ -28,7 +28,9 @@ class TestClocks:
         assert [c.standing for c in late.clocks] == [Standing.OVERDUE]
         assert any("was due at" in line for line in cases.record(late.name).missing)
 
-    def test_what_was_done_in_time_stays_so_when_it_is_looked_at_and_said_again(self, cases: Cases, item: Item) -> None:
+    def test_what_was_done_in_time_stays_so_when_it_is_looked_at_and_said_again(
+        self, cases: Cases, item: CaseItem
+    ) -> None:
         came = datetime.now(UTC) - timedelta(hours=47)
         case = opened(cases, item, receive_time=came, places=("a",))
         cases.confirm(case.name, actor="bob", reason="looked")
@@ -58,7 +60,7 @@ class TestClocks:
         look(400)
         assert standing() is Standing.OVERDUE, "what could not be read may have been there"
 
-    def test_where_no_copy_was_found_the_look_is_what_was_to_be_done(self, cases: Cases, item: Item) -> None:
+    def test_where_no_copy_was_found_the_look_is_what_was_to_be_done(self, cases: Cases, item: CaseItem) -> None:
         case = opened(cases, item)
         at = datetime.now(UTC)
         cases.confirm(case.name, actor="bob", reason="looked")

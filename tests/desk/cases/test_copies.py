@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from hashhub.cli import main
-from hashhub.desk.cases import MOST_COPIES, CaseOutcome, Cases, CopyState, Item, Standing, page
+from hashhub.desk.cases import MOST_COPIES, CaseItem, CaseOutcome, Cases, CopyState, Standing, page
 from hashhub.desk.records import Records
 from hashhub.errors import FailedPrecondition, LimitExceeded, NotFound
 from hashhub.hashing import hash_media
@@ -23,7 +23,7 @@ from hashhub.hook import HookSettings
 from hashhub.hook.case_scan import ScanOutcome, Source, scan_for_case
 from hashhub.hook.scan_memory import Hashed, scan_memory
 from hashhub.model import Effort
-from hashhub.scans.memory import Known, Listed
+from hashhub.scans.memory import KnownFile, ListedFile
 from hashhub.testing.pictures import picture
 from tests.desk.cases.parts import SEED, encoded, opened, query
 from tests.hashing.assets import MP4
@@ -49,14 +49,14 @@ class InThisProcess:
 
 
 class TestScan:
-    def files(self, directory: Path) -> list[Listed[Source]]:
-        def stored(path: Path) -> Listed[Source]:
-            return Listed(lambda: path.open("rb"), str(path), str(path.stat().st_mtime_ns))
+    def files(self, directory: Path) -> list[ListedFile[Source]]:
+        def stored(path: Path) -> ListedFile[Source]:
+            return ListedFile(lambda: path.open("rb"), str(path), str(path.stat().st_mtime_ns))
 
         return [stored(path) for path in sorted(directory.iterdir())]
 
     def test_old_copies_are_listed_once_and_files_are_hashed_once(
-        self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings]
+        self, tmp_path: Path, cases: Cases, item: CaseItem, make_settings: Callable[..., HookSettings]
     ) -> None:
         archive = tmp_path / "archive"
         archive.mkdir()
@@ -93,7 +93,7 @@ class TestScan:
         assert "Complete." in page(record)
 
     def test_a_scan_that_was_cut_off_goes_on(
-        self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings]
+        self, tmp_path: Path, cases: Cases, item: CaseItem, make_settings: Callable[..., HookSettings]
     ) -> None:
         archive = tmp_path / "archive"
         archive.mkdir()
@@ -101,7 +101,7 @@ class TestScan:
             (archive / name).write_bytes(jpeg(seed))
         case = opened(cases, item)
 
-        def cut() -> Iterator[Listed[Source]]:
+        def cut() -> Iterator[ListedFile[Source]]:
             yield from self.files(archive)
             raise KeyboardInterrupt
 
@@ -114,7 +114,7 @@ class TestScan:
         assert done.remembered >= 1
 
     def test_a_look_for_a_case_that_ends_meanwhile_is_none(
-        self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings]
+        self, tmp_path: Path, cases: Cases, item: CaseItem, make_settings: Callable[..., HookSettings]
     ) -> None:
         """What comes after the end is compared with nothing: the record must not say that it was looked through."""
         archive = tmp_path / "archive"
@@ -124,7 +124,7 @@ class TestScan:
             (archive / f"{number}.png").write_bytes(copy)
         case = opened(cases, item)
 
-        def ended_meanwhile() -> Iterator[Listed[Source]]:
+        def ended_meanwhile() -> Iterator[ListedFile[Source]]:
             *files, last = self.files(archive)
             yield from files
             cases.close(case.name, CaseOutcome.REJECTED, actor="bob", reason="not ours")
@@ -136,7 +136,7 @@ class TestScan:
         assert cases.copies.listed(case.name), "what was noticed before stays"
 
     def test_what_was_looked_at_in_part_is_named_and_keeps_the_record_from_being_complete(
-        self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings]
+        self, tmp_path: Path, cases: Cases, item: CaseItem, make_settings: Callable[..., HookSettings]
     ) -> None:
         archive = tmp_path / "archive"
         archive.mkdir()
@@ -166,7 +166,7 @@ class TestScan:
         assert cases.close(case.name, CaseOutcome.UPHELD, actor="bob", reason="done").is_complete
 
     def test_a_video_whose_frames_nothing_here_reads_was_looked_at_in_part_only(
-        self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings],
+        self, tmp_path: Path, cases: Cases, item: CaseItem, make_settings: Callable[..., HookSettings],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
         monkeypatch.setattr("hashhub.hashing.media.can_read_videos", lambda: False)  # as without the extra
@@ -185,7 +185,7 @@ class TestScan:
             assert not done.scan.is_whole
 
     def test_what_was_looked_at_in_part_is_counted_without_bound_and_named_up_to_one(
-        self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings],
+        self, tmp_path: Path, cases: Cases, item: CaseItem, make_settings: Callable[..., HookSettings],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:  # fmt: skip
         monkeypatch.setattr("hashhub.hook.case_scan._MOST_NAMED", 2)
@@ -201,7 +201,7 @@ class TestScan:
         assert "2 more" in page(cases.record(case.name))
 
     def test_what_a_scan_that_was_cut_off_looked_at_in_part_is_not_forgotten(
-        self, tmp_path: Path, cases: Cases, item: Item, make_settings: Callable[..., HookSettings]
+        self, tmp_path: Path, cases: Cases, item: CaseItem, make_settings: Callable[..., HookSettings]
     ) -> None:
         archive = tmp_path / "archive"
         archive.mkdir()
@@ -209,7 +209,7 @@ class TestScan:
             (archive / name).write_bytes(jpeg(7) + MP4)
         case = opened(cases, item)
 
-        def cut() -> Iterator[Listed[Source]]:
+        def cut() -> Iterator[ListedFile[Source]]:
             yield from self.files(archive)
             raise KeyboardInterrupt
 
@@ -220,7 +220,7 @@ class TestScan:
         assert done.remembered >= 1
         assert done.scan.partly == 3
 
-    def test_a_place_that_the_case_does_not_list_is_refused(self, cases: Cases, item: Item) -> None:
+    def test_a_place_that_the_case_does_not_list_is_refused(self, cases: Cases, item: CaseItem) -> None:
         case = opened(cases, item, places=("a", "b"))
         with pytest.raises(NotFound):
             cases.taken_down(case.name, ("a", "c"), actor="ann", reason="x")
@@ -228,7 +228,9 @@ class TestScan:
         assert cases.taken_down(case.name, ("a",), actor="ann", reason="no copy", stays=True) == 1
         assert cases.get(case.name).copies_there == 1
 
-    def test_copies_of_one_case_are_bounded(self, cases: Cases, item: Item, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_copies_of_one_case_are_bounded(
+        self, cases: Cases, item: CaseItem, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         assert MOST_COPIES == 100_000
         monkeypatch.setattr("hashhub.desk.cases.copies.MOST_COPIES", 2)
         case = opened(cases, item, places=("a", "b"))
@@ -237,7 +239,7 @@ class TestScan:
 
 
 def test_copies_in_a_bucket_are_found_and_what_is_too_large_is_unread(
-    store: str, records: Records, cases: Cases, item: Item, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: str, records: Records, cases: Cases, item: CaseItem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in bucket_server.KEYS.items():
         monkeypatch.setenv(name, value)
@@ -279,7 +281,7 @@ def test_copies_in_a_bucket_are_found_and_what_is_too_large_is_unread(
     assert len(cases.copies.scans(case.name)) == 2, "a look at what is not there is none"
 
 
-def test_a_place_that_may_keep_one_file_says_nothing_of_another(cases: Cases, item: Item) -> None:
+def test_a_place_that_may_keep_one_file_says_nothing_of_another(cases: Cases, item: CaseItem) -> None:
     case = opened(cases, item)
     cases.confirm(case.name, actor="bob", reason="it is so")
     cases.copies.add(case.name, "a.jpg", "PDQ at distance 28", actor="ann")
@@ -298,13 +300,13 @@ def test_what_was_remembered_before_gaps_were_is_read_again(tmp_path: Path) -> N
     """Of such an object nobody can say whether all of it was looked at."""
     settings = HookSettings(policy="block", without_answer=HELD, data=str(tmp_path))
     asked = query(jpeg(7, (96, 64)))
-    listed = Listed(None, "a.jpg", "1")
+    listed = ListedFile(None, "a.jpg", "1")
     with scan_memory(settings) as memory:
         memory.remember(listed, Hashed(asked), reference="upload-1")
     with scan_memory(settings) as memory:
-        assert memory.recall(listed) == Known(Hashed(asked), "upload-1")
+        assert memory.recall(listed) == KnownFile(Hashed(asked), "upload-1")
     with sqlite3.connect(tmp_path / "scan.db") as database:
         database.execute("UPDATE object SET hashes = ?", (msgspec.msgpack.encode(asked),))
     database.close()
     with scan_memory(settings) as memory:
-        assert memory.recall(listed) == Known(reference="upload-1")
+        assert memory.recall(listed) == KnownFile(reference="upload-1")

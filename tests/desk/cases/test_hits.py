@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from hashhub.desk.cases import Cases, Item, item_of, item_of_hashes, page
+from hashhub.desk.cases import CaseItem, Cases, item_of, item_of_hashes, page
 from hashhub.desk.cases.index import CaseIndex, _Near
 from hashhub.desk.records import Records
 from hashhub.desk.settings import CaseSettings
@@ -24,7 +24,7 @@ from hashhub.hashing import DEFAULT_LIMITS, hash_media
 from hashhub.hook import Action
 from hashhub.hook.case_scan import Source, scan_for_case
 from hashhub.model import Effort, Query, Verdict, VideoFrame
-from hashhub.scans.memory import Listed as ListedFile
+from hashhub.scans.memory import ListedFile
 from hashhub.testing.pictures import picture
 from hashhub.testing.videos import ALTERATIONS, clip
 from tests.desk.cases.parts import SEED, encoded, film, filmed, footage, opened, query, still
@@ -51,17 +51,17 @@ class TestCopies:
         ],
         ids=["itself", "encoded again", "smaller", "mirrored", "turned", "bordered"],
     )
-    def test_what_is_the_same_or_nearly_is_hit(self, cases: Cases, item: Item, changed: bytes) -> None:
+    def test_what_is_the_same_or_nearly_is_hit(self, cases: Cases, item: CaseItem, changed: bytes) -> None:
         case = opened(cases, item)
         assert [h.case for h in CaseIndex(cases).hits(query(changed))] == [case.name]
 
-    def test_others_are_not(self, cases: Cases, item: Item) -> None:
+    def test_others_are_not(self, cases: Cases, item: CaseItem) -> None:
         opened(cases, item)
         index = CaseIndex(cases)
         assert not any(index.hits(query(jpeg(seed))) for seed in range(100, 106))
 
     @pytest.mark.parametrize("bits", [31, 32])
-    def test_the_distance_is_31_bits_inclusive(self, cases: Cases, item: Item, bits: int) -> None:
+    def test_the_distance_is_31_bits_inclusive(self, cases: Cases, item: CaseItem, bits: int) -> None:
         opened(cases, item)
         pdq = next(h for h, variant in item.hashes if h.algorithm == "PDQ" and not variant)
         flipped = int.from_bytes(pdq.digest) ^ ((1 << bits) - 1)
@@ -146,7 +146,7 @@ class TestPicturesAndVideos:
         frames = hash_media(film()).video_frames
         pictured = Hash("PDQ", frames[2].digest)
         hashes = tuple((Hash("VPDQ", f.digest), "") for f in frames)
-        case = opened(cases, Item(hashes=((pictured, ""), *hashes)))
+        case = opened(cases, CaseItem(hashes=((pictured, ""), *hashes)))
         cases.confirm(case.name, actor="bob", reason="looked")
         [hit] = CaseIndex(cases).hits(Query(hashes=(), frames=frames))
         assert (hit.algorithm, hit.action) == ("VPDQ", Action.BLOCK)
@@ -170,7 +170,7 @@ class TestPicturesAndVideos:
     @pytest.mark.parametrize("bits", [31, 32])
     def test_frames_count_up_to_31_bits_inclusive(self, cases: Cases, bits: int) -> None:
         frames = hash_media(film()).video_frames
-        opened(cases, Item(hashes=((Hash("PDQ", frames[0].digest), ""),)))
+        opened(cases, CaseItem(hashes=((Hash("PDQ", frames[0].digest), ""),)))
         far = int.from_bytes(frames[0].digest)
         for bit in Random(bits).sample(range(256), bits):
             far ^= 1 << bit
@@ -239,7 +239,7 @@ def test_frames_made_to_be_near_every_case_are_compared_in_bounded_memory() -> N
 
 
 @pytest.mark.timeout(120)
-def test_ten_thousand_cases(records: Records, item: Item) -> None:
+def test_ten_thousand_cases(records: Records, item: CaseItem) -> None:
     """An answer reads what changed, and not all cases again."""
     cases = Cases(records, CaseSettings(max_open=20_000))
     with records.transaction():

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from hashhub.desk.cases import Cases, Item
-from hashhub.desk.hub import Judged
+from hashhub.desk.cases import CaseItem, Cases
+from hashhub.desk.hub import HubAnswer
 from hashhub.desk.records import Records
 from hashhub.desk.settings import CaseSettings
 from hashhub.errors import Unavailable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("verdict", list(Verdict))
 def test_a_case_makes_an_answer_no_milder_and_no_match(
-    records: Records, cases: Cases, item: Item, make_settings: Callable[..., HookSettings], verdict: Verdict
+    records: Records, cases: Cases, item: CaseItem, make_settings: Callable[..., HookSettings], verdict: Verdict
 ) -> None:
     judge = CaseJudge(Fixed(verdict), records, make_settings())
     before = judge.judge(query(jpeg(SEED)))
@@ -47,14 +47,14 @@ def test_a_case_makes_an_answer_no_milder_and_no_match(
 class Saying(Fixed):
     """One verdict for all, with what a policy says of it."""
 
-    def judge(self, query: Query) -> Judged:
+    def judge(self, query: Query) -> HubAnswer:
         judged = super().judge(query)
         said = (ReasonLine(code="NO_ENTRY", text="no entry within the distance"),)
         return msgspec.structs.replace(judged, result=msgspec.structs.replace(judged.result, reasons=said))
 
 
 def test_the_reason_that_decides_comes_first(
-    make_hook: MakeHook, records: Records, cases: Cases, item: Item, make_settings: Callable[..., HookSettings]
+    make_hook: MakeHook, records: Records, cases: Cases, item: CaseItem, make_settings: Callable[..., HookSettings]
 ) -> None:
     opened(cases, item)
     stopped = CaseJudge(Saying(Verdict.NO_MATCH), records, make_settings()).judge(query(jpeg(SEED)))
@@ -68,7 +68,7 @@ def test_the_reason_that_decides_comes_first(
 
 
 def test_the_choice_for_an_absent_hub_is_made_no_milder(
-    records: Records, cases: Cases, item: Item, make_settings: Callable[..., HookSettings]
+    records: Records, cases: Cases, item: CaseItem, make_settings: Callable[..., HookSettings]
 ) -> None:
     from hashhub.hook import WithoutAnswer
 
@@ -83,7 +83,7 @@ def test_the_choice_for_an_absent_hub_is_made_no_milder(
 
 
 def test_cases_that_cannot_be_read_hold(
-    records: Records, make_settings: Callable[..., HookSettings], item: Item, cases: Cases
+    records: Records, make_settings: Callable[..., HookSettings], item: CaseItem, cases: Cases
 ) -> None:
     judge = CaseJudge(Fixed(Verdict.NO_MATCH), records, make_settings())
     with sqlite3.connect(Path(make_settings().data) / "hook.db") as db:
@@ -94,7 +94,7 @@ def test_cases_that_cannot_be_read_hold(
 
 
 def test_a_running_hook_stops_copies_at_once_and_with_the_hub_away(
-    make_hook: MakeHook, make_settings: Callable[..., HookSettings], listed: Listed, item: Item
+    make_hook: MakeHook, make_settings: Callable[..., HookSettings], listed: Listed, item: CaseItem
 ) -> None:
     hook = make_hook()
     copy = encoded(picture(SEED, (512, 384)))

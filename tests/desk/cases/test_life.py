@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hashhub.desk.cases import Case, CaseOutcome, CasePurpose, Cases, CaseState, Item, page
+from hashhub.desk.cases import Case, CaseItem, CaseOutcome, CasePurpose, Cases, CaseState, page
 from hashhub.desk.cases.index import CaseIndex
 from hashhub.desk.records import Records
 from hashhub.desk.settings import CaseSettings
@@ -21,7 +21,7 @@ from tests.hook.conftest import jpeg
 
 
 class TestActions:
-    def test_a_complaint_holds_and_a_person_blocks(self, cases: Cases, item: Item) -> None:
+    def test_a_complaint_holds_and_a_person_blocks(self, cases: Cases, item: CaseItem) -> None:
         case = opened(cases, item)
         assert case.action is Action.HOLD
         assert cases.confirm(case.name, actor="bob", reason="looked").action is Action.BLOCK
@@ -30,7 +30,7 @@ class TestActions:
         assert cases.hashes(case.name) == []
         assert not CaseIndex(cases).hits(query(jpeg(SEED)))
 
-    def test_an_open_index_learns_of_every_step(self, cases: Cases, item: Item) -> None:
+    def test_an_open_index_learns_of_every_step(self, cases: Cases, item: CaseItem) -> None:
         index = CaseIndex(cases)
         known = query(jpeg(SEED))
         assert index.hits(known) == []
@@ -41,7 +41,7 @@ class TestActions:
         cases.close(case.name, CaseOutcome.WITHDRAWN, actor="bob", reason="asked for")
         assert index.hits(known) == []
 
-    def test_an_upheld_case_goes_on_stopping(self, cases: Cases, item: Item) -> None:
+    def test_an_upheld_case_goes_on_stopping(self, cases: Cases, item: CaseItem) -> None:
         case = opened(cases, item)
         cases.confirm(case.name, actor="bob", reason="looked")
         record = cases.close(case.name, CaseOutcome.UPHELD, actor="bob", reason="gone", incomplete=True)
@@ -50,7 +50,7 @@ class TestActions:
         assert [h.action for h in CaseIndex(cases).hits(query(jpeg(SEED)))] == [Action.BLOCK]
 
     def test_nobody_is_silenced_for_ever_by_a_complaint_that_nobody_reads(
-        self, records: Records, cases: Cases, item: Item
+        self, records: Records, cases: Cases, item: CaseItem
     ) -> None:
         case = opened(cases, item)
         index = CaseIndex(cases)
@@ -64,7 +64,7 @@ class TestActions:
         assert cases.hashes(case.name) == []
         assert [e.kind for e in records.events(subject=case.name)] == ["case.opened", "case.expired"]
 
-    def test_who_may_work_on_cases(self, records: Records, item: Item) -> None:
+    def test_who_may_work_on_cases(self, records: Records, item: CaseItem) -> None:
         cases = Cases(records, CaseSettings(people=("ann", "bob"), two_persons=True))
         with pytest.raises(PermissionDenied):
             opened(cases, item, actor="mallory")
@@ -76,7 +76,7 @@ class TestActions:
         assert cases.get(case.name).state is CaseState.OPEN
         cases.confirm(case.name, actor="bob", reason="looked")
 
-    def test_a_flood_of_complaints_is_bounded(self, records: Records, item: Item) -> None:
+    def test_a_flood_of_complaints_is_bounded(self, records: Records, item: CaseItem) -> None:
         cases = Cases(records, CaseSettings(max_open=2))
         first = opened(cases, item)
         opened(cases, item)
@@ -99,13 +99,13 @@ class TestActions:
         ],
     )
     def test_a_case_that_makes_no_sense_is_refused(
-        self, records: Records, cases: Cases, item: Item, given: dict[str, Any], field: str
+        self, records: Records, cases: Cases, item: CaseItem, given: dict[str, Any], field: str
     ) -> None:
         with pytest.raises(InvalidArgument, match=field):
             opened(cases, item, **given)
         assert records.events() == []
 
-    def test_every_step_is_an_event_without_digests(self, records: Records, cases: Cases, item: Item) -> None:
+    def test_every_step_is_an_event_without_digests(self, records: Records, cases: Cases, item: CaseItem) -> None:
         case = opened(cases, item, places=("https://example.invalid/1",))
         cases.confirm(case.name, actor="bob", reason="looked")
         cases.taken_down(case.name, (), actor="bob", reason="deleted")
@@ -123,7 +123,7 @@ class TestActions:
 
 
 def test_who_confirms_while_another_closes_revives_no_case(
-    cases: Cases, records: Records, item: Item, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cases: Cases, records: Records, item: CaseItem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would say that it blocks copies, and have no hash by which it could."""
     case = opened(cases, item)

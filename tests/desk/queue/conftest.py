@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hashhub.desk.queue import LaterAnswers, Queue, Reviews, Rulings
+from hashhub.desk.queue import LaterAnswers, ReviewQueue, ReviewSender, Rulings
 from hashhub.desk.records import Records
 from hashhub.hook import HookSettings
 from tests.desk.queue.parts import settings_in
@@ -25,18 +25,18 @@ def records(settings: HookSettings) -> Records:
 
 
 @pytest.fixture
-def queue(records: Records, settings: HookSettings) -> Queue:
-    return Queue(records, settings)
+def queue(records: Records, settings: HookSettings) -> ReviewQueue:
+    return ReviewQueue(records, settings)
 
 
 @pytest.fixture
-def rulings(records: Records, settings: HookSettings, queue: Queue) -> Rulings:
+def rulings(records: Records, settings: HookSettings, queue: ReviewQueue) -> Rulings:
     return Rulings(records, settings, queue=queue)
 
 
 @pytest.fixture
-def reviews(records: Records, settings: HookSettings) -> Reviews:
-    return Reviews(records, settings)
+def reviews(records: Records, settings: HookSettings) -> ReviewSender:
+    return ReviewSender(records, settings)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashhub.desk.cases import CasePurpose, Cases, item_of_hashes
-from hashhub.desk.hub import Judged
-from hashhub.desk.queue import FeedbackState, Queue
+from hashhub.desk.hub import HubAnswer
+from hashhub.desk.queue import FeedbackState, ReviewQueue
 from hashhub.desk.records import Records
 from hashhub.desk.settings import QueueSettings
 from hashhub.hashes import Hash
@@ -42,9 +42,9 @@ class Says:
     def __init__(self, *hits: Any, verdict: Verdict = Verdict.MATCH) -> None:
         self.hits, self.verdict, self.queries = hits, verdict, list[Query]()
 
-    def judge(self, query: Query) -> Judged:
+    def judge(self, query: Query) -> HubAnswer:
         self.queries.append(query)
-        return Judged(result=MatchResult(verdict=self.verdict, matches=self.hits), policy="block@1", revision=9)
+        return HubAnswer(result=MatchResult(verdict=self.verdict, matches=self.hits), policy="block@1", revision=9)
 
     def revision(self) -> int:
         return 9
@@ -53,7 +53,7 @@ class Says:
         pass
 
 
-def told(queue: Queue, reference: str) -> list[tuple[str, str, FeedbackState]]:
+def told(queue: ReviewQueue, reference: str) -> list[tuple[str, str, FeedbackState]]:
     return [(f.entry, f.kind, f.state) for f in queue.get(reference).feedback]
 
 

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from hashhub.desk.queue import Code, LaterAnswers, Queue, Rulings
+from hashhub.desk.queue import LaterAnswers, ReviewQueue, RulingCode, Rulings
 from hashhub.desk.records import Records, UploadState
 from hashhub.errors import Conflict, DataLoss, Unavailable
 from hashhub.model import Verdict, VideoMatch
@@ -19,10 +19,10 @@ T0: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_what_was_withdrawn_is_shown_and_not_released(
-    two: Rulings, queue: Queue, later: LaterAnswers, records: Records
+    two: Rulings, queue: ReviewQueue, later: LaterAnswers, records: Records
 ) -> None:
     reference = put(records, checked(hit(A, "PDQ", 3, "turned"), hit(B)), "BLOCKED")
-    two.release(reference, code=Code.OTHER, actor="eve", comment="they will withdraw it")
+    two.release(reference, code=RulingCode.OTHER, actor="eve", comment="they will withdraw it")
     assert later.recheck(Says(hit(A, "PDQ", 3, "turned"), hit(B))) == (1, 0)
     judge = Says(verdict=Verdict.NO_MATCH)
     assert later.recheck(judge) == (1, 1)
@@ -35,7 +35,7 @@ def test_what_was_withdrawn_is_shown_and_not_released(
     assert (upload.later_answer.verdict, upload.later_answer.gone) == (Verdict.NO_MATCH, (B, A))
     assert queue.page().groups[0].uploads[0].verdict_now == "NO_MATCH"
     with pytest.raises(Conflict, match="changed"):  # the first spoke of other facts
-        two.release(reference, code=Code.OTHER, actor="ann", comment="withdrawn")
+        two.release(reference, code=RulingCode.OTHER, actor="ann", comment="withdrawn")
 
 
 def test_what_cannot_be_asked_again_is_left_alone_and_the_longest_unasked_come_first(

@@ -13,7 +13,7 @@ from hypothesis import settings as settings_of_test
 from hypothesis import strategies as st
 
 from hashhub.client import Client
-from hashhub.desk.queue import Code, FeedbackState, Queue, Reviews, Rulings
+from hashhub.desk.queue import FeedbackState, ReviewQueue, ReviewSender, RulingCode, Rulings
 from hashhub.desk.records import Records
 from hashhub.desk.settings import QueueSettings
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Unauthenticated, Unavailable
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"), [(Code.FALSE_POSITIVE, "FALSE_POSITIVE"), (Code.NOT_ILLEGAL_HERE, "NOT_ILLEGAL_HERE")]
+    ("code", "kind"), [(RulingCode.FALSE_POSITIVE, "FALSE_POSITIVE"), (RulingCode.NOT_ILLEGAL_HERE, "NOT_ILLEGAL_HERE")]
 )
 def test_an_objection_is_about_the_listed_file_itself(
-    queue: Queue, rulings: Rulings, records: Records, code: Code, kind: str
+    queue: ReviewQueue, rulings: Rulings, records: Records, code: RulingCode, kind: str
 ) -> None:
     """Who draws pictures that come near to a listed one, to have them cleared, has no entry disputed by it."""
     near = put(records, checked(hit(A, "PDQ", 30), verdict=Verdict.REVIEW))
@@ -39,14 +39,14 @@ def test_an_objection_is_about_the_listed_file_itself(
     for reference in (near, turned):
         with pytest.raises(InvalidArgument, match="DIFFERENT_PICTURE"):
             rulings.release(reference, code=code, actor="ann")
-        rulings.release(reference, code=Code.DIFFERENT_PICTURE, actor="ann")
+        rulings.release(reference, code=RulingCode.DIFFERENT_PICTURE, actor="ann")
         assert told(queue, reference) == [(A, "", FeedbackState.NOT_SAID)]
     both = put(records, checked(hit(A), hit(B, "PDQ", 2)))
     rulings.release(both, code=code, actor="ann")
     assert told(queue, both) == [(A, kind, FeedbackState.QUEUED), (B, kind, FeedbackState.NOT_SAID)]
 
 
-def test_a_thousand_copies_are_told_once(queue: Queue, rulings: Rulings, records: Records) -> None:
+def test_a_thousand_copies_are_told_once(queue: ReviewQueue, rulings: Rulings, records: Records) -> None:
     states = []
     for _ in range(20):
         reference = put(records, checked(hit(A), hit(A, "PDQ", 0)))
@@ -54,11 +54,13 @@ def test_a_thousand_copies_are_told_once(queue: Queue, rulings: Rulings, records
         states += told(queue, reference)
     assert states == [(A, "CONFIRMED", FeedbackState.QUEUED)] + [(A, "CONFIRMED", FeedbackState.COVERED)] * 19
     reference = put(records, checked(hit(A)))
-    rulings.release(reference, code=Code.FALSE_POSITIVE, actor="ann")  # another word is told
+    rulings.release(reference, code=RulingCode.FALSE_POSITIVE, actor="ann")  # another word is told
     assert told(queue, reference) == [(A, "FALSE_POSITIVE", FeedbackState.QUEUED)]
 
 
-def test_with_the_hub_away_reviews_wait(queue: Queue, rulings: Rulings, reviews: Reviews, records: Records) -> None:
+def test_with_the_hub_away_reviews_wait(
+    queue: ReviewQueue, rulings: Rulings, reviews: ReviewSender, records: Records
+) -> None:
     reference = put(records, checked(hit(A)))
     rulings.confirm(reference, actor="ann")
     for _ in range(2):
@@ -73,9 +75,9 @@ def test_a_decision_becomes_one_review_of_each_entry(
     token_file = tmp_path / "review.token"
     token_file.write_text(contributor_token(listed))
     settings = make_settings(queue=QueueSettings(review_token_file=str(token_file)))
-    queue = Queue(records, settings)
+    queue = ReviewQueue(records, settings)
     rulings = Rulings(records, settings)
-    reviews = Reviews(records, settings)
+    reviews = ReviewSender(records, settings)
     reference, entries = listed_upload(settings, records, listed.known)
     assert len(entries) == 4, "an MD5 and a PDQ digest of two lists, each an entry"
     before = {entry: len(list(listed.operator.list_reviews(entry))) for entry in entries}
@@ -115,9 +117,9 @@ def test_an_entry_that_was_reviewed_too_often_today_holds_up_no_other(
     other = Contributor(id="other-app", display_name="Other app", kind=ContributorKind.PLATFORM, jurisdiction="IE")
     listed.operator.create_contributor(other)  # what it says of an entry counts in no other test
     token_file.write_text(contributor_token(listed, other.id))
-    queue = Queue(records, make_settings(queue=QueueSettings(review_token_file=str(token_file))))
+    queue = ReviewQueue(records, make_settings(queue=QueueSettings(review_token_file=str(token_file))))
     rulings = Rulings(records, make_settings(queue=QueueSettings(review_token_file=str(token_file))))
-    reviews = Reviews(records, make_settings(queue=QueueSettings(review_token_file=str(token_file))))
+    reviews = ReviewSender(records, make_settings(queue=QueueSettings(review_token_file=str(token_file))))
     reference, entries = listed_upload(make_settings(), records, listed.known)
     rulings.confirm(reference, actor="ann")
     with Client(listed.hub.address, token_file.read_text()) as client:
@@ -137,7 +139,7 @@ def test_a_hub_that_is_busy_is_not_asked_for_each_review_that_waits(
     settings: HookSettings, records: Records, error: HashHubError
 ) -> None:
     rulings = Rulings(records, settings)
-    reviews = Reviews(records, settings)
+    reviews = ReviewSender(records, settings)
     for entry in (A, B):
         rulings.confirm(put(records, checked(hit(entry))), actor="ann")
     asked: list[str] = []
@@ -156,9 +158,9 @@ def test_a_token_that_may_not_review_is_said_and_the_queue_goes_on(
     asking: tuple[HookSettings, Records], listed: Listed, tmp_path: Path, make_settings: Callable[..., HookSettings]
 ) -> None:
     settings, records = asking  # a consumer's token
-    queue = Queue(records, settings)
+    queue = ReviewQueue(records, settings)
     rulings = Rulings(records, settings)
-    reviews = Reviews(records, settings)
+    reviews = ReviewSender(records, settings)
     reference, _ = listed_upload(settings, records, listed.known)
     rulings.confirm(reference, actor="ann")
     gone = put(records, checked(hit("police-nl/known/999999")))
@@ -168,9 +170,9 @@ def test_a_token_that_may_not_review_is_said_and_the_queue_goes_on(
     assert {f.detail for f in queue.get(reference).feedback} == {"ROLE_NOT_ALLOWED"}
     token_file = tmp_path / "review.token"
     token_file.write_text(contributor_token(listed))
-    queue = Queue(records, make_settings(queue=QueueSettings(review_token_file=str(token_file))))
+    queue = ReviewQueue(records, make_settings(queue=QueueSettings(review_token_file=str(token_file))))
     rulings = Rulings(records, make_settings(queue=QueueSettings(review_token_file=str(token_file))))
-    reviews = Reviews(records, make_settings(queue=QueueSettings(review_token_file=str(token_file))))
+    reviews = ReviewSender(records, make_settings(queue=QueueSettings(review_token_file=str(token_file))))
     assert reviews.resend(actor="account:root") == 5
     fates = reviews.send()
     assert (fates[FeedbackState.SENT], fates[FeedbackState.GONE]) == (4, 1)
@@ -209,7 +211,7 @@ def test_what_is_sent_again_is_the_last_word_and_said_once(
     settings = settings_in(tmp_path_factory.mktemp("again"))
     records = records_of(settings)
     rulings = Rulings(records, settings)
-    reviews = Reviews(records, settings)
+    reviews = ReviewSender(records, settings)
     last: dict[str, ReviewKind] = {}
     with Hub() as hub:
         for entry, word, takes, is_sent in words:
@@ -218,10 +220,10 @@ def test_what_is_sent_again_is_the_last_word_and_said_once(
                 rulings.confirm(reference, actor="ann")
                 last[entry] = ReviewKind.CONFIRMED
             elif word == "object":
-                rulings.release(reference, code=Code.FALSE_POSITIVE, actor="ann")
+                rulings.release(reference, code=RulingCode.FALSE_POSITIVE, actor="ann")
                 last[entry] = ReviewKind.FALSE_POSITIVE
             else:
-                rulings.release(reference, code=Code.OTHER, actor="ann", comment="another reason")
+                rulings.release(reference, code=RulingCode.OTHER, actor="ann", comment="another reason")
             hub.takes = takes
             if is_sent:
                 reviews.send(hub)

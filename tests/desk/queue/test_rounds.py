@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hashhub.desk.queue import FeedbackState, Queue, Rulings
+from hashhub.desk.queue import FeedbackState, ReviewQueue, Rulings
 from hashhub.desk.records import Records
 from hashhub.desk.rounds import QueueRounds
 from hashhub.desk.settings import QueueSettings
@@ -28,7 +28,7 @@ def test_the_hook_sends_and_asks_again_by_itself(settings: HookSettings, records
     rounds.round()
     rounds.round()  # nothing is due for an hour
     assert len(judge.queries) == 1
-    queue = Queue(records, settings)
+    queue = ReviewQueue(records, settings)
     rulings = Rulings(records, settings)
     assert queue.get(old).later_answer is not None
     assert queue.get(young).later_answer is None
@@ -51,7 +51,7 @@ def test_what_came_or_was_asked_about_by_a_clock_that_was_ahead_is_asked_about_a
     )
     judge = Says(hit(A))
     QueueRounds(records, settings, judge).round()
-    queue = Queue(records, settings)
+    queue = ReviewQueue(records, settings)
     for reference in (came, asked):
         answer = queue.get(reference).later_answer
         assert answer is not None
@@ -68,7 +68,7 @@ def test_a_running_hook_sends_the_reviews_that_wait(
     settings = make_settings(queue=QueueSettings(review_token_file=str(token_file)))
     reference, _ = listed_upload(settings, records, listed.known)
     Rulings(records, settings).confirm(reference, actor="ann")
-    queue = Queue(records, settings)
+    queue = ReviewQueue(records, settings)
     until = time.monotonic() + 120
     with open_hook(settings):
         while {state for _, _, state in told(queue, reference)} != {FeedbackState.SENT}:

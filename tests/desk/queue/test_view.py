@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import settings as settings_of_test
 from hypothesis import strategies as st
 
-from hashhub.desk.queue import Code, LaterAnswers, Queue, Rulings, view
+from hashhub.desk.queue import LaterAnswers, ReviewQueue, RulingCode, Rulings, view
 from hashhub.desk.records import Records, UploadState
 from hashhub.errors import DataLoss, InvalidArgument, NotFound
 from hashhub.hashes import Hash
@@ -25,7 +25,7 @@ T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_copies_of_one_item_are_one_group_and_matches_come_first(
-    queue: Queue, rulings: Rulings, records: Records
+    queue: ReviewQueue, rulings: Rulings, records: Records
 ) -> None:
     copies = [put(records, checked(hit(A), hit(B)), "BLOCKED") for _ in range(30)]
     review = put(records, checked(hit(A, "PDQ", 20), verdict=Verdict.REVIEW))
@@ -47,7 +47,7 @@ def test_copies_of_one_item_are_one_group_and_matches_come_first(
 
 
 @pytest.mark.parametrize("damage", [b"", b"\xc1", b"\x80", b"{}"])
-def test_a_record_that_is_damaged_is_said_to_be(queue: Queue, records: Records, damage: bytes) -> None:
+def test_a_record_that_is_damaged_is_said_to_be(queue: ReviewQueue, records: Records, damage: bytes) -> None:
     reference = put(records, checked(hit(A)))
     records.write("UPDATE upload SET checked = ? WHERE reference = ?", (damage, reference))
     said = f"the record of upload {reference} is damaged; keep hook.db as it is, and restore a backup beside it"
@@ -69,7 +69,7 @@ def test_a_record_that_is_damaged_is_said_to_be(queue: Queue, records: Records, 
     ],
 )
 def test_a_damaged_record_stands_first_and_hides_no_other(
-    queue: Queue, records: Records, column: str, damage: str | bytes
+    queue: ReviewQueue, records: Records, column: str, damage: str | bytes
 ) -> None:
     match = put(records, checked(hit(A)), "BLOCKED")
     damaged = put(records, checked(upload_id="ann/1"), "UNANSWERED")
@@ -88,7 +88,7 @@ def test_a_damaged_record_stands_first_and_hides_no_other(
         queue.get(damaged)
 
 
-def test_who_uploads_much_does_not_bury_who_uploads_little(queue: Queue, records: Records) -> None:
+def test_who_uploads_much_does_not_bury_who_uploads_little(queue: ReviewQueue, records: Records) -> None:
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     for number in range(200):
         put(records, checked(upload_id=f"flood/{number}"), "UNANSWERED", begin + timedelta(seconds=number))
@@ -97,7 +97,7 @@ def test_who_uploads_much_does_not_bury_who_uploads_little(queue: Queue, records
     assert late in first
 
 
-def test_who_uploads_the_same_often_does_not_bury_others_that_hit_it(queue: Queue, records: Records) -> None:
+def test_who_uploads_the_same_often_does_not_bury_others_that_hit_it(queue: ReviewQueue, records: Records) -> None:
     """Pictures that come near to what is listed are cheap to make, and all are one group."""
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     near = hit(A, "PDQ", 20)
@@ -111,7 +111,7 @@ def test_who_uploads_the_same_often_does_not_bury_others_that_hit_it(queue: Queu
     assert late in {row.reference for row in group.uploads}
 
 
-def test_who_joins_anothers_group_does_not_take_its_place_in_the_order(queue: Queue, records: Records) -> None:
+def test_who_joins_anothers_group_does_not_take_its_place_in_the_order(queue: ReviewQueue, records: Records) -> None:
     """The group that both are in comes when it is the turn of either."""
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     for number in range(100):
@@ -124,7 +124,7 @@ def test_who_joins_anothers_group_does_not_take_its_place_in_the_order(queue: Qu
     assert len({group.key for group in queue.page(limit=200).groups}) == 100
 
 
-def test_files_that_were_made_to_have_one_md5_are_no_group(queue: Queue, records: Records) -> None:
+def test_files_that_were_made_to_have_one_md5_are_no_group(queue: ReviewQueue, records: Records) -> None:
     digests = (Hash("MD5", bytes(16)), Hash("SHA1", bytes(20)))
     for number in (1, 2):
         put(records, checked(hashes=(*digests, Hash("SHA256", bytes([number] * 32)))), "UNANSWERED")
@@ -132,7 +132,7 @@ def test_files_that_were_made_to_have_one_md5_are_no_group(queue: Queue, records
 
 
 def test_an_answer_that_came_later_counts_wherever_in_its_group_the_upload_is(
-    queue: Queue, records: Records, later: LaterAnswers
+    queue: ReviewQueue, records: Records, later: LaterAnswers
 ) -> None:
     digest = checked().hashes
     many = [put(records, checked(hashes=digest), "HELD", T0 + timedelta(seconds=n)) for n in range(20)]
@@ -143,7 +143,7 @@ def test_an_answer_that_came_later_counts_wherever_in_its_group_the_upload_is(
 
 
 def test_who_uploads_more_than_a_listing_reads_is_not_all_that_it_shows(
-    queue: Queue, records: Records, monkeypatch: pytest.MonkeyPatch
+    queue: ReviewQueue, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(view, "MAX_READ", 10)
     for number in range(30):
@@ -156,7 +156,7 @@ def test_who_uploads_more_than_a_listing_reads_is_not_all_that_it_shows(
 
 
 def test_what_a_listing_reads_keeps_nobody_from_recording(
-    queue: Queue, records: Records, monkeypatch: pytest.MonkeyPatch
+    queue: ReviewQueue, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A flood of uploads that wait takes seconds to read; an upload that is recorded meanwhile waits for none of it."""
     reference = put(records, checked(hit(A)), "BLOCKED")
@@ -181,7 +181,7 @@ def test_pages_show_each_group_once(tmp_path_factory: pytest.TempPathFactory, so
     settings = settings_in(tmp_path_factory.mktemp("pages"))
     records = records_of(settings)
     references = {put(records, checked(upload_id=f"{s}/{n}"), "UNANSWERED") for n, s in enumerate(sources)}
-    queue = Queue(records, settings)
+    queue = ReviewQueue(records, settings)
     shown = [
         group.uploads[0].reference
         for skip in range(0, len(sources), 4)
@@ -192,7 +192,7 @@ def test_pages_show_each_group_once(tmp_path_factory: pytest.TempPathFactory, so
     records.close()
 
 
-def test_that_somebody_looked_is_on_record_once_a_day(queue: Queue, records: Records) -> None:
+def test_that_somebody_looked_is_on_record_once_a_day(queue: ReviewQueue, records: Records) -> None:
     reference = put(records, checked(hit(A)))
     for _ in range(3):
         queue.get(reference, actor="ann")
@@ -204,7 +204,7 @@ def test_that_somebody_looked_is_on_record_once_a_day(queue: Queue, records: Rec
         queue.get("0" * 20)
 
 
-def test_a_review_that_is_a_match_by_now_comes_first(queue: Queue, records: Records) -> None:
+def test_a_review_that_is_a_match_by_now_comes_first(queue: ReviewQueue, records: Records) -> None:
     put(records, checked(hit(B), verdict=Verdict.REVIEW))
     reference = put(records, checked(hit(A), verdict=Verdict.REVIEW))
     assert queue.page().groups[0].uploads[0].reference != reference
@@ -212,7 +212,7 @@ def test_a_review_that_is_a_match_by_now_comes_first(queue: Queue, records: Reco
     assert queue.page().groups[0].uploads[0].reference == reference
 
 
-def test_a_look_by_a_clock_that_was_ahead_hides_no_look_of_today(queue: Queue, records: Records) -> None:
+def test_a_look_by_a_clock_that_was_ahead_hides_no_look_of_today(queue: ReviewQueue, records: Records) -> None:
     reference = put(records, checked(hit(A)))
     with pytest.MonkeyPatch.context() as ahead:
         for module in ("records", "queue.view"):
@@ -225,7 +225,7 @@ def test_a_look_by_a_clock_that_was_ahead_hides_no_look_of_today(queue: Queue, r
 
 @pytest.mark.parametrize("seen", ["nothing", "looked", "escalated", "proposed", "changed"])
 def test_reasons_are_added_to_no_upload_that_somebody_may_decide_over_by_what_they_saw(
-    two: Rulings, queue: Queue, records: Records, seen: str
+    two: Rulings, queue: ReviewQueue, records: Records, seen: str
 ) -> None:
     one = checked(hit(A))
     reference = put(records, one)
@@ -236,7 +236,7 @@ def test_reasons_are_added_to_no_upload_that_somebody_may_decide_over_by_what_th
         case "escalated":
             two.escalate(reference, actor="eve", comment="whose is it?")
         case "proposed":
-            two.release(reference, code=Code.OTHER, actor="eve", comment="a friend's")
+            two.release(reference, code=RulingCode.OTHER, actor="eve", comment="a friend's")
         case "changed":
             assert records.add_reasons(UploadState.HELD, one, more)
     before = queue.get(reference)

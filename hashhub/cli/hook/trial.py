@@ -19,7 +19,7 @@ import click
 import msgspec
 
 from hashhub.cli.hook.group import hook
-from hashhub.cli.hook.starting import PROPOSED, settings_text
+from hashhub.cli.hook.init import PROPOSED, settings_text
 from hashhub.cli.session import Session, command
 from hashhub.cli.terminal import coloured, is_terminal, note, plain, print_json, say
 from hashhub.errors import InvalidArgument, Unavailable, missing_extra

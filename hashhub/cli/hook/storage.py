@@ -38,7 +38,7 @@ def watch(session: Session, *, settings_file: str | None, once: bool) -> None:
     that is not simply published; with --json for each.
     """
     from hashhub.hook import open_hook
-    from hashhub.hook.buckets import BucketWorker, Outcome
+    from hashhub.hook.buckets import BucketWorker, ObjectOutcome
 
     def told(handled: Handled) -> None:
         if session.json:
@@ -51,7 +51,7 @@ def watch(session: Session, *, settings_file: str | None, once: bool) -> None:
                     "decision": None if handled.decision is None else plain(handled.decision),
                 }
             )
-        elif handled.outcome is not Outcome.PUBLISHED:
+        elif handled.outcome is not ObjectOutcome.PUBLISHED:
             reference = handled.decision.reference if handled.decision else ""
             say(
                 "  ".join(
@@ -67,7 +67,7 @@ def watch(session: Session, *, settings_file: str | None, once: bool) -> None:
         if not session.json:
             counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(worker.outcomes.items()))
             say(counts or "Nothing to do.")
-        if once and worker.outcomes[Outcome.FAILED] + worker.outcomes[Outcome.WAITING]:
+        if once and worker.outcomes[ObjectOutcome.FAILED] + worker.outcomes[ObjectOutcome.WAITING]:
             raise click.exceptions.Exit(UNAVAILABLE)
 
 
