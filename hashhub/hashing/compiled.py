@@ -59,11 +59,11 @@ def load(*, compiles: bool = True) -> bool:
 
 def _loaded(*, compiles: bool) -> bool:
     import_scipy_and_numba()
-    from hashhub.hashing import grey_kernels, pdq_kernels, variant_kernels
+    from hashhub.hashing import grey_kernels, pdq_kernels
     from hashhub.kernel_cache import is_kept
     from hashhub.kernel_cache import load as load_kernels
 
-    modules = (pdq_kernels, grey_kernels, variant_kernels)
+    modules = (pdq_kernels, grey_kernels)
     if not compiles and not is_kept(*modules):
         return False
     signatures = [signature for module in modules for signature in module.SIGNATURES]

@@ -8,14 +8,11 @@ bytes a pixel, of which the last is filling.
 from __future__ import annotations
 
 import ctypes
-import functools
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
-
-from hashhub.hashing import compiled
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -84,37 +81,3 @@ def pixels_in_place(picture: Image.Image) -> _Bytes | None:
     pixels = np.frombuffer(memory, np.uint8).reshape(picture.height, picture.width, _CHANNELS)
     pixels.flags.writeable = False
     return pixels
-
-
-def reduced(pixels: _Bytes, factor: int) -> _Bytes | None:
-    """Return what Pillow's `reduce` makes of uint8[height, width, 4]; None where no kernel does it as Pillow."""
-    if not (compiled.are_used() and _agrees_with_pillow()):
-        return None
-    return _reduced(pixels, factor)
-
-
-def _reduced(pixels: _Bytes, factor: int) -> _Bytes | None:
-    from hashhub.hashing import variant_kernels
-
-    if factor > variant_kernels.MOST:
-        return None
-    height, width, _ = pixels.shape
-    read = pixels.view()
-    read.flags.writeable = False  # one kind of array, so that there is one kernel
-    out = np.empty((-(-height // factor), -(-width // factor), _CHANNELS), np.uint8)
-    variant_kernels.reduce(read, factor, out)
-    return out
-
-
-@functools.cache
-def _agrees_with_pillow() -> bool:
-    """Whether the installed Pillow reduces pictures as the kernel does."""
-    from PIL import Image
-
-    pixels = np.random.default_rng(0).integers(0, 256, (50, 67, _CHANNELS), np.uint8)
-    picture = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
-    return all(
-        ours is not None and np.array_equal(ours[..., :3], np.asarray(picture.reduce(factor)))
-        for factor in (2, 3, 4, 7)
-        for ours in (_reduced(pixels, factor),)
-    )

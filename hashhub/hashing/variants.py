@@ -18,7 +18,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from hashhub.hashes import Hash
-from hashhub.hashing import compiled
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import MAX_HASHES_PER_QUERY
 
@@ -86,7 +85,6 @@ def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
     At most `MOST_BOXES`, each with its seven turns, and with `windows`, at most MOST_WINDOWS, at most so many more onto
     the whole frame and onto the first of those boxes together. Some hashes may come twice.
     """
-    import numpy as np
     from PIL import Image as Pillow
 
     if min(shown.size) < _LEAST_SIDE:
@@ -105,7 +103,7 @@ def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
             hashed.append((name, box))
             yield from derived
     if windows:
-        reduced = Pillow.fromarray(np.ascontiguousarray(pixels[..., :3]))
+        reduced = Pillow.fromarray(pixels)
         shown_in_it = [box for _, box in sorted(hashed, key=lambda named: named[0] != CONTENT_BOX)][:1]
         shares = (windows - windows // 2, windows // 2) if hashed else (windows,)
         for box, share in zip((*shown_in_it, whole), shares, strict=True):
@@ -113,16 +111,9 @@ def derive(shown: Image.Image, windows: int = 0) -> Iterator[Derived]:
 
 
 def _reduced(shown: Image.Image, factor: int) -> tuple[_Bytes, _Bytes]:
-    """Return the pixels of a frame that is reduced by a factor, (height, width, 3 or 4), and by 2 again."""
+    """Return the pixels of a frame that is reduced by a factor, (height, width, 3), and by 2 again."""
     import numpy as np
 
-    from hashhub.hashing.pixels import pixels_in_place, reduced
-
-    in_place = pixels_in_place(shown)
-    pixels = reduced(in_place, factor) if in_place is not None else None
-    halved = reduced(pixels, _HALVES) if pixels is not None else None
-    if pixels is not None and halved is not None:
-        return pixels, halved
     of_pillow = shown.reduce(factor) if factor > 1 else shown
     return np.asarray(of_pillow), np.asarray(of_pillow.reduce(_HALVES))
 
@@ -396,11 +387,6 @@ def _table(mask: _Mask) -> _Sums:
     import numpy as np
 
     table = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), np.int32)
-    if compiled.are_used():
-        from hashhub.hashing import variant_kernels
-
-        variant_kernels.add_up(mask.view(np.uint8), table)
-        return table
     np.cumsum(mask, axis=1, dtype=np.int32, out=table[1:, 1:])
     np.cumsum(table, axis=0, out=table)
     return table
@@ -498,8 +484,6 @@ def _ground(pixels: _Bytes) -> tuple[_Levels, _Mask, _Mask | None]:
     """
     import numpy as np
 
-    if _is_of_words(pixels):
-        return _ground_by_kernels(pixels)
     channels = [np.ascontiguousarray(pixels[..., channel]) for channel in range(3)]
     red, green, blue = (channel.astype(np.int16) for channel in channels)
     light = red + 2 * green + blue
@@ -527,45 +511,6 @@ def _ground(pixels: _Bytes) -> tuple[_Levels, _Mask, _Mask | None]:
     return light, flat, None if ground is None else ground & flat
 
 
-def _is_of_words(pixels: _Bytes) -> bool:
-    """Whether the kernels are used and can read such pixels."""
-    is_in_words = pixels.shape[2] == 4  # noqa: PLR2004 - bytes of a word
-    return compiled.are_used() and is_in_words and pixels.flags.c_contiguous and pixels.flags.writeable
-
-
-def _ground_by_kernels(pixels: _Bytes) -> tuple[_Levels, _Mask, _Mask | None]:
-    """Return what `_ground` does, of pixels of four bytes."""
-    import numpy as np
-
-    from hashhub.hashing import variant_kernels
-
-    light = np.empty(pixels.shape[:2], np.int16)
-    flat = np.empty(pixels.shape[:2], np.uint8)
-    counts = np.empty(1 << 15, np.int32)
-    variant_kernels.brightness(pixels, light)
-    variant_kernels.mark_alike(light, _FLAT, flat)
-    variant_kernels.count_colours(pixels, flat, counts)
-    ground = None
-    sums = np.empty(3, np.int64)
-    for _number in range(_GROUNDS):
-        code = int(np.argmax(counts))
-        if counts[code] < _GROUND_SHARE * flat.size:
-            break
-        variant_kernels.add_colours(pixels, flat, code, sums)
-        means = [round(int(total) / int(counts[code])) for total in sums]
-        low, high = (
-            np.array([min(255, max(0, mean + off)) for mean in means], np.uint8)
-            for off in (-_GROUND_NOISE, _GROUND_NOISE)
-        )
-        if ground is None:
-            ground = np.zeros_like(flat)
-        variant_kernels.mark_colour(pixels, low, high, ground)
-        counts[code] = 0
-    variant_kernels.widen(flat)  # a flat place begins a pixel late
-    flats = flat.view(np.bool_)
-    return light, flats, None if ground is None else ground.view(np.bool_) & flats
-
-
 def _edged(light: _Levels) -> Box | None:
     """Return the rectangle with an edge on each side, and of those the one with the most in it that is not still.
 
@@ -581,14 +526,6 @@ def _edged(light: _Levels) -> Box | None:
     tops, bottoms = _edge_lines(turned)
     if not (len(lefts.at) and len(rights.at) and len(tops.at) and len(bottoms.at)):
         return None
-    if compiled.are_used():
-        from hashhub.hashing import variant_kernels
-
-        sides = np.zeros(4, np.int64)
-        costs = (_EDGED, _EDGED_IN_ALL, _STILL_COSTS, _GROUND_COSTS)
-        lines = (*lefts, *rights, *tops, *bottoms)
-        has_one = variant_kernels.edged(*lines, ground, _POOLED, _LEAST_SIDE // _HALVES, *costs, sides)
-        return Box(*sides.tolist()) if has_one else None
     down = (tops.at[:, None] // _POOLED, bottoms.at[None, :] // _POOLED)  # (tops, bottoms)
     across = (lefts.at[:, None] // _POOLED, rights.at[None, :] // _POOLED)  # (lefts, rights)
     left, right = (_shares(lines, *down) for lines in (lefts, rights))  # (lines, tops, bottoms)
@@ -615,13 +552,6 @@ def _still(light: _Levels) -> _Mask:
     """Return which pixels are as light as their neighbours, but for a level. `light`: as of `_edged`."""
     import numpy as np
 
-    if compiled.are_used():
-        from hashhub.hashing import variant_kernels
-
-        of_kernels = np.empty(light.shape, np.uint8)
-        variant_kernels.mark_alike(light, _STILL, of_kernels)
-        variant_kernels.widen(of_kernels)
-        return of_kernels.view(np.bool_)
     still = np.ones(light.shape, bool)
     still[:, 1:] &= np.abs(light[:, 1:] - light[:, :-1]) <= _STILL
     still[1:] &= np.abs(light[1:] - light[:-1]) <= _STILL
@@ -672,11 +602,6 @@ def _edge_counts(light: _Levels, rows: int) -> tuple[_Sums, _Sums]:
     import numpy as np
 
     lefts, rights = (np.zeros((rows + 1, light.shape[1] - 2), np.int32) for _ in range(2))
-    if compiled.are_used():
-        from hashhub.hashing import variant_kernels
-
-        variant_kernels.count_edges(light, _STEP, _EVEN, _POOLED, lefts, rights)
-        return lefts, rights
     step = np.abs(light[1:, 2:] - light[1:, :-2]) > _STEP
     even = np.abs(light[1:] - light[:-1]) <= _EVEN
     for counts, outer in ((lefts, even[:, :-2]), (rights, even[:, 2:])):
@@ -693,12 +618,6 @@ def _gains(counts: _Sums) -> npt.NDArray[np.float64]:
     import numpy as np
 
     enough = np.arange(len(counts), dtype=np.float32) * np.float32(_EDGED * _POOLED)
-    if compiled.are_used():
-        from hashhub.hashing import variant_kernels
-
-        gain = np.empty(counts.shape[1], np.float64)
-        variant_kernels.most_gained(counts, enough, gain)
-        return gain
     gains = counts - enough[:, None]
     most: npt.NDArray[np.float64] = (gains - np.minimum.accumulate(gains, axis=0)).max(axis=0)
     return most
@@ -714,11 +633,6 @@ def _heaviest(score: npt.NDArray[np.float64]) -> tuple[int, int, int, int]:
     rows, columns = score.shape
     until = np.zeros((columns + 1, rows + 1), np.float32)
     np.cumsum(np.cumsum(score, axis=0), axis=1, out=until[1:, 1:].T)
-    if compiled.are_used():
-        from hashhub.hashing import variant_kernels
-
-        top, bottom, left, right = variant_kernels.heaviest(until)
-        return top, bottom, left, right
     first, last = _pairs(rows + 1)
     sums = until.take(last, axis=1)  # (columns + 1, pairs): the pairs lie side by side, and are compared so
     sums -= until.take(first, axis=1)

@@ -8,20 +8,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import imagehash
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from PIL import Image
 
-from hashhub.hashing import DEFAULT_LIMITS, Transform, compiled, hash_media, pdq, variants
-from hashhub.hashing import pixels as of_pillow
+from hashhub.hashing import DEFAULT_LIMITS, Transform, compiled, hash_media, pdq
 from hashhub.hashing.grey import Grey, _agrees_with_pillow
-from hashhub.hashing.pixels import pixels_in_place, reduced, rgb_pixels
+from hashhub.hashing.pixels import pixels_in_place, rgb_pixels
 from hashhub.hashing.pool import MediaPool
 from hashhub.model import TURNS, Effort
 
@@ -38,7 +35,6 @@ def test_this_pillow_resizes_as_the_kernels_do() -> None:
     """If a later one does not, nothing breaks, but hashing takes longer."""
     assert compiled.load()
     assert _agrees_with_pillow()
-    assert of_pillow._agrees_with_pillow()
 
 
 @settings(max_examples=60, deadline=None)
@@ -75,106 +71,6 @@ def test_the_largest_sums_of_weights_are_pillows(size: tuple[int, int], value: i
         for small in SIZES:
             ours = Grey.of(picture, rgb_pixels(picture)).resized(*small)
             assert ours.tobytes() == picture.convert("L").resize(small, Image.Resampling.LANCZOS).tobytes()
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 17), st.integers(0, 2**32), st.booleans())
-def test_reduced_pictures_are_pillows(width: int, height: int, factor: int, seed: int, extreme: bool) -> None:
-    assert compiled.load()
-    picture = noise(width, height, seed, extreme=extreme)
-    ours = reduced(rgb_pixels(picture), factor)
-    assert (ours is None) == (factor > 16), "sums of more do not fit"
-    if ours is not None:
-        assert np.array_equal(ours[..., :3], np.asarray(picture.reduce(factor)))
-        again = reduced(ours, 2)
-        assert again is not None
-        assert np.array_equal(again[..., :3], np.asarray(picture.reduce(factor).reduce(2)))
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(6, 200), st.integers(6, 200), st.integers(1, 9), st.integers(0, 2**32))
-def test_sums_of_a_reduced_picture_are_numpys(width: int, height: int, coarse: int, seed: int) -> None:
-    assert compiled.load()
-    random = np.random.default_rng(seed)
-    light = random.integers(0, 1021, (height, width)).astype(np.int16)
-    light = np.ascontiguousarray(light.repeat(coarse, axis=0)[:height].repeat(coarse, axis=1)[:, :width])
-
-    def sums() -> list[NDArray[Any]]:
-        counts = variants._edge_counts(light, (height - 1) // 4)
-        return [variants._table(light > level), *counts, *map(variants._gains, counts)]
-
-    level = int(random.integers(0, 1021))
-    by_kernels = sums()
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(compiled, "are_used", lambda: False)
-        by_numpy = sums()
-    for ours, numpys in zip(by_kernels, by_numpy, strict=True):
-        assert ours.dtype == numpys.dtype
-        assert np.array_equal(ours, numpys)
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.integers(2, 200),
-    st.integers(2, 200),
-    st.integers(1, 9),
-    st.sampled_from([0, 1, 3, 8, 255]),
-    st.sampled_from([1, 2, 5, 40]),
-    st.integers(0, 2**32),
-)
-def test_the_ground_of_a_screen_and_its_still_places_are_numpys(
-    width: int, height: int, coarse: int, noise_of: int, colours: int, seed: int
-) -> None:
-    """Blocks of few colours, with noise that is below what counts as flat, at it, and above."""
-    assert compiled.load()
-    random = np.random.default_rng(seed)
-    palette = random.integers(0, 256, (colours, 4))
-    drawn = palette[random.integers(0, colours, (height, width))]
-    drawn = drawn.repeat(coarse, axis=0)[:height].repeat(coarse, axis=1)[:, :width]
-    pixels = np.clip(drawn + random.integers(0, noise_of + 1, drawn.shape), 0, 255).astype(np.uint8)
-    light, flat, ground = variants._ground(pixels)
-    still = variants._still(light)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(compiled, "are_used", lambda: False)
-        expected = (*variants._ground(pixels), variants._still(light))
-    for ours, numpys in zip((light, flat, ground, still), expected, strict=True):
-        assert (ours is None) is (numpys is None)
-        if ours is not None and numpys is not None:
-            assert ours.dtype == numpys.dtype
-            assert np.array_equal(ours, numpys)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.integers(30, 200), st.integers(30, 200), st.integers(0, 4), st.integers(1, 12), st.integers(0, 2**32))
-def test_the_rectangle_with_an_edge_on_each_side_is_numpys(
-    width: int, height: int, drawn: int, texture: int, seed: int
-) -> None:
-    """Rectangles of noise, one over the other, on a ground that is flat or has some noise itself."""
-    assert compiled.load()
-    random = np.random.default_rng(seed)
-    light = 400 + random.integers(0, texture, (height, width))
-    for _number in range(drawn):
-        left, top = int(random.integers(0, width - 20)), int(random.integers(0, height - 20))
-        right, bottom = int(random.integers(left + 10, width + 1)), int(random.integers(top + 10, height + 1))
-        light[top:bottom, left:right] = 1000
-        inside = random.integers(0, 1021, (bottom - top - 2, right - left - 2))
-        light[top + 1 : bottom - 1, left + 1 : right - 1] = inside
-    levels = light.astype(np.int16)
-    ours = variants._edged(levels)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(compiled, "are_used", lambda: False)
-        assert ours == variants._edged(levels)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.integers(1, 48), st.integers(1, 48), st.sampled_from([1, 2, 4, 1000]), st.integers(0, 2**32))
-def test_of_equally_heavy_rectangles_numpys_is_taken(rows: int, columns: int, levels: int, seed: int) -> None:
-    assert compiled.load()
-    score = 1 - 2.5 * np.random.default_rng(seed).integers(0, levels + 1, (rows, columns)) / levels
-    ours = variants._heaviest(score)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(compiled, "are_used", lambda: False)
-        assert ours == variants._heaviest(score)
 
 
 def test_pixels_are_read_where_pillow_has_them_and_outlive_the_picture() -> None:
