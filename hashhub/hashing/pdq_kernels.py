@@ -1,7 +1,7 @@
 """The compiled loops of PDQ, to the bit what `hashing.pdq` computes with NumPy, in a fraction of the time.
 
 Sums are taken in the reference's order, many side by side: down the columns for all columns of a row, along the rows
-for `LANES` rows, which are turned into columns before. Of the filtered rows only those of one window are kept.
+for `LANES` rows. Of the filtered rows only those of one window are kept.
 
 Mirrored pictures share all but the last sums. A window of an odd size is the same from both sides; one of an even size
 is, seen from the other side, the window of the number before: one more mean in front of each row, and one more row.
@@ -19,9 +19,9 @@ from hashhub.kernel_cache import jit
 
 _Floats = NDArray[np.float32]
 
-LANES: Final = 128
+LANES: Final = 32
 """Rows summed side by side."""
-_TILE: Final = 32  # rows and columns turned at once
+_LINE: Final = 16  # floats in a cache line; rows begin an odd number of lines apart, as columns else share few sets
 _SAMPLES: Final = 64
 _SIDE: Final = 16
 
@@ -86,15 +86,46 @@ def _sampled(rows: _Floats, base: int, step: int, count: int, size: int, total: 
 
 
 @jit
-def _turn(rows: _Floats, columns: _Floats) -> None:
-    """Write as many rows as `columns` has columns, and as many columns of them as it has rows, transposed."""
-    count, width = columns.shape[1], columns.shape[0]
-    for top in range(0, count, _TILE):
-        for left in range(0, width, _TILE):
-            for x in range(left, min(left + _TILE, width)):
-                column = columns[x]
-                for y in range(top, min(top + _TILE, count)):
-                    column[y] = rows[y, x]
+def _along(rows: _Floats, width: int, size: int, first: int, total: _Floats, sums: _Floats) -> None:
+    """Write the sums of the windows along rows, side by side, from that of step `first` on."""
+    total[:] = np.float32(0)
+    for k in range(width + size // 2):
+        if k < size:
+            for row in range(total.shape[0]):
+                total[row] += rows[row, k]
+        elif k < width:
+            for row in range(total.shape[0]):
+                total[row] = total[row] + rows[row, k] - rows[row, k - size]
+        else:
+            for row in range(total.shape[0]):
+                total[row] -= rows[row, k - size]
+        if k >= first:
+            for row in range(total.shape[0]):
+                sums[row, k - first] = total[row]
+
+
+@jit
+def _sampled_along(rows: _Floats, base: int, step: int, width: int, size: int, total: _Floats, means: _Floats) -> None:
+    """Write the means of 64 windows along rows to float32[rows, 64]; number j is at `base + j * step`."""
+    total[:] = np.float32(0)
+    k = 0
+    for i in range(_SAMPLES):
+        last = np.int64((i + 0.5) * width / _SAMPLES) + size // 2
+        while k <= last:
+            entering, leaving = base + k * step, base + (k - size) * step
+            if k < size:
+                for row in range(total.shape[0]):
+                    total[row] += rows[row, entering]
+            elif k < width:
+                for row in range(total.shape[0]):
+                    total[row] = total[row] + rows[row, entering] - rows[row, leaving]
+            else:
+                for row in range(total.shape[0]):
+                    total[row] -= rows[row, leaving]
+            k += 1
+        divisor = _divisor(last, width, size)
+        for row in range(total.shape[0]):
+            means[row, i] = total[row] / divisor
 
 
 @jit
@@ -133,32 +164,29 @@ def samples(pixels: NDArray[np.uint8], mirrored: bool, squares: _Floats) -> None
     before = 1 if mirrored and across % 2 == 0 else 0
     above = 1 if mirrored and down % 2 == 0 else 0
     first, ahead = across // 2 - before, down // 2
-    luma = np.zeros((LANES, width), np.float32)
-    columns = np.empty((width, LANES), np.float32)
-    means = np.empty((width + before, LANES), np.float32)
+    pitch = (-(-(width + 1) // _LINE) | 1) * _LINE
+    luma = np.zeros((LANES, pitch), np.float32)
     total = np.empty(LANES, np.float32)
-    few = np.empty((_SAMPLES, LANES), np.float32)
-    ring = np.empty(((-(-down // LANES) + 1) * LANES, width + before), np.float32)
+    divisors = np.array([_divisor(k, width, across) for k in range(first, width + across // 2)], np.float32)
+    ring = np.empty(((-(-down // LANES) + 1) * LANES, pitch), np.float32)
     totals = np.zeros(width + before, np.float32)
-    filtered = np.zeros((LANES, width + before), np.float32)
+    filtered = np.zeros((LANES, pitch), np.float32)
     narrow = np.empty((2, height + ahead + LANES, _SAMPLES), np.float32)  # a row for each step
     for top in range(0, height + ahead, LANES):
         if top < height:
             for row in range(min(LANES, height - top)):
                 _light(pixels, top + row, luma[row])
-            _turn(luma, columns)
-            total[:] = np.float32(0)
-            for k in range(width + across // 2):
-                _step(columns, k, width, across, total, means[max(k - first, 0)])
             at = top % ring.shape[0]
-            _turn(means, ring[at : at + LANES])
+            _along(luma, width, across, first, total, ring[at : at + LANES])
+            for row in range(at, at + LANES):
+                means = ring[row]
+                for x in range(width + before):
+                    means[x] /= divisors[x]
         for k in range(top, min(top + LANES, height + ahead)):
             _step(ring, k, height, down, totals, filtered[k - top])
-        _turn(filtered, means)
         for way in range(ways):
             base, step = (width - 1, -1) if way else (before, 1)
-            _sampled(means, base, step, width, across, total, few)
-            _turn(few, narrow[way, top : top + LANES])
+            _sampled_along(filtered, base, step, width, across, total, narrow[way, top : top + LANES])
     of_column = np.empty(_SAMPLES, np.float32)
     for way in range(ways):
         _sampled(narrow[way], ahead, 1, height, down, of_column, squares[way, 0])
