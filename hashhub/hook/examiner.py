@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
@@ -20,7 +21,6 @@ from hashhub.desk.decision import Action, NoAnswer, severest
 from hashhub.desk.hub import HubAnswer
 from hashhub.errors import Cancelled, HashHubError, LimitExceeded, Reason
 from hashhub.hashes import SEARCHED
-from hashhub.hook.answers import AnswerCache, CachedAnswer
 from hashhub.hook.judges import without_hub
 from hashhub.model import Coverage, Effort, Query, ReasonLine, Verdict
 from hashhub.trust import ReasonCode
@@ -73,6 +73,45 @@ class UploadEvidence(msgspec.Struct, kw_only=True):
         if cause not in self.causes:
             self.causes = (*self.causes, cause)
         self.lines = (*self.lines, ReasonLine(code=code, text=text))
+
+
+class AnswerCache:
+    """Evidence about uploads that had an answer, by the SHA-256 digest that was computed here, never one that a caller
+    states: else somebody could say of one file what is true of another. An answer holds for `seconds`, at the revision
+    that it was given at: the first answer of a newer one ends all. Safe to be shared by threads.
+    """
+
+    def __init__(self, *, most: int, seconds: float) -> None:
+        self._most = most
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._answers: OrderedDict[bytes, tuple[float, UploadEvidence]] = OrderedDict()
+        self._revision = 0
+
+    def get(self, key: bytes, revision: int) -> UploadEvidence | None:
+        """Return the evidence that holds at the revision, None without one."""
+        with self._lock:
+            self._at(revision)
+            until, answer = self._answers.get(key, (0.0, None))
+            return answer if time.monotonic() < until else None
+
+    def put(self, key: bytes, answer: UploadEvidence, revision: int, *, asked: float) -> None:
+        """Remember what was answered at a revision. `asked`: when it was asked for, by the monotonic clock."""
+        if not self._most or not self._seconds:
+            return
+        with self._lock:
+            if revision < self._revision:
+                return
+            self._at(revision)
+            self._answers[key] = (asked + self._seconds, answer)
+            self._answers.move_to_end(key)
+            while len(self._answers) > self._most:
+                self._answers.popitem(last=False)
+
+    def _at(self, revision: int) -> None:
+        if revision > self._revision:
+            self._revision = revision
+            self._answers.clear()
 
 
 class Examiner:
@@ -143,13 +182,7 @@ class Examiner:
         # 1. What is remembered of these very bytes.
         remembered = self._remembered(key)
         if remembered is not None:
-            return UploadEvidence(
-                query=remembered.query,
-                media_type=remembered.media_type,
-                coverage=remembered.coverage,
-                judged=remembered.judged,
-                causes=remembered.causes,
-            )
+            return msgspec.structs.replace(remembered)
         # 2. Who knows its digests.
         examined = UploadEvidence(
             query=Query(hashes=content.digests),
@@ -164,21 +197,15 @@ class Examiner:
             raise given_up()
         # 4. It is remembered.
         if key and examined.judged is not None and _is_to_be_remembered(examined.judged, examined.causes):
-            answer = CachedAnswer(
-                judged=examined.judged,
-                query=examined.query,
-                media_type=examined.media_type,
-                coverage=examined.coverage,
-                causes=examined.causes,
-            )
-            self._answers.put(key, answer, asked=begun)
+            answer = msgspec.structs.replace(examined, lines=(), late=None)
+            self._answers.put(key, answer, examined.judged.revision, asked=begun)
         return examined
 
-    def _remembered(self, key: bytes) -> CachedAnswer | None:
+    def _remembered(self, key: bytes) -> UploadEvidence | None:
         if not key:
             return None
         answer = self._answers.get(key, self._judge.revision())
-        if answer is None or (self._holds is not None and not self._holds(answer.judged)):
+        if answer is None or answer.judged is None or (self._holds is not None and not self._holds(answer.judged)):
             return None
         # A case may have been opened since; it stops what the lists allowed a moment ago.
         if self._cases is not None and self._cases.is_stopped(answer.query, answer.media_type):

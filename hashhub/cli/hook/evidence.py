@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import re
 import secrets
-from contextlib import contextmanager
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
-from hashhub.cli.hook.group import SETTINGS, hook, settings_of
-from hashhub.cli.hook.queue import account
+from hashhub.cli.hook.group import SETTINGS, hook
+from hashhub.cli.hook.queue import account, opened
 from hashhub.cli.session import CommandGroup, Session, command
 from hashhub.cli.terminal import note, plain, print_json, say, table
 from hashhub.writing import make_directory, text_written
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from hashhub.desk.records import Records
-    from hashhub.hook.settings import HookSettings
 
 _HUB_SECONDS: Final = 20.0
 
@@ -29,17 +23,6 @@ _HUB_SECONDS: Final = 20.0
 @hook.group("evidence", cls=CommandGroup, default="write")
 def evidence_group() -> None:
     """Show what was checked, by which lists and rules, how well, and what was done."""
-
-
-@contextmanager
-def _records(settings: HookSettings) -> Iterator[Records]:
-    from hashhub.desk.records import Records
-
-    records = Records(Path(settings.data))
-    try:
-        yield records
-    finally:
-        records.close()
 
 
 @command(evidence_group, "write")
@@ -53,8 +36,8 @@ def write_evidence(session: Session, *, out: str, settings_file: str | None) -> 
     from hashhub.desk.hub import client_of
     from hashhub.desk.settings import Mode
 
-    settings = settings_of(settings_file)
-    with _records(settings) as records:
+    records, settings = opened(settings_file)
+    with closing(records):
         client = client_of(settings, timeout=_HUB_SECONDS, token_file=session.token_file or "")
         try:
             lists_of_copy = None
@@ -97,7 +80,8 @@ def sample_uploads(
 
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,62}", name):
         raise click.BadParameter("a sample's name has a-z, 0-9, '.' and '-'")
-    with _records(settings_of(settings_file)) as records:
+    records, _ = opened(settings_file)
+    with closing(records):
         if size is not None:
             by = secrets.randbelow(1 << 32) if seed is None else seed
             draw_sample(records, name, size=size, seed=by, actor=account())

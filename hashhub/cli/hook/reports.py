@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import click
 import msgspec
 
-from hashhub.cli.hook.group import SETTINGS, hook, settings_of
-from hashhub.cli.hook.queue import account
+from hashhub.cli.hook.group import SETTINGS, hook
+from hashhub.cli.hook.queue import account, opened
 from hashhub.cli.session import CommandGroup, Session, choice, chosen, command
 from hashhub.cli.terminal import note, plain, print_json, say
 from hashhub.desk.reports import NOT_FILED, Recipient, gather, render
@@ -41,12 +42,9 @@ def draft_report(
     """Draft a report about uploads, or about what a case stopped, from their records and what a person states. What
     the recipient does not take is left out and named beside the draft.
     """
-    from hashhub.desk.records import Records
-
-    settings = settings_of(settings_file)
     to = chosen(Recipient, recipient)
-    records = Records(Path(settings.data))
-    try:
+    records, settings = opened(settings_file)
+    with closing(records):
         cases = [r for r in references if r.startswith("case-")]
         draft = gather(
             records,
@@ -72,8 +70,6 @@ def draft_report(
                 records.note(
                     actor=account(), kind="REPORT_DRAFTED", subject=file.reference, to=to, dropped=len(rendered.dropped)
                 )
-    finally:
-        records.close()
     if session.json:
         print_json({"draft": NOT_FILED, "to": to, "files": sorted(files), "dropped": plain(rendered.dropped),
                     "missing": list(rendered.missing)})  # fmt: skip
