@@ -130,8 +130,9 @@ class Listeners:
         self._run(self._start())
 
     def ping(self, answer: Callable[[], None]) -> None:
-        """Have the event loop call `answer`, which shows that it goes round. Returns at once."""
-        self._loop.call_soon_threadsafe(answer)
+        """Have the event loop itself call `answer`. Returns at once."""
+        with contextlib.suppress(RuntimeError):  # it was closed
+            self._loop.call_soon_threadsafe(answer)
 
     def close(self) -> None:
         """Drain: take no new calls, give those in progress `drain_seconds`, then cut them off. Closing twice is

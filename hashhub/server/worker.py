@@ -13,6 +13,7 @@ import os
 import threading
 import time
 from multiprocessing import connection
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from hashhub.background import Background
@@ -46,7 +47,6 @@ _log = logging.getLogger("hashhub.server")
 _LOOK_SECONDS: Final = 0.2  # between looks whether to stop
 _COUNT_SECONDS: Final = 3.0  # between two reports of what was counted: what a killed worker can take with it
 _SCRAPE_SECONDS: Final = 5.0  # a supervisor that takes longer to answer hangs
-_PING_SECONDS: Final = 5.0  # an event loop that takes longer is not answered for
 
 
 class _Supervisor:
@@ -56,10 +56,9 @@ class _Supervisor:
         self._pipe = pipe
         self._stop = stop
         self._sending = threading.Lock()
-        self._telling = threading.Lock()
+        self._reporting = threading.Lock()
         self._scraping = threading.Lock()
-        self._answered = threading.Condition()
-        self._texts: list[str] = []
+        self._texts: SimpleQueue[str] = SimpleQueue()
         self.listeners: Listeners | None = None
         self.order: OpenCommand | None = None
         self.has_ordered = threading.Event()
@@ -70,21 +69,22 @@ class _Supervisor:
         with self._sending, contextlib.suppress(OSError):
             self._pipe.send_bytes(ENCODER.encode(message))
 
-    def tell(self, metrics: Metrics, *, is_asked_for: bool = False) -> None:
+    def report(self, metrics: Metrics, *, is_asked_for: bool = False) -> None:
         """Send what was counted. Of two readings the older one never comes last: counters would go back."""
-        with self._telling:
+        with self._reporting:
             self.send(MetricsReport(metrics.families(), is_asked_for=is_asked_for))
 
     def scrape(self, metrics: Metrics) -> str:
         """Return the metrics of all workers. Raises Unavailable when the parent does not answer."""
         with self._scraping:
-            self._texts.clear()
-            self.tell(metrics, is_asked_for=True)
-            with self._answered:
-                self._answered.wait_for(lambda: self._texts or self._stop.is_set(), _SCRAPE_SECONDS)
-                if self._texts:
-                    return self._texts.pop()
-        raise Unavailable("the process that gathers the metrics of all workers does not answer; try again")
+            self._texts = SimpleQueue()  # one that came too late for an earlier scrape is dropped
+            self.report(metrics, is_asked_for=True)
+            try:
+                return self._texts.get(timeout=_SCRAPE_SECONDS)
+            except Empty:
+                raise Unavailable(
+                    "the process that gathers the metrics of all workers does not answer; try again"
+                ) from None
 
     def _take(self) -> None:
         """Take one message. The end of the pipe means that the supervisor wants no more of this worker, or died."""
@@ -99,14 +99,9 @@ class _Supervisor:
             self.order = message
             self.has_ordered.set()
         elif isinstance(message, Ping) and self.listeners is not None:
-            goes_round = threading.Event()
-            self.listeners.ping(goes_round.set)
-            if goes_round.wait(_PING_SECONDS):
-                self.send(Pong())
+            self.listeners.ping(lambda: self.send(Pong()))
         elif isinstance(message, MetricsText):
-            with self._answered:
-                self._texts.append(message.text)
-                self._answered.notify_all()
+            self._texts.put(message.text)
 
 
 def main() -> None:
@@ -165,13 +160,13 @@ def _serve(
 ) -> None:
     def count() -> None:
         if supervisor.listeners is not None:
-            supervisor.tell(supervisor.listeners.metrics)
+            supervisor.report(supervisor.listeners.metrics)
 
     def begin_counting(listeners: Listeners) -> None:
         supervisor.listeners = listeners
         counting.start()
 
-    counting = Background("metrics", count, complaint="metrics are not told", pause=_COUNT_SECONDS)
+    counting = Background("metrics", count, complaint="metrics are not reported", pause=_COUNT_SECONDS)
     try:
         serve_here(
             config,

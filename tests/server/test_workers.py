@@ -270,7 +270,7 @@ def test_of_two_readings_of_a_worker_the_older_one_never_comes_last() -> None:
     supervisor, metrics = _Supervisor(theirs, threading.Event()), Slow()
     supervisor.thread.start()
     threads = [
-        threading.Thread(target=supervisor.tell, args=(metrics,)),
+        threading.Thread(target=supervisor.report, args=(metrics,)),
         threading.Thread(target=supervisor.scrape, args=(metrics,)),
     ]
     threads[0].start()
