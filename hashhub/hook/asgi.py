@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMap
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from hashhub.byte_budget import ByteBudget
 from hashhub.desk.decision import Decision
 from hashhub.errors import HashHubError
 from hashhub.hook.adapters import ProcessHook
@@ -31,7 +32,7 @@ from hashhub.hook.forms import (
     too_large,
 )
 from hashhub.hook.settings import HookSettings
-from hashhub.hook.upload_bytes import ByteBudget, UploadBytes
+from hashhub.hook.upload_bytes import UploadBytes
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]

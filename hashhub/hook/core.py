@@ -28,6 +28,7 @@ import msgspec
 
 from hashhub import structs
 from hashhub.background import Background
+from hashhub.byte_budget import ByteBudget
 from hashhub.desk.decision import Action, Decision, DecisionRecord, NoAnswer, severest
 from hashhub.desk.decision_dedup import is_same, is_same_and_more
 from hashhub.desk.hub import HubAnswer, Judge
@@ -40,7 +41,7 @@ from hashhub.hook.examiner import Examiner, UploadEvidence, given_up, if_skipped
 from hashhub.hook.hashing import A_PICTURE
 from hashhub.hook.judges import MediaJudge, query_of_nothing
 from hashhub.hook.settings import OnHold
-from hashhub.hook.upload_bytes import ByteBudget, Piece, UploadBytes
+from hashhub.hook.upload_bytes import Piece, UploadBytes
 from hashhub.model import Query, ReasonLine, Verdict, now
 from hashhub.sqlite_files import open_regular
 

@@ -17,10 +17,11 @@ from typing import IO, TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 
 import msgspec
 
+from hashhub.byte_budget import ByteBudget
 from hashhub.desk.decision import Action, Decision, NoAnswer, severest_of
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
 from hashhub.hook.settings import AppSettings, OnHold
-from hashhub.hook.upload_bytes import ByteBudget, UploadBytes
+from hashhub.hook.upload_bytes import UploadBytes
 
 if TYPE_CHECKING:
     from hashhub.hook.core import Hook, Upload

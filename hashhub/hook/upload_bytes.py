@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from io import FileIO
 from typing import IO, Final, TypeAlias
 
+from hashhub.byte_budget import ByteBudget
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash
 
@@ -24,28 +25,6 @@ PIECE_BYTES: Final = 64 * 1024
 _BUFFERS: Final = (bytes, bytearray, memoryview)
 _SMALL_BYTES: Final = 4096  # a piece below is joined to others: an object for each byte would take far more memory
 _HEAD_BYTES: Final = 4096  # enough for every signature
-
-
-class ByteBudget:
-    """Bytes that several may have, all together. Safe to be shared by threads."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.taken = 0
-        self._lock = threading.Lock()
-
-    def take(self, size: int) -> bool:
-        """Take so many bytes; False, and nothing is taken, if there is no room for them."""
-        with self._lock:
-            if self.taken + size > self.most:
-                return False
-            self.taken += size
-            return True
-
-    def give_back(self, size: int) -> None:
-        """Give back what was taken."""
-        with self._lock:
-            self.taken -= size
 
 
 class UploadBytes:

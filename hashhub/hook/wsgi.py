@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
+from hashhub.byte_budget import ByteBudget
 from hashhub.hook.adapters import ProcessHook
 from hashhub.hook.core import Hook, OnChecked
 from hashhub.hook.forms import (
@@ -29,7 +30,7 @@ from hashhub.hook.forms import (
     too_large,
 )
 from hashhub.hook.settings import HookSettings
-from hashhub.hook.upload_bytes import PIECE_BYTES, ByteBudget
+from hashhub.hook.upload_bytes import PIECE_BYTES
 
 Environ: TypeAlias = dict[str, Any]
 App: TypeAlias = Callable[[Any, Any], Iterable[bytes]]

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 import zlib
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any, Final
 
+from hashhub.byte_budget import ByteBudget
 from hashhub.errors import InvalidArgument, LimitExceeded, Reason, Unavailable
 
 _AT_ONCE: Final = 64 * 1024  # bytes; a sender of at most so many need not keep a pace besides the grace
@@ -37,42 +36,26 @@ _MOST_MEMBERS: Final = 1_000  # of gzip in one body; block by block, as bgzip pa
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-class ByteBudget:
-    """Bytes that may be held at a time, in all and for one token. Thread-safe."""
-
-    def __init__(self, total: int, largest: int) -> None:
-        """`total` bytes, of which one token gets half; both at least `largest`, so that every body fits sometime."""
-        self._total = max(total, largest)
-        self._most = max(self._total // _SHARE, largest)
-        self._by_token: Counter[str] = Counter()
-        self._lock = threading.Lock()
-        self.held = 0
-        """How many bytes are taken now."""
-
-    def take(self, token: str, nbytes: int) -> None:
-        """Take room for so many bytes. Raises LimitExceeded when there is none."""
-        with self._lock:
-            if self.held + nbytes <= self._total and self._by_token[token] + nbytes <= self._most:
-                self.held += nbytes
-                self._by_token[token] += nbytes
-                return
-            own = self._by_token[token] + nbytes > self._most
-        raise LimitExceeded(
-            f"{'this token sends' if own else 'the server is being sent'} more bytes at a time than the server holds; "
-            "retry in a moment, with fewer or smaller requests at once",
-            retry_after=_RETRY_SECONDS,
-        )
-
-    def give(self, token: str, nbytes: int) -> None:
-        """Give back what was taken."""
-        with self._lock:
-            self.held -= nbytes
-            self._by_token[token] -= nbytes
-            if self._by_token[token] <= 0:
-                del self._by_token[token]
+def body_budget(total: int, largest: int) -> ByteBudget:
+    """Return a budget of so many bytes, of which one token gets half; both at least `largest`, so that every body fits
+    sometime.
+    """
+    total = max(total, largest)
+    return ByteBudget(total, max(total // _SHARE, largest))
 
 
-class Body:
+def take_bytes(budget: ByteBudget, token: str, nbytes: int) -> None:
+    """Take room for so many bytes of a token's. Raises LimitExceeded when there is none."""
+    if budget.take(nbytes, token):
+        return
+    who = "the server is being sent" if budget.has_room_for(nbytes, token) else "this token sends"
+    raise LimitExceeded(
+        f"{who} more bytes at a time than the server holds; retry in a moment, with fewer or smaller requests at once",
+        retry_after=_RETRY_SECONDS,
+    )
+
+
+class RequestBody:
     """The body of one HTTP request: read within the budget, until `release`."""
 
     __slots__ = ("_budget", "_length", "_limit", "_receive", "_taken", "_token", "_until")
@@ -142,7 +125,7 @@ class Body:
         """Give the body's room back."""
         taken, self._taken = self._taken, 0
         if taken:
-            self._budget.give(self._token, taken)
+            self._budget.give_back(taken, self._token)
 
     def _late(self) -> Unavailable:
         if self._until is not None and time.monotonic() >= self._until:
@@ -161,7 +144,7 @@ class Body:
     def _take(self, nbytes: int) -> None:
         if nbytes <= _FREE and self._length is not None:
             return
-        self._budget.take(self._token, nbytes)
+        take_bytes(self._budget, self._token, nbytes)
         self._taken += nbytes
 
 

@@ -35,7 +35,7 @@ _HTTP2: Final = b"PRI"  # as its connections begin
 LONG_HEADER: Final = f"the header of a request may have at most {_HEADER_BYTES} bytes; send shorter ones"
 
 
-class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # a class that is chosen when it is imported
+class HTTPConnection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # a class that is chosen when it is imported
     """One connection. `idle_since`: since when no request is worked on; None while one is."""
 
     def __init__(self, release: Callable[[], None], **given: Any) -> None:
@@ -114,7 +114,7 @@ class HTTPServer:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         self._config = uvicorn.Config(
             application,
-            http=Connection,
+            http=HTTPConnection,
             interface="asgi3",
             lifespan="off",
             ws="none",
@@ -167,8 +167,8 @@ class HTTPServer:
                 _log.warning("a connection over HTTP was not accepted: %s", e)
                 await asyncio.sleep(_LOOK_SECONDS)
 
-    def _connection(self) -> Connection:
-        return Connection(self._release, config=self._config, server_state=self._state)
+    def _connection(self) -> HTTPConnection:
+        return HTTPConnection(self._release, config=self._config, server_state=self._state)
 
     def _release(self) -> None:
         self._places.release()

@@ -23,7 +23,7 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from hashhub import wire
 from hashhub.errors import Code, HashHubError, InvalidArgument, NotFound, Reason, Unavailable
 from hashhub.server import connect
-from hashhub.server.bodies import Body, ByteBudget, drain
+from hashhub.server.bodies import RequestBody, body_budget, drain
 from hashhub.server.connect import MessageEncoding, Unimplemented
 from hashhub.server.connections import LONG_HEADER, HTTPServer
 from hashhub.server.metrics import CONTENT_TYPE
@@ -92,7 +92,7 @@ class HTTPListener:
         self._scrape = scrape
         self.max_message_bytes = max_message_bytes
         self.max_body_bytes = max_message_bytes * 4 // 3 + _EXTRA
-        self.budget = ByteBudget(body_bytes, self.max_body_bytes)
+        self.budget = body_budget(body_bytes, self.max_body_bytes)
         self.reads = {
             f"/{service.full_name}/{rpc.name}"
             for file in FILES
@@ -273,7 +273,7 @@ class _Call:
         self._envelope = Envelope(request.header(b"authorization"), request.describe)
         self._connect = False
         self._encoding = _ENCODINGS[connect.JSON, "identity"]
-        self._body: Body | None = None
+        self._body: RequestBody | None = None
         self._watching: asyncio.TimerHandle | None = None
         self._watcher: asyncio.Task[None] | None = None
 
@@ -338,9 +338,9 @@ class _Call:
         self._watching = asyncio.get_running_loop().call_later(_WATCHED_SECONDS, self._watch, asyncio.current_task())
         return message
 
-    def _make_body(self, token: str, limit: int) -> Body:
+    def _make_body(self, token: str, limit: int) -> RequestBody:
         request = self._request
-        self._body = Body(
+        self._body = RequestBody(
             request.receive, request.length, self._listener.budget, token, limit=limit, until=self._envelope.until
         )
         return self._body

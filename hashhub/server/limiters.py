@@ -21,8 +21,9 @@ import asyncio
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final, Literal
 
+from hashhub.byte_budget import ByteBudget
 from hashhub.errors import LimitExceeded, Reason, Unavailable
-from hashhub.server.bodies import ByteBudget
+from hashhub.server.bodies import body_budget
 
 if TYPE_CHECKING:
     from hashhub.config import Config
@@ -142,7 +143,7 @@ def limiters_of(config: Config) -> dict[LimiterName, Limiter]:
     """Return the limiters of one process, by name."""
 
     def budget() -> ByteBudget:
-        return ByteBudget(config.max_bytes_in_progress, config.max_message_bytes)
+        return body_budget(config.max_bytes_in_progress, config.max_message_bytes)
 
     return {
         "calls": Limiter(

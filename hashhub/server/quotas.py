@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, Self
 
 from hashhub.errors import LimitExceeded, Reason
+from hashhub.server.bodies import take_bytes
 from hashhub.server.quota_counts import QuotaCounts
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class Admission:
             return
         self._quotas.take(self._principal, "message_bytes", self._bytes)
         try:
-            self._limiter.budget.take(self._principal.name, self._bytes)
+            take_bytes(self._limiter.budget, self._principal.name, self._bytes)
         except LimitExceeded:
             self._quotas.give(self._principal.name, "message_bytes", self._bytes)
             self._quotas.count_refusal(self._limiter.name)
@@ -188,7 +189,7 @@ class Admission:
 
     def _give_bytes(self, count: int) -> None:
         if count > 0 and self._limiter.budget is not None:
-            self._limiter.budget.give(self._principal.name, count)
+            self._limiter.budget.give_back(count, self._principal.name)
             self._quotas.give(self._principal.name, "message_bytes", count)
 
     async def __aexit__(

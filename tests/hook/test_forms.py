@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from python_multipart.multipart import MultipartParser
 
+from hashhub.byte_budget import ByteBudget
 from hashhub.hook import Action, Decision, WithoutAnswer, forms
 from hashhub.hook.forms import BodyRefused, RequestIntake, SenderPace, is_looked_at
 from hashhub.hook.settings import AppSettings, HookSettings
-from hashhub.hook.upload_bytes import PIECE_BYTES, ByteBudget, UploadBytes
+from hashhub.hook.upload_bytes import PIECE_BYTES, UploadBytes
 from hashhub.model import Verdict
 from tests.hook.web import BOUNDARY, FORM_TYPE, File, form
 

@@ -13,12 +13,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 from PIL import Image
 
+from hashhub.byte_budget import ByteBudget
 from hashhub.errors import Cancelled, Reason, Unavailable
 from hashhub.hashing import hash_media
 from hashhub.hashing.media import MediaHashes
 from hashhub.hook import HookSettings
 from hashhub.hook.hashing import _FEW_BYTES, UploadHasher
-from hashhub.hook.upload_bytes import ByteBudget, UploadBytes
+from hashhub.hook.upload_bytes import UploadBytes
 from hashhub.model import Effort
 from tests.hook.conftest import HELD, MakeHook, jpeg
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from hashhub.byte_budget import ByteBudget
 from hashhub.desk.cases import CaseOutcome, CasePurpose, Cases, item_of_hashes
 from hashhub.desk.records import Records, UploadState
 from hashhub.desk.settings import CaseSettings, Encryption, HashingSite, RecheckSettings, VaultSettings
@@ -27,7 +28,7 @@ from hashhub.hook.factory import open_vault
 from hashhub.hook.forms import answer_to
 from hashhub.hook.judges import MediaAnswer
 from hashhub.hook.settings import AppSettings, OnHold
-from hashhub.hook.upload_bytes import ByteBudget, UploadBytes
+from hashhub.hook.upload_bytes import UploadBytes
 from hashhub.hook.wsgi import UploadHook
 from hashhub.model import MatchResult, MediaResult, ReasonLine, Verdict
 from tests.hook.conftest import jpeg

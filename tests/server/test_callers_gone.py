@@ -82,7 +82,7 @@ def test_nothing_is_left_of_calls_that_end_at_any_step(
         rooms = pipeline.limiters.values()
         kept: dict[str, object] = {
             "rooms": {room.name: room.depth for room in rooms if any(room.depth)},
-            "bytes": {room.name: room.budget.held for room in rooms if room.budget and room.budget.held},
+            "bytes": {room.name: room.budget.taken for room in rooms if room.budget and room.budget.taken},
             "shares": {(name, share): n for name in names for share in shares if (n := taken(name, share))},
             "answers": dict(doors._handlers._untaken),
             "probes": dict(doors._probes._open),

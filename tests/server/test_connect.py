@@ -27,7 +27,7 @@ from hashhub.errors import Code, HashHubError, InvalidArgument
 from hashhub.hashes import Hash
 from hashhub.model import Record
 from hashhub.server import connect, http_listener, pipeline
-from hashhub.server.bodies import Body
+from hashhub.server.bodies import RequestBody
 from hashhub.server.connect import Unimplemented
 from hashhub.server.http_listener import HTTPRequest
 from hashhub.server.servicers import FILES
@@ -149,7 +149,7 @@ def test_a_lookup_like_one_before_needs_a_token_of_its_own(served: Served, role:
 )
 def test_a_call_leaves_nothing_for_the_collector(served: Served, body: bytes, kind: str, status: int) -> None:
     def held() -> int:
-        return sum(type(known) in {Body, HTTPRequest} for known in gc.get_objects())
+        return sum(type(known) in {RequestBody, HTTPRequest} for known in gc.get_objects())
 
     gc.collect()
     gc.disable()

@@ -22,7 +22,7 @@ from hashhub.config import Config
 from hashhub.errors import HashHubError, LimitExceeded
 from hashhub.matcher.index import Segment
 from hashhub.server import bodies
-from hashhub.server.bodies import ByteBudget
+from hashhub.server.bodies import body_budget, take_bytes
 from hashhub.testing.hub_process import running_hub
 from tests.hub.conftest import Desk, digest, item
 from tests.server.test_bridge import MATCH, QUERY, ask
@@ -133,15 +133,15 @@ def test_slow_senders_hold_no_thread_and_are_told(serve_hub: Serve, monkeypatch:
             )
             for size in (1000, 100_000, None, 1_000_000) * (begun // 4)
         ]
-        wait_for(lambda: door.budget.held >= 1_100_000 * begun // 4)
+        wait_for(lambda: door.budget.taken >= 1_100_000 * begun // 4)
         assert ask(served, MATCH, QUERY).status == 200
         assert ask(served, GET, HOME).status == 200
-        assert door.budget.held > 0
+        assert door.budget.taken > 0
         for connection in connections:
             status, body = answered(connection)
             assert status == 503
             assert "too slowly" in json.loads(body)["message"]
-    wait_for(lambda: door.budget.held == 0)
+    wait_for(lambda: door.budget.taken == 0)
 
 
 def test_a_sender_who_keeps_up_is_not_late(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,18 +173,18 @@ def test_one_token_cannot_take_the_room_of_all_bodies(serve_hub: Serve, monkeypa
             return status == 429 and said in json.loads(body)["message"]
 
         begin("CONSUMER")
-        wait_for(lambda: door.budget.held == 150_000)
+        wait_for(lambda: door.budget.taken == 150_000)
         assert refused(begin("CONSUMER"), "this token")
         begin("OPERATOR")
-        wait_for(lambda: door.budget.held == 300_000)
+        wait_for(lambda: door.budget.taken == 300_000)
         assert refused(begin("CONTRIBUTOR"), "the server")
         answer = ask(served, MEDIA, b" " * 150_000, who="CONTRIBUTOR")
         assert (answer.status, answer.reason, answer.headers["Retry-After"]) == (429, "TOO_MANY_REQUESTS", "1")
         assert ask(served, MATCH, QUERY).status == 200  # short ones take no room
-    wait_for(lambda: door.budget.held == 0)  # their senders have gone
+    wait_for(lambda: door.budget.taken == 0)  # their senders have gone
     content = base64.b64encode(b"t" * 40_000).decode()
     assert ask(served, MEDIA, {"media": {"content": content}, "options": {"policy": "any"}}).status == 200
-    wait_for(lambda: door.budget.held == 0)
+    wait_for(lambda: door.budget.taken == 0)
 
 
 def test_a_body_without_a_length_is_cut_at_the_limit(serve_hub: Serve) -> None:
@@ -197,7 +197,7 @@ def test_a_body_without_a_length_is_cut_at_the_limit(serve_hub: Serve) -> None:
             for _ in range(400):
                 connection.sendall(chunk)
         assert answered(connection)[0] == 413
-    wait_for(lambda: door.budget.held == 0)
+    wait_for(lambda: door.budget.taken == 0)
 
 
 def test_trailers_are_no_headers(served: Served) -> None:
@@ -219,11 +219,11 @@ def test_a_body_in_tiny_chunks_takes_no_more_memory_than_it_is_counted_for(serve
     chunks = 20_000
     with connected(served.doors.http_address, head(MEDIA, None, served.tokens["CONSUMER"])) as connection:
         connection.sendall(b"2\r\n  \r\n" * chunks)
-        wait_for(lambda: door.budget.held == 2 * chunks)
+        wait_for(lambda: door.budget.taken == 2 * chunks)
         connection.sendall(b"0\r\n\r\n")
         status, answer = answered(connection)
         assert (status, b"NOT_JSON" in answer) == (400, False), "nothing but spaces is an empty message"
-    wait_for(lambda: door.budget.held == 0)
+    wait_for(lambda: door.budget.taken == 0)
 
 
 def test_packed_bodies_are_bounded_and_checked(served: Served) -> None:
@@ -245,7 +245,7 @@ def test_packed_bodies_are_bounded_and_checked(served: Served) -> None:
         assert send(wrong) == 400
     assert send(whole, "identity") == 200
     assert send(whole, "br") == 415
-    wait_for(lambda: door.budget.held == 0)
+    wait_for(lambda: door.budget.taken == 0)
 
 
 def test_a_full_room_refuses_and_leaves_lookups_and_health(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -362,19 +362,19 @@ def test_further_connections_than_allowed_wait(serve_hub: Serve) -> None:
 
 
 def test_a_budget_gives_back_all_that_was_taken() -> None:
-    budget = ByteBudget(100, largest=30)
+    budget = body_budget(100, largest=30)
     for token in ("a", "b"):
-        budget.take(token, 50)
+        take_bytes(budget, token, 50)
     with pytest.raises(LimitExceeded, match="the server"):
-        budget.take("c", 1)
-    budget.give("a", 50)
+        take_bytes(budget, "c", 1)
+    budget.give_back(50, "a")
     with pytest.raises(LimitExceeded, match="this token"):
-        budget.take("b", 1)
-    budget.take("c", 50)
+        take_bytes(budget, "b", 1)
+    take_bytes(budget, "c", 50)
     for token in ("b", "c"):
-        budget.give(token, 50)
-    assert budget.held == 0
-    ByteBudget(1, largest=30).take("a", 30)  # one largest body always fits
+        budget.give_back(50, token)
+    assert budget.taken == 0
+    take_bytes(body_budget(1, largest=30), "a", 30)  # one largest body always fits
 
 
 def test_limits_that_cannot_work_are_refused() -> None:

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from hashhub.byte_budget import ByteBudget
 from hashhub.errors import LimitExceeded
-from hashhub.hook.upload_bytes import ByteBudget
 
 if TYPE_CHECKING:
     from hashhub.hook.settings import SidecarSettings

@@ -19,18 +19,18 @@ from hashhub.hub import Hub
 from hashhub.server import pages
 from hashhub.server.pipeline import Method
 from hashhub.server.roles import terms_of
-from hashhub.server.servicers.administration import Admin
-from hashhub.server.servicers.changes import Changes
-from hashhub.server.servicers.contribution import Contribution
-from hashhub.server.servicers.contributors import Contributors
-from hashhub.server.servicers.history import History
-from hashhub.server.servicers.matching import Match
-from hashhub.server.servicers.operations import Operations
-from hashhub.server.servicers.policies import Policies
-from hashhub.server.servicers.reconciliation import Reconciliation
-from hashhub.server.servicers.reviews import Reviews
-from hashhub.server.servicers.schemes import Schemes
-from hashhub.server.servicers.webhooks import Webhooks
+from hashhub.server.servicers.administration import AdminServicer
+from hashhub.server.servicers.changes import ChangesServicer
+from hashhub.server.servicers.contribution import ContributionServicer
+from hashhub.server.servicers.contributors import ContributorsServicer
+from hashhub.server.servicers.history import HistoryServicer
+from hashhub.server.servicers.matching import MatchServicer
+from hashhub.server.servicers.operations import OperationsServicer
+from hashhub.server.servicers.policies import PoliciesServicer
+from hashhub.server.servicers.reconciliation import ReconciliationServicer
+from hashhub.server.servicers.reviews import ReviewsServicer
+from hashhub.server.servicers.schemes import SchemesServicer
+from hashhub.server.servicers.webhooks import WebhooksServicer
 from hashhub.v1 import (
     admin_service_pb2,
     change_service_pb2,
@@ -62,18 +62,18 @@ FILES: Final = (
 )
 
 _SERVICERS: Final[Mapping[str, type[Any]]] = {
-    "AdminService": Admin,
-    "ChangeService": Changes,
-    "ContributionService": Contribution,
-    "ContributorService": Contributors,
-    "HistoryService": History,
-    "MatchService": Match,
-    "OperationService": Operations,
-    "PolicyService": Policies,
-    "ReconciliationService": Reconciliation,
-    "ReviewService": Reviews,
-    "SchemeService": Schemes,
-    "WebhookService": Webhooks,
+    "AdminService": AdminServicer,
+    "ChangeService": ChangesServicer,
+    "ContributionService": ContributionServicer,
+    "ContributorService": ContributorsServicer,
+    "HistoryService": HistoryServicer,
+    "MatchService": MatchServicer,
+    "OperationService": OperationsServicer,
+    "PolicyService": PoliciesServicer,
+    "ReconciliationService": ReconciliationServicer,
+    "ReviewService": ReviewsServicer,
+    "SchemeService": SchemesServicer,
+    "WebhookService": WebhooksServicer,
 }
 _LASTING: Final = frozenset({"ChangeService", "ContributionService", "MatchService", "OperationService"})
 """Those with calls that go on until they are told that the server stops."""

@@ -21,7 +21,7 @@ _TOKEN_FIELDS: Final = (
 )
 
 
-class Admin:
+class AdminServicer:
     """Tokens and the state of the hub."""
 
     def __init__(self, hub: Hub) -> None:

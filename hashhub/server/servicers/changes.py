@@ -17,7 +17,7 @@ _LIFE_SIGN_SECONDS: Final = 10.0  # a followed feed says something at least this
 _LOOK_SECONDS: Final = 0.5  # how soon a followed feed notices that its reader has gone or the server stops
 
 
-class Changes:
+class ChangesServicer:
     """The change feed."""
 
     def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:

@@ -14,7 +14,7 @@ from hashhub.server.roles import EVERYBODY, OPERATOR, READERS, WRITERS, served
 from hashhub.server.servicers.requests import Page, client_paths, request_id_of
 
 
-class Contribution:
+class ContributionServicer:
     """Imports and entries."""
 
     def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:

@@ -22,7 +22,7 @@ _ANY_CONTRIBUTOR: Final = v1.Contributor(
 _ANY_HASH_SET: Final = v1.HashSet(purpose=v1.Purpose.PURPOSE_CSAM, marking=v1.Marking(recipients=["contributors/any"]))
 
 
-class Contributors:
+class ContributorsServicer:
     """Contributors, groups and hash sets."""
 
     def __init__(self, hub: Hub) -> None:

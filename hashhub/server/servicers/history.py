@@ -10,7 +10,7 @@ from hashhub.server.roles import OPERATOR, READERS, served
 from hashhub.server.servicers.requests import Page
 
 
-class History:
+class HistoryServicer:
     """The history, and undoing what a token did."""
 
     def __init__(self, hub: Hub) -> None:

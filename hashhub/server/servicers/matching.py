@@ -30,7 +30,7 @@ def _answer(result: MatchResult, revision: int, policy: Policy) -> v1.MatchHashe
     return v1.MatchHashesResponse(result=wire.MATCH_RESULT.to_pb(result), policy=policy.full_name, revision=revision)
 
 
-class Match:
+class MatchServicer:
     """Matching."""
 
     def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:

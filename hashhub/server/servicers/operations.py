@@ -11,7 +11,7 @@ from hashhub.server.roles import READERS, served
 from hashhub.server.servicers.requests import Page
 
 
-class Operations:
+class OperationsServicer:
     """Work that goes on after the call that started it."""
 
     def __init__(self, hub: Hub, is_stopping: Callable[[], bool]) -> None:

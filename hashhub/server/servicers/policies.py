@@ -15,7 +15,7 @@ from hashhub.server.servicers.requests import Page, request_id_of
 from hashhub.trust import Version
 
 
-class Policies:
+class PoliciesServicer:
     """Versions of policies, and what they make of items."""
 
     def __init__(self, hub: Hub) -> None:

@@ -14,7 +14,7 @@ from hashhub.server.servicers.operations import operation_answer
 from hashhub.server.servicers.requests import Page, request_id_of
 
 
-class Reconciliation:
+class ReconciliationServicer:
     """What databases share, and where they differ."""
 
     def __init__(self, hub: Hub) -> None:

@@ -9,7 +9,7 @@ from hashhub.server.roles import OPERATOR, READERS, WRITERS, served
 from hashhub.server.servicers.requests import Page, request_id_of
 
 
-class Reviews:
+class ReviewsServicer:
     """Reviews of entries."""
 
     def __init__(self, hub: Hub) -> None:

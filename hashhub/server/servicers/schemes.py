@@ -10,7 +10,7 @@ from hashhub.server.roles import EVERYBODY, OPERATOR, served
 from hashhub.server.servicers.requests import Page, request_id_of
 
 
-class Schemes:
+class SchemesServicer:
     """Classification schemes."""
 
     def __init__(self, hub: Hub) -> None:

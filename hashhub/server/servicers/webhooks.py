@@ -14,7 +14,7 @@ _WEBHOOK_FIELDS: Final = ("url", "events", "description")
 _ANY_WEBHOOK: Final = v1.Webhook(url="-", events=[v1.WebhookEvent.WEBHOOK_EVENT_ENTRY_DISPUTED])
 
 
-class Webhooks:
+class WebhooksServicer:
     """Webhooks and their calls."""
 
     def __init__(self, hub: Hub) -> None:
