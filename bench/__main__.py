@@ -52,7 +52,7 @@ def _times(rows: list[Row], engine: str = "") -> float:
 
 
 def _calls(kind: str) -> Callable[[list[Row]], float]:
-    return lambda rows: max(row["calls_per_second"] for row in rows if row["calls"] == kind and not row["offered"])
+    return lambda rows: max(row["calls_per_second"] for row in rows if row.get("calls") == kind and not row["offered"])
 
 
 def _step(rows: list[Row], step: str) -> Row:
