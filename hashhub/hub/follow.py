@@ -22,7 +22,6 @@ import os
 import threading
 import time
 from contextlib import suppress
-from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -34,7 +33,7 @@ from hashhub.store import Position
 from hashhub.store.idset import ascending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -480,7 +479,7 @@ class Follower:
         """Take in the digests of staged entries, as many as may be together."""
         before, hash_set = changes[0].revision - 1, set_key_of(changes[0].ids.first)
         parts: dict[str, list[NDArray[np.uint8]]] = {}
-        for digests in chain.from_iterable(map(self._staged_digests, changes)):
+        for digests in (d for x in changes for d in self._store.feeds.digests_of(x.ids, _PIECE, states=_ACTIVE)):
             if self._spared is not None:
                 self._spared.add(digests)
             for name, rows in digests.items():
@@ -490,10 +489,6 @@ class Follower:
                 parts = {}
         if parts:
             self._matcher.apply(before, add=_joined(parts), hash_set=hash_set)
-
-    def _staged_digests(self, change: MatcherChange) -> Iterable[Mapping[str, NDArray[np.uint8]]]:
-        noted = self._store.stage.take_digests(change.ids.first)
-        return [noted] if noted else self._store.feeds.digests_of(change.ids, _PIECE, states=_ACTIVE)
 
 
 def _parts(changes: Sequence[MatcherChange]) -> Iterator[tuple[Sequence[MatcherChange], MatcherChange | None]]:

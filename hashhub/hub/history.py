@@ -168,26 +168,22 @@ class _Looks:
         They are all those since the time, and perhaps others.
         """
         store, entry = self._store, self._entry
-        revisions: set[int] = set()
+        low = 0 if self._since is None else store.history.first_since(self._since) - 1
+        end = before or store.history.position().revision + 1
         below = 0
-        for after, high in store.history.stretches(self._since, before):
-            end = high or store.history.position().revision + 1
-            first, last = max(after, entry.create_revision - 1), min(end, self._last + 1)
-            low = after
-            if last - first - 1 > self.remaining:  # both ends are left out
-                low = first = last - 1 - self.remaining
-                below = low + 1
-            if first < last:
-                self.remaining -= last - first - 1
-                revisions.update(store.feeds.revisions_about(entry.id, first, last, _PIECE))
-            revisions.update(
-                [r for r in self._own if low < r < end],
-                # A review can be older than the entry: it was taken over.
-                store.entries.review_revisions(entry.id, low, end, _PIECE),
-                store.history.revisions_of(self._subject, low, end, _PIECE),
-            )
-            if below or len(revisions) >= _PIECE:
-                break
+        first, last = max(low, entry.create_revision - 1), min(end, self._last + 1)
+        if last - first - 1 > self.remaining:  # both ends are left out
+            low = first = last - 1 - self.remaining
+            below = low + 1
+        self.remaining -= max(0, last - first - 1)
+        revisions = {
+            *(r for r in self._own if low < r < end),
+            # A review can be older than the entry: it was taken over.
+            *store.entries.review_revisions(entry.id, low, end, _PIECE),
+            *store.history.revisions_of(self._subject, low, end, _PIECE),
+        }
+        if first < last:
+            revisions.update(store.feeds.revisions_about(entry.id, first, last, _PIECE))
         page = sorted(revisions, reverse=True)[:_PIECE]
         return page, page[-1] if len(page) == _PIECE else below
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from hashhub.store.commits import BY_SOURCE, Overtaken
-from hashhub.store.comparison import KnownBy, StatedEntries
+from hashhub.store.comparison import StatedEntries
 from hashhub.store.conflict_pass import FoundConflict, Neighbourhood, Piece, Side, Stated
 from hashhub.store.conflicts import ConflictQuery, ConflictRow, ConflictScope, PairCount, etag_of, no_conflict
 from hashhub.store.entries import OBJECTIONS, EntryHit, SelectedEntries
@@ -45,7 +45,6 @@ __all__ = [
     "FoundConflict",
     "Hold",
     "IdSet",
-    "KnownBy",
     "MatcherChange",
     "Neighbourhood",
     "Origin",

@@ -22,7 +22,6 @@ from hashhub.store.entry_writes import Outstanding
 from hashhub.store.holds import HOLD_SQL, Hold, hold_of_row
 from hashhub.store.names import key_of_set
 from hashhub.store.packing import (
-    NAMES,
     STATEMENT_BYTES,
     Shapes,
     compared_details,
@@ -33,11 +32,10 @@ from hashhub.store.packing import (
     unpack_reasons,
 )
 from hashhub.store.schema import ACTIVE, WITHDRAWN
-from hashhub.store.statements import FORM, NAMED, unpacked, unpacked_keys
+from hashhub.store.statements import unpacked
 
 _PAGE: Final = 2_000  # rows at a time: a few milliseconds, between which other threads go on
 _DIGEST_PAGES: Final = 4  # pages of digests at a time, of 10,000 entries or so each
-_WORTH_A_PAGE: Final = 100  # entries of a page whose rows take as long to read as the page's keys
 _DENSE: Final = 2  # one of so many entries is wanted: reading all of them costs less than looking for each
 _QUARANTINED: Final = 2
 _NO_IDS: Final = np.empty(0, np.int64)
@@ -114,18 +112,6 @@ class StatedEntries(NamedTuple):
             [(shape, places[at[chosen[at]]], matrix[chosen[at]]) for shape, at, matrix in self.shapes],
             self.imports[chosen],
         )
-
-
-class KnownBy(NamedTuple):
-    """What pages tell of some ACTIVE entries: what they are known by.
-
-    ids: int64[n]; keys: by sort, an exact algorithm's name or EXTERNAL_ID, uint8[m, bytes] and the entry of each, its
-    place in `ids`. untold: ids of further entries that were asked about, int64[k], of which the page tells nothing.
-    """
-
-    ids: NDArray[np.int64]
-    keys: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]
-    untold: NDArray[np.int64]
 
 
 class Comparison:
@@ -292,32 +278,6 @@ class Comparison:
         sql = "SELECT DISTINCT a.entry FROM reviewed a WHERE a.hash_set = ? AND a.entry {keys}"
         return {row[0] for row in self._db.by_keys(sql, "int8", (set_key,), ids)}
 
-    def known_by(self, contributor: str, hash_set: str, ids: NDArray[np.int64]) -> Iterator[KnownBy]:
-        """Yield what is told by pages of what a hash set's entries with these ids, which ascend, are known by; each id
-        is in one of the results. Of their state nothing is said, nor of hashes that are not exact.
-        """
-        set_key = self._set_key(contributor, hash_set)
-        page_of = self._db.sql(
-            f"SELECT first_entry, CASE WHEN form = {FORM} THEN last_entry END "  # noqa: S608
-            "FROM statement_page WHERE hash_set = ? AND first_entry <= ? ORDER BY first_entry DESC LIMIT 1"
-        )
-        known_by = self._db.sql("SELECT known_by FROM statement_page WHERE first_entry = ?")
-        untold: list[NDArray[np.int64]] = [_NO_IDS]
-        at = 0
-        while at + _WORTH_A_PAGE <= len(ids):
-            end = at + _WORTH_A_PAGE
-            packed: Sequence[Row] = ()
-            for first, last in self._db.fetch(page_of, (set_key, int(ids[at]))):
-                if last is not None and ids[end - 1] <= last:
-                    packed = self._db.fetch(known_by, (first,))
-            if packed:
-                end = int(np.searchsorted(ids, last, "right"))
-                yield _known(first, last, packed[0][0], ids[at:end])
-            else:
-                untold.append(ids[at:end])
-            at = end
-        yield KnownBy(_NO_IDS, {}, np.concatenate([*untold, ids[at:]]))
-
     def keys_of(self, ids: NDArray[np.int64]) -> Iterator[StatedEntries]:
         """Yield the visible entries with these ids, which ascend, without their statements."""
         for rows in self._key_rows(ids):
@@ -329,9 +289,7 @@ class Comparison:
         single = f"{_KEYS_SQL} entry e WHERE e.id {{keys}}"
         for start in range(0, len(ids), _PAGE):
             part = ids[start : start + _PAGE].tolist()
-            if part[-1] - part[0] + 1 == len(part):
-                yield self._db.fetch(between, (part[0], part[-1]))
-            elif part[-1] - part[0] < _DENSE * len(part):
+            if part[-1] - part[0] < _DENSE * len(part):
                 wanted = set(part)
                 yield [row for row in self._db.fetch(between, (part[0], part[-1])) if row[0] in wanted]
             else:
@@ -393,20 +351,6 @@ class Comparison:
         """Return scheme and value of the classification under each key; None without one."""
         stored = self._entries.classifications([key for key in keys if key])
         return [(stored[key].scheme, stored[key].value) if key else None for key in keys]
-
-
-def _known(first: int, last: int, packed: bytes, ids: NDArray[np.int64]) -> KnownBy:
-    """Return what a page's keys, packed, tell of those of its entries that have these ids."""
-    number = np.full(last - first + 1, -1)
-    number[ids - first] = np.arange(len(ids))
-    is_told = np.zeros(len(ids), np.bool_)
-    keys: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
-    for sort, values, places in unpacked_keys(packed):
-        rows = number[places]
-        is_asked = rows >= 0
-        is_told[rows[is_asked]] = True
-        keys[EXTERNAL_ID if sort == NAMED else NAMES[sort]] = values[is_asked], rows[is_asked]
-    return KnownBy(ids, keys, ids[~is_told])
 
 
 def _statements(rows: Sequence[Row], shapes: Shapes) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -60,7 +60,6 @@ _COPY_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # no flags, no extension
 _COPY_END: Final = b"\xff\xff"
 _COPIED_AT_ONCE: Final = 4_096  # rows: other threads wait while bytes are copied
 _IN_SIZES: Final = (1, 8, 64, 512)  # keys in one statement on SQLite
-_ROWS_AT_ONCE: Final = 250  # in one INSERT on SQLite, which takes 32,766 values at most: some 0.5 ms
 _KEY_PAGE: Final = 10_000  # keys in one statement on PostgreSQL
 _DELETED_AT_ONCE: Final = 1_000  # digests; of many more PostgreSQL would rather read whole tables
 _ROOM_LOOK_SECONDS: Final = 5.0
@@ -357,38 +356,10 @@ class Database:
         if self.is_sqlite:
             c.exec_driver_sql(_insert(table), list(rows))
             return
-        _copy_rows(c, table, list(table.columns), rows)
-
-    def insert_columns(self, c: Connection, table: sa.Table, columns: Sequence[Sequence[Any]]) -> None:
-        """As `insert`, of many rows as columns: on SQLite with a statement for many of them, which takes half of the
-        time, and in which other threads go on. What all rows have is given once.
-        """
-        count = len(columns[0])
-        if not count:
-            return
-        if not self.is_sqlite:
-            # A column of nothing but NULL is left out: driver and server would both look at each of its values.
-            stated = [
-                (column, values)
-                for column, values in zip(table.columns, columns, strict=True)
-                if not column.nullable or values[0] is not None or values.count(None) < count
-            ]
-            _copy_rows(c, table, [column for column, _ in stated], zip(*(v for _, v in stated), strict=True))
-            return
-        together = count - count % _ROWS_AT_ONCE
-        if together:
-            shared = [column[0] == column[-1] and column.count(column[0]) == count for column in columns]
-            values = [column[0] for column, is_shared in zip(columns, shared, strict=True) if is_shared]
-            own = [column for column, is_shared in zip(columns, shared, strict=True) if not is_shared]
-            width = len(own)
-            flat: list[Any] = [None] * (width * together)
-            for place, column in enumerate(own):
-                flat[place::width] = column[:together]
-            sql = _insert_many(table, tuple(shared))
-            raw: Any = c.connection.driver_connection
-            for start in range(0, len(flat), width * _ROWS_AT_ONCE):
-                raw.execute(sql, values + flat[start : start + width * _ROWS_AT_ONCE])
-        self.insert(c, table, list(zip(*(column[together:] for column in columns), strict=True)))
+        with _copying(c, table) as copy:
+            copy.set_types([_copy_type(column.type) for column in table.columns])
+            for row in rows:
+                copy.write_row(row)
 
     def insert_hashes(self, c: Connection, code: int, digests: NDArray[np.uint8], entries: NDArray[np.int64]) -> None:
         """Write rows of the table `hash`: digests of one algorithm, uint8[n, bytes], and their entries, int64[n]."""
@@ -440,7 +411,7 @@ class Database:
         block["count of fields"] = len(values_of)
         for name, values in values_of.items():
             block[f"length of {name}"], block[name] = block.dtype[name].itemsize, values
-        with _copying(c, table, list(table.columns)) as copy:
+        with _copying(c, table) as copy:
             copy.write(_COPY_HEAD)
             for start in range(0, len(block), _COPIED_AT_ONCE):
                 copy.write(block[start : start + _COPIED_AT_ONCE].tobytes())
@@ -467,19 +438,12 @@ class Database:
 
 
 @contextmanager
-def _copying(c: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]]) -> Iterator[Any]:
-    """Open a binary COPY into these columns of a table, on PostgreSQL."""
-    names = ", ".join(f'"{column.name}"' for column in columns)
+def _copying(c: Connection, table: sa.Table) -> Iterator[Any]:
+    """Open a binary COPY into a table, on PostgreSQL."""
+    names = ", ".join(f'"{column.name}"' for column in table.columns)
     raw: Any = c.connection.driver_connection
     with raw.cursor() as cursor, cursor.copy(f'COPY "{table.name}" ({names}) FROM STDIN (FORMAT BINARY)') as copy:
         yield copy
-
-
-def _copy_rows(c: Connection, table: sa.Table, columns: Sequence[sa.Column[Any]], rows: Iterable[Row]) -> None:
-    with _copying(c, table, columns) as copy:
-        copy.set_types([_copy_type(column.type) for column in columns])
-        for row in rows:
-            copy.write_row(row)
 
 
 def array_of(kind: str, values: Sequence[Any]) -> Any:
@@ -516,19 +480,6 @@ def _rows(c: Connection, sql: str, parameters: Row) -> Sequence[Row]:
 @cache
 def _insert(table: sa.Table) -> str:
     return f'INSERT INTO "{table.name}" VALUES ({", ".join("?" * len(table.columns))})'  # noqa: S608 - our own names
-
-
-@lru_cache(maxsize=64)  # as many as lists differ in what all of their entries share
-def _insert_many(table: sa.Table, shared: tuple[bool, ...]) -> str:
-    """Return the statement for _ROWS_AT_ONCE rows. Its values: the `shared` columns', then row by row the others'.
-
-    On SQLite the columns of VALUES are called column1, column2, …
-    """
-    numbers = itertools.count(1)
-    selected = ", ".join("?" if is_shared else f"column{next(numbers)}" for is_shared in shared)
-    marks = f"({', '.join('?' * shared.count(False))})"
-    rows = ", ".join([marks] * _ROWS_AT_ONCE)
-    return f'INSERT INTO "{table.name}" SELECT {selected} FROM (VALUES {rows})'  # noqa: S608 - our own names
 
 
 def _version(c: Connection) -> str | None:

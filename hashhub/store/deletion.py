@@ -25,7 +25,7 @@ from hashhub.model import Actor, Deletion, EventKind, HashSet, ImportState, Rete
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entry_writes import CHANGE_IDS, EntryWrites, Outstanding, Part, note_loss
-from hashhub.store.events import append_event, decoded, is_in
+from hashhub.store.events import append_event, decoded, is_in, last_before
 from hashhub.store.idset import IdSet, ascending
 from hashhub.store.imprints import touch, touch_resource, touched
 from hashhub.store.leases import Leases
@@ -33,7 +33,6 @@ from hashhub.store.names import key_of_set
 from hashhub.store.packing import pack_reasons
 from hashhub.store.purge import PIECE, Buried, bury
 from hashhub.store.resources import to_json
-from hashhub.store.retention import last_revision
 from hashhub.store.schema import CANCELLED, STAGED_AROUND, WITHDRAW
 from hashhub.store.videos import deletable
 
@@ -228,7 +227,7 @@ class Deletions:
         """Return how many entries of a hash set were withdrawn within a day, with nothing in their place: who empties
         it by a list, which can be undone, must not be able to delete alone what could be brought back.
         """
-        since = last_revision(c, s.to_millis(now() - _DAY))
+        since = last_before(c, s.to_millis(now() - _DAY))
         sql = self._db.sql(
             "SELECT count(*) FROM entry WHERE hash_set = ? AND state = ? AND update_revision > ? AND reasons NOT LIKE ?"
         )

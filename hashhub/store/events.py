@@ -44,9 +44,9 @@ from hashhub.store.imprints import taken
 VERSION: Final = "hashhub-event-1"
 _SALT_BYTES: Final = 16
 _PAGE: Final = 10_000  # events read at a time
-_WALK: Final = 4  # events that are walked first for each that is wanted, before it is known how many there are
 MAX_REVISION: Final = (1 << 63) - 1
 _APPENDED: Final = "appended"  # to a transaction
+_WALK: Final = 4  # events that are walked first for each that is wanted, before it is known how many there are
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 UNDOES: Final = "undoes"
@@ -194,29 +194,20 @@ class Events:
             query = query.where(_is_about(subjects, t.c.subject))
         if revisions is not None:
             query = query.where(t.c.revision.in_(sorted(set(revisions))))
-        events: list[Event] = []
-        # Rows that are named need no look for where they can be.
-        for after, before in self.stretches(since if revisions is None else None, before_revision):
-            remaining = limit - len(events)
-            piece = query.limit(remaining)
-            low = max(after, after_revision)
-            if subjects and not actor and revisions is None:
-                events += self._about(query, subjects, low, before or self.position().revision + 1, remaining)
-                if len(events) >= limit or after <= after_revision:
-                    break
-                continue
-            if is_walk_of_actor:
-                place = sa.tuple_(t.c.actor, t.c.revision)
-                piece = piece.where(place > sa.tuple_(actor, low), place < sa.tuple_(actor, before or MAX_REVISION))
-            else:
-                if low:
-                    piece = piece.where(t.c.revision > low)
-                if before:
-                    piece = piece.where(t.c.revision < before)
-            events += self._events(piece)
-            if len(events) >= limit or after <= after_revision:
-                break
-        return events
+        low = after_revision
+        if since is not None and revisions is None:  # rows that are named need no look for where they can be
+            low = max(low, self.first_since(since) - 1)
+        if subjects and not actor and revisions is None:
+            return self._about(query, subjects, low, before_revision or self.position().revision + 1, limit)
+        if is_walk_of_actor:
+            place, end = sa.tuple_(t.c.actor, t.c.revision), before_revision or MAX_REVISION
+            query = query.where(place > sa.tuple_(actor, low), place < sa.tuple_(actor, end))
+        else:
+            if low:
+                query = query.where(t.c.revision > low)
+            if before_revision:
+                query = query.where(t.c.revision < before_revision)
+        return self._events(query.limit(limit))
 
     def _about(self, query: sa.Select[Any], subjects: Sequence[str], low: int, before: int, limit: int) -> list[Event]:
         """Return the last events of a query about some subjects, after one revision and before another.
@@ -266,40 +257,6 @@ class Events:
     def _events(self, query: sa.Select[Any]) -> list[Event]:
         return [_event(row) for row in self._db.read(lambda c: c.execute(query).all())]
 
-    def stretches(self, since: datetime | None, before: int) -> Iterator[tuple[int, int]]:
-        """Yield where events since a time can be, the newest first: after one revision and before another (0: up to the
-        newest), below the revision `before` (0: all).
-
-        As clocks go back, there can be several; each is of blocks that have such an event.
-        """
-        if since is None:
-            yield 0, before
-            return
-        millis = s.to_millis(since)
-        block = ((before or self.position().revision + 1) - 1) // s.EVENT_BLOCK
-        while (last := self._block(block, "DESC", ">=", millis)) is not None:
-            between = self._block(last, "DESC", "<", millis)  # the next one below that has no such event
-            low = 0 if between is None else (between + 1) * s.EVENT_BLOCK
-            high = (last + 1) * s.EVENT_BLOCK
-            yield max(0, low - 1), min(high, before) if before else high
-            if between is None:
-                return
-            block = between
-
-    def _block(self, highest: int, order: str, comparison: str, millis: int) -> int | None:
-        """Return the highest block, up to one, of whose times the last (DESC) or the first (ASC) compares so; None when
-        there is none.
-        """
-        # A subquery of one value: PostgreSQL makes no join with all events of it, whatever it knows of the table. No
-        # type is named (`+ 0` makes it one that holds n): SQLite uses no index on an expression for a number with one.
-        sql = self._db.sql(
-            "WITH RECURSIVE block (n) AS (SELECT ? + 0 UNION ALL SELECT n - 1 FROM block WHERE n > 0) "  # noqa: S608
-            f"SELECT n FROM block WHERE coalesce((SELECT e.time FROM event e WHERE e.revision / {s.EVENT_BLOCK} = n "
-            f"ORDER BY e.time {order} LIMIT 1) {comparison} ?, false) LIMIT 1"
-        )
-        rows = self._db.fetch(sql, (highest, millis))
-        return rows[0][0] if rows else None
-
     def get_event(self, revision: int) -> Event:
         """Return the event of a revision. Raises NotFound."""
         events = self.list_events(revisions=[revision], kinds=tuple(EventKind), limit=1)
@@ -343,15 +300,17 @@ class Events:
                 append_event(c, by, EventKind.ENTRIES_EXPORTED, subject=subject, facts=facts, details=details)
 
     def revision_before(self, time: datetime) -> int:
-        """Return the last revision that was written before a time, 0 when there is none."""
-        millis = s.to_millis(time)
-        block = self._block(self.position().revision // s.EVENT_BLOCK, "ASC", "<", millis)
-        if block is None:
-            return 0
-        sql = self._db.sql("SELECT max(revision) FROM event WHERE revision >= ? AND revision < ? AND time < ?")
-        first = block * s.EVENT_BLOCK
-        revision: int = self._db.fetch(sql, (first, first + s.EVENT_BLOCK, millis))[0][0]
-        return revision
+        """Return the last revision that was written before a time, as `last_before` does."""
+        return self._db.read(lambda c: last_before(c, s.to_millis(time)))
+
+    def first_since(self, time: datetime) -> int:
+        """Return the first revision that was written at a time or later; as clocks go back, there may be later ones
+        that were written before it.
+        """
+        t = s.event
+        # Not plainly by the revision, along which PostgreSQL could walk instead of the index of times.
+        first = sa.select(sa.func.min(t.c.revision + 0)).where(t.c.time >= s.to_millis(time))
+        return self._db.read(lambda c: c.scalar(first)) or MAX_REVISION
 
     def position(self) -> Position:
         """Return the last revision with the chain's head there.
@@ -448,6 +407,23 @@ class Events:
             return append_event(
                 c, by, EventKind.HISTORY_MENDED, facts={"head": head.hex()}, details={"comment": reason}
             )
+
+
+def last_before(c: Connection, millis: int) -> int:
+    """Return the last revision before a time. Clocks that were set back may make it a little too low, never too high:
+    it is the last before the first that is not earlier, as far as halving leads.
+    """
+    t = s.event
+    low: int = c.scalar(sa.select(sa.func.min(t.c.revision))) or 1
+    high: int = (c.scalar(sa.select(sa.func.max(t.c.revision))) or 0) + 1
+    while low < high:
+        middle = (low + high) // 2
+        time: int | None = c.scalar(sa.select(t.c.time).where(t.c.revision == middle))
+        if time is not None and time < millis:
+            low = middle + 1
+        else:
+            high = middle
+    return low - 1
 
 
 def _first_column(query: sa.Select[Any], c: Connection) -> list[int]:

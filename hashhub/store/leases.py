@@ -27,13 +27,12 @@ from sqlalchemy.engine import Connection
 
 from hashhub.errors import Conflict, HashHubError
 from hashhub.frames import matching_digests
-from hashhub.hashes import FRAMES, VPDQ
+from hashhub.hashes import VPDQ
 from hashhub.holders import end, has_ended
 from hashhub.model import Actor, ImportState, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.packing import NAMES, EntryColumns, Shapes, columns_of, heads_of
-from hashhub.store.schema import ACTIVE
+from hashhub.store.packing import EntryColumns, Shapes, columns_of, heads_of
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 PIECE: Final = 50_000  # rows in one transaction of a run: 0.1 to 0.3 s, so that other writers do not wait long
@@ -80,11 +79,8 @@ class Commit:
         """
         return self._content.hexdigest()
 
-    def gather(self, entries: EntryColumns, shapes: Shapes) -> dict[str, NDArray[np.uint8]]:
-        """Keep the hashes of packed entries for the next run, and commit to what the entries say. `shapes`: the hashes.
-
-        Return the digests of those that are ACTIVE, by algorithm, not all distinct; those of frames are left out.
-        """
+    def gather(self, entries: EntryColumns, shapes: Shapes) -> None:
+        """Keep the hashes of packed entries (`shapes`) for the next run, and commit to what the entries say."""
         stated = zip(
             entries.ids,
             entries.positions,
@@ -96,22 +92,15 @@ class Commit:
         )
         self._content.update(_elements(list(stated)))
         ids = np.asarray(entries.ids, np.int64)
-        is_active = np.equal(entries.states, ACTIVE)
-        all_active = bool(is_active.all())
-        active: dict[int, list[NDArray[np.uint8]]] = {}
         for shape, rows, matrix in shapes:
-            for code, column in columns_of(shape, matrix):
-                digests = np.ascontiguousarray(column)
-                self.hashes.setdefault(code, []).append((digests, ids[rows]))
-                active.setdefault(code, []).append(digests if all_active else digests[is_active[rows]])
+            for code, digests in columns_of(shape, matrix):
+                self.hashes.setdefault(code, []).append((np.ascontiguousarray(digests), ids[rows]))
             self.size += matrix.size + 8 * len(shape) * len(rows)
         for entry, packed in zip(entries.ids, entries.frames, strict=True) if any(entries.frames) else ():
             if packed:
                 frames = matching_digests(packed)
                 self.hashes.setdefault(VPDQ.code, []).append((frames, np.full(len(frames), entry, np.int64)))
                 self.size += frames.size + 8 * len(frames)
-        active.pop(FRAMES.code, None)
-        return {NAMES[code]: np.concatenate(digests) for code, digests in active.items()}
 
     def take_run(self) -> Iterator[Piece]:
         """Hand over the gathered hashes in ordered pieces."""

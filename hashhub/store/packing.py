@@ -38,7 +38,7 @@ class EntryColumns(NamedTuple):
 
     `states` are codes, `external_ids`, `classifications`, `details`, `reasons`, `expire_times` and `frames` None where
     there is none. An entry with `frames` has the hash that stands for them among its `hashes`. `statements` are of
-    `statement`, `names` of `keys_of_texts`, of the external ids; empty where there is none.
+    `statement`.
     """
 
     ids: Sequence[int]
@@ -53,7 +53,6 @@ class EntryColumns(NamedTuple):
     expire_times: Sequence[int | None]
     frames: Sequence[bytes | None]
     statements: Sequence[bytes]
-    names: Sequence[bytes]
 
 
 # Fields that most entries do not have. A new one comes last, so that what was packed before it can be read.

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 from hashhub.model import SYSTEM, Actor, Disposition, Event, EventKind, Retention
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.events import Events, append_event
+from hashhub.store.events import Events, append_event, last_before
 from hashhub.store.idset import ascending
 from hashhub.store.imprints import touch_resource
 from hashhub.store.names import key_of_set
@@ -107,7 +107,7 @@ class Retentions:
             old = [row.key for row in rows if max(row.commit_time or 0, row.touch_time) < millis]
             if not old:
                 return np.empty(0, np.int64)
-            last = last_revision(c, millis)
+            last = last_before(c, millis)
             sql = (
                 "SELECT e.id FROM entry e WHERE e.hash_set = ? "  # noqa: S608 - our own numbers
                 f'AND e.state IN ({ACTIVE}, {QUARANTINED}) AND e.update_revision <= ? AND e."import" {{keys}} '
@@ -140,7 +140,7 @@ class Retentions:
             key = key_of_set(c, contributor, own)
             if _retention(c, key).hold:
                 return 0
-            last = last_revision(c, s.to_millis(before))
+            last = last_before(c, s.to_millis(before))
             rows = [tuple(row) for row in c.exec_driver_sql(sql, (key, WITHDRAWN, last, PIECE))]
             if not rows:
                 return 0
@@ -233,20 +233,3 @@ class Retentions:
 def _retention(c: Connection, key: int) -> Retention:
     content = c.scalar(sa.select(s.hash_set.c.retention).where(s.hash_set.c.key == key))
     return Retention() if content is None else msgspec.json.decode(content, type=Retention)
-
-
-def last_revision(c: Connection, millis: int) -> int:
-    """Return the last revision before a time. Clocks that were set back may make it a little too low, never too high:
-    it is the last before the first that is not earlier, as far as halving leads.
-    """
-    t = s.event
-    low: int = c.scalar(sa.select(sa.func.min(t.c.revision))) or 1
-    high: int = (c.scalar(sa.select(sa.func.max(t.c.revision))) or 0) + 1
-    while low < high:
-        middle = (low + high) // 2
-        time: int | None = c.scalar(sa.select(t.c.time).where(t.c.revision == middle))
-        if time is not None and time < millis:
-            low = middle + 1
-        else:
-            high = middle
-    return low - 1

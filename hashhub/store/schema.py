@@ -447,7 +447,6 @@ statement_page: Final = _table(
     sa.Column("import", sa.Integer, nullable=False),
     sa.Column("form", sa.Integer, nullable=False),  # see store.statements
     sa.Column("content", sa.LargeBinary, nullable=False),  # likewise
-    sa.Column("known_by", sa.LargeBinary, nullable=False),  # likewise
     sa.Column(
         "imprints", sa.LargeBinary, nullable=False
     ),  # of its entries' rows as they were staged, see store.imprints
@@ -564,7 +563,6 @@ outstanding: Final = _table(
     sa.Column("withdraw_time", sa.BigInteger, nullable=False, server_default="0"),
 )
 
-EVENT_BLOCK: Final = 1000  # revisions in a block of events
 
 # Two databases with one past have the same digests up to where they part: a restored backup that was written to has
 # others.
@@ -582,9 +580,7 @@ event: Final = _table(
     ),  # see store.imprints; NULL: it left no row that decides otherwise than it was
     sa.Index("event_actor", "actor", "revision"),
     sa.Index("event_subject", "subject", "revision"),
-    # Clocks go back, so that revisions are in no order of times. Whether a block has events since a time, or before it,
-    # is one look at an end of it.
-    sa.Index("event_block", sa.text(f"(revision / {EVENT_BLOCK})"), "time"),
+    sa.Index("event_time", "time", "revision"),  # clocks go back, so that revisions are in no order of times
 )
 
 # What may have to be erased; the event holds a commitment to `salt` and `content`.

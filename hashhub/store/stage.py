@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
-import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from hashhub.errors import InvalidArgument
@@ -39,7 +36,6 @@ from hashhub.store.schema import STAGED
 
 CLASSIFICATIONS_KEPT: Final = 10_000  # whose ids are at hand: some megabytes
 _CLASSIFICATION: Final = list(s.entry.c).index(s.entry.c.classification)
-_PIECES_NOTED: Final = 10  # whose digests are at hand for whoever follows, who lets some gather
 _RUN: Final = 256 * 1024 * 1024  # bytes of gathered digests and ids that are sorted and written together
 
 
@@ -52,8 +48,6 @@ class Stage:
         self._leases = leases
         self._reports = reports
         self._classification_ids: dict[bytes, int] = {}
-        self._digests: dict[int, dict[str, NDArray[np.uint8]]] = {}  # of the last pieces, by first id
-        self._digests_lock = threading.Lock()
 
     def allocate_entries(self, import_id: str, n: int) -> int:
         """Reserve `n` consecutive entry ids for an import being committed and return the first; they are never given
@@ -119,16 +113,16 @@ class Stage:
             entries.ids,
             [commit.hash_set] * count,
             [commit.key] * count,
-            *entries[1:-4],
+            *entries[1:-3],
             [0] * count,
             entries.expire_times,
         )
         shapes = list(cut(entries.hashes))
         with mapped():  # half a surrogate pair
             imprints = self._imprints(entries, columns)
-        page = statements.page_of(entries, shapes, commit.hash_set, commit.key, imprints)
+        page = statements.page_of(entries, commit.hash_set, commit.key, imprints)
         with self._db.write() as c:
-            self._db.insert_columns(c, s.entry, columns)
+            self._db.insert(c, s.entry, list(zip(*columns, strict=True)))
             self._db.insert(c, s.frames, videos.rows_of(entries))
             self._db.insert(c, s.statement_page, [page])
             if after is not None:
@@ -140,10 +134,7 @@ class Stage:
             touch(c, "statement_page", [first])
         with commit.lock:
             # Only now: a run must not have hashes of entries that are not there, which a purge would not find.
-            digests = commit.gather(entries, shapes)
-            if not any(entries.frames):  # of which there may be thousands to an entry
-                with self._digests_lock:
-                    self._digests = dict([*self._digests.items(), (first, digests)][-_PIECES_NOTED:])
+            commit.gather(entries, shapes)
             commit.ranges.append((first, last))
             if commit.size >= _RUN:
                 self.write_pieces(commit, self.run_of(commit))
@@ -159,13 +150,6 @@ class Stage:
         none = (None, None, None)
         rows = zip(*columns, strict=True)
         return [whole(secret, [(*row, digests.get(row[_CLASSIFICATION]), *frames.get(row[0], none))]) for row in rows]
-
-    def take_digests(self, first: int) -> dict[str, NDArray[np.uint8]] | None:
-        """Return, once, the digests of the ACTIVE entries that this process has just staged as the piece that begins
-        with this id, by algorithm, for whoever follows its STAGED row; None: read them.
-        """
-        with self._digests_lock:
-            return self._digests.pop(first, None)
 
     def add_findings(self, import_id: str, findings: Iterable[Finding | FindingRun]) -> None:
         """Append lines to the report of an import being committed; nobody sees them before `finish_commit`."""

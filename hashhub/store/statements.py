@@ -3,22 +3,18 @@ look at their rows.
 
 A page is written with its entries and stands for their ids from the first to the last one, each of which has a place in
 it: the digest of `packing.statement`, and which classification the entry has. A place of zeros says nothing: its entry,
-if it is still there, must be read. Beside them the page has what its entries are known by, exact digests and external
-ids, by which a new statement about the same item is told: nearly all entries of a list of which every item has changed.
-A place is cleared by whatever changes what an entry states, and by what erases or deletes the entry: a digest of an
-item tells whoever has the item that it was listed.
+if it is still there, must be read. A place is cleared by whatever changes what an entry states, and by what erases or
+deletes the entry: a digest of an item tells whoever has the item that it was listed.
 
 content   digests, STATEMENT_BYTES each, then classifications as little-endian int32, 0 for none
-known_by  for each sort of key: a head, the places that have one as little-endian uint32 unless all have, the keys
 imprints  of the rows of entries as they were staged, WHOLE bytes each (store.imprints)
 form      which fields, and how, the digests are of; a page of another form is read as if all of it were zeros
 """
 
 from __future__ import annotations
 
-import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -30,19 +26,14 @@ from hashhub.item import COMPARED
 from hashhub.store import schema as s
 from hashhub.store.database import Row
 from hashhub.store.imprints import WHOLE, touch
-from hashhub.store.packing import EXACT, KEY_BYTES, STATEMENT_BYTES, WIDTHS, EntryColumns, Shapes, columns_of
+from hashhub.store.packing import STATEMENT_BYTES, EntryColumns
 
 _VERSION: Final = 1  # raise it when `packing.statement` says the same fields otherwise
 FORM: Final = zlib.crc32(repr((_VERSION, [f.name for f in COMPARED])).encode()) >> 1  # a new field is another form
-NAMED: Final = 0  # of a sort of keys, in place of an exact algorithm's code: the keys of external ids
-_HEAD: Final = struct.Struct("<BBI")  # of a sort of keys: the sort, whether every place has one, how many there are
-_Keys = tuple[int, NDArray[np.uint8], NDArray[np.int64]]  # the sort, uint8[m, bytes], and the place of each, int64[m]
 
 
-def page_of(entries: EntryColumns, shapes: Shapes, set_key: int, import_key: int, imprints: Sequence[bytes]) -> Row:
-    """Return the row of a page for entries that are about to be written; `shapes`: their hashes; `imprints`: of their
-    rows.
-    """
+def page_of(entries: EntryColumns, set_key: int, import_key: int, imprints: Sequence[bytes]) -> Row:
+    """Return the row of a page for entries that are about to be written; `imprints`: of their rows."""
     first, last = entries.ids[0], entries.ids[-1]
     places = np.asarray(entries.ids, np.int64) - first
     digests = np.zeros((last - first + 1, STATEMENT_BYTES), np.uint8)
@@ -51,8 +42,7 @@ def page_of(entries: EntryColumns, shapes: Shapes, set_key: int, import_key: int
     classifications[places] = [key or 0 for key in entries.classifications]
     content = digests.tobytes() + classifications.tobytes()
     digests[places] = np.frombuffer(b"".join(imprints), np.uint8).reshape(-1, WHOLE)
-    known_by = _packed(_keys_of(entries.names, shapes, places), len(digests))
-    return first, last, set_key, import_key, FORM, content, known_by, digests.tobytes()
+    return first, last, set_key, import_key, FORM, content, digests.tobytes()
 
 
 def unpacked(first: int, last: int, form: int, content: bytes) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
@@ -64,47 +54,6 @@ def unpacked(first: int, last: int, form: int, content: bytes) -> tuple[NDArray[
     return digests, np.frombuffer(content, "<i4", count, count * STATEMENT_BYTES)
 
 
-def unpacked_keys(packed: bytes) -> Iterator[_Keys]:
-    """Yield what the entries of a page are known by: NAMED or an exact algorithm's code, the keys, uint8[m, bytes], and
-    the place of each, int64[m]. An entry may have several of one algorithm.
-    """
-    at = 0
-    while at < len(packed):
-        sort, has_all, n = _HEAD.unpack_from(packed, at)
-        at += _HEAD.size
-        places = np.arange(n) if has_all else np.frombuffer(packed, "<u4", n, at).astype(np.int64)
-        at += 0 if has_all else 4 * n
-        width = KEY_BYTES if sort == NAMED else WIDTHS[sort]
-        yield sort, np.frombuffer(packed, np.uint8, n * width, at).reshape(n, width), places
-        at += n * width
-
-
-def _keys_of(names: Sequence[bytes], shapes: Shapes, places: NDArray[np.int64]) -> Iterator[_Keys]:
-    """Yield what entries at these places are known by."""
-    named = np.fromiter(map(bool, names), np.bool_, len(places))
-    if named.any():
-        yield NAMED, np.frombuffer(b"".join(names), np.uint8).reshape(-1, KEY_BYTES), places[named]
-    digests: dict[int, list[tuple[NDArray[np.uint8], NDArray[np.int64]]]] = {}
-    for shape, rows, matrix in shapes:
-        for code, column in columns_of(shape, matrix):
-            if code in EXACT:
-                digests.setdefault(code, []).append((column, places[rows]))
-    for code, parts in digests.items():
-        keys, at = (np.concatenate(part) for part in zip(*parts, strict=True))
-        yield code, keys, at
-
-
-def _packed(keys: Iterable[_Keys], count: int) -> bytes:
-    """Return the keys of a page with so many places as bytes."""
-    packed: list[bytes] = []
-    for sort, values, places in keys:
-        has_all = np.array_equal(places, np.arange(count))
-        packed.append(_HEAD.pack(sort, has_all, len(places)))
-        packed.append(b"" if has_all else places.astype("<u4").tobytes())
-        packed.append(values.tobytes())
-    return b"".join(packed)
-
-
 def clear(c: Connection, ids: Sequence[int]) -> None:
     """Clear the places of entries, in the transaction that changes what they state, or after it has deleted them. `ids`
     ascend. A page stays for as long as there is an entry with a place in it, which is read only because of it.
@@ -114,7 +63,7 @@ def clear(c: Connection, ids: Sequence[int]) -> None:
     at = 0
     while at < len(ids):
         page = c.execute(
-            sa.select(t.c.first_entry, t.c.last_entry, t.c.content, t.c.known_by, t.c.imprints)
+            sa.select(t.c.first_entry, t.c.last_entry, t.c.content, t.c.imprints)
             .where(t.c.first_entry <= ids[at])
             .order_by(t.c.first_entry.desc())
             .limit(1)
@@ -136,19 +85,7 @@ def clear(c: Connection, ids: Sequence[int]) -> None:
         touch(c, "statement_page", [page.first_entry])
         theirs = sa.select(e.c.id).where(e.c.id.between(page.first_entry, page.last_entry))
         if content.any() or c.scalar(theirs.limit(1)) is not None:
-            known_by = _without(page.known_by, places, count)
-            c.execute(
-                sa.update(t)
-                .where(own)
-                .values(content=content.tobytes(), known_by=known_by, imprints=imprints.tobytes())
-            )
+            c.execute(sa.update(t).where(own).values(content=content.tobytes(), imprints=imprints.tobytes()))
         else:
             c.execute(sa.delete(t).where(own))
         at = end
-
-
-def _without(packed: bytes, places: NDArray[np.int64], count: int) -> bytes:
-    """Return the keys of a page with so many places but for those of some places."""
-    stays = np.ones(count, np.bool_)
-    stays[places] = False
-    return _packed(((sort, keys[stays[at]], at[stays[at]]) for sort, keys, at in unpacked_keys(packed)), count)

@@ -12,7 +12,6 @@ from hashhub.model import EntryState, Record
 from hashhub.store import EntryColumns
 from hashhub.store.packing import (
     STATEMENT_BYTES,
-    keys_of_texts,
     pack_details,
     pack_flags,
     pack_hashes,
@@ -50,18 +49,16 @@ def pack_entries(entries: Iterable[EntryRow]) -> EntryColumns:
             pack_reasons(reasons),
             None if record.expire_time is None else to_millis(record.expire_time),
             frames.pack(record.frames) or None,
-            *_digests(record),
+            _stated(record),
         )
         for entry_id, state, record, classification, reasons in entries
     ]
     return EntryColumns(*zip(*rows, strict=True)) if rows else EntryColumns(*([()] * len(EntryColumns._fields)))
 
 
-def _digests(record: Record) -> tuple[bytes, bytes]:
-    """Return the digest of what a record states, and the key of its external id."""
-    name = record.external_id
+def _stated(record: Record) -> bytes:
+    """Return the digest of what a record states."""
     try:
-        stated = statement_of(msgspec.structs.replace(record, hashes=frames.known_by(record)))
-        return stated, keys_of_texts([name]).tobytes() if name else b""
+        return statement_of(msgspec.structs.replace(record, hashes=frames.known_by(record)))
     except UnicodeEncodeError:  # the store says so
-        return bytes(STATEMENT_BYTES), b""
+        return bytes(STATEMENT_BYTES)

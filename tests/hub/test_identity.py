@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hashhub.hub.intake.hash_set import _expanded, _least
-from hashhub.hub.intake.identity import Growing, as_scalars, distinct, heads, places_among
+from hashhub.hub.intake.identity import as_scalars, distinct, heads, places_among
 from tests.turns import longest_wait
 
 # Few different beginnings and ends, so that keys share the first, the second or both.
@@ -48,15 +48,6 @@ def test_keys_of_which_some_come_often_are_told_apart() -> None:
     assert (values[numbers] == as_scalars(keys)).all()
 
 
-@given(st.lists(st.integers(0, 40_000), max_size=6))
-def test_an_array_that_grows_has_all_that_was_put_in(sizes: list[int]) -> None:
-    growing = Growing(np.uint32, 2)
-    parts = [np.arange(2 * size, dtype=np.uint32).reshape(-1, 2) + n for n, size in enumerate(sizes)]
-    for part in parts:
-        growing.extend(part)
-    assert np.array_equal(growing.close(), np.concatenate([np.empty((0, 2), np.uint32), *parts]))
-
-
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20)), max_size=30))
 def test_the_least_value_of_each_key(pairs: list[tuple[int, int]]) -> None:
     keys, values = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
@@ -74,15 +65,8 @@ def test_ranges_are_written_out(ranges: list[tuple[int, int, int]]) -> None:
 
 def test_a_long_list_keeps_no_other_thread_waiting() -> None:
     many = 4_000_000
-    rows = np.ones((4_000, 32), np.uint8)
     keys = np.random.default_rng(1).permutation(many)
     ones = np.ones(many, np.int64)
 
-    def grow() -> None:
-        growing = Growing(np.uint8, 32)
-        for _ in range(many // len(rows)):
-            growing.extend(rows)
-
-    assert longest_wait(grow) < 0.012  # with a `bytearray`: 0.02
     assert longest_wait(lambda: _least(keys, keys, many)) < 0.012  # with `np.minimum.at`: 0.02
     assert longest_wait(lambda: _expanded(keys, ones, keys)) < 0.008  # with `np.repeat`: 0.01

@@ -4,7 +4,6 @@ of what is gone.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -17,12 +16,9 @@ import pytest
 from hashhub.errors import HashHubError
 from hashhub.hub import contribute
 from hashhub.hub.intake import Intake, source
-from hashhub.hub.intake.identity import WIDTHS
 from hashhub.model import Action, Record, RecordReview, ReviewKind, Unclassified, WithdrawalReason, now
 from hashhub.store import Store, comparison, entry_writes, statements
 from hashhub.store.comparison import Comparison
-from hashhub.store.packing import keys_of_texts, unpack_hashes
-from hashhub.store.schema import ALGORITHM_CODES
 from tests.hub.conftest import OPERATOR, Desk, item, writer
 from tests.hub.test_videos import video
 
@@ -39,7 +35,6 @@ def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr(contribute, "_PIECE", 3)
     monkeypatch.setattr(comparison, "_DIGEST_PAGES", 2)
-    monkeypatch.setattr(comparison, "_WORTH_A_PAGE", 1)
     monkeypatch.setattr(comparison, "_PAGE", 4)
     monkeypatch.setattr(entry_writes, "LARGE", 2)
     monkeypatch.setattr(entry_writes, "PIECE", 2)
@@ -72,7 +67,6 @@ class DecidedTwice(Intake):
 
     def decide(self, batches: Any) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(comparison, "_WORTH_A_PAGE", 1_000_000)
             patch.setattr(Comparison, "_by_digests", _by_rows)
             self._by_rows.decide(batches)
         super().decide(batches)
@@ -92,17 +86,6 @@ def places(store: Store) -> dict[int, tuple[bytes, int]]:
     return told
 
 
-def keys_told(store: Store) -> dict[int, set[tuple[int, bytes]]]:
-    """What the pages say that entries are known by: (sort, key), by id."""
-    told: dict[int, set[tuple[int, bytes]]] = defaultdict(set)
-    sql = "SELECT first_entry, known_by FROM statement_page"
-    for first, packed in store._db.fetch(sql):
-        for sort, keys, at in statements.unpacked_keys(packed):
-            for key, place in zip(keys, at.tolist(), strict=True):
-                told[first + place].add((sort, key.tobytes()))
-    return told
-
-
 def forget(store: Store, sql: str) -> None:
     with store._db.write() as c:
         c.exec_driver_sql(sql)
@@ -119,13 +102,6 @@ def check_places(store: Store) -> None:
     }
     for entry, (digest, key) in places(store).items():
         assert stated[entry] == (digest, store.comparison._meanings([key or None])[0]), entry
-    known_by = {
-        row[0]: {(ALGORITHM_CODES[h.algorithm], h.digest) for h in unpack_hashes(row[5]) if h.algorithm in WIDTHS}
-        | ({(statements.NAMED, keys_of_texts([row[2]]).tobytes())} if row[2] else set())
-        for row in rows
-    }
-    for entry, keys in keys_told(store).items():
-        assert keys == known_by[entry], entry
 
 
 class Chance:
@@ -232,11 +208,7 @@ def test_a_list_means_the_same_for_digests_and_for_rows(
     assert places(store)
 
 
-@pytest.mark.parametrize("is_bare", [False, True])
-def test_of_what_is_unchanged_or_stated_anew_no_row_is_read(
-    any_desk: Desk, monkeypatch: pytest.MonkeyPatch, is_bare: bool
-) -> None:
-    """Unless the list has an item that is known by all of its hashes only: any entry may have the same ones."""
+def test_of_what_is_unchanged_no_row_is_read(any_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     any_desk.hash_set("alpha/list")
     records = [item(n, external_id=f"x{n}") for n in range(7)]
     any_desk.contribute("alpha/list", *records, item(7), item(8, external_id="x8", algorithms=("PDQ",)))
@@ -249,10 +221,9 @@ def test_of_what_is_unchanged_or_stated_anew_no_row_is_read(
 
     monkeypatch.setattr(Comparison, "_stated", counted)
     anew = [item(n, external_id=f"x{n}", media_size=1) for n in range(5, 7)]
-    bare = [item(8, algorithms=("PDQ",))] if is_bare else []
-    done = any_desk.contribute("alpha/list", *records[:5], *anew, item(7, media_size=1), *bare)
-    assert (done.counts.unchanged, done.counts.accepted, done.counts.superseded) == (5, 3 + is_bare, 3 + is_bare)
-    assert len(read) == (4 if is_bare else 0)
+    done = any_desk.contribute("alpha/list", *records[:5], *anew, item(7, media_size=1))
+    assert (done.counts.unchanged, done.counts.accepted, done.counts.superseded) == (5, 3, 3)
+    assert len(read) == 4
 
 
 def test_an_import_that_is_cut_off_leaves_no_page(any_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

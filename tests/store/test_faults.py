@@ -490,8 +490,6 @@ def test_a_database_of_a_newer_version_is_refused(database: str) -> None:
         Store.open(database)
 
 
-@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index event_block")
-@pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based index 'event_block'")
 def test_the_migrations_give_the_tables_of_the_schema(database: str) -> None:
     store = Store.open(database)
     with store._db.write() as c:

@@ -32,7 +32,7 @@ from hashhub.store import FindingRun, Store, TransitionCommand, comparison, entr
 from hashhub.store import schema as s
 from hashhub.store import stage as module
 from hashhub.store.database import Database
-from hashhub.store.packing import distinct, pack_hashes
+from hashhub.store.packing import pack_hashes
 from hashhub.testing.rows import EntryRow, pack_entries
 
 
@@ -548,14 +548,6 @@ def test_many_entries_are_kept_as_they_were_staged(filled: Store, fill: Any, cou
         for i in range(count)
     ]
     filled.stage.stage_entries(import_id, pack_entries(rows))
-    noted = filled.stage.take_digests(first)
-    assert noted is not None
-    assert filled.stage.take_digests(first) is None
-    read = filled.feeds.digests_of_range(first, first + count - 1)
-    noted = {name: digests for name, digests in noted.items() if len(digests)}
-    assert {name: distinct(digests).tolist() for name, digests in noted.items()} == {
-        name: digests.tolist() for name, digests in read.items()
-    }
     filled.commits.finish_commit(import_id, counts=Counts())
     entries = filled.entries.get_entries(range(first, first + count))
     assert len(entries) == count
@@ -659,28 +651,6 @@ def test_keys_are_read_of_the_entries_that_are_there(filled: Store, fill: Any, m
     digests = [row.tobytes() for page in pages for _, _, matrix in page.shapes for row in matrix]
     assert sorted(digests) == sorted(pack_hashes(fill.hashes(number)) for number in [0, 1, 6, 7, 9, 11, 12, 13])
     assert all(page.are_active.all() for page in pages)
-
-
-def test_columns_without_values_are_told_from_those_with_some(filled: Store) -> None:
-    nothing, some = [None] * 3, [None, 5, None]
-    fixed = ([1] * 3, [1] * 3, [1] * 3, ["line"] * 3)
-    for first, external_ids, times in ((1, nothing, nothing), (4, ["", None, "x"], some), (7, nothing, [1, 2, 3])):
-        columns = (
-            [*range(first, first + 3)],
-            *fixed,
-            external_ids,
-            nothing,
-            [0] * 3,
-            [b""] * 3,
-            nothing,
-            nothing,
-            [0] * 3,
-            times,
-        )
-        with filled._db.write() as c:
-            filled._db.insert_columns(c, s.entry, columns)
-        rows = filled._db.fetch(f"SELECT * FROM entry WHERE id >= {first} ORDER BY id")  # noqa: S608
-        assert [tuple(row) for row in rows] == list(zip(*columns, strict=True))
 
 
 def test_pairs_of_numbers_are_written_as_they_are(filled: Store) -> None:

@@ -66,7 +66,7 @@ from hashhub.hub.intake.values import Values
 from hashhub.hygiene import Code
 from hashhub.model import Counts, EntryState, Finding, HashSet, Marking, Purpose, ReviewKind, Unclassified
 from hashhub.store import EntryColumns
-from hashhub.store.packing import keys_of_texts, pack_reasons
+from hashhub.store.packing import pack_reasons
 from hashhub.store.schema import ENTRY_STATES
 
 if TYPE_CHECKING:
@@ -212,13 +212,11 @@ class Intake:
             [batch.frames.get(place) for place in places.tolist()] if batch.frames else [None] * len(places)
         )
         reasons: list[str | None] = [None] * len(places)
-        names = self._source.names(items)
         for at in self._odd(items):
             item = int(items[at])
             if (merged := d.merged.get(item)) is not None:
                 external_ids[at], flags[at], expire_times[at], hashes[at], details[at], others = merged
                 frames[at] = others or frames[at]
-                names[at] = keys_of_texts([external_ids[at]]).tobytes() if external_ids[at] else b""
             reasons[at] = self._reasons(item)
         is_harmless = self._values.are(lambda _, meaning: meaning.is_harmless)[d.kind[items]] & is_active
         columns = EntryColumns(
@@ -234,7 +232,6 @@ class Intake:
             expire_times=expire_times,
             frames=frames,
             statements=np.take(d.statements, items, axis=0).view(f"V{d.statements.shape[1]}").ravel().tolist(),
-            names=names,
         )
         reviews = (
             [

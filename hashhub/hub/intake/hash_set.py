@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from hashhub.hub.intake.batch import Batch
     from hashhub.hub.intake.source import Source
     from hashhub.model import Entry, HashSet, Marking
-    from hashhub.store import KnownBy, StatedEntries, Store
+    from hashhub.store import StatedEntries, Store
     from hashhub.store.holds import Hold
 
 _LIVE: Final = (EntryState.ACTIVE, EntryState.QUARANTINED)
@@ -166,7 +166,7 @@ class HashSetComparison:
             else:
                 parts.append(self._others(page, ~settles))
         self._share_out(alike, twins)
-        parts += self._unsettled(np.concatenate(unread), np.array(displaced, np.int64))
+        parts += self._unsettled(np.concatenate([*unread, np.array(displaced, np.int64)]))
         self._heads = {}
         return _joined(parts)
 
@@ -200,22 +200,9 @@ class HashSetComparison:
             if self._twin_waits[item]:
                 taken.add(int(d.refers_to[item]))
 
-    def _unsettled(self, unread: NDArray[np.int64], displaced: NDArray[np.int64]) -> Iterator[_Others]:
-        """Yield those that may share keys of entries whose rows were not read. `unread`: ACTIVE ones, ids in any order;
-        pages tell what most of them are known by. `displaced`: further ones, whatever their state.
-        """
-        comparison = self._store.comparison
-        rest = [displaced]
-        unread = ascending(unread)
-        unread = unread[~are_among(unread, ascending(displaced))]
-        if self._source.has_bare:  # pages do not tell of all hashes together
-            rest.append(unread)
-        else:
-            for page in comparison.known_by(*self._name, unread):
-                self._keep_alive()
-                yield self._told(page)
-                rest.append(page.untold)
-        for rows in comparison.keys_of(ascending(np.concatenate(rest))):
+    def _unsettled(self, ids: NDArray[np.int64]) -> Iterator[_Others]:
+        """Yield those of entries whose rows were not read that may share keys; ids in any order."""
+        for rows in self._store.comparison.keys_of(ascending(ids)):
             self._keep_alive()
             yield self._others(rows, np.ones(len(rows.ids), np.bool_))
 
@@ -322,14 +309,6 @@ class HashSetComparison:
             values, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
             keys[sort] = values, rows
         return self._sharing(_Others(page.ids, page.are_active, ~page.are_withdrawn, named, keys))
-
-    def _told(self, page: KnownBy) -> _Others:
-        """Return those of a page's entries, which are ACTIVE, that may share a key with an item."""
-        every = np.ones(len(page.ids), np.bool_)
-        named = np.zeros(len(page.ids), np.bool_)
-        if EXTERNAL_ID in page.keys:
-            named[page.keys[EXTERNAL_ID][1]] = True
-        return self._sharing(_Others(page.ids, every, every, named, page.keys))
 
     def _sharing(self, entries: _Others) -> _Others:
         """Return those of the entries that may share a key with an item, with these keys."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from hashhub.model import Entry
     from hashhub.store import Store
 
-_Number = TypeVar("_Number", bound=np.number[Any])
 _HEAD: Final = 8  # bytes of a key that are compared first; every key has as many
-_ROOM: Final = 1 << 14  # rows for which an array has room at first
 _MOST_PAIRED: Final = 1 << 62  # pairs of numbers that can be told apart by one int64
 _CHUNK: Final = 250_000  # rows compared at a time: some milliseconds, between which other threads go on
 ALGORITHM_OF_CODE: Final = {code: name for name, code in ALGORITHM_CODES.items()}
@@ -58,50 +56,24 @@ class Links(NamedTuple):
         return Links(self.keys[chosen], self.rows[chosen])
 
 
-class Growing(Generic[_Number]):
-    """An array that is filled from the beginning.
-
-    A `bytearray` holds Python's lock while it is moved, 15 to 40 ms for 30 MB; numpy copies without it. Memory that
-    nothing was written to yet takes no room.
-    """
-
-    def __init__(self, of: type[_Number], *width: int) -> None:
-        """`width`: of a row; none: a row is one number."""
-        self._rows: NDArray[_Number] = np.empty((_ROOM, *width), of)
-        self._count = 0
-
-    def extend(self, rows: NDArray[_Number]) -> None:
-        """Append rows."""
-        end = self._count + len(rows)
-        if end > len(self._rows):
-            wider = np.empty((max(end, 2 * len(self._rows)), *self._rows.shape[1:]), self._rows.dtype)
-            wider[: self._count] = self._rows[: self._count]
-            self._rows = wider
-        self._rows[self._count : end] = rows
-        self._count = end
-
-    def close(self) -> NDArray[_Number]:
-        """Return the rows; nothing is appended any more."""
-        return self._rows[: self._count]
-
-
 class Column:
     """All keys of one sort in the source: `keys` uint8[n, bytes], `items` uint32[n] ascending."""
 
     def __init__(self, width: int) -> None:
         """`width`: the bytes of a key."""
-        self._keys, self._items = Growing(np.uint8, width), Growing(np.uint32)
         self.keys: NDArray[np.uint8] = np.empty((0, width), np.uint8)
         self.items: NDArray[np.uint32] = np.empty(0, np.uint32)
+        self._keys, self._items = [self.keys], [self.items]
 
     def extend(self, keys: NDArray[np.uint8], items: NDArray[np.int64]) -> None:
         """Append keys, each of the item beside it; `items` go on ascending."""
-        self._keys.extend(keys)
-        self._items.extend(items.astype(np.uint32))
+        self._keys.append(keys)
+        self._items.append(items.astype(np.uint32))
 
     def close(self) -> None:
         """End the column: from here on it is read."""
-        self.keys, self.items = self._keys.close(), self._items.close()
+        self.keys, self.items = np.concatenate(self._keys), np.concatenate(self._items)
+        self._keys, self._items = [], []
 
     def links(self, keys: NDArray[np.void]) -> Links:
         """Return which items have which of `keys`, which are distinct and sorted, as `distinct` gives them."""
@@ -244,25 +216,14 @@ def distinct(keys: NDArray[np.uint8]) -> tuple[NDArray[np.void], NDArray[np.int6
     return ordered[is_first], numbers
 
 
-def same_item(store: Store, entry: Entry, *, hash_sets: Iterable[str] = ()) -> list[Entry]:
-    """Return the live entries about an entry's file, or under its external id in its hash set, but for itself, by id.
-
-    Of its own hash set, and of these further ones of its contributor.
-    """
-    exact = [h for h in entry.hashes if h.algorithm in WIDTHS]
-    by_external_id = store.entries.existing_by_external_ids(entry.contributor, entry.hash_set, [entry.external_id])
-    by_id = {e.id: e for entries in by_external_id.values() for e in entries}
-    for hash_set in {entry.hash_set, *hash_sets}:
-        for h in exact or known_by(entry)[:1]:
-            sharing = store.entries.live_entries_by_digests(entry.contributor, hash_set, h.algorithm, [h.digest])
-            whole = set(known_by(entry))
-            by_id |= {e.id: e for e in sharing.get(h.digest, ()) if exact or set(known_by(e)) == whole}
-    return [by_id[i] for i in sorted(by_id) if i != entry.id]
+def same_item(store: Store, entry: Entry) -> list[Entry]:
+    """Return the other live entries about an entry's file, or under its external id in its hash set, by id."""
+    return same_items(store, [entry]).get(entry.id, [])
 
 
 def same_items(store: Store, entries: Sequence[Entry], *, hash_sets: Iterable[str] = ()) -> dict[int, list[Entry]]:
     """Return what `same_item` returns of each of some entries of one contributor, by id; those without any are left
-    out.
+    out. Of their own hash sets, and of these further ones of their contributor.
     """
     about: dict[int, dict[int, Entry]] = {}
     by_set: dict[str, list[Entry]] = {}

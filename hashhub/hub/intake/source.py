@@ -18,7 +18,6 @@ from hashhub.hub.intake.identity import (
     WIDTHS,
     Column,
     Groups,
-    Growing,
     Links,
     ascending_pairs,
     distinct,
@@ -105,20 +104,6 @@ class Source:
         """How many entries or holds cost less to be read, all of them, than to be looked for by each key."""
         return STREAMED_SHARE * sum(len(column.items) for column in self.columns)
 
-    @property
-    def has_bare(self) -> bool:
-        """Whether an item has neither an external id nor an exact digest: all of its hashes are what it is known by."""
-        return not self.is_named[self.hash_sets.items].all()
-
-    def names(self, items: NDArray[np.int64]) -> list[bytes]:
-        """Return the keys of the external ids of items that state something; empty where there is none."""
-        rows = self.external_ids.first_of(items)
-        is_named = rows >= 0
-        keys = np.take(self.external_ids.keys, rows[is_named], axis=0).view(f"V{KEY_BYTES}").ravel()
-        names = np.full(len(items), b"", object)
-        names[is_named] = keys.tolist()
-        return names.tolist()
-
     def keys(self, batches: Iterable[Batch]) -> Iterator[Keys]:
         """Yield all that the items which would become entries may be known by, some of it at a time."""
         for name, column in self.digests.items():
@@ -142,13 +127,14 @@ class Source:
 
     def read(self, batches: Iterable[Batch]) -> None:
         """Read the columns."""
-        outcome, kind, statements = Growing(np.uint8), Growing(np.uint32), Growing(np.uint8, STATEMENT_BYTES)
+        outcome, kind = [np.empty(0, np.uint8)], [np.empty(0, np.uint32)]
+        statements = [np.empty((0, STATEMENT_BYTES), np.uint8)]
         named: list[NDArray[np.bool_]] = []
         first = 0
         for batch in batches:
-            kind.extend(self._kinds(batch))
-            outcome.extend(batch.dispositions)
-            statements.extend(batch.statements)
+            kind.append(self._kinds(batch))
+            outcome.append(batch.dispositions)
+            statements.append(batch.statements)
             states = (batch.dispositions == ACCEPTED) | (batch.dispositions == QUARANTINED)
             self._read_hashes(batch, first, states)
             named.append(self._read_external_ids(batch, first, states))
@@ -169,7 +155,7 @@ class Source:
             column.close()
         self.is_named = np.concatenate([np.empty(0, np.bool_), *named])
         self.is_shared = np.zeros(first, np.bool_)
-        self.decisions.begin(outcome.close(), kind.close(), statements.close())
+        self.decisions.begin(np.concatenate(outcome), np.concatenate(kind), np.concatenate(statements))
         for item, detail in self._unlike.items():
             self.decisions.quarantine(item, Code.UNLIKE_HASHES, detail)
         self._look_at_kinds()
