@@ -38,7 +38,7 @@ from bench import load, result
 from hashhub import v1, wire
 from hashhub.client import Client
 from hashhub.hashes import Hash
-from hashhub.hub.follow import Mark
+from hashhub.hub.follow import SnapshotMark
 from hashhub.matcher import Matcher
 from hashhub.model import (
     Contributor,
@@ -123,7 +123,7 @@ def _write(data: Path, digests: Digests) -> None:
             matcher.rebuild(store.revision(), [("PDQ", digests)])
         # As the hub's follower leaves it: without it the first hub to open this would not know whose snapshot it is,
         # and build it anew.
-        mark = Mark(data / "matcher" / store.database_id / "POSITION", publisher=True)
+        mark = SnapshotMark(data / "matcher" / store.database_id / "POSITION", publisher=True)
         mark.write(store.history.position(), store.revision())
     finally:
         store.close()

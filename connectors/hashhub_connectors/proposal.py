@@ -632,7 +632,7 @@ def _schemes_of(values: Sequence[str]) -> list[str]:
 
 
 @cache
-def _schemes() -> schemes.Registry:
+def _schemes() -> schemes.SchemeRegistry:
     return schemes.load()
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from hashhub.answering.evidence import Evidence
     from hashhub.answering.lists import Lists
-    from hashhub.answering.lookup import Hit, Hits, SearchedBefore
+    from hashhub.answering.lookup import Hit, QueryHits, SearchedBefore
     from hashhub.matcher import Matcher
     from hashhub.model import Entry, MatchOptions, Query, Review
     from hashhub.trust import Policy
@@ -31,7 +31,7 @@ _MATCHES: Final = 100  # entries in one answer, unless the caller says otherwise
 _WITHOUT_DEFAULT: Final = frozenset(n for n, of in ALGORITHMS.items() if of.default_max_distance is None)
 
 
-class Answers(NamedTuple):
+class AnsweredQueries(NamedTuple):
     """One answer for each query, in order; and by which algorithms each query hit entries, by its number."""
 
     results: list[MatchResult]
@@ -48,7 +48,7 @@ def answers(
     caller: str | None,
     among_frames: bool | None = None,
     searched: SearchedBefore | None = None,
-) -> Answers:
+) -> AnsweredQueries:
     """Answer queries that `check_queries` has let through: search and look up, read, decide, answer.
 
     `caller`, `among_frames`, `searched`: as in `lookup.look_up`.
@@ -65,7 +65,7 @@ def answers(
     )
     if not evidence.hits:
         is_listed = lists.has_any()
-        return Answers([nothing(query, is_listed=is_listed) for query in queries], {})
+        return AnsweredQueries([nothing(query, is_listed=is_listed) for query in queries], {})
     decided_at = now()
     results = []
     for i, query in enumerate(queries):
@@ -84,7 +84,7 @@ def answers(
         )
         current = standing(evidence, i, decided_at)
         results.append(answer(lists, query, judgement, current, hits, evidence.reviews, options.match_limit))
-    return Answers(results, {i: [hit.algorithm for hit in hits] for i, hits in evidence.nearest.items()})
+    return AnsweredQueries(results, {i: [hit.algorithm for hit in hits] for i, hits in evidence.nearest.items()})
 
 
 def standing(evidence: Evidence, query: int, at: datetime) -> list[tuple[Hit, Entry]]:
@@ -134,7 +134,7 @@ def answer(
     query: Query,
     judgement: trust.Judgement,
     seen: Sequence[tuple[Hit, Entry]],
-    hits: Hits,
+    hits: QueryHits,
     reviews: Mapping[int, Sequence[Review]],
     match_limit: int,
 ) -> MatchResult:
@@ -184,7 +184,7 @@ def _shared(seen: Sequence[tuple[Hit, Entry]], limit: int) -> Sequence[tuple[Hit
     return [seen[place] for place in sorted(place for _, place in sorted(in_turn)[:limit])]
 
 
-def remarks(hits: Hits) -> list[ReasonLine]:
+def remarks(hits: QueryHits) -> list[ReasonLine]:
     """Return what is to be said of hits that the judgement does not know of."""
     lines = []
     if hits.tripped:
@@ -224,7 +224,7 @@ def shown_as(seen: Sequence[tuple[Hit, Entry]]) -> list[ReasonLine]:
     ]
 
 
-def seen_in_part(verdict: Verdict, hits: Hits) -> Verdict:
+def seen_in_part(verdict: Verdict, hits: QueryHits) -> Verdict:
     """Return the verdict of a judgement that did not know of some hits: never one that reads as clean."""
     if (hits.tripped or hits.withheld) and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
         return Verdict.REVIEW

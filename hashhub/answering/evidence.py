@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from hashhub.answering.lookup import Hit, Hits, SearchedBefore, look_up
-from hashhub.trust import Statement, Way
+from hashhub.answering.lookup import Hit, QueryHits, SearchedBefore, look_up
+from hashhub.trust import HitPath, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -26,7 +26,7 @@ class Evidence(NamedTuple):
     stated_times: of entries, where a policy asks for them.
     """
 
-    hits: Mapping[int, Hits]
+    hits: Mapping[int, QueryHits]
     nearest: Mapping[int, Sequence[Hit]]
     entries: Mapping[int, Entry]
     reviews: Mapping[int, Sequence[Review]]
@@ -53,7 +53,7 @@ class Evidence(NamedTuple):
                 hit.distance,
                 tuple(self.reviews.get(entry.id, ())),
                 variant=hit.variant,
-                also=tuple([Way(name, distance, variant) for (name, variant), distance in sorted(hit.also.items())])
+                also=tuple([HitPath(name, distance, variant) for (name, variant), distance in sorted(hit.also.items())])
                 if hit.also
                 else (),
                 stated_time=self.stated_times.get(entry.id),

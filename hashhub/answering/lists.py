@@ -35,7 +35,7 @@ class EntryHit(Protocol):
         ...
 
 
-class Seen(NamedTuple):
+class VisibleSets(NamedTuple):
     """Contributors and hash sets, by name, and which hash sets are seen; `disclosed`: those that are not, but of which
     it may be known that they know something.
     """
@@ -46,7 +46,7 @@ class Seen(NamedTuple):
     disclosed: frozenset[str]
 
 
-class Entries(Protocol):
+class EntryReader(Protocol):
     """Reads entries, whoever may see them. Raises Unavailable when they cannot be read."""
 
     def hits_by_digests(self, algorithm: str, wanted: Collection[tuple[bytes, int, int]]) -> Iterator[EntryHit]:
@@ -92,11 +92,11 @@ class Lists(Protocol):
     """Lists as one caller sees them."""
 
     @property
-    def entries(self) -> Entries:
+    def entries(self) -> EntryReader:
         """Reads them."""
         ...
 
-    def seen(self) -> Seen:
+    def seen(self) -> VisibleSets:
         """Return what is seen now."""
         ...
 
@@ -105,7 +105,7 @@ class Lists(Protocol):
         ...
 
     def hash_set_keys(self, names: Collection[str]) -> Mapping[int, str]:
-        """Return the names (`CONTRIBUTOR/SET`) of hash sets, these among them, by the keys that `Entries` takes."""
+        """Return the names (`CONTRIBUTOR/SET`) of hash sets, these among them, by the keys that `EntryReader` takes."""
         ...
 
     def disclosed(self, entry: Entry, asked: frozenset[Hash]) -> Entry:

@@ -22,7 +22,7 @@ from hashhub.model import READINGS, Purpose, Query
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from hashhub.answering.lists import EntryHit, Lists, PlayedVideo, Seen
+    from hashhub.answering.lists import EntryHit, Lists, PlayedVideo, VisibleSets
     from hashhub.matcher import Matcher, Matches, SegmentHits
     from hashhub.model import Contributor, HashSet, MatchOptions, VideoMatch
 
@@ -101,7 +101,7 @@ class Hit:
                 self.also[way] = distance
 
 
-class Hits:
+class QueryHits:
     """What one query hit.
 
     withheld: something that the caller may not see, but may know of. tripped: a digest whose circuit breaker has
@@ -155,7 +155,7 @@ def _rank(hit: Hit) -> _Rank:
     return hit.rank
 
 
-class _Asked(NamedTuple):
+class _AskedDigests(NamedTuple):
     """The digests of one algorithm that are asked about, each with the query that it is of, the variants of the upload
     that it is of, and the digest that it stands for where the circuit breaker counts.
     """
@@ -165,16 +165,18 @@ class _Asked(NamedTuple):
     variants: list[tuple[str, ...]]
     stands_for: list[bytes]
 
-    def piece(self, low: int, high: int) -> _Asked:
-        return _Asked(self.digests[low:high], self.askers[low:high], self.variants[low:high], self.stands_for[low:high])
+    def piece(self, low: int, high: int) -> _AskedDigests:
+        return _AskedDigests(
+            self.digests[low:high], self.askers[low:high], self.variants[low:high], self.stands_for[low:high]
+        )
 
 
-def _asked(queries: Sequence[Query]) -> dict[str, _Asked]:
+def _asked(queries: Sequence[Query]) -> dict[str, _AskedDigests]:
     """Return what is asked about, by algorithm: first what was sent, then variants.
 
     Of a query each digest of a variant is asked about once, and one that the upload itself has is the upload's.
     """
-    by_algorithm: dict[str, _Asked] = defaultdict(lambda: _Asked([], [], [], []))
+    by_algorithm: dict[str, _AskedDigests] = defaultdict(lambda: _AskedDigests([], [], [], []))
     for i, query in enumerate(queries):
         for h in query.hashes:
             digests, askers, variants, stands_for = by_algorithm[h.algorithm]
@@ -236,7 +238,7 @@ def look_up(
     among_frames: bool | None = None,
     played: Mapping[int, PlayedVideo] = _NONE_PLAYED,
     searched: SearchedBefore = _NOT_SEARCHED,
-) -> tuple[dict[int, Hits], Mapping[str, Contributor]]:
+) -> tuple[dict[int, QueryHits], Mapping[str, Contributor]]:
     """Return what each query hit, by its number, and all contributors. A query that hit nothing its caller may know of
     is left out.
 
@@ -328,15 +330,15 @@ def hits_nothing(
     return is_miss(VPDQ.name, own, own[:1] * len(own))
 
 
-class _HitsByQuery(dict[int, Hits]):
+class _HitsByQuery(dict[int, QueryHits]):
     """Hits by the number of their query, at most so many of each; made when there is something to say."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
         self._limit = limit
 
-    def __missing__(self, query: int) -> Hits:
-        hits = self[query] = Hits(self._limit)
+    def __missing__(self, query: int) -> QueryHits:
+        hits = self[query] = QueryHits(self._limit)
         return hits
 
 
@@ -364,7 +366,7 @@ class _View:
         self._lists = lists
 
     @cached_property
-    def _seen(self) -> Seen:
+    def _seen(self) -> VisibleSets:
         return self._lists.seen()
 
     @property
@@ -416,7 +418,7 @@ def _search(
     view: _View,
     matcher: Matcher,
     algorithm: str,
-    asked: _Asked,
+    asked: _AskedDigests,
     options: MatchOptions,
     caller: str | None,
     limit: int,
@@ -440,7 +442,7 @@ def _take_in(
     view: _View,
     algorithm: str,
     matches: Matches,
-    asked: _Asked,
+    asked: _AskedDigests,
     hits: _HitsByQuery,
     until: float,
     but_for: Collection[int] = (),
@@ -539,7 +541,7 @@ def _take_in_pictures(
 
     What may be seen and what may only be known of are looked for apart: neither counts towards the other's bounds.
     """
-    asked = _Asked([], [], [], [])
+    asked = _AskedDigests([], [], [], [])
     for i, query in enumerate(queries):
         own = _picture_digests(query)
         asked.digests.extend(own)
@@ -588,7 +590,7 @@ def _take_in_pictures(
                 hits[asker].add(Hit(entry_hit, hash_set, VPDQ.name, s.distance, s.query_digest, videos.FRAME, video))
 
 
-def _ids_of(by_asker: Mapping[int, Sequence[videos.Shown]]) -> set[int]:
+def _ids_of(by_asker: Mapping[int, Sequence[videos.FramesNearPicture]]) -> set[int]:
     return {s.entry_id for listed in by_asker.values() for s in listed}
 
 

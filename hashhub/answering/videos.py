@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hashhub.answering.lists import Entries
+    from hashhub.answering.lists import EntryReader
     from hashhub.frames import FrameColumns
     from hashhub.matcher import HashSets, Matcher, Matches
     from hashhub.model import Query
@@ -61,7 +61,7 @@ _MOST_EXCERPTS: Final = 50  # entries that share few frames with a query of whic
 _LOCATED: Final = 100  # entries of which it is told where: some milliseconds each
 
 
-class Overlap(NamedTuple):
+class FrameOverlap(NamedTuple):
     """An entry whose frames were hit often enough.
 
     `nearest`: the least distance, and the digest of the query at it. `tripped`: not without digests whose circuit
@@ -167,12 +167,14 @@ def near_frames(
     return NearFrames(columns, rows, numbers.reshape(-1), pairs, is_complete)
 
 
-def overlaps(entries: Entries, query: NearFrames, hash_sets: Iterable[Sequence[int]]) -> tuple[list[Overlap], bool]:
+def overlaps(
+    entries: EntryReader, query: NearFrames, hash_sets: Iterable[Sequence[int]]
+) -> tuple[list[FrameOverlap], bool]:
     """Return the entries of these hash sets (their keys, by contributor) that share enough frames with a query, nearest
     first, and whether there may be more.
 
     Where there are too many to look at them all, each contributor has an equal share, so that none pushes another's
-    out. They may not be visible any more: ask `Entries.hits_by_ids`.
+    out. They may not be visible any more: ask `EntryReader.hits_by_ids`.
     """
     parts = [sorted(keys) for keys in hash_sets]
     chosen, cut_short = _overlaps(entries, query, sorted(key for keys in parts for key in keys), 1)
@@ -183,7 +185,9 @@ def overlaps(entries: Entries, query: NearFrames, hash_sets: Iterable[Sequence[i
     return chosen, cut_short or not query.is_complete.all()
 
 
-def _overlaps(entries: Entries, query: NearFrames, keys: Sequence[int], shares: int) -> tuple[list[Overlap], bool]:
+def _overlaps(
+    entries: EntryReader, query: NearFrames, keys: Sequence[int], shares: int
+) -> tuple[list[FrameOverlap], bool]:
     """Look at one of so many equal shares of the work."""
     pairs, cut_short = query.pairs, False
     by_entry: defaultdict[int, list[slice]] = defaultdict(list)
@@ -201,8 +205,8 @@ def _overlaps(entries: Entries, query: NearFrames, keys: Sequence[int], shares: 
             break
         by_entry[entry_id].append(near)
         digest_count[entry_id] = count
-    chosen: list[Overlap] = []
-    parts: list[Overlap] = []
+    chosen: list[FrameOverlap] = []
+    parts: list[FrameOverlap] = []
     for entry_id, own in by_entry.items():
         overlap = _overlap(entry_id, own, digest_count[entry_id], query)
         if overlap is not None:
@@ -233,7 +237,7 @@ def _is_excerpt(query: NearFrames, entry: FrameColumns) -> bool:
     return False
 
 
-def located(entries: Entries, listed: Sequence[Overlap], query: NearFrames) -> dict[int, VideoMatch]:
+def located(entries: EntryReader, listed: Sequence[FrameOverlap], query: NearFrames) -> dict[int, VideoMatch]:
     """Return by entry how far the videos agree, and of the first _LOCATED of them where."""
     matches = {
         o.entry_id: VideoMatch(query_share=round(o.query_share, 1), entry_share=round(o.entry_share, 1)) for o in listed
@@ -308,7 +312,7 @@ def picture_in(columns: FrameColumns, digest: bytes) -> VideoMatch | None:
     )
 
 
-class Shown(NamedTuple):
+class FramesNearPicture(NamedTuple):
     """A video whose frames a picture is near: the least distance and the picture's digest at it, those of the entry's
     digests that are near, and how many distinct ones it has. `tripped`: not without digests whose circuit breaker has
     tripped.
@@ -337,17 +341,17 @@ def of_sets(owners: Mapping[bytes, frozenset[int] | None], keys: Sequence[int]) 
 
 
 def shown_in(
-    entries: Entries,
+    entries: EntryReader,
     near: Mapping[bytes, Sequence[NearPicture]],
     owners: Mapping[bytes, frozenset[int] | None],
     hash_sets: Iterable[Sequence[int]],
-) -> tuple[dict[int, list[Shown]], set[int]]:
+) -> tuple[dict[int, list[FramesNearPicture]], set[int]]:
     """Return by the number of a query the entries of these hash sets (their keys, by contributor) that have a frame
     which is near it, the nearest first; and the numbers of those for which there may be more. `near`, `owners`: by
     the listed digest.
 
     Each contributor has an equal share of the work, as in `overlaps`. They may not be visible any more: ask
-    `Entries.hits_by_ids`.
+    `EntryReader.hits_by_ids`.
     """
     parts = [sorted(keys) for keys in hash_sets]
     best, cut_short = _shown_in(entries, near, owners, sorted(key for keys in parts for key in keys), 1)
@@ -357,7 +361,7 @@ def shown_in(
             of_part, cut_short_in_part = _shown_in(entries, near, owners, keys, len(parts))
             best |= of_part
             cut_short |= cut_short_in_part
-    by_asker: defaultdict[int, list[Shown]] = defaultdict(list)
+    by_asker: defaultdict[int, list[FramesNearPicture]] = defaultdict(list)
     for (asker, _), shown in best.items():
         by_asker[asker].append(shown)
     for listed in by_asker.values():
@@ -366,14 +370,14 @@ def shown_in(
 
 
 def _shown_in(
-    entries: Entries,
+    entries: EntryReader,
     near: Mapping[bytes, Sequence[NearPicture]],
     owners: Mapping[bytes, frozenset[int] | None],
     keys: Sequence[int],
     shares: int,
-) -> tuple[dict[tuple[int, int], Shown], set[int]]:
+) -> tuple[dict[tuple[int, int], FramesNearPicture], set[int]]:
     """Look at one of so many equal shares of the work; return what is shown by query and entry."""
-    best: dict[tuple[int, int], Shown] = {}
+    best: dict[tuple[int, int], FramesNearPicture] = {}
     cut_short: set[int] = set()
     total = 0
     shared = entries.entries_sharing_frames(of_sets(owners, keys), _MOST_OF_DIGEST // 2)
@@ -392,11 +396,11 @@ def _shown_in(
             digests = set() if known is None else known.digests
             digests.add(digest)
             if known is None or (n.is_tripped, n.distance) < (known.tripped, known.distance):
-                best[key] = Shown(entry_id, n.is_tripped, n.distance, n.query_digest, digests, count)
+                best[key] = FramesNearPicture(entry_id, n.is_tripped, n.distance, n.query_digest, digests, count)
     return best, cut_short
 
 
-def where_shown(entries: Entries, listed: Sequence[Shown]) -> dict[int, VideoMatch]:
+def where_shown(entries: EntryReader, listed: Sequence[FramesNearPicture]) -> dict[int, VideoMatch]:
     """Return by entry which share of it shows a picture, and of the first _LOCATED of them when."""
     matches = {
         s.entry_id: VideoMatch(
@@ -482,12 +486,12 @@ def _search(
     return pairs, is_complete
 
 
-def _overlap(entry_id: int, own: Sequence[slice], digest_count: int, query: NearFrames) -> Overlap | None:
+def _overlap(entry_id: int, own: Sequence[slice], digest_count: int, query: NearFrames) -> FrameOverlap | None:
     """Return how far an entry overlaps with the query, if far enough or perhaps in an excerpt; `own`: the pairs of its
     digests that were hit.
     """
     pairs, complete = query.pairs, int(query.is_complete.sum())
-    part: Overlap | None = None
+    part: FrameOverlap | None = None
     for with_tripped in (False, True):
         is_hit = np.zeros(len(query.digests), np.bool_)
         reached = []
@@ -504,7 +508,7 @@ def _overlap(entry_id: int, own: Sequence[slice], digest_count: int, query: Near
         is_part = part is None and min(int(is_hit.sum()), len(reached)) >= LEAST_FRAMES
         if is_part or max(query_share, entry_share) >= MIN_SHARE:
             distance, number = min(pairs.nearest(near, with_tripped=with_tripped) for near in reached)
-            overlap = Overlap(
+            overlap = FrameOverlap(
                 entry_id, query_share, entry_share, (distance, query.digests[number].tobytes()), with_tripped
             )
             if overlap.is_most:

@@ -19,7 +19,7 @@ from hashhub.errors import FailedPrecondition, missing_extra
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from hashhub.hub.backup import Manifest
+    from hashhub.hub.backup import BackupManifest
 
 _MEGABYTE: Final = 1_000_000
 
@@ -135,7 +135,7 @@ def _module() -> ModuleType:
     return module
 
 
-def _show(session: Session, manifest: Manifest) -> None:
+def _show(session: Session, manifest: BackupManifest) -> None:
     if session.json:
         print_json(plain(manifest))
         return

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from hashhub.client import Client, SchemeTable
     from hashhub.schemes import Scheme
-    from hashhub.schemes.alignment import Change, Difference, Row
+    from hashhub.schemes.alignment import CrosswalkRow, Difference, FieldChange
 
 _LONGEST: Final = 1024 * 1024  # bytes that are read of a file; the hub takes 64 KiB
 _YES: Final = {True: "yes", False: "-"}
@@ -207,11 +207,11 @@ def crosswalk(session: Session, *, first: str, second: str, svg: str | None, as_
         note(f"drawn into {show_path(Path(svg))}")
 
 
-def _written(row: Row) -> str:
+def _written(row: CrosswalkRow) -> str:
     return {(True, True): "<>", (True, False): ">", (False, True): "<"}.get((row.is_written, row.is_written_back), "-")
 
 
-def _row(a: Scheme, b: Scheme, row: Row) -> dict[str, object]:
+def _row(a: Scheme, b: Scheme, row: CrosswalkRow) -> dict[str, object]:
     return {
         "scheme": a.name,
         "value": row.left,
@@ -234,7 +234,7 @@ def _row(a: Scheme, b: Scheme, row: Row) -> dict[str, object]:
     }
 
 
-def _write_csv(a: Scheme, b: Scheme, rows: Sequence[Row]) -> None:
+def _write_csv(a: Scheme, b: Scheme, rows: Sequence[CrosswalkRow]) -> None:
     write = csv.writer(sys.stdout, lineterminator="\n").writerow
     heads = ("scheme", "value", "title", "other scheme", "other value", "other title")
     write([*heads, "relation", "written", "written back", "why"])
@@ -288,7 +288,7 @@ def _show_difference(difference: Difference) -> None:
     table(("value", "is", "how"), rows)
 
 
-def _told(change: Change) -> str:
+def _told(change: FieldChange) -> str:
     return f"{change.what}: {change.before or 'nothing'} -> {change.after or 'nothing'}"
 
 

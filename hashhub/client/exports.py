@@ -203,7 +203,7 @@ class ExportCalls(Calls):
                     values=(SchemeValue(value=v.value, title=v.title, dimensions=v.dimensions) for v in table.values),
                     is_retired=table.retire_time is not None,
                 )
-        registry = schemes.Registry(known.values())
+        registry = schemes.SchemeRegistry(known.values())
         return {s.id: registry.get(s.id) for s in registry.list()}
 
 

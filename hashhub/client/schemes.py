@@ -10,7 +10,7 @@ import msgspec
 from hashhub import v1, wire
 from hashhub.client.calls import Calls, request_id
 from hashhub.model import SchemeStatus, SignOff
-from hashhub.schemes.alignment import Difference, Row
+from hashhub.schemes.alignment import CrosswalkRow, Difference
 
 
 class SchemeValue(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +85,7 @@ class SchemeCalls(Calls):
         )
         return self._ask(request, _scheme)
 
-    def compare_schemes(self, scheme: str, other: str) -> Iterator[Row]:
+    def compare_schemes(self, scheme: str, other: str) -> Iterator[CrosswalkRow]:
         """Yield how every value of one scheme stands to every value of another, in the order of the schemes. Raises
         NotFound.
         """

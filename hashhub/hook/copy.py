@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub import frames, wire
-from hashhub.answering.lists import Seen
+from hashhub.answering.lists import VisibleSets
 from hashhub.client.mirror import FILE_NAME, JOURNAL_VERSION, SET_ASIDE, KeptPolicy
 from hashhub.errors import DataLoss, Reason, Unavailable
 from hashhub.hashes import SEARCHED, VPDQ, Hash
@@ -338,7 +338,7 @@ class CopyReader:
         """Reads them."""
         return self
 
-    def seen(self) -> Seen:
+    def seen(self) -> VisibleSets:
         """Return what is seen now: all but what terms have ended for.
 
         What the hub still gave when they had ended belongs to whom it gave it to: its own contributor, an operator, an
@@ -354,7 +354,7 @@ class CopyReader:
                 visible.add(name)
             elif hash_set.marking.disclose_existence:
                 disclosed.add(name)
-        return Seen(registry.contributors, registry.hash_sets, frozenset(visible), frozenset(disclosed))
+        return VisibleSets(registry.contributors, registry.hash_sets, frozenset(visible), frozenset(disclosed))
 
     def lists(self) -> frozenset[str]:
         """Return the hash sets that uploads are compared with: they have entries, and their terms have not ended."""

@@ -43,15 +43,15 @@ from hashhub.hub.access import Tokens
 from hashhub.hub.backup import last_backup
 from hashhub.hub.catalogue import Catalogue
 from hashhub.hub.condition import Condition, Need
-from hashhub.hub.conflicts import Conflicts, Finder
+from hashhub.hub.conflicts import ConflictFinder, Conflicts
 from hashhub.hub.contribute import Contribute
 from hashhub.hub.entries import Entries
 from hashhub.hub.exchange import Changes
 from hashhub.hub.exports import Exports
-from hashhub.hub.follow import Follower, Mark
+from hashhub.hub.follow import Follower, SnapshotMark
 from hashhub.hub.history import History
 from hashhub.hub.housekeeping import Housekeeping
-from hashhub.hub.learned import Learned
+from hashhub.hub.learned import DisclosureCounter
 from hashhub.hub.live import Live
 from hashhub.hub.match import Match
 from hashhub.hub.outbound import Outbound
@@ -60,12 +60,12 @@ from hashhub.hub.queue import Queue
 from hashhub.hub.reconciliation import Reconciliation
 from hashhub.hub.renewals import Renewal, Renewals
 from hashhub.hub.resources import Contributors, Groups, HashSets
-from hashhub.hub.retention import Keeper, Retentions
+from hashhub.hub.retention import RetentionJob, Retentions
 from hashhub.hub.reviews import Reviews
 from hashhub.hub.schemes import Schemes
 from hashhub.hub.selections import Selections
 from hashhub.hub.tally import Tally
-from hashhub.hub.webhooks import Sender, Webhooks
+from hashhub.hub.webhooks import Webhooks, WebhookSender
 from hashhub.hub.withdrawal_log import FILE_NAME, WithdrawalLog
 from hashhub.matcher import Matcher
 from hashhub.model import AlgorithmStatus, EventKind, Principal, Role, Status, now
@@ -89,7 +89,7 @@ __all__ = ["Hub", "Need"]
 class Hub:
     """A hub: its store, its matcher, and the use-cases over them."""
 
-    def __init__(self, store: Store, matcher: Matcher, mark: Mark, config: Config) -> None:
+    def __init__(self, store: Store, matcher: Matcher, mark: SnapshotMark, config: Config) -> None:
         """Put the parts together; `Hub.open` also makes them. Raises InvalidArgument for bad policy or scheme files."""
         structs.prepare()
         self._store = store
@@ -119,7 +119,7 @@ class Hub:
             if mark.is_ours
             else None
         )
-        self.finder = Finder(store) if mark.is_ours else None
+        self.finder = ConflictFinder(store) if mark.is_ours else None
         self.condition = Condition(store, self._follower)
         self.tally = Tally()
         self.tokens = Tokens(store)
@@ -139,11 +139,11 @@ class Hub:
         self.selections = Selections(store, self._follower)
         self.contributors = Contributors(store, self.selections)
         self.retention = Retentions(store, self._follower)
-        self.keeper = Keeper(store, self._follower, config)
+        self.keeper = RetentionJob(store, self._follower, config)
         self.reviews = Reviews(store, matcher)
         self.conflicts = Conflicts(store)
         self.history = History(store, self._follower)
-        self.learned = Learned(store, config)
+        self.learned = DisclosureCounter(store, config)
         self.match = Match(store, matcher, self.catalogue, self._follower, config, self.tally, self.learned)
         self.live = Live(store, matcher, self._follower, self.match, self.tally, config)
         self.policies = Policies(store, matcher, self.catalogue, self._follower, self.learned)
@@ -155,7 +155,7 @@ class Hub:
         self.outbound = Outbound(config.webhook_allow, config.webhook_deny, config.webhook_ports)
         self.webhooks = Webhooks(store, self.outbound)
         self.queue = Queue(store, self.renewals, self.webhooks, self.conflicts)
-        self.sender = Sender(store, self.outbound, config.webhook_gather_seconds)
+        self.sender = WebhookSender(store, self.outbound, config.webhook_gather_seconds)
 
     @classmethod
     def open(
@@ -200,7 +200,7 @@ class Hub:
                         "the data directory"
                     ) from e
                 matcher = Matcher(directory, publisher=publisher)
-            hub = cls(store, matcher, Mark(directory / "POSITION", publisher=publisher), config)
+            hub = cls(store, matcher, SnapshotMark(directory / "POSITION", publisher=publisher), config)
             if publisher:
                 with phase("verifying the history"):
                     hub._check_the_past()

@@ -120,7 +120,7 @@ def actor(principal: Principal) -> Actor:
     return Actor(principal.name, principal.contributor, principal.role)
 
 
-class WayOut(StrEnum):
+class DisclosureChannel(StrEnum):
     """A way by which entries leave the hub."""
 
     ANSWER = "ANSWER"  # the answer to a query that hit them; their reviews and their history
@@ -130,7 +130,7 @@ class WayOut(StrEnum):
 
 
 def permits(
-    principal: Principal, hash_set: HashSet, groups: Mapping[str, Group], way_out: WayOut, at: datetime
+    principal: Principal, hash_set: HashSet, groups: Mapping[str, Group], way_out: DisclosureChannel, at: datetime
 ) -> bool:
     """Whether the hash set's terms let the principal have its entries by this way out at this time.
 
@@ -158,11 +158,11 @@ def permits(
         return False
     if marking.tlp is TLP.AMBER_STRICT and principal.acts_for_others:  # (4)
         return False
-    if way_out is WayOut.ANSWER:
+    if way_out is DisclosureChannel.ANSWER:
         return True
     if not marking.bulk:  # (5)
         return False
-    return way_out is not WayOut.EXPORT or _may_leave(marking)  # (6)
+    return way_out is not DisclosureChannel.EXPORT or _may_leave(marking)  # (6)
 
 
 def may_export(
@@ -185,12 +185,12 @@ def may_export(
     if principal.contributor and principal.contributor == hash_set.contributor:
         return True
     if member:
-        if principal.role not in OVERSEERS and not permits(principal, hash_set, groups, WayOut.EXPORT, at):
+        if principal.role not in OVERSEERS and not permits(principal, hash_set, groups, DisclosureChannel.EXPORT, at):
             return False
         return member == hash_set.contributor or any(
-            permits(_without_oversight(r), hash_set, groups, WayOut.LIST, at) for r in receivers
+            permits(_without_oversight(r), hash_set, groups, DisclosureChannel.LIST, at) for r in receivers
         )
-    return permits(_without_oversight(principal), hash_set, groups, WayOut.EXPORT, at)
+    return permits(_without_oversight(principal), hash_set, groups, DisclosureChannel.EXPORT, at)
 
 
 def _without_oversight(principal: Principal) -> Principal:
@@ -218,7 +218,7 @@ def _may_leave(marking: Marking) -> bool:
     return marking.redistribution or (marking.tlp is TLP.CLEAR and not marking.recipients)
 
 
-class Sight(NamedTuple):
+class Visibility(NamedTuple):
     """What a principal may see by one way out: names (CONTRIBUTOR/SET) of hash sets.
 
     `disclosed`: hash sets that it may not see, but of which it may know that something is known. `closed`: those of
@@ -233,10 +233,10 @@ class Sight(NamedTuple):
 
 
 # By registry: what was worked out for one goes with it.
-_sights: WeakKeyDictionary[Registry, dict[tuple[object, ...], Sight]] = WeakKeyDictionary()
+_sights: WeakKeyDictionary[Registry, dict[tuple[object, ...], Visibility]] = WeakKeyDictionary()
 
 
-def sight(principal: Principal, registry: Registry, way_out: WayOut) -> Sight:
+def sight(principal: Principal, registry: Registry, way_out: DisclosureChannel) -> Visibility:
     """Return what `permits` says now of every hash set. Worked out once for each registry, principal and way out.
 
     Existence is disclosed beyond the expiry of terms, too: those that may not see an entry are whom that term is for.
@@ -260,16 +260,18 @@ def sight(principal: Principal, registry: Registry, way_out: WayOut) -> Sight:
     return known
 
 
-def _look(principal: Principal, registry: Registry, way_out: WayOut, at: datetime) -> Sight:
+def _look(principal: Principal, registry: Registry, way_out: DisclosureChannel, at: datetime) -> Visibility:
     sets = registry.hash_sets
     visible = frozenset(name for name, s in sets.items() if permits(principal, s, registry.groups, way_out, at))
     disclosed = frozenset(name for name, s in sets.items() if name not in visible and s.marking.disclose_existence)
     closed = frozenset(
-        name for name in visible | disclosed if not permits(principal, sets[name], registry.groups, WayOut.LIST, at)
+        name
+        for name in visible | disclosed
+        if not permits(principal, sets[name], registry.groups, DisclosureChannel.LIST, at)
     )
     ends = [s.marking.expire_time for s in sets.values() if s.marking.expire_time is not None]
     until = min((end.timestamp() for end in ends if end > at), default=float("inf"))
-    return Sight(visible, disclosed, closed, until)
+    return Visibility(visible, disclosed, closed, until)
 
 
 def groups_named_by(contributor: str, registry: Registry) -> frozenset[str]:
@@ -329,7 +331,7 @@ class Tokens:
         self._forgotten = 0  # how often
         self._to_renew: set[bytes] = set()
         self._lock = threading.Lock()
-        self._uses = _Uses(store, use_seconds)
+        self._uses = _TokenUse(store, use_seconds)
         self._renewal = Background(
             "token-renewal", self._renew, complaint="tokens are not looked up before a call needs it"
         )
@@ -565,7 +567,7 @@ class Tokens:
         return secret
 
 
-class _Uses:
+class _TokenUse:
     """Writes when tokens were last used, once in a while and in the background: a call never waits for it, a crash
     loses the last while.
     """

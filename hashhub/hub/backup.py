@@ -63,7 +63,7 @@ class BackupFile(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a backup is. `database`: SQLITE or POSTGRESQL. `head`: REVISION:SHA256 of its history, as
     `hashhub doctor --head` takes it. `holds` says what of it must stay secret, `lacks` what is not in it.
     """
@@ -81,7 +81,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     lacks: tuple[str, ...]
 
 
-def back_up(config: Config, target: Path, progress: OnProgress) -> Manifest:
+def back_up(config: Config, target: Path, progress: OnProgress) -> BackupManifest:
     """Write a backup of the hub that the configuration names to `target`, which must not exist; the hub may run.
 
     Nothing stands at `target` before all of it does, on the disk. Raises FailedPrecondition when `target` exists, there
@@ -103,7 +103,7 @@ def back_up(config: Config, target: Path, progress: OnProgress) -> Manifest:
                 if directory:
                     _copy_tables(Path(directory), aside / name)
             (aside / SETTINGS).write_text(_settings(config), "utf-8")
-            manifest = Manifest(
+            manifest = BackupManifest(
                 format=_FORMAT,
                 create_time=now(),
                 hashhub_version=__version__,
@@ -136,13 +136,13 @@ def back_up(config: Config, target: Path, progress: OnProgress) -> Manifest:
 def last_backup(data: Path, database_id: str) -> datetime | None:
     """Return when the last backup of this database was taken, as far as the data directory knows."""
     try:
-        manifest = msgspec.json.decode((data / LAST).read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode((data / LAST).read_bytes(), type=BackupManifest)
     except (OSError, msgspec.MsgspecError):
         return None
     return manifest.create_time if manifest.database_id == database_id else None
 
 
-def verify(directory: Path, progress: OnProgress) -> Manifest:
+def verify(directory: Path, progress: OnProgress) -> BackupManifest:
     """Return the manifest of a backup of which every file is as it was written and the database can be read.
 
     Raises NotFound when there is no backup, DataLoss that says what is damaged, missing or too much.
@@ -164,7 +164,7 @@ def verify(directory: Path, progress: OnProgress) -> Manifest:
     return manifest
 
 
-def restore(directory: Path, config: Config, withdrawals: Path | None, progress: OnProgress) -> Manifest:
+def restore(directory: Path, config: Config, withdrawals: Path | None, progress: OnProgress) -> BackupManifest:
     """Write a verified backup to the data directory, and the empty database, that the configuration names.
 
     `withdrawals`: a newer withdrawals.log, saved from the hub that was lost; one that the data directory has already
@@ -189,13 +189,13 @@ def restore(directory: Path, config: Config, withdrawals: Path | None, progress:
     return manifest
 
 
-def _manifest(directory: Path) -> Manifest:
+def _manifest(directory: Path) -> BackupManifest:
     try:
         text = (directory / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as e:
         raise NotFound(f"there is no backup in {str(directory)!r}: it has no {MANIFEST}") from e
     try:
-        manifest = msgspec.json.decode(text, type=Manifest)
+        manifest = msgspec.json.decode(text, type=BackupManifest)
     except msgspec.DecodeError as e:
         raise DataLoss(f"{MANIFEST} cannot be read: it was damaged or changed; take another backup") from e
     if manifest.format != _FORMAT:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from hashhub import schemes
 from hashhub.model import DefinitionKind
-from hashhub.schemes.stored import Stored
-from hashhub.trust import Policies
+from hashhub.schemes.stored import StoredSchemes
+from hashhub.trust import PolicyVersions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,13 +27,13 @@ _log: Final = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class CatalogueState:
     """The schemes, and all versions of all policies, of one moment. `warnings`: what of the store is left out, and why;
     what refers to it finds nothing.
     """
 
-    schemes: schemes.Registry
-    policies: Policies
+    schemes: schemes.SchemeRegistry
+    policies: PolicyVersions
     warnings: tuple[str, ...] = ()
     scheme_definitions: Mapping[str, Definition] = field(default_factory=dict)  # by ID@VERSION: those of the store
 
@@ -41,32 +41,35 @@ class Known:
 class Catalogue:
     """What holds now; safe to use from any thread."""
 
-    def __init__(self, store: Store, scheme_files: schemes.Registry, policy_files: Mapping[str, Policy]) -> None:
+    def __init__(self, store: Store, scheme_files: schemes.SchemeRegistry, policy_files: Mapping[str, Policy]) -> None:
         self._store = store
         self.scheme_files = scheme_files
-        self._schemes = Stored(scheme_files)
+        self._schemes = StoredSchemes(scheme_files)
         self._policies = _Policies(policy_files)
-        self._built: tuple[Registry | None, Known] = (None, Known(scheme_files, Policies(policy_files)))
+        self._built: tuple[Registry | None, CatalogueState] = (
+            None,
+            CatalogueState(scheme_files, PolicyVersions(policy_files)),
+        )
 
-    def now(self) -> Known:
+    def now(self) -> CatalogueState:
         """Return what holds now, by one small look at the database. Raises Unavailable."""
         return self._of(self._store.resources.registry())
 
-    def held(self) -> Known:
+    def held(self) -> CatalogueState:
         """Return what held at this process's last look at the database, without one: matching costs no further look.
 
         The follower looks at every poll.
         """
         return self._of(self._store.resources.held)
 
-    def _of(self, registry: Registry) -> Known:
+    def _of(self, registry: Registry) -> CatalogueState:
         of, known = self._built
         if of is registry:
             return known
         warnings: list[str] = []
         of_schemes = [d for d in registry.definitions if d.kind is DefinitionKind.SCHEME]
         of_policies = [d for d in registry.definitions if d.kind is DefinitionKind.POLICY]
-        known = Known(
+        known = CatalogueState(
             self._schemes.with_stored(of_schemes, warnings),
             self._policies.with_stored(of_policies, warnings),
             tuple(warnings),
@@ -84,12 +87,12 @@ class _Policies:
 
     def __init__(self, files: Mapping[str, Policy]) -> None:
         self._files = files
-        self._with: tuple[Sequence[Definition], Policies] = ((), Policies(files))
+        self._with: tuple[Sequence[Definition], PolicyVersions] = ((), PolicyVersions(files))
 
-    def with_stored(self, definitions: Sequence[Definition], warnings: list[str]) -> Policies:
+    def with_stored(self, definitions: Sequence[Definition], warnings: list[str]) -> PolicyVersions:
         """Return them all, and add to the warnings what cannot be read: queries by it are UNAVAILABLE."""
         if definitions != self._with[0]:
-            self._with = (definitions, Policies(self._files, definitions))
+            self._with = (definitions, PolicyVersions(self._files, definitions))
         policies = self._with[1]
         warnings += [f"{fault}; queries by it are UNAVAILABLE until then" for fault in policies.faults]
         return policies

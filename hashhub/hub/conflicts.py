@@ -1,8 +1,8 @@
 """Conflicts: two statements about one item that cannot both hold. They inform people and decide nothing.
 
-`Finder` looks for them behind every commit, on a thread of the process that publishes the matcher's snapshots, so that
-no commit waits for it, fails by it, or tells by its time or its answer what others hold. `Conflicts` is what people do
-with them.
+`ConflictFinder` looks for them after every commit, on a thread of the process that publishes the matcher's snapshots,
+so that no commit waits for it, fails by it, or tells by its time or its answer what others hold. `Conflicts` is what
+people do with them.
 
 A conflict exists for a contributor when one of its own entries is a party and the other's terms let it list the other
 one; of anything else it learns nothing, a number neither. A contributor can say what it thinks of a conflict. Only an
@@ -42,9 +42,9 @@ from hashhub.model import (
     Severity,
 )
 from hashhub.schemes.dimensions import words
-from hashhub.store import ConflictQuery, ConflictScope, FoundConflict, Side, etag_of, no_conflict
+from hashhub.store import ConflictQuery, ConflictScope, ConflictSide, FoundConflict, etag_of, no_conflict
 from hashhub.trust.contradiction import (
-    Said,
+    Assertion,
     contradictions,
     contradictory_digests,
     exact_digests,
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
     from hashhub.hashes import Hash
     from hashhub.model import Entry, HashSet, Principal
-    from hashhub.store import ConflictRow, Neighbourhood, Registry, Stated, Store
+    from hashhub.store import ConflictRow, DigestStatement, Neighbourhood, Registry, Store
     from hashhub.trust.contradiction import Contradiction
 
 SECONDS: Final = 1.0  # between two looks for changes
@@ -86,13 +86,13 @@ class _Position(NamedTuple):
     exact: tuple[Hash, ...]
 
 
-class Finder:
+class ConflictFinder:
     """Finds conflicts behind the changes, a piece at a time."""
 
     def __init__(self, store: Store, *, seconds: float = SECONDS, piece: int = PIECE) -> None:
         self._store = store
         self._piece = piece
-        self._said: dict[tuple[int | None, int, bool, Purpose], Said | None] = {}
+        self._said: dict[tuple[int | None, int, bool, Purpose], Assertion | None] = {}
         self._compared: dict[tuple[int, int], tuple[Contradiction, ...]] = {}
         self.thread = Background(
             "conflicts", partial(self.catch_up, _REST), complaint="conflicts are not looked for", pause=seconds
@@ -129,13 +129,15 @@ class Finder:
             if len(statements) > 1 and not _all_alike(statements, sets):
                 yield from self._about(item, statements, sets)
 
-    def _about(self, item: Hash, statements: Sequence[Stated], sets: Mapping[int, HashSet]) -> Iterator[FoundConflict]:
+    def _about(
+        self, item: Hash, statements: Sequence[DigestStatement], sets: Mapping[int, HashSet]
+    ) -> Iterator[FoundConflict]:
         """Yield the conflicts of entries that all have one digest.
 
         Every pair of hash sets, but for a flood: then the first hash sets of each contributor come first, and each has
         so many counterparties of a kind. So nobody crowds others out, and the work is bounded.
         """
-        by_set: dict[int, dict[_Position, list[Stated]]] = {}
+        by_set: dict[int, dict[_Position, list[DigestStatement]]] = {}
         for stated in statements:
             exact = tuple(sorted(exact_digests(self._store.conflict_pass.hashes(stated.packed)), key=strength))
             position = _Position(stated.classification, stated.flags, stated.is_undecided, exact)
@@ -179,7 +181,7 @@ class Finder:
             known = self._compared[id(a), id(b)] = contradictions(a, b)
         return known + digests
 
-    def _says(self, position: _Position, purpose: Purpose) -> Said | None:
+    def _says(self, position: _Position, purpose: Purpose) -> Assertion | None:
         key = (position.classification, position.flags, position.is_undecided, purpose)
         if key not in self._said:
             conflict_pass = self._store.conflict_pass
@@ -192,7 +194,7 @@ class Finder:
         return self._said[key]
 
 
-def _all_alike(statements: Sequence[Stated], sets: Mapping[int, HashSet]) -> bool:
+def _all_alike(statements: Sequence[DigestStatement], sets: Mapping[int, HashSet]) -> bool:
     """Whether all state the same about the same file, as most do: a quick look that spares the comparison."""
     first = statements[0]
     purpose = sets[first.hash_set].purpose
@@ -242,14 +244,14 @@ def _bounded(
                 yield pair, reason
 
 
-def _side(by_position: Mapping[_Position, Sequence[Stated]], positions: Iterable[_Position]) -> Side:
+def _side(by_position: Mapping[_Position, Sequence[DigestStatement]], positions: Iterable[_Position]) -> ConflictSide:
     chosen = sorted((s for p in positions for s in by_position[p]), key=lambda s: s.entry_id)
     count_by_classification = {s.classification: s.total for s in chosen}
     encoded = frozenset(
         msgspec.msgpack.encode((p.classification, p.flags, p.is_undecided, [(h.algorithm, h.digest) for h in p.exact]))
         for p in positions
     )
-    return Side(tuple(s.entry_id for s in chosen[:_SIDE]), sum(count_by_classification.values()), encoded)
+    return ConflictSide(tuple(s.entry_id for s in chosen[:_SIDE]), sum(count_by_classification.values()), encoded)
 
 
 class Conflicts:
@@ -464,7 +466,7 @@ def _scope(principal: Principal, registry: Registry) -> ConflictScope | None:
     if principal.role in access.OVERSEERS:
         return None
     own = frozenset(name for name, s in registry.hash_sets.items() if s.contributor == principal.contributor)
-    return ConflictScope(own, access.sight(principal, registry, access.WayOut.LIST).visible | own)
+    return ConflictScope(own, access.sight(principal, registry, access.DisclosureChannel.LIST).visible | own)
 
 
 def _query(wanted: ConflictFilter, registry: Registry, principal: Principal) -> ConflictQuery:

@@ -35,7 +35,7 @@ from hashhub.hub import access
 from hashhub.hub.doubts import items_doubted
 from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import Batch, Intake, NewEntries, Stager
-from hashhub.hub.reading import SeenLists
+from hashhub.hub.reading import VisibleLists
 from hashhub.model import (
     MAX_BATCH,
     Disposition,
@@ -414,7 +414,7 @@ class Contribute:
             self._follower.catch_up()
         self._store.stage.add_findings(import_id, intake.findings(self._batches(import_id), first))
         as_contributor = msgspec.structs.replace(principal, role=Role.CONTRIBUTOR, contributor=import_.contributor)
-        lists = SeenLists(self._store, as_contributor)
+        lists = VisibleLists(self._store, as_contributor)
         counts = items_doubted(lists, self._matcher, import_.contributor, counted)
         return reviews, list(zip_longest(harmless, counts, fillvalue=DOUBTS_A_DAY + 1))
 

@@ -13,7 +13,7 @@ from hashhub.hub import access
 from hashhub.hub.entry_rules import EntryRules, check_comment, withdrawal_of
 from hashhub.hygiene import Code
 from hashhub.model import Entry, EntryAction, EntryState, Principal, Role, Withdrawal, WithdrawalReason
-from hashhub.store import Request, TransitionCommand
+from hashhub.store import IdempotentRequest, TransitionCommand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -232,7 +232,7 @@ class Entries:
         dry: bool = False,
     ) -> Entry:
         """Do what an action says, and return the entry as it is then."""
-        request = Request(request_id, f"{action}_ENTRY", (entry.id, reason, comment), principal.name)
+        request = IdempotentRequest(request_id, f"{action}_ENTRY", (entry.id, reason, comment), principal.name)
         by = access.actor(principal)
         command = TransitionCommand(by, comment=comment, is_single=True, dry=dry, request=request)
         return self._rules.move(principal, entry, action, command, reason=reason).entry or entry

@@ -47,7 +47,7 @@ WITHDRAWALS_A_DAY: Final = DailyLimit(entries=1000, share=0.05)
 _PIECE: Final = 1_000
 
 
-class _Moves(NamedTuple):
+class _TransitionPlan(NamedTuple):
     """What goes with a release or a restoring: by entry the earlier statements that it replaces, the holds that are
     lifted, and entries that stay, by reason.
     """
@@ -141,9 +141,9 @@ class EntryRules:
                 also.update(e.id for group in about.values() for e in group)
         return sorted(also)
 
-    def _moves(self, principal: Principal, entries: SelectedEntries | Entry, state: EntryState) -> _Moves:
+    def _moves(self, principal: Principal, entries: SelectedEntries | Entry, state: EntryState) -> _TransitionPlan:
         """Return what goes with letting the entries in a state stand, and which of them stay as they are."""
-        moves = _Moves({}, [], {})
+        moves = _TransitionPlan({}, [], {})
         traced: dict[str, list[Hold]] = {}
         for piece in self._pieces(entries, state):
             about = same_items(self._store, piece)

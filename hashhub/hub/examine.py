@@ -15,7 +15,7 @@ import msgspec
 
 from hashhub.errors import DataLoss, HashHubError, InvalidArgument
 from hashhub.model import SYSTEM
-from hashhub.store import Place, Position, Store
+from hashhub.store import ExaminationPlace, Position, Store
 from hashhub.writing import written
 
 if TYPE_CHECKING:
@@ -81,9 +81,9 @@ def examine(config: Config, *, head: str | None = None, mend: str = "", is_full:
             lines.append(damage)
         path = Path(config.data) / _PLACE
         try:
-            place = Place() if is_full else msgspec.json.decode(path.read_bytes(), type=Place)
+            place = ExaminationPlace() if is_full else msgspec.json.decode(path.read_bytes(), type=ExaminationPlace)
         except (OSError, msgspec.MsgspecError):
-            place = Place()
+            place = ExaminationPlace()
         began, look = time.monotonic(), store.examining(place)
         # Of what stood in a broken part nothing is known any more: who mends it has looked at that.
         different = [] if mend else list(islice(look.differences(None if is_full else MOST), _TOLD + 1))

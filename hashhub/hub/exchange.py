@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from hashhub.hub.follow import Follower
-    from hashhub.store import Change, Store
+    from hashhub.store import FeedChange, Store
 
 MAX_PAGE: Final = 1000  # lines
 _PAGE_BYTES: Final = 1 << 20  # about; clients of other languages refuse messages of more than 4 MiB
@@ -254,7 +254,7 @@ class _Page:
         """Return by key the hash sets whose entries the receiver may hold now."""
         keys = self._store.feeds.hash_set_keys()
         registry = self._store.resources.registry()
-        visible = access.sight(self._principal, registry, access.WayOut.FEED).visible
+        visible = access.sight(self._principal, registry, access.DisclosureChannel.FEED).visible
         return {key: registry.hash_sets[name] for key, name in keys.items() if name in visible}
 
     def _tell_losses(self, sight: Mapping[int, HashSet]) -> bool:
@@ -338,7 +338,7 @@ class _Page:
             if self._is_late():
                 return False
 
-    def _tell_change(self, change: Change) -> bool:
+    def _tell_change(self, change: FeedChange) -> bool:
         place = self._place
         ids = self._store.feeds.change_ids(change)
         if self._is_full():

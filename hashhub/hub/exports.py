@@ -41,7 +41,7 @@ from hashhub.model import (
     now,
 )
 from hashhub.store import IdSet
-from hashhub.trust import Statement, Way
+from hashhub.trust import HitPath, Statement
 
 if TYPE_CHECKING:
     from hashhub.hub.catalogue import Catalogue
@@ -59,7 +59,7 @@ _SHOWN: Final = 5  # names in a message
 _REMEMBERED: Final = 10_000  # judgements: entries of a list differ in little of what a policy looks at
 
 
-class Selection(msgspec.Struct, frozen=True, kw_only=True):
+class ExportSelection(msgspec.Struct, frozen=True, kw_only=True):
     """Which entries: exactly one of `hash_sets` (`CONTRIBUTOR/SET`), `policy` and `position`."""
 
     hash_sets: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     position: str = ""
 
 
-class Export(msgspec.Struct, frozen=True, kw_only=True):
+class StartedExport(msgspec.Struct, frozen=True, kw_only=True):
     """An export that has begun.
 
     `hash_sets`: those that entries come from. `left_out`: others, with how many active entries each has. `entry_count`:
@@ -92,8 +92,8 @@ class Exports:
         self._catalogue = catalogue
 
     def begin(
-        self, principal: Principal, selection: Selection, *, file_format: str = "", recipient: str = ""
-    ) -> Export:
+        self, principal: Principal, selection: ExportSelection, *, file_format: str = "", recipient: str = ""
+    ) -> StartedExport:
         """Begin an export, and write down that it was made.
 
         `recipient`: `contributors/ID`, which the terms then are asked about as well; anything else is somebody outside,
@@ -135,8 +135,8 @@ class Exports:
             by=access.actor(principal),
             details={} if member else {"recipient": recipient},
         )
-        taken = _Taken(self._store, allowed, ids, here.revision, since, policy, member)
-        return Export(
+        taken = _ExportedEntries(self._store, allowed, ids, here.revision, since, policy, member)
+        return StartedExport(
             revision=here.revision,
             hash_sets=tuple(allowed.values()),
             left_out=tuple((name, self._count(name)) for name in left_out),
@@ -146,7 +146,7 @@ class Exports:
             pieces=taken.pieces,
         )
 
-    def _check(self, selection: Selection) -> Policy | None:
+    def _check(self, selection: ExportSelection) -> Policy | None:
         """Return the selection's policy, if it has one."""
         given = sum(map(bool, (selection.hash_sets, selection.policy, selection.position)))
         if given != 1:
@@ -178,7 +178,7 @@ class Exports:
         return name
 
     def _wanted(
-        self, principal: Principal, selection: Selection, policy: Policy | None
+        self, principal: Principal, selection: ExportSelection, policy: Policy | None
     ) -> tuple[tuple[int, int] | None, dict[str, HashSet]]:
         """Return since which change (revision, ordinal), if only changes are wanted, and the hash sets that the
         selection means, as far as the caller may see them.
@@ -204,7 +204,7 @@ class Exports:
 
     def _seen(self, principal: Principal) -> frozenset[str]:
         """Return the hash sets that the caller may be told of: those that it may list."""
-        return access.sight(principal, self._store.resources.registry(), access.WayOut.LIST).visible
+        return access.sight(principal, self._store.resources.registry(), access.DisclosureChannel.LIST).visible
 
     def _allowed(
         self, principal: Principal, wanted: Mapping[str, HashSet], member: str
@@ -264,7 +264,7 @@ def _may_leave(store: Store, principal: Principal, wanted: Mapping[str, HashSet]
     )
 
 
-class _Taken:
+class _ExportedEntries:
     """The entries of one export."""
 
     def __init__(
@@ -381,7 +381,7 @@ class _Taken:
                     first,
                     0,
                     said,
-                    also=tuple(Way(name, 0) for name in rest),
+                    also=tuple(HitPath(name, 0) for name in rest),
                     stated_time=stated.get(e.id),
                 )
                 is_match = trust.decide(policy, [statement], people, time=now()).verdict is Verdict.MATCH

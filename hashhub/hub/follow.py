@@ -62,7 +62,7 @@ _ACTIVE: Final = (EntryState.ACTIVE,)
 _GONE: Final = (EntryState.WITHDRAWN, EntryState.QUARANTINED)
 
 
-class Mark:
+class SnapshotMark:
     """The position, beside the snapshots, up to which they may know anything, and the revision up to which they lack
     what large withdrawals left without an entry. One process, the snapshots' publisher, writes it.
 
@@ -116,7 +116,7 @@ class Follower:
         store: Store,
         matcher: Matcher,
         poll_interval: float,
-        mark: Mark,
+        mark: SnapshotMark,
         on_moved: Callable[[], bool] = lambda: True,
     ) -> None:
         """`poll_interval`: seconds between looks for changes that others committed; `mark`: that of the matcher's
@@ -138,7 +138,7 @@ class Follower:
         self._next_piece: Mapping[str, NDArray[np.uint8]] | None = None  # while it is read what must be spared
         self._long_pauses = 0  # since nothing was left to sweep
         self._held_up_since: float | None = None  # likewise
-        self._spared: _Spared | None = None
+        self._spared: _RetainedDigests | None = None
         self._saved = 0  # up to which revision the snapshots do
         self._gathering_since: float | None = None  # for how long staged entries have waited
         self._lock = threading.Lock()
@@ -407,7 +407,7 @@ class Follower:
         if time.monotonic() - self._held_up_since < _LONGEST_HOLD_UP:
             return True
         if self._spared is None or self._spared.is_old():
-            self._spared = _Spared(digests for _, digests in self._store.feeds.staged_digests())
+            self._spared = _RetainedDigests(digests for _, digests in self._store.feeds.staged_digests())
         return False
 
     def _look(self) -> None:
@@ -513,7 +513,7 @@ def _joined(parts: Mapping[str, Sequence[NDArray[np.uint8]]]) -> dict[str, NDArr
     return {name: np.concatenate(rows) for name, rows in parts.items()}
 
 
-class _Spared:
+class _RetainedDigests:
     """Digests that a sweep leaves where they are, because what is staged has them: those that are staged when it is
     made, of which `read` takes a piece in at a time, and what is added.
 

@@ -93,7 +93,7 @@ class History:
         """Return a page of an entry's history, as `list` does."""
         entry = self._entry(reader, subject)
         events: list[Event] = []
-        looks = _Looks(self._store, entry, subject, since)
+        looks = _EntryRevisions(self._store, entry, subject, since)
         for _ in range(0, _SCAN, _PIECE):
             revisions, below = looks.before(before)
             # `since` holds for each event, not only for the stretch that it is in.
@@ -146,7 +146,7 @@ class History:
         return self._store.entries.get_entry(contributor, hash_set, int(entry_id))
 
 
-class _Looks:
+class _EntryRevisions:
     """Where an entry's history is looked for, for one page: `remaining` more revisions of the feed at most."""
 
     def __init__(self, store: Store, entry: Entry, subject: str, since: datetime | None) -> None:
@@ -202,7 +202,7 @@ class _Reader:
         self._principal = principal
         self._sees_all = principal.role in access.OVERSEERS
         registry = store.resources.registry()
-        self._visible = access.sight(principal, registry, access.WayOut.ANSWER).visible
+        self._visible = access.sight(principal, registry, access.DisclosureChannel.ANSWER).visible
         self._tokens: set[str] = set()
         self._groups: frozenset[str] = frozenset()
         if not self._sees_all:

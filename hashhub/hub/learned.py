@@ -36,7 +36,7 @@ _SHOWN: Final = 1_000  # tokens in metrics
 _MOST: Final = 65_536  # SHA-256 of one token that wait to be written
 
 
-class Learned:
+class DisclosureCounter:
     """Bounds and counts what tokens are told of closed hash sets."""
 
     def __init__(self, store: Store, config: Config) -> None:
@@ -60,7 +60,7 @@ class Learned:
         if not wide:
             return
         registry = self._store.resources.registry()
-        closed = access.sight(principal, registry, access.WayOut.ANSWER).closed
+        closed = access.sight(principal, registry, access.DisclosureChannel.ANSWER).closed
         for name, distance in wide.items():
             own = usual[name]
             least = self._photodna if own is None else own
@@ -83,7 +83,7 @@ class Learned:
 
     def note(self, principal: Principal, names: Iterable[str]) -> None:
         """Count those of the entries (`CONTRIBUTOR/SET/ID`) that are of closed hash sets."""
-        closed = access.sight(principal, self._store.resources.held, access.WayOut.ANSWER).closed
+        closed = access.sight(principal, self._store.resources.held, access.DisclosureChannel.ANSWER).closed
         learned = {_number(name) for name in names if name.rpartition("/")[0] in closed}
         if not learned:
             return

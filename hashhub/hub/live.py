@@ -20,13 +20,13 @@ import msgspec
 
 from hashhub import cancellation, trust
 from hashhub.answering.answer import check_queries
-from hashhub.answering.lookup import Hit, Hits, look_up, set_keys
+from hashhub.answering.lookup import Hit, QueryHits, look_up, set_keys
 from hashhub.errors import HashHubError, InvalidArgument, PermissionDenied, Reason, Unauthenticated
 from hashhub.hashes import VPDQ, Hash
 from hashhub.hashing.coverage import best_quality, least
 from hashhub.hub import access
-from hashhub.hub.played import Played, Window
-from hashhub.hub.reading import SeenLists
+from hashhub.hub.played import StreamWindow, VideoPlayback
+from hashhub.hub.reading import VisibleLists
 from hashhub.hygiene import MIN_PDQ_QUALITY
 from hashhub.model import (
     Effort,
@@ -43,7 +43,7 @@ from hashhub.model import (
     Verdict,
     VideoFrame,
 )
-from hashhub.trust import Closeness, Look, Shown, Span, Way
+from hashhub.trust import Closeness, FrameOutcome, HitPath, SightingTracker, Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from hashhub.config import Config
     from hashhub.hub.follow import Follower
     from hashhub.hub.match import Match
-    from hashhub.hub.played import Play
+    from hashhub.hub.played import VideoPlay
     from hashhub.hub.tally import Tally
     from hashhub.matcher import Matcher
     from hashhub.store import Store
@@ -115,12 +115,12 @@ class LiveStream:
         self._match, self._tally = match, tally
         self._options, self._policy = options, policy
         gap = _GAP_FRAMES * 1000 / options.frames_per_second
-        self._shown: Shown[int] = Shown(options.hysteresis, longest_gap_ms=gap, most=_TRACKED)
+        self._shown: SightingTracker[int] = SightingTracker(options.hysteresis, longest_gap_ms=gap, most=_TRACKED)
         self._nearest: dict[int, tuple[Hit, Query]] = {}  # of what is tracked: the closest hit, and its frame
-        self._window = Window(
+        self._window = StreamWindow(
             store, matcher, max_distance=options.match.max_distances.get(VPDQ.name), longest_gap_ms=gap
         )
-        self._played: dict[int, Played] = {}  # of what is tracked: the videos
+        self._played: dict[int, VideoPlayback] = {}  # of what is tracked: the videos
         self._judged: MatchResult | None = None
         self._judged_at = 0.0
         self._judged_of: tuple[object, ...] = ()
@@ -157,7 +157,7 @@ class LiveStream:
         quality: int | None = None
         hits: dict[int, Hit] = {}
         sure: dict[int, bool] = {}
-        plays: Mapping[int, Play] = {}
+        plays: Mapping[int, VideoPlay] = {}
         unread: ReasonLine | None = None
         try:
             self._check_order(frame)
@@ -165,12 +165,12 @@ class LiveStream:
             hits, sure = self._look_up(principal, query)
             plays, beside = self._look_up_video(principal, frame.offset_ms, query, quality)
             sure = beside | sure | dict.fromkeys(plays.keys() - hits.keys(), False)
-            look = Look.BLANK if quality is not None and quality < MIN_PDQ_QUALITY else Look.READ
+            look = FrameOutcome.BLANK if quality is not None and quality < MIN_PDQ_QUALITY else FrameOutcome.READ
         except (PermissionDenied, Unauthenticated):
             raise
         except HashHubError as e:
             cancellation.check()
-            look, unread, self._unread = Look.UNREAD, ReasonLine(code=e.reason, text=e.message), e.reason
+            look, unread, self._unread = FrameOutcome.UNREAD, ReasonLine(code=e.reason, text=e.message), e.reason
         self._offset_ms = max(frame.offset_ms, self._offset_ms)
         self._count(look)
         names = self._names()
@@ -184,7 +184,7 @@ class LiveStream:
             if key in self._played:
                 self._played[key].add(plays[key])
             else:
-                self._played[key] = Played(plays[key])
+                self._played[key] = VideoPlayback(plays[key])
         self._nearest = {key: nearest for key, nearest in self._nearest.items() if key in self._shown.tracked}
         self._played = {key: played for key, played in self._played.items() if key in self._shown.tracked}
         self._judge(principal)
@@ -202,12 +202,12 @@ class LiveStream:
         """Answer once more, if frames were counted since the last answer."""
         return self._answer(is_last=True) if self._counts != self._sent_counts else None
 
-    def _count(self, look: Look) -> None:
-        is_unread = look is Look.UNREAD
+    def _count(self, look: FrameOutcome) -> None:
+        is_unread = look is FrameOutcome.UNREAD
         self._unreadable += is_unread
         self._hashed += not is_unread
         if not is_unread:
-            self._blank = self._blank + 1 if look is Look.BLANK else 0
+            self._blank = self._blank + 1 if look is FrameOutcome.BLANK else 0
         self._tally.live("UNREAD" if is_unread else "HASHED")
 
     def _names(self) -> dict[int, str]:
@@ -254,14 +254,14 @@ class LiveStream:
         self._match.learned.check(principal, self._options.match.max_distances)
         self._follower.require_ready()
         by_query, _ = look_up(
-            SeenLists(self._store, principal),
+            VisibleLists(self._store, principal),
             self._matcher,
             [query],
             self._options.match,
             caller=None,
             among_frames=False,
         )
-        of_frame: Hits | None = by_query.get(0)
+        of_frame: QueryHits | None = by_query.get(0)
         if of_frame is None:
             return {}, {}
         hits = {hit.entry_id: hit for hit in of_frame.nearest(_HITS)}
@@ -273,14 +273,14 @@ class LiveStream:
 
     def _look_up_video(
         self, principal: Principal, offset_ms: int, query: Query, quality: int | None
-    ) -> tuple[Mapping[int, Play], dict[int, bool]]:
+    ) -> tuple[Mapping[int, VideoPlay], dict[int, bool]]:
         """Return the videos that go on with the frame, by entry, and what is tracked beside entries."""
         digest = next((h.digest for h in query.hashes if h.algorithm == "PDQ"), None)
         if digest is None:
             return {}, {}
         # Most frames are near nothing listed: then nobody looks at the registry.
         playing = self._window.frame(
-            VideoFrame(offset_ms, quality or 0, digest), lambda: set_keys(SeenLists(self._store, principal))
+            VideoFrame(offset_ms, quality or 0, digest), lambda: set_keys(VisibleLists(self._store, principal))
         )
         beside = ((_WITHHELD, playing.withheld), (_CUT_SHORT, playing.cut_short))
         return playing.plays, {key: False for key, is_so in beside if is_so}
@@ -420,7 +420,7 @@ def _without_ranges(result: MatchResult) -> MatchResult:
 
 def _is_sure(hit: Hit) -> bool:
     """Whether one frame is enough: it is the listed file or picture itself."""
-    return Way(hit.algorithm, hit.distance, hit.variant).closeness <= Closeness.DIGEST
+    return HitPath(hit.algorithm, hit.distance, hit.variant).closeness <= Closeness.DIGEST
 
 
 def _query_of(nearest: Mapping[int, tuple[Hit, Query]], label: str) -> Query:

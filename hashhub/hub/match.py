@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from hashhub import cancellation, trust
 from hashhub.answering.answer import answer, answers, check_queries, nothing, standing
 from hashhub.answering.evidence import gather
-from hashhub.answering.lookup import Hits, hits_nothing
+from hashhub.answering.lookup import QueryHits, hits_nothing
 from hashhub.errors import HashHubError, LimitExceeded, Reason, Unavailable
 from hashhub.hashes import SEARCHED
 from hashhub.hashing import Limits, MediaHashes
@@ -21,7 +21,7 @@ from hashhub.hashing.coverage import best_quality, coverage, least, nothing_look
 from hashhub.hashing.limits import video_pixels
 from hashhub.hashing.pool import ChildSlot, MediaPool
 from hashhub.hub import access
-from hashhub.hub.reading import SeenLists, caller
+from hashhub.hub.reading import VisibleLists, caller
 from hashhub.model import (
     MAX_MEDIA,
     MAX_QUERIES,
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from hashhub.config import Config
     from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.follow import Follower
-    from hashhub.hub.learned import Learned
-    from hashhub.hub.played import Played
+    from hashhub.hub.learned import DisclosureCounter
+    from hashhub.hub.played import VideoPlayback
     from hashhub.hub.tally import Tally
     from hashhub.matcher import Matcher, SegmentHits
     from hashhub.store import Store
@@ -73,7 +73,7 @@ class Match:
         follower: Follower,
         config: Config,
         tally: Tally,
-        learned: Learned,
+        learned: DisclosureCounter,
     ) -> None:
         self._tally = tally
         self.learned = learned
@@ -111,7 +111,7 @@ class Match:
             self._matcher, query, options, caller=caller(principal), searched=searched.by_algorithm
         ):
             return None
-        result = nothing(query, is_listed=SeenLists(self._store, principal).has_any())
+        result = nothing(query, is_listed=VisibleLists(self._store, principal).has_any())
         self._tally.answered((result,), ())
         return result, revision
 
@@ -183,7 +183,7 @@ class Match:
         self._follower.require_ready()
         revision = searched.revision if searched and searched.by_algorithm else self._matcher.revision
         results, hit_by = answers(  # (2) to (6)
-            SeenLists(self._store, principal),
+            VisibleLists(self._store, principal),
             self._matcher,
             queries,
             options,
@@ -278,7 +278,7 @@ class Match:
         policy: Policy,
         entries: Collection[int],
         *,
-        played: Mapping[int, Played],
+        played: Mapping[int, VideoPlayback],
         withheld: bool,
         cut_short: bool,
     ) -> tuple[MatchResult, frozenset[int], int]:
@@ -292,7 +292,7 @@ class Match:
         self.learned.check(principal, options.max_distances)
         self._follower.require_ready()
         revision = self._matcher.revision
-        lists = SeenLists(self._store, principal)
+        lists = VisibleLists(self._store, principal)
         evidence = gather(
             lists,
             self._matcher,
@@ -303,7 +303,7 @@ class Match:
             among_frames=False,
             played=played,
         ).among(entries)
-        hits = evidence.hits.get(0) or Hits(0)
+        hits = evidence.hits.get(0) or QueryHits(0)
         hits.withheld, hits.cut_short = withheld, cut_short
         decided_at = now()
         judgement = trust.decide(

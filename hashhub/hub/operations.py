@@ -333,9 +333,9 @@ def _was_written_before(manifest: Path, time: datetime) -> bool:
         return False
 
 
-def way_out_of(method: str) -> access.WayOut:
+def way_out_of(method: str) -> access.DisclosureChannel:
     """Return by which way out the result of a method leaves the hub: the files of an extract hold digests."""
-    return access.WayOut.EXPORT if method == "ExtractEntries" else access.WayOut.LIST
+    return access.DisclosureChannel.EXPORT if method == "ExtractEntries" else access.DisclosureChannel.LIST
 
 
 def _unfinished(operation: Operation) -> HashHubError:

@@ -51,7 +51,7 @@ _GLOBAL_V6: Final = ipaddress.ip_network("2000::/3")
 _TUNNELS: Final = tuple(map(ipaddress.ip_network, ("2001::/23", "2002::/16", "3fff::/20")))
 
 
-class Outcome(NamedTuple):
+class CallOutcome(NamedTuple):
     """What came of a call. `status`: HTTP's, 0 where none came; `retry_after`: seconds that the answer asks for."""
 
     status: int
@@ -127,16 +127,16 @@ class Outbound:
         query = f"?{parts.query}" if parts.query else ""
         return Target(is_tls, host, port, name if default else f"{name}:{port}", (parts.path or "/") + query)
 
-    def post(self, url: str, headers: dict[str, str], body: bytes) -> Outcome:
+    def post(self, url: str, headers: dict[str, str], body: bytes) -> CallOutcome:
         """Make a call; whatever goes wrong is in the outcome."""
         deadline = time.monotonic() + SECONDS
         try:
             target = self.check(url)
         except InvalidArgument:  # the settings have changed since it was registered
-            return Outcome(0, DeliveryError.ADDRESS_NOT_ALLOWED)
+            return CallOutcome(0, DeliveryError.ADDRESS_NOT_ALLOWED)
         addresses = self._addresses(target)
         if not addresses:
-            return Outcome(0, DeliveryError.ADDRESS_NOT_ALLOWED)
+            return CallOutcome(0, DeliveryError.ADDRESS_NOT_ALLOWED)
         head = {
             "host": target.authority,
             "user-agent": f"hashhub/{hashhub.__version__}",
@@ -147,10 +147,10 @@ class Outbound:
         }
         lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
         request = f"POST {target.path} HTTP/1.1\r\n{lines}\r\n".encode("ascii") + body
-        outcome = Outcome(0, DeliveryError.CONNECT_FAILED)
+        outcome = CallOutcome(0, DeliveryError.CONNECT_FAILED)
         for address in addresses[:_ADDRESSES]:
             if time.monotonic() >= deadline:
-                return Outcome(0, DeliveryError.TIMED_OUT)
+                return CallOutcome(0, DeliveryError.TIMED_OUT)
             outcome = self._call(target, address, request, deadline)
             if outcome.error is not DeliveryError.CONNECT_FAILED:
                 break
@@ -212,12 +212,12 @@ class Outbound:
             item.port == port and (item.host == host or _is_literal_in(host, item.network)) for item in self._allowed
         )
 
-    def _call(self, target: Target, address: _Address, request: bytes, deadline: float) -> Outcome:
+    def _call(self, target: Target, address: _Address, request: bytes, deadline: float) -> CallOutcome:
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004 - IP's version
         try:
             plain = socket.socket(family, socket.SOCK_STREAM)
         except OSError:
-            return Outcome(0, DeliveryError.CONNECT_FAILED)
+            return CallOutcome(0, DeliveryError.CONNECT_FAILED)
         raw = plain.dup()  # outlives the wrapping by TLS, so that `close` can end it from another thread
         with self._lock:
             self._open.add(raw)
@@ -238,9 +238,9 @@ class Outbound:
             connection.sendall(request)
             return _answer(connection, deadline)
         except TimeoutError:
-            return Outcome(0, DeliveryError.TIMED_OUT)
+            return CallOutcome(0, DeliveryError.TIMED_OUT)
         except (OSError, ValueError):  # ValueError: a host name that TLS cannot ask for
-            return Outcome(0, step)
+            return CallOutcome(0, step)
         finally:
             with self._lock:
                 self._open.discard(raw)
@@ -268,7 +268,7 @@ def _is_own(address: _Address, port: int) -> bool:
         return False
 
 
-def _answer(connection: socket.socket, deadline: float) -> Outcome:
+def _answer(connection: socket.socket, deadline: float) -> CallOutcome:
     """Read an answer's status, and nothing behind its head."""
     head = b""
     while True:
@@ -276,22 +276,22 @@ def _answer(connection: socket.socket, deadline: float) -> Outcome:
         if end >= 0:
             status = _STATUS.match(head)
             if status is None:
-                return Outcome(0, DeliveryError.NOT_HTTP)
+                return CallOutcome(0, DeliveryError.NOT_HTTP)
             if int(status[1]) in _INTERIM:
                 head = head[end + 4 :]
                 continue
             break
         if len(head) > _HEAD_BYTES:
-            return Outcome(0, DeliveryError.NOT_HTTP)
+            return CallOutcome(0, DeliveryError.NOT_HTTP)
         connection.settimeout(_left(deadline))
         piece = connection.recv(4096)
         if not piece:
-            return Outcome(0, DeliveryError.NOT_HTTP)
+            return CallOutcome(0, DeliveryError.NOT_HTTP)
         head += piece
     code = int(status[1])
     wait = _RETRY_AFTER.search(head[: end + 2])
     is_success = 200 <= code < 300  # noqa: PLR2004 - HTTP's successes
-    return Outcome(code, None if is_success else DeliveryError.STATUS, float(wait[1]) if wait else 0.0)
+    return CallOutcome(code, None if is_success else DeliveryError.STATUS, float(wait[1]) if wait else 0.0)
 
 
 def _left(deadline: float) -> float:

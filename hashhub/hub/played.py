@@ -52,7 +52,7 @@ _COMPARED: Final = 20  # of these, as many of each contributor; about a millisec
 _CACHED_FRAMES: Final = 50_000  # of the entries compared last: some 4 MB
 
 
-class Play(NamedTuple):
+class VideoPlay(NamedTuple):
     """A listed video that a stream plays at its newest frame.
 
     `nearest`: the least distance in the stretch, and the stream's digest at it. `frame_count`: of the stream in the
@@ -68,20 +68,20 @@ class Play(NamedTuple):
     is_whole: bool
 
 
-class Playing(NamedTuple):
+class FramePlays(NamedTuple):
     """What a frame goes on with, by entry. `withheld`: something that the caller may only know of, too. `cut_short`:
     there may be more.
     """
 
-    plays: Mapping[int, Play]
+    plays: Mapping[int, VideoPlay]
     withheld: bool = False
     cut_short: bool = False
 
 
-class Played:
+class VideoPlayback:
     """How a stream has played one video so far. `begin_ms`: of the first stretch."""
 
-    def __init__(self, play: Play) -> None:
+    def __init__(self, play: VideoPlay) -> None:
         self.nearest, self.is_whole = play.nearest, play.is_whole
         self.begin_ms = play.stretch.begin_ms
         self.earlier = play.frame_count - 1
@@ -89,7 +89,7 @@ class Played:
         self._latest = play
         self._ranges = [play.stretch]
 
-    def add(self, play: Play) -> None:
+    def add(self, play: VideoPlay) -> None:
         """Take in that it is played on, or again."""
         self._latest = play
         if play.nearest[0] < self.nearest[0]:
@@ -119,7 +119,7 @@ class Played:
         )
 
 
-class Window:
+class StreamWindow:
     """The frames of a stream's last minute, and what they are near. Used by one thread."""
 
     def __init__(self, store: Store, matcher: Matcher, *, max_distance: int | None, longest_gap_ms: float) -> None:
@@ -127,10 +127,10 @@ class Window:
         self._store, self._matcher = store, matcher
         self._max_distance = max_distance
         self._gap_ms = max(GAP_MS, longest_gap_ms)
-        self._frames: deque[_Seen] = deque()
-        self._visible, self._disclosed = _Shared(store), _Shared(store)
+        self._frames: deque[_WindowFrame] = deque()
+        self._visible, self._disclosed = _SharedFrames(store), _SharedFrames(store)
 
-    def frame(self, frame: VideoFrame, set_keys: Callable[[], tuple[HashSets, HashSets]]) -> Playing:
+    def frame(self, frame: VideoFrame, set_keys: Callable[[], tuple[HashSets, HashSets]]) -> FramePlays:
         """Take in the next frame and return what it goes on with.
 
         `set_keys`: returns the store's keys, by contributor, of the hash sets that the caller sees now, and of those it
@@ -138,7 +138,7 @@ class Window:
         """
         digest = np.frombuffer(frame.digest, np.uint8).reshape(1, -1)
         if frame.quality < frames.MIN_QUALITY or not frames.are_telling(digest)[0]:
-            return Playing({})
+            return FramePlays({})
         hash_sets = cache(set_keys)
         # A stream's frames are nobody's traffic, and the circuit breaker marks nothing of them.
         m = self._matcher.search(
@@ -149,19 +149,19 @@ class Window:
             caller=None,
             among=lambda: [*hash_sets()[0], *hash_sets()[1]],
         )
-        seen = _Seen(frame, m)
+        seen = _WindowFrame(frame, m)
         self._take_in(seen)
         if not seen.near:
-            return Playing({})
+            return FramePlays({})
         visible, disclosed = hash_sets()
         plays, more = self._visible.look(seen, self._frames, visible, self._gap_ms)
         withheld = False
         if disclosed:
             behind, _ = self._disclosed.look(seen, self._frames, disclosed, self._gap_ms)
             withheld = bool(behind)
-        return Playing(plays, withheld, more)
+        return FramePlays(plays, withheld, more)
 
-    def _take_in(self, seen: _Seen) -> None:
+    def _take_in(self, seen: _WindowFrame) -> None:
         """Put the newest frame in the window, in place of the last one where that is too close to the one before."""
         window = self._frames
         if len(window) > 1 and window[-1].offset_ms - window[-2].offset_ms < _STEP_MS:
@@ -170,12 +170,12 @@ class Window:
         while window[0].offset_ms < seen.offset_ms - WINDOW_MS:
             self._drop(window.popleft())
 
-    def _drop(self, seen: _Seen) -> None:
+    def _drop(self, seen: _WindowFrame) -> None:
         self._visible.drop(seen)
         self._disclosed.drop(seen)
 
 
-class _Seen:
+class _WindowFrame:
     """A frame of the window, and the listed digests near it: of each the distance, and which hash sets may have it."""
 
     __slots__ = ("digest", "is_cut_short", "near", "offset_ms", "owners")
@@ -188,7 +188,7 @@ class _Seen:
         self.is_cut_short = bool(matches.truncated[0])
 
 
-class _Listed:
+class _ListedFrames:
     """The frames of an entry that match: when it shows which of its digests, which have numbers here."""
 
     def __init__(self, packed: bytes) -> None:
@@ -221,16 +221,18 @@ def _fixed(digests: bytes) -> NDArray[np.bytes_]:
     return np.frombuffer(digests, f"S{frames.DIGEST_BYTES}")
 
 
-class _Shared:
+class _SharedFrames:
     """Which entries have frames near those of the window: those that the caller sees, or those it may only know of."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._of: dict[_Seen, dict[int, list[bytes]]] = {}  # of each frame of the window: entries and their digests
+        self._of: dict[
+            _WindowFrame, dict[int, list[bytes]]
+        ] = {}  # of each frame of the window: entries and their digests
         self._reached: dict[int, Counter[bytes]] = {}  # of each entry: its digests, and near how many frames each is
-        self._listed: OrderedDict[int, _Listed] = OrderedDict()
+        self._listed: OrderedDict[int, _ListedFrames] = OrderedDict()
 
-    def drop(self, seen: _Seen) -> None:
+    def drop(self, seen: _WindowFrame) -> None:
         """Take a frame that leaves the window out of all counts."""
         for entry_id, digests in self._of.pop(seen, {}).items():
             reached = self._reached[entry_id]
@@ -242,13 +244,13 @@ class _Shared:
                 del self._reached[entry_id]
 
     def look(
-        self, seen: _Seen, window: Sequence[_Seen], hash_sets: HashSets, gap_ms: float
-    ) -> tuple[dict[int, Play], bool]:
+        self, seen: _WindowFrame, window: Sequence[_WindowFrame], hash_sets: HashSets, gap_ms: float
+    ) -> tuple[dict[int, VideoPlay], bool]:
         """Return what goes on with the window's newest frame, and whether there may be more."""
         digest_counts = self._add(seen, hash_sets)
         candidates = [e for e, count in digest_counts.items() if self._may_go_on(e, count)]
         chosen, is_cut_short = self._chosen(candidates, hash_sets)
-        plays: dict[int, Play] = {}
+        plays: dict[int, VideoPlay] = {}
         for entry_id, listed in self._read(chosen):
             cancellation.check()
             play = self._play(entry_id, listed, window, digest_counts[entry_id], gap_ms)
@@ -256,7 +258,7 @@ class _Shared:
                 plays[entry_id] = play
         return plays, is_cut_short or self._is_cut_short
 
-    def _add(self, seen: _Seen, hash_sets: HashSets) -> dict[int, int]:
+    def _add(self, seen: _WindowFrame, hash_sets: HashSets) -> dict[int, int]:
         """Look up who has what is near the newest frame; return of each how many different frames it has."""
         own: dict[int, list[bytes]] = {}
         digest_counts: dict[int, int] = {}
@@ -272,7 +274,7 @@ class _Shared:
             self._reached.setdefault(entry_id, Counter()).update(digests)
         return digest_counts
 
-    def _sharing(self, seen: _Seen, hash_sets: HashSets) -> tuple[list[tuple[bytes, int, int]], bool]:
+    def _sharing(self, seen: _WindowFrame, hash_sets: HashSets) -> tuple[list[tuple[bytes, int, int]], bool]:
         """Return (digest, entry, how many different frames it has) of what is near a frame, and whether there is more;
         each of these has an equal share.
         """
@@ -316,21 +318,21 @@ class _Shared:
         chosen = [entry_id for entry_id in near if entry_id in standing]
         return chosen[:_COMPARED], len(chosen) > _COMPARED or len(order) > _MOST_CANDIDATES
 
-    def _read(self, entry_ids: Sequence[int]) -> Iterator[tuple[int, _Listed]]:
+    def _read(self, entry_ids: Sequence[int]) -> Iterator[tuple[int, _ListedFrames]]:
         """Yield the frames of the entries; those of the last ones are at hand."""
         missing = sorted(set(entry_ids) - self._listed.keys())
         for entry_id in set(entry_ids) & self._listed.keys():
             self._listed.move_to_end(entry_id)
             yield entry_id, self._listed[entry_id]
         for entry_id, packed in self._store.entries.frames_of(missing):
-            listed = self._listed[entry_id] = _Listed(packed)
+            listed = self._listed[entry_id] = _ListedFrames(packed)
             yield entry_id, listed
             while len(self._listed) > 1 and sum(len(one.times) for one in self._listed.values()) > _CACHED_FRAMES:
                 self._listed.popitem(last=False)
 
     def _play(
-        self, entry_id: int, listed: _Listed, window: Sequence[_Seen], digest_count: int, gap_ms: float
-    ) -> Play | None:
+        self, entry_id: int, listed: _ListedFrames, window: Sequence[_WindowFrame], digest_count: int, gap_ms: float
+    ) -> VideoPlay | None:
         """Return how an entry goes on with the window's newest frame, if it does."""
         reached = [self._of.get(seen, {}).get(entry_id, ()) for seen in window]
         times = np.fromiter((seen.offset_ms for seen in window), np.int64, len(window))
@@ -348,7 +350,7 @@ class _Shared:
             return None
         nearest = min((min(window[i].near[d] for d in reached[i]), window[i].digest) for i in places.tolist())
         is_long = times[-1] - times[0] >= WHOLE_MS
-        return Play(
+        return VideoPlay(
             nearest,
             stretch,
             len(places),

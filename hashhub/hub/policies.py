@@ -19,7 +19,7 @@ from hashhub.answering.evidence import Evidence, gather
 from hashhub.errors import FailedPrecondition, InvalidArgument, LimitExceeded, NotFound, Reason
 from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.hub import access
-from hashhub.hub.reading import SeenLists, caller
+from hashhub.hub.reading import VisibleLists, caller
 from hashhub.model import (
     MAX_QUERIES,
     ChangeKind,
@@ -39,7 +39,7 @@ from hashhub.model import (
 )
 from hashhub.store import Scope
 from hashhub.trust import Example, Policy, Trace, Trial, VerdictChange, Version
-from hashhub.trust import Policies as Versions
+from hashhub.trust import PolicyVersions as Versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from hashhub.hub.catalogue import Catalogue
     from hashhub.hub.follow import Follower
-    from hashhub.hub.learned import Learned
+    from hashhub.hub.learned import DisclosureCounter
     from hashhub.matcher import Matcher
     from hashhub.store import Store
 
@@ -61,7 +61,7 @@ _EXAMPLES: Final = 3  # of each change, in one answer
 _NOTHING: Final = ReasonLine(code=trust.ReasonCode.NOTHING_KNOWN, text="no entry within the searched distances")
 
 
-class Since(msgspec.Struct, frozen=True, kw_only=True):
+class ReplaySelection(msgspec.Struct, frozen=True, kw_only=True):
     """Entries whose own hashes are the queries: the ACTIVE ones that became visible behind a revision or at a time or
     later, of these hash sets (`CONTRIBUTOR/SET`) or of all, with ids behind `after`.
     """
@@ -81,7 +81,7 @@ class Policies:
         matcher: Matcher,
         catalogue: Catalogue,
         follower: Follower,
-        learned: Learned,
+        learned: DisclosureCounter,
         *,
         rest: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -208,7 +208,7 @@ class Policies:
         self._follower.require_ready()
         revision = self._matcher.revision
         evidence = gather(
-            SeenLists(self._store, principal),
+            VisibleLists(self._store, principal),
             self._matcher,
             [query],
             options,
@@ -241,7 +241,7 @@ class Policies:
         *,
         text: str = "",
         queries: Sequence[Query] = (),
-        since: Since | None = None,
+        since: ReplaySelection | None = None,
         max_distances: Mapping[str, int] | None = None,
     ) -> Trial:
         """Return what becomes of queries when `after`, or the policy of the TOML `text`, takes the place of `before`.
@@ -261,21 +261,21 @@ class Policies:
                 f"a call takes at most {MAX_QUERIES} queries, got {len(queries)}; send several", reason=Reason.TOO_LARGE
             )
         options = MatchOptions(policy=now_in_force.full_name, max_distances=dict(max_distances or {}))
-        chosen = _Chosen(queries)
+        chosen = _TrialQueries(queries)
         if since is not None:
             chosen = self._queries_of(principal, since, options)
         queries = chosen.queries
         check_queries(queries, options)
         self._follower.require_ready()
         revision = self._matcher.revision
-        changes = _Changes()
+        changes = _VerdictChanges()
         policies = (now_in_force, candidate)
         for start in range(0, len(queries), _PIECE):
             cancellation.check()
             begun = time.thread_time()
             piece = queries[start : start + _PIECE]
             evidence = gather(
-                SeenLists(self._store, principal),
+                VisibleLists(self._store, principal),
                 self._matcher,
                 piece,
                 options,
@@ -296,9 +296,9 @@ class Policies:
             since_revision=chosen.revision,
         )
 
-    def _queries_of(self, principal: Principal, since: Since, options: MatchOptions) -> _Chosen:
+    def _queries_of(self, principal: Principal, since: ReplaySelection, options: MatchOptions) -> _TrialQueries:
         """Return the next entries' own hashes as queries."""
-        visible = access.sight(principal, self._store.resources.registry(), access.WayOut.LIST).visible
+        visible = access.sight(principal, self._store.resources.registry(), access.DisclosureChannel.LIST).visible
         for name in since.hash_sets:
             if name not in visible:
                 raise NotFound(
@@ -322,9 +322,11 @@ class Policies:
         ]
         is_all = start + len(piece) >= len(ids)
         entries = list(map(self._store.entries.with_frames, entries))
-        return _Chosen(_queries(entries, options), 0 if is_all else piece[-1], 0 if since.after else len(ids), revision)
+        return _TrialQueries(
+            _queries(entries, options), 0 if is_all else piece[-1], 0 if since.after else len(ids), revision
+        )
 
-    def _standing(self, names: frozenset[str], after: int, options: MatchOptions) -> _Chosen:
+    def _standing(self, names: frozenset[str], after: int, options: MatchOptions) -> _TrialQueries:
         """Return the next active entries of the hash sets."""
         total = 0 if after else sum(self._count(name) for name in names)
         walk = self._store.selector.walk(
@@ -338,7 +340,7 @@ class Policies:
         taken = rows[:MAX_TRIED]
         next_after = taken[-1][0] if len(rows) > MAX_TRIED else 0
         entries = list(map(self._store.entries.with_frames, self._store.selector.read(taken)))
-        return _Chosen(_queries(entries, options), next_after, total)
+        return _TrialQueries(_queries(entries, options), next_after, total)
 
     def _count(self, name: str) -> int:
         contributor, hash_set = name.split("/")
@@ -365,7 +367,7 @@ class Policies:
             at = (changes[-1].revision, changes[-1].ordinal + 1)
 
 
-class _Chosen(NamedTuple):
+class _TrialQueries(NamedTuple):
     """Queries of one call, the entry behind which the next goes on (0: nothing is left), how many there are in all."""
 
     queries: Sequence[Query]
@@ -374,7 +376,7 @@ class _Chosen(NamedTuple):
     revision: int = 0
 
 
-class _Changes:
+class _VerdictChanges:
     """What becomes of verdicts when one policy takes the place of another: counted, with a few examples."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hashhub.hub.conflicts import Conflicts
     from hashhub.hub.renewals import Renewals
     from hashhub.hub.webhooks import Webhooks
-    from hashhub.store import Store, Waiting
+    from hashhub.store import PendingItems, Store
 
 _LATE: Final = 1.0  # age over usual interval from which on a list is told to be overdue
 _CONFLICTS: Final = 1_000  # that are counted; of more it is told that there are more
@@ -139,7 +139,7 @@ class Queue:
             )
 
 
-def _item(kind: QueueKind, line: Waiting, *, is_capped: bool = False) -> QueueItem:
+def _item(kind: QueueKind, line: PendingItems, *, is_capped: bool = False) -> QueueItem:
     contributor, slash, _ = line.hash_set.partition("/")
     return QueueItem(
         kind=kind,

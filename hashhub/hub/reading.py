@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from hashhub.answering.lists import Seen
+from hashhub.answering.lists import VisibleSets
 from hashhub.hub import access
 from hashhub.hub.entries import disclosed
 
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
     from hashhub.hashes import Hash
     from hashhub.model import Entry, Principal
     from hashhub.store import Store
-    from hashhub.store.entries import Entries
+    from hashhub.store.entries import EntryTable
 
 
-class SeenLists:
+class VisibleLists:
     """The store, as terms let the principal see it in an answer."""
 
     def __init__(self, store: Store, principal: Principal) -> None:
         self._store, self._principal = store, principal
 
     @property
-    def entries(self) -> Entries:
+    def entries(self) -> EntryTable:
         """Reads them."""
         return self._store.entries
 
-    def seen(self) -> Seen:
+    def seen(self) -> VisibleSets:
         """Return what is seen now, by one look at the registry."""
         registry = self._store.resources.registry()
-        sight = access.sight(self._principal, registry, access.WayOut.ANSWER)
-        return Seen(registry.contributors, registry.hash_sets, sight.visible, sight.disclosed)
+        sight = access.sight(self._principal, registry, access.DisclosureChannel.ANSWER)
+        return VisibleSets(registry.contributors, registry.hash_sets, sight.visible, sight.disclosed)
 
     def has_any(self) -> bool:
         """Return whether terms let the principal know of a hash set, as of this process's last look at the database.
 
         Of entries nothing is asked: that one is there must not show in who may not see it.
         """
-        sight = access.sight(self._principal, self._store.resources.held, access.WayOut.ANSWER)
+        sight = access.sight(self._principal, self._store.resources.held, access.DisclosureChannel.ANSWER)
         return bool(sight.visible or sight.disclosed)
 
     def hash_set_keys(self, names: Collection[str]) -> Mapping[int, str]:
@@ -53,7 +53,7 @@ class SeenLists:
         about.
         """
         entry = disclosed(self._principal, entry)
-        listed = access.sight(self._principal, self._store.resources.held, access.WayOut.LIST).visible
+        listed = access.sight(self._principal, self._store.resources.held, access.DisclosureChannel.LIST).visible
         if f"{entry.contributor}/{entry.hash_set}" in listed:
             return entry
         return msgspec.structs.replace(entry, hashes=tuple(h for h in entry.hashes if h in asked))

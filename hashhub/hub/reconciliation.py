@@ -94,7 +94,7 @@ class Reconciliation:
         task = tasks.task_from_json(operation.request)
         access.allow(caller, Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
         registry = self._store.resources.registry()
-        listed = access.sight(caller, registry, access.WayOut.LIST).visible
+        listed = access.sight(caller, registry, access.DisclosureChannel.LIST).visible
         allowed = access.sight(caller, registry, way_out_of(operation.method)).visible
         note(sorted(allowed))
         is_overseer = caller.role in access.OVERSEERS

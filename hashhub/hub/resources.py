@@ -9,9 +9,9 @@ import msgspec
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason, Violation
 from hashhub.hub import access
-from hashhub.hub.access import WayOut
+from hashhub.hub.access import DisclosureChannel
 from hashhub.hub.entry_rules import check_comment
-from hashhub.hub.selections import Order
+from hashhub.hub.selections import BulkOrder
 from hashhub.model import (
     Contributor,
     EntryAction,
@@ -112,7 +112,7 @@ class Contributors:
         check_comment(comment, required=withdraw_entries)  # before it is retired, for good
         retired = self._store.resources.retire_contributor(contributor, comment=comment, by=by)
         if withdraw_entries:
-            order = Order(EntryAction.WITHDRAW, WithdrawalReason.OTHER, comment)
+            order = BulkOrder(EntryAction.WITHDRAW, WithdrawalReason.OTHER, comment)
             live = (EntryState.ACTIVE, EntryState.QUARANTINED)
             self._selections.change(principal, Selection(contributor=contributor, states=live), order)
         return retired
@@ -250,7 +250,7 @@ class HashSets:
         access.allow(principal, *_READERS)
         registry = self._store.resources.registry()
         name = f"{contributor}/{hash_set}"
-        if name not in access.sight(principal, registry, WayOut.ANSWER).visible:
+        if name not in access.sight(principal, registry, DisclosureChannel.ANSWER).visible:
             raise NotFound(f"there is no hash set {name[:127]!r} that this token may see", kind="HashSet", name=name)
         floors = (
             self._store.resources.floors(contributor, hash_set) if access.reads_all_of(principal, contributor) else ()
@@ -266,7 +266,7 @@ class HashSets:
         """
         access.allow(principal, *_READERS)
         registry = self._store.resources.registry()
-        visible = access.sight(principal, registry, WayOut.ANSWER).visible
+        visible = access.sight(principal, registry, DisclosureChannel.ANSWER).visible
         behind = after.split("/")
         rest = (
             hash_set

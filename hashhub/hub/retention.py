@@ -118,7 +118,7 @@ class Retentions:
         return deleted
 
 
-class Keeper:
+class RetentionJob:
     """Deletes what is to go, in pieces, on one thread of the process that publishes the matcher's snapshots."""
 
     def __init__(self, store: Store, follower: Follower, config: Config) -> None:

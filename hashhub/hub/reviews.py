@@ -11,7 +11,7 @@ from hashhub.errors import InvalidArgument, NotFound
 from hashhub.hub import access
 from hashhub.hub.doubts import items_doubted
 from hashhub.hub.intake import same_item
-from hashhub.hub.reading import SeenLists
+from hashhub.hub.reading import VisibleLists
 from hashhub.model import Entry, EntryState, Principal, Review, ReviewKind, Role, now, number_of
 from hashhub.store import OBJECTIONS
 from hashhub.store.names import no_entry
@@ -130,7 +130,7 @@ class Reviews:
         if entry.contributor == principal.contributor:
             return 0
         frames = b"".join(packed for _, packed in self._store.entries.frames_of([entry.id]))
-        lists = SeenLists(self._store, principal)
+        lists = VisibleLists(self._store, principal)
         return items_doubted(lists, self._matcher, principal.contributor, [(entry.hashes, frames)])[0]
 
     def _of(self, principal: Principal, entry_id: int, kind: ReviewKind, comment: str) -> Review:
@@ -150,7 +150,7 @@ class Reviews:
 
         Raises NotFound, in the same words whether it does not exist or the caller may not know of it.
         """
-        visible = access.sight(principal, self._store.resources.registry(), access.WayOut.ANSWER).visible
+        visible = access.sight(principal, self._store.resources.registry(), access.DisclosureChannel.ANSWER).visible
         with suppress(NotFound):
             entry = self._store.entries.get_entry(contributor, hash_set, number)
             if f"{contributor}/{hash_set}" in visible:

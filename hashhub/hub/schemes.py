@@ -20,10 +20,10 @@ from hashhub.schemes import alignment
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hashhub.hub.catalogue import Catalogue, Known
+    from hashhub.hub.catalogue import Catalogue, CatalogueState
     from hashhub.model import Actor, Principal
     from hashhub.schemes import Scheme
-    from hashhub.schemes.alignment import Difference, Row
+    from hashhub.schemes.alignment import CrosswalkRow, Difference
     from hashhub.store import Store
 
 MAX_BYTES: Final = 64 * 1024  # of one scheme's text; the largest that comes with hashhub has 4 KiB
@@ -32,7 +32,7 @@ MAX_VERSIONS: Final = 100  # of one scheme in the store
 MAX_BYTES_IN_ALL: Final = 4 * 1024 * 1024  # of the texts in the store: every process reads them when one is put
 
 
-class Listed(msgspec.Struct, frozen=True, kw_only=True):
+class SchemeListing(msgspec.Struct, frozen=True, kw_only=True):
     """A scheme as the hub knows it, and what the store says of it where somebody put it there."""
 
     scheme: Scheme
@@ -46,13 +46,13 @@ class Schemes:
         self._store = store
         self._catalogue = catalogue
 
-    def list(self, principal: Principal) -> Sequence[Listed]:
+    def list(self, principal: Principal) -> Sequence[SchemeListing]:
         """Return every scheme that can be used, by id and then version."""
         access.allow(principal, *Role)
         known = self._catalogue.now()
         return [_shown(principal, scheme, known) for scheme in known.schemes.list()]
 
-    def get(self, principal: Principal, name: str) -> Listed:
+    def get(self, principal: Principal, name: str) -> SchemeListing:
         """Return the scheme ID@VERSION; a bare ID means the version that a new hash set would get. Raises NotFound."""
         access.allow(principal, *Role)
         known = self._catalogue.now()
@@ -60,7 +60,7 @@ class Schemes:
 
     def put(
         self, principal: Principal, text: str, *, comment: str = "", validate_only: bool = False, request_id: str = ""
-    ) -> Listed:
+    ) -> SchemeListing:
         """Store a version of a scheme, as a draft until somebody else signs it off.
 
         Raises InvalidArgument for a text that is no scheme, or that takes more room than there is; AlreadyExists where
@@ -117,7 +117,7 @@ class Schemes:
 
     def sign_off(
         self, principal: Principal, name: str, comment: str, *, validate_only: bool = False, request_id: str = ""
-    ) -> Listed:
+    ) -> SchemeListing:
         """Answer for a version that somebody else put, by which it becomes as verified as its text says. Doing it twice
         is a success.
 
@@ -164,7 +164,7 @@ class Schemes:
 
     def retire(
         self, principal: Principal, name: str, comment: str = "", *, validate_only: bool = False, request_id: str = ""
-    ) -> Listed:
+    ) -> SchemeListing:
         """Let no new hash set take a version of the store. Those that have it go on with it: what they list keeps its
         meaning. Doing it twice is a success. Raises NotFound.
         """
@@ -180,7 +180,7 @@ class Schemes:
 
     def compare(
         self, principal: Principal, left: str, right: str, page_size: int, start: int
-    ) -> tuple[Sequence[Row], int]:
+    ) -> tuple[Sequence[CrosswalkRow], int]:
         """Return rows of the crosswalk of two schemes from the one numbered `start` on, and where to go on (0: no
         more).
 
@@ -207,7 +207,7 @@ class Schemes:
         comment: str,
         dry: bool,
         request_id: str,
-    ) -> Listed:
+    ) -> SchemeListing:
         scheme_id, at, _ = name.partition("@")
         if not at:
             raise InvalidArgument.field("name", f"must name a version, as {scheme_id[:63]}@1 does", "REQUIRED")
@@ -229,13 +229,13 @@ class Schemes:
         )
         return self._of(changed)
 
-    def _of(self, definition: Definition) -> Listed:
+    def _of(self, definition: Definition) -> SchemeListing:
         """Return what was put or changed, and have this process use it at once."""
         self._catalogue.now()
-        return Listed(scheme=schemes.of_definition(definition), definition=definition)
+        return SchemeListing(scheme=schemes.of_definition(definition), definition=definition)
 
 
-def _shown(principal: Principal, scheme: Scheme, known: Known) -> Listed:
+def _shown(principal: Principal, scheme: Scheme, known: CatalogueState) -> SchemeListing:
     """Return the scheme as this caller may read it: which token put and signed it, and what was said of it, is for
     operators and auditors.
     """
@@ -243,10 +243,10 @@ def _shown(principal: Principal, scheme: Scheme, known: Known) -> Listed:
     if definition is not None and principal.role not in access.OVERSEERS:
         sign_offs = tuple(msgspec.structs.replace(s, actor="", comment="") for s in definition.sign_offs)
         definition = msgspec.structs.replace(definition, actor="", sign_offs=sign_offs)
-    return Listed(scheme=scheme, definition=definition)
+    return SchemeListing(scheme=scheme, definition=definition)
 
 
-def _known(known: Known, name: str) -> Scheme:
+def _known(known: CatalogueState, name: str) -> Scheme:
     try:
         return known.schemes.get(name)
     except InvalidArgument:

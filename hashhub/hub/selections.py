@@ -31,7 +31,7 @@ from hashhub.model import (
     WithdrawalReason,
 )
 from hashhub.schemes.dimensions import possible
-from hashhub.store import Request, Scope, SelectedEntries, TransitionCommand, TransitionResult
+from hashhub.store import IdempotentRequest, Scope, SelectedEntries, TransitionCommand, TransitionResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,7 @@ _STATES: Final = {
 }
 
 
-class Hits(NamedTuple):
+class SearchPage(NamedTuple):
     """A page of a search. `after`: where to go on, 0: no more. `looked_at`: entries that were read for it."""
 
     entries: list[Entry]
@@ -63,7 +63,7 @@ class Hits(NamedTuple):
     looked_at: int
 
 
-class Order(NamedTuple):
+class BulkOrder(NamedTuple):
     """What is to be done to the entries that a selection hits.
 
     `reason` and `comment`: why, for a withdrawal. `limit`: at most so many, in order of id; 0: all. `expected_count`:
@@ -84,7 +84,7 @@ class Selections:
         self._store = store
         self._rules = EntryRules(store, follower)
 
-    def search(self, principal: Principal, selection: Selection, page_size: int, after: int) -> Hits:
+    def search(self, principal: Principal, selection: Selection, page_size: int, after: int) -> SearchPage:
         """Return the entries behind id `after` that fit, by id, among those that the caller may see: its own in any
         state; of others the active ones that their terms let it list.
 
@@ -100,17 +100,17 @@ class Selections:
             rows = piece.rows[: page_size + 1 - len(hits)]
             hits += [disclosed(principal, e) for e in self._store.selector.read(rows)]
             if len(hits) > page_size:
-                return Hits(hits[:page_size], hits[page_size - 1].id, piece.looked_at)
+                return SearchPage(hits[:page_size], hits[page_size - 1].id, piece.looked_at)
             looked_at = piece.looked_at
             if looked_at >= LOOKED_AT:
-                return Hits(hits, piece.upto, looked_at)
-        return Hits(hits, 0, looked_at)
+                return SearchPage(hits, piece.upto, looked_at)
+        return SearchPage(hits, 0, looked_at)
 
     def change(
         self,
         principal: Principal,
         selection: Selection,
-        order: Order,
+        order: BulkOrder,
         *,
         validate_only: bool = False,
         request_id: str = "",
@@ -149,7 +149,7 @@ class Selections:
         if order.limit:
             chosen = SelectedEntries(chosen.ids[: order.limit], chosen.states[: order.limit], chosen.revision)
         asked = (msgspec.to_builtins(selection, builtin_types=(bytes,)), order)
-        request = Request(request_id, "change_entries", asked, principal.name) if request_id else None
+        request = IdempotentRequest(request_id, "change_entries", asked, principal.name) if request_id else None
         by, described = access.actor(principal), _described(selection)
         command = TransitionCommand(by, comment=order.comment, selection=described, dry=validate_only, request=request)
         moved = self._rules.move(principal, chosen, order.action, command, reason=order.reason)
@@ -159,7 +159,7 @@ class Selections:
 
     def _readable(self, principal: Principal, selection: Selection) -> Scope:
         registry = self._store.resources.registry()
-        visible = access.sight(principal, registry, access.WayOut.LIST).visible
+        visible = access.sight(principal, registry, access.DisclosureChannel.LIST).visible
         own = frozenset(name for name, x in registry.hash_sets.items() if access.reads_all_of(principal, x.contributor))
         wanted = _wanted(selection, frozenset(registry.hash_sets))
         # What the caller names and may not see is refused as if it were not there, whether or not it is.
@@ -284,7 +284,7 @@ def _no_criterion() -> InvalidArgument:
     )
 
 
-def _check_order(order: Order) -> None:
+def _check_order(order: BulkOrder) -> None:
     if order.action is EntryAction.WITHDRAW and order.reason is None:
         raise InvalidArgument.field("reason", "must say why the entries are withdrawn", "REQUIRED")
     if order.action is not EntryAction.WITHDRAW and order.reason is not None:

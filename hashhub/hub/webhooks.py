@@ -33,7 +33,7 @@ from hashhub.holders import new_holder
 from hashhub.hub import access
 from hashhub.model import DeliveryState, Principal, Role, Webhook, WebhookDelivery, WebhookEvent, now
 from hashhub.store import ConflictScope
-from hashhub.store.webhooks import Call, Failing, Happening
+from hashhub.store.webhooks import FailingWebhook, NotifiableEvent, WebhookCall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,7 +156,7 @@ class Webhooks:
         self._readable(principal, contributor, webhook)
         return self._store.webhooks.list_deliveries(contributor, webhook, page_size, before)
 
-    def failing(self, principal: Principal, contributor: str = "") -> list[tuple[Failing, Webhook]]:
+    def failing(self, principal: Principal, contributor: str = "") -> list[tuple[FailingWebhook, Webhook]]:
         """Return the webhooks, of one contributor or of all, that the caller may read and whose calls do not get
         through, or were given up within the last week.
         """
@@ -181,7 +181,7 @@ class Webhooks:
         return [w for w in self._store.webhooks.list_webhooks(of) if _reads(principal, w)]
 
 
-class Sender:
+class WebhookSender:
     """Makes the calls: one process of all that share a database does, by a lease."""
 
     def __init__(self, store: Store, outbound: Outbound, gather_seconds: float) -> None:
@@ -244,7 +244,7 @@ class Sender:
             self._renewed = at if self._has_lease else None
         return self._has_lease
 
-    def _take(self, call: Call) -> bool:
+    def _take(self, call: WebhookCall) -> bool:
         """Whether a call may be made now: one of each webhook, few of each contributor, and all workers at most."""
         owner = call.webhook.contributor
         with self._lock:
@@ -254,7 +254,7 @@ class Sender:
             self._in_flight[call.webhook.name] = owner
         return True
 
-    def _give_back(self, call: Call) -> None:
+    def _give_back(self, call: WebhookCall) -> None:
         with self._lock:
             self._in_flight.pop(call.webhook.name, None)
 
@@ -262,7 +262,7 @@ class Sender:
         with self._lock:
             self._calls.discard(made)
 
-    def _make(self, call: Call) -> None:
+    def _make(self, call: WebhookCall) -> None:
         try:
             self._attempt(call)
         except HashHubError as e:  # the database is away: it is tried again, maybe with the same content
@@ -272,7 +272,7 @@ class Sender:
         finally:
             self._give_back(call)
 
-    def _attempt(self, call: Call) -> None:
+    def _attempt(self, call: WebhookCall) -> None:
         webhooks = self._store.webhooks
         if not webhooks.begin_attempt(call.key):
             return
@@ -299,7 +299,7 @@ class Sender:
                 outcome.error,
             )
 
-    def _may_tell(self, call: Call) -> dict[str, Any] | None:
+    def _may_tell(self, call: WebhookCall) -> dict[str, Any] | None:
         """Return what a call may tell now, None for nothing.
 
         Its contributor is there and not retired; each hash set is there, and its own unless the webhook oversees.
@@ -344,13 +344,13 @@ class Sender:
         if not rows:
             return
         registry = self._store.resources.registry()
-        told: dict[str, list[Happening]] = {}
+        told: dict[str, list[NotifiableEvent]] = {}
         for webhook in self._store.webhooks.list_webhooks():
             if WebhookEvent.CONFLICT_OPENED not in webhook.events:
                 continue
             scope = _scope(webhook, registry)
             told[webhook.name] = [
-                Happening(row.revision, round(row.update_time.timestamp() * 1000), place, row.name, str(row.kind))
+                NotifiableEvent(row.revision, round(row.update_time.timestamp() * 1000), place, row.name, str(row.kind))
                 for row in rows
                 if webhook.create_time is None or row.update_time >= webhook.create_time
                 if scope is None or _is_within(scope, f"{row.left} {row.right}")
@@ -367,7 +367,7 @@ def _scope(webhook: Webhook, registry: Registry) -> ConflictScope | None:
         return None
     reader = Principal(name="", role=Role.CONTRIBUTOR, contributor=webhook.contributor, acts_for_others=True)
     own = frozenset(name for name, x in registry.hash_sets.items() if x.contributor == webhook.contributor)
-    return ConflictScope(own, access.sight(reader, registry, access.WayOut.LIST).visible | own)
+    return ConflictScope(own, access.sight(reader, registry, access.DisclosureChannel.LIST).visible | own)
 
 
 def _is_within(scope: ConflictScope, place: str) -> bool:
@@ -382,7 +382,7 @@ def signature(key: bytes, message_id: str, timestamp: str, body: bytes) -> str:
     return f"v1,{base64.b64encode(signed).decode()}"
 
 
-def _request(call: Call, data: dict[str, Any], *, at: datetime) -> tuple[dict[str, str], bytes]:
+def _request(call: WebhookCall, data: dict[str, Any], *, at: datetime) -> tuple[dict[str, str], bytes]:
     """Return the headers and the body of a call that is made at a time."""
     event = call.delivery.event
     happened = datetime.fromtimestamp(call.told.last_time / 1000, at.tzinfo)

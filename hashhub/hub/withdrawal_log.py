@@ -176,7 +176,7 @@ class WithdrawalLog:
         if not lacking:
             return 0
         self._shut_out(lacking)
-        again = _Again(self._store)
+        again = _WithdrawalReplay(self._store)
         stated = self._stated(lacking)
         while piece := list(itertools.islice(stated, _PIECE)):
             entries = self._store.entries.get_entries([one.entry_id for one in piece])
@@ -246,7 +246,7 @@ class WithdrawalLog:
         with self._lock, contextlib.suppress(OSError), self._opened() as file:
             self._append(file, [line])
 
-    def _stated(self, lines: Iterable[_Line]) -> Iterator[_Withdrawn]:
+    def _stated(self, lines: Iterable[_Line]) -> Iterator[_LoggedWithdrawal]:
         """Yield what lines, the newest first, withdrew or erased, but for what was restored later."""
         restored_ids: set[int] = set()
         restored_items: dict[str, set[bytes]] = defaultdict(set)  # by hash set, and by contributor
@@ -269,7 +269,7 @@ class WithdrawalLog:
                 if entry_id in restored_ids:
                     continue
                 is_restored = not restored_items[scope].isdisjoint(others | {name})
-                yield _Withdrawn(
+                yield _LoggedWithdrawal(
                     entry_id=entry_id,
                     commitment=commitments[at * _TRACE : (at + 1) * _TRACE],
                     cause=cause,
@@ -461,7 +461,7 @@ class _Cause(NamedTuple):
         return Withdrawal(reason=WithdrawalReason(self.reason), actor=self.actor, role=Role(self.role))
 
 
-class _Withdrawn(NamedTuple):
+class _LoggedWithdrawal(NamedTuple):
     """One entry that a line withdrew.
 
     `name`, `others`: traces of its item, empty where not known or where the item was restored since.
@@ -476,7 +476,7 @@ class _Withdrawn(NamedTuple):
     is_item_known: bool
 
 
-class _Again:
+class _WithdrawalReplay:
     """What is to be withdrawn again, gathered from all lines, so that it takes a few large writes."""
 
     def __init__(self, store: Store) -> None:
@@ -484,11 +484,15 @@ class _Again:
         self._ids: dict[tuple[str, _Cause], set[int]] = defaultdict(set)  # by hash set and cause
         self._chosen: set[int] = set()
         self._erased: list[int] = []
-        self._gone: list[_Withdrawn] = []  # what the database has as withdrawn, maybe for a reason that holds nothing
-        self._items: dict[str, list[_Withdrawn]] = defaultdict(list)  # by contributor: what has no entry of its own
+        self._gone: list[
+            _LoggedWithdrawal
+        ] = []  # what the database has as withdrawn, maybe for a reason that holds nothing
+        self._items: dict[str, list[_LoggedWithdrawal]] = defaultdict(
+            list
+        )  # by contributor: what has no entry of its own
         self._last_revision = 0
 
-    def take(self, one: _Withdrawn, entry: Entry | None) -> None:
+    def take(self, one: _LoggedWithdrawal, entry: Entry | None) -> None:
         """Take in what a line withdrew, the newest first; `entry`: that very one as the database has it."""
         self._last_revision = max(self._last_revision, one.line.revision)
         if one.line.kind == EventKind.ENTRY_ERASED and entry is not None and Code.ERASED not in entry.reasons:
@@ -546,7 +550,7 @@ class _Again:
             self._ids[name, cause].add(entry_id)
 
     def _choose_by_item(
-        self, contributor: str, own_sets: Sequence[str], items: Sequence[_Withdrawn]
+        self, contributor: str, own_sets: Sequence[str], items: Sequence[_LoggedWithdrawal]
     ) -> Iterator[HeldItem]:
         """Choose the live entries about the same items; yield the items of which there is none."""
         number_of = dict(enumerate(items, 1))
@@ -578,7 +582,7 @@ class _Again:
                 done.add((hash_set, traces))
                 yield HeldItem(contributor, hash_set, one.cause.origin, traces)
 
-    def _is_a_sibling(self, item: LiveItem, one: _Withdrawn) -> bool:
+    def _is_a_sibling(self, item: LiveItem, one: _LoggedWithdrawal) -> bool:
         """Whether both have an external id, and another: a hash set may hold one file under two, and lose one of
         them.
         """
@@ -587,7 +591,7 @@ class _Again:
         return trace_of(self._store.secret, "EXTERNAL_ID", item.external_id.encode()) != one.name
 
 
-def _hold(number: int, one: _Withdrawn) -> Hold:
+def _hold(number: int, one: _LoggedWithdrawal) -> Hold:
     return Hold(
         entry_id=number,
         hash_set="",

@@ -16,25 +16,25 @@ kernel_cache.py   where compiled loops are kept
 
 from __future__ import annotations
 
-from hashhub.matcher.breaker import CircuitBreaker, Tripped
-from hashhub.matcher.live import AlgorithmStatus, Matcher, MatcherStatus, has_kernels, warm_up
-from hashhub.matcher.pairs import Near, NearDigests
-from hashhub.matcher.plan import Engine
+from hashhub.matcher.breaker import CircuitBreaker, TrippedDigest
+from hashhub.matcher.live import IndexStatus, Matcher, MatcherStatus, has_kernels, warm_up
+from hashhub.matcher.pairs import DigestPair, NearDigests
+from hashhub.matcher.plan import SearchEngine
 from hashhub.matcher.search import HashSets, Matches, Plan, SegmentHits
 
 __all__ = [
-    "AlgorithmStatus",
     "CircuitBreaker",
-    "Engine",
+    "DigestPair",
     "HashSets",
+    "IndexStatus",
     "Matcher",
     "MatcherStatus",
     "Matches",
-    "Near",
     "NearDigests",
     "Plan",
+    "SearchEngine",
     "SegmentHits",
-    "Tripped",
+    "TrippedDigest",
     "has_kernels",
     "warm_up",
 ]

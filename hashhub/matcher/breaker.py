@@ -69,7 +69,7 @@ class CircuitBreaker:
 
 
 @dataclass(frozen=True, slots=True)
-class Tripped:
+class TrippedDigest:
     """A digest that tripped for a caller. prefix: its first eight hexadecimal digits; hits: different queries near it
     in the window that tripped it, of `queries`.
     """
@@ -86,7 +86,7 @@ class _Window:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self.tripped: dict[tuple[str, bytes], Tripped] = {}
+        self.tripped: dict[tuple[str, bytes], TrippedDigest] = {}
         self.again: set[tuple[str, bytes]] = set()
         self._open()
 
@@ -111,7 +111,7 @@ def counted(queries: NDArray[np.uint8], stands_for: Sequence[bytes] | None) -> i
     return sum(row.tobytes() == other for row, other in zip(queries, stands_for, strict=True))
 
 
-class Breaker:
+class QueryBreaker:
     """Counts different queries by caller, digest and window."""
 
     def __init__(self, settings: CircuitBreaker) -> None:
@@ -121,7 +121,7 @@ class Breaker:
         self._windows: OrderedDict[str, _Window] = OrderedDict()
 
     @property
-    def tripped(self) -> tuple[Tripped, ...]:
+    def tripped(self) -> tuple[TrippedDigest, ...]:
         """What has tripped now, for any caller."""
         return tuple(t for window in list(self._windows.values()) for t in window.tripped.values())
 
@@ -211,5 +211,5 @@ class Breaker:
             window.again.add(key)
             # Replaced, not changed: readers iterate over it without a lock.
             window.tripped = window.tripped | {
-                key: Tripped(caller, algorithm, digest[:4].hex(), hits, window.queries[algorithm])
+                key: TrippedDigest(caller, algorithm, digest[:4].hex(), hits, window.queries[algorithm])
             }

@@ -23,7 +23,7 @@ from hashhub.matcher.index import (
     Progress,
     Rows,
     Segment,
-    Source,
+    SegmentSource,
     build,
     owners_from,
     sorted_rows,
@@ -184,7 +184,7 @@ class Compaction:
             if failure or not self._publishes_in:
                 built = {}
                 for name, (of_one, owners) in rows.items():
-                    segment = build(space(name), [Source(of_one, is_sorted=True)], self._threads, progress)
+                    segment = build(space(name), [SegmentSource(of_one, is_sorted=True)], self._threads, progress)
                     segment.owners = owners
                     built[name] = (segment,)
                 self._live.replace(built, None if failure else self._live.now.snapshot, revision, None)
@@ -424,7 +424,7 @@ def _gathered(digests: Iterable[Chunk], threads: int, progress: Progress | None)
     Chunks wait until they are as many as what is sorted already: the work stays linear, and repeats never take more
     than that. At most two copies of all are in memory.
     """
-    waiting: dict[str, list[Source]] = {}
+    waiting: dict[str, list[SegmentSource]] = {}
     counts: dict[str, int] = {}  # of rows that wait
     gathered: dict[str, Rows] = {}
     total = 0
@@ -433,9 +433,9 @@ def _gathered(digests: Iterable[Chunk], threads: int, progress: Progress | None)
         rows = sorted_rows(waiting[name], space(name).words + 1, threads, progress)
         waiting[name].clear()  # before there are others of as many rows
         counts[name] = 0
-        sources = [Source(rows, is_sorted=True)]
+        sources = [SegmentSource(rows, is_sorted=True)]
         if name in gathered:
-            sources.append(Source(gathered[name], is_sorted=True))
+            sources.append(SegmentSource(gathered[name], is_sorted=True))
         gathered[name] = sorted_rows(sources, space(name).words + 1)
 
     for name, chunk, *keys in digests:
@@ -444,7 +444,7 @@ def _gathered(digests: Iterable[Chunk], threads: int, progress: Progress | None)
         rows = packed_rows(name, chunk)
         # Keys as a last word: then they are sorted with what they belong to.
         rows = np.column_stack([rows, keys[0].astype(np.uint64) if keys else np.full(len(rows), ANY, np.uint64)])
-        waiting.setdefault(name, []).append(Source(rows))
+        waiting.setdefault(name, []).append(SegmentSource(rows))
         counts[name] = counts.get(name, 0) + len(rows)
         total += len(rows)
         if progress:

@@ -34,7 +34,7 @@ from hashhub.hashes import SEARCHED, Algorithm, Metric
 from hashhub.kernel_cache import compiled_for
 from hashhub.matcher import kernels
 from hashhub.matcher.owners import Owners
-from hashhub.matcher.plan import SCAN_BELOW, Engine, Layout, Part, choose, layout_for
+from hashhub.matcher.plan import SCAN_BELOW, DigestLayout, DigestPart, SearchEngine, choose, layout_for
 
 _BIG: Final = np.dtype(">u8")
 _MAX_PREFIX_BITS: Final = 28
@@ -167,7 +167,7 @@ def _byte_images(places: Sequence[int], words: int) -> NDArray[np.uint64]:
     return images
 
 
-class Parts(NamedTuple):
+class SegmentParts(NamedTuple):
     """The arrays of a segment, in the order of the table above; the last three are empty when there are no tables."""
 
     rows: Rows
@@ -211,7 +211,7 @@ class Segment:
     def __init__(
         self,
         of: Space,
-        parts: Parts,
+        parts: SegmentParts,
         dead: Bitmap | None = None,
         name: str | None = None,
         owners: Owners | None = None,
@@ -241,9 +241,9 @@ class Segment:
         """Bytes of all arrays, mapped or not."""
         return sum(part.nbytes for part in self.parts) + self.dead.nbytes + self.owners.numbers.nbytes
 
-    def source(self, dead: Bitmap) -> Source:
+    def source(self, dead: Bitmap) -> SegmentSource:
         """Return the rows, but those whose bit in `dead` is set, to take into another segment."""
-        return Source(self.parts.rows, dead, is_sorted=True)
+        return SegmentSource(self.parts.rows, dead, is_sorted=True)
 
     def touch(self) -> None:
         """Read a byte of every page, so that no search has to wait for the kernel to map it or for the disk."""
@@ -279,7 +279,7 @@ class Segment:
         self.withdrawn -= changed
         return changed
 
-    def plan(self, max_distance: int) -> Part:
+    def plan(self, max_distance: int) -> DigestPart:
         """Return how a search with this distance (inclusive) is answered here."""
         metric = self.space.algorithm.metric
         return choose(self._layout, self.count, max_distance, scan_only=metric is Metric.SQUARED_EUCLIDEAN)
@@ -345,9 +345,9 @@ class Segment:
         """Return the search for one distance, with everything that does not depend on the query done."""
         plan = self.plan(max_distance)
         rows, dead = self.parts.rows, self.dead
-        if plan.engine is Engine.SORTED:
+        if plan.engine is SearchEngine.SORTED:
             return _Kernel(kernels.look_up, (rows, dead, self.parts.directory, self._prefix_bits))
-        if plan.engine is Engine.FAISS:
+        if plan.engine is SearchEngine.FAISS:
             return _Faiss(self, max_distance)
         if plan.thresholds is not None and self._layout is not None:
             layout, (_, _, start, fingerprints, ids) = self._layout, self.parts
@@ -507,7 +507,7 @@ def _flips(bits: int, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SegmentSource:
     """Rows to take into a segment; rows whose bit in `dead` is set stay out. is_sorted: they are sorted and distinct,
     as a segment's are; otherwise they come in any order and with repeats.
     """
@@ -519,7 +519,7 @@ class Source:
 
 def build(
     of: Space,
-    sources: Iterable[Source],
+    sources: Iterable[SegmentSource],
     threads: int = 1,
     progress: Progress | None = None,
     *,
@@ -527,32 +527,36 @@ def build(
 ) -> Segment:
     """Return a segment in memory with the distinct rows of all sources. known: what they are out of, with owners."""
     rows = sorted_rows(sources, of.words, threads, progress)
-    parts = Parts(rows, directory_of(rows), *_tables_in_memory(of, rows, threads))
+    parts = SegmentParts(rows, directory_of(rows), *_tables_in_memory(of, rows, threads))
     return Segment(of, parts, owners=owners_from(known, rows))
 
 
-def sorted_rows(sources: Iterable[Source], words: int, threads: int = 1, progress: Progress | None = None) -> Rows:
+def sorted_rows(
+    sources: Iterable[SegmentSource], words: int, threads: int = 1, progress: Progress | None = None
+) -> Rows:
     """Return the distinct living rows of all sources, sorted; of one sorted source that all live, its own array. Needs
     memory for one copy of them, and for one of all but the largest of several sorted sources.
 
     Sorted sources are merged, the smallest first: ten nanoseconds a row, where sorting them again takes fifty.
     """
     told = progress or _silent
-    runs: list[Source] = []
-    unsorted: list[Source] = []
+    runs: list[SegmentSource] = []
+    unsorted: list[SegmentSource] = []
     for source in sources:
         (runs if source.is_sorted else unsorted).append(source)
     if unsorted or not runs:
-        runs.append(Source(_sorted(unsorted, words, threads, told), is_sorted=True))
+        runs.append(SegmentSource(_sorted(unsorted, words, threads, told), is_sorted=True))
     if len(runs) == 1 and runs[0].dead is not None:
-        runs.append(Source(np.empty((0, words), np.uint64), is_sorted=True))  # merging leaves out what does not live
+        runs.append(
+            SegmentSource(np.empty((0, words), np.uint64), is_sorted=True)
+        )  # merging leaves out what does not live
     while len(runs) > 1:
         runs.sort(key=lambda run: len(run.rows), reverse=True)
-        runs.append(Source(_merged(runs.pop(), runs.pop(), told), is_sorted=True))
+        runs.append(SegmentSource(_merged(runs.pop(), runs.pop(), told), is_sorted=True))
     return runs[0].rows
 
 
-def _merged(a: Source, b: Source, told: Progress) -> Rows:
+def _merged(a: SegmentSource, b: SegmentSource, told: Progress) -> Rows:
     """Return the distinct living rows of two sorted sources, sorted."""
     total = len(a.rows) + len(b.rows)
     out = np.empty((total, a.rows.shape[1]), np.uint64)
@@ -564,11 +568,11 @@ def _merged(a: Source, b: Source, told: Progress) -> Rows:
     return out[: at[2]]
 
 
-def _dead(source: Source) -> Bitmap:
+def _dead(source: SegmentSource) -> Bitmap:
     return np.zeros(-(-len(source.rows) // 8), np.uint8) if source.dead is None else source.dead
 
 
-def _sorted(sources: Sequence[Source], words: int, threads: int, told: Progress) -> Rows:
+def _sorted(sources: Sequence[SegmentSource], words: int, threads: int, told: Progress) -> Rows:
     """Return the distinct living rows of all sources, sorted.
 
     One counting pass and one scattering pass over prefix buckets, then each bucket by itself: all three in parallel.
@@ -616,14 +620,14 @@ class Tables(NamedTuple):
     ids: NDArray[np.uint32]
 
 
-def has_tables(of: Space, count: int) -> Layout | None:
+def has_tables(of: Space, count: int) -> DigestLayout | None:
     """Return the layout for a segment of `count` rows, or None when it is scanned or looked up instead."""
     if of.algorithm.metric is not Metric.HAMMING or count < SCAN_BELOW:
         return None
     return layout_for(of.algorithm.bits, count)
 
 
-def tables(of: Layout, rows: Rows, threads: int, progress: Progress | None = None) -> Iterator[Tables]:
+def tables(of: DigestLayout, rows: Rows, threads: int, progress: Progress | None = None) -> Iterator[Tables]:
     """Yield the tables of sorted rows in order, built by `threads` threads, which run at most that many ahead of the
     consumer.
     """
@@ -638,13 +642,13 @@ def tables(of: Layout, rows: Rows, threads: int, progress: Progress | None = Non
             told("index", (number + 1) / of.tables)
 
 
-def _table(of: Layout, rows: Rows, number: int) -> Tables:
+def _table(of: DigestLayout, rows: Rows, number: int) -> Tables:
     made = _room(of, len(rows), [number])
     _fill(of, rows, number, made)
     return made
 
 
-def _room(of: Layout, n: int, numbers: Sequence[int]) -> Tables:
+def _room(of: DigestLayout, n: int, numbers: Sequence[int]) -> Tables:
     """Return arrays for these tables of n rows. Table 0 is in row order and has no ids."""
     return Tables(
         np.empty(len(numbers) * (2**of.address_bits + 1), np.uint32),
@@ -653,7 +657,7 @@ def _room(of: Layout, n: int, numbers: Sequence[int]) -> Tables:
     )
 
 
-def _fill(of: Layout, rows: Rows, number: int, into: Tables) -> None:
+def _fill(of: DigestLayout, rows: Rows, number: int, into: Tables) -> None:
     address, fingerprint = number * of.address_bits, of.fingerprint_bit(number)
     buffer = np.empty(len(rows), np.uint64)
     kernels.build_table(rows, address, of.address_bits, fingerprint, buffer, *into)

@@ -32,12 +32,12 @@ from hashhub.errors import InvalidArgument, LimitExceeded
 from hashhub.hashes import SEARCHED, Metric
 from hashhub.kernel_cache import is_kept, load
 from hashhub.matcher import kernels, search
-from hashhub.matcher.breaker import Breaker, CircuitBreaker, Tripped
+from hashhub.matcher.breaker import CircuitBreaker, QueryBreaker, TrippedDigest
 from hashhub.matcher.compaction import Chunk, Compaction
 from hashhub.matcher.digests import check_widths, checked_distance, known_algorithm, packed_rows
-from hashhub.matcher.index import Progress, Source, sorted_rows, space
+from hashhub.matcher.index import Progress, SegmentSource, sorted_rows, space
 from hashhub.matcher.owners import ANY
-from hashhub.matcher.plan import SCAN_BELOW, Engine
+from hashhub.matcher.plan import SCAN_BELOW, SearchEngine
 from hashhub.matcher.search import HashSets, Matches, Plan, SegmentHits
 from hashhub.matcher.snapshot import Directory
 from hashhub.matcher.state import LiveState
@@ -49,7 +49,7 @@ _NOTHING: Final[Mapping[str, NDArray[np.uint8]]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class AlgorithmStatus:
+class IndexStatus:
     """The digests of one algorithm: those that match, those added since the snapshot, those withdrawn but still stored,
     all bytes.
     """
@@ -58,7 +58,7 @@ class AlgorithmStatus:
     tail: int
     withdrawn: int
     segments: int
-    engine: Engine
+    engine: SearchEngine
     nbytes: int
 
 
@@ -72,11 +72,11 @@ class MatcherStatus:
 
     revision: int
     snapshot_revision: int | None
-    algorithms: Mapping[str, AlgorithmStatus]
+    algorithms: Mapping[str, IndexStatus]
     pending: int
     damaged: bool
     error: str | None
-    tripped: tuple[Tripped, ...]
+    tripped: tuple[TrippedDigest, ...]
     damages: int
     last_damage: str
 
@@ -113,7 +113,7 @@ class Matcher:
             Unavailable: The directory cannot be used.
         """
         cores = threads or len(os.sched_getaffinity(0))
-        self._breaker = Breaker(circuit_breaker or CircuitBreaker())
+        self._breaker = QueryBreaker(circuit_breaker or CircuitBreaker())
         opened, failure = _opened(directory, publisher=publisher) if directory else (None, None)
         self._pool = ThreadPoolExecutor(cores, "matcher") if cores > 1 else None
         self._live = LiveState(keeps_log=opened is not None)
@@ -199,7 +199,7 @@ class Matcher:
         """
         withdrawn = {name: packed_rows(name, digests) for name, digests in withdraw.items() if len(digests)}
         added = {
-            name: sorted_rows([Source(packed_rows(name, digests))], space(name).words)
+            name: sorted_rows([SegmentSource(packed_rows(name, digests))], space(name).words)
             for name, digests in add.items()
             if len(digests)
         }
@@ -362,7 +362,7 @@ class Matcher:
         algorithms = {}
         for name, segments in state.segments.items():
             default = SEARCHED[name].default_max_distance
-            algorithms[name] = AlgorithmStatus(
+            algorithms[name] = IndexStatus(
                 count=sum(s.living for s in segments),
                 tail=sum(s.living for s in segments if s.name is None),
                 withdrawn=sum(s.withdrawn for s in segments),

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from hashhub.cancellation import check
 from hashhub.matcher.digests import checked_distance, known_algorithm, packed_rows
-from hashhub.matcher.index import Hits, Source, build, space
+from hashhub.matcher.index import Hits, SegmentSource, build, space
 
 _BLOCK: Final = 512  # digests that a thread searches for at once
 _MOST_HITS: Final = 1 << 20  # of one block, some 20 MB; beyond it the block is cut in two, down to one digest
 
 
-class Near(NamedTuple):
+class DigestPair(NamedTuple):
     """Digests and what is near them: places of the one and the other (int64[k]), and distances (int32[k]).
 
     All that is near a digest is in the same part, itself at distance 0 included; the parts go up by `left`.
@@ -38,7 +38,7 @@ class NearDigests:
         self._algorithm = known_algorithm(algorithm)
         self._threads = threads or len(os.sched_getaffinity(0))
         self._segment = build(
-            space(algorithm), [Source(packed_rows(self._algorithm.name, digests))], threads=self._threads
+            space(algorithm), [SegmentSource(packed_rows(self._algorithm.name, digests))], threads=self._threads
         )
 
     def __len__(self) -> int:
@@ -48,7 +48,7 @@ class NearDigests:
         """Return where each digest, uint8[n, digest_bytes], is: int64[n]; -1 where it is not."""
         return self._segment.locate(packed_rows(self._algorithm.name, digests))
 
-    def near(self, max_distance: int | None, wanted: NDArray[np.int64] | None = None) -> Iterator[Near]:
+    def near(self, max_distance: int | None, wanted: NDArray[np.int64] | None = None) -> Iterator[DigestPair]:
         """Yield what is within `max_distance` (inclusive; None: the algorithm's default) of the digests at the places
         `wanted`, int64[n] ascending, or of all.
 
@@ -72,12 +72,12 @@ class NearDigests:
 
     def _finished(
         self, places: NDArray[np.int64], distance: int, low: int, high: int, future: Future[tuple[int, Hits]]
-    ) -> Iterator[Near]:
+    ) -> Iterator[DigestPair]:
         """Yield what a thread has searched for, and what it left off of its block because there were too many hits."""
         count, hits = future.result()
         while True:
             check()
-            yield Near(places[low + hits.queries], hits.rows, hits.distances)
+            yield DigestPair(places[low + hits.queries], hits.rows, hits.distances)
             low += count
             if low >= high:
                 return

@@ -39,7 +39,7 @@ _CANDIDATE_NS: Final = 60.0
 _COMPARE_NS: Final = 1.3
 
 
-class Engine(StrEnum):
+class SearchEngine(StrEnum):
     """How one segment is searched."""
 
     SORTED = "SORTED"
@@ -53,7 +53,7 @@ class Engine(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class DigestLayout:
     """The tables of one segment: an even number, each with an address of `address_bits`, at least FINGERPRINT_BITS.
 
     Table i has its address at bit `i * address_bits` of the permuted digest. Tables 2j and 2j + 1 are each other's
@@ -81,7 +81,7 @@ _LEAN_ABOVE: Final = 40_000_000
 (179 µs, 164 µs). Between 10 M and 100 M nothing was measured; the number is a choice."""
 
 
-def layout_for(bits: int, count: int) -> Layout:
+def layout_for(bits: int, count: int) -> DigestLayout:
     """Return the layout for a segment of `count` Hamming digests of this width.
 
     16-bit chunks: a radius of 31 needs only one flipped bit in each of 16 chunks, 272 visits, and long groups are read
@@ -89,8 +89,8 @@ def layout_for(bits: int, count: int) -> Layout:
     instead.
     """
     if bits == 256 and count >= _LEAN_ABOVE:  # noqa: PLR2004 - the width of PDQ
-        return Layout(tables=12, address_bits=20)
-    return Layout(tables=bits // FINGERPRINT_BITS, address_bits=FINGERPRINT_BITS)
+        return DigestLayout(tables=12, address_bits=20)
+    return DigestLayout(tables=bits // FINGERPRINT_BITS, address_bits=FINGERPRINT_BITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def ball(bits: int, radius: int) -> int:
 
 
 @lru_cache(maxsize=4096)
-def thresholds(layout: Layout, count: int, max_distance: int) -> Thresholds:
+def thresholds(layout: DigestLayout, count: int, max_distance: int) -> Thresholds:
     """Deal `max_distance + 1` units to the regions, each where it costs least, for a segment of `count` digests."""
     regions = layout.regions
     units = [0] * len(regions)
@@ -149,7 +149,7 @@ def _split(units: int, tables: int) -> list[int]:
     return [(units + tables - 1 - t) // tables - 1 for t in range(tables)]
 
 
-def _table_work(layout: Layout, in_chunk: int, in_region: int, count: int) -> tuple[float, float]:
+def _table_work(layout: DigestLayout, in_chunk: int, in_region: int, count: int) -> tuple[float, float]:
     """Return the expected fingerprints scanned and candidates passed by one table."""
     group = count / 2.0**layout.address_bits
     scanned = ball(layout.address_bits, in_chunk) * group
@@ -161,7 +161,7 @@ def _table_work(layout: Layout, in_chunk: int, in_region: int, count: int) -> tu
 
 
 @lru_cache(maxsize=4096)
-def _region_cost(layout: Layout, tables: int, units: int, count: int) -> float:
+def _region_cost(layout: DigestLayout, tables: int, units: int, count: int) -> float:
     total = 0.0
     for in_chunk in _split(units, tables):
         scanned, passed = _table_work(layout, in_chunk, units - 1, count)
@@ -171,30 +171,32 @@ def _region_cost(layout: Layout, tables: int, units: int, count: int) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class DigestPart:
     """How one segment is searched, and why. `thresholds` is None unless the engine is TABLES."""
 
-    engine: Engine
+    engine: SearchEngine
     why: str
     count: int
     expected_ns: float
     thresholds: Thresholds | None = None
 
 
-def choose(layout: Layout | None, count: int, max_distance: int, *, scan_only: bool = False) -> Part:
+def choose(layout: DigestLayout | None, count: int, max_distance: int, *, scan_only: bool = False) -> DigestPart:
     """Choose the engine for one segment of `count` digests.
 
     layout: None when the segment has no tables. scan_only: the metric is not Hamming.
     """
     if max_distance == 0:
-        return Part(Engine.SORTED, "distance 0 is a look-up in the sorted digests", count, 200.0)
+        return DigestPart(SearchEngine.SORTED, "distance 0 is a look-up in the sorted digests", count, 200.0)
     scan_ns = count * _COMPARE_NS
     if scan_only:
-        return Part(Engine.SCAN, "squared Euclidean distances have no tables", count, 10 * scan_ns)
+        return DigestPart(SearchEngine.SCAN, "squared Euclidean distances have no tables", count, 10 * scan_ns)
     if layout is None:
-        return Part(Engine.SCAN, f"fewer than {SCAN_BELOW:,} digests", count, scan_ns)
+        return DigestPart(SearchEngine.SCAN, f"fewer than {SCAN_BELOW:,} digests", count, scan_ns)
     tables = thresholds(layout, count, max_distance)
     if tables.nanoseconds < scan_ns:
-        return Part(Engine.TABLES, "the tables compare the fewest digests", count, tables.nanoseconds, tables)
+        return DigestPart(
+            SearchEngine.TABLES, "the tables compare the fewest digests", count, tables.nanoseconds, tables
+        )
     why = f"at {max_distance} bits the tables would visit {tables.visits:,} groups"
-    return Part(Engine.FAISS if count >= _FAISS_FROM else Engine.SCAN, why, count, scan_ns)
+    return DigestPart(SearchEngine.FAISS if count >= _FAISS_FROM else SearchEngine.SCAN, why, count, scan_ns)

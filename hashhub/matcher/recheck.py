@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.background import Background
-from hashhub.matcher.index import Parts
+from hashhub.matcher.index import SegmentParts
 from hashhub.matcher.snapshot import Directory, Snapshot
 from hashhub.matcher.state import LiveState
 
@@ -27,7 +27,7 @@ _DAY: Final = 86_400.0  # in which all of it is compared, at whatever rate that 
 _PIECE: Final = 1 << 20  # bytes; a file of no more is small, and is compared in time whatever else is
 
 
-class File(NamedTuple):
+class SnapshotFile(NamedTuple):
     """A file of a segment as it is mapped, and the SHA-256 that it was written with."""
 
     segment: str
@@ -89,7 +89,7 @@ class Recheck:
             self._compare(small, rate)
             self._compare(large[:1], rate, rest)
 
-    def _compare(self, files: Sequence[File], rate: float, rest: Callable[[int], object] | None = None) -> None:
+    def _compare(self, files: Sequence[SnapshotFile], rate: float, rest: Callable[[int], object] | None = None) -> None:
         """Compare those of the files that are due, at so many bytes a second, or resting as told."""
         for file in files:
             if (
@@ -106,12 +106,12 @@ class Recheck:
             self._compared[file[:2]] = time.monotonic()
 
 
-def files_of(snapshot: Snapshot) -> Iterator[File]:
+def files_of(snapshot: Snapshot) -> Iterator[SnapshotFile]:
     """Yield the mapped files of a snapshot."""
     by_name = {segment.name: segment for segments in snapshot.segments.values() for segment in segments}
     for entry in snapshot.manifest["segments"]:
         for part, described in entry["files"].items():
             segment = by_name[entry["name"]]
-            if part == "owners" or part in Parts._fields:  # bits of withdrawn rows are in memory, and change
+            if part == "owners" or part in SegmentParts._fields:  # bits of withdrawn rows are in memory, and change
                 mapped = segment.owners.as_written if part == "owners" else getattr(segment.parts, part)
-                yield File(entry["name"], part, entry["algorithm"], mapped, described["sha256"])
+                yield SnapshotFile(entry["name"], part, entry["algorithm"], mapped, described["sha256"])

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hashhub.hashes import Algorithm, Metric
-from hashhub.matcher.breaker import Breaker, counted
+from hashhub.matcher.breaker import QueryBreaker, counted
 from hashhub.matcher.index import Hits, Rows, Segment, space
 from hashhub.matcher.owners import ANY
-from hashhub.matcher.plan import Engine, Part, Thresholds
+from hashhub.matcher.plan import DigestPart, SearchEngine, Thresholds
 
 _BLOCK: Final = 128
 """Queries handed to a thread at once."""
@@ -58,10 +58,10 @@ class Plan:
     algorithm: str
     max_distance: int
     count: int
-    parts: tuple[Part, ...]
+    parts: tuple[DigestPart, ...]
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> SearchEngine:
         """The engine of the largest segment."""
         return self.parts[0].engine
 
@@ -100,7 +100,7 @@ def assembled(
     hits_by_segment: Sequence[SegmentHits],
     *,
     limit: int | None,
-    breaker: Breaker,
+    breaker: QueryBreaker,
     caller: str | None,
     stands_for: Sequence[bytes] | None = None,
     among: Callable[[], HashSets] | None = None,
@@ -212,7 +212,9 @@ def explain(of: Algorithm, segments: Sequence[Segment], max_distance: int) -> Pl
     """Return how a search of these segments would be answered."""
     largest_first = sorted(segments, key=lambda s: -s.count)
     parts = tuple(segment.plan(max_distance) for segment in largest_first)
-    nothing = Part(Engine.SCAN if of.is_perceptual else Engine.SORTED, "there are no digests yet", 0, 0.0)
+    nothing = DigestPart(
+        SearchEngine.SCAN if of.is_perceptual else SearchEngine.SORTED, "there are no digests yet", 0, 0.0
+    )
     return Plan(of.name, max_distance, sum(s.living for s in segments), parts or (nothing,))
 
 

@@ -42,10 +42,10 @@ from numpy.typing import NDArray
 from hashhub.errors import DataLoss, FailedPrecondition, LimitExceeded, Reason, Unavailable
 from hashhub.hashes import SEARCHED
 from hashhub.matcher.index import (
-    Parts,
     Progress,
     Rows,
     Segment,
+    SegmentParts,
     Space,
     directory_of,
     has_tables,
@@ -278,11 +278,11 @@ class Directory:
             for path in self._snapshots.iterdir():
                 shutil.rmtree(path)
 
-    def writer(self, revision: int) -> Writer:
+    def writer(self, revision: int) -> SnapshotWriter:
         """Return a writer for a new snapshot of the store at `revision`."""
-        return Writer(self._snapshots, revision)
+        return SnapshotWriter(self._snapshots, revision)
 
-    def publish(self, written: Writer, known: Snapshot | None) -> Snapshot:
+    def publish(self, written: SnapshotWriter, known: Snapshot | None) -> Snapshot:
         """Make the written snapshot current, remove all but the newest KEPT, and open it. known: as in `open`."""
         with disk_errors("publishing a snapshot"):
             name = written.finish()
@@ -314,7 +314,7 @@ class Directory:
         _sync_directory(self._path)
 
 
-class Writer:
+class SnapshotWriter:
     """A snapshot being written. `finish` or `abandon` ends it."""
 
     def __init__(self, snapshots: Path, revision: int) -> None:
@@ -485,7 +485,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _open_segment(path: Path, entry: dict[str, Any], of: Space, known: Parts | None) -> Segment:
+def _open_segment(path: Path, entry: dict[str, Any], of: Space, known: SegmentParts | None) -> Segment:
     name, count, files = str(entry["name"]), int(entry["count"]), entry["files"]
     if (entry["words"], entry["tables"], entry["addressBits"]) != tuple(
         _entry(of, name, count)[key] for key in ("words", "tables", "addressBits")
@@ -512,7 +512,7 @@ def _open_segment(path: Path, entry: dict[str, Any], of: Space, known: Parts | N
     dead = np.array(mapped("withdrawn")) if "withdrawn" in files else None
     if dead is not None and len(dead) != -(-count // 8):
         raise DataLoss("a snapshot's withdrawn bits do not fit its rows; rebuild it from the store")
-    parts = known or Parts(
+    parts = known or SegmentParts(
         mapped("rows").reshape(count, of.words),
         mapped("directory"),
         mapped("start"),

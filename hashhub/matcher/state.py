@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from hashhub.matcher.index import Bitmap, Rows, Segment, Source, build, space
+from hashhub.matcher.index import Bitmap, Rows, Segment, SegmentSource, build, space
 from hashhub.matcher.plan import SCAN_BELOW
 from hashhub.matcher.snapshot import Snapshot
 
@@ -62,7 +62,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class StateMoment:
     """A state to build a replacement from. since: the first logged change that it lacks; dead: its withdrawn bits."""
 
     state: State
@@ -134,14 +134,14 @@ class LiveState:
         with self._changing:
             self.pending = max(self.pending, digests)
 
-    def moment(self) -> Moment:
+    def moment(self) -> StateMoment:
         """Return the present state, to build its replacement from. The caller holds `building`."""
         with self._changing:
             state = self.now
             dead = {s: s.dead.copy() for segments in state.segments.values() for s in segments}
-            return Moment(state, len(self._changes), dead, self.pending)
+            return StateMoment(state, len(self._changes), dead, self.pending)
 
-    def sources(self, name: str, run: Sequence[Segment]) -> tuple[list[Segment], list[Source], int]:
+    def sources(self, name: str, run: Sequence[Segment]) -> tuple[list[Segment], list[SegmentSource], int]:
         """Return those of a run of an algorithm's segments that still stand, their rows for a merge, and the first
         logged change that these lack. The caller holds `building`.
 
@@ -210,7 +210,7 @@ def _applied(
             small = [s for s in present if s.name is None and s.count < SCAN_BELOW]
             if len(rows) >= SCAN_BELOW:
                 small = []
-            sources = [*(s.source(s.dead) for s in small), Source(rows, is_sorted=True)]
+            sources = [*(s.source(s.dead) for s in small), SegmentSource(rows, is_sorted=True)]
             built = build(space(name), sources, known=small)
             if hash_set is not None:
                 built.owners.add_key(built.locate(rows), hash_set)

@@ -35,7 +35,7 @@ from hashhub.reconcile.results import (
     Share,
     SuggestedRow,
 )
-from hashhub.schemes import Registry
+from hashhub.schemes import SchemeRegistry
 from hashhub.schemes.crosswalk import Relation, compare
 from hashhub.schemes.dimensions import DIMENSIONS, GROUPS, worlds
 
@@ -57,7 +57,7 @@ _Z: Final = 1.959963984540054  # of a 95 % interval
 
 def compute(
     extract: Extract,
-    schemes: Registry,
+    schemes: SchemeRegistry,
     *,
     engine: Engine = Engine.DUCKDB,
     progress: Progress | None = None,
@@ -271,7 +271,9 @@ class _Row(NamedTuple):
     relation: str
 
 
-def _suggest(connection: Any, known: Items, independence: Independence, schemes: Registry) -> tuple[SuggestedRow, ...]:
+def _suggest(
+    connection: Any, known: Items, independence: Independence, schemes: SchemeRegistry
+) -> tuple[SuggestedRow, ...]:
     """Return rows for crosswalks, the most surprising first."""
     rows = sorted(
         _rows(known, independence, schemes),
@@ -296,7 +298,7 @@ def _suggest(connection: Any, known: Items, independence: Independence, schemes:
     )
 
 
-def _rows(known: Items, independence: Independence, schemes: Registry) -> Iterator[_Row]:
+def _rows(known: Items, independence: Independence, schemes: SchemeRegistry) -> Iterator[_Row]:
     count, scheme_of = len(known.values), known.scheme_of
     together: list[_Counted] = []
     beside: list[_Counted] = []
@@ -362,7 +364,7 @@ def _keys(
         yield low, high, carried.value[low].astype(np.int64) * count + carried.value[high]
 
 
-def _relation(schemes: Registry, one: tuple[str, str], other: tuple[str, str]) -> str:
+def _relation(schemes: SchemeRegistry, one: tuple[str, str], other: tuple[str, str]) -> str:
     """Return what the tables say of two values; empty where they do not have them (any more)."""
     meanings = []
     for scheme, value in (one, other):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hashhub.cancellation import check
 from hashhub.hashes import ALGORITHMS
-from hashhub.matcher import Near, NearDigests
+from hashhub.matcher import DigestPair, NearDigests
 from hashhub.model import number_of
 from hashhub.reconcile import sharing
 from hashhub.reconcile.extract import arrow
@@ -150,7 +150,7 @@ def _near_links(
     yield from _told(connection, groups, algorithm)
 
 
-def _nearest(part: Near, lowest: NDArray[np.int64]) -> Near:
+def _nearest(part: DigestPair, lowest: NDArray[np.int64]) -> DigestPair:
     """Return what is near each digest among those of entries before its own, by hash set and number, the nearest
     MOST_NEAR of each. `lowest`: the first entry at each place.
     """
@@ -160,7 +160,7 @@ def _nearest(part: Near, lowest: NDArray[np.int64]) -> Near:
     left, right, distances = left[order], right[order], distances[order]
     first = np.searchsorted(left, left)  # where each digest's own begin
     chosen = np.arange(len(left)) - first < MOST_NEAR
-    return Near(left[chosen], right[chosen], distances[chosen])
+    return DigestPair(left[chosen], right[chosen], distances[chosen])
 
 
 def _told(connection: Any, groups: Groups, algorithm: str) -> Iterator[Link]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hashhub import schemes
 from hashhub.errors import missing_extra
-from hashhub.schemes.stored import Stored
+from hashhub.schemes.stored import StoredSchemes
 
 if TYPE_CHECKING:
     from hashhub.reconcile.results import Progress
@@ -24,7 +24,7 @@ def ask(task: Task, directory: Path, out: Path, *, progress: Progress) -> Respon
         from hashhub.reconcile.work import compute
 
         extract = Extract.open(directory)
-        registry = Stored(schemes.load()).with_stored(extract.manifest.schemes, [])
+        registry = StoredSchemes(schemes.load()).with_stored(extract.manifest.schemes, [])
         return compute(task, extract, out, progress, registry)
     except ModuleNotFoundError as e:
         raise missing_extra(e, "reconcile") from e

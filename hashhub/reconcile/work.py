@@ -24,7 +24,7 @@ from hashhub.reconcile.result_files import digest_of, mapped
 from hashhub.reconcile.results import By, ConflictSummary, LeftOut, Link, Progress
 from hashhub.reconcile.tasks import Task
 from hashhub.schemes import alignment
-from hashhub.schemes.stored import Stored
+from hashhub.schemes.stored import StoredSchemes
 
 if TYPE_CHECKING:
     from hashhub.reconcile.extract import Extract
@@ -79,7 +79,7 @@ def work(job: Job, progress: Progress) -> tasks.Response:
             store.close()
         whole = extract.Extract.open(base / "extract")
         chosen = whole if job.hash_sets is None else whole.restricted(job.hash_sets)
-        registry = Stored(schemes.load(Path(job.schemes) if job.schemes else None)).with_stored(defined, [])
+        registry = StoredSchemes(schemes.load(Path(job.schemes) if job.schemes else None)).with_stored(defined, [])
         return compute(
             job.task,
             chosen,
@@ -103,7 +103,7 @@ def compute(
     extract: Extract,
     out: Path,
     progress: Progress,
-    registry: schemes.Registry,
+    registry: schemes.SchemeRegistry,
     *,
     hash_sets: tuple[str, ...] | None = None,
     left_out: tuple[str, ...] = (),
@@ -189,7 +189,7 @@ def _report(
     extract: Extract,
     directory: Path,
     progress: Progress,
-    registry: schemes.Registry,
+    registry: schemes.SchemeRegistry,
     names: Mapping[str, str],
     conflicts: ConflictSummary | None,
     left_out: tuple[LeftOut, ...],
@@ -233,7 +233,7 @@ def _report(
     return tasks.ReportMade(revision=extract.revision, files=files_in(directory), left_out=left_out)
 
 
-def _crosswalks(names: Iterable[str], registry: schemes.Registry) -> list[tuple[schemes.Scheme, schemes.Scheme]]:
+def _crosswalks(names: Iterable[str], registry: schemes.SchemeRegistry) -> list[tuple[schemes.Scheme, schemes.Scheme]]:
     """Return each two of these schemes, the first MAX_CROSSWALKS; none that is not known here or has too many pairs."""
     by_name = {scheme.name: scheme for scheme in registry.list()}
     known = [by_name[name] for name in names if name in by_name]

@@ -140,7 +140,7 @@ class Scheme:
         return bool(at) and not (_VERSION.fullmatch(version) and _order(version) == _order(self.version))
 
 
-class Registry:
+class SchemeRegistry:
     """The schemes that this hub knows. Build it with `load`."""
 
     def __init__(self, schemes: Iterable[Scheme]) -> None:
@@ -181,7 +181,7 @@ class Registry:
         return tuple(sorted(self._by_name.values(), key=lambda s: (s.id, _order(s.version))))
 
 
-def load(extra: Path | None = None) -> Registry:
+def load(extra: Path | None = None) -> SchemeRegistry:
     """Return the registry of the schemes that come with hashhub and, if given, of every `*.toml` in the directory
     `extra`.
 
@@ -197,7 +197,7 @@ def load(extra: Path | None = None) -> Registry:
             schemes += [parse(f.read_bytes(), f.name) for f in sorted(extra.glob("*.toml"))]
         except OSError as e:
             raise InvalidArgument.field("schemes", f"cannot read {extra.name!r}: {e.strerror}", "UNREADABLE") from e
-    return Registry(schemes)
+    return SchemeRegistry(schemes)
 
 
 @functools.cache

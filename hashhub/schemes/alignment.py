@@ -49,7 +49,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class CrosswalkRow(msgspec.Struct, frozen=True, kw_only=True):
     """How a value of the left scheme stands to one of the right, dimension by dimension.
 
     `is_written`: an export of an item with the left value into the right scheme writes the right one;
@@ -72,7 +72,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return "; ".join(line.text for line in lines) or "neither says anything"
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class FieldChange(msgspec.Struct, frozen=True, kw_only=True):
     """What differs in one point, such as the title: before and after, as text."""
 
     what: str
@@ -97,7 +97,7 @@ class ValueDifference(msgspec.Struct, frozen=True, kw_only=True):
     value: str
     change: ChangeOfValue
     lines: tuple[Line, ...]
-    changes: tuple[Change, ...] = ()
+    changes: tuple[FieldChange, ...] = ()
     meant_before: tuple[str, ...] = ()
 
 
@@ -108,7 +108,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
     old: str
     new: str
-    changes: tuple[Change, ...]
+    changes: tuple[FieldChange, ...]
     values: tuple[ValueDifference, ...]
 
 
@@ -138,7 +138,7 @@ def row_count(left: Scheme, right: Scheme) -> int:
     return len(left.values) * len(right.values)
 
 
-def rows(left: Scheme, right: Scheme, start: int = 0) -> Iterator[Row]:
+def rows(left: Scheme, right: Scheme, start: int = 0) -> Iterator[CrosswalkRow]:
     """Yield the crosswalk: every value of the left with every value of the right, in the order of their schemes, from
     the row numbered `start` on. Worked out as it is read.
     """
@@ -152,7 +152,7 @@ def rows(left: Scheme, right: Scheme, start: int = 0) -> Iterator[Row]:
             relation, lines = _compare(one, other)
             if other.name not in back:
                 back[other.name] = other.written_as(left)
-            yield Row(
+            yield CrosswalkRow(
                 left=one.name,
                 right=other.name,
                 relation=relation,
@@ -205,7 +205,7 @@ def diff(old: Scheme, new: Scheme) -> Difference:
     return Difference(old=old.name, new=new.name, changes=_about(old, new), values=tuple(values))
 
 
-def _about(old: Scheme, new: Scheme) -> tuple[Change, ...]:
+def _about(old: Scheme, new: Scheme) -> tuple[FieldChange, ...]:
     yes = {True: "yes", False: "no"}
     return _changes(
         ("title", old.title, new.title),
@@ -219,8 +219,8 @@ def _about(old: Scheme, new: Scheme) -> tuple[Change, ...]:
     )
 
 
-def _changes(*points: tuple[str, str, str]) -> tuple[Change, ...]:
-    return tuple(Change(what=what, before=a, after=b) for what, a, b in points if a != b)
+def _changes(*points: tuple[str, str, str]) -> tuple[FieldChange, ...]:
+    return tuple(FieldChange(what=what, before=a, after=b) for what, a, b in points if a != b)
 
 
 def _meant_before(now: _Value, before: dict[str, _Value]) -> tuple[str, ...]:

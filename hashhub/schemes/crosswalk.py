@@ -34,7 +34,7 @@ class Relation(StrEnum):
     INCOMPARABLE = "INCOMPARABLE"  # no dimension is known to both
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+class ValueComparison(msgspec.Struct, frozen=True, kw_only=True):
     """The relation, and the dimensions in sorted order by what they contribute; `one_sided` are known to one side
     only.
     """
@@ -46,7 +46,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     one_sided: tuple[str, ...] = ()
 
 
-def compare(a: Mapping[str, tuple[str, ...]], b: Mapping[str, tuple[str, ...]]) -> Comparison:
+def compare(a: Mapping[str, tuple[str, ...]], b: Mapping[str, tuple[str, ...]]) -> ValueComparison:
     """Return how two sets of dimensions stand to each other; symmetric.
 
     Dimensions are named as in the statements, `legal_status` with its jurisdiction (`legal_status:GB`).
@@ -67,7 +67,7 @@ def compare(a: Mapping[str, tuple[str, ...]], b: Mapping[str, tuple[str, ...]]) 
         relation = Relation.IMPRECISE
     else:
         relation = Relation.AGREE if agreeing else Relation.INCOMPARABLE
-    return Comparison(
+    return ValueComparison(
         relation=relation,
         conflicting=tuple(conflicting),
         overlapping=tuple(overlapping),
@@ -76,7 +76,7 @@ def compare(a: Mapping[str, tuple[str, ...]], b: Mapping[str, tuple[str, ...]]) 
     )
 
 
-class Loss(msgspec.Struct, frozen=True):
+class TranslationLoss(msgspec.Struct, frozen=True):
     """One line of a loss report: what is lost in which dimension (empty: none in particular)."""
 
     dimension: str
@@ -93,7 +93,7 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
 
     value: str | None
     possible: tuple[str, ...]
-    losses: tuple[Loss, ...]
+    losses: tuple[TranslationLoss, ...]
 
 
 def translate(
@@ -116,7 +116,7 @@ def translate(
     asserted = {value: claims for value, claims in target.claims.items() if claims}
     possible = tuple(_possible(known, asserted))
     why_not = [
-        Loss("", f"{name} is a draft, on whose word nothing is written")
+        TranslationLoss("", f"{name} is a draft, on whose word nothing is written")
         for name, status in (
             (f"{classification.scheme}@{classification.version}", classification.status),
             (target.name, target.status),
@@ -124,15 +124,15 @@ def translate(
         if status is SchemeStatus.DRAFT
     ]
     if not asserted:
-        why_not.append(Loss("", f"no value of {target.name} asserts anything"))
+        why_not.append(TranslationLoss("", f"no value of {target.name} asserts anything"))
     if not possible:
         names = sorted({n for claims in asserted.values() for n in claims if _clash(n, known, claims)})
-        why_not += [Loss(n, f"{words(n)} is stated, which fits no value of {target.name}") for n in names]
+        why_not += [TranslationLoss(n, f"{words(n)} is stated, which fits no value of {target.name}") for n in names]
     if len(possible) > 1:
-        why_not.append(Loss("", f"{', '.join(possible)} of {target.name} all remain possible"))
+        why_not.append(TranslationLoss("", f"{', '.join(possible)} of {target.name} all remain possible"))
     for value in possible:
         why_not += [
-            Loss(
+            TranslationLoss(
                 n, f"{target.name} {value} asserts {in_words(n, target.values[value].dimensions)}; stated is {words(n)}"
             )
             for n in asserted[value]
@@ -142,7 +142,7 @@ def translate(
         return Translation(value=None, possible=possible, losses=tuple(why_not))
     (value,) = possible
     dropped = tuple(
-        Loss(n, f"{words(n)} is stated; {target.name} {value} does not tell it")
+        TranslationLoss(n, f"{words(n)} is stated; {target.name} {value} does not tell it")
         for n, w in sorted(telling(known).items())
         if asserted[value].get(n) != w
     )

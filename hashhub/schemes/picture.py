@@ -14,7 +14,7 @@ from typing import Final
 
 from hashhub.pages import render
 from hashhub.schemes import Scheme
-from hashhub.schemes.alignment import Correspondence, Row
+from hashhub.schemes.alignment import Correspondence, CrosswalkRow
 
 _LOOKS: Final = {  # the sign of each relation, the dashes of its line if it has one, and what it means
     Correspondence.CORRESPONDS: ("=", "none", "both say the same"),
@@ -27,7 +27,7 @@ _LOOKS: Final = {  # the sign of each relation, the dashes of its line if it has
 SIGNS: Final = {relation: sign for relation, (sign, _, _) in _LOOKS.items()}
 
 
-def draw(left: Scheme, right: Scheme, rows: Iterable[Row]) -> str:
+def draw(left: Scheme, right: Scheme, rows: Iterable[CrosswalkRow]) -> str:
     """Return the picture of a crosswalk, `alignment.rows` of the two schemes."""
     by_pair = {(row.left, row.right): row for row in rows}
     counts = Counter(row.relation for row in by_pair.values())

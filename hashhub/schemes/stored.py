@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from hashhub.schemes import Scheme
 
 
-class Stored:
+class StoredSchemes:
     """The schemes in files, and those of the store beside them."""
 
-    def __init__(self, files: schemes.Registry) -> None:
+    def __init__(self, files: schemes.SchemeRegistry) -> None:
         self._files = files
         self._read: dict[Definition, Scheme | str] = {}  # what was read before, or why it cannot be: texts never change
-        self._with: tuple[Sequence[Definition], schemes.Registry, list[str]] = ((), files, [])
+        self._with: tuple[Sequence[Definition], schemes.SchemeRegistry, list[str]] = ((), files, [])
 
-    def with_stored(self, definitions: Sequence[Definition], warnings: list[str]) -> schemes.Registry:
+    def with_stored(self, definitions: Sequence[Definition], warnings: list[str]) -> schemes.SchemeRegistry:
         """Return them all, and add to the warnings what is left out: a text that this hashhub cannot read, and a
         version that a file says something else of, in both places. Then nobody's values are read by a meaning that
         their hash set was not made with.
@@ -46,7 +46,7 @@ class Stored:
                     )
             self._read = read
             usable = [s for key, s in known.items() if key not in disputed]
-            self._with = (definitions, schemes.Registry(usable), said)
+            self._with = (definitions, schemes.SchemeRegistry(usable), said)
         warnings += self._with[2]
         return self._with[1]
 

@@ -41,7 +41,7 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store.database import NO_ENTRY, Database
 from hashhub.store.entries import review_row
-from hashhub.store.entry_writes import CHANGE_IDS, EntryWrites, Outstanding, Part, note_loss, take_ids
+from hashhub.store.entry_writes import CHANGE_IDS, DeferredWithdrawals, EntryWrites, WithdrawalPart, note_loss, take_ids
 from hashhub.store.events import append_event, decoded, facts_of, is_in
 from hashhub.store.floors import refuse_looser_than_list
 from hashhub.store.holds import HOLD_SQL, Origin, hold_of_row, lift_holds
@@ -83,7 +83,7 @@ class Commits:
     def __init__(
         self,
         database: Database,
-        outstanding: Outstanding,
+        outstanding: DeferredWithdrawals,
         writes: EntryWrites,
         leases: Leases,
         stage: Stage,
@@ -509,7 +509,7 @@ class Commits:
         return items, beyond
 
 
-def _numbers(counts: Counts, gone: Sequence[Part], doubts: int, beyond: int) -> dict[str, int]:
+def _numbers(counts: Counts, gone: Sequence[WithdrawalPart], doubts: int, beyond: int) -> dict[str, int]:
     """Return the numbers of a commit's event, without those that are 0."""
     numbers = {
         **{name: getattr(counts, name) for name in Counts.__struct_fields__},
@@ -549,9 +549,9 @@ def _without(
     )
 
 
-def _parts_without(parts: Sequence[Part], over: NDArray[np.int64]) -> list[Part]:
+def _parts_without(parts: Sequence[WithdrawalPart], over: NDArray[np.int64]) -> list[WithdrawalPart]:
     """Return the parts without these entries, but for what the source itself withdraws: that is held, too."""
-    remaining: list[Part] = []
+    remaining: list[WithdrawalPart] = []
     for part in parts:
         ids = np.concatenate(list(part.ids.pieces(PIECE)))
         if not part.origin:
@@ -567,9 +567,9 @@ def _parts(
     supersede: NDArray[np.int64],
     absent: NDArray[np.int64],
     deletion_times: Mapping[int, str],
-) -> list[Part]:
+) -> list[WithdrawalPart]:
     """Return what a commit withdraws, each entry once, in parts of bounded size; their revision is still to come."""
-    parts: list[Part] = []
+    parts: list[WithdrawalPart] = []
     taken = np.empty(0, np.int64)
     for chosen, code, origin in (
         (withdraw, "WITHDRAWN_BY_SOURCE", Origin.SOURCE),
@@ -582,5 +582,5 @@ def _parts(
         for start in range(0, len(ids), CHANGE_IDS):
             piece = ids[start : start + CHANGE_IDS]
             times = [deletion_times.get(i, "") for i in piece.tolist()] if origin and deletion_times else ()
-            parts.append(Part(0, len(parts), hash_set, code, IdSet.of(piece), origin, times))
+            parts.append(WithdrawalPart(0, len(parts), hash_set, code, IdSet.of(piece), origin, times))
     return parts

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from hashhub.hygiene import Code
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
-from hashhub.store.entries import Entries
-from hashhub.store.entry_writes import Outstanding
+from hashhub.store.entries import EntryTable
+from hashhub.store.entry_writes import DeferredWithdrawals
 from hashhub.store.holds import HOLD_SQL, Hold, hold_of_row
 from hashhub.store.names import key_of_set
 from hashhub.store.packing import (
@@ -114,10 +114,10 @@ class StatedEntries(NamedTuple):
         )
 
 
-class Comparison:
+class EntryComparison:
     """The part of the Store that a list is compared with."""
 
-    def __init__(self, database: Database, outstanding: Outstanding, entries: Entries) -> None:
+    def __init__(self, database: Database, outstanding: DeferredWithdrawals, entries: EntryTable) -> None:
         self._db = database
         self._outstanding = outstanding
         self._entries = entries

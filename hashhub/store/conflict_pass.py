@@ -28,8 +28,8 @@ from hashhub.hashes import Hash, is_exact
 from hashhub.model import Classification, ConflictKind, ConflictState, Flags, Severity, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.entries import Entries
-from hashhub.store.entry_writes import Outstanding
+from hashhub.store.entries import EntryTable
+from hashhub.store.entry_writes import DeferredWithdrawals
 from hashhub.store.holds import trace_of
 from hashhub.store.idset import IdSet
 from hashhub.store.packing import digests_by_algorithm, unpack_flags, unpack_hashes, unpack_reasons
@@ -50,7 +50,7 @@ _TOLD: Final = frozenset({"SUPERSEDED", "ABSENT_FROM_LIST", "WITHDRAWN_BY_SOURCE
 _CHANGED: Final = "STATEMENT_CHANGED"
 
 
-class Progress(NamedTuple):
+class PassPosition(NamedTuple):
     """The next change to look at, and after which of its entries."""
 
     revision: int
@@ -58,15 +58,15 @@ class Progress(NamedTuple):
     entry: int
 
 
-class Piece(NamedTuple):
+class PassPiece(NamedTuple):
     """Entries of some changes, ascending; `before` and `after`: where the pass is before and after it."""
 
     ids: list[int]
-    before: Progress
-    after: Progress
+    before: PassPosition
+    after: PassPosition
 
 
-class Stated(NamedTuple):
+class DigestStatement(NamedTuple):
     """An entry that has a digest. `packed`: its hashes, see `ConflictPass.hashes`. `total`: how many of its hash set
     have the digest with this classification.
     """
@@ -87,12 +87,12 @@ class Neighbourhood(NamedTuple):
     which nothing is left.
     """
 
-    statements: dict[Hash, list[Stated]]
+    statements: dict[Hash, list[DigestStatement]]
     digests: list[Hash]
     doubtful: list[int]
 
 
-class Side(NamedTuple):
+class ConflictSide(NamedTuple):
     """One side of a conflict: a few entries, how many there are in all, and what they state, as bytes that are equal
     where the same is stated.
     """
@@ -111,8 +111,8 @@ class FoundConflict(NamedTuple):
     item: Hash
     left_set: int
     right_set: int
-    left: Side
-    right: Side
+    left: ConflictSide
+    right: ConflictSide
 
 
 class _Key(NamedTuple):
@@ -151,15 +151,17 @@ _SELECT: Final = f"SELECT {_COLUMNS} FROM conflict t"  # noqa: S608 - our own co
 class ConflictPass:
     """The part of the Store that finds what may contradict, and writes what does."""
 
-    def __init__(self, database: Database, entries: Entries, outstanding: Outstanding, secret: bytes) -> None:
+    def __init__(
+        self, database: Database, entries: EntryTable, outstanding: DeferredWithdrawals, secret: bytes
+    ) -> None:
         self._db = database
         self._entries = entries
         self._outstanding = outstanding
         self._secret = secret
 
-    def progress(self) -> Progress:
+    def progress(self) -> PassPosition:
         """Return where the pass is."""
-        return Progress(*self._db.fetch("SELECT revision, ordinal, entry FROM conflict_progress")[0])
+        return PassPosition(*self._db.fetch("SELECT revision, ordinal, entry FROM conflict_progress")[0])
 
     def looked_upto(self) -> int:
         """Return the revision up to which conflicts were looked for."""
@@ -172,7 +174,7 @@ class ConflictPass:
         rows = self._db.fetch(sql, (at.revision, at.ordinal))
         return settled if rows[0][0] is None else min(settled, rows[0][0] - 1)
 
-    def next_piece(self, size: int) -> Piece | None:
+    def next_piece(self, size: int) -> PassPiece | None:
         """Return up to `size` entries that changes after the pass are about; None when it is through.
 
         Only changes whose withdrawals are written into the rows, which they are some seconds after a large commit.
@@ -192,9 +194,9 @@ class ConflictPass:
             part = IdSet(*ends).after(after, room)
             ids.update(part)
             if len(part) == room:
-                return Piece(sorted(ids), before, Progress(revision, ordinal, part[-1]))
-            at = Progress(revision, ordinal + 1, 0)
-        return Piece(sorted(ids), before, at) if rows else None
+                return PassPiece(sorted(ids), before, PassPosition(revision, ordinal, part[-1]))
+            at = PassPosition(revision, ordinal + 1, 0)
+        return PassPiece(sorted(ids), before, at) if rows else None
 
     def statements_about(self, ids: Sequence[int]) -> Neighbourhood:
         """Return who states what about the items of these entries, visible or withdrawn."""
@@ -216,7 +218,7 @@ class ConflictPass:
                 "WHERE m.conflict {keys}"
             )
             packed += [row[1] for row in self._db.by_keys(sql, "int8", (), doubtful) if row[1]]
-        statements: dict[Hash, list[Stated]] = {}
+        statements: dict[Hash, list[DigestStatement]] = {}
         looked_at: list[Hash] = []
         for algorithm, rows in digests_by_algorithm(packed).items():
             if not is_exact(algorithm):
@@ -241,7 +243,7 @@ class ConflictPass:
         )
         return sorted({row[0] for row in self._db.by_keys(sql, "bytea", (s.ALGORITHM_CODES[algorithm],), digests)})
 
-    def _stated(self, algorithm: str, digests: Sequence[bytes]) -> Iterator[tuple[bytes, Stated]]:
+    def _stated(self, algorithm: str, digests: Sequence[bytes]) -> Iterator[tuple[bytes, DigestStatement]]:
         """Yield the ACTIVE visible entries of the digests, EACH of a hash set and classification at most."""
         # CROSS JOIN, which SQLite never turns around. By what they state and not by their ids, so that entries that are
         # listed again take the places of those that they replace.
@@ -258,7 +260,7 @@ class ConflictPass:
             digest, entry_id, set_key, classification, flags, hashes, reasons, count = row
             yield (
                 digest,
-                Stated(
+                DigestStatement(
                     entry_id,
                     set_key,
                     classification,
@@ -274,14 +276,14 @@ class ConflictPass:
         return None if key is None else self._entries.classification(key)
 
     def hashes(self, packed: bytes) -> tuple[Hash, ...]:
-        """Return the hashes of `Stated.packed`."""
+        """Return the hashes of `DigestStatement.packed`."""
         return unpack_hashes(packed)
 
     def flags(self, packed: int) -> Flags:
-        """Return the flags of `Stated.flags`."""
+        """Return the flags of `DigestStatement.flags`."""
         return unpack_flags(packed)
 
-    def apply(self, piece: Piece, neighbourhood: Neighbourhood, conflicts: Iterable[FoundConflict]) -> bool:
+    def apply(self, piece: PassPiece, neighbourhood: Neighbourhood, conflicts: Iterable[FoundConflict]) -> bool:
         """Let the conflicts about the items of a piece be exactly these, and the pass go on behind it; return False,
         with nothing written, when another pass has been there.
 
@@ -318,7 +320,7 @@ class ConflictPass:
                 c.execute(sa.update(s.conflict_progress).values(sequence=last))
         return True
 
-    def _go_on(self, c: Connection, piece: Piece) -> int | None:
+    def _go_on(self, c: Connection, piece: PassPiece) -> int | None:
         """Let the pass stand behind the piece; return the sequence of the last opening, or None where another pass has
         been there.
         """

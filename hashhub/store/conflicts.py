@@ -33,7 +33,7 @@ from hashhub.store.database import Database
 from hashhub.store.events import append_event
 from hashhub.store.feeds import Feeds
 from hashhub.store.imprints import touch
-from hashhub.store.requests import Request
+from hashhub.store.requests import IdempotentRequest
 from hashhub.store.schema import ROLE_OF_CODE
 
 COMMENTS: Final = 20  # of one contributor about one conflict
@@ -108,7 +108,7 @@ class PairCount(NamedTuple):
     number: int
 
 
-class Conflicts:
+class ConflictTable:
     """The part of the Store that shows conflicts, and keeps what people say of them."""
 
     def __init__(self, database: Database, feeds: Feeds) -> None:
@@ -311,7 +311,7 @@ class Conflicts:
 
         Raises NotFound; FailedPrecondition when it is RESOLVED or has ENDED.
         """
-        request = Request(request_id, "assign_conflict", (name, assignee), by.name)
+        request = IdempotentRequest(request_id, "assign_conflict", (name, assignee), by.name)
         with self._db.write() as c:
             self._db.lock(c)
             row = self._of_name(c, name)
@@ -341,7 +341,7 @@ class Conflicts:
         contributor; Conflict when `etag` is of other statements.
         """
         said = (resolution.reason, resolution.comment, resolution.decided_for, resolution.closes)
-        request = Request(request_id, "resolve_conflict", (name, said, etag), by.name)
+        request = IdempotentRequest(request_id, "resolve_conflict", (name, said, etag), by.name)
         r = s.conflict_resolution
         with self._db.write() as c:
             self._db.lock(c)
@@ -399,7 +399,7 @@ class Conflicts:
 
         Raises NotFound; FailedPrecondition when it has ENDED.
         """
-        request = Request(request_id, "reopen_conflict", (name, comment), by.name)
+        request = IdempotentRequest(request_id, "reopen_conflict", (name, comment), by.name)
         with self._db.write() as c:
             self._db.lock(c)
             row = self._of_name(c, name)

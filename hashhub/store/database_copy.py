@@ -38,7 +38,7 @@ Progress = Callable[[int, int], None]
 """Is told how many bytes were copied, and of how many; 0 where that is not known."""
 
 
-class Copied(NamedTuple):
+class DatabaseCopy(NamedTuple):
     """A copy: the file's name, which database it is of, the position that it holds, and the version of its tables."""
 
     name: str
@@ -57,7 +57,7 @@ def without_password(database: str) -> str:
     return locate(database).set(password=None).render_as_string() if database else ""
 
 
-def copy_out(database: str | Path, directory: Path, progress: Progress) -> Copied:
+def copy_out(database: str | Path, directory: Path, progress: Progress) -> DatabaseCopy:
     """Copy the database into `directory`.
 
     Raises FailedPrecondition when there is none, or `pg_dump` is missing or of an older version than the server;
@@ -69,7 +69,7 @@ def copy_out(database: str | Path, directory: Path, progress: Progress) -> Copie
     return _dump_postgresql(url, directory / DUMP_NAME, progress)
 
 
-def examine_copy(directory: Path) -> Copied | None:
+def examine_copy(directory: Path) -> DatabaseCopy | None:
     """Return what a copy in `directory` holds, None for a dump, of which its program alone knows that.
 
     Raises DataLoss when the file is damaged.
@@ -111,7 +111,7 @@ def bring_back(directory: Path, database: str | Path, progress: Progress) -> Non
         _put_sqlite(directory / FILE_NAME, Path(url.database or ""), progress)
 
 
-def _copy_sqlite(path: Path, target: Path, progress: Progress) -> Copied:
+def _copy_sqlite(path: Path, target: Path, progress: Progress) -> DatabaseCopy:
     if not path.exists():
         raise FailedPrecondition(
             f"there is no database {path.name} in {str(path.parent)!r}: name the hub's data directory with --data, or "
@@ -149,7 +149,7 @@ def _put_sqlite(path: Path, target: Path, progress: Progress) -> None:
             progress(done, total)
 
 
-def _dump_postgresql(url: URL, target: Path, progress: Progress) -> Copied:
+def _dump_postgresql(url: URL, target: Path, progress: Progress) -> DatabaseCopy:
     program = shutil.which("pg_dump")
     if program is None:
         raise FailedPrecondition(
@@ -236,10 +236,10 @@ def _said(done: subprocess.CompletedProcess[str]) -> str:
     return ("; ".join(done.stderr.split("\n")).strip("; ") or f"exit code {done.returncode}")[:_SAID]
 
 
-def _state(name: str, state: tuple[Any, ...] | None, version: tuple[Any, ...] | None) -> Copied:
+def _state(name: str, state: tuple[Any, ...] | None, version: tuple[Any, ...] | None) -> DatabaseCopy:
     if state is None or version is None:
         raise DataLoss("the database has no state: is it a hub's?")
-    return Copied(name, state[0], Position(state[1], bytes(state[2])), version[0])
+    return DatabaseCopy(name, state[0], Position(state[1], bytes(state[2])), version[0])
 
 
 def _quoted(path: Path) -> str:

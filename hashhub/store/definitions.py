@@ -13,7 +13,7 @@ from hashhub.errors import AlreadyExists, NotFound
 from hashhub.model import SYSTEM, Actor, Definition, DefinitionKind, EventKind, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.requests import Request
+from hashhub.store.requests import IdempotentRequest
 from hashhub.store.resources import registry_changed, to_json
 
 
@@ -44,7 +44,7 @@ class Definitions:
         definition = msgspec.structs.replace(
             definition, create_time=None, actor=by.name, sign_offs=(), retire_time=None
         )
-        request = Request(request_id, "put_definition", (definition, reason), by.name)
+        request = IdempotentRequest(request_id, "put_definition", (definition, reason), by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Definition)) is not None:
@@ -95,7 +95,7 @@ class Definitions:
 
         `change` may raise. Raises NotFound.
         """
-        request = Request(request_id, "change_definition", (kind, name, event, reason), by.name)
+        request = IdempotentRequest(request_id, "change_definition", (kind, name, event, reason), by.name)
         definition_id, _, version = name.partition("@")
         where = _definition_is(kind, definition_id, version)
         with self._db.write() as c:

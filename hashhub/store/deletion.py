@@ -24,14 +24,14 @@ from hashhub.errors import Conflict, FailedPrecondition, Reason
 from hashhub.model import Actor, Deletion, EventKind, HashSet, ImportState, Retention, Role, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.entry_writes import CHANGE_IDS, EntryWrites, Outstanding, Part, note_loss
+from hashhub.store.entry_writes import CHANGE_IDS, DeferredWithdrawals, EntryWrites, WithdrawalPart, note_loss
 from hashhub.store.events import append_event, decoded, is_in, last_before
 from hashhub.store.idset import IdSet, ascending
 from hashhub.store.imprints import touch, touch_resource, touched
 from hashhub.store.leases import Leases
 from hashhub.store.names import key_of_set
 from hashhub.store.packing import pack_reasons
-from hashhub.store.purge import PIECE, Buried, bury
+from hashhub.store.purge import PIECE, PurgeResult, purge_entries
 from hashhub.store.resources import to_json
 from hashhub.store.schema import CANCELLED, STAGED_AROUND, WITHDRAW
 from hashhub.store.videos import deletable
@@ -53,7 +53,7 @@ _OF_ITEMS: Final = (
 )
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
+class DeletionProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How many rows of a hash set that is being deleted are gone; by whom it was deleted."""
 
     actor: Actor
@@ -65,7 +65,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     holds: int = 0
     touched: dict[str, list[int]] = {}  # what the last event is to tell of: reviews, and holds without an entry
 
-    def plus(self, gone: Buried) -> Progress:
+    def plus(self, gone: PurgeResult) -> DeletionProgress:
         """Count some entries in."""
         return msgspec.structs.replace(
             self,
@@ -76,11 +76,11 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Deletions:
+class DeletionTable:
     """The part of the Store that deletes hash sets."""
 
     def __init__(
-        self, database: Database, outstanding: Outstanding, writes: EntryWrites, secret: bytes, leases: Leases
+        self, database: Database, outstanding: DeferredWithdrawals, writes: EntryWrites, secret: bytes, leases: Leases
     ) -> None:
         self._db = database
         self._outstanding = outstanding
@@ -135,7 +135,7 @@ class Deletions:
             )
             touch_resource(c, f"hash-sets/{name}")
             pieces = [IdSet.of(live[at : at + CHANGE_IDS]) for at in range(0, len(live), CHANGE_IDS)]
-            parts = [Part(revision, i, key, CODE, ids) for i, ids in enumerate(pieces)]
+            parts = [WithdrawalPart(revision, i, key, CODE, ids) for i, ids in enumerate(pieces)]
             self._writes.add_changes(c, revision, [(WITHDRAW, ids, 0) for ids in pieces])
             if parts:
                 self._outstanding.withdraw(c, parts)
@@ -156,7 +156,7 @@ class Deletions:
                     delete_revision=revision,
                     retention=None,
                     content=to_json(left),
-                    deletion=msgspec.json.encode(Progress(actor=by)),
+                    deletion=msgspec.json.encode(DeletionProgress(actor=by)),
                 )
             )
             c.execute(sa.update(s.metadata).values(registry_revision=revision))
@@ -278,7 +278,7 @@ class Deletions:
             if progress is None or not rows:
                 return False
             rows = list(deletable(self._db, rows))
-            gone = bury(c, self._db, key, rows, secret=self._secret, all_holds=False)
+            gone = purge_entries(c, self._db, key, rows, secret=self._secret, all_holds=False)
             left = {
                 "review": [*progress.touched.get("review", ()), *touched(c, "review")],
                 "hold": [*progress.touched.get("hold", ()), *(n for n in touched(c, "hold") if n < 0)],
@@ -410,12 +410,12 @@ def _counted(c: Connection, db: Database, key: int, name: str) -> Deletion:
     )
 
 
-def _progress(c: Connection, key: int) -> Progress | None:
+def _progress(c: Connection, key: int) -> DeletionProgress | None:
     """Return the progress of a deletion, locked; None when it is done."""
     t = s.hash_set
     row = c.scalar(sa.select(t.c.deletion).where(t.c.key == key).with_for_update())
-    return None if row is None else msgspec.json.decode(row, type=Progress)
+    return None if row is None else msgspec.json.decode(row, type=DeletionProgress)
 
 
-def _note(c: Connection, key: int, progress: Progress) -> None:
+def _note(c: Connection, key: int, progress: DeletionProgress) -> None:
     c.execute(sa.update(s.hash_set).where(s.hash_set.c.key == key).values(deletion=msgspec.json.encode(progress)))

@@ -45,7 +45,7 @@ from hashhub.model import (
 from hashhub.store import schema as s
 from hashhub.store import videos
 from hashhub.store.database import Database, Row, array_of
-from hashhub.store.entry_writes import PENDING, EntryWrites, Outstanding, Part, take_ids
+from hashhub.store.entry_writes import PENDING, DeferredWithdrawals, EntryWrites, WithdrawalPart, take_ids
 from hashhub.store.events import MAX_REVISION, append_event
 from hashhub.store.idset import IdSet, ascending
 from hashhub.store.imprints import touch
@@ -58,7 +58,7 @@ from hashhub.store.packing import (
     unpack_hashes,
     unpack_reasons,
 )
-from hashhub.store.requests import Request
+from hashhub.store.requests import IdempotentRequest
 from hashhub.store.schema import ACTIVE, COMMITTED, REVIEWED, ROLE_OF_CODE, STAGED_AROUND, STATE_OF_CODE, WITHDRAWN
 
 _KEPT: Final = 10_000  # imports, and classifications, that are at hand: some megabytes
@@ -90,7 +90,7 @@ REVIEW_SQL: Final = (
 )
 
 
-class EntryHit(NamedTuple):
+class HitRow(NamedTuple):
     """An entry that has a digest, not yet read: enough to tell who may see it. `hash_set` is `CONTRIBUTOR/SET`."""
 
     digest: bytes
@@ -118,10 +118,10 @@ class _Source(NamedTuple):
     terms: bytes | None  # JSON of model.Marking, several
 
 
-class Entries:
+class EntryTable:
     """The part of the Store that knows entries and reviews."""
 
-    def __init__(self, database: Database, outstanding: Outstanding, writes: EntryWrites) -> None:
+    def __init__(self, database: Database, outstanding: DeferredWithdrawals, writes: EntryWrites) -> None:
         self._db = database
         self._outstanding = outstanding
         self._writes = writes
@@ -149,7 +149,7 @@ class Entries:
                 by_digest.setdefault(row[-1], []).append(entry)
         return by_digest
 
-    def hits_by_digests(self, algorithm: str, wanted: Collection[tuple[bytes, int, int]]) -> Iterator[EntryHit]:
+    def hits_by_digests(self, algorithm: str, wanted: Collection[tuple[bytes, int, int]]) -> Iterator[HitRow]:
         """Yield visible ACTIVE entries that have a digest, unread (`read_entry`), for each (digest, key of a hash set,
         most): of those that have it there the first `most` and the last, by id. Where there may be more between them,
         an EntryHit without an id (0) follows.
@@ -172,9 +172,9 @@ class Entries:
                     if len(standing) > 2 * most:
                         standing = standing[:most] + standing[-most:]
                     name = "/".join(self._set_name(key))
-                    yield from (EntryHit(digest, row[0], name, row) for row in standing)
+                    yield from (HitRow(digest, row[0], name, row) for row in standing)
                     if is_cut:
-                        yield EntryHit(digest, 0, name, ())
+                        yield HitRow(digest, 0, name, ())
 
     def _stands(self, row: Row) -> bool:
         """Whether an entry is visible and ACTIVE."""
@@ -228,14 +228,14 @@ class Entries:
         rows = self._db.fetch(sql, (array_of("bytea", [d for d, _ in pairs]), array_of("int8", lows)))
         return sorted(rows, key=lambda row: (row[-1], row[0]))
 
-    def hits_by_ids(self, ids: Iterable[int]) -> Iterator[EntryHit]:
+    def hits_by_ids(self, ids: Iterable[int]) -> Iterator[HitRow]:
         """Yield those of the entries that are visible and ACTIVE, unread (`read_entry`), by id."""
         sql = f"{ENTRY_SQL} FROM entry e WHERE e.id {{keys}} AND e.state = {ACTIVE} ORDER BY e.id"
         for row in self._db.by_keys(sql, "int8", (), sorted(set(ids))):
             if self._stands(row):
-                yield EntryHit(b"", row[0], "/".join(self._set_name(row[1])), row)
+                yield HitRow(b"", row[0], "/".join(self._set_name(row[1])), row)
 
-    def read_entry(self, hit: EntryHit) -> Entry:
+    def read_entry(self, hit: HitRow) -> Entry:
         """Return the entry as it was when it was hit."""
         entry = self._entry(hit.row)
         assert entry is not None, hit.entry_id  # noqa: S101 - it was visible, and that lasts
@@ -462,7 +462,7 @@ class Entries:
         be about more than `daily`.
         """
         review = msgspec.structs.replace(review, id=0, create_time=None, revision=0)
-        request = Request(request_id, "add_review", review, by.name)
+        request = IdempotentRequest(request_id, "add_review", review, by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Review)) is not None:
@@ -777,7 +777,7 @@ class Entries:
         """Return the entries of rows that were read as `ENTRY_SQL` has it, without those that are not visible."""
         return self._with_withdrawals([entry for row in rows if (entry := self._entry(row)) is not None])
 
-    def withdrawn_by(self, row: Row) -> Part | None:
+    def withdrawn_by(self, row: Row) -> WithdrawalPart | None:
         """Return what withdraws an entry whose row, read as `ENTRY_SQL` has it, does not say so yet."""
         if not row[13] or row[2] == WITHDRAWN:
             return None

@@ -1,8 +1,8 @@
 """Which entries a selection hits, read a piece at a time whatever their number.
 
 What names entries one by one (names, digests, external ids) or an import leads to them through an index; without that
-all entries of the hash sets in question are walked, and `Piece.looked_at` says how many that were. Of hash sets out of
-scope no row is read, and what the caller may not see of the others is not counted either.
+all entries of the hash sets in question are walked, and `SelectedPage.looked_at` says how many that were. Of hash sets
+out of scope no row is read, and what the caller may not see of the others is not counted either.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from hashhub.model import MAX_NUMBER, Entry, EntryState, Selection, id_in_set
 from hashhub.schemes.dimensions import is_within
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
-from hashhub.store.entries import ENTRY_SQL, Entries, SelectedEntries
-from hashhub.store.entry_writes import PENDING, Outstanding
+from hashhub.store.entries import ENTRY_SQL, EntryTable, SelectedEntries
+from hashhub.store.entry_writes import PENDING, DeferredWithdrawals
 from hashhub.store.idset import ascending, runs
 from hashhub.store.packing import unpack_details, unpack_reasons
 from hashhub.store.schema import ACTIVE, COMMITTED, STAGED_AROUND, UPSERT, WITHDRAWN
@@ -38,7 +38,7 @@ class Scope(NamedTuple):
     shared: frozenset[str] = frozenset()
 
 
-class Piece(NamedTuple):
+class SelectedPage(NamedTuple):
     """Rows that fit, by id; up to which id was looked, and at how many entries, by now."""
 
     rows: Sequence[Row]
@@ -49,14 +49,14 @@ class Piece(NamedTuple):
 class EntrySelector:
     """The part of the Store that knows which entries fit a selection."""
 
-    def __init__(self, database: Database, outstanding: Outstanding, entries: Entries) -> None:
+    def __init__(self, database: Database, outstanding: DeferredWithdrawals, entries: EntryTable) -> None:
         self._db = database
         self._outstanding = outstanding
         self._entries = entries
 
     def walk(
         self, selection: Selection, scope: Scope, *, after: int = 0, check: Callable[[], None] = lambda: None
-    ) -> Iterator[Piece]:
+    ) -> Iterator[SelectedPage]:
         """Yield the visible entries behind id `after` that fit, piece by piece. `check` is called between them.
 
         Raises NotFound for an import that does not exist or is not committed.
@@ -70,7 +70,7 @@ class EntrySelector:
             check()
             seen = [row for row in rows if sees(row)]
             looked_at += len(seen)
-            yield Piece([row for row in seen if fits(row)], rows[-1][0] if rows else after, looked_at)
+            yield SelectedPage([row for row in seen if fits(row)], rows[-1][0] if rows else after, looked_at)
 
     def choose(self, selection: Selection, scope: Scope, check: Callable[[], None] = lambda: None) -> SelectedEntries:
         """Return all entries that fit."""

@@ -41,14 +41,14 @@ from hashhub.model import (
 )
 from hashhub.store import schema as s
 from hashhub.store.database import Database
-from hashhub.store.entries import ENTRY_SQL, Entries, SelectedEntries
+from hashhub.store.entries import ENTRY_SQL, EntryTable, SelectedEntries
 from hashhub.store.entry_writes import (
     CHANGE_IDS,
     PAGE,
     PENDING,
+    DeferredWithdrawals,
     EntryWrites,
-    Outstanding,
-    Part,
+    WithdrawalPart,
     note_loss,
     put_withdrawals,
     sets_of,
@@ -60,7 +60,7 @@ from hashhub.store.idset import IdSet, ascending, runs
 from hashhub.store.imprints import touch
 from hashhub.store.names import key_of_set, no_entry
 from hashhub.store.packing import pack_reasons, reasons_before, replace_reasons, unpack_hashes, unpack_reasons
-from hashhub.store.requests import Request
+from hashhub.store.requests import IdempotentRequest
 from hashhub.store.resources import Resources
 from hashhub.store.schema import (
     ACTIVE,
@@ -133,7 +133,7 @@ class TransitionCommand(NamedTuple):
     selection: str = ""
     is_single: bool = False
     dry: bool = False
-    request: Request | None = None
+    request: IdempotentRequest | None = None
 
 
 class TransitionResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,7 +169,12 @@ class EntryTransitions:
     """
 
     def __init__(
-        self, database: Database, outstanding: Outstanding, writes: EntryWrites, entries: Entries, resources: Resources
+        self,
+        database: Database,
+        outstanding: DeferredWithdrawals,
+        writes: EntryWrites,
+        entries: EntryTable,
+        resources: Resources,
     ) -> None:
         self._db = database
         self._outstanding = outstanding
@@ -525,7 +530,7 @@ class EntryTransitions:
         act: Callable[[Connection, SelectedEntries], TransitionResult],
     ) -> TransitionResult:
         """Move entries in one transaction, or return what the first call with the same request id did."""
-        request = command.request or Request("", "", None, "")
+        request = command.request or IdempotentRequest("", "", None, "")
         with self._db.write() as c:
             self._db.lock(c)
             # The answer about one entry is remembered as the entry: so it is known whose it is where that is deleted.
@@ -716,7 +721,7 @@ class EntryTransitions:
         put_withdrawals(c, self._db, ids.tolist(), pending, revision, s.to_millis(at))
         return revision
 
-    def _withdraw_parts(self, c: Connection, parts: Sequence[Part], *, at_once: bool = False) -> None:
+    def _withdraw_parts(self, c: Connection, parts: Sequence[WithdrawalPart], *, at_once: bool = False) -> None:
         """Let entries be WITHDRAWN at the revision of the parts, and say so in the feed."""
         self._writes.add_changes(c, parts[0].revision, [(WITHDRAW, part.ids, 0) for part in parts])
         self._outstanding.withdraw(c, parts, at_once=at_once)
@@ -992,16 +997,18 @@ def _by_set(ids: Ids) -> Iterator[tuple[int, Ids]]:
     return ((key, ids[keys == key]) for key in np.unique(keys).tolist())
 
 
-def _parts(revision: int, groups: Iterable[tuple[Ids, str, str, Withdrawal | None]], time: int = 0) -> list[Part]:
+def _parts(
+    revision: int, groups: Iterable[tuple[Ids, str, str, Withdrawal | None]], time: int = 0
+) -> list[WithdrawalPart]:
     """Return what a revision withdraws. `groups`: entries, their reason, the origin of their hold, and who withdraws
     them.
     """
-    parts: list[Part] = []
+    parts: list[WithdrawalPart] = []
     for ids, code, origin, withdrawal in groups:
         for set_key, of_set in _by_set(ids):
             for start in range(0, len(of_set), CHANGE_IDS):
                 piece = IdSet.of(of_set[start : start + CHANGE_IDS])
-                parts.append(Part(revision, len(parts), set_key, code, piece, origin, (), withdrawal, time))
+                parts.append(WithdrawalPart(revision, len(parts), set_key, code, piece, origin, (), withdrawal, time))
     return parts
 
 

@@ -47,7 +47,7 @@ _WITHDRAWN: Final = s.ENTRY_STATES[EntryState.WITHDRAWN]
 _ACTIVE: Final = s.ENTRY_STATES[EntryState.ACTIVE]
 
 
-class Part(NamedTuple):
+class WithdrawalPart(NamedTuple):
     """Entries of one hash set that a revision withdrew for one reason, `code`.
 
     `origin`: what holds them from then on, or empty; `source_times`: the source's own times of its deletion messages,
@@ -71,12 +71,12 @@ class Part(NamedTuple):
         return bool(self.origin) and Origin(self.origin).is_operators
 
 
-class Outstanding:
+class DeferredWithdrawals:
     """What is withdrawn and not yet written into the rows."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self._known: dict[int, tuple[Part, ...]] = {}  # by revision
+        self._known: dict[int, tuple[WithdrawalPart, ...]] = {}  # by revision
         self._written: frozenset[tuple[int, int]] = frozenset()  # parts, by revision and ordinal, by this process
         self._settling = threading.Lock()
         updated = (
@@ -90,7 +90,7 @@ class Outstanding:
         self._update = database.sql(updated.format(keys=keys))
         self._update_range = database.sql(updated.format(keys="BETWEEN ? AND ?"))
 
-    def withdraw(self, c: Connection, parts: Sequence[Part], *, at_once: bool = False) -> None:
+    def withdraw(self, c: Connection, parts: Sequence[WithdrawalPart], *, at_once: bool = False) -> None:
         """Let the entries of the parts, all of one revision, be WITHDRAWN in the transaction that makes it visible.
 
         When they are few, or with `at_once`, their rows say so at once; otherwise call `settle` afterwards.
@@ -126,7 +126,7 @@ class Outstanding:
         )
         c.execute(sa.update(m).values(outstanding=",".join(filter(None, (listed, str(revision))))))
 
-    def parts(self, listed: str) -> Iterator[Part]:
+    def parts(self, listed: str) -> Iterator[WithdrawalPart]:
         """Yield what is outstanding of the revisions that `metadata.outstanding` lists, or listed a moment ago.
 
         Raises Unavailable when that was too long ago to tell: what was read with it may be withdrawn and not say so.
@@ -138,7 +138,7 @@ class Outstanding:
             t = s.outstanding
             chosen = sa.select(t).where(t.c.revision.in_(missing)).order_by(t.c.revision, t.c.ordinal)
             rows = self._db.read(lambda c: c.execute(chosen).all())
-            fresh: dict[int, list[Part]] = {r: [] for r in missing}
+            fresh: dict[int, list[WithdrawalPart]] = {r: [] for r in missing}
             for row in rows:
                 fresh[row[0]].append(_part(row))
             if not all(fresh.values()):
@@ -149,7 +149,7 @@ class Outstanding:
         for revision in revisions:
             yield from known[revision]
 
-    def about(self, listed: str, entry_id: int, update_revision: int) -> Part | None:
+    def about(self, listed: str, entry_id: int, update_revision: int) -> WithdrawalPart | None:
         """Return what is outstanding about an entry that was last moved at `update_revision`, or None."""
         for part in self.parts(listed):
             if update_revision < part.revision and entry_id in part.ids:
@@ -233,7 +233,7 @@ class Outstanding:
             if part.origin or part.withdrawal is not None:
                 self._write_all(part)
 
-    def _due(self, hash_set: int | None = None) -> list[Part]:
+    def _due(self, hash_set: int | None = None) -> list[WithdrawalPart]:
         """Return all that is outstanding, or what matters to one hash set, by whole revisions."""
         listed = self.listed()
         parts = list(self.parts(listed)) if listed else []
@@ -256,7 +256,7 @@ class Outstanding:
                 # The words of who withdrew them stand with the entries now, where they can be erased.
                 c.execute(sa.update(s.outstanding).where(s.outstanding.c.revision.in_(done)).values(withdrawal=None))
 
-    def _write_all(self, part: Part, is_stopping: Callable[[], bool] = lambda: False) -> bool:
+    def _write_all(self, part: WithdrawalPart, is_stopping: Callable[[], bool] = lambda: False) -> bool:
         """Write a part, piece by piece, unless this process did; return False when told to stop before the end."""
         if (part.revision, part.ordinal) in self._written:
             return True
@@ -269,7 +269,7 @@ class Outstanding:
         self._written = frozenset({*still_listed, (part.revision, part.ordinal)})  # replaced: other threads read it
         return True
 
-    def _write(self, c: Connection, part: Part, ids: Sequence[int]) -> None:
+    def _write(self, c: Connection, part: WithdrawalPart, ids: Sequence[int]) -> None:
         if not ids:
             return
         code = pack_reasons((part.code,))
@@ -330,11 +330,11 @@ def _revisions(listed: str) -> list[int]:
     return [int(revision) for revision in listed.split(",") if revision]
 
 
-def _part(row: Sequence[Any]) -> Part:
+def _part(row: Sequence[Any]) -> WithdrawalPart:
     revision, ordinal, hash_set, code, first, last, ids, origin, times, withdrawal, time = row
     told = msgspec.msgpack.decode(times, type=tuple[str, ...]) if times is not None else ()
     by_hand = None if withdrawal is None else msgspec.json.decode(withdrawal, type=Withdrawal)
-    return Part(revision, ordinal, hash_set, code, IdSet(first, last, ids), origin, told, by_hand, time)
+    return WithdrawalPart(revision, ordinal, hash_set, code, IdSet(first, last, ids), origin, told, by_hand, time)
 
 
 CHANGE_IDS: Final = 50_000  # entries in one row of the feed, unless they are one range: bounds what a page must read
@@ -346,7 +346,7 @@ PENDING: Final = "WITHDRAWAL_PENDING"
 class EntryWrites:
     """Writes that are part of a larger one."""
 
-    def __init__(self, database: Database, outstanding: Outstanding) -> None:
+    def __init__(self, database: Database, outstanding: DeferredWithdrawals) -> None:
         self._db = database
         self._outstanding = outstanding
 

@@ -18,7 +18,7 @@ from hashhub.model import Actor, DefinitionKind, EventKind, HashSet, Review
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.entries import REVIEW_SQL, review_of_row
-from hashhub.store.entry_writes import Outstanding
+from hashhub.store.entry_writes import DeferredWithdrawals
 from hashhub.store.events import UNDOES, Facts, append_event, decoded, undoing
 from hashhub.store.floors import refuse_looser_than_standing
 from hashhub.store.idset import IdSet
@@ -133,7 +133,7 @@ class RevertRun:
 class EventEffects:
     """The part of the Store that reads what events did, and puts resources back."""
 
-    def __init__(self, database: Database, outstanding: Outstanding) -> None:
+    def __init__(self, database: Database, outstanding: DeferredWithdrawals) -> None:
         self._db = database
         self._outstanding = outstanding
 

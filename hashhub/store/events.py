@@ -66,7 +66,7 @@ class Position(NamedTuple):
     digest: bytes
 
 
-class Body(msgspec.Struct, frozen=True, array_like=True):
+class EventBody(msgspec.Struct, frozen=True, array_like=True):
     """The canonical encoding, in its order."""
 
     version: str
@@ -131,7 +131,7 @@ def append_event(
     commitment = _commitment(salt, content, before)
     c.execute(sa.insert(s.event_detail).values(revision=revision, salt=salt, content=content, undo=before))
     time = s.to_millis(at or now())
-    body = Body(VERSION, revision, time, by.name, by.contributor, by.role, kind, subject, reason, told, commitment)
+    body = EventBody(VERSION, revision, time, by.name, by.contributor, by.role, kind, subject, reason, told, commitment)
     c.info[NOTES].setdefault(_APPENDED, []).append(body)
     c.info[NOTES][AT_END] = _seal
     return revision
@@ -140,7 +140,7 @@ def append_event(
 def _seal(c: Connection) -> None:
     """Chain the events of a transaction at its end, the last one with what the rows that decide are then."""
     head, secret = c.execute(sa.select(s.metadata.c.head, s.metadata.c.secret)).one()
-    bodies: list[Body] = c.info[NOTES][_APPENDED]
+    bodies: list[EventBody] = c.info[NOTES][_APPENDED]
     imprints = taken(c, secret)
     for told in bodies:
         left = imprints if told is bodies[-1] else None
@@ -471,10 +471,10 @@ def facts_of(body: bytes) -> Facts:
     return decoded(body).facts
 
 
-def decoded(body: bytes) -> Body:
+def decoded(body: bytes) -> EventBody:
     """Return an event, read back from its canonical encoding. Raises DataLoss."""
     try:
-        return msgspec.json.decode(body, type=Body)
+        return msgspec.json.decode(body, type=EventBody)
     except msgspec.DecodeError as e:
         raise DataLoss("an event of the history cannot be read: restore the database from a backup") from e
 

@@ -44,7 +44,7 @@ _STATE, _REASONS, _MOVED = (_COLUMNS.index(name) for name in ("state", "reasons"
 _Row = tuple[Any, ...]
 
 
-class Place(msgspec.Struct, frozen=True):
+class ExaminationPlace(msgspec.Struct, frozen=True):
     """Where a look goes on: behind an entry, and behind a row of looked-up digests."""
 
     entry: int = 0
@@ -52,7 +52,7 @@ class Place(msgspec.Struct, frozen=True):
     digest: bytes = b""
 
 
-class _Large(NamedTuple):
+class _LargeWithdrawal(NamedTuple):
     """Entries that a revision withdrew, as part of so many that their rows are written behind it."""
 
     revision: int
@@ -60,10 +60,10 @@ class _Large(NamedTuple):
     origin: str
 
 
-class Examining:
+class RowExamination:
     """One look. `place` is then where the next one goes on."""
 
-    def __init__(self, database: Database, secret: bytes, place: Place) -> None:
+    def __init__(self, database: Database, secret: bytes, place: ExaminationPlace) -> None:
         self._db = database
         self._secret = secret
         self.place = place
@@ -84,7 +84,7 @@ class Examining:
             .order_by(t.c.revision, t.c.ordinal)
         )
         self._committed = sorted((row[3], row[4], row[0]) for row in changes if row[1] == UPSERT and row[2])
-        self._large: list[_Large] = []
+        self._large: list[_LargeWithdrawal] = []
         for revision, rows in itertools.groupby((x for x in changes if x[1] == WITHDRAW), key=lambda row: row[0]):
             sets = [IdSet(*row[3:]) for row in rows]
             if sum(map(len, sets)) > LARGE or revision not in moved:
@@ -93,7 +93,7 @@ class Examining:
                 by_source = facts.get("by_source", 0)  # so many of an import's, which are the first
                 for ids in sets:
                     origin = str(facts.get("origin", Origin.SOURCE if by_source > 0 else ""))
-                    self._large.append(_Large(revision, ids, origin))
+                    self._large.append(_LargeWithdrawal(revision, ids, origin))
                     by_source -= len(ids)
         listed = self._rows(sa.select(s.metadata.c.outstanding))[0][0]
         self._outstanding = {int(x) for x in listed.split(",") if x}
@@ -322,7 +322,9 @@ class Examining:
                     yield f"{self._called('hash', entry)}: a {NAMES.get(code, code)} is looked up that is not its own"
             count += len(page)
             ends = (
-                Place(self.place.entry, page[-1].algorithm, bytes(page[-1].digest)) if page else Place(self.place.entry)
+                ExaminationPlace(self.place.entry, page[-1].algorithm, bytes(page[-1].digest))
+                if page
+                else ExaminationPlace(self.place.entry)
             )
             self.place = ends
             if not page:

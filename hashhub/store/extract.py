@@ -18,8 +18,8 @@ from hashhub.hygiene import Code
 from hashhub.model import Classification, EventKind, id_in_set, now, number_of
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
-from hashhub.store.entries import Entries
-from hashhub.store.entry_writes import Outstanding
+from hashhub.store.entries import EntryTable
+from hashhub.store.entry_writes import DeferredWithdrawals
 from hashhub.store.idset import IdSet
 from hashhub.store.names import key_of_set
 from hashhub.store.packing import columns_of, cut, unpack_details, unpack_reasons
@@ -60,10 +60,10 @@ class ChangedIds(NamedTuple):
     ids: IdSet
 
 
-class Extracting:
+class ExtractRows:
     """The part of the Store that an extract is made from."""
 
-    def __init__(self, database: Database, outstanding: Outstanding, entries: Entries) -> None:
+    def __init__(self, database: Database, outstanding: DeferredWithdrawals, entries: EntryTable) -> None:
         self._db = database
         self._outstanding = outstanding
         self._entries = entries

@@ -18,8 +18,8 @@ from hashhub.model import MAX_NUMBER, ChangeKind, EntryState, id_in_set, set_key
 from hashhub.store import schema as s
 from hashhub.store import videos
 from hashhub.store.database import Database, Row
-from hashhub.store.entries import Entries, code_list
-from hashhub.store.entry_writes import LARGE, PAGE, Outstanding
+from hashhub.store.entries import EntryTable, code_list
+from hashhub.store.entry_writes import LARGE, PAGE, DeferredWithdrawals
 from hashhub.store.idset import IdSet
 from hashhub.store.packing import WIDTHS, digests_by_algorithm, distinct
 from hashhub.store.schema import ACTIVE, STAGED, STATE_OF_CODE, WITHDRAW
@@ -32,7 +32,7 @@ _CHANGE_KINDS: Final = {code: k for k, code in s.CHANGE_KINDS.items()}
 _REVIEWED: Final = s.CHANGE_KINDS["REVIEWED"]
 
 
-class Change(NamedTuple):
+class FeedChange(NamedTuple):
     """One row of the feed for readers: entries of one hash set that `kind` applies to from `revision` on; `change_ids`
     returns which.
 
@@ -71,7 +71,7 @@ class MatcherChange(NamedTuple):
 class Feeds:
     """The part of the Store that tells in which order changes became visible."""
 
-    def __init__(self, database: Database, outstanding: Outstanding, entries: Entries) -> None:
+    def __init__(self, database: Database, outstanding: DeferredWithdrawals, entries: EntryTable) -> None:
         self._db = database
         self._outstanding = outstanding
         self._entries = entries
@@ -81,20 +81,20 @@ class Feeds:
         self._last_review: Row = (0, 0)
         self._authors_lock = threading.Lock()
 
-    def changes(self, revision: int, ordinal: int = 0, limit: int = 100) -> list[Change]:
+    def changes(self, revision: int, ordinal: int = 0, limit: int = 100) -> list[FeedChange]:
         """Return up to `limit` changes from the position (revision, ordinal) on, in order."""
         sql = self._db.sql(
             "SELECT revision, ordinal, kind, hash_set, first_entry, last_entry, ids IS NULL FROM change "
             "WHERE (revision, ordinal) >= (?, ?) AND kind <> ? ORDER BY revision, ordinal LIMIT ?"
         )
         return [
-            Change(
+            FeedChange(
                 r, o, ChangeKind.WITHDRAW if kind == WITHDRAW else ChangeKind.UPSERT, set_key, first, last, bool(whole)
             )
             for r, o, kind, set_key, first, last, whole in self._db.fetch(sql, (revision, ordinal, STAGED, limit))
         ]
 
-    def change_ids(self, change: Change) -> IdSet:
+    def change_ids(self, change: FeedChange) -> IdSet:
         """Return the entries that a change applies to."""
         if change.is_range:
             return IdSet(change.first, change.last)

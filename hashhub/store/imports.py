@@ -45,7 +45,7 @@ from hashhub.store.floors import refuse_looser_than_list
 from hashhub.store.leases import LEASE, Commit, Leases, is_held
 from hashhub.store.names import key_of_set
 from hashhub.store.reports import FindingRun, Reports
-from hashhub.store.requests import Request
+from hashhub.store.requests import IdempotentRequest
 from hashhub.store.resources import check_active, to_json
 from hashhub.store.schema import CANCELLED, COMMITTED
 from hashhub.store.stage import Stage
@@ -94,7 +94,7 @@ class Imports:
             terms=new.terms,
             actor=new.actor,
         )
-        request = Request(request_id, "create_import", fresh, new.actor)
+        request = IdempotentRequest(request_id, "create_import", fresh, new.actor)
         t = s.imports
         with self._db.write() as c:
             self._db.lock(c)

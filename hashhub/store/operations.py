@@ -23,7 +23,7 @@ from hashhub.model import Actor, Failure, Operation, OperationState, Role, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
 from hashhub.store.leases import is_held
-from hashhub.store.requests import Request
+from hashhub.store.requests import IdempotentRequest
 
 LEASE: Final = timedelta(seconds=60)  # above the time that a write may wait behind an import's
 MAX_WAITING: Final = 8  # operations of a hub that wait
@@ -43,7 +43,7 @@ _ABORTED: Final = Failure(
 )
 
 
-class Operations:
+class OperationTable:
     """The part of the Store that knows what is being worked on. Nothing here moves a revision."""
 
     def __init__(self, database: Database) -> None:
@@ -54,7 +54,7 @@ class Operations:
 
         Raises LimitExceeded when as many wait as may, in all, of contributors together, or of this one.
         """
-        replay = Request(request_id, method, request, by.name)
+        replay = IdempotentRequest(request_id, method, request, by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := replay.replayed(c, str)) is not None:

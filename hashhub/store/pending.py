@@ -23,7 +23,7 @@ _IMPORTS: Final = 1_000
 _KIND_OF_CODE: Final = {code: kind for kind, code in s.REVIEW_KINDS.items()}
 
 
-class Waiting(NamedTuple):
+class PendingItems(NamedTuple):
     """So many things of one kind in one hash set (`CONTRIBUTOR/SET`); `name`: one of them, as commands write it."""
 
     hash_set: str
@@ -34,7 +34,7 @@ class Waiting(NamedTuple):
     since: datetime | None = None
 
 
-class Waits(NamedTuple):
+class PendingKinds(NamedTuple):
     """What of a hash set (`CONTRIBUTOR/SET`) may wait: entries in quarantine, withdrawals for a second person, reviews
     for an answer.
     """
@@ -45,14 +45,14 @@ class Waits(NamedTuple):
     has_reviews: bool
 
 
-class WaitingLists:
+class PendingWork:
     """The part of the Store that knows what waits."""
 
     def __init__(self, database: Database, resources: Resources) -> None:
         self._db = database
         self._resources = resources
 
-    def hash_sets(self, contributor: str = "") -> list[Waits]:
+    def hash_sets(self, contributor: str = "") -> list[PendingKinds]:
         """Return where something may wait, in the order of names, by one statement however many hash sets there are;
         empty: of all contributors.
         """
@@ -66,9 +66,9 @@ class WaitingLists:
             "WHERE w.quarantined OR w.requested OR w.reviewed"
         )
         rows = self._db.fetch(sql, (contributor, contributor))
-        return sorted(Waits(f"{row[0]}/{row[1]}", *(bool(has) for has in row[2:])) for row in rows)
+        return sorted(PendingKinds(f"{row[0]}/{row[1]}", *(bool(has) for has in row[2:])) for row in rows)
 
-    def quarantined(self, hash_set: str) -> list[Waiting]:
+    def quarantined(self, hash_set: str) -> list[PendingItems]:
         """Return the quarantined entries of a hash set by their first reason; of more than COUNTED, those of the lowest
         ids.
         """
@@ -83,21 +83,22 @@ class WaitingLists:
             before = by_reason.get(reason, (0, first))
             by_reason[reason] = (before[0] + count, min(before[1], first))
         return [
-            Waiting(hash_set, why, n, f"{hash_set}/{number_of(first)}") for why, (n, first) in sorted(by_reason.items())
+            PendingItems(hash_set, why, n, f"{hash_set}/{number_of(first)}")
+            for why, (n, first) in sorted(by_reason.items())
         ]
 
-    def requests(self, hash_set: str) -> list[Waiting]:
+    def requests(self, hash_set: str) -> list[PendingItems]:
         """Return the withdrawals that wait for a second person, by who asked for them."""
         sql = self._db.sql(
             "SELECT w.actor, count(*), min(w.entry), min(w.time) FROM withdrawal w WHERE w.hash_set = ? AND w.pending "
             "GROUP BY w.actor ORDER BY w.actor"
         )
         return [
-            Waiting(hash_set, "", n, f"{hash_set}/{number_of(first)}", actor, s.from_millis(since))
+            PendingItems(hash_set, "", n, f"{hash_set}/{number_of(first)}", actor, s.from_millis(since))
             for actor, n, first, since in self._db.fetch(sql, (self._key(hash_set),))
         ]
 
-    def objections(self, hash_set: str) -> list[Waiting]:
+    def objections(self, hash_set: str) -> list[PendingItems]:
         """Return the objections of others against entries that stand, and that nobody set aside, by their kind."""
         contributor = hash_set.partition("/")[0]
         kinds = ", ".join(str(s.REVIEW_KINDS[kind]) for kind in sorted(OBJECTIONS))
@@ -115,11 +116,11 @@ class WaitingLists:
         key = self._key(hash_set)
         rows = self._db.fetch(sql, (key, contributor, len(own), own, key))
         return [
-            Waiting(hash_set, _KIND_OF_CODE[kind], n, f"{hash_set}/{number_of(first)}", "", s.from_millis(since))
+            PendingItems(hash_set, _KIND_OF_CODE[kind], n, f"{hash_set}/{number_of(first)}", "", s.from_millis(since))
             for kind, n, first, since in rows
         ]
 
-    def open_imports(self, contributor: str = "") -> list[Waiting]:
+    def open_imports(self, contributor: str = "") -> list[PendingItems]:
         """Return the imports that were never committed, the oldest first; empty: of all contributors."""
         t, h = s.imports, s.hash_set
         query = (
@@ -133,16 +134,16 @@ class WaitingLists:
             query = query.where(h.c.contributor == contributor)
         rows = self._db.read(lambda c: c.execute(query).all())
         return [
-            Waiting(f"{row[0]}/{row[1]}", "", row[3], f"{row[0]}/{row[1]}/{row[2]}", row[4], s.from_millis(row[5]))
+            PendingItems(f"{row[0]}/{row[1]}", "", row[3], f"{row[0]}/{row[1]}/{row[2]}", row[4], s.from_millis(row[5]))
             for row in rows
         ]
 
-    def unaccepted(self, contributor: str = "") -> list[Waiting]:
+    def unaccepted(self, contributor: str = "") -> list[PendingItems]:
         """Return what weighs once an operator has accepted it: objections and harmless verdicts beyond the daily
         number, and benign sets; empty: of all contributors. Of a contributor's objections `hash_set` is the
         contributor alone.
         """
-        lines: list[Waiting] = []
+        lines: list[PendingItems] = []
         accepted = {x.id: x.objections_accepted_revision for x in self._resources.contributors().values()}
         for row in self._db.fetch("SELECT DISTINCT author FROM review WHERE awaits_acceptance"):
             author: str = row[0]
@@ -154,7 +155,7 @@ class WaitingLists:
             )
             count, since = self._db.fetch(later, (author, accepted.get(own, 0)))[0]
             if count:
-                lines.append(Waiting(own, ReviewKind.FALSE_POSITIVE, count, own, "", s.from_millis(since)))
+                lines.append(PendingItems(own, ReviewKind.FALSE_POSITIVE, count, own, "", s.from_millis(since)))
         for x in self._resources.hash_sets().values():
             if contributor and x.contributor != contributor:
                 continue
@@ -167,7 +168,7 @@ class WaitingLists:
             waiting = [(n, time) for n, time in counts if isinstance(n, int) and n]
             if waiting:
                 total = sum(n for n, _ in waiting)
-                lines.append(Waiting(x.name, "", total, x.name, "", s.from_millis(waiting[0][1])))
+                lines.append(PendingItems(x.name, "", total, x.name, "", s.from_millis(waiting[0][1])))
         return lines
 
     def _imports_since(self, hash_set: str, revision: int) -> list[tuple[bytes, int]]:

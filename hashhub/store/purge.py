@@ -28,7 +28,7 @@ PIECE: Final = 2_000  # entries deleted in one transaction: some 100 ms
 _STRENGTH: Final = {Origin.SOURCE: 0, Origin.CONTRIBUTOR: 1, Origin.OPERATOR: 2, Origin.PERSON_SHOWN: 3}
 
 
-class Buried(NamedTuple):
+class PurgeResult(NamedTuple):
     """How many rows went with some entries, and how many of their items are still held."""
 
     entries: int
@@ -37,7 +37,9 @@ class Buried(NamedTuple):
     holds: int
 
 
-def bury(c: Connection, db: Database, set_key: int, rows: Sequence[Row], *, secret: bytes, all_holds: bool) -> Buried:
+def purge_entries(
+    c: Connection, db: Database, set_key: int, rows: Sequence[Row], *, secret: bytes, all_holds: bool
+) -> PurgeResult:
     """Delete entries of one hash set in this transaction: rows of (id, external id, packed hashes), by id.
 
     `all_holds`: the hash set stays, so that holds within it outlast its entries, too. `secret`: `Store.secret`.
@@ -45,7 +47,7 @@ def bury(c: Connection, db: Database, set_key: int, rows: Sequence[Row], *, secr
     ids = sorted(row[0] for row in rows)
     ranges = runs(ids)
     if not ranges:
-        return Buried(0, 0, 0, 0)
+        return PurgeResult(0, 0, 0, 0)
     for table in ("entry", "hold", "reviewed", "withdrawal"):
         touch(c, table, ids)
     hashes = {row[0]: unpack_hashes(row[2]) for row in rows}
@@ -77,7 +79,7 @@ def bury(c: Connection, db: Database, set_key: int, rows: Sequence[Row], *, secr
     ):
         c.exec_driver_sql(db.sql(sql), ranges)
     clear(c, ids)
-    return Buried(len(ids), len(gone) + frame_digests, len(reviews), held)
+    return PurgeResult(len(ids), len(gone) + frame_digests, len(reviews), held)
 
 
 def _keep_holds(
@@ -87,7 +89,7 @@ def _keep_holds(
     items: dict[int, tuple[str, tuple[object, ...]]],
     ids: Sequence[int],
     secret: bytes,
-    all_holds: bool,  # noqa: FBT001 - as `bury` has it
+    all_holds: bool,  # noqa: FBT001 - as `purge_entries` has it
 ) -> int:
     """Delete the holds on some entries, and hold anew, without an entry, the items that stay held; return how many."""
     sql = "SELECT entry, contributor, hash_set, effect, origin, revision, source_time FROM hold WHERE entry {keys}"

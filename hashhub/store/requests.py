@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 _REQUESTS_KEPT: Final = timedelta(days=7)  # how long a request_id is remembered
 
 
-class Request:
+class IdempotentRequest:
     """Makes a write idempotent: an actor's first call with an id is remembered with what it asked for and what it
     returned.
 

@@ -44,7 +44,7 @@ from hashhub.store.events import Facts, append_event
 from hashhub.store.floors import refuse_looser_than_standing, standing
 from hashhub.store.imprints import touch_resource
 from hashhub.store.names import key_of_set, no_hash_set, set_is
-from hashhub.store.requests import Request
+from hashhub.store.requests import IdempotentRequest
 
 _KINDS: Final = (Contributor, HashSet, Group, Definition)  # as _REGISTRY has their tables
 _T = TypeVar("_T", Contributor, Group, HashSet)
@@ -75,7 +75,7 @@ class Registry:
     definitions: tuple[Definition, ...] = ()
 
 
-class _Held(NamedTuple):
+class _CachedRegistry(NamedTuple):
     """The Registry as of a revision, and its rows by table, so that only those that are new are decoded."""
 
     as_of: int
@@ -89,7 +89,7 @@ class Resources:
     def __init__(self, database: Database) -> None:
         self._db = database
         # One value, so that of two threads that read at once neither leaves the other's half.
-        self._held = _Held(-1, ({}, {}, {}, {}), Registry(-1, {}, {}, {}))
+        self._held = _CachedRegistry(-1, ({}, {}, {}, {}), Registry(-1, {}, {}, {}))
 
     def registry(self) -> Registry:
         """Return contributors, hash sets, groups and definitions, all of them; one small look at the database unless
@@ -118,7 +118,7 @@ class Resources:
                 _by_key(rows[2].values(), "id"),
                 tuple(rows[3].values()),
             )
-        self._held = _Held(revision, rows, registry)
+        self._held = _CachedRegistry(revision, rows, registry)
         return registry
 
     @property
@@ -143,7 +143,7 @@ class Resources:
         contributor = msgspec.structs.replace(
             contributor, create_time=None, retire_time=None, objections_accepted_revision=0
         )
-        request = Request(request_id, "create_contributor", contributor, by.name)
+        request = IdempotentRequest(request_id, "create_contributor", contributor, by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Contributor)) is not None:
@@ -176,7 +176,7 @@ class Resources:
 
         What `check` raises of the new contributor ends it. Raises NotFound.
         """
-        request = Request(request_id, "update_contributor", (contributor_id, fields), by.name)
+        request = IdempotentRequest(request_id, "update_contributor", (contributor_id, fields), by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Contributor)) is not None:
@@ -272,7 +272,7 @@ class Resources:
         Raises AlreadyExists when its name is or was in use, InvalidArgument when a member does not exist.
         """
         group = msgspec.structs.replace(group, create_time=None)
-        request = Request(request_id, "create_group", group, by.name)
+        request = IdempotentRequest(request_id, "create_group", group, by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Group)) is not None:
@@ -310,7 +310,9 @@ class Resources:
 
         Raises NotFound, InvalidArgument when a member does not exist.
         """
-        request = Request(request_id, "update_group", (group_id, fields, add_members, remove_members), by.name)
+        request = IdempotentRequest(
+            request_id, "update_group", (group_id, fields, add_members, remove_members), by.name
+        )
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, Group)) is not None:
@@ -353,7 +355,7 @@ class Resources:
         contributor, FailedPrecondition when that is retired, InvalidArgument when a recipient does not exist.
         """
         hash_set = msgspec.structs.replace(hash_set, create_time=None, accepted_revision=0, floors=())
-        request = Request(request_id, "create_hash_set", hash_set, by.name)
+        request = IdempotentRequest(request_id, "create_hash_set", hash_set, by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, HashSet)) is not None:
@@ -413,7 +415,7 @@ class Resources:
         `may_open`: whether its last recipient may go. Raises NotFound; InvalidArgument when a recipient does not exist,
         or the terms that come out cannot be; FailedPrecondition when they are looser than those of entries in it.
         """
-        request = Request(request_id, "update_hash_set", (contributor, hash_set_id, fields), by.name)
+        request = IdempotentRequest(request_id, "update_hash_set", (contributor, hash_set_id, fields), by.name)
         with self._db.write() as c:
             self._db.lock(c)
             if (first := request.replayed(c, HashSet)) is not None:

@@ -23,7 +23,7 @@ from hashhub.store.events import Events, append_event, last_before
 from hashhub.store.idset import ascending
 from hashhub.store.imprints import touch_resource
 from hashhub.store.names import key_of_set
-from hashhub.store.purge import PIECE, bury
+from hashhub.store.purge import PIECE, purge_entries
 from hashhub.store.reports import named_entries
 from hashhub.store.resources import to_json
 from hashhub.store.schema import ACTIVE, COMMITTED, QUARANTINED, STAGED_AROUND, WITHDRAWN
@@ -33,7 +33,7 @@ REPORT_DELETED: Final = "REPORT_DELETED"
 _STATED: Final = re.compile(r"entry \S+/([0-9]+) already states exactly this")  # as intake's report says it
 
 
-class Retentions:
+class RetentionTable:
     """The part of the Store that knows how long things are kept."""
 
     def __init__(self, database: Database, history: Events, secret: bytes) -> None:
@@ -145,7 +145,7 @@ class Retentions:
             if not rows:
                 return 0
             rows = list(deletable(self._db, rows))
-            gone = bury(c, self._db, key, rows, secret=self._secret, all_holds=True)
+            gone = purge_entries(c, self._db, key, rows, secret=self._secret, all_holds=True)
             append_event(
                 c,
                 SYSTEM,

@@ -39,33 +39,33 @@ from pathlib import Path
 from typing import Final
 
 from hashhub.store.commits import Commits
-from hashhub.store.comparison import Comparison
+from hashhub.store.comparison import EntryComparison
 from hashhub.store.conflict_pass import ConflictPass
-from hashhub.store.conflicts import Conflicts
+from hashhub.store.conflicts import ConflictTable
 from hashhub.store.database import Database
 from hashhub.store.definitions import Definitions
-from hashhub.store.deletion import Deletions
+from hashhub.store.deletion import DeletionTable
 from hashhub.store.drivers import locate
-from hashhub.store.entries import Entries
+from hashhub.store.entries import EntryTable
 from hashhub.store.entry_selector import EntrySelector
 from hashhub.store.entry_transitions import EntryTransitions
-from hashhub.store.entry_writes import EntryWrites, Outstanding
+from hashhub.store.entry_writes import DeferredWithdrawals, EntryWrites
 from hashhub.store.event_effects import EventEffects
 from hashhub.store.events import Events
-from hashhub.store.examination import Examining, Place
-from hashhub.store.extract import Extracting
+from hashhub.store.examination import ExaminationPlace, RowExamination
+from hashhub.store.extract import ExtractRows
 from hashhub.store.feeds import Feeds
 from hashhub.store.holds import Holds
 from hashhub.store.imports import Imports
 from hashhub.store.leases import Leases
-from hashhub.store.operations import Operations
-from hashhub.store.pending import WaitingLists
+from hashhub.store.operations import OperationTable
+from hashhub.store.pending import PendingWork
 from hashhub.store.reports import Reports
 from hashhub.store.resources import Resources
-from hashhub.store.retention import Retentions
+from hashhub.store.retention import RetentionTable
 from hashhub.store.stage import Stage
-from hashhub.store.tokens import Tokens
-from hashhub.store.webhooks import Webhooks
+from hashhub.store.tokens import TokenTable
+from hashhub.store.webhooks import WebhookTable
 
 
 class Store:
@@ -85,17 +85,17 @@ class Store:
         """Random name of this database: what was derived from another one (a snapshot) does not belong to it."""
         self.secret: bytes = row[1]
         """Known to this hub's processes only: signs feed positions."""
-        outstanding = Outstanding(database)
+        outstanding = DeferredWithdrawals(database)
         writes = EntryWrites(database, outstanding)
         self.resources: Final = Resources(database)
         self.definitions: Final = Definitions(database)
-        self.tokens: Final = Tokens(database)
-        self.entries: Final = Entries(database, outstanding, writes)
+        self.tokens: Final = TokenTable(database)
+        self.entries: Final = EntryTable(database, outstanding, writes)
         self.selector: Final = EntrySelector(database, outstanding, self.entries)
         self.transitions: Final = EntryTransitions(database, outstanding, writes, self.entries, self.resources)
         self.holds: Final = Holds(database)
-        self.comparison: Final = Comparison(database, outstanding, self.entries)
-        self.extracting: Final = Extracting(database, outstanding, self.entries)
+        self.comparison: Final = EntryComparison(database, outstanding, self.entries)
+        self.extracting: Final = ExtractRows(database, outstanding, self.entries)
         self.leases: Final = Leases(database)
         reports = Reports(database, self.leases)
         self.stage: Final = Stage(database, writes, self.leases, reports)
@@ -104,17 +104,17 @@ class Store:
         self.feeds: Final = Feeds(database, outstanding, self.entries)
         self.history: Final = Events(database)
         self.event_effects: Final = EventEffects(database, outstanding)
-        self.waiting: Final = WaitingLists(database, self.resources)
-        self.operations: Final = Operations(database)
-        self.webhooks: Final = Webhooks(database)
-        self.deletions: Final = Deletions(database, outstanding, writes, self.secret, self.leases)
-        self.retention: Final = Retentions(database, self.history, self.secret)
+        self.waiting: Final = PendingWork(database, self.resources)
+        self.operations: Final = OperationTable(database)
+        self.webhooks: Final = WebhookTable(database)
+        self.deletions: Final = DeletionTable(database, outstanding, writes, self.secret, self.leases)
+        self.retention: Final = RetentionTable(database, self.history, self.secret)
         self.conflict_pass: Final = ConflictPass(database, self.entries, outstanding, self.secret)
-        self.conflicts: Final = Conflicts(database, self.feeds)
+        self.conflicts: Final = ConflictTable(database, self.feeds)
 
-    def examining(self, place: Place) -> Examining:
+    def examining(self, place: ExaminationPlace) -> RowExamination:
         """Return a look, from a place on, at whether rows are what the history says of them."""
-        return Examining(self._db, self.secret, place)
+        return RowExamination(self._db, self.secret, place)
 
     def damage(self, *, is_full: bool) -> str:
         """Return what SQLite finds wrong with its file, or a warning that PostgreSQL would not notice; or nothing."""

@@ -28,7 +28,7 @@ class Secret(NamedTuple):
     expire_time: datetime | None
 
 
-class Tokens:
+class TokenTable:
     """The part of the Store that knows who may call."""
 
     def __init__(self, database: Database) -> None:

@@ -46,7 +46,7 @@ _STATES: Final = {code: state for state, code in s.DELIVERY_STATES.items()}
 _OTHERS: Final = ""  # stands for the places beyond PLACES
 
 
-class Happening(NamedTuple):
+class NotifiableEvent(NamedTuple):
     """Something that webhooks may tell: its kind, the name of what it is about, and where that is.
 
     An objection to an entry: a review's kind, `CONTRIBUTOR/SET/ENTRY` and `CONTRIBUTOR/SET`. A conflict: its kind, its
@@ -65,7 +65,7 @@ class Happening(NamedTuple):
         return self.place.partition("/")[0]
 
 
-class Told(msgspec.Struct, kw_only=True):
+class NotificationSummary(msgspec.Struct, kw_only=True):
     """What a call tells: how often what happened, by place and kind, and some names by place."""
 
     counts: dict[str, dict[str, int]] = {}
@@ -74,7 +74,7 @@ class Told(msgspec.Struct, kw_only=True):
     last_revision: int = 0
     last_time: int = 0
 
-    def add(self, one: Happening) -> None:
+    def add(self, one: NotifiableEvent) -> None:
         """Take in one more."""
         place = one.place if one.place in self.counts or len(self.counts) < PLACES else _OTHERS
         kinds = self.counts.setdefault(place, {})
@@ -86,18 +86,18 @@ class Told(msgspec.Struct, kw_only=True):
         self.last_time = max(self.last_time, one.time)
 
 
-class Call(NamedTuple):
+class WebhookCall(NamedTuple):
     """A call that is to be made, to whom, and with which secrets it is signed: the present one first."""
 
     key: int
     delivery: WebhookDelivery
     webhook: Webhook
-    told: Told
+    told: NotificationSummary
     secrets: tuple[bytes, ...]
     first_attempt_time: datetime | None
 
 
-class Failing(NamedTuple):
+class FailingWebhook(NamedTuple):
     """A webhook whose calls do not get through: `since` when, and how many were given up lately."""
 
     webhook: str
@@ -106,7 +106,7 @@ class Failing(NamedTuple):
     given_up: int
 
 
-class Webhooks:
+class WebhookTable:
     """The part of the Store that knows whom to call, and what was told."""
 
     def __init__(self, database: Database) -> None:
@@ -228,7 +228,7 @@ class Webhooks:
         page = [_delivery(row, contributor, webhook) for row in rows[:page_size]]
         return page, rows[page_size - 1].key if len(rows) > page_size else 0
 
-    def begin_test(self, contributor: str, webhook: str, *, pause: timedelta) -> Call:
+    def begin_test(self, contributor: str, webhook: str, *, pause: timedelta) -> WebhookCall:
         """Note a test call, which is being made from now on, and return it.
 
         Raises NotFound, LimitExceeded when one was begun less than `pause` ago.
@@ -246,7 +246,7 @@ class Webhooks:
                     f"webhook {contributor}/{webhook} was tested just now; wait {pause.seconds} s between two tests",
                     retry_after=(s.from_millis(last) + pause - at).total_seconds(),
                 )
-            values = _new(row.key, "", Told(last_time=s.to_millis(at)), at, at)
+            values = _new(row.key, "", NotificationSummary(last_time=s.to_millis(at)), at, at)
             values |= {
                 "attempts": 1,
                 "first_attempt_time": s.to_millis(at),
@@ -318,7 +318,7 @@ class Webhooks:
         return sequence
 
     def note_conflicts(
-        self, lease: str, after: int, upto: int, told: Mapping[str, Sequence[Happening]], wait: timedelta
+        self, lease: str, after: int, upto: int, told: Mapping[str, Sequence[NotifiableEvent]], wait: timedelta
     ) -> None:
         """Write calls for conflicts behind the sequence `after`, by the webhook's name, and move on to `upto`.
 
@@ -337,11 +337,11 @@ class Webhooks:
                     self._add(c, keys[name], WebhookEvent.CONFLICT_OPENED, happenings, wait)
             c.execute(sa.update(t).values(conflict_sequence=upto))
 
-    def due(self, at: datetime) -> list[Call]:
+    def due(self, at: datetime) -> list[WebhookCall]:
         """Return the oldest call of each webhook that waits, where it is due."""
         t, w = s.delivery, s.webhook
 
-        def read(c: Connection) -> list[Call]:
+        def read(c: Connection) -> list[WebhookCall]:
             oldest = sa.select(sa.func.min(t.c.key)).where(t.c.state == sa.literal_column(str(_PENDING)))
             keys = c.execute(oldest.group_by(t.c.webhook)).scalars().all()
             rows = c.execute(sa.select(t).where(t.c.key.in_(keys), t.c.due_time <= s.to_millis(at))).all()
@@ -366,10 +366,10 @@ class Webhooks:
             )
             return bool(begun.rowcount)
 
-    def get_call(self, key: int) -> Call:
+    def get_call(self, key: int) -> WebhookCall:
         """Return a call with its webhook, both as they are now. Raises NotFound when they were deleted."""
 
-        def read(c: Connection) -> Call:
+        def read(c: Connection) -> WebhookCall:
             row = c.execute(sa.select(s.delivery).where(s.delivery.c.key == key)).first()
             owner = (
                 None if row is None else c.execute(sa.select(s.webhook).where(s.webhook.c.key == row.webhook)).first()
@@ -404,7 +404,7 @@ class Webhooks:
             raise _no_webhook(contributor, webhook)
         return _delivery(row, contributor, webhook)
 
-    def failing(self, since: datetime) -> list[Failing]:
+    def failing(self, since: datetime) -> list[FailingWebhook]:
         """Return the webhooks whose oldest call has failed, or whose last finished one was given up after `since`."""
         t, w = s.delivery, s.webhook
         given_up = s.DELIVERY_STATES[DeliveryState.GIVEN_UP]
@@ -418,11 +418,11 @@ class Webhooks:
             .where(bad)
             .order_by(w.c.contributor, w.c.id, t.c.key)
         )
-        failing: dict[str, Failing] = {}
+        failing: dict[str, FailingWebhook] = {}
         for contributor, own, state, first, error in self._db.read(lambda c: c.execute(query).all()):
             name = f"{contributor}/{own}"
             before = failing.get(name)
-            failing[name] = Failing(
+            failing[name] = FailingWebhook(
                 name,
                 before.since if before else s.from_millis(first),
                 error,
@@ -439,7 +439,7 @@ class Webhooks:
 
     # The parts
 
-    def _note(self, c: Connection, disputes: Sequence[Happening], wait: timedelta) -> None:
+    def _note(self, c: Connection, disputes: Sequence[NotifiableEvent], wait: timedelta) -> None:
         for row in c.execute(sa.select(s.webhook).order_by(s.webhook.c.key)).all():
             webhook = _webhook(row)
             if WebhookEvent.ENTRY_DISPUTED not in webhook.events:
@@ -454,7 +454,7 @@ class Webhooks:
                 self._add(c, row.key, WebhookEvent.ENTRY_DISPUTED, mine, wait)
 
     def _add(
-        self, c: Connection, webhook: int, event: WebhookEvent, happenings: Iterable[Happening], wait: timedelta
+        self, c: Connection, webhook: int, event: WebhookEvent, happenings: Iterable[NotifiableEvent], wait: timedelta
     ) -> None:
         """Add to the call that waits and was not tried yet, or make one."""
         t = s.delivery
@@ -463,7 +463,9 @@ class Webhooks:
             .where(t.c.webhook == webhook, t.c.event == event, t.c.state == _PENDING, t.c.attempts == 0)
             .with_for_update()
         ).first()
-        told = Told() if waiting is None else msgspec.json.decode(waiting.content, type=Told)
+        told = (
+            NotificationSummary() if waiting is None else msgspec.json.decode(waiting.content, type=NotificationSummary)
+        )
         for one in happenings:
             told.add(one)
         if waiting is None:
@@ -473,7 +475,7 @@ class Webhooks:
             c.execute(sa.update(t).where(t.c.key == waiting.key).values(content=msgspec.json.encode(told)))
 
 
-def _new(webhook: int, event: str, told: Told, at: datetime, due: datetime) -> dict[str, Any]:
+def _new(webhook: int, event: str, told: NotificationSummary, at: datetime, due: datetime) -> dict[str, Any]:
     return {
         "id": f"msg_{secrets.token_hex(16)}",
         "webhook": webhook,
@@ -488,14 +490,14 @@ def _new(webhook: int, event: str, told: Told, at: datetime, due: datetime) -> d
     }
 
 
-def _dispute(row: Sequence[Any]) -> Happening | None:
+def _dispute(row: Sequence[Any]) -> NotifiableEvent | None:
     """Return the objection that an event is, None for any other review, and for one of the entry's own contributor."""
     revision, time, subject, body = row
     event = decoded(body)
     entry = subject.removeprefix("entries/")
     if event.reason not in OBJECTIONS or event.contributor == entry.partition("/")[0]:
         return None
-    return Happening(revision, time, entry.rpartition("/")[0], entry, event.reason)
+    return NotifiableEvent(revision, time, entry.rpartition("/")[0], entry, event.reason)
 
 
 def _changed(c: Connection, by: Actor, kind: EventKind, before: Webhook | None, after: Webhook | None) -> None:
@@ -527,16 +529,16 @@ def _webhook(row: Any) -> Webhook:
     return webhook if until is None or until <= now() else msgspec.structs.replace(webhook, old_secret_until=until)
 
 
-def _call(row: Any, owner: Any) -> Call:
+def _call(row: Any, owner: Any) -> WebhookCall:
     webhook = _webhook(owner)
     keys = (owner.secret,) if webhook.old_secret_until is None else (owner.secret, owner.old_secret)
     first = None if row.first_attempt_time is None else s.from_millis(row.first_attempt_time)
-    told = msgspec.json.decode(row.content, type=Told)
-    return Call(row.key, _delivery(row, webhook.contributor, webhook.id), webhook, told, keys, first)
+    told = msgspec.json.decode(row.content, type=NotificationSummary)
+    return WebhookCall(row.key, _delivery(row, webhook.contributor, webhook.id), webhook, told, keys, first)
 
 
 def _delivery(row: Any, contributor: str, webhook: str) -> WebhookDelivery:
-    told = msgspec.json.decode(row.content, type=Told)
+    told = msgspec.json.decode(row.content, type=NotificationSummary)
     state = _STATES[row.state]
     return WebhookDelivery(
         id=row.id,

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from hashhub.trust.clause import Clause
 from hashhub.trust.decision import AS_THEY_ARE, Judgement, ReasonCode, decide
-from hashhub.trust.hysteresis import Look, Shown, Span
+from hashhub.trust.hysteresis import FrameOutcome, SightingTracker, Span
 from hashhub.trust.policy import Dispute, Policy, check_variants, explain, load, parse
-from hashhub.trust.statement import Closeness, Statement, Way
-from hashhub.trust.tracing import ClauseTrace, DemandTrace, EntryTrace, Failure, Trace, trace
+from hashhub.trust.statement import Closeness, HitPath, Statement
+from hashhub.trust.tracing import ClauseTrace, DemandTrace, EntryTrace, FailedDemand, Trace, trace
 from hashhub.trust.trial import Example, Trial, VerdictChange
-from hashhub.trust.versions import Policies, Version
+from hashhub.trust.versions import PolicyVersions, Version
 
 __all__ = [
     "AS_THEY_ARE",
@@ -28,20 +28,20 @@ __all__ = [
     "Dispute",
     "EntryTrace",
     "Example",
-    "Failure",
+    "FailedDemand",
+    "FrameOutcome",
+    "HitPath",
     "Judgement",
-    "Look",
-    "Policies",
     "Policy",
+    "PolicyVersions",
     "ReasonCode",
-    "Shown",
+    "SightingTracker",
     "Span",
     "Statement",
     "Trace",
     "Trial",
     "VerdictChange",
     "Version",
-    "Way",
     "check_variants",
     "decide",
     "explain",

@@ -55,7 +55,7 @@ class Claim(StrEnum):
     BENIGN = "BENIGN"  # its hash set is of benign items
 
 
-class Said(msgspec.Struct, frozen=True):
+class Assertion(msgspec.Struct, frozen=True):
     """What a statement says, as far as it can contradict another: the worlds that it allows, by their keys."""
 
     worlds: dict[str, frozenset[str]]
@@ -72,7 +72,9 @@ class Contradiction(msgspec.Struct, frozen=True):
     gravity: Severity
 
 
-def said(classification: Classification | None, flags: Flags, purpose: Purpose, *, is_undecided: bool) -> Said | None:
+def said(
+    classification: Classification | None, flags: Flags, purpose: Purpose, *, is_undecided: bool
+) -> Assertion | None:
     """Return what an entry says; None where it takes no part, being a test item.
 
     `is_undecided`: it has the remark UNCLASSIFIED, so that only its being listed is known. Where classification and
@@ -101,16 +103,16 @@ def said(classification: Classification | None, flags: Flags, purpose: Purpose, 
     verdict = told.get("verdict")
     if purpose is Purpose.BENIGN:
         told.pop("verdict", None)
-        return Said(told, Claim.BENIGN)
+        return Assertion(told, Claim.BENIGN)
     claim = Claim.OPEN
     if verdict is not None and verdict <= HARMFUL:
         claim = Claim.HARM
     elif verdict is not None and verdict.isdisjoint(HARMFUL):
         claim = Claim.NO_HARM
-    return Said(told, claim)
+    return Assertion(told, claim)
 
 
-def contradictions(a: Said, b: Said) -> tuple[Contradiction, ...]:
+def contradictions(a: Assertion, b: Assertion) -> tuple[Contradiction, ...]:
     """Return why two statements cannot both hold; symmetric."""
     claims = {a.claim, b.claim}
     is_benign_against_harmful = Claim.HARM in claims and not claims.isdisjoint({Claim.NO_HARM, Claim.BENIGN})

@@ -24,7 +24,7 @@ from hashhub.model import (
 )
 from hashhub.schemes.dimensions import worlds
 from hashhub.trust.policy import COUNTABLE, HARMFUL, Dispute, Policy
-from hashhub.trust.statement import Closeness, Said, Statement, age_of, is_draft, set_aside
+from hashhub.trust.statement import AssessedStatement, Closeness, Statement, age_of, is_draft, set_aside
 
 
 class ReasonCode(StrEnum):
@@ -120,10 +120,10 @@ class _Doubt(msgspec.Struct, frozen=True):
     code: ReasonCode
     kind: Dispute
     closeness: Closeness
-    said: Sequence[Said]
+    said: Sequence[AssessedStatement]
 
 
-class Weighed(NamedTuple):
+class Assessment(NamedTuple):
     """What leads to a verdict, and from which it is told why.
 
     closeness: of the least close hits that were taken into account. candidates: those among the asserting statements
@@ -131,24 +131,24 @@ class Weighed(NamedTuple):
     against a match.
     """
 
-    passive: list[Said]
-    expired: list[Said]
-    harmful: list[Said]
-    undecided: list[Said]
-    harmless: list[Said]
-    benign: list[Said]
-    tests: list[Said]
+    passive: list[AssessedStatement]
+    expired: list[AssessedStatement]
+    harmful: list[AssessedStatement]
+    undecided: list[AssessedStatement]
+    harmless: list[AssessedStatement]
+    benign: list[AssessedStatement]
+    tests: list[AssessedStatement]
     doubts: list[_Doubt]
     closeness: Closeness
-    candidates: list[Said]
-    groups: list[list[Said] | None]
+    candidates: list[AssessedStatement]
+    groups: list[list[AssessedStatement] | None]
     disputes: list[_Doubt]
     origins: Origins
     names: Sequence[str]
     time: datetime
 
     @property
-    def asserting(self) -> list[Said]:
+    def asserting(self) -> list[AssessedStatement]:
         """What claims harm or leaves it open."""
         return [*self.harmful, *self.undecided]
 
@@ -185,12 +185,12 @@ def decide(
 
 def weigh(
     policy: Policy, statements: Sequence[Statement], contributors: Mapping[str, Contributor], time: datetime
-) -> Weighed:
+) -> Assessment:
     """Take steps 1 to 4 of `decide`."""
     # (1) what counts at all
-    passive: list[Said] = []
-    expired: list[Said] = []
-    claims: list[list[Said]] = [[], [], [], [], []]
+    passive: list[AssessedStatement] = []
+    expired: list[AssessedStatement] = []
+    claims: list[list[AssessedStatement]] = [[], [], [], [], []]
     people = contributors
     ordered, names = _in_order(statements)
     for said in ordered:
@@ -213,8 +213,8 @@ def weigh(
     # (4) what suffices
     origins = Origins(people)
     closeness = Closeness.FILE
-    candidates: list[Said] = []
-    groups: list[list[Said] | None] = [None] * len(policy.clauses)
+    candidates: list[AssessedStatement] = []
+    groups: list[list[AssessedStatement] | None] = [None] * len(policy.clauses)
     disputes: list[_Doubt] = []
     levels = sorted({said.closeness for said in asserting})
     for closeness in levels:
@@ -227,7 +227,7 @@ def weigh(
             break
     if not asserting and tests:
         disputes = _disputed_tests(policy, tests, benign)
-    return Weighed(
+    return Assessment(
         passive,
         expired,
         harmful,
@@ -246,22 +246,22 @@ def weigh(
     )
 
 
-def _in_order(statements: Sequence[Statement]) -> tuple[list[Said], list[str]]:
+def _in_order(statements: Sequence[Statement]) -> tuple[list[AssessedStatement], list[str]]:
     """Return the statements in the order of a reason's entries, and those entries' names by their number."""
     # By number within a set: names as text would come in an order that depends on how many digits the ids have.
     keyed = sorted([(s.entry.contributor, s.entry.hash_set, s.entry.id, i) for i, s in enumerate(statements)])
-    ordered: list[Said] = []
+    ordered: list[AssessedStatement] = []
     names: list[str] = []
     last: tuple[str, str, int] | None = None
     for contributor, hash_set, entry_id, i in keyed:
         if (key := (contributor, hash_set, entry_id)) != last:
             last = key
             names.append(statements[i].entry.name)
-        ordered.append(Said(statements[i], len(names) - 1))
+        ordered.append(AssessedStatement(statements[i], len(names) - 1))
     return ordered, names
 
 
-def conclude(policy: Policy, w: Weighed, query: Sequence[Hash], *, cut_short: bool) -> Judgement:
+def conclude(policy: Policy, w: Assessment, query: Sequence[Hash], *, cut_short: bool) -> Judgement:
     """Take step 5 of `decide`: the verdict, and all that led to it."""
     asserting = w.asserting
     met = [(c, group) for c, group in zip(policy.clauses, w.groups, strict=True) if group is not None]
@@ -274,7 +274,7 @@ def conclude(policy: Policy, w: Weighed, query: Sequence[Hash], *, cut_short: bo
         verdict = Verdict.BENIGN if is_benign else Verdict.NO_MATCH
     if cut_short and verdict in {Verdict.NO_MATCH, Verdict.BENIGN}:
         verdict = Verdict.REVIEW
-    tell = _Teller(w.names)
+    tell = _ReasonWriter(w.names)
     reasons = tell.doubts(w.disputes)
     reasons += tell.doubts(d for d in w.doubts if d.code is ReasonCode.CLAIM_DISPUTED)
     if met:
@@ -307,22 +307,24 @@ def conclude(policy: Policy, w: Weighed, query: Sequence[Hash], *, cut_short: bo
     return Judgement(verdict, tuple(reasons))
 
 
-class _Teller:
+class _ReasonWriter:
     """Makes reason lines, which name entries in their order."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
 
-    def line(self, code: ReasonCode, text: str, said: Iterable[Said], clause: str = "") -> ReasonLine:
+    def line(self, code: ReasonCode, text: str, said: Iterable[AssessedStatement], clause: str = "") -> ReasonLine:
         entries = tuple([self._names[number] for number in sorted({x.number for x in said})])
         return ReasonLine(code=code.value, clause=str(clause), text=text, entries=entries)
 
-    def lines(self, code: ReasonCode, text: str, said: Sequence[Said], clause: str = "") -> list[ReasonLine]:
+    def lines(
+        self, code: ReasonCode, text: str, said: Sequence[AssessedStatement], clause: str = ""
+    ) -> list[ReasonLine]:
         return [self.line(code, text, said, clause)] if said else []
 
     def doubts(self, doubts: Iterable[_Doubt | None]) -> list[ReasonLine]:
         """Return a line for each code and kind of doubt, those that do not count included."""
-        told: dict[tuple[ReasonCode, Dispute], list[Said]] = {}
+        told: dict[tuple[ReasonCode, Dispute], list[AssessedStatement]] = {}
         for d in doubts:
             if d is not None:
                 told.setdefault((d.code, d.kind), []).extend(d.said)
@@ -370,9 +372,9 @@ def _weight(policy: Policy, s: Statement) -> ReasonCode:
 
 def _doubts(
     policy: Policy,
-    asserting: Sequence[Said],
-    benign: Sequence[Said],
-    harmless: Sequence[Said],
+    asserting: Sequence[AssessedStatement],
+    benign: Sequence[AssessedStatement],
+    harmless: Sequence[AssessedStatement],
     people: Mapping[str, Contributor],
 ) -> Iterator[_Doubt]:
     """Yield everything that speaks against a match, whether or not it weighs, in the order of `Dispute`."""
@@ -381,7 +383,7 @@ def _doubts(
     for x in asserting:
         if x.statement.reviews:
             raised += _objections(policy, x, people)
-    grouped: dict[tuple[Dispute, ReasonCode, Closeness], dict[int, Said]] = {}
+    grouped: dict[tuple[Dispute, ReasonCode, Closeness], dict[int, AssessedStatement]] = {}
     for kind, code, closeness, x in raised:
         if kind not in policy.disputed_by:
             code = ReasonCode.DOUBT_NOT_IN_POLICY  # noqa: PLW2901 - whoever raised it
@@ -399,10 +401,12 @@ def _doubt_order(key: tuple[Dispute, ReasonCode, Closeness]) -> tuple[int, int, 
     return _KINDS[kind], _CODES[code], closeness
 
 
-_Raised = tuple[Dispute, ReasonCode, Closeness, Said]
+_Raised = tuple[Dispute, ReasonCode, Closeness, AssessedStatement]
 
 
-def _conflicts(policy: Policy, asserting: Sequence[Said], harmless: Sequence[Said]) -> Iterator[_Raised]:
+def _conflicts(
+    policy: Policy, asserting: Sequence[AssessedStatement], harmless: Sequence[AssessedStatement]
+) -> Iterator[_Raised]:
     """Yield the doubts of entries whose verdict cannot hold beside that of an entry that may claim harm.
 
     Where both sides' words count, the match is disputed. Where only the doubter'x does, the other side'x claim is:
@@ -411,7 +415,7 @@ def _conflicts(policy: Policy, asserting: Sequence[Said], harmless: Sequence[Sai
     Only a verdict that excludes harm disputes. One that names another harm, or leaves one open, is told and changes
     nothing: it is no reason to let the item pass, and no number bounds how many of them a contributor states in a day.
     """
-    by_verdicts: dict[frozenset[str], list[Said]] = {}
+    by_verdicts: dict[frozenset[str], list[AssessedStatement]] = {}
     for x in (*asserting, *harmless):
         by_verdicts.setdefault(x.verdicts, []).append(x)
     if len(by_verdicts) == 1:
@@ -463,7 +467,7 @@ def _meant(verdicts: frozenset[str]) -> frozenset[str]:
 _OBJECTIONS: Final = {kind: Dispute(kind.value) for kind in ReviewKind if kind.value in set(Dispute)}
 
 
-def _objections(policy: Policy, x: Said, people: Mapping[str, Contributor]) -> Iterator[_Raised]:
+def _objections(policy: Policy, x: AssessedStatement, people: Mapping[str, Contributor]) -> Iterator[_Raised]:
     """Yield the objections to an entry that its author has not taken back by a later CONFIRMED.
 
     An author's latest word counts, and nobody's confirmation outweighs another's doubt. A contributor that objects to
@@ -507,7 +511,9 @@ def contests(d: _Doubt, closeness: Closeness) -> bool:
     return d.code is ReasonCode.CLAIM_DISPUTED and d.closeness <= closeness
 
 
-def _disputed_tests(policy: Policy, tests: Sequence[Said], benign: Sequence[Said]) -> list[_Doubt]:
+def _disputed_tests(
+    policy: Policy, tests: Sequence[AssessedStatement], benign: Sequence[AssessedStatement]
+) -> list[_Doubt]:
     """Return what disputes that it is a test item, when nothing else is claimed."""
     closest = min(x.closeness for x in tests)
     weighing = [x for x in benign if x.closeness <= closest and _weight(policy, x.statement) is ReasonCode.DISPUTED]
@@ -521,7 +527,7 @@ def _without_weight(d: _Doubt, closeness: Closeness) -> _Doubt | None:
     return msgspec.structs.replace(d, code=ReasonCode.DOUBT_LESS_CLOSE) if d.code is ReasonCode.DISPUTED else d
 
 
-def _contradictory(active: Sequence[Said], query: Sequence[Hash]) -> list[Said]:
+def _contradictory(active: Sequence[AssessedStatement], query: Sequence[Hash]) -> list[AssessedStatement]:
     """Return the entries that bind an exact digest otherwise than another entry, or the query, that has it too."""
     if not active:
         return []
@@ -572,10 +578,10 @@ def _bindings(
 
 
 def group_of(
-    policy: Policy, clause: int, candidates: Sequence[Said], origins: Origins, time: datetime
-) -> list[Said] | None:
+    policy: Policy, clause: int, candidates: Sequence[AssessedStatement], origins: Origins, time: datetime
+) -> list[AssessedStatement] | None:
     """Return the statements by which enough contributors meet a clause; None where they do not."""
-    by_contributor: dict[str, list[Said]] = {}
+    by_contributor: dict[str, list[AssessedStatement]] = {}
     for x in candidates:
         if _fulfils(policy, clause, x, time):
             by_contributor.setdefault(x.statement.contributor.id, []).append(x)
@@ -584,14 +590,16 @@ def group_of(
     return None if group is None else [x for name in group for x in by_contributor[name]]
 
 
-def _fulfils(policy: Policy, clause: int, x: Said, time: datetime) -> bool:
+def _fulfils(policy: Policy, clause: int, x: AssessedStatement, time: datetime) -> bool:
     for holds in policy.tests[clause]:  # noqa: SIM110 - a generator costs as much as three demands
         if not holds(x, time):
             return False
     return True
 
 
-def _unmet(policy: Policy, w: Weighed, asserting: Sequence[Said], tell: _Teller) -> list[ReasonLine]:
+def _unmet(
+    policy: Policy, w: Assessment, asserting: Sequence[AssessedStatement], tell: _ReasonWriter
+) -> list[ReasonLine]:
     if not asserting:
         return []
     lines = [

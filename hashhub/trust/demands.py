@@ -15,7 +15,7 @@ import msgspec
 from hashhub.model import READINGS, Reliability, SchemeStatus
 from hashhub.schemes.dimensions import is_within, possible, words
 from hashhub.trust.clause import Clause
-from hashhub.trust.statement import Said, Statement, Way, is_draft, stated_until
+from hashhub.trust.statement import AssessedStatement, HitPath, Statement, is_draft, stated_until
 
 _REMEMBERED: Final = 4_096
 NO_VARIANT: Final = "none"  # in a clause's `variants`: the upload as it was sent
@@ -30,8 +30,8 @@ class Demand(msgspec.Struct, frozen=True):
 
     key: str
     text: str
-    holds: Callable[[Said, datetime], bool]
-    has: Callable[[Said, datetime], str]
+    holds: Callable[[AssessedStatement, datetime], bool]
+    has: Callable[[AssessedStatement, datetime], str]
 
 
 def demands_of(c: Clause, independent_from: Reliability) -> tuple[Demand, ...]:
@@ -71,15 +71,15 @@ def _verdicts(verdicts: tuple[str, ...]) -> Demand:
     wanted = frozenset(verdicts)
     if "unclassified" in wanted:
         # It allows every verdict, so a clause that takes it takes whatever may be harmful.
-        def holds(x: Said, _: datetime) -> bool:
+        def holds(x: AssessedStatement, _: datetime) -> bool:
             del x
             return True
     else:
 
-        def holds(x: Said, _: datetime) -> bool:
+        def holds(x: AssessedStatement, _: datetime) -> bool:
             return x.verdicts <= wanted
 
-    def has(x: Said, _: datetime) -> str:
+    def has(x: AssessedStatement, _: datetime) -> str:
         return f"its verdict may be {words('verdict', x.verdicts) or 'anything'}"
 
     return Demand("verdicts", f"whose verdict is {_one_of(verdicts)}", holds, has)
@@ -166,11 +166,11 @@ def _dimension(key: str, name: str, values: Sequence[str]) -> Demand:
 
     judged: dict[tuple[str, ...], bool] = {}  # entries repeat the few sets that the schemes hold
 
-    def stated(x: Said) -> tuple[str, ...]:
+    def stated(x: AssessedStatement) -> tuple[str, ...]:
         classification = x.statement.entry.classification
         return () if classification is None else classification.dimensions.get(name, ())
 
-    def holds(x: Said, _: datetime) -> bool:
+    def holds(x: AssessedStatement, _: datetime) -> bool:
         possibly = stated(x)
         known = judged.get(possibly)
         if known is None:
@@ -179,7 +179,7 @@ def _dimension(key: str, name: str, values: Sequence[str]) -> Demand:
             known = judged[possibly] = is_within(name, possibly, wanted)
         return known
 
-    def has(x: Said, _: datetime) -> str:
+    def has(x: AssessedStatement, _: datetime) -> str:
         possibly = stated(x)
         return f"its {name} may be {words(name, possibly)}" if possibly else f"it says nothing about {name}"
 
@@ -189,11 +189,11 @@ def _dimension(key: str, name: str, values: Sequence[str]) -> Demand:
 def _fresh(days: int) -> Demand:
     age = timedelta(days=days)
 
-    def holds(x: Said, time: datetime) -> bool:
+    def holds(x: AssessedStatement, time: datetime) -> bool:
         at = stated_until(x.statement)
         return at is not None and time - at <= age
 
-    def has(x: Said, time: datetime) -> str:
+    def has(x: AssessedStatement, time: datetime) -> str:
         at = stated_until(x.statement)
         if at is None:
             return "when it was stated is not known"
@@ -216,7 +216,7 @@ def _hit(c: Clause) -> Demand:
             and distance <= distances.get(algorithm, distance)
         )
 
-    def holds(x: Said, _: datetime) -> bool:
+    def holds(x: AssessedStatement, _: datetime) -> bool:
         s = x.statement
         if takes_any_own and not s.variant:
             return True
@@ -224,7 +224,7 @@ def _hit(c: Clause) -> Demand:
             return True
         return bool(s.also) and any(suits(w.algorithm, w.distance, w.variant) for w in s.also)
 
-    def has(x: Said, _: datetime) -> str:
+    def has(x: AssessedStatement, _: datetime) -> str:
         return "it was hit by " + " and ".join(map(said, x.statement.ways))
 
     text = "hit"
@@ -239,7 +239,7 @@ def _hit(c: Clause) -> Demand:
     return Demand("+".join([*keys, "variants"]), f"{text} by the upload {_one_of(by)}", holds, has)
 
 
-def said(way: Way) -> str:
+def said(way: HitPath) -> str:
     """Return in words how an entry was hit."""
     by = ""
     if way.variant:

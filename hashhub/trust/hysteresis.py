@@ -28,7 +28,7 @@ from hashhub.model import Hysteresis
 K = TypeVar("K", bound=Hashable)
 
 
-class Look(Enum):
+class FrameOutcome(Enum):
     """What a frame was good for."""
 
     READ = "read"  # it was looked for
@@ -69,7 +69,7 @@ class Span(msgspec.Struct, frozen=True):
     hits: int
 
 
-class Shown(Generic[K]):
+class SightingTracker(Generic[K]):
     """The keys that a stream shows.
 
     Attributes:
@@ -101,23 +101,23 @@ class Shown(Generic[K]):
         """The keys that are shown, or may soon be."""
         return frozenset(self._tracked)
 
-    def frame(self, offset_ms: int, look: Look, hits: Mapping[K, bool]) -> dict[K, Span]:
+    def frame(self, offset_ms: int, look: FrameOutcome, hits: Mapping[K, bool]) -> dict[K, Span]:
         """Take in the next frame, and return what is shown no more because of it.
 
         `offset_ms`: later than that of the frame before. `hits`: the keys that it hit, each with whether one such frame
         is enough; of a blank picture it never is. Of an unread frame they do not count.
         """
-        watched = offset_ms - self._offset_ms if self._was_read and look is Look.READ else 0
-        self._offset_ms, self._was_read = offset_ms, look is Look.READ
-        if look is Look.UNREAD:
+        watched = offset_ms - self._offset_ms if self._was_read and look is FrameOutcome.READ else 0
+        self._offset_ms, self._was_read = offset_ms, look is FrameOutcome.READ
+        if look is FrameOutcome.UNREAD:
             self._unread += 1
             return {}
         self._unread, self._has_looked, self.is_full = 0, True, False
         ended: dict[K, Span] = {}
-        if look is Look.READ:
+        if look is FrameOutcome.READ:
             ended = self._miss(hits, min(watched, self._longest_gap_ms))
         for key, is_sure in hits.items():
-            self._hit(key, offset_ms, is_sure=is_sure and look is Look.READ)
+            self._hit(key, offset_ms, is_sure=is_sure and look is FrameOutcome.READ)
         return ended
 
     def forget(self, key: K) -> None:

@@ -21,7 +21,7 @@ from hashhub.schemes import read_toml
 from hashhub.schemes.dimensions import DIMENSIONS, possible
 from hashhub.trust.clause import Clause
 from hashhub.trust.demands import NO_VARIANT, Demand, demands_of, or_better
-from hashhub.trust.statement import Said
+from hashhub.trust.statement import AssessedStatement
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 # Verdicts by which an entry claims harm, or by which nobody has decided yet. `comparison` and `non-pertinent` claim no
@@ -90,7 +90,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return tuple(demands_of(c, self.independent_from) for c in self.clauses)
 
     @cached_property
-    def tests(self) -> tuple[tuple[Callable[[Said, datetime], bool], ...], ...]:
+    def tests(self) -> tuple[tuple[Callable[[AssessedStatement, datetime], bool], ...], ...]:
         """The same as `demands`, bare."""
         return tuple(tuple(demand.holds for demand in demands) for demands in self.demands)
 

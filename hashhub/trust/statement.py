@@ -49,7 +49,7 @@ class Closeness(IntEnum):
 _FILE, _DIGEST, _NEAR = Closeness.FILE, Closeness.DIGEST, Closeness.NEAR
 
 
-class Way(msgspec.Struct, frozen=True):
+class HitPath(msgspec.Struct, frozen=True):
     """One way in which an entry was hit: by which algorithm, at which distance, and by which variant of the upload;
     empty: by the upload as it was sent. One of `READINGS` is the upload as it was sent, too.
     """
@@ -82,13 +82,13 @@ class Statement(msgspec.Struct, frozen=True):
     distance: int
     reviews: tuple[Review, ...] = ()
     variant: str = ""
-    also: tuple[Way, ...] = ()
+    also: tuple[HitPath, ...] = ()
     stated_time: datetime | None = None
 
     @property
-    def ways(self) -> tuple[Way, ...]:
+    def ways(self) -> tuple[HitPath, ...]:
         """All ways in which the entry was hit, that of `algorithm`, `distance` and `variant` first."""
-        return (Way(self.algorithm, self.distance, self.variant), *self.also)
+        return (HitPath(self.algorithm, self.distance, self.variant), *self.also)
 
     @property
     def closeness(self) -> Closeness:
@@ -96,7 +96,7 @@ class Statement(msgspec.Struct, frozen=True):
         return min(way.closeness for way in self.ways)
 
 
-class Said:
+class AssessedStatement:
     """A statement, and what a judgement asks of it again and again, worked out once.
 
     number: its entry's place in the order in which reasons name entries. may_count: its hash set is neither of benign

@@ -16,10 +16,10 @@ import msgspec
 from hashhub.hashes import Hash
 from hashhub.model import Contributor, ReasonLine, Verdict
 from hashhub.trust.clause import Clause
-from hashhub.trust.decision import Judgement, ReasonCode, Weighed, agree, conclude, contests, weigh
+from hashhub.trust.decision import Assessment, Judgement, ReasonCode, agree, conclude, contests, weigh
 from hashhub.trust.demands import said as in_words
 from hashhub.trust.policy import Policy
-from hashhub.trust.statement import Closeness, Said, Statement
+from hashhub.trust.statement import AssessedStatement, Closeness, Statement
 
 _PAIRS: Final = 20  # of contributors that are no two voices: told of a clause
 _CLOSENESS: Final = {
@@ -33,7 +33,7 @@ _DOUBTS: Final = frozenset(
 )
 
 
-class Failure(msgspec.Struct, frozen=True):
+class FailedDemand(msgspec.Struct, frozen=True):
     """An entry that does not fulfil a demand, and what it has there instead."""
 
     entry: str
@@ -50,7 +50,7 @@ class DemandTrace(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     text: str
     fulfilled: tuple[str, ...]
-    failed: tuple[Failure, ...]
+    failed: tuple[FailedDemand, ...]
     fulfilled_count: int
     failed_count: int
 
@@ -120,11 +120,11 @@ def trace(
     )
 
 
-def _claims(w: Weighed) -> dict[Said, str]:
+def _claims(w: Assessment) -> dict[AssessedStatement, str]:
     """Return all statements in the order of their names, and what becomes of each one's claim; nothing is said of
     those that count.
     """
-    becomes: dict[Said, str] = {}
+    becomes: dict[AssessedStatement, str] = {}
     for x in w.passive:
         becomes[x] = f"it is {x.statement.entry.state.lower()}, and counts for nothing"
     for x in w.expired:
@@ -147,7 +147,7 @@ def _claims(w: Weighed) -> dict[Said, str]:
     return dict(sorted(becomes.items(), key=lambda pair: pair[0].number))
 
 
-def _clause(policy: Policy, i: int, c: Clause, w: Weighed, becomes: Mapping[Said, str]) -> ClauseTrace:
+def _clause(policy: Policy, i: int, c: Clause, w: Assessment, becomes: Mapping[AssessedStatement, str]) -> ClauseTrace:
     group = w.groups[i]
     candidates = sorted(w.candidates, key=lambda x: x.number)
     demands = [
@@ -155,14 +155,14 @@ def _clause(policy: Policy, i: int, c: Clause, w: Weighed, becomes: Mapping[Said
             "claim",
             "that claims harm or leaves it open, and whose claim counts",
             _names(w, candidates),
-            [Failure(w.names[x.number], text) for x, text in becomes.items() if text],
+            [FailedDemand(w.names[x.number], text) for x, text in becomes.items() if text],
         )
     ]
     left = list(candidates)
     for demand in policy.demands[i]:
         held = [x for x in candidates if demand.holds(x, w.time)]
         holding = set(held)
-        failed = [Failure(w.names[x.number], demand.has(x, w.time)) for x in candidates if x not in holding]
+        failed = [FailedDemand(w.names[x.number], demand.has(x, w.time)) for x in candidates if x not in holding]
         demands.append(_demand(demand.key, demand.text, _names(w, held), failed))
         left = [x for x in left if x in holding]
     return ClauseTrace(
@@ -176,7 +176,7 @@ def _clause(policy: Policy, i: int, c: Clause, w: Weighed, becomes: Mapping[Said
     )
 
 
-def _demand(key: str, text: str, fulfilled: tuple[str, ...], failed: Sequence[Failure]) -> DemandTrace:
+def _demand(key: str, text: str, fulfilled: tuple[str, ...], failed: Sequence[FailedDemand]) -> DemandTrace:
     return DemandTrace(
         key=key,
         text=text,
@@ -187,7 +187,7 @@ def _demand(key: str, text: str, fulfilled: tuple[str, ...], failed: Sequence[Fa
     )
 
 
-def _apart(w: Weighed, fulfilling: Sequence[Said]) -> Iterable[str]:
+def _apart(w: Assessment, fulfilling: Sequence[AssessedStatement]) -> Iterable[str]:
     """Yield why contributors that fulfil a clause are no two voices. A source of both is not named: whoever asks may
     not know of it.
     """
@@ -205,7 +205,7 @@ def _apart(w: Weighed, fulfilling: Sequence[Said]) -> Iterable[str]:
             yield f"the verdicts of {a} and {b} cannot both hold"
 
 
-def _conclusion(judgement: Judgement, clauses: Sequence[ClauseTrace], w: Weighed, *, cut_short: bool) -> str:
+def _conclusion(judgement: Judgement, clauses: Sequence[ClauseTrace], w: Assessment, *, cut_short: bool) -> str:
     met = [c.id for c in clauses if c.is_met]
     if w.asserting:
         clause = f"met: {', '.join(met)}" if met else "no clause is met"
@@ -223,5 +223,5 @@ def _conclusion(judgement: Judgement, clauses: Sequence[ClauseTrace], w: Weighed
     return f"{judgement.verdict}: {text}"
 
 
-def _names(w: Weighed, said: Iterable[Said]) -> tuple[str, ...]:
+def _names(w: Assessment, said: Iterable[AssessedStatement]) -> tuple[str, ...]:
     return tuple(w.names[number] for number in sorted({x.number for x in said}))

@@ -20,7 +20,7 @@ _SHOWN: Final = 20  # names in a message
 class Version(msgspec.Struct, frozen=True, kw_only=True):
     """A version of a policy. `fault`: why it cannot be read, and then there is no `policy`; queries by it are
     UNAVAILABLE. `actor`: the token that put it, and `create_time` when; it has neither where it comes from a file.
-    `is_current`: callers that name no version are answered by it; told by `Policies`, and not part of a version.
+    `is_current`: callers that name no version are answered by it; told by `PolicyVersions`, and not part of a version.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
         return self.create_time is None
 
 
-class Policies:
+class PolicyVersions:
     """All versions of all policies, of one moment."""
 
     def __init__(self, files: Mapping[str, Policy], definitions: Sequence[Definition] = ()) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 
 from hashhub import trust, v1
 from hashhub.model import ReasonLine, Verdict
-from hashhub.trust import ClauseTrace, DemandTrace, EntryTrace, Example, Failure, Judgement, Trial, VerdictChange
+from hashhub.trust import ClauseTrace, DemandTrace, EntryTrace, Example, FailedDemand, Judgement, Trial, VerdictChange
 from hashhub.wire import names
 from hashhub.wire.codec import Field, MessageCodec, messages, name_of, names_of
 from hashhub.wire.matching import REASON
@@ -22,12 +22,12 @@ def _shortened(line: ReasonLine) -> v1.ReasonLine:
 
 _ENTRY: Final = name_of("Entry", is_required=True)
 _SHORTENED: Final = Field(lambda lines: map(_shortened, lines), messages(ReasonLine).read)
-MessageCodec(Failure, v1.FailedDemand, entry=_ENTRY)
+MessageCodec(FailedDemand, v1.FailedDemand, entry=_ENTRY)
 MessageCodec(
     DemandTrace,
     v1.ExplainedDemand,
     fulfilled=names_of("Entry", most=MAX_TOLD),
-    failed=Field(lambda failed: messages(Failure).put(failed[:MAX_TOLD]), messages(Failure).read),
+    failed=Field(lambda failed: messages(FailedDemand).put(failed[:MAX_TOLD]), messages(FailedDemand).read),
 )
 MessageCodec(
     ClauseTrace,

@@ -8,7 +8,7 @@ from hashhub import v1
 from hashhub.errors import Violation
 from hashhub.model import Definition, SchemeStatus, SignOff
 from hashhub.schemes import Scheme
-from hashhub.schemes.alignment import Change, Difference, Line, Row, ValueDifference
+from hashhub.schemes.alignment import CrosswalkRow, Difference, FieldChange, Line, ValueDifference
 from hashhub.wire import names
 from hashhub.wire.codec import MessageCodec, messages, name_of
 from hashhub.wire.entries import dimensions_to_pb
@@ -17,10 +17,10 @@ from hashhub.wire.fields import Sendable, refuse, timestamp
 _SIGN_OFFS: Final = messages(SignOff)
 MessageCodec(SignOff, v1.SignOff, actor=name_of("Token"), contributor=name_of("Contributor"))
 MessageCodec(Line, v1.DimensionLine, relation="correspondence", left="first", right="second")
-MessageCodec(Change, v1.TextChange, what="field")
+MessageCodec(FieldChange, v1.TextChange, what="field")
 MessageCodec(ValueDifference, v1.ValueDifference, lines="dimensions", changes="texts")
 CROSSWALK_ROW: Final = MessageCodec(
-    Row,
+    CrosswalkRow,
     v1.CrosswalkRow,
     at="row",
     sends="",

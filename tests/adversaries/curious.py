@@ -18,7 +18,7 @@ import msgspec
 
 from hashhub.errors import Code, HashHubError
 from hashhub.hashes import Hash
-from hashhub.hub.exports import Selection
+from hashhub.hub.exports import ExportSelection
 from hashhub.model import TLP, Action, EntryState, Event, Marking, Principal, Purpose, ReviewKind, Role, now, number_of
 from tests.adversaries.scene import Item, World, digest, near, record, writer
 from tests.adversaries.sequences import Broken
@@ -319,7 +319,7 @@ class Curious:
         """Take all that one may into a file, by a hash set's name or by a policy."""
         who, hub = self._asker(a), world.hub
         names = (f"{self.key}-s/hidden", f"{self.key}-s/nothing", f"{self.key}-o/list", f"{self.key}-c/own")
-        selection = (Selection(hash_sets=(names[b % 4],)), Selection(policy=("any", "block")[b % 2]))[c % 2]
+        selection = (ExportSelection(hash_sets=(names[b % 4],)), ExportSelection(policy=("any", "block")[b % 2]))[c % 2]
         recipient = ("", f"contributors/{self.key}-x", f"contributors/{self.key}-c")[c // 2 % 3]
         export = hub.exports.begin(who, selection, recipient=recipient)
         entries = [e for piece in export.pieces(lambda: who) for e in piece if f"{self.key}-" in e.name]

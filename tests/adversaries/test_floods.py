@@ -10,7 +10,7 @@ import pytest
 
 from hashhub.errors import PermissionDenied
 from hashhub.hashes import Hash
-from hashhub.hub.selections import Order
+from hashhub.hub.selections import BulkOrder
 from hashhub.model import (
     EntryAction,
     EntryChanges,
@@ -186,7 +186,7 @@ def test_queries_near_an_entry_dim_it_for_nobody_else(world: World) -> None:
 
 
 def withdraw_all(world: World, by: Principal, **criteria: object) -> EntryChanges:
-    wanted = Order(EntryAction.WITHDRAW, WithdrawalReason.ERROR)
+    wanted = BulkOrder(EntryAction.WITHDRAW, WithdrawalReason.ERROR)
     return world.hub.selections.change(by, Selection(**criteria), wanted)  # type: ignore[arg-type]
 
 

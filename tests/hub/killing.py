@@ -53,7 +53,7 @@ def make_small(replace: Callable[[Any, str, int], None]) -> None:
 
 
 def find_conflicts(hub: Hub) -> None:
-    conflicts.Finder(hub._store, piece=_PIECE).catch_up()
+    conflicts.ConflictFinder(hub._store, piece=_PIECE).catch_up()
 
 
 def revert(hub: Hub) -> None:

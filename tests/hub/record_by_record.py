@@ -1,7 +1,7 @@
 """The rules of intake said a second time, for one record after the other: what the columns must come to.
 
 Slow and plain: every item is compared with every other and with every entry. Only what a raw value is in the hash set
-(`Values`), what holds cover, and hygiene are taken from the hub.
+(`KindMeanings`), what holds cover, and hygiene are taken from the hub.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import msgspec
 from hashhub import hygiene
 from hashhub.hashes import ALGORITHMS, Hash, Metric
 from hashhub.hub.holds import HeldItems
-from hashhub.hub.intake.batch import Kind
-from hashhub.hub.intake.values import Values
+from hashhub.hub.intake.batch import ItemKind
+from hashhub.hub.intake.values import KindMeanings
 from hashhub.item import COMPARED, union
 from hashhub.model import (
     Action,
@@ -124,7 +124,7 @@ class Model:
         has_classifications: bool | None,
     ) -> None:
         self.hash_set = hash_set
-        self.values = Values(hash_set, scheme)
+        self.values = KindMeanings(hash_set, scheme)
         self.scheme = scheme
         self.holds = holds
         self.entries = entries
@@ -149,7 +149,7 @@ class Model:
         self.remove()
 
     def look_at(self, item: Item) -> None:
-        meaning = self.values.meanings[self.values.number(Kind.of(item.record))]
+        meaning = self.values.meanings[self.values.number(ItemKind.of(item.record))]
         if meaning.ground:
             item.quarantine(*meaning.ground)
         for hold in self.holds.of(item.record):
@@ -231,7 +231,7 @@ class Model:
                             item.quarantine("CONTRADICTORY_BINDING", text)
 
     def tell_conflict(self, items: list[Item]) -> set[int]:
-        spelt = {self.values.meanings[self.values.number(Kind.of(i.record))].spelling for i in items} - {""}
+        spelt = {self.values.meanings[self.values.number(ItemKind.of(i.record))].spelling for i in items} - {""}
         if len(spelt) < 2:
             return set()
         stated = ", ".join(sorted(repr(s[:20]) for s in spelt))
@@ -323,7 +323,7 @@ class Model:
             self.absent = {e.id for e in self.live} - self.kept - self.superseded
 
     def is_identical(self, entry: Entry, item: Item) -> bool:
-        stated = self.values.classification(Kind.of(item.record))
+        stated = self.values.classification(ItemKind.of(item.record))
         known = entry.classification
         waits = item.outcome is QUARANTINED and (item.is_held or set(entry.reasons) == set(item.reasons))
         return (

@@ -28,7 +28,7 @@ from hashhub.errors import (
 from hashhub.hub import Hub
 from hashhub.hub.access import Tokens
 from hashhub.hub.operations import Operations
-from hashhub.hub.policies import Since
+from hashhub.hub.policies import ReplaySelection
 from hashhub.model import (
     ConflictFilter,
     ConflictReason,
@@ -217,7 +217,7 @@ CASES: dict[str, tuple[Callable[[Hub, Principal, int, Import], object], set[str]
         EVERYBODY,
     ),
     "policies.try_out": (
-        lambda h, p, *_: h.policies.try_out(p, "any", "block", since=Since()), {"operator", "auditor"},
+        lambda h, p, *_: h.policies.try_out(p, "any", "block", since=ReplaySelection()), {"operator", "auditor"},
     ),
     "match.policy": (lambda h, p, *_: h.match.policy(p, "any"), EVERYBODY - {"auditor"}),
     "match.held_policy": (lambda h, p, *_: h.match.held_policy(p, "any"), EVERYBODY - {"auditor"}),

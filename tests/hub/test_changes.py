@@ -15,7 +15,7 @@ from hashhub.errors import FailedPrecondition, InvalidArgument, PermissionDenied
 from hashhub.hub import Hub
 from hashhub.hub.exchange import _PIECE, _Page
 from hashhub.model import ChangedEntry, ChangeKind, Marking, Principal, Review, ReviewKind, Role, now, number_of
-from hashhub.store.entries import Entries
+from hashhub.store.entries import EntryTable
 from hashhub.store.feeds import Feeds
 from tests.hub.conftest import OPERATOR, Desk, Open, item, writer
 from tests.hub.receiving import Receiver, admit, entitled, mirroring
@@ -406,13 +406,13 @@ def test_a_hidden_stretch_is_skipped_without_a_look_at_its_entries(desk: Desk, m
         desk.contribute("alpha/hidden", *(item(100 * n + i) for i in range(100)))
     desk.contribute("alpha/list", item(9999))
     looked_at: list[int] = []
-    real = Entries.get_entries
+    real = EntryTable.get_entries
 
-    def counting(store: Entries, ids: list[int]) -> object:
+    def counting(store: EntryTable, ids: list[int]) -> object:
         looked_at.extend(ids)
         return real(store, ids)
 
-    monkeypatch.setattr(Entries, "get_entries", counting)
+    monkeypatch.setattr(EntryTable, "get_entries", counting)
     assert told(receiver.catch_up()) == [("UPSERT", "line 9999")]
     assert len(looked_at) == 1
 

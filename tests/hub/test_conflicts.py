@@ -22,7 +22,7 @@ from hashhub.errors import Conflict as Clash
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 from hashhub.hub import Hub
 from hashhub.hub import conflicts as module
-from hashhub.hub.conflicts import Finder
+from hashhub.hub.conflicts import ConflictFinder
 from hashhub.model import (
     SYSTEM,
     TLP,
@@ -769,7 +769,7 @@ def test_a_pass_goes_on_where_it_was_cut_off_and_two_do_no_harm(any_room: Room) 
     desk.contribute("alpha/list", *(item(n, value="csam") for n in numbers))
     desk.contribute("beta/list", *(item(n, value="harmless") for n in numbers))
     store = desk.hub.conflicts._store
-    one, other = Finder(store, piece=7), Finder(store, piece=5)
+    one, other = ConflictFinder(store, piece=7), ConflictFinder(store, piece=5)
     piece = store.conflict_pass.next_piece(7)
     assert piece is not None
     near = store.conflict_pass.statements_about(piece.ids)
@@ -899,7 +899,7 @@ def test_all_conflicts_and_no_others(
         for name in _SETS:
             desk.set(name, purpose=Purpose.BENIGN if name == "gamma/known" else Purpose.CSAM)
         store = hub.conflicts._store
-        finder = Finder(store, piece=piece)
+        finder = ConflictFinder(store, piece=piece)
         for number, (name, md5, sha1, value, what) in enumerate(steps):
             contributor, _, own = name.partition("/")
             states = {"withdraw": EntryState.ACTIVE, "quarantine": EntryState.ACTIVE, "restore": EntryState.WITHDRAWN}

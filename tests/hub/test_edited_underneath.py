@@ -27,7 +27,7 @@ from hashhub.model import (
     WebhookEvent,
     WithdrawalReason,
 )
-from hashhub.store import Place
+from hashhub.store import ExaminationPlace
 from hashhub.store import schema as s
 from hashhub.store.drivers import locate
 from tests.hub.conftest import OPERATOR, item, writer
@@ -37,7 +37,7 @@ from tests.hub.test_videos import listed
 
 
 def differences(hub: Hub) -> list[str]:
-    return list(hub._store.examining(Place()).differences(None))
+    return list(hub._store.examining(ExaminationPlace()).differences(None))
 
 
 class Underneath:

@@ -11,7 +11,7 @@ import pytest
 
 from hashhub.config import Config
 from hashhub.hub import backup, examine
-from hashhub.hub.selections import Order
+from hashhub.hub.selections import BulkOrder
 from hashhub.model import (
     TLP,
     ConflictReason,
@@ -33,7 +33,7 @@ from hashhub.model import (
     now,
     number_of,
 )
-from hashhub.store import Place
+from hashhub.store import ExaminationPlace
 from tests.hub.conftest import OPERATOR, Desk, item, writer
 from tests.hub.test_conflicts import Room, _room
 from tests.hub.test_policies import block
@@ -116,11 +116,11 @@ def withdraw(desk: Room) -> None:
 
 def select(desk: Room) -> None:
     change = partial(desk.hub.selections.change, OPERATOR, Selection(hash_set="nl/other"))
-    change(Order(EntryAction.WITHDRAW, ERROR, "x", limit=9))
-    change(Order(EntryAction.RESTORE, comment="y", limit=7))
-    change(Order(EntryAction.QUARANTINE))
-    change(Order(EntryAction.RELEASE, limit=8))
-    change(Order(EntryAction.WITHDRAW, ERROR, "again"))
+    change(BulkOrder(EntryAction.WITHDRAW, ERROR, "x", limit=9))
+    change(BulkOrder(EntryAction.RESTORE, comment="y", limit=7))
+    change(BulkOrder(EntryAction.QUARANTINE))
+    change(BulkOrder(EntryAction.RELEASE, limit=8))
+    change(BulkOrder(EntryAction.WITHDRAW, ERROR, "again"))
     desk.contribute("nl/other", *items(*range(30), value="teen"))
 
 
@@ -144,7 +144,7 @@ def review(desk: Room) -> None:
 def revert(desk: Room) -> None:
     hub, since = desk.hub, now()
     hub.selections.change(
-        MOLE, Selection(hash_set="nl/known", states=(EntryState.ACTIVE,)), Order(EntryAction.WITHDRAW, ERROR, "x")
+        MOLE, Selection(hash_set="nl/known", states=(EntryState.ACTIVE,)), BulkOrder(EntryAction.WITHDRAW, ERROR, "x")
     )
     hub.entries.quarantine(MOLE, "nl", "gone", 1)
     hub.entries.withdraw(MOLE, "nl", "gone", 2, ERROR, "x")
@@ -173,7 +173,10 @@ def test_nothing_is_found_after_anything_that_a_hub_does(room: Room, tmp_path: P
     for step in (make, contribute, withdraw, select, review, revert, end):
         step(room)
         room.hub._store.commits.settle()
-        assert (step.__name__, list(room.hub._store.examining(Place()).differences(None))) == (step.__name__, [])
+        assert (step.__name__, list(room.hub._store.examining(ExaminationPlace()).differences(None))) == (
+            step.__name__,
+            [],
+        )
     is_url = "://" in database
     config = Config(data=str(tmp_path / "hub") if is_url else database, database=database if is_url else "")
     found = examine.examine(config, is_full=True)

@@ -12,8 +12,8 @@ import pytest
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Reason
 from hashhub.hub import access
-from hashhub.hub.access import WayOut, may_export, permits
-from hashhub.hub.exports import Export, Selection
+from hashhub.hub.access import DisclosureChannel, may_export, permits
+from hashhub.hub.exports import ExportSelection, StartedExport
 from hashhub.model import (
     TLP,
     Action,
@@ -38,13 +38,13 @@ OPEN: Final = Marking(tlp=TLP.CLEAR, bulk=True)
 GROUPS: Final = {"allies": Group(id="allies", members=("beta",))}
 
 
-def taken(export: Export, who: Principal = OPERATOR) -> list[Entry]:
+def taken(export: StartedExport, who: Principal = OPERATOR) -> list[Entry]:
     return [e for piece in export.pieces(lambda: who) for e in piece]
 
 
-def begin(desk: Desk, who: Principal = OPERATOR, *sets: str, **more: Any) -> Export:
+def begin(desk: Desk, who: Principal = OPERATOR, *sets: str, **more: Any) -> StartedExport:
     given = {k: more.pop(k) for k in ("policy", "position") if k in more}
-    return desk.hub.exports.begin(who, Selection(hash_sets=sets, **given), **more)
+    return desk.hub.exports.begin(who, ExportSelection(hash_sets=sets, **given), **more)
 
 
 def positions(entries: list[Entry]) -> list[str]:
@@ -87,16 +87,18 @@ class TestTerms:
             # For a member: what one of its tokens may list by itself, whatever the operator may see.
             operator = Principal(name="o", role=Role.OPERATOR, contributor="operator")
             app = Principal(name="app", role=Role.CONSUMER, contributor="beta", purposes=("x",))
-            expected = permits(app, hash_set, GROUPS, WayOut.LIST, AT)
+            expected = permits(app, hash_set, GROUPS, DisclosureChannel.LIST, AT)
             assert may_export(operator, hash_set, GROUPS, AT, member="beta", receivers=(app,)) is expected
             boss = msgspec.structs.replace(app, role=Role.OPERATOR, purposes=())
-            unpowered = permits(msgspec.structs.replace(boss, role=Role.CONSUMER), hash_set, GROUPS, WayOut.LIST, AT)
+            unpowered = permits(
+                msgspec.structs.replace(boss, role=Role.CONSUMER), hash_set, GROUPS, DisclosureChannel.LIST, AT
+            )
             assert may_export(operator, hash_set, GROUPS, AT, member="beta", receivers=(boss,)) is unpowered
             assert not may_export(operator, hash_set, GROUPS, AT, member="beta", receivers=())
             assert may_export(operator, hash_set, GROUPS, AT, member="alpha", receivers=())
             # Somebody who is neither: only what it may export itself, and the member may list.
             stranger = Principal(name="s", role=Role.CONTRIBUTOR, contributor="gamma")
-            both = expected and permits(stranger, hash_set, GROUPS, WayOut.EXPORT, AT)
+            both = expected and permits(stranger, hash_set, GROUPS, DisclosureChannel.EXPORT, AT)
             assert may_export(stranger, hash_set, GROUPS, AT, member="beta", receivers=(app,)) is both
             outcomes |= {leaves, expected, both}
         assert outcomes == {False, True}
@@ -266,7 +268,7 @@ class TestRevision:
         held: dict[int, Entry] = {}
         position = ""
 
-        def take(export: Export) -> None:
+        def take(export: StartedExport) -> None:
             nonlocal position
             for e in taken(export):
                 held.pop(e.id, None) if e.state is EntryState.WITHDRAWN else held.update({e.id: e})
@@ -365,5 +367,5 @@ def test_sight_of_lists_is_what_a_caller_is_told_of(desk: Desk) -> None:
     for marking in (OPEN, Marking(tlp=TLP.GREEN, bulk=True), Marking(tlp=TLP.AMBER, redistribution=True)):
         for hash_set in registry:
             marked = msgspec.structs.replace(hash_set, marking=marking)
-            may_leave = permits(PLATFORM, marked, {}, access.WayOut.EXPORT, AT)
-            assert not may_leave or permits(PLATFORM, marked, {}, access.WayOut.LIST, AT)
+            may_leave = permits(PLATFORM, marked, {}, access.DisclosureChannel.EXPORT, AT)
+            assert not may_leave or permits(PLATFORM, marked, {}, access.DisclosureChannel.LIST, AT)

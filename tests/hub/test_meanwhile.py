@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hashhub.errors import Conflict, FailedPrecondition, InvalidArgument, Reason
 from hashhub.hub import Hub
-from hashhub.hub.selections import Order
+from hashhub.hub.selections import BulkOrder
 from hashhub.hygiene import Code
 from hashhub.model import (
     Action,
@@ -120,7 +120,7 @@ class TestHeld:
         self, listed: Desk, meanwhile: Meanwhile, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("hashhub.store.entry_writes.LARGE", 1)
-        order = Order(EntryAction.WITHDRAW, WithdrawalReason.ERROR)
+        order = BulkOrder(EntryAction.WITHDRAW, WithdrawalReason.ERROR)
         chosen = Selection(hash_set="alpha/list", states=(EntryState.ACTIVE,))
         meanwhile(lambda: listed.hub.selections.change(OPERATOR, chosen, order))
         done = listed.contribute("alpha/list", *stated(1, 2, 3, tags=("new",)))

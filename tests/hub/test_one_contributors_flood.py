@@ -16,7 +16,7 @@ from hashhub.hashes import Hash
 from hashhub.hub import played
 from hashhub.hygiene import Code
 from hashhub.model import TLP, Disposition, Marking, Purpose, Record, Verdict, VideoFrame
-from hashhub.store.entries import Entries
+from hashhub.store.entries import EntryTable
 from tests.hub.conftest import OPERATOR, Desk, digest, item, near, writer
 from tests.hub.test_live_videos import Watched
 from tests.hub.test_videos import noisy, picture, video
@@ -55,14 +55,14 @@ def flood_picture(desk: Desk, name: str, query: Hash, count: int = MANY) -> None
 def rows_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The set keys of all rows that are read to tell who has a digest."""
     read: list[int] = []
-    ends = Entries._ends
+    ends = EntryTable._ends
 
     def noted(*arguments: Any, **named: Any) -> Any:
         rows = ends(*arguments, **named)
         read.extend(row[0] >> 32 for row in rows)
         return rows
 
-    monkeypatch.setattr(Entries, "_ends", noted)
+    monkeypatch.setattr(EntryTable, "_ends", noted)
     return read
 
 

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 
 from hashhub.errors import InvalidArgument
 from hashhub.hub import outbound as module
-from hashhub.hub.outbound import Outbound, Outcome, is_public
+from hashhub.hub.outbound import CallOutcome, Outbound, is_public
 from hashhub.model import DeliveryError
 from tests.hub.receiver import raw_server, receiver
 
-REFUSED = Outcome(0, DeliveryError.ADDRESS_NOT_ALLOWED)
+REFUSED = CallOutcome(0, DeliveryError.ADDRESS_NOT_ALLOWED)
 INSIDE = (
     "127.0.0.1", "127.8.9.1", "0.0.0.1", "10.0.0.1", "172.16.3.4", "192.168.1.1", "100.64.0.1", "100.100.100.200",
     "169.254.169.254", "192.0.0.192", "192.0.2.1", "192.88.99.1", "198.18.0.1", "224.0.0.1", "239.1.1.1", "240.0.0.1",
@@ -83,9 +83,9 @@ class _Watched:
         self.called: list[str] = []
         monkeypatch.setattr(Outbound, "_call", self._call)
 
-    def _call(self, _target: object, address: object, *_: object) -> Outcome:
+    def _call(self, _target: object, address: object, *_: object) -> CallOutcome:
         self.called.append(str(address))
-        return Outcome(204, None)
+        return CallOutcome(204, None)
 
 
 @pytest.mark.parametrize("address", INSIDE)
@@ -110,7 +110,7 @@ def test_the_address_that_was_checked_is_the_one_that_is_called(monkeypatch: pyt
     monkeypatch.setattr(module, "_is_own", lambda *_: False)
     answers = iter([["8.8.8.8"], ["127.0.0.1"], ["127.0.0.1"]])
     calls = Outbound(resolve=lambda *_: next(answers))
-    assert calls.post("https://example.com/", {}, b"") == Outcome(204, None)
+    assert calls.post("https://example.com/", {}, b"") == CallOutcome(204, None)
     assert watched.called == ["8.8.8.8"]
 
 
@@ -144,11 +144,11 @@ def test_urls_that_are_never_called(url: str) -> None:
 
 def test_http_is_for_this_machine_only_and_only_where_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     watched = _Watched(monkeypatch)
-    assert Outbound("127.0.0.1", ports="80").post("http://127.0.0.1/", {}, b"") == Outcome(204, None)
+    assert Outbound("127.0.0.1", ports="80").post("http://127.0.0.1/", {}, b"") == CallOutcome(204, None)
     assert watched.called == ["127.0.0.1"]
     allowed = Outbound("inside.example:8080", resolve=lambda *_: ["10.0.0.5"])
     assert allowed.post("http://inside.example:8080/", {}, b"") == REFUSED
-    assert allowed.post("https://inside.example:8080/", {}, b"") == Outcome(204, None)
+    assert allowed.post("https://inside.example:8080/", {}, b"") == CallOutcome(204, None)
     with pytest.raises(InvalidArgument):
         allowed.check("https://inside.example:8081/")
     with pytest.raises(InvalidArgument):
@@ -162,7 +162,7 @@ def test_what_is_denied_is_denied_although_it_is_public_or_allowed(monkeypatch: 
     for host in ("8.8.8.8", "8.8.4.4"):
         assert calls.post(f"https://{host}/", {}, b"") == REFUSED
     assert calls.post("https://[2606:4700::1111]/", {}, b"") == REFUSED
-    assert calls.post("https://1.1.1.1/", {}, b"") == Outcome(204, None)
+    assert calls.post("https://1.1.1.1/", {}, b"") == CallOutcome(204, None)
     assert watched.called == ["1.1.1.1"]
 
 
@@ -183,7 +183,7 @@ def test_settings_that_cannot_be_read_are_refused(allow: str) -> None:
         Outbound(ports="https")
 
 
-def _post(answer: Callable[[socket.socket], None], *, seconds: float = 10.0) -> Outcome:
+def _post(answer: Callable[[socket.socket], None], *, seconds: float = 10.0) -> CallOutcome:
     with raw_server(answer) as port:
         module_seconds = module.SECONDS
         try:
@@ -195,7 +195,7 @@ def _post(answer: Callable[[socket.socket], None], *, seconds: float = 10.0) -> 
 
 def test_answers_that_are_none() -> None:
     for said in (b"", b"hello\r\n\r\n", b"HTTP/2 200\r\n\r\n", b"HTTP/1.1 999 x\r\n\r\n", b"HTTP/1.1 200 OK\r\nx: "):
-        assert _post(partial(_say, said)) == Outcome(0, DeliveryError.NOT_HTTP)
+        assert _post(partial(_say, said)) == CallOutcome(0, DeliveryError.NOT_HTTP)
 
 
 def test_an_answer_without_end_is_not_read_to_its_end() -> None:
@@ -211,17 +211,19 @@ def test_an_answer_without_end_is_not_read_to_its_end() -> None:
         except OSError:
             pass
 
-    assert _post(flood) == Outcome(0, DeliveryError.NOT_HTTP)
+    assert _post(flood) == CallOutcome(0, DeliveryError.NOT_HTTP)
     assert sent < 1 << 26  # what the sockets buffer, and no more
 
 
 def test_a_body_is_not_read_at_all() -> None:
-    assert _post(lambda c: c.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n")) == Outcome(200, None)
+    assert _post(lambda c: c.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n")) == CallOutcome(
+        200, None
+    )
 
 
 def test_interim_answers_are_passed_over_and_advice_is_taken() -> None:
     said = b"HTTP/1.1 103 Early\r\nlink: x\r\n\r\nHTTP/1.1 429 Too Many\r\nRetry-After: 17\r\n\r\n"
-    assert _post(lambda c: c.sendall(said)) == Outcome(429, DeliveryError.STATUS, 17.0)
+    assert _post(lambda c: c.sendall(said)) == CallOutcome(429, DeliveryError.STATUS, 17.0)
 
 
 def test_an_endpoint_that_drips_has_no_more_time_than_one_that_is_silent() -> None:
@@ -233,10 +235,10 @@ def test_an_endpoint_that_drips_has_no_more_time_than_one_that_is_silent() -> No
         except OSError:
             pass
 
-    assert _post(drip, seconds=0.3) == Outcome(0, DeliveryError.TIMED_OUT)
+    assert _post(drip, seconds=0.3) == CallOutcome(0, DeliveryError.TIMED_OUT)
     silent = threading.Event()
     try:
-        assert _post(lambda _: _wait(silent), seconds=0.3) == Outcome(0, DeliveryError.TIMED_OUT)
+        assert _post(lambda _: _wait(silent), seconds=0.3) == CallOutcome(0, DeliveryError.TIMED_OUT)
     finally:
         silent.set()
 
@@ -250,7 +252,7 @@ def test_closing_ends_what_is_waited_for() -> None:
 
     with raw_server(wait) as port:
         calls = Outbound(f"127.0.0.1:{port}")
-        outcomes: list[Outcome] = []
+        outcomes: list[CallOutcome] = []
         thread = threading.Thread(
             target=lambda: outcomes.append(calls.post(f"http://127.0.0.1:{port}/", {}, b"")), daemon=True
         )
@@ -266,7 +268,7 @@ def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatc
     with receiver() as proxy, receiver() as direct:
         for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-        assert Outbound(f"127.0.0.1:{direct.port}").post(direct.url, {}, b"{}") == Outcome(204, None)
+        assert Outbound(f"127.0.0.1:{direct.port}").post(direct.url, {}, b"{}") == CallOutcome(204, None)
         assert not proxy.received
         assert len(direct.received) == 1
 
@@ -314,10 +316,10 @@ def test_tls_is_verified_for_the_name_and_not_for_the_address(tmp_path: Path, mo
         allow = f"hook.example:{port},other.example:{port}"
         calls = Outbound(allow, resolve=lambda *_: ["127.0.0.1"])
         url = f"https://hook.example:{port}/x?y=1"
-        assert calls.post(url, {}, b"{}") == Outcome(0, DeliveryError.TLS_FAILED)  # nobody vouches for it
+        assert calls.post(url, {}, b"{}") == CallOutcome(0, DeliveryError.TLS_FAILED)  # nobody vouches for it
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        assert calls.post(url, {"webhook-id": "msg_1"}, b"{}") == Outcome(200, None)
-        assert calls.post(f"https://other.example:{port}/", {}, b"{}") == Outcome(0, DeliveryError.TLS_FAILED)
+        assert calls.post(url, {"webhook-id": "msg_1"}, b"{}") == CallOutcome(200, None)
+        assert calls.post(f"https://other.example:{port}/", {}, b"{}") == CallOutcome(0, DeliveryError.TLS_FAILED)
     (request,) = heard
     assert request.startswith(b"POST /x?y=1 HTTP/1.1\r\nhost: hook.example:%d\r\n" % port)
     assert request.endswith(b"webhook-id: msg_1\r\n\r\n{}")

@@ -11,7 +11,7 @@ import pytest
 from hashhub.errors import FailedPrecondition, Reason
 from hashhub.hub import Hub
 from hashhub.hub.access import may_be_one_person
-from hashhub.hub.selections import Order
+from hashhub.hub.selections import BulkOrder
 from hashhub.model import (
     SYSTEM,
     ConflictReason,
@@ -31,7 +31,7 @@ from hashhub.model import (
     WithdrawalReason,
     now,
 )
-from hashhub.store.tokens import Tokens
+from hashhub.store.tokens import TokenTable
 from tests.hub.conftest import OPERATOR, Desk, item
 from tests.hub.test_conflicts import Room, any_room  # noqa: F401 - fixtures
 from tests.hub.test_reverting import revert
@@ -103,7 +103,7 @@ class TestSigningOff:
 
     def test_two_first_tokens_are_two(self, root: Desk) -> None:
         hub = root.hub
-        Tokens.put_token(hub._store.tokens, b"2", person("operator-2"), by=SYSTEM)
+        TokenTable.put_token(hub._store.tokens, b"2", person("operator-2"), by=SYSTEM)
         assert not may_be_one_person(hub._store, "operator", "operator-2")
         assert may_be_one_person(hub._store, "operator", "operator")
 
@@ -229,7 +229,7 @@ def test_a_preview_takes_no_request_back(any_desk: Desk) -> None:
     any_desk.contribute("alpha/list", *(item(n) for n in range(60)))
     thief = person("thief", Role.CONTRIBUTOR, "alpha")
     since: datetime = now()
-    order = Order(EntryAction.WITHDRAW, WithdrawalReason.ERROR)
+    order = BulkOrder(EntryAction.WITHDRAW, WithdrawalReason.ERROR)
     asked = any_desk.hub.selections.change(thief, Selection(hash_set="alpha/list"), order)
     assert asked.pending
     waiting = [e.withdrawal for e in any_desk.entries("alpha/list")]

@@ -22,7 +22,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hub import Hub
-from hashhub.hub.policies import MAX_TRIED, Policies, Since
+from hashhub.hub.policies import MAX_TRIED, Policies, ReplaySelection
 from hashhub.model import (
     MAX_QUERIES,
     Definition,
@@ -335,24 +335,28 @@ class TestTrying:
         self.filled(any_desk)
         at, time = any_desk.hub.revision(), now()
         trying = any_desk.hub.policies.try_out
-        assert cells(trying(OPERATOR, "block", "any", since=Since(revision=at))) == {}
+        assert cells(trying(OPERATOR, "block", "any", since=ReplaySelection(revision=at))) == {}
         any_desk.contribute("beta/list", item(3), item(20))
-        since = trying(OPERATOR, "block", "any", since=Since(revision=at))
+        since = trying(OPERATOR, "block", "any", since=ReplaySelection(revision=at))
         assert cells(since) == {("MATCH", "MATCH"): 1, ("REVIEW", "MATCH"): 1}
         assert since.total == 2
-        assert cells(trying(AUDITOR, "block", "any", since=Since(time=time))) == cells(since)
-        everything = trying(OPERATOR, "block", "any", since=Since())
+        assert cells(trying(AUDITOR, "block", "any", since=ReplaySelection(time=time))) == cells(since)
+        everything = trying(OPERATOR, "block", "any", since=ReplaySelection())
         assert sum(c.count for c in everything.changes) == everything.total == 11
-        only = trying(OPERATOR, "block", "any", since=Since(hash_sets=("beta/list",)))
+        only = trying(OPERATOR, "block", "any", since=ReplaySelection(hash_sets=("beta/list",)))
         assert sum(c.count for c in only.changes) == 4
         (withdrawn,) = [e for e in any_desk.entries("beta/list") if e.hashes[0] == digest("MD5", 20)]
         any_desk.hub.entries.withdraw(writer("beta"), "beta", "list", withdrawn.id, WithdrawalReason.ERROR)
-        assert cells(trying(OPERATOR, "block", "any", since=Since(revision=at))) == {("MATCH", "MATCH"): 1}
+        assert cells(trying(OPERATOR, "block", "any", since=ReplaySelection(revision=at))) == {("MATCH", "MATCH"): 1}
 
     def test_pieces_go_on_where_the_last_ended(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("hashhub.hub.policies.MAX_TRIED", 4)
         self.filled(desk)
-        for since in (Since(), Since(revision=1), Since(hash_sets=("alpha/list", "beta/list"))):
+        for since in (
+            ReplaySelection(),
+            ReplaySelection(revision=1),
+            ReplaySelection(hash_sets=("alpha/list", "beta/list")),
+        ):
             judged: list[int] = []
             after, rounds = 0, 0
             while True:
@@ -398,29 +402,29 @@ class TestTrying:
     @pytest.mark.parametrize("who", [PLATFORM, writer("alpha")])
     def test_operators_and_auditors_only(self, desk: Desk, who: Principal) -> None:
         with pytest.raises(PermissionDenied):
-            desk.hub.policies.try_out(who, "block", "any", since=Since())
+            desk.hub.policies.try_out(who, "block", "any", since=ReplaySelection())
 
     @pytest.mark.parametrize(
         ("options", "error"),
         [
             ({}, InvalidArgument),
             ({"queries": [Query(hashes=())]}, InvalidArgument),
-            ({"queries": [Query(hashes=(digest("MD5", 1),))], "since": Since()}, InvalidArgument),
-            ({"since": Since(hash_sets=("no/such",))}, NotFound),
+            ({"queries": [Query(hashes=(digest("MD5", 1),))], "since": ReplaySelection()}, InvalidArgument),
+            ({"since": ReplaySelection(hash_sets=("no/such",))}, NotFound),
         ],
     )
     def test_what_is_refused(self, desk: Desk, options: dict[str, Any], error: type[Exception]) -> None:
         with pytest.raises(error):
             desk.hub.policies.try_out(OPERATOR, "block", "any", **options)
         with pytest.raises(InvalidArgument, match="no policy 'x'"):
-            desk.hub.policies.try_out(OPERATOR, "x", "any", since=Since())
+            desk.hub.policies.try_out(OPERATOR, "x", "any", since=ReplaySelection())
 
     def test_photodna_needs_a_distance_and_is_left_out_of_entries_without(self, desk: Desk) -> None:
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1, algorithms=("PHOTODNA",)), item(2, algorithms=("PHOTODNA", "MD5")))
         trying: Callable[..., Trial] = desk.hub.policies.try_out
-        assert sum(cells(trying(OPERATOR, "any", "block", since=Since())).values()) == 1
-        both = trying(OPERATOR, "any", "block", since=Since(), max_distances={"PHOTODNA": 0})
+        assert sum(cells(trying(OPERATOR, "any", "block", since=ReplaySelection())).values()) == 1
+        both = trying(OPERATOR, "any", "block", since=ReplaySelection(), max_distances={"PHOTODNA": 0})
         assert sum(cells(both).values()) == 2
 
 

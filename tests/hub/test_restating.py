@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from hashhub.hub.selections import Order
+from hashhub.hub.selections import BulkOrder
 from hashhub.hygiene import Code
 from hashhub.model import (
     Action,
@@ -373,7 +373,7 @@ class TestAnOlderStatementThatStandsAgain:
         desk, older, newer = replaced
         withdraw(desk, newer)
         chosen = Selection(names=(older.name,))
-        assert desk.hub.selections.change(OPERATOR, chosen, Order(EntryAction.RESTORE)).changed == 1
+        assert desk.hub.selections.change(OPERATOR, chosen, BulkOrder(EntryAction.RESTORE)).changed == 1
         assert [r.author for r in reviews(desk, older)] == ["beta"]
 
     def test_receivers_hear_of_it(self, replaced: tuple[Desk, Entry, Entry]) -> None:

@@ -538,14 +538,14 @@ def test_no_file_holds_what_went_by_age(
     assert housekeeping is not None
     rebuild = Mock(wraps=desk.hub._matcher.rebuild)
     monkeypatch.setattr(desk.hub._matcher, "rebuild", rebuild)
-    purge = store_module.Retentions.purge_withdrawn
+    purge = store_module.RetentionTable.purge_withdrawn
 
     def purge_between_rounds(*arguments: Any) -> int:
         gone = purge(*arguments)
         housekeeping.round()
         return gone
 
-    monkeypatch.setattr(store_module.Retentions, "purge_withdrawn", purge_between_rounds)
+    monkeypatch.setattr(store_module.RetentionTable, "purge_withdrawn", purge_between_rounds)
     desk.hub.keeper.apply_ages()
     desk.hub._follower.catch_up()
     for _ in range(3):

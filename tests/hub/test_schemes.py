@@ -30,7 +30,7 @@ from hashhub.model import (
     Verdict,
     now,
 )
-from hashhub.schemes.alignment import Row
+from hashhub.schemes.alignment import CrosswalkRow
 from tests.hub.conftest import AUDITOR, OPERATOR, PLATFORM, Desk, Open, digest, item, writer
 
 SECOND = Principal(name="second", role=Role.OPERATOR, contributor="operator")
@@ -533,7 +533,7 @@ class TestWhatCannotBeUsed:
 class TestCompare:
     def test_pages_are_the_whole_in_order(self, desk: Desk) -> None:
         whole, _ = desk.hub.schemes.compare(PLATFORM, "vic-us", "uk-sap", 1000, 0)
-        rows: list[Row] = []
+        rows: list[CrosswalkRow] = []
         start = 0
         while True:
             page, start = desk.hub.schemes.compare(PLATFORM, "vic-us", "uk-sap", 7, start)

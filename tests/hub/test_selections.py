@@ -20,7 +20,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hub.renewals import Renewals
-from hashhub.hub.selections import Order
+from hashhub.hub.selections import BulkOrder
 from hashhub.hygiene import Code
 from hashhub.model import (
     TLP,
@@ -58,7 +58,7 @@ def change(
     order: dict[str, Any] | None = None,
     **criteria: Any,
 ) -> EntryChanges:
-    wanted = Order(action, ERROR if action is WITHDRAW else None, **(order or {}))
+    wanted = BulkOrder(action, ERROR if action is WITHDRAW else None, **(order or {}))
     return desk.hub.selections.change(who, Selection(**criteria), wanted, validate_only=dry, request_id=request_id)
 
 
@@ -299,7 +299,7 @@ class TestWithdrawing:
         assert done.changed == 9
 
     def test_of_the_person_shown_takes_the_same_items_along(self, stocked: Desk) -> None:
-        wanted = Order(WITHDRAW, WithdrawalReason.REQUESTED_BY_PERSON_SHOWN)
+        wanted = BulkOrder(WITHDRAW, WithdrawalReason.REQUESTED_BY_PERSON_SHOWN)
         chosen = Selection(external_ids=("id-1", "id-2"), hash_set="alpha/list")
         done = stocked.hub.selections.change(ALPHA, chosen, wanted)
         assert (done.changed, done.pending, done.also) == (2, 0, 1)
@@ -438,7 +438,9 @@ class TestLarge:
 
     def test_reads_as_it_will_be_written(self, many: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr("hashhub.store.entry_writes.Outstanding._settle", lambda *_: None)  # as if it were killed
+            patch.setattr(
+                "hashhub.store.entry_writes.DeferredWithdrawals._settle", lambda *_: None
+            )  # as if it were killed
             done = change(many, OPERATOR, WITHDRAW, hash_set="alpha/list")
             assert done.changed == 20
             assert many.known(*range(20)) == []
@@ -457,7 +459,7 @@ class TestLarge:
     ) -> None:
         many.hash_set("alpha/second")
         with monkeypatch.context() as patch:
-            patch.setattr("hashhub.store.entry_writes.Outstanding._settle", lambda *_: None)
+            patch.setattr("hashhub.store.entry_writes.DeferredWithdrawals._settle", lambda *_: None)
             change(many, OPERATOR, WITHDRAW, hash_set="alpha/list")
         assert many.contribute("alpha/second", item(3), item(40)).counts.stays_withdrawn == 1
 

@@ -16,7 +16,7 @@ import pytest
 from hashhub.errors import HashHubError
 from hashhub.hashes import Hash
 from hashhub.hub import contribute
-from hashhub.hub.selections import Order
+from hashhub.hub.selections import BulkOrder
 from hashhub.model import (
     Action,
     EntryAction,
@@ -90,7 +90,7 @@ class Moves(Chance):
         else:
             criteria["states"] = (self.random.choice(list(EntryState)),)
         reason = WithdrawalReason.ERROR if action is EntryAction.WITHDRAW else None
-        order = Order(action, reason, limit=self.random.choice((0, 3)))
+        order = BulkOrder(action, reason, limit=self.random.choice((0, 3)))
         self.desk.hub.selections.change(who, Selection(**criteria), order)
 
     def wish(self) -> None:

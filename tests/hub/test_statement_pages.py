@@ -18,7 +18,7 @@ from hashhub.hub import contribute
 from hashhub.hub.intake import Intake, source
 from hashhub.model import Action, Record, RecordReview, ReviewKind, Unclassified, WithdrawalReason, now
 from hashhub.store import Store, comparison, entry_writes, statements
-from hashhub.store.comparison import Comparison
+from hashhub.store.comparison import EntryComparison
 from tests.hub.conftest import OPERATOR, Desk, item, writer
 from tests.hub.test_videos import video
 
@@ -49,7 +49,7 @@ def decided(intake: Intake) -> dict[str, Any]:
     return {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in values.items()}
 
 
-def _by_rows(self: Comparison, set_key: int) -> Iterator[comparison.StatedEntries]:
+def _by_rows(self: EntryComparison, set_key: int) -> Iterator[comparison.StatedEntries]:
     """Yield the live entries of a hash set by their rows alone."""
     sql = self._db.sql(f"{comparison._SQL} entry e WHERE e.hash_set = ? AND e.state = ? ORDER BY e.id")
     for state in (1, 2):
@@ -67,7 +67,7 @@ class DecidedTwice(Intake):
 
     def decide(self, batches: Any) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Comparison, "_by_digests", _by_rows)
+            patch.setattr(EntryComparison, "_by_digests", _by_rows)
             self._by_rows.decide(batches)
         super().decide(batches)
         assert decided(self) == decided(self._by_rows)
@@ -213,13 +213,13 @@ def test_of_what_is_unchanged_no_row_is_read(any_desk: Desk, monkeypatch: pytest
     records = [item(n, external_id=f"x{n}") for n in range(7)]
     any_desk.contribute("alpha/list", *records, item(7), item(8, external_id="x8", algorithms=("PDQ",)))
     read: list[int] = []
-    stated = Comparison._stated
+    stated = EntryComparison._stated
 
-    def counted(self: Comparison, rows: Any, *arguments: Any, **named: Any) -> Any:
+    def counted(self: EntryComparison, rows: Any, *arguments: Any, **named: Any) -> Any:
         read.extend(row[0] for row in rows)
         return stated(self, rows, *arguments, **named)
 
-    monkeypatch.setattr(Comparison, "_stated", counted)
+    monkeypatch.setattr(EntryComparison, "_stated", counted)
     anew = [item(n, external_id=f"x{n}", media_size=1) for n in range(5, 7)]
     done = any_desk.contribute("alpha/list", *records[:5], *anew, item(7, media_size=1))
     assert (done.counts.unchanged, done.counts.accepted, done.counts.superseded) == (5, 3, 3)

@@ -18,7 +18,7 @@ import pytest
 
 from hashhub.errors import AlreadyExists, FailedPrecondition, HashHubError, InvalidArgument, PermissionDenied, Reason
 from hashhub.hub import Hub, access
-from hashhub.hub.access import WayOut, permits
+from hashhub.hub.access import DisclosureChannel, permits
 from hashhub.model import (
     TLP,
     Actor,
@@ -75,9 +75,9 @@ RECIPIENTS: Final[dict[tuple[str, ...], bool | None]] = {
 }
 
 
-def _cells() -> dict[tuple[TLP, bool, WayOut], set[str]]:
+def _cells() -> dict[tuple[TLP, bool, DisclosureChannel], set[str]]:
     header, *rows = (line.split() for line in TABLE.strip().splitlines())
-    ways = [WayOut(name) for name in header[3:]]
+    ways = [DisclosureChannel(name) for name in header[3:]]
     return {
         (TLP(label), acts == "others", way): set(cell.split(","))
         for label, acts, *cells in rows
@@ -87,9 +87,9 @@ def _cells() -> dict[tuple[TLP, bool, WayOut], set[str]]:
 
 def test_the_whole_table() -> None:
     cells = _cells()
-    assert len(cells) == len(TLP) * 2 * len(WayOut)
+    assert len(cells) == len(TLP) * 2 * len(DisclosureChannel)
     combinations = itertools.product(
-        TLP, (False, True), WayOut, RECIPIENTS.items(), ((), ("x",), ("x", "y"), ("y",)), ((), ("x",)),
+        TLP, (False, True), DisclosureChannel, RECIPIENTS.items(), ((), ("x",), ("x", "y"), ("y",)), ((), ("x",)),
         (False, True), (False, True),
         ((None, True), (AT + timedelta(days=1), True), (AT, False), (AT - timedelta(days=1), False)),
     )  # fmt: skip
@@ -137,13 +137,13 @@ def test_red_without_recipients_would_admit_nobody() -> None:
     marking = msgspec.structs.replace(Marking(tlp=TLP.RED, recipients=("contributors/beta",), bulk=True))
     msgspec.structs.force_setattr(marking, "recipients", ())
     hash_set = HashSet(contributor="alpha", id="list", marking=marking)
-    for way in WayOut:
+    for way in DisclosureChannel:
         assert not permits(Principal(name="b", role=Role.CONSUMER, contributor="beta"), hash_set, GROUPS, way, AT)
 
 
 def test_a_token_without_a_contributor_owns_nothing() -> None:
     hash_set = HashSet(contributor="alpha", id="list", marking=Marking(recipients=("groups/none", "contributors/x")))
-    assert not permits(Principal(name="p", role=Role.CONSUMER), hash_set, GROUPS, WayOut.ANSWER, AT)
+    assert not permits(Principal(name="p", role=Role.CONSUMER), hash_set, GROUPS, DisclosureChannel.ANSWER, AT)
 
 
 class TestSight:
@@ -159,7 +159,7 @@ class TestSight:
                 if recipients or tlp is not TLP.RED
             )
         )
-        for acts, way in itertools.product((False, True), WayOut):
+        for acts, way in itertools.product((False, True), DisclosureChannel):
             caller = Principal(name="beta-app", role=Role.CONSUMER, contributor="beta", acts_for_others=acts)
             sight = access.sight(caller, registry, way)
             sets = registry.hash_sets.items()
@@ -169,21 +169,23 @@ class TestSight:
     def test_it_is_worked_out_once_for_each_caller_and_way_out(self) -> None:
         registry = self._registry(Marking(permitted_purposes=("x",)))
         one = Principal(name="one", role=Role.CONSUMER, contributor="beta")
-        assert access.sight(one, registry, WayOut.ANSWER) is access.sight(one, registry, WayOut.ANSWER)
+        assert access.sight(one, registry, DisclosureChannel.ANSWER) is access.sight(
+            one, registry, DisclosureChannel.ANSWER
+        )
         # Whatever decides makes another caller, even under the same name.
         for change in ({"purposes": ("x",)}, {"role": Role.OPERATOR}, {"contributor": "alpha"}):
             other = msgspec.structs.replace(one, **change)
-            assert access.sight(other, registry, WayOut.ANSWER).visible == {"alpha/s0"}
-        assert access.sight(one, registry, WayOut.ANSWER).visible == frozenset()
+            assert access.sight(other, registry, DisclosureChannel.ANSWER).visible == {"alpha/s0"}
+        assert access.sight(one, registry, DisclosureChannel.ANSWER).visible == frozenset()
 
     def test_it_ends_when_terms_expire(self, monkeypatch: pytest.MonkeyPatch) -> None:
         end = now() + timedelta(days=1)
         registry = self._registry(Marking(expire_time=end, disclose_existence=True), Marking())
         one = Principal(name="one", role=Role.CONSUMER, contributor="beta")
-        assert access.sight(one, registry, WayOut.ANSWER).visible == {"alpha/s0", "alpha/s1"}
+        assert access.sight(one, registry, DisclosureChannel.ANSWER).visible == {"alpha/s0", "alpha/s1"}
         monkeypatch.setattr(access, "now", lambda: end)
         monkeypatch.setattr(access, "time", SimpleNamespace(time=end.timestamp))
-        after = access.sight(one, registry, WayOut.ANSWER)
+        after = access.sight(one, registry, DisclosureChannel.ANSWER)
         assert after.visible == {"alpha/s1"}
         assert after.disclosed == {"alpha/s0"}
 
@@ -192,8 +194,8 @@ class TestSight:
         one = Principal(name="one", role=Role.CONSUMER, contributor="beta")
         here, there = self._registry(Marking()), self._registry(Marking(permitted_purposes=("x",)))
         assert here.revision == there.revision
-        assert access.sight(one, here, WayOut.ANSWER).visible
-        assert not access.sight(one, there, WayOut.ANSWER).visible
+        assert access.sight(one, here, DisclosureChannel.ANSWER).visible
+        assert not access.sight(one, there, DisclosureChannel.ANSWER).visible
 
 
 def test_groups_named_by_a_contributors_terms() -> None:

@@ -30,7 +30,7 @@ from hashhub.model import (
 )
 from hashhub.store import Store, commits, entry_writes, feeds
 from hashhub.store.database import Database
-from hashhub.store.entries import Entries
+from hashhub.store.entries import EntryTable
 from hashhub.store.schema import WITHDRAWN
 from hashhub.testing.rows import EntryRow, pack_entries
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, writer
@@ -52,7 +52,7 @@ def _everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def cut_off(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return a function that lets a process end after so many rows of an update were written."""
-    written = entry_writes.Outstanding._write
+    written = entry_writes.DeferredWithdrawals._write
 
     def after(rows: int) -> None:
         left = itertools.count()
@@ -62,7 +62,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> Any:
                 raise Unavailable("the process ends here")
             written(*arguments)
 
-        monkeypatch.setattr(entry_writes.Outstanding, "_write", stop)
+        monkeypatch.setattr(entry_writes.DeferredWithdrawals, "_write", stop)
 
     return after
 
@@ -70,7 +70,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> Any:
 @contextmanager
 def held_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Let rows that updates leave wait, as on a busy disk, until the end; the event tells that they do."""
-    settle = entry_writes.Outstanding._settle
+    settle = entry_writes.DeferredWithdrawals._settle
     waits, goes_on = threading.Event(), threading.Event()
 
     def settle_later(*arguments: Any, **options: Any) -> None:
@@ -79,7 +79,7 @@ def held_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         settle(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(entry_writes.Outstanding, "_settle", settle_later)
+        patch.setattr(entry_writes.DeferredWithdrawals, "_settle", settle_later)
         try:
             yield waits
         finally:
@@ -156,14 +156,14 @@ def test_entries_count_once_whenever_their_rows_are_written(
     second_edition(desk)
     cut_off(10**9)
     store = desk.hub._store
-    walk = Entries.ids_in_state
+    walk = EntryTable.ids_in_state
 
-    def written_meanwhile(entries: Entries, set_key: int, code: int, **options: Any) -> Any:
+    def written_meanwhile(entries: EntryTable, set_key: int, code: int, **options: Any) -> Any:
         if code == WITHDRAWN:
             store.commits.settle()
         return walk(entries, set_key, code, **options)
 
-    monkeypatch.setattr(Entries, "ids_in_state", written_meanwhile)
+    monkeypatch.setattr(EntryTable, "ids_in_state", written_meanwhile)
     assert store.entries.entry_count("alpha", "list", EntryState.WITHDRAWN) == 6
     assert not store.commits.unsettled()
 
@@ -176,8 +176,8 @@ def test_entries_that_were_read_too_long_ago_are_not_taken_for_active(
     desk.hub._follower.catch_up()
     first_edition(desk)
     store, none_moved = desk.hub._store, np.zeros(1, np.int64)
-    settle = entry_writes.Outstanding._settle
-    monkeypatch.setattr(entry_writes.Outstanding, "_settle", lambda *_, **__: None)
+    settle = entry_writes.DeferredWithdrawals._settle
+    monkeypatch.setattr(entry_writes.DeferredWithdrawals, "_settle", lambda *_, **__: None)
     second_edition(desk)
     listed = store.commits.unsettled()
     part = next(store.transitions._outstanding.parts(listed))
@@ -188,7 +188,7 @@ def test_entries_that_were_read_too_long_ago_are_not_taken_for_active(
     for n in (200, 300):
         desk.contribute("beta/list", *(item(n + m, external_id=f"x{m}") for m in MANY))
     with pytest.raises(Unavailable, match="updated while they were read"):
-        entry_writes.Outstanding(store._db).is_withdrawn(listed, ids, none_moved)
+        entry_writes.DeferredWithdrawals(store._db).is_withdrawn(listed, ids, none_moved)
 
 
 def test_an_entry_that_is_outstanding_is_moved_as_what_it_is(open_hub: Open, cut_off: Any) -> None:
@@ -230,7 +230,7 @@ def test_lists_one_after_the_other_mean_the_same_whenever_rows_are_written(
         there = Desk(hub)
         hub._follower.catch_up()
         with monkeypatch.context() as nothing_is_written:
-            nothing_is_written.setattr(entry_writes.Outstanding, "_settle", lambda *_, **__: None)
+            nothing_is_written.setattr(entry_writes.DeferredWithdrawals, "_settle", lambda *_, **__: None)
             here = [_told(any_desk, done) for done in _editions(any_desk, seed)]
             before = shown(any_desk)
             assert any_desk.hub._store.commits.unsettled()
@@ -295,16 +295,16 @@ def test_what_is_held_is_written_for_one_commit_and_not_for_each(
     desk.hub._follower.catch_up()
     desk.hash_set("alpha/list")
     desk.contribute("alpha/list", *(item(n) for n in MANY))
-    monkeypatch.setattr(entry_writes.Outstanding, "_settle", lambda *_, **__: None)
+    monkeypatch.setattr(entry_writes.DeferredWithdrawals, "_settle", lambda *_, **__: None)
     desk.contribute("alpha/list", *(item(n, action=Action.WITHDRAW) for n in MANY))
     written: list[int] = []
-    write = entry_writes.Outstanding._write
+    write = entry_writes.DeferredWithdrawals._write
 
     def noted(self: Any, c: Any, part: Any, ids: Any) -> None:
         written.extend(ids)
         write(self, c, part, ids)
 
-    monkeypatch.setattr(entry_writes.Outstanding, "_write", noted)
+    monkeypatch.setattr(entry_writes.DeferredWithdrawals, "_write", noted)
     for n in range(3):
         desk.contribute("alpha/list", item(100 + n))
     assert len(written) == len(MANY)

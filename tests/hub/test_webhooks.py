@@ -306,7 +306,7 @@ def test_a_restart_goes_on_where_it_was_and_tells_nothing_twice(hooked: Desk, so
     dispute(hooked, 1)
     work(hooked)
     # A process that ends without giving its lease up: the next one begins once that has run out.
-    again = module.Sender(hooked.hub._store, hooked.hub.outbound, 0.0)
+    again = module.WebhookSender(hooked.hub._store, hooked.hub.outbound, 0.0)
     clock.ahead = timedelta(seconds=15)
     again.round()
     again.settle()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hashhub.hashes import ALGORITHMS, Metric
 from hashhub.matcher import CircuitBreaker, Matcher
-from hashhub.matcher.breaker import CALLERS, COUNTERS, PAIRS, Breaker
+from hashhub.matcher.breaker import CALLERS, COUNTERS, PAIRS, QueryBreaker
 
 Digests = NDArray[np.uint8]
 
@@ -114,7 +114,7 @@ def test_a_heavy_digest_is_found_among_more_than_can_be_counted() -> None:
         assert [t.prefix for t in matcher.status().tripped] == [many[0, :4].tobytes().hex()]
 
 
-def _record(breaker: Breaker, query: bytes, digest: bytes, distance: int) -> bool:
+def _record(breaker: QueryBreaker, query: bytes, digest: bytes, distance: int) -> bool:
     rows = [np.frombuffer(b, np.uint8)[None] for b in (query, digest)]
     lims, distances = np.array([0, 1], np.int64), np.array([distance], np.int32)
     return bool(breaker.record("PDQ", rows[0], lims, distances, rows[1], caller="one")[0])
@@ -131,7 +131,7 @@ def test_one_callers_queries_mark_nothing_for_another() -> None:
 
 
 def test_callers_beyond_the_number_trip_nothing_and_take_no_memory() -> None:
-    breaker = Breaker(CircuitBreaker(share=0.0, min_hits=5, window_seconds=600))
+    breaker = QueryBreaker(CircuitBreaker(share=0.0, min_hits=5, window_seconds=600))
     rows = [np.full((1, 32), n, np.uint8) for n in (1, 2)]
     for n in range(3 * CALLERS):
         breaker.record("PDQ", rows[0], np.array([0, 1]), np.array([1], np.int32), rows[1], caller=f"caller {n}")
@@ -140,7 +140,7 @@ def test_callers_beyond_the_number_trip_nothing_and_take_no_memory() -> None:
 
 def test_what_is_remembered_of_repetitions_is_bounded() -> None:
     """A repetition counts once among PAIRS different pairs, and nothing grows with the traffic."""
-    breaker = Breaker(CircuitBreaker(share=0.0, min_hits=5, window_seconds=600))
+    breaker = QueryBreaker(CircuitBreaker(share=0.0, min_hits=5, window_seconds=600))
     repeated, listed = b"q" * 32, b"d" * 32
     for n in range(3 * PAIRS):
         _record(breaker, n.to_bytes(32), n.to_bytes(32), 1)
@@ -152,7 +152,7 @@ def test_what_is_remembered_of_repetitions_is_bounded() -> None:
 
 
 def test_of_one_query_beside_a_cluster_the_nearest_hits_are_counted() -> None:
-    breaker = Breaker(CircuitBreaker(share=0.0, min_hits=1, window_seconds=600))
+    breaker = QueryBreaker(CircuitBreaker(share=0.0, min_hits=1, window_seconds=600))
     cluster = np.repeat(np.arange(40, dtype=np.uint8)[:, None], 32, axis=1)
     distances = np.arange(1, 41, dtype=np.int32)
     marked = breaker.record("PDQ", ITEM, np.array([0, 40], np.int64), distances, cluster, caller="one")
@@ -162,7 +162,7 @@ def test_of_one_query_beside_a_cluster_the_nearest_hits_are_counted() -> None:
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2), st.integers(0, 2)), max_size=80))
 def test_it_counts_different_near_queries(searches: list[tuple[int, int, int]]) -> None:
     """Against a dictionary of sets: the query's number, the listed digest's, their distance."""
-    breaker = Breaker(CircuitBreaker(share=0.0, min_hits=4, window_seconds=600))
+    breaker = QueryBreaker(CircuitBreaker(share=0.0, min_hits=4, window_seconds=600))
     near: dict[int, set[int]] = defaultdict(set)
     for query, digest, distance in searches:
         if distance:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hashhub.errors import FailedPrecondition, InvalidArgument, Reason
 from hashhub.matcher import Matcher, state
-from hashhub.matcher.snapshot import Directory, Snapshot, Writer
+from hashhub.matcher.snapshot import Directory, Snapshot, SnapshotWriter
 
 Digests = NDArray[np.uint8]
 
@@ -290,7 +290,7 @@ def test_a_tail_that_still_grows_is_not_published_before_it_is_four_times_as_lar
     published = Queue[int]()
     publish = Directory.publish
 
-    def noted(self: Directory, writer: Writer, old: Snapshot | None) -> Snapshot:
+    def noted(self: Directory, writer: SnapshotWriter, old: Snapshot | None) -> Snapshot:
         snapshot = publish(self, writer, old)
         published.put(snapshot.revision)
         return snapshot

@@ -15,7 +15,7 @@ from hashhub.errors import InvalidArgument, Unavailable
 from hashhub.hashes import ALGORITHMS
 from hashhub.matcher import NearDigests, pairs, plan
 from hashhub.matcher.index import Segment
-from hashhub.matcher.plan import Engine
+from hashhub.matcher.plan import SearchEngine
 
 
 def crowd(seed: int, count: int, width: int) -> NDArray[np.uint8]:
@@ -95,7 +95,7 @@ def test_a_scan_that_holds_all_its_hits_is_asked_for_few_at_once(monkeypatch: py
     monkeypatch.setattr(plan, "_FAISS_FROM", 1_000)
     digests = np.random.default_rng(1).integers(0, 256, (10_000, 8), dtype=np.uint8)
     index = NearDigests("PHASH", digests, threads=1)
-    assert index._segment.plan(30).engine is Engine.FAISS
+    assert index._segment.plan(30).engine is SearchEngine.FAISS
     next(index.near(30))
     assert max(asked) <= 5
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hashhub.errors import InvalidArgument, Reason
 from hashhub.hashes import ALGORITHMS, Hash, distance
-from hashhub.matcher import Engine, Matcher, Matches, index, kernels
+from hashhub.matcher import Matcher, Matches, SearchEngine, index, kernels
 from hashhub.matcher.plan import SCAN_BELOW, ball, choose, layout_for, thresholds
 
 Digests = NDArray[np.uint8]
@@ -82,7 +82,7 @@ def short() -> Iterator[tuple[Matcher, Digests]]:
 def test_every_pdq_radius_is_exact_at_its_boundary(large: tuple[Matcher, Digests], radius: int) -> None:
     matcher, digests = large
     rng = np.random.default_rng(radius)
-    assert matcher.explain("PDQ", radius).engine is (Engine.TABLES if radius else Engine.SORTED)
+    assert matcher.explain("PDQ", radius).engine is (SearchEngine.TABLES if radius else SearchEngine.SORTED)
     origin = digests[rng.choice(len(digests), 200)]
     queries = np.concatenate([flipped(rng, origin[:100], radius), flipped(rng, origin[100:], radius + 1)])
     hits = matcher.search("PDQ", queries, max_distance=radius)
@@ -119,26 +119,26 @@ def test_faiss_scans_large_segments_exactly() -> None:
         matcher.apply(1, add={"PDQ": digests})
         matcher.apply(2, withdraw={"PDQ": digests[1:2]})
         for radius in (69, 70, 95):
-            assert matcher.explain("PDQ", radius).engine is Engine.FAISS
+            assert matcher.explain("PDQ", radius).engine is SearchEngine.FAISS
             expected = brute(queries, np.delete(digests, 1, axis=0), radius, "PDQ")
             assert listed(matcher.search("PDQ", queries, max_distance=radius)) == expected
 
 
 def test_the_planner_uses_every_engine(large: tuple[Matcher, Digests]) -> None:
     matcher, _ = large
-    assert matcher.explain("PDQ", 0).engine is Engine.SORTED
+    assert matcher.explain("PDQ", 0).engine is SearchEngine.SORTED
     tables = matcher.explain("PDQ", 31)
-    assert tables.engine is Engine.TABLES
+    assert tables.engine is SearchEngine.TABLES
     assert tables.thresholds is not None
     assert tables.thresholds.visits == 16 * 17, "of 16 bits each, at most one flipped"
     assert 0 < tables.thresholds.candidates < tables.count / 10
-    assert matcher.explain("PDQ", 90).engine is Engine.SCAN
-    assert choose(layout_for(256, 10**6), 10**6, 90).engine is Engine.FAISS
+    assert matcher.explain("PDQ", 90).engine is SearchEngine.SCAN
+    assert choose(layout_for(256, 10**6), 10**6, 90).engine is SearchEngine.FAISS
     with Matcher() as small:
         small.apply(1, add={"PDQ": np.ones((5, 32), np.uint8)})
-        assert (small.explain("PDQ", 31).engine, small.explain("PDQ", 31).thresholds) == (Engine.SCAN, None)
-        assert small.explain("MD5", 0).engine is Engine.SORTED
-        assert small.explain("PHOTODNA", 10).engine is Engine.SCAN
+        assert (small.explain("PDQ", 31).engine, small.explain("PDQ", 31).thresholds) == (SearchEngine.SCAN, None)
+        assert small.explain("MD5", 0).engine is SearchEngine.SORTED
+        assert small.explain("PHOTODNA", 10).engine is SearchEngine.SCAN
 
 
 def test_expected_candidates_are_what_random_digests_give() -> None:
@@ -257,17 +257,17 @@ def test_photodna_is_squared_euclidean_and_exact_at_its_boundary() -> None:
 @pytest.mark.parametrize(
     ("algorithm", "count", "radius", "engine"),
     [
-        ("MD5", 5_000, 0, Engine.SORTED),
-        ("SHA1", 5_000, 0, Engine.SORTED),
-        ("PDQ", 120_000, 0, Engine.SORTED),
-        ("PDQ", 300, 31, Engine.SCAN),
-        ("PDQ", 120_000, 31, Engine.TABLES),
-        ("PDQ", 120_000, 70, Engine.FAISS),
-        ("PHOTODNA", 3_000, 9, Engine.SCAN),
+        ("MD5", 5_000, 0, SearchEngine.SORTED),
+        ("SHA1", 5_000, 0, SearchEngine.SORTED),
+        ("PDQ", 120_000, 0, SearchEngine.SORTED),
+        ("PDQ", 300, 31, SearchEngine.SCAN),
+        ("PDQ", 120_000, 31, SearchEngine.TABLES),
+        ("PDQ", 120_000, 70, SearchEngine.FAISS),
+        ("PHOTODNA", 3_000, 9, SearchEngine.SCAN),
     ],
 )
 def test_what_hits_nothing_is_what_a_search_finds_nothing_for(
-    algorithm: str, count: int, radius: int, engine: Engine
+    algorithm: str, count: int, radius: int, engine: SearchEngine
 ) -> None:
     rng = np.random.default_rng(count + radius)
     digests = random_digests(rng, count, algorithm)
@@ -373,14 +373,14 @@ def test_groups_of_several_blocks_are_searched_to_their_ends() -> None:
     rest = ~np.uint64(0xFFFF)
     for at, last in enumerate((0x0000, 0x0001, 0xFFFE, 0xFFFF)):
         rows[at * 200 : at * 200 + 200] = rows[at * 200 : at * 200 + 200] & rest | np.uint64(last)
-    segment = index.build(index.space("PHASH"), [index.Source(rows)], threads=2)
+    segment = index.build(index.space("PHASH"), [index.SegmentSource(rows)], threads=2)
     sizes = np.diff(segment.parts.start.reshape(4, -1).astype(np.int64))
     assert sizes[3, [0, -1]].min() > 200, "the groups at the ends of the last table are long"
     near = np.concatenate([rows[:800:20], rows[1_000:1_020]]) ^ np.uint64(0b101 << 40)
     queries = np.concatenate([near, rng.integers(0, 2**64, (20, 1), dtype=np.uint64)])
     distances = np.bitwise_count(queries ^ segment.parts.rows.reshape(1, -1))
     for radius in (3, 7):
-        assert segment.plan(radius).engine is Engine.TABLES
+        assert segment.plan(radius).engine is SearchEngine.TABLES
         hits = segment.search(queries, radius)
         order = np.lexsort((hits.rows, hits.queries))
         assert np.array_equal(np.stack([hits.queries, hits.rows], axis=1)[order], np.argwhere(distances <= radius))
@@ -442,7 +442,7 @@ def test_sorting_is_numpy_unique(seed: int, count: int, words: int, spread: int,
     rows = raw.view(">u8").astype(np.uint64)
     dead = rng.integers(0, 256, -(-count // 8), dtype=np.uint8)
     living = np.unpackbits(dead, bitorder="little")[:count] == 0
-    sources = [index.Source(rows[: count // 3]), index.Source(rows, dead)]
+    sources = [index.SegmentSource(rows[: count // 3]), index.SegmentSource(rows, dead)]
     expected = np.unique(np.concatenate([raw[: count // 3], raw[living]]), axis=0)
     ordered = index.sorted_rows(sources, words, threads)
     assert np.array_equal(ordered.astype(">u8").view(np.uint8).reshape(-1, 8 * words), expected)
@@ -470,11 +470,11 @@ def test_merging_is_numpy_unique(
     ]
     more = rng.integers(0, spread, (unsorted, 8 * words), dtype=np.uint8)
     sources = [
-        index.Source(rows.view(">u8").astype(np.uint64), bits if has_dead else None, is_sorted=True)
+        index.SegmentSource(rows.view(">u8").astype(np.uint64), bits if has_dead else None, is_sorted=True)
         for rows, bits in zip(raw, dead, strict=True)
     ]
     if unsorted:
-        sources.insert(int(rng.integers(0, len(sources) + 1)), index.Source(more.view(">u8").astype(np.uint64)))
+        sources.insert(int(rng.integers(0, len(sources) + 1)), index.SegmentSource(more.view(">u8").astype(np.uint64)))
     shares: list[float] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(index, "_MERGED_AT_ONCE", at_once)
@@ -492,7 +492,9 @@ def test_what_is_sorted_is_not_sorted_again(monkeypatch: pytest.MonkeyPatch) -> 
     """A merge of a segment with what is new takes a sixth of the time that sorting all of it again does."""
     rng = np.random.default_rng(3)
     of = index.space("SHA256")
-    segments = [index.build(of, [index.Source(of.plain(random_digests(rng, 2_000, "SHA256")))]) for _ in range(3)]
+    segments = [
+        index.build(of, [index.SegmentSource(of.plain(random_digests(rng, 2_000, "SHA256")))]) for _ in range(3)
+    ]
 
     def refuse(*_: object) -> None:
         raise AssertionError("sorted once more")
@@ -508,7 +510,7 @@ def test_sorting_survives_bad_pivots() -> None:
     ramp = np.concatenate([np.arange(40_000), np.arange(40_000)[::-1]]).astype(np.uint64)
     rows = np.zeros((len(ramp), 2), np.uint64)
     rows[:, 1] = ramp  # one bucket: the prefix is the same
-    assert np.array_equal(index.sorted_rows([index.Source(rows)], 2)[:, 1], np.arange(40_000, dtype=np.uint64))
+    assert np.array_equal(index.sorted_rows([index.SegmentSource(rows)], 2)[:, 1], np.arange(40_000, dtype=np.uint64))
 
 
 @pytest.mark.parametrize("algorithm", list(ALGORITHMS))

@@ -44,7 +44,7 @@ from hashhub.reconcile.columns import DIGEST_COLUMNS, FORMAT, HASH_SET_COLUMNS, 
 from hashhub.reconcile.extract import MANIFEST, Extract, Manifest, write
 from hashhub.store import Origin, Store, TransitionCommand, WithdrawalByHand
 from hashhub.store import entry_writes as outstanding_module
-from hashhub.store.extract import Extracting
+from hashhub.store.extract import ExtractRows
 from tests.store.conftest import Filler
 
 CSAM = Classification(
@@ -294,10 +294,10 @@ def test_what_changes_while_it_is_written_is_taken_in(
     """Somebody commits and withdraws during each pass, and in the end forever."""
     before = fill.contribute(filled, range(20))
     at = {filled.revision(): set(before)}
-    blocks = Extracting.blocks
+    blocks = ExtractRows.blocks
     calls = itertools.count()
 
-    def meanwhile(self: Extracting, *asked: Any) -> list[int]:
+    def meanwhile(self: ExtractRows, *asked: Any) -> list[int]:
         listed = blocks(self, *asked)
         if (call := next(calls)) < times:
             fill.contribute(filled, range(20 + 9 * call, 29 + 9 * call))
@@ -305,7 +305,7 @@ def test_what_changes_while_it_is_written_is_taken_in(
             at[filled.revision()] = set(standing(filled))
         return listed
 
-    monkeypatch.setattr(Extracting, "blocks", meanwhile)
+    monkeypatch.setattr(ExtractRows, "blocks", meanwhile)
     done = write(filled, here)
     extract = Extract.open(here)
     extract.verify()
@@ -329,7 +329,7 @@ def test_a_large_withdrawal_that_no_row_says_yet(
     monkeypatch.setattr(outstanding_module, "LARGE", 3)
     ids = fill.contribute(filled, range(20))
     write(filled, here)
-    monkeypatch.setattr(outstanding_module.Outstanding, "settle", lambda *_, **__: None)
+    monkeypatch.setattr(outstanding_module.DeferredWithdrawals, "settle", lambda *_, **__: None)
     import_id = fill.begin(filled)
     filled.commits.finish_commit(import_id, counts=extracted_counts(0), absent=ids[:15])
     write(filled, here)

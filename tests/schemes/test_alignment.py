@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hashhub import schemes
 from hashhub.schemes import Scheme, picture
-from hashhub.schemes.alignment import MIRRORED, ChangeOfValue, Correspondence, Row, diff, row_count, rows
+from hashhub.schemes.alignment import MIRRORED, ChangeOfValue, Correspondence, CrosswalkRow, diff, row_count, rows
 from hashhub.schemes.crosswalk import Relation, compare, translate
 from hashhub.schemes.dimensions import DIMENSIONS
 from tests.schemes.test_bundles import Meaning, claims, meanings, scheme
@@ -23,12 +23,12 @@ LISTED = st.sampled_from(REGISTRY.list())
 C = Correspondence
 
 
-def pair(a: Meaning, b: Meaning) -> Row:
+def pair(a: Meaning, b: Meaning) -> CrosswalkRow:
     (row,) = rows(scheme("left", a), scheme("right", b))
     return row
 
 
-def between(a: str, b: str) -> dict[tuple[str, str], Row]:
+def between(a: str, b: str) -> dict[tuple[str, str], CrosswalkRow]:
     return {(row.left, row.right): row for row in rows(REGISTRY.get(a), REGISTRY.get(b))}
 
 

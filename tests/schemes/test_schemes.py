@@ -276,7 +276,7 @@ class TestRegistry:
     def test_2_and_2_0_are_one_version(self) -> None:
         texts = [scheme_file(version=version).encode() for version in ("2", "2.0")]
         with pytest.raises(InvalidArgument, match="defined twice"):
-            schemes.Registry([schemes.parse(text, "mine.toml") for text in texts])
+            schemes.SchemeRegistry([schemes.parse(text, "mine.toml") for text in texts])
 
 
 def scheme_file(value: str = "", **changes: str) -> str:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from hashhub.model import Event, EventKind, Role
 from hashhub.store import Store
 from hashhub.store import schema as s
-from hashhub.store.events import VERSION, Body, _encode
+from hashhub.store.events import VERSION, EventBody, _encode
 
 _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _STEP: Final = 10  # of SQLite's machine, that are counted as one
@@ -31,7 +31,7 @@ def _write(store: Store, seconds: Sequence[int]) -> None:
             ("webhooks/alpha/one", "hook") if revision % 100 == 0 else (f"hash-sets/alpha/{revision % 3}", "a")
         )
         kind = EventKind.HASH_SET_UPDATED
-        body = _encode(Body(VERSION, revision, time, actor, "", Role.OPERATOR, kind, about, "", {}, ""))
+        body = _encode(EventBody(VERSION, revision, time, actor, "", Role.OPERATOR, kind, about, "", {}, ""))
         events.append(
             {"revision": revision, "time": time, "actor": actor, "kind": kind, "subject": about, "body": body}
             | {"digest": b"d"}

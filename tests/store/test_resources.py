@@ -28,7 +28,7 @@ from hashhub.model import (
     WithdrawalReason,
     now,
 )
-from hashhub.store import Origin, Request, Store, TransitionCommand, WithdrawalByHand
+from hashhub.store import IdempotentRequest, Origin, Store, TransitionCommand, WithdrawalByHand
 
 
 def contributor(name: str, **fields: Any) -> Contributor:
@@ -280,7 +280,7 @@ def test_withdrawing_again_changes_nothing(filled: Store, fill: Any) -> None:
     asked = Withdrawal(reason=WithdrawalReason.OTHER, comment="gone", actor="alice")
 
     def withdraw(entry_id: int, request_id: str = "") -> Entry:
-        request = Request(request_id, "withdraw", entry_id, SYSTEM.name)
+        request = IdempotentRequest(request_id, "withdraw", entry_id, SYSTEM.name)
         by_hand = WithdrawalByHand(asked, Origin.CONTRIBUTOR, "GONE")
         command = TransitionCommand(SYSTEM, is_single=True, request=request)
         done = filled.transitions.withdraw_by_hand([entry_id], by_hand, command).entry

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hashhub.model import Classification, ConflictKind, Flags, Purpose, Reliability, SchemeStatus, Severity
 from hashhub.schemes.crosswalk import compare
 from hashhub.schemes.dimensions import DIMENSIONS, worlds
-from hashhub.trust.contradiction import Claim, Said, contradictions, lowered, said, severity
+from hashhub.trust.contradiction import Assertion, Claim, contradictions, lowered, said, severity
 
 _DIMENSIONS = st.fixed_dictionaries(
     {},
@@ -23,7 +23,7 @@ _DIMENSIONS = st.fixed_dictionaries(
 )
 
 
-def _said(dimensions: dict[str, tuple[str, ...]], purpose: Purpose = Purpose.CSAM) -> Said:
+def _said(dimensions: dict[str, tuple[str, ...]], purpose: Purpose = Purpose.CSAM) -> Assertion:
     stated = Classification(
         scheme="s", version="1", region="ZZ", value="v", status=SchemeStatus.DRAFT, dimensions=dimensions
     )

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from hashhub.errors import InvalidArgument
 from hashhub.model import Hysteresis
-from hashhub.trust import Look, Shown, Span
+from hashhub.trust import FrameOutcome, SightingTracker, Span
 
 GAP = 2_000
-READ, BLANK, UNREAD = Look.READ, Look.BLANK, Look.UNREAD
+READ, BLANK, UNREAD = FrameOutcome.READ, FrameOutcome.BLANK, FrameOutcome.UNREAD
 
 
 class Frame(NamedTuple):
     after_ms: int
-    look: Look
+    look: FrameOutcome
     hits: dict[str, bool]
 
 
@@ -76,7 +76,7 @@ def oracle(stream: list[Frame], key: str, s: Hysteresis) -> Span | None:
 
 @given(frames(), settings())
 def test_what_is_shown_is_what_the_whole_stream_says(stream: list[Frame], s: Hysteresis) -> None:
-    machine: Shown[str] = Shown(s, longest_gap_ms=GAP, most=100)
+    machine: SightingTracker[str] = SightingTracker(s, longest_gap_ms=GAP, most=100)
     time = 0
     for i, frame in enumerate(stream):
         time += frame.after_ms
@@ -97,7 +97,7 @@ def test_what_is_shown_is_what_the_whole_stream_says(stream: list[Frame], s: Hys
 @given(frames(), settings(), st.integers(0, 39))
 def test_an_unread_frame_changes_nothing_of_what_is_shown(stream: list[Frame], s: Hysteresis, at: int) -> None:
     def run(frames: list[Frame]) -> dict[str, Span]:
-        machine: Shown[str] = Shown(s, longest_gap_ms=GAP, most=100)
+        machine: SightingTracker[str] = SightingTracker(s, longest_gap_ms=GAP, most=100)
         time = 0
         for frame in frames:
             time += frame.after_ms
@@ -112,7 +112,7 @@ def test_an_unread_frame_changes_nothing_of_what_is_shown(stream: list[Frame], s
 
 
 def machine_keys(frames: list[Frame], s: Hysteresis) -> set[str]:
-    machine: Shown[str] = Shown(s, longest_gap_ms=GAP, most=100)
+    machine: SightingTracker[str] = SightingTracker(s, longest_gap_ms=GAP, most=100)
     time = 0
     for frame in frames:
         time += frame.after_ms
@@ -121,7 +121,7 @@ def machine_keys(frames: list[Frame], s: Hysteresis) -> set[str]:
 
 
 def test_one_frame_near_something_changes_nothing() -> None:
-    machine: Shown[str] = Shown(Hysteresis(), longest_gap_ms=GAP, most=100)
+    machine: SightingTracker[str] = SightingTracker(Hysteresis(), longest_gap_ms=GAP, most=100)
     for second in range(20):
         machine.frame(second * 1000, READ, {"a": False} if second == 7 else {})
         assert not machine.shown
@@ -129,7 +129,7 @@ def test_one_frame_near_something_changes_nothing() -> None:
 
 
 def test_one_frame_without_a_hit_ends_nothing_and_many_do() -> None:
-    machine: Shown[str] = Shown(Hysteresis(leave_ms=3_000), longest_gap_ms=GAP, most=100)
+    machine: SightingTracker[str] = SightingTracker(Hysteresis(leave_ms=3_000), longest_gap_ms=GAP, most=100)
     hits = [True, True, False, True, True, False, False, False]
     for second, is_hit in enumerate(hits):
         ended = machine.frame(second * 1000, READ, {"a": False} if is_hit else {})
@@ -138,7 +138,7 @@ def test_one_frame_without_a_hit_ends_nothing_and_many_do() -> None:
 
 
 def test_black_frames_after_a_hit_end_nothing() -> None:
-    machine: Shown[str] = Shown(Hysteresis(), longest_gap_ms=GAP, most=100)
+    machine: SightingTracker[str] = SightingTracker(Hysteresis(), longest_gap_ms=GAP, most=100)
     machine.frame(0, READ, {"a": True})
     for second in range(1, 100):
         machine.frame(second * 1000, BLANK, {})
@@ -146,14 +146,14 @@ def test_black_frames_after_a_hit_end_nothing() -> None:
 
 
 def test_a_long_gap_is_not_watched() -> None:
-    machine: Shown[str] = Shown(Hysteresis(leave_ms=10_000), longest_gap_ms=GAP, most=100)
+    machine: SightingTracker[str] = SightingTracker(Hysteresis(leave_ms=10_000), longest_gap_ms=GAP, most=100)
     machine.frame(0, READ, {"a": True})
     machine.frame(3_600_000, READ, {})
     assert machine.shown
 
 
 def test_what_is_tracked_is_bounded_and_says_so() -> None:
-    machine: Shown[int] = Shown(Hysteresis(), longest_gap_ms=GAP, most=10)
+    machine: SightingTracker[int] = SightingTracker(Hysteresis(), longest_gap_ms=GAP, most=10)
     machine.frame(0, READ, dict.fromkeys(range(11), False))
     assert (len(machine.tracked), machine.is_full) == (10, True)
     for second in (1, 2, 3):
@@ -162,7 +162,7 @@ def test_what_is_tracked_is_bounded_and_says_so() -> None:
 
 
 def test_what_is_forgotten_has_to_be_hit_anew() -> None:
-    machine: Shown[str] = Shown(Hysteresis(), longest_gap_ms=GAP, most=100)
+    machine: SightingTracker[str] = SightingTracker(Hysteresis(), longest_gap_ms=GAP, most=100)
     machine.frame(0, READ, {"a": True})
     machine.forget("a")
     machine.frame(1_000, READ, {"a": False})

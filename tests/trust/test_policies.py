@@ -30,7 +30,7 @@ from hashhub.model import (
     Verdict,
     now,
 )
-from hashhub.trust import Dispute, Policies, Statement, Way
+from hashhub.trust import Dispute, HitPath, PolicyVersions, Statement
 from tests.trust.conftest import ANY, BLOCK, NEARNESS, REVIEWERS, TIME, contributor, decide, judge, review, states
 from tests.trust.test_trust import VALUES, people, statements_of
 
@@ -46,9 +46,9 @@ def asking(**demands: Any) -> trust.Policy:
     return msgspec.structs.replace(ANY, clauses=(msgspec.structs.replace(CLAUSE, **demands),))
 
 
-def hit(s: Statement, *ways: Way, stated_days_ago: float | None = None) -> Statement:
+def hit(s: Statement, *ways: HitPath, stated_days_ago: float | None = None) -> Statement:
     """The statement hit in these ways, the closest first, and stated so long ago."""
-    first, *rest = ways or (Way(s.algorithm, s.distance),)
+    first, *rest = ways or (HitPath(s.algorithm, s.distance),)
     return msgspec.structs.replace(
         s,
         algorithm=first.algorithm,
@@ -135,51 +135,51 @@ class TestDemands:
     @pytest.mark.parametrize(
         ("demands", "ways", "expected"),
         [
-            ({"algorithms": ("MD5",)}, [Way("MD5", 0)], True),
-            ({"algorithms": ("PDQ",)}, [Way("MD5", 0)], False),
-            ({"algorithms": ("PDQ",)}, [Way("MD5", 0), Way("PDQ", 30)], True),
-            ({"max_distance": {"PDQ": 10}}, [Way("PDQ", 10)], True),
-            ({"max_distance": {"PDQ": 10}}, [Way("PDQ", 11)], False),
-            ({"max_distance": {"PDQ": 10}}, [Way("PHASH", 11)], True),
-            ({"max_distance": {"PDQ": 10, "PHASH": 10}}, [Way("PHASH", 11)], False),
-            ({"algorithms": ("PDQ",), "max_distance": {"PDQ": 10}}, [Way("MD5", 0), Way("PDQ", 11)], False),
-            ({}, [Way("PDQ", 3, "turned")], False),
-            ({}, [Way("PDQ", 20), Way("PDQ", 3, "turned")], True),
-            ({"variants": ("none",)}, [Way("PDQ", 3, "turned")], False),
-            ({"variants": ("turned",)}, [Way("PDQ", 3, "turned")], True),
-            ({"variants": ("turned",)}, [Way("PDQ", 3)], False),
-            ({"variants": ("none", "turned")}, [Way("PDQ", 3)], True),
+            ({"algorithms": ("MD5",)}, [HitPath("MD5", 0)], True),
+            ({"algorithms": ("PDQ",)}, [HitPath("MD5", 0)], False),
+            ({"algorithms": ("PDQ",)}, [HitPath("MD5", 0), HitPath("PDQ", 30)], True),
+            ({"max_distance": {"PDQ": 10}}, [HitPath("PDQ", 10)], True),
+            ({"max_distance": {"PDQ": 10}}, [HitPath("PDQ", 11)], False),
+            ({"max_distance": {"PDQ": 10}}, [HitPath("PHASH", 11)], True),
+            ({"max_distance": {"PDQ": 10, "PHASH": 10}}, [HitPath("PHASH", 11)], False),
+            ({"algorithms": ("PDQ",), "max_distance": {"PDQ": 10}}, [HitPath("MD5", 0), HitPath("PDQ", 11)], False),
+            ({}, [HitPath("PDQ", 3, "turned")], False),
+            ({}, [HitPath("PDQ", 20), HitPath("PDQ", 3, "turned")], True),
+            ({"variants": ("none",)}, [HitPath("PDQ", 3, "turned")], False),
+            ({"variants": ("turned",)}, [HitPath("PDQ", 3, "turned")], True),
+            ({"variants": ("turned",)}, [HitPath("PDQ", 3)], False),
+            ({"variants": ("none", "turned")}, [HitPath("PDQ", 3)], True),
             # A reading is the upload as it was sent; a clause may still ask for one of them.
-            ({"variants": ("none",)}, [Way("PDQ", 3, "as-stored")], True),
-            ({"variants": ("as-stored",)}, [Way("PDQ", 3, "as-stored")], True),
-            ({"variants": ("as-stored",)}, [Way("PDQ", 3, "grey-clipped")], False),
-            ({"variants": ("as-stored",)}, [Way("PDQ", 3)], False),
-            ({"variants": ("turned",)}, [Way("PDQ", 3, "as-stored")], False),
+            ({"variants": ("none",)}, [HitPath("PDQ", 3, "as-stored")], True),
+            ({"variants": ("as-stored",)}, [HitPath("PDQ", 3, "as-stored")], True),
+            ({"variants": ("as-stored",)}, [HitPath("PDQ", 3, "grey-clipped")], False),
+            ({"variants": ("as-stored",)}, [HitPath("PDQ", 3)], False),
+            ({"variants": ("turned",)}, [HitPath("PDQ", 3, "as-stored")], False),
             # One hit must be what all three ask: neither the near variant nor the far original is.
-            ({"max_distance": {"PDQ": 10}}, [Way("PDQ", 20), Way("PDQ", 3, "turned")], False),
+            ({"max_distance": {"PDQ": 10}}, [HitPath("PDQ", 20), HitPath("PDQ", 3, "turned")], False),
         ],
     )
-    def test_how_it_was_hit(self, demands: dict[str, Any], ways: list[Way], expected: bool) -> None:
+    def test_how_it_was_hit(self, demands: dict[str, Any], ways: list[HitPath], expected: bool) -> None:
         verdict = judge(asking(**demands), hit(states("a"), *ways))
         assert verdict is (Verdict.MATCH if expected else Verdict.REVIEW)
 
     def test_block_sends_a_hit_by_a_variant_to_a_person(self) -> None:
-        two = [hit(states(c, entry_id=i), Way("PDQ", 0, "turned")) for i, c in enumerate("ab", 1)]
+        two = [hit(states(c, entry_id=i), HitPath("PDQ", 0, "turned")) for i, c in enumerate("ab", 1)]
         assert judge(BLOCK, *two) is Verdict.REVIEW
-        assert judge(BLOCK, *(hit(s, Way("PDQ", 30)) for s in two)) is Verdict.MATCH
+        assert judge(BLOCK, *(hit(s, HitPath("PDQ", 30)) for s in two)) is Verdict.MATCH
 
     def test_what_only_a_variant_hit_disputes_nothing_closer(self) -> None:
-        two = [hit(states(c, entry_id=i), Way("PDQ", 30)) for i, c in enumerate("ab", 1)]
-        benign = hit(states("z", purpose=Purpose.BENIGN, entry_id=3), Way("PDQ", 0, "turned"))
+        two = [hit(states(c, entry_id=i), HitPath("PDQ", 30)) for i, c in enumerate("ab", 1)]
+        benign = hit(states("z", purpose=Purpose.BENIGN, entry_id=3), HitPath("PDQ", 0, "turned"))
         assert judge(BLOCK, *two, benign) is Verdict.MATCH
-        assert judge(BLOCK, *two, hit(benign, Way("PDQ", 30))) is Verdict.REVIEW
+        assert judge(BLOCK, *two, hit(benign, HitPath("PDQ", 30))) is Verdict.REVIEW
 
     def test_what_a_reading_hit_was_hit_as_closely_as_by_the_upload(self) -> None:
-        two = [hit(states(c, entry_id=i), Way("PDQ", 0, "as-stored")) for i, c in enumerate("ab", 1)]
+        two = [hit(states(c, entry_id=i), HitPath("PDQ", 0, "as-stored")) for i, c in enumerate("ab", 1)]
         assert judge(BLOCK, *two) is Verdict.MATCH
-        benign = hit(states("z", purpose=Purpose.BENIGN, entry_id=3), Way("PDQ", 0))
+        benign = hit(states("z", purpose=Purpose.BENIGN, entry_id=3), HitPath("PDQ", 0))
         assert judge(BLOCK, *two, benign) is Verdict.REVIEW
-        assert judge(BLOCK, *two, hit(benign, Way("PDQ", 1))) is Verdict.MATCH
+        assert judge(BLOCK, *two, hit(benign, HitPath("PDQ", 1))) is Verdict.MATCH
 
     def test_freshness_counts_to_the_day(self) -> None:
         fresh = asking(stated_within_days=30)
@@ -289,7 +289,7 @@ class TestFiles:
 class TestVersions:
     def test_the_newest_that_is_not_retired_is_current(self) -> None:
         files = {"mine": trust.parse(text().encode(), "f")}
-        policies = Policies(files, [put(2, text(test='"MATCH"')), put(3, text(test='"NO_MATCH"'), retired=True)])
+        policies = PolicyVersions(files, [put(2, text(test='"MATCH"')), put(3, text(test='"NO_MATCH"'), retired=True)])
         assert policies.get("mine").full_name == "mine@2"
         assert policies.get("mine@1").test is Verdict.REVIEW
         assert policies.next_version("mine") == 4
@@ -301,7 +301,7 @@ class TestVersions:
 
     @pytest.mark.parametrize("wrong", ["", "x", "mine@", "mine@01", "mine@1@1", "@1", "mine@-1", "MINE", "mine@1 "])
     def test_what_is_no_version(self, wrong: str) -> None:
-        policies = Policies({"mine": trust.parse(text().encode(), "f")})
+        policies = PolicyVersions({"mine": trust.parse(text().encode(), "f")})
         with pytest.raises(InvalidArgument, match="mine"):
             policies.get(wrong)
         assert policies.known(wrong) is None
@@ -310,24 +310,25 @@ class TestVersions:
         """Nobody is answered by another version instead."""
         files = {"mine": trust.parse(text().encode(), "f")}
         for broken in ("nonsense", text(version="7"), text(name='"other"'), text("new_key = 1")):
-            policies = Policies(files, [put(2, broken)])
+            policies = PolicyVersions(files, [put(2, broken)])
             with pytest.raises(Unavailable, match="mine@2") as refused:
                 policies.get("mine")
             assert refused.value.reason is Reason.POLICY_UNREADABLE
             assert policies.get("mine@1").version == 1
             assert len(policies.faults) == 1
             assert (
-                Policies(files, [msgspec.structs.replace(put(2, broken), retire_time=now())]).get("mine").version == 1
+                PolicyVersions(files, [msgspec.structs.replace(put(2, broken), retire_time=now())]).get("mine").version
+                == 1
             )
 
     def test_a_file_and_the_store_must_not_disagree(self) -> None:
         files = {"mine": trust.parse(text(version="2").encode(), "f")}
-        assert Policies(files, [put(2, text())]).get("mine@2").test is Verdict.REVIEW
+        assert PolicyVersions(files, [put(2, text())]).get("mine@2").test is Verdict.REVIEW
         with pytest.raises(Unavailable, match="defines it otherwise"):
-            Policies(files, [put(2, text(test='"MATCH"'))]).get("mine")
+            PolicyVersions(files, [put(2, text(test='"MATCH"'))]).get("mine")
 
     def test_a_policy_whose_versions_are_all_retired_is_gone(self) -> None:
-        policies = Policies({"any": ANY}, [put(1, text(), retired=True)])
+        policies = PolicyVersions({"any": ANY}, [put(1, text(), retired=True)])
         with pytest.raises(InvalidArgument, match="mine' was retired; choose one of any"):
             policies.get("mine")
         assert [v.name for v in policies.currents()] == ["any"]
@@ -384,8 +385,8 @@ def policies(draw: st.DrawFn) -> trust.Policy:
 
 
 WAYS = st.lists(
-    st.builds(Way, st.just("PDQ"), st.sampled_from([0, 3, 30]), st.sampled_from(["", "turned"]))
-    | st.builds(Way, st.just("MD5"), st.just(0), st.sampled_from(["", "turned"])),
+    st.builds(HitPath, st.just("PDQ"), st.sampled_from([0, 3, 30]), st.sampled_from(["", "turned"]))
+    | st.builds(HitPath, st.just("MD5"), st.just(0), st.sampled_from(["", "turned"])),
     min_size=1,
     max_size=3,
 ).map(lambda ways: sorted(ways, key=lambda w: (w.closeness, w.distance)))

@@ -61,8 +61,8 @@ from hashhub.hub.intake.batch import Batch, Stager
 from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, UNCHANGED, WAITS, Decisions
 from hashhub.hub.intake.hash_set import HashSetComparison
 from hashhub.hub.intake.identity import same_item, same_items
-from hashhub.hub.intake.source import Source
-from hashhub.hub.intake.values import Values
+from hashhub.hub.intake.source import SourceItems
+from hashhub.hub.intake.values import KindMeanings
 from hashhub.hygiene import Code
 from hashhub.model import Counts, EntryState, Finding, HashSet, Marking, Purpose, ReviewKind, Unclassified
 from hashhub.store import EntryColumns
@@ -127,9 +127,9 @@ class Intake:
         self._holds = holds
         self._replace = replace
         self._has_classifications = has_classifications
-        self._values = Values(hash_set, scheme)
+        self._values = KindMeanings(hash_set, scheme)
         self._decisions = Decisions(self._values, hash_set.name)
-        self._source = Source(self._decisions)
+        self._source = SourceItems(self._decisions)
         self.compared = HashSetComparison(store, hash_set, self._source, keep_alive, terms)
         self.counts = Counts()
         self.overtaken: NDArray[np.int64] = np.empty(0, np.int64)

@@ -44,7 +44,7 @@ _ACTION_OF: Final = {CODE[disposition]: action for action, disposition in _ASKED
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 
 
-class Kind(msgspec.Struct, frozen=True, array_like=True):
+class ItemKind(msgspec.Struct, frozen=True, array_like=True):
     """What the rules look at in an item beside its identity; few items of a list differ in it.
 
     `purpose`: what the source says its items are, empty where it does not.
@@ -57,7 +57,7 @@ class Kind(msgspec.Struct, frozen=True, array_like=True):
     purpose: str
 
     @classmethod
-    def of(cls, record: Record) -> Kind:
+    def of(cls, record: Record) -> ItemKind:
         """Return a record's."""
         purpose = next((_PURPOSES[tag] for tag in record.tags if tag in _PURPOSES), "") if record.tags else ""
         return cls(record.value, record.region, record.scheme, record.member, str(purpose))
@@ -83,7 +83,7 @@ class Remarks(msgspec.Struct, frozen=True, array_like=True):
 NO_REMARKS: Final = Remarks((), ())
 
 
-class _Joined(msgspec.Struct, Generic[AnyStr], frozen=True, array_like=True):
+class _PackedValues(msgspec.Struct, Generic[AnyStr], frozen=True, array_like=True):
     """Values, one after the other, and the length of each, uint32: a commit reads each batch up to three times, and few
     of its values.
     """
@@ -92,16 +92,16 @@ class _Joined(msgspec.Struct, Generic[AnyStr], frozen=True, array_like=True):
     lengths: bytes
 
     @classmethod
-    def of(cls, values: Sequence[AnyStr], nothing: AnyStr) -> _Joined[AnyStr]:
+    def of(cls, values: Sequence[AnyStr], nothing: AnyStr) -> _PackedValues[AnyStr]:
         """Return the values joined. `nothing`: the empty value of their sort."""
         return cls(nothing.join(values), np.fromiter(map(len, values), "<u4", len(values)).tobytes())
 
-    def parts(self) -> Parts[AnyStr]:
+    def parts(self) -> JoinedValues[AnyStr]:
         """Return the values."""
-        return Parts(self.whole, np.frombuffer(self.lengths, "<u4"))
+        return JoinedValues(self.whole, np.frombuffer(self.lengths, "<u4"))
 
 
-class Parts(Generic[AnyStr]):
+class JoinedValues(Generic[AnyStr]):
     """A value of each item of a batch, made when it is asked for."""
 
     def __init__(self, whole: AnyStr, lengths: NDArray[np.integer[Any]]) -> None:
@@ -132,9 +132,9 @@ class _Columns(msgspec.Struct, frozen=True, array_like=True):
     """The staged bytes. Arrays are little-endian; `expire_times` is empty where no item has one."""
 
     form: int
-    positions: _Joined[str]
-    external_ids: _Joined[str]
-    kinds: list[Kind]
+    positions: _PackedValues[str]
+    external_ids: _PackedValues[str]
+    kinds: list[ItemKind]
     kind_of: bytes  # uint32
     dispositions: bytes  # uint8
     flags: bytes  # uint16
@@ -142,7 +142,7 @@ class _Columns(msgspec.Struct, frozen=True, array_like=True):
     shapes: list[bytes]
     shape_of: bytes  # uint32
     hashes: bytes
-    details: _Joined[bytes]  # empty for None
+    details: _PackedValues[bytes]  # empty for None
     statements: bytes
     remarks: dict[int, Remarks]
     reviews: dict[int, tuple[RecordReview, ...]]
@@ -159,7 +159,7 @@ class Stager:
     def __init__(self) -> None:
         self._positions: list[str] = []
         self._external_ids: list[str] = []
-        self._kinds: dict[Kind, int] = {}
+        self._kinds: dict[ItemKind, int] = {}
         self._kind_of: list[int] = []
         self._dispositions = bytearray()
         self._flags: list[int] = []
@@ -194,7 +194,7 @@ class Stager:
             self._reviews[item] = record.reviews
         self._positions.append(record.position)
         self._external_ids.append(record.external_id)
-        kind = Kind.of(record)
+        kind = ItemKind.of(record)
         self._kind_of.append(self._kinds.setdefault(kind, len(self._kinds)))
         self._dispositions.append(CODE[_ASKED.get(record.action, inspection.disposition)])
         self._flags.append(pack_flags(record.flags))
@@ -210,8 +210,8 @@ class Stager:
         return _ENCODE(
             _Columns(
                 form=_FORM,
-                positions=_Joined.of(self._positions, ""),
-                external_ids=_Joined.of(self._external_ids, ""),
+                positions=_PackedValues.of(self._positions, ""),
+                external_ids=_PackedValues.of(self._external_ids, ""),
                 kinds=list(self._kinds),
                 kind_of=np.array(self._kind_of, "<u4").tobytes(),
                 dispositions=bytes(self._dispositions),
@@ -220,7 +220,7 @@ class Stager:
                 shapes=list(self._shapes),
                 shape_of=np.array(self._shape_of, "<u4").tobytes(),
                 hashes=b"".join(self._hashes),
-                details=_Joined.of(self._details, b""),
+                details=_PackedValues.of(self._details, b""),
                 statements=b"".join(self._statements),
                 remarks=self._remarks,
                 reviews=self._reviews,
@@ -289,10 +289,10 @@ class Batch:
         return np.frombuffer(self._columns.shape_of, "<u4")
 
     @cached_property
-    def hashes(self) -> Parts[bytes]:
+    def hashes(self) -> JoinedValues[bytes]:
         """Packed hashes."""
         widths = np.array([shape_width(shape) for shape in self._columns.shapes], np.int64)
-        return Parts(self._columns.hashes, widths[self._shape_of] if len(self) else widths)
+        return JoinedValues(self._columns.hashes, widths[self._shape_of] if len(self) else widths)
 
     def shapes(self) -> Iterator[tuple[bytes, NDArray[np.int64]]]:
         """Yield each sequence of algorithms that items have, and these items, ascending."""

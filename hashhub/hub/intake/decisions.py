@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hashhub.hub.intake.values import Values
+    from hashhub.hub.intake.values import KindMeanings
     from hashhub.store.holds import Hold
 
 ACCEPTED: Final = CODE[Disposition.ACCEPTED]
@@ -35,7 +35,7 @@ WAITS: Final = len(DISPOSITIONS)
 _NAMES_SHOWN: Final = 10  # in one sentence, however many there are
 
 
-class Merged(NamedTuple):
+class MergedItem(NamedTuple):
     """What the first of several items that are the same states with what the others add, packed as in a batch.
 
     `frames`: those of another of them; None: it has its own, or none has any.
@@ -52,14 +52,14 @@ class Merged(NamedTuple):
 class Decisions:
     """The items of a source by number, in its order.
 
-    outcome: a disposition's code, uint8[n]. kind: see `Values`, uint32[n]. statements: see `packing.statement`,
+    outcome: a disposition's code, uint8[n]. kind: see `KindMeanings`, uint32[n]. statements: see `packing.statement`,
     uint8[n, STATEMENT_BYTES]. refers_to, int64[n]: of an UNCHANGED item, and of one that WAITS, the entry that states
     the same, of a DUPLICATE one the item that it was merged into; -1: nothing. lacks_value, bool[n]: a value was due,
     and there is none. grounds: by item, why hygiene quarantines it. `waits_for_value`: the sentence about such an item
     where it waits for one, or empty.
     """
 
-    def __init__(self, values: Values, set_name: str) -> None:
+    def __init__(self, values: KindMeanings, set_name: str) -> None:
         """`set_name`: the hash set's."""
         self.values = values
         self._set_name = set_name
@@ -70,7 +70,7 @@ class Decisions:
         self.lacks_value: NDArray[np.bool_] = np.empty(0, np.bool_)
         self.grounds: dict[int, tuple[str, ...]] = {}
         self.waits_for_value = ""
-        self.merged: dict[int, Merged] = {}
+        self.merged: dict[int, MergedItem] = {}
         self.reviews: dict[int, tuple[RecordReview, ...]] = {}
         self.withdrawn_by: dict[int, Hold] = {}  # what keeps an item from coming back
         self.overtaken: dict[int, list[int]] = {}  # entries that the source withdrew before, and now states again
@@ -120,7 +120,7 @@ class Decisions:
         if self.becomes_entry(item):
             self.outcome[item] = DUPLICATE
 
-    def merge(self, first: int, position: str, kind: int, merged: Merged, rest: Iterable[int]) -> None:
+    def merge(self, first: int, position: str, kind: int, merged: MergedItem, rest: Iterable[int]) -> None:
         """Let the first of several items state what all of them do; `kind`: of all of them together."""
         self.merged[first] = merged
         self._position_of[first] = position

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hashhub.hub.intake.batch import Batch
-    from hashhub.hub.intake.source import Source
+    from hashhub.hub.intake.source import SourceItems
     from hashhub.model import Entry, HashSet, Marking
     from hashhub.store import StatedEntries, Store
     from hashhub.store.holds import Hold
@@ -52,7 +52,7 @@ _EARLIER_KEPT: Final = 64  # entries with one key that are noted as earlier ones
 _NO_IDS: Final = np.empty(0, np.int64)
 
 
-class _Others(NamedTuple):
+class _KeyedEntries(NamedTuple):
     """Entries that may share a key with an item and do not settle it: columns by number, and which keys they have.
 
     `keys`: by sort of key (an algorithm's name, EXTERNAL_ID, HASHES) uint8[m, bytes] and the entry of each.
@@ -79,7 +79,7 @@ class HashSetComparison:
         self,
         store: Store,
         hash_set: HashSet,
-        source: Source,
+        source: SourceItems,
         keep_alive: Callable[[], object],
         terms: tuple[Marking, ...] = (),
     ) -> None:
@@ -136,7 +136,7 @@ class HashSetComparison:
             seen.update(page.ids.tolist())
             yield page.where(fresh)
 
-    def _find_same(self, pages: Iterable[StatedEntries], *, keeps_ids: bool) -> _Others:
+    def _find_same(self, pages: Iterable[StatedEntries], *, keeps_ids: bool) -> _KeyedEntries:
         """Let each item refer to the first entry that states exactly the same; return the entries that share keys."""
         d = self._decisions
         candidates = np.flatnonzero(d.become_entries)
@@ -152,7 +152,7 @@ class HashSetComparison:
             items, item_heads = items[is_first], item_heads[is_first]
         twins: dict[int, list[tuple[int, bool]]] = {first: [] for first in alike.values()}
         self._twin_waits = np.zeros(len(d.outcome), np.bool_)
-        parts: list[_Others] = []
+        parts: list[_KeyedEntries] = []
         unread: list[NDArray[np.int64]] = [_NO_IDS]  # entries that may share keys
         displaced: list[int] = []
         for page in pages:
@@ -200,7 +200,7 @@ class HashSetComparison:
             if self._twin_waits[item]:
                 taken.add(int(d.refers_to[item]))
 
-    def _unsettled(self, ids: NDArray[np.int64]) -> Iterator[_Others]:
+    def _unsettled(self, ids: NDArray[np.int64]) -> Iterator[_KeyedEntries]:
         """Yield those of entries whose rows were not read that may share keys; ids in any order."""
         for rows in self._store.comparison.keys_of(ascending(ids)):
             self._keep_alive()
@@ -287,7 +287,7 @@ class HashSetComparison:
         source = self._source
         return {EXTERNAL_ID: source.external_ids, "HASHES": source.hash_sets}.get(sort) or source.digests[sort]
 
-    def _others(self, page: StatedEntries, chosen: NDArray[np.bool_]) -> _Others:
+    def _others(self, page: StatedEntries, chosen: NDArray[np.bool_]) -> _KeyedEntries:
         """Return the chosen entries of a page that may share a key with an item."""
         by_algorithm: dict[str, list[tuple[NDArray[np.uint8], NDArray[np.int64]]]] = defaultdict(list)
         for shape, rows, matrix in page.shapes:
@@ -308,9 +308,9 @@ class HashSetComparison:
         for sort, parts in by_algorithm.items():
             values, rows = (np.concatenate(part) for part in zip(*parts, strict=True))
             keys[sort] = values, rows
-        return self._sharing(_Others(page.ids, page.are_active, ~page.are_withdrawn, named, keys))
+        return self._sharing(_KeyedEntries(page.ids, page.are_active, ~page.are_withdrawn, named, keys))
 
-    def _sharing(self, entries: _Others) -> _Others:
+    def _sharing(self, entries: _KeyedEntries) -> _KeyedEntries:
         """Return those of the entries that may share a key with an item, with these keys."""
         keys: dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]] = {}
         for sort, (values, rows) in entries.keys.items():
@@ -319,7 +319,7 @@ class HashSetComparison:
         chosen = ascending(np.concatenate([_NO_IDS, *(rows for _, rows in keys.values())]))
         place = np.empty(len(entries.ids), np.int64)
         place[chosen] = np.arange(len(chosen))
-        return _Others(
+        return _KeyedEntries(
             entries.ids[chosen],
             entries.is_active[chosen],
             entries.is_live[chosen],
@@ -327,7 +327,7 @@ class HashSetComparison:
             {sort: (values, place[rows]) for sort, (values, rows) in keys.items()},
         )
 
-    def _weigh(self, others: _Others) -> NDArray[np.int64]:
+    def _weigh(self, others: _KeyedEntries) -> NDArray[np.int64]:
         """Settle the items that the hash set already has; return the ids of entries that stay or are replaced.
 
         A quarantined statement replaces quarantined ones only. What is active stays until somebody has looked at it
@@ -369,7 +369,7 @@ class HashSetComparison:
         d.outcome[unchanged] = np.where(self._twin_waits[unchanged], WAITS, UNCHANGED)
         return ascending(np.concatenate([staying, self.superseded]))
 
-    def _links(self, others: _Others) -> tuple[Links, Links]:
+    def _links(self, others: _KeyedEntries) -> tuple[Links, Links]:
         """Return which items and which entries have which keys, those of no item left out."""
         d, is_named = self._decisions, self._source.is_named
         items: list[Links] = []
@@ -413,7 +413,7 @@ class HashSetComparison:
 
     def _note_earlier(
         self,
-        others: _Others,
+        others: _KeyedEntries,
         of_items: Links,
         of_entries: Links,
         refers: NDArray[np.bool_],
@@ -433,7 +433,7 @@ class HashSetComparison:
         again = _pairs(of_items.where(refers), withdrawn)
         self.restated = ascending_pairs(others.ids[again[:, 1]], d.refers_to[again[:, 0]])
 
-    def _bounded(self, others: _Others, of_entries: Links) -> Links:
+    def _bounded(self, others: _KeyedEntries, of_entries: Links) -> Links:
         """Return not too many of the entries with one key: the first ones, and those with reviews."""
         if np.bincount(of_entries.keys, minlength=1).max() <= _EARLIER_KEPT:
             return of_entries
@@ -444,7 +444,7 @@ class HashSetComparison:
         reviewed = list(self._store.entries.reviews_of(others.ids[links.rows[rank >= _EARLIER_KEPT]].tolist()))
         return links.where((rank < _EARLIER_KEPT) | np.isin(others.ids[links.rows], reviewed))
 
-    def _note_reviews(self, others: _Others, of_items: Links, of_entries: Links) -> None:
+    def _note_reviews(self, others: _KeyedEntries, of_items: Links, of_entries: Links) -> None:
         """Keep what the items' reviews add to what the entries about them have: each word for word once."""
         d = self._decisions
         reviewed = np.array([item for item in d.reviews if d.becomes_entry(item)], np.int64)
@@ -646,7 +646,7 @@ def _concatenated(links: Sequence[Links]) -> Links:
     )
 
 
-def _joined(parts: Sequence[_Others]) -> _Others:
+def _joined(parts: Sequence[_KeyedEntries]) -> _KeyedEntries:
     """Return the entries of all pages."""
     parts = [part for part in parts if len(part.ids)]
     bases = np.cumsum([0, *(len(part.ids) for part in parts)]).tolist()
@@ -655,7 +655,7 @@ def _joined(parts: Sequence[_Others]) -> _Others:
         for sort, (values, rows) in part.keys.items():
             keys[sort].append((values, rows + base))
     no = np.empty(0, np.bool_)
-    return _Others(
+    return _KeyedEntries(
         np.concatenate([_NO_IDS, *(part.ids for part in parts)]),
         np.concatenate([no, *(part.is_active for part in parts)]),
         np.concatenate([no, *(part.is_live for part in parts)]),

@@ -125,7 +125,7 @@ class Column:
         return Links(pairs[:, 0], pairs[:, 1]).where(counts[pairs[:, 0]] > 1)
 
 
-class Groups:
+class ItemGroups:
     """Disjoint sets of items; only items that are joined with another are ever in it."""
 
     def __init__(self) -> None:

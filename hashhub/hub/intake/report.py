@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from hashhub.hub.intake.batch import Batch
     from hashhub.hub.intake.hash_set import HashSetComparison
-    from hashhub.hub.intake.source import Source
+    from hashhub.hub.intake.source import SourceItems
     from hashhub.store import FindingRun
 
 _SHORT: Final = 8  # lines; fewer take no less room as a run
 
 
-def count(source: Source, compared: HashSetComparison) -> Counts:
+def count(source: SourceItems, compared: HashSetComparison) -> Counts:
     """Return how many items became what."""
     became = np.bincount(source.decisions.outcome, minlength=WAITS + 1).tolist()
     return Counts(
@@ -41,7 +41,7 @@ def count(source: Source, compared: HashSetComparison) -> Counts:
 
 
 def findings(
-    source: Source, compared: HashSetComparison, batches: Iterable[Batch], first_entry: int
+    source: SourceItems, compared: HashSetComparison, batches: Iterable[Batch], first_entry: int
 ) -> Iterator[Finding | FindingRun]:
     """Yield what became of every item that was not simply accepted, in the order of the source.
 
@@ -81,7 +81,7 @@ def findings(
 
 
 def _lines(
-    source: Source, compared: HashSetComparison, batch: Batch, item: int, place: int, entry: int
+    source: SourceItems, compared: HashSetComparison, batch: Batch, item: int, place: int, entry: int
 ) -> Iterator[Finding]:
     """Yield what became of one item; `place`: in its batch; `entry`: its id, 0 without one."""
     decisions = source.decisions

@@ -10,14 +10,14 @@ import numpy as np
 
 from hashhub.answering.lookup import ENDS
 from hashhub.hashes import FRAMES, Hash
-from hashhub.hub.intake.batch import Batch, Kind, Remarks
-from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, UNCHANGED, WITHDRAWN, Decisions, Merged, listed
+from hashhub.hub.intake.batch import Batch, ItemKind, Remarks
+from hashhub.hub.intake.decisions import ACCEPTED, QUARANTINED, UNCHANGED, WITHDRAWN, Decisions, MergedItem, listed
 from hashhub.hub.intake.identity import (
     ALGORITHM_OF_CODE,
     EXACT_CODES,
     WIDTHS,
     Column,
-    Groups,
+    ItemGroups,
     Links,
     ascending_pairs,
     distinct,
@@ -61,7 +61,7 @@ _OTHERS_SHOWN: Final = 5  # items of a conflict that are named
 _TEXTS: Final = tuple(f.name for f in of_kind(FieldKind.TEXTS))
 
 
-class Source:
+class SourceItems:
     """The list that is taken in: its keys as columns, and its items' decisions, which the rules here make first.
 
     `digests`: by exact algorithm; `external_ids`; `hash_sets`: all hashes of items without any exact digest. Of items
@@ -274,8 +274,8 @@ class Source:
         `batches` is read only if something is to be merged or told.
         """
         d = self.decisions
-        same_item = Groups()  # to be merged
-        same_file = Groups()  # these, and items of one member about one file, which must not contradict each other
+        same_item = ItemGroups()  # to be merged
+        same_file = ItemGroups()  # these, and items of one member about one file, which must not contradict each other
         member_of = d.values.codes(lambda kind, _: kind.member)
         bound_otherwise: set[int] = set()
         repeated: list[Links] = []
@@ -471,7 +471,7 @@ class Source:
             d.quarantine(item, Code.UNLIKE_HASHES, detail)
         if merged.reviews:
             d.reviews[item] = merged.reviews
-        packed = Merged(
+        packed = MergedItem(
             external_id=merged.external_id,
             flags=pack_flags(merged.flags),
             expire_time=None if merged.expire_time is None else to_millis(merged.expire_time),
@@ -479,7 +479,7 @@ class Source:
             details=pack_details(merged),
             frames=frames[framed] if framed != item else None,
         )
-        d.merge(item, record.position, d.values.number(Kind.of(merged)), packed, [other for other, *_ in rest])
+        d.merge(item, record.position, d.values.number(ItemKind.of(merged)), packed, [other for other, *_ in rest])
         d.statements[item] = np.frombuffer(statement_of(merged), np.uint8)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from hashhub.hub.intake.batch import Kind
+from hashhub.hub.intake.batch import ItemKind
 from hashhub.hygiene import Code
 from hashhub.model import Classification, Purpose, SchemeStatus
 from hashhub.schemes import is_name
@@ -37,19 +37,19 @@ class Meaning(NamedTuple):
     is_harmless: bool
 
 
-class Values:
+class KindMeanings:
     """The kinds of a source's items, numbered as they come."""
 
     def __init__(self, hash_set: HashSet, scheme: Scheme | None) -> None:
         """`scheme` is the hash set's, or None."""
         self._hash_set = hash_set
         self._scheme = scheme
-        self._numbers: dict[Kind, int] = {}
-        self.kinds: list[Kind] = []
+        self._numbers: dict[ItemKind, int] = {}
+        self.kinds: list[ItemKind] = []
         self.meanings: list[Meaning] = []
         self._resolved: dict[str, Classification | None] = {}
 
-    def number(self, kind: Kind) -> int:
+    def number(self, kind: ItemKind) -> int:
         """Return the number of a kind."""
         number = self._numbers.get(kind)
         if number is None:
@@ -58,17 +58,17 @@ class Values:
             self.meanings.append(self._meaning(kind))
         return number
 
-    def are(self, holds: Callable[[Kind, Meaning], bool]) -> NDArray[np.bool_]:
+    def are(self, holds: Callable[[ItemKind, Meaning], bool]) -> NDArray[np.bool_]:
         """Return which kinds are so, by number."""
         return np.fromiter(map(holds, self.kinds, self.meanings), np.bool_, len(self.kinds))
 
-    def codes(self, of: Callable[[Kind, Meaning], object]) -> NDArray[np.int64]:
+    def codes(self, of: Callable[[ItemKind, Meaning], object]) -> NDArray[np.int64]:
         """Return a number for each kind, equal where `of` is."""
         codes: dict[object, int] = {}
         of_kinds = (codes.setdefault(of(k, m), len(codes)) for k, m in zip(self.kinds, self.meanings, strict=True))
         return np.fromiter(of_kinds, np.int64, len(self.kinds))
 
-    def classification(self, kind: Kind) -> Classification | None:
+    def classification(self, kind: ItemKind) -> Classification | None:
         """Return a kind's raw value with what it implies in the hash set's scheme; None without a value.
 
         One that the scheme lacks, and one that the source says is of another scheme, is kept and implies nothing.
@@ -93,7 +93,7 @@ class Values:
             dimensions={},
         )
 
-    def _meaning(self, kind: Kind) -> Meaning:
+    def _meaning(self, kind: ItemKind) -> Meaning:
         classification = self.classification(kind)
         known = self._resolve(kind.value)
         is_told_by_purpose = self._hash_set.purpose in {Purpose.BENIGN, Purpose.TEST}
@@ -111,7 +111,7 @@ class Values:
             and excludes_harm(classification.dimensions),
         )
 
-    def _ground(self, kind: Kind, known: Classification | None) -> tuple[str, str] | None:
+    def _ground(self, kind: ItemKind, known: Classification | None) -> tuple[str, str] | None:
         scheme, purpose = self._scheme, self._hash_set.purpose
         if scheme and scheme.contradicts_region(kind.region):
             return (
@@ -139,7 +139,7 @@ class Values:
         text = f"the hash set has no scheme to say what {value} means; import into one that has ({command})"
         return Code.UNKNOWN_VALUE, text
 
-    def _is_of_another_scheme(self, kind: Kind) -> bool:
+    def _is_of_another_scheme(self, kind: ItemKind) -> bool:
         scheme = self._scheme
         return scheme is not None and (scheme.contradicts_region(kind.region) or scheme.contradicts_name(kind.scheme))
 

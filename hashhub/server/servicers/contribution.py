@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from hashhub import v1, wire
 from hashhub.errors import InvalidArgument, NotFound, Unavailable
 from hashhub.hub import Hub
-from hashhub.hub.exports import Selection
-from hashhub.hub.selections import Order
+from hashhub.hub.exports import ExportSelection
+from hashhub.hub.selections import BulkOrder
 from hashhub.model import Entry, Import, Principal
 from hashhub.server.roles import EVERYBODY, OPERATOR, READERS, WRITERS, served
 from hashhub.server.servicers.requests import Page, client_paths, request_id_of
@@ -119,7 +119,7 @@ class ContributionServicer:
         self, caller: Callable[[], Principal], request: v1.ExportEntriesRequest, is_wanted: Callable[[], bool]
     ) -> Iterator[v1.ExportEntriesResponse]:
         """Stream the entries of an export, behind what is said of all of them."""
-        selection = Selection(
+        selection = ExportSelection(
             hash_sets=tuple(
                 "/".join(wire.parse_hash_set(name, f"hash_sets[{i}]")) for i, name in enumerate(request.hash_sets)
             ),
@@ -209,7 +209,7 @@ class ContributionServicer:
     @served(WRITERS, limiter="pages")
     def change_entries(self, principal: Principal, request: v1.ChangeEntriesRequest) -> v1.ChangeEntriesResponse:
         """Withdraw, restore, quarantine or release what a selection hits."""
-        order = Order(
+        order = BulkOrder(
             action=wire.ENTRY_ACTION.read(request.action, "action"),
             reason=wire.WITHDRAWAL_REASON.read(request.reason, "reason") if request.reason else None,
             comment=request.comment,

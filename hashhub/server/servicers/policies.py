@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hashhub import v1, wire
 from hashhub.errors import InvalidArgument
 from hashhub.hub import Hub
-from hashhub.hub.policies import Since
+from hashhub.hub.policies import ReplaySelection
 from hashhub.model import Principal
 from hashhub.server.roles import EVERYBODY, OPERATOR, OVERSEERS, served
 from hashhub.server.servicers.requests import Page, request_id_of
@@ -82,7 +82,7 @@ class PoliciesServicer:
         page = Page("trial", _Unpaged(request.page_token), request.since_revision, time, hash_sets)
         after, resolved = _trial_position(page.after("0:0"))
         by_entries = request.HasField("since_revision") or time is not None or bool(hash_sets)
-        since = Since(
+        since = ReplaySelection(
             revision=resolved or request.since_revision,
             time=None if resolved else time,
             hash_sets=hash_sets,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashhub import v1, wire
 from hashhub.hub import Hub
-from hashhub.hub.schemes import Listed
+from hashhub.hub.schemes import SchemeListing
 from hashhub.model import Principal
 from hashhub.server.roles import EVERYBODY, OPERATOR, served
 from hashhub.server.servicers.requests import Page, request_id_of
@@ -85,7 +85,7 @@ class SchemesServicer:
         pb.revision = self._hub.revision()
         return pb
 
-    def _scheme(self, listed: Listed) -> v1.Scheme:
+    def _scheme(self, listed: SchemeListing) -> v1.Scheme:
         pb = wire.scheme_to_pb(listed.scheme, listed.definition, with_text=True)
         pb.revision = self._hub.revision()
         return pb
