@@ -183,7 +183,7 @@ _FREE: Final = frozenset(  # what these rename or write are files of their own, 
     f"{name}.py"
     for name in (
         *("writing", "places", "vault", "snapshot", "handing", "child", "apart", "result", "housekeeping", "backup"),
-        *("hub/__init__", "extract", "workers", "scan_state", "template", "backing", "trying", "kernel_cache"),
+        *("hub/__init__", "extract", "workers", "scan_state", "template", "database_copy", "trying", "kernel_cache"),
     )
 )
 

@@ -1,19 +1,12 @@
 """What a query hits among the frames of videos: a queried video by the share of frames, a picture as a frame.
 
-A video is hit where the entry has 80 % or more of the query's frames, or the query 80 % or more of the entry's: a clip
-cut out of a listed video is found, and a listed clip within a long compilation as well. Where neither has as much, an
-excerpt is: a stretch in which both go on together, by the rule that holds for live streams (`stretches.goes_on`). vPDQ
-compares in both directions, too, and leaves it to its user which one counts (`hashhub.frames` has its other defaults).
-Frames are counted by distinct digests, as python-threatexchange does, so that a still scene weighs no more than its
-pictures.
+A video is hit where one side has 80 % or more of the other's frames, which finds a clip of a listed video and a listed
+clip in a compilation, or where both go on together for a stretch (`stretches.goes_on`). Frames are counted by distinct
+digests, so that a still scene weighs no more than its pictures.
 
-Where the entry has less than that of the query, only a part of the upload was hit: that counts as its variant `frame`,
-which clears nothing and, unless a policy says otherwise, is a reason to look and no more. A set of benign items clears
-the upload only if an entry has all of its frames and few are too blank to be told apart: what else is cut into a
-harmless video is not harmless for that.
-
-A picture that is near a frame of a listed video was perhaps taken from it: it hits the entry by the variant `frame`,
-too. A title card or a landscape is in harmless videos and in others alike.
+Where only a part of the query was hit, that counts as its variant `frame`, which clears nothing. Benign sets clear an
+upload only if an entry has all of its frames and few are blank. A picture near a frame of a listed video hits by the
+variant `frame`, too.
 
 Work is bounded however many videos share a frame, and nothing that the caller may not see counts towards a bound.
 """

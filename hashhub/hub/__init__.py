@@ -1,24 +1,4 @@
-"""The application: one module per use-case, put together here.
-
-    access      roles, ownership, handling terms, tokens        contribute  imports: open, add, commit (contribute path)
-    resources   contributors, groups and hash sets              intake      what becomes of every item of an import
-    entries     withdraw, restore, quarantine, erase            holds       what no list brings back
-    entry_rules  who may move entries, what goes with it    selections  many entries at once: search, move
-    reviews     what others say about entries               queue       what waits for somebody
-    webhooks    whom to call, and the calls                 outbound    to where
-    match       verdicts (the match path)                       live        what a live stream shows
-                                                                lookup      hits among what the caller may see
-    catalogue   the schemes and policies that hold now          schemes     versions, signed off and laid side by side
-    policies    versions, why a verdict, what others would change
-                                                                evidence    what was hit, as statements
-    exchange    the change feed                                 exports     entries on their way to a file
-                                                                history     what was done, by whom; revert undoes it
-    follow      keeps the matcher at the store's revision       withdrawal_log, examine  the record outside the database
-    housekeeping   expiry, the daily head, erased digests       condition   what the hub can do now
-    reconciliation  what databases share, and where they differ     operations  work that outlives the call
-    retention   how long things are kept, and deletion
-    renewals    lists that are not renewed as they used to be   tally       what was done, counted
-    conflicts   statements about one item that cannot both hold
+"""The application: one module for each use-case, put together here.
 
 Every use-case takes the Principal that asks and authorises it before anything else. The hub knows no wire: server and
 tests call it alike.
@@ -92,8 +72,8 @@ class Hub:
     def __init__(self, store: Store, matcher: Matcher, mark: SnapshotMark, config: Config) -> None:
         """Put the parts together; `Hub.open` also makes them. Raises InvalidArgument for bad policy or scheme files."""
         structs.prepare()
-        self._store = store
-        self._matcher = matcher
+        self.store = store
+        self.matcher = matcher
         self._data = Path(config.data)
         self.page_key: Final = hmac.digest(store.secret, b"hashhub page token", "sha256")  # seals where lists go on
         self.catalogue = Catalogue(
@@ -102,15 +82,15 @@ class Hub:
             trust.load(Path(config.policies) if config.policies else None),
         )
         self._withdrawal_log = WithdrawalLog(Path(config.data) / FILE_NAME, store)
-        self._follower = Follower(store, matcher, config.poll_interval, mark, self._withdrawal_log.follow)
+        self.follower = Follower(store, matcher, config.poll_interval, mark, self._withdrawal_log.follow)
         erased = Path(config.data) / "matcher" / store.database_id / "ERASED"
         self.renewals = Renewals(store)
         open_time = timedelta(days=config.open_import_days)
-        self._housekeeping = (
+        self.housekeeping = (
             Housekeeping(
                 store,
                 matcher,
-                self._follower,
+                self.follower,
                 erased,
                 open_time,
                 self.renewals,
@@ -120,7 +100,7 @@ class Hub:
             else None
         )
         self.finder = ConflictFinder(store) if mark.is_ours else None
-        self.condition = Condition(store, self._follower)
+        self.condition = Condition(store, self.follower)
         self.tally = Tally()
         self.tokens = Tokens(store)
         self.groups = Groups(store)
@@ -129,25 +109,25 @@ class Hub:
             store,
             matcher,
             self.catalogue,
-            self._follower,
+            self.follower,
             config.shrink_guard,
             self.tally,
             max_open_imports=config.max_open_imports,
             max_staged_bytes=config.max_staged_bytes,
         )
-        self.entries = Entries(store, self._follower)
-        self.selections = Selections(store, self._follower)
+        self.entries = Entries(store, self.follower)
+        self.selections = Selections(store, self.follower)
         self.contributors = Contributors(store, self.selections)
-        self.retention = Retentions(store, self._follower)
-        self.keeper = RetentionJob(store, self._follower, config)
+        self.retention = Retentions(store, self.follower)
+        self.keeper = RetentionJob(store, self.follower, config)
         self.reviews = Reviews(store, matcher)
         self.conflicts = Conflicts(store)
-        self.history = History(store, self._follower)
+        self.history = History(store, self.follower)
         self.learned = DisclosureCounter(store, config)
-        self.match = Match(store, matcher, self.catalogue, self._follower, config, self.tally, self.learned)
-        self.live = Live(store, matcher, self._follower, self.match, self.tally, config)
-        self.policies = Policies(store, matcher, self.catalogue, self._follower, self.learned)
-        self.changes = Changes(store, self._follower)
+        self.match = Match(store, matcher, self.catalogue, self.follower, config, self.tally, self.learned)
+        self.live = Live(store, matcher, self.follower, self.match, self.tally, config)
+        self.policies = Policies(store, matcher, self.catalogue, self.follower, self.learned)
+        self.changes = Changes(store, self.follower)
         self.schemes = Schemes(store, self.catalogue)
         self.exports = Exports(store, self.changes, self.catalogue)
         self.reconciliation = Reconciliation(store, config)
@@ -215,7 +195,7 @@ class Hub:
         """Refuse to start on a history that was tampered with, and withdraw again what a restored backup has brought
         back.
         """
-        self._store.history.verify_history(self._store.database_id)
+        self.store.history.verify_history(self.store.database_id)
         self._withdrawal_log.reapply()
         self._withdrawal_log.follow()
 
@@ -224,10 +204,10 @@ class Hub:
 
         In PostgreSQL a lease may belong to a hub on another machine.
         """
-        if self._store.kind == "SQLITE":  # in the data directory, which is locked: nobody else can be committing
+        if self.store.kind == "SQLITE":  # in the data directory, which is locked: nobody else can be committing
             try:
-                self._store.leases.expire_leases()
-                self._store.operations.abandon()
+                self.store.leases.expire_leases()
+                self.store.operations.abandon()
             except LimitExceeded as e:  # a full disk is no reason not to match; leases run out by themselves
                 _log.warning("unfinished commits begin again when their leases have run out: %s", e.message)
 
@@ -235,9 +215,9 @@ class Hub:
         """Bring the matcher to the store's revision and keep it there; with `wait`, return when it is. `close` ends
         it.
         """
-        self._follower.start(wait=wait)
-        if self._housekeeping is not None:
-            self._housekeeping.thread.start()
+        self.follower.start(wait=wait)
+        if self.housekeeping is not None:
+            self.housekeeping.thread.start()
             self.sender.thread.start()
             self.keeper.thread.start()
         self.operations.thread.start()
@@ -248,37 +228,37 @@ class Hub:
     @property
     def is_ready(self) -> bool:
         """Whether the matcher has caught up: until then matching raises Unavailable."""
-        return self._follower.is_ready
+        return self.follower.is_ready
 
     def progress(self) -> tuple[int, int]:
         """Return the matcher's revision, and the store's. Raises Unavailable."""
-        return self._matcher.revision, self._store.revision()
+        return self.matcher.revision, self.store.revision()
 
     def threads(self) -> list[Background]:
         """Return what goes on in the background."""
         threads = [
-            self._follower.thread,
-            self._follower.noting,
-            *self._matcher.threads,
+            self.follower.thread,
+            self.follower.noting,
+            *self.matcher.threads,
             *self.tokens.threads,
             self.condition.thread,
             self.learned.thread,
             self.operations.thread,
             self.contribute.tidying,
         ]
-        if self._housekeeping is not None:
-            threads += [self._housekeeping.thread, self.sender.thread, self.keeper.thread]
+        if self.housekeeping is not None:
+            threads += [self.housekeeping.thread, self.sender.thread, self.keeper.thread]
         if self.finder is not None:
             threads.append(self.finder.thread)
         return threads
 
     def matcher_status(self) -> MatcherStatus:
         """Return the matcher's state, for metrics."""
-        return self._matcher.status()
+        return self.matcher.status()
 
     def seconds_behind(self) -> float:
         """Return for how long the matcher has not been known to have everything; asks nobody."""
-        return self._follower.seconds_behind()
+        return self.follower.seconds_behind()
 
     def overdue(self) -> Mapping[str, Renewal]:
         """Return how the hash sets are renewed, by name; empty in processes that do no housekeeping."""
@@ -286,16 +266,16 @@ class Hub:
 
     def revision(self) -> int:
         """Return the number of the last visible write."""
-        return self._store.revision()
+        return self.store.revision()
 
     def backup_time(self) -> datetime | None:
         """Return when the last backup was taken, None when none is known."""
-        return last_backup(self._data, self._store.database_id)
+        return last_backup(self._data, self.store.database_id)
 
     def status(self, principal: Principal) -> Status:
         """Return versions, revisions, counts and warnings. Roles: operator, auditor."""
         access.allow(principal, Role.OPERATOR, Role.AUDITOR)
-        matcher = self._matcher.status()
+        matcher = self.matcher.status()
         said = [
             matcher.error,
             matcher.last_damage,
@@ -313,12 +293,12 @@ class Hub:
         warnings += [
             f"{contributor} withdrew {n} entries at the request of persons shown within a day, to which no second "
             f"person agrees: see `hashhub history contributors/{contributor} --since 24h`, and ask it"
-            for contributor, n in sorted(self._store.transitions.wishes_today().items())
+            for contributor, n in sorted(self.store.transitions.wishes_today().items())
         ]
         warnings += [
             f"{e.subject} expired with {e.facts['items']} records that were never committed: ask its contributor to "
             "send the source again"
-            for e in self._store.history.list_events(kinds=[EventKind.IMPORT_EXPIRED], since=now() - timedelta(days=1))
+            for e in self.store.history.list_events(kinds=[EventKind.IMPORT_EXPIRED], since=now() - timedelta(days=1))
         ]
         warnings += [
             f"calls of webhook {x.webhook} have not got through since {x.since:%Y-%m-%d %H:%MZ} ({x.error}"
@@ -330,7 +310,7 @@ class Hub:
         for a in ALGORITHMS.values():
             known = matcher.algorithms.get(a.name)
             plan = (
-                self._matcher.explain(a.name, a.default_max_distance)
+                self.matcher.explain(a.name, a.default_max_distance)
                 if known and a.default_max_distance is not None
                 else None
             )
@@ -344,8 +324,8 @@ class Hub:
             )
         return Status(
             version=hashhub.__version__,
-            database=self._store.kind,
-            revision=self._store.revision(),
+            database=self.store.kind,
+            revision=self.store.revision(),
             matcher_revision=matcher.revision,
             algorithms=tuple(lines),
             warnings=tuple(warnings),
@@ -360,15 +340,15 @@ class Hub:
         self.keeper.thread.close()
         if self.finder is not None:
             self.finder.thread.close()
-        if self._housekeeping is not None:
-            self._housekeeping.thread.close()
+        if self.housekeeping is not None:
+            self.housekeeping.thread.close()
         self.condition.thread.close()
-        self._follower.close()
+        self.follower.close()
         self.match.media_pool.close()
         self.learned.close()
         self.tokens.close()
-        self._matcher.close()
-        self._store.close()
+        self.matcher.close()
+        self.store.close()
 
     def __enter__(self) -> Self:
         return self

@@ -17,7 +17,7 @@ from hashhub.schemes.stored import StoredSchemes
 from hashhub.trust import PolicyVersions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from hashhub.model import Definition
     from hashhub.store import Registry, Store
@@ -45,11 +45,9 @@ class Catalogue:
         self._store = store
         self.scheme_files = scheme_files
         self._schemes = StoredSchemes(scheme_files)
-        self._policies = _Policies(policy_files)
-        self._built: tuple[Registry | None, CatalogueState] = (
-            None,
-            CatalogueState(scheme_files, PolicyVersions(policy_files)),
-        )
+        self._policy_files = policy_files
+        start = CatalogueState(scheme_files, PolicyVersions(policy_files))
+        self._built: tuple[Registry | None, list[Definition], CatalogueState] = (None, [], start)
 
     def now(self) -> CatalogueState:
         """Return what holds now, by one small look at the database. Raises Unavailable."""
@@ -63,36 +61,18 @@ class Catalogue:
         return self._of(self._store.resources.held)
 
     def _of(self, registry: Registry) -> CatalogueState:
-        of, known = self._built
+        of, policies_then, known = self._built
         if of is registry:
             return known
         warnings: list[str] = []
         of_schemes = [d for d in registry.definitions if d.kind is DefinitionKind.SCHEME]
         of_policies = [d for d in registry.definitions if d.kind is DefinitionKind.POLICY]
-        known = CatalogueState(
-            self._schemes.with_stored(of_schemes, warnings),
-            self._policies.with_stored(of_policies, warnings),
-            tuple(warnings),
-            {d.name: d for d in of_schemes},
-        )
-        for warning in warnings:
-            if warning not in self._built[1].warnings:
-                _log.warning("%s", warning)
-        self._built = (registry, known)
-        return known
-
-
-class _Policies:
-    """The policies in files, and those of the store beside them."""
-
-    def __init__(self, files: Mapping[str, Policy]) -> None:
-        self._files = files
-        self._with: tuple[Sequence[Definition], PolicyVersions] = ((), PolicyVersions(files))
-
-    def with_stored(self, definitions: Sequence[Definition], warnings: list[str]) -> PolicyVersions:
-        """Return them all, and add to the warnings what cannot be read: queries by it are UNAVAILABLE."""
-        if definitions != self._with[0]:
-            self._with = (definitions, PolicyVersions(self._files, definitions))
-        policies = self._with[1]
+        stored = self._schemes.with_stored(of_schemes, warnings)
+        policies = known.policies if of_policies == policies_then else PolicyVersions(self._policy_files, of_policies)
         warnings += [f"{fault}; queries by it are UNAVAILABLE until then" for fault in policies.faults]
-        return policies
+        for warning in warnings:
+            if warning not in known.warnings:
+                _log.warning("%s", warning)
+        known = CatalogueState(stored, policies, tuple(warnings), {d.name: d for d in of_schemes})
+        self._built = (registry, of_policies, known)
+        return known

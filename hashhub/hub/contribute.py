@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -392,9 +391,8 @@ class Contribute:
         if intake.entry_count:
             ids = self._classification_ids(import_id, intake)
             # While the database takes pieces in, the next is put together, and the matcher takes in those before.
-            stage = self._store.stage
-            with ThreadPoolExecutor(stage.writers, "stage") as beside:
-                staging: deque[Future[None]] = deque()
+            with ThreadPoolExecutor(1, "stage") as beside:
+                staging: Future[None] | None = None
                 for piece in _pieces(intake.entries(self._batches(import_id), first)):
                     for new in piece:
                         columns, first_ones = new.columns, new.harmless[: DOUBTS_A_DAY - len(counted)]
@@ -403,14 +401,13 @@ class Contribute:
                         harmless += new.harmless
                         reviews += new.reviews
                     columns = _joined(piece, ids)
-                    if len(staging) == stage.writers:
-                        staging.popleft().result()
+                    if staging is not None:
+                        staging.result()
                     cancellation.check()
-                    before = staging[-1] if staging else None
-                    staging.append(beside.submit(stage.stage_entries, import_id, columns, before))
+                    staging = beside.submit(self._store.stage.stage_entries, import_id, columns)
                     self._follower.take_in()
-                for last in staging:
-                    last.result()
+                if staging is not None:
+                    staging.result()
             self._follower.catch_up()
         self._store.stage.add_findings(import_id, intake.findings(self._batches(import_id), first))
         as_contributor = msgspec.structs.replace(principal, role=Role.CONTRIBUTOR, contributor=import_.contributor)

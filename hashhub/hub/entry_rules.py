@@ -7,10 +7,11 @@ reason.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hashhub import cancellation
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, PermissionDenied, Reason
+from hashhub.frames import known_by
 from hashhub.hub.holds import HeldItems
 from hashhub.hub.intake import same_items
 from hashhub.hygiene import Code
@@ -34,6 +35,7 @@ from hashhub.store import (
     WithdrawalByHand,
     trace_of,
 )
+from hashhub.store.comparison import EXTERNAL_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -144,10 +146,9 @@ class EntryRules:
     def _moves(self, principal: Principal, entries: SelectedEntries | Entry, state: EntryState) -> _TransitionPlan:
         """Return what goes with letting the entries in a state stand, and which of them stay as they are."""
         moves = _TransitionPlan({}, [], {})
-        traced: dict[str, list[Hold]] = {}
         for piece in self._pieces(entries, state):
             about = same_items(self._store, piece)
-            held = self._held(piece, traced)
+            held = self._held(piece)
             for entry in piece:
                 same, covering = about.get(entry.id, []), held.get(entry.id, [])
                 # Those without an entry are about the same item whatever their effect.
@@ -165,8 +166,8 @@ class EntryRules:
                     moves.skipped.setdefault(refused[0], []).append(entry.id)
         return moves
 
-    def _held(self, entries: Sequence[Entry], traced: dict[str, list[Hold]]) -> dict[int, list[Hold]]:
-        """Return the holds that cover each of some entries, by id; `traced` keeps those known by traces only.
+    def _held(self, entries: Sequence[Entry]) -> dict[int, list[Hold]]:
+        """Return the holds that cover each of some entries, by id.
 
         Only what is near these entries is read: a hash set of which all was withdrawn has a hold for each entry.
         """
@@ -176,10 +177,10 @@ class EntryRules:
                 by_set.setdefault((entry.contributor, entry.hash_set), []).append(entry)
         covering: dict[int, list[Hold]] = {}
         for (contributor, hash_set), own in by_set.items():
-            name = f"{contributor}/{hash_set}"
-            if name not in traced:
-                traced[name] = self._store.holds.by_traces(contributor, hash_set)
-            holds = [*traced[name], *self._store.holds.near(contributor, hash_set, own)]
+            values: dict[str, list[Any]] = {EXTERNAL_ID: [e.external_id for e in own if e.external_id]}
+            for h in (h for entry in own for h in known_by(entry)):
+                values.setdefault(h.algorithm, []).append(h.digest)
+            holds = self._store.comparison.holds_about(contributor, hash_set, values.items())
             held = HeldItems(holds, partial(trace_of, self._store.secret))
             covering |= {entry.id: held.about(entry) for entry in own}
         return covering

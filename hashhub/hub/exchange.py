@@ -1,24 +1,16 @@
 """The change feed: what a receiver may hold, and every change of it.
 
-    position    where a receiver is: which changes it has taken in, and which hash sets it holds (its sight)
+A position says which changes a receiver has taken in, and which hash sets it holds. A page compares that with what it
+may see now, in this order:
 
-                terms, groups, tokens ──> what it may see now ─┐
-                position ──────────────> what it holds ────────┴─> lost: one WITHDRAW of the hash set
-                                                                   gained: all its entries
-
-A page compares the two, so that whatever made the difference (terms, recipients, groups, purposes, an expiry) reaches
-the receiver as what it means to it. In this order, each step only once the one before has nothing left:
-
-    losses      hash sets that it may not see any more
+    losses      hash sets that it may not see any more: one WITHDRAW each
     registry    hash sets and contributors, when what it sees of them changed
-    log         changes behind the position that concern the hash sets that it holds, with their entries as they are now
+    log         changes behind the position in hash sets that it holds, with their entries as they are now
     filling     hash sets that it gained, one after the other, by entry id, as they are now
 
-An entry is given as it is when the page is read, which is later than the change that named it; the changes in between
-are still to come, and say the same again. So each line can be applied twice, and what two pages saw at different
-moments comes out right once the log is read to its end. Of the hash set being filled the log tells only entries up to
-the id that was reached: those behind it are read later anyway. A page is complete when nothing is left to say and the
-database did not move while it was read.
+Entries are given as they are when the page is read; later changes say the same again, so that each line can be applied
+twice. Of the hash set being filled the log tells only entries up to the id that was reached. A page is complete when
+nothing is left to say and the database did not move while it was read.
 """
 
 from __future__ import annotations

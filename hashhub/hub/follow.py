@@ -1,18 +1,12 @@
-"""Keeps this process's matcher at the store's revision, whoever commits: this process, another worker, or a second
-host.
+"""Keeps this process's matcher at the store's revision, whoever commits.
 
-The matcher holds distinct digests, and which hash sets may have them; whether an entry may match is decided by the
-store when a hit is fetched. So it does no harm when the matcher takes a staged import's digests in before the import is
-committed, and that is what makes a million entries matchable the moment their import commits.
+The matcher holds distinct digests and which hash sets may have them; the store decides whether an entry may match. So
+the matcher takes digests in before their import is committed, which makes a million entries matchable the moment that
+happens, and drops those of a large withdrawal afterwards, a piece at a time (`sweep`).
 
-For the same reason a large withdrawal, an update of half a list, holds up nobody: the revision is passed at once, and
-the digests that nobody lists any more are dropped afterwards, a piece at a time, between looks for changes (`sweep`).
-Small ones are dropped at once.
-
-A database may be restored from a backup and written to again: its revisions then count on, but mean something else. So
-the follower keeps the store's position (revision and the history's digest there) up to which the matcher may know
-anything, in memory and beside the snapshots, and believes neither the matcher nor a snapshot once the database has not
-been at that position.
+A restored database counts its revisions on, but they mean something else. So the follower keeps the position (revision
+and the history's digest there) of what the matcher may know, in memory and beside the snapshots, and believes neither
+once the database has not been there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Live streams: each frame is looked up as a picture of its own, and as one that a listed video goes on with; the
 policy judges what the stream shows.
 
-    frame ── hash ─┬─ look up, among what the caller may see now ──────────┬── trust.Shown ── if that changed ──>
-                   └─ played.Window: what goes on with the last minute ────┘                       trust.decide
+    frame ── hash ─┬─ look up, among what the caller may see now ───────────┬── SightingTracker ── if that changed ──>
+                   └─ played.StreamWindow: goes on with the last minute ────┘                      trust.decide
 
 A frame costs what a query costs. What is shown is judged anew when it changes, when the hub's revision or the policy
 does, and every _AGAIN_SECONDS: a withdrawn entry goes, and terms that have changed hold, in the middle of a stream.

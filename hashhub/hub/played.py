@@ -1,15 +1,10 @@
 """Which listed videos a live stream plays, by its frames of the last minute.
 
-    frame ── near listed frames? ── whose? ── which of these videos has gone on with the stream for a while? ──> Play
-
-A recording is compared as a whole (`answering.videos`); of a stream there is but a window, and neither its share nor
-that of the entry says much: a minute is little of a film, and a film's first seconds are all of a stream that has just
-begun. So a video counts where it and the stream go on together: LEAST_FRAMES different frames of each, over LEAST_MS in
-both, one after another at the same pace (`stretches.ending_at`). One that is too short for that counts once the window
-has MIN_SHARE percent of its frames, as it does in a recording.
-
-That is a part of the stream, the variant `frame`, until the window has WHOLE_MS and MIN_SHARE percent of its frames go
-on with the video: an intro of some seconds, which many videos share, is never more than a part.
+Of a stream there is but a window, whose share says little. So a video counts where it and the stream go on together:
+LEAST_FRAMES different frames of each, over LEAST_MS in both, one after another at the same pace
+(`stretches.ending_at`); one that is too short for that, once the window has MIN_SHARE percent of its frames. It is the
+variant `frame` until the window has WHOLE_MS and MIN_SHARE percent of its frames go on with the video: an intro that
+many videos share is never more than a part.
 
 Work is bounded for each frame; what the caller may not see has bounds of its own. A frame that is near nothing listed
 touches no database.

@@ -1,15 +1,10 @@
-"""EventEffects what one token wrote: what an insider or a stolen token did, in one go, the newest first.
+"""Undoes what one token wrote, the newest first, after ending it and the tokens that it made: for an insider or a
+stolen token.
 
-Tokens that it made since then are its own, and those that they made: they are ended first, so that they write nothing
-more, and what they wrote is undone with the rest.
-
-Each event is undone by writes of its own, events of the operator's with the reason REVERT that tell which one they
-undo, so that a run that was cut off is gone on with by running it again: what was undone once is not undone again,
-whatever the undoing of older events made of it since, and the event that closes the run counts both. What somebody else
-has changed since stays as it is, and is told. Entries are looked at and moved in sets, some ten thousand in a
-transaction: an import of a million is undone without stopping other writes. What somebody writes between a look and
-the write that follows it is noticed by that write (store.event_effects.RevertRun): of two runs at the same moment one
-goes on.
+Each event is undone by writes of its own, with the reason REVERT and the event that they undo, so that a run that was
+cut off can be run again. What somebody else changed since stays as it is, and is told. Entries are moved some ten
+thousand in a transaction; what somebody writes between a look and its write is noticed by that write
+(`store.event_effects.RevertRun`).
 """
 
 from __future__ import annotations

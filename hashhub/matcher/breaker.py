@@ -1,30 +1,14 @@
-"""The circuit breaker: notices digests that are near an outlandish share of all queries.
+"""The circuit breaker: notices listed digests that are near an outlandish share of all queries, such as a blank picture
+or a placeholder that slipped into a hash set.
 
-A blank picture, a meme or a platform's placeholder that slipped into a hash set matches a large part of ordinary
-traffic. The matcher goes on telling the truth about it (a hit left out would be a miss that nobody sees), but marks
-such hits, so that the caller can answer them without reading and judging every entry again, and reports the digest, so
-that somebody withdraws or quarantines it. Whose digest it is the matcher does not know: the hub looks that up, so that
-a mark changes the answers only of those who may see one of its entries, and to REVIEW at most.
+Hits of such a digest stay, since one left out would be a miss that nobody sees, but are marked, so that they are
+answered as REVIEW at most. Nobody may cause a mark by sending something known again and again: hits at distance 0 count
+nothing, a query digest counts once for a listed one (among PAIRS different pairs), a variant counts as its upload, and
+every caller has counters and marks of its own.
 
-A mark lowers what a hit is worth, so nobody may be able to cause one by uploading something known again and again:
-
-- A hit at distance 0 is neither counted nor marked. The query is the listed digest itself; that it is frequent says
-  nothing about whether it was listed rightly. Exact algorithms have no other hits.
-- A query digest counts once for a listed digest, however often it is repeated. PAIRS pairs are remembered, then all are
-  forgotten: a repetition counts once among that many *different* pairs, a share of 1 / PAIRS of what is counted.
-
-Queries are counted with their repetitions. That makes a trip harder, which is the harmless direction.
-
-- A variant of an upload counts as the upload: otherwise the hundred crops of one picture would make a trip a hundred
-  times easier where they are all near a listed digest, and a hundred times harder where they are not.
-
-- Every caller has counters of its own, and what it trips is marked for itself only. Whoever sends many *different*
-  pictures near one listed digest lowers the answers that it gets itself, and nobody else's.
-
-Counting follows Misra and Gries ("Finding repeated elements", 1982): with COUNTERS counters every digest that is hit by
-more than 1 / COUNTERS of the pairs of a window is among them, whatever the traffic. Searches hand over what they found
-and never wait; the one that finds the lock free counts for the others. Memory is bounded: for each of CALLERS callers
-COUNTERS digests and PAIRS numbers, and what _HANDED searches found.
+Counting follows Misra and Gries ("Finding repeated elements", 1982): every digest that is hit by more than 1 / COUNTERS
+of a window's pairs is among the counters. Memory is bounded for each of CALLERS callers, and searches never wait: one
+that finds the lock free counts for the others.
 """
 
 from __future__ import annotations

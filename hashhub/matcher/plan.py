@@ -1,19 +1,14 @@
 """Which engine answers a search, and with which thresholds. Pure arithmetic: no arrays of digests, no kernels.
 
-**The tables.** A permuted digest is cut into chunks, one table each; chunks are paired into *regions*. A table groups
-all digests by the address bits of its chunk and keeps, in that order, 16 bits of the partner chunk as a *fingerprint*.
-A search visits the groups whose address is within T_i bits of the query's, scans their fingerprints and reads a row
-only where address and fingerprint together are within R_j bits.
+A permuted digest is cut into chunks, one table each; chunks are paired into *regions*. A table groups all digests by
+the address bits of its chunk and keeps 16 bits of the partner chunk as a *fingerprint*. A search visits the groups
+whose address is within T_i bits of the query's, and reads a row only where address and fingerprint together are within
+R_j bits.
 
-**Why nothing is missed.** Let a digest differ from the query in at most r bits. If sum(R_j + 1) >= r + 1 over the
-regions, some region has at most R_j differences (otherwise there were more than r). If sum(T_i + 1) >= R_j + 1 over
-that region's tables, one of them has at most T_i in its chunk (otherwise there were more than R_j in the region); that
-table visits the digest's group, and passes it, because address and fingerprint lie within the region. -1 means that a
-table or region is not used at all. This is the general pigeonhole principle (Qin et al., "GPH", ICDE 2018) applied
-twice.
-
-So r + 1 units are dealt out, each to the region where it costs least. One set of tables serves every radius; the
-planner says when comparing everything is cheaper.
+Nothing is missed: if sum(R_j + 1) >= r + 1 over the regions, a digest within r bits has at most R_j differences in some
+region; if sum(T_i + 1) >= R_j + 1 over that region's tables, one of them finds it (the general pigeonhole principle of
+"GPH", ICDE 2018, applied twice). -1 means that a table or region is not used. Units are dealt out where they cost
+least.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pass that finds conflicts: it follows the changes of entries, a piece at a time (`hub.conflicts`, Finder).
+"""The pass that finds conflicts: it follows the changes of entries, a piece at a time (`hub.conflicts.ConflictFinder`).
 
     next_piece ──> statements_about ──> what contradicts what is for the hub to say ──> apply
 

@@ -20,7 +20,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
@@ -190,20 +189,10 @@ class Database:
             return rows
 
     def pages(self, after: int, read: Callable[[int], Sequence[Row]]) -> Iterator[Sequence[Row]]:
-        """Yield what `read` gives behind `after`, then behind each last row's first column, until nothing is left.
-
-        On PostgreSQL the next page is read while the caller has one.
-        """
-        if self.is_sqlite:  # which reads in this process: threads would wait for each other at every row
-            while rows := read(after):
-                after = rows[-1][0]
-                yield rows
-            return
-        with ThreadPoolExecutor(1, "read-ahead") as beside:
-            reading = beside.submit(read, after)
-            while rows := reading.result():
-                reading = beside.submit(read, rows[-1][0])
-                yield rows
+        """Yield what `read` gives behind `after`, then behind each last row's first column, until nothing is left."""
+        while rows := read(after):
+            after = rows[-1][0]
+            yield rows
 
     def by_keys(
         self, sql: str, kind: str, before: Row, keys: Sequence[Any], c: Connection | None = None

@@ -130,25 +130,6 @@ class EntryTable:
         self._set_keys: dict[tuple[str, str], int] = {}
         self._classifications: dict[int, Classification] = {}
 
-    def entries_by_digests(
-        self, algorithm: str, digests: Sequence[bytes], *, states: Iterable[EntryState] = (EntryState.ACTIVE,)
-    ) -> dict[bytes, list[Entry]]:
-        """Return the visible entries in `states` that have one of the digests, by digest, in the order of their ids.
-
-        Digests that nobody has are not in the result.
-        """
-        code = s.ALGORITHM_CODES[algorithm]
-        wanted = frozenset(states)
-        by_digest: dict[bytes, list[Entry]] = {}
-        sql = (
-            f"{ENTRY_SQL}, h.digest FROM hash h JOIN entry e ON e.id = h.entry WHERE h.algorithm = ? AND h.digest "
-            f"{{keys}} AND e.state IN ({self._codes(wanted)}) ORDER BY h.digest, h.entry"
-        )
-        for row in self._db.by_keys(sql, "bytea", (code,), sorted(set(digests))):
-            if (entry := self._entry(row)) is not None and entry.state in wanted:
-                by_digest.setdefault(row[-1], []).append(entry)
-        return by_digest
-
     def hits_by_digests(self, algorithm: str, wanted: Collection[tuple[bytes, int, int]]) -> Iterator[HitRow]:
         """Yield visible ACTIVE entries that have a digest, unread (`read_entry`), for each (digest, key of a hash set,
         most): of those that have it there the first `most` and the last, by id. Where there may be more between them,
@@ -764,9 +745,6 @@ class EntryTable:
         if WITHDRAWN in codes and self._outstanding.listed():
             codes = set(s.ENTRY_STATES.values())
         return sorted(codes)
-
-    def _codes(self, states: Iterable[EntryState]) -> str:
-        return code_list(self.codes_of(states))
 
     def of_row(self, row: Row, c: Connection) -> Entry | None:
         """Return the entry of a row that a transaction read as `ENTRY_SQL` has it, or None when it is not visible."""

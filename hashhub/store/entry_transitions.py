@@ -5,8 +5,8 @@
 
 A transition takes a set of entries, a single one as a set of one, and is one transaction, one event and one revision.
 What was read before, in pieces, is read again under the lock where it moved since. A withdrawal by hand and an
-operator's quarantine write a hold, so that no list undoes them. Withdrawals of many are only noted (store.outstanding);
-other transitions move at most MOST entries and write them at once.
+operator's quarantine write a hold, so that no list undoes them. Withdrawals of many are only noted
+(store.entry_writes); other transitions move at most MOST entries and write them at once.
 
 A request for a withdrawal is an event of its own, which others do not see: a call that withdraws some entries and asks
 for others has two revisions.

@@ -17,9 +17,8 @@ from typing import Final, NamedTuple
 
 from sqlalchemy.engine import Connection
 
-from hashhub.frames import known_by
 from hashhub.hashes import Hash, is_exact
-from hashhub.model import Entry, EntryState, ImportState
+from hashhub.model import EntryState, ImportState
 from hashhub.store import schema as s
 from hashhub.store.database import Database, Row
 from hashhub.store.idset import runs
@@ -105,39 +104,6 @@ class Holds:
             "WHERE h.contributor = ? AND h.hash_set IN (0, ?) ORDER BY h.entry"
         )
         rows = self._db.fetch(sql, (contributor, self._db.read(lambda c: key_of_set(c, contributor, hash_set))))
-        return [hold_of_row(row, hash_set) for row in rows]
-
-    def by_traces(self, contributor: str, hash_set: str) -> list[Hold]:
-        """Return those of the holds of `of_set` that are known by traces only: of erased entries, and without one."""
-        sql = self._db.sql(
-            f"{HOLD_SQL} FROM hold h LEFT JOIN entry e ON e.id = h.entry "
-            "WHERE h.contributor = ? AND h.hash_set IN (0, ?) AND h.traces IS NOT NULL ORDER BY h.entry"
-        )
-        key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
-        return [hold_of_row(row, hash_set) for row in self._db.fetch(sql, (contributor, key))]
-
-    def near(self, contributor: str, hash_set: str, items: Sequence[Entry]) -> list[Hold]:
-        """Return the holds of `of_set` whose entries have an external id or a digest in common with one of the items,
-        however many others there are. Those known by traces only are left out.
-        """
-        key = self._db.read(lambda c: key_of_set(c, contributor, hash_set))
-        ids = {item.id for item in items}
-        by_algorithm: dict[int, set[bytes]] = {}
-        for h in (h for item in items for h in known_by(item)):
-            by_algorithm.setdefault(s.ALGORITHM_CODES[h.algorithm], set()).add(h.digest)
-        for code, digests in by_algorithm.items():
-            sql = "SELECT h.entry FROM hash h WHERE h.algorithm = ? AND h.digest {keys}"
-            ids.update(row[0] for row in self._db.by_keys(sql, "bytea", (code,), sorted(digests)))
-        named = sorted({item.external_id for item in items if item.external_id})
-        own_sets = self._db.fetch(self._db.sql("SELECT key FROM hash_set WHERE contributor = ?"), (contributor,))
-        for (own,) in own_sets if named else ():
-            sql = "SELECT e.id FROM entry e WHERE e.hash_set = ? AND e.external_id {keys}"
-            ids.update(row[0] for row in self._db.by_keys(sql, "text", (own,), named))
-        sql = (
-            f"{HOLD_SQL} FROM hold h JOIN entry e ON e.id = h.entry "
-            "WHERE h.contributor = ? AND h.hash_set IN (0, ?) AND h.traces IS NULL AND h.entry {keys}"
-        )
-        rows = self._db.by_keys(sql, "int8", (contributor, key), sorted(ids))
         return [hold_of_row(row, hash_set) for row in rows]
 
     def erased_traces(self, entry_id: int) -> frozenset[bytes]:

@@ -6,7 +6,7 @@
     event    has the imprints that its transaction left in a column of its own, to which its body holds a SHA-256
 
 What an import writes has no imprints in events: those of its entries stand in their page of statements, of which the
-event has one. A withdrawal of many, which is written behind its event (store.outstanding), has none either: `doctor`
+event has one. A withdrawal of many, which is written behind its event (store.entry_writes), has none either: `doctor`
 takes the last state back, and compares that (hub.examine, store.examining).
 """
 

@@ -530,7 +530,7 @@ def registry_changed(
     changed = {
         name: (_plain(getattr(before, name, None)), _plain(getattr(after, name, None)))
         for name in (after or before).__struct_fields__  # type: ignore[union-attr]  # one of them is given
-        if getattr(before, name, None) != getattr(after, name, None)
+        if getattr(before, name, None) != getattr(after, name, None) and name not in _OUTPUT_ONLY
     }
     values = {
         name: new if before is None else old if after is None else f"{old} -> {new}"
@@ -557,6 +557,7 @@ def _by_key(items: Iterable[_T], key: str) -> Mapping[str, _T]:
     return MappingProxyType({getattr(x, key): x for x in sorted(items, key=lambda x: getattr(x, key).split("/"))})
 
 
+_OUTPUT_ONLY: Final = {"floors"}  # of a hash set
 _TABLES: Final[dict[type, sa.Table]] = {Contributor: s.contributor, Group: s.contributor_group, HashSet: s.hash_set}
 
 

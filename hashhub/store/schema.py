@@ -162,7 +162,7 @@ metadata: Final = _table(
     sa.Column(
         "own_contributor", sa.Text, nullable=False, server_default=""
     ),  # the hub's operators; empty: not yet made
-    # Revisions whose withdrawals are not all written into the entries' rows, with commas between (store.outstanding).
+    # Revisions whose withdrawals are not all written into the entries' rows, with commas between (store.entry_writes).
     sa.Column("outstanding", sa.Text, nullable=False, server_default=""),
 )
 
@@ -186,7 +186,7 @@ hash_set: Final = _table(
     sa.Column("retention", sa.LargeBinary),  # JSON of model.Retention; NULL: nothing is set
     # The revision that deleted it, 0: it is there. The row stays, so that its name and key are never given again.
     sa.Column("delete_revision", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("deletion", sa.LargeBinary),  # JSON of store.deletion.Progress while rows are being deleted
+    sa.Column("deletion", sa.LargeBinary),  # JSON of store.deletion.DeletionProgress while rows are being deleted
     sa.UniqueConstraint("contributor", "id", name="hash_set_name"),
 )
 
@@ -291,7 +291,7 @@ delivery: Final = _table(
     sa.Column("webhook", _Key, sa.ForeignKey("webhook.key"), nullable=False),
     sa.Column("event", sa.Text, nullable=False),  # empty: a test
     sa.Column("state", sa.SmallInteger, nullable=False),
-    sa.Column("content", sa.LargeBinary, nullable=False),  # JSON of store.webhooks.Told
+    sa.Column("content", sa.LargeBinary, nullable=False),  # JSON of store.webhooks.NotificationSummary
     sa.Column("create_time", sa.BigInteger, nullable=False),
     sa.Column("due_time", sa.BigInteger, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
@@ -547,7 +547,7 @@ sa.Index(
     postgresql_where=change.c.kind == sa.literal_column("1"),
 )
 
-# Entries that a large withdrawal is about; see store.outstanding.
+# Entries that a large withdrawal is about; see store.entry_writes.
 outstanding: Final = _table(
     "outstanding",
     sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),

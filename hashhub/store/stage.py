@@ -8,7 +8,6 @@ with a STAGED change row that tells matchers to take its digests in, so that lit
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -82,22 +81,12 @@ class Stage:
             self._classification_ids = ids if len(ids) <= CLASSIFICATIONS_KEPT else {}
         return [ids[x] for x in contents]
 
-    @property
-    def writers(self) -> int:
-        """How many pieces are worth staging at once.
-
-        On two cores, which have PostgreSQL and those who match as well, one: two made an import a tenth faster, and p99
-        of the lookups meanwhile up to half longer.
-        """
-        return max(1, min(self._db.writers, len(os.sched_getaffinity(0)) // 2))
-
-    def stage_entries(self, import_id: str, entries: EntryColumns, after: Future[None] | None = None) -> None:
+    def stage_entries(self, import_id: str, entries: EntryColumns) -> None:
         """Write entries of an import being committed; nobody sees them before `finish_commit`.
 
         Their ids are ascending and from `allocate_entries`. Pass 5,000 to 20,000 at a time: the fewer, the shorter
-        other writers wait; the more, the less each costs. `after`: the call for the piece before, where that may still
-        be on its way; rows are written beside it, and what tells of them behind it. Raises Conflict when another
-        process has taken over the commit.
+        other writers wait; the more, the less each costs. Raises Conflict when another process has taken over the
+        commit.
         """
         if not entries.ids:
             return
@@ -125,8 +114,6 @@ class Stage:
             self._db.insert(c, s.entry, list(zip(*columns, strict=True)))
             self._db.insert(c, s.frames, videos.rows_of(entries))
             self._db.insert(c, s.statement_page, [page])
-            if after is not None:
-                after.result()
             self._db.lock(c)  # after the rows: on PostgreSQL others can write meanwhile
             self._leases.renew(c, commit)
             revision = append_event(c, commit.by, EventKind.IMPORT_STAGED, subject=commit.subject)

@@ -1,31 +1,5 @@
 """The one Store: what is kept, what may be seen, and in which order changes become visible.
 
-    resources      contributors, groups, hash sets
-    definitions    versions of schemes and policies
-    tokens         who may call
-    entries        entries and reviews, one by one
-    imports        a list's batches, and what became of it
-    leases         whose commit an import is
-    stage          rows that nobody sees before a commit
-    commits        from there to entries that are seen
-    comparison     entries as columns, for a list to be compared with
-    holds          what lists must not bring back
-    selector       which entries a selection hits
-    transitions    withdrawal, restoring, quarantine, release, expiry, erasure
-    waiting        what waits for somebody
-    feeds          the change feed; changes and digests for matchers
-    history        one chained event a revision
-    event_effects  what a revert looks at
-    conflict_pass  finds what two hash sets state that cannot both hold
-    conflicts      what people do with that
-    operations     work that outlives a call
-    webhooks       whom to call, and what was told
-    extracting     what stands, in bulk, for an extract
-    deletions      hash sets, with all that hangs on them
-    retention      how long things are kept
-
-Parts know each other only where one is handed to the other; what several of them write is in `entry_writes`.
-
 Revision: one counter. Every visible write increases it in its own transaction, appends its event and holds the lock
 until the commit, so that the order of revisions is the order in which they became visible, on both databases.
 
@@ -79,13 +53,14 @@ class Store:
     """
 
     def __init__(self, database: Database) -> None:
-        self._db = database
-        row = self._db.fetch("SELECT database_id, secret FROM metadata")[0]
+        self.database: Final = database
+        row = self.database.fetch("SELECT database_id, secret FROM metadata")[0]
         self.database_id: str = row[0]
         """Random name of this database: what was derived from another one (a snapshot) does not belong to it."""
         self.secret: bytes = row[1]
         """Known to this hub's processes only: signs feed positions."""
         outstanding = DeferredWithdrawals(database)
+        self.deferred_withdrawals: Final = outstanding
         writes = EntryWrites(database, outstanding)
         self.resources: Final = Resources(database)
         self.definitions: Final = Definitions(database)
@@ -114,14 +89,14 @@ class Store:
 
     def examining(self, place: ExaminationPlace) -> RowExamination:
         """Return a look, from a place on, at whether rows are what the history says of them."""
-        return RowExamination(self._db, self.secret, place)
+        return RowExamination(self.database, self.secret, place)
 
     def damage(self, *, is_full: bool) -> str:
         """Return what SQLite finds wrong with its file, or a warning that PostgreSQL would not notice; or nothing."""
-        if self._db.is_sqlite:
-            said = str(self._db.fetch(f"PRAGMA {'integrity' if is_full else 'quick'}_check(1)")[0][0])
+        if self.database.is_sqlite:
+            said = str(self.database.fetch(f"PRAGMA {'integrity' if is_full else 'quick'}_check(1)")[0][0])
             return "" if said == "ok" else f"the database file is damaged ({said[:200]}): restore a backup"
-        if self._db.fetch("SHOW data_checksums")[0][0] == "on":
+        if self.database.fetch("SHOW data_checksums")[0][0] == "on":
             return ""
         return (
             "warning: PostgreSQL keeps no checksums of its pages, so that what a bad disk changes is answered with; "
@@ -144,16 +119,16 @@ class Store:
 
     def close(self) -> None:
         """Close the connections."""
-        self._db.close()
+        self.database.close()
 
     @property
     def kind(self) -> str:
         """SQLITE or POSTGRESQL."""
-        return "SQLITE" if self._db.is_sqlite else "POSTGRESQL"
+        return "SQLITE" if self.database.is_sqlite else "POSTGRESQL"
 
     def has_room(self) -> bool:
         """Whether writes fit on the database's disk, as far as is known without filling it. Raises Unavailable."""
-        return self._db.has_room()
+        return self.database.has_room()
 
     def revision(self) -> int:
         """Return the last revision. Reads made after this call see at least everything up to it."""

@@ -70,7 +70,7 @@ def ask(world: World, asked: Sequence[VideoFrame], policy: str = "any") -> Match
 
 
 def near_frames(world: World, asked: Sequence[VideoFrame]) -> videos.NearFrames:
-    near = videos.near_frames(world.hub.match._matcher, Query(hashes=(), frames=tuple(asked)), None, None)
+    near = videos.near_frames(world.hub.matcher, Query(hashes=(), frames=tuple(asked)), None, None)
     assert near is not None
     return near
 

@@ -85,7 +85,7 @@ def test_a_hub_that_cannot_look_for_changes_does_not_say_that_there_is_nothing(
             raise Unavailable("the database is away", reason=Reason.DATABASE_UNAVAILABLE)
 
         with monkeypatch.context() as broken:
-            broken.setattr(there._store.history, "position", away)
+            broken.setattr(there.store.history, "position", away)
             contribute(here)
             wait_until(lambda: verdict(here) is Verdict.MATCH)  # it looks in time, sooner or later
             # What it may say about nothing it says for a moment only.
@@ -99,7 +99,7 @@ def test_a_snapshot_is_checked_before_it_answers(data: Path, monkeypatch: pytest
     with Hub.open(config) as hub:
         hub.start()
         contribute(hub)
-        hub._matcher.compact()
+        hub.matcher.compact()
     for file in data.glob("matcher/*/snapshots/*/*"):
         if file.suffix != ".json":
             file.write_bytes(bytes(b ^ 0xFF for b in file.read_bytes()))
@@ -132,11 +132,11 @@ def test_a_database_restored_under_a_running_hub_stops_its_answers_for_good(data
             c.execute("UPDATE metadata SET revision = revision - 2")
         c.close()
         with pytest.raises(Unavailable, match="restored from an older backup"):
-            hub._follower.catch_up()
+            hub.follower.catch_up()
         # The database goes on, and gets as far as it was: what it committed on the way, this matcher has not seen.
         with sqlite3.connect(data / "hashhub.db") as c:
             c.execute("UPDATE metadata SET revision = revision + 5")
         c.close()
         with pytest.raises(Unavailable, match="restart the hub"):
-            hub._follower.catch_up()
+            hub.follower.catch_up()
         assert verdict(hub) is Reason.MATCHER_NOT_READY

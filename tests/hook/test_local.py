@@ -106,8 +106,8 @@ def test_what_changes_reaches_who_reads_without_a_restart(
         for step in range(4):
             site.desk.contribute("alpha/one", item(100 + step, algorithms=("MD5", "PDQ"), quality=90))
             gone = site.desk.entries("alpha/one", EntryState.ACTIVE)[0]
-            site.hub._store.transitions.withdraw([gone.id], "FALSE_POSITIVE")
-            site.hub._follower.catch_up()
+            site.hub.store.transitions.withdraw([gone.id], "FALSE_POSITIVE")
+            site.hub.follower.catch_up()
             sync.update()
             if step == 2:
                 sync._index.matcher.compact()  # a snapshot is published, and the journal trimmed behind it
@@ -125,12 +125,12 @@ def test_what_changes_reaches_who_reads_without_a_restart(
 def test_a_digest_that_nobody_lists_any_more_leaves_the_index(site: Site, local: Local) -> None:
     local.sync()
     ids = [e.id for name in ("alpha/one", "beta/one") for e in site.desk.entries(name, EntryState.ACTIVE)[:4]]
-    site.hub._store.transitions.withdraw(ids, "FALSE_POSITIVE")
+    site.hub.store.transitions.withdraw(ids, "FALSE_POSITIVE")
     site.desk.contribute("alpha/one", Record(position="1", frames=video(range(5))))
     local.sync()
     with Sync(local.settings) as sync:
         assert sync.state().index_digests == 2 * 6 + 5
-        site.hub._store.resources.update_hash_set("alpha", "one", {"marking": Marking(bulk=False)})
+        site.hub.store.resources.update_hash_set("alpha", "one", {"marking": Marking(bulk=False)})
         sync.update()
         assert sync.state().index_digests == 2 * 6
         sync.reindex()
@@ -586,7 +586,7 @@ def test_a_copy_with_nothing_to_compare_with_says_so_with_each_answer(
     site: Site, local: Local, judges: list[LocalJudge], caplog: pytest.LogCaptureFixture
 ) -> None:
     """At the start and while it answers: lists lose their terms, and nobody runs `hook sync` by hand."""
-    update = site.hub._store.resources.update_hash_set
+    update = site.hub.store.resources.update_hash_set
     for contributor in ("alpha", "beta"):
         update(contributor, "one", {"marking": Marking(bulk=False)})
     local.sync()

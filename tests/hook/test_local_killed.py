@@ -111,7 +111,7 @@ def test_whatever_step_it_was_at(
                 kept.update()
                 kept._index.matcher.compact()
     gone = site.desk.entries("alpha/one", EntryState.ACTIVE)[:3]
-    site.hub._store.transitions.withdraw([e.id for e in gone], "FALSE_POSITIVE")
+    site.hub.store.transitions.withdraw([e.id for e in gone], "FALSE_POSITIVE")
     site.desk.contribute("alpha/one", *map(item, range(200, 215)), Record(position="v", frames=video(range(5))))
     steps = believed = 0
     worn = shutil.copytree(before, before.parent / "worn")  # killed again and again
@@ -186,7 +186,7 @@ def test_of_two_at_once_one_keeps_the_copy_and_the_other_says_so(site: Site, loc
         for number in range(12):
             site.desk.contribute("alpha/one", *[item(n) for n in range(100 + 10 * number, 110 + 10 * number)])
             gone = site.desk.entries("alpha/one", EntryState.ACTIVE)[0]
-            site.hub._store.transitions.withdraw([gone.id], "FALSE_POSITIVE")
+            site.hub.store.transitions.withdraw([gone.id], "FALSE_POSITIVE")
             for process in processes:
                 assert process.stdin is not None
                 print(file=process.stdin, flush=True)

@@ -97,7 +97,7 @@ class World:
 
     def withdraw(self) -> None:
         if ids := [e.id for e in self._entries(EntryState.ACTIVE)]:
-            self.site.hub._store.transitions.withdraw(self.random.sample(ids, min(len(ids), 4)), "FALSE_POSITIVE")
+            self.site.hub.store.transitions.withdraw(self.random.sample(ids, min(len(ids), 4)), "FALSE_POSITIVE")
 
     def quarantine(self) -> None:
         if entries := self._entries(EntryState.ACTIVE):
@@ -120,16 +120,16 @@ class World:
     def terms(self) -> None:
         contributor, _, set_id = self.random.choice(_SETS).partition("/")
         fields = {"marking": self.random.choice(_TERMS)}
-        self.site.hub._store.resources.update_hash_set(contributor, set_id, fields)
+        self.site.hub.store.resources.update_hash_set(contributor, set_id, fields)
 
     def expire(self) -> None:
         contributor, _, set_id = self.random.choice(_SETS).partition("/")
         fields = {"marking": Marking(bulk=True, expire_time=now())}
-        self.site.hub._store.resources.update_hash_set(contributor, set_id, fields)
+        self.site.hub.store.resources.update_hash_set(contributor, set_id, fields)
 
     def contributor(self) -> None:
         fields = self.random.choice(({"takes_from": ("alpha",)}, {"takes_from": ()}))
-        self.site.hub._store.resources.update_contributor(self.random.choice(("beta", "gamma")), fields, lambda _: None)
+        self.site.hub.store.resources.update_contributor(self.random.choice(("beta", "gamma")), fields, lambda _: None)
 
     def queries(self) -> list[Query]:
         asked = [self._query(n) for n in range(_ITEMS)]
@@ -191,7 +191,7 @@ def brute_force(
     algorithm and distance of the nearest.
     """
     nearest: dict[str, tuple[bool, int, str]] = {}
-    sets = site.hub._store.resources.registry().hash_sets
+    sets = site.hub.store.resources.registry().hash_sets
     for name, hash_set in sets.items():
         if not admits(who, hash_set.marking):
             continue
@@ -234,7 +234,7 @@ def test_the_copy_answers_as_the_hub(site: Site, tmp_path: Path, seed: int, monk
             for _ in range(7):
                 for _ in range(world.random.randrange(1, 6)):
                     world.step()
-                site.hub._follower.catch_up()  # what went past the use-cases
+                site.hub.follower.catch_up()  # what went past the use-cases
                 for local, judge in zip(locals_, judges, strict=True):
                     local.sync()
                     judge.catch_up()

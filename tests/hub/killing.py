@@ -53,7 +53,7 @@ def make_small(replace: Callable[[Any, str, int], None]) -> None:
 
 
 def find_conflicts(hub: Hub) -> None:
-    conflicts.ConflictFinder(hub._store, piece=_PIECE).catch_up()
+    conflicts.ConflictFinder(hub.store, piece=_PIECE).catch_up()
 
 
 def revert(hub: Hub) -> None:
@@ -61,11 +61,11 @@ def revert(hub: Hub) -> None:
 
 
 def tidy(hub: Hub) -> None:
-    hub._store.commits.tidy()
+    hub.store.commits.tidy()
 
 
 def delete(hub: Hub) -> None:
-    if not hub._store.deletions.is_deleted("alpha", "list"):
+    if not hub.store.deletions.is_deleted("alpha", "list"):
         hub.retention.delete(_OPERATOR, "alpha", "list", comment="asked for")
     hub.keeper.delete_rows()
 

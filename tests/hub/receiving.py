@@ -94,7 +94,7 @@ class Receiver:
 
 def entitled(hub: Hub, who: Principal, groups: dict[str, set[str]] | None = None) -> tuple[Held, dict[str, HashSet]]:
     """Return what a principal may hold: an oracle that shares nothing with the feed but the store's plain reads."""
-    store = hub._store
+    store = hub.store
     sets = {
         name: hash_set
         for name, hash_set in store.resources.hash_sets().items()

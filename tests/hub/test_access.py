@@ -560,14 +560,14 @@ class TestTokens:
         tokens = desk.hub.tokens
         _, secret = tokens.create(OPERATOR, _token("shop"))
         tokens.authenticate(secret)
-        find_secret, asking = desk.hub._store.tokens.find_secret, []
+        find_secret, asking = desk.hub.store.tokens.find_secret, []
 
         def slow(asked_for: bytes) -> Any:
             asking.append(threading.current_thread().name)
             time.sleep(0.3)
             return find_secret(asked_for)
 
-        monkeypatch.setattr(desk.hub._store.tokens, "find_secret", slow)
+        monkeypatch.setattr(desk.hub.store.tokens, "find_secret", slow)
         until, longest = time.monotonic() + 3, 0.0
         while (before := time.monotonic()) < until:
             assert tokens.authenticate(secret).name == "shop"
@@ -608,7 +608,7 @@ class TestTokens:
             raise Unavailable("the database is away")
 
         with monkeypatch.context() as patch:
-            patch.setattr(desk.hub._store.tokens, "find_secret", away)
+            patch.setattr(desk.hub.store.tokens, "find_secret", away)
             until = time.monotonic() + 0.9
             while time.monotonic() < until:
                 assert tokens.authenticate(secret).name == "shop"
@@ -643,7 +643,7 @@ class TestTokens:
         desk.contributor("alpha")
         tokens = desk.hub.tokens
         _, secret = tokens.create(OPERATOR, _token("shop"))
-        find_secret = desk.hub._store.tokens.find_secret
+        find_secret = desk.hub.store.tokens.find_secret
         read, deleted = threading.Event(), threading.Event()
 
         def slow(digest: bytes) -> Any:
@@ -652,7 +652,7 @@ class TestTokens:
             assert deleted.wait(60)
             return secret_of_it
 
-        monkeypatch.setattr(desk.hub._store.tokens, "find_secret", slow)
+        monkeypatch.setattr(desk.hub.store.tokens, "find_secret", slow)
         with ThreadPoolExecutor(1) as beside:
             earlier = beside.submit(tokens.authenticate, secret)
             assert read.wait(60)

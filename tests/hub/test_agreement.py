@@ -27,7 +27,7 @@ def test_what_contributors_hand_over_is_what_is_compared(desk: Desk, tmp_path: P
     desk.contributor("copy", takes_from=["hotline"])
     desk.hash_set("copy/list", scheme="arachnid-shield@1.0")
     desk.contribute("copy/list", *(item(n, value="csam") for n in range(50)))
-    extracts.write(desk.hub._store, tmp_path / "extract")
+    extracts.write(desk.hub.store, tmp_path / "extract")
     extract = Extract.open(tmp_path / "extract")
     agreement = compute(extract, schemes.load())
     assert agreement.items == 50

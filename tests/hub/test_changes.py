@@ -43,9 +43,9 @@ def _about(line: ChangedEntry) -> str:
 
 def terms(desk: Desk, name: str, **marking: Any) -> None:
     contributor, _, set_id = name.partition("/")
-    hash_set = desk.hub._store.resources.get_hash_set(contributor, set_id)
+    hash_set = desk.hub.store.resources.get_hash_set(contributor, set_id)
     changed = msgspec.structs.replace(hash_set.marking, **marking)
-    desk.hub._store.resources.update_hash_set(contributor, set_id, {"marking": changed})
+    desk.hub.store.resources.update_hash_set(contributor, set_id, {"marking": changed})
 
 
 def holds_what_it_may(receiver: Receiver) -> None:
@@ -59,7 +59,7 @@ def eventful(any_desk: Desk) -> Desk:
     desk.hash_set("alpha/list", marking=SHARED)
     desk.contribute("alpha/list", *(item(n) for n in range(1, 7)), item(7, algorithms=("MD5", "PDQ"), quality=1))
     ids = {e.provenance.position: e.id for e in desk.entries("alpha/list")}
-    desk.hub._store.transitions.withdraw([ids["line 2"]], "X")
+    desk.hub.store.transitions.withdraw([ids["line 2"]], "X")
     desk.hub.entries.quarantine(OPERATOR, "alpha", "list", ids["line 3"])
     desk.hub.entries.release(OPERATOR, "alpha", "list", ids["line 3"])
     desk.hub.entries.quarantine(OPERATOR, "alpha", "list", ids["line 4"])
@@ -88,7 +88,7 @@ def test_a_receiver_goes_on_inside_an_import(any_desk: Desk, size: int) -> None:
     assert told(lines) == [("UPSERT", f"line {n}") for n in range(50)]
     assert {line.revision for line in lines} == {done.revision}
     gone = any_desk.entries("alpha/list")[::2]
-    any_desk.hub._store.transitions.withdraw([e.id for e in gone], "X")
+    any_desk.hub.store.transitions.withdraw([e.id for e in gone], "X")
     assert told(receiver.catch_up(size)) == [("WITHDRAW", e.name) for e in gone]
     holds_what_it_may(receiver)
 
@@ -135,13 +135,13 @@ def test_a_change_of_terms_reaches_the_receiver(
         any_desk.hash_set(name, marking=SHARED)
         any_desk.contribute(name, *(item(n) for n in range(5)))
     for contributor in ("other", "receiver"):
-        admit(any_desk.hub._store, mirroring(contributor=contributor))
+        admit(any_desk.hub.store, mirroring(contributor=contributor))
     who = msgspec.structs.replace(OUTSIDER, purposes=("moderation",))
     receiver = Receiver(any_desk.hub, who)
     receiver.catch_up(size)
     terms(any_desk, "alpha/list", **without)
     entry = any_desk.entries("alpha/list")[0]
-    any_desk.hub._store.transitions.withdraw([entry.id], "X")
+    any_desk.hub.store.transitions.withdraw([entry.id], "X")
     # What becomes of its entries after that is nothing that it is told of.
     assert told(receiver.catch_up(size)) == [
         ("WITHDRAW", "alpha/list"), ("UPSERT", "beta"), ("UPSERT", "beta/list"),
@@ -162,15 +162,15 @@ def test_terms_that_change_back_unseen_cost_nothing(desk: Desk) -> None:
     receiver.catch_up()
     terms(desk, "alpha/list", bulk=False)
     ids = [e.id for e in desk.entries("alpha/list")]
-    desk.hub._store.transitions.withdraw(ids[:1], "X")
+    desk.hub.store.transitions.withdraw(ids[:1], "X")
     terms(desk, "alpha/list", bulk=True)
     assert told(receiver.catch_up()) == [("WITHDRAW", f"alpha/list/{number_of(ids[0])}")]
     holds_what_it_may(receiver)
 
 
 def test_a_purpose_of_the_token_and_the_end_of_terms_are_changes_too(desk: Desk) -> None:
-    assert desk.hub._housekeeping is not None
-    desk.hub._housekeeping.thread.close()  # a round of it would write that they have ended
+    assert desk.hub.housekeeping is not None
+    desk.hub.housekeeping.thread.close()  # a round of it would write that they have ended
     desk.hash_set("alpha/purpose", marking=Marking(bulk=True, permitted_purposes=("research",)))
     desk.hash_set("alpha/ending", marking=SHARED)
     desk.contribute("alpha/purpose", item(1))
@@ -213,10 +213,10 @@ def test_what_a_policy_needs_comes_with_the_entries(any_desk: Desk) -> None:
     ]  # fmt: skip
     assert [(r.author, r.kind) for r in lines[-1].reviews] == [("passes-on", ReviewKind.FALSE_POSITIVE)]
     holds_what_it_may(receiver)
-    any_desk.hub._store.resources.update_contributor("origin", {"display_name": "Another"}, lambda _: None)
+    any_desk.hub.store.resources.update_contributor("origin", {"display_name": "Another"}, lambda _: None)
     assert receiver.catch_up()[1].contributor == receiver.contributors["origin"]
     assert receiver.contributors["origin"].display_name == "Another"
-    any_desk.hub._store.resources.update_contributor("nobody-reads", {"display_name": "Another"}, lambda _: None)
+    any_desk.hub.store.resources.update_contributor("nobody-reads", {"display_name": "Another"}, lambda _: None)
     assert receiver.catch_up() == []
 
 
@@ -261,7 +261,7 @@ def test_two_worlds_that_differ_in_what_is_hidden_read_alike(open_hub: Open, tmp
             if secret:
                 desk.contribute("gamma/hidden", item(n), item(n + 20))
                 hidden = desk.entries("gamma/hidden")
-                desk.hub._store.transitions.withdraw([hidden[0].id], "X")
+                desk.hub.store.transitions.withdraw([hidden[0].id], "X")
                 desk.hub.reviews.create(OPERATOR, "gamma", "hidden", hidden[1].id, ReviewKind.FALSE_POSITIVE)
                 terms(desk, "gamma/hidden", legal_basis=str(n))
             lines += receiver.catch_up(3)
@@ -443,7 +443,7 @@ def test_a_page_is_bounded_in_bytes(desk: Desk) -> None:
 
 
 def _all(hub: Hub) -> list[int]:
-    return [int(i) for i in hub._store.entries.active_ids("alpha", "list")]
+    return [int(i) for i in hub.store.entries.active_ids("alpha", "list")]
 
 
 def test_an_empty_hub_is_complete(desk: Desk) -> None:
@@ -457,7 +457,7 @@ def test_withdraw_lines_carry_the_name_only(eventful: Desk) -> None:
     receiver = Receiver(eventful.hub, OUTSIDER)
     receiver.catch_up()
     entry = eventful.entries("alpha/list")[0]
-    eventful.hub._store.transitions.withdraw([entry.id], "X")
+    eventful.hub.store.transitions.withdraw([entry.id], "X")
     assert receiver.catch_up() == [
         ChangedEntry(revision=eventful.hub.revision(), kind=ChangeKind.WITHDRAW, entry_name=entry.name)
     ]

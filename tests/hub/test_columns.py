@@ -108,7 +108,7 @@ def staged(records: Iterable[Record], size: int) -> list[Batch]:
 
 def compare(desk: Desk, name: str, records: list[Record], *, replace: bool, has: bool | None, size: int) -> None:
     """Decide both ways about a list, and compare all that there is to say."""
-    store = desk.hub._store
+    store = desk.hub.store
     contributor, _, set_id = name.partition("/")
     hash_set = store.resources.get_hash_set(contributor, set_id)
     scheme = load().get(hash_set.scheme) if hash_set.scheme else None
@@ -200,7 +200,7 @@ def _do(desk: Desk, name: str, deed: str, number: int) -> None:
 def test_what_a_list_was_decided_by_is_not_held_while_it_is_written(open_hub: Open) -> None:
     """Its exact digests, 68 bytes an item here, would be: a third of what an import holds beyond the index."""
     desk = Desk(open_hub())
-    store = desk.hub._store
+    store = desk.hub.store
     desk.hash_set("one/list")
     hash_set = store.resources.get_hash_set("one", "list")
     algorithms = ("MD5", "SHA1", "SHA256")

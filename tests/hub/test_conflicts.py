@@ -117,7 +117,7 @@ class Room(Desk):
 
     def last_sequence(self) -> int:
         """Of the conflict that was opened last."""
-        [(sequence,)] = self.hub.conflicts._store.conflicts._db.fetch("SELECT sequence FROM conflict_progress")
+        [(sequence,)] = self.hub.store.database.fetch("SELECT sequence FROM conflict_progress")
         return int(sequence)
 
     def only(self, who: Principal = AUDITOR, **wanted: Any) -> Conflict:
@@ -370,8 +370,8 @@ def test_an_erased_entry_ends_it_and_leaves_no_digest(any_room: Room) -> None:
     ended = desk.hub.conflicts.get(AUDITOR, name)
     assert (ended.state, ended.ended_by, ended.ended_side) == (ConflictState.ENDED, "WITHDRAWN", "beta/list")
     assert [r.comment for r in ended.resolutions] == [""]
-    store = desk.hub.conflicts._store
-    rows = store.conflicts._db.fetch("SELECT item, grounds, resolved_grounds FROM conflict")
+    store = desk.hub.store
+    rows = store.database.fetch("SELECT item, grounds, resolved_grounds FROM conflict")
     assert [[bytes(x) for x in row] for row in rows] == [[b"", b"", b""]]
     assert all(d not in repr(rows) for d in (digest("MD5", 1).digest.hex(), digest("SHA1", 1).digest.hex()))
 
@@ -392,7 +392,7 @@ def test_erasing_both_sides_at_once_or_one_that_ended_before_leaves_no_trace(roo
             desk.hub.entries.erase(OPERATOR, name, "list", entry.id)
     desk.look()
     assert desk.conflicts() == []
-    rows = desk.hub.conflicts._store.conflicts._db.fetch("SELECT item, grounds, state FROM conflict")
+    rows = desk.hub.store.database.fetch("SELECT item, grounds, state FROM conflict")
     assert [(bytes(a), bytes(b), state) for a, b, state in rows] == [(b"", b"", 4)] * 2
 
 
@@ -453,7 +453,7 @@ def test_a_commit_tells_nothing_of_what_others_hold(room: Room) -> None:
     # No finding, no revision and no event of the hub's own by which it could be told.
     assert room.report(done) == []
     assert room.hub.revision() == at_commit
-    events = room.hub.conflicts._store.history.list_events(after_revision=before)
+    events = room.hub.store.history.list_events(after_revision=before)
     assert {e.kind for e in events} == {EventKind.IMPORT_COMMITTED}
 
 
@@ -535,7 +535,7 @@ def test_what_people_say_is_told_to_whom_it_concerns(room: Room) -> None:
     assert (seen.closes, seen.comment, seen.actor) == (True, "seen", "")
     with pytest.raises(FailedPrecondition, match="was resolved"):
         conflicts.assign(OPERATOR, name, "")
-    kinds = [e.kind for e in desk.hub.conflicts._store.history.list_events(limit=5) if e.subject == f"conflicts/{name}"]
+    kinds = [e.kind for e in desk.hub.store.history.list_events(limit=5) if e.subject == f"conflicts/{name}"]
     assert kinds == [
         EventKind.CONFLICT_RESOLVED, EventKind.CONFLICT_ASSIGNED, EventKind.CONFLICT_ASSIGNED,
         EventKind.CONFLICT_COMMENTED,
@@ -550,7 +550,7 @@ def test_what_people_say_is_told_to_whom_it_concerns(room: Room) -> None:
         assert (opened.state, opened.assignee) == (ConflictState.ASSIGNED, "contributors/beta")
         assert [r.closes for r in opened.resolutions] == [False, False]
     assert conflicts.get(beta, name).resolutions == ()
-    last, before = desk.hub.conflicts._store.history.list_events(limit=2)
+    last, before = desk.hub.store.history.list_events(limit=2)
     assert (last.kind, last.subject, last.details) == (
         EventKind.CONFLICT_REOPENED, f"conflicts/{name}", {"comment": "a mistake"},
     )  # fmt: skip
@@ -651,7 +651,7 @@ def test_a_summary_asks_no_more_however_many_contributors_it_names(room: Room, m
 
     def counted(database: Database, body: Any) -> Any:
         nonlocal asked
-        asked += database is room.hub.conflicts._store._db
+        asked += database is room.hub.store.database
         return read(database, body)
 
     def statements() -> int:
@@ -695,12 +695,12 @@ def test_a_contributor_is_told_of_its_items_about_which_it_may_know_of_conflicts
     room.hub.entries.withdraw(writer("beta"), "beta", "list", first.id, WithdrawalReason.ERROR)
     room.look()
     assert items() == {"all": [2], "own": [1]}
-    room.hub.conflicts._store.deletions.delete("beta", "list", most_alone=None, comment="", by=SYSTEM)
+    room.hub.store.deletions.delete("beta", "list", most_alone=None, comment="", by=SYSTEM)
     assert items() == {"all": [1], "own": []}
 
 
 def test_what_was_opened_since_for_whoever_is_told(room: Room) -> None:
-    store = room.hub.conflicts._store
+    store = room.hub.store
     room.set("alpha/list")
     room.set("beta/list")
     room.set("gamma/list")
@@ -768,7 +768,7 @@ def test_a_pass_goes_on_where_it_was_cut_off_and_two_do_no_harm(any_room: Room) 
     numbers = range(40)
     desk.contribute("alpha/list", *(item(n, value="csam") for n in numbers))
     desk.contribute("beta/list", *(item(n, value="harmless") for n in numbers))
-    store = desk.hub.conflicts._store
+    store = desk.hub.store
     one, other = ConflictFinder(store, piece=7), ConflictFinder(store, piece=5)
     piece = store.conflict_pass.next_piece(7)
     assert piece is not None
@@ -802,7 +802,7 @@ def test_large_updates_are_seen_when_their_rows_say_so(any_room: Room, monkeypat
     desk.contribute("beta/list", *(item(n, value="csam", external_id=f"x{n}") for n in numbers), replace=True)
     desk.look()
     assert len(desk.conflicts()) == len(numbers)  # looked for up to where rows say what became of their entries
-    desk.hub.conflicts._store.commits.tidy()
+    desk.hub.store.commits.tidy()
     desk.look()
     assert desk.conflicts() == []
     assert {c.ended_by for c in desk.conflicts(states=[ConflictState.ENDED])} == {"SUPERSEDED"}
@@ -815,7 +815,7 @@ def test_an_entry_that_expires_ends_it(any_room: Room) -> None:
     any_room.state("alpha/list", 1, "csam")
     any_room.state("beta/list", 1, "harmless", expire_time=tomorrow)
     any_room.only()
-    any_room.hub.conflicts._store.transitions.expire(tomorrow + timedelta(seconds=1))
+    any_room.hub.store.transitions.expire(tomorrow + timedelta(seconds=1))
     any_room.look()
     ended = any_room.only(states=[ConflictState.ENDED])
     assert (ended.ended_by, ended.ended_side) == ("EXPIRED", "beta/list")
@@ -824,7 +824,7 @@ def test_an_entry_that_expires_ends_it(any_room: Room) -> None:
 def test_a_search_that_fails_hinders_nobody_and_says_so(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     room.set("alpha/list")
     room.set("beta/list")
-    conflict_pass = room.hub.conflicts._store.conflict_pass
+    conflict_pass = room.hub.store.conflict_pass
     looked = threading.Event()
 
     def fail(*_: object) -> None:
@@ -898,7 +898,7 @@ def test_all_conflicts_and_no_others(
         desk = Room(hub)
         for name in _SETS:
             desk.set(name, purpose=Purpose.BENIGN if name == "gamma/known" else Purpose.CSAM)
-        store = hub.conflicts._store
+        store = hub.store
         finder = ConflictFinder(store, piece=piece)
         for number, (name, md5, sha1, value, what) in enumerate(steps):
             contributor, _, own = name.partition("/")

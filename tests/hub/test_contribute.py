@@ -28,7 +28,6 @@ from hashhub.model import (
     Verdict,
     WithdrawalReason,
 )
-from hashhub.store.stage import Stage
 from tests.hub.conftest import OPERATOR, PLATFORM, Desk, Open, Stock, digest, item, near, total, writer
 
 VIC = "vic-us"
@@ -61,11 +60,9 @@ class TestAList:
             done.id, "line 1", "Member", done.source_digest,
         )  # fmt: skip
 
-    @pytest.mark.parametrize("writers", [1, 2])
-    def test_pieces_that_are_staged_at_once_are_all_there(
-        self, any_desk: Desk, writers: int, monkeypatch: pytest.MonkeyPatch
+    def test_pieces_that_are_staged_one_after_the_other_are_all_there(
+        self, any_desk: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(Stage, "writers", property(lambda stage: min(writers, stage._db.writers)))
         monkeypatch.setattr(contribute, "_PIECE", 5)
         any_desk.hash_set("alpha/list")
         any_desk.contribute("alpha/list", *map(item, range(60)), batch=4)
@@ -672,7 +669,7 @@ class TestOneSourceOnce:
     def test_a_failed_commit_can_be_repeated_at_once(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         desk.hash_set("alpha/list")
         begun = desk.add(desk.open("alpha/list"), [item(1)])
-        database = desk.hub._store._db
+        database = desk.hub.store.database
         real = database.insert
 
         def full(*_: object) -> None:

@@ -23,12 +23,12 @@ _STEP: int = 10  # of SQLite's machine, that are counted as one
 
 def _steps(desk: Desk, file: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[], object]) -> int:
     """Return how many steps SQLite takes for the statements by which something reads, whatever the machine."""
-    store = desk.hub._store
+    store = desk.hub.store
     asked: list[tuple[str, Any]] = []
     fetch = Database.fetch
 
     def noted(database: Database, sql: str, parameters: Any = ()) -> Any:
-        if database is store._db:
+        if database is store.database:
             asked.append((sql, parameters))
         return fetch(database, sql, parameters)
 
@@ -119,7 +119,7 @@ def test_nobody_reviews_one_entry_without_end(any_desk: Desk, monkeypatch: pytes
     create(operator, "alpha", "list", other, ReviewKind.CONFIRMED)
     for _ in range(2):
         create(writer("beta"), "alpha", "list", other, ReviewKind.CONFIRMED)
-    with desk.hub._store._db.write() as c:  # a day later
+    with desk.hub.store.database.write() as c:  # a day later
         c.exec_driver_sql("UPDATE review SET create_time = create_time - 86400001")
     create(writer("beta"), "alpha", "list", flooded, ReviewKind.FALSE_POSITIVE)
     assert len(desk.hub.reviews.list(OPERATOR, "alpha", "list", flooded, 100, 0)[0]) == 9
@@ -131,10 +131,10 @@ def test_the_history_of_an_entry_since_a_time_walks_no_changes_before(
     desk = Desk(open_hub(start=False))
     desk.hash_set("alpha/list")
     desk.contribute("alpha/list", item(1))
-    store, [entry] = desk.hub._store, desk.entries("alpha/list")
+    store, [entry] = desk.hub.store, desk.entries("alpha/list")
     name = f"entries/{entry.name}"
     first, count = store.revision(), 20_000
-    with store._db.write() as c:  # what others did since, a second each
+    with store.database.write() as c:  # what others did since, a second each
         c.exec_driver_sql(
             "INSERT INTO event (revision, time, actor, kind, subject, body, digest) "
             "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?) "
@@ -149,11 +149,11 @@ def test_the_history_of_an_entry_since_a_time_walks_no_changes_before(
         )
         c.exec_driver_sql("UPDATE metadata SET revision = revision + ?", (count,))
     desk.hub.reviews.create(writer("beta"), "alpha", "list", entry.id, ReviewKind.CONFIRMED)
-    with store._db.write() as c:
+    with store.database.write() as c:
         c.exec_driver_sql(
             "UPDATE event SET time = (SELECT max(time) FROM event) + 1 WHERE revision > ?", (first + count,)
         )
-    millis = store._db.fetch("SELECT max(time) FROM event")[0][0]
+    millis = store.database.fetch("SELECT max(time) FROM event")[0][0]
     since = datetime.fromtimestamp(millis / 1000 - 60, UTC)
     told: list[Event] = []
 

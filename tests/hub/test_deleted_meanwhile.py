@@ -38,7 +38,7 @@ def hubs(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         first = stack.enter_context(Hub.open(config))
         second = stack.enter_context(Hub.open(config, publisher=False))
         for hub in (first, second):
-            hub._follower.start()
+            hub.follower.start()
         yield Desk(first), Desk(second)
 
 
@@ -83,9 +83,9 @@ def test_before_whichever_step(hubs: tuple[Desk, Desk], replace: bool) -> None:
         def delete(name: str = name) -> None:
             receiver.page(3)
             # As where whoever commits stood still for so long that it was taken for dead.
-            elsewhere.hub._store.leases.expire_leases()
+            elsewhere.hub.store.leases.expire_leases()
             elsewhere.hub.retention.delete(OPERATOR, "alpha", name)
-            elsewhere.hub._follower.catch_up()
+            elsewhere.hub.follower.catch_up()
             receiver.page(3)
 
         changed = [item(n, external_id=f"x{n}", tags=("new",)) for n in range(10, 50)]
@@ -100,12 +100,12 @@ def test_before_whichever_step(hubs: tuple[Desk, Desk], replace: bool) -> None:
         assert done is None
         check_gone(desk, elsewhere, receiver, name)
     assert count >= STEPS
-    desk.hub._store.history.verify_history(desk.hub._store.database_id)
+    desk.hub.store.history.verify_history(desk.hub.store.database_id)
 
 
 def check_gone(desk: Desk, elsewhere: Desk, receiver: Receiver, name: str) -> None:
     for at in (desk, elsewhere):
-        at.hub._follower.catch_up()
+        at.hub.follower.catch_up()
         assert at.known(*range(50), 1000) == [1, 1000]
         assert not [x for x in at.hub.hash_sets.list(OPERATOR, None, 100, "")[0] if x.id == name]
     receiver.catch_up(7)

@@ -337,11 +337,11 @@ class TestSourcesOwnDeletions:
             position="x", action=Action.WITHDRAW, hashes=(digest("MD5", 1),), source_time="2026-01-02T00:00:00Z"
         )
         any_desk.contribute("alpha/list", gone)
-        (hold,) = any_desk.hub._store.holds.of_set("alpha", "list")
+        (hold,) = any_desk.hub.store.holds.of_set("alpha", "list")
         assert (hold.origin, hold.source_time) == (Origin.SOURCE, "2026-01-02T00:00:00Z")
         assert any_desk.contribute("alpha/list", item(1, source_time=old, tags=("t",))).counts.stays_withdrawn == 1
         assert any_desk.contribute("alpha/list", item(1, source_time=new)).counts.accepted == 1
-        assert any_desk.hub._store.holds.of_set("alpha", "list") == []
+        assert any_desk.hub.store.holds.of_set("alpha", "list") == []
         assert any_desk.known(1) == [1]
 
 
@@ -390,18 +390,18 @@ class TestErasing:
         )
         with pytest.raises(PermissionDenied):
             desk.hub.entries.erase(ALPHA, "alpha", "list", entry.id)
-        desk.hub._matcher.compact()
+        desk.hub.matcher.compact()
         erased = desk.hub.entries.erase(OPERATOR, "alpha", "list", entry.id)
         assert (erased.state, erased.reasons, erased.hashes) == (EntryState.WITHDRAWN, ("ERASED",), ())
         assert desk.hub.entries.erase(OPERATOR, "alpha", "list", entry.id) == erased
-        assert desk.hub._housekeeping is not None
-        desk.hub._housekeeping.round()
+        assert desk.hub.housekeeping is not None
+        desk.hub.housekeeping.round()
         needles = [h.digest for h in known.hashes] + [text.encode() for text in secret_texts]
         for path in sqlite_directory.rglob("*"):
             if path.is_file():
                 content = path.read_bytes()
                 assert [n for n in needles if n in content] == [], path
-        desk.hub._store.history.verify_history(desk.hub._store.database_id)
+        desk.hub.store.history.verify_history(desk.hub.store.database_id)
         assert desk.known(2, 3) == [2, 3]
 
     def test_with_it_goes_what_it_had_replaced(self, desk: Desk, sqlite_directory: Path) -> None:
@@ -434,14 +434,14 @@ class TestExpiry:
     def test_entries_whose_time_has_passed_are_withdrawn(self, listed: Desk) -> None:
         at = now()
         listed.contribute("alpha/list", item(20, expire_time=at), item(21))
-        assert listed.hub._housekeeping is not None
-        listed.hub._housekeeping.round()
+        assert listed.hub.housekeeping is not None
+        listed.hub.housekeeping.round()
         (gone,) = [e for e in listed.entries("alpha/list") if e.reasons == ("EXPIRED",)]
         assert listed.known(20, 21) == [21]
         before = listed.hub.revision()
-        listed.hub._housekeeping.round()
+        listed.hub.housekeeping.round()
         assert listed.hub.revision() == before
         again = restore(listed, gone)
         assert (again.state, again.expire_time) == (EntryState.ACTIVE, None)
-        listed.hub._housekeeping.round()
+        listed.hub.housekeeping.round()
         assert listed.known(20) == [20]

@@ -38,8 +38,8 @@ def _history(hub: Hub, entry: Entry, page_size: int) -> list[Event]:
 
 def _expected(hub: Hub, entry: Entry) -> set[int]:
     """The revisions at which something became of an entry: a look at every change, review and event."""
-    store = hub._store
-    changes = store._db.fetch("SELECT revision, kind, first_entry, last_entry, ids FROM change")
+    store = hub.store
+    changes = store.database.fetch("SELECT revision, kind, first_entry, last_entry, ids FROM change")
     moved = {
         revision
         for revision, kind, *ids in changes
@@ -108,7 +108,7 @@ def test_it_is_all_that_became_of_it(any_desk: Desk, monkeypatch: pytest.MonkeyP
 def _many_changes(hub: Hub, entry: Entry, count: int) -> None:
     """Write revisions that moved other entries of its set."""
     t = s.change
-    with hub._store._db.write() as c:
+    with hub.store.database.write() as c:
         first: int = c.scalar(sa.select(s.metadata.c.revision)) or 0
         (key,) = c.execute(sa.select(t.c.hash_set).limit(1)).one()
         rows = [
@@ -129,13 +129,13 @@ def test_a_page_costs_little_beside_many_changes(open_hub: Open, then: str) -> N
     (entry,) = desk.entries("alpha/one")
     _many_changes(desk.hub, entry, 100_000)
     if then == "moved":
-        desk.hub._store.transitions.withdraw([entry.id], "X")
+        desk.hub.store.transitions.withdraw([entry.id], "X")
     if then == "reviewed":
         desk.hub.reviews.create(writer("alpha"), "alpha", "one", entry.id, ReviewKind.CONFIRMED, "so")
     subject = f"entries/{entry.name}"
     revisions, before, pages = [], 0, 0
     while pages == 0 or before:
-        with counted(desk.hub._store) as steps:
+        with counted(desk.hub.store) as steps:
             page, before = desk.hub.history.list(OPERATOR, subject, "", None, 100, before)
         assert steps() < (500 if then == "nothing" else _MOST_STEPS)
         revisions += [e.revision for e in page]

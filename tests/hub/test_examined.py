@@ -50,7 +50,7 @@ def room(
     request: pytest.FixtureRequest, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Room]:
     """A hub on each kind of database, and one that takes every withdrawal of four entries for a large one."""
-    for module in ("outstanding", "feeds", "examining"):
+    for module in ("entry_writes", "feeds", "examination"):
         monkeypatch.setattr(f"hashhub.store.{module}.LARGE", request.param)
     with _room(database, tmp_path) as hub:
         hub.start()
@@ -172,8 +172,8 @@ def end(desk: Room) -> None:
 def test_nothing_is_found_after_anything_that_a_hub_does(room: Room, tmp_path: Path, database: str) -> None:
     for step in (make, contribute, withdraw, select, review, revert, end):
         step(room)
-        room.hub._store.commits.settle()
-        assert (step.__name__, list(room.hub._store.examining(ExaminationPlace()).differences(None))) == (
+        room.hub.store.commits.settle()
+        assert (step.__name__, list(room.hub.store.examining(ExaminationPlace()).differences(None))) == (
             step.__name__,
             [],
         )

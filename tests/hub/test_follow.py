@@ -62,9 +62,9 @@ class TestTwoProcesses:
         second = open_hub(publisher=False)
         first.contribute("alpha/list", *(item(n, algorithms=("PDQ",)) for n in range(50)))
         soon(lambda: matches(first, second, 7))
-        first.hub._matcher.compact()
-        adopted = first.hub._matcher.status().snapshot_revision
-        soon(lambda: second._matcher.status().snapshot_revision == adopted)
+        first.hub.matcher.compact()
+        adopted = first.hub.matcher.status().snapshot_revision
+        soon(lambda: second.matcher.status().snapshot_revision == adopted)
         assert all(matches(first, second, n) for n in range(50))
 
     def test_what_is_staged_is_taken_in_many_pieces_at_once(
@@ -74,7 +74,7 @@ class TestTwoProcesses:
         monkeypatch.setattr("hashhub.hub.follow._PIECE", 100)
         monkeypatch.setattr("hashhub.hub.follow._GATHERED_SECONDS", 3600.0)
         first, second = Desk(open_hub()), Desk(open_hub(publisher=False))
-        taken = {desk.hub._matcher: list[int]() for desk in (first, second)}
+        taken = {desk.hub.matcher: list[int]() for desk in (first, second)}
         apply = Matcher.apply
 
         def noted(self: Matcher, revision: int, **changes: Any) -> None:
@@ -98,8 +98,8 @@ class TestTwoProcesses:
         soon(lambda: matches(first, second.hub, 249))
         for desk in (first, second):
             assert all(matches(first, desk.hub, n) for n in range(250))
-            assert sum(taken[desk.hub._matcher]) == 250
-            assert len(taken[desk.hub._matcher]) <= 6  # and not 25
+            assert sum(taken[desk.hub.matcher]) == 250
+            assert len(taken[desk.hub.matcher]) <= 6  # and not 25
         assert any(150 < count < 250 for count in taken_in_before)  # less than a piece is left once all is staged
 
     def test_staged_entries_come_together_up_to_a_piece_and_everything_else_alone(
@@ -119,14 +119,14 @@ class TestTwoProcesses:
         first, second = Desk(open_hub()), open_hub(publisher=False)
         first.hash_set("alpha/list")
         opened = first.add(first.open("alpha/list"), [item(1, algorithms=("PDQ",))])
-        finish_commit = first.hub._store.commits.finish_commit
+        finish_commit = first.hub.store.commits.finish_commit
 
         def after_a_while(*arguments: Any, **named: Any) -> Import:
-            staged = first.hub._store.revision()
-            soon(lambda: second._matcher.revision == staged)
+            staged = first.hub.store.revision()
+            soon(lambda: second.matcher.revision == staged)
             return finish_commit(*arguments, **named)
 
-        monkeypatch.setattr(first.hub._store.commits, "finish_commit", after_a_while)
+        monkeypatch.setattr(first.hub.store.commits, "finish_commit", after_a_while)
         assert first.commit(opened).counts.accepted == 1
 
     def test_so_many_digests_at_once_and_no_more(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ class TestTwoProcesses:
         monkeypatch.setattr(Matcher, "apply", noted)
         desk.hash_set("alpha/list")
         # What a start reads from the database at once is not taken in: it would have the first items with it.
-        soon(lambda: desk.hub._matcher.revision == desk.hub._store.revision())
+        soon(lambda: desk.hub.matcher.revision == desk.hub.store.revision())
         batches = ([item(n, algorithms=("PDQ",)) for n in range(k, k + 10)] for k in range(0, 50, 10))
         assert desk.commit(desk.add(desk.open("alpha/list"), *batches)).counts.accepted == 50
         assert taken == [20, 20, 10]
@@ -161,22 +161,22 @@ class TestTwoProcesses:
         first.hash_set("alpha/list")
         opened = first.add(first.open("alpha/list"), [item(1, algorithms=("PDQ",))])
         # What it lacks from before has nothing to gather: it would take in the staged entries with that.
-        soon(lambda: second._matcher.revision == first.hub._store.revision())
+        soon(lambda: second.matcher.revision == first.hub.store.revision())
 
         def fails(*_: object, **__: object) -> NoReturn:
-            soon(lambda: second._follower._gathering_since is not None)
+            soon(lambda: second.follower._gathering_since is not None)
             raise Unavailable("the database is away")
 
         with monkeypatch.context() as once:
-            once.setattr(first.hub._store.commits, "finish_commit", fails)
+            once.setattr(first.hub.store.commits, "finish_commit", fails)
             with pytest.raises(Unavailable):
                 first.commit(opened)
         if ends_with == "write":
             first.commit(opened)
         else:
             first.hub.contribute.cancel(OPERATOR, opened.id)
-        revision = first.hub._store.history.position().revision
-        soon(lambda: second._matcher.revision >= revision)
+        revision = first.hub.store.history.position().revision
+        soon(lambda: second.matcher.revision >= revision)
         assert matches(first, second, 1) is (ends_with == "write")
 
     @pytest.mark.parametrize("what", ["review", "token", "contributor"])
@@ -186,7 +186,7 @@ class TestTwoProcesses:
         """Whoever follows changes at another process waits until its matcher is past the last one that it has seen."""
         monkeypatch.setattr("hashhub.hub.follow._GATHERED_SECONDS", 3600.0)
         first, second = Desk(open_hub()), open_hub(publisher=False)
-        commits = first.hub._store.commits
+        commits = first.hub.store.commits
         first.hash_set("alpha/list")
         first.contribute("alpha/list", item(1, algorithms=("PDQ",)))
         (entry,) = first.entries("alpha/list")
@@ -194,7 +194,7 @@ class TestTwoProcesses:
         finish_commit = commits.finish_commit
 
         def with_something_before(*arguments: Any, **named: Any) -> Import:
-            staged = first.hub._store.revision()
+            staged = first.hub.store.revision()
             assert not second.changes.wait(staged - 1, 0.3)  # it gathers
             match what:
                 case "review":
@@ -207,17 +207,17 @@ class TestTwoProcesses:
             return finish_commit(*arguments, **named)
 
         monkeypatch.setattr(commits, "finish_commit", with_something_before)
-        soon(lambda: second._matcher.revision == first.hub._store.revision())
+        soon(lambda: second.matcher.revision == first.hub.store.revision())
         assert first.commit(opened).counts.accepted == 1
 
     def test_both_cannot_commit_one_import(self, open_hub: Open) -> None:
         first, second = Desk(open_hub()), Desk(open_hub(publisher=False))
         first.hash_set("alpha/list")
         begun = first.add(first.open("alpha/list"), [item(1)])
-        first.hub._store.commits.begin_commit(begun.id)
+        first.hub.store.commits.begin_commit(begun.id)
         with pytest.raises(Conflict):
             second.commit(begun)
-        first.hub._store.leases.release_commit(begun.id)
+        first.hub.store.leases.release_commit(begun.id)
         done = second.commit(begun)
         assert first.commit(begun) == done
         assert first.known(1) == [1]
@@ -225,12 +225,12 @@ class TestTwoProcesses:
     def test_a_follower_waits_for_news(self, open_hub: Open) -> None:
         desk = Desk(open_hub())
         desk.hash_set("alpha/list")
-        soon(lambda: desk.hub._matcher.revision == desk.hub.revision())
+        soon(lambda: desk.hub.matcher.revision == desk.hub.revision())
         now = desk.hub.revision()
         assert not desk.hub.changes.wait(now, 0.05)
         desk.contribute("alpha/list", item(1))
         assert desk.hub.changes.wait(now, 30.0)
-        desk.hub._follower.close()
+        desk.hub.follower.close()
         start = time.monotonic()
         assert not desk.hub.changes.wait(desk.hub.revision(), 30.0)
         assert time.monotonic() - start < 25
@@ -242,12 +242,12 @@ class TestRestarts:
         desk = Desk(hub)
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1), item(2))
-        hub._matcher.compact()
+        hub.matcher.compact()
         desk.contribute("alpha/list", item(3))
         desk.hub.entries.withdraw(OPERATOR, "alpha", "list", desk.entries("alpha/list")[0].id, WithdrawalReason.ERROR)
         hub.close()
         desk = Desk(open_hub())
-        assert desk.hub._matcher.count("MD5") == 2
+        assert desk.hub.matcher.count("MD5") == 2
         assert desk.known(1, 2, 3) == [2, 3]
 
     def test_a_damaged_snapshot_is_rebuilt(self, open_hub: Open, sqlite_directory: Path) -> None:
@@ -255,7 +255,7 @@ class TestRestarts:
         desk = Desk(hub)
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", *(item(n) for n in range(20)))
-        hub._matcher.compact()
+        hub.matcher.compact()
         hub.close()
         for file in sqlite_directory.glob("matcher/*/*/*"):
             if file.is_file():
@@ -272,9 +272,9 @@ class TestRestarts:
         desk = Desk(hub)
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", *(item(n) for n in range(200)))
-        hub._matcher.compact()
+        hub.matcher.compact()
         other = open_hub(publisher=False)
-        soon(lambda: other._matcher.snapshot_revision == hub._matcher.snapshot_revision)
+        soon(lambda: other.matcher.snapshot_revision == hub.matcher.snapshot_revision)
         rebuilding, go_on = threading.Event(), threading.Event()
         rebuild = Matcher.rebuild
 
@@ -289,7 +289,7 @@ class TestRestarts:
             with file.open("r+b") as f:
                 f.write(bytes(255 - byte for byte in file.read_bytes()))
         assert rebuilding.wait(60)
-        soon(lambda: other._matcher.is_damaged)
+        soon(lambda: other.matcher.is_damaged)
         for each in (hub, other):
             with pytest.raises(Unavailable, match="is damaged"):
                 desk.match(digest("MD5", 1), hub=each)
@@ -297,10 +297,10 @@ class TestRestarts:
         assert any("is damaged" in warning for warning in hub.status(OPERATOR).warnings)
         go_on.set()
         for each in (hub, other):
-            soon(lambda x=each: x.is_ready and not x._matcher.is_damaged)  # type: ignore[misc]  # likewise
+            soon(lambda x=each: x.is_ready and not x.matcher.is_damaged)  # type: ignore[misc]  # likewise
             found = [desk.match(digest("MD5", n), hub=each).verdict for n in range(200)]
             assert found == [Verdict.MATCH] * 200
-        assert other._matcher.status().snapshot_revision is not None, "adopted, not a copy of its own"
+        assert other.matcher.status().snapshot_revision is not None, "adopted, not a copy of its own"
         assert any("is damaged" in warning for warning in hub.status(OPERATOR).warnings), "what was found stays told"
         assert hub.matcher_status().damages == 1
 
@@ -312,13 +312,13 @@ class TestRestarts:
         backup = sqlite_directory / "backup.db"
         _copy(sqlite_directory, backup)
         desk.contribute("alpha/list", item(2))
-        hub._matcher.compact()
+        hub.matcher.compact()
         hub.close()
         _restore(sqlite_directory, backup)
         desk = Desk(open_hub())
         desk.contribute("alpha/list", item(3))
         assert desk.known(1, 2, 3) == [1, 3]
-        assert desk.hub._matcher.count("MD5") == 2
+        assert desk.hub.matcher.count("MD5") == 2
 
     def test_a_database_restored_under_a_running_hub_stops_its_answers(
         self, open_hub: Open, sqlite_directory: Path
@@ -331,7 +331,7 @@ class TestRestarts:
             c.execute("UPDATE metadata SET revision = revision - 1")
         c.close()
         with pytest.raises(Unavailable, match="restored from an older backup"):
-            hub._follower.catch_up()
+            hub.follower.catch_up()
         with pytest.raises(Unavailable) as refused:
             desk.verdict(1)
         assert refused.value.reason is Reason.MATCHER_NOT_READY
@@ -342,7 +342,7 @@ class TestRestarts:
         self, open_hub: Open, sqlite_directory: Path, monkeypatch: pytest.MonkeyPatch, damage: str
     ) -> None:
         hub, mark = _parted(open_hub, sqlite_directory)
-        hub._matcher.compact()
+        hub.matcher.compact()
         hub.close()
         _write_past(sqlite_directory)
         if damage == "remove":
@@ -353,18 +353,18 @@ class TestRestarts:
         with pytest.raises(Unavailable, match="not of this database's history"):
             waiting.start()
         desk = Desk(open_hub())
-        assert desk.hub._matcher.revision == desk.hub.revision()
+        assert desk.hub.matcher.revision == desk.hub.revision()
         # What was withdrawn in the past that is lost stays withdrawn.
         assert desk.known(*range(9)) == [3, 4, 5, 6, 7, 8]
         waiting.start()
-        assert waiting._matcher.count("MD5") == 6
+        assert waiting.matcher.count("MD5") == 6
         desk.hub.close()
         waiting.close()
         # The snapshot that took its place is of this history, and is believed.
         hub = open_hub(start=False)
-        assert hub._matcher.count("MD5") == 6
+        assert hub.matcher.count("MD5") == 6
         with monkeypatch.context() as once:
-            once.setattr(hub._store.feeds, "all_digests", pytest.fail)
+            once.setattr(hub.store.feeds, "all_digests", pytest.fail)
             hub.start()
 
     def test_one_restored_and_written_past_under_a_running_hub_stops_its_answers(
@@ -373,25 +373,25 @@ class TestRestarts:
         hub, _ = _parted(open_hub, sqlite_directory)
         _write_past(sqlite_directory)
         with pytest.raises(Unavailable, match="restored from an older backup"):
-            hub._follower.catch_up()
+            hub.follower.catch_up()
         assert not hub.is_ready
 
     def test_a_full_disk_costs_a_rebuild_not_trust(self, open_hub: Open) -> None:
         hub = open_hub()
-        path = hub._follower._mark._path
+        path = hub.follower._mark._path
         path.unlink()
         path.mkdir()  # cannot be replaced by a file
         desk = Desk(hub)
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1))
-        hub._matcher.compact()
+        hub.matcher.compact()
         assert desk.known(1) == [1]
-        assert hub._follower._mark.read()[0].revision == -1
+        assert hub.follower._mark.read()[0].revision == -1
 
     def test_the_mark_is_never_behind_what_was_applied(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         hub, other = open_hub(start=False), Desk(open_hub(publisher=False))
         other.hash_set("alpha/list")
-        changes = hub._store.feeds.matcher_changes
+        changes = hub.store.feeds.matcher_changes
 
         def late(after_revision: int, limit: int) -> list[MatcherChange]:
             """Commit between the look at the position and that at the changes."""
@@ -399,10 +399,10 @@ class TestRestarts:
             other.contribute("alpha/list", item(1))
             return changes(after_revision, limit)
 
-        monkeypatch.setattr(hub._store.feeds, "matcher_changes", late)
-        hub._follower.catch_up()
-        assert hub._matcher.count("MD5") == 1
-        assert hub._follower._mark.read()[0] == hub._store.history.position()
+        monkeypatch.setattr(hub.store.feeds, "matcher_changes", late)
+        hub.follower.catch_up()
+        assert hub.matcher.count("MD5") == 1
+        assert hub.follower._mark.read()[0] == hub.store.history.position()
 
     def test_until_it_has_caught_up_it_does_not_answer(self, open_hub: Open) -> None:
         hub = open_hub(start=False)
@@ -423,7 +423,7 @@ class TestRestarts:
             def fails() -> NoReturn:
                 raise Unavailable("the database is away", reason=Reason.DATABASE_UNAVAILABLE)
 
-            away.setattr(hub._store.history, "position", fails)
+            away.setattr(hub.store.history, "position", fails)
             with pytest.raises(Unavailable):
                 hub.start()
         hub.close()
@@ -435,19 +435,19 @@ class TestRestarts:
         desk = Desk(open_hub())
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1), item(2))
-        desk.hub._matcher.compact()
+        desk.hub.matcher.compact()
         desk.hub.close()
         next(sqlite_directory.glob("matcher/*/POSITION")).unlink()
         hub = open_hub(start=False)
         reading = threading.Event()
-        digests = next(iter(hub._store.feeds.all_digests()))
+        digests = next(iter(hub.store.feeds.all_digests()))
 
         def for_ever() -> Iterator[Any]:
             reading.set()
             while True:
                 yield digests
 
-        monkeypatch.setattr(hub._store.feeds, "all_digests", for_ever)
+        monkeypatch.setattr(hub.store.feeds, "all_digests", for_ever)
         hub.start(wait=False)
         assert reading.wait(60)
         assert not hub.is_ready
@@ -471,8 +471,8 @@ class TestRestarts:
             def fails() -> NoReturn:
                 raise Unavailable("the database is away", reason=Reason.DATABASE_UNAVAILABLE)
 
-            away.setattr(hub._store.history, "position", fails)
-            soon(lambda: "database is away" in hub._follower.thread.warning)
+            away.setattr(hub.store.history, "position", fails)
+            soon(lambda: "database is away" in hub.follower.thread.warning)
         desk.contribute("alpha/list", item(1, algorithms=("PDQ",)))
         soon(lambda: matches(desk, hub, 1))
         soon(lambda: not hub.status(OPERATOR).warnings)
@@ -488,7 +488,7 @@ from hashhub.model import Principal, Role
 
 hub = Hub.open(Config(data=sys.argv[1]), publisher=False)
 hub.start()
-parts = (hub._store.commits, hub._store.stage)
+parts = (hub.store.commits, hub.store.stage)
 store = next(part for part in parts if hasattr(part, sys.argv[3]))
 step = getattr(store, sys.argv[3])
 
@@ -550,7 +550,7 @@ def _parted(open_hub: Open, data: Path) -> tuple[Hub, Path]:
     _copy(data, data / "backup.db")
     desk.contribute("alpha/list", item(2))
     desk.hub.entries.withdraw(OPERATOR, "alpha", "list", desk.entries("alpha/list")[0].id, WithdrawalReason.ERROR)
-    return hub, hub._follower._mark._path
+    return hub, hub.follower._mark._path
 
 
 def _write_past(data: Path) -> None:
@@ -589,6 +589,6 @@ def _restore(data: Path, backup: Path) -> None:
 
 def test_the_matcher_is_at_the_directory_of_its_database(open_hub: Open, sqlite_directory: Path) -> None:
     hub = open_hub()
-    assert (sqlite_directory / "matcher" / hub._store.database_id).is_dir()
+    assert (sqlite_directory / "matcher" / hub.store.database_id).is_dir()
     with pytest.raises(HashHubError):  # and nobody else may publish there
-        Matcher(sqlite_directory / "matcher" / hub._store.database_id)
+        Matcher(sqlite_directory / "matcher" / hub.store.database_id)

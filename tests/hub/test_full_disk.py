@@ -32,7 +32,7 @@ BOTH, DONE = (0, 5, 10, 29, 30, 250, 509), [10, 29, 30, 250, 509]
 def fill_list(desk: Desk) -> None:
     desk.hash_set("alpha/list")
     desk.contribute("alpha/list", *(item(n, external_id=f"x{n}") for n in OLD))
-    desk.hub._matcher.compact()
+    desk.hub.matcher.compact()
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def send(desk: Desk) -> Any:
 
 def look(hub: Hub) -> None:
     """Look now what the hub can do, and not once in a few seconds."""
-    hub._store._db._room_tried = 0.0
+    hub.store.database._room_tried = 0.0
     hub.condition.look()
 
 
@@ -101,7 +101,7 @@ def test_a_commit_meets_it_at_any_byte(disk: Path, stock: Stock, tmp_path: Path)
             check_done(desk, done)
             soon(lambda: Desk(other).known(*BOTH) == DONE)
             with suppress(LimitExceeded):
-                hub._matcher.compact()
+                hub.matcher.compact()
             check_done(desk, done)
         with Hub.open(config) as hub:
             hub.start()

@@ -113,7 +113,7 @@ class History(RuleBasedStateMachine):
     def restart(self, *, compact: bool) -> None:
         """The hub stops and starts, with a snapshot of now or of long ago."""
         if compact:
-            self.desk.hub._matcher.compact()
+            self.desk.hub.matcher.compact()
         self.desk.hub.close()
         self.desk.hub = self._open()
 
@@ -133,7 +133,7 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def the_matcher_holds_the_active_digests(self) -> None:
-        matcher = self.desk.hub._matcher
+        matcher = self.desk.hub.matcher
         active = {h for e in self._active() for h in e.hashes}
         for name in _ALGORITHMS:
             digests = {h.digest for h in active if h.algorithm == name}

@@ -409,9 +409,9 @@ class TestWhatOthersStateDoesNotMatter:
             desk.hash_set("alpha/list", scheme="vic-us")
             desk.contribute("alpha/list", item(50, value="1"))
             begun = desk.add(desk.open("alpha/list"), self.LIST)
-            desk.hub._follower.close()
-            store, statements = desk.hub._store, list[str]()
-            real = store._db.fetch
+            desk.hub.follower.close()
+            store, statements = desk.hub.store, list[str]()
+            real = store.database.fetch
 
             def fetch(
                 sql: str,
@@ -425,7 +425,7 @@ class TestWhatOthersStateDoesNotMatter:
                     statements.append(sql)
                 return real(sql, parameters)
 
-            monkeypatch.setattr(store._db, "fetch", fetch)
+            monkeypatch.setattr(store.database, "fetch", fetch)
             desk.commit(begun, validate_only=True)
             asked.append(statements)
         assert asked[0] == asked[1]
@@ -680,14 +680,14 @@ class TestHarmlessVerdicts:
     )
     def test_are_told_apart(self, desk: Desk, scheme: str, value: str, purpose: str, is_harmless: bool) -> None:
         chosen = msgspec.structs.replace(
-            desk.hub._store.resources.get_hash_set(*desk.hash_set("alpha/list", scheme=scheme).split("/")),
+            desk.hub.store.resources.get_hash_set(*desk.hash_set("alpha/list", scheme=scheme).split("/")),
             purpose=Purpose(purpose),
         )
         stated, stager = item(1, value=value), Stager()
         stager.add(stated)
         batch = Batch.read(stager.staged([]))
         intake = Intake(
-            desk.hub._store,
+            desk.hub.store,
             chosen,
             load().get(scheme),
             lambda _: HeldItems([], lambda *_: b""),

@@ -48,12 +48,12 @@ def fill(desk: Desk, what: str) -> None:
     hub.reviews.create(BETA, "alpha", "list", ids["x33"], ReviewKind.FALSE_POSITIVE, "words")
     hub.reviews.create(BETA, "alpha", "list", ids["x2"], ReviewKind.FALSE_POSITIVE, "other words")
     desk.contribute("alpha/list", *(item(n, external_id=f"x{n}", tags=("new",)) for n in range(30)), batch=8)
-    assert hub._store.commits.unsettled()
+    assert hub.store.commits.unsettled()
     if what not in {"tidying", "revert"}:
-        hub._store.commits.tidy()
+        hub.store.commits.tidy()
     if what not in {"conflicts", "tidying", "revert"}:
         find_conflicts(hub)
-        assert hub._store._db.fetch("SELECT count(*) FROM conflict") == [(18,)]
+        assert hub.store.database.fetch("SELECT count(*) FROM conflict") == [(18,)]
     if what == "expiry":
         for name in ("alpha", "beta"):
             hub.retention.update(OPERATOR, name, "list", days=30)
@@ -110,18 +110,18 @@ def left(hub: Hub) -> dict[str, Any]:
             told[table.name] = sorted(map(repr, c.execute(sa.select(*columns)).all()))
         return told
 
-    told = hub._store._db.read(read)
+    told = hub.store.database.read(read)
     told["events"] = [
         (e.revision, e.kind, e.subject, e.reason, e.facts, e.details, e.actor)
-        for e in reversed(hub._store.history.list_events(limit=10_000))
+        for e in reversed(hub.store.history.list_events(limit=10_000))
     ]
     return told
 
 
 def check(hub: Hub) -> None:
     """The history is whole, a mirror that begins anew holds what stands, and the matcher says what the rows say."""
-    hub._follower.start()
-    store = hub._store
+    hub.follower.start()
+    store = hub.store
     store.history.verify_history(store.database_id)
     auditor = mirroring(Role.AUDITOR, "overseer")
     receiver = Receiver(hub, auditor)

@@ -174,10 +174,10 @@ def test_how_much_a_token_learns_is_counted_and_told(
 def test_a_count_is_bounded_in_memory_and_close_beyond(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learned, "_MOST", 3_000)
     desk.hash_set("nl/known")
-    desk.hub._store.resources.registry()  # what an answer has read
+    desk.hub.store.resources.registry()  # what an answer has read
     for start in range(0, 20_000, 1_000):
         desk.hub.learned.note(PLATFORM, [f"nl/known/{n}" for n in range(start, start + 1_000)])
         desk.hub.learned.write()
     assert desk.hub.learned.counts()["platform"] == pytest.approx(20_000, rel=0.15)
-    (row,) = desk.hub._store.tokens._db.fetch("SELECT length(smallest) FROM learned")
+    (row,) = desk.hub.store.database.fetch("SELECT length(smallest) FROM learned")
     assert row[0] == 8 * 1_024

@@ -217,7 +217,7 @@ def test_while_the_database_is_away_a_frame_is_unread(small: Desk, monkeypatch: 
         raise Unavailable("the database is away", reason=Reason.DATABASE_UNAVAILABLE)
 
     with monkeypatch.context() as patched:
-        patched.setattr(small.hub._store.entries, "hits_by_digests", away)
+        patched.setattr(small.hub.store.entries, "hits_by_digests", away)
         answer = watched.see(NEAR)
         assert answer.unread is not None
         assert answer.unread.code == Reason.DATABASE_UNAVAILABLE
@@ -233,7 +233,7 @@ def test_what_cannot_be_judged_again_is_unavailable(small: Desk, monkeypatch: py
         raise Unavailable("the database is away", reason=Reason.DATABASE_UNAVAILABLE)
 
     with monkeypatch.context() as patched:
-        patched.setattr(small.hub._store.entries, "reviews_of", away)
+        patched.setattr(small.hub.store.entries, "reviews_of", away)
         assert watched.see(OTHER).verdict is Verdict.UNAVAILABLE
     assert watched.see(OTHER).verdict is Verdict.MATCH
 

@@ -296,6 +296,6 @@ def test_frames_that_are_near_nothing_touch_no_database(small: Desk, monkeypatch
     def never(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(small.hub._store.entries, "entries_sharing_frames", never)
-    monkeypatch.setattr(small.hub._store.resources, "registry", never)
+    monkeypatch.setattr(small.hub.store.entries, "entries_sharing_frames", never)
+    monkeypatch.setattr(small.hub.store.resources, "registry", never)
     assert watched.play(range(50_000, 50_010))[-1].verdict is Verdict.NO_MATCH

@@ -167,7 +167,7 @@ class TestCircuitBreaker:
     def trip(self, desk: Desk, number: int) -> Hash:
         """Trip the breaker of a listed digest and return a query near it."""
         # Before any search.
-        desk.hub._matcher._breaker.__init__(CircuitBreaker(share=0.5, min_hits=20))  # type: ignore[misc]
+        desk.hub.matcher._breaker.__init__(CircuitBreaker(share=0.5, min_hits=20))  # type: ignore[misc]
         queries = [Query(hashes=(near(digest("PDQ", number), n),)) for n in range(32)]
         desk.hub.match.hashes(PLATFORM, queries, MatchOptions(policy="any"))
         altered = near(digest("PDQ", number), 3)
@@ -179,7 +179,7 @@ class TestCircuitBreaker:
         listed.hash_set("hostile/red", marking=HIDDEN)
         listed.contribute("hostile/red", item(5, algorithms=("PDQ",)))
         altered = self.trip(listed, 5)
-        assert not listed.hub._matcher.status().tripped
+        assert not listed.hub.matcher.status().tripped
         assert listed.match(altered) == listed.match(digest("PDQ", 77))
         listed.hash_set("hostile/hinted", marking=msgspec.structs.replace(HIDDEN, disclose_existence=True))
         listed.contribute("hostile/hinted", item(5, algorithms=("PDQ",)))

@@ -160,7 +160,7 @@ class TestMoved:
     def test_what_expires_and_is_stated_again_is_listed(self, listed: Desk, meanwhile: Meanwhile) -> None:
         """It would be missing for good: the same list again would be one that is done already."""
         one = entry_of(listed, "alpha/list", 2)
-        transitions = listed.hub._store.transitions
+        transitions = listed.hub.store.transitions
         meanwhile(
             lambda: transitions.withdraw(
                 [one.id], Code.EXPIRED_BY_AGE, kind=EventKind.ENTRIES_EXPIRED, reason="RETENTION"
@@ -177,7 +177,7 @@ class TestMoved:
         until = now() + timedelta(hours=1)
         listed.contribute("alpha/list", *stated(7, expire_time=until))
         begun.clear()
-        meanwhile(lambda: listed.hub._store.transitions.expire(until))
+        meanwhile(lambda: listed.hub.store.transitions.expire(until))
         done = listed.contribute("alpha/list", *stated(7, expire_time=until), *stated(8))
         assert (done.counts.unchanged, done.counts.accepted, len(begun)) == (1, 1, 1)
 
@@ -198,15 +198,15 @@ class TestMoved:
         until = now() + timedelta(hours=1)
         listed.contribute("alpha/list", *stated(7, 8, expire_time=until))
         one, other = entry_of(listed, "alpha/list", 7), entry_of(listed, "alpha/list", 8)
-        meanwhile(lambda: listed.hub._store.transitions.expire(until))
+        meanwhile(lambda: listed.hub.store.transitions.expire(until))
         done = listed.contribute("alpha/list", *stated(1, 2, 7, tags=("new",)), replace=is_full, allow_shrinking=True)
         # 3 and 8 are no longer in a full list; 8 had expired.
         assert (done.counts.superseded, done.counts.absent) == (2, 1 if is_full else 0)
         for entry in (one, other):
             before = listed.hub.entries.get(OPERATOR, "alpha", "list", entry.id)
             assert (before.state, before.reasons) == (EntryState.WITHDRAWN, (Code.EXPIRED,))
-        store = listed.hub._store
-        assert store._db.fetch(store._db.sql("SELECT 1 FROM succession WHERE earlier = ?"), (one.id,)) == []
+        store = listed.hub.store
+        assert store.database.fetch(store.database.sql("SELECT 1 FROM succession WHERE earlier = ?"), (one.id,)) == []
         changed = [c for c in store.feeds.changes(done.revision) if c.kind is ChangeKind.WITHDRAW]
         assert not any(entry.id in store.feeds.change_ids(c) for c in changed for entry in (one, other))
         facts = store.history.get_event(done.revision).facts
@@ -252,7 +252,7 @@ class TestAnotherListOfTheSet:
 def by_another(desk: Desk, records: list[Record]) -> None:
     """Have another process commit a list into the set, as if the present commit's lease had run out."""
     opened = desk.add(desk.open("alpha/list"), records)
-    with desk.hub._store._db.write() as c:
+    with desk.hub.store.database.write() as c:
         c.execute(sa.update(imports).values(lease_until=0))
     with Hub.open(desk.hub.keeper._config, publisher=False) as other:
         other.start()
@@ -281,7 +281,7 @@ class TestTheMatcher:
         one = entry_of(listed, "alpha/list", 2)
         meanwhile(lambda: listed.hub.entries.erase(OPERATOR, "alpha", "list", one.id))
         assert listed.contribute("beta/list", *stated(2, 5)).counts.accepted == 2
-        assert listed.hub._matcher.contains("MD5", rows(2)).all()
+        assert listed.hub.matcher.contains("MD5", rows(2)).all()
         assert listed.known(2, 5) == [2, 5]
 
     def test_what_is_deleted_elsewhere_with_its_hash_set(self, listed: Desk, meanwhile: Meanwhile) -> None:

@@ -51,7 +51,7 @@ def test_a_forgotten_import_ends_and_everybody_is_told(open_hub: Open, caplog: p
     desk.hash_set("alpha/list")
     forgotten = desk.open("alpha/list")
     desk.hub.contribute.add(writer("alpha"), forgotten.id, 0, [item(n) for n in range(7)], [])
-    housekeeping = desk.hub._housekeeping
+    housekeeping = desk.hub.housekeeping
     assert housekeeping is not None
     housekeeping.round()
     assert desk.hub.contribute.get(OPERATOR, forgotten.id).state is ImportState.OPEN

@@ -575,7 +575,7 @@ def test_no_extract_keeps_what_went_by_age(
         scene.hub.entries.withdraw(OPERATOR, "alpha", "list", entry.id, WithdrawalReason.ERROR)
     with monkeypatch.context() as patch:
         patch.setattr(events, "now", lambda: now() + timedelta(hours=1))
-        assert scene.hub._store.retention.purge_withdrawn("alpha/list", now() + timedelta(hours=1)) == 2
+        assert scene.hub.store.retention.purge_withdrawn("alpha/list", now() + timedelta(hours=1)) == 2
     scene.hub.operations.tidy()
     is_dropped = is_old or days < 1
     held = [p for p in scene.hub.operations.base.rglob("*") if p.is_file() and first.hashes[0].digest in p.read_bytes()]

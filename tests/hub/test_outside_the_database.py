@@ -290,6 +290,6 @@ class TestOutsideTheDatabase:
         first.contribute("alpha/list", *(item(n) for n in range(1, 60)))
         withdraw(first, 1)
         withdraw(second, 2)
-        first.hub._follower.catch_up()
+        first.hub.follower.catch_up()
         lines = [json.loads(line) for line in (sqlite_directory / "withdrawals.log").read_bytes().splitlines()]
         assert len(lines) == len({line["revision"] for line in lines}) == 2

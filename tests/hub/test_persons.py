@@ -92,20 +92,20 @@ class TestSigningOff:
         ann, ben = made(hub, "ann", OPERATOR), made(hub, "ben", OPERATOR)
         old = made(hub, "old", ben)
         hub.tokens.rotate(ben, "ben")  # one's own
-        assert not may_be_one_person(hub._store, "ann", "ben")
+        assert not may_be_one_person(hub.store, "ann", "ben")
         hub.tokens.rotate(ann, "ben", timedelta(0))
         self.refused(hub, ann, ben, "own@1")
         # What that token had made before, its holder gave away before.
-        assert not may_be_one_person(hub._store, "ann", old.name)
+        assert not may_be_one_person(hub.store, "ann", old.name)
         for _ in range(3):
             hub.tokens.rotate(ben, "ben")
-        assert may_be_one_person(hub._store, "ann", "ben")
+        assert may_be_one_person(hub.store, "ann", "ben")
 
     def test_two_first_tokens_are_two(self, root: Desk) -> None:
         hub = root.hub
-        TokenTable.put_token(hub._store.tokens, b"2", person("operator-2"), by=SYSTEM)
-        assert not may_be_one_person(hub._store, "operator", "operator-2")
-        assert may_be_one_person(hub._store, "operator", "operator")
+        TokenTable.put_token(hub.store.tokens, b"2", person("operator-2"), by=SYSTEM)
+        assert not may_be_one_person(hub.store, "operator", "operator-2")
+        assert may_be_one_person(hub.store, "operator", "operator")
 
 
 def undone(done: list[RevertedEvent]) -> set[EventKind]:
@@ -157,11 +157,11 @@ class TestStolen:
         assert hub.hash_sets.list(OPERATOR, None, 10, "")[0] == sets
         assert hub.groups.get(OPERATOR, "allies").members == ("alpha",)
         assert all(not hub.groups.get(OPERATOR, f"friends-{n}").members for n in range(3))
-        last, *_ = hub._store.history.list_events(kinds=[EventKind.ACTOR_REVERTED])
+        last, *_ = hub.store.history.list_events(kinds=[EventKind.ACTOR_REVERTED])
         assert set(last.facts["tokens"]) == {"child", "stranger", "grandchild"}  # type: ignore[arg-type]
         # Run again, nothing is left to do, and nothing is counted twice.
         assert not any(x.reverted for x in hub.history.revert(OPERATOR, "mole", since, comment="again"))
-        again, *_ = hub._store.history.list_events(kinds=[EventKind.ACTOR_REVERTED])
+        again, *_ = hub.store.history.list_events(kinds=[EventKind.ACTOR_REVERTED])
         assert again.facts["events"] == 0 or again.revision == last.revision
 
     def test_a_token_made_before_is_another_matter(self, root: Desk) -> None:

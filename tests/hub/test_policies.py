@@ -100,7 +100,7 @@ class TestPutting:
             desk.hub.policies.put(OPERATOR, block(), request_id="r")
 
     def test_two_at_once_get_two_numbers(self, desk: Desk) -> None:
-        definitions = desk.hub._store.definitions
+        definitions = desk.hub.store.definitions
         made = [
             definitions.put(Definition(kind=DefinitionKind.POLICY, id="mine", version="", text=content), number_from=1)
             for content in (MATCHES, NEVER)
@@ -150,7 +150,7 @@ class TestPutting:
         """A newer hashhub wrote it, say: another version would answer another question."""
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1))
-        desk.hub._store.definitions.put(
+        desk.hub.store.definitions.put(
             Definition(kind=DefinitionKind.POLICY, id="block", version="2", text=text(name='"block"', later="1"))
         )
         desk.hub.catalogue.now()
@@ -197,10 +197,10 @@ class TestTwoProcesses:
             assert other.match.hashes(PLATFORM, [Query(hashes=(digest("MD5", 1),))], options)[0][0].verdict
             other.policies.put(OPERATOR, NEVER)
             assert other.match.policy(PLATFORM, "mine").full_name == "mine@2"
-            one._follower.catch_up()
+            one.follower.catch_up()
             assert one.match.policy(PLATFORM, "mine").full_name == "mine@2"
             one.policies.retire(OPERATOR, "mine@1")
-            other._follower.catch_up()
+            other.follower.catch_up()
             with pytest.raises(InvalidArgument, match="retired"):
                 other.match.policy(PLATFORM, "mine@1")
 
@@ -258,7 +258,7 @@ class TestFreshness:
     def age(self, desk: Desk, days: int) -> None:
         """Let all that was committed have been so many days earlier."""
         t = schema.imports
-        with desk.hub._store._db.write() as c:
+        with desk.hub.store.database.write() as c:
             c.execute(sa.update(t).values(commit_time=t.c.commit_time - days * 24 * 3600 * 1000))
 
     def test_by_import_whole_list_and_confirmation(self, any_desk: Desk) -> None:
@@ -389,14 +389,14 @@ class TestTrying:
         desk.contribute("alpha/list", item(1, algorithms=("PDQ",)))
         rests: list[float] = []
         hub = desk.hub
-        trying = Policies(hub._store, hub._matcher, hub.catalogue, hub._follower, hub.learned, rest=rests.append)
+        trying = Policies(hub.store, hub.matcher, hub.catalogue, hub.follower, hub.learned, rest=rests.append)
         queries = [Query(hashes=(near(digest("PDQ", 1), 1 + n % 30),)) for n in range(1000)]
         for _ in range(2):
             trying.try_out(OPERATOR, "block", "any", queries=queries)
         assert len(rests) == 40
         assert all(r >= 0 for r in rests)
         assert sum(rests) > 0
-        breaker = hub._matcher._breaker
+        breaker = hub.matcher._breaker
         assert (len(breaker._windows), len(breaker._handed)) == (0, 0)
 
     @pytest.mark.parametrize("who", [PLATFORM, writer("alpha")])

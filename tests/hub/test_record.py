@@ -212,7 +212,7 @@ class TestReading:
         assert listed.hub.history.redact(OPERATOR, revision).details is None
         assert listed.hub.history.redact(OPERATOR, revision).details is None
         assert kinds(history(listed))[:2] == ["EVENT_REDACTED", "ENTRIES_WITHDRAWN"]
-        listed.hub._store.history.verify_history(listed.hub._store.database_id)
+        listed.hub.store.history.verify_history(listed.hub.store.database_id)
 
 
 class TestReviews:
@@ -290,12 +290,14 @@ class TestChain:
         """The heads before and after are in the feed, and the rest of the event is easily guessed: the salt is what
         cannot be.
         """
-        before = listed.hub._store.history.position().digest
+        before = listed.hub.store.history.position().digest
         withdraw(listed, 1, reason=WithdrawalReason.REQUESTED_BY_PERSON_SHOWN)
         entry = entry_of(listed, 1)
         event = listed.hub.history.list(BETA, f"entries/{entry.name}", "", None, 1, 0)[0][0]
         assert not event.reason
-        stored = json.loads(listed.hub._store._db.fetch("SELECT body FROM event ORDER BY revision DESC LIMIT 1")[0][0])
+        stored = json.loads(
+            listed.hub.store.database.fetch("SELECT body FROM event ORDER BY revision DESC LIMIT 1")[0][0]
+        )
         assert stored[8] == "REQUESTED_BY_PERSON_SHOWN"
         guessed = [*stored[:10], ""]
         body = json.dumps(guessed, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
@@ -324,8 +326,8 @@ class TestChain:
     def test_it_verifies_by_what_docs_history_says_alone(self, listed: Desk) -> None:
         """Written from the document, without the store's code; equal on both databases."""
         withdraw(listed, 1, comment="naïve ☃")
-        store = listed.hub._store
-        rows = store._db.fetch(
+        store = listed.hub.store
+        rows = store.database.fetch(
             "SELECT e.body, e.digest, d.salt, d.content, d.undo FROM event e "
             "LEFT JOIN event_detail d ON d.revision = e.revision ORDER BY e.revision"
         )
@@ -394,7 +396,7 @@ class TestChain:
 
 def test_terms_that_run_out_are_an_event_once(desk: Desk) -> None:
     desk.hash_set("alpha/list", marking=Marking(tlp=TLP.AMBER, expire_time=now() + timedelta(days=1)))
-    housekeeping = desk.hub._housekeeping
+    housekeeping = desk.hub.housekeeping
     assert housekeeping is not None
     housekeeping.round()
     assert "TERMS_EXPIRED" not in kinds(history(desk))
@@ -410,10 +412,10 @@ def test_the_head_goes_to_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) 
     with caplog.at_level("INFO"):
         week = timedelta(days=7)
         housekeeping = Housekeeping(
-            hub._store, hub._matcher, hub._follower, Path("nowhere"), week, hub.renewals, lambda: None
+            hub.store, hub.matcher, hub.follower, Path("nowhere"), week, hub.renewals, lambda: None
         )
         housekeeping.round()
-    position = hub._store.history.position()
+    position = hub.store.history.position()
     assert f"history head {position.revision}:{position.digest.hex()}" in caplog.text
 
 

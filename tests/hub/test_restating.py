@@ -138,16 +138,16 @@ class TestReviewsStayWithTheItem:
     def test_a_hit_asks_for_them_once_and_a_miss_not_at_all(self, two: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         dispute(two, only(two))
         two.contribute("alpha/list", item(1, tags=("new",)))
-        store, asked = two.hub._store, list[str]()
-        real = store._db.fetch
+        store, asked = two.hub.store, list[str]()
+        real = store.database.fetch
 
         def fetch(sql: str, parameters: tuple[Any, ...] = ()) -> Any:
             asked.append(sql)
             return real(sql, parameters)
 
         two.verdict(1)  # what is kept in memory is there
-        two.hub._follower.close()
-        monkeypatch.setattr(store._db, "fetch", fetch)
+        two.hub.follower.close()
+        monkeypatch.setattr(store.database, "fetch", fetch)
         two.match(digest("MD5", 9))
         assert asked == []
         two.match(digest("MD5", 1))
@@ -179,7 +179,7 @@ class TestAQuarantinedNewerStatement:
 
     @staticmethod
     def feed(desk: Desk, after: int) -> list[tuple[str, int]]:
-        store = desk.hub._store
+        store = desk.hub.store
         return [
             (str(c.kind), i) for c in store.feeds.changes(after + 1) for i in store.feeds.change_ids(c).after(0, 100)
         ]
@@ -327,7 +327,7 @@ def test_receivers_hear_of_reviews_that_an_entry_takes_over_from_a_withdrawn_one
     dispute(desk, gone)
     desk.hub.entries.withdraw(OPERATOR, "alpha", "list", gone.id, WithdrawalReason.ERROR)
     who = mirroring()
-    admit(desk.hub._store, who)
+    admit(desk.hub.store, who)
     receiver = Receiver(desk.hub, who)
     receiver.catch_up()
     assert len(receiver.entries) == 1
@@ -379,7 +379,7 @@ class TestAnOlderStatementThatStandsAgain:
     def test_receivers_hear_of_it(self, replaced: tuple[Desk, Entry, Entry]) -> None:
         desk, older, newer = replaced
         who = mirroring(Role.OPERATOR)
-        admit(desk.hub._store, who)
+        admit(desk.hub.store, who)
         receiver = Receiver(desk.hub, who)
         receiver.catch_up()
         self.by_hand(desk, older, newer)

@@ -61,7 +61,7 @@ def still(database: str, tmp_path: Path) -> Iterator[Desk]:
     is_url = "://" in database
     config = Config(data=str(tmp_path / "hub") if is_url else database, database=database if is_url else "")
     with Hub.open(config) as hub:
-        hub._follower.start()
+        hub.follower.start()
         made = Desk(hub)
         made.hash_set("alpha/list")
         made.hash_set("alpha/other")
@@ -104,7 +104,7 @@ def rows(desk: Desk, name: str = "list") -> dict[str, int]:
             for table, where in conditions.items()
         }
 
-    return desk.hub._store._db.read(read)
+    return desk.hub.store.database.read(read)
 
 
 def test_a_deleted_hash_set_is_gone_at_once_and_its_rows_soon(still: Desk) -> None:
@@ -142,7 +142,7 @@ def test_a_deleted_hash_set_is_gone_at_once_and_its_rows_soon(still: Desk) -> No
     assert len(still.entries("beta/list")) == len(still.entries("alpha/other")) == 2
     with pytest.raises(AlreadyExists):
         still.hub.hash_sets.create(OPERATOR, HashSet(contributor="alpha", id="list"))
-    (erased,) = still.hub._store.history.list_events(kinds=[EventKind.HASH_SET_ERASED])
+    (erased,) = still.hub.store.history.list_events(kinds=[EventKind.HASH_SET_ERASED])
     assert erased.subject == "hash-sets/alpha/list"
     assert erased.facts == {
         "entries": before["entry"], "hashes": before["hash"], "imports": 2, "findings": dry.findings, "reviews": 1,
@@ -153,7 +153,7 @@ def test_a_deleted_hash_set_is_gone_at_once_and_its_rows_soon(still: Desk) -> No
 def test_the_history_verifies_and_says_who_did_what_but_holds_no_words(still: Desk) -> None:
     fill(still)
     still.hub.retention.delete(OPERATOR, "alpha", "list", comment="the reason")
-    store = still.hub._store
+    store = still.hub.store
     store.history.verify_history(store.database_id)
     key, _ = store.deletions.unfinished()[0]
     store.commits.settle()
@@ -170,8 +170,8 @@ def test_the_history_verifies_and_says_who_did_what_but_holds_no_words(still: De
 
 def test_details_that_go_without_a_deletion_break_the_chain(still: Desk) -> None:
     fill(still)
-    store = still.hub._store
-    with store._db.write() as c:
+    store = still.hub.store
+    with store.database.write() as c:
         c.execute(
             sa.delete(s.event_detail).where(
                 s.event_detail.c.revision.in_(
@@ -202,7 +202,7 @@ def test_what_is_withdrawn_everywhere_stays_withdrawn(still: Desk) -> None:
 def test_a_restart_in_the_middle_goes_on(still: Desk) -> None:
     fill(still)
     still.hub.retention.delete(OPERATOR, "alpha", "list")
-    store = still.hub._store
+    store = still.hub.store
     store.commits.settle()
     ((key, name),) = store.deletions.unfinished()
     assert name == "alpha/list"
@@ -230,7 +230,7 @@ def test_a_contributor_deletes_its_own_and_many_only_with_a_second_person(
     assert asked.pending
     assert still.known(*range(8)) == list(range(8))
     assert still.hub.retention.delete(ALPHA, "alpha", "list").pending  # the same one again is no second
-    kinds = [e.kind for e in still.hub._store.history.list_events()]
+    kinds = [e.kind for e in still.hub.store.history.list_events()]
     assert kinds.count(EventKind.HASH_SET_DELETION_ASKED) == 1
     (queued,) = [q for q in still.hub.queue.list(SECOND) if q.kind is QueueKind.DELETION_PENDING]
     assert (queued.name, queued.actor) == ("alpha/list", "alpha-desk")
@@ -290,14 +290,14 @@ def test_a_hold_stops_deletion_and_age_and_only_operators_set_it(still: Desk) ->
     still.hub.retention.update(OPERATOR, "alpha", "list", hold=False)
     still.hub.keeper.apply_ages()
     assert still.known(1) == []
-    told = [e for e in still.hub._store.history.list_events() if e.kind is EventKind.RETENTION_CHANGED]
+    told = [e for e in still.hub.store.history.list_events() if e.kind is EventKind.RETENTION_CHANGED]
     assert len(told) == 2
 
 
 def test_an_import_that_is_being_committed_is_waited_for_and_an_open_one_ends(still: Desk) -> None:
     open_ = still.add(still.open("alpha/list"), [item(1)])
     busy = still.add(still.open("alpha/list"), [item(2)])
-    store = still.hub._store
+    store = still.hub.store
     store.commits.begin_commit(busy.id)
     with pytest.raises(Conflict):
         still.hub.retention.delete(OPERATOR, "alpha", "list")
@@ -317,7 +317,7 @@ def test_what_a_cancellation_that_was_cut_off_left_goes_too(
     """Whether some of what was staged was still there, or all but the digests of it was gone."""
     monkeypatch.setattr("hashhub.store.stage.PAGE", 1)
     opened = still.add(still.open("alpha/list"), [item(n) for n in range(3)])
-    store = still.hub._store
+    store = still.hub.store
 
     def stop(*_: Any, **__: Any) -> None:
         raise RuntimeError("the process ends here")
@@ -384,19 +384,19 @@ def test_no_file_holds_anything_of_it(open_hub: Open, sqlite_directory: Path) ->
     desk.hub.entries.withdraw(
         OPERATOR, "alpha", "list", second.id, WithdrawalReason.ERROR, "words-of-it", request_id="r2"
     )
-    desk.hub._matcher.compact()
+    desk.hub.matcher.compact()
     desk.hub.retention.delete(OPERATOR, "alpha", "list")
     desk.hub.keeper.delete_rows()
-    desk.hub._follower.catch_up()  # a snapshot is written anew once the matcher is past the deletion
-    assert desk.hub._housekeeping is not None
-    desk.hub._housekeeping.round()
+    desk.hub.follower.catch_up()  # a snapshot is written anew once the matcher is past the deletion
+    assert desk.hub.housekeeping is not None
+    desk.hub.housekeeping.round()
     needles = [h.digest for x in known for h in x.hashes] + [b"words-of-it", b"external-3-id"]
     for path in sqlite_directory.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
             assert [n for n in needles if n in content] == [], path
     assert desk.known(99, 3) == [99]
-    desk.hub._store.history.verify_history(desk.hub._store.database_id)
+    desk.hub.store.history.verify_history(desk.hub.store.database_id)
 
 
 def test_a_restored_backup_does_not_bring_it_back_to_matching(open_hub: Open, sqlite_directory: Path) -> None:
@@ -424,7 +424,7 @@ def test_a_restored_backup_does_not_bring_it_back_to_matching(open_hub: Open, sq
 def _age(desk: Desk, *, days: float) -> None:
     """Let everything that there is have happened so many days ago."""
     millis = round(days * 86_400_000)
-    with desk.hub._store._db.write() as c:
+    with desk.hub.store.database.write() as c:
         t = s.imports
         c.execute(
             sa.update(t).values(
@@ -453,16 +453,16 @@ def test_what_nobody_lists_any_more_expires_and_what_is_listed_does_not(still: D
     live = {e.external_id for e in still.entries("alpha/list", EntryState.ACTIVE)}
     assert live == {f"x{n}" for n in (*range(12), 15)} | {""}
     assert still.known(15, 16, 50, 60, 99) == [15, 50, 60, 99]
-    event = next(e for e in still.hub._store.history.list_events() if e.kind is EventKind.ENTRIES_EXPIRED)
+    event = next(e for e in still.hub.store.history.list_events() if e.kind is EventKind.ENTRIES_EXPIRED)
     assert (event.reason, event.facts, event.subject) == (
         "RETENTION", {"entries": 7, "retention_days": 30}, "hash-sets/alpha/list",
     )  # fmt: skip
     assert event.actor.name == "system"
     still.contribute("alpha/list", first[16])  # listed again, it is there again
     assert still.known(16) == [16]
-    before = still.hub._store.revision()
+    before = still.hub.store.revision()
     still.hub.keeper.apply_ages()
-    assert still.hub._store.revision() == before
+    assert still.hub.store.revision() == before
 
 
 def test_what_somebody_restored_counts_from_then(still: Desk) -> None:
@@ -510,7 +510,7 @@ def test_withdrawn_rows_go_by_age_and_what_holds_stays(still: Desk, monkeypatch:
     # An erased one is a name alone, and an objection must be there when the item is listed again.
     assert {e.id for e in left if "ERASED" not in e.reasons} == {reviewed.id}
     assert len(left) == 2
-    events = [e for e in still.hub._store.history.list_events() if e.kind is EventKind.RETENTION_APPLIED]
+    events = [e for e in still.hub.store.history.list_events() if e.kind is EventKind.RETENTION_APPLIED]
     assert sum(n for e in events if isinstance(n := e.facts["entries"], int)) == 7
     still.contribute("alpha/list", *[item(n, external_id=f"x{n}") for n in (7, 8, 9)])
     states = {e.external_id: e.state for e in still.entries("alpha/list") if e.external_id in {"x7", "x8", "x9"}}
@@ -523,21 +523,21 @@ def test_no_file_holds_what_went_by_age(
     """Also where the rows go in several pieces, between which the hub looks after what was erased."""
     monkeypatch.setattr(store_module, "PIECE", 4)
     desk = Desk(open_hub(start=False))
-    desk.hub._follower.start()
+    desk.hub.follower.start()
     desk.hash_set("alpha/list")
     old = [item(n, algorithms=("MD5", "PDQ"), external_id=f"external-{n}-id") for n in range(10)]
     desk.contribute("alpha/list", *old)
     desk.contribute("alpha/list", item(99))
-    desk.hub._store.commits.tidy()
-    desk.hub._matcher.compact()
+    desk.hub.store.commits.tidy()
+    desk.hub.matcher.compact()
     for entry in desk.entries("alpha/list")[:10]:
         desk.hub.entries.withdraw(OPERATOR, "alpha", "list", entry.id, WithdrawalReason.ERROR)
     _age(desk, days=40)
     desk.hub.keeper._config = Config(keep_withdrawn_days=30, keep_reports_days=30)
-    housekeeping = desk.hub._housekeeping
+    housekeeping = desk.hub.housekeeping
     assert housekeeping is not None
-    rebuild = Mock(wraps=desk.hub._matcher.rebuild)
-    monkeypatch.setattr(desk.hub._matcher, "rebuild", rebuild)
+    rebuild = Mock(wraps=desk.hub.matcher.rebuild)
+    monkeypatch.setattr(desk.hub.matcher, "rebuild", rebuild)
     purge = store_module.RetentionTable.purge_withdrawn
 
     def purge_between_rounds(*arguments: Any) -> int:
@@ -547,7 +547,7 @@ def test_no_file_holds_what_went_by_age(
 
     monkeypatch.setattr(store_module.RetentionTable, "purge_withdrawn", purge_between_rounds)
     desk.hub.keeper.apply_ages()
-    desk.hub._follower.catch_up()
+    desk.hub.follower.catch_up()
     for _ in range(3):
         housekeeping.round()
     assert rebuild.call_count == 1  # the snapshots of millions are not written for each thousand that goes
@@ -571,9 +571,9 @@ def test_reports_go_by_age_and_say_so(still: Desk) -> None:
     assert (line.disposition, line.reason) == ("NOTED", "REPORT_DELETED")
     assert "29 lines" in line.detail
     assert still.hub.contribute.get(ALPHA, done.id).counts == done.counts
-    before = still.hub._store.revision()
+    before = still.hub.store.revision()
     still.hub.keeper.apply_ages()
-    assert still.hub._store.revision() == before
+    assert still.hub.store.revision() == before
 
 
 # Retiring a contributor
@@ -610,4 +610,4 @@ def test_conflicts_go_with_the_hash_set(still: Desk) -> None:
     still.hub.finder.catch_up()
     assert still.hub.conflicts.list(OPERATOR, everything, 100)[0] == []
     for table in ("conflict", "conflict_entry"):
-        assert not still.hub._store._db.fetch(f"SELECT 1 FROM {table}")  # noqa: S608 - ours
+        assert not still.hub.store.database.fetch(f"SELECT 1 FROM {table}")  # noqa: S608 - ours

@@ -87,7 +87,7 @@ class TestReverting:
         keep.update(MOLE, "alpha", "other", days=0)
         keep.update(OPERATOR, "alpha", "other", days=90)
         keep.update(MOLE, "alpha", "erased", hold=True)
-        [erased] = desk.hub._store.history.list_events(actor="mole", limit=1)
+        [erased] = desk.hub.store.history.list_events(actor="mole", limit=1)
         desk.hub.history.redact(OPERATOR, erased.revision)
         done = revert(desk, "mole", since)
         assert [(x.event.subject.rpartition("/")[2], x.reverted) for x in done] == [

@@ -169,7 +169,7 @@ class TestPut:
         desk.hash_set("alpha/before", scheme="vic-us")
         desk.hub.schemes.sign_off(SECOND, "vic-us@3", "Project VIC's letter")
         desk.hash_set("alpha/after", scheme="vic-us")
-        schemes = {n: s.scheme for n, s in desk.hub.catalogue._store.resources.hash_sets().items()}
+        schemes = {n: s.scheme for n, s in desk.hub.store.resources.hash_sets().items()}
         assert schemes == {"alpha/before": "vic-us@2.0", "alpha/after": "vic-us@3"}
 
     @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ class TestRevert:
         assert self.undo(hub, "operator") == outcome
         scheme = hub.schemes.get(OPERATOR, "own").scheme
         assert (scheme.is_retired, scheme.text) == (True, text())
-        hub.history._store.history.verify_history(hub.history._store.database_id)
+        hub.store.history.verify_history(hub.store.database_id)
 
     def test_hash_sets_that_have_it_are_named(self, desk: Desk) -> None:
         thief = Principal(name="thief", role=Role.OPERATOR, contributor="operator")
@@ -414,22 +414,22 @@ class TestEveryProcess:
         put(here.hub)
         soon(lambda: "own@1" in {s.name for s in there.hub.catalogue.held().schemes.list()})
         looks: list[str] = []
-        store = there.hub.catalogue._store
-        fetch = store.resources._db.fetch
+        store = there.hub.store
+        fetch = store.database.fetch
 
         def counted(sql: str, *arguments: object) -> object:
             if threading.current_thread() is threading.main_thread():
                 looks.append(sql)
             return fetch(sql, *arguments)  # type: ignore[arg-type]
 
-        store.resources._db.fetch = counted  # type: ignore[method-assign, assignment]
+        store.database.fetch = counted  # type: ignore[method-assign, assignment]
         try:
             for _ in range(3):
                 query = Query(hashes=(digest("MD5", 99),))
                 assert there.hub.match.miss(PLATFORM, query, MatchOptions(policy="any")) is not None
                 assert verdict(there.hub, 99, "any") is Verdict.NO_MATCH
         finally:
-            store.resources._db.fetch = fetch  # type: ignore[method-assign]
+            store.database.fetch = fetch  # type: ignore[method-assign]
         assert looks == []
 
     def test_nothing_is_read_anew_while_nothing_changes(self, desk: Desk) -> None:
@@ -452,9 +452,7 @@ class TestWhatCannotBeUsed:
 
     def store(self, hub: Hub, name: str, content: str) -> None:
         scheme_id, _, version = name.partition("@")
-        hub.catalogue._store.definitions.put(
-            Definition(kind=DefinitionKind.SCHEME, id=scheme_id, version=version, text=content)
-        )
+        hub.store.definitions.put(Definition(kind=DefinitionKind.SCHEME, id=scheme_id, version=version, text=content))
 
     @pytest.mark.parametrize(
         "content",

@@ -428,7 +428,7 @@ class TestLarge:
     @pytest.fixture
     def many(self, any_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
         """As though 20 entries were many: what is large is settled afterwards."""
-        for name in ("outstanding.LARGE", "feeds.LARGE"):
+        for name in ("entry_writes.LARGE", "feeds.LARGE"):
             monkeypatch.setattr(f"hashhub.store.{name}", 5)
         monkeypatch.setattr("hashhub.store.entry_writes.PIECE", 3)
         monkeypatch.setattr("hashhub.store.entry_transitions.CHANGE_IDS", 7)
@@ -447,10 +447,10 @@ class TestLarge:
             unsettled = many.entries("alpha/list")
             assert search(many, ALPHA, hash_set="alpha/list", states=(EntryState.WITHDRAWN,)) == list(range(20))
             assert change(many, OPERATOR, WITHDRAW, hash_set="alpha/list").selected == 0
-        many.hub._store.commits.settle()
+        many.hub.store.commits.settle()
         assert many.entries("alpha/list") == unsettled
         assert {e.withdrawal.reason for e in unsettled if e.withdrawal} == {ERROR}
-        assert len(many.hub._store.holds.of_set("alpha", "list")) == 20
+        assert len(many.hub.store.holds.of_set("alpha", "list")) == 20
         assert change(many, OPERATOR, RESTORE, hash_set="alpha/list").changed == 20
         assert many.known(*range(20)) == list(range(20))
 
@@ -467,14 +467,14 @@ class TestLarge:
         self, many: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         entries = many.entries("alpha/list")
-        choose = many.hub._store.selector.choose
+        choose = many.hub.store.selector.choose
 
         def choose_late(*arguments: Any) -> Any:
             chosen = choose(*arguments)
             many.hub.entries.withdraw(OPERATOR, "alpha", "list", entries[0].id, WithdrawalReason.FALSE_POSITIVE)
             return chosen
 
-        monkeypatch.setattr(many.hub._store.selector, "choose", choose_late)
+        monkeypatch.setattr(many.hub.store.selector, "choose", choose_late)
         done = change(many, OPERATOR, WITHDRAW, hash_set="alpha/list")
         assert (done.selected, done.changed, skipped(done)) == (20, 19, {"WITHDRAWN": 1})
         first = many.hub.entries.get(OPERATOR, "alpha", "list", entries[0].id)
@@ -525,7 +525,7 @@ class TestQueue:
 
     def test_where_nothing_waits_nothing_is_asked(self, stocked: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         """It asked the database seven times for each hash set of the hub, whatever there was."""
-        database = stocked.hub._store._db
+        database = stocked.hub.store.database
         asked: list[str] = []
         fetch = database.fetch
 
@@ -567,7 +567,7 @@ class TestQueue:
     def test_a_list_that_is_not_renewed_is_told(self, stocked: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         day = 86_400.0
         # Not the hub's own, which a thread of its looks up meanwhile.
-        renewals = Renewals(stocked.hub._store)
+        renewals = Renewals(stocked.hub.store)
         renewals._intervals = {"alpha/list": (time.time() - 3 * day, day), "beta/list": (time.time() - day / 2, day)}
         monkeypatch.setattr(stocked.hub.renewals, "at", renewals.at)
         late = [item for item in stocked.hub.queue.list(OPERATOR) if item.kind is QueueKind.OVERDUE]

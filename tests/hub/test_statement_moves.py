@@ -125,7 +125,7 @@ def test_a_list_means_the_same_by_pages_and_by_rows_whatever_was_moved(
     any_desk.hash_set(SETS[1])
     chance = Moves(any_desk, Random(seed))
     before = DecidedTwice.times
-    store = any_desk.hub._store
+    store = any_desk.hub.store
     for _ in range(50):
         chance.step()
         check_places(store)

@@ -77,7 +77,7 @@ class DecidedTwice(Intake):
 def places(store: Store) -> dict[int, tuple[bytes, int]]:
     """The digest and classification of each entry that has a place in a page, by id."""
     told: dict[int, tuple[bytes, int]] = {}
-    for first, last, form, content in store._db.fetch(
+    for first, last, form, content in store.database.fetch(
         "SELECT first_entry, last_entry, form, content FROM statement_page"
     ):
         digests, classifications = statements.unpacked(first, last, form, content)
@@ -87,13 +87,13 @@ def places(store: Store) -> dict[int, tuple[bytes, int]]:
 
 
 def forget(store: Store, sql: str) -> None:
-    with store._db.write() as c:
+    with store.database.write() as c:
         c.exec_driver_sql(sql)
 
 
 def check_places(store: Store) -> None:
     """Every place that says something says what the entry's row does."""
-    rows = store._db.fetch(f"{comparison._SQL} entry e")
+    rows = store.database.fetch(f"{comparison._SQL} entry e")
     read = store.comparison._stated(rows)
     meanings = [read.meanings[n] for n in read.meaning_of.tolist()]
     stated = {
@@ -169,14 +169,14 @@ class Chance:
         self.began = now()
 
     def expire(self) -> None:
-        self.desk.hub._store.transitions.expire(datetime(2200, 1, 1, 12, tzinfo=UTC))
+        self.desk.hub.store.transitions.expire(datetime(2200, 1, 1, 12, tzinfo=UTC))
 
     def tidy(self) -> None:
-        self.desk.hub._store.commits.tidy()
+        self.desk.hub.store.commits.tidy()
 
     def bury(self) -> None:
         name = self.random.choice(SETS)
-        self.desk.hub._store.retention.purge_withdrawn(name, now() + timedelta(days=1))
+        self.desk.hub.store.retention.purge_withdrawn(name, now() + timedelta(days=1))
 
     def step(self) -> None:
         chosen = self.random.choices(
@@ -198,7 +198,7 @@ def test_a_list_means_the_same_for_digests_and_for_rows(
     any_desk.hash_set(SETS[1])
     before = DecidedTwice.times
     chance = Chance(any_desk, Random(seed))
-    store = any_desk.hub._store
+    store = any_desk.hub.store
     for number in range(40):
         if number == _OTHER_FORM:
             forget(store, "UPDATE statement_page SET form = form - 1")
@@ -228,7 +228,7 @@ def test_of_what_is_unchanged_no_row_is_read(any_desk: Desk, monkeypatch: pytest
 
 def test_an_import_that_is_cut_off_leaves_no_page(any_desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     any_desk.hash_set("alpha/list")
-    store = any_desk.hub._store
+    store = any_desk.hub.store
 
     def stop(*_: Any, **__: Any) -> None:
         raise RuntimeError("the process ends here")
@@ -252,7 +252,7 @@ def test_an_entry_that_was_restored_since_stands(any_desk: Desk, monkeypatch: py
     any_desk.contribute("alpha/list", *map(item, range(8)))
     entries = [e.id for e in any_desk.entries("alpha/list")]
     any_desk.contribute("alpha/list", *map(item, range(3)), replace=True, allow_shrinking=True)
-    store = any_desk.hub._store
+    store = any_desk.hub.store
     assert store.commits.unsettled()
     any_desk.hub.entries.restore(writer("alpha"), "alpha", "list", entries[5])
     assert store.commits.unsettled()
@@ -269,7 +269,7 @@ def test_an_entry_whose_page_says_nothing_more_is_still_compared(
     any_desk.contribute("alpha/list", item(3, expire_time=datetime(2200, 1, 1, tzinfo=UTC)), source="another")
     entry = any_desk.entries("alpha/list")[-1]
     assert entry.expire_time is not None
-    store = any_desk.hub._store
+    store = any_desk.hub.store
     store.transitions.expire(datetime(2200, 1, 1, 12, tzinfo=UTC))
     monkeypatch.setattr("hashhub.store.entry_transitions.now", lambda: datetime(2200, 1, 1, 13, tzinfo=UTC))
     any_desk.hub.entries.restore(OPERATOR, "alpha", "list", entry.id, "it stands")

@@ -96,20 +96,20 @@ def second_edition(desk: Desk, *, replace: bool = False) -> Any:
     changed = [item(100 + n, external_id=f"x{n}") for n in MANY if n % 2 == 0]
     done = desk.contribute("alpha/list", *changed, replace=replace, allow_shrinking=True)
     with suppress(Unavailable):  # where the test cuts it off
-        desk.hub._store.commits.tidy()
+        desk.hub.store.commits.tidy()
     return done
 
 
 def batches_kept(store: Store) -> int:
     """How many batches lie in the database, of whatever import."""
-    count: int = store._db.fetch("SELECT count(*) FROM staged_batch")[0][0]
+    count: int = store.database.fetch("SELECT count(*) FROM staged_batch")[0][0]
     return count
 
 
 def shown(desk: Desk) -> dict[str, Any]:
     """All that can be seen of the hash set."""
     listed = {state: desk.entries("alpha/list", state) for state in EntryState}
-    store = desk.hub._store
+    store = desk.hub.store
     return {
         "listed": {state: [e.id for e in found] for state, found in listed.items()},
         "all": [(e.id, e.state, e.reasons, e.update_revision) for e in desk.entries("alpha/list")],
@@ -130,19 +130,19 @@ def test_cut_off_after_some_rows_nobody_sees_a_difference(
     open_hub: Open, cut_off: Any, monkeypatch: pytest.MonkeyPatch, rows: int, replace: bool
 ) -> None:
     desk = Desk(open_hub(start=False))
-    desk.hub._follower.catch_up()
+    desk.hub.follower.catch_up()
     first_edition(desk)
     cut_off(rows)
     done = second_edition(desk, replace=replace)
     assert (done.counts.superseded, done.counts.absent) == (6, 6 if replace else 0)
-    assert desk.hub._store.transitions._outstanding.listed() == str(done.revision)
+    assert desk.hub.store.deferred_withdrawals.listed() == str(done.revision)
     before = shown(desk)
     assert before["matched"] == [*(n for n in MANY if n % 2 and not replace), *(100 + n for n in MANY if n % 2 == 0)]
     # Another process, and one that starts now, see the same.
     assert shown(Desk(open_hub(publisher=False))) == before
     monkeypatch.undo()
-    desk.hub._store.commits.tidy()
-    assert not desk.hub._store.transitions._outstanding.listed()
+    desk.hub.store.commits.tidy()
+    assert not desk.hub.store.deferred_withdrawals.listed()
     assert shown(desk) == before
 
 
@@ -150,12 +150,12 @@ def test_entries_count_once_whenever_their_rows_are_written(
     open_hub: Open, cut_off: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk = Desk(open_hub(start=False))
-    desk.hub._follower.catch_up()
+    desk.hub.follower.catch_up()
     first_edition(desk)
     cut_off(0)
     second_edition(desk)
     cut_off(10**9)
-    store = desk.hub._store
+    store = desk.hub.store
     walk = EntryTable.ids_in_state
 
     def written_meanwhile(entries: EntryTable, set_key: int, code: int, **options: Any) -> Any:
@@ -173,22 +173,22 @@ def test_entries_that_were_read_too_long_ago_are_not_taken_for_active(
 ) -> None:
     """Their rows do not say that they are withdrawn, and what said so is gone."""
     desk = Desk(open_hub(start=False))
-    desk.hub._follower.catch_up()
+    desk.hub.follower.catch_up()
     first_edition(desk)
-    store, none_moved = desk.hub._store, np.zeros(1, np.int64)
+    store, none_moved = desk.hub.store, np.zeros(1, np.int64)
     settle = entry_writes.DeferredWithdrawals._settle
     monkeypatch.setattr(entry_writes.DeferredWithdrawals, "_settle", lambda *_, **__: None)
     second_edition(desk)
     listed = store.commits.unsettled()
-    part = next(store.transitions._outstanding.parts(listed))
+    part = next(store.deferred_withdrawals.parts(listed))
     ids = np.array([part.ids.first], np.int64)
-    assert store.transitions._outstanding.is_withdrawn(listed, ids, none_moved).all()
-    settle(store.transitions._outstanding)
+    assert store.deferred_withdrawals.is_withdrawn(listed, ids, none_moved).all()
+    settle(store.deferred_withdrawals)
     desk.hash_set("beta/list")
     for n in (200, 300):
         desk.contribute("beta/list", *(item(n + m, external_id=f"x{m}") for m in MANY))
     with pytest.raises(Unavailable, match="updated while they were read"):
-        entry_writes.DeferredWithdrawals(store._db).is_withdrawn(listed, ids, none_moved)
+        entry_writes.DeferredWithdrawals(store.database).is_withdrawn(listed, ids, none_moved)
 
 
 def test_an_entry_that_is_outstanding_is_moved_as_what_it_is(open_hub: Open, cut_off: Any) -> None:
@@ -203,7 +203,7 @@ def test_an_entry_that_is_outstanding_is_moved_as_what_it_is(open_hub: Open, cut
     desk.hub.entries.restore(writer("alpha"), "alpha", "list", restored)
     desk.hub.entries.withdraw(OPERATOR, "alpha", "list", withdrawn, WithdrawalReason.ERROR)
     desk.hub.entries.erase(OPERATOR, "alpha", "list", erased)
-    desk.hub._store.commits.settle()
+    desk.hub.store.commits.settle()
     by_id = {e.id: e for e in desk.entries("alpha/list")}
     assert by_id[restored].state is EntryState.ACTIVE
     assert by_id[withdrawn].reasons == ("WITHDRAWN_BY_OPERATOR",)
@@ -228,19 +228,19 @@ def test_lists_one_after_the_other_mean_the_same_whenever_rows_are_written(
     monkeypatch.setattr(entry_writes, "_MOST", 100)
     with Hub.open(Config(data=str(tmp_path / "there"))) as hub:
         there = Desk(hub)
-        hub._follower.catch_up()
+        hub.follower.catch_up()
         with monkeypatch.context() as nothing_is_written:
             nothing_is_written.setattr(entry_writes.DeferredWithdrawals, "_settle", lambda *_, **__: None)
             here = [_told(any_desk, done) for done in _editions(any_desk, seed)]
             before = shown(any_desk)
-            assert any_desk.hub._store.commits.unsettled()
+            assert any_desk.hub.store.commits.unsettled()
         expected = []
         for done in _editions(there, seed):
             expected.append(_told(there, done))
-            hub._store.commits.tidy()
+            hub.store.commits.tidy()
         assert here == expected
         assert before == shown(there)
-        any_desk.hub._store.commits.tidy()
+        any_desk.hub.store.commits.tidy()
         assert shown(any_desk) == before
 
 
@@ -292,7 +292,7 @@ def test_what_is_held_is_written_for_one_commit_and_not_for_each(
 ) -> None:
     """Small lists after a large deletion must not write a million rows again, each of them."""
     desk = Desk(open_hub(start=False))
-    desk.hub._follower.catch_up()
+    desk.hub.follower.catch_up()
     desk.hash_set("alpha/list")
     desk.contribute("alpha/list", *(item(n) for n in MANY))
     monkeypatch.setattr(entry_writes.DeferredWithdrawals, "_settle", lambda *_, **__: None)
@@ -308,7 +308,7 @@ def test_what_is_held_is_written_for_one_commit_and_not_for_each(
     for n in range(3):
         desk.contribute("alpha/list", item(100 + n))
     assert len(written) == len(MANY)
-    assert desk.hub._store.commits.unsettled()
+    assert desk.hub.store.commits.unsettled()
 
 
 class TestWhatACommitLeavesToDo:
@@ -317,41 +317,41 @@ class TestWhatACommitLeavesToDo:
         first_edition(desk)
         changed = [item(100 + n, external_id=f"x{n}") for n in MANY]
         desk.contribute("alpha/list", *changed)
-        store = desk.hub._store
-        soon(lambda: not store.transitions._outstanding.listed() and not batches_kept(store))
+        store = desk.hub.store
+        soon(lambda: not store.deferred_withdrawals.listed() and not batches_kept(store))
         assert desk.known(*MANY, *(100 + n for n in MANY)) == [100 + n for n in MANY]
 
     def test_a_hub_that_starts_does_what_one_that_was_killed_left(self, open_hub: Open) -> None:
         desk = Desk(open_hub(start=False))
-        desk.hub._follower.catch_up()
+        desk.hub.follower.catch_up()
         first_edition(desk)
         desk.contribute("alpha/list", *(item(100 + n, external_id=f"x{n}") for n in MANY))
-        store = desk.hub._store
-        assert store.transitions._outstanding.listed()
+        store = desk.hub.store
+        assert store.deferred_withdrawals.listed()
         assert batches_kept(store)
         open_hub(publisher=False)
-        soon(lambda: not store.transitions._outstanding.listed() and not batches_kept(store))
+        soon(lambda: not store.deferred_withdrawals.listed() and not batches_kept(store))
 
     def test_what_a_process_that_ended_left_is_done_by_one_that_lives(
         self, open_hub: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(housekeeping, "_LEFT_SECONDS", 0.0)
         desk = Desk(open_hub(start=False))
-        desk.hub._follower.catch_up()
+        desk.hub.follower.catch_up()
         desk.hub.contribute.tidying.start()
         soon(lambda: not desk.hub.contribute.tidying._wake.is_set())
         first_edition(desk)
         other = Desk(open_hub(publisher=False, start=False))
         other.contribute("alpha/list", *(item(100 + n, external_id=f"x{n}") for n in MANY))
-        assert desk.hub._store.commits.unsettled()
-        assert desk.hub._housekeeping is not None
+        assert desk.hub.store.commits.unsettled()
+        assert desk.hub.housekeeping is not None
         for _ in range(2):
-            desk.hub._housekeeping.round()
-        soon(lambda: not desk.hub._store.commits.unsettled())
+            desk.hub.housekeeping.round()
+        soon(lambda: not desk.hub.store.commits.unsettled())
 
     def test_it_rests_while_lists_come_in(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         desk = Desk(open_hub(start=False))
-        desk.hub._follower.catch_up()
+        desk.hub.follower.catch_up()
         first_edition(desk)
         second_edition(desk)
         rests: list[float] = []
@@ -362,23 +362,23 @@ class TestWhatACommitLeavesToDo:
 
         desk.contribute("alpha/list", *(item(200 + n, external_id=f"x{n}") for n in MANY))
         opened = desk.add(desk.open("alpha/list"), (item(1000),))
-        desk.hub._store.commits.tidy(wait)
+        desk.hub.store.commits.tidy(wait)
         assert len(rests) > len(MANY)
         assert all(0 < seconds <= 2 for seconds in rests)
-        assert not desk.hub._store.commits.unsettled()
+        assert not desk.hub.store.commits.unsettled()
         monkeypatch.setattr(commits, "_MOST_REST", 1e-9)
         desk.commit(opened)
         opened = desk.add(desk.open("alpha/list"), (item(1001),))
         desk.contribute("alpha/list", *(item(250 + n, external_id=f"x{n}") for n in MANY))
         rests.clear()
-        desk.hub._store.commits.tidy(wait)
+        desk.hub.store.commits.tidy(wait)
         assert rests[0]
         assert not any(rests[1:]), "what is left to do grows for as long as somebody keeps sending"
-        assert not desk.hub._store.commits.unsettled()
+        assert not desk.hub.store.commits.unsettled()
         desk.commit(opened)
         rests.clear()
         desk.contribute("alpha/list", *(item(300 + n, external_id=f"x{n}") for n in MANY))
-        desk.hub._store.commits.tidy(wait)
+        desk.hub.store.commits.tidy(wait)
         assert rests
         assert not any(rests)
 
@@ -388,11 +388,11 @@ class TestWhatACommitLeavesToDo:
         monkeypatch.setattr(follow, "_LONG_PAUSES", 4)
         monkeypatch.setattr(follow, "_SWEEP_PIECE", 1)
         desk = Desk(open_hub(start=False))
-        follower = desk.hub._follower
+        follower = desk.hub.follower
         follower.catch_up()
         first_edition(desk)
         desk.contribute("alpha/list", *(item(100 + n, external_id=f"x{n}") for n in MANY))
-        desk.hub._store.commits.settle()
+        desk.hub.store.commits.settle()
         desk.add(desk.open("alpha/list"), (item(1000),))
         pauses: list[float] = []
 
@@ -407,11 +407,11 @@ class TestWhatACommitLeavesToDo:
 
     def test_what_is_erased_does_not_stay_in_a_list_as_it_was_sent(self, open_hub: Open) -> None:
         desk = Desk(open_hub(start=False))
-        desk.hub._follower.catch_up()
+        desk.hub.follower.catch_up()
         first_edition(desk)
-        assert batches_kept(desk.hub._store)
+        assert batches_kept(desk.hub.store)
         desk.hub.entries.erase(OPERATOR, "alpha", "list", desk.entries("alpha/list")[0].id)
-        assert not batches_kept(desk.hub._store)
+        assert not batches_kept(desk.hub.store)
 
     def test_what_fails_is_told_and_tried_again(self, open_hub: Open, cut_off: Any) -> None:
         desk = Desk(open_hub())
@@ -419,16 +419,16 @@ class TestWhatACommitLeavesToDo:
         cut_off(0)
         desk.contribute("alpha/list", *(item(100 + n, external_id=f"x{n}") for n in MANY))
         soon(lambda: any("tidied up" in warning for warning in desk.hub.status(OPERATOR).warnings))
-        store = desk.hub._store
-        assert store.transitions._outstanding.listed()
+        store = desk.hub.store
+        assert store.deferred_withdrawals.listed()
         cut_off(10**9)
-        soon(lambda: not store.transitions._outstanding.listed() and not desk.hub.contribute.tidying.warning)
+        soon(lambda: not store.deferred_withdrawals.listed() and not desk.hub.contribute.tidying.warning)
 
     def test_nothing_counts_as_erased_while_a_list_as_it_was_sent_may_have_it(
         self, open_hub: Open, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         desk = Desk(open_hub(start=False))
-        desk.hub._follower.catch_up()
+        desk.hub.follower.catch_up()
         first_edition(desk)
         entry = desk.entries("alpha/list")[0].id
         desk.hub.entries.withdraw(OPERATOR, "alpha", "list", entry, WithdrawalReason.ERROR)
@@ -444,7 +444,7 @@ class TestWhatACommitLeavesToDo:
             desk.hub.entries.erase(OPERATOR, "alpha", "list", entry)
         assert desk.entries("alpha/list")[0].reasons != ("ERASED",)
         assert desk.hub.entries.erase(OPERATOR, "alpha", "list", entry).reasons == ("ERASED",)
-        assert not batches_kept(desk.hub._store)
+        assert not batches_kept(desk.hub.store)
 
     def test_another_list_does_not_wait_for_it(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         desk = Desk(open_hub())
@@ -488,9 +488,9 @@ class TestWhatACommitLeavesToDo:
             after.start()
             after.join(0.5)
             assert after.is_alive()
-            assert desk.hub._store.imports.get_import(again.id).state is ImportState.OPEN
+            assert desk.hub.store.imports.get_import(again.id).state is ImportState.OPEN
         after.join()
-        assert desk.hub._store.imports.get_import(again.id).state is ImportState.COMMITTED
+        assert desk.hub.store.imports.get_import(again.id).state is ImportState.COMMITTED
 
 
 class TestTheMatcher:
@@ -499,10 +499,10 @@ class TestTheMatcher:
         first_edition(desk)
         desk.hash_set("beta/list")
         desk.contribute("beta/list", item(0))
-        assert desk.hub._matcher.count("MD5") == len(MANY)
+        assert desk.hub.matcher.count("MD5") == len(MANY)
         second_edition(desk)
         # 0 is still listed by somebody else; 2, 4 … are listed by nobody; 100, 102 … are new.
-        soon(lambda: desk.hub._matcher.count("MD5") == len(MANY) + 1)
+        soon(lambda: desk.hub.matcher.count("MD5") == len(MANY) + 1)
         assert desk.known(0, 2, 4) == [0]
 
     def test_it_is_dropped_after_a_restart_too(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -511,43 +511,43 @@ class TestTheMatcher:
             desk = Desk(open_hub())
             first_edition(desk)
             second_edition(desk)
-            assert desk.hub._matcher.count("MD5") == len(MANY) + 6
-            desk.hub._matcher.compact()
+            assert desk.hub.matcher.count("MD5") == len(MANY) + 6
+            desk.hub.matcher.compact()
             desk.hub.close()
         again = Desk(open_hub())
-        soon(lambda: again.hub._matcher.count("MD5") == len(MANY))
+        soon(lambda: again.hub.matcher.count("MD5") == len(MANY))
         # Once a snapshot lacks it, a start does not look for it again.
-        again.hub._matcher.compact()
+        again.hub.matcher.compact()
         numbers = itertools.count(1000)
 
         def is_noted() -> bool:
             """A snapshot notes it that is newer than the sweep, which may end behind the last list."""
             again.contribute("alpha/list", item(next(numbers)))
-            again.hub._matcher.compact()
-            return again.hub._follower._mark.read()[1] >= 1
+            again.hub.matcher.compact()
+            return again.hub.follower._mark.read()[1] >= 1
 
         soon(is_noted)
 
     def test_nothing_is_dropped_that_somebody_is_about_to_list(self, open_hub: Open) -> None:
         """Its hashes are not in the table yet, so that the store does not know of them."""
         desk = Desk(open_hub(start=False))
-        desk.hub._follower.catch_up()
+        desk.hub.follower.catch_up()
         first_edition(desk)
         desk.hash_set("beta/list")
-        store: Store = desk.hub._store
+        store: Store = desk.hub.store
         opened = desk.add(desk.open("beta/list"), [item(n) for n in (2, 4)])
         store.commits.begin_commit(opened.id)
         first = store.stage.allocate_entries(opened.id, 1)
         store.stage.stage_entries(opened.id, pack_entries([EntryRow(first, EntryState.ACTIVE, item(2))]))
         second_edition(desk)
-        assert not desk.hub._follower.sweep()
-        assert desk.hub._matcher.contains("MD5", _rows("MD5", 2)).all()
+        assert not desk.hub.follower.sweep()
+        assert desk.hub.matcher.contains("MD5", _rows("MD5", 2)).all()
         store.commits.finish_commit(opened.id, counts=Counts(items=1, accepted=1))
-        while desk.hub._follower.sweep():
+        while desk.hub.follower.sweep():
             pass
-        desk.hub._follower.catch_up()
-        assert desk.hub._matcher.contains("MD5", _rows("MD5", 2)).all()
-        assert not desk.hub._matcher.contains("MD5", _rows("MD5", 4)).any()
+        desk.hub.follower.catch_up()
+        assert desk.hub.matcher.contains("MD5", _rows("MD5", 2)).all()
+        assert not desk.hub.matcher.contains("MD5", _rows("MD5", 4)).any()
         assert desk.verdict(2) is Verdict.MATCH
 
     def test_a_list_that_is_always_coming_in_holds_it_up_for_a_minute_at_most(
@@ -555,7 +555,7 @@ class TestTheMatcher:
     ) -> None:
         """And what that list has is spared, whether it was staged before or while digests are dropped."""
         desk = still_desk
-        follower, store = desk.hub._follower, desk.hub._store
+        follower, store = desk.hub.follower, desk.hub.store
         follower.catch_up()
         first_edition(desk)
         desk.hash_set("beta/list")
@@ -571,7 +571,7 @@ class TestTheMatcher:
         monkeypatch.setattr(follow, "_SWEEP_PIECE", 1)
         assert not follower.sweep()
         assert not follower.sweep()
-        assert desk.hub._matcher.contains("MD5", _rows("MD5", 0)).all()
+        assert desk.hub.matcher.contains("MD5", _rows("MD5", 0)).all()
         monkeypatch.setattr(follow, "_LONGEST_HOLD_UP", 0.0)  # the minute is over
         assert follower.sweep()
         stage(first + 1, 6)
@@ -579,7 +579,7 @@ class TestTheMatcher:
         while follower.sweep():
             pass
         assert store.feeds.is_staging()
-        held = [n for n in range(0, 12, 2) if desk.hub._matcher.contains("MD5", _rows("MD5", n)).all()]
+        held = [n for n in range(0, 12, 2) if desk.hub.matcher.contains("MD5", _rows("MD5", n)).all()]
         assert held == [2, 6]
         store.commits.finish_commit(opened.id, counts=Counts(items=2, accepted=2))
         follower.catch_up()
@@ -593,7 +593,7 @@ class TestTheMatcher:
         store.stage.allocate_entries(following.id, 1)
         follower.catch_up()
         assert not follower.sweep()
-        assert desk.hub._matcher.contains("MD5", _rows("MD5", 100)).all()
+        assert desk.hub.matcher.contains("MD5", _rows("MD5", 100)).all()
 
     @pytest.mark.parametrize("sweeps", [0, 1, 2])
     @pytest.mark.parametrize("part", ["digests_of_range", "_frame_digests", "still_active"])
@@ -602,7 +602,7 @@ class TestTheMatcher:
     ) -> None:
         """However far the look at what is staged had got."""
         desk = still_desk
-        follower, store = desk.hub._follower, desk.hub._store
+        follower, store = desk.hub.follower, desk.hub.store
         follower.catch_up()
         first_edition(desk)
         second_edition(desk)
@@ -621,7 +621,7 @@ class TestTheMatcher:
                 pass
         while follower.sweep():
             pass
-        assert [n for n in range(0, 12, 2) if desk.hub._matcher.contains("MD5", _rows("MD5", n)).all()] == [2]
+        assert [n for n in range(0, 12, 2) if desk.hub.matcher.contains("MD5", _rows("MD5", n)).all()] == [2]
         store.commits.finish_commit(opened.id, counts=Counts(items=1, accepted=1))
         follower.catch_up()
         assert desk.verdict(2) is Verdict.MATCH

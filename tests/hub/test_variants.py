@@ -244,7 +244,7 @@ class TestFloods:
         """Who has the digests near the upload's own is looked up first, then who has those near its variants'."""
         monkeypatch.setattr(lookup, "_LOOKED_UP", 1)
         asked: list[bytes] = []
-        entries = listed.hub._store.entries
+        entries = listed.hub.store.entries
         look = entries.hits_by_digests
 
         def noted(algorithm: str, wanted: Any) -> Any:
@@ -267,7 +267,7 @@ class TestCircuitBreaker:
     @pytest.fixture
     def touchy(self, desk: Desk) -> Desk:
         # Before any search.
-        desk.hub._matcher._breaker.__init__(CircuitBreaker(share=0.5, min_hits=20))  # type: ignore[misc]
+        desk.hub.matcher._breaker.__init__(CircuitBreaker(share=0.5, min_hits=20))  # type: ignore[misc]
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1, algorithms=("PDQ",)))
         return desk

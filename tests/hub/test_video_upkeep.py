@@ -31,7 +31,7 @@ def answers(hub: Hub) -> list[MatchResult]:
 
 def counts(desk: Desk) -> tuple[int, int]:
     """How many videos there are, and how many digests of frames."""
-    db = desk.hub._store._db
+    db = desk.hub.store.database
     return (
         db.fetch("SELECT count(*) FROM frames")[0][0],
         db.fetch("SELECT count(*) FROM hash WHERE algorithm = 8")[0][0],
@@ -44,25 +44,25 @@ def test_snapshot_tail_restart_and_rebuild_answer_alike(open_hub: Open, sqlite_d
     desk.hash_set("nl/known")
     half = [listed(n, scenes, external_id=f"v{n}") for n, scenes in enumerate(WHOLE)]
     desk.contribute("nl/known", *half[:8])
-    hub._matcher.compact()
+    hub.matcher.compact()
     # In the tail: more videos, another one under an id, one that is withdrawn.
     desk.contribute("nl/known", *half[8:], listed(20, range(5, 15), external_id="v1"))
     gone = next(e for e in desk.entries("nl/known", EntryState.ACTIVE) if e.external_id == "v2")
     hub.entries.withdraw(writer("nl"), "nl", "known", gone.id, WithdrawalReason.ERROR)
     by_tail = answers(hub)
     assert [r.verdict for r in by_tail].count(Verdict.NO_MATCH) == 2  # the replaced one, and the withdrawn one
-    hub._matcher.compact()
+    hub.matcher.compact()
     assert answers(hub) == by_tail
     assert answers(open_hub(publisher=False)) == by_tail
     hub.close()
     again = open_hub()  # from the snapshot
     assert answers(again) == by_tail
-    count = again._matcher.count(VPDQ.name)
+    count = again.matcher.count(VPDQ.name)
     again.close()
     shutil.rmtree(sqlite_directory / "matcher")
     rebuilt = open_hub()
     assert answers(rebuilt) == by_tail
-    assert rebuilt._matcher.count(VPDQ.name) <= count
+    assert rebuilt.matcher.count(VPDQ.name) <= count
 
 
 def test_a_source_withdraws_a_video_that_only_its_frames_name(any_desk: Desk) -> None:
@@ -110,7 +110,7 @@ def test_frames_go_with_entries_by_age(aging: Desk) -> None:
     desk.contribute("nl/known", listed(1, WHOLE[1]), listed(2, WHOLE[2]), replace=True, allow_shrinking=True)
     assert len(desk.entries("nl/known", EntryState.WITHDRAWN)) == 11
     assert counts(desk) == (12, 12 * 20)  # what is withdrawn can be restored
-    with desk.hub._store._db.write() as c:
+    with desk.hub.store.database.write() as c:
         c.execute(sa.update(s.event).values(time=s.event.c.time - 31 * 86_400_000))
     desk.hub.keeper.apply_ages()
     assert counts(desk) == (2, 2 * 20)
@@ -122,7 +122,7 @@ def test_an_extract_has_no_frames_for_hashes(any_desk: Desk, tmp_path: Path) -> 
     desk = any_desk
     desk.hash_set("nl/known")
     desk.contribute("nl/known", listed(1, range(20)), item(7, frames=video(range(40, 60))), item(8))
-    write(desk.hub._store, tmp_path / "extract")
+    write(desk.hub.store, tmp_path / "extract")
     extract = Extract.open(tmp_path / "extract")
     extract.verify()
     with extract.connect() as connection:
@@ -148,7 +148,7 @@ def test_every_place_that_deletes_hashes_knows_of_frames() -> None:
     """Who adds one has to think of videos: this list says who did."""
     root = Path(entries_module.__file__).parent
     places = {path.name for path in root.glob("*.py") if ".delete_hashes(" in path.read_text("utf-8")}
-    assert places == {"burying.py", "entry_transitions.py", "stage.py", "videos.py"}
+    assert places == {"purge.py", "entry_transitions.py", "stage.py", "videos.py"}
     deleting = [path.name for path in root.glob("*.py") if "DELETE FROM hash " in path.read_text("utf-8")]
     assert deleting == ["database.py"]
     for name in places - {"videos.py"}:

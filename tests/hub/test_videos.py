@@ -328,12 +328,12 @@ def test_deleting_a_hash_set_leaves_no_frame(any_desk: Desk) -> None:
     desk.contribute("nl/other", listed(1, range(10)))
     opened = desk.open("nl/known")
     desk.hub.contribute.cancel(writer("nl"), desk.add(opened, [listed(99, range(990, 999))]).id)
-    store = desk.hub._store
+    store = desk.hub.store
 
     def rows() -> tuple[int, int]:
         count = "SELECT count(*) FROM frames"
         digests = "SELECT count(*) FROM hash WHERE algorithm = 8"
-        return store._db.fetch(count)[0][0], store._db.fetch(digests)[0][0]
+        return store.database.fetch(count)[0][0], store.database.fetch(digests)[0][0]
 
     assert rows() == (31, 310)
     desk.hub.retention.delete(OPERATOR, "nl", "known")

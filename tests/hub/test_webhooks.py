@@ -84,7 +84,7 @@ def hooked(database: str, tmp_path: Any, somebody: Receiver, clock: Clock) -> It
         webhook_gather_seconds=0,
     )
     with Hub.open(config) as hub:
-        hub._follower.start()
+        hub.follower.start()
         desk = Desk(hub)
         desk.contributor("beta")
         desk.hash_set("alpha/list")
@@ -267,7 +267,7 @@ def test_a_call_is_given_up_after_three_days_and_that_is_said(hooked: Desk, some
 def test_what_may_not_be_told_any_more_is_not(hooked: Desk, somebody: Receiver) -> None:
     register(hooked, somebody.url)
     dispute(hooked, 1)
-    hooked.hub._store.resources.retire_contributor("alpha", by=Actor("operator", "", OPERATOR.role))
+    hooked.hub.store.resources.retire_contributor("alpha", by=Actor("operator", "", OPERATOR.role))
     work(hooked)
     assert somebody.received == []
     assert [c.state for c in calls(hooked)] == [DeliveryState.DROPPED]
@@ -306,7 +306,7 @@ def test_a_restart_goes_on_where_it_was_and_tells_nothing_twice(hooked: Desk, so
     dispute(hooked, 1)
     work(hooked)
     # A process that ends without giving its lease up: the next one begins once that has run out.
-    again = module.WebhookSender(hooked.hub._store, hooked.hub.outbound, 0.0)
+    again = module.WebhookSender(hooked.hub.store, hooked.hub.outbound, 0.0)
     clock.ahead = timedelta(seconds=15)
     again.round()
     again.settle()
@@ -502,7 +502,7 @@ def test_a_conflict_that_terms_have_hidden_since_is_not_told(hooked: Desk, someb
     assert [c.state for c in calls(hooked, "alpha/c")] == [DeliveryState.PENDING]
     closed = HashSet(contributor="gamma", id="benign", marking=Marking(tlp=TLP.RED, recipients=("contributors/beta",)))
     hooked.hub.hash_sets.update(OPERATOR, closed, ["marking"])
-    for call in hooked.hub._store.webhooks.due(now() + timedelta(days=1)):
+    for call in hooked.hub.store.webhooks.due(now() + timedelta(days=1)):
         hooked.hub.sender._attempt(call)
     assert [c.path for c in somebody.received] == ["/hook-operator"]
     assert [c.state for c in calls(hooked, "alpha/c")] == [DeliveryState.DROPPED]

@@ -63,7 +63,7 @@ class Site:
 
     def token(self, who: Principal) -> str:
         """Make a token for this principal, and return its secret."""
-        return admit(self.hub._store, who)
+        return admit(self.hub.store, who)
 
     def client(self, secret: str) -> Client:
         return Client(self.doors.grpc_address, secret)
@@ -102,7 +102,7 @@ def copied(directory: Path) -> tuple[Content, set[str]]:
 def due(hub: Hub, who: Principal) -> tuple[Content, set[str]]:
     """What a copy should hold, in the same form."""
     held, sets = entitled(hub, who)
-    reviews = hub._store.entries.reviews_of(e.id for e, _ in held.values())
+    reviews = hub.store.entries.reviews_of(e.id for e, _ in held.values())
     return {
         i: (
             f"{e.contributor}/{e.hash_set}",

@@ -73,7 +73,7 @@ class World:
         ids = [e.id for e in self._entries(EntryState.ACTIVE, EntryState.QUARANTINED)]
         if ids:
             chosen = self.random.sample(ids, self.random.randrange(1, min(len(ids), 12) + 1))
-            self.site.hub._store.transitions.withdraw(chosen, "FALSE_POSITIVE")
+            self.site.hub.store.transitions.withdraw(chosen, "FALSE_POSITIVE")
 
     def move(self) -> None:
         state, move = self.random.choice(((EntryState.ACTIVE, "quarantine"), (EntryState.QUARANTINED, "release")))
@@ -89,11 +89,11 @@ class World:
 
     def terms(self) -> None:
         contributor, _, set_id = self.random.choice(_SETS).partition("/")
-        self.site.hub._store.resources.update_hash_set(contributor, set_id, {"marking": self.random.choice(_TERMS)})
+        self.site.hub.store.resources.update_hash_set(contributor, set_id, {"marking": self.random.choice(_TERMS)})
 
     def contributor(self) -> None:
         fields = {"display_name": str(self.random.random())}
-        self.site.hub._store.resources.update_contributor(
+        self.site.hub.store.resources.update_contributor(
             self.random.choice(("alpha", "receiver")), fields, lambda _: None
         )
 
@@ -204,8 +204,8 @@ def test_an_import_of_a_hundred_thousand_is_taken_in_by_runs_that_are_killed(sit
             process.send_signal(signal.SIGKILL)
             process.wait()
             kills += 1
-            ids = [int(i) for i in site.hub._store.entries.active_ids("alpha", "one")]
-            site.hub._store.transitions.withdraw(random.sample(ids, 500), "X")
+            ids = [int(i) for i in site.hub.store.entries.active_ids("alpha", "one")]
+            site.hub.store.transitions.withdraw(random.sample(ids, 500), "X")
             if kills > 12:
                 assert _run(site, secret, directory).wait(timeout=120) == 0
                 break
@@ -268,7 +268,7 @@ def test_what_a_restored_hub_withdraws_takes_no_other_item_of_its_id_out_of_a_co
         if len(held) == 4:  # alpha's are read, and beta's are not
             # In this past another item has the number and is withdrawn at once; the same one comes pages later.
             site.desk.contribute("beta/one", item(200))
-            site.hub._store.transitions.withdraw([site.hub._store.entries.id_of(last)], "X")
+            site.hub.store.transitions.withdraw([site.hub.store.entries.id_of(last)], "X")
             site.desk.contribute("beta/one", item(50))
 
     with site.client(secret) as client, client.mirror(directory) as copy:
@@ -292,7 +292,7 @@ def test_a_followed_copy_is_kept_up_to_date_and_ends_with_its_token(site: Site, 
             if n < 4:
                 site.desk.contribute("alpha/one", item(n), item(n + 100))
             else:
-                site.hub._store.tokens.delete_token(_RECEIVER.name)
+                site.hub.store.tokens.delete_token(_RECEIVER.name)
 
     started = time.monotonic()
     with site.client(secret) as client, client.mirror(tmp_path / "copy") as copy, pytest.raises(Unauthenticated):
@@ -357,5 +357,5 @@ def test_the_heads_of_the_history_are_kept(site: Site, tmp_path: Path) -> None:
     revision, _, digest = state.head.partition(":")
     with closing(sqlite3.connect(tmp_path / "mirror.db")) as c:
         assert c.execute("SELECT revision, digest FROM head").fetchall() == [(int(revision), digest)]
-    position = site.hub._store.history.position()
+    position = site.hub.store.history.position()
     assert (int(revision), digest) == (position.revision, position.digest.hex())

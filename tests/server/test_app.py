@@ -109,7 +109,7 @@ def _begun(address: str, secret: str, contributor_id: str, known: v1.Hash) -> st
 def _committing(data: Path, name: str) -> Iterator[None]:
     """A process that has begun the import's commit; when it ends, it does not give the lease up."""
     with Hub.open(Config(data=str(data)), publisher=False) as hub:
-        hub._store.commits.begin_commit(wire.parse_import(name)[2])
+        hub.store.commits.begin_commit(wire.parse_import(name)[2])
         yield
 
 

@@ -99,7 +99,7 @@ def test_nothing_is_left_of_calls_that_end_at_any_step(
 def test_a_batch_whose_caller_has_gone_stops(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     served = serve_hub()
     searched = threading.Semaphore(0)
-    matcher = served.hub._matcher
+    matcher = served.hub.matcher
     search = matcher.search
 
     def slowly(*args: Any, **kwargs: Any) -> Any:
@@ -133,7 +133,7 @@ def test_a_commit_whose_caller_has_gone_leaves_nothing_and_can_be_made_again(
     monkeypatch.setattr(contribute, "_PIECE", 50)
     staged = threading.Semaphore(0)
     calls: list[Context] = []
-    commit, stage = served.hub.contribute.commit, served.hub._store.stage.stage_entries
+    commit, stage = served.hub.contribute.commit, served.hub.store.stage.stage_entries
 
     def called(*args: Any, **kwargs: Any) -> Any:
         calls.append(copy_context())
@@ -145,7 +145,7 @@ def test_a_commit_whose_caller_has_gone_leaves_nothing_and_can_be_made_again(
         return stage(*args)
 
     monkeypatch.setattr(served.hub.contribute, "commit", called)
-    monkeypatch.setattr(served.hub._store.stage, "stage_entries", slowly)
+    monkeypatch.setattr(served.hub.store.stage, "stage_entries", slowly)
     request = v1.CommitImportRequest(name=name, batch_count=6)
     call = raw_call(served.channel, "ContributionService/CommitImport").future(
         request.SerializeToString(), metadata=served.metadata(), timeout=60
@@ -154,7 +154,7 @@ def test_a_commit_whose_caller_has_gone_leaves_nothing_and_can_be_made_again(
     call.cancel()
     wait_until(lambda: served.doors._pipeline.limiters["commits"].depth == (0, 0))
     assert not staged.acquire(blocking=False)
-    monkeypatch.setattr(served.hub._store.stage, "stage_entries", stage)
+    monkeypatch.setattr(served.hub.store.stage, "stage_entries", stage)
     listed = v1.ListEntriesRequest(parent=SET)
     assert not served.call("ContributionService/ListEntries", listed, v1.ListEntriesResponse).entries
     made = served.call("ContributionService/CommitImport", request, v1.Import)

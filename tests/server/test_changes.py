@@ -27,7 +27,7 @@ def fed(serve_hub: Serve) -> Served:
     desk = Desk(served.hub)
     desk.hash_set("alpha/list", marking=Marking(bulk=True))
     desk.contribute("alpha/list", *(item(n) for n in range(5)))
-    served.tokens[READER.name] = admit(served.hub._store, READER)
+    served.tokens[READER.name] = admit(served.hub.store, READER)
     return served
 
 
@@ -71,11 +71,11 @@ def test_pages_go_on_where_the_last_one_ended(fed: Served) -> None:
     second = page(fed, first.next_position)
     assert positions(first.changes) + positions(second.changes) == [f"line {n}" for n in range(5)]
     assert (second.complete, second.revision) == (True, fed.hub.revision())
-    position = fed.hub._store.history.position()
+    position = fed.hub.store.history.position()
     assert second.head == f"{position.revision}:{position.digest.hex()}"
     entry = second.changes[-1].entry.name
     contributor, hash_set, number = wire.parse_entry(entry)
-    fed.hub._store.transitions.withdraw([fed.hub._store.entries.id_of(f"{contributor}/{hash_set}/{number}")], "X")
+    fed.hub.store.transitions.withdraw([fed.hub.store.entries.id_of(f"{contributor}/{hash_set}/{number}")], "X")
     third = page(fed, second.next_position)
     assert [(c.kind, c.name, c.HasField("entry")) for c in third.changes] == [
         (v1.ChangeKind.CHANGE_KIND_WITHDRAW, entry, False)
@@ -86,7 +86,7 @@ def test_pages_go_on_where_the_last_one_ended(fed: Served) -> None:
 @pytest.mark.parametrize("position", ["x", "A" * 400, "", "\x00"])
 def test_a_position_of_somebody_else_is_refused(fed: Served, position: str) -> None:
     other = msgspec.structs.replace(READER, name="other")
-    fed.tokens["other"] = admit(fed.hub._store, other)
+    fed.tokens["other"] = admit(fed.hub.store, other)
     with pytest.raises(InvalidArgument) as caught:
         page(fed, position or page(fed).next_position, who="other")
     assert caught.value.violations[0].field == "position"
@@ -95,7 +95,7 @@ def test_a_position_of_somebody_else_is_refused(fed: Served, position: str) -> N
 def test_it_takes_a_token_that_may_mirror(fed: Served) -> None:
     for role in Role:
         name = f"plain-{role.lower()}"
-        fed.tokens[name] = admit(fed.hub._store, Principal(name=name, role=role, contributor="alpha"))
+        fed.tokens[name] = admit(fed.hub.store, Principal(name=name, role=role, contributor="alpha"))
         with pytest.raises(PermissionDenied, match="may mirror"):
             page(fed, who=name)
         assert isinstance(ending(follow(fed, who=name)), PermissionDenied)
@@ -122,7 +122,7 @@ def test_following_gives_what_is_there_and_then_what_comes(fed: Served) -> None:
 def test_a_stream_does_not_outlive_its_token(fed: Served) -> None:
     stream = follow(fed)
     next(stream)
-    fed.hub._store.tokens.delete_token(READER.name)
+    fed.hub.store.tokens.delete_token(READER.name)
     # What is contributed from now on does not go out by it any more, once the second is over for which tokens are
     # remembered.
     error = ending(stream)
@@ -132,7 +132,7 @@ def test_a_stream_does_not_outlive_its_token(fed: Served) -> None:
 def test_a_stream_ends_when_its_token_may_not_mirror_any_more(fed: Served) -> None:
     stream = follow(fed)
     next(stream)
-    fed.hub._store.tokens.update_token(READER.name, {"may_mirror": False})
+    fed.hub.store.tokens.update_token(READER.name, {"may_mirror": False})
     assert isinstance(ending(stream), PermissionDenied)
 
 
@@ -140,7 +140,7 @@ def test_a_stream_tells_of_changed_terms(fed: Served) -> None:
     stream = follow(fed)
     first = next(stream)
     assert first.complete
-    fed.hub._store.resources.update_hash_set("alpha", "list", {"marking": Marking()})
+    fed.hub.store.resources.update_hash_set("alpha", "list", {"marking": Marking()})
     told = next(stream)
     assert [(c.kind, c.name) for c in told.changes] == [
         (v1.ChangeKind.CHANGE_KIND_WITHDRAW, "contributors/alpha/hashSets/list")

@@ -95,9 +95,9 @@ class World:
         """Do what a hub does by itself after a while."""
         hub = self.served.hub
         assert hub.finder is not None
-        hub._follower.catch_up()
+        hub.follower.catch_up()
         hub.finder.catch_up()
-        hub._store.feeds.review_authors()  # read once for all callers
+        hub.store.feeds.review_authors()  # read once for all callers
         hub.sender.round()
         hub.sender.settle()
 
@@ -468,7 +468,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     def counted(database: Database, sql: str, parameters: Any = ()) -> Any:
         rows = fetch(database, sql, parameters)
         for world in worlds:
-            if world.served.hub._store._db is database and _COUNTED.search(sql):
+            if world.served.hub.store.database is database and _COUNTED.search(sql):
                 world.rows += len(rows)
         return rows
 

@@ -61,14 +61,14 @@ def test_a_database_that_hangs_is_away_and_probes_do_not_wait_for_it(
     monkeypatch.setattr("hashhub.hub.condition._ANSWER_SECONDS", 0.2)
     come_back = threading.Event()
     looks: list[int] = []
-    revision = served.hub._store.revision
+    revision = served.hub.store.revision
 
     def hang() -> int:
         looks.append(1)
         come_back.wait(180)
         return revision()
 
-    monkeypatch.setattr(served.hub._store, "revision", hang)
+    monkeypatch.setattr(served.hub.store, "revision", hang)
     until(lambda: looks and told(served, "") == NOT_SERVING)  # a look before may have been slow, too
     for _ in range(50):
         assert told(served, "hashhub.v1.HistoryService") == NOT_SERVING
@@ -82,8 +82,8 @@ def test_a_matcher_that_is_behind_does_not_answer_and_others_do(
 ) -> None:
     served = serve_hub()
     monkeypatch.setattr("hashhub.hub.follow._STALE_SECONDS", -0.4)  # with twice the interval of 0.2 s: at once
-    monkeypatch.setattr(served.hub._follower, "catch_up", lambda: 0)
-    served.hub._follower.thread._work = lambda: None
+    monkeypatch.setattr(served.hub.follower, "catch_up", lambda: 0)
+    served.hub.follower.thread._work = lambda: None
     until(lambda: told(served, "hashhub.v1.MatchService") == NOT_SERVING)
     with pytest.raises(Unavailable) as caught:
         served.call("MatchService/MatchHashes", MATCH, v1.MatchHashesResponse)
@@ -94,7 +94,7 @@ def test_a_matcher_that_is_behind_does_not_answer_and_others_do(
 def test_a_write_that_did_not_fit_is_told_until_one_fits(serve_hub: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the file system does not say that it is full: a quota, or PostgreSQL's disk."""
     served = serve_hub()
-    database = served.hub._store._db
+    database = served.hub.store.database
     monkeypatch.setattr("hashhub.store.database._ROOM_LOOK_SECONDS", 0.0)
     begin = database._writer.begin
     tried: list[int] = []
@@ -122,13 +122,13 @@ def test_background_work_goes_on_after_any_failure_and_says_so(
     serve_hub: Serve, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     served = serve_hub()
-    revision = served.hub._store.revision()
+    revision = served.hub.store.revision()
 
     def fail(*_: object, **__: object) -> NoReturn:
         raise error
 
     with monkeypatch.context() as failing:
-        failing.setattr(served.hub._store.history, "position", fail)
+        failing.setattr(served.hub.store.history, "position", fail)
         until(lambda: "follow" in {t.name for t in served.hub.threads() if t.warning})
         samples = {(s.name, *s.labels.values()): s.value for f in served.doors.metrics.families() for s in f.samples}
         assert samples["hashhub_background_failing", "follow"] == 1

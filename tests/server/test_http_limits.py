@@ -339,7 +339,7 @@ def test_a_lookup_is_searched_once(serve_hub: Serve, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(Segment, name, counted)
     answer = ask(served, MATCH, {"query": {"hashes": hashes}, "options": {"policy": "any"}})
     assert (answer.status, answer.json["result"]["verdict"]) == (200, "VERDICT_MATCH" if hits else "VERDICT_NO_MATCH")
-    segments = {name: len(served.hub._matcher._live.now.segments[name]) for name in ("PDQ", "MD5")}
+    segments = {name: len(served.hub.matcher._live.now.segments[name]) for name in ("PDQ", "MD5")}
     assert searched == segments
 
 

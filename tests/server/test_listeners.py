@@ -345,7 +345,7 @@ def test_followers_have_their_own_threads_and_their_own_limit(
 ) -> None:
     monkeypatch.setattr(limiters, "FOLLOWERS", 4)
     served = serve_hub(threads=1, token_streams=2)
-    secret = admit(served.hub._store, mirroring())
+    secret = admit(served.hub.store, mirroring())
     follow: grpc.UnaryStreamMultiCallable[bytes, bytes] = served.channel.unary_stream(
         "/hashhub.v1.ChangeService/FollowChanges", None, None
     )

@@ -220,7 +220,7 @@ class TestRenewals:
         desk.hash_set("renewed/list")
         for number in range(3):
             desk.contribute("renewed/list", item(100 + number))
-        times = served.hub._store.imports.last_commit_times(2)["renewed/list"]
+        times = served.hub.store.imports.last_commit_times(2)["renewed/list"]
         assert len(times) == 2
         assert times == sorted(times)
 

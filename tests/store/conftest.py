@@ -10,9 +10,22 @@ from typing import Any
 import pytest
 
 from hashhub.hashes import Hash
-from hashhub.model import Contributor, ContributorKind, Counts, EntryState, HashSet, Import, Record
+from hashhub.model import Contributor, ContributorKind, Counts, Entry, EntryState, HashSet, Import, Record
 from hashhub.store import Store
+from hashhub.store.schema import ALGORITHM_CODES
 from hashhub.testing.rows import EntryRow, pack_entries
+
+
+def entries_by_digests(store: Store, algorithm: str, digests: Iterable[bytes]) -> dict[bytes, list[Entry]]:
+    """Return the visible ACTIVE entries that have one of the digests, by digest, in the order of their ids."""
+    sql = "SELECT digest, entry FROM hash WHERE algorithm = ? AND digest {keys} ORDER BY digest, entry"
+    rows = list(store.database.by_keys(sql, "bytea", (ALGORITHM_CODES[algorithm],), sorted(set(digests))))
+    known = store.entries.get_entries([entry_id for _, entry_id in rows])
+    found: dict[bytes, list[Entry]] = {}
+    for digest, entry_id in rows:
+        if entry_id in known and known[entry_id].state is EntryState.ACTIVE:
+            found.setdefault(digest, []).append(known[entry_id])
+    return found
 
 
 class Filler:
@@ -88,7 +101,7 @@ class Filler:
     def found(self, store: Store, number: int) -> list[int]:
         """Return the ids of the ACTIVE entries that have this number's PDQ digest."""
         digest = self.digest(number)
-        return [entry.id for entry in store.entries.entries_by_digests("PDQ", [digest]).get(digest, [])]
+        return [entry.id for entry in entries_by_digests(store, "PDQ", [digest]).get(digest, [])]
 
 
 @pytest.fixture

@@ -12,20 +12,19 @@ from hashhub.store import IdSet, Store, TransitionCommand
 from hashhub.store import entries as entries_module
 from hashhub.store import stage as module
 from hashhub.store.holds import HeldItem, Origin
+from tests.store.conftest import entries_by_digests
 
 
 def test_digests_are_found_with_all_their_entries(filled: Store, fill: Any) -> None:
     numbers = [i % 300 for i in range(1000)]
     ids = fill.contribute(filled, numbers)
     digests = [fill.digest(n) for n in range(400)]
-    entries_by_digest = filled.entries.entries_by_digests("PDQ", digests)
+    entries_by_digest = entries_by_digests(filled, "PDQ", digests)
     assert entries_by_digest.keys() == {fill.digest(n) for n in range(300)}
     assert [e.id for e in entries_by_digest[fill.digest(7)]] == [i for i, n in zip(ids, numbers, strict=True) if n == 7]
-    assert filled.entries.entries_by_digests("PDQ", []) == {}
-    assert filled.entries.entries_by_digests("SHA256", digests) == {}
 
 
-def test_a_digest_is_found_in_the_asked_states_only(filled: Store, fill: Any) -> None:
+def test_entries_are_found_in_the_asked_states_only(filled: Store, fill: Any) -> None:
     import_id = fill.begin(filled)
     [active, withdrawn] = fill.stage(filled, import_id, [1, 1])
     [quarantined] = fill.stage(filled, import_id, [1], state=EntryState.QUARANTINED)
@@ -33,13 +32,10 @@ def test_a_digest_is_found_in_the_asked_states_only(filled: Store, fill: Any) ->
     filled.transitions.withdraw([withdrawn], "X")
     by_state = {EntryState.ACTIVE: active, EntryState.QUARANTINED: quarantined, EntryState.WITHDRAWN: withdrawn}
     for state, entry_id in by_state.items():
-        entries_by_digest = filled.entries.entries_by_digests("PDQ", [fill.digest(1)], states=[state])
-        assert [e.id for e in entries_by_digest[fill.digest(1)]] == [entry_id]
         assert filled.entries.entry_count("alpha", "list", state) == 1
         assert filled.entries.active_ids("alpha", "list", states=[state]).tolist() == [entry_id]
         assert [e.id for e in filled.entries.list_entries("alpha", "list", [state])] == [entry_id]
-    assert len(filled.entries.entries_by_digests("PDQ", [fill.digest(1)], states=EntryState)[fill.digest(1)]) == 3
-    assert filled.entries.entries_by_digests("PDQ", [fill.digest(1)], states=[]) == {}
+    assert fill.found(filled, 1) == [active]
 
 
 @pytest.mark.parametrize("keys", [1, 3, 512])

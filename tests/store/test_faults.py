@@ -312,7 +312,7 @@ def test_a_host_that_is_gone_while_it_works_is_noticed(
     told: list[HashHubError] = []
 
     def ask() -> None:
-        with pytest.raises(Unavailable) as e, store._db.write() as c:
+        with pytest.raises(Unavailable) as e, store.database.write() as c:
             c.exec_driver_sql("SELECT pg_sleep(600)")
         told.append(e.value)
 
@@ -340,15 +340,15 @@ def taking_no_writes(store: Store) -> Iterator[None]:
     """Have the database refuse each write, as a standby does, or a file system that was mounted anew after an error."""
 
     def refuse(c: sa.Connection) -> None:
-        c.exec_driver_sql("PRAGMA query_only = ON" if store._db.is_sqlite else "SET TRANSACTION READ ONLY")
+        c.exec_driver_sql("PRAGMA query_only = ON" if store.database.is_sqlite else "SET TRANSACTION READ ONLY")
 
-    sa.event.listen(store._db._writer, "begin", refuse)
+    sa.event.listen(store.database._writer, "begin", refuse)
     try:
         yield
     finally:
-        sa.event.remove(store._db._writer, "begin", refuse)
-        if store._db.is_sqlite:
-            connection = store._db._writer.raw_connection()
+        sa.event.remove(store.database._writer, "begin", refuse)
+        if store.database.is_sqlite:
+            connection = store.database._writer.raw_connection()
             connection.cursor().execute("PRAGMA query_only = OFF")
             connection.close()
 
@@ -375,7 +375,7 @@ def test_a_write_that_the_database_took_for_idle_can_be_tried_again(postgresql_u
     store = Store.open(postgresql_url)
 
     def stand_still() -> None:
-        with store._db.write() as c:
+        with store.database.write() as c:
             c.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 1")
             until = time.monotonic() + 180
             while time.monotonic() < until:
@@ -390,9 +390,9 @@ def test_a_write_that_the_database_took_for_idle_can_be_tried_again(postgresql_u
 
 
 def test_what_a_database_refuses_stands_in_the_log(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    sql = store._db.sql("SELECT nonsense, ?")
+    sql = store.database.sql("SELECT nonsense, ?")
     with pytest.raises(HashHubError, match="see the server's log"):
-        store._db.read(lambda c: c.exec_driver_sql(sql, ("private",)).all())
+        store.database.read(lambda c: c.exec_driver_sql(sql, ("private",)).all())
     assert "nonsense" in caplog.text
     assert "private" not in caplog.text
 
@@ -429,7 +429,7 @@ def test_other_writers_do_not_wait_for_a_large_import(store: Store, fill: Any, m
             store.transitions.withdraw([entry_id], "X")
             through.release()
 
-    real = store._db.write
+    real = store.database.write
 
     @contextmanager
     def write() -> Iterator[sa.Connection]:
@@ -442,7 +442,7 @@ def test_other_writers_do_not_wait_for_a_large_import(store: Store, fill: Any, m
             assert through.acquire(timeout=180), "it waits"
             between += 1
 
-    monkeypatch.setattr(store._db, "write", write)
+    monkeypatch.setattr(store.database, "write", write)
     done = threading.Event()
     writer = threading.Thread(target=withdraw, daemon=True)
     writer.start()
@@ -483,7 +483,7 @@ def test_a_thread_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_a_database_of_a_newer_version_is_refused(database: str) -> None:
     store = Store.open(database)
-    with store._db.write() as c:
+    with store.database.write() as c:
         c.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     store.close()
     with pytest.raises(FailedPrecondition, match="upgrade hashhub"):
@@ -492,7 +492,7 @@ def test_a_database_of_a_newer_version_is_refused(database: str) -> None:
 
 def test_the_migrations_give_the_tables_of_the_schema(database: str) -> None:
     store = Store.open(database)
-    with store._db.write() as c:
+    with store.database.write() as c:
         context = MigrationContext.configure(c, opts={"compare_type": True})
         assert compare_metadata(context, tables) == []
         assert c.execute(sa.text("SELECT version_num FROM alembic_version")).scalar() == SCHEMA_VERSION
@@ -529,9 +529,9 @@ def test_a_file_that_is_no_database_is_data_loss(tmp_path: Path) -> None:
 def test_a_broken_rule_of_the_database_is_ours(store: Store, fill: Any) -> None:
     fill.register(store)
     [entry_id] = fill.contribute(store, [1])
-    with pytest.raises(AlreadyExists), store._db.write() as c:
-        store._db.insert(c, tables.tables["hash"], [(4, fill.digest(1), entry_id)])
-    with pytest.raises(HashHubError, match="log"), store._db.write() as c:
+    with pytest.raises(AlreadyExists), store.database.write() as c:
+        store.database.insert(c, tables.tables["hash"], [(4, fill.digest(1), entry_id)])
+    with pytest.raises(HashHubError, match="log"), store.database.write() as c:
         c.execute(sa.text("SELECT nonsense"))
     assert fill.found(store, 1) == [entry_id]
 
@@ -598,7 +598,7 @@ def test_what_was_acknowledged_survives_a_power_cut(sqlite_directory: Path) -> N
     """A commit waits for the disk; in the process of the tests it need not."""
     code = (
         "import sys; from hashhub.store import Store; s = Store.open(sys.argv[1]); "
-        "print(s._db._writer.connect().exec_driver_sql('PRAGMA synchronous').scalar())"
+        "print(s.database._writer.connect().exec_driver_sql('PRAGMA synchronous').scalar())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(sqlite_directory)], check=True, capture_output=True, text=True

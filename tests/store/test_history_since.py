@@ -37,7 +37,7 @@ def _write(store: Store, seconds: Sequence[int]) -> None:
             | {"digest": b"d"}
         )
         details.append({"revision": revision, "salt": b"", "content": b"{}"})
-    with store._db.write() as c:
+    with store.database.write() as c:
         for table, rows in ((s.event, events), (s.event_detail, details)):
             for start in range(0, len(rows), 10_000):
                 c.execute(sa.insert(table), rows[start : start + 10_000])
@@ -92,7 +92,7 @@ def counted(store: Store) -> Iterator[Callable[[], int]]:
     def watch(connection: Any, *_: object) -> None:
         connection.set_progress_handler(count, _STEP)
 
-    engines = (store._db._readers, store._db._writer)
+    engines = (store.database._readers, store.database._writer)
     for engine in engines:
         sa.event.listen(engine, "checkout", watch)
     try:
@@ -136,9 +136,9 @@ def test_postgresql_drops_few_rows_for_it(postgresql_url: str, *, is_analysed: b
     with closing(Store.open(postgresql_url)) as store:
         _write(store, seconds)
         if is_analysed:
-            with store._db.write() as c:
+            with store.database.write() as c:
                 c.exec_driver_sql("ANALYZE")
-        sa.event.listen(store._db._readers, "before_cursor_execute", explain)
+        sa.event.listen(store.database._readers, "before_cursor_execute", explain)
         assert len(store.history.list_events(since=since, limit=100)) == 10
         assert store.history.list_events(since=since, actor="nobody", limit=100) == []
         assert store.history.revision_before(since) == count - 10
@@ -161,9 +161,9 @@ def test_postgresql_looks_for_an_actor_among_its_own_whoever_it_is(postgresql_ur
 
     with closing(Store.open(postgresql_url)) as store:
         _write(store, range(3_000))
-        with store._db.write() as c:
+        with store.database.write() as c:
             c.exec_driver_sql("ANALYZE")
-        sa.event.listen(store._db._readers, "before_cursor_execute", explain)
+        sa.event.listen(store.database._readers, "before_cursor_execute", explain)
         for asked in ({}, {"since": _START}, {"before_revision": 2_000}, {"after_revision": 1_000}):
             events = store.history.list_events(actor="hook", limit=5, **asked)
             assert [e.revision for e in events] == list(range(1_900 if "before_revision" in asked else 3_000, 0, -100))[
@@ -176,8 +176,8 @@ def test_postgresql_looks_for_an_actor_among_its_own_whoever_it_is(postgresql_ur
 def _write_about(store: Store, subjects: Sequence[str]) -> None:
     """Write an event about each subject, in this order."""
     _write(store, range(len(subjects)))
-    sql = store._db.sql("UPDATE event SET subject = ? WHERE revision = ?")
-    with store._db.write() as c:
+    sql = store.database.sql("UPDATE event SET subject = ? WHERE revision = ?")
+    with store.database.write() as c:
         c.exec_driver_sql(sql, [(subject, revision) for revision, subject in enumerate(subjects, 1)])
 
 

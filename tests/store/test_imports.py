@@ -34,6 +34,7 @@ from hashhub.store import stage as module
 from hashhub.store.database import Database
 from hashhub.store.packing import pack_hashes
 from hashhub.testing.rows import EntryRow, pack_entries
+from tests.store.conftest import entries_by_digests
 
 
 def test_an_import_goes_from_open_to_committed(filled: Store, fill: Any) -> None:
@@ -295,7 +296,7 @@ def test_a_commit_that_is_taken_over_starts_from_nothing(
 
 def test_reading_the_batches_renews_the_lease(filled: Store, fill: Any) -> None:
     def lease_until() -> int:
-        until: int = filled._db.fetch('SELECT max(lease_until) FROM "import"')[0][0]
+        until: int = filled.database.fetch('SELECT max(lease_until) FROM "import"')[0][0]
         return until
 
     opened = filled.imports.create_import(fill.new())
@@ -328,7 +329,7 @@ def test_a_commit_is_cancelled_whichever_process_makes_it(
     one.leases.release_commit(import_id)
     assert one.imports.get_import(import_id).state is ImportState.CANCELLED
     assert one.entries.get_entries(staged) == {}
-    assert one._db.fetch("SELECT count(*) FROM hash") == [(0,)]
+    assert one.database.fetch("SELECT count(*) FROM hash") == [(0,)]
     again = one.imports.create_import(fill.new())
     one.commits.begin_commit(again.id)
     assert len(fill.stage(one, again.id, [1])) == 1
@@ -479,7 +480,7 @@ def test_a_value_of_its_own_for_each_item_holds_nobody_up_and_fills_no_memory(
     locked: list[object] = []
     monkeypatch.setattr(Database, "lock", lambda *_: locked.append(_))
     statements: list[str] = []
-    sa.event.listen(filled._db._writer, "before_cursor_execute", lambda *e: statements.append(e[2]))
+    sa.event.listen(filled.database._writer, "before_cursor_execute", lambda *e: statements.append(e[2]))
     by_number: dict[int, int] = {}
     for start in range(0, 200, 20):
         numbers = range(start, start + 40)  # half of them are new
@@ -559,7 +560,7 @@ def test_many_entries_are_kept_as_they_were_staged(filled: Store, fill: Any, cou
     active = [row for row in rows if row.state is EntryState.ACTIVE]
     for algorithm in ("MD5", "PDQ"):
         having = {h.digest: row.id for row in active for h in row.record.hashes if h.algorithm == algorithm}
-        found = filled.entries.entries_by_digests(algorithm, list(having))
+        found = entries_by_digests(filled, algorithm, list(having))
         assert {digest: [e.id for e in entries] for digest, entries in found.items()} == {
             digest: [entry_id] for digest, entry_id in having.items()
         }
@@ -611,14 +612,14 @@ def test_when_one_of_two_writers_fails_nothing_of_the_run_stays(
     with pytest.raises(Unavailable, match="broke"):
         filled.commits.finish_commit(import_id, counts=Counts())
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("pieces")]
-    before = filled._db.fetch("SELECT count(*) FROM hash")[0][0]
+    before = filled.database.fetch("SELECT count(*) FROM hash")[0][0]
     assert before, "the other pieces were written"
     filled.commits.begin_commit(import_id)  # which need not wait for a lease
     ids = fill.stage(filled, import_id, numbers)
     filled.commits.finish_commit(import_id, counts=Counts())
-    rows = filled._db.fetch(filled._db.sql("SELECT entry FROM hash WHERE entry >= ?"), (ids[0],))
+    rows = filled.database.fetch(filled.database.sql("SELECT entry FROM hash WHERE entry >= ?"), (ids[0],))
     assert sorted(row[0] for row in rows) == sorted([*ids, *ids])
-    having = filled.entries.entries_by_digests("MD5", [fill.digest(n, 16) for n in numbers])
+    having = entries_by_digests(filled, "MD5", [fill.digest(n, 16) for n in numbers])
     assert sorted(entry.id for entries in having.values() for entry in entries) == ids
 
 
@@ -642,7 +643,7 @@ def test_keys_are_read_of_the_entries_that_are_there(filled: Store, fill: Any, m
     monkeypatch.setattr(comparison, "_PAGE", 2)
     ids = fill.contribute(filled, range(12), external_id="item")
     later = fill.contribute(filled, range(12, 14))
-    with filled._db.write() as c:  # whole pages of nothing, before what is asked for after them
+    with filled.database.write() as c:  # whole pages of nothing, before what is asked for after them
         c.execute(sa.delete(s.entry).where(s.entry.c.id.between(ids[2], ids[5])))
     asked = np.array([*ids[:8], ids[9], ids[11], *later])
     pages = list(filled.comparison.keys_of(asked))
@@ -655,8 +656,8 @@ def test_keys_are_read_of_the_entries_that_are_there(filled: Store, fill: Any, m
 
 def test_pairs_of_numbers_are_written_as_they_are(filled: Store) -> None:
     pairs = np.array([[1, 2**62], [256, 3], [2**40 + 7, 65_535]])
-    with filled._db.write() as c:
-        filled._db.insert_numbers(c, s.succession, pairs[:0])
-        filled._db.insert_numbers(c, s.succession, pairs)
-    rows = filled._db.fetch("SELECT earlier, later FROM succession ORDER BY earlier")
+    with filled.database.write() as c:
+        filled.database.insert_numbers(c, s.succession, pairs[:0])
+        filled.database.insert_numbers(c, s.succession, pairs)
+    rows = filled.database.fetch("SELECT earlier, later FROM succession ORDER BY earlier")
     assert [list(row) for row in rows] == pairs.tolist()

@@ -39,11 +39,11 @@ deletion.PIECE = 10
 for _ in range(int(sys.argv[3])):
     assert store.deletions.step(int(sys.argv[2]))
 def waits(*arguments, **named):
-    gone = bury(*arguments, **named)
+    gone = purge_entries(*arguments, **named)
     print("begun", flush=True)
     sys.stdin.read()
     return gone
-bury, deletion.bury = deletion.bury, waits
+purge_entries, deletion.purge_entries = deletion.purge_entries, waits
 store.deletions.step(int(sys.argv[2]))
 """
 _SECONDS: Final = 40.0  # far less than a lease, more than any machine takes
@@ -88,7 +88,9 @@ def _taken_over(take_over: Callable[[], object]) -> None:
 
 
 def _lease(store: Store, import_id: str) -> tuple[str, int]:
-    rows = store._db.fetch(store._db.sql('SELECT lease, lease_until FROM "import" WHERE id = ?'), (import_id,))
+    rows = store.database.fetch(
+        store.database.sql('SELECT lease, lease_until FROM "import" WHERE id = ?'), (import_id,)
+    )
     return rows[0][0], rows[0][1]
 
 
@@ -129,7 +131,7 @@ def test_a_lease_that_tells_nothing_of_its_holder_runs_out(database: str, fill: 
     one, other = Store.open(database), Store.open(database)
     fill.register(one)
     import_id = fill.begin(one)
-    with one._db.write() as c:
+    with one.database.write() as c:
         c.exec_driver_sql("UPDATE import SET lease = '0123456789abcdefx99x1x0123456789abcdef'")
     one.close()
     with pytest.raises(Conflict):
@@ -160,7 +162,7 @@ def test_an_operation_goes_on_that_was_renewed_since_it_was_looked_at(
     operation = store.operations.create("FindLinks", b"{}", by=_ADA)
     lease = new_holder()
     assert store.operations.claim(lease) is not None
-    ((key, until),) = store._db.fetch("SELECT key, lease_until FROM operation")
+    ((key, until),) = store.database.fetch("SELECT key, lease_until FROM operation")
     monkeypatch.setattr(operations.OperationTable, "_abandoned", lambda *_: {key: until - 1})
     assert store.operations.get(operation.id).state is OperationState.RUNNING
     monkeypatch.setattr(operations.OperationTable, "_abandoned", lambda *_: {key: until})
@@ -193,7 +195,7 @@ def test_another_process_makes_the_calls_of_one_that_was_killed(database: str) -
     with _another(_CALLS, database) as process:
         lease = new_holder()
         assert not store.webhooks.take_lease(lease)
-        until = store._db.fetch("SELECT lease_until FROM sender")[0][0]
+        until = store.database.fetch("SELECT lease_until FROM sender")[0][0]
         process.send_signal(signal.SIGKILL)
         process.wait()
         _soon(lambda: store.webhooks.take_lease(lease))
@@ -217,7 +219,7 @@ def test_a_deletion_that_a_killed_process_was_at_goes_on_at_once(
     with _another(_DELETES, database, str(key), str(steps)) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    left = store._db.fetch(store._db.sql("SELECT count(*) FROM entry WHERE hash_set = ?"), (key,))[0][0]
+    left = store.database.fetch(store.database.sql("SELECT count(*) FROM entry WHERE hash_set = ?"), (key,))[0][0]
     assert 0 < left < len(entries)
     assert [fill.found(store, number) for number in (0, 50, 99)] == [[others[n]] for n in (0, 50, 99)]
     while store.deletions.step(key):

@@ -24,6 +24,7 @@ from hashhub.store import IdSet, Store, TransitionCommand, entry_writes
 from hashhub.store import commits as commits_module
 from hashhub.store import stage as module
 from hashhub.store.commits import Commits
+from tests.store.conftest import entries_by_digests
 
 NUMBERS = st.integers(0, 6)
 
@@ -171,7 +172,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def settle(self) -> None:
         """Do what the next start does about withdrawals that a process left behind."""
-        self.store.transitions._outstanding.settle()
+        self.store.deferred_withdrawals.settle()
 
     @precondition(lambda self: self.entries)
     @rule(data=st.data(), stranger=st.booleans())
@@ -240,7 +241,7 @@ class Machine(RuleBasedStateMachine):
         }
         staged = [i for staging in self.staging.values() for i in staging.entries]
         assert self.store.entries.get_entries(staged) == {}
-        entries_by_digest = self.store.entries.entries_by_digests("PDQ", [self.digest(n) for n in range(7)])
+        entries_by_digest = entries_by_digests(self.store, "PDQ", [self.digest(n) for n in range(7)])
         for number in range(7):
             assert [e.id for e in entries_by_digest.get(self.digest(number), [])] == sorted(
                 i for i, e in self.entries.items() if e.number == number and e.state is EntryState.ACTIVE
@@ -269,7 +270,7 @@ class Machine(RuleBasedStateMachine):
         # A matcher that followed has what one that starts now gets, and all that may match.
         self.follow(2)
         self.feed_consumer(3)
-        self.store.transitions._outstanding.settle()
+        self.store.deferred_withdrawals.settle()
         mine = {self.digest(n) for n in range(7)}
         rebuilt = {
             row.tobytes() for name, part, _ in self.store.feeds.all_digests(5) if name == "PDQ" for row in part

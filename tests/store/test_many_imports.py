@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def _many(store: Store, count: int) -> None:
     """Write so many imports that were committed, as copies of the one there is."""
     t = s.imports
-    with store._db.write() as c:
+    with store.database.write() as c:
         row = c.execute(sa.select(t).limit(1)).one()._asdict()
         copies = [
             row | {"key": row["key"] + n + 1000, "id": f"copy-{n}", "source_digest": f"of {n}"} for n in range(1, count)

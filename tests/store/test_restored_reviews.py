@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def _review(store: Store, entries: list[int]) -> None:
     """Write a review of each entry, with the entry's id as its own."""
-    with store._db.write() as c:
+    with store.database.write() as c:
         key = c.scalar(sa.select(s.hash_set.c.key))
         made = {"author": "beta", "kind": 1, "comment": "", "create_time": 1, "revision": 1}
         c.execute(sa.insert(s.review), [{"id": entry, "entry": entry, **made} for entry in entries])
@@ -40,14 +40,14 @@ def test_they_count_in_pieces(filled: Store, fill: Filler, monkeypatch: pytest.M
     def watch(_: object, cursor: Any, statement: str, parameters: Any, *__: object) -> None:
         nonlocal most
         if "review FROM reviewed" in statement:
-            rows = filled._db.fetch(statement, tuple(parameters))
+            rows = filled.database.fetch(statement, tuple(parameters))
             most = max(most, len(rows))
 
-    sa.event.listen(filled._db._writer, "after_cursor_execute", watch)
+    sa.event.listen(filled.database._writer, "after_cursor_execute", watch)
     filled.transitions.restore(restored, TransitionCommand(SYSTEM))
-    sa.event.remove(filled._db._writer, "after_cursor_execute", watch)
+    sa.event.remove(filled.database._writer, "after_cursor_execute", watch)
     counting: dict[int, set[int]] = {}
-    for entry, review in filled._db.fetch("SELECT entry, review FROM reviewed"):
+    for entry, review in filled.database.fetch("SELECT entry, review FROM reviewed"):
         counting.setdefault(entry, set()).add(review)
     for ids in (lists[0], lists[2]):
         for number, entry in enumerate(ids):

@@ -26,21 +26,21 @@ def crowded(postgresql_url: str, fill: Any) -> Iterator[Store]:
         fill.register(store, "alpha", name)
     fill.contribute(store, [], "alpha", "first")
     keys = list(store.feeds.hash_set_keys())
-    with store._db.write() as c:
+    with store.database.write() as c:
         c.exec_driver_sql(
             'INSERT INTO entry (id, hash_set, "import", state, position, flags, hashes, update_revision) '
             "SELECT g, CASE WHEN g <= 6000 THEN %s ELSE %s END, 1, %s, '', 0, ''::bytea, 0 "
             "FROM generate_series(1, 20100) g",
             (*keys, ACTIVE),
         )
-    with store._db.write() as c:
+    with store.database.write() as c:
         c.exec_driver_sql("ANALYZE")
     yield store
     store.close()
 
 
 def test_entries_of_a_state_are_not_looked_for_among_all_others(crowded: Store) -> None:
-    database = crowded._db
+    database = crowded.database
     first, behind = crowded.feeds.hash_set_keys()
     for set_key, state, after, before, count in (
         (first, ACTIVE, 0, NO_ENTRY, 2_000),
@@ -67,14 +67,14 @@ def _plans_of(store: Store, monkeypatch: pytest.MonkeyPatch, read: Callable[[Sto
     fetch = Database.fetch
 
     def noted(database: Database, sql: str, parameters: Any = ()) -> Any:
-        if database is store._db:  # and not a hub's that still runs in the background
+        if database is store.database:  # and not a hub's that still runs in the background
             asked.append((sql, parameters))
         return fetch(database, sql, parameters)
 
     with monkeypatch.context() as patch:
         patch.setattr(Database, "fetch", noted)
         read(store)
-    return ["\n".join(row[0] for row in store._db.fetch(f"EXPLAIN {sql}", at)) for sql, at in asked]
+    return ["\n".join(row[0] for row in store.database.fetch(f"EXPLAIN {sql}", at)) for sql, at in asked]
 
 
 READS: list[Callable[[Store], object]] = [
@@ -103,7 +103,7 @@ def test_what_expires_is_looked_for_among_what_can_expire(
 ) -> None:
     """Every few seconds, also right after a large import, of which PostgreSQL knows nothing yet."""
     if not is_analysed:
-        with crowded._db.write() as c:
+        with crowded.database.write() as c:
             c.exec_driver_sql("CREATE TABLE fresh (LIKE entry INCLUDING ALL)")
             c.exec_driver_sql(
                 'INSERT INTO fresh (id, hash_set, "import", state, position, flags, hashes, update_revision) '
@@ -135,7 +135,7 @@ def test_lists_that_come_in_are_not_looked_for_among_all_that_ever_came(
     monkeypatch.setattr(Database, "read", noted)
     assert not store.imports.are_coming_in()
     monkeypatch.undo()
-    plan = store._db.fetch(f"EXPLAIN QUERY PLAN {asked[0]}", (0,) * asked[0].count("?"))
+    plan = store.database.fetch(f"EXPLAIN QUERY PLAN {asked[0]}", (0,) * asked[0].count("?"))
     assert "import_under_way" in plan[0][-1]
     store.close()
 

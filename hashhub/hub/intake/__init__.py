@@ -1,52 +1,16 @@
-"""Decides what becomes of every item of an import: within its own source, and against its own hash set.
+"""Decides what becomes of every item of an import: within its own source, and against its own hash set. What other hash
+sets state plays no part; policies weigh that when they decide.
 
-Nothing else is looked at: no decision, count or reason depends on what other contributors, or other hash sets, state.
-What they say meets this statement when a policy decides.
-
-Two items are the *same item* when they share the contributor's own external id or, where the source has none, an exact
-digest; an item without any exact digest is the same as another with the very same hashes. Items with ids of their own
-stay apart even when they are about one file, but whoever states them (`Record.member`) must then not give that file two
-categories. What hygiene found in single records (hashhub.hygiene) comes staged; the rules here need the hash set, or
-all of the source:
-
-    the item in this hash set                            within the source
-    REGION_MISMATCH    the source names a region or      DUPLICATE_IN_SOURCE     same item, nothing contradicts: merged
-    SCHEME_MISMATCH    scheme that is not the set's:                             into the first
-                       quarantined                       CONFLICTING_CATEGORIES  same item, or same file and member, two
-    PURPOSE_MISMATCH   likewise the purpose                                      raw values: all quarantined
-    UNKNOWN_VALUE      no value of the set's scheme:     CONTRADICTORY_BINDING   one digest bound to two digests of
-                       quarantined                                               another algorithm: all quarantined
-    UNCLASSIFIED       no value where one is due:        UNLIKE_HASHES           perceptual hashes of more pictures than
-                       quarantined, or undecided                                 one item has, merged ones included:
-                                                                                 quarantined
-                                                         SUPERSEDED              a later item of the source withdraws it
-
-    against the hash set's own entries
-    IDENTICAL_ENTRY      it states this already: unchanged. What waits in quarantine is judged anew: it goes on waiting
-                         where the item waits for the same reasons, and is replaced otherwise. Of items that repeat
-                         each other and wait, each is one entry; an active one settles all of them
-    SUPERSEDED           it holds another statement about the item: replaced (by a quarantined one: on its release)
-    ABSENT_FROM_LIST     a replacing list lacks it: withdrawn
-    WITHDRAWN_BY_SOURCE  the item names the entry: withdrawn, unless a later item states it again
-    OPINION_ONLY         the item is a review of entries with its id or one of its hashes: added to them, else unchanged
-    NO_ENTRY             likewise, and there is none: rejected
-    STAYS_WITHDRAWN      the item was withdrawn by hand, or this list is older than the source's own deletion message
-                         (hub.holds)
-    QUARANTINED_BY_OPERATOR  an operator put the item into quarantine: every newer statement about it waits there too
-
-A value is due when the scheme demands one (`value_required`), and when the source's format carries classifications:
-then an item without one says nothing. Only a benign hash set without a scheme goes without: no value means anything
-there, so that none is missing. In a hash set whose operator chose `Unclassified.LISTED` such an item is active and
-undecided, whatever the scheme demands: the operator has said so about this very list, and being listed is all that such
-an entry then states. A benign set has no undecided entries.
+Two items are the *same item* when they share the contributor's external id or, without one, an exact digest; items
+without exact digests are the same when all their hashes are. `hashhub.hygiene.Code` names what can become of an item.
+Findings about single records come staged; `source` and then `hash_set` decide the rest, `decisions` holds what they
+decided, and `report` counts it.
 
 Reviews stay with the item: those of an entry that this import replaces count for the new one, and so do those of a
-withdrawn entry that shares its external id or an exact digest. Whoever disputed it need not do so again. What the
-source says of others' opinions is kept as theirs inside the contributor, `CONTRIBUTOR/AUTHOR`.
+withdrawn entry that shares its external id or an exact digest.
 
-The list is never a list of objects here. A staged batch is read as columns (`batch`), the items' keys are compared as
-arrays (`identity`), and what becomes of them is one columnar value (`decisions`), made by `source` and `hash_set` in
-that order and told by `report`. Python looks only at the few items where something is odd.
+A list is never a list of objects here: batches are read as columns, and Python looks only at the few items where
+something is odd.
 """
 
 from __future__ import annotations
