@@ -124,7 +124,7 @@ class Follower:
         self._store = store
         self._matcher = matcher
         self._poll_interval = poll_interval
-        self._mark = mark
+        self.mark = mark
         self._position: Position | None = None  # the matcher knows nothing beyond it; None: not established yet
         self._swept = 0  # the matcher lacks what large withdrawals up to this revision left without an entry,
         self._swept_at = 0  # since this revision of its own
@@ -264,7 +264,7 @@ class Follower:
         """Return the position beyond which the matcher knows nothing: at first, what its snapshots' mark says."""
         if self._position is not None:
             return self._position
-        position, swept = self._mark.read()
+        position, swept = self.mark.read()
         self._saved = self._swept = min(swept, self._matcher.revision)
         return position
 
@@ -280,7 +280,7 @@ class Follower:
                 f"this hub saw it (revision {self._matcher.revision}); restart the hub",
                 reason=Reason.MATCHER_NOT_READY,
             )
-        if is_foreign and not self._mark.is_ours:
+        if is_foreign and not self.mark.is_ours:
             raise Unavailable(
                 "the snapshot is not of this database's history; the process that publishes snapshots replaces it: "
                 "retry in a moment",
@@ -359,7 +359,7 @@ class Follower:
         this. Only the publisher of snapshots sweeps; others adopt what it publishes.
         """
         with self._lock:
-            if not self._mark.is_ours or not self._ready.is_set():
+            if not self.mark.is_ours or not self._ready.is_set():
                 return False
             if not self._store.feeds.is_staging():
                 self._spared = None
@@ -386,7 +386,7 @@ class Follower:
             # The snapshots lack them once one is newer than the sweep.
             if self._saved < self._swept and (self._matcher.snapshot_revision or 0) > self._swept_at:
                 self._saved = self._swept
-                self._mark.write(self._position or self._mark.read()[0], self._saved)
+                self.mark.write(self._position or self.mark.read()[0], self._saved)
             return False
         if self._spared is not None:  # before the store is asked: what is committed in between is in one of both
             digests = {name: rows[~self._spared.has(name, rows)] for name, rows in digests.items()}
@@ -439,7 +439,7 @@ class Follower:
 
     def _known_up_to(self, position: Position) -> None:
         if position != self._position:
-            self._mark.write(position, self._saved)
+            self.mark.write(position, self._saved)
             self._position = position
 
     def _apply(self, change: MatcherChange) -> None:

@@ -124,7 +124,7 @@ class RetentionJob:
     def __init__(self, store: Store, follower: Follower, config: Config) -> None:
         self._store = store
         self._follower = follower
-        self._config = config
+        self.config = config
         self._aged = float("-inf")
         self.thread = Background(
             "retention", self.round, complaint="what is to be deleted is not", pause=_ROUND_SECONDS
@@ -152,7 +152,7 @@ class RetentionJob:
         for name, retention in sorted(self._store.retention.all().items()):
             if retention.days and not retention.hold:
                 self._expire(name, retention.days)
-        config, store = self._config, self._store
+        config, store = self.config, self._store
         gone = 0
         for days, purge in (
             (config.keep_withdrawn_days, store.retention.purge_withdrawn),

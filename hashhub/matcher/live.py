@@ -113,7 +113,7 @@ class Matcher:
             Unavailable: The directory cannot be used.
         """
         cores = threads or len(os.sched_getaffinity(0))
-        self._breaker = QueryBreaker(circuit_breaker or CircuitBreaker())
+        self.breaker = QueryBreaker(circuit_breaker or CircuitBreaker())
         opened, failure = _opened(directory, publisher=publisher) if directory else (None, None)
         self._pool = ThreadPoolExecutor(cores, "matcher") if cores > 1 else None
         self._live = LiveState(keeps_log=opened is not None)
@@ -291,7 +291,7 @@ class Matcher:
             segments = self._live.now.segments.get(algorithm, ())
             hits = [(segment, search.search_segment(segment, rows, distance, self._pool)) for segment in segments]
         return search.assembled(
-            of, queries, hits, limit=limit, breaker=self._breaker, caller=caller, stands_for=stands_for, among=among
+            of, queries, hits, limit=limit, breaker=self.breaker, caller=caller, stands_for=stands_for, among=among
         )
 
     def hits_nothing(
@@ -332,7 +332,7 @@ class Matcher:
         if hits:
             return False
         count = len(queries) if stands_for is None else sum(map(operator.eq, queries, stands_for))
-        self._breaker.missed(algorithm, count, caller=caller)
+        self.breaker.missed(algorithm, count, caller=caller)
         return True
 
     def contains(self, algorithm: str, digests: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -377,7 +377,7 @@ class Matcher:
             pending=self._live.pending,
             damaged=self._compaction.damaged,
             error=self._compaction.error,
-            tripped=self._breaker.tripped,
+            tripped=self.breaker.tripped,
             damages=self._compaction.damages,
             last_damage=self._compaction.last_damage,
         )

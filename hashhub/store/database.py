@@ -146,7 +146,7 @@ class Database:
     def _open(self, url: URL, *, create: bool) -> None:
         with mapped(), nullcontext() if self.is_sqlite else reaching(url):
             engines = sqlite_engines(url, create=create) if self.is_sqlite else postgresql_engines(url)
-            self._readers, self._writer = engines
+            self.readers, self.writer = engines
             try:
                 self._migrate(create=create)
             except BaseException:
@@ -157,8 +157,8 @@ class Database:
 
     def close(self) -> None:
         """Close the connections that are not in use."""
-        self._readers.dispose()
-        self._writer.dispose()
+        self.readers.dispose()
+        self.writer.dispose()
 
     def sql(self, text: str) -> str:
         """Return hand-written SQL with `?` placeholders in the driver's style."""
@@ -170,12 +170,12 @@ class Database:
         """
         with mapped():
             try:
-                with self._readers.connect() as c:
+                with self.readers.connect() as c:
                     return work(c)
             except sa.exc.DBAPIError as e:
                 if not e.connection_invalidated:
                     raise
-            with self._readers.connect() as c:
+            with self.readers.connect() as c:
                 return work(c)
 
     def fetch(self, sql: str, parameters: Row = ()) -> Sequence[Row]:
@@ -183,7 +183,7 @@ class Database:
         if not self.is_sqlite:
             return self.read(lambda c: _rows(c, sql, parameters))
         # SQLAlchemy's way takes longer than most of these statements do, and every hit makes three of them.
-        with mapped(), contextlib.closing(self._readers.raw_connection()) as c:
+        with mapped(), contextlib.closing(self.readers.raw_connection()) as c:
             assert c.driver_connection is not None  # noqa: S101 - it has just been checked out
             rows: Sequence[Row] = c.driver_connection.execute(sql, parameters).fetchall()
             return rows
@@ -271,7 +271,7 @@ class Database:
         """
         turn = self._turns.take() if self._turns else nullcontext()
         try:
-            with mapped(), turn, self._writer.begin() as c:
+            with mapped(), turn, self.writer.begin() as c:
                 notes = c.info[NOTES] = {}
                 yield c
                 if AT_END in notes:
@@ -328,7 +328,7 @@ class Database:
             return False
         deadline = time.monotonic() + BUSY_SECONDS
         with mapped(), self._turns.take() if self._turns else nullcontext():
-            connection = self._writer.raw_connection()  # outside a transaction
+            connection = self.writer.raw_connection()  # outside a transaction
             try:
                 while connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                     if time.monotonic() > deadline:
@@ -407,10 +407,10 @@ class Database:
             copy.write(_COPY_END)
 
     def _migrate(self, *, create: bool) -> None:
-        with self._readers.connect() as c:
+        with self.readers.connect() as c:
             if _version(c) == SCHEMA_VERSION:
                 return
-        with self._writer.begin() as c:
+        with self.writer.begin() as c:
             if not self.is_sqlite:
                 c.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             version = _version(c)

@@ -378,7 +378,7 @@ class TestRestarts:
 
     def test_a_full_disk_costs_a_rebuild_not_trust(self, open_hub: Open) -> None:
         hub = open_hub()
-        path = hub.follower._mark._path
+        path = hub.follower.mark._path
         path.unlink()
         path.mkdir()  # cannot be replaced by a file
         desk = Desk(hub)
@@ -386,7 +386,7 @@ class TestRestarts:
         desk.contribute("alpha/list", item(1))
         hub.matcher.compact()
         assert desk.known(1) == [1]
-        assert hub.follower._mark.read()[0].revision == -1
+        assert hub.follower.mark.read()[0].revision == -1
 
     def test_the_mark_is_never_behind_what_was_applied(self, open_hub: Open, monkeypatch: pytest.MonkeyPatch) -> None:
         hub, other = open_hub(start=False), Desk(open_hub(publisher=False))
@@ -402,7 +402,7 @@ class TestRestarts:
         monkeypatch.setattr(hub.store.feeds, "matcher_changes", late)
         hub.follower.catch_up()
         assert hub.matcher.count("MD5") == 1
-        assert hub.follower._mark.read()[0] == hub.store.history.position()
+        assert hub.follower.mark.read()[0] == hub.store.history.position()
 
     def test_until_it_has_caught_up_it_does_not_answer(self, open_hub: Open) -> None:
         hub = open_hub(start=False)
@@ -550,7 +550,7 @@ def _parted(open_hub: Open, data: Path) -> tuple[Hub, Path]:
     _copy(data, data / "backup.db")
     desk.contribute("alpha/list", item(2))
     desk.hub.entries.withdraw(OPERATOR, "alpha", "list", desk.entries("alpha/list")[0].id, WithdrawalReason.ERROR)
-    return hub, hub.follower._mark._path
+    return hub, hub.follower.mark._path
 
 
 def _write_past(data: Path) -> None:

@@ -167,7 +167,7 @@ class TestCircuitBreaker:
     def trip(self, desk: Desk, number: int) -> Hash:
         """Trip the breaker of a listed digest and return a query near it."""
         # Before any search.
-        desk.hub.matcher._breaker.__init__(CircuitBreaker(share=0.5, min_hits=20))  # type: ignore[misc]
+        desk.hub.matcher.breaker.__init__(CircuitBreaker(share=0.5, min_hits=20))  # type: ignore[misc]
         queries = [Query(hashes=(near(digest("PDQ", number), n),)) for n in range(32)]
         desk.hub.match.hashes(PLATFORM, queries, MatchOptions(policy="any"))
         altered = near(digest("PDQ", number), 3)

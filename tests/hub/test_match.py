@@ -346,7 +346,7 @@ class TestTerms:
 class TestCircuitBreaker:
     def test_a_digest_that_matches_everything_goes_to_a_person(self, desk: Desk) -> None:
         # Before any search.
-        desk.hub.matcher._breaker.__init__(CircuitBreaker(share=0.5, min_hits=20))  # type: ignore[misc]
+        desk.hub.matcher.breaker.__init__(CircuitBreaker(share=0.5, min_hits=20))  # type: ignore[misc]
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1, algorithms=("PDQ",)), item(2, algorithms=("PDQ",)))
         flood = [Query(hashes=(near(digest("PDQ", 1), n),)) for n in range(32)]
@@ -367,7 +367,7 @@ class TestCircuitBreaker:
     @pytest.mark.parametrize(("algorithm", "bits"), [("MD5", 0), ("PDQ", 0), ("PDQ", 3)])
     def test_a_flood_of_one_upload_lowers_no_verdict(self, desk: Desk, algorithm: str, bits: int) -> None:
         # Before any search.
-        desk.hub.matcher._breaker.__init__(CircuitBreaker(share=0.5, min_hits=20))  # type: ignore[misc]
+        desk.hub.matcher.breaker.__init__(CircuitBreaker(share=0.5, min_hits=20))  # type: ignore[misc]
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1, algorithms=(algorithm,)))
         for _ in range(100):

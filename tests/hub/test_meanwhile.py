@@ -254,7 +254,7 @@ def by_another(desk: Desk, records: list[Record]) -> None:
     opened = desk.add(desk.open("alpha/list"), records)
     with desk.hub.store.database.write() as c:
         c.execute(sa.update(imports).values(lease_until=0))
-    with Hub.open(desk.hub.keeper._config, publisher=False) as other:
+    with Hub.open(desk.hub.keeper.config, publisher=False) as other:
         other.start()
         Desk(other).commit(opened)
 

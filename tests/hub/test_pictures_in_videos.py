@@ -104,7 +104,7 @@ def test_pictures_near_a_frame_of_a_video_trip_no_sooner_than_those_near_a_pictu
     """Uploads that hit nothing count among those of which some do: also where they are answered at once."""
     desk.hash_set("nl/known")
     desk.contribute("nl/known", listed(1, [3]))
-    breaker = desk.hub.matcher._breaker
+    breaker = desk.hub.matcher.breaker
     options = MatchOptions(policy="any", max_distances=ASKED)
     desk.hub.match.hashes(PLATFORM, [Query(hashes=(Hash("PDQ", noisy(picture(3), 5)),))], options)
     for n in range(20):

@@ -396,7 +396,7 @@ class TestTrying:
         assert len(rests) == 40
         assert all(r >= 0 for r in rests)
         assert sum(rests) > 0
-        breaker = hub.matcher._breaker
+        breaker = hub.matcher.breaker
         assert (len(breaker._windows), len(breaker._handed)) == (0, 0)
 
     @pytest.mark.parametrize("who", [PLATFORM, writer("alpha")])

@@ -499,7 +499,7 @@ def test_withdrawn_rows_go_by_age_and_what_holds_stays(still: Desk, monkeypatch:
     fill(still)
     still.hub.keeper.apply_ages()
     assert len(still.entries("alpha/list", EntryState.WITHDRAWN)) == 9  # nothing goes unasked
-    still.hub.keeper._config = Config(keep_withdrawn_days=30)
+    still.hub.keeper.config = Config(keep_withdrawn_days=30)
     still.hub.keeper.apply_ages()
     assert len(still.entries("alpha/list", EntryState.WITHDRAWN)) == 9  # not old yet
     reviewed = still.entries("alpha/list", EntryState.WITHDRAWN)[0]
@@ -533,7 +533,7 @@ def test_no_file_holds_what_went_by_age(
     for entry in desk.entries("alpha/list")[:10]:
         desk.hub.entries.withdraw(OPERATOR, "alpha", "list", entry.id, WithdrawalReason.ERROR)
     _age(desk, days=40)
-    desk.hub.keeper._config = Config(keep_withdrawn_days=30, keep_reports_days=30)
+    desk.hub.keeper.config = Config(keep_withdrawn_days=30, keep_reports_days=30)
     housekeeping = desk.hub.housekeeping
     assert housekeeping is not None
     rebuild = Mock(wraps=desk.hub.matcher.rebuild)
@@ -562,7 +562,7 @@ def test_no_file_holds_what_went_by_age(
 def test_reports_go_by_age_and_say_so(still: Desk) -> None:
     done = still.contribute("alpha/list", *[item(1) for _ in range(30)])
     assert len(still.report(done)) == 29
-    still.hub.keeper._config = Config(keep_reports_days=30)
+    still.hub.keeper.config = Config(keep_reports_days=30)
     still.hub.keeper.apply_ages()
     assert len(still.report(done)) == 29
     _age(still, days=31)

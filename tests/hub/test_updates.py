@@ -524,7 +524,7 @@ class TestTheMatcher:
             """A snapshot notes it that is newer than the sweep, which may end behind the last list."""
             again.contribute("alpha/list", item(next(numbers)))
             again.hub.matcher.compact()
-            return again.hub.follower._mark.read()[1] >= 1
+            return again.hub.follower.mark.read()[1] >= 1
 
         soon(is_noted)
 

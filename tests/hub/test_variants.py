@@ -267,7 +267,7 @@ class TestCircuitBreaker:
     @pytest.fixture
     def touchy(self, desk: Desk) -> Desk:
         # Before any search.
-        desk.hub.matcher._breaker.__init__(CircuitBreaker(share=0.5, min_hits=20))  # type: ignore[misc]
+        desk.hub.matcher.breaker.__init__(CircuitBreaker(share=0.5, min_hits=20))  # type: ignore[misc]
         desk.hash_set("alpha/list")
         desk.contribute("alpha/list", item(1, algorithms=("PDQ",)))
         return desk

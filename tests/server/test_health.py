@@ -96,14 +96,14 @@ def test_a_write_that_did_not_fit_is_told_until_one_fits(serve_hub: Serve, monke
     served = serve_hub()
     database = served.hub.store.database
     monkeypatch.setattr("hashhub.store.database._ROOM_LOOK_SECONDS", 0.0)
-    begin = database._writer.begin
+    begin = database.writer.begin
     tried: list[int] = []
 
     def full() -> NoReturn:
         tried.append(1)
         raise LimitExceeded("the disk is full", reason=Reason.DISK_FULL)
 
-    monkeypatch.setattr(database._writer, "begin", full)
+    monkeypatch.setattr(database.writer, "begin", full)
     assert told(served, "hashhub.v1.ContributionService") == SERVING, "nobody has tried to write yet"
     with pytest.raises(LimitExceeded):
         served.new_contributor("nowhere")
@@ -112,7 +112,7 @@ def test_a_write_that_did_not_fit_is_told_until_one_fits(serve_hub: Serve, monke
     assert told(served, "hashhub.v1.MatchService") == SERVING
     assert told(served, "") == SERVING
     served.call("MatchService/MatchHashes", MATCH, v1.MatchHashesResponse)
-    monkeypatch.setattr(database._writer, "begin", begin)
+    monkeypatch.setattr(database.writer, "begin", begin)
     until(lambda: told(served, "hashhub.v1.ContributionService") == SERVING)
     served.new_contributor("somewhere")
 

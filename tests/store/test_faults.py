@@ -342,13 +342,13 @@ def taking_no_writes(store: Store) -> Iterator[None]:
     def refuse(c: sa.Connection) -> None:
         c.exec_driver_sql("PRAGMA query_only = ON" if store.database.is_sqlite else "SET TRANSACTION READ ONLY")
 
-    sa.event.listen(store.database._writer, "begin", refuse)
+    sa.event.listen(store.database.writer, "begin", refuse)
     try:
         yield
     finally:
-        sa.event.remove(store.database._writer, "begin", refuse)
+        sa.event.remove(store.database.writer, "begin", refuse)
         if store.database.is_sqlite:
-            connection = store.database._writer.raw_connection()
+            connection = store.database.writer.raw_connection()
             connection.cursor().execute("PRAGMA query_only = OFF")
             connection.close()
 
@@ -598,7 +598,7 @@ def test_what_was_acknowledged_survives_a_power_cut(sqlite_directory: Path) -> N
     """A commit waits for the disk; in the process of the tests it need not."""
     code = (
         "import sys; from hashhub.store import Store; s = Store.open(sys.argv[1]); "
-        "print(s.database._writer.connect().exec_driver_sql('PRAGMA synchronous').scalar())"
+        "print(s.database.writer.connect().exec_driver_sql('PRAGMA synchronous').scalar())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(sqlite_directory)], check=True, capture_output=True, text=True

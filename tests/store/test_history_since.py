@@ -92,7 +92,7 @@ def counted(store: Store) -> Iterator[Callable[[], int]]:
     def watch(connection: Any, *_: object) -> None:
         connection.set_progress_handler(count, _STEP)
 
-    engines = (store.database._readers, store.database._writer)
+    engines = (store.database.readers, store.database.writer)
     for engine in engines:
         sa.event.listen(engine, "checkout", watch)
     try:
@@ -138,7 +138,7 @@ def test_postgresql_drops_few_rows_for_it(postgresql_url: str, *, is_analysed: b
         if is_analysed:
             with store.database.write() as c:
                 c.exec_driver_sql("ANALYZE")
-        sa.event.listen(store.database._readers, "before_cursor_execute", explain)
+        sa.event.listen(store.database.readers, "before_cursor_execute", explain)
         assert len(store.history.list_events(since=since, limit=100)) == 10
         assert store.history.list_events(since=since, actor="nobody", limit=100) == []
         assert store.history.revision_before(since) == count - 10
@@ -163,7 +163,7 @@ def test_postgresql_looks_for_an_actor_among_its_own_whoever_it_is(postgresql_ur
         _write(store, range(3_000))
         with store.database.write() as c:
             c.exec_driver_sql("ANALYZE")
-        sa.event.listen(store.database._readers, "before_cursor_execute", explain)
+        sa.event.listen(store.database.readers, "before_cursor_execute", explain)
         for asked in ({}, {"since": _START}, {"before_revision": 2_000}, {"after_revision": 1_000}):
             events = store.history.list_events(actor="hook", limit=5, **asked)
             assert [e.revision for e in events] == list(range(1_900 if "before_revision" in asked else 3_000, 0, -100))[

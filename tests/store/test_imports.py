@@ -480,7 +480,7 @@ def test_a_value_of_its_own_for_each_item_holds_nobody_up_and_fills_no_memory(
     locked: list[object] = []
     monkeypatch.setattr(Database, "lock", lambda *_: locked.append(_))
     statements: list[str] = []
-    sa.event.listen(filled.database._writer, "before_cursor_execute", lambda *e: statements.append(e[2]))
+    sa.event.listen(filled.database.writer, "before_cursor_execute", lambda *e: statements.append(e[2]))
     by_number: dict[int, int] = {}
     for start in range(0, 200, 20):
         numbers = range(start, start + 40)  # half of them are new

@@ -43,9 +43,9 @@ def test_they_count_in_pieces(filled: Store, fill: Filler, monkeypatch: pytest.M
             rows = filled.database.fetch(statement, tuple(parameters))
             most = max(most, len(rows))
 
-    sa.event.listen(filled.database._writer, "after_cursor_execute", watch)
+    sa.event.listen(filled.database.writer, "after_cursor_execute", watch)
     filled.transitions.restore(restored, TransitionCommand(SYSTEM))
-    sa.event.remove(filled.database._writer, "after_cursor_execute", watch)
+    sa.event.remove(filled.database.writer, "after_cursor_execute", watch)
     counting: dict[int, set[int]] = {}
     for entry, review in filled.database.fetch("SELECT entry, review FROM reviewed"):
         counting.setdefault(entry, set()).add(review)
