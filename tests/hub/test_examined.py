@@ -15,6 +15,7 @@ from hashhub.hub.selections import BulkOrder
 from hashhub.model import (
     TLP,
     ConflictReason,
+    ConflictState,
     Contributor,
     ContributorKind,
     EntryAction,
@@ -153,7 +154,8 @@ def revert(desk: Room) -> None:
     hub.tokens.create(MOLE, Principal(name="spare", role=Role.OPERATOR, contributor="operator"))
     fake = Contributor(id="fake", display_name="F", kind=ContributorKind.NGO, jurisdiction="GB")
     hub.contributors.create(MOLE, fake)
-    hub.conflicts.resolve(MOLE, desk.conflicts()[0].name, ConflictReason.LEFT_STANDING, "hush")
+    standing = next(c for c in desk.conflicts() if c.state is ConflictState.OPEN)
+    hub.conflicts.resolve(MOLE, standing.name, ConflictReason.LEFT_STANDING, "hush")
     assert any(x.reverted for x in hub.history.revert(OPERATOR, "mole", since, comment="stolen"))
 
 
