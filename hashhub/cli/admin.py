@@ -10,9 +10,20 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, moment, span, spelled, unless_never
-from hashhub.cli.terminal import clean, note, plain, print_json, say, table, tell
-from hashhub.errors import InvalidArgument, NotFound
+from hashhub.cli.session import (
+    CommandGroup,
+    Session,
+    choice,
+    chosen,
+    command,
+    given,
+    moment,
+    span,
+    spelled,
+    unless_never,
+)
+from hashhub.cli.terminal import clean, fields_of, minute, note, plain, print_json, say, table, tell
+from hashhub.errors import NotFound
 from hashhub.model import Effort, Principal, Role, Shares
 from hashhub.writing import written
 
@@ -94,16 +105,7 @@ def _token_options(function: Any) -> Any:
 @click.option(
     "--out", metavar="FILE", help="Write the secret to a new file that only you can read, instead of printing it."
 )
-def create_token(
-    session: Session,
-    *,
-    name: str,
-    role: str,
-    contributor: str,
-    purposes: tuple[str, ...],
-    out: str | None,
-    **options: Any,
-) -> None:
+def create_token(session: Session, *, name: str, purposes: tuple[str, ...], out: str | None, **options: Any) -> None:
     """Create a token and print its secret.
 
     The hub keeps only the secret's hash: it cannot be shown again.
@@ -111,8 +113,7 @@ def create_token(
     fields = _stated(options)
     if "shares" in fields:
         fields["shares"] = Shares(**fields["shares"])
-    _read_effort(fields)
-    new = Principal(name=name, role=chosen(Role, role), contributor=contributor, purposes=purposes, **fields)
+    new = Principal(name=name, purposes=purposes, **fields)
 
     def create(hub: Client) -> str:
         _note_unnamed(hub, purposes)  # first: once there is a secret, nothing may keep it from being printed
@@ -130,12 +131,6 @@ def _note_unnamed(hub: Client, purposes: tuple[str, ...]) -> None:
         if purpose not in named:
             known = f"those that are named: {', '.join(sorted(named))}" if named else "none names any"
             note(clean(f"note: no hash set names the purpose {purpose!r}, so that it changes nothing yet; {known}"))
-
-
-def _read_effort(fields: dict[str, Any]) -> None:
-    if "max_effort" in fields:
-        text = fields["max_effort"]
-        fields["max_effort"] = None if text.lower() == _AS_SERVER else chosen(Effort, text)
 
 
 @command(token, "list")
@@ -165,12 +160,7 @@ def update_token(
     """Change a token. Only what is given changes, within a second everywhere; its role and contributor stay."""
     if purposes and clear_purposes:
         raise click.UsageError("--purpose and --clear-purposes exclude each other")
-    fields = _stated(options)
-    if purposes or clear_purposes:
-        fields["purposes"] = purposes
-    _read_effort(fields)
-    if not fields:
-        raise InvalidArgument.field("options", "nothing to change was given; name at least one option", "REQUIRED")
+    fields = _stated(given({**options, "purposes": purposes if purposes or clear_purposes else None}))
     with session.connect() as hub:
         before = _token_named(hub, name)
         if "shares" in fields:
@@ -212,10 +202,7 @@ def delete_token(session: Session, *, name: str) -> None:
     """
     with session.connect() as hub:
         hub.delete_token(name)
-    if session.json:
-        print_json({"name": name, "deleted": True})
-        return
-    say(f"deleted {clean(name)}")
+    session.show_deleted(name)
 
 
 @command(None, "status")
@@ -255,6 +242,9 @@ def _stated(options: dict[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in options.items() if value is not None}
     if "expire_time" in fields:
         fields["expire_time"] = unless_never(fields["expire_time"])
+    if "max_effort" in fields:
+        text = fields["max_effort"]
+        fields["max_effort"] = None if text.lower() == _AS_SERVER else chosen(Effort, text)
     return fields
 
 
@@ -266,27 +256,22 @@ def _token_named(hub: Client, name: str) -> Principal:
 
 
 def _show_tokens(session: Session, tokens: list[Principal]) -> None:
-    if session.json:
-        for t in tokens:
-            print_json({field: plain(getattr(t, field)) for field in t.__struct_fields__ if field != "by_old_secret"})
-        return
-    rows = []
-    for t in tokens:
-        remarks = [f"for {', '.join(t.purposes)}"] if t.purposes else []
-        remarks += ["acts for others"] if t.acts_for_others else []
-        remarks += ["may mirror"] if t.may_mirror else []
-        remarks += [f"effort {spelled(t.max_effort)} at most"] if t.max_effort else []
-        remarks += [
-            f"{share.replace('_', '-')} {most}" for share, most in msgspec.structs.asdict(t.shares).items() if most
-        ]
-        remarks += [f"until {_minute(t.expire_time)}"] if t.expire_time else []
-        remarks += [t.description] if t.description else []
-        rows.append((t.name, spelled(t.role), t.contributor, _minute(t.last_use_time), "; ".join(remarks)))
-    table(("token", "role", "contributor", "last use", "remarks"), rows)
+    session.show(
+        tokens,
+        ("token", "role", "contributor", "last use", "remarks"),
+        lambda t: (t.name, spelled(t.role), t.contributor, minute(t.last_use_time), "; ".join(_remarks(t))),
+        as_json=lambda t: {name: value for name, value in fields_of(t).items() if name != "by_old_secret"},
+    )
 
 
-def _minute(time: datetime | None) -> str:
-    return time.strftime("%Y-%m-%d %H:%MZ") if time else "-"
+def _remarks(t: Principal) -> list[str]:
+    remarks = [f"for {', '.join(t.purposes)}"] if t.purposes else []
+    remarks += ["acts for others"] if t.acts_for_others else []
+    remarks += ["may mirror"] if t.may_mirror else []
+    remarks += [f"effort {spelled(t.max_effort)} at most"] if t.max_effort else []
+    remarks += [f"{share.replace('_', '-')} {most}" for share, most in msgspec.structs.asdict(t.shares).items() if most]
+    remarks += [f"until {minute(t.expire_time)}"] if t.expire_time else []
+    return [*remarks, t.description] if t.description else remarks
 
 
 def show_secret(session: Session, name: str, out: str | None, make: Callable[[Client], str]) -> None:

@@ -109,22 +109,16 @@ def list_connectors(session: Session) -> None:
     """List the connectors installed on this machine, with their options."""
     from hashhub import connector
 
-    connectors_by_name = connector.discover()
-    if session.json:
-        for name, c in connectors_by_name.items():
-            print_json({"name": name, "version": c.version, "summary": c.summary, "options": plain(c.options)})
-        return
-    table(
+    session.show(
+        connector.discover().values(),
         ("format", "version", "summary", "options"),
-        [
-            (
-                name,
-                c.version,
-                c.summary,
-                "; ".join(f"{o.name}{' (required)' if o.required else ''}: {o.description}" for o in c.options) or "-",
-            )
-            for name, c in connectors_by_name.items()
-        ],
+        lambda c: (
+            c.name,
+            c.version,
+            c.summary,
+            "; ".join(f"{o.name}{' (required)' if o.required else ''}: {o.description}" for o in c.options) or "-",
+        ),
+        as_json=lambda c: {"name": c.name, "version": c.version, "summary": c.summary, "options": plain(c.options)},
     )
 
 

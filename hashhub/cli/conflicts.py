@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from hashhub.cli.reconcile import reconcile
-from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, dry_run, spelled
+from hashhub.cli.session import CommandGroup, Session, choice, command, dry_run, spelled
 from hashhub.cli.terminal import counted, note, plain, print_json, say, table, tell
 from hashhub.model import (
     Conflict,
@@ -83,26 +83,19 @@ def conflicts() -> None:
 @_WAIT
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N conflicts. Default: all.")
 @click.option("--names", is_flag=True, help="Print their names only, one a line.")
-def list_conflicts(session: Session, *, limit: int | None, names: bool, wait: bool, **wanted: object) -> None:
+def list_conflicts(session: Session, *, limit: int | None, names: bool, wait: bool, **wanted: Any) -> None:
     """List conflicts, those that were opened last first."""
     with session.connect() as hub:
         _await(hub, wait=wait)
-        rows = list(hub.list_conflicts(_filter(**wanted), limit=limit))
-    if names:
-        for conflict in rows:
-            if session.json:
-                print_json({"name": conflict.name})
-            else:
-                say(conflict.name)
+        rows = list(hub.list_conflicts(ConflictFilter(**wanted), limit=limit))
+    if not names:
+        _show_rows(session, rows)
         return
-    if session.json:
-        for conflict in rows:
-            print_json(plain(conflict))
-        return
-    if not rows:
-        say("no conflicts")
-        return
-    _table(rows)
+    for conflict in rows:
+        if session.json:
+            print_json({"name": conflict.name})
+        else:
+            say(conflict.name)
 
 
 @command(conflicts, "get")
@@ -119,11 +112,11 @@ def get_conflict(session: Session, *, names: tuple[str, ...]) -> None:
 @command(conflicts, "summary")
 @_filters
 @_WAIT
-def summarise_conflicts(session: Session, *, wait: bool, **wanted: object) -> None:
+def summarise_conflicts(session: Session, *, wait: bool, **wanted: Any) -> None:
     """Count conflicts by pair of contributors, kind and severity, and say who has most."""
     with session.connect() as hub:
         _await(hub, wait=wait)
-        summary = hub.summarise_conflicts(_filter(**wanted))
+        summary = hub.summarise_conflicts(ConflictFilter(**wanted))
     if session.json:
         print_json(plain(summary))
         return
@@ -166,7 +159,7 @@ def resolve_conflict(
     session: Session,
     *,
     names: tuple[str, ...],
-    reason: str,
+    reason: ConflictReason,
     comment: str,
     decided_for: str,
     etag: str,
@@ -185,7 +178,7 @@ def resolve_conflict(
         def resolve(name: str) -> Conflict:
             return hub.resolve_conflict(
                 name,
-                chosen(ConflictReason, reason),
+                reason,
                 comment,
                 decided_for=decided_for,
                 etag=etag,
@@ -219,7 +212,7 @@ def _do_each(session: Session, names: tuple[str, ...], do: Callable[[str], Confl
             for conflict in done:
                 _show(session, conflict)
         elif done:
-            _table(done)
+            _show_rows(session, done)
 
 
 def _await(hub: Client, *, wait: bool) -> None:
@@ -227,23 +220,12 @@ def _await(hub: Client, *, wait: bool) -> None:
         note("the hub has not looked at all of it yet: try again later, or see `hashhub status`")
 
 
-def _filter(**wanted: object) -> ConflictFilter:
-    kinds, severities, states = (wanted.pop(name) for name in ("kinds", "severities", "states"))
-    assert isinstance(kinds, tuple)  # noqa: S101 - click gives options that repeat so
-    assert isinstance(severities, tuple)  # noqa: S101 - likewise
-    assert isinstance(states, tuple)  # noqa: S101 - likewise
-    return ConflictFilter(
-        kinds=tuple(chosen(ConflictKind, x) for x in kinds),
-        severities=tuple(chosen(Severity, x) for x in severities),
-        states=tuple(chosen(ConflictState, x) for x in states),
-        **wanted,  # type: ignore[arg-type]  # as click read them
-    )
-
-
-def _table(rows: list[Conflict]) -> None:
-    table(
+def _show_rows(session: Session, rows: list[Conflict]) -> None:
+    session.show(
+        rows,
         ("conflict", "kind", "severity", "state", "between", "and"),
-        [(c.name, _kind(c), c.severity, c.state, c.left.hash_set, c.right.hash_set) for c in rows],
+        lambda c: (c.name, _kind(c), c.severity, c.state, c.left.hash_set, c.right.hash_set),
+        empty="no conflicts",
     )
 
 

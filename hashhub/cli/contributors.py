@@ -13,15 +13,15 @@ from hashhub.cli.session import (
     CommandGroup,
     Session,
     choice,
-    chosen,
     command,
     dry_run,
+    given,
     moment,
     spelled,
     terms_of,
     unless_never,
 )
-from hashhub.cli.terminal import clean, note, plain, print_json, say, table, tell
+from hashhub.cli.terminal import clean, fields_of, note, print_json, table, tell
 from hashhub.errors import InvalidArgument
 from hashhub.model import (
     MAX_RETENTION_DAYS,
@@ -72,25 +72,9 @@ def contributor() -> None:
     metavar="ID",
     help="A contributor whose material it passes on; repeatable. Decides who counts as independent.",
 )
-def create_contributor(
-    session: Session,
-    *,
-    id: str,  # noqa: A002 - its name in the help
-    kind: str,
-    jurisdiction: str,
-    display_name: str | None,
-    reliability: str,
-    takes_from: tuple[str, ...],
-) -> None:
+def create_contributor(session: Session, *, id: str, display_name: str | None, **options: Any) -> None:
     """Create the contributor ID. Needs an operator's token."""
-    new = Contributor(
-        id=id,
-        display_name=display_name or id,
-        kind=chosen(ContributorKind, kind),
-        jurisdiction=jurisdiction,
-        reliability=chosen(Reliability, reliability),
-        takes_from=takes_from,
-    )
+    new = Contributor(id=id, display_name=display_name or id, **options)
     with session.connect() as hub:
         _show_contributors(session, [hub.create_contributor(new)])
 
@@ -104,7 +88,7 @@ def list_contributors(session: Session) -> None:
 
 @command(contributor, "get")
 @click.argument("id")
-def get_contributor(session: Session, *, id: str) -> None:  # noqa: A002 - its name in the help
+def get_contributor(session: Session, *, id: str) -> None:
     """Show the contributor ID."""
     with session.connect() as hub:
         _show_contributors(session, [hub.get_contributor(id)])
@@ -119,27 +103,13 @@ def get_contributor(session: Session, *, id: str) -> None:  # noqa: A002 - its n
 @click.option("--takes-from", multiple=True, metavar="ID", help="Replaces all of those named before; repeatable.")
 @click.option("--takes-from-nobody", is_flag=True, help="Removes all of those named before.")
 def update_contributor(
-    session: Session,
-    *,
-    id: str,  # noqa: A002 - its name in the help
-    display_name: str | None,
-    kind: str | None,
-    jurisdiction: str | None,
-    reliability: str | None,
-    takes_from: tuple[str, ...],
-    takes_from_nobody: bool,
+    session: Session, *, id: str, takes_from: tuple[str, ...], takes_from_nobody: bool, **options: Any
 ) -> None:
     """Change the contributor ID. Only what is given changes. Needs an operator's token."""
     if takes_from and takes_from_nobody:
         raise click.UsageError("--takes-from and --takes-from-nobody exclude each other")
-    given = {
-        "display_name": display_name,
-        "kind": chosen(ContributorKind, kind) if kind else None,
-        "jurisdiction": jurisdiction,
-        "reliability": chosen(Reliability, reliability) if reliability else None,
-        "takes_from": takes_from if takes_from or takes_from_nobody else None,
-    }
-    fields = _given(given)
+    stated = {name: options[name] for name in ("display_name", "kind", "jurisdiction", "reliability")}
+    fields = given({**stated, "takes_from": takes_from if takes_from or takes_from_nobody else None})
     with session.connect() as hub:
         changed = msgspec.structs.replace(hub.get_contributor(id), **fields)
         _show_contributors(session, [hub.update_contributor(changed, tuple(fields))])
@@ -155,13 +125,7 @@ def update_contributor(
 )
 @_comment_option
 @click.confirmation_option(prompt="Its tokens stop working, and this cannot be undone. Retire it?")
-def retire_contributor(
-    session: Session,
-    *,
-    id: str,  # noqa: A002 - its name in the help
-    entries: str,
-    comment: str,
-) -> None:
+def retire_contributor(session: Session, *, id: str, entries: str, comment: str) -> None:
     """Retire the contributor ID, for good. Its tokens stop working, and its webhooks are told nothing more. Needs an
     operator's token.
     """
@@ -173,13 +137,7 @@ def retire_contributor(
 @click.argument("id")
 @_revision_option
 @_comment_option
-def accept_objections(
-    session: Session,
-    *,
-    id: str,  # noqa: A002 - its name in the help
-    revision: int | None,
-    comment: str,
-) -> None:
+def accept_objections(session: Session, *, id: str, revision: int | None, comment: str) -> None:
     """Let the objections of ID beyond the daily number weigh. Needs an operator's token."""
     with session.connect() as hub:
         if revision is None:
@@ -199,13 +157,7 @@ def group() -> None:
 @click.argument("id")
 @click.option("--display-name", default="", metavar="TEXT", help="The name that people read.")
 @click.option("--member", "members", multiple=True, metavar="ID", help="A contributor; repeatable.")
-def create_group(
-    session: Session,
-    *,
-    id: str,  # noqa: A002 - its name in the help
-    display_name: str,
-    members: tuple[str, ...],
-) -> None:
+def create_group(session: Session, *, id: str, display_name: str, members: tuple[str, ...]) -> None:
     """Create the group ID. An empty one admits nobody. Needs an operator's token."""
     with session.connect() as hub:
         _show_groups(session, [hub.create_group(Group(id=id, display_name=display_name, members=members))])
@@ -220,7 +172,7 @@ def list_groups(session: Session) -> None:
 
 @command(group, "get")
 @click.argument("id")
-def get_group(session: Session, *, id: str) -> None:  # noqa: A002 - its name in the help
+def get_group(session: Session, *, id: str) -> None:
     """Show the group ID."""
     with session.connect() as hub:
         _show_groups(session, [hub.get_group(id)])
@@ -235,7 +187,7 @@ def get_group(session: Session, *, id: str) -> None:  # noqa: A002 - its name in
 def update_group(
     session: Session,
     *,
-    id: str,  # noqa: A002 - its name in the help
+    id: str,
     display_name: str | None,
     members: tuple[str, ...],
     added: tuple[str, ...],
@@ -244,8 +196,8 @@ def update_group(
     """Change the group ID. Only what is given changes. Needs an operator's token."""
     if members and (added or removed):
         raise click.UsageError("--member replaces all members; do not combine it with --add-member or --remove-member")
-    given = {"display_name": display_name, "members": members or None}
-    fields = {k: v for k, v in given.items() if v is not None} if added or removed else _given(given)
+    options = {"display_name": display_name, "members": members or None}
+    fields = {k: v for k, v in options.items() if v is not None} if added or removed else given(options)
     with session.connect() as hub:
         changed = hub.update_group(Group(id=id, **fields), tuple(fields), add_members=added, remove_members=removed)
         _show_groups(session, [changed])
@@ -253,14 +205,11 @@ def update_group(
 
 @command(group, "delete")
 @click.argument("id")
-def delete_group(session: Session, *, id: str) -> None:  # noqa: A002 - its name in the help
+def delete_group(session: Session, *, id: str) -> None:
     """Delete the group ID, which no terms may name. Its name is never used again. Needs an operator's token."""
     with session.connect() as hub:
         hub.delete_group(id)
-    if session.json:
-        print_json({"id": id, "deleted": True})
-        return
-    say(f"deleted {clean(id)}")
+    session.show_deleted(id, id=id)
 
 
 @click.group("hash-set", cls=CommandGroup)
@@ -349,10 +298,10 @@ def create_hash_set(
     *,
     name: str,
     scheme: str,
-    purpose: str,
+    purpose: Purpose,
     display_name: str,
     review_depth: int,
-    unclassified: str,
+    unclassified: Unclassified,
     **marking: Any,
 ) -> None:
     """Create a hash set. Needs an operator's token or the contributor's own."""
@@ -364,11 +313,11 @@ def create_hash_set(
         contributor=owner,
         id=own_id,
         scheme=scheme,
-        purpose=chosen(Purpose, purpose),
+        purpose=purpose,
         display_name=display_name,
         review_depth=review_depth,
         marking=msgspec.structs.replace(Marking(), **_terms(marking)),
-        unclassified=chosen(Unclassified, unclassified),
+        unclassified=unclassified,
     )
     with session.connect() as hub:
         _show_hash_sets(session, [hub.create_hash_set(new)])
@@ -400,8 +349,8 @@ def update_hash_set(
 ) -> None:
     """Change a hash set. Only what is given changes; its scheme and purpose stay what they are."""
     terms = _terms(marking)
-    given = {"display_name": display_name, "review_depth": review_depth}
-    fields = {k: v for k, v in given.items() if v is not None} if terms else _given(given)
+    options = {"display_name": display_name, "review_depth": review_depth}
+    fields = {k: v for k, v in options.items() if v is not None} if terms else given(options)
     with session.connect() as hub:
         current = hub.get_hash_set(name)
         changed = msgspec.structs.replace(current, marking=msgspec.structs.replace(current.marking, **terms), **fields)
@@ -457,8 +406,7 @@ def retention(
                 name, days=days, hold=hold, drop_deletion_request=drop_request, comment=comment
             )
     if session.json:
-        fields = plain(retained)
-        print_json({"name": name, **(fields if isinstance(fields, dict) else {})})
+        print_json({"name": name, **fields_of(retained)})
         return
     asked = f"{retained.asked_by}, {retained.ask_time:%Y-%m-%d %H:%MZ}" if retained.ask_time else "-"
     table(
@@ -490,8 +438,7 @@ def delete_hash_set(session: Session, *, name: str, validate_only: bool, confirm
                 )
         deleted = hub.delete_hash_set(name, comment, validate_only=validate_only)
     if session.json:
-        fields = plain(deleted)
-        print_json({"name": name, **(fields if isinstance(fields, dict) else {})})
+        print_json({"name": name, **fields_of(deleted)})
         return
     table(
         ("hash set", "entries", "imports", "report lines", "reviews", "holds that stay"),
@@ -527,67 +474,51 @@ def _terms(options: dict[str, Any]) -> dict[str, Any]:
             terms[name] = ()
     if "max_distances" in terms:
         terms["max_distances"] = distances_of(terms["max_distances"])
-    if "tlp" in terms:
-        terms["tlp"] = chosen(TLP, terms["tlp"])
     if "expire_time" in terms:
         terms["expire_time"] = unless_never(terms["expire_time"])
     return terms
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-    fields = {name: value for name, value in values.items() if value is not None}
-    if not fields:
-        raise InvalidArgument.field("options", "nothing to change was given; name at least one option", "REQUIRED")
-    return fields
-
-
 def _show_contributors(session: Session, contributors: list[Contributor]) -> None:
-    if session.json:
-        for c in contributors:
-            print_json(plain(c))
-        return
-    table(
+    session.show(
+        contributors,
         ("id", "name", "kind", "jurisdiction", "reliability", "takes from"),
-        [
-            (
-                c.id,
-                c.display_name if c.retire_time is None else f"{c.display_name} (retired)",
-                spelled(c.kind),
-                c.jurisdiction,
-                c.reliability,
-                ", ".join(c.takes_from),
-            )
-            for c in contributors
-        ],
+        lambda c: (
+            c.id,
+            c.display_name if c.retire_time is None else f"{c.display_name} (retired)",
+            spelled(c.kind),
+            c.jurisdiction,
+            c.reliability,
+            ", ".join(c.takes_from),
+        ),
         empty="no contributors",
     )
 
 
 def _show_groups(session: Session, groups: list[Group]) -> None:
-    if session.json:
-        for g in groups:
-            print_json(plain(g))
-        return
-    table(
+    session.show(
+        groups,
         ("group", "name", "members"),
-        [(g.id, g.display_name, ", ".join(g.members) or "nobody") for g in groups],
+        lambda g: (g.id, g.display_name, ", ".join(g.members) or "nobody"),
         empty="no groups",
     )
 
 
 def _show_hash_sets(session: Session, hash_sets: list[HashSet]) -> None:
-    if session.json:
-        for s in hash_sets:
-            print_json(plain(s))
+    session.show(
+        hash_sets,
+        ("hash set", "name", "scheme", "purpose", "reviewers", "terms"),
+        lambda s: (
+            s.name, s.display_name, s.scheme or "-", spelled(s.purpose), s.review_depth or "-", terms_of(s.marking),
+        ),
+        empty="no hash sets",
+    )  # fmt: skip
+    if len(hash_sets) != 1 or session.json:
         return
-    rows = [
-        (s.name, s.display_name, s.scheme or "-", spelled(s.purpose), s.review_depth or "-", terms_of(s.marking))
-        for s in hash_sets
-    ]
-    table(("hash set", "name", "scheme", "purpose", "reviewers", "terms"), rows, empty="no hash sets")
-    if len(hash_sets) == 1 and (basis := hash_sets[0].marking.legal_basis):
-        tell(clean(f"legal basis: {basis}"))  # a sentence: too long for a column
-    for floor in hash_sets[0].floors if len(hash_sets) == 1 else ():
+    (shown,) = hash_sets
+    if shown.marking.legal_basis:
+        tell(clean(f"legal basis: {shown.marking.legal_basis}"))  # a sentence: too long for a column
+    for floor in shown.floors:
         tell(clean(f"no looser than entries in it came with: {terms_of(floor)}"))
 
 

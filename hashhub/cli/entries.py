@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hashhub.cli.history import TIME, show_events, undo
-from hashhub.cli.selecting import change_many, is_given, selecting, selection_of
-from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, dry_run, spelled
-from hashhub.cli.terminal import clean, note, plain, print_json, say, table
-from hashhub.model import Entry, EntryAction, EntryState, Review, ReviewKind, Selection, WithdrawalReason
+from hashhub.cli.selecting import ChosenEntries, is_given, one_or_many, selecting, selection_of
+from hashhub.cli.session import CommandGroup, Session, choice, command, dry_run, spelled
+from hashhub.cli.terminal import clean, note, plain, print_json, table
+from hashhub.model import Entry, EntryAction, Review, ReviewKind, Selection, WithdrawalReason
 from hashhub.schemes.dimensions import words as values_in_words
 
 if TYPE_CHECKING:
@@ -22,14 +22,9 @@ if TYPE_CHECKING:
 _MANY_LOOKED_AT: Final = 100_000  # from which on a search tells how to ask for less
 
 _ENTRY: Final = click.argument("name", metavar="CONTRIBUTOR/SET/ENTRY")
-_NAMES: Final = click.argument("names", metavar="[CONTRIBUTOR/SET/ENTRY]...", nargs=-1)
 _LIMIT: Final = click.option(
     "--limit", type=click.IntRange(min=1), metavar="N", help="At most N entries. Default: all."
 )
-_EXPECT: Final = click.option(
-    "--expect", type=click.IntRange(min=0), metavar="N", help="Do nothing if more than N entries are selected."
-)
-_YES: Final = click.option("--yes", is_flag=True, help="With several entries: do not ask before it is done.")
 
 
 @click.group("entry", cls=CommandGroup)
@@ -65,7 +60,7 @@ def list_entries(session: Session, *, name: str, criteria: dict[str, Any], limit
         if is_given(others):
             _search(session, hub, selection_of(hub, {**criteria, "hash_set": name}), limit)
             return
-        entries = hub.list_entries(name, [chosen(EntryState, s) for s in criteria["states"]])
+        entries = hub.list_entries(name, criteria["states"])
         _show_entries(session, islice(entries, limit))
 
 
@@ -108,48 +103,28 @@ def _search(session: Session, hub: Client, selection: Selection, limit: int | No
 
 
 def _show_entries(session: Session, entries: Iterable[Entry]) -> None:
-    if session.json:
-        for e in entries:
-            print_json(plain(e))
-        return
-    rows = [
-        (
+    session.show(
+        entries,
+        ("entry", "state", "hashes", "classification", "why", "position"),
+        lambda e: (
             e.name,
             spelled(e.state),
             ", ".join(h.algorithm for h in e.hashes),
             _said(e),
             ", ".join(e.reasons),
             e.provenance.position,
-        )
-        for e in entries
-    ]
-    if not rows:
-        say("no entries")
-        return
-    table(("entry", "state", "hashes", "classification", "why", "position"), rows)
+        ),
+        empty="no entries",
+    )
 
 
 @command(entry, "withdraw")
-@_NAMES
-@selecting(reason="--has-reason")
-@click.option("--reason", type=choice(WithdrawalReason), required=True, help="Why they are withdrawn.")
-@click.option("--comment", default="", metavar="TEXT", help="In your words; needed for `other`. No case data.")
-@_LIMIT
-@_EXPECT
-@_YES
-@dry_run()
-def withdraw_entry(
-    session: Session,
-    *,
-    names: tuple[str, ...],
-    criteria: dict[str, Any],
-    reason: str,
-    comment: str,
-    limit: int | None,
-    expect: int | None,
-    yes: bool,
-    validate_only: bool,
-) -> None:
+@one_or_many(
+    click.option("--reason", type=choice(WithdrawalReason), required=True, help="Why they are withdrawn."),
+    click.option("--comment", default="", metavar="TEXT", help="In your words; needed for `other`. No case data."),
+    reason="--has-reason",
+)
+def withdraw_entry(session: Session, entries: ChosenEntries, *, reason: WithdrawalReason, comment: str) -> None:
     """Withdraw an entry, or all that are selected in one go.
 
     It stops matching everywhere within a second; its history stays, and lists that still have it do not bring it back.
@@ -160,26 +135,13 @@ def withdraw_entry(
     Several entries, or options that select them, are one event: the command says first what it would do, and asks.
     Without --state, entries that are withdrawn already are left alone.
     """
-    why = chosen(WithdrawalReason, reason)
-    if not _is_single(names, criteria):
-        change_many(
-            session,
-            names,
-            criteria,
-            EntryAction.WITHDRAW,
-            reason=why,
-            comment=comment,
-            limit=limit,
-            expect=expect,
-            yes=yes,
-            validate_only=validate_only,
-        )
+    if (name := entries.single) is None:
+        entries.change(session, EntryAction.WITHDRAW, reason=reason, comment=comment)
         return
-    (name,) = names
     also = ""
     with session.connect() as hub:
-        done = hub.withdraw_entry(name, why, comment, validate_only=validate_only)
-        if why is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN and not validate_only:
+        done = hub.withdraw_entry(name, reason, comment, validate_only=entries.validate_only)
+        if reason is WithdrawalReason.REQUESTED_BY_PERSON_SHOWN and not entries.validate_only:
             event = next(hub.list_events(name, limit=1), None)
             also = str(event.facts.get("also", "")) if event is not None else ""
     _show(session, done)
@@ -194,32 +156,19 @@ def withdraw_entry(
 
 
 @command(entry, "restore")
-@_NAMES
-@selecting(reason="--reason")
-@click.option("--comment", default="", metavar="TEXT", help="Why, for the history. No case data.")
-@click.option("--actor", default="", metavar="TOKEN", help="Instead of entries: all that this token withdrew.")
-@click.option(
-    "--since",
-    type=TIME,
-    metavar="TIME",
-    help="With --actor: from this time on, such as 2026-05-01T08:00Z, or 12h for twelve hours ago.",
+@one_or_many(
+    click.option("--comment", default="", metavar="TEXT", help="Why, for the history. No case data."),
+    click.option("--actor", default="", metavar="TOKEN", help="Instead of entries: all that this token withdrew."),
+    click.option(
+        "--since",
+        type=TIME,
+        metavar="TIME",
+        help="With --actor: from this time on, such as 2026-05-01T08:00Z, or 12h for twelve hours ago.",
+    ),
+    yes="With several entries, or --actor: do not ask before it is done.",
 )
-@_LIMIT
-@_EXPECT
-@click.option("--yes", is_flag=True, help="With several entries, or --actor: do not ask before it is done.")
-@dry_run()
 def restore_entry(
-    session: Session,
-    *,
-    names: tuple[str, ...],
-    criteria: dict[str, Any],
-    comment: str,
-    actor: str,
-    since: datetime | None,
-    limit: int | None,
-    expect: int | None,
-    yes: bool,
-    validate_only: bool,
+    session: Session, entries: ChosenEntries, *, comment: str, actor: str, since: datetime | None
 ) -> None:
     """Take a withdrawal back: of one entry, of all that are selected, or of all that a token withdrew.
 
@@ -227,26 +176,16 @@ def restore_entry(
     asked for, only an operator restores. With several entries, or --actor and --since, it says first what it would do,
     and asks. Doing it twice is a success.
     """
-    if bool(names or is_given(criteria)) == bool(actor):
+    validate_only = entries.validate_only
+    if bool(entries.names or is_given(entries.criteria)) == bool(actor):
         raise click.UsageError("choose either entries, or a token with --actor and --since")
     if actor:
-        undo(session, actor, since, comment, withdrawals_only=True, yes=yes, validate_only=validate_only)
-        return
-    if not _is_single(names, criteria):
-        change_many(
-            session,
-            names,
-            criteria,
-            EntryAction.RESTORE,
-            comment=comment,
-            limit=limit,
-            expect=expect,
-            yes=yes,
-            validate_only=validate_only,
-        )
-        return
-    with session.connect() as hub:
-        _show(session, hub.restore_entry(names[0], comment, validate_only=validate_only))
+        undo(session, actor, since, comment, withdrawals_only=True, yes=entries.yes, validate_only=validate_only)
+    elif (name := entries.single) is None:
+        entries.change(session, EntryAction.RESTORE, comment=comment)
+    else:
+        with session.connect() as hub:
+            _show(session, hub.restore_entry(name, comment, validate_only=validate_only))
 
 
 @command(entry, "erase")
@@ -265,91 +204,37 @@ def erase_entry(session: Session, *, name: str, yes: bool, validate_only: bool) 
         _show(session, hub.erase_entry(name, validate_only=validate_only))
 
 
+_MANY_COMMENT: Final = click.option(
+    "--comment", default="", metavar="TEXT", help="Why, for the history, with several. No case data."
+)
+
+
 @command(entry, "release")
-@_NAMES
-@selecting(reason="--reason")
-@click.option("--comment", default="", metavar="TEXT", help="Why, for the history, with several. No case data.")
-@_LIMIT
-@_EXPECT
-@_YES
-@dry_run()
-def release_entry(
-    session: Session,
-    *,
-    names: tuple[str, ...],
-    criteria: dict[str, Any],
-    comment: str,
-    limit: int | None,
-    expect: int | None,
-    yes: bool,
-    validate_only: bool,
-) -> None:
+@one_or_many(_MANY_COMMENT)
+def release_entry(session: Session, entries: ChosenEntries, *, comment: str) -> None:
     """Release a quarantined entry, or all that are selected: it matches from now on.
 
     Needs an operator's token.
     """
-    if not _is_single(names, criteria):
-        change_many(
-            session,
-            names,
-            criteria,
-            EntryAction.RELEASE,
-            comment=comment,
-            limit=limit,
-            expect=expect,
-            yes=yes,
-            validate_only=validate_only,
-        )
+    if (name := entries.single) is None:
+        entries.change(session, EntryAction.RELEASE, comment=comment)
         return
     with session.connect() as hub:
-        _show(session, hub.release_entry(names[0], validate_only=validate_only))
+        _show(session, hub.release_entry(name, validate_only=entries.validate_only))
 
 
 @command(entry, "quarantine")
-@_NAMES
-@selecting(reason="--reason")
-@click.option("--comment", default="", metavar="TEXT", help="Why, for the history, with several. No case data.")
-@_LIMIT
-@_EXPECT
-@_YES
-@dry_run()
-def quarantine_entry(
-    session: Session,
-    *,
-    names: tuple[str, ...],
-    criteria: dict[str, Any],
-    comment: str,
-    limit: int | None,
-    expect: int | None,
-    yes: bool,
-    validate_only: bool,
-) -> None:
+@one_or_many(_MANY_COMMENT)
+def quarantine_entry(session: Session, entries: ChosenEntries, *, comment: str) -> None:
     """Quarantine an active entry, or all that are selected: it stops matching.
 
     It matches again when it is released. Needs an operator's token.
     """
-    if not _is_single(names, criteria):
-        change_many(
-            session,
-            names,
-            criteria,
-            EntryAction.QUARANTINE,
-            comment=comment,
-            limit=limit,
-            expect=expect,
-            yes=yes,
-            validate_only=validate_only,
-        )
+    if (name := entries.single) is None:
+        entries.change(session, EntryAction.QUARANTINE, comment=comment)
         return
     with session.connect() as hub:
-        _show(session, hub.quarantine_entry(names[0], validate_only=validate_only))
-
-
-def _is_single(names: tuple[str, ...], criteria: dict[str, Any]) -> bool:
-    """Whether a command names one entry and nothing else. Raises UsageError when it names none at all."""
-    if not names and not is_given(criteria):
-        raise click.UsageError("name entries, or choose them with options such as --hash-set, --import or --hash")
-    return len(names) == 1 and not is_given(criteria)
+        _show(session, hub.quarantine_entry(name, validate_only=entries.validate_only))
 
 
 @click.group("review", cls=CommandGroup)
@@ -362,15 +247,13 @@ def review() -> None:
 @click.option("--kind", type=choice(ReviewKind, but=ReviewKind.SET_ASIDE), required=True, help="What it states.")
 @click.option("--comment", default="", metavar="TEXT", help="In your words. No case data.")
 @dry_run()
-def add_review(session: Session, *, name: str, kind: str, comment: str, validate_only: bool) -> None:
+def add_review(session: Session, *, name: str, kind: ReviewKind, comment: str, validate_only: bool) -> None:
     """State something about an entry.
 
     The author is whoever the token belongs to.
     """
     with session.connect() as hub:
-        _show_reviews(
-            session, [hub.create_review(name, chosen(ReviewKind, kind), comment, validate_only=validate_only)]
-        )
+        _show_reviews(session, [hub.create_review(name, kind, comment, validate_only=validate_only)])
 
 
 @command(review, "set-aside")
@@ -448,25 +331,17 @@ def _show(session: Session, e: Entry) -> None:
 
 
 def _show_reviews(session: Session, reviews: list[Review]) -> None:
-    if session.json:
-        for r in reviews:
-            print_json(plain(r))
-        return
-    if not reviews:
-        say("no reviews")
-        return
-    table(
+    session.show(
+        reviews,
         ("review", "author", "states", "comment", "time"),
-        [
-            (
-                r.id or "-",
-                r.author,
-                _stated(r),
-                r.comment,
-                r.create_time.strftime("%Y-%m-%d %H:%M:%SZ") if r.create_time else "-",
-            )
-            for r in reviews
-        ],
+        lambda r: (
+            r.id or "-",
+            r.author,
+            _stated(r),
+            r.comment,
+            r.create_time.strftime("%Y-%m-%d %H:%M:%SZ") if r.create_time else "-",
+        ),
+        empty="no reviews",
     )
 
 

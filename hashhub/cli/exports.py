@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
@@ -11,7 +10,7 @@ import click
 
 from hashhub.cli.imports import settings_of
 from hashhub.cli.session import REFUSED, Session, command
-from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table
+from hashhub.cli.terminal import clean, csv_rows, note, plain, print_json, progress, say, table
 from hashhub.connector import Loss, get_writer
 from hashhub.writing import TAKEN, check, whole_file, written
 
@@ -110,25 +109,15 @@ def export(
 
 def _told_in(target: BinaryIO) -> Callable[[Loss], None]:
     """Return what writes each loss as a row of CSV."""
-    row = _row_in(target)
-    row(_HEADER)
-    return lambda loss: row((loss.entry, loss.field, loss.reason, loss.detail))
+    write = csv_rows(target)
+    write(_HEADER)
+    return lambda loss: write([clean(cell) for cell in (loss.entry, loss.field, loss.reason, loss.detail)])
 
 
 def _tell_left_out(target: BinaryIO, report: ExportReport) -> None:
-    row = _row_in(target)
+    write = csv_rows(target)
     for name, count in report.left_out:
-        row((name, "entry", "TERMS", f"its terms let none of its {count} entries leave for this recipient"))
-
-
-def _row_in(target: BinaryIO) -> Callable[[tuple[str, ...]], None]:
-    class Text:
-        def write(self, text: str) -> int:
-            return target.write(text.encode())
-
-    write = csv.writer(Text(), lineterminator="\n").writerow
-    # What begins as a formula does would be one to whoever opens the file in a spreadsheet.
-    return lambda cells: write(["'" + c if c.startswith(("=", "+", "-", "@")) else c for c in map(clean, cells)])
+        write((name, "entry", "TERMS", f"its terms let none of its {count} entries leave for this recipient"))
 
 
 def _reading(report: ExportReport, out: str, *, force: bool, has_mapping: bool) -> str:

@@ -14,7 +14,7 @@ import click
 
 from hashhub import config
 from hashhub.cli.session import REFUSED, CommandGroup, Session, command, dry_run
-from hashhub.cli.terminal import clean, note, plain, print_json, say, table
+from hashhub.cli.terminal import clean, note, plain, print_json, say
 from hashhub.errors import InvalidArgument, NotFound, PermissionDenied, missing_extra
 from hashhub.model import Event, EventKind, RevertedEvent
 
@@ -220,27 +220,19 @@ def _is_known(hub: Client, actor: str) -> bool:
 
 def show_events(session: Session, hub: Client, name: str, events: Sequence[Event]) -> None:
     """Print events; those of one entry with the entries that took its place."""
-    if session.json:
-        for event in events:
-            print_json(plain(event))
-        return
-    if not events:
-        say("no events")
-        return
-    replaced = _replacements(hub, name, events)
-    table(
+    replaced = {} if session.json else _replacements(hub, name, events)
+    session.show(
+        events,
         ("revision", "time", "what", "about", "who", "why"),
-        [
-            (
-                event.revision,
-                event.time.strftime("%Y-%m-%d %H:%M:%SZ"),
-                replaced.get(event.revision) or _what(event),
-                event.subject or "-",
-                _who(event),
-                "; ".join(x for x in (event.reason, *_details(event)) if x) or "-",
-            )
-            for event in events
-        ],
+        lambda event: (
+            event.revision,
+            event.time.strftime("%Y-%m-%d %H:%M:%SZ"),
+            replaced.get(event.revision) or _what(event),
+            event.subject or "-",
+            _who(event),
+            "; ".join(x for x in (event.reason, *_details(event)) if x) or "-",
+        ),
+        empty="no events",
     )
 
 
@@ -286,19 +278,11 @@ def _shortened(text: str) -> str:
 
 
 def _show_outcomes(session: Session, lines: Sequence[RevertedEvent]) -> None:
-    if session.json:
-        for line in lines:
-            print_json(plain(line))
-        return
-    if not lines:
-        say("the token wrote nothing since then")
-        return
-    table(
+    session.show(
+        lines,
         ("revision", "what", "about", "undone", "outcome"),
-        [
-            (x.event.revision, _what(x.event), x.event.subject or "-", "yes" if x.reverted else "no", x.outcome)
-            for x in lines
-        ],
+        lambda x: (x.event.revision, _what(x.event), x.event.subject or "-", "yes" if x.reverted else "no", x.outcome),
+        empty="the token wrote nothing since then",
     )
 
 

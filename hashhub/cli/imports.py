@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from hashhub.cli.selecting import import_called
-from hashhub.cli.session import REFUSED, Session, choice, chosen, command, dry_run, spelled, terms_of
+from hashhub.cli.session import REFUSED, Session, choice, command, dry_run, spelled, terms_of
 from hashhub.cli.terminal import clean, note, plain, print_json, progress, say, table, tell
 from hashhub.errors import (
     Conflict,
@@ -213,7 +213,7 @@ def findings(
     session: Session,
     *,
     name: str,
-    dispositions: tuple[str, ...],
+    dispositions: tuple[Disposition, ...],
     summary: bool,
     table_file: str | None,
     out: str | None,
@@ -246,7 +246,7 @@ def findings(
             return
         import_ = hub.get_import(name)
         _note_if_only_checked(import_)
-        lines = hub.list_findings(name, [chosen(Disposition, d) for d in dispositions])
+        lines = hub.list_findings(name, dispositions)
         if session.json:
             line = None
             for line in lines:
@@ -262,25 +262,19 @@ def findings(
 
 
 def _show_imports(session: Session, imports: list[Import]) -> None:
-    if session.json:
-        for import_ in imports:
-            print_json(plain(import_))
-        return
-    table(
+    session.show(
+        imports,
         ("import", "state", "connector", "items", "accepted", "quarantined", "rejected", "revision"),
-        [
-            (
-                f"{i.contributor}/{i.hash_set}/{i.id}",
-                spelled(i.state),
-                f"{i.connector} {i.connector_version}",
-                f"{i.counts.items:,}",
-                f"{i.counts.accepted:,}",
-                f"{i.counts.quarantined:,}",
-                f"{i.counts.rejected:,}",
-                i.revision or "-",
-            )
-            for i in imports
-        ],
+        lambda i: (
+            f"{i.contributor}/{i.hash_set}/{i.id}",
+            spelled(i.state),
+            f"{i.connector} {i.connector_version}",
+            f"{i.counts.items:,}",
+            f"{i.counts.accepted:,}",
+            f"{i.counts.quarantined:,}",
+            f"{i.counts.rejected:,}",
+            i.revision or "-",
+        ),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from hashhub import hashes
-from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, choice, chosen, command, exit_code, spelled
+from hashhub.cli.session import REFUSED, UNAVAILABLE, Session, choice, command, exit_code, spelled
 from hashhub.cli.terminal import COLOURS, clean, coloured, note, plain, print_json, say, show_path, tell
 from hashhub.errors import HashHubError, InvalidArgument, MalformedSource, NotFound, Reason
 from hashhub.hits import how, where
@@ -115,7 +115,7 @@ def hash_files(
     *,
     files: tuple[str, ...],
     algorithms: tuple[str, ...],
-    effort: str,
+    effort: Effort,
     show_frames: bool,
 ) -> None:
     """Print the hashes of media files. Nothing leaves this machine.
@@ -130,14 +130,13 @@ def hash_files(
     if show_frames and len(files) > 1 and not session.json:
         raise click.UsageError("--frames takes one file, so that the lines are those of one video")
     quiet_pillow()
-    wanted = chosen(Effort, effort)
     worst = 0
     for file in files:
         path = Path(file)
         name = clean(show_path(path))
         try:
             with opened(path) as stream:
-                media = hash_media(stream, algorithms=algorithms or None, effort=wanted)
+                media = hash_media(stream, algorithms=algorithms or None, effort=effort)
         except HashHubError as e:
             if e.reason in {Reason.MISSING_EXTRA, Reason.UNKNOWN_ALGORITHM}:
                 raise
@@ -145,7 +144,7 @@ def hash_files(
             worst = max(worst, exit_code(e))
             continue
         query = media.query()
-        covered = coverage(media, wanted)
+        covered = coverage(media, effort)
         if session.json:
             print_json(
                 {

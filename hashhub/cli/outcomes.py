@@ -7,7 +7,6 @@ rows needs no more memory than one of ten.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 import re
@@ -17,6 +16,7 @@ from contextlib import closing
 from typing import BinaryIO, Final, NamedTuple
 
 from hashhub.cli.session import spelled
+from hashhub.cli.terminal import csv_rows, safe
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.model import Disposition, Finding, Reject
 from hashhub_connectors.csv_mapping import Layout, opened
@@ -25,7 +25,6 @@ from hashhub_connectors.workbook import Number, SheetRows
 
 _PLACE: Final = re.compile(r"(?:line|row) ([0-9]{1,18})")
 _NUMBER: Final = re.compile(r"[0-9]+")
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # a cell that begins so is a formula to spreadsheets
 _BOMS: Final = {"utf-8": b"\xef\xbb\xbf", "utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}
 _ACCEPTED: Final = spelled(Disposition.ACCEPTED)
 _BLOCK: Final = 1 << 20
@@ -43,11 +42,6 @@ class Outcome(NamedTuple):
     def cells(self) -> tuple[str, str, str]:
         """The cells for it, none of which a spreadsheet takes for a formula."""
         return (safe(self.outcome), safe(self.reason), safe(self.detail))
-
-
-def safe(cell: str) -> str:
-    """Return the text of a cell so that no spreadsheet computes it."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
 class Outcomes:
@@ -113,12 +107,10 @@ def digest_of(source: BinaryIO) -> str:
 
 def write_positions(outcomes: Iterable[Outcome], target: BinaryIO) -> None:
     """Write position, outcome, reason and detail of every item that has findings, as CSV."""
-    text = io.TextIOWrapper(target, "utf-8", newline="", write_through=True)
-    writer = csv.writer(text)
-    writer.writerow(("position", "outcome", "reason", "detail"))
-    writer.writerows((safe(o.position), *o.cells) for o in outcomes)
-    text.flush()
-    text.detach()
+    write = csv_rows(target, "\r\n")
+    write(("position", "outcome", "reason", "detail"))
+    for o in outcomes:
+        write(o)
 
 
 def write_beside(

@@ -63,32 +63,24 @@ def list_policies(session: Session, *, name: str) -> None:
     """List the policies that the hub knows, or all versions of the policy NAME."""
     with session.connect() as hub:
         if not name:
-            policies = list(hub.list_policies())
-            versions = []
-        else:
-            policies, versions = [], list(hub.list_policy_versions(name))
-    if session.json:
-        for p in policies:
-            print_json({"id": p.id, "display_name": p.display_name, "version": p.version})
-        for v in versions:
-            print_json(plain(v))
-        return
-    if not name:
-        table(("policy", "version", "name"), [(p.id, p.version, p.display_name or "cannot be read") for p in policies])
-        return
-    table(
-        ("policy", "state", "put by", "put at", "name"),
-        [
-            (
+            session.show(
+                list(hub.list_policies()),
+                ("policy", "version", "name"),
+                lambda p: (p.id, p.version, p.display_name or "cannot be read"),
+                as_json=lambda p: {"id": p.id, "display_name": p.display_name, "version": p.version},
+            )
+            return
+        session.show(
+            list(hub.list_policy_versions(name)),
+            ("policy", "state", "put by", "put at", "name"),
+            lambda v: (
                 v.name,
                 _state(v),
                 v.actor or ("an operator" if v.create_time else "a file"),
                 f"{v.create_time:%Y-%m-%d %H:%M}" if v.create_time else "-",
                 v.display_name or v.fault,
-            )
-            for v in versions
-        ],
-    )
+            ),
+        )
 
 
 @command(policy, "show")
@@ -185,12 +177,7 @@ def retire_policy(session: Session, *, name: str, comment: str, validate_only: b
 @click.option("--file", "file", metavar="FILE", help="The item: it is hashed on this machine, and stays there.")
 @_DISTANCES
 def explain_policy(
-    session: Session,
-    *,
-    id: str,  # noqa: A002 - the argument's name in the help
-    given: tuple[str, ...],
-    file: str | None,
-    distances: tuple[str, ...],
+    session: Session, *, id: str, given: tuple[str, ...], file: str | None, distances: tuple[str, ...]
 ) -> None:
     """Say what a policy does, clause by clause; or with --hash or --file how it comes to its verdict about an item.
 

@@ -6,7 +6,6 @@ machine, without a hub. The answers are the same.
 
 from __future__ import annotations
 
-import csv
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,8 +16,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 import click
 import msgspec
 
-from hashhub.cli.session import REFUSED, CommandGroup, Session, choice, chosen, command
-from hashhub.cli.terminal import clean, counted, note, plain, print_json, progress, say, table, tell, width
+from hashhub.cli.session import REFUSED, CommandGroup, Session, choice, command
+from hashhub.cli.terminal import (
+    clean,
+    counted,
+    csv_rows,
+    minute,
+    note,
+    plain,
+    print_json,
+    progress,
+    say,
+    table,
+    tell,
+    width,
+)
 from hashhub.errors import FailedPrecondition
 from hashhub.model import OperationState, Reliability
 from hashhub.reconcile import tasks
@@ -32,7 +44,7 @@ if TYPE_CHECKING:
 _SHOWN: Final = 20  # rows on a terminal
 _SUGGESTED: Final = 10
 _NARROW: Final = 80
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_OPERATION_FIELDS: Final = ("done", "total", "doing", "create_time", "update_time", "end_time", "expire_time")
 
 
 @click.group(cls=CommandGroup)
@@ -89,11 +101,9 @@ def _whose_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return chosen_option(least_option(function))
 
 
-def _whose(contributors: str, min_reliability: str | None) -> dict[str, Any]:
-    return {
-        "contributors": tuple(name.strip() for name in contributors.split(",") if name.strip()),
-        "min_reliability": chosen(Reliability, min_reliability) if min_reliability else None,
-    }
+def _whose(contributors: str, min_reliability: Reliability | None) -> dict[str, Any]:
+    names = tuple(name.strip() for name in contributors.split(",") if name.strip())
+    return {"contributors": names, "min_reliability": min_reliability}
 
 
 def _note_left_out(left_out: Sequence[LeftOut]) -> None:
@@ -158,9 +168,9 @@ def extract(session: Session, *, directory: Path) -> None:
 def overlap(
     session: Session,
     *,
-    by: str,
+    by: By,
     near: bool,
-    engine: str,
+    engine: Engine,
     svg: str | None,
     force: bool,
     extract_directory: Path | None,
@@ -174,7 +184,7 @@ def overlap(
     """
     if svg is not None:
         check(svg, replace=force, taken=TAKEN, field="svg")
-    task = tasks.ComputeOverlap(by=chosen(By, by), near=near, engine=chosen(Engine, engine), **_whose(**whose))
+    task = tasks.ComputeOverlap(by=by, near=near, engine=engine, **_whose(**whose))
     with _answer(session, task, extract_directory, no_wait=no_wait) as answer:
         if answer is None:
             return
@@ -218,14 +228,14 @@ def links(
 @_extract_option
 @_no_wait_option
 def agreement(
-    session: Session, *, confusions: bool, engine: str, extract_directory: Path | None, no_wait: bool, **whose: Any
+    session: Session, *, confusions: bool, engine: Engine, extract_directory: Path | None, no_wait: bool, **whose: Any
 ) -> None:
     """Compare what several contributors state about the same items.
 
     Krippendorff's alpha by dimension, each contributor against the consensus of the others, and rows for a crosswalk
     that the data suggests. It suggests, and changes nothing.
     """
-    task = tasks.ComputeAgreement(engine=chosen(Engine, engine), **_whose(**whose))
+    task = tasks.ComputeAgreement(engine=engine, **_whose(**whose))
     with _answer(session, task, extract_directory, no_wait=no_wait) as answer:
         if answer is None:
             return
@@ -415,16 +425,10 @@ def _write_rows(target: BinaryIO, rows: Iterable[Link | Gap], *, is_csv: bool, k
             count += 1
         return count
 
-    class Text:
-        def write(self, text: str) -> int:
-            return target.write(text.encode())
-
-    writer = csv.writer(Text(), lineterminator="\n")
-    writer.writerow((Link if kind is tasks.FindLinks else Gap).__struct_fields__)
+    write = csv_rows(target)
+    write((Link if kind is tasks.FindLinks else Gap).__struct_fields__)
     for row in rows:
-        cells = [clean(" ".join(v) if isinstance(v, tuple) else str(v)) for v in msgspec.structs.astuple(row)]
-        # What begins as a formula does would be one to whoever opens the file in a spreadsheet.
-        writer.writerow(["'" + cell if cell.startswith(_FORMULA) else cell for cell in cells])
+        write([clean(" ".join(v) if isinstance(v, tuple) else str(v)) for v in msgspec.structs.astuple(row)])
         count += 1
     return count
 
@@ -675,13 +679,10 @@ def get_operation(session: Session, *, name: str, wait: bool) -> None:
             with progress(unit_bytes=False) as bar:
                 handle.wait(progress=lambda done, total, doing: bar(done, total or None, doing))
         current = handle.operation
-        if session.json:
-            _show_operations(session, [current])
-        else:
-            _show_operations(session, [current])
-            if current.state is OperationState.SUCCEEDED:
-                say()
-                _show(session, _Answer(handle.result(), handle.rows, None, handle))
+        _show_operations(session, [current])
+        if current.state is OperationState.SUCCEEDED and not session.json:
+            say()
+            _show(session, _Answer(handle.result(), handle.rows, None, handle))
     if current.failure is not None:
         raise click.exceptions.Exit(REFUSED)
 
@@ -701,42 +702,27 @@ def delete_operation(session: Session, *, name: str) -> None:
     with session.connect() as hub:
         hub.get_operation(name).delete()
     if session.json:
-        print_json({"name": name, "deleted": True})
+        session.show_deleted(name)
     else:
         say(f"{clean(name)} is deleted")
 
 
 def _show_operations(session: Session, operations: Sequence[Operation]) -> None:
-    if session.json:
-        for one in operations:
-            print_json(
-                {
-                    "name": one.id,
-                    "method": one.method,
-                    "state": one.state,
-                    "actor": one.actor.name,
-                    "contributor": one.actor.contributor,
-                    "done": one.done,
-                    "total": one.total,
-                    "doing": one.doing,
-                    "create_time": plain(one.create_time),
-                    "update_time": plain(one.update_time),
-                    "end_time": plain(one.end_time),
-                    "expire_time": plain(one.expire_time),
-                    "error": plain(one.failure),
-                    "response": json.loads(one.response) if one.response else None,
-                }
-            )
-        return
-    if not operations:
-        say("no operations")
-        return
-    table(
+    session.show(
+        operations,
         ("operation", "what", "state", "who", "started"),
-        [
-            (one.id, one.method, _state_of(one), one.actor.name, one.create_time.strftime("%Y-%m-%d %H:%MZ"))
-            for one in operations
-        ],
+        lambda one: (one.id, one.method, _state_of(one), one.actor.name, minute(one.create_time)),
+        empty="no operations",
+        as_json=lambda one: {
+            "name": one.id,
+            "method": one.method,
+            "state": one.state,
+            "actor": one.actor.name,
+            "contributor": one.actor.contributor,
+            **{name: plain(getattr(one, name)) for name in _OPERATION_FIELDS},
+            "error": plain(one.failure),
+            "response": json.loads(one.response) if one.response else None,
+        },
     )
 
 

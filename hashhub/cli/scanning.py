@@ -28,7 +28,7 @@ from msgspec.structs import replace
 from hashhub.cli.matching import DISTANCES, FAIL_ON, LIMIT, POLICY, Tally, as_json, match_options
 from hashhub.cli.scan_directory import PARTIAL, REPORT, partial_results, scan_directory
 from hashhub.cli.scan_report import FileFindings
-from hashhub.cli.session import Session, choice, chosen, command, spelled
+from hashhub.cli.session import Session, choice, command, spelled
 from hashhub.cli.terminal import Advance, clean, is_terminal, json_line, note, plain, progress, show_path
 from hashhub.errors import HashHubError, InvalidArgument, Reason, Unavailable
 from hashhub.hashes import VPDQ
@@ -108,7 +108,7 @@ def scan(
     distances: tuple[str, ...],
     limit: int,
     fail_on: str | None,
-    effort: str,
+    effort: Effort,
     directory: Path | None,
     jobs: int | None,
     file_seconds: float,
@@ -122,9 +122,8 @@ def scan(
     """
     if not session.verbose:  # what became of a file is its answer
         logging.getLogger("hashhub.hashing").setLevel(logging.CRITICAL)
-    wanted = chosen(Effort, effort)
     options = match_options(policy, distances, limit)
-    if wanted is not Effort.PLAIN:  # a file may be a picture out of a listed video
+    if effort is not Effort.PLAIN:  # a file may be a picture out of a listed video
         options.max_distances.setdefault(VPDQ.name, VPDQ.default_max_distance or 0)
     workers = jobs or len(os.sched_getaffinity(0))
     with contextlib.ExitStack() as stack:
@@ -144,7 +143,7 @@ def scan(
             memory=memory,
             ask=_Asking(hub, options, patience),
             tally=tally,
-            effort=wanted,
+            effort=effort,
             jobs=workers,
         )
         stack.enter_context(run.engine)
@@ -161,7 +160,7 @@ def scan(
         settings = {
             "Hub": session.server,
             "Policy": ", ".join(run.findings.policies) or policy,
-            "Effort": spelled(wanted),
+            "Effort": spelled(effort),
             **({"Largest distances": ", ".join(distances)} if distances else {}),
         }
         run.finish(settings)

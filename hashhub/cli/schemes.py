@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from hashhub.cli.outcomes import safe
 from hashhub.cli.reconcile import reconcile
 from hashhub.cli.session import CommandGroup, Session, command, dry_run, spelled
-from hashhub.cli.terminal import clean, note, plain, print_json, show_path, table, tell
+from hashhub.cli.terminal import clean, note, plain, print_json, safe, show_path, table, tell
 from hashhub.errors import HashHubError, InvalidArgument, NotFound
 from hashhub.model import SchemeStatus
 from hashhub.writing import TAKEN, check, written
@@ -43,21 +42,17 @@ def scheme() -> None:
 def list_schemes(session: Session) -> None:
     """List the schemes that the hub knows."""
     with session.connect() as hub:
-        tables = list(hub.list_schemes())
-    if session.json:
-        for s in tables:
-            print_json(plain(s))
-        return
-    table(
-        ("scheme", "title", "region", "status", "values"),
-        [(s.id, s.title, s.region or "-", _status(s), ", ".join(v.value for v in s.values)) for s in tables],
-    )
+        session.show(
+            list(hub.list_schemes()),
+            ("scheme", "title", "region", "status", "values"),
+            lambda s: (s.id, s.title, s.region or "-", _status(s), ", ".join(v.value for v in s.values)),
+        )
 
 
 @command(scheme, "show")
 @click.argument("id")
 @click.option("--toml", is_flag=True, help="Print the text of one version instead: of ID the one a new hash set gets.")
-def show_scheme(session: Session, *, id: str, toml: bool) -> None:  # noqa: A002 - the argument's name in the help
+def show_scheme(session: Session, *, id: str, toml: bool) -> None:
     """Show what each value of the scheme ID, all its versions, or ID@VERSION, implies."""
     if toml and session.json:
         raise click.UsageError("--toml and --json exclude each other")
@@ -102,13 +97,7 @@ def put_scheme(session: Session, *, file: str, comment: str, validate_only: bool
 @click.argument("id", metavar="ID@VERSION")
 @click.option("--comment", required=True, metavar="TEXT", help="What the table was checked against.")
 @dry_run()
-def sign_off_scheme(
-    session: Session,
-    *,
-    id: str,  # noqa: A002 - the argument's name in the help
-    comment: str,
-    validate_only: bool,
-) -> None:
+def sign_off_scheme(session: Session, *, id: str, comment: str, validate_only: bool) -> None:
     """Answer for a version that another operator put: from now on it is as verified as its text says. Needs an
     operator's token, another one than put it.
     """
@@ -122,13 +111,7 @@ def sign_off_scheme(
 @click.argument("id", metavar="ID@VERSION")
 @_comment_option
 @dry_run()
-def retire_scheme(
-    session: Session,
-    *,
-    id: str,  # noqa: A002 - the argument's name in the help
-    comment: str,
-    validate_only: bool,
-) -> None:
+def retire_scheme(session: Session, *, id: str, comment: str, validate_only: bool) -> None:
     """Let no new hash set take a version that was put into the hub. Hash sets that have it go on with it. Needs an
     operator's token.
     """

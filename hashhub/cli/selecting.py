@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 import click
 
-from hashhub.cli.session import Session, choice, chosen
+from hashhub.cli.session import Session, choice, dry_run
 from hashhub.cli.terminal import clean, note, plain, print_json, show_path, table, tell
 from hashhub.errors import InvalidArgument, NotFound
 from hashhub.hashes import Hash, parse_pair
@@ -143,7 +143,7 @@ def selection_of(hub: Client, criteria: dict[str, Any], names: tuple[str, ...] =
         hashes=tuple(dict.fromkeys(hashes)),
         external_ids=tuple(dict.fromkeys(external_ids)),
         imports=tuple(import_called(hub, name, committed=True) for name in criteria["imports"]),
-        states=tuple(chosen(EntryState, state) for state in criteria["states"]),
+        states=tuple(criteria["states"]),
         reasons=tuple(reason.upper().replace("-", "_") for reason in criteria["reasons"]),
         dimensions={name: tuple(values) for name, values in dimensions.items()},
         tags=tuple(criteria["tags"]),
@@ -186,38 +186,79 @@ def import_called(hub: Client, name: str, *, committed: bool = False) -> str:
     return fitting[0]
 
 
-def change_many(
-    session: Session,
-    names: tuple[str, ...],
-    criteria: dict[str, Any],
-    action: EntryAction,
-    *,
-    reason: WithdrawalReason | None = None,
-    comment: str = "",
-    limit: int | None,
-    expect: int | None,
-    yes: bool,
-    validate_only: bool,
-) -> None:
-    """Say what would become of the entries that are chosen, ask, and do it."""
-    with session.connect() as hub:
-        selection = selection_of(hub, criteria, names)
-        carry_out = functools.partial(
-            hub.change_entries, selection, action, reason=reason, comment=comment, limit=limit or 0
-        )
-        # Who says how many there are has looked at them.
-        if validate_only or (expect is None and not yes):
-            would = carry_out(expected_count=expect, validate_only=True)
-            if validate_only or not would.changed + would.pending:
-                _show(session, would)
-                return
-            if not session.json:
-                _show(session, would, asking=True)
-            count = would.changed + would.pending
-            click.confirm(f"{action.value.capitalize()} {count:,} entries?", abort=True, err=True)
-            # What came in since the question was asked was not agreed to.
-            expect = would.selected
-        _show(session, carry_out(expected_count=expect))
+class ChosenEntries(NamedTuple):
+    """The entries that a command is about: one by name, or all that are named or selected."""
+
+    names: tuple[str, ...]
+    criteria: dict[str, Any]
+    limit: int | None
+    expect: int | None
+    yes: bool
+    validate_only: bool
+
+    @property
+    def single(self) -> str | None:
+        """The entry, where it is one and nothing else is chosen. Raises UsageError when none is named at all."""
+        if not self.names and not is_given(self.criteria):
+            raise click.UsageError("name entries, or choose them with options such as --hash-set, --import or --hash")
+        return self.names[0] if len(self.names) == 1 and not is_given(self.criteria) else None
+
+    def change(
+        self, session: Session, action: EntryAction, *, reason: WithdrawalReason | None = None, comment: str = ""
+    ) -> None:
+        """Say what would become of the entries, ask, and do it."""
+        with session.connect() as hub:
+            selection = selection_of(hub, self.criteria, self.names)
+            carry_out = functools.partial(
+                hub.change_entries, selection, action, reason=reason, comment=comment, limit=self.limit or 0
+            )
+            expect = self.expect
+            # Who says how many there are has looked at them.
+            if self.validate_only or (expect is None and not self.yes):
+                would = carry_out(expected_count=expect, validate_only=True)
+                if self.validate_only or not would.changed + would.pending:
+                    _show(session, would)
+                    return
+                if not session.json:
+                    _show(session, would, asking=True)
+                count = would.changed + would.pending
+                click.confirm(f"{action.value.capitalize()} {count:,} entries?", abort=True, err=True)
+                # What came in since the question was asked was not agreed to.
+                expect = would.selected
+            _show(session, carry_out(expected_count=expect))
+
+
+def one_or_many(
+    *options: Callable[[Callable[..., None]], Callable[..., None]],
+    reason: str = "--reason",
+    yes: str = "With several entries: do not ask before it is done.",
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command what chooses entries, as `ChosenEntries`, and its own options. `reason`: see `selecting`; `yes`:
+    the help of --yes.
+    """
+    others: tuple[Callable[[Any], Any], ...] = (
+        click.argument("names", metavar="[CONTRIBUTOR/SET/ENTRY]...", nargs=-1),
+        selecting(reason=reason),
+        *options,
+        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N entries. Default: all."),
+        click.option(
+            "--expect", type=click.IntRange(min=0), metavar="N", help="Do nothing if more than N entries are selected."
+        ),
+        click.option("--yes", is_flag=True, help=yes),
+        dry_run(),
+    )
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def run(session: Session, **options: Any) -> None:
+            entries = ChosenEntries(**{name: options.pop(name) for name in ChosenEntries._fields})
+            function(session, entries, **options)
+
+        for option in reversed(others):
+            run = option(run)
+        return run
+
+    return decorate
 
 
 def _show(session: Session, done: EntryChanges, *, asking: bool = False) -> None:

@@ -17,7 +17,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -27,7 +27,7 @@ import click
 import msgspec
 
 from hashhub.addresses import is_this_machine
-from hashhub.cli.terminal import clean, note, print_json
+from hashhub.cli.terminal import clean, note, plain, print_json, say, table
 from hashhub.config import Config
 from hashhub.errors import HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
 
@@ -60,6 +60,7 @@ _HINTS: Final = {
 
 E = TypeVar("E", bound=StrEnum)
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +72,29 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     token_file: str | None
     tls: bool | None
     ca_file: str | None
+
+    def show(
+        self,
+        values: Iterable[T],
+        columns: Sequence[str],
+        row: Callable[[T], Sequence[object]],
+        *,
+        empty: str = "none",
+        as_json: Callable[[T], object] = plain,
+    ) -> None:
+        """Print values: as JSON one object a line, otherwise a table of their rows, or `empty`."""
+        if self.json:
+            for value in values:
+                print_json(as_json(value))
+        else:
+            table(columns, [row(value) for value in values], empty=empty)
+
+    def show_deleted(self, name: str, **fields: object) -> None:
+        """Say that a resource was deleted."""
+        if self.json:
+            print_json({**(fields or {"name": name}), "deleted": True})
+        else:
+            say(f"deleted {clean(name)}")
 
     def connect(self, *, timeout: float = 30.0) -> Client:
         """Return a client for the hub. Raises InvalidArgument when a file that was named cannot be read."""
@@ -282,11 +306,26 @@ def unless_never(time: datetime) -> datetime | None:
     return None if time == NEVER else time
 
 
-def choice(kind: type[StrEnum], *, but: StrEnum | None = None) -> click.Choice[str]:
-    """Return the values of an enumeration, all but one, as an option writes them: `LAW_ENFORCEMENT` as
+class _Member(click.Choice[E]):
+    """A member of an enumeration, as an option spells it."""
+
+    def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:
+        return super().normalize_choice(spelled(choice) if isinstance(choice, StrEnum) else choice, ctx)
+
+
+def choice(kind: type[E], *, but: E | None = None) -> click.Choice[E]:
+    """Return the members of an enumeration, all but one, as an option writes them: `LAW_ENFORCEMENT` as
     `law-enforcement`.
     """
-    return click.Choice([spelled(v) for v in kind if v is not but], case_sensitive=False)
+    return _Member([v for v in kind if v is not but], case_sensitive=False)
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are given. Raises InvalidArgument when none is."""
+    fields = {name: value for name, value in options.items() if value is not None}
+    if not fields:
+        raise InvalidArgument.field("options", "nothing to change was given; name at least one option", "REQUIRED")
+    return fields
 
 
 def spelled(value: StrEnum) -> str:

@@ -7,18 +7,20 @@ direction of writing, so that a line reads as what it does not say.
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import os
 import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO, BinaryIO, Final, Protocol
 
 import click
 import msgspec
@@ -72,6 +74,11 @@ def tell(text: str) -> None:
 def note(text: str) -> None:
     """Print a remark beside the output, on stderr."""
     click.echo(text, err=True)
+
+
+def minute(time: datetime | None) -> str:
+    """Return a time to the minute, in UTC."""
+    return time.strftime("%Y-%m-%d %H:%MZ") if time else "-"
 
 
 def counted(number: int, one: str, many: str = "") -> str:
@@ -202,23 +209,19 @@ def plain(value: object) -> object:
         case Hash():
             return value.text
         case Entry():
-            fields = _fields(value)
+            fields = fields_of(value)
             fields.pop("frames_digest")  # the store's own
             return {"name": value.name, **fields}
-        case HashSet():
-            return {"name": value.name, **_fields(value)}
+        case HashSet() | Webhook():
+            return {"name": value.name, **fields_of(value)}
         case Import():
-            return {"name": f"{value.contributor}/{value.hash_set}/{value.id}", **_fields(value)}
-        case Webhook():
-            return {"name": value.name, **_fields(value)}
-        case WebhookDelivery():
-            return {"name": value.id, **_fields(value)}
-        case Contributor() | Group():
-            return {"name": value.id, **_fields(value)}
+            return {"name": f"{value.contributor}/{value.hash_set}/{value.id}", **fields_of(value)}
+        case WebhookDelivery() | Contributor() | Group():
+            return {"name": value.id, **fields_of(value)}
         case Event():
-            return {"name": f"events/{value.revision}", **_fields(value)}
+            return {"name": f"events/{value.revision}", **fields_of(value)}
         case msgspec.Struct():
-            return _fields(value)
+            return fields_of(value)
         case StrEnum():
             return str(value)
         case datetime():
@@ -231,6 +234,25 @@ def plain(value: object) -> object:
             return {str(plain(k)): plain(v) for k, v in value.items()}
         case _:
             return value
+
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+def safe(cell: str) -> str:
+    """Return the text of a cell so that no spreadsheet computes it."""
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def csv_rows(target: BinaryIO, end: str = "\n") -> Callable[[Iterable[str]], None]:
+    """Return what writes a row of CSV, whose cells no spreadsheet takes for formulas."""
+
+    def write(cells: Iterable[str]) -> None:
+        line = io.StringIO()
+        csv.writer(line, lineterminator=end).writerow([safe(cell) for cell in cells])
+        target.write(line.getvalue().encode())
+
+    return write
 
 
 @contextmanager
@@ -299,7 +321,8 @@ def _nowhere(done: int, total: int | None, what: str) -> None:
     """Stand in for a progress bar where there is no terminal."""
 
 
-def _fields(value: msgspec.Struct) -> dict[str, object]:
+def fields_of(value: msgspec.Struct) -> dict[str, object]:
+    """Return the fields of a value of the model as what JSON holds; see plain."""
     return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 import click
 import msgspec
 
 from hashhub.cli.admin import show_secret
-from hashhub.cli.session import CommandGroup, Session, choice, chosen, command, span, spelled
-from hashhub.cli.terminal import clean, plain, print_json, say, table
-from hashhub.errors import InvalidArgument
+from hashhub.cli.session import CommandGroup, Session, choice, command, given, span, spelled
+from hashhub.cli.terminal import minute
 from hashhub.model import DeliveryState, Webhook, WebhookDelivery, WebhookEvent
 
 _events_option: Final = click.option(
@@ -41,14 +40,7 @@ def webhook() -> None:
     "--out", metavar="FILE", help="Write the secret to a new file that only you can read, instead of printing it."
 )
 def create_webhook(
-    session: Session,
-    *,
-    name: str,
-    url: str,
-    events: tuple[str, ...],
-    description: str,
-    all_contributors: bool,
-    out: str | None,
+    session: Session, *, name: str, events: tuple[WebhookEvent, ...], out: str | None, **options: Any
 ) -> None:
     """Register a webhook and print its secret, which calls are signed with. It cannot be shown again."""
     from hashhub.client import names
@@ -58,10 +50,8 @@ def create_webhook(
     new = Webhook(
         contributor=owner,
         id=own_id,
-        url=url,
-        events=_chosen(events) or (WebhookEvent.ENTRY_DISPUTED,),
-        description=description,
-        all_contributors=all_contributors,
+        events=tuple(dict.fromkeys(events)) or (WebhookEvent.ENTRY_DISPUTED,),
+        **options,
     )
     show_secret(session, name, out, lambda hub: hub.create_webhook(new))
 
@@ -87,14 +77,10 @@ def get_webhook(session: Session, *, name: str) -> None:
 @click.option("--url", metavar="URL", help=_url_help)
 @_events_option
 @click.option("--description", metavar="TEXT", help="What it is for.")
-def update_webhook(
-    session: Session, *, name: str, url: str | None, events: tuple[str, ...], description: str | None
-) -> None:
+def update_webhook(session: Session, *, name: str, events: tuple[WebhookEvent, ...], **options: Any) -> None:
     """Change a webhook. Only what is given changes; `--event` replaces all of them."""
-    given: dict[str, Any] = {"url": url, "events": _chosen(events) or None, "description": description}
-    fields = {field: value for field, value in given.items() if value is not None}
-    if not fields:
-        raise InvalidArgument.field("options", "nothing to change was given; name at least one option", "REQUIRED")
+    events = tuple(dict.fromkeys(events))
+    fields = given({"url": options["url"], "events": events or None, "description": options["description"]})
     with session.connect() as hub:
         changed = msgspec.structs.replace(hub.get_webhook(name), **fields)
         _show_webhooks(session, [hub.update_webhook(changed, tuple(fields))])
@@ -106,10 +92,7 @@ def delete_webhook(session: Session, *, name: str) -> None:
     """Delete a webhook: it is called no more, and told of nothing that waits."""
     with session.connect() as hub:
         hub.delete_webhook(name)
-    if session.json:
-        print_json({"name": name, "deleted": True})
-        return
-    say(f"deleted {clean(name)}")
+    session.show_deleted(name)
 
 
 @command(webhook, "rotate")
@@ -145,49 +128,36 @@ def list_deliveries(session: Session, *, name: str, limit: int) -> None:
         _show_deliveries(session, list(hub.list_webhook_deliveries(name, limit)))
 
 
-def _chosen(events: tuple[str, ...]) -> tuple[WebhookEvent, ...]:
-    return tuple(dict.fromkeys(chosen(WebhookEvent, event) for event in events))
-
-
 def _show_webhooks(session: Session, webhooks: list[Webhook]) -> None:
-    if session.json:
-        for w in webhooks:
-            print_json(plain(w))
-        return
-    rows = []
-    for w in webhooks:
-        remarks = ["all contributors"] if w.all_contributors else []
-        remarks += [f"old secret until {_minute(w.old_secret_until)}"] if w.old_secret_until else []
-        remarks += [w.description] if w.description else []
-        rows.append((w.name, w.url, ", ".join(map(spelled, w.events)), w.actor or "-", "; ".join(remarks)))
-    table(("webhook", "url", "told of", "registered by", "remarks"), rows, empty="no webhooks")
-
-
-def _show_deliveries(session: Session, deliveries: list[WebhookDelivery]) -> None:
-    if session.json:
-        for d in deliveries:
-            print_json(plain(d))
-        return
-    table(
-        ("call", "tells of", "count", "state", "attempts", "last", "answer", "next"),
-        [
-            (
-                d.id,
-                spelled(d.event) if d.event else "ping",  # as its payload calls it
-                d.count,
-                spelled(d.state),
-                d.attempts,
-                _minute(d.last_attempt_time),
-                f"{d.error or ''} {d.status or ''}".strip() or "-",
-                _minute(d.next_attempt_time),
-            )
-            for d in deliveries
-        ],
+    session.show(
+        webhooks,
+        ("webhook", "url", "told of", "registered by", "remarks"),
+        lambda w: (w.name, w.url, ", ".join(map(spelled, w.events)), w.actor or "-", "; ".join(_remarks(w))),
+        empty="no webhooks",
     )
 
 
-def _minute(time: datetime | None) -> str:
-    return time.strftime("%Y-%m-%d %H:%MZ") if time else "-"
+def _remarks(w: Webhook) -> list[str]:
+    remarks = ["all contributors"] if w.all_contributors else []
+    remarks += [f"old secret until {minute(w.old_secret_until)}"] if w.old_secret_until else []
+    return [*remarks, w.description] if w.description else remarks
+
+
+def _show_deliveries(session: Session, deliveries: list[WebhookDelivery]) -> None:
+    session.show(
+        deliveries,
+        ("call", "tells of", "count", "state", "attempts", "last", "answer", "next"),
+        lambda d: (
+            d.id,
+            spelled(d.event) if d.event else "ping",  # as its payload calls it
+            d.count,
+            spelled(d.state),
+            d.attempts,
+            minute(d.last_attempt_time),
+            f"{d.error or ''} {d.status or ''}".strip() or "-",
+            minute(d.next_attempt_time),
+        ),
+    )
 
 
 COMMANDS: Final = (webhook,)
