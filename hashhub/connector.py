@@ -1,17 +1,13 @@
 """The plug-in API for formats: connectors read (bytes in, records and rejects out), writers write (entries in, bytes
 and losses out).
 
-A connector knows one external format and nothing else: no network, no database, no hub. It reads a binary stream once,
-front to back, and yields exactly one `Record` or one `Reject` for every item of the source (conservation). It never
-logs and drops. When it cannot go on (truncated file, unknown envelope) it raises `MalformedSource`; what it yielded
-before stays valid, and the import that was under way is not committed.
+A connector knows one external format and no network, database or hub. It reads a binary stream once, front to back, and
+yields exactly one `Record` or `Reject` for every item (conservation). When it cannot go on it raises `MalformedSource`,
+and nothing of the import is committed. A writer yields a `Loss` for what its format cannot say, and never writes what
+nobody stated.
 
-A writer is the other direction: it writes what a format can say and yields a `Loss` for what it cannot. It never writes
-what nobody stated: a value of another scheme only where `schemes.crosswalk.translate` gives one.
-
-Third parties register theirs as an entry point in the groups `hashhub.connectors` and `hashhub.writers`; ours come in
-by the same door. Check yours with `hashhub.testing.connectors.ConnectorContract` and
-`hashhub.testing.writers.WriterContract`.
+Third parties register theirs as entry points in the groups `hashhub.connectors` and `hashhub.writers`, as ours are, and
+check them with `hashhub.testing.connectors.ConnectorContract` and `hashhub.testing.writers.WriterContract`.
 """
 
 from __future__ import annotations

@@ -1,19 +1,5 @@
 """The one family of exceptions. It knows no wire: `hashhub.server` maps it to gRPC and `hashhub.client` back.
 
-    HashHubError                code                   raised when
-    ├─ InvalidArgument          INVALID_ARGUMENT       the caller's data is wrong; `violations` names each field
-    │   └─ MalformedSource      INVALID_ARGUMENT       a contributed file cannot be read further; `position` says where
-    ├─ Unauthenticated          UNAUTHENTICATED        no token, an unknown one, or one that has ended
-    ├─ PermissionDenied         PERMISSION_DENIED      the token's role does not allow this
-    ├─ NotFound                 NOT_FOUND              the named thing does not exist, or the caller may not know of it
-    ├─ AlreadyExists            ALREADY_EXISTS         the name is taken
-    ├─ FailedPrecondition       FAILED_PRECONDITION    the state of the hub forbids it; retrying alone will not help
-    ├─ Conflict                 ABORTED                somebody else changed it meanwhile; read again and retry
-    ├─ LimitExceeded            RESOURCE_EXHAUSTED     a quota, a size or a concurrency limit; `retry_after` may be set
-    ├─ Cancelled                CANCELLED              somebody asked for its end
-    ├─ Unavailable              UNAVAILABLE            the hub or its database is away; retry
-    └─ DataLoss                 DATA_LOSS              stored bytes do not match their digest
-
 Every message says what is wrong, what was expected and what to do. It never holds a whole digest, a path of the server
 or SQL.
 """

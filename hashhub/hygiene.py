@@ -1,10 +1,9 @@
-"""Intake rules: whether one record is accepted, quarantined or rejected, and which of its hashes are kept.
+"""Intake rules: whether one record is accepted, quarantined or rejected, and which of its hashes are kept. `inspect` is
+pure; the hub adds the rules that need the whole import or the store.
 
-`inspect` is pure and looks at one record; the hub adds the rules that need the whole import or the store (their codes
-are here too, so that every reason has one home). A hash that says nothing about any item (the digest of the empty file,
-all zeros) is left out and noted: it is a placeholder, and the hashes beside it are still right. A perceptual hash that
-would match unrelated pictures (blank, nearly uniform, low quality) quarantines the whole entry: it suggests that the
-item itself is blank or broken, in which case its exact digests are no better, and only a person can tell.
+A hash that says nothing about any item (of the empty file, all zeros) is left out and noted: the hashes beside it are
+still right. A perceptual hash that would match unrelated pictures (blank, nearly uniform, low quality) quarantines the
+whole entry: the item itself may be blank or broken, and only a person can tell.
 """
 
 from __future__ import annotations

@@ -1,13 +1,11 @@
-"""vPDQ's text forms of a video: its frames' PDQ hashes, each with its quality and its time.
+"""vPDQ's text forms of a video: its frames' PDQ hashes, each with its quality and its time in seconds.
 
     lines      frame number, quality, hash, time      what vPDQ's programs write and read, one line a frame
     array      ["hash,quality,time", ...]             ThreatExchange's signal type `video_vpdq`
     object     {"0": {"quality": 100, "hash": "…", "timestamp": 0.0}, ...}     its earlier form; read only
 
-Times are seconds from the start. ThreatExchange writes them with three *significant* digits (`1.23e+03`), so that
-frames of a long video share theirs; here they are written in full, to the millisecond. One text is one video: its times
-never go back. What vPDQ calls the frame number counts decoded frames, of which a hashed video may have left most out;
-it is read, must grow, and is otherwise not kept. Lines are written with the numbers 0, 1, 2 and so on.
+One text is one video: its times never go back. Frame numbers must grow and are otherwise not kept. ThreatExchange
+writes times with three significant digits; here they are written to the millisecond.
 
 Sources: facebook/ThreatExchange, vpdq/cpp/io/vpdqio.cpp and
 python-threatexchange/threatexchange/extensions/vpdq/vpdq_util.py.

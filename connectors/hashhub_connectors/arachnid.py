@@ -1,11 +1,9 @@
 """Answers of Project Arachnid's Shield as opinions: `v1/pdq` (by PDQ), and ScannedMedia of `v1/media` and `v1/url`.
 
-An answer is what a third party says of a hash that somebody asked it about. It is no statement of the contributor's
-own, so that no item becomes an entry: each is a review, by `arachnid-shield` inside the contributor, of the entries
-that have the hash. `csam` confirms entries of a set of that purpose, and `harmful-abusive-material` those of an
-exploitative one. `no-known-match`, `test` and null say nothing of the item, and a word that is not known here is no
-opinion either: these are refused with their reason, and none of them is ever "clean". The digests in
-`near_match_details` are of other pictures, and are not kept.
+An answer is what a third party says of a hash: a review, by `arachnid-shield` inside the contributor, of the entries
+that have it, and never an entry. `csam` confirms entries of a set of that purpose, `harmful-abusive-material` those of
+an exploitative one. `no-known-match`, `test`, null and unknown words are refused with their reason, and never "clean".
+Digests in `near_match_details` are of other pictures, and are not kept.
 """
 
 from __future__ import annotations

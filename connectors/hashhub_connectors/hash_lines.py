@@ -1,32 +1,12 @@
-r"""One hash a line, as the sum tools, hashdeep, PDQ's tool, hashhub itself and plain lists write them.
+"""One hash a line, as sum tools, hashdeep, PDQ's tool, The Sleuth Kit, PowerShell and plain lists write it; items may
+end in NUL (md5sum -z).
 
-    digest  name            md5sum and its like; name  digest as well; a leading `\` marks an escaped name
-    MD5 (name) = digest     BSD and OpenSSL; the digest in base64 as OpenBSD's -b and cksum --base64 write it
-    MD5:digest  name        what hashhub prints; the name may be missing
-    12345  digest  name     md5deep -z, with the size
-    digest,quality,name     PDQ's tool
-    %%%% HASHDEEP-1.0       hashdeep, by its header
-    digest|offset           a Sleuth Kit index (.idx), whose provenance is lost; the first item has a note about it
-    MD5  digest  path       PowerShell's Get-FileHash, with its header
-    digest                  plain lists; the first line may name the algorithm, as X-Ways has it
+The algorithm is never guessed: the line, a header or the option `algorithm` says it; without them 32 hexadecimal digits
+are MD5 and 40 SHA-1, which no other algorithm here has, and 64 digits must be told. A last line without its end may be
+cut off, so it is refused unless all items before it have its shape.
 
-A list whose items end in NUL (md5sum -z) is read as well, if a NUL stands before the first LF; its lines are counted by
-NULs. Lines that begin with `#` and blank ones are no items; the former are counted.
-
-**The algorithm is never guessed.** The line, hashdeep's header, a first line or the option `algorithm` say it; without
-them, 32 hexadecimal digits are MD5 and 40 SHA-1, since no other algorithm of this hub has them. 64 digits are SHA-256
-or PDQ and must be told, with a file name beside them too: only a list that is called SHA256SUMS or alike tells
-`detect`.
-A last line without its end may be cut off, and a cut SHA-1 has the length of an MD5: it is refused unless all items
-before it have its shape and length.
-
-**Frames of a video are no pictures.** A line that has all frames of a video (`["hash,quality,time", …]`) is one item.
-Lines of vPDQ (`frame,quality,hash,timestamp`) are refused one by one, as VIDEO_FRAME: among other lines nothing tells
-whether they are one video; the format `vpdq` reads a file of them. With the option `frames=pictures` each becomes an
-item of its own. A third cell that is a number is taken
-for a time, not for a name.
-
-File names are case data: they are not kept, nor do they appear in messages.
+A line with all frames of a video is one item; lines of vPDQ are refused (VIDEO_FRAME) unless the option
+`frames=pictures` makes each an item. File names are case data: neither kept nor named in messages.
 """
 
 from __future__ import annotations

@@ -1,22 +1,12 @@
-"""hashhub's own JSON lines: everything that an entry says, and what of it is read back.
+"""hashhub's own JSON lines: everything that an entry says.
 
     {"format":"hashhub-entries","version":1,"time":…,"is_delta":false,"hash_sets":[{…,"marking":{"tlp":"AMBER",…}}]}
     {"entry":"nl/known/7","hashes":["MD5:…","PDQ:…"],"scheme":"vic-us@2.0","value":"1","external_id":"x-7",…}
-    {"entry":"nl/known/9","hashes":[],"frames":["f8f8…,97,0.000","…,96,1.000"],…}
-    {"entry":"nl/known/8","state":"WITHDRAWN","hashes":["MD5:…"],…}
     {"end":2}
 
-Frames of a video are written as vPDQ's text for ThreatExchange has them: hash, quality, time in seconds.
-
-The last line tells that nothing is missing. Fields that say nothing are left out.
-
-Whoever imports the file states it as a contributor of its own, and somebody else's statement is not its own. So the
-entries of the hash set that the option `hash_set` names (unless given the one that the file is imported into, where it
-is the very one that the file was exported of) are read as they were stated; those of all others with their
-contributor as `member`, and with its name and that of their hash set before their external id, so that two
-contributors' ids cannot be taken for one. Reviews keep their authors, as members of the importer. The strictest terms
-of the file's hash sets are a floor for those of the importing one. Fields that stand in no list here are left out and
-counted.
+The last line tells that nothing is missing. Entries of the hash set that the option `hash_set` names are read as they
+were stated; all others with their contributor as `member`, and its name before their external id, since somebody else's
+statement is not the importer's own. The strictest terms of the file's hash sets are a floor for the importing one.
 """
 
 from __future__ import annotations

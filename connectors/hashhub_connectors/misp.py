@@ -1,20 +1,11 @@
 """MISP events in JSON: one event, a list, the answer of a search (`response`), an event file of a feed.
 
-Items are objects (`file`, or any other with digests of files) and attributes outside objects. One whose attributes are
-no digest is refused by name, an attribute of an address or a domain as well: an event holds much that is no hash.
+Items are objects and single attributes that hold digests of files; MISP has no type for perceptual hashes, so free text
+counts whose `object_relation` names an algorithm. Tags become tags, `deleted` a withdrawal, sightings of type 1 reviews
+and others counts in `extra`. Only the tag `hashhub:classification="SCHEME@VERSION=VALUE"` gives a value. Terms in tags
+are told (TERMS_STATED) and change nothing. File names and comments are case data and are not kept.
 
-Read are md5, sha1, sha256, `filename|md5` and the like (without the file name), and attributes of free text whose
-`object_relation` names an algorithm, as `pdq` in our own objects: MISP has no type for perceptual hashes. Tags of the
-event and of the attributes are the item's tags, taxonomies among them; `deleted` is a withdrawal. A sighting of type 1
-(false positive) is a review by the organisation that saw it; those of type 0 are counted in `extra`, and those of type
-2 (expiration) as well: nobody ends another's statement. Terms that tags state (`tlp:…`) neither widen nor narrow those
-of the hash set; a finding names each once (TERMS_STATED). File names and comments are case data and are not kept.
-
-The tag `hashhub:classification="SCHEME@VERSION=VALUE"` gives a value; other tags do not, so that an item of anybody
-else's event is unclassified. Where being in the event is the statement, the option `classified=no` says so.
-
-A feed's `manifest.json` and `hashes.csv` only say which events there are: they are named in the error. An event is read
-attribute by attribute and not with the library `pymisp`, which takes it whole; the tests let pymisp load what we write.
+An event is read attribute by attribute, and not with `pymisp`, which takes it whole.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """NCMEC's hash sharing XML: one document of `GET /v2/entries`, as `ncmec-xml` reads it.
 
-An entry that came in this format keeps its member and id. Of any other one the contributor is the member, and its id is
-made of the hash set and the contributor's own id, or the entry's number; that the hub's own id is another one is named
-as a loss. Everybody who reads such a document takes each item for what its environment holds, so that only entries
-which make that claim are written. What is neither picture nor video by its media type is left out: the format says of
-each item which of both it is. Videos stand behind all images, so that they wait in a temporary file.
+An entry that came in this format keeps its member and id; another one has its contributor as the member, and an id made
+of its hash set and own id, which is a loss. Who reads it takes each item for what its environment holds, so only
+entries that make that claim are written, and only pictures and videos. Videos stand behind all images, so they wait in
+a temporary file.
 """
 
 from __future__ import annotations

@@ -1,13 +1,8 @@
 """NCMEC Hash Sharing API v2: the `queryResult` that `GET /v2/entries` answers, one document (page) in one file.
 
-    queryResult / images|videos / image|video            -> a Record
-                                / deletedImage|deletedVideo  -> a Record that asks for a withdrawal
-                / paging / next                  -> the source is partial
-    image / member @id, timestamp, id, classification?, fingerprints / md5 sha1 pdna pdq …, feedback?
-
-An entry's identity is its member's id together with its own id, which is the submitter's and unique for that member
-only. What one member says about another's entry (feedback) becomes a review. Entries come in the latest state, so
-withdrawals and contributions of one document need no order among them.
+An entry's identity is its member's id together with its own id. What one member says about another's entry (feedback)
+becomes a review. deletedImage and deletedVideo are withdrawals; a next page makes the source partial. Entries come in
+the latest state, so withdrawals and contributions of one document need no order.
 """
 
 from __future__ import annotations

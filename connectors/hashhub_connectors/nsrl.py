@@ -1,11 +1,8 @@
 """NIST's National Software Reference Library (NSRL): RDSv2 as CSV (`NSRLFile.txt`), RDSv3 as an SQLite database.
 
-The RDS lists *known* files, anything that software was published with. That is no claim that a file is harmless, but
-it is never one of harm: every item says `purpose:benign`, so that a hash set of another purpose holds it in quarantine.
-Of an RDSv3 database one plain table is read: DISTINCT_HASH, FILE or METADATA, the first that is there. In full releases
-the first two are views over the third, and views are not executed. Neither is SQL: a delta release is a script, and is
-refused by that name. Sizes are kept; file names, products and systems are not, and CRC32 and MD4 are no hashes that a
-hub matches.
+The RDS lists known files, which is never a claim of harm: every item says `purpose:benign`, so that a hash set of
+another purpose holds it in quarantine. Of an RDSv3 database one plain table is read: DISTINCT_HASH, FILE or METADATA,
+the first that is there; views and delta scripts are not executed. Sizes are kept; names, products and systems are not.
 """
 
 from __future__ import annotations

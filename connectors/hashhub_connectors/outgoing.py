@@ -1,16 +1,12 @@
 """What our writers share: output in pieces, which entries may be written, which value is given, and losses.
 
-The rules of every format:
-
     state     ACTIVE; WITHDRAWN ones as withdrawals of a delta, where the format has them; QUARANTINED never
-    claim     where being in the file is a claim (`Listing`), only entries that make it
+    claim     where being in the file is a claim (`PurposeCheck`), only entries that make it
     value     the entry's own in the file's scheme, or what `translate` allows; otherwise none
     text      as it is, or not at all: what the connector would read as another text is left out
     extra     only in the format that it came from
 
-Whatever is left out is a `Loss`. Its reasons: NO_PLACE (the format has none), OTHER_FORMAT, FOREIGN_SCHEME, TRANSLATED,
-RESPELLED, UNWRITABLE_TEXT, UNKNOWN_FIELD, QUARANTINED, WITHDRAWN, NO_WITHDRAWALS, UNDECIDED, OTHER_CLAIM, NO_HASH,
-MORE_THAN_ONE, and those that a format explains.
+Whatever is left out is a `Loss` with a reason.
 """
 
 from __future__ import annotations

@@ -1,22 +1,12 @@
 """STIX 2.1 bundles, TAXII 2.1 envelopes and bare arrays of STIX objects; observed data of STIX 2.0 as well.
 
-Items are objects that hold digests of files: `file` and `artifact`, those inside `observed-data`, and indicators whose
-pattern compares nothing but `file:hashes` with `=`, each algorithm once. Every other indicator is refused by name.
-Other objects are no items; of these are read:
+Items are `file` and `artifact` objects, and indicators that compare nothing but `file:hashes` with `=`. Opinions become
+reviews, `revoked` a withdrawal, `valid_until` the end; sightings and statements are kept in `extra`, TLP markings as
+tags (TERMS_STATED) that change no terms. Only hashhub's own extension gives a value. File names, paths and payloads are
+case data and are not kept.
 
-- `opinion`: a review of what it refers to, by whom `created_by_ref` names; neutral ones say nothing;
-- `sighting`: how often its subject was seen is kept in `extra`; that confirms nothing;
-- `marking-definition`: TLP 1 and 2 as a tag `tlp:…`, statements in `extra`. Terms that a file states neither widen nor
-  narrow those of the hash set; a finding names each once (TERMS_STATED);
-- `identity`: names for these.
-
-`revoked` is a withdrawal. An indicator's `valid_until` ends the item. File names, paths and payloads are case data and
-are not kept. STIX has no place for a classification but the extension that hashhub writes, so that an item of anybody
-else's bundle is unclassified; where being in a bundle is the statement, the option `classified=no` says so.
-
-References point anywhere in a bundle, so it is read twice: first what refers to others, in bounded memory, then the
-items. The reading is our own, object by object, rather than that of the `stix2` library, which takes a bundle whole and
-refuses an object for one wrong digest; it is the library that makes, and so checks, each object that we write.
+A bundle is read twice, since references point anywhere: first what refers to others, in bounded memory, then the items.
+The library `stix2` takes a bundle whole, so it only makes and checks what is written.
 """
 
 from __future__ import annotations

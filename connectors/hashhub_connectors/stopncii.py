@@ -1,17 +1,12 @@
 """StopNCII hash records, as FetchHashes answers them: intimate pictures of adults that were shared without consent.
 
-    {"count", "nextPageToken", "nextSetTimestamp", "hasMoreRecords": more makes the source partial,
-     "hashRecords": [{"lastModtimestamp", "signalType": "ImagePDQ", "hashValue", "hashStatus": "Active",
-                      "caseNumbers", "CSPFeedbacks": [{"source", "feedbackValue", "tags"}], "hashRegions"}]}
+They are kept apart from child sexual abuse material: each item has the tag `purpose:ncii`, the purpose of no hash set
+here, so that it waits in quarantine wherever it is imported, and its value is of the scheme `stopncii`, which says
+nothing of abuse.
 
-Whose pictures these are keeps them apart from child sexual abuse material. Each item has the tag `purpose:ncii`, which
-is the purpose of no hash set here, so that it waits in quarantine wherever it is imported; and its status is a value of
-the scheme `stopncii`, which says nothing of abuse. Only an operator can release one, and then it is undecided.
-
-`hashStatus` decides, and nothing else: Withdrawn and Deleted are withdrawals. All others, also those that nobody has
-seen yet, are the item's value as the file spells it. A provider's Blocked is a confirmation, NotBlocked (reviewed,
-without a result) an objection by that provider's rules; other feedback is kept in `extra`. `caseNumbers` are dropped:
-they belong to the people who asked for help.
+`hashStatus` decides: Withdrawn and Deleted are withdrawals, all others the item's value. A provider's Blocked is a
+confirmation, NotBlocked an objection; other feedback is kept in `extra`. `caseNumbers` belong to the people who asked
+for help, and are dropped.
 """
 
 from __future__ import annotations

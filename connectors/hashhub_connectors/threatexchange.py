@@ -1,22 +1,11 @@
-"""ThreatExchange dumps: pages of `threat_updates` and lists of records or descriptors in JSON, and the text forms of
-the `threatexchange` package (`tx`).
+"""ThreatExchange dumps: `threat_updates` and descriptors in JSON, and the text forms of the `threatexchange` package.
 
-    [{"id", "indicator", "type", "should_delete", "descriptors": {"data": [{"owner": {"id"}, "status", "tags", …}]}}]
-    {"data": [ … ], "paging": {"next": …}}                 a page; `next` makes the source partial
-    signal_type,signal_str,collab,category,tags            tx dataset -P --csv
-    pdq ffff… 'collab' POSITIVE_CLASS tag,tag              tx dataset -P; with -S the first two columns only
-    vpdq ["ffff…,97,0.0", …] 'collab' POSITIVE_CLASS       a video: all of its frames, in any of these forms
-    ffff…,descriptor id,time,labels                        simple.TYPE.te, an older cache; needs the option `type`
+One record is one indicator, about which several owners hold opinions. The opinion of the option `owner`, else of the
+first who calls it MALICIOUS, else the first, is the item's value; the others are reviews. No other status is a claim of
+harm. Withdrawn is what `should_delete` says or what has no `descriptors` at all.
 
-One record is one indicator, about which several owners hold opinions. What one of them says becomes the item's value,
-with that owner as its member: the option `owner`, or else the first who calls it MALICIOUS, or else the first. What the
-others say stays theirs, as reviews. A NON_MALICIOUS item is a record with that value, and so are SUSPICIOUS, UNKNOWN,
-DISPUTED and statuses that nobody has seen yet: none of them is a claim of harm, and a hash set of the scheme
-`threatexchange` tells what each means. An item of which no opinion can be read has no value.
-
-Withdrawn is what `should_delete` says or what has no `descriptors` at all. Only hashes are read: URLs, texts and hashes
-of URLs are refused one by one. The frames of a video (vPDQ) are one item; those whose times go back may be of several,
-and are refused (VIDEO_FRAME). Pickles are never opened.
+Only hashes are read; URLs and texts are refused one by one. The frames of a video are one item; those whose times go
+back may be of several, and are refused (VIDEO_FRAME). Pickles are never opened.
 """
 
 from __future__ import annotations

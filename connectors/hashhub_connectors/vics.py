@@ -1,13 +1,7 @@
 """VICS (Project VIC) hash sets and cases, data models 1.1 to 1.3 and 2.0, in OData JSON.
 
-Kept are the fields of `vics_media.MEDIA`: hashes (MD5, SHA1, PhotoDNA in both of its places, AlternativeHashes),
-Category, the five flags, Series, Tags, MediaSize, MimeType, DateUpdated; in `extra` IsPrecategorized,
-PrecategorizationSource and Segments, which have the categories of parts of a video, and no hash of the whole stands
-for.
-
-All else is left out and counted, whatever it is called: what VICS has besides (MediaFiles, Exifs, Comments,
-RelativeFilePath, everything of a Case but its Media …) is case data or names people, and no other organisation may have
-it.
+Kept are the fields of `vics_media.MEDIA`; all else is case data or names people, and is left out and counted. Segments
+of a video are kept in `extra` with their categories: no hash of the whole stands for them.
 
 The context may stand behind `value`, and a bare array of items has none: its region is unknown, as with `Default`.
 """

@@ -4,9 +4,8 @@
     ["f8f8…,100,0.000", "…"]                 a line is one video, as ThreatExchange sends them: a file may have many
     {"0": {"quality": 100, "hash": …}}       a file is one video, in ThreatExchange's earlier form
 
-A video is one item, whatever number of frames it has. The format says nothing else of it: no id, no file's hash, no
-category. Lines of several videos in one file have no mark between them; where a time or a frame number goes back the
-file is refused as a whole, since nobody can tell how many videos it has. Several files make one import.
+A video is one item. Where a time or a frame number goes back the file is refused as a whole, since nobody can tell how
+many videos it has.
 """
 
 from __future__ import annotations

@@ -1,13 +1,10 @@
 """Rows of an Excel workbook (.xlsx), streamed within limits.
 
-A workbook is a ZIP archive of XML, and what is in it may be hostile: a cell named ZZZZ9 in a file of a kilobyte, a text
-that unpacks to gigabytes, entities. General libraries build the rectangle that a sheet claims to have, and keep an
-element for each row; a list of hashes needs neither. So this reads the few parts that matter by itself: the archive's
-sizes are judged before anything is unpacked, and the sheet is one pass over SAX events that holds one row at a time.
-Only the texts that cells share are kept in memory. Formulas are read as the values that Excel stored beside them.
+What is in the archive may be hostile: a cell named ZZZZ9, a text that unpacks to gigabytes, entities. General libraries
+build the rectangle that a sheet claims to have; this judges the archive's sizes before anything is unpacked, and reads
+the sheet in one pass of SAX events that holds one row at a time. Formulas are read as the values stored beside them.
 
-Source: ECMA-376 (Office Open XML), part 1, §18: workbook, sharedStrings, styles, sheetData. Namespaces are not looked
-at, so that the strict form of ISO 29500 is read, too.
+Source: ECMA-376 (Office Open XML), part 1, §18. Namespaces are not looked at, so the strict form is read, too.
 """
 
 from __future__ import annotations

@@ -1,13 +1,10 @@
 """A local copy of what a token may hold, in SQLite, kept up to date through the change feed. docs/match/mirror.md
 documents its tables.
 
-    hub ──ListChanges, FollowChanges──> page ──one transaction──> mirror.db: the page's lines, and the position behind
-
-The position moves in the transaction that applies the lines, so a copy that is killed anywhere goes on exactly where it
-was. When the hub does not know the position any more (its database was restored from a backup), the copy starts from
-nothing under a new generation, and drops what still belongs to the old one once the hub says that it is complete: at no
-moment does it lack what both held. Numbers of entries repeat in another past, so what has one that is given to another
-item is set aside under an id of its own.
+The position moves in the transaction that applies a page, so a copy that is killed anywhere goes on exactly where it
+was. When the hub does not know the position any more (its database was restored), the copy starts from nothing under a
+new generation, and drops the old one once the hub says that it is complete. Numbers of entries repeat in another past:
+an entry whose number is given to another item is set aside under an id of its own.
 """
 
 from __future__ import annotations

@@ -5,9 +5,7 @@
     DIR/dimensions-SHA.parquet                            what each bit of a dimension's column stands for
     DIR/digests/CONTRIBUTOR/SET/BLOCK-SHA.parquet         one row an entry and digest, by blocks of numbers
 
-SHA is the beginning of the file's SHA-256: other content has another name, and no file is ever written over.
-ACTIVE and QUARANTINED entries are in it, withdrawn ones are not: what was taken back does not go out again. External
-ids, positions and whatever else a source says of an item stay in the hub, where an entry's name leads to them.
+SHA is the beginning of the file's SHA-256, so no file is ever written over. ACTIVE and QUARANTINED entries are in it.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
 """What the others say of an item: who is independent of whom, the consensus of several, and Dawid and Skene's model.
 
-The **consensus of the others** about an item, for a contributor that states something there, is what those say that are
-independent of it. Where all that they say can hold together, the consensus is what remains possible in all of it; no
-model is asked. Where they contradict one another, Dawid and Skene's model weighs them by how they agree on the items
-that this contributor states, if there are enough of these, and there is a consensus only if it is sure; otherwise it
-takes more than half of them. So a contributor takes no part in what it is measured against, and one that states a
-million items has no part in how others are measured by items that it does not state.
+The consensus of the others about an item is what those say that are independent of the contributor. Where all of it can
+hold together, it is what remains possible in all. Where they contradict one another, Dawid and Skene's model weighs
+them by how they agree on the items that this contributor states, and gives a consensus only if it is sure; with too few
+items more than half of them decide. So a contributor takes no part in what it is measured against.
 """
 
 from __future__ import annotations

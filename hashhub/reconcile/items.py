@@ -1,12 +1,11 @@
 """Items and what each contributor states of them: from an extract to arrays, one row a contributor and item.
 
-Entries are of one item when they share an exact digest, directly or over others. Where that would give an item two
-digests of one algorithm, somebody has bound digests that do not belong together, and nobody may so join two items of
-others: there an entry belongs to its strongest digest, and a weaker digest to the stronger one that most contributors
-bind it to (to none where that is a tie).
+Entries are of one item when they share an exact digest, directly or over others. Where an item would so have two
+digests of one algorithm, nobody may join two items of others: an entry then belongs to its strongest digest, and a
+weaker digest to the stronger one that most contributors bind it to (to none where that is a tie).
 
-What a contributor states of an item, with one entry or several, is one statement: in each dimension what remains
-possible in all that it states. Where its own entries contradict one another, it states nothing there.
+A contributor's statement is what remains possible in all that it states of an item; where its entries contradict one
+another, it states nothing there.
 """
 
 from __future__ import annotations

@@ -1,16 +1,12 @@
 """Synthetic pictures that look natural to a perceptual hash, and what everyday handling does to them.
 
-White noise or flat shapes make poor test material: their hashes are unlike those of photographs, and thresholds tuned
-on them mislead. These pictures are built as photographs are: light that varies over the scene, objects of every scale
-hiding each other (the "dead leaves" model of natural images), texture whose power falls with frequency (1/f), a lens
-and a sensor.
+Hashes of white noise or flat shapes are unlike those of photographs, so these are built as photographs are: light that
+varies over the scene, objects of every scale hiding each other ("dead leaves"), 1/f texture, a lens and a sensor.
 
     picture(7)                                   always the same picture
     ALTERATIONS["jpeg-50"](picture(7), Random(1))
 
-Pictures are deterministic for a seed and a size: all randomness is PCG64, and what touches pixels is Pillow's and
-NumPy's integer arithmetic. Text is drawn with the font that Pillow bundles, so another Pillow release may move some
-pixels of it.
+Another Pillow release may move some pixels of the text.
 """
 
 from __future__ import annotations

@@ -1,14 +1,9 @@
 """What goes over the wire, for both ends: messages, resource names and errors, to the model and back.
 
-The server and the client meet here and nowhere else. A resource is a table of its fields (`codec.py`), `RESOURCE.to_pb`
-and `RESOURCE.from_pb`; what no table can say, or what must be quick, has functions `x_to_pb` and `x_from_pb`.
-
-`from_pb` is a border: it collects *all* violations before it raises, each with the path that the client sees
-(`records[3].hashes[1].digest`); `at` is the path of the message itself. What is true of a value wherever it comes from
-stands in `hashhub.model`, and its violations are given the client's paths here. `to_pb` sets no `revision`: that
-belongs to the answer, and the servicer sets it.
-
-Generated code (`hashhub.v1`) knows nothing of the model, and the model nothing of it.
+A resource is a table of its fields (`codec.py`), `RESOURCE.to_pb` and `RESOURCE.from_pb`; what no table can say, or
+what must be quick, has functions `x_to_pb` and `x_from_pb`. `from_pb` collects all violations before it raises, each
+with the path that the client sees (`records[3].hashes[1].digest`); `at` is the path of the message itself. `to_pb` sets
+no `revision`: that belongs to the answer, and the servicer sets it.
 """
 
 from __future__ import annotations

@@ -1,15 +1,10 @@
-"""How much one request may hold, judged on its wire form: before it is parsed where parsing would be work, and before
-anything of it is converted.
+"""How much one request may hold, judged on its wire form before anything of it is converted.
 
     body ──(1) bytes──> (2) values, counted on the bytes ──> parse ──> (3) lengths of repeated fields ──> convert
 
-A request's cost follows its parts, not its bytes: `0a 00` is an empty query, and 8 MiB of them are four million
-queries. Measured on one core: protobuf makes a message of each in 20 to 95 ns and up to 240 bytes, without letting go
-of the interpreter, and the model's value takes some 2 µs and 800 bytes. So a body that could hold more parts than its
-method allows is counted first, field by field, up to the limit and no further.
-
-`REPEATED` has the bound of every repeated field that stands in a request, and docs/api.md says the same; a test
-compares both with the contract.
+A request's cost follows its parts, not its bytes: 8 MiB can be four million empty queries, each of which protobuf makes
+a message of (20 to 95 ns, up to 240 bytes) and the model a value (2 µs, 800 bytes). So a body that could hold more
+parts than its method allows is counted first, up to the limit and no further.
 """
 
 from __future__ import annotations

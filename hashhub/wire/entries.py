@@ -20,7 +20,7 @@ from hashhub.wire import names
 from hashhub.wire.codec import Field, MessageCodec, name_of
 from hashhub.wire.enums import ENTRY_STATE, ROLE
 from hashhub.wire.fields import build, checked, collect, read_hash
-from hashhub.wire.records import put_entry_fields, put_frames, read_entry_fields, read_frames
+from hashhub.wire.records import ENTRY_FIELDS, put_fields, put_frames, read_entry_fields, read_frames
 
 
 def _read_role(pb: v1.Withdrawal, field: str, at: str, wrong: list[Violation]) -> Role:
@@ -92,7 +92,7 @@ def put_entry(pb: v1.Entry, entry: Entry) -> None:
     setattr(source, "import", names.import_name(entry.contributor, entry.hash_set, provenance.import_id))
     pb.create_revision = entry.create_revision
     pb.update_revision = entry.update_revision
-    put_entry_fields(pb, entry)
+    put_fields(pb, ENTRY_FIELDS, entry)
     add = pb.hashes.add
     for value in entry.hashes:
         add(algorithm=value.algorithm, digest=value.digest)

@@ -1,26 +1,17 @@
-"""Records and the fields of items, message to model and back, from the table `hashhub.item`.
-
-An import has millions of records, so that what is done for each of them is compiled once from the table, as dataclasses
-are: a loop over the table makes reading half as slow again (measured: 100,000 records to messages and back, 1.0 s
-compiled, 1.5 s in loops).
-"""
+"""Records and the fields of items, message to model and back, from the table `hashhub.item`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from operator import attrgetter
 from typing import Any, Final
 
 from hashhub import cancellation, item, v1
 from hashhub.errors import InvalidArgument, Violation
-from hashhub.hashes import Hash
 from hashhub.item import Field, Kind
 from hashhub.model import (
     MAX_FRAMES,
     MAX_HASHES_PER_ENTRY,
-    MAX_TEXT,
-    Action,
     Entry,
     Flags,
     HashFault,
@@ -30,7 +21,6 @@ from hashhub.model import (
 )
 from hashhub.wire.enums import ACTION, REVIEW_KIND
 from hashhub.wire.fields import (
-    WIDTHS,
     Violations,
     check_text,
     read_hash,
@@ -61,7 +51,7 @@ def record_to_pb(record: Record) -> v1.Record:
         for fault in record.faults:
             pb.faults.add(algorithm=fault.algorithm, reason=fault.reason, detail=fault.detail)
         pb.action = ACTION.to_pb(record.action)
-        _put_fields(pb, record)
+        put_fields(pb, item.FIELDS, record)
         put_frames(pb, record.frames)
         put_reviews(pb, record.reviews)
     except ValueError as e:
@@ -81,7 +71,7 @@ def records_from_pb(records: Iterable[v1.Record], at: str = "records") -> list[R
     for i, pb in enumerate(records):
         if i % _BETWEEN_LOOKS == 0:
             cancellation.check()
-        read.append(_record(pb, at, i, wrong))
+        read.append(_record(pb, f"{at}[{i}]", wrong))
     refuse(wrong)
     return read
 
@@ -125,10 +115,6 @@ def put_reviews(pb: v1.Record | v1.EntryReviews, reviews: Iterable[RecordReview]
     """Set the reviews of a message."""
     for review in reviews:
         pb.reviews.add(kind=REVIEW_KIND.to_pb(review.kind), author=review.author, comment=review.comment)
-
-
-def _has_rare_parts(pb: v1.Record) -> bool:
-    return bool(pb.faults or pb.reviews or pb.frames)
 
 
 def _put(pb: Any, name: str, value: Any) -> None:
@@ -184,34 +170,7 @@ def _read_field(f: Field, pb: Any, at: str, wrong: list[Violation]) -> Any:
     return number
 
 
-def _record(pb: v1.Record, at: str, index: int, wrong: list[Violation]) -> Record:
-    """Convert a record.
-
-    The common case takes one look at all texts together: if the whole is short and free of NUL, so is each.
-    """
-    if len(pb.hashes) > MAX_HASHES_PER_ENTRY or len(pb.tags) > MAX_HASHES_PER_ENTRY:
-        return _unusual_record(pb, f"{at}[{index}]", wrong)
-    position = pb.position
-    hashes: list[Hash] = []
-    is_usual = position != ""
-    for h in pb.hashes[:]:
-        name, digest = h.algorithm, h.digest
-        if WIDTHS.get(name) == len(digest):
-            hashes.append(Hash(name, digest))
-        else:
-            is_usual = False
-    texts = _texts_of(pb)
-    tags = tuple(pb.tags[:])
-    together = "".join((position, *texts, *tags))
-    action = ACTION.get(pb.action)
-    if not is_usual or len(together) > MAX_TEXT or "\0" in together or _has_rare_parts(pb) or action is None:
-        return _unusual_record(pb, f"{at}[{index}]", wrong)
-    record = _usual_record(pb, position, tuple(hashes), action, tags, texts)
-    return record if record is not None else _unusual_record(pb, f"{at}[{index}]", wrong)
-
-
-def _unusual_record(pb: v1.Record, at: str, wrong: list[Violation]) -> Record:
-    """Convert a record that has rare parts or is wrong, checking field by field."""
+def _record(pb: v1.Record, at: str, wrong: list[Violation]) -> Record:
     if not pb.position:
         wrong.append(Violation(f"{at}.position", "must not be empty", "REQUIRED"))
     check_text(pb.position, f"{at}.position", wrong)
@@ -243,64 +202,16 @@ def _unusual_record(pb: v1.Record, at: str, wrong: list[Violation]) -> Record:
     )
 
 
-_TEXTS: Final = tuple(f.name for f in item.of_kind(Kind.TEXT))
-_texts_of: Final = attrgetter(*_TEXTS)  # of a message
-_ENTRY_FIELDS: Final = tuple(f for f in item.KEPT if f.entry_path == f.name)
+ENTRY_FIELDS: Final = tuple(f for f in item.KEPT if f.entry_path == f.name)
 
 
-def put_entry_fields(pb: v1.Entry, entry: Entry) -> None:
-    """Set the fields of an item in an entry's message."""
-    for f in _ENTRY_FIELDS:
-        if (value := getattr(entry, f.name)) != f.default:
-            _PUT[f.kind](pb, f.wire, value)
+def put_fields(pb: v1.Record | v1.Entry, fields: Iterable[Field], value: Record | Entry) -> None:
+    """Set the fields of an item in its message."""
+    for f in fields:
+        if (stated := getattr(value, f.name)) != f.default:
+            _PUT[f.kind](pb, f.wire, stated)
 
 
 def read_entry_fields(pb: v1.Entry, at: str, wrong: list[Violation]) -> dict[str, Any]:
     """Return the fields of an item from an entry's message by name; note what is wrong with them."""
-    return {f.name: _read_field(f, pb, at, wrong) for f in _ENTRY_FIELDS}
-
-
-def _compiled(signature: str, lines: Iterable[str], **names: Any) -> Any:
-    """Return the function with this signature and these lines, which know `names`."""
-    source = "\n    ".join((f"def {signature}:", *lines))
-    exec(compile(source, f"<{__name__}: {signature}>", "exec"), names)  # noqa: S102 - made of the table's names alone
-    return names[signature.partition("(")[0]]
-
-
-def _putting_lines() -> Iterator[str]:
-    for f in item.FIELDS:
-        yield f"value = record.{f.name}"
-        if f.kind in {Kind.TEXT, Kind.NUMBER}:
-            yield f"if value != {f.default!r}: pb.{f.wire} = value"
-        else:
-            yield f"if value is not default_{f.name}: put_{f.kind.lower()}(pb, {f.wire!r}, value)"
-
-
-def _reading_lines() -> Iterator[str]:
-    yield f"{', '.join(_TEXTS)}, = texts"
-    yield "has = pb.HasField"
-    for f in item.FIELDS:
-        if f.kind is Kind.NUMBER:
-            yield f"{f.name} = pb.{f.wire} if has({f.wire!r}) else None"
-            yield f"if {f.name} is not None and not 0 <= {f.name} <= {f.maximum}: return None"
-        elif f.kind is Kind.FLAGS:
-            yield f"{f.name} = read_flags(pb.{f.wire}) if has({f.wire!r}) else default_{f.name}"
-        elif f.kind is Kind.TIME:
-            yield f"if has({f.wire!r}): return None"
-    given = ", ".join(f"{f.name}={f.name}" for f in item.FIELDS if f.kind not in {Kind.TIME, Kind.TEXTS})
-    yield f"return Record(position=position, hashes=hashes, action=action, tags=tags, {given})"
-
-
-_NAMES: Final[dict[str, Any]] = {
-    "Record": Record,
-    "read_flags": flags_from_pb,
-    **{f"put_{kind.lower()}": put for kind, put in _PUT.items()},
-    **{f"default_{f.name}": f.default for f in item.FIELDS},
-}
-_put_fields: Final[Callable[[v1.Record, Record], None]] = _compiled(
-    "put_fields(pb, record)", _putting_lines(), **_NAMES
-)
-# Returns None for what `_unusual_record` must look at.
-_usual_record: Final[
-    Callable[[v1.Record, str, tuple[Hash, ...], Action, tuple[str, ...], tuple[str, ...]], Record | None]
-] = _compiled("usual_record(pb, position, hashes, action, tags, texts)", _reading_lines(), **_NAMES)
+    return {f.name: _read_field(f, pb, at, wrong) for f in ENTRY_FIELDS}
