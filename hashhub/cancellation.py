@@ -58,9 +58,7 @@ def _is_over() -> bool:
 
 
 def check() -> None:
-    """Raise Unavailable when the call's deadline has passed (DEADLINE_EXCEEDED) or its caller has gone
-    (CALLER_GONE).
-    """
+    """Raise Unavailable when the deadline has passed (DEADLINE_EXCEEDED) or the caller has gone (CALLER_GONE)."""
     call = _CALL.get()
     if call is None:
         return

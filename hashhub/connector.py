@@ -341,9 +341,7 @@ class LeftOut:
         self._counts: dict[str, int] = {}
 
     def see(self, name: str, times: int = 1) -> None:
-        """Count a field. Names may be anything: they are shortened, made printable, and beyond a hundred told as
-        one.
-        """
+        """Count a field. Names may be anything: they are shortened, made printable, and beyond a hundred are one."""
         if not times:
             return
         if name not in self._counts:
@@ -353,9 +351,7 @@ class LeftOut:
         self._counts[name] = self._counts.get(name, 0) + times
 
     def beyond(self, value: object, known: Known, path: str = "") -> None:
-        """Count what an object, or each one of an array, says in fields that `known` does not have. What is null or
-        empty says nothing.
-        """
+        """Count what objects say in fields that `known` does not have; null or empty says nothing."""
         for one in value if isinstance(value, list) else (value,):
             for key, inside in one.items() if isinstance(one, dict) else ():
                 if key not in known:
@@ -382,9 +378,7 @@ Items = Generator[Record | Reject, None, LeftOut]
 
 
 def each(items: Iterable[_Read], make: Callable[[_Read], Iterable[_Made]]) -> Generator[_Made, None, LeftOut | None]:
-    """Yield what `make` gives of each item, and return what was left out, where `items` are of a generator that says
-    so.
-    """
+    """Yield what `make` gives of each item, and return what was left out, where `items` is a generator that says so."""
     iterator = iter(items)
     while True:
         try:

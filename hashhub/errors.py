@@ -105,9 +105,7 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One wrong field: its path as the caller sees it (`hashes[3].digest`), a sentence and a short UPPER_SNAKE
-    reason.
-    """
+    """One wrong field: its path as the caller sees it (`hashes[3].digest`), a sentence and a short reason."""
 
     field: str
     description: str

@@ -166,9 +166,7 @@ _HEX_ONLY: Final = re.compile(r"[0-9A-Fa-f]+")
 
 
 class HashError(InvalidArgument):
-    """A text or a digest is not a hash of the declared algorithm. `violations[0].reason` says why: a hygiene reason
-    code.
-    """
+    """A text or a digest is no hash of the declared algorithm; `violations[0].reason` is a hygiene reason code."""
 
 
 def algorithm(name: str) -> Algorithm:

@@ -378,9 +378,7 @@ def _pictures(digests: Sequence[bytes], within: int) -> int:
 
 
 def unlike(digests: Iterable[bytes], within: int, most: int) -> int:
-    """Return how many digests of one algorithm are more than `within` bits from each that was counted before, counting
-    no further than `most`.
-    """
+    """Return how many digests are more than `within` bits from each counted before, counting up to `most`."""
     counted: list[int] = []
     for number in map(int.from_bytes, digests):
         if len(counted) < most and all((number ^ other).bit_count() > within for other in counted):

@@ -19,9 +19,7 @@ _databases: Final[set[str]] = set()
 
 
 def connect(path: Path, **options: Any) -> sqlite3.Connection:
-    """Open a database, or make an empty one, as `sqlite3.connect` does; it is for its owner only. Raises OSError where
-    it is somebody else's.
-    """
+    """Open or make a database for its owner only, as `sqlite3.connect` does. Raises OSError where it is another's."""
     _databases.add(str(path.absolute()))  # before it is opened, and for good: another connection may stay
     database: sqlite3.Connection = sqlite3.connect(path, **options)
     try:

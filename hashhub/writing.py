@@ -34,9 +34,7 @@ Writing: TypeAlias = tuple[BinaryIO, Callable[[], None]]
 def written(
     path: Path | str, *, replace: bool = False, taken: str = "name a new file", field: str = OUT, mode: int = 0o600
 ) -> Iterator[BinaryIO]:
-    """Give a stream; what was written to it is at the path once the body has ended without an error. Raises as
-    `whole_file` does.
-    """
+    """Give a stream whose content is at the path once the body has ended without an error. Raises as `whole_file`."""
     with whole_file(path, replace=replace, taken=taken, field=field, mode=mode) as (stream, keep):
         yield stream
         keep()
@@ -128,9 +126,7 @@ def check(path: Path | str, *, replace: bool = False, taken: str = "name a new f
 
 
 def put(part: Path, path: Path, *, field: str = OUT) -> None:
-    """Give a finished file its name, where nothing or a regular file is. Raises InvalidArgument for anything else, and
-    OSError.
-    """
+    """Give a finished file its name. Raises InvalidArgument where other than a regular file is, and OSError."""
     with suppress(FileNotFoundError):
         if not stat.S_ISREG(path.lstat().st_mode):
             raise InvalidArgument.field(field, f"{str(path)!r} is no regular file, and is not replaced; move it away")

@@ -375,9 +375,7 @@ class _RowReader:
         return items.size(cell, "media_size", faults)
 
     def _quality_of(self, cell: str, faults: list[HashFault]) -> int | None:
-        """Return the PDQ quality, rounded down so that 49.9 stays below 50: what writes tables may write whole numbers
-        as 49.0.
-        """
+        """Return the PDQ quality, rounded down so that 49.9 stays below 50: tables may write 49 as 49.0."""
         if not cell:
             return None
         match = _QUALITY.fullmatch(cell)
@@ -457,9 +455,7 @@ def _algorithm(name: str, mapping: Columns) -> str:
 
 
 def _whole(cell: str, decimal: str) -> str:
-    """Return a number of bytes without the marks of thousands and a fraction of zeros, where it is clear which is
-    which.
-    """
+    """Return a number of bytes without marks of thousands and a fraction of zeros, where it is clear which is which."""
     cell = _SIZE_SPACES.sub("", cell)
     if decimal:
         thousands = "." if decimal == "," else ","

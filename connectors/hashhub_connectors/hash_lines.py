@@ -343,9 +343,7 @@ def _is_known(label: str) -> bool:
 
 
 def _hex_of(label: str, digest: str) -> str:
-    """Return a digest of an exact algorithm in base64, as OpenBSD's tools write it, in hexadecimal; any other as it
-    is.
-    """
+    """Return a base64 digest of an exact algorithm, as OpenBSD writes it, in hexadecimal; any other as it is."""
     try:
         algorithm = hashes.algorithm(label)
     except InvalidArgument:

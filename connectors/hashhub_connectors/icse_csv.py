@@ -27,9 +27,7 @@ _BASELINE: Final = {True: "Y", False: "N"}
 
 
 class ICSECSV:
-    """Reads ICSE CSV. Positions are `line 12`; `external_id` is the Image ID, `value` the Baseline as Y, N or
-    nothing.
-    """
+    """Reads ICSE CSV. Positions are `line 12`; `external_id` is the Image ID, `value` the Baseline: Y, N or nothing."""
 
     name = "icse-csv"
     version = "4"

@@ -144,9 +144,7 @@ def _tags(value: object, label: str, faults: list[HashFault]) -> tuple[str, ...]
 
 
 def size(value: object, label: str, faults: list[HashFault]) -> int | None:
-    """Return a number of bytes from an integer or its text; None when it is absent or, with BAD_FIELD, no such
-    number.
-    """
+    """Return a number of bytes from an integer or its text; None when absent or, with BAD_FIELD, no such number."""
     if value is None or value == "":
         return None
     if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
@@ -237,9 +235,7 @@ def read_extra(text: object, left_out: LeftOut, faults: list[HashFault]) -> str:
 
 
 def _known(value: object, below: Known | None, path: str, left_out: LeftOut) -> object:
-    """Return what is known of a value: of objects their known fields, otherwise texts, numbers, booleans and lists of
-    them.
-    """
+    """Return what is known of a value: objects' known fields, otherwise texts, numbers, booleans and lists of them."""
     if isinstance(value, list):
         left_out.see(path, sum(isinstance(one, list) for one in value))
         read = [_known(one, below, path, left_out) for one in value if not isinstance(one, list)]

@@ -133,9 +133,7 @@ class JSONReader:
         return value
 
     def members(self) -> Iterator[str]:
-        """Yield each key of the object at the cursor; the caller goes past its value before it asks for the next
-        key.
-        """
+        """Yield each key of the object at the cursor; the caller reads its value before it asks for the next."""
         self._take("{", "an object")
         if self.peek() == "}":
             self._at += 1

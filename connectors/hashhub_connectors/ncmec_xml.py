@@ -70,9 +70,7 @@ _ENVIRONMENT: Final = re.compile(r"(?:[a-z0-9][a-z0-9-]{0,26}-)?(csam|exploitati
 
 
 class _Node:
-    """One element of an entry: the local name (with its namespace where that is not NCMEC's), attributes, children,
-    text.
-    """
+    """An element of an entry: local name (with its namespace if not NCMEC's), attributes, children, text."""
 
     __slots__ = ("attributes", "children", "name", "parts")
 
@@ -406,9 +404,7 @@ def _members(nodes: list[_Node]) -> Iterator[str]:
 
 
 def _reasons(vote: _Node) -> Iterator[tuple[str, str]]:
-    """Yield (reason names, member id). Reasons, if any, and the members who gave them alternate as siblings, reasons
-    first.
-    """
+    """Yield (reason names, member id): reasons, if any, and the members who gave them are siblings, reasons first."""
     for group in vote.children:
         reasons: list[str] = []
         answered = False

@@ -89,9 +89,7 @@ class NSRL:
 
 
 def _begins_a_database(source: BinaryIO) -> bool:
-    """Look whether a file begins as a database does, without taking anything from it; False where only reading would
-    tell.
-    """
+    """Return whether a file begins as a database does, taking nothing from it; False where only reading would tell."""
     peek = getattr(source, "peek", None)
     return peek is not None and bytes(peek(len(sqlite_file.MAGIC))).startswith(sqlite_file.MAGIC)
 

@@ -105,9 +105,7 @@ def unwritable(entry: Entry, field: str) -> Loss:
 
 
 def with_known_extra(entry: Entry) -> tuple[Entry, Loss | None]:
-    """Return the entry, without what it says beyond the hub's fields in fields that no connector keeps; and that
-    loss.
-    """
+    """Return the entry, its `extra` without fields that no connector keeps; and that loss."""
     if not entry.extra or entry.state is EntryState.WITHDRAWN or _is_known_extra(entry.extra):
         return entry, None
     loss = Loss(entry.name, "extra", "UNKNOWN_FIELD", "it has fields that hashhub does not keep")
@@ -339,9 +337,7 @@ def _told(sets: Iterable[HashSet]) -> str:
 
 
 def refuse_mixed_purposes(exported: Exported, what: str) -> None:
-    """Raise InvalidArgument for benign or test items beside others: a value would say of the one what holds of the
-    other.
-    """
+    """Refuse benign or test items beside others: a value would say of the one what holds of the other."""
     purposes = sorted({s.purpose for s in exported.hash_sets.values()})
     if len(purposes) > 1 and {Purpose.BENIGN, Purpose.TEST} & set(purposes):
         raise InvalidArgument.field(

@@ -113,9 +113,7 @@ class Proposal:
         self.has_items = any(c.digests for f in (*DIGESTS, MIXED) for c in self._fields.get(f, ()))
 
     def text(self, *, unchecked: bool = False) -> str:
-        """Return the TOML of the mapping; `unchecked`: with a line that keeps it from being used before it was looked
-        at.
-        """
+        """Return the TOML of the mapping; `unchecked`: with a line that keeps it from use until it was looked at."""
         t = self._table
         seen = f"the header and {len(t.rows)} rows" if t.has_header else f"{len(t.rows)} rows; there is no header"
         lines = [f"# A proposal made from {seen}. Check every line before you import with it."]
@@ -642,7 +640,5 @@ def _one_line(text: str) -> str:
 
 
 def _toml(text: str) -> str:
-    """Return the text as a TOML basic string. JSON's differ in DEL alone, once nothing is escaped in surrogate
-    pairs.
-    """
+    """Return the text as a TOML basic string, which differs from JSON's in DEL alone."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,6 +1,4 @@
-"""Bytes to text and lines: where encodings, byte order marks, long lines and positions are dealt with, once for all
-text formats.
-"""
+"""Bytes to text and lines: encodings, byte order marks, long lines and positions, once for all text formats."""
 
 from __future__ import annotations
 
@@ -212,9 +210,7 @@ _ENCODINGS: Final = frozenset(
 
 
 def text_encoding(field: str, name: str) -> str:
-    """Return the encoding that `name` means; a byte order mark needs no name of its own. Raises InvalidArgument about
-    `field`.
-    """
+    """Return the encoding that `name` means, with or without a mark. Raises InvalidArgument about `field`."""
     try:
         codec = codecs.lookup(name.strip()).name
     except (LookupError, ValueError):

@@ -197,9 +197,7 @@ def is_usual(value: object) -> bool:
 
 
 def _alternatives(listed: object, md5: object, pairs: list[tuple[str, str]], faults: list[HashFault]) -> None:
-    """Add the hashes of AlternativeHashes. Each repeats the MD5 of its Media; another one there is the item's second
-    MD5.
-    """
+    """Add AlternativeHashes. Each repeats the MD5 of its Media; another one is the item's second MD5."""
     if not isinstance(listed, list):
         faults.append(items.bad_field("AlternativeHashes", "an array", listed))
         return

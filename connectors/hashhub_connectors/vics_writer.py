@@ -70,9 +70,7 @@ class VICSWriter:
     def write(
         self, entries: Iterable[Entry], target: BinaryIO, exported: Exported, options: Mapping[str, str]
     ) -> Iterator[Loss]:
-        """Write a hash set. Raises InvalidArgument for another version or region, and for benign or test items beside
-        others.
-        """
+        """Write a hash set. Raises InvalidArgument for another version or region, and for mixed purposes."""
         check_options(self, options)
         version, region = _version(options), _region(options, exported)
         outgoing.refuse_mixed_purposes(exported, _WHAT)

@@ -121,9 +121,7 @@ class SheetRows:
         self.close()
 
     def __iter__(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield (position, cells) of each row that is not blank; cells behind the last one with content are left
-        out.
-        """
+        """Yield (position, cells) of each row that is not blank, without empty cells at its end."""
         for values in self.values():
             if cells := _cells(values):
                 yield f"row {self.number}", cells
@@ -303,9 +301,7 @@ def _parser(handler: _Handler) -> Any:
 
 
 def _rows(xml: IO[bytes], sheet: _Sheet, blocks: int | None = None) -> Iterator[tuple[Value, ...]]:
-    """Yield the values of each row of a sheet, from the first on, in the whole or its first `blocks`; rows that are
-    not there are empty.
-    """
+    """Yield the values of each row of a sheet, or of its first `blocks`; missing rows are empty."""
     number = 0
     for _ in itertools.islice(_events(xml, sheet), blocks):
         ready, sheet.ready = sheet.ready, []

@@ -1,6 +1,4 @@
-"""`hashhub changes`: what a token may hold, and every change of it. `hashhub mirror`: a local copy that is kept up to
-date.
-"""
+"""`hashhub changes`: what a token may hold, and every change. `hashhub mirror`: a local copy, kept up to date."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""`hashhub history`, `hashhub revert` and `hashhub doctor`: what was done, by whom and why; undoing it; whether the
-record is whole.
-"""
+"""`hashhub history`, `revert` and `doctor`: what was done, by whom and why; undoing it; whether the record is whole."""
 
 from __future__ import annotations
 

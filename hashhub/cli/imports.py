@@ -411,9 +411,7 @@ def _name(file: str) -> str:
 
 
 def _recognised(sources: list[BinaryIO], settings: dict[str, str]) -> tuple[str, dict[str, str]]:
-    """Return the format that all parts of a list show to be, and the settings with what they say of themselves. Raises
-    as `Release.recognise`.
-    """
+    """Return the format that a list's parts show to be, and the settings they state. Raises as `Release.recognise`."""
     from hashhub.client.release import Release
 
     release = Release(sources)

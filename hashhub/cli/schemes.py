@@ -1,6 +1,4 @@
-"""`hashhub scheme …` and `hashhub reconcile crosswalk`: what values mean, by which version, and how two schemes
-correspond.
-"""
+"""`hashhub scheme …` and `hashhub reconcile crosswalk`: what values mean, and how two schemes correspond."""
 
 from __future__ import annotations
 

@@ -233,9 +233,7 @@ def one_or_many(
     reason: str = "--reason",
     yes: str = "With several entries: do not ask before it is done.",
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command what chooses entries, as `ChosenEntries`, and its own options. `reason`: see `selecting`; `yes`:
-    the help of --yes.
-    """
+    """Give a command what chooses entries, as `ChosenEntries`, and its own options. `yes`: the help of --yes."""
     others: tuple[Callable[[Any], Any], ...] = (
         click.argument("names", metavar="[CONTRIBUTOR/SET/ENTRY]...", nargs=-1),
         selecting(reason=reason),

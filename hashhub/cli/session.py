@@ -314,9 +314,7 @@ class _Member(click.Choice[E]):
 
 
 def choice(kind: type[E], *, but: E | None = None) -> click.Choice[E]:
-    """Return the members of an enumeration, all but one, as an option writes them: `LAW_ENFORCEMENT` as
-    `law-enforcement`.
-    """
+    """Return the members of an enumeration, but one, as an option writes them: LAW_ENFORCEMENT as law-enforcement."""
     return _Member([v for v in kind if v is not but], case_sensitive=False)
 
 
@@ -394,9 +392,7 @@ def _common_options(*, local: bool) -> list[click.Parameter]:
 
 
 def _hint(error: HashHubError, *, local: bool) -> str:
-    """Return what helps besides what the message says, empty where nothing more is known. The hints on tokens are about
-    those of a hub.
-    """
+    """Return what helps besides what the message says, empty if nothing is known. Hints on tokens are about a hub's."""
     if error.metadata.get("tokenOf") == "person":
         return ""
     if error.reason is Reason.SERVER_UNAVAILABLE and not local and _is_of_the_address(error):

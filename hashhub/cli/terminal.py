@@ -151,9 +151,7 @@ def _blocks(columns: Sequence[str], cells: Sequence[Sequence[str]], width: int, 
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Return the text in lines of at most `width` columns, broken between words; a longer word has a line of its
-    own.
-    """
+    """Return the text in lines of at most `width` columns, broken between words; a longer word has its own line."""
     lines = [""]
     indent = text[: len(text) - len(text.lstrip())]
     for word in text.split():
@@ -202,9 +200,7 @@ def json_line(value: object) -> str:
 
 
 def plain(value: object) -> object:
-    """Return a value of the model as what JSON holds: hashes as `ALGORITHM:digest`, times in RFC 3339, names as
-    commands take them.
-    """
+    """Return a value of the model as JSON holds it: `ALGORITHM:digest`, RFC 3339 times, names as commands take them."""
     match value:
         case Hash():
             return value.text

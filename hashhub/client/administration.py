@@ -17,9 +17,7 @@ class AdministrationCalls(Calls):
     """Tokens and status."""
 
     def create_token(self, principal: Principal) -> str:
-        """Create a token and return its secret, which cannot be had again. Role: operator. Not retried: see
-        list_tokens.
-        """
+        """Create a token and return its secret, shown once. Role: operator. Not retried: see list_tokens."""
         request = v1.CreateTokenRequest(token=wire.TOKEN.to_pb(principal), token_id=principal.name)
         return self._ask(request, secret_of, repeatable=False)
 

@@ -44,9 +44,7 @@ class AsyncTransport:
         return rpc.read(await self._answer(rpc))
 
     async def items(self, rpc: Rpc[Iterable[R]], limit: int | None = None) -> AsyncGenerator[R, None]:
-        """Yield what is on the pages of a list, at most `limit`, a page at a time as it is consumed. Raises
-        HashHubError.
-        """
+        """Yield what is on a list's pages, at most `limit`, page by page as it is consumed. Raises HashHubError."""
         count = 0
         while limit is None or count < limit:
             answer = await self._answer(rpc)

@@ -17,9 +17,7 @@ _EVERYTHING: Final = ConflictFilter()
 
 
 class ConflictCalls(Calls):
-    """Conflicts: reading, assigning, resolving, reopening. A contributor knows those to which an entry of its own is a
-    party.
-    """
+    """Conflicts: reading, assigning, resolving, reopening. A contributor knows those that entries of its own are in."""
 
     def list_conflicts(self, wanted: ConflictFilter = _EVERYTHING, *, limit: int | None = None) -> Iterator[Conflict]:
         """Yield conflicts, those that were opened last first, without statements and resolutions."""
@@ -58,9 +56,7 @@ class ConflictCalls(Calls):
         return self._ask(request, wire.CONFLICT_SUMMARY.from_pb)
 
     def assign_conflict(self, name: str, assignee: str, *, validate_only: bool = False) -> Conflict:
-        """Give a conflict to a party (`contributors/ID`) or to a person by any name; empty: to nobody. Role:
-        operator.
-        """
+        """Give a conflict to a party (`contributors/ID`) or a person by any name; empty: to nobody. Role: operator."""
         request = v1.AssignConflictRequest(
             name=names.conflict(name), assignee=assignee, validate_only=validate_only, request_id=request_id()
         )

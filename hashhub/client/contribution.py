@@ -339,9 +339,7 @@ def _unreadable(error: OSError) -> InvalidArgument:
 
 
 def _options_mark(options: Mapping[str, str]) -> str:
-    """Return what distinguishes these options in a connector's version: the same bytes under another mapping give other
-    records.
-    """
+    """Return what marks these options in a connector's version: under other ones the same bytes give other records."""
     if not options:
         return ""
     try:

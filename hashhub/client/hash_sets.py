@@ -80,9 +80,7 @@ class HashSetCalls(Calls):
         drop_deletion_request: bool = False,
         comment: str = "",
     ) -> Retention:
-        """Change how long the entries of `CONTRIBUTOR/SET` are kept, as far as it is given; only operators shorten
-        that, and hold.
-        """
+        """Change how long the entries of `CONTRIBUTOR/SET` are kept; only operators shorten that, and hold."""
         request = v1.UpdateRetentionRequest(
             name=names.hash_set(hash_set),
             days=days,

@@ -87,9 +87,7 @@ class ImportCalls(Calls):
         return contribution.report(self._transport, names.import_(name), self.get_import(name))
 
     def list_findings(self, name: str, dispositions: Iterable[Disposition] = ()) -> Iterator[Finding]:
-        """Yield what became of the items of `CONTRIBUTOR/SET/IMPORT`, in the order of the source; accepted ones are
-        left out.
-        """
+        """Yield what became of the items of `CONTRIBUTOR/SET/IMPORT`, in the source's order, but for accepted ones."""
         return self._transport.items(contribution.findings(names.import_(name), dispositions))
 
 

@@ -408,9 +408,7 @@ class Mirror:
             self._db.execute("DELETE FROM journal_page WHERE sequence < ?", (sequence,))
 
     def start_over(self) -> None:
-        """Go back to the beginning of the feed; what is held stays until the hub says that everything was given
-        anew.
-        """
+        """Go back to the beginning of the feed; what is held stays until the hub has given everything anew."""
         with _mapped(), self._transaction():
             self._generation += 1
             self._db.execute(

@@ -106,9 +106,7 @@ class Release:
         return self._ready[0].connector, self._ready[0].options
 
     def hash_sets(self) -> list[HashSet]:
-        """Return the hash sets that the parts say they are of; `recognise` was called. Raises what the connector
-        does.
-        """
+        """Return the hash sets that the parts name; `recognise` was called. Raises what the connector does."""
         stated: list[HashSet] = []
         for given in self._ready:
             if isinstance(given.connector, HasTerms):
@@ -133,9 +131,7 @@ class Release:
         return containers.describe(self._heads[self._sources.index(self._current)])
 
     def read(self) -> Iterator[Record | Reject]:
-        """Yield what is read of each part, in their order; `recognise` was called. Raises what the connector does,
-        naming the part.
-        """
+        """Yield what is read of each part; `recognise` was called. Raises what the connector does, naming the part."""
         for i, (given, name) in enumerate(zip(self._ready, self._names, strict=True)):
             self._current, self._before = self._sources[i], sum(self._sizes[:i])
             given.stream.seek(0)
@@ -178,9 +174,7 @@ def _names(sources: Sequence[BinaryIO]) -> tuple[str, ...]:
 
 
 def _written(source: BinaryIO) -> tuple[int, int]:
-    """Return what changes when somebody writes to the file: its size, and when it was last written; of a stream in
-    memory, nothing.
-    """
+    """Return what changes when somebody writes to the file: size and time; of a stream in memory, nothing."""
     try:
         status = os.fstat(source.fileno())
     except UnsupportedOperation:

@@ -81,9 +81,7 @@ class Transport:
         )
 
     def items(self, rpc: Rpc[Iterable[R]], limit: int | None = None) -> Iterator[R]:
-        """Yield what is on the pages of a list, at most `limit`, a page at a time as it is consumed. Raises
-        HashHubError.
-        """
+        """Yield what is on a list's pages, at most `limit`, page by page as it is consumed. Raises HashHubError."""
         return islice(self._items(rpc), limit)
 
     def _items(self, rpc: Rpc[Iterable[R]]) -> Iterator[R]:

@@ -45,9 +45,7 @@ class WebhookCalls(Calls):
         return self._ask(request, wire.WEBHOOK.from_pb)
 
     def rotate_webhook_secret(self, webhook: str, grace: timedelta | None = None) -> str:
-        """Give a webhook a new secret and return it; for `grace`, by default a day, calls are signed with both. Not
-        retried.
-        """
+        """Give a webhook a new secret and return it; for `grace` (a day) calls are signed with both. Not retried."""
         request = v1.RotateWebhookSecretRequest(name=names.webhook(webhook), grace=grace)
         return self._ask(request, secret_of, repeatable=False)
 

@@ -56,7 +56,5 @@ HASH_SET_COLUMNS: Final[dict[str, str]] = {
 
 
 def bits_of(dimension: str) -> dict[str, int]:
-    """Return the bit of each value of a dimension, in the dimension's order. Not for `legal_status`, which has no
-    closed list.
-    """
+    """Return the bit of each value of a dimension, in its order. Not for `legal_status`, which has no closed list."""
     return {value: 1 << position for position, value in enumerate(DIMENSIONS[dimension].values)}

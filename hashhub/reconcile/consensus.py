@@ -225,9 +225,7 @@ def _sure(
 def _majority(
     answers: Answers, items: int, possible: NDArray[np.float64], worlds: NDArray[np.uint16]
 ) -> NDArray[np.uint16]:
-    """Return for each item what is common to more than half of its answers, by weight; 0 where there is no such half
-    or there are several.
-    """
+    """Return for each item what more than half of its answers, by weight, have in common; 0 where nothing is."""
     votes = _summed(answers.item, possible[:, answers.code] * answers.weight, items)
     most = votes.max(axis=0)
     is_common = _common(answers, votes.argmax(axis=0), possible)

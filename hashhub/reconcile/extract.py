@@ -556,9 +556,7 @@ class Extract:
         return self.allowed is None or hash_set in self.allowed
 
     def verify(self) -> None:
-        """Read all files and compare them with the manifest. Raises DataLoss, or Conflict when they were written anew
-        meanwhile.
-        """
+        """Compare all files with the manifest. Raises DataLoss, or Conflict when they were written anew meanwhile."""
         for file in self.manifest.files:
             check()
             with self._reading(OSError):

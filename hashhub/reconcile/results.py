@@ -32,9 +32,7 @@ class Engine(StrEnum):
 
 
 class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A contributor whose hash sets were not looked at: others were asked for (`by_choice`), or its reliability is too
-    low.
-    """
+    """A contributor that was not looked at: others were asked for (`by_choice`), or its reliability is too low."""
 
     contributor: str
     reliability: str

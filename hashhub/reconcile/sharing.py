@@ -87,9 +87,7 @@ def exact_rows(extract: Extract, groups: Groups, part: int = 0, parts: int = 1, 
 def perceptual_digests(
     extract: Extract, groups: Groups, connection: Any, algorithm: str, where: str = "true"
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]]:
-    """Yield entries, their groups and their digests of an algorithm, uint8[n, digest_bytes], of ACTIVE entries that may
-    be compared by them.
-    """
+    """Yield ACTIVE entries with groups and comparable digests of an algorithm (uint8[n, digest_bytes])."""
     width = ALGORITHMS[algorithm].digest_bytes
     for g, files in enumerate(groups.files):
         if not files:

@@ -83,9 +83,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExtractMade(msgspec.Struct, frozen=True, kw_only=True):
-    """An extract to download, the manifest last. `left_out`: hash sets that the caller may list, and whose terms let
-    nothing leave.
-    """
+    """An extract to download, the manifest last. `left_out`: hash sets whose terms let nothing leave."""
 
     revision: int
     hash_sets: tuple[str, ...]

@@ -243,9 +243,7 @@ def _crosswalks(names: Iterable[str], registry: schemes.SchemeRegistry) -> list[
 
 @contextmanager
 def alone(base: Path, *, wait: bool = True) -> Iterator[None]:
-    """Keep other processes of this machine from the extract in `base`. Raises Unavailable when it is in use and
-    `wait` is false.
-    """
+    """Keep other processes from the extract in `base`. Raises Unavailable when it is in use and `wait` is false."""
     with mapped():
         lock = os.open(base / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

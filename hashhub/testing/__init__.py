@@ -1,3 +1,1 @@
-"""Public helpers for tests: synthetic material and contracts. Everything is generated and benign; import the
-submodules.
-"""
+"""Public helpers for tests: synthetic, benign material and contracts. Import the submodules."""

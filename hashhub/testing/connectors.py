@@ -139,9 +139,7 @@ class ConnectorContract:
             self._read(_damaged(self.sample, random))
 
     def test_a_cut_file_never_passes_for_another(self) -> None:
-        """A cut file gives a prefix of the items, whose last one may have lost something but never holds other
-        hashes.
-        """
+        """A cut file gives a prefix of the items, whose last may have lost something but never holds other hashes."""
         whole = self._read(self.sample)[0]
         hashes = {f.position: set(f.hashes) for f in whole if isinstance(f, Record)}
         end = len(self.sample.rstrip())

@@ -285,9 +285,7 @@ def _medium(index: int, one: Item, *, modern: bool, dirty: bool) -> dict[str, ob
 
 
 def _ncmec(items: Sequence[Item], dirty: bool) -> ListFile:  # noqa: FBT001 - the signature of VARIANTS
-    """Write images, every seventh of them as a video, and one deletion in each twenty; a member of its own for every
-    third.
-    """
+    """Write images, every seventh as a video, one deletion in twenty, and a member of its own for every third."""
     lists: dict[str, list[str]] = {"image": [], "video": []}
     for i, one in enumerate(items):
         kind = "video" if i % 7 == 3 else "image"

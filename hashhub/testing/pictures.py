@@ -90,9 +90,7 @@ def _fractal(rng: np.random.Generator, size: tuple[int, int]) -> _Pixels:
 def _octaves(
     rng: np.random.Generator, size: tuple[int, int], first: int, end: int, weight: float, falloff: float
 ) -> tuple[_Pixels, float]:
-    """Return the sum of the octaves with `first`, `2 * first`, … cells along the longer side, below `end`, and the next
-    weight.
-    """
+    """Return the sum of the octaves with `first`, `2 * first`, … cells a longer side, and the next weight."""
     width, height = size
     total = np.zeros((height, width), dtype=np.int32)
     cells = first

@@ -182,9 +182,7 @@ def _inserted(video: Clip) -> Clip:
 
 
 def _letterboxed(video: Clip) -> Clip:
-    """Black bars above and below, a twelfth of the height each. PDQ does not find these frames; it is no part of
-    ALTERATIONS.
-    """
+    """Black bars, a twelfth of the height each. PDQ does not find these frames, so it is no part of ALTERATIONS."""
     bar = video.frames[0].shape[0] // 12 // 2 * 2
     return video._replace(frames=[np.pad(frame, ((bar, bar), (0, 0), (0, 0))) for frame in video.frames])
 

@@ -244,9 +244,7 @@ def _count(body: bytes, wanted: int, most: int) -> int:
 
 
 def _walk(body: bytes, plan: Mapping[int, _Child], most: int) -> int:
-    """Return how many fields stand in an encoded message and in the messages inside that hold repeated ones; beyond
-    `most` they are not counted.
-    """
+    """Return how many fields a message and those inside that hold repeated ones have, counted up to `most`."""
     count = 0
     rest = [(0, len(body), plan)]
     while rest:
@@ -261,9 +259,7 @@ def _walk(body: bytes, plan: Mapping[int, _Child], most: int) -> int:
 
 
 def _fields(body: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Yield each field of an encoded message: its number, and from where to where its value goes. Ends at what is no
-    field.
-    """
+    """Yield each field of an encoded message: its number, and where its value begins and ends. Ends at what is none."""
     try:
         while at < end:
             tag = body[at]

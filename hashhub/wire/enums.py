@@ -83,9 +83,7 @@ class EnumMap(Generic[_E]):
         self.get = self._from_pb.get
 
     def from_pb(self, number: int, field: str, wrong: list[Violation]) -> _E:
-        """Return the value; for an unknown number note a violation and return any value, which the caller then
-        drops.
-        """
+        """Return the value; for an unknown number note a violation and return any, which the caller then drops."""
         member = self._from_pb.get(number, self.unknown)
         if member is not None:
             return member

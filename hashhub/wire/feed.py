@@ -87,9 +87,7 @@ _REVIEW: Final = MessageCodec(
 
 
 def _feed_reviews(entry: Entry, reviews: Iterable[Review]) -> list[v1.FeedReview]:
-    """Return the messages of the reviews that count for an entry: what a policy needs of them, without comment, actor
-    and time.
-    """
+    """Return the messages of the reviews that count for an entry, without comment, actor and time."""
     by_id = {r.id: r for r in reviews}
 
     def name(review_id: int) -> str:

@@ -50,9 +50,7 @@ _OUTPUT_ONLY: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def read_hash(pb: v1.Hash, at: str, wrong: list[Violation]) -> Hash:
-    """Return the hash, under its algorithm's canonical name; where it is none, note why and return any, which the
-    caller then drops.
-    """
+    """Return the hash, under its algorithm's canonical name; where it is none, note why and return any."""
     name, digest = pb.algorithm, pb.digest
     if WIDTHS.get(name) == len(digest):
         return Hash(name, digest)
@@ -89,9 +87,7 @@ def collect(wrong: list[Violation], convert: Callable[[_P, str], _T], pb: _P, at
 def build(
     kind: Callable[..., _T], values: Mapping[str, Any], wrong: list[Violation], at: str, fields: Mapping[str, str]
 ) -> _T:
-    """Return `kind(**values)`; raise the violations found so far together with the model's own, under the client's
-    paths.
-    """
+    """Return `kind(**values)`; raise the violations so far and the model's own, under the client's paths."""
     try:
         built = kind(**values)
     except InvalidArgument as e:
@@ -222,9 +218,7 @@ def timestamp(time: datetime | None) -> Timestamp | None:
 
 
 def read_time(pb: Any, field: str, at: str, wrong: list[Violation]) -> datetime | None:
-    """Return the time in a field, None where it has none; where it holds no time, note that under `at.field` and return
-    None.
-    """
+    """Return the time in a field; None where it has none, or holds none, which is noted under `at.field`."""
     if not pb.HasField(field):
         return None
     try:
@@ -240,9 +234,7 @@ def read_time(pb: Any, field: str, at: str, wrong: list[Violation]) -> datetime 
 
 
 def read_duration(pb: Any, field: str, at: str, wrong: list[Violation]) -> timedelta | None:
-    """Return the duration in a field, None where it has none; where it holds none, note that under `at.field` and
-    return None.
-    """
+    """Return the duration in a field; None where it has none, or holds none, which is noted under `at.field`."""
     if not pb.HasField(field):
         return None
     value = getattr(pb, field)
@@ -272,9 +264,7 @@ def time_in(request: Message, field: str) -> datetime | None:
 
 
 def drop_output_only(request: Message) -> None:
-    """Empty the output-only fields of the resource in a request: what a caller sends there is ignored, whatever it
-    is.
-    """
+    """Empty the output-only fields of the resource in a request: whatever a caller sends there is ignored."""
     for resource, outputs in _outputs_in(request.DESCRIPTOR):
         if request.HasField(resource):
             for output in outputs:

@@ -49,9 +49,7 @@ def new_hash_set_from_pb(pb: v1.HashSet, contributor: str, hash_set_id: str) -> 
 
 
 def withdraws_entries(number: int, field: str = "entries") -> bool:
-    """Return whether a contributor's entries are withdrawn with its retirement. Raises InvalidArgument unless it is
-    said.
-    """
+    """Return whether a contributor's entries are withdrawn as it retires. Raises InvalidArgument unless it is said."""
     stands, withdrawn = v1.RetiredEntries.RETIRED_ENTRIES_KEPT, v1.RetiredEntries.RETIRED_ENTRIES_WITHDRAWN
     if number not in {stands, withdrawn}:
         expected = "must be RETIRED_ENTRIES_KEPT or RETIRED_ENTRIES_WITHDRAWN"

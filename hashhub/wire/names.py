@@ -96,17 +96,13 @@ def review_name(contributor: str, hash_set: str, entry_id: int, review_id: int) 
 
 
 def author_name(author: str) -> str:
-    """Return the resource name of who states a review: a contributor, or `CONTRIBUTOR/MEMBER` for whom its source
-    names.
-    """
+    """Return the resource name of a review's author: a contributor, or `CONTRIBUTOR/MEMBER` of its source."""
     contributor, slash, member = author.partition("/")
     return f"contributors/{contributor}/members/{member}" if slash else f"contributors/{contributor}"
 
 
 def subject_name(subject: str) -> str:
-    """Return the resource name of what an event is about, which the model calls `entries/alpha/list/7` or
-    `tokens/alice`.
-    """
+    """Return the resource name of what an event is about, which the model calls `entries/alpha/list/7`."""
     collection, _, rest = subject.partition("/")
     ids = rest.split("/")
     match collection, ids:
@@ -133,9 +129,7 @@ def parse_subject(name: str, field: str = "subject") -> str:
 
 
 def resource_name(kind: str, name: str) -> str:
-    """Return the resource name of what the model calls `name` (`alpha/list/7`); `name` itself if it says too little for
-    one.
-    """
+    """Return the resource name of what the model calls `name` (`alpha/list/7`), or `name` if it says too little."""
     collections, ids = _KINDS[kind].split("/")[::2] if kind in _KINDS else [], name.split("/")
     if len(ids) != len(collections):
         return name

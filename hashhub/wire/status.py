@@ -113,9 +113,7 @@ def status_to_error(error: grpc.RpcError) -> HashHubError:
 
 
 def status_pb_to_error(status: status_pb2.Status) -> HashHubError:
-    """Return the error that a decoded status says. Reasons that this version does not know become the class's default
-    one.
-    """
+    """Return the error that a decoded status says. An unknown reason becomes the class's default one."""
     code = _code(status.code)
     info = error_details_pb2.ErrorInfo()
     bad_request = error_details_pb2.BadRequest()

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hashhub.cli import main
-from hashhub.testing.extracts import ListedEntry, ListedSet, write_extract
+from tests.extracts import ListedEntry, ListedSet, write_extract
 
 Run = Callable[..., Result]
 DONE, REFUSED, USAGE = 0, 1, 2

@@ -32,9 +32,9 @@ from hashhub.store import Store, commits, entry_writes, feeds
 from hashhub.store.database import Database
 from hashhub.store.entries import EntryTable
 from hashhub.store.schema import WITHDRAWN
-from hashhub.testing.rows import EntryRow, pack_entries
 from tests.hub.conftest import OPERATOR, Desk, Open, digest, item, writer
 from tests.hub.test_follow import soon
+from tests.rows import EntryRow, pack_entries
 
 MANY = range(12)
 

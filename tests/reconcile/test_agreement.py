@@ -26,7 +26,7 @@ from hashhub.reconcile.items import Statements, components, mask_of
 from hashhub.reconcile.results import Agreement, ContributorAgreement, DimensionAgreement, Engine, Share, SuggestedRow
 from hashhub.schemes.crosswalk import Relation
 from hashhub.schemes.dimensions import every_world, worlds
-from hashhub.testing.extracts import ListedEntry, ListedSet, write_extract
+from tests.extracts import ListedEntry, ListedSet, write_extract
 
 SCHEMES = schemes.load()
 BANDS = ("0-2", "3-6", "7-10", "11-13", "14-15", "16-17")

@@ -16,7 +16,7 @@ from hashhub.reconcile import tasks
 from hashhub.reconcile.extract import Extract
 from hashhub.reconcile.results import Agreement, ConflictCount, ConflictSummary, Gap, LeftOut, Overlap
 from hashhub.reconcile.work import compute
-from hashhub.testing.extracts import ListedEntry, ListedSet, write_extract
+from tests.extracts import ListedEntry, ListedSet, write_extract
 
 VALUES = ("csam", "exploitative", "non-pertinent")
 SETS = (

@@ -592,7 +592,7 @@ def test_hashes_of_all_shapes(filled: Store, fill: Filler, here: Path, monkeypat
     monkeypatch.setattr(extracts, "_GATHERED", 1000)
     chance = random.Random(1)
     from hashhub.model import Record
-    from hashhub.testing.rows import EntryRow, pack_entries
+    from tests.rows import EntryRow, pack_entries
 
     import_id = fill.begin(filled)
     first = filled.stage.allocate_entries(import_id, 40)

@@ -39,7 +39,7 @@ from hashhub.reconcile.results import (
     SuggestedRow,
 )
 from hashhub.schemes import Scheme, SchemeValue
-from hashhub.testing.extracts import ListedEntry, ListedSet, synthetic_digest, write_extract
+from tests.extracts import ListedEntry, ListedSet, synthetic_digest, write_extract
 
 HOSTILE: Final = "<script>alert(1)</script>\"'&\x00\u202e</title></svg><img src=x onerror=alert(1)>"
 VOID: Final = {"meta", "img", "br", "link", "input"}

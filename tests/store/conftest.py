@@ -13,7 +13,7 @@ from hashhub.hashes import Hash
 from hashhub.model import Contributor, ContributorKind, Counts, Entry, EntryState, HashSet, Import, Record
 from hashhub.store import Store
 from hashhub.store.schema import ALGORITHM_CODES
-from hashhub.testing.rows import EntryRow, pack_entries
+from tests.rows import EntryRow, pack_entries
 
 
 def entries_by_digests(store: Store, algorithm: str, digests: Iterable[bytes]) -> dict[bytes, list[Entry]]:

@@ -47,7 +47,7 @@ import sys
 from hashhub.hashes import Hash
 from hashhub.model import EntryState, Record
 from hashhub.store import Store
-from hashhub.testing.rows import EntryRow, pack_entries
+from tests.rows import EntryRow, pack_entries
 from hashhub.store import stage as module
 
 module._RUN = int(sys.argv[3])

@@ -33,7 +33,7 @@ from hashhub.store import schema as s
 from hashhub.store import stage as module
 from hashhub.store.database import Database
 from hashhub.store.packing import pack_hashes
-from hashhub.testing.rows import EntryRow, pack_entries
+from tests.rows import EntryRow, pack_entries
 from tests.store.conftest import entries_by_digests
 
 

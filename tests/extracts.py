@@ -62,7 +62,7 @@ def write_extract(directory: Path, sets: Sequence[ListedSet], entries: Iterable[
             _row(number, entry, algorithm, text, jurisdictions[entry.hash_set])
             for algorithm, text in entry.digests.items()
         ]
-    schema = extracting._digest_schema()  # noqa: SLF001 - it is what these files have
+    schema = extracting._digest_schema()
     tables = {name: pa.Table.from_pylist(of_set, schema) for name, of_set in rows.items() if of_set}
     return write_tables(directory, sets, tables)
 
@@ -93,7 +93,7 @@ def write_tables(directory: Path, sets: Sequence[ListedSet], tables: Mapping[str
     types = {"takes_from": pa.list_(pa.string()), "entries": pa.int64()}
     schema = pa.schema([(name, types.get(name, pa.string())) for name in HASH_SET_COLUMNS])
     files.append(_write(directory, "", "hash_sets", pa.Table.from_pylist(about, schema)))
-    files.append(_write(directory, "", "dimensions", extracting._dimensions()))  # noqa: SLF001 - it is what it has
+    files.append(_write(directory, "", "dimensions", extracting._dimensions()))
     manifest = Manifest(
         format=FORMAT, database="synthetic", revision=7, head="00" * 32, create_time=now(), files=tuple(files)
     )
