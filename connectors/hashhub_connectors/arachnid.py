@@ -24,6 +24,7 @@ from hashhub.connector import (
 from hashhub.model import Action, HashFault, Record, RecordReview, Reject, ReviewKind
 from hashhub_connectors import items
 from hashhub_connectors.json_stream import JSONReader, Object
+from hashhub_connectors.source import Unclassified
 
 AUTHOR: Final = "arachnid-shield"
 _HASHES: Final = "scanned_hashes"
@@ -44,17 +45,13 @@ _EXPECTED: Final = (
 )
 
 
-class Arachnid:
+class Arachnid(Unclassified):
     """Reads answers of Arachnid Shield. Positions are `answer 1` and `answer 1: scanned_hashes[3]`."""
 
     name = "arachnid"
     version = "1"
     summary = "answers of Project Arachnid's Shield (JSON), as reviews of entries that are there; never entries"
     options: tuple[Option, ...] = ()
-
-    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
-        """Return False: what is said is a review, not the item's classification."""
-        return False
 
     def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content says it
         """Return a guess by the names that only these answers have."""

@@ -14,7 +14,7 @@ from hashhub.connector import Certainty, Guess, Items, LeftOut, Option, check_op
 from hashhub.errors import MalformedSource
 from hashhub.hashes import Hash
 from hashhub.model import Record
-from hashhub_connectors.source import read_block
+from hashhub_connectors.source import Unclassified, read_block
 
 MAGIC: Final = b"HASH\r\n\xff\x00"
 _HEADER: Final = 1152
@@ -25,17 +25,13 @@ _MD5: Final = 16
 _RECORDS_READ: Final = 4096  # at a time
 
 
-class EnCase:
+class EnCase(Unclassified):
     """Reads EnCase hash sets. Positions are `record 12`."""
 
     name = "encase"
     version = "1"
     summary = "EnCase hash sets (.hash), MD5"
     options: tuple[Option, ...] = ()
-
-    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
-        """Return False: the file has no place for them."""
-        return False
 
     def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content says it
         """Return a guess by the first eight bytes."""

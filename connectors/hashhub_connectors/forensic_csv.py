@@ -18,7 +18,7 @@ from hashhub.errors import MalformedSource
 from hashhub.model import HashFault, Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.delimited import Unread
-from hashhub_connectors.source import head_encoding, head_text, lines, look_at
+from hashhub_connectors.source import Unclassified, head_encoding, head_text, lines, look_at
 
 
 class Layout(NamedTuple):
@@ -34,17 +34,13 @@ class Layout(NamedTuple):
     left_out: tuple[str, ...] = ()
 
 
-class LayoutCSV:
+class LayoutCSV(Unclassified):
     """Reads CSV that has one of some layouts. Positions are `line 12`. `whose`: as in "HashKeeper's"."""
 
     name = summary = whose = expected = ""
     version = "1"
     options: tuple[Option, ...] = ()
     layouts: tuple[Layout, ...] = ()
-
-    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
-        """Return False: the file has no place for them."""
-        return False
 
     def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content says it
         """Return a guess by the header's names."""

@@ -25,7 +25,7 @@ from hashhub.hashes import ALGORITHMS
 from hashhub.hygiene import Code
 from hashhub.model import HashFault, Record, Reject
 from hashhub_connectors import items, vpdq
-from hashhub_connectors.source import ended_lines, head_encoding, head_text, text_encoding
+from hashhub_connectors.source import Unclassified, ended_lines, head_encoding, head_text, text_encoding
 
 _DIGEST: Final = r"[0-9A-Fa-f]{32}|[0-9A-Fa-f]{40}|[0-9A-Fa-f]{56}|[0-9A-Fa-f]{64}|[0-9A-Fa-f]{96}|[0-9A-Fa-f]{128}"
 _LABEL: Final = r"[A-Za-z][A-Za-z0-9/-]{1,20}"
@@ -78,7 +78,7 @@ class _Line(NamedTuple):
     has_name: bool = False
 
 
-class HashLines:
+class HashLines(Unclassified):
     """Reads lists of one hash a line. Positions are `line 12`."""
 
     name = "hash-lines"
@@ -93,10 +93,6 @@ class HashLines:
         Option("encoding", "encoding of the file names, which are not kept; utf-8 unless given"),
         Option("frames", "`pictures`: take each frame of vPDQ lines for a picture of its own; refused unless given"),
     )
-
-    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
-        """Return False: a line has no place for them."""
-        return False
 
     def detect(self, head: bytes, name: str) -> Guess | None:
         """Return a guess from the first lines; 64 digits without an algorithm are POSSIBLE at most."""

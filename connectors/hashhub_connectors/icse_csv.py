@@ -16,7 +16,7 @@ from hashhub.errors import MalformedSource
 from hashhub.model import HashFault, Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.delimited import Rows, Unread
-from hashhub_connectors.source import head_text
+from hashhub_connectors.source import Classified, head_text
 
 SCHEME: Final = "interpol-baseline"  # what the column Baseline is of
 _DIGESTS: Final = (("md5", "MD5"), ("sha1", "SHA1"), ("photodna", "PHOTODNA"))
@@ -26,17 +26,13 @@ _HEADER: Final = (*_READ, "number of submissions", "file available", "media type
 _BASELINE: Final = {True: "Y", False: "N"}
 
 
-class ICSECSV:
+class ICSECSV(Classified):
     """Reads ICSE CSV. Positions are `line 12`; `external_id` is the Image ID, `value` the Baseline: Y, N or nothing."""
 
     name = "icse-csv"
     version = "4"
     summary = "INTERPOL ICSE CSV export, delimiter ;, as read by IPED"
     options: tuple[Option, ...] = ()
-
-    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
-        """Return True: the Baseline."""
-        return True
 
     def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content says it
         """Return CERTAIN for a first row with all of ICSE's columns."""

@@ -20,6 +20,7 @@ from hashhub.hashes import Hash
 from hashhub.model import (
     MAX_HASHES_PER_ENTRY,
     MAX_TEXT,
+    Action,
     Flags,
     HashFault,
     Record,
@@ -66,6 +67,23 @@ def finish(position: str, pairs: list[tuple[str, str]], faults: list[HashFault],
         )
         return Reject(position, reason, f"the item has no usable hash: {detail}")
     return Record(position=position, hashes=hashes, faults=(*faults, *bad), **fields)
+
+
+def withdrawal(
+    position: str, pairs: list[tuple[str, str]], faults: list[HashFault], external_id: str
+) -> Record | Reject:
+    """Return the Record that withdraws an item, or the Reject where nothing says which."""
+    good, bad = read_hashes(pairs)
+    is_too_much = len(good) + len(bad) + len(faults) > MAX_HASHES_PER_ENTRY
+    if is_too_much or (not good and not external_id):
+        return finish(position, pairs, faults)
+    return Record(
+        position=position,
+        action=Action.WITHDRAW,
+        hashes=good,
+        faults=(*faults, *bad),
+        external_id=external_id,
+    )
 
 
 def as_many_reviews(reviews: tuple[RecordReview, ...], faults: list[HashFault]) -> tuple[RecordReview, ...]:

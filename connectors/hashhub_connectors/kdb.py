@@ -14,23 +14,20 @@ from hashhub.connector import Certainty, Guess, Items, LeftOut, Option, check_op
 from hashhub.errors import MalformedSource
 from hashhub.model import HashFault
 from hashhub_connectors import items, sqlite_file
+from hashhub_connectors.source import Unclassified
 
 _PROPERTIES: Final = "db_properties"
 _VERSION: Final = ("schema version", "1")
 _DIGESTS: Final = (("MD5", "md5"), ("SHA1", "sha1"), ("SHA256", "sha2_256"))
 
 
-class KDB:
+class KDB(Unclassified):
     """Reads `.kdb` databases. Positions are `hashes row 12`."""
 
     name = "kdb"
     version = "1"
     summary = "Autopsy / The Sleuth Kit hash sets (.kdb), SQLite databases of schema version 1"
     options: tuple[Option, ...] = ()
-
-    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
-        """Return False: the file has no place for them."""
-        return False
 
     def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content says it
         """Return a guess by the tables of the database."""

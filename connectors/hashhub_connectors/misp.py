@@ -28,13 +28,10 @@ from hashhub.connector import (
     Option,
     check_options,
     read_flag,
-    read_hashes,
 )
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.hygiene import Code
 from hashhub.model import (
-    MAX_HASHES_PER_ENTRY,
-    Action,
     Entry,
     EntryState,
     Flags,
@@ -351,17 +348,7 @@ class _Reading:
         if not is_ours and (refused := items.bad_id(position, external_id)):
             return refused
         if is_deleted:
-            good, bad = read_hashes(pairs)
-            is_too_much = len(good) + len(bad) + len(faults) > MAX_HASHES_PER_ENTRY
-            if is_too_much or (not good and not external_id):
-                return items.finish(position, pairs, faults)
-            return Record(
-                position=position,
-                action=Action.WITHDRAW,
-                hashes=good,
-                faults=(*faults, *bad),
-                external_id=external_id,
-            )
+            return items.withdrawal(position, pairs, faults, external_id)
         value, scheme, tags = _value(tags)
         if not self._is_classified and (value or _UNDECIDED in tags):
             detail = "the item states a classification, or that there is none; read it without classified=no"

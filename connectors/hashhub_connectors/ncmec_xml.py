@@ -29,7 +29,7 @@ from hashhub.connector import (
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Action, HashFault, Record, RecordReview, Reject, ReviewKind
 from hashhub_connectors import items
-from hashhub_connectors.source import head_text, read_block
+from hashhub_connectors.source import Classified, head_text, read_block
 
 SCHEME: Final = "ncmec-industry"  # what the element classification is of
 NAMESPACE: Final = "https://hashsharing.ncmec.org/hashsharing/v2"
@@ -184,7 +184,7 @@ def _see_unknown(node: _Node, known: Known, left_out: LeftOut, path: str = "") -
             _see_unknown(child, below, left_out, f"{path}{child.name}/")
 
 
-class NCMECXML:
+class NCMECXML(Classified):
     """Reads NCMEC's XML. Positions are `images[3]` and `videos[0]`; `external_id` is `MEMBER-ID/image|video/ID`."""
 
     name = "ncmec-xml"
@@ -199,10 +199,6 @@ class NCMECXML:
             "another purpose",
         ),
     )
-
-    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
-        """Return True: the element classification."""
-        return True
 
     def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content says it
         """Return CERTAIN for queryResult in NCMEC's namespace, LIKELY for another version of it."""

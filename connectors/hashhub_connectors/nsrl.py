@@ -16,7 +16,7 @@ from hashhub.errors import MalformedSource
 from hashhub.model import HashFault, Record
 from hashhub_connectors import items, sqlite_file
 from hashhub_connectors.forensic_csv import Layout, header_names, layout_of, read_layout
-from hashhub_connectors.source import READ_SIZE, look_at
+from hashhub_connectors.source import READ_SIZE, Unclassified, look_at
 
 _LAYOUTS: Final = (
     Layout(
@@ -43,17 +43,13 @@ _NO_CRC32: Final = HashFault(
 _TAGS: Final = (f"{PURPOSE_TAG}benign",)
 
 
-class NSRL:
+class NSRL(Unclassified):
     """Reads NSRL's RDSv2 CSV and RDSv3 SQLite databases. Positions are `line 12` and `FILE row 12`."""
 
     name = "nsrl"
     version = "1"
     summary = "NSRL reference data set: RDSv2 CSV (NSRLFile.txt) and RDSv3 SQLite databases; known files, benign sets"
     options: tuple[Option, ...] = ()
-
-    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
-        """Return False: the RDS has no place for them."""
-        return False
 
     def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content says it
         """Return a guess by the header's names, or by the tables of a database."""

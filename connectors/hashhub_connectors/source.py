@@ -5,11 +5,28 @@ from __future__ import annotations
 import codecs
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO, Final, cast
 
 from hashhub.connector import MAX_LINE
 from hashhub.errors import InvalidArgument, MalformedSource
+
+
+class Classified:
+    """What connectors have in common whose format has a place for classifications, whatever the options."""
+
+    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
+        """Return True: an item without one is undecided."""
+        return True
+
+
+class Unclassified:
+    """What connectors have in common whose format has no place for classifications."""
+
+    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
+        """Return False: being listed is the statement."""
+        return False
+
 
 READ_SIZE: Final = 1 << 18  # bytes asked of the stream at a time; 64 KiB to 1 MiB measured alike, smaller ones slower
 

@@ -30,7 +30,6 @@ from hashhub.connector import (
     Option,
     check_options,
     partial,
-    read_hashes,
 )
 from hashhub.errors import InvalidArgument, MalformedSource, Reason
 from hashhub.hygiene import Code
@@ -38,7 +37,6 @@ from hashhub.model import (
     MAX_HASHES_PER_ENTRY,
     MAX_TEXT,
     TLP,
-    Action,
     Entry,
     EntryState,
     Flags,
@@ -431,17 +429,7 @@ class _Reading:
         else:
             fields = _of_others(fields, markings, self._references.sightings.get(str(outer.get("id")), 0), one, faults)
         if outer.get("revoked") is True:
-            good, bad = read_hashes(pairs)
-            is_too_much = len(good) + len(bad) + len(faults) > MAX_HASHES_PER_ENTRY
-            if is_too_much or (not good and not fields.get("external_id")):
-                return items.finish(position, pairs, faults)
-            return Record(
-                position=position,
-                action=Action.WITHDRAW,
-                hashes=good,
-                faults=(*faults, *bad),
-                external_id=fields.get("external_id", ""),
-            )
+            return items.withdrawal(position, pairs, faults, fields.get("external_id", ""))
         reviews = self._references.reviews(outer.get("id"))
         read = items.finish(position, pairs, faults, reviews=reviews, **fields)
         if isinstance(read, Record):

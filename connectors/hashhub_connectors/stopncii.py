@@ -37,6 +37,7 @@ from hashhub.model import MAX_TEXT, Action, Entry, EntryState, HashFault, Record
 from hashhub_connectors import exchange, items
 from hashhub_connectors.json_stream import JSONReader
 from hashhub_connectors.outgoing import Output, withheld
+from hashhub_connectors.source import Classified
 
 SCHEME: Final = "stopncii"
 _TYPES: Final = {"imagepdq": ("PDQ", ""), "videomd5": ("MD5", "video")}
@@ -57,17 +58,13 @@ _NO_PLACE: Final = (
 )  # fmt: skip
 
 
-class StopNCII:
+class StopNCII(Classified):
     """Reads StopNCII hash records. Positions are `hashRecords[12]`, or `[12]` in a bare array."""
 
     name = SCHEME
     version = "3"
     summary = "StopNCII hash records in JSON: adults' intimate pictures, kept apart from abuse material"
     options: tuple[Option, ...] = ()
-
-    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
-        """Return True: the status."""
-        return True
 
     def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content is enough
         """Return a guess from names that only StopNCII uses."""

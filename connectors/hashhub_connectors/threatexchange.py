@@ -50,7 +50,7 @@ from hashhub_connectors import exchange, items
 from hashhub_connectors.delimited import Rows, Unread
 from hashhub_connectors.json_stream import JSONReader, Object
 from hashhub_connectors.outgoing import Output, withheld
-from hashhub_connectors.source import lines
+from hashhub_connectors.source import Classified, lines
 from hashhub_connectors.tables import FORMULA
 from hashhub_connectors.vpdq import read_video
 
@@ -126,7 +126,7 @@ class _Told(NamedTuple):
     frames: tuple[VideoFrame, ...]
 
 
-class ThreatExchange:
+class ThreatExchange(Classified):
     """Reads ThreatExchange dumps. Positions are `[12]`, `data[12]`, `[2].data[12]` in JSON and `line 12` in text."""
 
     name = SCHEME
@@ -139,10 +139,6 @@ class ThreatExchange:
         ),
         Option("type", "indicator type of a file that has no column for it, such as HASH_PDQ: simple.TYPE.te"),
     )
-
-    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
-        """Return True: the status."""
-        return True
 
     def detect(self, head: bytes, name: str) -> Guess | None:
         """Return a guess from names that only ThreatExchange and its package use."""

@@ -16,7 +16,7 @@ from hashhub.connector import SAYS_NOTHING, Certainty, Guess, LeftOut, Option, c
 from hashhub.model import Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.json_stream import LARGE, JSONReader, Object
-from hashhub_connectors.source import head_text
+from hashhub_connectors.source import Classified, head_text
 from hashhub_connectors.vics_media import MEDIA, record_of
 
 _CONTEXTS: Final = {
@@ -52,7 +52,7 @@ _ARRAY: Final = re.compile(r'\[\s*\{|\{\s*(?:"[^"@]{0,40}"\s*:\s*"[^"]{0,200}"\s
 _Items = Generator[Record | Reject, None, LeftOut]
 
 
-class VICS:
+class VICS(Classified):
     """Reads VICS JSON. Positions are `value[12]` in a hash set, `value[0].Media[3]` in a case, `[12]` in a bare array;
     `region` is the 2.0 context's.
     """
@@ -61,10 +61,6 @@ class VICS:
     version = "6"
     summary = "VICS / Project VIC JSON, data models 1.1 to 1.3 and 2.0, hash sets and cases"
     options: tuple[Option, ...] = ()
-
-    def has_classifications(self, options: Mapping[str, str]) -> bool:  # noqa: ARG002 - the same with all options
-        """Return True: the Category."""
-        return True
 
     def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content says it
         """Return CERTAIN for a context of Project VIC, LIKELY for items with VICS' names and no context in sight."""

@@ -23,6 +23,7 @@ from hashhub.model import (
     Query,
     VideoFrame,
 )
+from hashhub.wire.codec import MessageCodec, name_of
 
 MATCH_BATCH: Final = 1_000  # what one BatchMatchHashes call takes
 MEDIA_BATCH_BYTES: Final = 16 * 1024 * 1024  # of media in one call; the server's default limit is 32 MiB
@@ -98,7 +99,7 @@ class MatchCalls(Calls):
 
     def list_policies(self) -> Iterator[PolicyText]:
         """Yield the policies in order of name."""
-        return self._list(v1.ListPoliciesRequest(), "policies", _policy)
+        return self._list(v1.ListPoliciesRequest(), "policies", _POLICY.from_pb)
 
 
 def _hash_batches(queries: Iterable[Query], options: MatchOptions) -> Iterator[Rpc[Iterable[Matched]]]:
@@ -127,10 +128,7 @@ def live(options: LiveOptions) -> Rpc[LiveAnswer]:
     return Rpc(request=wire.live_start_to_pb(options), read=wire.LIVE_ANSWER.from_pb)
 
 
-def _policy(pb: v1.Policy) -> PolicyText:
-    return PolicyText(
-        id=wire.parse_policy(pb.name), display_name=pb.display_name, explanation=pb.explanation, version=pb.version
-    )
+_POLICY: Final = MessageCodec(PolicyText, v1.Policy, at="policy", id=name_of("Policy", "name", is_required=True))
 
 
 def _matched(queries: int, answer: v1.BatchMatchHashesResponse) -> Iterator[Matched]:

@@ -16,6 +16,7 @@ from hashhub.client.calls import Calls, request_id
 from hashhub.errors import InvalidArgument
 from hashhub.model import MatchOptions, Query, Verdict
 from hashhub.trust import Example, Trace, Trial, VerdictChange
+from hashhub.wire.codec import Field, MessageCodec, name_of
 
 TRIAL_BATCH: Final = 1_000  # queries in one SimulatePolicy call
 _TRIAL_TIMEOUT: Final = 120.0  # seconds for one batch, most of them at rest
@@ -42,6 +43,21 @@ class PolicyVersion(msgspec.Struct, frozen=True, kw_only=True):
     fault: str
 
 
+def _id_of(pb: v1.Policy) -> str:
+    return str(wire.parse_policy(pb.name).partition("@")[0])
+
+
+_VERSION: Final = MessageCodec(
+    PolicyVersion,
+    v1.Policy,
+    at="policy",
+    id=Field(str, lambda pb, *_: _id_of(pb)),
+    name=Field(str, lambda pb, *_: f"{_id_of(pb)}@{pb.version}"),
+    actor=name_of("Token"),
+    is_current="current",
+)
+
+
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
     """How a policy comes to a verdict, at a revision."""
 
@@ -55,26 +71,26 @@ class PolicyCalls(Calls):
     def get_policy(self, reference: str) -> PolicyVersion:
         """Return the version that `NAME` (the newest that is not retired) or `NAME@VERSION` means."""
         request = v1.GetPolicyRequest(name=names.policy(reference))
-        return self._ask(request, _version)
+        return self._ask(request, _VERSION.from_pb)
 
     def list_policy_versions(self, name: str) -> Iterator[PolicyVersion]:
         """Yield all versions of a policy, the oldest first, retired ones included."""
         request = v1.ListPolicyVersionsRequest(parent=names.policy(name))
-        return self._list(request, "policies", _version)
+        return self._list(request, "policies", _VERSION.from_pb)
 
     def put_policy(self, text: str, comment: str = "", *, validate_only: bool = False) -> PolicyVersion:
         """Put the next version of the policy that the TOML text names. It holds at once for whoever pins no other.
         Role: operator.
         """
         request = v1.PutPolicyRequest(text=text, comment=comment, validate_only=validate_only, request_id=request_id())
-        return self._ask(request, _version)
+        return self._ask(request, _VERSION.from_pb)
 
     def retire_policy(self, reference: str, comment: str = "", *, validate_only: bool = False) -> PolicyVersion:
         """Retire `NAME@VERSION`; where it was the newest, the one before is current again. Role: operator."""
         request = v1.RetirePolicyRequest(
             name=names.policy(reference), comment=comment, validate_only=validate_only, request_id=request_id()
         )
-        return self._ask(request, _version)
+        return self._ask(request, _VERSION.from_pb)
 
     def explain_match(self, query: Query, options: MatchOptions) -> Explained:
         """Return how the policy of the options comes to its verdict about one item."""
@@ -169,20 +185,3 @@ class _Taken:
             for b, a in pairs
         )
         return msgspec.structs.replace(last, changes=changes, total=self._counts.total())
-
-
-def _version(pb: v1.Policy) -> PolicyVersion:
-    version, display_name, explanation = wire.policy_from_pb(pb)
-    return PolicyVersion(
-        name=version.full_name,
-        id=version.name,
-        version=version.version,
-        display_name=display_name,
-        explanation=explanation,
-        text=version.text,
-        actor=version.actor,
-        create_time=version.create_time,
-        retire_time=version.retire_time,
-        is_current=version.is_current,
-        fault=version.fault,
-    )

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
 from hashhub import v1, wire
 from hashhub.client.calls import Calls, request_id
 from hashhub.model import SchemeStatus, SignOff
+from hashhub.schemes import SchemeValue
 from hashhub.schemes.alignment import CrosswalkRow, Difference
-
-
-class SchemeValue(msgspec.Struct, frozen=True, kw_only=True):
-    """A value of a scheme, and the dimension values that it implies. `aliases`: its other spellings."""
-
-    value: str
-    title: str
-    dimensions: dict[str, tuple[str, ...]]
-    note: str = ""
-    aliases: tuple[str, ...] = ()
+from hashhub.wire.codec import Field, MessageCodec, name_of
 
 
 class SchemeTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +43,16 @@ class SchemeTable(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
 
 
+_SCHEME: Final = MessageCodec(
+    SchemeTable,
+    v1.Scheme,
+    at="scheme",
+    id=name_of("Scheme", "name", is_required=True),
+    status=Field(str, lambda pb, *_: SchemeStatus.DRAFT if pb.draft else SchemeStatus.VERIFIED),
+    actor=name_of("Token"),
+)
+
+
 class SchemeCalls(Calls):
     """Classification schemes. They are named ID@VERSION; where a version need not be told, ID is the one that a new
     hash set would get.
@@ -57,33 +60,33 @@ class SchemeCalls(Calls):
 
     def list_schemes(self) -> Iterator[SchemeTable]:
         """Yield the classification schemes in order of name."""
-        return self._list(v1.ListSchemesRequest(), "schemes", _scheme)
+        return self._list(v1.ListSchemesRequest(), "schemes", _SCHEME.from_pb)
 
     def get_scheme(self, scheme: str) -> SchemeTable:
         """Return a scheme with its text. Raises NotFound."""
         request = v1.GetSchemeRequest(name=f"schemes/{scheme}")
-        return self._ask(request, _scheme)
+        return self._ask(request, _SCHEME.from_pb)
 
     def put_scheme(self, text: str, comment: str = "", *, validate_only: bool = False) -> SchemeTable:
         """Put a version of a scheme, given as TOML, into the store. It is a draft until somebody else signs it off.
         Raises AlreadyExists when there is that version. Role: operator.
         """
         request = v1.PutSchemeRequest(text=text, comment=comment, validate_only=validate_only, request_id=request_id())
-        return self._ask(request, _scheme)
+        return self._ask(request, _SCHEME.from_pb)
 
     def sign_off_scheme(self, scheme: str, comment: str, *, validate_only: bool = False) -> SchemeTable:
         """Answer for a version that another token put. Role: operator."""
         request = v1.SignOffSchemeRequest(
             name=f"schemes/{scheme}", comment=comment, validate_only=validate_only, request_id=request_id()
         )
-        return self._ask(request, _scheme)
+        return self._ask(request, _SCHEME.from_pb)
 
     def retire_scheme(self, scheme: str, comment: str = "", *, validate_only: bool = False) -> SchemeTable:
         """Let no new hash set take a version of the store. Role: operator."""
         request = v1.RetireSchemeRequest(
             name=f"schemes/{scheme}", comment=comment, validate_only=validate_only, request_id=request_id()
         )
-        return self._ask(request, _scheme)
+        return self._ask(request, _SCHEME.from_pb)
 
     def compare_schemes(self, scheme: str, other: str) -> Iterator[CrosswalkRow]:
         """Yield how every value of one scheme stands to every value of another, in the order of the schemes. Raises
@@ -96,33 +99,3 @@ class SchemeCalls(Calls):
         """Return what differs between two schemes, or two versions of one. Raises NotFound."""
         request = v1.DiffSchemesRequest(name=f"schemes/{old}", other_name=f"schemes/{new}")
         return self._ask(request, wire.DIFFERENCE.from_pb)
-
-
-def _scheme(pb: v1.Scheme) -> SchemeTable:
-    return SchemeTable(
-        id=wire.parse_scheme(pb.name),
-        title=pb.title,
-        region=pb.region,
-        status=SchemeStatus.DRAFT if pb.draft else SchemeStatus.VERIFIED,
-        source=pb.source,
-        values=tuple(
-            SchemeValue(
-                value=v.value,
-                title=v.title,
-                dimensions=wire.dimensions_from_pb(v.dimensions),
-                note=v.note,
-                aliases=tuple(v.aliases),
-            )
-            for v in pb.values
-        ),
-        lossy=tuple(pb.lossy),
-        region_aliases=tuple(pb.region_aliases),
-        source_names=tuple(pb.source_names),
-        value_required=pb.value_required,
-        stored=pb.stored,
-        actor=pb.actor.removeprefix("tokens/"),
-        create_time=wire.time_in(pb, "create_time"),
-        retire_time=wire.time_in(pb, "retire_time"),
-        sign_offs=wire.sign_offs_from_pb(pb),
-        text=pb.text,
-    )

@@ -23,6 +23,7 @@ from hashhub.reconcile.columns import bits_of
 from hashhub.reconcile.engines import run
 from hashhub.reconcile.extract import arrow
 from hashhub.reconcile.results import Engine
+from hashhub.reconcile.sharing import components
 from hashhub.schemes.dimensions import DIMENSIONS, every_world, is_bundle, worlds
 
 if TYPE_CHECKING:
@@ -229,30 +230,6 @@ def _follow(
     for _ in _EXACT:  # each step is to a stronger algorithm
         target = target[target]
     return target
-
-
-def components(left: NDArray[np.int64], right: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the nodes of a graph's edges, sorted, and for each the least index of those that it is connected with.
-
-    Labels are passed along edges and shortened by jumping (Shiloach and Vishkin 1982), so the number of rounds grows
-    with the logarithm of the longest chain.
-    """
-    nodes, at = np.unique(np.concatenate([left, right]), return_inverse=True)
-    a, b = at[: len(left)], at[len(left) :]
-    label = np.arange(len(nodes))
-    while True:
-        low = np.minimum(label[a], label[b])
-        hooked = label.copy()
-        np.minimum.at(hooked, label[a], low)
-        np.minimum.at(hooked, label[b], low)
-        while True:
-            jumped = hooked[hooked]
-            if np.array_equal(jumped, hooked):
-                break
-            hooked = jumped
-        if np.array_equal(hooked, label):
-            return nodes, label
-        label = hooked
 
 
 def _fetch(connection: Any, contributors: tuple[str, ...], takes_from: Mapping[str, tuple[str, ...]]) -> Items:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hashhub.cancellation import check
 from hashhub.hashes import ALGORITHMS
-from hashhub.matcher import DigestPair, NearDigests
+from hashhub.matcher import DigestPair
 from hashhub.model import number_of
 from hashhub.reconcile import sharing
 from hashhub.reconcile.extract import arrow
@@ -104,14 +104,10 @@ def _near_links(
     ids: NDArray[np.int64],
     items: NDArray[np.int64],
 ) -> Iterator[Link]:
-    gathered = list(sharing.perceptual_digests(extract, groups, connection, algorithm))
-    if not gathered:
+    found = sharing.near_index(extract, groups, connection, algorithm)
+    if found is None:
         return
-    entries, of_group, digests = (np.concatenate(parts) for parts in zip(*gathered, strict=True))
-    del gathered
-    index = NearDigests(algorithm, digests)
-    places = index.places(digests)
-    del digests
+    entries, of_group, places, index = found
     at = np.searchsorted(ids, entries)
     at[at == len(ids)] = 0
     item = np.where(ids[at] == entries, items[at], entries) if len(ids) else entries

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hashhub.matcher import NearDigests
 from hashhub.reconcile import sharing
 from hashhub.reconcile.engines import run
 from hashhub.reconcile.extract import arrow
@@ -98,14 +97,10 @@ def shared_sql(extract: Extract, groups: Groups, part: int, parts: int) -> str:
 
 def _add_near(extract: Extract, groups: Groups, connection: Any, algorithm: str) -> None:
     """Add to the table `near` the entries with the bits of all groups that hold something near one of their digests."""
-    gathered = list(sharing.perceptual_digests(extract, groups, connection, algorithm))
-    if not gathered:
+    found = sharing.near_index(extract, groups, connection, algorithm)
+    if found is None:
         return
-    entries, of_group, digests = (np.concatenate(parts) for parts in zip(*gathered, strict=True))
-    del gathered
-    index = NearDigests(algorithm, digests)
-    places = index.places(digests)
-    del digests
+    entries, of_group, places, index = found
     words = _words(groups)
     held = np.zeros((len(index), words), np.uint64)
     bits = np.uint64(1) << (of_group % _WORD).astype(np.uint64)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hashhub.cancellation import check
 from hashhub.errors import DataLoss
 from hashhub.hashes import ALGORITHMS
+from hashhub.matcher import NearDigests
 from hashhub.reconcile.columns import bits_of
 from hashhub.reconcile.results import By
 
@@ -102,6 +103,21 @@ def perceptual_digests(
             yield entries, np.full(len(entries), g, np.int64), _matrix(batch.column(1), width)
 
 
+def near_index(
+    extract: Extract, groups: Groups, connection: Any, algorithm: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.intp], NearDigests] | None:
+    """Return all comparable digests of an algorithm: their entries, groups and places in an index; None: there are
+    none.
+    """
+    gathered = list(perceptual_digests(extract, groups, connection, algorithm))
+    if not gathered:
+        return None
+    entries, of_group, digests = (np.concatenate(parts) for parts in zip(*gathered, strict=True))
+    del gathered
+    index = NearDigests(algorithm, digests)
+    return entries, of_group, index.places(digests), index
+
+
 def _matrix(column: Any, width: int) -> NDArray[np.uint8]:
     flat = b"".join(column.to_pylist())
     if len(flat) != width * len(column):
@@ -117,7 +133,11 @@ def insert(connection: Any, table: str, rows: Any) -> None:
 
 
 def components(left: NDArray[np.int64], right: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the distinct ids that pairs connect, ascending, and for each the smallest id that it is connected with."""
+    """Return the distinct ids that pairs connect, ascending, and for each the smallest id that it is connected with.
+
+    Labels are passed along pairs and shortened by jumping (Shiloach and Vishkin 1982), so the number of rounds grows
+    with the logarithm of the longest chain.
+    """
     ids, places = np.unique(np.concatenate([left, right]), return_inverse=True)
     a, b = places[: len(left)], places[len(left) :]
     label = np.arange(len(ids))

@@ -6,10 +6,7 @@ with running_sidecar(directory / "hook.toml") as sidecar:
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +14,8 @@ from typing import Final
 
 import msgspec
 
-from hashhub.errors import Unavailable
+from hashhub.testing.hub_process import serving
 
-_PROGRAM: Final = (sys.executable, "-m", "hashhub.cli")
 _STOP_SECONDS: Final = 40.0  # more than `sidecar.end_seconds`
 
 
@@ -41,25 +37,8 @@ def running_sidecar(
     start.
     """
     log = settings_file.parent / "sidecar.log"
-    command = [*_PROGRAM, "hook", "serve", "--json", "--settings", str(settings_file)]
-    command += ["--listen", "127.0.0.1:0", *arguments]
+    command = ["hook", "serve", "--json", "--settings", str(settings_file), "--listen", "127.0.0.1:0", *arguments]
     others = {k: v for k, v in os.environ.items() if not k.startswith("HASHHUB_HOOK_")}
-    with (
-        log.open("ab") as errors,
-        subprocess.Popen(  # noqa: S603 - our own command
-            command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**others, **(environment or {})}
-        ) as process,
-    ):
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line:
-                said = log.read_text("utf-8", "replace").strip().splitlines()
-                raise Unavailable(f"the sidecar did not start: {said[-1] if said else 'it said nothing'}")
-            yield RunningSidecar(url=f"http://{json.loads(line)['listen']}", pid=process.pid, log=log)
-        finally:
-            process.terminate()
-            try:
-                process.wait(timeout=_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    given = {**others, **(environment or {})}
+    with serving("sidecar", log, command, given, stop_seconds=_STOP_SECONDS) as (process, ready):
+        yield RunningSidecar(url=f"http://{ready['listen']}", pid=process.pid, log=log)

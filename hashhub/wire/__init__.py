@@ -71,10 +71,10 @@ from hashhub.wire.names import (
     webhook_name,
 )
 from hashhub.wire.operations import GAP, LINK, operation_from_pb, operation_to_pb, task_from_pb, task_to_pb
-from hashhub.wire.policies import TRIAL, policy_from_pb, policy_to_pb, trace_from_pb, trace_to_pb
+from hashhub.wire.policies import TRIAL, policy_to_pb, trace_from_pb, trace_to_pb
 from hashhub.wire.records import flags_from_pb, flags_to_pb, record_to_pb, records_from_pb
 from hashhub.wire.reviews import REVIEW, new_review_from_pb, review_to_pb
-from hashhub.wire.schemes import CROSSWALK_ROW, DIFFERENCE, scheme_to_pb, sign_offs_from_pb
+from hashhub.wire.schemes import CROSSWALK_ROW, DIFFERENCE, scheme_to_pb
 from hashhub.wire.selections import ENTRY_CHANGES, QUEUE_ITEM, selection_from_pb, selection_to_pb
 from hashhub.wire.status import error_of, error_to_status, status_pb_to_error, status_to_error
 from hashhub.wire.webhooks import DELIVERY, WEBHOOK

@@ -34,6 +34,7 @@ _PARSERS: Final[dict[str, Callable[[str, str], Any]]] = {
     "Group": names.parse_group,
     "HashSet": names.parse_hash_set,
     "Import": names.parse_import,
+    "Policy": names.parse_policy,
     "Scheme": names.parse_scheme,
     "Subject": names.parse_subject,
     "Token": names.parse_token,

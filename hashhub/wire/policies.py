@@ -77,12 +77,6 @@ def policy_to_pb(version: trust.Version, *, in_list: bool = False, tells_actor: 
     return pb
 
 
-def policy_from_pb(pb: v1.Policy, at: str = "policy") -> tuple[trust.Version, str, str]:
-    """Return a version, the name that people read, and what it does in words."""
-    name = names.parse_policy(pb.name, f"{at}.name").partition("@")[0]
-    return _VERSION.from_pb(pb, at, name=name), pb.display_name, pb.explanation
-
-
 def trace_to_pb(trace: trust.Trace, verdict: Verdict, revision: int) -> v1.ExplainMatchResponse:
     """Return the message of an explanation, its longest lists shortened."""
     pb = _TRACE.to_pb(trace, revision=revision)

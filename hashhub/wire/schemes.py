@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from hashhub import v1
-from hashhub.errors import Violation
 from hashhub.model import Definition, SchemeStatus, SignOff
-from hashhub.schemes import Scheme
+from hashhub.schemes import Scheme, SchemeValue
 from hashhub.schemes.alignment import CrosswalkRow, Difference, FieldChange, Line, ValueDifference
 from hashhub.wire import names
 from hashhub.wire.codec import MessageCodec, messages, name_of
-from hashhub.wire.entries import dimensions_to_pb
-from hashhub.wire.fields import Sendable, refuse, timestamp
+from hashhub.wire.fields import Sendable, timestamp
 
 _SIGN_OFFS: Final = messages(SignOff)
+_VALUES: Final = messages(SchemeValue)
+MessageCodec(SchemeValue, v1.SchemeValue)
 MessageCodec(SignOff, v1.SignOff, actor=name_of("Token"), contributor=name_of("Contributor"))
 MessageCodec(Line, v1.DimensionLine, relation="correspondence", left="first", right="second")
 MessageCodec(FieldChange, v1.TextChange, what="field")
@@ -51,16 +51,7 @@ def scheme_to_pb(scheme: Scheme, definition: Definition | None, *, with_text: bo
             region=scheme.region,
             draft=scheme.status is SchemeStatus.DRAFT,
             source="; ".join(scheme.source),
-            values=(
-                v1.SchemeValue(
-                    value=v.value,
-                    title=v.title,
-                    dimensions=dimensions_to_pb(v.dimensions),
-                    note=v.note,
-                    aliases=v.aliases,
-                )
-                for v in scheme.values.values()
-            ),
+            values=_VALUES.put(tuple(scheme.values.values())),
             lossy=scheme.lossy,
             region_aliases=scheme.region_aliases,
             source_names=scheme.source_names,
@@ -78,11 +69,3 @@ def scheme_to_pb(scheme: Scheme, definition: Definition | None, *, with_text: bo
                 )
             )
         return pb
-
-
-def sign_offs_from_pb(pb: v1.Scheme) -> tuple[SignOff, ...]:
-    """Return who answered for a scheme."""
-    wrong: list[Violation] = []
-    read: tuple[SignOff, ...] = _SIGN_OFFS.read(pb, "sign_offs", "", wrong)
-    refuse(wrong)
-    return read

@@ -46,7 +46,7 @@ LEAVES = dict(leaves(main))
 def value_for(p: click.Parameter, directory: Path) -> str:
     """Something that a parameter accepts."""
     if isinstance(p.type, click.Choice):
-        return str(p.type.choices[0])
+        return p.type.normalize_choice(p.type.choices[0], None)
     if isinstance(p.type, click.types.IntParamType):
         return "1"
     metavar = (p.metavar or p.human_readable_name or "").upper().strip("[].")

@@ -22,7 +22,7 @@ from hashhub.model import EntryState, Purpose
 from hashhub.reconcile.agreement import MAX_SUGGESTIONS, MIN_ITEMS, compute, wilson, words_of
 from hashhub.reconcile.alpha import NOMINAL, ORDINAL, Alpha, alpha
 from hashhub.reconcile.consensus import Answers, Independence, dawid_skene, others
-from hashhub.reconcile.items import Statements, components, mask_of
+from hashhub.reconcile.items import Statements, mask_of
 from hashhub.reconcile.results import Agreement, ContributorAgreement, DimensionAgreement, Engine, Share, SuggestedRow
 from hashhub.schemes.crosswalk import Relation
 from hashhub.schemes.dimensions import every_world, worlds
@@ -242,16 +242,6 @@ def test_dawid_skene_recovers_who_errs_and_how() -> None:
     assert model.errors.sum(axis=2) == pytest.approx(np.ones((classes, people)))
     assert np.einsum("cpc->p", model.errors) / classes == pytest.approx(right, abs=0.05)
     assert (model.posterior(answers, items).argmax(axis=0) == truth).mean() > 0.95
-
-
-@given(st.lists(st.tuples(st.integers(0, 25), st.integers(0, 25)), max_size=60))
-def test_components_are_those_of_a_search(edges: list[tuple[int, int]]) -> None:
-    nodes, label = components(*(np.array([e[side] * 7 for e in edges], np.int64) for side in (0, 1)))
-    least = {node: node for edge in edges for node in (edge[0] * 7, edge[1] * 7)}
-    for _ in least:
-        for a, b in edges:
-            least[a * 7] = least[b * 7] = min(least[a * 7], least[b * 7])
-    assert [least[node] for node in nodes.tolist()] == nodes[label].tolist()
 
 
 def _meaning(dimension: str, words: str) -> frozenset[str]:
