@@ -1,5 +1,4 @@
-"""The command line. One module per group of commands, which `parts` gathers; `session` holds what they share,
-`terminal` how output looks.
+"""The command line. One module per group of commands; `session` holds what they share, `terminal` how output looks.
 
 Commands reach data through the client only, as any program does. Nothing heavy is imported before a command needs it,
 so that `hashhub --help` is quick and works on the base install. `serve` is loaded without the other commands.
@@ -11,6 +10,7 @@ import signal
 import threading
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from importlib import import_module
 
 
 @contextmanager
@@ -40,6 +40,12 @@ with _ended_by_interrupts():
 __all__ = ["main"]
 
 
+_PARTS = (
+    "serving", "contributors", "imports", "exports", "entries", "queue", "matching", "scanning", "changes", "history",
+    "catalogue", "policies", "schemes", "admin", "webhooks", "backup", "reconcile", "conflicts", "sample", "hook",
+)  # fmt: skip
+
+
 class _Commands(CommandGroup):
     """Loads the commands when they are asked for; `serve` alone, for which a hub's start need not wait for the rest."""
 
@@ -49,8 +55,8 @@ class _Commands(CommandGroup):
     def commands(self) -> MutableMapping[str, click.Command]:
         if not self._commands:
             with _ended_by_interrupts():
-                from hashhub.cli import parts
-            self._commands = {entry.name or "": entry for part in parts.PARTS for entry in part.COMMANDS}
+                parts = [import_module(f"{__name__}.{part}") for part in _PARTS]
+            self._commands = {entry.name or "": entry for part in parts for entry in part.COMMANDS}
         return self._commands
 
     @commands.setter

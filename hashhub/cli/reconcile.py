@@ -6,6 +6,7 @@ machine, without a hub. The answers are the same.
 
 from __future__ import annotations
 
+import functools
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -71,39 +72,60 @@ class _Answer(NamedTuple):
     handle: OperationHandle[Any] | None
 
 
-_extract_option = click.option(
-    "--extract",
-    "extract_directory",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Ask this extract instead of a hub.",
-)
 _near_option = click.option("--near", is_flag=True, help="Also by near perceptual hashes, told apart from exact ones.")
-_no_wait_option = click.option(
-    "--no-wait", is_flag=True, help="Start it and tell its name; `hashhub operation get NAME` shows what came of it."
-)
-
-
-def _whose_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say whose hash sets are looked at."""
-    chosen_option = click.option(
+_OF_QUESTIONS: Final = (
+    click.option(
         "--contributors",
         metavar="ID,...",
         default="",
         help="Look at the hash sets of these only, separated by commas. Default: of all that are rated.",
-    )
-    least_option = click.option(
+    ),
+    click.option(
         "--min-reliability",
         type=choice(Reliability),
         help="Leave out who has a lower reliability. Default: e, so that who is not rated (f) takes no part, unless "
         "nobody is; f with --contributors.",
-    )
-    return chosen_option(least_option(function))
+    ),
+    click.option(
+        "--extract",
+        "extract_directory",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Ask this extract instead of a hub.",
+    ),
+    click.option(
+        "--no-wait",
+        is_flag=True,
+        help="Start it and tell its name; `hashhub operation get NAME` shows what came of it.",
+    ),
+)
 
 
-def _whose(contributors: str, min_reliability: Reliability | None) -> dict[str, Any]:
-    names = tuple(name.strip() for name in contributors.split(",") if name.strip())
-    return {"contributors": names, "min_reliability": min_reliability}
+class _Question(NamedTuple):
+    """What all commands that compare ask alike: whose hash sets are looked at, and where."""
+
+    contributors: str
+    min_reliability: Reliability | None
+    extract_directory: Path | None
+    no_wait: bool
+
+    @property
+    def whose(self) -> dict[str, Any]:
+        """What a task has of it."""
+        names = tuple(name.strip() for name in self.contributors.split(",") if name.strip())
+        return {"contributors": names, "min_reliability": self.min_reliability}
+
+
+def _question(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that all comparing ones have, as a `_Question`."""
+
+    @functools.wraps(function)
+    def run(session: Session, **options: Any) -> None:
+        function(session, _Question(**{name: options.pop(name) for name in _Question._fields}), **options)
+
+    for option in reversed(_OF_QUESTIONS):
+        run = option(run)
+    return run
 
 
 def _note_left_out(left_out: Sequence[LeftOut]) -> None:
@@ -162,20 +184,9 @@ def extract(session: Session, *, directory: Path) -> None:
 @_engine_option
 @click.option("--svg", metavar="FILE", help="Also draw it into this file.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
-@_whose_options
-@_extract_option
-@_no_wait_option
+@_question
 def overlap(
-    session: Session,
-    *,
-    by: By,
-    near: bool,
-    engine: Engine,
-    svg: str | None,
-    force: bool,
-    extract_directory: Path | None,
-    no_wait: bool,
-    **whose: Any,
+    session: Session, question: _Question, *, by: By, near: bool, engine: Engine, svg: str | None, force: bool
 ) -> None:
     """Count what hash sets, contributors or jurisdictions share.
 
@@ -184,8 +195,8 @@ def overlap(
     """
     if svg is not None:
         check(svg, replace=force, taken=TAKEN, field="svg")
-    task = tasks.ComputeOverlap(by=by, near=near, engine=engine, **_whose(**whose))
-    with _answer(session, task, extract_directory, no_wait=no_wait) as answer:
+    task = tasks.ComputeOverlap(by=by, near=near, engine=engine, **question.whose)
+    with _answer(session, task, question) as answer:
         if answer is None:
             return
         if svg is not None:
@@ -199,44 +210,26 @@ def overlap(
 @_near_option
 @click.option("--out", metavar="FILE", help="Write all of them: CSV, or JSON lines where the name ends in .jsonl.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
-@_whose_options
-@_extract_option
-@_no_wait_option
-def links(
-    session: Session,
-    *,
-    near: bool,
-    out: str | None,
-    force: bool,
-    extract_directory: Path | None,
-    no_wait: bool,
-    **whose: Any,
-) -> None:
+@_question
+def links(session: Session, question: _Question, *, near: bool, out: str | None, force: bool) -> None:
     """Find entries about the same media, each link with its reason.
 
     By an equal exact digest; with --near also by a perceptual hash that is near, which is weaker.
     """
-    _rows_command(
-        session, tasks.FindLinks(near=near, **_whose(**whose)), out, extract_directory, force=force, no_wait=no_wait
-    )
+    _rows_command(session, tasks.FindLinks(near=near, **question.whose), out, question, force=force)
 
 
 @command(reconcile, "agreement")
 @click.option("--confusions", is_flag=True, help="Also show what each states, by what the others' consensus is.")
 @_engine_option
-@_whose_options
-@_extract_option
-@_no_wait_option
-def agreement(
-    session: Session, *, confusions: bool, engine: Engine, extract_directory: Path | None, no_wait: bool, **whose: Any
-) -> None:
+@_question
+def agreement(session: Session, question: _Question, *, confusions: bool, engine: Engine) -> None:
     """Compare what several contributors state about the same items.
 
     Krippendorff's alpha by dimension, each contributor against the consensus of the others, and rows for a crosswalk
     that the data suggests. It suggests, and changes nothing.
     """
-    task = tasks.ComputeAgreement(engine=engine, **_whose(**whose))
-    with _answer(session, task, extract_directory, no_wait=no_wait) as answer:
+    with _answer(session, tasks.ComputeAgreement(engine=engine, **question.whose), question) as answer:
         if answer is None:
             return
         if session.json:
@@ -250,25 +243,13 @@ def agreement(
 @click.option("--near", is_flag=True, help="What it holds by a near perceptual hash is not lacking either.")
 @click.option("--out", metavar="FILE", help="Write the work list: CSV, or JSON lines where the name ends in .jsonl.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
-@_whose_options
-@_extract_option
-@_no_wait_option
-def gaps(
-    session: Session,
-    *,
-    jurisdiction: str,
-    near: bool,
-    out: str | None,
-    force: bool,
-    extract_directory: Path | None,
-    no_wait: bool,
-    **whose: Any,
-) -> None:
+@_question
+def gaps(session: Session, question: _Question, *, jurisdiction: str, near: bool, out: str | None, force: bool) -> None:
     """Find items that others hold and a jurisdiction lacks, as a work list of names of entries, without digests."""
     code = jurisdiction.upper()
-    task = tasks.FindGaps(jurisdiction=code, near=near, **_whose(**whose))
-    _rows_command(session, task, out, extract_directory, force=force, no_wait=no_wait)
-    if extract_directory is None:
+    task = tasks.FindGaps(jurisdiction=code, near=near, **question.whose)
+    _rows_command(session, task, out, question, force=force)
+    if question.extract_directory is None:
         with session.connect() as hub:
             if not any(contributor.jurisdiction == code for contributor in hub.list_contributors()):
                 note(f"no contributor of {clean(code)} is here, so that it lacks whatever others hold; is it the code?")
@@ -285,24 +266,14 @@ def gaps(
     help="Whose gaps are told; repeatable. Default: all.",
 )
 @_near_option
-@_whose_options
-@_extract_option
-@_no_wait_option
+@_question
 def report(
-    session: Session,
-    *,
-    out: Path,
-    title: str,
-    jurisdictions: tuple[str, ...],
-    near: bool,
-    extract_directory: Path | None,
-    no_wait: bool,
-    **whose: Any,
+    session: Session, question: _Question, *, out: Path, title: str, jurisdictions: tuple[str, ...], near: bool
 ) -> None:
     """Write one HTML page with tables and charts, to bring to a meeting. It holds no digest and loads nothing."""
     countries = tuple(j.upper() for j in jurisdictions)
-    task = tasks.WriteReport(title=title, jurisdictions=countries, near=near, **_whose(**whose))
-    with _answer(session, task, extract_directory, no_wait=no_wait) as answer:
+    task = tasks.WriteReport(title=title, jurisdictions=countries, near=near, **question.whose)
+    with _answer(session, task, question) as answer:
         if answer is None:
             return
         if answer.handle is not None:
@@ -318,17 +289,11 @@ def report(
 
 
 def _rows_command(
-    session: Session,
-    task: tasks.FindLinks | tasks.FindGaps,
-    out: str | None,
-    extract_directory: Path | None,
-    *,
-    force: bool,
-    no_wait: bool,
+    session: Session, task: tasks.FindLinks | tasks.FindGaps, out: str | None, question: _Question, *, force: bool
 ) -> None:
     if out is not None:
         check(out, replace=force, taken=TAKEN)
-    with _answer(session, task, extract_directory, no_wait=no_wait) as answer:
+    with _answer(session, task, question) as answer:
         if answer is None:
             return
         if out is None:
@@ -352,21 +317,19 @@ def _result(handle: OperationHandle[Any], bar: Callable[[int, int | None, str], 
 
 
 @contextmanager
-def _answer(
-    session: Session, task: tasks.Task, extract_directory: Path | None, *, no_wait: bool
-) -> Iterator[_Answer | None]:
+def _answer(session: Session, task: tasks.Task, question: _Question) -> Iterator[_Answer | None]:
     """Have a task done, by the hub or here, and give its answer; None: it was started, and nobody waits for it."""
-    if extract_directory is not None:
-        if no_wait:
+    if question.extract_directory is not None:
+        if question.no_wait:
             raise click.UsageError("--no-wait is about a hub; an extract on this machine is asked at once")
         with tempfile.TemporaryDirectory(prefix="hashhub-reconcile-") as out:
-            answer = _local(task, extract_directory, Path(out))
+            answer = _local(task, question.extract_directory, Path(out))
             _note_left_out(_left_out_of(answer.response))
             yield answer
         return
     with session.connect() as hub:
         handle: OperationHandle[Any] = hub.reconciliation.start(task)
-        if no_wait:
+        if question.no_wait:
             _show_operations(session, [handle.operation])
             yield None
             return
@@ -446,11 +409,9 @@ def _show(session: Session, answer: _Answer) -> None:
             return
         _say_summary(response)
         _show_rows(answer)
-    elif session.json:
-        print_json(plain(response))
-    elif isinstance(response, Overlap):
+    elif isinstance(response, Overlap) and not session.json:
         _show_overlap(response)
-    elif isinstance(response, Agreement):
+    elif isinstance(response, Agreement) and not session.json:
         _show_agreement(response)
     else:
         print_json(plain(response))

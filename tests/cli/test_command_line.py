@@ -134,7 +134,14 @@ def test_serve_is_loaded_without_the_other_commands_and_the_program() -> None:
     assert done.returncode == UNAVAILABLE, done.stderr
     modules = set(done.stdout.split())
     assert "hashhub.cli.serving" in modules
-    for name in ("hashhub.cli.parts", "hashhub.client", "hashhub.connector", "hashhub.hub", "hashhub.trust", "rich"):
+    for name in (
+        "hashhub.cli.contributors",
+        "hashhub.client",
+        "hashhub.connector",
+        "hashhub.hub",
+        "hashhub.trust",
+        "rich",
+    ):
         assert name not in modules
     for name in ("numpy", "sqlalchemy", "grpc", "numba", "uvicorn", "prometheus_client", "asyncio"):
         assert name not in modules
