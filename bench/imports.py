@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from bench import result
 from bench.prober import asking, summary
-from hashhub.client import Client, Progress
+from hashhub.client import Client, ImportProgress
 from hashhub.hashes import parse
 from hashhub.model import Contributor, ContributorKind, HashSet, MatchOptions, Query, Verdict
 from hashhub.testing.hub_process import RunningHub, running_hub
@@ -59,7 +59,7 @@ def import_list(client: Client, source: Path, hash_set: str) -> dict[str, Any]:
     """Import a VICS file into `CONTRIBUTOR/SET`, and return what became of its items and how long it took."""
     at: dict[str, float] = {}
 
-    def progress(p: Progress) -> None:
+    def progress(p: ImportProgress) -> None:
         at.setdefault(p.phase, time.perf_counter())
 
     begun = time.perf_counter()

@@ -56,7 +56,7 @@ _BY_TEXT: Final = (
 _UTF16: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class UnpackLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How much may come out of a container. `free_bytes`: up to there no ratio is looked at."""
 
     expanded_bytes: int = 32 << 30
@@ -117,7 +117,7 @@ def is_container(head: bytes) -> bool:
     return head.startswith((_GZIP, *_ZIP))
 
 
-def unpack(source: BinaryIO, name: str, limits: Limits = Limits()) -> Unpacked | None:  # noqa: B008 - frozen
+def unpack(source: BinaryIO, name: str, limits: UnpackLimits = UnpackLimits()) -> Unpacked | None:  # noqa: B008 - frozen
     """Return the one list in the gzip or ZIP file `source`; None where it is neither, or an Excel workbook, which
     connectors read as it is.
 
@@ -140,14 +140,14 @@ def unpack(source: BinaryIO, name: str, limits: Limits = Limits()) -> Unpacked |
     return unpacked
 
 
-def _from_gzip(source: BinaryIO, name: str, limits: Limits) -> Unpacked:
+def _from_gzip(source: BinaryIO, name: str, limits: UnpackLimits) -> Unpacked:
     stream = _Bounded(gzip.GzipFile(fileobj=source, mode="rb"), source, "gzip file", limits)
     return Unpacked(
         io.BufferedReader(stream, _READ), re.sub(r"\.gz(?:ip)?$", "", name, flags=re.IGNORECASE), "a gzip file"
     )
 
 
-def _from_zip(source: BinaryIO, limits: Limits) -> Unpacked | None:
+def _from_zip(source: BinaryIO, limits: UnpackLimits) -> Unpacked | None:
     _check_directory(source, limits)
     try:
         archive = zipfile.ZipFile(source)
@@ -183,7 +183,7 @@ def _from_zip(source: BinaryIO, limits: Limits) -> Unpacked | None:
     return Unpacked(io.BufferedReader(stream, _READ), entry.filename.rpartition("/")[2], "a ZIP archive")
 
 
-def _check_directory(source: BinaryIO, limits: Limits) -> None:
+def _check_directory(source: BinaryIO, limits: UnpackLimits) -> None:
     """Refuse a directory that would fill memory, before it is read."""
     size = source.seek(0, os.SEEK_END)
     begin = max(0, size - _END_BYTES - _MAX_COMMENT - _LOCATOR_BYTES)
@@ -215,7 +215,7 @@ def _number(data: bytes, at: int, width: int) -> int:
 class _Bounded(io.RawIOBase):
     """What an unpacker gives, within limits, and its errors as ours."""
 
-    def __init__(self, stream: Any, source: BinaryIO, kind: str, limits: Limits) -> None:
+    def __init__(self, stream: Any, source: BinaryIO, kind: str, limits: UnpackLimits) -> None:
         super().__init__()
         self._stream = stream
         self._source = source
@@ -269,13 +269,13 @@ def _refused(what: str) -> InvalidArgument:
     return InvalidArgument(f"this is {what}", violations=(Violation("source", f"is {what}", "CONTAINER"),))
 
 
-def _too_large(kind: str, limits: Limits) -> InvalidArgument:
+def _too_large(kind: str, limits: UnpackLimits) -> InvalidArgument:
     return _refused(
         f"a {kind} that holds more than {limits.expanded_bytes >> 20:,} MiB; unpack it, and import the file"
     )
 
 
-def _too_dense(kind: str, limits: Limits) -> InvalidArgument:
+def _too_dense(kind: str, limits: UnpackLimits) -> InvalidArgument:
     return _refused(
         f"a {kind} that expands to more than {limits.ratio} times its size, as one made to exhaust its reader does; if "
         "it is a real list, unpack it, and import the file"

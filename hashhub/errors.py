@@ -86,7 +86,7 @@ class Reason(StrEnum):
     INTERNAL = "INTERNAL"
 
 
-class Code(StrEnum):
+class StatusCode(StrEnum):
     """The canonical error codes used here, by the names of `google.rpc.Code`."""
 
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
@@ -118,7 +118,7 @@ class HashHubError(Exception):
     `metadata` has lowerCamelCase keys. `retry_after`: seconds to wait before retrying, where they are known.
     """
 
-    code: ClassVar[Code] = Code.INTERNAL
+    code: ClassVar[StatusCode] = StatusCode.INTERNAL
     default_reason: ClassVar[Reason] = Reason.INTERNAL
 
     def __init__(
@@ -142,7 +142,7 @@ class InvalidArgument(HashHubError):
     `violations` has the first MAX_VIOLATIONS wrong fields; `violation_count` says how many there are.
     """
 
-    code = Code.INVALID_ARGUMENT
+    code = StatusCode.INVALID_ARGUMENT
     default_reason = Reason.INVALID_FIELD
 
     def __init__(
@@ -180,14 +180,14 @@ class MalformedSource(InvalidArgument):
 class Unauthenticated(HashHubError):
     """No token, an unknown one, or one that has ended."""
 
-    code = Code.UNAUTHENTICATED
+    code = StatusCode.UNAUTHENTICATED
     default_reason = Reason.TOKEN_MISSING
 
 
 class PermissionDenied(HashHubError):
     """The token's role does not allow this."""
 
-    code = Code.PERMISSION_DENIED
+    code = StatusCode.PERMISSION_DENIED
     default_reason = Reason.ROLE_NOT_ALLOWED
 
 
@@ -215,21 +215,21 @@ class _AboutResource(HashHubError):
 class NotFound(_AboutResource):
     """The named thing does not exist, or the caller may not know of it."""
 
-    code = Code.NOT_FOUND
+    code = StatusCode.NOT_FOUND
     default_reason = Reason.RESOURCE_NOT_FOUND
 
 
 class AlreadyExists(_AboutResource):
     """The name is taken."""
 
-    code = Code.ALREADY_EXISTS
+    code = StatusCode.ALREADY_EXISTS
     default_reason = Reason.RESOURCE_EXISTS
 
 
 class FailedPrecondition(HashHubError):
     """The state of the hub forbids it; retrying alone will not help."""
 
-    code = Code.FAILED_PRECONDITION
+    code = StatusCode.FAILED_PRECONDITION
     default_reason = Reason.IMPORT_CLOSED
 
 
@@ -245,33 +245,33 @@ def missing_extra(error: ImportError, extra: str, *, what: str = "this") -> Fail
 class Conflict(HashHubError):
     """Somebody else changed it meanwhile; read again and retry."""
 
-    code = Code.ABORTED
+    code = StatusCode.ABORTED
     default_reason = Reason.CONCURRENT_CHANGE
 
 
 class Cancelled(HashHubError):
     """Somebody asked for its end."""
 
-    code = Code.CANCELLED
+    code = StatusCode.CANCELLED
     default_reason = Reason.OPERATION_CANCELLED
 
 
 class LimitExceeded(HashHubError):
     """A quota, a size or a concurrency limit."""
 
-    code = Code.RESOURCE_EXHAUSTED
+    code = StatusCode.RESOURCE_EXHAUSTED
     default_reason = Reason.TOO_MANY_REQUESTS
 
 
 class Unavailable(HashHubError):
     """The hub or its database is away; retry."""
 
-    code = Code.UNAVAILABLE
+    code = StatusCode.UNAVAILABLE
     default_reason = Reason.SERVER_UNAVAILABLE
 
 
 class DataLoss(HashHubError):
     """Stored bytes do not match their digest."""
 
-    code = Code.DATA_LOSS
+    code = StatusCode.DATA_LOSS
     default_reason = Reason.SNAPSHOT_DAMAGED

@@ -17,7 +17,7 @@ import msgspec
 
 from hashhub import item
 from hashhub.hashes import ALGORITHMS, Hash, Metric
-from hashhub.item import Kind
+from hashhub.item import FieldKind
 from hashhub.model import (
     MAX_FRAMES,
     MAX_HASHES_PER_ENTRY,
@@ -270,10 +270,10 @@ _ALIKE: Final = {
 }
 MAX_UNLIKE: Final = 8
 """Perceptual hashes of one algorithm that are unlike each other, of one item at most: of a picture's eight turns."""
-_TEXTS: Final = tuple(f.name for f in item.of_kind(Kind.TEXT))
+_TEXTS: Final = tuple(f.name for f in item.of_kind(FieldKind.TEXT))
 _texts_of: Final = attrgetter(*_TEXTS)
-_NUMBERS: Final = tuple((f.name, f.maximum) for f in item.of_kind(Kind.NUMBER))
-_TIMES: Final = tuple(f.name for f in item.of_kind(Kind.TIME))
+_NUMBERS: Final = tuple((f.name, f.maximum) for f in item.of_kind(FieldKind.NUMBER))
+_TIMES: Final = tuple(f.name for f in item.of_kind(FieldKind.TIME))
 _MAX_QUALITY: Final = 100
 _PDQ_BYTES: Final = ALGORITHMS["PDQ"].digest_bytes
 MAX_OFFSET_MS: Final = 2**32 - 1  # of a frame: 49 days

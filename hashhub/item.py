@@ -18,7 +18,7 @@ import msgspec
 from hashhub.model import NO_FLAGS, Entry, Flags, Record
 
 
-class Kind(StrEnum):
+class FieldKind(StrEnum):
     """What a field holds. Each kind has a value that says nothing: the empty text, no texts, None, NO_FLAGS."""
 
     TEXT = "TEXT"
@@ -37,7 +37,7 @@ class Field(NamedTuple):
     """
 
     name: str
-    kind: Kind
+    kind: FieldKind
     type: Any
     default: Any
     wire: str
@@ -51,12 +51,12 @@ class Field(NamedTuple):
 # What a record has beside its item's fields: where it stands, what it asks for, its hashes and frames, and what others
 # say of it.
 _STRUCTURE: Final = frozenset({"position", "hashes", "frames", "faults", "action", "reviews"})
-_KINDS: Final[dict[Any, Kind]] = {
-    str: Kind.TEXT,
-    tuple[str, ...]: Kind.TEXTS,
-    int | None: Kind.NUMBER,
-    datetime | None: Kind.TIME,
-    Flags: Kind.FLAGS,
+_KINDS: Final[dict[Any, FieldKind]] = {
+    str: FieldKind.TEXT,
+    tuple[str, ...]: FieldKind.TEXTS,
+    int | None: FieldKind.NUMBER,
+    datetime | None: FieldKind.TIME,
+    Flags: FieldKind.FLAGS,
 }
 _WIRE_NAMES: Final = {"media_size": "media_size_bytes"}
 _MAXIMA: Final = {"quality": 100}  # of PDQ
@@ -101,7 +101,7 @@ COMPARED: Final = tuple(f for f in KEPT if f.is_compared)
 """Two statements about an item that differ in one of these, in their hashes or in what their values mean, differ."""
 
 
-def of_kind(*kinds: Kind) -> tuple[Field, ...]:
+def of_kind(*kinds: FieldKind) -> tuple[Field, ...]:
     """Return the fields of these kinds."""
     return tuple(f for f in FIELDS if f.kind in kinds)
 
@@ -120,9 +120,9 @@ def union(records: Sequence[Record]) -> Record:
 
 
 def _merged(f: Field, values: list[Any]) -> Any:
-    if f.kind is Kind.TEXTS:
+    if f.kind is FieldKind.TEXTS:
         return tuple(dict.fromkeys(text for texts in values for text in texts))
-    if f.kind is Kind.FLAGS:
+    if f.kind is FieldKind.FLAGS:
         if all(v == NO_FLAGS for v in values[1:]):
             return values[0]
         names = Flags.__struct_fields__

@@ -36,7 +36,7 @@ _SECONDS: Final = re.compile(r"[0-9]{1,20}(?:\.[0-9]{0,20})?(?:[eE][+-]?[0-9]{1,
 _HEADER: Final = re.compile(r"frame_?(?:number)?,quality,\w*hash,time_?stamp", re.IGNORECASE)
 
 
-class Form(StrEnum):
+class FrameFormat(StrEnum):
     """The text forms that are written."""
 
     LINES = "LINES"
@@ -85,9 +85,9 @@ def _in_order(rows: Iterator[tuple[str, VideoFrame]], most: int) -> tuple[VideoF
     return tuple(frames)
 
 
-def render(frames: Iterable[VideoFrame], form: Form = Form.LINES) -> str:
+def render(frames: Iterable[VideoFrame], form: FrameFormat = FrameFormat.LINES) -> str:
     """Return the text of one video. `parse` gives the same frames back."""
-    if form is Form.ARRAY:
+    if form is FrameFormat.ARRAY:
         return msgspec.json.encode(texts(frames)).decode() + "\n"
     return "".join(f"{i},{f.quality},{f.digest.hex()},{_seconds(f)}\n" for i, f in enumerate(frames))
 

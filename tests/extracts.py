@@ -14,7 +14,7 @@ from hashhub.hashes import ALGORITHMS
 from hashhub.model import EntryState, Purpose, now
 from hashhub.reconcile import extract as extracting
 from hashhub.reconcile.columns import DIGEST_COLUMNS, FORMAT, HASH_SET_COLUMNS, bits_of
-from hashhub.reconcile.extract import MANIFEST, Extract, File, Manifest
+from hashhub.reconcile.extract import MANIFEST, Extract, ExtractFile, ExtractManifest
 from hashhub.schemes.dimensions import DIMENSIONS, possible
 
 
@@ -94,7 +94,7 @@ def write_tables(directory: Path, sets: Sequence[ListedSet], tables: Mapping[str
     schema = pa.schema([(name, types.get(name, pa.string())) for name in HASH_SET_COLUMNS])
     files.append(_write(directory, "", "hash_sets", pa.Table.from_pylist(about, schema)))
     files.append(_write(directory, "", "dimensions", extracting._dimensions()))
-    manifest = Manifest(
+    manifest = ExtractManifest(
         format=FORMAT, database="synthetic", revision=7, head="00" * 32, create_time=now(), files=tuple(files)
     )
     (directory / MANIFEST).write_bytes(msgspec.json.encode(manifest))
@@ -125,7 +125,7 @@ def _row(number: int, entry: ListedEntry, algorithm: str, text: str, jurisdictio
     return row
 
 
-def _write(directory: Path, folder: str, stem: str, table: Any) -> File:
+def _write(directory: Path, folder: str, stem: str, table: Any) -> ExtractFile:
     part = directory / "part"
     directory.mkdir(parents=True, exist_ok=True)
     extracting.arrow().parquet.write_table(table, part, compression="zstd", store_schema=False)
@@ -135,4 +135,4 @@ def _write(directory: Path, folder: str, stem: str, table: Any) -> File:
     target.parent.mkdir(parents=True, exist_ok=True)
     size = part.stat().st_size
     part.replace(target)
-    return File(path=target.relative_to(directory).as_posix(), digest=digest, size=size, rows=table.num_rows)
+    return ExtractFile(path=target.relative_to(directory).as_posix(), digest=digest, size=size, rows=table.num_rows)

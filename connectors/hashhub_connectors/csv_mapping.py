@@ -19,13 +19,13 @@ from hashhub.hygiene import Code
 from hashhub.model import MAX_TEXT, Flags, HashFault, Record, Reject
 from hashhub_connectors import items
 from hashhub_connectors.delimited import Rows, Unread
-from hashhub_connectors.mapping import Column, Columns, Layout, canonical, read_mapping
+from hashhub_connectors.mapping import Column, Columns, TableLayout, canonical, read_mapping
 from hashhub_connectors.proposal import HEX_LENGTHS, is_mangled, looks_like_a_digest, propose, propose_for
 from hashhub_connectors.source import BOMS, head_text, look_at
 from hashhub_connectors.words import read_word, word
 from hashhub_connectors.workbook import OLE_SIGNATURE, SIGNATURE, SheetRows, listed
 
-__all__ = ["Columns", "Layout", "MappedCSV", "opened", "propose", "read_mapping"]
+__all__ = ["Columns", "MappedCSV", "TableLayout", "opened", "propose", "read_mapping"]
 
 _MAX_QUALITY: Final = 100  # of PDQ, inclusive
 _QUALITY: Final = re.compile(r"([0-9]{1,3})(?:([.,])([0-9]{1,9}))?")
@@ -102,7 +102,7 @@ class MappedCSV:
         return (yield from _read(rows, mapping, is_ragged=False))
 
 
-def opened(source: BinaryIO, layout: Layout, sheet: str = "", *, keeps_raw: bool = False) -> Rows | SheetRows:
+def opened(source: BinaryIO, layout: TableLayout, sheet: str = "", *, keeps_raw: bool = False) -> Rows | SheetRows:
     """Return the rows of a table that is written like this. Raises as they do."""
     head, begun = look_at(source)
     if head.startswith(SIGNATURE):

@@ -17,7 +17,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.model import NO_FLAGS, Entry, Flags
 from hashhub_connectors import outgoing
 from hashhub_connectors.csv_mapping import Columns, read_mapping
-from hashhub_connectors.outgoing import NoPlace, Output, Values, is_plain, unwritable
+from hashhub_connectors.outgoing import NoPlace, Output, Speller, is_plain, unwritable
 from hashhub_connectors.tables import Cells, keeps_formulas
 
 _WHAT: Final = "the table"
@@ -139,7 +139,7 @@ class _Row:
         self.unnamed_scheme = scheme if self.has_values and scheme and not mapping.scheme else ""
         self._spelling = {value: raw for raw, value in mapping.values.items()}
         taken = mapping.values.keys()
-        self._values = Values(
+        self._values = Speller(
             _WHAT,
             scheme if self.has_values else "",
             exported,
@@ -147,7 +147,7 @@ class _Row:
             lambda value: is_plain(value) and (value in self._spelling or value not in taken),
         )
         # Without a column of values being listed is the claim.
-        self._listing = None if self.has_values else outgoing.Listing(exported, _WHAT)
+        self._listing = None if self.has_values else outgoing.PurposeCheck(exported, _WHAT)
         self._algorithms = [name.upper() for name in _DIGESTS if name in columns]
         self._flags = [name for name in _FLAGS if name in mapping.flags]
         self._texts = [name for name in ("external_id", "series", "media_type", "source_time") if name in columns]

@@ -202,7 +202,7 @@ def read_time(value: object, label: str, faults: list[HashFault]) -> datetime | 
 # --- Streams ----------------------------------------------------------------------------------------------------------
 
 
-class Source(io.RawIOBase):
+class RewindableSource(io.RawIOBase):
     """A stream whose first bytes (`head`) are known and that can be read again from its start (`again`).
 
     One that cannot be sought is copied to an unnamed temporary file as it is read, if `again` is wanted.
@@ -281,7 +281,7 @@ def changes_only() -> Reject:
     return partial(CHANGES_ONLY, "the file was exported as changes since an earlier one")
 
 
-class Listing:
+class JSONArray:
     """A JSON array that is written element by element, one on each line."""
 
     def __init__(self, sink: Output) -> None:

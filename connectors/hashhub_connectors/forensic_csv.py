@@ -21,7 +21,7 @@ from hashhub_connectors.delimited import Unread
 from hashhub_connectors.source import Unclassified, head_encoding, head_text, lines, look_at
 
 
-class Layout(NamedTuple):
+class ToolHeader(NamedTuple):
     """One form of header. `names`: columns that tell it from others, in lower case.
 
     `digests`: (algorithm, column) of what is kept; `size`: the column of the size in bytes; `left_out`: digests that
@@ -40,7 +40,7 @@ class LayoutCSV(Unclassified):
     name = summary = whose = expected = ""
     version = "1"
     options: tuple[Option, ...] = ()
-    layouts: tuple[Layout, ...] = ()
+    layouts: tuple[ToolHeader, ...] = ()
 
     def detect(self, head: bytes, name: str) -> Guess | None:  # noqa: ARG002 - the content says it
         """Return a guess by the header's names."""
@@ -72,12 +72,12 @@ def header_names(head: bytes) -> tuple[str, ...]:
     return names_of(head_text(head).partition("\n")[0])
 
 
-def layout_of(names: Sequence[str], layouts: Sequence[Layout]) -> Layout | None:
+def layout_of(names: Sequence[str], layouts: Sequence[ToolHeader]) -> ToolHeader | None:
     """Return the first layout whose columns are all named, or None."""
     return next((layout for layout in layouts if set(layout.names) <= set(names)), None)
 
 
-def read_layout(source: BinaryIO, layouts: Sequence[Layout], expected: str, tags: tuple[str, ...] = ()) -> Items:
+def read_layout(source: BinaryIO, layouts: Sequence[ToolHeader], expected: str, tags: tuple[str, ...] = ()) -> Items:
     """Yield one Record or Reject for each line after the header that is not blank. `expected`: the header, in words.
 
     Raises MalformedSource for another header, and as `lines` does.
@@ -87,7 +87,7 @@ def read_layout(source: BinaryIO, layouts: Sequence[Layout], expected: str, tags
     encoding = "utf-16" if head_encoding(head) != "utf-8" else "iso8859-1"
     begun.read(len(head) - len(head.removeprefix(BOM_UTF8)))
     names: tuple[str, ...] = ()
-    layout: Layout | None = None
+    layout: ToolHeader | None = None
     untold: dict[str, HashFault] = {}
     left_out = LeftOut()
     unread = Unread((), (), left_out)
@@ -122,7 +122,7 @@ def read_layout(source: BinaryIO, layouts: Sequence[Layout], expected: str, tags
     return left_out
 
 
-def _read_names(layout: Layout) -> set[str]:
+def _read_names(layout: ToolHeader) -> set[str]:
     return {layout.size, *(column for _, column in layout.digests)}
 
 
@@ -130,7 +130,7 @@ def _record(
     position: str,
     line: str,
     names: Sequence[str],
-    layout: Layout,
+    layout: ToolHeader,
     tags: tuple[str, ...],
     untold: dict[str, HashFault],
     unread: Unread,

@@ -14,7 +14,7 @@ from hashhub.connector import Exported, Loss, Option, check_options
 from hashhub.errors import InvalidArgument
 from hashhub.model import Entry
 from hashhub_connectors import outgoing
-from hashhub_connectors.outgoing import Listing, NoPlace, Output, Values
+from hashhub_connectors.outgoing import NoPlace, Output, PurposeCheck, Speller
 
 _WHAT: Final = "a list of hashes"
 _YES_NO: Final = {"": False, "no": False, "yes": True}
@@ -47,7 +47,7 @@ class HashLinesWriter:
         """Write the lines. Raises InvalidArgument for an unknown algorithm, and hash sets of several purposes."""
         check_options(self, options)
         algorithm, has_names = _algorithm(options), _has_names(options)
-        listing, values = Listing(exported, _WHAT), Values(_WHAT, "", exported)
+        listing, values = PurposeCheck(exported, _WHAT), Speller(_WHAT, "", exported)
         output = Output(target)
         yield from outgoing.about_the_file(exported, _WHAT, listed=True)
         if not algorithm:  # other tools' plain lists know no comments

@@ -15,7 +15,7 @@ from hashhub.connector import Exported, Loss, Option, check_options
 from hashhub.errors import InvalidArgument
 from hashhub.model import Entry
 from hashhub_connectors import outgoing
-from hashhub_connectors.outgoing import Listing, NoPlace, Output, Values
+from hashhub_connectors.outgoing import NoPlace, Output, PurposeCheck, Speller
 
 _WHAT: Final = "hashdeep's list"
 _COLUMNS: Final = {"md5": "MD5", "sha1": "SHA1", "sha256": "SHA256"}
@@ -41,7 +41,7 @@ class HashdeepWriter:
         check_options(self, options)
         columns = _columns(options.get("algorithms", ""))
         wanted = [_COLUMNS[c] for c in columns]
-        listing, values = Listing(exported, _WHAT), Values(_WHAT, "", exported)
+        listing, values = PurposeCheck(exported, _WHAT), Speller(_WHAT, "", exported)
         output = Output(target)
         yield from outgoing.about_the_file(exported, _WHAT, listed=True)
         output.put(f"%%%% HASHDEEP-1.0\n%%%% size,{','.join(columns)},filename\n")

@@ -6,7 +6,7 @@ purpose says it. Layout: The Sleuth Kit, tsk/hashdb/hk.c; md5deep, files.cpp.
 
 from __future__ import annotations
 
-from hashhub_connectors.forensic_csv import Layout, LayoutCSV
+from hashhub_connectors.forensic_csv import LayoutCSV, ToolHeader
 
 
 class HashKeeper(LayoutCSV):
@@ -16,4 +16,6 @@ class HashKeeper(LayoutCSV):
     summary = "HashKeeper hash sets (.hsh), CSV with MD5"
     whose = "HashKeeper's"
     expected = '"file_id","hashset_id","file_name","directory","hash","file_size", and further ones'
-    layouts = (Layout(("file_id", "hashset_id", "file_name", "directory", "hash"), (("MD5", "hash"),), "file_size"),)
+    layouts = (
+        ToolHeader(("file_id", "hashset_id", "file_name", "directory", "hash"), (("MD5", "hash"),), "file_size"),
+    )

@@ -14,7 +14,7 @@ from hashhub.connector import Exported, Loss, Option, check_options
 from hashhub.model import Entry, Purpose
 from hashhub_connectors import outgoing
 from hashhub_connectors.icse_csv import SCHEME
-from hashhub_connectors.outgoing import Listing, NoPlace, Output, Values
+from hashhub_connectors.outgoing import NoPlace, Output, PurposeCheck, Speller
 from hashhub_connectors.tables import Cells, keeps_formulas
 
 _WHAT: Final = "ICSE's CSV"
@@ -45,8 +45,8 @@ class ICSEWriter:
         """Write the rows. Raises InvalidArgument for hash sets of several purposes, and of benign items."""
         check_options(self, options)
         cells = Cells(";", keeps_formulas=keeps_formulas(options.get("formulas", "")))
-        listing = Listing(exported, _WHAT, Purpose.CSAM, Purpose.EXPLOITATIVE, Purpose.TEST)
-        values = Values(_WHAT, SCHEME, exported, {"Y", "N"}.__contains__)
+        listing = PurposeCheck(exported, _WHAT, Purpose.CSAM, Purpose.EXPLOITATIVE, Purpose.TEST)
+        values = Speller(_WHAT, SCHEME, exported, {"Y", "N"}.__contains__)
         output = Output(target)
         yield from outgoing.about_the_file(exported, _WHAT, listed=True)
         output.put(_HEADER)

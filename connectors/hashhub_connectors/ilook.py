@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from hashhub_connectors.forensic_csv import Layout, LayoutCSV
+from hashhub_connectors.forensic_csv import LayoutCSV, ToolHeader
 
 _LATER: Final = (("SHA1", "hashsha1"), ("SHA256", "hashsha256"))
 
@@ -22,9 +22,9 @@ class ILook(LayoutCSV):
     whose = "iLook's"
     expected = "V1Hash,HashType,SetDescription,…, or V3Hash,HashSHA1,FileName,…, or V4Hash,HashSHA1,…"
     layouts = (
-        Layout(("v1hash", "hashtype", "filename"), (("MD5", "v1hash"),), "filesize"),
+        ToolHeader(("v1hash", "hashtype", "filename"), (("MD5", "v1hash"),), "filesize"),
         *(
-            Layout(
+            ToolHeader(
                 (column, "hashsha1", "filename"), (("MD5", column), *_LATER), "filesize", ("hashsha384", "hashsha512")
             )
             for column in ("v3hash", "v4hash")

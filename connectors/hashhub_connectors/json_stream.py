@@ -18,7 +18,7 @@ from typing import BinaryIO, Final, NoReturn
 
 from hashhub.connector import MAX_LINE
 from hashhub.errors import MalformedSource
-from hashhub_connectors.source import READ_SIZE, Text
+from hashhub_connectors.source import READ_SIZE, TextReader
 
 MAX_DEPTH: Final = 64  # levels of values that do not fit in the window; no supported format has more than four
 _LOOKAHEAD: Final = (
@@ -75,7 +75,7 @@ class JSONReader:
         self.where = where
         self._limit = limit
         self._block = block
-        self._text = Text(source, "", lambda: self.where, block)
+        self._text = TextReader(source, "", lambda: self.where, block)
         self._window = ""
         self._at = 0
         self._dropped = 0  # bytes of text that left the window

@@ -60,7 +60,7 @@ class KDB(Unclassified):
             return left_out
 
 
-def _check_version(database: sqlite_file.Database, left_out: LeftOut) -> None:
+def _check_version(database: sqlite_file.SourceDatabase, left_out: LeftOut) -> None:
     table = database.table(_PROPERTIES)
     versions: set[str] = set()
     if table is not None and {"name", "value"} <= table.columns.keys():

@@ -42,7 +42,7 @@ Column = str | int
 """The name of a column, or its number from 1 in a table without a header."""
 
 
-class Layout(msgspec.Struct, frozen=True, kw_only=True):
+class TableLayout(msgspec.Struct, frozen=True, kw_only=True):
     """How a table is written. `delimiter` and `encoding` are empty where the file itself is to tell."""
 
     delimiter: str = ""
@@ -60,7 +60,7 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True):
     every item has. `delimiter` and `encoding` are what is read where neither the layout nor the file says any.
     """
 
-    layout: Layout
+    layout: TableLayout
     delimiter: str
     encoding: str
     columns: dict[str, Column]
@@ -176,7 +176,7 @@ class _Reading:
             )
         encoding = text_encoding("options.mapping.encoding", encoding)
         return Columns(
-            layout=Layout(
+            layout=TableLayout(
                 delimiter=delimiter if "delimiter" in self._given else "",
                 encoding=encoding if "encoding" in self._given else "",
                 has_header=self._has_header,

@@ -150,7 +150,7 @@ class _Event:
 
 def _read(source: BinaryIO, *, is_classified: bool) -> Items:
     left_out = LeftOut()
-    with exchange.Source(source, twice=True) as stream:
+    with exchange.RewindableSource(source, twice=True) as stream:
         raw: Any = stream
         if _HASHES_CSV.match(stream.first):
             raise MalformedSource(
@@ -543,7 +543,7 @@ class _Events:
         self._exported = exported
         self._sink = Output(target)
         self._events = 0
-        self._objects: exchange.Listing | None = None  # of the event that is open
+        self._objects: exchange.JSONArray | None = None  # of the event that is open
         self._of = ""  # its hash set
         self._count = 0  # its objects
         self._told: set[str] = set()  # hash sets whose terms are told in part
@@ -601,7 +601,7 @@ class _Events:
         }
         self._sink.put(b",\n" if self._events else b"\n")
         self._sink.put(b'{"Event":' + exchange.encode(event)[:-1] + b',"Object":[')
-        self._objects = exchange.Listing(self._sink)
+        self._objects = exchange.JSONArray(self._sink)
         self._events += 1
         self._count, self._of = 0, name
 

@@ -22,7 +22,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.model import Entry, EntryState, Purpose
 from hashhub_connectors import outgoing
 from hashhub_connectors.ncmec_xml import NAMESPACE, SCHEME
-from hashhub_connectors.outgoing import Listing, NoPlace, Output, Values, is_plain, unwritable
+from hashhub_connectors.outgoing import NoPlace, Output, PurposeCheck, Speller, is_plain, unwritable
 
 _WHAT: Final = "NCMEC's XML"
 _FINGERPRINTS: Final = {"MD5": "md5", "SHA1": "sha1", "PHOTODNA": "pdna", "PDQ": "pdq"}
@@ -64,8 +64,8 @@ class NCMECWriter:
         """Write a document. Raises InvalidArgument for hash sets of several purposes, and of benign items."""
         check_options(self, options)
         number = _number(options.get("member", ""), exported)
-        listing = Listing(exported, _WHAT, Purpose.CSAM, Purpose.EXPLOITATIVE, Purpose.TEST)
-        values = Values(_WHAT, SCHEME, exported)
+        listing = PurposeCheck(exported, _WHAT, Purpose.CSAM, Purpose.EXPLOITATIVE, Purpose.TEST)
+        values = Speller(_WHAT, SCHEME, exported)
         yield from outgoing.about_the_file(exported, _WHAT, listed=True)
         # An SpooledTemporaryFile is a BinaryIO to everybody but its stub.
         with cast("BinaryIO", tempfile.SpooledTemporaryFile(_IN_MEMORY)) as videos:

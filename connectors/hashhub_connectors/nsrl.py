@@ -15,11 +15,11 @@ from hashhub.connector import PURPOSE_TAG, Certainty, Guess, Items, LeftOut, Opt
 from hashhub.errors import MalformedSource
 from hashhub.model import HashFault, Record
 from hashhub_connectors import items, sqlite_file
-from hashhub_connectors.forensic_csv import Layout, header_names, layout_of, read_layout
+from hashhub_connectors.forensic_csv import ToolHeader, header_names, layout_of, read_layout
 from hashhub_connectors.source import READ_SIZE, Unclassified, look_at
 
 _LAYOUTS: Final = (
-    Layout(
+    ToolHeader(
         names=("sha-1", "md5", "filename", "productcode", "specialcode"),
         digests=(("MD5", "md5"), ("SHA1", "sha-1")),
         size="filesize",

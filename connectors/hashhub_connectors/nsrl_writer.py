@@ -14,7 +14,7 @@ from hashhub.connector import Exported, Loss, Option, check_options
 from hashhub.hygiene import Code
 from hashhub.model import Entry, Purpose
 from hashhub_connectors import outgoing
-from hashhub_connectors.outgoing import Listing, NoPlace, Output, Values
+from hashhub_connectors.outgoing import NoPlace, Output, PurposeCheck, Speller
 
 _WHAT: Final = "NSRL's list"
 _HEADER: Final = '"SHA-1","MD5","CRC32","FileName","FileSize","ProductCode","OpSystemCode","SpecialCode"\n'
@@ -37,7 +37,7 @@ class NSRLWriter:
     ) -> Iterator[Loss]:
         """Write the list. Raises InvalidArgument for hash sets of any purpose but benign."""
         check_options(self, options)
-        listing, values = Listing(exported, _WHAT, Purpose.BENIGN), Values(_WHAT, "", exported)
+        listing, values = PurposeCheck(exported, _WHAT, Purpose.BENIGN), Speller(_WHAT, "", exported)
         output = Output(target)
         yield from outgoing.about_the_file(exported, _WHAT, has_purpose=True)
         output.put(_HEADER)

@@ -173,7 +173,7 @@ def withheld(entry: Entry, exported: Exported, *, has_withdrawals: bool) -> Loss
     return None
 
 
-class Listing:
+class PurposeCheck:
     """A file in which being listed is a claim: that of the purpose which all hash sets of the export share."""
 
     def __init__(self, exported: Exported, what: str, *allowed: Purpose) -> None:
@@ -219,7 +219,7 @@ class Listing:
         )
 
 
-class Said(NamedTuple):
+class Spelling(NamedTuple):
     """What a file may say of an entry's classification: `value`, or nothing; why, where that is not all."""
 
     value: str
@@ -227,10 +227,10 @@ class Said(NamedTuple):
     detail: str = ""
 
 
-_NOTHING: Final = Said("")
+_NOTHING: Final = Spelling("")
 
 
-class Values:
+class Speller:
     """The values of one scheme, as a format spells them."""
 
     def __init__(
@@ -249,9 +249,9 @@ class Values:
         self._version = version or ("" if target is None else target.version)
         self._target = None if target is None or target.version != self._version else target
         self._is_spelled = is_spelled
-        self._known: dict[tuple[str, str, str], Said] = {}
+        self._known: dict[tuple[str, str, str], Spelling] = {}
 
-    def of(self, entry: Entry) -> Said:
+    def of(self, entry: Entry) -> Spelling:
         """Return what the file says of the entry's classification."""
         classification = entry.classification
         if classification is None:
@@ -264,27 +264,29 @@ class Values:
             said = self._known[key] = self._say(classification)
         return said
 
-    def _say(self, stated: Classification) -> Said:
+    def _say(self, stated: Classification) -> Spelling:
         name, value = f"{stated.scheme}@{stated.version}", stated.value
         if not self._id:
-            return Said("", "NO_PLACE", f"{self._what} has no place for values of {name}")
+            return Spelling("", "NO_PLACE", f"{self._what} has no place for values of {name}")
         target = self._target
         if stated.scheme == self._id and self._version in {"", stated.version}:
             if self._is_spelled(value):
-                return Said(value)
+                return Spelling(value)
             resolved = None if target is None else target.resolve(value)
             if resolved is not None and self._is_spelled(resolved.value):
-                return Said(resolved.value, "RESPELLED", f"{value!r} is written as {resolved.value!r}")
-            return Said("", "UNWRITABLE_TEXT", f"{self._what} cannot spell the value {value[:40]!r}")
+                return Spelling(resolved.value, "RESPELLED", f"{value!r} is written as {resolved.value!r}")
+            return Spelling("", "UNWRITABLE_TEXT", f"{self._what} cannot spell the value {value[:40]!r}")
         if target is None:
-            return Said("", "FOREIGN_SCHEME", f"{name} cannot be translated: the scheme {self._id} is not known here")
+            return Spelling(
+                "", "FOREIGN_SCHEME", f"{name} cannot be translated: the scheme {self._id} is not known here"
+            )
         translation = translate(stated, target)
         losses = [loss.text for loss in translation.losses]
         more = f"; and {len(losses) - _SHOWN} more" if len(losses) > _SHOWN else ""
         why = "; ".join(losses[:_SHOWN]) + more
         if translation.value is None or not self._is_spelled(translation.value):
-            return Said("", "FOREIGN_SCHEME", f"{name} {value} is no value of {target.name}: {why}")
-        return Said(
+            return Spelling("", "FOREIGN_SCHEME", f"{name} {value} is no value of {target.name}: {why}")
+        return Spelling(
             translation.value,
             "TRANSLATED",
             f"{name} {value} is written as {target.name} {translation.value}" + (f": {why}" if why else ""),

@@ -24,7 +24,7 @@ from hashhub.errors import MalformedSource
 from hashhub.hashes import ALGORITHMS
 from hashhub.model import Reject, SchemeStatus
 from hashhub_connectors.delimited import Rows
-from hashhub_connectors.mapping import DIGESTS, FLAGS, MIXED, TEXTS, Layout, canonical
+from hashhub_connectors.mapping import DIGESTS, FLAGS, MIXED, TEXTS, TableLayout, canonical
 from hashhub_connectors.source import BOMS, look_at, read_block
 from hashhub_connectors.words import fields_of, read_word, unread
 from hashhub_connectors.workbook import OLE_SIGNATURE, SIGNATURE, SheetRows, listed
@@ -85,7 +85,7 @@ _TELLING_ZEROS: Final = 8  # at the end of what else looks like a digest
 _LOST_ZEROS: Final = 8  # at most so many leading zeros are taken for lost: more, and it is some other number
 
 
-class Proposal:
+class MappingProposal:
     """What is proposed for one table.
 
     `digests`: (field, column's name) of the digest columns; `notes`: sentences for a person that the proposal cannot
@@ -380,7 +380,7 @@ class _Column:
 class _Table:
     """The first rows of a table: settings by which it is read, its columns, and whether it has a header."""
 
-    def __init__(self, numbered: list[tuple[int, list[str]]], written: Layout, settings: list[str]) -> None:
+    def __init__(self, numbered: list[tuple[int, list[str]]], written: TableLayout, settings: list[str]) -> None:
         self.settings = settings
         counts = Counter(len(cells) for _, cells in numbered if len(cells) > 1)
         usual = counts.most_common(1)[0][0] if counts else 1
@@ -429,7 +429,7 @@ def propose(source: bytes | BinaryIO, sheet: str = "") -> str:
     return propose_for(io.BytesIO(source) if isinstance(source, bytes) else source, sheet).text()
 
 
-def propose_for(source: BinaryIO, sheet: str = "", *, is_cut: bool = False) -> Proposal:
+def propose_for(source: BinaryIO, sheet: str = "", *, is_cut: bool = False) -> MappingProposal:
     """Return what is proposed for a table: its first SAMPLE_BYTES or SAMPLE_ROWS are looked at.
 
     `is_cut`: the source ends before the table does. Raises MalformedSource when there is no row in it, and as
@@ -446,7 +446,7 @@ def propose_for(source: BinaryIO, sheet: str = "", *, is_cut: bool = False) -> P
         if not numbered:
             raise MalformedSource("the sheet is empty; expected a header or items", position="row 1")
         several = f"# The sheet {listed((rows.sheet,))} of {listed(rows.sheets)}; --option sheet=NAME reads another."
-        return Proposal(_Table(numbered, Layout(), [_one_line(several)] if len(rows.sheets) > 1 else []))
+        return MappingProposal(_Table(numbered, TableLayout(), [_one_line(several)] if len(rows.sheets) > 1 else []))
     if head.startswith(OLE_SIGNATURE):
         raise MalformedSource("an old or encrypted Excel file; save it as .xlsx, or as CSV", position="line 1")
     data = read_block(begun, SAMPLE_BYTES)
@@ -460,7 +460,7 @@ def propose_for(source: BinaryIO, sheet: str = "", *, is_cut: bool = False) -> P
         raise MalformedSource("there is no header; expected a first line of column names", position="line 1")
     delimiter, rows_ = _guess_delimiter("\n".join(lines))
     settings = [f"delimiter = {_toml(delimiter)}", f"encoding = {_toml(encoding)}{note}"]
-    proposal = Proposal(_Table(rows_, Layout(delimiter=delimiter, encoding=encoding), settings))
+    proposal = MappingProposal(_Table(rows_, TableLayout(delimiter=delimiter, encoding=encoding), settings))
     if len(likely) > 1:
         proposal.notes.append(f"the text may be in {' or '.join(likely)}: say which as encoding, by how it reads")
     return proposal

@@ -81,7 +81,7 @@ def look_at(source: BinaryIO, size: int = _LOOKED_AT) -> tuple[bytes, BinaryIO]:
     return begun.head, cast("BinaryIO", begun)
 
 
-class Text:
+class TextReader:
     """A byte stream as text in one encoding, read in blocks. `encoding` empty: that of the byte order mark, UTF-8
     without one.
 
@@ -187,7 +187,7 @@ def ended_lines(
     """
     number, rest = 1, ""
     end = "\n"
-    text = Text(source, encoding, lambda: f"line {number}")
+    text = TextReader(source, encoding, lambda: f"line {number}")
     while chunk := text.read():
         if may_be_nul and (first := _ENDS.search(chunk)):
             end, may_be_nul = first[0], False

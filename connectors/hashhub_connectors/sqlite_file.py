@@ -59,7 +59,7 @@ class Table(NamedTuple):
     columns: Mapping[str, str]
 
 
-class Database:
+class SourceDatabase:
     """An opened database. `plain`: names of its plain tables by themselves in lower case; `others`: those of views and
     virtual tables, in lower case.
     """
@@ -147,7 +147,7 @@ class Database:
 
 
 @contextmanager
-def opened(source: BinaryIO) -> Iterator[Database]:
+def opened(source: BinaryIO) -> Iterator[SourceDatabase]:
     """Open the database that a stream holds: its file, if it is one, otherwise a temporary copy of it.
 
     Raises MalformedSource for what is no SQLite database, is cut off or damaged, for unfinished writes beside the file,
@@ -174,7 +174,7 @@ def opened(source: BinaryIO) -> Iterator[Database]:
         yield from _connected(copy, header)
 
 
-def _connected(path: Path, header: bytes) -> Iterator[Database]:
+def _connected(path: Path, header: bytes) -> Iterator[SourceDatabase]:
     size = path.stat().st_size
     _check_header(header, size)
     # Another thread may be the one that closes an abandoned reader.
@@ -190,7 +190,7 @@ def _connected(path: Path, header: bytes) -> Iterator[Database]:
             )
         ) as connection,
     ):
-        yield Database(connection, size)
+        yield SourceDatabase(connection, size)
 
 
 def _authorize(action: int, table: str | None, _column: str | None, _db: str | None, view: str | None) -> int:

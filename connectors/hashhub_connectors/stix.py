@@ -173,7 +173,7 @@ class STIX:
 
 def _read(source: BinaryIO, *, is_classified: bool) -> Items:
     left_out = LeftOut()
-    with exchange.Source(source, twice=True) as stream:
+    with exchange.RewindableSource(source, twice=True) as stream:
         raw: Any = stream
         references = _References()
         # A file that cannot be read to its end gives no items at all: what it says against them may be what is missing.
@@ -588,7 +588,7 @@ class _Bundle:
         self._library = library
         self._exported = exported
         self._sink = Output(target)
-        self._listing = exchange.Listing(self._sink)
+        self._listing = exchange.JSONArray(self._sink)
         self._written: set[str] = set()  # ids of identities and markings
         self._about: dict[str, tuple[str, list[str]]] = {}  # by hash set: identity and markings
 

@@ -212,7 +212,7 @@ def _write(entries: Iterable[Entry], target: BinaryIO, exported: Exported) -> It
     sink = Output(target)
     time = int(exported.time.timestamp())
     sink.put(b'{"nextPageToken":null,"hasMoreRecords":false,"nextSetTimestamp":%d,"hashRecords":[' % time)
-    listing = exchange.Listing(sink)
+    listing = exchange.JSONArray(sink)
     count = 0
     is_first = True
     for entry in entries:

@@ -170,7 +170,7 @@ class ThreatExchange(Classified):
 
 def _read(source: BinaryIO, owner: str, stated_type: str) -> Items:
     left_out = LeftOut()
-    stream = exchange.Source(source)
+    stream = exchange.RewindableSource(source)
     exchange.refuse_pickle(stream.head)
     raw: Any = stream
     if stream.first[:1] in {b"{", b"["}:
@@ -632,7 +632,7 @@ def _prepare(
         else:
             losses.append(exchange.no_algorithm(entry, h.algorithm, _FORM))
     if entry.frames:
-        signals.append((_FRAMES_TYPE, vpdq.render(entry.frames, vpdq.Form.ARRAY).rstrip()))
+        signals.append((_FRAMES_TYPE, vpdq.render(entry.frames, vpdq.FrameFormat.ARRAY).rstrip()))
     if not signals:
         return None, [exchange.no_hash(entry, _FORM)]
     if entry.state is EntryState.WITHDRAWN:
@@ -685,7 +685,7 @@ def _terms() -> Loss:
 def _write_json(entries: Iterable[Entry], target: BinaryIO, exported: Exported, owner: str) -> Iterator[Loss]:
     sink = Output(target)
     sink.put(b'{"data":[' if exported.is_delta else b"[")
-    listing = exchange.Listing(sink)
+    listing = exchange.JSONArray(sink)
     time = int(exported.time.timestamp())
     is_first = True
     for entry in entries:

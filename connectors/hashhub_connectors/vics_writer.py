@@ -21,7 +21,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash
 from hashhub.model import NO_FLAGS, Entry
 from hashhub_connectors import outgoing
-from hashhub_connectors.outgoing import NoPlace, Output, Values, is_plain
+from hashhub_connectors.outgoing import NoPlace, Output, Speller, is_plain
 from hashhub_connectors.vics_media import EXTRA
 
 _WHAT: Final = "VICS"
@@ -75,7 +75,7 @@ class VICSWriter:
         version, region = _version(options), _region(options, exported)
         outgoing.refuse_mixed_purposes(exported, _WHAT)
         scheme = _scheme(region)
-        values = Values(_WHAT, scheme, exported, _is_category)
+        values = Speller(_WHAT, scheme, exported, _is_category)
         is_20 = version == "2.0"
         output = Output(target)
         yield from outgoing.about_the_file(exported, _WHAT, scheme="" if is_20 else scheme)

@@ -106,8 +106,8 @@ class VPDQWriter:
         """Write the videos; entries without frames are left out. Raises InvalidArgument for mixed purposes."""
         check_options(self, options)
         what = "vPDQ's text"
-        listing = outgoing.Listing(exported, what)
-        values = outgoing.Values(what, "", exported)
+        listing = outgoing.PurposeCheck(exported, what)
+        values = outgoing.Speller(what, "", exported)
         output = outgoing.Output(target)
         yield from outgoing.about_the_file(exported, what, listed=True)
         for entry in entries:
@@ -117,7 +117,7 @@ class VPDQWriter:
             if refused is not None:
                 yield refused
                 continue
-            output.put(vpdq.render(entry.frames, vpdq.Form.ARRAY))
+            output.put(vpdq.render(entry.frames, vpdq.FrameFormat.ARRAY))
             said = values.of(entry)
             if said.reason:
                 yield Loss(entry.name, "value", said.reason, said.detail)

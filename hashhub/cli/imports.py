@@ -29,9 +29,9 @@ from hashhub.model import Disposition, Finding, Import, ImportState
 from hashhub.writing import whole_file
 
 if TYPE_CHECKING:
-    from hashhub.client import Client, ImportReport, Progress
+    from hashhub.client import Client, ImportProgress, ImportReport
     from hashhub.client.contribution import FindingGroup
-    from hashhub_connectors.mapping import Layout
+    from hashhub_connectors.mapping import TableLayout
 
 _TABLES: Final = ("csv", "icse-csv")  # formats whose items are rows, beside which their outcome can stand
 _ICSE_DELIMITER: Final = ";"
@@ -133,7 +133,7 @@ def import_file(
     with session.connect() as hub, ExitStack() as stack, progress(unit_bytes=True) as bar:
         sources = [stack.enter_context(opened(file)) for file in files]
 
-        def show(p: Progress) -> None:
+        def show(p: ImportProgress) -> None:
             nonlocal is_open
             is_open = is_open or p.phase != "CHECKSUM"
             bar(
@@ -563,15 +563,15 @@ def _has_report(import_: Import) -> bool:
     return import_.state in {ImportState.COMMITTED, ImportState.CANCELLED} and import_.counts.items > 0
 
 
-def _layout(connector: str, source: BinaryIO, mapping: str | None, sheet: str) -> Layout:
+def _layout(connector: str, source: BinaryIO, mapping: str | None, sheet: str) -> TableLayout:
     """Return how a table is written: as the mapping says, or as it looks."""
-    from hashhub_connectors.mapping import Layout, read_mapping
+    from hashhub_connectors.mapping import TableLayout, read_mapping
     from hashhub_connectors.proposal import propose_for
 
     if mapping is not None:
         return read_mapping(settings_of((), mapping)["mapping"]).layout
     if connector == "icse-csv":
-        return Layout(delimiter=_ICSE_DELIMITER, encoding="utf-8")
+        return TableLayout(delimiter=_ICSE_DELIMITER, encoding="utf-8")
     layout = propose_for(source, sheet).layout
     source.seek(0)
     return layout

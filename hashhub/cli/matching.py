@@ -85,7 +85,7 @@ def match(
     if not given and from_file is None:
         raise click.UsageError("nothing to look up: give --hash ALGORITHM:DIGEST or --from-file FILE")
     options = match_options(policy, distances, limit)
-    tally = Tally(session, options, fail_on)
+    tally = VerdictTally(session, options, fail_on)
     # All of the command line is checked before anything is asked.
     queries = [_query(text) for text in given]
     with session.connect() as hub:
@@ -178,7 +178,7 @@ def hash_files(
         raise click.exceptions.Exit(worst)
 
 
-class Tally:
+class VerdictTally:
     """Prints answers as they come, counts verdicts, and ends the command with the right exit code."""
 
     def __init__(self, session: Session, options: MatchOptions, fail_on: str | None) -> None:

@@ -19,7 +19,7 @@ from hashhub.cli.session import spelled
 from hashhub.cli.terminal import csv_rows, safe
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.model import Disposition, Finding, Reject
-from hashhub_connectors.csv_mapping import Layout, opened
+from hashhub_connectors.csv_mapping import TableLayout, opened
 from hashhub_connectors.delimited import OUTCOME_COLUMNS, Rows
 from hashhub_connectors.workbook import Number, SheetRows
 
@@ -30,7 +30,7 @@ _ACCEPTED: Final = spelled(Disposition.ACCEPTED)
 _BLOCK: Final = 1 << 20
 
 
-class Outcome(NamedTuple):
+class ItemOutcome(NamedTuple):
     """What became of one item."""
 
     position: str
@@ -66,7 +66,7 @@ class Outcomes:
         """Forget them."""
         self._db.close()
 
-    def __iter__(self) -> Iterator[Outcome]:
+    def __iter__(self) -> Iterator[ItemOutcome]:
         position, lines = "", list[tuple[str, str, str]]()
         for place, *line in self._db.execute(
             "SELECT position, disposition, reason, detail FROM finding ORDER BY key, ordinal"
@@ -85,14 +85,14 @@ def _sorting(position: str) -> str:
     return _NUMBER.sub(lambda m: f"{len(m[0]):03d}{m[0]}", position)
 
 
-def _outcome(position: str, lines: list[tuple[str, str, str]]) -> Outcome:
+def _outcome(position: str, lines: list[tuple[str, str, str]]) -> ItemOutcome:
     """Return the outcome of an item from its findings; what is only noted of it comes last."""
     noted = Disposition.NOTED.value
     lines = sorted(lines, key=lambda line: line[0] == noted)
     outcome = _ACCEPTED if lines[0][0] == noted else spelled(Disposition(lines[0][0]))
     reasons = dict.fromkeys(reason for _, reason, _ in lines)
     details = dict.fromkeys(detail for _, _, detail in lines if detail)
-    return Outcome(position, outcome, " ".join(reasons), "; ".join(details))
+    return ItemOutcome(position, outcome, " ".join(reasons), "; ".join(details))
 
 
 def digest_of(source: BinaryIO) -> str:
@@ -105,7 +105,7 @@ def digest_of(source: BinaryIO) -> str:
     return sha.hexdigest()
 
 
-def write_positions(outcomes: Iterable[Outcome], target: BinaryIO) -> None:
+def write_positions(outcomes: Iterable[ItemOutcome], target: BinaryIO) -> None:
     """Write position, outcome, reason and detail of every item that has findings, as CSV."""
     write = csv_rows(target, "\r\n")
     write(("position", "outcome", "reason", "detail"))
@@ -114,7 +114,7 @@ def write_positions(outcomes: Iterable[Outcome], target: BinaryIO) -> None:
 
 
 def write_beside(
-    outcomes: Iterable[Outcome], source: BinaryIO, target: BinaryIO, layout: Layout, *, sheet: str, items: int
+    outcomes: Iterable[ItemOutcome], source: BinaryIO, target: BinaryIO, layout: TableLayout, *, sheet: str, items: int
 ) -> None:
     """Write the table of `source` with what became of each row beside it, as delimited text or a workbook, as it was.
 
@@ -141,7 +141,7 @@ def write_beside(
 class _Beside:
     """Walks along the outcomes while the rows pass by."""
 
-    def __init__(self, outcomes: Iterator[Outcome]) -> None:
+    def __init__(self, outcomes: Iterator[ItemOutcome]) -> None:
         self._outcomes = outcomes
         self._next = self._advance()
         self.count = 0
@@ -156,14 +156,14 @@ class _Beside:
             return (_ACCEPTED, "", "")
         return self._next[1].cells
 
-    def _advance(self) -> tuple[int, Outcome] | None:
+    def _advance(self) -> tuple[int, ItemOutcome] | None:
         for outcome in self._outcomes:
             if match := _PLACE.fullmatch(outcome.position):
                 return int(match[1]), outcome
         return None
 
 
-def _write_text(rows: Rows, beside: _Beside, source: BinaryIO, target: BinaryIO, layout: Layout) -> None:
+def _write_text(rows: Rows, beside: _Beside, source: BinaryIO, target: BinaryIO, layout: TableLayout) -> None:
     encoding = rows.encoding
     delimiter = rows.delimiter
     has_header = layout.has_header
@@ -236,7 +236,7 @@ def _behind(raw: str, delimiter: str, count: int) -> str:
     return raw
 
 
-def _write_workbook(rows: SheetRows, beside: _Beside, target: BinaryIO, layout: Layout) -> None:
+def _write_workbook(rows: SheetRows, beside: _Beside, target: BinaryIO, layout: TableLayout) -> None:
     try:
         import openpyxl
         from openpyxl.cell import WriteOnlyCell

@@ -35,7 +35,7 @@ from hashhub.cli.terminal import (
 from hashhub.errors import FailedPrecondition
 from hashhub.model import OperationState, Reliability
 from hashhub.reconcile import tasks
-from hashhub.reconcile.results import Agreement, By, Engine, Gap, LeftOut, Link, Overlap, Share
+from hashhub.reconcile.results import Agreement, Backend, By, Gap, Link, Omission, Overlap, Proportion
 from hashhub.writing import TAKEN, check, make_directory, written
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def _question(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _note_left_out(left_out: Sequence[LeftOut]) -> None:
+def _note_left_out(left_out: Sequence[Omission]) -> None:
     """Say whom an answer leaves out, and why."""
     for by_choice, why in ((True, "not asked for"), (False, "too low a reliability (--min-reliability f takes all)")):
         if some := [f"{x.contributor} ({x.reliability})" for x in left_out if x.by_choice is by_choice]:
@@ -138,7 +138,7 @@ def _note_left_out(left_out: Sequence[LeftOut]) -> None:
 
 _engine_option = click.option(
     "--engine",
-    type=choice(Engine),
+    type=choice(Backend),
     default="duckdb",
     show_default=True,
     help="What computes it. ray: on the cluster that RAY_ADDRESS names, or one on this machine; of a hub, its own.",
@@ -186,7 +186,7 @@ def extract(session: Session, *, directory: Path) -> None:
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @_question
 def overlap(
-    session: Session, question: _Question, *, by: By, near: bool, engine: Engine, svg: str | None, force: bool
+    session: Session, question: _Question, *, by: By, near: bool, engine: Backend, svg: str | None, force: bool
 ) -> None:
     """Count what hash sets, contributors or jurisdictions share.
 
@@ -223,7 +223,7 @@ def links(session: Session, question: _Question, *, near: bool, out: str | None,
 @click.option("--confusions", is_flag=True, help="Also show what each states, by what the others' consensus is.")
 @_engine_option
 @_question
-def agreement(session: Session, question: _Question, *, confusions: bool, engine: Engine) -> None:
+def agreement(session: Session, question: _Question, *, confusions: bool, engine: Backend) -> None:
     """Compare what several contributors state about the same items.
 
     Krippendorff's alpha by dimension, each contributor against the consensus of the others, and rows for a crosswalk
@@ -339,8 +339,8 @@ def _answer(session: Session, task: tasks.Task, question: _Question) -> Iterator
         yield _Answer(response, handle.rows, None, handle)
 
 
-def _left_out_of(response: Any) -> Sequence[LeftOut]:
-    left_out: Sequence[LeftOut] = (response.gaps if isinstance(response, tasks.GapsFound) else response).left_out
+def _left_out_of(response: Any) -> Sequence[Omission]:
+    left_out: Sequence[Omission] = (response.gaps if isinstance(response, tasks.GapsFound) else response).left_out
     return left_out
 
 
@@ -609,7 +609,7 @@ def _show_agreement(agreement: Agreement, *, confusions: bool = False) -> None:
     tell(f"it suggests, and changes nothing; changes over time are in --json and in the report{more}")
 
 
-def _interval(share: Share) -> str:
+def _interval(share: Proportion) -> str:
     return f"{100 * share.low:.0f} to {100 * share.high:.0f} %"
 
 

@@ -25,7 +25,7 @@ import click
 import msgspec
 from msgspec.structs import replace
 
-from hashhub.cli.matching import DISTANCES, FAIL_ON, LIMIT, POLICY, Tally, as_json, match_options
+from hashhub.cli.matching import DISTANCES, FAIL_ON, LIMIT, POLICY, VerdictTally, as_json, match_options
 from hashhub.cli.scan_directory import PARTIAL, REPORT, partial_results, scan_directory
 from hashhub.cli.scan_report import FileFindings
 from hashhub.cli.session import Session, choice, command, spelled
@@ -134,7 +134,7 @@ def scan(
             own = (status.st_dev, status.st_ino)
         hub = stack.enter_context(session.connect())
         pool = _pool(workers, file_seconds)
-        tally = Tally(session, options, fail_on)
+        tally = VerdictTally(session, options, fail_on)
         run = _Run(
             paths=paths,
             tree=Tree(paths, own=own),
@@ -240,7 +240,7 @@ class _Run:
         directory: Path | None,
         memory: ScanMemory[FileHashes] | None,
         ask: _Asking,
-        tally: Tally,
+        tally: VerdictTally,
         effort: Effort,
         jobs: int,
     ) -> None:

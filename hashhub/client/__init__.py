@@ -21,7 +21,7 @@ from hashhub.client.administration import AdministrationCalls
 from hashhub.client.changes import ChangeCalls
 from hashhub.client.conflicts import ConflictCalls
 from hashhub.client.connection import Connection, is_loopback
-from hashhub.client.contribution import FindingGroup, ImportReport, Phase, Progress
+from hashhub.client.contribution import FindingGroup, ImportPhase, ImportProgress, ImportReport
 from hashhub.client.contributors import ContributorCalls
 from hashhub.client.entries import EntryCalls
 from hashhub.client.exports import Export, ExportCalls, ExportReport, LossGroup
@@ -47,6 +47,8 @@ __all__ = [
     "Export",
     "ExportReport",
     "FindingGroup",
+    "ImportPhase",
+    "ImportProgress",
     "ImportReport",
     "LossGroup",
     "Matched",
@@ -54,10 +56,8 @@ __all__ = [
     "Mirror",
     "MirrorState",
     "OperationHandle",
-    "Phase",
     "PolicyText",
     "PolicyVersion",
-    "Progress",
     "ReconciliationCalls",
     "SchemeTable",
     "is_loopback",

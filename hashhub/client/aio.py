@@ -25,7 +25,7 @@ from hashhub.client.aio_transport import AsyncTransport
 from hashhub.client.calls import Calls
 from hashhub.client.changes import ChangeCalls
 from hashhub.client.connection import Connection
-from hashhub.client.contribution import ImportReport, Progress
+from hashhub.client.contribution import ImportProgress, ImportReport
 from hashhub.client.entries import EntryCalls
 from hashhub.client.imports import ImportCalls
 from hashhub.client.matching import MatchCalls, live
@@ -149,7 +149,7 @@ class AsyncClient:
         validate_only: bool = False,
         allow_shrinking: bool = False,
         keep_on_failure: bool = False,
-        progress: Callable[[Progress], None] | None = None,
+        progress: Callable[[ImportProgress], None] | None = None,
     ) -> ImportReport:
         """Contribute a source to `CONTRIBUTOR/SET` and return what became of every item; see Client.import_source.
 
@@ -160,7 +160,7 @@ class AsyncClient:
         loop = asyncio.get_running_loop()
         stopped = threading.Event()
 
-        def tell(now: Progress) -> None:
+        def tell(now: ImportProgress) -> None:
             if stopped.is_set():
                 raise Unavailable("the import was cancelled by this program")
             if progress is not None:

@@ -34,7 +34,7 @@ from hashhub.errors import (
     Unavailable,
 )
 from hashhub.hygiene import ABOUT_SOURCE, Code
-from hashhub.item import Kind, of_kind
+from hashhub.item import FieldKind, of_kind
 from hashhub.model import Disposition, Finding, Import, ImportState, Record, Reject
 
 # The rule of the cut: a run may go on behind batches that were cut by another.
@@ -44,7 +44,7 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 _HASH_BYTES: Final = 48  # of a hash on the wire, near enough
 # Of a frame, counted double: reading the four parts that it has takes a server as long as twice the bytes of a text.
 _FRAME_BYTES: Final = 96
-_texts_of: Final = attrgetter(*(f.name for f in of_kind(Kind.TEXT)))
+_texts_of: Final = attrgetter(*(f.name for f in of_kind(FieldKind.TEXT)))
 _TOLD_EVERY: Final = 1_000  # items
 _PATIENCE: Final = 120.0  # seconds to keep trying when the hub goes away in the middle: longer than a restart takes
 _COMMIT_TIMEOUT: Final = 3_600.0  # seconds; a commit writes every entry of the list
@@ -60,7 +60,7 @@ _REPORTED: Final = (
 FINDINGS_READ: Final = 100_000  # a report reads at most this many; the counts of the import are complete in any case
 
 
-class Phase(StrEnum):
+class ImportPhase(StrEnum):
     """What an import is doing."""
 
     CHECKSUM = "CHECKSUM"
@@ -68,10 +68,10 @@ class Phase(StrEnum):
     COMMITTING = "COMMITTING"
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
+class ImportProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far an import is: `done` of `total` bytes of the source in this phase, and the items read so far."""
 
-    phase: Phase
+    phase: ImportPhase
     done: int
     total: int
     items: int = 0
@@ -134,7 +134,7 @@ def contribute(
     allow_shrinking: bool,
     keep_on_failure: bool,
     request_id: str,
-    progress: Callable[[Progress], None],
+    progress: Callable[[ImportProgress], None],
 ) -> ImportReport:
     """Contribute all of seekable `sources` to the hash set named `parent`; see Client.import_source."""
     if connector is not None:
@@ -146,7 +146,7 @@ def contribute(
         before = release.written()
         total = release.size()
         digest = release.digest(
-            lambda done: progress(Progress(phase=Phase.CHECKSUM, done=done, total=max(total, done)))
+            lambda done: progress(ImportProgress(phase=ImportPhase.CHECKSUM, done=done, total=max(total, done)))
         )
         connector, options = release.recognise(connector, options)
     except OSError as e:
@@ -181,7 +181,9 @@ def contribute(
     stored = opened.batch_count
 
     # (3) and (4) Read, cut, send.
-    progress(Progress(phase=Phase.SENDING, done=0, total=total))  # who watches knows that the import is open
+    progress(
+        ImportProgress(phase=ImportPhase.SENDING, done=0, total=total)
+    )  # who watches knows that the import is open
     try:
         items = release.read()
         count = _send_batches(transport, opened, _counted(items, release, total, progress))
@@ -200,7 +202,7 @@ def contribute(
         raise _unreadable(e) from e
 
     # (5) Commit: until here nobody sees anything of it.
-    progress(Progress(phase=Phase.COMMITTING, done=total, total=total))
+    progress(ImportProgress(phase=ImportPhase.COMMITTING, done=total, total=total))
     commit = v1.CommitImportRequest(
         name=opened.name, batch_count=count, allow_shrinking=allow_shrinking, validate_only=validate_only
     )
@@ -316,7 +318,7 @@ def _behind(items: Iterable[Record | Reject], count: int) -> Iterator[Record | R
 
 
 def _counted(
-    items: Iterable[Record | Reject], source: Release, total: int, progress: Callable[[Progress], None]
+    items: Iterable[Record | Reject], source: Release, total: int, progress: Callable[[ImportProgress], None]
 ) -> Iterator[Record | Reject]:
     """Pass the items on, reporting progress about every thousand."""
     count = told = 0
@@ -325,9 +327,11 @@ def _counted(
         count += not is_aside
         if count - told >= _TOLD_EVERY:
             told = count
-            progress(Progress(phase=Phase.SENDING, done=min(source.tell(), total), total=total, items=count))
+            progress(
+                ImportProgress(phase=ImportPhase.SENDING, done=min(source.tell(), total), total=total, items=count)
+            )
         yield item
-    progress(Progress(phase=Phase.SENDING, done=total, total=total, items=count))
+    progress(ImportProgress(phase=ImportPhase.SENDING, done=total, total=total, items=count))
 
 
 def _unreadable(error: OSError) -> InvalidArgument:

@@ -11,7 +11,7 @@ from hashhub import connector as connectors
 from hashhub import v1, wire
 from hashhub.client import contribution, names
 from hashhub.client.calls import Calls, request_id
-from hashhub.client.contribution import ImportReport, Progress
+from hashhub.client.contribution import ImportProgress, ImportReport
 from hashhub.errors import NotFound
 from hashhub.model import Disposition, Finding, Import
 
@@ -30,7 +30,7 @@ class ImportCalls(Calls):
         validate_only: bool = False,
         allow_shrinking: bool = False,
         keep_on_failure: bool = False,
-        progress: Callable[[Progress], None] | None = None,
+        progress: Callable[[ImportProgress], None] | None = None,
     ) -> ImportReport:
         """Contribute a source to `CONTRIBUTOR/SET` and return what became of every item.
 
@@ -100,5 +100,5 @@ def _opened(path: Path) -> BinaryIO:
         ) from e
 
 
-def _ignore(_: Progress) -> None:
+def _ignore(_: ImportProgress) -> None:
     """Stand in where the caller wants no progress."""

@@ -16,7 +16,7 @@ from hashhub.client.calls import Calls, request_id
 from hashhub.errors import InvalidArgument
 from hashhub.model import MatchOptions, Query, Verdict
 from hashhub.trust import Example, Trace, Trial, VerdictChange
-from hashhub.wire.codec import Field, MessageCodec, name_of
+from hashhub.wire.codec import FieldCodec, MessageCodec, name_of
 
 TRIAL_BATCH: Final = 1_000  # queries in one SimulatePolicy call
 _TRIAL_TIMEOUT: Final = 120.0  # seconds for one batch, most of them at rest
@@ -51,8 +51,8 @@ _VERSION: Final = MessageCodec(
     PolicyVersion,
     v1.Policy,
     at="policy",
-    id=Field(str, lambda pb, *_: _id_of(pb)),
-    name=Field(str, lambda pb, *_: f"{_id_of(pb)}@{pb.version}"),
+    id=FieldCodec(str, lambda pb, *_: _id_of(pb)),
+    name=FieldCodec(str, lambda pb, *_: f"{_id_of(pb)}@{pb.version}"),
     actor=name_of("Token"),
     is_current="current",
 )

@@ -28,8 +28,8 @@ from hashhub.client.transport import Transport
 from hashhub.errors import DataLoss, FailedPrecondition, InvalidArgument, LimitExceeded, Reason, Unavailable
 from hashhub.model import Operation, OperationState, Reliability
 from hashhub.reconcile import tasks
-from hashhub.reconcile.results import Agreement, By, Engine, Gap, Link, Overlap, Progress
-from hashhub.reconcile.tasks import ExtractMade, File, GapsFound, LinksFound, ReportMade, Task
+from hashhub.reconcile.results import Agreement, Backend, By, Gap, Link, Overlap, Progress
+from hashhub.reconcile.tasks import ExtractMade, GapsFound, LinksFound, ReportMade, ResultFile, Task
 from hashhub.writing import put
 
 _WAIT_SECONDS: Final = 10  # of one call; the hub answers sooner when the operation ends
@@ -141,7 +141,7 @@ class OperationHandle(Calls, Generic[T]):
             _remove_others(directory, {f.path for f in made.files})
         return Downloaded(fetched=tuple(f.path for f in ordered), unchanged=len(made.files) - len(ordered), size=total)
 
-    def _fetch(self, directory: Path, files: Sequence[File]) -> Iterator[File]:
+    def _fetch(self, directory: Path, files: Sequence[ResultFile]) -> Iterator[ResultFile]:
         request = v1.ReadFilesRequest(name=self._name, paths=[f.path for f in files])
         answers = self._transport.stream(Rpc(request=request, read=unread))
         for file in files:
@@ -219,12 +219,12 @@ class ReconciliationCalls(Calls):
         return self.start(tasks.ExtractEntries())
 
     def overlap(
-        self, by: By = By.HASH_SET, *, near: bool = False, engine: Engine = Engine.DUCKDB, **whose: Unpack[Whose]
+        self, by: By = By.HASH_SET, *, near: bool = False, engine: Backend = Backend.DUCKDB, **whose: Unpack[Whose]
     ) -> OperationHandle[Overlap]:
         """Count what hash sets, contributors or jurisdictions share."""
         return self.start(tasks.ComputeOverlap(by=by, near=near, engine=engine, **whose))
 
-    def agreement(self, *, engine: Engine = Engine.DUCKDB, **whose: Unpack[Whose]) -> OperationHandle[Agreement]:
+    def agreement(self, *, engine: Backend = Backend.DUCKDB, **whose: Unpack[Whose]) -> OperationHandle[Agreement]:
         """Compare what several state about the same items."""
         return self.start(tasks.ComputeAgreement(engine=engine, **whose))
 
@@ -265,7 +265,7 @@ def _duration(seconds: float) -> Duration:
     return duration
 
 
-def _is_there(path: Path, file: File) -> bool:
+def _is_there(path: Path, file: ResultFile) -> bool:
     try:
         if path.stat().st_size != file.size:
             return False

@@ -13,7 +13,7 @@ from hashhub.client.calls import Calls, request_id
 from hashhub.model import SchemeStatus, SignOff
 from hashhub.schemes import SchemeValue
 from hashhub.schemes.alignment import CrosswalkRow, Difference
-from hashhub.wire.codec import Field, MessageCodec, name_of
+from hashhub.wire.codec import FieldCodec, MessageCodec, name_of
 
 
 class SchemeTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ _SCHEME: Final = MessageCodec(
     v1.Scheme,
     at="scheme",
     id=name_of("Scheme", "name", is_required=True),
-    status=Field(str, lambda pb, *_: SchemeStatus.DRAFT if pb.draft else SchemeStatus.VERIFIED),
+    status=FieldCodec(str, lambda pb, *_: SchemeStatus.DRAFT if pb.draft else SchemeStatus.VERIFIED),
     actor=name_of("Token"),
 )
 

@@ -12,7 +12,7 @@ from hashhub.connector import HEAD_BYTES, Certainty, Connector, Detector, Guess
 from hashhub.errors import InvalidArgument, Violation
 
 
-class Look(NamedTuple):
+class Detection(NamedTuple):
     """What a source may be: all guesses, best first, and where its list begins.
 
     `stream`: the list, at its beginning, and `container`: what it stands in, for people, such as `a gzip file`; empty
@@ -44,7 +44,7 @@ def name_of(source: BinaryIO) -> str:
     return Path(name).name if isinstance(name, str) and not name.startswith("<") else ""
 
 
-def look(source: BinaryIO, head: bytes, name: str) -> Look:
+def look(source: BinaryIO, head: bytes, name: str) -> Detection:
     """Return what `source`, whose first bytes are `head`, may be.
 
     Raises InvalidArgument for a container of other than one list, MalformedSource for a damaged one.
@@ -55,8 +55,8 @@ def look(source: BinaryIO, head: bytes, name: str) -> Look:
         if unpacked is not None:
             inside = unpacked.stream.read(HEAD_BYTES)
             unpacked.stream.seek(0)
-            return Look(connectors.recognise(inside, unpacked.name), unpacked.stream, unpacked.container, "")
-    return Look(guesses, source, "", "an empty file" if containers.is_empty(head) else _named(head))
+            return Detection(connectors.recognise(inside, unpacked.name), unpacked.stream, unpacked.container, "")
+    return Detection(guesses, source, "", "an empty file" if containers.is_empty(head) else _named(head))
 
 
 def ready(

@@ -28,7 +28,7 @@ from typing import BinaryIO, Final, NoReturn
 
 import msgspec
 
-from hashhub.errors import Code, FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason
+from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason, StatusCode
 from hashhub.hashing import compiled
 from hashhub.hashing.decoding import load_decoders, quiet_pillow
 from hashhub.hashing.limits import Limits
@@ -63,7 +63,7 @@ class Task(msgspec.Struct, frozen=True, array_like=True):
 class ChildFailure(msgspec.Struct, frozen=True, array_like=True):
     """An error of the family on its way to the hub."""
 
-    code: Code
+    code: StatusCode
     reason: Reason
     message: str
     metadata: dict[str, str]

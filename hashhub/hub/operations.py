@@ -23,7 +23,7 @@ import msgspec
 
 from hashhub import cancellation
 from hashhub.background import Background
-from hashhub.errors import Cancelled, Code, Conflict, HashHubError, PermissionDenied, Reason, Unauthenticated
+from hashhub.errors import Cancelled, Conflict, HashHubError, PermissionDenied, Reason, StatusCode, Unauthenticated
 from hashhub.holders import new_holder
 from hashhub.hub import access
 from hashhub.model import EventKind, Failure, Operation, OperationState, Principal, Role, now
@@ -44,7 +44,9 @@ _WAIT_LOOK_SECONDS: Final = 0.25
 _LONGEST_WAIT: Final = timedelta(seconds=20)  # of one call: below the deadline that most clients set
 _EXTRACT_DAYS: Final = 1.0  # what is withdrawn meanwhile is still in the files of an extract
 _CANCELLED: Final = Failure(
-    code=Code.CANCELLED, reason=Reason.OPERATION_CANCELLED, message="the operation was cancelled; it has no result"
+    code=StatusCode.CANCELLED,
+    reason=Reason.OPERATION_CANCELLED,
+    message="the operation was cancelled; it has no result",
 )
 _ROLES: Final = (Role.OPERATOR, Role.AUDITOR, Role.CONTRIBUTOR)
 
@@ -170,7 +172,7 @@ class Operations:
         if seen.issuperset(operation.hash_sets):
             return operation
         failure = Failure(
-            code=Code.PERMISSION_DENIED,
+            code=StatusCode.PERMISSION_DENIED,
             reason=Reason.RESULT_WITHHELD,
             message="terms have changed since this operation ran, and this token may not see all that its result is "
             "about; start the operation again",

@@ -26,8 +26,8 @@ from hashhub.hub.operations import Operations, way_out_of
 from hashhub.hub.resources import GB_NOT_UK
 from hashhub.model import ConflictFilter, ConflictState, Operation, Principal, Role
 from hashhub.reconcile import apart, tasks
-from hashhub.reconcile.results import ConflictCount, ConflictSummary, Engine, Gap, Link, Progress
-from hashhub.reconcile.tasks import ExtractMade, File, ReportMade, Task
+from hashhub.reconcile.results import Backend, ConflictTotals, Gap, Link, PairConflicts, Progress
+from hashhub.reconcile.tasks import ExtractMade, ReportMade, ResultFile, Task
 from hashhub.reconcile.work import Job
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Reconciliation:
                     _check_country(code, f"jurisdictions[{index}]")
                 if len(task.title) > tasks.MAX_TITLE:
                     raise InvalidArgument.field("title", f"must be at most {tasks.MAX_TITLE} characters", "TOO_LONG")
-            case tasks.ComputeOverlap(engine=Engine.RAY) | tasks.ComputeAgreement(engine=Engine.RAY):
+            case tasks.ComputeOverlap(engine=Backend.RAY) | tasks.ComputeAgreement(engine=Backend.RAY):
                 if not self._config.ray_address:
                     raise FailedPrecondition(
                         "this server has no Ray cluster (setting ray_address); leave the engine out, or download an "
@@ -111,17 +111,17 @@ class Reconciliation:
         )
         return self.run(job, progress)
 
-    def _conflicts(self, caller: Principal) -> ConflictSummary:
+    def _conflicts(self, caller: Principal) -> ConflictTotals:
         """Return those conflicts that the caller may know of and nobody has resolved, counted."""
         waiting = ConflictFilter(states=(ConflictState.OPEN, ConflictState.ASSIGNED))
         counted = Conflicts(self._store).summarise(caller, waiting)
         numbers: Counter[tuple[str, str, str, str]] = Counter()
         for c in counted.counts:
             numbers[c.kind, c.severity, c.left, c.right] += c.count
-        return ConflictSummary(
+        return ConflictTotals(
             revision=self._store.revision() if counted.looked_upto is None else counted.looked_upto,
             counts=tuple(
-                ConflictCount(kind=kind, severity=severity, left=left, right=right, count=number)
+                PairConflicts(kind=kind, severity=severity, left=left, right=right, count=number)
                 for (kind, severity, left, right), number in sorted(numbers.items())
             ),
         )
@@ -184,7 +184,7 @@ class Reconciliation:
             self.operations.result(caller(), operation_id)
             yield from _pieces(directory / file.path, file)
 
-    def _note(self, principal: Principal, revision: int, files: Sequence[File]) -> None:
+    def _note(self, principal: Principal, revision: int, files: Sequence[ResultFile]) -> None:
         """Write down which hash sets' digests leave."""
         count_by_set: dict[str, int] = {}
         for file in files:
@@ -202,7 +202,7 @@ class Reconciliation:
         )
 
 
-def _pieces(path: Path, file: File) -> Iterator[FilePiece]:
+def _pieces(path: Path, file: ResultFile) -> Iterator[FilePiece]:
     try:
         with path.open("rb") as source:
             while True:

@@ -27,12 +27,12 @@ from hashhub.reconcile.consensus import Independence, consensus, others, pairs
 from hashhub.reconcile.items import Items, Statements, distinct, world_names
 from hashhub.reconcile.results import (
     Agreement,
+    Backend,
     Confusion,
     ContributorAgreement,
     DimensionAgreement,
-    Engine,
     Progress,
-    Share,
+    Proportion,
     SuggestedRow,
 )
 from hashhub.schemes import SchemeRegistry
@@ -59,7 +59,7 @@ def compute(
     extract: Extract,
     schemes: SchemeRegistry,
     *,
-    engine: Engine = Engine.DUCKDB,
+    engine: Backend = Backend.DUCKDB,
     progress: Progress | None = None,
 ) -> Agreement:
     """Return how far the contributors of an extract agree. Two runs over the same extract give equal results.
@@ -98,16 +98,16 @@ def _untold(_done: int, _total: int, _what: str, /) -> None:
     """Report no progress."""
 
 
-def wilson(count: int, items: int) -> Share:
+def wilson(count: int, items: int) -> Proportion:
     """Return the share with its 95 % interval: E. B. Wilson, "Probable Inference, the Law of Succession, and
     Statistical Inference" (1927). Of no items nothing is known: 0 to 1.
     """
     if not items:
-        return Share(count=0, items=0, low=0.0, high=1.0)
+        return Proportion(count=0, items=0, low=0.0, high=1.0)
     share, square = count / items, _Z * _Z
     middle = (share + square / (2 * items)) / (1 + square / items)
     half = _Z / (1 + square / items) * (share * (1 - share) / items + square / (4 * items * items)) ** 0.5
-    return Share(
+    return Proportion(
         count=count,
         items=items,
         low=0.0 if count == 0 else max(0.0, middle - half),
@@ -264,7 +264,7 @@ class _Row(NamedTuple):
     """A direction of a pair on its way to a suggestion; the key is that of `_keys`."""
 
     surprise: int
-    share: Share
+    share: Proportion
     value: int
     other: int
     key: int
@@ -375,7 +375,7 @@ def _relation(schemes: SchemeRegistry, one: tuple[str, str], other: tuple[str, s
     return str(compare(*meanings).relation)
 
 
-def _surprise(relation: str, share: Share, *, is_one_to_one: bool) -> int:
+def _surprise(relation: str, share: Proportion, *, is_one_to_one: bool) -> int:
     """Return in which order people should look at a row: what the tables exclude and data show, what data tie together
     and the tables do not, what the tables tie together and data do not, then the rest.
     """

@@ -37,7 +37,7 @@ _FIRST_TO_GO: Final = "800"  # of 1000, for the kernel when memory runs out
 _MAX_LINE: Final = 256 * 1024 * 1024  # bytes of a response
 
 
-class Step(msgspec.Struct, frozen=True, tag=True):
+class JobProgress(msgspec.Struct, frozen=True, tag=True):
     """How far it is."""
 
     done: int
@@ -45,19 +45,19 @@ class Step(msgspec.Struct, frozen=True, tag=True):
     doing: str
 
 
-class Ended(msgspec.Struct, frozen=True, tag=True):
+class JobResult(msgspec.Struct, frozen=True, tag=True):
     """The response, as JSON."""
 
     response: msgspec.Raw
 
 
-class Failed(msgspec.Struct, frozen=True, tag=True):
+class JobFailure(msgspec.Struct, frozen=True, tag=True):
     """Why there is none."""
 
     failure: Failure
 
 
-_FROM_CHILD: Final = msgspec.json.Decoder(Step | Ended | Failed)
+_FROM_CHILD: Final = msgspec.json.Decoder(JobProgress | JobResult | JobFailure)
 
 
 class JobFailed(HashHubError):
@@ -108,7 +108,7 @@ def _given(pipe: IO[bytes] | None) -> IO[bytes]:
 def _listen(child: subprocess.Popen[bytes], tell: Progress) -> bytes:
     stream = _given(child.stdout).fileno()
     held = bytearray()
-    step = Step(0, 0, "")
+    step = JobProgress(0, 0, "")
     due = time.monotonic() + _TELL_SECONDS
     while True:
         ready, _, _ = select.select([stream], [], [], max(0.0, due - time.monotonic()))
@@ -127,11 +127,11 @@ def _listen(child: subprocess.Popen[bytes], tell: Progress) -> bytes:
         held = rest
         for line in lines:
             match _FROM_CHILD.decode(line):
-                case Step() as step:
+                case JobProgress() as step:
                     pass
-                case Ended(response):
+                case JobResult(response):
                     return bytes(response)
-                case Failed(failure):
+                case JobFailure(failure):
                     raise JobFailed(failure)
 
 
@@ -157,24 +157,24 @@ def main() -> None:
     job = msgspec.json.decode(line, type=Job)
     lock = threading.Lock()
 
-    def say(message: Step | Ended | Failed) -> None:
+    def say(message: JobProgress | JobResult | JobFailure) -> None:
         with lock:
             text = msgspec.json.encode(message) + b"\n"
             while text:
                 text = text[out.write(text) or 0 :]
 
-    say(_outcome(job, _slowly(lambda done, total, doing: say(Step(done, total, doing)))))
+    say(_outcome(job, _slowly(lambda done, total, doing: say(JobProgress(done, total, doing)))))
 
 
-def _outcome(job: Job, progress: Progress) -> Ended | Failed:
+def _outcome(job: Job, progress: Progress) -> JobResult | JobFailure:
     try:
-        return Ended(msgspec.Raw(msgspec.json.encode(work(job, progress))))
+        return JobResult(msgspec.Raw(msgspec.json.encode(work(job, progress))))
     except HashHubError as e:
-        return Failed(failure_of(e))
+        return JobFailure(failure_of(e))
     except Exception:  # noqa: BLE001 - the hub is told, whatever it is
         _log.exception("an operation failed")
         error = HashHubError("the operation failed; see the server's log")
-        return Failed(failure_of(error))
+        return JobFailure(failure_of(error))
 
 
 def _slowly(progress: Callable[[int, int, str], None]) -> Progress:

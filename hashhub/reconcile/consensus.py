@@ -171,11 +171,11 @@ def _weighed(
     masks, code = np.unique(statements.mask[at], return_inverse=True)
     people, person = np.unique(statements.contributor[at], return_inverse=True)
     possible, worlds_of_class = _classes(masks)
-    answers = Answers(item, person, code, _weights(item, people[person], independence))
+    answers = Votes(item, person, code, _weights(item, people[person], independence))
     if learns:
         is_learned = np.isin(wanted, statements.item[several])[item]
         model = dawid_skene(
-            Answers(item[is_learned], person[is_learned], code[is_learned], answers.weight[is_learned]),
+            Votes(item[is_learned], person[is_learned], code[is_learned], answers.weight[is_learned]),
             items=len(wanted),
             start=possible,
             belief=_BELIEF * possible / possible.sum(axis=1, keepdims=True),
@@ -215,7 +215,7 @@ def _weights(item: NDArray[np.intp], contributor: NDArray[np.int32], independenc
 
 
 def _sure(
-    answers: Answers, posterior: NDArray[np.float64], possible: NDArray[np.float64], worlds: NDArray[np.uint16]
+    answers: Votes, posterior: NDArray[np.float64], possible: NDArray[np.float64], worlds: NDArray[np.uint16]
 ) -> NDArray[np.uint16]:
     """Return for each item what is common to the answers that allow the likeliest class, if that is sure; else 0."""
     is_common = _common(answers, posterior.argmax(axis=0), possible)
@@ -223,7 +223,7 @@ def _sure(
 
 
 def _majority(
-    answers: Answers, items: int, possible: NDArray[np.float64], worlds: NDArray[np.uint16]
+    answers: Votes, items: int, possible: NDArray[np.float64], worlds: NDArray[np.uint16]
 ) -> NDArray[np.uint16]:
     """Return for each item what more than half of its answers, by weight, have in common; 0 where nothing is."""
     votes = _summed(answers.item, possible[:, answers.code] * answers.weight, items)
@@ -234,7 +234,7 @@ def _majority(
     return np.where(is_most & is_only, _worlds(is_common, worlds), 0).astype(np.uint16)
 
 
-def _common(answers: Answers, chosen: NDArray[np.intp], possible: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _common(answers: Votes, chosen: NDArray[np.intp], possible: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return bool[classes, items]: the classes that all answers allow which allow the chosen class of their item."""
     allows = possible[chosen[answers.item], answers.code] > 0
     item, code = answers.item[allows], answers.code[allows]
@@ -248,7 +248,7 @@ def _worlds(has: NDArray[np.bool_], worlds: NDArray[np.uint16]) -> NDArray[np.ui
     return mask
 
 
-class Answers(NamedTuple):
+class Votes(NamedTuple):
     """Who answers what about which item, numbered from 0, and how much each answer weighs."""
 
     item: NDArray[np.intp]
@@ -265,7 +265,7 @@ class Model(NamedTuple):
     shares: NDArray[np.float64]
     errors: NDArray[np.float64]
 
-    def posterior(self, answers: Answers, items: int, shares: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    def posterior(self, answers: Votes, items: int, shares: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Return float[classes, items]: how likely each class is, given the answers about the item."""
         tiny = np.finfo(np.float64).tiny
         classes, people, codes = self.errors.shape
@@ -279,7 +279,7 @@ class Model(NamedTuple):
 
 
 def dawid_skene(
-    answers: Answers,
+    answers: Votes,
     *,
     items: int,
     people: int,

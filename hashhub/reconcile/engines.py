@@ -15,8 +15,8 @@ import msgspec
 
 from hashhub.cancellation import check
 from hashhub.errors import HashHubError, Unavailable
-from hashhub.reconcile.extract import Extract, Manifest, missing
-from hashhub.reconcile.results import Engine
+from hashhub.reconcile.extract import Extract, ExtractManifest, missing
+from hashhub.reconcile.results import Backend
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -26,7 +26,7 @@ _QUIET: Final = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "1
 _LOOK_SECONDS: Final = 1.0  # between looks at whether the answer is still wanted
 
 
-def run(extract: Extract, queries: Sequence[str], connection: Any, engine: Engine) -> Iterator[Any]:
+def run(extract: Extract, queries: Sequence[str], connection: Any, engine: Backend) -> Iterator[Any]:
     """Yield the result of each query over an extract's views and files, an Arrow table, in the order of the queries.
 
     On Ray each query is a task with a connection of its own (`Extract.connect`), and temporary tables are not there;
@@ -35,7 +35,7 @@ def run(extract: Extract, queries: Sequence[str], connection: Any, engine: Engin
 
     Raises FailedPrecondition when Ray is asked for and `hashhub[ray]` is not installed.
     """
-    if engine is Engine.RAY:
+    if engine is Backend.RAY:
         yield from _on_ray(extract, queries)
         return
     for query in queries:
@@ -67,7 +67,7 @@ def _on_ray(extract: Extract, queries: Sequence[str]) -> Iterator[Any]:
 
 def _answer(directory: str, manifest: bytes, hash_sets: frozenset[str] | None, query: str) -> Any:
     """Answer a query in a worker process."""
-    extract = Extract(Path(directory), msgspec.json.decode(manifest, type=Manifest), hash_sets)
+    extract = Extract(Path(directory), msgspec.json.decode(manifest, type=ExtractManifest), hash_sets)
     with extract.connect() as connection:
         return connection.sql(query).to_arrow_table()
 

@@ -64,7 +64,7 @@ _MEMORY: Final = "1GB"  # that DuckDB takes before it goes to its temporary dire
 _THREADS: Final = 2
 
 
-class File(msgspec.Struct, frozen=True, kw_only=True):
+class ExtractFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file of an extract. `digest`: its SHA-256, hexadecimal. `rows`: in it.
 
     Of a digest file: its hash set, with the jurisdiction that stands in it, its block, and how many entries it has, of
@@ -82,7 +82,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     active_entries: int = 0
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class ExtractManifest(msgspec.Struct, frozen=True, kw_only=True):
     """What an extract is: of which database, at which revision (with the history's head there), in which files.
 
     `schemes`: those that were put into the store, in an extract that was handed over. It has what stood at `revision`.
@@ -94,14 +94,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     head: str
     create_time: datetime
-    files: tuple[File, ...]
+    files: tuple[ExtractFile, ...]
     schemes: tuple[Definition, ...] = ()
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
     """What `write` did: the manifest, how many files it wrote and how many stay as they were, entries in all."""
 
-    manifest: Manifest
+    manifest: ExtractManifest
     written: int
     unchanged: int
     entries: int
@@ -138,7 +138,7 @@ class _Writer:
         self._position = store.history.position()
         self._registry = store.resources.registry()
         self._steps = 0
-        self._files: dict[tuple[str, int], File] = {}
+        self._files: dict[tuple[str, int], ExtractFile] = {}
 
     def write(self) -> Written:
         self._take_over()
@@ -155,7 +155,7 @@ class _Writer:
         self._tell(self._steps, MANIFEST)
         tables = [self._write_table("hash_sets", _hash_sets(self._registry, of_digests))]
         tables += [self._write_table("dimensions", _dimensions())]
-        manifest = Manifest(
+        manifest = ExtractManifest(
             format=FORMAT,
             database=self._store.database_id,
             revision=self._position.revision,
@@ -221,7 +221,7 @@ class _Writer:
     def _contributor(self, hash_set: str) -> Contributor:
         return self._registry.contributors[hash_set.partition("/")[0]]
 
-    def _write_block(self, hash_set: str, block: int) -> File | None:
+    def _write_block(self, hash_set: str, block: int) -> ExtractFile | None:
         """Write what stands in one block of a hash set; None where that is nothing."""
         contributor, set_id = hash_set.split("/")
         pages = self._store.extracting.standing_entries(
@@ -248,7 +248,7 @@ class _Writer:
             active_entries=rows.active_entries,
         )
 
-    def _write_table(self, name: str, table: Any) -> File:
+    def _write_table(self, name: str, table: Any) -> ExtractFile:
         with self._new_file(table.schema) as (path, parquet), _disk(self._directory):
             parquet.write_table(table)
         return self._named(path, "", name, table.num_rows)
@@ -275,7 +275,7 @@ class _Writer:
             path.unlink(missing_ok=True)
             raise
 
-    def _named(self, path: Path, folder: str, stem: str, rows: int) -> File:
+    def _named(self, path: Path, folder: str, stem: str, rows: int) -> ExtractFile:
         """Give a finished file its own name."""
         with _disk(self._directory):
             digest = _sha256(path)
@@ -284,9 +284,9 @@ class _Writer:
             target.parent.mkdir(parents=True, exist_ok=True)
             size = path.stat().st_size
             put(path, target)
-        return File(path=f"{folder}/{name}" if folder else name, digest=digest, size=size, rows=rows)
+        return ExtractFile(path=f"{folder}/{name}" if folder else name, digest=digest, size=size, rows=rows)
 
-    def _publish(self, manifest: Manifest) -> None:
+    def _publish(self, manifest: ExtractManifest) -> None:
         part = self._directory / f".part-{secrets.token_hex(8)}"
         with _disk(self._directory):
             for folder in {(self._directory / f.path).parent for f in manifest.files}:
@@ -296,7 +296,7 @@ class _Writer:
             put(part, self._directory / MANIFEST)
             _sync(self._directory)
 
-    def _remove_others(self, manifest: Manifest) -> None:
+    def _remove_others(self, manifest: ExtractManifest) -> None:
         """Remove files of earlier extracts and of runs that were broken off; whatever is not ours stays."""
         named = {f.path for f in manifest.files}
         with _disk(self._directory):
@@ -452,7 +452,7 @@ def _digest_schema() -> Any:
     return pa.schema([(name, types.get(name, pa.int64())) for name in DIGEST_COLUMNS])
 
 
-def _hash_sets(registry: Registry, files: Iterable[File]) -> Any:
+def _hash_sets(registry: Registry, files: Iterable[ExtractFile]) -> Any:
     entries: dict[str, int] = {}
     for file in files:
         entries[file.hash_set] = entries.get(file.hash_set, 0) + file.entries
@@ -503,7 +503,7 @@ def _dimensions() -> Any:
 class Extract:
     """An extract on disk, or the part of it that somebody may have."""
 
-    def __init__(self, directory: Path, manifest: Manifest, hash_sets: frozenset[str] | None = None) -> None:
+    def __init__(self, directory: Path, manifest: ExtractManifest, hash_sets: frozenset[str] | None = None) -> None:
         self.directory = directory
         self.manifest = manifest
         self.allowed = hash_sets
@@ -529,7 +529,7 @@ class Extract:
         return self.manifest.revision
 
     @property
-    def files(self) -> tuple[File, ...]:
+    def files(self) -> tuple[ExtractFile, ...]:
         """The digest files that are looked at."""
         return tuple(f for f in self.manifest.files if f.hash_set and self._has(f.hash_set))
 
@@ -539,7 +539,7 @@ class Extract:
         rows = connection.execute(f"SELECT {names} FROM hash_sets ORDER BY hash_set").fetchall()  # noqa: S608 - ours
         return [dict(zip(HASH_SET_COLUMNS, row, strict=True)) for row in rows]
 
-    def source(self, files: Iterable[File]) -> str:
+    def source(self, files: Iterable[ExtractFile]) -> str:
         """Return what stands for the rows of digest files in a FROM clause on a connection from `connect`."""
         parquet = f"read_parquet({_texts(str(self.directory.resolve() / f.path) for f in files)})"
         # Numbers are of each hash set; what is asked needs one for each entry of them all.
@@ -662,7 +662,7 @@ def _texts(texts: Iterable[str]) -> str:
 # --- Files ------------------------------------------------------------------------------------------------------------
 
 
-def _read_manifest(directory: Path) -> Manifest:
+def _read_manifest(directory: Path) -> ExtractManifest:
     path = directory / MANIFEST
     try:
         content = path.read_bytes()
@@ -679,7 +679,7 @@ def _read_manifest(directory: Path) -> Manifest:
                 f"the extract has format {str(form)[:20]}, this hashhub reads format {FORMAT}: write it anew with "
                 "hashhub reconcile extract DIR"
             )
-        manifest = msgspec.json.decode(content, type=Manifest)
+        manifest = msgspec.json.decode(content, type=ExtractManifest)
         bytes.fromhex(manifest.head)
     except (msgspec.MsgspecError, ValueError) as e:
         raise _damaged("its manifest cannot be read") from e
@@ -690,7 +690,7 @@ def _read_manifest(directory: Path) -> Manifest:
     return manifest
 
 
-def _is_whole(directory: Path, file: File) -> bool:
+def _is_whole(directory: Path, file: ExtractFile) -> bool:
     try:
         return (directory / file.path).stat().st_size == file.size
     except OSError:

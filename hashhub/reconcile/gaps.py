@@ -22,7 +22,7 @@ from hashhub.reconcile import items, sharing
 from hashhub.reconcile.columns import bits_of
 from hashhub.reconcile.extract import arrow
 from hashhub.reconcile.results import By, Gap, Gaps, Progress
-from hashhub.reconcile.sharing import PERCEPTUAL, Groups, insert
+from hashhub.reconcile.sharing import PERCEPTUAL, GroupSet, insert
 from hashhub.schemes.dimensions import words
 from hashhub.trust.policy import COUNTABLE
 
@@ -85,7 +85,7 @@ def _work(extract: Extract, jurisdiction: str, *, near: bool, told: Progress) ->
         yield from _items(connection, groups, rows)
 
 
-def _add_near(extract: Extract, own: Groups, partners: Groups, connection: Any, algorithm: str) -> None:
+def _add_near(extract: Extract, own: GroupSet, partners: GroupSet, connection: Any, algorithm: str) -> None:
     """Add to the table `held` the partners' entries that have a digest near one of the jurisdiction's."""
     ours = [digests for *_, digests in sharing.perceptual_digests(extract, own, connection, algorithm, _CLAIMS)]
     theirs = list(sharing.perceptual_digests(extract, partners, connection, algorithm, _CLAIMS))
@@ -105,7 +105,7 @@ def _add_near(extract: Extract, own: Groups, partners: Groups, connection: Any, 
 
 
 def _gather(
-    extract: Extract, jurisdiction: str, partners: Groups, rows: Mapping[str, Mapping[str, Any]], connection: Any
+    extract: Extract, jurisdiction: str, partners: GroupSet, rows: Mapping[str, Mapping[str, Any]], connection: Any
 ) -> None:
     """Fill the table `gap`: each entry that the jurisdiction lacks, with its item, hash set and verdict."""
     lacking = "entry NOT IN (SELECT entry FROM held)"
@@ -137,7 +137,7 @@ def _counted(
     jurisdiction: str,
     connection: Any,
     algorithms: Sequence[str],
-    groups: Groups,
+    groups: GroupSet,
     rows: Mapping[str, Mapping[str, Any]],
 ) -> Gaps:
     contributor_of = {g: rows[name]["contributor"] for g, name in enumerate(groups.names)}
@@ -181,7 +181,7 @@ class _Item:
         self.sets: set[int] = set()
         self.verdicts: set[int] = set()
 
-    def gap(self, groups: Groups, rows: Mapping[str, Mapping[str, Any]]) -> Gap:
+    def gap(self, groups: GroupSet, rows: Mapping[str, Mapping[str, Any]]) -> Gap:
         """Return what is to be told of it."""
         holders = [rows[groups.names[g]] for g in self.sets]
         return Gap(
@@ -193,7 +193,7 @@ class _Item:
         )
 
 
-def _items(connection: Any, groups: Groups, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Gap]:
+def _items(connection: Any, groups: GroupSet, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[Gap]:
     # Sorted and gathered here: DuckDB cannot put lists that it gathers on the disk.
     reader = connection.sql("SELECT item, entry, g, verdict FROM gap ORDER BY item, entry").to_arrow_reader(
         sharing.BATCH

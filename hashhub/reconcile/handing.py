@@ -19,10 +19,10 @@ from hashhub.model import Definition
 from hashhub.reconcile.extract import MANIFEST, missing
 from hashhub.reconcile.result_files import digest_of, mapped
 from hashhub.reconcile.tasks import ExtractMade
-from hashhub.reconcile.tasks import File as Handed
+from hashhub.reconcile.tasks import ResultFile as Handed
 
 if TYPE_CHECKING:
-    from hashhub.reconcile.extract import Extract, File
+    from hashhub.reconcile.extract import Extract, ExtractFile
     from hashhub.reconcile.results import Progress
 
 
@@ -39,7 +39,7 @@ def hand_over(
     """
     with mapped():
         directory.mkdir(parents=True)
-        files: list[File] = []
+        files: list[ExtractFile] = []
         names: list[str] = []
         for step, file in enumerate(extract.files):
             check()
@@ -75,7 +75,7 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _only(source: Path, directory: Path, hash_sets: frozenset[str], file: File) -> File:
+def _only(source: Path, directory: Path, hash_sets: frozenset[str], file: ExtractFile) -> ExtractFile:
     """Write the rows of these hash sets, and return the file."""
     try:
         import pyarrow as pa

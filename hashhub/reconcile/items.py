@@ -22,7 +22,7 @@ from hashhub.model import EntryState, Purpose
 from hashhub.reconcile.columns import bits_of
 from hashhub.reconcile.engines import run
 from hashhub.reconcile.extract import arrow
-from hashhub.reconcile.results import Engine
+from hashhub.reconcile.results import Backend
 from hashhub.reconcile.sharing import components
 from hashhub.schemes.dimensions import DIMENSIONS, every_world, is_bundle, worlds
 
@@ -56,7 +56,7 @@ class Statements(NamedTuple):
     quarter: NDArray[np.int16]
 
 
-class Values(NamedTuple):
+class CarriedValues(NamedTuple):
     """Raw values: row by row, ordered by item and contributor; who carries two values of one scheme, carries none.
 
     value: int32; index into `Items.values`. entry: int64; one of the entries that carry it.
@@ -78,7 +78,7 @@ class Items(NamedTuple):
     takes_from: Mapping[str, tuple[str, ...]]
     by_dimension: Mapping[str, Statements]
     values: tuple[tuple[str, str], ...]
-    carried: Values
+    carried: CarriedValues
 
     @property
     def scheme_of(self) -> NDArray[np.int64]:
@@ -105,7 +105,7 @@ def mask_of(dimension: str, stated: frozenset[str]) -> int:
     return sum(1 << at for at, world in enumerate(world_names(dimension)) if world in stated)
 
 
-def read(extract: Extract, connection: Any, engine: Engine) -> Items:
+def read(extract: Extract, connection: Any, engine: Backend) -> Items:
     """Return the items of an extract, over a connection that its `connect` gave.
 
     Only ACTIVE entries count, and none of hash sets for tests. A statement is what the entry itself says: what being in
@@ -131,7 +131,7 @@ def exact_rows(hash_sets: str, where: str = "true") -> str:
     )
 
 
-def join(extract: Extract, connection: Any, rows: str, engine: Engine = Engine.DUCKDB) -> None:
+def join(extract: Extract, connection: Any, rows: str, engine: Backend = Backend.DUCKDB) -> None:
     """Make the table `members` (entry, item) of rows as `exact_rows` gives them: each entry that shares an item with
     another. Everything that speaks of items finds them so.
     """
@@ -315,7 +315,7 @@ def _merged(rows: Mapping[str, Any], mask: NDArray[np.uint16]) -> Statements:
     return Statements(item[starts][held], contributor[starts][held], merged[held], last[held])
 
 
-def _values(connection: Any) -> tuple[tuple[tuple[str, str], ...], Values]:
+def _values(connection: Any) -> tuple[tuple[tuple[str, str], ...], CarriedValues]:
     names = connection.execute(
         "SELECT DISTINCT scheme, value FROM spoken WHERE scheme <> '' AND value IS NOT NULL ORDER BY scheme, value"
     ).fetchall()
@@ -332,7 +332,7 @@ def _values(connection: Any) -> tuple[tuple[tuple[str, str], ...], Values]:
         "ORDER BY number, code, min(name)"
     ).fetchnumpy()
     connection.unregister("names")
-    return tuple((str(s), str(v)) for s, v in names), Values(
+    return tuple((str(s), str(v)) for s, v in names), CarriedValues(
         _plain(rows["number"], np.int32),
         _plain(rows["code"], np.int32),
         _plain(rows["name"], np.int32),
@@ -340,7 +340,7 @@ def _values(connection: Any) -> tuple[tuple[tuple[str, str], ...], Values]:
     )
 
 
-def _items_of_several(parts: Sequence[Statements | Values]) -> int:
+def _items_of_several(parts: Sequence[Statements | CarriedValues]) -> int:
     several = np.zeros(max((int(part.item[-1]) for part in parts if len(part.item)), default=-1) + 1, np.bool_)
     for part in parts:
         starts = _is_start(part.item, part.contributor)

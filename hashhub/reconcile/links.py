@@ -20,7 +20,7 @@ from hashhub.model import number_of
 from hashhub.reconcile import sharing
 from hashhub.reconcile.extract import arrow
 from hashhub.reconcile.results import By, Link, Progress
-from hashhub.reconcile.sharing import EXACT, PERCEPTUAL, Groups, insert
+from hashhub.reconcile.sharing import EXACT, PERCEPTUAL, GroupSet, insert
 
 if TYPE_CHECKING:
     from hashhub.reconcile.extract import Extract
@@ -69,7 +69,7 @@ def stars(rows: str) -> str:
     )
 
 
-def _exact_links(connection: Any, groups: Groups) -> Iterator[Link]:
+def _exact_links(connection: Any, groups: GroupSet) -> Iterator[Link]:
     reader = connection.sql("SELECT a, ga, b, gb, algorithms FROM exact ORDER BY a, b").to_arrow_reader(sharing.BATCH)
     for batch in reader:
         check()
@@ -98,7 +98,7 @@ def _items(connection: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _near_links(
     extract: Extract,
-    groups: Groups,
+    groups: GroupSet,
     connection: Any,
     algorithm: str,
     ids: NDArray[np.int64],
@@ -159,7 +159,7 @@ def _nearest(part: DigestPair, lowest: NDArray[np.int64]) -> DigestPair:
     return DigestPair(left[chosen], right[chosen], distances[chosen])
 
 
-def _told(connection: Any, groups: Groups, algorithm: str) -> Iterator[Link]:
+def _told(connection: Any, groups: GroupSet, algorithm: str) -> Iterator[Link]:
     bits, most = ALGORITHMS[algorithm].bits, PERCEPTUAL[algorithm]
     reader = connection.sql(
         "SELECT a, any_value(ga), b, any_value(gb), min(distance) FROM near_pairs GROUP BY a, b ORDER BY a, b"

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from hashhub.reconcile import sharing
 from hashhub.reconcile.engines import run
 from hashhub.reconcile.extract import arrow
-from hashhub.reconcile.results import By, Engine, Overlap, OverlapCell, Progress
-from hashhub.reconcile.sharing import PERCEPTUAL, Groups, insert
+from hashhub.reconcile.results import Backend, By, Overlap, OverlapCell, Progress
+from hashhub.reconcile.sharing import PERCEPTUAL, GroupSet, insert
 
 if TYPE_CHECKING:
     from hashhub.reconcile.extract import Extract
@@ -31,7 +31,7 @@ def compute(
     by: By,
     *,
     near: bool = False,
-    engine: Engine = Engine.DUCKDB,
+    engine: Backend = Backend.DUCKDB,
     progress: Progress | None = None,
 ) -> Overlap:
     """Return the overlap between hash sets, contributors or jurisdictions. One without entries is among the names.
@@ -76,7 +76,7 @@ def compute(
     )
 
 
-def shared_sql(extract: Extract, groups: Groups, part: int, parts: int) -> str:
+def shared_sql(extract: Extract, groups: GroupSet, part: int, parts: int) -> str:
     """Return a SELECT of the entries that share an exact digest with another group: entry, its group g, and the bits
     m0, m1, … of all groups that hold one of its digests. Of the digests it looks at one part of `parts`.
     """
@@ -95,7 +95,7 @@ def shared_sql(extract: Extract, groups: Groups, part: int, parts: int) -> str:
     )
 
 
-def _add_near(extract: Extract, groups: Groups, connection: Any, algorithm: str) -> None:
+def _add_near(extract: Extract, groups: GroupSet, connection: Any, algorithm: str) -> None:
     """Add to the table `near` the entries with the bits of all groups that hold something near one of their digests."""
     found = sharing.near_index(extract, groups, connection, algorithm)
     if found is None:
@@ -119,7 +119,7 @@ def _add_near(extract: Extract, groups: Groups, connection: Any, algorithm: str)
     insert(connection, "near", arrow().table({**columns, **{f"n{i}": of_entry[has_any, i] for i in range(words)}}))
 
 
-def _words(groups: Groups) -> int:
+def _words(groups: GroupSet) -> int:
     """Return how many columns of bits the groups take."""
     return max(1, -(-len(groups.names) // _WORD))
 
@@ -132,7 +132,7 @@ class _Counts(NamedTuple):
     shared: NDArray[np.int64]
 
 
-def _counted(connection: Any, groups: Groups) -> _Counts:
+def _counted(connection: Any, groups: GroupSet) -> _Counts:
     """Count what stands in the tables `shared` and `near`."""
     count, words = len(groups.names), range(_words(groups))
     counts = _Counts(np.zeros((count, count), np.int64), np.zeros((count, count), np.int64), np.zeros(count, np.int64))

@@ -23,15 +23,15 @@ from hashhub.pages.charts import Bar, Cell, Interval
 from hashhub.reconcile.results import (
     Agreement,
     By,
-    ConflictSummary,
+    ConflictTotals,
     Confusion,
     ContributorAgreement,
     DimensionAgreement,
     Gaps,
-    LeftOut,
+    Omission,
     Overlap,
     OverlapCell,
-    Share,
+    Proportion,
     SuggestedRow,
 )
 from hashhub.schemes import Scheme, alignment
@@ -75,11 +75,11 @@ def page(
     revision: int,
     overlap: Overlap | None = None,
     agreement: Agreement | None = None,
-    conflicts: ConflictSummary | None = None,
+    conflicts: ConflictTotals | None = None,
     gaps: Sequence[Gaps] | None = None,
     crosswalks: Sequence[tuple[Scheme, Scheme]] | None = None,
     names: Mapping[str, str] | None = None,
-    left_out: Sequence[LeftOut] = (),
+    left_out: Sequence[Omission] = (),
     time: datetime | None = None,
 ) -> str:
     """Return the page's HTML; the same for the same figures.
@@ -170,7 +170,7 @@ def _overlap(overlap: Overlap, names: Mapping[str, str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _conflicts(conflicts: ConflictSummary, names: Mapping[str, str]) -> dict[str, Any]:
+def _conflicts(conflicts: ConflictTotals, names: Mapping[str, str]) -> dict[str, Any]:
     by_kind = _totals((c.kind, c.count) for c in conflicts.counts)
     by_severity = _totals((c.severity, c.count) for c in conflicts.counts)
     by_pair: dict[tuple[str, str], int] = _totals(((c.left, c.right), c.count) for c in conflicts.counts)
@@ -378,11 +378,11 @@ def _bounds(low: float | None, high: float | None) -> str:
     return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
-def _interval(share: Share) -> str:
+def _interval(share: Proportion) -> str:
     return f"{100 * share.low:.1f} to {100 * share.high:.1f} %" if share.items else "-"
 
 
-def _share(share: Share) -> tuple[str, str]:
+def _share(share: Proportion) -> tuple[str, str]:
     return _percent(share.count, share.items), _interval(share)
 
 

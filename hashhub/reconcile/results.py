@@ -24,14 +24,14 @@ class By(StrEnum):
     JURISDICTION = "JURISDICTION"
 
 
-class Engine(StrEnum):
+class Backend(StrEnum):
     """What computes it. Both give equal results."""
 
     DUCKDB = "DUCKDB"
     RAY = "RAY"
 
 
-class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
+class Omission(msgspec.Struct, frozen=True, kw_only=True):
     """A contributor that was not looked at: others were asked for (`by_choice`), or its reliability is too low."""
 
     contributor: str
@@ -62,7 +62,7 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
     alone: dict[str, int]
     cells: tuple[OverlapCell, ...]
     max_distances: dict[str, int] = {}
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[Omission, ...] = ()
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +78,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
-class Share(msgspec.Struct, frozen=True, kw_only=True):
+class Proportion(msgspec.Struct, frozen=True, kw_only=True):
     """`count` of `items`, and the bounds of the 95 % interval of the share (Wilson's)."""
 
     count: int
@@ -110,7 +110,7 @@ class Confusion(msgspec.Struct, frozen=True, kw_only=True):
     dimension: str
     consensus: str
     stated: str
-    share: Share
+    share: Proportion
 
 
 class ContributorAgreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,7 +121,7 @@ class ContributorAgreement(msgspec.Struct, frozen=True, kw_only=True):
 
     contributor: str
     dimension: str
-    share: Share
+    share: Proportion
     period: str = ""
     by_one_other: int = 0
 
@@ -138,7 +138,7 @@ class SuggestedRow(msgspec.Struct, frozen=True, kw_only=True):
     value: str
     other_scheme: str
     other_value: str
-    share: Share
+    share: Proportion
     relation: str
     examples: tuple[tuple[str, str], ...] = ()
     contributors: tuple[str, ...] = ()
@@ -154,7 +154,7 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     confusions: tuple[Confusion, ...]
     drift: tuple[ContributorAgreement, ...]
     suggestions: tuple[SuggestedRow, ...]
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[Omission, ...] = ()
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,10 +183,10 @@ class Gaps(msgspec.Struct, frozen=True, kw_only=True):
     by_contributor: dict[str, int]
     by_verdict: dict[str, int]
     max_distances: dict[str, int] = {}
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[Omission, ...] = ()
 
 
-class ConflictCount(msgspec.Struct, frozen=True, kw_only=True):
+class PairConflicts(msgspec.Struct, frozen=True, kw_only=True):
     """How many conflicts of one kind and severity stand between two contributors; `left` comes first by name."""
 
     kind: str
@@ -196,8 +196,8 @@ class ConflictCount(msgspec.Struct, frozen=True, kw_only=True):
     count: int
 
 
-class ConflictSummary(msgspec.Struct, frozen=True, kw_only=True):
+class ConflictTotals(msgspec.Struct, frozen=True, kw_only=True):
     """Conflicts that are not resolved, counted."""
 
     revision: int
-    counts: tuple[ConflictCount, ...]
+    counts: tuple[PairConflicts, ...]

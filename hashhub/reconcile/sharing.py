@@ -21,7 +21,7 @@ from hashhub.reconcile.columns import bits_of
 from hashhub.reconcile.results import By
 
 if TYPE_CHECKING:
-    from hashhub.reconcile.extract import Extract, File
+    from hashhub.reconcile.extract import Extract, ExtractFile
 
 BATCH: Final = 1 << 16  # rows handed over at a time
 PERCEPTUAL: Final = {
@@ -37,37 +37,37 @@ _NO_ROWS: Final = (
 )
 
 
-class Groups(NamedTuple):
+class GroupSet(NamedTuple):
     """What is compared: names in order, and for each its digest files and how many ACTIVE entries they have."""
 
     names: tuple[str, ...]
-    files: tuple[tuple[File, ...], ...]
+    files: tuple[tuple[ExtractFile, ...], ...]
     entries: tuple[int, ...]
 
-    def only(self, chosen: Callable[[str], bool]) -> Groups:
+    def only(self, chosen: Callable[[str], bool]) -> GroupSet:
         """Return the same groups, with no files in those whose name is not chosen."""
         return self._replace(
             files=tuple(files if chosen(name) else () for name, files in zip(self.names, self.files, strict=True))
         )
 
 
-def groups_of(extract: Extract, hash_sets: Iterable[Mapping[str, Any]], by: By) -> Groups:
+def groups_of(extract: Extract, hash_sets: Iterable[Mapping[str, Any]], by: By) -> GroupSet:
     """Return the groups that hash sets (rows of `Extract.hash_sets`) are in. One without entries is among them."""
     column = {By.HASH_SET: "hash_set", By.CONTRIBUTOR: "contributor", By.JURISDICTION: "jurisdiction"}[by]
     name_of = {row["hash_set"]: row[column] for row in hash_sets}
     names = tuple(sorted(set(name_of.values())))
-    files: dict[str, list[File]] = {name: [] for name in names}
+    files: dict[str, list[ExtractFile]] = {name: [] for name in names}
     for file in extract.files:
         if file.hash_set in name_of:
             files[name_of[file.hash_set]].append(file)
-    return Groups(
+    return GroupSet(
         names,
         tuple(tuple(files[name]) for name in names),
         tuple(sum(f.active_entries for f in files[name]) for name in names),
     )
 
 
-def exact_rows(extract: Extract, groups: Groups, part: int = 0, parts: int = 1, where: str = "true") -> str:
+def exact_rows(extract: Extract, groups: GroupSet, part: int = 0, parts: int = 1, where: str = "true") -> str:
     """Return a SELECT of the exact digests of ACTIVE entries: g (the group's number), entry, algorithm, digest, and h,
     a 64-bit hash of the digest; of all digests those of one part of `parts`.
     """
@@ -86,7 +86,7 @@ def exact_rows(extract: Extract, groups: Groups, part: int = 0, parts: int = 1, 
 
 
 def perceptual_digests(
-    extract: Extract, groups: Groups, connection: Any, algorithm: str, where: str = "true"
+    extract: Extract, groups: GroupSet, connection: Any, algorithm: str, where: str = "true"
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint8]]]:
     """Yield ACTIVE entries with groups and comparable digests of an algorithm (uint8[n, digest_bytes])."""
     width = ALGORITHMS[algorithm].digest_bytes
@@ -104,7 +104,7 @@ def perceptual_digests(
 
 
 def near_index(
-    extract: Extract, groups: Groups, connection: Any, algorithm: str
+    extract: Extract, groups: GroupSet, connection: Any, algorithm: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.intp], NearDigests] | None:
     """Return all comparable digests of an algorithm: their entries, groups and places in an index; None: there are
     none.

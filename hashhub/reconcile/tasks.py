@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from hashhub.model import Reliability
-from hashhub.reconcile.results import Agreement, By, Engine, Gap, Gaps, LeftOut, Link, Overlap
+from hashhub.reconcile.results import Agreement, Backend, By, Gap, Gaps, Link, Omission, Overlap
 
 ROWS: Final = "rows.jsonl"
 """In a result's directory: a JSON object a line, each a Link or a Gap."""
@@ -41,13 +41,13 @@ class ComputeOverlap(Compare, frozen=True, kw_only=True, tag=True):
 
     by: By = By.HASH_SET
     near: bool = False
-    engine: Engine = Engine.DUCKDB
+    engine: Backend = Backend.DUCKDB
 
 
 class ComputeAgreement(Compare, frozen=True, kw_only=True, tag=True):
     """Compare what several state about the same items."""
 
-    engine: Engine = Engine.DUCKDB
+    engine: Backend = Backend.DUCKDB
 
 
 class FindLinks(Compare, frozen=True, kw_only=True, tag=True):
@@ -74,7 +74,7 @@ class WriteReport(Compare, frozen=True, kw_only=True, tag=True):
 Task = ExtractEntries | ComputeOverlap | ComputeAgreement | FindLinks | FindGaps | WriteReport
 
 
-class File(msgspec.Struct, frozen=True, kw_only=True):
+class ResultFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file of a result: its path, with `/`, its SHA-256 in hex and its size in bytes."""
 
     path: str
@@ -88,7 +88,7 @@ class ExtractMade(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     hash_sets: tuple[str, ...]
     left_out: tuple[str, ...]
-    files: tuple[File, ...]
+    files: tuple[ResultFile, ...]
 
 
 class LinksFound(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +99,7 @@ class LinksFound(msgspec.Struct, frozen=True, kw_only=True):
     near: int
     rows: int
     is_cut: bool = False
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[Omission, ...] = ()
 
 
 class GapsFound(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,8 +114,8 @@ class ReportMade(msgspec.Struct, frozen=True, kw_only=True):
     """A page for people, to download."""
 
     revision: int
-    files: tuple[File, ...]
-    left_out: tuple[LeftOut, ...] = ()
+    files: tuple[ResultFile, ...]
+    left_out: tuple[Omission, ...] = ()
 
 
 Response = ExtractMade | Overlap | Agreement | LinksFound | GapsFound | ReportMade

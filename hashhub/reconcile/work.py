@@ -21,7 +21,7 @@ from hashhub.errors import InvalidArgument, Unavailable
 from hashhub.model import Definition, DefinitionKind, Reliability
 from hashhub.reconcile import tasks
 from hashhub.reconcile.result_files import digest_of, mapped
-from hashhub.reconcile.results import By, ConflictSummary, LeftOut, Link, Progress
+from hashhub.reconcile.results import By, ConflictTotals, Link, Omission, Progress
 from hashhub.reconcile.tasks import Task
 from hashhub.schemes import alignment
 from hashhub.schemes.stored import StoredSchemes
@@ -51,7 +51,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     left_out: tuple[str, ...] = ()
     schemes: str = ""
     ray_address: str = ""
-    conflicts: ConflictSummary | None = None
+    conflicts: ConflictTotals | None = None
 
 
 def work(job: Job, progress: Progress) -> tasks.Response:
@@ -108,7 +108,7 @@ def compute(
     hash_sets: tuple[str, ...] | None = None,
     left_out: tuple[str, ...] = (),
     names: Mapping[str, str] | None = None,
-    conflicts: ConflictSummary | None = None,
+    conflicts: ConflictTotals | None = None,
     defined: Sequence[Definition] = (),
 ) -> tasks.Response:
     """Do what is asked over an extract; `out`: an existing directory, for rows and files. Raises HashHubError.
@@ -159,7 +159,7 @@ def compute(
             return _report(task, extract, out / tasks.FILES, progress, registry, names or {}, conflicts, unheard)
 
 
-def _choose(task: tasks.Compare, extract: Extract) -> tuple[Extract, tuple[LeftOut, ...]]:
+def _choose(task: tasks.Compare, extract: Extract) -> tuple[Extract, tuple[Omission, ...]]:
     """Return the part of an extract that is looked at, and whom that leaves out.
 
     Raises InvalidArgument for a contributor of which the extract has no hash set.
@@ -175,7 +175,7 @@ def _choose(task: tasks.Compare, extract: Extract) -> tuple[Extract, tuple[LeftO
     least = task.min_reliability or (Reliability.E if is_rated and not task.contributors else Reliability.F)
     asked = task.contributors or reliability_of
     left_out = tuple(
-        LeftOut(contributor=name, reliability=reliability, by_choice=name not in asked)
+        Omission(contributor=name, reliability=reliability, by_choice=name not in asked)
         for name, reliability in sorted(reliability_of.items())
         if name not in asked or reliability > least
     )
@@ -191,8 +191,8 @@ def _report(
     progress: Progress,
     registry: schemes.SchemeRegistry,
     names: Mapping[str, str],
-    conflicts: ConflictSummary | None,
-    left_out: tuple[LeftOut, ...],
+    conflicts: ConflictTotals | None,
+    left_out: tuple[Omission, ...],
 ) -> tasks.ReportMade:
     """Compute all that the page tells, and write it."""
     from hashhub.reconcile import agreement, gaps, overlap, report
@@ -278,11 +278,13 @@ def write_rows(rows: Iterable[msgspec.Struct], out: Path) -> tuple[int, bool]:
     return count, is_cut
 
 
-def files_in(directory: Path) -> tuple[tasks.File, ...]:
+def files_in(directory: Path) -> tuple[tasks.ResultFile, ...]:
     """Return the files of a directory by path, with their digests."""
     with mapped():
         return tuple(
-            tasks.File(path=path.relative_to(directory).as_posix(), sha256=digest_of(path), size=path.stat().st_size)
+            tasks.ResultFile(
+                path=path.relative_to(directory).as_posix(), sha256=digest_of(path), size=path.stat().st_size
+            )
             for path in sorted(directory.rglob("*"))
             if path.is_file()
         )

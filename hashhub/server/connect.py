@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl
 
 from google.protobuf import json_format
 
-from hashhub.errors import Code, HashHubError, InvalidArgument, Reason
+from hashhub.errors import HashHubError, InvalidArgument, Reason, StatusCode
 from hashhub.wire import error_to_status
 
 if TYPE_CHECKING:
@@ -176,9 +176,9 @@ def _detail(detail: AnyMessage) -> dict[str, Any]:
 def _code(error: HashHubError | Unimplemented) -> str:
     if isinstance(error, Unimplemented):
         return _UNIMPLEMENTED
-    if error.code is Code.UNAVAILABLE and error.reason is Reason.DEADLINE_EXCEEDED:
+    if error.code is StatusCode.UNAVAILABLE and error.reason is Reason.DEADLINE_EXCEEDED:
         return "deadline_exceeded"
-    if error.code is Code.CANCELLED:
+    if error.code is StatusCode.CANCELLED:
         return "canceled"  # as the protocol spells it
     return error.code.lower()
 

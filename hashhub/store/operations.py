@@ -18,7 +18,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from hashhub.errors import Code, Conflict, FailedPrecondition, LimitExceeded, NotFound, Reason
+from hashhub.errors import Conflict, FailedPrecondition, LimitExceeded, NotFound, Reason, StatusCode
 from hashhub.model import Actor, Failure, Operation, OperationState, Role, now
 from hashhub.store import schema as s
 from hashhub.store.database import Database
@@ -37,7 +37,7 @@ _RUNNING: Final = s.OPERATION_STATES[OperationState.RUNNING]
 _STATE_OF_CODE: Final = {code: state for state, code in s.OPERATION_STATES.items()}
 _T: Final = s.operation
 _ABORTED: Final = Failure(
-    code=Code.ABORTED,
+    code=StatusCode.ABORTED,
     reason=Reason.OPERATION_ABORTED,
     message="the server that ran this operation ended in the middle; start the operation again",
 )
@@ -177,7 +177,7 @@ class OperationTable:
         """End an operation, with a response or a failure. Raises Conflict when it is not ours any more."""
         state = OperationState.SUCCEEDED
         if failure is not None:
-            state = OperationState.CANCELLED if failure.code == Code.CANCELLED else OperationState.FAILED
+            state = OperationState.CANCELLED if failure.code == StatusCode.CANCELLED else OperationState.FAILED
         at = s.to_millis(now())
         values: dict[str, Any] = {
             "state": s.OPERATION_STATES[state],

@@ -24,7 +24,7 @@ from hashhub import item
 from hashhub.connector import Connector
 from hashhub.errors import InvalidArgument, MalformedSource
 from hashhub.hashes import Hash
-from hashhub.item import Kind
+from hashhub.item import FieldKind
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Record, Reject
 
 MAX_READ: Final = 16 << 20  # bytes; a connector that asks for more at a time would not stream
@@ -181,7 +181,7 @@ def _check(result: Record | Reject) -> None:
     assert len(result.hashes) <= MAX_HASHES_PER_ENTRY
     assert all(Hash.of(h.algorithm, h.digest) == h for h in result.hashes)
     assert all(_CODE.fullmatch(f.reason) and f.detail for f in result.faults)
-    for text in (*(getattr(result, f.name) for f in item.of_kind(Kind.TEXT)), *result.tags):
+    for text in (*(getattr(result, f.name) for f in item.of_kind(FieldKind.TEXT)), *result.tags):
         assert len(text) <= MAX_TEXT
         assert "\0" not in text, "PostgreSQL cannot store NUL"
 

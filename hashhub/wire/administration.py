@@ -7,7 +7,7 @@ from typing import Any, Final
 from hashhub import v1
 from hashhub.model import Actor, AlgorithmStatus, Event, EventKind, Principal, RevertedEvent, Shares, Status
 from hashhub.wire import names
-from hashhub.wire.codec import TEXT, TEXTS, Field, Ids, MessageCodec, message, name_of, word
+from hashhub.wire.codec import TEXT, TEXTS, FieldCodec, Ids, MessageCodec, message, name_of, word
 from hashhub.wire.enums import ROLE
 
 
@@ -28,7 +28,7 @@ def _event_fields(event: Event) -> dict[str, Any]:
 _ACTOR: Final = MessageCodec(
     Actor,
     v1.Event,
-    name=Field(str, lambda pb, *_: pb.actor.removeprefix("tokens/"), "actor"),
+    name=FieldCodec(str, lambda pb, *_: pb.actor.removeprefix("tokens/"), "actor"),
     contributor=name_of("Contributor"),
 )
 EVENT: Final = MessageCodec(
@@ -37,14 +37,14 @@ EVENT: Final = MessageCodec(
     at="event",
     revision="event_revision",
     time="event_time",
-    actor=Field(
+    actor=FieldCodec(
         lambda actor: names.token_name(actor.name) if actor.contributor and actor.name else actor.name,
         lambda pb, _field, at, *_: _ACTOR.from_pb(pb, at),
     ),
     kind=word(EventKind),
     subject=name_of("Subject"),
-    facts=Field(_facts, lambda pb, *_: dict(pb.facts)),
-    details=Field(lambda details: details or {}, lambda pb, *_: None if pb.redacted else dict(pb.details)),
+    facts=FieldCodec(_facts, lambda pb, *_: dict(pb.facts)),
+    details=FieldCodec(lambda details: details or {}, lambda pb, *_: None if pb.redacted else dict(pb.details)),
     derived=_event_fields,
 )
 _SHARES: Final = message(Shares)
@@ -59,7 +59,7 @@ TOKEN: Final = MessageCodec(
     contributor=name_of("Contributor"),
     purposes=TEXTS,
     description=TEXT,
-    shares=Field(lambda shares: None if shares == Shares() else _SHARES.put(shares), _SHARES.read),
+    shares=FieldCodec(lambda shares: None if shares == Shares() else _SHARES.put(shares), _SHARES.read),
 )
 MessageCodec(AlgorithmStatus, v1.AlgorithmStatus)
 STATUS: Final = MessageCodec(Status, v1.Status)

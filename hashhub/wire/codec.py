@@ -42,7 +42,7 @@ _PARSERS: Final[dict[str, Callable[[str, str], Any]]] = {
 _MAKERS: Final[dict[str, Callable[[str], str]]] = {"Author": names.author_name, "Subject": names.subject_name}
 
 
-class Field(NamedTuple):
+class FieldCodec(NamedTuple):
     """One way to send a value. `put`: from the model's to the message's; `read`: back, from a message, the name of its
     field, the message's path and the list on which it notes what is wrong. `wire`: the name, where it differs.
     """
@@ -77,7 +77,7 @@ class MessageCodec(Generic[_M, _P]):
         without: str = "",
         inner: str = "",
         derived: Callable[[_M], Mapping[str, Any]] = lambda _: {},
-        **fields: str | Field,
+        **fields: str | FieldCodec,
     ) -> None:
         """`at`: the message's path in errors, unless the caller says another. `sends`: what a program's author must
         pass, for the error of what cannot be sent; empty: only what protobuf refuses is an error; None: the hub itself
@@ -100,13 +100,13 @@ class MessageCodec(Generic[_M, _P]):
         return get_type_hints(self._kind)
 
     @cached_property
-    def _fields(self) -> dict[str, Field]:
+    def _fields(self) -> dict[str, FieldCodec]:
         """The fields in the model's order, each with its name in the message."""
         fields = {}
         for name, hint in self._hints.items():
             if name not in self._without and not name.startswith("__"):
                 given = self._given.get(name, "")
-                field = given if isinstance(given, Field) else _usual(hint)._replace(wire=given)
+                field = given if isinstance(given, FieldCodec) else _usual(hint)._replace(wire=given)
                 fields[name] = field._replace(wire=field.wire or name)
         return fields
 
@@ -195,30 +195,30 @@ def _read_not_negative(pb: Any, field: str, at: str, wrong: list[Violation]) -> 
     return number
 
 
-PLAIN: Final = Field(_unchanged, lambda pb, field, *_: getattr(pb, field))
+PLAIN: Final = FieldCodec(_unchanged, lambda pb, field, *_: getattr(pb, field))
 """As it is; nobody but the hub sends it, or the model looks at it."""
-TEXT: Final = Field(_unchanged, _read_text)
+TEXT: Final = FieldCodec(_unchanged, _read_text)
 """Text of a caller, which may not be endless."""
-TEXTS: Final = Field(_unchanged, _read_texts)
-NOT_NEGATIVE: Final = Field(_unchanged, _read_not_negative)
-_PLAIN_TEXTS: Final = Field(_unchanged, lambda pb, field, *_: tuple(getattr(pb, field)))
-_OPTIONAL: Final = Field(_unchanged, lambda pb, field, *_: getattr(pb, field) if pb.HasField(field) else None)
-_MAPPING: Final = Field(
+TEXTS: Final = FieldCodec(_unchanged, _read_texts)
+NOT_NEGATIVE: Final = FieldCodec(_unchanged, _read_not_negative)
+_PLAIN_TEXTS: Final = FieldCodec(_unchanged, lambda pb, field, *_: tuple(getattr(pb, field)))
+_OPTIONAL: Final = FieldCodec(_unchanged, lambda pb, field, *_: getattr(pb, field) if pb.HasField(field) else None)
+_MAPPING: Final = FieldCodec(
     lambda value: dict(sorted(value.items())), lambda pb, field, *_: dict(sorted(getattr(pb, field).items()))
 )
-_USUAL: Final[dict[Any, Field]] = {
+_USUAL: Final[dict[Any, FieldCodec]] = {
     **dict.fromkeys((str, int, bool, bytes, float), PLAIN),
     **dict.fromkeys((int | None, bool | None, float | None), _OPTIONAL),
     tuple[str, ...]: _PLAIN_TEXTS,
     dict[str, int]: _MAPPING,
-    datetime: Field(timestamp, _read_required_time),
-    datetime | None: Field(timestamp, read_time),
-    Flags: Field(flags_to_pb, lambda pb, field, *_: flags_from_pb(getattr(pb, field))),
-    dict[str, tuple[str, ...]]: Field(
+    datetime: FieldCodec(timestamp, _read_required_time),
+    datetime | None: FieldCodec(timestamp, read_time),
+    Flags: FieldCodec(flags_to_pb, lambda pb, field, *_: flags_from_pb(getattr(pb, field))),
+    dict[str, tuple[str, ...]]: FieldCodec(
         lambda value: {name: v1.DimensionValues(values=values) for name, values in value.items()},
         lambda pb, field, *_: {name: tuple(one.values) for name, one in sorted(getattr(pb, field).items())},
     ),
-    tuple[Hash, ...]: Field(
+    tuple[Hash, ...]: FieldCodec(
         lambda value: [v1.Hash(algorithm=h.algorithm, digest=h.digest) for h in value],
         lambda pb, field, at, wrong: tuple(
             read_hash(h, f"{_path(at, field)}[{i}]", wrong) for i, h in enumerate(getattr(pb, field))
@@ -227,7 +227,7 @@ _USUAL: Final[dict[Any, Field]] = {
 }
 
 
-def _usual(hint: Any) -> Field:
+def _usual(hint: Any) -> FieldCodec:
     """Return how a value of this type is sent."""
     if hint in _USUAL:
         return _USUAL[hint]
@@ -238,16 +238,16 @@ def _usual(hint: Any) -> Field:
         return optional_enum(args[0]) if issubclass(args[0], StrEnum) else message(args[0], is_optional=True)
     if issubclass(hint, StrEnum):
         table = ENUMS[hint]
-        return Field(
+        return FieldCodec(
             table.to_pb, lambda pb, field, at, wrong: table.from_pb(getattr(pb, field), _path(at, field), wrong)
         )
     return message(hint)
 
 
-def enums(kind: type[StrEnum]) -> Field:
+def enums(kind: type[StrEnum]) -> FieldCodec:
     """Return how several values of an enumeration are sent."""
     table = ENUMS[kind]
-    return Field(
+    return FieldCodec(
         lambda value: list(map(table.to_pb, value)),
         lambda pb, field, at, wrong: tuple(
             table.from_pb(number, f"{_path(at, field)}[{i}]", wrong) for i, number in enumerate(getattr(pb, field))
@@ -255,10 +255,10 @@ def enums(kind: type[StrEnum]) -> Field:
     )
 
 
-def optional_enum(kind: type[StrEnum]) -> Field:
+def optional_enum(kind: type[StrEnum]) -> FieldCodec:
     """Return how a value of an enumeration is sent that need not be stated."""
     table = ENUMS[kind]
-    return Field(
+    return FieldCodec(
         lambda value: None if value is None else table.to_pb(value),
         lambda pb, field, at, wrong: (
             table.from_pb(getattr(pb, field), _path(at, field), wrong) if getattr(pb, field) else None
@@ -266,7 +266,7 @@ def optional_enum(kind: type[StrEnum]) -> Field:
     )
 
 
-def word(kind: type[StrEnum], *, is_optional: bool = False) -> Field:
+def word(kind: type[StrEnum], *, is_optional: bool = False) -> FieldCodec:
     """Return how a value of an enumeration is sent that stands in messages as text; None is empty."""
 
     def read(pb: Any, field: str, at: str, wrong: list[Violation]) -> StrEnum | None:
@@ -276,10 +276,10 @@ def word(kind: type[StrEnum], *, is_optional: bool = False) -> Field:
         wrong.append(Violation(_path(at, field), f"is not known to this version: {text[:40]!r}", "UNKNOWN_VALUE"))
         return next(iter(kind))
 
-    return Field(lambda value: value or "", read)
+    return FieldCodec(lambda value: value or "", read)
 
 
-def message(kind: Any, *, is_optional: bool = False) -> Field:
+def message(kind: Any, *, is_optional: bool = False) -> FieldCodec:
     """Return how a struct is sent that has a codec."""
 
     def read(pb: Any, field: str, at: str, wrong: list[Violation]) -> Any:
@@ -287,12 +287,12 @@ def message(kind: Any, *, is_optional: bool = False) -> Field:
             return None
         return _collected(_CODECS[kind], getattr(pb, field), _path(at, field), wrong)
 
-    return Field(lambda value: None if value is None else _CODECS[kind].to_pb(value), read)
+    return FieldCodec(lambda value: None if value is None else _CODECS[kind].to_pb(value), read)
 
 
-def messages(kind: Any) -> Field:
+def messages(kind: Any) -> FieldCodec:
     """Return how a tuple of structs is sent that have a codec."""
-    return Field(
+    return FieldCodec(
         lambda value: map(_CODECS[kind].to_pb, value),
         lambda pb, field, at, wrong: tuple(
             _collected(_CODECS[kind], one, f"{_path(at, field)}[{i}]", wrong)
@@ -309,19 +309,19 @@ def _collected(codec: MessageCodec[Any, Any], pb: Any, at: str, wrong: list[Viol
         return None
 
 
-def name_of(kind: str, wire: str = "", *, is_required: bool = False) -> Field:
+def name_of(kind: str, wire: str = "", *, is_required: bool = False) -> FieldCodec:
     """Return how the name of a resource (`alpha/list/7`) is sent; it may be empty, or is required."""
 
     def read(pb: Any, field: str, at: str, wrong: list[Violation]) -> str:
         text = getattr(pb, field)
         return _short(kind, text, _path(at, field), wrong) if text or is_required else ""
 
-    return Field(lambda value: _long(kind, value) if value else "", read, wire)
+    return FieldCodec(lambda value: _long(kind, value) if value else "", read, wire)
 
 
-def names_of(kind: str, wire: str = "", *, most: int | None = None) -> Field:
+def names_of(kind: str, wire: str = "", *, most: int | None = None) -> FieldCodec:
     """Return how names of resources are sent, `most` of them at most."""
-    return Field(
+    return FieldCodec(
         lambda value: [_long(kind, one) for one in value[:most]],
         lambda pb, field, at, wrong: tuple(
             _short(kind, one, f"{_path(at, field)}[{i}]", wrong) for i, one in enumerate(getattr(pb, field))

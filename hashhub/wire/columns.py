@@ -20,7 +20,7 @@ import msgspec
 from hashhub import hashes, item, v1
 from hashhub.errors import InvalidArgument, Violation
 from hashhub.hashes import Hash
-from hashhub.item import Field, Kind
+from hashhub.item import Field, FieldKind
 from hashhub.model import MAX_HASHES_PER_ENTRY, MAX_TEXT, Record
 from hashhub.wire.fields import WIDTHS, check_text, refuse, unsendable
 from hashhub.wire.records import record_to_pb, records_from_pb
@@ -28,8 +28,8 @@ from hashhub.wire.records import record_to_pb, records_from_pb
 _NOT_STATED: Final = -1  # in a column of numbers
 _MAX_SHARED_BYTES: Final = 32 * 1024 * 1024  # of templates, counted for each record: as much as a message of rows holds
 _PLACE: Final = "template"  # a position is what every record must have
-_own_texts_of: Final = attrgetter("position", *(f.wire for f in item.OWN if f.kind is Kind.TEXT))  # of a message
-_OWN_NUMBERS: Final = tuple(f.wire for f in item.OWN if f.kind is Kind.NUMBER)
+_own_texts_of: Final = attrgetter("position", *(f.wire for f in item.OWN if f.kind is FieldKind.TEXT))  # of a message
+_OWN_NUMBERS: Final = tuple(f.wire for f in item.OWN if f.kind is FieldKind.NUMBER)
 _OWN_NAMES: Final = tuple(f.name for f in item.OWN)
 _own_of: Final = attrgetter(*_OWN_NAMES)
 _algorithm_of: Final = attrgetter("algorithm")
@@ -65,7 +65,7 @@ def columns_to_pb(records: Sequence[Record], into: v1.RecordColumns | None = Non
         pb.sequences.extend(v1.AlgorithmSequence(algorithms=sequence) for sequence in sequences)
         for f, column in zip(item.OWN, own, strict=bool(records)):
             if any(value != f.default for value in column):
-                sent = [_NOT_STATED if v is None else v for v in column] if f.kind is Kind.NUMBER else column
+                sent = [_NOT_STATED if v is None else v for v in column] if f.kind is FieldKind.NUMBER else column
                 getattr(pb, f.column).extend(sent)
     except (ValueError, InvalidArgument) as e:
         raise _unsendable(records) from e
@@ -160,7 +160,7 @@ def _own(f: Field, pb: v1.RecordColumns, count: int, at: str, wrong: list[Violat
     if len(values) != count:
         text = f"must be one for each of the {count} records or none, got {len(values)}"
         wrong.append(Violation(where, text, "WRONG_LENGTH"))
-    elif f.kind is Kind.TEXT:
+    elif f.kind is FieldKind.TEXT:
         _check_texts(values, where, wrong)
     elif min(values) < _NOT_STATED or max(values) > f.maximum:
         text = f"must be between 0 and {f.maximum}, or {_NOT_STATED} where it is not stated"

@@ -9,7 +9,7 @@ from hashhub import v1
 from hashhub.errors import Violation
 from hashhub.model import Contributor, Group
 from hashhub.wire import names
-from hashhub.wire.codec import Field, Ids, MessageCodec, names_of
+from hashhub.wire.codec import FieldCodec, Ids, MessageCodec, names_of
 from hashhub.wire.fields import Violations, checked, collect, refuse
 
 
@@ -45,5 +45,5 @@ GROUP: Final = MessageCodec(
     at="group",
     sends="Group, its members a sequence of ids",
     ids=Ids(("id",), names.group_name, lambda name, field: (names.parse_group(name, field),), created=("group_id",)),
-    members=Field(names_of("Contributor").put, _read_members),
+    members=FieldCodec(names_of("Contributor").put, _read_members),
 )

@@ -17,7 +17,7 @@ from hashhub.model import (
     Withdrawal,
 )
 from hashhub.wire import names
-from hashhub.wire.codec import Field, MessageCodec, name_of
+from hashhub.wire.codec import FieldCodec, MessageCodec, name_of
 from hashhub.wire.enums import ENTRY_STATE, ROLE
 from hashhub.wire.fields import build, checked, collect, read_hash
 from hashhub.wire.records import ENTRY_FIELDS, put_fields, put_frames, read_entry_fields, read_frames
@@ -149,7 +149,7 @@ _WITHDRAWAL: Final = MessageCodec(
     v1.Withdrawal,
     at="withdrawal",
     actor=name_of("Token"),
-    role=Field(ROLE.to_pb, _read_role),
+    role=FieldCodec(ROLE.to_pb, _read_role),
     revision="withdraw_revision",
     # Outsiders are not told by which token an entry was withdrawn.
     derived=lambda withdrawal: {} if withdrawal.actor else {"role": v1.Role.ROLE_UNSPECIFIED},

@@ -34,7 +34,7 @@ from hashhub.model import (
     WebhookEvent,
     WithdrawalReason,
 )
-from hashhub.reconcile.results import By, Engine
+from hashhub.reconcile.results import Backend, By
 from hashhub.schemes.alignment import ChangeOfValue, Correspondence
 from hashhub.wire.fields import refuse
 
@@ -112,7 +112,7 @@ for _kind in (
 ):  # fmt: skip
     EnumMap(_kind, getattr(v1, _kind.__name__))
 EnumMap(ChangeOfValue, v1.ValueChange)
-EnumMap(Engine, v1.Engine, Engine.DUCKDB)
+EnumMap(Backend, v1.Engine, Backend.DUCKDB)
 EnumMap(ImportState, v1.ImportState, ImportState.OPEN)
 EnumMap(TLP, v1.Tlp, TLP.AMBER)
 EnumMap(Unclassified, v1.Unclassified, Unclassified.QUARANTINED)

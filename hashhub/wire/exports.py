@@ -16,7 +16,7 @@ import msgspec
 from hashhub import hashes, item, v1
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import Hash
-from hashhub.item import Kind
+from hashhub.item import FieldKind
 from hashhub.model import Entry, RecordReview, number_of
 from hashhub.wire.entries import entry_from_pb, entry_to_pb
 from hashhub.wire.enums import REVIEW_KIND
@@ -77,7 +77,7 @@ def entry_columns_to_pb(entries: Iterable[Entry]) -> v1.EntryColumns:
         )
         for f, default, values in zip(item.OWN, _DEFAULTS, zip(*own, strict=True), strict=False):
             if any(value != default for value in values):
-                sent = [_NOT_STATED if v is None else v for v in values] if f.kind is Kind.NUMBER else values
+                sent = [_NOT_STATED if v is None else v for v in values] if f.kind is FieldKind.NUMBER else values
                 getattr(pb, f.column).extend(sent)
     except ValueError as e:
         raise unsendable("entries of an export") from e
@@ -118,7 +118,9 @@ def entries_from_columns_pb(pb: v1.EntryColumns, at: str = "columns") -> list[En
     columns: dict[str, Sequence[Any]] = {}
     for f in item.OWN:
         if values := list(getattr(pb, f.column)):
-            columns[f.name] = [None if v == _NOT_STATED else v for v in values] if f.kind is Kind.NUMBER else values
+            columns[f.name] = (
+                [None if v == _NOT_STATED else v for v in values] if f.kind is FieldKind.NUMBER else values
+            )
     lengths = {len(template_indexes), len(sequence_indexes), len(pb.positions), *map(len, columns.values())}
     if (
         (count and lengths != {count})

@@ -9,7 +9,7 @@ from hashhub import v1
 from hashhub.errors import Violation
 from hashhub.model import Counts, Finding, Import, Reject
 from hashhub.wire import names
-from hashhub.wire.codec import Field, Ids, MessageCodec, name_of
+from hashhub.wire.codec import FieldCodec, Ids, MessageCodec, name_of
 from hashhub.wire.fields import Violations, check_text, checked, refuse, require
 
 
@@ -34,7 +34,9 @@ IMPORT: Final = MessageCodec(
     revision="commit_revision",
 )
 REJECT: Final = MessageCodec(Reject, v1.Reject, at="reject", sends="Reject")
-FINDING: Final = MessageCodec(Finding, v1.Finding, at="finding", entry_id=Field(lambda _: "", _read_entry, "entry"))
+FINDING: Final = MessageCodec(
+    Finding, v1.Finding, at="finding", entry_id=FieldCodec(lambda _: "", _read_entry, "entry")
+)
 
 
 def rejects_from_pb(rejects: Iterable[v1.Reject], at: str = "rejects") -> list[Reject]:

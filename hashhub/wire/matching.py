@@ -31,7 +31,7 @@ from hashhub.model import (
     VideoFrame,
     VideoMatch,
 )
-from hashhub.wire.codec import Field, MessageCodec, names_of
+from hashhub.wire.codec import FieldCodec, MessageCodec, names_of
 from hashhub.wire.entries import entry_from_pb, entry_to_pb, hash_to_pb
 from hashhub.wire.enums import EFFORT, REVIEW_KIND
 from hashhub.wire.fields import WIDTHS, Sendable, Violations, check_text, checked, collect, read_hash, refuse
@@ -207,13 +207,13 @@ MessageCodec(VideoMatch, v1.VideoMatch)
 MessageCodec(
     EntryMatch,
     v1.EntryMatch,
-    entry=Field(
+    entry=FieldCodec(
         entry_to_pb, lambda pb, field, at, wrong: collect(wrong, entry_from_pb, pb.entry, f"{at}.{field}", None)
     ),
-    reviews=Field(_reviews_to_pb, _read_reviews),
+    reviews=FieldCodec(_reviews_to_pb, _read_reviews),
 )
 MATCH_RESULT: Final = MessageCodec(MatchResult, v1.MatchResult, at="result")
-MessageCodec(Coverage, v1.Coverage, effort=Field(EFFORT.to_pb, lambda pb, *_: _effort(pb.effort)))
+MessageCodec(Coverage, v1.Coverage, effort=FieldCodec(EFFORT.to_pb, lambda pb, *_: _effort(pb.effort)))
 MEDIA_RESULT: Final = MessageCodec(MediaResult, v1.MediaResult, at="result")
 """A verdict that this version does not know is read as UNAVAILABLE, never as harmless."""
 

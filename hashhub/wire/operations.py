@@ -9,12 +9,12 @@ import msgspec
 from google.rpc.status_pb2 import Status
 
 from hashhub import v1
-from hashhub.errors import Code, HashHubError, InvalidArgument, Violation
+from hashhub.errors import HashHubError, InvalidArgument, StatusCode, Violation
 from hashhub.model import Actor, Failure, Operation, OperationState, Reliability
 from hashhub.reconcile import results as r
 from hashhub.reconcile import tasks
 from hashhub.wire import names
-from hashhub.wire.codec import Field, MessageCodec, messages, name_of, names_of
+from hashhub.wire.codec import FieldCodec, MessageCodec, messages, name_of, names_of
 from hashhub.wire.enums import BY, RELIABILITY
 from hashhub.wire.fields import refuse
 from hashhub.wire.status import error_of, error_to_status, status_pb_to_error
@@ -102,7 +102,7 @@ def operation_from_pb(pb: v1.Operation, at: str = "operation") -> Operation:
         case "error":
             error = status_pb_to_error(pb.error)
             failure = Failure(code=error.code, reason=error.reason, message=error.message)
-            state = OperationState.CANCELLED if error.code is Code.CANCELLED else OperationState.FAILED
+            state = OperationState.CANCELLED if error.code is StatusCode.CANCELLED else OperationState.FAILED
         case "response":
             state = OperationState.SUCCEEDED
             if pb.response.WhichOneof("response"):
@@ -126,16 +126,16 @@ def _status(failure: Failure) -> Status:
 # Responses
 
 MessageCodec(
-    r.LeftOut,
+    r.Omission,
     v1.ContributorLeftOut,
     contributor=_CONTRIBUTOR,
-    reliability=Field(
+    reliability=FieldCodec(
         lambda value: RELIABILITY.to_pb(Reliability(value)),
         lambda pb, field, at, wrong: RELIABILITY.from_pb(pb.reliability, f"{at}.{field}", wrong),
     ),
 )
-MessageCodec(tasks.File, v1.ResultFile, size="size_bytes")
-MessageCodec(r.Share, v1.Share, items="item_count")
+MessageCodec(tasks.ResultFile, v1.ResultFile, size="size_bytes")
+MessageCodec(r.Proportion, v1.Share, items="item_count")
 MessageCodec(r.DimensionAgreement, v1.DimensionAgreement, items="item_count", contributors="contributor_count")
 MessageCodec(
     r.ContributorAgreement, v1.ContributorAgreement, contributor=_CONTRIBUTOR, by_one_other="by_one_other_count"
@@ -146,7 +146,7 @@ MessageCodec(
     v1.SuggestedRow,
     scheme=_SCHEME,
     other_scheme=_SCHEME,
-    examples=Field(
+    examples=FieldCodec(
         lambda pairs: [v1.EntryPair(left=_ENTRY.put(a), right=_ENTRY.put(b)) for a, b in pairs],
         lambda pb, field, at, wrong: tuple(
             (_ENTRY.read(one, "left", at, wrong), _ENTRY.read(one, "right", at, wrong)) for one in getattr(pb, field)
@@ -178,7 +178,7 @@ _GAPS: Final = MessageCodec(
     v1.FindGapsResponse,
     revision="extract_revision",
     items="item_count",
-    by_contributor=Field(
+    by_contributor=FieldCodec(
         lambda counts: {names.contributor_name(k): v for k, v in counts.items()},
         lambda pb, field, *_: {names.parse_contributor(k): v for k, v in sorted(getattr(pb, field).items())},
         "counts_by_contributor",
@@ -197,7 +197,7 @@ def _gaps_from_pb(pb: v1.FindGapsResponse) -> tasks.GapsFound:
 
 
 _NAMES: Final = {r.By.HASH_SET: "HashSet", r.By.CONTRIBUTOR: "Contributor", r.By.JURISDICTION: ""}
-_LEFT_OUT: Final = messages(r.LeftOut)
+_LEFT_OUT: Final = messages(r.Omission)
 
 
 def overlap_to_pb(overlap: r.Overlap) -> v1.ComputeOverlapResponse:

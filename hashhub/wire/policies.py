@@ -8,7 +8,7 @@ from hashhub import trust, v1
 from hashhub.model import ReasonLine, Verdict
 from hashhub.trust import ClauseTrace, DemandTrace, EntryTrace, Example, FailedDemand, Judgement, Trial, VerdictChange
 from hashhub.wire import names
-from hashhub.wire.codec import Field, MessageCodec, messages, name_of, names_of
+from hashhub.wire.codec import FieldCodec, MessageCodec, messages, name_of, names_of
 from hashhub.wire.matching import REASON
 
 MAX_TOLD: Final = 1_000  # entries in one list of an explanation
@@ -21,13 +21,13 @@ def _shortened(line: ReasonLine) -> v1.ReasonLine:
 
 
 _ENTRY: Final = name_of("Entry", is_required=True)
-_SHORTENED: Final = Field(lambda lines: map(_shortened, lines), messages(ReasonLine).read)
+_SHORTENED: Final = FieldCodec(lambda lines: map(_shortened, lines), messages(ReasonLine).read)
 MessageCodec(FailedDemand, v1.FailedDemand, entry=_ENTRY)
 MessageCodec(
     DemandTrace,
     v1.ExplainedDemand,
     fulfilled=names_of("Entry", most=MAX_TOLD),
-    failed=Field(lambda failed: messages(FailedDemand).put(failed[:MAX_TOLD]), messages(FailedDemand).read),
+    failed=FieldCodec(lambda failed: messages(FailedDemand).put(failed[:MAX_TOLD]), messages(FailedDemand).read),
 )
 MessageCodec(
     ClauseTrace,
@@ -42,7 +42,7 @@ _TRACE: Final = MessageCodec(
     trust.Trace,
     v1.ExplainMatchResponse,
     without="judgement",
-    entries=Field(lambda entries: messages(EntryTrace).put(entries[:MAX_TOLD]), messages(EntryTrace).read),
+    entries=FieldCodec(lambda entries: messages(EntryTrace).put(entries[:MAX_TOLD]), messages(EntryTrace).read),
     disputes=_SHORTENED,
 )
 MessageCodec(Example, v1.VerdictChangeExample, before="before_reasons", after="after_reasons")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from hashhub import cancellation, item, v1
 from hashhub.errors import InvalidArgument, Violation
-from hashhub.item import Field, Kind
+from hashhub.item import Field, FieldKind
 from hashhub.model import (
     MAX_FRAMES,
     MAX_HASHES_PER_ENTRY,
@@ -133,23 +133,23 @@ def _put_flags(pb: Any, name: str, value: Flags) -> None:
     getattr(pb, name).CopyFrom(flags_to_pb(value))
 
 
-_PUT: Final[dict[Kind, Callable[[Any, str, Any], None]]] = {
-    Kind.TEXT: _put,
-    Kind.NUMBER: _put,
-    Kind.TEXTS: _put_texts,
-    Kind.TIME: _put_time,
-    Kind.FLAGS: _put_flags,
+_PUT: Final[dict[FieldKind, Callable[[Any, str, Any], None]]] = {
+    FieldKind.TEXT: _put,
+    FieldKind.NUMBER: _put,
+    FieldKind.TEXTS: _put_texts,
+    FieldKind.TIME: _put_time,
+    FieldKind.FLAGS: _put_flags,
 }
 
 
 def _read_field(f: Field, pb: Any, at: str, wrong: list[Violation]) -> Any:
     """Return a field of a record's or an entry's message; note what is wrong with it."""
     where = f"{at}.{f.wire}"
-    if f.kind is Kind.TEXT:
+    if f.kind is FieldKind.TEXT:
         text: str = getattr(pb, f.wire)
         check_text(text, where, wrong)
         return text
-    if f.kind is Kind.TEXTS:
+    if f.kind is FieldKind.TEXTS:
         count = len(getattr(pb, f.wire))
         if count > MAX_HASHES_PER_ENTRY:
             wrong.append(Violation(where, f"must be at most {MAX_HASHES_PER_ENTRY}, got {count}", "TOO_MANY"))
@@ -159,9 +159,9 @@ def _read_field(f: Field, pb: Any, at: str, wrong: list[Violation]) -> Any:
         return texts
     if not pb.HasField(f.wire):
         return f.default
-    if f.kind is Kind.FLAGS:
+    if f.kind is FieldKind.FLAGS:
         return flags_from_pb(getattr(pb, f.wire))
-    if f.kind is Kind.TIME:
+    if f.kind is FieldKind.TIME:
         time = read_time(pb, f.wire, at, wrong)
         return None if time is None else item.stored_time(time)
     number: int = getattr(pb, f.wire)

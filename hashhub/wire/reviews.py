@@ -8,7 +8,7 @@ from hashhub import v1
 from hashhub.errors import Violation
 from hashhub.model import Review, ReviewKind
 from hashhub.wire import names
-from hashhub.wire.codec import Field, Ids, MessageCodec, name_of
+from hashhub.wire.codec import FieldCodec, Ids, MessageCodec, name_of
 from hashhub.wire.enums import REVIEW_KIND
 from hashhub.wire.fields import check_text, checked, refuse
 
@@ -24,7 +24,7 @@ def _no_name(*_: object) -> str:
 
 
 REVIEW_IDS: Final = Ids(("entry_id", "id"), _no_name, lambda name, field: names.parse_review(name, field)[2:])
-SETS_ASIDE: Final = Field(_no_name, _read_aside)
+SETS_ASIDE: Final = FieldCodec(_no_name, _read_aside)
 REVIEW: Final = MessageCodec(
     Review,
     v1.Review,

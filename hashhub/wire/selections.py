@@ -15,7 +15,7 @@ from hashhub.model import (
     SkippedEntries,
 )
 from hashhub.wire import names
-from hashhub.wire.codec import Field, Ids, MessageCodec, name_of, names_of
+from hashhub.wire.codec import FieldCodec, Ids, MessageCodec, name_of, names_of
 from hashhub.wire.entries import hash_to_pb
 from hashhub.wire.enums import ENTRY_STATE
 from hashhub.wire.fields import Sendable, checked, read_hash, refuse
@@ -133,7 +133,7 @@ QUEUE_ITEM: Final = MessageCodec(
     v1.QueueItem,
     at="queue_item",
     ids=Ids(("contributor", "hash_set"), lambda one, hash_set: _parent_name(hash_set or one), _read_parent, "parent"),
-    name=Field(lambda _: "", lambda pb, *_: "/".join(pb.example.split("/")[1::2]), "example"),
+    name=FieldCodec(lambda _: "", lambda pb, *_: "/".join(pb.example.split("/")[1::2]), "example"),
     actor=name_of("Token"),
     derived=lambda item: {"example": _example_name(item)},
 )

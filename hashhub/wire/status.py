@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from hashhub import errors
-from hashhub.errors import Code, HashHubError, InvalidArgument, MalformedSource, Reason, Violation
+from hashhub.errors import HashHubError, InvalidArgument, MalformedSource, Reason, StatusCode, Violation
 from hashhub.wire import names
 
 DOMAIN: Final = "hashhub.dev"
@@ -30,7 +30,7 @@ _MAX_VALUE: Final = 256  # bytes of one description or metadata value
 _MAX_STATUS: Final = 3500  # bytes; 4,700 in base64, which with the message stays under 8 KiB
 _VIOLATION_COUNT: Final = "violationCount"
 
-_CLASSES: Final[dict[Code, type[HashHubError]]] = {
+_CLASSES: Final[dict[StatusCode, type[HashHubError]]] = {
     c.code: c
     for c in (
         HashHubError,
@@ -47,7 +47,7 @@ _CLASSES: Final[dict[Code, type[HashHubError]]] = {
         errors.DataLoss,
     )
 }
-_CODES: Final = {code_pb2.Code.Value(code): code for code in Code}
+_CODES: Final = {code_pb2.Code.Value(code): code for code in StatusCode}
 _REASONS: Final = {reason.value: reason for reason in Reason}
 
 
@@ -62,7 +62,7 @@ def error_to_status(error: HashHubError) -> status_pb2.Status:
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     details: list[Message] = [info]
     match error.code:
-        case Code.NOT_FOUND | Code.ALREADY_EXISTS if "resourceName" in metadata:
+        case StatusCode.NOT_FOUND | StatusCode.ALREADY_EXISTS if "resourceName" in metadata:
             kind = metadata.get("resourceType", "")
             details.append(
                 error_details_pb2.ResourceInfo(
@@ -70,13 +70,13 @@ def error_to_status(error: HashHubError) -> status_pb2.Status:
                     resource_name=names.resource_name(kind, metadata["resourceName"]),
                 )
             )
-        case Code.FAILED_PRECONDITION:
+        case StatusCode.FAILED_PRECONDITION:
             details.append(
                 error_details_pb2.PreconditionFailure(
                     violations=[error_details_pb2.PreconditionFailure.Violation(type=error.reason)]
                 )
             )
-        case Code.RESOURCE_EXHAUSTED:
+        case StatusCode.RESOURCE_EXHAUSTED:
             details.append(
                 error_details_pb2.QuotaFailure(
                     violations=[error_details_pb2.QuotaFailure.Violation(subject=error.reason.lower())]
@@ -179,8 +179,8 @@ def _from_grpc(code: grpc.StatusCode, details: str) -> HashHubError:
             return _CLASSES[_code(code.value[0])](details or "the server gave no details; see its log")
 
 
-def _code(number: int) -> Code:
-    return _CODES.get(number, Code.INTERNAL)
+def _code(number: int) -> StatusCode:
+    return _CODES.get(number, StatusCode.INTERNAL)
 
 
 def _unpack(detail: AnyMessage, into: Message) -> bool:

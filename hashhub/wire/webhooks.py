@@ -8,7 +8,7 @@ from hashhub import v1
 from hashhub.errors import Violation
 from hashhub.model import DeliveryError, Webhook, WebhookDelivery, WebhookEvent
 from hashhub.wire import names
-from hashhub.wire.codec import TEXT, Field, Ids, MessageCodec, enums, name_of, word
+from hashhub.wire.codec import TEXT, FieldCodec, Ids, MessageCodec, enums, name_of, word
 
 _events: Final = enums(WebhookEvent)
 
@@ -25,7 +25,7 @@ WEBHOOK: Final = MessageCodec(
     ids=Ids(("contributor", "id"), names.webhook_name, names.parse_webhook, created=("parent", "webhook_id")),
     without="create_revision",
     url=TEXT,
-    events=Field(_events.put, _read_events),
+    events=FieldCodec(_events.put, _read_events),
     description=TEXT,
     actor=name_of("Token"),
 )

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from hashhub.errors import Code, HashHubError
+from hashhub.errors import HashHubError, StatusCode
 from hashhub.hashes import Hash
 from hashhub.hub.exports import ExportSelection
 from hashhub.model import TLP, Action, EntryState, Event, Marking, Principal, Purpose, ReviewKind, Role, now, number_of
@@ -141,7 +141,7 @@ class Curious:
         try:
             return blurred(act(world, a, b, c))
         except HashHubError as e:
-            if e.code is Code.INTERNAL:
+            if e.code is StatusCode.INTERNAL:
                 raise
             return blurred({"error": type(e).__name__, "reason": str(e.reason), "message": e.message, **e.metadata})
 

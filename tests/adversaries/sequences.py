@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import ClassVar, Final, Protocol
 
-from hashhub.errors import Code, HashHubError
+from hashhub.errors import HashHubError, StatusCode
 from tests.adversaries.scene import World
 
 Step = tuple[str, int, int, int]
@@ -116,7 +116,7 @@ def play(character: type[Character], worlds: Worlds, seed: int, number: int, ste
             try:
                 trace[-1] = who.move(*step)
             except HashHubError as e:
-                if e.code is Code.INTERNAL:
+                if e.code is StatusCode.INTERNAL:
                     raise
                 trace[-1] += f": refused with {e.code} {e.reason}"
             who.check()

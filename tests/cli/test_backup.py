@@ -113,7 +113,7 @@ def film(number: int) -> tuple[VideoFrame, ...]:
 
 
 def films() -> io.BytesIO:
-    return io.BytesIO("".join(vpdq.render(film(n), vpdq.Form.ARRAY) for n in (1, 2)).encode())
+    return io.BytesIO("".join(vpdq.render(film(n), vpdq.FrameFormat.ARRAY) for n in (1, 2)).encode())
 
 
 def shown(client: Client, number: int) -> list[str]:

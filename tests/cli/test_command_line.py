@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from hashhub.cli import main
 from hashhub.cli.session import Session, exit_code
 from hashhub.cli.terminal import clean, plain
-from hashhub.client import Client, Phase, Progress
+from hashhub.client import Client, ImportPhase, ImportProgress
 from hashhub.errors import FailedPrecondition, HashHubError, InvalidArgument, LimitExceeded, Reason, Unavailable
 from hashhub.hashes import parse_pair
 from hashhub.store import Store
@@ -238,8 +238,8 @@ def test_the_same_command_is_said_to_go_on_where_it_does(
 ) -> None:
     """Another client may have committed the same list meanwhile; a list that became much shorter is refused again."""
 
-    def ended(_: Client, __: object, *, progress: Callable[[Progress], None], **___: object) -> NoReturn:
-        progress(Progress(phase=Phase.SENDING, done=0, total=1))
+    def ended(_: Client, __: object, *, progress: Callable[[ImportProgress], None], **___: object) -> NoReturn:
+        progress(ImportProgress(phase=ImportPhase.SENDING, done=0, total=1))
         raise FailedPrecondition("it was not committed", reason=reason)
 
     monkeypatch.setattr(Client, "import_source", ended)

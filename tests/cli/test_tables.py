@@ -24,7 +24,7 @@ from hashhub.model import Disposition, Finding
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.workbooks import workbook
 from hashhub_connectors.delimited import OUTCOME_COLUMNS
-from hashhub_connectors.mapping import Layout
+from hashhub_connectors.mapping import TableLayout
 
 Run = Callable[..., Result]
 DONE, REFUSED, USAGE = 0, 1, 2
@@ -290,7 +290,7 @@ class TestWithoutFindings:
         assert done.stderr == "note: nothing is said of its items until it is committed; it is committing\n"
 
 
-def beside(text: str | bytes, layout: Layout, *findings: Finding, items: int, encoding: str = "utf-8") -> str:
+def beside(text: str | bytes, layout: TableLayout, *findings: Finding, items: int, encoding: str = "utf-8") -> str:
     target = io.BytesIO()
     source = io.BytesIO(text.encode(encoding) if isinstance(text, str) else text)
     write_beside(Outcomes(findings), source, target, layout, sheet="", items=items)
@@ -306,13 +306,13 @@ class TestJoining:
         given = [self.finding(i, Disposition.REJECTED) for i in (20, 3, 10, 2)] + [
             self.finding(3, Disposition.NOTED, "n")
         ]
-        rows = list(csv.reader(io.StringIO(beside(text, Layout(), *given, items=20))))[1:]
+        rows = list(csv.reader(io.StringIO(beside(text, TableLayout(), *given, items=20))))[1:]
         assert [int(row[3]) for row in rows if row[0] == "rejected"] == [2, 3, 10, 20]
         assert rows[1][:3] == ["rejected", "REASON", "why; n"]
 
     @pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r"])
     def test_no_added_cell_is_a_formula(self, begin: str) -> None:
-        text = beside("a,b\nx,y\n", Layout(), self.finding(2, Disposition.REJECTED, f"{begin}1+1,2"), items=1)
+        text = beside("a,b\nx,y\n", TableLayout(), self.finding(2, Disposition.REJECTED, f"{begin}1+1,2"), items=1)
         (_, row) = csv.reader(io.StringIO(text, newline=""))
         assert row[2].startswith(f"'{begin}")
         out = io.BytesIO()
@@ -321,7 +321,10 @@ class TestJoining:
 
     def test_a_table_without_a_header_keeps_the_numbers_of_its_columns(self) -> None:
         text = beside(
-            "a;b\nc\nd;e;f", Layout(delimiter=";", has_header=False), self.finding(2, Disposition.REJECTED, ""), items=3
+            "a;b\nc\nd;e;f",
+            TableLayout(delimiter=";", has_header=False),
+            self.finding(2, Disposition.REJECTED, ""),
+            items=3,
         )
         assert text == "a;b;accepted;;\nc;;rejected;REASON;\nd;e;f;accepted;;"
 
@@ -330,7 +333,7 @@ class TestJoining:
     def test_cells_stay_byte_for_byte(self, encoding: str, end: str) -> None:
         rows = ["ď;ž", 'x;"a ""b"" ; c"', f'"1{end}2";', "", ' "q";'.replace(" ", "")]
         data = end.join(rows).encode(encoding)
-        layout = Layout(delimiter=";", encoding="" if encoding in {"utf-8-sig", "utf-16"} else encoding)
+        layout = TableLayout(delimiter=";", encoding="" if encoding in {"utf-8-sig", "utf-16"} else encoding)
         text = io.BytesIO()
         write_beside(Outcomes(()), io.BytesIO(data), text, layout, sheet="", items=3)
         head = ";".join(OUTCOME_COLUMNS)
@@ -338,16 +341,16 @@ class TestJoining:
         assert text.getvalue() == expected.encode(encoding)
 
     def test_what_stands_above_the_rows_stays_there(self) -> None:
-        layout = Layout(skip=2)
+        layout = TableLayout(skip=2)
         assert beside("sep=;\nTitel\n\nm;n\nx;y\n", layout, items=1).splitlines()[:3] == ["sep=;", "Titel", ""]
 
     def test_a_row_that_is_none_is_told_beside_it(self) -> None:
-        text = beside('a,b\n"x"y,z\n', Layout(), self.finding(2, Disposition.REJECTED), items=1)
+        text = beside('a,b\n"x"y,z\n', TableLayout(), self.finding(2, Disposition.REJECTED), items=1)
         assert text.splitlines()[1] == 'rejected,REASON,why,"x"y,z'
 
     def test_a_table_read_in_another_way_is_refused(self) -> None:
         with pytest.raises(InvalidArgument, match="was read as 1 rows, where the import had 2 items"):
-            beside("a;b\nx;y\n", Layout(delimiter=";"), items=2)
+            beside("a;b\nx;y\n", TableLayout(delimiter=";"), items=2)
 
     def test_a_long_list_needs_little_memory(self) -> None:
         count = 60_000
@@ -366,7 +369,7 @@ class TestJoining:
 
         target = Counter()
         tracemalloc.start()
-        write_beside(Outcomes(findings()), source, target, Layout(delimiter=";"), sheet="", items=count)
+        write_beside(Outcomes(findings()), source, target, TableLayout(delimiter=";"), sheet="", items=count)
         used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert target.size > count * 110

@@ -20,7 +20,7 @@ from google.protobuf.message import Message
 from hashhub import v1, wire
 from hashhub.client import Client
 from hashhub.client.aio import AsyncClient
-from hashhub.client.contribution import Phase, Progress
+from hashhub.client.contribution import ImportPhase, ImportProgress
 from hashhub.errors import (
     Conflict,
     FailedPrecondition,
@@ -59,7 +59,7 @@ def test_every_call_is_that_of_the_other_client() -> None:
 
 
 def test_a_list_is_imported_matched_withdrawn_and_restored(hub: RunningHub, hash_set: str) -> None:
-    told: list[Progress] = []
+    told: list[ImportProgress] = []
 
     async def run() -> None:
         async with AsyncClient(hub.address, hub.token, timeout=60.0) as client:
@@ -67,7 +67,7 @@ def test_a_list_is_imported_matched_withdrawn_and_restored(hub: RunningHub, hash
             report = await client.import_source(source, hash_set=hash_set, connector="hash-lines", progress=told.append)
             assert report.source.state is ImportState.COMMITTED
             assert (report.source.counts.items, report.source.counts.rejected) == (5_001, 1)
-            assert {p.phase for p in told} == set(Phase)
+            assert {p.phase for p in told} == set(ImportPhase)
             again = await client.import_source(
                 io.BytesIO(md5s(0, 5_000) + b"nonsense\n"), hash_set=hash_set, connector="hash-lines"
             )
@@ -290,8 +290,8 @@ def test_a_cancelled_import_goes_on_where_it_was(hub: RunningHub, operator: Clie
         async with AsyncClient(hub.address, hub.token, timeout=60.0) as client:
             far = asyncio.Event()
 
-            def progress(now: Progress) -> None:
-                if now.phase is Phase.SENDING and now.items >= 25_000:
+            def progress(now: ImportProgress) -> None:
+                if now.phase is ImportPhase.SENDING and now.items >= 25_000:
                     far.set()
 
             stream = io.BytesIO(source)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hashhub import v1, wire
-from hashhub.client import Client, Phase, Progress, contribution
+from hashhub.client import Client, ImportPhase, ImportProgress, contribution
 from hashhub.errors import (
     AlreadyExists,
     Conflict,
@@ -120,7 +120,7 @@ def test_an_import_is_matchable_and_reported(operator: Client, tmp_path: Path) -
     listed = list_file("vics-2.0", soiled(items, seed=1), dirty=True)
     source = tmp_path / "list.json"
     source.write_bytes(listed.data)
-    seen: list[Progress] = []
+    seen: list[ImportProgress] = []
     report = operator.import_source(source, connector="vics", hash_set=hash_set, progress=seen.append)
 
     counts = report.source.counts
@@ -137,11 +137,11 @@ def test_an_import_is_matchable_and_reported(operator: Client, tmp_path: Path) -
     assert operator.match(query(items[0]), POLICY).result.verdict is Verdict.MATCH
 
     phases = [p.phase for p in seen]
-    assert phases == sorted(phases, key=list(Phase).index)
-    assert set(phases) == set(Phase)
-    sending = [p for p in seen if p.phase is Phase.SENDING]
-    assert sending[-1] == Progress(
-        phase=Phase.SENDING, done=len(listed.data), total=len(listed.data), items=listed.items
+    assert phases == sorted(phases, key=list(ImportPhase).index)
+    assert set(phases) == set(ImportPhase)
+    sending = [p for p in seen if p.phase is ImportPhase.SENDING]
+    assert sending[-1] == ImportProgress(
+        phase=ImportPhase.SENDING, done=len(listed.data), total=len(listed.data), items=listed.items
     )
     assert [p.done for p in sending] == sorted(p.done for p in sending)
 
@@ -287,8 +287,8 @@ def test_a_full_list_that_shrank_is_refused_until_insisted(operator: Client, has
 def test_a_file_that_is_being_written_is_refused(operator: Client, hash_set: str, tmp_path: Path) -> None:
     source = write(tmp_path / "list", "md5sum", random_items(100, seed=10))
 
-    def append(progress: Progress) -> None:
-        if progress.phase is Phase.SENDING:
+    def append(progress: ImportProgress) -> None:
+        if progress.phase is ImportPhase.SENDING:
             with source.open("ab") as out:
                 out.write(b"# more\n")
             os.utime(source)

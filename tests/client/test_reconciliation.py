@@ -33,7 +33,7 @@ from hashhub.errors import (
 from hashhub.model import Contributor, ContributorKind, HashSet, Marking, OperationState, Principal, Reliability, Role
 from hashhub.reconcile import tasks
 from hashhub.reconcile.extract import Extract
-from hashhub.reconcile.results import By, Engine, LeftOut
+from hashhub.reconcile.results import Backend, By, Omission
 from hashhub.reconcile.work import alone
 from hashhub.testing.hub_process import RunningHub
 from hashhub.testing.lists import list_file, random_items
@@ -181,7 +181,7 @@ def test_a_download_that_breaks_off_leaves_the_earlier_extract(
 def test_no_hub_writes_where_it_should_not(
     handle: OperationHandle[tasks.ExtractMade], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    file = tasks.File(path=path, sha256=hashlib.sha256(b"").hexdigest(), size=0)
+    file = tasks.ResultFile(path=path, sha256=hashlib.sha256(b"").hexdigest(), size=0)
     made = tasks.ExtractMade(revision=1, hash_sets=(), left_out=(), files=(file,))
     monkeypatch.setattr(handle, "result", lambda: made)
     with pytest.raises(DataLoss):
@@ -191,7 +191,7 @@ def test_no_hub_writes_where_it_should_not(
 
 def test_what_cannot_be_done_is_told(operator: Client, contributor: Client, tmp_path: Path) -> None:
     with pytest.raises(FailedPrecondition):
-        operator.reconciliation.overlap(engine=Engine.RAY)
+        operator.reconciliation.overlap(engine=Backend.RAY)
     with pytest.raises(InvalidArgument):
         operator.reconciliation.gaps("Netherlands")
     overlap = operator.reconciliation.overlap()
@@ -317,7 +317,7 @@ def test_what_a_killed_server_was_at_is_told_by_the_next_one(warmed: Warm, tmp_p
 def test_whose_word_counts_is_chosen_and_told(operator: Client) -> None:
     """Nobody is rated here, so that all take part; whom an answer leaves out it names, over the wire too."""
     assert operator.reconciliation.agreement().result().left_out == ()
-    left_out = (LeftOut(contributor="nl", reliability="F", by_choice=True),)
+    left_out = (Omission(contributor="nl", reliability="F", by_choice=True),)
     for handle in (
         operator.reconciliation.overlap(contributors=("gb",)),
         operator.reconciliation.agreement(contributors=("gb",)),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hashhub.client import Client, Phase, Progress
+from hashhub.client import Client, ImportPhase, ImportProgress
 from hashhub.client.release import Release
 from hashhub.errors import InvalidArgument, MalformedSource, NotFound
 from hashhub.hashes import parse_pair
@@ -39,7 +39,7 @@ def digest(*sources: io.BytesIO) -> str:
 def test_all_parts_are_one_import(operator: Client, hash_set: str, tmp_path: Path) -> None:
     items = random_items(30, seed=201)
     items[25:] = items[:5]  # the third part repeats some of the first
-    seen: list[Progress] = []
+    seen: list[ImportProgress] = []
     paths = parts(tmp_path, items[:10], items[10:20], items[20:])
     report = operator.import_source(paths, connector=LIST, hash_set=hash_set, progress=seen.append)
     counts = report.source.counts
@@ -50,7 +50,7 @@ def test_all_parts_are_one_import(operator: Client, hash_set: str, tmp_path: Pat
     assert [f.position for f in duplicates] == [f"part3.txt: line {n}" for n in range(6, 11)]
     assert "part1.txt: line 1" in duplicates[0].detail
     total = sum(p.stat().st_size for p in paths)
-    done = [p.done for p in seen if p.phase is Phase.SENDING]
+    done = [p.done for p in seen if p.phase is ImportPhase.SENDING]
     assert done == sorted(done)
     assert done[-1] == total == seen[-1].total
     assert operator.import_source(paths, connector=LIST, hash_set=hash_set).repeated
@@ -104,8 +104,8 @@ def test_a_release_that_was_cut_off_is_resumed(operator: Client, hash_set: str, 
     class Lost(Exception):
         """Stands for whatever ends a run."""
 
-    def stop(progress: Progress) -> None:
-        if progress.phase is Phase.SENDING and progress.items >= 9_000:
+    def stop(progress: ImportProgress) -> None:
+        if progress.phase is ImportPhase.SENDING and progress.items >= 9_000:
             raise Lost
 
     with pytest.raises(Lost):

@@ -13,7 +13,7 @@ from typing import BinaryIO
 import pytest
 
 from hashhub import connector as connectors
-from hashhub.client import Client, Phase, Progress
+from hashhub.client import Client, ImportPhase, ImportProgress
 from hashhub.client.sources import look, name_of, ready
 from hashhub.connector import HEAD_BYTES, Certainty, Guess, Option
 from hashhub.errors import InvalidArgument, Reason
@@ -122,11 +122,11 @@ def test_a_stream_has_the_name_of_its_file_or_none(tmp_path: Path) -> None:
 def test_progress_and_report_of_a_packed_list(operator: Client, hash_set: str, tmp_path: Path) -> None:
     path = tmp_path / "list.json.gz"
     path.write_bytes(gzip.compress(list_file("vics-2.0", random_items(5000, seed=2, values=("1",))).data))
-    steps: list[Progress] = []
+    steps: list[ImportProgress] = []
     report = operator.import_source(path, hash_set=hash_set, progress=steps.append)
     assert (report.source.connector, report.source.counts.items) == ("vics", 5000)
     assert {p.total for p in steps} == {path.stat().st_size}
-    sending = [p.done for p in steps if p.phase is Phase.SENDING]
+    sending = [p.done for p in steps if p.phase is ImportPhase.SENDING]
     assert sending == sorted(sending)
     assert 0 == sending[0] < sending[1] <= sending[-1] == path.stat().st_size
     assert operator.import_source(path, hash_set=hash_set).repeated

@@ -19,7 +19,7 @@ def frames(seed: int, count: int) -> tuple[VideoFrame, ...]:
 
 
 def lines(*videos: tuple[VideoFrame, ...]) -> io.BytesIO:
-    return io.BytesIO(b"".join(vpdq.render(v, vpdq.Form.ARRAY).encode() for v in videos))
+    return io.BytesIO(b"".join(vpdq.render(v, vpdq.FrameFormat.ARRAY).encode() for v in videos))
 
 
 def test_videos_travel_whole(operator: Client, tmp_path: Path) -> None:

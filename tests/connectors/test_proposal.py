@@ -19,7 +19,7 @@ from hashhub.hashes import ALGORITHMS, Hash
 from hashhub.model import Flags, Record, Reject
 from hashhub.testing.workbooks import workbook
 from hashhub_connectors.csv_mapping import MappedCSV, read_mapping
-from hashhub_connectors.proposal import Proposal, propose_for
+from hashhub_connectors.proposal import MappingProposal, propose_for
 
 # Of each language: the names of the columns in the order of FIELDS, yes and no, and the code page of its Excel.
 LANGUAGES = {
@@ -49,7 +49,7 @@ FLAGS = ("self_generated", "distributed")
 KINDS = ("text", "utf-16", "code page", "workbook", "no header")
 
 
-def proposed(data: bytes) -> Proposal:
+def proposed(data: bytes) -> MappingProposal:
     return propose_for(io.BytesIO(data))
 
 

@@ -28,7 +28,7 @@ def frames(seed: int, count: int = 3) -> tuple[VideoFrame, ...]:
 
 
 ONE = vpdq.render(frames(1)).encode()
-MANY = b"".join(vpdq.render(frames(n), vpdq.Form.ARRAY).encode() for n in range(1, 4)) + b'["nonsense"]\n'
+MANY = b"".join(vpdq.render(frames(n), vpdq.FrameFormat.ARRAY).encode() for n in range(1, 4)) + b'["nonsense"]\n'
 EARLIER = b'{"0": {"quality": 97, "hash": "%s", "timestamp": 0.5}}' % (b"ab" * 32)
 
 
@@ -85,6 +85,6 @@ def test_files_are_recognised(data: bytes) -> None:
 
 
 def test_a_line_with_a_whole_video_among_hashes_is_an_item() -> None:
-    line = vpdq.render(frames(5), vpdq.Form.ARRAY).encode()
+    line = vpdq.render(frames(5), vpdq.FrameFormat.ARRAY).encode()
     items = list(HashLines().read(io.BytesIO(b"MD5:" + b"1" * 32 + b"\n" + line), {}))
     assert items[1] == Record(position="line 2", frames=frames(5))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hashhub.containers import Limits, Unpacked, describe, is_container, unpack
+from hashhub.containers import Unpacked, UnpackLimits, describe, is_container, unpack
 from hashhub.errors import InvalidArgument, MalformedSource
 
 LIST = b"".join(b"%032x  a.jpg\n" % i for i in range(1000))
@@ -25,7 +25,7 @@ def zipped(*files: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> io.
 
 
 def opened(source: io.BytesIO, name: str = "", **limits: Any) -> Unpacked:
-    unpacked = unpack(source, name, Limits(**limits))
+    unpacked = unpack(source, name, UnpackLimits(**limits))
     assert unpacked is not None
     return unpacked
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hashhub import errors, hygiene
-from hashhub.errors import Code, HashHubError, Reason
+from hashhub.errors import HashHubError, Reason, StatusCode
 from hashhub.trust import ReasonCode
 
 ROOT = Path(__file__).parents[2]
@@ -49,10 +49,10 @@ def test_errors() -> None:
     rows = chapter("Errors")
     assert set(rows) == set(Reason)
     for reason, (code, meaning, remedy) in rows.items():
-        assert code in set(Code)
+        assert code in set(StatusCode)
         assert meaning, reason
         assert remedy, reason
-    assert {code for code, *_ in rows.values()} == set(Code)
+    assert {code for code, *_ in rows.values()} == set(StatusCode)
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, HashHubError):
             assert rows[kind.default_reason][0] == kind.code

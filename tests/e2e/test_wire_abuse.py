@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from hashhub import v1, wire
-from hashhub.errors import Code, HashHubError
+from hashhub.errors import HashHubError, StatusCode
 from hashhub.model import WithdrawalReason
 from hashhub.server.servicers import FILES
 
@@ -182,7 +182,7 @@ def test_every_call_survives_random_bytes(desk: Desk) -> None:
                         answer.cancel()
                 except grpc.RpcError as e:
                     error = wire.status_to_error(e)
-                    assert error.code is not Code.INTERNAL, (path, body, error)
+                    assert error.code is not StatusCode.INTERNAL, (path, body, error)
                     assert not any(leak in error.message for leak in LEAKS), error.message
             for text in (
                 b'{"name": 5}',
@@ -206,7 +206,7 @@ def test_calls_without_a_token_say_so_whatever_they_send(desk: Desk) -> None:
 
                 with pytest.raises(grpc.RpcError) as e:
                     ask()
-                assert wire.status_to_error(e.value).code is Code.UNAUTHENTICATED
+                assert wire.status_to_error(e.value).code is StatusCode.UNAUTHENTICATED
 
 
 def test_names_that_are_no_names(desk: Desk) -> None:
@@ -228,5 +228,5 @@ def test_names_that_are_no_names(desk: Desk) -> None:
             for ask in (hub.get_contributor, hub.get_hash_set, hub.get_import, hub.get_entry, withdraw):
                 with pytest.raises(HashHubError) as e:
                     ask(name)
-                assert e.value.code in {Code.INVALID_ARGUMENT, Code.NOT_FOUND}, (name, e.value)
+                assert e.value.code in {StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND}, (name, e.value)
                 assert len(e.value.message) < 600

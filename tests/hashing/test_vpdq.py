@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hashhub import vpdq
 from hashhub.errors import MalformedSource
 from hashhub.model import VideoFrame
-from hashhub.vpdq import Form
+from hashhub.vpdq import FrameFormat
 
 DIGEST = "f0e1d2c3b4a5968778695a4b3c2d1e0f" * 2
 FRAME = VideoFrame(0, 100, bytes.fromhex(DIGEST))
@@ -30,8 +30,8 @@ def videos() -> st.SearchStrategy[tuple[VideoFrame, ...]]:
 
 
 class TestRoundTrip:
-    @given(videos(), st.sampled_from(Form))
-    def test_what_is_written_is_read_again(self, frames: tuple[VideoFrame, ...], form: Form) -> None:
+    @given(videos(), st.sampled_from(FrameFormat))
+    def test_what_is_written_is_read_again(self, frames: tuple[VideoFrame, ...], form: FrameFormat) -> None:
         assert vpdq.parse(vpdq.render(frames, form)) == frames
 
     def test_lines_are_those_of_the_reference(self) -> None:
@@ -41,7 +41,7 @@ class TestRoundTrip:
         )  # outputVPDQFeatureToFile: std::fixed, three places
 
     def test_the_array_is_that_of_threatexchange(self) -> None:
-        assert json.loads(vpdq.render((FRAME, VideoFrame(2500, 3, FRAME.digest)), Form.ARRAY)) == [
+        assert json.loads(vpdq.render((FRAME, VideoFrame(2500, 3, FRAME.digest)), FrameFormat.ARRAY)) == [
             f"{DIGEST},100,0.000",
             f"{DIGEST},3,2.500",
         ]

@@ -18,7 +18,6 @@ import msgspec
 import pytest
 
 from hashhub.errors import (
-    Code,
     FailedPrecondition,
     HashHubError,
     InvalidArgument,
@@ -26,6 +25,7 @@ from hashhub.errors import (
     NotFound,
     PermissionDenied,
     Reason,
+    StatusCode,
 )
 from hashhub.hub import Hub
 from hashhub.model import (
@@ -42,7 +42,7 @@ from hashhub.model import (
 from hashhub.reconcile import apart, tasks
 from hashhub.reconcile.extract import Extract
 from hashhub.reconcile.local import ask
-from hashhub.reconcile.results import By, Engine, Overlap, Progress
+from hashhub.reconcile.results import Backend, By, Overlap, Progress
 from hashhub.reconcile.work import Job, work
 from hashhub.store import events
 from hashhub.store import operations as stored
@@ -150,7 +150,7 @@ def _job(scene: Scene, **fields: Any) -> Job:
 def test_a_child_tells_its_errors(scene: Scene) -> None:
     with pytest.raises(apart.JobFailed) as failed:
         apart.run(_job(scene, database=str(scene.hub.operations.base / "nowhere")), lambda *_: None)
-    assert failed.value.failure.code == Code.FAILED_PRECONDITION
+    assert failed.value.failure.code == StatusCode.FAILED_PRECONDITION
     assert "there is no hashhub database here" in failed.value.failure.message
 
 
@@ -169,7 +169,7 @@ def test_a_child_that_is_killed_is_no_answer(scene: Scene, monkeypatch: pytest.M
     scene.hub.operations.round()
     told = scene.hub.operations.get(scene.ada, operation.id)
     assert told.failure is not None
-    assert (told.failure.code, told.failure.reason) == (Code.ABORTED, Reason.OPERATION_ABORTED)
+    assert (told.failure.code, told.failure.reason) == (StatusCode.ABORTED, Reason.OPERATION_ABORTED)
     assert children
     assert not scene.hub.operations.directory(operation.id).exists()
 
@@ -339,7 +339,7 @@ def test_a_token_that_works_no_more_has_nothing_done(scene: Scene) -> None:
     scene.hub.operations.round()
     operation = scene.hub.operations.get(scene.ada, started.id)
     assert operation.failure is not None
-    assert operation.failure.code == Code.UNAUTHENTICATED
+    assert operation.failure.code == StatusCode.UNAUTHENTICATED
 
 
 def test_others_operations_are_not_there(scene: Scene) -> None:
@@ -403,7 +403,7 @@ def test_cancelled_work_stops_at_its_next_word(scene: Scene) -> None:
     assert [(o.state, o.done, o.total, o.doing) for o in seen] == [(OperationState.RUNNING, 1, 3, "first")]
     assert operation.state is OperationState.CANCELLED
     assert operation.failure is not None
-    assert (operation.failure.code, operation.failure.reason) == (Code.CANCELLED, Reason.OPERATION_CANCELLED)
+    assert (operation.failure.code, operation.failure.reason) == (StatusCode.CANCELLED, Reason.OPERATION_CANCELLED)
 
 
 def test_one_that_waits_is_cancelled_at_once(scene: Scene) -> None:
@@ -463,7 +463,7 @@ def test_a_failure_tells_no_secret_and_ends_the_operation(scene: Scene, caplog: 
     with caplog.at_level(logging.ERROR):
         operation = scene.done(scene.ada, OVERLAP)
     assert operation.failure is not None
-    assert operation.failure.code == Code.INTERNAL
+    assert operation.failure.code == StatusCode.INTERNAL
     assert str(scene.hub.operations.base.parent) not in operation.failure.message
 
 
@@ -480,8 +480,8 @@ def test_the_queue_says_when_to_come_again(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("task", "error"),
     [
-        (tasks.ComputeOverlap(engine=Engine.RAY), FailedPrecondition),
-        (tasks.ComputeAgreement(engine=Engine.RAY), FailedPrecondition),
+        (tasks.ComputeOverlap(engine=Backend.RAY), FailedPrecondition),
+        (tasks.ComputeAgreement(engine=Backend.RAY), FailedPrecondition),
         (tasks.FindGaps(jurisdiction="nl"), InvalidArgument),
         (tasks.FindGaps(jurisdiction=""), InvalidArgument),
         (tasks.FindGaps(jurisdiction="UK"), InvalidArgument),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hashhub.reconcile.consensus import Answers, dawid_skene
+from hashhub.reconcile.consensus import Votes, dawid_skene
 
 ITEMS, PEOPLE, CLASSES = 400, 6, 4
 
@@ -24,7 +24,7 @@ def test_dawid_skene_is_that_of_crowd_kit(seed: int) -> None:
     code = np.where(random.random(len(item)) < right, truth[item], random.integers(0, CLASSES, len(item)))
     theirs = aggregation.DawidSkene(n_iter=200, tol=0)
     theirs.fit(pandas.DataFrame({"task": item, "worker": person, "label": code}))
-    answers = Answers(item, person, code, np.ones(len(item)))
+    answers = Votes(item, person, code, np.ones(len(item)))
     ours = dawid_skene(answers, items=ITEMS, people=PEOPLE, start=np.eye(CLASSES), rounds=200, tolerance=0)
     posterior = ours.posterior(answers, ITEMS)
     asked = np.unique(item)

@@ -21,9 +21,16 @@ from hashhub import schemes
 from hashhub.model import EntryState, Purpose
 from hashhub.reconcile.agreement import MAX_SUGGESTIONS, MIN_ITEMS, compute, wilson, words_of
 from hashhub.reconcile.alpha import NOMINAL, ORDINAL, Alpha, alpha
-from hashhub.reconcile.consensus import Answers, Independence, dawid_skene, others
+from hashhub.reconcile.consensus import Independence, Votes, dawid_skene, others
 from hashhub.reconcile.items import Statements, mask_of
-from hashhub.reconcile.results import Agreement, ContributorAgreement, DimensionAgreement, Engine, Share, SuggestedRow
+from hashhub.reconcile.results import (
+    Agreement,
+    Backend,
+    ContributorAgreement,
+    DimensionAgreement,
+    Proportion,
+    SuggestedRow,
+)
 from hashhub.schemes.crosswalk import Relation
 from hashhub.schemes.dimensions import every_world, worlds
 from tests.extracts import ListedEntry, ListedSet, write_extract
@@ -225,7 +232,7 @@ class TestWilson:
         assert [share.low, share.high] == pytest.approx([low, high], abs=1e-6)
 
     def test_of_nothing_nothing_is_known(self) -> None:
-        assert wilson(0, 0) == Share(count=0, items=0, low=0.0, high=1.0)
+        assert wilson(0, 0) == Proportion(count=0, items=0, low=0.0, high=1.0)
 
 
 def test_dawid_skene_recovers_who_errs_and_how() -> None:
@@ -236,7 +243,7 @@ def test_dawid_skene_recovers_who_errs_and_how() -> None:
     item, person = (a.ravel() for a in np.meshgrid(np.arange(items), np.arange(people), indexing="ij"))
     errs = random_.random(len(item)) > np.array(right)[person]
     code = np.where(errs, (truth[item] + random_.integers(1, classes, len(item))) % classes, truth[item])
-    answers = Answers(item, person, code, np.ones(len(item)))
+    answers = Votes(item, person, code, np.ones(len(item)))
     model = dawid_skene(answers, items=items, people=people, start=np.eye(classes), rounds=100)
     assert model.shares == pytest.approx([0.6, 0.3, 0.1], abs=0.03)
     assert model.errors.sum(axis=2) == pytest.approx(np.ones((classes, people)))
@@ -660,7 +667,7 @@ def test_parts_and_a_ray_cluster_give_equal_results(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("hashhub.reconcile.items._ROWS_AT_ONCE", 250)
     monkeypatch.setattr("hashhub.reconcile.agreement._PAIRS", 20)
     assert compute(extract, SCHEMES) == whole
-    assert compute(extract, SCHEMES, engine=Engine.RAY) == whole
+    assert compute(extract, SCHEMES, engine=Backend.RAY) == whole
 
 
 def test_age_comes_first_and_progress_is_told(tmp_path: Path) -> None:

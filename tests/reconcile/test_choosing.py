@@ -14,7 +14,7 @@ from hashhub.errors import InvalidArgument
 from hashhub.model import Reliability
 from hashhub.reconcile import tasks
 from hashhub.reconcile.extract import Extract
-from hashhub.reconcile.results import Agreement, ConflictCount, ConflictSummary, Gap, LeftOut, Overlap
+from hashhub.reconcile.results import Agreement, ConflictTotals, Gap, Omission, Overlap, PairConflicts
 from hashhub.reconcile.work import compute
 from tests.extracts import ListedEntry, ListedSet, write_extract
 
@@ -51,7 +51,7 @@ def test_who_is_not_rated_moves_no_figure_and_is_told(flooded: Extract, tmp_path
         return msgspec.structs.replace(answer, left_out=())
 
     alone = flooded.restricted([s.name for s in SETS[:3]])
-    told = (LeftOut(contributor="flood", reliability="F"),)
+    told = (Omission(contributor="flood", reliability="F"),)
     for task in (tasks.ComputeAgreement(), tasks.ComputeOverlap()):
         answer = ask(task, flooded, tmp_path / "out")
         assert answer.left_out == told
@@ -143,10 +143,10 @@ def test_the_first_sentences_tell_what_can_be_told(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     counts = tuple(
-        ConflictCount(kind="BENIGN_AGAINST_HARMFUL", severity=severity, left="a", right="b", count=n)
+        PairConflicts(kind="BENIGN_AGAINST_HARMFUL", severity=severity, left="a", right="b", count=n)
         for severity, n in (("HIGH", 4), ("LOW", 3))
     )
-    conflicts = ConflictSummary(revision=7, counts=counts)
+    conflicts = ConflictTotals(revision=7, counts=counts)
     compute(tasks.WriteReport(), extract, out, lambda *_: None, schemes.load(), conflicts=conflicts)
     page = (out / tasks.FILES / "report.html").read_text()
     short = page.partition("<nav")[0]

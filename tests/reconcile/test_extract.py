@@ -41,7 +41,7 @@ from hashhub.model import (
 )
 from hashhub.reconcile import extract as extracts
 from hashhub.reconcile.columns import DIGEST_COLUMNS, FORMAT, HASH_SET_COLUMNS, bits_of
-from hashhub.reconcile.extract import MANIFEST, Extract, Manifest, write
+from hashhub.reconcile.extract import MANIFEST, Extract, ExtractManifest, write
 from hashhub.store import Origin, Store, TransitionCommand, WithdrawalByHand
 from hashhub.store import entry_writes as outstanding_module
 from hashhub.store.extract import ExtractRows
@@ -507,7 +507,7 @@ def test_opening_waits_out_a_writer(three: Store, fill: Filler, here: Path, monk
     read = extracts._read_manifest
     reads: list[int] = []
 
-    def interrupted(directory: Path) -> Manifest:
+    def interrupted(directory: Path) -> ExtractManifest:
         manifest = read(directory)
         reads.append(manifest.revision)
         if len(reads) == 1:
@@ -647,5 +647,5 @@ def test_changes_are_read_page_by_page(filled: Store, fill: Filler, monkeypatch:
 
 
 def test_a_manifest_round_trips() -> None:
-    manifest = Manifest(format=1, database="x", revision=1, head="", create_time=now(), files=())
-    assert msgspec.json.decode(msgspec.json.encode(manifest), type=Manifest) == manifest
+    manifest = ExtractManifest(format=1, database="x", revision=1, head="", create_time=now(), files=())
+    assert msgspec.json.decode(msgspec.json.encode(manifest), type=ExtractManifest) == manifest

@@ -27,15 +27,15 @@ from hashhub.reconcile import overlap, report
 from hashhub.reconcile.results import (
     Agreement,
     By,
-    ConflictCount,
-    ConflictSummary,
+    ConflictTotals,
     Confusion,
     ContributorAgreement,
     DimensionAgreement,
     Gaps,
     Overlap,
     OverlapCell,
-    Share,
+    PairConflicts,
+    Proportion,
     SuggestedRow,
 )
 from hashhub.schemes import Scheme, SchemeValue
@@ -79,7 +79,7 @@ class Page(HTMLParser):
             self.text += data
 
 
-def share(count: int = 3, items: int = 4) -> Share:
+def share(count: int = 3, items: int = 4) -> Proportion:
     return agreeing.wilson(count, items)
 
 
@@ -137,11 +137,11 @@ def everything(text: str = "alpha") -> dict[str, Any]:
                 ),
             ),
         ),
-        "conflicts": ConflictSummary(
+        "conflicts": ConflictTotals(
             revision=1234,
             counts=(
-                ConflictCount(kind="VERDICT", severity="HIGH", left="a", right=text, count=12),
-                ConflictCount(kind=text, severity=text, left="a", right="a", count=1),
+                PairConflicts(kind="VERDICT", severity="HIGH", left="a", right=text, count=12),
+                PairConflicts(kind=text, severity=text, left="a", right="a", count=1),
             ),
         ),
         "gaps": [

@@ -25,7 +25,7 @@ from hashhub.reconcile.extract import Extract
 from hashhub.reconcile.gaps import gaps
 from hashhub.reconcile.links import links
 from hashhub.reconcile.overlap import compute
-from hashhub.reconcile.results import By, Engine, Gap, Overlap
+from hashhub.reconcile.results import Backend, By, Gap, Overlap
 from tests.reconcile.small import Small, small_extract
 
 JURISDICTIONS = {"alpha": "GB", "beta": "GB", "gamma": "NL", "delta": "DE"}
@@ -163,7 +163,7 @@ def test_overlap_on_ray_is_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     chosen = [Small(SETS[n % 5], (MD5[n % 4], SHA1[n % 3], PDQ[n % 6])) for n in range(12)]
     extract = small_extract(tmp_path, chosen, JURISDICTIONS).restricted(SETS[1:])
     told: list[int] = []
-    on_ray = compute(extract, By.HASH_SET, near=True, engine=Engine.RAY, progress=lambda n, _of, _what: told.append(n))
+    on_ray = compute(extract, By.HASH_SET, near=True, engine=Backend.RAY, progress=lambda n, _of, _what: told.append(n))
     assert on_ray == compute(extract, By.HASH_SET, near=True)
     assert sum(c.exact for c in on_ray.cells) > 0
     assert "alpha/a" not in on_ray.names

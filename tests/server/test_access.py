@@ -11,7 +11,7 @@ import pytest
 
 from hashhub import v1, wire
 from hashhub.config import Config
-from hashhub.errors import Code, HashHubError, InvalidArgument, PermissionDenied, Reason, Unauthenticated
+from hashhub.errors import HashHubError, InvalidArgument, PermissionDenied, Reason, StatusCode, Unauthenticated
 from hashhub.model import Role
 from hashhub.server.limiters import LimiterName, limiters_of
 from hashhub.server.pipeline import Method
@@ -152,7 +152,7 @@ def test_a_contributor_writes_only_its_own_sets(served: Served) -> None:
     )
     with pytest.raises(PermissionDenied) as caught:
         served.call("ContributorService/CreateHashSet", request, v1.HashSet, who="CONTRIBUTOR")
-    assert (caught.value.code, caught.value.reason) == (Code.PERMISSION_DENIED, Reason.NOT_YOUR_CONTRIBUTOR)
+    assert (caught.value.code, caught.value.reason) == (StatusCode.PERMISSION_DENIED, Reason.NOT_YOUR_CONTRIBUTOR)
     assert "not those of other; use a token of other" in caught.value.message
 
 

@@ -31,7 +31,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from hashhub import v1, wire
-from hashhub.errors import Code, HashHubError, InvalidArgument
+from hashhub.errors import HashHubError, InvalidArgument, StatusCode
 from hashhub.hashes import Hash
 from hashhub.model import TLP, Group, Marking, Principal, Purpose, ReviewKind, Role, Webhook, WebhookEvent
 from hashhub.reconcile.results import Progress
@@ -364,7 +364,7 @@ class Pair:
                 ]
         except grpc.RpcError as e:
             error = wire.status_to_error(e)
-            assert error.code is not Code.INTERNAL, error
+            assert error.code is not StatusCode.INTERNAL, error
             return _blurred([type(error).__name__, str(error.reason), error.message, dict(error.metadata)], {}), error
         while told and isinstance(told[-1], v1.Operation) and not told[-1].done:  # what it comes to is compared
             wait = v1.WaitOperationRequest(name=told[-1].name)

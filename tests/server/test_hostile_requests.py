@@ -20,7 +20,7 @@ from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from hashhub import v1, wire
-from hashhub.errors import Code, HashHubError, InvalidArgument
+from hashhub.errors import HashHubError, InvalidArgument, StatusCode
 from hashhub.server import pages
 from hashhub.server.servicers import FILES
 from hashhub.wire import fields
@@ -271,7 +271,12 @@ def test_times_that_are_none_are_refused_or_ignored(anywhere: Served) -> None:
                     request.CopyFrom(base)
                     _set(request, way, seconds, nanos)
                     code = _code(anywhere, method, request)
-                    assert code not in {Code.INTERNAL, Code.UNAVAILABLE}, (method, way[-1].full_name, seconds, nanos)
+                    assert code not in {StatusCode.INTERNAL, StatusCode.UNAVAILABLE}, (
+                        method,
+                        way[-1].full_name,
+                        seconds,
+                        nanos,
+                    )
                     tried += 1
                 if method in bases and method != "AdminService/CreateToken":
                     request.CopyFrom(bases[method])
@@ -422,4 +427,4 @@ def test_forged_tokens_leave_no_traceback(served: Served, caplog: pytest.LogCapt
         ask_grpc(
             v1.ListContributorsRequest(page_token=token).SerializeToString(), metadata=served.metadata(), timeout=20
         )
-    assert wire.status_to_error(e.value).code is Code.INVALID_ARGUMENT
+    assert wire.status_to_error(e.value).code is StatusCode.INVALID_ARGUMENT

@@ -23,7 +23,6 @@ from grpc_reflection.v1alpha import reflection_pb2
 from hashhub import addresses, v1, wire
 from hashhub.config import Config
 from hashhub.errors import (
-    Code,
     FailedPrecondition,
     HashHubError,
     InvalidArgument,
@@ -31,6 +30,7 @@ from hashhub.errors import (
     NotFound,
     PermissionDenied,
     Reason,
+    StatusCode,
     Unauthenticated,
     Unavailable,
 )
@@ -109,7 +109,7 @@ def test_an_unexpected_error_says_nothing_and_is_in_the_log(
     assert "secret" not in shown
     assert "RuntimeError" not in shown
     error = wire.status_to_error(caught.value)
-    assert (type(error), error.code) == (HashHubError, Code.INTERNAL)
+    assert (type(error), error.code) == (HashHubError, StatusCode.INTERNAL)
     logged = [r for r in caplog.records if error.metadata["requestId"] in r.getMessage()]
     assert any(r.exc_info and PRIVATE in str(r.exc_info[1]) for r in logged)
 
@@ -122,14 +122,14 @@ def test_an_unexpected_error_in_a_stream_says_nothing_either(served: Served, mon
     with pytest.raises(grpc.RpcError) as caught:
         next(follow(b"", metadata=served.metadata(), timeout=30))
     assert "secret" not in repr(caught.value)
-    assert wire.status_to_error(caught.value).code is Code.INTERNAL
+    assert wire.status_to_error(caught.value).code is StatusCode.INTERNAL
 
 
 def test_an_answer_that_cannot_be_encoded_says_nothing_either(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(served.hub, "revision", lambda: 1 << 70)
     with pytest.raises(HashHubError) as caught:
         served.call(*GET)
-    assert caught.value.code is Code.INTERNAL
+    assert caught.value.code is StatusCode.INTERNAL
     assert "requestId" in caught.value.metadata
 
 

@@ -19,7 +19,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from hashhub import v1
-from hashhub.errors import Code, LimitExceeded, Reason
+from hashhub.errors import LimitExceeded, Reason, StatusCode
 from hashhub.hub.condition import Need
 from hashhub.model import Principal, Role, Shares
 from hashhub.server import listeners
@@ -235,7 +235,7 @@ def test_probes_that_never_come_whole_stop_neither_health_nor_refusals(served: S
         for _ in range(3):
             assert check_health(served) == health_pb2.HealthCheckResponse.SERVING
         error = refusal_of(served, "MatchService/MatchHashes", MATCH, who="hh_wrong")
-        assert error.code is Code.UNAUTHENTICATED
+        assert error.code is StatusCode.UNAUTHENTICATED
     finally:
         for connection in slow:
             connection.close()

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from hashhub.errors import Code, Conflict, FailedPrecondition, LimitExceeded, NotFound, Reason
+from hashhub.errors import Conflict, FailedPrecondition, LimitExceeded, NotFound, Reason, StatusCode
 from hashhub.model import Actor, Failure, Operation, OperationState, Role, now
 from hashhub.store import Store, operations
 
@@ -91,7 +91,7 @@ def test_what_nobody_runs_any_more_has_ended(store: Store, monkeypatch: pytest.M
     told = store.operations.get(operation.id)
     assert told.state is OperationState.FAILED
     assert told.failure is not None
-    assert (told.failure.code, told.failure.reason) == (Code.ABORTED, Reason.OPERATION_ABORTED)
+    assert (told.failure.code, told.failure.reason) == (StatusCode.ABORTED, Reason.OPERATION_ABORTED)
     assert "start" in told.failure.message
     assert told.end_time is not None
     for attempt in (
@@ -114,7 +114,7 @@ def test_a_server_that_is_alone_ends_what_its_predecessor_ran(store: Store) -> N
 
 
 def test_cancelled(store: Store) -> None:
-    failure = Failure(code=Code.CANCELLED, reason=Reason.OPERATION_CANCELLED, message="cancelled")
+    failure = Failure(code=StatusCode.CANCELLED, reason=Reason.OPERATION_CANCELLED, message="cancelled")
     running, waiting = start(store), start(store)
     store.operations.claim("a")
     assert store.operations.cancel(waiting.id, failure, now() + LATER).state is OperationState.CANCELLED

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from hashhub import item, v1, wire
 from hashhub.errors import InvalidArgument
 from hashhub.hashes import ALGORITHMS, Hash
-from hashhub.item import Kind
+from hashhub.item import FieldKind
 from hashhub.model import Action, Flags, HashFault, Record, RecordReview, ReviewKind
 
 _texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 _VALUES = {
-    Kind.TEXT: _texts,
-    Kind.TEXTS: st.lists(_texts, max_size=3).map(tuple),
-    Kind.NUMBER: st.none() | st.integers(0, 100),
-    Kind.TIME: st.sampled_from([None, datetime(2040, 1, 2, tzinfo=UTC)]),
-    Kind.FLAGS: st.builds(Flags, distributed=st.sampled_from([None, True, False])),
+    FieldKind.TEXT: _texts,
+    FieldKind.TEXTS: st.lists(_texts, max_size=3).map(tuple),
+    FieldKind.NUMBER: st.none() | st.integers(0, 100),
+    FieldKind.TIME: st.sampled_from([None, datetime(2040, 1, 2, tzinfo=UTC)]),
+    FieldKind.FLAGS: st.builds(Flags, distributed=st.sampled_from([None, True, False])),
 }
 _hashes = st.sampled_from(list(ALGORITHMS.values())).flatmap(
     lambda a: st.builds(Hash, st.just(a.name), st.binary(min_size=a.digest_bytes, max_size=a.digest_bytes))

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hashhub import v1, wire
-from hashhub.errors import Code, InvalidArgument, Reason
+from hashhub.errors import InvalidArgument, Reason, StatusCode
 from hashhub.model import Actor, Failure, Operation, OperationState, Role
 from hashhub.reconcile import results as r
 from hashhub.reconcile import tasks
@@ -27,8 +27,8 @@ WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 PARTS = st.floats(0, 1)
 COUNTRIES = st.sampled_from(["NL", "GB", "US"])
 SCHEMES = st.builds("{}@{}".format, IDS, st.just("1.0"))
-SHARES = st.builds(r.Share, count=NUMBERS, items=NUMBERS, low=PARTS, high=PARTS)
-FILES = st.builds(tasks.File, path=WORDS, sha256=IDS, size=NUMBERS)
+SHARES = st.builds(r.Proportion, count=NUMBERS, items=NUMBERS, low=PARTS, high=PARTS)
+FILES = st.builds(tasks.ResultFile, path=WORDS, sha256=IDS, size=NUMBERS)
 
 
 def several(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -150,8 +150,8 @@ def test_gaps(gap: r.Gap) -> None:
     "task",
     [
         tasks.ExtractEntries(),
-        tasks.ComputeOverlap(by=r.By.JURISDICTION, near=True, engine=r.Engine.RAY),
-        tasks.ComputeAgreement(engine=r.Engine.RAY),
+        tasks.ComputeOverlap(by=r.By.JURISDICTION, near=True, engine=r.Backend.RAY),
+        tasks.ComputeAgreement(engine=r.Backend.RAY),
         tasks.FindLinks(near=True),
         tasks.FindGaps(jurisdiction="NL", near=True),
         tasks.WriteReport(title="Three", jurisdictions=("NL", "GB"), near=True),
@@ -177,9 +177,9 @@ def test_states_and_failures() -> None:
     for state in (OperationState.WAITING, OperationState.RUNNING):
         assert sent(operation(state=state, done=3, total=9, doing="x")).state is state
     for code, reason, state in (
-        (Code.CANCELLED, Reason.OPERATION_CANCELLED, OperationState.CANCELLED),
-        (Code.ABORTED, Reason.OPERATION_ABORTED, OperationState.FAILED),
-        (Code.PERMISSION_DENIED, Reason.RESULT_WITHHELD, OperationState.FAILED),
+        (StatusCode.CANCELLED, Reason.OPERATION_CANCELLED, OperationState.CANCELLED),
+        (StatusCode.ABORTED, Reason.OPERATION_ABORTED, OperationState.FAILED),
+        (StatusCode.PERMISSION_DENIED, Reason.RESULT_WITHHELD, OperationState.FAILED),
     ):
         failure = Failure(code=code, reason=reason, message="why")
         failed = operation(state=state, failure=failure, end_time=TIME)
@@ -188,7 +188,7 @@ def test_states_and_failures() -> None:
         assert pb.done
         assert json.loads(json_format.MessageToJson(pb))["error"]["message"] == "why"
     assert wire.operation_to_pb(operation(state=OperationState.CANCELLED, failure=Failure(
-        code=Code.CANCELLED, reason=Reason.OPERATION_CANCELLED, message="x"))).error.code == 1  # fmt: skip
+        code=StatusCode.CANCELLED, reason=Reason.OPERATION_CANCELLED, message="x"))).error.code == 1  # fmt: skip
 
 
 def test_in_a_list_a_response_is_there_and_says_nothing() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hashhub import errors, v1, wire
-from hashhub.errors import Code, HashHubError, InvalidArgument, MalformedSource, Reason, Violation
+from hashhub.errors import HashHubError, InvalidArgument, MalformedSource, Reason, StatusCode, Violation
 
 
 def _family(kind: type[HashHubError] = HashHubError) -> list[type[HashHubError]]:
@@ -138,9 +138,9 @@ def test_an_unknown_reason_becomes_the_classs_default() -> None:
 
 @given(st.integers(-5, 40))
 def test_any_code_becomes_an_error(number: int) -> None:
-    ours = {code_pb2.Code.Value(code): code for code in Code}
+    ours = {code_pb2.Code.Value(code): code for code in StatusCode}
     back = wire.status_pb_to_error(status_pb2.Status(code=number, message="m"))
-    assert (back.code, back.message) == (ours.get(number, Code.INTERNAL), "m")
+    assert (back.code, back.message) == (ours.get(number, StatusCode.INTERNAL), "m")
 
 
 def test_damaged_details_do_not_hide_the_error() -> None:

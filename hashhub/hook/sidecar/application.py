@@ -36,12 +36,12 @@ from hashhub.desk.decision import Action, Decision, severest_of
 from hashhub.desk.queue_api import queue_routes
 from hashhub.desk.records import Records
 from hashhub.errors import (
-    Code,
     HashHubError,
     InvalidArgument,
     LimitExceeded,
     NotFound,
     Reason,
+    StatusCode,
     Unavailable,
 )
 from hashhub.hashes import parse_pair
@@ -65,14 +65,14 @@ access_log: Final = logging.getLogger("hashhub.hook.access")
 _log: Final = logging.getLogger("hashhub.hook.sidecar")
 
 _STATUS: Final = {
-    Code.INVALID_ARGUMENT: 400,
-    Code.FAILED_PRECONDITION: 400,
-    Code.UNAUTHENTICATED: 401,
-    Code.PERMISSION_DENIED: 403,
-    Code.NOT_FOUND: 404,
-    Code.RESOURCE_EXHAUSTED: 413,
-    Code.CANCELLED: 499,
-    Code.UNAVAILABLE: 503,
+    StatusCode.INVALID_ARGUMENT: 400,
+    StatusCode.FAILED_PRECONDITION: 400,
+    StatusCode.UNAUTHENTICATED: 401,
+    StatusCode.PERMISSION_DENIED: 403,
+    StatusCode.NOT_FOUND: 404,
+    StatusCode.RESOURCE_EXHAUSTED: 413,
+    StatusCode.CANCELLED: 499,
+    StatusCode.UNAVAILABLE: 503,
 }
 _BY_REASON: Final = {Reason.SLOW_SENDER: 408, Reason.TOO_MANY_REQUESTS: 503}
 _JSON: Final = "application/json"
@@ -417,7 +417,7 @@ def _error(error: HashHubError) -> Response:
     response = _json(status, {"error": {"reason": error.reason, "message": error.message}, "action": Action.HOLD})
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(max(1, round(error.retry_after)))
-    if status == _STATUS[Code.UNAUTHENTICATED]:
+    if status == _STATUS[StatusCode.UNAUTHENTICATED]:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
 

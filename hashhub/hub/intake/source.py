@@ -26,8 +26,7 @@ from hashhub.hub.intake.identity import (
     lists_of,
 )
 from hashhub.hygiene import ABOUT_SOURCE, MAX_UNLIKE, Code, unlike_hashes
-from hashhub.item import Kind as FieldKind
-from hashhub.item import of_kind, union
+from hashhub.item import FieldKind, of_kind, union
 from hashhub.model import MAX_HASHES_PER_ENTRY, Record, Reject
 from hashhub.store.comparison import EXTERNAL_ID
 from hashhub.store.packing import (
